@@ -1,0 +1,43 @@
+"""What the policies of one server compile to, and what a client may connect to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pgtls.fleet.model import Policy, Server
+    from pgtls.hba.model import IdentLine, Line
+    from pgtls.spec.models import SslMode
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The compiled access of one server: hba lines in the order in which they are tried, ident lines, and both as text."""
+
+    server: Server
+    lines: tuple[Line, ...]
+    idents: tuple[IdentLine, ...]
+    origin: tuple[tuple[Policy, ...], ...]
+    """For each of ``lines``, the policies that it stands for."""
+    hba_text: str
+    ident_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that a client connects to: a service of its bundle.
+
+    ``database`` is None where the policy names none. ``sslmode`` is the strictest that applies. ``certificate`` says whether the
+    client presents one: a server that would not accept it must not see it.
+    """
+
+    name: str
+    server: Server
+    role: str
+    database: str | None
+    sslmode: SslMode
+    certificate: bool
+    channel_binding: Literal["disable", "prefer", "require"] | None
+    hostaddr: str | None
+    policies: tuple[Policy, ...]

@@ -1,0 +1,40 @@
+"""The values between the stages of a build."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Cost = Literal["nothing", "reload", "restart", "rollout", "outage"]
+COSTS: tuple[Cost, ...] = ("nothing", "reload", "restart", "rollout", "outage")
+"""What a change costs on the wire, from the cheapest."""
+
+Action = Literal["create", "renew", "rewrite", "revoke", "delete", "adopt", "wait"]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of the tree. ``content`` is None while it is only planned: it depends on a certificate that is not issued yet."""
+
+    content: bytes | None
+    mode: int
+    kind: str
+    """What it is: certificate, key, crl, trust, hba, ident, conf, bundle."""
+    entity: str
+
+
+Tree = Mapping[str, File]
+"""The whole out directory as a value: by path relative to it, with ``/``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that a build does. ``reason`` is for people; ``fields`` are the fields of the spec that differ."""
+
+    entity: str
+    action: Action
+    reason: str
+    cost: Cost
+    fields: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()

@@ -1,0 +1,63 @@
+"""What is wrong with a spec, as values.
+
+Stages collect diagnostics and hand them on; only the command line prints them. A diagnostic names its place by the path
+in the TOML (``("policy", "app", "auth")``); lines and columns are looked up afterwards, and only when there is something to
+report, by :func:`pgtls.spec.positions.locate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Severity = Literal["error", "warning"]
+Path = tuple[str | int, ...]
+"""A path in the TOML document: table names, keys, and indices of array elements, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a file. Lines and columns count from 1, columns in Unicode code points; the end is exclusive."""
+
+    file: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    text: str
+    """The line itself, for the excerpt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One problem: what is wrong with the value that was found and, apart from it, a hint that can be acted on.
+
+    ``message`` and ``hint`` are lower case without a full stop. ``at`` says which part of the path is meant: its value, its key,
+    or the header of its table (for a key that is missing).
+    """
+
+    code: str
+    message: str
+    path: Path = ()
+    hint: str | None = None
+    at: Literal["value", "key", "table"] = "value"
+    severity: Severity = "error"
+    place: Place | None = None
+    file: str | None = None
+    """The file, where there is no TOML path to look it up by."""
+
+
+class Rejected(Exception):  # noqa: N818  (a refusal of the input, not an error of the program)
+    """A stage that cannot go on because of its input: bad spec, bad tree, bad lock, an I/O failure."""
+
+    def __init__(self, *diagnostics: Diagnostic) -> None:
+        super().__init__("; ".join(f"{d.code}: {d.message}" for d in diagnostics))
+        self.diagnostics = diagnostics
+
+
+def errors(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Those that end a compilation."""
+    return tuple(d for d in diagnostics if d.severity == "error")

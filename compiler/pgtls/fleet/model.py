@@ -1,0 +1,156 @@
+"""Entities with links to each other instead of names, and with every default filled in.
+
+Made by :func:`pgtls.fleet.resolve.resolve` alone, so that whoever holds a :class:`Fleet` knows that every reference exists. Each entity keeps its
+table (``table``) for the fields that need no resolving.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from pgtls.hba.model import Address, Database, Keyword, Member, Name
+    from pgtls.spec.models import CaTable, LintTable, PolicyTable, ServerTable, SslMode, UserTable
+    from pgtls.spec.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A certificate authority. ``depth`` is how many levels of CAs stand below it."""
+
+    name: str
+    table: CaTable
+    issuer: Authority | None
+    depth: int = 0
+
+    @property
+    def entity(self) -> str:
+        """``ca.NAME``."""
+        return f"ca.{self.name}"
+
+    @property
+    def common_name(self) -> str:
+        """The subject's common name."""
+        return self.table.common_name or self.name
+
+    @property
+    def chain(self) -> tuple[Authority, ...]:
+        """Itself, its issuer, and so on up to the root."""
+        return (self, *self.issuer.chain) if self.issuer else (self,)
+
+    @property
+    def root(self) -> Authority:
+        """Where its chain ends."""
+        return self.chain[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server. ``ca`` is None where ``table.ca`` is "self-signed", "system" or not said."""
+
+    name: str
+    table: ServerTable
+    ca: Authority | None
+    client_cas: tuple[Authority, ...]
+    trust: tuple[Authority, ...] = ()
+
+    @property
+    def entity(self) -> str:
+        """``server.NAME``."""
+        return f"server.{self.name}"
+
+    @property
+    def self_signed(self) -> bool:
+        """Whether its certificate is its own root."""
+        return self.table.ca == "self-signed"
+
+    @property
+    def system(self) -> bool:
+        """Whether a public CA signs it."""
+        return self.table.ca == "system"
+
+    @property
+    def validity(self) -> timedelta:
+        """How long its certificate lives."""
+        return self.table.validity or timedelta(days=3650 if self.self_signed else 90)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user. ``roles`` and ``os_users`` have their defaults filled in."""
+
+    name: str
+    table: UserTable
+    ca: Authority | None
+    roles: tuple[str, ...]
+    os_users: tuple[str, ...]
+
+    @property
+    def entity(self) -> str:
+        """``user.NAME``."""
+        return f"user.{self.name}"
+
+    @property
+    def common_name(self) -> str:
+        """The common name of its certificate."""
+        return self.table.common_name or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy with its groups and networks expanded.
+
+    ``users`` are the users it names (every user of the spec, where it names ``all``; the users whose ``member_of`` has the role, where it names
+    ``+role``): whose certificates and operating-system accounts it accepts. ``roles`` are what its hba lines match. ``addresses`` is empty
+    where ``local`` is True.
+    """
+
+    name: str
+    table: PolicyTable
+    servers: tuple[Server, ...]
+    users: tuple[User, ...]
+    roles: tuple[Name | Member | Keyword, ...]
+    databases: tuple[Database, ...]
+    addresses: tuple[Address, ...]
+    local: bool
+    sslmode: SslMode | None
+    """None where TLS has no meaning: on the Unix socket, and with ``reject``."""
+
+    @property
+    def entity(self) -> str:
+        """``policy.NAME``."""
+        return f"policy.{self.name}"
+
+    @property
+    def requires_tls(self) -> bool:
+        """Whether the server must see TLS."""
+        return self.sslmode in ("require", "verify-ca", "verify-full")
+
+    @property
+    def asks_certificate(self) -> Literal["none", "verify-ca", "verify-full"]:
+        """What client certificate a connection must show: ``cert`` is verify-full."""
+        return "verify-full" if self.table.auth == "cert" else self.table.client_cert
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The whole spec, resolved at one instant: what had ended by then (``until``) is not in it. All by name, in the order of names."""
+
+    cas: Mapping[str, Authority]
+    servers: Mapping[str, Server]
+    users: Mapping[str, User]
+    policies: Mapping[str, Policy]
+    lint: LintTable
+    source: Source
+    now: datetime
+    own: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    """Which keys a table says itself rather than through ``[defaults]``, by ``("server", "primary")``."""
+
+    def policies_of(self, server: Server) -> tuple[Policy, ...]:
+        """Those that speak of a server, in the order of names."""
+        return tuple(policy for policy in self.policies.values() if server in policy.servers)

@@ -1,0 +1,1 @@
+"""Keys, certificates, CRLs and chains (RFC 5280)."""

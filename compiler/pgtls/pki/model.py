@@ -1,0 +1,105 @@
+"""Certificates as facts: what is wanted, and what is there. No key material and no parsed X.509 object in sight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from pgtls.spec.models import KeyAlgorithm
+
+CertificateKind = Literal["ca", "server", "user"]
+
+SELF_SIGNED = "self-signed"
+"""What stands for the issuer of a certificate that is its own root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """Name constraints (RFC 5280, 4.2.1.10); addresses are networks in canonical text."""
+
+    permitted_dns: tuple[str, ...] = ()
+    permitted_ip: tuple[str, ...] = ()
+    excluded_dns: tuple[str, ...] = ()
+    excluded_ip: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A certificate that the spec asks for."""
+
+    entity: str
+    """``ca.root``, ``server.primary``, ``user.alice``."""
+    kind: CertificateKind
+    issuer: str | None
+    """The NAME of the CA that signs it; None: it signs itself."""
+    subject: tuple[tuple[str, str], ...]
+    """(attribute, value) in encoding order, e.g. ``("organization", "Example"), ("common_name", "app")``; attributes named as in the spec."""
+    dns_names: tuple[str, ...]
+    ip_addresses: tuple[str, ...]
+    """In canonical text."""
+    key_algorithm: KeyAlgorithm
+    validity: timedelta
+    renew_before: timedelta | None
+    """None: a third of the lifetime actually issued."""
+    rotate_key: bool = True
+    path_length: int | None = None
+    constraints: Constraints | None = None
+    until: datetime | None = None
+    """It may not outlive this instant."""
+    revoke_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """The public facts of a certificate: what the lock records of it and what is read from a file, in one form.
+
+    ``subject`` is RFC 4514 text (most specific first, as ``clientname=DN`` compares it); ``names`` are ``DNS:db.example.com``, ``IP:10.0.0.5``, sorted;
+    ``usages`` are sorted words for everything that a profile decides apart from names: ``CA``, ``pathlen:0``, ``keyCertSign``, ``cRLSign``,
+    ``digitalSignature``, ``keyEncipherment``, ``serverAuth``, ``clientAuth``, ``permitted:DNS:example.com``. ``serial`` is lower-case hex without leading zeros.
+    ``issuer_spki_sha256`` is the key that signed it, as far as the authority key identifier tells (None: no such identifier).
+    """
+
+    serial: str
+    subject: str
+    issuer: str
+    names: tuple[str, ...]
+    usages: tuple[str, ...]
+    key_algorithm: str
+    spki_sha256: str
+    key_id: str
+    """The subject key identifier, hex (RFC 5280, 4.2.1.2: SHA-1 of the public key)."""
+    authority_key_id: str | None
+    sha256: str
+    not_before: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file that is there and cannot be used, with the reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """An entry of a CRL (RFC 5280, 5.3). ``serial`` is lower-case hex; ``not_after`` is the end of the certificate, if known."""
+
+    serial: str
+    date: datetime
+    reason: Literal["unspecified", "key_compromise", "superseded", "affiliation_changed", "cessation_of_operation"]
+    not_after: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationList:
+    """The facts of a CRL."""
+
+    number: int
+    this_update: datetime
+    next_update: datetime
+    revoked: tuple[Revocation, ...]
+    authority_key_id: str | None

@@ -1,0 +1,1 @@
+"""The language: the TOML file as typed tables, with its positions and its JSON Schema."""

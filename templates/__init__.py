@@ -1,0 +1,1 @@
+"""The Jinja2 templates of what pgtls writes, installed as pgtls.templates."""
