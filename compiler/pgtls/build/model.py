@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Literal
 
 Cost = Literal["nothing", "reload", "restart", "rollout", "outage"]
@@ -13,11 +14,18 @@ COSTS: tuple[Cost, ...] = ("nothing", "reload", "restart", "rollout", "outage")
 Action = Literal["create", "renew", "rewrite", "revoke", "delete", "adopt", "wait"]
 
 
+class Later(Enum):
+    """Content that is not at hand when a tree is rendered."""
+
+    PENDING = "depends on a certificate that is not issued yet"
+    KEPT = "stays as it is: a key that nobody had to read"
+
+
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of the tree. ``content`` is None while it is only planned: it depends on a certificate that is not issued yet."""
+    """A file of the tree."""
 
-    content: bytes | None
+    content: bytes | Later
     mode: int
     kind: str
     """What it is: certificate, key, crl, trust, hba, ident, conf, bundle."""

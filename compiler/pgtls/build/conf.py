@@ -1,0 +1,52 @@
+"""The postgresql.conf fragment of a server: every ``ssl*`` setting of its version, then those of the spec."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgtls.build import layout
+from pgtls.postgres.settings import ssl_settings
+
+if TYPE_CHECKING:
+    from pgtls.fleet.model import Server
+
+Settings = list[tuple[str, str]]
+
+_PROTOCOLS = {"1.0": "TLSv1", "1.1": "TLSv1.1", "1.2": "TLSv1.2", "1.3": "TLSv1.3"}
+
+
+def server_settings(server: Server, *, crl: bool) -> tuple[Settings, Settings]:
+    """Give the settings that pgtls decides, and those that the spec adds, as name and value in the file's own quoting.
+
+    Every setting of the version is stated, so that an old one left elsewhere in the configuration does not survive.
+    """
+    table = server.table
+    decided: dict[str, str] = {
+        "ssl": "on",
+        "ssl_cert_file": _path(server, layout.SERVER_CERTIFICATE),
+        "ssl_key_file": _path(server, layout.SERVER_KEY),
+        "ssl_ca_file": _path(server, layout.SERVER_TRUST) if server.client_cas else "",
+        "ssl_crl_file": _path(server, layout.SERVER_CRL) if crl else "",
+        "ssl_min_protocol_version": _PROTOCOLS[table.min_tls],
+    }
+    asked = {"ssl_ciphers": table.ciphers, "ssl_tls13_ciphers": table.tls13_ciphers, "ssl_groups": table.groups, "ssl_ecdh_curve": table.groups}
+    decided |= {name: value for name, value in asked.items() if value is not None}
+    known = ssl_settings(table.postgres)
+    settings = [(name, quoted(decided.get(name, default))) for name, default in known.items()]
+    if table.directory:
+        # A relative hba_file would be searched in the data directory; without a directory the server's own stay in force.
+        settings += [("hba_file", quoted(_path(server, layout.HBA))), ("ident_file", quoted(_path(server, layout.IDENT)))]
+    return settings, [(name, quoted(_text(value))) for name, value in sorted(table.settings.items())]
+
+
+def quoted(value: str) -> str:
+    """Quote for postgresql.conf: quotes doubled, backslashes too (guc-file.l, DeescapeQuotedString)."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _path(server: Server, file: str) -> str:
+    return f"{server.table.directory.rstrip('/')}/{file}" if server.table.directory else file
+
+
+def _text(value: str | int | float | bool) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)

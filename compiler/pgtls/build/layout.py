@@ -1,0 +1,59 @@
+"""Every path, mode and kind of the out directory, in one place (DESIGN 5)."""
+
+from __future__ import annotations
+
+CA_CERTIFICATE = "ca.crt"
+CA_KEY = "ca.key"
+CA_CRL = "ca.crl"
+
+SERVER_CERTIFICATE = "server.crt"
+SERVER_KEY = "server.key"
+SERVER_TRUST = "root.crt"
+SERVER_CRL = "root.crl"
+HBA = "pg_hba.conf"
+IDENT = "pg_ident.conf"
+CONF = "pgtls.conf"
+
+CLIENT_CERTIFICATE = "postgresql.crt"
+CLIENT_KEY = "postgresql.key"
+CLIENT_TRUST = "root.crt"
+SERVICES = "pg_service.conf"
+ENVIRONMENT = "env.sh"
+CONNECTIONS = "connections.json"
+README = "README.md"
+
+PUBLIC = 0o644
+SECRET = 0o600
+
+_DIRECTORIES = {"ca": "ca", "server": "servers", "user": "clients"}
+_PAIRS = {
+    "ca": (CA_CERTIFICATE, CA_KEY),
+    "server": (SERVER_CERTIFICATE, SERVER_KEY),
+    "user": (CLIENT_CERTIFICATE, CLIENT_KEY),
+}
+
+
+def directory(entity: str) -> str:
+    """Where the files of an entity lie: ``server.primary`` in ``servers/primary``."""
+    kind, _, name = entity.partition(".")
+    return f"{_DIRECTORIES[kind]}/{name}"
+
+
+def path(entity: str, file: str) -> str:
+    """Give the path of one file of an entity."""
+    return f"{directory(entity)}/{file}"
+
+
+def certificate_path(entity: str) -> str:
+    """Where the certificate of an entity lies."""
+    return path(entity, _PAIRS[entity.partition(".")[0]][0])
+
+
+def key_path(entity: str) -> str:
+    """Where the private key of an entity lies."""
+    return path(entity, _PAIRS[entity.partition(".")[0]][1])
+
+
+def crl_path(ca: str) -> str:
+    """Where the CRL of the CA called NAME lies."""
+    return path(f"ca.{ca}", CA_CRL)
