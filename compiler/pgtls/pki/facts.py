@@ -1,0 +1,264 @@
+"""Certificates read into facts, and the facts that a profile asks for, in the same words: what differs is then a comparison of fields.
+
+Whatever is wrong with the bytes comes back as a value: a file that somebody else wrote may hold anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import warnings
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from pgtls.pki import keys
+from pgtls.pki.model import Certificate, Unreadable
+from pgtls.pki.profiles import ATTRIBUTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pgtls.pki.model import Constraints, Profile
+
+SHORT_NAMES = {
+    NameOID.COMMON_NAME: "CN",
+    NameOID.COUNTRY_NAME: "C",
+    NameOID.STATE_OR_PROVINCE_NAME: "ST",
+    NameOID.LOCALITY_NAME: "L",
+    NameOID.ORGANIZATION_NAME: "O",
+    NameOID.ORGANIZATIONAL_UNIT_NAME: "OU",
+    NameOID.EMAIL_ADDRESS: "emailAddress",
+    NameOID.DOMAIN_COMPONENT: "DC",
+    NameOID.USER_ID: "UID",
+    NameOID.STREET_ADDRESS: "street",
+    NameOID.SERIAL_NUMBER: "serialNumber",
+    NameOID.SURNAME: "SN",
+    NameOID.GIVEN_NAME: "GN",
+    NameOID.INITIALS: "initials",
+    NameOID.TITLE: "title",
+    NameOID.PSEUDONYM: "pseudonym",
+    NameOID.GENERATION_QUALIFIER: "generationQualifier",
+    NameOID.DN_QUALIFIER: "dnQualifier",
+    NameOID.POSTAL_CODE: "postalCode",
+    NameOID.BUSINESS_CATEGORY: "businessCategory",
+    NameOID.ORGANIZATION_IDENTIFIER: "organizationIdentifier",
+}
+"""OpenSSL's short names of attributes, which PostgreSQL prints."""
+
+_ATTRIBUTE_NAMES = {attribute: SHORT_NAMES[oid] for attribute, oid in ATTRIBUTES.items()}
+
+_KEY_USAGES = {
+    "digital_signature": "digitalSignature",
+    "content_commitment": "nonRepudiation",
+    "key_encipherment": "keyEncipherment",
+    "data_encipherment": "dataEncipherment",
+    "key_agreement": "keyAgreement",
+    "key_cert_sign": "keyCertSign",
+    "crl_sign": "cRLSign",
+}
+_PURPOSES = {
+    ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth",
+    ExtendedKeyUsageOID.CLIENT_AUTH: "clientAuth",
+    ExtendedKeyUsageOID.CODE_SIGNING: "codeSigning",
+    ExtendedKeyUsageOID.EMAIL_PROTECTION: "emailProtection",
+    ExtendedKeyUsageOID.TIME_STAMPING: "timeStamping",
+    ExtendedKeyUsageOID.OCSP_SIGNING: "OCSPSigning",
+    ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE: "anyExtendedKeyUsage",
+}
+
+
+# --- names as text -------------------------------------------------------------------------------------------------------------
+
+
+def subject_text(attributes: Iterable[tuple[str, str]]) -> str:
+    r"""Write a profile's subject as PostgreSQL compares it for ``clientname=DN``: ``CN=x,O=A\, B``.
+
+    That is ``X509_NAME_print_ex`` with ``XN_FLAG_RFC2253`` (be-secure-openssl.c): RFC 4514, most specific first, and what is not printable
+    ASCII as escaped bytes of UTF-8 (``\CE\9F``).
+    """
+    return ",".join([f"{_ATTRIBUTE_NAMES[attribute]}={escape(value)}" for attribute, value in attributes][::-1])
+
+
+def name_text(name: x509.Name) -> str:
+    """Write a name of a certificate in the same way."""
+    return ",".join("+".join(_attribute_text(a) for a in reversed(list(rdn))) for rdn in reversed(name.rdns))
+
+
+def _attribute_text(attribute: x509.NameAttribute[str | bytes]) -> str:
+    short, value = SHORT_NAMES.get(attribute.oid), attribute.value
+    if short and isinstance(value, str):
+        return f"{short}={escape(value)}"
+    content = value.encode() if isinstance(value, str) else value
+    return f"{short or attribute.oid.dotted_string}=#{content.hex().upper()}"
+
+
+def escape(value: str) -> str:
+    """Escape an attribute's value (RFC 4514, 2.4), as OpenSSL does."""
+    if value.isascii() and value.isalnum():  # nearly all
+        return value
+    data = value.encode()
+    last = len(data) - 1
+    return "".join(_escape_byte(byte, at == 0, at == last) for at, byte in enumerate(data))
+
+
+def _escape_byte(byte: int, first: bool, last: bool) -> str:
+    if byte < 0x20 or byte >= 0x7F:
+        return f"\\{byte:02X}"
+    character = chr(byte)
+    # OpenSSL looks at a single character as the last one, so that a lone "#" stays as it is.
+    special = (
+        character in ',+"\\<>;' or (character == " " and (first or last)) or (character == "#" and first and not last)
+    )
+    return f"\\{character}" if special else character
+
+
+# --- what a profile asks for ---------------------------------------------------------------------------------------------------
+
+
+def wanted_facts(profile: Profile) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Return subject, names and usages as :class:`Certificate` has them: what a certificate of this profile must say."""
+    return subject_text(profile.subject), _wanted_names(profile), _wanted_usages(profile)
+
+
+def _wanted_names(profile: Profile) -> tuple[str, ...]:
+    if not profile.dns_names and not profile.ip_addresses:
+        return ()
+    return tuple(sorted({*(f"DNS:{host}" for host in profile.dns_names), *(f"IP:{ip}" for ip in profile.ip_addresses)}))
+
+
+def _wanted_usages(profile: Profile) -> tuple[str, ...]:
+    if profile.kind == "ca":
+        depth = () if profile.path_length is None else (f"pathlen:{profile.path_length}",)
+        constraints = _wanted_constraints(profile.constraints) if profile.constraints else ()
+        return tuple(sorted({"CA", "keyCertSign", "cRLSign", *depth, *constraints}))
+    return _LEAF_USAGES[profile.kind, profile.key_algorithm.startswith("rsa-")]
+
+
+_LEAF_USAGES = {
+    ("server", False): ("digitalSignature", "serverAuth"),
+    ("server", True): ("digitalSignature", "keyEncipherment", "serverAuth"),
+    ("user", False): ("clientAuth", "digitalSignature"),
+    ("user", True): ("clientAuth", "digitalSignature", "keyEncipherment"),
+}
+
+
+def _wanted_constraints(constraints: Constraints) -> Iterator[str]:
+    for side, domains, networks in (
+        ("permitted", constraints.permitted_dns, constraints.permitted_ip),
+        ("excluded", constraints.excluded_dns, constraints.excluded_ip),
+    ):
+        yield from (f"{side}:DNS:{domain}" for domain in domains)
+        yield from (f"{side}:IP:{ipaddress.ip_network(network)}" for network in networks)
+
+
+# --- reading -------------------------------------------------------------------------------------------------------------------
+
+
+def read(pem: bytes) -> tuple[Certificate, ...] | Unreadable:
+    """Read every certificate of a file, in its order. One that cannot be read spoils the file, as it does for PostgreSQL."""
+    certificates = parse(pem)
+    if isinstance(certificates, Unreadable):
+        return certificates
+    found = [of(certificate) for certificate in certificates]
+    bad = next((fact for fact in found if isinstance(fact, Unreadable)), None)
+    return bad or tuple(fact for fact in found if isinstance(fact, Certificate))
+
+
+def parse(pem: bytes) -> tuple[x509.Certificate, ...] | Unreadable:
+    """Read every certificate of a file as an X.509 object."""
+    if b"-----BEGIN" not in pem:
+        return Unreadable(
+            "it is empty" if not pem.strip() else "it is DER, not PEM" if pem[:1] == b"\x30" else "it is not PEM"
+        )
+    if b"CERTIFICATE-----" not in pem:
+        return Unreadable("there is no certificate in it")
+    with warnings.catch_warnings():  # what cryptography deplores in other people's certificates is not ours to print
+        warnings.simplefilter("ignore")
+        try:
+            return tuple(x509.load_pem_x509_certificates(pem))
+        except Exception as error:  # noqa: BLE001  (its exceptions share no class, and all of them are about these bytes)
+            return Unreadable(f"it is not a certificate: {_reason(error)}")
+
+
+def of(certificate: x509.Certificate) -> Certificate | Unreadable:
+    """State the facts of a certificate."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return _facts(certificate)
+        except Exception as error:  # noqa: BLE001  (most fields are decoded only here)
+            return Unreadable(f"the certificate cannot be understood: {_reason(error)}")
+
+
+def _facts(certificate: x509.Certificate) -> Certificate:
+    public_key = certificate.public_key()
+    values = [extension.value for extension in certificate.extensions]
+    names: list[str] = []
+    usages: set[str] = set()
+    key_id = authority_key_id = None
+    for value in values:
+        if isinstance(value, x509.SubjectAlternativeName):
+            names = [_general_name(general) for general in value]
+        elif isinstance(value, x509.SubjectKeyIdentifier):
+            key_id = value.digest.hex()
+        elif isinstance(value, x509.AuthorityKeyIdentifier):
+            authority_key_id = value.key_identifier.hex() if value.key_identifier else None
+        else:
+            usages.update(_usages(value))
+    return Certificate(
+        serial=f"{certificate.serial_number:x}",
+        subject=name_text(certificate.subject),
+        issuer=name_text(certificate.issuer),
+        names=tuple(sorted(set(names))),
+        usages=tuple(sorted(usages)),
+        key_algorithm=keys.algorithm_of(public_key),
+        spki_sha256=keys.spki_sha256(public_key),
+        key_id=key_id or x509.SubjectKeyIdentifier.from_public_key(public_key).digest.hex(),
+        authority_key_id=authority_key_id,
+        sha256=hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+    )
+
+
+def _usages(value: x509.ExtensionType) -> Iterator[str]:
+    """Yield the words of one extension for what a certificate is good for."""
+    if isinstance(value, x509.KeyUsage):
+        yield from (word for bit, word in _KEY_USAGES.items() if getattr(value, bit))
+    elif isinstance(value, x509.ExtendedKeyUsage):
+        yield from (_PURPOSES.get(purpose, purpose.dotted_string) for purpose in value)
+    elif isinstance(value, x509.BasicConstraints) and value.ca:
+        yield "CA"
+        if value.path_length is not None:
+            yield f"pathlen:{value.path_length}"
+    elif isinstance(value, x509.NameConstraints):
+        yield from (f"permitted:{_general_name(general)}" for general in value.permitted_subtrees or ())
+        yield from (f"excluded:{_general_name(general)}" for general in value.excluded_subtrees or ())
+
+
+def _general_name(general: x509.GeneralName) -> str:
+    match general:
+        case x509.DNSName():
+            return f"DNS:{general.value}"
+        case x509.IPAddress():
+            return f"IP:{general.value}"
+        case x509.RFC822Name():
+            return f"email:{general.value}"
+        case x509.UniformResourceIdentifier():
+            return f"URI:{general.value}"
+        case x509.DirectoryName():
+            return f"dirName:{name_text(general.value)}"
+        case x509.RegisteredID():
+            return f"RID:{general.value.dotted_string}"
+        case x509.OtherName():
+            return f"otherName:{general.type_id.dotted_string}"
+        case _:
+            return type(general).__name__
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text[:120] or type(error).__name__

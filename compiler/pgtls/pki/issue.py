@@ -1,0 +1,120 @@
+"""Signing certificates. Serial numbers and the clock are passed in; the only randomness left is what ECDSA needs inside."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from pgtls.pki import facts, keys, profiles
+from pgtls.pki.model import Certificate
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pgtls.pki.model import Profile
+
+
+@dataclass(frozen=True, eq=False)
+class Issuer:
+    """A CA that can sign: its certificate with its private key. What all its certificates share is worked out once."""
+
+    certificate: x509.Certificate
+    key: keys.PrivateKey
+
+    @cached_property
+    def name(self) -> x509.Name:
+        """Its subject, as encoded (4.1.2.4: names are chained byte by byte in practice)."""
+        return self.certificate.subject
+
+    @cached_property
+    def subject(self) -> str:
+        """Its subject as text."""
+        return facts.name_text(self.name)
+
+    @cached_property
+    def authority_key_id(self) -> x509.AuthorityKeyIdentifier:
+        """What its certificates and CRLs say of its key: the subjectKeyIdentifier that it has, else the usual one (4.2.1.1)."""
+        try:
+            own = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        except x509.ExtensionNotFound:
+            own = x509.SubjectKeyIdentifier.from_public_key(self.key.public_key())
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+
+    @cached_property
+    def key_id(self) -> str:
+        """The same in hex."""
+        return (self.authority_key_id.key_identifier or b"").hex()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Issued:
+    """A new certificate, as it is written and as facts."""
+
+    certificate: x509.Certificate
+    pem: bytes
+    facts: Certificate
+
+
+def issue(
+    profile: Profile,
+    public_key: keys.PublicKey,
+    issuer: Issuer | keys.PrivateKey,
+    serial: int,
+    now: datetime,
+    issuer_limit: datetime | None = None,
+) -> Issued:
+    """Sign a certificate.
+
+    ``issuer`` is the CA or, for a self-signed certificate, the private key that belongs to ``public_key``. ``serial`` is positive and
+    has at most 159 bits (RFC 5280, 4.1.2.2: 20 octets). ``issuer_limit`` is the earliest notAfter of the chain above. Where that or ``until`` is not after
+    the start, nothing can be signed: ValueError (the plan has it waiting).
+    """
+    authority, key = (issuer, issuer.key) if isinstance(issuer, Issuer) else (None, issuer)
+    not_before, not_after = profiles.lifetime(profile, now, issuer_limit)
+    key_id = x509.SubjectKeyIdentifier.from_public_key(public_key)
+    shared = profiles.shared(
+        profile,
+        public_key,
+        key_id,
+        authority.name if authority else None,
+        authority.authority_key_id if authority else None,
+        serial,
+        not_before,
+        not_after,
+    )
+    certificate = profiles.PROFILES[profile.kind](shared, profile).sign(key, digest_for(key))
+    subject, names, usages = facts.wanted_facts(profile)
+    return Issued(
+        certificate,
+        certificate.public_bytes(Encoding.PEM),
+        Certificate(
+            serial=f"{serial:x}",
+            subject=subject,
+            issuer=authority.subject if authority else subject,
+            names=names,
+            usages=usages,
+            key_algorithm=keys.algorithm_of(public_key),
+            spki_sha256=keys.spki_sha256(public_key),
+            key_id=key_id.digest.hex(),
+            authority_key_id=authority.key_id if authority else None,
+            sha256=hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
+            not_before=not_before,
+            not_after=not_after,
+        ),
+    )
+
+
+def digest_for(key: keys.PrivateKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
+    """Choose what a signature digests with: as strong as the curve (RFC 5480, section 4), SHA-256 with RSA, none with EdDSA (RFC 8410)."""
+    if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey):
+        return None
+    if isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size > 256:
+        return hashes.SHA384() if key.key_size <= 384 else hashes.SHA512()
+    return hashes.SHA256()

@@ -1,0 +1,123 @@
+"""Private keys: made, written, read, named.
+
+Randomness comes from the operating system through OpenSSL; whoever wants other keys passes another ``generate`` along. No message of this
+module contains a byte of a key or of a passphrase.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+
+from pgtls.pki.model import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+    from pgtls.spec.models import KeyAlgorithm
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+"""What can sign a certificate. The last is never made here, but may be brought along."""
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
+
+LONGEST_PASSPHRASE = 1023
+"""In bytes: what OpenSSL's passphrase callback holds (PEM_BUFSIZE, with its terminating zero)."""
+
+_RSA_EXPONENT = 65537
+_CURVES = {"secp256r1": "ecdsa-p256", "secp384r1": "ecdsa-p384", "secp521r1": "ecdsa-p521"}
+
+
+def generate(algorithm: KeyAlgorithm) -> PrivateKey:
+    """Make a key. RSA takes from 40 ms (2048 bits) to half a second (4096); the others take microseconds."""
+    match algorithm:
+        case "ecdsa-p256":
+            return ec.generate_private_key(ec.SECP256R1())
+        case "ecdsa-p384":
+            return ec.generate_private_key(ec.SECP384R1())
+        case "ed25519":
+            return ed25519.Ed25519PrivateKey.generate()
+        case "rsa-2048" | "rsa-3072" | "rsa-4096":
+            return rsa.generate_private_key(_RSA_EXPONENT, int(algorithm.removeprefix("rsa-")))
+
+
+def generate_many(
+    algorithms: Sequence[KeyAlgorithm],
+    jobs: int | None = None,
+    generate: Callable[[KeyAlgorithm], PrivateKey] = generate,
+) -> list[PrivateKey]:
+    """Make one key for each algorithm, in their order; RSA in ``jobs`` threads (None: as many as there are cores).
+
+    OpenSSL works on RSA without the interpreter's lock, so that threads scale; the other algorithms are faster in one thread than in two.
+    """
+    slow = [index for index, algorithm in enumerate(algorithms) if algorithm.startswith("rsa-")]
+    workers = min(jobs or _cores(), len(slow))
+    if workers <= 1:
+        return [generate(algorithm) for algorithm in algorithms]
+    from concurrent.futures import ThreadPoolExecutor  # only here: importing it costs more than a hundred EC keys
+
+    with ThreadPoolExecutor(workers) as pool:
+        pending = {index: pool.submit(generate, algorithms[index]) for index in slow}
+        quick = {index: generate(a) for index, a in enumerate(algorithms) if index not in pending}
+        return [pending[i].result() if i in pending else quick[i] for i in range(len(algorithms))]
+
+
+def _cores() -> int:
+    """How many cores this process may use (a container often has fewer than the machine)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def to_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
+    """Write a key as PKCS#8 (RFC 5958): what libpq, PostgreSQL, pgjdbc and PgBouncer all read.
+
+    With a passphrase it is encrypted by AES-256-CBC (PBES2, RFC 8018), which has 1 to :data:`LONGEST_PASSPHRASE` bytes: else ValueError.
+    """
+    protection = serialization.BestAvailableEncryption(passphrase) if passphrase is not None else _PLAIN
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
+
+
+_PLAIN = serialization.NoEncryption()
+
+
+def is_encrypted(pem: bytes) -> bool:
+    """Whether it takes a passphrase to read this key (PKCS#8, or the older form with a ``Proc-Type`` header)."""
+    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem or b"Proc-Type: 4,ENCRYPTED" in pem
+
+
+def load(pem: bytes, passphrase: bytes | None = None, ours: bool = False) -> PrivateKey | Unreadable:
+    """Read a key: PKCS#8, or as older tools write it. A passphrase that is not needed is ignored.
+
+    ``ours``: the bytes are known to be those that were written here (by their digest). An RSA key's numbers are then not proved to be sound again,
+    which takes as long as making it.
+    """
+    encrypted = is_encrypted(pem)
+    if encrypted and passphrase is None:
+        return Unreadable("it is encrypted, and there is no passphrase for it")
+    try:
+        key = serialization.load_pem_private_key(
+            pem, passphrase if encrypted else None, unsafe_skip_rsa_key_validation=ours
+        )
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # OpenSSL's own words say less, and might quote the input
+        return Unreadable("the passphrase does not open it" if encrypted else "it is not a private key in PEM form")
+    return key if isinstance(key, PrivateKey) else Unreadable("it is a key that cannot sign certificates")
+
+
+def spki_sha256(public_key: PublicKeyTypes) -> str:
+    """Name a public key: the SHA-256 of its SubjectPublicKeyInfo (RFC 5280, 4.1.2.7) in hex."""
+    der = public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).hexdigest()
+
+
+def algorithm_of(public_key: PublicKeyTypes) -> str:
+    """Name a key's algorithm as the spec does; one that the spec does not have likewise (``rsa-1024``, ``ecdsa-p521``, ``dsa``)."""
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return f"rsa-{public_key.key_size}"
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        return _CURVES.get(public_key.curve.name, f"ecdsa-{public_key.curve.name}")
+    return type(public_key).__name__.removesuffix("PublicKey").lower()

@@ -1,0 +1,152 @@
+"""What a certificate says: three profiles side by side over what they share (RFC 5280, sections 4.1 and 4.2).
+
+A builder here is complete but for the issuer's signature. Leaf certificates carry no basicConstraints: RFC 5280 (4.2.1.9) leaves the choice, without
+it no verifier takes a version 3 certificate for a CA, and what is not there cannot be wrong. A leaf has one purpose in its extendedKeyUsage, so that
+a client's certificate can never serve and a server's never log in. An end entity's keyUsage has keyEncipherment for RSA alone, for clients that still
+do TLS 1.2 without forward secrecy; ``nonRepudiation`` is for documents.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from pgtls.pki.keys import PublicKey
+    from pgtls.pki.model import Constraints, Profile
+
+BACKDATED = timedelta(minutes=5)
+"""How far notBefore and thisUpdate lie back, for peers whose clocks are slow."""
+
+ATTRIBUTES: Mapping[str, ObjectIdentifier] = {
+    "country": NameOID.COUNTRY_NAME,
+    "state": NameOID.STATE_OR_PROVINCE_NAME,
+    "locality": NameOID.LOCALITY_NAME,
+    "organization": NameOID.ORGANIZATION_NAME,
+    "organizational_unit": NameOID.ORGANIZATIONAL_UNIT_NAME,
+    "common_name": NameOID.COMMON_NAME,
+    "email": NameOID.EMAIL_ADDRESS,
+}
+"""The attributes of a subject, as the spec names them."""
+
+
+def _key_usage(*bits: str) -> x509.KeyUsage:
+    """Make a keyUsage of these bits and no others (RFC 5280, 4.2.1.3)."""
+    return x509.KeyUsage(**{bit: bit in bits for bit in _KEY_USAGE_BITS})
+
+
+_KEY_USAGE_BITS = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+_CA_USAGE = _key_usage("key_cert_sign", "crl_sign")
+_LEAF_USAGE = _key_usage("digital_signature")
+_RSA_LEAF_USAGE = _key_usage("digital_signature", "key_encipherment")
+_SERVER_PURPOSE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+_CLIENT_PURPOSE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+
+
+def ca(shared: x509.CertificateBuilder, profile: Profile) -> x509.CertificateBuilder:
+    """Complete a certificate authority: it signs certificates and CRLs, and is good for nothing else."""
+    builder = shared.add_extension(
+        x509.BasicConstraints(ca=True, path_length=profile.path_length), critical=True
+    ).add_extension(_CA_USAGE, critical=True)
+    if profile.constraints is not None:
+        builder = builder.add_extension(name_constraints(profile.constraints), critical=True)  # 4.2.1.10: MUST
+    return builder
+
+
+def server(shared: x509.CertificateBuilder, profile: Profile) -> x509.CertificateBuilder:
+    """Complete a server: what clients dial is in the subjectAltName, addresses as addresses."""
+    return (
+        shared.add_extension(_leaf_usage(profile), critical=True)
+        .add_extension(_SERVER_PURPOSE, critical=False)
+        .add_extension(alternative_names(profile), critical=not profile.subject)  # 4.2.1.6: with an empty subject, MUST
+    )
+
+
+def user(shared: x509.CertificateBuilder, profile: Profile) -> x509.CertificateBuilder:
+    """Complete a user: PostgreSQL looks at the subject alone.
+
+    Names stand here only where name constraints above would refuse the common name.
+    """
+    builder = shared.add_extension(_leaf_usage(profile), critical=True).add_extension(_CLIENT_PURPOSE, critical=False)
+    if profile.dns_names or profile.ip_addresses:
+        builder = builder.add_extension(alternative_names(profile), critical=not profile.subject)
+    return builder
+
+
+PROFILES = {"ca": ca, "server": server, "user": user}
+
+
+def shared(
+    profile: Profile,
+    public_key: PublicKey,
+    key_id: x509.SubjectKeyIdentifier,
+    issuer: x509.Name | None,
+    authority_key_id: x509.AuthorityKeyIdentifier | None,
+    serial: int,
+    not_before: datetime,
+    not_after: datetime,
+) -> x509.CertificateBuilder:
+    """Begin with what all profiles have in common. No issuer: it signs itself, and needs no authorityKeyIdentifier (4.2.1.1)."""
+    subject = name(profile.subject)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer or subject)
+        .public_key(public_key)
+        .serial_number(serial)
+        .not_valid_before(not_before)
+        .not_valid_after(not_after)
+        .add_extension(key_id, critical=False)
+    )
+    return builder.add_extension(authority_key_id, critical=False) if authority_key_id else builder
+
+
+def name(attributes: Iterable[tuple[str, str]]) -> x509.Name:
+    """Encode a subject, one attribute a step, in UTF-8 but for the country and the e-mail address (RFC 5280, appendix A)."""
+    return x509.Name([x509.NameAttribute(ATTRIBUTES[attribute], value) for attribute, value in attributes])
+
+
+def lifetime(profile: Profile, now: datetime, issuer_limit: datetime | None) -> tuple[datetime, datetime]:
+    """Return notBefore and notAfter in whole seconds: nothing outlives its chain (``issuer_limit``) or its ``until``."""
+    start = now.replace(microsecond=0)
+    ends = [start + profile.validity, *(limit for limit in (issuer_limit, profile.until) if limit is not None)]
+    return start - BACKDATED, min(ends).replace(microsecond=0)
+
+
+def _leaf_usage(profile: Profile) -> x509.KeyUsage:
+    return _RSA_LEAF_USAGE if profile.key_algorithm.startswith("rsa-") else _LEAF_USAGE
+
+
+def alternative_names(profile: Profile) -> x509.SubjectAlternativeName:
+    """Make a subjectAltName (4.2.1.6): host names as dNSName, addresses as iPAddress, in the order of the spec."""
+    hosts = [x509.DNSName(host) for host in profile.dns_names]
+    addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in profile.ip_addresses]
+    return x509.SubjectAlternativeName([*hosts, *addresses])
+
+
+def name_constraints(constraints: Constraints) -> x509.NameConstraints:
+    """Make nameConstraints (4.2.1.10); an empty list of subtrees is not encoded."""
+    permitted = _subtrees(constraints.permitted_dns, constraints.permitted_ip)
+    excluded = _subtrees(constraints.excluded_dns, constraints.excluded_ip)
+    return x509.NameConstraints(permitted or None, excluded or None)
+
+
+def _subtrees(domains: Iterable[str], networks: Iterable[str]) -> list[x509.GeneralName]:
+    return [*map(x509.DNSName, domains), *(x509.IPAddress(ipaddress.ip_network(network)) for network in networks)]
