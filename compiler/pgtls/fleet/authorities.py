@@ -1,0 +1,78 @@
+"""CAs with links to their issuers: no reference to nothing, no circle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgtls.fleet.model import Authority
+from pgtls.fleet.places import Finder, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pgtls.diagnostics import Diagnostic
+    from pgtls.spec.models import CaTable
+    from pgtls.spec.source import Loaded
+
+
+def resolve_authorities(loaded: Loaded, report: list[Diagnostic]) -> dict[str, Authority]:
+    """Give the CAs by name, in the order of names. One whose issuer is unknown, or in a circle, stands there as a root."""
+    tables = dict(sorted(loaded.spec.ca.items()))
+    issuers = dict(_issuers(loaded, tables, report))
+    for circle in tuple(_circles(issuers)):
+        report.append(_circle_fault(loaded, tables, circle))
+        del issuers[circle[0]]
+    depths = _depths(tables, issuers)
+    made: dict[str, Authority] = {}
+    for name in sorted(tables, key=lambda name: -depths[name]):  # a CA after the one that signs it
+        issuer = issuers.get(name)
+        made[name] = Authority(name, tables[name], made[issuer] if issuer else None, depths[name])
+    return {name: made[name] for name in tables}
+
+
+def _issuers(loaded: Loaded, tables: Mapping[str, CaTable], report: list[Diagnostic]) -> Iterator[tuple[str, str]]:
+    for name, table in tables.items():
+        if table.issuer is None:
+            continue
+        if table.issuer in tables:
+            yield name, table.issuer
+        else:
+            report.append(unknown(Finder(loaded.own, "ca", name, table), "ca", table.issuer, tables, "issuer"))
+
+
+def _circles(issuers: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    """Every circle once, starting at the first of its names."""
+    done: set[str] = set()
+    for start in issuers:
+        path: dict[str, None] = {}
+        name: str | None = start
+        while name is not None and name not in done and name not in path:
+            path[name] = None
+            name = issuers.get(name)
+        if name in path:
+            circle = list(path)[list(path).index(name) :]
+            first = circle.index(min(circle))
+            yield (*circle[first:], *circle[:first])
+        done.update(path)
+
+
+def _circle_fault(loaded: Loaded, tables: Mapping[str, CaTable], circle: tuple[str, ...]) -> Diagnostic:
+    name = circle[0]
+    way = " -> ".join(f'"{step}"' for step in (*circle, name))
+    return Finder(loaded.own, "ca", name, tables[name]).fault(
+        "PGT102",
+        f'ca "{name}" is its own issuer' if len(circle) == 1 else f"CAs sign each other in a circle: {way}",
+        "issuer",
+        hint="a root has no issuer: leave the field out",
+    )
+
+
+def _depths(names: Mapping[str, object], issuers: Mapping[str, str]) -> dict[str, int]:
+    """How many levels of CAs stand below each."""
+    depths = dict.fromkeys(names, 0)
+    for name in names:
+        height, above = 1, issuers.get(name)
+        while above is not None and depths[above] < height:
+            depths[above] = height
+            height, above = height + 1, issuers.get(above)
+    return depths

@@ -1,0 +1,207 @@
+"""Policies with their groups and networks expanded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgtls.fleet.addresses import Fault, parse_address
+from pgtls.fleet.model import Policy, Server, User
+from pgtls.fleet.places import Finder, unknown
+from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
+from pgtls.spec.values import Literally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pgtls.diagnostics import Diagnostic
+    from pgtls.hba.model import Address, Database
+    from pgtls.spec.models import GroupTable, NetworkTable, PolicyTable, SslMode
+    from pgtls.spec.source import Loaded
+
+_DATABASE_WORDS = {word.value: word for word in (Keyword.ALL, Keyword.SAMEUSER, Keyword.SAMEROLE, Keyword.REPLICATION)}
+
+
+class Subjects(NamedTuple):
+    """Whom an element of ``users`` means: the users of the spec, and what hba lines match."""
+
+    users: tuple[User, ...] = ()
+    roles: tuple[Name | Member | Keyword, ...] = ()
+
+
+class Context(NamedTuple):
+    """What policies refer to. ``ended`` are users that the spec still names but that count as deleted."""
+
+    loaded: Loaded
+    servers: Mapping[str, Server]
+    users: Mapping[str, User]
+    ended: frozenset[str]
+    members: Mapping[str, tuple[User, ...]]
+    groups: Mapping[str, Subjects]
+    networks: Mapping[str, tuple[Address, ...]]
+
+
+def make_context(
+    loaded: Loaded, servers: Mapping[str, Server], users: Mapping[str, User], report: list[Diagnostic]
+) -> Context:
+    """Resolve groups and networks, each once, whether or not a policy uses them."""
+    context = Context(loaded, servers, users, frozenset(loaded.spec.user) - set(users), _members(users), {}, {})
+    groups = {name: _group(context, name, table, report) for name, table in sorted(loaded.spec.group.items())}
+    networks = {name: _network(context, name, table, report) for name, table in sorted(loaded.spec.network.items())}
+    return context._replace(groups=groups, networks=networks)
+
+
+def resolve_policy(context: Context, name: str, table: PolicyTable, report: list[Diagnostic]) -> Policy:
+    """Resolve one policy; what is wrong in it is left out and reported."""
+    finder = Finder(context.loaded.own, "policy", name, table)
+    users, roles = _merged([_subjects(context, finder, i, item, report) for i, item in enumerate(table.users)])
+    local = "local" in table.from_
+    return Policy(
+        name=name,
+        table=table,
+        servers=_servers(context, finder, table, report),
+        users=users,
+        roles=roles,
+        databases=tuple(dict.fromkeys(map(_database, table.databases))),
+        addresses=_addresses(context, finder, table, report),
+        local=local,
+        sslmode=_sslmode(finder, table, report, local=local),
+    )
+
+
+def _members(users: Mapping[str, User]) -> dict[str, tuple[User, ...]]:
+    """Whom ``+role`` covers: members, and the role itself (acl.c, is_member_of_role)."""
+    members: dict[str, list[User]] = {}
+    for user in users.values():
+        for role in {*user.table.member_of, *user.roles}:
+            members.setdefault(role, []).append(user)
+    return {role: tuple(found) for role, found in members.items()}
+
+
+def _group(context: Context, name: str, table: GroupTable, report: list[Diagnostic]) -> Subjects:
+    finder = Finder(context.loaded.own, "group", name, table)
+    return _merged([_user(context, finder, i, item, report) for i, item in enumerate(table.users)])
+
+
+def _user(context: Context, finder: Finder, index: int, name: str, report: list[Diagnostic]) -> Subjects:
+    if user := context.users.get(name):
+        return Subjects((user,), tuple(map(Name, user.roles)))
+    if name not in context.ended:
+        hint = None
+        if finder.kind == "group" and (name == "all" or name[:1] in "@+"):
+            hint = "a group holds user names only"
+        elif name[:1] == "/":
+            hint = 'roles are named one by one, by "+role" or by "all"'
+        report.append(unknown(finder, "user", name, context.loaded.spec.user, "users", index, hint=hint))
+    return Subjects()
+
+
+def _subjects(
+    context: Context, finder: Finder, index: int, item: str | Literally, report: list[Diagnostic]
+) -> Subjects:
+    if isinstance(item, Literally):
+        return _user(context, finder, index, item.name, report)
+    if item == "all":
+        return Subjects(tuple(context.users.values()), (Keyword.ALL,))
+    if item[0] == "+" and len(item) > 1:
+        return Subjects(context.members.get(item[1:], ()), (Member(item[1:]),))
+    if item[0] == "@":
+        if item[1:] in context.groups:
+            return context.groups[item[1:]]
+        report.append(unknown(finder, "group", item[1:], context.groups, "users", index))
+        return Subjects()
+    return _user(context, finder, index, item, report)
+
+
+def _merged(parts: Sequence[Subjects]) -> Subjects:
+    """Everybody once, in the order of mention."""
+    if len(parts) == 1:
+        return parts[0]
+    users = {user.name: user for part in parts for user in part.users}
+    roles = dict.fromkeys(role for part in parts for role in part.roles)
+    return Subjects(tuple(users.values()), tuple(roles))
+
+
+def _servers(context: Context, finder: Finder, table: PolicyTable, report: list[Diagnostic]) -> tuple[Server, ...]:
+    everything = tuple(context.servers.values())
+    if table.servers is None:
+        if len(everything) > 1:
+            names = ", ".join(f'"{server.name}"' for server in everything[:3])
+            more = f"the spec has {len(everything)} servers: say which, e.g. servers = [{names}], or" + ' ["all"]'
+            report.append(finder.fault("PGT104", f'policy "{finder.name}" does not say its servers', hint=more))
+        return everything if len(everything) == 1 else ()
+    if "all" in table.servers:
+        return everything
+    found: dict[str, Server] = {}
+    for index, name in enumerate(table.servers):
+        if name in context.servers:
+            found[name] = context.servers[name]
+        else:
+            report.append(unknown(finder, "server", name, context.servers, "servers", index))
+    return tuple(found[name] for name in sorted(found))
+
+
+def _database(item: str | Literally) -> Database:
+    if isinstance(item, Literally):
+        return Name(item.name)
+    if item[0] == "/":
+        return Regex(item[1:])
+    return _DATABASE_WORDS.get(item) or Name(item)
+
+
+def _network(context: Context, name: str, table: NetworkTable, report: list[Diagnostic]) -> tuple[Address, ...]:
+    finder = Finder(context.loaded.own, "network", name, table)
+    found = (_address(finder, "addresses", i, item, report) for i, item in enumerate(table.addresses))
+    return _distinct(address for address in found if address)
+
+
+def _addresses(context: Context, finder: Finder, table: PolicyTable, report: list[Diagnostic]) -> tuple[Address, ...]:
+    if "local" in table.from_:
+        if len(table.from_) > 1:
+            hint = "write a second policy for the other addresses"
+            index = table.from_.index("local")
+            message = f'policy "{finder.name}" mixes "local", the Unix socket, with addresses'
+            report.append(finder.fault("PGT200", message, "from", index, hint=hint))
+        return ()
+    return _distinct(_from(context, finder, table.from_, report))
+
+
+def _from(
+    context: Context, finder: Finder, items: Iterable[str | Literally], report: list[Diagnostic]
+) -> Iterator[Address]:
+    for index, item in enumerate(items):
+        if isinstance(item, Literally):
+            yield HostName(item.name)
+        elif item[0] != "@":
+            if address := _address(finder, "from", index, item, report):
+                yield address
+        elif item[1:] in context.networks:
+            yield from context.networks[item[1:]]
+        else:
+            report.append(unknown(finder, "network", item[1:], context.networks, "from", index))
+
+
+def _address(finder: Finder, key: str, index: int, text: str, report: list[Diagnostic]) -> Address | None:
+    if finder.kind == "network" and (text == "local" or text[0] == "@"):
+        hint = 'a network holds addresses only; a policy says from = ["local"]'
+        report.append(finder.fault("PGT201", f'"{text}" is no address', key, index, hint=hint))
+        return None
+    address = parse_address(text)
+    if isinstance(address, Fault):
+        report.append(finder.fault(address.code, address.message, key, index, hint=address.hint))
+        return None
+    return address
+
+
+def _distinct(addresses: Iterable[Address]) -> tuple[Address, ...]:
+    return tuple(dict.fromkeys(addresses))
+
+
+def _sslmode(finder: Finder, table: PolicyTable, report: list[Diagnostic], *, local: bool) -> SslMode | None:
+    """Fill in ``verify-full``; there is none on the Unix socket, which has no TLS, nor for a refusal, which covers every transport."""
+    if not local and table.auth != "reject":
+        return table.sslmode or "verify-full"
+    if finder.says("sslmode"):
+        reason = 'is for "local", the Unix socket, which has no TLS' if local else "rejects, with TLS or without"
+        message = f'policy "{finder.name}" {reason}, and has an sslmode'
+        report.append(finder.fault("PGT205", message, "sslmode", hint="leave sslmode out"))
+    return None

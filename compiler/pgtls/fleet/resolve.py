@@ -1,0 +1,121 @@
+"""Names to objects: the spec becomes a fleet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgtls.diagnostics import errors
+from pgtls.fleet.authorities import resolve_authorities
+from pgtls.fleet.checks import check_partial
+from pgtls.fleet.model import Fleet, Server, User
+from pgtls.fleet.places import Finder, once, unknown
+from pgtls.fleet.policies import make_context, resolve_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from pgtls.diagnostics import Diagnostic
+    from pgtls.fleet.model import Authority, Policy
+    from pgtls.spec.models import ServerTable, UserTable
+    from pgtls.spec.source import Loaded
+
+NOT_OURS = ("self-signed", "system")
+"""What a server's ``ca`` may say instead of a name."""
+
+
+def resolve(loaded: Loaded, now: datetime) -> tuple[Fleet | None, tuple[Diagnostic, ...]]:
+    """Link the tables of a spec as it stands at ``now``.
+
+    There is a fleet only if every reference leads somewhere and every address can be read. Where one does not, everything that can be
+    checked in spite of it is, so that one run finds all there is to find.
+    """
+    report: list[Diagnostic] = []
+    fleet = _fleet(loaded, now, report)
+    if errors(report):
+        return None, tuple(once([*report, *check_partial(fleet)]))
+    return fleet, tuple(once(report))
+
+
+def _fleet(loaded: Loaded, now: datetime, report: list[Diagnostic]) -> Fleet:
+    cas = resolve_authorities(loaded, report)
+    servers = {name: _server(loaded, name, table, cas, report) for name, table in sorted(loaded.spec.server.items())}
+    everybody = {name: _user(loaded, name, table, cas, report) for name, table in sorted(loaded.spec.user.items())}
+    users = {name: user for name, user in everybody.items() if not _ended(user.table.until, now)}
+    return Fleet(
+        cas=cas,
+        servers=servers,
+        users=users,
+        policies=_policies(loaded, servers, users, now, report),
+        lint=loaded.spec.lint,
+        source=loaded.source,
+        now=now,
+        own=loaded.own,
+    )
+
+
+def _ended(until: datetime | None, now: datetime) -> bool:
+    return until is not None and until <= now
+
+
+def _server(
+    loaded: Loaded, name: str, table: ServerTable, cas: Mapping[str, Authority], report: list[Diagnostic]
+) -> Server:
+    finder = Finder(loaded.own, "server", name, table)
+    if table.ca is None and not (table.cert_file or table.external):
+        hint = f'ca = "{next(iter(cas))}"' if cas else "define a CA, e.g. [ca.root]"
+        report.append(finder.fault("PGT103", f'server "{name}" does not say its CA', hint=hint))
+    if table.standby_of is not None and table.standby_of not in loaded.spec.server:
+        report.append(unknown(finder, "server", table.standby_of, loaded.spec.server, "standby_of"))
+    if table.replication_user is not None and table.replication_user not in loaded.spec.user:
+        report.append(unknown(finder, "user", table.replication_user, loaded.spec.user, "replication_user"))
+    return Server(
+        name=name,
+        table=table,
+        ca=None if table.ca in NOT_OURS else _ca(finder, table.ca, cas, report),
+        client_cas=_cas(finder, "client_ca", table.client_ca, cas, report),
+        trust=_cas(finder, "trust", table.trust, cas, report),
+    )
+
+
+def _user(loaded: Loaded, name: str, table: UserTable, cas: Mapping[str, Authority], report: list[Diagnostic]) -> User:
+    roles = tuple(dict.fromkeys(table.roles)) if table.roles else (name,)
+    return User(
+        name=name,
+        table=table,
+        ca=_ca(Finder(loaded.own, "user", name, table), table.ca, cas, report) if table.ca else None,
+        roles=roles,
+        os_users=roles if table.os_users is None else tuple(dict.fromkeys(table.os_users)),
+    )
+
+
+def _ca(finder: Finder, name: str | None, cas: Mapping[str, Authority], report: list[Diagnostic]) -> Authority | None:
+    if name is None or name in cas:
+        return cas[name] if name else None
+    report.append(unknown(finder, "ca", name, cas, "ca"))
+    return None
+
+
+def _cas(
+    finder: Finder, key: str, names: Sequence[str], cas: Mapping[str, Authority], report: list[Diagnostic]
+) -> tuple[Authority, ...]:
+    found: dict[str, Authority] = {}
+    for index, name in enumerate(names):
+        if name in cas:
+            found[name] = cas[name]
+        else:
+            report.append(unknown(finder, "ca", name, cas, key, index))
+    return tuple(found.values())
+
+
+def _policies(
+    loaded: Loaded,
+    servers: Mapping[str, Server],
+    users: Mapping[str, User],
+    now: datetime,
+    report: list[Diagnostic],
+) -> dict[str, Policy]:
+    """Those that exist at ``now``: one whose users have all ended does not."""
+    context = make_context(loaded, servers, users, report)
+    found = {name: resolve_policy(context, name, table, report) for name, table in sorted(loaded.spec.policy.items())}
+    return {name: policy for name, policy in found.items() if policy.roles and not _ended(policy.table.until, now)}
