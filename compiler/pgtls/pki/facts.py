@@ -1,4 +1,4 @@
-"""Certificates read into facts, and the facts that a profile asks for, in the same words: what differs is then a comparison of fields.
+"""Certificates read into facts, whoever made them.
 
 Whatever is wrong with the bytes comes back as a value: a file that somebody else wrote may hold anything.
 """
@@ -6,49 +6,22 @@ Whatever is wrong with the bytes comes back as a value: a file that somebody els
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import warnings
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pgtls.pki import keys
 from pgtls.pki.model import Certificate, Unreadable
-from pgtls.pki.profiles import ATTRIBUTES
+from pgtls.pki.names import name_text
+from pgtls.pki.wanted import subject_text, wanted_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from pgtls.pki.model import Constraints, Profile
-
-SHORT_NAMES = {
-    NameOID.COMMON_NAME: "CN",
-    NameOID.COUNTRY_NAME: "C",
-    NameOID.STATE_OR_PROVINCE_NAME: "ST",
-    NameOID.LOCALITY_NAME: "L",
-    NameOID.ORGANIZATION_NAME: "O",
-    NameOID.ORGANIZATIONAL_UNIT_NAME: "OU",
-    NameOID.EMAIL_ADDRESS: "emailAddress",
-    NameOID.DOMAIN_COMPONENT: "DC",
-    NameOID.USER_ID: "UID",
-    NameOID.STREET_ADDRESS: "street",
-    NameOID.SERIAL_NUMBER: "serialNumber",
-    NameOID.SURNAME: "SN",
-    NameOID.GIVEN_NAME: "GN",
-    NameOID.INITIALS: "initials",
-    NameOID.TITLE: "title",
-    NameOID.PSEUDONYM: "pseudonym",
-    NameOID.GENERATION_QUALIFIER: "generationQualifier",
-    NameOID.DN_QUALIFIER: "dnQualifier",
-    NameOID.POSTAL_CODE: "postalCode",
-    NameOID.BUSINESS_CATEGORY: "businessCategory",
-    NameOID.ORGANIZATION_IDENTIFIER: "organizationIdentifier",
-}
-"""OpenSSL's short names of attributes, which PostgreSQL prints."""
-
-_ATTRIBUTE_NAMES = {attribute: SHORT_NAMES[oid] for attribute, oid in ATTRIBUTES.items()}
+__all__ = ["of", "parse", "read", "subject_text", "wanted_facts"]
 
 _KEY_USAGES = {
     "digital_signature": "digitalSignature",
@@ -68,93 +41,6 @@ _PURPOSES = {
     ExtendedKeyUsageOID.OCSP_SIGNING: "OCSPSigning",
     ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE: "anyExtendedKeyUsage",
 }
-
-
-# --- names as text -------------------------------------------------------------------------------------------------------------
-
-
-def subject_text(attributes: Iterable[tuple[str, str]]) -> str:
-    r"""Write a profile's subject as PostgreSQL compares it for ``clientname=DN``: ``CN=x,O=A\, B``.
-
-    That is ``X509_NAME_print_ex`` with ``XN_FLAG_RFC2253`` (be-secure-openssl.c): RFC 4514, most specific first, and what is not printable
-    ASCII as escaped bytes of UTF-8 (``\CE\9F``).
-    """
-    return ",".join([f"{_ATTRIBUTE_NAMES[attribute]}={escape(value)}" for attribute, value in attributes][::-1])
-
-
-def name_text(name: x509.Name) -> str:
-    """Write a name of a certificate in the same way."""
-    return ",".join("+".join(_attribute_text(a) for a in reversed(list(rdn))) for rdn in reversed(name.rdns))
-
-
-def _attribute_text(attribute: x509.NameAttribute[str | bytes]) -> str:
-    short, value = SHORT_NAMES.get(attribute.oid), attribute.value
-    if short and isinstance(value, str):
-        return f"{short}={escape(value)}"
-    content = value.encode() if isinstance(value, str) else value
-    return f"{short or attribute.oid.dotted_string}=#{content.hex().upper()}"
-
-
-def escape(value: str) -> str:
-    """Escape an attribute's value (RFC 4514, 2.4), as OpenSSL does."""
-    if value.isascii() and value.isalnum():  # nearly all
-        return value
-    data = value.encode()
-    last = len(data) - 1
-    return "".join(_escape_byte(byte, at == 0, at == last) for at, byte in enumerate(data))
-
-
-def _escape_byte(byte: int, first: bool, last: bool) -> str:
-    if byte < 0x20 or byte >= 0x7F:
-        return f"\\{byte:02X}"
-    character = chr(byte)
-    # OpenSSL looks at a single character as the last one, so that a lone "#" stays as it is.
-    special = (
-        character in ',+"\\<>;' or (character == " " and (first or last)) or (character == "#" and first and not last)
-    )
-    return f"\\{character}" if special else character
-
-
-# --- what a profile asks for ---------------------------------------------------------------------------------------------------
-
-
-def wanted_facts(profile: Profile) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """Return subject, names and usages as :class:`Certificate` has them: what a certificate of this profile must say."""
-    return subject_text(profile.subject), _wanted_names(profile), _wanted_usages(profile)
-
-
-def _wanted_names(profile: Profile) -> tuple[str, ...]:
-    if not profile.dns_names and not profile.ip_addresses:
-        return ()
-    return tuple(sorted({*(f"DNS:{host}" for host in profile.dns_names), *(f"IP:{ip}" for ip in profile.ip_addresses)}))
-
-
-def _wanted_usages(profile: Profile) -> tuple[str, ...]:
-    if profile.kind == "ca":
-        depth = () if profile.path_length is None else (f"pathlen:{profile.path_length}",)
-        constraints = _wanted_constraints(profile.constraints) if profile.constraints else ()
-        return tuple(sorted({"CA", "keyCertSign", "cRLSign", *depth, *constraints}))
-    return _LEAF_USAGES[profile.kind, profile.key_algorithm.startswith("rsa-")]
-
-
-_LEAF_USAGES = {
-    ("server", False): ("digitalSignature", "serverAuth"),
-    ("server", True): ("digitalSignature", "keyEncipherment", "serverAuth"),
-    ("user", False): ("clientAuth", "digitalSignature"),
-    ("user", True): ("clientAuth", "digitalSignature", "keyEncipherment"),
-}
-
-
-def _wanted_constraints(constraints: Constraints) -> Iterator[str]:
-    for side, domains, networks in (
-        ("permitted", constraints.permitted_dns, constraints.permitted_ip),
-        ("excluded", constraints.excluded_dns, constraints.excluded_ip),
-    ):
-        yield from (f"{side}:DNS:{domain}" for domain in domains)
-        yield from (f"{side}:IP:{ipaddress.ip_network(network)}" for network in networks)
-
-
-# --- reading -------------------------------------------------------------------------------------------------------------------
 
 
 def read(pem: bytes) -> tuple[Certificate, ...] | Unreadable:

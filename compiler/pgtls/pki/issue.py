@@ -12,8 +12,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pgtls.pki import facts, keys, profiles
+from pgtls.pki import keys, profiles
 from pgtls.pki.model import Certificate
+from pgtls.pki.names import name_text
+from pgtls.pki.wanted import wanted_facts
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,7 +38,7 @@ class Issuer:
     @cached_property
     def subject(self) -> str:
         """Its subject as text."""
-        return facts.name_text(self.name)
+        return name_text(self.name)
 
     @cached_property
     def authority_key_id(self) -> x509.AuthorityKeyIdentifier:
@@ -90,7 +92,7 @@ def issue(
         not_after,
     )
     certificate = profiles.PROFILES[profile.kind](shared, profile).sign(key, digest_for(key))
-    subject, names, usages = facts.wanted_facts(profile)
+    subject, names, usages = wanted_facts(profile)
     return Issued(
         certificate,
         certificate.public_bytes(Encoding.PEM),

@@ -1,0 +1,115 @@
+"""Distinguished names of certificates as PostgreSQL and OpenSSL know them: as text, and as the hash that names files in ``ssl_crl_dir``."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from pgtls.pki.wanted import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SHORT_NAMES = {
+    NameOID.COMMON_NAME: "CN",
+    NameOID.COUNTRY_NAME: "C",
+    NameOID.STATE_OR_PROVINCE_NAME: "ST",
+    NameOID.LOCALITY_NAME: "L",
+    NameOID.ORGANIZATION_NAME: "O",
+    NameOID.ORGANIZATIONAL_UNIT_NAME: "OU",
+    NameOID.EMAIL_ADDRESS: "emailAddress",
+    NameOID.DOMAIN_COMPONENT: "DC",
+    NameOID.USER_ID: "UID",
+    NameOID.STREET_ADDRESS: "street",
+    NameOID.SERIAL_NUMBER: "serialNumber",
+    NameOID.SURNAME: "SN",
+    NameOID.GIVEN_NAME: "GN",
+    NameOID.INITIALS: "initials",
+    NameOID.TITLE: "title",
+    NameOID.PSEUDONYM: "pseudonym",
+    NameOID.GENERATION_QUALIFIER: "generationQualifier",
+    NameOID.DN_QUALIFIER: "dnQualifier",
+    NameOID.POSTAL_CODE: "postalCode",
+    NameOID.BUSINESS_CATEGORY: "businessCategory",
+    NameOID.ORGANIZATION_IDENTIFIER: "organizationIdentifier",
+}
+"""OpenSSL's short names of attributes, which PostgreSQL prints."""
+
+
+def name_text(name: x509.Name) -> str:
+    """Write a name as PostgreSQL compares it (see :func:`pgtls.pki.wanted.subject_text`)."""
+    return ",".join("+".join(_attribute_text(a) for a in reversed(list(rdn))) for rdn in reversed(name.rdns))
+
+
+def _attribute_text(attribute: x509.NameAttribute[str | bytes]) -> str:
+    short, value = SHORT_NAMES.get(attribute.oid), attribute.value
+    if short and isinstance(value, str):
+        return f"{short}={escape(value)}"
+    ((_, tag, content),) = next(_attributes(x509.Name([attribute])))
+    return f"{short or attribute.oid.dotted_string}=#{_tlv(tag, content).hex().upper()}"
+
+
+def hashed_name(name: x509.Name) -> str:
+    """Name a CA in ``ssl_crl_dir``: OpenSSL's ``X509_NAME_hash``, 8 hex digits, to which ``.r0``, ``.r1`` is appended.
+
+    It is the SHA-1 of the name in canonical form (``x509_name_canon``): every string in UTF-8, ASCII letters small, blanks at the ends dropped and
+    elsewhere single, without the outer sequence; the first four bytes, as a little-endian number.
+    """
+    steps = (b"".join(sorted(_canonical(*attribute) for attribute in step)) for step in _attributes(name))
+    digest = hashlib.sha1(b"".join(_tlv(_SET, step) for step in steps), usedforsecurity=False).digest()
+    return f"{int.from_bytes(digest[:4], 'little'):08x}"
+
+
+def _canonical(oid: bytes, tag: int, content: bytes) -> bytes:
+    encoding = _STRINGS.get(tag)
+    if encoding is not None:
+        words = content.decode(encoding).encode().translate(_SMALL).split()  # bytes.split: the blanks of ASCII alone
+        tag, content = _UTF8, b" ".join(words)
+    return _tlv(_SEQUENCE, oid + _tlv(tag, content))
+
+
+# --- just enough DER (X.690) ---------------------------------------------------------------------------------------------------
+
+_UTF8, _SEQUENCE, _SET = 0x0C, 0x30, 0x31
+_STRINGS = {
+    _UTF8: "utf-8",
+    0x13: "ascii",
+    0x14: "latin-1",
+    0x16: "ascii",
+    0x1A: "ascii",
+    0x1C: "utf-32-be",
+    0x1E: "utf-16-be",
+}
+"""UTF8String, PrintableString, T61String, IA5String, VisibleString, UniversalString, BMPString."""
+_SMALL = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
+
+
+def _tlv(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    if size < 0x80:
+        return bytes((tag, size)) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(length))) + length + content
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield tag and content of each element in a row; the bytes are known to be well-formed, cryptography wrote them."""
+    at = 0
+    while at < len(data):
+        tag, size, at = data[at], data[at + 1], at + 2
+        if size >= 0x80:
+            more = size & 0x7F
+            size, at = int.from_bytes(data[at : at + more], "big"), at + more
+        yield tag, data[at : at + size]
+        at += size
+
+
+def _attributes(name: x509.Name) -> Iterator[list[tuple[bytes, int, bytes]]]:
+    """Yield each step of a name: the encoded type, and the tag and content of the value of its attributes."""
+    ((_, steps),) = _elements(name.public_bytes())
+    for _, step in _elements(steps):
+        pairs = [list(_elements(attribute)) for _, attribute in _elements(step)]
+        yield [(_tlv(*oid), *value) for oid, value in pairs]

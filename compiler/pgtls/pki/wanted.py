@@ -1,0 +1,90 @@
+"""The facts that a profile asks for, in the words of :class:`pgtls.pki.model.Certificate`: what differs is then a comparison of fields.
+
+Nothing here needs cryptography: to see that nothing has changed takes no X.509.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pgtls.pki.model import Constraints, Profile
+
+SHORT_NAMES = {
+    "common_name": "CN",
+    "country": "C",
+    "state": "ST",
+    "locality": "L",
+    "organization": "O",
+    "organizational_unit": "OU",
+    "email": "emailAddress",
+}
+"""OpenSSL's short names of the attributes that the spec has."""
+
+
+def wanted_facts(profile: Profile) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Return subject, names and usages as :class:`Certificate` has them: what a certificate of this profile must say."""
+    return subject_text(profile.subject), _wanted_names(profile), _wanted_usages(profile)
+
+
+def _wanted_names(profile: Profile) -> tuple[str, ...]:
+    if not profile.dns_names and not profile.ip_addresses:
+        return ()
+    return tuple(sorted({*(f"DNS:{host}" for host in profile.dns_names), *(f"IP:{ip}" for ip in profile.ip_addresses)}))
+
+
+def _wanted_usages(profile: Profile) -> tuple[str, ...]:
+    if profile.kind == "ca":
+        depth = () if profile.path_length is None else (f"pathlen:{profile.path_length}",)
+        constraints = _wanted_constraints(profile.constraints) if profile.constraints else ()
+        return tuple(sorted({"CA", "keyCertSign", "cRLSign", *depth, *constraints}))
+    return _LEAF_USAGES[profile.kind, profile.key_algorithm.startswith("rsa-")]
+
+
+_LEAF_USAGES = {
+    ("server", False): ("digitalSignature", "serverAuth"),
+    ("server", True): ("digitalSignature", "keyEncipherment", "serverAuth"),
+    ("user", False): ("clientAuth", "digitalSignature"),
+    ("user", True): ("clientAuth", "digitalSignature", "keyEncipherment"),
+}
+
+
+def _wanted_constraints(constraints: Constraints) -> Iterator[str]:
+    for side, domains, networks in (
+        ("permitted", constraints.permitted_dns, constraints.permitted_ip),
+        ("excluded", constraints.excluded_dns, constraints.excluded_ip),
+    ):
+        yield from (f"{side}:DNS:{domain}" for domain in domains)
+        yield from (f"{side}:IP:{ipaddress.ip_network(network)}" for network in networks)
+
+
+def subject_text(attributes: Iterable[tuple[str, str]]) -> str:
+    r"""Write a profile's subject as PostgreSQL compares it for ``clientname=DN``: ``CN=x,O=A\, B``.
+
+    That is ``X509_NAME_print_ex`` with ``XN_FLAG_RFC2253`` (be-secure-openssl.c): RFC 4514, most specific first, and what is not printable
+    ASCII as escaped bytes of UTF-8 (``\CE\9F``).
+    """
+    return ",".join([f"{SHORT_NAMES[attribute]}={escape(value)}" for attribute, value in attributes][::-1])
+
+
+def escape(value: str) -> str:
+    """Escape an attribute's value (RFC 4514, 2.4), as OpenSSL does."""
+    if value.isascii() and value.isalnum():  # nearly all
+        return value
+    data = value.encode()
+    last = len(data) - 1
+    return "".join(_escape_byte(byte, at == 0, at == last) for at, byte in enumerate(data))
+
+
+def _escape_byte(byte: int, first: bool, last: bool) -> str:
+    if byte < 0x20 or byte >= 0x7F:
+        return f"\\{byte:02X}"
+    character = chr(byte)
+    # OpenSSL looks at a single character as the last one, so that a lone "#" stays as it is.
+    special = (
+        character in ',+"\\<>;' or (character == " " and (first or last)) or (character == "#" and first and not last)
+    )
+    return f"\\{character}" if special else character
