@@ -1,0 +1,102 @@
+"""The settings of postgresql.conf by version: those of TLS, which pgtls writes, and all others, which a spec may add.
+
+Source: guc_tables.c of each version, through the ``pg_settings`` of a server of each.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Literal, NamedTuple, get_args
+
+from pgtls.postgres.catalogue import CATALOGUE
+
+Context = Literal["internal", "postmaster", "sighup", "backend", "superuser-backend", "superuser", "user"]
+Kind = Literal["bool", "integer", "real", "string", "enum"]
+
+
+class SslSetting(NamedTuple):
+    """A setting that ``pgtls.conf`` states, with PostgreSQL's default. ``until`` is the last version that has it."""
+
+    name: str
+    default: str
+    since: int = 13
+    until: int = 99
+
+
+SSL_SETTINGS = (
+    SslSetting("ssl", "off"),
+    SslSetting("ssl_cert_file", "server.crt"),
+    SslSetting("ssl_key_file", "server.key"),
+    SslSetting("ssl_ca_file", ""),
+    SslSetting("ssl_crl_file", ""),
+    SslSetting("ssl_crl_dir", "", since=14),
+    SslSetting("ssl_passphrase_command", ""),
+    SslSetting("ssl_passphrase_command_supports_reload", "off"),
+    SslSetting("ssl_min_protocol_version", "TLSv1.2"),
+    SslSetting("ssl_max_protocol_version", ""),
+    SslSetting("ssl_ciphers", "HIGH:MEDIUM:+3DES:!aNULL"),
+    SslSetting("ssl_tls13_ciphers", "", since=18),
+    SslSetting("ssl_prefer_server_ciphers", "on"),
+    SslSetting("ssl_ecdh_curve", "prime256v1", until=17),
+    SslSetting("ssl_groups", "X25519:prime256v1", since=18),
+    SslSetting("ssl_dh_params_file", ""),
+    SslSetting("ssl_sni", "off", since=19),
+)
+"""Every setting of TLS that can be set, in the order in which they are written. All take effect with a reload."""
+
+OURS = frozenset({"hba_file", "ident_file", "hosts_file", *(setting.name for setting in SSL_SETTINGS)})
+"""What a spec's ``settings`` may not hold, since it follows from other fields."""
+
+
+class Setting(NamedTuple):
+    """A setting as one range of versions has it. ``unit`` is what a bare number counts in."""
+
+    name: str
+    since: int
+    until: int
+    context: Context
+    kind: Kind
+    least: float | None = None
+    most: float | None = None
+    unit: str | None = None
+    choices: tuple[str, ...] = ()
+    """Of an enum; empty where they depend on how the server was built."""
+
+
+@cache
+def ssl_settings(version: int) -> dict[str, str]:
+    """Give the settings of TLS of a version with their defaults, in the order in which they are written."""
+    return {s.name: s.default for s in SSL_SETTINGS if s.since <= version <= s.until}
+
+
+@cache
+def settings(version: int) -> dict[str, Setting]:
+    """Give every setting of a version, by its name in lower case (names are compared without case: guc.c, guc_name_compare)."""
+    return {s.name.lower(): s for s in _catalogue() if s.since <= version <= s.until}
+
+
+@cache
+def versions(name: str) -> tuple[int, int] | None:
+    """Give the first and the last version that has a setting; None where none has."""
+    found = [s for s in _catalogue() if s.name.lower() == name.lower()]
+    return (min(s.since for s in found), max(s.until for s in found)) if found else None
+
+
+@cache
+def _catalogue() -> tuple[Setting, ...]:
+    return tuple(map(_setting, CATALOGUE.splitlines()))
+
+
+def _setting(line: str) -> Setting:
+    name, range_, context, kind, *rest = line.split(None, 4)
+    assert context in get_args(Context), line
+    assert kind in get_args(Kind), line
+    since, _, until = range_.partition("-")
+    setting = Setting(name, int(since), int(until or 99), context, kind)  # type: ignore[arg-type]  # asserted above
+    if not rest:
+        return setting
+    if kind == "enum":
+        return setting._replace(choices=tuple(rest[0].split("|")))
+    bounds, _, unit = rest[0].partition(" ")
+    least, _, most = bounds.partition("..")
+    return setting._replace(least=float(least), most=float(most), unit=unit or None)
