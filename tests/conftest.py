@@ -1,0 +1,98 @@
+"""What every test session does: neutral surroundings, visible skips, and a summary that names the servers that ran."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from support.servers import EXPECTED, Installation, Server, versions, versions_run
+from support.system import scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from _pytest.mark.structures import ParameterSet
+
+UNAVAILABLE = "unavailable: "
+"""How the reason of a skip begins that stays one in CI: nothing that could be installed would help."""
+
+settings.register_profile("pgtls", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pgtls")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the scratch directory before workers start, and forget what the person who runs the tests has set."""
+    scratch()
+    for name in [name for name in os.environ if name.startswith("PG") and not name.startswith("PGTLS_TEST")]:
+        del os.environ[name]
+    for name in ("NO_COLOR", "FORCE_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR", "KRB5CCNAME"):
+        os.environ.pop(name, None)
+
+
+def _installations() -> list[ParameterSet]:
+    """Every server of this machine as a parameter, and each that is expected but absent as a skip."""
+    found = [pytest.param(installation, id=installation.id) for installation in versions()]
+    majors = {installation.major for installation in versions()}
+    missing = [
+        pytest.param(
+            None,
+            id=f"pg{major}",
+            marks=pytest.mark.skip(reason=f"PostgreSQL {major} is not installed: `make test` does it"),
+        )
+        for major in EXPECTED
+        if major not in majors
+    ]
+    return found + missing
+
+
+@pytest.fixture(params=_installations())
+def installation(request: pytest.FixtureRequest) -> Installation:
+    """Each PostgreSQL of this machine in turn."""
+    installation: Installation = request.param
+    return installation
+
+
+@pytest.fixture
+def server(installation: Installation) -> Iterator[Server]:
+    """Run a server of each version, open to everybody and without TLS until files are installed."""
+    with Server(installation) as server:
+        yield server
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI a skip is a failure."""
+    report = yield
+    _judge(report, is_xfail=hasattr(report, "wasxfail"))
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """In CI the skip of a whole module is a failure, too."""
+    report = yield
+    _judge(report, is_xfail=False)
+    return report
+
+
+def _judge(report: pytest.TestReport | pytest.CollectReport, *, is_xfail: bool) -> None:
+    if not os.environ.get("CI") or not report.skipped or is_xfail:
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not reason.removeprefix("Skipped: ").startswith(UNAVAILABLE):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {reason}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name every server that a test of this session started."""
+    ran = versions_run()
+    terminalreporter.section("PostgreSQL")
+    terminalreporter.write_line("\n".join(ran) if ran else "no server was started")

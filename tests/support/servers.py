@@ -1,0 +1,433 @@
+"""Real PostgreSQL servers for the tests: every supported major version, each started in milliseconds.
+
+    with Server(installation) as server:            # trust for everybody, no TLS yet
+        server.populate(roles=["app"], databases=["shop"])
+        server.install(out / "servers" / "primary")  # files, owner, modes, include; reloads, and raises ServerError if the server keeps the old state
+        ...                                          # clients connect to server.port
+        server.sql("show ssl")                       # through a connection from before the install: whatever pg_hba.conf says now
+
+The versions come from npm (``package.json`` beside this file, pinned by its lock file) and from Debian, as ``versions()`` finds them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import random
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+from psycopg import sql as syntax
+
+from support.system import ENVIRONMENT, give, new_directory, run_as, scratch, server_account
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+    from support.addresses import Network
+
+EXPECTED = (13, 14, 15, 16, 17, 18)
+"""The major versions that the tests want to see, all of them pinned in ``package.json``."""
+
+PACKAGES = Path(__file__).parent / "postgres" / "node_modules"
+PATIENCE = 60.0
+"""Seconds after which something that never takes a second is taken to have failed."""
+
+SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "16MB",
+    "autovacuum": "off",
+    "max_connections": "20",
+    "max_wal_senders": "4",
+    "log_connections": "on",
+    "log_line_prefix": "%m [%p] ",
+    "lc_messages": "C",
+}
+"""Of every server here, in its ``postgresql.conf``. What tells servers apart is on their command line, where no included file can change it."""
+
+
+class ServerError(Exception):
+    """The server did not start, or did not take what it was given. Its text is the server's log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A PostgreSQL whose programs lie in ``bin``."""
+
+    major: int
+    release: str
+    origin: str
+    """Who built it with which OpenSSL: ``npm, OpenSSL 1.1``."""
+    bin: Path
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: ``17.10 (npm, OpenSSL 1.1)``."""
+        return f"{self.release} ({self.origin})"
+
+    @property
+    def id(self) -> str:
+        """A short name, fit for a file and a test id: ``pg17``, ``pg15-debian``."""
+        return f"pg{self.major}" + ("-debian" if self.origin.startswith("Debian") else "")
+
+    @property
+    def lib(self) -> Path:
+        """Where the libpq of this version lies (npm's alone: Debian's is the system's)."""
+        return self.bin.parent / "lib"
+
+
+@cache
+def versions() -> tuple[Installation, ...]:
+    """All servers of this machine, by version; npm's before Debian's."""
+    npm = [_installation(path, "npm") for path in PACKAGES.glob("pg*/native/bin")]
+    debian = [_installation(path, "Debian") for path in Path("/usr/lib/postgresql").glob("*/bin")]
+    return tuple(sorted((found for found in npm + debian if found), key=lambda found: (found.major, found.id)))
+
+
+def _installation(bin_directory: Path, builder: str) -> Installation | None:
+    """Ask a server's program for its version; None where there is no server."""
+    program = bin_directory / "postgres"
+    if not program.exists():
+        return None
+    release = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout.split()[2]
+    major = int(re.split(r"\D", release)[0])
+    if builder == "Debian":
+        openssl = subprocess.run(["openssl", "version"], check=True, capture_output=True, text=True).stdout.split()[1]
+    else:
+        library = next((bin_directory.parent / "lib").glob("libssl.so.*"))
+        openssl = library.name.removeprefix("libssl.so.")
+    return Installation(
+        major, release, f"{builder}, OpenSSL {'.'.join(openssl.split('.')[:2])}", _reachable(bin_directory)
+    )
+
+
+def _reachable(bin_directory: Path) -> Path:
+    """Where the servers' account can run it: a checkout in /root is closed to it, and then the session has a copy."""
+    account = server_account()
+    probe = subprocess.run([*run_as(account), "test", "-x", str(bin_directory / "postgres")], check=False, cwd="/")
+    if probe.returncode == 0:
+        return bin_directory
+    home = bin_directory.parent
+    copy = scratch() / "programs" / home.parent.name
+    with _locked(copy):
+        if not copy.exists():
+            part = copy.with_suffix(".part")
+            shutil.copytree(home, part, symlinks=True)
+            part.rename(copy)
+    return copy / "bin"
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep the other workers of the session away while something is made at ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _template(installation: Installation) -> Path:
+    """Give a data directory fresh from initdb, made once per session and copied for each server."""
+    template = scratch() / "templates" / installation.id
+    with _locked(template):
+        if template.exists():
+            return template
+        part = new_directory("initdb")
+        give(part, server_account())
+        initdb = [str(installation.bin / "initdb"), "-D", str(part / "data")]
+        words = [
+            *run_as(server_account()),
+            *initdb,
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "--no-sync",
+            "--locale=C",
+            "-E",
+            "UTF8",
+        ]
+        made = subprocess.run(words, check=False, capture_output=True, text=True, cwd="/", env=ENVIRONMENT)
+        if made.returncode != 0:
+            raise ServerError(made.stdout + made.stderr)
+        with (part / "data" / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = {quoted(value)}\n" for name, value in SETTINGS.items())
+        part.rename(template)
+    return template
+
+
+def quoted(value: str) -> str:
+    """Write a value as postgresql.conf wants it."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+class Server:
+    """A server of its own, on a port and a socket directory of its own. Entering starts it, leaving stops it and removes its files.
+
+    ``listen`` is its ``listen_addresses``; in a ``network`` (a namespace of its own) it is all of them by default.
+    """
+
+    def __init__(self, installation: Installation, *, network: Network | None = None, listen: str = "") -> None:
+        self.installation = installation
+        self.network = network
+        self.listen = listen or ("*" if network else "127.0.0.1,::1")
+        self.directory = new_directory(installation.id)
+        self.data = self.directory / "data"
+        self.logfile = self.directory / "log"
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._admin: psycopg.Connection[Any] | None = None
+
+    @property
+    def sockets(self) -> str:
+        """The directory of its Unix socket: ``host`` of a local connection."""
+        return str(self.directory)
+
+    @property
+    def version(self) -> int:
+        """Its major version."""
+        return self.installation.major
+
+    def __enter__(self) -> Self:
+        self.prepare()
+        try:
+            self.start()
+            self._admin = self._connect("postgres")
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and self.logfile.exists():
+            error.add_note(f"the log of PostgreSQL {self.installation.label}:\n{self.log()[-4000:]}")
+        self.close()
+
+    def close(self) -> None:
+        """Stop it at once and remove all that it had."""
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # ---- its life ----------------------------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Make its data directory: one in which everybody may do everything, without TLS."""
+        subprocess.run(["cp", "-a", _template(self.installation) / "data", self.data], check=True)
+        give(self.directory, server_account())
+
+    def start(self) -> None:
+        """Start it with the files that are there, and wait until it takes connections. Raises ServerError with its log when it does not."""
+        for attempt in range(10):
+            mark = self.mark()
+            self.port = self.port or _free_port()
+            self._launch()
+            if self._wait_until_ready():
+                _remember(self.installation)
+                return
+            log = self.log(mark)
+            self.stop(signal.SIGQUIT)
+            if "Address already in use" not in log or attempt == 9:
+                raise ServerError(log)
+            self.port = 0
+
+    def _launch(self) -> None:
+        own = {"port": str(self.port), "listen_addresses": self.listen, "unix_socket_directories": self.sockets}
+        words = [str(self.installation.bin / "postgres"), "-D", str(self.data)]
+        for name, value in own.items():
+            words += ["-c", f"{name}={value}"]
+        with self.logfile.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*run_as(server_account(), self.network), *words],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=ENVIRONMENT,
+            )  # fmt: skip
+
+    def _wait_until_ready(self) -> bool:
+        """Whether it got ready: it says so in the last line of ``postmaster.pid`` (``PM_STATUS_READY`` of miscinit.h)."""
+        assert self._process is not None
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with contextlib.suppress(FileNotFoundError):
+                if (self.data / "postmaster.pid").read_text().endswith("ready   \n"):
+                    return True
+            time.sleep(0.003)
+        return False
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop it: SIGINT as an administrator would, SIGQUIT at once."""
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(how)
+            self._process.wait(PATIENCE)
+            self._process = None
+
+    def restart(self) -> None:
+        """Stop it and start it cold with the files that are there now. From then on :meth:`sql` depends on what they admit."""
+        self.stop()
+        self.start()
+
+    def reload(self) -> str:
+        """Have it read its files again, wait until that is in force, and give what it logged. Raises ServerError where it keeps the old state."""
+        assert self._process is not None
+        mark = self.mark()
+        self._process.send_signal(signal.SIGHUP)
+        self.wait_for_log("received SIGHUP, reloading configuration files", mark)
+        self._probe()
+        log = self.log(mark)
+        if re.search(r"not reloaded|contains errors|could not", log):
+            raise ServerError(log)
+        return log
+
+    def _probe(self) -> None:
+        """Wait for an answer to an SSLRequest. The postmaster does one thing at a time: who answers was started after the reload."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(PATIENCE)
+            connection.connect(f"{self.sockets}/.s.PGSQL.{self.port}")
+            connection.sendall(bytes.fromhex("0000000804d2162f"))
+            connection.recv(1)
+
+    # ---- its log -----------------------------------------------------------------------------------------------------------------------
+
+    def mark(self) -> int:
+        """Where the log ends now."""
+        return self.logfile.stat().st_size if self.logfile.exists() else 0
+
+    def log(self, since: int = 0) -> str:
+        """Give what it has logged since a mark."""
+        with self.logfile.open("rb") as file:
+            file.seek(since)
+            return file.read().decode(errors="replace")
+
+    def wait_for_log(self, text: str, since: int = 0) -> str:
+        """Give the log since a mark as soon as it has ``text``: a server may log after its client has been told."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in (log := self.log(since)):
+            assert time.monotonic() < deadline, f"the log never said {text!r}:\n{log}"
+            time.sleep(0.003)
+        return log
+
+    # ---- what is in it -----------------------------------------------------------------------------------------------------------------
+
+    def sql(self, query: str, *, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Run statements as the superuser and give the rows of the last one (none for a command)."""
+        if database == "postgres" and self._admin is not None:
+            return _rows(self._admin, query)
+        with self._connect(database) as connection:
+            return _rows(connection, query)
+
+    def _connect(self, database: str) -> psycopg.Connection[Any]:
+        return psycopg.connect(
+            host=self.sockets, port=self.port, user="postgres", dbname=database, autocommit=True, gssencmode="disable"
+        )
+
+    def populate(self, roles: Iterable[str] = (), databases: Iterable[str] = (), password: str = "") -> None:
+        """Create login roles, each with ``password`` (none if empty), and databases. What exists already is left as it is."""
+        known = {name for (name,) in self.sql("select rolname from pg_roles union select datname from pg_database")}
+        secret = syntax.SQL(" password {}").format(password) if password else syntax.SQL("")
+        create = [
+            syntax.SQL("create role {} login").format(syntax.Identifier(role)) + secret
+            for role in roles
+            if role not in known
+        ]
+        create += [
+            syntax.SQL("create database {}").format(syntax.Identifier(name)) for name in databases if name not in known
+        ]
+        for statement in create:
+            self.sql(statement.as_string(self._admin))
+
+    def show(self, setting: str) -> str:
+        """Give a setting as it is in force."""
+        return str(self.sql(f"show {setting}")[0][0])
+
+    def hba_errors(self) -> list[tuple[Any, ...]]:
+        """Give the lines of pg_hba.conf, as it lies there now, that the server cannot read: (line number, error, type)."""
+        return self.sql(
+            "select line_number, error, type from pg_hba_file_rules where error is not null or type is null"
+        )
+
+    # ---- its files ---------------------------------------------------------------------------------------------------------------------
+
+    def write(self, name: str, content: str | bytes, mode: int = 0o600) -> Path:
+        """Put a file into its data directory."""
+        path = self.data / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        path.chmod(mode)
+        give(path, server_account())
+        return path
+
+    def configure(self, **settings: str) -> None:
+        """Append settings to postgresql.conf."""
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = {quoted(value)}\n" for name, value in settings.items())
+
+    def place(self, compiled: Path, directory: Path | None = None) -> None:
+        """Copy the compiled files of a server to where they belong, with their modes, and include its settings last.
+
+        ``directory`` is the one of the spec, where it names one; without it the files go into the data directory.
+        """
+        target = directory or self.data
+        target.mkdir(parents=True, exist_ok=True)
+        for source in sorted(compiled.rglob("*")):
+            path = target / source.relative_to(compiled)
+            if source.is_dir():
+                path.mkdir(exist_ok=True)
+            else:
+                shutil.copyfile(source, path)
+            path.chmod(stat.S_IMODE(source.stat().st_mode))
+            give(path, server_account())
+        self._include(target / "pgtls.conf" if directory else Path("pgtls.conf"))
+
+    def _include(self, path: Path) -> None:
+        line = f"include {quoted(str(path))}\n"
+        conf = self.data / "postgresql.conf"
+        if line not in conf.read_text():
+            with conf.open("a") as file:
+                file.write(line)
+
+    def install(self, compiled: Path, directory: Path | None = None) -> str:
+        """:meth:`place` the compiled files and reload; give what the server logged. Raises ServerError where it does not take them."""
+        self.place(compiled, directory)
+        return self.reload()
+
+
+def _rows(connection: psycopg.Connection[Any], query: str) -> list[tuple[Any, ...]]:
+    cursor = connection.execute(query.encode())
+    return cursor.fetchall() if cursor.description else []
+
+
+def _free_port() -> int:
+    """Draw a port that nobody listens on, below those that the system gives to clients. start() draws again if somebody was faster."""
+    while True:
+        port = random.randrange(15000, 32000)  # noqa: S311
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def _remember(installation: Installation) -> None:
+    """Note that this version ran, for the summary of the session."""
+    ran = scratch() / "ran"
+    ran.mkdir(exist_ok=True)
+    (ran / installation.label).touch()
+
+
+def versions_run() -> tuple[str, ...]:
+    """Every version of which this session started a server, all workers together."""
+    return tuple(sorted(path.name for path in (scratch() / "ran").glob("*")))
