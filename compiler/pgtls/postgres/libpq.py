@@ -1,0 +1,71 @@
+"""libpq's connection parameters on TLS and authentication, by version.
+
+A parameter that a libpq does not know is a hard error there (``invalid connection option``), so bundles hold only what the oldest libpq
+they are for understands. Source: fe-connect.c, ``PQconninfoOptions``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+
+class Parameter(NamedTuple):
+    """A connection parameter, the first libpq that has it, and the environment variable that sets it."""
+
+    name: str
+    since: int = 13
+    env: str | None = None
+
+
+PARAMETERS = (
+    Parameter("service", env="PGSERVICE"),
+    Parameter("host", env="PGHOST"),
+    Parameter("hostaddr", env="PGHOSTADDR"),
+    Parameter("port", env="PGPORT"),
+    Parameter("dbname", env="PGDATABASE"),
+    Parameter("user", env="PGUSER"),
+    Parameter("password", env="PGPASSWORD"),
+    Parameter("passfile", env="PGPASSFILE"),
+    Parameter("channel_binding", env="PGCHANNELBINDING"),
+    Parameter("require_auth", since=16, env="PGREQUIREAUTH"),
+    Parameter("sslmode", env="PGSSLMODE"),
+    Parameter("sslnegotiation", since=17, env="PGSSLNEGOTIATION"),
+    Parameter("sslcompression", env="PGSSLCOMPRESSION"),
+    Parameter("sslcert", env="PGSSLCERT"),
+    Parameter("sslkey", env="PGSSLKEY"),
+    Parameter("sslpassword"),
+    Parameter("sslcertmode", since=16, env="PGSSLCERTMODE"),
+    Parameter("sslrootcert", env="PGSSLROOTCERT"),
+    Parameter("sslcrl", env="PGSSLCRL"),
+    Parameter("sslcrldir", since=14, env="PGSSLCRLDIR"),
+    Parameter("sslsni", since=14, env="PGSSLSNI"),
+    Parameter("ssl_min_protocol_version", env="PGSSLMINPROTOCOLVERSION"),
+    Parameter("ssl_max_protocol_version", env="PGSSLMAXPROTOCOLVERSION"),
+    Parameter("sslkeylogfile", since=18),
+    Parameter("requirepeer", env="PGREQUIREPEER"),
+    Parameter("gssencmode", env="PGGSSENCMODE"),
+    Parameter("gssdelegation", since=16, env="PGGSSDELEGATION"),
+    Parameter("krbsrvname", env="PGKRBSRVNAME"),
+    Parameter("gsslib", env="PGGSSLIB"),
+    Parameter("application_name", env="PGAPPNAME"),
+    Parameter("connect_timeout", env="PGCONNECT_TIMEOUT"),
+    Parameter("options", env="PGOPTIONS"),
+    Parameter("replication"),
+    Parameter("target_session_attrs", env="PGTARGETSESSIONATTRS"),
+    Parameter("load_balance_hosts", since=16, env="PGLOADBALANCEHOSTS"),
+    Parameter("oauth_issuer", since=18),
+    Parameter("oauth_client_id", since=18),
+    Parameter("oauth_client_secret", since=18),
+    Parameter("oauth_scope", since=18),
+    Parameter("oauth_ca_file", since=19, env="PGOAUTHCAFILE"),
+)
+
+SYSTEM_ROOTS_SINCE = 16
+"""``sslrootcert=system``. An older libpq takes the word for the name of a file."""
+
+
+@cache
+def parameters(version: int) -> dict[str, Parameter]:
+    """Give the parameters that a libpq of that version understands, by name."""
+    return {parameter.name: parameter for parameter in PARAMETERS if parameter.since <= version}

@@ -1,0 +1,133 @@
+"""The authentication methods of pg_hba.conf with their options, by version.
+
+Source: hba.c, ``parse_hba_line`` and ``parse_hba_auth_opt``; tested line by line against the servers.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Literal, NamedTuple
+
+Transports = frozenset[Literal["local", "tcp", "tls"]]
+"""Where a method may stand: ``local`` lines, lines for any TCP connection, ``hostssl`` lines."""
+
+_ANYWHERE: Transports = frozenset({"local", "tcp", "tls"})
+_OVER_TCP: Transports = frozenset({"tcp", "tls"})
+_SOCKET: Transports = frozenset({"local"})
+_OVER_TLS: Transports = frozenset({"tls"})
+
+
+class Option(NamedTuple):
+    """An option of methods. A ``flag`` is on as ``1``, and anything else is off."""
+
+    name: str
+    kind: Literal["text", "flag", "port", "choice"] = "text"
+    choices: tuple[str, ...] = ()
+    secret: bool = False
+    since: int = 13
+    until: int = 99
+
+
+class Method(NamedTuple):
+    """A method. ``required`` are sets of options, of each of which at least one must be given."""
+
+    name: str
+    transports: Transports = _ANYWHERE
+    since: int = 13
+    until: int = 99
+    map: bool = False
+    """Whether it takes an ident map: it proves an identity that need not be the role."""
+    sends_password: bool = False
+    """Whether the client sends its password as it is, readable to the server and to whoever reads the connection."""
+    options: tuple[Option, ...] = ()
+    required: tuple[tuple[str, ...], ...] = ()
+
+    def has(self, version: int) -> bool:
+        """Whether that version has it."""
+        return self.since <= version <= self.until
+
+
+_KERBEROS = (Option("include_realm", "flag"), Option("krb_realm"))
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method("trust"),
+        Method("reject"),
+        Method("scram-sha-256"),
+        Method("md5"),
+        Method("password", sends_password=True),
+        Method("gss", _OVER_TCP, map=True, options=_KERBEROS),
+        Method("sspi", map=True, options=(*_KERBEROS, Option("compat_realm", "flag"), Option("upn_username", "flag"))),
+        Method("ident", _OVER_TCP, map=True),
+        Method("peer", _SOCKET, map=True),
+        Method("pam", sends_password=True, options=(Option("pamservice"), Option("pam_use_hostname", "flag"))),
+        Method("bsd", sends_password=True),
+        Method(
+            "ldap",
+            sends_password=True,
+            options=(
+                Option("ldapserver"),
+                Option("ldapport", "port"),
+                Option("ldapscheme", "choice", ("ldap", "ldaps")),
+                Option("ldaptls", "flag"),
+                Option("ldapprefix"),
+                Option("ldapsuffix"),
+                Option("ldapbasedn"),
+                Option("ldapbinddn"),
+                Option("ldapbindpasswd", secret=True),
+                Option("ldapsearchattribute"),
+                Option("ldapsearchfilter"),
+                Option("ldapurl"),
+            ),
+            # Without a server OpenLDAP looks for one in the DNS, so that one of these alone is enough.
+            required=(("ldapbasedn", "ldapprefix", "ldapsuffix", "ldapurl"),),
+        ),
+        Method(
+            "radius",
+            until=18,
+            sends_password=True,
+            options=(
+                Option("radiusservers"),
+                Option("radiussecrets", secret=True),
+                Option("radiusports"),
+                Option("radiusidentifiers"),
+            ),
+            required=(("radiusservers",), ("radiussecrets",)),
+        ),
+        Method("cert", _OVER_TLS, map=True),
+        Method(
+            "oauth",
+            since=18,
+            map=True,
+            options=(
+                Option("issuer"),
+                Option("scope"),
+                Option("validator"),
+                Option("delegate_ident_mapping", "flag"),
+            ),
+            required=(("issuer",), ("scope",)),
+        ),
+    )
+}
+"""``ident`` may also stand on ``local`` lines, where PostgreSQL reads it as ``peer``; here it has to be called so."""
+
+OURS = {"map": "map", "clientcert": "client_cert", "clientname": "identity"}
+"""Options that follow from other fields of the spec, and which."""
+
+REGEX_SINCE = 16
+"""Regular expressions for databases and roles in pg_hba.conf, and for roles in pg_ident.conf, with ``all`` and ``+role``."""
+
+CLIENTNAME_SINCE = 14
+"""``clientname=DN``."""
+
+
+@cache
+def methods(version: int) -> dict[str, Method]:
+    """Give the methods of a version by name."""
+    return {name: method for name, method in METHODS.items() if method.has(version)}
+
+
+def takes_map(method: str) -> bool:
+    """Whether a method takes an ident map."""
+    return method in METHODS and METHODS[method].map
