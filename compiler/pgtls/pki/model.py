@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from pgtls.spec.models import KeyAlgorithm
 
 CertificateKind = Literal["ca", "server", "user"]
+RevocationReason = Literal[
+    "unspecified", "key_compromise", "superseded", "affiliation_changed", "cessation_of_operation"
+]
+"""Why (RFC 5280, 5.3.1), as far as the lock records it; what other reasons a CRL made elsewhere gives is read as unspecified."""
 
 SELF_SIGNED = "self-signed"
 """What stands for the issuer of a certificate that is its own root."""
@@ -90,7 +94,7 @@ class Revocation:
 
     serial: str
     date: datetime
-    reason: Literal["unspecified", "key_compromise", "superseded", "affiliation_changed", "cessation_of_operation"]
+    reason: RevocationReason
     not_after: datetime | None = None
 
 

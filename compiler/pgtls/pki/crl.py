@@ -1,0 +1,136 @@
+"""Certificate revocation lists (RFC 5280, section 5).
+
+PostgreSQL checks the CRL of every CA in a chain, and one that is missing or has run out locks every client out: a list is made for every CA, also when it is
+empty. A serial number that was ever on a list stays until its certificate has run out and a list has said so after that (3.3).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, get_args
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from pgtls.pki.issue import digest_for
+from pgtls.pki.model import Revocation, RevocationList, RevocationReason, Unreadable
+from pgtls.pki.profiles import BACKDATED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime, timedelta
+
+    from pgtls.pki.issue import Issuer
+
+_REASONS: Mapping[x509.ReasonFlags, RevocationReason] = {
+    x509.ReasonFlags[reason]: reason for reason in get_args(RevocationReason)
+}
+
+
+def make(issuer: Issuer, number: int, now: datetime, validity: timedelta, revocations: Iterable[Revocation]) -> bytes:
+    """Sign a CRL as PEM: entries in the order of their serials, valid from five minutes ago until ``now + validity``.
+
+    Serial numbers that no certificate may have (zero, over 159 bits) raise ValueError.
+    """
+    start = now.replace(microsecond=0)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.name)
+        .last_update(start - BACKDATED)
+        .next_update((now + validity).replace(microsecond=0))
+        .add_extension(issuer.authority_key_id, critical=False)
+        .add_extension(x509.CRLNumber(number), critical=False)
+    )
+    for revocation in sorted(revocations, key=lambda revocation: int(revocation.serial, 16)):
+        builder = builder.add_revoked_certificate(_entry(revocation))
+    return builder.sign(issuer.key, digest_for(issuer.key)).public_bytes(Encoding.PEM)
+
+
+def _entry(revocation: Revocation) -> x509.RevokedCertificate:
+    builder = (
+        x509.RevokedCertificateBuilder()
+        .serial_number(int(revocation.serial, 16))
+        .revocation_date(revocation.date.replace(microsecond=0))
+    )
+    if revocation.reason != "unspecified":  # 5.3.1: then SHOULD be absent
+        builder = builder.add_extension(x509.CRLReason(x509.ReasonFlags[revocation.reason]), critical=False)
+    return builder.build()
+
+
+def read(pem: bytes) -> RevocationList | Unreadable:
+    """Read the first CRL of a file."""
+    if b"-----BEGIN X509 CRL-----" not in pem:
+        return Unreadable("there is no CRL in it" if pem.strip() else "it is empty")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return _facts(x509.load_pem_x509_crl(pem[pem.index(b"-----BEGIN X509 CRL-----") :]))
+        except Exception as error:  # noqa: BLE001  (its exceptions share no class, and all of them are about these bytes)
+            return Unreadable(f"it is not a CRL: {' '.join(str(error).split())[:120]}")
+
+
+def _facts(crl: x509.CertificateRevocationList) -> RevocationList:
+    number, authority_key_id = 0, None
+    for extension in crl.extensions:
+        if isinstance(extension.value, x509.CRLNumber):
+            number = extension.value.crl_number
+        elif isinstance(extension.value, x509.AuthorityKeyIdentifier) and extension.value.key_identifier:
+            authority_key_id = extension.value.key_identifier.hex()
+    if crl.next_update_utc is None:
+        raise ValueError("it does not say until when it holds (nextUpdate)")
+    return RevocationList(
+        number=number,
+        this_update=crl.last_update_utc,
+        next_update=crl.next_update_utc,
+        revoked=tuple(_revocation(entry) for entry in crl),
+        authority_key_id=authority_key_id,
+    )
+
+
+def _revocation(entry: x509.RevokedCertificate) -> Revocation:
+    reasons = [e.value.reason for e in entry.extensions if isinstance(e.value, x509.CRLReason)]
+    reason = _REASONS.get(reasons[0], "unspecified") if reasons else "unspecified"
+    return Revocation(f"{entry.serial_number:x}", entry.revocation_date_utc, reason)
+
+
+def merge(there: RevocationList | None, known: Iterable[Revocation], now: datetime) -> tuple[Revocation, ...]:
+    """Unite what is known to be revoked (from the lock and the spec) with the list that is there, in the order of the serials.
+
+    What was said first holds: the earlier date, with its reason. An entry goes once its certificate has run out and, if it was
+    on the list that is there, that list was made afterwards; one whose end nobody knows stays for ever.
+    """
+    listed = {revocation.serial: revocation for revocation in there.revoked} if there else {}
+    merged = dict(listed)
+    for revocation in known:
+        merged[revocation.serial] = _first(merged.get(revocation.serial), revocation)
+    seen_until = there.this_update if there else now
+    kept = (
+        revocation
+        for serial, revocation in merged.items()
+        if revocation.not_after is None or revocation.not_after >= (seen_until if serial in listed else now)
+    )
+    return tuple(sorted(kept, key=lambda revocation: int(revocation.serial, 16)))
+
+
+def _first(one: Revocation | None, other: Revocation) -> Revocation:
+    if one is None:
+        return other
+    first = min(one, other, key=lambda revocation: revocation.date)
+    return replace(first, not_after=one.not_after or other.not_after)
+
+
+def next_number(there: RevocationList | None, now: datetime) -> int:
+    """Choose the number of the next list (5.2.3): the seconds since 1970, so that it grows even where the list that was there is lost."""
+    return max(int(now.timestamp()), there.number + 1 if there else 1)
+
+
+def same_entries(there: RevocationList, revocations: Iterable[Revocation]) -> bool:
+    """Whether a list says of every serial what it should. The ends of the certificates are not on it, and dates have whole seconds."""
+    wanted = {replace(entry, date=entry.date.replace(microsecond=0), not_after=None) for entry in revocations}
+    return set(there.revoked) == wanted
+
+
+def half_life(there: RevocationList) -> datetime:
+    """When a list is due to be made again, though nothing changed: half its life before it runs out."""
+    return there.this_update + (there.next_update - there.this_update) / 2
