@@ -6,6 +6,7 @@ Nothing here needs cryptography: to see that nothing has changed takes no X.509.
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -70,9 +71,12 @@ def subject_text(attributes: Iterable[tuple[str, str]]) -> str:
     return ",".join([f"{SHORT_NAMES[attribute]}={escape(value)}" for attribute, value in attributes][::-1])
 
 
+_PLAIN = re.compile(r"[A-Za-z0-9._@:/=()'*-]+(?: [A-Za-z0-9._@:/=()'*-]+)*")
+
+
 def escape(value: str) -> str:
     """Escape an attribute's value (RFC 4514, 2.4), as OpenSSL does."""
-    if value.isascii() and value.isalnum():  # nearly all
+    if _PLAIN.fullmatch(value):  # nearly all
         return value
     data = value.encode()
     last = len(data) - 1
