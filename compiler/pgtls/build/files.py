@@ -68,9 +68,8 @@ def ancestors(path: str) -> Iterator[str]:
 
 def all_ancestors(paths: Iterable[str]) -> set[str]:
     """Give every directory that leads to one of the paths."""
-    return {
-        directory for parent in {path.rpartition("/")[0] for path in paths} for directory in ancestors(f"{parent}/")
-    }
+    parents = {path.rpartition("/")[0] for path in paths} - {""}
+    return {directory for parent in parents for directory in ancestors(f"{parent}/")}
 
 
 def create(path: str, content: bytes, mode: int, dir_fd: int | None = None) -> os.stat_result:
