@@ -1,0 +1,75 @@
+"""The address field of pg_hba.conf, as a server on Linux reads it.
+
+``parse_hba_line`` in hba.c asks glibc's getaddrinfo with AI_NUMERICHOST, which also takes what inet_aton(3) takes (``10.1``, ``0x7f000001``,
+``010.0.0.1``); whatever it does not take is a host name.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from pgtls.hba.model import IPAddress, IPNetwork, MaskedAddress
+
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
+_ZONE = re.compile(r"[0-9]+")
+_PREFIX = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)", re.ASCII)
+
+
+def numeric_address(text: str) -> IPAddress | None:
+    """Read an address as getaddrinfo(AI_NUMERICHOST) does; None: it is no address, so a host name."""
+    return _ipv6(text) if ":" in text else _ipv4(text)
+
+
+def _ipv4(text: str) -> IPv4Address | None:
+    """Read one to four numbers, decimal, octal or hexadecimal; the last one fills the bytes that are left."""
+    parts = text.split(".")
+    if len(parts) > 4 or not all(_NUMBER.fullmatch(part) for part in parts):
+        return None
+    *leading, last = [_integer(part) for part in parts]
+    if any(number > 255 for number in leading) or last >= 256 ** (4 - len(leading)):
+        return None
+    return IPv4Address(sum(number << 24 - 8 * i for i, number in enumerate(leading)) + last)
+
+
+def _integer(part: str) -> int:
+    if part[:2] in {"0x", "0X"}:
+        return int(part, 16)
+    return int(part, 8) if part.startswith("0") else int(part)
+
+
+def _ipv6(text: str) -> IPv6Address | None:
+    """Read an IPv6 address; its zone is ignored, and taken by name only where an interface can be meant."""
+    plain, percent, zone = text.partition("%")
+    try:
+        address = IPv6Address(plain)
+    except ValueError:
+        return None
+    link_local = address.is_link_local or (address.is_multicast and address.packed[1] & 0x0F == 2)
+    if percent and not (_ZONE.fullmatch(zone) or (link_local and zone)):
+        return None
+    return address
+
+
+def prefix_length(text: str, address: IPAddress) -> int | None:
+    """Read what follows the slash as strtol(3) does; None: the server refuses it."""
+    found = _PREFIX.fullmatch(text)
+    if found is None or len(found[1]) > 19:
+        return None
+    bits = int(found[1])
+    return bits if 0 <= bits <= address.max_prefixlen else None
+
+
+def network(address: IPAddress, bits: int) -> IPNetwork:
+    """Give the block around an address; bits right of the mask do not count."""
+    if isinstance(address, IPv4Address):
+        return IPv4Network((address, bits), strict=False)
+    return IPv6Network((address, bits), strict=False)
+
+
+def masked(address: IPAddress, mask: IPAddress) -> IPNetwork | MaskedAddress:
+    """Give a block where the mask is a prefix, and otherwise the two as they are. Both are of one family."""
+    inverse = int(mask) ^ ((1 << mask.max_prefixlen) - 1)
+    if inverse & (inverse + 1):
+        return MaskedAddress(address, mask)
+    return network(address, mask.max_prefixlen - inverse.bit_length())

@@ -1,0 +1,229 @@
+"""Methods and their options: what a server of each version takes on a line, and its words when it does not (parse_hba_line, parse_hba_auth_opt).
+
+Which methods a *build* has (gss, pam, ldap, bsd, sspi) and which OAuth validators are installed cannot be known here: they are taken to be there.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+METHODS = frozenset(
+    [
+        "trust",
+        "reject",
+        "scram-sha-256",
+        "md5",
+        "password",
+        "gss",
+        "sspi",
+        "ident",
+        "peer",
+        "pam",
+        "bsd",
+        "ldap",
+        "cert",
+    ],
+)
+RECORD_TYPES = frozenset({"local", "host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc"})
+
+_LDAP = [
+    "url",
+    "tls",
+    "scheme",
+    "server",
+    "port",
+    "binddn",
+    "bindpasswd",
+    "searchattribute",
+    "searchfilter",
+    "basedn",
+    "prefix",
+    "suffix",
+]
+_ONE_METHOD = {
+    "pamservice": "pam",
+    "pam_use_hostname": "pam",
+    **{f"ldap{name}": "ldap" for name in _LDAP},
+    "compat_realm": "sspi",
+    "upn_username": "sspi",
+    **{f"radius{name}": "radius" for name in ("servers", "ports", "secrets", "identifiers")},
+    **dict.fromkeys(("issuer", "scope", "validator", "delegate_ident_mapping"), "oauth"),
+}
+_KERBEROS = {"krb_realm", "include_realm"}
+_WITH_MAP = {"ident", "peer", "gss", "sspi", "cert"}
+_SEARCH = ("ldapbasedn", "ldapbinddn", "ldapbindpasswd", "ldapsearchattribute", "ldapsearchfilter")
+
+
+def methods(version: int) -> frozenset[str]:
+    """Give the methods that a version knows by name."""
+    return METHODS | ({"radius"} if version < 19 else set()) | ({"oauth"} if version >= 18 else set())
+
+
+def line_refusal(
+    record_type: str, method: str, options: Sequence[tuple[str, str]], version: int, *, is_whole: bool = True
+) -> tuple[str, int | None] | None:
+    """Give the server's words for what it refuses, and the index of the option that it is about; None: it takes the line.
+
+    ``is_whole``: there are no more options, so that what is missing can be told.
+    """
+    refusal = method_refusal(record_type, method, version)
+    if refusal:
+        return refusal, None
+    for index, (name, value) in enumerate(options):
+        refusal = option_refusal(record_type, method, name, value, version)
+        if refusal:
+            return refusal, index
+    refusal = _incomplete(method, dict(options), version) if is_whole else None
+    return (refusal, None) if refusal else None
+
+
+def method_refusal(record_type: str, method: str, version: int) -> str | None:
+    """Say why a method cannot stand on a line of this type. ``ident`` on ``local`` has become ``peer`` before."""
+    if method not in methods(version):
+        return f'invalid authentication method "{method}"'
+    if method == "gss" and record_type == "local":
+        return "gssapi authentication is not supported on local sockets"
+    if method == "peer" and record_type != "local":
+        return "peer authentication is only supported on local sockets"
+    if method == "cert" and record_type != "hostssl":
+        return "cert authentication is only supported on hostssl connections"
+    return None
+
+
+def option_refusal(record_type: str, method: str, name: str, value: str, version: int) -> str | None:
+    """Say why an option cannot stand on such a line, or have this value."""
+    if not _is_known(name, version):
+        return f'unrecognized authentication option name: "{name}"'
+    if name in {"clientcert", "clientname"}:
+        if record_type != "hostssl":
+            return f'{name} can only be configured for "hostssl" rows'
+        return _clientcert(method, value, version) if name == "clientcert" else _clientname(value)
+    refusal = _misplaced(method, name, version)
+    return refusal or _bad_value(name, value)
+
+
+def _is_known(name: str, version: int) -> bool:
+    if name in {"map", "clientcert"} or name in _KERBEROS:
+        return True
+    if name == "clientname":
+        return version >= 14
+    if name.startswith("validator.") and version >= 19:
+        return True
+    return name in _ONE_METHOD and (_ONE_METHOD[name] in methods(version))
+
+
+def _misplaced(method: str, name: str, version: int) -> str | None:
+    """Say which methods the option is for, where this one is not among them."""
+    if name == "map":
+        allowed = _WITH_MAP | ({"oauth"} if version >= 18 else set())
+        words = "ident, peer, gssapi, sspi, cert, and oauth" if version >= 18 else "ident, peer, gssapi, sspi, and cert"
+    elif name in _KERBEROS:
+        allowed, words = {"gss", "sspi"}, "gssapi and sspi"
+    else:
+        words = _ONE_METHOD.get(name, "oauth")
+        allowed = {words}
+    if method in allowed:
+        return None
+    return f'authentication option "{name}" is only valid for authentication methods {words}'
+
+
+def _clientcert(method: str, value: str, version: int) -> str | None:
+    if version == 13:
+        if value in {"0", "no-verify"} and method == "cert":
+            return 'clientcert can not be set to "no-verify" when using "cert" authentication'
+        taken = {"1", "verify-ca", "verify-full", "0", "no-verify"}
+    else:
+        if value == "verify-ca" and method == "cert":
+            return 'clientcert can only be set to "verify-full" when using "cert" authentication'
+        taken = {"verify-ca", "verify-full"}
+    return None if value in taken else f'invalid value for clientcert: "{value}"'
+
+
+def _clientname(value: str) -> str | None:
+    return None if value in {"CN", "DN"} else f'invalid value for clientname: "{value}"'
+
+
+def _bad_value(name: str, value: str) -> str | None:
+    if name == "ldapport" and not _atoi(value):
+        return f'invalid LDAP port number: "{value}"'
+    if name == "ldapurl" and urlsplit(value).scheme not in {"ldap", "ldaps"}:
+        return f'could not parse LDAP URL "{value}"'
+    if name == "radiusports" and not all(_atoi(port) for port in _listed(value)):
+        return f'invalid RADIUS port number: "{value}"'
+    return None
+
+
+def _atoi(text: str) -> int:
+    found = re.match(r"\s*([+-]?[0-9]+)", text)
+    return int(found[1]) if found else 0
+
+
+def _listed(value: str) -> list[str]:
+    """Split a list as SplitGUCList does, but for quotes that are not balanced."""
+    return [item.strip().strip('"') for item in value.split(",")] if value.strip() else []
+
+
+def _incomplete(method: str, options: Mapping[str, str], version: int) -> str | None:
+    """Say which option is missing, or does not go with another one."""
+    if method == "ldap":
+        return _incomplete_ldap({**_from_url(options.get("ldapurl")), **options}, version)
+    if method == "radius":
+        return _incomplete_radius(options)
+    if method == "oauth":
+        for name in ("scope", "issuer"):
+            if name not in options:
+                return f'authentication method "oauth" requires argument "{name}" to be set'
+        if options.get("delegate_ident_mapping") == "1" and "map" in options:
+            return "map cannot be used in combination with delegate_ident_mapping"
+    return None
+
+
+def _from_url(url: str | None) -> dict[str, str]:
+    """Give the options that an LDAP URL stands for (RFC 4516: ldap://host/dn?attributes?scope?filter)."""
+    if not url:
+        return {}
+    parts = urlsplit(url)
+    attributes, _, rest = parts.query.partition("?")
+    found = {
+        "ldapbasedn": unquote(parts.path[1:]),
+        "ldapsearchattribute": attributes.partition(",")[0],
+        "ldapsearchfilter": rest.partition("?")[2],
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _incomplete_ldap(options: Mapping[str, str], version: int) -> str | None:
+    if "ldapprefix" in options or "ldapsuffix" in options:
+        if any(name in options for name in _SEARCH):
+            return (
+                "cannot mix options for simple bind and search+bind modes"
+                if version >= 17
+                else "cannot use ldapbasedn, ldapbinddn, ldapbindpasswd, ldapsearchattribute, ldapsearchfilter, "
+                "or ldapurl together with ldapprefix"
+            )
+    elif "ldapbasedn" not in options:
+        return 'authentication method "ldap" requires argument "ldapbasedn", "ldapprefix", or "ldapsuffix" to be set'
+    if "ldapsearchattribute" in options and "ldapsearchfilter" in options:
+        return "cannot use ldapsearchattribute together with ldapsearchfilter"
+    return None
+
+
+def _incomplete_radius(options: Mapping[str, str]) -> str | None:
+    lists = {name: _listed(options.get(f"radius{name}", "")) for name in ("servers", "secrets", "ports", "identifiers")}
+    for name in ("servers", "secrets"):
+        if not lists[name]:
+            return f'authentication method "radius" requires argument "radius{name}" to be set'
+    servers = len(lists["servers"])
+    for name in ("secrets", "ports", "identifiers"):
+        given = len(lists[name])
+        if given not in {0, 1, servers}:
+            return (
+                f"the number of RADIUS {name} ({given}) must be 1 or the same as the number of RADIUS servers "
+                f"({servers})"
+            )
+    return None

@@ -1,0 +1,286 @@
+"""Read pg_hba.conf and pg_ident.conf as a server of one version does (parse_hba_line, parse_ident_line of src/backend/libpq/hba.c).
+
+Every line that the server would refuse is a :class:`HbaError` in its words; the server then refuses the whole file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from pgtls.hba.addresses import masked, network, numeric_address, prefix_length
+from pgtls.hba.model import (
+    Address,
+    Database,
+    HostName,
+    IdentLine,
+    IPAddress,
+    IPNetwork,
+    Keyword,
+    Line,
+    MaskedAddress,
+    Member,
+    Name,
+    RecordType,
+    Regex,
+    Role,
+)
+from pgtls.hba.options import RECORD_TYPES, line_refusal
+from pgtls.hba.regex import InvalidRegex, Undecidable, compile_regex
+from pgtls.hba.tokens import Fault, Files, Place, Record, Token, tokenize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class HbaError:
+    """What a server says about a file that it refuses.
+
+    ``line`` and ``column`` are where the token stands (None: the file as a whole is meant); ``record`` is the line number that the server names,
+    which is where a continued line starts.
+    """
+
+    message: str
+    file: str
+    line: int | None = None
+    column: int | None = None
+    record: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedHba:
+    """The lines that are good, in the order in which they are tried, and what is wrong with the others."""
+
+    lines: tuple[Line, ...]
+    errors: tuple[HbaError, ...]
+
+    @property
+    def consequence(self) -> str | None:
+        """What the server does with such a file."""
+        return "the server does not start; at a reload it keeps the lines it had" if self.errors else None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedIdent:
+    """The lines that are good, in the order in which they are tried, and what is wrong with the others."""
+
+    lines: tuple[IdentLine, ...]
+    errors: tuple[HbaError, ...]
+
+    @property
+    def consequence(self) -> str | None:
+        """What the server does with such a file."""
+        return "the server starts without any ident map; at a reload it keeps those it had" if self.errors else None
+
+
+def parse_hba(
+    text: str,
+    version: int,
+    file: str = "pg_hba.conf",
+    read: Callable[[str], str] | None = None,
+    names: Callable[[str], Iterable[str]] | None = None,
+) -> ParsedHba:
+    """Read a pg_hba.conf of that major version.
+
+    ``text`` has its line ends as they are in the file, and bytes that are not UTF-8 as surrogates. ``read`` and ``names`` give the files and
+    directories that lines refer to, see :class:`pgtls.hba.tokens.Files`; relative ones are looked for beside ``file``.
+    """
+    lines, errors = _parsed(text, version, file, Files(read, names), partial(_hba_line, version=version))
+    if not lines and not errors:
+        errors = (HbaError(f'configuration file "{file}" contains no entries', file),)
+    return ParsedHba(lines, errors)
+
+
+def parse_ident(
+    text: str,
+    version: int,
+    file: str = "pg_ident.conf",
+    read: Callable[[str], str] | None = None,
+    names: Callable[[str], Iterable[str]] | None = None,
+) -> ParsedIdent:
+    """Read a pg_ident.conf of that major version; the parameters are those of :func:`parse_hba`."""
+    return ParsedIdent(*_parsed(text, version, file, Files(read, names), partial(_ident_line, version=version)))
+
+
+class _Refused(Exception):  # noqa: N818
+    """A record that the server refuses, on its way to the list of errors."""
+
+    def __init__(self, message: str, place: Place) -> None:
+        super().__init__(message)
+        self.place = place
+
+
+_Parsed = TypeVar("_Parsed", Line, IdentLine)
+
+
+def _parsed(
+    text: str, version: int, file: str, files: Files, line_of: Callable[[Record], _Parsed]
+) -> tuple[tuple[_Parsed, ...], tuple[HbaError, ...]]:
+    lines: list[_Parsed] = []
+    errors: list[HbaError] = []
+    for record in tokenize(text, version, file, files):
+        try:
+            if isinstance(record, Fault):
+                errors.append(_error(record.message, record.place, record.record))
+            else:
+                lines.append(line_of(record))
+        except _Refused as refused:
+            errors.append(_error(str(refused), refused.place, cast("Record", record).line))
+    return tuple(lines), tuple(errors)
+
+
+def _error(message: str, place: Place, record: int) -> HbaError:
+    return HbaError(message, place.file, place.line, place.column, record)
+
+
+class _Fields:
+    """The fields of a record, one after the other."""
+
+    def __init__(self, record: Record) -> None:
+        self.rest: Iterator[tuple[Token, ...]] = iter(record.fields)
+        self.end = record.end
+
+    def next(self, at_end: str) -> tuple[Token, ...]:
+        """Give the next field; ``at_end`` is what the server says where there is none."""
+        field = next(self.rest, None)
+        if field is None:
+            raise _Refused(at_end, self.end)
+        return field
+
+    def single(self, at_end: str, several: str) -> Token:
+        """Give the next field's only token; ``several`` is what the server says where there are more."""
+        field = self.next(at_end)
+        if len(field) > 1:
+            raise _Refused(several, field[1].place)
+        return field[0]
+
+
+# --- pg_hba.conf -------------------------------------------------------------------------------------------------------------------------------
+
+
+def _hba_line(record: Record, version: int) -> Line:
+    fields = _Fields(record)
+    record_type = fields.single("", "multiple values specified for connection type")
+    if record_type.text not in RECORD_TYPES:
+        raise _Refused(f'invalid connection type "{record_type.text}"', record_type.place)
+    databases = tuple(_database(token, version) for token in fields.next("end-of-line before database specification"))
+    roles = tuple(_role(token, version) for token in fields.next("end-of-line before role specification"))
+    address = None if record_type.text == "local" else _address(fields)
+    method = fields.single(
+        "end-of-line before authentication method", "multiple values specified for authentication type"
+    )
+    return Line(
+        cast("RecordType", record_type.text),
+        databases,
+        roles,
+        address,
+        *_method_and_options(record_type.text, method, [token for field in fields.rest for token in field], version),
+        file=record.file,
+        number=record.line,
+    )
+
+
+def _database(token: Token, version: int) -> Database:
+    if not token.quoted:
+        if token.text in {"all", "sameuser", "samerole", "replication"}:
+            return Keyword(token.text)
+        if token.text == "samegroup":
+            return Keyword.SAMEROLE
+    return _name_or_regex(token, version)
+
+
+def _role(token: Token, version: int) -> Role:
+    if not token.quoted:
+        if token.text.startswith("+"):
+            return Member(token.text[1:])
+        if token.text == "all":
+            return Keyword.ALL
+    return _name_or_regex(token, version)
+
+
+def _name_or_regex(token: Token, version: int) -> Name | Regex:
+    """Quotes do not hide a slash: only the first character is looked at (regcomp_auth_token)."""
+    if version < 16 or not token.text.startswith("/"):
+        return Name(token.text)
+    return _regex(token)
+
+
+def _regex(token: Token) -> Regex:
+    pattern = token.text[1:]
+    try:
+        compile_regex(pattern)
+    except InvalidRegex as invalid:
+        raise _Refused(f'invalid regular expression "{pattern}": {invalid}', token.place) from None
+    except Undecidable:
+        pass  # the server may take it, and what it matches is asked later
+    return Regex(pattern)
+
+
+def _address(fields: _Fields) -> Address:
+    token = fields.single("end-of-line before IP address specification", "multiple values specified for host address")
+    if not token.quoted and token.text in {"all", "samehost", "samenet"}:
+        return Keyword(token.text)
+    numeric, slash, prefix = token.text.partition("/")
+    address = numeric_address(numeric)
+    if address is None:
+        if slash:
+            raise _Refused(f'specifying both host name and CIDR mask is invalid: "{token.text}"', token.place)
+        return HostName(token.text)
+    if not slash:
+        return _with_mask(address, fields)
+    bits = prefix_length(prefix, address)
+    if bits is None:
+        raise _Refused(f'invalid CIDR mask in address "{token.text}"', token.place)
+    return network(address, bits)
+
+
+def _with_mask(address: IPAddress, fields: _Fields) -> IPNetwork | MaskedAddress:
+    token = fields.single("end-of-line before netmask specification", "multiple values specified for netmask")
+    mask = numeric_address(token.text)
+    if mask is None:
+        raise _Refused(f'invalid IP mask "{token.text}": Name or service not known', token.place)
+    if mask.version != address.version:
+        raise _Refused("IP address and mask do not match", token.place)
+    return masked(address, mask)
+
+
+def _method_and_options(
+    record_type: str, method: Token, tokens: list[Token], version: int
+) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Read the rest of a line; what is wrong is said in the server's order."""
+    name = "peer" if (record_type, method.text) == ("local", "ident") else method.text
+    options: list[tuple[str, str]] = []
+    malformed = None
+    for token in tokens:
+        option, equals, value = token.text.partition("=")
+        if not equals:
+            malformed = token
+            break
+        options.append((option, value))
+    refusal = line_refusal(record_type, name, options, version, is_whole=malformed is None)
+    if refusal:
+        words, index = refusal
+        raise _Refused(words, (method if index is None else tokens[index]).place)
+    if malformed:
+        raise _Refused(f"authentication option not in name=value format: {malformed.text}", malformed.place)
+    return name, tuple(options)
+
+
+# --- pg_ident.conf -----------------------------------------------------------------------------------------------------------------------------
+
+
+def _ident_line(record: Record, version: int) -> IdentLine:
+    """Read a line; fields after the third are ignored."""
+    fields = _Fields(record)
+    ident_map, identity, role = (
+        fields.single("missing entry at end of line", "multiple values in ident field") for _ in range(3)
+    )
+    return IdentLine(
+        ident_map.text,
+        _regex(identity) if identity.text.startswith("/") else Name(identity.text),
+        _role(role, version) if version >= 16 else Name(role.text),
+        file=record.file,
+        number=record.line,
+    )

@@ -1,0 +1,263 @@
+"""How a server cuts pg_hba.conf and pg_ident.conf into records, fields and tokens.
+
+After ``tokenize_auth_file``, ``next_field_expand`` and ``next_token`` of src/backend/libpq/hba.c:
+
+- blanks separate fields, a comma that directly follows a token joins the next token to its field;
+- ``#`` outside quotes starts a comment, inside a token too;
+- quotes may stand anywhere; a token counts as quoted only if one is its first character; ``""`` within quotes is one quote, and a quote that is
+  never closed runs to the end of the line;
+- from 14, a line that ends in a backslash goes on with the next one, comments included;
+- ``@file`` puts a file's tokens into the field; from 16, ``include``, ``include_if_exists`` and ``include_dir`` put its records in their place.
+
+Other files are reached only through :class:`Files`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_LONGEST_TOKEN = 10239  # bytes; up to 15, in the minor releases since August 2023 (255 before)
+_LONGEST_LINE = 20479  # bytes with its line feed; 13 only (8191 before)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a file; lines and columns count from 1, columns in code points of that physical line."""
+
+    file: str
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token without its quotes. ``quoted``: its first character was a quote, so it is no keyword, group or file."""
+
+    text: str
+    quoted: bool
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One logical line that is not empty; ``line`` is where it starts, the number that the server names."""
+
+    file: str
+    line: int
+    fields: tuple[tuple[Token, ...], ...]
+    end: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A record that the server refuses: its own words, the place of the token, and the line number that it names."""
+
+    message: str
+    place: Place
+    record: int
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The way to other files: ``read`` gives a path's text (undecodable bytes as surrogates, line ends as they are), ``names`` a directory's
+    entries; both raise OSError. None refuses every reference of that kind.
+    """  # noqa: D205
+
+    read: Callable[[str], str] | None = None
+    names: Callable[[str], Iterable[str]] | None = None
+
+
+class _Unreadable(Exception):  # noqa: N818
+    """A file that a record refers to cannot be had; the message is the server's."""
+
+    def __init__(self, message: str, *, missing: bool = False) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
+def size(text: str) -> int:
+    """Count the bytes that a server sees."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
+
+
+def tokenize(text: str, version: int, file: str, files: Files, depth: int = 0) -> Iterator[Record | Fault]:
+    """Give the records of a file, and those of the files that it includes, in order; linear in the text."""
+    for logical in _logical_lines(text, version, file):
+        try:
+            fields = tuple(_fields(logical, version, files, depth))
+            if _is_include(fields, version):
+                yield from _included(fields, version, logical.file, files, depth)
+            elif fields:
+                yield Record(file, logical.number, fields, logical.place(len(logical.text)))
+        except _Refused as refused:
+            yield Fault(str(refused), refused.place, logical.number)
+
+
+class _Refused(Exception):  # noqa: N818
+    """A fault inside a record, on its way to it."""
+
+    def __init__(self, message: str, place: Place) -> None:
+        super().__init__(message)
+        self.place = place
+
+
+@dataclass(frozen=True, slots=True)
+class _Logical:
+    """A line after continuation; ``starts`` are the offsets at which its physical lines begin."""
+
+    file: str
+    number: int
+    text: str
+    starts: tuple[int, ...]
+
+    def place(self, offset: int) -> Place:
+        """Find an offset's physical line and column."""
+        before = max(i for i, start in enumerate(self.starts) if start <= offset)
+        return Place(self.file, self.number + before, offset - self.starts[before] + 1)
+
+
+def _logical_lines(text: str, version: int, file: str) -> Iterator[_Logical]:
+    joined, starts, first, kept = "", [0], 1, 0
+    for number, physical in enumerate(text.split("\n"), start=1):
+        # C strings end at a NUL, and the carriage returns before a line feed are stripped.
+        joined = (joined + physical).partition("\0")[0].rstrip("\r")
+        if version >= 14 and len(joined) > kept and joined.endswith("\\"):
+            joined = joined[:-1]
+            kept = len(joined)
+            starts.append(kept)
+            continue
+        yield _Logical(file, first, joined, tuple(starts))
+        joined, starts, first, kept = "", [0], number + 1, 0
+    if len(starts) > 1:
+        yield _Logical(file, first, joined, tuple(starts[:-1]))
+
+
+def _token_pattern(blanks: str) -> re.Pattern[str]:
+    return re.compile(rf'[{blanks},]*+((?:[^{blanks},#"]++|"[^"]*+"?)++)')
+
+
+_TOKEN = _token_pattern(" \t\r")
+_TOKEN_19 = _token_pattern(" \t")
+_PIECE = re.compile(r'([^"]++)|"([^"]*+)"?')
+
+
+def _unquoted(raw: str) -> str:
+    """Take the quotes away: pieces in quotes that touch have one quote between them."""
+    if '"' not in raw:
+        return raw
+    text, after_quoted = "", False
+    for piece in _PIECE.finditer(raw):
+        is_quoted = piece[1] is None
+        text += ('"' if after_quoted and is_quoted else "") + (piece[2] if is_quoted else piece[1])
+        after_quoted = is_quoted
+    return text
+
+
+def _fields(logical: _Logical, version: int, files: Files, depth: int) -> Iterator[tuple[Token, ...]]:
+    """Give the fields that hold a token: one made of an empty file vanishes, and the next one takes its place."""
+    if version == 13 and size(logical.text) + 1 >= _LONGEST_LINE:
+        raise _Refused("authentication file line too long", logical.place(0))
+    pattern = _TOKEN if version < 19 else _TOKEN_19
+    field: list[Token] = []
+    position = 0
+    while found := pattern.match(logical.text, position):
+        position = found.end()
+        joins = logical.text.startswith(",", position)
+        field += _expanded(_token(found, logical, version, joins=joins), version, files, depth)
+        if field and not joins:
+            yield tuple(field)
+            field = []
+    if field:
+        yield tuple(field)
+
+
+def _token(found: re.Match[str], logical: _Logical, version: int, *, joins: bool) -> Token:
+    raw, place = found[1], logical.place(found.start(1))
+    text = _unquoted(raw)
+    # The buffer is found to be full when one more character comes, be it a quote or a comma.
+    if version < 16 and size(text) + (joins or raw.endswith('"')) > _LONGEST_TOKEN:
+        raise _Refused("authentication file token too long", place)
+    return Token(text, raw.startswith('"'), place)
+
+
+def _expanded(token: Token, version: int, files: Files, depth: int) -> Iterable[Token]:
+    """Give the token, or the tokens of the file that it names with ``@``."""
+    if token.quoted or len(token.text) < 2 or not token.text.startswith("@"):
+        return (token,)
+    name = token.text[1:]
+    path = _path(name, token.place.file)
+    try:
+        text = _open(path, version, files, depth + 1)
+    except _Unreadable as unreadable:
+        old = f'could not open secondary authentication file "@{name}" as "{path}": '
+        new = f'could not open file "{path}": '
+        raise _Refused((new if version >= 16 else old) + str(unreadable), token.place) from None
+    tokens: list[Token] = []
+    for record in tokenize(text, version, path, files, depth + 1):
+        if isinstance(record, Fault):
+            raise _Refused(record.message, token.place)
+        tokens += (inner for field in record.fields for inner in field)
+    return tokens
+
+
+def _path(name: str, referrer: str) -> str:
+    """Find a file relative to the one that refers to it."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(referrer), name))
+
+
+def _open(path: str, version: int, files: Files, depth: int) -> str:
+    if depth > (10 if version >= 16 else 100):  # up to 15 the server runs out of file descriptors instead
+        raise _Unreadable("maximum nesting depth exceeded")
+    if files.read is None:
+        raise _Unreadable("other files are not read here")
+    try:
+        return files.read(path)
+    except OSError as error:
+        raise _Unreadable(error.strerror or str(error), missing=isinstance(error, FileNotFoundError)) from None
+
+
+def _is_include(fields: tuple[tuple[Token, ...], ...], version: int) -> bool:
+    """Tell an include from a broken record: exactly two fields, whatever their quoting."""
+    return version >= 16 and len(fields) == 2 and fields[0][0].text in {"include", "include_if_exists", "include_dir"}
+
+
+def _included(
+    fields: tuple[tuple[Token, ...], ...], version: int, referrer: str, files: Files, depth: int
+) -> Iterator[Record | Fault]:
+    kind, target = fields[0][0].text, fields[1][0]
+    path = _path(target.text, referrer)
+    if kind != "include_dir":
+        yield from _include(path, target, version, files, depth, missing_ok=kind == "include_if_exists")
+        return
+    for name in _directory(path, target, files):
+        yield from _include(posixpath.join(path, name), target, version, files, depth)
+
+
+def _include(
+    path: str, target: Token, version: int, files: Files, depth: int, *, missing_ok: bool = False
+) -> Iterator[Record | Fault]:
+    try:
+        text = _open(path, version, files, depth + 1)
+    except _Unreadable as unreadable:
+        if missing_ok and unreadable.missing:
+            return
+        raise _Refused(f'could not open file "{path}": {unreadable}', target.place) from None
+    yield from tokenize(text, version, path, files, depth + 1)
+
+
+def _directory(path: str, target: Token, files: Files) -> list[str]:
+    """Give the files that ``include_dir`` takes: ``*.conf``, not hidden, in byte order."""
+    if files.names is None:
+        raise _Refused(f'could not open directory "{path}": directories are not read here', target.place)
+    try:
+        names = files.names(path)
+    except OSError as error:
+        raise _Refused(f'could not open directory "{path}": {error.strerror or error}', target.place) from None
+    chosen = (name for name in names if name.endswith(".conf") and not name.startswith("."))
+    return sorted(chosen, key=lambda name: name.encode("utf-8", "surrogateescape"))
