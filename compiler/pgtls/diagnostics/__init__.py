@@ -47,7 +47,7 @@ class Diagnostic:
     severity: Severity = "error"
     place: Place | None = None
     file: str | None = None
-    """The file, where there is no TOML path to look it up by."""
+    """The file, by its name in the spec's source, where the path alone does not tell it."""
 
 
 class Rejected(Exception):  # noqa: N818  (a refusal of the input, not an error of the program)

@@ -11,7 +11,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pgtls.spec.values import Duration, Instant, Literally, NameConstraints, Secret, Subject, Table, Text, Tuple, Waiver
+from pgtls.spec.values import (
+    Duration,
+    Instant,
+    NameConstraints,
+    NameOf,
+    OptionValue,
+    Reason,
+    Scalar,
+    Secret,
+    SerialNumber,
+    Subject,
+    Table,
+    Text,
+    Tuple,
+)
 
 KeyAlgorithm = Literal["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
@@ -57,7 +71,7 @@ class CaTable(Table):
         None, description="How long a CRL lives. Default: 365d; of an offline CA, `validity`."
     )
     crl_file: Text | None = Field(None, description="The CRL of a CA whose key is not here.")
-    revoked: Tuple[Annotated[str, Field(pattern=r"^[0-9a-fA-F:]{1,60}$")]] = Field(
+    revoked: Tuple[SerialNumber] = Field(
         (), description="Serial numbers (hex) issued outside pgtls that this CA revokes."
     )
 
@@ -116,7 +130,7 @@ class ServerTable(Table):
     revoke_before: Instant | None = Field(
         None, description="Every certificate issued before it is revoked and replaced."
     )
-    settings: dict[str, str | int | bool | float] = Field(
+    settings: dict[str, Scalar] = Field(
         {}, description="Further settings of postgresql.conf, known to that version; not those that pgtls writes."
     )
     no_local: bool = Field(False, description="This server may have no policy for its Unix socket.")
@@ -179,9 +193,12 @@ class UserTable(Table):
 class MapEntry(Table):
     """An identity that is no user of the spec, and the role that it may log in as (a line of pg_ident.conf)."""
 
-    identity: Text = Field(description="The name that the method proves; `/` starts a regular expression.")
+    identity: Text = Field(
+        description="The name that the method proves; `/` starts a regular expression.", examples=["/^(.*)@EXAMPLE$"]
+    )
     role: Text = Field(
-        description="The role; `\\1` is the first group of the expression. PostgreSQL 16: also `all`, `+role`, `/regex`."
+        description="The role; `\\1` is the first group of the expression. PostgreSQL 16: also `all`, `+role`, `/regex`.",
+        examples=["\\1"],
     )
 
 
@@ -192,16 +209,18 @@ class PolicyTable(Table):
         None,
         description='The servers; `["all"]` may be said. Default: the only one; required as soon as the spec has several.',
     )
-    users: Annotated[Tuple[Text | Literally], Field(min_length=1)] = Field(
-        description='User names, `"@group"`, `"all"` (every role), or `"+role"` (members of that database role).'
+    users: Annotated[Tuple[NameOf], Field(min_length=1)] = Field(
+        description='User names, `"@group"`, `"all"` (every role), or `"+role"` (members of that database role).',
+        examples=[["app", "@staff"]],
     )
-    databases: Annotated[Tuple[Text | Literally], Field(min_length=1)] = Field(
+    databases: Annotated[Tuple[NameOf], Field(min_length=1)] = Field(
         ("all",),
         description='Names, `"all"`, `"sameuser"`, `"samerole"`, `"replication"` (physical; never part of `all`), or `"/regex"` (PostgreSQL 16).',
     )
-    from_: Annotated[Tuple[Text | Literally], Field(min_length=1)] = Field(
+    from_: Annotated[Tuple[NameOf], Field(min_length=1)] = Field(
         alias="from",
         description='CIDR blocks, single addresses, host names, `".suffix"`, `"samehost"`, `"samenet"`, `"@network"`, `"all"`; or only `["local"]`.',
+        examples=[["10.0.0.0/8"], ["local"]],
     )
     sslmode: SslMode | None = Field(
         None, description="The least that a client must use. Not with `local`, nor with `reject`. Default: verify-full."
@@ -210,9 +229,7 @@ class PolicyTable(Table):
         description="The method, as that version of PostgreSQL has it.",
         examples=["cert", "scram-sha-256", "peer", "reject"],
     )
-    auth_options: dict[str, Text | int | bool | Secret] = Field(
-        {}, description="Options of that method; secret ones by source only."
-    )
+    auth_options: dict[str, OptionValue] = Field({}, description="Options of that method; secret ones by source only.")
     client_cert: Literal["none", "verify-ca", "verify-full"] = Field(
         "none",
         description="With another method: also ask for a certificate. With a method that takes no ident map, `verify-full` needs CN = role.",
@@ -226,22 +243,20 @@ class PolicyTable(Table):
     priority: int = Field(0, description="Where policies overlap, the higher one decides.")
     until: Instant | None = Field(None, description="Afterwards the policy does not exist.")
     description: Text | None = Field(None, description="Carried into the output as a comment.")
-    waiver: Text | Waiver | None = Field(
-        None, description="The reason for which lint findings on this policy are accepted."
-    )
+    waiver: Reason | None = Field(None, description="The reason for which lint findings on this policy are accepted.")
 
 
 class GroupTable(Table):
     """Users by one name: `[group.NAME]`, said as `"@NAME"`."""
 
-    users: Tuple[Text] = Field(description="User names.")
+    users: Tuple[Text] = Field(description="User names.", examples=[["alice", "bob"]])
 
 
 class NetworkTable(Table):
     """Addresses by one name: `[network.NAME]`, said as `"@NAME"`."""
 
     addresses: Annotated[Tuple[Text], Field(min_length=1)] = Field(
-        description="CIDR blocks, single addresses, host names."
+        description="CIDR blocks, single addresses, host names.", examples=[["10.0.0.0/8"]]
     )
 
 
@@ -250,7 +265,7 @@ class LintTable(Table):
 
     minimum_sslmode: SslMode | None = Field(None, description="A policy below it is an error unless waived.")
     ignore: Tuple[str] = Field((), description="Codes of warnings, and of the 3xx family, that are not reported.")
-    waiver: Text | Waiver | None = Field(
+    waiver: Reason | None = Field(
         None, description="The reason for which findings that belong to no policy are accepted."
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,33 @@ if TYPE_CHECKING:
     from pgtls.spec.models import Spec
 
 
+SECRET_KEYS = frozenset({"passphrase", "ldapbindpasswd", "radiussecrets"})
+"""Keys whose literal values are shown nowhere."""
+
+_SECRET = re.compile(rf"""(?:{"|".join(sorted(SECRET_KEYS))})["']?\s*[=.]""")
+_STRING = r""""(?:[^"\\]|\\.)*"?|'[^']*'?"""
+_TOKENS = re.compile(
+    rf"""
+    \b(?:env|file|command)["']?\s*=\s*(?:\[[^\]]*\]?|{_STRING})   # where a secret comes from is no secret
+    | \w+\s*= | \#.*
+    | (?P<secret>{_STRING}|[^\s{{}}\[\],=\#]+)
+    """,
+    re.VERBOSE,
+)
+
+
+def blotted(line: str, *, secret: bool = False) -> str:
+    """Blot out the literal secrets of a line, so that an excerpt does not show them; ``secret`` says that all of it is one's value."""
+    start = 0 if secret else match.end() if (match := _SECRET.search(line)) else len(line)
+    return line[:start] + _TOKENS.sub(lambda token: "*" * len(token[0]) if token["secret"] else token[0], line[start:])
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of the spec. ``name`` is what messages call it: as the user named it, includes relative to the top file."""
+    """One file of the spec. ``name`` is what messages call it: as the user named it, and includes as seen from there.
+
+    ``text`` has line feeds alone as line ends, as TOML sees it.
+    """
 
     path: Path
     name: str

@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1), "y": timedelta(days=365)}
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([hdwy])")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([Tt ][\d:.]+([Zz]|[+-]\d\d:\d\d)?)?")
+LONGEST = 100 * _UNITS["y"]
+"""The longest duration: a date that far ahead can still be written into a certificate (RFC 5280, 4.1.2.5)."""
 
 TABLE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 """What a table may be called: its name becomes a directory."""
 
 DEVICE_NAMES = frozenset({"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))})
 """Names that Windows reserves, with any extension."""
+
+
+def wrong(kind: Literal["type", "value"], expected: str, hint: str = "") -> PydanticCustomError:
+    """Make the error of a validator: what it wants, to be put into words by :mod:`pgtls.spec.shape`."""
+    return PydanticCustomError(f"wrong_{kind}", "{expected}", {"expected": expected, "hint": hint})
 
 
 class Table(BaseModel):
@@ -26,19 +49,30 @@ class Table(BaseModel):
 
 
 def _duration(value: Any) -> timedelta:
-    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
-        return int(match[1]) * _UNITS[match[2]]
-    raise PydanticCustomError("duration", 'a duration is a whole number and a unit: "12h", "90d", "52w" or "10y"')
+    units = 'h, d, w and y are the units: "12h", "90d", "52w", "10y"'
+    if not isinstance(value, str):
+        raise wrong("type", 'a duration such as "90d"', units)
+    if not (match := _DURATION.fullmatch(value)):
+        raise wrong("value", "a whole number and a unit", units)
+    if (length := int(match[1]) * _UNITS[match[2]]) > LONGEST:
+        raise wrong("value", "at most 100 years")
+    return length
 
 
 def _instant(value: Any) -> datetime:
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise PydanticCustomError("instant", "a date-time needs an offset, e.g. 2027-06-30T12:00:00Z")
-        return value.astimezone(UTC)
+    try:
+        if isinstance(value, datetime):
+            if value.tzinfo is None:
+                raise wrong("value", "a date, or a date-time with an offset", "say the offset: 2027-06-30T12:00:00Z")
+            return value.astimezone(UTC)
+    except OverflowError:
+        raise wrong("value", "in the years 1 to 9999 (UTC)") from None
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    raise PydanticCustomError("instant", "an instant is a TOML date or date-time without quotes, e.g. 2027-06-30")
+    hint = (
+        f"write it without quotes: {value}" if isinstance(value, str) and _DATE.fullmatch(value) else "e.g. 2027-06-30"
+    )
+    raise wrong("type", "a date or an offset date-time", hint)
 
 
 def _items(value: Any) -> Any:
@@ -70,10 +104,46 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 """A string that may not be empty. (Control characters are refused in every string when the file is loaded.)"""
 
 
+def _matching(pattern: str, expected: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise wrong("value", expected)
+        return value
+
+    return check
+
+
+SerialNumber = Annotated[
+    str,
+    AfterValidator(_matching("[0-9a-fA-F:]{1,60}", "a serial number in hexadecimal")),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F:]{1,60}$"}),
+]
+"""A certificate's serial number in hexadecimal, with or without colons."""
+
+Country = Annotated[
+    str,
+    AfterValidator(_matching("[A-Z]{2}", "two capital letters (ISO 3166)")),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Z]{2}$"}),
+]
+
+_TOML_TYPES = {str: "string", bool: "boolean", int: "integer", float: "float", dict: "table"}
+
+
+def _one_of(expected: str) -> Discriminator:
+    """Choose the branch of a union by the value's TOML type, so that a wrong value is one error and not one a branch."""
+    return Discriminator(
+        lambda value: _TOML_TYPES.get(type(value)),
+        custom_error_type="wrong_type",
+        custom_error_message=expected,
+    )
+
+
 class Literally(Table):
     """A name that is itself a keyword of the language, e.g. ``{ name = "all" }``."""
 
-    name: Text = Field(description="The name, taken as it is.")
+    name: Text = Field(description="The name, taken as it is.", examples=["all"])
 
 
 class Secret(Table):
@@ -81,13 +151,21 @@ class Secret(Table):
 
     env: Text | None = Field(None, description="The environment variable that holds it.")
     file: Text | None = Field(None, description="The file that holds it; one trailing line end is not part of it.")
-    command: Tuple[Text] | None = Field(None, description="The program, with its arguments, that prints it.")
+    command: Annotated[Tuple[Text], Field(min_length=1)] | None = Field(
+        None, description="The program, with its arguments, that prints it."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.env, self.file, self.command).count(None) != 2:
+            raise PydanticCustomError("secret_source", "exactly one source")
+        return self
 
 
 class Waiver(Table):
     """Why lint findings on a policy are accepted."""
 
-    reason: Text = Field(description="The reason, shown in every report.")
+    reason: Text = Field(description="The reason, shown in every report.", examples=["accepted by ... because ..."])
     codes: Tuple[str] = Field((), description="The codes that it accepts; none means all that can be waived.")
     until: Instant | None = Field(None, description="Afterwards the waiver does not exist.")
 
@@ -95,9 +173,7 @@ class Waiver(Table):
 class Subject(Table):
     """What a certificate's subject says beside its common name (RFC 5280, 4.1.2.6)."""
 
-    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] | None = Field(
-        None, description="Two capital letters (ISO 3166).", examples=["GR"]
-    )
+    country: Country | None = Field(None, description="Two capital letters (ISO 3166).", examples=["GR"])
     state: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = Field(
         None, description="State or province."
     )
@@ -120,3 +196,33 @@ class NameConstraints(Table):
     permitted_ip: Tuple[Text] = Field((), description="Networks.")
     excluded_dns: Tuple[Text] = Field((), description="Domains that may not appear.")
     excluded_ip: Tuple[Text] = Field((), description="Networks that may not appear.")
+
+
+NameOf = Annotated[
+    Annotated[Text, Tag("string")] | Annotated[Literally, Tag("table")],
+    _one_of('a string or { name = "..." }'),
+]
+"""A name, or one that is not to be taken for a keyword."""
+
+Reason = Annotated[
+    Annotated[Text, Tag("string")] | Annotated[Waiver, Tag("table")],
+    _one_of("the reason as a string, or a table of reason, codes and until"),
+]
+
+Scalar = Annotated[
+    Annotated[str, Tag("string")]
+    | Annotated[int, Tag("integer")]
+    | Annotated[bool, Tag("boolean")]
+    | Annotated[float, Tag("float")],
+    _one_of("a string, a number or a boolean"),
+]
+"""The value of a setting."""
+
+OptionValue = Annotated[
+    Annotated[Text, Tag("string")]
+    | Annotated[int, Tag("integer")]
+    | Annotated[bool, Tag("boolean")]
+    | Annotated[Secret, Tag("table")],
+    _one_of("a string, an integer, a boolean or a secret's source"),
+]
+"""The value of an authentication option."""

@@ -1,0 +1,114 @@
+"""Diagnostics as people and as programs read them."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pgtls.diagnostics import Diagnostic, Place
+
+_WIDTH = 100
+"""How many columns of a line are shown."""
+_STYLES = {"error": "1;31", "warning": "1;33", "message": "1", "gutter": "34"}
+
+
+def render(diagnostics: Iterable[Diagnostic], *, colour: bool = False) -> str:
+    """Write diagnostics as text: each with its place, an excerpt and its hint, and an empty line between them.
+
+    What is not empty ends in a line end. Nothing that a spec holds reaches a terminal as a control character.
+    """
+    return "\n".join(_block(diagnostic, colour=colour) for diagnostic in diagnostics)
+
+
+def as_json(diagnostic: Diagnostic) -> dict[str, Any]:
+    """Give the members that every JSON output has for a diagnostic; what is not known is null."""
+    place = diagnostic.place
+    return {
+        "code": diagnostic.code,
+        "severity": diagnostic.severity,
+        "message": diagnostic.message,
+        "hint": diagnostic.hint,
+        "file": place.file if place else diagnostic.file,
+        "line": place.line if place else None,
+        "column": place.column if place else None,
+        "end_line": place.end_line if place else None,
+        "end_column": place.end_column if place else None,
+        "path": list(diagnostic.path),
+    }
+
+
+def visible(text: str) -> str:
+    """Escape what a terminal would act on, and what has no UTF-8."""
+    return _UNPRINTABLE.sub(_escaped, text)
+
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _paint(text: str, style: str, *, colour: bool) -> str:
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if colour else text
+
+
+def _block(diagnostic: Diagnostic, *, colour: bool) -> str:
+    place = diagnostic.place
+    where = f"{place.file}:{place.line}:{place.column}" if place else diagnostic.file or "pgtls"
+    kind = _paint(f"{diagnostic.severity}[{diagnostic.code}]", diagnostic.severity, colour=colour)
+    message = _paint(visible(diagnostic.message), "message", colour=colour)
+    lines = [f"{visible(where)}: {kind}: {message}"]
+    margin = " " * len(str(place.line)) if place else ""
+    if place:
+        text, carets = _excerpt(place)
+        gutters = (
+            _paint(gutter, "gutter", colour=colour) for gutter in (f"{margin} |", f"{place.line} |", f"{margin} |")
+        )
+        pointed = _paint(carets.lstrip(), diagnostic.severity, colour=colour)
+        carets = carets[: len(carets) - len(carets.lstrip())] + pointed
+        lines += [f"{gutter} {line}".rstrip() for gutter, line in zip(gutters, ("", text, carets), strict=True)]
+    if diagnostic.hint:
+        first, *more = diagnostic.hint.split("\n")
+        lines.append(f"{margin} = hint: {visible(first)}")
+        lines += [f"{margin}         {visible(line)}".rstrip() for line in more]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _excerpt(place: Place) -> tuple[str, str]:
+    """Give the line, and carets under what is meant: never beyond its end, tabs kept so that both align."""
+    start = min(place.column - 1, len(place.text))
+    end = len(place.text) if place.end_line > place.line else min(place.end_column - 1, len(place.text))
+    first, last = _window(len(place.text), start, end)
+    shown = [_cell(character) for character in place.text[first:last]]
+    before = "".join("\t" if cell == "\t" else " " * _columns(cell) for cell in shown[: start - first])
+    width = sum(map(_columns, shown[start - first : max(end, start) - first]))
+    left, right = "…" if first else "", "…" if last < len(place.text) else ""
+    return f"{left}{''.join(shown)}{right}", f"{' ' * len(left)}{before}{'^' * max(1, width)}"
+
+
+def _window(length: int, start: int, end: int) -> tuple[int, int]:
+    """Choose which part of a long line is shown: what is meant, or at least its beginning, and something around it."""
+    if length <= _WIDTH:
+        return 0, length
+    spare = max(_WIDTH - (end - start), _WIDTH // 4)
+    first = max(0, min(start - spare // 2, length - _WIDTH))
+    return first, min(length, first + _WIDTH)
+
+
+def _cell(character: str) -> str:
+    return character if character == "\t" else visible(character)
+
+
+def _columns(cell: str) -> int:
+    """Count the terminal columns of a character as it is shown."""
+    if len(cell) > 1:
+        return len(cell)
+    if unicodedata.combining(cell) or unicodedata.category(cell) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(cell) in ("W", "F") else 1

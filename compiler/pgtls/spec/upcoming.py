@@ -1,0 +1,76 @@
+"""Fields of the language whose effect is not built yet: a spec that uses one is refused, so that nothing is silently ignored.
+
+To build one is to take its line out; when the table is empty, this module and code PGT090 go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pgtls.diagnostics import Diagnostic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pgtls.diagnostics import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Upcoming:
+    """What a field will do, and which values of it ask for that: all but empty and false ones, if nothing else is said."""
+
+    effect: str
+    asked_for: Callable[[Any], object] = bool
+
+
+def _but_pem(value: Any) -> bool:
+    return isinstance(value, list) and any(item != "pem" for item in value)
+
+
+_ENCRYPTED = Upcoming("encrypted private keys")
+_OWN = Upcoming("certificates and keys that are brought along")
+_OUTSIDE = Upcoming("certificates that someone else signs")
+_REQUEST = Upcoming("certificates for requests whose key was made elsewhere")
+_REVOKED = Upcoming("revocation before a date")
+_STANDBY = Upcoming("files for a standby")
+
+UPCOMING: Mapping[tuple[str, str], Upcoming] = {
+    ("ca", "passphrase"): _ENCRYPTED,
+    ("ca", "cert_file"): _OWN,
+    ("ca", "key_file"): _OWN,
+    ("ca", "offline"): Upcoming("CAs whose key is elsewhere"),
+    ("ca", "external"): _OUTSIDE,
+    ("ca", "crl_file"): Upcoming("CRLs that are brought along"),
+    ("ca", "revoked"): Upcoming("revocation of certificates that were issued elsewhere"),
+    ("server", "ca"): Upcoming("self-signed servers and public CAs", lambda value: value in ("self-signed", "system")),
+    ("server", "passphrase"): _ENCRYPTED,
+    ("server", "passphrase_command"): _ENCRYPTED,
+    ("server", "csr_file"): _REQUEST,
+    ("server", "external"): _OUTSIDE,
+    ("server", "cert_file"): _OWN,
+    ("server", "key_file"): _OWN,
+    ("server", "trust"): Upcoming("trust in further CAs, for a rollover"),
+    ("server", "revoke_before"): _REVOKED,
+    ("server", "standby_of"): _STANDBY,
+    ("server", "replication_user"): _STANDBY,
+    ("user", "formats"): Upcoming("keys in other formats than PEM", _but_pem),
+    ("user", "crl"): Upcoming("CRLs in bundles"),
+    ("user", "passphrase"): _ENCRYPTED,
+    ("user", "csr_file"): _REQUEST,
+    ("user", "external"): _OUTSIDE,
+    ("user", "cert_file"): _OUTSIDE,
+    ("user", "revoke_before"): _REVOKED,
+}
+"""Those fields, by kind of table and key."""
+
+
+def not_built_yet(kind: str, table: Mapping[str, Any], path: Path) -> Iterator[Diagnostic]:
+    """Name the fields of a raw table at ``path`` that ask for what is not built yet."""
+    for key in table.keys() & _KEYS.get(kind, frozenset()):
+        entry = UPCOMING[kind, key]
+        if entry.asked_for(table[key]):
+            yield Diagnostic("PGT090", f"not built yet: {entry.effect} ({key})", (*path, key))
+
+
+_KEYS = {kind: frozenset(key for of, key in UPCOMING if of == kind) for kind, _ in UPCOMING}

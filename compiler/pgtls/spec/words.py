@@ -1,0 +1,64 @@
+"""How messages call the fields and the values of a spec."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, time
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pgtls.diagnostics import Path
+
+_LONGEST = 60
+
+
+def quoted(text: str) -> str:
+    """Put a string between quotes, control characters escaped, and no longer than a message can bear."""
+    text = json.dumps(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…", ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")
+
+
+def field_name(path: Path) -> str:
+    """Name a field within its table: ``port``, ``subject.country``, ``item 2 of hosts``."""
+    own = path[1:] if path[:1] == ("lint",) else path[2:]
+    name = ""
+    for piece in own or path:
+        if isinstance(piece, int):
+            name = f"item {piece + 1} of {name}"
+        else:
+            name = f"{name}.{piece}" if name and " " not in name else f"{piece} in {name}" if name else piece
+    return name
+
+
+def value_found(value: Any, *, secret: bool = False) -> str:
+    """Say what was found, with its TOML type; of a secret the type alone."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "an array"
+    kind = _type(value)
+    if secret:
+        return f"{'an' if kind == 'integer' else 'a'} {kind}"
+    if isinstance(value, str):
+        return f"the string {quoted(value)}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a larger integer" if value > 0 else "a smaller integer"
+    return f"the {kind} {value}"
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str | None:
+    """Find the choice that was probably meant."""
+    known = list(choices)
+    lower = {choice.lower(): choice for choice in known}
+    close = get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    return lower[close[0]] if close else None
+
+
+def _type(value: Any) -> str:
+    types = {bool: "boolean", int: "integer", float: "float", str: "string", datetime: "date-time", date: "date"}
+    return types.get(type(value), "time" if isinstance(value, time) else "value")
