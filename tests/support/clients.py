@@ -1,0 +1,196 @@
+"""Real clients: psql, and psycopg on the libpq of each version, in surroundings that decide nothing.
+
+A client has a ``HOME`` of its own without anything in it, no ``PG*`` variable, and every ssl parameter is said: what a test does not give
+names a file that does not exist. So whoever is admitted was admitted for what the test gave.
+
+    outcome = PSQL.connect(bundle.parameters("shop") | at(server))
+    admitted(outcome)
+    refused(PSQL.connect(bundle.parameters("shop") | at(server) | {"sslmode": "disable"}), "no encryption")
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from support.servers import PATIENCE, versions
+from support.system import ENVIRONMENT, new_directory, run_as
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from support.addresses import Network
+    from support.servers import Server
+    from support.system import Account
+
+Parameters = dict[str, str]
+"""Those of libpq, by keyword."""
+
+NOWHERE = "/nonexistent"
+NOTHING: Parameters = {
+    "sslmode": "disable",
+    "sslrootcert": f"{NOWHERE}/root.crt",
+    "sslcert": f"{NOWHERE}/postgresql.crt",
+    "sslkey": f"{NOWHERE}/postgresql.key",
+    "sslcrl": f"{NOWHERE}/root.crl",
+    "gssencmode": "disable",
+    "connect_timeout": "20",
+}
+"""Every parameter that a client's defaults could decide, as if there was nothing."""
+
+WHO = "select current_user || '@' || current_database()"
+TLS = "select ssl, version, cipher, bits, client_dn from pg_stat_ssl where pid = pg_backend_pid()"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an attempt. ``text`` is what the query gave (columns divided by ``|``), or the reason in libpq's words."""
+
+    admitted: bool
+    text: str
+    attempt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A program that connects and runs one query: ``words`` are followed by the query and the connection string."""
+
+    label: str
+    words: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def connect(
+        self,
+        parameters: Parameters,
+        *,
+        query: str = WHO,
+        account: Account | None = None,
+        network: Network | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Outcome:
+        """Try once, as ``account``, from within ``network``. A password goes into ``environment`` as PGPASSWORD."""
+        return self.connect_exactly(
+            NOTHING | parameters, query=query, account=account, network=network, environment=environment
+        )
+
+    def connect_exactly(
+        self,
+        parameters: Parameters,
+        *,
+        query: str = WHO,
+        account: Account | None = None,
+        network: Network | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Outcome:
+        """Try with these parameters and no others, as a person does who has only what a bundle's own files say."""
+        surroundings = {**ENVIRONMENT, "HOME": _home(), **self.environment, **(environment or {})}
+        run = subprocess.run(
+            [*run_as(account, network), *self.words, query, conninfo(parameters)],
+            check=False,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            env=surroundings,
+            cwd="/",
+            timeout=PATIENCE,
+        )
+        text = run.stdout if run.returncode == 0 else run.stderr
+        return Outcome(run.returncode == 0, text.strip(), f"{self.label}: {conninfo(parameters)}")
+
+
+PSQL = Client("psql", ("psql", "-X", "-w", "-A", "-t", "-c"))
+"""Debian's: the libpq of the system, with today's OpenSSL."""
+
+
+@cache
+def libpq_clients() -> tuple[Client, ...]:
+    """Give psycopg on the libpq of every version of which npm has a server."""
+    script = str(Path(__file__).with_name("psycopg_client.py"))
+    return tuple(
+        Client(
+            f"libpq {found.major}",
+            (sys.executable, "-E", "-s", script, str(found.major)),
+            {"LD_LIBRARY_PATH": str(found.lib), "PSYCOPG_IMPL": "python"},
+        )
+        for found in versions()
+        if found.origin.startswith("npm")
+    )
+
+
+@cache
+def _home() -> str:
+    return str(new_directory("home"))
+
+
+def conninfo(parameters: Mapping[str, str]) -> str:
+    """Write parameters as libpq's keyword/value string."""
+    escaped = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in parameters.items()}
+    return " ".join(f"{name}='{value}'" for name, value in escaped.items())
+
+
+def at(server: Server, hostaddr: str = "127.0.0.1") -> Parameters:
+    """Say where a server really listens; ``host``, the name that its certificate must have, stays what the bundle says."""
+    return {"hostaddr": hostaddr, "port": str(server.port)}
+
+
+def socket_of(server: Server) -> Parameters:
+    """Say where the Unix socket of a server is."""
+    return {"host": server.sockets, "port": str(server.port)}
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The compiled directory of one client."""
+
+    directory: Path
+
+    @property
+    def files(self) -> Parameters:
+        """The files of the bundle as the parameters that name them; only those that are there."""
+        names = {
+            "sslrootcert": "root.crt",
+            "sslcert": "postgresql.crt",
+            "sslkey": "postgresql.key",
+            "sslcrl": "root.crl",
+        }
+        return {name: str(self.directory / file) for name, file in names.items() if (self.directory / file).exists()}
+
+    @property
+    def connections(self) -> list[dict[str, Any]]:
+        """What ``connections.json`` lists."""
+        listed: list[dict[str, Any]] = json.loads((self.directory / "connections.json").read_text())["connections"]
+        return listed
+
+    def parameters(self, database: str | None = None, role: str | None = None, server: str | None = None) -> Parameters:
+        """Give the parameters of the one entry that fits, with the files of the bundle."""
+        wanted = {"database": database, "role": role, "server": server}
+        fitting = [
+            entry for entry in self.connections if all(value in (None, entry[name]) for name, value in wanted.items())
+        ]
+        assert len(fitting) == 1, f"{len(fitting)} entries of {self.directory} fit {wanted}"
+        parameters: Parameters = fitting[0]["parameters"]
+        return self.files | parameters
+
+    def unpacked(self) -> Path:
+        """Copy it to where a person puts it, ``~/.postgresql``, and give that person's HOME."""
+        home = new_directory("home")
+        shutil.copytree(self.directory, home / ".postgresql")
+        return home
+
+
+def admitted(outcome: Outcome) -> str:
+    """Expect that the client was let in, and give what its query found."""
+    assert outcome.admitted, f"refused, but should be admitted\n{outcome.attempt}\n{outcome.text}"
+    return outcome.text
+
+
+def refused(outcome: Outcome, reason: str) -> None:
+    """Expect that the client was turned away, for this reason and no other."""
+    assert not outcome.admitted, f"admitted, but should be refused ({reason})\n{outcome.attempt}\n{outcome.text}"
+    assert reason in outcome.text, f"refused, but not for this reason: {reason}\n{outcome.attempt}\n{outcome.text}"

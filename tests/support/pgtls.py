@@ -1,0 +1,69 @@
+"""The program itself, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from support.servers import PATIENCE
+from support.system import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a run of pgtls ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one object on stdout."""
+        value: dict[str, Any] = json.loads(self.stdout)
+        return value
+
+
+def pgtls(
+    *arguments: str | Path,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    stdin: str = "",
+    now: str | None = None,
+) -> Run:
+    """Run ``pgtls ARGUMENTS`` in ``cwd``, as if it was ``now``."""
+    surroundings = {**ENVIRONMENT, "HOME": "/nonexistent", **({"PGTLS_NOW": now} if now else {}), **(environment or {})}
+    words = [sys.executable, "-E", "-m", "pgtls", *map(str, arguments)]
+    run = subprocess.run(
+        words,
+        check=False,
+        capture_output=True,
+        text=True,
+        input=stdin,
+        env=surroundings,
+        cwd=cwd,
+        timeout=10 * PATIENCE,
+    )
+    return Run(run.returncode, run.stdout, run.stderr)
+
+
+def compiled(spec: str, directory: Path, *arguments: str, now: str | None = None) -> Path:
+    """Write ``spec`` to ``directory``, build it, and give the out directory. A build that fails is the test's failure, with its diagnostics."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "pgtls.toml"
+    path.write_text(spec, encoding="utf-8")
+    return built(path, directory / "out", *arguments, now=now)
+
+
+def built(spec: Path, out: Path, *arguments: str, now: str | None = None) -> Path:
+    """Build the spec at a path into ``out``, with the lock beside it."""
+    run = pgtls("build", spec, "--out", out, "--lock", out.with_suffix(".lock"), *arguments, now=now)
+    assert run.status == 0, f"pgtls build exited with {run.status}\n{run.stderr}"
+    return out
