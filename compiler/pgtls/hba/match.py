@@ -1,0 +1,289 @@
+r"""What a server does with a connection: which line decides, and whether what the client's certificate says is enough.
+
+After ``check_hba``, ``check_db``, ``check_role``, ``check_ip``, ``check_hostname`` and ``check_usermap`` of src/backend/libpq/hba.c, and
+``ClientAuthentication`` and ``CheckCertAuth`` of auth.c. The first line that matches decides; nothing falls through when its method fails.
+
+Where a regular expression is beyond :mod:`pgtls.hba.regex` and the answer hangs on it, :class:`~pgtls.hba.regex.Undecidable` is raised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from ipaddress import ip_interface
+from typing import TYPE_CHECKING, TypeVar
+
+from pgtls.hba.model import HostName, Keyword, MaskedAddress, Member, Name, Regex, Surroundings
+from pgtls.hba.regex import Undecidable, compile_regex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pgtls.hba.model import Address, Connection, Database, IdentLine, IPAddress, Line, Role
+
+_LONGEST_NAME = 63
+"""Bytes of a role's or a database's name; a server cuts what a client sends (NAMEDATALEN)."""
+
+RECORD_TYPES_OF = {
+    "socket": frozenset({"local"}),
+    "tls": frozenset({"host", "hostssl", "hostnogssenc"}),
+    "gss": frozenset({"host", "hostnossl", "hostgssenc"}),
+    "plain": frozenset({"host", "hostnossl", "hostnogssenc"}),
+}
+"""The lines that a connection's transport lets it match; with GSS encryption it counts as one without SSL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether the line and the client's certificate let a connection through; ``reason`` is what the server logs where not.
+
+    The method's own part (a password, a Kerberos ticket, the operating system's user) is taken to succeed.
+    """
+
+    accepted: bool
+    reason: str | None = None
+
+
+_ACCEPTED = Outcome(accepted=True)
+
+
+def decide(
+    lines: Iterable[Line],
+    connection: Connection,
+    surroundings: Surroundings = Surroundings(),  # noqa: B008
+) -> Line | None:
+    """Give the line that decides for a connection; None: the server refuses it for want of one.
+
+    The connecting role is taken to exist. Raises Undecidable.
+    """
+    role = _cut(connection.role)
+    covers_role = partial(role_matches, role=role, surroundings=surroundings)
+    covers_database = partial(
+        _database_matches,
+        role=role,
+        database=_cut(connection.database),
+        physical=connection.replication,
+        surroundings=surroundings,
+    )
+    types = RECORD_TYPES_OF[connection.transport]
+    for line in lines:
+        if (
+            line.type in types
+            and (line.address is None or _address_matches(line.address, connection, surroundings))
+            and _both(_any(covers_database, line.databases), _any(covers_role, line.roles))
+        ):
+            return line
+    return None
+
+
+def outcome(
+    line: Line | None,
+    idents: Sequence[IdentLine],
+    connection: Connection,
+    version: int,
+    surroundings: Surroundings = Surroundings(),  # noqa: B008
+) -> Outcome:
+    """Say what becomes of a connection that this line decides (ClientAuthentication in auth.c).
+
+    The client's certificate, if there is one, is one that the server trusts. Raises Undecidable.
+    """
+    if line is None:
+        return Outcome(accepted=False, reason="no pg_hba.conf entry")
+    asks = _asks_for(line)
+    if asks and connection.certificate is None:
+        return Outcome(accepted=False, reason="connection requires a valid client certificate")
+    if line.method == "reject":
+        return Outcome(accepted=False, reason="pg_hba.conf rejects connection")
+    if asks != "verify-full" or connection.certificate is None:
+        return _ACCEPTED
+    by_subject = line.option("clientname") == "DN"
+    identity = connection.certificate.subject if by_subject else connection.certificate.common_name
+    if not identity:
+        return Outcome(accepted=False, reason="client certificate contains no user name")
+    return map_identity(idents, line.option("map"), connection.role, identity, version, surroundings)
+
+
+def identity_accepted(
+    line: Line | None,
+    idents: Sequence[IdentLine],
+    connection: Connection,
+    version: int,
+    surroundings: Surroundings = Surroundings(),  # noqa: B008
+) -> bool:
+    """Say whether :func:`outcome` accepts."""
+    return outcome(line, idents, connection, version, surroundings).accepted
+
+
+def _asks_for(line: Line) -> str | None:
+    """Give the level of ``clientcert`` that is in force; ``cert`` implies the highest. The old names are those of 13."""
+    if line.method == "cert":
+        return "verify-full"
+    value = line.option("clientcert")
+    return {"1": "verify-ca", "0": None, "no-verify": None}.get(value, value) if value else None
+
+
+def map_identity(
+    idents: Iterable[IdentLine],
+    ident_map: str | None,
+    role: str,
+    identity: str,
+    version: int,
+    surroundings: Surroundings = Surroundings(),  # noqa: B008
+) -> Outcome:
+    r"""Say whether whoever proved to be ``identity`` may log in as ``role`` (check_usermap).
+
+    Without a map they must be equal. With one, its lines are tried in order; the first that fits is enough, and a ``\1`` without a group
+    ends the search. Raises Undecidable.
+    """
+    role = _cut(role)
+    if not ident_map:
+        if role == identity:
+            return _ACCEPTED
+        words = f"provided user name ({role}) and authenticated user name ({identity}) do not match"
+        return Outcome(accepted=False, reason=words)
+    for ident in idents:
+        if ident.map != ident_map or not _is_identity(ident.identity, identity):
+            continue
+        wanted = _expanded(ident, identity, version)
+        if isinstance(wanted, Outcome):
+            return wanted
+        if role_matches(wanted, role, surroundings):
+            return _ACCEPTED
+    words = f'no match in usermap "{ident_map}" for user "{role}" authenticated as "{identity}"'
+    return Outcome(accepted=False, reason=words)
+
+
+def _is_identity(term: Name | Regex, identity: str) -> bool:
+    return compile_regex(term.pattern).matches(identity) if isinstance(term, Regex) else term.text == identity
+
+
+def _expanded(ident: IdentLine, identity: str, version: int) -> Role | Outcome:
+    r"""Replace ``\1`` in a name below a regular expression, once up to 18; give a refusal where there is no group."""
+    role = ident.role
+    if not isinstance(ident.identity, Regex) or not isinstance(role, Name) or "\\1" not in role.text:
+        return role
+    group = compile_regex(ident.identity.pattern).first_group(identity)
+    if group is None:
+        words = (
+            f'regular expression "{ident.identity.pattern}" has no subexpressions '
+            f'as requested by backreference in "{role.text}"'
+        )
+        return Outcome(accepted=False, reason=words)
+    return Name(role.text.replace("\\1", group, -1 if version >= 19 else 1))
+
+
+# --- terms -------------------------------------------------------------------------------------------------------------------------------------
+
+
+def role_matches(term: Role, role: str, surroundings: Surroundings) -> bool:
+    """Say whether a term of the role field covers a role (check_role). Raises Undecidable."""
+    if isinstance(term, Name):
+        return term.text == role
+    if isinstance(term, Member):
+        return is_member(role, term.role, surroundings)
+    if isinstance(term, Regex):
+        return compile_regex(term.pattern).matches(role)
+    return term is Keyword.ALL
+
+
+def _database_matches(term: Database, role: str, database: str, *, physical: bool, surroundings: Surroundings) -> bool:
+    """Say whether a term of the database field covers a database (check_db)."""
+    if physical:
+        return term is Keyword.REPLICATION
+    if isinstance(term, Name):
+        return term.text == database
+    if isinstance(term, Regex):
+        return compile_regex(term.pattern).matches(database)
+    if term is Keyword.SAMEUSER:
+        return database == role
+    if term is Keyword.SAMEROLE:
+        return is_member(role, database, surroundings)
+    return term is Keyword.ALL
+
+
+def is_member(role: str, group: str, surroundings: Surroundings) -> bool:
+    """Say whether a role is the group or, directly or not, a member of it; superusers are none by that alone (is_member_of_role_nosuper)."""
+    return role == group or group in _groups(surroundings.members, role)
+
+
+@lru_cache(maxsize=65536)
+def _groups(members: frozenset[tuple[str, str]], role: str) -> frozenset[str]:
+    above = _direct(members)
+    found: set[str] = set()
+    left = [role]
+    while left:
+        fresh = above.get(left.pop(), set()) - found
+        found |= fresh
+        left.extend(fresh)
+    return frozenset(found)
+
+
+@lru_cache(maxsize=16)
+def _direct(members: frozenset[tuple[str, str]]) -> dict[str, set[str]]:
+    above: dict[str, set[str]] = {}
+    for member, group in members:
+        above.setdefault(member, set()).add(group)
+    return above
+
+
+def _address_matches(address: Address, connection: Connection, surroundings: Surroundings) -> bool:
+    if address is Keyword.ALL:
+        return True
+    if isinstance(address, HostName):
+        return any(_host_matches(address.name, name) for name in connection.host_names)
+    client = connection.address
+    if client is None:
+        return False
+    if isinstance(address, Keyword):
+        return _is_near(client, surroundings.interfaces, same_host=address is Keyword.SAMEHOST)
+    if isinstance(address, MaskedAddress):
+        same_family = client.version == address.address.version
+        return same_family and not (int(client) ^ int(address.address)) & int(address.mask)
+    return client in address
+
+
+def _host_matches(pattern: str, name: str) -> bool:
+    """Compare host names, ASCII letters without case; a pattern that starts with a dot is a suffix (hostname_match)."""
+    pattern, name = _folded(pattern), _folded(name)
+    return name.endswith(pattern) if pattern.startswith(".") else name == pattern
+
+
+def _folded(name: str) -> str:
+    return name.translate({code: code + 32 for code in range(ord("A"), ord("Z") + 1)})
+
+
+@lru_cache(maxsize=65536)
+def _is_near(client: IPAddress, interfaces: tuple[str, ...], *, same_host: bool) -> bool:
+    own = map(ip_interface, interfaces)
+    return any(client == interface.ip if same_host else client in interface.network for interface in own)
+
+
+def _cut(name: str) -> str:
+    if len(name) * 4 <= _LONGEST_NAME:
+        return name
+    return name.encode("utf-8", "surrogateescape")[:_LONGEST_NAME].decode("utf-8", "surrogateescape")
+
+
+_Term = TypeVar("_Term")
+
+
+def _any(covers: Callable[[_Term], bool], terms: Iterable[_Term]) -> bool | Undecidable:
+    """Say whether any term covers; what cannot be decided matters only where no other term does."""
+    undecidable = None
+    for term in terms:
+        try:
+            if covers(term):
+                return True
+        except Undecidable as reason:
+            undecidable = reason
+    return undecidable or False
+
+
+def _both(one: bool | Undecidable, other: bool | Undecidable) -> bool:
+    """Say whether both hold; what cannot be decided matters only where the other one holds. Raises Undecidable."""
+    if one is False or other is False:
+        return False
+    for answer in (one, other):
+        if isinstance(answer, Undecidable):
+            raise answer
+    return True
