@@ -1,0 +1,146 @@
+"""Trees of CAs to test with, and the programs of others that judge what was issued: ``openssl verify`` and GnuTLS's ``certtool``."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any, get_args
+
+import pytest
+
+from pgtls.pki import chains, keys
+from pgtls.pki.issue import Issued, Issuer, issue
+from pgtls.pki.model import CertificateKind, Profile
+from pgtls.spec.models import KeyAlgorithm
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+ALGORITHMS: tuple[KeyAlgorithm, ...] = get_args(KeyAlgorithm)
+PURPOSES = {"server": "sslserver", "user": "sslclient"}
+
+needs_certtool = pytest.mark.skipif(
+    shutil.which("certtool") is None, reason="certtool is not installed: apt-get install gnutls-bin"
+)
+
+_serials = itertools.count(0x1000)
+
+
+@cache
+def key(name: str, algorithm: KeyAlgorithm) -> keys.PrivateKey:
+    """Give the one key of that name: RSA keys are dear."""
+    return keys.generate(algorithm)
+
+
+def profile(kind: CertificateKind, name: str = "", **changes: Any) -> Profile:
+    """Give an unremarkable profile of a kind, but for the changes."""
+    fields: dict[str, Any] = {
+        "entity": f"{kind}.{name or kind}",
+        "kind": kind,
+        "issuer": None if kind == "ca" else "root",
+        "subject": (("common_name", name or kind),),
+        "dns_names": (name or "db.example.com",) if kind == "server" else (),
+        "ip_addresses": (),
+        "key_algorithm": "ecdsa-p256",
+        "validity": (3650 if kind == "ca" else 90) * DAY,
+        "renew_before": None,
+    }
+    return Profile(**(fields | changes))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Authority:
+    """A CA of a tree: what it signs with, its certificate, and the CAs above it from the nearest."""
+
+    issuer: Issuer
+    issued: Issued
+    above: tuple[Authority, ...] = ()
+
+    @property
+    def pem(self) -> bytes:
+        return self.issued.pem
+
+    @property
+    def root(self) -> Authority:
+        return self.above[-1] if self.above else self
+
+
+def authority(name: str = "root", by: Authority | None = None, now: datetime = NOW, **changes: Any) -> Authority:
+    """Make a CA, signed by another or by itself."""
+    wanted = profile("ca", name, **changes)
+    own = key(name, wanted.key_algorithm)
+    issued = issue(wanted, own.public_key(), by.issuer if by else own, next(_serials), now)
+    return Authority(Issuer(issued.certificate, own), issued, (by, *by.above) if by else ())
+
+
+def leaf(
+    by: Authority | None, kind: CertificateKind = "user", name: str = "", now: datetime = NOW, **changes: Any
+) -> Issued:
+    """Issue a certificate to a server or a user; by nobody: self-signed."""
+    wanted = profile(kind, name, **changes)
+    own = key(name or kind, wanted.key_algorithm)
+    return issue(wanted, own.public_key(), by.issuer if by else own, next(_serials), now)
+
+
+def above(by: Authority) -> list[tuple[Any, bytes]]:
+    """List the CAs over a certificate as :func:`pgtls.pki.chains.served` wants them."""
+    return [(each.issued.facts, each.pem) for each in (by, *by.above)]
+
+
+def presented(certificate: Issued, by: Authority) -> bytes:
+    """Give what its holder sends in a handshake."""
+    return chains.served(certificate.pem, above(by))
+
+
+# --- judges --------------------------------------------------------------------------------------------------------------------
+
+
+def run(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run a program with nothing of the caller's environment."""
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC", "OPENSSL_CONF": "/dev/null"}
+    return subprocess.run(words, input=stdin, capture_output=True, check=False, env=environment)
+
+
+def openssl(*words: str, stdin: bytes = b"") -> str:
+    """Run the openssl program, which must be content, and give what it says."""
+    done = run("openssl", *words, stdin=stdin)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def refusal(
+    directory: Path, chain: bytes, trusted: bytes, purpose: str, at: datetime = NOW, crls: bytes = b""
+) -> str | None:
+    """Ask ``openssl verify``, as strict as it can be, about a chain as it is sent. None: accepted; else the reason, in OpenSSL's words."""
+    first, *rest = chains.split(chain)
+    files = {"trusted": trusted, "chain": b"".join(rest), "crls": crls, "leaf": first}
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
+    words = ["openssl", "verify", "-x509_strict", "-purpose", purpose, "-attime", str(int(at.timestamp()))]
+    words += ["-no-CApath", "-no-CAstore", "-CAfile", str(directory / "trusted")]
+    words += ["-untrusted", str(directory / "chain")] if rest else []
+    words += ["-crl_check_all", "-CRLfile", str(directory / "crls")] if crls else []
+    done = run(*words, str(directory / "leaf"))
+    reasons = re.findall(r"^error \d+ at \d+ depth lookup: (.*)$", done.stderr.decode(), re.MULTILINE)
+    assert (done.returncode == 0) == (not reasons), done.stderr.decode()
+    return reasons[0] if reasons else None
+
+
+def gnutls_refusal(directory: Path, chain: bytes, trusted: bytes, kind: str) -> str | None:
+    """Ask GnuTLS about a chain, now. None: accepted; else its reason."""
+    (directory / "trusted").write_bytes(trusted)
+    oid = {"server": "1.3.6.1.5.5.7.3.1", "user": "1.3.6.1.5.5.7.3.2"}[kind]
+    done = run(
+        "certtool", "--verify", f"--load-ca-certificate={directory / 'trusted'}", f"--verify-purpose={oid}", stdin=chain
+    )
+    verdict = re.findall(r"^Chain verification output: (.*)$", done.stdout.decode(), re.MULTILINE)
+    assert verdict, done.stdout.decode() + done.stderr.decode()
+    return None if done.returncode == 0 else verdict[-1]
