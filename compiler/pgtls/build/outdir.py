@@ -1,0 +1,171 @@
+"""The out directory: whether it is ours, and what has become of each file since it was written."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Literal
+
+from pgtls.build import files as _files
+from pgtls.build.files import all_ancestors, ancestors
+from pgtls.build.statefiles import GITIGNORE, GITKEEP, MANIFEST, OURS, PRIVATE, RECORD
+from pgtls.diagnostics import Diagnostic, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pgtls.build.lock import Lock
+    from pgtls.build.manifest import Entry, Manifest
+
+Ownership = Literal["absent", "empty", "ours"]
+
+FileState = Literal["same", "touched", "mode", "edited", "missing", "symlink"]
+"""What has become of a file: nothing; its stat changed, its content and mode did not; its mode changed (or a key's directory was opened to
+others), its content did not; its content changed; it is gone; it, or a directory on the way to it, is a symbolic link."""
+
+_SHOWN = 5
+
+
+def inspect(out: str) -> Ownership:
+    """Find out whether the out directory is ours: by its manifest, or because a build into it was interrupted.
+
+    It may be new, empty, or hold only a ``.gitignore`` or ``.gitkeep``. :class:`Rejected` with PGT520 (it holds something else), PGT521 (a symbolic
+    link), PGT522 (not a directory) or PGT527 (cannot be read).
+    """
+    out = out.rstrip("/") or "/"
+    try:
+        mode = os.lstat(out).st_mode
+        if stat.S_ISLNK(mode):
+            hint = "name the directory itself with --out: a link could be bent to another place between two builds"
+            raise Rejected(Diagnostic("PGT521", f'the out directory "{out}" is a symbolic link', hint=hint))
+        if not stat.S_ISDIR(mode):
+            raise Rejected(_no_directory(out))
+        names = set(os.listdir(out))
+    except FileNotFoundError:
+        return "absent"
+    except NotADirectoryError:
+        raise Rejected(_no_directory(out)) from None
+    except OSError as error:
+        raise Rejected(cannot_read(out, error)) from None
+    if MANIFEST in names or os.path.lexists(os.path.join(out, RECORD)):
+        return "ours"
+    strangers = sorted(names - {GITIGNORE, GITKEEP, PRIVATE})
+    if strangers:
+        raise Rejected(_not_ours(out, strangers))
+    return "empty"
+
+
+def check_lock(out: str, manifest: Manifest | None, lock: Lock) -> None:
+    """Refuse an out directory that was built with another lock: :class:`Rejected` with PGT524."""
+    if manifest is None or manifest.lock_id == lock.id:
+        return
+    if lock.id is None:
+        message = f'the lock of the out directory "{out}" is missing'
+        hint = "restore it from version control, or name it with --lock: it is the record of every certificate in there"
+    else:
+        message = (
+            f'the out directory "{out}" belongs to another lock: its id is {manifest.lock_id}, the lock says {lock.id}'
+        )
+        hint = "build into another directory with --out, or name the lock of this one with --lock"
+    raise Rejected(Diagnostic("PGT524", message, hint=hint))
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The files of an out directory. ``entries`` are those of the manifest with the stat of today where the content is the same.
+
+    ``foreign`` are paths that pgtls did not make, a directory with a final ``/``; they are left alone.
+    """
+
+    states: Mapping[str, FileState]
+    entries: Mapping[str, Entry]
+    foreign: tuple[str, ...]
+
+
+def observe_files(out: str, manifest: Manifest) -> Observed:
+    """Compare what lies in the out directory with its manifest: one walk, and a file is read only where its stat differs.
+
+    :class:`Rejected` with PGT527 where something cannot be read.
+    """
+    states: dict[str, FileState] = {}
+    entries: dict[str, Entry] = dict(manifest.files)
+    foreign: list[str] = []
+    links: set[str] = set()
+    known = all_ancestors(manifest.files)
+    try:
+        for path, found, private in _walk(out, "", known):
+            entry = manifest.files.get(path)
+            if stat.S_ISLNK(found.st_mode):
+                links.add(path)
+            if entry is not None:
+                states[path] = _state(os.path.join(out, path), entry, found, private)
+                if states[path] == "touched":
+                    entries[path] = entry._replace(mtime_ns=found.st_mtime_ns)
+            elif path not in known or stat.S_ISLNK(found.st_mode):
+                foreign.append(f"{path}/" if stat.S_ISDIR(found.st_mode) else path)
+    except OSError as error:
+        raise Rejected(cannot_read(error.filename or out, error)) from None
+    for path in manifest.files.keys() - states.keys():
+        states[path] = "missing" if links.isdisjoint(ancestors(path)) else "symlink"
+    return Observed(states, entries, tuple(sorted(foreign)))
+
+
+def foreign_files(out: str, observed: Observed) -> tuple[Diagnostic, ...]:
+    """Report the files that pgtls did not make: PGT528, a warning."""
+    if not observed.foreign:
+        return ()
+    message = f'pgtls did not make what lies in the out directory "{out}": {_some(observed.foreign)}'
+    hint = "it is left alone; keep such files elsewhere: whoever deploys the directory takes them along"
+    return (Diagnostic("PGT528", message, hint=hint, severity="warning"),)
+
+
+def _walk(
+    out: str, directory: str, known: set[str], private: bool = True
+) -> Iterator[tuple[str, os.stat_result, bool]]:
+    """Give everything below a directory that is ours, and whether others are kept out of where it lies. Follows no link."""
+    with os.scandir(os.path.join(out, directory)) as entries:
+        for entry in entries:
+            path = f"{directory}/{entry.name}" if directory else entry.name
+            if path in OURS:
+                continue
+            found = entry.stat(follow_symlinks=False)
+            yield path, found, private
+            if path in known and stat.S_ISDIR(found.st_mode):
+                yield from _walk(out, path, known, not stat.S_IMODE(found.st_mode) & 0o077)
+
+
+def _state(path: str, entry: Entry, found: os.stat_result, private: bool) -> FileState:
+    if stat.S_ISLNK(found.st_mode):
+        return "symlink"
+    if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size:
+        return "edited"
+    same_stat = found.st_mtime_ns == entry.mtime_ns
+    if not same_stat and sha256(_files.read(path)).hexdigest() != entry.sha256:
+        return "edited"
+    if stat.S_IMODE(found.st_mode) != entry.mode or (entry.kind == "key" and not private):
+        return "mode"
+    return "same" if same_stat else "touched"
+
+
+def _no_directory(out: str) -> Diagnostic:
+    hint = "name a directory with --out"
+    return Diagnostic("PGT522", f'the out directory "{out}" is not a directory', hint=hint)
+
+
+def _not_ours(out: str, strangers: list[str]) -> Diagnostic:
+    message = f'the out directory "{out}" is not empty and was not made by pgtls: it holds {_some(strangers)}'
+    hint = "name a new or empty directory with --out; if a backup was restored here, its manifest.json is missing"
+    return Diagnostic("PGT520", message, hint=hint)
+
+
+def cannot_read(path: str, error: OSError) -> Diagnostic:
+    """Say that something in the out directory cannot be read."""
+    hint = "run pgtls as the user that owns the out directory"
+    return Diagnostic("PGT527", f'cannot read "{path}": {error.strerror or error}', hint=hint)
+
+
+def _some(names: list[str] | tuple[str, ...]) -> str:
+    shown = ", ".join(f'"{name}"' for name in names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
