@@ -1,0 +1,126 @@
+"""Names as text and as a hash: openssl is the judge, and the server itself for ``clientname=DN``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import NameOID
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pgtls.pki import names
+from pgtls.pki.profiles import name
+from pgtls.pki.wanted import escape, subject_text
+from pki.trees import NOW, key, openssl
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Attributes = tuple[tuple[str, str], ...]
+
+# Control characters are errors in a spec, but nobody keeps them out of other people's certificates; NUL alone cannot be in OpenSSL's text.
+values = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=16)
+tricky = st.text(' #,+"\\<>;=/aé\t\x7f', min_size=1, max_size=6)
+strings = st.one_of(values, tricky).filter(lambda text: len(text.encode()) <= 64)
+spec_names = st.lists(
+    st.tuples(st.sampled_from(["state", "locality", "organization", "organizational_unit", "common_name"]), strings),
+    min_size=1,
+    max_size=4,
+).map(tuple)
+
+
+def certificate(subject: x509.Name) -> x509.Certificate:
+    own = key("names", "ecdsa-p256")
+    builder = x509.CertificateBuilder(subject, subject, own.public_key(), 1)
+    return builder.not_valid_before(NOW).not_valid_after(NOW).sign(own, hashes.SHA256())
+
+
+def judged(subject: x509.Name) -> tuple[str, str]:
+    """Ask openssl for a subject's text (RFC 2253, as PostgreSQL has it) and hash."""
+    pem = certificate(subject).public_bytes(Encoding.PEM)
+    text = openssl("x509", "-noout", "-subject", "-subject_hash", "-nameopt", "RFC2253", stdin=pem)
+    subject_line, digest = text.removesuffix("\n").rsplit("\n", 1)
+    return subject_line.removeprefix("subject="), digest
+
+
+def told(subject: x509.Name) -> tuple[str, str]:
+    """Say the same ourselves, of the name as it is read."""
+    read = certificate(subject).subject
+    return names.name_text(read), names.hashed_name(read)
+
+
+@settings(max_examples=100)
+@given(spec_names)
+@example((("common_name", "#"),))
+@example((("common_name", " "),))
+@example((("common_name", "# "),))
+@example((("organization", "A,  B "), ("common_name", "Ελένη")))
+def test_a_name_of_the_spec_reads_and_hashes_as_openssl_has_it(attributes: Attributes) -> None:
+    subject = name(attributes)
+    assert told(subject) == (text_and_hash := judged(subject))
+    assert subject_text(attributes) == text_and_hash[0]
+
+
+def test_a_name_is_written_most_specific_first_and_escaped() -> None:
+    text = subject_text((("country", "GR"), ("organization", "A, B"), ("email", "a@b.example"), ("common_name", "Ο")))
+    assert text == r"CN=\CE\9F,emailAddress=a@b.example,O=A\, B,C=GR"
+
+
+@pytest.mark.parametrize("oid", names.SHORT_NAMES, ids=names.SHORT_NAMES.values())
+def test_every_short_name_is_openssl_s(oid: x509.ObjectIdentifier) -> None:
+    subject = x509.Name([x509.NameAttribute(oid, "GR")])
+    assert told(subject) == judged(subject)
+
+
+def attribute(
+    oid: str | x509.ObjectIdentifier, value: str, kind: _ASN1Type = _ASN1Type.UTF8String
+) -> x509.NameAttribute[str]:
+    return x509.NameAttribute(x509.ObjectIdentifier(oid) if isinstance(oid, str) else oid, value, kind)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [[attribute("1.2.3.4.5", "unknown, but there")]],
+        [[attribute("1.2.3.4.5", "long" * 64)], [attribute(NameOID.COMMON_NAME, "x")]],
+        [
+            [
+                attribute(NameOID.ORGANIZATION_NAME, "b"),
+                attribute(NameOID.COMMON_NAME, "x"),
+                attribute(NameOID.COUNTRY_NAME, "GR"),
+            ]
+        ],
+        [[attribute(NameOID.COMMON_NAME, "Printable  ONE ", _ASN1Type.PrintableString)]],
+        [[attribute(NameOID.COMMON_NAME, "Ελένη X", _ASN1Type.BMPString)]],
+        [[attribute(NameOID.COMMON_NAME, "Ελένη 😀", _ASN1Type.UniversalString)]],
+        [
+            [attribute(NameOID.DOMAIN_COMPONENT, "Example", _ASN1Type.IA5String)],
+            [attribute(NameOID.DOMAIN_COMPONENT, "org")],
+        ],
+        [],
+    ],
+    ids=[
+        "unknown attribute",
+        "long",
+        "several in one step",
+        "printable",
+        "BMP",
+        "universal",
+        "domain components",
+        "empty",
+    ],
+)
+def test_names_of_others_read_and_hash_as_openssl_has_them(steps: Sequence[Sequence[x509.NameAttribute[str]]]) -> None:
+    subject = x509.Name([x509.RelativeDistinguishedName(step) for step in steps])
+    assert told(subject) == judged(subject)
+
+
+@given(strings)
+def test_an_escaped_value_is_printable_ascii(text: str) -> None:
+    assert escape(text).isascii()
+    assert escape(text).isprintable()
