@@ -70,7 +70,9 @@ class _Gathered:
     def report(self, *diagnostics: Diagnostic) -> None:
         """Add findings, and remember whose they are."""
         self.diagnostics += diagnostics
-        self.faulty |= {(str(d.path[0]), str(d.path[1])) for d in diagnostics if len(d.path) > 1}
+        self.faulty |= {
+            (str(d.path[0]), str(d.path[1])) for d in diagnostics if len(d.path) > 1 and d.path[0] in (*KINDS, "lint")
+        }
 
 
 def load(path: Path) -> LoadResult:

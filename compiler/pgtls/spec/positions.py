@@ -182,7 +182,7 @@ class _Positions:
                     path = (*path, name)
                     if spot := self._spots.get(path):
                         spot.key = spot.key or _span(key)
-                node = node.named_children[-1]
+                node = node.named_children[1]  # a comment may follow
             if not (spot := self._spots.get(path)):
                 continue
             spot.value = _span(node)

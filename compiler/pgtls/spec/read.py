@@ -31,6 +31,13 @@ _RAW = re.compile(f"[{_INVISIBLE}]")
 _ESCAPES = ("\\", "\t", '"""', "'''")
 
 
+_SYNTAX_HINTS = {
+    "Invalid value": 'a string stands in quotes; other values are numbers, true, false, dates, [arrays] and { inline = "tables" }',
+    "Cannot declare": "what belongs to one table stands under one header",
+    "Cannot overwrite": "the key stands twice in the same table",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A file as far as it could be read. ``data`` is None where it is no TOML."""
@@ -97,9 +104,10 @@ def _undecodable(path: Path, name: str, raw: bytes, error: UnicodeDecodeError) -
 def _syntax_error(source: SourceFile, words: str) -> Diagnostic:
     match = _WHERE.search(words)
     message = words[: match.start()] if match else words
+    hint = next((hint for start, hint in _SYNTAX_HINTS.items() if words.startswith(start)), None)
     message = message[:1].lower() + message[1:]
     if match and match[1]:
-        return _at(source, "PGT003", message, int(match[1]), int(match[2]))
+        return _at(source, "PGT003", message, int(match[1]), int(match[2]), hint)
     if not match:
         return Diagnostic("PGT003", message, file=source.name)
     last = source.text.rstrip("\n")

@@ -18,6 +18,7 @@ SECRET_KEYS = frozenset({"passphrase", "ldapbindpasswd", "radiussecrets"})
 
 _SECRET = re.compile(rf"""(?:{"|".join(sorted(SECRET_KEYS))})["']?\s*[=.]""")
 _STRING = r""""(?:[^"\\]|\\.)*"?|'[^']*'?"""
+_HEADER = re.compile(r"\s*\[+[^\[\]=]+\]+\s*(?:#.*)?")
 _TOKENS = re.compile(
     rf"""
     \b(?:env|file|command)["']?\s*=\s*(?:\[[^\]]*\]?|{_STRING})   # where a secret comes from is no secret
@@ -30,6 +31,8 @@ _TOKENS = re.compile(
 
 def blotted(line: str, *, secret: bool = False) -> str:
     """Blot out the literal secrets of a line, so that an excerpt does not show them; ``secret`` says that all of it is one's value."""
+    if _HEADER.fullmatch(line):
+        return line
     start = 0 if secret else match.end() if (match := _SECRET.search(line)) else len(line)
     return line[:start] + _TOKENS.sub(lambda token: "*" * len(token[0]) if token["secret"] else token[0], line[start:])
 
