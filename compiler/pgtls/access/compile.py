@@ -1,0 +1,261 @@
+"""Policies to rules: the lines of pg_hba.conf and pg_ident.conf of one server."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from pgtls.access import problems
+from pgtls.access.grants import Certified, accepted_authorities, granted, ident_lines, proves_identity
+from pgtls.access.membership import memberships
+from pgtls.access.model import Rules
+from pgtls.access.order import SOCKET, arrange
+from pgtls.access.sets import Roles, Scope, addresses_of, databases_of, roles_of
+from pgtls.access.split import Inseparable, Unmappable, pieces
+from pgtls.diagnostics import errors
+from pgtls.hba.model import Line
+from pgtls.hba.render import Unwritable, render_hba, render_ident
+from pgtls.postgres.methods import takes_map
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from pgtls.access.grants import Grants
+    from pgtls.access.membership import Memberships
+    from pgtls.access.order import Item, Order
+    from pgtls.access.problems import Known
+    from pgtls.access.split import Piece
+    from pgtls.diagnostics import Diagnostic
+    from pgtls.fleet.model import Fleet, Policy, Server
+    from pgtls.hba.model import Address, IdentLine
+    from pgtls.spec.values import Secret
+
+_T = TypeVar("_T")
+
+_LONGEST_MAP_NAME = 100
+"""Characters; a map's name names its policies, and a token of PostgreSQL 15 and older may have 255 bytes."""
+_LIMITED = 13
+_BYTES_A_FIELD = 3500
+"""How long a list of roles or databases may be for PostgreSQL 13, which reads lines of 8191 bytes."""
+
+
+def unread(policy: Policy, option: str, source: Secret) -> str:
+    """Stand for a secret that nobody needs: what is rendered with it can be proved, and must not be written."""
+    return f"<{option} of policy {policy.name}>"
+
+
+@dataclass(frozen=True, slots=True)
+class _Ruled:
+    """A line with the part of its policies that it covers."""
+
+    line: Line
+    scope: Scope
+    origin: tuple[Policy, ...]
+    idents: tuple[IdentLine, ...] = ()
+
+
+def compile_rules(
+    fleet: Fleet,
+    server: Server,
+    known: Iterable[Known] = (),
+    secret: Callable[[Policy, str, Secret], str] = unread,
+) -> tuple[Rules | None, tuple[Diagnostic, ...]]:
+    """Compile the policies of a server; None where they contradict each other.
+
+    ``known`` are the certificates of the lock that are neither expired nor revoked. ``secret`` reads a secret option of a policy's method; without
+    it a placeholder stands in the text. What concerns two policies is reported for the first server that they share.
+    """
+    roles = memberships(fleet.users.values())
+    order = arrange(fleet.policies_of(server), roles)
+    accepted = accepted_authorities(fleet, server)
+    grants = {item.policy.name: granted(item.policy, item.demand, accepted) for item in order.items}
+    certified = Certified(user for user in fleet.users.values() if user.ca and user.ca.name in accepted)
+    found = [*problems.conflicting(order, server), *problems.inheritable(fleet, server, known)]
+    if errors(found):
+        return None, tuple(found)
+    try:
+        ruled = tuple(_Compiler(server, order, grants, certified, secret).ruled())
+        rules = _written(server, ruled)
+    except Inseparable as pair:
+        return None, (*found, problems.inseparable(pair.first, pair.other))
+    except Unmappable as fault:
+        return None, (*found, problems.unmappable(fault.item))
+    except Unwritable as refusal:
+        return None, (*found, problems.unwritable(server, str(refusal)))
+    return rules, tuple(found)
+
+
+def _written(server: Server, ruled: Sequence[_Ruled]) -> Rules:
+    lines = tuple(item.line for item in ruled)
+    idents = tuple(dict.fromkeys(ident for item in ruled for ident in item.idents))
+    version = server.table.postgres
+    header = f"Written by pgtls from {server.entity}: do not edit, change the spec and build again."
+    return Rules(
+        server=server,
+        lines=lines,
+        idents=idents,
+        origin=tuple(item.origin for item in ruled),
+        hba_text=render_hba(lines, version, header),
+        ident_text=render_ident(idents, version, header),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiler:
+    """What the lines of one server are made from."""
+
+    server: Server
+    order: Order
+    grants: Mapping[str, Grants]
+    certified: Certified
+    secret: Callable[[Policy, str, Secret], str]
+
+    def ruled(self) -> Iterator[_Ruled]:
+        """Give the lines, with a refusal of cleartext after each that something further down would admit."""
+        admitting = list(self._admitting())
+        kept: list[_Ruled] = []
+        for ruled in reversed(admitting):
+            if ruled.line.type == "hostssl" and _falls_through(ruled.scope, kept, self.order.known):
+                kept.append(_refusal(ruled))
+            kept.append(ruled)
+        return reversed(kept)
+
+    def _admitting(self) -> Iterator[_Ruled]:
+        """Give the lines of all policies in order, without those that an earlier one covers as a whole."""
+        for index, item in enumerate(self.order.items):
+            above = [self.order.items[other] for other in range(index) if index in self.order.overlaps[other]]
+            done: list[Scope] = [other.scope for other in above]
+            for piece in pieces(self.order, index, self.grants):
+                own = piece.scope == item.scope
+                for ruled in self._lines(item, piece, own=own):
+                    if not any(ruled.scope.within(scope, self.order.known) for scope in done):
+                        yield ruled
+                        done.append(ruled.scope)
+
+    def _lines(self, item: Item, piece: Piece, *, own: bool) -> Iterator[_Ruled]:
+        """Write a piece, one line an address."""
+        policy, scope = item.policy, piece.scope
+        idents = self._idents(item, piece)
+        options = tuple(self._options(item, idents, piece))
+        databases = policy.databases if own else scope.databases.terms()
+        addresses: Sequence[Address | None] = (policy.addresses if own else scope.addresses.terms()) or (None,)
+        for address in addresses:
+            sets = SOCKET if address is None else addresses_of((address,))
+            for some_databases in self._chunks(databases):
+                for roles in self._chunks(policy.roles if own else scope.roles.terms()):
+                    line = Line(
+                        item.demand.type, some_databases, roles, address, item.demand.method, options, _comments(piece)
+                    )
+                    part = Scope(roles_of(roles), databases_of(some_databases), sets)
+                    yield _Ruled(line, part, _origin(piece), idents or ())
+
+    def _chunks(self, terms: Sequence[_T]) -> Iterator[tuple[_T, ...]]:
+        """Cut a list that would make a line too long for PostgreSQL 13."""
+        if self.server.table.postgres > _LIMITED:
+            yield tuple(terms)
+            return
+        chunk: list[_T] = []
+        size = 0
+        for term in terms:
+            length = 2 * len(str(term).encode())
+            if chunk and size + length > _BYTES_A_FIELD:
+                yield tuple(chunk)
+                chunk, size = [], 0
+            chunk.append(term)
+            size += length
+        yield tuple(chunk)
+
+    def _options(self, item: Item, idents: Sequence[IdentLine] | None, piece: Piece) -> Iterator[tuple[str, str]]:
+        if item.demand.client_cert != "none" and item.demand.method != "cert":
+            yield "clientcert", item.demand.client_cert
+        if self._by_subject(piece):
+            yield "clientname", "DN"
+        if idents is not None:
+            yield "map", map_name(piece)
+        for name, value in item.demand.options:
+            yield name, value if isinstance(value, str) else self.secret(item.policy, name, value)
+
+    def _by_subject(self, piece: Piece) -> bool:
+        return piece.grantors[0].demand.client_cert == "verify-full" and any(
+            user.table.identity == "dn" for item in piece.grantors for user in self.certified.of(item.policy)
+        )
+
+    def _idents(self, item: Item, piece: Piece) -> tuple[IdentLine, ...] | None:
+        """Write whom a piece accepts as a map; None where it accepts those whose name is the role, and nobody else."""
+        if not proves_identity(item.demand) or self._plain(item, piece):
+            return None
+        if not takes_map(item.demand.method):
+            raise Unmappable(item)
+        identity = self.certified.subjects if self._by_subject(piece) else self.certified.common_names
+        found = list(
+            ident_lines(
+                map_name(piece),
+                piece.grants,
+                identity if item.demand.client_cert == "verify-full" else {},
+                self.server.table.postgres,
+            )
+        )
+        comment = _comments(piece)
+        return tuple(replace(ident, comment=comment if ident is found[0] else None) for ident in found)
+
+    def _plain(self, item: Item, piece: Piece) -> bool:
+        """Whether no map is needed: who proves to be a role may log in as it, and nobody else may."""
+        grants, roles = piece.grants, piece.scope.roles
+        wide = roles.every or bool(roles.groups)
+        if grants.entries or self._by_subject(piece):
+            return False
+        if item.demand.client_cert != "verify-full":
+            alike = all(names == {role} for role, names in grants.pairs.items())
+            return alike and (grants.implied or all(role in grants.pairs for role in roles.names))
+        names = self.certified.common_names
+        if any(names[who] != role for role, holders in grants.pairs.items() for who in holders):
+            return False
+        candidates = self.certified.by_common_name if wide else roles.names & self.certified.by_common_name.keys()
+        return all(
+            name in grants.pairs or not roles.intersection(Roles(frozenset((name,))), self.order.known)
+            for name in candidates
+        )
+
+
+def map_name(piece: Piece) -> str:
+    """Name the map of a piece after the policies whose identities it has: ``app``, ``app+staff``."""
+    name = "+".join(sorted(item.policy.name for item in piece.grantors))
+    if len(name) <= _LONGEST_MAP_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{piece.grantors[0].policy.name}+{len(piece.grantors) - 1}-{digest}"
+
+
+def _origin(piece: Piece) -> tuple[Policy, ...]:
+    return tuple(sorted((item.policy for item in piece.grantors), key=lambda policy: policy.name))
+
+
+def _comments(piece: Piece) -> str:
+    return "\n".join(
+        f"policy {policy.name}" + (f": {policy.table.description}" if policy.table.description else "")
+        for policy in _origin(piece)
+    )
+
+
+def _refusal(ruled: _Ruled) -> _Ruled:
+    """Refuse in cleartext, and under GSS encryption, what a line admits with TLS."""
+    names = ", ".join(policy.name for policy in ruled.origin)
+    line = replace(
+        ruled.line,
+        type="hostnossl",
+        method="reject",
+        options=(),
+        comment=f"policy {names}: cleartext refused",
+    )
+    return _Ruled(line, ruled.scope, ruled.origin)
+
+
+def _falls_through(scope: Scope, below: Sequence[_Ruled], known: Memberships) -> bool:
+    """Whether a line further down could admit without TLS; ``below`` has the nearest one last."""
+    for ruled in reversed(below):
+        if ruled.line.type == "hostnossl" and scope.within(ruled.scope, known):
+            return False
+        if ruled.line.type == "host" and ruled.line.method != "reject" and ruled.scope.overlaps(scope, known):
+            return True
+    return False

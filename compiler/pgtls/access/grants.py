@@ -1,0 +1,152 @@
+"""Whose identity a policy accepts for which role: certificates, operating-system accounts, and the entries of its ``map``.
+
+Grants add up: where policies that demand the same cover a connection, each admits those that it names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pgtls.hba.model import IdentLine, Keyword, Member, Name, Regex
+from pgtls.pki.wanted import subject_text
+from pgtls.postgres.methods import REGEX_SINCE, takes_map
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from pgtls.access.order import Demand
+    from pgtls.fleet.model import Fleet, Policy, Server, User
+    from pgtls.hba.model import Role
+
+IDENTITY = Regex("^(.*)$")
+ITSELF = Name("\\1")
+"""As a line of a map: everybody is who they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What one or several policies accept.
+
+    ``pairs`` has, by role, the users whose certificates may log in as it (with ``peer``: the operating-system accounts). ``entries`` are those of
+    ``map``. ``implied``: whoever proves to be a role may log in as it, as if there were no map.
+    """
+
+    pairs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    entries: frozenset[tuple[str, str]] = frozenset()
+    implied: bool = False
+
+    @property
+    def wide(self) -> bool:
+        """Whether it accepts somebody for roles that it does not list."""
+        return self.implied or bool(self.entries)
+
+    def of(self, roles: Collection[str] | None) -> Grants:
+        """Keep what concerns these roles; None: all of them."""
+        if roles is None:
+            return self
+        return Grants({role: self.pairs[role] for role in roles if role in self.pairs}, self.entries, self.implied)
+
+
+def added(grants: Iterable[Grants]) -> Grants:
+    """Add up."""
+    pairs: dict[str, frozenset[str]] = {}
+    entries: frozenset[tuple[str, str]] = frozenset()
+    implied = False
+    for grant in grants:
+        for role, names in grant.pairs.items():
+            pairs[role] = pairs[role] | names if role in pairs else names
+        entries |= grant.entries
+        implied |= grant.implied
+    return Grants(pairs, entries, implied)
+
+
+def proves_identity(demand: Demand) -> bool:
+    """Whether it matters who somebody is: the method takes a map, or the certificate's name is compared."""
+    return takes_map(demand.method) or demand.client_cert == "verify-full"
+
+
+def granted(policy: Policy, demand: Demand, accepted: frozenset[str]) -> Grants:
+    """Say whom a policy accepts on a server that accepts the certificates of these CAs (by name)."""
+    if demand.client_cert == "verify-full":
+        holders = ((user, (user.name,)) for user in policy.users if user.ca and user.ca.name in accepted)
+        return Grants(_pairs(holders), _entries(policy))
+    wide = any(not isinstance(term, Name) for term in policy.roles)
+    if demand.method == "peer":
+        # For ``all`` and ``+role`` also every role that is no user's: an account of that name is whom it takes.
+        return Grants(_pairs((user, user.os_users) for user in policy.users), _entries(policy), implied=wide)
+    return Grants(entries=_entries(policy), implied=not policy.table.map)
+
+
+def _pairs(holders: Iterable[tuple[User, tuple[str, ...]]]) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for user, names in holders:
+        for role in user.roles:
+            found.setdefault(role, set()).update(names)
+    return {role: frozenset(names) for role, names in found.items()}
+
+
+def _entries(policy: Policy) -> frozenset[tuple[str, str]]:
+    return frozenset((entry.identity, entry.role) for entry in policy.table.map)
+
+
+def accepted_authorities(fleet: Fleet, server: Server) -> frozenset[str]:
+    """Name the CAs whose client certificates a server is meant to accept: those that it names and what stands below them."""
+    named = {ca.name for ca in server.client_cas}
+    return frozenset(name for name, ca in fleet.cas.items() if any(above.name in named for above in ca.chain))
+
+
+class Certified:
+    """The users whose certificates a server is meant to accept, and what these say."""
+
+    def __init__(self, users: Iterable[User]) -> None:
+        self.users = {user.name: user for user in users}
+        self.common_names = {name: user.common_name for name, user in self.users.items()}
+        self.by_common_name: dict[str, list[str]] = {}
+        for name, common_name in self.common_names.items():
+            self.by_common_name.setdefault(common_name, []).append(name)
+
+    @cached_property
+    def subjects(self) -> Mapping[str, str]:
+        """What ``clientname=DN`` compares, by user."""
+        return {name: distinguished_name(user) for name, user in self.users.items()}
+
+    def of(self, policy: Policy) -> Iterator[User]:
+        """Give those that a policy names."""
+        return (user for user in policy.users if user.name in self.users)
+
+
+def distinguished_name(user: User) -> str:
+    """Write a user's subject as PostgreSQL compares it with ``clientname=DN``."""
+    subject = user.table.subject
+    fields = (
+        ("country", subject.country),
+        ("state", subject.state),
+        ("locality", subject.locality),
+        ("organization", subject.organization),
+        ("organizational_unit", subject.organizational_unit),
+        ("common_name", user.common_name),
+        ("email", subject.email),
+    )
+    return subject_text((name, value) for name, value in fields if value is not None)
+
+
+def ident_lines(name: str, grants: Grants, identity: Mapping[str, str], version: int) -> Iterator[IdentLine]:
+    """Write grants as the lines of a map. ``identity`` has what a user proves to be; who is not in it proves to be what the grant says."""
+    for role in sorted(grants.pairs):
+        for proven in sorted({identity.get(who, who) for who in grants.pairs[role]}):
+            yield IdentLine(name, Name(proven), Name(role))
+    for proven, role in sorted(grants.entries):
+        yield IdentLine(name, Regex(proven[1:]) if proven.startswith("/") else Name(proven), _entry_role(role, version))
+    if grants.implied:
+        yield IdentLine(name, IDENTITY, ITSELF)
+
+
+def _entry_role(text: str, version: int) -> Role:
+    """Read a map entry's role as that version reads it."""
+    if version < REGEX_SINCE or len(text) < 2:
+        return Name(text)
+    if text == "all":
+        return Keyword.ALL
+    return Member(text[1:]) if text[0] == "+" else Regex(text[1:]) if text[0] == "/" else Name(text)

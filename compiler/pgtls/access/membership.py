@@ -1,0 +1,47 @@
+"""What the spec knows about the role graph: who is a member of what (``member_of``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pgtls.fleet.model import User
+
+
+@dataclass(frozen=True, slots=True)
+class Memberships:
+    """The groups of each role whose user says ``member_of``, groups of groups included as far as the spec names them."""
+
+    groups: Mapping[str, frozenset[str]]
+
+    def member(self, role: str, group: str) -> bool | None:
+        """Say whether ``+group`` covers a role; None: the spec does not say.
+
+        A role is a member of itself (``is_member_of_role``, src/backend/utils/adt/acl.c).
+        """
+        if role == group:
+            return True
+        said = self.groups.get(role)
+        return None if said is None else group in said
+
+
+def memberships(users: Iterable[User]) -> Memberships:
+    """Collect what users say; a user who says nothing leaves its roles unknown."""
+    direct: dict[str, set[str]] = {}
+    for user in users:
+        for role in user.roles if user.table.member_of else ():
+            direct.setdefault(role, set()).update(user.table.member_of)
+    return Memberships({role: frozenset(_closure(role, direct)) for role in direct})
+
+
+def _closure(role: str, direct: Mapping[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    todo = [role]
+    while todo:
+        new = direct.get(todo.pop(), set()) - found
+        found |= new
+        todo.extend(new)
+    return found

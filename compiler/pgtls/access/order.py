@@ -1,0 +1,139 @@
+"""Which of two policies decides, and in which order lines can say so.
+
+Among the policies that cover a connection the one with the higher ``priority`` decides, and among equals the more specific one: roles, databases
+and addresses each a subset of the other's. Lines are tried from the top, so that whoever decides has to stand above.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pgtls.access.sets import Addresses, Scope, addresses_of, databases_of, roles_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pgtls.access.membership import Memberships
+    from pgtls.fleet.model import Policy
+    from pgtls.spec.values import Secret
+
+SOCKET = Addresses(socket=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a policy asks of a connection, whosever it is. Policies that demand the same do not compete."""
+
+    type: Literal["local", "host", "hostssl"]
+    method: str
+    options: tuple[tuple[str, str | Secret], ...]
+    """The method's own, sorted."""
+    client_cert: Literal["none", "verify-ca", "verify-full"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """A policy with what it covers and what it demands."""
+
+    policy: Policy
+    scope: Scope
+    demand: Demand
+
+    def beats(self, other: Item, known: Memberships) -> bool:
+        """Whether it decides what both cover."""
+        if self.policy.table.priority != other.policy.table.priority:
+            return self.policy.table.priority > other.policy.table.priority
+        return self.scope.within(other.scope, known) and not other.scope.within(self.scope, known)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The policies of a server, each above those that it beats. ``overlaps`` has, for each, the later ones that it may share a connection with."""
+
+    items: tuple[Item, ...]
+    overlaps: tuple[tuple[int, ...], ...]
+    known: Memberships
+
+    def conflicts(self) -> Iterator[tuple[Item, Item]]:
+        """Give each two policies that cover the same connection, demand different things of it, and of which neither decides."""
+        for first, later in zip(self.items, self.overlaps, strict=True):
+            for other in (self.items[index] for index in later):
+                if first.demand != other.demand and not first.beats(other, self.known):
+                    yield first, other
+
+
+def arrange(policies: Iterable[Policy], known: Memberships) -> Order:
+    """Put policies in order: the Unix socket first; then by priority, specificity and name. Each criterion is independent of the spec's order."""
+    items = sorted(map(item, policies), key=lambda item: item.policy.name)
+    levels = _levels(items, known)
+    ranked = sorted(
+        items,
+        key=lambda item: (
+            not item.policy.local,
+            -item.policy.table.priority,
+            levels[item.policy.name],
+            item.policy.name,
+        ),
+    )
+    overlaps = tuple(
+        tuple(other for other in later if ranked[index].scope.overlaps(ranked[other].scope, known))
+        for index, later in enumerate(_neighbours(ranked))
+    )
+    return Order(tuple(ranked), overlaps, known)
+
+
+def item(policy: Policy) -> Item:
+    """Read a policy as sets and a demand."""
+    addresses = SOCKET if policy.local else addresses_of(policy.addresses)
+    return Item(policy, Scope(roles_of(policy.roles), databases_of(policy.databases), addresses), demand_of(policy))
+
+
+def demand_of(policy: Policy) -> Demand:
+    """Say what a policy asks for. A method named ``ident`` is ``peer`` on the socket (``parse_hba_line``)."""
+    table = policy.table
+    options = tuple(sorted((name, _text(value)) for name, value in table.auth_options.items()))
+    if policy.local:
+        return Demand("local", "peer" if table.auth == "ident" else table.auth, options, "none")
+    record: Literal["host", "hostssl"] = "hostssl" if policy.requires_tls else "host"
+    return Demand(record, table.auth, options, policy.asks_certificate)
+
+
+def _text(value: str | int | Secret) -> str | Secret:
+    """Write an option: PostgreSQL's flags are on as ``1``."""
+    return str(int(value)) if isinstance(value, bool) else str(value) if isinstance(value, int) else value
+
+
+def _levels(items: Sequence[Item], known: Memberships) -> dict[str, int]:
+    """Count, for each policy, the longest chain of more specific ones of its priority."""
+    inner: dict[str, list[str]] = {item.policy.name: [] for item in items}
+    for index, later in enumerate(_neighbours(items)):
+        for one, two in ((items[index], items[other]) for other in later):
+            if one.policy.table.priority == two.policy.table.priority:
+                for small, large in ((one, two), (two, one)):
+                    if small.beats(large, known):
+                        inner[large.policy.name].append(small.policy.name)
+    levels: dict[str, int] = {}
+    # What lies inside something has fewer policies inside itself, so that this order meets it first.
+    for name in sorted(inner, key=lambda name: len(inner[name])):
+        levels[name] = 1 + max((levels[small] for small in inner[name]), default=-1)
+    return levels
+
+
+def _neighbours(items: Sequence[Item]) -> list[list[int]]:
+    """Give for each policy the later ones that may name a role of its own: comparing all pairs would cost the square of their number."""
+    by_name: dict[str, list[int]] = {}
+    wide: list[int] = []
+    for index, item in enumerate(items):
+        for name in item.scope.roles.names:
+            by_name.setdefault(name, []).append(index)
+        if item.scope.roles.every or item.scope.roles.groups:
+            wide.append(index)
+    found: list[set[int]] = [set() for _ in items]
+    for index, item in enumerate(items):
+        is_wide = item.scope.roles.every or item.scope.roles.groups
+        near = set(range(index + 1, len(items))) if is_wide else {other for other in wide if other > index}
+        for name in item.scope.roles.names:
+            near.update(other for other in by_name[name] if other > index)
+        found[index] = near
+    return [sorted(near) for near in found]

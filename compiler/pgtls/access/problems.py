@@ -1,0 +1,148 @@
+"""What is wrong with the policies of a server when they are looked at together, as diagnostics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from pgtls.access.grants import accepted_authorities, distinguished_name
+from pgtls.diagnostics import Diagnostic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pgtls.access.order import Item, Order
+    from pgtls.fleet.model import Fleet, Server
+    from pgtls.pki.model import Certificate
+
+
+class Known(Protocol):
+    """A certificate that was issued and still opens doors (a line of the lock)."""
+
+    @property
+    def ca(self) -> str:
+        """The NAME of the CA that signed it."""
+
+    @property
+    def entity(self) -> str:
+        """Whose it is: ``user.alice``."""
+
+    @property
+    def certificate(self) -> Certificate:
+        """What it says."""
+
+
+def conflicting(order: Order, server: Server) -> Iterator[Diagnostic]:
+    """Find the pairs of policies that cover the same connection and of which neither decides."""
+    for first, other in order.conflicts():
+        if server.name != _first_shared(first, other):
+            continue
+        witness = first.scope.witness(other.scope, order.known)
+        assert witness is not None  # noqa: S101  (they overlap)
+        one, two = sorted((first.policy.name, other.policy.name))
+        yield Diagnostic(
+            "PGT250",
+            f'policies "{one}" and "{two}" both cover {connection(*witness)}, ask for different things, and neither decides',
+            ("policy", two),
+            hint=f"give [policy.{one}] or [policy.{two}] a higher priority, or make one of them the more specific in every respect",
+            at="table",
+        )
+
+
+def connection(role: str, database: str, address: str) -> str:
+    """Describe a connection."""
+    target = "physical replication" if database == "replication" else f'database "{database}"'
+    origin = "the Unix socket" if address == "local" else address
+    return f'role "{role}" on {target} from {origin}'
+
+
+def _first_shared(first: Item, other: Item) -> str:
+    names = {server.name for server in other.policy.servers}
+    return min(server.name for server in first.policy.servers if server.name in names)
+
+
+def inseparable(first: Item, other: Item) -> Diagnostic:
+    """Say that no line can name what two policies share."""
+    one, two = sorted((first.policy.name, other.policy.name))
+    return Diagnostic(
+        "PGT251",
+        f'policies "{one}" and "{two}" accept different certificates for connections that no line of pg_hba.conf can tell apart',
+        ("policy", two),
+        hint="use the same kind of addresses in both (networks, not host names or samenet) and no regular expressions; or let both name the same users",
+        at="table",
+    )
+
+
+def unmappable(item: Item) -> Diagnostic:
+    """Say that a policy needs an ident map, and its method has none."""
+    return Diagnostic(
+        "PGT252",
+        f'policy "{item.policy.name}" compares certificates with roles, some of which differ, and the method "{item.policy.table.auth}" takes no ident map',
+        ("policy", item.policy.name, "client_cert"),
+        hint='give these users a certificate whose common name is the role, or use client_cert = "verify-ca"',
+    )
+
+
+def unwritable(server: Server, reason: str) -> Diagnostic:
+    """Say that the server's version has no way to write a rule."""
+    return Diagnostic(
+        "PGT253",
+        f'the rules of server "{server.name}" cannot be written: {reason}',
+        ("server", server.name),
+        at="table",
+    )
+
+
+def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterator[Diagnostic]:
+    """Find users who could be taken for the holder of a certificate of somebody else that is still good."""
+    accepted = accepted_authorities(fleet, server)
+    names = {user.common_name: user for user in fleet.users.values() if user.ca and user.ca.name in accepted}
+    for line in known:
+        if line.ca not in accepted or not line.entity.startswith("user."):
+            continue
+        heir = names.get(common_name(line.certificate.subject) or "")
+        if heir is None or heir.entity == line.entity:
+            continue
+        if heir.table.identity == "dn" and distinguished_name(heir) != line.certificate.subject:
+            continue
+        if server.name == min(
+            s.name
+            for s in fleet.servers.values()
+            if {line.ca, heir.ca.name if heir.ca else ""} <= accepted_authorities(fleet, s)
+        ):
+            yield Diagnostic(
+                "PGT254",
+                f'certificate {line.certificate.serial} of {line.entity}, good until {line.certificate.not_after:%Y-%m-%d}, could not be told from that of user "{heir.name}"',
+                ("user", heir.name),
+                hint=f'give [user."{heir.name}"] another common_name; or remove {line.entity} in a build of its own first, which revokes that certificate',
+                at="table",
+            )
+
+
+def common_name(subject: str) -> str | None:
+    """Find the first common name in encoding order, which is the last one of the text (RFC 4514, 2.1)."""
+    parts: list[str] = [""]
+    escaped = False
+    for character in subject:
+        if character == "," and not escaped:
+            parts.append("")
+            continue
+        escaped = character == "\\" and not escaped
+        parts[-1] += character
+    names = [part[3:] for part in parts if part.startswith("CN=")]
+    return _unescaped(names[-1]) if names else None
+
+
+def _unescaped(value: str) -> str:
+    data = bytearray()
+    rest = value
+    while rest:
+        if rest[0] != "\\":
+            data += rest[0].encode()
+            rest = rest[1:]
+        elif len(rest) > 2 and all(digit in "0123456789ABCDEFabcdef" for digit in rest[1:3]):
+            data.append(int(rest[1:3], 16))
+            rest = rest[3:]
+        else:
+            data += rest[1:2].encode()
+            rest = rest[2:]
+    return data.decode(errors="replace")

@@ -1,0 +1,422 @@
+"""Sets of roles, databases and addresses as pg_hba.conf can name them: inclusion, overlap, intersection.
+
+Every answer is sound. *Within* is said only of what is certainly inside, *overlap* of whatever may have a connection in common, and an
+intersection that pg_hba.conf cannot express exactly is :data:`INEXACT`, never an approximation. A host name and a network, ``samehost`` and a
+network, a regular expression and a name, ``+role`` and a role of which the spec says nothing: these may overlap, and neither is within the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from typing import TYPE_CHECKING, Final, Literal
+
+from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pgtls.access.membership import Memberships
+    from pgtls.hba.model import Address, Database, IPNetwork, Role
+
+INEXACT: Final = "inexact"
+Inexact = Literal["inexact"]
+"""An intersection that exists, perhaps, and cannot be written as terms."""
+
+SOME_ROLE = "postgres"
+SOME_DATABASE = "postgres"
+SOME_ADDRESS = "192.0.2.1"
+"""Examples of ``all``, where nothing narrower is there to take one from; the address is one for documentation (RFC 5737)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """A set of roles; ``groups`` are the roles of ``+role``."""
+
+    names: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    every: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.names or self.groups or self.every)
+
+    def within(self, other: Roles, known: Memberships) -> bool:
+        """Whether each of these roles is certainly one of the others."""
+        if other.every:
+            return True
+        if self.every:
+            return False
+        return all(other._covers(name, known) for name in self.names - other.names) and all(
+            group in other.groups or other._covers_group(group, known) for group in self.groups
+        )
+
+    def _covers(self, name: str, known: Memberships) -> bool:
+        return any(known.member(name, group) for group in self.groups)
+
+    def _covers_group(self, group: str, known: Memberships) -> bool:
+        # Membership is transitive: who is in a group is in every group that the group is in.
+        return any(known.member(group, outer) for outer in self.groups)
+
+    def common(self, other: Roles, known: Memberships) -> Iterator[str]:
+        """Give roles that may be in both, certain ones first; none if there can be none."""
+        yield from sorted(self.names & other.names)
+        for one, two in ((self, other), (other, self)):
+            if two.every:
+                yield from one.examples()
+        for certain in (True, None):
+            for one, two in ((self, other), (other, self)):
+                yield from (
+                    name
+                    for name in sorted(one.names)
+                    if any(known.member(name, group) is certain for group in sorted(two.groups))
+                )
+        if self.groups and other.groups:
+            yield min(self.groups & other.groups or self.groups)
+
+    def intersection(self, other: Roles, known: Memberships) -> Roles | Inexact:
+        """Give what is in both."""
+        if self.within(other, known):
+            return self
+        if other.within(self, known):
+            return other
+        names, groups = self.names & other.names, self.groups & other.groups
+        for one, two in ((self, other), (other, self)):
+            names |= {name for name in one.names - names if two._covers(name, known)}
+            groups |= {group for group in one.groups - groups if two._covers_group(group, known)}
+        exact = Roles(names, groups)
+        for one, two in ((self, other), (other, self)):
+            doubtful = one.names - exact.names
+            if any(known.member(name, group) is None for name in doubtful for group in two.groups):
+                return INEXACT
+        return INEXACT if self.groups - exact.groups and other.groups - exact.groups else exact
+
+    def examples(self) -> Iterator[str]:
+        """Give roles of this set: a group's own role is a member of it."""
+        yield from sorted(self.names) or sorted(self.groups) or [SOME_ROLE]
+
+    def terms(self) -> tuple[Role, ...]:
+        """Write it as terms, in a fixed order."""
+        if self.every:
+            return (Keyword.ALL,)
+        return (*(Name(name) for name in sorted(self.names)), *(Member(group) for group in sorted(self.groups)))
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """A set of databases. ``replication`` is physical replication, which is never part of ``every``."""
+
+    names: frozenset[str] = frozenset()
+    patterns: frozenset[str] = frozenset()
+    every: bool = False
+    sameuser: bool = False
+    samerole: bool = False
+    replication: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.names or self.patterns or self.every or self.sameuser or self.samerole or self.replication)
+
+    def within(self, other: Databases) -> bool:
+        """Whether each of these databases is certainly one of the others, whatever the role."""
+        if self.replication and not other.replication:
+            return False
+        return other.every or (
+            not self.every
+            and self.names <= other.names
+            and self.patterns <= other.patterns
+            and (not self.sameuser or other.sameuser or other.samerole)
+            and (not self.samerole or other.samerole)
+        )
+
+    def parts(self) -> Iterator[Databases]:
+        """Give the kinds of terms in it, each as a set of its own."""
+        yield Databases(names=self.names)
+        yield Databases(patterns=self.patterns)
+        yield Databases(every=self.every)
+        yield Databases(sameuser=self.sameuser)
+        yield Databases(samerole=self.samerole)
+        yield Databases(replication=self.replication)
+
+    def intersection(self, other: Databases) -> Databases | Inexact:
+        """Give what is in both."""
+        exact = Databases(
+            names=_either(self.names, other.names, self.every, other.every),
+            patterns=_either(self.patterns, other.patterns, self.every, other.every),
+            every=self.every and other.every,
+            sameuser=(self.sameuser and (other.sameuser or other.samerole or other.every))
+            or (other.sameuser and (self.samerole or self.every)),
+            samerole=(self.samerole and (other.samerole or other.every)) or (other.samerole and self.every),
+            replication=self.replication and other.replication,
+        )
+        for mine in filter(None, self.parts()):
+            for theirs in filter(None, other.parts()):
+                if _may_meet(mine, theirs) and not mine.within(other) and not theirs.within(self):
+                    return INEXACT
+        return exact
+
+    def terms(self) -> tuple[Database, ...]:
+        """Write it as terms, in a fixed order."""
+        words = [
+            (self.every, Keyword.ALL),
+            (self.sameuser, Keyword.SAMEUSER),
+            (self.samerole, Keyword.SAMEROLE),
+            (self.replication, Keyword.REPLICATION),
+        ]
+        return (
+            *(Name(name) for name in sorted(self.names)),
+            *(Regex(pattern) for pattern in sorted(self.patterns)),
+            *(word for said, word in words if said),
+        )
+
+
+def _either(mine: frozenset[str], theirs: frozenset[str], every: bool, other_every: bool) -> frozenset[str]:
+    return (mine & theirs) | (mine if other_every else frozenset()) | (theirs if every else frozenset())
+
+
+def _may_meet(mine: Databases, theirs: Databases) -> bool:
+    """Whether two sets of one kind of term each, neither ``all``, may have a database in common that no term expresses."""
+    if mine.every or theirs.every or mine.replication or theirs.replication:
+        return False
+    if mine.names and theirs.names:
+        return False
+    return not ((mine.sameuser or mine.samerole) and (theirs.sameuser or theirs.samerole))
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """A set of client addresses, or the Unix socket. Networks are collapsed: as few and as large as possible."""
+
+    networks: tuple[IPNetwork, ...] = ()
+    hosts: frozenset[str] = frozenset()
+    """Host names in lower case; one that starts with a dot is a suffix."""
+    every: bool = False
+    samehost: bool = False
+    samenet: bool = False
+    socket: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.networks or self.hosts or self.every or self.samehost or self.samenet or self.socket)
+
+    def within(self, other: Addresses) -> bool:
+        """Whether each of these addresses is certainly one of the others."""
+        if self.socket or other.socket:
+            return other.socket and not self._tcp
+        return other.every or (
+            not self.every
+            and all(any(_inside(net, outer) for outer in other.networks) for net in self.networks)
+            and all(any(_name_inside(host, outer) for outer in other.hosts) for host in self.hosts)
+            and (not self.samehost or other.samehost or other.samenet)
+            and (not self.samenet or other.samenet)
+        )
+
+    @property
+    def _tcp(self) -> bool:
+        return bool(self.networks or self.hosts or self.every or self.samehost or self.samenet)
+
+    def parts(self) -> Iterator[Addresses]:
+        """Give its terms, each as a set of its own."""
+        yield from (Addresses(networks=(network,)) for network in self.networks)
+        yield from (Addresses(hosts=frozenset((host,))) for host in sorted(self.hosts))
+        yield Addresses(every=self.every)
+        yield Addresses(samehost=self.samehost)
+        yield Addresses(samenet=self.samenet)
+        yield Addresses(socket=self.socket)
+
+    def overlap(self, other: Addresses) -> str | None:
+        """Give an address (a host name where that is all there is) that may be in both."""
+        if self.socket and other.socket:
+            return "local"
+        found = (_meeting(mine, theirs) for mine in self.parts() if mine for theirs in other.parts() if theirs)
+        return next(filter(None, found), None)
+
+    def intersection(self, other: Addresses) -> Addresses | Inexact:
+        """Give what is in both."""
+        if self.within(other):
+            return self
+        if other.within(self):
+            return other
+        exact = Addresses()
+        for mine in filter(None, self.parts()):
+            for theirs in filter(None, other.parts()):
+                if mine.within(theirs):
+                    exact = union(exact, mine)
+                elif theirs.within(mine):
+                    exact = union(exact, theirs)
+                elif _meeting(mine, theirs) and not mine.within(other) and not theirs.within(self):
+                    return INEXACT
+        return exact
+
+    def terms(self) -> tuple[Address, ...]:
+        """Write it as terms, in a fixed order; nothing for the socket."""
+        words = [
+            (self.every, Keyword.ALL),
+            (self.samehost and not self.samenet, Keyword.SAMEHOST),
+            (self.samenet, Keyword.SAMENET),
+        ]
+        return (
+            *self.networks,
+            *(HostName(host) for host in sorted(self.hosts)),
+            *(word for said, word in words if said),
+        )
+
+
+def union(one: Addresses, two: Addresses) -> Addresses:
+    """Give what is in either."""
+    return Addresses(
+        collapse((*one.networks, *two.networks)),
+        one.hosts | two.hosts,
+        one.every or two.every,
+        one.samehost or two.samehost,
+        one.samenet or two.samenet,
+        one.socket or two.socket,
+    )
+
+
+def collapse(networks: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
+    """Merge networks into as few as possible; IPv4 first, each by address."""
+    found = tuple(networks)
+    return (
+        *collapse_addresses(net for net in found if isinstance(net, IPv4Network)),
+        *collapse_addresses(net for net in found if isinstance(net, IPv6Network)),
+    )
+
+
+def _inside(network: IPNetwork, outer: IPNetwork) -> bool:
+    # Collapsed networks have no siblings left to merge, so what lies in a union of them lies in one of them.
+    return (
+        network.version == outer.version
+        and network.prefixlen >= outer.prefixlen
+        and int(network.network_address) & int(outer.netmask) == int(outer.network_address)
+    )
+
+
+def _name_inside(host: str, outer: str) -> bool:
+    """Whether a host name or suffix is covered by another (``hostname_match``, src/backend/libpq/hba.c)."""
+    return host == outer or (outer.startswith(".") and host.endswith(outer))
+
+
+def _meeting(mine: Addresses, theirs: Addresses) -> str | None:
+    """Give an address that may be in two sets of one term each."""
+    if mine.socket or theirs.socket:
+        return None
+    if mine.every:
+        return _example(theirs)
+    if theirs.every:
+        return _example(mine)
+    if mine.networks and theirs.networks:
+        inner = mine if _inside(mine.networks[0], theirs.networks[0]) else theirs
+        outer = theirs if inner is mine else mine
+        return _example(inner) if _inside(inner.networks[0], outer.networks[0]) else None
+    if mine.hosts and theirs.hosts:
+        inner = mine if mine.within(theirs) else theirs
+        return _example(inner) if mine.within(theirs) or theirs.within(mine) else None
+    # A network and what only the resolver or the server's interfaces can tell: it may be, and the address names it.
+    return _example(mine if mine.networks or not theirs.networks else theirs)
+
+
+def _example(addresses: Addresses) -> str:
+    """Give an address of a set of one term."""
+    if addresses.networks:
+        network = addresses.networks[0]
+        return str(network[0] if network.prefixlen >= network.max_prefixlen - 1 else network[1])
+    if addresses.hosts:
+        host = min(addresses.hosts)
+        return f"host{host}" if host.startswith(".") else host
+    return "127.0.0.1" if addresses.samehost or addresses.samenet else SOME_ADDRESS
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a policy or a line speaks of: roles × databases × addresses."""
+
+    roles: Roles
+    databases: Databases
+    addresses: Addresses
+
+    def within(self, other: Scope, known: Memberships) -> bool:
+        """Whether it is certainly inside another in each respect: then it is the more specific one."""
+        return (
+            self.roles.within(other.roles, known)
+            and self.databases.within(other.databases)
+            and self.addresses.within(other.addresses)
+        )
+
+    def overlaps(self, other: Scope, known: Memberships) -> bool:
+        """Whether there may be a connection in both."""
+        if self.roles.names.isdisjoint(other.roles.names) and not (
+            self.roles.every or other.roles.every or self.roles.groups or other.roles.groups
+        ):
+            return False
+        return self.witness(other, known) is not None
+
+    def witness(self, other: Scope, known: Memberships) -> tuple[str, str, str] | None:
+        """Give a connection that may be in both: (role, database, address); the address "local" is the socket."""
+        address = self.addresses.overlap(other.addresses)
+        if address is None:
+            return None
+        for role in self.roles.common(other.roles, known):
+            database = _common_database(self.databases, other.databases, role, known)
+            if database is not None:
+                return role, database, address
+        for role in sorted(self.databases.names | other.databases.names):
+            # ``sameuser`` against a name: only the role of that name has both, and none of the examples above need be it.
+            if _has(self.roles, role, known) and _has(other.roles, role, known):
+                database = _common_database(self.databases, other.databases, role, known)
+                if database is not None:
+                    return role, database, address
+        return None
+
+
+def _has(roles: Roles, role: str, known: Memberships) -> bool:
+    return roles.every or role in roles.names or any(known.member(role, group) is not False for group in roles.groups)
+
+
+def _common_database(mine: Databases, theirs: Databases, role: str, known: Memberships) -> str | None:
+    """Give a database that may be in both for a role."""
+    candidates = [*sorted(mine.names | theirs.names), role, SOME_DATABASE]
+    found = (name for name in candidates if _may_name(mine, name, role, known) and _may_name(theirs, name, role, known))
+    return next(found, "replication" if mine.replication and theirs.replication else None)
+
+
+def _may_name(databases: Databases, name: str, role: str, known: Memberships) -> bool:
+    return (
+        databases.every
+        or name in databases.names
+        or bool(databases.patterns)
+        or (databases.sameuser and name == role)
+        or (databases.samerole and known.member(role, name) is not False)
+    )
+
+
+def roles_of(terms: Iterable[Role]) -> Roles:
+    """Read terms as a set. A regular expression in a role is none of our own lines' (policies have none)."""
+    found = tuple(terms)
+    return Roles(
+        frozenset(term.text for term in found if isinstance(term, Name)),
+        frozenset(term.role for term in found if isinstance(term, Member)),
+        Keyword.ALL in found,
+    )
+
+
+def databases_of(terms: Iterable[Database]) -> Databases:
+    """Read terms as a set."""
+    found = tuple(terms)
+    return Databases(
+        frozenset(term.text for term in found if isinstance(term, Name)),
+        frozenset(term.pattern for term in found if isinstance(term, Regex)),
+        Keyword.ALL in found,
+        Keyword.SAMEUSER in found,
+        Keyword.SAMEROLE in found,
+        Keyword.REPLICATION in found,
+    )
+
+
+def addresses_of(terms: Iterable[Address]) -> Addresses:
+    """Read terms as a set."""
+    found = tuple(terms)
+    return Addresses(
+        collapse(term for term in found if isinstance(term, IPv4Network | IPv6Network)),
+        frozenset(term.name.lower() for term in found if isinstance(term, HostName)),
+        Keyword.ALL in found,
+        Keyword.SAMEHOST in found,
+        Keyword.SAMENET in found,
+    )
