@@ -29,8 +29,8 @@ Raw = dict[str, Any]
 
 _TOP_ONLY = ("version", "include", "defaults", "lint")
 _VERSION = 1
-_FIELD = 3
-"""The length of the path of a table's field."""
+_TABLE, _FIELD = 2, 3
+"""The lengths of the path of a table, and of one of its fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +38,24 @@ class LoadResult:
     """What a spec says, as far as it could be read.
 
     ``loaded`` is None where a file could not be read at all, or is no spec of this version: then nothing is known of what it refers to.
-    Where tables are faulty, ``loaded`` has them with their faulty fields left out (a required one holds its example), so that the
-    references of the others can still be checked; ``faulty`` names them. Nothing may be compiled from it.
+    Where tables are faulty, ``loaded`` has them with their faulty fields left out (a required one holds its example), so that all
+    other references can still be checked; ``faulty`` has the paths of these tables and fields. Nothing may be compiled from it.
     """
 
     loaded: Loaded | None
     source: Source
     diagnostics: tuple[Diagnostic, ...]
-    faulty: frozenset[Key] = frozenset()
+    faulty: frozenset[TomlPath] = frozenset()
 
     def unaffected(self, diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-        """Keep those findings of later stages that are not about a faulty table."""
-        return tuple(d for d in diagnostics if d.path[:2] not in self.faulty)
+        """Keep those findings of later stages that do not follow from what is faulty."""
+        tables = {path[:_TABLE] for path in self.faulty}
+        return tuple(
+            diagnostic
+            for diagnostic in diagnostics
+            if self.faulty.isdisjoint((diagnostic.path[:_TABLE], diagnostic.path[:_FIELD]))
+            and diagnostic.path not in tables
+        )
 
 
 @dataclass(slots=True)
@@ -65,14 +71,16 @@ class _Gathered:
     misspelt: set[Key] = field(default_factory=set)
     """Tables under a misspelt kind, by what was meant."""
     diagnostics: list[Diagnostic] = field(default_factory=list)
-    faulty: set[Key] = field(default_factory=set)
+    faulty: set[TomlPath] = field(default_factory=set)
 
     def report(self, *diagnostics: Diagnostic) -> None:
-        """Add findings, and remember whose they are."""
+        """Add findings that leave every table as it is."""
         self.diagnostics += diagnostics
-        self.faulty |= {
-            (str(d.path[0]), str(d.path[1])) for d in diagnostics if len(d.path) > 1 and d.path[0] in (*KINDS, "lint")
-        }
+
+    def report_faulty(self, *diagnostics: Diagnostic) -> None:
+        """Add findings, and remember the fields that they are about."""
+        self.diagnostics += diagnostics
+        self.faulty |= {diagnostic.path[:_FIELD] for diagnostic in diagnostics if diagnostic.path}
 
 
 def load(path: Path) -> LoadResult:
@@ -153,13 +161,13 @@ def _matches(directory: Path, pattern: str, top: str) -> set[str]:
 def _gather(documents: Sequence[Document]) -> _Gathered:
     gathered = _Gathered(documents[0].source)
     for document in documents:
-        gathered.report(*document.diagnostics)
+        gathered.report_faulty(*document.diagnostics)
         for key, value in (document.data or {}).items():
             _gather_key(gathered, document.source, key, value)
     for kind, name in gathered.misspelt:
-        gathered.tables[kind].setdefault(name, stand_ins(kind))
         gathered.own.setdefault((kind, name), frozenset())
-    gathered.faulty |= gathered.misspelt
+        gathered.tables[kind].setdefault(name, stand_ins(kind))
+        gathered.faulty.add((kind, name))
     return gathered
 
 
@@ -239,7 +247,7 @@ def _gather_defaults(gathered: _Gathered, defaults: Any) -> None:
             message = f"defaults.{kind} must be a table, not {value_found(default)}"
             gathered.report(Diagnostic("PGT012", message, path))
         else:
-            gathered.report(*_default_faults(kind, default))
+            gathered.report_faulty(*_default_faults(kind, default))
             gathered.defaults[kind] = default
 
 
@@ -255,18 +263,14 @@ def _default_faults(kind: str, default: Raw) -> Iterator[Diagnostic]:
 
 def _with_defaults(gathered: _Gathered) -> dict[str, Raw]:
     """Put the defaults under every table of their kind: a table's own field replaces the default whole."""
-    reported = {d.path[1:_FIELD] for d in gathered.diagnostics if d.path[:1] == ("defaults",)}
     raw = dict(gathered.tables)
     for kind, default in gathered.defaults.items():
-        sound = {key: value for key, value in default.items() if (kind, key) not in reported}
-        missing = default.keys() - sound.keys()
-        tables = raw[kind].items()
-        raw[kind] = {name: {**sound, **table} if isinstance(table, dict) else table for name, table in tables}
-        if missing:
-            affected = [name for name, table in tables if isinstance(table, dict) and missing - table.keys()]
-            gathered.faulty |= {(kind, name) for name in affected}
-            for name in affected:
-                raw[kind][name] = {**{k: v for k, v in stand_ins(kind).items() if k in missing}, **raw[kind][name]}
+        unsound = {key for key in default if ("defaults", kind, key) in gathered.faulty}
+        sound = {key: value for key, value in default.items() if key not in unsound}
+        tables = {name: table for name, table in raw[kind].items() if isinstance(table, dict)}
+        raw[kind] = raw[kind] | {name: sound | table for name, table in tables.items()}
+        for name, table in tables.items() if unsound else ():
+            _complete(gathered, raw[kind], (kind, name), unsound - table.keys())
     return raw
 
 
@@ -277,20 +281,30 @@ def _validated(gathered: _Gathered, tables: dict[str, Raw]) -> Spec | None:
         return Spec.model_validate(raw)
     except ValidationError as error:
         found = faults(error, raw)
-    gathered.report(*found)
+    gathered.report_faulty(*found)
     for diagnostic in found:
-        _mend(raw, diagnostic.path)
+        _mend(gathered, raw, diagnostic.path)
     return Spec.model_validate(raw)
 
 
-def _mend(raw: Raw, path: TomlPath) -> None:
+def _mend(gathered: _Gathered, raw: Raw, path: TomlPath) -> None:
     """Take a faulty field out; where it is required, let its example stand there."""
     if path[0] == "lint":
         raw["lint"] = {key: value for key, value in raw["lint"].items() if key != path[1]} if len(path) > 1 else {}
         return
-    tables, name = raw[str(path[0])], path[1]
+    tables, (kind, name) = raw[str(path[0])], (str(path[0]), str(path[1]))
     table = tables[name].items() if isinstance(tables[name], dict) else ()
-    tables[name] = stand_ins(str(path[0])) | {key: value for key, value in table if key not in path[2:_FIELD]}
+    tables[name] = {key: value for key, value in table if key not in path[_TABLE:_FIELD]}
+    _complete(gathered, tables, (kind, name), stand_ins(kind).keys() - tables[name].keys())
+
+
+def _complete(gathered: _Gathered, tables: Raw, table: Key, lacking: Iterable[str]) -> None:
+    """Give a table the examples of what it lacks, as if it said them itself."""
+    kind, name = table
+    examples = {key: value for key, value in stand_ins(kind).items() if key in lacking}
+    tables[name] = examples | tables[name]
+    gathered.own[table] |= examples.keys()
+    gathered.faulty |= {(kind, name, key) for key in lacking}
 
 
 def _not_built_yet(gathered: _Gathered) -> list[Diagnostic]:
