@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgtls.build import layout
+from pgtls.postgres.settings import settings as known_settings
 from pgtls.postgres.settings import ssl_settings
 
 if TYPE_CHECKING:
@@ -29,13 +30,21 @@ def server_settings(server: Server, *, crl: bool) -> tuple[Settings, Settings]:
         "ssl_crl_file": _path(server, layout.SERVER_CRL) if crl else "",
         "ssl_min_protocol_version": _PROTOCOLS[table.min_tls],
     }
-    asked = {"ssl_ciphers": table.ciphers, "ssl_tls13_ciphers": table.tls13_ciphers, "ssl_groups": table.groups, "ssl_ecdh_curve": table.groups}
+    asked = {
+        "ssl_ciphers": table.ciphers,
+        "ssl_tls13_ciphers": table.tls13_ciphers,
+        "ssl_groups": table.groups,
+        "ssl_ecdh_curve": table.groups,
+    }
     decided |= {name: value for name, value in asked.items() if value is not None}
     known = ssl_settings(table.postgres)
     settings = [(name, quoted(decided.get(name, default))) for name, default in known.items()]
     if table.directory:
         # A relative hba_file would be searched in the data directory; without a directory the server's own stay in force.
-        settings += [("hba_file", quoted(_path(server, layout.HBA))), ("ident_file", quoted(_path(server, layout.IDENT)))]
+        settings += [
+            ("hba_file", quoted(_path(server, layout.HBA))),
+            ("ident_file", quoted(_path(server, layout.IDENT))),
+        ]
     return settings, [(name, quoted(_text(value))) for name, value in sorted(table.settings.items())]
 
 
@@ -48,5 +57,18 @@ def _path(server: Server, file: str) -> str:
     return f"{server.table.directory.rstrip('/')}/{file}" if server.table.directory else file
 
 
-def _text(value: str | int | float | bool) -> str:
+def _text(value: str | float | bool) -> str:
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
+def needs_restart(version: int, before: str | None, after: str) -> bool:
+    """Whether a server that runs with one fragment must be restarted for another: some setting that differs is read at start alone."""
+    old, new = _parsed(before or ""), _parsed(after)
+    differing = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    known = known_settings(version)
+    return any(name in known and known[name].context == "postmaster" for name in differing)
+
+
+def _parsed(text: str) -> dict[str, str]:
+    lines = (line.partition(" = ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: value for name, separator, value in lines if separator}

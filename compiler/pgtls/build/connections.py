@@ -38,7 +38,7 @@ def _files(user: User, entry: Entry) -> dict[str, str]:
     files = {"sslrootcert": f"{directory}/{layout.CLIENT_TRUST}"} if directory else {}
     if not entry.certificate and user.ca:
         # libpq would present the certificate that lies in its default place.
-        return files | ({"sslcertmode": "disable"} if user.table.libpq >= 16 else {"sslcert": _NO_FILE})  # noqa: PLR2004
+        return files | ({"sslcertmode": "disable"} if user.table.libpq >= 16 else {"sslcert": _NO_FILE})
     if directory and entry.certificate:
         files |= {"sslcert": f"{directory}/{layout.CLIENT_CERTIFICATE}", "sslkey": f"{directory}/{layout.CLIENT_KEY}"}
     return files
@@ -68,7 +68,9 @@ def jdbc(values: Mapping[str, str]) -> str:
 
 def services(sections: Iterable[tuple[str, Mapping[str, str]]]) -> str:
     """Give a pg_service.conf: one section an entry. The file knows no quoting: a value is the rest of its line."""
-    return "\n".join(f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in values.items()) for name, values in sections)
+    return "\n".join(
+        f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in values.items()) for name, values in sections
+    )
 
 
 _URI_PARTS = frozenset({"host", "port", "dbname", "user"})

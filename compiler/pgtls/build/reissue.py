@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pgtls.pki.facts import wanted_facts
 from pgtls.pki.model import Certificate, Unreadable
+from pgtls.pki.wanted import wanted_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 KeyState = Literal["present", "missing", "mismatch", "unreadable"]
 
 ReasonName = Literal[
-    "missing", "unreadable", "key missing", "key mismatch", "issuer", "differs", "too long", "revoked", "expired", "due", "asked"
+    "missing",
+    "unreadable",
+    "key missing",
+    "key mismatch",
+    "issuer",
+    "differs",
+    "too long",
+    "revoked",
+    "expired",
+    "due",
+    "asked",
 ]
 
 
@@ -100,7 +110,11 @@ def _issued_by_another(case: Case) -> Reason | None:
     else:
         differs = case.issuer_key_id is None or case.found.authority_key_id != case.issuer_key_id
     issuer = f"ca.{case.wanted.issuer}" if case.wanted.issuer else "itself"
-    return Reason("issuer", f"it was not issued by the key of {issuer}", ("ca" if case.wanted.kind != "ca" else "issuer",)) if differs else None
+    return (
+        Reason("issuer", f"it was not issued by the key of {issuer}", ("ca" if case.wanted.kind != "ca" else "issuer",))
+        if differs
+        else None
+    )
 
 
 def _differs(case: Case) -> Reason | None:
@@ -119,7 +133,11 @@ def _differs(case: Case) -> Reason | None:
     return Reason("differs", f"{' and '.join(differing)} changed", differing) if differing else None
 
 
-_FIELDS = {"ca": ("names", "path_length or name_constraints"), "server": ("hosts", "usages"), "user": ("common_name", "usages")}
+_FIELDS = {
+    "ca": ("names", "path_length or name_constraints"),
+    "server": ("hosts", "usages"),
+    "user": ("common_name", "usages"),
+}
 """By what name a person knows a certificate's names and usages."""
 
 

@@ -16,6 +16,7 @@ from pgtls.spec.models import SSLMODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import TypeAlias
 
     from jinja2 import Environment, Template
 
@@ -24,103 +25,108 @@ if TYPE_CHECKING:
     from pgtls.build.model import Tree
     from pgtls.fleet.model import Authority, Fleet, Server, User
 
+    Files: TypeAlias = Iterator[tuple[str, File]]
+    Entries: TypeAlias = Mapping[str, Sequence[Entry]]
+    """By user."""
 
-def render(
-    fleet: Fleet,
-    rules: Mapping[str, Rules],
-    entries: Mapping[str, Sequence[Entry]],
-    credentials: Mapping[str, Credential],
-    crls: Mapping[str, bytes | Later],
+
+def texts(fleet: Fleet, rules: Mapping[str, Rules], entries: Entries) -> Tree:
+    """Give the files that hold no certificate. ``rules`` are by server."""
+    servers = (file for server in fleet.servers.values() for file in _server_texts(server, rules[server.name]))
+    clients = (file for user in fleet.users.values() for file in _client_texts(user, entries.get(user.name, ())))
+    return dict((*servers, *clients))
+
+
+def material(
+    fleet: Fleet, entries: Entries, credentials: Mapping[str, Credential], crls: Mapping[str, bytes | Later]
 ) -> Tree:
-    """Give every file of the tree. ``rules`` are by server, ``entries`` by user, ``credentials`` by entity, ``crls`` by CA."""
-    return {
-        path: file
-        for files in (
-            *(_ca(ca, credentials[ca.entity], crls.get(ca.name)) for ca in fleet.cas.values()),
-            *(_server(server, rules[server.name], credentials, crls) for server in fleet.servers.values()),
-            *(_client(user, entries.get(user.name, ()), credentials) for user in fleet.users.values()),
-        )
-        for path, file in files
-    }
+    """Give the files that hold certificates, keys and CRLs. ``credentials`` are by entity, ``crls`` by CA."""
+    cas = (file for ca in fleet.cas.values() for file in _ca(ca, credentials[ca.entity], crls.get(ca.name)))
+    servers = (file for server in fleet.servers.values() for file in _server(server, credentials, crls))
+    clients = (file for user in fleet.users.values() for file in _client(user, entries.get(user.name, ()), credentials))
+    return dict((*cas, *servers, *clients))
 
 
-Files = "Iterator[tuple[str, File]]"
-
-
-def _ca(ca: Authority, credential: Credential, crl: bytes | Later | None) -> Iterator[tuple[str, File]]:
+def _ca(ca: Authority, credential: Credential, crl: bytes | Later | None) -> Files:
     yield from _pair(ca.entity, credential.certificate, credential.key)
     if crl is not None:
         yield layout.crl_path(ca.name), File(crl, layout.PUBLIC, "crl", ca.entity)
 
 
-def _server(
-    server: Server, rules: Rules, credentials: Mapping[str, Credential], crls: Mapping[str, bytes | Later]
-) -> Iterator[tuple[str, File]]:
-    def file(name: str, content: bytes | Later, kind: str, mode: int = layout.PUBLIC) -> tuple[str, File]:
-        return layout.path(server.entity, name), File(content, mode, kind, server.entity)
+def _server(server: Server, credentials: Mapping[str, Credential], crls: Mapping[str, bytes | Later]) -> Files:
+    def file(name: str, content: bytes | Later, kind: str) -> tuple[str, File]:
+        return layout.path(server.entity, name), File(content, layout.PUBLIC, kind, server.entity)
 
     credential = credentials[server.entity]
     yield from _pair(server.entity, chain(credential.certificate, server.ca, credentials), credential.key)
-    trusted_crls = crls_of(server, crls)
     if server.client_cas:
         yield file(layout.SERVER_TRUST, trust(server.client_cas, credentials), "trust")
-    if trusted_crls:
-        yield file(layout.SERVER_CRL, joined(trusted_crls), "crl")
-    yield file(layout.HBA, rules.hba_text.encode(), "hba", layout.SECRET)
-    yield file(layout.IDENT, rules.ident_text.encode(), "ident", layout.SECRET)
-    settings, extra = server_settings(server, crl=bool(trusted_crls))
+    if checked_cas(server):
+        yield file(layout.SERVER_CRL, joined(crls[ca.name] for ca in checked_cas(server)), "crl")
+
+
+def checked_cas(server: Server) -> tuple[Authority, ...]:
+    """Give the CAs whose CRLs a server needs: all in the chains that it trusts, since PostgreSQL checks each (CRL_CHECK_ALL)."""
+    links = {link.name: link for ca in server.client_cas for link in ca.chain}
+    return tuple(link for link in links.values() if link.table.crl) if server.table.crl else ()
+
+
+def _server_texts(server: Server, rules: Rules) -> Files:
+    def file(name: str, text: str, kind: str, mode: int) -> tuple[str, File]:
+        return layout.path(server.entity, name), File(text.encode(), mode, kind, server.entity)
+
+    yield file(layout.HBA, rules.hba_text, "hba", layout.SECRET)
+    yield file(layout.IDENT, rules.ident_text, "ident", layout.SECRET)
+    settings, extra = server_settings(server, crl=bool(checked_cas(server)))
     text = _template("server/pgtls.conf.j2").render(
         server=server.entity, version=server.table.postgres, settings=settings, extra=extra
     )
-    yield file(layout.CONF, text.encode(), "conf")
+    yield file(layout.CONF, text, "conf", layout.PUBLIC)
 
 
-def crls_of(server: Server, crls: Mapping[str, bytes | Later]) -> list[bytes | Later]:
-    """Give the CRL of every CA in the chains that a server trusts: PostgreSQL checks all of them (CRL_CHECK_ALL)."""
-    if not server.table.crl:
-        return []
-    names = dict.fromkeys(link.name for ca in server.client_cas for link in ca.chain)
-    return [crls[name] for name in names if name in crls]
-
-
-def _client(user: User, entries: Sequence[Entry], credentials: Mapping[str, Credential]) -> Iterator[tuple[str, File]]:
-    if not entries and not user.ca:
-        return
+def _client(user: User, entries: Sequence[Entry], credentials: Mapping[str, Credential]) -> Files:
     credential = credentials.get(user.entity)
     if credential:
         yield from _pair(user.entity, chain(credential.certificate, user.ca, credentials), credential.key)
-    roots = {entry.server.ca.root.entity: entry.server.ca.root for entry in entries if entry.server.ca}
+    roots = _roots(entries)
     if roots:
-        content = trust([roots[name] for name in sorted(roots)], credentials)
+        content = trust(roots, credentials)
         yield layout.path(user.entity, layout.CLIENT_TRUST), File(content, layout.PUBLIC, "trust", user.entity)
-    for name, text in _client_texts(user, entries, has_key=credential is not None, has_trust=bool(roots)):
-        yield layout.path(user.entity, name), File(text.encode(), layout.PUBLIC, "bundle", user.entity)
 
 
-def _client_texts(user: User, entries: Sequence[Entry], *, has_key: bool, has_trust: bool) -> Iterator[tuple[str, str]]:
+def _roots(entries: Sequence[Entry]) -> list[Authority]:
+    """Give the roots that a client must trust: those of its servers."""
+    roots = {entry.server.ca.root.name: entry.server.ca.root for entry in entries if entry.server.ca}
+    return [roots[name] for name in sorted(roots)]
+
+
+def _client_texts(user: User, entries: Sequence[Entry]) -> Files:
+    def file(name: str, text: str) -> tuple[str, File]:
+        return layout.path(user.entity, name), File(text.encode(), layout.PUBLIC, "bundle", user.entity)
+
+    if not entries and not user.ca:  # who may only connect locally needs no bundle
+        return
     sections = [(entry.name, parameters(user, entry)) for entry in entries]
     if sections:
-        yield layout.SERVICES, services(sections)
-        yield layout.CONNECTIONS, _connections(user, entries, sections)
-    files = [("PGSSLROOTCERT", layout.CLIENT_TRUST)] if has_trust else []
-    if has_key:
+        yield file(layout.SERVICES, services(sections))
+        yield file(layout.CONNECTIONS, _connections(user, entries, sections))
+    yield file(layout.ENVIRONMENT, _environment_file(user, entries))
+    names = {"user": _code(user.name), "rows": [_row(entry) for entry in entries]}
+    example = entries[0].name if entries else None
+    yield file(layout.README, _template("client/README.md.j2").render(names, example=example))
+
+
+def _environment_file(user: User, entries: Sequence[Entry]) -> str:
+    files = [("PGSSLROOTCERT", layout.CLIENT_TRUST)] if _roots(entries) else []
+    if user.ca:
         files += [("PGSSLCERT", layout.CLIENT_CERTIFICATE), ("PGSSLKEY", layout.CLIENT_KEY)]
     strictest = max((entry.sslmode for entry in entries), key=SSLMODES.index, default="verify-full")
-    yield (
-        layout.ENVIRONMENT,
-        _template("client/env.sh.j2").render(
-            user=user.entity,
-            directory=quote(user.table.directory) if user.table.directory else None,
-            files=files,
-            values=[("PGSSLMODE", strictest), ("PGGSSENCMODE", "disable")],
-            services=bool(sections),
-        ),
-    )
-    yield (
-        layout.README,
-        _template("client/README.md.j2").render(
-            user=_code(user.name), rows=[_row(entry) for entry in entries], example=entries[0].name if entries else None
-        ),
+    return _template("client/env.sh.j2").render(
+        user=user.entity,
+        directory=quote(user.table.directory) if user.table.directory else None,
+        files=files,
+        values=[("PGSSLMODE", strictest), ("PGGSSENCMODE", "disable")],
+        services=bool(entries),
     )
 
 
@@ -138,7 +144,10 @@ def _connections(user: User, entries: Sequence[Entry], sections: Sequence[tuple[
         }
         for entry, (name, values) in zip(entries, sections, strict=True)
     ]
-    return json.dumps({"format_version": 1, "user": user.name, "connections": connections}, indent=2, ensure_ascii=False) + "\n"
+    return (
+        json.dumps({"format_version": 1, "user": user.name, "connections": connections}, indent=2, ensure_ascii=False)
+        + "\n"
+    )
 
 
 def _row(entry: Entry) -> dict[str, str]:
@@ -155,11 +164,19 @@ def _row(entry: Entry) -> dict[str, str]:
 def _proof(entry: Entry) -> str:
     methods = sorted({policy.table.auth for policy in entry.policies})
     shown = [_PROOFS.get(method, f"`{method}`") for method in methods]
-    certificate = entry.certificate and "cert" not in methods and any(p.asks_certificate != "none" for p in entry.policies)
+    certificate = (
+        entry.certificate and "cert" not in methods and any(p.asks_certificate != "none" for p in entry.policies)
+    )
     return " or ".join(shown) + (" and the certificate" if certificate else "")
 
 
-_PROOFS = {"cert": "the certificate", "scram-sha-256": "a password", "md5": "a password", "password": "a password", "trust": "nothing"}
+_PROOFS = {
+    "cert": "the certificate",
+    "scram-sha-256": "a password",
+    "md5": "a password",
+    "password": "a password",
+    "trust": "nothing",
+}
 
 
 def _code(text: str) -> str:
@@ -173,7 +190,7 @@ def _runs(text: str) -> list[str]:
     return "".join(c if c == "`" else " " for c in text).split()
 
 
-def _pair(entity: str, certificate: bytes | Later, key: bytes | Later | None) -> Iterator[tuple[str, File]]:
+def _pair(entity: str, certificate: bytes | Later, key: bytes | Later | None) -> Files:
     yield layout.certificate_path(entity), File(certificate, layout.PUBLIC, "certificate", entity)
     if key is not None:
         yield layout.key_path(entity), File(key, layout.SECRET, "key", entity)
@@ -184,13 +201,13 @@ def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     # What is written is configuration, not HTML: every value is quoted for its own language before it gets here.
-    return Environment(  # noqa: S701
+    return Environment(
         loader=PackageLoader("pgtls.templates", ""),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,
+        autoescape=False,  # noqa: S701
     )
 
 

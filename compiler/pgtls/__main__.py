@@ -1,0 +1,5 @@
+"""``python -m pgtls``."""
+
+from pgtls.cli import main
+
+main()

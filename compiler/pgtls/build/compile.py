@@ -1,0 +1,249 @@
+"""The pipeline, on one screen: each command is a prefix of the next.
+
+load -> resolve -> check -> access (rules, proof)            ``check``
+     -> observe -> decide -> render -> plan                  ``plan``
+     -> issue -> render -> commit                            ``build``
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pgtls import __version__
+from pgtls.access.compile import compile_rules
+from pgtls.access.entries import index
+from pgtls.access.proof import prove
+from pgtls.build import issue, render
+from pgtls.build import lock as locks
+from pgtls.build.commit import LockChange, commit, recover, refuse_pending
+from pgtls.build.decide import Asked, Decisions, decide
+from pgtls.build.due import next_due
+from pgtls.build.manifest import Entry, Inputs, Manifest, entry
+from pgtls.build.mutex import exclusive, shared
+from pgtls.build.observe import observe
+from pgtls.build.outdir import inspect
+from pgtls.build.plan import Plan
+from pgtls.build.plan import plan as make_plan
+from pgtls.build.uptodate import input_digest, source_digest
+from pgtls.build.wanted import wanted
+from pgtls.diagnostics import Diagnostic, Rejected, errors
+from pgtls.fleet.checks import check as check_fleet
+from pgtls.fleet.resolve import resolve
+from pgtls.spec.load import load
+from pgtls.spec.positions import locate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from pgtls.access.model import Entry as ClientEntry
+    from pgtls.access.model import Rules
+    from pgtls.build.lock import Lock
+    from pgtls.build.model import File, Tree
+    from pgtls.build.observe import Existing
+    from pgtls.fleet.model import Fleet
+    from pgtls.spec.source import Source
+
+    Progress = Callable[[str, int], Callable[[int], None]]
+    """Told the name of a stage and how much it has to do; gives what is told how much more is done."""
+
+
+def no_progress(stage: str, total: int) -> Callable[[int], None]:
+    """Tell nobody how a build is getting on."""
+    return lambda more: None
+
+
+OPTIONS = ""
+"""The options that what is compiled depends on, for the digest of the inputs: none so far."""
+
+
+class ProofFailed(Exception):  # noqa: N818
+    """The compiled text does not say what the policies say: a fault of the compiler, never of the spec."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a command works on. ``out`` and ``lock`` are paths as the user named them."""
+
+    spec: Path
+    out: str
+    lock: str
+    now: datetime
+    asked: Asked = Asked()  # noqa: RUF009  (frozen)
+    new_out: bool = False
+    lock_timeout: int = 60
+    jobs: int = 0
+    """Processes and threads for keys; 0: as many as there are cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A spec with everything that is wrong with it; ``fleet`` is None where that is too much to compile anything."""
+
+    source: Source
+    fleet: Fleet | None
+    rules: Mapping[str, Rules]
+    """By server."""
+    lock: Lock
+    diagnostics: tuple[Diagnostic, ...]
+    digest: str
+    """Of everything that was read to compile it: see :func:`pgtls.build.uptodate.source_digest`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan with all that it follows from."""
+
+    checked: Checked
+    fleet: Fleet
+    existing: Existing
+    decisions: Decisions
+    entries: Mapping[str, Sequence[ClientEntry]]
+    """By user."""
+    texts: Tree
+    """The files that hold no certificate."""
+    plan: Plan
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def check(spec: Path, now: datetime, lock_path: str | Path) -> Checked:
+    """Load, resolve, validate, compile the rules of every server and prove them."""
+    loaded = load(spec)
+    digest = source_digest(str(spec), loaded.source.patterns, (), OPTIONS)
+    lock = locks.read(lock_path)
+    found = list(loaded.diagnostics)
+    fleet: Fleet | None = None
+    rules: dict[str, Rules] = {}
+    if loaded.loaded is not None:
+        fleet, later = resolve(loaded.loaded, now)
+        found += loaded.unaffected(later)
+    if fleet is not None and not errors(found):
+        found += check_fleet(fleet)
+        rules, faults = _rules(fleet, lock, provable=not errors(found))
+        found += faults
+    return Checked(loaded.source, fleet, rules, lock, locate(found, loaded.source), digest)
+
+
+def _rules(fleet: Fleet, lock: Lock, *, provable: bool) -> tuple[dict[str, Rules], list[Diagnostic]]:
+    rules: dict[str, Rules] = {}
+    found: list[Diagnostic] = []
+    for server in fleet.servers.values():
+        compiled, later = compile_rules(fleet, server, lock.alive(fleet.now))
+        found += later
+        if compiled is not None:
+            rules[server.name] = compiled
+    if provable and not errors(found):
+        differences = [str(difference) for compiled in rules.values() for difference in prove(fleet, compiled)]
+        if differences:
+            raise ProofFailed("\n".join(differences))
+    return rules, found
+
+
+def plan(request: Request) -> Planned:
+    """Say what a build would do. :class:`Rejected` where the spec, the lock or the out directory forbids it."""
+    with shared(request.out, request.lock_timeout):
+        refuse_pending(request.out)
+        return _plan(request)
+
+
+def _plan(request: Request) -> Planned:
+    checked = check(request.spec, request.now, request.lock)
+    if checked.fleet is None or errors(checked.diagnostics):
+        raise Rejected(*checked.diagnostics)
+    fleet, rules = checked.fleet, checked.rules
+    profiles = wanted(fleet)
+    existing = observe(request.out, checked.lock, profiles, new_out=request.new_out)
+    decisions = decide(fleet, profiles, existing, request.asked)
+    diagnostics = (*checked.diagnostics, *locate((*existing.diagnostics, *decisions.diagnostics), checked.source))
+    if errors(diagnostics):
+        raise Rejected(*diagnostics)
+    entries = index(fleet)
+    texts = render.texts(fleet, rules, entries)
+    material = issue.planned(decisions, existing)
+    tree = {**texts, **render.material(fleet, entries, material.credentials, material.crls)}
+    return Planned(
+        checked, fleet, existing, decisions, entries, texts, make_plan(fleet, decisions, tree, existing), diagnostics
+    )
+
+
+def build(request: Request, progress: Progress = no_progress) -> Planned:
+    """Compile the spec into the out directory; the plan says what was done. :class:`Rejected`, and nothing has changed."""
+    inspect(request.out)
+    with exclusive(request.out, request.lock_timeout):
+        recover(request.out, request.lock)
+        planned = _plan(request)
+        if planned.existing.from_lock:
+            raise Rejected(*(replace(d, severity="error") for d in planned.existing.diagnostics))
+        _carry_out(request, planned, progress)
+        return planned
+
+
+def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
+    decisions, existing, fleet = planned.decisions, planned.existing, planned.fleet
+    issuing = sum(decision.reason is not None for decision in decisions.certificates.values())
+    material = issue.carry_out(decisions, existing, request.now, request.jobs, progress("issuing", issuing))
+    tree = {**planned.texts, **render.material(fleet, planned.entries, material.credentials, material.crls)}
+    final = make_plan(fleet, decisions, tree, existing)
+    lock = _lock_after(planned.checked.lock, material, decisions)
+    changes = {path: change.file for path, change in final.changes.items()}
+    commit(
+        request.out,
+        changes,
+        final.deletions,
+        lambda stats: _manifest(request, planned, tree, changes, lock, stats).render(),
+        LockChange(request.lock, lock.render(), planned.checked.lock.digest),
+        private=_private(tree),
+        progress=progress("writing", len(changes)),
+    )
+
+
+def _lock_after(lock: Lock, material: issue.Material, decisions: Decisions) -> Lock:
+    named = lock if lock.id else replace(lock, id=secrets.token_hex(16))
+    return named.with_lines(*material.lines, *decisions.revocations)
+
+
+def _private(tree: Tree) -> set[str]:
+    """The directories that hold a key."""
+    return {path.rpartition("/")[0] for path, file in tree.items() if file.kind == "key"}
+
+
+def _manifest(
+    request: Request,
+    planned: Planned,
+    tree: Tree,
+    changes: Mapping[str, File],
+    lock: Lock,
+    stats: Mapping[str, os.stat_result],
+) -> Manifest:
+    source = planned.checked.source
+    assert lock.id is not None  # noqa: S101
+    return Manifest(
+        version=__version__,
+        lock_id=lock.id,
+        spec=os.path.basename(request.spec),
+        inputs=Inputs(input_digest(planned.checked.digest, lock.render()), source.patterns),
+        built=request.now,
+        next_due=next_due(planned.fleet, planned.decisions),
+        files={path: _entry(request.out, path, file, planned.existing, changes, stats) for path, file in tree.items()},
+    )
+
+
+def _entry(
+    out: str,
+    path: str,
+    file: File,
+    existing: Existing,
+    changes: Mapping[str, File],
+    stats: Mapping[str, os.stat_result],
+) -> Entry:
+    """Describe one file: as it was written, as it was before, or, if it is adopted, as it lies there."""
+    if path in changes and isinstance(file.content, bytes):
+        return entry(file.content, stats[path], file.kind, file.entity)
+    if path in existing.entries:
+        return existing.entries[path]._replace(mode=file.mode, kind=file.kind, entity=file.entity)
+    with open(os.path.join(out, path), "rb") as adopted:
+        return entry(adopted.read(), os.fstat(adopted.fileno()), file.kind, file.entity)

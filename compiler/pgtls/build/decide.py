@@ -1,0 +1,285 @@
+"""Which certificates stay, which are issued and why, which are revoked, which CRLs are written: facts in, decisions out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from pgtls.build.lock import RevokedLine
+from pgtls.build.reissue import Case, Reason, due_at, reason
+from pgtls.diagnostics import Diagnostic
+from pgtls.pki import crl as crls
+from pgtls.pki.model import Certificate, Revocation, RevocationList
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from pgtls.build.lock import IssuedLine, Lock
+    from pgtls.build.observe import Existing, Found
+    from pgtls.fleet.model import Authority, Fleet
+    from pgtls.pki.model import Profile, Unreadable
+
+KEEPS_ENTITIES = 3
+"""A build that would take the certificates of more entities than this needs to be told so (DESIGN 4.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the caller of a build asks for by name: entities, or NAMEs of CAs."""
+
+    renew: frozenset[str] = frozenset()
+    """Entities; "all" for all of them."""
+    replace: frozenset[str] = frozenset()
+    new_ca: frozenset[str] = frozenset()
+    allow_revoke: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What happens to one certificate. ``reason`` is why it is issued; None: it stays, ``adopted`` if pgtls did not write it.
+
+    ``end`` and ``due`` are when it will end and when its renewal window opens, afterwards.
+    """
+
+    profile: Profile
+    found: Found
+    reason: Reason | None
+    new_key: bool
+    end: datetime
+    due: datetime
+    adopted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CrlDecision:
+    """What a CA's CRL will say, and why it is written again; no ``reason``: it stays. ``due`` is when half its life is over."""
+
+    ca: Authority
+    reason: str | None
+    due: datetime
+    entries: tuple[Revocation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Everything that a build decides about certificates, before any of it is done."""
+
+    certificates: Mapping[str, Decision]
+    """By entity; a CA comes before what it signs."""
+    revocations: tuple[RevokedLine, ...]
+    """New ones."""
+    crls: Mapping[str, CrlDecision]
+    """By NAME of the CA."""
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, asked: Asked) -> Decisions:
+    """Decide about every certificate that is wanted or was issued."""
+    certificates: dict[str, Decision] = {}
+    for profile in wanted.values():
+        certificates[profile.entity] = _certificate(profile, existing, certificates, asked, fleet.now)
+    problems = [
+        *(d for decision in certificates.values() for d in _authority_faults(decision, existing.lock, asked)),
+        *(d for decision in certificates.values() for d in _foreign_faults(decision, asked)),
+    ]
+    revocations = tuple(_revocations(certificates, wanted, existing.lock, fleet.now))
+    problems += _mass_revocation(revocations, asked)
+    lists = {
+        ca.name: _crl(ca, certificates[ca.entity], revocations, existing, fleet.now)
+        for ca in fleet.cas.values()
+        if ca.table.crl
+    }
+    return Decisions(certificates, revocations, lists, tuple(problems))
+
+
+def _certificate(
+    profile: Profile, existing: Existing, decided: Mapping[str, Decision], asked: Asked, now: datetime
+) -> Decision:
+    found = existing.found[profile.entity]
+    above = decided.get(f"ca.{profile.issuer}") if profile.issuer else None
+    case = Case(
+        wanted=profile,
+        certificate=found.certificate,
+        key=found.key,
+        issuer_key_id=_key_id(above, existing.lock) if above else None,
+        limit=above.end if above else None,
+        revoked=isinstance(found.certificate, Certificate)
+        and (profile.issuer or profile.entity.partition(".")[2], found.certificate.serial) in existing.lock.revocations,
+        asked=not asked.renew.isdisjoint({profile.entity, "all"}) or profile.entity in asked.replace,
+        now=now,
+    )
+    why = reason(case)
+    if profile.kind == "ca" and profile.entity.removeprefix("ca.") in asked.new_ca:
+        why = Reason("asked", "a new CA was asked for")
+    end = case.end_if_issued if why else case.found.not_after
+    life = end - now
+    window = life / 3 if profile.renew_before is None else profile.renew_before
+    due = end - window if why else due_at(case.found, profile)
+    return Decision(
+        profile, found, why, _needs_key(profile, found, why, asked), end, due, adopted=not (why or found.ours)
+    )
+
+
+def _key_id(issuer: Decision, lock: Lock) -> str | None:
+    """Give the key identifier that an issuer will have; None if it gets a new key, or one that nobody has seen yet."""
+    if issuer.new_key:
+        return None
+    if isinstance(issuer.found.certificate, Certificate):
+        return issuer.found.certificate.key_id
+    known = lock.latest.get(issuer.profile.entity)
+    return known.certificate.key_id if known else None
+
+
+def _needs_key(profile: Profile, found: Found, why: Reason | None, asked: Asked) -> bool:
+    if why is None:
+        return False
+    if found.key != "present":
+        return True
+    if profile.kind == "ca":
+        return profile.entity.removeprefix("ca.") in asked.new_ca or profile.entity in asked.replace
+    return profile.rotate_key or "key_algorithm" in why.fields
+
+
+def _authority_faults(decision: Decision, lock: Lock, asked: Asked) -> Iterator[Diagnostic]:
+    """A CA is never made anew, renamed or given another key without being told so (DESIGN 4.4)."""
+    profile, why = decision.profile, decision.reason
+    name = profile.entity.removeprefix("ca.")
+    if profile.kind != "ca" or why is None or name in asked.new_ca or profile.entity in asked.replace:
+        return
+    known = lock.latest.get(profile.entity)
+    if decision.found.key != "present" and known:
+        hanging = sum(line.ca == name and line.entity != profile.entity for line in lock.by_serial.values())
+        yield Diagnostic(
+            "PGT550",
+            f'the private key of CA "{name}" is {_KEY_STATES[decision.found.key]}, but the lock knows this CA: {hanging} certificates hang on it',
+            path=("ca", name),
+            at="table",
+            hint=f"restore ca/{name}/ca.key in the out directory from a backup; or start this CA anew with --new-ca {name}, "
+            "after which everything that it signed is issued again and every bundle must be deployed",
+        )
+    elif not {"subject", "key_algorithm"}.isdisjoint(why.fields):
+        fields = " and ".join(field for field in why.fields if field in ("subject", "key_algorithm"))
+        yield Diagnostic(
+            "PGT551",
+            f'{fields} of CA "{name}" changed: a CA never changes in place, whoever trusts it would no longer',
+            path=("ca", name),
+            at="table",
+            hint=f"roll over: add a new CA beside this one, build and deploy so that everybody trusts both, then let the others name the new one; "
+            f"or replace it at once with --replace ca.{name}",
+        )
+
+
+_KEY_STATES = {
+    "missing": "missing",
+    "unreadable": "unreadable",
+    "mismatch": "not the one that its certificate was made for",
+}
+
+
+def _foreign_faults(decision: Decision, asked: Asked) -> Iterator[Diagnostic]:
+    """What pgtls did not write is adopted as it is, or it is an error: it is never overwritten unless told so."""
+    entity, why = decision.profile.entity, decision.reason
+    if why is None or decision.found.ours or decision.found.pem is None or entity in asked.replace:
+        return
+    yield Diagnostic(
+        "PGT552",
+        f"the certificate of {entity} was not written by pgtls and does not satisfy the spec: {why.text}",
+        path=tuple(entity.split(".", 1)),
+        at="table",
+        hint=f"move it away, or let pgtls replace it with --replace {entity}",
+    )
+
+
+def _revocations(
+    certificates: Mapping[str, Decision], wanted: Mapping[str, Profile], lock: Lock, now: datetime
+) -> Iterator[RevokedLine]:
+    """Yield what is revoked now: the certificates of whoever left the spec, and what is replaced because its name or CA changed."""
+    cas = {profile.entity for profile in wanted.values() if profile.kind == "ca"}
+    for line in lock.alive(now):
+        if line.entity.startswith("ca.") or f"ca.{line.ca}" not in cas:
+            continue
+        if line.entity not in wanted:
+            yield _revoked(line, "cessation_of_operation", now)
+        elif _replaced(line, certificates[line.entity]):
+            yield _revoked(line, "superseded", now)
+
+
+def _replaced(line: IssuedLine, decision: Decision) -> bool:
+    """Whether a certificate does not say what it should any more. One that was merely renewed stays good until it ends."""
+    if line.ca != decision.profile.issuer:
+        return True
+    why = decision.reason
+    return why is not None and why.name == "differs" and not _IDENTITY.isdisjoint(why.fields)
+
+
+_IDENTITY = {"subject", "hosts", "common_name"}
+
+
+def _revoked(line: IssuedLine, why: str, now: datetime) -> RevokedLine:
+    return RevokedLine(line.ca, line.entity, line.serial, why, now)
+
+
+def _mass_revocation(revocations: Sequence[RevokedLine], asked: Asked) -> list[Diagnostic]:
+    entities = sorted({line.entity for line in revocations})
+    if asked.allow_revoke or len(entities) <= KEEPS_ENTITIES:
+        return []
+    shown = ", ".join(entities[:5]) + (f" and {len(entities) - 5} more" if len(entities) > 5 else "")
+    return [
+        Diagnostic(
+            "PGT553",
+            f"this build would revoke the certificates of {len(entities)} entities: {shown}",
+            hint="is an include missing, or is this the wrong spec? If it is meant, say --allow-revoke",
+        )
+    ]
+
+
+def _crl(
+    ca: Authority, decision: Decision, revocations: Sequence[RevokedLine], existing: Existing, now: datetime
+) -> CrlDecision:
+    found = existing.crls.get(ca.name)
+    entries = crls.merge(
+        found if isinstance(found, RevocationList) else None, _known(ca.name, existing.lock, revocations), now
+    )
+    why = _crl_reason(found, _key_id(decision, existing.lock), entries, now)
+    if isinstance(found, RevocationList) and why is None:
+        return CrlDecision(ca, None, crls.half_life(found), entries)
+    return CrlDecision(ca, why, now + crl_validity(ca) / 2, entries)
+
+
+def _known(ca: str, lock: Lock, fresh: Sequence[RevokedLine]) -> list[Revocation]:
+    """List what the lock and this build say is revoked."""
+    lines = [*lock.revocations.values(), *fresh]
+    issued = lock.by_serial
+    return [
+        Revocation(
+            line.serial,
+            line.date,
+            line.reason,
+            issued[ca, line.serial].certificate.not_after if (ca, line.serial) in issued else None,
+        )  # type: ignore[arg-type]
+        for line in lines
+        if line.ca == ca
+    ]
+
+
+def _crl_reason(
+    found: RevocationList | Unreadable | None, key_id: str | None, entries: Sequence[Revocation], now: datetime
+) -> str | None:
+    if found is None:
+        return "there is no CRL yet"
+    if not isinstance(found, RevocationList):
+        return f"the CRL cannot be read: {found.reason}"
+    if found.authority_key_id != key_id:
+        return "it was signed by another key"
+    if not crls.same_entries(found, entries):
+        return "what is revoked changed"
+    return "half its life is over" if now >= crls.half_life(found) else None
+
+
+def crl_validity(ca: Authority) -> timedelta:
+    """How long a CRL of this CA lives."""
+    if ca.table.crl_validity is not None:
+        return ca.table.crl_validity
+    return ca.table.validity if ca.table.offline else timedelta(days=365)

@@ -1,0 +1,164 @@
+"""What a build does, why, and what it costs on the wire: the difference between the tree that is wanted and the one that is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from pgtls.build import layout
+from pgtls.build.conf import needs_restart
+from pgtls.build.model import COSTS, Later, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pgtls.build.decide import Decision, Decisions
+    from pgtls.build.manifest import Entry
+    from pgtls.build.model import Action, Cost, File, Tree
+    from pgtls.build.observe import Existing
+    from pgtls.fleet.model import Fleet
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A file that will be written, and why."""
+
+    path: str
+    file: File
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every step in the order of entities, the files that change, and those that go."""
+
+    steps: tuple[Step, ...]
+    changes: Mapping[str, Change]
+    deletions: tuple[str, ...]
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """How many steps of each action there are; actions without any are left out."""
+        actions = [step.action for step in self.steps]
+        return {action: actions.count(action) for action in dict.fromkeys(actions)}
+
+    @property
+    def cost(self) -> Cost:
+        """The highest cost of any step."""
+        return max((step.cost for step in self.steps), key=COSTS.index, default="nothing")
+
+
+def plan(fleet: Fleet, decisions: Decisions, tree: Tree, existing: Existing) -> Plan:
+    """Compare the tree that is wanted with the one that is there."""
+    changes = {} if existing.from_lock else dict(_changes(tree, existing))
+    listed = existing.manifest.files if existing.manifest else {}
+    deletions = tuple(sorted(path for path in listed if path not in tree))
+    return Plan(tuple(_steps(fleet, decisions, tree, changes, deletions, existing)), changes, deletions)
+
+
+def _changes(tree: Tree, existing: Existing) -> Iterator[tuple[str, Change]]:
+    listed: Mapping[str, Entry] = existing.manifest.files if existing.manifest else {}
+    for path, file in tree.items():
+        reason = _difference(file, listed.get(path), existing.files.get(path))
+        if reason:
+            yield path, Change(path, file, reason)
+
+
+def _difference(file: File, entry: Entry | None, state: str | None) -> str | None:
+    """Say why a file must be written; None: it is there as it should be."""
+    if entry is None:
+        return None if file.content is Later.KEPT else "new"
+    if file.content is Later.PENDING:
+        return "its certificate is issued"
+    if state == "missing":
+        return "it was missing"
+    if state == "edited" and file.content is not Later.KEPT:
+        return "it was edited by hand"
+    if state == "mode":
+        return "its mode was changed"
+    if isinstance(file.content, bytes) and sha256(file.content).hexdigest() != entry.sha256:
+        return "its content changes"
+    return "its mode changes" if file.mode != entry.mode else None
+
+
+def _steps(
+    fleet: Fleet,
+    decisions: Decisions,
+    tree: Tree,
+    changes: Mapping[str, Change],
+    deletions: Sequence[str],
+    existing: Existing,
+) -> Iterator[Step]:
+    by_entity: dict[str, list[Change]] = {}
+    for change in changes.values():
+        by_entity.setdefault(change.file.entity, []).append(change)
+    gone: dict[str, list[str]] = {}
+    for path in deletions:
+        gone.setdefault(existing.manifest.files[path].entity if existing.manifest else "", []).append(path)
+    present = {file.entity for file in tree.values()}
+    entities = {*by_entity, *gone, *(e for e, d in decisions.certificates.items() if d.reason or d.adopted)}
+    for entity in sorted(entities, key=_order):
+        if entity not in present:
+            yield Step(entity, "delete", "it is no longer in the spec", "nothing", files=tuple(gone[entity]))
+            continue
+        mine = sorted(by_entity.get(entity, ()), key=lambda change: change.path)
+        cost = _cost(fleet, entity, mine, decisions.certificates.get(entity), existing)
+        yield _step(entity, decisions.certificates.get(entity), mine, gone.get(entity, []), cost)
+    for line in decisions.revocations:
+        why = (
+            "it is no longer in the spec" if line.reason == "cessation_of_operation" else "its name, CA or user changed"
+        )
+        yield Step(line.entity, "revoke", f"{why}: certificate {line.serial}", "reload")
+
+
+def _order(entity: str) -> tuple[int, str]:
+    return ("ca", "server", "user").index(entity.partition(".")[0]), entity
+
+
+def _step(entity: str, decision: Decision | None, changes: Sequence[Change], gone: Sequence[str], cost: Cost) -> Step:
+    files = (*(change.path for change in changes), *gone)
+    if decision and decision.reason:
+        action: Action = "create" if decision.found.certificate is None else "renew"
+        key = ", with a new key" if decision.new_key and action == "renew" else ""
+        return Step(entity, action, decision.reason.text + key, cost, decision.reason.fields, files)
+    if decision and decision.adopted:
+        return Step(entity, "adopt", "its certificate satisfies the spec and is taken over as it is", cost, (), files)
+    new = all(change.reason == "new" for change in changes) and not gone
+    reasons = dict.fromkeys(map(_reason, changes)) or {"files that it no longer has go": None}
+    return Step(entity, "create" if new else "rewrite", "; ".join(reasons), cost, (), files)
+
+
+def _reason(change: Change) -> str:
+    name = change.path.rpartition("/")[2]
+    if change.reason == "its content changes" or change.reason == "its certificate is issued":
+        return f"{_WHAT.get(change.file.kind, name)} changed"
+    return f"{name}: {change.reason}" if change.reason != "new" else f"{name} is new"
+
+
+_WHAT = {
+    "hba": "its policies",
+    "ident": "its identity maps",
+    "conf": "its settings",
+    "trust": "the CAs that it trusts",
+    "crl": "a CRL",
+    "bundle": "what it connects to",
+    "certificate": "its chain",
+}
+
+
+def _cost(fleet: Fleet, entity: str, changes: Sequence[Change], decision: Decision | None, existing: Existing) -> Cost:
+    """What it takes until a change is in force (FACTS: every ssl setting and the contents of hba and ident need a reload)."""
+    kind, _, name = entity.partition(".")
+    if kind == "ca":
+        lost = decision is not None and decision.new_key and decision.found.certificate is not None
+        return "outage" if lost else "nothing"
+    if kind == "user":
+        weighty = any(not change.path.endswith(layout.README) for change in changes)
+        return "rollout" if weighty else "nothing"
+    conf = next((change for change in changes if change.file.kind == "conf"), None)
+    if conf and isinstance(conf.file.content, bytes):
+        version, before = fleet.servers[name].table.postgres, existing.text(conf.path)
+        if needs_restart(version, before, conf.file.content.decode()):
+            return "restart"
+    return "reload" if changes else "nothing"

@@ -1,0 +1,91 @@
+"""``pgtls build``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from pgtls.build.uptodate import up_to_date
+from pgtls.cli import CHANGES, OK
+from pgtls.cli.options import clock, lock_file, out_directory, output, places, spec
+from pgtls.cli.printing import coloured, print_json, reporting
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pgtls.build.compile import Planned
+    from pgtls.cli.printing import Report
+
+
+@click.command()
+@spec
+@places
+@output("text", "json")
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 2 if there is something to do.")
+@click.option(
+    "--renew", multiple=True, metavar="ENTITY|all", help="Issue a certificate again, e.g. user.alice. May be repeated."
+)
+@click.option(
+    "--replace",
+    multiple=True,
+    metavar="ENTITY",
+    help="Issue it again with a new key, whatever is there. May be repeated.",
+)
+@click.option("--new-ca", multiple=True, metavar="NAME", help="Start a CA anew whose key is lost. May be repeated.")
+@click.option("--allow-revoke", is_flag=True, help="Let the build revoke the certificates of more than three entities.")
+@click.option("--new-out", is_flag=True, help="Build an out directory that is not there though the lock is.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="How many cores to use.  [default: all]")
+def command(
+    spec: str,
+    out: str | None,
+    lock: str | None,
+    now: datetime | None,
+    lock_timeout: int,
+    format_: str,
+    only_check: bool,
+    renew: tuple[str, ...],
+    replace: tuple[str, ...],
+    new_ca: tuple[str, ...],
+    allow_revoke: bool,
+    new_out: bool,
+    jobs: int | None,
+) -> int:
+    """Compile the spec into the out directory."""
+    moment = clock(now)
+    special = renew or replace or new_ca or only_check
+    if not special and up_to_date(
+        spec, out_directory(spec, out), lock_file(spec, lock), "", f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    ):
+        if format_ == "json":
+            print_json("build", (), steps=[], summary={})
+        else:
+            print("nothing to do")
+        return OK
+
+    from pgtls.build.compile import build, plan
+    from pgtls.build.decide import Asked
+    from pgtls.cli.progress import bars
+    from pgtls.cli.request import request
+
+    with reporting("build", format_) as report:
+        asked = Asked(frozenset(renew), frozenset(replace), frozenset(new_ca), allow_revoke)
+        work = request(spec, out, lock, moment, lock_timeout, asked=asked, new_out=new_out, jobs=jobs)
+        if only_check:
+            _report(report, planned := plan(work), "")
+            report.status = CHANGES if planned.plan.steps else OK
+        else:
+            with bars() as progress:
+                planned = build(work, progress)
+            _report(report, planned, f"built {work.out}")
+    return report.status
+
+
+def _report(report: Report, planned: Planned, done: str) -> None:
+    from pgtls.cli import steps
+
+    report.diagnostics = planned.diagnostics
+    report.result = {"steps": [steps.as_dict(step) for step in planned.plan.steps], "summary": planned.plan.summary}
+    text = steps.text(planned.plan, colour=coloured(sys.stdout))
+    report.text = f"{text}\n{done}" if done else text

@@ -1,0 +1,92 @@
+"""Arguments and options that several commands share, with the variables that stand in for them (DESIGN 7)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class Instant(click.ParamType):  # type: ignore[type-arg]
+    """RFC 3339, or a date (00:00 UTC)."""
+
+    name = "INSTANT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Parse; a wrong one is wrong usage."""
+        from datetime import UTC, datetime
+
+        try:
+            instant = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no instant: write 2027-06-30 or 2027-06-30T12:00:00Z", param, ctx)
+        if instant.tzinfo is None and len(value) > len("2027-06-30"):
+            self.fail(f"{value!r} has no offset: write {value}Z", param, ctx)
+        return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+spec = click.argument("spec", required=False, envvar="PGTLS_SPEC", default="pgtls.toml", metavar="[SPEC]")
+_out = click.option(
+    "--out", metavar="DIR", envvar="PGTLS_OUT", help="The out directory.  [default: out beside the spec; $PGTLS_OUT]"
+)
+_lock = click.option(
+    "--lock", metavar="PATH", envvar="PGTLS_LOCK", help="The lock file.  [default: SPEC with .lock; $PGTLS_LOCK]"
+)
+_now = click.option("--now", type=Instant(), envvar="PGTLS_NOW", help="Read the clock as this instant.  [$PGTLS_NOW]")
+_timeout = click.option(
+    "--lock-timeout",
+    type=click.IntRange(min=0),
+    default=60,
+    metavar="SECONDS",
+    help="How long to wait for another build.  [default: 60]",
+)
+
+
+def places(command: F) -> F:
+    """Give a command the options that say where things are and what time it is."""
+    for option in (_timeout, _now, _lock, _out):
+        command = option(command)
+    return command
+
+
+now = _now
+
+
+def output(*formats: str) -> Callable[[F], F]:
+    """Give a command ``--format``, with text as the default."""
+    return click.option(
+        "--format",
+        "format_",
+        type=click.Choice(formats),
+        default="text",
+        show_default=True,
+        help="How to print the result.",
+    )
+
+
+def out_directory(spec_path: str, out: str | None) -> str:
+    """Give ``out`` beside the spec unless it was said."""
+    return out or os.path.join(os.path.dirname(spec_path), "out")
+
+
+def lock_file(spec_path: str, lock: str | None) -> str:
+    """Give the spec's path with ``.lock`` for a final ``.toml`` unless it was said."""
+    return lock or spec_path.removesuffix(".toml") + ".lock"
+
+
+def clock(instant: datetime | None) -> datetime:
+    """Read the clock, the only place that does; one that was set is announced."""
+    from datetime import UTC, datetime
+
+    if instant is None:
+        return datetime.now(UTC)
+    print(f"pgtls: the clock is set to {instant:%Y-%m-%dT%H:%M:%SZ}", file=sys.stderr)
+    return instant
