@@ -32,8 +32,6 @@ VERSION = 1
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 _HEX = re.compile(r"[0-9a-f]+\Z")
 _CONFLICT = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
-_SHOWN = 100
-"""How many characters of a bad line a diagnostic shows."""
 _TEXTS = ("serial", "subject", "issuer", "key_algorithm", "spki_sha256", "key_id", "sha256")
 _LISTS = ("names", "usages")
 _INSTANTS = ("not_before", "not_after")
@@ -246,10 +244,9 @@ _HINTS = {
 }
 
 
-def _rejected(code: str, message: str, name: str, line: _Line) -> Rejected:
-    text = "".join(c if c.isprintable() else "\ufffd" for c in line.text.decode(errors="replace").rstrip("\r"))
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-    place = Place(name, line.number, 1, line.number, len(shown) + 1, shown)
+def _rejected(code: str, message: str, name: str, line: _Line, column: int = 1) -> Rejected:
+    text = line.text.decode(errors="replace").rstrip("\r")
+    place = Place(name, line.number, column, line.number, column + 1, text)
     return Rejected(Diagnostic(code, message, hint=_HINTS[code], place=place, file=name))
 
 
@@ -277,16 +274,15 @@ def _no_constant(name: str) -> None:
 def _not_json(line: _Line, error: Exception, name: str) -> Rejected:
     if line.text.startswith(_CONFLICT):
         return _rejected("PGT501", "the lock holds a merge conflict", name, line)
+    reason, column = "it is not JSON", 1
     match error:
         case UnicodeDecodeError():
             reason = "it is not UTF-8"
         case json.JSONDecodeError() if error.msg.startswith("Unterminated") or not error.doc[error.pos :].strip():
-            reason = "it ends early"
+            reason, column = "it ends early", len(error.doc.rstrip()) + 1
         case json.JSONDecodeError():
-            reason = f"it is not JSON ({error.msg} at column {error.colno})"
-        case _:
-            reason = "it is not JSON"
-    return _rejected("PGT502", f"a line of the lock is damaged: {reason}", name, line)
+            reason, column = f"it is not JSON ({error.msg})", error.colno
+    return _rejected("PGT502", f"a line of the lock is damaged: {reason}", name, line, column)
 
 
 def _header(lines: Sequence[_Line], name: str) -> dict[str, Any]:

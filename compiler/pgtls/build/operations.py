@@ -48,7 +48,7 @@ def operations(
     What stands in the way goes first and all else that is deleted goes last; a directory is closed before a key comes in, and opened after it
     went. Parameters and errors (PGT525, PGT526) as for :func:`pgtls.build.commit.commit`.
     """
-    staged = [path for path, file in changes.items() if isinstance(file.content, bytes)]
+    staged = {path for path, file in changes.items() if isinstance(file.content, bytes)}
     above, gone = all_ancestors(staged), frozenset(deletions)
     there = _existing(root, sorted(above | all_ancestors(gone)), gone)
     _check_files(root, staged, there, gone)

@@ -22,8 +22,8 @@ FORMAT = 1
 """The version of the manifest that is understood here: :data:`pgtls.build.manifest.VERSION`."""
 
 
-def up_to_date(spec: str, out: str, lock: str, options: str, now: str) -> bool:
-    """Tell whether a build has nothing to do; if so, the manifest's modification time becomes the time of this build, and nothing else changes.
+def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch: bool = True) -> bool:
+    """Tell whether a build has nothing to do; if so and with ``touch``, the manifest's modification time becomes that of this build.
 
     ``options`` are those that a build depends on, in any fixed form. ``now`` is RFC 3339 as :func:`pgtls.build.lock.timestamp` writes it: such
     texts sort as the instants do. Whatever cannot be read or is unclear is answered by False: a real build then says what is wrong.
@@ -45,7 +45,7 @@ def up_to_date(spec: str, out: str, lock: str, options: str, now: str) -> bool:
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return False
-    if nothing:
+    if nothing and touch:
         try:
             os.utime(name, follow_symlinks=False)
         except OSError:  # a read-only tree is up to date, too
