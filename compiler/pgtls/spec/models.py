@@ -21,6 +21,7 @@ from pgtls.spec.values import (
     Scalar,
     Secret,
     SerialNumber,
+    Several,
     Subject,
     Table,
     Text,
@@ -84,7 +85,7 @@ class ServerTable(Table):
         description='The CA that signs its certificate; or "self-signed"; or "system" (a public CA). Required unless `cert_file` is given.',
     )
     client_ca: Tuple[Text] = Field((), description="The CAs whose client certificates it accepts.")
-    hosts: Annotated[Tuple[Text], Field(min_length=1)] = Field(
+    hosts: Several[Text] = Field(
         description="The names and addresses that clients dial (the SANs). The first is the one in connection strings, and the CN.",
         examples=[["db.example.com", "10.0.0.5"]],
     )
@@ -92,9 +93,7 @@ class ServerTable(Table):
     postgres: Annotated[int, Field(ge=13, le=19)] = Field(
         17, description="The major version: decides which settings and which hba syntax may be written."
     )
-    databases: Annotated[Tuple[Text], Field(min_length=1)] | None = Field(
-        None, description="If given, policies may name no other database on it."
-    )
+    databases: Several[Text] | None = Field(None, description="If given, policies may name no other database on it.")
     directory: Text | None = Field(
         None,
         description="Where its files will lie on the server; settings then carry absolute paths. Default: bare names, in the data directory.",
@@ -142,9 +141,7 @@ class UserTable(Table):
     """Somebody, or something, that connects: `[user.NAME]`."""
 
     ca: Text | None = Field(None, description="The CA that signs the client certificate; none means no certificate.")
-    roles: Annotated[Tuple[Text], Field(min_length=1)] | None = Field(
-        None, description="Database roles that this user may log in as. Default: NAME."
-    )
+    roles: Several[Text] | None = Field(None, description="Database roles that this user may log in as. Default: NAME.")
     common_name: Text | None = Field(
         None,
         description="The certificate's common name, 64 characters at most. Where it is not the role, an ident map is compiled. Default: NAME.",
@@ -166,7 +163,7 @@ class UserTable(Table):
     directory: Text | None = Field(
         None, description="Where the bundle will lie on the client; connection strings then carry absolute paths."
     )
-    formats: Tuple[Literal["pem", "pkcs12", "pkcs8-der"]] = Field(("pem",), description="How the key is written.")
+    formats: Several[Literal["pem", "pkcs12", "pkcs8-der"]] = Field(("pem",), description="How the key is written.")
     libpq: Annotated[int, Field(ge=13, le=19)] = Field(
         14,
         description="The oldest libpq that the bundle must work with; a parameter that it does not know is not written.",
@@ -205,19 +202,19 @@ class MapEntry(Table):
 class PolicyTable(Table):
     """Who may connect from where to what, and what they must show: `[policy.NAME]`."""
 
-    servers: Annotated[Tuple[Text], Field(min_length=1)] | None = Field(
+    servers: Several[Text] | None = Field(
         None,
         description='The servers; `["all"]` may be said. Default: the only one; required as soon as the spec has several.',
     )
-    users: Annotated[Tuple[NameOf], Field(min_length=1)] = Field(
+    users: Several[NameOf] = Field(
         description='User names, `"@group"`, `"all"` (every role), or `"+role"` (members of that database role).',
         examples=[["app", "@staff"]],
     )
-    databases: Annotated[Tuple[NameOf], Field(min_length=1)] = Field(
+    databases: Several[NameOf] = Field(
         ("all",),
         description='Names, `"all"`, `"sameuser"`, `"samerole"`, `"replication"` (physical; never part of `all`), or `"/regex"` (PostgreSQL 16).',
     )
-    from_: Annotated[Tuple[NameOf], Field(min_length=1)] = Field(
+    from_: Several[NameOf] = Field(
         alias="from",
         description='CIDR blocks, single addresses, host names, `".suffix"`, `"samehost"`, `"samenet"`, `"@network"`, `"all"`; or only `["local"]`.',
         examples=[["10.0.0.0/8"], ["local"]],
@@ -255,7 +252,7 @@ class GroupTable(Table):
 class NetworkTable(Table):
     """Addresses by one name: `[network.NAME]`, said as `"@NAME"`."""
 
-    addresses: Annotated[Tuple[Text], Field(min_length=1)] = Field(
+    addresses: Several[Text] = Field(
         description="CIDR blocks, single addresses, host names.", examples=[["10.0.0.0/8"]]
     )
 

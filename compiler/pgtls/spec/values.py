@@ -59,6 +59,11 @@ def _duration(value: Any) -> timedelta:
     return length
 
 
+def duration_text(length: timedelta) -> str:
+    """Write a duration as the language does, in the largest unit that divides it: the inverse of reading it."""
+    return next(f"{length // unit}{letter}" for letter, unit in reversed(_UNITS.items()) if not length % unit)
+
+
 def _instant(value: Any) -> datetime:
     try:
         if isinstance(value, datetime):
@@ -84,6 +89,9 @@ T = TypeVar("T")
 Tuple = Annotated[tuple[T, ...], BeforeValidator(_items)]
 """A TOML array, frozen."""
 
+Several = Annotated[tuple[T, ...], Field(min_length=1), BeforeValidator(_items)]
+"""The same, not empty."""
+
 Duration = Annotated[
     timedelta,
     PlainValidator(_duration),
@@ -95,7 +103,11 @@ Instant = Annotated[
     datetime,
     PlainValidator(_instant),
     WithJsonSchema(
-        {"type": "string", "format": "date-time", "description": "a TOML date (00:00 UTC) or offset date-time"}
+        {
+            "type": "string",
+            "anyOf": [{"format": "date"}, {"format": "date-time"}],
+            "description": "A TOML date (00:00 UTC) or offset date-time.",
+        }
     ),
 ]
 """A point in time, in UTC."""
@@ -149,11 +161,11 @@ class Literally(Table):
 class Secret(Table):
     """Where a secret comes from; it is read only when it is needed. Exactly one of the three."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
     env: Text | None = Field(None, description="The environment variable that holds it.")
     file: Text | None = Field(None, description="The file that holds it; one trailing line end is not part of it.")
-    command: Annotated[Tuple[Text], Field(min_length=1)] | None = Field(
-        None, description="The program, with its arguments, that prints it."
-    )
+    command: Several[Text] | None = Field(None, description="The program, with its arguments, that prints it.")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
