@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from pgtls.diagnostics import Path, Severity
+    from pgtls.fleet.model import Authority, Fleet, Policy, Server, User
     from pgtls.spec.values import Table
 
 
@@ -45,6 +46,26 @@ class Finder(NamedTuple):
         """Make a diagnostic on a field (``"users", 0``), or on the table's header where no place is given or the field is not said."""
         path = self.path(str(place[0]), *place[1:]) if place else (self.kind, self.name)
         return Diagnostic(code, message, path, hint, "value" if len(path) > 2 else "table", severity)
+
+
+def finder(fleet: Fleet, thing: Authority | Server | User | Policy) -> Finder:
+    """Make the finder of an entity or policy."""
+    return Finder(fleet.own, thing.entity.partition(".")[0], thing.name, thing.table)
+
+
+def entities(fleet: Fleet) -> Iterator[Authority | Server | User]:
+    """Every CA, server and user."""
+    yield from fleet.cas.values()
+    yield from fleet.servers.values()
+    yield from fleet.users.values()
+
+
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """Quote names for a message: ``"a", "b", "c" and 7 more``."""
+    quoted = [f'"{name}"' for name in names]
+    if len(quoted) > most + 1:
+        return ", ".join(quoted[:most]) + f" and {len(quoted) - most} more"
+    return " and ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
 
 
 def once(diagnostics: Iterable[Diagnostic]) -> Iterator[Diagnostic]:

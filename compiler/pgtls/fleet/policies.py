@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.hba.model import Address, Database
-    from pgtls.spec.models import GroupTable, NetworkTable, PolicyTable, SslMode
+    from pgtls.spec.models import GroupTable, NetworkTable, PolicyTable
     from pgtls.spec.source import Loaded
 
 _DATABASE_WORDS = {word.value: word for word in (Keyword.ALL, Keyword.SAMEUSER, Keyword.SAMEROLE, Keyword.REPLICATION)}
@@ -64,7 +64,7 @@ def resolve_policy(context: Context, name: str, table: PolicyTable, report: list
         databases=tuple(dict.fromkeys(map(_database, table.databases))),
         addresses=_addresses(context, finder, table, report),
         local=local,
-        sslmode=_sslmode(finder, table, report, local=local),
+        sslmode=None if local or table.auth == "reject" else table.sslmode or "verify-full",
     )
 
 
@@ -194,14 +194,3 @@ def _address(finder: Finder, key: str, index: int, text: str, report: list[Diagn
 
 def _distinct(addresses: Iterable[Address]) -> tuple[Address, ...]:
     return tuple(dict.fromkeys(addresses))
-
-
-def _sslmode(finder: Finder, table: PolicyTable, report: list[Diagnostic], *, local: bool) -> SslMode | None:
-    """Fill in ``verify-full``; there is none on the Unix socket, which has no TLS, nor for a refusal, which covers every transport."""
-    if not local and table.auth != "reject":
-        return table.sslmode or "verify-full"
-    if finder.says("sslmode"):
-        reason = 'is for "local", the Unix socket, which has no TLS' if local else "rejects, with TLS or without"
-        message = f'policy "{finder.name}" {reason}, and has an sslmode'
-        report.append(finder.fault("PGT205", message, "sslmode", hint="leave sslmode out"))
-    return None

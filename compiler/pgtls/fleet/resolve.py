@@ -62,6 +62,7 @@ def _server(
     loaded: Loaded, name: str, table: ServerTable, cas: Mapping[str, Authority], report: list[Diagnostic]
 ) -> Server:
     finder = Finder(loaded.own, "server", name, table)
+    table = _of_its_version(finder, table)
     if table.ca is None and not (table.cert_file or table.external):
         hint = f'ca = "{next(iter(cas))}"' if cas else "define a CA, e.g. [ca.root]"
         report.append(finder.fault("PGT103", f'server "{name}" does not say its CA', hint=hint))
@@ -118,4 +119,9 @@ def _policies(
     """Those that exist at ``now``: one whose users have all ended does not."""
     context = make_context(loaded, servers, users, report)
     found = {name: resolve_policy(context, name, table, report) for name, table in sorted(loaded.spec.policy.items())}
+    for name, table in loaded.spec.group.items():
+        if not table.users:
+            message = f'group "{name}" is empty, and so is what a policy grants to it'
+            finder = Finder(loaded.own, "group", name, table)
+            report.append(finder.fault("PGT219", message, "users", severity="warning"))
     return {name: policy for name, policy in found.items() if policy.roles and not _ended(policy.table.until, now)}

@@ -6,12 +6,16 @@ Source: guc_tables.c of each version, through the ``pg_settings`` of a server of
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, cast
 
 from pgtls.postgres.catalogue import CATALOGUE
 
 Context = Literal["internal", "postmaster", "sighup", "backend", "superuser-backend", "superuser", "user"]
 Kind = Literal["bool", "integer", "real", "string", "enum"]
+
+
+LIST_SETTINGS_SINCE = 18
+"""``ssl_tls13_ciphers``, and ``ssl_groups``, which takes several, in place of ``ssl_ecdh_curve``, which takes one."""
 
 
 class SslSetting(NamedTuple):
@@ -89,10 +93,8 @@ def _catalogue() -> tuple[Setting, ...]:
 
 def _setting(line: str) -> Setting:
     name, range_, context, kind, *rest = line.split(None, 4)
-    assert context in get_args(Context), line
-    assert kind in get_args(Kind), line
     since, _, until = range_.partition("-")
-    setting = Setting(name, int(since), int(until or 99), context, kind)  # type: ignore[arg-type]  # asserted above
+    setting = Setting(name, int(since), int(until or 99), cast("Context", context), cast("Kind", kind))
     if not rest:
         return setting
     if kind == "enum":

@@ -1,0 +1,290 @@
+"""Certificates: what would be issued, and whether their peers could take it."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
+
+from pgtls.fleet.addresses import host_name_fault
+from pgtls.fleet.checks.names import is_address
+from pgtls.fleet.model import Authority, Server
+from pgtls.fleet.places import entities, finder, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgtls.diagnostics import Diagnostic
+    from pgtls.fleet.model import Fleet, User
+
+_LENGTHS = {
+    "state": 128,
+    "locality": 128,
+    "organization": 64,
+    "organizational_unit": 64,
+    "email": 255,
+}
+"""Upper bounds of RFC 5280, appendix A.1, which are counted in bytes of UTF-8 by those who encode them."""
+
+COMMON_NAME = 64
+"""ub-common-name."""
+
+_HOST_LIKE = re.compile(r"[A-Za-z0-9_:-]+(\.[A-Za-z0-9_:-]+)+")
+"""A common name that OpenSSL takes for a host name where there is no SAN (v3_ncons.c, cn2dnsid)."""
+
+
+def long_subjects(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find parts of a subject that no certificate can hold."""
+    for thing in entities(fleet):
+        if isinstance(thing, Server):
+            continue  # its common name is one that fits
+        name = thing.common_name
+        if len(name) > COMMON_NAME or len(name.encode()) > COMMON_NAME:
+            yield finder(fleet, thing).fault("PGT110", _too_long("the common name", name, COMMON_NAME), "common_name")
+    for owner in entities(fleet):
+        if "subject" in owner.table.model_fields_set:
+            for key, most in _LENGTHS.items():
+                value = getattr(owner.table.subject, key)
+                if value and len(value.encode()) > most:
+                    yield finder(fleet, owner).fault("PGT110", _too_long(key, value, most), "subject", key)
+
+
+def _too_long(what: str, value: str, most: int) -> str:
+    unit = "characters" if value.isascii() else "bytes"
+    return f'{what} "{value}" has {len(value.encode())} {unit}, a certificate holds {most} at most'
+
+
+def validities(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find validities longer than the issuer's, and renewal windows as long as a life."""
+    for thing in entities(fleet):
+        issuer, table, found = _issuer(thing), thing.table, finder(fleet, thing)
+        if issuer and "validity" in table.model_fields_set and not issuer.table.cert_file:
+            mine, its = table.validity, issuer.table.validity
+            if mine and mine > its:
+                message = f"{_span(mine)} is longer than the {_span(its)} of its issuer, ca " + f'"{issuer.name}"'
+                yield found.fault("PGT130", message, "validity", hint="no certificate outlives its issuer: shorten it")
+        life = table.validity
+        if life and table.renew_before and table.renew_before >= life:
+            message = (
+                f"a window of {_span(table.renew_before)} is not shorter than the {_span(life)} that it is part of"
+            )
+            yield found.fault("PGT131", message, "renew_before", hint="every build would renew it: shorten it")
+
+
+def _span(length: timedelta) -> str:
+    hours = length // timedelta(hours=1)
+    number, unit = (hours // 24, "day") if hours % 24 == 0 else (hours, "hour")
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+
+def _issuer(thing: Authority | Server | User) -> Authority | None:
+    return thing.issuer if isinstance(thing, Authority) else thing.ca
+
+
+def path_lengths(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find path lengths too small for the CAs below (RFC 5280, 4.2.1.9)."""
+    for ca in fleet.cas.values():
+        allowed = ca.table.path_length
+        if allowed is not None and allowed < ca.depth:
+            levels = "level" if ca.depth == 1 else "levels"
+            message = f'ca "{ca.name}" has {ca.depth} {levels} of CAs below, its path_length allows {allowed}'
+            yield finder(fleet, ca).fault(
+                "PGT132", message, "path_length", hint=f"path_length = {ca.depth}, or leave it out"
+            )
+
+
+def signers(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find CAs that are asked to sign though only their certificate is here: such a CA is trusted, and signs nothing."""
+    for thing in entities(fleet):
+        issuer = _issuer(thing)
+        if issuer and _trust_only(issuer) and not thing.table.cert_file:
+            message = f'ca "{issuer.name}" has no key, and so cannot sign {thing.entity.replace(".", " ", 1)}'
+            key = "issuer" if isinstance(thing, Authority) else "ca"
+            hint = f"add key_file, or offline = true, to [ca.{issuer.name}]"
+            yield finder(fleet, thing).fault("PGT138", message, key, hint=hint)
+
+
+def _trust_only(ca: Authority) -> bool:
+    table = ca.table
+    return bool(table.cert_file) and not (table.key_file or table.external or table.offline)
+
+
+def revoked_before(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find instants in the future, which would revoke what is being issued now."""
+    for thing in entities(fleet):
+        instant = None if isinstance(thing, Authority) else thing.table.revoke_before
+        if instant and instant > fleet.now:
+            message = f"{instant:%Y-%m-%d %H:%M} UTC is in the future"
+            yield finder(fleet, thing).fault("PGT139", message, "revoke_before", hint="give an instant that has passed")
+
+
+def constraints(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find name constraints that are no domains and networks (RFC 5280, 4.2.1.10)."""
+    for ca in fleet.cas.values():
+        names = ca.table.name_constraints
+        for key in ("permitted_dns", "excluded_dns") if names else ():
+            for index, domain in enumerate(getattr(names, key)):
+                if fault := host_name_fault(domain.removeprefix("."), "PGT133"):
+                    place = ("name_constraints", key, index)
+                    yield finder(fleet, ca).fault("PGT133", fault.message, *place, hint=fault.hint)
+        for key in ("permitted_ip", "excluded_ip") if names else ():
+            for index, block in enumerate(getattr(names, key)):
+                if (problem := _no_network(block)) is not None:
+                    place = ("name_constraints", key, index)
+                    yield finder(fleet, ca).fault("PGT133", f'"{block}" is no network', *place, hint=problem or None)
+
+
+def _no_network(text: str) -> str | None:
+    try:
+        ip_network(text)
+    except ValueError:
+        try:
+            return f'write "{ip_network(text, strict=False)}"'
+        except ValueError:
+            return ""
+    return None
+
+
+def constrained_hosts(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find names of servers that the CAs above do not permit."""
+    for server in fleet.servers.values():
+        chain = server.ca.chain if server.ca else ()
+        for index, host in enumerate(server.table.hosts):
+            if breach := next(filter(None, (_breach(ca, host) for ca in chain)), None):
+                yield finder(fleet, server).fault("PGT134", breach, "hosts", index)
+        if chain and all(map(is_address, server.table.hosts)) and (breach := _cn_breach(chain, server.name)):
+            yield finder(fleet, server).fault(
+                "PGT135", breach, hint="add a host name, or give the server a name without dots"
+            )
+
+
+def constrained_users(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find users whose dotted common name OpenSSL takes for a host name that the DNS constraints above do not permit.
+
+    Such a user gets a SAN that they permit, since a certificate with one has its common name left alone; where there is no such SAN, it
+    could not connect.
+    """
+    for user in fleet.users.values():
+        if not user.ca or "." not in user.common_name or not _HOST_LIKE.fullmatch(user.common_name):
+            continue
+        chain = user.ca.chain
+        domains = [d for ca in chain if ca.table.name_constraints for d in ca.table.name_constraints.permitted_dns]
+        name = f"{user.common_name}.{domains[0].lstrip('.')}" if domains else user.common_name
+        breach = next(filter(None, (_breach(ca, name) for ca in chain)), None)
+        fault = host_name_fault(name, "PGT135") if domains else None
+        if breach or fault:
+            message = breach or (fault.message if fault else "")
+            hint = "give it a common_name without dots; a map is compiled where that is not the role"
+            yield finder(fleet, user).fault(
+                "PGT135",
+                f"under DNS constraints a dotted common name is a host name, and {message}",
+                "common_name",
+                hint=hint,
+            )
+
+
+def _breach(ca: Authority, host: str) -> str | None:
+    """Say how a name breaks the constraints of one CA."""
+    names = ca.table.name_constraints
+    if names is None:
+        return None
+    address = is_address(host)
+    inside = _in_network if address else _in_domain
+    permitted = names.permitted_ip if address else names.permitted_dns
+    excluded = names.excluded_ip if address else names.excluded_dns
+    if any(inside(host, area) for area in excluded):
+        return f'ca "{ca.name}" excludes "{host}"'
+    if permitted and not any(inside(host, area) for area in permitted):
+        return f'ca "{ca.name}" does not permit "{host}", only {listed(permitted)}'
+    return None
+
+
+def _cn_breach(chain: tuple[Authority, ...], name: str) -> str | None:
+    if not _HOST_LIKE.fullmatch(name):
+        return None
+    return next(filter(None, (_breach(ca, name) for ca in chain)), None)
+
+
+def _in_domain(host: str, domain: str) -> bool:
+    """Whether a domain covers a name: itself and what is below it; with a dot in front only what is below."""
+    host, domain = host.lower(), domain.lower()
+    return host == domain or host.endswith(domain if domain[0] == "." else f".{domain}")
+
+
+def _in_network(address: str, block: str) -> bool:
+    try:
+        return ip_address(address) in ip_network(block, strict=False)
+    except ValueError:
+        return False
+
+
+def ed25519_and_scram(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find SCRAM with a server certificate that Ed25519 signs.
+
+    Channel binding hashes it as its signature does (RFC 5929, 4.1), and Ed25519 names no hash. What counts is the issuer's key. The client then ends with ``could not find digest for NID UNDEF`` unless it leaves channel binding out.
+    """
+    for policy in fleet.policies.values():
+        if policy.table.auth not in ("scram-sha-256", "md5") or policy.sslmode in (None, "disable"):
+            continue
+        if policy.table.channel_binding == "disable":
+            continue
+        signed = [server for server in policy.servers if _signed_by_ed25519(server)]
+        if signed:
+            message = (
+                f'policy "{policy.name}" has passwords with channel binding, which fails with the Ed25519 signature '
+                f"on the certificate of server {listed(s.name for s in signed)}"
+            )
+            hint = 'sign it with another CA, or say channel_binding = "disable"'
+            yield finder(fleet, policy).fault("PGT136", message, "auth", hint=hint)
+
+
+def _signed_by_ed25519(server: Server) -> bool:
+    table = server.ca.table if server.ca else server.table if server.self_signed else None
+    return table is not None and table.key_algorithm == "ed25519" and not table.cert_file
+
+
+def twins(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find users whose certificates one server could not tell apart: to it they are one."""
+    names: dict[str, list[User]] = {}
+    for user in fleet.users.values():
+        if user.ca:
+            names.setdefault(user.common_name, []).append(user)
+    for users in names.values():
+        for index, second in enumerate(users):
+            for first in users[:index]:
+                yield from _twins(fleet, first, second)
+
+
+def _twins(fleet: Fleet, first: User, second: User) -> Iterator[Diagnostic]:
+    subjects = first.table.subject == second.table.subject
+    if not subjects and first.table.identity == second.table.identity == "dn":
+        return
+    servers = [s.name for s in fleet.servers.values() if _accepts(s, first) and _accepts(s, second)]
+    if servers:
+        message = (
+            f'the certificates of user "{first.name}" and "{second.name}" have one common name, "{second.common_name}", '
+            f"and server {listed(servers)} could not tell them apart"
+        )
+        place = ("common_name",) if "common_name" in second.table.model_fields_set else ()
+        hint = "give one of them another common_name; a map is compiled where that is not the role"
+        yield finder(fleet, second).fault("PGT137", message, *place, hint=hint)
+
+
+def _accepts(server: Server, user: User) -> bool:
+    """OpenSSL accepts any chain that ends in a root that it holds."""
+    return user.ca is not None and user.ca.root.name in {ca.root.name for ca in server.client_cas}
+
+
+PRESENT = (
+    long_subjects,
+    validities,
+    path_lengths,
+    signers,
+    revoked_before,
+    constraints,
+    constrained_hosts,
+    constrained_users,
+    ed25519_and_scram,
+    twins,
+)

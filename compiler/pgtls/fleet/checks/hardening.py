@@ -1,0 +1,256 @@
+"""What PostgreSQL would accept and a security review would not. Every finding can be waived with a reason."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TYPE_CHECKING
+
+from pgtls.fleet.model import Server
+from pgtls.fleet.places import entities, finder, listed
+from pgtls.hba.model import HostName, Keyword, MaskedAddress, Name
+from pgtls.postgres.methods import METHODS
+from pgtls.spec.models import SSLMODES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgtls.diagnostics import Diagnostic, Severity
+    from pgtls.fleet.model import Fleet, Policy
+    from pgtls.hba.model import Address
+
+_LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+_PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
+_WIDE = {4: 12, 6: 32}
+"""The shortest prefix of public addresses that is no finding: a block of a million addresses, and one provider's IPv6."""
+
+RSA_2048_UNTIL = datetime(2031, 1, 1, tzinfo=UTC)
+"""NIST SP 800-57 part 1, table 4: 112 bits of strength are acceptable through 2030."""
+
+_WEAK_CIPHERS = (
+    "NULL",
+    "EXP",
+    "EXPORT",
+    "LOW",
+    "DES",
+    "3DES",
+    "RC4",
+    "MD5",
+    "ADH",
+    "AECDH",
+    "ANULL",
+    "ENULL",
+    "ALL",
+    "COMPLEMENTOFALL",
+)
+
+
+def trust(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find policies by which whoever reaches the server is whom they say they are."""
+    if policy.table.auth == "trust" and policy.asks_certificate != "verify-full":
+        who = "every operating-system user of the machine" if policy.local else "whoever can reach the server"
+        message = f'"trust" asks for nothing: {who} may log in as any role of policy "{policy.name}"'
+        hint = 'auth = "peer"' if policy.local else 'auth = "cert" or "scram-sha-256"'
+        yield finder(fleet, policy).fault("PGT301", message, "auth", hint=hint)
+
+
+def readable_password(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find passwords that cross a network as they are, in cleartext."""
+    if _sends_password(policy) and from_afar(policy) and not policy.requires_tls:
+        message = f'"{policy.table.auth}" sends the password as it is, and "{policy.sslmode}" lets it go in cleartext'
+        hint = 'sslmode = "verify-full", or auth = "scram-sha-256"'
+        yield finder(fleet, policy).fault("PGT302", message, "auth", hint=hint)
+
+
+def password(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find methods by which the server, or whoever poses as it, learns the password."""
+    if policy.table.auth == "password" and (policy.requires_tls or not from_afar(policy)):
+        message = '"password" hands the password itself to the server, or to whoever poses as it'
+        yield finder(fleet, policy).fault("PGT303", message, "auth", hint='auth = "scram-sha-256"', severity="warning")
+
+
+def md5(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find MD5: a captured exchange is quickly broken, and the stored hash is as good as the password."""
+    if policy.table.auth != "md5":
+        return
+    open_ = from_afar(policy) and not policy.requires_tls
+    severity: Severity = "error" if open_ else "warning"
+    newest = max((server.table.postgres for server in policy.servers), default=0)
+    state = f", and deprecated in PostgreSQL {newest}" if newest >= 18 else ""
+    danger = (
+        "can be broken by whoever reads the connection" if open_ else "accepts hashes that are as good as the password"
+    )
+    hint = 'auth = "scram-sha-256", once every password has been set anew with password_encryption = "scram-sha-256"'
+    yield finder(fleet, policy).fault("PGT304", f'"md5" {danger}{state}', "auth", hint=hint, severity=severity)
+
+
+def ident(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find policies that believe what the client's own machine says."""
+    if policy.table.auth == "ident" and not policy.local:
+        severity: Severity = "error" if from_afar(policy) else "warning"
+        message = '"ident" believes what the machine of the client says'
+        yield finder(fleet, policy).fault("PGT305", message, "auth", hint='auth = "cert"', severity=severity)
+
+
+_ATTACKS = {
+    "disable": "goes in cleartext: whoever is on the way reads and changes everything",
+    "allow": "goes in cleartext unless the server refuses it: whoever is on the way reads and changes everything",
+    "prefer": "falls back to cleartext: whoever is on the way need only make TLS fail to read and change everything",
+}
+
+
+def weak_sslmode(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find modes below the minimum (an error), and those that leave cleartext possible (a warning)."""
+    if policy.sslmode is None:
+        return
+    least = fleet.lint.minimum_sslmode
+    if least and SSLMODES.index(policy.sslmode) < SSLMODES.index(least):
+        danger = f": what it says {_ATTACKS[policy.sslmode]}" if policy.sslmode in _ATTACKS else ""
+        message = f'"{policy.sslmode}" is below minimum_sslmode, "{least}"{danger}'
+        hint = f'sslmode = "{least}", or a waiver that says why not'
+        yield finder(fleet, policy).fault("PGT311", message, "sslmode", hint=hint)
+    elif policy.sslmode in _ATTACKS:
+        message = f'with "{policy.sslmode}" the connection {_ATTACKS[policy.sslmode]}'
+        hint = 'sslmode = "verify-full"'
+        yield finder(fleet, policy).fault("PGT310", message, "sslmode", hint=hint, severity="warning")
+
+
+def wide_network(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find policies that are open to a great part of the Internet."""
+    if policy.table.auth == "reject":
+        return
+    wide = next((address for address in policy.addresses if _is_wide(address)), None)
+    if wide is not None:
+        what = "every address" if wide is Keyword.ALL else f'"{wide}"'
+        message = f'policy "{policy.name}" is open to {what}'
+        index = next((i for i, item in enumerate(policy.table.from_) if item in ("all", str(wide))), None)
+        place = ("from",) if index is None else ("from", index)
+        hint = "name the networks that clients are in"
+        yield finder(fleet, policy).fault("PGT312", message, *place, hint=hint, severity="warning")
+
+
+def everybody_everywhere(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find policies for every role and every database, superusers among them."""
+    everything = Keyword.ALL in policy.roles and Keyword.ALL in policy.databases
+    if everything and policy.table.auth != "reject" and not policy.local:
+        message = f'policy "{policy.name}" lets every role into every database, superusers too'
+        yield finder(fleet, policy).fault(
+            "PGT313", message, "users", hint="name users or databases", severity="warning"
+        )
+
+
+def superuser_from_afar(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find policies by which the bootstrap superuser logs in over a network."""
+    if Name("postgres") in policy.roles and policy.table.auth != "reject" and from_afar(policy):
+        message = f'policy "{policy.name}" lets role "postgres", the superuser, in from other machines'
+        hint = 'from = ["local"], or a role with fewer rights'
+        yield finder(fleet, policy).fault("PGT314", message, "users", hint=hint, severity="warning")
+
+
+def replication_in_cleartext(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find replication in cleartext: a standby gets a copy of everything."""
+    if Keyword.REPLICATION in policy.databases and policy.sslmode in _ATTACKS and from_afar(policy):
+        message = f'policy "{policy.name}" lets a copy of the whole cluster go in cleartext'
+        yield finder(fleet, policy).fault(
+            "PGT319", message, "sslmode", hint='sslmode = "verify-full"', severity="warning"
+        )
+
+
+def listens_everywhere(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find servers that listen on every interface."""
+    for server in fleet.servers.values():
+        addresses = {part.strip() for part in str(server.table.settings.get("listen_addresses", "")).split(",")}
+        if wide := sorted(addresses & {"*", "0.0.0.0", "::"}):  # noqa: S104  (this is what is looked for)
+            message = f'server "{server.name}" listens on every interface: "{wide[0]}"'
+            hint = "name its own addresses"
+            yield finder(fleet, server).fault(
+                "PGT315", message, "settings", "listen_addresses", hint=hint, severity="warning"
+            )
+
+
+def weak_rsa(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find RSA with 2048 bits in certificates that live past 2030."""
+    for thing in entities(fleet):
+        table = thing.table
+        if table.key_algorithm != "rsa-2048" or table.cert_file:
+            continue
+        life = thing.validity if isinstance(thing, Server) else thing.table.validity
+        if life and fleet.now + life > RSA_2048_UNTIL:
+            message = f"rsa-2048 is too weak for a certificate that ends in {(fleet.now + life).year}"
+            hint = 'key_algorithm = "ecdsa-p256" or "rsa-3072"'
+            yield finder(fleet, thing).fault("PGT316", message, "key_algorithm", hint=hint, severity="warning")
+
+
+def old_tls(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find TLS 1.0 and 1.1, which are deprecated (RFC 8996)."""
+    for server in fleet.servers.values():
+        if server.table.min_tls in ("1.0", "1.1"):
+            message = f'server "{server.name}" accepts TLS {server.table.min_tls}, which is broken (RFC 8996)'
+            yield finder(fleet, server).fault("PGT317", message, "min_tls", hint='min_tls = "1.2"')
+
+
+def weak_ciphers(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find cipher suites without encryption, authentication or strength."""
+    for server in fleet.servers.values():
+        tokens = [
+            t
+            for t in (server.table.ciphers or "").replace(",", ":").replace(" ", ":").split(":")
+            if t[:1] not in ("", "!", "-", "+", "@")
+        ]
+        if weak := [t for t in tokens if set(t.upper().replace("+", "-").split("-")) & set(_WEAK_CIPHERS)]:
+            message = f"{listed(weak)} lets weak cipher suites in"
+            hint = 'ciphers = "HIGH:!aNULL", or leave it out'
+            yield finder(fleet, server).fault("PGT321", message, "ciphers", hint=hint, severity="warning")
+
+
+def md5_passwords(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find servers that would store new passwords as MD5 hashes."""
+    for server in fleet.servers.values():
+        value = server.table.settings.get("password_encryption")
+        if value is not None and str(value).lower() != "scram-sha-256":
+            message = f'server "{server.name}" stores new passwords as MD5 hashes'
+            hint = 'password_encryption = "scram-sha-256"'
+            yield finder(fleet, server).fault(
+                "PGT320", message, "settings", "password_encryption", hint=hint, severity="warning"
+            )
+
+
+def from_afar(policy: Policy) -> bool:
+    """Whether a policy is for connections from another machine."""
+    return any(not _is_near(address) for address in policy.addresses)
+
+
+def _is_near(address: Address) -> bool:
+    if isinstance(address, IPv4Network | IPv6Network):
+        return any(address.version == own.version and address.subnet_of(own) for own in _LOOPBACK)  # type: ignore[arg-type]
+    return address is Keyword.SAMEHOST or (isinstance(address, HostName) and address.name == "localhost")
+
+
+def _is_wide(address: Address) -> bool:
+    if isinstance(address, MaskedAddress | HostName):
+        return False
+    if isinstance(address, Keyword):
+        return address is Keyword.ALL
+    if any(address.version == own.version and address.subnet_of(own) for own in (*_PRIVATE, *_LOOPBACK)):  # type: ignore[arg-type]
+        return False
+    return address.prefixlen < _WIDE[address.version]
+
+
+def _sends_password(policy: Policy) -> bool:
+    method = METHODS.get(policy.table.auth)
+    return method is not None and method.sends_password
+
+
+PRESENT = (listens_everywhere, weak_rsa, old_tls, weak_ciphers, md5_passwords)
+POLICY_RULES = (
+    trust,
+    readable_password,
+    password,
+    md5,
+    ident,
+    weak_sslmode,
+    wide_network,
+    everybody_everywhere,
+    superuser_from_afar,
+    replication_in_cleartext,
+)

@@ -1,0 +1,173 @@
+"""Names: of tables, hosts, roles and databases, and those that nothing uses."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from pgtls.fleet.addresses import host_name_fault
+from pgtls.fleet.places import finder
+from pgtls.hba.model import Name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgtls.diagnostics import Diagnostic
+    from pgtls.fleet.model import Authority, Fleet, Server, User
+
+NAMEDATALEN = 63
+"""The most bytes that a role or database name has; PostgreSQL cuts longer ones off (NAMEDATALEN - 1)."""
+
+_RESERVED = {
+    "ca": {"self-signed": "a server's own certificate", "system": "a public CA"},
+    "server": {"all": "every server"},
+}
+
+
+def reserved_names(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find tables whose name is a word of the language: nothing could refer to them."""
+    for things in (fleet.cas, fleet.servers):
+        for thing in things.values():
+            kind = thing.entity.partition(".")[0]
+            if meaning := _RESERVED[kind].get(thing.name):
+                message = f'no {kind} may be called "{thing.name}": the word stands for {meaning}'
+                yield finder(fleet, thing).fault("PGT105", message, hint="give it another name")
+
+
+def names_on_one_path(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find names that differ in dots at the end, which Windows drops."""
+    for things in (fleet.cas, fleet.servers, fleet.users):
+        for name, thing in things.items():
+            if name[-1] == "." and name.rstrip(".") in things:
+                message = (
+                    f'{thing.entity.partition(".")[0]} "{name}" and "{name.rstrip(".")}" are one directory on Windows'
+                )
+                yield finder(fleet, thing).fault("PGT106", message, hint="give it another name")
+
+
+def hosts(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find hosts that are neither address nor host name, and wildcards where a name to dial is needed."""
+    for server in fleet.servers.values():
+        for index, host in enumerate(server.table.hosts):
+            yield from _host(fleet, server, index, host)
+
+
+def _host(fleet: Fleet, server: Server, index: int, host: str) -> Iterator[Diagnostic]:
+    found = finder(fleet, server)
+    if is_address(host):
+        return
+    if bare := _bracketed(host):
+        yield found.fault("PGT107", f'"{host}" is no host name', "hosts", index, hint=f'write "{bare}"')
+    elif host.startswith("*.") and index == 0:
+        message = f'"{host}", the first host of server "{server.name}", is a wildcard, which nobody can dial'
+        yield found.fault("PGT109", message, "hosts", index, hint="put the name that clients dial first")
+    elif "/" in host or _is_numeric(host):
+        yield found.fault("PGT107", f'"{host}" is neither a host name nor an address', "hosts", index)
+    elif fault := host_name_fault(host.removeprefix("*."), "PGT107"):
+        yield found.fault(fault.code, fault.message, "hosts", index, hint=fault.hint)
+
+
+def equal_hosts(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find equal hosts: names without regard to case, addresses in any spelling."""
+    for server in fleet.servers.values():
+        seen: dict[str, str] = {}
+        for index, host in enumerate(server.table.hosts):
+            canonical = str(ip_address(host)) if is_address(host) else host.lower()
+            if canonical in seen:
+                same = (
+                    f'"{host}" twice'
+                    if seen[canonical] == host
+                    else f'"{seen[canonical]}" and "{host}", which are equal'
+                )
+                message = f'server "{server.name}" has {same}'
+                yield finder(fleet, server).fault("PGT108", message, "hosts", index, hint="leave one of them out")
+            seen.setdefault(canonical, host)
+
+
+def long_roles(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find role names of more than 63 bytes, which no role has."""
+    for user in fleet.users.values():
+        for key, roles in (("roles", user.roles), ("member_of", user.table.member_of)):
+            for role in roles:
+                if len(role.encode()) > NAMEDATALEN:
+                    yield _too_long(fleet, user, "PGT111", "role", role, key)
+    for policy in fleet.policies.values():
+        for index, item in enumerate(policy.table.users):
+            if isinstance(item, str) and item[0] == "+" and len(item[1:].encode()) > NAMEDATALEN:
+                yield finder(fleet, policy).fault("PGT111", _length("role", item[1:]), "users", index)
+        for index, entry in enumerate(policy.table.map):
+            if entry.role[0] not in "/+" and "\\1" not in entry.role and len(entry.role.encode()) > NAMEDATALEN:
+                yield finder(fleet, policy).fault("PGT111", _length("role", entry.role), "map", index, "role")
+
+
+def long_databases(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find database names of more than 63 bytes, which no database has."""
+    for policy in fleet.policies.values():
+        for database in policy.databases:
+            if isinstance(database, Name) and len(database.text.encode()) > NAMEDATALEN:
+                yield finder(fleet, policy).fault("PGT112", _length("database", database.text), "databases")
+
+
+def _too_long(fleet: Fleet, user: User, code: str, kind: str, name: str, key: str) -> Diagnostic:
+    values = user.table.roles if key == "roles" else user.table.member_of
+    place = (key, values.index(name)) if values else ()
+    return finder(fleet, user).fault(code, _length(kind, name), *place)
+
+
+def _length(kind: str, name: str) -> str:
+    return f'{kind} "{name}" has {len(name.encode())} bytes, a name in PostgreSQL has {NAMEDATALEN} at most'
+
+
+def unused_users(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find users that no policy mentions: they can connect to nothing."""
+    if not fleet.users:
+        return
+    used = {user.name for users in {id(p.users): p.users for p in fleet.policies.values()}.values() for user in users}
+    used |= {s.table.replication_user for s in fleet.servers.values() if s.table.replication_user}
+    for user in fleet.users.values():
+        if user.name not in used:
+            message = f'user "{user.name}" is in no policy, and so may connect to nothing'
+            hint = "name it in a policy, or delete it"
+            yield finder(fleet, user).fault("PGT121", message, hint=hint, severity="warning")
+
+
+def unused_cas(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find CAs that sign nothing and that nobody trusts."""
+    used = {ca.name for ca in _used(fleet)}
+    for ca in fleet.cas.values():
+        if ca.name not in used and ca.depth == 0:
+            message = f'ca "{ca.name}" signs nothing and is trusted by nothing'
+            yield finder(fleet, ca).fault("PGT122", message, hint="delete it", severity="warning")
+
+
+def _used(fleet: Fleet) -> Iterator[Authority]:
+    for server in fleet.servers.values():
+        yield from (*server.client_cas, *server.trust)
+        if server.ca:
+            yield server.ca
+    for user in fleet.users.values():
+        if user.ca:
+            yield user.ca
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an IPv4 or IPv6 address."""
+    if not text or (":" not in text and not text[-1].isdigit()):
+        return False
+    try:
+        return not getattr(ip_address(text), "scope_id", None)
+    except ValueError:
+        return False
+
+
+def _bracketed(host: str) -> str | None:
+    bare = host.strip("[]")
+    return bare if bare != host and is_address(bare) else None
+
+
+def _is_numeric(host: str) -> bool:
+    return ":" in host or all(c.isdigit() or c == "." for c in host)
+
+
+PRESENT = (reserved_names, names_on_one_path, hosts, equal_hosts, long_roles, long_databases)
+ABSENT = (unused_users, unused_cas)

@@ -1,0 +1,313 @@
+"""Policies: methods, what they may stand on, what they need, and whom they reach. What overlaps is for :mod:`pgtls.access`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgtls.fleet.places import finder, listed
+from pgtls.fleet.suggest import did_you_mean
+from pgtls.hba.model import Keyword, Member, Name
+from pgtls.postgres.methods import METHODS, OURS, Method, Option
+from pgtls.spec.values import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgtls.diagnostics import Diagnostic
+    from pgtls.fleet.model import Fleet, Policy, User
+
+_ALIASES = {
+    "scram": "scram-sha-256",
+    "gssapi": "gss",
+    "tls": "cert",
+    "certificate": "cert",
+    "krb5": "gss",
+    "deny": "reject",
+}
+_LDAP_BIND = ("ldapprefix", "ldapsuffix")
+_LDAP_SEARCH = ("ldapbasedn", "ldapbinddn", "ldapbindpasswd", "ldapsearchattribute", "ldapsearchfilter")
+
+
+def unknown_method(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find methods that no version has."""
+    name = policy.table.auth
+    if name not in METHODS:
+        guess = _ALIASES.get(name.lower()) or (name.lower() if name.lower() in METHODS else None)
+        hint = f'did you mean "{guess}"?' if guess else did_you_mean(name, METHODS)
+        yield finder(fleet, policy).fault("PGT207", f'there is no authentication method "{name}"', "auth", hint=hint)
+
+
+def method_on_transport(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find methods out of place: ``peer`` asks the socket who is there, ``cert`` needs TLS, ``ident`` and ``gss`` need TCP."""
+    method = METHODS.get(policy.table.auth)
+    if method is None:
+        return
+    found = finder(fleet, policy)
+    if policy.local and "local" not in method.transports:
+        where = f'"{method.name}" cannot be asked for on the Unix socket'
+        hint = 'auth = "peer" asks the operating system who is there' if method.name in ("ident", "cert") else None
+        yield found.fault("PGT208", where, "auth", hint=hint)
+    elif policy.local and policy.table.client_cert != "none" and method.name != "cert":
+        message = "no certificate can be asked for on the Unix socket, which has no TLS"
+        yield found.fault("PGT208", message, "client_cert", hint="leave client_cert out")
+    elif not policy.local and method.transports == {"local"}:
+        message = f'"{method.name}" works on the Unix socket only'
+        yield found.fault("PGT208", message, "auth", hint='from = ["local"], or another method')
+
+
+def sslmode_without_tls(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find ``sslmode`` on the Unix socket and with a refusal, where it says nothing."""
+    found = finder(fleet, policy)
+    mixed = policy.local and len(policy.table.from_) > 1  # which is a mistake of its own
+    if found.says("sslmode") and policy.sslmode is None and not mixed:
+        local = policy.local
+        reason = 'is for "local", the Unix socket, which has no TLS' if local else "rejects, with TLS or without"
+        message = f'policy "{policy.name}" {reason}, and has an sslmode'
+        yield found.fault("PGT205", message, "sslmode", hint="leave sslmode out")
+
+
+def certificate_without_tls(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find certificates asked for without TLS, in whose handshake they are shown."""
+    if policy.asks_certificate != "none" and policy.sslmode in ("disable", "allow", "prefer"):
+        message = f'policy "{policy.name}" asks for client certificates, and "{policy.sslmode}" does not require TLS'
+        hint = 'sslmode = "verify-full", or "require" at least'
+        yield finder(fleet, policy).fault("PGT209", message, "sslmode", hint=hint)
+
+
+def certificate_twice(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find ``client_cert`` where it contradicts: ``cert`` is ``verify-full`` by itself (hba.c refuses less), a refusal asks for nothing."""
+    asked = policy.table.client_cert
+    messages = {
+        ("cert", "verify-ca"): '"cert" checks the whole certificate, which client_cert = "verify-ca" would undo',
+        ("reject", "verify-ca"): f'policy "{policy.name}" rejects, and asks for a certificate first',
+        ("reject", "verify-full"): f'policy "{policy.name}" rejects, and asks for a certificate first',
+    }
+    found, message = finder(fleet, policy), messages.get((policy.table.auth, asked))
+    if message and found.says("client_cert"):
+        yield found.fault("PGT221", message, "client_cert", hint="leave client_cert out")
+
+
+def client_ca(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find servers that could not check a client certificate, for want of a CA file (auth.c, ClientAuthentication)."""
+    blind = [server for server in policy.servers if not server.table.client_ca]
+    if blind and policy.asks_certificate != "none" and not policy.local:
+        trusts = "trusts no client CA" if len(blind) == 1 else "trust no client CA"
+        servers = ("server " if len(blind) == 1 else "servers ") + listed(server.name for server in blind)
+        message = f'policy "{policy.name}" asks for client certificates, but {servers} {trusts}'
+        cas = sorted({user.ca.name for user in policy.users if user.ca} or fleet.cas)
+        hint = f'add client_ca = ["{cas[0]}"] to [server.{blind[0].name}]' if cas else None
+        key = "auth" if policy.table.auth == "cert" else "client_cert"
+        yield finder(fleet, policy).fault("PGT203", message, key, hint=hint)
+
+
+def users_without_certificate(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find users that are named where a certificate is asked for, and have none."""
+    if policy.asks_certificate == "none" or policy.local:
+        return
+    bare = [user for user in _named(policy) if not _has_certificate(user)]
+    if bare:
+        cas = policy.servers[0].table.client_ca if policy.servers else ()
+        hint = f'add ca = "{cas[0]}" to [user.{bare[0].name}]' if cas else f"add a ca to [user.{bare[0].name}]"
+        users = ("user " if len(bare) == 1 else "users ") + listed(user.name for user in bare)
+        has = "has none" if len(bare) == 1 else "have none"
+        message = f'policy "{policy.name}" asks for client certificates, but {users} {has}'
+        yield finder(fleet, policy).fault("PGT216", message, *_place(policy, bare[0]), hint=hint)
+
+
+def users_of_other_cas(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find users whose certificate is signed neither by a CA that the server names nor by one below."""
+    if policy.asks_certificate == "none" or policy.local:
+        return
+    signed = {user.ca.name: (user, user.ca) for user in reversed(_named(policy)) if user.ca}
+    for server in policy.servers:
+        trusted = set(server.table.client_ca)
+        foreign = [found for found in signed.values() if trusted.isdisjoint(ca.name for ca in found[1].chain)]
+        if trusted and foreign:
+            user, ca = foreign[-1]
+            message = (
+                f'policy "{policy.name}" asks for client certificates, but server "{server.name}" does not trust ca "{ca.name}", '
+                f'which signs that of user "{user.name}"'
+            )
+            hint = f'add "{ca.name}" to client_ca of [server.{server.name}]'
+            yield finder(fleet, policy).fault("PGT217", message, *_place(policy, user), hint=hint)
+
+
+def unmapped_identities(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find certificates that name no role, where ``clientcert=verify-full`` compares the two and the method takes no ident map."""
+    method = METHODS.get(policy.table.auth)
+    if policy.table.client_cert != "verify-full" or method is None or method.map:
+        return
+    for user in _named(policy):
+        other = next((role for role in user.roles if role != user.common_name), None)
+        if _has_certificate(user) and (other or user.table.identity == "dn"):
+            mine = "its whole subject" if user.table.identity == "dn" else f'"{user.common_name}"'
+            message = (
+                f'"{method.name}" takes no ident map, so the certificate of user "{user.name}", which says {mine}, '
+                f'does not fit role "{other or user.roles[0]}"'
+            )
+            hint = 'client_cert = "verify-ca", auth = "cert", or a user of its own for the role'
+            yield finder(fleet, policy).fault("PGT220", message, "client_cert", hint=hint)
+            return
+
+
+def map_without_identity(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find ident maps for methods that prove no identity."""
+    method = METHODS.get(policy.table.auth)
+    if policy.table.map and method and not method.map:
+        names = ", ".join(f'"{m.name}"' for m in METHODS.values() if m.map)
+        message = f'"{method.name}" takes no ident map'
+        yield finder(fleet, policy).fault("PGT210", message, "map", hint=f"methods that do: {names}")
+
+
+def required_options(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find missing options, without which PostgreSQL refuses the line."""
+    method, given = METHODS.get(policy.table.auth), policy.table.auth_options
+    for alternatives in method.required if method else ():
+        if not any(name in given for name in alternatives):
+            needed = (
+                f'"{alternatives[0]}"'
+                if len(alternatives) == 1
+                else "one of " + ", ".join(f'"{a}"' for a in alternatives)
+            )
+            message = f'"{policy.table.auth}" needs the option {needed}'
+            place = "auth_options" if given else "auth"
+            yield finder(fleet, policy).fault(
+                "PGT211", message, place, hint=f"auth_options = {{ {alternatives[0]} = … }}"
+            )
+
+
+def options(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find options that are not of this method, and values that are not of their kind."""
+    method = METHODS.get(policy.table.auth)
+    for name, value in policy.table.auth_options.items() if method else ():
+        yield from _option(fleet, policy, method, name, value)  # type: ignore[arg-type]  # there is a method
+
+
+def _option(fleet: Fleet, policy: Policy, method: Method, name: str, value: object) -> Iterator[Diagnostic]:
+    found, known = finder(fleet, policy), {option.name: option for option in method.options}
+    if name in OURS:
+        message = f'"{name}" is written by pgtls'
+        yield found.fault("PGT213", message, "auth_options", name, hint=f"use the field `{OURS[name]}`")
+    elif name not in known:
+        message = f'"{method.name}" has no option "{name}"'
+        others = [m.name for m in METHODS.values() if any(o.name == name for o in m.options)]
+        hint = did_you_mean(name, known) or (f"it is one of {listed(others)}" if others else None)
+        yield found.fault("PGT212", message, "auth_options", name, hint=hint)
+    elif known[name].secret and not isinstance(value, Secret):
+        message = f'"{name}" is a secret, and stands here for everybody to read'
+        hint = f'{name} = {{ env = "NAME" }}, {{ file = "PATH" }} or {{ command = [...] }}'
+        yield found.fault("PGT214", message, "auth_options", name, hint=hint)
+    elif problem := _value_problem(known[name], value):
+        yield found.fault("PGT215", f'"{name}" {problem}', "auth_options", name)
+
+
+def _value_problem(option: Option, value: object) -> str | None:
+    if isinstance(value, Secret):
+        return None
+    if option.kind == "flag" and value not in (True, False, "0", "1"):
+        return "is true or false"
+    if option.kind == "port" and not (
+        str(value).isdigit() and not isinstance(value, bool) and 0 < int(str(value)) < 65536
+    ):
+        return "is a port, 1 to 65535"
+    if option.kind == "choice" and value not in option.choices:
+        return "is one of " + ", ".join(f'"{choice}"' for choice in option.choices)
+    return "is a text" if option.kind == "text" and not isinstance(value, str) else None
+
+
+def ldap_modes(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find LDAP options that contradict: it binds with a name made of prefix and suffix, or searches for one."""
+    given = policy.table.auth_options
+    if policy.table.auth != "ldap":
+        return
+    found = finder(fleet, policy)
+    searching = [name for name in _LDAP_SEARCH if name in given]
+    if searching and any(name in given for name in _LDAP_BIND):
+        message = f'"{searching[0]}", for searching, does not go with "ldapprefix" and "ldapsuffix"'
+        yield found.fault("PGT215", message, "auth_options", searching[0])
+    elif "ldapsearchattribute" in given and "ldapsearchfilter" in given:
+        message = '"ldapsearchfilter" does not go with "ldapsearchattribute"'
+        yield found.fault("PGT215", message, "auth_options", "ldapsearchfilter")
+
+
+def channel_binding(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find channel binding required where there is none: it is a part of SCRAM, over TLS."""
+    found = finder(fleet, policy)
+    if policy.table.channel_binding != "require" or not found.says("channel_binding"):
+        return
+    if policy.table.auth != "scram-sha-256":
+        message = f'channel binding is a part of SCRAM, "{policy.table.auth}" has none'
+        yield found.fault("PGT222", message, "channel_binding", hint="leave channel_binding out")
+    elif not policy.requires_tls:
+        message = f'policy "{policy.name}" requires channel binding, and does not require TLS'
+        yield found.fault("PGT222", message, "channel_binding", hint='sslmode = "verify-full"')
+
+
+def databases(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find databases that a server, which lists its own, does not have."""
+    for database in policy.databases:
+        if not isinstance(database, Name):
+            continue
+        lacking = [
+            s for s in policy.servers if s.table.databases is not None and database.text not in s.table.databases
+        ]
+        if lacking:
+            index = next((i for i, item in enumerate(policy.table.databases) if item == database.text), None)
+            place = ("databases",) if index is None else ("databases", index)
+            servers = ("server " if len(lacking) == 1 else "servers ") + listed(s.name for s in lacking)
+            have = "has" if len(lacking) == 1 else "have"
+            hint = did_you_mean(database.text, lacking[0].table.databases or ())
+            hint = hint or f"add it to databases of [server.{lacking[0].name}]"
+            yield finder(fleet, policy).fault(
+                "PGT218", f'{servers} {have} no database "{database.text}"', *place, hint=hint
+            )
+
+
+def no_local_way_in(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find servers on which no policy admits anybody from the socket: their own DBA is locked out."""
+    admitting = {s.name for p in fleet.policies.values() if p.local and p.table.auth != "reject" for s in p.servers}
+    for server in fleet.servers.values():
+        if server.name not in admitting and not server.table.no_local:
+            message = f'no policy admits anybody to server "{server.name}" from "local", its Unix socket: its DBA is locked out'
+            hint = 'add a policy with users = ["postgres"], from = ["local"] and auth = "peer", or say no_local = true'
+            yield finder(fleet, server).fault("PGT206", message, hint=hint)
+
+
+def _named(policy: Policy) -> tuple[User, ...]:
+    """Those that a policy names, by themselves or in a group, rather than by ``all`` or ``+role``."""
+    if Keyword.ALL in policy.roles:
+        return ()
+    if any(isinstance(role, Member) for role in policy.roles):
+        names = {item if isinstance(item, str) else item.name for item in policy.table.users}
+        return tuple(user for user in policy.users if user.name in names)
+    return policy.users
+
+
+def _has_certificate(user: User) -> bool:
+    return bool(user.table.ca or user.table.cert_file or user.table.external)
+
+
+def _place(policy: Policy, user: User) -> tuple[str | int, ...]:
+    """Where a policy names a user: the element of ``users``, else the whole of it."""
+    items = [item if isinstance(item, str) else item.name for item in policy.table.users]
+    return ("users", items.index(user.name)) if user.name in items else ("users",)
+
+
+POLICY_RULES = (
+    unknown_method,
+    method_on_transport,
+    sslmode_without_tls,
+    certificate_without_tls,
+    certificate_twice,
+    client_ca,
+    users_without_certificate,
+    users_of_other_cas,
+    unmapped_identities,
+    map_without_identity,
+    required_options,
+    options,
+    ldap_modes,
+    channel_binding,
+    databases,
+)
+ABSENT = (no_local_way_in,)

@@ -1,0 +1,96 @@
+"""Findings that somebody has accepted, with the reason: ``waiver`` of a policy, ``[lint] waiver`` and ``[lint] ignore``.
+
+They apply to warnings and to the 3xx family, never to what would make the output wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgtls.diagnostics import Diagnostic
+from pgtls.fleet.suggest import did_you_mean
+from pgtls.spec.values import Waiver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pgtls.fleet.model import Fleet, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Waived:
+    """A finding that is accepted. ``policy`` is whose waiver it was; None stands for ``[lint]``. Without a ``reason`` it was ignored."""
+
+    diagnostic: Diagnostic
+    policy: str | None
+    reason: str | None
+
+
+def can_be_waived(diagnostic: Diagnostic) -> bool:
+    """Whether a finding is one of taste and risk, rather than of a wrong output."""
+    return diagnostic.severity == "warning" or diagnostic.code.startswith("PGT3")
+
+
+def sift(
+    fleet: Fleet, found: Iterable[tuple[Policy | None, Diagnostic]]
+) -> tuple[tuple[Diagnostic, ...], tuple[Waived, ...]]:
+    """Part findings, each with the policy that it is about, into those that stand and those that are accepted."""
+    standing: list[Diagnostic] = []
+    accepted: list[Waived] = []
+    for policy, diagnostic in found:
+        waived = _waived(fleet, policy, diagnostic) if can_be_waived(diagnostic) else None
+        accepted.append(waived) if waived else standing.append(diagnostic)
+    return tuple(standing), tuple(accepted)
+
+
+def unwaived(fleet: Fleet, diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Leave out what is accepted; the policy is the one that the diagnostic's path names."""
+    return sift(fleet, ((_policy(fleet, diagnostic), diagnostic) for diagnostic in diagnostics))[0]
+
+
+def _policy(fleet: Fleet, diagnostic: Diagnostic) -> Policy | None:
+    kind, name = (*diagnostic.path, None, None)[:2]
+    return fleet.policies.get(str(name)) if kind == "policy" else None
+
+
+def _waived(fleet: Fleet, policy: Policy | None, diagnostic: Diagnostic) -> Waived | None:
+    if diagnostic.code in fleet.lint.ignore:
+        return Waived(diagnostic, None, None)
+    waiver = policy.table.waiver if policy else fleet.lint.waiver
+    reason = _reason(fleet, waiver, diagnostic.code)
+    return Waived(diagnostic, policy.name if policy else None, reason) if reason else None
+
+
+def _reason(fleet: Fleet, waiver: str | Waiver | None, code: str) -> str | None:
+    if not isinstance(waiver, Waiver):
+        return waiver
+    ended = waiver.until is not None and waiver.until <= fleet.now
+    return None if ended or (waiver.codes and code not in waiver.codes) else waiver.reason
+
+
+def codes(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find codes, in ``ignore`` and in waivers, that do not exist or cannot be accepted."""
+    yield from _codes(fleet.lint.ignore, ("lint", "ignore"))
+    if isinstance(fleet.lint.waiver, Waiver):
+        yield from _codes(fleet.lint.waiver.codes, ("lint", "waiver", "codes"))
+    for policy in fleet.policies.values():
+        if isinstance(policy.table.waiver, Waiver) and policy.table.waiver.codes:
+            own = "waiver" in fleet.own.get(("policy", policy.name), ())
+            start = ("policy", policy.name) if own else ("defaults", "policy")
+            yield from _codes(policy.table.waiver.codes, (*start, "waiver", "codes"))
+
+
+def _codes(given: Sequence[str], path: tuple[str, ...]) -> Iterator[Diagnostic]:
+    if not given:
+        return
+    from pgtls.diagnostics.rules import catalogue  # only specs that name codes need it
+
+    rules = catalogue()
+    for index, code in enumerate(given):
+        if code not in rules:
+            hint = did_you_mean(code.upper(), rules)
+            yield Diagnostic("PGT119", f'there is no code "{code}"', (*path, index), hint)
+        elif rules[code].severity == "error" and not code.startswith("PGT3"):
+            message = f'"{code}" is an error that makes the output wrong, and cannot be accepted'
+            yield Diagnostic("PGT119", message, (*path, index), "leave it out")
