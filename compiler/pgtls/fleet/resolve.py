@@ -79,6 +79,20 @@ def _server(
     )
 
 
+def _of_its_version(finder: Finder, table: ServerTable) -> ServerTable:
+    """Leave out what ``[defaults]`` says and the server's version does not have; what the table says itself is for the checks."""
+    left: dict[str, object] = {}
+    if table.postgres < LIST_SETTINGS_SINCE:
+        if table.tls13_ciphers is not None and not finder.says("tls13_ciphers"):
+            left["tls13_ciphers"] = None
+        if ":" in (table.groups or "") and not finder.says("groups"):
+            left["groups"] = None
+    if table.settings and not finder.says("settings"):
+        known = settings(table.postgres)
+        left["settings"] = {k: v for k, v in table.settings.items() if k.lower() in known or versions(k) is None}
+    return table.model_copy(update=left) if left else table
+
+
 def _user(loaded: Loaded, name: str, table: UserTable, cas: Mapping[str, Authority], report: list[Diagnostic]) -> User:
     roles = tuple(dict.fromkeys(table.roles)) if table.roles else (name,)
     return User(
