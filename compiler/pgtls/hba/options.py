@@ -9,59 +9,21 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, methods
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-METHODS = frozenset(
-    [
-        "trust",
-        "reject",
-        "scram-sha-256",
-        "md5",
-        "password",
-        "gss",
-        "sspi",
-        "ident",
-        "peer",
-        "pam",
-        "bsd",
-        "ldap",
-        "cert",
-    ],
-)
+    from pgtls.postgres.methods import Method, Option
+
 RECORD_TYPES = frozenset({"local", "host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc"})
 
-_LDAP = [
-    "url",
-    "tls",
-    "scheme",
-    "server",
-    "port",
-    "binddn",
-    "bindpasswd",
-    "searchattribute",
-    "searchfilter",
-    "basedn",
-    "prefix",
-    "suffix",
-]
-_ONE_METHOD = {
-    "pamservice": "pam",
-    "pam_use_hostname": "pam",
-    **{f"ldap{name}": "ldap" for name in _LDAP},
-    "compat_realm": "sspi",
-    "upn_username": "sspi",
-    **{f"radius{name}": "radius" for name in ("servers", "ports", "secrets", "identifiers")},
-    **dict.fromkeys(("issuer", "scope", "validator", "delegate_ident_mapping"), "oauth"),
-}
-_KERBEROS = {"krb_realm", "include_realm"}
-_WITH_MAP = {"ident", "peer", "gss", "sspi", "cert"}
+_OPTION_OF: dict[str, list[tuple[Method, Option]]] = {}
+for _method in METHODS.values():
+    for _option in _method.options:
+        _OPTION_OF.setdefault(_option.name, []).append((_method, _option))
+
 _SEARCH = ("ldapbasedn", "ldapbinddn", "ldapbindpasswd", "ldapsearchattribute", "ldapsearchfilter")
-
-
-def methods(version: int) -> frozenset[str]:
-    """Give the methods that a version knows by name."""
-    return METHODS | ({"radius"} if version < 19 else set()) | ({"oauth"} if version >= 18 else set())
 
 
 def line_refusal(
@@ -108,26 +70,30 @@ def option_refusal(record_type: str, method: str, name: str, value: str, version
 
 
 def _is_known(name: str, version: int) -> bool:
-    if name in {"map", "clientcert"} or name in _KERBEROS:
+    if name in {"map", "clientcert"}:
         return True
     if name == "clientname":
-        return version >= 14
-    if name.startswith("validator.") and version >= 19:
-        return True
-    return name in _ONE_METHOD and (_ONE_METHOD[name] in methods(version))
+        return version >= CLIENTNAME_SINCE
+    if name.startswith("validator."):
+        return version >= 19
+    return any(
+        method.has(version) and option.since <= version <= option.until for method, option in _OPTION_OF.get(name, ())
+    )
 
 
 def _misplaced(method: str, name: str, version: int) -> str | None:
     """Say which methods the option is for, where this one is not among them."""
     if name == "map":
-        allowed = _WITH_MAP | ({"oauth"} if version >= 18 else set())
-        words = "ident, peer, gssapi, sspi, cert, and oauth" if version >= 18 else "ident, peer, gssapi, sspi, and cert"
-    elif name in _KERBEROS:
-        allowed, words = {"gss", "sspi"}, "gssapi and sspi"
+        takers = {taker.name for taker in methods(version).values() if taker.map}
+        words = (
+            "ident, peer, gssapi, sspi, cert, and oauth" if "oauth" in takers else "ident, peer, gssapi, sspi, and cert"
+        )
+    elif name.startswith("validator."):
+        takers, words = {"oauth"}, "oauth"
     else:
-        words = _ONE_METHOD.get(name, "oauth")
-        allowed = {words}
-    if method in allowed:
+        takers = {taker.name for taker, _ in _OPTION_OF[name]}
+        words = "gssapi and sspi" if len(takers) > 1 else next(iter(takers))
+    if method in takers:
         return None
     return f'authentication option "{name}" is only valid for authentication methods {words}'
 
