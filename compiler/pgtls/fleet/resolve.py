@@ -10,6 +10,7 @@ from pgtls.fleet.checks import check_partial
 from pgtls.fleet.model import Fleet, Server, User
 from pgtls.fleet.places import Finder, once, unknown
 from pgtls.fleet.policies import make_context, resolve_policy
+from pgtls.postgres.settings import LIST_SETTINGS_SINCE, settings, versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
