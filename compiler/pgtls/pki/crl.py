@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, get_args
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from pgtls.pki.facts import reason
 from pgtls.pki.issue import digest_for
 from pgtls.pki.model import Revocation, RevocationList, RevocationReason, Unreadable
 from pgtls.pki.profiles import BACKDATED
@@ -67,7 +68,7 @@ def read(pem: bytes) -> RevocationList | Unreadable:
         try:
             return _facts(x509.load_pem_x509_crl(pem[pem.index(b"-----BEGIN X509 CRL-----") :]))
         except Exception as error:  # noqa: BLE001  (its exceptions share no class, and all of them are about these bytes)
-            return Unreadable(f"it is not a CRL: {' '.join(str(error).split())[:120]}")
+            return Unreadable(f"it is not a CRL: {reason(error)}")
 
 
 def _facts(crl: x509.CertificateRevocationList) -> RevocationList:
@@ -90,8 +91,8 @@ def _facts(crl: x509.CertificateRevocationList) -> RevocationList:
 
 def _revocation(entry: x509.RevokedCertificate) -> Revocation:
     reasons = [e.value.reason for e in entry.extensions if isinstance(e.value, x509.CRLReason)]
-    reason = _REASONS.get(reasons[0], "unspecified") if reasons else "unspecified"
-    return Revocation(f"{entry.serial_number:x}", entry.revocation_date_utc, reason)
+    known = _REASONS.get(reasons[0], "unspecified") if reasons else "unspecified"
+    return Revocation(f"{entry.serial_number:x}", entry.revocation_date_utc, known)
 
 
 def merge(there: RevocationList | None, known: Iterable[Revocation], now: datetime) -> tuple[Revocation, ...]:
@@ -102,7 +103,7 @@ def merge(there: RevocationList | None, known: Iterable[Revocation], now: dateti
     """
     listed = {revocation.serial: revocation for revocation in there.revoked} if there else {}
     merged = dict(listed)
-    for revocation in known:
+    for revocation in sorted(known, key=lambda revocation: (revocation.date, revocation.reason)):
         merged[revocation.serial] = _first(merged.get(revocation.serial), revocation)
     seen_until = there.this_update if there else now
     kept = (
@@ -116,8 +117,9 @@ def merge(there: RevocationList | None, known: Iterable[Revocation], now: dateti
 def _first(one: Revocation | None, other: Revocation) -> Revocation:
     if one is None:
         return other
-    first = min(one, other, key=lambda revocation: revocation.date)
-    return replace(first, not_after=one.not_after or other.not_after)
+    first = min(one, other, key=lambda revocation: revocation.date.replace(microsecond=0))
+    ends = [end for end in (one.not_after, other.not_after) if end is not None]
+    return replace(first, not_after=max(ends, default=None))
 
 
 def next_number(there: RevocationList | None, now: datetime) -> int:

@@ -21,7 +21,7 @@ from pgtls.pki.wanted import subject_text, wanted_facts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["of", "parse", "read", "subject_text", "wanted_facts"]
+__all__ = ["of", "parse", "read", "reason", "subject_text", "wanted_facts"]
 
 _KEY_USAGES = {
     "digital_signature": "digitalSignature",
@@ -66,7 +66,7 @@ def parse(pem: bytes) -> tuple[x509.Certificate, ...] | Unreadable:
         try:
             return tuple(x509.load_pem_x509_certificates(pem))
         except Exception as error:  # noqa: BLE001  (its exceptions share no class, and all of them are about these bytes)
-            return Unreadable(f"it is not a certificate: {_reason(error)}")
+            return Unreadable(f"it is not a certificate: {reason(error)}")
 
 
 def of(certificate: x509.Certificate) -> Certificate | Unreadable:
@@ -76,7 +76,7 @@ def of(certificate: x509.Certificate) -> Certificate | Unreadable:
         try:
             return _facts(certificate)
         except Exception as error:  # noqa: BLE001  (most fields are decoded only here)
-            return Unreadable(f"the certificate cannot be understood: {_reason(error)}")
+            return Unreadable(f"the certificate cannot be understood: {reason(error)}")
 
 
 def _facts(certificate: x509.Certificate) -> Certificate:
@@ -145,6 +145,7 @@ def _general_name(general: x509.GeneralName) -> str:
             return type(general).__name__
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Say in a line what cryptography made of the bytes."""
     text = " ".join(str(error).split())
-    return text[:120] or type(error).__name__
+    return "its DER is damaged" if text.startswith("error parsing asn1 value") else text[:120] or type(error).__name__
