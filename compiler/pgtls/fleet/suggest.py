@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from pgtls.spec import words
+
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Iterable
 
 
-def did_you_mean(name: str, known: Collection[str]) -> str | None:
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """Give a hint that names the closest of the ``known`` names, if one is close."""
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f'did you mean "{close[0]}"?' if close else None
+    close = words.did_you_mean(name, known)
+    return f'did you mean "{close}"?' if close else None

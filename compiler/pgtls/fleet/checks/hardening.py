@@ -131,7 +131,7 @@ def wide_network(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 def everybody_everywhere(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find policies for every role and every database, superusers among them."""
-    everything = Keyword.ALL in policy.roles and Keyword.ALL in policy.databases
+    everything = "all" in policy.table.users and Keyword.ALL in policy.databases
     if everything and policy.table.auth != "reject" and not policy.local:
         message = f'policy "{policy.name}" lets every role into every database, superusers too'
         yield finder(fleet, policy).fault(
@@ -141,10 +141,14 @@ def everybody_everywhere(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 def superuser_from_afar(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find policies by which the bootstrap superuser logs in over a network."""
-    if Name("postgres") in policy.roles and policy.table.auth != "reject" and from_afar(policy):
+    if policy.table.auth != "reject" and from_afar(policy) and _has_superuser(policy):
         message = f'policy "{policy.name}" lets role "postgres", the superuser, in from other machines'
         hint = 'from = ["local"], or a role with fewer rights'
         yield finder(fleet, policy).fault("PGT314", message, "users", hint=hint, severity="warning")
+
+
+def _has_superuser(policy: Policy) -> bool:
+    return any(isinstance(role, Name) and role.text == "postgres" for role in policy.roles)
 
 
 def replication_in_cleartext(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.fleet.places import finder, listed
 from pgtls.fleet.suggest import did_you_mean
-from pgtls.hba.model import Keyword, Member, Name
+from pgtls.hba.model import Name
 from pgtls.postgres.methods import METHODS, OURS, Method, Option
 from pgtls.spec.values import Secret
 
@@ -104,7 +104,7 @@ def users_without_certificate(fleet: Fleet, policy: Policy) -> Iterator[Diagnost
     """Find users that are named where a certificate is asked for, and have none."""
     if policy.asks_certificate == "none" or policy.local:
         return
-    bare = [user for user in _named(policy) if not _has_certificate(user)]
+    bare = [user for user in _named(policy) if user.ca is None and not _has_certificate(user)]
     if bare:
         cas = policy.servers[0].table.client_ca if policy.servers else ()
         hint = f'add ca = "{cas[0]}" to [user.{bare[0].name}]' if cas else f"add a ca to [user.{bare[0].name}]"
@@ -275,10 +275,11 @@ def no_local_way_in(fleet: Fleet) -> Iterator[Diagnostic]:
 
 def _named(policy: Policy) -> tuple[User, ...]:
     """Those that a policy names, by themselves or in a group, rather than by ``all`` or ``+role``."""
-    if Keyword.ALL in policy.roles:
+    items = policy.table.users
+    if "all" in items:
         return ()
-    if any(isinstance(role, Member) for role in policy.roles):
-        names = {item if isinstance(item, str) else item.name for item in policy.table.users}
+    if any(isinstance(item, str) and item[0] == "+" for item in items):
+        names = {item if isinstance(item, str) else item.name for item in items}
         return tuple(user for user in policy.users if user.name in names)
     return policy.users
 
