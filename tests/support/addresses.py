@@ -14,6 +14,7 @@ import socket
 import subprocess
 import threading
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _numbers = itertools.count()
 
 
+@cache
 def networks_available() -> bool:
     """Whether this process may make network namespaces (in a container, root often may not)."""
     if os.geteuid() != 0 or shutil.which("ip") is None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from support.servers import PATIENCE
-from support.system import ENVIRONMENT
+from support.system import ENVIRONMENT, new_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+"""The checkout."""
+EXAMPLE = ROOT / "pgtls.toml.example"
+SCENARIOS = ROOT / "docs" / "scenarios"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +74,19 @@ def built(spec: Path, out: Path, *arguments: str, now: str | None = None) -> Pat
     run = pgtls("build", spec, "--out", out, "--lock", out.with_suffix(".lock"), *arguments, now=now)
     assert run.status == 0, f"pgtls build exited with {run.status}\n{run.stderr}"
     return out
+
+
+def for_postgres(spec: Path, major: int) -> str:
+    """Read a committed spec as its author would have written it for another version."""
+    text, replaced = re.subn(r"(?m)^(postgres\s*=\s*)\d+", rf"\g<1>{major}", spec.read_text(encoding="utf-8"))
+    assert replaced, f"{spec} says nowhere for which PostgreSQL it is"
+    return text
+
+
+@cache
+def compiled_for(spec: Path, major: int, made_by: str = "us") -> Path:
+    """Build a committed spec for a version, once per process, and give the out directory, which is not to be changed.
+
+    ``made_by`` somebody else has the same names and other keys: a stranger's certificates.
+    """
+    return compiled(for_postgres(spec, major), new_directory(f"compiled-{made_by}"))

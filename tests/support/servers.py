@@ -12,7 +12,6 @@ The versions come from npm (``package.json`` beside this file, pinned by its loc
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import random
 import re
 import shutil
@@ -29,10 +28,10 @@ from typing import TYPE_CHECKING, Any, Self
 import psycopg
 from psycopg import sql as syntax
 
-from support.system import ENVIRONMENT, give, new_directory, run_as, scratch, server_account
+from support.system import ENVIRONMENT, give, locked, new_directory, run_as, scratch, server_account
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from types import TracebackType
 
     from support.addresses import Network
@@ -122,7 +121,7 @@ def _reachable(bin_directory: Path) -> Path:
         return bin_directory
     home = bin_directory.parent
     copy = scratch() / "programs" / home.parent.name
-    with _locked(copy):
+    with locked(copy):
         if not copy.exists():
             part = copy.with_suffix(".part")
             shutil.copytree(home, part, symlinks=True)
@@ -130,19 +129,10 @@ def _reachable(bin_directory: Path) -> Path:
     return copy / "bin"
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keep the other workers of the session away while something is made at ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(path.name + ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _template(installation: Installation) -> Path:
     """Give a data directory fresh from initdb, made once per session and copied for each server."""
     template = scratch() / "templates" / installation.id
-    with _locked(template):
+    with locked(template):
         if template.exists():
             return template
         part = new_directory("initdb")

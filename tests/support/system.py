@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import pwd
 import shutil
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from support.addresses import Network
 
 SCRATCH = "PGTLS_TEST_SCRATCH"
@@ -41,6 +45,15 @@ def new_directory(prefix: str) -> Path:
     directory = Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=scratch()))
     directory.chmod(0o755)
     return directory
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep the other workers of the session away while something is made at ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,52 @@
+"""What is not needed is not loaded: the commands that people run all day start quickly."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.pgtls import EXAMPLE, built
+from support.system import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAVY = {"cryptography", "jinja2", "pydantic"}
+
+
+def imported(*arguments: str | Path) -> set[str]:
+    """Run pgtls, which must end well, and give the top-level packages that it imported."""
+    words = [sys.executable, "-E", "-X", "importtime", "-m", "pgtls", *map(str, arguments)]
+    run = subprocess.run(
+        words, check=False, capture_output=True, text=True, env={**ENVIRONMENT, "HOME": "/nonexistent"}, cwd="/"
+    )
+    assert run.returncode == 0, run.stderr
+    return {match.partition(".")[0] for match in re.findall(r"(?m)^import time:.*\| +(\S+)$", run.stderr)}
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_asking_for_version_or_help_loads_no_library(option: str) -> None:
+    assert imported(option) & HEAVY == set()
+
+
+def test_a_build_with_nothing_to_do_loads_no_library(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("build", EXAMPLE, "--out", out, "--lock", tmp_path / "out.lock")
+    assert imported(*arguments) >= HEAVY, "the first build needs them all"
+    assert built(EXAMPLE, out) == out
+    assert imported(*arguments) & HEAVY == set()
+
+
+def test_the_program_and_the_module_are_the_same(tmp_path: Path) -> None:
+    by_name = subprocess.run(
+        [f"{sys.prefix}/bin/pgtls", "--version"], check=True, capture_output=True, text=True, cwd="/"
+    ).stdout
+    by_module = subprocess.run(
+        [sys.executable, "-m", "pgtls", "--version"], check=True, capture_output=True, text=True, cwd=tmp_path
+    ).stdout
+    assert by_name == by_module
+    assert by_name.startswith("pgtls ")
