@@ -140,6 +140,8 @@ def _included(top: Document) -> tuple[tuple[str, ...], tuple[Diagnostic, ...], t
         if not isinstance(pattern, str):
             message = f"item {index + 1} of include must be a string, not {value_found(pattern)}"
             faults.append(Diagnostic("PGT012", message, ("include", index)))
+        elif "\0" in pattern:
+            continue  # reported as a control character, and no system call takes it
         elif names := _matches(directory, pattern, top.source.path.name):
             found |= names
         else:
@@ -152,8 +154,6 @@ def _included(top: Document) -> tuple[tuple[str, ...], tuple[Diagnostic, ...], t
 
 def _matches(directory: Path, pattern: str, top: str) -> set[str]:
     """Give the files that a pattern names, relative to the directory; the top file never includes itself."""
-    if "\0" in pattern:  # reported as a control character, and no system call takes it
-        return {top}
     found = glob.glob(pattern, root_dir=directory, recursive=True)
     return {os.path.normpath(name) for name in found} - {top}
 

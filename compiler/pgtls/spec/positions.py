@@ -115,10 +115,8 @@ class _Positions:
             self._index(_parser().parse(file.text.encode()).root_node)
 
     def exact(self, path: Path, at: At) -> Place | None:
-        """Find the path itself; of a missing key, the table that lacks it."""
+        """Find the path itself, if it is there."""
         spot = self._spots.get(path)
-        if at == "table" and (spot is None or not spot.header):
-            return self.around(path)
         span = spot.part(at) if spot else None
         return self._at(span, path) if span else None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -69,11 +69,11 @@ def faults(error: ValidationError, raw: Mapping[str, Any], prefix: Path = ()) ->
     unknown = [fault for fault in found if fault.kind == "extra_forbidden"]
     misspelt = {(*fault.path[:-1], _meant(fault)) for fault in unknown}
     nested = {fault.path[:-1] for fault in unknown if _is_nested_name(fault)}
-    return tuple(
-        _diagnostic(fault)
-        for fault in found
-        if fault.kind != "missing" or not (fault.path in misspelt or fault.path[:-1] in nested)
-    )
+    consequences = {
+        "missing": lambda fault: fault.path in misspelt or fault.path[:-1] in nested,
+        "too_short": lambda fault: len(fault.found) > 0,  # pydantic counts the valid items
+    }
+    return tuple(_diagnostic(fault) for fault in found if not consequences.get(fault.kind, lambda _: False)(fault))
 
 
 def model_at(path: Path) -> type[BaseModel] | None:
@@ -204,8 +204,10 @@ def _meant(fault: _Fault) -> str | None:
 
 def _is_nested_name(fault: _Fault) -> bool:
     """Whether ``[user.a.b]`` was written for the user "a.b"."""
-    path = fault.path
-    return len(path) == 3 and path[0] in KINDS and isinstance(fault.found, dict) and not _meant(fault)
+    if len(fault.path) != 3 or fault.path[0] not in KINDS or not isinstance(fault.found, dict):
+        return False
+    meant = _meant(fault)
+    return not meant or not _takes_table(fields_of(fault.model)[meant])
 
 
 def _nested_name(fault: _Fault) -> Iterator[str]:
@@ -236,10 +238,16 @@ def stand_ins(kind: str) -> dict[str, Any]:
 
 def _model_of(field: FieldInfo | None) -> type[BaseModel] | None:
     """Find the one model within a field's type: ``Tuple[MapEntry]``, ``Secret | None``."""
+    return next((kind for kind in _types(field) if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _takes_table(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is dict or _model_of(field) is not None
+
+
+def _types(field: FieldInfo | None) -> Iterator[Any]:
     todo: list[Any] = [field.annotation] if field else []
     while todo:
         kind = todo.pop()
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
+        yield kind
         todo += get_args(kind)
-    return None

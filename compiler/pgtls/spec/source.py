@@ -21,7 +21,7 @@ _STRING = r""""(?:[^"\\]|\\.)*"?|'[^']*'?"""
 _HEADER = re.compile(r"\s*\[+[^\[\]=]+\]+\s*(?:#.*)?")
 _TOKENS = re.compile(
     rf"""
-    \b(?:env|file|command)["']?\s*=\s*(?:\[[^\]]*\]?|{_STRING})   # where a secret comes from is no secret
+    \b(?:(?:env|file)["']?\s*=\s*(?:{_STRING})|command["']?\s*=\s*\[[^\]]*\]?)   # where a secret comes from is no secret
     | \w+\s*= | \#.*
     | (?P<secret>{_STRING}|[^\s{{}}\[\],=\#]+)
     """,
