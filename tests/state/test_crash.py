@@ -1,0 +1,243 @@
+"""A build killed at any of its writes: afterwards everything is old, or everything is new."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgtls.build import manifest as manifests
+from pgtls.build.commit import pending, recover
+from pgtls.build.outdir import observe_files
+from state.trees import Site, Snapshot, issued, key, leftovers, public, snapshot
+from support.killing import in_child
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from state.trees import Tree
+
+OLD: Tree = {
+    "ca/root/ca.crt": public("ca.root", "root 1"),
+    "ca/root/ca.key": key("ca.root", "root 1"),
+    "servers/db/server.crt": public("server.db", "db 1"),
+    "servers/db/server.key": key("server.db", "db 1"),
+    "servers/db/pg_hba.conf": public("server.db", "1", "hba"),
+    "clients/app/root.crt": public("user.app", "root 1", "trust"),
+    "clients/app/postgresql.crt": public("user.app", "app 1"),
+    "clients/app/postgresql.key": key("user.app", "app 1"),
+    "clients/bob/postgresql.key": key("user.bob", "bob 1"),
+    "clients/carl/postgresql.key": key("user.carl", "carl 1"),
+    "clients/carl/root.crt": public("user.carl", "root 1", "trust"),
+    "clients/eve": public("user.eve", "a file where a directory will be", "bundle"),
+    "servers/old/a/server.crt": public("server.old", "a directory where a file will be"),
+    "servers/plain/root.crt": public("server.plain", "root 1", "trust"),
+}
+"""Before: a CA, servers, clients."""
+
+NEW: Tree = {
+    "ca/root/ca.crt": OLD["ca/root/ca.crt"],
+    "ca/root/ca.key": OLD["ca/root/ca.key"],
+    "ca/.retired/older/ca.key": key("ca.older", "older 1"),
+    "servers/db/server.crt": public("server.db", "db 2"),
+    "servers/db/server.key": key("server.db", "db 2"),
+    "servers/db/pg_hba.conf": public("server.db", "2", "hba"),
+    "clients/app/root.crt": public("user.app", "root 1 and root 2", "trust"),
+    "clients/app/postgresql.crt": OLD["clients/app/postgresql.crt"],
+    "clients/app/postgresql.key": OLD["clients/app/postgresql.key"],
+    "clients/dora/postgresql.key": key("user.dora", "dora 1"),
+    "clients/dora/postgresql.crt": public("user.dora", "dora 1"),
+    "clients/eve/postgresql.key": key("user.eve", "eve 1"),
+    "servers/old": public("server.old", "a file where a directory was", "conf"),
+    "servers/plain/root.crt": OLD["servers/plain/root.crt"],
+    "servers/plain/server.key": key("server.plain", "a key in a directory that was open"),
+    "reports/access.md": public("", "a new top directory", "report"),
+}
+"""After: a pair replaced, bundles added, changed and deleted, a file and a directory that change places, a key that closes its directory."""
+
+LINES_BEFORE = (issued(1, "ca.root"), issued(2, "server.db"))
+LINES_AFTER = (issued(3, "server.db"), issued(4, "user.dora"))
+FOREIGN = "clients/bob/notes.txt"
+"""Somebody's own file, in a directory whose other files go."""
+
+
+@pytest.fixture(params=["beside the spec", "on another file system"])
+def sites(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sites]:
+    """Make a site in the old state, and know both states."""
+    if request.param == "beside the spec":
+        yield Sites(tmp_path, tmp_path / "locks")
+        return
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("unavailable: no second file system at /dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory) as directory:
+        yield Sites(tmp_path, Path(directory) / "locks")
+
+
+class Sites:
+    """Makes copies of one site in its old state."""
+
+    def __init__(self, directory: Path, locks: Path) -> None:
+        self._directory, self._locks = directory, locks
+        self.template = self._site("template")
+        self.template.build(OLD, *LINES_BEFORE)
+        (self.template.out / FOREIGN).write_text("mine\n")
+        self.old = state(self.template)
+        finished = self.copy()
+        finished.build(NEW, *LINES_AFTER)
+        self.new = state(finished)
+        self.discard(finished)
+
+    def _site(self, name: str) -> Site:
+        (self._directory / name).mkdir(parents=True)
+        (self._locks / name).mkdir(parents=True)
+        return Site(self._directory / name, self._locks / name / "pgtls.lock")
+
+    def copy(self) -> Site:
+        """Make another site in the old state."""
+        site = self._site("copy")
+        shutil.copytree(self.template.out, site.out)
+        shutil.copy2(self.template.lock, site.lock)
+        return site
+
+    def discard(self, site: Site) -> None:
+        """Remove a copy."""
+        shutil.rmtree(site.directory)
+        shutil.rmtree(site.lock.parent)
+
+
+State = tuple[Snapshot, bytes | None]
+
+
+def state(site: Site) -> State:
+    """Tree and lock, to be compared."""
+    return snapshot(site.out), site.lock_bytes()
+
+
+def finish(site: Site, sites: Sites, decided: bool) -> None:
+    """Recover, and judge: new if it was decided, else old; nothing staged is left; the manifest is true; a next build gets to the new state."""
+    assert recover(str(site.out), str(site.lock)) is decided
+    assert state(site) == (sites.new if decided else sites.old)
+    assert leftovers(site) == []
+    manifest = manifests.read(site.out)
+    assert manifest is not None
+    observed = observe_files(str(site.out), manifest)
+    assert set(observed.states.values()) == {"same"}
+    assert observed.foreign == ("clients/bob/" if decided else FOREIGN,)
+    site.build(NEW, *LINES_AFTER)
+    assert state(site) == sites.new
+
+
+def test_both_states_differ_in_everything_that_a_build_changes(sites: Sites) -> None:
+    old, new = sites.old[0], sites.new[0]
+    assert set(old) - set(new) == {
+        "clients/bob/postgresql.key",
+        "clients/carl",
+        "clients/carl/postgresql.key",
+        "clients/carl/root.crt",
+        "servers/old/a",
+        "servers/old/a/server.crt",
+    }
+    assert old["servers/plain"][1] == 0o755
+    assert new["servers/plain"][1] == 0o700
+    assert new["clients/dora/postgresql.key"][1] == 0o600
+    assert FOREIGN in new
+    assert sites.old[1] != sites.new[1]
+
+
+def test_killed_at_each_write_a_build_has_happened_or_has_not(sites: Sites) -> None:
+    site = sites.copy()
+    total = in_child(lambda: site.build(NEW, *LINES_AFTER)).writes
+    assert state(site) == sites.new
+    sites.discard(site)
+    assert total is not None
+    seen = set()
+    for number in range(1, total + 1):
+        site = sites.copy()
+        assert in_child(lambda: site.build(NEW, *LINES_AFTER), kill_at=number).killed  # noqa: B023
+        decided = pending(str(site.out))
+        seen.add("decided" if decided else "new" if state(site) == sites.new else "old")
+        if not decided:  # until the record is there, nothing is touched; when it is gone, all is done
+            assert state(site) in (sites.old, sites.new)
+        if state(site) == sites.new and not decided:
+            assert not recover(str(site.out), str(site.lock))
+            assert state(site) == sites.new
+            assert leftovers(site) == []
+        else:
+            finish(site, sites, decided)
+        sites.discard(site)
+    assert seen == {"old", "decided", "new"}
+
+
+def test_killed_at_each_write_of_its_recovery_a_build_still_has_happened(sites: Sites) -> None:
+    moments = _moments_after_the_decision(sites)
+    for number in moments:
+        total = _recovery_writes(sites, number)
+        sample = range(1, total + 1) if number == moments[0] else [1 + number % total]
+        for again in sample:
+            site = sites.copy()
+            assert in_child(lambda: site.build(NEW, *LINES_AFTER), kill_at=number).killed  # noqa: B023
+            assert in_child(lambda: recover(str(site.out), str(site.lock)), kill_at=again).killed  # noqa: B023
+            if pending(str(site.out)):
+                finish(site, sites, decided=True)
+            else:
+                assert not recover(str(site.out), str(site.lock))
+                assert (state(site), leftovers(site)) == (sites.new, [])
+            sites.discard(site)
+
+
+def test_killed_at_each_write_of_discarding_a_build_has_not_happened(sites: Sites) -> None:
+    moment = _moments_after_the_decision(sites)[0] - 1
+    total = _recovery_writes(sites, moment)
+    for again in range(1, total + 1):
+        site = sites.copy()
+        assert in_child(lambda: site.build(NEW, *LINES_AFTER), kill_at=moment).killed  # noqa: B023
+        assert in_child(lambda: recover(str(site.out), str(site.lock)), kill_at=again).killed  # noqa: B023
+        finish(site, sites, decided=False)
+        sites.discard(site)
+
+
+def _moments_after_the_decision(sites: Sites) -> list[int]:
+    """At which writes a killed build leaves its record."""
+    found, number = [], 0
+    while True:
+        number += 1
+        site = sites.copy()
+        killed = in_child(lambda: site.build(NEW, *LINES_AFTER), kill_at=number).killed  # noqa: B023
+        if pending(str(site.out)):
+            found.append(number)
+        sites.discard(site)
+        if not killed:
+            return found
+
+
+def _recovery_writes(sites: Sites, number: int) -> int:
+    site = sites.copy()
+    in_child(lambda: site.build(NEW, *LINES_AFTER), kill_at=number)
+    total = in_child(lambda: recover(str(site.out), str(site.lock))).writes
+    sites.discard(site)
+    assert total
+    return total
+
+
+def test_a_first_build_killed_at_each_write_leaves_a_directory_that_the_next_one_takes(tmp_path: Path) -> None:
+    complete = Site(tmp_path, tmp_path / "pgtls.lock")
+    total = in_child(lambda: complete.build(NEW, *LINES_AFTER)).writes
+    assert total is not None
+    new = state(complete)
+    for number in range(1, total + 1):
+        shutil.rmtree(complete.out)
+        os.unlink(complete.lock)
+        assert in_child(lambda: complete.build(NEW, *LINES_AFTER), kill_at=number).killed
+        recover(str(complete.out), str(complete.lock))
+        found = snapshot(complete.out)
+        assert set(found) in ({".pgtls"}, set(), set(new[0]))
+        assert (complete.lock_bytes() is not None) == ("manifest.json" in found)
+        if "manifest.json" not in found:
+            complete.build(NEW, *LINES_AFTER)
+        assert state(complete) == new
+        assert leftovers(complete) == []
