@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from pgtls.fleet.model import Policy, Server
-    from pgtls.hba.model import IdentLine, Line
+    from pgtls.hba.model import IdentLine, Line, Transport
     from pgtls.spec.models import SslMode
 
 
@@ -41,3 +41,27 @@ class Entry:
     channel_binding: Literal["disable", "prefer", "require"] | None
     hostaddr: str | None
     policies: tuple[Policy, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A connection that the compiled text treats otherwise than the policies say: a fault of the compiler.
+
+    ``policies`` and ``text`` say what becomes of it, in words; ``line`` is the number of the deciding line in pg_hba.conf.
+    """
+
+    server: str
+    role: str
+    database: str
+    address: str
+    transport: Transport
+    policies: str
+    text: str
+    line: int | None
+
+    def __str__(self) -> str:
+        where = f"line {self.line}" if self.line else "no line"
+        return (
+            f'{self.server}: role "{self.role}", database "{self.database}", from {self.address}, {self.transport}: '
+            f"the policies say: {self.policies}; pg_hba.conf says ({where}): {self.text}"
+        )

@@ -1,0 +1,305 @@
+"""Classes of connections: everything that a set of policies and a set of lines can tell apart, and an example of each.
+
+Policies and lines have the same form here, a :class:`Coverage`; a class knows by a bit for each of them whether it lies inside. What nobody can
+know at compile time makes two classes, one of either kind: whether a role is a member of ``+role``, whether a database matches a regular
+expression, whether an address has a host name or is one of the server's own. Classes with the same bits are one class.
+
+Nothing in here knows about order, priorities or what is demanded.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from itertools import combinations, product
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    from pgtls.access.membership import Memberships
+    from pgtls.hba.model import Address, Database, IPAddress, IPNetwork, Role
+
+_Term = TypeVar("_Term")
+
+_EXHAUSTIVE = 6
+"""Up to how many unknown facts about one name every combination is looked at; beyond, each two of them, none and all."""
+
+
+class Bits(NamedTuple):
+    """Which policies and which lines contain something: a bit for each, in their order."""
+
+    policies: int = 0
+    lines: int = 0
+
+    def __or__(self, other: tuple[int, ...]) -> Bits:
+        return Bits(self.policies | other[0], self.lines | other[1])
+
+    def __and__(self, other: tuple[int, ...]) -> Bits:
+        return Bits(self.policies & other[0], self.lines & other[1])
+
+
+NONE = Bits()
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What a policy or a line covers; ``addresses`` is None for the Unix socket."""
+
+    roles: tuple[Role, ...]
+    databases: tuple[Database, ...]
+    addresses: tuple[Address, ...] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RoleClass:
+    """Roles that nothing tells apart. ``own`` is the database that has the name of the role, where that matters."""
+
+    names: tuple[str, ...]
+    bits: Bits
+    own: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseClass:
+    """Databases that nothing tells apart, for some role."""
+
+    example: str
+    bits: Bits
+
+
+@dataclass(frozen=True, slots=True)
+class AddressClass:
+    """Addresses that nothing tells apart; the example of the Unix socket is "local"."""
+
+    example: str
+    bits: Bits
+
+
+class Classes:
+    """The classes of connections to one server, by what policies and lines say; ``names`` are further roles to look at."""
+
+    def __init__(
+        self,
+        policies: Sequence[Coverage],
+        lines: Sequence[Coverage],
+        known: Memberships,
+        names: Iterable[str] = (),
+    ) -> None:
+        self._known = known
+        self._roles: dict[Role, Bits] = {}
+        self._databases: dict[Database, Bits] = {}
+        self._addresses: dict[Address | None, Bits] = {}
+        for bit, coverage in _numbered(policies, lines):
+            for role in map(_role, coverage.roles):
+                self._roles[role] = self._roles.get(role, NONE) | bit
+            for database in map(_database, coverage.databases):
+                self._databases[database] = self._databases.get(database, NONE) | bit
+            for address in (None,) if coverage.addresses is None else map(_address, coverage.addresses):
+                self._addresses[address] = self._addresses.get(address, NONE) | bit
+        self._extra = tuple(names)
+
+    # --- roles -----------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def roles(self) -> tuple[RoleClass, ...]:
+        """The classes of roles: those that somebody names, and one of which nobody has heard."""
+        named = {term.text: bits for term, bits in self._roles.items() if isinstance(term, Name)}
+        doubtful: dict[Role, Bits] = {
+            term: bits for term, bits in self._roles.items() if isinstance(term, Member | Regex)
+        }
+        every = self._roles.get(Keyword.ALL, NONE)
+        names = dict.fromkeys((*named, *(self._extra if every != NONE or doubtful else ())))
+        names[_fresh("somebody", names)] = None
+        found: dict[tuple[Bits, str | None], list[str]] = {}
+        for name in names:
+            own = name if self._compares_names and name in self._database_names else None
+            for bits in self._possible(name, every | named.get(name, NONE), doubtful):
+                found.setdefault((bits, own), []).append(name)
+        return tuple(RoleClass(tuple(members), bits, own) for (bits, own), members in found.items())
+
+    def _possible(self, name: str, certain: Bits, doubtful: Mapping[Role, Bits]) -> Iterator[Bits]:
+        """Give what may contain a role, one for each possible state of what is not known about it."""
+        inside = {term: self._known.member(name, term.role) if isinstance(term, Member) else None for term in doubtful}
+        sure = [term for term, member in inside.items() if member]
+        for chosen in _subsets([term for term, member in inside.items() if member is None]):
+            if self._consistent(chosen, sure, doubtful):
+                bits = certain
+                for term in sure:
+                    bits |= doubtful[term]
+                for term in chosen:
+                    bits |= doubtful[term]
+                yield bits
+
+    def _consistent(self, chosen: Collection[Role], certain: Collection[Role], doubtful: Collection[Role]) -> bool:
+        """Whether a role can be in these groups: who is in a group is in all groups that the group is in."""
+        return all(
+            outer in chosen or outer in certain
+            for term in chosen
+            if isinstance(term, Member)
+            for outer in doubtful
+            if isinstance(outer, Member) and self._known.member(term.role, outer.role)
+        )
+
+    # --- databases -------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _database_names(self) -> frozenset[str]:
+        return frozenset(term.text for term in self._databases if isinstance(term, Name))
+
+    @cached_property
+    def _compares_names(self) -> bool:
+        return Keyword.SAMEUSER in self._databases or Keyword.SAMEROLE in self._databases
+
+    def databases(self, role: RoleClass) -> Iterator[DatabaseClass]:
+        """Give the classes of databases for a role, physical replication among them."""
+        if not self._compares_names:
+            yield from self._plain_databases
+            return
+        # Of two roles in one class, what is known about membership in a role named like a database may differ.
+        found: dict[Bits, str] = {}
+        for name in role.names:
+            for database in self._databases_for(name):
+                found.setdefault(database.bits, database.example)
+        yield from (DatabaseClass(example, bits) for bits, example in found.items())
+
+    @cached_property
+    def _plain_databases(self) -> tuple[DatabaseClass, ...]:
+        found: dict[Bits, str] = {}
+        for database in self._databases_for(None):
+            found.setdefault(database.bits, database.example)
+        return tuple(DatabaseClass(example, bits) for bits, example in found.items())
+
+    def _databases_for(self, role: str | None) -> Iterator[DatabaseClass]:
+        yield DatabaseClass("replication", self._databases.get(Keyword.REPLICATION, NONE))
+        every = self._databases.get(Keyword.ALL, NONE)
+        sameuser = self._databases.get(Keyword.SAMEUSER, NONE)
+        samerole = self._databases.get(Keyword.SAMEROLE, NONE)
+        patterns = [term for term in self._databases if isinstance(term, Regex)]
+        names = dict.fromkeys(sorted(self._database_names))
+        names[_fresh("anything", names)] = None
+        if role is not None:
+            names[role] = None
+        for name in names:
+            certain = every | self._databases.get(Name(name), NONE)
+            if name == role:
+                certain |= sameuser | samerole
+            member = True if role is None or name == role else self._known.member(role, name)
+            for inside in (False, True) if member is None else (member,):
+                for chosen in _subsets(patterns):
+                    bits = certain | samerole if inside and name != role and role is not None else certain
+                    for pattern in chosen:
+                        bits |= self._databases[pattern]
+                    yield DatabaseClass(name, bits)
+
+    # --- addresses -------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def addresses(self) -> tuple[AddressClass, ...]:
+        """The classes of client addresses, the Unix socket not among them."""
+        every = self._addresses.get(Keyword.ALL, NONE)
+        found: dict[Bits, str] = {}
+        for (cell, inside), (host, named), own in product(self._cells(), self._hosts(), self._interfaces()):
+            bits = every | inside | named | own
+            found.setdefault(bits, f"{cell} ({host})" if host else str(cell))
+        return tuple(AddressClass(example, bits) for bits, example in found.items())
+
+    @cached_property
+    def socket(self) -> AddressClass:
+        """The Unix socket."""
+        return AddressClass("local", self._addresses.get(None, NONE))
+
+    def _cells(self) -> Iterator[tuple[IPAddress, Bits]]:
+        """Cut both address families at the ends of all networks."""
+        networks = [
+            (term, bits) for term, bits in self._addresses.items() if isinstance(term, IPv4Network | IPv6Network)
+        ]
+        for version, make in ((4, IPv4Address), (6, IPv6Address)):
+            yield from _pieces([(net, bits) for net, bits in networks if net.version == version], make)
+
+    def _hosts(self) -> Iterator[tuple[str, Bits]]:
+        """Give no name; and each name that is asked for, and one below each suffix. An address has one name (``check_hostname``)."""
+        terms = {term.name: bits for term, bits in self._addresses.items() if isinstance(term, HostName)}
+        yield "", NONE
+        for name in terms:
+            example = f"{_fresh('host', terms)}{name}" if name.startswith(".") else name
+            bits = NONE
+            for other, inside in terms.items():
+                if example == other or (other.startswith(".") and example.endswith(other)):
+                    bits |= inside
+            yield example, bits
+
+    def _interfaces(self) -> Iterator[Bits]:
+        """Give an address outside of the server's networks, one inside, and one of its own."""
+        net = self._addresses.get(Keyword.SAMENET, NONE)
+        yield NONE
+        yield net
+        yield net | self._addresses.get(Keyword.SAMEHOST, NONE)
+
+
+def _numbered(policies: Sequence[Coverage], lines: Sequence[Coverage]) -> Iterator[tuple[Bits, Coverage]]:
+    for index, coverage in enumerate(policies):
+        yield Bits(policies=1 << index), coverage
+    for index, coverage in enumerate(lines):
+        yield Bits(lines=1 << index), coverage
+
+
+def _subsets(items: Sequence[_Term]) -> Iterator[tuple[_Term, ...]]:
+    if len(items) <= _EXHAUSTIVE:
+        for size in range(len(items) + 1):
+            yield from combinations(items, size)
+        return
+    for size in range(3):
+        yield from combinations(items, size)
+    yield tuple(items)
+
+
+def _fresh(name: str, taken: Collection[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _pieces(
+    networks: Sequence[tuple[IPNetwork, Bits]], make: Callable[[int], IPAddress]
+) -> Iterator[tuple[IPAddress, Bits]]:
+    """Give an address of each piece between the ends of networks, with what contains it."""
+    begins: dict[int, list[tuple[int, Bits]]] = {0: []}
+    for network, bits in networks:
+        first, last = int(network.network_address), int(network.broadcast_address)
+        begins.setdefault(first, []).append((last, bits))
+        begins.setdefault(last + 1, [])
+    open_networks: list[tuple[int, Bits]] = []
+    for start in sorted(begins):
+        if start >> make(0).max_prefixlen:
+            break
+        open_networks = [(end, bits) for end, bits in open_networks if end >= start] + begins[start]
+        inside = NONE
+        for _, bits in open_networks:
+            inside |= bits
+        yield make(start), inside
+
+
+_LITERAL = re.compile(r"\^((?:[^][\\^$.*+?(){}|]|\\[][\\^$.*+?(){}|])*)\$", re.DOTALL)
+
+
+def _role(term: Role) -> Role:
+    return Name(name) if isinstance(term, Regex) and (name := literal(term.pattern)) is not None else term
+
+
+def _database(term: Database) -> Database:
+    return Name(name) if isinstance(term, Regex) and (name := literal(term.pattern)) is not None else term
+
+
+def literal(pattern: str) -> str | None:
+    """Give the one text that a regular expression matches, if it is anchored and has no operators: names that start with ``/`` are written so."""
+    match = _LITERAL.fullmatch(pattern)
+    return re.sub(r"\\(.)", r"\1", match[1], flags=re.DOTALL) if match else None
+
+
+def _address(term: Address) -> Address:
+    return HostName(term.name.lower()) if isinstance(term, HostName) else term

@@ -1,0 +1,246 @@
+"""What policies mean, evaluated directly (the rules that docs/design.md calls "What policies mean").
+
+For a class of connections: the policies that cover it; of these, the ones that no other overrides; what they demand; and whose identity they
+accept. Nothing here orders, compiles or renders: :mod:`pgtls.access.proof` holds this against the text that was written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pgtls.access.classes import Coverage
+from pgtls.hba.model import Keyword, Member, Name, Regex
+from pgtls.pki.wanted import subject_text
+from pgtls.spec.values import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pgtls.access.classes import Classes
+    from pgtls.fleet.model import Fleet, Policy, Server, User
+    from pgtls.hba.model import Role, Transport
+
+SECRET = "(secret)"  # noqa: S105  (stands for a value that is not looked at)
+"""What stands for the value of a secret option."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a connection has to show to be admitted, whosever it is."""
+
+    method: str
+    options: frozenset[tuple[str, str]]
+    certificate: str
+    """``none``, ``verify-ca``, ``verify-full``."""
+
+
+Bearer = tuple[str, str]
+"""Who is accepted: ("user", NAME) of the spec; ("name", text) whoever proves that name otherwise."""
+Pattern = tuple[Regex | Name, "Role"]
+"""A line of a map that accepts more than one name: whose identity, for which role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Whose identity is accepted for a role."""
+
+    bearers: frozenset[Bearer] = frozenset()
+    patterns: frozenset[Pattern] = frozenset()
+
+
+def coverage(policy: Policy) -> Coverage:
+    """Give what a policy covers, with TLS and without."""
+    return Coverage(policy.roles, policy.databases, None if policy.local else policy.addresses)
+
+
+class Holders:
+    """Whom a server's trust lets in: every holder of a certificate under the *roots* of the CAs that it names, since OpenSSL asks for no more."""
+
+    def __init__(self, fleet: Fleet, server: Server) -> None:
+        roots = {ca.root.name for ca in server.client_cas}
+        named = {ca.name for ca in server.client_cas}
+        self.users = [user for user in fleet.users.values() if user.ca and user.ca.root.name in roots]
+        self.meant = {user.name for user in self.users if user.ca and any(ca.name in named for ca in user.ca.chain)}
+
+    @cached_property
+    def by_common_name(self) -> Mapping[str, frozenset[Bearer]]:
+        """Who shows a common name."""
+        return _bearers((user.common_name, user.name) for user in self.users)
+
+    @cached_property
+    def by_subject(self) -> Mapping[str, frozenset[Bearer]]:
+        """Who shows a subject."""
+        return _bearers((subject_text(_subject(user)), user.name) for user in self.users)
+
+
+def _bearers(pairs: Iterable[tuple[str, str]]) -> dict[str, frozenset[Bearer]]:
+    found: dict[str, set[Bearer]] = {}
+    for shown, name in pairs:
+        found.setdefault(shown, set()).add(("user", name))
+    return {shown: frozenset(bearers) for shown, bearers in found.items()}
+
+
+def _subject(user: User) -> Iterator[tuple[str, str]]:
+    for field in ("country", "state", "locality", "organization", "organizational_unit"):
+        if value := getattr(user.table.subject, field):
+            yield field, value
+    yield "common_name", user.common_name
+    if user.table.subject.email:
+        yield "email", user.table.subject.email
+
+
+class Meaning:
+    """The policies of one server. A *set* of policies is a bit for each, in their order here."""
+
+    def __init__(self, policies: Sequence[Policy], holders: Holders, version: int) -> None:
+        self.policies = tuple(policies)
+        self._holders = holders
+        self._version = version
+        self._around: list[int] = []
+        self._deciding: dict[int, int] = {}
+        self._accepted: dict[tuple[int, str], Accepted] = {}
+
+    def learn(self, classes: Classes) -> None:
+        """Find out which policy lies within which: one is within another where every class of roles, databases and addresses in it is."""
+        everything = (1 << len(self.policies)) - 1
+        around = [everything] * len(self.policies)
+        for role in classes.roles:
+            _narrow(around, role.bits.policies)
+            for database in classes.databases(role):
+                _narrow(around, database.bits.policies)
+        for address in (*classes.addresses, classes.socket):
+            _narrow(around, address.bits.policies)
+        self._around = around
+
+    def _overrides(self, one: int, other: int) -> bool:
+        """Whether a policy decides what both cover: by priority, else by being the more specific one."""
+        mine, theirs = self.policies[one].table.priority, self.policies[other].table.priority
+        if mine != theirs:
+            return mine > theirs
+        return bool(self._around[one] >> other & 1) and not self._around[other] >> one & 1
+
+    def deciding(self, covering: int) -> int:
+        """Give those of a set of policies that no policy of the set with another demand overrides."""
+        found = self._deciding.get(covering)
+        if found is None:
+            members = [index for index in range(len(self.policies)) if covering >> index & 1]
+            found = 0
+            for one in members:
+                if not any(self._competes(other, one) and self._overrides(other, one) for other in members):
+                    found |= 1 << one
+            self._deciding[covering] = found
+        return found
+
+    def _competes(self, one: int, other: int) -> bool:
+        return self._demand(one) != self._demand(other)
+
+    def _demand(self, index: int) -> tuple[object, ...]:
+        policy = self.policies[index]
+        table = policy.table
+        return (
+            policy.requires_tls,
+            _method(policy),
+            sorted(table.auth_options.items(), key=str),
+            policy.asks_certificate,
+        )
+
+    def asks(self, deciding: int, transport: Transport) -> tuple[Ask | None, ...]:
+        """Say what the deciding policies ask of a connection over a transport (None: it is refused): one answer, or the compiler has erred."""
+        members = (self.policies[index] for index in range(len(self.policies)) if deciding >> index & 1)
+        return tuple(dict.fromkeys(_ask(policy, transport) for policy in members)) or (None,)
+
+    def accepted(self, deciding: int, role: str) -> Accepted:
+        """Say whose identity the deciding policies accept for a role, taken together."""
+        key = (deciding, role)
+        if key not in self._accepted:
+            parts = [
+                self._accepted_by(self.policies[index], role)
+                for index in range(len(self.policies))
+                if deciding >> index & 1
+            ]
+            self._accepted[key] = Accepted(
+                frozenset().union(*(part.bearers for part in parts)),
+                frozenset().union(*(part.patterns for part in parts)),
+            )
+        return self._accepted[key]
+
+    def _accepted_by(self, policy: Policy, role: str) -> Accepted:
+        certified = policy.asks_certificate == "verify-full"
+        bearers: set[Bearer] = set()
+        patterns: set[Pattern] = set()
+        if certified:
+            bearers |= {("user", name) for name in self._named(policy).get(role, ()) if name in self._holders.meant}
+        elif _method(policy) == "peer":
+            bearers |= {("name", name) for name in self._named(policy).get(role, ())}
+            if any(isinstance(term, Member | Keyword) for term in policy.roles):
+                bearers.add(("name", role))
+        elif not policy.table.map:
+            bearers.add(("name", role))
+        for identity, target in self._entries(policy):
+            if isinstance(identity, Name) and isinstance(target, Name):
+                if target.text == role:
+                    bearers |= self._shown(policy, identity.text) if certified else {("name", identity.text)}
+            elif not isinstance(target, Name) or "\\1" in target.text or target.text == role:
+                patterns.add((identity, target))
+        return Accepted(frozenset(bearers), frozenset(patterns))
+
+    def _named(self, policy: Policy) -> Mapping[str, Sequence[str]]:
+        """Give by role the users that a policy names (with ``peer``: their accounts)."""
+        if policy.name not in self._by_role:
+            found: dict[str, list[str]] = {}
+            for user in policy.users:
+                for role in user.roles:
+                    found.setdefault(role, []).extend(user.os_users if policy.local else (user.name,))
+            self._by_role[policy.name] = found
+        return self._by_role[policy.name]
+
+    @cached_property
+    def _by_role(self) -> dict[str, Mapping[str, Sequence[str]]]:
+        return {}
+
+    def _shown(self, policy: Policy, identity: str) -> frozenset[Bearer]:
+        """Say who shows an identity that the policy's own map names."""
+        by_subject = any(user.table.identity == "dn" and user.name in self._holders.meant for user in policy.users)
+        shown = self._holders.by_subject if by_subject else self._holders.by_common_name
+        return shown.get(identity, frozenset({("name", identity)}))
+
+    def _entries(self, policy: Policy) -> Iterator[Pattern]:
+        for entry in policy.table.map:
+            identity = Regex(entry.identity[1:]) if entry.identity[0] == "/" else Name(entry.identity)
+            yield identity, self._target(entry.role)
+
+    def _target(self, role: str) -> Role:
+        """Read a role of a map: from 16 there are keywords, groups and regular expressions (``parse_ident_line``)."""
+        if self._version >= 16:
+            if role == "all":
+                return Keyword.ALL
+            if role[0] == "/" and len(role) > 1:
+                return Regex(role[1:])
+            if role[0] == "+" and len(role) > 1:
+                return Member(role[1:])
+        return Name(role)
+
+
+def _narrow(around: list[int], inside: int) -> None:
+    """Strike from what surrounds each policy of a class whatever does not contain that class."""
+    rest = inside
+    while rest:
+        lowest = rest & -rest
+        around[lowest.bit_length() - 1] &= inside
+        rest ^= lowest
+
+
+def _method(policy: Policy) -> str:
+    return "peer" if policy.local and policy.table.auth == "ident" else policy.table.auth
+
+
+def _ask(policy: Policy, transport: Transport) -> Ask | None:
+    if policy.table.auth == "reject" or (policy.requires_tls and transport != "tls"):
+        return None
+    options = (
+        (name, SECRET if isinstance(value, Secret) else str(int(value)) if isinstance(value, bool) else str(value))
+        for name, value in policy.table.auth_options.items()
+    )
+    return Ask(_method(policy), frozenset(options), policy.asks_certificate)
