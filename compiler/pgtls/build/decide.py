@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from pgtls.build.lock import RevokedLine
@@ -81,6 +82,7 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
     for profile in wanted.values():
         certificates[profile.entity] = _certificate(profile, existing, certificates, asked, fleet.now)
     problems = [
+        *_unknown(asked, wanted),
         *(d for decision in certificates.values() for d in _authority_faults(decision, existing.lock, asked)),
         *(d for decision in certificates.values() for d in _foreign_faults(decision, asked)),
     ]
@@ -92,6 +94,17 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
         if ca.table.crl
     }
     return Decisions(certificates, revocations, lists, tuple(problems))
+
+
+def _unknown(asked: Asked, wanted: Mapping[str, Profile]) -> Iterator[Diagnostic]:
+    names = {f"ca.{name}": f"--new-ca {name}" for name in asked.new_ca}
+    names |= {name: f"--renew {name}" for name in asked.renew - {"all"}} | {
+        name: f"--replace {name}" for name in asked.replace
+    }
+    for entity in sorted(names.keys() - wanted.keys()):
+        near = get_close_matches(entity, wanted, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else "entities are ca.NAME, server.NAME or user.NAME"
+        yield Diagnostic("PGT556", f'{names[entity]}: the spec asks for no certificate of "{entity}"', hint=hint)
 
 
 def _certificate(

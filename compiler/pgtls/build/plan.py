@@ -97,6 +97,7 @@ def _steps(
     for path in deletions:
         gone.setdefault(existing.manifest.files[path].entity if existing.manifest else "", []).append(path)
     present = {file.entity for file in tree.values()}
+    known = {entry.entity for entry in existing.manifest.files.values()} if existing.manifest else set()
     entities = {*by_entity, *gone, *(e for e, d in decisions.certificates.items() if d.reason or d.adopted)}
     for entity in sorted(entities, key=_order):
         if entity not in present:
@@ -104,7 +105,7 @@ def _steps(
             continue
         mine = sorted(by_entity.get(entity, ()), key=lambda change: change.path)
         cost = _cost(fleet, entity, mine, decisions.certificates.get(entity), existing)
-        yield _step(entity, decisions.certificates.get(entity), mine, gone.get(entity, []), cost)
+        yield _step(entity, decisions.certificates.get(entity), mine, gone.get(entity, []), cost, known=entity in known)
     for line in decisions.revocations:
         why = (
             "it is no longer in the spec" if line.reason == "cessation_of_operation" else "its name, CA or user changed"
@@ -116,7 +117,9 @@ def _order(entity: str) -> tuple[int, str]:
     return ("ca", "server", "user").index(entity.partition(".")[0]), entity
 
 
-def _step(entity: str, decision: Decision | None, changes: Sequence[Change], gone: Sequence[str], cost: Cost) -> Step:
+def _step(  # noqa: PLR0913
+    entity: str, decision: Decision | None, changes: Sequence[Change], gone: Sequence[str], cost: Cost, *, known: bool
+) -> Step:
     files = (*(change.path for change in changes), *gone)
     if decision and decision.reason:
         action: Action = "create" if decision.found.certificate is None else "renew"
@@ -124,9 +127,10 @@ def _step(entity: str, decision: Decision | None, changes: Sequence[Change], gon
         return Step(entity, action, decision.reason.text + key, cost, decision.reason.fields, files)
     if decision and decision.adopted:
         return Step(entity, "adopt", "its certificate satisfies the spec and is taken over as it is", cost, (), files)
-    new = all(change.reason == "new" for change in changes) and not gone
+    if not known:
+        return Step(entity, "create", "it is new", cost, (), files)
     reasons = dict.fromkeys(map(_reason, changes)) or {"files that it no longer has go": None}
-    return Step(entity, "create" if new else "rewrite", "; ".join(reasons), cost, (), files)
+    return Step(entity, "rewrite", "; ".join(reasons), cost, (), files)
 
 
 def _reason(change: Change) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pgtls.cli import CHANGES, OK
-from pgtls.cli.options import output, places, spec
+from pgtls.cli.options import clock, output, places, spec
 from pgtls.cli.printing import coloured, reporting
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def command(
     from pgtls.cli.request import request
 
     with reporting("plan", format_) as report:
-        planned = plan(request(spec, out, lock, now, lock_timeout))
+        planned = plan(request(spec, out, lock, clock(now), lock_timeout))
         report.diagnostics = planned.diagnostics
         report.result = {"steps": [steps.as_dict(step) for step in planned.plan.steps], "summary": planned.plan.summary}
         report.text = (

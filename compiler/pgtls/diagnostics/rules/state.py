@@ -247,4 +247,20 @@ RULES: tuple[Rule, ...] = (
         why="In a pull request there are no keys. What would change can still be told from the lock.",
         fix="Nothing, in a review. On the machine that builds, name the directory with `--out`; `--new-out` builds a new one from nothing.",
     ),
+    Rule(
+        "PGT556",
+        "error",
+        "what was asked for is not in the spec",
+        meaning="`--renew`, `--replace` or `--new-ca` names something that has no certificate in this spec.",
+        why="A build that quietly did nothing would leave you believing that the certificate was issued again.",
+        fix="Name entities as `ca.NAME`, `server.NAME` or `user.NAME`, and CAs of `--new-ca` by their NAME.",
+    ),
+    Rule(
+        "PGT557",
+        "error",
+        "a private key that is needed cannot be read",
+        meaning="A certificate or CRL has to be signed, and the key for it cannot be read although its file has not changed.",
+        why="Nothing can be signed without it, and pgtls does not replace a key that it was not told to replace.",
+        fix="Run pgtls as the user that owns the out directory; restore the key from a backup if it is damaged.",
+    ),
 )
