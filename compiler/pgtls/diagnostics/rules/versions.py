@@ -1,7 +1,66 @@
-"""Rules of one family: see :data:`pgtls.diagnostics.rules.FAMILIES`."""
+"""PGT4xx: what a version of PostgreSQL has, and has not."""
 
 from __future__ import annotations
 
 from pgtls.diagnostics.rules import Rule
 
-RULES: tuple[Rule, ...] = ()
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "PGT400",
+        "warning",
+        "a version is past the end of its life",
+        meaning="PostgreSQL supports a major version for five years. For this one there are no more fixes.",
+        why="Holes found since then stay open, however good its TLS is.",
+        fix="Upgrade the server, then say its new version in `postgres`.",
+    ),
+    Rule(
+        "PGT401",
+        "error",
+        "a setting that the version does not have",
+        meaning="`settings` holds a name that this version of PostgreSQL does not know, or only shows.",
+        why="The server would not start: `unrecognized configuration parameter`.",
+        fix="Correct the name or leave it out. Names with a dot belong to extensions and are not judged.",
+    ),
+    Rule(
+        "PGT402",
+        "error",
+        "a setting that pgtls writes itself",
+        meaning="`settings` holds one of the `ssl*` settings, `hba_file` or `ident_file`.",
+        why="It follows from other fields; said twice, the two could contradict.",
+        fix="Use the field that the hint names.",
+    ),
+    Rule(
+        "PGT403",
+        "error",
+        "a field that the version does not have",
+        meaning="The server's version is too old for what the table asks for: `tls13_ciphers` and several `groups` (18), regular expressions and words in "
+        'maps (16), `identity = "dn"` (14).',
+        why="An older server takes a regular expression for a literal name, and refuses the others. What comes from `[defaults]` is left out where a "
+        "version lacks it, if that lets nobody in who is not meant.",
+        fix="Write it otherwise for that server, or upgrade it.",
+    ),
+    Rule(
+        "PGT404",
+        "error",
+        "a method that the version does not have",
+        meaning="`oauth` came with PostgreSQL 18, `radius` went with 19.",
+        why="The server would refuse the whole file: `invalid authentication method`.",
+        fix="Use another method on that server.",
+    ),
+    Rule(
+        "PGT407",
+        "error",
+        "a value that the setting does not take",
+        meaning="A setting in `settings` is a number, a boolean or one of some words, and its value is not, or is out of its bounds.",
+        why="The server would not start, or keep its old configuration at a reload.",
+        fix="Give a value of that kind.",
+    ),
+    Rule(
+        "PGT408",
+        "warning",
+        "a setting of a version that is not released",
+        meaning="The version is not final, and its settings are not all known. This one no version before it had.",
+        why="If it has no such setting, the server will not start.",
+        fix="Try it there, and ignore this code.",
+    ),
+)

@@ -94,31 +94,6 @@ def path_lengths(fleet: Fleet) -> Iterator[Diagnostic]:
             )
 
 
-def signers(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find CAs that are asked to sign though only their certificate is here: such a CA is trusted, and signs nothing."""
-    for thing in entities(fleet):
-        issuer = _issuer(thing)
-        if issuer and _trust_only(issuer) and not thing.table.cert_file:
-            message = f'ca "{issuer.name}" has no key, and so cannot sign {thing.entity.replace(".", " ", 1)}'
-            key = "issuer" if isinstance(thing, Authority) else "ca"
-            hint = f"add key_file, or offline = true, to [ca.{issuer.name}]"
-            yield finder(fleet, thing).fault("PGT138", message, key, hint=hint)
-
-
-def _trust_only(ca: Authority) -> bool:
-    table = ca.table
-    return bool(table.cert_file) and not (table.key_file or table.external or table.offline)
-
-
-def revoked_before(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find instants in the future, which would revoke what is being issued now."""
-    for thing in entities(fleet):
-        instant = None if isinstance(thing, Authority) else thing.table.revoke_before
-        if instant and instant > fleet.now:
-            message = f"{instant:%Y-%m-%d %H:%M} UTC is in the future"
-            yield finder(fleet, thing).fault("PGT139", message, "revoke_before", hint="give an instant that has passed")
-
-
 def constraints(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find name constraints that are no domains and networks (RFC 5280, 4.2.1.10)."""
     for ca in fleet.cas.values():
@@ -280,8 +255,6 @@ PRESENT = (
     long_subjects,
     validities,
     path_lengths,
-    signers,
-    revoked_before,
     constraints,
     constrained_hosts,
     constrained_users,

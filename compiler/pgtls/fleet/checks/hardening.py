@@ -15,7 +15,7 @@ from pgtls.spec.models import SSLMODES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgtls.diagnostics import Diagnostic, Severity
+    from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Policy
     from pgtls.hba.model import Address
 
@@ -23,6 +23,9 @@ _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
 _WIDE = {4: 12, 6: 32}
 """The shortest prefix of public addresses that is no finding: a block of a million addresses, and one provider's IPv6."""
+
+MD5_DEPRECATED_SINCE = 18
+"""Its release notes: MD5 passwords are deprecated and will go."""
 
 RSA_2048_UNTIL = datetime(2031, 1, 1, tzinfo=UTC)
 """NIST SP 800-57 part 1, table 4: 112 bits of strength are acceptable through 2030."""
@@ -73,23 +76,23 @@ def md5(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find MD5: a captured exchange is quickly broken, and the stored hash is as good as the password."""
     if policy.table.auth != "md5":
         return
-    open_ = from_afar(policy) and not policy.requires_tls
-    severity: Severity = "error" if open_ else "warning"
-    newest = max((server.table.postgres for server in policy.servers), default=0)
-    state = f", and deprecated in PostgreSQL {newest}" if newest >= 18 else ""
-    danger = (
-        "can be broken by whoever reads the connection" if open_ else "accepts hashes that are as good as the password"
-    )
-    hint = 'auth = "scram-sha-256", once every password has been set anew with password_encryption = "scram-sha-256"'
-    yield finder(fleet, policy).fault("PGT304", f'"md5" {danger}{state}', "auth", hint=hint, severity=severity)
+    found = finder(fleet, policy)
+    if from_afar(policy) and not policy.requires_tls:
+        message = f'"md5" with "{policy.sslmode}" can be broken by whoever reads the connection'
+        yield found.fault("PGT306", message, "auth", hint='auth = "scram-sha-256", and sslmode = "verify-full"')
+    else:
+        newest = max((server.table.postgres for server in policy.servers), default=0)
+        state = f", and is deprecated in PostgreSQL {newest}" if newest >= MD5_DEPRECATED_SINCE else ""
+        message = f'"md5" accepts hashes that are as good as the password{state}'
+        hint = 'auth = "scram-sha-256", once every password is set anew under password_encryption = "scram-sha-256"'
+        yield found.fault("PGT304", message, "auth", hint=hint, severity="warning")
 
 
 def ident(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find policies that believe what the client's own machine says."""
-    if policy.table.auth == "ident" and not policy.local:
-        severity: Severity = "error" if from_afar(policy) else "warning"
+    """Find policies that believe what another machine says."""
+    if policy.table.auth == "ident" and from_afar(policy):
         message = '"ident" believes what the machine of the client says'
-        yield finder(fleet, policy).fault("PGT305", message, "auth", hint='auth = "cert"', severity=severity)
+        yield finder(fleet, policy).fault("PGT305", message, "auth", hint='auth = "cert"')
 
 
 _ATTACKS = {

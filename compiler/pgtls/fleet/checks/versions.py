@@ -52,12 +52,13 @@ def _setting_name(fleet: Fleet, server: Server, name: str) -> Iterator[Diagnosti
             "PGT402", f'"{name}" is written by pgtls', "settings", name, hint=_FIELDS.get(name.lower(), _LEAVE_OUT)
         )
     elif range_ is None:
-        final = RELEASES[version].final
-        message = f'PostgreSQL {version} has no setting "{name}"' + (
-            "" if final else ", as far as is known before its release"
-        )
         hint = did_you_mean(name.lower(), known)
-        yield found.fault("PGT401", message, "settings", name, hint=hint, severity="error" if final else "warning")
+        if RELEASES[version].final:
+            message = f'PostgreSQL {version} has no setting "{name}"'
+            yield found.fault("PGT401", message, "settings", name, hint=hint)
+        else:
+            message = f'it is not known whether PostgreSQL {version}, once released, has a setting "{name}"'
+            yield found.fault("PGT408", message, "settings", name, hint=hint, severity="warning")
     elif name.lower() not in known:
         since, until = range_
         when = f"it came with {since}" if version < since else f"{until} was the last version that had it"
