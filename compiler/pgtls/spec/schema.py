@@ -1,4 +1,4 @@
-"""The JSON Schema of the spec: for editors, and for whoever generates specs.
+"""The JSON Schema of the spec (its top file): for editors, and for whoever generates specs.
 
 It is pydantic's schema of the models, as far as it holds for the file that users write: TOML has no null, durations are text, fields are optional
 in ``[defaults]``, and the top file has ``include``. What spans two tables no schema can say; ``pgtls check`` does.
@@ -61,7 +61,8 @@ def schema() -> dict[str, Any]:
         properties[kind]["description"] = tables[model.__name__]["description"]
         properties[kind]["propertyNames"] = _NAMES
         properties[kind].pop("default", None)
-    defaults = {kind: _optional(tables[KINDS[kind].__name__], kind) for kind in WITH_DEFAULTS}
+    required = [(kind, key) for kind in WITH_DEFAULTS for key in tables[KINDS[kind].__name__].pop("required", ())]
+    defaults = {kind: _defaults(tables[KINDS[kind].__name__], kind) for kind in WITH_DEFAULTS}
     return {
         "$schema": DIALECT,
         "title": "pgtls.toml",
@@ -70,7 +71,8 @@ def schema() -> dict[str, Any]:
         "additionalProperties": False,
         "required": ["version"],
         "properties": {
-            "version": properties.pop("version") | {"description": "The version of the language."},
+            **properties,
+            "version": properties["version"] | {"description": "The version of the language."},
             "include": _INCLUDE,
             "defaults": {
                 "description": "Fields of every table of a kind; a table's own field replaces it whole.",
@@ -78,15 +80,23 @@ def schema() -> dict[str, Any]:
                 "additionalProperties": False,
                 "properties": defaults,
             },
-            **properties,
         },
+        "allOf": [_required_somewhere(kind, key) for kind, key in required],
         "$defs": tables,
     }
 
 
-def _optional(table: dict[str, Any], kind: str) -> dict[str, Any]:
-    required_nowhere = {key: value for key, value in table.items() if key != "required"}
-    return required_nowhere | {"description": f"What holds for every [{kind}.NAME] that does not say otherwise."}
+def _defaults(table: dict[str, Any], kind: str) -> dict[str, Any]:
+    return table | {"description": f"What holds for every [{kind}.NAME] that does not say otherwise."}
+
+
+def _required_somewhere(kind: str, key: str) -> dict[str, Any]:
+    """Require a key of every table of a kind, unless their defaults have it."""
+    in_defaults = {"properties": {kind: {"required": [key]}}, "required": [kind]}
+    return {
+        "if": {"properties": {"defaults": in_defaults}, "required": ["defaults"]},
+        "else": {"properties": {kind: {"additionalProperties": {"required": [key]}}}},
+    }
 
 
 _NAMES = {

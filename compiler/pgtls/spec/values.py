@@ -106,6 +106,7 @@ Instant = Annotated[
         {
             "type": "string",
             "anyOf": [{"format": "date"}, {"format": "date-time"}],
+            "pattern": r"^\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d))?$",
             "description": "A TOML date (00:00 UTC) or offset date-time.",
         }
     ),
