@@ -23,10 +23,11 @@ from pgtls.build.decide import Asked, Decisions, decide
 from pgtls.build.due import next_due
 from pgtls.build.manifest import Entry, Inputs, Manifest, entry
 from pgtls.build.mutex import exclusive, shared
-from pgtls.build.observe import observe
+from pgtls.build.observe import UNTOUCHED, observe
 from pgtls.build.outdir import inspect
 from pgtls.build.plan import Plan
 from pgtls.build.plan import plan as make_plan
+from pgtls.build.retired import retired
 from pgtls.build.uptodate import input_digest, source_digest
 from pgtls.build.wanted import wanted
 from pgtls.diagnostics import Diagnostic, Rejected, errors
@@ -105,7 +106,7 @@ class Planned:
     entries: Mapping[str, Sequence[ClientEntry]]
     """By user."""
     texts: Tree
-    """The files that hold no certificate."""
+    """The files that hold no certificate that is issued now."""
     plan: Plan
     diagnostics: tuple[Diagnostic, ...]
 
@@ -158,11 +159,12 @@ def _plan(request: Request) -> Planned:
     profiles = wanted(fleet)
     existing = observe(request.out, checked.lock, profiles, new_out=request.new_out)
     decisions = decide(fleet, profiles, existing, request.asked)
-    diagnostics = (*checked.diagnostics, *locate((*existing.diagnostics, *decisions.diagnostics), checked.source))
+    located = locate(decisions.diagnostics, checked.source)
+    diagnostics = (*checked.diagnostics, *existing.diagnostics, *located)
     if errors(diagnostics):
         raise Rejected(*diagnostics)
     entries = index(fleet)
-    texts = render.texts(fleet, rules, entries)
+    texts = {**render.texts(fleet, rules, entries), **retired(fleet, existing)}
     material = issue.planned(decisions, existing)
     tree = {**texts, **render.material(fleet, entries, material.credentials, material.crls)}
     return Planned(
@@ -240,10 +242,10 @@ def _entry(
     changes: Mapping[str, File],
     stats: Mapping[str, os.stat_result],
 ) -> Entry:
-    """Describe one file: as it was written, as it was before, or, if it is adopted, as it lies there."""
+    """Describe one file: as it was written, as it was before, or, if others wrote it, as it lies there."""
     if path in changes and isinstance(file.content, bytes):
         return entry(file.content, stats[path], file.kind, file.entity)
-    if path in existing.entries:
+    if existing.files.get(path) in UNTOUCHED:
         return existing.entries[path]._replace(mode=file.mode, kind=file.kind, entity=file.entity)
     with open(os.path.join(out, path), "rb") as adopted:
         return entry(adopted.read(), os.fstat(adopted.fileno()), file.kind, file.entity)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pgtls.build.lock import RevokedLine
 from pgtls.build.reissue import Case, Reason, due_at, reason
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pgtls.build.lock import IssuedLine, Lock
     from pgtls.build.observe import Existing, Found
     from pgtls.fleet.model import Authority, Fleet
-    from pgtls.pki.model import Profile, Unreadable
+    from pgtls.pki.model import Profile, RevocationReason, Unreadable
 
 KEEPS_ENTITIES = 3
 """A build that would take the certificates of more entities than this needs to be told so (DESIGN 4.4)."""
@@ -83,7 +83,11 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
         certificates[profile.entity] = _certificate(profile, existing, certificates, asked, fleet.now)
     problems = [
         *_unknown(asked, wanted),
-        *(d for decision in certificates.values() for d in _authority_faults(decision, existing.lock, asked)),
+        *(
+            d
+            for decision in certificates.values()
+            for d in _authority_faults(decision, existing.lock, asked, fleet.now)
+        ),
         *(d for decision in certificates.values() for d in _foreign_faults(decision, asked)),
     ]
     revocations = tuple(_revocations(certificates, wanted, existing.lock, fleet.now))
@@ -155,7 +159,7 @@ def _needs_key(profile: Profile, found: Found, why: Reason | None, asked: Asked)
     return profile.rotate_key or "key_algorithm" in why.fields
 
 
-def _authority_faults(decision: Decision, lock: Lock, asked: Asked) -> Iterator[Diagnostic]:
+def _authority_faults(decision: Decision, lock: Lock, asked: Asked, now: datetime) -> Iterator[Diagnostic]:
     """A CA is never made anew, renamed or given another key without being told so (DESIGN 4.4)."""
     profile, why = decision.profile, decision.reason
     name = profile.entity.removeprefix("ca.")
@@ -163,13 +167,13 @@ def _authority_faults(decision: Decision, lock: Lock, asked: Asked) -> Iterator[
         return
     known = lock.latest.get(profile.entity)
     if decision.found.key != "present" and known:
-        hanging = sum(line.ca == name and line.entity != profile.entity for line in lock.by_serial.values())
+        hanging = sum(line.ca == name and line.entity != profile.entity for line in lock.alive(now))
         yield Diagnostic(
             "PGT550",
             f'the private key of CA "{name}" is {_KEY_STATES[decision.found.key]}, but the lock knows this CA: {hanging} certificates hang on it',
             path=("ca", name),
             at="table",
-            hint=f"restore ca/{name}/ca.key in the out directory from a backup; or start this CA anew with --new-ca {name}, "
+            hint=f"restore ca/{name}/ca.key in the out directory from a backup, or from ca/.retired if this CA had left the spec; or start this CA anew with --new-ca {name}, "
             "after which everything that it signed is issued again and every bundle must be deployed",
         )
     elif not {"subject", "key_algorithm"}.isdisjoint(why.fields):
@@ -263,17 +267,11 @@ def _crl(
 
 def _known(ca: str, lock: Lock, fresh: Sequence[RevokedLine]) -> list[Revocation]:
     """List what the lock and this build say is revoked."""
-    lines = [*lock.revocations.values(), *fresh]
-    issued = lock.by_serial
+    ends = {line.serial: line.certificate.not_after for line in lock.by_serial.values() if line.ca == ca}
+    lines = (line for line in (*lock.revocations.values(), *fresh) if line.ca == ca)
     return [
-        Revocation(
-            line.serial,
-            line.date,
-            line.reason,
-            issued[ca, line.serial].certificate.not_after if (ca, line.serial) in issued else None,
-        )  # type: ignore[arg-type]
+        Revocation(line.serial, line.date, cast("RevocationReason", line.reason), ends.get(line.serial))
         for line in lines
-        if line.ca == ca
     ]
 
 

@@ -6,6 +6,9 @@ CA_CERTIFICATE = "ca.crt"
 CA_KEY = "ca.key"
 CA_CRL = "ca.crl"
 
+RETIRED = "ca/.retired/"
+"""Where CAs that left the spec are kept."""
+
 SERVER_CERTIFICATE = "server.crt"
 SERVER_KEY = "server.key"
 SERVER_TRUST = "root.crt"

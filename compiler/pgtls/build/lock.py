@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
@@ -23,7 +23,7 @@ from pgtls.pki.model import Certificate
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["IssuedLine", "Lock", "RevokedLine", "instant", "lock_path", "parse", "read", "timestamp"]
 
@@ -117,7 +117,7 @@ class Lock:
             known = found.setdefault(key, line)
             if known is not line:
                 trust = tuple(sorted({*known.trust, *line.trust}))
-                found[key] = IssuedLine(line.ca, line.entity, line.certificate, trust, known.extra)
+                found[key] = replace(known, trust=trust)
         return found
 
     @cached_property
@@ -197,15 +197,17 @@ def read(path: str | os.PathLike[str]) -> Lock:
 
 def parse(content: bytes, name: str) -> Lock:
     """Read the lock in ``content``; ``name`` is its file in messages. :class:`Rejected` as :func:`read`."""
-    lines = list(_lines(content, name))
-    header = _header(lines, name)
+    lines = _lines(content, name)
+    header = _header(next(lines, _Line(1, b"")), name)
     issued: list[IssuedLine] = []
+    serials: dict[tuple[str, str], IssuedLine] = {}
     revoked: list[RevokedLine] = []
     for line in lines:
         try:
             match line.fields.get("event"):
                 case "issued":
                     issued.append(_issued(line.fields))
+                    _check_serial(serials, issued[-1], name, line)
                 case "revoked":
                     revoked.append(_revoked(line.fields))
                 case None if "pgtls_lock" in line.fields:
@@ -217,9 +219,7 @@ def parse(content: bytes, name: str) -> Lock:
         except _Damage as damage:
             raise _rejected("PGT502", f"a line of the lock is damaged: {damage}", name, line) from None
     extra = _extra(header, frozenset(("pgtls_lock", "id")))
-    lock = Lock(header["id"], tuple(issued), tuple(revoked), extra, sha256(content).hexdigest())
-    _one_certificate_a_serial(lock, name)
-    return lock
+    return Lock(header["id"], tuple(issued), tuple(revoked), extra, sha256(content).hexdigest())
 
 
 class _Line(NamedTuple):
@@ -285,8 +285,7 @@ def _not_json(line: _Line, error: Exception, name: str) -> Rejected:
     return _rejected("PGT502", f"a line of the lock is damaged: {reason}", name, line, column)
 
 
-def _header(lines: Sequence[_Line], name: str) -> dict[str, Any]:
-    first = lines[0] if lines else _Line(1, b"")
+def _header(first: _Line, name: str) -> dict[str, Any]:
     if "pgtls_lock" not in first.fields:
         raise _rejected("PGT502", "the lock has no header", name, first)
     version, identity = first.fields["pgtls_lock"], first.fields.get("id")
@@ -375,11 +374,9 @@ def _serial(fields: Mapping[str, Any]) -> str:
     return serial
 
 
-def _one_certificate_a_serial(lock: Lock, name: str) -> None:
+def _check_serial(known: dict[tuple[str, str], IssuedLine], issued: IssuedLine, name: str, line: _Line) -> None:
     """RFC 5280, 4.1.2.2: a serial number is unique per CA."""
-    for line in lock.issued:
-        known = lock.by_serial[line.ca, line.serial]
-        if known.certificate.sha256 != line.certificate.sha256:
-            whose = f'of "{known.entity}" and of "{line.entity}"'
-            message = f'CA "{line.ca}" has two certificates with the serial {line.serial}, {whose}'
-            raise Rejected(Diagnostic("PGT504", message, hint=_HINTS["PGT504"], file=name))
+    first = known.setdefault((issued.ca, issued.serial), issued)
+    if first.certificate.sha256 != issued.certificate.sha256:
+        message = f'CA "{issued.ca}" has two certificates with the serial {issued.serial}'
+        raise _rejected("PGT504", f'{message}: of "{first.entity}" and of "{issued.entity}"', name, line)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pgtls.build.reissue import KeyState
     from pgtls.pki.model import Profile
 
-_UNTOUCHED = ("same", "touched", "mode")
+UNTOUCHED = ("same", "touched", "mode")
 """States of a file whose content is what pgtls wrote."""
 
 
@@ -60,9 +60,13 @@ class Existing:
     """There is no out directory: what the lock lists is taken as present."""
     diagnostics: tuple[Diagnostic, ...] = ()
 
+    def content(self, path: str) -> bytes | None:
+        """Give the content of a file of the tree; None where there is none."""
+        return _read(self.out, path)
+
     def text(self, path: str) -> str | None:
-        """Give the text of a file of the tree; None where there is none."""
-        content = _read(self.out, path)
+        """Give the same as text, whatever it holds."""
+        content = self.content(path)
         return None if content is None else content.decode(errors="replace")
 
 
@@ -108,9 +112,9 @@ def _found(entity: str, out: str, states: Mapping[str, str], known: Mapping[str,
     certificate, key = layout.certificate_path(entity), layout.key_path(entity)
     pem = _read(out, certificate)
     if pem is None:
-        return Found(None, "present" if states.get(key) in _UNTOUCHED else _lone_key(out, key))
+        return Found(None, "present" if states.get(key) in UNTOUCHED else _lone_key(out, key))
     line = known.get(_fingerprint(pem) or "")
-    if line and states.get(certificate) in _UNTOUCHED and states.get(key) in _UNTOUCHED:
+    if line and states.get(certificate) in UNTOUCHED and states.get(key) in UNTOUCHED:
         # One transaction wrote both, and nobody has changed either since: no key is read to find out that nothing changed.
         return Found(line.certificate, "present", pem)
     facts = _facts(pem)
@@ -174,7 +178,7 @@ def _behind(
     """A certificate that pgtls wrote and the lock does not know: the lock is older than the tree."""
     for entity, one in found.items():
         certificate = one.certificate
-        if states.get(layout.certificate_path(entity)) not in _UNTOUCHED or not isinstance(certificate, Certificate):
+        if states.get(layout.certificate_path(entity)) not in UNTOUCHED or not isinstance(certificate, Certificate):
             continue
         if certificate.sha256 not in known:
             yield Diagnostic(

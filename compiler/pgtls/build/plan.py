@@ -117,7 +117,7 @@ def _order(entity: str) -> tuple[int, str]:
     return ("ca", "server", "user").index(entity.partition(".")[0]), entity
 
 
-def _step(  # noqa: PLR0913
+def _step(
     entity: str, decision: Decision | None, changes: Sequence[Change], gone: Sequence[str], cost: Cost, *, known: bool
 ) -> Step:
     files = (*(change.path for change in changes), *gone)
@@ -127,6 +127,8 @@ def _step(  # noqa: PLR0913
         return Step(entity, action, decision.reason.text + key, cost, decision.reason.fields, files)
     if decision and decision.adopted:
         return Step(entity, "adopt", "its certificate satisfies the spec and is taken over as it is", cost, (), files)
+    if any(path.startswith(layout.RETIRED) for path in files):
+        return Step(entity, "delete", "it left the spec; its key is kept in ca/.retired", cost, (), files)
     if not known:
         return Step(entity, "create", "it is new", cost, (), files)
     reasons = dict.fromkeys(map(_reason, changes)) or {"files that it no longer has go": None}
