@@ -161,14 +161,6 @@ RULES: tuple[Rule, ...] = (
         fix="Name its users, or delete it.",
     ),
     Rule(
-        "PGT220",
-        "error",
-        "a certificate that does not fit the role",
-        meaning='With a method that takes no ident map, `client_cert = "verify-full"` compares the certificate\'s common name with the role itself, and they differ.',
-        why="That user could never log in as that role.",
-        fix='`client_cert = "verify-ca"`, `auth = "cert"`, which takes a map, or a user of its own for the role.',
-    ),
-    Rule(
         "PGT221",
         "error",
         "`client_cert` contradicts the method",

@@ -74,8 +74,11 @@ def validities(fleet: Fleet) -> Iterator[Diagnostic]:
 
 def _span(length: timedelta) -> str:
     hours = length // timedelta(hours=1)
-    number, unit = (hours // 24, "day") if hours % 24 == 0 else (hours, "hour")
+    number, unit = next((hours // size, unit) for size, unit in _UNITS if hours % size == 0)
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+
+_UNITS = ((365 * 24, "year"), (24, "day"), (1, "hour"))
 
 
 def _issuer(thing: Authority | Server | User) -> Authority | None:
@@ -235,10 +238,12 @@ def _twins(fleet: Fleet, first: User, second: User) -> Iterator[Diagnostic]:
     subjects = first.table.subject == second.table.subject
     if not subjects and first.table.identity == second.table.identity == "dn":
         return
+    if "common_name" in first.table.model_fields_set and "common_name" not in second.table.model_fields_set:
+        first, second = second, first
     servers = [s.name for s in fleet.servers.values() if _accepts(s, first) and _accepts(s, second)]
     if servers:
         message = (
-            f'the certificates of user "{first.name}" and "{second.name}" have one common name, "{second.common_name}", '
+            f'the certificates of users "{first.name}" and "{second.name}" have one common name, "{second.common_name}", '
             f"and server {listed(servers)} could not tell them apart"
         )
         place = ("common_name",) if "common_name" in second.table.model_fields_set else ()

@@ -108,7 +108,7 @@ def weak_sslmode(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         return
     least = fleet.lint.minimum_sslmode
     if least and SSLMODES.index(policy.sslmode) < SSLMODES.index(least):
-        danger = f": what it says {_ATTACKS[policy.sslmode]}" if policy.sslmode in _ATTACKS else ""
+        danger = f": with it the connection {_ATTACKS[policy.sslmode]}" if policy.sslmode in _ATTACKS else ""
         message = f'"{policy.sslmode}" is below minimum_sslmode, "{least}"{danger}'
         hint = f'sslmode = "{least}", or a waiver that says why not'
         yield finder(fleet, policy).fault("PGT311", message, "sslmode", hint=hint)

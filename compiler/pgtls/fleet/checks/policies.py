@@ -60,9 +60,8 @@ def sslmode_without_tls(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     found = finder(fleet, policy)
     mixed = policy.local and len(policy.table.from_) > 1  # which is a mistake of its own
     if found.says("sslmode") and policy.sslmode is None and not mixed:
-        local = policy.local
-        reason = 'is for "local", the Unix socket, which has no TLS' if local else "rejects, with TLS or without"
-        message = f'policy "{policy.name}" {reason}, and has an sslmode'
+        what = "is for the Unix socket, which has no TLS" if policy.local else "rejects, with TLS or without"
+        message = f'policy "{policy.name}" {what}: it has no sslmode'
         yield found.fault("PGT205", message, "sslmode", hint="leave sslmode out")
 
 
@@ -132,24 +131,6 @@ def users_of_other_cas(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
             yield finder(fleet, policy).fault("PGT217", message, *_place(policy, user), hint=hint)
 
 
-def unmapped_identities(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find certificates that name no role, where ``clientcert=verify-full`` compares the two and the method takes no ident map."""
-    method = METHODS.get(policy.table.auth)
-    if policy.table.client_cert != "verify-full" or method is None or method.map:
-        return
-    for user in _named(policy):
-        other = next((role for role in user.roles if role != user.common_name), None)
-        if _has_certificate(user) and (other or user.table.identity == "dn"):
-            mine = "its whole subject" if user.table.identity == "dn" else f'"{user.common_name}"'
-            message = (
-                f'"{method.name}" takes no ident map, so the certificate of user "{user.name}", which says {mine}, '
-                f'does not fit role "{other or user.roles[0]}"'
-            )
-            hint = 'client_cert = "verify-ca", auth = "cert", or a user of its own for the role'
-            yield finder(fleet, policy).fault("PGT220", message, "client_cert", hint=hint)
-            return
-
-
 def map_without_identity(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find ident maps for methods that prove no identity."""
     method = METHODS.get(policy.table.auth)
@@ -164,12 +145,8 @@ def required_options(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     method, given = METHODS.get(policy.table.auth), policy.table.auth_options
     for alternatives in method.required if method else ():
         if not any(name in given for name in alternatives):
-            needed = (
-                f'"{alternatives[0]}"'
-                if len(alternatives) == 1
-                else "one of " + ", ".join(f'"{a}"' for a in alternatives)
-            )
-            message = f'"{policy.table.auth}" needs the option {needed}'
+            needed = "the option" if len(alternatives) == 1 else "one of the options"
+            message = f'"{policy.table.auth}" needs {needed} ' + ", ".join(f'"{name}"' for name in alternatives)
             place = "auth_options" if given else "auth"
             yield finder(fleet, policy).fault(
                 "PGT211", message, place, hint=f"auth_options = {{ {alternatives[0]} = … }}"
@@ -303,7 +280,6 @@ POLICY_RULES = (
     client_ca,
     users_without_certificate,
     users_of_other_cas,
-    unmapped_identities,
     map_without_identity,
     required_options,
     options,

@@ -89,7 +89,8 @@ def _codes(given: Sequence[str], path: tuple[str, ...]) -> Iterator[Diagnostic]:
     rules = catalogue()
     for index, code in enumerate(given):
         if code not in rules:
-            hint = did_you_mean(code.upper(), rules)
+            longer = next((known for known in rules if code.upper() == known[: len(code)]), None)
+            hint = f'did you mean "{longer}"?' if longer else did_you_mean(code.upper(), rules)
             yield Diagnostic("PGT119", f'there is no code "{code}"', (*path, index), hint)
         elif rules[code].severity == "error" and not code.startswith("PGT3"):
             message = f'"{code}" is an error that makes the output wrong, and cannot be accepted'
