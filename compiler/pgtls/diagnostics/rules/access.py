@@ -173,7 +173,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "channel binding where there is none",
         meaning='`channel_binding = "require"` is said with another method than `scram-sha-256`, or without TLS.',
-        why="libpq would refuse every connection: `channel binding required but not supported by server's authentication request`.",
+        why="Every connection would end in libpq: `channel binding required but not supported by server's authentication request`.",
         fix="Leave it out, or use SCRAM over TLS.",
     ),
 )
