@@ -1,0 +1,139 @@
+"""PostgreSQL judges certificates, chains, CRLs and the text of a subject."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from pgtls.pki import chains, crl, keys
+from pgtls.pki.model import Revocation
+from pgtls.pki.wanted import subject_text
+from pki.trees import DAY, Authority, authority, key, leaf, presented
+from support.servers import Server, ServerError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pgtls.pki.issue import Issued
+
+NOW = datetime.now(UTC)
+"""Servers ask the clock of the machine."""
+
+
+def serve(
+    server: Server, servers: Authority, clients: Authority, hba: str, ident: str = "", revoked: tuple[Issued, ...] = ()
+) -> None:
+    """Give a server its certificate, the CA of its clients with its CRL, and its rules."""
+    certificate = leaf(servers, "server", now=NOW, ip_addresses=("127.0.0.1",))
+    entries = [Revocation(each.facts.serial, NOW, "superseded") for each in revoked]
+    lists = [crl.make(ca.issuer, 1, NOW, DAY, entries if ca is clients else ()) for ca in (clients, *clients.above)]
+    server.write("server.crt", presented(certificate, servers), 0o644)
+    server.write("server.key", keys.to_pem(key("server", "ecdsa-p256")))
+    server.write("clients.crt", chains.file_of(ca.pem for ca in (clients, *clients.above)), 0o644)
+    server.write("clients.crl", chains.file_of(lists), 0o644)
+    server.configure(ssl="on", ssl_ca_file="clients.crt", ssl_crl_file="clients.crl")
+    server.write("pg_hba.conf", hba)
+    server.write("pg_ident.conf", ident)
+    server.reload()
+
+
+def connect(
+    server: Server, directory: Path, servers: Authority, certificate: Issued, by: Authority, name: str, role: str
+) -> str:
+    """Connect with a certificate and verify-full, and give the version of TLS; or raise what the client was told."""
+    files = {"crt": presented(certificate, by), "key": keys.to_pem(key(name, "ecdsa-p256")), "root": servers.root.pem}
+    for suffix, content in files.items():
+        path = directory / suffix
+        path.write_bytes(content)
+        path.chmod(0o600)
+    with psycopg.connect(
+        host="127.0.0.1",
+        port=server.port,
+        user=role,
+        dbname="postgres",
+        sslmode="verify-full",
+        sslcert=str(directory / "crt"),
+        sslkey=str(directory / "key"),
+        sslrootcert=str(directory / "root"),
+        sslcrl="",
+        gssencmode="disable",
+        connect_timeout=10,
+    ) as connection:
+        row = connection.execute("select version from pg_stat_ssl where pid = pg_backend_pid()").fetchone()
+        assert row is not None
+        return str(row[0])
+
+
+@pytest.fixture
+def servers() -> Authority:
+    return authority("middle", authority("root", now=NOW), now=NOW)
+
+
+@pytest.fixture
+def clients() -> Authority:
+    return authority("clients", authority("clients-root", now=NOW), now=NOW)
+
+
+CERT = "hostssl all all 127.0.0.1/32 cert\n"
+
+
+def test_a_user_connects_by_certificate_and_is_refused_with_another_s(
+    server: Server, servers: Authority, clients: Authority, tmp_path: Path
+) -> None:
+    server.populate(["alice"])
+    alice, bob = leaf(clients, name="alice", now=NOW), leaf(clients, name="bob", now=NOW)
+    stranger = authority("stranger", now=NOW)
+    serve(server, servers, clients, CERT)
+    assert connect(server, tmp_path, servers, alice, clients, "alice", "alice").startswith("TLSv1.")
+    with pytest.raises(psycopg.OperationalError, match="certificate authentication failed"):
+        connect(server, tmp_path, servers, bob, clients, "bob", "alice")
+    with pytest.raises(psycopg.OperationalError, match=r"unknown ca|closed the connection|SSL SYSCALL"):
+        connect(server, tmp_path, servers, leaf(stranger, name="alice", now=NOW), stranger, "alice", "alice")
+    with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
+        connect(server, tmp_path, stranger, alice, clients, "alice", "alice")
+
+
+def test_a_revoked_user_is_refused_and_the_others_are_not(
+    server: Server, servers: Authority, clients: Authority, tmp_path: Path
+) -> None:
+    server.populate(["alice", "bob"])
+    alice, bob = leaf(clients, name="alice", now=NOW), leaf(clients, name="bob", now=NOW)
+    serve(server, servers, clients, CERT)
+    assert connect(server, tmp_path, servers, bob, clients, "bob", "bob")
+    serve(server, servers, clients, CERT, revoked=(bob,))
+    assert connect(server, tmp_path, servers, alice, clients, "alice", "alice")
+    with pytest.raises(psycopg.OperationalError, match=r"revoked|closed the connection|SSL SYSCALL"):
+        connect(server, tmp_path, servers, bob, clients, "bob", "bob")
+    if server.version >= 16:  # older ones keep the reason to themselves
+        server.wait_for_log("certificate revoked")
+
+
+SUBJECT = (
+    ("country", "GR"),
+    ("organization", 'Α & B, "C" + <D>; E=\\F#'),
+    ("organizational_unit", "#1 "),
+    ("email", "alice@b.example"),
+    ("common_name", "Ελένη x"),
+)
+
+
+def test_the_text_of_a_subject_is_what_clientname_dn_compares(
+    server: Server, servers: Authority, clients: Authority, tmp_path: Path
+) -> None:
+    server.populate(["app"])
+    certificate = leaf(clients, name="dn", now=NOW, subject=SUBJECT)
+    quoted = '"' + subject_text(SUBJECT).replace('"', '""') + '"'
+    other = '"' + subject_text(SUBJECT[1:]).replace('"', '""') + '"'
+    hba = "hostssl all all 127.0.0.1/32 cert clientname=DN map=dn\n"
+    if server.version < 14:
+        with pytest.raises(ServerError, match="clientname"):
+            serve(server, servers, clients, hba)
+        return
+    serve(server, servers, clients, hba, f"dn {quoted} app\n")
+    assert connect(server, tmp_path, servers, certificate, clients, "dn", "app")
+    serve(server, servers, clients, hba, f"dn {other} app\n")
+    with pytest.raises(psycopg.OperationalError, match="certificate authentication failed"):
+        connect(server, tmp_path, servers, certificate, clients, "dn", "app")
