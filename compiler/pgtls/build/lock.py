@@ -35,8 +35,10 @@ _CONFLICT = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
 _TEXTS = ("serial", "subject", "issuer", "key_algorithm", "spki_sha256", "key_id", "sha256")
 _LISTS = ("names", "usages")
 _INSTANTS = ("not_before", "not_after")
-_ISSUED = frozenset(("event", "ca", "entity", "authority_key_id", "trust", *_TEXTS, *_LISTS, *_INSTANTS))
-_REVOKED = frozenset(("event", "ca", "entity", "serial", "reason", "date"))
+_ISSUED_TEXTS = ("ca", "entity", *_TEXTS, *_INSTANTS)
+_ISSUED = frozenset(("event", "authority_key_id", "trust", *_ISSUED_TEXTS, *_LISTS))
+_REVOKED_TEXTS = ("ca", "entity", "serial", "reason", "date")
+_REVOKED = frozenset(("event", *_REVOKED_TEXTS))
 
 
 def timestamp(moment: datetime) -> str:
@@ -307,71 +309,65 @@ def _same_lock(line: _Line, header: Mapping[str, Any], name: str) -> None:
 
 
 def _issued(fields: dict[str, Any]) -> IssuedLine:
+    ca, entity, serial, subject, issuer, algorithm, spki, key_id, digest, begin, end = _texts(fields, _ISSUED_TEXTS)
     authority = fields.get("authority_key_id")
     if authority is not None and not isinstance(authority, str):
         raise _Damage('its "authority_key_id" is not a text')
     certificate = Certificate(
-        serial=_serial(fields),
-        subject=_text(fields, "subject"),
-        issuer=_text(fields, "issuer"),
-        names=_texts(fields, "names"),
-        usages=_texts(fields, "usages"),
-        key_algorithm=_text(fields, "key_algorithm"),
-        spki_sha256=_text(fields, "spki_sha256"),
-        key_id=_text(fields, "key_id"),
+        serial=_serial(serial),
+        subject=subject,
+        issuer=issuer,
+        names=_list(fields, "names"),
+        usages=_list(fields, "usages"),
+        key_algorithm=algorithm,
+        spki_sha256=spki,
+        key_id=key_id,
         authority_key_id=authority,
-        sha256=_text(fields, "sha256"),
-        not_before=_instant(fields, "not_before"),
-        not_after=_instant(fields, "not_after"),
+        sha256=digest,
+        not_before=_instant("not_before", begin),
+        not_after=_instant("not_after", end),
     )
-    trust = _texts(fields, "trust") if "trust" in fields else ()
-    return IssuedLine(_text(fields, "ca"), _text(fields, "entity"), certificate, trust, _extra(fields, _ISSUED))
+    trust = _list(fields, "trust") if "trust" in fields else ()
+    return IssuedLine(ca, entity, certificate, trust, _extra(fields, _ISSUED))
 
 
 def _revoked(fields: dict[str, Any]) -> RevokedLine:
-    return RevokedLine(
-        ca=_text(fields, "ca"),
-        entity=_text(fields, "entity"),
-        serial=_serial(fields),
-        reason=_text(fields, "reason"),
-        date=_instant(fields, "date"),
-        extra=_extra(fields, _REVOKED),
-    )
+    ca, entity, serial, reason, date = _texts(fields, _REVOKED_TEXTS)
+    return RevokedLine(ca, entity, _serial(serial), reason, _instant("date", date), _extra(fields, _REVOKED))
 
 
 def _extra(fields: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
-    return {key: fields[key] for key in fields.keys() - known}
+    return {} if known.issuperset(fields) else {key: fields[key] for key in fields.keys() - known}
 
 
-def _text(fields: Mapping[str, Any], name: str) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str):
-        raise _Damage(f'its "{name}" is {"missing" if value is None else "not a text"}')
-    return value
+def _texts(fields: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+    values = [fields.get(name) for name in names]
+    if {*map(type, values)} == {str}:
+        return values  # type: ignore[return-value]
+    name, value = next((name, value) for name, value in zip(names, values, strict=True) if not isinstance(value, str))
+    raise _Damage(f'its "{name}" is {"missing" if value is None else "not a text"}')
 
 
-def _texts(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
+def _list(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
     value = fields.get(name)
     if not isinstance(value, list):
         raise _Damage(f'its "{name}" is {"missing" if value is None else "not a list"}')
-    for item in value:
-        if not isinstance(item, str):
-            raise _Damage(f'its "{name}" holds what is not a text')
+    if value and {*map(type, value)} != {str}:
+        raise _Damage(f'its "{name}" holds what is not a text')
     return tuple(value)
 
 
-def _instant(fields: Mapping[str, Any], name: str) -> datetime:
+def _instant(name: str, text: str) -> datetime:
     try:
-        return instant(_text(fields, name))
+        return instant(text)
     except ValueError:
         raise _Damage(f'its "{name}" is not an instant') from None
 
 
-def _serial(fields: Mapping[str, Any]) -> str:
-    serial = _text(fields, "serial")
-    if not _HEX.match(serial):
+def _serial(text: str) -> str:
+    if not _HEX.match(text):
         raise _Damage('its "serial" is not lower-case hex')
-    return serial
+    return text
 
 
 def _check_serial(known: dict[tuple[str, str], IssuedLine], issued: IssuedLine, name: str, line: _Line) -> None:
