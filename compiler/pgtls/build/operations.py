@@ -54,7 +54,8 @@ def operations(
     _check_files(root, staged, there, gone)
     wanted = _directory_modes(changes, private)
 
-    touched = {path.rpartition("/")[0] for path in (*changes, *gone)} & there.keys() - {""}
+    touched = {path.rpartition("/")[0] for path in (*changes, *gone)} & there.keys()
+    touched -= {"", *staged}  # a directory that makes way for a file
     chmods = [Operation("chmod", path, mode) for path in touched if (mode := wanted(path)) not in (None, there[path])]
     obstacles = {path for path in gone if path in above or not changes.keys().isdisjoint(ancestors(path))}
     renames = {_topmost_absent(path, there) for path in staged} - {last}
