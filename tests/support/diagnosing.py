@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pgtls.build.compile import check
 from pgtls.diagnostics import Rejected
 from pgtls.diagnostics.text import render
 from pgtls.spec.load import load
@@ -24,7 +25,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 """When a case is checked, unless its args.json says another time."""
 
 CASES = Path(__file__).parents[1] / "diagnostics" / "cases"
-REWRITE = os.environ.get("PGTLS_GOLDEN") == "write"
+REWRITE = os.environ.get("PGTLS_TEST_GOLDEN") == "write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +62,9 @@ def cases() -> Iterator[Case]:
 def diagnose(spec: Path, now: datetime = NOW) -> tuple[Diagnostic, ...]:
     """Give what `pgtls check` reports, with places."""
     try:
-        from pgtls.build.compile import check
-    except ImportError:
-        return _without_pipeline(spec, now)
-    try:
         return check(spec, now, spec.with_suffix(".lock")).diagnostics
     except Rejected as rejected:
         return rejected.diagnostics
-
-
-def _without_pipeline(spec: Path, now: datetime) -> tuple[Diagnostic, ...]:
-    from pgtls.fleet.checks import check
-    from pgtls.fleet.resolve import resolve
-
-    result = load(spec)
-    found = list(result.diagnostics)
-    if result.loaded:
-        fleet, later = resolve(result.loaded, now)
-        found += result.unaffected(later)
-        if fleet and not found:
-            found += check(fleet)
-    return locate(found, result.source)
 
 
 def load_errors(spec: Path) -> str:
