@@ -86,7 +86,7 @@ def check(spec: Path, content: bytes) -> tuple[LoadResult, str]:
     found = locate(result.diagnostics, result.source)
     texts = {file.name: file.text.split("\n") for file in result.source.files}
     for diagnostic in found:
-        json.dumps(as_json(diagnostic)).encode()
+        json.dumps(as_json(diagnostic), ensure_ascii=False).encode()
         if place := diagnostic.place:
             lines = texts[place.file]
             assert 1 <= place.line <= place.end_line <= len(lines)

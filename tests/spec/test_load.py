@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pgtls.diagnostics import Diagnostic
+from pgtls.diagnostics.text import as_json, render
 from pgtls.spec.load import LoadResult, load
+from pgtls.spec.positions import locate
 from pgtls.spec.read import MAX_BYTES
 from support.diagnosing import load_errors
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pgtls.spec.source import Loaded
 
 SOUND = """\
@@ -187,8 +189,20 @@ def test_nesting_that_exhausts_recursion_is_an_error(tmp_path: Path, opening: st
     assert [d.code for d in result.diagnostics] == ["PGT004"]
 
 
+@pytest.mark.parametrize("part", ["a", '"a b"', "'é'", "a "])
+def test_a_key_of_very_many_parts_is_not_parsed(tmp_path: Path, part: str) -> None:
+    for key in (".".join([part] * 50_000), f"x = {{ {'.'.join([part] * 50_000)}"):
+        result = load(write(tmp_path, f"version = 1\n{key} = 1\n"))
+        assert [d.code for d in result.diagnostics] == ["PGT004"]
+
+
+def test_a_long_line_is_no_fault(tmp_path: Path) -> None:
+    names = ", ".join(f'"u{number}.example.com"' for number in range(5000))
+    assert len(sound(tmp_path, SOUND.replace('"db.example.com"', names)).spec.server["primary"].hosts) == 5000
+
+
 def test_deep_tables_are_an_unknown_key_and_no_traceback(tmp_path: Path) -> None:
-    text = f'{SOUND}\n[{".".join("a" * 2000)}]\nx = "\\u0000"\n'
+    text = f'{SOUND}\n[{".".join("a" * 900)}]\nx = "\\u0000"\n'
     codes = [d.code for d in load(write(tmp_path, text)).diagnostics]
     assert sorted(codes) == ["PGT010", "PGT014"]
 
@@ -265,6 +279,14 @@ def test_a_table_defined_in_two_files_names_both_places(tmp_path: Path) -> None:
     assert f"{tmp_path}/b.toml:2:1: error[PGT021]" in text
     assert f"it is also at {tmp_path}/a.toml:3" in text
     assert text.count("error[") == 1
+
+
+def test_a_file_name_that_is_no_text_is_survived(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.toml")).write_text("x = 1\n")
+    result = load(write(tmp_path, f'include = ["?.toml"]\n{SOUND}'))
+    found = locate(result.diagnostics, result.source)
+    assert "\\udcff.toml:1:1: error[PGT010]" in render(found)
+    assert json.dumps(as_json(found[0]), ensure_ascii=False).encode()
 
 
 # Defaults

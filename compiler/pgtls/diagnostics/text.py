@@ -25,9 +25,9 @@ def render(diagnostics: Iterable[Diagnostic], *, colour: bool = False) -> str:
 
 
 def as_json(diagnostic: Diagnostic) -> dict[str, Any]:
-    """Give the members that every JSON output has for a diagnostic; what is not known is null."""
+    """Give the members that every JSON output has for a diagnostic; what is not known is null, and all of it is UTF-8."""
     place = diagnostic.place
-    return {
+    members = {
         "code": diagnostic.code,
         "severity": diagnostic.severity,
         "message": diagnostic.message,
@@ -39,6 +39,12 @@ def as_json(diagnostic: Diagnostic) -> dict[str, Any]:
         "end_column": place.end_column if place else None,
         "path": list(diagnostic.path),
     }
+    return {key: _utf8(value) if isinstance(value, str) else value for key, value in members.items()}
+
+
+def _utf8(text: str) -> str:
+    """Replace what a file name may hold that is no text (PEP 383)."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def visible(text: str) -> str:

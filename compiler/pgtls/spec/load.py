@@ -149,7 +149,7 @@ def _included(top: Document) -> tuple[tuple[str, ...], tuple[Diagnostic, ...], t
             faults.append(Diagnostic("PGT020", f"{quoted(pattern)} matches no file", ("include", index), hint))
     prefix = os.path.dirname(top.source.name)
     documents = tuple(read(directory / name, os.path.join(prefix, name)) for name in sorted(found))
-    return tuple(p for p in patterns if isinstance(p, str)), tuple(faults), documents
+    return tuple(p for p in patterns if isinstance(p, str) and "\0" not in p), tuple(faults), documents
 
 
 def _matches(directory: Path, pattern: str, top: str) -> set[str]:

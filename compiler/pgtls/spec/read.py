@@ -31,6 +31,10 @@ _RAW = re.compile(f"[{_INVISIBLE}]")
 _ESCAPES = ("\\", "\t", '"""', "'''")
 
 
+# A key of a thousand parts: tomllib's time grows with the square of them.
+_DEEP_KEY = re.compile(r"""(?<![\w."'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){1000}""")
+_LONG = 2000
+
 _SYNTAX_HINTS = {
     "Invalid value": 'a string stands in quotes; other values are numbers, true, false, dates, [arrays] and { inline = "tables" }',
     "Cannot declare": "what belongs to one table stands under one header",
@@ -70,10 +74,12 @@ def read(path: Path, name: str) -> Document:
 
 def parse(source: SourceFile) -> Document:
     """Parse a text; the words of a syntax error are tomllib's."""
+    nested = Diagnostic("PGT004", "the values are nested too deeply", file=source.name)
+    if any(len(line) > _LONG and _DEEP_KEY.search(line) for line in source.text.split("\n")):
+        return Document(source, None, (nested,))
     try:
         data = tomllib.loads(source.text)
     except RecursionError:
-        nested = Diagnostic("PGT004", "the values are nested too deeply", file=source.name)
         return Document(source, None, (nested,))
     except ValueError as error:  # TOMLDecodeError; or the bare one of an integer with thousands of digits
         return Document(source, None, (_syntax_error(source, str(error)),))
