@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from pgtls.diagnostics.text import as_json, render
 from pgtls.spec.load import LoadResult, load
 from pgtls.spec.models import KINDS
-from pgtls.spec.positions import locate, place_of
+from pgtls.spec.positions import locate, places_of
 from pgtls.spec.schema import schema
 from pgtls.spec.shape import fields_of
 from pgtls.spec.source import SourceFile, blotted
@@ -146,7 +146,7 @@ def test_the_place_of_a_value_is_where_its_text_stands(document: dict[str, Any])
     text = tomli_w.dumps(document)
     file = SourceFile(Path("x"), "x", text)
     for path, value in leaves(tomllib.loads(text)):
-        place = place_of(path, file)
+        place = places_of([path], file)[path]
         assert place.line == place.end_line
         line = text.split("\n")[place.line - 1]
         assert repr(tomllib.loads(f"x = {line[place.column - 1 : place.end_column - 1]}")["x"]) == repr(value)

@@ -396,6 +396,44 @@ def test_a_dotted_name_gets_the_hint_to_quote_it(tmp_path: Path, header: str, na
     assert diagnostic.hint == f"a name with dots stands in quotes: [{name}]"
 
 
+def test_a_dotted_name_can_still_be_referred_to(tmp_path: Path) -> None:
+    result = load(write(tmp_path, f"{SOUND}\n[user.a.b]\n"))
+    assert result.loaded is not None
+    assert "a.b" in result.loaded.spec.user
+    assert ("user", "a.b") in result.faulty
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[user."a\\tb"]',
+        '[user.a]\n"c\\ta" = 1',
+        '[user.a]\nidentity = "cn\\n"',
+        '"\\u0000" = 1',
+        '[defaults.user]\nca = "\\t"',
+    ],
+)
+def test_what_holds_a_control_character_has_no_other_fault(tmp_path: Path, text: str) -> None:
+    assert [d.code for d in load(write(tmp_path, f"{SOUND}\n{text}\n")).diagnostics] == ["PGT014"]
+
+
+def test_a_file_that_is_included_twice_is_said_in_linear_time(tmp_path: Path) -> None:
+    write(tmp_path, "".join(f"[user.u{number}]\n" for number in range(2000)), "a.toml")
+    (tmp_path / "b.toml").symlink_to("a.toml")
+    result = load(write(tmp_path, f'include = ["a.toml", "b.toml"]\n{SOUND}'))
+    assert {d.code for d in result.diagnostics} == {"PGT021"}
+    assert len(result.diagnostics) == 2000
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_an_empty_file_is_an_error_wherever_it_stands(tmp_path: Path, content: str) -> None:
+    write(tmp_path, content, "a.toml")
+    for path in (tmp_path / "a.toml", write(tmp_path, f'include = ["a.toml"]\n{SOUND}')):
+        result = load(path)
+        assert [(d.code, d.file) for d in result.diagnostics] == [("PGT005", str(tmp_path / "a.toml"))]
+        assert result.loaded is None
+
+
 def test_every_fault_of_every_table_is_found_in_one_run(tmp_path: Path) -> None:
     users = "".join(f'[user.u{number}]\nlibpq = "x"\nnone = 1\n' for number in range(50))
     assert len(load(write(tmp_path, SOUND + users)).diagnostics) == 100

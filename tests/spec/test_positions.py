@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgtls.diagnostics import Diagnostic, Place
-from pgtls.spec.positions import locate, place_of
+from pgtls.spec.positions import locate, places_of
 from pgtls.spec.source import Source, SourceFile, blotted
 
 if TYPE_CHECKING:
@@ -107,17 +107,17 @@ def underlined(place: Place) -> str:
     ],
 )
 def test_a_path_is_found(path: TomlPath, at: At, expected: tuple[int, str]) -> None:
-    place = place_of(path, FILE, at)
+    place = places_of([path], FILE, at)[path]
     assert (place.line, underlined(place)) == expected
 
 
 def test_columns_are_code_points_and_the_end_is_exclusive() -> None:
-    place = place_of(("ca", "root", "common_name"), FILE)
+    place = places_of([("ca", "root", "common_name")], FILE)[("ca", "root", "common_name")]
     assert (place.line, place.column, place.end_line, place.end_column) == (4, 15, 4, 26)
 
 
 def test_a_value_on_several_lines_ends_where_it_ends() -> None:
-    place = place_of(("policy", "q2", "auth"), FILE)
+    place = places_of([("policy", "q2", "auth")], FILE)[("policy", "q2", "auth")]
     assert (place.line, place.column, place.end_line, place.end_column) == (31, 11, 32, 8)
 
 
@@ -176,7 +176,7 @@ def test_a_place_that_is_known_is_kept() -> None:
 def test_text_that_is_no_toml_is_survived(text: str) -> None:
     file = SourceFile(Path("/x"), "x", text)
     for path in [(), ("a",), ("a", "b", "c"), ("a", 0), ("\\q",)]:
-        place = place_of(path, file)
+        place = places_of([path], file)[path]
         assert place.line == 1 or place.line <= text.count("\n") + 1
 
 

@@ -68,18 +68,23 @@ class _Gathered:
     lint: Any = field(default_factory=dict)
     owner: dict[Key, SourceFile] = field(default_factory=dict)
     own: dict[Key, frozenset[str]] = field(default_factory=dict)
+    twice: list[tuple[SourceFile, str, str]] = field(default_factory=list)
+    """Further definitions of a table, which do not count."""
     misspelt: set[Key] = field(default_factory=set)
     """Tables under a misspelt kind, by what was meant."""
     diagnostics: list[Diagnostic] = field(default_factory=list)
     faulty: set[TomlPath] = field(default_factory=set)
 
+    illegible: set[TomlPath] = field(default_factory=set)
+    """Keys and values with control characters: what else is wrong with them is not said."""
+
     def report(self, *diagnostics: Diagnostic) -> None:
         """Add findings that leave every table as it is."""
-        self.diagnostics += diagnostics
+        self.diagnostics += [diagnostic for diagnostic in diagnostics if diagnostic.path not in self.illegible]
 
     def report_faulty(self, *diagnostics: Diagnostic) -> None:
         """Add findings, and remember the fields that they are about."""
-        self.diagnostics += diagnostics
+        self.report(*diagnostics)
         self.faulty |= {diagnostic.path[:_FIELD] for diagnostic in diagnostics if diagnostic.path}
 
 
@@ -92,13 +97,13 @@ def load(path: Path) -> LoadResult:
     top = read(path, os.fspath(path))
     if top.data is None:
         return LoadResult(None, Source((top.source,)), top.diagnostics)
-    fault, readable = _version(top)
-    if not readable:
-        return LoadResult(None, Source((top.source,)), fault)
+    fault = _version(top.data)
+    if fault and type(top.data.get("version")) is int:
+        return LoadResult(None, Source((top.source,)), (fault,))
     patterns, unmatched, included = _included(top)
     documents = (top, *included)
     gathered = _gather(documents)
-    gathered.report(*fault, *unmatched)
+    gathered.report(*unmatched, *([fault] if fault else ()))
     spec = _validated(gathered, _with_defaults(gathered))
     gathered.diagnostics += _not_built_yet(gathered)
     source = Source(tuple(document.source for document in documents), gathered.owner, patterns)
@@ -107,24 +112,18 @@ def load(path: Path) -> LoadResult:
     return LoadResult(loaded, source, tuple(gathered.diagnostics), frozenset(gathered.faulty))
 
 
-def _version(top: Document) -> tuple[tuple[Diagnostic, ...], bool]:
-    """Judge the version; a spec of another one (and an empty file) is not read any further."""
-    version = (top.data or {}).get("version")
+def _version(top: Raw) -> Diagnostic | None:
+    """Judge the version; what is of another one is not read any further."""
     path = ("version",)
-    if not top.source.text.strip():
-        return (
-            Diagnostic("PGT005", "the file is empty", hint='a spec begins with "version = 1"', file=top.source.name),
-        ), False
-    if version is None:
-        return (
-            Diagnostic("PGT005", "the spec lacks version", path, "add version = 1 as its first line", at="table"),
-        ), True
-    if type(version) is not int:
-        return (Diagnostic("PGT005", f"version must be the integer 1, not {value_found(version)}", path),), True
-    if version != _VERSION:
-        hint = "this pgtls reads version 1"
-        return (Diagnostic("PGT005", f"version {version} of the language is not known", path, hint),), False
-    return (), True
+    match top.get("version"):
+        case None:
+            return Diagnostic("PGT005", "the spec lacks version", path, "add version = 1 as its first line", at="table")
+        case int(version) if type(version) is int:
+            hint = f"this pgtls reads version {_VERSION}"
+            message = f"version {version} of the language is not known"
+            return Diagnostic("PGT005", message, path, hint) if version != _VERSION else None
+        case version:
+            return Diagnostic("PGT005", f"version must be the integer 1, not {value_found(version)}", path)
 
 
 def _included(top: Document) -> tuple[tuple[str, ...], tuple[Diagnostic, ...], tuple[Document, ...]]:
@@ -162,12 +161,14 @@ def _gather(documents: Sequence[Document]) -> _Gathered:
     gathered = _Gathered(documents[0].source)
     for document in documents:
         gathered.report_faulty(*document.diagnostics)
+        gathered.illegible |= {diagnostic.path for diagnostic in document.diagnostics if diagnostic.path}
         for key, value in (document.data or {}).items():
             _gather_key(gathered, document.source, key, value)
+    if gathered.twice:
+        gathered.report(*_twice(gathered))
     for kind, name in gathered.misspelt:
-        gathered.own.setdefault((kind, name), frozenset())
-        gathered.tables[kind].setdefault(name, stand_ins(kind))
-        gathered.faulty.add((kind, name))
+        if name not in gathered.tables[kind]:
+            _stand_in(gathered, gathered.tables[kind], (kind, name))
     return gathered
 
 
@@ -203,7 +204,7 @@ def _gather_tables(gathered: _Gathered, file: SourceFile, kind: str, tables: Any
     known = gathered.tables[kind]
     for name, table in tables.items():
         if name in known:
-            gathered.report(_twice(gathered, file, kind, name))
+            gathered.twice.append((file, kind, name))
             continue
         known[name] = table
         if file is not gathered.top:
@@ -213,13 +214,19 @@ def _gather_tables(gathered: _Gathered, file: SourceFile, kind: str, tables: Any
         gathered.own[kind, name] = frozenset(table if isinstance(table, dict) else ())
 
 
-def _twice(gathered: _Gathered, file: SourceFile, kind: str, name: str) -> Diagnostic:
-    from pgtls.spec.positions import place_of
+def _twice(gathered: _Gathered) -> Iterator[Diagnostic]:
+    """Name both places of each table that is defined twice."""
+    from pgtls.spec.positions import places_of
 
-    first = gathered.owner.get((kind, name), gathered.top)
-    line = place_of((kind, name), first).line
-    message = f"{kind} {quoted(name)} is defined twice: it is also at {first.name}:{line}"
-    return Diagnostic("PGT021", message, (kind, name), "keep one of the two", "table", file=file.name)
+    first = {(kind, name): gathered.owner.get((kind, name), gathered.top) for _, kind, name in gathered.twice}
+    of_file: dict[SourceFile, list[Key]] = {}
+    for key, file in first.items():
+        of_file.setdefault(file, []).append(key)
+    lines = {key: place.line for file, keys in of_file.items() for key, place in places_of(keys, file).items()}
+    for file, kind, name in gathered.twice:
+        where = f"{first[kind, name].name}:{lines[kind, name]}"
+        message = f"{kind} {quoted(name)} is defined twice: it is also at {where}"
+        yield Diagnostic("PGT021", message, (kind, name), "keep one of the two", "table", file=file.name)
 
 
 def _bad_name(file: SourceFile, kind: str, name: str) -> Diagnostic:
@@ -294,6 +301,9 @@ def _mend(gathered: _Gathered, raw: Raw, path: TomlPath) -> None:
         return
     tables, (kind, name) = raw[str(path[0])], (str(path[0]), str(path[1]))
     table = tables[name].items() if isinstance(tables[name], dict) else ()
+    dotted = ".".join(map(str, path[1:]))
+    if len(path) == _FIELD and isinstance(dict(table).get(path[2]), dict) and dotted not in tables:
+        _stand_in(gathered, tables, (kind, dotted))
     tables[name] = {key: value for key, value in table if key not in path[_TABLE:_FIELD]}
     _complete(gathered, tables, (kind, name), stand_ins(kind).keys() - tables[name].keys())
 
@@ -305,6 +315,14 @@ def _complete(gathered: _Gathered, tables: Raw, table: Key, lacking: Iterable[st
     tables[name] = examples | tables[name]
     gathered.own[table] |= examples.keys()
     gathered.faulty |= {(kind, name, key) for key in lacking}
+
+
+def _stand_in(gathered: _Gathered, tables: Raw, table: Key) -> None:
+    """Let a table be referred to that exists under another name: its spelling is one mistake."""
+    kind, name = table
+    tables[name] = stand_ins(kind)
+    gathered.own[table] = frozenset(tables[name])
+    gathered.faulty.add(table)
 
 
 def _not_built_yet(gathered: _Gathered) -> list[Diagnostic]:

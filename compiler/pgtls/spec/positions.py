@@ -72,10 +72,11 @@ def locate(diagnostics: Iterable[Diagnostic], source: Source) -> tuple[Diagnosti
     return tuple(sorted(dict.fromkeys(done), key=lambda diagnostic: _rank(diagnostic, order)))
 
 
-def place_of(path: Path, file: SourceFile, at: At = "value") -> Place:
-    """Find one path in one file."""
-    positions = _Positions(file, [path])
-    return positions.exact(path, at) or positions.around(path)
+def places_of(paths: Iterable[Path], file: SourceFile, at: At = "value") -> dict[Path, Place]:
+    """Find paths in one file."""
+    paths = tuple(paths)
+    positions = _Positions(file, paths)
+    return {path: positions.exact(path, at) or positions.around(path) for path in paths}
 
 
 def _owner(path: Path, source: Source) -> SourceFile:

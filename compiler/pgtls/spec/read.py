@@ -74,6 +74,9 @@ def read(path: Path, name: str) -> Document:
 
 def parse(source: SourceFile) -> Document:
     """Parse a text; the words of a syntax error are tomllib's."""
+    if not source.text.strip():
+        hint = 'restore what it held; "pgtls init" writes a spec to begin with'
+        return Document(source, None, (Diagnostic("PGT005", "the file is empty", hint=hint, file=source.name),))
     nested = Diagnostic("PGT004", "the values are nested too deeply", file=source.name)
     if any(len(line) > _LONG and _DEEP_KEY.search(line) for line in source.text.split("\n")):
         return Document(source, None, (nested,))

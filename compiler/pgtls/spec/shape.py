@@ -69,11 +69,14 @@ def faults(error: ValidationError, raw: Mapping[str, Any], prefix: Path = ()) ->
     unknown = [fault for fault in found if fault.kind == "extra_forbidden"]
     misspelt = {(*fault.path[:-1], _meant(fault)) for fault in unknown}
     nested = {fault.path[:-1] for fault in unknown if _is_nested_name(fault)}
-    consequences = {
-        "missing": lambda fault: fault.path in misspelt or fault.path[:-1] in nested,
-        "too_short": lambda fault: len(fault.found) > 0,  # pydantic counts the valid items
-    }
-    return tuple(_diagnostic(fault) for fault in found if not consequences.get(fault.kind, lambda _: False)(fault))
+
+    def follows(fault: _Fault) -> bool:
+        """Whether it would not be there without another one."""
+        if fault.kind == "missing":
+            return fault.path in misspelt or fault.path[:-1] in nested
+        return fault.kind == "too_short" and len(fault.found) > 0  # pydantic counts the valid items
+
+    return tuple(_diagnostic(fault) for fault in found if not follows(fault))
 
 
 def model_at(path: Path) -> type[BaseModel] | None:

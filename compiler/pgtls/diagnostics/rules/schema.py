@@ -42,7 +42,7 @@ RULES: tuple[Rule, ...] = (
         "PGT005",
         "error",
         "the version of the language is missing or not known",
-        meaning="A spec says in which version of the language it is written: `version = 1`. An empty file says nothing at all.",
+        meaning="A spec says in which version of the language it is written: `version = 1`. An empty file, included or not, says nothing.",
         why="A later pgtls may change the meaning of a field; the version keeps it from reading an old spec in a new way.",
         fix="Write `version = 1` as the first line. For a later version, use a pgtls that knows it.",
     ),
