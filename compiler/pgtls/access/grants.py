@@ -136,7 +136,8 @@ def ident_lines(name: str, grants: Grants, identity: Mapping[str, str], version:
     """Write grants as the lines of a map. ``identity`` has what a user proves to be; who is not in it proves to be what the grant says."""
     for role in sorted(grants.pairs):
         for proven in sorted({identity.get(who, who) for who in grants.pairs[role]}):
-            yield IdentLine(name, Name(proven), Name(role))
+            if not (grants.implied and proven == role):
+                yield IdentLine(name, Name(proven), Name(role))
     for proven, role in sorted(grants.entries):
         yield IdentLine(name, Regex(proven[1:]) if proven.startswith("/") else Name(proven), _entry_role(role, version))
     if grants.implied:

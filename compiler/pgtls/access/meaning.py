@@ -125,7 +125,7 @@ class Meaning:
         """Give those of a set of policies that no policy of the set with another demand overrides."""
         found = self._deciding.get(covering)
         if found is None:
-            members = [index for index in range(len(self.policies)) if covering >> index & 1]
+            members = list(_indices(covering))
             found = 0
             for one in members:
                 if not any(self._competes(other, one) and self._overrides(other, one) for other in members):
@@ -148,18 +148,14 @@ class Meaning:
 
     def asks(self, deciding: int, transport: Transport) -> tuple[Ask | None, ...]:
         """Say what the deciding policies ask of a connection over a transport (None: it is refused): one answer, or the compiler has erred."""
-        members = (self.policies[index] for index in range(len(self.policies)) if deciding >> index & 1)
+        members = (self.policies[index] for index in _indices(deciding))
         return tuple(dict.fromkeys(_ask(policy, transport) for policy in members)) or (None,)
 
     def accepted(self, deciding: int, role: str) -> Accepted:
         """Say whose identity the deciding policies accept for a role, taken together."""
         key = (deciding, role)
         if key not in self._accepted:
-            parts = [
-                self._accepted_by(self.policies[index], role)
-                for index in range(len(self.policies))
-                if deciding >> index & 1
-            ]
+            parts = [self._accepted_by(self.policies[index], role) for index in _indices(deciding)]
             self._accepted[key] = Accepted(
                 frozenset().union(*(part.bearers for part in parts)),
                 frozenset().union(*(part.patterns for part in parts)),
@@ -225,11 +221,16 @@ class Meaning:
 
 def _narrow(around: list[int], inside: int) -> None:
     """Strike from what surrounds each policy of a class whatever does not contain that class."""
-    rest = inside
-    while rest:
-        lowest = rest & -rest
-        around[lowest.bit_length() - 1] &= inside
-        rest ^= lowest
+    for index in _indices(inside):
+        around[index] &= inside
+
+
+def _indices(members: int) -> Iterator[int]:
+    """Give the positions of the bits that are set."""
+    while members:
+        lowest = members & -members
+        yield lowest.bit_length() - 1
+        members ^= lowest
 
 
 def _method(policy: Policy) -> str:

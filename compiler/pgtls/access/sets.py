@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from itertools import product
 from typing import TYPE_CHECKING, Final, Literal
 
 from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
@@ -181,6 +182,9 @@ def _may_meet(mine: Databases, theirs: Databases) -> bool:
     return not ((mine.sameuser or mine.samerole) and (theirs.sameuser or theirs.samerole))
 
 
+_WORDS = ("every", "samehost", "samenet", "socket")
+
+
 @dataclass(frozen=True, slots=True)
 class Addresses:
     """A set of client addresses, or the Unix socket. Networks are collapsed: as few and as large as possible."""
@@ -216,16 +220,13 @@ class Addresses:
         """Give its terms, each as a set of its own."""
         yield from (Addresses(networks=(network,)) for network in self.networks)
         yield from (Addresses(hosts=frozenset((host,))) for host in sorted(self.hosts))
-        yield Addresses(every=self.every)
-        yield Addresses(samehost=self.samehost)
-        yield Addresses(samenet=self.samenet)
-        yield Addresses(socket=self.socket)
+        yield from _WORDS_OF[self.every, self.samehost, self.samenet, self.socket]
 
     def overlap(self, other: Addresses) -> str | None:
         """Give an address (a host name where that is all there is) that may be in both."""
-        if self.socket and other.socket:
-            return "local"
-        found = (_meeting(mine, theirs) for mine in self.parts() if mine for theirs in other.parts() if theirs)
+        if self.socket or other.socket:
+            return "local" if self.socket and other.socket else None
+        found = (_meeting(mine, theirs) for mine in self.parts() for theirs in other.parts())
         return next(filter(None, found), None)
 
     def intersection(self, other: Addresses) -> Addresses | Inexact:
@@ -235,8 +236,8 @@ class Addresses:
         if other.within(self):
             return other
         exact = Addresses()
-        for mine in filter(None, self.parts()):
-            for theirs in filter(None, other.parts()):
+        for mine in self.parts():
+            for theirs in other.parts():
                 if mine.within(theirs):
                     exact = union(exact, mine)
                 elif theirs.within(mine):
@@ -257,6 +258,12 @@ class Addresses:
             *(HostName(host) for host in sorted(self.hosts)),
             *(word for said, word in words if said),
         )
+
+
+_WORDS_OF = {
+    said: tuple(Addresses(**{word: True}) for word, is_said in zip(_WORDS, said, strict=True) if is_said)
+    for said in product((False, True), repeat=len(_WORDS))
+}
 
 
 def union(one: Addresses, two: Addresses) -> Addresses:
@@ -410,13 +417,17 @@ def databases_of(terms: Iterable[Database]) -> Databases:
     )
 
 
+_EVERYTHING = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+
+
 def addresses_of(terms: Iterable[Address]) -> Addresses:
-    """Read terms as a set."""
+    """Read terms as a set; all of IPv4 and all of IPv6 is everything."""
     found = tuple(terms)
+    networks = collapse(term for term in found if isinstance(term, IPv4Network | IPv6Network))
     return Addresses(
-        collapse(term for term in found if isinstance(term, IPv4Network | IPv6Network)),
+        networks,
         frozenset(term.name.lower() for term in found if isinstance(term, HostName)),
-        Keyword.ALL in found,
+        Keyword.ALL in found or networks == _EVERYTHING,
         Keyword.SAMEHOST in found,
         Keyword.SAMENET in found,
     )

@@ -1,0 +1,168 @@
+"""What a client's bundle holds: an entry for each server and database that policies admit its user to over TCP."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TYPE_CHECKING, Literal
+
+from pgtls.access.grants import accepted_authorities
+from pgtls.access.membership import memberships
+from pgtls.access.model import Entry
+from pgtls.access.order import arrange
+from pgtls.access.sets import Databases, Roles, Scope
+from pgtls.spec.models import SSLMODES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pgtls.access.membership import Memberships
+    from pgtls.access.order import Item, Order
+    from pgtls.fleet.model import Fleet, Policy, Server, User
+    from pgtls.spec.models import SslMode
+
+ChannelBinding = Literal["disable", "prefer", "require"]
+
+_LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+_BINDINGS: tuple[ChannelBinding, ...] = ("disable", "prefer", "require")
+_UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def index(fleet: Fleet) -> Mapping[str, tuple[Entry, ...]]:
+    """Give the entries of every user by its name: by server, role (in the order of its table) and database, the one without a database first."""
+    known = memberships(fleet.users.values())
+    found: dict[str, list[Entry]] = {name: [] for name in fleet.users}
+    for server in fleet.servers.values():
+        _collect(fleet, server, known, found)
+    return {name: tuple(_distinct(entries)) for name, entries in found.items()}
+
+
+def entries(fleet: Fleet, user: User) -> tuple[Entry, ...]:
+    """Give the entries of one user. For many of them, :func:`index`."""
+    return index(fleet)[user.name]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Way:
+    """A policy that lets users in over TCP. ``rivals`` are the policies with another demand that override it."""
+
+    item: Item
+    names: frozenset[str]
+    """The databases that it names."""
+    wide: bool
+    """Whether it also speaks of databases that it does not name."""
+    rivals: tuple[Item, ...]
+
+
+def _collect(fleet: Fleet, server: Server, known: Memberships, found: Mapping[str, list[Entry]]) -> None:
+    accepted = accepted_authorities(fleet, server)
+    by_user: dict[str, list[_Way]] = {}
+    for way in _ways(arrange(fleet.policies_of(server), known)):
+        for user in way.item.policy.users:
+            if way.item.demand.client_cert == "none" or (user.ca and user.ca.name in accepted):
+                by_user.setdefault(user.name, []).append(way)
+    for name, ways in by_user.items():
+        user = fleet.users[name]
+        presents = user.ca is not None and user.ca.name in accepted
+        for role in user.roles:
+            found[name].extend(_of_role(server, user, role, ways, known, presents=presents))
+
+
+def _ways(order: Order) -> Iterator[_Way]:
+    for position, item in enumerate(order.items):
+        databases = item.scope.databases
+        wide = bool(databases.every or databases.patterns or databases.sameuser or databases.samerole)
+        if item.policy.local or item.demand.method == "reject" or not (wide or databases.names):
+            continue
+        rivals = tuple(
+            other
+            for other, later in zip(order.items[:position], order.overlaps, strict=False)
+            if position in later and other.demand != item.demand and other.beats(item, order.known)
+        )
+        yield _Way(item, databases.names, wide, rivals)
+
+
+def _of_role(
+    server: Server, user: User, role: str, ways: Sequence[_Way], known: Memberships, *, presents: bool
+) -> Iterator[Entry]:
+    databases: list[str | None] = [None] if any(way.wide for way in ways) else []
+    databases += sorted({name for way in ways for name in way.names})
+    for database in databases:
+        applying = [way.item.policy for way in ways if _applies(way, role, database, known)]
+        if applying:
+            yield Entry(
+                name=_name(server, database, None if role == user.roles[0] else role),
+                server=server,
+                role=role,
+                database=database,
+                sslmode=max((mode for mode in map(_mode, applying)), key=SSLMODES.index),
+                certificate=presents,
+                channel_binding=_channel_binding(applying),
+                hostaddr=_hostaddr(applying),
+                policies=tuple(sorted(applying, key=lambda policy: policy.name)),
+            )
+
+
+def _applies(way: _Way, role: str, database: str | None, known: Memberships) -> bool:
+    """Whether a policy lets a role into a database from anywhere; of a database without a name, whether none of its own is named."""
+    if not (way.wide if database is None else database in way.names or way.item.scope.databases.every):
+        return False
+    if not way.rivals:
+        return True
+    scope = Scope(
+        Roles(frozenset((role,))),
+        way.item.scope.databases if database is None else Databases(frozenset((database,))),
+        way.item.scope.addresses,
+    )
+    parts = (replace(scope, addresses=part) for part in scope.addresses.parts() if part)
+    return any(not any(part.within(rival.scope, known) for rival in way.rivals) for part in parts)
+
+
+def _mode(policy: Policy) -> SslMode:
+    return policy.sslmode or "verify-full"
+
+
+def _channel_binding(policies: Sequence[Policy]) -> ChannelBinding | None:
+    """Give the strictest that is asked for, where every way in is SCRAM: other methods cannot bind and would be refused by ``require``."""
+    if any(policy.table.auth != "scram-sha-256" for policy in policies):
+        return None
+    return max((policy.table.channel_binding for policy in policies), key=_BINDINGS.index)
+
+
+def _hostaddr(policies: Sequence[Policy]) -> str | None:
+    """Give the loopback address to dial, where nothing else is let in."""
+    found: list[str] = []
+    for policy in policies:
+        for address in policy.addresses:
+            if not isinstance(address, IPv4Network | IPv6Network) or not any(
+                address.version == loopback.version and address.subnet_of(loopback)  # type: ignore[arg-type]
+                for loopback in _LOOPBACK
+            ):
+                return None
+            found.append("127.0.0.1" if address.version == 4 and _contains_usual(address) else str(address[0]))
+    return found[0] if found else None
+
+
+def _contains_usual(network: IPv4Network | IPv6Network) -> bool:
+    return int(network.network_address) <= 0x7F000001 <= int(network.broadcast_address)
+
+
+def _name(server: Server, database: str | None, role: str | None) -> str:
+    """Name a service. A database or a role may be called anything, a line of pg_service.conf may not."""
+    parts = (server.name, *(part for part in (database, role) if part is not None))
+    return "-".join(_UNFIT_FOR_A_NAME.sub("_", part) for part in parts)
+
+
+def _distinct(found: Iterable[Entry]) -> Iterator[Entry]:
+    """Number names that come twice: ``primary-a_b``, ``primary-a_b-2``."""
+    listed = list(found)
+    taken = {entry.name for entry in listed}
+    seen: set[str] = set()
+    for entry in listed:
+        name, number = entry.name, 1
+        while name in seen or (number > 1 and name in taken):
+            number += 1
+            name = f"{entry.name}-{number}"
+        seen.add(name)
+        yield entry if name == entry.name else replace(entry, name=name)
