@@ -1,0 +1,220 @@
+"""``make bench``: what pgtls takes, beside what it replaces and beside the floor, as a Markdown table.
+
+Figures depend on the machine and on what else it does; ratios of what ran side by side are what to read. Nothing here fails by the clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `python tests/bench` looks in this directory alone
+
+from bench.measure import Cost, run, side_by_side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+HERE = Path(__file__).parent
+PGTLS = str(Path(sys.executable).parent / "pgtls")
+LOOP = 100
+"""Users of the openssl loop: it grows in proportion, and has no need of all of them."""
+RSA_USERS = 24
+
+HEAD = """version = 1
+
+[ca.root]
+common_name = "Example Root CA"
+
+[ca.clients]
+issuer   = "root"
+validity = "5y"
+
+[server.primary]
+ca        = "root"
+client_ca = ["clients"]
+hosts     = ["db.example.com", "10.0.0.5"]
+no_local  = true
+
+[defaults.user]
+ca            = "clients"
+key_algorithm = "{algorithm}"
+
+[policy.app]
+users     = ["all"]
+databases = ["shop"]
+from      = ["10.0.0.0/8"]
+auth      = "cert"
+"""
+
+
+class Bench:
+    """One run of everything, in a directory of its own. Trees are only removed at the end: ext4 is slow where much was deleted lately."""
+
+    def __init__(self, directory: Path, rounds: int, users: Sequence[int]) -> None:
+        self.directory = directory
+        self.rounds = rounds
+        self.users = users
+        self.first: dict[int, Cost] = {}
+
+    def spec(self, users: int, algorithm: str = "ecdsa-p256") -> Path:
+        """Write a spec of one server, one policy and many users."""
+        path = self.directory / f"{algorithm}-{users}.toml"
+        path.write_text(HEAD.format(algorithm=algorithm) + "".join(f"\n[user.u{n:05d}]\n" for n in range(users)))
+        return path
+
+    def build(self, spec: Path, name: str, *options: str) -> list[str]:
+        """Give the command that builds a spec into a tree of that name."""
+        out = self.directory / name
+        return [PGTLS, "build", str(spec), "--out", str(out), "--lock", f"{out}.lock", *options]
+
+    def with_jobs(self, spec: Path, jobs: int, number: int) -> list[str]:
+        """Give the command that builds with so many cores."""
+        return self.build(spec, f"jobs-{jobs}-{number}", "--jobs", str(jobs))
+
+    def sizes(self, tree: str) -> list[str]:
+        """Give name and size of the files of one user's bundle, as the floor wants them."""
+        bundle = self.directory / tree / "clients" / "u00000"
+        return [f"{path.name}={path.stat().st_size}" for path in sorted(bundle.iterdir())]
+
+    def full(self, users: int) -> Iterator[str]:
+        """Compare a full build with the loop over openssl and with the bare loop over cryptography."""
+        spec = self.spec(users)
+        run(self.build(spec, "sample"))  # also warms the caches
+        sizes, floor = self.sizes("sample"), [sys.executable, str(HERE / "floor.py"), "issue"]
+        costs = side_by_side(
+            {
+                "build": lambda n: self.build(spec, f"full-{n}"),
+                "floor": lambda n: [*floor, str(self.directory / f"floor-{n}"), str(users), "ecdsa-p256", *sizes],
+            },
+            self.rounds,
+        )
+        loop = run([str(HERE / "openssl_loop.sh"), str(self.directory / "openssl"), str(LOOP)])
+        scale = users / LOOP
+        costs["openssl"] = Cost(loop.wall * scale, loop.cpu * scale, loop.memory)
+        yield from self.table(
+            costs["build"],
+            {
+                f"`pgtls build`, {users:,} users, {len(sizes)} files each": costs["build"],
+                "floor: a bare loop over cryptography, as many files and bytes, one `syncfs`": costs["floor"],
+                f"a loop over `openssl` (keys and certificates alone; {LOOP} users, times {scale:g})": costs["openssl"],
+            },
+        )
+
+    def nothing(self, users: int) -> Iterator[str]:
+        """Compare a build that has nothing to do with the least that a process can be."""
+        spec, tree = self.spec(users), f"tree-{users}"
+        self.first[users] = run(self.build(spec, tree))
+        listing = self.directory / f"{tree}.list"
+        files = [str(path) for path in (self.directory / tree).rglob("*") if path.is_file()]
+        listing.write_text("\n".join(files))
+        python = [sys.executable, "-c"]
+        costs = side_by_side(
+            {
+                "nothing": lambda _: self.build(spec, tree),
+                "pass": lambda _: [*python, "pass"],
+                "imports": lambda _: [*python, "import cryptography.x509, pydantic"],
+                "floor": lambda _: [sys.executable, str(HERE / "floor.py"), "look", str(spec), str(listing)],
+            },
+            max(5, 3 * self.rounds),
+        )
+        yield from self.table(
+            costs["nothing"],
+            {
+                f"`pgtls build` with nothing to do, {users:,} users, {len(files):,} files": costs["nothing"],
+                "floor: read the spec, one stat a file": costs["floor"],
+                "`python -c 'import cryptography.x509, pydantic'`": costs["imports"],
+                "`python -c pass`": costs["pass"],
+            },
+        )
+
+    def growth(self) -> Iterator[str]:
+        """Say how a full build grows."""
+        yield from ("| first build | time | processor | peak memory | time a user |", "|---|--:|--:|--:|--:|")
+        for users, cost in self.first.items():
+            each = f"{cost.wall / users * 1e3:.2f} ms"
+            yield f"| {users:,} users | {cost.wall:.2f} s | {cost.cpu:.2f} s | {cost.memory / 1e6:.0f} MB | {each} |"
+
+    def rsa(self) -> Iterator[str]:
+        """Compare one core with all of them where keys are dear."""
+        spec = self.spec(RSA_USERS, "rsa-2048")
+        costs = side_by_side(
+            {str(jobs): partial(self.with_jobs, spec, jobs) for jobs in (1, 2)},
+            self.rounds,
+        )
+        rows = {f"`--jobs {jobs}`, {RSA_USERS} users with RSA-2048": cost for jobs, cost in costs.items()}
+        yield from self.table(costs["1"], rows)
+
+    @staticmethod
+    def table(unit: Cost, rows: dict[str, Cost]) -> Iterator[str]:
+        """Lay costs out, with what each takes for one of ``unit``."""
+        yield from ("| | time | ratio | processor | ratio | peak memory |", "|---|--:|--:|--:|--:|--:|")
+        for name, cost in rows.items():
+            time = f"{_time(cost.wall)} | {cost.wall / unit.wall:.2f}"
+            processor = f"{_time(cost.cpu)} | {cost.cpu / unit.cpu:.2f}"
+            yield f"| {name} | {time} | {processor} | {cost.memory / 1e6:.0f} MB |"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def machine(directory: Path) -> Iterator[str]:
+    """Say what this was measured on."""
+    openssl = subprocess.run(["openssl", "version"], check=True, capture_output=True, text=True).stdout.split()[1]
+    disk = subprocess.run(
+        ["df", "--output=fstype", directory], check=True, capture_output=True, text=True
+    ).stdout.split()[1]
+    yield (
+        f"Measured on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores ({_processor()}), Linux {platform.release()}, {disk}; "
+        f"Python {platform.python_version()}, cryptography {version('cryptography')}, OpenSSL {openssl}, pgtls {version('pgtls')}. "
+        f"Load at the start: {os.getloadavg()[0]:.1f}. Medians of what ran in turn, whole processes; a ratio is to the first line of its table."
+    )
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def main() -> None:
+    """Measure, and print as it comes."""
+    parser = argparse.ArgumentParser(
+        prog="bench", description="Measure pgtls beside what it replaces and beside the floor."
+    )
+    parser.add_argument("--directory", default=tempfile.gettempdir(), help="where to build [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=5, help="how often [%(default)s]")
+    parser.add_argument("--users", type=int, nargs="+", default=[100, 1000, 10000], help="how many users [%(default)s]")
+    asked = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="pgtls-bench-", dir=asked.directory))
+    bench = Bench(directory, asked.rounds, asked.users)
+    try:
+        parts = [
+            machine(directory),
+            bench.full(1000),
+            *(bench.nothing(users) for users in asked.users),
+            bench.growth(),
+            bench.rsa(),
+        ]
+        for part in parts:
+            for line in part:
+                print(line, flush=True)
+            print(flush=True)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
