@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -202,3 +204,20 @@ def test_the_lines_of_a_secret_s_table_are_blotted_out() -> None:
     assert blotted('value = "x"', secret=True) == "value = ***"
     assert blotted("[user.app.passphrase]", secret=True) == "[user.app.passphrase]"
     assert blotted('env = "NAME"', secret=True) == 'env = "NAME"'
+
+
+def test_a_spec_without_findings_needs_no_parser_of_positions(tmp_path: Path) -> None:
+    program = """if True:
+        import sys
+        from pathlib import Path
+        from pgtls.spec.load import load
+        from pgtls.spec.positions import locate
+        result = load(Path(sys.argv[1]))
+        locate(result.diagnostics, result.source)
+        print(len(result.diagnostics), "tree_sitter" in sys.modules)
+    """
+    for content, expected in (("version = 1", "0 False"), ("version = 2", "1 True")):
+        spec = tmp_path / "pgtls.toml"
+        spec.write_text(content)
+        run = subprocess.run([sys.executable, "-c", program, spec], capture_output=True, text=True, check=True)
+        assert run.stdout.strip() == expected

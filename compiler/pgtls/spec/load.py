@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,7 @@ class _Gathered:
     own: dict[Key, frozenset[str]] = field(default_factory=dict)
     twice: list[tuple[SourceFile, str, str]] = field(default_factory=list)
     """Further definitions of a table, which do not count."""
-    misspelt: set[Key] = field(default_factory=set)
+    misspelt: dict[Key, Any] = field(default_factory=dict)
     """Tables under a misspelt kind, by what was meant."""
     diagnostics: list[Diagnostic] = field(default_factory=list)
     faulty: set[TomlPath] = field(default_factory=set)
@@ -166,9 +167,9 @@ def _gather(documents: Sequence[Document]) -> _Gathered:
             _gather_key(gathered, document.source, key, value)
     if gathered.twice:
         gathered.report(*_twice(gathered))
-    for kind, name in gathered.misspelt:
+    for (kind, name), table in gathered.misspelt.items():
         if name not in gathered.tables[kind]:
-            _stand_in(gathered, gathered.tables[kind], (kind, name))
+            _stand_in(gathered, gathered.tables[kind], (kind, name), table)
     return gathered
 
 
@@ -183,7 +184,7 @@ def _gather_key(gathered: _Gathered, file: SourceFile, key: str, value: Any) -> 
         hint = f"did you mean {quoted(meant)}?" if meant else f"known keys: {', '.join(known)}"
         gathered.report(Diagnostic("PGT010", f"unknown key {quoted(key)}", (key,), hint, "key", file=file.name))
         if meant in KINDS and isinstance(value, dict):
-            gathered.misspelt |= {(meant, name) for name in value}
+            gathered.misspelt |= {(meant, name): table for name, table in value.items()}
     elif not at_top:
         hint = f"an included file holds only {', '.join(KINDS)} tables"
         message = f"{key} may stand in the top file only"
@@ -300,11 +301,12 @@ def _mend(gathered: _Gathered, raw: Raw, path: TomlPath) -> None:
         raw["lint"] = {key: value for key, value in raw["lint"].items() if key != path[1]} if len(path) > 1 else {}
         return
     tables, (kind, name) = raw[str(path[0])], (str(path[0]), str(path[1]))
-    table = tables[name].items() if isinstance(tables[name], dict) else ()
+    table = dict(tables[name]) if isinstance(tables[name], dict) else {}
+    taken_out = [table.pop(key, None) for key in map(str, path[_TABLE:_FIELD])]
+    tables[name] = table
     dotted = ".".join(map(str, path[1:]))
-    if len(path) == _FIELD and isinstance(dict(table).get(path[2]), dict) and dotted not in tables:
-        _stand_in(gathered, tables, (kind, dotted))
-    tables[name] = {key: value for key, value in table if key not in path[_TABLE:_FIELD]}
+    if len(path) == _FIELD and isinstance(taken_out[0], dict) and dotted not in tables:
+        _stand_in(gathered, tables, (kind, dotted), taken_out[0])
     _complete(gathered, tables, (kind, name), stand_ins(kind).keys() - tables[name].keys())
 
 
@@ -317,12 +319,16 @@ def _complete(gathered: _Gathered, tables: Raw, table: Key, lacking: Iterable[st
     gathered.faulty |= {(kind, name, key) for key in lacking}
 
 
-def _stand_in(gathered: _Gathered, tables: Raw, table: Key) -> None:
-    """Let a table be referred to that exists under another name: its spelling is one mistake."""
-    kind, name = table
+def _stand_in(gathered: _Gathered, tables: Raw, key: Key, table: Any) -> None:
+    """Let a table be referred to that is written in another place: its spelling is one mistake."""
+    kind, name = key
     tables[name] = stand_ins(kind)
-    gathered.own[table] = frozenset(tables[name])
-    gathered.faulty.add(table)
+    if isinstance(table, dict):
+        with suppress(ValidationError):
+            KINDS[kind].model_validate(tables[name] | table)
+            tables[name] |= table
+    gathered.own[key] = frozenset(tables[name])
+    gathered.faulty.add(key)
 
 
 def _not_built_yet(gathered: _Gathered) -> list[Diagnostic]:

@@ -10,16 +10,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-import tree_sitter_toml
-from tree_sitter import Language, Parser
-
 from pgtls.diagnostics import Place
 from pgtls.spec.source import SECRET_KEYS, blotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tree_sitter import Node
+    from tree_sitter import Node, Parser
 
     from pgtls.diagnostics import Diagnostic, Path
     from pgtls.spec.source import Source, SourceFile
@@ -194,6 +191,9 @@ class _Positions:
 
 @cache
 def _parser() -> Parser:
+    import tree_sitter_toml
+    from tree_sitter import Language, Parser
+
     return Parser(Language(tree_sitter_toml.language()))
 
 
