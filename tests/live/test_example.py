@@ -58,8 +58,9 @@ def test_the_server_takes_every_file_without_a_complaint(server: Server) -> None
     assert server.sql("select name from pg_settings where pending_restart") == []
     for name, value in _settings(compiled / "pgtls.conf").items():
         assert server.show(name) == value, name
+    server.stop()
     mark = server.mark()
-    server.restart()
+    server.start()
     assert not [
         line for line in server.log(mark).splitlines() if any(level in line for level in ("WARNING", "ERROR", "FATAL"))
     ]
@@ -104,10 +105,7 @@ def test_a_certificate_admits_its_user_and_nobody_else(
         PSQL.connect(own | {"sslcert": somebody["sslcert"], "sslkey": somebody["sslkey"]}),
         "certificate authentication failed",
     )
-    refused(
-        PSQL.connect(own | {"user": other_role}),
-        "pg_hba.conf" if user == "app" else "certificate authentication failed",
-    )
+    refused(PSQL.connect(own | {"user": other_role}), "certificate authentication failed")
     refused(PSQL.connect(own | {"dbname": other_database}), "no pg_hba.conf entry")
     with Relay(("127.0.0.1", server.port), "127.0.0.2") as relay:
         refused(PSQL.connect(own | {"port": str(relay.port)}), 'no pg_hba.conf entry for host "127.0.0.2"')

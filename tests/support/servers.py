@@ -54,6 +54,7 @@ SETTINGS = {
     "log_connections": "on",
     "log_line_prefix": "%m [%p] ",
     "lc_messages": "C",
+    "password_encryption": "scram-sha-256",  # 13 made MD5 hashes
 }
 """Of every server here, in its ``postgresql.conf``. What tells servers apart is on their command line, where no included file can change it."""
 

@@ -31,13 +31,19 @@ def scratch() -> Path:
     """Give the session's directory, which other accounts can traverse (pytest's own are for their owner alone). It goes with the session."""
     if (known := os.environ.get(SCRATCH)) is not None:
         return Path(known)
-    directory = Path(
-        tempfile.mkdtemp(prefix="pgtls-tests-", dir="/tmp")
-    )  # a socket's path has 107 bytes: a deep TMPDIR is too long
+    # Not below a deep TMPDIR: the path of a socket has 107 bytes.
+    directory = Path(tempfile.mkdtemp(prefix="pgtls-tests-", dir=_memory() or "/tmp"))
     directory.chmod(0o755)
     os.environ[SCRATCH] = str(directory)
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     return directory
+
+
+def _memory() -> str | None:
+    """Where files are kept in memory, if there is room for a few servers: copying data directories is most of what the tests wait for."""
+    directory = "/dev/shm"
+    usable = os.access(directory, os.W_OK) and shutil.disk_usage(directory).free > 4 << 30
+    return directory if usable else None
 
 
 def new_directory(prefix: str) -> Path:
