@@ -51,6 +51,7 @@ _MOST_REPETITIONS = 255
 _DEEPEST = 50
 _OPTIONS = re.compile(r"\(\?([A-Za-z]*)\)")
 _BOUND = re.compile(r"\{([0-9]{1,9})(,([0-9]{1,9})?)?\}\??")
+_OPEN_BOUND = re.compile(r"\{[0-9]+(,[0-9]*)?")
 
 
 class InvalidRegex(ValueError):  # noqa: N818  (a fault of the pattern's author)
@@ -360,8 +361,8 @@ class _Parser:
     def bound(self) -> tuple[int, int | None]:
         found = _BOUND.match(self.source, self.position)
         if found is None:
-            closed = "}" in self.source[self.position :]
-            raise InvalidRegex("invalid repetition count(s)" if closed else "braces {} not balanced")
+            unfinished = _OPEN_BOUND.fullmatch(self.source, self.position)
+            raise InvalidRegex("braces {} not balanced" if unfinished else "invalid repetition count(s)")
         self.position = found.end()
         if found[0].endswith("?"):
             self.is_plain = False
@@ -387,6 +388,9 @@ class _Bracket:
         while first or not parser.peek("]"):
             if parser.position >= len(parser.source):
                 raise InvalidRegex("brackets [] not balanced")
+            if parser.peek("-") and not first and not parser.peek("-]"):
+                is_last = parser.position + 1 == len(parser.source)
+                raise InvalidRegex("brackets [] not balanced" if is_last else "invalid character range")
             found |= self.element()
             first = False
         parser.position += 1
