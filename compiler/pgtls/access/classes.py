@@ -95,9 +95,9 @@ class Classes:
         self._databases: dict[Database, Bits] = {}
         self._addresses: dict[Address | None, Bits] = {}
         for bit, coverage in _numbered(policies, lines):
-            for role in map(_role, coverage.roles):
+            for role in map(plain, coverage.roles):
                 self._roles[role] = self._roles.get(role, NONE) | bit
-            for database in map(_database, coverage.databases):
+            for database in map(plain, coverage.databases):
                 self._databases[database] = self._databases.get(database, NONE) | bit
             for address in (None,) if coverage.addresses is None else map(_address, coverage.addresses):
                 self._addresses[address] = self._addresses.get(address, NONE) | bit
@@ -287,11 +287,8 @@ def _pieces(
 _LITERAL = re.compile(r"\^((?:[^][\\^$.*+?(){}|]|\\[][\\^$.*+?(){}|])*)\$", re.DOTALL)
 
 
-def _role(term: Role) -> Role:
-    return Name(name) if isinstance(term, Regex) and (name := literal(term.pattern)) is not None else term
-
-
-def _database(term: Database) -> Database:
+def plain(term: _Term) -> _Term | Name:
+    """Read a regular expression that stands for one name as that name."""
     return Name(name) if isinstance(term, Regex) and (name := literal(term.pattern)) is not None else term
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pgtls.access.classes import Coverage
+from pgtls.access.classes import Coverage, plain
 from pgtls.hba.model import Keyword, Member, Name, Regex
 from pgtls.pki.wanted import subject_text
 from pgtls.spec.values import Secret
@@ -205,7 +205,7 @@ class Meaning:
     def _entries(self, policy: Policy) -> Iterator[Pattern]:
         for entry in policy.table.map:
             identity = Regex(entry.identity[1:]) if entry.identity[0] == "/" else Name(entry.identity)
-            yield identity, self._target(entry.role)
+            yield plain(identity), plain(self._target(entry.role))
 
     def _target(self, role: str) -> Role:
         """Read a role of a map: from 16 there are keywords, groups and regular expressions (``parse_ident_line``)."""

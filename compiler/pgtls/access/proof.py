@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from pgtls.access.classes import Bits, Classes, Coverage
+from pgtls.access.classes import Bits, Classes, Coverage, plain
 from pgtls.access.meaning import SECRET, Accepted, Ask, Holders, Meaning, coverage
 from pgtls.access.membership import memberships
 from pgtls.access.model import Difference
@@ -154,10 +154,11 @@ class _Text:
         self._names: dict[str, dict[str, list[str]]] = {}
         self._patterns: dict[str, list[Pattern]] = {}
         for ident in idents:
-            if isinstance(ident.identity, Name) and isinstance(ident.role, Name):
-                self._names.setdefault(ident.map, {}).setdefault(ident.role.text, []).append(ident.identity.text)
+            identity, role = plain(ident.identity), plain(ident.role)
+            if isinstance(identity, Name) and isinstance(role, Name):
+                self._names.setdefault(ident.map, {}).setdefault(role.text, []).append(identity.text)
             else:
-                self._patterns.setdefault(ident.map, []).append((ident.identity, ident.role))
+                self._patterns.setdefault(ident.map, []).append((identity, role))
 
     def deciding(self, lines: int, transport: Transport) -> Line | None:
         """Give the first of a set of lines that a transport can match."""

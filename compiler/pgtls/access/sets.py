@@ -182,9 +182,6 @@ def _may_meet(mine: Databases, theirs: Databases) -> bool:
     return not ((mine.sameuser or mine.samerole) and (theirs.sameuser or theirs.samerole))
 
 
-_WORDS = ("every", "samehost", "samenet", "socket")
-
-
 @dataclass(frozen=True, slots=True)
 class Addresses:
     """A set of client addresses, or the Unix socket. Networks are collapsed: as few and as large as possible."""
@@ -248,8 +245,9 @@ class Addresses:
 
     def terms(self) -> tuple[Address, ...]:
         """Write it as terms, in a fixed order; nothing for the socket."""
+        if self.every:
+            return (Keyword.ALL,)
         words = [
-            (self.every, Keyword.ALL),
             (self.samehost and not self.samenet, Keyword.SAMEHOST),
             (self.samenet, Keyword.SAMENET),
         ]
@@ -260,9 +258,10 @@ class Addresses:
         )
 
 
+_EACH_WORD = (Addresses(every=True), Addresses(samehost=True), Addresses(samenet=True), Addresses(socket=True))
 _WORDS_OF = {
-    said: tuple(Addresses(**{word: True}) for word, is_said in zip(_WORDS, said, strict=True) if is_said)
-    for said in product((False, True), repeat=len(_WORDS))
+    said: tuple(word for word, is_said in zip(_EACH_WORD, said, strict=True) if is_said)
+    for said in product((False, True), repeat=len(_EACH_WORD))
 }
 
 

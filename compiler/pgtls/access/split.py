@@ -55,7 +55,7 @@ def pieces(order: Order, index: int, grants: Mapping[str, Grants]) -> tuple[Piec
     for other in cuts:
         narrower: dict[Scope, tuple[Item, ...]] = {}
         for scope, members in scopes.items():
-            shared = _shared(scope, other, grants, order.known)
+            shared = _shared(scope, members, other, grants, order.known)
             if shared == INEXACT:
                 raise Inseparable(first, other)
             if shared.roles and shared.databases and shared.addresses:
@@ -92,10 +92,16 @@ def _cuts(order: Order, index: int, grants: Mapping[str, Grants]) -> list[Item]:
 def _adds(first: Item, other: Item, grants: Mapping[str, Grants]) -> bool:
     """Whether the other accepts somebody whom the first does not accept for that role."""
     mine, theirs = grants[first.policy.name], grants[other.policy.name]
-    return (
-        not theirs.entries <= mine.entries
-        or (theirs.implied and not mine.implied)
-        or any(not names <= mine.pairs.get(role, frozenset()) for role, names in theirs.pairs.items())
+    names = None if first.scope.roles.every or first.scope.roles.groups else first.scope.roles.names
+    if not theirs.entries <= mine.entries:
+        return True
+    if theirs.implied and not mine.implied:
+        return names is None or any(name not in mine.pairs.get(name, ()) for name in names)
+    implied = {role: frozenset((role,)) for role in theirs.pairs} if mine.implied else {}
+    return any(
+        not who <= mine.pairs.get(role, frozenset()) | implied.get(role, frozenset())
+        for role, who in theirs.pairs.items()
+        if names is None or role in names
     )
 
 
@@ -118,11 +124,13 @@ def _within(scope: Scope, grants: Grants) -> Grants:
     return grants.of(sorted(scope.roles.names) if narrow else None)
 
 
-def _shared(scope: Scope, other: Item, grants: Mapping[str, Grants], known: Memberships) -> Scope | Inexact:
+def _shared(
+    scope: Scope, members: Sequence[Item], other: Item, grants: Mapping[str, Grants], known: Memberships
+) -> Scope | Inexact:
     roles = scope.roles.intersection(other.scope.roles, known)
     if roles == INEXACT:
         # Whether a role is in a group is unknown; but only roles that are listed are granted anything, and a line may name these.
-        if grants[other.policy.name].wide or not grants[other.policy.name].pairs:
+        if any(grants[item.policy.name].wide or item.demand != other.demand for item in (*members, other)):
             return INEXACT
         listed = frozenset(grants[other.policy.name].pairs)
         roles = Roles(frozenset(name for name in listed if Roles(frozenset((name,))).intersection(scope.roles, known)))
