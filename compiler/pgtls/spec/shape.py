@@ -60,7 +60,7 @@ class _Fault:
     @property
     def model(self) -> type[BaseModel] | None:
         """The model of the table that it is in."""
-        return model_at(self.path[:-1])
+        return _model_at(self.path[:-1])
 
 
 def faults(error: ValidationError, raw: Mapping[str, Any], prefix: Path = ()) -> tuple[Diagnostic, ...]:
@@ -79,7 +79,7 @@ def faults(error: ValidationError, raw: Mapping[str, Any], prefix: Path = ()) ->
     return tuple(_diagnostic(fault) for fault in found if not follows(fault))
 
 
-def model_at(path: Path) -> type[BaseModel] | None:
+def _model_at(path: Path) -> type[BaseModel] | None:
     """Find the model of the table at a path; None where there is none, or none is known."""
     if path[:1] == ("defaults",):
         path = (*path[1:2], "", *path[2:])
@@ -99,7 +99,7 @@ def fields_of(model: type[BaseModel] | None) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in model.model_fields.items()} if model else {}
 
 
-def missing_key(key: str, path: Path, examples: list[Any] | None) -> Diagnostic:
+def _missing_key(key: str, path: Path, examples: list[Any] | None) -> Diagnostic:
     """Say that a table lacks a key; ``path`` is the key's own."""
     hint = f"add {key} = {json.dumps(examples[0], ensure_ascii=False)}" if examples else None
     return Diagnostic("PGT011", f"{_table(path[:-1])} lacks {key}", path, hint=hint, at="table")
@@ -122,7 +122,7 @@ def _diagnostic(fault: _Fault) -> Diagnostic:
             return _unknown_key(fault)
         case "missing":
             field = fields_of(fault.model).get(str(fault.path[-1])) if fault.model else None
-            return missing_key(str(fault.path[-1]), fault.path, getattr(field, "examples", None))
+            return _missing_key(str(fault.path[-1]), fault.path, getattr(field, "examples", None))
         case "model_type" if fault.context.get("class_name") == "Secret":
             return _literal_secret(fault)
         case "secret_source":
