@@ -29,6 +29,7 @@ _COMMANDS = {
     "check": "Parse, validate, lint and prove a spec; write nothing.",
     "plan": "Show what build would do, why, and what it costs.",
     "build": "Compile the spec into the out directory.",
+    "status": "Show every certificate and CRL with its state, days left, and what to do.",
     "schema": "Print the JSON Schema of the spec.",
     "rule": "Explain a diagnostic: what it means, why it matters, how to fix it.",
 }

@@ -1,0 +1,249 @@
+"""The life of every certificate and CRL at one instant: what is good, what comes due, what has ended, and what to do about it.
+
+A pure value of what was observed and decided; :func:`status` gathers both, and unlike a plan it does so for a tree that a build would refuse.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal
+
+from pgtls.access.entries import index
+from pgtls.build import layout
+from pgtls.build.commit import refuse_pending
+from pgtls.build.compile import check
+from pgtls.build.decide import Asked, decide
+from pgtls.build.mutex import shared
+from pgtls.build.observe import observe
+from pgtls.build.timeline import timeline
+from pgtls.build.wanted import wanted
+from pgtls.diagnostics import Rejected, errors
+from pgtls.pki.model import Certificate, RevocationList
+from pgtls.spec.positions import locate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from pgtls.build.compile import Request
+    from pgtls.build.decide import CrlDecision, Decision, Decisions
+    from pgtls.build.lock import IssuedLine
+    from pgtls.build.observe import Existing
+    from pgtls.build.timeline import Event
+    from pgtls.diagnostics import Diagnostic
+
+Kind = Literal["certificate", "crl"]
+State = Literal[
+    "expired", "unreadable", "missing", "not yet valid", "due", "ok", "unknown", "retired", "superseded", "revoked"
+]
+STATES: tuple[State, ...] = (
+    "expired",
+    "unreadable",
+    "missing",
+    "not yet valid",
+    "due",
+    "ok",
+    "unknown",
+    "retired",
+    "superseded",
+    "revoked",
+)
+"""From the most urgent. ``unknown``: a CRL, where there is only a lock. ``retired``: of a CA that left the spec."""
+
+_NEEDS_A_BUILD: frozenset[State] = frozenset(("expired", "unreadable", "missing", "not yet valid", "due"))
+_PAST: frozenset[State] = frozenset(("retired", "superseded", "revoked"))
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One certificate or CRL. ``serial`` is lower-case hex, of a CRL its number; ``not_after`` is when it ends, of a CRL its nextUpdate.
+
+    ``due`` is when a build makes it again. ``todo`` says what to do, and is empty where nothing is to be done. ``path`` is relative to the out directory, None for
+    what no longer lies in it.
+    """
+
+    entity: str
+    kind: Kind
+    state: State
+    serial: str | None = None
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    due: datetime | None = None
+    todo: str = ""
+    path: str | None = None
+    subject: str | None = None
+    issuer: str | None = None
+
+    @property
+    def needs_a_build(self) -> bool:
+        """Whether a build would make it again, or ought to."""
+        return self.state in _NEEDS_A_BUILD
+
+    @property
+    def current(self) -> bool:
+        """Whether it is the one that its entity uses or should use, and not one that went before."""
+        return self.state not in _PAST
+
+    def days_left(self, now: datetime) -> int | None:
+        """Give whole days until it ends, rounded down: 0 on the last day, negative afterwards."""
+        return None if self.not_after is None else (self.not_after - now) // timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Every item, the most urgent first; ``events`` are what happens, in its order, if nobody builds again."""
+
+    now: datetime
+    out: str
+    items: tuple[Item, ...]
+    events: tuple[Event, ...]
+    horizon: datetime | None = None
+    """Only what needs a build or happens until then is in here; None: everything is."""
+    from_lock: bool = False
+    """There is no out directory: what the lock lists is taken as present."""
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many items of each state there are; states without any are left out."""
+        counted = Counter(item.state for item in self.items)
+        return {state: counted[state] for state in STATES if counted[state]}
+
+    @property
+    def next_failure(self) -> Event | None:
+        """The first thing that stops working after now; None: nothing ever does."""
+        return next((event for event in self.events if event.at > self.now and event.what == "fails"), None)
+
+    @property
+    def failing(self) -> tuple[Event, ...]:
+        """What has stopped working already."""
+        return tuple(event for event in self.events if event.at <= self.now and event.what == "fails")
+
+    @property
+    def attention(self) -> tuple[Item, ...]:
+        """Give what a build ought to make again."""
+        return tuple(item for item in self.items if item.needs_a_build)
+
+    def within(self, length: timedelta) -> Status:
+        """Keep what needs a build, or ends or happens within a length of time."""
+        end = self.now + length
+        items = tuple(item for item in self.items if _concerns(item, end))
+        return replace(self, items=items, events=tuple(e for e in self.events if e.at <= end), horizon=end)
+
+
+def _concerns(item: Item, end: datetime) -> bool:
+    return item.current and (item.needs_a_build or (item.not_after is not None and item.not_after <= end))
+
+
+def status(request: Request) -> Status:
+    """Look at everything. :class:`Rejected` where the spec, the lock or the out directory cannot be read for what it is."""
+    with shared(request.out, request.lock_timeout):
+        refuse_pending(request.out)
+        checked = check(request.spec, request.now, request.lock)
+        if checked.fleet is None or errors(checked.diagnostics):
+            raise Rejected(*checked.diagnostics)
+        fleet, profiles = checked.fleet, wanted(checked.fleet)
+        existing = observe(request.out, checked.lock, profiles, new_out=request.new_out)
+        decisions = decide(fleet, profiles, existing, Asked())
+    items = sorted(_items(decisions, existing, request.now), key=_urgency)
+    diagnostics = (*checked.diagnostics, *existing.diagnostics, *locate(decisions.diagnostics, checked.source))
+    events = tuple(timeline(fleet, index(fleet), items))
+    return Status(request.now, request.out, tuple(items), events, from_lock=existing.from_lock, diagnostics=diagnostics)
+
+
+def _urgency(item: Item) -> tuple[int, float, str, str]:
+    end = item.not_after.timestamp() if item.not_after else 0
+    return STATES.index(item.state), end, item.entity, item.kind
+
+
+def _items(decisions: Decisions, existing: Existing, now: datetime) -> Iterator[Item]:
+    for entity, decision in decisions.certificates.items():
+        yield _certificate(entity, decision, now)
+    for name, crl in decisions.crls.items():
+        yield _crl(name, crl, existing, now)
+    yield from _former(decisions, existing, now)
+
+
+def _certificate(entity: str, decision: Decision, now: datetime) -> Item:
+    found, why = decision.found.certificate, decision.reason
+    path = layout.certificate_path(entity)
+    todo = f"pgtls build issues it{' again' if found else ''}: {why.text}" if why else ""
+    if not isinstance(found, Certificate):
+        return Item(entity, "certificate", "unreadable" if found else "missing", todo=todo, path=path)
+    state: State = "due" if why else "ok"
+    if found.not_after <= now:
+        state = "expired"
+    elif found.not_before > now:
+        state = "not yet valid"
+        todo = todo or "look at the clock of this machine: the certificate was issued later"
+    elif why and why.name == "key missing":
+        state = "missing"
+    elif not why and decision.due <= now:
+        todo = "ends with its user" if decision.profile.until == found.not_after else "ends with the CA that issued it"
+    due = None if why or decision.due <= now else decision.due
+    return _described(found, Item(entity, "certificate", state, due=due, todo=todo, path=path))
+
+
+def _described(certificate: Certificate, item: Item) -> Item:
+    return replace(
+        item,
+        serial=certificate.serial,
+        not_before=certificate.not_before,
+        not_after=certificate.not_after,
+        subject=certificate.subject,
+        issuer=certificate.issuer,
+    )
+
+
+def _crl(name: str, decision: CrlDecision, existing: Existing, now: datetime) -> Item:
+    found = existing.crls.get(name)
+    item = Item(decision.ca.entity, "crl", "missing", path=layout.crl_path(name))
+    if found is None and existing.from_lock:
+        return replace(item, state="unknown", todo="the lock does not know it: look where the out directory is")
+    todo = f"pgtls build makes it again: {decision.reason}" if decision.reason else ""
+    if not isinstance(found, RevocationList):
+        return replace(item, state="unreadable" if found else "missing", todo=todo)
+    state: State = "due" if decision.reason else "ok"
+    return replace(
+        item,
+        state="expired" if found.next_update <= now else state,
+        serial=f"{found.number:x}",
+        not_before=found.this_update,
+        not_after=found.next_update,
+        due=None if decision.reason else decision.due,
+        todo=todo,
+        issuer=_subject(existing, decision.ca.entity),
+    )
+
+
+def _subject(existing: Existing, entity: str) -> str | None:
+    certificate = existing.found[entity].certificate
+    return certificate.subject if isinstance(certificate, Certificate) else None
+
+
+def _former(decisions: Decisions, existing: Existing, now: datetime) -> Iterator[Item]:
+    """Give what the lock knows beside the current certificates and has not ended: it opens doors until it ends or is revoked."""
+    current = {_current(entity, decision, existing) for entity, decision in decisions.certificates.items()}
+    leaving = {(line.ca, line.serial) for line in decisions.revocations}
+    for key, line in existing.lock.by_serial.items():
+        if key not in current and line.certificate.not_after > now:
+            state: State = "due" if key in leaving else _former_state(line, decisions, existing.lock.revocations)
+            todo = "pgtls build revokes it" if state == "due" else ""
+            yield _described(line.certificate, Item(line.entity, "certificate", state, todo=todo))
+
+
+def _current(entity: str, decision: Decision, existing: Existing) -> tuple[str, str] | None:
+    """Give (CA, serial) of the certificate that an entity has; of one that is lost or damaged, as the lock knows it."""
+    found = decision.found.certificate
+    if isinstance(found, Certificate):
+        return decision.profile.issuer or entity.removeprefix("ca."), found.serial
+    line = existing.lock.latest.get(entity)
+    return (line.ca, line.serial) if line else None
+
+
+def _former_state(line: IssuedLine, decisions: Decisions, revoked: Mapping[tuple[str, str], object]) -> State:
+    if (line.ca, line.serial) in revoked:
+        return "revoked"
+    return "superseded" if line.entity in decisions.certificates else "retired"

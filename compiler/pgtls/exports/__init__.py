@@ -1,0 +1,1 @@
+"""What pgtls knows, in the formats of other programs: values in, text out. Nothing here reads or writes a file."""

@@ -1,0 +1,117 @@
+"""The page that people read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from status.specs import BUILT, SPEC, build
+from support.pgtls import pgtls
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("page")
+    build(directory)
+    return directory
+
+
+def page(here: Path, now: str, *arguments: str) -> list[str]:
+    run = pgtls("status", *arguments, cwd=here, now=now)
+    assert run.status == 0, run.stderr
+    return run.stdout.splitlines()
+
+
+def without_serials(lines: list[str]) -> list[str]:
+    """Serial numbers are drawn; everything else on the page is known."""
+    return [" ".join(word for word in line.split() if not word.endswith("…")) for line in lines]
+
+
+NEXT = (
+    "Next: 2026-04-01 (in 27 days): the certificate of server.main ends: "
+    "user.app, user.auditor and user.metrics can no longer connect to it"
+)
+
+
+def test_the_page_says_what_failed_what_is_next_and_what_to_do_most_urgent_first(here: Path) -> None:
+    assert without_serials(page(here, "2026-03-05")) == [
+        "1 expired, 2 due, 6 in order.",
+        "Failing since 2026-01-31 (33 days ago): the certificate of user.app ended: server.main refuses it",
+        NEXT,
+        "",
+        "STATE WHAT ENDS SERIAL WHAT TO DO",
+        "expired user.app 2026-01-31 33 days ago pgtls build issues it again: it expired on 2026-01-31",
+        "due server.main 2026-04-01 in 27 days pgtls build issues it again: it expires on 2026-04-01",
+        "due user.auditor 2026-04-01 in 27 days pgtls build issues it again: it expires on 2026-04-01",
+        "ok ca.people CRL 2027-01-01 in 302 days made again from 2026-07-02",
+        "ok ca.root CRL 2027-01-01 in 302 days made again from 2026-07-02",
+        "ok ca.servers CRL 2027-01-01 in 302 days made again from 2026-07-02",
+        "ok ca.people 2028-01-01 in 667 days made again from 2027-05-02",
+        "ok ca.root 2035-12-30 in 3587 days made again from 2032-08-30",
+        "ok ca.servers 2035-12-30 in 3587 days made again from 2032-08-30",
+        "",
+        "To do: run pgtls build, then deploy what it wrote for servers (reload) and clients",
+    ]
+
+
+def test_the_columns_are_aligned(here: Path) -> None:
+    lines = page(here, BUILT)
+    table = lines[lines.index("") + 1 :]
+    column = table[0].index("ENDS")
+    assert all(line[column:].startswith("20") and line[column - 2 : column] == "  " for line in table[1:])
+
+
+def test_all_is_well_in_one_sentence(here: Path) -> None:
+    assert page(here, BUILT)[0] == "9 in order."
+
+
+def test_the_timeline_says_what_would_fail_for_whom_and_what_would_stay_open(here: Path) -> None:
+    text = "\n".join(page(here, BUILT, "--timeline"))
+    assert "2026-01-31  in 30 days" in text
+    for sentence in (
+        "the certificate of user.app ends: server.main refuses it",
+        "the certificate of server.main ends: user.app, user.auditor and user.metrics can no longer connect to it",
+        "server.main refuses every client certificate (user.app and user.auditor)",
+        "user.auditor should end: access without a certificate stays until a build",
+        "policy.metrics should end: access stays until a build",
+        "the certificates of ca.root and ca.servers end: so does everything below: ca.people, user.app, user.auditor and 1 more",
+        "the certificate of ca.people ends: so does everything below: user.app and user.auditor",
+    ):
+        assert sentence in text, text
+    dates = [line.split()[0] for line in text.splitlines()[2:]]
+    assert dates == sorted(dates)
+
+
+def test_the_timeline_can_be_cut_short(here: Path) -> None:
+    assert [line.split()[0] for line in page(here, BUILT, "--timeline", "--within", "30d")[2:]] == [
+        "2026-01-20",
+        "2026-01-31",
+    ]
+
+
+def test_the_timeline_as_json_names_entities_and_servers(here: Path) -> None:
+    run = pgtls("status", "--timeline", "--format", "json", cwd=here, now=BUILT)
+    events = {(e["entity"], e["what"], e["cause"]): e for e in run.json["timeline"]}
+    assert events["ca.people", "fails", "crl"]["servers"] == ["server.main"]
+    assert events["ca.people", "fails", "crl"]["affects"] == ["user.app", "user.auditor"]
+    assert ("ca.servers", "fails", "crl") not in events, "no server checks the list of its own issuer"
+    assert events["user.auditor", "stays", "until"]["at"] == "2026-06-30T00:00:00Z"
+    assert run.json["next"] == events["user.app", "fails", "certificate"]
+    assert "timeline" not in pgtls("status", "--format", "json", cwd=here, now=BUILT).json
+
+
+def test_a_timeline_in_prometheus_is_wrong_usage(here: Path) -> None:
+    assert pgtls("status", "--timeline", "--format", "prometheus", cwd=here).status == 64
+
+
+def test_many_alike_are_summed_up(tmp_path: Path) -> None:
+    users = "".join(f'[user.u{number:03}]\nca = "people"\n' for number in range(100))
+    build(tmp_path, SPEC + users)
+    lines = page(tmp_path, BUILT)
+    assert sum("user.u" in line for line in lines) < 25
+    assert any("more user.*, in order" in line for line in lines)
+    assert lines[0] == "109 in order."
