@@ -25,7 +25,7 @@ _ALIASES = {
     "deny": "reject",
 }
 _LDAP_BIND = ("ldapprefix", "ldapsuffix")
-_LDAP_SEARCH = ("ldapbasedn", "ldapbinddn", "ldapbindpasswd", "ldapsearchattribute", "ldapsearchfilter")
+_LDAP_SEARCH = ("ldapbasedn", "ldapbinddn", "ldapbindpasswd", "ldapsearchattribute", "ldapsearchfilter", "ldapurl")
 
 
 def unknown_method(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:

@@ -1,0 +1,61 @@
+"""Every row of the table of libpq's parameters, compared with what each libpq says of itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from pgtls.postgres.libpq import PARAMETERS, parameters
+from pgtls.postgres.releases import NEWEST, OLDEST, RELEASES
+
+if TYPE_CHECKING:
+    from support.servers import Installation
+
+ASK = """
+import ctypes, json, sys
+class Option(ctypes.Structure):
+    _fields_ = [(n, ctypes.c_char_p) for n in ("keyword", "envvar", "compiled", "val", "label", "dispchar")] + [("size", ctypes.c_int)]
+libpq = ctypes.CDLL(sys.argv[1])
+libpq.PQconndefaults.restype = ctypes.POINTER(Option)
+options, found, i = libpq.PQconndefaults(), {}, 0
+while options[i].keyword:
+    found[options[i].keyword.decode()] = (options[i].envvar or b"").decode() or None
+    i += 1
+print(json.dumps(found))
+"""
+"""PQconndefaults of a libpq, in a process of its own: two of them do not go into one."""
+
+
+def of_libpq(installation: Installation) -> dict[str, str | None]:
+    library = next(iter(sorted(installation.lib.glob("libpq.so.5*"))), None)
+    name = str(library) if library else "libpq.so.5"
+    done = subprocess.run([sys.executable, "-c", ASK, name], capture_output=True, text=True, check=True)
+    found: dict[str, str | None] = json.loads(done.stdout)
+    return found
+
+
+def test_the_table_is_what_libpq_has(installation: Installation) -> None:
+    has, known = of_libpq(installation), parameters(installation.major)
+    assert {name: has.get(name, "absent") for name in known} == {name: p.env for name, p in known.items()}
+
+
+def test_a_parameter_of_a_later_libpq_is_unknown_to_it(installation: Installation) -> None:
+    has = of_libpq(installation)
+    later = {parameter.name for parameter in PARAMETERS if parameter.since > installation.major}
+    assert not later & has.keys()
+
+
+def test_every_parameter_on_tls_is_in_the_table(installation: Installation) -> None:
+    has = {name for name in of_libpq(installation) if name.startswith(("ssl", "gss")) or "auth" in name}
+    elsewhere = {"oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope", "authtype"}
+    assert has - elsewhere <= parameters(installation.major).keys()
+
+
+def test_a_release_ends_five_years_after_it_came() -> None:
+    assert list(RELEASES) == list(range(OLDEST, NEWEST + 1))
+    for release in RELEASES.values():
+        if release.first and release.end_of_life:
+            assert release.end_of_life.year - release.first.year == 5
+        assert release.final == (release.first is not None)
