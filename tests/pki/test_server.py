@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from pgtls.pki import chains, crl, keys
+from pgtls.pki import crl, keys
 from pgtls.pki.model import Revocation
 from pgtls.pki.wanted import subject_text
-from pki.trees import DAY, Authority, authority, key, leaf, presented
+from pki.trees import DAY, Authority, authority, key, leaf, presented, trust
 from support.servers import Server, ServerError
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def serve(
     lists = [crl.make(ca.issuer, 1, NOW, DAY, entries if ca is clients else ()) for ca in (clients, *clients.above)]
     server.write("server.crt", presented(certificate, servers), 0o644)
     server.write("server.key", keys.to_pem(key("server", "ecdsa-p256")))
-    server.write("clients.crt", chains.file_of(ca.pem for ca in (clients, *clients.above)), 0o644)
-    server.write("clients.crl", chains.file_of(lists), 0o644)
+    server.write("clients.crt", trust(clients), 0o644)
+    server.write("clients.crl", b"".join(lists), 0o644)
     server.configure(ssl="on", ssl_ca_file="clients.crt", ssl_crl_file="clients.crl")
     server.write("pg_hba.conf", hba)
     server.write("pg_ident.conf", ident)

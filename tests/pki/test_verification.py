@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgtls.pki import chains
 from pgtls.pki.model import CertificateKind, Constraints
 from pki.trees import (
     ALGORITHMS,
@@ -23,6 +22,8 @@ from pki.trees import (
     needs_certtool,
     presented,
     refusal,
+    split,
+    trust,
 )
 from support.system import new_directory
 
@@ -49,7 +50,7 @@ def test_openssl_accepts_a_certificate_for_its_purpose_under_its_root_in_its_tim
     assert refusal(tmp_path, chain, root.pem, other) == "unsuitable certificate purpose"
     assert refusal(tmp_path, chain, root.pem, purpose, at=NOW + 91 * DAY) == "certificate has expired"
     assert refusal(tmp_path, chain, root.pem, purpose, at=NOW - DAY) == "certificate is not yet valid"
-    only_leaf = chains.split(chain)[0]
+    only_leaf = split(chain)[0]
     assert refusal(tmp_path, only_leaf, root.pem, purpose) == "unable to get local issuer certificate"
 
 
@@ -76,7 +77,7 @@ def test_a_root_of_the_same_name_with_another_key_is_not_the_root(tmp_path: Path
     pem = leaf(root).pem
     assert refusal(tmp_path, pem, root.pem, "sslclient") is None
     assert refusal(tmp_path, pem, twin.pem, "sslclient") == "unable to get local issuer certificate"
-    assert refusal(tmp_path, pem, chains.file_of([twin.pem, root.pem]), "sslclient") is None
+    assert refusal(tmp_path, pem, trust(twin, root), "sslclient") is None
 
 
 def test_a_renewed_root_with_the_same_key_and_name_verifies_what_the_old_one_signed(tmp_path: Path) -> None:
@@ -163,11 +164,11 @@ def test_a_chain_verifies_to_the_root_above_it_and_to_no_other(
     chain = presented(leaf(by, kind), by)
     roots = [ca for ca in cas if not ca.above]
     directory = new_directory("forest")
-    assert len(chains.split(chain)) == 1 + len(by.above)
+    assert len(split(chain)) == 1 + len(by.above)
     assert by.root.pem not in chain
     accepted = [root for root in roots if refusal(directory, chain, root.pem, PURPOSES[kind]) is None]
     assert accepted == [by.root]
-    others = chains.file_of(root.pem for root in roots if root is not by.root)
+    others = trust(*(root for root in roots if root is not by.root))
     if others:
         assert refusal(directory, chain, others, PURPOSES[kind]) is not None
-        assert refusal(directory, chain, chains.file_of([others, by.root.pem]), PURPOSES[kind]) is None
+        assert refusal(directory, chain, others + by.root.pem, PURPOSES[kind]) is None

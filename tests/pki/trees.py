@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
-from pgtls.pki import chains, keys
+from pgtls.build import credentials
+from pgtls.build.credentials import Credential
+from pgtls.fleet import model as fleet
+from pgtls.pki import keys
 from pgtls.pki.issue import Issued, Issuer, issue
 from pgtls.pki.model import CertificateKind, Profile
-from pgtls.spec.models import KeyAlgorithm
+from pgtls.spec.models import CaTable, KeyAlgorithm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +63,7 @@ def profile(kind: CertificateKind, name: str = "", **changes: Any) -> Profile:
 class Authority:
     """A CA of a tree: what it signs with, its certificate, and the CAs above it from the nearest."""
 
+    name: str
     issuer: Issuer
     issued: Issued
     above: tuple[Authority, ...] = ()
@@ -78,7 +82,7 @@ def authority(name: str = "root", by: Authority | None = None, now: datetime = N
     wanted = profile("ca", name, **changes)
     own = key(name, wanted.key_algorithm)
     issued = issue(wanted, own.public_key(), by.issuer if by else own, next(_serials), now)
-    return Authority(Issuer(issued.certificate, own), issued, (by, *by.above) if by else ())
+    return Authority(name, Issuer(issued.certificate, own), issued, (by, *by.above) if by else ())
 
 
 def leaf(
@@ -90,14 +94,34 @@ def leaf(
     return issue(wanted, own.public_key(), by.issuer if by else own, next(_serials), now)
 
 
-def above(by: Authority) -> list[tuple[Any, bytes]]:
-    """List the CAs over a certificate as :func:`pgtls.pki.chains.served` wants them."""
-    return [(each.issued.facts, each.pem) for each in (by, *by.above)]
-
-
 def presented(certificate: Issued, by: Authority) -> bytes:
-    """Give what its holder sends in a handshake."""
-    return chains.served(certificate.pem, above(by))
+    """Give what its holder sends in a handshake, as a build puts it together."""
+    return _known(credentials.chain(certificate.pem, _in_fleet(by), _credentials(by)))
+
+
+def trust(*authorities: Authority) -> bytes:
+    """Give the file of those who trust these CAs, as a build puts it together."""
+    together = {entity: each for ca in authorities for entity, each in _credentials(ca).items()}
+    return _known(credentials.trust([_in_fleet(ca) for ca in authorities], together))
+
+
+def split(pem: bytes) -> list[bytes]:
+    """Take a file apart into its certificates."""
+    end = b"-----END CERTIFICATE-----\n"
+    return [block + end for block in pem.split(end)[:-1]]
+
+
+def _credentials(by: Authority) -> dict[str, Credential]:
+    return {f"ca.{each.name}": Credential(each.pem, None) for each in (by, *by.above)}
+
+
+def _in_fleet(by: Authority) -> fleet.Authority:
+    return fleet.Authority(by.name, CaTable(), _in_fleet(by.above[0]) if by.above else None)
+
+
+def _known(content: object) -> bytes:
+    assert isinstance(content, bytes)
+    return content
 
 
 # --- judges --------------------------------------------------------------------------------------------------------------------
@@ -120,7 +144,7 @@ def refusal(
     directory: Path, chain: bytes, trusted: bytes, purpose: str, at: datetime = NOW, crls: bytes = b""
 ) -> str | None:
     """Ask ``openssl verify``, as strict as it can be, about a chain as it is sent. None: accepted; else the reason, in OpenSSL's words."""
-    first, *rest = chains.split(chain)
+    first, *rest = split(chain)
     files = {"trusted": trusted, "chain": b"".join(rest), "crls": crls, "leaf": first}
     for name, content in files.items():
         (directory / name).write_bytes(content)
