@@ -32,8 +32,9 @@ def exclusive(out: str, timeout: float) -> Iterator[None]:
     cannot be locked). Whether the directory is ours is to be asked before: see :func:`pgtls.build.outdir.inspect`.
     """
     deadline = time.monotonic() + timeout
-    made = not os.path.lexists(out)
+    made = False
     while True:
+        made = made or not os.path.lexists(out)
         descriptor = _make(out)
         try:
             _lock(descriptor, fcntl.LOCK_EX, out, deadline, timeout)

@@ -1,0 +1,122 @@
+"""The manifest: what is written can be read, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pgtls.build.manifest import Entry, Inputs, Manifest, parse, read
+from pgtls.diagnostics import Rejected
+from state.trees import ID, NOW
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ENTRY = Entry("a" * 64, 12, 1_700_000_000_123_456_789, 0o600, "key", "user.app")
+MANIFEST = Manifest(
+    version="0.1.0",
+    lock_id=ID,
+    spec="pgtls.toml",
+    inputs=Inputs("d" * 64, ("users/*.toml",), ("keys/b.csr", "keys/a.csr")),
+    built=NOW,
+    next_due=datetime(2026, 4, 1, tzinfo=UTC),
+    files={"clients/b/x": ENTRY, "clients/ä/y": ENTRY._replace(mode=0o644, kind="bundle")},
+)
+
+
+def test_what_was_written_is_read() -> None:
+    content = MANIFEST.render()
+    found = parse(content, "manifest.json")
+    assert found.files == MANIFEST.files
+    assert found.render() == content
+    assert (found.built, found.next_due, found.lock_id) == (MANIFEST.built, MANIFEST.next_due, ID)
+    assert found.inputs.files == ("keys/a.csr", "keys/b.csr")
+
+
+def test_a_manifest_is_one_object_with_a_file_a_line() -> None:
+    lines = MANIFEST.render().decode().splitlines()
+    assert len(lines) == 1 + len(MANIFEST.files) + 1
+    assert json.loads(MANIFEST.render())["files"]["clients/b/x"] == {
+        "sha256": "a" * 64,
+        "size": 12,
+        "mtime_ns": 1_700_000_000_123_456_789,
+        "mode": 0o600,
+        "kind": "key",
+        "entity": "user.app",
+    }
+
+
+def test_nothing_may_ever_be_due_and_no_file_be_there() -> None:
+    empty = Manifest("0.1.0", ID, "pgtls.toml", Inputs("d" * 64), NOW, None, {})
+    assert parse(empty.render(), "x") == empty
+
+
+def test_where_there_is_none_there_is_none(tmp_path: Path) -> None:
+    assert read(tmp_path) is None
+    assert read(tmp_path / "nowhere") is None
+
+
+def _without(name: str) -> Callable[[dict[str, Any]], object]:
+    return lambda document: document.pop(name)
+
+
+def _file(path: str, **fields: object) -> Callable[[dict[str, Any]], object]:
+    return lambda document: document["files"].update({path: {**ENTRY._asdict(), **fields}})
+
+
+FIELD = "a field is missing or of the wrong type"
+DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    **{f"without {name}": (_without(name), FIELD) for name in json.loads(MANIFEST.render())},
+    "an instant that is none": (lambda document: document.update(built="yesterday"), "it is not JSON"),
+    "a number for the lock's id": (lambda document: document.update(lock_id=7), FIELD),
+    "files in a list": (lambda document: document.update(files=[]), FIELD),
+    "a path out of the tree": (_file("clients/../../etc/passwd"), FIELD),
+    "an absolute path": (_file("/etc/passwd"), FIELD),
+    "an empty path": (_file(""), FIELD),
+    "an unknown field of a file": (_file("x", owner="root"), FIELD),
+    "a size that is no number": (_file("x", size="12"), FIELD),
+    "a digest that is none": (_file("x", sha256="abc"), FIELD),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_manifest_is_named_and_stays_as_it_is(name: str, tmp_path: Path) -> None:
+    damage, _ = DAMAGE[name]
+    document = json.loads(MANIFEST.render())
+    damage(document)
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(document))
+    before = path.read_bytes()
+    with pytest.raises(Rejected) as raised:
+        read(tmp_path)
+    (found,) = raised.value.diagnostics
+    assert found.code == "PGT510"
+    assert found.message.startswith("the manifest is damaged: ")
+    assert (found.file, path.read_bytes()) == (str(path), before)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b"null", b"7"], ids=lambda c: repr(c[:4])
+)
+def test_what_is_no_manifest_at_all_is_damaged(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(Rejected, match="PGT510: the manifest is damaged: "):
+        read(tmp_path)
+
+
+def test_a_manifest_of_a_newer_pgtls_is_not_read(tmp_path: Path) -> None:
+    newer = MANIFEST.render().replace(b'"pgtls_manifest":1', b'"pgtls_manifest":2')
+    (tmp_path / "manifest.json").write_bytes(newer)
+    with pytest.raises(Rejected, match="PGT511: the manifest is of version 2, and this pgtls reads version 1"):
+        read(tmp_path)
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(MANIFEST.render())
+    (tmp_path / "manifest.json").symlink_to("real")
+    with pytest.raises(Rejected, match="PGT510: the manifest is damaged: Too many levels of symbolic links"):
+        read(tmp_path)

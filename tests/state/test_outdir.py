@@ -1,0 +1,232 @@
+"""Whose the out directory is, and what has become of each file in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgtls.build import manifest as manifests
+from pgtls.build.lock import Lock
+from pgtls.build.outdir import check_lock, foreign_files, inspect, observe_files
+from pgtls.diagnostics import Rejected
+from state.trees import ID, Site, issued, key, public, snapshot
+from support.killing import in_child
+from support.system import is_root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pgtls.build.outdir import Observed
+    from state.trees import Tree
+
+TREE: Tree = {
+    "clients/app/postgresql.key": key("user.app", "app"),
+    "clients/app/root.crt": public("user.app", "root"),
+    "servers/db/pg_hba.conf": public("server.db", "hba", "hba"),
+}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """Make a site with TREE in it."""
+    built = Site(tmp_path, tmp_path / "pgtls.lock")
+    built.build(TREE, issued(1))
+    return built
+
+
+def observed(site: Site) -> Observed:
+    manifest = manifests.read(site.out)
+    assert manifest is not None
+    return observe_files(str(site.out), manifest)
+
+
+def code(raised: pytest.ExceptionInfo[Rejected]) -> str:
+    (found,) = raised.value.diagnostics
+    assert found.hint
+    return f"{found.code}: {found.message}"
+
+
+# Whose it is
+
+
+def test_what_is_not_there_may_be_built(tmp_path: Path) -> None:
+    assert inspect(str(tmp_path / "out")) == "absent"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("names", [[], [".gitignore"], [".gitkeep"], [".gitignore", ".gitkeep", ".pgtls"]], ids=str)
+def test_a_directory_with_nothing_but_placeholders_may_be_built(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    assert inspect(f"{tmp_path}/") == "empty"
+
+
+def test_a_directory_with_a_manifest_is_ours(site: Site) -> None:
+    assert inspect(str(site.out)) == "ours"
+
+
+def test_a_first_build_that_was_interrupted_is_ours(tmp_path: Path) -> None:
+    site = Site(tmp_path, tmp_path / "pgtls.lock")
+    states = set()
+    for number in range(1, 100):
+        if not in_child(lambda: site.build(TREE), kill_at=number).killed:
+            break
+        states.add(inspect(str(site.out)) if site.out.exists() else "absent")
+        shutil.rmtree(site.out, ignore_errors=True)
+        site.lock.unlink(missing_ok=True)
+    assert states == {"absent", "empty", "ours"}
+
+
+def test_a_directory_of_somebody_else_is_an_error(tmp_path: Path) -> None:
+    for name in ("thesis.tex", "b", "c", "d", "e", "f", "g", ".gitignore"):
+        (tmp_path / name).touch()
+    before = snapshot(tmp_path)
+    with pytest.raises(Rejected) as raised:
+        inspect(str(tmp_path))
+    assert code(raised) == (
+        f'PGT520: the out directory "{tmp_path}" is not empty and was not made by pgtls: '
+        'it holds "b", "c", "d", "e", "f" and 2 more'
+    )
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_link_is_an_error_wherever_it_points(site: Site, end: str) -> None:
+    link = site.directory / "link"
+    link.symlink_to(site.out)
+    with pytest.raises(Rejected) as raised:
+        inspect(f"{link}{end}")
+    assert code(raised) == f'PGT521: the out directory "{link}" is a symbolic link'
+
+
+@pytest.mark.parametrize("path", ["file", "file/out"])
+def test_a_file_is_an_error(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Rejected) as raised:
+        inspect(str(tmp_path / path))
+    assert code(raised) == f'PGT522: the out directory "{tmp_path / path}" is not a directory'
+
+
+@pytest.mark.skipif(not is_root(), reason="unavailable: only root can become somebody else")
+def test_a_directory_that_may_not_be_read_is_an_error(site: Site) -> None:
+    for path in (site.directory, *site.directory.parents[:3]):
+        path.chmod(0o755)
+    site.out.chmod(0o700)
+
+    def look() -> None:
+        os.setgid(65534)
+        os.setuid(65534)
+        with pytest.raises(Rejected, match=r'PGT527: cannot read ".*/out": Permission denied'):
+            inspect(str(site.out))
+
+    assert in_child(look).status == 0
+
+
+def test_another_lock_or_none_is_an_error(site: Site) -> None:
+    manifest = manifests.read(site.out)
+    check_lock("out", manifest, Lock(ID))
+    check_lock("out", None, Lock("f" * 32))
+    with pytest.raises(Rejected) as raised:
+        check_lock("out", manifest, Lock("f" * 32))
+    assert code(raised) == (
+        f'PGT524: the out directory "out" belongs to another lock: its id is {ID}, the lock says {"f" * 32}'
+    )
+    with pytest.raises(Rejected) as raised:
+        check_lock("out", manifest, Lock())
+    assert code(raised) == 'PGT524: the lock of the out directory "out" is missing'
+
+
+# What became of its files
+
+
+def test_nothing_has_changed_right_after_a_build(site: Site) -> None:
+    assert set(observed(site).states.values()) == {"same"}
+    assert observed(site).foreign == ()
+
+
+def _replace_by_link(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+    path.symlink_to("moved")
+
+
+def _replace_by_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _replace_by_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "touched": (lambda path: os.utime(path, ns=(1, 1)), "touched"),
+    "written again with the same content": (lambda path: path.write_bytes(path.read_bytes()), "touched"),
+    "longer": (lambda path: path.write_bytes(path.read_bytes() + b"\n"), "edited"),
+    "as long but other": (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"?"), "edited"),
+    "deleted": (lambda path: path.unlink(), "missing"),
+    "another mode": (lambda path: path.chmod(0o640), "mode"),
+    "a link": (_replace_by_link, "symlink"),
+    "a directory": (_replace_by_directory, "edited"),
+    "a pipe, which nobody writes to": (_replace_by_pipe, "edited"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_was_changed_is_told_apart(site: Site, change: str) -> None:
+    act, expected = CHANGES[change]
+    act(site.out / "clients/app/root.crt")
+    states = observed(site).states
+    assert states["clients/app/root.crt"] == expected
+    assert {state for path, state in states.items() if path != "clients/app/root.crt"} == {"same"}
+
+
+def test_a_file_is_read_only_where_its_stat_differs(site: Site) -> None:
+    """A file whose content is exchanged behind an unchanged stat stays unseen: that is the price of not reading it."""
+    path = site.out / "clients/app/root.crt"
+    before = path.stat()
+    path.write_bytes(b"x" * before.st_size)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert observed(site).states["clients/app/root.crt"] == "same"
+
+
+def test_the_entry_of_a_touched_file_has_the_stat_of_today(site: Site) -> None:
+    os.utime(site.out / "clients/app/root.crt", ns=(5, 5))
+    assert observed(site).entries["clients/app/root.crt"].mtime_ns == 5
+
+
+def test_a_key_in_a_directory_that_was_opened_to_others_needs_its_mode_back(site: Site) -> None:
+    (site.out / "clients/app").chmod(0o750)
+    assert observed(site).states == {
+        "clients/app/postgresql.key": "mode",
+        "clients/app/root.crt": "same",
+        "servers/db/pg_hba.conf": "same",
+    }
+
+
+def test_a_directory_that_became_a_link_is_not_looked_into(site: Site, tmp_path: Path) -> None:
+    shutil.move(site.out / "clients/app", tmp_path / "elsewhere")
+    (site.out / "clients/app").symlink_to(tmp_path / "elsewhere")
+    found = observed(site)
+    assert found.states["clients/app/root.crt"] == "symlink"
+    assert found.foreign == ("clients/app",)
+
+
+def test_what_pgtls_did_not_make_is_reported_and_a_foreign_directory_once(site: Site) -> None:
+    (site.out / "clients/app/notes.txt").touch()
+    (site.out / "backup/deep").mkdir(parents=True)
+    (site.out / "backup/deep/file").touch()
+    (site.out / "link").symlink_to("clients")
+    (site.out / ".gitkeep").touch()
+    found = observed(site)
+    assert found.foreign == ("backup/", "clients/app/notes.txt", "link")
+    (warning,) = foreign_files("out", found)
+    assert (warning.code, warning.severity) == ("PGT528", "warning")
+    assert warning.message == (
+        'pgtls did not make what lies in the out directory "out": "backup/", "clients/app/notes.txt", "link"'
+    )
+    assert foreign_files("out", observed(site)) != ()

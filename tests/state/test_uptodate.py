@@ -1,0 +1,194 @@
+"""Nothing to do: found out by a digest and stats, and never where something is to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgtls.build import manifest as manifests
+from pgtls.build.lock import timestamp
+from pgtls.build.manifest import Inputs
+from pgtls.build.uptodate import input_digest, source_digest, up_to_date
+from state.trees import NOW, Site, issued, key, public, snapshot
+from support.killing import in_child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from state.trees import Tree
+
+TREE: Tree = {
+    "clients/app/postgresql.key": key("user.app", "app"),
+    "clients/app/root.crt": public("user.app", "root"),
+    "servers/db/pg_hba.conf": public("server.db", "hba", "hba"),
+}
+LATER = "2026-03-02T00:00:00Z"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """Make a site that is up to date: with includes and another input file, next due on the first of April."""
+    built = Site(tmp_path, tmp_path / "pgtls.lock")
+    built.spec.write_text("version = 1\n")
+    (tmp_path / "users").mkdir()
+    (tmp_path / "users/a.toml").write_text("[user.a]\n")
+    (tmp_path / "a.csr").write_text("csr\n")
+    built.build(TREE, issued(1))
+    found = manifests.read(built.out)
+    assert found is not None
+    digest = input_digest(source_digest(str(built.spec), ["users/*.toml"], ["a.csr"], "o"), built.lock.read_bytes())
+    due = NOW.replace(month=4)
+    inputs = Inputs(digest, ("users/*.toml",), ("a.csr",))
+    manifest = manifests.Manifest(found.version, found.lock_id, found.spec, inputs, NOW, due, found.files)
+    (built.out / "manifest.json").write_bytes(manifest.render())
+    return built
+
+
+def check(site: Site, *, now: str = LATER, options: str = "o", touch: bool = True) -> bool:
+    return up_to_date(str(site.spec), str(site.out), str(site.lock), options, now, touch=touch)
+
+
+def test_a_tree_that_is_as_it_was_built_is_up_to_date(site: Site) -> None:
+    assert check(site)
+    assert check(site, now=timestamp(NOW))
+    assert check(site, now="2026-03-31T23:59:59Z")
+
+
+def test_relative_paths_mean_the_same(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(site.directory)
+    assert up_to_date("pgtls.toml", "out/", "pgtls.lock", "o", LATER)
+    monkeypatch.chdir("/")
+    assert check(site)
+
+
+def test_it_changes_the_time_of_the_manifest_and_nothing_else(site: Site) -> None:
+    manifest = site.out / "manifest.json"
+    os.utime(manifest, ns=(1, 1))
+    before = snapshot(site.out), {path: (site.out / path).stat() for path in TREE}, manifest.read_bytes()
+    assert check(site, touch=False)
+    assert manifest.stat().st_mtime_ns == 1
+    assert check(site)
+    assert manifest.stat().st_mtime_ns > 1
+    assert (snapshot(site.out), {path: (site.out / path).stat() for path in TREE}, manifest.read_bytes()) == before
+
+
+def test_it_writes_nothing_else(site: Site) -> None:
+    log = in_child(lambda: check(site)).log
+    assert [line.partition("(")[0].strip("'\"") for line in log] == ["os.utime"]
+
+
+def _rewritten(path: Path) -> None:
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content + b"# edited\n")
+
+
+def _moved_behind_a_link(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+    path.symlink_to("moved")
+
+
+REASONS: dict[str, Callable[[Site], object]] = {
+    "the spec was edited": lambda site: _rewritten(site.spec),
+    "the spec is gone": lambda site: site.spec.unlink(),
+    "an included file was edited": lambda site: _rewritten(site.directory / "users/a.toml"),
+    "a file was added that an include matches": lambda site: (site.directory / "users/b.toml").touch(),
+    "an included file is gone": lambda site: (site.directory / "users/a.toml").unlink(),
+    "an included file was renamed": lambda site: (site.directory / "users/a.toml").rename(
+        site.directory / "users/c.toml"
+    ),
+    "another input was edited": lambda site: _rewritten(site.directory / "a.csr"),
+    "another input is gone": lambda site: (site.directory / "a.csr").unlink(),
+    "the lock has another line": lambda site: _rewritten(site.lock),
+    "the lock is gone": lambda site: site.lock.unlink(),
+    "a file was edited": lambda site: _rewritten(site.out / "clients/app/root.crt"),
+    "a file was touched": lambda site: os.utime(site.out / "clients/app/root.crt"),
+    "a file is gone": lambda site: (site.out / "servers/db/pg_hba.conf").unlink(),
+    "a file has another mode": lambda site: (site.out / "clients/app/postgresql.key").chmod(0o644),
+    "a file became a link": lambda site: _moved_behind_a_link(site.out / "clients/app/root.crt"),
+    "a directory became a link": lambda site: _moved_behind_a_link(site.out / "clients/app"),
+    "a directory with a key was opened": lambda site: (site.out / "clients/app").chmod(0o755),
+    "the out directory became a link": lambda site: _moved_behind_a_link(site.out),
+    "the out directory is gone": lambda site: site.out.rename(site.directory / "elsewhere"),
+    "a build was interrupted": lambda site: (site.out / ".pgtls/commit.json").touch(),
+    "the manifest is gone": lambda site: (site.out / "manifest.json").unlink(),
+    "the manifest is damaged": lambda site: (site.out / "manifest.json").write_text("{"),
+    "the manifest is a list": lambda site: (site.out / "manifest.json").write_text("[]"),
+    "the manifest is of another version": lambda site: (site.out / "manifest.json").write_text(
+        (site.out / "manifest.json").read_text().replace('"pgtls_manifest":1', '"pgtls_manifest":2')
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_there_is_something_to_do(site: Site, reason: str) -> None:
+    assert check(site)
+    REASONS[reason](site)
+    before = snapshot(site.directory)
+    assert not check(site)
+    assert snapshot(site.directory) == before
+
+
+def test_there_is_something_to_do_when_it_is_due_and_when_the_clock_went_back(site: Site) -> None:
+    assert not check(site, now="2026-04-01T00:00:00Z")
+    assert not check(site, now="2026-02-28T23:59:59Z")
+
+
+def test_there_is_something_to_do_with_other_options(site: Site) -> None:
+    assert not check(site, options="other")
+
+
+def test_there_is_something_to_do_for_another_version_of_pgtls(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgtls.build.uptodate.__version__", "0.2.0")
+    assert not check(site)
+
+
+def test_files_that_are_not_ours_do_not_matter(site: Site) -> None:
+    (site.out / "notes.txt").touch()
+    assert check(site)
+
+
+def test_where_names_and_contents_meet_matters(tmp_path: Path) -> None:
+    """Two sets of files with the same bytes in a row are not the same."""
+    digests = set()
+    for number, (one, other) in enumerate([("ab", "c"), ("a", "bc"), ("abc", "")]):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        (directory / "s").write_text("")
+        (directory / "1").write_text(one)
+        (directory / "2").write_text(other)
+        digests.add(source_digest(str(directory / "s"), (), ("1", "2"), ""))
+    assert len(digests) == 3
+
+
+HEAVY = {
+    "pydantic",
+    "cryptography",
+    "jinja2",
+    "click",
+    "rich",
+    "tomllib",
+    "dataclasses",
+    "pathlib",
+    "re",
+    "glob",
+    "inspect",
+}
+
+
+def test_finding_out_imports_next_to_nothing(site: Site) -> None:
+    directory = Path(__file__).parents[2] / "compiler"
+    code = (
+        f"import sys; sys.path.insert(0, {str(directory)!r}); from pgtls.build.uptodate import up_to_date\n"
+        f"print(up_to_date({str(site.spec)!r}, {str(site.out)!r}, {str(site.lock)!r}, '', {LATER!r}))\n"
+        f"print(*sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-ISc", code], capture_output=True, text=True, check=True)
+    answer, _, imported = done.stdout.partition("\n")
+    assert answer == "False"  # other options: everything was read
+    assert set(imported.split()) <= {"re", "glob"}  # for the include patterns; json brings re
