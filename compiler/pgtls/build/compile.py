@@ -115,8 +115,8 @@ def check(spec: Path, now: datetime, lock_path: str | Path) -> Checked:
     """Load, resolve, validate, compile the rules of every server and prove them."""
     loaded = load(spec)
     digest = source_digest(str(spec), loaded.source.patterns, (), OPTIONS)
-    lock = locks.read(lock_path)
-    found = list(loaded.diagnostics)
+    lock, damage = _read_lock(lock_path)
+    found = [*loaded.diagnostics, *damage]
     fleet: Fleet | None = None
     rules: dict[str, Rules] = {}
     if loaded.loaded is not None:
@@ -127,6 +127,14 @@ def check(spec: Path, now: datetime, lock_path: str | Path) -> Checked:
         rules, faults = _rules(fleet, lock, provable=not errors(found))
         found += faults
     return Checked(loaded.source, fleet, rules, lock, locate(found, loaded.source), digest)
+
+
+def _read_lock(path: str | Path) -> tuple[Lock, tuple[Diagnostic, ...]]:
+    """Read the lock; one that is damaged hides nothing that is wrong with the spec."""
+    try:
+        return locks.read(path), ()
+    except Rejected as rejected:
+        return locks.Lock(), rejected.diagnostics
 
 
 def _rules(fleet: Fleet, lock: Lock, *, provable: bool) -> tuple[dict[str, Rules], list[Diagnostic]]:

@@ -114,6 +114,7 @@ def _found(entity: str, out: str, states: Mapping[str, str], known: Mapping[str,
     if pem is None:
         return Found(None, "present" if states.get(key) in UNTOUCHED else _lone_key(out, key))
     line = known.get(_fingerprint(pem) or "")
+    line = line if line and line.entity == entity else None
     if line and states.get(certificate) in UNTOUCHED and states.get(key) in UNTOUCHED:
         # One transaction wrote both, and nobody has changed either since: no key is read to find out that nothing changed.
         return Found(line.certificate, "present", pem)

@@ -1,0 +1,126 @@
+"""Nothing to do means nothing done; the order and the division of a spec mean nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from pgtls.cli import run
+from support.building import NOW, SMALL, Place, steps
+
+EXAMPLE = (Path(__file__).parents[2] / "pgtls.toml.example").read_text()
+TEXTS = ("pg_hba.conf", "pg_ident.conf", "pgtls.conf", "pg_service.conf", "connections.json", "env.sh", "README.md")
+
+
+def times(out: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in sorted(out.rglob("*")) if ".pgtls" not in path.parts}
+
+
+def command_line(place: Place, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, str]:
+    status = run(["build", str(place.spec), "--now", "2026-01-02", *more])
+    return status, capsys.readouterr().out
+
+
+def test_a_second_build_changes_no_byte_and_no_time_but_the_manifests(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.build(EXAMPLE)
+    os.utime(place.file("manifest.json"), (0, 0))
+    before, stamps = place.state(), times(place.out)
+    assert command_line(place, capsys) == (0, "nothing to do\n")
+    assert place.state() == before
+    after = times(place.out)
+    changed = {path for path in stamps if stamps[path] != after[path]}
+    assert changed == {str(place.file("manifest.json"))}
+
+
+def test_a_build_without_the_quick_look_finds_nothing_to_do_either(place: Place) -> None:
+    place.build(EXAMPLE)
+    before = place.state()
+    assert steps(place.build(now=NOW + timedelta(days=1))) == []
+    after = place.state()
+    assert {path for path in before if before[path] != after[path]} <= {"out/manifest.json"}
+
+
+def test_another_spec_is_no_quick_look_away(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.build(EXAMPLE)
+    place.spec.write_text(EXAMPLE.replace('databases = ["shop"]\n', 'databases = ["reports"]\n'))
+    status, text = command_line(place, capsys)
+    assert (status, "server.primary" in text) == (0, True)
+
+
+def test_a_passing_renewal_window_is_no_quick_look_away(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.build(EXAMPLE)
+    status = run(["build", str(place.spec), "--now", "2026-03-20"])
+    assert (status, "renew" in capsys.readouterr().out) == (0, True)
+
+
+def tables(spec: str) -> tuple[str, list[str]]:
+    head, *rest = re.split(r"(?m)^(?=\[)", spec)
+    return head, rest
+
+
+def texts(place: Place) -> dict[str, bytes]:
+    return {str(path.relative_to(place.out)): path.read_bytes() for path in place.out.rglob("*") if path.name in TEXTS}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_of_tables_means_nothing(place: Place, seed: int) -> None:
+    place.build(EXAMPLE)
+    before, certificates = texts(place), place.file("clients/app/postgresql.crt").read_bytes()
+    head, rest = tables(EXAMPLE)
+    random.Random(seed).shuffle(rest)  # noqa: S311
+    shuffled = head + "".join(rest)
+    assert shuffled != EXAMPLE
+    assert steps(place.build(shuffled)) == []
+    assert (texts(place), place.file("clients/app/postgresql.crt").read_bytes()) == (before, certificates)
+
+
+def test_a_spec_in_several_files_means_the_same(place: Place) -> None:
+    place.build(EXAMPLE)
+    before = texts(place)
+    head, rest = tables(EXAMPLE)
+    (place.directory / "parts").mkdir()
+    for number, table in enumerate(rest):
+        if not table.startswith("[lint"):
+            place.append(f"../parts/{number % 3}.toml", table)
+    lint = "".join(table for table in rest if table.startswith("[lint"))
+    assert steps(place.build(f'{head}include = ["parts/*.toml"]\n{lint}')) == []
+    assert texts(place) == before
+
+
+def test_a_build_into_another_directory_compiles_the_same_texts(
+    place: Place, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place.build(EXAMPLE)
+    other = Place(tmp_path_factory.mktemp("other"))
+    other.build(EXAMPLE)
+    assert texts(other) == texts(place)
+    assert other.file("ca/root/ca.crt").read_bytes() != place.file("ca/root/ca.crt").read_bytes()
+
+
+def test_what_was_edited_by_hand_is_written_again_and_the_plan_says_so(place: Place) -> None:
+    place.build(SMALL)
+    before = place.state()
+    place.append("servers/main/pg_hba.conf", "host all all 0.0.0.0/0 trust\n")
+    place.file("servers/main/server.key").chmod(0o644)
+    (step,) = place.build().plan.steps
+    assert (step.entity, step.action, step.cost) == ("server.main", "rewrite", "reload")
+    assert "pg_hba.conf: it was edited by hand" in step.reason
+    assert "server.key: its mode was changed" in step.reason
+    after = place.state()
+    assert {path for path in before if before[path] != after[path]} <= {"out/manifest.json"}
+
+
+def test_files_of_others_are_left_alone_and_reported(place: Place) -> None:
+    place.build(SMALL)
+    note = place.file("servers/main/notes.txt")
+    note.write_text("mine")
+    planned = place.build(SMALL + "# a comment\n")
+    assert [d.code for d in planned.diagnostics] == ["PGT528"]
+    assert note.read_text() == "mine"
