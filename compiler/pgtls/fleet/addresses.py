@@ -31,7 +31,7 @@ def parse_address(text: str) -> Address | Fault:
         return keyword
     if "/" in text or _ADDRESS_LIKE.fullmatch(text) or "%" in text or "[" in text:
         return _network(text)
-    if fault := host_name_fault(text.removeprefix("."), "PGT201"):
+    if fault := host_name_fault(text.removeprefix(".") or text, "PGT201"):
         return fault
     return HostName(text.lower())
 
@@ -78,7 +78,7 @@ def host_name_fault(name: str, code: str) -> Fault | None:
     """
     if not name.isascii():
         return Fault(code, f'"{name}" is not ASCII', _punycode(name))
-    if name.endswith("."):
+    if name.endswith(".") and name.strip("."):
         return Fault(code, f'"{name}" ends in a dot, which no certificate matches', f'write "{name.rstrip(".")}"')
     if len(name) > 253:
         return Fault(code, f'"{name}" has {len(name)} characters, a host name has 253 at most')

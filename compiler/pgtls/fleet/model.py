@@ -41,7 +41,10 @@ class Authority:
     @property
     def chain(self) -> tuple[Authority, ...]:
         """Itself, its issuer, and so on up to the root."""
-        return (self, *self.issuer.chain) if self.issuer else (self,)
+        chain = [self]
+        while issuer := chain[-1].issuer:
+            chain.append(issuer)
+        return tuple(chain)
 
     @property
     def root(self) -> Authority:

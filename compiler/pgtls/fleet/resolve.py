@@ -139,4 +139,9 @@ def _policies(
             message = f'group "{name}" is empty, and so is what a policy grants to it'
             finder = Finder(loaded.own, "group", name, table)
             report.append(finder.fault("PGT219", message, "users", severity="warning"))
-    return {name: policy for name, policy in found.items() if policy.roles and not _ended(policy.table.until, now)}
+    broken = bool(errors(report))  # a policy may then be without users because it names unknown ones
+    return {
+        name: policy
+        for name, policy in found.items()
+        if (policy.roles or broken) and not _ended(policy.table.until, now)
+    }
