@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import platform
 import select
 import signal
 from contextlib import contextmanager, suppress
@@ -204,3 +207,49 @@ def test_who_may_not_write_reads_without_and_is_told_when_building(site: Site) -
             pass
 
     assert in_child(build_and_read).status == 0
+
+
+FLOCK = {"x86_64": 73, "aarch64": 32}
+"""The number of the system call."""
+
+
+class _Instruction(ctypes.Structure):
+    _fields_ = (
+        ("code", ctypes.c_uint16),
+        ("jump_true", ctypes.c_uint8),
+        ("jump_false", ctypes.c_uint8),
+        ("value", ctypes.c_uint32),
+    )
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_uint16), ("instructions", ctypes.POINTER(_Instruction)))
+
+
+def refuse(system_call: int, error: int) -> None:
+    """Have the kernel refuse a system call to this process from now on, as a file system does that does not know it (seccomp(2))."""
+    load, jump_if_equal, answer = 0x20, 0x15, 0x06
+    allowed, failed = 0x7FFF0000, 0x00050000 | error
+    instructions = (_Instruction * 4)(
+        _Instruction(load, 0, 0, 0),
+        _Instruction(jump_if_equal, 0, 1, system_call),
+        _Instruction(answer, 0, 0, failed),
+        _Instruction(answer, 0, 0, allowed),
+    )
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+    program = _Program(len(instructions), instructions)
+    assert libc.prctl(22, 2, ctypes.byref(program), 0, 0) == 0, os.strerror(ctypes.get_errno())  # PR_SET_SECCOMP
+
+
+@pytest.mark.skipif(platform.machine() not in FLOCK, reason="unavailable: the number of flock is not known here")
+def test_a_file_system_without_flock_is_an_error(tmp_path: Path) -> None:
+    def build() -> None:
+        refuse(FLOCK[platform.machine()], errno.ENOLCK)
+        with pytest.raises(Rejected) as raised, exclusive(str(tmp_path / "out"), 0):
+            pass
+        (found,) = raised.value.diagnostics
+        assert found.code == "PGT536"
+        assert found.message == f'the out directory "{tmp_path}/out" cannot be locked: No locks available'
+
+    assert in_child(build).status == 0
