@@ -1,6 +1,6 @@
 """The matcher against the servers: random files, random connections, and the line that decides is the one that the server's log names.
 
-``PGTLS_HBA_CONNECTIONS`` says how many connections to try on each server (500).
+``PGTLS_TEST_HBA_CONNECTIONS`` says how many connections to try on each server (500).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pgtls.hba.model import Connection, IdentLine, Line
     from support.servers import Server
 
-CONNECTIONS = int(os.environ.get("PGTLS_HBA_CONNECTIONS", "500"))
+CONNECTIONS = int(os.environ.get("PGTLS_TEST_HBA_CONNECTIONS", "500"))
 PER_ROUND = 25
 LINE = re.compile(
     r'method=\S+ \((?P<file>.*):(?P<line>\d+)\)|matched (?:file "(?P<path>.*?)"|pg_hba\.conf) line (?P<number>\d+)'

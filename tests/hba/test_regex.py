@@ -60,10 +60,8 @@ def _theirs(server: Server, cases: list[tuple[str, str]]) -> list[str]:
     calls = ", ".join(
         f"({number}, {_literal(subject)}, {_literal(pattern)})" for number, (subject, pattern) in enumerate(cases)
     )
-    rows: list[tuple[Any, ...]] = server.sql(
-        f"select tried(s, p) from (values {calls}) as c(n, s, p) order by n",
-        database="bytes",  # noqa: S608
-    )
+    query = f"select tried(s, p) from (values {calls}) as c(n, s, p) order by n"  # noqa: S608
+    rows: list[tuple[Any, ...]] = server.sql(query, database="bytes")
     return [row[0].decode() if isinstance(row[0], bytes) else str(row[0]) for row in rows]
 
 

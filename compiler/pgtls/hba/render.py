@@ -87,11 +87,13 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _comment(text: str) -> str:
     """Write a comment; one that ended in a backslash would swallow the line below it."""
-    written = (
-        "# " + "".join(character if character.isprintable() else " " for character in line[:_LONGEST_COMMENT])
-        for line in re.split(r"\r\n|\r|\n", text.rstrip("\r\n"))
-    )
-    return "\n".join(line.rstrip() + ("." if line.endswith("\\") else "") for line in written)
+    return "\n".join(map(_comment_line, re.split(r"\r\n|\r|\n", text.rstrip("\r\n"))))
+
+
+def _comment_line(text: str) -> str:
+    visible = "".join(character if character.isprintable() else " " for character in text[:_LONGEST_COMMENT])
+    line = f"# {visible}".rstrip()
+    return line + "." if line.endswith("\\") else line
 
 
 # --- cells -------------------------------------------------------------------------------------------------------------------------------------
