@@ -61,6 +61,9 @@ PARAMETERS = (
     Parameter("oauth_ca_file", since=19, env="PGOAUTHCAFILE"),
 )
 
+ADDRESSES_SINCE = 15
+"""Addresses in a certificate's SAN are compared with the host. An older libpq ignores them."""
+
 SYSTEM_ROOTS_SINCE = 16
 """``sslrootcert=system``. An older libpq takes the word for the name of a file."""
 

@@ -194,4 +194,22 @@ RULES: tuple[Rule, ...] = (
         fix="Give one of them another `common_name`, or CAs under separate roots.",
         standards=("STIG CD12-00-011500",),
     ),
+    Rule(
+        "PGT140",
+        "error",
+        "a CA without a CRL above a server's clients",
+        meaning="A server checks revocation (`crl = true`), and a CA in the chains that it trusts has `crl = false`.",
+        why="With a CRL file PostgreSQL asks for the CRL of every CA in the chain; for want of one it refuses every client (`unknown ca`).",
+        fix="Give the CA a CRL, or say `crl = false` in the server: revoked certificates then stay good until they end.",
+        standards=("STIG CD12-00-007000",),
+    ),
+    Rule(
+        "PGT141",
+        "error",
+        "a directory that cannot be written down",
+        meaning="`directory` and `socket_directory` are absolute paths. A client's has no colon but that of a Windows drive.",
+        why="Settings and connection strings are read elsewhere: a relative path would lead somewhere else there, `~` is not expanded, and libpq takes "
+        "what stands before a colon for the name of a crypto engine.",
+        fix="Write the path from the root on, or leave it out: files are then looked for at PostgreSQL's default places.",
+    ),
 )

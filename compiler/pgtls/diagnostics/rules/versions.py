@@ -63,4 +63,12 @@ RULES: tuple[Rule, ...] = (
         why="If it has no such setting, the server will not start.",
         fix="Try it there, and ignore this code.",
     ),
+    Rule(
+        "PGT409",
+        "warning",
+        "an address that an old libpq cannot verify",
+        meaning="The first of a server's `hosts` is an address, and a bundle that has to verify it is for a `libpq` before 15.",
+        why="Those ignore addresses in certificates: `verify-full` fails with `server certificate for … does not match host name`.",
+        fix="Put a host name first, or say `libpq = 15` for users who have that one or a later one.",
+    ),
 )

@@ -222,6 +222,20 @@ def _signed_by_ed25519(server: Server) -> bool:
     return table is not None and table.key_algorithm == "ed25519" and not table.cert_file
 
 
+def revocation_lists(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find CAs without a CRL above a server's clients: PostgreSQL asks for those of the whole chain (X509_V_FLAG_CRL_CHECK_ALL)."""
+    for server in fleet.servers.values():
+        chains = {ca.name: ca for trusted in server.client_cas for ca in trusted.chain} if server.table.crl else {}
+        for ca in chains.values():
+            if not ca.table.crl and not ca.table.crl_file:
+                message = (
+                    f'ca "{ca.name}" has no CRL, and server "{server.name}" asks for those of every CA that it trusts: '
+                    "nobody could log in by certificate"
+                )
+                hint = f"crl = true, or crl = false in [server.{server.name}]"
+                yield finder(fleet, ca).fault("PGT140", message, "crl", hint=hint)
+
+
 def twins(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find users whose certificates one server could not tell apart: to it they are one."""
     names: dict[str, list[User]] = {}
@@ -264,5 +278,6 @@ PRESENT = (
     constrained_hosts,
     constrained_users,
     ed25519_and_scram,
+    revocation_lists,
     twins,
 )

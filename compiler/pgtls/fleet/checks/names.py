@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -118,6 +119,35 @@ def _length(kind: str, name: str) -> str:
     return f'{kind} "{name}" has {len(name.encode())} bytes, a name in PostgreSQL has {NAMEDATALEN} at most'
 
 
+def directories(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find directories that settings and connection strings could not hold."""
+    for server in fleet.servers.values():
+        found = finder(fleet, server)
+        if server.table.directory and not _ABSOLUTE.match(server.table.directory):
+            message = f'"{server.table.directory}" is no absolute path'
+            yield found.fault("PGT141", message, "directory", hint=_ABSOLUTE_HINT)
+        if server.table.socket_directory[0] not in "/@":  # @ is Linux's abstract namespace
+            message = f'"{server.table.socket_directory}" is no absolute path'
+            yield found.fault("PGT141", message, "socket_directory", hint=_ABSOLUTE_HINT)
+    for user in fleet.users.values():
+        directory = user.table.directory
+        if directory and not _ABSOLUTE.match(directory):
+            message = f'"{directory}" is no absolute path'
+            hint = f"{_ABSOLUTE_HINT}; libpq knows no ~"
+            yield finder(fleet, user).fault("PGT141", message, "directory", hint=hint)
+        elif directory and ":" in directory[2:]:
+            message = (
+                f'"{directory}" has a colon, and libpq takes a key\'s path with one for the name of a crypto engine'
+            )
+            yield finder(fleet, user).fault("PGT141", message, "directory")
+
+
+_ABSOLUTE = re.compile(r"/|[A-Za-z]:[/\\]|\\\\")
+"""Of Unix, of a Windows drive, of a Windows share."""
+
+_ABSOLUTE_HINT = "write it from the root on"
+
+
 def unused_users(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find users that no policy mentions: they can connect to nothing."""
     if not fleet.users:
@@ -169,5 +199,5 @@ def _is_numeric(host: str) -> bool:
     return ":" in host or all(c.isdigit() or c == "." for c in host)
 
 
-PRESENT = (reserved_names, names_on_one_path, hosts, equal_hosts, long_roles, long_databases)
+PRESENT = (reserved_names, names_on_one_path, hosts, equal_hosts, long_roles, long_databases, directories)
 ABSENT = (unused_users, unused_cas)

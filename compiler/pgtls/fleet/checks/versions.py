@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from typing import TYPE_CHECKING
 
+from pgtls.fleet.checks.names import is_address
 from pgtls.fleet.places import finder, listed
 from pgtls.fleet.suggest import did_you_mean
+from pgtls.postgres.libpq import ADDRESSES_SINCE
 from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, REGEX_SINCE
 from pgtls.postgres.releases import RELEASES
 from pgtls.postgres.settings import LIST_SETTINGS_SINCE, OURS, Setting, settings, versions
@@ -186,5 +189,21 @@ def whole_subjects(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         yield finder(fleet, policy).fault("PGT403", message, "users")
 
 
-PRESENT = (end_of_life, setting_names, setting_values, tls_fields)
+def addresses_of_old_clients(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find servers that are dialled by address and whose clients may have a libpq that ignores addresses in certificates."""
+    dialled = {s.name for s in fleet.servers.values() if is_address(s.table.hosts[0])}
+    for policy in fleet.policies.values() if dialled else ():
+        servers = [s for s in policy.servers if s.name in dialled] if policy.sslmode == "verify-full" else []
+        old = [u for u in policy.users if u.table.libpq < ADDRESSES_SINCE][:1] if servers else []
+        for server, user in product(servers, old):
+            dialled.remove(server.name)  # once is enough
+            message = (
+                f'libpq {user.table.libpq}, which the bundle of user "{user.name}" has to work with, cannot verify '
+                f'"{server.table.hosts[0]}", an address'
+            )
+            hint = f"put a host name first, or say libpq = {ADDRESSES_SINCE} in [user.{user.name}]"
+            yield finder(fleet, server).fault("PGT409", message, "hosts", 0, hint=hint, severity="warning")
+
+
+PRESENT = (addresses_of_old_clients, end_of_life, setting_names, setting_values, tls_fields)
 POLICY_RULES = (methods_of_version, expressions, whole_subjects)
