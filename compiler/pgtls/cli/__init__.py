@@ -30,6 +30,7 @@ _COMMANDS = {
     "plan": "Show what build would do, why, and what it costs.",
     "build": "Compile the spec into the out directory.",
     "status": "Show every certificate and CRL with its state, days left, and what to do.",
+    "terraform": "Answer Terraform's external data source: JSON on stdin and stdout; reads only.",
     "schema": "Print the JSON Schema of the spec.",
     "rule": "Explain a diagnostic: what it means, why it matters, how to fix it.",
 }
@@ -46,6 +47,7 @@ class _Commands(click.Group):
         from importlib import import_module
 
         command: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        command.epilog = _EPILOG
         return command
 
     def resolve_command(
