@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -85,10 +86,12 @@ _JDBC = {
 }
 
 
+_PLAIN = re.compile(r"[A-Za-z0-9._/:-]+")
+
+
 def _encode(value: str) -> str:
     return quote(value, safe="")
 
 
 def _quote(value: str) -> str:
-    plain = value and all(c.isalnum() or c in "._-/:" for c in value)
-    return value if plain else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return value if _PLAIN.fullmatch(value) else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

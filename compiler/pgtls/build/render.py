@@ -131,7 +131,7 @@ def _environment_file(user: User, entries: Sequence[Entry]) -> str:
 
 
 def _connections(user: User, entries: Sequence[Entry], sections: Sequence[tuple[str, Mapping[str, str]]]) -> str:
-    connections = [
+    connections = (
         {
             "service": name,
             "server": entry.server.name,
@@ -143,11 +143,13 @@ def _connections(user: User, entries: Sequence[Entry], sections: Sequence[tuple[
             "parameters": values,
         }
         for entry, (name, values) in zip(entries, sections, strict=True)
-    ]
-    return (
-        json.dumps({"format_version": 1, "user": user.name, "connections": connections}, indent=2, ensure_ascii=False)
-        + "\n"
     )
+    # A line for each: readable, and several times faster than an indented document.
+    lines = ",\n".join(_json(connection) for connection in connections)
+    return f'{{"format_version": 1, "user": {_json(user.name)}, "connections": [\n{lines}\n]}}\n'
+
+
+_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def _row(entry: Entry) -> dict[str, str]:

@@ -86,6 +86,5 @@ def _report(report: Report, planned: Planned, done: str) -> None:
     from pgtls.cli import steps
 
     report.diagnostics = planned.diagnostics
-    report.result = {"steps": [steps.as_dict(step) for step in planned.plan.steps], "summary": planned.plan.summary}
-    text = steps.text(planned.plan, colour=coloured(sys.stdout))
-    report.text = f"{text}\n{done}" if done else text
+    report.result = lambda: steps.as_dict(planned.plan)
+    report.text = lambda: "\n".join(filter(None, (steps.text(planned.plan, colour=coloured(sys.stdout)), done)))

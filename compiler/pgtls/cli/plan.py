@@ -38,8 +38,8 @@ def command(
     with reporting("plan", format_) as report:
         planned = plan(request(spec, out, lock, clock(now), lock_timeout))
         report.diagnostics = planned.diagnostics
-        report.result = {"steps": [steps.as_dict(step) for step in planned.plan.steps], "summary": planned.plan.summary}
-        report.text = (
+        report.result = lambda: steps.as_dict(planned.plan)
+        report.text = lambda: (
             steps.markdown(planned.plan)
             if format_ == "markdown"
             else steps.text(planned.plan, colour=coloured(sys.stdout))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pgtls.diagnostics import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pgtls.diagnostics import Diagnostic
 
@@ -33,8 +33,10 @@ class Report:
 
     def __init__(self) -> None:
         self.diagnostics: tuple[Diagnostic, ...] = ()
-        self.result: dict[str, Any] = {}
-        self.text = ""
+        self.result: Callable[[], dict[str, Any]] = dict
+        """Called only if the result is asked for as JSON."""
+        self.text: Callable[[], str] = str
+        """Called only if it is not."""
         self.status = 0
 
 
@@ -48,13 +50,13 @@ def reporting(command: str, format_: str) -> Iterator[Report]:
     try:
         yield report
     except Rejected as rejected:
-        report.diagnostics, report.text, report.status = rejected.diagnostics, "", 1
+        report.diagnostics, report.text, report.status = rejected.diagnostics, str, 1
     if format_ == "json":
-        print_json(command, report.diagnostics, **report.result)
+        print_json(command, report.diagnostics, **report.result())
         return
     print_diagnostics(report.diagnostics, sys.stderr)
-    if report.text:
-        print(report.text)
+    if text := report.text():
+        print(text)
 
 
 def print_diagnostics(diagnostics: Iterable[Diagnostic], stream: Any) -> None:

@@ -65,8 +65,8 @@ def command(
         if within is not None:
             found = found.within(within)
         report.diagnostics = found.diagnostics
-        report.result = _as_dict(found, timeline=timeline)
-        report.text = _text(found, format_, timeline=timeline)
+        report.result = lambda: _as_dict(found, timeline=timeline)
+        report.text = lambda: _text(found, format_, timeline=timeline)
         noteworthy = found.attention if within is None else found.items
         report.status = CHANGES if detailed_exitcode and noteworthy else 0
         if errors(found.diagnostics):

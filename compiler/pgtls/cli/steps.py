@@ -32,9 +32,9 @@ _SHOWN = 20
 """How many entities of one kind are listed one by one in text; a plan of thousands is summed up."""
 
 
-def as_dict(step: Step) -> dict[str, Any]:
-    """Give a step as ``--format json`` has it."""
-    return asdict(step)
+def as_dict(plan: Plan) -> dict[str, Any]:
+    """Give what ``--format json`` has of a plan."""
+    return {"steps": [asdict(step) for step in plan.steps], "summary": plan.summary}
 
 
 def text(plan: Plan, *, colour: bool = False, everything: bool = False) -> str:
