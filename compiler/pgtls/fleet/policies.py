@@ -44,7 +44,7 @@ def make_context(
     loaded: Loaded, servers: Mapping[str, Server], users: Mapping[str, User], report: list[Diagnostic]
 ) -> Context:
     """Resolve groups and networks, each once, whether or not a policy uses them."""
-    context = Context(loaded, servers, users, frozenset(loaded.spec.user) - set(users), _members(users), {}, {})
+    context = Context(loaded, servers, users, frozenset(loaded.spec.user) - set(users), _members(loaded, users), {}, {})
     groups = {name: _group(context, name, table, report) for name, table in sorted(loaded.spec.group.items())}
     networks = {name: _network(context, name, table, report) for name, table in sorted(loaded.spec.network.items())}
     return context._replace(groups=groups, networks=networks)
@@ -68,12 +68,13 @@ def resolve_policy(context: Context, name: str, table: PolicyTable, report: list
     )
 
 
-def _members(users: Mapping[str, User]) -> dict[str, tuple[User, ...]]:
-    """Whom ``+role`` covers: members, and the role itself (acl.c, is_member_of_role)."""
-    members: dict[str, list[User]] = {}
-    for user in users.values():
-        for role in {*user.table.member_of, *user.roles}:
-            members.setdefault(role, []).append(user)
+def _members(loaded: Loaded, users: Mapping[str, User]) -> dict[str, tuple[User, ...]]:
+    """Whom each ``+role`` of a policy covers: members, and the role itself (acl.c, is_member_of_role)."""
+    items = (item for table in loaded.spec.policy.values() for item in table.users)
+    members: dict[str, list[User]] = {item[1:]: [] for item in items if isinstance(item, str) and item[0] == "+"}
+    for user in users.values() if members else ():
+        for role in members.keys() & {*user.table.member_of, *user.roles}:
+            members[role].append(user)
     return {role: tuple(found) for role, found in members.items()}
 
 

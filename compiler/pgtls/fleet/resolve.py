@@ -95,14 +95,12 @@ def _of_its_version(finder: Finder, table: ServerTable) -> ServerTable:
 
 
 def _user(loaded: Loaded, name: str, table: UserTable, cas: Mapping[str, Authority], report: list[Diagnostic]) -> User:
+    ca = cas.get(table.ca) if table.ca else None
+    if table.ca and ca is None:
+        report.append(unknown(Finder(loaded.own, "user", name, table), "ca", table.ca, cas, "ca"))
     roles = tuple(dict.fromkeys(table.roles)) if table.roles else (name,)
-    return User(
-        name=name,
-        table=table,
-        ca=_ca(Finder(loaded.own, "user", name, table), table.ca, cas, report) if table.ca else None,
-        roles=roles,
-        os_users=roles if table.os_users is None else tuple(dict.fromkeys(table.os_users)),
-    )
+    os_users = roles if table.os_users is None else tuple(dict.fromkeys(table.os_users))
+    return User(name, table, ca, roles, os_users)
 
 
 def _ca(finder: Finder, name: str | None, cas: Mapping[str, Authority], report: list[Diagnostic]) -> Authority | None:
