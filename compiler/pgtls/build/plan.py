@@ -118,7 +118,14 @@ def _order(entity: str) -> tuple[int, str]:
 
 
 def _step(
-    entity: str, decision: Decision | None, changes: Sequence[Change], gone: Sequence[str], cost: Cost, *, known: bool
+    entity: str,
+    decision: Decision | None,
+    changes: Sequence[Change],
+    gone: Sequence[str],
+    cost: Cost,
+    *,
+    known: bool,
+    crl: str | None,
 ) -> Step:
     files = (*(change.path for change in changes), *gone)
     if decision and decision.reason:
@@ -131,12 +138,20 @@ def _step(
         return Step(entity, "delete", "it left the spec; its key is kept in ca/.retired", cost, (), files)
     if not known:
         return Step(entity, "create", "it is new", cost, (), files)
-    reasons = dict.fromkeys(map(_reason, changes)) or {"files that it no longer has go": None}
+    reasons = dict.fromkeys(_reason(change, crl) for change in changes) or {"files that it no longer has go": None}
     return Step(entity, "rewrite", "; ".join(reasons), cost, (), files)
 
 
-def _reason(change: Change) -> str:
+def _crl_reason(entity: str, decisions: Decisions) -> str | None:
+    """Say why the CRL of a CA is written again; None where it stays, or where there is none."""
+    crl = decisions.crls.get(entity.removeprefix("ca.")) if entity.startswith("ca.") else None
+    return crl.reason if crl else None
+
+
+def _reason(change: Change, crl: str | None) -> str:
     name = change.path.rpartition("/")[2]
+    if crl and change.file.kind == "crl":
+        return f"its CRL: {crl}"
     if change.reason == "its content changes" or change.reason == "its certificate is issued":
         return f"{_WHAT.get(change.file.kind, name)} changed"
     return f"{name}: {change.reason}" if change.reason != "new" else f"{name} is new"
