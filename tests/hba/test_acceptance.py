@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from hba.test_parse import ADDRESSES, ERRORS, IDENT_ERRORS, IDENTS, VERSIONED
 from hba.wire import Authority, serve_tls
 from hba.worlds import INCLUDED_FILE, MORE_FILE, NAMES_FILE
+from pgtls.hba.addresses import masked
+from pgtls.hba.model import HostName, Keyword, MaskedAddress
 from pgtls.hba.parse import parse_hba, parse_ident
 from pgtls.hba.regex import Undecidable, compile_regex
 from support.servers import ServerError
@@ -180,3 +185,85 @@ def _is_reloaded(server: Server) -> bool:
     except ServerError as error:
         return "not reloaded" not in str(error)
     return True
+
+
+def test_the_corpus_of_good_and_bad_lines_is_judged_as_the_server_judges_it(server: Server) -> None:
+    serve_tls(server, Authority(new_directory("hba")))
+    texts = [text for text, _, _ in ERRORS if "not read here" not in text and not text.startswith("include")]
+    texts += [text for text, _ in VERSIONED if "oauth" not in text]
+    texts += [f"hostssl all all all {rest}" for rest in _COMBINATIONS]
+    assert _compare(server, "\n".join([*texts, ""])) > 20
+
+
+_COMBINATIONS = (
+    "cert clientcert=0",
+    "cert clientcert=no-verify",
+    "cert clientcert=1",
+    "cert clientcert=verify-ca",
+    "md5 clientcert=0",
+    "md5 clientname=DN",
+    "ldap",
+    "ldap ldapserver=x",
+    "ldap ldapbasedn=x",
+    "ldap ldapprefix=x ldapbasedn=y",
+    "ldap ldapsuffix=x ldapsearchattribute=y",
+    "ldap ldapprefix= ldapsuffix=",
+    "ldap ldapbasedn=x ldapsearchattribute=y ldapsearchfilter=z",
+    "ldap ldapbasedn=x ldapport=0",
+    "ldap ldapbasedn=x ldapport=x",
+    "ldap ldapbasedn=x ldapport=389x",
+    "ldap ldapurl=ldap://h/dc=x?uid?sub",
+    "ldap ldapurl=ldap://h",
+    'ldap ldapurl="ldap://h/dc=x?uid?sub?(a=b)"',
+    "ldap ldapurl=ldap://h/dc=x ldapprefix=y",
+    "ldap ldapbasedn=x ldapscheme=other",
+    "radius",
+    "radius radiusservers=127.0.0.1",
+    "radius radiusservers=127.0.0.1 radiussecrets=a",
+    'radius "radiusservers=127.0.0.1,127.0.0.2" "radiussecrets=a,b"',
+    'radius "radiusservers=127.0.0.1,127.0.0.2" "radiussecrets=a,b,c"',
+    'radius "radiusservers=127.0.0.1,127.0.0.2" radiussecrets=a radiusports=1 "radiusidentifiers=a,b,c"',
+    'radius radiusservers=127.0.0.1 radiussecrets=a "radiusports=1,2"',
+    "radius radiusservers=127.0.0.1 radiussecrets=a radiusports=x",
+    "radius radiusservers= radiussecrets=a",
+    "gss include_realm=0 krb_realm=X map=a",
+    "gss compat_realm=1",
+    "pam pamservice=x pam_use_hostname=1",
+    "pam map=x",
+    "cert map=",
+    "password map=x",
+    "oauth",
+    "oauth issuer=x",
+    "oauth scope=x",
+)
+
+
+def test_the_corpus_of_addresses_is_read_as_the_server_reads_it(server: Server) -> None:
+    fields = [(field, address) for field, address in ADDRESSES if address is not None and "%eth0" not in field]
+    server.write("pg_hba.conf", "".join(f"host all all {field} trust\n" for field, _ in fields))
+    rows = server.sql("select address, netmask from pg_hba_file_rules order by line_number")
+    for (field, wanted), (address, mask) in zip(fields, rows, strict=True):
+        if isinstance(wanted, Keyword):
+            assert address == wanted.value, field
+        elif isinstance(wanted, HostName):
+            assert (address, mask) == (wanted.name, None), field
+        elif isinstance(wanted, MaskedAddress):
+            assert (address, mask) == (str(wanted.address), str(wanted.mask)), field
+        else:
+            assert masked(ip_address(address), ip_address(mask)) == wanted, field
+
+
+def test_the_corpus_of_ident_lines_is_judged_as_the_server_judges_it(server: Server) -> None:
+    texts = [text for text, _, _ in IDENTS] + [text for text, _, _ in IDENT_ERRORS]
+    refused = {number for number, text in enumerate(texts, 1) if parse_ident(text, server.version).errors}
+    assert len(refused) == len(IDENT_ERRORS)
+    server.write("pg_ident.conf", "\n".join([*texts, ""]))
+    with pytest.raises(ServerError) as told:
+        server.reload()
+    named = {
+        int(number)
+        for number in re.findall(r"line (\d+) of configuration file|at end of line (\d+)", str(told.value))
+        for number in number
+        if number
+    }
+    assert named | {len(texts)} == refused | {len(texts)}

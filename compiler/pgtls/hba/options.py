@@ -101,7 +101,7 @@ def _misplaced(method: str, name: str, version: int) -> str | None:
 def _clientcert(method: str, value: str, version: int) -> str | None:
     if version == 13:
         if value in {"0", "no-verify"} and method == "cert":
-            return 'clientcert can not be set to "no-verify" when using "cert" authentication'
+            return 'clientcert cannot be set to "no-verify" when using "cert" authentication'
         taken = {"1", "verify-ca", "verify-full", "0", "no-verify"}
     else:
         if value == "verify-ca" and method == "cert":
@@ -168,7 +168,7 @@ def _incomplete_ldap(options: Mapping[str, str], version: int) -> str | None:
         if any(name in options for name in _SEARCH):
             return (
                 "cannot mix options for simple bind and search+bind modes"
-                if version >= 17
+                if version >= 18
                 else "cannot use ldapbasedn, ldapbinddn, ldapbindpasswd, ldapsearchattribute, ldapsearchfilter, "
                 "or ldapurl together with ldapprefix"
             )
