@@ -1,0 +1,92 @@
+"""``pgtls terraform``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from pgtls.cli import FAILED, OK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from pgtls.build.compile import Request
+    from pgtls.diagnostics import Diagnostic
+    from pgtls.exports.terraform import Query
+
+_WAIT = 60
+"""Seconds to wait for a build that is under way, as every command does."""
+
+
+@click.command()
+def command() -> int:
+    """Answer the external data source of Terraform; reads only.
+
+    \b
+    The query on stdin is a JSON object of strings; all of them may be left out:
+      spec     the spec                  [$PGTLS_SPEC, else pgtls.toml]
+      out      the out directory         [$PGTLS_OUT, else out beside the spec]
+      lock     the lock                  [$PGTLS_LOCK, else SPEC with .lock]
+      now      read the clock as this    [$PGTLS_NOW]
+      include  kinds of files whose text is wanted, separated by commas:
+               certificate, trust, crl, hba, ident, conf, bundle
+
+    The answer on stdout is a flat object of strings: status (ok or changes), the serial number, fingerprint, dates and paths
+    of every certificate, a report as one JSON string. An error is one line on stderr, and status 1.
+    """  # noqa: D301  (click's mark for lines that are not to be wrapped)
+    from pgtls.build.compile import plan
+    from pgtls.diagnostics import Rejected
+    from pgtls.exports import terraform
+
+    if sys.stdin.isatty():
+        raise click.UsageError("the query is read from stdin; try: echo '{}' | pgtls terraform")
+    try:
+        query = terraform.read_query(sys.stdin.buffer.read())
+        work = _request(query)
+        answer = terraform.answer(plan(work), query, work.out)
+    except terraform.WrongQuery as wrong:
+        return _failed(f"pgtls terraform: {wrong}")
+    except Rejected as rejected:
+        return _failed(_line(rejected.diagnostics))
+    print(terraform.render(answer))
+    return OK
+
+
+def _request(query: Query) -> Request:
+    from pgtls.cli.request import request
+
+    spec = query.spec or os.environ.get("PGTLS_SPEC") or "pgtls.toml"
+    out = query.out or os.environ.get("PGTLS_OUT")
+    lock = query.lock or os.environ.get("PGTLS_LOCK")
+    return request(spec, out, lock, query.now or _now(), _WAIT)
+
+
+def _now() -> datetime:
+    """Read the clock. One that is set is not announced: what is on stderr is the error message that Terraform shows."""
+    from pgtls.cli.options import clock
+    from pgtls.exports.terraform import read_instant
+
+    text = os.environ.get("PGTLS_NOW")
+    return read_instant(text, "$PGTLS_NOW") if text else clock(None)
+
+
+def _line(diagnostics: Sequence[Diagnostic]) -> str:
+    """Put the first error into one line, and say how many more there are."""
+    from pgtls.diagnostics import errors
+    from pgtls.diagnostics.text import visible
+
+    first, *more = errors(diagnostics)
+    place = first.place
+    where = f"{place.file}:{place.line}:{place.column}" if place else first.file or "pgtls"
+    hint = f"; hint: {first.hint}" if first.hint else ""
+    others = f" (and {len(more)} more: run pgtls check)" if more else ""
+    return visible(f"{where}: error[{first.code}]: {first.message}{hint}{others}".replace("\n", " "))
+
+
+def _failed(line: str) -> int:
+    print(line, file=sys.stderr)
+    return FAILED

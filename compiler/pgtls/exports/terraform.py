@@ -1,0 +1,198 @@
+"""The answer to Terraform's ``external`` data source: a flat object of strings.
+
+The protocol: one JSON object of strings on stdin (the ``query``), one on stdout; on failure a line on stderr. Terraform runs the program at every plan and keeps what
+it prints in its state, in the clear. So nothing is written, no private key is ever part of the answer, and nothing in it follows the clock alone: dates and no days
+left. Its keys depend on the spec and the query, not on what was built yet: what does not exist is an empty string.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from pgtls.build import issue, layout
+from pgtls.build.lock import timestamp
+from pgtls.build.reissue import due_at
+from pgtls.build.render import material as render_material
+from pgtls.diagnostics.text import as_json
+from pgtls.pki.crl import half_life
+from pgtls.pki.model import Certificate, RevocationList
+from pgtls.spec.words import did_you_mean, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pgtls.build.compile import Planned
+    from pgtls.build.observe import Existing
+
+KEYS = ("spec", "out", "lock", "now", "include")
+KINDS = ("certificate", "trust", "crl", "hba", "ident", "conf", "bundle")
+"""Kinds of files whose text may be asked for, as the manifest calls them: all but keys."""
+
+
+class WrongQuery(Exception):  # noqa: N818  (a refusal of the input, not an error of the program)
+    """A query that cannot be answered; the message is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked. Without a ``spec`` and so on, the defaults of every command hold."""
+
+    spec: str | None = None
+    out: str | None = None
+    lock: str | None = None
+    now: datetime | None = None
+    include: tuple[str, ...] = ()
+
+
+def read_query(content: bytes) -> Query:
+    """Read what Terraform sends. :class:`WrongQuery` where it is no JSON object of strings, or asks for what does not exist."""
+    try:
+        document = json.loads(content.decode())
+    except (ValueError, RecursionError):
+        raise WrongQuery(
+            'the query on stdin is not JSON; try: echo \'{"spec": "pgtls.toml"}\' | pgtls terraform'
+        ) from None
+    if not isinstance(document, dict):
+        raise WrongQuery("the query on stdin is not a JSON object")
+    for key, value in document.items():
+        if key not in KEYS:
+            near = did_you_mean(key, KEYS)
+            hint = f'did you mean "{near}"?' if near else f"known are {', '.join(KEYS)}"
+            raise WrongQuery(f"the query has the unknown key {quoted(key)}; {hint}")
+        if not isinstance(value, str):
+            raise WrongQuery(f"the query's {key} is not a string")
+    # As with variables, what is empty counts as not said: a module's optional input arrives so.
+    said = {key: value for key, value in document.items() if value}
+    now = read_instant(said["now"], "the query's now") if "now" in said else None
+    return Query(said.get("spec"), said.get("out"), said.get("lock"), now, _kinds(said.get("include", "")))
+
+
+def read_instant(text: str, whose: str) -> datetime:
+    """Read RFC 3339 or a date. ``whose`` names in messages what said it."""
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise WrongQuery(f"{whose} is no instant: {quoted(text)}; write 2027-06-30T12:00:00Z") from None
+    if instant.tzinfo is None and len(text) > len("2027-06-30"):
+        raise WrongQuery(f"{whose} has no offset: {quoted(text)}; write 2027-06-30T12:00:00Z")
+    return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    asked = text.replace(",", " ").split()
+    for kind in asked:
+        if kind == "key":
+            raise WrongQuery(
+                "private keys are never part of the answer: Terraform would keep them in its state; use their path"
+            )
+        if kind not in KINDS:
+            near = did_you_mean(kind, KINDS)
+            hint = f'did you mean "{near}"?' if near else f"known are {', '.join(KINDS)}"
+            raise WrongQuery(f"the query's include names the unknown kind {quoted(kind)}; {hint}")
+    return tuple(kind for kind in KINDS if kind in asked)
+
+
+def answer(planned: Planned, query: Query, out: str) -> dict[str, str]:
+    """Give every key with its value, in the order of the keys. ``out`` is the out directory as it is to stand in paths."""
+    found = dict(_summary(planned))
+    for entity in _entities(planned):
+        found |= {f"{entity}.{field}": value for field, value in _entity(planned, entity, out)}
+    found |= dict(_texts(planned, query.include))
+    return dict(sorted(found.items()))
+
+
+def render(answer: Mapping[str, str]) -> str:
+    """Write the one object. Escaped to ASCII, so that a file name that is no UTF-8 cannot break it."""
+    return json.dumps(answer, indent=2)
+
+
+def _summary(planned: Planned) -> Iterator[tuple[str, str]]:
+    steps = planned.plan.steps
+    yield "status", "changes" if steps else "ok"
+    yield "changes", str(len(steps))
+    yield "cost", planned.plan.cost
+    yield "next_renewal", _text(_next_renewal(planned))
+    yield "spec_sha256", planned.checked.digest
+    yield "lock_id", planned.checked.lock.id or ""
+    yield "report", json.dumps(_report(planned), sort_keys=True)
+
+
+def _report(planned: Planned) -> dict[str, object]:
+    """Everything that a plan says, for ``jsondecode``."""
+    return {
+        "format_version": 1,
+        "command": "terraform",
+        "diagnostics": [as_json(diagnostic) for diagnostic in planned.diagnostics],
+        "from_lock": planned.existing.from_lock,
+        "steps": [asdict(step) for step in planned.plan.steps],
+        "summary": planned.plan.summary,
+    }
+
+
+def _next_renewal(planned: Planned) -> datetime | None:
+    """Give the first instant at which a build renews something that is there; it stays what it is until that build, also when it has passed."""
+    windows = [
+        due_at(decision.found.certificate, decision.profile)
+        for decision in planned.decisions.certificates.values()
+        if isinstance(decision.found.certificate, Certificate) and (decision.reason or decision.due > planned.fleet.now)
+    ]
+    lists = [half_life(crl) for crl in planned.existing.crls.values() if isinstance(crl, RevocationList)]
+    return min((*windows, *lists), default=None)
+
+
+def _entities(planned: Planned) -> list[str]:
+    tree = {file.entity for file in planned.texts.values() if not file.entity.startswith("ca.")}
+    return sorted(tree | planned.decisions.certificates.keys())
+
+
+def _entity(planned: Planned, entity: str, out: str) -> Iterator[tuple[str, str]]:
+    existing = planned.existing
+    yield "directory", os.path.join(out, layout.directory(entity))
+    yield "files_sha256", _files_digest(existing, entity)
+    if entity in planned.decisions.certificates:
+        found = existing.found[entity].certificate
+        certificate = found if isinstance(found, Certificate) else None
+        yield "path", os.path.join(out, layout.certificate_path(entity))
+        yield "key_path", os.path.join(out, layout.key_path(entity))
+        for field in ("sha256", "serial", "subject"):
+            yield field, getattr(certificate, field) if certificate else ""
+        yield "not_before", _text(certificate.not_before if certificate else None)
+        yield "not_after", _text(certificate.not_after if certificate else None)
+    name = entity.removeprefix("ca.")
+    if name != entity and name in planned.decisions.crls:
+        crl = existing.crls.get(name)
+        yield "crl_path", os.path.join(out, layout.crl_path(name))
+        yield "crl_next_update", _text(crl.next_update if isinstance(crl, RevocationList) else None)
+
+
+def _files_digest(existing: Existing, entity: str) -> str:
+    """Digest what lies in an entity's directory, keys left out (a new key has a new certificate): it changes when there is something to deploy."""
+    listed = existing.manifest.files if existing.manifest else {}
+    lines = [
+        f"{entry.sha256}  {path}\n"
+        for path, entry in sorted(listed.items())
+        if entry.entity == entity and entry.kind != "key" and not path.startswith(layout.RETIRED)
+    ]
+    return sha256("".join(lines).encode()).hexdigest() if lines else ""
+
+
+def _texts(planned: Planned, kinds: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Give the files of some kinds by entity and name: rendered ones as the spec compiles now, certificates and CRLs as they lie there."""
+    if not kinds:
+        return
+    material = issue.planned(planned.decisions, planned.existing)
+    public = render_material(planned.fleet, planned.entries, material.credentials, material.crls)
+    for path, file in {**planned.texts, **public}.items():
+        if file.kind in kinds and not path.startswith(layout.RETIRED):
+            content = file.content if path in planned.texts else planned.existing.content(path)
+            text = content.decode(errors="replace") if isinstance(content, bytes) else ""
+            yield f"{file.entity}.{path.rpartition('/')[2]}", text
+
+
+def _text(moment: datetime | None) -> str:
+    return timestamp(moment) if moment else ""
