@@ -105,7 +105,9 @@ def _steps(
             continue
         mine = sorted(by_entity.get(entity, ()), key=lambda change: change.path)
         cost = _cost(fleet, entity, mine, decisions.certificates.get(entity), existing)
-        yield _step(entity, decisions.certificates.get(entity), mine, gone.get(entity, []), cost, known=entity in known)
+        crl = _crl_reason(entity, decisions)
+        decision = decisions.certificates.get(entity)
+        yield _step(entity, decision, mine, gone.get(entity, []), cost, known=entity in known, crl=crl)
     for line in decisions.revocations:
         why = (
             "it is no longer in the spec" if line.reason == "cessation_of_operation" else "its name, CA or user changed"
