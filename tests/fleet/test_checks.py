@@ -143,6 +143,15 @@ CLEAN = {
 }  # fmt: skip
 
 
+def test_a_certificate_asked_for_by_defaults_is_left_out_where_there_is_none() -> None:
+    defaults = '[defaults.policy]\nclient_cert = "verify-ca"\n'
+    more = '[policy.no]\nusers = ["all"]\nfrom = ["all"]\nauth = "reject"\npriority = -1\n'
+    text = defaults + BASE.format(server="", user="", policy=SCRAM) + more
+    asked = {name: policy.asks_certificate for name, policy in fleet(text).policies.items()}
+    assert asked == {"admin": "none", "app": "verify-ca", "no": "none"}
+    assert judge(text)[1] == ()
+
+
 @pytest.mark.parametrize("case", CLEAN.values(), ids=CLEAN)
 def test_nothing_is_found_in(case: dict[str, str]) -> None:
     text = BASE.format(**{"server": "", "user": "", "policy": CERT} | {k: v for k, v in case.items() if k != "more"})

@@ -136,7 +136,9 @@ class Policy:
 
     @property
     def asks_certificate(self) -> Literal["none", "verify-ca", "verify-full"]:
-        """What client certificate a connection must show: ``cert`` is verify-full."""
+        """What client certificate a connection must show: ``cert`` is verify-full; the socket and a refusal have none."""
+        if self.local or self.table.auth == "reject":
+            return "none"
         return "verify-full" if self.table.auth == "cert" else self.table.client_cert
 
 

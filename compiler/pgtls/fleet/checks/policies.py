@@ -47,7 +47,7 @@ def method_on_transport(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         where = f'"{method.name}" cannot be asked for on the Unix socket'
         hint = 'auth = "peer" asks the operating system who is there' if method.name in ("ident", "cert") else None
         yield found.fault("PGT208", where, "auth", hint=hint)
-    elif policy.local and policy.table.client_cert != "none" and method.name != "cert":
+    elif policy.local and policy.table.client_cert != "none" and found.says("client_cert"):
         message = "no certificate can be asked for on the Unix socket, which has no TLS"
         yield found.fault("PGT208", message, "client_cert", hint="leave client_cert out")
     elif not policy.local and method.transports == {"local"}:
@@ -89,7 +89,7 @@ def certificate_twice(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 def client_ca(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find servers that could not check a client certificate, for want of a CA file (auth.c, ClientAuthentication)."""
     blind = [server for server in policy.servers if not server.table.client_ca]
-    if blind and policy.asks_certificate != "none" and not policy.local:
+    if blind and policy.asks_certificate != "none":
         trusts = "trusts no client CA" if len(blind) == 1 else "trust no client CA"
         servers = ("server " if len(blind) == 1 else "servers ") + listed(server.name for server in blind)
         message = f'policy "{policy.name}" asks for client certificates, but {servers} {trusts}'
@@ -101,7 +101,7 @@ def client_ca(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 def users_without_certificate(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find users that are named where a certificate is asked for, and have none."""
-    if policy.asks_certificate == "none" or policy.local:
+    if policy.asks_certificate == "none":
         return
     bare = [user for user in _named(policy) if user.ca is None and not _has_certificate(user)]
     if bare:
@@ -115,7 +115,7 @@ def users_without_certificate(fleet: Fleet, policy: Policy) -> Iterator[Diagnost
 
 def users_of_other_cas(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find users whose certificate is signed neither by a CA that the server names nor by one below."""
-    if policy.asks_certificate == "none" or policy.local:
+    if policy.asks_certificate == "none":
         return
     signed = {user.ca.name: (user, user.ca) for user in reversed(_named(policy)) if user.ca}
     for server in policy.servers:
