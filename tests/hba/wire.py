@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from pgtls.hba.model import ClientCertificate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pgtls.hba.model import Connection
@@ -111,8 +112,14 @@ def serve_tls(server: Server, authority: Authority) -> None:
 class Wire:
     """Connects to a server as a :class:`Connection` says."""
 
-    def __init__(self, server: Server, credentials: dict[ClientCertificate, Credential]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        credentials: dict[ClientCertificate, Credential],
+        new_socket: Callable[[socket.AddressFamily], socket.socket] = socket.socket,
+    ) -> None:
         self.server = server
+        self.new_socket = new_socket
         self.contexts = {certificate: credential.context for certificate, credential in credentials.items()}
         self.anonymous = _client_context()
 
@@ -136,7 +143,7 @@ class Wire:
             return channel
         source = str(connection.address)
         is_v4 = "." in source
-        channel = socket.socket(socket.AF_INET if is_v4 else socket.AF_INET6)
+        channel = self.new_socket(socket.AF_INET if is_v4 else socket.AF_INET6)
         channel.settimeout(_PATIENCE)
         channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         channel.bind((source, 0))
