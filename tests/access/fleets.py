@@ -68,7 +68,16 @@ def _lines(text: str) -> list[str]:
 
 # --- random ones -----------------------------------------------------------------------------------------------------------------
 
-NETWORKS = ["10.0.0.0/8", "10.1.0.0/16", "10.1.1.0/24", "10.2.0.0/16", "192.168.7.9/32", "0.0.0.0/0", "::/0", "fd00::/8"]
+NETWORKS = [
+    "10.0.0.0/8",
+    "10.1.0.0/16",
+    "10.1.1.0/24",
+    "10.2.0.0/16",
+    "192.168.7.9/32",
+    "0.0.0.0/0",
+    "::/0",
+    "fd00::/8",
+]
 NAMES = ["samehost", "samenet", "db.example.com", ".example.com", ".sub.example.com"]
 DATABASES = ["shop", "reports", "ann", "all", "sameuser", "samerole", "replication", "/^re"]
 ROLES = ["ann", "bob", "reporting", "shop", "all", "+x", 'od"d', "/x"]
@@ -113,9 +122,16 @@ def policies(draw: st.DrawFn, names: list[str]) -> dict[str, Any]:
         "priority": draw(st.sampled_from([0, 0, 0, 1, 2, -1])),
     }
     if draw(st.integers(0, 4)) == 0:
-        return {**table, "from": ["local"], "auth": draw(st.sampled_from(["peer", "peer", "trust", "scram-sha-256", "reject"]))}
+        return {
+            **table,
+            "from": ["local"],
+            "auth": draw(st.sampled_from(["peer", "peer", "trust", "scram-sha-256", "reject"])),
+        }
     addresses = st.one_of(_some(NETWORKS), _some([*NETWORKS, *NAMES, "all"]), st.just(["all"]))
-    table |= {"from": draw(addresses), "auth": draw(st.sampled_from(["cert"] * 5 + ["scram-sha-256", "md5", "trust", "reject", "gss"]))}
+    table |= {
+        "from": draw(addresses),
+        "auth": draw(st.sampled_from(["cert"] * 5 + ["scram-sha-256", "md5", "trust", "reject", "gss"])),
+    }
     if table["auth"] == "reject":
         return table
     if table["auth"] != "cert":
@@ -136,7 +152,12 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "ca": {"root": {}, "clients": {"issuer": "root"}},
         "server": {
-            "primary": {"ca": "root", "client_ca": ["clients"], "hosts": ["db"], "postgres": draw(st.sampled_from([16, 17, 18]))}
+            "primary": {
+                "ca": "root",
+                "client_ca": ["clients"],
+                "hosts": ["db"],
+                "postgres": draw(st.sampled_from([16, 17, 18])),
+            }
         },
         "user": people,
         "group": {"some": {"users": draw(_some(sorted(people)))}},

@@ -6,15 +6,15 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from pgtls.access import problems
+from pgtls.access import lint, problems, trust
 from pgtls.access.grants import Certified, accepted_authorities, granted, ident_lines, proves_identity
 from pgtls.access.membership import memberships
 from pgtls.access.model import Rules
 from pgtls.access.order import SOCKET, arrange
 from pgtls.access.sets import Roles, Scope, addresses_of, databases_of, roles_of
 from pgtls.access.split import Inseparable, Unmappable, pieces
-from pgtls.diagnostics import errors
-from pgtls.hba.model import Line
+from pgtls.fleet.checks.waivers import unwaived
+from pgtls.hba.model import Keyword, Line
 from pgtls.hba.render import Unwritable, render_hba, render_ident
 from pgtls.postgres.methods import takes_map
 
@@ -38,6 +38,10 @@ _LONGEST_MAP_NAME = 100
 _LIMITED = 13
 _BYTES_A_FIELD = 3500
 """How long a list of roles or databases may be for PostgreSQL 13, which reads lines of 8191 bytes."""
+
+
+NOBODY = Line("host", (Keyword.ALL,), (Keyword.ALL,), Keyword.ALL, "reject", comment="no policy admits anybody")
+"""What is written where there is no policy: a server does not start without any line."""
 
 
 def unread(policy: Policy, option: str, source: Secret) -> str:
@@ -71,8 +75,14 @@ def compile_rules(
     accepted = accepted_authorities(fleet, server)
     grants = {item.policy.name: granted(item.policy, item.demand, accepted) for item in order.items}
     certified = Certified(user for user in fleet.users.values() if user.ca and user.ca.name in accepted)
-    found = [*problems.conflicting(order, server), *problems.inheritable(fleet, server, known)]
-    if errors(found):
+    found = [
+        *problems.conflicting(order, server),
+        *problems.inheritable(fleet, server, known),
+        *lint.lenient(order, server),
+        *lint.idle(order, server, grants),
+    ]
+    found = list(unwaived(fleet, found))
+    if any(fault.code == problems.CONFLICT for fault in found):
         return None, tuple(found)
     try:
         ruled = tuple(_Compiler(server, order, grants, certified, secret).ruled())
@@ -83,11 +93,12 @@ def compile_rules(
         return None, (*found, problems.unmappable(fault.item))
     except Unwritable as refusal:
         return None, (*found, problems.unwritable(server, str(refusal)))
-    return rules, tuple(found)
+    found += [*lint.unused(order, rules), *trust.intruders(fleet, rules, roles)]
+    return rules, unwaived(fleet, found)
 
 
 def _written(server: Server, ruled: Sequence[_Ruled]) -> Rules:
-    lines = tuple(item.line for item in ruled)
+    lines = tuple(item.line for item in ruled) or (NOBODY,)
     idents = tuple(dict.fromkeys(ident for item in ruled for ident in item.idents))
     version = server.table.postgres
     header = f"Written by pgtls from {server.entity}: do not edit, change the spec and build again."
@@ -95,7 +106,7 @@ def _written(server: Server, ruled: Sequence[_Ruled]) -> Rules:
         server=server,
         lines=lines,
         idents=idents,
-        origin=tuple(item.origin for item in ruled),
+        origin=tuple(item.origin for item in ruled) or ((),),
         hba_text=render_hba(lines, version, header),
         ident_text=render_ident(idents, version, header),
     )

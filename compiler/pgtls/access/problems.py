@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pgtls.pki.model import Certificate
 
 
+CONFLICT = "PGT250"
+
+
 class Known(Protocol):
     """A certificate that was issued and still opens doors (a line of the lock)."""
 
@@ -34,18 +37,23 @@ class Known(Protocol):
 def conflicting(order: Order, server: Server) -> Iterator[Diagnostic]:
     """Find the pairs of policies that cover the same connection and of which neither decides."""
     for first, other in order.conflicts():
-        if server.name != _first_shared(first, other):
+        if server.name != first_shared(first, other):
             continue
         witness = first.scope.witness(other.scope, order.known)
         assert witness is not None  # noqa: S101  (they overlap)
         one, two = sorted((first.policy.name, other.policy.name))
         yield Diagnostic(
-            "PGT250",
+            CONFLICT,
             f'policies "{one}" and "{two}" both cover {connection(*witness)}, ask for different things, and neither decides',
             ("policy", two),
-            hint=f"give [policy.{one}] or [policy.{two}] a higher priority, or make one of them the more specific in every respect",
+            hint=f"give {header('policy', one)} or {header('policy', two)} a higher priority, or make one of them the more specific in every respect",
             at="table",
         )
+
+
+def header(kind: str, name: str) -> str:
+    """Write the header of a table; a name with a dot in it needs quotes there."""
+    return f'[{kind}."{name}"]' if "." in name else f"[{kind}.{name}]"
 
 
 def connection(role: str, database: str, address: str) -> str:
@@ -55,7 +63,8 @@ def connection(role: str, database: str, address: str) -> str:
     return f'role "{role}" on {target} from {origin}'
 
 
-def _first_shared(first: Item, other: Item) -> str:
+def first_shared(first: Item, other: Item) -> str:
+    """Name the first server that two policies share: what concerns both is said there alone."""
     names = {server.name for server in other.policy.servers}
     return min(server.name for server in first.policy.servers if server.name in names)
 
@@ -113,7 +122,7 @@ def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterato
                 "PGT254",
                 f'certificate {line.certificate.serial} of {line.entity}, good until {line.certificate.not_after:%Y-%m-%d}, could not be told from that of user "{heir.name}"',
                 ("user", heir.name),
-                hint=f'give [user."{heir.name}"] another common_name; or remove {line.entity} in a build of its own first, which revokes that certificate',
+                hint=f"give {header('user', heir.name)} another common_name; or remove {line.entity} in a build of its own first, which revokes that certificate",
                 at="table",
             )
 

@@ -58,6 +58,10 @@ class Roles:
         # Membership is transitive: who is in a group is in every group that the group is in.
         return any(known.member(group, outer) for outer in self.groups)
 
+    def may_have(self, name: str, known: Memberships) -> bool:
+        """Whether a role may be one of these."""
+        return self.every or name in self.names or any(known.member(name, g) is not False for g in self.groups)
+
     def common(self, other: Roles, known: Memberships) -> Iterator[str]:
         """Give roles that may be in both, certain ones first; none if there can be none."""
         yield from sorted(self.names & other.names)
@@ -365,15 +369,11 @@ class Scope:
                 return role, database, address
         for role in sorted(self.databases.names | other.databases.names):
             # ``sameuser`` against a name: only the role of that name has both, and none of the examples above need be it.
-            if _has(self.roles, role, known) and _has(other.roles, role, known):
+            if self.roles.may_have(role, known) and other.roles.may_have(role, known):
                 database = _common_database(self.databases, other.databases, role, known)
                 if database is not None:
                     return role, database, address
         return None
-
-
-def _has(roles: Roles, role: str, known: Memberships) -> bool:
-    return roles.every or role in roles.names or any(known.member(role, group) is not False for group in roles.groups)
 
 
 def _common_database(mine: Databases, theirs: Databases, role: str, known: Memberships) -> str | None:

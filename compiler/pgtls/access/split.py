@@ -95,8 +95,12 @@ def _adds(first: Item, other: Item, grants: Mapping[str, Grants]) -> bool:
     names = None if first.scope.roles.every or first.scope.roles.groups else first.scope.roles.names
     if not theirs.entries <= mine.entries:
         return True
-    if theirs.implied and not mine.implied:
-        return names is None or any(name not in mine.pairs.get(name, ()) for name in names)
+    if (
+        theirs.implied
+        and not mine.implied
+        and (names is None or any(name not in mine.pairs.get(name, ()) for name in names))
+    ):
+        return True
     implied = {role: frozenset((role,)) for role in theirs.pairs} if mine.implied else {}
     return any(
         not who <= mine.pairs.get(role, frozenset()) | implied.get(role, frozenset())
@@ -129,11 +133,17 @@ def _shared(
 ) -> Scope | Inexact:
     roles = scope.roles.intersection(other.scope.roles, known)
     if roles == INEXACT:
-        # Whether a role is in a group is unknown; but only roles that are listed are granted anything, and a line may name these.
-        if any(grants[item.policy.name].wide or item.demand != other.demand for item in (*members, other)):
+        # Who is in a group is unknown. But only roles that are listed are granted anything, and lines can name these: where such a role is not in
+        # the group after all, the policy that speaks of the group grants it nothing.
+        parties = (*members, other)
+        if any(grants[item.policy.name].wide or item.demand != other.demand for item in parties):
             return INEXACT
-        listed = frozenset(grants[other.policy.name].pairs)
-        roles = Roles(frozenset(name for name in listed if Roles(frozenset((name,))).intersection(scope.roles, known)))
+        listed = frozenset(role for item in parties for role in grants[item.policy.name].pairs)
+        roles = Roles(
+            frozenset(
+                role for role in listed if scope.roles.may_have(role, known) and other.scope.roles.may_have(role, known)
+            )
+        )
     databases = scope.databases.intersection(other.scope.databases)
     addresses = scope.addresses.intersection(other.scope.addresses)
     if not roles:

@@ -1,0 +1,108 @@
+"""Policies that do nothing, and policies that take connections from one that demands more of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgtls.access.problems import connection, first_shared, header
+from pgtls.diagnostics import Diagnostic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pgtls.access.grants import Grants
+    from pgtls.access.model import Rules
+    from pgtls.access.order import Demand, Item, Order
+    from pgtls.fleet.model import Server
+
+_STRENGTH = {"trust": 0, "ident": 1, "password": 2, "md5": 3}
+_STRONG = 4
+_CERTIFICATE = {"none": 0, "verify-ca": 1, "verify-full": 2}
+
+
+def unused(order: Order, rules: Rules) -> Iterator[Diagnostic]:
+    """Find policies that decide nothing, since others cover all that they cover."""
+    used = {policy.name for origin in rules.origin for policy in origin}
+    for index, item in enumerate(order.items):
+        above = [other for other, later in zip(order.items[:index], order.overlaps, strict=False) if index in later]
+        if item.policy.name in used or not above:
+            continue
+        if not all(rules.server.name == first_shared(item, other) for other in above):
+            continue
+        rivals = [other for other in above if other.demand != item.demand]
+        names = " and ".join(f'"{other.policy.name}"' for other in rivals or above)
+        if rivals:
+            verb = "decides" if len(rivals) == 1 else "decide"
+            yield Diagnostic(
+                "PGT256",
+                f'policy "{item.policy.name}" decides nothing: {names} {verb} wherever it applies',
+                ("policy", item.policy.name),
+                hint=f"give it a higher priority than {names}, or delete it",
+                at="table",
+                severity="warning",
+            )
+        else:
+            grants = "grants" if len(above) == 1 else "grant"
+            yield Diagnostic(
+                "PGT257",
+                f'policy "{item.policy.name}" grants nothing that {names} {"does" if len(above) == 1 else "do"} not {grants[:5]}',
+                ("policy", item.policy.name),
+                hint="delete it, or make one of them narrower",
+                at="table",
+                severity="warning",
+            )
+
+
+def lenient(order: Order, server: Server) -> Iterator[Diagnostic]:
+    """Find policies that take connections from one that demands more of them; giving up TLS is an error."""
+    for item, later in zip(order.items, order.overlaps, strict=True):
+        for other in (order.items[index] for index in later):
+            if not item.beats(other, order.known) or server.name != first_shared(item, other):
+                continue
+            less = _less(item.demand, other.demand)
+            if less is not None:
+                yield _finding(order, item, other, less)
+
+
+def _less(demand: Demand, other: Demand) -> str | None:
+    """Say what the first demand leaves out of the second; refusals demand nothing."""
+    if "reject" in (demand.method, other.method) or demand.type == "local":
+        return None
+    if other.type == "hostssl" and demand.type == "host":
+        return "TLS"
+    if _CERTIFICATE[demand.client_cert] < _CERTIFICATE[other.client_cert]:
+        return "a client certificate"
+    if _STRENGTH.get(demand.method, _STRONG) < _STRENGTH.get(other.method, _STRONG):
+        return f'"{other.method}"'
+    return None
+
+
+def _finding(order: Order, item: Item, other: Item, less: str) -> Diagnostic:
+    witness = item.scope.witness(other.scope, order.known)
+    assert witness is not None  # noqa: S101  (they overlap)
+    one, two = item.policy.name, other.policy.name
+    tls = less == "TLS"
+    return Diagnostic(
+        "PGT331" if tls else "PGT258",
+        f'policy "{one}" takes {connection(*witness)} from policy "{two}", and does not demand {less}, which "{two}" does',
+        ("policy", one, "sslmode" if tls else "auth"),
+        hint=f'raise sslmode to "require" at least, narrow {header("policy", one)}, or accept it with a waiver'
+        if tls
+        else f"narrow {header('policy', one)}, or have it demand the same",
+        severity="error" if tls else "warning",
+    )
+
+
+def idle(order: Order, server: Server, grants: Mapping[str, Grants]) -> Iterator[Diagnostic]:
+    """Find policies that ask whose certificate it is, and accept nobody's."""
+    for item in order.items:
+        grant = grants[item.policy.name]
+        nobody = item.demand.client_cert == "verify-full" and not grant.pairs and not grant.entries
+        if nobody and server.name == item.policy.servers[0].name:
+            yield Diagnostic(
+                "PGT259",
+                f'policy "{item.policy.name}" accepts nobody\'s certificate: no user that it covers has one that server "{server.name}" accepts',
+                ("policy", item.policy.name, "users"),
+                hint="`+role` covers the users that say so in member_of; identities that are no users of the spec are named in `map`",
+                severity="warning",
+            )

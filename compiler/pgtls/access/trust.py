@@ -1,0 +1,112 @@
+"""Whom a server really lets show a certificate.
+
+OpenSSL accepts any chain that ends in a trusted *root*: a server whose ``client_ca`` is an intermediate also accepts what every other CA under the
+same root has signed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgtls.access.grants import accepted_authorities, distinguished_name
+from pgtls.access.problems import header
+from pgtls.access.sets import roles_of
+from pgtls.diagnostics import Diagnostic
+from pgtls.hba.match import map_identity
+from pgtls.hba.model import Keyword
+from pgtls.hba.regex import Undecidable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pgtls.access.membership import Memberships
+    from pgtls.access.model import Rules
+    from pgtls.fleet.model import Authority, Fleet, Policy, Server, User
+    from pgtls.hba.model import IdentLine, Line
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The CAs of the spec whose client certificates a server accepts, by name.
+
+    ``named`` are those that its ``client_ca`` names, and what stands below them; ``others`` come with their roots. Under those in ``foreign``,
+    whose keys are not here, anyone may hold any name.
+    """
+
+    named: tuple[str, ...]
+    others: tuple[str, ...]
+    foreign: tuple[str, ...]
+
+
+def trust(fleet: Fleet, server: Server) -> Trust:
+    """Work out whom a server trusts."""
+    named = accepted_authorities(fleet, server)
+    roots = {ca.root.name for ca in server.client_cas}
+    under = [ca for ca in fleet.cas.values() if ca.root.name in roots]
+    return Trust(
+        tuple(ca.name for ca in under if ca.name in named),
+        tuple(ca.name for ca in under if ca.name not in named),
+        tuple(ca.name for ca in under if _is_foreign(ca)),
+    )
+
+
+def _is_foreign(ca: Authority) -> bool:
+    """Whether somebody else holds its key."""
+    return ca.table.cert_file is not None and ca.table.key_file is None and not ca.table.external
+
+
+def intruders(fleet: Fleet, rules: Rules, known: Memberships) -> Iterator[Diagnostic]:
+    """Find users of CAs that a server does not name who could log in by certificate all the same: one for each such CA."""
+    server_trust = trust(fleet, rules.server)
+    others, found = set(server_trust.others), set[str]()
+    # Who has the common name of somebody that is meant cannot be told from them: that is found elsewhere, for any two users.
+    meant = {user.common_name for user in fleet.users.values() if user.ca and user.ca.name in server_trust.named}
+    for user in fleet.users.values() if others else ():
+        if user.ca is None or user.ca.name not in others - found or user.common_name in meant:
+            continue
+        way = _way_in(user, rules, known)
+        if way is None:
+            continue
+        found.add(user.ca.name)
+        policy, role = way
+        yield Diagnostic(
+            "PGT255",
+            f'server "{rules.server.name}" accepts whatever leads to root "{user.ca.root.name}": user "{user.name}" of ca "{user.ca.name}", '
+            f'which it does not name, could log in as role "{role}" by policy "{policy.name}"',
+            ("server", rules.server.name, "client_ca"),
+            hint=f"give clients a root of their own: take `issuer` out of {header('ca', rules.server.client_cas[0].name)}",
+        )
+
+
+def _way_in(user: User, rules: Rules, known: Memberships) -> tuple[Policy, str] | None:
+    for line, origin in zip(rules.lines, rules.origin, strict=True):
+        if line.method == "cert" or line.option("clientcert") == "verify-full":
+            # Where a policy names the user itself, that it does is the mistake.
+            if any(user in policy.users and not _names_everybody(policy) for policy in origin):
+                continue
+            role = _role_for(user, line, rules.idents, rules.server.table.postgres, known)
+            if role is not None and origin:
+                return origin[0], role
+    return None
+
+
+def _names_everybody(policy: Policy) -> bool:
+    return Keyword.ALL in policy.roles
+
+
+def _role_for(user: User, line: Line, idents: Sequence[IdentLine], version: int, known: Memberships) -> str | None:
+    """Give a role of a line that a user's certificate is enough for."""
+    identity = distinguished_name(user) if line.option("clientname") == "DN" else user.common_name
+    roles = roles_of(line.roles)
+    for role in (user.common_name, *sorted(roles.names)):
+        if roles.may_have(role, known) and _accepts(line, idents, role, identity, version):
+            return role
+    return None
+
+
+def _accepts(line: Line, idents: Sequence[IdentLine], role: str, identity: str, version: int) -> bool:
+    try:
+        return map_identity(idents, line.option("map"), role, identity, version).accepted
+    except Undecidable:
+        return True
