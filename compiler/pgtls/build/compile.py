@@ -8,8 +8,8 @@ load -> resolve -> check -> access (rules, proof)            ``check``
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass, replace
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from pgtls import __version__
@@ -28,6 +28,7 @@ from pgtls.build.outdir import inspect
 from pgtls.build.plan import Plan
 from pgtls.build.plan import plan as make_plan
 from pgtls.build.retired import retired
+from pgtls.build.secrets import Secrets, kept_outside, named_files
 from pgtls.build.uptodate import input_digest, source_digest
 from pgtls.build.wanted import wanted
 from pgtls.diagnostics import Diagnostic, Rejected, errors
@@ -35,6 +36,7 @@ from pgtls.fleet.checks import check as check_fleet
 from pgtls.fleet.resolve import resolve
 from pgtls.spec.load import load
 from pgtls.spec.positions import locate
+from pgtls.spec.values import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -93,6 +95,8 @@ class Checked:
     diagnostics: tuple[Diagnostic, ...]
     digest: str
     """Of everything that was read to compile it: see :func:`pgtls.build.uptodate.source_digest`."""
+    files: tuple[str, ...] = ()
+    """The files beside the spec that it names, relative to its directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,6 @@ class Planned:
 def check(spec: Path, now: datetime, lock_path: str | Path) -> Checked:
     """Load, resolve, validate, compile the rules of every server and prove them."""
     loaded = load(spec)
-    digest = source_digest(str(spec), loaded.source.patterns, (), OPTIONS)
     lock, damage = _read_lock(lock_path)
     found = [*loaded.diagnostics, *damage]
     fleet: Fleet | None = None
@@ -126,7 +129,9 @@ def check(spec: Path, now: datetime, lock_path: str | Path) -> Checked:
         found += check_fleet(fleet)
         rules, faults = _rules(fleet, lock, provable=not errors(found))
         found += faults
-    return Checked(loaded.source, fleet, rules, lock, locate(found, loaded.source), digest)
+    files = named_files(fleet) if fleet else ()
+    digest = source_digest(str(spec), loaded.source.patterns, files, OPTIONS)
+    return Checked(loaded.source, fleet, rules, lock, locate(found, loaded.source), digest, files)
 
 
 def _read_lock(path: str | Path) -> tuple[Lock, tuple[Diagnostic, ...]]:
@@ -137,11 +142,14 @@ def _read_lock(path: str | Path) -> tuple[Lock, tuple[Diagnostic, ...]]:
         return locks.Lock(), rejected.diagnostics
 
 
-def _rules(fleet: Fleet, lock: Lock, *, provable: bool) -> tuple[dict[str, Rules], list[Diagnostic]]:
+def _rules(
+    fleet: Fleet, lock: Lock, secrets: Secrets | None = None, *, provable: bool
+) -> tuple[dict[str, Rules], list[Diagnostic]]:
+    """Compile and prove; ``secrets`` reads what stands in for the secret options otherwise."""
     rules: dict[str, Rules] = {}
     found: list[Diagnostic] = []
     for server in fleet.servers.values():
-        compiled, later = compile_rules(fleet, server, lock.alive(fleet.now))
+        compiled, later = compile_rules(fleet, server, lock.alive(fleet.now), *((secrets.option,) if secrets else ()))
         found += later
         if compiled is not None:
             rules[server.name] = compiled
@@ -164,8 +172,13 @@ def _plan(request: Request) -> Planned:
     if checked.fleet is None or errors(checked.diagnostics):
         raise Rejected(*checked.diagnostics)
     fleet, rules = checked.fleet, checked.rules
+    secrets = Secrets(fleet)
     profiles = wanted(fleet)
     existing = observe(request.out, checked.lock, profiles, new_out=request.new_out)
+    if not existing.from_lock and _has_secret_options(fleet):
+        rules, faults = _rules(fleet, checked.lock, secrets, provable=True)
+        if errors(faults):
+            raise Rejected(*locate(faults, checked.source))
     decisions = decide(fleet, profiles, existing, request.asked)
     located = locate(decisions.diagnostics, checked.source)
     diagnostics = (*checked.diagnostics, *existing.diagnostics, *located)
@@ -177,6 +190,12 @@ def _plan(request: Request) -> Planned:
     tree = {**texts, **render.material(fleet, entries, material.credentials, material.crls)}
     return Planned(
         checked, fleet, existing, decisions, entries, texts, make_plan(fleet, decisions, tree, existing), diagnostics
+    )
+
+
+def _has_secret_options(fleet: Fleet) -> bool:
+    return any(
+        isinstance(value, Secret) for policy in fleet.policies.values() for value in policy.table.auth_options.values()
     )
 
 
@@ -212,7 +231,7 @@ def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
 
 
 def _lock_after(lock: Lock, material: issue.Material, decisions: Decisions) -> Lock:
-    named = lock if lock.id else replace(lock, id=secrets.token_hex(16))
+    named = lock if lock.id else replace(lock, id=token_hex(16))
     return named.with_lines(*material.lines, *decisions.revocations)
 
 
@@ -235,11 +254,16 @@ def _manifest(
         version=__version__,
         lock_id=lock.id,
         spec=os.path.basename(request.spec),
-        inputs=Inputs(input_digest(planned.checked.digest, lock.render()), source.patterns),
+        inputs=Inputs(_digest(planned, lock), source.patterns, planned.checked.files),
         built=request.now,
         next_due=next_due(planned.fleet, planned.decisions),
         files={path: _entry(request.out, path, file, planned.existing, changes, stats) for path, file in tree.items()},
     )
+
+
+def _digest(planned: Planned, lock: Lock) -> str:
+    """Digest the inputs; what is kept where no file tells of a change gives a digest that no later build finds again."""
+    return "" if kept_outside(planned.fleet) else input_digest(planned.checked.digest, lock.render())
 
 
 def _entry(
