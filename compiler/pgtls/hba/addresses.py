@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from pgtls.hba.model import IPAddress, IPNetwork, MaskedAddress
@@ -16,6 +17,7 @@ _ZONE = re.compile(r"[0-9]+")
 _PREFIX = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)", re.ASCII)
 
 
+@lru_cache(maxsize=4096)
 def numeric_address(text: str) -> IPAddress | None:
     """Read an address as getaddrinfo(AI_NUMERICHOST) does; None: it is no address, so a host name."""
     return _ipv6(text) if ":" in text else _ipv4(text)
@@ -60,6 +62,7 @@ def prefix_length(text: str, address: IPAddress) -> int | None:
     return bits if 0 <= bits <= address.max_prefixlen else None
 
 
+@lru_cache(maxsize=4096)
 def network(address: IPAddress, bits: int) -> IPNetwork:
     """Give the block around an address; bits right of the mask do not count."""
     if isinstance(address, IPv4Address):

@@ -6,13 +6,14 @@ Which methods a *build* has (gss, pam, ldap, bsd, sspi) and which OAuth validato
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, methods
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from pgtls.postgres.methods import Method, Option
 
@@ -26,8 +27,9 @@ for _method in METHODS.values():
 _SEARCH = ("ldapbasedn", "ldapbinddn", "ldapbindpasswd", "ldapsearchattribute", "ldapsearchfilter")
 
 
+@lru_cache(maxsize=4096)
 def line_refusal(
-    record_type: str, method: str, options: Sequence[tuple[str, str]], version: int, *, is_whole: bool = True
+    record_type: str, method: str, options: tuple[tuple[str, str], ...], version: int, *, is_whole: bool = True
 ) -> tuple[str, int | None] | None:
     """Give the server's words for what it refuses, and the index of the option that it is about; None: it takes the line.
 

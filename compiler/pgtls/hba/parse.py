@@ -140,13 +140,13 @@ class _Fields:
 
     def __init__(self, record: Record) -> None:
         self.rest: Iterator[tuple[Token, ...]] = iter(record.fields)
-        self.end = record.end
+        self.record = record
 
     def next(self, at_end: str) -> tuple[Token, ...]:
         """Give the next field; ``at_end`` is what the server says where there is none."""
         field = next(self.rest, None)
         if field is None:
-            raise _Refused(at_end, self.end)
+            raise _Refused(at_end, self.record.end)
         return field
 
     def single(self, at_end: str, several: str) -> Token:
@@ -259,7 +259,7 @@ def _method_and_options(
             malformed = token
             break
         options.append((option, value))
-    refusal = line_refusal(record_type, name, options, version, is_whole=malformed is None)
+    refusal = line_refusal(record_type, name, tuple(options), version, is_whole=malformed is None)
     if refusal:
         words, index = refusal
         raise _Refused(words, (method if index is None else tokens[index]).place)

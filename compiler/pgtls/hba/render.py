@@ -38,6 +38,7 @@ _LONGEST_TOKEN = 254  # bytes within quotes that every minor release up to 15 re
 _LONGEST_LINE = 8190  # bytes that every minor release of 13 reads
 _LONGEST_COMMENT = 2000  # characters: within that limit, whatever they are
 _NO_QUOTES_NEEDED = re.compile(r"[A-Za-z0-9._=-]+")
+_SIMPLE = re.compile(r"[ A-Za-z0-9._@+/-]{0,63}")
 _SPECIAL = re.compile(r"[][\\^$.*+?(){}|]")
 
 
@@ -131,6 +132,8 @@ def _joined(kind: str, tokens: Iterator[str]) -> str:
 
 def _quoted(text: str, version: int) -> str:
     """Quote a token. Raises Unwritable for what no token can hold."""
+    if _SIMPLE.fullmatch(text):
+        return f'"{text}"'
     if {"\0", "\r", "\n"} & set(text):
         raise Unwritable(f'"{shown(text)}" has a character that no line can hold')
     try:

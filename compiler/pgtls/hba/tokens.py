@@ -17,7 +17,7 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,13 +35,36 @@ class Place:
     column: int
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A token without its quotes. ``quoted``: its first character was a quote, so it is no keyword, group or file."""
+class Token(NamedTuple):
+    """A token without its quotes. ``quoted``: its first character was a quote, so it is no keyword, group or file.
+
+    A tuple, and with its place left to be looked up: a file has tens of thousands of them, and an error few.
+    """
 
     text: str
     quoted: bool
-    place: Place
+    within: Logical
+    offset: int
+
+    @property
+    def place(self) -> Place:
+        """Where it stands."""
+        return self.within.place(self.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Logical:
+    """A line after continuation; ``starts`` are the offsets at which its physical lines begin."""
+
+    file: str
+    number: int
+    text: str
+    starts: tuple[int, ...]
+
+    def place(self, offset: int) -> Place:
+        """Find an offset's physical line and column."""
+        before = max(i for i, start in enumerate(self.starts) if start <= offset)
+        return Place(self.file, self.number + before, offset - self.starts[before] + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +74,12 @@ class Record:
     file: str
     line: int
     fields: tuple[tuple[Token, ...], ...]
-    end: Place
+    within: Logical
+
+    @property
+    def end(self) -> Place:
+        """Where it ends."""
+        return self.within.place(len(self.within.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +122,7 @@ def tokenize(text: str, version: int, file: str, files: Files, depth: int = 0) -
             if _is_include(fields, version):
                 yield from _included(fields, version, logical.file, files, depth)
             elif fields:
-                yield Record(file, logical.number, fields, logical.place(len(logical.text)))
+                yield Record(file, logical.number, fields, logical)
         except _Refused as refused:
             yield Fault(str(refused), refused.place, logical.number)
 
@@ -107,22 +135,7 @@ class _Refused(Exception):  # noqa: N818
         self.place = place
 
 
-@dataclass(frozen=True, slots=True)
-class _Logical:
-    """A line after continuation; ``starts`` are the offsets at which its physical lines begin."""
-
-    file: str
-    number: int
-    text: str
-    starts: tuple[int, ...]
-
-    def place(self, offset: int) -> Place:
-        """Find an offset's physical line and column."""
-        before = max(i for i, start in enumerate(self.starts) if start <= offset)
-        return Place(self.file, self.number + before, offset - self.starts[before] + 1)
-
-
-def _logical_lines(text: str, version: int, file: str) -> Iterator[_Logical]:
+def _logical_lines(text: str, version: int, file: str) -> Iterator[Logical]:
     joined, starts, first, kept = "", [0], 1, 0
     for number, physical in enumerate(text.split("\n"), start=1):
         # C strings end at a NUL, and the carriage returns before a line feed are stripped.
@@ -132,10 +145,10 @@ def _logical_lines(text: str, version: int, file: str) -> Iterator[_Logical]:
             kept = len(joined)
             starts.append(kept)
             continue
-        yield _Logical(file, first, joined, tuple(starts))
+        yield Logical(file, first, joined, tuple(starts))
         joined, starts, first, kept = "", [0], number + 1, 0
     if len(starts) > 1:
-        yield _Logical(file, first, joined, tuple(starts[:-1]))
+        yield Logical(file, first, joined, tuple(starts[:-1]))
 
 
 def _token_pattern(blanks: str) -> re.Pattern[str]:
@@ -149,8 +162,11 @@ _PIECE = re.compile(r'([^"]++)|"([^"]*+)"?')
 
 def _unquoted(raw: str) -> str:
     """Take the quotes away: pieces in quotes that touch have one quote between them."""
-    if '"' not in raw:
+    quotes = raw.count('"')
+    if not quotes:
         return raw
+    if quotes == 2 and raw[0] == raw[-1] == '"':
+        return raw[1:-1]
     text, after_quoted = "", False
     for piece in _PIECE.finditer(raw):
         is_quoted = piece[1] is None
@@ -159,17 +175,24 @@ def _unquoted(raw: str) -> str:
     return text
 
 
-def _fields(logical: _Logical, version: int, files: Files, depth: int) -> Iterator[tuple[Token, ...]]:
+def _fields(logical: Logical, version: int, files: Files, depth: int) -> Iterator[tuple[Token, ...]]:
     """Give the fields that hold a token: one made of an empty file vanishes, and the next one takes its place."""
     if version == 13 and size(logical.text) + 1 >= _LONGEST_LINE:
         raise _Refused("authentication file line too long", logical.place(0))
-    pattern = _TOKEN if version < 19 else _TOKEN_19
+    match = (_TOKEN if version < 19 else _TOKEN_19).match
+    text = logical.text
     field: list[Token] = []
     position = 0
-    while found := pattern.match(logical.text, position):
+    while found := match(text, position):
         position = found.end()
-        joins = logical.text.startswith(",", position)
-        field += _expanded(_token(found, logical, version, joins=joins), version, files, depth)
+        raw, joins = found[1], text.startswith(",", position)
+        token = Token(_unquoted(raw), raw[0] == '"', logical, found.start(1))
+        if version < 16:
+            _check_size(token, raw, joins=joins)
+        if raw[0] == "@" and len(token.text) > 1:
+            field += _expanded(token, version, files, depth)
+        else:
+            field.append(token)
         if field and not joins:
             yield tuple(field)
             field = []
@@ -177,21 +200,16 @@ def _fields(logical: _Logical, version: int, files: Files, depth: int) -> Iterat
         yield tuple(field)
 
 
-def _token(found: re.Match[str], logical: _Logical, version: int, *, joins: bool) -> Token:
-    raw, place = found[1], logical.place(found.start(1))
-    text = _unquoted(raw)
-    # The buffer is found to be full when one more character comes, be it a quote or a comma.
-    if version < 16 and size(text) + (joins or raw.endswith('"')) > _LONGEST_TOKEN:
-        raise _Refused("authentication file token too long", place)
-    return Token(text, raw.startswith('"'), place)
+def _check_size(token: Token, raw: str, *, joins: bool) -> None:
+    """Refuse what is longer than the server's buffer, which is found to be full at one more character, be it a quote or a comma."""
+    if len(raw) * 4 > _LONGEST_TOKEN and size(token.text) + (joins or raw.endswith('"')) > _LONGEST_TOKEN:
+        raise _Refused("authentication file token too long", token.place)
 
 
 def _expanded(token: Token, version: int, files: Files, depth: int) -> Iterable[Token]:
-    """Give the token, or the tokens of the file that it names with ``@``."""
-    if token.quoted or len(token.text) < 2 or not token.text.startswith("@"):
-        return (token,)
+    """Give the tokens of the file that a token names with ``@``."""
     name = token.text[1:]
-    path = _path(name, token.place.file)
+    path = _path(name, token.within.file)
     try:
         text = _open(path, version, files, depth + 1)
     except _Unreadable as unreadable:
