@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,17 +67,22 @@ FOREIGN = "clients/bob/notes.txt"
 """Somebody's own file, in a directory whose other files go."""
 
 
-@pytest.fixture(params=["beside the spec", "on another file system"])
-def sites(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sites]:
-    """Make a site in the old state, and know both states."""
-    if request.param == "beside the spec":
-        yield Sites(tmp_path, tmp_path / "locks")
+MEMORY = Path("/dev/shm")
+"""A second file system, and a quick one."""
+
+
+@pytest.fixture(scope="module", params=["beside the spec", "on another file system"])
+def sites(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    """Make a site in the old state, and know both states. The lock lies where the parameter says."""
+    directory = tmp_path_factory.mktemp("sites")
+    if not MEMORY.is_dir() or MEMORY.stat().st_dev == directory.stat().st_dev:
+        if request.param == "on another file system":
+            pytest.skip("unavailable: no second file system at /dev/shm")
+        yield Sites(directory, directory / "locks")
         return
-    memory = Path("/dev/shm")
-    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("unavailable: no second file system at /dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory) as directory:
-        yield Sites(tmp_path, Path(directory) / "locks")
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        memory = Path(name)
+        yield Sites(memory if request.param == "beside the spec" else directory, memory / "locks")
 
 
 class Sites:
@@ -108,6 +115,20 @@ class Sites:
         """Remove a copy."""
         shutil.rmtree(site.directory)
         shutil.rmtree(site.lock.parent)
+
+    @cached_property
+    def moments(self) -> list[int]:
+        """At which writes a build that is killed leaves its record."""
+        found = []
+        for number in count(1):
+            site = self.copy()
+            killed = in_child(lambda: site.build(NEW, *LINES_AFTER), kill_at=number).killed  # noqa: B023
+            if pending(str(site.out)):
+                found.append(number)
+            self.discard(site)
+            if not killed:
+                break
+        return found
 
 
 State = tuple[Snapshot, bytes | None]
@@ -174,10 +195,9 @@ def test_killed_at_each_write_a_build_has_happened_or_has_not(sites: Sites) -> N
 
 
 def test_killed_at_each_write_of_its_recovery_a_build_still_has_happened(sites: Sites) -> None:
-    moments = _moments_after_the_decision(sites)
-    for number in moments:
+    for number in sites.moments:
         total = _recovery_writes(sites, number)
-        sample = range(1, total + 1) if number == moments[0] else [1 + number % total]
+        sample = range(1, total + 1) if number == sites.moments[0] else [1 + number % total]
         for again in sample:
             site = sites.copy()
             assert in_child(lambda: site.build(NEW, *LINES_AFTER), kill_at=number).killed  # noqa: B023
@@ -191,7 +211,7 @@ def test_killed_at_each_write_of_its_recovery_a_build_still_has_happened(sites: 
 
 
 def test_killed_at_each_write_of_discarding_a_build_has_not_happened(sites: Sites) -> None:
-    moment = _moments_after_the_decision(sites)[0] - 1
+    moment = sites.moments[0] - 1
     total = _recovery_writes(sites, moment)
     for again in range(1, total + 1):
         site = sites.copy()
@@ -199,20 +219,6 @@ def test_killed_at_each_write_of_discarding_a_build_has_not_happened(sites: Site
         assert in_child(lambda: recover(str(site.out), str(site.lock)), kill_at=again).killed  # noqa: B023
         finish(site, sites, decided=False)
         sites.discard(site)
-
-
-def _moments_after_the_decision(sites: Sites) -> list[int]:
-    """At which writes a killed build leaves its record."""
-    found, number = [], 0
-    while True:
-        number += 1
-        site = sites.copy()
-        killed = in_child(lambda: site.build(NEW, *LINES_AFTER), kill_at=number).killed  # noqa: B023
-        if pending(str(site.out)):
-            found.append(number)
-        sites.discard(site)
-        if not killed:
-            return found
 
 
 def _recovery_writes(sites: Sites, number: int) -> int:

@@ -112,6 +112,11 @@ def test_the_newest_certificate_of_an_entity_is_its_latest_and_the_others_are_su
     assert lock.superseded == {("root", "1")}
 
 
+def test_of_two_certificates_of_one_second_the_one_that_is_not_revoked_is_the_latest() -> None:
+    for number in (1, 2):
+        assert Lock(ID, (issued(1), issued(2)), (revoked(number),)).latest["user.app"] == issued(3 - number)
+
+
 def test_alive_is_what_is_neither_expired_nor_revoked() -> None:
     expired = issued(1, not_after=NOW)
     lock = Lock(ID, (expired, issued(2), issued(3)), (revoked(3),))

@@ -101,6 +101,15 @@ def read(path: str, dir_fd: int | None = None) -> bytes:
         return file.read()
 
 
+def exists(path: str, dir_fd: int) -> bool:
+    """Tell whether something lies there, if only a symbolic link."""
+    try:
+        os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def remove(name: str, dir_fd: int) -> None:
     """Remove a directory with all that is in it, if it is there."""
     with suppress(FileNotFoundError):

@@ -132,13 +132,17 @@ class Lock:
 
     @cached_property
     def latest(self) -> Mapping[str, IssuedLine]:
-        """Each entity's newest certificate: the one whose life began last, then the one that lives longest."""
+        """Each entity's newest certificate: the one whose life began last, then the one that lives longest, then one that is not revoked."""
         found: dict[str, IssuedLine] = {}
         for line in self.by_serial.values():
             known = found.setdefault(line.entity, line)
-            if _age(line) > _age(known):
+            if known is not line and self._age(line) > self._age(known):
                 found[line.entity] = line
         return found
+
+    def _age(self, line: IssuedLine) -> tuple[datetime, datetime, bool, str]:
+        good = (line.ca, line.serial) not in self.revocations
+        return line.certificate.not_before, line.certificate.not_after, good, line.serial
 
     @cached_property
     def superseded(self) -> frozenset[tuple[str, str]]:
@@ -173,10 +177,6 @@ class Lock:
 
 
 _dump = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
-
-
-def _age(line: IssuedLine) -> tuple[datetime, datetime, str]:
-    return line.certificate.not_before, line.certificate.not_after, line.certificate.serial
 
 
 def read(path: str | os.PathLike[str]) -> Lock:
