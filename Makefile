@@ -1,6 +1,6 @@
 # Each target does its own set-up: Python 3.11 or later, npm and (as root, on Debian) apt-get are all that must be there.
 .DELETE_ON_ERROR:
-.PHONY: help build test lint bench docs clean servers
+.PHONY: help build test lint lint-format lint-rules lint-types lint-imports bench docs clean servers
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -17,10 +17,18 @@ build: $(VENV)/installed  ## compile pgtls.toml.example into out/
 test: $(VENV)/developing servers  ## run all tests, on every PostgreSQL version; PYTEST_ARGS="-k scram" for some
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-lint: $(VENV)/developing  ## format, lint rules, types, and who may import whom
+lint: lint-format lint-rules lint-types lint-imports  ## format, lint rules, types, and who may import whom
+
+lint-format: $(VENV)/developing
 	$(BIN)/ruff format --check compiler tests templates
+
+lint-rules: $(VENV)/developing
 	$(BIN)/ruff check compiler tests templates
+
+lint-types: $(VENV)/developing
 	$(BIN)/mypy
+
+lint-imports: $(VENV)/developing
 	$(BIN)/lint-imports
 
 bench: $(VENV)/developing  ## measure, side by side, and print ratios
