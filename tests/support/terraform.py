@@ -1,0 +1,115 @@
+"""Terraform with its external provider, offline."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.servers import PATIENCE
+from support.system import ENVIRONMENT, locked, scratch
+
+PROVIDERS = ("hashicorp", "stand-in")
+"""Terraform's own provider, and ours that does the same: see external/main.go."""
+_MODULE = "github.com/hashicorp/terraform-provider-external"
+_STAND_IN = Path(__file__).with_name("external")
+_VERSION = "2.4.0"
+"""What the mirror calls the provider; Terraform only compares it with the constraints of the module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terraform:
+    """A module directory and the program that works in it, under a clock of its own."""
+
+    module: Path
+    configuration: Path
+    now: str
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        """Run a command that must end so; give what it printed."""
+        surroundings = ENVIRONMENT | {
+            "HOME": str(self.configuration.parent),
+            "TF_CLI_CONFIG_FILE": str(self.configuration),
+            "TF_IN_AUTOMATION": "1",
+            "CHECKPOINT_DISABLE": "1",
+            "PGTLS_NOW": self.now,
+        }
+        run = subprocess.run(
+            ("terraform", *arguments),
+            cwd=self.module,
+            env=surroundings,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=10 * PATIENCE,
+        )
+        assert run.returncode == status, (
+            f"terraform {arguments[0]} exited with {run.returncode}\n{run.stdout}{run.stderr}"
+        )
+        return run.stdout + run.stderr
+
+    def plan(self, *, status: int) -> dict[str, Any]:
+        """Plan, and give the plan as Terraform's JSON has it. The status is that of -detailed-exitcode."""
+        self.run("plan", "-input=false", "-no-color", "-detailed-exitcode", "-out=plan", status=status)
+        plan: dict[str, Any] = json.loads(self.run("show", "-json", "plan"))
+        return plan
+
+    def outputs(self) -> dict[str, Any]:
+        """Give the outputs of the state."""
+        return {name: output["value"] for name, output in json.loads(self.run("output", "-json")).items()}
+
+
+def terraform(module: Path, directory: Path, now: str, which: str) -> Terraform:
+    """Initialize a module from a mirror that holds one of the :data:`PROVIDERS` alone. Skips where the program or the provider cannot be had."""
+    if shutil.which("terraform") is None:
+        pytest.skip("unavailable: there is no terraform, and no registry has it")
+    mirror = directory / "mirror"
+    target = mirror / "registry.terraform.io/hashicorp/external" / _VERSION / _platform()
+    target.mkdir(parents=True)
+    (target / f"terraform-provider-external_v{_VERSION}").symlink_to(provider(which))
+    configuration = directory / "terraformrc"
+    configuration.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n')
+    ready = Terraform(module, configuration, now)
+    ready.run("init", "-input=false", "-no-color")
+    return ready
+
+
+@cache
+def provider(which: str) -> Path:
+    """Build a provider once per session; its modules come by the Go module proxy."""
+    if shutil.which("go") is None:
+        pytest.skip("Go is not installed: apt-get install golang")
+    binary = scratch() / "terraform" / which / "terraform-provider-external"
+    with locked(binary):
+        if not binary.exists():
+            _build(which, binary)
+    return binary
+
+
+def _build(which: str, binary: Path) -> None:
+    surroundings = dict(os.environ) | {"GOBIN": str(binary.parent), "GOFLAGS": "-buildvcs=false"}
+    command: tuple[str, ...]
+    if which == "hashicorp":
+        command, cwd = ("go", "install", f"{_MODULE}@latest"), binary.parent
+    else:
+        command, cwd = ("go", "build", "-o", str(binary), "."), _STAND_IN
+    run = subprocess.run(
+        command, cwd=cwd, env=surroundings, check=False, capture_output=True, text=True, timeout=60 * PATIENCE
+    )
+    if run.returncode == 0:
+        return
+    if which == "hashicorp" and "Forbidden" in run.stderr:
+        pytest.skip(f"unavailable: the Go module proxy does not give {_MODULE}")
+    pytest.fail(f"{' '.join(command)}\n{run.stderr}")
+
+
+def _platform() -> str:
+    version: dict[str, str] = json.loads(subprocess.check_output(("terraform", "version", "-json")))
+    return version["platform"]
