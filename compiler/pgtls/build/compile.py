@@ -39,7 +39,7 @@ from pgtls.spec.positions import locate
 from pgtls.spec.values import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -119,19 +119,26 @@ def check(spec: Path, now: datetime, lock_path: str | Path) -> Checked:
     """Load, resolve, validate, compile the rules of every server and prove them."""
     loaded = load(spec)
     lock, damage = _read_lock(lock_path)
-    found = [*loaded.diagnostics, *damage]
+    found = list(loaded.diagnostics)
     fleet: Fleet | None = None
     rules: dict[str, Rules] = {}
     if loaded.loaded is not None:
         fleet, later = resolve(loaded.loaded, now)
         found += loaded.unaffected(later)
-    if fleet is not None and not errors(found):
-        found += check_fleet(fleet)
+    if fleet is not None:
+        checked = loaded.unaffected(check_fleet(fleet))
+        # A table that could not be read may be what a warning misses.
+        found += errors(checked) if errors(loaded.diagnostics) else checked
         rules, faults = _rules(fleet, lock, provable=not errors(found))
-        found += faults
+        found += _unlikely_to_follow(loaded.unaffected(faults)) if errors(found) else faults
     files = named_files(fleet) if fleet else ()
     digest = source_digest(str(spec), loaded.source.patterns, files, OPTIONS)
-    return Checked(loaded.source, fleet, rules, lock, locate(found, loaded.source), digest, files)
+    return Checked(loaded.source, fleet, rules, lock, (*damage, *locate(found, loaded.source)), digest, files)
+
+
+def _unlikely_to_follow(faults: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Keep what is wrong with the rules whatever else is: not warnings, nor that a line cannot be written (PGT253)."""
+    return tuple(fault for fault in errors(faults) if fault.code != "PGT253")
 
 
 def _read_lock(path: str | Path) -> tuple[Lock, tuple[Diagnostic, ...]]:

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from pgtls.pki.model import Constraints, Profile
+from pgtls.pki.wanted import taken_for_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -107,7 +108,7 @@ def _address(host: str) -> str | None:
 def _names_for_constraints(user: User, ca: Authority) -> tuple[str, ...]:
     """OpenSSL takes a dotted common name for a host name under DNS constraints, unless there is a SAN: give it one that is permitted."""
     permitted = [d for a in ca.chain if a.table.name_constraints for d in a.table.name_constraints.permitted_dns]
-    if "." not in user.common_name or not permitted:
+    if not permitted or not taken_for_host(user.common_name):
         return ()
     return (f"{user.common_name}.{permitted[0].lstrip('.')}",)
 

@@ -92,3 +92,11 @@ def _escape_byte(byte: int, first: bool, last: bool) -> str:
         character in ',+"\\<>;' or (character == " " and (first or last)) or (character == "#" and first and not last)
     )
     return f"\\{character}" if special else character
+
+
+def taken_for_host(common_name: str) -> bool:
+    """Whether OpenSSL takes a common name for a host name where there is no SAN (v3_ncons.c, cn2dnsid): it then falls under DNS constraints."""
+    return _HOST_LIKE.fullmatch(common_name) is not None
+
+
+_HOST_LIKE = re.compile(r"[A-Za-z0-9_:-]+(\.[A-Za-z0-9_:-]+)+")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from pgtls.fleet.addresses import host_name_fault
 from pgtls.fleet.checks.names import is_address
 from pgtls.fleet.model import Authority, Server
 from pgtls.fleet.places import entities, finder, listed
+from pgtls.pki.wanted import taken_for_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,9 +29,6 @@ _LENGTHS = {
 
 COMMON_NAME = 64
 """ub-common-name."""
-
-_HOST_LIKE = re.compile(r"[A-Za-z0-9_:-]+(\.[A-Za-z0-9_:-]+)+")
-"""A common name that OpenSSL takes for a host name where there is no SAN (v3_ncons.c, cn2dnsid)."""
 
 
 def long_subjects(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -144,7 +141,7 @@ def constrained_users(fleet: Fleet) -> Iterator[Diagnostic]:
     could not connect.
     """
     for user in fleet.users.values():
-        if not user.ca or "." not in user.common_name or not _HOST_LIKE.fullmatch(user.common_name):
+        if not user.ca or not taken_for_host(user.common_name):
             continue
         chain = user.ca.chain
         domains = [d for ca in chain if ca.table.name_constraints for d in ca.table.name_constraints.permitted_dns]
@@ -179,7 +176,7 @@ def _breach(ca: Authority, host: str) -> str | None:
 
 
 def _cn_breach(chain: tuple[Authority, ...], name: str) -> str | None:
-    if not _HOST_LIKE.fullmatch(name):
+    if not taken_for_host(name):
         return None
     return next(filter(None, (_breach(ca, name) for ca in chain)), None)
 
