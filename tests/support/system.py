@@ -42,8 +42,9 @@ def scratch() -> Path:
 def _memory() -> str | None:
     """Where files are kept in memory, if there is room for a few servers: copying data directories is most of what the tests wait for."""
     directory = "/dev/shm"
-    usable = os.access(directory, os.W_OK) and shutil.disk_usage(directory).free > 4 << 30
-    return directory if usable else None
+    if not os.access(directory, os.W_OK) or os.statvfs(directory).f_flag & os.ST_NOEXEC:
+        return None
+    return directory if shutil.disk_usage(directory).free > 4 << 30 else None
 
 
 def new_directory(prefix: str) -> Path:
