@@ -10,7 +10,7 @@ from support.clients import PSQL, TLS, Bundle, admitted, at, refused, socket_of
 from support.pgtls import SCENARIOS, compiled, for_postgres
 from support.scenario import KNOWN, PASSWORD, enact
 from support.servers import ServerError
-from support.system import find_account, new_directory
+from support.system import find_account, is_root, new_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +49,7 @@ def openssl_conf(directory: Path, lines: str) -> Path:
     return path
 
 
+@pytest.mark.skipif(not is_root(), reason="root alone can log in as another operating-system user")
 def test_tls_1_3_alone_and_files_in_a_directory_of_their_own(server: Server) -> None:
     directory = new_directory("etc") / "modern"
     spec = for_postgres(SCENARIOS / NAME / "pgtls.toml", server.version).replace("/etc/pgtls/modern", str(directory))
