@@ -15,7 +15,7 @@ from pgtls.spec.models import KINDS, Spec
 from pgtls.spec.source import Loaded, Source, SourceFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pgtls.access.model import Rules
     from pgtls.access.problems import Known
@@ -165,7 +165,7 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def shuffled(tables: dict[str, Any], draw: st.DrawFn) -> dict[str, Any]:
+def shuffled(tables: dict[str, Any], draw: Callable[[st.SearchStrategy[Any]], Any]) -> dict[str, Any]:
     """Put the tables of each kind into another order."""
     return {
         kind: {name: named[name] for name in draw(st.permutations(list(named)))}

@@ -97,7 +97,9 @@ def idle(order: Order, server: Server, grants: Mapping[str, Grants]) -> Iterator
     """Find policies that ask whose certificate it is, and accept nobody's."""
     for item in order.items:
         grant = grants[item.policy.name]
-        nobody = item.demand.client_cert == "verify-full" and not grant.pairs and not grant.entries
+        # Users who are named and have no certificate are a mistake of their own.
+        unnamed = server.client_cas and not item.scope.roles.names
+        nobody = item.demand.client_cert == "verify-full" and unnamed and not grant.pairs and not grant.entries
         if nobody and server.name == item.policy.servers[0].name:
             yield Diagnostic(
                 "PGT259",

@@ -1,0 +1,150 @@
+"""One connection explained: what a server answers, by which line, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from pgtls.hba.match import decide, outcome, role_matches
+from pgtls.hba.model import Keyword, Line, Surroundings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pgtls.fleet.model import Fleet, Policy, Server
+    from pgtls.hba.model import Connection, IdentLine
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The policy that comes nearest to covering a connection that was refused, and what each of its parts lacks."""
+
+    policy: str
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a server answers to one connection. ``line`` and ``rule`` are the deciding line's number and text, None where there is none.
+
+    ``asks`` are the things that the client must show besides; their success is taken for granted.
+    """
+
+    outcome: Literal["admit", "refuse"]
+    method: str | None
+    file: str | None
+    line: int | None
+    rule: str | None
+    policies: tuple[str, ...]
+    why: str
+    asks: tuple[str, ...]
+    nearest: Nearest | None = None
+
+
+def explain(
+    lines: Sequence[Line],
+    idents: Sequence[IdentLine],
+    text: str,
+    version: int,
+    connection: Connection,
+    surroundings: Surroundings,
+) -> Explanation:
+    """Find the deciding line of a file that was read, and what it makes of the connection. Raises Undecidable (:mod:`pgtls.hba.regex`)."""
+    line = decide(lines, connection, surroundings)
+    if line is None:
+        return Explanation("refuse", None, None, None, None, (), "no line covers this connection", ())
+    verdict = outcome(line, idents, connection, version, surroundings)
+    rule = _rule(text, line)
+    why = _admitted(line) if verdict.accepted else _refused(line, verdict.reason)
+    asks = tuple(_asks(line)) if verdict.accepted else ()
+    return Explanation(
+        "admit" if verdict.accepted else "refuse", line.method, line.file, line.number, rule, (), why, asks
+    )
+
+
+def _rule(text: str, line: Line) -> str | None:
+    lines = text.splitlines()
+    return lines[line.number - 1].strip() if line.number and line.number <= len(lines) else None
+
+
+def _admitted(line: Line) -> str:
+    return "nothing is asked of it" if line.method == "trust" else f'the line covers it, and asks for "{line.method}"'
+
+
+def _refused(line: Line, reason: str | None) -> str:
+    return "the line rejects it" if line.method == "reject" else f"the line covers it, but the server says: {reason}"
+
+
+_SHOWN = {
+    "cert": "a certificate that names the role, or is mapped to it",
+    "trust": "nothing",
+    "peer": "the operating-system user that the role belongs to",
+    "scram-sha-256": "a password (SCRAM-SHA-256)",
+    "md5": "a password (MD5 or SCRAM)",
+    "password": "a password, sent as it is",
+    "gss": "a Kerberos ticket",
+    "sspi": "a Windows login",
+    "ldap": "a password that the LDAP server accepts",
+    "radius": "a password that the RADIUS server accepts",
+    "pam": "what PAM asks for",
+    "oauth": "a token that the validator accepts",
+    "ident": "what the client's ident server says",
+}
+
+
+def _asks(line: Line) -> Iterator[str]:
+    yield _SHOWN.get(line.method, line.method)
+    if line.method != "cert":
+        wanted = line.option("clientcert")
+        if wanted == "verify-full":
+            yield "a certificate whose common name is the role"
+        elif wanted:
+            yield "a certificate of a trusted CA"
+
+
+def nearest(fleet: Fleet, server: Server, connection: Connection, surroundings: Surroundings) -> Nearest | None:
+    """Give the policy that lacks least to cover a connection; of several, the first by name."""
+    found = [
+        Nearest(policy.name, tuple(_missing(policy, connection, surroundings))) for policy in fleet.policies_of(server)
+    ]
+    admitting = [near for near in found if fleet.policies[near.policy].table.auth != "reject"]
+    return min(admitting, key=lambda near: (len(near.missing), near.policy), default=None)
+
+
+def _missing(policy: Policy, connection: Connection, surroundings: Surroundings) -> Iterator[str]:
+    if not any(role_matches(term, connection.role, surroundings) for term in policy.roles):
+        yield f'it does not cover role "{connection.role}"'
+    if not _covers(connection, surroundings, replace(_ANY, databases=policy.databases)):
+        what = "physical replication" if connection.replication else f'database "{connection.database}"'
+        yield f"it does not cover {what}"
+    if policy.local != (connection.transport == "socket"):
+        yield "it is for the Unix socket" if policy.local else "it is not for the Unix socket"
+    elif not policy.local and not any(
+        _covers(connection, surroundings, replace(_wide(connection), address=address)) for address in policy.addresses
+    ):
+        yield f"it does not cover address {connection.address}"
+    if policy.requires_tls and connection.transport != "tls":
+        yield "it asks for TLS"
+    if policy.asks_certificate != "none" and connection.certificate is None:
+        yield "it asks for a certificate"
+
+
+_ANY = Line("local", (Keyword.ALL, Keyword.REPLICATION), (Keyword.ALL,), None, "trust")
+
+
+def _wide(connection: Connection) -> Line:
+    return replace(_ANY, type="host", databases=_ANY.databases)
+
+
+def _covers(connection: Connection, surroundings: Surroundings, line: Line) -> bool:
+    there = replace(connection, transport="socket" if line.type == "local" else "plain")
+    return decide([line], there, surroundings) is not None
+
+
+def surroundings_of(fleet: Fleet) -> Surroundings:
+    """Give the role graph as the spec knows it: ``member_of`` of every user, for each of its roles."""
+    return Surroundings(
+        frozenset(
+            (role, group) for user in fleet.users.values() for role in user.roles for group in user.table.member_of
+        )
+    )
