@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +17,16 @@ from pgtls.cli.printing import print_diagnostics, print_json, say
 from pgtls.diagnostics import Rejected
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
+
+    from pgtls.diagnostics import Diagnostic
 
 
 @click.command()
 @spec
 @places
-@output("text", "json")
+@output("text", "json", "github", "sarif")
 @click.option("--warnings-as-errors", is_flag=True, help="Exit 1 on warnings too.")
 def command(
     spec: str,
@@ -38,12 +44,38 @@ def command(
         diagnostics = check(Path(spec), clock(now), lock_file(spec, lock)).diagnostics
     except Rejected as rejected:
         diagnostics = rejected.diagnostics
-    # Diagnostics are this command's result: they go to stdout.
+    _print(diagnostics, spec, format_)
+    failed = any(d.severity == "error" or warnings_as_errors for d in diagnostics)
+    return FAILED if failed else OK
+
+
+def _print(diagnostics: tuple[Diagnostic, ...], spec: str, format_: str) -> None:
+    """Print to stdout: diagnostics are this command's result."""
     if format_ == "json":
         print_json("check", diagnostics)
+    elif format_ == "sarif":
+        from pgtls.exports.sarif import log
+
+        print(json.dumps(log(_in_repository(diagnostics), _from_root(spec)), indent=2))
+    elif format_ == "github":
+        from pgtls.exports.github import commands
+
+        if text := commands(_in_repository(diagnostics), _from_root(spec)):
+            print(text)
     elif diagnostics:
         print_diagnostics(diagnostics, sys.stdout)
     else:
         say(f"{spec}: no findings")
-    failed = any(d.severity == "error" or warnings_as_errors for d in diagnostics)
-    return FAILED if failed else OK
+
+
+def _in_repository(diagnostics: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """Name files as the repository does, whatever directory of it pgtls runs in."""
+    for diagnostic in diagnostics:
+        place = diagnostic.place and replace(diagnostic.place, file=_from_root(diagnostic.place.file))
+        yield replace(diagnostic, place=place, file=diagnostic.file and _from_root(diagnostic.file))
+
+
+def _from_root(file: str) -> str:
+    """Name a file relative to the root of the checkout where GitHub says what that is, otherwise as it was named."""
+    root = os.environ.get("GITHUB_WORKSPACE")
+    return os.path.relpath(os.path.realpath(file), os.path.realpath(root)) if root else file
