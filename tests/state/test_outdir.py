@@ -170,7 +170,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "as long but other": (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"?"), "edited"),
     "deleted": (lambda path: path.unlink(), "missing"),
     "another mode": (lambda path: path.chmod(0o640), "mode"),
-    "a link": (_replace_by_link, "symlink"),
+    "a link": (_replace_by_link, "edited"),
     "a directory": (_replace_by_directory, "edited"),
     "a pipe, which nobody writes to": (_replace_by_pipe, "edited"),
 }
@@ -208,12 +208,18 @@ def test_a_key_in_a_directory_that_was_opened_to_others_needs_its_mode_back(site
     }
 
 
-def test_a_directory_that_became_a_link_is_not_looked_into(site: Site, tmp_path: Path) -> None:
+def test_a_directory_that_became_a_link_is_an_error(site: Site, tmp_path: Path) -> None:
     shutil.move(site.out / "clients/app", tmp_path / "elsewhere")
     (site.out / "clients/app").symlink_to(tmp_path / "elsewhere")
-    found = observed(site)
-    assert found.states["clients/app/root.crt"] == "symlink"
-    assert found.foreign == ("clients/app",)
+    with pytest.raises(Rejected) as raised:
+        observed(site)
+    assert code(raised) == 'PGT525: "clients/app" in the out directory is a symbolic link'
+
+
+def test_what_lies_below_a_file_that_should_be_a_directory_is_missing(site: Site) -> None:
+    shutil.rmtree(site.out / "clients")
+    (site.out / "clients").touch()
+    assert observed(site).states["clients/app/root.crt"] == "missing"
 
 
 def test_what_pgtls_did_not_make_is_reported_and_a_foreign_directory_once(site: Site) -> None:

@@ -9,7 +9,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 
 from pgtls.build import files as _files
-from pgtls.build.files import all_ancestors, ancestors
+from pgtls.build.files import all_ancestors
+from pgtls.build.operations import link_in_the_way
 from pgtls.build.statefiles import GITIGNORE, GITKEEP, MANIFEST, OURS, PRIVATE, RECORD
 from pgtls.diagnostics import Diagnostic, Rejected
 
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
 Ownership = Literal["absent", "empty", "ours"]
 
-FileState = Literal["same", "touched", "mode", "edited", "missing", "symlink"]
+FileState = Literal["same", "touched", "mode", "edited", "missing"]
 """What has become of a file: nothing; its stat changed, its content and mode did not; its mode changed (or a key's directory was opened to
-others), its content did not; its content changed; it is gone; it, or a directory on the way to it, is a symbolic link."""
+others), its content did not; its content changed, or it is a symbolic link or no file at all; it is gone."""
 
 _SHOWN = 5
 
@@ -87,28 +88,26 @@ class Observed:
 def observe_files(out: str, manifest: Manifest) -> Observed:
     """Compare what lies in the out directory with its manifest: one walk, and a file is read only where its stat differs.
 
-    :class:`Rejected` with PGT527 where something cannot be read.
+    :class:`Rejected` with PGT525 where a directory of the tree has become a symbolic link, PGT527 where something cannot be read.
     """
     states: dict[str, FileState] = {}
     entries: dict[str, Entry] = dict(manifest.files)
     foreign: list[str] = []
-    links: set[str] = set()
     known = all_ancestors(manifest.files)
     try:
         for path, found, private in _walk(out, "", known):
             entry = manifest.files.get(path)
-            if stat.S_ISLNK(found.st_mode):
-                links.add(path)
             if entry is not None:
                 states[path] = _state(os.path.join(out, path), entry, found, private)
                 if states[path] == "touched":
                     entries[path] = entry._replace(mtime_ns=found.st_mtime_ns)
-            elif path not in known or stat.S_ISLNK(found.st_mode):
+            elif path not in known:
                 foreign.append(f"{path}/" if stat.S_ISDIR(found.st_mode) else path)
+            elif stat.S_ISLNK(found.st_mode):
+                raise Rejected(link_in_the_way(path))
     except OSError as error:
         raise Rejected(cannot_read(error.filename or out, error)) from None
-    for path in manifest.files.keys() - states.keys():
-        states[path] = "missing" if links.isdisjoint(ancestors(path)) else "symlink"
+    states |= dict.fromkeys(manifest.files.keys() - states.keys(), "missing")
     return Observed(states, entries, tuple(sorted(foreign)))
 
 
@@ -137,8 +136,6 @@ def _walk(
 
 
 def _state(path: str, entry: Entry, found: os.stat_result, private: bool) -> FileState:
-    if stat.S_ISLNK(found.st_mode):
-        return "symlink"
     if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size:
         return "edited"
     same_stat = found.st_mtime_ns == entry.mtime_ns
