@@ -103,37 +103,33 @@ def _asks(line: Line) -> Iterator[str]:
 
 
 def nearest(fleet: Fleet, server: Server, connection: Connection, surroundings: Surroundings) -> Nearest | None:
-    """Give the policy that lacks least to cover a connection; of several, the first by name."""
-    found = [
-        Nearest(policy.name, tuple(_missing(policy, connection, surroundings))) for policy in fleet.policies_of(server)
-    ]
-    admitting = [near for near in found if fleet.policies[near.policy].table.auth != "reject"]
-    return min(admitting, key=lambda near: (len(near.missing), near.policy), default=None)
+    """Give the policy that lacks least to cover a connection; of several, the first by name. Whose role it is weighs most, TLS least."""
+    admitting = [policy for policy in fleet.policies_of(server) if policy.table.auth != "reject"]
+    lacking = {policy.name: tuple(_missing(policy, connection, surroundings)) for policy in admitting}
+    name = min(lacking, key=lambda name: (sum(weight for weight, _ in lacking[name]), name), default=None)
+    return Nearest(name, tuple(text for _, text in lacking[name])) if name else None
 
 
-def _missing(policy: Policy, connection: Connection, surroundings: Surroundings) -> Iterator[str]:
+def _missing(policy: Policy, connection: Connection, surroundings: Surroundings) -> Iterator[tuple[int, str]]:
     if not any(role_matches(term, connection.role, surroundings) for term in policy.roles):
-        yield f'it does not cover role "{connection.role}"'
+        yield 8, f'it does not cover role "{connection.role}"'
+    if policy.local != (connection.transport == "socket"):
+        yield 4, "it is for the Unix socket" if policy.local else "it is not for the Unix socket"
+    elif not policy.local and not any(
+        _covers(connection, surroundings, replace(_ANY, type="host", address=address)) for address in policy.addresses
+    ):
+        yield 2, f"it does not cover address {connection.address}"
     if not _covers(connection, surroundings, replace(_ANY, databases=policy.databases)):
         what = "physical replication" if connection.replication else f'database "{connection.database}"'
-        yield f"it does not cover {what}"
-    if policy.local != (connection.transport == "socket"):
-        yield "it is for the Unix socket" if policy.local else "it is not for the Unix socket"
-    elif not policy.local and not any(
-        _covers(connection, surroundings, replace(_wide(connection), address=address)) for address in policy.addresses
-    ):
-        yield f"it does not cover address {connection.address}"
+        yield 2, f"it does not cover {what}"
     if policy.requires_tls and connection.transport != "tls":
-        yield "it asks for TLS"
-    if policy.asks_certificate != "none" and connection.certificate is None:
-        yield "it asks for a certificate"
+        yield 1, "it asks for TLS"
+    elif policy.asks_certificate != "none" and connection.certificate is None:
+        yield 1, "it asks for a certificate that the server accepts"
 
 
 _ANY = Line("local", (Keyword.ALL, Keyword.REPLICATION), (Keyword.ALL,), None, "trust")
-
-
-def _wide(connection: Connection) -> Line:
-    return replace(_ANY, type="host", databases=_ANY.databases)
+"""Everything over the socket: what one part of a policy is put into, to ask for that part alone."""
 
 
 def _covers(connection: Connection, surroundings: Surroundings, line: Line) -> bool:

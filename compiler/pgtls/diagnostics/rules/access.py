@@ -270,4 +270,20 @@ RULES: tuple[Rule, ...] = (
         fix="Raise its `sslmode`, or narrow it; if it is meant, say so in a `waiver`.",
         standards=("CIS 6.8", "STIG CD12-00-003000"),
     ),
+    Rule(
+        "PGT290",
+        "error",
+        "a pg_hba.conf or pg_ident.conf that the server refuses",
+        meaning="The file that was asked about has an error; the message is the server's own, and the hint says what the server would do.",
+        why="One bad line rejects the whole file: the server does not start, or goes on with the lines that it had, silently.",
+        fix="Mend the line. What is valid depends on the major version: see `--postgres`.",
+    ),
+    Rule(
+        "PGT291",
+        "error",
+        "a question about what is not in the spec",
+        meaning="`pgtls explain` was asked about a server or a user that the spec does not have.",
+        why="An answer about something else would be taken for an answer to the question.",
+        fix="Name a server or user of the spec; the hint has the nearest.",
+    ),
 )
