@@ -136,6 +136,17 @@ def test_a_file_whose_mode_alone_was_changed_gets_it_back_without_its_content(bu
     assert (path.stat().st_mode & 0o777, path.read_bytes(), path.stat().st_mtime_ns) == (0o600, content, changed)
 
 
+def test_a_directory_with_a_key_that_was_opened_closes_again(built: Site) -> None:
+    (built.out / "ca/root").chmod(0o755)
+    manifest = manifests.read(built.out)
+    assert manifest is not None
+    assert observe_files(str(built.out), manifest).states["ca/root/ca.key"] == "mode"
+    kept = {"ca/root/ca.key": File(Later.KEPT, 0o600, "key", "ca.root")}
+    commit(str(built.out), kept, (), lambda _: manifest.render(), private={"ca/root"})
+    assert (built.out / "ca/root").stat().st_mode & 0o777 == 0o700
+    assert set(observe_files(str(built.out), manifest).states.values()) == {"same"}
+
+
 def test_a_lock_keeps_its_mode(built: Site) -> None:
     built.lock.chmod(0o664)
     built.build(OTHER, issued(2))

@@ -50,7 +50,7 @@ def operations(
     """
     staged = {path for path, file in changes.items() if isinstance(file.content, bytes)}
     above, gone = all_ancestors(staged), frozenset(deletions)
-    there = _existing(root, sorted(above | all_ancestors(gone)), gone)
+    there = _existing(root, sorted(all_ancestors((*changes, *gone))), gone)
     _check_files(root, staged, there, gone)
     wanted = _directory_modes(changes, private)
 
