@@ -25,6 +25,7 @@ from pgtls.build.manifest import Entry, Inputs, Manifest, entry
 from pgtls.build.mutex import exclusive, shared
 from pgtls.build.observe import UNTOUCHED, observe
 from pgtls.build.outdir import inspect
+from pgtls.build.outside import adapted, gather
 from pgtls.build.plan import Plan
 from pgtls.build.plan import plan as make_plan
 from pgtls.build.retired import retired
@@ -181,14 +182,16 @@ def _plan(request: Request) -> Planned:
     fleet, rules = checked.fleet, checked.rules
     secrets = Secrets(fleet)
     profiles = wanted(fleet)
-    existing = observe(request.out, checked.lock, profiles, new_out=request.new_out)
+    outside = gather(fleet, secrets.passphrase, dict(request.asked.ca_keys))
+    profiles = adapted(profiles, outside)
+    existing = observe(request.out, checked.lock, profiles, outside, new_out=request.new_out)
     if not existing.from_lock and _has_secret_options(fleet):
         rules, faults = _rules(fleet, checked.lock, secrets, provable=True)
         if errors(faults):
             raise Rejected(*locate(faults, checked.source))
     decisions = decide(fleet, profiles, existing, request.asked)
-    located = locate(decisions.diagnostics, checked.source)
-    diagnostics = (*checked.diagnostics, *existing.diagnostics, *located)
+    located = locate((*existing.diagnostics, *decisions.diagnostics), checked.source)
+    diagnostics = (*checked.diagnostics, *located)
     if errors(diagnostics):
         raise Rejected(*diagnostics)
     entries = index(fleet)
@@ -269,8 +272,12 @@ def _manifest(
 
 
 def _digest(planned: Planned, lock: Lock) -> str:
-    """Digest the inputs; what is kept where no file tells of a change gives a digest that no later build finds again."""
-    return "" if kept_outside(planned.fleet) else input_digest(planned.checked.digest, lock.render())
+    """Digest the inputs. What waits is said at every build, and what is kept where no file tells of a change is read at every
+    build: such a digest is one that no later build finds again.
+    """  # noqa: D205
+    waiting = any(decision.waits for decision in planned.decisions.certificates.values())
+    waiting = waiting or any(crl.waits for crl in planned.decisions.crls.values())
+    return "" if waiting or kept_outside(planned.fleet) else input_digest(planned.checked.digest, lock.render())
 
 
 def _entry(

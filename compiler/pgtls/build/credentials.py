@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pgtls.build.model import Later
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pgtls.fleet.model import Authority
 
@@ -18,10 +18,20 @@ _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One certificate in PEM, alone, and its private key. ``key`` is None where there is none here."""
+    """One certificate in PEM, alone, and its private key. Either is None where there is none here.
 
-    certificate: bytes | Later
+    ``above`` are further certificates that came in one file with it, the last one a root or not. ``request`` is the CSR of who is signed elsewhere.
+    """
+
+    certificate: bytes | Later | None
     key: bytes | Later | None
+    above: tuple[bytes, ...] = ()
+    request: bytes | Later | None = None
+
+    @property
+    def file(self) -> bytes | Later | None:
+        """The certificate with those above, as they came."""
+        return None if self.certificate is None else joined((self.certificate, *self.above))
 
 
 Credentials = "Mapping[str, Credential]"
@@ -44,13 +54,23 @@ def joined(parts: Iterable[bytes | Later]) -> bytes | Later:
     return b"".join(known)
 
 
-def chain(leaf: bytes | Later, issuer: Authority | None, credentials: Mapping[str, Credential]) -> bytes | Later:
+def chain(leaf: Credential, issuer: Authority | None, credentials: Mapping[str, Credential]) -> bytes | Later | None:
     """Leaf first, then the intermediates upward, never the root (RFC 8446, 4.4.2; libpq and the server send it as it is)."""
-    above = issuer.chain if issuer else ()
-    return joined([leaf, *(credentials[ca.entity].certificate for ca in above if ca.issuer)])
+    if leaf.certificate is None:
+        return None
+    if issuer is None:
+        return leaf.file
+    return joined([leaf.certificate, *(part for ca in issuer.chain for part in _below_root(ca, credentials))])
+
+
+def _below_root(ca: Authority, credentials: Mapping[str, Credential]) -> Iterator[bytes | Later]:
+    """Yield a CA's certificate, and what came above it in its file, without a root."""
+    credential = credentials[ca.entity]
+    parts = () if credential.certificate is None else (credential.certificate, *credential.above)
+    yield from parts if ca.issuer else parts[:-1]
 
 
 def trust(authorities: Iterable[Authority], credentials: Mapping[str, Credential]) -> bytes | Later:
     """Give the file for those who trust: each CA with everything above it, roots included, every certificate once."""
     entities = dict.fromkeys(link.entity for ca in authorities for link in ca.chain)
-    return joined(credentials[entity].certificate for entity in entities)
+    return joined(file for entity in entities if (file := credentials[entity].file) is not None)

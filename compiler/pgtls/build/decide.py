@@ -7,6 +7,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
 
+from pgtls.build import elsewhere
 from pgtls.build.lock import RevokedLine
 from pgtls.build.reissue import Case, Reason, due_at, reason
 from pgtls.diagnostics import Diagnostic
@@ -35,6 +36,8 @@ class Asked:
     replace: frozenset[str] = frozenset()
     new_ca: frozenset[str] = frozenset()
     allow_revoke: bool = False
+    ca_keys: tuple[tuple[str, str], ...] = ()
+    """NAMEs of CAs whose key is lent to this build, with the path of the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,9 @@ class Decision:
     end: datetime
     due: datetime
     adopted: bool = False
+    waits: str | None = None
+    """Why it is due and yet not issued: who signs it is not here."""
+    problems: tuple[Diagnostic, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ class CrlDecision:
     reason: str | None
     due: datetime
     entries: tuple[Revocation, ...]
+    waits: str | None = None
+    """Why it should be written again and is not: the key that signs it is not here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +88,19 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
     """Decide about every certificate that is wanted or was issued."""
     certificates: dict[str, Decision] = {}
     for profile in wanted.values():
-        certificates[profile.entity] = _certificate(profile, existing, certificates, asked, fleet.now)
+        decision = _certificate(profile, existing, certificates, asked, fleet.now)
+        if profile.entity in existing.outside.not_ours:
+            decision = elsewhere.signed_outside(decision, fleet, existing, certificates, asked.renew)
+        else:
+            decision = elsewhere.withheld(decision, existing, certificates, fleet.now)
+        certificates[profile.entity] = decision
     problems = [
         *_unknown(asked, wanted),
+        *(d for decision in certificates.values() for d in decision.problems),
+        *elsewhere.wrong_keys(certificates.values(), existing.outside),
+        *elsewhere.locked(
+            certificates.values(), existing.outside, asked.replace | {f"ca.{name}" for name in asked.new_ca}
+        ),
         *(
             d
             for decision in certificates.values()
@@ -93,10 +111,16 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
     revocations = tuple(_revocations(certificates, wanted, existing.lock, fleet.now))
     problems += _mass_revocation(revocations, asked)
     lists = {
-        ca.name: _crl(ca, certificates[ca.entity], revocations, existing, fleet.now)
+        ca.name: elsewhere.withheld_crl(
+            _crl(ca, certificates[ca.entity], revocations, existing, fleet.now),
+            certificates[ca.entity],
+            existing,
+            fleet.now,
+        )
         for ca in fleet.cas.values()
         if ca.table.crl
     }
+    problems += elsewhere.crl_problems(lists, existing, fleet.now)
     return Decisions(certificates, revocations, lists, tuple(problems))
 
 
@@ -150,7 +174,7 @@ def _key_id(issuer: Decision, lock: Lock) -> str | None:
 
 
 def _needs_key(profile: Profile, found: Found, why: Reason | None, asked: Asked) -> bool:
-    if why is None:
+    if why is None or (found.stored == "elsewhere" and profile.kind != "ca"):
         return False
     if found.key != "present":
         return True
@@ -166,7 +190,7 @@ def _authority_faults(decision: Decision, lock: Lock, asked: Asked, now: datetim
     if profile.kind != "ca" or why is None or name in asked.new_ca or profile.entity in asked.replace:
         return
     known = lock.latest.get(profile.entity)
-    if decision.found.key != "present" and known:
+    if decision.found.key not in ("present", "locked") and known:
         hanging = sum(line.ca == name and line.entity != profile.entity for line in lock.alive(now))
         yield Diagnostic(
             "PGT550",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pgtls.build import layout
@@ -41,19 +41,51 @@ class Material:
 def planned(decisions: Decisions, existing: Existing) -> Material:
     """Give the material as a plan sees it: what will be issued is pending."""
     return Material(
-        {entity: _planned(decision) for entity, decision in decisions.certificates.items()},
+        {entity: _planned(decision, existing) for entity, decision in decisions.certificates.items()},
         {
-            name: Later.PENDING if decision.reason or existing.from_lock else _read(existing.out, layout.crl_path(name))
+            name: Later.PENDING if decision.reason or existing.from_lock else _kept_crl(existing, name)
             for name, decision in decisions.crls.items()
+            if decision.reason or existing.from_lock or name in existing.crls
         },
         (),
     )
 
 
-def _planned(decision: Decision) -> Credential:
-    if decision.reason or decision.found.pem is None:
-        return Credential(Later.PENDING, Later.PENDING if decision.new_key else Later.KEPT)
-    return Credential(first_block(decision.found.pem), Later.KEPT)
+def _planned(decision: Decision, existing: Existing) -> Credential:
+    found = decision.found
+    request = _planned_request(decision, existing)
+    if decision.waits and found.pem is None:
+        return Credential(None, _planned_key(decision), request=request)
+    if decision.reason or found.pem is None:
+        return Credential(Later.PENDING, _planned_key(decision), request=request)
+    return Credential(first_block(found.pem), _planned_key(decision), found.above, request)
+
+
+def _planned_key(decision: Decision) -> Later | None:
+    if decision.new_key or (decision.found.stored == "written" and decision.found.key == "present"):
+        return Later.PENDING
+    gone = decision.found.stored == "elsewhere" or decision.found.key == "missing"
+    return None if gone else Later.KEPT
+
+
+def _planned_request(decision: Decision, existing: Existing) -> Later | None:
+    """Whether a request for somebody else to sign lies in the tree, or has to be made."""
+    entity = decision.profile.entity
+    if entity not in existing.outside.external or existing.from_lock:
+        return None
+    there = existing.content(layout.request_path(entity))
+    if decision.new_key or there is None:
+        return Later.PENDING
+    from pgtls.pki import csr
+
+    request = csr.read(there)
+    fits = not isinstance(request, Unreadable) and csr.asks_for(request, decision.profile)
+    return Later.KEPT if fits else Later.PENDING
+
+
+def _kept_crl(existing: Existing, name: str) -> bytes:
+    given = existing.outside.crls.get(name)
+    return given[1] if given else _read(existing.out, layout.crl_path(name))
 
 
 def carry_out(
@@ -65,7 +97,11 @@ def carry_out(
     for decision in decisions.certificates.values():
         issuing.certificate(decision)
         progress(1)
-    crls = {name: issuing.crl(decision) for name, decision in decisions.crls.items()}
+    crls = {
+        name: issuing.crl(decision)
+        for name, decision in decisions.crls.items()
+        if decision.reason or name in existing.crls
+    }
     return Material(issuing.credentials, crls, tuple(issuing.lines))
 
 
@@ -89,33 +125,34 @@ class _Issuing:
     def certificate(self, decision: Decision) -> None:
         """Issue one certificate, or take the one that stays."""
         profile = decision.profile
+        planned = _planned(decision, self.existing)
+        planned = replace(planned, key=self._key_file(decision, planned), request=self._request(decision, planned))
+        self.credentials[profile.entity] = planned
         if decision.reason is None:
-            self.credentials[profile.entity] = _planned(decision)
             if decision.adopted:
                 self._record(decision, decision.found.certificate)
             return
-        key = self.new_keys.get(profile.entity) or self._load_key(profile.entity)
-        signer = self._issuer(profile.issuer) if profile.issuer else key
+        request = self.existing.outside.requests.get(profile.entity)
+        signer = self._issuer(profile.issuer) if profile.issuer else self._key(profile.entity)
         above = self.decisions.certificates[f"ca.{profile.issuer}"] if profile.issuer else None
         issued = issue(
             profile,
-            key.public_key(),
+            request or self._key(profile.entity).public_key(),
             signer,
             _serial(profile.issuer, self.existing.lock),
             self.now,
             above.end if above else None,
         )
         if profile.kind == "ca":
-            self.issuers[profile.entity.removeprefix("ca.")] = Issuer(issued.certificate, key)
-        pem = keys.to_pem(key) if decision.new_key else Later.KEPT
-        self.credentials[profile.entity] = Credential(issued.pem, pem)
+            self.issuers[profile.entity.removeprefix("ca.")] = Issuer(issued.certificate, self._key(profile.entity))
+        self.credentials[profile.entity] = replace(planned, certificate=issued.pem)
         self._record(decision, issued.facts)
 
     def crl(self, decision: CrlDecision) -> bytes | Later:
         """Sign a CRL, or take the one that stays."""
         name = decision.ca.name
         if decision.reason is None:
-            return _read(self.existing.out, layout.crl_path(name))
+            return _kept_crl(self.existing, name)
         found = self.existing.crls.get(name)
         return crl.make(
             self._issuer(name),
@@ -134,14 +171,42 @@ class _Issuing:
             decision = self.decisions.certificates[f"ca.{name}"]
             parsed = facts.parse(decision.found.pem or b"")
             assert not isinstance(parsed, Unreadable)  # noqa: S101  (it was read before)
-            self.issuers[name] = Issuer(parsed[0], self._load_key(f"ca.{name}"))
+            self.issuers[name] = Issuer(parsed[0], self._key(f"ca.{name}"))
         return self.issuers[name]
 
+    def _key_file(self, decision: Decision, planned: Credential) -> bytes | Later | None:
+        """Write a key that is new, or that is to be protected in another way."""
+        entity = decision.profile.entity
+        if planned.key is not Later.PENDING:
+            return planned.key
+        outside = self.existing.outside
+        return keys.to_pem(self._key(entity), outside.passphrase(entity) if entity in outside.guarded else None)
+
+    def _request(self, decision: Decision, planned: Credential) -> bytes | Later | None:
+        from pgtls.pki import csr
+
+        if planned.request is not Later.PENDING:
+            return planned.request
+        return csr.make(decision.profile, self._key(decision.profile.entity))
+
+    def _key(self, entity: str) -> keys.PrivateKey:
+        """Give the key of an entity: a new one, one that was lent or brought along, or the one in the tree."""
+        if entity not in self.new_keys:
+            self.new_keys[entity] = self._load_key(entity)
+        return self.new_keys[entity]
+
     def _load_key(self, entity: str) -> keys.PrivateKey:
-        path = layout.key_path(entity)
-        key = keys.load(_read(self.existing.out, path), ours=True)
+        outside, path = self.existing.outside, layout.key_path(entity)
+        if entity in outside.lent:
+            return outside.lent[entity]
+        if entity in outside.key_files and self.existing.found[entity].stored == "written":
+            key = outside.brought_key(entity)
+        else:
+            pem = _read(self.existing.out, path)
+            key = keys.load(pem, outside.passphrase(entity) if keys.is_encrypted(pem) else None, ours=True)
         if isinstance(key, Unreadable):
-            raise Rejected(Diagnostic("PGT557", f"the private key of {entity} cannot be read: {key.reason}", file=path))
+            code = "PGT561" if entity in outside.guarded else "PGT557"
+            raise Rejected(Diagnostic(code, f"the private key of {entity} cannot be read: {key.reason}", file=path))
         return key
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 CA_CERTIFICATE = "ca.crt"
 CA_KEY = "ca.key"
 CA_CRL = "ca.crl"
+CA_REQUEST = "ca.csr"
 
 RETIRED = "ca/.retired/"
 """Where CAs that left the spec are kept."""
 
 SERVER_CERTIFICATE = "server.crt"
 SERVER_KEY = "server.key"
+SERVER_REQUEST = "server.csr"
+SERVER_NEXT_CERTIFICATE = "next.crt"
+SERVER_NEXT_KEY = "next.key"
 SERVER_TRUST = "root.crt"
 SERVER_CRL = "root.crl"
 HBA = "pg_hba.conf"
@@ -19,6 +23,7 @@ CONF = "pgtls.conf"
 
 CLIENT_CERTIFICATE = "postgresql.crt"
 CLIENT_KEY = "postgresql.key"
+CLIENT_REQUEST = "postgresql.csr"
 CLIENT_TRUST = "root.crt"
 SERVICES = "pg_service.conf"
 ENVIRONMENT = "env.sh"
@@ -29,6 +34,7 @@ PUBLIC = 0o644
 SECRET = 0o600
 
 _DIRECTORIES = {"ca": "ca", "server": "servers", "user": "clients"}
+_REQUESTS = {"ca": CA_REQUEST, "server": SERVER_REQUEST, "user": CLIENT_REQUEST}
 _PAIRS = {
     "ca": (CA_CERTIFICATE, CA_KEY),
     "server": (SERVER_CERTIFICATE, SERVER_KEY),
@@ -55,6 +61,11 @@ def certificate_path(entity: str) -> str:
 def key_path(entity: str) -> str:
     """Where the private key of an entity lies."""
     return path(entity, _PAIRS[entity.partition(".")[0]][1])
+
+
+def request_path(entity: str) -> str:
+    """Where the certificate request of an entity lies, for somebody else to sign."""
+    return path(entity, _REQUESTS[entity.partition(".")[0]])
 
 
 def crl_path(ca: str) -> str:

@@ -5,40 +5,50 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pgtls.build import layout
 from pgtls.build import manifest as manifests
 from pgtls.build.credentials import first_block
 from pgtls.build.outdir import check_lock, foreign_files, inspect, observe_files
+from pgtls.build.outside import NONE, Outside
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.model import Certificate, RevocationList, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from pgtls.build.lock import IssuedLine, Lock
     from pgtls.build.manifest import Entry, Manifest
     from pgtls.build.reissue import KeyState
+    from pgtls.pki.keys import PrivateKey
     from pgtls.pki.model import Profile
 
 UNTOUCHED = ("same", "touched", "mode")
 """States of a file whose content is what pgtls wrote."""
 
 
+Stored = Literal["kept", "written", "elsewhere"]
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """The certificate and key of one entity. ``pem`` is the certificate file as it is, None where there is none.
 
-    ``ours`` says whether pgtls wrote it.
+    ``ours`` says whether pgtls wrote it. ``stored`` is what becomes of its key in the tree: it is kept, written again (with the protection that the spec asks for,
+    or as it was brought along), or not in it at all. ``at_hand`` is whether something can be signed with it. ``above`` are the further certificates of a
+    file that was brought along.
     """
 
     certificate: Certificate | Unreadable | None
     key: KeyState
     pem: bytes | None = None
     ours: bool = True
+    stored: Stored = "kept"
+    at_hand: bool = True
+    above: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,8 @@ class Existing:
     """By NAME of the CA, where there is one."""
     from_lock: bool = False
     """There is no out directory: what the lock lists is taken as present."""
+    outside: Outside = NONE
+    """What somebody else made."""
     diagnostics: tuple[Diagnostic, ...] = ()
 
     def content(self, path: str) -> bytes | None:
@@ -70,32 +82,48 @@ class Existing:
         return None if content is None else content.decode(errors="replace")
 
 
-def observe(out: str, lock: Lock, profiles: Mapping[str, Profile], *, new_out: bool = False) -> Existing:
+def observe(
+    out: str, lock: Lock, profiles: Mapping[str, Profile], outside: Outside = NONE, *, new_out: bool = False
+) -> Existing:
     """Look at the tree and at every certificate that is wanted. :class:`Rejected` where the directory is not ours.
 
     Where there is no tree, what the lock lists is taken as present; with ``new_out``, as lost.
     """
     manifest = manifests.read(out) if inspect(out) == "ours" else None
     if manifest is None:
-        return _from_lock(out, lock, profiles) if lock.id and not new_out else nothing(out, lock, profiles)
+        if lock.id and not new_out:
+            return _from_lock(out, lock, profiles, outside)
+        return nothing(out, lock, profiles, outside)
     check_lock(out, manifest, lock)
     files = observe_files(out, manifest)
     known = {line.certificate.sha256: line for line in lock.by_serial.values()}
-    found = {entity: _found(entity, out, files.states, known) for entity in profiles}
-    crls = {entity.removeprefix("ca."): crl for entity in profiles if (crl := _crl(entity, out)) is not None}
+    found = {entity: _found(entity, out, files.states, known, outside) for entity in profiles}
+    crls: dict[str, RevocationList | Unreadable] = {
+        entity.removeprefix("ca."): crl for entity in profiles if (crl := _crl(entity, out)) is not None
+    }
+    crls |= {name: crl for name, (crl, _) in outside.crls.items()}
     diagnostics = (*_behind(found, known, files.states), *foreign_files(out, files))
-    return Existing(out, lock, manifest, files.states, files.entries, found, crls, diagnostics=diagnostics)
+    diagnostics = (*outside.diagnostics, *diagnostics)
+    return Existing(
+        out, lock, manifest, files.states, files.entries, found, crls, outside=outside, diagnostics=diagnostics
+    )
 
 
 _NOTHING = Found(None, "missing")
 
 
-def nothing(out: str, lock: Lock, profiles: Mapping[str, Profile]) -> Existing:
+def nothing(out: str, lock: Lock, profiles: Mapping[str, Profile], outside: Outside = NONE) -> Existing:
     """Give what there is before a first build."""
-    return Existing(out, lock, found=dict.fromkeys(profiles, _NOTHING))
+    found = dict.fromkeys(profiles, _NOTHING)
+    known = {line.certificate.sha256 for line in lock.by_serial.values()}
+    for entity in outside.not_ours | outside.keyless:
+        if entity in found:
+            found[entity] = _made_outside(entity, found[entity], known, outside)
+    crls = {name: crl for name, (crl, _) in outside.crls.items()}
+    return Existing(out, lock, found=found, crls=crls, outside=outside, diagnostics=outside.diagnostics)
 
 
-def _from_lock(out: str, lock: Lock, profiles: Mapping[str, Profile]) -> Existing:
+def _from_lock(out: str, lock: Lock, profiles: Mapping[str, Profile], outside: Outside) -> Existing:
     """Take what the lock lists as present: a checkout has the lock and no keys."""
     latest = {entity: line for entity, line in lock.latest.items() if (line.ca, line.serial) not in lock.revocations}
     found = {e: Found(latest[e].certificate, "present") if e in latest else _NOTHING for e in profiles}
@@ -105,14 +133,69 @@ def _from_lock(out: str, lock: Lock, profiles: Mapping[str, Profile]) -> Existin
         severity="warning",
         hint="on the machine that builds, name it with --out; to build a new one from nothing, say --new-out",
     )
-    return Existing(out, lock, found=found, from_lock=True, diagnostics=(note,))
+    return Existing(out, lock, found=found, from_lock=True, outside=outside, diagnostics=(note, *outside.diagnostics))
 
 
-def _found(entity: str, out: str, states: Mapping[str, str], known: Mapping[str, IssuedLine]) -> Found:
+def _found(
+    entity: str, out: str, states: Mapping[str, str], known: Mapping[str, IssuedLine], outside: Outside
+) -> Found:
+    found = _in_tree(entity, out, states, known, outside)
+    if entity in outside.not_ours or entity in outside.keyless:
+        mine = found.certificate.spki_sha256 if isinstance(found.certificate, Certificate) else None
+        found = _made_outside(entity, found, known.keys(), outside)
+        signed = outside.signed.get(entity)
+        if entity in outside.external and signed and signed.certificate.spki_sha256 != mine:
+            found = replace(found, key=_key_state(entity, out, layout.key_path(entity), signed.certificate, outside))
+    if found.key == "missing" and entity in outside.offline:
+        return replace(found, key="present", stored="elsewhere", at_hand=entity in outside.lent)
+    if found.key == "missing" and entity in outside.lent:
+        return replace(found, key="present", stored="elsewhere")
+    if found.key == "present" and found.stored == "kept":
+        return _protected(entity, out, found, outside)
+    return found
+
+
+def _made_outside(entity: str, found: Found, known: Collection[str], outside: Outside) -> Found:
+    """Put what somebody else made in the place of what lies in the tree, or beside its key."""
+    signed = outside.signed.get(entity)
+    if entity in outside.keyless:
+        found = replace(found, key=_request_state(entity, found, outside), stored="elsewhere", at_hand=False)
+    if signed is None:
+        return found if entity not in outside.external else replace(found, certificate=None, pem=None)
+    mine = isinstance(found.certificate, Certificate) and found.certificate.spki_sha256
+    ours = signed.certificate.sha256 in known
+    found = replace(found, certificate=signed.certificate, pem=signed.pem, above=signed.above, ours=ours)
+    if entity in outside.key_files and not (found.key == "present" and mine == signed.certificate.spki_sha256):
+        return replace(found, key="present", stored="written")
+    return found
+
+
+def _request_state(entity: str, found: Found, outside: Outside) -> KeyState:
+    """Whether the certificate in the tree is for the key of the request."""
+    request = outside.requests.get(entity)
+    if request is None or not isinstance(found.certificate, Certificate):
+        return "present"
+    from pgtls.pki.keys import spki_sha256
+
+    return "present" if spki_sha256(request) == found.certificate.spki_sha256 else "mismatch"
+
+
+def _protected(entity: str, out: str, found: Found, outside: Outside) -> Found:
+    """See whether a key is encrypted as the spec says. One that is encrypted and should not be cannot be read."""
+    pem = _read(out, layout.key_path(entity))
+    encrypted = pem is not None and b"ENCRYPTED" in pem
+    if encrypted and entity not in outside.guarded:
+        return replace(found, key="locked")
+    return replace(found, stored="written") if entity in outside.guarded and not encrypted else found
+
+
+def _in_tree(
+    entity: str, out: str, states: Mapping[str, str], known: Mapping[str, IssuedLine], outside: Outside
+) -> Found:
     certificate, key = layout.certificate_path(entity), layout.key_path(entity)
     pem = _read(out, certificate)
     if pem is None:
-        return Found(None, "present" if states.get(key) in UNTOUCHED else _lone_key(out, key))
+        return Found(None, "present" if states.get(key) in UNTOUCHED else _lone_key(entity, out, key, outside))
     line = known.get(_fingerprint(pem) or "")
     line = line if line and line.entity == entity else None
     if line and states.get(certificate) in UNTOUCHED and states.get(key) in UNTOUCHED:
@@ -120,7 +203,7 @@ def _found(entity: str, out: str, states: Mapping[str, str], known: Mapping[str,
         return Found(line.certificate, "present", pem)
     facts = _facts(pem)
     ours = line is not None or certificate in states
-    return Found(facts, _key_state(out, key, facts), pem, ours)
+    return Found(facts, _key_state(entity, out, key, facts, outside), pem, ours)
 
 
 def _fingerprint(pem: bytes) -> str | None:
@@ -139,24 +222,28 @@ def _facts(pem: bytes) -> Certificate | Unreadable:
     return certificates if isinstance(certificates, Unreadable) else certificates[0]
 
 
-def _lone_key(out: str, path: str) -> KeyState:
+def _lone_key(entity: str, out: str, path: str, outside: Outside) -> KeyState:
+    key = _key(entity, out, path, outside)
+    return key if isinstance(key, str) else "present"
+
+
+def _key(entity: str, out: str, path: str, outside: Outside) -> PrivateKey | KeyState:
     from pgtls.pki import keys
 
     pem = _read(out, path)
     if pem is None:
         return "missing"
-    return "unreadable" if isinstance(keys.load(pem), Unreadable) else "present"
+    encrypted = keys.is_encrypted(pem)
+    key = keys.load(pem, outside.passphrase(entity) if encrypted else None)
+    return ("locked" if encrypted else "unreadable") if isinstance(key, Unreadable) else key
 
 
-def _key_state(out: str, path: str, certificate: Certificate | Unreadable) -> KeyState:
+def _key_state(entity: str, out: str, path: str, certificate: Certificate | Unreadable, outside: Outside) -> KeyState:
     from pgtls.pki import keys
 
-    pem = _read(out, path)
-    if pem is None:
-        return "missing"
-    key = keys.load(pem)
-    if isinstance(key, Unreadable):
-        return "unreadable"
+    key = _key(entity, out, path, outside)
+    if isinstance(key, str):
+        return key
     if isinstance(certificate, Unreadable):
         return "present"
     return "present" if keys.spki_sha256(key.public_key()) == certificate.spki_sha256 else "mismatch"

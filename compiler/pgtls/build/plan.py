@@ -108,6 +108,12 @@ def _steps(
         crl = _crl_reason(entity, decisions)
         decision = decisions.certificates.get(entity)
         yield _step(entity, decision, mine, gone.get(entity, []), cost, known=entity in known, crl=crl)
+    for name, waiting in decisions.certificates.items():
+        if waiting.waits:
+            yield Step(name, "wait", waiting.waits, "nothing")
+    for name, list_ in decisions.crls.items():
+        if list_.waits:
+            yield Step(f"ca.{name}", "wait", f"its CRL: {list_.waits}, and its key is not here", "nothing")
     for line in decisions.revocations:
         why = (
             "it is no longer in the spec" if line.reason == "cessation_of_operation" else "its name, CA or user changed"
@@ -167,6 +173,8 @@ _WHAT = {
     "crl": "a CRL",
     "bundle": "what it connects to",
     "certificate": "its chain",
+    "key": "the protection of its key",
+    "request": "its certificate request",
 }
 
 

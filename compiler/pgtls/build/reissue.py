@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from pgtls.pki.model import Profile
 
-KeyState = Literal["present", "missing", "mismatch", "unreadable"]
+KeyState = Literal["present", "missing", "mismatch", "unreadable", "locked"]
+"""``locked``: it is encrypted, and the passphrase of the spec, if there is one, does not open it."""
 
 ReasonName = Literal[
     "missing",
@@ -99,7 +100,7 @@ def _key_missing(case: Case) -> Reason | None:
 
 
 def _key_mismatch(case: Case) -> Reason | None:
-    if case.key == "unreadable":
+    if case.key in ("unreadable", "locked"):
         return Reason("key mismatch", "its private key cannot be read")
     return Reason("key mismatch", "the private key belongs to another certificate") if case.key == "mismatch" else None
 

@@ -48,7 +48,7 @@ def material(
 
 
 def _ca(ca: Authority, credential: Credential, crl: bytes | Later | None) -> Files:
-    yield from _pair(ca.entity, credential.certificate, credential.key)
+    yield from _pair(ca.entity, credential.file, credential)
     if crl is not None:
         yield layout.crl_path(ca.name), File(crl, layout.PUBLIC, "crl", ca.entity)
 
@@ -58,11 +58,12 @@ def _server(server: Server, credentials: Mapping[str, Credential], crls: Mapping
         return layout.path(server.entity, name), File(content, layout.PUBLIC, kind, server.entity)
 
     credential = credentials[server.entity]
-    yield from _pair(server.entity, chain(credential.certificate, server.ca, credentials), credential.key)
+    yield from _pair(server.entity, chain(credential, server.ca, credentials), credential)
     if server.client_cas:
         yield file(layout.SERVER_TRUST, trust(server.client_cas, credentials), "trust")
     if checked_cas(server):
-        yield file(layout.SERVER_CRL, joined(crls[ca.name] for ca in checked_cas(server)), "crl")
+        # The CRL of a CA that waits for its first signature is still to come.
+        yield file(layout.SERVER_CRL, joined(crls[ca.name] for ca in checked_cas(server) if ca.name in crls), "crl")
 
 
 def checked_cas(server: Server) -> tuple[Authority, ...]:
@@ -87,7 +88,7 @@ def _server_texts(server: Server, rules: Rules) -> Files:
 def _client(user: User, entries: Sequence[Entry], credentials: Mapping[str, Credential]) -> Files:
     credential = credentials.get(user.entity)
     if credential:
-        yield from _pair(user.entity, chain(credential.certificate, user.ca, credentials), credential.key)
+        yield from _pair(user.entity, chain(credential, user.ca, credentials), credential)
     roots = _roots(entries)
     if roots:
         content = trust(roots, credentials)
@@ -192,10 +193,13 @@ def _runs(text: str) -> list[str]:
     return "".join(c if c == "`" else " " for c in text).split()
 
 
-def _pair(entity: str, certificate: bytes | Later, key: bytes | Later | None) -> Files:
-    yield layout.certificate_path(entity), File(certificate, layout.PUBLIC, "certificate", entity)
-    if key is not None:
-        yield layout.key_path(entity), File(key, layout.SECRET, "key", entity)
+def _pair(entity: str, certificate: bytes | Later | None, credential: Credential) -> Files:
+    if certificate is not None:
+        yield layout.certificate_path(entity), File(certificate, layout.PUBLIC, "certificate", entity)
+    if credential.key is not None:
+        yield layout.key_path(entity), File(credential.key, layout.SECRET, "key", entity)
+    if credential.request is not None:
+        yield layout.request_path(entity), File(credential.request, layout.PUBLIC, "request", entity)
 
 
 @cache

@@ -17,6 +17,7 @@ from pgtls.build.compile import check
 from pgtls.build.decide import Asked, decide
 from pgtls.build.mutex import shared
 from pgtls.build.observe import observe
+from pgtls.build.outside import adapted, gather
 from pgtls.build.timeline import timeline
 from pgtls.build.wanted import wanted
 from pgtls.diagnostics import Rejected, errors
@@ -145,7 +146,9 @@ def status(request: Request) -> Status:
         if checked.fleet is None or errors(checked.diagnostics):
             raise Rejected(*checked.diagnostics)
         fleet, profiles = checked.fleet, wanted(checked.fleet)
-        existing = observe(request.out, checked.lock, profiles, new_out=request.new_out)
+        outside = gather(fleet)
+        profiles = adapted(profiles, outside)
+        existing = observe(request.out, checked.lock, profiles, outside, new_out=request.new_out)
         decisions = decide(fleet, profiles, existing, Asked())
     items = sorted(_items(decisions, existing, request.now), key=_urgency)
     diagnostics = (*checked.diagnostics, *existing.diagnostics, *locate(decisions.diagnostics, checked.source))

@@ -87,7 +87,7 @@ def _facts(certificate: x509.Certificate) -> Certificate:
     key_id = authority_key_id = None
     for value in values:
         if isinstance(value, x509.SubjectAlternativeName):
-            names = [_general_name(general) for general in value]
+            names = [general_name(general) for general in value]
         elif isinstance(value, x509.SubjectKeyIdentifier):
             key_id = value.digest.hex()
         elif isinstance(value, x509.AuthorityKeyIdentifier):
@@ -121,11 +121,12 @@ def _usages(value: x509.ExtensionType) -> Iterator[str]:
         if value.path_length is not None:
             yield f"pathlen:{value.path_length}"
     elif isinstance(value, x509.NameConstraints):
-        yield from (f"permitted:{_general_name(general)}" for general in value.permitted_subtrees or ())
-        yield from (f"excluded:{_general_name(general)}" for general in value.excluded_subtrees or ())
+        yield from (f"permitted:{general_name(general)}" for general in value.permitted_subtrees or ())
+        yield from (f"excluded:{general_name(general)}" for general in value.excluded_subtrees or ())
 
 
-def _general_name(general: x509.GeneralName) -> str:
+def general_name(general: x509.GeneralName) -> str:
+    """Write a name as :class:`pgtls.pki.model.Certificate` has it: ``DNS:db.example.com``."""
     match general:
         case x509.DNSName():
             return f"DNS:{general.value}"

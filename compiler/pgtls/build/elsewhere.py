@@ -1,0 +1,296 @@
+"""Decisions where the signature or the key comes from elsewhere: what fits is used, what cannot be signed here and now waits (DESIGN 4.6)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pgtls.build.reissue import due_at
+from pgtls.build.secrets import entity_named
+from pgtls.diagnostics import Diagnostic
+from pgtls.pki.model import Certificate, RevocationList, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from pgtls.build.decide import CrlDecision, Decision
+    from pgtls.build.observe import Existing
+    from pgtls.build.outside import Outside
+    from pgtls.fleet.model import Fleet
+    from pgtls.pki.model import Profile
+
+_NOTHING_LEFT = frozenset(("missing", "unreadable", "key missing", "key mismatch", "revoked", "expired"))
+"""Reasons after which there is no certificate that could go on being used."""
+
+
+# ---- what is due, and cannot be signed -------------------------------------------------------------------------------------------------
+
+
+def withheld(decision: Decision, existing: Existing, above: Mapping[str, Decision], now: datetime) -> Decision:
+    """Let a decision wait whose signer is not here; ``above`` has the decisions about CAs that were made before."""
+    why = decision.reason
+    cause, first = _cause(decision, above, now) if why else (None, False)
+    if why is None or cause is None or existing.from_lock:
+        return decision
+    found, entity = decision.found.certificate, decision.profile.entity
+    waiting = f"{why.text}, and {cause}"
+    if why.name in _NOTHING_LEFT and not first:
+        hint = "lend the key with --ca-key NAME=PATH, or have it signed elsewhere and name it in cert_file"
+        problem = _fault("PGT563", f"{entity} has no valid certificate: {waiting}", entity, hint)
+    else:
+        problem = _warning(f"{entity} waits: {waiting}", entity)
+    end = found.not_after if isinstance(found, Certificate) else now
+    return replace(
+        decision, reason=None, new_key=False, adopted=False, waits=waiting, end=end, due=end, problems=(problem,)
+    )
+
+
+def _cause(decision: Decision, above: Mapping[str, Decision], now: datetime) -> tuple[str | None, bool]:
+    """Say why nobody here can sign it, and whether its CA has never been signed itself."""
+    issuer = decision.profile.issuer
+    if issuer is None:
+        away = decision.profile.kind == "ca" and not decision.new_key and not decision.found.at_hand
+        return ("its key is not here" if away else None), False
+    signer = above[f"ca.{issuer}"]
+    if signer.found.certificate is None and signer.waits:
+        return f'CA "{issuer}", which signs it, itself waits to be signed', True
+    if not signer.new_key and not signer.found.at_hand:
+        return f'the key of CA "{issuer}", which signs it, is not here', False
+    if signer.end <= now:
+        return f'CA "{issuer}", which signs it, ended on {signer.end:%Y-%m-%d}', False
+    return None, False
+
+
+def withheld_crl(crl: CrlDecision, ca: Decision, existing: Existing, now: datetime) -> CrlDecision:
+    """Keep the CRL of a CA whose key is not here."""
+    if existing.from_lock or ca.new_key or (ca.found.at_hand and (ca.reason or ca.found.certificate is not None)):
+        return crl
+    found = existing.crls.get(crl.ca.name)
+    if not isinstance(found, RevocationList):
+        return replace(crl, reason=None, waits=None if found is None else crl.reason, due=now)
+    given = crl.ca.name in existing.outside.crls
+    due = now >= found.this_update + (found.next_update - found.this_update) / 2
+    waits = None if crl.reason is None or (given and not due) else crl.reason
+    return replace(crl, reason=None, waits=waits, due=found.next_update)
+
+
+def crl_problems(crls: Mapping[str, CrlDecision], existing: Existing, now: datetime) -> Iterator[Diagnostic]:
+    """Report the CRLs that wait for a key, and those that have run out: they lock every client out."""
+    for name, crl in crls.items():
+        found = existing.crls.get(name)
+        ended = isinstance(found, RevocationList) and found.next_update <= now
+        if crl.reason is None and isinstance(found, RevocationList) and ended:
+            message = f'the CRL of CA "{name}" ended on {found.next_update:%Y-%m-%d}: every client would be refused'
+            yield _fault("PGT563", message, f"ca.{name}", "lend the key with --ca-key, or bring a new CRL in crl_file")
+        elif crl.waits:
+            yield _warning(f'the CRL of CA "{name}" waits for its key: {crl.waits}', f"ca.{name}")
+
+
+def wrong_keys(decisions: Iterable[Decision], outside: Outside) -> Iterator[Diagnostic]:
+    """Report the keys that were lent and are not those of their CAs."""
+    if not outside.lent:
+        return
+    from pgtls.pki.keys import spki_sha256
+
+    for decision in decisions:
+        key, certificate = outside.lent.get(decision.profile.entity), decision.found.certificate
+        if key and isinstance(certificate, Certificate) and spki_sha256(key.public_key()) != certificate.spki_sha256:
+            name = decision.profile.entity.removeprefix("ca.")
+            yield Diagnostic("PGT566", f'--ca-key {name}: this is not the key of CA "{name}"')
+
+
+def locked(decisions: Iterable[Decision], outside: Outside, replaced: Collection[str]) -> Iterator[Diagnostic]:
+    """Report the keys that are encrypted and do not open."""
+    for decision in decisions:
+        entity = decision.profile.entity
+        if decision.found.key == "locked" and entity not in replaced:
+            message = f"the private key of {entity} is encrypted, and the spec has no passphrase that opens it"
+            hint = f"give the passphrase that it was encrypted with; or make a new key with --replace {entity}"
+            yield _fault("PGT561", message, entity, hint, "passphrase" if entity in outside.guarded else None)
+
+
+# ---- what somebody else signed ---------------------------------------------------------------------------------------------------------
+
+
+def signed_outside(
+    decision: Decision, fleet: Fleet, existing: Existing, above: Mapping[str, Decision], renew: Collection[str]
+) -> Decision:
+    """Judge the certificate of an entity that somebody else signs. ``decision`` is what would be done with one of our own."""
+    profile, found, now = decision.profile, decision.found, fleet.now
+    entity = profile.entity
+    bare = replace(decision, reason=None, new_key=False, end=now, due=now)
+    if existing.from_lock:
+        return bare
+    if not isinstance(found.certificate, Certificate):
+        return _not_back(bare, existing)
+    certificate = found.certificate
+    bare = replace(bare, end=certificate.not_after, due=due_at(certificate, profile), adopted=not found.ours)
+    if certificate.not_after <= now:
+        message = f"the certificate of {entity} ended on {certificate.not_after:%Y-%m-%d}"
+        return replace(bare, problems=(_fault("PGT563", message, entity, _SIGN_AGAIN, "cert_file"),))
+    wrong = [*_key_faults(bare, existing), *_misfits(bare, fleet, above)]
+    if wrong:
+        message = f"the certificate of {entity} does not fit the spec: " + "; ".join(wrong)
+        return replace(bare, problems=(_fault("PGT565", message, entity, _SIGN_AGAIN, "cert_file"),))
+    if now >= bare.due or entity in renew:
+        waits = f"it expires on {certificate.not_after:%Y-%m-%d}, and somebody else signs it"
+        return replace(bare, waits=waits, problems=(_warning(f"{entity} waits: {waits}", entity),))
+    return bare
+
+
+_SIGN_AGAIN = "have it signed again, and name what comes back in cert_file"
+
+
+def _not_back(decision: Decision, existing: Existing) -> Decision:
+    entity = decision.profile.entity
+    if entity not in existing.outside.external:  # its file could not be read, which has been said
+        return decision
+    waits = "nobody has signed it yet: have its CSR signed, and name what comes back in cert_file"
+    problem = _warning(f"{entity} waits: {waits}", entity)
+    return replace(decision, new_key=decision.found.key == "missing", waits=waits, problems=(problem,))
+
+
+def _key_faults(decision: Decision, existing: Existing) -> Iterator[str]:
+    """Compare the certificate with the key that goes with it."""
+    entity, found = decision.profile.entity, decision.found
+    if entity in existing.outside.key_files and found.stored == "written":
+        from pgtls.pki.keys import spki_sha256
+
+        key = existing.outside.brought_key(entity)
+        if isinstance(key, Unreadable):
+            yield f"its key_file cannot be used: {key.reason}"
+        elif (
+            isinstance(found.certificate, Certificate)
+            and spki_sha256(key.public_key()) != found.certificate.spki_sha256
+        ):
+            yield "its key is not that of key_file"
+    elif found.key == "mismatch":
+        yield "its key is not the one that was made here for it"
+    elif found.key == "missing":
+        yield "the key that was made here for it is missing"
+
+
+def _misfits(decision: Decision, fleet: Fleet, above: Mapping[str, Decision]) -> Iterator[str]:
+    """Yield what differs from the spec, a field at a time."""
+    profile, certificate = decision.profile, decision.found.certificate
+    assert isinstance(certificate, Certificate)  # noqa: S101
+    yield from _subject_misfits(profile, certificate, fleet)
+    yield from _name_misfits(profile, certificate)
+    yield from _usage_misfits(profile, certificate, fleet)
+    if certificate.key_algorithm.startswith("rsa-") and int(certificate.key_algorithm[4:]) < 2048:
+        yield f"its RSA key has {certificate.key_algorithm[4:]} bits, and OpenSSL takes 2048 and more"
+    if certificate.not_before > fleet.now:
+        yield f"it is not valid before {certificate.not_before:%Y-%m-%d %H:%M}"
+    if profile.until and certificate.not_after > profile.until:
+        yield f"it outlives its user, until {profile.until:%Y-%m-%d}"
+    yield from _chain_misfits(decision, above)
+
+
+def _subject_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:
+    from pgtls.access.problems import common_name
+    from pgtls.pki.wanted import subject_text
+
+    thing = entity_named(fleet, profile.entity)
+    wanted = dict(profile.subject)["common_name"]
+    found = common_name(certificate.subject)
+    said = "common_name" in thing.table.model_fields_set or thing.table.external
+    if profile.kind != "server" and (profile.kind == "user" or said) and found != wanted:
+        yield f'its common name is "{found or ""}", not "{wanted}"'
+    elif getattr(thing.table, "identity", "cn") == "dn" and certificate.subject != subject_text(profile.subject):
+        yield f'its subject is "{certificate.subject}", not "{subject_text(profile.subject)}"'
+
+
+def _name_misfits(profile: Profile, certificate: Certificate) -> Iterator[str]:
+    if profile.kind != "server":
+        return
+    names = {name.lower() for name in certificate.names}
+    hosts = [f"DNS:{host}" for host in profile.dns_names] + [f"IP:{address}" for address in profile.ip_addresses]
+    missing = [host.partition(":")[2] for host in hosts if not _covered(host.lower(), names)]
+    if missing:
+        yield "it lacks the host" + ("s " if len(missing) > 1 else " ") + ", ".join(f'"{host}"' for host in missing)
+
+
+def _covered(host: str, names: Collection[str]) -> bool:
+    """Whether a SAN has this name, or a wildcard for its first label (fe-secure-common.c, wildcard_certificate_match)."""
+    return host in names or (host.startswith("dns:") and "." in host and f"dns:*.{host.partition('.')[2]}" in names)
+
+
+_PURPOSE = {"server": "serverAuth", "user": "clientAuth"}
+_PURPOSES = frozenset(
+    ("serverAuth", "clientAuth", "codeSigning", "emailProtection", "timeStamping", "OCSPSigning", "anyExtendedKeyUsage")
+)
+_KEY_USAGES = frozenset(("digitalSignature", "keyEncipherment", "keyAgreement", "keyCertSign", "cRLSign"))
+
+
+def _usage_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:
+    usages = frozenset(certificate.usages)
+    if profile.kind != "ca":
+        if "CA" in usages:
+            yield "it is a CA's"
+        if not usages.isdisjoint(_PURPOSES) and usages.isdisjoint((_PURPOSE[profile.kind], "anyExtendedKeyUsage")):
+            yield f"its extended key usage is not {_PURPOSE[profile.kind]}"
+        if not usages.isdisjoint(_KEY_USAGES) and "digitalSignature" not in usages:
+            yield "its key usage is not digitalSignature"
+        return
+    if "CA" not in usages:
+        yield "it is not a CA's"
+        return
+    if not usages.isdisjoint(_KEY_USAGES) and "keyCertSign" not in usages:
+        yield "its key usage is not keyCertSign"
+    yield from _limits_misfits(profile, usages, fleet)
+
+
+def _limits_misfits(profile: Profile, usages: Collection[str], fleet: Fleet) -> Iterator[str]:
+    """Compare how far a CA reaches: its path length and its name constraints."""
+    from pgtls.pki.wanted import wanted_facts
+
+    ca = fleet.cas[profile.entity.removeprefix("ca.")]
+    length = next((int(usage[8:]) for usage in usages if usage.startswith("pathlen:")), None)
+    if ca.table.path_length is not None and length != ca.table.path_length:
+        yield f"its path length is {'not limited' if length is None else length}, not {ca.table.path_length}"
+    elif length is not None and length < ca.depth:
+        yield f"its path length is {length}, and {ca.depth} levels of CAs stand below it"
+    found = {usage for usage in usages if usage.startswith(("permitted:", "excluded:"))}
+    wanted = {usage for usage in wanted_facts(profile)[2] if usage.startswith(("permitted:", "excluded:"))}
+    if found != wanted:
+        yield f"its name constraints are {_listed(found)}, not {_listed(wanted)}"
+
+
+def _listed(words: Collection[str]) -> str:
+    return ", ".join(sorted(words)) or "none"
+
+
+def _chain_misfits(decision: Decision, above: Mapping[str, Decision]) -> Iterator[str]:
+    """Verify the signature by the CA of the spec; where the spec has none above, by those of the file, up to one that signed itself."""
+    from pgtls.pki import facts
+    from pgtls.pki.chains import unsigned
+
+    issuer = decision.profile.issuer
+    parsed = facts.parse(b"".join((decision.found.pem or b"", *decision.found.above)))
+    if isinstance(parsed, Unreadable):
+        yield parsed.reason
+        return
+    if issuer is None:
+        if decision.profile.kind == "ca" and (fault := unsigned(parsed)):
+            yield fault
+        return
+    signer = above[f"ca.{issuer}"]
+    if signer.found.pem is None:
+        return  # that CA waits itself
+    authority = facts.parse(signer.found.pem)
+    if isinstance(authority, Unreadable) or unsigned((parsed[0], authority[0]), rooted=False):
+        yield f'it was not signed by CA "{issuer}"'
+
+
+# ---- diagnostics ----------------------------------------------------------------------------------------------------------------------
+
+
+def _fault(code: str, message: str, entity: str, hint: str, field: str | None = None) -> Diagnostic:
+    table = tuple(entity.split(".", 1))
+    return Diagnostic(code, message, (*table, field) if field else table, hint, "value" if field else "table")
+
+
+def _warning(message: str, entity: str) -> Diagnostic:
+    table = tuple(entity.split(".", 1))
+    return Diagnostic("PGT562", message, table, at="table", severity="warning")

@@ -1,0 +1,224 @@
+"""What somebody else made: certificates, keys, requests and CRLs that the spec names as files beside it. Read here, judged in :mod:`.elsewhere`."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, cast
+
+from pgtls.build.secrets import base
+from pgtls.diagnostics import Diagnostic
+from pgtls.pki.model import Certificate, RevocationList, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pgtls.diagnostics import Path
+    from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.pki.keys import PrivateKey, PublicKey
+    from pgtls.pki.model import Profile
+    from pgtls.spec.models import KeyAlgorithm
+
+_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A certificate that somebody else signed. ``above`` are the further ones of its file, in their order."""
+
+    certificate: Certificate
+    pem: bytes
+    above: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """All of it, by entity (CRLs by NAME of the CA). ``external`` are those that have a request made here for somebody else to sign.
+
+    ``keyless`` are those whose private key is never here; ``keys`` are brought along, or lent to this build.
+    """
+
+    signed: Mapping[str, Signed] = field(default_factory=dict)
+    external: frozenset[str] = frozenset()
+    keyless: frozenset[str] = frozenset()
+    offline: frozenset[str] = frozenset()
+    guarded: frozenset[str] = frozenset()
+    """Those whose key is encrypted."""
+    requests: Mapping[str, PublicKey] = field(default_factory=dict)
+    key_files: Mapping[str, str] = field(default_factory=dict)
+    """Where the key of an entity was brought along: the path of the file."""
+    lent: Mapping[str, PrivateKey] = field(default_factory=dict)
+    crls: Mapping[str, tuple[RevocationList, bytes]] = field(default_factory=dict)
+    passphrase: Callable[[str], bytes | None] = lambda entity: None
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    def brought_key(self, entity: str) -> PrivateKey | Unreadable:
+        """Read the key of ``key_file``."""
+        from pgtls.pki import keys
+
+        try:
+            with open(self.key_files[entity], "rb") as file:
+                pem = file.read()
+        except OSError as error:
+            return Unreadable(error.strerror or "it cannot be read")
+        return keys.load(pem, self.passphrase(entity) if b"ENCRYPTED" in pem else None)
+
+    @property
+    def not_ours(self) -> frozenset[str]:
+        """Those whose certificate somebody else signs."""
+        return self.external | self.signed.keys()
+
+
+NONE = Outside()
+
+
+def adapted(profiles: Mapping[str, Profile], outside: Outside) -> dict[str, Profile]:
+    """Fit profiles to keys that are made elsewhere: a request has the key that it has, and a request that is out keeps its key."""
+    changed = dict(profiles)
+    if not outside.requests:
+        return changed
+    from pgtls.pki.keys import algorithm_of
+
+    for entity, public_key in outside.requests.items():
+        algorithm = cast("KeyAlgorithm", algorithm_of(public_key))
+        changed[entity] = replace(changed[entity], key_algorithm=algorithm, rotate_key=False)
+    return changed
+
+
+def gather(
+    fleet: Fleet, passphrase: Callable[[str], bytes | None] = lambda entity: None, lent: Mapping[str, str] | None = None
+) -> Outside:
+    """Read every file that the spec names, and the keys that are ``lent`` (paths by NAME of the CA)."""
+    found = _Gathering(fleet, passphrase)
+    for things in (fleet.cas, fleet.servers, fleet.users):
+        for thing in things.values():
+            fields = thing.table.model_fields_set
+            if not fields.isdisjoint(_CONCERNED):
+                found.thing(thing)
+    found.lend(lent or {})
+    return Outside(
+        found.signed,
+        frozenset(found.external),
+        frozenset(found.keyless),
+        frozenset(found.offline),
+        frozenset(found.guarded),
+        found.requests,
+        found.key_files,
+        found.lent,
+        found.crls,
+        passphrase,
+        tuple(found.diagnostics),
+    )
+
+
+_CONCERNED = frozenset(("cert_file", "key_file", "csr_file", "crl_file", "external", "offline", "passphrase"))
+
+
+class _Gathering:
+    """What has been read so far."""
+
+    def __init__(self, fleet: Fleet, passphrase: Callable[[str], bytes | None]) -> None:
+        self.fleet, self.passphrase = fleet, passphrase
+        self.signed: dict[str, Signed] = {}
+        self.external: set[str] = set()
+        self.keyless: set[str] = set()
+        self.offline: set[str] = set()
+        self.guarded: set[str] = set()
+        self.requests: dict[str, PublicKey] = {}
+        self.key_files: dict[str, str] = {}
+        self.lent: dict[str, PrivateKey] = {}
+        self.crls: dict[str, tuple[RevocationList, bytes]] = {}
+        self.diagnostics: list[Diagnostic] = []
+
+    def thing(self, thing: Authority | Server | User) -> None:
+        """Read what one entity names."""
+        entity, table = thing.entity, thing.table
+        if table.passphrase:
+            self.guarded.add(entity)
+        if table.external:
+            self.external.add(entity)
+        for what, name in _files(thing):
+            content = self._content(thing, what, name)
+            if content is not None:
+                self._take(thing, what, name, content)
+        brought = getattr(table, "key_file", None)
+        if (table.cert_file and not brought and not table.external) or getattr(table, "csr_file", None):
+            self.keyless.add(entity)
+        if getattr(table, "offline", False):
+            self.offline.add(entity)
+
+    def lend(self, lent: Mapping[str, str]) -> None:
+        """Read the keys of ``--ca-key``."""
+        from pgtls.pki import keys
+
+        for name, path in lent.items():
+            entity = f"ca.{name}"
+            if name not in self.fleet.cas:
+                message = f'--ca-key {name}: the spec has no CA "{name}"'
+                self.diagnostics.append(Diagnostic("PGT566", message))
+                continue
+            try:
+                with open(path, "rb") as file:
+                    pem = file.read()
+            except OSError as error:
+                message = f'--ca-key {name}: cannot read "{path}": {error.strerror}'
+                self.diagnostics.append(Diagnostic("PGT566", message))
+                continue
+            key = keys.load(pem, self.passphrase(entity) if b"ENCRYPTED" in pem else None)
+            if isinstance(key, Unreadable):
+                self.diagnostics.append(Diagnostic("PGT566", f'--ca-key {name}: "{path}": {key.reason}'))
+            else:
+                self.lent[entity] = key
+
+    def _content(self, thing: Authority | Server | User, what: str, name: str) -> bytes | None:
+        path = _place(self.fleet, thing, what)
+        try:
+            with open(os.path.join(base(self.fleet, path), name), "rb") as file:
+                return file.read()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is no path"
+            self._fault(thing, what, f'cannot read "{name}": {reason}')
+            return None
+
+    def _take(self, thing: Authority | Server | User, what: str, name: str, content: bytes) -> None:
+        from pgtls.pki import crl, csr, facts
+
+        entity = thing.entity
+        if what == "key_file":
+            self.key_files[entity] = os.path.join(base(self.fleet, _place(self.fleet, thing, what)), name)
+        elif what == "cert_file":
+            certificates = facts.read(content)
+            if isinstance(certificates, Unreadable):
+                self._fault(thing, what, f'"{name}" cannot be used: {certificates.reason}')
+            else:
+                blocks = tuple(block.rstrip(b"\n") + b"\n" for block in _BLOCK.findall(content))
+                self.signed[entity] = Signed(certificates[0], blocks[0], blocks[1:])
+        elif what == "csr_file":
+            request = csr.read(content)
+            if isinstance(request, Unreadable):
+                self._fault(thing, what, f'"{name}" cannot be used: {request.reason}')
+            else:
+                self.requests[entity] = request.public_key
+        else:
+            revoked = crl.read(content)
+            if isinstance(revoked, Unreadable):
+                self._fault(thing, what, f'"{name}" cannot be used: {revoked.reason}')
+            else:
+                self.crls[thing.name] = revoked, content
+
+    def _fault(self, thing: Authority | Server | User, what: str, message: str) -> None:
+        self.diagnostics.append(Diagnostic("PGT564", message, _place(self.fleet, thing, what)))
+
+
+def _files(thing: Authority | Server | User) -> Iterator[tuple[str, str]]:
+    for what in ("cert_file", "key_file", "csr_file", "crl_file"):
+        name = getattr(thing.table, what, None)
+        if name is not None:
+            yield what, name
+
+
+def _place(fleet: Fleet, thing: Authority | Server | User, field: str) -> Path:
+    kind = thing.entity.partition(".")[0]
+    own = field in fleet.own.get((kind, thing.name), ())
+    return (kind, thing.name, field) if own else ("defaults", kind, field)

@@ -1,0 +1,79 @@
+"""Certification requests (PKCS#10, RFC 2986): made for somebody else to sign, and read to be signed here.
+
+A request says what its maker would like. Of one that is signed here only the public key is taken; names and usages come from the spec.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from pgtls.pki import keys, profiles
+from pgtls.pki.facts import general_name, reason
+from pgtls.pki.issue import digest_for
+from pgtls.pki.model import Unreadable
+from pgtls.pki.names import name_text
+from pgtls.pki.wanted import wanted_facts
+
+if TYPE_CHECKING:
+    from pgtls.pki.model import Profile
+
+LEAST_RSA_BITS = 2048
+"""What OpenSSL's security level 2 takes, the default of today's distributions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The facts of a request whose signature is right. ``subject`` and ``names`` are as in :class:`pgtls.pki.model.Certificate`."""
+
+    public_key: keys.PublicKey
+    subject: str
+    names: tuple[str, ...]
+
+
+def make(profile: Profile, key: keys.PrivateKey) -> bytes:
+    """Ask for a certificate of this profile, with every extension that it should get, as PEM."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(profiles.name(profile.subject))
+    complete = profiles.PROFILES[profile.kind](cast("x509.CertificateBuilder", builder), profile)
+    request = cast("x509.CertificateSigningRequestBuilder", complete).sign(key, digest_for(key))
+    return request.public_bytes(Encoding.PEM)
+
+
+def read(pem: bytes) -> Request | Unreadable:
+    """Read a request. One whose signature is not right proves nothing of who holds the key (RFC 2986, 3): it is refused."""
+    if b"CERTIFICATE REQUEST-----" not in pem:
+        return Unreadable("there is no certificate request in PEM form in it")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return _facts(x509.load_pem_x509_csr(pem))
+        except Exception as error:  # noqa: BLE001  (its exceptions share no class, and all of them are about these bytes)
+            return Unreadable(f"it is not a certificate request: {reason(error)}")
+
+
+def _facts(request: x509.CertificateSigningRequest) -> Request | Unreadable:
+    if not request.is_signature_valid:
+        return Unreadable("its signature is not that of its key")
+    public_key = request.public_key()
+    if not isinstance(public_key, keys.PublicKey):
+        return Unreadable("its key cannot be used for TLS")
+    if isinstance(public_key, rsa.RSAPublicKey) and public_key.key_size < LEAST_RSA_BITS:
+        return Unreadable(f"its RSA key has {public_key.key_size} bits, and OpenSSL takes {LEAST_RSA_BITS} and more")
+    names = [
+        general_name(general)
+        for extension in request.extensions
+        if isinstance(extension.value, x509.SubjectAlternativeName)
+        for general in extension.value
+    ]
+    return Request(public_key, name_text(request.subject), tuple(sorted(set(names))))
+
+
+def asks_for(request: Request, profile: Profile) -> bool:
+    """Whether a request asks for the names of this profile."""
+    subject, names, _ = wanted_facts(profile)
+    return (request.subject, request.names) == (subject, names)
