@@ -73,7 +73,7 @@ def _make(out: str) -> int:
         if not os.path.isdir(out):
             os.makedirs(os.path.dirname(out.rstrip("/")) or ".", exist_ok=True)
             with suppress(FileExistsError):
-                os.mkdir(out)
+                os.mkdir(out, 0o755)
                 os.chmod(out, 0o755)  # noqa: S103  (as every directory without a key)
         with ExitStack() as stack:
             root = files.open_directory(out)
