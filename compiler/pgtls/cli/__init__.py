@@ -31,6 +31,7 @@ _COMMANDS = {
     "build": "Compile the spec into the out directory.",
     "status": "Show every certificate and CRL with its state, days left, and what to do.",
     "terraform": "Answer Terraform's external data source: JSON on stdin and stdout; reads only.",
+    "access": "Show who may connect from where to what, and how.",
     "explain": "Explain one connection: admitted or refused, by which line, and why.",
     "schema": "Print the JSON Schema of the spec.",
     "rule": "Explain a diagnostic: what it means, why it matters, how to fix it.",

@@ -1,0 +1,138 @@
+"""Who may connect from where to what, and how: the compiled file of a server as a table for people."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from pgtls.access.trust import trust
+from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
+from pgtls.hba.parse import parse_hba, parse_ident
+from pgtls.spec.models import SSLMODES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pgtls.access.model import Rules
+    from pgtls.access.trust import Trust
+    from pgtls.fleet.model import Fleet, Policy
+    from pgtls.hba.model import Address, Database, IdentLine, Line, Role
+
+Over = Literal["socket", "TLS", "TLS or cleartext", "cleartext", "anything"]
+
+_OVER: Mapping[str, Over] = {
+    "local": "socket",
+    "hostssl": "TLS",
+    "host": "TLS or cleartext",
+    "hostnossl": "cleartext",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Connections that are treated alike. ``certificates`` are the names that a client certificate may hold, with the roles that each opens.
+
+    ``sslmode`` is what the policy asks of the client, None on the socket and where it is refused.
+    """
+
+    roles: tuple[str, ...]
+    databases: tuple[str, ...]
+    addresses: tuple[str, ...]
+    over: Over
+    method: str
+    certificate: Literal["none", "verify-ca", "verify-full"]
+    certificates: tuple[tuple[str, tuple[str, ...]], ...]
+    sslmode: str | None
+    policies: tuple[str, ...]
+
+    @property
+    def admits(self) -> bool:
+        """Whether anybody gets in by this row."""
+        return self.method != "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """One server: whose certificates it takes at all, and its rows. The first row that covers a connection decides."""
+
+    server: str
+    hosts: tuple[str, ...]
+    trust: Trust
+    rows: tuple[Row, ...]
+
+
+def matrix(fleet: Fleet, rules: Rules) -> Matrix:
+    """Read the compiled text of a server and put it in rows: lines that differ in their address alone are one row."""
+    version = rules.server.table.postgres
+    lines = parse_hba(rules.hba_text, version).lines
+    maps = _maps(parse_ident(rules.ident_text, version).lines)
+    rows: list[Row] = []
+    for line, policies in zip(lines, rules.origin, strict=True):
+        row = _row(line, policies, maps)
+        if rows and replace(rows[-1], addresses=()) == replace(row, addresses=()):
+            rows[-1] = replace(rows[-1], addresses=(*rows[-1].addresses, *row.addresses))
+        else:
+            rows.append(row)
+    return Matrix(rules.server.name, rules.server.table.hosts, trust(fleet, rules.server), tuple(rows))
+
+
+def _maps(idents: Iterable[IdentLine]) -> Mapping[str, Sequence[IdentLine]]:
+    found: defaultdict[str, list[IdentLine]] = defaultdict(list)
+    for ident in idents:
+        found[ident.map].append(ident)
+    return found
+
+
+def _row(line: Line, policies: Sequence[Policy], maps: Mapping[str, Sequence[IdentLine]]) -> Row:
+    certificate = _certificate(line)
+    modes = [policy.sslmode for policy in policies if policy.sslmode]
+    return Row(
+        roles=tuple(map(_word, line.roles)),
+        databases=tuple(map(_word, line.databases)),
+        addresses=() if line.address is None else (_word(line.address),),
+        over="anything" if line.method == "reject" and line.type == "host" else _OVER.get(line.type, "anything"),
+        method=line.method,
+        certificate=certificate,
+        certificates=_names(line, maps) if certificate == "verify-full" or line.option("map") else (),
+        sslmode=None if line.method == "reject" else max(modes, key=SSLMODES.index, default=None),
+        policies=tuple(policy.name for policy in policies),
+    )
+
+
+def _certificate(line: Line) -> Literal["none", "verify-ca", "verify-full"]:
+    if line.method == "cert":
+        return "verify-full"
+    value = line.option("clientcert")
+    return "verify-full" if value == "verify-full" else "verify-ca" if value else "none"
+
+
+def _names(line: Line, maps: Mapping[str, Sequence[IdentLine]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Give the identities that a line's map knows, each with its roles; without a map, the name is the role."""
+    name = line.option("map")
+    if name is None:
+        return ()
+    found: dict[str, list[str]] = {}
+    for ident in maps.get(name, ()):
+        found.setdefault(_word(ident.identity), []).append(_word(ident.role))
+    return tuple((identity, tuple(roles)) for identity, roles in found.items())
+
+
+def _word(term: Role | Database | Address) -> str:
+    """Write a term as the spec would; a name that is itself a keyword is quoted."""
+    match term:
+        case Keyword():
+            return term.value
+        case Name(text):
+            return f'"{text}"' if text in _KEYWORDS or text.startswith(("/", "+")) else text
+        case Regex(pattern):
+            return f"/{pattern}"
+        case Member(role):
+            return f"+{role}"
+        case HostName(name):
+            return name
+        case _:
+            return str(term)
+
+
+_KEYWORDS = {keyword.value for keyword in Keyword}

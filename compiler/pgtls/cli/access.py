@@ -1,0 +1,135 @@
+"""``pgtls access``."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pgtls.cli.options import clock, lock_file, output, places, spec
+from pgtls.cli.printing import reporting
+from pgtls.diagnostics import Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from pgtls.access.matrix import Matrix, Row
+
+_SHOWN = 8
+"""How many names of one kind a cell holds; JSON has them all."""
+_HEAD = ("who", "databases", "from", "over", "shows", "client's sslmode", "policy")
+
+
+@click.command()
+@spec
+@places
+@output("text", "json", "markdown")
+def command(
+    spec: str,
+    out: str | None,
+    lock: str | None,
+    now: datetime | None,
+    lock_timeout: int,
+    format_: str,
+) -> int:
+    """Show who may connect from where to what, and how: the whole matrix, from the compiled pg_hba.conf."""
+    from pgtls.access.matrix import matrix
+    from pgtls.build.compile import check
+
+    with reporting("access", format_) as report:
+        checked = check(Path(spec), clock(now), lock_file(spec, lock))
+        if checked.fleet is None or any(d.severity == "error" for d in checked.diagnostics):
+            raise Rejected(*checked.diagnostics)
+        fleet = checked.fleet
+        report.diagnostics = checked.diagnostics
+        found = [matrix(fleet, rules) for rules in checked.rules.values()]
+        report.result = lambda: {"servers": [_as_dict(server) for server in found]}
+        report.text = lambda: "\n\n".join(map(_markdown if format_ == "markdown" else _text, found))
+    return report.status
+
+
+def _as_dict(server: Matrix) -> dict[str, Any]:
+    rows = [
+        {**asdict(row), "certificates": {name: list(roles) for name, roles in row.certificates}} for row in server.rows
+    ]
+    return {"server": server.server, "hosts": server.hosts, "trust": asdict(server.trust), "rows": rows}
+
+
+def _text(server: Matrix) -> str:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*_HEAD, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for row in server.rows:
+        table.add_row(*(Text(cell, style="" if row.admits else "red") for cell in _cells(row)))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
+    console = Console(width=width, highlight=False, no_color=not sys.stdout.isatty())
+    with console.capture() as captured:
+        console.print(table)
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    return "\n".join(
+        [
+            *_intro(server),
+            "",
+            *lines,
+            "",
+            "What no row covers is refused; the first row that covers a connection decides.",
+        ]
+    )
+
+
+def _markdown(server: Matrix) -> str:
+    rows = ["| " + " | ".join(map(_escaped, cells)) + " |" for cells in (_HEAD, *map(_cells, server.rows))]
+    rows.insert(1, "|" + "---|" * len(_HEAD))
+    title, *trust = _intro(server)
+    return "\n".join([f"### {_escaped(title)}", "", *(f"{_escaped(line.strip())}  " for line in trust), "", *rows])
+
+
+def _intro(server: Matrix) -> Iterator[str]:
+    yield f"server {server.server} ({', '.join(server.hosts)})"
+    yield f"  client certificates: {', '.join(server.trust.named) or 'none are asked for'}"
+    if server.trust.others:
+        yield f"  also accepted, under the same root: {', '.join(server.trust.others)}"
+    if server.trust.foreign:
+        yield f"  anyone certified under: {', '.join(server.trust.foreign)}"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        _some(row.roles),
+        _some(row.databases),
+        _some(row.addresses) or "this machine",
+        row.over,
+        _shows(row),
+        row.sslmode or "",
+        ", ".join(row.policies),
+    )
+
+
+def _shows(row: Row) -> str:
+    if not row.admits:
+        return "refused"
+    names = _some([f"{name} (as {', '.join(roles)})" if roles != (name,) else name for name, roles in row.certificates])
+    if row.method == "cert":
+        return f"a certificate: {names}" if names else "a certificate named like the role"
+    if row.method == "peer":
+        return f"operating-system user: {names}" if names else "operating-system user named like the role"
+    extra = {"none": "", "verify-ca": ", and a certificate", "verify-full": ", and a certificate named like the role"}
+    return f"{row.method}{f' as {names}' if names else ''}{extra[row.certificate]}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _escaped(text: str) -> str:
+    for character in "\\`*_[]<|":
+        text = text.replace(character, f"\\{character}")
+    return text
