@@ -13,8 +13,6 @@ from pgtls.access.model import Rules
 from pgtls.access.order import SOCKET, arrange
 from pgtls.access.sets import Roles, Scope, addresses_of, databases_of, roles_of
 from pgtls.access.split import Inseparable, Unmappable, pieces
-from pgtls.diagnostics import errors
-from pgtls.fleet.checks import check
 from pgtls.fleet.checks.waivers import unwaived
 from pgtls.hba.model import Keyword, Line
 from pgtls.hba.render import Unwritable, render_hba, render_ident
@@ -94,9 +92,7 @@ def compile_rules(
     except Unmappable as fault:
         return None, (*found, problems.unmappable(fault.item))
     except Unwritable as refusal:
-        # Nearly always what cannot be written is a mistake that is reported where it was made.
-        reported = errors(check(fleet))
-        return None, (*found, *(() if reported else (problems.unwritable(server, str(refusal)),)))
+        return None, (*found, problems.unwritable(server, str(refusal)))
     found += [*lint.unused(order, rules), *trust.intruders(fleet, rules, roles)]
     return rules, unwaived(fleet, found)
 

@@ -378,7 +378,7 @@ class Scope:
 
 def _common_database(mine: Databases, theirs: Databases, role: str, known: Memberships) -> str | None:
     """Give a database that may be in both for a role."""
-    candidates = [*sorted(mine.names | theirs.names), role, SOME_DATABASE]
+    candidates = [*sorted(mine.names | theirs.names), SOME_DATABASE, role]
     found = (name for name in candidates if _may_name(mine, name, role, known) and _may_name(theirs, name, role, known))
     return next(found, "replication" if mine.replication and theirs.replication else None)
 
