@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--new-ca", multiple=True, metavar="NAME", help="Start a CA anew whose key is lost. May be repeated.")
 @click.option("--allow-revoke", is_flag=True, help="Let the build revoke the certificates of more than three entities.")
 @click.option("--new-out", is_flag=True, help="Build an out directory that is not there though the lock is.")
+@click.option("--depfile", metavar="FILE", help="Write for make, as a rule, which files this build depends on.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="How many cores to use.  [default: all]")
 def command(
     spec: str,
@@ -50,19 +51,19 @@ def command(
     new_ca: tuple[str, ...],
     allow_revoke: bool,
     new_out: bool,
+    depfile: str | None,
     jobs: int | None,
 ) -> int:
     """Compile the spec into the out directory."""
     moment = clock(now)
+    where = spec, out_directory(spec, out), lock_file(spec, lock)
     special = renew or replace or new_ca or only_check
-    if not special and up_to_date(
-        spec, out_directory(spec, out), lock_file(spec, lock), "", f"{moment:%Y-%m-%dT%H:%M:%SZ}"
-    ):
+    if not special and up_to_date(*where, "", f"{moment:%Y-%m-%dT%H:%M:%SZ}"):
         if format_ == "json":
             print_json("build", (), steps=[], summary={})
         else:
             print("nothing to do")
-        return OK
+        return _finish(OK, depfile, where)
 
     from pgtls.build.compile import build, plan
     from pgtls.build.decide import Asked
@@ -79,7 +80,16 @@ def command(
             with bars() as progress:
                 planned = build(work, progress)
             _report(report, planned, f"built {work.out}")
-    return report.status
+    return _finish(report.status, None if only_check else depfile, where)
+
+
+def _finish(status: int, depfile: str | None, where: tuple[str, str, str]) -> int:
+    """Write the rule for make after a build that succeeded."""
+    if depfile and status == OK:
+        from pgtls.cli.depfile import write
+
+        write(depfile, *where)
+    return status
 
 
 def _report(report: Report, planned: Planned, done: str) -> None:

@@ -1,0 +1,32 @@
+"""``pgtls build --depfile FILE``: the one file that a build writes for make."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from pgtls.build.statefiles import MANIFEST
+from pgtls.exports.depfile import inputs, rule
+
+
+def write(path: str, spec: str, out: str, lock: str) -> None:
+    """Write the rule for the manifest of ``out``, unless it stands there already. OSError where that is not possible."""
+    manifest = os.path.join(out, MANIFEST)
+    with open(manifest, "rb") as file:
+        known = json.load(file)["inputs"]
+    text = rule(manifest, inputs(spec, known["include"], known["files"], lock))
+    if _read(path) != text:
+        staged = f"{path}.new"
+        with open(staged, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+        os.replace(staged, path)
+    # The lock, and directories that a build writes to, are among the inputs: the target has to be newer than they are.
+    os.utime(manifest, follow_symlinks=False)
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None

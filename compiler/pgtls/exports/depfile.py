@@ -1,0 +1,39 @@
+"""The files that a build depends on, as a rule for make: what ``-MD -MP`` is for compilers.
+
+For Makefiles that compare times alone. They do not renew what comes due: only ``pgtls build`` at every ``make`` does.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def inputs(spec: str, patterns: Iterable[str], files: Iterable[str], lock: str) -> list[str]:
+    """List what is read: the spec, what its ``include`` patterns match and the directories where they look, other files, and the lock.
+
+    A file that comes to or leaves a directory changes the time of the directory.
+    """
+    directory = os.path.dirname(spec)
+    found = {os.path.join(directory, name) for name in files}
+    for pattern in patterns:
+        matches = glob.glob(pattern, root_dir=directory or None, recursive=True)
+        found |= {os.path.join(directory, name) for name in matches}
+        found |= {os.path.dirname(os.path.join(directory, name)) or "." for name in (pattern, *matches)}
+    return [spec, *sorted(name for name in found if not glob.has_magic(name)), lock]
+
+
+def rule(target: str, prerequisites: Iterable[str]) -> str:
+    """Write the rule, and an empty one for each prerequisite: one that is deleted later does not stop make. Names with a line end cannot be written."""
+    names = [_escaped(name) for name in prerequisites if "\n" not in name]
+    return f"{_escaped(target)}: {' '.join(names)}\n" + "".join(f"{name}:\n" for name in names)
+
+
+def _escaped(name: str) -> str:
+    """Escape for GNU make: backslashes count only before what they escape."""
+    return re.sub(r"(\\*)([ \t#:])", r"\1\1\\\2", name).replace("$", "$$")

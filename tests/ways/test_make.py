@@ -1,0 +1,196 @@
+"""The Makefiles of the examples, run by GNU make."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.pgtls import ROOT
+from support.servers import PATIENCE
+from support.system import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW = "2026-01-01T00:00:00Z"
+DUE = "2026-02-15T00:00:00Z"
+"""In the renewal window of the primary, whose certificate lives 60 days, and of nothing else."""
+PGTLS = f"{sys.executable} -E -m pgtls"
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A copy of the examples with a deploy script that only says what it was asked."""
+    directory = tmp_path / "make"
+    shutil.copytree(ROOT / "examples" / "make", directory)
+    (directory / "deploy").write_text('#!/bin/sh\necho "deploy $1"\ntest -s "$2/server.crt"\n')
+    return directory
+
+
+def make(directory: Path, *arguments: str, now: str = NOW, status: int = 0) -> list[str]:
+    """Run make, which must end so; give the lines that it printed."""
+    surroundings = ENVIRONMENT | {"HOME": "/nonexistent", "PGTLS_NOW": now}
+    run = subprocess.run(
+        ("make", f"PGTLS={PGTLS}", *arguments),
+        cwd=directory,
+        env=surroundings,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=10 * PATIENCE,
+    )
+    assert run.returncode == status, f"make exited with {run.returncode}\n{run.stdout}{run.stderr}"
+    return run.stdout.splitlines()
+
+
+def deployed(lines: list[str]) -> list[str]:
+    return sorted(line.removeprefix("deploy ") for line in lines if line.startswith("deploy "))
+
+
+def times(directory: Path) -> dict[str, tuple[int, bytes]]:
+    """Every compiled file with its modification time and content; the manifest's time is that of the last build."""
+    files = (path for path in (directory / "out").rglob("*") if path.is_file() and path.name != "manifest.json")
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def edit(path: Path, before: str, after: str) -> None:
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+
+def test_the_first_make_builds_and_deploys_and_the_second_only_looks(here: Path) -> None:
+    assert deployed(make(here)) == ["primary", "replica"]
+    before, manifest = times(here), (here / "out/manifest.json").stat().st_mtime_ns
+    lines = make(here)
+    assert "nothing to do" in lines
+    assert deployed(lines) == []
+    assert times(here) == before
+    assert (here / "out/manifest.json").stat().st_mtime_ns > manifest
+
+
+def test_only_the_server_that_a_change_touches_is_deployed(here: Path) -> None:
+    make(here)
+    edit(here / "users/report.toml", "10.0.0.0/8", "10.9.0.0/16")
+    assert deployed(make(here)) == ["replica"]
+    assert deployed(make(here)) == []
+
+
+def test_a_change_that_compiles_to_the_same_files_deploys_nothing(here: Path) -> None:
+    make(here)
+    with (here / "pgtls.toml").open("a") as spec:
+        spec.write("# seen by the security team\n")
+    lines = make(here)
+    assert "built out" in lines, "the spec has changed, so it was compiled"
+    assert deployed(lines) == []
+
+
+def test_a_certificate_that_comes_due_is_renewed_and_deployed_though_no_file_changed(here: Path) -> None:
+    make(here)
+    before = (here / "out/servers/primary/server.crt").read_bytes()
+    assert deployed(make(here, now="2026-02-09T00:00:00Z")) == [], "the day before its window opens"
+    assert deployed(make(here, now=DUE)) == ["primary"]
+    assert (here / "out/servers/primary/server.crt").read_bytes() != before
+    assert deployed(make(here, now=DUE)) == []
+
+
+def test_a_failed_build_fails_make_and_leaves_everything_as_it_was(here: Path) -> None:
+    make(here)
+    before, lock = times(here), (here / "pgtls.lock").read_bytes()
+    edit(here / "users/app.toml", 'auth      = "cert"', 'auth      = "cret"')
+    for _ in range(2):
+        assert deployed(make(here, status=2)) == []
+        assert times(here) == before
+        assert (here / "pgtls.lock").read_bytes() == lock
+        assert (here / "out/manifest.json").exists()
+    edit(here / "users/app.toml", 'auth      = "cret"', 'auth      = "cert"')
+    assert deployed(make(here)) == []
+
+
+def test_a_failed_deployment_is_tried_again(here: Path) -> None:
+    script = (here / "deploy").read_text()
+    (here / "deploy").write_text('#!/bin/sh\ntest "$1" = primary\n')
+    make(here, "--keep-going", status=2)
+    (here / "deploy").write_text(script)
+    assert deployed(make(here)) == ["replica"]
+
+
+def test_two_fleets_are_built_side_by_side(here: Path) -> None:
+    several = here / "several"
+    lines = make(several, "-j2")
+    assert {f"built out/{fleet}" for fleet in ("production", "staging")} <= set(lines)
+    for fleet in ("production", "staging"):
+        certificate = (several / f"out/{fleet}/servers/db/server.crt").read_text()
+        assert f'"names": ["DNS:db.{fleet}.example.com"]' in (several / f"{fleet}.lock").read_text()
+        assert certificate.startswith("-----BEGIN CERTIFICATE-----")
+    before = times(several)
+    assert make(several, "-j2").count("nothing to do") == 2
+    assert times(several) == before
+
+
+def test_one_failing_fleet_does_not_stop_the_other(here: Path) -> None:
+    several = here / "several"
+    edit(several / "staging.toml", 'auth  = "peer"', 'auth  = "pear"')
+    assert "built out/production" in make(several, "-j2", "--keep-going", status=2)
+    assert not (several / "out/staging").exists()
+    assert not (several / "staging.lock").exists()
+
+
+def timestamps(here: Path, now: str = NOW, status: int = 0) -> bool:
+    """Run the variant that compares times; tell whether it started pgtls."""
+    return any(PGTLS in line for line in make(here, "-f", "timestamps.mk", now=now, status=status))
+
+
+def later(path: Path) -> None:
+    """Give a file the time of the manifest and a second, so that no clock has to be waited for."""
+    stamp = (path.parent / "out/manifest.json").stat() if (path.parent / "out").is_dir() else None
+    stamp = stamp or (path.parents[1] / "out/manifest.json").stat()
+    os.utime(path, ns=(stamp.st_mtime_ns + 10**6, stamp.st_mtime_ns + 10**6))
+
+
+def test_with_a_depfile_pgtls_starts_only_when_a_file_changed_that_it_reads(here: Path) -> None:
+    assert timestamps(here)
+    assert not timestamps(here)
+    for name in ("pgtls.toml", "users/app.toml", "pgtls.lock"):
+        later(here / name)
+        assert timestamps(here), name
+        assert not timestamps(here), name
+    later(here / "deploy")
+    assert not timestamps(here)
+
+
+def test_with_a_depfile_a_file_that_comes_or_goes_counts_too(here: Path) -> None:
+    timestamps(here)
+    new = here / "users/new.toml"
+    new.write_text("[user.new]\n")
+    later(here / "users")
+    assert timestamps(here)
+    assert "users/new.toml" in (here / ".pgtls.d").read_text()
+    new.unlink()
+    later(here / "users")
+    assert timestamps(here)
+    assert "users/new.toml" not in (here / ".pgtls.d").read_text()
+    assert not timestamps(here)
+
+
+def test_with_a_depfile_what_comes_due_waits_for_a_build(here: Path) -> None:
+    timestamps(here)
+    assert not timestamps(here, now=DUE)
+    assert deployed(make(here, now=DUE)) == ["primary", "replica"]
+
+
+def test_a_depfile_is_not_written_again_without_a_change_nor_after_a_failure(here: Path) -> None:
+    timestamps(here)
+    before = (here / ".pgtls.d").stat().st_mtime_ns
+    later(here / "pgtls.toml")
+    assert timestamps(here)
+    assert (here / ".pgtls.d").stat().st_mtime_ns == before
+    (here / "pgtls.toml").write_text("version = 2\n")
+    later(here / "pgtls.toml")
+    assert timestamps(here, status=2)
+    assert (here / ".pgtls.d").stat().st_mtime_ns == before
