@@ -7,12 +7,11 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from support.servers import PATIENCE
-from support.system import ENVIRONMENT, new_directory
+from support.system import ENVIRONMENT, locked, new_directory, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,10 +82,16 @@ def for_postgres(spec: Path, major: int) -> str:
     return text
 
 
-@cache
 def compiled_for(spec: Path, major: int, made_by: str = "us") -> Path:
-    """Build a committed spec for a version, once per process, and give the out directory, which is not to be changed.
+    """Build a committed spec for a version, once per session, and give the out directory, which is not to be changed.
 
     ``made_by`` somebody else has the same names and other keys: a stranger's certificates.
     """
-    return compiled(for_postgres(spec, major), new_directory(f"compiled-{made_by}"))
+    name = "-".join(spec.relative_to(ROOT).with_suffix("").parts)
+    directory = scratch() / "compiled" / f"{name}-pg{major}-by-{made_by.replace(' ', '-')}"
+    with locked(directory):
+        if not directory.exists():
+            part = new_directory("compiled")
+            compiled(for_postgres(spec, major), part)
+            part.rename(directory)
+    return directory / "out"
