@@ -30,6 +30,11 @@ ca = "clients"
 roles = ["bob", "reporting"]
 """
 
+HOSTILE = (
+    '"all",replication,"replication",sameuser,samerole,"/^x" '  # databases
+    '"all","+y","od""d","a,b","#c","/^/re$"'
+)
+
 CASES = [
     Case(
         "no policy at all is a file that refuses everybody",
@@ -295,11 +300,7 @@ auth = "scram-sha-256"
         [
             line
             for address in ("samehost", "samenet", '"db.example.com"', '".example.com"', "fd00::/8", '"all"')
-            for line in (
-                "# policy x",
-                'hostssl "all",replication,"replication",sameuser,samerole,"/^x" "all","+y","od""d","a,b","#c","/^/re$" '
-                f"{address} scram-sha-256",
-            )
+            for line in ("# policy x", f"hostssl {HOSTILE} {address} scram-sha-256")
         ],
         [],
     ),

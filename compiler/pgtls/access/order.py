@@ -59,7 +59,8 @@ class Order:
         """Give each two policies that cover the same connection, demand different things of it, and of which neither decides."""
         for first, later in zip(self.items, self.overlaps, strict=True):
             for other in (self.items[index] for index in later):
-                if first.demand != other.demand and not first.beats(other, self.known):
+                decided = first.beats(other, self.known) or other.beats(first, self.known)
+                if first.demand != other.demand and not decided:
                     yield first, other
 
 
