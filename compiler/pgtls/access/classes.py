@@ -80,6 +80,15 @@ class AddressClass:
     bits: Bits
 
 
+class Class(NamedTuple):
+    """A class of connections, apart from the transport."""
+
+    role: RoleClass
+    database: DatabaseClass
+    address: AddressClass
+    bits: Bits
+
+
 class Classes:
     """The classes of connections to one server, by what policies and lines say; ``names`` are further roles to look at."""
 
@@ -212,6 +221,22 @@ class Classes:
     def socket(self) -> AddressClass:
         """The Unix socket."""
         return AddressClass("local", self._addresses.get(None, NONE))
+
+    def combined(self) -> Iterator[Class]:
+        """Give one class of each kind that differs in its bits or in its role."""
+        over_tcp = self.addresses
+        for role in self.roles:
+            narrowed: dict[Bits, DatabaseClass] = {}
+            for database in self.databases(role):
+                narrowed.setdefault(role.bits & database.bits, database)
+            for bits, database in narrowed.items():
+                seen: set[Bits] = set()
+                for address in over_tcp:
+                    both = bits & address.bits
+                    if both not in seen:
+                        seen.add(both)
+                        yield Class(role, database, address, both)
+                yield Class(role, database, self.socket, bits & self.socket.bits)
 
     def _cells(self) -> Iterator[tuple[IPAddress, Bits]]:
         """Cut both address families at the ends of all networks."""

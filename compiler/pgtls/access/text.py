@@ -1,0 +1,92 @@
+"""The text of a server's rules as the server tries it, asked in the terms of classes: what :mod:`pgtls.access.proof` judges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgtls.access.classes import Coverage, plain
+from pgtls.access.meaning import SECRET, Accepted, Ask
+from pgtls.hba.match import RECORD_TYPES_OF
+from pgtls.hba.model import Name, Regex
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgtls.access.meaning import Bearer, Holders, Pattern
+    from pgtls.hba.model import IdentLine, Line, Transport
+
+TRANSPORTS: tuple[Transport, ...] = ("socket", "tls", "gss", "plain")
+
+_OWN_OPTIONS = ("clientcert", "clientname", "map")
+_ITSELF = (Regex("^(.*)$"), Name("\\1"))
+
+
+def line_coverage(line: Line) -> Coverage:
+    """Give what a line covers, whatever the transport."""
+    return Coverage(line.roles, line.databases, None if line.address is None else (line.address,))
+
+
+class Text:
+    """The lines that were read back, as the server tries them."""
+
+    def __init__(
+        self, lines: Sequence[Line], idents: Sequence[IdentLine], holders: Holders, secret_options: frozenset[str]
+    ) -> None:
+        self._lines = tuple(lines)
+        self._holders = holders
+        self._secret_options = secret_options
+        self._over: dict[Transport, int] = {
+            transport: sum(1 << index for index, line in enumerate(lines) if line.type in RECORD_TYPES_OF[transport])
+            for transport in TRANSPORTS
+        }
+        self._names: dict[str, dict[str, list[str]]] = {}
+        self._patterns: dict[str, list[Pattern]] = {}
+        for ident in idents:
+            identity, role = plain(ident.identity), plain(ident.role)
+            if isinstance(identity, Name) and isinstance(role, Name):
+                self._names.setdefault(ident.map, {}).setdefault(role.text, []).append(identity.text)
+            else:
+                self._patterns.setdefault(ident.map, []).append((identity, role))
+
+    def deciding(self, lines: int, transport: Transport) -> Line | None:
+        """Give the first of a set of lines that a transport can match."""
+        left = lines & self._over[transport]
+        return self._lines[(left & -left).bit_length() - 1] if left else None
+
+    def ask(self, line: Line | None) -> Ask | None:
+        """Say what a line asks; None: it refuses."""
+        if line is None or line.method == "reject":
+            return None
+        options = {name: SECRET if name in self._secret_options else value for name, value in line.options}
+        certificate = "verify-full" if line.method == "cert" else options.get("clientcert", "none")
+        own = frozenset((name, value) for name, value in options.items() if name not in _OWN_OPTIONS)
+        return Ask(line.method, own, certificate)
+
+    def accepted(self, line: Line | None, role: str) -> Accepted:
+        """Say whose identity a line accepts for a role."""
+        if line is None:
+            return Accepted()
+        certified = line.method == "cert" or line.option("clientcert") == "verify-full"
+        ident_map = line.option("map")
+        names = [role] if ident_map is None else self._names.get(ident_map, {}).get(role, [])
+        patterns = [] if ident_map is None else self._patterns.get(ident_map, [])
+        if _ITSELF in patterns:
+            names = [*names, role]
+        bearers: set[Bearer] = set()
+        for name in names:
+            bearers |= self._shown(line, name, implied=ident_map is None) if certified else {("name", name)}
+        return Accepted(
+            frozenset(bearers),
+            frozenset(
+                (identity, target)
+                for identity, target in patterns
+                if (identity, target) != _ITSELF
+                and (not isinstance(target, Name) or "\\1" in target.text or target.text == role)
+            ),
+        )
+
+    def _shown(self, line: Line, name: str, *, implied: bool) -> frozenset[Bearer]:
+        """Say who shows an identity. That nobody has a certificate in the name of a role is no grant: CAs of the spec certify its users alone."""
+        by_subject = line.option("clientname") == "DN"
+        shown = self._holders.by_subject if by_subject else self._holders.by_common_name
+        return shown.get(name, frozenset() if implied else frozenset({("name", name)}))
