@@ -30,6 +30,10 @@ def server_settings(server: Server, *, crl: bool) -> tuple[Settings, Settings]:
         "ssl_crl_file": _path(server, layout.SERVER_CRL) if crl else "",
         "ssl_min_protocol_version": _PROTOCOLS[table.min_tls],
     }
+    if table.passphrase_command:
+        decided["ssl_passphrase_command"] = table.passphrase_command
+        # Otherwise a reload would keep the old certificate: "cannot be reloaded because it requires a passphrase".
+        decided["ssl_passphrase_command_supports_reload"] = "on"  # noqa: S105  (no password: a switch)
     asked = {
         "ssl_ciphers": table.ciphers,
         "ssl_tls13_ciphers": table.tls13_ciphers,

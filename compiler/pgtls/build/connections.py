@@ -37,6 +37,8 @@ def parameters(user: User, entry: Entry) -> dict[str, str]:
 def _files(user: User, entry: Entry) -> dict[str, str]:
     directory = user.table.directory
     files = {"sslrootcert": f"{directory}/{layout.CLIENT_TRUST}"} if directory else {}
+    if entry.server.system:
+        files = {"sslrootcert": "system"}
     if not entry.certificate and user.ca:
         # libpq would present the certificate that lies in its default place.
         return files | ({"sslcertmode": "disable"} if user.table.libpq >= 16 else {"sslcert": _NO_FILE})
@@ -63,6 +65,11 @@ def jdbc(values: Mapping[str, str]) -> str:
     host = values.get("hostaddr", values["host"]) if values["sslmode"] != "verify-full" else values["host"]
     host = f"[{host}]" if ":" in host else host
     rest = {_JDBC[name]: value for name, value in values.items() if name in _JDBC}
+    if (
+        rest.get("sslrootcert") == "system"
+    ):  # to pgjdbc the name of a file; this is how it is told to use the CAs of its JVM
+        del rest["sslrootcert"]
+        rest["sslfactory"] = "org.postgresql.ssl.DefaultJavaSSLFactory"
     query = "&".join(f"{name}={_encode(value)}" for name, value in rest.items())
     return f"jdbc:postgresql://{host}:{values['port']}/{_encode(values.get('dbname', ''))}?{query}"
 

@@ -112,7 +112,8 @@ def _client_texts(user: User, entries: Sequence[Entry]) -> Files:
         yield file(layout.SERVICES, services(sections))
         yield file(layout.CONNECTIONS, _connections(user, entries, sections))
     yield file(layout.ENVIRONMENT, _environment_file(user, entries))
-    names = {"user": _code(user.name), "rows": [_row(entry) for entry in entries]}
+    guarded = user.table.passphrase is not None
+    names = {"user": _code(user.name), "rows": [_row(entry) for entry in entries], "guarded": guarded}
     example = entries[0].name if entries else None
     yield file(layout.README, _template("client/README.md.j2").render(names, example=example))
 
@@ -121,12 +122,13 @@ def _environment_file(user: User, entries: Sequence[Entry]) -> str:
     files = [("PGSSLROOTCERT", layout.CLIENT_TRUST)] if _roots(entries) else []
     if user.ca:
         files += [("PGSSLCERT", layout.CLIENT_CERTIFICATE), ("PGSSLKEY", layout.CLIENT_KEY)]
+    system = [("PGSSLROOTCERT", "system")] if entries and all(entry.server.system for entry in entries) else []
     strictest = max((entry.sslmode for entry in entries), key=SSLMODES.index, default="verify-full")
     return _template("client/env.sh.j2").render(
         user=user.entity,
         directory=quote(user.table.directory) if user.table.directory else None,
         files=files,
-        values=[("PGSSLMODE", strictest), ("PGGSSENCMODE", "disable")],
+        values=[*system, ("PGSSLMODE", strictest), ("PGGSSENCMODE", "disable")],
         services=bool(entries),
     )
 

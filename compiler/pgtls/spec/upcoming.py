@@ -28,7 +28,6 @@ def _but_pem(value: Any) -> bool:
     return isinstance(value, list) and any(item != "pem" for item in value)
 
 
-_ENCRYPTED = Upcoming("encrypted private keys")
 _OWN = Upcoming("certificates and keys that are brought along")
 _OUTSIDE = Upcoming("certificates that someone else signs")
 _REQUEST = Upcoming("certificates for requests whose key was made elsewhere")
@@ -36,7 +35,6 @@ _REVOKED = Upcoming("revocation before a date")
 _STANDBY = Upcoming("files for a standby")
 
 UPCOMING: Mapping[tuple[str, str], Upcoming] = {
-    ("ca", "passphrase"): _ENCRYPTED,
     ("ca", "cert_file"): _OWN,
     ("ca", "key_file"): _OWN,
     ("ca", "offline"): Upcoming("CAs whose key is elsewhere"),
@@ -44,8 +42,6 @@ UPCOMING: Mapping[tuple[str, str], Upcoming] = {
     ("ca", "crl_file"): Upcoming("CRLs that are brought along"),
     ("ca", "revoked"): Upcoming("revocation of certificates that were issued elsewhere"),
     ("server", "ca"): Upcoming("self-signed servers and public CAs", lambda value: value in ("self-signed", "system")),
-    ("server", "passphrase"): _ENCRYPTED,
-    ("server", "passphrase_command"): _ENCRYPTED,
     ("server", "csr_file"): _REQUEST,
     ("server", "external"): _OUTSIDE,
     ("server", "cert_file"): _OWN,
@@ -56,7 +52,6 @@ UPCOMING: Mapping[tuple[str, str], Upcoming] = {
     ("server", "replication_user"): _STANDBY,
     ("user", "formats"): Upcoming("keys in other formats than PEM", _but_pem),
     ("user", "crl"): Upcoming("CRLs in bundles"),
-    ("user", "passphrase"): _ENCRYPTED,
     ("user", "csr_file"): _REQUEST,
     ("user", "external"): _OUTSIDE,
     ("user", "cert_file"): _OUTSIDE,

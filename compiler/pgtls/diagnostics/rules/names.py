@@ -212,4 +212,48 @@ RULES: tuple[Rule, ...] = (
         "what stands before a colon for the name of a crypto engine.",
         fix="Write the path from the root on, or leave it out: files are then looked for at PostgreSQL's default places.",
     ),
+    Rule(
+        "PGT138",
+        "error",
+        "nothing opens a server's key",
+        meaning="A server has a `passphrase`, and no `passphrase_command`.",
+        why="PostgreSQL reads an encrypted key only with what `ssl_passphrase_command` prints; without it, it asks on a terminal that a service does not have, "
+        "and does not start.",
+        fix="Say with `passphrase_command` what the server is to run, e.g. a client of your secret store. `%p` in it is PostgreSQL's prompt.",
+    ),
+    Rule(
+        "PGT139",
+        "error",
+        "fields that contradict each other",
+        meaning="A table says two things about where its key is made or who signs its certificate, or says one half of what takes two.",
+        why="Only one of them could be done, and which one would be a guess.",
+        fix="`csr_file`: the key is made elsewhere, and signed here. `external`: the key is made here, and signed elsewhere. `cert_file` with `key_file`: both are "
+        "brought along. `cert_file` alone: it is used, and its key is not here.",
+    ),
+    Rule(
+        "PGT142",
+        "error",
+        "a CA that cannot sign is asked to",
+        meaning="A certificate is to be signed by a CA of which only the certificate is here, or by a public CA.",
+        why="Signing takes the key.",
+        fix="Let the certificate be signed outside: `external = true` makes a key and a CSR, `cert_file` names what came back. A CA whose key merely lies elsewhere says `offline = true`.",
+    ),
+    Rule(
+        "PGT143",
+        "error",
+        "a client cannot verify a public CA's server",
+        meaning='A server has `ca = "system"`, and one of its clients may have a libpq older than 16, or a policy asks for less than `verify-full`.',
+        why="`sslrootcert=system` came with libpq 16 and works with verify-full alone; an older libpq takes the word for the name of a file, and may then "
+        "connect without verifying anything.",
+        fix='Say `libpq = 16` once every client has it, and `sslmode = "verify-full"`; or have a CA of your own sign the server.',
+    ),
+    Rule(
+        "PGT144",
+        "error",
+        "the CRL of a foreign CA is missing",
+        meaning="A server checks revocation (`crl = true`) and trusts a CA whose key is not here, and `crl_file` does not name its CRL.",
+        why="With a CRL file PostgreSQL asks for the CRL of every CA in the chain; for want of one it refuses every client (`unknown ca`).",
+        fix="Fetch the CRL of that CA, name it in `crl_file`, and fetch it again in time; or say `crl = false` in the server.",
+        standards=("STIG CD12-00-007000",),
+    ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.checks import certificates, hardening, names, policies, versions, waivers
+from pgtls.fleet.checks import certificates, elsewhere, hardening, names, policies, versions, waivers
 from pgtls.fleet.places import once
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PRESENT: tuple[Check, ...] = (
     *names.PRESENT,
     *certificates.PRESENT,
+    *elsewhere.PRESENT,
     *hardening.PRESENT,
     *versions.PRESENT,
     waivers.codes,

@@ -1,0 +1,128 @@
+"""Keys and certificates that come from elsewhere: fields that contradict each other, and CAs that are asked for what they cannot do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgtls.fleet.places import entities, finder, listed
+from pgtls.postgres.libpq import SYSTEM_ROOTS_SINCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgtls.diagnostics import Diagnostic
+    from pgtls.fleet.model import Authority, Fleet, Server, User
+
+_CONTRADICTIONS = (
+    ("csr_file", "external", "a request is signed here, or somewhere else"),
+    ("csr_file", "cert_file", "a request is signed here, or somewhere else"),
+    ("csr_file", "key_file", "the key of a request never comes here"),
+    ("csr_file", "passphrase", "the key of a request never comes here"),
+    ("external", "key_file", "the key of an external certificate is made here"),
+    ("offline", "external", "the key of an offline CA is away, that of an external one is here"),
+)
+
+
+def contradictions(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find fields that say two things about one key, and those that lack their other half."""
+    for thing in entities(fleet):
+        table, found = thing.table, finder(fleet, thing)
+        if table.model_fields_set.isdisjoint(_FIELDS):
+            continue
+        for first, second, why in _CONTRADICTIONS:
+            if getattr(table, first, None) and getattr(table, second, None):
+                message = f"`{first}` and `{second}` contradict each other: {why}"
+                yield found.fault("PGT139", message, second, hint="leave one of them out")
+        if getattr(table, "key_file", None) and not table.cert_file:
+            yield found.fault("PGT139", "`key_file` without `cert_file`", "key_file", hint="name its certificate, too")
+        if table.cert_file and table.passphrase and _keyless(thing):
+            message = "`passphrase` for a key that is not here"
+            yield found.fault("PGT139", message, "passphrase", hint="name the key in key_file")
+        yield from _of_kind(fleet, thing)
+
+
+_FIELDS = frozenset(
+    ("cert_file", "key_file", "csr_file", "crl_file", "external", "offline", "passphrase", "passphrase_command")
+)
+
+
+def _of_kind(fleet: Fleet, thing: Authority | Server | User) -> Iterator[Diagnostic]:
+    kind, found = thing.entity.partition(".")[0], finder(fleet, thing)
+    if kind == "user" and getattr(thing, "ca", None) is None:
+        said = next(f for f in ("cert_file", "external", "csr_file", "passphrase") if f in thing.table.model_fields_set)
+        message = f'user "{thing.name}" has `{said}`, and no CA'
+        yield found.fault("PGT139", message, said, hint="name the CA that signs it: ca = …")
+    if kind == "ca" and getattr(thing.table, "crl_file", None) and not _keyless(thing):
+        message = f'ca "{thing.name}" has `crl_file`, and its key is here: pgtls writes its CRL'
+        yield found.fault("PGT139", message, "crl_file", hint="leave it out")
+
+
+def _keyless(thing: Authority | Server | User) -> bool:
+    """Whether its key is never here."""
+    return bool(thing.table.cert_file and not getattr(thing.table, "key_file", None) and not thing.table.external)
+
+
+def passphrase_commands(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find servers whose key is encrypted and that are not told how to open it."""
+    for server in fleet.servers.values():
+        if server.table.passphrase and not server.table.passphrase_command:
+            message = f'the key of server "{server.name}" is encrypted, and nothing opens it there'
+            hint = 'passphrase_command = "…": what the server runs to have the passphrase printed'
+            yield finder(fleet, server).fault("PGT138", message, "passphrase", hint=hint)
+
+
+def who_signs(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find certificates that a CA is to sign whose key is never here."""
+    for thing in entities(fleet):
+        issuer: Authority | None = getattr(thing, "issuer", None) or getattr(thing, "ca", None)
+        if issuer and _keyless(issuer) and not (thing.table.cert_file or thing.table.external):
+            field = "issuer" if hasattr(thing, "issuer") else "ca"
+            message = f'ca "{issuer.name}" is only trusted: its key is not here, and it signs nothing'
+            hint = "external = true has a request made for it; cert_file names what was signed"
+            yield finder(fleet, thing).fault("PGT142", message, field, hint=hint)
+    for server in fleet.servers.values():
+        outside = server.table.cert_file or server.table.external
+        if server.system and not outside:
+            hint = "external = true has a request made for it; cert_file names what was signed"
+            message = f'no key of a public CA is here to sign the certificate of server "{server.name}"'
+            yield finder(fleet, server).fault("PGT142", message, "ca", hint=hint)
+        elif server.self_signed and (outside or server.table.csr_file):
+            field = next(f for f in ("cert_file", "external", "csr_file") if getattr(server.table, f))
+            message = f'`ca = "self-signed"` and `{field}` contradict each other: its own new key signs it'
+            yield finder(fleet, server).fault("PGT139", message, field, hint="leave one of them out")
+
+
+def public_cas(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find clients of a public CA's server that could not verify it: ``sslrootcert=system`` came with libpq 16, for verify-full alone."""
+    system = [server for server in fleet.servers.values() if server.system]
+    for server in system:
+        users: dict[str, User] = {}
+        for policy in fleet.policies_of(server):
+            if policy.local or policy.sslmode is None:
+                continue
+            users |= {user.name: user for user in policy.users}
+            if policy.sslmode != "verify-full":
+                message = f'policy "{policy.name}" is for server "{server.name}" of a public CA, whose clients verify in full or not at all'
+                yield finder(fleet, policy).fault("PGT143", message, "sslmode", hint='sslmode = "verify-full"')
+        for user in users.values():
+            if user.table.libpq < SYSTEM_ROOTS_SINCE:
+                message = f'user "{user.name}" may have libpq {user.table.libpq}, which does not know the system\'s CAs that server "{server.name}" needs'
+                hint = f"libpq = {SYSTEM_ROOTS_SINCE}, once every client has it"
+                yield finder(fleet, user).fault("PGT143", message, "libpq", hint=hint)
+
+
+def foreign_lists(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find trusted CAs whose CRL a server needs and nobody here can write."""
+    for server in fleet.servers.values():
+        chains = {ca.name: ca for trusted in server.client_cas for ca in trusted.chain} if server.table.crl else {}
+        missing = [ca.name for ca in chains.values() if _keyless(ca) and ca.table.crl and not ca.table.crl_file]
+        if missing:
+            message = (
+                f'server "{server.name}" asks for the CRLs of all CAs that it trusts, and that of ca {listed(missing)} is not here: '
+                "nobody could log in by certificate"
+            )
+            hint = f"crl_file in [ca.{missing[0]}], or crl = false in [server.{server.name}]"
+            yield finder(fleet, server).fault("PGT144", message, "client_ca", hint=hint)
+
+
+PRESENT = (contradictions, passphrase_commands, who_signs, public_cas, foreign_lists)
