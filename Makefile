@@ -20,10 +20,10 @@ test: $(VENV)/developing servers  ## run all tests, on every PostgreSQL version;
 lint: lint-format lint-rules lint-types lint-imports  ## format, lint rules, types, and who may import whom
 
 lint-format: $(VENV)/developing
-	$(BIN)/ruff format --check compiler tests templates
+	$(BIN)/ruff format --check .
 
 lint-rules: $(VENV)/developing
-	$(BIN)/ruff check compiler tests templates
+	$(BIN)/ruff check .
 
 lint-types: $(VENV)/developing
 	$(BIN)/mypy
