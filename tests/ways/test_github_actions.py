@@ -1,0 +1,157 @@
+"""The workflows to copy: read by actionlint, and their steps run by the shell that GitHub runs them with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from support.pgtls import ROOT, pgtls
+from support.servers import PATIENCE
+from support.system import ENVIRONMENT, locked, scratch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORKFLOWS = sorted((ROOT / "examples" / "github-actions").glob("*.yml"))
+NOW = "2026-01-01T00:00:00Z"
+SPEC = """\
+version = 1
+
+[ca.root]
+
+[server.main]
+ca       = "root"
+hosts    = ["db.example.com"]
+no_local = true
+
+[user.app]
+
+[policy.app]
+users     = ["app"]
+databases = ["shop"]
+from      = ["10.9.0.0/16"]
+auth      = "scram-sha-256"
+"""
+
+
+@cache
+def actionlint() -> Path:
+    """Build actionlint once per session, by the Go module proxy."""
+    if shutil.which("go") is None:
+        pytest.skip("Go is not installed: apt-get install golang")
+    binary = scratch() / "actionlint" / "actionlint"
+    with locked(binary):
+        if not binary.exists():
+            surroundings = dict(os.environ) | {"GOBIN": str(binary.parent), "GOFLAGS": "-buildvcs=false"}
+            package = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
+            subprocess.run(("go", "install", package), env=surroundings, check=True, capture_output=True)
+    return binary
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_actionlint_finds_nothing(workflow: Path) -> None:
+    run = subprocess.run((actionlint(), "-no-color", workflow), check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+
+
+def test_actionlint_would_find_something(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yml"
+    broken.write_text(WORKFLOWS[0].read_text().replace("runs-on:", "run-on:"))
+    assert subprocess.run((actionlint(), broken), check=False, capture_output=True).returncode == 1
+
+
+def step(workflow: str, job: str, name: str) -> str:
+    """Give the script of a step."""
+    document = yaml.safe_load((ROOT / "examples" / "github-actions" / workflow).read_text())
+    (script,) = [step["run"] for step in document["jobs"][job]["steps"] if step.get("name") == name]
+    assert isinstance(script, str)
+    return script
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What actions/checkout leaves: spec and lock of a fleet that was built elsewhere, and no out directory."""
+    directory = tmp_path / "checkout"
+    directory.mkdir()
+    (directory / "pgtls.toml").write_text(SPEC)
+    assert pgtls("build", "--out", tmp_path / "out", cwd=directory, now=NOW).status == 0
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    _program(programs / "pgtls", f'exec {sys.executable} -E -m pgtls "$@"')
+    _program(programs / "gh", 'echo "gh $*"; cat plan.md')
+    return directory
+
+
+def _program(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def run(checkout: Path, script: str, now: str = NOW) -> subprocess.CompletedProcess[str]:
+    """Run a script as a runner does (https://docs.github.com/actions, `shell: bash`)."""
+    surroundings: dict[str, Any] = ENVIRONMENT | {
+        "PATH": f"{checkout.parent / 'bin'}:{ENVIRONMENT['PATH']}",
+        "HOME": str(checkout.parent),
+        "GITHUB_WORKSPACE": str(checkout),
+        "GITHUB_STEP_SUMMARY": str(checkout.parent / "summary.md"),
+        "PGTLS_SPEC": "pgtls.toml",
+        "PGTLS_NOW": now,
+        "NUMBER": "7",
+    }
+    return subprocess.run(
+        ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script),
+        cwd=checkout,
+        env=surroundings,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=10 * PATIENCE,
+    )
+
+
+def test_findings_are_commands_and_a_bad_spec_fails_the_job(checkout: Path) -> None:
+    script = step("pgtls.yml", "check", "Check the spec")
+    good = run(checkout, script)
+    assert (good.returncode, good.stdout) == (0, "")
+    spec = checkout / "pgtls.toml"
+    spec.write_text(spec.read_text().replace('"app"]', '"ap"]'))
+    bad = run(checkout, script)
+    assert bad.returncode == 1
+    assert "::error title=PGT101,file=pgtls.toml,line=13," in bad.stdout
+
+
+def test_the_comment_and_the_summary_say_what_a_build_would_do(checkout: Path) -> None:
+    spec = checkout / "pgtls.toml"
+    spec.write_text(spec.read_text().replace('"db.example.com"', '"db.example.com", "db2.example.com"'))
+    plan = run(checkout, step("pgtls.yml", "check", "Say what a build would do"))
+    assert plan.returncode == 0, plan.stderr
+    comment = run(checkout, step("pgtls.yml", "check", "Comment on the pull request"))
+    for text in ((checkout.parent / "summary.md").read_text(), comment.stdout):
+        assert "| `server.main` | renew | hosts changed" in text
+    assert comment.stdout.startswith("gh pr comment 7 --body-file plan.md")
+
+
+def test_a_plan_that_fails_fails_the_job(checkout: Path) -> None:
+    (checkout / "pgtls.toml").write_text("version = 2\n")
+    assert run(checkout, step("pgtls.yml", "check", "Say what a build would do")).returncode == 1
+
+
+@pytest.mark.parametrize(("now", "status"), [(NOW, 0), ("2026-03-30", 2)])
+def test_the_watch_fails_when_something_is_about_to_end(checkout: Path, now: str, status: int) -> None:
+    assert run(checkout, step("pgtls.yml", "watch", "See what comes due"), now).returncode == status
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_code_scanning_gets_its_file_whatever_was_found(checkout: Path, version: int) -> None:
+    (checkout / "pgtls.toml").write_text(SPEC.replace("version = 1", f"version = {version}"))
+    scan = run(checkout, step("code-scanning.yml", "scan", "Check the spec"))
+    assert scan.returncode == 0
+    document = yaml.safe_load((checkout / "pgtls.sarif").read_text())
+    assert len(document["runs"][0]["results"]) == version - 1
