@@ -88,9 +88,9 @@ def _row(line: Line, policies: Sequence[Policy], maps: Mapping[str, Sequence[Ide
     certificate = _certificate(line)
     modes = [policy.sslmode for policy in policies if policy.sslmode]
     return Row(
-        roles=tuple(map(_word, line.roles)),
-        databases=tuple(map(_word, line.databases)),
-        addresses=() if line.address is None else (_word(line.address),),
+        roles=tuple(map(word, line.roles)),
+        databases=tuple(map(word, line.databases)),
+        addresses=() if line.address is None else (word(line.address),),
         over="anything" if line.method == "reject" and line.type == "host" else _OVER.get(line.type, "anything"),
         method=line.method,
         certificate=certificate,
@@ -114,11 +114,11 @@ def _names(line: Line, maps: Mapping[str, Sequence[IdentLine]]) -> tuple[tuple[s
         return ()
     found: dict[str, list[str]] = {}
     for ident in maps.get(name, ()):
-        found.setdefault(_word(ident.identity), []).append(_word(ident.role))
+        found.setdefault(word(ident.identity), []).append(word(ident.role))
     return tuple((identity, tuple(roles)) for identity, roles in found.items())
 
 
-def _word(term: Role | Database | Address) -> str:
+def word(term: Role | Database | Address) -> str:
     """Write a term as the spec would; a name that is itself a keyword is quoted."""
     match term:
         case Keyword():

@@ -33,6 +33,7 @@ _COMMANDS = {
     "terraform": "Answer Terraform's external data source: JSON on stdin and stdout; reads only.",
     "access": "Show who may connect from where to what, and how.",
     "explain": "Explain one connection: admitted or refused, by which line, and why.",
+    "diff": "Show what changes for people between two specs or two git revisions.",
     "schema": "Print the JSON Schema of the spec.",
     "rule": "Explain a diagnostic: what it means, why it matters, how to fix it.",
 }

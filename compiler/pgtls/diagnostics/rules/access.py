@@ -286,4 +286,12 @@ RULES: tuple[Rule, ...] = (
         why="An answer about something else would be taken for an answer to the question.",
         fix="Name a server or user of the spec; the hint has the nearest.",
     ),
+    Rule(
+        "PGT292",
+        "error",
+        "a git revision without the spec",
+        meaning="`pgtls diff` was asked for the spec at a revision that git does not know, or that does not have that file.",
+        why="A comparison with nothing would show everything as new.",
+        fix="Name a revision and, if the spec lay elsewhere then, its path: `git:REV:PATH`. A shallow clone may lack the revision.",
+    ),
 )

@@ -1,0 +1,268 @@
+"""What a change of the spec changes for people: access granted, lost, weakened, strengthened, each with an example connection.
+
+Both texts are compared over every class of connection that either of them can tell apart, as the proof does (:mod:`pgtls.access.classes`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pgtls.access.classes import Bits, Classes
+from pgtls.access.matrix import word
+from pgtls.access.meaning import Accepted, Holders
+from pgtls.access.membership import Memberships, memberships
+from pgtls.access.text import Text, line_coverage
+from pgtls.hba.model import Keyword, Name
+from pgtls.hba.parse import parse_hba, parse_ident
+from pgtls.spec.models import SSLMODES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pgtls.access.classes import Class
+    from pgtls.access.meaning import Ask
+    from pgtls.access.model import Rules
+    from pgtls.fleet.model import Fleet, Policy
+    from pgtls.hba.model import Line, Transport
+    from pgtls.spec.models import SslMode
+
+Kind = Literal["granted", "weakened", "strengthened", "lost"]
+KINDS: tuple[Kind, ...] = ("granted", "weakened", "strengthened", "lost")
+"""From what a reviewer looks at first."""
+
+_METHODS = (
+    "trust",
+    "ident",
+    "password",
+    "md5",
+    "radius",
+    "bsd",
+    "pam",
+    "ldap",
+    "scram-sha-256",
+    "oauth",
+    "sspi",
+    "gss",
+    "peer",
+    "cert",
+)
+"""From the weakest; a method that is not here counts as equal to a password that is checked elsewhere (ldap)."""
+_CERTIFICATES = ("none", "verify-ca", "verify-full")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Connections that a change treats alike. ``before`` and ``after`` say what was and what is asked; ``policies`` say so.
+
+    ``roles``, ``databases`` and ``sources`` are what the deciding lines cover, as far as the change reaches; ``example`` is one connection.
+    """
+
+    kind: Kind
+    server: str
+    roles: tuple[str, ...]
+    databases: tuple[str, ...]
+    sources: tuple[str, ...]
+    before: str
+    after: str
+    policies: tuple[str, ...]
+    example: str
+
+
+class Side(NamedTuple):
+    """One of the two states of a spec."""
+
+    fleet: Fleet
+    rules: Mapping[str, Rules]
+
+
+def diff(old: Side, new: Side) -> tuple[Change, ...]:
+    """Compare two states, server by server; a server that only one of them has refuses everybody in the other."""
+    names = sorted(old.rules.keys() | new.rules.keys())
+    changes = [change for name in names for change in _server(name, old, new)]
+    return tuple(sorted(changes, key=lambda change: (KINDS.index(change.kind), change.server, change.example)))
+
+
+class _Answer(NamedTuple):
+    """What a server answers to a class of connections over one transport. ``mode`` is what the policy asks of clients."""
+
+    line: int | None
+    ask: Ask | None
+    mode: SslMode | None
+    policies: tuple[str, ...]
+
+
+class _State:
+    """One server in one state."""
+
+    def __init__(self, side: Side, name: str) -> None:
+        rules = side.rules.get(name)
+        version = rules.server.table.postgres if rules else 0
+        self.lines: tuple[Line, ...] = parse_hba(rules.hba_text, version).lines if rules else ()
+        idents = parse_ident(rules.ident_text, version).lines if rules else ()
+        self.origin: Sequence[Sequence[Policy]] = rules.origin if rules else ()
+        holders = Holders(side.fleet, rules.server) if rules else None
+        self.text = Text(self.lines, idents, holders, frozenset()) if holders else None
+        self._index = {line.number: index for index, line in enumerate(self.lines)}
+        self.answer = cache(self._answer)
+
+    def _answer(self, lines: int, transport: Transport) -> _Answer:
+        line = self.text.deciding(lines, transport) if self.text else None
+        if line is None or self.text is None:
+            return _Answer(None, None, None, ())
+        policies = self.origin[self._index[line.number]]
+        modes = [policy.sslmode for policy in policies if policy.sslmode]
+        mode = max(modes, key=SSLMODES.index, default=None)
+        return _Answer(self._index[line.number], self.text.ask(line), mode, tuple(policy.name for policy in policies))
+
+    def accepted(self, answer: _Answer, role: str) -> Accepted:
+        """Say whose identity is accepted for a role."""
+        if self.text is None or answer.line is None or answer.ask is None:
+            return Accepted()
+        return self.text.accepted(self.lines[answer.line], role)
+
+
+class _Group(NamedTuple):
+    """What makes two classes one change."""
+
+    kind: Kind
+    before: str
+    after: str
+    policies: tuple[str, ...]
+
+
+class _Place(NamedTuple):
+    """Where a change was seen: a class of connections, one of its roles, and the network of the line that decides."""
+
+    connection: Class
+    role: str
+    source: str
+
+
+def _server(name: str, old: Side, new: Side) -> Iterator[Change]:
+    states = _State(old, name), _State(new, name)
+    users = [*old.fleet.users.values(), *new.fleet.users.values()]
+    classes = Classes(
+        [line_coverage(line) for line in states[0].lines],
+        [line_coverage(line) for line in states[1].lines],
+        _both(memberships(old.fleet.users.values()), memberships(new.fleet.users.values())),
+        sorted({name for user in users for name in user.roles}),
+    )
+    named = frozenset(role for user in users for role in user.roles)
+    databases = _bits_of_databases(states)
+    found: dict[_Group, list[_Place]] = {}
+    for connection in classes.combined():
+        for group, place in _compare(connection, states, socket=connection.address is classes.socket):
+            found.setdefault(group, []).append(place)
+    for group, places in found.items():
+        yield _change(name, group, places, named, databases)
+
+
+def _both(one: Memberships, other: Memberships) -> Memberships:
+    """What both states say of a role; what only one of them says is not known."""
+    return one if one == other else Memberships({})
+
+
+def _compare(connection: Class, states: tuple[_State, _State], *, socket: bool) -> Iterator[tuple[_Group, _Place]]:
+    secure: Transport = "socket" if socket else "tls"
+    old, new = (state.answer(bits, secure) for state, bits in zip(states, connection.bits, strict=True))
+    bare = [
+        None if socket else state.answer(bits, "plain") for state, bits in zip(states, connection.bits, strict=True)
+    ]
+    clear = tuple(answer is not None and answer.ask is not None for answer in bare)
+    over = "" if socket else " over TLS"
+    policies = tuple(dict.fromkeys((*old.policies, *new.policies)))
+    for role in connection.role.names:
+        whose = tuple(state.accepted(answer, role) for state, answer in zip(states, (old, new), strict=True))
+        before = _words(old, whose[0], role, over, cleartext=clear[0])
+        after = _words(new, whose[1], role, over, cleartext=clear[1])
+        for kind in _kinds(old, new, whose, clear):
+            source = _source(states[0], old) if kind == "lost" else _source(states[1], new)
+            yield _Group(kind, before, after, policies), _Place(connection, role, source)
+
+
+def _source(state: _State, answer: _Answer) -> str:
+    address = None if answer.line is None else state.lines[answer.line].address
+    return "the Unix socket" if address is None else word(address)
+
+
+def _kinds(old: _Answer, new: _Answer, whose: tuple[Accepted, ...], clear: tuple[bool, ...]) -> Iterator[Kind]:
+    if old.ask is None or new.ask is None:
+        if (old.ask is None) != (new.ask is None):
+            yield "granted" if old.ask is None else "lost"
+        return
+    if (old.ask.method, old.ask.certificate) == (new.ask.method, new.ask.certificate):
+        # Who is accepted can be compared only where the same is asked of them.
+        if whose[1].bearers - whose[0].bearers or whose[1].patterns - whose[0].patterns:
+            yield "granted"
+        if whose[0].bearers - whose[1].bearers or whose[0].patterns - whose[1].patterns:
+            yield "lost"
+    ranks = list(zip(_ranks(old, cleartext=clear[0]), _ranks(new, cleartext=clear[1]), strict=True))
+    if any(after < before for before, after in ranks):
+        yield "weakened"
+    if any(after > before for before, after in ranks):
+        yield "strengthened"
+
+
+def _ranks(answer: _Answer, *, cleartext: bool) -> tuple[int, ...]:
+    """How strong each part of what is asked is."""
+    assert answer.ask is not None  # noqa: S101
+    method = answer.ask.method if answer.ask.method in _METHODS else "ldap"
+    mode = SSLMODES.index(answer.mode) if answer.mode else 0
+    return (_METHODS.index(method), _CERTIFICATES.index(answer.ask.certificate), mode, 0 if cleartext else 1)
+
+
+def _words(answer: _Answer, accepted: Accepted, role: str, over: str, *, cleartext: bool) -> str:
+    if answer.ask is None:
+        return "refused"
+    ask = answer.ask
+    names = sorted(name for _, name in accepted.bearers if name != role)
+    whose = f" ({', '.join(names[:5])}{' …' if len(names) > 5 else ''})" if names else ""
+    certificate = (
+        f" and a certificate ({ask.certificate})" if ask.certificate != "none" and ask.method != "cert" else ""
+    )
+    where = " over TLS or in cleartext" if cleartext else over
+    client = f", clients use {answer.mode}" if answer.mode else ""
+    return f"{ask.method}{whose}{certificate}{where}{client}"
+
+
+def _bits_of_databases(states: tuple[_State, _State]) -> Mapping[str, Bits]:
+    """Give every database that a line names, with the lines of either state that cover it by its name or as one of all."""
+    names = {term.text for state in states for line in state.lines for term in line.databases if isinstance(term, Name)}
+
+    def covering(state: _State, name: str) -> int:
+        lines = enumerate(state.lines)
+        return sum(1 << i for i, line in lines if Keyword.ALL in line.databases or Name(name) in line.databases)
+
+    return {name: Bits(covering(states[0], name), covering(states[1], name)) for name in sorted(names)}
+
+
+def _databases(connection: Class, known: Mapping[str, Bits]) -> tuple[str, ...]:
+    """List the databases that a class stands for: those that nothing tells apart for its roles."""
+    role, bits = connection.role.bits, connection.role.bits & connection.database.bits
+    alike = tuple(name for name, inside in known.items() if role & inside == bits)
+    example = connection.database.example
+    if example in alike or example in known or example == Keyword.REPLICATION.value:
+        return alike or (example,)
+    return (*alike, "any other database")
+
+
+def _change(
+    server: str, group: _Group, places: Sequence[_Place], named: frozenset[str], known: Mapping[str, Bits]
+) -> Change:
+    first = places[0]
+    socket = first.connection.address.example == "local"
+    where = "over the Unix socket" if socket else f"from {first.connection.address.example}"
+    databases = cache(lambda connection: _databases(connection, known))
+    return Change(
+        kind=group.kind,
+        server=server,
+        roles=tuple(dict.fromkeys(place.role if place.role in named else "any other role" for place in places)),
+        databases=tuple(dict.fromkeys(name for place in places for name in databases(place.connection))),
+        sources=tuple(dict.fromkeys(place.source for place in places)),
+        before=group.before,
+        after=group.after,
+        policies=group.policies,
+        example=f'role "{first.role}", database "{first.connection.database.example}", {where}',
+    )

@@ -1,0 +1,60 @@
+"""What a change of the spec does to certificates and to trust, from the two fleets alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pgtls.build.wanted import wanted
+from pgtls.pki.wanted import wanted_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgtls.fleet.model import Fleet
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateChange:
+    """What becomes of the certificate of an entity, or of whom it trusts. ``fields`` are those of the spec that differ."""
+
+    entity: str
+    action: Literal["issued", "issued again", "revoked", "trusts", "no longer trusts"]
+    fields: tuple[str, ...] = ()
+
+
+def certificates(old: Fleet, new: Fleet) -> tuple[CertificateChange, ...]:
+    """Compare the certificates that two states ask for, and whom their servers trust."""
+    return (*_certificates(old, new), *_trust(old, new))
+
+
+def _certificates(old: Fleet, new: Fleet) -> Iterator[CertificateChange]:
+    before, after = wanted(old), wanted(new)
+    for entity in sorted(before.keys() | after.keys()):
+        was, will = before.get(entity), after.get(entity)
+        if was is None:
+            yield CertificateChange(entity, "issued")
+        elif will is None:
+            yield CertificateChange(entity, "revoked")
+        else:
+            (subject, names, usages), (subject2, names2, usages2) = wanted_facts(was), wanted_facts(will)
+            pairs = {
+                "ca": (was.issuer, will.issuer),
+                "subject": (subject, subject2),
+                "names": (names, names2),
+                "usages": (usages, usages2),
+                "key_algorithm": (was.key_algorithm, will.key_algorithm),
+            }
+            fields = tuple(field for field, (one, other) in pairs.items() if one != other)
+            if fields:
+                yield CertificateChange(entity, "issued again", fields)
+
+
+def _trust(old: Fleet, new: Fleet) -> Iterator[CertificateChange]:
+    for name in sorted(old.servers.keys() & new.servers.keys()):
+        was = {ca.root.name for ca in old.servers[name].client_cas}
+        will = {ca.root.name for ca in new.servers[name].client_cas}
+        if will - was:
+            yield CertificateChange(f"server.{name}", "trusts", tuple(sorted(will - was)))
+        if was - will:
+            yield CertificateChange(f"server.{name}", "no longer trusts", tuple(sorted(was - will)))

@@ -1,0 +1,202 @@
+"""What a change of the spec changes for people."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pgtls.cli import run
+from support.pgtls import EXAMPLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OLD = EXAMPLE.read_text()
+
+CHANGES: dict[str, tuple[str, str, list[tuple[str, list[str], list[str]]]]] = {
+    "one character of a network lets others in": (
+        '"10.0.0.0/8"',
+        '"10.0.0.0/7"',
+        [("granted", ["app"], ["shop"])],
+    ),
+    "a mode that no longer verifies": (
+        'sslmode   = "verify-full"',
+        'sslmode   = "require"',
+        [("weakened", ["app"], ["shop"])],
+    ),
+    "cleartext that is no longer taken": (
+        'sslmode   = "prefer"',
+        'sslmode   = "verify-full"',
+        [("strengthened", ["metrics"], ["postgres"])],
+    ),
+    "a user who leaves a group": (
+        'users = ["alice", "auditor"]',
+        'users = ["alice"]',
+        [("lost", ["auditor"], ["reports", "shop"])],
+    ),
+    "a role less": (
+        'roles = ["alice", "reporting"]',
+        'roles = ["alice"]',
+        [("lost", ["reporting"], ["reports", "shop"])],
+    ),
+    "a policy for all databases": (
+        'databases = ["shop", "reports"]\nfrom      = ["@office"]',
+        'from      = ["@office"]',
+        [("granted", ["alice", "auditor"], ["postgres"]), ("granted", ["reporting"], ["postgres"])],
+    ),
+    "a password for a certificate": (
+        'sslmode   = "verify-full"\nauth      = "cert"',
+        'sslmode   = "verify-full"\nauth      = "scram-sha-256"',
+        [("weakened", ["app"], ["shop"])],
+    ),
+    "a comment": ("# a role", "# another", []),
+    "another order": ("[user.metrics]\n", "\n[user.metrics]\n", []),
+}
+
+
+def compare(
+    capsys: pytest.CaptureFixture[str], old: Path | str, new: Path | str, *words: str
+) -> tuple[int, dict[str, Any]]:
+    status = run(["diff", str(old), str(new), "--format", "json", *words])
+    answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return status, answer
+
+
+@pytest.fixture
+def specs(tmp_path: Path) -> tuple[Path, Path]:
+    """Two files with the example."""
+    old, new = tmp_path / "old.toml", tmp_path / "new.toml"
+    old.write_text(OLD)
+    new.write_text(OLD)
+    return old, new
+
+
+@pytest.mark.parametrize(("was", "becomes", "expected"), CHANGES.values(), ids=CHANGES)
+def test_what_a_change_means(
+    capsys: pytest.CaptureFixture[str],
+    specs: tuple[Path, Path],
+    was: str,
+    becomes: str,
+    expected: list[tuple[str, list[str], list[str]]],
+) -> None:
+    old, new = specs
+    new.write_text(OLD.replace(was, becomes))
+    status, answer = compare(capsys, old, new)
+    assert status == 0
+    assert [(c["kind"], sorted(c["roles"]), sorted(c["databases"])) for c in answer["changes"]] == expected
+
+
+def test_the_way_back_is_the_opposite(capsys: pytest.CaptureFixture[str], specs: tuple[Path, Path]) -> None:
+    old, new = specs
+    new.write_text(OLD.replace('"10.0.0.0/8"', '"10.0.0.0/7"'))
+    _, there = compare(capsys, old, new)
+    _, back = compare(capsys, new, old)
+    (granted,), (lost,) = there["changes"], back["changes"]
+    assert (granted["kind"], lost["kind"]) == ("granted", "lost")
+    assert (granted["before"], granted["after"]) == (lost["after"], lost["before"])
+    assert granted["example"] == 'role "app", database "shop", from 11.0.0.0'
+
+
+def test_certificates_that_are_issued_revoked_and_trusted(
+    capsys: pytest.CaptureFixture[str], specs: tuple[Path, Path]
+) -> None:
+    old, new = specs
+    new.write_text(
+        OLD.replace('"db.example.com"', '"db2.example.com"')
+        .replace("[user.auditor]", "[user.inspector]")
+        .replace('"auditor"', '"inspector"')
+    )
+    _, answer = compare(capsys, old, new)
+    assert [(c["entity"], c["action"], c["fields"]) for c in answer["certificates"]] == [
+        ("server.primary", "issued again", ["names"]),
+        ("user.auditor", "revoked", []),
+        ("user.inspector", "issued", []),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("becomes", "fail_on", "status"),
+    [
+        ("10.0.0.0/7", "weakened", 0),
+        ("10.0.0.0/7", "granted", 1),
+        ("10.0.0.0/9", "granted", 0),
+        ("10.0.0.0/9", "any", 1),
+        ("10.0.0.0/8", "any", 0),
+    ],
+)
+def test_what_is_not_let_pass(
+    capsys: pytest.CaptureFixture[str], specs: tuple[Path, Path], becomes: str, fail_on: str, status: int
+) -> None:
+    old, new = specs
+    new.write_text(OLD.replace("10.0.0.0/8", becomes))
+    assert compare(capsys, old, new, "--fail-on", fail_on)[0] == status
+
+
+def test_a_difference_has_a_status_of_its_own(capsys: pytest.CaptureFixture[str], specs: tuple[Path, Path]) -> None:
+    old, new = specs
+    assert compare(capsys, old, new, "--detailed-exitcode")[0] == 0
+    new.write_text(OLD.replace("10.0.0.0/8", "10.0.0.0/7"))
+    assert compare(capsys, old, new, "--detailed-exitcode")[0] == 2
+    assert compare(capsys, old, new, "--detailed-exitcode", "--fail-on", "granted")[0] == 1
+
+
+def test_markdown_is_a_table_that_names_cannot_break(
+    capsys: pytest.CaptureFixture[str], specs: tuple[Path, Path]
+) -> None:
+    old, new = specs
+    new.write_text(
+        OLD.replace('databases = ["shop"]', 'databases = ["shop", "a|b`c"]').replace(
+            '"postgres", "shop", "reports"]', '"postgres", "shop", "reports", "a|b`c"]'
+        )
+    )
+    assert run(["diff", str(old), str(new), "--format", "markdown"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| **granted**"))
+    assert "a\\|b\\`c" in row
+    assert row.replace("\\|", "").count("|") == 10
+
+
+def git(directory: Path, *words: str) -> None:
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", "-C", str(directory), *identity, *words], check=True, capture_output=True)
+
+
+def test_a_revision_is_compared_with_its_includes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    spec, users = tmp_path / "db" / "pgtls.toml", tmp_path / "db" / "users.toml"
+    spec.parent.mkdir()
+    head, policies = OLD.split("[policy.admin]")
+    spec.write_text(head.replace("version = 1", 'version = 1\ninclude = ["users.toml"]'))
+    users.write_text("[policy.admin]" + policies.split("[lint]")[0])
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "one")
+    users.write_text(users.read_text().replace("10.0.0.0/8", "10.0.0.0/7"))
+    _, answer = compare(capsys, "git:HEAD", spec)
+    assert [change["kind"] for change in answer["changes"]] == ["granted"]
+    git(tmp_path, "commit", "-qam", "two")
+    _, answer = compare(capsys, f"git:HEAD~1:{spec}", f"git:HEAD:{spec}")
+    assert [change["kind"] for change in answer["changes"]] == ["granted"]
+    assert compare(capsys, "git:HEAD", spec)[1]["changes"] == []
+
+
+@pytest.mark.parametrize("revision", ["git:nowhere", "git:HEAD:other.toml", "git:--output=x"])
+def test_a_revision_that_is_not_there(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str
+) -> None:
+    spec = tmp_path / "pgtls.toml"
+    spec.write_text(OLD)
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "one")
+    monkeypatch.chdir(tmp_path)
+    status, answer = compare(capsys, revision, "pgtls.toml")
+    assert (status, [d["code"] for d in answer["diagnostics"]]) == (1, ["PGT292"])
+
+
+def test_a_side_with_errors_says_them(capsys: pytest.CaptureFixture[str], specs: tuple[Path, Path]) -> None:
+    old, new = specs
+    new.write_text(OLD.replace('users     = ["app"]', 'users     = ["ap"]'))
+    status, answer = compare(capsys, old, new)
+    assert (status, [d["code"] for d in answer["diagnostics"] if d["severity"] == "error"]) == (1, ["PGT101"])
