@@ -96,7 +96,7 @@ def leaf(
 
 def presented(certificate: Issued, by: Authority) -> bytes:
     """Give what its holder sends in a handshake, as a build puts it together."""
-    return _known(credentials.chain(certificate.pem, _in_fleet(by), _credentials(by)))
+    return _known(credentials.chain(Credential(certificate.pem, None), _in_fleet(by), _credentials(by)))
 
 
 def trust(*authorities: Authority) -> bytes:
