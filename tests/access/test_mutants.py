@@ -219,7 +219,7 @@ MUTANTS = [
     Mutant(
         "everybody of a name, where a map would say who",
         "pgtls.access.compile",
-        "candidates = self.certified.by_common_name if wide else",
+        "candidates = self.certified.all_common_names if wide else",
         "candidates = () if wide else",
     ),
     Mutant("accounts are not looked at", "pgtls.access.compile", "return alike and (", "return True or ("),
@@ -260,7 +260,10 @@ MUTANTS = [
         'if proven.startswith("//") else',
     ),
     Mutant(
-        "the account for the role", "pgtls.access.grants", "_pairs((user, user.os_users)", "_pairs((user, user.roles)"
+        "the account for the role",
+        "pgtls.access.grants",
+        "accounts = ((user, user.os_users)",
+        "accounts = ((user, user.roles)",
     ),
     Mutant(
         "certificates of any CA",

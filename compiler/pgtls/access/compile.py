@@ -74,7 +74,7 @@ def compile_rules(
     order = arrange(fleet.policies_of(server), roles)
     accepted = accepted_authorities(fleet, server)
     grants = {item.policy.name: granted(item.policy, item.demand, accepted) for item in order.items}
-    certified = Certified(user for user in fleet.users.values() if user.ca and user.ca.name in accepted)
+    certified = Certified(fleet, accepted)
     found = [
         *problems.conflicting(order, server),
         *problems.inheritable(fleet, server, known),
@@ -222,7 +222,7 @@ class _Compiler:
         names = self.certified.common_names
         if any(names[who] != role for role, holders in grants.pairs.items() for who in holders):
             return False
-        candidates = self.certified.by_common_name if wide else roles.names & self.certified.by_common_name.keys()
+        candidates = self.certified.all_common_names if wide else roles.names & self.certified.all_common_names
         return all(
             name in grants.pairs or not roles.intersection(Roles(frozenset((name,))), self.order.known)
             for name in candidates

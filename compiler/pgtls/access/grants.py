@@ -75,7 +75,8 @@ def granted(policy: Policy, demand: Demand, accepted: frozenset[str]) -> Grants:
     wide = any(not isinstance(term, Name) for term in policy.roles)
     if demand.method == "peer":
         # For ``all`` and ``+role`` also every role that is no user's: an account of that name is whom it takes.
-        return Grants(_pairs((user, user.os_users) for user in policy.users), _entries(policy), implied=wide)
+        accounts = ((user, user.os_users) for user in policy.users if not (wide and user.os_users == user.roles[:1]))
+        return Grants(_pairs(accounts), _entries(policy), implied=wide)
     return Grants(entries=_entries(policy), implied=not policy.table.map)
 
 
@@ -100,21 +101,32 @@ def accepted_authorities(fleet: Fleet, server: Server) -> frozenset[str]:
 class Certified:
     """The users whose certificates a server is meant to accept, and what these say."""
 
-    def __init__(self, users: Iterable[User]) -> None:
-        self.users = {user.name: user for user in users}
-        self.common_names = {name: user.common_name for name, user in self.users.items()}
-        self.by_common_name: dict[str, list[str]] = {}
-        for name, common_name in self.common_names.items():
-            self.by_common_name.setdefault(common_name, []).append(name)
+    def __init__(self, fleet: Fleet, accepted: frozenset[str]) -> None:
+        self._fleet = fleet
+        self._accepted = accepted
+
+    @cached_property
+    def common_names(self) -> Mapping[str, str]:
+        """Common names by user."""
+        return {name: user.common_name for name, user in self._fleet.users.items() if self.has(user)}
+
+    @cached_property
+    def all_common_names(self) -> frozenset[str]:
+        """All common names."""
+        return frozenset(self.common_names.values())
 
     @cached_property
     def subjects(self) -> Mapping[str, str]:
         """What ``clientname=DN`` compares, by user."""
-        return {name: distinguished_name(user) for name, user in self.users.items()}
+        return {name: distinguished_name(user) for name, user in self._fleet.users.items() if self.has(user)}
+
+    def has(self, user: User) -> bool:
+        """Whether a user has a certificate that is accepted."""
+        return user.ca is not None and user.ca.name in self._accepted
 
     def of(self, policy: Policy) -> Iterator[User]:
         """Give those that a policy names."""
-        return (user for user in policy.users if user.name in self.users)
+        return filter(self.has, policy.users)
 
 
 def distinguished_name(user: User) -> str:

@@ -61,25 +61,30 @@ class Holders:
     def __init__(self, fleet: Fleet, server: Server) -> None:
         roots = {ca.root.name for ca in server.client_cas}
         named = {ca.name for ca in server.client_cas}
-        self.users = [user for user in fleet.users.values() if user.ca and user.ca.root.name in roots]
-        self.meant = {user.name for user in self.users if user.ca and any(ca.name in named for ca in user.ca.chain)}
+        under = {ca.name for ca in fleet.cas.values() if ca.root.name in roots}
+        intended = {ca.name for ca in fleet.cas.values() if any(above.name in named for above in ca.chain)}
+        self.users = [user for user in fleet.users.values() if user.ca and user.ca.name in under]
+        self.meant = {user.name for user in self.users if user.ca and user.ca.name in intended}
+
+    def showing(self, text: str, *, subject: bool) -> frozenset[Bearer]:
+        """Say who shows a common name, or a whole subject."""
+        names = (self._by_subject if subject else self._by_common_name).get(text, ())
+        return frozenset(("user", name) for name in names)
 
     @cached_property
-    def by_common_name(self) -> Mapping[str, frozenset[Bearer]]:
-        """Who shows a common name."""
-        return _bearers((user.common_name, user.name) for user in self.users)
+    def _by_common_name(self) -> Mapping[str, tuple[str, ...]]:
+        return _gathered((user.common_name, user.name) for user in self.users)
 
     @cached_property
-    def by_subject(self) -> Mapping[str, frozenset[Bearer]]:
-        """Who shows a subject."""
-        return _bearers((subject_text(_subject(user)), user.name) for user in self.users)
+    def _by_subject(self) -> Mapping[str, tuple[str, ...]]:
+        return _gathered((subject_text(_subject(user)), user.name) for user in self.users)
 
 
-def _bearers(pairs: Iterable[tuple[str, str]]) -> dict[str, frozenset[Bearer]]:
-    found: dict[str, set[Bearer]] = {}
+def _gathered(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
     for shown, name in pairs:
-        found.setdefault(shown, set()).add(("user", name))
-    return {shown: frozenset(bearers) for shown, bearers in found.items()}
+        found[shown] = (*found[shown], name) if shown in found else (name,)
+    return found
 
 
 def _subject(user: User) -> Iterator[tuple[str, str]]:
@@ -199,8 +204,7 @@ class Meaning:
     def _shown(self, policy: Policy, identity: str) -> frozenset[Bearer]:
         """Say who shows an identity that the policy's own map names."""
         by_subject = any(user.table.identity == "dn" and user.name in self._holders.meant for user in policy.users)
-        shown = self._holders.by_subject if by_subject else self._holders.by_common_name
-        return shown.get(identity, frozenset({("name", identity)}))
+        return self._holders.showing(identity, subject=by_subject) or frozenset({("name", identity)})
 
     def _entries(self, policy: Policy) -> Iterator[Pattern]:
         for entry in policy.table.map:

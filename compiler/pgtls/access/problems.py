@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from pgtls.access.grants import accepted_authorities, distinguished_name
@@ -104,10 +105,11 @@ def unwritable(server: Server, reason: str) -> Diagnostic:
 def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterator[Diagnostic]:
     """Find users who could be taken for the holder of a certificate of somebody else that is still good."""
     accepted = accepted_authorities(fleet, server)
+    known = [line for line in known if line.ca in accepted and line.entity.startswith("user.")]
+    if not known:
+        return
     names = {user.common_name: user for user in fleet.users.values() if user.ca and user.ca.name in accepted}
     for line in known:
-        if line.ca not in accepted or not line.entity.startswith("user."):
-            continue
         heir = names.get(common_name(line.certificate.subject) or "")
         if heir is None or heir.entity == line.entity:
             continue
@@ -127,6 +129,7 @@ def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterato
             )
 
 
+@lru_cache(maxsize=65536)
 def common_name(subject: str) -> str | None:
     """Find the first common name in encoding order, which is the last one of the text (RFC 4514, 2.1)."""
     parts: list[str] = [""]

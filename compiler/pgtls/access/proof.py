@@ -7,6 +7,7 @@ deciding line is the lowest bit that is left: what is compared grows with what p
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from pgtls.access.meaning import Holders, Meaning, coverage
 from pgtls.access.membership import memberships
 from pgtls.access.model import Difference
 from pgtls.access.text import TRANSPORTS, Text, line_coverage
+from pgtls.hba.model import Name
 from pgtls.hba.parse import parse_hba, parse_ident
 from pgtls.postgres.methods import takes_map
 from pgtls.spec.values import Secret
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from pgtls.access.meaning import Accepted, Ask
     from pgtls.access.model import Rules
     from pgtls.fleet.model import Fleet, Policy
-    from pgtls.hba.model import Line
+    from pgtls.hba.model import IdentLine, Line
 
 ENOUGH = 20
 """Differences of one server that are reported."""
@@ -46,16 +48,41 @@ def prove(fleet: Fleet, rules: Rules) -> tuple[Difference, ...]:
     policies = fleet.policies_of(server)
     holders = Holders(fleet, server)
     text = Text(hba.lines, ident.lines, holders, _secret_options(policies))
-    names = {name for user in fleet.users.values() for name in (*user.roles, user.common_name)}
     classes = Classes(
         [coverage(policy) for policy in policies],
         [line_coverage(line) for line in hba.lines],
         memberships(fleet.users.values()),
-        sorted(names),
+        _names(fleet, ident.lines) if _is_wide(policies, hba.lines) else (),
     )
     meaning = Meaning(policies, holders, version)
     meaning.learn(classes)
     return tuple(islice(_differences(server.name, classes, meaning, text), ENOUGH))
+
+
+def _is_wide(policies: Sequence[Policy], lines: Sequence[Line]) -> bool:
+    """Whether roles matter that nobody names."""
+    return any(not isinstance(term, Name) for rule in (*policies, *lines) for term in rule.roles)
+
+
+def _names(fleet: Fleet, idents: Sequence[IdentLine]) -> list[str]:
+    """Give the roles to look at beside those that somebody names: all of users, and all names that their certificates show.
+
+    Of users that are alike in everything but their name, which is all that they are called, one stands for all, unless a map names it.
+    """
+    mapped = {term.text for ident in idents for term in (ident.identity, ident.role) if isinstance(term, Name)}
+    found: dict[str, None] = {}
+    alike: set[tuple[object, ...]] = set()
+    shown = Counter(user.common_name for user in fleet.users.values())
+    roles = Counter(role for user in fleet.users.values() for role in user.roles)
+    for name, user in fleet.users.items():
+        kind = (user.ca and user.ca.name, user.table.member_of, user.table.identity)
+        plain = user.roles == user.os_users == (name,) and user.common_name == name and shown[name] == roles[name] == 1
+        if plain and name not in mapped and kind in alike:
+            continue
+        if plain and name not in mapped:
+            alike.add(kind)
+        found |= dict.fromkeys((*user.roles, user.common_name))
+    return sorted(found)
 
 
 def _secret_options(policies: Sequence[Policy]) -> frozenset[str]:

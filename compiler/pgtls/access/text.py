@@ -87,6 +87,5 @@ class Text:
 
     def _shown(self, line: Line, name: str, *, implied: bool) -> frozenset[Bearer]:
         """Say who shows an identity. That nobody has a certificate in the name of a role is no grant: CAs of the spec certify its users alone."""
-        by_subject = line.option("clientname") == "DN"
-        shown = self._holders.by_subject if by_subject else self._holders.by_common_name
-        return shown.get(name, frozenset() if implied else frozenset({("name", name)}))
+        shown = self._holders.showing(name, subject=line.option("clientname") == "DN")
+        return shown if shown or implied else frozenset({("name", name)})

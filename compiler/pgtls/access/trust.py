@@ -59,16 +59,19 @@ def _is_foreign(ca: Authority) -> bool:
 def intruders(fleet: Fleet, rules: Rules, known: Memberships) -> Iterator[Diagnostic]:
     """Find users of CAs that a server does not name who could log in by certificate all the same: one for each such CA."""
     server_trust = trust(fleet, rules.server)
-    others, found = set(server_trust.others), set[str]()
+    others = set(server_trust.others)
+    strangers = [user for user in fleet.users.values() if user.ca and user.ca.name in others]
+    if not strangers:
+        return
     # Who has the common name of somebody that is meant cannot be told from them: that is found elsewhere, for any two users.
     meant = {user.common_name for user in fleet.users.values() if user.ca and user.ca.name in server_trust.named}
-    for user in fleet.users.values() if others else ():
-        if user.ca is None or user.ca.name not in others - found or user.common_name in meant:
+    for user in strangers:
+        if user.ca is None or user.ca.name not in others or user.common_name in meant:
             continue
         way = _way_in(user, rules, known)
         if way is None:
             continue
-        found.add(user.ca.name)
+        others.remove(user.ca.name)
         policy, role = way
         yield Diagnostic(
             "PGT255",
