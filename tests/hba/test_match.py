@@ -253,7 +253,11 @@ IDENTS = parse_ident(
         ),
         ("scram-sha-256 clientcert=verify-full", APP, None),
         ("scram-sha-256", None, None),
-        ("reject", APP, "pg_hba.conf rejects connection"),
+        (
+            "reject",
+            APP,
+            'pg_hba.conf rejects connection for host "10.0.0.1", user "app", database "shop", SSL encryption',
+        ),
         ("reject clientcert=verify-ca", None, "connection requires a valid client certificate"),
     ],
 )
@@ -273,8 +277,27 @@ def test_13_knows_older_words_for_clientcert(value: str, asked: bool) -> None:
     assert identity_accepted(line, (), tcp(), 13) == (not asked)
 
 
-def test_a_connection_that_no_line_matches_is_refused() -> None:
-    assert outcome(None, (), tcp(), 17).reason == "no pg_hba.conf entry"
+@pytest.mark.parametrize(
+    ("connection", "version", "no_line", "rejected"),
+    [
+        (tcp(), 17, 'for host "10.0.0.1", user "app", database "shop", SSL encryption', 'connection for host "10.0.0.1", user "app", database "shop", SSL encryption'),
+        (tcp(transport="gss"), 17, 'for host "10.0.0.1", user "app", database "shop", GSS encryption', None),
+        (tcp(), 13, 'for host "10.0.0.1", user "app", database "shop", SSL on', None),
+        (tcp(transport="plain"), 13, 'for host "10.0.0.1", user "app", database "shop", SSL off', None),
+        (socket("app"), 17, 'for host "[local]", user "app", database "postgres", no encryption', None),
+        (
+            socket("r", replication=True), 17,
+            'for replication connection from host "[local]", user "r", no encryption', 'replication connection for host "[local]", user "r", no encryption',
+        ),
+    ],
+)  # fmt: skip
+def test_a_refusal_has_the_servers_words(
+    connection: Connection, version: int, no_line: str, rejected: str | None
+) -> None:
+    assert outcome(None, (), connection, version).reason == f"no pg_hba.conf entry {no_line}"
+    if rejected:
+        line = Line("host", (ALL,), (ALL,), ALL, "reject")
+        assert outcome(line, (), connection, version).reason == f"pg_hba.conf rejects {rejected}"
 
 
 # --- ident maps --------------------------------------------------------------------------------------------------------------------------------

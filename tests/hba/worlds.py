@@ -169,7 +169,9 @@ def _records(draw: st.DrawFn, version: int) -> str:
         ),
     ]
     if kind != "local":
-        parts.append(draw(_ADDRESSES if narrow in {2, 3} else st.sampled_from(["all", "127.0.0.0/8", "samenet"])))
+        parts.append(
+            draw(_ADDRESSES if narrow in {2, 3} else st.sampled_from(["all", "127.0.0.0/8", "samenet", "samehost"]))
+        )
     methods = {"local": _LOCALLY, "hostssl": _WITH_TLS}.get(kind, _WITHOUT_TLS)
     method = draw(st.sampled_from(methods if version >= 14 else [m for m in methods if "clientname" not in m]))
     return _broken(draw, [*parts, method], version) + draw(_ENDS)
@@ -205,6 +207,10 @@ _IDENTITIES = [
 _IDENTITY_PATTERNS = [
     "^(.*)@example\\.org$", "^([^@]+)@.*$", "^CN=(.*)$", "^(.*)$", "(ali)ce", "^(?:a|b)", "^$", "^(a*)(.*)$", "^a(a+)b", "^/(.*)$", "^.*(ice|b)$",
 ]  # fmt: skip
+_TEMPLATES = [
+    ("/^(.*)$", "\\1"), ('"/^(.*)@example\\.org$"', '"\\1"'), ("/^(a|b)", "\\1ab"), ("/^(ali)ce$", "\\1ce"), ("/^.(.*)$", "\\1"), ('"/^CN=([^,]+)"', "\\1"),
+]  # fmt: skip
+"""Identities with a group and roles that it becomes part of."""
 _IDENT_ROLES = [
     "alice",
     "bob",
@@ -233,7 +239,10 @@ def _idents(draw: st.DrawFn, version: int) -> str:
                 st.sampled_from(_IDENTITY_PATTERNS).flatmap(lambda p: _written("/" + p)),
             )
         )
-        role = draw(st.sampled_from(_IDENT_ROLES).flatmap(_written))
+        if draw(st.booleans()):
+            identity, role = draw(st.sampled_from(_TEMPLATES))
+        else:
+            role = draw(st.sampled_from(_IDENT_ROLES).flatmap(_written))
         name = draw(st.sampled_from(["m1", "m1", "m2", '"odd map"']))
         lines.append(_broken(draw, [name, identity, role], version) + draw(_ENDS))
     return "\n".join([*lines, ""])
@@ -243,10 +252,12 @@ def _idents(draw: st.DrawFn, version: int) -> str:
 
 
 @st.composite
-def _connections(draw: st.DrawFn, certificates: Sequence[ClientCertificate]) -> Connection:
-    transport = draw(st.sampled_from(TRANSPORTS))
-    certificate = draw(st.sampled_from([None, *certificates])) if transport == "tls" else None
-    named = certificate and certificate.common_name
+def _connections(
+    draw: st.DrawFn, certificates: Sequence[ClientCertificate], transports: Sequence[Transport]
+) -> Connection:
+    transport = draw(st.sampled_from(transports))
+    certificate = draw(st.sampled_from([None, *certificates, *certificates])) if transport == "tls" else None
+    named = certificate and (certificate.common_name or "").partition("@")[0]
     role = draw(st.sampled_from([*ROLES, *([named] * len(ROLES) if named in ROLES else [])]))
     return Connection(
         role=role,
@@ -259,6 +270,31 @@ def _connections(draw: st.DrawFn, certificates: Sequence[ClientCertificate]) -> 
 
 
 def rounds(version: int, certificates: Sequence[ClientCertificate], count: int) -> st.SearchStrategy[Files]:
-    """Give random files with ``count`` connections."""
-    connections = st.lists(_connections(certificates), min_size=count, max_size=count).map(tuple)
+    """Give random files with ``count`` connections, most of which meet a line that asks for a password: the log names it."""
+    connections = st.lists(_connections(certificates, TRANSPORTS), min_size=count, max_size=count).map(tuple)
     return st.builds(Files, _hba(version), _idents(version), connections)
+
+
+def identity_rounds(version: int, certificates: Sequence[ClientCertificate], count: int) -> st.SearchStrategy[Files]:
+    """Give random ident maps with ``count`` connections that are judged by them: certificates, and the operating system's user."""
+    methods = [
+        "cert map=m1",
+        "cert map=m1",
+        "cert map=m2",
+        'cert "map=odd map"',
+        "cert",
+        "trust clientcert=verify-full",
+    ]
+    methods += ["cert clientname=DN map=m1", "cert map=m2 clientname=DN"] if version >= 14 else []
+    hba = st.builds(
+        lambda database, method, other: (
+            f"hostssl {database} all all {method}\nhostssl all,replication all all {other}\nlocal all,replication all peer map=m1\n"
+        ),
+        st.sampled_from(["sameuser", "samerole,replication", "@names.conf", "all"]),
+        st.sampled_from(methods),
+        st.sampled_from(methods),
+    )
+    connections = st.lists(
+        _connections(certificates, ("tls", "tls", "tls", "socket")), min_size=count, max_size=count
+    ).map(tuple)
+    return st.builds(Files, hba, _idents(version), connections)

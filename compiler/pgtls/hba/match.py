@@ -35,7 +35,7 @@ RECORD_TYPES_OF = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Whether the line and the client's certificate let a connection through; ``reason`` is what the server logs where not.
+    """Whether the line and the client's certificate let a connection through; ``reason`` is what the server says or logs where not.
 
     The method's own part (a password, a Kerberos ticket, the operating system's user) is taken to succeed.
     """
@@ -88,12 +88,12 @@ def outcome(
     The client's certificate, if there is one, is one that the server trusts. Raises Undecidable.
     """
     if line is None:
-        return Outcome(accepted=False, reason="no pg_hba.conf entry")
+        return Outcome(accepted=False, reason=_turned_away("no pg_hba.conf entry for", "from ", connection, version))
     asks = _asks_for(line)
     if asks and connection.certificate is None:
         return Outcome(accepted=False, reason="connection requires a valid client certificate")
     if line.method == "reject":
-        return Outcome(accepted=False, reason="pg_hba.conf rejects connection")
+        return Outcome(accepted=False, reason=_turned_away("pg_hba.conf rejects", "for ", connection, version))
     if asks != "verify-full" or connection.certificate is None:
         return _ACCEPTED
     by_subject = line.option("clientname") == "DN"
@@ -101,6 +101,18 @@ def outcome(
     if not identity:
         return Outcome(accepted=False, reason="client certificate contains no user name")
     return map_identity(idents, line.option("map"), connection.role, identity, version, surroundings)
+
+
+def _turned_away(what: str, preposition: str, connection: Connection, version: int) -> str:
+    """Write the refusal that a client and the log get to see."""
+    words = {"tls": "SSL on"} if version == 13 else {"tls": "SSL encryption", "gss": "GSS encryption"}
+    encryption = words.get(connection.transport, "SSL off" if version == 13 else "no encryption")
+    host = "[local]" if connection.address is None else connection.address
+    who = f'host "{host}", user "{_cut(connection.role)}"'
+    if connection.replication:
+        return f"{what} replication connection {preposition}{who}, {encryption}"
+    kind = "" if preposition == "from " else "connection for "
+    return f'{what} {kind}{who}, database "{_cut(connection.database)}", {encryption}'
 
 
 def identity_accepted(
