@@ -64,7 +64,7 @@ def _cause(decision: Decision, above: Mapping[str, Decision], now: datetime) -> 
 
 def withheld_crl(crl: CrlDecision, ca: Decision, existing: Existing, now: datetime) -> CrlDecision:
     """Keep the CRL of a CA whose key is not here."""
-    if existing.from_lock or ca.new_key or (ca.found.at_hand and (ca.reason or ca.found.certificate is not None)):
+    if existing.from_lock or ca.reason or (ca.found.at_hand and ca.found.certificate is not None):
         return crl
     found = existing.crls.get(crl.ca.name)
     if not isinstance(found, RevocationList):

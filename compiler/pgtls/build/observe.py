@@ -102,8 +102,8 @@ def observe(
         entity.removeprefix("ca."): crl for entity in profiles if (crl := _crl(entity, out)) is not None
     }
     crls |= {name: crl for name, (crl, _) in outside.crls.items()}
-    diagnostics = (*_behind(found, known, files.states), *foreign_files(out, files))
-    diagnostics = (*outside.diagnostics, *diagnostics)
+    ours = {entity: one for entity, one in found.items() if entity not in outside.signed}
+    diagnostics = (*outside.diagnostics, *_behind(ours, known, files.states), *foreign_files(out, files))
     return Existing(
         out, lock, manifest, files.states, files.entries, found, crls, outside=outside, diagnostics=diagnostics
     )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def texts(fleet: Fleet, rules: Mapping[str, Rules], entries: Entries) -> Tree:
     """Give the files that hold no certificate. ``rules`` are by server."""
-    servers = (file for server in fleet.servers.values() for file in _server_texts(server, rules[server.name]))
+    servers = (file for server in fleet.servers.values() for file in _server_texts(fleet, server, rules[server.name]))
     clients = (file for user in fleet.users.values() for file in _client_texts(user, entries.get(user.name, ())))
     return dict((*servers, *clients))
 
@@ -42,7 +42,7 @@ def material(
 ) -> Tree:
     """Give the files that hold certificates, keys and CRLs. ``credentials`` are by entity, ``crls`` by CA."""
     cas = (file for ca in fleet.cas.values() for file in _ca(ca, credentials[ca.entity], crls.get(ca.name)))
-    servers = (file for server in fleet.servers.values() for file in _server(server, credentials, crls))
+    servers = (file for server in fleet.servers.values() for file in _server(fleet, server, credentials, crls))
     clients = (file for user in fleet.users.values() for file in _client(user, entries.get(user.name, ()), credentials))
     return dict((*cas, *servers, *clients))
 
@@ -53,7 +53,9 @@ def _ca(ca: Authority, credential: Credential, crl: bytes | Later | None) -> Fil
         yield layout.crl_path(ca.name), File(crl, layout.PUBLIC, "crl", ca.entity)
 
 
-def _server(server: Server, credentials: Mapping[str, Credential], crls: Mapping[str, bytes | Later]) -> Files:
+def _server(
+    fleet: Fleet, server: Server, credentials: Mapping[str, Credential], crls: Mapping[str, bytes | Later]
+) -> Files:
     def file(name: str, content: bytes | Later, kind: str) -> tuple[str, File]:
         return layout.path(server.entity, name), File(content, layout.PUBLIC, kind, server.entity)
 
@@ -61,24 +63,33 @@ def _server(server: Server, credentials: Mapping[str, Credential], crls: Mapping
     yield from _pair(server.entity, chain(credential, server.ca, credentials), credential)
     if server.client_cas:
         yield file(layout.SERVER_TRUST, trust(server.client_cas, credentials), "trust")
-    if checked_cas(server):
+    if checked_cas(fleet, server):
         # The CRL of a CA that waits for its first signature is still to come.
-        yield file(layout.SERVER_CRL, joined(crls[ca.name] for ca in checked_cas(server) if ca.name in crls), "crl")
+        yield file(
+            layout.SERVER_CRL, joined(crls[ca.name] for ca in checked_cas(fleet, server) if ca.name in crls), "crl"
+        )
 
 
-def checked_cas(server: Server) -> tuple[Authority, ...]:
-    """Give the CAs whose CRLs a server needs: all in the chains that it trusts, since PostgreSQL checks each (CRL_CHECK_ALL)."""
+def checked_cas(fleet: Fleet, server: Server) -> tuple[Authority, ...]:
+    """Give the CAs whose CRLs a server needs: all in the chains that it trusts, since PostgreSQL checks each (CRL_CHECK_ALL).
+
+    Those are the CAs that it names, all above them, and all below, which sign its clients as well.
+    """
+    if not server.table.crl:
+        return ()
+    named = {ca.name for ca in server.client_cas}
     links = {link.name: link for ca in server.client_cas for link in ca.chain}
-    return tuple(link for link in links.values() if link.table.crl) if server.table.crl else ()
+    links |= {ca.name: ca for ca in fleet.cas.values() if any(link.name in named for link in ca.chain)}
+    return tuple(link for link in links.values() if link.table.crl)
 
 
-def _server_texts(server: Server, rules: Rules) -> Files:
+def _server_texts(fleet: Fleet, server: Server, rules: Rules) -> Files:
     def file(name: str, text: str, kind: str, mode: int) -> tuple[str, File]:
         return layout.path(server.entity, name), File(text.encode(), mode, kind, server.entity)
 
     yield file(layout.HBA, rules.hba_text, "hba", layout.SECRET)
     yield file(layout.IDENT, rules.ident_text, "ident", layout.SECRET)
-    settings, extra = server_settings(server, crl=bool(checked_cas(server)))
+    settings, extra = server_settings(server, crl=bool(checked_cas(fleet, server)))
     text = _template("server/pgtls.conf.j2").render(
         server=server.entity, version=server.table.postgres, settings=settings, extra=extra
     )

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     help="Issue it again with a new key, whatever is there. May be repeated.",
 )
 @click.option("--new-ca", multiple=True, metavar="NAME", help="Start a CA anew whose key is lost. May be repeated.")
+@click.option(
+    "--ca-key", multiple=True, metavar="NAME=PATH", help="Lend this build the key of an offline CA. May be repeated."
+)
 @click.option("--allow-revoke", is_flag=True, help="Let the build revoke the certificates of more than three entities.")
 @click.option("--new-out", is_flag=True, help="Build an out directory that is not there though the lock is.")
 @click.option("--depfile", metavar="FILE", help="Write for make, as a rule, which files this build depends on.")
@@ -49,6 +52,7 @@ def command(
     renew: tuple[str, ...],
     replace: tuple[str, ...],
     new_ca: tuple[str, ...],
+    ca_key: tuple[str, ...],
     allow_revoke: bool,
     new_out: bool,
     depfile: str | None,
@@ -57,7 +61,7 @@ def command(
     """Compile the spec into the out directory."""
     moment = clock(now)
     where = spec, out_directory(spec, out), lock_file(spec, lock)
-    special = renew or replace or new_ca or only_check
+    special = renew or replace or new_ca or ca_key or only_check
     if not special and up_to_date(*where, "", f"{moment:%Y-%m-%dT%H:%M:%SZ}"):
         if format_ == "json":
             print_json("build", (), steps=[], summary={})
@@ -71,7 +75,7 @@ def command(
     from pgtls.cli.request import request
 
     with reporting("build", format_) as report:
-        asked = Asked(frozenset(renew), frozenset(replace), frozenset(new_ca), allow_revoke)
+        asked = Asked(frozenset(renew), frozenset(replace), frozenset(new_ca), allow_revoke, _lent(ca_key))
         work = request(spec, out, lock, moment, lock_timeout, asked=asked, new_out=new_out, jobs=jobs)
         if only_check:
             _report(report, planned := plan(work), "")
@@ -81,6 +85,15 @@ def command(
                 planned = build(work, progress)
             _report(report, planned, f"built {work.out}")
     return _finish(report.status, None if only_check else depfile, where)
+
+
+def _lent(ca_key: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Take ``NAME=PATH`` apart."""
+    for text in ca_key:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise click.BadParameter(f'"{text}" is not NAME=PATH', param_hint="'--ca-key'")
+    return tuple((text.partition("=")[0], text.partition("=")[2]) for text in ca_key)
 
 
 def _finish(status: int, depfile: str | None, where: tuple[str, str, str]) -> int:

@@ -28,33 +28,18 @@ def _but_pem(value: Any) -> bool:
     return isinstance(value, list) and any(item != "pem" for item in value)
 
 
-_OWN = Upcoming("certificates and keys that are brought along")
-_OUTSIDE = Upcoming("certificates that someone else signs")
-_REQUEST = Upcoming("certificates for requests whose key was made elsewhere")
 _REVOKED = Upcoming("revocation before a date")
 _STANDBY = Upcoming("files for a standby")
 
 UPCOMING: Mapping[tuple[str, str], Upcoming] = {
-    ("ca", "cert_file"): _OWN,
-    ("ca", "key_file"): _OWN,
-    ("ca", "offline"): Upcoming("CAs whose key is elsewhere"),
-    ("ca", "external"): _OUTSIDE,
-    ("ca", "crl_file"): Upcoming("CRLs that are brought along"),
     ("ca", "revoked"): Upcoming("revocation of certificates that were issued elsewhere"),
     ("server", "ca"): Upcoming("self-signed servers and public CAs", lambda value: value in ("self-signed", "system")),
-    ("server", "csr_file"): _REQUEST,
-    ("server", "external"): _OUTSIDE,
-    ("server", "cert_file"): _OWN,
-    ("server", "key_file"): _OWN,
     ("server", "trust"): Upcoming("trust in further CAs, for a rollover"),
     ("server", "revoke_before"): _REVOKED,
     ("server", "standby_of"): _STANDBY,
     ("server", "replication_user"): _STANDBY,
     ("user", "formats"): Upcoming("keys in other formats than PEM", _but_pem),
     ("user", "crl"): Upcoming("CRLs in bundles"),
-    ("user", "csr_file"): _REQUEST,
-    ("user", "external"): _OUTSIDE,
-    ("user", "cert_file"): _OUTSIDE,
     ("user", "revoke_before"): _REVOKED,
 }
 """Those fields, by kind of table and key."""

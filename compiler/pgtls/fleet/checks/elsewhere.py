@@ -114,7 +114,11 @@ def public_cas(fleet: Fleet) -> Iterator[Diagnostic]:
 def foreign_lists(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find trusted CAs whose CRL a server needs and nobody here can write."""
     for server in fleet.servers.values():
-        chains = {ca.name: ca for trusted in server.client_cas for ca in trusted.chain} if server.table.crl else {}
+        if not server.table.crl:
+            continue
+        named = {ca.name for ca in server.client_cas}
+        chains = {ca.name: ca for trusted in server.client_cas for ca in trusted.chain}
+        chains |= {ca.name: ca for ca in fleet.cas.values() if any(link.name in named for link in ca.chain)}
         missing = [ca.name for ca in chains.values() if _keyless(ca) and ca.table.crl and not ca.table.crl_file]
         if missing:
             message = (

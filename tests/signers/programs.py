@@ -1,0 +1,87 @@
+"""Certificate authorities that are not ours: programs that sign a request as a company's CA would."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from support.system import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def run(directory: Path, *words: str) -> None:
+    done = subprocess.run(words, check=False, cwd=directory, capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """A CA in a directory of its own: ``root.crt``, ``root.crl``, and its key."""
+
+    directory: Path
+
+    def prepare(self) -> None:
+        """Make its key, certificate and CRL."""
+        self.directory.mkdir()
+        (self.directory / "root.tmpl").write_text(
+            'cn = "Company Root"\nca\ncert_signing_key\ncrl_signing_key\nexpiration_days = 3650\n'
+        )
+        (self.directory / "crl.tmpl").write_text("crl_next_update = 90\ncrl_number = 7\n")
+        ca = ("--load-ca-privkey", "root.key", "--load-ca-certificate", "root.crt")
+        run(
+            self.directory,
+            "openssl",
+            "genpkey",
+            "-algorithm",
+            "EC",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-out",
+            "root.key",
+        )
+        run(
+            self.directory, "certtool", "--generate-self-signed", "--load-privkey", "root.key",
+            "--template", "root.tmpl", "--outfile", "root.crt",
+        )  # fmt: skip
+        run(self.directory, "certtool", "--generate-crl", *ca, "--template", "crl.tmpl", "--outfile", "root.crl")
+
+    def sign(self, request: Path, to: Path, *, days: int = 30) -> Path:
+        """Sign a request as it asks, and give the certificate."""
+        raise NotImplementedError
+
+
+class OpenSSL(Signer):
+    """The openssl program."""
+
+    def sign(self, request: Path, to: Path, *, days: int = 30, extensions: str = "") -> Path:
+        (self.directory / "more.cnf").write_text(
+            "authorityKeyIdentifier = keyid\nsubjectKeyIdentifier = hash\n" + extensions
+        )
+        copy = () if extensions else ("-copy_extensions", "copyall")
+        run(
+            self.directory, "openssl", "x509", "-req", "-in", str(request), "-CA", "root.crt", "-CAkey", "root.key",
+            "-days", str(days), *copy, "-extfile", "more.cnf", "-out", str(to),
+        )  # fmt: skip
+        return to
+
+
+class Certtool(Signer):
+    """GnuTLS' certtool."""
+
+    def sign(self, request: Path, to: Path, *, days: int = 30) -> Path:
+        template = f"expiration_days = {days}\nhonor_crq_extensions\n"
+        if request.name == "ca.csr":  # it honours all extensions of a request but those that make a CA
+            template += "ca\ncert_signing_key\ncrl_signing_key\n"
+        (self.directory / "leaf.tmpl").write_text(template)
+        run(
+            self.directory, "certtool", "--generate-certificate", "--load-request", str(request),
+            "--load-ca-certificate", "root.crt", "--load-ca-privkey", "root.key",
+            "--template", "leaf.tmpl", "--outfile", str(to),
+        )  # fmt: skip
+        return to
+
+
+SIGNERS = {"openssl": OpenSSL, "certtool": Certtool}

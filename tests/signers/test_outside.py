@@ -1,0 +1,243 @@
+"""Requests made here, signed by programs that are not ours, and what comes back used on real servers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgtls.diagnostics import Rejected
+from signers.programs import SIGNERS, Certtool, OpenSSL
+from support.building import Place, steps
+from support.clients import PSQL, Bundle, admitted, at, refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from signers.programs import Signer
+    from support.servers import Server
+
+COMPANY = """
+version = 1
+[ca.company]
+cert_file = "company/root.crt"
+crl_file = "company/root.crl"
+[ca.clients]
+issuer = "company"
+external = true
+[server.db]
+ca = "company"
+external = true
+client_ca = ["clients"]
+hosts = ["db.example.com", "127.0.0.1"]
+postgres = {major}
+[user.postgres]
+[user.app]
+ca = "clients"
+[policy.dba]
+users = ["postgres"]
+from = ["local"]
+auth = "trust"
+waiver = "a test"
+[policy.app]
+users = ["app"]
+databases = ["shop"]
+from = ["127.0.0.0/8"]
+auth = "cert"
+waiver = "a test"
+"""
+
+
+def now() -> datetime:
+    """The time of the signers, who have no other."""
+    return datetime.now(UTC)
+
+
+@pytest.fixture(params=SIGNERS.values(), ids=SIGNERS)
+def signer(request: pytest.FixtureRequest, tmp_path: Path) -> Signer:
+    signer: Signer = request.param(tmp_path / "company")
+    signer.prepare()
+    return signer
+
+
+@pytest.fixture
+def openssl(tmp_path: Path) -> OpenSSL:
+    signer = OpenSSL(tmp_path / "company")
+    signer.prepare()
+    return signer
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def signed(spec: str, **files: str) -> str:
+    for table, file in files.items():
+        header = f"[{table.replace('_', '.')}]\n"
+        assert header in spec
+        spec = spec.replace(header, f'{header}cert_file = "{file}"\n')
+    return spec
+
+
+def both(place: Place, signer: Signer, major: int = 17) -> str:
+    """Have both requests signed and give the spec that names what came back."""
+    spec = COMPANY.format(major=major)
+    place.build(spec, now=now())
+    signer.sign(place.file("ca/clients/ca.csr"), place.directory / "clients.crt")
+    signer.sign(place.file("servers/db/server.csr"), place.directory / "db.crt")
+    return signed(spec, ca_clients="clients.crt", server_db="db.crt")
+
+
+def complaints(rejected: pytest.ExceptionInfo[Rejected]) -> list[tuple[str, str]]:
+    return [(d.code, d.message) for d in rejected.value.diagnostics if d.severity == "error"]
+
+
+def test_the_first_build_makes_keys_and_requests_and_says_what_waits(place: Place, signer: Signer) -> None:
+    planned = place.build(COMPANY.format(major=17), now=now())
+    waiting = [entity for entity, action in steps(planned) if action == "wait"]
+    assert waiting == ["ca.clients", "server.db", "user.app"]
+    assert {d.code for d in planned.diagnostics} == {"PGT562"}
+    assert place.file("servers/db/server.key").stat().st_mode & 0o777 == 0o600
+    assert not place.file("servers/db/server.crt").exists()
+    assert place.file("ca/company/ca.crt").exists()
+    assert not place.file("ca/company/ca.key").exists()
+    # Until they are signed, key and request stay as they are.
+    before = place.file("servers/db/server.key").read_bytes(), place.file("servers/db/server.csr").read_bytes()
+    place.build(now=now())
+    assert (
+        place.file("servers/db/server.key").read_bytes(),
+        place.file("servers/db/server.csr").read_bytes(),
+    ) == before
+
+
+def test_what_comes_back_serves_and_signs(server: Server, place: Place, signer: Signer) -> None:
+    place.build(both(place, signer, server.version), now=now())
+    assert steps(place.build(now=now())) == []
+    server.populate(["app"], ["shop"])
+    server.install(place.file("servers/db"))
+    parameters = Bundle(place.file("clients/app")).parameters("shop") | at(server)
+    assert admitted(PSQL.connect(parameters)) == "app@shop"
+    refused(PSQL.connect(parameters | {"host": "other.example.com"}), 'does not match host name "other.example.com"')
+    refused(PSQL.connect(parameters | {"sslcert": "/nonexistent"}), "connection requires a valid client certificate")
+    stranger = Certtool(place.directory / "stranger")
+    stranger.prepare()
+    refused(
+        PSQL.connect(parameters | {"sslrootcert": str(stranger.directory / "root.crt")}), "certificate verify failed"
+    )
+
+
+MISFITS = {
+    "another host": ("subjectAltName = DNS:db2.example.com\nextendedKeyUsage = serverAuth\n", "it lacks the hosts"),
+    "an address less": (
+        "subjectAltName = DNS:db.example.com\nextendedKeyUsage = serverAuth\n",
+        'it lacks the host "127.0.0.1"',
+    ),
+    "no names": ("extendedKeyUsage = serverAuth\n", "it lacks the hosts"),
+    "another purpose": (
+        "subjectAltName = DNS:db.example.com, IP:127.0.0.1\nextendedKeyUsage = clientAuth\n",
+        "its extended key usage is not serverAuth",
+    ),
+    "another key usage": (
+        "subjectAltName = DNS:db.example.com, IP:127.0.0.1\nkeyUsage = keyAgreement\n",
+        "its key usage is not digitalSignature",
+    ),
+    "a CA": ("subjectAltName = DNS:db.example.com, IP:127.0.0.1\nbasicConstraints = CA:TRUE\n", "it is a CA's"),
+}
+
+
+@pytest.mark.parametrize(("extensions", "message"), MISFITS.values(), ids=MISFITS)
+def test_a_server_certificate_that_differs_is_refused(
+    place: Place, openssl: OpenSSL, extensions: str, message: str
+) -> None:
+    spec = both(place, openssl)
+    before = place.state()
+    openssl.sign(place.file("servers/db/server.csr"), place.directory / "db.crt", extensions=extensions)
+    with pytest.raises(Rejected) as rejected:
+        place.build(spec, now=now())
+    ((code, text),) = complaints(rejected)
+    assert (code, message in text) == ("PGT565", True), text
+    assert place.state() == before
+
+
+CA_MISFITS = {
+    "no CA": ("basicConstraints = CA:FALSE\n", "", "it is not a CA's"),
+    "a usage less": (
+        "basicConstraints = critical, CA:TRUE\nkeyUsage = cRLSign\n",
+        "",
+        "its key usage is not keyCertSign",
+    ),
+    "another path length": (
+        "basicConstraints = CA:TRUE, pathlen:3\n",
+        "path_length = 1\n",
+        "its path length is 3, not 1",
+    ),
+    "constraints": (
+        "basicConstraints = CA:TRUE\nnameConstraints = critical, permitted;DNS:example.com\n",
+        "",
+        "its name constraints are permitted:DNS:example.com, not none",
+    ),
+}
+
+
+@pytest.mark.parametrize(("extensions", "field", "message"), CA_MISFITS.values(), ids=CA_MISFITS)
+def test_a_ca_certificate_that_differs_is_refused(
+    place: Place, openssl: OpenSSL, extensions: str, field: str, message: str
+) -> None:
+    spec = both(place, openssl).replace("[ca.clients]\n", f"[ca.clients]\n{field}")
+    openssl.sign(place.file("ca/clients/ca.csr"), place.directory / "clients.crt", extensions=extensions)
+    with pytest.raises(Rejected) as rejected:
+        place.build(spec, now=now())
+    found = [text for code, text in complaints(rejected) if code == "PGT565"]
+    assert found
+    assert message in found[0]
+
+
+def test_a_certificate_of_another_signer_or_for_another_key_is_refused(place: Place, openssl: OpenSSL) -> None:
+    spec = both(place, openssl)
+    other = OpenSSL(place.directory / "other")
+    other.prepare()
+    other.sign(place.file("servers/db/server.csr"), place.directory / "db.crt")
+    with pytest.raises(Rejected) as rejected:
+        place.build(spec, now=now())
+    ((_, text),) = complaints(rejected)
+    assert 'it was not signed by CA "company"' in text
+    openssl.sign(place.file("ca/clients/ca.csr"), place.directory / "db.crt")
+    with pytest.raises(Rejected) as rejected:
+        place.build(spec, now=now())
+    ((_, text),) = complaints(rejected)
+    assert "its key is not the one that was made here for it" in text
+
+
+def test_a_certificate_that_is_due_waits_and_one_that_ended_is_an_error(place: Place, openssl: OpenSSL) -> None:
+    spec = both(place, openssl)
+    place.build(spec, now=now())
+    later = datetime.fromtimestamp(now().timestamp() + 25 * 86400, UTC)
+    planned = place.build(now=later)
+    assert ("server.db", "wait") in steps(planned)
+    assert ("ca.clients", "wait") in steps(planned)
+    with pytest.raises(Rejected) as rejected:
+        place.build(now=datetime.fromtimestamp(now().timestamp() + 31 * 86400, UTC))
+    assert {code for code, _ in complaints(rejected)} == {"PGT563"}
+    # A new one comes back for the same request.
+    openssl.sign(place.file("servers/db/server.csr"), place.directory / "db.crt", days=60)
+    planned = place.build(now=later)
+    assert ("server.db", "adopt") in steps(planned)
+    assert ("server.db", "wait") not in steps(planned)
+
+
+def test_a_users_certificate_is_signed_outside(place: Place, openssl: OpenSSL) -> None:
+    spec = COMPANY.format(major=17).replace('[user.app]\nca = "clients"', '[user.app]\nca = "company"\nexternal = true')
+    spec = spec.replace('[ca.clients]\nissuer = "company"\nexternal = true\n', "").replace('["clients"]', '["company"]')
+    place.build(spec, now=now())
+    openssl.sign(place.file("clients/app/postgresql.csr"), place.directory / "app.crt")
+    openssl.sign(place.file("servers/db/server.csr"), place.directory / "db.crt")
+    place.build(signed(spec, user_app="app.crt", server_db="db.crt"), now=now())
+    assert (place.file("clients/app/postgresql.crt").read_bytes()) == (place.directory / "app.crt").read_bytes()
+    openssl.sign(place.file("servers/db/server.csr"), place.directory / "app.crt")
+    with pytest.raises(Rejected) as rejected:
+        place.build(now=now())
+    ((code, text),) = complaints(rejected)
+    assert code == "PGT565"
+    assert 'its common name is "db.example.com", not "app"' in text
