@@ -18,6 +18,7 @@ from pgtls.build.decide import Asked, decide
 from pgtls.build.mutex import shared
 from pgtls.build.observe import observe
 from pgtls.build.outside import adapted, gather
+from pgtls.build.secrets import Secrets
 from pgtls.build.timeline import timeline
 from pgtls.build.wanted import wanted
 from pgtls.diagnostics import Rejected, errors
@@ -37,13 +38,24 @@ if TYPE_CHECKING:
 
 Kind = Literal["certificate", "crl"]
 State = Literal[
-    "expired", "unreadable", "missing", "not yet valid", "due", "ok", "unknown", "retired", "superseded", "revoked"
+    "expired",
+    "unreadable",
+    "missing",
+    "not yet valid",
+    "waiting",
+    "due",
+    "ok",
+    "unknown",
+    "retired",
+    "superseded",
+    "revoked",
 ]
 STATES: tuple[State, ...] = (
     "expired",
     "unreadable",
     "missing",
     "not yet valid",
+    "waiting",
     "due",
     "ok",
     "unknown",
@@ -51,7 +63,7 @@ STATES: tuple[State, ...] = (
     "superseded",
     "revoked",
 )
-"""From the most urgent. ``unknown``: a CRL, where there is only a lock. ``retired``: of a CA that left the spec."""
+"""From the most urgent. ``waiting``: for a signature or a key from elsewhere. ``unknown``: what a lock alone does not tell. ``retired``: of a CA that left the spec."""
 
 _NEEDS_A_BUILD: frozenset[State] = frozenset(("expired", "unreadable", "missing", "not yet valid", "due"))
 _PAST: frozenset[State] = frozenset(("retired", "superseded", "revoked"))
@@ -81,6 +93,11 @@ class Item:
     def needs_a_build(self) -> bool:
         """Whether a build would make it again, or ought to."""
         return self.state in _NEEDS_A_BUILD
+
+    @property
+    def needs_attention(self) -> bool:
+        """The same, or whether it waits for somebody else."""
+        return self.needs_a_build or self.state == "waiting"
 
     @property
     def current(self) -> bool:
@@ -124,8 +141,8 @@ class Status:
 
     @property
     def attention(self) -> tuple[Item, ...]:
-        """Give what a build ought to make again."""
-        return tuple(item for item in self.items if item.needs_a_build)
+        """Give what somebody has to do something about."""
+        return tuple(item for item in self.items if item.needs_attention)
 
     def within(self, length: timedelta) -> Status:
         """Keep what needs a build, or ends or happens within a length of time."""
@@ -135,7 +152,7 @@ class Status:
 
 
 def _concerns(item: Item, end: datetime) -> bool:
-    return item.current and (item.needs_a_build or (item.not_after is not None and item.not_after <= end))
+    return item.current and (item.needs_attention or (item.not_after is not None and item.not_after <= end))
 
 
 def status(request: Request) -> Status:
@@ -146,12 +163,13 @@ def status(request: Request) -> Status:
         if checked.fleet is None or errors(checked.diagnostics):
             raise Rejected(*checked.diagnostics)
         fleet, profiles = checked.fleet, wanted(checked.fleet)
-        outside = gather(fleet)
+        outside = gather(fleet, Secrets(fleet).passphrase)
         profiles = adapted(profiles, outside)
         existing = observe(request.out, checked.lock, profiles, outside, new_out=request.new_out)
         decisions = decide(fleet, profiles, existing, Asked())
     items = sorted(_items(decisions, existing, request.now), key=_urgency)
-    diagnostics = (*checked.diagnostics, *existing.diagnostics, *locate(decisions.diagnostics, checked.source))
+    located = locate((*existing.diagnostics, *decisions.diagnostics), checked.source)
+    diagnostics = (*checked.diagnostics, *located)
     events = tuple(timeline(fleet, index(fleet), items))
     return Status(request.now, request.out, tuple(items), events, from_lock=existing.from_lock, diagnostics=diagnostics)
 
@@ -163,30 +181,53 @@ def _urgency(item: Item) -> tuple[int, float, str, str]:
 
 def _items(decisions: Decisions, existing: Existing, now: datetime) -> Iterator[Item]:
     for entity, decision in decisions.certificates.items():
-        yield _certificate(entity, decision, now)
+        if existing.from_lock and entity in existing.outside.not_ours:
+            yield Item(entity, "certificate", "unknown", todo=_UNKNOWN)
+        else:
+            yield _certificate(entity, decision, now)
     for name, crl in decisions.crls.items():
         yield _crl(name, crl, existing, now)
     yield from _former(decisions, existing, now)
 
 
+_UNKNOWN = "the lock does not know it: look where the out directory is"
+
+
 def _certificate(entity: str, decision: Decision, now: datetime) -> Item:
-    found, why = decision.found.certificate, decision.reason
-    path = layout.certificate_path(entity)
-    todo = f"pgtls build issues it{' again' if found else ''}: {why.text}" if why else ""
+    found = decision.found.certificate
+    item = Item(entity, "certificate", _state(decision, now), path=layout.certificate_path(entity))
+    item = replace(item, todo=_todo(decision, item.state, now))
     if not isinstance(found, Certificate):
-        return Item(entity, "certificate", "unreadable" if found else "missing", todo=todo, path=path)
-    state: State = "due" if why else "ok"
-    if found.not_after <= now:
-        state = "expired"
-    elif found.not_before > now:
-        state = "not yet valid"
-        todo = todo or "look at the clock of this machine: the certificate was issued later"
-    elif why and why.name == "key missing":
-        state = "missing"
-    elif not why and decision.due <= now:
-        todo = "ends with its user" if decision.profile.until == found.not_after else "ends with the CA that issued it"
-    due = None if why or decision.due <= now else decision.due
-    return _described(found, Item(entity, "certificate", state, due=due, todo=todo, path=path))
+        return item
+    settled = item.state == "ok" and decision.due > now
+    return _described(found, replace(item, due=decision.due if settled else None))
+
+
+def _state(decision: Decision, now: datetime) -> State:
+    found, why = decision.found.certificate, decision.reason
+    if isinstance(found, Certificate) and found.not_after <= now:
+        return "expired"
+    if decision.waits:
+        return "waiting"
+    if not isinstance(found, Certificate):
+        return "unreadable" if found else "missing"
+    if found.not_before > now:
+        return "not yet valid"
+    if why:
+        return "missing" if why.name == "key missing" else "due"
+    return "ok"
+
+
+def _todo(decision: Decision, state: State, now: datetime) -> str:
+    if decision.waits:
+        return f"waits: {decision.waits}"
+    if decision.reason:
+        return f"pgtls build issues it{' again' if decision.found.certificate else ''}: {decision.reason.text}"
+    if state == "not yet valid":
+        return "look at the clock of this machine: the certificate was issued later"
+    if decision.due <= now and state == "ok":
+        return "ends with its user" if decision.profile.until == decision.end else "ends with the CA that issued it"
+    return ""
 
 
 def _described(certificate: Certificate, item: Item) -> Item:
@@ -204,18 +245,20 @@ def _crl(name: str, decision: CrlDecision, existing: Existing, now: datetime) ->
     found = existing.crls.get(name)
     item = Item(decision.ca.entity, "crl", "missing", path=layout.crl_path(name))
     if found is None and existing.from_lock:
-        return replace(item, state="unknown", todo="the lock does not know it: look where the out directory is")
+        return replace(item, state="unknown", todo=_UNKNOWN)
     todo = f"pgtls build makes it again: {decision.reason}" if decision.reason else ""
+    todo = f"waits for the key of its CA: {decision.waits}" if decision.waits else todo
     if not isinstance(found, RevocationList):
-        return replace(item, state="unreadable" if found else "missing", todo=todo)
-    state: State = "due" if decision.reason else "ok"
+        absent: State = "missing" if decision.reason else "waiting"
+        return replace(item, state="unreadable" if found else absent, todo=todo or "waits until its CA can sign")
+    state: State = "waiting" if decision.waits else "due" if decision.reason else "ok"
     return replace(
         item,
         state="expired" if found.next_update <= now else state,
         serial=f"{found.number:x}",
         not_before=found.this_update,
         not_after=found.next_update,
-        due=None if decision.reason else decision.due,
+        due=decision.due if state == "ok" else None,
         todo=todo,
         issuer=_subject(existing, decision.ca.entity),
     )

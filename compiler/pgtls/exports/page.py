@@ -18,6 +18,7 @@ _COLOURS: dict[State, str] = {
     "unreadable": "1;31",
     "missing": "1;31",
     "not yet valid": "1;31",
+    "waiting": "35",
     "due": "33",
     "ok": "32",
 }
@@ -26,6 +27,7 @@ _VERDICTS: dict[State, str] = {
     "unreadable": "cannot be read",
     "missing": "missing",
     "not yet valid": "not yet valid",
+    "waiting": "waiting",
     "due": "due",
     "ok": "in order",
     "unknown": "unknown",
@@ -50,8 +52,8 @@ def page(status: Status, *, colour: bool = False) -> str:
     if former:
         counted = ", ".join(f"{count} {state}" for state, count in former.items())
         lines += ["", f"Not in use, and not yet ended: {counted} (--format json lists them)"]
-    if status.attention:
-        lines += ["", f"To do: {_todo(status.attention)}"]
+    if building := [item for item in status.items if item.needs_a_build]:
+        lines += ["", f"To do: {_todo(building)}"]
     return "\n".join(lines)
 
 
@@ -120,7 +122,7 @@ def _row(item: Item, now: datetime) -> Row:
     serial = f"{item.serial[:8]}…" if item.serial and item.kind == "certificate" else ""
     ends = _date(item.not_after) if item.not_after else ""
     left = _ago(item.not_after, now) if item.not_after else ""
-    remark = item.todo or (f"made again from {_date(item.due)}" if item.due else "")
+    remark = item.todo or (f"due from {_date(item.due)}" if item.due else "")
     return item.state, what, ends, left, serial, remark
 
 

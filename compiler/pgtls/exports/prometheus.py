@@ -40,6 +40,11 @@ def text(status: Status) -> str:
             [({"entity": item.entity, "kind": item.kind}, float(item.needs_a_build)) for item in items],
         ),
         *_gauge(
+            "pgtls_waiting",
+            "1 if a certificate or CRL waits for a signature or a key from elsewhere.",
+            [({"entity": item.entity, "kind": item.kind}, float(item.state == "waiting")) for item in items],
+        ),
+        *_gauge(
             "pgtls_due_time_seconds",
             "From when on pgtls build makes a certificate or CRL again, as Unix time.",
             [({"entity": i.entity, "kind": i.kind}, i.due.timestamp()) for i in items if i.due],

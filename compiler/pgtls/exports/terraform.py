@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pgtls.build.observe import Existing
 
 KEYS = ("spec", "out", "lock", "now", "include")
-KINDS = ("certificate", "trust", "crl", "hba", "ident", "conf", "bundle")
+KINDS = ("certificate", "request", "trust", "crl", "hba", "ident", "conf", "bundle")
 """Kinds of files whose text may be asked for, as the manifest calls them: all but keys."""
 
 
@@ -139,7 +139,8 @@ def _next_renewal(planned: Planned) -> datetime | None:
     windows = [
         due_at(decision.found.certificate, decision.profile)
         for decision in planned.decisions.certificates.values()
-        if isinstance(decision.found.certificate, Certificate) and (decision.reason or decision.due > planned.fleet.now)
+        if isinstance(decision.found.certificate, Certificate)
+        and (decision.reason or decision.waits or decision.due > planned.fleet.now)
     ]
     lists = [half_life(crl) for crl in planned.existing.crls.values() if isinstance(crl, RevocationList)]
     return min((*windows, *lists), default=None)
@@ -158,7 +159,8 @@ def _entity(planned: Planned, entity: str, out: str) -> Iterator[tuple[str, str]
         found = existing.found[entity].certificate
         certificate = found if isinstance(found, Certificate) else None
         yield "path", os.path.join(out, layout.certificate_path(entity))
-        yield "key_path", os.path.join(out, layout.key_path(entity))
+        stored = existing.found[entity].stored != "elsewhere"
+        yield "key_path", os.path.join(out, layout.key_path(entity)) if stored else ""
         for field in ("sha256", "serial", "subject"):
             yield field, getattr(certificate, field) if certificate else ""
         yield "not_before", _text(certificate.not_before if certificate else None)
