@@ -201,7 +201,7 @@ def test_random_identities_are_mapped_as_the_server_maps_them(
 ) -> None:
     world = World(server, *credentials)
     agree(world, [credential.certificate for credential in credentials[1]], identity_rounds, CONNECTIONS // 2)
-    assert world.count["ok"] > 0.02 * CONNECTIONS, world.count
+    assert world.count["ok"] >= 5, world.count
     assert world.count["reason"] > 0.1 * CONNECTIONS, world.count
     assert world.count["undecidable"] < 0.1 * CONNECTIONS, world.count
 

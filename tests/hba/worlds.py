@@ -243,7 +243,7 @@ def _idents(draw: st.DrawFn, version: int) -> str:
             identity, role = draw(st.sampled_from(_TEMPLATES))
         else:
             role = draw(st.sampled_from(_IDENT_ROLES).flatmap(_written))
-        name = draw(st.sampled_from(["m1", "m1", "m2", '"odd map"']))
+        name = draw(st.sampled_from(["m1", "m1", "m1", "m1", "m2", '"odd map"']))
         lines.append(_broken(draw, [name, identity, role], version) + draw(_ENDS))
     return "\n".join([*lines, ""])
 
