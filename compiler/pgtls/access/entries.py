@@ -62,11 +62,34 @@ def _collect(fleet: Fleet, server: Server, known: Memberships, found: Mapping[st
         for user in way.item.policy.users:
             if way.item.demand.client_cert == "none" or (user.ca and user.ca.name in accepted):
                 by_user.setdefault(user.name, []).append(way)
+    alike: dict[tuple[int, ...], tuple[Entry, ...]] = {}
     for name, ways in by_user.items():
         user = fleet.users[name]
         presents = user.ca is not None and user.ca.name in accepted
         for role in user.roles:
-            found[name].extend(_of_role(server, user, role, ways, known, presents=presents))
+            # Users of the same policies have the same entries, but for the role; what overrides a policy may look at that, too.
+            first = role == user.roles[0]
+            key = (*map(id, ways), presents, first)
+            if key not in alike or any(way.rivals for way in ways):
+                alike[key] = tuple(_of_role(server, user, role, ways, known, presents=presents))
+            found[name].extend(_for_role(entry, role, first=first) for entry in alike[key])
+
+
+def _for_role(entry: Entry, role: str, *, first: bool) -> Entry:
+    if entry.role == role:
+        return entry
+    name = entry.name if first else _name(entry.server, entry.database, role)
+    return Entry(
+        name=name,
+        server=entry.server,
+        role=role,
+        database=entry.database,
+        sslmode=entry.sslmode,
+        certificate=entry.certificate,
+        channel_binding=entry.channel_binding,
+        hostaddr=entry.hostaddr,
+        policies=entry.policies,
+    )
 
 
 def _ways(order: Order) -> Iterator[_Way]:
@@ -158,6 +181,9 @@ def _distinct(found: Iterable[Entry]) -> Iterator[Entry]:
     """Number names that come twice: ``primary-a_b``, ``primary-a_b-2``."""
     listed = list(found)
     taken = {entry.name for entry in listed}
+    if len(taken) == len(listed):
+        yield from listed
+        return
     seen: set[str] = set()
     for entry in listed:
         name, number = entry.name, 1

@@ -61,7 +61,8 @@ def prove(fleet: Fleet, rules: Rules) -> tuple[Difference, ...]:
 
 def _is_wide(policies: Sequence[Policy], lines: Sequence[Line]) -> bool:
     """Whether roles matter that nobody names."""
-    return any(not isinstance(term, Name) for rule in (*policies, *lines) for term in rule.roles)
+    fields = (*(policy.roles for policy in policies), *(line.roles for line in lines))
+    return any(not isinstance(term, Name) for terms in fields for term in terms)
 
 
 def _names(fleet: Fleet, idents: Sequence[IdentLine]) -> list[str]:

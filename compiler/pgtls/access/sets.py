@@ -41,11 +41,16 @@ class Roles:
     def __bool__(self) -> bool:
         return bool(self.names or self.groups or self.every)
 
+    @property
+    def listed(self) -> bool:
+        """Whether it consists of names alone."""
+        return not (self.every or self.groups)
+
     def within(self, other: Roles, known: Memberships) -> bool:
         """Whether each of these roles is certainly one of the others."""
         if other.every:
             return True
-        if self.every:
+        if self.every or not (other.groups or self.names <= other.names):
             return False
         return all(other._covers(name, known) for name in self.names - other.names) and all(
             group in other.groups or other._covers_group(group, known) for group in self.groups
@@ -119,6 +124,11 @@ class Databases:
 
     def __bool__(self) -> bool:
         return bool(self.names or self.patterns or self.every or self.sameuser or self.samerole or self.replication)
+
+    @property
+    def listed(self) -> bool:
+        """Whether it consists of names alone."""
+        return not (self.every or self.patterns or self.sameuser or self.samerole or self.replication)
 
     def within(self, other: Databases) -> bool:
         """Whether each of these databases is certainly one of the others, whatever the role."""
@@ -352,10 +362,10 @@ class Scope:
 
     def overlaps(self, other: Scope, known: Memberships) -> bool:
         """Whether there may be a connection in both."""
-        if self.roles.names.isdisjoint(other.roles.names) and not (
-            self.roles.every or other.roles.every or self.roles.groups or other.roles.groups
-        ):
-            return False
+        for mine, theirs in ((self.roles, other.roles), (self.databases, other.databases)):
+            # Most policies of a large spec name their roles and databases, and have none in common.
+            if mine.listed and theirs.listed and mine.names.isdisjoint(theirs.names):
+                return False
         return self.witness(other, known) is not None
 
     def witness(self, other: Scope, known: Memberships) -> tuple[str, str, str] | None:
