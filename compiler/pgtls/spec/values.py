@@ -146,6 +146,14 @@ _TOML_TYPES = {str: "string", bool: "boolean", int: "integer", float: "float", d
 
 def _one_of(expected: str) -> Discriminator:
     """Choose the branch of a union by the value's TOML type, so that a wrong value is one error and not one a branch."""
+
+Email = Annotated[
+    str,
+    AfterValidator(_matching("[!-~]{1,200}@[!-~]{1,54}", "an e-mail address in ASCII, e.g. \"dba@example.com\"")),
+    WithJsonSchema({"type": "string", "pattern": "^[!-~]{1,200}@[!-~]{1,54}$"}),
+]
+"""An e-mail address, which certificates hold in ASCII (RFC 5280, 4.1.2.6: an IA5String)."""
+
     return Discriminator(
         lambda value: _TOML_TYPES.get(type(value)),
         custom_error_type="wrong_type",
@@ -197,9 +205,7 @@ class Subject(Table):
     organizational_unit: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = Field(
         None, description="Department."
     )
-    email: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = Field(
-        None, description="E-mail address."
-    )
+    email: Email | None = Field(None, description="E-mail address.")
 
 
 class NameConstraints(Table):
