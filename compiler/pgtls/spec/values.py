@@ -141,19 +141,18 @@ Country = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[A-Z]{2}$"}),
 ]
 
+Email = Annotated[
+    str,
+    AfterValidator(_matching("[!-~]{1,200}@[!-~]{1,54}", 'an e-mail address in ASCII, e.g. "dba@example.com"')),
+    WithJsonSchema({"type": "string", "pattern": "^[!-~]{1,200}@[!-~]{1,54}$"}),
+]
+"""An e-mail address, which certificates hold in ASCII (RFC 5280, 4.1.2.6: an IA5String)."""
+
 _TOML_TYPES = {str: "string", bool: "boolean", int: "integer", float: "float", dict: "table"}
 
 
 def _one_of(expected: str) -> Discriminator:
     """Choose the branch of a union by the value's TOML type, so that a wrong value is one error and not one a branch."""
-
-Email = Annotated[
-    str,
-    AfterValidator(_matching("[!-~]{1,200}@[!-~]{1,54}", "an e-mail address in ASCII, e.g. \"dba@example.com\"")),
-    WithJsonSchema({"type": "string", "pattern": "^[!-~]{1,200}@[!-~]{1,54}$"}),
-]
-"""An e-mail address, which certificates hold in ASCII (RFC 5280, 4.1.2.6: an IA5String)."""
-
     return Discriminator(
         lambda value: _TOML_TYPES.get(type(value)),
         custom_error_type="wrong_type",
