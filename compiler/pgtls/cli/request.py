@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-def request(
-    spec: str, out: str | None, lock: str | None, now: datetime, lock_timeout: int, **more: Any
-) -> Request:
+def request(spec: str, out: str | None, lock: str | None, now: datetime, lock_timeout: int, **more: Any) -> Request:
     """Fill in where things are."""
     return Request(
         spec=Path(spec),
