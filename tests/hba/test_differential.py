@@ -160,6 +160,9 @@ class World:
             wanted, named = expected(line, verdict), named_line(section)
             ours = (posixpath.basename(line.file or ""), line.number) if line else None
             story = f"{connection}\nwe say {ours}: {wanted}\nserver says {named}: {answer}\n{section}\n{files.hba}\n--\n{files.ident}"
+            if version == 13 and connection.database == "logical":
+                # 13 alone calls logical replication so, too; a Connection does not tell it from others.
+                wanted = Answer(wanted.kind, wanted.message[:20])
             assert agrees(wanted, answer), story
             assert named is None or named == ours, story
             if (
