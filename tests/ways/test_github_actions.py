@@ -85,8 +85,18 @@ def checkout(tmp_path: Path) -> Path:
     programs = tmp_path / "bin"
     programs.mkdir()
     _program(programs / "pgtls", f'exec {sys.executable} -E -m pgtls "$@"')
-    _program(programs / "gh", 'echo "gh $*"; cat plan.md')
+    for words in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "--message=base")):
+        _git(directory, *words)
+    _program(programs / "gh", 'echo "gh $*"; cat review.md')
     return directory
+
+
+def _git(directory: Path, *words: str) -> str:
+    identity = {
+        f"GIT_{who}_{what}": "tests@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    surroundings = ENVIRONMENT | identity | {"GIT_CONFIG_GLOBAL": os.devnull, "HOME": "/nonexistent"}
+    return subprocess.check_output(("git", *words), cwd=directory, env=surroundings, text=True).strip()
 
 
 def _program(path: Path, script: str) -> None:
@@ -104,6 +114,7 @@ def run(checkout: Path, script: str, now: str = NOW) -> subprocess.CompletedProc
         "PGTLS_SPEC": "pgtls.toml",
         "PGTLS_NOW": now,
         "NUMBER": "7",
+        "BASE": _git(checkout, "rev-parse", "HEAD"),
     }
     return subprocess.run(
         ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script),
@@ -127,20 +138,42 @@ def test_findings_are_commands_and_a_bad_spec_fails_the_job(checkout: Path) -> N
     assert "::error title=PGT101,file=pgtls.toml,line=13," in bad.stdout
 
 
-def test_the_comment_and_the_summary_say_what_a_build_would_do(checkout: Path) -> None:
+def test_the_comment_and_the_summary_say_what_changes_and_what_a_build_would_do(checkout: Path) -> None:
     spec = checkout / "pgtls.toml"
     spec.write_text(spec.read_text().replace('"db.example.com"', '"db.example.com", "db2.example.com"'))
-    plan = run(checkout, step("pgtls.yml", "check", "Say what a build would do"))
+    plan = run(checkout, step("pgtls.yml", "check", "Say what changes"))
     assert plan.returncode == 0, plan.stderr
     comment = run(checkout, step("pgtls.yml", "check", "Comment on the pull request"))
     for text in ((checkout.parent / "summary.md").read_text(), comment.stdout):
         assert "| `server.main` | renew | hosts changed" in text
-    assert comment.stdout.startswith("gh pr comment 7 --body-file plan.md")
+    assert comment.stdout.startswith("gh pr comment 7 --body-file review.md")
+
+
+def test_access_that_one_character_widens_is_in_the_comment(checkout: Path) -> None:
+    spec = checkout / "pgtls.toml"
+    spec.write_text(spec.read_text().replace("10.9.0.0/16", "10.8.0.0/15"))
+    script = step("pgtls.yml", "check", "Say what changes")
+    assert run(checkout, script).returncode == 0
+    review = (checkout / "review.md").read_text()
+    assert "granted" in review
+    assert "10.8.0.0/15" in review
+    _git(checkout, "commit", "--quiet", "--all", "--message=merged")
+    assert run(checkout, script).returncode == 0
+    assert "granted" not in (checkout / "review.md").read_text()
+
+
+def test_a_spec_that_is_new_has_nothing_to_be_compared_with(checkout: Path) -> None:
+    spec = checkout / "pgtls.toml"
+    _git(checkout, "rm", "--quiet", "--cached", "pgtls.toml")
+    _git(checkout, "commit", "--quiet", "--message=none")
+    assert spec.exists()
+    assert run(checkout, step("pgtls.yml", "check", "Say what changes")).returncode == 0
+    assert "pgtls plan" in (checkout / "review.md").read_text()
 
 
 def test_a_plan_that_fails_fails_the_job(checkout: Path) -> None:
     (checkout / "pgtls.toml").write_text("version = 2\n")
-    assert run(checkout, step("pgtls.yml", "check", "Say what a build would do")).returncode == 1
+    assert run(checkout, step("pgtls.yml", "check", "Say what changes")).returncode == 1
 
 
 @pytest.mark.parametrize(("now", "status"), [(NOW, 0), ("2026-03-30", 2)])
