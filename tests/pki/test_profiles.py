@@ -112,11 +112,13 @@ def test_a_user_under_a_constrained_ca_has_the_name_it_was_given() -> None:
     assert names[x509.SubjectAlternativeName([x509.DNSName("user.example.com")])] is False
 
 
-def test_a_self_signed_server_has_no_authority_key_identifier() -> None:
+def test_a_self_signed_server_names_its_own_key_as_its_authority() -> None:
     certificate = leaf(None, "server").certificate
     assert certificate.issuer == certificate.subject
     kinds = {type(extension) for extension in extensions(certificate)}
-    assert kinds == {x509.KeyUsage, x509.ExtendedKeyUsage, x509.SubjectAlternativeName, x509.SubjectKeyIdentifier}
+    named = {x509.KeyUsage, x509.ExtendedKeyUsage, x509.SubjectAlternativeName, x509.SubjectKeyIdentifier}
+    assert kinds == {*named, x509.AuthorityKeyIdentifier}
+    assert extensions(certificate)[authority_id(certificate.public_key())] is False
     certificate.verify_directly_issued_by(certificate)
 
 

@@ -37,6 +37,8 @@ def parameters(user: User, entry: Entry) -> dict[str, str]:
 def _files(user: User, entry: Entry) -> dict[str, str]:
     directory = user.table.directory
     files = {"sslrootcert": f"{directory}/{layout.CLIENT_TRUST}"} if directory else {}
+    if directory and user.table.crl:
+        files["sslcrl"] = f"{directory}/{layout.CLIENT_CRL}"
     if entry.server.system:
         files = {"sslrootcert": "system"}
     if not entry.certificate and user.ca:

@@ -27,6 +27,10 @@ class Credential:
     key: bytes | Later | None
     above: tuple[bytes, ...] = ()
     request: bytes | Later | None = None
+    following: tuple[bytes | Later, bytes | Later] | None = None
+    """The next certificate and key of a self-signed server."""
+    previous: bytes | None = None
+    """The one that it served before, as long as it is good."""
 
     @property
     def file(self) -> bytes | Later | None:

@@ -7,9 +7,9 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
 
-from pgtls.build import elsewhere
-from pgtls.build.lock import RevokedLine
+from pgtls.build import elsewhere, selfsigned
 from pgtls.build.reissue import Case, Reason, due_at, reason
+from pgtls.build.revocations import is_revoked, mass_revocation, revocations, same_key_again, serials
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki import crl as crls
 from pgtls.pki.model import Certificate, Revocation, RevocationList
@@ -18,13 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from pgtls.build.lock import IssuedLine, Lock
+    from pgtls.build.lock import Lock, RevokedLine
     from pgtls.build.observe import Existing, Found
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile, RevocationReason, Unreadable
-
-KEEPS_ENTITIES = 3
-"""A build that would take the certificates of more entities than this needs to be told so (DESIGN 4.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +54,8 @@ class Decision:
     waits: str | None = None
     """Why it is due and yet not issued: who signs it is not here."""
     problems: tuple[Diagnostic, ...] = ()
+    beside: selfsigned.Beside | None = None
+    """Of a self-signed server: what lies beside its pair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +86,14 @@ class Decisions:
 def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, asked: Asked) -> Decisions:
     """Decide about every certificate that is wanted or was issued."""
     certificates: dict[str, Decision] = {}
+    listed = serials(fleet)
     for profile in wanted.values():
-        decision = _certificate(profile, existing, certificates, asked, fleet.now)
+        decision = _certificate(profile, existing, certificates, asked, listed, fleet.now)
         if profile.entity in existing.outside.not_ours:
             decision = elsewhere.signed_outside(decision, fleet, existing, certificates, asked.renew)
         else:
             decision = elsewhere.withheld(decision, existing, certificates, fleet.now)
+            decision = selfsigned.in_two_steps(decision, existing, asked.replace, fleet.now)
         certificates[profile.entity] = decision
     problems = [
         *_unknown(asked, wanted),
@@ -108,11 +109,12 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
         ),
         *(d for decision in certificates.values() for d in _foreign_faults(decision, asked)),
     ]
-    revocations = tuple(_revocations(certificates, wanted, existing.lock, fleet.now))
-    problems += _mass_revocation(revocations, asked)
+    revoked = tuple(revocations(certificates, wanted, existing.lock, listed, frozenset(), fleet.now))
+    problems += mass_revocation(revoked, allowed=asked.allow_revoke)
+    problems += same_key_again(certificates.values(), existing)
     lists = {
         ca.name: elsewhere.withheld_crl(
-            _crl(ca, certificates[ca.entity], revocations, existing, fleet.now),
+            _crl(ca, certificates[ca.entity], revoked, existing, fleet.now),
             certificates[ca.entity],
             existing,
             fleet.now,
@@ -121,7 +123,7 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
         if ca.table.crl
     }
     problems += elsewhere.crl_problems(lists, existing, fleet.now)
-    return Decisions(certificates, revocations, lists, tuple(problems))
+    return Decisions(certificates, revoked, lists, tuple(problems))
 
 
 def _unknown(asked: Asked, wanted: Mapping[str, Profile]) -> Iterator[Diagnostic]:
@@ -136,7 +138,12 @@ def _unknown(asked: Asked, wanted: Mapping[str, Profile]) -> Iterator[Diagnostic
 
 
 def _certificate(
-    profile: Profile, existing: Existing, decided: Mapping[str, Decision], asked: Asked, now: datetime
+    profile: Profile,
+    existing: Existing,
+    decided: Mapping[str, Decision],
+    asked: Asked,
+    listed: Mapping[str, set[str]],
+    now: datetime,
 ) -> Decision:
     found = existing.found[profile.entity]
     above = decided.get(f"ca.{profile.issuer}") if profile.issuer else None
@@ -146,8 +153,7 @@ def _certificate(
         key=found.key,
         issuer_key_id=_key_id(above, existing.lock) if above else None,
         limit=above.end if above else None,
-        revoked=isinstance(found.certificate, Certificate)
-        and (profile.issuer or profile.entity.partition(".")[2], found.certificate.serial) in existing.lock.revocations,
+        revoked=isinstance(found.certificate, Certificate) and is_revoked(profile, found.certificate, existing, listed),
         asked=not asked.renew.isdisjoint({profile.entity, "all"}) or profile.entity in asked.replace,
         now=now,
     )
@@ -180,7 +186,7 @@ def _needs_key(profile: Profile, found: Found, why: Reason | None, asked: Asked)
         return True
     if profile.kind == "ca":
         return profile.entity.removeprefix("ca.") in asked.new_ca or profile.entity in asked.replace
-    return profile.rotate_key or "key_algorithm" in why.fields
+    return profile.rotate_key or why.name == "revoked" or "key_algorithm" in why.fields
 
 
 def _authority_faults(decision: Decision, lock: Lock, asked: Asked, now: datetime) -> Iterator[Diagnostic]:
@@ -231,49 +237,6 @@ def _foreign_faults(decision: Decision, asked: Asked) -> Iterator[Diagnostic]:
         at="table",
         hint=f"move it away, or let pgtls replace it with --replace {entity}",
     )
-
-
-def _revocations(
-    certificates: Mapping[str, Decision], wanted: Mapping[str, Profile], lock: Lock, now: datetime
-) -> Iterator[RevokedLine]:
-    """Yield what is revoked now: the certificates of whoever left the spec, and what is replaced because its name or CA changed."""
-    cas = {profile.entity for profile in wanted.values() if profile.kind == "ca"}
-    for line in lock.alive(now):
-        if line.entity.startswith("ca.") or f"ca.{line.ca}" not in cas:
-            continue
-        if line.entity not in wanted:
-            yield _revoked(line, "cessation_of_operation", now)
-        elif _replaced(line, certificates[line.entity]):
-            yield _revoked(line, "superseded", now)
-
-
-def _replaced(line: IssuedLine, decision: Decision) -> bool:
-    """Whether a certificate does not say what it should any more. One that was merely renewed stays good until it ends."""
-    if line.ca != decision.profile.issuer:
-        return True
-    why = decision.reason
-    return why is not None and why.name == "differs" and not _IDENTITY.isdisjoint(why.fields)
-
-
-_IDENTITY = {"subject", "hosts", "common_name"}
-
-
-def _revoked(line: IssuedLine, why: str, now: datetime) -> RevokedLine:
-    return RevokedLine(line.ca, line.entity, line.serial, why, now)
-
-
-def _mass_revocation(revocations: Sequence[RevokedLine], asked: Asked) -> list[Diagnostic]:
-    entities = sorted({line.entity for line in revocations})
-    if asked.allow_revoke or len(entities) <= KEEPS_ENTITIES:
-        return []
-    shown = ", ".join(entities[:5]) + (f" and {len(entities) - 5} more" if len(entities) > 5 else "")
-    return [
-        Diagnostic(
-            "PGT553",
-            f"this build would revoke the certificates of {len(entities)} entities: {shown}",
-            hint="is an include missing, or is this the wrong spec? If it is meant, say --allow-revoke",
-        )
-    ]
 
 
 def _crl(

@@ -184,7 +184,8 @@ def _misfits(decision: Decision, fleet: Fleet, above: Mapping[str, Decision]) ->
         yield f"it is not valid before {certificate.not_before:%Y-%m-%d %H:%M}"
     if profile.until and certificate.not_after > profile.until:
         yield f"it outlives its user, until {profile.until:%Y-%m-%d}"
-    yield from _chain_misfits(decision, above)
+    public = profile.kind == "server" and fleet.servers[profile.entity.removeprefix("server.")].system
+    yield from _chain_misfits(decision, above, rooted=not public)
 
 
 def _subject_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:
@@ -261,7 +262,7 @@ def _listed(words: Collection[str]) -> str:
     return ", ".join(sorted(words)) or "none"
 
 
-def _chain_misfits(decision: Decision, above: Mapping[str, Decision]) -> Iterator[str]:
+def _chain_misfits(decision: Decision, above: Mapping[str, Decision], *, rooted: bool) -> Iterator[str]:
     """Verify the signature by the CA of the spec; where the spec has none above, by those of the file, up to one that signed itself."""
     from pgtls.pki import facts
     from pgtls.pki.chains import unsigned
@@ -272,7 +273,7 @@ def _chain_misfits(decision: Decision, above: Mapping[str, Decision]) -> Iterato
         yield parsed.reason
         return
     if issuer is None:
-        if decision.profile.kind == "ca" and (fault := unsigned(parsed)):
+        if fault := unsigned(parsed, rooted=rooted):
             yield fault
         return
     signer = above[f"ca.{issuer}"]

@@ -41,7 +41,10 @@ class Material:
 def planned(decisions: Decisions, existing: Existing) -> Material:
     """Give the material as a plan sees it: what will be issued is pending."""
     return Material(
-        {entity: _planned(decision, existing) for entity, decision in decisions.certificates.items()},
+        {
+            entity: _beside(decision, _planned(decision, existing))
+            for entity, decision in decisions.certificates.items()
+        },
         {
             name: Later.PENDING if decision.reason or existing.from_lock else _kept_crl(existing, name)
             for name, decision in decisions.crls.items()
@@ -59,6 +62,15 @@ def _planned(decision: Decision, existing: Existing) -> Credential:
     if decision.reason or found.pem is None:
         return Credential(Later.PENDING, _planned_key(decision), request=request)
     return Credential(first_block(found.pem), _planned_key(decision), found.above, request)
+
+
+def _beside(decision: Decision, credential: Credential) -> Credential:
+    """Add what lies beside the pair of a self-signed server."""
+    beside = decision.beside
+    if beside is None:
+        return credential
+    following = (beside.next, Later.KEPT) if beside.next else (Later.PENDING, Later.PENDING) if beside.issue else None
+    return replace(credential, following=following, previous=beside.previous)
 
 
 def _planned_key(decision: Decision) -> Later | None:
@@ -125,9 +137,11 @@ class _Issuing:
     def certificate(self, decision: Decision) -> None:
         """Issue one certificate, or take the one that stays."""
         profile = decision.profile
-        planned = _planned(decision, self.existing)
+        planned = _beside(decision, _planned(decision, self.existing))
         planned = replace(planned, key=self._key_file(decision, planned), request=self._request(decision, planned))
         self.credentials[profile.entity] = planned
+        if decision.beside and decision.beside.issue:
+            self._following(decision, planned)
         if decision.reason is None:
             if decision.adopted:
                 self._record(decision, decision.found.certificate)
@@ -146,6 +160,16 @@ class _Issuing:
         if profile.kind == "ca":
             self.issuers[profile.entity.removeprefix("ca.")] = Issuer(issued.certificate, self._key(profile.entity))
         self.credentials[profile.entity] = replace(planned, certificate=issued.pem)
+        self._record(decision, issued.facts)
+
+    def _following(self, decision: Decision, planned: Credential) -> None:
+        """Make the next pair of a self-signed server."""
+        profile, outside = decision.profile, self.existing.outside
+        key = keys.generate(profile.key_algorithm)
+        issued = issue(profile, key.public_key(), key, _serial(None, self.existing.lock), self.now)
+        passphrase = outside.passphrase(profile.entity) if profile.entity in outside.guarded else None
+        following = issued.pem, keys.to_pem(key, passphrase)
+        self.credentials[profile.entity] = replace(planned, following=following)
         self._record(decision, issued.facts)
 
     def crl(self, decision: CrlDecision) -> bytes | Later:
@@ -197,6 +221,9 @@ class _Issuing:
 
     def _load_key(self, entity: str) -> keys.PrivateKey:
         outside, path = self.existing.outside, layout.key_path(entity)
+        beside = self.decisions.certificates[entity].beside
+        if beside and beside.promoted:
+            path = layout.path(entity, layout.SERVER_NEXT_KEY)
         if entity in outside.lent:
             return outside.lent[entity]
         if entity in outside.key_files and self.existing.found[entity].stored == "written":

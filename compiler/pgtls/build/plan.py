@@ -115,10 +115,16 @@ def _steps(
         if list_.waits:
             yield Step(f"ca.{name}", "wait", f"its CRL: {list_.waits}, and its key is not here", "nothing")
     for line in decisions.revocations:
-        why = (
-            "it is no longer in the spec" if line.reason == "cessation_of_operation" else "its name, CA or user changed"
-        )
+        why = _WHY_REVOKED.get(line.reason, line.reason)
         yield Step(line.entity, "revoke", f"{why}: certificate {line.serial}", "reload")
+
+
+_WHY_REVOKED = {
+    "cessation_of_operation": "it is no longer in the spec",
+    "superseded": "its name, CA or user changed",
+    "key_compromise": "it was issued before revoke_before",
+    "unspecified": "revoked lists it",
+}
 
 
 def _order(entity: str) -> tuple[int, str]:

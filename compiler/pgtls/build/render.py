@@ -43,7 +43,9 @@ def material(
     """Give the files that hold certificates, keys and CRLs. ``credentials`` are by entity, ``crls`` by CA."""
     cas = (file for ca in fleet.cas.values() for file in _ca(ca, credentials[ca.entity], crls.get(ca.name)))
     servers = (file for server in fleet.servers.values() for file in _server(fleet, server, credentials, crls))
-    clients = (file for user in fleet.users.values() for file in _client(user, entries.get(user.name, ()), credentials))
+    clients = (
+        file for user in fleet.users.values() for file in _client(user, entries.get(user.name, ()), credentials, crls)
+    )
     return dict((*cas, *servers, *clients))
 
 
@@ -61,6 +63,12 @@ def _server(
 
     credential = credentials[server.entity]
     yield from _pair(server.entity, chain(credential, server.ca, credentials), credential)
+    if credential.following:
+        certificate, key = credential.following
+        yield file(layout.SERVER_NEXT_CERTIFICATE, certificate, "certificate")
+        yield layout.path(server.entity, layout.SERVER_NEXT_KEY), File(key, layout.SECRET, "key", server.entity)
+    if credential.previous:
+        yield file(layout.SERVER_PREVIOUS_CERTIFICATE, credential.previous, "certificate")
     if server.client_cas:
         yield file(layout.SERVER_TRUST, trust(server.client_cas, credentials), "trust")
     if checked_cas(fleet, server):
@@ -96,20 +104,54 @@ def _server_texts(fleet: Fleet, server: Server, rules: Rules) -> Files:
     yield file(layout.CONF, text, "conf", layout.PUBLIC)
 
 
-def _client(user: User, entries: Sequence[Entry], credentials: Mapping[str, Credential]) -> Files:
+def _client(
+    user: User,
+    entries: Sequence[Entry],
+    credentials: Mapping[str, Credential],
+    crls: Mapping[str, bytes | Later],
+) -> Files:
     credential = credentials.get(user.entity)
     if credential:
         yield from _pair(user.entity, chain(credential, user.ca, credentials), credential)
-    roots = _roots(entries)
-    if roots:
-        content = trust(roots, credentials)
+    if _roots(entries) or _rootless(entries):
+        parts = (part for server in _rootless(entries) for part in _own_roots(server, credentials[server.entity]))
+        content = joined((trust(_roots(entries), credentials), *parts))
         yield layout.path(user.entity, layout.CLIENT_TRUST), File(content, layout.PUBLIC, "trust", user.entity)
+    lists = [crls[ca.name] for ca in listed_cas(user, entries) if ca.name in crls]
+    if lists:
+        yield layout.path(user.entity, layout.CLIENT_CRL), File(joined(lists), layout.PUBLIC, "crl", user.entity)
 
 
 def _roots(entries: Sequence[Entry]) -> list[Authority]:
-    """Give the roots that a client must trust: those of its servers."""
-    roots = {entry.server.ca.root.name: entry.server.ca.root for entry in entries if entry.server.ca}
+    """Give the roots that a client must trust: those of its servers, and those that they are rolled over from or to."""
+    roots = {ca.root.name: ca.root for ca in _server_cas(entries)}
     return [roots[name] for name in sorted(roots)]
+
+
+def _server_cas(entries: Sequence[Entry]) -> tuple[Authority, ...]:
+    servers = {entry.server.name: entry.server for entry in entries}.values()
+    return tuple(ca for server in servers for ca in (server.ca, *server.trust) if ca)
+
+
+def listed_cas(user: User, entries: Sequence[Entry]) -> tuple[Authority, ...]:
+    """Give the CAs whose CRLs a bundle carries, if it asks for any: libpq checks all in a chain (X509_V_FLAG_CRL_CHECK_ALL)."""
+    links = {link.name: link for ca in _server_cas(entries) for link in ca.chain}
+    return tuple(links[name] for name in sorted(links) if links[name].table.crl) if user.table.crl else ()
+
+
+def _rootless(entries: Sequence[Entry]) -> list[Server]:
+    """Give the servers whose certificate no CA of the spec has signed, and no public one."""
+    servers = {e.server.name: e.server for e in entries if e.server.ca is None and not e.server.system}
+    return [servers[name] for name in sorted(servers)]
+
+
+def _own_roots(server: Server, credential: Credential) -> Iterator[bytes | Later]:
+    """Yield what the clients of such a server trust: all that it serves, will serve and has served; or the root that came with it."""
+    if not server.self_signed:
+        yield from (credential.above or (credential.certificate,))[-1:] if credential.certificate else ()
+        return
+    served = credential.certificate, credential.following and credential.following[0], credential.previous
+    yield from (certificate for certificate in served if certificate)
 
 
 def _client_texts(user: User, entries: Sequence[Entry]) -> Files:
@@ -130,7 +172,9 @@ def _client_texts(user: User, entries: Sequence[Entry]) -> Files:
 
 
 def _environment_file(user: User, entries: Sequence[Entry]) -> str:
-    files = [("PGSSLROOTCERT", layout.CLIENT_TRUST)] if _roots(entries) else []
+    files = [("PGSSLROOTCERT", layout.CLIENT_TRUST)] if _roots(entries) or _rootless(entries) else []
+    if listed_cas(user, entries):
+        files += [("PGSSLCRL", layout.CLIENT_CRL)]
     if user.ca:
         files += [("PGSSLCERT", layout.CLIENT_CERTIFICATE), ("PGSSLKEY", layout.CLIENT_KEY)]
     system = [("PGSSLROOTCERT", "system")] if entries and all(entry.server.system for entry in entries) else []

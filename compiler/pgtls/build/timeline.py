@@ -94,7 +94,9 @@ def _consequences(world: _World, item: Item) -> tuple[tuple[str, ...], tuple[str
 def _without_crl(world: _World, ca: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """A server that checks the CRL of a CA refuses every client certificate once it has run out (OpenSSL: CRL_CHECK_ALL)."""
     servers = [
-        server for server in world.fleet.servers.values() if any(link.name == ca for link in checked_cas(world.fleet, server))
+        server
+        for server in world.fleet.servers.values()
+        if any(link.name == ca for link in checked_cas(world.fleet, server))
     ]
     affected = {user: None for server in servers for user in world.presenting.get(server.name, ())}
     return tuple(server.entity for server in servers), tuple(affected)

@@ -28,8 +28,7 @@ def _profiles(fleet: Fleet, cas: list[Authority]) -> Iterator[Profile]:
     for ca in cas:
         yield _ca(ca)
     for server in fleet.servers.values():
-        if server.ca:
-            yield _server(server, server.ca)
+        yield _server(server)
     for user in fleet.users.values():
         if user.ca:
             yield _user(user, user.ca)
@@ -53,19 +52,19 @@ def _ca(ca: Authority) -> Profile:
     )
 
 
-def _server(server: Server, ca: Authority) -> Profile:
+def _server(server: Server) -> Profile:
     dns, addresses = _split_hosts(server.table.hosts)
     return Profile(
         entity=server.entity,
         kind="server",
-        issuer=ca.name,
+        issuer=server.ca.name if server.ca else None,
         subject=_subject(server.table.subject, server_common_name(server)),
         dns_names=dns,
         ip_addresses=addresses,
         key_algorithm=server.table.key_algorithm,
         validity=server.validity,
         renew_before=server.table.renew_before,
-        rotate_key=server.table.rotate_key,
+        rotate_key=server.table.rotate_key or server.self_signed,
         revoke_before=server.table.revoke_before,
     )
 

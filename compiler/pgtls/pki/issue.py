@@ -81,12 +81,17 @@ def issue(
     authority, key = (issuer, issuer.key) if isinstance(issuer, Issuer) else (None, issuer)
     not_before, not_after = profiles.lifetime(profile, now, issuer_limit)
     key_id = x509.SubjectKeyIdentifier.from_public_key(public_key)
+    authority_key_id = authority.authority_key_id if authority else None
+    if authority is None and profile.kind == "server":
+        # Clients hold this certificate and the next one, of one name: OpenSSL tells them apart by key identifier alone (X509_check_issued),
+        # and refuses the one that is served if it came upon the other first.
+        authority_key_id = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id)
     shared = profiles.shared(
         profile,
         public_key,
         key_id,
         authority.name if authority else None,
-        authority.authority_key_id if authority else None,
+        authority_key_id,
         serial,
         not_before,
         not_after,
@@ -105,7 +110,7 @@ def issue(
             key_algorithm=keys.algorithm_of(public_key),
             spki_sha256=keys.spki_sha256(public_key),
             key_id=key_id.digest.hex(),
-            authority_key_id=authority.key_id if authority else None,
+            authority_key_id=(authority_key_id.key_identifier or b"").hex() if authority_key_id else None,
             sha256=hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
             not_before=not_before,
             not_after=not_after,

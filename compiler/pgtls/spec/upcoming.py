@@ -28,19 +28,13 @@ def _but_pem(value: Any) -> bool:
     return isinstance(value, list) and any(item != "pem" for item in value)
 
 
-_REVOKED = Upcoming("revocation before a date")
 _STANDBY = Upcoming("files for a standby")
 
 UPCOMING: Mapping[tuple[str, str], Upcoming] = {
-    ("ca", "revoked"): Upcoming("revocation of certificates that were issued elsewhere"),
-    ("server", "ca"): Upcoming("self-signed servers and public CAs", lambda value: value in ("self-signed", "system")),
     ("server", "trust"): Upcoming("trust in further CAs, for a rollover"),
-    ("server", "revoke_before"): _REVOKED,
     ("server", "standby_of"): _STANDBY,
     ("server", "replication_user"): _STANDBY,
     ("user", "formats"): Upcoming("keys in other formats than PEM", _but_pem),
-    ("user", "crl"): Upcoming("CRLs in bundles"),
-    ("user", "revoke_before"): _REVOKED,
 }
 """Those fields, by kind of table and key."""
 

@@ -1,0 +1,116 @@
+"""Self-signed servers: the next certificate goes to the clients one build before it is served (DESIGN 4.7).
+
+Beside its pair lie ``next.crt`` and ``next.key``, which clients trust already, and ``previous.crt``, which they trust until it ends: whichever of server and client is
+deployed first, the two understand each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pgtls.build import layout
+from pgtls.build.reissue import due_at
+from pgtls.diagnostics import Diagnostic
+from pgtls.pki.model import Certificate, Unreadable
+from pgtls.pki.wanted import wanted_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
+    from pgtls.build.decide import Decision
+    from pgtls.build.observe import Existing
+
+_NOTHING_LEFT = frozenset(("missing", "unreadable", "key missing", "key mismatch", "revoked", "expired"))
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What lies beside the pair of a self-signed server: certificates in PEM. ``issue``: the next pair is made in this build.
+
+    ``promoted``: the next pair is served from now on.
+    """
+
+    next: bytes | None = None
+    previous: bytes | None = None
+    issue: bool = False
+    promoted: bool = False
+
+
+def in_two_steps(decision: Decision, existing: Existing, replaced: Collection[str], now: datetime) -> Decision:
+    """Turn the renewal of a self-signed server into its two steps. What cannot be used any more is replaced at once."""
+    profile, found, why = decision.profile, decision.found, decision.reason
+    if profile.kind != "server" or profile.issuer is not None or existing.from_lock:
+        return decision
+    previous = _still_good(existing, profile.entity, now)
+    if why and (
+        why.name in _NOTHING_LEFT or profile.entity in replaced or not isinstance(found.certificate, Certificate)
+    ):
+        return replace(decision, beside=Beside(previous=previous))
+    current = found.certificate
+    assert isinstance(current, Certificate)  # noqa: S101
+    following = _following(decision, existing, now)
+    bare = replace(decision, reason=None, new_key=False, end=current.not_after)
+    due = due_at(current, profile)
+    half = due + (current.not_after - due) / 2
+    if following is None:
+        if why is None:
+            return replace(decision, beside=Beside(previous=previous))
+        if why.name == "due":
+            return replace(bare, due=half, beside=Beside(previous=previous, issue=True))
+        waits = f"{why.text}, and its clients are to trust its next certificate before it is served: deploy their bundles, then build again"
+        return replace(
+            bare,
+            due=half,
+            waits=waits,
+            problems=(_warning(decision, waits),),
+            beside=Beside(None, previous, issue=True),
+        )
+    certificate, pem = following
+    if why is not None and why.name == "due" and now < half:
+        return replace(bare, due=half, beside=Beside(pem, previous))
+    served = replace(found, certificate=certificate, pem=pem, key="present", stored="written", ours=True)
+    return replace(
+        bare,
+        found=served,
+        end=certificate.not_after,
+        due=due_at(certificate, profile),
+        beside=Beside(previous=found.pem, promoted=True),
+    )
+
+
+def _following(decision: Decision, existing: Existing, now: datetime) -> tuple[Certificate, bytes] | None:
+    """Give the next certificate, if there is one that fits the spec, with its key."""
+    entity = decision.profile.entity
+    pem = existing.content(layout.path(entity, layout.SERVER_NEXT_CERTIFICATE))
+    key = existing.files.get(layout.path(entity, layout.SERVER_NEXT_KEY))
+    if pem is None or key not in ("same", "touched", "mode"):
+        return None
+    from pgtls.pki.facts import read
+
+    certificates = read(pem)
+    if isinstance(certificates, Unreadable):
+        return None
+    one = certificates[0]
+    fits = (one.subject, one.names, one.usages) == wanted_facts(decision.profile)
+    fits = fits and one.key_algorithm == decision.profile.key_algorithm and one.not_after > now
+    return (one, pem) if fits else None
+
+
+def _still_good(existing: Existing, entity: str, now: datetime) -> bytes | None:
+    """Give the certificate that was served before, until it ends."""
+    pem = existing.content(layout.path(entity, layout.SERVER_PREVIOUS_CERTIFICATE))
+    if pem is None:
+        return None
+    from pgtls.pki.facts import read
+
+    certificates = read(pem)
+    good = not isinstance(certificates, Unreadable) and certificates[0].not_after > now
+    return pem if good else None
+
+
+def _warning(decision: Decision, waits: str) -> Diagnostic:
+    entity = decision.profile.entity
+    path = tuple(entity.split(".", 1))
+    return Diagnostic("PGT562", f"{entity} waits: {waits}", path, at="table", severity="warning")
