@@ -78,6 +78,7 @@ def compile_rules(
     found = [
         *problems.conflicting(order, server),
         *problems.inheritable(fleet, server, known),
+        *trust.strangers(fleet, server),
         *lint.lenient(order, server),
         *lint.idle(order, server, grants),
     ]

@@ -113,3 +113,18 @@ def _accepts(line: Line, idents: Sequence[IdentLine], role: str, identity: str, 
         return map_identity(idents, line.option("map"), role, identity, version).accepted
     except Undecidable:
         return True
+
+
+def strangers(fleet: Fleet, server: Server) -> Iterator[Diagnostic]:
+    """Find policies that admit by certificate alone where somebody else certifies, and may certify anything."""
+    foreign = trust(fleet, server).foreign
+    for policy in fleet.policies_of(server) if foreign else ():
+        first = next(other.name for other in policy.servers if trust(fleet, other).foreign)
+        if policy.table.auth == "cert" and server.name == first:
+            yield Diagnostic(
+                "PGT330",
+                f'policy "{policy.name}" admits by certificate alone, and anyone certified under ca "{foreign[0]}", whose key is not here, '
+                f'may hold any name on server "{server.name}"',
+                ("policy", policy.name, "auth"),
+                hint="ask for a password too (client_cert with another method), or accept it with a waiver that says who certifies",
+            )

@@ -262,6 +262,14 @@ RULES: tuple[Rule, ...] = (
         fix="Say `member_of` in the users who are meant; name identities that are no users of the spec in `map`.",
     ),
     Rule(
+        "PGT330",
+        "error",
+        "certificates of a CA whose key is elsewhere",
+        meaning="A policy admits by certificate alone, and the server accepts those of a CA of which the spec has only the certificate.",
+        why="Whoever certifies there may certify any name, that of a superuser included, and nothing here would show it.",
+        fix="Ask for a password as well (`client_cert` with another method), or accept it with a `waiver` that says who certifies.",
+    ),
+    Rule(
         "PGT331",
         "error",
         "a policy that gives up TLS",
