@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from status.specs import BUILT, CERTIFICATES, LISTS, build
 from support.pgtls import pgtls
+from support.promtool import promtool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +77,21 @@ def test_a_missing_certificate_is_an_error_metric(tmp_path: Path) -> None:
     found = metrics(tmp_path, BUILT)
     assert {e for e, value in by_entity(found["x509_cert_error"]).items() if value} == {"user.app"}
     assert "user.app" not in by_entity(found["x509_cert_not_after"])
+
+
+def test_promtool_finds_nothing_wrong_with_the_metrics_and_would_find_something(here: Path) -> None:
+    text = pgtls("status", "--format", "prometheus", cwd=here, now=BUILT).stdout
+    assert check("metrics", text) == (0, "")
+    status, printed = check(
+        "metrics", text.replace("# TYPE pgtls_due gauge", "# TYPE pgtls_due gauge\n# TYPE pgtls_due gauge")
+    )
+    assert status != 0
+    assert "pgtls_due" in printed
+
+
+def check(what: str, text: str) -> tuple[int, str]:
+    run = subprocess.run((promtool(), "check", what), input=text, text=True, check=False, capture_output=True)
+    return run.returncode, run.stdout + run.stderr
 
 
 HOSTILE = 'a"b\\c,d+e=f #<g>; x'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from pgtls.build.status import STATES
 from pgtls.exports.terraform import KEYS, KINDS
 from status.specs import BUILT, build
 from support.pgtls import ROOT, pgtls
+from support.promtool import promtool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,4 +76,7 @@ def test_the_guide_names_every_state_and_every_metric(tmp_path: Path) -> None:
         name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1] if row else "")
     } == names
     alerts = yaml.safe_load("\n".join(blocks("watching", "yaml")))
+    rules = tmp_path / "rules.yml"
+    rules.write_text(yaml.safe_dump({"groups": [{"name": "pgtls", "rules": alerts}]}))
+    subprocess.run((promtool(), "check", "rules", rules), check=True, capture_output=True)
     assert {name for alert in alerts for name in re.findall(r"(?:x509|pgtls)_\w+", alert["expr"])} <= names
