@@ -147,3 +147,10 @@ def test_a_group_that_could_stand_for_several_things_is_not_guessed(pattern: str
 
 def test_no_pattern_takes_exponential_time() -> None:
     assert not compile_regex("^(a+)+(a*)*(a|aa)*$").matches("a" * 63 + "b")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["((((a?){255}){255}){255}){255}$", "((((a{255}){255}){255}){255}){255}$", "(((a*)*)*)*b"]
+)
+def test_nested_repetitions_cost_little(pattern: str) -> None:
+    assert compile_regex(pattern).matches("a" * 63) == ("?" in pattern)

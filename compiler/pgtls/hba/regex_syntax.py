@@ -1,0 +1,270 @@
+"""The syntax of PostgreSQL's AREs (src/backend/regex/regc_lex.c, regcomp.c; texts of regerrs.h), as far as :mod:`pgtls.hba.regex` understands it."""
+
+from __future__ import annotations
+
+import re
+
+from pgtls.hba.regex_nodes import (
+    ALL_BYTES,
+    CLASSES,
+    CONSTRAINTS,
+    DIGIT,
+    LOWER,
+    SPACE,
+    UPPER,
+    WORD,
+    Node,
+    ahead,
+    byte_in,
+    either,
+    repeated,
+    sequence,
+)
+
+_CLASS_ESCAPES = {"d": DIGIT, "s": SPACE, "w": WORD}
+_CHARACTER_ESCAPES = {"a": 7, "b": 8, "B": 0x5C, "e": 0x1B, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11}
+_MOST_REPETITIONS = 255
+_DEEPEST = 50
+_BOUND = re.compile(r"\{([0-9]{1,9})(,([0-9]{1,9})?)?\}\??")
+_OPEN_BOUND = re.compile(r"\{[0-9]+(,[0-9]*)?")
+
+
+class InvalidRegex(ValueError):  # noqa: N818  (a fault of the pattern's author)
+    """A pattern that PostgreSQL refuses; the message is the reason in its words."""
+
+
+class Undecidable(Exception):  # noqa: N818  (a limit of the reader, not an error of anybody)
+    """What PostgreSQL would do cannot be told here; the message says why."""
+
+
+class Parser:
+    """A recursive descent over one pattern, a character standing for a byte."""
+
+    def __init__(self, source: str, *, ignore_case: bool) -> None:
+        self.source = source
+        self.position = 0
+        self.ignore_case = ignore_case
+        self.groups = 0
+        self.is_plain = True
+        self.first: tuple[int, Node] | None = None
+        """The first group, when it was met at the top level: its index in the branch, and what is in it."""
+
+    def parse(self) -> list[list[Node]]:
+        """Give the nodes of each top-level branch."""
+        branches = self.branches(0)
+        if self.position < len(self.source):
+            raise InvalidRegex("parentheses () not balanced")
+        return branches
+
+    def peek(self, text: str) -> bool:
+        """Say whether this comes next."""
+        return self.source.startswith(text, self.position)
+
+    def take(self) -> str:
+        """Give the next character and pass it."""
+        self.position += 1
+        return self.source[self.position - 1]
+
+    def branches(self, depth: int) -> list[list[Node]]:
+        """Read branches up to the end or a closing parenthesis."""
+        if depth > _DEEPEST:
+            raise Undecidable("groups nested too deeply")
+        found = [self.branch(depth)]
+        while self.peek("|"):
+            self.position += 1
+            self.is_plain = False
+            found.append(self.branch(depth))
+        return found
+
+    def branch(self, depth: int) -> list[Node]:
+        """Read atoms and constraints in a row; an empty branch matches nothing at all."""
+        nodes: list[Node] = []
+        while self.position < len(self.source) and not self.peek("|") and not self.peek(")"):
+            constraint = self.constraint(depth)
+            if constraint:
+                nodes.append(constraint)
+                continue
+            groups, (node, is_group) = self.groups, self.atom(depth)
+            repeated = self.quantified(node)
+            if is_group and groups == 0 and depth == 0 and repeated is node:
+                self.first = (len(nodes), node)
+            nodes.append(repeated)
+        return nodes
+
+    def constraint(self, depth: int) -> Node | None:
+        """Read what matches no character. A quantifier after it is one without an operand."""
+        for mark, wanted in (("(?=", True), ("(?!", False)):
+            if self.peek(mark):
+                self.position += len(mark)
+                groups = self.groups
+                node = self.closed(depth)
+                if self.groups != groups:
+                    raise Undecidable("a group within a lookahead")
+                return ahead(node, wanted=wanted)
+        if self.peek("^") or self.peek("$"):
+            return CONSTRAINTS[self.take()]
+        escape = self.source[self.position + 1 : self.position + 2]
+        if self.peek("\\") and escape in CONSTRAINTS and escape.isalpha():
+            self.position += 2
+            return CONSTRAINTS[escape]
+        return None
+
+    def closed(self, depth: int) -> Node:
+        """Read the rest of a group, from after its opening mark."""
+        node = either([sequence(branch) for branch in self.branches(depth + 1)])
+        if not self.peek(")"):
+            raise InvalidRegex("parentheses () not balanced")
+        self.position += 1
+        return node
+
+    def atom(self, depth: int) -> tuple[Node, bool]:
+        """Read one atom; True with it if it is a capturing group."""
+        character = self.take()
+        if character == "(":
+            return self.group(depth)
+        if character == "[":
+            return byte_in(self.cased(_Bracket(self).members())), False
+        if character == ".":
+            return byte_in(ALL_BYTES), False
+        if character == "\\":
+            return byte_in(self.cased(self.escape())), False
+        if character in "*+?" or (character == "{" and self.source[self.position : self.position + 1].isdecimal()):
+            raise InvalidRegex("quantifier operand invalid")
+        return byte_in(self.cased(frozenset({ord(character)}))), False
+
+    def group(self, depth: int) -> tuple[Node, bool]:
+        """Read a group, capturing (True) or not."""
+        if self.peek("?:"):
+            self.position += 2
+            return self.closed(depth), False
+        if self.peek("?"):
+            raise Undecidable("a construct (?… other than (?:, (?= and (?!")
+        node = self.closed(depth)
+        self.groups += 1
+        return node, True
+
+    def cased(self, members: frozenset[int]) -> frozenset[int]:
+        """Add the letters of the other case where case is ignored."""
+        if not self.ignore_case:
+            return members
+        return members | {m ^ 0x20 for m in members if m in UPPER or m in LOWER}
+
+    def escape(self) -> frozenset[int]:
+        """Read what follows a backslash, outside brackets and in."""
+        if self.position == len(self.source):
+            raise InvalidRegex("invalid escape \\ sequence")
+        character = self.take()
+        if not (character.isascii() and character.isalnum()):
+            return frozenset({ord(character)})
+        if character in _CLASS_ESCAPES:
+            return _CLASS_ESCAPES[character]
+        if character.lower() in _CLASS_ESCAPES:
+            return ALL_BYTES - _CLASS_ESCAPES[character.lower()]
+        if character in _CHARACTER_ESCAPES:
+            return frozenset({_CHARACTER_ESCAPES[character]})
+        if character.isdecimal() or character in "cuUx":
+            raise Undecidable("a back reference or a numeric escape")
+        raise InvalidRegex("invalid escape \\ sequence")
+
+    def quantified(self, node: Node) -> Node:
+        """Read the quantifier after an atom, if there is one; the same node comes back if not."""
+        least, most = 0, None
+        if self.peek("{") and self.source[self.position + 1 : self.position + 2].isdecimal():
+            least, most = self.bound()
+        elif self.position < len(self.source) and self.source[self.position] in "*+?":
+            least, most = {"*": (0, None), "+": (1, None), "?": (0, 1)}[self.take()]
+            self.lazy()
+        else:
+            return node
+        if self.position < len(self.source) and self.source[self.position] in "*+?":
+            raise InvalidRegex("quantifier operand invalid")
+        return repeated(node, least, most)
+
+    def lazy(self) -> None:
+        """Read the mark of a quantifier that is not greedy."""
+        if self.peek("?"):
+            self.position += 1
+            self.is_plain = False
+
+    def bound(self) -> tuple[int, int | None]:
+        """Read ``{m}``, ``{m,}`` or ``{m,n}``."""
+        found = _BOUND.match(self.source, self.position)
+        if found is None:
+            unfinished = _OPEN_BOUND.fullmatch(self.source, self.position)
+            raise InvalidRegex("braces {} not balanced" if unfinished else "invalid repetition count(s)")
+        self.position = found.end()
+        if found[0].endswith("?"):
+            self.is_plain = False
+        least = int(found[1])
+        most = least if found[2] is None else int(found[3]) if found[3] else None
+        if max(least, most or 0) > _MOST_REPETITIONS or (most is not None and most < least):
+            raise InvalidRegex("invalid repetition count(s)")
+        return least, most
+
+
+class _Bracket:
+    """A bracket expression, from after its ``[``."""
+
+    def __init__(self, parser: Parser) -> None:
+        self.parser = parser
+
+    def members(self) -> frozenset[int]:
+        parser = self.parser
+        negated = parser.peek("^")
+        parser.position += negated
+        found: frozenset[int] = frozenset()
+        first = True
+        while first or not parser.peek("]"):
+            if parser.position >= len(parser.source):
+                raise InvalidRegex("brackets [] not balanced")
+            if parser.peek("-") and not first and not parser.peek("-]"):
+                is_last = parser.position + 1 == len(parser.source)
+                raise InvalidRegex("brackets [] not balanced" if is_last else "invalid character range")
+            found |= self.element()
+            first = False
+        parser.position += 1
+        found = parser.cased(found)
+        return ALL_BYTES - found if negated else found
+
+    def element(self) -> frozenset[int]:
+        """Read a class, a character, or a range of them."""
+        parser = self.parser
+        if parser.peek("[:"):
+            return self.named_class()
+        start = self.character()
+        if not parser.peek("-") or parser.peek("-]") or parser.position + 1 >= len(parser.source):
+            return start
+        parser.position += 1
+        if parser.peek("[:"):
+            raise InvalidRegex("invalid character range")
+        end = self.character()
+        if len(start) != 1 or len(end) != 1:
+            raise InvalidRegex("invalid character range")
+        low, high = min(start), min(end)
+        if low > high:
+            raise InvalidRegex("invalid character range")
+        return frozenset(range(low, high + 1))
+
+    def character(self) -> frozenset[int]:
+        parser = self.parser
+        if parser.peek("[.") or parser.peek("[="):
+            raise Undecidable("a collating element")
+        character = parser.take()
+        if character != "\\":
+            return frozenset({ord(character)})
+        if parser.source[parser.position : parser.position + 1] in tuple("DSW"):
+            raise Undecidable("a negated class within brackets")
+        return parser.escape()
+
+    def named_class(self) -> frozenset[int]:
+        parser = self.parser
+        end = parser.source.find(":]", parser.position)
+        if end < 0:
+            raise InvalidRegex("brackets [] not balanced")
+        name = parser.source[parser.position + 2 : end]
+        parser.position = end + 2
+        if name in {"<", ">", "word"}:  # "word" is a class from 14 on
+            raise Undecidable("a word boundary or the class word within brackets")
+        if name not in CLASSES:
+            raise InvalidRegex("invalid character class")
+        return CLASSES[name]
