@@ -19,7 +19,7 @@ from pgtls.hba.render import Unwritable, render_hba, render_ident
 from pgtls.postgres.methods import takes_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from pgtls.access.grants import Grants
     from pgtls.access.membership import Memberships
@@ -98,11 +98,32 @@ def compile_rules(
     return rules, unwaived(fleet, found)
 
 
+def alike(fleet: Fleet, server: Server) -> Hashable:
+    """Give what the rules of a server follow from: servers for which it is equal have the same rules."""
+    policies = tuple(policy.name for policy in fleet.policies_of(server))
+    return policies, tuple(ca.name for ca in server.client_cas), server.table.postgres
+
+
+def for_server(rules: Rules, server: Server) -> Rules:
+    """Give the rules of one server to another that is :func:`alike`: nothing but the header differs."""
+    before, after = _header(rules.server), _header(server)
+    return replace(
+        rules,
+        server=server,
+        hba_text=rules.hba_text.replace(before, after, 1),
+        ident_text=rules.ident_text.replace(before, after, 1),
+    )
+
+
+def _header(server: Server) -> str:
+    return f"Written by pgtls from {server.entity}: do not edit, change the spec and build again."
+
+
 def _written(server: Server, ruled: Sequence[_Ruled]) -> Rules:
     lines = tuple(item.line for item in ruled) or (NOBODY,)
     idents = tuple(dict.fromkeys(ident for item in ruled for ident in item.idents))
     version = server.table.postgres
-    header = f"Written by pgtls from {server.entity}: do not edit, change the spec and build again."
+    header = _header(server)
     return Rules(
         server=server,
         lines=lines,

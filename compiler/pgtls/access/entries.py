@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Literal
 
+from pgtls.access.compile import alike
 from pgtls.access.grants import accepted_authorities
 from pgtls.access.membership import memberships
 from pgtls.access.model import Entry
@@ -15,7 +16,7 @@ from pgtls.access.sets import Databases, Roles, Scope
 from pgtls.spec.models import SSLMODES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     from pgtls.access.membership import Memberships
     from pgtls.access.order import Item, Order
@@ -33,9 +34,23 @@ def index(fleet: Fleet) -> Mapping[str, tuple[Entry, ...]]:
     """Give the entries of every user by its name: by server, role (in the order of its table) and database, the one without a database first."""
     known = memberships(fleet.users.values())
     found: dict[str, list[Entry]] = {name: [] for name in fleet.users}
+    kinds: dict[Hashable, dict[str, list[Entry]]] = {}
     for server in fleet.servers.values():
-        _collect(fleet, server, known, found)
+        entries = kinds.setdefault(alike(fleet, server), {})
+        if not entries:
+            _collect(fleet, server, known, entries)
+        for name, of_user in entries.items():
+            roles = fleet.users[name].roles
+            found[name].extend(
+                entry if entry.server is server else _on(entry, server, first=roles[0]) for entry in of_user
+            )
     return {name: tuple(_distinct(entries)) for name, entries in found.items()}
+
+
+def _on(entry: Entry, server: Server, first: str) -> Entry:
+    """Give the entry that a server with the same policies has."""
+    role = None if entry.role == first else entry.role
+    return replace(entry, server=server, name=_name(server, entry.database, role))
 
 
 def entries(fleet: Fleet, user: User) -> tuple[Entry, ...]:
@@ -55,14 +70,14 @@ class _Way:
     rivals: tuple[Item, ...]
 
 
-def _collect(fleet: Fleet, server: Server, known: Memberships, found: Mapping[str, list[Entry]]) -> None:
+def _collect(fleet: Fleet, server: Server, known: Memberships, found: dict[str, list[Entry]]) -> None:
     accepted = accepted_authorities(fleet, server)
     by_user: dict[str, list[_Way]] = {}
     for way in _ways(arrange(fleet.policies_of(server), known)):
         for user in way.item.policy.users:
             if way.item.demand.client_cert == "none" or (user.ca and user.ca.name in accepted):
                 by_user.setdefault(user.name, []).append(way)
-    alike: dict[tuple[int, ...], tuple[Entry, ...]] = {}
+    same: dict[tuple[int, ...], tuple[Entry, ...]] = {}
     for name, ways in by_user.items():
         user = fleet.users[name]
         presents = user.ca is not None and user.ca.name in accepted
@@ -70,9 +85,9 @@ def _collect(fleet: Fleet, server: Server, known: Memberships, found: Mapping[st
             # Users of the same policies have the same entries, but for the role; what overrides a policy may look at that, too.
             first = role == user.roles[0]
             key = (*map(id, ways), presents, first)
-            if key not in alike or any(way.rivals for way in ways):
-                alike[key] = tuple(_of_role(server, user, role, ways, known, presents=presents))
-            found[name].extend(_for_role(entry, role, first=first) for entry in alike[key])
+            if key not in same or any(way.rivals for way in ways):
+                same[key] = tuple(_of_role(server, user, role, ways, known, presents=presents))
+            found.setdefault(name, []).extend(_for_role(entry, role, first=first) for entry in same[key])
 
 
 def _for_role(entry: Entry, role: str, *, first: bool) -> Entry:

@@ -13,7 +13,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from pgtls import __version__
-from pgtls.access.compile import compile_rules
+from pgtls.access.compile import alike, compile_rules, for_server
 from pgtls.access.entries import index
 from pgtls.access.proof import prove
 from pgtls.build import issue, render
@@ -28,7 +28,7 @@ from pgtls.build.outdir import inspect
 from pgtls.build.outside import adapted, gather
 from pgtls.build.plan import Plan
 from pgtls.build.plan import plan as make_plan
-from pgtls.build.retired import retired
+from pgtls.build.retired import retired, sign
 from pgtls.build.secrets import Secrets, kept_outside, named_files
 from pgtls.build.uptodate import input_digest, source_digest
 from pgtls.build.wanted import wanted
@@ -40,7 +40,7 @@ from pgtls.spec.positions import locate
 from pgtls.spec.values import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -156,15 +156,20 @@ def _rules(
     """Compile and prove; ``secrets`` reads what stands in for the secret options otherwise."""
     rules: dict[str, Rules] = {}
     found: list[Diagnostic] = []
+    compiled: dict[Hashable, Rules | None] = {}
+    known = lock.alive(fleet.now)
     for server in fleet.servers.values():
-        compiled, later = compile_rules(fleet, server, lock.alive(fleet.now), *((secrets.option,) if secrets else ()))
-        found += later
-        if compiled is not None:
-            rules[server.name] = compiled
+        kind = alike(fleet, server)
+        if kind not in compiled:
+            compiled[kind], faults = compile_rules(fleet, server, known, *((secrets.option,) if secrets else ()))
+            found += faults
+        one = compiled[kind]
+        if one is not None:
+            rules[server.name] = for_server(one, server)
     if provable and not errors(found):
-        differences = [str(difference) for compiled in rules.values() for difference in prove(fleet, compiled)]
-        if differences:
-            raise ProofFailed("\n".join(differences))
+        different = [str(difference) for one in compiled.values() if one for difference in prove(fleet, one)]
+        if different:
+            raise ProofFailed("\n".join(different))
     return rules, found
 
 
@@ -195,7 +200,7 @@ def _plan(request: Request) -> Planned:
     if errors(diagnostics):
         raise Rejected(*diagnostics)
     entries = index(fleet)
-    texts = {**render.texts(fleet, rules, entries), **retired(fleet, existing)}
+    texts = {**render.texts(fleet, rules, entries), **retired(fleet, existing, decisions.retired)}
     material = issue.planned(decisions, existing)
     tree = {**texts, **render.material(fleet, entries, material.credentials, material.crls)}
     return Planned(
@@ -225,7 +230,8 @@ def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
     decisions, existing, fleet = planned.decisions, planned.existing, planned.fleet
     issuing = sum(decision.reason is not None for decision in decisions.certificates.values())
     material = issue.carry_out(decisions, existing, request.now, request.jobs, progress("issuing", issuing))
-    tree = {**planned.texts, **render.material(fleet, planned.entries, material.credentials, material.crls)}
+    texts = {**planned.texts, **_signed_by_retired(planned, request.now)}
+    tree = {**texts, **render.material(fleet, planned.entries, material.credentials, material.crls)}
     final = make_plan(fleet, decisions, tree, existing)
     lock = _lock_after(planned.checked.lock, material, decisions)
     changes = {path: change.file for path, change in final.changes.items()}
@@ -238,6 +244,16 @@ def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
         private=_private(tree),
         progress=progress("writing", len(changes)),
     )
+
+
+def _signed_by_retired(planned: Planned, now: datetime) -> Tree:
+    """Give the CRLs of CAs that left the spec; where one cannot be signed the old one stays."""
+    signed: dict[str, File] = {}
+    for one in planned.decisions.retired:
+        if one.reason:
+            content = sign(one, planned.existing, now) or planned.existing.content(f"{os.path.dirname(one.key)}/ca.crl")
+            signed[one.crl_path] = replace(planned.texts[one.crl_path], content=content or b"")
+    return signed
 
 
 def _lock_after(lock: Lock, material: issue.Material, decisions: Decisions) -> Lock:
