@@ -38,12 +38,20 @@ def site(tmp_path: Path) -> Site:
     return built
 
 
+def fork() -> int:
+    """Fork a child that ends within two minutes, whatever becomes of this test."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(120)
+    return child
+
+
 @contextmanager
 def holder(hold: Callable[[], AbstractContextManager[None]]) -> Iterator[int]:
     """Run a process that holds what ``hold`` gives until the block ends; give its id."""
     ready_read, ready_write = os.pipe()
     end_read, end_write = os.pipe()
-    child = os.fork()
+    child = fork()
     if child == 0:
         with hold():
             os.write(ready_write, b"1")
@@ -91,7 +99,7 @@ def test_a_build_waits_for_those_that_read_and_they_for_it(site: Site) -> None:
 def test_who_waits_long_enough_gets_it(site: Site) -> None:
     out = str(site.out)
     with holder(lambda: exclusive(out, 0)) as child:
-        waiting = os.fork()
+        waiting = fork()
         if waiting == 0:
             with exclusive(out, 60):
                 os._exit(7)
@@ -109,7 +117,7 @@ def test_builds_at_the_same_time_do_one_after_the_other(site: Site) -> None:
 
     children = []
     for number in range(8):
-        child = os.fork()
+        child = fork()
         if child == 0:
             build(number)
             os._exit(0)
@@ -130,7 +138,7 @@ def test_who_waits_for_a_mutex_that_is_removed_takes_the_new_one(tmp_path: Path)
     with holder(lambda: exclusive(out, 0)):
         ready_read, ready_write = os.pipe()
         end_read, end_write = os.pipe()
-        waiting = os.fork()
+        waiting = fork()
         if waiting == 0:
             with exclusive(out, 60):
                 os.write(ready_write, b"1")
