@@ -96,7 +96,7 @@ def test_the_first_reason_is_given() -> None:
         {"now": NOW + 60 * DAY},
         {"now": NOW},
     ):
-        everything = replace(everything, **change)  # type: ignore[arg-type]
+        everything = replace(everything, **change)
         found = reason(everything)
         assert found is not None
         names.append(found.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from datetime import timedelta
 
@@ -190,3 +191,16 @@ def test_asking_for_what_is_not_there_is_an_error(place: Place) -> None:
         place.build(asked=Asked(renew=frozenset({"user.ap"})))
     assert codes(rejected) == ["PGT556"]
     assert rejected.value.diagnostics[0].hint == 'did you mean "user.app"?'
+
+
+def test_a_key_that_cannot_be_read_when_it_is_needed_stops_the_build(place: Place) -> None:
+    place.build(SMALL)
+    key = place.file("ca/clients/ca.key")
+    before = key.stat()
+    key.write_bytes(b"x" * before.st_size)
+    os.utime(key, ns=(before.st_atime_ns, before.st_mtime_ns))  # damaged behind the back of whoever looks at times
+    tree = place.state()
+    with pytest.raises(Rejected) as rejected:
+        place.build(asked=Asked(renew=frozenset({"user.app"})))
+    assert codes(rejected) == ["PGT557"]
+    assert place.state() == tree
