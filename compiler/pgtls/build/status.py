@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pgtls.access.entries import index
 from pgtls.build import layout
@@ -22,19 +22,22 @@ from pgtls.build.secrets import Secrets
 from pgtls.build.timeline import timeline
 from pgtls.build.wanted import wanted
 from pgtls.diagnostics import Rejected, errors
-from pgtls.pki.model import Certificate, RevocationList
+from pgtls.pki.model import SELF_SIGNED, Certificate, RevocationList
 from pgtls.spec.positions import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from datetime import datetime
 
     from pgtls.build.compile import Request
     from pgtls.build.decide import CrlDecision, Decision, Decisions
-    from pgtls.build.lock import IssuedLine
+    from pgtls.build.lock import IssuedLine, Lock
     from pgtls.build.observe import Existing
     from pgtls.build.timeline import Event
     from pgtls.diagnostics import Diagnostic
+    from pgtls.pki.model import Unreadable
+
+    Found = Certificate | Unreadable | None
 
 Kind = Literal["certificate", "crl"]
 State = Literal[
@@ -46,27 +49,17 @@ State = Literal[
     "due",
     "ok",
     "unknown",
+    "next",
     "retired",
     "superseded",
     "revoked",
 ]
-STATES: tuple[State, ...] = (
-    "expired",
-    "unreadable",
-    "missing",
-    "not yet valid",
-    "waiting",
-    "due",
-    "ok",
-    "unknown",
-    "retired",
-    "superseded",
-    "revoked",
-)
-"""From the most urgent. ``waiting``: for a signature or a key from elsewhere. ``unknown``: what a lock alone does not tell. ``retired``: of a CA that left the spec."""
+STATES: tuple[State, ...] = get_args(State)
+"""From the most urgent. ``waiting``: for a signature or a key from elsewhere. ``unknown``: what a lock alone does not tell. ``next``:
+of a self-signed server, trusted by its clients and not yet served. ``retired``: of a CA that left the spec."""
 
 _NEEDS_A_BUILD: frozenset[State] = frozenset(("expired", "unreadable", "missing", "not yet valid", "due"))
-_PAST: frozenset[State] = frozenset(("retired", "superseded", "revoked"))
+_PAST: frozenset[State] = frozenset(("next", "retired", "superseded", "revoked"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +177,7 @@ def _items(decisions: Decisions, existing: Existing, now: datetime) -> Iterator[
         if existing.from_lock and entity in existing.outside.not_ours:
             yield Item(entity, "certificate", "unknown", todo=_UNKNOWN)
         else:
-            yield _certificate(entity, decision, now)
+            yield _certificate(existing.found[entity].certificate, decision, now)
     for name, crl in decisions.crls.items():
         yield _crl(name, crl, existing, now)
     yield from _former(decisions, existing, now)
@@ -193,18 +186,18 @@ def _items(decisions: Decisions, existing: Existing, now: datetime) -> Iterator[
 _UNKNOWN = "the lock does not know it: look where the out directory is"
 
 
-def _certificate(entity: str, decision: Decision, now: datetime) -> Item:
-    found = decision.found.certificate
-    item = Item(entity, "certificate", _state(decision, now), path=layout.certificate_path(entity))
-    item = replace(item, todo=_todo(decision, item.state, now))
+def _certificate(found: Found, decision: Decision, now: datetime) -> Item:
+    """Describe what is there now; of a self-signed server that is not what its ``decision`` speaks of where that serves the next one."""
+    entity, state = decision.profile.entity, _state(found, decision, now)
+    item = Item(entity, "certificate", state, todo=_todo(decision, state, now), path=layout.certificate_path(entity))
     if not isinstance(found, Certificate):
         return item
-    settled = item.state == "ok" and decision.due > now
+    settled = state == "ok" and decision.due > now
     return _described(found, replace(item, due=decision.due if settled else None))
 
 
-def _state(decision: Decision, now: datetime) -> State:
-    found, why = decision.found.certificate, decision.reason
+def _state(found: Found, decision: Decision, now: datetime) -> State:
+    why = decision.reason
     if isinstance(found, Certificate) and found.not_after <= now:
         return "expired"
     if decision.waits:
@@ -215,7 +208,8 @@ def _state(decision: Decision, now: datetime) -> State:
         return "not yet valid"
     if why:
         return "missing" if why.name == "key missing" else "due"
-    return "ok"
+    beside = decision.beside
+    return "due" if beside and (beside.issue or beside.promoted) else "ok"
 
 
 def _todo(decision: Decision, state: State, now: datetime) -> str:
@@ -223,6 +217,9 @@ def _todo(decision: Decision, state: State, now: datetime) -> str:
         return f"waits: {decision.waits}"
     if decision.reason:
         return f"pgtls build issues it{' again' if decision.found.certificate else ''}: {decision.reason.text}"
+    if state == "due":
+        promoted = decision.beside and decision.beside.promoted
+        return f"pgtls build {'serves its next one' if promoted else 'makes its next one, which clients get first'}"
     if state == "not yet valid":
         return "look at the clock of this machine: the certificate was issued later"
     if decision.due <= now and state == "ok":
@@ -275,21 +272,24 @@ def _former(decisions: Decisions, existing: Existing, now: datetime) -> Iterator
     leaving = {(line.ca, line.serial) for line in decisions.revocations}
     for key, line in existing.lock.by_serial.items():
         if key not in current and line.certificate.not_after > now:
-            state: State = "due" if key in leaving else _former_state(line, decisions, existing.lock.revocations)
+            state: State = "due" if key in leaving else _former_state(line, decisions, existing.lock)
             todo = "pgtls build revokes it" if state == "due" else ""
             yield _described(line.certificate, Item(line.entity, "certificate", state, todo=todo))
 
 
 def _current(entity: str, decision: Decision, existing: Existing) -> tuple[str, str] | None:
     """Give (CA, serial) of the certificate that an entity has; of one that is lost or damaged, as the lock knows it."""
-    found = decision.found.certificate
+    found, profile = existing.found[entity].certificate, decision.profile
     if isinstance(found, Certificate):
-        return decision.profile.issuer or entity.removeprefix("ca."), found.serial
+        own = entity.removeprefix("ca.") if profile.kind == "ca" else SELF_SIGNED
+        return profile.issuer or own, found.serial
     line = existing.lock.latest.get(entity)
     return (line.ca, line.serial) if line else None
 
 
-def _former_state(line: IssuedLine, decisions: Decisions, revoked: Mapping[tuple[str, str], object]) -> State:
-    if (line.ca, line.serial) in revoked:
+def _former_state(line: IssuedLine, decisions: Decisions, lock: Lock) -> State:
+    if (line.ca, line.serial) in lock.revocations:
         return "revoked"
-    return "superseded" if line.entity in decisions.certificates else "retired"
+    if line.entity not in decisions.certificates:
+        return "retired"
+    return "next" if line.ca == SELF_SIGNED and line == lock.latest[line.entity] else "superseded"
