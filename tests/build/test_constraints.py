@@ -46,9 +46,21 @@ def forged(out: Path, directory: Path, name: str, extensions: str) -> dict[str, 
     (directory / "extensions").write_text(extensions)
     ca = out / "ca" / "root"
     key, request, certificate = (directory / f"forged.{end}" for end in ("key", "csr", "crt"))
-    new = ["openssl", "req", "-new", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    new: list[str | Path] = ["openssl", "req", "-new", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     subprocess.run([*new, "-keyout", key, "-out", request, "-subj", f"/CN={name}"], check=True, capture_output=True)
-    sign = ["openssl", "x509", "-req", "-in", request, "-CA", ca / "ca.crt", "-CAkey", ca / "ca.key", "-days", "5"]
+    sign: list[str | Path] = [
+        "openssl",
+        "x509",
+        "-req",
+        "-in",
+        request,
+        "-CA",
+        ca / "ca.crt",
+        "-CAkey",
+        ca / "ca.key",
+        "-days",
+        "5",
+    ]
     subprocess.run([*sign, "-extfile", directory / "extensions", "-out", certificate], check=True, capture_output=True)
     key.chmod(0o600)
     return {"sslcert": str(certificate), "sslkey": str(key)}

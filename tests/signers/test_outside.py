@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgtls.diagnostics import Rejected
-from signers.programs import SIGNERS, Certtool, OpenSSL
+from signers.programs import SIGNERS, Certtool, OpenSSL, missing
 from support.building import Place, steps
 from support.clients import PSQL, Bundle, admitted, at, refused
 
@@ -54,8 +54,10 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-@pytest.fixture(params=SIGNERS.values(), ids=SIGNERS)
+@pytest.fixture(params=list(SIGNERS.values()), ids=list(SIGNERS))
 def signer(request: pytest.FixtureRequest, tmp_path: Path) -> Signer:
+    if reason := missing(request.param):
+        pytest.skip(reason)
     signer: Signer = request.param(tmp_path / "company")
     signer.prepare()
     return signer
