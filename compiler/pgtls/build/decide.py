@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
 
 from pgtls.build import elsewhere, selfsigned
+from pgtls.build import retired as former
 from pgtls.build.reissue import Case, Reason, due_at, reason
 from pgtls.build.revocations import is_revoked, mass_revocation, revocations, same_key_again, serials
 from pgtls.diagnostics import Diagnostic
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from pgtls.build.lock import Lock, RevokedLine
     from pgtls.build.observe import Existing, Found
+    from pgtls.build.retired import Retired
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile, RevocationReason, Unreadable
 
@@ -81,6 +83,8 @@ class Decisions:
     crls: Mapping[str, CrlDecision]
     """By NAME of the CA."""
     diagnostics: tuple[Diagnostic, ...] = ()
+    retired: tuple[Retired, ...] = ()
+    """CAs that left the spec, with their CRLs."""
 
 
 def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, asked: Asked) -> Decisions:
@@ -109,7 +113,7 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
         ),
         *(d for decision in certificates.values() for d in _foreign_faults(decision, asked)),
     ]
-    revoked = tuple(revocations(certificates, wanted, existing.lock, listed, frozenset(), fleet.now))
+    revoked = tuple(revocations(certificates, wanted, existing.lock, listed, former.names(fleet, existing), fleet.now))
     problems += mass_revocation(revoked, allowed=asked.allow_revoke)
     problems += same_key_again(certificates.values(), existing)
     lists = {
@@ -123,7 +127,9 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
         if ca.table.crl
     }
     problems += elsewhere.crl_problems(lists, existing, fleet.now)
-    return Decisions(certificates, revoked, lists, tuple(problems))
+    left, unsigned = former.decide(fleet, existing, revoked, fleet.now)
+    problems += unsigned
+    return Decisions(certificates, revoked, lists, tuple(problems), left)
 
 
 def _unknown(asked: Asked, wanted: Mapping[str, Profile]) -> Iterator[Diagnostic]:

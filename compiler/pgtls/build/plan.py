@@ -148,7 +148,7 @@ def _step(
         return Step(entity, action, decision.reason.text + key, cost, decision.reason.fields, files)
     if decision and decision.adopted:
         return Step(entity, "adopt", "its certificate satisfies the spec and is taken over as it is", cost, (), files)
-    if any(path.startswith(layout.RETIRED) for path in files):
+    if gone and any(path.startswith(layout.RETIRED) for path in files):
         return Step(entity, "delete", "it left the spec; its key is kept in ca/.retired", cost, (), files)
     if not known:
         return Step(entity, "create", "it is new", cost, (), files)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.checks import certificates, elsewhere, hardening, names, policies, versions, waivers
+from pgtls.fleet.checks import certificates, elsewhere, hardening, names, policies, revocation, versions, waivers
 from pgtls.fleet.places import once
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ PRESENT: tuple[Check, ...] = (
     *names.PRESENT,
     *certificates.PRESENT,
     *elsewhere.PRESENT,
+    *revocation.PRESENT,
     *hardening.PRESENT,
     *versions.PRESENT,
     waivers.codes,

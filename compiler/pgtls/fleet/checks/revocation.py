@@ -1,0 +1,72 @@
+"""Revocation as the spec asks for it: dates and serial numbers that mean something, and CRLs that say so to those who look."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgtls.fleet.places import finder, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgtls.diagnostics import Diagnostic
+    from pgtls.fleet.model import Authority, Fleet, Server, User
+
+SERIAL_BITS = 159
+"""At most 20 octets with the sign bit clear (RFC 5280, 4.1.2.2)."""
+
+
+def dates(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find instants of ``revoke_before`` that are still to come, and those whose revocation nobody would see."""
+    holders: list[Server | User] = [*fleet.servers.values(), *fleet.users.values()]
+    for thing in holders:
+        instant, found = thing.table.revoke_before, finder(fleet, thing)
+        if instant is None:
+            continue
+        if instant > fleet.now:
+            message = f"{instant:%Y-%m-%d %H:%M} is in the future: it revokes what was issued before it"
+            hint = "every build until then would revoke the certificate that the one before had issued: say an instant that is over"
+            yield found.fault("PGT570", message, "revoke_before", hint=hint)
+        elif thing.ca and not _published(thing.ca):
+            message = (
+                f'ca "{thing.ca.name}" has no CRL, and nobody would see that a certificate of {thing.entity} is revoked'
+            )
+            yield found.fault("PGT572", message, "revoke_before", hint=f"crl = true in [ca.{thing.ca.name}]")
+
+
+def serial_numbers(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find serial numbers of ``revoked`` that no certificate has, and CAs whose CRL cannot list them."""
+    for ca in fleet.cas.values():
+        found = finder(fleet, ca)
+        if ca.table.revoked and not _published(ca):
+            message = f'ca "{ca.name}" has no CRL that is written here, and nobody would see what it revokes'
+            yield found.fault("PGT572", message, "revoked", hint="only a CA with crl = true and its key here revokes")
+        for index, serial in enumerate(ca.table.revoked):
+            digits = serial.replace(":", "")
+            if not digits or not 0 < int(digits, 16) < 1 << SERIAL_BITS:
+                message = f'"{serial}" is no serial number: they are above zero and have {SERIAL_BITS} bits at most'
+                hint = "copy it from openssl x509 -noout -serial"
+                yield found.fault("PGT571", message, "revoked", index, hint=hint)
+
+
+def _published(ca: Authority) -> bool:
+    """Whether pgtls writes this CA's CRL."""
+    return ca.table.crl and not (ca.table.cert_file and not ca.table.key_file and not ca.table.external)
+
+
+def client_lists(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find bundles that ask for CRLs of chains in which a CA has none: libpq asks for all of them (X509_V_FLAG_CRL_CHECK_ALL)."""
+    for user in fleet.users.values():
+        if not user.table.crl:
+            continue
+        servers = {s.name: s for policy in fleet.policies.values() if user in policy.users for s in policy.servers}
+        cas = {ca.name: ca for s in servers.values() if s.ca for ca in s.ca.chain}
+        without = [ca.name for ca in cas.values() if not ca.table.crl]
+        alone = [server.name for server in servers.values() if server.self_signed]
+        if without or alone:
+            who = f"ca {listed(without)}" if without else f"self-signed server {listed(alone)}"
+            message = f'user "{user.name}" asks for CRLs, and {who} has none: every server below would be refused'
+            yield finder(fleet, user).fault("PGT573", message, "crl", hint="crl = true there, or crl = false here")
+
+
+PRESENT = (dates, serial_numbers, client_lists)

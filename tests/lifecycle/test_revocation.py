@@ -1,0 +1,245 @@
+"""Who is revoked is refused, and everybody else goes on connecting."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lifecycle.fleets import DAY, HOUR, ROLES, attempt, clock, deploy, serial, spec
+from pgtls.build import lock as locks
+from pgtls.build.decide import Asked
+from pgtls.diagnostics import Rejected
+from pgtls.pki import crl
+from pgtls.pki.model import RevocationList
+from support.building import NOW, Place, reason, steps
+from support.clients import Bundle, admitted, refused
+from support.system import new_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.servers import Server
+
+
+def listed(place: Place, ca: str) -> dict[str, str]:
+    """What the CRL of a CA says: reasons by serial number."""
+    return {entry.serial: entry.reason for entry in the_list(place.file(f"ca/{ca}/ca.crl")).revoked}
+
+
+def the_list(path: Path) -> RevocationList:
+    found = crl.read(path.read_bytes())
+    assert isinstance(found, RevocationList)
+    return found
+
+
+def kept(place: Place, user: str) -> Bundle:
+    """What a thief has: a copy of a bundle."""
+    copy = new_directory("stolen") / user
+    shutil.copytree(place.file(f"clients/{user}"), copy)
+    return Bundle(copy)
+
+
+def test_a_stolen_key_is_refused_and_its_owner_and_everybody_else_connects(server: Server, place: Place) -> None:
+    server.populate(ROLES, ("shop",))
+    now = clock()
+    place.build(spec(server.version), now=now - HOUR)
+    deploy(place, server)
+    stolen, bobs = kept(place, "alice"), kept(place, "bob")
+    assert admitted(attempt(place, server, "alice", stolen)) == "alice@shop"
+
+    moment = f"{now - HOUR / 2:%Y-%m-%dT%H:%M:%SZ}"
+    planned = place.build(spec(server.version, alice=f'ca = "inner"\nrevoke_before = {moment}\n'), now=now)
+    assert reason(planned, "user.alice") == "it was revoked, with a new key"
+    assert ("user.bob", "renew") not in steps(planned)
+    deploy(place, server)
+    mark = server.mark()
+    refused(attempt(place, server, "alice", stolen), "")
+    server.wait_for_log("certificate revoked", mark)
+    assert admitted(attempt(place, server, "alice")) == "alice@shop"
+    assert admitted(attempt(place, server, "bob", bobs)) == "bob@shop"
+    assert steps(place.build(now=now)) == []
+
+
+@pytest.mark.parametrize("entity", ["server.db", "user.alice"])
+def test_every_certificate_from_before_is_revoked_and_no_other(place: Place, entity: str) -> None:
+    place.build(spec(), now=NOW)
+    place.build(now=NOW + DAY, asked=Asked(renew=frozenset({entity})))
+    old = {line.serial for line in locks.read(place.lock).issued if line.entity == entity}
+    place.build(now=NOW + 3 * DAY, asked=Asked(renew=frozenset({entity})))
+    late = serial(place, entity)
+    said = "revoke_before = 2026-01-03\n"
+    changed = (
+        spec(server=f'ca = "root"\nclient_ca = ["inner"]\n{said}')
+        if entity == "server.db"
+        else spec(alice=f'ca = "inner"\n{said}')
+    )
+    planned = place.build(changed, now=NOW + 4 * DAY)
+    ca = "root" if entity == "server.db" else "inner"
+    assert listed(place, ca) == dict.fromkeys(old, "key_compromise")
+    assert serial(place, entity) == late, "what was issued afterwards stays"
+    assert (entity, "revoke") in steps(planned)
+
+
+def test_a_key_that_would_be_kept_is_not_kept_when_it_is_revoked(place: Place) -> None:
+    place.build(spec(alice='ca = "inner"\nrotate_key = false\n'))
+    key = place.file("clients/alice/postgresql.key").read_bytes()
+    place.build(now=NOW + DAY, asked=Asked(renew=frozenset({"user.alice"})))
+    assert place.file("clients/alice/postgresql.key").read_bytes() == key
+    place.build(spec(alice='ca = "inner"\nrotate_key = false\nrevoke_before = 2026-01-03\n'), now=NOW + 2 * DAY)
+    assert place.file("clients/alice/postgresql.key").read_bytes() != key
+
+
+def test_serials_from_elsewhere_are_revoked_and_a_reverted_spec_undoes_nothing(place: Place) -> None:
+    cas = '[ca.root]\n[ca.people]\n[ca.inner]\nissuer = "people"\nrevoked = ["0A:bc"]\n'
+    place.build(spec(), now=NOW)
+    place.build(spec(cas=cas), now=NOW + DAY)
+    assert listed(place, "inner") == {"abc": "unspecified"}
+    (line,) = locks.read(place.lock).revoked
+    assert (line.ca, line.entity, line.serial, line.date) == ("inner", "ca.inner", "abc", NOW + DAY)
+    place.build(spec(), now=NOW + 2 * DAY)
+    assert listed(place, "inner") == {"abc": "unspecified"}
+    assert locks.read(place.lock).revoked == (line,)
+
+
+def test_a_serial_of_ours_is_revoked_and_replaced(place: Place) -> None:
+    place.build(spec())
+    number = serial(place, "user.alice")
+    cas = f'[ca.root]\n[ca.people]\n[ca.inner]\nissuer = "people"\nrevoked = ["{number}"]\n'
+    planned = place.build(spec(cas=cas), now=NOW + DAY)
+    assert ("user.alice", "renew") in steps(planned)
+    assert set(listed(place, "inner")) == {number}
+    assert serial(place, "user.alice") != number
+
+
+def test_a_reverted_lock_undoes_no_revocation(place: Place) -> None:
+    place.build(spec())
+    before, number = place.lock.read_bytes(), serial(place, "user.bob")
+    place.build(spec(bob=None), now=NOW + DAY)
+    assert set(listed(place, "inner")) == {number}
+    place.lock.write_bytes(before)
+    place.build(spec(bob=None), now=NOW + 2 * DAY)
+    assert set(listed(place, "inner")) == {number}
+    place.lock.write_bytes(before)
+    place.build(spec(), now=NOW + 3 * DAY)
+    assert set(listed(place, "inner")) == {number}, "also when the user is back"
+    assert serial(place, "user.bob") != number
+    assert the_list(place.file("ca/inner/ca.crl")).revoked[0].date == NOW + DAY, "with the date of the first time"
+
+
+def test_a_ca_that_left_the_spec_still_revokes_and_keeps_its_list_fresh_until_nobody_needs_it(place: Place) -> None:
+    both = (
+        '[ca.root]\n[ca.people]\n[ca.inner]\nissuer = "people"\n[ca.outer]\nissuer = "people"\ncrl_validity = "20d"\n'
+    )
+    trusting = 'ca = "root"\nclient_ca = ["inner", "outer"]\n'
+    place.build(spec(cas=both, server=trusting, bob='ca = "outer"\n'))
+    number = serial(place, "user.bob")
+    place.build(spec(bob=None), now=NOW + DAY)
+    (directory,) = place.file("ca/.retired").iterdir()
+    first = the_list(directory / "ca.crl")
+    assert [(entry.serial, entry.reason) for entry in first.revoked] == [(number, "cessation_of_operation")]
+    assert steps(place.build(now=NOW + 2 * DAY)) == []
+
+    planned = place.build(now=NOW + 30 * DAY)
+    assert ("ca.outer", "rewrite") in steps(planned)
+    assert the_list(directory / "ca.crl").next_update > NOW + 40 * DAY
+    assert the_list(directory / "ca.crl").number > first.number
+
+    place.build(now=NOW + 91 * DAY, asked=Asked(renew=frozenset({"all"})))
+    last = the_list(directory / "ca.crl").number
+    place.build(now=NOW + 150 * DAY)
+    assert the_list(directory / "ca.crl").number == last, "nobody has a certificate of it any more"
+
+
+def test_a_missing_or_stale_list_locks_everybody_out_and_pgtls_makes_neither(server: Server, place: Place) -> None:
+    server.populate(ROLES, ("shop",))
+    now = clock()
+    short = '[ca.root]\n[ca.people]\ncrl_validity = "10d"\n[ca.inner]\nissuer = "people"\n'
+    place.build(spec(server.version, cas=short), now=now - 9 * DAY)
+    deploy(place, server)
+    whole = place.file("servers/db/root.crl").read_text()
+    assert admitted(attempt(place, server, "alice")) == "alice@shop"
+
+    # By hand: without the list of the root above.
+    server.write("root.crl", place.file("ca/inner/ca.crl").read_text())
+    server.reload()
+    mark = server.mark()
+    refused(attempt(place, server, "alice"), "")
+    server.wait_for_log("unable to get certificate CRL", mark)
+
+    # By hand: with one that has run out, as it would be two days later.
+    stale = Place(new_directory("stale"))
+    stale.build(spec(server.version, cas=short), now=now - 20 * DAY)
+    deploy(stale, server)
+    mark = server.mark()
+    refused(attempt(stale, server, "alice"), "")
+    server.wait_for_log("CRL has expired", mark)
+
+    planned = stale.build(now=now)
+    assert reason(planned, "ca.people") == "its CRL: half its life is over"
+    deploy(stale, server)
+    assert admitted(attempt(stale, server, "alice")) == "alice@shop"
+    assert whole.count("BEGIN X509 CRL") == 2, "one for each CA of the chain"
+
+
+def test_lists_are_made_again_at_half_their_life_each_time(place: Place) -> None:
+    short = '[ca.root]\n[ca.people]\ncrl_validity = "10d"\n[ca.inner]\nissuer = "people"\n'
+    place.build(spec(cas=short))
+    for day in range(1, 30):
+        place.build(now=NOW + day * DAY)
+        for name in ("people", "inner"):
+            left = the_list(place.file(f"ca/{name}/ca.crl")).next_update - (NOW + day * DAY)
+            assert left >= 5 * DAY - HOUR
+
+
+def test_a_bundle_with_lists_refuses_a_server_whose_key_was_stolen(server: Server, place: Place) -> None:
+    server.populate(ROLES, ("shop",))
+    now = clock()
+    alice = 'ca = "inner"\ncrl = true\n'
+    place.build(spec(server.version, alice=alice), now=now - HOUR)
+    deploy(place, server)
+    bobs = kept(place, "bob")
+    assert "sslcrl" in Bundle(place.file("clients/alice")).files
+    assert "sslcrl" not in bobs.files
+    assert admitted(attempt(place, server, "alice")) == "alice@shop"
+
+    entry = f'ca = "root"\nclient_ca = ["inner"]\nrevoke_before = {now - HOUR / 2:%Y-%m-%dT%H:%M:%SZ}\n'
+    place.build(spec(server.version, server=entry, alice=alice), now=now)
+    refused(attempt(place, server, "alice"), "certificate verify failed")
+    assert admitted(attempt(place, server, "bob", bobs)) == "bob@shop", "who has no lists sees nothing"
+    deploy(place, server)
+    assert admitted(attempt(place, server, "alice")) == "alice@shop"
+
+
+def test_a_bundle_s_list_is_named_where_its_directory_is_known(place: Place) -> None:
+    place.build(spec(alice='ca = "inner"\ncrl = true\ndirectory = "/etc/shop"\n'))
+    for connection in Bundle(place.file("clients/alice")).connections:
+        assert connection["parameters"]["sslcrl"] == "/etc/shop/root.crl"
+    assert 'PGSSLCRL="$pgtls_bundle/root.crl"' in place.file("clients/alice/env.sh").read_text()
+    assert "PGSSLCRL" not in place.file("clients/bob/env.sh").read_text()
+    assert place.file("clients/alice/root.crl").read_bytes() == place.file("ca/root/ca.crl").read_bytes()
+
+
+def test_a_key_from_elsewhere_that_is_revoked_needs_another_one(place: Place) -> None:
+    from pgtls.pki import keys
+
+    def request(name: str) -> None:
+        from cryptography import x509
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        key = keys.generate("ecdsa-p256")
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "alice")])
+        csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, SHA256())
+        (place.directory / name).write_bytes(csr.public_bytes(Encoding.PEM))
+
+    request("alice.csr")
+    own = 'ca = "inner"\ncsr_file = "alice.csr"\n'
+    place.build(spec(alice=own))
+    with pytest.raises(Rejected) as rejected:
+        place.build(spec(alice=f"{own}revoke_before = 2026-01-02\n"), now=NOW + 2 * DAY)
+    assert [d.code for d in rejected.value.diagnostics if d.severity == "error"] == ["PGT574"]
+    request("alice.csr")
+    place.build(now=NOW + 2 * DAY)
+    assert len(listed(place, "inner")) == 1
