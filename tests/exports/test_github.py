@@ -36,7 +36,7 @@ def _unescaped(text: str) -> str:
 @pytest.mark.parametrize("case", list(cases()), ids=lambda case: case.directory.name)
 def test_every_finding_is_one_command_that_reads_back(case: Case) -> None:
     diagnostics = case.diagnostics()
-    lines = commands(diagnostics, "pgtls.toml").split("\n")
+    lines = commands(diagnostics, "pgtls.toml").splitlines()
     assert len(lines) == len(diagnostics)
     for line, diagnostic in zip(lines, diagnostics, strict=True):
         name, properties, _ = read(line)
