@@ -195,8 +195,8 @@ def _plan(request: Request) -> Planned:
         if errors(faults):
             raise Rejected(*locate(faults, checked.source))
     decisions = decide(fleet, profiles, existing, request.asked)
-    located = locate((*existing.diagnostics, *decisions.diagnostics), checked.source)
-    diagnostics = (*checked.diagnostics, *located)
+    about_spec = (*existing.outside.diagnostics, *decisions.diagnostics)
+    diagnostics = (*checked.diagnostics, *existing.diagnostics, *locate(about_spec, checked.source))
     if errors(diagnostics):
         raise Rejected(*diagnostics)
     entries = index(fleet)

@@ -124,7 +124,7 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
             fleet.now,
         )
         for ca in fleet.cas.values()
-        if ca.table.crl
+        if ca.table.crl and elsewhere.has_list(ca, existing)
     }
     problems += elsewhere.crl_problems(lists, existing, fleet.now)
     left, unsigned = former.decide(fleet, existing, revoked, fleet.now)

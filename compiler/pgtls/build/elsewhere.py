@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pgtls.build.decide import CrlDecision, Decision
     from pgtls.build.observe import Existing
     from pgtls.build.outside import Outside
-    from pgtls.fleet.model import Fleet
+    from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile
 
 _NOTHING_LEFT = frozenset(("missing", "unreadable", "key missing", "key mismatch", "revoked", "expired"))
@@ -60,6 +60,11 @@ def _cause(decision: Decision, above: Mapping[str, Decision], now: datetime) -> 
     if signer.end <= now:
         return f'CA "{issuer}", which signs it, ended on {signer.end:%Y-%m-%d}', False
     return None, False
+
+
+def has_list(ca: Authority, existing: Existing) -> bool:
+    """Whether there is a CRL of this CA, or will be: of one that is only trusted, only if it was brought along."""
+    return ca.entity not in existing.outside.keyless or ca.name in existing.crls
 
 
 def withheld_crl(crl: CrlDecision, ca: Decision, existing: Existing, now: datetime) -> CrlDecision:
@@ -132,7 +137,10 @@ def signed_outside(
     wrong = [*_key_faults(bare, existing), *_misfits(bare, fleet, above)]
     if wrong:
         message = f"the certificate of {entity} does not fit the spec: " + "; ".join(wrong)
-        return replace(bare, problems=(_fault("PGT565", message, entity, _SIGN_AGAIN, "cert_file"),))
+        lost = found.key in ("missing", "mismatch")
+        hint = "restore the key from a backup; or take cert_file out, move the key away and build: a new key and CSR are made"
+        problem = _fault("PGT565", message, entity, hint if lost else _SIGN_AGAIN, "cert_file")
+        return replace(bare, problems=(problem,))
     if now >= bare.due or entity in renew:
         waits = f"it expires on {certificate.not_after:%Y-%m-%d}, and somebody else signs it"
         return replace(bare, waits=waits, problems=(_warning(f"{entity} waits: {waits}", entity),))

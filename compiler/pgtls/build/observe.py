@@ -103,7 +103,7 @@ def observe(
     }
     crls |= {name: crl for name, (crl, _) in outside.crls.items()}
     ours = {entity: one for entity, one in found.items() if entity not in outside.signed}
-    diagnostics = (*outside.diagnostics, *_behind(ours, known, files.states), *foreign_files(out, files))
+    diagnostics = (*_behind(ours, known, files.states), *foreign_files(out, files))
     return Existing(
         out, lock, manifest, files.states, files.entries, found, crls, outside=outside, diagnostics=diagnostics
     )
@@ -120,7 +120,7 @@ def nothing(out: str, lock: Lock, profiles: Mapping[str, Profile], outside: Outs
         if entity in found:
             found[entity] = _made_outside(entity, found[entity], known, outside)
     crls = {name: crl for name, (crl, _) in outside.crls.items()}
-    return Existing(out, lock, found=found, crls=crls, outside=outside, diagnostics=outside.diagnostics)
+    return Existing(out, lock, found=found, crls=crls, outside=outside)
 
 
 def _from_lock(out: str, lock: Lock, profiles: Mapping[str, Profile], outside: Outside) -> Existing:
@@ -133,7 +133,7 @@ def _from_lock(out: str, lock: Lock, profiles: Mapping[str, Profile], outside: O
         severity="warning",
         hint="on the machine that builds, name it with --out; to build a new one from nothing, say --new-out",
     )
-    return Existing(out, lock, found=found, from_lock=True, outside=outside, diagnostics=(note, *outside.diagnostics))
+    return Existing(out, lock, found=found, from_lock=True, outside=outside, diagnostics=(note,))
 
 
 def _found(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pgtls.build.decide import CrlDecision, Decision, Decisions
     from pgtls.build.lock import IssuedLine, Lock
     from pgtls.build.observe import Existing
+    from pgtls.build.retired import Retired
     from pgtls.build.timeline import Event
     from pgtls.diagnostics import Diagnostic
     from pgtls.pki.model import Unreadable
@@ -161,7 +162,7 @@ def status(request: Request) -> Status:
         existing = observe(request.out, checked.lock, profiles, outside, new_out=request.new_out)
         decisions = decide(fleet, profiles, existing, Asked())
     items = sorted(_items(decisions, existing, request.now), key=_urgency)
-    located = locate((*existing.diagnostics, *decisions.diagnostics), checked.source)
+    located = locate((*existing.diagnostics, *existing.outside.diagnostics, *decisions.diagnostics), checked.source)
     diagnostics = (*checked.diagnostics, *located)
     events = tuple(timeline(fleet, index(fleet), items))
     return Status(request.now, request.out, tuple(items), events, from_lock=existing.from_lock, diagnostics=diagnostics)
@@ -180,6 +181,9 @@ def _items(decisions: Decisions, existing: Existing, now: datetime) -> Iterator[
             yield _certificate(existing.found[entity].certificate, decision, now)
     for name, crl in decisions.crls.items():
         yield _crl(name, crl, existing, now)
+    for left in decisions.retired:
+        if left.due is not None:  # somebody still has a certificate of its
+            yield _retired_crl(left, existing, now)
     yield from _former(decisions, existing, now)
 
 
@@ -249,15 +253,31 @@ def _crl(name: str, decision: CrlDecision, existing: Existing, now: datetime) ->
         absent: State = "missing" if decision.reason else "waiting"
         return replace(item, state="unreadable" if found else absent, todo=todo or "waits until its CA can sign")
     state: State = "waiting" if decision.waits else "due" if decision.reason else "ok"
+    item = replace(item, state=state, todo=todo, issuer=_subject(existing, decision.ca.entity))
+    return _dated(item, found, decision.due, now)
+
+
+def _retired_crl(left: Retired, existing: Existing, now: datetime) -> Item:
+    """Describe the CRL of a CA that left the spec, where it lies now."""
+    from pgtls.pki.crl import read
+
+    path = f"{left.key.rpartition('/')[0]}/{layout.CA_CRL}" if left.key else left.crl_path
+    todo = f"pgtls build makes it again: {left.reason}" if left.reason else ""
+    item = Item(f"ca.{left.name}", "crl", "due" if left.reason else "ok", todo=todo, path=path)
+    found = read(existing.content(path) or b"")
+    return (
+        _dated(item, found, left.due, now) if isinstance(found, RevocationList) else replace(item, state="unreadable")
+    )
+
+
+def _dated(item: Item, found: RevocationList, due: datetime | None, now: datetime) -> Item:
     return replace(
         item,
-        state="expired" if found.next_update <= now else state,
+        state="expired" if found.next_update <= now else item.state,
         serial=f"{found.number:x}",
         not_before=found.this_update,
         not_after=found.next_update,
-        due=decision.due if state == "ok" else None,
-        todo=todo,
-        issuer=_subject(existing, decision.ca.entity),
+        due=due if item.state == "ok" else None,
     )
 
 
