@@ -237,3 +237,20 @@ def test_an_interrupted_build_is_said(here: Path) -> None:
     run = look(here)
     assert (run.status, run.stdout) == (1, "")
     assert "run pgtls build" in run.stderr
+
+
+def test_the_crl_of_a_ca_that_left_the_spec_is_watched_while_somebody_has_a_certificate_of_its(tmp_path: Path) -> None:
+    spec = 'version = 1\n[ca.a]\n[ca.b]\n[user.app]\nca = "a"\nvalidity = "300d"\n'
+    build(tmp_path, spec)
+    (tmp_path / "pgtls.toml").write_text(spec.replace("[ca.a]\n", "").replace('"a"', '"b"'))
+    assert pgtls("build", cwd=tmp_path, now=BUILT).status == 0
+    run = look(tmp_path, "--format", "json")
+    left = items(run)["ca.a", "crl"]
+    assert left["state"] == "ok"
+    assert left["path"].startswith("ca/.retired/a-")
+    assert (tmp_path / "out" / left["path"]).exists()
+    assert items(run)["ca.a", "certificate"]["state"] == "retired"
+    late = look(tmp_path, "--format", "json", now="2026-07-10")
+    assert items(late)["ca.a", "crl"]["state"] == "due"
+    ended = look(tmp_path, "--format", "json", now="2026-11-01")
+    assert ("ca.a", "crl") not in items(ended), "its last certificate has ended"

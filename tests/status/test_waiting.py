@@ -68,8 +68,9 @@ def test_an_intermediate_whose_root_is_away_waits_when_it_comes_due(tmp_path: Pa
     assert "1 waiting" in text
     assert "To do: run pgtls build" not in text, "a build alone would change nothing"
     metrics = pgtls("status", "--format", "prometheus", cwd=tmp_path, now=late).stdout
-    assert 'pgtls_waiting{entity="ca.clients",kind="certificate"} 1' in metrics
-    assert 'pgtls_due{entity="ca.clients",kind="certificate"} 0' in metrics
+    labels = 'entity="ca.clients",kind="certificate",filepath="out/ca/clients/ca.crt"'
+    assert f"pgtls_waiting{{{labels}}} 1" in metrics
+    assert f"pgtls_due{{{labels}}} 0" in metrics
 
     assert pgtls("build", "--ca-key", "root=safe.key", cwd=tmp_path, now=late).status == 0
     assert item(look(tmp_path, late), "ca.clients")["state"] == "ok"

@@ -37,17 +37,17 @@ def text(status: Status) -> str:
         *_gauge(
             "pgtls_due",
             "1 if pgtls build has to make a certificate or CRL again.",
-            [({"entity": item.entity, "kind": item.kind}, float(item.needs_a_build)) for item in items],
+            [(_whose(item, out), float(item.needs_a_build)) for item in items],
         ),
         *_gauge(
             "pgtls_waiting",
             "1 if a certificate or CRL waits for a signature or a key from elsewhere.",
-            [({"entity": item.entity, "kind": item.kind}, float(item.state == "waiting")) for item in items],
+            [(_whose(item, out), float(item.state == "waiting")) for item in items],
         ),
         *_gauge(
             "pgtls_due_time_seconds",
             "From when on pgtls build makes a certificate or CRL again, as Unix time.",
-            [({"entity": i.entity, "kind": i.kind}, i.due.timestamp()) for i in items if i.due],
+            [(_whose(item, out), item.due.timestamp()) for item in items if item.due],
         ),
         *_gauge(
             "pgtls_next_failure_time_seconds",
@@ -87,6 +87,11 @@ def _gauge(name: str, help_: str, samples: Sequence[Sample]) -> Iterator[str]:
 
 def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _whose(item: Item, out: str) -> dict[str, str]:
+    """Tell items apart: a CA that left the spec may have had the name of one that is in it."""
+    return {"entity": item.entity, "kind": item.kind, "filepath": os.path.join(out, item.path or "")}
 
 
 def _labels(item: Item, out: str) -> dict[str, str]:
