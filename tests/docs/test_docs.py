@@ -1,0 +1,68 @@
+"""The documentation says what is so: references are those of the code, links lead somewhere, the README's spec compiles to what it shows."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pgtls.cli import run
+from support.pgtls import ROOT
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
+_LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_the_reference_pages_are_those_of_the_code() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "reference.py", "--check"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{done.stderr}\nrun: make docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = [
+        target
+        for target, _ in _LINK.findall(page.read_text())
+        if "://" not in target and not target.startswith("mailto:")
+    ]
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def readme(language: str) -> list[str]:
+    return [text for kind, text in _BLOCK.findall((ROOT / "README.md").read_text()) if kind == language]
+
+
+def test_the_spec_of_the_readme_compiles_to_the_lines_that_it_shows(tmp_path: Path) -> None:
+    (spec,) = readme("toml")
+    (tmp_path / "pgtls.toml").write_text(spec)
+    assert run(["build", str(tmp_path / "pgtls.toml")]) == 0
+    hba = (tmp_path / "out/servers/main/pg_hba.conf").read_text()
+    (shown,) = (text for text in readme("") if "hostssl" in text)
+    assert shown.strip() in hba
+
+
+def test_the_mistake_of_the_readme_is_said_as_it_shows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (spec,) = readme("toml")
+    monkeypatch.chdir(tmp_path)
+    Path("pgtls.toml").write_text(spec.replace('users = ["alice"]', 'users = ["alcie"]'))
+    assert run(["check"]) == 1
+    shown = next(text for text in (ROOT / "README.md").read_text().split("```") if "PGT101" in text)
+    lines = [line.strip() for line in shown.strip().splitlines()]
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == lines
+
+
+def test_every_command_has_a_page_of_help_with_its_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+    from pgtls.cli import _COMMANDS
+
+    for name in _COMMANDS:
+        assert run([name, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert "Exit status, the same for every command" in text, name
