@@ -139,6 +139,22 @@ def test_a_key_that_was_decrypted_by_hand_is_taken_as_it_is(place: Place) -> Non
     assert b"ENCRYPTED" not in key.read_bytes()
 
 
+def test_a_default_is_for_those_that_have_a_key_here(place: Place) -> None:
+    (place.directory / "their.csr").write_bytes(_request(place.directory))
+    spec = SMALL.replace("[ca.root]", f"[defaults.user]\n{SOURCE}\n[ca.root]", 1)
+    spec += '[user.bob]\nca = "clients"\ncsr_file = "their.csr"\n'
+    place.build(spec.replace('users = ["app"]', 'users = ["app", "bob"]'))
+    assert b"ENCRYPTED" in place.file("clients/app/postgresql.key").read_bytes()
+    assert not place.file("clients/bob/postgresql.key").exists()
+    assert steps(place.build()) == []
+
+
+def _request(directory: Path) -> bytes:
+    new = ["openssl", "req", "-new", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/CN=x"]
+    run = subprocess.run([*new, "-keyout", "their.key"], check=True, capture_output=True, cwd=directory)
+    return run.stdout
+
+
 def test_no_file_of_a_bundle_has_the_passphrase(place: Place) -> None:
     place.build(ALL)
     for path in place.file("clients/app").iterdir():

@@ -80,7 +80,8 @@ def adapted(profiles: Mapping[str, Profile], outside: Outside) -> dict[str, Prof
         return changed
     from pgtls.pki.keys import algorithm_of
 
-    for entity, public_key in outside.requests.items():
+    for entity in outside.requests.keys() & profiles.keys():
+        public_key = outside.requests[entity]
         algorithm = cast("KeyAlgorithm", algorithm_of(public_key))
         changed[entity] = replace(changed[entity], key_algorithm=algorithm, rotate_key=False)
     return changed

@@ -51,6 +51,9 @@ def material(
 
 def _ca(ca: Authority, credential: Credential, crl: bytes | Later | None) -> Files:
     yield from _pair(ca.entity, credential.file, credential)
+    if credential.previous:
+        path = layout.path(ca.entity, layout.CA_PREVIOUS_CERTIFICATE)
+        yield path, File(credential.previous, layout.PUBLIC, "certificate", ca.entity)
     if crl is not None:
         yield layout.crl_path(ca.name), File(crl, layout.PUBLIC, "crl", ca.entity)
 
@@ -165,7 +168,7 @@ def _client_texts(user: User, entries: Sequence[Entry]) -> Files:
         yield file(layout.SERVICES, services(sections))
         yield file(layout.CONNECTIONS, _connections(user, entries, sections))
     yield file(layout.ENVIRONMENT, _environment_file(user, entries))
-    guarded = user.table.passphrase is not None
+    guarded = user.table.passphrase is not None and user.ca is not None and user.table.csr_file is None
     names = {"user": _code(user.name), "rows": [_row(entry) for entry in entries], "guarded": guarded}
     example = entries[0].name if entries else None
     yield file(layout.README, _template("client/README.md.j2").render(names, example=example))

@@ -30,12 +30,13 @@ def contradictions(fleet: Fleet) -> Iterator[Diagnostic]:
         if table.model_fields_set.isdisjoint(_FIELDS):
             continue
         for first, second, why in _CONTRADICTIONS:
-            if getattr(table, first, None) and getattr(table, second, None):
+            both = getattr(table, first, None) and getattr(table, second, None)
+            if both and (second != "passphrase" or found.says(second)):  # a default is for those that have a key here
                 message = f"`{first}` and `{second}` contradict each other: {why}"
                 yield found.fault("PGT139", message, second, hint="leave one of them out")
         if getattr(table, "key_file", None) and not table.cert_file:
             yield found.fault("PGT139", "`key_file` without `cert_file`", "key_file", hint="name its certificate, too")
-        if table.cert_file and table.passphrase and _keyless(thing):
+        if found.says("passphrase") and _keyless(thing):
             message = "`passphrase` for a key that is not here"
             yield found.fault("PGT139", message, "passphrase", hint="name the key in key_file")
         yield from _of_kind(fleet, thing)
@@ -49,9 +50,10 @@ _FIELDS = frozenset(
 def _of_kind(fleet: Fleet, thing: Authority | Server | User) -> Iterator[Diagnostic]:
     kind, found = thing.entity.partition(".")[0], finder(fleet, thing)
     if kind == "user" and getattr(thing, "ca", None) is None:
-        said = next(f for f in ("cert_file", "external", "csr_file", "passphrase") if f in thing.table.model_fields_set)
-        message = f'user "{thing.name}" has `{said}`, and no CA'
-        yield found.fault("PGT139", message, said, hint="name the CA that signs it: ca = …")
+        said = [field for field in ("cert_file", "external", "csr_file", "passphrase") if found.says(field)]
+        if said:
+            message = f'user "{thing.name}" has `{said[0]}`, and no CA'
+            yield found.fault("PGT139", message, said[0], hint="name the CA that signs it: ca = …")
     if kind == "ca" and getattr(thing.table, "crl_file", None) and not _keyless(thing):
         message = f'ca "{thing.name}" has `crl_file`, and its key is here: pgtls writes its CRL'
         yield found.fault("PGT139", message, "crl_file", hint="leave it out")
