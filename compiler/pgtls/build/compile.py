@@ -29,6 +29,7 @@ from pgtls.build.outside import adapted, gather
 from pgtls.build.plan import Plan
 from pgtls.build.plan import plan as make_plan
 from pgtls.build.retired import retired, sign
+from pgtls.build.rollover import recorded
 from pgtls.build.secrets import Secrets, kept_outside, named_files
 from pgtls.build.uptodate import input_digest, source_digest
 from pgtls.build.wanted import wanted
@@ -233,7 +234,7 @@ def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
     texts = {**planned.texts, **_signed_by_retired(planned, request.now)}
     tree = {**texts, **render.material(fleet, planned.entries, material.credentials, material.crls)}
     final = make_plan(fleet, decisions, tree, existing)
-    lock = _lock_after(planned.checked.lock, material, decisions)
+    lock = _lock_after(planned, material)
     changes = {path: change.file for path, change in final.changes.items()}
     commit(
         request.out,
@@ -256,9 +257,11 @@ def _signed_by_retired(planned: Planned, now: datetime) -> Tree:
     return signed
 
 
-def _lock_after(lock: Lock, material: issue.Material, decisions: Decisions) -> Lock:
+def _lock_after(planned: Planned, material: issue.Material) -> Lock:
+    lock, decisions = planned.checked.lock, planned.decisions
     named = lock if lock.id else replace(lock, id=token_hex(16))
-    return named.with_lines(*material.lines, *decisions.revocations)
+    issued = recorded(material.lines, planned.fleet, planned.entries, decisions.certificates, lock)
+    return named.with_lines(*issued, *decisions.revocations)
 
 
 def _private(tree: Tree) -> set[str]:

@@ -48,6 +48,11 @@ def first_block(pem: bytes) -> bytes:
     return match[0].rstrip(b"\n") + b"\n" if match else pem
 
 
+def blocks(pem: bytes) -> Iterator[bytes]:
+    """Yield every certificate of a file."""
+    yield from (block.rstrip(b"\n") + b"\n" for block in _BLOCK.findall(pem))
+
+
 def joined(parts: Iterable[bytes | Later]) -> bytes | Later:
     """Concatenate; what has a pending part is pending."""
     known = []
@@ -77,4 +82,6 @@ def _below_root(ca: Authority, credentials: Mapping[str, Credential]) -> Iterato
 def trust(authorities: Iterable[Authority], credentials: Mapping[str, Credential]) -> bytes | Later:
     """Give the file for those who trust: each CA with everything above it, roots included, every certificate once."""
     entities = dict.fromkeys(link.entity for ca in authorities for link in ca.chain)
-    return joined(file for entity in entities if (file := credentials[entity].file) is not None)
+    return joined(
+        part for entity in entities for part in (credentials[entity].file, credentials[entity].previous) if part
+    )

@@ -7,9 +7,10 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
 
-from pgtls.build import elsewhere, selfsigned
+from pgtls.build import elsewhere, rollover, selfsigned
 from pgtls.build import retired as former
 from pgtls.build.reissue import Case, Reason, due_at, reason
+from pgtls.build.renewal import clock, with_previous
 from pgtls.build.revocations import is_revoked, mass_revocation, revocations, same_key_again, serials
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki import crl as crls
@@ -35,6 +36,7 @@ class Asked:
     replace: frozenset[str] = frozenset()
     new_ca: frozenset[str] = frozenset()
     allow_revoke: bool = False
+    accept_outage: bool = False
     ca_keys: tuple[tuple[str, str], ...] = ()
     """NAMEs of CAs whose key is lent to this build, with the path of the key."""
 
@@ -85,6 +87,8 @@ class Decisions:
     diagnostics: tuple[Diagnostic, ...] = ()
     retired: tuple[Retired, ...] = ()
     """CAs that left the spec, with their CRLs."""
+    cut_off: frozenset[str] = frozenset()
+    """The entities whose certificates would be refused until all is deployed."""
 
 
 def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, asked: Asked) -> Decisions:
@@ -98,6 +102,7 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
         else:
             decision = elsewhere.withheld(decision, existing, certificates, fleet.now)
             decision = selfsigned.in_two_steps(decision, existing, asked.replace, fleet.now)
+            decision = with_previous(decision, existing, fleet.now)
         certificates[profile.entity] = decision
     problems = [
         *_unknown(asked, wanted),
@@ -129,7 +134,10 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
     problems += elsewhere.crl_problems(lists, existing, fleet.now)
     left, unsigned = former.decide(fleet, existing, revoked, fleet.now)
     problems += unsigned
-    return Decisions(certificates, revoked, lists, tuple(problems), left)
+    problems += clock(existing, fleet.now, issuing=any(decision.reason for decision in certificates.values()))
+    verdict = rollover.gate(fleet, certificates, existing, accepted=asked.accept_outage)
+    problems += verdict.diagnostics
+    return Decisions(certificates, revoked, lists, tuple(problems), left, verdict.cut_off)
 
 
 def _unknown(asked: Asked, wanted: Mapping[str, Profile]) -> Iterator[Diagnostic]:

@@ -23,6 +23,8 @@ def _instants(fleet: Fleet, decisions: Decisions) -> Iterator[datetime]:
     for decision in decisions.certificates.values():
         yield decision.due
         yield decision.end
+        if decision.beside and decision.beside.ends:
+            yield decision.beside.ends
     yield from (crl.due for crl in decisions.crls.values())
     yield from (ca.due for ca in decisions.retired if ca.due)
     yield from (user.table.until for user in fleet.users.values() if user.table.until)

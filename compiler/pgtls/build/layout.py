@@ -6,6 +6,7 @@ CA_CERTIFICATE = "ca.crt"
 CA_KEY = "ca.key"
 CA_CRL = "ca.crl"
 CA_REQUEST = "ca.csr"
+CA_PREVIOUS_CERTIFICATE = "previous.crt"
 
 RETIRED = "ca/.retired/"
 """Where CAs that left the spec are kept."""

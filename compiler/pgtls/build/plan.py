@@ -104,7 +104,11 @@ def _steps(
             yield Step(entity, "delete", "it is no longer in the spec", "nothing", files=tuple(gone[entity]))
             continue
         mine = sorted(by_entity.get(entity, ()), key=lambda change: change.path)
-        cost = _cost(fleet, entity, mine, decisions.certificates.get(entity), existing)
+        cost = (
+            "outage"
+            if entity in decisions.cut_off
+            else _cost(fleet, entity, mine, decisions.certificates.get(entity), existing)
+        )
         crl = _crl_reason(entity, decisions)
         decision = decisions.certificates.get(entity)
         yield _step(entity, decision, mine, gone.get(entity, []), cost, known=entity in known, crl=crl)

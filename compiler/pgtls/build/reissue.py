@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pgtls.pki.model import Certificate, Unreadable
+from pgtls.pki.profiles import BACKDATED
 from pgtls.pki.wanted import wanted_facts
 
 if TYPE_CHECKING:
@@ -143,7 +144,9 @@ _FIELDS = {
 
 
 def _too_long(case: Case) -> Reason | None:
-    if case.found.not_after > case.now + case.wanted.validity:
+    # A clock that is behind makes no life longer: what was issued after now is measured from then.
+    start = max(case.now, case.found.not_before + BACKDATED)
+    if case.found.not_after > start + case.wanted.validity:
         return Reason("too long", "it lives longer than its validity now allows", ("validity",))
     if case.wanted.until and case.found.not_after > case.wanted.until:
         return Reason("too long", "it outlives its user", ("until",))

@@ -36,6 +36,8 @@ class Beside:
     previous: bytes | None = None
     issue: bool = False
     promoted: bool = False
+    ends: datetime | None = None
+    """When the first of the previous ones does."""
 
 
 def in_two_steps(decision: Decision, existing: Existing, replaced: Collection[str], now: datetime) -> Decision:

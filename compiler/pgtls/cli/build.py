@@ -10,7 +10,6 @@ import click
 from pgtls.build.uptodate import up_to_date
 from pgtls.cli import CHANGES, OK
 from pgtls.cli.options import clock, lock_file, out_directory, output, places, spec
-from pgtls.cli.printing import coloured, print_json, reporting
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -38,6 +37,11 @@ if TYPE_CHECKING:
     "--ca-key", multiple=True, metavar="NAME=PATH", help="Lend this build the key of an offline CA. May be repeated."
 )
 @click.option("--allow-revoke", is_flag=True, help="Let the build revoke the certificates of more than three entities.")
+@click.option(
+    "--accept-outage",
+    is_flag=True,
+    help="Go on though servers or clients would refuse each other until all is deployed.",
+)
 @click.option("--new-out", is_flag=True, help="Build an out directory that is not there though the lock is.")
 @click.option("--depfile", metavar="FILE", help="Write for make, as a rule, which files this build depends on.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="How many cores to use.  [default: all]")
@@ -54,6 +58,7 @@ def command(
     new_ca: tuple[str, ...],
     ca_key: tuple[str, ...],
     allow_revoke: bool,
+    accept_outage: bool,
     new_out: bool,
     depfile: str | None,
     jobs: int | None,
@@ -64,6 +69,8 @@ def command(
     special = renew or replace or new_ca or ca_key or only_check
     if not special and up_to_date(*where, "", f"{moment:%Y-%m-%dT%H:%M:%SZ}"):
         if format_ == "json":
+            from pgtls.cli.printing import print_json
+
             print_json("build", (), steps=[], summary={})
         else:
             print("nothing to do")
@@ -71,11 +78,14 @@ def command(
 
     from pgtls.build.compile import build, plan
     from pgtls.build.decide import Asked
+    from pgtls.cli.printing import reporting
     from pgtls.cli.progress import bars
     from pgtls.cli.request import request
 
     with reporting("build", format_) as report:
-        asked = Asked(frozenset(renew), frozenset(replace), frozenset(new_ca), allow_revoke, _lent(ca_key))
+        asked = Asked(
+            frozenset(renew), frozenset(replace), frozenset(new_ca), allow_revoke, accept_outage, _lent(ca_key)
+        )
         work = request(spec, out, lock, moment, lock_timeout, asked=asked, new_out=new_out, jobs=jobs)
         if only_check:
             _report(report, planned := plan(work), "")
@@ -107,6 +117,7 @@ def _finish(status: int, depfile: str | None, where: tuple[str, str, str]) -> in
 
 def _report(report: Report, planned: Planned, done: str) -> None:
     from pgtls.cli import steps
+    from pgtls.cli.printing import coloured
 
     report.diagnostics = planned.diagnostics
     report.result = lambda: steps.as_dict(planned.plan)

@@ -31,7 +31,6 @@ def _but_pem(value: Any) -> bool:
 _STANDBY = Upcoming("files for a standby")
 
 UPCOMING: Mapping[tuple[str, str], Upcoming] = {
-    ("server", "trust"): Upcoming("trust in further CAs, for a rollover"),
     ("server", "standby_of"): _STANDBY,
     ("server", "replication_user"): _STANDBY,
     ("user", "formats"): Upcoming("keys in other formats than PEM", _but_pem),

@@ -1,0 +1,130 @@
+"""Renewals and clocks: whatever is renewed, what it signed stays good."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+
+from lifecycle.fleets import DAY, HOUR, ROLES, attempt, clock, deploy, serial, spec
+from pgtls.build.decide import Asked
+from pgtls.diagnostics import Rejected
+from support.building import NOW, Place, reason, steps
+from support.clients import admitted
+
+if TYPE_CHECKING:
+    from support.servers import Server
+
+YEAR = 365 * DAY
+ALL = Asked(renew=frozenset({"all"}))
+
+
+def serials(place: Place, path: str) -> list[int]:
+    return [c.serial_number for c in x509.load_pem_x509_certificates(place.file(path).read_bytes())]
+
+
+def pairs_match(place: Place) -> None:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    for key in place.out.rglob("*.key"):
+        certificate = x509.load_pem_x509_certificates(key.with_suffix(".crt").read_bytes())[0]
+        assert certificate.public_key() == load_pem_private_key(key.read_bytes(), None).public_key(), key
+
+
+def test_what_an_intermediate_and_a_root_have_signed_stays_good_when_they_are_renewed(
+    server: Server, place: Place
+) -> None:
+    server.populate(ROLES, ("shop",))
+    now = clock()
+    place.build(spec(server.version), now=now - DAY)
+    deploy(place, server)
+    leaves = serial(place, "user.alice"), serial(place, "server.db")
+    cas = frozenset({"ca.root", "ca.people", "ca.inner"})
+    keys = [place.file(f"ca/{name}/ca.key").read_bytes() for name in ("root", "people", "inner")]
+    old_server = place.file("servers/db/root.crt").read_bytes()
+    place.build(now=now - HOUR, asked=Asked(renew=cas))
+    assert (serial(place, "user.alice"), serial(place, "server.db")) == leaves
+    assert [place.file(f"ca/{name}/ca.key").read_bytes() for name in ("root", "people", "inner")] == keys
+    assert place.file("servers/db/root.crt").read_bytes() != old_server
+    assert admitted(attempt(place, server, "alice")) == "alice@shop", "new bundle, old server"
+    deploy(place, server)
+    assert admitted(attempt(place, server, "alice")) == "alice@shop"
+
+
+def test_bundles_carry_an_old_root_beside_the_new_one_until_it_ends(place: Place) -> None:
+    cas = '[ca.root]\nvalidity = "300d"\n[ca.people]\n[ca.inner]\nissuer = "people"\n'
+    place.build(spec(cas=cas))
+    (old,) = serials(place, "clients/alice/root.crt")
+    planned = place.build(now=NOW + 210 * DAY)
+    assert reason(planned, "ca.root") == "it expires on 2026-10-28"
+    new = serials(place, "ca/root/ca.crt")
+    assert serials(place, "clients/alice/root.crt") == [*new, old]
+    assert steps(place.build(now=NOW + 211 * DAY)) == []
+    place.build(now=NOW + 299 * DAY)
+    assert serials(place, "clients/alice/root.crt")[1:] == [old]
+    place.build(now=NOW + 301 * DAY)
+    assert serials(place, "clients/alice/root.crt") == new
+    assert not place.file("ca/root/previous.crt").exists()
+    assert steps(place.build(now=NOW + 301 * DAY)) == []
+
+
+def test_a_root_that_gets_another_key_leaves_nothing_behind(place: Place) -> None:
+    place.build(spec())
+    (old,) = serials(place, "clients/alice/root.crt")
+    place.build(now=NOW + DAY, asked=Asked(replace=frozenset({"ca.root"})))
+    assert old not in serials(place, "clients/alice/root.crt"), "its key may have been stolen"
+
+
+def test_a_key_is_renewed_unless_the_spec_keeps_it(place: Place) -> None:
+    place.build(spec(alice='ca = "inner"\nrotate_key = false\n'))
+    keys = {user: place.file(f"clients/{user}/postgresql.key").read_bytes() for user in ROLES}
+    place.build(now=NOW + DAY, asked=ALL)
+    after = {user: place.file(f"clients/{user}/postgresql.key").read_bytes() for user in ROLES}
+    assert (after["alice"] == keys["alice"], after["bob"] == keys["bob"]) == (True, False)
+    pairs_match(place)
+
+
+def test_all_renews_every_certificate_once(place: Place) -> None:
+    place.build(spec())
+    planned = place.build(now=NOW + DAY, asked=ALL)
+    expected = ["ca.inner", "ca.people", "ca.root", "server.db", "user.alice", "user.bob"]
+    assert [entity for entity, action in steps(planned) if action == "renew"] == expected
+    assert steps(place.build(now=NOW + DAY)) == []
+
+
+def test_a_clock_set_back_a_year_changes_nothing_and_issues_nothing(place: Place) -> None:
+    place.build(spec())
+    before = place.state()
+    planned = place.plan(now=NOW - YEAR)
+    assert [(d.code, d.severity) for d in planned.diagnostics] == [("PGT580", "warning")]
+    assert steps(planned) == []
+    place.build(now=NOW - YEAR)
+    assert {path: state for path, state in place.state().items() if "manifest" not in path} == {
+        path: state for path, state in before.items() if "manifest" not in path
+    }
+    for asked, changed in ((ALL, spec()), (Asked(), spec(alice='ca = "inner"\ncommon_name = "al"\n'))):
+        with pytest.raises(Rejected) as rejected:
+            place.build(changed, now=NOW - YEAR, asked=asked)
+        assert [d.code for d in rejected.value.diagnostics if d.severity == "error"] == ["PGT580"]
+    assert steps(place.build(spec())) == []
+
+
+def test_clocks_that_differ_by_an_hour_are_no_matter(place: Place) -> None:
+    place.build(spec())
+    assert place.build(now=NOW - HOUR, asked=ALL).diagnostics == ()
+
+
+def test_ten_years_later_one_build_makes_everything_good(server: Server, place: Place) -> None:
+    server.populate(ROLES, ("shop",))
+    now = clock()
+    place.build(spec(server.version), now=now - 10 * YEAR - 30 * DAY)
+    keys = place.file("ca/root/ca.key").read_bytes()
+    planned = place.build(now=now)
+    assert {action for _, action in steps(planned)} == {"renew"}
+    assert reason(planned, "ca.root").startswith("it expired on")
+    assert place.file("ca/root/ca.key").read_bytes() == keys
+    deploy(place, server)
+    assert admitted(attempt(place, server, "alice")) == "alice@shop"
+    assert steps(place.build(now=now + timedelta(seconds=1))) == []

@@ -1,0 +1,196 @@
+"""A root is rolled over step by step: nobody is refused, and a step that would refuse somebody is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lifecycle.fleets import DAY, HOUR, ROLES, attempt, clock, deploy, spec
+from pgtls.build.decide import Asked
+from pgtls.diagnostics import Rejected
+from support.building import NOW, Place, steps
+from support.clients import Bundle, admitted, refused
+from support.system import new_directory
+
+if TYPE_CHECKING:
+    from support.servers import Server
+
+CAS = "[ca.root]\n[ca.people]\n[ca.root-2027]\n[ca.people-2027]\n"
+OLD = 'ca = "root"\nclient_ca = ["people"]\n'
+PEOPLE, PEOPLE_2027 = 'ca = "people"\n', 'ca = "people-2027"\n'
+WANTED = Asked(accept_outage=True)
+
+SERVER_STEPS = {
+    "as it was": 'ca = "root"\nclient_ca = ["people"]\n',
+    "trusted": 'ca = "root"\nclient_ca = ["people"]\ntrust = ["root-2027"]\n',
+    "used": 'ca = "root-2027"\nclient_ca = ["people"]\ntrust = ["root"]\n',
+    "retired": 'ca = "root-2027"\nclient_ca = ["people"]\n',
+}
+
+
+def step(postgres: int, server: str = OLD, alice: str = PEOPLE, bob: str = PEOPLE, cas: str = CAS) -> str:
+    return spec(postgres, cas=cas, server=server, alice=alice, bob=bob)
+
+
+def kept(place: Place) -> dict[str, Bundle]:
+    """The bundles as they are deployed now."""
+    copy = new_directory("deployed")
+    for user in ROLES:
+        shutil.copytree(place.file(f"clients/{user}"), copy / user)
+    return {user: Bundle(copy / user) for user in ROLES}
+
+
+def everybody(place: Place, server: Server, bundles: dict[str, Bundle]) -> None:
+    for user in ROLES:
+        assert admitted(attempt(place, server, user, bundles[user])) == f"{user}@shop"
+
+
+def refusals(rejected: pytest.ExceptionInfo[Rejected]) -> list[str]:
+    found = [d for d in rejected.value.diagnostics if d.severity == "error"]
+    assert {d.code for d in found} == {"PGT581"}
+    return [d.message for d in found]
+
+
+@pytest.mark.parametrize("first", ["server", "clients"])
+def test_a_server_s_root_is_rolled_over_with_everybody_connected_all_the_time(
+    server: Server, place: Place, first: str
+) -> None:
+    server.populate(ROLES, ("shop",))
+    now = clock()
+    bundles: dict[str, Bundle] = {}
+    for number, text in enumerate(SERVER_STEPS.values()):
+        place.build(step(server.version, text), now=now - (9 - number) * HOUR)
+        bundles = bundles or kept(place)
+        if first == "server":
+            deploy(place, server)
+            everybody(place, server, bundles)
+            bundles = kept(place)
+        else:
+            if number:
+                bundles = kept(place)
+                everybody(place, server, bundles)
+            deploy(place, server)
+        everybody(place, server, bundles)
+    place.build(step(server.version, SERVER_STEPS["retired"], cas=CAS.replace("[ca.root]\n", "")), now=now)
+    everybody(place, server, kept(place))
+
+
+def test_the_clients_ca_is_rolled_over_with_everybody_connected_all_the_time(server: Server, place: Place) -> None:
+    server.populate(ROLES, ("shop",))
+    now, version = clock(), server.version
+    both = OLD.replace('["people"]', '["people", "people-2027"]')
+    moved = {"alice": PEOPLE_2027, "bob": PEOPLE_2027}
+    new = OLD.replace("people", "people-2027")
+    bundles: dict[str, Bundle] = {}
+    for number, text in enumerate(
+        (step(version), step(version, both), step(version, both, **moved), step(version, new, **moved))
+    ):
+        place.build(text, now=now - (9 - number) * HOUR)
+        bundles = kept(place)
+        if number:  # clients first: what they had is revoked on the server
+            everybody(place, server, bundles)
+        deploy(place, server)
+        everybody(place, server, bundles)
+
+
+def test_a_step_that_is_skipped_is_refused_and_breaks_clients_when_it_is_wanted(server: Server, place: Place) -> None:
+    server.populate(ROLES, ("shop",))
+    now = clock()
+    place.build(step(server.version), now=now - HOUR)
+    deploy(place, server)
+    bundles = kept(place)
+    everybody(place, server, bundles)
+    before = place.state()
+    text = step(server.version, SERVER_STEPS["retired"])
+    with pytest.raises(Rejected) as rejected:
+        place.build(text, now=now)
+    (message,) = refusals(rejected)
+    assert message.startswith("clients alice and bob do not trust root-2027 yet")
+    assert place.state() == before
+
+    planned = place.build(text, now=now, asked=WANTED)
+    assert [(d.code, d.severity) for d in planned.diagnostics if d.code == "PGT581"] == [("PGT581", "warning")]
+    assert next(s.cost for s in planned.plan.steps if s.entity == "server.db") == "outage"
+    deploy(place, server)
+    refused(attempt(place, server, "alice", bundles["alice"]), "certificate verify failed")
+    everybody(place, server, kept(place))
+
+
+CUT_OFF = {
+    "clients that do not trust the new root": (
+        step(17),
+        step(17, SERVER_STEPS["used"]),
+        "clients alice and bob do not trust root-2027 yet",
+    ),
+    "clients that stop trusting the old root too early": (
+        step(17, SERVER_STEPS["trusted"]),
+        step(17, SERVER_STEPS["retired"]),
+        "clients alice and bob would no longer trust root, which certifies server db until this build is deployed",
+    ),
+    "a server that does not trust the new CA of its clients": (
+        step(17),
+        step(17, OLD.replace('["people"]', '["people", "people-2027"]'), alice=PEOPLE_2027),
+        "server db does not trust people-2027 yet, from which alice would have a certificate",
+    ),
+    "a server that stops trusting the old CA too early": (
+        step(17, OLD.replace('["people"]', '["people", "people-2027"]')),
+        step(17, OLD.replace("people", "people-2027"), alice=PEOPLE_2027, bob=PEOPLE_2027),
+        "server db would no longer trust people, from which alice and bob have certificates",
+    ),
+    "an intermediate that moves to another root": (
+        step(17, 'ca = "mid"\nclient_ca = ["people"]\n', cas=CAS + '[ca.mid]\nissuer = "root"\n'),
+        step(17, 'ca = "mid"\nclient_ca = ["people"]\n', cas=CAS + '[ca.mid]\nissuer = "root-2027"\n'),
+        "clients alice and bob do not trust root-2027 yet",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CUT_OFF.values(), ids=CUT_OFF)
+@pytest.mark.parametrize("known_by", ["the tree", "the lock"])
+def test_whoever_would_be_cut_off_is_named(place: Place, case: tuple[str, str, str], known_by: str) -> None:
+    before, after, message = case
+    place.build(before)
+    if known_by == "the lock":
+        shutil.rmtree(place.out)
+    with pytest.raises(Rejected) as rejected:
+        place.plan(after, now=NOW + DAY)
+    assert [text[: len(message)] for text in refusals(rejected)] == [message]
+
+
+def test_the_plan_says_when_a_root_can_be_retired(place: Place) -> None:
+    said = []
+    for number, text in enumerate(SERVER_STEPS.values()):
+        place.build(step(17, text), now=NOW + number * DAY)
+        found = place.plan(now=NOW + number * DAY).diagnostics
+        said.append([d.code for d in found if d.code.startswith("PGT5")])
+    assert said == [[], [], ["PGT582"], []]
+
+
+def test_a_new_root_is_no_matter_to_who_is_new(place: Place) -> None:
+    place.build(step(17))
+    place.build(step(17, bob=PEOPLE), now=NOW + DAY)
+    more = (
+        step(17)
+        + '[server.two]\nca = "root-2027"\nhosts = ["two"]\n[policy.two]\nservers = ["two"]\nusers = ["alice"]\n'
+    )
+    more += 'from = ["127.0.0.1"]\nauth = "scram-sha-256"\n[policy.dba2]\nservers = ["two"]\nusers = ["postgres"]\nfrom = ["local"]\nauth = "peer"\n'
+    more = more.replace("[policy.dba]\n", '[policy.dba]\nservers = ["db"]\n').replace(
+        "[policy.people]\n", '[policy.people]\nservers = ["db"]\n'
+    )
+    assert ("server.two", "create") in steps(place.build(more, now=NOW + 2 * DAY))
+
+
+def test_the_lock_remembers_who_trusts_what(place: Place) -> None:
+    place.build(step(17))
+    place.build(step(17, SERVER_STEPS["trusted"]), now=NOW + DAY)
+    lines = [json.loads(line) for line in place.lock.read_text().splitlines()[1:]]
+    trust = {(line["entity"], entity) for line in lines for entity in line.get("trust", ())}
+    users = {(ca, f"user.{user}") for ca in ("ca.root", "ca.root-2027") for user in ROLES}
+    assert trust == users | {("ca.people", "server.db")}
+    assert steps(place.build(now=NOW + DAY)) == []
+    text = place.lock.read_bytes()
+    place.build(now=NOW + DAY, asked=Asked())
+    assert place.lock.read_bytes() == text
