@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from pgtls.fleet.model import subject_attributes
 from pgtls.hba.model import IdentLine, Keyword, Member, Name, Regex
 from pgtls.pki.wanted import subject_text
 from pgtls.postgres.methods import REGEX_SINCE, takes_map
@@ -131,17 +132,7 @@ class Certified:
 
 def distinguished_name(user: User) -> str:
     """Write a user's subject as PostgreSQL compares it with ``clientname=DN``."""
-    subject = user.table.subject
-    fields = (
-        ("country", subject.country),
-        ("state", subject.state),
-        ("locality", subject.locality),
-        ("organization", subject.organization),
-        ("organizational_unit", subject.organizational_unit),
-        ("common_name", user.common_name),
-        ("email", subject.email),
-    )
-    return subject_text((name, value) for name, value in fields if value is not None)
+    return subject_text(subject_attributes(user.table.subject, user.common_name))
 
 
 def ident_lines(name: str, grants: Grants, identity: Mapping[str, str], version: int) -> Iterator[IdentLine]:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pgtls.access.classes import Coverage, plain
+from pgtls.fleet.model import subject_attributes
 from pgtls.hba.model import Keyword, Member, Name, Regex
 from pgtls.pki.wanted import subject_text
 from pgtls.spec.values import Secret
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pgtls.access.classes import Classes
-    from pgtls.fleet.model import Fleet, Policy, Server, User
+    from pgtls.fleet.model import Fleet, Policy, Server
     from pgtls.hba.model import Role, Transport
 
 SECRET = "(secret)"  # noqa: S105  (stands for a value that is not looked at)
@@ -77,7 +78,9 @@ class Holders:
 
     @cached_property
     def _by_subject(self) -> Mapping[str, tuple[str, ...]]:
-        return _gathered((subject_text(_subject(user)), user.name) for user in self.users)
+        return _gathered(
+            (subject_text(subject_attributes(user.table.subject, user.common_name)), user.name) for user in self.users
+        )
 
 
 def _gathered(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
@@ -85,15 +88,6 @@ def _gathered(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
     for shown, name in pairs:
         found[shown] = (*found[shown], name) if shown in found else (name,)
     return found
-
-
-def _subject(user: User) -> Iterator[tuple[str, str]]:
-    for field in ("country", "state", "locality", "organization", "organizational_unit"):
-        if value := getattr(user.table.subject, field):
-            yield field, value
-    yield "common_name", user.common_name
-    if user.table.subject.email:
-        yield "email", user.table.subject.email
 
 
 class Meaning:

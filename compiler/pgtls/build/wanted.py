@@ -5,14 +5,15 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from pgtls.fleet.model import subject_attributes
 from pgtls.pki.model import Constraints, Profile
 from pgtls.pki.wanted import taken_for_host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from pgtls.fleet.model import Authority, Fleet, Server, User
-    from pgtls.spec.values import NameConstraints, Subject
+    from pgtls.spec.values import NameConstraints
 
 COMMON_NAME_LENGTH = 64
 """ub-common-name (RFC 5280, appendix A.1)."""
@@ -40,7 +41,7 @@ def _ca(ca: Authority) -> Profile:
         entity=ca.entity,
         kind="ca",
         issuer=ca.issuer.name if ca.issuer else None,
-        subject=_subject(ca.table.subject, ca.common_name),
+        subject=subject_attributes(ca.table.subject, ca.common_name),
         dns_names=(),
         ip_addresses=(),
         key_algorithm=ca.table.key_algorithm,
@@ -58,7 +59,7 @@ def _server(server: Server) -> Profile:
         entity=server.entity,
         kind="server",
         issuer=server.ca.name if server.ca else None,
-        subject=_subject(server.table.subject, server_common_name(server)),
+        subject=subject_attributes(server.table.subject, server_common_name(server)),
         dns_names=dns,
         ip_addresses=addresses,
         key_algorithm=server.table.key_algorithm,
@@ -74,7 +75,7 @@ def _user(user: User, ca: Authority) -> Profile:
         entity=user.entity,
         kind="user",
         issuer=ca.name,
-        subject=_subject(user.table.subject, user.common_name),
+        subject=subject_attributes(user.table.subject, user.common_name),
         dns_names=_names_for_constraints(user, ca),
         ip_addresses=(),
         key_algorithm=user.table.key_algorithm,
@@ -110,19 +111,6 @@ def _names_for_constraints(user: User, ca: Authority) -> tuple[str, ...]:
     if not permitted or not taken_for_host(user.common_name):
         return ()
     return (f"{user.common_name}.{permitted[0].lstrip('.')}",)
-
-
-def _subject(subject: Subject, common_name: str) -> tuple[tuple[str, str], ...]:
-    fields: Mapping[str, str | None] = {
-        "country": subject.country,
-        "state": subject.state,
-        "locality": subject.locality,
-        "organization": subject.organization,
-        "organizational_unit": subject.organizational_unit,
-        "common_name": common_name,
-        "email": subject.email,
-    }
-    return tuple((name, value) for name, value in fields.items() if value is not None)
 
 
 def _constraints(table: NameConstraints | None) -> Constraints | None:

@@ -17,6 +17,21 @@ if TYPE_CHECKING:
     from pgtls.hba.model import Address, Database, Keyword, Member, Name
     from pgtls.spec.models import CaTable, LintTable, PolicyTable, ServerTable, SslMode, UserTable
     from pgtls.spec.source import Source
+    from pgtls.spec.values import Subject
+
+
+def subject_attributes(subject: Subject, common_name: str) -> tuple[tuple[str, str], ...]:
+    """Give a subject as (attribute, value), in the order in which a certificate holds it."""
+    fields = (
+        ("country", subject.country),
+        ("state", subject.state),
+        ("locality", subject.locality),
+        ("organization", subject.organization),
+        ("organizational_unit", subject.organizational_unit),
+        ("common_name", common_name),
+        ("email", subject.email),
+    )
+    return tuple((name, value) for name, value in fields if value is not None)
 
 
 @dataclass(frozen=True, slots=True)
