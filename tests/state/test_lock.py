@@ -214,6 +214,10 @@ def test_two_branches_that_git_merges(tmp_path: Path, attributes: str) -> None:
     assert lines_of(lock.read_bytes()) == lines_of(everything.render())
 
 
+def test_equal_lines_count_once() -> None:
+    assert parse((HEADER + WRITTEN + HEADER + WRITTEN).encode(), "x").issued == (LINE,)
+
+
 def test_windows_line_ends_and_empty_lines_mean_nothing() -> None:
     content = (HEADER + "\n" + WRITTEN + "  \n").replace("\n", "\r\n").encode()
     assert parse(content, "x").render() == (HEADER + WRITTEN).encode()
