@@ -237,7 +237,21 @@ def test_a_users_certificate_is_signed_outside(place: Place, openssl: OpenSSL) -
     openssl.sign(place.file("servers/db/server.csr"), place.directory / "db.crt")
     place.build(signed(spec, user_app="app.crt", server_db="db.crt"), now=now())
     assert (place.file("clients/app/postgresql.crt").read_bytes()) == (place.directory / "app.crt").read_bytes()
+    # Who leaves is revoked, and does not come back with the same certificate.
+    without = spec.replace('[user.app]\nca = "company"\nexternal = true', "[user.app]\nlibpq = 14")
+    without = without.replace('auth = "cert"', 'auth = "scram-sha-256"')
+    place.build(signed(without, server_db="db.crt"), now=now())
+    with pytest.raises(Rejected) as rejected:
+        place.build(signed(spec, user_app="app.crt", server_db="db.crt"), now=now())
+    assert ("PGT563", "the certificate of user.app was revoked") in complaints(rejected)
+
+
+def test_a_users_certificate_for_somebody_else_is_refused(place: Place, openssl: OpenSSL) -> None:
+    spec = COMPANY.format(major=17).replace('[user.app]\nca = "clients"', '[user.app]\nca = "company"\nexternal = true')
+    spec = spec.replace('[ca.clients]\nissuer = "company"\nexternal = true\n', "").replace('["clients"]', '["company"]')
+    place.build(spec, now=now())
     openssl.sign(place.file("servers/db/server.csr"), place.directory / "app.crt")
+    place.write(signed(spec, user_app="app.crt"))
     with pytest.raises(Rejected) as rejected:
         place.build(now=now())
     ((code, text),) = complaints(rejected)

@@ -134,6 +134,9 @@ def signed_outside(
     if certificate.not_after <= now:
         message = f"the certificate of {entity} ended on {certificate.not_after:%Y-%m-%d}"
         return replace(bare, problems=(_fault("PGT563", message, entity, _SIGN_AGAIN, "cert_file"),))
+    if (profile.issuer, certificate.serial) in existing.lock.revocations:
+        message = f"the certificate of {entity} was revoked"
+        return replace(bare, problems=(_fault("PGT563", message, entity, _SIGN_AGAIN, "cert_file"),))
     wrong = [*_key_faults(bare, existing), *_misfits(bare, fleet, above)]
     if wrong:
         message = f"the certificate of {entity} does not fit the spec: " + "; ".join(wrong)
