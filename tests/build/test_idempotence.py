@@ -124,3 +124,11 @@ def test_files_of_others_are_left_alone_and_reported(place: Place) -> None:
     planned = place.build(SMALL + "# a comment\n")
     assert [d.code for d in planned.diagnostics] == ["PGT528"]
     assert note.read_text() == "mine"
+
+
+def test_a_mode_that_is_mended_costs_nothing(place: Place) -> None:
+    place.build(SMALL)
+    place.file("clients/app/postgresql.key").chmod(0o644)
+    (step,) = place.build().plan.steps
+    assert (step.entity, step.action, step.cost) == ("user.app", "rewrite", "nothing")
+    assert place.file("clients/app/postgresql.key").stat().st_mode & 0o777 == 0o600

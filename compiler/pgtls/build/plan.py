@@ -194,6 +194,8 @@ def _cost(fleet: Fleet, entity: str, changes: Sequence[Change], decision: Decisi
     if kind == "ca":
         lost = decision is not None and decision.new_key and decision.found.certificate is not None
         return "outage" if lost else "nothing"
+    # A mode that is mended here changes nothing of what was deployed.
+    changes = [change for change in changes if not change.reason.startswith("its mode")]
     if kind == "user":
         weighty = any(not change.path.endswith(layout.README) for change in changes)
         return "rollout" if weighty else "nothing"
