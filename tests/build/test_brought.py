@@ -45,7 +45,9 @@ def having(spec: str, header: str, *lines: str) -> str:
 def complaint(place: Place, spec: str) -> tuple[str, str]:
     with pytest.raises(Rejected) as rejected:
         place.build(spec)
-    ((code, message),) = [(d.code, d.message) for d in rejected.value.diagnostics if d.severity == "error"]
+    found = [(d.code, d.message) for d in rejected.value.diagnostics if d.severity == "error"]
+    assert len(found) == 1, found
+    ((code, message),) = found
     return code, message
 
 

@@ -12,7 +12,7 @@ from pgtls.build import retired as former
 from pgtls.build.reissue import Case, Reason, due_at, reason
 from pgtls.build.renewal import clock, with_previous
 from pgtls.build.revocations import is_revoked, mass_revocation, revocations, same_key_again, serials
-from pgtls.diagnostics import Diagnostic
+from pgtls.diagnostics import Diagnostic, errors
 from pgtls.pki import crl as crls
 from pgtls.pki.model import Certificate, Revocation, RevocationList
 
@@ -136,7 +136,8 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
     problems += unsigned
     problems += clock(existing, fleet.now, issuing=any(decision.reason for decision in certificates.values()))
     verdict = rollover.gate(fleet, certificates, existing, accepted=asked.accept_outage)
-    problems += verdict.diagnostics
+    if not errors(problems):  # what a certificate that does not fit would do to anybody follows from that
+        problems += verdict.diagnostics
     return Decisions(certificates, revoked, lists, tuple(problems), left, verdict.cut_off)
 
 
