@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lifecycle.fleets import DAY, HOUR, ROLES, attempt, clock, deploy, serial, spec
+from lifecycle.fleets import DAY, HOUR, ROLES, attempt, clock, deploy, logged, serial, spec
 from pgtls.build import lock as locks
 from pgtls.build.decide import Asked
 from pgtls.diagnostics import Rejected
@@ -56,7 +56,7 @@ def test_a_stolen_key_is_refused_and_its_owner_and_everybody_else_connects(serve
     deploy(place, server)
     mark = server.mark()
     refused(attempt(place, server, "alice", stolen), "")
-    server.wait_for_log("certificate revoked", mark)
+    server.wait_for_log(logged(server, "certificate revoked"), mark)
     assert admitted(attempt(place, server, "alice")) == "alice@shop"
     assert admitted(attempt(place, server, "bob", bobs)) == "bob@shop"
     assert steps(place.build(now=now)) == []
@@ -166,7 +166,7 @@ def test_a_missing_or_stale_list_locks_everybody_out_and_pgtls_makes_neither(ser
     server.reload()
     mark = server.mark()
     refused(attempt(place, server, "alice"), "")
-    server.wait_for_log("unable to get certificate CRL", mark)
+    server.wait_for_log(logged(server, "unable to get certificate CRL"), mark)
 
     # By hand: with one that has run out, as it would be two days later.
     stale = Place(new_directory("stale"))
@@ -174,7 +174,7 @@ def test_a_missing_or_stale_list_locks_everybody_out_and_pgtls_makes_neither(ser
     deploy(stale, server)
     mark = server.mark()
     refused(attempt(stale, server, "alice"), "")
-    server.wait_for_log("CRL has expired", mark)
+    server.wait_for_log(logged(server, "CRL has expired"), mark)
 
     planned = stale.build(now=now)
     assert reason(planned, "ca.people") == "its CRL: half its life is over"
