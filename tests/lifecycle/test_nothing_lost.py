@@ -1,0 +1,220 @@
+"""Killed, full, restored, reverted, damaged: the next build says what it sees, and repairs it or stops without harm."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lifecycle.fleets import DAY, serial, spec
+from lifecycle.test_renewal import pairs_match
+from lifecycle.test_rollover import CAS, OLD, SERVER_STEPS, step
+from pgtls.build import lock as locks
+from pgtls.build.commit import recover
+from pgtls.build.decide import Asked
+from pgtls.diagnostics import Rejected
+from support.building import NOW, Place, reason, steps
+from support.killing import in_child
+from support.pgtls import pgtls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+LATER = NOW + 70 * DAY
+
+CHANGES: dict[str, tuple[str, str]] = {
+    "a renewal": (spec(), spec()),
+    "a revocation": (spec(), spec(alice='ca = "inner"\nrevoke_before = 2026-01-02\n', bob=None)),
+    "a rollover, trust": (step(17), step(17, SERVER_STEPS["trusted"])),
+    "a rollover, use": (step(17, SERVER_STEPS["trusted"]), step(17, SERVER_STEPS["used"])),
+    "a rollover, retiring": (
+        step(17, OLD, cas=CAS),
+        step(17, OLD, cas=CAS.replace("[ca.root-2027]\n[ca.people-2027]\n", "")),
+    ),
+}
+
+
+def copy_of(origin: Place, directory: Path) -> Place:
+    shutil.copytree(origin.directory, directory, copy_function=shutil.copy2)
+    return Place(directory)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_build_that_is_killed_at_any_write_is_done_or_undone(tmp_path: Path, change: tuple[str, str]) -> None:
+    origin = Place(tmp_path / "origin")
+    origin.directory.mkdir()
+    origin.build(change[0])
+    origin.write(change[1])
+    old = origin.state()
+    revoked = set(locks.read(origin.lock).revocations)
+    counted = copy_of(origin, tmp_path / "count")
+    total = in_child(lambda: counted.build(now=LATER)).writes
+    assert total is not None
+    assert total > 20
+    seen = set()
+    for number in range(1, total + 1, 1 + total // 40):
+        place = copy_of(origin, tmp_path / f"kill-{number}")
+        assert in_child(lambda place=place: place.build(now=LATER), kill_at=number).killed  # type: ignore[misc]
+        decided = recover(str(place.out), str(place.lock))
+        seen.add("decided" if decided else "undone" if place.state() == old else "done")
+        pairs_match(place)
+        place.build(now=LATER)
+        pairs_match(place)
+        assert steps(place.build(now=LATER)) == []
+        lock = locks.read(place.lock)
+        assert revoked <= set(lock.revocations)
+        assert len({(line.ca, line.serial) for line in lock.issued}) == len(lock.by_serial)
+        shutil.rmtree(place.directory)
+    assert {"undone", "decided"} <= seen
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with hardly any room."""
+    directory = tmp_path / "small"
+    directory.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(directory)],
+        check=False,
+        capture_output=True,
+    )
+    if mounted.returncode:
+        pytest.skip("only root may mount a small disk")
+    yield directory
+    subprocess.run(["umount", str(directory)], check=True)
+
+
+def test_a_disk_that_is_full_changes_nothing_and_says_so(small_disk: Path) -> None:
+    place = Place(small_disk)
+    place.build(spec())
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    before = place.state()
+    run = pgtls("build", place.spec, "--renew", "all", now="2026-01-02")
+    assert run.status == 1
+    assert "No space left on device" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert place.state() == before
+    filler.unlink()
+    assert pgtls("build", place.spec, "--renew", "all", now="2026-01-02").status == 0
+    pairs_match(place)
+
+
+def test_a_limit_on_the_size_of_files_changes_nothing_and_says_so(place: Place) -> None:
+    place.build(spec())
+    before = place.state()
+
+    def limited() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+        with pytest.raises(Rejected) as rejected:
+            place.build(now=NOW + DAY, asked=Asked(renew=frozenset({"all"})))
+        assert rejected.value.diagnostics[0].code == "PGT530"
+
+    assert in_child(limited).status == 0
+    assert place.state() == before
+    place.build(now=NOW + DAY, asked=Asked(renew=frozenset({"all"})))
+    pairs_match(place)
+
+
+def test_two_builds_at_once_are_one_after_the_other(place: Place) -> None:
+    place.build(spec())
+    children = []
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            try:
+                place.build(now=NOW + DAY, asked=Asked(renew=frozenset({"all"})))
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    pairs_match(place)
+    lock = locks.read(place.lock)
+    assert len([line for line in lock.issued if line.entity == "user.alice"]) == 3
+    assert steps(place.build(now=NOW + DAY)) == []
+
+
+def test_an_old_backup_of_the_tree_is_brought_up_to_date(place: Place) -> None:
+    place.build(spec())
+    backup = shutil.copytree(place.out, place.directory / "backup", copy_function=shutil.copy2)
+    place.build(spec(bob=None, alice='ca = "inner"\nrevoke_before = 2026-01-02\n'), now=NOW + 2 * DAY)
+    revoked = set(locks.read(place.lock).revocations)
+    shutil.rmtree(place.out)
+    backup.rename(place.out)
+    planned = place.build(now=NOW + 3 * DAY)
+    assert reason(planned, "user.alice") == "it was revoked, with a new key"
+    assert reason(planned, "ca.inner") == "its CRL: what is revoked changed"
+    assert revoked <= set(locks.read(place.lock).revocations)
+    assert not place.file("clients/bob").exists()
+    pairs_match(place)
+
+
+def test_a_lock_that_was_reverted_is_an_error_until_it_is_back(place: Place) -> None:
+    place.build(spec())
+    old = place.lock.read_bytes()
+    place.build(now=NOW + DAY, asked=Asked(renew=frozenset({"user.alice"})))
+    newest = place.lock.read_bytes()
+    place.lock.write_bytes(old)
+    before = place.state()
+    with pytest.raises(Rejected) as rejected:
+        place.build(now=NOW + 2 * DAY)
+    assert [d.code for d in rejected.value.diagnostics] == ["PGT554"]
+    assert place.state() == before
+    place.lock.write_bytes(newest)
+    assert steps(place.build(now=NOW + 2 * DAY)) == []
+
+
+def truncated(place: Place) -> None:
+    key = place.file("clients/alice/postgresql.key")
+    key.write_bytes(key.read_bytes()[:60])
+
+
+def swapped(place: Place) -> None:
+    one, other = place.file("clients/alice/postgresql.key"), place.file("clients/bob/postgresql.key")
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+
+
+def missing(place: Place) -> None:
+    place.file("clients/alice/postgresql.key").unlink()
+
+
+DAMAGE: dict[str, tuple[Callable[[Place], None], str, str]] = {
+    "truncated": (truncated, "renew", "its private key cannot be read, with a new key"),
+    "swapped with another's": (swapped, "renew", "the private key belongs to another certificate, with a new key"),
+    "missing": (missing, "renew", "its private key is missing, with a new key"),
+    "world-readable": (
+        lambda place: place.file("clients/alice/postgresql.key").chmod(0o644),
+        "rewrite",
+        "postgresql.key: its mode was changed",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_key_that_is_damaged_is_named_and_mended(
+    place: Place, damage: tuple[Callable[[Place], None], str, str]
+) -> None:
+    how, action, why = damage
+    place.build(spec())
+    number = serial(place, "user.alice")
+    how(place)
+    planned = place.build(now=NOW + DAY)
+    assert ("user.alice", action) in steps(planned)
+    assert reason(planned, "user.alice") == why
+    assert (serial(place, "user.alice") == number) == (action == "rewrite")
+    pairs_match(place)
+    assert place.file("clients/alice/postgresql.key").stat().st_mode & 0o777 == 0o600
+    assert steps(place.build(now=NOW + DAY)) == []
