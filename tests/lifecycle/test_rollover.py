@@ -13,6 +13,7 @@ from pgtls.build.decide import Asked
 from pgtls.diagnostics import Rejected
 from support.building import NOW, Place, steps
 from support.clients import Bundle, admitted, refused
+from support.pgtls import pgtls
 from support.system import new_directory
 
 if TYPE_CHECKING:
@@ -194,3 +195,16 @@ def test_the_lock_remembers_who_trusts_what(place: Place) -> None:
     text = place.lock.read_bytes()
     place.build(now=NOW + DAY, asked=Asked())
     assert place.lock.read_bytes() == text
+
+
+def test_the_program_refuses_the_step_and_goes_on_when_told_to(place: Place) -> None:
+    place.build(step(17))
+    place.write(step(17, SERVER_STEPS["retired"]))
+    assert pgtls("plan", place.spec, now="2026-01-02").status == 1
+    run = pgtls("build", place.spec, now="2026-01-02")
+    assert run.status == 1
+    assert "error[PGT581]" in run.stderr
+    assert "--accept-outage" in run.stderr
+    run = pgtls("build", place.spec, "--accept-outage", now="2026-01-02")
+    assert run.status == 0, run.stderr
+    assert "warning[PGT581]" in run.stderr
