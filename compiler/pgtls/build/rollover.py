@@ -115,7 +115,7 @@ class _Roots:
         found = decision.found.certificate
         if decision.new_key or not isinstance(found, Certificate):
             return None
-        return found.key_id
+        return self.above(found.key_id)  # of a CA that was brought along with its chain, the root is at the end of that
 
     def name_of(self, key_id: str) -> str:
         """Give the NAME that a key goes by."""

@@ -1,0 +1,168 @@
+"""step-ca signs our requests: an issuing CA below a root, names by token, and both purposes in every leaf."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgtls.diagnostics import Rejected
+from support.building import Place, steps
+from support.clients import PSQL, Bundle, admitted, at, refused
+from support.servers import PATIENCE
+from support.system import ENVIRONMENT, locked, scratch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.servers import Server
+
+MODULE = "github.com/smallstep/cli/cmd/step@v0.21.0"
+"""The program of step-ca: with ``--offline`` it signs by step-ca's own code, and needs no server. Later releases cannot be had by ``go install``."""
+
+SPEC = """
+version = 1
+[ca.company]
+cert_file = "company/chain.crt"
+[server.db]
+ca = "company"
+external = true
+client_ca = ["company"]
+crl = false
+hosts = ["db.example.com", "127.0.0.1"]
+postgres = {major}
+[user.postgres]
+[user.app]
+ca = "company"
+external = true
+[policy.dba]
+users = ["postgres"]
+from = ["local"]
+auth = "trust"
+waiver = "a test"
+[policy.app]
+users = ["app"]
+databases = ["shop"]
+from = ["127.0.0.0/8"]
+auth = "cert"
+waiver = "a test"
+"""
+
+
+@cache
+def program() -> str:
+    """Give the program, built once a session where it is not installed."""
+    if (installed := shutil.which("step")) is not None:
+        return installed
+    if shutil.which("go") is None:
+        pytest.skip("unavailable: neither step nor Go is on this machine, and Debian has no step")
+    binary = scratch() / "step" / "step"
+    with locked(binary):
+        if not binary.exists():
+            surroundings = {**os.environ, "GOBIN": str(binary.parent), "GOFLAGS": "-buildvcs=false"}
+            command = ("go", "install", MODULE)
+            made = subprocess.run(command, env=surroundings, check=False, capture_output=True, text=True)
+            if made.returncode != 0 and "Forbidden" in made.stderr:
+                pytest.skip(f"unavailable: the Go module proxy does not give {MODULE}")
+            assert made.returncode == 0, made.stderr
+    return str(binary)
+
+
+@dataclass(frozen=True, slots=True)
+class StepCA:
+    """A step-ca in a directory of its own: ``root.crt``, and ``chain.crt`` with the CA that signs first."""
+
+    directory: Path
+
+    def run(self, *words: str) -> None:
+        surroundings = ENVIRONMENT | {"HOME": str(self.directory), "STEPPATH": str(self.directory / "step")}
+        done = subprocess.run(
+            (program(), *words), check=False, cwd=self.directory, env=surroundings, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=PATIENCE,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
+
+    def prepare(self) -> None:
+        self.directory.mkdir()
+        (self.directory / "password").write_text("secret")
+        self.run(
+            "ca", "init", "--deployment-type", "standalone", "--name", "Company", "--provisioner", "dba",
+            "--dns", "ca.example.com", "--address", ":9443", "--password-file", "password",
+        )  # fmt: skip
+        configuration = self.directory / "step" / "config" / "ca.json"
+        settings = json.loads(configuration.read_text())
+        settings["authority"]["claims"] = {"maxTLSCertDuration": "8760h"}  # a day, if nobody says so
+        configuration.write_text(json.dumps(settings))
+        certificates = self.directory / "step" / "certs"
+        shutil.copy(certificates / "root_ca.crt", self.directory / "root.crt")
+        chain = (certificates / "intermediate_ca.crt").read_text() + (certificates / "root_ca.crt").read_text()
+        (self.directory / "chain.crt").write_text(chain)
+
+    def sign(self, request: Path, to: Path) -> None:
+        """Sign a request: the file has the certificate, then the CA that signed it."""
+        self.run(
+            "ca", "sign", "--offline", "--provisioner", "dba", "--password-file", "password",
+            "--not-after", "720h", "--force", str(request), str(to),
+        )  # fmt: skip
+
+
+@pytest.fixture
+def company(tmp_path: Path) -> StepCA:
+    company = StepCA(tmp_path / "company")
+    company.prepare()
+    return company
+
+
+def now() -> datetime:
+    """The time of the signer, who has no other."""
+    return datetime.now(UTC)
+
+
+def signed(place: Place, by: StepCA, major: int) -> str:
+    """Have both requests signed and give the spec that names what came back."""
+    spec = SPEC.format(major=major)
+    planned = place.build(spec, now=now())
+    assert {("server.db", "wait"), ("user.app", "wait")} <= set(steps(planned))
+    by.sign(place.file("servers/db/server.csr"), place.directory / "db.crt")
+    by.sign(place.file("clients/app/postgresql.csr"), place.directory / "app.crt")
+    for name in ("db", "app"):
+        kind = "server" if name == "db" else "user"
+        spec = spec.replace(f"[{kind}.{name}]\n", f'[{kind}.{name}]\ncert_file = "{name}.crt"\n')
+    return spec
+
+
+def test_what_step_ca_signs_serves_and_logs_in(server: Server, company: StepCA, tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.build(signed(place, company, server.version), now=now())
+    assert steps(place.build(now=now())) == []
+    assert place.file("servers/db/server.crt").read_text().count("BEGIN CERTIFICATE") == 2
+    assert (company.directory / "root.crt").read_text() in place.file("clients/app/root.crt").read_text()
+
+    server.populate(["app", "other"], ["shop"])
+    server.install(place.file("servers/db"))
+    own = Bundle(place.file("clients/app")).parameters("shop") | at(server)
+    assert admitted(PSQL.connect(own)) == "app@shop"
+    refused(PSQL.connect(own | {"host": "other.example.com"}), 'does not match host name "other.example.com"')
+    refused(PSQL.connect(own | {"user": "other"}), "pg_hba.conf")
+    refused(PSQL.connect(own | {"sslcert": "/nonexistent"}), "connection requires a valid client certificate")
+    refused(PSQL.connect(own | {"sslrootcert": str(tmp_path / "app.crt")}), "certificate verify failed")
+
+
+def test_what_another_step_ca_signs_is_refused(company: StepCA, tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    spec = signed(place, company, 17)
+    other = StepCA(tmp_path / "other")
+    other.prepare()
+    other.sign(place.file("servers/db/server.csr"), tmp_path / "db.crt")
+    with pytest.raises(Rejected, match='it was not signed by CA "company"'):
+        place.build(spec, now=now())
+    company.sign(place.file("servers/db/server.csr"), tmp_path / "db.crt")
+    place.build(spec, now=now())
+    assert place.file("servers/db/server.crt").exists()
