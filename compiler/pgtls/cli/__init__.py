@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from keyword import iskeyword
 from typing import TYPE_CHECKING
 
 import click
@@ -35,10 +36,11 @@ _COMMANDS = {
     "access": "Show who may connect from where to what, and how.",
     "explain": "Explain one connection: admitted or refused, by which line, and why.",
     "diff": "Show what changes for people between two specs or two git revisions.",
+    "import": "Make a spec of an existing server's files.",
     "schema": "Print the JSON Schema of the spec.",
     "rule": "Explain a diagnostic: what it means, why it matters, how to fix it.",
 }
-"""Every command with its line of help. Each lives in the module of its name, which is imported only when it is called."""
+"""Every command with its line of help. Each lives in the module of its name, which is imported only when it is called (``import_`` for a word that Python keeps)."""
 
 
 class _Commands(click.Group):
@@ -50,7 +52,8 @@ class _Commands(click.Group):
             return None
         from importlib import import_module
 
-        command: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        module = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command: click.Command = import_module(f"{__name__}.{module}").command
         command.epilog = _EPILOG
         return command
 

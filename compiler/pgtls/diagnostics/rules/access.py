@@ -302,4 +302,46 @@ RULES: tuple[Rule, ...] = (
         why="A comparison with nothing would show everything as new.",
         fix="Name a revision and, if the spec lay elsewhere then, its path: `git:REV:PATH`. A shallow clone may lack the revision.",
     ),
+    Rule(
+        "PGT295",
+        "error",
+        "a file that cannot be imported",
+        meaning="A file that `pgtls import` was given, or that one of them names, does not exist, is missing, or has a line that the server refuses.",
+        why="A spec made from a part of the files would mean something else than the server does.",
+        fix="Mend the line, or name the file as it lies on this machine.",
+    ),
+    Rule(
+        "PGT296",
+        "warning",
+        "what a spec cannot say",
+        meaning="A line of the imported files has no counterpart in a spec, and is left out: a policy for cleartext alone, roles by a regular expression, a mask "
+        "that is no prefix length, GSS encryption.",
+        why="What the line admitted or refused is decided by the other lines now; PGT297 shows where that differs.",
+        fix="Write policies for what the line is meant to do.",
+    ),
+    Rule(
+        "PGT297",
+        "error",
+        "a connection that the import changes",
+        meaning="The file that the imported spec compiles to treats connections otherwise than the original file does; the message has an example.",
+        why="Installed as it is, somebody would be locked out, or let in.",
+        fix="Change the policies until they say what is meant. A policy that requires TLS also refuses cleartext: that is often what was meant.",
+    ),
+    Rule(
+        "PGT298",
+        "warning",
+        "a line that never decides",
+        meaning="An earlier line of the imported pg_hba.conf covers all that this one covers; it is left out.",
+        why="The first line that matches decides, and whoever wrote the later one expects it to do something.",
+        fix="Delete the line, or make the earlier one narrower if the later one was meant.",
+    ),
+    Rule(
+        "PGT299",
+        "warning",
+        "what an import cannot know, or has decided",
+        meaning="The server's files do not tell it, or a spec must not hold it: whether clients verify the server, secrets, the certificates of users; or a waiver "
+        "was written for what was so before.",
+        why="The spec is complete only with it.",
+        fix="Add it to the spec as the hint says.",
+    ),
 )

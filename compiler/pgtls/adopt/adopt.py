@@ -1,0 +1,195 @@
+"""From files to a spec that was checked, compiled, and compared with what it comes from."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from pgtls.adopt.compare import Files, differences
+from pgtls.adopt.conf import read_conf
+from pgtls.adopt.entries import client_cert
+from pgtls.adopt.server import Given, server_tables
+from pgtls.adopt.write import access_tables, secret_options
+from pgtls.build.compile import check
+from pgtls.diagnostics import Diagnostic, Place, Rejected, errors
+from pgtls.hba.parse import parse_hba, parse_ident
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from pgtls.build.compile import Checked
+    from pgtls.hba.model import Line
+    from pgtls.hba.parse import HbaError
+
+_REASON = "imported: was so before"
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The files to import, by their paths."""
+
+    hba: str
+    ident: str | None = None
+    conf: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A spec, and all that a person has to know about it. ``equal``: it compiles to files of the same meaning."""
+
+    text: str
+    diagnostics: tuple[Diagnostic, ...]
+    equal: bool
+
+
+def adopt(sources: Sources, given: Given, server: str, now: datetime) -> Adopted:
+    """Make a spec of an existing server's files. Rejected where they cannot be read or the server itself refuses them."""
+    files = _read_access(sources, given.postgres)
+    conf, faults = read_conf(sources.conf) if sources.conf else ({}, ())
+    if faults:
+        raise Rejected(*faults)
+    found: list[Diagnostic] = []
+    users, policies = access_tables(files, lambda code, line, why: found.append(_left_out(code, line, why)))
+    table, authorities, notes = server_tables(given, conf, asks_certificates=_asks(files.lines))
+    if not any(p["from"] == ["local"] and p["auth"] != "reject" for p in policies.values()):
+        table["no_local"] = True
+    tables = {"version": 1, "ca": authorities, "server": {server: table}, "user": users, "policy": policies}
+    tables = {name: value for name, value in tables.items() if value}
+    checked, waived = _waived(tables, given, now)
+    found += [*notes, *_unknown(files, policies), *waived]
+    different = _compared(files, checked, server)
+    return Adopted(tomli_w.dumps(tables), (*found, *checked.diagnostics, *different), not different)
+
+
+# --- reading -----------------------------------------------------------------------------------------------------------------------
+
+
+def read(path: str) -> str:
+    """Read a file as the parsers want it. Raises OSError."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return file.read()
+
+
+def _read_access(sources: Sources, version: int) -> Files:
+    hba = parse_hba(read(sources.hba), version, sources.hba, read, os.listdir)
+    ident = parse_ident(read(sources.ident), version, sources.ident, read, os.listdir) if sources.ident else None
+    faults = [*hba.errors, *(ident.errors if ident else ())]
+    if faults:
+        raise Rejected(*(_refused(fault, hba.consequence) for fault in faults))
+    return Files(hba.lines, ident.lines if ident else ())
+
+
+def _refused(fault: HbaError, consequence: str | None) -> Diagnostic:
+    return Diagnostic("PGT290", fault.message, hint=consequence, place=_place(fault.file, fault.line), file=fault.file)
+
+
+def _place(file: str | None, number: int | None) -> Place | None:
+    if file is None or number is None:
+        return None
+    lines = read(file).splitlines()
+    text = lines[number - 1] if number <= len(lines) else ""
+    return Place(file, number, 1, number, max(len(text.rstrip()), 1) + 1, text)
+
+
+# --- what is said -------------------------------------------------------------------------------------------------------------------
+
+
+def _about(code: str, line: Line, message: str, hint: str | None, *, error: bool = False) -> Diagnostic:
+    place = _place(line.file, line.number)
+    return Diagnostic(code, message, hint=hint, severity="error" if error else "warning", place=place, file=line.file)
+
+
+def _left_out(code: str, line: Line, why: str) -> Diagnostic:
+    if code == "PGT298":
+        return _about(code, line, f"the line never decides, and is left out: {why}", "it can be deleted")
+    return _about(code, line, f"the line is left out: {why}", "write a policy for what it is meant to do")
+
+
+def _asks(lines: Iterable[Line]) -> bool:
+    return any(client_cert(line) != "none" and line.method != "reject" for line in lines)
+
+
+def _unknown(files: Files, policies: dict[str, Any]) -> Iterable[Diagnostic]:
+    """Say what the files of a server do not tell."""
+    if any(policy.get("sslmode") == "require" for policy in policies.values()):
+        message = 'hostssl lines became sslmode "require": whether clients verify the server is not in its files'
+        yield Diagnostic("PGT299", message, hint='sslmode = "verify-full" where they do', severity="warning")
+    for name, line in secret_options(files).items():
+        message = f'the value of "{name}" is a secret, which a spec does not hold'
+        yield _about(
+            "PGT299", line, message, f"put it into the environment as PGTLS_{name.upper()}, or name another source"
+        )
+    if _asks(files.lines):
+        message = "users with a certificate are external: their keys and certificates are not on the server"
+        hint = "name each certificate in cert_file; without one, a build makes a key and a request to be signed"
+        yield Diagnostic("PGT299", message, hint=hint, severity="warning")
+
+
+# --- checking ----------------------------------------------------------------------------------------------------------------------
+
+
+def _waived(tables: dict[str, Any], given: Given, now: datetime) -> tuple[Checked, list[Diagnostic]]:
+    """Check the spec; what was so before and would stop a build now is waived, and said to be."""
+    checked = _checked(tables, given, now)
+    codes: dict[str | None, set[str]] = {}
+    for fault in errors(checked.diagnostics):
+        if fault.code.startswith("PGT3"):
+            policy = str(fault.path[1]) if fault.path[:1] == ("policy",) else None
+            codes.setdefault(policy, set()).add(fault.code)
+    for policy, accepted in codes.items():
+        owner = tables.setdefault("lint", {}) if policy is None else tables["policy"][policy]
+        owner["waiver"] = {"reason": _REASON, "codes": sorted(accepted)}
+    said = [
+        Diagnostic(
+            "PGT299",
+            f"{', '.join(sorted(accepted))} {'is' if len(accepted) == 1 else 'are'} waived in "
+            + (f'policy "{policy}"' if policy else "[lint]")
+            + f': "{_REASON}"',
+            hint="see pgtls rule CODE, and mend what can be mended",
+            severity="warning",
+        )
+        for policy, accepted in codes.items()
+    ]
+    return (_checked(tables, given, now) if codes else checked), said
+
+
+def _checked(tables: dict[str, Any], given: Given, now: datetime) -> Checked:
+    """Check a spec where it will lie, since it names files beside itself."""
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=given.directory, prefix=".pgtls-import-", suffix=".toml"
+    ) as file:
+        file.write(tomli_w.dumps(tables))
+        file.flush()
+        checked = check(Path(file.name), now, f"{file.name}.lock")
+    return replace(checked, diagnostics=tuple(_moved(d, given.output) for d in checked.diagnostics))
+
+
+def _moved(diagnostic: Diagnostic, file: str) -> Diagnostic:
+    """Say the name under which the spec is written."""
+    place = replace(diagnostic.place, file=file) if diagnostic.place else None
+    return replace(diagnostic, place=place, file=file if diagnostic.file else None)
+
+
+def _compared(files: Files, checked: Checked, server: str) -> tuple[Diagnostic, ...]:
+    rules = checked.rules.get(server)
+    if rules is None or errors(checked.diagnostics):
+        return (
+            Diagnostic("PGT297", "the spec does not compile as it is: nothing was compared", hint="mend the errors"),
+        )
+    version = rules.server.table.postgres
+    compiled = Files(parse_hba(rules.hba_text, version).lines, parse_ident(rules.ident_text, version).lines)
+    return tuple(
+        _about("PGT297", difference.line, str(difference), _HINT, error=True)
+        if difference.line
+        else Diagnostic("PGT297", str(difference), hint=_HINT)
+        for difference in differences(files, compiled)
+    )
+
+
+_HINT = "change the policies until they say what is meant"

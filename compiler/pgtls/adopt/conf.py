@@ -1,0 +1,102 @@
+"""Read postgresql.conf as a server does, includes and all (src/backend/utils/misc/guc-file.l)."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgtls.diagnostics import Diagnostic, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LINE = re.compile(
+    r"\s*(?P<name>[A-Za-z_][\w$]*(?:\.[A-Za-z_][\w$]*)*)(?:\s*=\s*|\s+|(?='))"
+    r"(?:'(?P<quoted>(?:[^'\\]|''|\\.)*)'|(?P<bare>[^\s#'=]+))\s*(?:#.*)?"
+)
+_ESCAPE = re.compile(r"''|\\([0-7]{1,3}|.)")
+_DEEPEST = 10
+"""Levels of includes (CONF_FILE_MAX_DEPTH)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting, the last of its name."""
+
+    name: str
+    value: str
+    file: str
+    line: int
+    text: str
+
+    @property
+    def place(self) -> Place:
+        """Where it stands."""
+        return Place(self.file, self.line, 1, self.line, max(len(self.text.rstrip()), 1) + 1, self.text)
+
+
+def read_conf(file: str) -> tuple[dict[str, Setting], tuple[Diagnostic, ...]]:
+    """Give the settings by their name in lower case, and what the server would refuse. Raises OSError for the file itself."""
+    found: dict[str, Setting] = {}
+    faults: list[Diagnostic] = []
+    for item in _read(file, 0):
+        if isinstance(item, Setting):
+            found[item.name] = item
+        else:
+            faults.append(item)
+    return found, tuple(faults)
+
+
+def _read(file: str, depth: int) -> Iterator[Setting | Diagnostic]:
+    with open(file, encoding="utf-8", errors="surrogateescape") as opened:
+        lines = opened.read().split("\n")
+    for number, text in enumerate(lines, 1):
+        if not text.strip() or text.lstrip().startswith("#"):
+            continue
+        match = _LINE.fullmatch(text)
+        if not match:
+            yield _fault("syntax error", file, number, text)
+            continue
+        value = match["bare"] if match["quoted"] is None else _ESCAPE.sub(_unescaped, match["quoted"])
+        name = match["name"].lower()
+        if name in ("include", "include_if_exists", "include_dir"):
+            yield from _included(name, Setting(name, value, file, number, text), depth)
+        else:
+            yield Setting(name, value, file, number, text)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    escaped = match[1]
+    if escaped is None:
+        return "'"
+    if escaped[0] in "01234567":
+        return chr(int(escaped, 8) & 0xFF)
+    return {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}.get(escaped, escaped)
+
+
+def _included(directive: str, where: Setting, depth: int) -> Iterator[Setting | Diagnostic]:
+    path = os.path.join(os.path.dirname(where.file), where.value)
+    if depth >= _DEEPEST:
+        yield _fault("maximum nesting depth exceeded", where.file, where.line, where.text)
+        return
+    try:
+        if directive == "include_dir":
+            # Names that start with a dot and those without .conf are passed over, the rest is read in the order of the C locale.
+            names = sorted(n for n in os.listdir(path) if n.endswith(".conf") and not n.startswith("."))
+            paths = [os.path.join(path, name) for name in names if not os.path.isdir(os.path.join(path, name))]
+        else:
+            paths = [path]
+        for one in paths:
+            yield from _read(one, depth + 1)
+    except FileNotFoundError as error:
+        if directive != "include_if_exists":
+            yield _fault(f'could not open "{path}": {error.strerror}', where.file, where.line, where.text)
+    except OSError as error:
+        yield _fault(f'could not open "{path}": {error.strerror}', where.file, where.line, where.text)
+
+
+def _fault(message: str, file: str, number: int, text: str) -> Diagnostic:
+    place = Place(file, number, 1, number, max(len(text.rstrip()), 1) + 1, text)
+    return Diagnostic("PGT295", message, hint="mend the line: the server refuses the file too", place=place, file=file)

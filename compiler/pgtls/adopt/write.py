@@ -1,0 +1,113 @@
+"""Entries and settings as the tables of a spec."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from pgtls.adopt.entries import LEFT_OUT, entries, merged, prioritised
+from pgtls.adopt.people import People, Unsayable, maps_of, narrowed, table_name
+from pgtls.hba.model import HostName, Keyword, Regex
+from pgtls.postgres.methods import METHODS, takes_map
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgtls.adopt.compare import Files
+    from pgtls.adopt.entries import Entry, Report
+    from pgtls.hba.model import Address, Database
+
+Tables = dict[str, Any]
+CLIENTS = "clients"
+"""What the CA of the client certificates is called."""
+_SSLMODES = {"host": "prefer", "hostssl": "require"}
+_SECRETS = {option.name for method in METHODS.values() for option in method.options if option.secret}
+_KEYWORDS = frozenset(word.value for word in Keyword)
+
+
+def access_tables(files: Files, report: Report) -> tuple[Tables, Tables]:
+    """Give the tables of users and of policies, by name; ``report`` is told of what they cannot say."""
+    maps = maps_of(files.idents)
+    people = People(maps)
+    policies: Tables = {}
+    unmapped: list[tuple[str, Entry]] = []
+    for item in prioritised(narrowed(merged(entries(files.lines, report)), maps)):
+        try:
+            users, mapped = people.subjects(item)
+        except Unsayable as why:
+            report(LEFT_OUT, item.lines[0], str(why))
+            continue
+        name = table_name(_title(item, users), policies)
+        policies[name] = _policy(item, users, mapped)
+        if item.client_cert == "verify-full" and not takes_map(item.method) and set(users) - people.users.keys():
+            unmapped.append((name, item))
+    if any(user.certified and user.roles != (user.common_name,) for user in people.users.values()):
+        # Each of them may be meant, and only a map could say that its common name is another role's.
+        for name, item in unmapped:
+            report(LEFT_OUT, item.lines[0], f"{item.method} with certificates of roles that are not named")
+            del policies[name]
+    return {name: user.table(CLIENTS) for name, user in sorted(people.users.items())}, policies
+
+
+def _title(item: Entry, users: Sequence[str]) -> str:
+    who = users[0].strip("+") if len(users) == 1 else f"{users[0].strip('+')}-and-others"
+    where = "local" if item.type == "local" else "tls" if item.type == "hostssl" else "any"
+    return f"{who}-{item.method}" if item.method == "reject" else f"{who}-{where}-{item.method}"
+
+
+def _policy(item: Entry, users: Sequence[str], mapped: Sequence[dict[str, str]]) -> Tables:
+    table: Tables = {"description": _origin(item), "users": list(dict.fromkeys(users))}
+    if item.databases != (Keyword.ALL,):
+        table["databases"] = [_database(term) for term in item.databases]
+    table["from"] = [_address(term) for term in item.addresses] or ["local"]
+    if item.type != "local" and item.method != "reject":
+        table["sslmode"] = _SSLMODES[item.type]
+    table["auth"] = item.method
+    if item.client_cert != "none" and item.method != "cert":
+        table["client_cert"] = item.client_cert
+    if item.priority:
+        table["priority"] = item.priority
+    if item.options:
+        table["auth_options"] = {name: _option(name, value) for name, value in item.options}
+    if mapped:
+        table["map"] = list(mapped)
+    return table
+
+
+def _origin(item: Entry) -> str:
+    """Say where it comes from."""
+    lines: dict[str, list[str]] = {}
+    for line in item.lines:
+        numbers = lines.setdefault(os.path.basename(line.file or ""), [])
+        if str(line.number) not in numbers:
+            numbers.append(str(line.number))
+    return "; ".join(f"{file}, line {' '.join(numbers)}" for file, numbers in lines.items())
+
+
+def _database(term: Database) -> str | dict[str, str]:
+    if isinstance(term, Keyword):
+        return term.value
+    if isinstance(term, Regex):
+        return f"/{term.pattern}"
+    return {"name": term.text} if term.text in _KEYWORDS or term.text.startswith("/") else term.text
+
+
+def _address(term: Address) -> str | dict[str, str]:
+    if isinstance(term, Keyword):
+        return term.value
+    if isinstance(term, HostName):
+        return {"name": term.name} if term.name in (*_KEYWORDS, "local") else term.name
+    return str(term).removesuffix("/32" if "." in str(term) else "/128")
+
+
+def _option(name: str, value: str) -> str | bool | dict[str, str]:
+    if name in _SECRETS:
+        return {"env": f"PGTLS_{name.upper()}"}
+    if any(o.name == name and o.kind == "flag" for method in METHODS.values() for o in method.options):
+        return value == "1"
+    return value
+
+
+def secret_options(files: Files) -> dict[str, Any]:
+    """Give the lines that hold a secret, by the option."""
+    return {name: line for line in files.lines for name, _ in line.options if name in _SECRETS}

@@ -1,0 +1,77 @@
+"""``pgtls import``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pgtls.cli import FAILED, OK
+from pgtls.cli.options import clock, now
+from pgtls.cli.printing import print_diagnostics, say
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+@click.command()
+@click.option("--hba", required=True, type=click.Path(), metavar="FILE", help="The pg_hba.conf.")
+@click.option("--ident", type=click.Path(), metavar="FILE", help="The pg_ident.conf.")
+@click.option("--conf", type=click.Path(), metavar="FILE", help="The postgresql.conf; its includes are read.")
+@click.option("--cert", type=click.Path(), metavar="FILE", help="The server's certificate.  [default: of --conf]")
+@click.option("--key", type=click.Path(), metavar="FILE", help="Its private key.  [default: of --conf]")
+@click.option(
+    "--ca-file", "ca", type=click.Path(), metavar="FILE", help="The CA of client certificates.  [default: of --conf]"
+)
+@click.option("--postgres", required=True, type=click.IntRange(13, 19), metavar="N", help="The major version.")
+@click.option(
+    "--host", "hosts", required=True, multiple=True, metavar="NAME", help="What clients dial. May be repeated."
+)
+@click.option(
+    "--server", default="primary", show_default=True, metavar="NAME", help="What the server is called in the spec."
+)
+@click.option(
+    "--output", default="pgtls.toml", show_default=True, type=click.Path(), metavar="FILE", help="The spec to write."
+)
+@now
+def command(
+    hba: str,
+    ident: str | None,
+    conf: str | None,
+    server: str,
+    output: str,
+    now: datetime | None,
+    **given: Any,
+) -> int:
+    """Make a spec of an existing server's files, compile it, and list every connection that it would treat otherwise.
+
+    The spec is written in any case, and no file is ever overwritten. Exit status 1 if it means something else than the files.
+    """
+    import sys
+
+    from pgtls.adopt.adopt import Sources, adopt
+    from pgtls.adopt.server import Given
+    from pgtls.diagnostics import Rejected
+
+    if os.path.lexists(output):
+        say(
+            f"error: {output} exists already\n  = hint: pgtls import never overwrites a spec; name another with --output"
+        )
+        return FAILED
+    asked = Given(output=output, **given)
+    try:
+        adopted = adopt(Sources(hba, ident, conf), asked, server, clock(now))
+    except Rejected as rejected:
+        print_diagnostics(rejected.diagnostics, sys.stderr)
+        return FAILED
+    with open(output, "x", encoding="utf-8") as file:
+        file.write(adopted.text)
+    print_diagnostics(adopted.diagnostics, sys.stderr)
+    if adopted.equal:
+        print(
+            f"wrote {output}: it compiles to files of the same meaning\nnext: read it, then pgtls check and pgtls plan"
+        )
+        return OK
+    print(f"wrote {output}: it means something else than the files, see above")
+    return FAILED
