@@ -39,14 +39,22 @@ def access_tables(files: Files, report: Report) -> tuple[Tables, Tables]:
             continue
         name = table_name(_title(item, users), policies)
         policies[name] = _policy(item, users, mapped)
-        if item.client_cert == "verify-full" and not takes_map(item.method) and set(users) - people.users.keys():
+        if item.client_cert == "verify-full" and not takes_map(item.method):
             unmapped.append((name, item))
-    if any(user.certified and user.roles != (user.common_name,) for user in people.users.values()):
-        # Each of them may be meant, and only a map could say that its common name is another role's.
-        for name, item in unmapped:
+    for name, item in unmapped:
+        if _needs_map(policies[name]["users"], people):
             report(LEFT_OUT, item.lines[0], f"{item.method} with certificates of roles that are not named")
             del policies[name]
     return {name: user.table(CLIENTS) for name, user in sorted(people.users.items())}, policies
+
+
+def _needs_map(users: Sequence[str], people: People) -> bool:
+    """Whether only a map could keep those out whose common name is another role's, or who are not known to be members of a role."""
+    certified = [user for user in people.users.values() if user.certified]
+    if "all" in users:
+        return any(user.roles != (user.common_name,) for user in certified)
+    groups = any(user.startswith("+") for user in users)
+    return groups and any(user.name not in users or user.roles != (user.common_name,) for user in certified)
 
 
 def _title(item: Entry, users: Sequence[str]) -> str:
