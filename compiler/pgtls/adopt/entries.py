@@ -7,6 +7,7 @@ reported; :mod:`.compare` then shows what that changes.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from pgtls.access.membership import Memberships
@@ -131,6 +132,7 @@ def _live(sayable: Sequence[_Scoped], report: Report) -> list[_Scoped]:
     return kept
 
 
+@cache
 def _over(record: RecordType) -> frozenset[str]:
     return frozenset(transport for transport, types in RECORD_TYPES_OF.items() if record in types)
 
