@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from access.fleets import fleet_of, shuffled, specs
 from pgtls.access.compile import compile_rules
 from pgtls.access.proof import prove
+from pgtls.cli import run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pgtls.access.model import Rules
 
 
@@ -35,3 +38,13 @@ def test_the_order_of_tables_changes_no_byte(tables: dict[str, Any], data: st.Da
     again, found_again = _rules(shuffled(tables, data.draw))
     assert found == found_again
     assert (rules and (rules.hba_text, rules.ident_text)) == (again and (again.hba_text, again.ident_text))
+
+
+def test_a_map_that_accepts_whoever_has_the_name_of_the_role_is_understood(tmp_path: Path) -> None:
+    spec = tmp_path / "pgtls.toml"
+    spec.write_text(
+        'version = 1\n[ca.root]\n[server.main]\nca = "root"\nclient_ca = ["root"]\nhosts = ["db"]\nno_local = true\n'
+        '[user.app]\nca = "root"\n[policy.app]\nusers = ["app"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\n'
+        'map = [{ identity = "/^(.*)$", role = "\\\\1" }]\n'
+    )
+    assert run(["check", str(spec)]) == 0

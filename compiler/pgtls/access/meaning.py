@@ -37,6 +37,9 @@ class Ask:
     """``none``, ``verify-ca``, ``verify-full``."""
 
 
+ITSELF = (Regex("^(.*)$"), Name("\\1"))
+"""The entry of a map that accepts whoever has the name of the role."""
+
 Bearer = tuple[str, str]
 """Who is accepted: ("user", NAME) of the spec; ("name", text) whoever proves that name otherwise."""
 Pattern = tuple[Regex | Name, "Role"]
@@ -174,7 +177,9 @@ class Meaning:
         elif not policy.table.map:
             bearers.add(("name", role))
         for identity, target in self._entries(policy):
-            if isinstance(identity, Name) and isinstance(target, Name):
+            if (identity, target) == ITSELF:
+                bearers |= self._shown(policy, role) if certified else {("name", role)}
+            elif isinstance(identity, Name) and isinstance(target, Name):
                 if target.text == role:
                     bearers |= self._shown(policy, identity.text) if certified else {("name", identity.text)}
             elif not isinstance(target, Name) or "\\1" in target.text or target.text == role:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgtls.access.classes import Coverage, plain
-from pgtls.access.meaning import SECRET, Accepted, Ask
+from pgtls.access.meaning import ITSELF, SECRET, Accepted, Ask
 from pgtls.hba.match import RECORD_TYPES_OF
-from pgtls.hba.model import Name, Regex
+from pgtls.hba.model import Name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 TRANSPORTS: tuple[Transport, ...] = ("socket", "tls", "gss", "plain")
 
 _OWN_OPTIONS = ("clientcert", "clientname", "map")
-_ITSELF = (Regex("^(.*)$"), Name("\\1"))
 
 
 def line_coverage(line: Line) -> Coverage:
@@ -70,7 +69,7 @@ class Text:
         ident_map = line.option("map")
         names = [role] if ident_map is None else self._names.get(ident_map, {}).get(role, [])
         patterns = [] if ident_map is None else self._patterns.get(ident_map, [])
-        if _ITSELF in patterns:
+        if ITSELF in patterns:
             names = [*names, role]
         bearers: set[Bearer] = set()
         for name in names:
@@ -80,7 +79,7 @@ class Text:
             frozenset(
                 (identity, target)
                 for identity, target in patterns
-                if (identity, target) != _ITSELF
+                if (identity, target) != ITSELF
                 and (not isinstance(target, Name) or "\\1" in target.text or target.text == role)
             ),
         )
