@@ -12,12 +12,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from pgtls.pki import facts, keys
+from pgtls.pki import facts
 from pgtls.pki.issue import issue
 from pgtls.pki.model import Constraints
 from pki.trees import ALGORITHMS, DAY, NOW, authority, key, leaf, openssl, profile
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
     from pgtls.spec.models import KeyAlgorithm
 
 KEY_USAGE_BITS = list(inspect.signature(x509.KeyUsage).parameters)
@@ -29,11 +31,11 @@ def extensions(certificate: x509.Certificate) -> Extensions:
     return {extension.value: extension.critical for extension in certificate.extensions}
 
 
-def key_id(public_key: keys.PublicKey) -> x509.SubjectKeyIdentifier:
+def key_id(public_key: CertificatePublicKeyTypes) -> x509.SubjectKeyIdentifier:
     return x509.SubjectKeyIdentifier.from_public_key(public_key)
 
 
-def authority_id(public_key: keys.PublicKey) -> x509.AuthorityKeyIdentifier:
+def authority_id(public_key: CertificatePublicKeyTypes) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier(key_id(public_key).digest, None, None)
 
 
