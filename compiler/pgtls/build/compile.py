@@ -24,7 +24,7 @@ from pgtls.build.due import next_due
 from pgtls.build.manifest import Entry, Inputs, Manifest, entry
 from pgtls.build.mutex import exclusive, shared
 from pgtls.build.observe import UNTOUCHED, observe
-from pgtls.build.outdir import inspect
+from pgtls.build.outdir import check_lock_path, inspect
 from pgtls.build.outside import adapted, gather
 from pgtls.build.plan import Plan
 from pgtls.build.plan import plan as make_plan
@@ -217,6 +217,7 @@ def _has_secret_options(fleet: Fleet) -> bool:
 
 def build(request: Request, progress: Progress = no_progress) -> Planned:
     """Compile the spec into the out directory; the plan says what was done. :class:`Rejected`, and nothing has changed."""
+    check_lock_path(request.lock, str(request.spec), request.out)
     inspect(request.out)
     with exclusive(request.out, request.lock_timeout):
         recover(request.out, request.lock)

@@ -286,6 +286,9 @@ def _crl_reason(
         return f"the CRL cannot be read: {found.reason}"
     if found.authority_key_id != key_id:
         return "it was signed by another key"
+    if found.this_update > now:
+        # Made while a clock was ahead: until then it locks every client out.
+        return "it is not yet valid"
     if not crls.same_entries(found, entries):
         return "what is revoked changed"
     return "half its life is over" if now >= crls.half_life(found) else None

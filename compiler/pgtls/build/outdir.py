@@ -58,6 +58,25 @@ def inspect(out: str) -> Ownership:
     return "empty"
 
 
+def check_lock_path(lock: str, spec: str, out: str) -> None:
+    """Refuse a lock that would lie in the out directory, or on the spec: :class:`Rejected` with PGT537."""
+    path = os.path.realpath(lock)
+    if path == os.path.realpath(spec):
+        message, hint = f'the lock "{lock}" is the spec itself', "name another file with --lock"
+    elif os.path.realpath(out) in (path, *_parents(path)):
+        message = f'the lock "{lock}" lies in the out directory "{out}"'
+        hint = "the lock is committed and the out directory never is: keep it beside the spec"
+    else:
+        return
+    raise Rejected(Diagnostic("PGT537", message, hint=hint))
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path != os.path.dirname(path):
+        path = os.path.dirname(path)
+        yield path
+
+
 def check_lock(out: str, manifest: Manifest | None, lock: Lock) -> None:
     """Refuse an out directory that was built with another lock: :class:`Rejected` with PGT524."""
     if manifest is None or manifest.lock_id == lock.id:

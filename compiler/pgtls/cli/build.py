@@ -66,6 +66,11 @@ def command(
     """Compile the spec into the out directory."""
     moment = clock(now)
     where = spec, out_directory(spec, out), lock_file(spec, lock)
+    if depfile:
+        from pgtls.cli.depfile import refuse
+
+        if reason := refuse(depfile, *where):
+            raise click.BadParameter(f'"{depfile}": {reason}', param_hint="'--depfile'")
     special = renew or replace or new_ca or ca_key or only_check
     if not special and up_to_date(*where, "", f"{moment:%Y-%m-%dT%H:%M:%SZ}"):
         if format_ == "json":

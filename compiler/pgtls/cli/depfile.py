@@ -9,6 +9,19 @@ from pgtls.build.statefiles import MANIFEST
 from pgtls.exports.depfile import inputs, rule
 
 
+def refuse(path: str, spec: str, out: str, lock: str) -> str | None:
+    """Say why a rule may not be written there: it would take the place of something else, or cannot be written at all."""
+    where, inside = os.path.realpath(path), os.path.realpath(out)
+    if where in (os.path.realpath(spec), os.path.realpath(lock)) or f"{where}/".startswith(f"{inside}/"):
+        return "it would take the place of the spec, the lock or a file of the out directory"
+    if not os.path.isdir(os.path.dirname(where)):
+        return "there is no such directory"
+    target = rule(os.path.join(out, MANIFEST), ()).partition(":")[0]
+    if os.path.lexists(path) and not (_read(path) or target).startswith(target):
+        return "a file is there that is no such rule"
+    return None
+
+
 def write(path: str, spec: str, out: str, lock: str) -> None:
     """Write the rule for the manifest of ``out``, unless it stands there already. OSError where that is not possible."""
     manifest = os.path.join(out, MANIFEST)

@@ -30,7 +30,15 @@ class Instant(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is no instant: write 2027-06-30 or 2027-06-30T12:00:00Z", param, ctx)
         if instant.tzinfo is None and len(value) > len("2027-06-30"):
             self.fail(f"{value!r} has no offset: write {value}Z", param, ctx)
+        if not _FIRST_YEAR <= instant.year <= _LAST_YEAR:
+            self.fail(
+                f"{value!r} is out of reach: certificates know the years {_FIRST_YEAR} to {_LAST_YEAR}", param, ctx
+            )
         return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+_FIRST_YEAR, _LAST_YEAR = 1951, 9000
+"""UTCTime begins in 1950 (RFC 5280, 4.1.2.5.1); a certificate made in the last year may live for a while."""
 
 
 spec = click.argument("spec", required=False, envvar="PGTLS_SPEC", default="pgtls.toml", metavar="[SPEC]")

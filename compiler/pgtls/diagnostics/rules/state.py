@@ -200,6 +200,14 @@ RULES: tuple[Rule, ...] = (
         fix="Use a directory on a local file system and copy the tree from there.",
     ),
     Rule(
+        "PGT537",
+        "error",
+        "the lock is in the wrong place",
+        meaning="`--lock` names the spec itself, or a file in the out directory.",
+        why="The lock is the committed record of every certificate; the out directory holds secrets and is never committed. What lies in there is lost with it.",
+        fix="Leave `--lock` out, so that it lies beside the spec, or name a file that is committed.",
+    ),
+    Rule(
         "PGT550",
         "error",
         "the key of a known CA is missing",
