@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgtls.diagnostics import Diagnostic, Place
+from pgtls.diagnostics.text import render
+from pgtls.spec.load import load
 from pgtls.spec.positions import locate, places_of
 from pgtls.spec.source import Source, SourceFile, blotted
 
@@ -221,3 +223,13 @@ def test_a_spec_without_findings_needs_no_parser_of_positions(tmp_path: Path) ->
         spec.write_text(content)
         run = subprocess.run([sys.executable, "-c", program, spec], capture_output=True, text=True, check=True)
         assert run.stdout.strip() == expected
+
+
+@pytest.mark.parametrize("line", ['password = "hunter4"', 'passphrse = "hunter4"', "secret_token = 'hunter4'"])
+def test_what_was_meant_to_be_a_secret_is_not_shown(tmp_path: Path, line: str) -> None:
+    spec = tmp_path / "pgtls.toml"
+    spec.write_text(f"version = 1\n[user.bob]\n{line}\n")
+    result = load(spec)
+    text = render(locate(result.diagnostics, result.source))
+    assert "PGT010" in text
+    assert "hunter4" not in text

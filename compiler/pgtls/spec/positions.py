@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from pgtls.diagnostics import Place
-from pgtls.spec.source import SECRET_KEYS, blotted
+from pgtls.spec.source import blotted, holds_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,7 +126,7 @@ class _Positions:
 
     def _at(self, span: Span, path: Path) -> Place:
         (row, column), (end_row, end_column) = span
-        text = blotted(self._lines[row], secret=not SECRET_KEYS.isdisjoint(path))
+        text = blotted(self._lines[row], secret=holds_secret(path))
         start, end = self._column(row, column), self._column(end_row, end_column)
         return Place(self._file.name, row + 1, start, end_row + 1, end, text)
 

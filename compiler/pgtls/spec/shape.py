@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from pgtls.diagnostics import Diagnostic
 from pgtls.spec.models import KINDS, Spec
-from pgtls.spec.source import SECRET_KEYS
+from pgtls.spec.source import holds_secret
 from pgtls.spec.words import did_you_mean, field_name, quoted, value_found
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _diagnostic(fault: _Fault) -> Diagnostic:
 
 
 def _wrong(code: str, fault: _Fault, must: str, hint: str | None = None) -> Diagnostic:
-    secret = "auth_options" in fault.path or not SECRET_KEYS.isdisjoint(fault.path)
+    secret = "auth_options" in fault.path or holds_secret(fault.path)
     found = (
         "" if isinstance(fault.found, dict) and code == "PGT017" else f", not {value_found(fault.found, secret=secret)}"
     )

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 SECRET_KEYS = frozenset({"passphrase", "ldapbindpasswd", "radiussecrets"})
 """Keys whose literal values are shown nowhere."""
 
+_LIKE_A_SECRET = re.compile("pass|pwd|secret|token", re.IGNORECASE)
+"""What a key that the language does not have may be called by somebody who believes that a secret goes there."""
+
+
+def holds_secret(path: tuple[str | int, ...]) -> bool:
+    """Whether the value at a TOML path is, or was meant to be, a secret. Names of tables and of settings do not count."""
+    keys = [step for step in path[2:] if isinstance(step, str) and step != "passphrase_command"]
+    return "settings" not in keys and any(key in SECRET_KEYS or _LIKE_A_SECRET.search(key) for key in keys)
+
+
 _SECRET = re.compile(rf"""(?:{"|".join(sorted(SECRET_KEYS))})["']?\s*[=.]""")
 _STRING = r""""(?:[^"\\]|\\.)*"?|'[^']*'?"""
 _HEADER = re.compile(r"\s*\[+[^\[\]=]+\]+\s*(?:#.*)?")
