@@ -132,7 +132,7 @@ auth = "cert"
 
 STAGES = (
     "pgtls.hba.render",
-    "pgtls.access.membership",
+    "pgtls.fleet.membership",
     "pgtls.access.sets",
     "pgtls.access.order",
     "pgtls.access.grants",

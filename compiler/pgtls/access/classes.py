@@ -21,7 +21,7 @@ from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from pgtls.access.membership import Memberships
+    from pgtls.fleet.membership import Memberships
     from pgtls.hba.model import Address, Database, IPAddress, IPNetwork, Role
 
 _Term = TypeVar("_Term")

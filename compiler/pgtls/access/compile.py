@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pgtls.access import lint, problems, trust
 from pgtls.access.grants import Certified, accepted_authorities, granted, ident_lines, proves_identity
-from pgtls.access.membership import memberships
 from pgtls.access.model import Rules
 from pgtls.access.order import SOCKET, arrange
 from pgtls.access.sets import Roles, Scope, addresses_of, databases_of, roles_of
 from pgtls.access.split import Inseparable, Unmappable, pieces
 from pgtls.fleet.checks.waivers import unwaived
+from pgtls.fleet.membership import memberships
 from pgtls.hba.model import Keyword, Line
 from pgtls.hba.render import Unwritable, render_hba, render_ident
 from pgtls.postgres.methods import takes_map
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from pgtls.access.grants import Grants
-    from pgtls.access.membership import Memberships
     from pgtls.access.order import Item, Order
     from pgtls.access.problems import Known
     from pgtls.access.split import Piece
     from pgtls.diagnostics import Diagnostic
+    from pgtls.fleet.membership import Memberships
     from pgtls.fleet.model import Fleet, Policy, Server
     from pgtls.hba.model import Address, IdentLine
     from pgtls.spec.values import Secret
@@ -94,14 +94,15 @@ def compile_rules(
         return None, (*found, problems.unmappable(fault.item))
     except Unwritable as refusal:
         return None, (*found, problems.unwritable(server, str(refusal)))
-    found += [*lint.unused(order, rules), *trust.intruders(fleet, rules, roles)]
+    found += [*lint.unused(order, rules), *lint.locked_out(order, rules), *trust.intruders(fleet, rules, roles)]
     return rules, unwaived(fleet, found)
 
 
 def alike(fleet: Fleet, server: Server) -> Hashable:
     """Give what the rules of a server follow from: servers for which it is equal have the same rules."""
     policies = tuple(policy.name for policy in fleet.policies_of(server))
-    return policies, tuple(ca.name for ca in server.client_cas), server.table.postgres
+    table = server.table
+    return policies, tuple(ca.name for ca in server.client_cas), table.postgres, table.crl, table.no_local
 
 
 def for_server(rules: Rules, server: Server) -> Rules:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pgtls.access.classes import Bits, Classes
 from pgtls.access.matrix import word
 from pgtls.access.meaning import Accepted, Holders
-from pgtls.access.membership import Memberships, memberships
 from pgtls.access.text import Text, line_coverage
+from pgtls.fleet.membership import Memberships, memberships
 from pgtls.hba.model import Keyword, Name
 from pgtls.hba.parse import parse_hba, parse_ident
 from pgtls.spec.models import SSLMODES

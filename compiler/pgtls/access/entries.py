@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Literal
 
 from pgtls.access.compile import alike
 from pgtls.access.grants import accepted_authorities
-from pgtls.access.membership import memberships
 from pgtls.access.model import Entry
 from pgtls.access.order import arrange
 from pgtls.access.sets import Databases, Roles, Scope
+from pgtls.fleet.membership import memberships
 from pgtls.spec.models import SSLMODES
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
-    from pgtls.access.membership import Memberships
     from pgtls.access.order import Item, Order
+    from pgtls.fleet.membership import Memberships
     from pgtls.fleet.model import Fleet, Policy, Server, User
     from pgtls.spec.models import SslMode
 

@@ -53,6 +53,22 @@ def unused(order: Order, rules: Rules) -> Iterator[Diagnostic]:
             )
 
 
+def locked_out(order: Order, rules: Rules) -> Iterator[Diagnostic]:
+    """Find a server whose policies for the socket all lose to refusals; one that has none to begin with is found by :mod:`pgtls.fleet.checks`."""
+    server = rules.server
+    admitting = [item for item in order.items if item.policy.local and item.demand.method != "reject"]
+    left = any(line.type == "local" and line.method != "reject" for line in rules.lines)
+    if admitting and not left and not server.table.no_local:
+        names = " and ".join(f'"{item.policy.name}"' for item in admitting)
+        yield Diagnostic(
+            "PGT206",
+            f'nobody may connect to server "{server.name}" from its own machine: what {names} admits, others refuse',
+            ("server", server.name),
+            hint=f'let a policy for from = ["local"] decide, or say no_local = true in {header("server", server.name)}',
+            at="table",
+        )
+
+
 def lenient(order: Order, server: Server) -> Iterator[Diagnostic]:
     """Find policies that take connections from one that demands more of them; giving up TLS is an error."""
     for item, later in zip(order.items, order.overlaps, strict=True):

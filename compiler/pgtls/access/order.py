@@ -14,7 +14,7 @@ from pgtls.access.sets import Addresses, Scope, addresses_of, databases_of, role
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pgtls.access.membership import Memberships
+    from pgtls.fleet.membership import Memberships
     from pgtls.fleet.model import Policy
     from pgtls.spec.values import Secret
 

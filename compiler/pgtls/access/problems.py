@@ -118,13 +118,19 @@ def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterato
         if server.name == min(
             s.name
             for s in fleet.servers.values()
-            if {line.ca, heir.ca.name if heir.ca else ""} <= accepted_authorities(fleet, s)
+            if s.table.crl == server.table.crl
+            and {line.ca, heir.ca.name if heir.ca else ""} <= accepted_authorities(fleet, s)
         ):
             yield Diagnostic(
                 "PGT254",
                 f'certificate {line.certificate.serial} of {line.entity}, good until {line.certificate.not_after:%Y-%m-%d}, could not be told from that of user "{heir.name}"',
                 ("user", heir.name),
-                hint=f"give {header('user', heir.name)} another common_name; or remove {line.entity} in a build of its own first, which revokes that certificate",
+                hint=f"give {header('user', heir.name)} another common_name; or "
+                + (
+                    f"remove {line.entity} in a build of its own first, which revokes that certificate"
+                    if server.table.crl
+                    else f"set crl = true on {header('server', server.name)}: without it, that server takes revoked certificates too"
+                ),
                 at="table",
             )
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from pgtls.access.classes import Classes
 from pgtls.access.meaning import Holders, Meaning, coverage
-from pgtls.access.membership import memberships
 from pgtls.access.model import Difference
 from pgtls.access.text import TRANSPORTS, Text, line_coverage
+from pgtls.fleet.membership import memberships
 from pgtls.hba.model import Name
 from pgtls.hba.parse import parse_hba, parse_ident
 from pgtls.postgres.methods import takes_map

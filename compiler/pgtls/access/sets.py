@@ -17,7 +17,7 @@ from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pgtls.access.membership import Memberships
+    from pgtls.fleet.membership import Memberships
     from pgtls.hba.model import Address, Database, IPNetwork, Role
 
 INEXACT: Final = "inexact"

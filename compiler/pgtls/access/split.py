@@ -15,8 +15,8 @@ from pgtls.access.sets import INEXACT, Inexact, Roles, Scope
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pgtls.access.membership import Memberships
     from pgtls.access.order import Item, Order
+    from pgtls.fleet.membership import Memberships
 
 
 @dataclass(frozen=True, slots=True, eq=False)

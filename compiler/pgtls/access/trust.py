@@ -20,8 +20,8 @@ from pgtls.hba.regex import Undecidable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pgtls.access.membership import Memberships
     from pgtls.access.model import Rules
+    from pgtls.fleet.membership import Memberships
     from pgtls.fleet.model import Authority, Fleet, Policy, Server, User
     from pgtls.hba.model import IdentLine, Line
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.classes import Classes
 from pgtls.access.meaning import Accepted, Holders
-from pgtls.access.membership import Memberships
 from pgtls.access.text import TRANSPORTS, Text, line_coverage
 from pgtls.adopt.entries import client_cert
+from pgtls.fleet.membership import Memberships
 from pgtls.hba.model import HostName, MaskedAddress, Name, Regex
 from pgtls.postgres.methods import METHODS, takes_map
 

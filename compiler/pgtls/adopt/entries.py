@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from pgtls.access.membership import Memberships
 from pgtls.access.order import SOCKET
 from pgtls.access.sets import Scope, addresses_of, databases_of, roles_of
 from pgtls.fleet.addresses import Fault, parse_address
+from pgtls.fleet.membership import Memberships
 from pgtls.hba.match import RECORD_TYPES_OF
 from pgtls.hba.model import HostName, MaskedAddress, Member, Name, Regex
 

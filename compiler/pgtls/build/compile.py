@@ -158,10 +158,11 @@ def _rules(
     rules: dict[str, Rules] = {}
     found: list[Diagnostic] = []
     compiled: dict[Hashable, Rules | None] = {}
-    known = lock.alive(fleet.now)
+    alive, unexpired = lock.alive(fleet.now), lock.unexpired(fleet.now)
     for server in fleet.servers.values():
         kind = alike(fleet, server)
         if kind not in compiled:
+            known = alive if server.table.crl else unexpired
             compiled[kind], faults = compile_rules(fleet, server, known, *((secrets.option,) if secrets else ()))
             found += faults
         one = compiled[kind]
@@ -171,7 +172,7 @@ def _rules(
         different = [str(difference) for one in compiled.values() if one for difference in prove(fleet, one)]
         if different:
             raise ProofFailed("\n".join(different))
-    return rules, found
+    return rules, list(dict.fromkeys(found))
 
 
 def plan(request: Request) -> Planned:

@@ -157,6 +157,10 @@ class Lock:
             line for key, line in self.by_serial.items() if key not in revoked and line.certificate.not_after > now
         )
 
+    def unexpired(self, now: datetime) -> tuple[IssuedLine, ...]:
+        """List what has not expired, revoked or not: what a server that looks at no CRL accepts."""
+        return tuple(line for line in self.by_serial.values() if line.certificate.not_after > now)
+
     def with_lines(self, *lines: IssuedLine | RevokedLine) -> Lock:
         """Add lines to those of this lock."""
         issued = (line for line in lines if isinstance(line, IssuedLine))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.fleet.addresses import Fault, parse_address
+from pgtls.fleet.membership import memberships
 from pgtls.fleet.model import Policy, Server, User
 from pgtls.fleet.places import Finder, unknown
 from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
@@ -69,11 +70,13 @@ def resolve_policy(context: Context, name: str, table: PolicyTable, report: list
 
 
 def _members(loaded: Loaded, users: Mapping[str, User]) -> dict[str, tuple[User, ...]]:
-    """Whom each ``+role`` of a policy covers: members, and the role itself (acl.c, is_member_of_role)."""
+    """Whom each ``+role`` of a policy covers: members, members of members, and the role itself (acl.c, is_member_of_role)."""
     items = (item for table in loaded.spec.policy.values() for item in table.users)
     members: dict[str, list[User]] = {item[1:]: [] for item in items if isinstance(item, str) and item[0] == "+"}
+    groups = memberships(users.values()).groups if members else {}
     for user in users.values() if members else ():
-        for role in members.keys() & {*user.table.member_of, *user.roles}:
+        inherited = frozenset().union(*(groups.get(role, frozenset()) for role in user.roles))
+        for role in members.keys() & {*user.roles, *inherited}:
             members[role].append(user)
     return {role: tuple(found) for role, found in members.items()}
 
