@@ -85,3 +85,9 @@ def test_a_list_that_is_not_yet_valid_is_made_again(place: Place) -> None:
     planned = place.plan(now=NOW + timedelta(days=190))
     assert "it is not yet valid" in reason(planned, "ca.clients")
     assert isinstance(crl.read(ahead), RevocationList)
+
+
+def test_a_device_is_no_key(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.build(SMALL)
+    assert run(words(place, "--renew", "all", "--ca-key", "clients=/dev/zero")) == 1
+    assert "it is no regular file" in capsys.readouterr().err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
@@ -58,8 +60,7 @@ class Outside:
         from pgtls.pki import keys
 
         try:
-            with open(self.key_files[entity], "rb") as file:
-                pem = file.read()
+            pem = _read(self.key_files[entity])
         except OSError as error:
             return Unreadable(error.strerror or "it cannot be read")
         return keys.load(pem, self.passphrase(entity) if b"ENCRYPTED" in pem else None)
@@ -71,6 +72,20 @@ class Outside:
 
 
 NONE = Outside()
+
+_LONGEST = 16 * 1024 * 1024
+"""Bytes of a file from outside: a CRL of a large CA is the longest that makes sense."""
+
+
+def _read(path: str) -> bytes:
+    """Read a regular file of a sane size; OSError for any other: a device would never end."""
+    with open(path, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", path)
+        content = file.read(_LONGEST + 1)
+    if len(content) > _LONGEST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    return content
 
 
 def adapted(profiles: Mapping[str, Profile], outside: Outside) -> dict[str, Profile]:
@@ -160,8 +175,7 @@ class _Gathering:
                 self.diagnostics.append(Diagnostic("PGT566", message))
                 continue
             try:
-                with open(path, "rb") as file:
-                    pem = file.read()
+                pem = _read(path)
             except OSError as error:
                 message = f'--ca-key {name}: cannot read "{path}": {error.strerror}'
                 self.diagnostics.append(Diagnostic("PGT566", message))
@@ -175,8 +189,7 @@ class _Gathering:
     def _content(self, thing: Authority | Server | User, what: str, name: str) -> bytes | None:
         path = _place(self.fleet, thing, what)
         try:
-            with open(os.path.join(base(self.fleet, path), name), "rb") as file:
-                return file.read()
+            return _read(os.path.join(base(self.fleet, path), name))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is no path"
             self._fault(thing, what, f'cannot read "{name}": {reason}')
