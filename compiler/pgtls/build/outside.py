@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import re
+import stat
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
