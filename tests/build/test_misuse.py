@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pgtls.build.compile import build
 from pgtls.cli import run
 from pgtls.diagnostics import Rejected
 from pgtls.pki import crl
@@ -44,18 +46,24 @@ def test_a_depfile_is_written_and_written_again(place: Place, capsys: pytest.Cap
     capsys.readouterr()
 
 
-@pytest.mark.parametrize("lock", ["out/pgtls.lock", "out/manifest.json", "pgtls.toml", "out/../out/x.lock"])
-def test_a_lock_lies_neither_in_the_tree_nor_on_the_spec(place: Place, lock: str) -> None:
+@pytest.mark.parametrize(
+    "lock",
+    ["out/manifest.json", "out/.pgtls/x.lock", "out/ca/root/ca.key", "out", "pgtls.toml", "out/../out/.gitignore"],
+)
+def test_a_lock_takes_the_place_of_nothing(place: Place, lock: str) -> None:
     request = place.request(SMALL)
-    from dataclasses import replace
-
-    from pgtls.build.compile import build
-
     with pytest.raises(Rejected) as rejected:
         build(replace(request, lock=str(place.directory / lock)))
     assert [d.code for d in rejected.value.diagnostics] == ["PGT537"]
     assert not place.out.exists()
     assert place.spec.read_text() == SMALL
+
+
+def test_a_lock_may_lie_in_the_out_directory_for_all_that(place: Place) -> None:
+    request = replace(place.request(SMALL), lock=str(place.out / "example.lock"))
+    build(request)
+    assert (place.out / "example.lock").exists()
+    assert build(request).plan.steps == ()
 
 
 @pytest.mark.parametrize("now", ["0001-01-01", "1949-12-31", "9999-12-31", "9999-12-31T23:59:59Z"])

@@ -59,22 +59,20 @@ def inspect(out: str) -> Ownership:
 
 
 def check_lock_path(lock: str, spec: str, out: str) -> None:
-    """Refuse a lock that would lie in the out directory, or on the spec: :class:`Rejected` with PGT537."""
-    path = os.path.realpath(lock)
+    """Refuse a lock that would take the place of the spec, or of what a build writes: :class:`Rejected` with PGT537."""
+    path, inside = os.path.realpath(lock), os.path.realpath(out)
+    below = os.path.relpath(path, inside).split(os.sep)
     if path == os.path.realpath(spec):
-        message, hint = f'the lock "{lock}" is the spec itself', "name another file with --lock"
-    elif os.path.realpath(out) in (path, *_parents(path)):
-        message = f'the lock "{lock}" lies in the out directory "{out}"'
-        hint = "the lock is committed and the out directory never is: keep it beside the spec"
+        message = f'the lock "{lock}" is the spec itself'
+    elif path == inside or below[0] in OURS or (below[0] in _TREE and len(below) > 1):
+        message = f'the lock "{lock}" would lie among what a build writes into the out directory "{out}"'
     else:
         return
+    hint = "keep it beside the spec, where it is committed, or name another file with --lock"
     raise Rejected(Diagnostic("PGT537", message, hint=hint))
 
 
-def _parents(path: str) -> Iterator[str]:
-    while path != os.path.dirname(path):
-        path = os.path.dirname(path)
-        yield path
+_TREE = ("ca", "servers", "clients")
 
 
 def check_lock(out: str, manifest: Manifest | None, lock: Lock) -> None:

@@ -203,8 +203,8 @@ RULES: tuple[Rule, ...] = (
         "PGT537",
         "error",
         "the lock is in the wrong place",
-        meaning="`--lock` names the spec itself, or a file in the out directory.",
-        why="The lock is the committed record of every certificate; the out directory holds secrets and is never committed. What lies in there is lost with it.",
+        meaning="`--lock` names the spec itself, or something that a build writes into the out directory.",
+        why="One of the two would overwrite the other, and the lock is the record of every certificate.",
         fix="Leave `--lock` out, so that it lies beside the spec, or name a file that is committed.",
     ),
     Rule(
