@@ -1,0 +1,84 @@
+"""Effective trust: OpenSSL takes every chain that ends in a trusted root, so a sibling CA's clients get in; the compiler says so first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgtls.cli import run
+from support.clients import PSQL, Bundle, admitted, at, refused
+from support.pgtls import compiled
+from support.system import new_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from support.servers import Server
+
+SPEC = """
+version = 1
+[ca.root]
+[ca.staff]
+issuer = "root"
+[ca.guests]
+{guests}
+[server.db]
+ca = "root"
+client_ca = ["staff"]
+hosts = ["localhost"]
+postgres = {postgres}
+crl = false
+no_local = true
+[user.alice]
+ca = "staff"
+[user.mallory]
+ca = "guests"
+[policy.alice]
+users = [{users}]
+databases = ["shop"]
+from = ["127.0.0.1"]
+auth = "cert"
+[policy.mallory]
+users = ["mallory"]
+databases = ["reports"]
+from = ["127.0.0.1"]
+auth = "scram-sha-256"
+"""
+SIBLING, APART = 'issuer = "root"', 'common_name = "Guests Root"'
+EVERYBODY = "hostssl all all 127.0.0.1/32 cert\n"
+
+
+def knock(server: Server, guests: str) -> tuple[str, object]:
+    """Put the files of a spec on a server (without CRLs: a CA that has none here is refused for that), with a line that the compiler would not write for it, and come as the guest."""
+    server.populate(("alice", "mallory"), ("shop", "reports"), "secret")
+    spec = SPEC.format(guests=guests, users='"alice"', postgres=server.version)
+    out = compiled(spec, new_directory("trust"))
+    server.install(out / "servers" / "db")
+    server.write("pg_hba.conf", EVERYBODY)
+    server.reload()
+    own = Bundle(out / "clients" / "alice").parameters("shop") | at(server)
+    files = Bundle(out / "clients" / "mallory").files
+    theirs = own | {"user": "mallory", "sslcert": files["sslcert"], "sslkey": files["sslkey"]}
+    return admitted(PSQL.connect(own)), PSQL.connect(theirs)
+
+
+def test_a_sibling_cas_client_gets_in_where_nobody_checks(server: Server) -> None:
+    friend, guest = knock(server, SIBLING)
+    assert (friend, admitted(guest)) == ("alice@shop", "mallory@shop")  # type: ignore[arg-type]
+
+
+def test_with_a_root_of_its_own_it_does_not(server: Server) -> None:
+    friend, guest = knock(server, APART)
+    assert friend == "alice@shop"
+    refused(guest, "")  # type: ignore[arg-type]
+
+
+def test_the_compiler_refuses_what_would_let_it_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = tmp_path / "pgtls.toml"
+    spec.write_text(SPEC.format(guests=SIBLING, users='"all"', postgres=17))
+    assert run(["check", str(spec)]) == 1
+    assert "PGT255" in capsys.readouterr().out
+    spec.write_text(SPEC.format(guests=APART, users='"all"', postgres=17))
+    run(["check", str(spec)])
+    assert "PGT255" not in capsys.readouterr().out
