@@ -262,6 +262,10 @@ def _crl(
         found if isinstance(found, RevocationList) else None, _known(ca.name, existing.lock, revocations), now
     )
     why = _crl_reason(found, _key_id(decision, existing.lock), entries, now)
+    own = decision.found.certificate
+    if isinstance(found, RevocationList) and isinstance(own, Certificate) and own.not_before <= now < found.this_update:
+        # Made while a clock was ahead: until then it locks every client out. Where the CA is of the future too, it is this clock that is wrong.
+        why = "it is not yet valid"
     if isinstance(found, RevocationList) and why is None:
         return CrlDecision(ca, None, crls.half_life(found), entries)
     return CrlDecision(ca, why, now + crl_validity(ca) / 2, entries)
@@ -286,9 +290,6 @@ def _crl_reason(
         return f"the CRL cannot be read: {found.reason}"
     if found.authority_key_id != key_id:
         return "it was signed by another key"
-    if found.this_update > now:
-        # Made while a clock was ahead: until then it locks every client out.
-        return "it is not yet valid"
     if not crls.same_entries(found, entries):
         return "what is revoked changed"
     return "half its life is over" if now >= crls.half_life(found) else None
