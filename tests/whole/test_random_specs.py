@@ -15,12 +15,15 @@ from random import Random
 from typing import TYPE_CHECKING, Self
 
 import psycopg
+import pytest
 
 from hba.test_differential import named_line, sections
+from pgtls.access.compile import NOBODY
 from pgtls.access.explain import explain
 from pgtls.build.compile import check
 from pgtls.hba.model import ClientCertificate, Connection, Surroundings
 from pgtls.hba.parse import parse_hba, parse_ident
+from pgtls.hba.render import render_hba
 from support.building import Place as Directory
 from support.servers import Server, versions
 from support.system import new_directory
@@ -28,18 +31,23 @@ from whole.knocking import PASSWORD, Knocker, certify
 from whole.worlds import ADDRESSES, ANY_OTHER, DATABASES, ROLES, TEAM, Place, User, World, random_world
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
     from hba.wire import Answer
     from pgtls.access.explain import Explanation
     from pgtls.access.model import Rules
+    from pgtls.fleet.model import Policy
+    from pgtls.hba.model import Line
     from whole.worlds import Transport, Verdict
 
 SPECS = int(os.environ.get("PGTLS_TEST_SPECS", str(2 * len(versions()))))
 PLACES = 2
 """How many of the places that no policy tells apart are tried."""
+NOT_MEANT = "this is not what the policies say"
+ENOUGH = 12
+"""Specs among which a wrong text is noticed."""
 CONTRADICTIONS = {"PGT250", "PGT251"}
 """What may be wrong with a random spec."""
 
@@ -81,10 +89,6 @@ def build(place: Directory) -> Rules:
 
 def certificate(user: User) -> ClientCertificate:
     return ClientCertificate(user.common_name, f"CN={user.common_name}")
-
-
-ALIEN = User("alien", None, (), "alice")
-"""Who has a certificate in the name of alice from a CA that nobody knows."""
 
 
 def trials(world: World, random: Random) -> Iterator[Trial]:
@@ -207,7 +211,7 @@ class Judge:
             assert answer.kind == "error", story
             self.count["not trusted"] += 1
             return
-        assert (answer.kind == "ok") == verdict.admitted, story
+        assert (answer.kind == "ok") == verdict.admitted, f"{NOT_MEANT}: {story}"
         if explained.method != "peer":
             assert (explained.outcome == "admit") == verdict.admitted, story
         assert (explained.method == "scram-sha-256") >= (verdict.password and verdict.admitted), story
@@ -240,4 +244,63 @@ def test_random_specs_admit_whom_their_policies_admit_and_nobody_else(server: Se
     with Judge(server) as judge:
         for number, (world, place) in enumerate(worlds(server.version, share_of(server))):
             judge.judge(world, place, build(place), f"{server.version} {number}")
-    print(judge.count)
+    assert all(judge.count[kind] for kind in ("admitted", "refused", "line named")), judge.count
+
+
+# --- the comparison can fail -------------------------------------------------------------------------------------------------------------------
+
+
+Ruled = tuple["Line", tuple["Policy", ...]]
+"""A line with the policies that it stands for."""
+
+
+def without_refusals(ruled: list[Ruled]) -> list[Ruled]:
+    """Let what TLS rules refuse in cleartext fall through."""
+    return [(line, origin) for line, origin in ruled if line.method != "reject"]
+
+
+def turned_round(ruled: list[Ruled]) -> list[Ruled]:
+    """Have the least specific decide."""
+    return ruled[::-1]
+
+
+def in_cleartext(ruled: list[Ruled]) -> list[Ruled]:
+    """Have password lines take cleartext, too."""
+    return [
+        (
+            replace(line, type="host")
+            if line.method == "scram-sha-256" and line.type == "hostssl" and not line.options
+            else line,
+            origin,
+        )
+        for line, origin in ruled
+    ]
+
+
+def without_maps(ruled: list[Ruled]) -> list[Ruled]:
+    """Have everybody be who their certificate says."""
+    return [
+        (replace(line, options=tuple(option for option in line.options if option[0] != "map")), origin)
+        for line, origin in ruled
+    ]
+
+
+def spoilt(rules: Rules, how: Callable[[list[Ruled]], list[Ruled]]) -> Rules:
+    """Write the rules of a server wrong."""
+    ruled = how(list(zip(rules.lines, rules.origin, strict=True))) or [(NOBODY, ())]
+    lines, origin = tuple(line for line, _ in ruled), tuple(policies for _, policies in ruled)
+    return replace(rules, lines=lines, origin=origin, hba_text=render_hba(lines, rules.server.table.postgres))
+
+
+@pytest.mark.parametrize("how", [without_refusals, turned_round, in_cleartext, without_maps])
+def test_a_text_that_is_wrong_is_found_out(how: Callable[[list[Ruled]], list[Ruled]]) -> None:
+    with Server(versions()[-1]) as server, Judge(server) as judge:
+
+        def try_many() -> None:
+            for number, (world, place) in enumerate(worlds(server.version, ENOUGH)):
+                wrong = spoilt(build(place), how)
+                place.file("servers/db/pg_hba.conf").write_text(wrong.hba_text)
+                judge.judge(world, place, wrong, f"{number}")
+
+        with pytest.raises(AssertionError, match=NOT_MEANT):
+            try_many()

@@ -180,9 +180,12 @@ class World:
             return Verdict(admitted=False, policies=names)
         accepted = True
         if certificate == "verify-full":
-            accepted = any(
-                holder in self.meant(policy) and holder is not None and place.role in holder.roles
-                for policy in deciding
+            # Whom the server's roots let show a certificate besides those of the CAs that it names is not meant by anybody.
+            accepted = (
+                holder is not None
+                and holder.ca in self.client_cas
+                and place.role in holder.roles
+                and any(holder in self.meant(policy) for policy in deciding)
             )
         if method == "peer":
             accepted = any(
