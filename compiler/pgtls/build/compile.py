@@ -34,7 +34,8 @@ from pgtls.build.secrets import Secrets, kept_outside, named_files
 from pgtls.build.uptodate import input_digest, source_digest
 from pgtls.build.wanted import wanted
 from pgtls.diagnostics import Diagnostic, Rejected, errors
-from pgtls.fleet.checks import check as check_fleet
+from pgtls.fleet.checks import judge
+from pgtls.fleet.checks.waivers import certain
 from pgtls.fleet.resolve import resolve
 from pgtls.spec.load import load
 from pgtls.spec.positions import locate
@@ -125,22 +126,23 @@ def check(spec: Path, now: datetime, lock_path: str | Path) -> Checked:
     fleet: Fleet | None = None
     rules: dict[str, Rules] = {}
     if loaded.loaded is not None:
-        fleet, later = resolve(loaded.loaded, now)
+        fleet, later = resolve(loaded.loaded, now, loaded.faulty)
         found += loaded.unaffected(later)
     if fleet is not None:
-        checked = loaded.unaffected(check_fleet(fleet))
+        part, checked = judge(fleet, loaded.faulty, loaded.diagnostics)
         # A table that could not be read may be what a warning misses.
-        found += errors(checked) if errors(loaded.diagnostics) else checked
-        rules, faults = _rules(fleet, lock, provable=not errors(found))
-        found += _unlikely_to_follow(loaded.unaffected(faults)) if errors(found) else faults
+        found += errors(loaded.unaffected(checked)) if errors(loaded.diagnostics) else checked
+        rules, faults = _rules(part, lock, provable=not errors(found))
+        found += _unlikely_to_follow(loaded.unaffected(faults), errors(found)) if errors(found) else faults
     files = named_files(fleet) if fleet else ()
     digest = source_digest(str(spec), loaded.source.patterns, files, OPTIONS)
     return Checked(loaded.source, fleet, rules, lock, (*damage, *locate(found, loaded.source)), digest, files)
 
 
-def _unlikely_to_follow(faults: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+def _unlikely_to_follow(faults: Iterable[Diagnostic], wrong: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """Keep what is wrong with the rules whatever else is: not warnings, nor that a line cannot be written (PGT253)."""
-    return tuple(fault for fault in errors(faults) if fault.code != "PGT253")
+    likely = certain(errors(faults), (diagnostic.path for diagnostic in wrong))
+    return tuple(fault for fault in likely if fault.code != "PGT253")
 
 
 def _read_lock(path: str | Path) -> tuple[Lock, tuple[Diagnostic, ...]]:

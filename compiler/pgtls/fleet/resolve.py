@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import errors
 from pgtls.fleet.authorities import resolve_authorities
-from pgtls.fleet.checks import check_partial
+from pgtls.fleet.checks import judge
 from pgtls.fleet.model import Fleet, Server, User
 from pgtls.fleet.places import Finder, once, unknown
 from pgtls.fleet.policies import make_context, resolve_policy
 from pgtls.postgres.settings import LIST_SETTINGS_SINCE, settings, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
-    from pgtls.diagnostics import Diagnostic
+    from pgtls.diagnostics import Diagnostic, Path
     from pgtls.fleet.model import Authority, Policy
     from pgtls.spec.models import ServerTable, UserTable
     from pgtls.spec.source import Loaded
@@ -25,16 +25,18 @@ NOT_OURS = ("self-signed", "system")
 """What a server's ``ca`` may say instead of a name."""
 
 
-def resolve(loaded: Loaded, now: datetime) -> tuple[Fleet | None, tuple[Diagnostic, ...]]:
+def resolve(
+    loaded: Loaded, now: datetime, faulty: Collection[Path] = ()
+) -> tuple[Fleet | None, tuple[Diagnostic, ...]]:
     """Link the tables of a spec as it stands at ``now``.
 
     There is a fleet only if every reference leads somewhere and every address can be read. Where one does not, everything that can be
-    checked in spite of it is, so that one run finds all there is to find.
+    checked in spite of it is, so that one run finds all there is to find. ``faulty`` are the tables and fields that could not be read.
     """
     report: list[Diagnostic] = []
     fleet = _fleet(loaded, now, report)
     if errors(report):
-        return None, tuple(once([*report, *check_partial(fleet)]))
+        return None, tuple(once([*report, *judge(fleet, faulty, report)[1]]))
     return fleet, tuple(once(report))
 
 

@@ -70,7 +70,7 @@ def load(path: Path) -> LoadResult:
     gathered = gather(documents)
     gathered.report(*unmatched, *([fault] if fault else ()))
     spec = _validated(gathered, _with_defaults(gathered))
-    gathered.diagnostics += _not_built_yet(gathered)
+    gathered.report_faulty(*_not_built_yet(gathered))
     source = Source(tuple(document.source for document in documents), gathered.owner, patterns)
     known = spec and all(document.data is not None for document in documents)
     loaded = Loaded(spec, source, gathered.own) if spec and known else None

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgtls.diagnostics import errors
 from pgtls.fleet.checks import certificates, elsewhere, hardening, names, policies, revocation, versions, waivers
 from pgtls.fleet.places import once
+from pgtls.fleet.sound import sound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from pgtls.diagnostics import Diagnostic
+    from pgtls.diagnostics import Diagnostic, Path
     from pgtls.fleet.checks.waivers import Waived
     from pgtls.fleet.model import Fleet, Policy
 
     Check = Callable[[Fleet], Iterator[Diagnostic]]
     PolicyCheck = Callable[[Fleet, Policy], Iterator[Diagnostic]]
 
+VALUES: tuple[Check, ...] = (*names.VALUES, *certificates.VALUES, waivers.codes)
+"""What is wrong with one value, whatever stands beside it."""
+
+POLICY_VALUES: tuple[PolicyCheck, ...] = policies.POLICY_VALUES
+"""The same in a policy."""
+
 PRESENT: tuple[Check, ...] = (
-    *names.PRESENT,
     *certificates.PRESENT,
     *elsewhere.PRESENT,
     *revocation.PRESENT,
     *hardening.PRESENT,
     *versions.PRESENT,
-    waivers.codes,
 )
-"""What is wrong with something that is there."""
+"""What is wrong with something that is there, in view of other fields and tables."""
 
 POLICY: tuple[PolicyCheck, ...] = (*policies.POLICY_RULES, *hardening.POLICY_RULES, *versions.POLICY_RULES)
 """What is wrong with one policy."""
@@ -37,24 +43,36 @@ ABSENT: tuple[Check, ...] = (*names.ABSENT, *policies.ABSENT)
 
 def check(fleet: Fleet) -> tuple[Diagnostic, ...]:
     """Find everything that is wrong or doubtful in a fleet and not waived, apart from what overlaps (:mod:`pgtls.access`)."""
-    return tuple(once(waivers.sift(fleet, _findings(fleet, (*PRESENT, *ABSENT)))[0]))
+    return judge(fleet)[1]
+
+
+def judge(
+    fleet: Fleet, faulty: Collection[Path] = (), resolving: Iterable[Diagnostic] = ()
+) -> tuple[Fleet, tuple[Diagnostic, ...]]:
+    """Judge values wherever they stand, and ask rules where nothing that is wrong plays a part: that part of the fleet, and what is found.
+
+    ``faulty`` are the tables and fields that could not be read, and ``resolving`` is what resolving found.
+    """
+    values = waivers.sift(fleet, _findings(fleet, VALUES, POLICY_VALUES))[0]
+    wrong = {*faulty, *(diagnostic.path for diagnostic in errors((*resolving, *values)))}
+    part = sound(fleet, wrong)
+    rules = waivers.sift(part, _findings(part, PRESENT if wrong else (*PRESENT, *ABSENT), POLICY))[0]
+    return part, tuple(once((*values, *waivers.certain(rules, wrong))))
 
 
 def waived(fleet: Fleet) -> tuple[Waived, ...]:
     """Give the findings that were accepted, for the reports."""
-    return waivers.sift(fleet, _findings(fleet, (*PRESENT, *ABSENT)))[1]
+    found = _findings(fleet, (*VALUES, *PRESENT, *ABSENT), (*POLICY_VALUES, *POLICY))
+    return waivers.sift(fleet, found)[1]
 
 
-def check_partial(fleet: Fleet) -> tuple[Diagnostic, ...]:
-    """Find what can be found in a fleet from which something wrong was left out."""
-    return tuple(once(waivers.sift(fleet, _findings(fleet, PRESENT))[0]))
-
-
-def _findings(fleet: Fleet, checks: tuple[Check, ...]) -> Iterator[tuple[Policy | None, Diagnostic]]:
+def _findings(
+    fleet: Fleet, checks: tuple[Check, ...], policy_checks: tuple[PolicyCheck, ...]
+) -> Iterator[tuple[Policy | None, Diagnostic]]:
     for rule in checks:
         for diagnostic in rule(fleet):
             yield None, diagnostic
     for policy in fleet.policies.values():
-        for policy_rule in POLICY:
+        for policy_rule in policy_checks:
             for diagnostic in policy_rule(fleet, policy):
                 yield policy, diagnostic

@@ -267,11 +267,10 @@ def _accepts(server: Server, user: User) -> bool:
     return user.ca is not None and user.ca.root.name in {ca.root.name for ca in server.client_cas}
 
 
+VALUES = (long_subjects, constraints)
 PRESENT = (
-    long_subjects,
     validities,
     path_lengths,
-    constraints,
     constrained_hosts,
     constrained_users,
     ed25519_and_scram,

@@ -199,5 +199,5 @@ def _is_numeric(host: str) -> bool:
     return ":" in host or all(c.isdigit() or c == "." for c in host)
 
 
-PRESENT = (reserved_names, names_on_one_path, hosts, equal_hosts, long_roles, long_databases, directories)
+VALUES = (reserved_names, names_on_one_path, hosts, equal_hosts, long_roles, long_databases, directories)
 ABSENT = (unused_users, unused_cas)

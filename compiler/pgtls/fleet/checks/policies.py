@@ -271,8 +271,8 @@ def _place(policy: Policy, user: User) -> tuple[str | int, ...]:
     return ("users", items.index(user.name)) if user.name in items else ("users",)
 
 
+POLICY_VALUES = (unknown_method,)
 POLICY_RULES = (
-    unknown_method,
     method_on_transport,
     sslmode_without_tls,
     certificate_without_tls,

@@ -15,6 +15,7 @@ from pgtls.spec.values import Waiver
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from pgtls.diagnostics import Path
     from pgtls.fleet.model import Fleet, Policy
 
 
@@ -47,6 +48,13 @@ def sift(
 def unwaived(fleet: Fleet, diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """Leave out what is accepted; the policy is the one that the diagnostic's path names."""
     return sift(fleet, ((_policy(fleet, diagnostic), diagnostic) for diagnostic in diagnostics))[0]
+
+
+def certain(diagnostics: Iterable[Diagnostic], wrong: Iterable[Path]) -> tuple[Diagnostic, ...]:
+    """Leave out what a ``[lint]`` with something ``wrong`` in it may have been meant to accept."""
+    if all(path[:1] != ("lint",) for path in wrong):
+        return tuple(diagnostics)
+    return tuple(diagnostic for diagnostic in diagnostics if not can_be_waived(diagnostic))
 
 
 def _policy(fleet: Fleet, diagnostic: Diagnostic) -> Policy | None:
