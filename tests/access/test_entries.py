@@ -32,18 +32,53 @@ CASES = [
         ["primary app None verify-full certificate"],
     ),
     Case(
-        "the socket and physical replication are no entries",
+        "the socket is no entry",
         APP
         + """
-[policy.app]
-users = ["app"]
-databases = ["replication"]
-from = ["10.0.0.0/8"]
-auth = "cert"
 [policy.local]
 users = ["app"]
 from = ["local"]
 auth = "peer"
+""",
+        [],
+    ),
+    Case(
+        "physical replication is one beside the databases, of which `all` has none of it",
+        APP
+        + """
+[policy.wal]
+users = ["app"]
+databases = ["replication", { name = "replication" }, "all"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+[policy.elsewhere]
+users = ["all"]
+databases = ["all"]
+from = ["10.0.0.0/16"]
+sslmode = "require"
+auth = "scram-sha-256"
+""",
+        [
+            "primary app None verify-full certificate",
+            "primary-replication app replication verify-full certificate",
+            "primary-replication-2 app None verify-full certificate replication",
+        ],
+    ),
+    Case(
+        "physical replication that is refused is no entry",
+        APP
+        + """
+[policy.wal]
+users = ["app"]
+databases = ["replication"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+[policy.no]
+users = ["app"]
+databases = ["replication"]
+from = ["all"]
+auth = "reject"
+priority = 1
 """,
         [],
     ),
@@ -191,6 +226,7 @@ def test_a_user_has_these_entries(case: Case) -> None:
                 *(["certificate"] if entry.certificate else []),
                 *([f"channel_binding={entry.channel_binding}"] if entry.channel_binding else []),
                 *([f"hostaddr={entry.hostaddr}"] if entry.hostaddr else []),
+                *(["replication"] if entry.replication else []),
             ]
         )
         for entry in index(fleet)["app"]

@@ -27,11 +27,12 @@ ChannelBinding = Literal["disable", "prefer", "require"]
 
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _BINDINGS: tuple[ChannelBinding, ...] = ("disable", "prefer", "require")
+REPLICATION = "replication"
 _UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def index(fleet: Fleet) -> Mapping[str, tuple[Entry, ...]]:
-    """Give the entries of every user by its name: by server, role (in the order of its table) and database, the one without a database first."""
+    """Give the entries of every user by its name: by server, role (in the order of its table) and database; the one without a database first, replication last."""
     known = memberships(fleet.users.values())
     found: dict[str, list[Entry]] = {name: [] for name in fleet.users}
     kinds: dict[Hashable, dict[str, list[Entry]]] = {}
@@ -50,7 +51,7 @@ def index(fleet: Fleet) -> Mapping[str, tuple[Entry, ...]]:
 def _on(entry: Entry, server: Server, first: str) -> Entry:
     """Give the entry that a server with the same policies has."""
     role = None if entry.role == first else entry.role
-    return replace(entry, server=server, name=_name(server, entry.database, role))
+    return replace(entry, server=server, name=_name(server, _target(entry), role))
 
 
 def entries(fleet: Fleet, user: User) -> tuple[Entry, ...]:
@@ -93,7 +94,7 @@ def _collect(fleet: Fleet, server: Server, known: Memberships, found: dict[str, 
 def _for_role(entry: Entry, role: str, *, first: bool) -> Entry:
     if entry.role == role:
         return entry
-    name = entry.name if first else _name(entry.server, entry.database, role)
+    name = entry.name if first else _name(entry.server, _target(entry), role)
     return Entry(
         name=name,
         server=entry.server,
@@ -104,14 +105,19 @@ def _for_role(entry: Entry, role: str, *, first: bool) -> Entry:
         channel_binding=entry.channel_binding,
         hostaddr=entry.hostaddr,
         policies=entry.policies,
+        replication=entry.replication,
     )
+
+
+def _target(entry: Entry) -> str | None:
+    return REPLICATION if entry.replication else entry.database
 
 
 def _ways(order: Order) -> Iterator[_Way]:
     for position, item in enumerate(order.items):
         databases = item.scope.databases
         wide = bool(databases.every or databases.patterns or databases.sameuser or databases.samerole)
-        if item.policy.local or item.demand.method == "reject" or not (wide or databases.names):
+        if item.policy.local or item.demand.method == "reject" or not databases:
             continue
         rivals = tuple(
             other
@@ -126,11 +132,17 @@ def _of_role(
 ) -> Iterator[Entry]:
     databases: list[str | None] = [None] if any(way.wide for way in ways) else []
     databases += sorted({name for way in ways for name in way.names})
-    for database in databases:
-        applying = [way.item.policy for way in ways if _applies(way, role, database, known)]
+    targets = [(database, False) for database in databases]
+    targets += [(None, True)] if any(way.item.scope.databases.replication for way in ways) else []
+    for database, replication in targets:
+        applying = [
+            way.item.policy
+            for way in ways
+            if _applies(way, role, _meant(way, database, replication=replication), known)
+        ]
         if applying:
             yield Entry(
-                name=_name(server, database, None if role == user.roles[0] else role),
+                name=_name(server, REPLICATION if replication else database, None if role == user.roles[0] else role),
                 server=server,
                 role=role,
                 database=database,
@@ -139,20 +151,25 @@ def _of_role(
                 channel_binding=_channel_binding(applying),
                 hostaddr=_hostaddr(applying),
                 policies=tuple(sorted(applying, key=lambda policy: policy.name)),
+                replication=replication,
             )
 
 
-def _applies(way: _Way, role: str, database: str | None, known: Memberships) -> bool:
-    """Whether a policy lets a role into a database from anywhere; of a database without a name, whether none of its own is named."""
-    if not (way.wide if database is None else database in way.names or way.item.scope.databases.every):
-        return False
-    if not way.rivals:
-        return True
-    scope = Scope(
-        Roles(frozenset((role,))),
-        way.item.scope.databases if database is None else Databases(frozenset((database,))),
-        way.item.scope.addresses,
-    )
+def _meant(way: _Way, database: str | None, *, replication: bool) -> Databases | None:
+    """Give what an entry means of a policy's databases, if any: one by its name, physical replication, or those without a name."""
+    databases = way.item.scope.databases
+    if replication:
+        return Databases(replication=True) if databases.replication else None
+    if database is None:
+        return replace(databases, replication=False) if way.wide else None
+    return Databases(frozenset((database,))) if database in way.names or databases.every else None
+
+
+def _applies(way: _Way, role: str, databases: Databases | None, known: Memberships) -> bool:
+    """Whether a policy lets a role into these databases from anywhere."""
+    if databases is None or not way.rivals:
+        return databases is not None
+    scope = Scope(Roles(frozenset((role,))), databases, way.item.scope.addresses)
     parts = (replace(scope, addresses=part) for part in scope.addresses.parts() if part)
     return any(not any(part.within(rival.scope, known) for rival in way.rivals) for part in parts)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
+
+from pgtls.hba.parse import parse_hba, parse_ident
 
 if TYPE_CHECKING:
     from pgtls.fleet.model import Policy, Server
     from pgtls.hba.model import IdentLine, Line, Transport
+    from pgtls.hba.parse import ParsedHba, ParsedIdent
     from pgtls.spec.models import SslMode
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: what was read back is kept
 class Rules:
     """The compiled access of one server: hba lines in the order in which they are tried, ident lines, and both as text."""
 
@@ -23,12 +27,22 @@ class Rules:
     hba_text: str
     ident_text: str
 
+    @cached_property
+    def hba(self) -> ParsedHba:
+        """The text of pg_hba.conf, read back as its server reads it: what the proof, the matrix, explanations and differences go by."""
+        return parse_hba(self.hba_text, self.server.table.postgres)
+
+    @cached_property
+    def ident(self) -> ParsedIdent:
+        """The text of pg_ident.conf, read back likewise."""
+        return parse_ident(self.ident_text, self.server.table.postgres)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One thing that a client connects to: a service of its bundle.
 
-    ``database`` is None where the policy names none. ``sslmode`` is the strictest that applies. ``certificate`` says whether the
+    ``database`` is None where the policy names none, and with ``replication`` (physical), which needs none. ``sslmode`` is the strictest that applies. ``certificate`` says whether the
     client presents one: a server that would not accept it must not see it.
     """
 
@@ -41,6 +55,7 @@ class Entry:
     channel_binding: Literal["disable", "prefer", "require"] | None
     hostaddr: str | None
     policies: tuple[Policy, ...]
+    replication: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ def parameters(user: User, entry: Entry) -> dict[str, str]:
         **({"hostaddr": entry.hostaddr} if entry.hostaddr else {}),
         "port": str(entry.server.table.port),
         **({"dbname": entry.database} if entry.database is not None else {}),
+        **({"replication": "true"} if entry.replication else {}),
         "user": entry.role,
         "sslmode": entry.sslmode,
         **_files(user, entry),
@@ -72,15 +73,31 @@ def jdbc(values: Mapping[str, str]) -> str:
     ):  # to pgjdbc the name of a file; this is how it is told to use the CAs of its JVM
         del rest["sslrootcert"]
         rest["sslfactory"] = "org.postgresql.ssl.DefaultJavaSSLFactory"
+    if (
+        "replication" in values
+    ):  # which takes replication commands alone: none of those that pgjdbc sends to learn about the server
+        rest |= {"replication": "true", "assumeMinServerVersion": "13", "preferQueryMode": "simple"}
     query = "&".join(f"{name}={_encode(value)}" for name, value in rest.items())
     return f"jdbc:postgresql://{host}:{values['port']}/{_encode(values.get('dbname', ''))}?{query}"
 
 
 def services(sections: Iterable[tuple[str, Mapping[str, str]]]) -> str:
-    """Give a pg_service.conf: one section an entry. The file knows no quoting: a value is the rest of its line."""
-    return "\n".join(
-        f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in values.items()) for name, values in sections
-    )
+    """Give a pg_service.conf: one section an entry, and a comment for one that cannot be there."""
+    return "\n".join(_service(name, values) for name, values in sections)
+
+
+def _service(name: str, values: Mapping[str, str]) -> str:
+    if lost := unserviceable(values):
+        return f"# No [{name}]: libpq drops the blank at the end of its {lost}.\n# It is in connections.json.\n"
+    return f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in values.items())
+
+
+def unserviceable(values: Mapping[str, str]) -> str | None:
+    """Name the parameter that a service file cannot hold, if there is one.
+
+    The file knows no quoting: a value is the rest of its line, without blanks at the end (fe-connect.c, parseServiceFile).
+    """
+    return next((key for key, value in values.items() if value.endswith(" ")), None)
 
 
 _URI_PARTS = frozenset({"host", "port", "dbname", "user"})

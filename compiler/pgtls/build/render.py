@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgtls.build import layout
 from pgtls.build.conf import server_settings
-from pgtls.build.connections import jdbc, key_value, parameters, services, uri
+from pgtls.build.connections import jdbc, key_value, parameters, services, unserviceable, uri
 from pgtls.build.credentials import chain, joined, trust
 from pgtls.build.model import File, Later
 from pgtls.spec.models import SSLMODES
@@ -169,8 +169,10 @@ def _client_texts(user: User, entries: Sequence[Entry]) -> Files:
         yield file(layout.CONNECTIONS, _connections(user, entries, sections))
     yield file(layout.ENVIRONMENT, _environment_file(user, entries))
     guarded = user.table.passphrase is not None and user.ca is not None and user.table.csr_file is None
-    names = {"user": _code(user.name), "rows": [_row(entry) for entry in entries], "guarded": guarded}
-    example = entries[0].name if entries else None
+    lacking = {name for name, values in sections if unserviceable(values)}
+    rows = [_row(entry, service=entry.name not in lacking) for entry in entries]
+    names = {"user": _code(user.name), "rows": rows, "guarded": guarded}
+    example = next((entry.name for entry in entries if entry.name not in lacking), None)
     yield file(layout.README, _template("client/README.md.j2").render(names, example=example))
 
 
@@ -194,9 +196,10 @@ def _environment_file(user: User, entries: Sequence[Entry]) -> str:
 def _connections(user: User, entries: Sequence[Entry], sections: Sequence[tuple[str, Mapping[str, str]]]) -> str:
     connections = (
         {
-            "service": name,
+            "service": None if unserviceable(values) else name,
             "server": entry.server.name,
             "database": entry.database,
+            "replication": entry.replication,
             "role": entry.role,
             "uri": uri(values),
             "dsn": key_value(values),
@@ -213,15 +216,21 @@ def _connections(user: User, entries: Sequence[Entry], sections: Sequence[tuple[
 _json = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def _row(entry: Entry) -> dict[str, str]:
+def _row(entry: Entry, *, service: bool) -> dict[str, str]:
     return {
-        "service": _code(entry.name),
+        "service": _code(entry.name) if service else "none: see `connections.json`",
         "server": _code(f"{entry.server.table.hosts[0]}:{entry.server.table.port}"),
-        "database": _code(entry.database) if entry.database is not None else "any that you may",
+        "database": _database(entry),
         "role": _code(entry.role),
         "sslmode": f"`{entry.sslmode}`",
         "proof": _proof(entry),
     }
+
+
+def _database(entry: Entry) -> str:
+    if entry.replication:
+        return "physical replication"
+    return _code(entry.database) if entry.database is not None else "any that you may"
 
 
 def _proof(entry: Entry) -> str:
@@ -243,14 +252,14 @@ _PROOFS = {
 
 
 def _code(text: str) -> str:
-    """Give a Markdown code span of any text, fit for a table cell (CommonMark 6.1; a cell ends at an unescaped bar)."""
-    fence = "`" * (1 + max((len(run) for run in _runs(text)), default=0))
-    pad = " " if text.startswith("`") or text.endswith("`") else ""
-    return f"{fence}{pad}{text}{pad}{fence}".replace("|", "\\|")
+    """Give any text as code in Markdown, fit for a table cell.
 
-
-def _runs(text: str) -> list[str]:
-    return "".join(c if c == "`" else " " for c in text).split()
+    A code span shows its text as it is (CommonMark 6.1), but for backticks, blanks at its ends, and bars, which end a cell of a table; text with
+    these is HTML in character references, which never are markup.
+    """
+    if "`" not in text and "|" not in text and text == text.strip():
+        return f"`{text}`"
+    return "<code>" + "".join(c if c.isalnum() else f"&#{ord(c)};" for c in text) + "</code>"
 
 
 def _pair(entity: str, certificate: bytes | Later | None, credential: Credential) -> Files:

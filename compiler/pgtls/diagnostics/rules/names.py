@@ -104,6 +104,15 @@ RULES: tuple[Rule, ...] = (
         fix="Write the database's name as PostgreSQL knows it.",
     ),
     Rule(
+        "PGT113",
+        "warning",
+        "a name ends in a blank",
+        meaning="A database or a role ends in a blank.",
+        why="PostgreSQL has such names, and libpq drops blanks at the end of the lines of a service file: `psql service=…` would ask for another database "
+        "or role. So the bundle has no service for it; `connections.json` has its connections as URI and key/value string, which can hold it.",
+        fix="Leave the blank out if it is a slip. If the name really ends so, rename it, or connect by what `connections.json` says.",
+    ),
+    Rule(
         "PGT119",
         "error",
         "a code cannot be ignored or waived",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.fleet.places import Finder
 
 NAMEDATALEN = 63
 """The most bytes that a role or database name has; PostgreSQL cuts longer ones off (NAMEDATALEN - 1)."""
@@ -109,6 +110,25 @@ def long_databases(fleet: Fleet) -> Iterator[Diagnostic]:
                 yield finder(fleet, policy).fault("PGT112", _length("database", database.text), "databases")
 
 
+def blanks_at_the_end(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find names of databases and roles that no service file can hold: libpq drops blanks at the end of its lines (parseServiceFile)."""
+    for policy in fleet.policies.values():
+        for index, item in enumerate(() if policy.local else policy.table.databases):
+            name = item if isinstance(item, str) else item.name
+            if name.endswith(" ") and name[0] != "/":
+                yield _blank(finder(fleet, policy), "database", name, "databases", index)
+    for user in fleet.users.values():
+        for index, role in enumerate(user.table.roles or ()):
+            if role.endswith(" "):
+                yield _blank(finder(fleet, user), "role", role, "roles", index)
+
+
+def _blank(found: Finder, kind: str, name: str, *place: str | int) -> Diagnostic:
+    message = f'{kind} "{name}" ends in a blank, which no pg_service.conf can hold: connections.json alone will have it'
+    hint = "leave the blank out, unless the name really has it"
+    return found.fault("PGT113", message, *place, hint=hint, severity="warning")
+
+
 def _too_long(fleet: Fleet, user: User, code: str, kind: str, name: str, key: str) -> Diagnostic:
     values = user.table.roles if key == "roles" else user.table.member_of
     place = (key, values.index(name)) if values else ()
@@ -199,5 +219,14 @@ def _is_numeric(host: str) -> bool:
     return ":" in host or all(c.isdigit() or c == "." for c in host)
 
 
-VALUES = (reserved_names, names_on_one_path, hosts, equal_hosts, long_roles, long_databases, directories)
+VALUES = (
+    reserved_names,
+    names_on_one_path,
+    hosts,
+    equal_hosts,
+    long_roles,
+    long_databases,
+    blanks_at_the_end,
+    directories,
+)
 ABSENT = (unused_users, unused_cas)

@@ -1,0 +1,218 @@
+"""What is in a bundle, used as it is by real clients on real servers: hostile names, and physical replication."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from markdown_it import MarkdownIt
+
+from support.clients import PSQL, WHO, Bundle, Client, libpq_clients
+from support.pgtls import compiled
+from support.servers import PATIENCE, Server, versions
+from support.system import ENVIRONMENT, new_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+BASE = """
+version = 1
+[ca.root]
+[ca.clients]
+[server.db]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["localhost"]
+port = {port}
+postgres = {version}
+no_local = true
+"""
+HOSTILE = (
+    *(
+        "o'brien",
+        "back\\slash",
+        "a=b",
+        "100%",
+        "#hash",
+        "[section]",
+        " leads",
+        "naïve 漢字",
+        'dq"uote',
+        "$HOME",
+        "@at",
+        "a|b`c",
+        "semi;colon",
+    ),
+    *(
+        "host=evil",
+        "postgresql://evil/x",
+        "-dash",
+        "+plus",
+        "/slash/",
+        "a&b?c=d",
+        "comma,name",
+        "%41",
+        "\\'",
+        "{{ x }}",
+        "all",
+        "<b>",
+    ),
+)
+BLANK = "trails "
+
+
+def toml(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def install(server: Server, tables: str) -> Path:
+    """Compile a spec for a server where it is, and put it into force."""
+    spec = BASE.format(port=server.port, version=server.version) + tables
+    out = compiled(spec, new_directory("spec"))
+    server.install(out / "servers" / "db")
+    assert server.hba_errors() == []
+    return out
+
+
+# --- hostile names ------------------------------------------------------------------------------------------------------------------------------
+
+
+def named_users(names: tuple[str, ...]) -> str:
+    return "".join(
+        f'[user.u{number}]\nca = "clients"\nroles = [{toml(name)}]\n'
+        f'[policy.p{number}]\nusers = ["u{number}"]\ndatabases = [{{ name = {toml(name)} }}]\nfrom = ["127.0.0.0/8", "::1"]\nauth = "cert"\n'
+        for number, name in enumerate(names)
+    )
+
+
+def clients() -> tuple[Client, ...]:
+    oldest, *_, newest = libpq_clients()
+    return PSQL, oldest, newest
+
+
+def test_names_that_are_hostile_go_through_every_file_of_a_bundle() -> None:
+    names = (*HOSTILE, BLANK)
+    with Server(versions()[-1]) as server:
+        server.populate(names, names)
+        out = install(server, named_users(names))
+        for number, name in enumerate(names):
+            bundle = Bundle(out / "clients" / f"u{number}")
+            (connection,) = bundle.connections
+            ways = [(PSQL, connection["uri"]), (PSQL, connection["dsn"])]
+            ways += [] if name == BLANK else [(client, f"service={connection['service']}") for client in clients()]
+            found = {(client.label, way): run(bundle, client, way) for client, way in ways}
+            assert set(found.values()) == {f"{name}@{name}"}, found
+        # What a service for the last of them would do.
+        with (bundle.directory / "pg_service.conf").open("a") as file:
+            file.write("\n[all-the-same]\n")
+            file.writelines(f"{key}={value}\n" for key, value in connection["parameters"].items())
+        assert f'database "{BLANK.rstrip()}"' in run(bundle, PSQL, "service=all-the-same")
+
+
+def test_names_that_are_hostile_stay_names_in_the_readme(tmp_path: Path) -> None:
+    names = (*HOSTILE, BLANK, " ", "``", "`", "\\|", "<script>", "&amp;", "*x*")
+    out = compiled(BASE.format(port=5432, version=17) + named_users(names), tmp_path)
+    for number, name in enumerate(names):
+        text = (out / "clients" / f"u{number}" / "README.md").read_text()
+        page = MarkdownIt("commonmark").enable("table").render(text)
+        cells = re.findall(r"<td><code>(.*?)</code></td>", page, re.DOTALL)
+        assert [html.unescape(cell) for cell in cells].count(name) == 2, (name, text)  # the database and the role
+
+
+def test_a_service_that_libpq_would_misread_is_not_written(tmp_path: Path) -> None:
+    spec = BASE.format(port=5432, version=17) + named_users((BLANK, "plain"))
+    bundle = Bundle(compiled(spec, tmp_path) / "clients" / "u0")
+    (connection,) = bundle.connections
+    assert connection["service"] is None
+    assert (bundle.directory / "pg_service.conf").read_text() == (
+        "# No [db-trails_]: libpq drops the blank at the end of its dbname.\n# It is in connections.json.\n"
+    )
+    assert "psql service=" not in (bundle.directory / "README.md").read_text()
+
+
+# --- physical replication -----------------------------------------------------------------------------------------------------------------------
+
+BACKUP = """
+[user.backup]
+ca = "clients"
+[policy.backup]
+users = ["backup"]
+databases = ["replication"]
+from = ["127.0.0.1", "::1"]
+auth = "cert"
+"""
+
+
+def test_a_user_who_may_only_replicate_has_a_bundle_that_does(server: Server) -> None:
+    bundle = install_backup(server)
+    assert {"root.crt", "postgresql.crt", "postgresql.key"} <= {path.name for path in bundle.directory.iterdir()}
+    (connection,) = bundle.connections
+    assert (connection["service"], connection["database"], connection["replication"]) == ("db-replication", None, True)
+    ways = [(client, "service=db-replication") for client in (PSQL, *libpq_clients())]
+    ways += [(PSQL, connection["uri"]), (PSQL, connection["dsn"])]
+    identifier = str(server.sql("select system_identifier from pg_control_system()")[0][0])
+    for client, words in ways:
+        found = run(bundle, client, words, "IDENTIFY_SYSTEM")
+        assert identifier in found.split("|")[0], (client.label, words)  # psycopg has no encoding there: bytes
+    for wrong in ("replication=false dbname=postgres", "sslmode=disable"):
+        assert "no pg_hba.conf entry" in run(bundle, PSQL, f"service=db-replication {wrong}")
+
+
+def test_pg_basebackup_and_pg_receivewal_take_the_service(server: Server) -> None:
+    if not programs(server.version):
+        pytest.skip("unavailable: no pg_basebackup here speaks to a server of this version")
+    bundle = install_backup(server)
+    copy = new_directory("copy") / "data"
+    basebackup, receivewal = programs(server.version)
+    started = run_program(
+        bundle,
+        [basebackup, "-w", "-X", "fetch", "-c", "fast", "--no-sync", "-D", copy, "-d", "service=db-replication"],
+    )
+    assert started.returncode == 0, started.stderr
+    assert (copy / "PG_VERSION").read_text() == f"{server.version}\n"
+    created = run_program(
+        bundle,
+        [receivewal, "-w", "--slot", "archive", "--create-slot", "-d", "service=db-replication"],
+    )
+    assert created.returncode == 0, created.stderr
+    assert server.sql("select slot_name from pg_replication_slots") == [("archive",)]
+    denied = run_program(
+        bundle,
+        [receivewal, "-w", "--slot", "other", "--create-slot", "-d", "service=db-replication sslmode=disable"],
+    )
+    assert "no pg_hba.conf entry" in denied.stderr
+
+
+def install_backup(server: Server) -> Bundle:
+    """Give the bundle of somebody who may only replicate, in force on the server."""
+    server.populate(["backup"])
+    server.sql("alter role backup replication")
+    return Bundle(install(server, BACKUP) / "clients" / "backup")
+
+
+def run(bundle: Bundle, client: Client, conninfo: str, query: str = WHO) -> str:
+    """Give what a client finds with nothing but a connection string of the bundle."""
+    made = run_program(bundle, [*client.words, query, conninfo], client.environment)
+    return made.stdout.removesuffix("\n") if made.returncode == 0 else made.stderr
+
+
+def run_program(
+    bundle: Bundle, words: Sequence[str | Path], environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program as a person does who has read env.sh of the bundle."""
+    return subprocess.run(
+        ["bash", "-c", '. "$0" && exec "$@"', bundle.directory / "env.sh", *words],
+        check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd="/", timeout=PATIENCE,
+        env={**ENVIRONMENT, "HOME": "/nonexistent", **(environment or {})},
+    )  # fmt: skip
+
+
+def programs(version: int) -> tuple[Path, ...]:
+    """Give pg_basebackup and pg_receivewal of Debian, where they are new enough for a server (they refuse newer ones)."""
+    debian = [found for found in versions() if found.origin.startswith("Debian") and found.major >= version]
+    return tuple(debian[-1].bin / name for name in ("pg_basebackup", "pg_receivewal")) if debian else ()
