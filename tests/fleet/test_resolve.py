@@ -196,6 +196,15 @@ def test_what_a_version_lacks_is_left_out_if_it_comes_from_defaults() -> None:
     assert new.settings == {"transaction_timeout": "1min", "work_mem": "4MB"}
 
 
+def test_a_user_may_do_without_the_certificate_that_the_defaults_give() -> None:
+    text = '[defaults.user]\nca = "clients"\n[ca.clients]\n[user.app]\n[user.postgres]\nca = "none"\n'
+    found = fleet(text)
+    assert {name: (user.ca and user.ca.name, user.table.ca) for name, user in found.users.items()} == {
+        "app": ("clients", "clients"),
+        "postgres": (None, None),
+    }
+
+
 def test_a_bad_default_is_one_mistake_at_its_place() -> None:
     text = BASE + SECOND.replace('ca = "root"\n', "") + '[defaults.server]\nca = "rooot"\n'
     text += '[server.third]\nhosts = ["db3.example.com"]\n'

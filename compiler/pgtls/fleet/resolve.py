@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 NOT_OURS = ("self-signed", "system")
 """What a server's ``ca`` may say instead of a name."""
 
+NO_CA = "none"
+"""What a user's ``ca`` may say instead of a name: no certificate, whatever ``[defaults]`` says."""
+
 
 def resolve(
     loaded: Loaded, now: datetime, faulty: Collection[Path] = ()
@@ -97,6 +100,8 @@ def _of_its_version(finder: Finder, table: ServerTable) -> ServerTable:
 
 
 def _user(loaded: Loaded, name: str, table: UserTable, cas: Mapping[str, Authority], report: list[Diagnostic]) -> User:
+    if table.ca == NO_CA:
+        table = table.model_copy(update={"ca": None})
     ca = cas.get(table.ca) if table.ca else None
     if table.ca and ca is None:
         report.append(unknown(Finder(loaded.own, "user", name, table), "ca", table.ca, cas, "ca"))

@@ -140,7 +140,10 @@ class ServerTable(Table):
 class UserTable(Table):
     """Somebody, or something, that connects: `[user.NAME]`."""
 
-    ca: Text | None = Field(None, description="The CA that signs the client certificate; none means no certificate.")
+    ca: Text | None = Field(
+        None,
+        description='The CA that signs the client certificate. Not said, or `"none"` where `[defaults.user]` says one: no certificate.',
+    )
     roles: Several[Text] | None = Field(None, description="Database roles that this user may log in as. Default: NAME.")
     common_name: Text | None = Field(
         None,

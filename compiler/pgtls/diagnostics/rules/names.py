@@ -41,7 +41,7 @@ RULES: tuple[Rule, ...] = (
         "PGT105",
         "error",
         "a name is a word of the language",
-        meaning="A CA is called `self-signed` or `system`, or a server `all`.",
+        meaning="A CA is called `self-signed`, `system` or `none`, or a server `all`.",
         why="The word already means something where such a name would stand, so nothing could refer to it.",
         fix="Give the table another name.",
     ),

@@ -21,7 +21,7 @@ NAMEDATALEN = 63
 """The most bytes that a role or database name has; PostgreSQL cuts longer ones off (NAMEDATALEN - 1)."""
 
 _RESERVED = {
-    "ca": {"self-signed": "a server's own certificate", "system": "a public CA"},
+    "ca": {"self-signed": "a server's own certificate", "system": "a public CA", "none": "no certificate"},
     "server": {"all": "every server"},
 }
 
