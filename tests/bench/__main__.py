@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `python tests/bench` looks in this directory alone
 
+from bench import policies
 from bench.measure import Cost, run, side_by_side
 
 if TYPE_CHECKING:
@@ -157,6 +158,25 @@ class Bench:
         rows = {f"`--jobs {jobs}`, {RSA_USERS} users with RSA-2048": cost for jobs, cost in costs.items()}
         yield from self.table(costs["1"], rows)
 
+    def reviewing(self, reach: int, users: int = 10_000, count: int = 200, servers: int = 20) -> Iterator[str]:
+        """Compare the proof, ``access`` and ``diff`` with parsing and validating the same spec (``diff``: two), each policy on ``reach`` servers."""
+        old, new = (self.directory / f"policies-{reach}-{name}.toml" for name in ("old", "new"))
+        for path, widened in ((old, False), (new, True)):
+            path.write_text(policies.spec_text(users, count, servers, reach, widened=widened))
+        validate = [sys.executable, policies.__file__]
+        commands = {
+            f"parse and validate: {users:,} users, {count} policies, {servers} servers, {reach} a policy": [
+                *validate,
+                str(old),
+            ],
+            "parse and validate two of them": [*validate, str(old), str(new)],
+            "`pgtls check`: that, lint, compile and prove": [PGTLS, "check", str(old)],
+            "`pgtls access --format json`": [PGTLS, "access", str(old), "--format", "json"],
+            "`pgtls diff`, one network more in one policy": [PGTLS, "diff", str(old), str(new)],
+        }
+        costs = side_by_side({name: partial(_same, command) for name, command in commands.items()}, self.rounds)
+        yield from self.table(next(iter(costs.values())), costs)
+
     @staticmethod
     def table(unit: Cost, rows: dict[str, Cost]) -> Iterator[str]:
         """Lay costs out, with what each takes for one of ``unit``."""
@@ -165,6 +185,10 @@ class Bench:
             time = f"{_time(cost.wall)} | {cost.wall / unit.wall:.2f}"
             processor = f"{_time(cost.cpu)} | {cost.cpu / unit.cpu:.2f}"
             yield f"| {name} | {time} | {processor} |"
+
+
+def _same(command: list[str], _round: int) -> list[str]:
+    return command
 
 
 def _megabytes(cost: Cost) -> str:
@@ -213,6 +237,8 @@ def main() -> None:
             *(bench.nothing(users) for users in asked.users),
             bench.growth(),
             bench.rsa(),
+            bench.reviewing(reach=1),
+            bench.reviewing(reach=3),
         ]
         for part in parts:
             for line in part:

@@ -107,6 +107,8 @@ def alike(fleet: Fleet, server: Server) -> Hashable:
 
 def for_server(rules: Rules, server: Server) -> Rules:
     """Give the rules of one server to another that is :func:`alike`: nothing but the header differs."""
+    if server is rules.server:
+        return rules
     before, after = _header(rules.server), _header(server)
     return replace(
         rules,

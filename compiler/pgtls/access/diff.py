@@ -15,7 +15,6 @@ from pgtls.access.meaning import Accepted, Holders
 from pgtls.access.text import Text, line_coverage
 from pgtls.fleet.membership import Memberships, memberships
 from pgtls.hba.model import Keyword, Name
-from pgtls.hba.parse import parse_hba, parse_ident
 from pgtls.spec.models import SSLMODES
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from pgtls.access.meaning import Ask
     from pgtls.access.model import Rules
     from pgtls.fleet.model import Fleet, Policy
-    from pgtls.hba.model import Line, Transport
+    from pgtls.hba.model import Transport
     from pgtls.spec.models import SslMode
 
 Kind = Literal["granted", "weakened", "strengthened", "lost"]
@@ -80,8 +79,23 @@ class Side(NamedTuple):
 def diff(old: Side, new: Side) -> tuple[Change, ...]:
     """Compare two states, server by server; a server that only one of them has refuses everybody in the other."""
     names = sorted(old.rules.keys() | new.rules.keys())
+    if old.fleet.users == new.fleet.users and old.fleet.cas == new.fleet.cas:
+        names = [name for name in names if not _is_same(old.rules.get(name), new.rules.get(name))]
     changes = [change for name in names for change in _server(name, old, new)]
     return tuple(sorted(changes, key=lambda change: (KINDS.index(change.kind), change.server, change.example)))
+
+
+def _is_same(old: Rules | None, new: Rules | None) -> bool:
+    """Whether a server says and trusts what it did, and its policies ask the same of clients: so it is for most servers of a change."""
+    if old is None or new is None:
+        return False
+    texts = (old.hba_text, old.ident_text) == (new.hba_text, new.ident_text)
+    trust = [ca.name for ca in old.server.client_cas] == [ca.name for ca in new.server.client_cas]
+    return texts and trust and _modes(old) == _modes(new)
+
+
+def _modes(rules: Rules) -> list[tuple[tuple[str, SslMode | None], ...]]:
+    return [tuple((policy.name, policy.sslmode) for policy in policies) for policies in rules.origin]
 
 
 class _Answer(NamedTuple):
@@ -98,12 +112,11 @@ class _State:
 
     def __init__(self, side: Side, name: str) -> None:
         rules = side.rules.get(name)
-        version = rules.server.table.postgres if rules else 0
-        self.lines: tuple[Line, ...] = parse_hba(rules.hba_text, version).lines if rules else ()
-        idents = parse_ident(rules.ident_text, version).lines if rules else ()
+        self.lines = rules.hba.lines if rules else ()
         self.origin: Sequence[Sequence[Policy]] = rules.origin if rules else ()
-        holders = Holders(side.fleet, rules.server) if rules else None
-        self.text = Text(self.lines, idents, holders, frozenset()) if holders else None
+        self.text = (
+            Text(self.lines, rules.ident.lines, Holders(side.fleet, rules.server), frozenset()) if rules else None
+        )
         self._index = {line.number: index for index, line in enumerate(self.lines)}
         self.answer = cache(self._answer)
 
@@ -175,9 +188,9 @@ def _compare(connection: Class, states: tuple[_State, _State], *, socket: bool) 
     policies = tuple(dict.fromkeys((*old.policies, *new.policies)))
     for role in connection.role.names:
         whose = tuple(state.accepted(answer, role) for state, answer in zip(states, (old, new), strict=True))
-        before = _words(old, whose[0], role, over, cleartext=clear[0])
-        after = _words(new, whose[1], role, over, cleartext=clear[1])
         for kind in _kinds(old, new, whose, clear):
+            before = _words(old, whose[0], role, over, cleartext=clear[0])
+            after = _words(new, whose[1], role, over, cleartext=clear[1])
             source = _source(states[0], old) if kind == "lost" else _source(states[1], new)
             yield _Group(kind, before, after, policies), _Place(connection, role, source)
 

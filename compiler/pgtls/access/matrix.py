@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 from pgtls.access.trust import trust
 from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
-from pgtls.hba.parse import parse_hba, parse_ident
 from pgtls.spec.models import SSLMODES
 
 if TYPE_CHECKING:
@@ -64,11 +63,9 @@ class Matrix:
 
 def matrix(fleet: Fleet, rules: Rules) -> Matrix:
     """Read the compiled text of a server and put it in rows: lines that differ in their address alone are one row."""
-    version = rules.server.table.postgres
-    lines = parse_hba(rules.hba_text, version).lines
-    maps = _maps(parse_ident(rules.ident_text, version).lines)
+    maps = _maps(rules.ident.lines)
     rows: list[Row] = []
-    for line, policies in zip(lines, rules.origin, strict=True):
+    for line, policies in zip(rules.hba.lines, rules.origin, strict=True):
         row = _row(line, policies, maps)
         if rows and replace(rows[-1], addresses=()) == replace(row, addresses=()):
             rows[-1] = replace(rows[-1], addresses=(*rows[-1].addresses, *row.addresses))

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 from pgtls.access.classes import Classes
 from pgtls.access.meaning import Holders, Meaning, coverage
 from pgtls.access.model import Difference
-from pgtls.access.text import TRANSPORTS, Text, line_coverage
+from pgtls.access.text import TRANSPORTS, Text, line_coverage, shows
 from pgtls.fleet.membership import memberships
 from pgtls.hba.model import Name
-from pgtls.hba.parse import parse_hba, parse_ident
 from pgtls.postgres.methods import takes_map
 from pgtls.spec.values import Secret
 
@@ -36,9 +35,7 @@ ENOUGH = 20
 
 def prove(fleet: Fleet, rules: Rules) -> tuple[Difference, ...]:
     """Compare a server's text with the policies; nothing is returned when they mean the same."""
-    server = rules.server
-    version = server.table.postgres
-    hba, ident = parse_hba(rules.hba_text, version), parse_ident(rules.ident_text, version)
+    server, hba, ident = rules.server, rules.hba, rules.ident
     refused = [*hba.errors, *ident.errors]
     if refused:
         return tuple(
@@ -54,7 +51,7 @@ def prove(fleet: Fleet, rules: Rules) -> tuple[Difference, ...]:
         memberships(fleet.users.values()),
         _names(fleet, ident.lines) if _is_wide(policies, hba.lines) else (),
     )
-    meaning = Meaning(policies, holders, version)
+    meaning = Meaning(policies, holders, server.table.postgres)
     meaning.learn(classes)
     return tuple(islice(_differences(server.name, classes, meaning, text), ENOUGH))
 
@@ -93,7 +90,7 @@ def _secret_options(policies: Sequence[Policy]) -> frozenset[str]:
 
 
 def _differences(server: str, classes: Classes, meaning: Meaning, text: Text) -> Iterator[Difference]:
-    agreed: set[tuple[RoleClass, int, int | None]] = set()
+    agreed: set[tuple[RoleClass, int, tuple[bool, str | None, bool]]] = set()
     for found in classes.combined():
         deciding = meaning.deciding(found.bits.policies)
         for transport in TRANSPORTS[:1] if found.address is classes.socket else TRANSPORTS[1:]:
@@ -101,16 +98,14 @@ def _differences(server: str, classes: Classes, meaning: Meaning, text: Text) ->
             asks, asked = meaning.asks(deciding, transport), text.ask(line)
             role = None
             if asks == (asked,):
-                if (
-                    line is None
-                    or asked is None
-                    or not _compared(asked)
-                    or (found.role, deciding, line.number) in agreed
-                ):
+                if line is None or asked is None or not _compared(asked):
+                    continue
+                question = found.role, deciding, shows(line)
+                if question in agreed:
                     continue
                 role = _disagreement(found.role, deciding, line, meaning, text)
                 if role is None:
-                    agreed.add((found.role, deciding, line.number))
+                    agreed.add(question)
                     continue
             yield Difference(
                 server=server,

@@ -25,6 +25,15 @@ def line_coverage(line: Line) -> Coverage:
     return Coverage(line.roles, line.databases, None if line.address is None else (line.address,))
 
 
+def shows(line: Line) -> tuple[bool, str | None, bool]:
+    """Say by what a line knows somebody: by a certificate or not, through which map, by the whole subject or not.
+
+    Lines for which this is equal accept the same for the same role.
+    """
+    certified = line.method == "cert" or line.option("clientcert") == "verify-full"
+    return certified, line.option("map"), line.option("clientname") == "DN"
+
+
 class Text:
     """The lines that were read back, as the server tries them."""
 
@@ -65,15 +74,14 @@ class Text:
         """Say whose identity a line accepts for a role."""
         if line is None:
             return Accepted()
-        certified = line.method == "cert" or line.option("clientcert") == "verify-full"
-        ident_map = line.option("map")
+        certified, ident_map, subject = shows(line)
         names = [role] if ident_map is None else self._names.get(ident_map, {}).get(role, [])
         patterns = [] if ident_map is None else self._patterns.get(ident_map, [])
         if ITSELF in patterns:
             names = [*names, role]
         bearers: set[Bearer] = set()
         for name in names:
-            bearers |= self._shown(line, name, implied=ident_map is None) if certified else {("name", name)}
+            bearers |= self._shown(name, subject=subject, implied=ident_map is None) if certified else {("name", name)}
         return Accepted(
             frozenset(bearers),
             frozenset(
@@ -84,7 +92,7 @@ class Text:
             ),
         )
 
-    def _shown(self, line: Line, name: str, *, implied: bool) -> frozenset[Bearer]:
+    def _shown(self, name: str, *, subject: bool, implied: bool) -> frozenset[Bearer]:
         """Say who shows an identity. That nobody has a certificate in the name of a role is no grant: CAs of the spec certify its users alone."""
-        shown = self._holders.showing(name, subject=line.option("clientname") == "DN")
+        shown = self._holders.showing(name, subject=subject)
         return shown if shown or implied else frozenset({("name", name)})

@@ -182,8 +182,7 @@ def _compared(files: Files, checked: Checked, server: str) -> tuple[Diagnostic, 
         return (
             Diagnostic("PGT297", "the spec does not compile as it is: nothing was compared", hint="mend the errors"),
         )
-    version = rules.server.table.postgres
-    compiled = Files(parse_hba(rules.hba_text, version).lines, parse_ident(rules.ident_text, version).lines)
+    compiled = Files(rules.hba.lines, rules.ident.lines)
     return tuple(
         _about("PGT297", difference.line, str(difference), _HINT, error=True)
         if difference.line

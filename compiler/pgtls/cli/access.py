@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,10 +54,13 @@ def command(
 
 
 def _as_dict(server: Matrix) -> dict[str, Any]:
-    rows = [
-        {**asdict(row), "certificates": {name: list(roles) for name, roles in row.certificates}} for row in server.rows
-    ]
+    rows = [_as_row(row) for row in server.rows]
     return {"server": server.server, "hosts": server.hosts, "trust": asdict(server.trust), "rows": rows}
+
+
+def _as_row(row: Row) -> dict[str, Any]:
+    """Give its fields as they are: ``asdict`` copies every tuple, and a row may name thousands of roles."""
+    return {field.name: getattr(row, field.name) for field in fields(row)} | {"certificates": dict(row.certificates)}
 
 
 def _text(server: Matrix) -> str:

@@ -131,18 +131,15 @@ def _compiled(
     checked: Checked, question: dict[str, Any], connection: Connection
 ) -> tuple[Connection, Explanation, str | None]:
     from pgtls.access.explain import explain, nearest, surroundings_of
-    from pgtls.hba.parse import parse_hba, parse_ident
 
     fleet, rules = checked.fleet, checked.rules
     if fleet is None or not rules or any(d.severity == "error" for d in checked.diagnostics):
         raise Rejected(*checked.diagnostics)
     server = _server(fleet, question["server"])
     connection = _with_certificate(fleet, server, question, connection)
-    compiled, version = rules[server.name], server.table.postgres
-    lines = parse_hba(compiled.hba_text, version).lines
-    idents = parse_ident(compiled.ident_text, version).lines
-    around = surroundings_of(fleet)
-    answer = explain(lines, idents, compiled.hba_text, version, connection, around)
+    compiled, around = rules[server.name], surroundings_of(fleet)
+    lines = compiled.hba.lines
+    answer = explain(lines, compiled.ident.lines, compiled.hba_text, server.table.postgres, connection, around)
     if answer.line is not None:
         index = next(i for i, line in enumerate(lines) if line.number == answer.line)
         answer = replace(answer, policies=tuple(policy.name for policy in compiled.origin[index]))

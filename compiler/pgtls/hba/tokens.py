@@ -52,8 +52,7 @@ class Token(NamedTuple):
         return self.within.place(self.offset)
 
 
-@dataclass(frozen=True, slots=True)
-class Logical:
+class Logical(NamedTuple):
     """A line after continuation; ``starts`` are the offsets at which its physical lines begin."""
 
     file: str
@@ -67,8 +66,7 @@ class Logical:
         return Place(self.file, self.number + before, offset - self.starts[before] + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One logical line that is not empty; ``line`` is where it starts, the number that the server names."""
 
     file: str
@@ -118,7 +116,7 @@ def tokenize(text: str, version: int, file: str, files: Files, depth: int = 0) -
     """Give the records of a file, and those of the files that it includes, in order; linear in the text."""
     for logical in _logical_lines(text, version, file):
         try:
-            fields = tuple(_fields(logical, version, files, depth))
+            fields = _fields(logical, version, files, depth)
             if _is_include(fields, version):
                 yield from _included(fields, version, logical.file, files, depth)
             elif fields:
@@ -175,34 +173,37 @@ def _unquoted(raw: str) -> str:
     return text
 
 
-def _fields(logical: Logical, version: int, files: Files, depth: int) -> Iterator[tuple[Token, ...]]:
+def _fields(logical: Logical, version: int, files: Files, depth: int) -> tuple[tuple[Token, ...], ...]:
     """Give the fields that hold a token: one made of an empty file vanishes, and the next one takes its place."""
     if version == 13 and size(logical.text) + 1 >= _LONGEST_LINE:
         raise _Refused("authentication file line too long", logical.place(0))
-    match = (_TOKEN if version < 19 else _TOKEN_19).match
     text = logical.text
+    match = (_TOKEN if version < 19 else _TOKEN_19).match
+    may_be_too_long = version < 16 and len(text) * 4 > _LONGEST_TOKEN
+    fields: list[tuple[Token, ...]] = []
     field: list[Token] = []
     position = 0
     while found := match(text, position):
         position = found.end()
         raw, joins = found[1], text.startswith(",", position)
         token = Token(_unquoted(raw), raw[0] == '"', logical, found.start(1))
-        if version < 16:
+        if may_be_too_long:
             _check_size(token, raw, joins=joins)
         if raw[0] == "@" and len(token.text) > 1:
             field += _expanded(token, version, files, depth)
         else:
             field.append(token)
         if field and not joins:
-            yield tuple(field)
+            fields.append(tuple(field))
             field = []
     if field:
-        yield tuple(field)
+        fields.append(tuple(field))
+    return tuple(fields)
 
 
 def _check_size(token: Token, raw: str, *, joins: bool) -> None:
     """Refuse what is longer than the server's buffer, which is found to be full at one more character, be it a quote or a comma."""
-    if len(raw) * 4 > _LONGEST_TOKEN and size(token.text) + (joins or raw.endswith('"')) > _LONGEST_TOKEN:
+    if size(token.text) + (joins or raw.endswith('"')) > _LONGEST_TOKEN:
         raise _Refused("authentication file token too long", token.place)
 
 

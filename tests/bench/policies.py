@@ -1,0 +1,79 @@
+"""A spec with many policies, and what it takes to parse and validate it: what the proof, ``access`` and ``diff`` are measured against.
+
+Run with the paths of specs it loads, resolves and checks them, and does nothing of what follows.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEAD = """version = 1
+[ca.root]
+[ca.clients]
+[defaults.server]
+ca        = "root"
+client_ca = ["clients"]
+no_local  = true
+[defaults.user]
+ca = "clients"
+"""
+
+
+def spec_text(users: int, policies: int, servers: int, reach: int, *, widened: bool = False) -> str:
+    """Write a spec whose policies hold on ``reach`` servers each, name users of their own and overlap in a role that these share.
+
+    ``widened``: with another network in one of them.
+    """
+    return HEAD + "\n".join((*_servers(servers), *_users(users), *_policies(users, policies, servers, reach, widened)))
+
+
+def _servers(count: int) -> Iterator[str]:
+    for number in range(count):
+        yield f'[server.s{number}]\nhosts = ["s{number}.example.com"]'
+
+
+def _users(count: int) -> Iterator[str]:
+    for number in range(count):
+        yield f"[user.u{number:05d}]"
+        if number % 10 == 0:
+            yield f'roles = ["u{number:05d}", "shared{number % 100}"]'
+
+
+def _policies(users: int, policies: int, servers: int, reach: int, widened: bool) -> Iterator[str]:
+    share = users // policies
+    for number in range(policies):
+        there = ", ".join(f'"s{(number + step) % servers}"' for step in range(reach))
+        who = ", ".join(f'"u{user:05d}"' for user in range(number * share, (number + 1) * share))
+        sources = [f"10.{number}.0.0/16", f"192.168.{number // 8 * 8}.0/21"] + ["172.16.0.0/12"] * (
+            widened and number == 0
+        )
+        networks = ", ".join(f'"{source}"' for source in sources)
+        method = 'auth = "scram-sha-256"\nsslmode = "require"' if number % 10 == 3 else 'auth = "cert"'
+        yield f"[policy.p{number}]\nservers = [{there}]\nusers = [{who}]\nfrom = [{networks}]\n{method}"
+        yield f'databases = ["d{number % 30}", "x{number % 7}"]\npriority = {number % 10 == 3:d}'
+
+
+def validate(spec: Path) -> None:
+    """Load, resolve and check a spec, in which nothing must be wrong."""
+    from pgtls.diagnostics import errors
+    from pgtls.fleet.checks import check
+    from pgtls.fleet.resolve import resolve
+    from pgtls.spec.load import load
+
+    loaded = load(spec)
+    assert loaded.loaded is not None, loaded.diagnostics
+    fleet, found = resolve(loaded.loaded, datetime.now(UTC))
+    assert fleet is not None, found
+    faults = errors((*loaded.diagnostics, *found, *check(fleet)))
+    assert not faults, faults
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        validate(Path(name))
