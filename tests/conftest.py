@@ -19,12 +19,20 @@ if TYPE_CHECKING:
 UNAVAILABLE = "unavailable: "
 """How the reason of a skip begins that stays one in CI: nothing that could be installed would help."""
 
-settings.register_profile("pgtls", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+# In CI the examples are those of the last time: who has changed nothing there has broken nothing. Elsewhere they are new ones each time.
+settings.register_profile(
+    "pgtls",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("pgtls")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the scratch directory before workers start, and forget what the person who runs the tests has set."""
+    os.umask(0o022)
     scratch()
     for name in [name for name in os.environ if name.startswith("PG") and not name.startswith("PGTLS_TEST")]:
         del os.environ[name]

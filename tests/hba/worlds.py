@@ -13,6 +13,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import strategies as st
 
 from pgtls.hba.model import ClientCertificate, Connection, Surroundings
+from support.servers import loopback
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,7 @@ SURROUNDINGS = Surroundings(members=MEMBERS)
 
 DATABASES = (*ROLES, "shop", "samegroup", "logical", "n" * 70)
 TRANSPORTS: tuple[Transport, ...] = ("socket", "plain", "tls", "tls", "tls")
-SOURCES = ("127.0.0.1", "127.0.0.2", "127.5.6.7", "::1")
+SOURCES = ("127.0.0.1", "127.0.0.2", "127.5.6.7", loopback()[-1])
 
 SUBJECTS = (
     [(NameOID.COMMON_NAME, "alice")],

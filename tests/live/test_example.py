@@ -145,7 +145,7 @@ def test_a_password_admits_metrics_from_loopback(server: Server, out: Path) -> N
         )
 
 
-@pytest.mark.skipif(not is_root(), reason="root alone can log in as another operating-system user")
+@pytest.mark.skipif(not is_root(), reason="unavailable: root alone can log in as another operating-system user")
 def test_the_administrator_comes_in_on_the_socket(server: Server, out: Path) -> None:
     assert not (out / "clients" / "postgres").exists(), "who may only connect locally needs no bundle"
     own = socket_of(server) | {"user": "postgres", "dbname": "postgres"}

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import select
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from support.servers import Server, ServerError
+from support.servers import PATIENCE, Server, ServerError, loopback, versions
+from support.system import SCRATCH, scratch, until_we_end
 
 
 def test_a_server_answers_as_the_version_it_is_said_to_be(server: Server) -> None:
@@ -32,3 +40,44 @@ def test_a_setting_that_does_not_exist_is_refused(server: Server) -> None:
     server.configure(no_such_setting="1")
     with pytest.raises(ServerError, match="no_such_setting"):
         server.reload()
+
+
+@pytest.mark.parametrize("address", loopback())
+def test_where_somebody_has_one_of_its_addresses_a_server_takes_another_port(address: str) -> None:
+    with Server(versions()[-1]) as server:
+        before = server.port
+        server.stop()
+        with socket.create_server((address, before), family=socket.AF_INET6 if ":" in address else socket.AF_INET):
+            server.start()
+        assert server.port != before
+        assert server.sql("select 1") == [(1,)]
+
+
+SESSION = """
+import sys, time
+from support.servers import Server, versions
+from support.system import scratch
+with Server(versions()[-1]) as server:
+    print(scratch(), (server.data / "postmaster.pid").read_text().split()[0], flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(not until_we_end(), reason="unavailable: there is no setpriv")
+def test_a_session_that_is_killed_leaves_no_server_and_the_next_one_removes_its_files() -> None:
+    surroundings = {name: value for name, value in os.environ.items() if name != SCRATCH}
+    surroundings["PYTHONPATH"] = str(Path(__file__).parents[1])
+    with subprocess.Popen(
+        (sys.executable, "-c", SESSION), env=surroundings, stdout=subprocess.PIPE, text=True
+    ) as session:
+        assert session.stdout is not None
+        directory, server = session.stdout.readline().split()
+        watch = os.pidfd_open(int(server))
+        session.kill()
+    assert select.select([watch], [], [], PATIENCE)[0], "the server goes on"
+    os.close(watch)
+    assert Path(directory).exists()
+    program = "from support.system import scratch; scratch()"
+    subprocess.run((sys.executable, "-c", program), env=surroundings, check=True)
+    assert not Path(directory).exists()
+    assert scratch().exists(), "that of a living session stays"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -15,29 +16,57 @@ import pytest
 
 import pgtls
 from support.pgtls import ROOT
-from support.system import locked, scratch
+from support.system import locked, new_directory, scratch
 
 SOURCES = {"compiler/pgtls": "pgtls", "templates": "pgtls/templates"}
 """Directories of the checkout, and where the wheel has them."""
 DESCRIPTION = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt")
 
 
+LYING_AROUND = (
+    "out/x",
+    ".venv/bin/x",
+    "build/lib/pgtls/x.py",
+    "dist/x",
+    "tests/support/postgres/node_modules/x",
+    "compiler/pgtls/__pycache__/x.pyc",
+)
+"""What a checkout has beside its sources."""
+
+
 @pytest.fixture(scope="module")
 def dist() -> Path:
-    """The directory with sdist and wheel: the one that CI made, or one made for this session."""
+    """The directory with sdist and wheel: the one that CI made, or one made for this session.
+
+    From a copy of the checkout: a build writes beside the sources, which other tests read.
+    """
     if "PGTLS_TEST_WHEEL" in os.environ:
         return Path(os.environ["PGTLS_TEST_WHEEL"])
     directory = scratch() / "dist"
     with locked(directory):
         if not directory.exists():
-            run = subprocess.run(
-                [sys.executable, "-m", "build", "--outdir", directory, ROOT],
-                check=False,
-                capture_output=True,
-                text=True,
-            )
+            words = [sys.executable, "-m", "build", "--outdir", str(directory), str(used_checkout())]
+            run = subprocess.run(words, check=False, capture_output=True, text=True)
             assert run.returncode == 0, run.stdout + run.stderr
     return directory
+
+
+def used_checkout() -> Path:
+    """Give a copy of the checkout in which somebody has worked."""
+    copy = new_directory("checkout") / "pgtls"
+    shutil.copytree(ROOT, copy, ignore=_not_sources)
+    for path in (copy / name for name in LYING_AROUND):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    return copy
+
+
+def _not_sources(directory: str, names: list[str]) -> set[str]:
+    """Choose what is hidden or built at the top, and what programs leave below."""
+    made = {name for name in names if name in ("__pycache__", "node_modules") or name.endswith(".egg-info")}
+    if Path(directory) == ROOT:  # tests/build and compiler/pgtls/build are sources
+        made |= {name for name in names if name.startswith(".") or name in ("build", "dist", "out", "site")}
+    return made
 
 
 def sources() -> dict[str, Path]:
@@ -65,7 +94,7 @@ def test_the_sdist_has_sources_tests_and_example_and_nothing_that_was_built(dist
         names = {name.partition("/")[2] for name in sdist.getnames()}
     assert {path.relative_to(ROOT).as_posix() for path in sources().values()} <= names
     assert {"pyproject.toml", "README.md", "LICENSE", "pgtls.toml.example", "tests/conftest.py"} <= names
-    lying_around = ("out/", ".venv/", "build/", "dist/", "tests/support/postgres/node_modules/")
+    lying_around = tuple(f"{Path(name).parent}/" for name in LYING_AROUND)
     assert not [name for name in names if name.startswith(lying_around) or "__pycache__" in name]
 
 

@@ -49,7 +49,7 @@ def openssl_conf(directory: Path, lines: str) -> Path:
     return path
 
 
-@pytest.mark.skipif(not is_root(), reason="root alone can log in as another operating-system user")
+@pytest.mark.skipif(not is_root(), reason="unavailable: root alone can log in as another operating-system user")
 def test_tls_1_3_alone_and_files_in_a_directory_of_their_own(server: Server) -> None:
     directory = new_directory("etc") / "modern"
     spec = for_postgres(SCENARIOS / NAME / "pgtls.toml", server.version).replace("/etc/pgtls/modern", str(directory))

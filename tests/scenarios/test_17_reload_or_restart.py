@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from support.servers import Server
 
 NAME = "17-reload-or-restart"
-needs_root = pytest.mark.skipif(not is_root(), reason="root alone can log in as another operating-system user")
+needs_root = pytest.mark.skipif(
+    not is_root(), reason="unavailable: root alone can log in as another operating-system user"
+)
 
 
 def ask(server: Server, query: str) -> str:

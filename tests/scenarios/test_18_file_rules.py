@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from support.servers import Server
 
 NAME = "18-file-rules"
-needs_root = pytest.mark.skipif(not is_root(), reason="root alone can give files to other users")
+needs_root = pytest.mark.skipif(not is_root(), reason="unavailable: root alone can give files to other users")
 OPEN = "has group or world access"
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,16 +14,14 @@ import pytest
 from pgtls.diagnostics import Rejected
 from support.building import Place, steps
 from support.clients import PSQL, Bundle, admitted, at, refused
+from support.golang import go_program
 from support.servers import PATIENCE
-from support.system import ENVIRONMENT, locked, scratch
+from support.system import ENVIRONMENT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from support.servers import Server
-
-MODULE = "github.com/smallstep/cli/cmd/step@v0.21.0"
-"""The program of step-ca: with ``--offline`` it signs by step-ca's own code, and needs no server. Later releases cannot be had by ``go install``."""
 
 SPEC = """
 version = 1
@@ -56,23 +52,9 @@ waiver = "a test"
 """
 
 
-@cache
 def program() -> str:
-    """Give the program, built once a session where it is not installed."""
-    if (installed := shutil.which("step")) is not None:
-        return installed
-    if shutil.which("go") is None:
-        pytest.skip("unavailable: neither step nor Go is on this machine, and Debian has no step")
-    binary = scratch() / "step" / "step"
-    with locked(binary):
-        if not binary.exists():
-            surroundings = {**os.environ, "GOBIN": str(binary.parent), "GOFLAGS": "-buildvcs=false"}
-            command = ("go", "install", MODULE)
-            made = subprocess.run(command, env=surroundings, check=False, capture_output=True, text=True)
-            if made.returncode != 0 and "Forbidden" in made.stderr:
-                pytest.skip(f"unavailable: the Go module proxy does not give {MODULE}")
-            assert made.returncode == 0, made.stderr
-    return str(binary)
+    """Give the program of step-ca, built where it is not installed."""
+    return shutil.which("step") or str(go_program("step"))
 
 
 @dataclass(frozen=True, slots=True)

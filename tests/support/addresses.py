@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from support.system import locked, scratch
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -30,7 +32,7 @@ def networks_available() -> bool:
     if os.geteuid() != 0 or shutil.which("ip") is None:
         return False
     try:
-        with Network():
+        with Network(("10.0.0.1", "fd00::1")):
             return True
     except subprocess.CalledProcessError:
         return False
@@ -43,12 +45,13 @@ class Network:
     """
 
     def __init__(self, addresses: tuple[str, ...] = (), names: dict[str, str] | None = None) -> None:
-        self.name = f"pgtls-{os.getpid()}-{next(_numbers)}"
+        self.name = f"{scratch().name}-{os.getpid()}-{next(_numbers)}"
         self.addresses = addresses
         self.names = names or {}
 
     def __enter__(self) -> Self:
-        _ip("netns", "add", self.name)
+        with locked(scratch() / "networks"):  # the first two at once would each mount /run/netns
+            _ip("netns", "add", self.name)
         try:
             self._configure()
         except BaseException:

@@ -40,7 +40,7 @@ NOTHING: Parameters = {
     "sslkey": f"{NOWHERE}/postgresql.key",
     "sslcrl": f"{NOWHERE}/root.crl",
     "gssencmode": "disable",
-    "connect_timeout": "20",
+    "connect_timeout": "120",
 }
 """Every parameter that a client's defaults could decide, as if there was nothing."""
 

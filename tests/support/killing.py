@@ -31,6 +31,8 @@ _WRITES = frozenset(
     f"os.{name}"
     for name in ("chmod", "chown", "link", "mkdir", "remove", "rename", "rmdir", "symlink", "truncate", "utime")
 )
+_LONGEST = 300
+"""Seconds after which a child that hangs is ended, by SIGALRM: it was forked beside threads, and may have inherited a lock that nobody opens."""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
@@ -104,6 +106,7 @@ def in_child(run: Callable[[], object], *, kill_at: int | None = None) -> Outcom
         warnings.simplefilter("ignore", DeprecationWarning)  # forking beside the threads of a test runner
         child = os.fork()
     if child == 0:
+        signal.alarm(_LONGEST)
         _run_and_exit(run, kill_at, write)
     os.close(write)
     with open(read, encoding="utf-8") as pipe:

@@ -23,14 +23,16 @@ def promtool() -> Path:
     with locked(directory):
         if not binary.exists():
             directory.mkdir(exist_ok=True)
-            for words in (("apt-get", "download", "--quiet", "prometheus"), ("sh", "-c", "dpkg -x prometheus_*.deb .")):
+            download = ("apt-get", "-o", "Acquire::Retries=3", "download", "--quiet", "prometheus")
+            for words in (download, ("sh", "-c", "dpkg -x prometheus_*.deb .")):
                 run = _run(words, directory)
                 if run is None or run.returncode != 0:
-                    pytest.skip("unavailable: promtool is not on this machine, and apt-get cannot download it")
+                    why = run.stderr.strip().replace("\n", "; ") if run else f"there is no {words[0]}"
+                    pytest.skip(f"unavailable: promtool is not on this machine, and apt-get cannot download it: {why}")
     return binary
 
 
-def _run(words: tuple[str, ...], directory: Path) -> subprocess.CompletedProcess[bytes] | None:
+def _run(words: tuple[str, ...], directory: Path) -> subprocess.CompletedProcess[str] | None:
     if shutil.which(words[0]) is None:
         return None
-    return subprocess.run(words, cwd=directory, check=False, capture_output=True, timeout=30 * PATIENCE)
+    return subprocess.run(words, cwd=directory, check=False, capture_output=True, text=True, timeout=10 * PATIENCE)

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Self
 import psycopg
 from psycopg import sql as syntax
 
-from support.system import ENVIRONMENT, give, locked, new_directory, run_as, scratch, server_account
+from support.system import ENVIRONMENT, give, locked, new_directory, run_as, scratch, server_account, until_we_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,8 +40,8 @@ EXPECTED = (13, 14, 15, 16, 17, 18)
 """The major versions that the tests want to see, all of them pinned in ``package.json``."""
 
 PACKAGES = Path(__file__).parent / "postgres" / "node_modules"
-PATIENCE = 60.0
-"""Seconds after which something that never takes a second is taken to have failed."""
+PATIENCE = 180.0
+"""Seconds after which something that never takes a second is taken to have failed: so many that a busy machine is no reason."""
 
 SETTINGS = {
     "fsync": "off",
@@ -126,6 +126,7 @@ def _reachable(bin_directory: Path) -> Path:
         if not copy.exists():
             part = copy.with_suffix(".part")
             shutil.copytree(home, part, symlinks=True)
+            give(part, account)  # where the umask was strict, its owner alone may read it
             part.rename(copy)
     return copy / "bin"
 
@@ -174,7 +175,7 @@ class Server:
     def __init__(self, installation: Installation, *, network: Network | None = None, listen: str = "") -> None:
         self.installation = installation
         self.network = network
-        self.listen = listen or ("*" if network else "127.0.0.1,::1")
+        self.listen = listen or ("*" if network else ",".join(loopback()))
         self.directory = new_directory(installation.id)
         self.data = self.directory / "data"
         self.logfile = self.directory / "log"
@@ -227,12 +228,15 @@ class Server:
             mark = self.mark()
             self.port = self.port or _free_port()
             self._launch()
-            if self._wait_until_ready():
+            is_ready = self._wait_until_ready()
+            log = self.log(mark)
+            # A server that gets one of its addresses starts without the others, and strangers would answer there.
+            was_faster = "Address already in use" in log
+            if is_ready and not was_faster:
                 _remember(self.installation)
                 return
-            log = self.log(mark)
             self.stop(signal.SIGQUIT)
-            if "Address already in use" not in log or attempt == 9:
+            if not was_faster or attempt == 9:
                 raise ServerError(log)
             self.port = 0
 
@@ -243,7 +247,7 @@ class Server:
             words += ["-c", f"{name}={value}"]
         with self.logfile.open("ab") as log:
             self._process = subprocess.Popen(
-                [*run_as(server_account(), self.network), *words],
+                [*run_as(server_account(), self.network), *until_we_end(), *words],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=ENVIRONMENT,
             )  # fmt: skip
 
@@ -253,7 +257,8 @@ class Server:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self._process.poll() is None:
             with contextlib.suppress(FileNotFoundError):
-                if (self.data / "postmaster.pid").read_text().endswith("ready   \n"):
+                status = (self.data / "postmaster.pid").read_text()
+                if status.startswith(f"{self._process.pid}\n") and status.endswith("ready   \n"):
                     return True
             time.sleep(0.003)
         return False
@@ -266,7 +271,11 @@ class Server:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(how)
-            self._process.wait(PATIENCE)
+            try:
+                self._process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                raise
             self._process = None
 
     def restart(self) -> None:
@@ -283,8 +292,7 @@ class Server:
         self._probe()
         log = self.log(mark)
         # Of the postmaster alone: a session that ended may log its failure only now.
-        postmaster = (self.data / "postmaster.pid").read_text().split()[0]
-        own = [line for line in log.splitlines() if f"[{postmaster}]" in line]
+        own = [line for line in log.splitlines() if f"[{self._process.pid}]" in line]
         if re.search(r"not reloaded|contains errors|could not", "\n".join(own)):
             raise ServerError(log)
         return log
@@ -404,6 +412,17 @@ class Server:
 def _rows(connection: psycopg.Connection[Any], query: str) -> list[tuple[Any, ...]]:
     cursor = connection.execute(query.encode())
     return cursor.fetchall() if cursor.description else []
+
+
+@cache
+def loopback() -> tuple[str, ...]:
+    """Give the loopback addresses of this machine: a container may have no IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return ("127.0.0.1",)
+    return "127.0.0.1", "::1"
 
 
 def _free_port() -> int:

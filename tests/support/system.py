@@ -1,4 +1,7 @@
-"""Processes under other accounts and in other networks, and the directory where a test session keeps what they must reach."""
+"""Processes under other accounts and in other networks, and the directory where a test session keeps what they must reach.
+
+A session that was killed leaves that directory behind; the next one removes it. It leaves no process: see :func:`until_we_end`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import os
 import pwd
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +24,11 @@ if TYPE_CHECKING:
 
 SCRATCH = "PGTLS_TEST_SCRATCH"
 """Names the scratch directory of a session to the workers of pytest-xdist."""
+_PREFIX = "pgtls-tests-"
+_OWNED = "owned"
+"""A file in the scratch directory that its session holds a lock on as long as it lives."""
+
+MEMORY = "/dev/shm"
 
 ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 """The neutral environment of everything that is started: no ``PG*``, and a ``HOME`` of its own to be added."""
@@ -32,19 +40,35 @@ def scratch() -> Path:
     if (known := os.environ.get(SCRATCH)) is not None:
         return Path(known)
     # Not below a deep TMPDIR: the path of a socket has 107 bytes.
-    directory = Path(tempfile.mkdtemp(prefix="pgtls-tests-", dir=_memory() or "/tmp"))
+    for place in (MEMORY, "/tmp"):
+        _remove_leftovers(Path(place))
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_memory() or "/tmp"))
     directory.chmod(0o755)
+    _own(directory)
     os.environ[SCRATCH] = str(directory)
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     return directory
 
 
+def _own(directory: Path) -> None:
+    """Hold the lock of a scratch directory until this process ends, however it ends."""
+    descriptor = os.open(directory / _OWNED, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _remove_leftovers(place: Path) -> None:
+    """Remove the scratch directories of sessions that were killed: what they keep in memory is missed by those that come."""
+    for owned in place.glob(f"{_PREFIX}*/{_OWNED}"):
+        with suppress(OSError), owned.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(owned.parent, ignore_errors=True)
+
+
 def _memory() -> str | None:
     """Where files are kept in memory, if there is room for a few servers: copying data directories is most of what the tests wait for."""
-    directory = "/dev/shm"
-    if not os.access(directory, os.W_OK) or os.statvfs(directory).f_flag & os.ST_NOEXEC:
+    if not os.access(MEMORY, os.W_OK) or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
         return None
-    return directory if shutil.disk_usage(directory).free > 4 << 30 else None
+    return MEMORY if shutil.disk_usage(MEMORY).free > 4 << 30 else None
 
 
 def new_directory(prefix: str) -> Path:
@@ -105,6 +129,15 @@ def run_as(account: Account | None, network: Network | None = None) -> tuple[str
     if account is not None and account.uid != os.geteuid():
         words += ["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups", "--"]
     return tuple(words)
+
+
+@cache
+def until_we_end() -> tuple[str, ...]:
+    """Give the words that start a program which must not outlive us: it gets SIGQUIT when we end, by whatever signal (prctl(2), PR_SET_PDEATHSIG).
+
+    Last before the program's own: the kernel forgets it when a process changes its account.
+    """
+    return ("setpriv", "--pdeathsig=QUIT", "--") if shutil.which("setpriv") else ()
 
 
 def give(path: Path, account: Account) -> None:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.golang import go_program
 from support.servers import PATIENCE
-from support.system import ENVIRONMENT, locked, scratch
+from support.system import ENVIRONMENT
 
-PROVIDERS = ("hashicorp", "stand-in")
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROVIDERS = {"hashicorp": "terraform-provider-external", "stand-in": "stand-in"}
 """Terraform's own provider, and ours that does the same: see external/main.go."""
-_MODULE = "github.com/hashicorp/terraform-provider-external"
-_STAND_IN = Path(__file__).with_name("external")
 _VERSION = "2.4.0"
 """What the mirror calls the provider; Terraform only compares it with the constraints of the module."""
 
@@ -73,41 +72,12 @@ def terraform(module: Path, directory: Path, now: str, which: str) -> Terraform:
     mirror = directory / "mirror"
     target = mirror / "registry.terraform.io/hashicorp/external" / _VERSION / _platform()
     target.mkdir(parents=True)
-    (target / f"terraform-provider-external_v{_VERSION}").symlink_to(provider(which))
+    (target / f"terraform-provider-external_v{_VERSION}").symlink_to(go_program(PROVIDERS[which]))
     configuration = directory / "terraformrc"
     configuration.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n')
     ready = Terraform(module, configuration, now)
     ready.run("init", "-input=false", "-no-color")
     return ready
-
-
-@cache
-def provider(which: str) -> Path:
-    """Build a provider once per session; its modules come by the Go module proxy."""
-    if shutil.which("go") is None:
-        pytest.skip("unavailable: Go is not on this machine, and Debian's is too old")
-    binary = scratch() / "terraform" / which / "terraform-provider-external"
-    with locked(binary):
-        if not binary.exists():
-            _build(which, binary)
-    return binary
-
-
-def _build(which: str, binary: Path) -> None:
-    surroundings = dict(os.environ) | {"GOBIN": str(binary.parent), "GOFLAGS": "-buildvcs=false"}
-    command: tuple[str, ...]
-    if which == "hashicorp":
-        command, cwd = ("go", "install", f"{_MODULE}@latest"), binary.parent
-    else:
-        command, cwd = ("go", "build", "-o", str(binary), "."), _STAND_IN
-    run = subprocess.run(
-        command, cwd=cwd, env=surroundings, check=False, capture_output=True, text=True, timeout=60 * PATIENCE
-    )
-    if run.returncode == 0:
-        return
-    if which == "hashicorp" and "Forbidden" in run.stderr:
-        pytest.skip(f"unavailable: the Go module proxy does not give {_MODULE}")
-    pytest.fail(f"{' '.join(command)}\n{run.stderr}")
 
 
 def _platform() -> str:

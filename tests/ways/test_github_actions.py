@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from support.golang import go_program
 from support.pgtls import ROOT, pgtls
 from support.servers import PATIENCE
-from support.system import ENVIRONMENT, locked, scratch
+from support.system import ENVIRONMENT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,30 +40,17 @@ auth      = "scram-sha-256"
 """
 
 
-@cache
-def actionlint() -> Path:
-    """Build actionlint once per session, by the Go module proxy."""
-    if shutil.which("go") is None:
-        pytest.skip("unavailable: Go is not on this machine, and Debian's is too old")
-    binary = scratch() / "actionlint" / "actionlint"
-    with locked(binary):
-        if not binary.exists():
-            surroundings = dict(os.environ) | {"GOBIN": str(binary.parent), "GOFLAGS": "-buildvcs=false"}
-            package = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
-            subprocess.run(("go", "install", package), env=surroundings, check=True, capture_output=True)
-    return binary
-
-
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
 def test_actionlint_finds_nothing(workflow: Path) -> None:
-    run = subprocess.run((actionlint(), "-no-color", workflow), check=False, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout
+    run = subprocess.run((go_program("actionlint"), "-no-color", workflow), check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_actionlint_would_find_something(tmp_path: Path) -> None:
     broken = tmp_path / "broken.yml"
     broken.write_text(WORKFLOWS[0].read_text().replace("runs-on:", "run-on:"))
-    assert subprocess.run((actionlint(), broken), check=False, capture_output=True).returncode == 1
+    run = subprocess.run((go_program("actionlint"), broken), check=False, capture_output=True, text=True)
+    assert run.returncode == 1, run.stdout + run.stderr
 
 
 def step(workflow: str, job: str, name: str) -> str:

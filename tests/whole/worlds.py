@@ -12,6 +12,8 @@ from itertools import product
 from os import geteuid
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from support.servers import loopback
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
@@ -23,7 +25,16 @@ NETWORKS = (
     "127.0.0.0/8", "127.0.0.0/8", "127.0.0.0/16", "127.0.0.0/24", "127.0.0.1/32", "127.0.0.2/32", "127.5.0.0/16",
     "127.128.0.0/9", "::1/128", "::/0", "all", "127.0.0.2/31", "10.0.0.0/8",
 )  # fmt: skip
-ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.9.9", "127.5.6.7", "127.77.0.1", "127.200.0.9", "::1")
+ADDRESSES = (
+    "127.0.0.1",
+    "127.0.0.2",
+    "127.0.0.3",
+    "127.0.9.9",
+    "127.5.6.7",
+    "127.77.0.1",
+    "127.200.0.9",
+    loopback()[-1],
+)
 """One of each part into which the networks divide what a client can be seen as."""
 DATABASES = ("shop", "books", "alice", "replication")
 ANY_OTHER = "elsewhere"

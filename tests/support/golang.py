@@ -1,0 +1,80 @@
+"""Programs that Go builds, once per session: their modules come by the Go module proxy.
+
+``python -m support.golang`` builds all of them, so that the tests find them in Go's own cache.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from support.servers import PATIENCE
+from support.system import locked, scratch
+
+PROGRAMS = {
+    "actionlint": "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12",
+    # With --offline it signs by step-ca's own code, and needs no server. Later releases cannot be had by `go install`.
+    "step": "github.com/smallstep/cli/cmd/step@v0.21.0",
+    "terraform-provider-external": "github.com/hashicorp/terraform-provider-external@latest",
+    "stand-in": ".",
+}
+"""The package of each: a module of somebody else's, or ours in ``external``, which does what Terraform's own provider does."""
+_OURS = Path(__file__).with_name("external")
+_ATTEMPTS = 3
+"""A proxy may hang up; what was downloaded by then is kept."""
+
+
+@cache
+def go_program(name: str) -> Path:
+    """Give a program of :data:`PROGRAMS`. Skips where there is no Go, or where the proxy refuses a module."""
+    if shutil.which("go") is None:
+        pytest.skip("unavailable: Go is not on this machine, and Debian's is too old")
+    binary = scratch() / "go" / name
+    with locked(binary):
+        if not binary.exists():
+            failure = _build(name, binary)
+            if "Forbidden" in failure:
+                pytest.skip(f"unavailable: the Go module proxy does not give {PROGRAMS[name]}")
+            assert not failure, f"go cannot build {PROGRAMS[name]}\n{failure}"
+    return binary
+
+
+def _build(name: str, binary: Path) -> str:
+    """Build a program; give what Go says if it cannot."""
+    package, said = PROGRAMS[name], ""
+    surroundings = os.environ | {"GOBIN": str(binary.parent), "GOFLAGS": "-buildvcs=false"}
+    ours = ("go", "build", "-o", str(binary), package)
+    for _ in range(_ATTEMPTS):
+        run = subprocess.run(
+            ours if package == "." else ("go", "install", package),
+            cwd=_OURS if package == "." else binary.parent,
+            env=surroundings,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=10 * PATIENCE,
+        )
+        said = run.stderr
+        if run.returncode == 0:
+            return ""
+        if "Forbidden" in said:
+            break
+    return said or "it ended without a word"
+
+
+def main() -> None:
+    """Build every program and keep none: what counts is what Go has cached."""
+    with tempfile.TemporaryDirectory() as directory:
+        for name in PROGRAMS:
+            failure = _build(name, Path(directory) / name)
+            print(f"{name}: {failure or 'built'}")
+
+
+if __name__ == "__main__":
+    main()
