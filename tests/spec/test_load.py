@@ -244,11 +244,35 @@ def test_a_pattern_that_matches_the_top_file_does_not_include_it(tmp_path: Path)
     assert set(sound(tmp_path, 'include = ["*.toml"]\n' + SOUND).spec.user) == {"app"}
 
 
-@pytest.mark.parametrize("pattern", ["none/*.toml", "", "none.toml", "../none/*", "/nowhere/*.toml", "[", "a\\u0000b"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "none/*.toml",
+        "",
+        "none.toml",
+        "../none/*",
+        "/nowhere/*.toml",
+        "[",
+        "a\\u0000b",
+        "users",
+        "users/*",
+        "pgtls.toml",
+        "*.toml",
+    ],
+)
 def test_a_pattern_that_matches_nothing_is_an_error(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "users" / "deeper").mkdir(parents=True)
     result = load(write(tmp_path, f'include = ["{pattern}"]\n{SOUND}'))
-    code = "PGT014" if "\\u" in pattern else "PGT020"
+    code = {"": "PGT013", "a\\u0000b": "PGT014"}.get(pattern, "PGT020")
     assert found(result) == {(code, ("include", 0))}
+
+
+def test_a_file_counts_once_by_whatever_names_it_is_included(tmp_path: Path) -> None:
+    app = write(tmp_path, "[user.app]\n", "users/app.toml")
+    (tmp_path / "users" / "link.toml").symlink_to("app.toml")
+    (tmp_path / "users" / "directory.toml").mkdir()
+    patterns = f'["users/*.toml", "users/../users/app.toml", "{app}"]'
+    assert set(sound(tmp_path, f"include = {patterns}\n" + SOUND).spec.user) == {"app"}
 
 
 @pytest.mark.parametrize("value", ['"users.toml"', "1", "{}", '[["users.toml"]]', "[1]"])
@@ -417,9 +441,9 @@ def test_what_holds_a_control_character_has_no_other_fault(tmp_path: Path, text:
     assert [d.code for d in load(write(tmp_path, f"{SOUND}\n{text}\n")).diagnostics] == ["PGT014"]
 
 
-def test_a_file_that_is_included_twice_is_said_in_linear_time(tmp_path: Path) -> None:
-    write(tmp_path, "".join(f"[user.u{number}]\n" for number in range(2000)), "a.toml")
-    (tmp_path / "b.toml").symlink_to("a.toml")
+def test_a_file_whose_copy_is_included_is_said_in_linear_time(tmp_path: Path) -> None:
+    for name in ("a.toml", "b.toml"):
+        write(tmp_path, "".join(f"[user.u{number}]\n" for number in range(2000)), name)
     result = load(write(tmp_path, f'include = ["a.toml", "b.toml"]\n{SOUND}'))
     assert {d.code for d in result.diagnostics} == {"PGT021"}
     assert len(result.diagnostics) == 2000

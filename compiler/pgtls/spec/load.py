@@ -97,29 +97,46 @@ def _included(top: Document) -> tuple[tuple[str, ...], tuple[Diagnostic, ...], t
     if not isinstance(patterns, list):
         message = f"include must be an array of strings, not {value_found(patterns)}"
         return (), (Diagnostic("PGT012", message, ("include",)),), ()
-    found: set[str] = set()
+    found: dict[str, str] = {}
     faults: list[Diagnostic] = []
     directory = top.source.path.parent
+    itself = os.path.realpath(top.source.path)
     for index, pattern in enumerate(patterns):
         if not isinstance(pattern, str):
             message = f"item {index + 1} of include must be a string, not {value_found(pattern)}"
             faults.append(Diagnostic("PGT012", message, ("include", index)))
         elif "\0" in pattern:
             continue  # reported as a control character, and no system call takes it
-        elif names := _matches(directory, pattern, top.source.path.name):
-            found |= names
         else:
-            hint = "paths are relative to the directory of the file that includes them"
-            faults.append(Diagnostic("PGT020", f"{quoted(pattern)} matches no file", ("include", index), hint))
+            matches = {os.path.realpath(directory / name): name for name in _matches(directory, pattern)}
+            files = {path: name for path, name in matches.items() if path != itself and not os.path.isdir(path)}
+            found = files | found  # one file by two names is one file
+            if not files:
+                faults.append(_no_file(pattern, index, itself=set(matches) == {itself}, directory=bool(matches)))
     prefix = os.path.dirname(top.source.name)
-    documents = tuple(read(directory / name, os.path.join(prefix, name)) for name in sorted(found))
+    documents = tuple(read(directory / name, os.path.join(prefix, name)) for name in sorted(found.values()))
     return tuple(p for p in patterns if isinstance(p, str) and "\0" not in p), tuple(faults), documents
 
 
-def _matches(directory: Path, pattern: str, top: str) -> set[str]:
-    """Give the files that a pattern names, relative to the directory; the top file never includes itself."""
+def _matches(directory: Path, pattern: str) -> list[str]:
+    """Give what a pattern matches, relative to the directory, in the order of names."""
     found = glob.glob(pattern, root_dir=directory, recursive=True)
-    return {os.path.normpath(name) for name in found} - {top}
+    return sorted({os.path.normpath(name) for name in found}, reverse=True)
+
+
+def _no_file(pattern: str, index: int, *, itself: bool, directory: bool) -> Diagnostic:
+    """Say why a pattern includes nothing: it matches the top file alone, directories alone, or nothing."""
+    place, named = ("include", index), quoted(pattern)
+    if not pattern:
+        return Diagnostic("PGT013", f"item {index + 1} of include must not be empty", place)
+    if itself:
+        return Diagnostic("PGT020", f"{named} matches the spec itself, and no other file", place, "take it out")
+    if directory:
+        hint = f"name the files in it: {quoted(pattern.rstrip('/') + '/*.toml')}"
+        return Diagnostic("PGT020", f"{named} matches a directory, and no file", place, hint)
+    hint = "paths are relative to the directory of the file that includes them"
+    hint += ", and ~ stands for nothing there" if pattern[0] == "~" else ""
+    return Diagnostic("PGT020", f"{named} matches no file", place, hint)
 
 
 def _with_defaults(gathered: Gathered) -> dict[str, Raw]:

@@ -38,8 +38,6 @@ _TYPES = {
 }
 """What pydantic's types of error want, as TOML calls it."""
 
-_MANY = 9
-
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
@@ -195,10 +193,12 @@ def _hint_for_key(fault: _Fault, key: str) -> str | None:
     if meant := _meant(fault):
         return f"did you mean {quoted(meant)}?"
     fields = list(fields_of(fault.model))
-    if 0 < len(fields) < _MANY:
-        return f"known keys: {', '.join(fields)}"
     owners = [kind for kind, model in KINDS.items() if key in fields_of(model)]
-    return f"it is a key of [{owners[0]}.NAME]" if owners else None
+    if owners and len(fault.path) == 3:
+        return f"it is a key of [{owners[0]}.NAME]"
+    if holds_secret(fault.path) and "passphrase" in fields:
+        return "a password is set in the database, and no secret stands here; `passphrase` says where that of a key comes from"
+    return f"known keys: {', '.join(fields)}" if fields else None
 
 
 def _meant(fault: _Fault) -> str | None:

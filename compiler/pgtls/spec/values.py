@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1), "y": timedelta(days=365)}
-_DURATION = re.compile(r"([1-9][0-9]{0,5})([hdwy])")
+_DURATION = re.compile(r"(0|[1-9][0-9]*)([hdwy])")
+_LIKE_A_DURATION = re.compile(
+    r"\s*([1-9][0-9]*)\s*(?:(h)(?:ours?)?|(d)(?:ays?)?|(w)(?:eeks?)?|(y)(?:ears?)?)\s*", re.IGNORECASE
+)
+_DIGITS = 6
+"""Of the longest duration in the smallest unit."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([Tt ][\d:.]+([Zz]|[+-]\d\d:\d\d)?)?")
 LONGEST = 100 * _UNITS["y"]
 """The longest duration: a date that far ahead can still be written into a certificate (RFC 5280, 4.1.2.5)."""
@@ -53,9 +58,17 @@ def _duration(value: Any) -> timedelta:
     if not isinstance(value, str):
         raise wrong("type", 'a duration such as "90d"', units)
     if not (match := _DURATION.fullmatch(value)):
-        raise wrong("value", "a whole number and a unit", units)
-    if (length := int(match[1]) * _UNITS[match[2]]) > LONGEST:
-        raise wrong("value", "at most 100 years")
+        meant = _LIKE_A_DURATION.fullmatch(value)
+        raise wrong(
+            "value",
+            "a whole number and a unit",
+            f'write "{meant[1]}{meant[meant.lastindex or 0].lower()}"' if meant else units,
+        )
+    number, unit = match.groups()
+    if number == "0":
+        raise wrong("value", "longer than nothing", 'e.g. "90d"')
+    if len(number) > _DIGITS or (length := int(number) * _UNITS[unit]) > LONGEST:
+        raise wrong("value", "at most 100 years", 'e.g. "10y"')
     return length
 
 

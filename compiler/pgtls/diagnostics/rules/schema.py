@@ -116,7 +116,7 @@ RULES: tuple[Rule, ...] = (
         "PGT020",
         "error",
         "an include that matches nothing",
-        meaning="No file matches the pattern. Patterns are relative to the directory of the file that has the `include`.",
+        meaning="No file matches the pattern, but perhaps a directory, or the spec itself. Patterns are relative to the directory of the file that has the `include`.",
         why="A directory that was moved or not checked out would silently take away everybody it defines, and revoke their certificates.",
         fix="Correct the pattern, or take it out.",
     ),

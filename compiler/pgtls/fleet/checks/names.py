@@ -59,14 +59,29 @@ def _host(fleet: Fleet, server: Server, index: int, host: str) -> Iterator[Diagn
     if is_address(host):
         return
     if bare := _bracketed(host):
-        yield found.fault("PGT107", f'"{host}" is no host name', "hosts", index, hint=f'write "{bare}"')
+        yield found.fault("PGT107", f'"{host}" is an address in brackets', "hosts", index, hint=f'write "{bare}"')
     elif host.startswith("*.") and index == 0:
         message = f'"{host}", the first host of server "{server.name}", is a wildcard, which nobody can dial'
         yield found.fault("PGT109", message, "hosts", index, hint="put the name that clients dial first")
     elif "/" in host or _is_numeric(host):
-        yield found.fault("PGT107", f'"{host}" is neither a host name nor an address', "hosts", index)
+        message = f'"{host}" is neither a host name nor an address'
+        yield found.fault("PGT107", message, "hosts", index, hint=_host_hint(host))
     elif fault := host_name_fault(host.removeprefix("*."), "PGT107"):
         yield found.fault(fault.code, fault.message, "hosts", index, hint=fault.hint)
+
+
+def _host_hint(host: str) -> str:
+    """Say how a host is meant to be written."""
+    name, colon, port = host.rpartition(":")
+    if "://" in host:
+        return "a name or an address alone, as clients dial it"
+    if "/" in host and is_address(host.partition("/")[0]):
+        return "the addresses that clients dial, one by one; networks that they come from are for `from` of a policy"
+    if "%" in host and is_address(host.partition("%")[0]):
+        return f'no certificate holds a zone: write "{host.partition("%")[0]}"'
+    if colon and port.isdecimal() and ":" not in name and name:
+        return f'the port is a field of its own: hosts = ["{name}"] and port = {port}'
+    return 'e.g. "db.example.com", "10.0.0.5"'
 
 
 def equal_hosts(fleet: Fleet) -> Iterator[Diagnostic]:
