@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lifecycle.fleets import DAY, serial, spec
-from lifecycle.test_rollover import CAS, OLD, SERVER_STEPS, step
+from lifecycle.test_rollover import CAS, OLD, PEOPLE_2027, SERVER_STEPS, step
 from pgtls.build import lock as locks
 from pgtls.build.decide import Asked
 from pgtls.diagnostics import Rejected
@@ -28,23 +28,32 @@ if TYPE_CHECKING:
 
 LATER = NOW + 70 * DAY
 
-CHANGES: dict[str, tuple[str, str]] = {
+ROLLOVER = (
+    step(17, cas="[ca.root]\n[ca.people]\n"),
+    *(step(17, text) for text in SERVER_STEPS.values()),
+    step(17, SERVER_STEPS["retired"], cas=CAS.replace("[ca.root]\n", "")),
+)
+BOTH = OLD.replace('["people"]', '["people", "people-2027"]')
+
+CHANGES: dict[str, tuple[str, ...]] = {
     "a renewal": (spec(), spec()),
     "a revocation": (spec(), spec(alice='ca = "inner"\nrevoke_before = 2026-01-02\n', bob=None)),
-    "a rollover, trust": (step(17), step(17, SERVER_STEPS["trusted"])),
-    "a rollover, use": (step(17, SERVER_STEPS["trusted"]), step(17, SERVER_STEPS["used"])),
-    "a rollover, retiring": (
-        step(17, OLD, cas=CAS),
-        step(17, OLD, cas=CAS.replace("[ca.root-2027]\n[ca.people-2027]\n", "")),
-    ),
+    **{
+        f"a rollover, the new root is {what}": ROLLOVER[: number + 1]
+        for number, what in enumerate(("made", "trusted", "used", "alone"), 1)
+    },
+    "a rollover, the old root is deleted": ROLLOVER,
+    "a rollover, clients move to another CA": (step(17, BOTH), step(17, BOTH, alice=PEOPLE_2027, bob=PEOPLE_2027)),
 }
+"""Specs that were built one after the other, the last of them being the one that is killed."""
 
 
 def interrupted(change: str) -> Interrupted:
-    before, after = CHANGES[change]
+    *before, after = CHANGES[change]
 
     def prepare(place: Place) -> None:
-        place.build(before)
+        for number, text in enumerate(before):
+            place.build(text, now=NOW + number * DAY)
         place.write(after)
 
     return Interrupted(prepare, lambda place: place.build(now=LATER))
@@ -52,11 +61,10 @@ def interrupted(change: str) -> Interrupted:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_build_that_is_killed_at_any_write_is_done_or_undone(change: str) -> None:
-    kills = interrupted(change).at_each_write()
-    assert set(kills) == {"undone", "decided", "done"}
+    assert set(interrupted(change).at_each_write()) == {"undone", "decided", "done"}
 
 
-@pytest.mark.parametrize("change", ["a revocation", "a rollover, retiring"])
+@pytest.mark.parametrize("change", ["a revocation", "a rollover, the old root is deleted"])
 def test_a_build_that_is_killed_while_it_finishes_another_loses_nothing_either(change: str) -> None:
     assert interrupted(change).at_each_write_of_the_next_build() > 20
 

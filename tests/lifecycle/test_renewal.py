@@ -13,6 +13,7 @@ from pgtls.build.decide import Asked
 from pgtls.diagnostics import Rejected
 from support.building import NOW, Place, reason, steps
 from support.clients import admitted
+from support.interrupting import pairs_match
 
 if TYPE_CHECKING:
     from support.servers import Server
@@ -23,14 +24,6 @@ ALL = Asked(renew=frozenset({"all"}))
 
 def serials(place: Place, path: str) -> list[int]:
     return [c.serial_number for c in x509.load_pem_x509_certificates(place.file(path).read_bytes())]
-
-
-def pairs_match(place: Place) -> None:
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    for key in place.out.rglob("*.key"):
-        certificate = x509.load_pem_x509_certificates(key.with_suffix(".crt").read_bytes())[0]
-        assert certificate.public_key() == load_pem_private_key(key.read_bytes(), None).public_key(), key
 
 
 def test_what_an_intermediate_and_a_root_have_signed_stays_good_when_they_are_renewed(

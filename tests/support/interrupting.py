@@ -1,0 +1,162 @@
+"""Builds that are killed at each of their writes, and what must hold afterwards: done or undone, and no key apart from its certificate.
+
+A case is a spec that was built and the build to be killed; each kill works on a copy of it, in memory where the machine has some to spare. The build is the real
+one, in a forked child of a process that has imported everything.
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from pgtls.build import lock as locks
+from pgtls.build import manifest as manifests
+from pgtls.build.commit import pending, recover
+from pgtls.build.outdir import observe_files
+from pgtls.build.uptodate import input_digest, source_digest
+from support.building import Place, steps
+from support.killing import in_child
+from support.system import new_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pgtls.build.compile import Planned
+
+
+@dataclass(slots=True)
+class Interrupted:
+    """A build that is killed: ``prepare`` makes what is there before, ``build`` is what is killed."""
+
+    prepare: Callable[[Place], object]
+    build: Callable[[Place], Planned]
+    passphrase: bytes | None = None
+    """That of the keys which are encrypted."""
+    directory: Path = field(default_factory=lambda: new_directory("kill"))
+    origin: Place = field(init=False)
+    old: dict[str, tuple[int, str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.origin = Place(self.directory / "origin")
+        self.origin.directory.mkdir()
+        self.prepare(self.origin)
+        self.old = self.origin.state()
+
+    def at_each_write(self) -> Counter[str]:
+        """Kill it at each of its writes. How many kills left the old state, the new one, or a decision to be carried out."""
+        found: Counter[str] = Counter()
+        for number in range(1, self._writes() + 1):
+            with self._killed_at(number) as place:
+                found[self._outcome(place)] += 1
+                self._next_build_completes(place)
+        return found
+
+    def at_each_write_of_the_next_build(self) -> int:
+        """Kill it when it has just decided, and the build that comes next at each of its writes. How many those were."""
+        decided = self._first_decision()
+        with self._killed_at(decided) as place:
+            total = in_child(partial(self.build, place)).writes
+        assert total
+        for number in range(1, total + 1):
+            with self._killed_at(decided) as place:
+                assert in_child(partial(self.build, place), kill_at=number).killed
+                assert self._outcome(place) != "undone", "what was decided is undone"
+                self._next_build_completes(place)
+        return total
+
+    def _writes(self) -> int:
+        with self._copy() as place:
+            total = in_child(partial(self.build, place)).writes
+        assert total is not None
+        assert total > 30, "a build writes more than that: the count is wrong"
+        return total
+
+    def _first_decision(self) -> int:
+        for number in range(1, self._writes() + 1):
+            with self._killed_at(number) as place:
+                if pending(str(place.out)):
+                    return number
+        raise AssertionError("no kill left a decision")
+
+    @contextmanager
+    def _killed_at(self, number: int) -> Iterator[Place]:
+        with self._copy() as place:
+            assert in_child(partial(self.build, place), kill_at=number).killed
+            yield place
+
+    @contextmanager
+    def _copy(self) -> Iterator[Place]:
+        place = Place(self.directory / "copy")
+        shutil.copytree(self.origin.directory, place.directory, copy_function=shutil.copy2)
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place.directory)
+
+    def _outcome(self, place: Place) -> str:
+        """Say what a kill left, and see that recovery leaves all old or all new, byte for byte."""
+        for path in place.directory.rglob("*.key"):  # staged ones too
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+        if recover(str(place.out), str(place.lock)):
+            found = "decided"
+        else:
+            found = "undone" if place.state() == self.old else "done"
+        if found != "undone":
+            assert is_whole(place)
+            assert place.state() != self.old
+        self._nothing_is_lost(place)
+        return found
+
+    def _next_build_completes(self, place: Place) -> None:
+        self.build(place)
+        assert is_whole(place)
+        assert steps(self.build(place)) == []
+        assert {path.name for path in (place.out / ".pgtls").iterdir()} == {"mutex"}
+        assert not list(place.directory.glob(".*.new*")), "a staged lock is left"
+        self._nothing_is_lost(place)
+
+    def _nothing_is_lost(self, place: Place) -> None:
+        pairs_match(place, self.passphrase)
+        assert authorities(self.origin, self.passphrase) <= authorities(place, self.passphrase), (
+            "the key of a CA is gone"
+        )
+        before, after = locks.read(self.origin.lock), locks.read(place.lock)
+        assert set(before.revocations) <= set(after.revocations)
+        assert set(before.by_serial) <= set(after.by_serial)
+
+
+def pairs_match(place: Place, passphrase: bytes | None = None) -> None:
+    """See that every key in the tree is that of the certificate beside it, and its owner's alone."""
+    for path in place.out.rglob("*.key"):
+        pem = path.read_bytes()
+        key = load_pem_private_key(pem, passphrase if b"ENCRYPTED" in pem else None)
+        certificate = x509.load_pem_x509_certificates(path.with_suffix(".crt").read_bytes())[0]
+        assert certificate.public_key() == key.public_key(), path
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def authorities(place: Place, passphrase: bytes | None = None) -> set[object]:
+    """Give the numbers of the private keys of all CAs, retired ones included."""
+    pems = [path.read_bytes() for path in (place.out / "ca").rglob("*.key")]
+    keys = (load_pem_private_key(pem, passphrase if b"ENCRYPTED" in pem else None) for pem in pems)
+    return {key.private_numbers() for key in keys}  # type: ignore[union-attr]
+
+
+def is_whole(place: Place) -> bool:
+    """Whether the tree and the lock are, byte for byte, those of one build: the one that wrote the manifest."""
+    manifest = manifests.read(place.out)
+    if manifest is None:
+        return False
+    inputs = manifest.inputs
+    digest = input_digest(source_digest(str(place.spec), inputs.include, inputs.files, ""), place.lock.read_bytes())
+    observed = observe_files(str(place.out), manifest)
+    return inputs.digest == digest and set(observed.states.values()) == {"same"} and not observed.foreign
