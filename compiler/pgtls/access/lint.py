@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.access.problems import connection, first_shared, header
+from pgtls.access.problems import connection, first_shared
 from pgtls.diagnostics import Diagnostic
+from pgtls.fleet.places import header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

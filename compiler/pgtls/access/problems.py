@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pgtls.access.grants import accepted_authorities, distinguished_name
 from pgtls.diagnostics import Diagnostic
+from pgtls.fleet.places import header
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,11 +51,6 @@ def conflicting(order: Order, server: Server) -> Iterator[Diagnostic]:
             hint=f"give {header('policy', one)} or {header('policy', two)} a higher priority, or make one of them the more specific in every respect",
             at="table",
         )
-
-
-def header(kind: str, name: str) -> str:
-    """Write the header of a table; a name with a dot in it needs quotes there."""
-    return f'[{kind}."{name}"]' if "." in name else f"[{kind}.{name}]"
 
 
 def connection(role: str, database: str, address: str) -> str:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgtls.access.grants import accepted_authorities, distinguished_name
-from pgtls.access.problems import header
 from pgtls.access.sets import roles_of
 from pgtls.diagnostics import Diagnostic
+from pgtls.fleet.places import header
 from pgtls.hba.match import map_identity
 from pgtls.hba.model import Keyword
 from pgtls.hba.regex import Undecidable

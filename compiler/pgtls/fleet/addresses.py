@@ -81,10 +81,12 @@ def host_name_fault(name: str, code: str) -> Fault | None:
     if name.endswith(".") and name.strip("."):
         return Fault(code, f'"{name}" ends in a dot, which no certificate matches', f'write "{name.rstrip(".")}"')
     if len(name) > 253:
-        return Fault(code, f'"{name}" has {len(name)} characters, a host name has 253 at most')
+        return Fault(code, f'"{name}" has {len(name)} characters, a host name has 253 at most', "shorten it")
     for label in name.split("."):
         if len(label) > 63:
-            return Fault(code, f'"{label}" in "{name}" has {len(label)} characters, a label has 63 at most')
+            return Fault(
+                code, f'"{label}" in "{name}" has {len(label)} characters, a label has 63 at most', "shorten it"
+            )
         if not _LABEL.fullmatch(label):
             wrong = f'"{label}" in "{name}"' if label and label != name else f'"{name}"'
             return Fault(code, f"{wrong} is no host name", "letters, digits and hyphens, separated by dots")

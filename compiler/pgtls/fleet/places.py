@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.suggest import did_you_mean
+from pgtls.spec.values import TABLE_NAME
+from pgtls.spec.words import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -60,6 +62,11 @@ def entities(fleet: Fleet) -> Iterator[Authority | Server | User]:
     yield from fleet.users.values()
 
 
+def header(kind: str, name: str) -> str:
+    """Write the header of a table; a name with a dot in it needs quotes there."""
+    return f'[{kind}."{name}"]' if "." in name else f"[{kind}.{name}]"
+
+
 def listed(names: Iterable[str], most: int = 3) -> str:
     """Quote names for a message: ``"a", "b", "c" and 7 more``."""
     quoted = [f'"{name}"' for name in names]
@@ -82,8 +89,9 @@ def unknown(
     finder: Finder, kind: str, name: str, known: Collection[str], *place: str | int, hint: str | None = None
 ) -> Diagnostic:
     """Say that a reference leads to nothing."""
-    guess = hint or did_you_mean(name, known) or f"define [{kind}.{name}]"
-    return finder.fault("PGT101", f'there is no {kind} "{name}"', *place, hint=guess)
+    could_be = f"define {header(kind, name)}" if TABLE_NAME.fullmatch(name) else f"name one of the spec: [{kind}.NAME]"
+    guess = hint or did_you_mean(name, known) or could_be
+    return finder.fault("PGT101", f"there is no {kind} {quoted(name)}", *place, hint=guess)
 
 
 def _attribute(key: str) -> str:

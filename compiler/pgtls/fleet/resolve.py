@@ -143,7 +143,8 @@ def _policies(
         if not table.users:
             message = f'group "{name}" is empty, and so is what a policy grants to it'
             finder = Finder(loaded.own, "group", name, table)
-            report.append(finder.fault("PGT219", message, "users", severity="warning"))
+            hint = "name its users, or delete it"
+            report.append(finder.fault("PGT219", message, "users", hint=hint, severity="warning"))
     broken = bool(errors(report))  # a policy may then be without users because it names unknown ones
     return {
         name: policy

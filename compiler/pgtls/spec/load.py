@@ -88,7 +88,12 @@ def _version(top: Raw) -> Diagnostic | None:
             message = f"version {version} of the language is not known"
             return Diagnostic("PGT005", message, path, hint) if version != _VERSION else None
         case version:
-            return Diagnostic("PGT005", f"version must be the integer 1, not {value_found(version)}", path)
+            return Diagnostic(
+                "PGT005",
+                f"version must be the integer 1, not {value_found(version)}",
+                path,
+                f"write version = {_VERSION}",
+            )
 
 
 def _included(top: Document) -> tuple[tuple[str, ...], tuple[Diagnostic, ...], tuple[Document, ...]]:
@@ -128,7 +133,7 @@ def _no_file(pattern: str, index: int, *, itself: bool, directory: bool) -> Diag
     """Say why a pattern includes nothing: it matches the top file alone, directories alone, or nothing."""
     place, named = ("include", index), quoted(pattern)
     if not pattern:
-        return Diagnostic("PGT013", f"item {index + 1} of include must not be empty", place)
+        return Diagnostic("PGT013", f"item {index + 1} of include must not be empty", place, "take it out")
     if itself:
         return Diagnostic("PGT020", f"{named} matches the spec itself, and no other file", place, "take it out")
     if directory:

@@ -57,7 +57,7 @@ def read(path: Path, name: str) -> Document:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        return _unreadable(path, name, Diagnostic("PGT001", _reason(error), file=name))
+        return _unreadable(path, name, Diagnostic("PGT001", _reason(error), hint=_what_to_name(error), file=name))
     if len(raw) > MAX_BYTES:
         size = f"the file is larger than {MAX_BYTES // 1024**2} MiB"
         return _unreadable(path, name, Diagnostic("PGT004", size, hint='split it with include = ["..."]', file=name))
@@ -77,7 +77,8 @@ def parse(source: SourceFile) -> Document:
     if not source.text.strip():
         hint = 'restore what it held; "pgtls init" writes a spec to begin with'
         return Document(source, None, (Diagnostic("PGT005", "the file is empty", hint=hint, file=source.name),))
-    nested = Diagnostic("PGT004", "the values are nested too deeply", file=source.name)
+    hint = "nothing in a spec is nested deeper than four levels: look for an array or a table that is not closed"
+    nested = Diagnostic("PGT004", "the values are nested too deeply", hint=hint, file=source.name)
     if any(len(line) > _LONG and _DEEP_KEY.search(line) for line in source.text.split("\n")):
         return Document(source, None, (nested,))
     try:
@@ -95,6 +96,12 @@ def _reason(error: OSError) -> str:
     if isinstance(error, IsADirectoryError):
         return "this is a directory, not a file"
     return f"the file cannot be read: {(error.strerror or str(error)).lower()}"
+
+
+def _what_to_name(error: OSError) -> str | None:
+    if isinstance(error, FileNotFoundError):
+        return 'name the spec where it lies; "pgtls init" writes one to begin with'
+    return "name the file in it" if isinstance(error, IsADirectoryError) else None
 
 
 def _unreadable(path: Path, name: str, diagnostic: Diagnostic) -> Document:
@@ -121,7 +128,7 @@ def _syntax_error(source: SourceFile, words: str) -> Diagnostic:
         return Diagnostic("PGT003", message, file=source.name)
     last = source.text.rstrip("\n")
     return _at(
-        source, "PGT003", f"{message} at the end of the file", last.count("\n") + 1, len(last) - last.rfind("\n")
+        source, "PGT003", f"{message} at the end of the file", last.count("\n") + 1, len(last) - last.rfind("\n"), hint
     )
 
 
@@ -155,4 +162,9 @@ def _control_character(
     match = _CONTROL.search(text)
     assert match is not None, "only called where there is one"  # noqa: S101
     character = {"\n": "a line break", "\t": "a tab"}.get(match[0], f"the control character U+{ord(match[0]):04X}")
-    return Diagnostic("PGT014", f"{subject} holds {character}", path, at=at, file=source.name)
+    hint = (
+        "a string stands on one line"
+        if match[0] == "\n"
+        else "type it again without this character, which no reviewer can see"
+    )
+    return Diagnostic("PGT014", f"{subject} holds {character}", path, hint, at, file=source.name)

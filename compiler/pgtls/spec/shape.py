@@ -136,7 +136,9 @@ def _diagnostic(fault: _Fault) -> Diagnostic:
             code = "PGT012" if fault.kind == "wrong_type" else "PGT013"
             return _wrong(code, fault, f"be {fault.error['msg']}", fault.context.get("hint") or None)
         case "string_too_short" | "too_short":
-            return Diagnostic("PGT013", f"{field_name(fault.path)} must not be empty", fault.path)
+            return Diagnostic(
+                "PGT013", f"{field_name(fault.path)} must not be empty", fault.path, _hint_for_empty(fault)
+            )
         case "string_too_long":
             message = f"{field_name(fault.path)} must have at most {fault.context['max_length']} characters, not {len(fault.found)}"
             return Diagnostic("PGT013", message, fault.path)
@@ -156,14 +158,37 @@ def _wrong(code: str, fault: _Fault, must: str, hint: str | None = None) -> Diag
 
 
 def _wrong_type(fault: _Fault, expected: str) -> Diagnostic:
-    hint = None
-    if fault.kind == "tuple_type" and isinstance(fault.found, str):
-        hint = f"write it in brackets: {fault.path[-1]} = [{quoted(fault.found)}]"
-    elif fault.kind == "int_type" and isinstance(fault.found, str) and fault.found.isdecimal():
-        hint = f"write it without quotes: {fault.path[-1]} = {fault.found}"
-    elif len(fault.path) == 2 and fault.path[0] in KINDS:
-        hint = f"each {fault.path[0]} is a table of its own: [{fault.path[0]}.NAME]"
-    return _wrong("PGT012", fault, f"be {expected}", hint)
+    secret = "auth_options" in fault.path or holds_secret(fault.path)
+    return _wrong("PGT012", fault, f"be {expected}", None if secret else _hint_for_type(fault))
+
+
+def _hint_for_type(fault: _Fault) -> str | None:
+    """Say how the value would be written in the type that is wanted, if it can be."""
+    key, found = fault.path[-1], fault.found
+    match fault.kind, found:
+        case "tuple_type", str():
+            return f"write it in brackets: {key} = [{quoted(found)}]"
+        case "int_type", str() if found.isdecimal():
+            return f"write it without quotes: {key} = {found}"
+        case "bool_type", str() if found.lower() in ("true", "false"):
+            return f"write it without quotes: {key} = {found.lower()}"
+        case "string_type", int() | float() if not isinstance(found, bool):
+            return f'write it in quotes: "{found}"'
+        case "string_type", [str(item)]:
+            return f"write it without brackets: {key} = {quoted(item)}"
+    if len(fault.path) == 2 and fault.path[0] in KINDS:
+        return f"each {fault.path[0]} is a table of its own: [{fault.path[0]}.NAME]"
+    return None
+
+
+def _hint_for_empty(fault: _Fault) -> str:
+    key = fault.path[-1]
+    if isinstance(key, int):
+        return "take it out"
+    field = fields_of(fault.model).get(key)
+    if field and field.is_required() and field.examples:
+        return f"e.g. {key} = {json.dumps(field.examples[0], ensure_ascii=False)}"
+    return f"leave {key} out"
 
 
 def _choice(fault: _Fault) -> Diagnostic:

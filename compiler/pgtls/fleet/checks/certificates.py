@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pgtls.fleet.addresses import host_name_fault
 from pgtls.fleet.checks.names import is_address
 from pgtls.fleet.model import Authority, Server
-from pgtls.fleet.places import entities, finder, listed
+from pgtls.fleet.places import entities, finder, header, listed
 from pgtls.pki.wanted import taken_for_host
 
 if TYPE_CHECKING:
@@ -38,13 +38,20 @@ def long_subjects(fleet: Fleet) -> Iterator[Diagnostic]:
             continue  # its common name is one that fits
         name = thing.common_name
         if len(name) > COMMON_NAME or len(name.encode()) > COMMON_NAME:
-            yield finder(fleet, thing).fault("PGT110", _too_long("the common name", name, COMMON_NAME), "common_name")
+            yield finder(fleet, thing).fault(
+                "PGT110", _too_long("the common name", name, COMMON_NAME), "common_name", hint=_SHORTEN
+            )
     for owner in entities(fleet):
         if "subject" in owner.table.model_fields_set:
             for key, most in _LENGTHS.items():
                 value = getattr(owner.table.subject, key)
                 if value and len(value.encode()) > most:
-                    yield finder(fleet, owner).fault("PGT110", _too_long(key, value, most), "subject", key)
+                    yield finder(fleet, owner).fault(
+                        "PGT110", _too_long(key, value, most), "subject", key, hint=_SHORTEN
+                    )
+
+
+_SHORTEN = "shorten it"
 
 
 def _too_long(what: str, value: str, most: int) -> str:
@@ -126,11 +133,13 @@ def constrained_hosts(fleet: Fleet) -> Iterator[Diagnostic]:
     for server in fleet.servers.values():
         chain = server.ca.chain if server.ca else ()
         for index, host in enumerate(server.table.hosts):
-            if breach := next(filter(None, (_breach(ca, host) for ca in chain)), None):
-                yield finder(fleet, server).fault("PGT134", breach, "hosts", index)
-        if chain and all(map(is_address, server.table.hosts)) and (breach := _cn_breach(chain, server.name)):
+            breach = next(((ca, words) for ca in chain if (words := _breach(ca, host))), None)
+            if breach:
+                hint = f"change it, or name_constraints of {header('ca', breach[0].name)}"
+                yield finder(fleet, server).fault("PGT134", breach[1], "hosts", index, hint=hint)
+        if chain and all(map(is_address, server.table.hosts)) and (words := _cn_breach(chain, server.name)):
             yield finder(fleet, server).fault(
-                "PGT135", breach, hint="add a host name, or give the server a name without dots"
+                "PGT135", words, hint="add a host name, or give the server a name without dots"
             )
 
 
@@ -229,7 +238,7 @@ def revocation_lists(fleet: Fleet) -> Iterator[Diagnostic]:
                     f'ca "{ca.name}" has no CRL, and server "{server.name}" asks for those of every CA that it trusts: '
                     "nobody could log in by certificate"
                 )
-                hint = f"crl = true, or crl = false in [server.{server.name}]"
+                hint = f"crl = true, or crl = false in {header('server', server.name)}"
                 yield finder(fleet, ca).fault("PGT140", message, "crl", hint=hint)
 
 

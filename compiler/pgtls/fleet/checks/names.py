@@ -111,10 +111,14 @@ def long_roles(fleet: Fleet) -> Iterator[Diagnostic]:
     for policy in fleet.policies.values():
         for index, item in enumerate(policy.table.users):
             if isinstance(item, str) and item[0] == "+" and len(item[1:].encode()) > NAMEDATALEN:
-                yield finder(fleet, policy).fault("PGT111", _length("role", item[1:]), "users", index)
+                yield finder(fleet, policy).fault(
+                    "PGT111", _length("role", item[1:]), "users", index, hint=_cut(item[1:])
+                )
         for index, entry in enumerate(policy.table.map):
             if entry.role[0] not in "/+" and "\\1" not in entry.role and len(entry.role.encode()) > NAMEDATALEN:
-                yield finder(fleet, policy).fault("PGT111", _length("role", entry.role), "map", index, "role")
+                yield finder(fleet, policy).fault(
+                    "PGT111", _length("role", entry.role), "map", index, "role", hint=_cut(entry.role)
+                )
 
 
 def long_databases(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -122,7 +126,9 @@ def long_databases(fleet: Fleet) -> Iterator[Diagnostic]:
     for policy in fleet.policies.values():
         for database in policy.databases:
             if isinstance(database, Name) and len(database.text.encode()) > NAMEDATALEN:
-                yield finder(fleet, policy).fault("PGT112", _length("database", database.text), "databases")
+                yield finder(fleet, policy).fault(
+                    "PGT112", _length("database", database.text), "databases", hint=_cut(database.text)
+                )
 
 
 def blanks_at_the_end(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -147,11 +153,15 @@ def _blank(found: Finder, kind: str, name: str, *place: str | int) -> Diagnostic
 def _too_long(fleet: Fleet, user: User, code: str, kind: str, name: str, key: str) -> Diagnostic:
     values = user.table.roles if key == "roles" else user.table.member_of
     place = (key, values.index(name)) if values else ()
-    return finder(fleet, user).fault(code, _length(kind, name), *place)
+    return finder(fleet, user).fault(code, _length(kind, name), *place, hint=_cut(name))
 
 
 def _length(kind: str, name: str) -> str:
     return f'{kind} "{name}" has {len(name.encode())} bytes, a name in PostgreSQL has {NAMEDATALEN} at most'
+
+
+def _cut(name: str) -> str:
+    return f'PostgreSQL cuts it to "{name.encode()[:NAMEDATALEN].decode(errors="ignore")}"'
 
 
 def directories(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -174,7 +184,7 @@ def directories(fleet: Fleet) -> Iterator[Diagnostic]:
             message = (
                 f'"{directory}" has a colon, and libpq takes a key\'s path with one for the name of a crypto engine'
             )
-            yield finder(fleet, user).fault("PGT141", message, "directory")
+            yield finder(fleet, user).fault("PGT141", message, "directory", hint="choose one without a colon")
 
 
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:[/\\]|\\\\")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.places import finder, listed
+from pgtls.fleet.places import finder, header, listed
 from pgtls.fleet.suggest import did_you_mean
 from pgtls.hba.model import Name
+from pgtls.hba.regex import InvalidRegex, Undecidable, compile_regex
 from pgtls.postgres.methods import METHODS, OURS, Method, Option
 from pgtls.spec.values import Secret
+from pgtls.spec.words import quoted, value_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +37,31 @@ def unknown_method(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         guess = _ALIASES.get(name.lower()) or (name.lower() if name.lower() in METHODS else None)
         hint = f'did you mean "{guess}"?' if guess else did_you_mean(name, METHODS)
         yield finder(fleet, policy).fault("PGT207", f'there is no authentication method "{name}"', "auth", hint=hint)
+
+
+def expressions(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find regular expressions that PostgreSQL would not compile, and so would not load the file."""
+    found = finder(fleet, policy)
+    texts: list[tuple[str, tuple[str | int, ...]]] = [
+        (item, ("databases", index)) for index, item in enumerate(policy.table.databases) if isinstance(item, str)
+    ]
+    for index, entry in enumerate(policy.table.map):
+        texts += [(entry.identity, ("map", index, "identity")), (entry.role, ("map", index, "role"))]
+    for text, place in texts:
+        if text[0] == "/" and (problem := _expression_problem(text[1:])):
+            message = f"{quoted(text)} is no regular expression of PostgreSQL: {problem}"
+            hint = "what follows the slash is one; a backslash takes its meaning from what follows"
+            yield found.fault("PGT253", message, *place, hint=hint)
+
+
+def _expression_problem(text: str) -> str | None:
+    try:
+        compile_regex(text)
+    except InvalidRegex as error:
+        return str(error)
+    except Undecidable:
+        return None
+    return None
 
 
 def method_on_transport(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
@@ -94,7 +121,7 @@ def client_ca(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         servers = ("server " if len(blind) == 1 else "servers ") + listed(server.name for server in blind)
         message = f'policy "{policy.name}" asks for client certificates, but {servers} {trusts}'
         cas = sorted({user.ca.name for user in policy.users if user.ca} or fleet.cas)
-        hint = f'add client_ca = ["{cas[0]}"] to [server.{blind[0].name}]' if cas else None
+        hint = f'add client_ca = ["{cas[0]}"] to {header("server", blind[0].name)}' if cas else None
         key = "auth" if policy.table.auth == "cert" else "client_cert"
         yield finder(fleet, policy).fault("PGT203", message, key, hint=hint)
 
@@ -106,7 +133,11 @@ def users_without_certificate(fleet: Fleet, policy: Policy) -> Iterator[Diagnost
     bare = [user for user in _named(policy) if user.ca is None and not _has_certificate(user)]
     if bare:
         cas = policy.servers[0].table.client_ca if policy.servers else ()
-        hint = f'add ca = "{cas[0]}" to [user.{bare[0].name}]' if cas else f"add a ca to [user.{bare[0].name}]"
+        hint = (
+            f'add ca = "{cas[0]}" to {header("user", bare[0].name)}'
+            if cas
+            else f"add a ca to {header('user', bare[0].name)}"
+        )
         users = ("user " if len(bare) == 1 else "users ") + listed(user.name for user in bare)
         has = "has none" if len(bare) == 1 else "have none"
         message = f'policy "{policy.name}" asks for client certificates, but {users} {has}'
@@ -127,7 +158,7 @@ def users_of_other_cas(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
                 f'policy "{policy.name}" asks for client certificates, but server "{server.name}" does not trust ca "{ca.name}", '
                 f'which signs that of user "{user.name}"'
             )
-            hint = f'add "{ca.name}" to client_ca of [server.{server.name}]'
+            hint = f'add "{ca.name}" to client_ca of {header("server", server.name)}'
             yield finder(fleet, policy).fault("PGT217", message, *_place(policy, user), hint=hint)
 
 
@@ -175,7 +206,7 @@ def _option(fleet: Fleet, policy: Policy, method: Method, name: str, value: obje
         hint = f'{name} = {{ env = "NAME" }}, {{ file = "PATH" }} or {{ command = [...] }}'
         yield found.fault("PGT214", message, "auth_options", name, hint=hint)
     elif problem := _value_problem(known[name], value):
-        yield found.fault("PGT215", f'"{name}" {problem}', "auth_options", name)
+        yield found.fault("PGT215", f'"{name}" {problem}, not {value_found(value)}', "auth_options", name)
 
 
 def _value_problem(option: Option, value: object) -> str | None:
@@ -201,10 +232,10 @@ def ldap_modes(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     searching = [name for name in _LDAP_SEARCH if name in given]
     if searching and any(name in given for name in _LDAP_BIND):
         message = f'"{searching[0]}", for searching, does not go with "ldapprefix" and "ldapsuffix"'
-        yield found.fault("PGT215", message, "auth_options", searching[0])
+        yield found.fault("PGT215", message, "auth_options", searching[0], hint="keep the one or the other")
     elif "ldapsearchattribute" in given and "ldapsearchfilter" in given:
         message = '"ldapsearchfilter" does not go with "ldapsearchattribute"'
-        yield found.fault("PGT215", message, "auth_options", "ldapsearchfilter")
+        yield found.fault("PGT215", message, "auth_options", "ldapsearchfilter", hint="keep one of the two")
 
 
 def channel_binding(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
@@ -234,7 +265,7 @@ def databases(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
             servers = ("server " if len(lacking) == 1 else "servers ") + listed(s.name for s in lacking)
             have = "has" if len(lacking) == 1 else "have"
             hint = did_you_mean(database.text, lacking[0].table.databases or ())
-            hint = hint or f"add it to databases of [server.{lacking[0].name}]"
+            hint = hint or f"add it to databases of {header('server', lacking[0].name)}"
             yield finder(fleet, policy).fault(
                 "PGT218", f'{servers} {have} no database "{database.text}"', *place, hint=hint
             )
@@ -271,7 +302,7 @@ def _place(policy: Policy, user: User) -> tuple[str | int, ...]:
     return ("users", items.index(user.name)) if user.name in items else ("users",)
 
 
-POLICY_VALUES = (unknown_method,)
+POLICY_VALUES = (unknown_method, expressions)
 POLICY_RULES = (
     method_on_transport,
     sslmode_without_tls,

@@ -7,12 +7,13 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from pgtls.fleet.checks.names import is_address
-from pgtls.fleet.places import finder, listed
+from pgtls.fleet.places import finder, header, listed
 from pgtls.fleet.suggest import did_you_mean
 from pgtls.postgres.libpq import ADDRESSES_SINCE
 from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, REGEX_SINCE
 from pgtls.postgres.releases import RELEASES
 from pgtls.postgres.settings import LIST_SETTINGS_SINCE, OURS, Setting, settings, versions
+from pgtls.spec.words import quoted, value_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +81,7 @@ _FIELDS = {
     "ssl_passphrase_command": "use the field `passphrase_command`",
     "ssl_ca_file": "use the field `client_ca`",
     "ssl_crl_file": "use the field `crl`",
+    "ssl_crl_dir": "use the field `crl`",
     "ssl_cert_file": "use the field `directory`",
     "ssl_key_file": "use the field `directory`",
     "hba_file": "use the field `directory`",
@@ -93,13 +95,14 @@ def setting_values(fleet: Fleet) -> Iterator[Diagnostic]:
         for name, value in server.table.settings.items():
             setting = settings(server.table.postgres).get(name.lower())
             if setting and setting.name not in OURS and (problem := _value_problem(setting, value)):
-                yield finder(fleet, server).fault("PGT407", f'"{name}" {problem}', "settings", name)
+                message = f'"{name}" {problem}'
+                yield finder(fleet, server).fault("PGT407", message, "settings", name)
 
 
 def _value_problem(setting: Setting, value: str | float | bool) -> str | None:
     if setting.kind == "bool":
         fine = isinstance(value, bool) or bool(_BOOLEANS.fullmatch(str(value)))
-        return None if fine else "is on or off"
+        return None if fine else f"is on or off, not {value_found(value)}"
     if setting.kind == "enum":
         return _choice_problem(setting, value)
     return _number_problem(setting, value) if setting.kind in ("integer", "real") else None
@@ -111,19 +114,19 @@ def _choice_problem(setting: Setting, value: str | float | bool) -> str | None:
     hidden = isinstance(value, bool) or bool(_BOOLEANS.fullmatch(str(value)))
     if not choices or str(value).lower() in (*choices, "debug") or (hidden and {"on", "off"} & set(choices)):
         return None
-    return f"is one of {', '.join(choice or chr(34) * 2 for choice in choices)}"
+    return f"is one of {', '.join(choice or chr(34) * 2 for choice in choices)}, not {value_found(value)}"
 
 
 def _number_problem(setting: Setting, value: str | float | bool) -> str | None:
     number = None if isinstance(value, bool) else _NUMBER.fullmatch(str(value))
     if number is None:
-        return "is a number" + (" with a unit or none" if setting.unit else "")
+        return f"is a number{' with a unit or none' if setting.unit else ''}, not {value_found(value)}"
     if number[3]:
-        return None if setting.unit and number[3] in _UNITS else f'has no unit "{number[3]}"'
+        return None if setting.unit and number[3] in _UNITS else f'takes no unit "{number[3]}"'
     amount = float(int(number[1], 16)) if number[1].startswith("0x") else float(str(value))
     if setting.least is None or setting.most is None or setting.least <= amount <= setting.most:
         return None
-    return f"is from {setting.least:.15g} to {setting.most:.15g}"
+    return f"is from {setting.least:.15g} to {setting.most:.15g}, not {value_found(value)}"
 
 
 def tls_fields(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -133,7 +136,8 @@ def tls_fields(fleet: Fleet) -> Iterator[Diagnostic]:
         if table.postgres >= LIST_SETTINGS_SINCE:
             continue
         if table.tls13_ciphers is not None and found.says("tls13_ciphers"):
-            yield found.fault("PGT403", _since("tls13_ciphers", LIST_SETTINGS_SINCE, server), "tls13_ciphers")
+            message = _since("tls13_ciphers", LIST_SETTINGS_SINCE, server)
+            yield found.fault("PGT403", message, "tls13_ciphers", hint=_LEAVE_OUT)
         if table.groups is not None and ":" in table.groups and found.says("groups"):
             message = _since("more than one group", LIST_SETTINGS_SINCE, server)
             yield found.fault("PGT403", message, "groups", hint=f'groups = "{table.groups.partition(":")[0]}"')
@@ -155,7 +159,8 @@ def methods_of_version(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
             f"came with {method.since}" if method.since > lacking[0].table.postgres else f"went with {method.until + 1}"
         )
         message = f'PostgreSQL {lacking[0].table.postgres} of server {listed(s.name for s in lacking)} has no method "{method.name}": it {when}'
-        yield finder(fleet, policy).fault("PGT404", message, "auth")
+        later = f", or upgrade it and say postgres = {method.since}" if method.since > lacking[0].table.postgres else ""
+        yield finder(fleet, policy).fault("PGT404", message, "auth", hint=f"choose another method{later}")
 
 
 def expressions(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
@@ -166,13 +171,13 @@ def expressions(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     found = finder(fleet, policy)
     for index, item in enumerate(policy.table.databases):
         if isinstance(item, str) and item[0] == "/":
-            yield found.fault(
-                "PGT403", _since("a regular expression for databases", REGEX_SINCE, *old), "databases", index
-            )
+            message = _since("a regular expression for databases", REGEX_SINCE, *old)
+            hint = f"name them one by one; {{ name = {quoted(item)} }} is a database that is called so"
+            yield found.fault("PGT403", message, "databases", index, hint=hint)
     for index, entry in enumerate(policy.table.map):
         if entry.role == "all" or entry.role[0] in "+/":
             message = _since(f'"{entry.role}" as the role of a map', REGEX_SINCE, *old)
-            yield found.fault("PGT403", message, "map", index, "role")
+            yield found.fault("PGT403", message, "map", index, "role", hint="name the roles, one entry each")
 
 
 def whole_subjects(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
@@ -186,7 +191,8 @@ def whole_subjects(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     user = next((user for user in policy.users if user.ca and user.table.identity == "dn"), None)
     if user:
         message = _since(f'identity = "dn" (user "{user.name}")', CLIENTNAME_SINCE, *old)
-        yield finder(fleet, policy).fault("PGT403", message, "users")
+        hint = f'identity = "cn" in {header("user", user.name)}, if the common name is enough'
+        yield finder(fleet, policy).fault("PGT403", message, "users", hint=hint)
 
 
 def addresses_of_old_clients(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -201,7 +207,7 @@ def addresses_of_old_clients(fleet: Fleet) -> Iterator[Diagnostic]:
                 f'libpq {user.table.libpq}, which the bundle of user "{user.name}" has to work with, cannot verify '
                 f'"{server.table.hosts[0]}", an address'
             )
-            hint = f"put a host name first, or say libpq = {ADDRESSES_SINCE} in [user.{user.name}]"
+            hint = f"put a host name first, or say libpq = {ADDRESSES_SINCE} in {header('user', user.name)}"
             yield finder(fleet, server).fault("PGT409", message, "hosts", 0, hint=hint, severity="warning")
 
 
