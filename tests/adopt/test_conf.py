@@ -122,6 +122,17 @@ def test_settings_become_fields_and_files_are_adopted(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("file", ["ssl_crl_file = 'root.crl'\n", ""], ids=["beside the file", "alone"])
+def test_a_directory_of_lists_is_missed_where_there_is_no_file_of_them(tmp_path: Path, file: str) -> None:
+    for name in ("root.crt", "root.crl"):
+        (tmp_path / name).write_text("")
+    spec, said = spec_of(tmp_path, f"ssl = on\nssl_ca_file = 'root.crt'\nssl_crl_dir = 'root.crl.d'\n{file}")
+    missed = (
+        'PGT296: ssl_crl_dir = "root.crl.d" is left out, and nobody is refused any more whose certificate is revoked'
+    )
+    assert (missed in said, spec["server"]["main"].get("crl", True)) == (not file, bool(file))
+
+
 def test_what_the_files_do_not_tell_is_said(tmp_path: Path) -> None:
     spec, said = spec_of(tmp_path, "ssl = off\n")
     assert spec["server"]["main"]["ca"] == "self-signed"

@@ -161,8 +161,9 @@ def test_a_missing_or_stale_list_locks_everybody_out_and_pgtls_makes_neither(ser
     whole = place.file("servers/db/root.crl").read_text()
     assert admitted(attempt(place, server, "alice")) == "alice@shop"
 
-    # By hand: without the list of the root above.
+    # By hand: without the list of the root above, in the file as in the directory.
     server.write("root.crl", place.file("ca/inner/ca.crl").read_text())
+    shutil.rmtree(server.data / "root.crl.d", ignore_errors=True)
     server.reload()
     mark = server.mark()
     refused(attempt(place, server, "alice"), "")

@@ -26,7 +26,16 @@ _FIELDS = {
 _KEPT = ("authentication_timeout", "listen_addresses", "log_connections", "log_disconnections", "password_encryption")
 """Settings of connections, which go along; the others stay where they are, since what is compiled is included by the server's own file."""
 _DECIDED = frozenset(
-    ("ssl", "ssl_cert_file", "ssl_key_file", "ssl_ca_file", "ssl_crl_file", "ssl_min_protocol_version", *_FIELDS)
+    (
+        "ssl",
+        "ssl_cert_file",
+        "ssl_key_file",
+        "ssl_ca_file",
+        "ssl_crl_file",
+        "ssl_crl_dir",
+        "ssl_min_protocol_version",
+        *_FIELDS,
+    )
 ) | {"ssl_passphrase_command_supports_reload"}
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 
@@ -71,6 +80,7 @@ def server_tables(
             authorities[CLIENTS]["crl_file"] = _beside(revoked, given)
         else:
             table["crl"] = False
+            found += _hashed_lists(conf)
         found += _bundle(trusted)
     elif asks_certificates:
         message = "pg_hba.conf asks for client certificates, and no file has the CA that signs them"
@@ -91,6 +101,17 @@ def _fields(conf: Mapping[str, Setting], version: int) -> dict[str, Any]:
             table[field] = conf[name].value
     settings = {name: conf[name].value for name in _KEPT if name in conf}
     return table | ({"settings": settings} if settings else {})
+
+
+def _hashed_lists(conf: Mapping[str, Setting]) -> Iterator[Diagnostic]:
+    """Report CRLs that are in a directory alone: a spec takes them in one file."""
+    lists = conf.get("ssl_crl_dir")
+    if lists and lists.value:
+        message = (
+            f'ssl_crl_dir = "{lists.value}" is left out, and nobody is refused any more whose certificate is revoked'
+        )
+        hint = f"put its lists into one file (cat {lists.value}/*.r*), and name that in crl_file of [ca.{CLIENTS}], without crl = false"
+        yield Diagnostic("PGT296", message, hint=hint, severity="warning", place=lists.place, file=lists.file)
 
 
 def _left(conf: Mapping[str, Setting], version: int) -> Iterator[Diagnostic]:

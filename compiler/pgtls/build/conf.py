@@ -28,6 +28,7 @@ def server_settings(server: Server, *, crl: bool) -> tuple[Settings, Settings]:
         "ssl_key_file": _path(server, layout.SERVER_KEY),
         "ssl_ca_file": _path(server, layout.SERVER_TRUST) if server.client_cas else "",
         "ssl_crl_file": _path(server, layout.SERVER_CRL) if crl else "",
+        "ssl_crl_dir": _path(server, layout.SERVER_CRLS) if crl and has_crl_directory(server) else "",
         "ssl_min_protocol_version": _PROTOCOLS[table.min_tls],
     }
     if table.passphrase_command:
@@ -50,6 +51,14 @@ def server_settings(server: Server, *, crl: bool) -> tuple[Settings, Settings]:
             ("ident_file", quoted(_path(server, layout.IDENT))),
         ]
     return settings, [(name, quoted(_text(value))) for name, value in sorted(table.settings.items())]
+
+
+def has_crl_directory(server: Server) -> bool:
+    """Whether a server can have its CRLs in a hashed directory, too; a colon in its path divides directories (by_dir.c, ``add_cert_dir``)."""
+    return server.table.postgres >= _CRL_DIRECTORY_SINCE and ":" not in (server.table.directory or "")
+
+
+_CRL_DIRECTORY_SINCE = 14
 
 
 def quoted(value: str) -> str:

@@ -8,9 +8,10 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pgtls.build import layout
-from pgtls.build.conf import server_settings
+from pgtls.build.conf import has_crl_directory, server_settings
 from pgtls.build.connections import jdbc, key_value, parameters, services, unserviceable, uri
 from pgtls.build.credentials import chain, joined, trust
+from pgtls.build.hashed import hashed
 from pgtls.build.model import File, Later
 from pgtls.spec.models import SSLMODES
 
@@ -74,11 +75,13 @@ def _server(
         yield file(layout.SERVER_PREVIOUS_CERTIFICATE, credential.previous, "certificate")
     if server.client_cas:
         yield file(layout.SERVER_TRUST, trust(server.client_cas, credentials), "trust")
-    if checked_cas(fleet, server):
+    checked = checked_cas(fleet, server)
+    if checked:
         # The CRL of a CA that waits for its first signature is still to come.
-        yield file(
-            layout.SERVER_CRL, joined(crls[ca.name] for ca in checked_cas(fleet, server) if ca.name in crls), "crl"
-        )
+        lists = [(ca, crls[ca.name]) for ca in checked if ca.name in crls]
+        yield file(layout.SERVER_CRL, joined(content for _, content in lists), "crl")
+        for name, content in hashed(lists, credentials) if has_crl_directory(server) else ():
+            yield file(f"{layout.SERVER_CRLS}/{name}", content, "crl")
 
 
 def checked_cas(fleet: Fleet, server: Server) -> tuple[Authority, ...]:

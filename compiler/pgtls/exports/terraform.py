@@ -193,7 +193,7 @@ def _texts(planned: Planned, kinds: tuple[str, ...]) -> Iterator[tuple[str, str]
         if file.kind in kinds and not path.startswith(layout.RETIRED):
             content = file.content if path in planned.texts else planned.existing.content(path)
             text = content.decode(errors="replace") if isinstance(content, bytes) else ""
-            yield f"{file.entity}.{path.rpartition('/')[2]}", text
+            yield f"{file.entity}.{path.removeprefix(layout.directory(file.entity) + '/')}", text
 
 
 def _text(moment: datetime | None) -> str:

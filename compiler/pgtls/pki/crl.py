@@ -6,6 +6,7 @@ empty. A serial number that was ever on a list stays until its certificate has r
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
@@ -19,7 +20,7 @@ from pgtls.pki.model import Revocation, RevocationList, RevocationReason, Unread
 from pgtls.pki.profiles import BACKDATED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime, timedelta
 
     from pgtls.pki.issue import Issuer
@@ -69,6 +70,15 @@ def read(pem: bytes) -> RevocationList | Unreadable:
             return _facts(x509.load_pem_x509_crl(pem[pem.index(b"-----BEGIN X509 CRL-----") :]))
         except Exception as error:  # noqa: BLE001  (its exceptions share no class, and all of them are about these bytes)
             return Unreadable(f"it is not a CRL: {reason(error)}")
+
+
+def by_issuer(pem: bytes) -> Iterator[tuple[x509.Name, bytes]]:
+    """Yield every CRL of a file that is known to be good, with the name of the CA that issued it."""
+    for block in _BLOCK.findall(pem):
+        yield x509.load_pem_x509_crl(block).issuer, block + b"\n"
+
+
+_BLOCK = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
 def _facts(crl: x509.CertificateRevocationList) -> RevocationList:
