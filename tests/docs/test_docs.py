@@ -60,9 +60,9 @@ def test_the_mistake_of_the_readme_is_said_as_it_shows(
 
 
 def test_every_command_has_a_page_of_help_with_its_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
-    from pgtls.cli import _COMMANDS
+    from pgtls.cli import COMMANDS
 
-    for name in _COMMANDS:
+    for name in COMMANDS:
         assert run([name, "--help"]) == 0
         text = capsys.readouterr().out
         assert "Exit status, the same for every command" in text, name

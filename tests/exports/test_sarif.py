@@ -29,7 +29,12 @@ version = 1
 ca = "roots"
 hosts = ["db.example.com"]
 [user.é]
+[server.side]
+ca = "root"
+hosts = ["side.example.com"]
+no_local = true
 [policy.open]
+servers = ["side"]
 users = ["all"]
 from = ["all"]
 auth = "trust"
@@ -75,9 +80,9 @@ def test_a_finding_has_its_place_its_level_and_its_rule(tmp_path: Path) -> None:
     region = trust["locations"][0]["physicalLocation"]["region"]
     assert trust["level"] == "error"
     assert region == {
-        "startLine": 9,
+        "startLine": 14,
         "startColumn": 8,
-        "endLine": 9,
+        "endLine": 14,
         "endColumn": 15,
         "snippet": {"text": 'auth = "trust"'},
     }

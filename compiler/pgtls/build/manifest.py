@@ -80,7 +80,8 @@ class Manifest:
         }
         encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
         lines = ",\n".join(f"{encode(path)}:{encode(self.files[path]._asdict())}" for path in sorted(self.files))
-        return f'{encode(head)[:-1]},"files":{{\n{lines}\n}}}}\n'.encode()
+        # A file name that is no text (PEP 383) becomes an escape of JSON.
+        return f'{encode(head)[:-1]},"files":{{\n{lines}\n}}}}\n'.encode(errors="backslashreplace")
 
 
 def entry(content: bytes, stat: os.stat_result, kind: str, entity: str) -> Entry:

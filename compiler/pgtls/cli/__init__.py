@@ -27,7 +27,7 @@ Exit status, the same for every command:
   130  interrupted
 """
 
-_COMMANDS = {
+COMMANDS = {
     "init": "Write an annotated pgtls.toml that builds as it is.",
     "check": "Parse, validate, lint and prove a spec; write nothing.",
     "plan": "Show what build would do, why, and what it costs.",
@@ -46,10 +46,10 @@ _COMMANDS = {
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
         from importlib import import_module
 
@@ -61,10 +61,10 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
             from difflib import get_close_matches
 
-            near = get_close_matches(args[0], _COMMANDS, n=1)
+            near = get_close_matches(args[0], COMMANDS, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
@@ -72,7 +72,7 @@ class _Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # From the table, so that the top-level help imports no command.
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.group(
@@ -89,6 +89,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     gc.disable()
     # Plugins of whatever else is installed have no say in what a spec means, and looking for them takes 20 ms.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    _take_streams()
     status = run(args)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
@@ -99,40 +100,23 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line; give its exit status."""
+    words = sys.argv[1:] if args is None else list(args)
     try:
-        status = group.main(args=args, prog_name="pgtls", standalone_mode=False)
+        status = group.main(args=words, prog_name="pgtls", standalone_mode=False)
         sys.stdout.flush()
-    except click.UsageError as error:
-        error.show()
-        return USAGE
-    except (KeyboardInterrupt, click.Abort):
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python must not complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except OSError as error:
-        return _io_failure(error)
-    except Exception:  # noqa: BLE001  (the last resort: what gets here is a bug of pgtls, and is said to be one)
-        return _own_fault()
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the last resort: what is known is said, the rest is a bug of pgtls)
+        from pgtls.cli.failure import fail
+
+        return fail(error, words)
     return status if isinstance(status, int) else OK
 
 
-def _io_failure(error: OSError) -> int:
-    where = f"{error.filename}: " if error.filename else ""
-    print(f"pgtls: error: {where}{error.strerror or error}", file=sys.stderr)
-    # What is still buffered for a full standard output cannot be written: not now and not at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return FAILED
-
-
-def _own_fault() -> int:
-    import traceback
-
-    traceback.print_exc()
-    print(
-        "pgtls: this is a bug in pgtls, not in your spec. Please report it with the lines above and, if you can, "
-        "a spec that shows it.",
-        file=sys.stderr,
-    )
-    return FAILED
+def _take_streams() -> None:
+    """See that there are three streams, each of which can say every name: the place of a closed one would be taken by the first file that is opened."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # What is written to a closed standard output fails, as it does elsewhere; of a closed standard error nobody can be told.
+            os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

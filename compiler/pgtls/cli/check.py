@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import replace
@@ -13,7 +12,7 @@ import click
 
 from pgtls.cli import FAILED, OK
 from pgtls.cli.options import clock, lock_file, output, places, spec
-from pgtls.cli.printing import print_diagnostics, print_json, say
+from pgtls.cli.printing import as_json, as_text, document, emit, say
 from pgtls.diagnostics import Rejected
 
 if TYPE_CHECKING:
@@ -52,18 +51,18 @@ def command(
 def _print(diagnostics: tuple[Diagnostic, ...], spec: str, format_: str) -> None:
     """Print to stdout: diagnostics are this command's result."""
     if format_ == "json":
-        print_json("check", diagnostics)
+        emit(as_json("check", diagnostics))
     elif format_ == "sarif":
         from pgtls.exports.sarif import log
 
-        print(json.dumps(log(_in_repository(diagnostics), _from_root(spec)), indent=2))
+        emit(document(log(_in_repository(diagnostics), _from_root(spec))))
     elif format_ == "github":
         from pgtls.exports.github import commands
 
         if text := commands(_in_repository(diagnostics), _from_root(spec)):
-            print(text)
+            emit(text)
     elif diagnostics:
-        print_diagnostics(diagnostics, sys.stdout)
+        emit(as_text(diagnostics, sys.stdout))
     else:
         say(f"{spec}: no findings")
 

@@ -9,7 +9,7 @@ import click
 
 from pgtls.cli import FAILED, OK
 from pgtls.cli.options import clock, now
-from pgtls.cli.printing import print_diagnostics, say
+from pgtls.cli.printing import emit, say, tell_diagnostics
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -48,8 +48,6 @@ def command(
 
     The spec is written in any case, and no file is ever overwritten. Exit status 1 if it means something else than the files.
     """
-    import sys
-
     from pgtls.adopt.adopt import Sources, adopt
     from pgtls.adopt.server import Given
     from pgtls.diagnostics import Rejected
@@ -63,15 +61,14 @@ def command(
     try:
         adopted = adopt(Sources(hba, ident, conf), asked, server, clock(now))
     except Rejected as rejected:
-        print_diagnostics(rejected.diagnostics, sys.stderr)
+        tell_diagnostics(rejected.diagnostics)
         return FAILED
     with open(output, "x", encoding="utf-8") as file:
         file.write(adopted.text)
-    print_diagnostics(adopted.diagnostics, sys.stderr)
-    if adopted.equal:
-        print(
-            f"wrote {output}: it compiles to files of the same meaning\nnext: read it, then pgtls check and pgtls plan"
-        )
-        return OK
-    print(f"wrote {output}: it means something else than the files, see above")
-    return FAILED
+    tell_diagnostics(adopted.diagnostics)
+    done = f"wrote {output}"
+    if not adopted.equal:
+        emit(f"{done}: it means something else than the files, see above", done)
+        return FAILED
+    emit(f"{done}: it compiles to files of the same meaning\nnext: read it, then pgtls check and pgtls plan", done)
+    return OK

@@ -3,41 +3,67 @@
 from __future__ import annotations
 
 import os
+import shlex
+from fnmatch import fnmatch
 from importlib.resources import files
 
 import click
 
 from pgtls.cli import FAILED, OK
-from pgtls.cli.printing import say
+from pgtls.cli.printing import emit, say
 
+_LOCK = "pgtls.lock"
 # What is built holds secrets and is never committed; the lock is, and git can merge it line by line.
-_GIT = {".gitignore": "/out/", ".gitattributes": "*.lock merge=union"}
+_IGNORED, _MERGED = b"/out/", b"*.lock merge=union"
 
 
 @click.command()
 @click.argument("directory", metavar="[DIR]", default=".")
 def command(directory: str) -> int:
     """Write an annotated pgtls.toml that builds as it is, .gitignore and .gitattributes."""
-    spec = os.path.join(directory, "pgtls.toml")
+    spec, ignore, attributes = (
+        os.path.join(directory, name) for name in ("pgtls.toml", ".gitignore", ".gitattributes")
+    )
     if os.path.lexists(spec):
         say(f"error: {spec} exists already\n  = hint: pgtls init never overwrites a spec; name another directory")
         return FAILED
     os.makedirs(directory, exist_ok=True)
+    wrote = [spec]
+    if _IGNORED not in (known := _read(ignore)).splitlines():
+        wrote.append(_append(ignore, known, _IGNORED))
+    if (other := _merged_otherwise(known := _read(attributes))) is not None:
+        say(f'{attributes} says "{other}" and is left as it is: {_LOCK} is best merged with merge=union')
+    elif _MERGED not in known.splitlines():
+        wrote.append(_append(attributes, known, _MERGED))
+    # Last: where it lies, all is done.
     with open(spec, "x", encoding="utf-8") as file:
         file.write(files("pgtls.templates").joinpath("start", "pgtls.toml").read_text(encoding="utf-8"))
-    for name, line in _GIT.items():
-        _add_line(os.path.join(directory, name), line)
-    prefix = "" if directory == "." else f"cd {directory} && "
-    print(f"wrote {spec}, .gitignore and .gitattributes\nnext: {prefix}pgtls plan, then pgtls build")
+    done = f"wrote {', '.join(wrote)}"
+    there = f"cd {shlex.quote(os.path.join(directory, ''))} && " if directory != "." else ""
+    emit(f"{done}\nnext: {there}pgtls plan, then pgtls build", done)
     return OK
 
 
-def _add_line(path: str, line: str) -> None:
-    """Write a file of one line, or append the line to a file that lacks it."""
-    text = ""
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    if line not in text.splitlines():
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(f"{'' if not text or text.endswith(chr(10)) else chr(10)}{line}\n")
+def _read(path: str) -> bytes:
+    if not os.path.exists(path):
+        return b""
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _append(path: str, known: bytes, line: bytes) -> str:
+    """Write a file of one line, or add the line to what is there; give the path."""
+    with open(path, "ab") as file:
+        file.write((b"" if not known or known.endswith(b"\n") else b"\n") + line + b"\n")
+    return path
+
+
+def _merged_otherwise(attributes: bytes) -> str | None:
+    """Find the last line of .gitattributes that says how the lock is merged, unless that is by union (gitattributes(5))."""
+    found = None
+    for line in attributes.decode(errors="replace").splitlines():
+        pattern, *said = line.split() or [""]
+        about_merging = [word for word in said if word.lstrip("-!").partition("=")[0] in ("merge", "binary")]
+        if about_merging and fnmatch(_LOCK, pattern.removeprefix("/")):
+            found = None if about_merging[-1] == "merge=union" else line.strip()
+    return found

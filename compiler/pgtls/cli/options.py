@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from pgtls.cli.printing import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,19 @@ class Instant(click.ParamType):  # type: ignore[type-arg]
                 f"{value!r} is out of reach: certificates know the years {_FIRST_YEAR} to {_LAST_YEAR}", param, ctx
             )
         return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+class NamedPath(click.ParamType):  # type: ignore[type-arg]
+    """``NAME=PATH``, taken apart."""
+
+    name = "NAME=PATH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Parse; a wrong one is wrong usage."""
+        name, _, path = value.partition("=")
+        if not (name and path):
+            self.fail(f'"{value}" is not NAME=PATH', param, ctx)
+        return name, path
 
 
 _FIRST_YEAR, _LAST_YEAR = 1951, 9000
@@ -67,6 +81,42 @@ def places(command: F) -> F:
 
 now = _now
 
+_ASKS = (
+    click.option(
+        "--renew",
+        multiple=True,
+        metavar="ENTITY|all",
+        help="Issue a certificate again, e.g. user.alice. May be repeated.",
+    ),
+    click.option(
+        "--replace",
+        multiple=True,
+        metavar="ENTITY",
+        help="Issue it again with a new key, whatever is there. May be repeated.",
+    ),
+    click.option("--new-ca", multiple=True, metavar="NAME", help="Start a CA anew whose key is lost. May be repeated."),
+    click.option(
+        "--ca-key",
+        multiple=True,
+        type=NamedPath(),
+        help="Lend this build the key of an offline CA. May be repeated.",
+    ),
+    click.option("--allow-revoke", is_flag=True, help="Revoke the certificates of more than three entities at once."),
+    click.option(
+        "--accept-outage",
+        is_flag=True,
+        help="Go on though servers or clients would refuse each other until all is deployed.",
+    ),
+    click.option("--new-out", is_flag=True, help="Build an out directory that is not there though the lock is."),
+)
+
+
+def asks(command: F) -> F:
+    """Give a command what a build may be asked for beside the spec; it takes them as ``**asks``, for :func:`pgtls.cli.request.request`."""
+    for option in reversed(_ASKS):
+        command = option(command)
+    return command
+
 
 def output(*formats: str) -> Callable[[F], F]:
     """Give a command ``--format``, with text as the default."""
@@ -96,5 +146,5 @@ def clock(instant: datetime | None) -> datetime:
 
     if instant is None:
         return datetime.now(UTC)
-    print(f"pgtls: the clock is set to {instant:%Y-%m-%dT%H:%M:%SZ}", file=sys.stderr)
+    say(f"the clock is set to {instant:%Y-%m-%dT%H:%M:%SZ}")
     return instant

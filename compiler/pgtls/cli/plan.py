@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pgtls.cli import CHANGES, OK
-from pgtls.cli.options import clock, output, places, spec
+from pgtls.cli.options import asks, clock, output, places, spec
 from pgtls.cli.printing import coloured, reporting
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @spec
 @places
 @output("text", "json", "markdown")
+@asks
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 if there is something to do.")
 def command(
     spec: str,
@@ -27,6 +28,7 @@ def command(
     lock_timeout: int,
     format_: str,
     detailed_exitcode: bool,
+    **asks: Any,
 ) -> int:
     """Show what build would do, why, and what it costs on the wire."""
     import sys
@@ -36,7 +38,7 @@ def command(
     from pgtls.cli.request import request
 
     with reporting("plan", format_) as report:
-        planned = plan(request(spec, out, lock, clock(now), lock_timeout))
+        planned = plan(request(spec, out, lock, clock(now), lock_timeout, **asks))
         report.diagnostics = planned.diagnostics
         report.result = lambda: steps.as_dict(planned.plan)
         report.text = lambda: (

@@ -8,8 +8,6 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pgtls.diagnostics import Rejected
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -23,9 +21,43 @@ def coloured(stream: Any) -> bool:
     return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+STDOUT = "standard output"
+
+
+class UnwrittenError(OSError):
+    """The report of a command cannot be written. ``done`` says what it has done all the same."""
+
+    def __init__(self, error: OSError, file: str, done: str) -> None:
+        super().__init__(error.errno, error.strerror, file)
+        self.done = done
+
+
+def emit(text: str, done: str = "") -> None:
+    """Print a result. ``done`` is what stands even if that fails, as :class:`UnwrittenError`; whoever closed the pipe has seen enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        drop(sys.stdout)
+    except OSError as error:
+        raise UnwrittenError(error, STDOUT, done) from None
+
+
+def tell(text: str) -> None:
+    """Print what is no result; where nobody can read that, the command goes on."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        drop(sys.stderr)
+
+
 def say(message: str) -> None:
-    """Tell something that is no result."""
-    print(f"pgtls: {message}", file=sys.stderr)
+    """Tell something in pgtls's name."""
+    tell(f"pgtls: {message}")
+
+
+def drop(stream: Any) -> None:
+    """Let what is still buffered for a stream, and all that follows, vanish: Python must not complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Report:
@@ -38,6 +70,8 @@ class Report:
         self.text: Callable[[], str] = str
         """Called only if it is not."""
         self.status = 0
+        self.done = ""
+        """What the command has done even if nothing of this can be printed."""
 
 
 @contextmanager
@@ -46,32 +80,42 @@ def reporting(command: str, format_: str) -> Iterator[Report]:
 
     Diagnostics go to stderr; with JSON they are part of the one object, on failure too.
     """
+    from pgtls.diagnostics import Rejected
+
     report = Report()
     try:
         yield report
     except Rejected as rejected:
         report.diagnostics, report.text, report.status = rejected.diagnostics, str, 1
     if format_ == "json":
-        print_json(command, report.diagnostics, **report.result())
+        emit(as_json(command, report.diagnostics, **report.result()), report.done)
         return
-    print_diagnostics(report.diagnostics, sys.stderr)
+    tell_diagnostics(report.diagnostics)
     if text := report.text():
-        print(text)
+        emit(text, report.done)
 
 
-def print_diagnostics(diagnostics: Iterable[Diagnostic], stream: Any) -> None:
-    """Print diagnostics as text."""
+def tell_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
+    """Print diagnostics as text, where they are not the result."""
+    if text := as_text(diagnostics, sys.stderr):
+        tell(text)
+
+
+def as_text(diagnostics: Iterable[Diagnostic], stream: Any) -> str:
+    """Write diagnostics as text for a stream."""
     from pgtls.diagnostics.text import render
 
-    text = render(tuple(diagnostics), colour=coloured(stream))
-    if text:
-        print(text.rstrip("\n"), file=stream)
+    return render(tuple(diagnostics), colour=coloured(stream)).rstrip("\n")
 
 
-def print_json(command: str, diagnostics: Iterable[Diagnostic], **result: Any) -> None:
-    """Print the one object of ``--format json``."""
-    from pgtls.diagnostics.text import as_json
+def as_json(command: str | None, diagnostics: Iterable[Diagnostic], **result: Any) -> str:
+    """Write the one object of ``--format json``."""
+    from pgtls.diagnostics.text import as_json as members
 
-    found = [as_json(diagnostic) for diagnostic in diagnostics]
-    document = {"format_version": FORMAT_VERSION, "command": command, "diagnostics": found, **result}
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    found = [members(diagnostic) for diagnostic in diagnostics]
+    return document({"format_version": FORMAT_VERSION, "command": command, "diagnostics": found, **result})
+
+
+def document(value: Any) -> str:
+    """Write JSON: UTF-8 as it is, and only escapes where standard output speaks something else."""
+    return json.dumps(value, indent=2, ensure_ascii=(sys.stdout.encoding or "").lower().replace("-", "") != "utf8")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import click
 
 from pgtls.cli.options import output
-from pgtls.cli.printing import FORMAT_VERSION
+from pgtls.cli.printing import reporting
+from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.diagnostics.rules import catalogue
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pgtls.diagnostics.rules import Rule
 
 
@@ -22,37 +24,24 @@ if TYPE_CHECKING:
 @output("text", "json")
 def command(code: str | None, format_: str) -> int:
     """Explain a diagnostic: what it means, why it matters, how to fix it. Without CODE, list them all."""
-    rules = catalogue()
-    if code is None:
-        chosen = list(rules.values())
-    elif code.upper() in rules:
-        chosen = [rules[code.upper()]]
-    else:
-        from difflib import get_close_matches
+    with reporting("rule", format_) as report:
+        chosen = list(catalogue().values()) if code is None else [_named(code)]
+        report.result = lambda: {"rules": [asdict(rule) for rule in chosen]}
+        report.text = lambda: _list(chosen) if code is None else _page(chosen[0])
+    return report.status
 
-        near = get_close_matches(code.upper(), rules, n=1)
-        print(
-            f"pgtls: error: there is no rule {code!r}\n  = hint: {'did you mean ' + near[0] + '?' if near else 'pgtls rule lists them all'}",
-            file=sys.stderr,
-        )
-        return 1
-    if format_ == "json":
-        print(
-            json.dumps(
-                {
-                    "format_version": FORMAT_VERSION,
-                    "command": "rule",
-                    "diagnostics": [],
-                    "rules": [asdict(rule) for rule in chosen],
-                },
-                indent=2,
-            )
-        )
-    elif code is None:
-        print("\n".join(f"{rule.code}  {rule.severity:7}  {rule.title}" for rule in chosen))
-    else:
-        print(_page(chosen[0]))
-    return 0
+
+def _named(code: str) -> Rule:
+    rules = catalogue()
+    if code.upper() in rules:
+        return rules[code.upper()]
+    near = get_close_matches(code.upper(), rules, n=1)
+    hint = f"did you mean {near[0]}?" if near else "pgtls rule lists them all"
+    raise Rejected(Diagnostic("PGT291", f'there is no rule "{code}"', hint=hint))
+
+
+def _list(rules: Sequence[Rule]) -> str:
+    return "\n".join(f"{rule.code}  {rule.severity:7}  {rule.title}" for rule in rules)
 
 
 def _page(rule: Rule) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
+
+from pgtls.cli.printing import document, emit
 
 
 @click.command()
@@ -12,4 +12,4 @@ def command() -> None:
     """Print the JSON Schema of the spec, for editors and validators."""
     from pgtls.spec.schema import schema
 
-    print(json.dumps(schema(), indent=2, ensure_ascii=False))
+    emit(document(schema()))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pgtls.cli import FAILED, OK
+from pgtls.cli.printing import emit, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,7 @@ def command() -> int:
         return _failed(f"pgtls terraform: {wrong}")
     except Rejected as rejected:
         return _failed(_line(rejected.diagnostics))
-    print(terraform.render(answer))
+    emit(terraform.render(answer))
     return OK
 
 
@@ -88,5 +89,5 @@ def _line(diagnostics: Sequence[Diagnostic]) -> str:
 
 
 def _failed(line: str) -> int:
-    print(line, file=sys.stderr)
+    tell(line)
     return FAILED

@@ -21,7 +21,7 @@ FAMILIES = {
     "access": "PGT2xx: policies and access",
     "hardening": "PGT3xx: hardening",
     "versions": "PGT4xx: PostgreSQL versions and drivers",
-    "state": "PGT5xx: state, lock and out directory",
+    "state": "PGT5xx: state, lock, out directory, and pgtls itself",
 }
 
 

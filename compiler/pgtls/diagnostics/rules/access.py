@@ -289,10 +289,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PGT291",
         "error",
-        "a question about what is not in the spec",
-        meaning="`pgtls explain` was asked about a server or a user that the spec does not have.",
+        "a question about what is not there",
+        meaning="`pgtls explain` was asked about a server or a user that the spec does not have, or `pgtls rule` about a code that does not exist.",
         why="An answer about something else would be taken for an answer to the question.",
-        fix="Name a server or user of the spec; the hint has the nearest.",
+        fix="Name a server or user of the spec, or a code of `pgtls rule`; the hint has the nearest.",
     ),
     Rule(
         "PGT292",

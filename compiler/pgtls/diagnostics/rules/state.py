@@ -1,4 +1,4 @@
-"""PGT5xx: what is wrong with the lock, the out directory, or what a build would do to them."""
+"""PGT5xx: what is wrong with the lock, the out directory, what a build would do to them, or the way in which pgtls is run."""
 
 from __future__ import annotations
 
@@ -395,5 +395,37 @@ RULES: tuple[Rule, ...] = (
         meaning="`trust` or `client_ca` still names a CA under which nothing of the spec has its certificate any more.",
         why="Once the last build is deployed everywhere, nobody needs it, and whatever its key signs would still be believed.",
         fix="When everything is deployed, take it out, build and deploy. Then delete its table: pgtls keeps its key and its CRL in `ca/.retired`.",
+    ),
+    Rule(
+        "PGT590",
+        "error",
+        "wrong usage",
+        meaning="The command line cannot be understood: an option or a value that does not exist, or one that is missing. Exit status 64.",
+        why="A command that guessed what was meant might do something else; and a typo is never taken for a result.",
+        fix="`pgtls COMMAND --help` says how it is used.",
+    ),
+    Rule(
+        "PGT591",
+        "error",
+        "a file cannot be read or written",
+        meaning="A file that the command line names, or standard output, cannot be read or written; the message is the operating system's own.",
+        why="What was asked for cannot be said. Where something has been done all the same, a build above all, the hint says so.",
+        fix="Look at the path, its permissions, and the space that is left.",
+    ),
+    Rule(
+        "PGT592",
+        "error",
+        "interrupted",
+        meaning="The command was interrupted (Ctrl-C, SIGINT). Exit status 130.",
+        why="An interrupted build has either changed nothing or is finished by the next one.",
+        fix="Run it again.",
+    ),
+    Rule(
+        "PGT599",
+        "error",
+        "a bug in pgtls",
+        meaning="Something happened in pgtls that its authors did not foresee. The traceback is on standard error.",
+        why="Nothing is known about the result. A build that fails changes nothing.",
+        fix="Please report it with the traceback and, if you can, a spec that shows it.",
     ),
 )

@@ -1,0 +1,77 @@
+"""How a command ends that could not do its work: said once, on stderr or as the one object of ``--format json``, with the exit status."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from contextlib import suppress
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import click
+
+from pgtls.cli import COMMANDS, FAILED, INTERRUPTED, OK, USAGE
+from pgtls.cli.printing import STDOUT, UnwrittenError, as_json, drop, emit, tell, tell_diagnostics
+from pgtls.diagnostics import Diagnostic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_BUG = "this is a bug in pgtls, not in your spec"
+_REPORT = "Please report it with the lines above and, if you can, a spec that shows it."
+
+
+def fail(error: BaseException, words: Sequence[str]) -> int:
+    """Say what ended the command line ``words``; give its exit status."""
+    if isinstance(error, BrokenPipeError):
+        drop(sys.stdout)
+        return OK
+    status, diagnostic = _judged(error)
+    if isinstance(error, OSError) and error.filename == STDOUT:
+        drop(sys.stdout)
+        tell_diagnostics([diagnostic])
+        return status
+    if diagnostic.code == "PGT599":
+        tell(f"{''.join(traceback.format_exception(error))}pgtls: {_BUG}. {_REPORT}")
+    if _asks_for_json(words):
+        emit(as_json(words[0] if words[0] in COMMANDS else None, [diagnostic]))
+    elif isinstance(error, click.UsageError):
+        with suppress(OSError):
+            error.show()
+    elif isinstance(error, OSError):
+        tell_diagnostics([diagnostic])
+    return status
+
+
+def _judged(error: BaseException) -> tuple[int, Diagnostic]:
+    match error:
+        case click.UsageError():
+            command = error.ctx.command_path if error.ctx else "pgtls"
+            return USAGE, Diagnostic(
+                "PGT590", _lower(error.format_message()), hint=f"{command} --help says how it is used"
+            )
+        case UnwrittenError():
+            hint = f"{error.done} all the same" if error.done else None
+            return FAILED, Diagnostic("PGT591", _reason(error), hint=hint, file=error.filename)
+        case OSError():
+            file = None if error.filename is None else str(error.filename)
+            return FAILED, Diagnostic("PGT591", _reason(error), file=file)
+        case KeyboardInterrupt() | click.Abort():
+            return INTERRUPTED, Diagnostic("PGT592", "interrupted")
+        case _:
+            return FAILED, Diagnostic("PGT599", f"{_BUG}: {type(error).__name__}", hint="the traceback is on stderr")
+
+
+def _reason(error: OSError) -> str:
+    return _lower(error.strerror or str(error))
+
+
+def _lower(sentence: str) -> str:
+    """Write a sentence of click's, or of the operating system's, as diagnostics are."""
+    return sentence[:1].lower() + sentence[1:].removesuffix(".")
+
+
+def _asks_for_json(words: Sequence[str]) -> bool:
+    """Whether ``--format json`` was said, whatever else is wrong with the words; of several the last counts."""
+    said = [value for option, value in pairwise(words) if option == "--format" or value.startswith("--format=")]
+    return [value.removeprefix("--format=") for value in said][-1:] == ["json"]

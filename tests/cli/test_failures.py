@@ -1,0 +1,207 @@
+"""How commands fail: one object with ``--format json``, whatever is wrong; one message otherwise; and never a traceback for somebody else's fault."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import pgtls.build.compile
+from pgtls.cli import COMMANDS, run
+from pgtls.diagnostics.rules import catalogue
+from support.building import SMALL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+USES = {
+    "check": (),
+    "plan": (),
+    "build": (),
+    "status": (),
+    "access": (),
+    "explain": ("--user", "app", "--database", "shop", "--from", "10.0.0.1"),
+    "diff": ("other.toml",),
+    "rule": (),
+}
+"""Commands with ``--format json``, and what they cannot do without beside a spec."""
+OF_A_SPEC = [name for name in USES if name != "rule"]
+MEMBERS = {"code", "severity", "message", "hint", "file", "line", "column", "end_line", "end_column", "path"}
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("pgtls.toml", "other.toml"):
+        (tmp_path / name).write_text(SMALL)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def failed(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any]]:
+    """Run a command that must fail; give its status and the one object on stdout."""
+    status = run([*words, "--format", "json"])
+    answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert {"format_version", "command", "diagnostics"} <= answer.keys()
+    assert answer["command"] == words[0]
+    assert any(diagnostic["severity"] == "error" for diagnostic in answer["diagnostics"])
+    assert all(diagnostic.keys() == MEMBERS for diagnostic in answer["diagnostics"])
+    return status, answer
+
+
+def codes(answer: dict[str, Any]) -> set[str]:
+    return {diagnostic["code"] for diagnostic in answer["diagnostics"] if diagnostic["severity"] == "error"}
+
+
+def test_these_are_all_commands_that_print_json() -> None:
+    modules = {name: import_module(f"pgtls.cli.{'import_' if name == 'import' else name}") for name in COMMANDS}
+    formats = {
+        name: parameter.type.choices
+        for name, module in modules.items()
+        for parameter in module.command.params
+        if parameter.name == "format_"
+    }
+    assert {name for name, choices in formats.items() if "json" in choices} == set(USES)
+
+
+@pytest.mark.parametrize("command", USES)
+@pytest.mark.parametrize("wrong", [("--bogus",), ("--format",), ("a", "b", "c")], ids=" ".join)
+def test_wrong_usage_is_one_object(capsys: pytest.CaptureFixture[str], command: str, wrong: tuple[str, ...]) -> None:
+    status, answer = failed(capsys, command, *USES[command], *wrong)
+    assert (status, codes(answer)) == (64, {"PGT590"})
+    assert answer["diagnostics"][0]["message"][0].islower()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("explain",),
+        ("explain", *USES["explain"], "--hba", "x"),
+        ("explain", "--user", "a", "--database", "b", "--from", "nowhere"),
+        ("diff",),
+        ("check", "--now", "yesterday"),
+        ("status", "--within", "long"),
+        ("plan", "--ca-key", "root"),
+        ("build", "--jobs", "0"),
+        ("build", "--depfile", "pgtls.toml"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_missing_or_wrong_is_one_object(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    status, answer = failed(capsys, *words)
+    assert (status, codes(answer)) == (64, {"PGT590"})
+
+
+def test_a_command_that_does_not_exist_is_one_object_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["chekc", "--format=json"]) == 64
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["command"], codes(answer)) == (None, {"PGT590"})
+
+
+def test_wrong_usage_without_json_prints_nothing_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["check", "--bogus"], ["check", "--format", "json", "--format", "text", "--bogus"], ["chekc"], []):
+        assert run(words) == 64
+        said = capsys.readouterr()
+        assert (said.out, said.err != "") == ("", True)
+
+
+def spoil(directory: Path, what: str) -> None:
+    spec, lock, out = directory / "pgtls.toml", directory / "pgtls.lock", directory / "out"
+    match what:
+        case "no spec":
+            spec.unlink()
+        case "a directory":
+            spec.unlink()
+            spec.mkdir()
+        case "no text":
+            spec.write_bytes(b"\xff\xfe")
+        case "no TOML":
+            spec.write_text("[[")
+        case "an unknown ca":
+            spec.write_text(SMALL.replace('client_ca = ["', 'client_ca = ["x'))
+        case "a lock that is a directory":
+            lock.mkdir()
+        case "an out directory that is a file":
+            out.write_text("")
+
+
+OF_EVERY_COMMAND = (
+    "no spec",
+    "a directory",
+    "no text",
+    "no TOML",
+    "an unknown ca",
+    "a lock that is a directory",
+)
+SPOILT = [(command, what) for command in OF_A_SPEC for what in OF_EVERY_COMMAND] + [
+    (command, "an out directory that is a file") for command in ("plan", "build", "status")
+]
+
+
+@pytest.mark.parametrize(("command", "what"), SPOILT)
+def test_what_cannot_be_read_is_one_object(
+    capsys: pytest.CaptureFixture[str], directory: Path, command: str, what: str
+) -> None:
+    spoil(directory, what)
+    status, answer = failed(capsys, command, "pgtls.toml", *USES[command])
+    assert status == 1
+    assert codes(answer) <= catalogue().keys() - {"PGT590", "PGT599"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "file"),
+    [
+        (("rule", "XX"), "PGT291", None),
+        (("explain", *USES["explain"], "--postgres", "15", "--hba", "no.conf"), "PGT591", "no.conf"),
+        (("explain", *USES["explain"], "--postgres", "15", "--hba", "."), "PGT591", "."),
+        (("diff", "git:nowhere", "pgtls.toml"), "PGT292", None),
+        (("check", "no/such/file.toml"), "PGT001", "no/such/file.toml"),
+        (("build", "--replace", "user.nobody"), "PGT556", "pgtls.toml"),
+        (("plan", "--renew", "user.nobody"), "PGT556", "pgtls.toml"),
+    ],
+)
+def test_what_is_not_there_is_one_object(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], code: str, file: str | None
+) -> None:
+    status, answer = failed(capsys, *words)
+    assert (status, codes(answer), answer["diagnostics"][0]["file"]) == (1, {code}, file)
+
+
+def test_a_rule_for_make_that_cannot_be_written_says_that_the_build_stands(
+    capsys: pytest.CaptureFixture[str], directory: Path
+) -> None:
+    (directory / "x.d.new").mkdir()
+    for _ in ("the first build", "one with nothing to do"):
+        status, answer = failed(capsys, "build", "--depfile", "x.d")
+        assert (status, codes(answer)) == (1, {"PGT591"})
+        assert "all the same" in answer["diagnostics"][0]["hint"]
+        assert (directory / "out" / "manifest.json").exists()
+    assert run(["build", "--depfile", "x.d"]) == 1
+    assert "x.d: error[PGT591]: is a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"), [(ZeroDivisionError("x"), 1, "PGT599"), (KeyboardInterrupt(), 130, "PGT592")]
+)
+@pytest.mark.parametrize("command", ["check", "access"])
+def test_a_bug_and_an_interruption_are_one_object(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    fault: BaseException,
+    status: int,
+    code: str,
+) -> None:
+    def broken(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(pgtls.build.compile, "check", broken)
+    assert run([command, "--format", "json"]) == status
+    said = capsys.readouterr()
+    assert codes(json.loads(said.out)) == {code}
+    assert ("Please report it" in said.err) is ("Traceback" in said.err) is (code == "PGT599")
+    assert run([command]) == status
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert ("Traceback" in said.err) is (code == "PGT599")
