@@ -90,9 +90,86 @@ def test_a_wrong_passphrase_is_said_and_changes_nothing(place: Place, monkeypatc
     with pytest.raises(Rejected) as rejected:
         place.build(asked=Asked(renew=frozenset({"user.app"})))
     assert codes(rejected) == ["PGT561"]
-    assert "the passphrase does not open it" in str(rejected.value)
+    (fault,) = rejected.value.diagnostics
+    assert fault.message.startswith("the passphrase does not open the private key of ca.clients")
+    assert 'encrypt "ca/clients/ca.key" with it by openssl pkcs8 -topk8' in str(fault.hint)
+    assert fault.place
+    assert fault.place.text == SOURCE
     assert "battery" not in str(rejected.value)
     assert place.state() == before
+    with pytest.raises(Rejected):
+        place.plan(asked=Asked(renew=frozenset({"user.app"})))
+
+
+TOUCHED = ALL.replace('"shop"', '"reports"')
+"""Changes a file of the server and one of the user, and needs no key."""
+
+
+def test_a_passphrase_that_changed_is_said_as_soon_as_the_entity_is_touched(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.build(ALL)
+    monkeypatch.setenv("PHRASE", "battery staple")
+    assert place.build().diagnostics == (), "a build that does nothing reads no secret"
+    for run in (place.plan, place.build):
+        planned = run(TOUCHED)
+        assert {entity for entity, _ in steps(planned)} == {"server.main", "user.app"}
+        assert [(d.code, d.severity) for d in planned.diagnostics] == [("PGT561", "warning")] * 2
+        assert {d.message.partition(":")[0].rpartition(" ")[2] for d in planned.diagnostics} == {
+            "server.main",
+            "user.app",
+        }
+    monkeypatch.setenv("PHRASE", PHRASE)
+    assert place.plan(ALL).diagnostics == ()
+
+
+def test_a_passphrase_of_the_defaults_that_changed_is_said_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = f"[defaults.user]\n{SOURCE}\n{SMALL.partition('version = 1')[2]}"
+    spec = "version = 1\n" + spec.replace('users = ["app"]', 'users = ["app", "etl"]') + '[user.etl]\nca = "clients"\n'
+    place.build(spec)
+    monkeypatch.setenv("PHRASE", "battery staple")
+    (warning,) = place.plan(spec.replace('"shop"', '"reports"')).diagnostics
+    assert "the private keys of user.app, user.etl: another one" in warning.message
+    assert warning.place
+    assert warning.place.line == 3
+
+
+def test_a_key_that_was_encrypted_again_by_hand_goes_by_its_new_passphrase(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.build(ALL)
+    for path in KEYS:
+        key = place.file(path)
+        words = ["openssl", "pkcs8", "-topk8", "-v2", "aes-256-cbc", "-in", str(key), "-out", f"{key}.new"]
+        words += ["-passin", f"pass:{PHRASE}", "-passout", "pass:battery staple"]
+        subprocess.run(words, check=True, capture_output=True)
+        key.with_name(f"{key.name}.new").rename(key)
+    with pytest.raises(Rejected) as rejected:
+        place.build()
+    assert codes(rejected) == ["PGT561"] * 4, "the spec still has the old one"
+    monkeypatch.setenv("PHRASE", "battery staple")
+    before = numbers(place.file(KEYS[2]).read_bytes(), b"battery staple")
+    planned = place.build(TOUCHED)
+    assert planned.diagnostics == ()
+    assert numbers(place.file(KEYS[2]).read_bytes(), b"battery staple") == before
+    assert {place.file(path).stat().st_mode & 0o777 for path in KEYS} == {0o600}
+    renewed = place.build(asked=Asked(renew=frozenset({"user.app"})))
+    assert steps(renewed) == [("user.app", "renew")]
+
+
+@pytest.mark.parametrize("rotate", ["true", "false"])
+def test_a_key_that_nobody_can_open_any_more_is_replaced_when_told_so(
+    place: Place, rotate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = guarded(SMALL, "[user.app]").replace("[user.app]", f"[user.app]\nrotate_key = {rotate}")
+    place.build(spec)
+    monkeypatch.setenv("PHRASE", "battery staple")
+    if rotate == "false":
+        with pytest.raises(Rejected) as rejected:
+            place.build(asked=Asked(renew=frozenset({"user.app"})))
+        assert codes(rejected) == ["PGT561"]
+    place.build(asked=Asked(replace=frozenset({"user.app"})))
+    load_pem_private_key(place.file("clients/app/postgresql.key").read_bytes(), b"battery staple")
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from pgtls.build.outdir import check_lock_path, inspect
 from pgtls.build.outside import adapted, gather
 from pgtls.build.plan import Plan
 from pgtls.build.plan import plan as make_plan
+from pgtls.build.protection import unopened
 from pgtls.build.retired import retired, sign
 from pgtls.build.rollover import recorded
 from pgtls.build.secrets import Secrets, kept_outside, named_files
@@ -207,9 +208,12 @@ def _plan(request: Request) -> Planned:
     texts = {**render.texts(fleet, rules, entries), **retired(fleet, existing, decisions.retired)}
     material = issue.planned(decisions, existing)
     tree = {**texts, **render.material(fleet, entries, material.credentials, material.crls)}
-    return Planned(
-        checked, fleet, existing, decisions, entries, texts, make_plan(fleet, decisions, tree, existing), diagnostics
-    )
+    steps = make_plan(fleet, decisions, tree, existing)
+    touched = {change.file.entity for change in steps.changes.values()}
+    diagnostics += locate(unopened(fleet, decisions, touched, existing), checked.source)
+    if errors(diagnostics):
+        raise Rejected(*diagnostics)
+    return Planned(checked, fleet, existing, decisions, entries, texts, steps, diagnostics)
 
 
 def _has_secret_options(fleet: Fleet) -> bool:

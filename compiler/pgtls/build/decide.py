@@ -199,8 +199,10 @@ def _needs_key(profile: Profile, found: Found, why: Reason | None, asked: Asked)
         return False
     if found.key != "present":
         return True
+    if profile.entity in asked.replace:
+        return True
     if profile.kind == "ca":
-        return profile.entity.removeprefix("ca.") in asked.new_ca or profile.entity in asked.replace
+        return profile.entity.removeprefix("ca.") in asked.new_ca
     return profile.rotate_key or why.name == "revoked" or "key_algorithm" in why.fields
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pgtls.build.protection import does_not_open, way_out
 from pgtls.build.reissue import due_at
 from pgtls.build.secrets import entity_named
 from pgtls.diagnostics import Diagnostic
@@ -110,9 +111,11 @@ def locked(decisions: Iterable[Decision], outside: Outside, replaced: Collection
     for decision in decisions:
         entity = decision.profile.entity
         if decision.found.key == "locked" and entity not in replaced:
-            message = f"the private key of {entity} is encrypted, and the spec has no passphrase that opens it"
-            hint = f"give the passphrase that it was encrypted with; or make a new key with --replace {entity}"
-            yield _fault("PGT561", message, entity, hint, "passphrase" if entity in outside.guarded else None)
+            guarded = entity in outside.guarded
+            hint = way_out(decision.profile, guarded=guarded)
+            yield _fault(
+                "PGT561", does_not_open([entity], guarded=guarded), entity, hint, "passphrase" if guarded else None
+            )
 
 
 # ---- what somebody else signed ---------------------------------------------------------------------------------------------------------

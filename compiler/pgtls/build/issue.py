@@ -12,6 +12,7 @@ from pgtls.build.credentials import Credential, first_block
 from pgtls.build.decide import crl_validity
 from pgtls.build.lock import IssuedLine
 from pgtls.build.model import Later
+from pgtls.build.protection import way_out
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.pki import crl, facts, keys
 from pgtls.pki.issue import Issuer, issue
@@ -232,8 +233,10 @@ class _Issuing:
             pem = _read(self.existing.out, path)
             key = keys.load(pem, outside.passphrase(entity) if keys.is_encrypted(pem) else None, ours=True)
         if isinstance(key, Unreadable):
-            code = "PGT561" if entity in outside.guarded else "PGT557"
-            raise Rejected(Diagnostic(code, f"the private key of {entity} cannot be read: {key.reason}", file=path))
+            profile, guarded = self.decisions.certificates[entity].profile, entity in outside.guarded
+            hint = way_out(profile, guarded=True, path=path) if guarded else "restore it from a backup"
+            message = f"the private key of {entity} cannot be read: {key.reason}"
+            raise Rejected(Diagnostic("PGT561" if guarded else "PGT557", message, hint=hint, file=path))
         return key
 
 

@@ -44,7 +44,7 @@ class Secrets:
         return self._text(secret, (kind, name), "passphrase").encode() if secret else None
 
     def _text(self, secret: Secret, table: tuple[str, str], *field: str) -> str:
-        path = (*table, *field) if field[0] in self._fleet.own.get(table, ()) else ("defaults", table[0], *field)
+        path = _path(self._fleet, table, *field)
         directory = base(self._fleet, path)
         key = (directory, secret)
         if key not in self._read:
@@ -53,6 +53,16 @@ class Secrets:
             except _Unavailable as fault:
                 raise Rejected(*locate((_fault(secret, str(fault), path),), self._fleet.source)) from None
         return self._read[key]
+
+
+def passphrase_path(fleet: Fleet, entity: str) -> Path:
+    """Give the path of an entity's passphrase in the spec: in its own table, or in the defaults."""
+    kind, _, name = entity.partition(".")
+    return _path(fleet, (kind, name), "passphrase")
+
+
+def _path(fleet: Fleet, table: tuple[str, str], *field: str) -> Path:
+    return (*table, *field) if field[0] in fleet.own.get(table, ()) else ("defaults", table[0], *field)
 
 
 def entity_named(fleet: Fleet, entity: str) -> Authority | Server | User:
