@@ -58,7 +58,7 @@ def _build(name: str, binary: Path) -> str:
             check=False,
             capture_output=True,
             text=True,
-            timeout=10 * PATIENCE,
+            timeout=5 * PATIENCE,
         )
         said = run.stderr
         if run.returncode == 0:
