@@ -17,6 +17,8 @@ from support.pgtls import pgtls
 from support.system import new_directory
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from support.servers import Server
 
 CAS = "[ca.root]\n[ca.people]\n[ca.root-2027]\n[ca.people-2027]\n"
@@ -161,13 +163,75 @@ def test_whoever_would_be_cut_off_is_named(place: Place, case: tuple[str, str, s
     assert [text[: len(message)] for text in refusals(rejected)] == [message]
 
 
+def retirable(place: Place, spec: str | None = None, *, now: datetime) -> list[tuple[str, str]]:
+    """What a plan says can be retired: messages up to the colon, and hints."""
+    found = [d for d in place.plan(spec, now=now, asked=WANTED).diagnostics if d.code == "PGT582"]
+    return [(d.message.partition(":")[0], d.hint or "") for d in found]
+
+
 def test_the_plan_says_when_a_root_can_be_retired(place: Place) -> None:
     said = []
     for number, text in enumerate(SERVER_STEPS.values()):
-        place.build(step(17, text), now=NOW + number * DAY)
-        found = place.plan(now=NOW + number * DAY).diagnostics
-        said.append([d.code for d in found if d.code.startswith("PGT5")])
-    assert said == [[], [], ["PGT582"], []]
+        now = NOW + number * DAY
+        said.append(retirable(place, step(17, text), now=now) if number else [])
+        place.build(step(17, text), now=now)
+        said.append(retirable(place, now=now))
+    gone = (
+        'server db has no certificate of ca "root" any more',
+        'take "root" out of trust, build and deploy; then delete [ca.root]',
+    )
+    assert said == [[], [], [], [], [], [gone], [], []]
+
+
+def test_the_plan_says_when_a_ca_of_clients_can_be_retired(place: Place) -> None:
+    both = OLD.replace('["people"]', '["people", "people-2027"]')
+    steps_ = (
+        step(17, OLD),
+        step(17, both),
+        step(17, both, alice=PEOPLE_2027),
+        step(17, both, alice=PEOPLE_2027, bob=PEOPLE_2027),
+    )
+    said = []
+    for number, text in enumerate(steps_):
+        now = NOW + number * DAY
+        said.append(retirable(place, text, now=now) if number else [])
+        place.build(text, now=now)
+        said.append(retirable(place, now=now))
+    gone = (
+        'no user has a certificate of ca "people" any more',
+        'take "people" out of client_ca, build and deploy; then delete [ca.people]',
+    )
+    assert said == [[]] * 7 + [[gone]]
+
+
+def test_the_plan_says_when_a_root_above_an_intermediate_can_be_retired(place: Place) -> None:
+    def moved(issuer: str, trust: str) -> str:
+        server = f'ca = "mid"\nclient_ca = ["people"]\ntrust = [{trust}]\n'
+        return step(17, server, cas=f'{CAS}[ca.mid]\nissuer = "{issuer}"\n')
+
+    place.build(moved("root", '"root-2027"'))
+    place.build(moved("root-2027", '"root"'), now=NOW + DAY)
+    (gone,) = retirable(place, now=NOW + DAY)
+    assert gone[0] == 'server db has no certificate of ca "root" any more'
+
+
+def two(first: str, second: str) -> str:
+    """Two servers under roots of their own, whose tables are given."""
+    text = step(17, first).replace("[user.postgres]", f'[server.two]\nhosts = ["two"]\n{second}[user.postgres]', 1)
+    return text.replace("[policy.dba]\n", '[policy.dba]\nservers = ["all"]\n').replace(
+        "[policy.people]\n", '[policy.people]\nservers = ["all"]\n'
+    )
+
+
+def test_servers_that_are_rolled_over_one_after_the_other_are_told_apart(place: Place) -> None:
+    trusted, used = SERVER_STEPS["trusted"], SERVER_STEPS["used"]
+    place.build(two(trusted, trusted))
+    place.build(two(used, trusted), now=NOW + DAY)
+    gone = ('server db has no certificate of ca "root" any more', 'take "root" out of trust, build and deploy')
+    assert retirable(place, now=NOW + DAY) == [gone]
+    assert retirable(place, two(used, used), now=NOW + DAY) == [gone], "the second moves now"
+    place.build(two(used, used), now=NOW + DAY)
+    assert [message for message, _ in retirable(place, now=NOW + DAY)] == [gone[0], gone[0].replace("db", "two")]
 
 
 def test_a_new_root_is_no_matter_to_who_is_new(place: Place) -> None:

@@ -6,7 +6,7 @@ in what is compiled now, the root that it moves from. Roots are told apart by th
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pgtls.build.lock import Lock
     from pgtls.build.observe import Existing
     from pgtls.diagnostics import Severity
-    from pgtls.fleet.model import Authority, Fleet
+    from pgtls.fleet.model import Authority, Fleet, Server
 
     Entries = Mapping[str, Sequence[Entry]]
     """By user."""
@@ -59,9 +59,10 @@ def gate(
     # A known CA that would get a new key is an error of its own, or was asked for.
     anew = {entity for entity, decision in certificates.items() if decision.new_key and entity in existing.lock.latest}
     roots = _Roots(certificates, existing)
+    retirable = tuple(_retirable(fleet, roots, existing.lock))
     moves = dict(_moves(fleet, certificates, roots, anew))
     if not moves:
-        return Verdict(tuple(_retirable(fleet, roots, existing.lock)))
+        return Verdict(retirable)
     from pgtls.access.entries import index
 
     faults: dict[tuple[str, str, str], list[str]] = defaultdict(list)
@@ -83,7 +84,7 @@ def gate(
             cut_off.add(holder)
     severity: Severity = "warning" if accepted else "error"
     found = tuple(replace(_fault(*key, entities, moves), severity=severity) for key, entities in faults.items())
-    return Verdict(found, frozenset(cut_off))
+    return Verdict((*found, *retirable), frozenset(cut_off))
 
 
 class _Roots:
@@ -101,13 +102,21 @@ class _Roots:
                 self.names[found.key_id] = entity.removeprefix("ca.")
         self._trusted: dict[str, frozenset[str]] = {}
 
+    def chain(self, key_id: str) -> list[str]:
+        """Give a key and those above it up to its root, before this build."""
+        found = [key_id]
+        while (parent := self.parents.get(found[-1])) and parent not in found:
+            found.append(parent)
+        return found
+
     def above(self, key_id: str) -> str:
         """Give the root above a key, before this build."""
-        seen = {key_id}
-        while (parent := self.parents.get(key_id)) and parent not in seen:
-            seen.add(parent)
-            key_id = parent
-        return key_id
+        return self.chain(key_id)[-1]
+
+    def own_key(self, ca: Authority) -> str | None:
+        """Give the key identifier of a CA; None where it has no certificate yet."""
+        found = self.certificates[ca.entity].found.certificate
+        return found.key_id if isinstance(found, Certificate) else None
 
     def key_of(self, ca: Authority) -> str | None:
         """Give the key identifier that a root has after this build; None: of a new key."""
@@ -198,34 +207,66 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
 
 
 def _retirable(fleet: Fleet, roots: _Roots, lock: Lock) -> Iterator[Diagnostic]:
-    """Name the CAs that were moved away from and are trusted still."""
+    """Name the CAs that are trusted still and were moved away from, in a build before this one: what moves now is deployed after it."""
+    held = _held(roots)
+    holders = {key for keys in held.values() for key in keys}
     used = {ca.name for user in fleet.users.values() if user.ca for ca in user.ca.chain}
     for server in fleet.servers.values():
         left = [ca for ca in server.trust if server.ca and ca.root != server.ca.root]
-        idle = [ca for ca in server.client_cas if ca.name not in used]
+        left = [ca for ca in left if roots.key_of(ca) not in held.get(server.entity, ())]
+        idle = [ca for ca in server.client_cas if ca.name not in used and roots.own_key(ca) not in holders]
         if not left and not idle:
             continue
-        signed = {
-            (line.entity, roots.above(line.certificate.authority_key_id or ""))
-            for line in lock.by_serial.values()
-            if not line.entity.startswith("ca.")
-        }
+        once, uses = _once(lock), _uses(fleet)
         for ca in left:
-            if (server.entity, roots.key_of(ca)) in signed:
-                yield _retire(server.name, ca.name, "trust")
+            if (server.entity, roots.key_of(ca)) in once:
+                yield _retire(server, ca, "trust", uses)
         for ca in idle:
             if any(line.ca == ca.name and line.entity.removeprefix("user.") in fleet.users for line in lock.issued):
-                yield _retire(server.name, ca.name, "client_ca")
+                yield _retire(server, ca, "client_ca", uses)
 
 
-def _retire(server: str, ca: str, field: str) -> Diagnostic:
-    return Diagnostic(
-        "PGT582",
-        f'nobody has a certificate of ca "{ca}" any more: as soon as the last build is deployed everywhere, it can be retired',
-        ("server", server, field),
-        f'take "{ca}" out of {field}, build and deploy; then delete [ca.{ca}]',
-        severity="warning",
-    )
+def _held(roots: _Roots) -> dict[str, tuple[str, ...]]:
+    """Give the keys above the certificate that each server and user had before this build."""
+    return {
+        entity: tuple(roots.chain(found.authority_key_id or found.key_id))
+        for entity, decision in roots.certificates.items()
+        if not entity.startswith("ca.") and isinstance(found := decision.found.certificate, Certificate)
+    }
+
+
+def _once(lock: Lock) -> set[tuple[str, str | None]]:
+    """Give every (server, key) where the server ever had a certificate under the key. A CA that moved to another root was under both."""
+    parents: dict[str | None, set[str | None]] = defaultdict(set)
+    for line in lock.by_serial.values():
+        if line.entity.startswith("ca.") and line.certificate.authority_key_id:
+            parents[line.certificate.key_id].add(line.certificate.authority_key_id)
+    found: set[tuple[str, str | None]] = {
+        (line.entity, line.certificate.authority_key_id)
+        for line in lock.by_serial.values()
+        if line.entity.startswith("server.")
+    }
+    fresh = found
+    while fresh:
+        fresh = {(entity, parent) for entity, key in fresh for parent in parents[key]} - found
+        found |= fresh
+    return found
+
+
+def _uses(fleet: Fleet) -> Counter[str]:
+    """Count by NAME how often the spec needs each CA: to sign, to be trusted, or above one that does."""
+    servers = (ca for server in fleet.servers.values() for ca in (server.ca, *server.trust, *server.client_cas))
+    users = (user.ca for user in fleet.users.values())
+    below = (ca.issuer for ca in fleet.cas.values())
+    return Counter(link.name for ca in (*servers, *users, *below) if ca for link in ca.chain)
+
+
+def _retire(server: Server, ca: Authority, field: str, uses: Counter[str]) -> Diagnostic:
+    who = f"server {server.name} has no" if field == "trust" else "no user has a"
+    message = f'{who} certificate of ca "{ca.name}" any more: as soon as the last build is deployed everywhere, it can be retired'
+    then = f"; then delete [ca.{ca.name}]" if uses[ca.name] == 1 else ""
+    hint = f'take "{ca.name}" out of {field}, build and deploy{then}'
+    return Diagnostic("PGT582", message, ("server", server.name, field), hint, severity="warning")
 
 
 def recorded(
