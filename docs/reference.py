@@ -1,10 +1,11 @@
-"""Write the reference pages anew, from the code: docs/spec.md from the models, docs/diagnostics.md from the catalogue.
+"""Write the references anew, from the code: docs/spec.md and docs/pgtls.schema.json from the models, docs/diagnostics.md from the catalogue.
 
-``python docs/reference.py`` writes them; with ``--check`` it exits 1 if a page is not what it would write.
+``python docs/reference.py`` writes them; with ``--check`` it exits 1 if one is not what it would write.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from pgtls.diagnostics.rules import FAMILIES, catalogue
 from pgtls.spec.models import KINDS, LintTable, MapEntry
+from pgtls.spec.schema import schema
 from pgtls.spec.upcoming import UPCOMING
 from pgtls.spec.values import NameConstraints, Secret, Subject, Waiver
 
@@ -45,7 +47,11 @@ A name that is itself a keyword of a list is written `{ name = "all" }`.
 def main() -> int:
     """Write or check the pages."""
     folder = Path(__file__).parent
-    pages = {folder / "spec.md": "".join(spec_page()), folder / "diagnostics.md": "".join(diagnostics_page())}
+    pages = {
+        folder / "spec.md": "".join(spec_page()),
+        folder / "diagnostics.md": "".join(diagnostics_page()),
+        folder / "pgtls.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
+    }
     if "--check" not in sys.argv:
         for path, text in pages.items():
             path.write_text(text, encoding="utf-8")

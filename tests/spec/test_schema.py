@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from datetime import date, datetime, time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -14,8 +13,13 @@ from jsonschema import Draft202012Validator
 from pgtls.spec.load import load
 from pgtls.spec.models import KINDS, WITH_DEFAULTS
 from pgtls.spec.schema import DIALECT, schema
+from pgtls.spec.upcoming import UPCOMING
+from support.diagnosing import CASES
+from support.pgtls import ROOT, SCENARIOS, pgtls
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
+
 VALIDATOR = Draft202012Validator(schema(), format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 SOUND = """\
@@ -68,8 +72,37 @@ def test_it_is_a_schema_of_the_dialect_that_it_names() -> None:
     assert schema()["$schema"] == DIALECT
 
 
-def test_the_example_satisfies_it() -> None:
-    assert complaints((ROOT / "pgtls.toml.example").read_text()) == []
+def test_the_command_prints_the_copy_that_is_committed() -> None:
+    assert pgtls("schema").stdout == (ROOT / "docs" / "pgtls.schema.json").read_text(encoding="utf-8")
+
+
+SPECS = [
+    ROOT / "pgtls.toml.example",
+    ROOT / "templates/start/pgtls.toml",
+    *sorted(SCENARIOS.glob("**/*.toml")),
+    *sorted((ROOT / "examples").glob("**/pgtls.toml")),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_our_specs_satisfy_it(spec: Path) -> None:
+    assert complaints(spec.read_text()) == []
+
+
+OF_SHAPE = ("PGT005", "PGT010", "PGT011", "PGT012", "PGT013", "PGT015", "PGT016", "PGT017")
+"""The codes of what a schema can say."""
+CANNOT = {"PGT012-quoted-date": "to JSON, every date is in quotes"}
+READABLE = [
+    directory
+    for directory in sorted(CASES.iterdir())
+    if not directory.name.startswith(("PGT001", "PGT002", "PGT003", "PGT004")) and directory.name not in CANNOT
+]
+
+
+@pytest.mark.parametrize("case", READABLE, ids=lambda directory: directory.name)
+def test_it_finds_what_is_wrong_with_the_shape_and_nothing_else(case: Path) -> None:
+    spec = next(path for path in (case / "pgtls.toml", case / "db.toml") if path.exists())
+    assert bool(complaints(spec.read_text(encoding="utf-8"))) is case.name.startswith(OF_SHAPE)
 
 
 def test_a_spec_with_every_kind_of_value_satisfies_it() -> None:
@@ -127,16 +160,39 @@ def test_a_fault_is_found_where_it_is(old: str, new: str, path: tuple[str | int,
     assert load(spec).diagnostics or "include" in path, "the loader agrees"
 
 
+def fields(generated: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every field of every table, as ``Table.field``."""
+    return {
+        f"{table}.{name}": field
+        for table, definition in generated["$defs"].items()
+        for name, field in definition["properties"].items()
+    }
+
+
+def test_every_field_shows_what_may_be_written_and_all_of_that_is_valid() -> None:
+    generated = schema()
+    for name, field in fields(generated).items():
+        shown = [*field.get("examples", ()), *([field["default"]] if "default" in field else [])]
+        assert shown or field.keys() & {"enum", "$ref"} or "enum" in field.get("items", {}), name
+        validator = VALIDATOR.evolve(schema={**field, "$defs": generated["$defs"]})
+        for value in shown:
+            assert list(validator.iter_errors(value)) == [], name
+
+
+def test_what_is_not_built_yet_is_marked_and_nothing_else() -> None:
+    marked = {name for name, field in fields(schema()).items() if field["description"].endswith("(not built yet)")}
+    assert marked == {f"{KINDS[kind].__name__}.{key}" for kind, key in UPCOMING}
+
+
 def test_every_field_is_described_and_no_default_is_null() -> None:
     generated = schema()
     for kind in WITH_DEFAULTS:
         optional = generated["properties"]["defaults"]["properties"][kind]
         assert "required" not in optional
         assert optional["properties"].keys() == generated["$defs"][KINDS[kind].__name__]["properties"].keys()
-    for table in generated["$defs"].values():
-        for name, field in table["properties"].items():
-            assert field["description"], name
-            assert field.get("default", 0) is not None, name
+    for field in fields(generated).values():
+        assert field["description"]
+        assert field.get("default", 0) is not None
     assert generated["$defs"]["UserTable"]["properties"]["validity"]["default"] == "90d"
     assert generated["$defs"]["CaTable"]["properties"]["validity"]["default"] == "10y"
     assert '"null"' not in json.dumps(generated)

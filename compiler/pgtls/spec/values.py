@@ -121,6 +121,7 @@ Instant = Annotated[
             "anyOf": [{"format": "date"}, {"format": "date-time"}],
             "pattern": r"^\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d))?$",
             "description": "A TOML date (00:00 UTC) or offset date-time.",
+            "examples": ["2027-06-30", "2027-06-30T12:00:00Z"],
         }
     ),
 ]
@@ -184,9 +185,15 @@ class Secret(Table):
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
-    env: Text | None = Field(None, description="The environment variable that holds it.")
-    file: Text | None = Field(None, description="The file that holds it; one trailing line end is not part of it.")
-    command: Several[Text] | None = Field(None, description="The program, with its arguments, that prints it.")
+    env: Text | None = Field(None, description="The environment variable that holds it.", examples=["ROOT_PASSPHRASE"])
+    file: Text | None = Field(
+        None,
+        description="The file that holds it; one trailing line end is not part of it.",
+        examples=["secrets/root.pass"],
+    )
+    command: Several[Text] | None = Field(
+        None, description="The program, with its arguments, that prints it.", examples=[["sops", "-d", "root.pass"]]
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -199,7 +206,9 @@ class Waiver(Table):
     """Why lint findings on a policy are accepted."""
 
     reason: Text = Field(description="The reason, shown in every report.", examples=["accepted by ... because ..."])
-    codes: Tuple[str] = Field((), description="The codes that it accepts; none means all that can be waived.")
+    codes: Tuple[str] = Field(
+        (), description="The codes that it accepts; none means all that can be waived.", examples=[["PGT301"]]
+    )
     until: Instant | None = Field(None, description="Afterwards the waiver does not exist.")
 
 
@@ -208,25 +217,29 @@ class Subject(Table):
 
     country: Country | None = Field(None, description="Two capital letters (ISO 3166).", examples=["GR"])
     state: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = Field(
-        None, description="State or province."
+        None, description="State or province.", examples=["Attica"]
     )
-    locality: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = Field(None, description="City.")
+    locality: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = Field(
+        None, description="City.", examples=["Athens"]
+    )
     organization: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = Field(
-        None, description="Organization."
+        None, description="Organization.", examples=["Example Ltd"]
     )
     organizational_unit: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = Field(
-        None, description="Department."
+        None, description="Department.", examples=["Databases"]
     )
-    email: Email | None = Field(None, description="E-mail address.")
+    email: Email | None = Field(None, description="E-mail address.", examples=["dba@example.com"])
 
 
 class NameConstraints(Table):
     """The names that certificates under a CA may hold (RFC 5280, 4.2.1.10)."""
 
-    permitted_dns: Tuple[Text] = Field((), description="Domains; `example.com` covers itself and everything below it.")
-    permitted_ip: Tuple[Text] = Field((), description="Networks.")
-    excluded_dns: Tuple[Text] = Field((), description="Domains that may not appear.")
-    excluded_ip: Tuple[Text] = Field((), description="Networks that may not appear.")
+    permitted_dns: Tuple[Text] = Field(
+        (), description="Domains; `example.com` covers itself and everything below it.", examples=[["example.com"]]
+    )
+    permitted_ip: Tuple[Text] = Field((), description="Networks.", examples=[["10.0.0.0/8"]])
+    excluded_dns: Tuple[Text] = Field((), description="Domains that may not appear.", examples=[["test.example.com"]])
+    excluded_ip: Tuple[Text] = Field((), description="Networks that may not appear.", examples=[["10.9.0.0/16"]])
 
 
 NameOf = Annotated[
