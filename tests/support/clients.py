@@ -1,4 +1,4 @@
-"""Real clients: psql, and psycopg on the libpq of each version, in surroundings that decide nothing.
+"""Real clients: psql, and the libpq of each version, in surroundings that decide nothing.
 
 A client has a ``HOME`` of its own without anything in it, no ``PG*`` variable, and every ssl parameter is said: what a test does not give
 names a file that does not exist. So whoever is admitted was admitted for what the test gave.
@@ -110,13 +110,13 @@ PSQL = Client("psql", ("psql", "-X", "-w", "-A", "-t", "-c"))
 
 @cache
 def libpq_clients() -> tuple[Client, ...]:
-    """Give psycopg on the libpq of every version of which npm has a server."""
-    script = str(Path(__file__).with_name("psycopg_client.py"))
+    """Give the libpq of every version of which npm has a server."""
+    script = str(Path(__file__).with_name("libpq_client.py"))
     return tuple(
         Client(
             f"libpq {found.major}",
-            (sys.executable, "-E", "-s", script, str(found.major)),
-            {"LD_LIBRARY_PATH": str(found.lib), "PSYCOPG_IMPL": "python"},
+            (sys.executable, "-IS", script, str(found.major)),
+            {"LD_LIBRARY_PATH": str(found.lib)},
         )
         for found in versions()
         if found.origin.startswith("npm")
