@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import subprocess
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from itertools import permutations
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
+from pgtls.access.diff import Side, diff
+from pgtls.build.compile import check
 from pgtls.cli import run
+from pgtls.diagnostics import errors
 from support.pgtls import EXAMPLE
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OLD = EXAMPLE.read_text()
 
@@ -200,3 +204,85 @@ def test_a_side_with_errors_says_them(capsys: pytest.CaptureFixture[str], specs:
     new.write_text(OLD.replace('users     = ["app"]', 'users     = ["ap"]'))
     status, answer = compare(capsys, old, new)
     assert (status, [d["code"] for d in answer["diagnostics"] if d["severity"] == "error"]) == (1, ["PGT101"])
+
+
+PEOPLE = """
+version = 1
+[ca.root]
+[ca.clients]
+[server.main]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["db.example.com"]
+[user.postgres]
+os_users = ["postgres", "admin"]
+[user.alice]
+ca = "clients"
+[user.bob]
+ca = "clients"
+roles = ["bob", "alice"]
+[policy.dba]
+users = ["postgres"]
+from = ["local"]
+auth = "peer"
+"""
+ONE = "[policy.one]\nusers = {}\nfrom = ['10.0.0.0/8']\nauth = 'cert'\n"
+USERS = ('["+staff"]', '["alice"]', '["alice", "bob"]', '["all"]', '["+staff", "alice"]')
+KNOWN = '[user.alice]\nmember_of = ["staff"]'
+
+
+def sides() -> list[Side]:
+    """Every way of saying who may connect in one policy or two, where membership is known and where it is not."""
+    return [
+        _side(f"{head}{ONE.format(users)}priority = 1\n{ONE.replace('one', 'two').format(more) if more else ''}")
+        for users in USERS
+        for more in ("", '["+staff"]', '["bob"]')
+        for head in (PEOPLE, PEOPLE.replace("[user.alice]", KNOWN))
+    ]
+
+
+def _side(text: str) -> Side:
+    with TemporaryDirectory() as directory:
+        spec = Path(directory, "pgtls.toml")
+        spec.write_text(text)
+        checked = check(spec, datetime(2026, 1, 1, tzinfo=UTC), spec.with_suffix(".lock"))
+    assert checked.fleet is not None
+    assert errors(checked.diagnostics) == ()
+    return Side(checked.fleet, checked.rules)
+
+
+def test_a_change_never_reads_the_same_before_and_after() -> None:
+    changes = [change for one, other in permutations(sides(), 2) for change in diff(one, other)]
+    assert {change.kind for change in changes} >= {"granted", "lost"}
+    assert [change for change in changes if change.before == change.after] == []
+
+
+WHOSE = {
+    "the role's own name, where membership is not known": (
+        '["alice"]',
+        '["+staff"]',
+        ("lost", "alice", "", " (nobody)"),
+    ),
+    "one of two": ('["alice", "bob"]', '["alice"]', ("lost", "alice", " (bob, alice)", "")),
+    "the role's own name of two": ('["alice", "bob"]', '["bob"]', ("lost", "alice", " (alice, bob)", " (bob)")),
+}
+
+
+@pytest.mark.parametrize(("was", "becomes", "expected"), WHOSE.values(), ids=WHOSE)
+def test_whose_certificate_is_accepted_is_said_where_that_changes(
+    was: str, becomes: str, expected: tuple[str, str, str, str]
+) -> None:
+    kind, role, before, after = expected
+    changes = diff(_side(PEOPLE + ONE.format(was)), _side(PEOPLE + ONE.format(becomes)))
+    texts = {(change.kind, change.before, change.after) for change in changes if role in change.roles}
+    assert (kind, *(f"cert{whose} over TLS, clients use verify-full" for whose in (before, after))) in texts
+
+
+def test_another_map_or_another_operating_system_user_is_said() -> None:
+    mapped = ONE.format('["alice"]') + "map = [{{ identity = '/^(.*)@{}$', role = 'alice' }}]\n"
+    (granted, lost) = diff(_side(PEOPLE + mapped.format("one")), _side(PEOPLE + mapped.format("two")))
+    assert (granted.kind, lost.kind) == ("granted", "lost")
+    assert "cert (/^(.*)@one$ as alice, alice) over TLS" in granted.before
+    assert "cert (/^(.*)@two$ as alice, alice) over TLS" in granted.after
+    (change,) = diff(_side(PEOPLE), _side(PEOPLE.replace('"postgres", "admin"', '"postgres"')))
+    assert (change.kind, change.before, change.after) == ("lost", "peer (admin, postgres)", "peer")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pgtls.access.classes import Class
-    from pgtls.access.meaning import Ask
+    from pgtls.access.meaning import Ask, Bearer
     from pgtls.access.model import Rules
     from pgtls.fleet.model import Fleet, Policy
     from pgtls.hba.model import Transport
@@ -189,8 +189,8 @@ def _compare(connection: Class, states: tuple[_State, _State], *, socket: bool) 
     for role in connection.role.names:
         whose = tuple(state.accepted(answer, role) for state, answer in zip(states, (old, new), strict=True))
         for kind in _kinds(old, new, whose, clear):
-            before = _words(old, whose[0], role, over, cleartext=clear[0])
-            after = _words(new, whose[1], role, over, cleartext=clear[1])
+            before = _words(old, _whose(old, whose[0], whose[1], role), over, cleartext=clear[0])
+            after = _words(new, _whose(new, whose[1], whose[0], role), over, cleartext=clear[1])
             source = _source(states[0], old) if kind == "lost" else _source(states[1], new)
             yield _Group(kind, before, after, policies), _Place(connection, role, source)
 
@@ -226,18 +226,40 @@ def _ranks(answer: _Answer, *, cleartext: bool) -> tuple[int, ...]:
     return (_METHODS.index(method), _CERTIFICATES.index(answer.ask.certificate), mode, 0 if cleartext else 1)
 
 
-def _words(answer: _Answer, accepted: Accepted, role: str, over: str, *, cleartext: bool) -> str:
+def _words(answer: _Answer, whose: str, over: str, *, cleartext: bool) -> str:
     if answer.ask is None:
         return "refused"
     ask = answer.ask
-    names = sorted(name for _, name in accepted.bearers if name != role)
-    whose = f" ({', '.join(names[:5])}{' …' if len(names) > 5 else ''})" if names else ""
     certificate = (
         f" and a certificate ({ask.certificate})" if ask.certificate != "none" and ask.method != "cert" else ""
     )
     where = " over TLS or in cleartext" if cleartext else over
     client = f", clients use {answer.mode}" if answer.mode else ""
     return f"{ask.method}{whose}{certificate}{where}{client}"
+
+
+def _whose(answer: _Answer, accepted: Accepted, other: Accepted, role: str) -> str:
+    """Say whose identity is accepted, those first whom the ``other`` state does not accept; nothing where that is the role's own alone."""
+    if answer.ask is None:
+        return ""
+    certified = answer.ask.method == "cert" or answer.ask.certificate == "verify-full"
+    named = {bearer: _label(bearer, certified=certified) for bearer in accepted.bearers}
+    if not accepted.patterns and list(named.values()) == [role]:
+        return ""
+    names = [named[bearer] for bearer in sorted(named, key=lambda bearer: (bearer in other.bearers, bearer))]
+    patterns = sorted(accepted.patterns, key=lambda pattern: (pattern in other.patterns, str(pattern)))
+    shown = [*(f"{word(identity)} as {word(target)}" for identity, target in patterns), *names]
+    return f" ({', '.join(shown[:_SHOWN])}{' …' if len(shown) > _SHOWN else ''})" if shown else " (nobody)"
+
+
+def _label(bearer: Bearer, *, certified: bool) -> str:
+    """Name a user of the spec by its name, and who is none by what it shows."""
+    kind, name = bearer
+    return f"whoever is certified as {name}" if certified and kind == "name" else name
+
+
+_SHOWN = 5
+"""How many identities are named."""
 
 
 def _bits_of_databases(states: tuple[_State, _State]) -> Mapping[str, Bits]:
