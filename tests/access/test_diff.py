@@ -185,18 +185,62 @@ def test_a_revision_is_compared_with_its_includes(capsys: pytest.CaptureFixture[
     assert compare(capsys, "git:HEAD", spec)[1]["changes"] == []
 
 
-@pytest.mark.parametrize("revision", ["git:nowhere", "git:HEAD:other.toml", "git:--output=x"])
-def test_a_revision_that_is_not_there(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str
-) -> None:
-    spec = tmp_path / "pgtls.toml"
-    spec.write_text(OLD)
+UNKNOWN = {
+    "no such revision": ("git:nowhere", "git knows no such revision"),
+    "before the first": ("git:HEAD~5", "git knows no such revision"),
+    "a revision that is none": ("git:", "git knows no such revision"),
+    "a file and no tree": ("git:HEAD:pgtls.toml:x", "that revision has no such file"),
+    "no such file": ("git:HEAD:other.toml", "that revision has no such file"),
+    "no such directory": ("git:HEAD:no/such/pgtls.toml", "that revision has no such file"),
+    "an option": ("git:--output=x", "a revision does not begin with a dash"),
+    "no repository": ("git:HEAD:/proc/self/pgtls.toml", "not a git repository"),
+    "control characters": ("git:a\x1b[31m\nb", "git knows no such revision"),
+}
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with the example in its only commit."""
+    (tmp_path / "pgtls.toml").write_text(OLD)
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-qm", "one")
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("revision", "reason"), UNKNOWN.values(), ids=UNKNOWN)
+@pytest.mark.usefixtures("repository")
+def test_a_revision_that_is_not_there(capsys: pytest.CaptureFixture[str], revision: str, reason: str) -> None:
     status, answer = compare(capsys, revision, "pgtls.toml")
     assert (status, [d["code"] for d in answer["diagnostics"]]) == (1, ["PGT292"])
+    assert answer["diagnostics"][0]["message"].endswith(reason) or reason == "not a git repository"
+    assert reason in answer["diagnostics"][0]["message"]
+    assert run(["diff", revision, "pgtls.toml"]) == 1
+    said = capsys.readouterr().err
+    assert (said.count("\n"), "\x1b" in said) == (2, False)
+
+
+def test_a_file_whose_directory_is_gone_is_there_still(capsys: pytest.CaptureFixture[str], repository: Path) -> None:
+    (repository / "db").mkdir()
+    git(repository, "mv", "pgtls.toml", "db/pgtls.toml")
+    git(repository, "commit", "-qm", "two")
+    git(repository, "mv", "db/pgtls.toml", "pgtls.toml")
+    (repository / "db").rmdir()
+    status, answer = compare(capsys, "git:HEAD:db/pgtls.toml", "pgtls.toml")
+    assert (status, answer["changes"]) == (0, [])
+
+
+@pytest.mark.usefixtures("repository")
+def test_somebody_elses_repository_is_said_to_be_that(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    status, answer = compare(capsys, "git:HEAD", "pgtls.toml")
+    (found,) = answer["diagnostics"]
+    assert (status, found["code"]) == (1, "PGT292")
+    assert "detected dubious ownership in repository at" in found["message"]
+    assert found["hint"].startswith("git config --global --add safe.directory ")
 
 
 def test_a_side_with_errors_says_them(capsys: pytest.CaptureFixture[str], specs: tuple[Path, Path]) -> None:

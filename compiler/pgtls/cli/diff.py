@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tarfile
 import tempfile
@@ -17,6 +18,7 @@ from pgtls.cli import CHANGES, FAILED, OK
 from pgtls.cli.options import clock, now, output
 from pgtls.cli.printing import reporting
 from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.diagnostics.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -95,31 +97,46 @@ def _file(side: str, other: str, stack: ExitStack) -> Path:
     wanted = Path(path or ("pgtls.toml" if other.startswith("git:") else other))
     if revision.startswith("-"):
         raise Rejected(_no_revision(revision, wanted, "a revision does not begin with a dash"))
-    folder = wanted.parent
-    top = _git(folder, revision, wanted, "rev-parse", "--show-toplevel").decode().strip()
-    archive = _git(Path(top), revision, wanted, "archive", "--format=tar", revision)
+    # The directory of the file may be gone since.
+    folder = next(folder for folder in (wanted.parent, *wanted.parent.parents) if folder.is_dir())
+    top = os.fsdecode(_git(folder, revision, wanted, "rev-parse", "--show-toplevel")).rstrip("\n")
+    words = ("rev-parse", "--quiet", "--verify", "--end-of-options", f"{revision}^{{tree}}")
+    tree = _git(Path(top), revision, wanted, *words).decode().strip()
+    archive = _git(Path(top), revision, wanted, "archive", "--format=tar", tree)
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pgtls-")))
     with tarfile.open(fileobj=BytesIO(archive)) as tar:
         tar.extractall(directory, filter="data")
     found = directory / wanted.resolve().relative_to(Path(top).resolve())
     if not found.is_file():
-        raise Rejected(_no_revision(revision, wanted, "it has no such file"))
+        raise Rejected(_no_revision(revision, wanted, "that revision has no such file"))
     return found
 
 
 def _git(folder: Path, revision: str, wanted: Path, *words: str) -> bytes:
+    command, environment = ("git", "-C", str(folder), *words), {**os.environ, "LC_ALL": "C"}
     try:
-        return subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True).stdout  # noqa: S603, S607
+        return subprocess.run(command, check=True, capture_output=True, env=environment).stdout  # noqa: S603
     except FileNotFoundError:
         raise Rejected(_no_revision(revision, wanted, "git is not installed")) from None
     except subprocess.CalledProcessError as error:
-        reason = error.stderr.decode(errors="replace").strip().splitlines()
-        raise Rejected(_no_revision(revision, wanted, reason[-1] if reason else "git failed")) from None
+        raise Rejected(_no_revision(revision, wanted, *_fault(error.stderr.decode(errors="replace")))) from None
 
 
-def _no_revision(revision: str, wanted: Path, reason: str) -> Diagnostic:
+def _fault(said: str) -> tuple[str, str]:
+    """Take from what git says the fault, which is not its last line, and the command that it advises. Of a revision it says nothing."""
+    lines = [visible(line.strip()) for line in said.splitlines() if line.strip()]
+    fatal = next(
+        (line.removeprefix("fatal: ") for line in lines if line.startswith("fatal: ")), "git knows no such revision"
+    )
+    advice = next((line for line in lines if line.startswith("git ")), "")
+    return fatal, advice
+
+
+def _no_revision(revision: str, wanted: Path, reason: str, advice: str = "") -> Diagnostic:
     message = f'there is no "{wanted}" at revision "{revision}": {reason}'
-    return Diagnostic("PGT292", message, hint="name a revision and a path that git knows: git:REV or git:REV:PATH")
+    return Diagnostic(
+        "PGT292", message, hint=advice or "name a revision and a path that git knows: git:REV or git:REV:PATH"
+    )
 
 
 # --- formats ---------------------------------------------------------------------------------------------------------------------
