@@ -1,7 +1,8 @@
 """The pipeline, on one screen: each command is a prefix of the next.
 
 load -> resolve -> check -> access (rules, proof)            ``check``
-     -> observe -> decide -> render -> plan                  ``plan``
+     -> observe -> decide                                    ``status``
+     -> render -> plan                                       ``plan``
      -> issue -> render -> commit                            ``build``
 """
 
@@ -104,6 +105,18 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """What is there, and what is to happen to every certificate and CRL; errors are among the diagnostics."""
+
+    checked: Checked
+    fleet: Fleet
+    secrets: Secrets
+    existing: Existing
+    decisions: Decisions
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """A plan with all that it follows from."""
 
@@ -185,25 +198,30 @@ def plan(request: Request) -> Planned:
         return _plan(request)
 
 
-def _plan(request: Request) -> Planned:
+def decided(request: Request) -> Decided:
+    """Check, observe and decide, for who holds the mutex. :class:`Rejected` where the spec or the lock has errors, or the out directory cannot be read."""
     checked = check(request.spec, request.now, request.lock)
     if checked.fleet is None or errors(checked.diagnostics):
         raise Rejected(*checked.diagnostics)
-    fleet, rules = checked.fleet, checked.rules
-    secrets = Secrets(fleet)
-    profiles = wanted(fleet)
+    fleet, secrets = checked.fleet, Secrets(checked.fleet)
     outside = gather(fleet, secrets.passphrase, dict(request.asked.ca_keys))
-    profiles = adapted(profiles, outside)
+    profiles = adapted(wanted(fleet), outside)
     existing = observe(request.out, checked.lock, profiles, outside, new_out=request.new_out)
-    if not existing.from_lock and _has_secret_options(fleet):
-        rules, faults = _rules(fleet, checked.lock, secrets, provable=True)
-        if errors(faults):
-            raise Rejected(*locate(faults, checked.source))
     decisions = decide(fleet, profiles, existing, request.asked)
-    about_spec = (*existing.outside.diagnostics, *decisions.diagnostics)
-    diagnostics = (*checked.diagnostics, *existing.diagnostics, *locate(about_spec, checked.source))
+    found = (*existing.diagnostics, *existing.outside.diagnostics, *decisions.diagnostics)
+    return Decided(checked, fleet, secrets, existing, decisions, (*checked.diagnostics, *locate(found, checked.source)))
+
+
+def _plan(request: Request) -> Planned:
+    state = decided(request)
+    checked, fleet, existing, decisions = state.checked, state.fleet, state.existing, state.decisions
+    rules, diagnostics = checked.rules, state.diagnostics
     if errors(diagnostics):
         raise Rejected(*diagnostics)
+    if not existing.from_lock and _has_secret_options(fleet):
+        rules, faults = _rules(fleet, checked.lock, state.secrets, provable=True)
+        if errors(faults):
+            raise Rejected(*locate(faults, checked.source))
     entries = index(fleet)
     texts = {**render.texts(fleet, rules, entries), **retired(fleet, existing, decisions.retired)}
     material = issue.planned(decisions, existing)

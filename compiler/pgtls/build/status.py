@@ -13,17 +13,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 from pgtls.access.entries import index
 from pgtls.build import layout
 from pgtls.build.commit import refuse_pending
-from pgtls.build.compile import check
-from pgtls.build.decide import Asked, decide
+from pgtls.build.compile import decided
 from pgtls.build.mutex import shared
-from pgtls.build.observe import observe
-from pgtls.build.outside import adapted, gather
-from pgtls.build.secrets import Secrets
 from pgtls.build.timeline import timeline
-from pgtls.build.wanted import wanted
-from pgtls.diagnostics import Rejected, errors
 from pgtls.pki.model import SELF_SIGNED, Certificate, RevocationList
-from pgtls.spec.positions import locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,19 +146,18 @@ def status(request: Request) -> Status:
     """Look at everything. :class:`Rejected` where the spec, the lock or the out directory cannot be read for what it is."""
     with shared(request.out, request.lock_timeout):
         refuse_pending(request.out)
-        checked = check(request.spec, request.now, request.lock)
-        if checked.fleet is None or errors(checked.diagnostics):
-            raise Rejected(*checked.diagnostics)
-        fleet, profiles = checked.fleet, wanted(checked.fleet)
-        outside = gather(fleet, Secrets(fleet).passphrase)
-        profiles = adapted(profiles, outside)
-        existing = observe(request.out, checked.lock, profiles, outside, new_out=request.new_out)
-        decisions = decide(fleet, profiles, existing, Asked())
-    items = sorted(_items(decisions, existing, request.now), key=_urgency)
-    located = locate((*existing.diagnostics, *existing.outside.diagnostics, *decisions.diagnostics), checked.source)
-    diagnostics = (*checked.diagnostics, *located)
-    events = tuple(timeline(fleet, index(fleet), items))
-    return Status(request.now, request.out, tuple(items), events, from_lock=existing.from_lock, diagnostics=diagnostics)
+        state = decided(request)
+    existing = state.existing
+    items = sorted(_items(state.decisions, existing, request.now), key=_urgency)
+    events = tuple(timeline(state.fleet, index(state.fleet), items))
+    return Status(
+        request.now,
+        request.out,
+        tuple(items),
+        events,
+        from_lock=existing.from_lock,
+        diagnostics=state.diagnostics,
+    )
 
 
 def _urgency(item: Item) -> tuple[int, float, str, str]:
