@@ -149,3 +149,62 @@ def test_wrong_questions_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> 
     assert run(["explain", *APP, "local", "--cleartext"]) == 64
     assert run(["explain", "--hba", "x", "--user", "a", "--database", "b", "--from", "local"]) == 64
     capsys.readouterr()
+
+
+ENDED = """
+version = 1
+[ca.root]
+[ca.clients]
+[server.main]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["db.example.com"]
+no_local = true
+[user.alice]
+ca = "clients"
+[user.bob]
+ca = "clients"
+until = 2026-06-30
+[policy.staff]
+users = ["alice", "bob"]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+[policy.old]
+users = ["alice"]
+databases = ["reports"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+until = 2026-03-31
+"""
+NOTES = {
+    "a user who has ended": ("bob", "shop", ['user "bob" ended at 2026-06-30T00:00:00Z and counts as deleted']),
+    "a misspelt role": ("alcie", "shop", ['the spec has no role "alcie": did you mean "alice"?']),
+    "a role that is like no other": ("zz", "shop", ['the spec has no role "zz"']),
+    "a misspelt database": ("alice", "shpo", ['the spec names no database "shpo": did you mean "shop"?']),
+    "a database like no other": ("alice", "x", []),
+    "a policy that has ended": ("alice", "reports", ['policy "old" covers it, but ended at 2026-03-31T00:00:00Z']),
+}
+
+
+@pytest.mark.parametrize(("role", "database", "notes"), NOTES.values(), ids=NOTES)
+def test_a_refusal_notes_what_names_and_the_clock_have_to_do_with_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, role: str, database: str, notes: list[str]
+) -> None:
+    spec = tmp_path / "pgtls.toml"
+    spec.write_text(ENDED)
+    words = (str(spec), "--user", role, "--database", database, "--from", "10.0.0.1")
+    answer = ask(capsys, *words, "--now", "2026-07-01")
+    assert (answer["outcome"], answer["notes"]) == ("refuse", notes)
+    assert run(["explain", *words, "--now", "2026-07-01"]) == 0
+    assert capsys.readouterr().out.count("\n  note ") == len(notes)
+    earlier = ask(capsys, *words, "--now", "2026-01-01")
+    ended = any("ended" in note for note in notes)
+    assert (earlier["outcome"], earlier["notes"]) == (("admit", []) if ended else ("refuse", notes))
+
+
+def test_the_certificate_of_a_user_who_has_ended_is_no_more(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "pgtls.toml").write_text(ENDED)
+    words = ["--user", "alice", "--database", "shop", "--from", "10.0.0.1", "--cert", "bob", "--now", "2026-07-01"]
+    assert run(["explain", str(tmp_path / "pgtls.toml"), *words]) == 1
+    assert 'user "bob" has ended, and so has its certificate' in capsys.readouterr().err

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
 from pgtls.hba.match import decide, outcome, role_matches
-from pgtls.hba.model import Keyword, Line, Surroundings
+from pgtls.hba.model import Keyword, Line, Name, Surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from pgtls.fleet.model import Fleet, Policy, Server
     from pgtls.hba.model import Connection, IdentLine
@@ -39,6 +41,8 @@ class Explanation:
     why: str
     asks: tuple[str, ...]
     nearest: Nearest | None = None
+    notes: tuple[str, ...] = ()
+    """What else may be the reason: a name that is misspelt, a user or a policy that has ended."""
 
 
 def explain(
@@ -108,6 +112,35 @@ def nearest(fleet: Fleet, server: Server, connection: Connection, surroundings: 
     lacking = {policy.name: tuple(_missing(policy, connection, surroundings)) for policy in admitting}
     name = min(lacking, key=lambda name: (sum(weight for weight, _ in lacking[name]), name), default=None)
     return Nearest(name, tuple(text for _, text in lacking[name])) if name else None
+
+
+def notes(fleet: Fleet, server: Server, connection: Connection, surroundings: Surroundings) -> Iterator[str]:
+    """Say of a connection that was refused what its names and the clock have to do with it."""
+    policies = fleet.policies_of(server)
+    roles = {role for user in fleet.users.values() for role in user.roles}
+    roles |= {term.text for policy in policies for term in policy.roles if isinstance(term, Name)}
+    ended = [user for user in fleet.ended_users.values() if connection.role in user.roles]
+    if connection.role not in roles:
+        yield from (f'user "{user.name}" ended at {_instant(user.table.until)} and counts as deleted' for user in ended)
+        if not ended:
+            yield f'the spec has no role "{connection.role}"{did_you_mean(connection.role, roles)}'
+    databases = set(server.table.databases or ())
+    databases |= {term.text for policy in policies for term in policy.databases if isinstance(term, Name)}
+    if connection.database not in databases and (hint := did_you_mean(connection.database, databases)):
+        yield f'the spec names no database "{connection.database}"{hint}'
+    for policy in fleet.ended_policies.values():
+        if server in policy.servers and not any(_missing(policy, connection, surroundings)):
+            yield f'policy "{policy.name}" covers it, but ended at {_instant(policy.table.until)}'
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Name the nearest of what is known, if one is near."""
+    near = get_close_matches(name, known, n=1)
+    return f': did you mean "{near[0]}"?' if near else ""
+
+
+def _instant(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _missing(policy: Policy, connection: Connection, surroundings: Surroundings) -> Iterator[tuple[int, str]]:

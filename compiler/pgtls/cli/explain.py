@@ -130,7 +130,7 @@ def _read(name: str) -> str:
 def _compiled(
     checked: Checked, question: dict[str, Any], connection: Connection
 ) -> tuple[Connection, Explanation, str | None]:
-    from pgtls.access.explain import explain, nearest, surroundings_of
+    from pgtls.access.explain import explain, nearest, notes, surroundings_of
 
     fleet, rules = checked.fleet, checked.rules
     if fleet is None or not rules or any(d.severity == "error" for d in checked.diagnostics):
@@ -144,7 +144,8 @@ def _compiled(
         index = next(i for i, line in enumerate(lines) if line.number == answer.line)
         answer = replace(answer, policies=tuple(policy.name for policy in compiled.origin[index]))
     if answer.outcome == "refuse":
-        answer = replace(answer, nearest=nearest(fleet, server, connection, around))
+        near, more = nearest(fleet, server, connection, around), tuple(notes(fleet, server, connection, around))
+        answer = replace(answer, nearest=near, notes=more)
     name = answer.policies[0] if answer.policies else answer.nearest.policy if answer.nearest else None
     return connection, answer, _place(checked, name)
 
@@ -193,6 +194,9 @@ def _holder(fleet: Fleet, question: dict[str, Any]) -> User | None:
     if question["cert"] == "none":
         return None
     if question["cert"] is not None:
+        if question["cert"] in fleet.ended_users:
+            message = f'user "{question["cert"]}" has ended, and so has its certificate'
+            raise Rejected(Diagnostic("PGT291", message, hint='name another, "none", or an earlier instant with --now'))
         if question["cert"] not in fleet.users:
             raise Rejected(_unknown("user", question["cert"], fleet.users))
         user = fleet.users[question["cert"]]
@@ -229,4 +233,5 @@ def _text(answer: Explanation, place: str | None, connection: Connection) -> str
             f"  nearest  policy {answer.nearest.policy}{f'  ({place})' if place and not answer.policies else ''}: "
             + ("; ".join(answer.nearest.missing) or "it covers this connection")
         )
+    rows += [f"  note     {note}" for note in answer.notes]
     return "\n".join(rows)

@@ -170,6 +170,9 @@ class Fleet:
     now: datetime
     own: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     """Which keys a table says itself rather than through ``[defaults]``, by ``("server", "primary")``."""
+    ended_users: Mapping[str, User] = field(default_factory=dict)
+    """Those that had ended by then, and count as deleted: for explanations alone. Likewise:"""
+    ended_policies: Mapping[str, Policy] = field(default_factory=dict)
 
     def policies_of(self, server: Server) -> tuple[Policy, ...]:
         """Those that speak of a server, in the order of names."""

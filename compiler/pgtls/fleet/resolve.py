@@ -48,15 +48,18 @@ def _fleet(loaded: Loaded, now: datetime, report: list[Diagnostic]) -> Fleet:
     servers = {name: _server(loaded, name, table, cas, report) for name, table in sorted(loaded.spec.server.items())}
     everybody = {name: _user(loaded, name, table, cas, report) for name, table in sorted(loaded.spec.user.items())}
     users = {name: user for name, user in everybody.items() if not _ended(user.table.until, now)}
+    policies = _policies(loaded, servers, users, report)
     return Fleet(
         cas=cas,
         servers=servers,
         users=users,
-        policies=_policies(loaded, servers, users, now, report),
+        policies={name: policy for name, policy in policies.items() if not _ended(policy.table.until, now)},
         lint=loaded.spec.lint,
         source=loaded.source,
         now=now,
         own=loaded.own,
+        ended_users={name: user for name, user in everybody.items() if name not in users},
+        ended_policies={name: policy for name, policy in policies.items() if _ended(policy.table.until, now)},
     )
 
 
@@ -133,10 +136,9 @@ def _policies(
     loaded: Loaded,
     servers: Mapping[str, Server],
     users: Mapping[str, User],
-    now: datetime,
     report: list[Diagnostic],
 ) -> dict[str, Policy]:
-    """Those that exist at ``now``: one whose users have all ended does not."""
+    """Give all policies, but for those whose users have all ended."""
     context = make_context(loaded, servers, users, report)
     found = {name: resolve_policy(context, name, table, report) for name, table in sorted(loaded.spec.policy.items())}
     for name, table in loaded.spec.group.items():
@@ -146,8 +148,4 @@ def _policies(
             hint = "name its users, or delete it"
             report.append(finder.fault("PGT219", message, "users", hint=hint, severity="warning"))
     broken = bool(errors(report))  # a policy may then be without users because it names unknown ones
-    return {
-        name: policy
-        for name, policy in found.items()
-        if (policy.roles or broken) and not _ended(policy.table.until, now)
-    }
+    return {name: policy for name, policy in found.items() if policy.roles or broken}
