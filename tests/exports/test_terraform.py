@@ -121,7 +121,9 @@ def test_texts_and_public_pems_are_given_when_asked_for(here: Path) -> None:
     assert {key: value for key, value in full.items() if key in bare} == bare
     for entity, directory in {"ca.root": "ca/root", "server.main": "servers/main", "user.app": "clients/app"}.items():
         mine = {key.removeprefix(f"{entity}."): full[key] for key in added if key.startswith(f"{entity}.")}
-        files = {p.name: p.read_text() for p in (here / "out" / directory).iterdir() if p.suffix != ".key"}
+        top = here / "out" / directory
+        found = (path for path in top.rglob("*") if path.is_file() and path.suffix != ".key")
+        files = {str(path.relative_to(top)): path.read_text() for path in found}
         assert mine == files
     assert answer(here, {"include": "hba"}).keys() - bare.keys() == {"server.main.pg_hba.conf"}
 

@@ -130,15 +130,34 @@ def test_a_reason_that_is_never_given_here_is_read_as_unspecified() -> None:
     ("content", "reason"),
     [
         (b"", "it is empty"),
-        (b"\xff\x00", "there is no CRL in it"),
-        (b"-----BEGIN X509 CRL-----\n", "it is not a CRL"),
-        (b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", "it is not a CRL"),
+        (b"\xff\x00", "it is not PEM"),
+        (b"-----BEGIN CERTIFICATE-----\n", 'there is not a CRL in it, but "CERTIFICATE"'),
+        (b"-----BEGIN X509 CRL-----\n", "it is cut off: a BEGIN line has no END line"),
+        (b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", "what stands in it is not a CRL"),
+        (b"-----BEGIN X509 CRL-----\nMIIB\n-----END X509 CRL-----\n", "it is cut off: its DER is shorter than it says"),
+        (
+            b"-----BEGIN X509 CRL-----\n?\n-----END X509 CRL-----\n",
+            "what stands between its BEGIN and END lines is not base64",
+        ),
     ],
 )
 def test_what_is_no_list_is_a_value_with_a_reason(content: bytes, reason: str) -> None:
-    found = crl.read(content)
-    assert isinstance(found, Unreadable)
-    assert found.reason.startswith(reason)
+    assert crl.read(content) == Unreadable(reason)
+
+
+def test_a_list_without_an_end_is_none() -> None:
+    """RFC 5280, 5.1.2.5: CAs MUST say when the next one comes. OpenSSL would take it for ever."""
+    whole = x509.load_pem_x509_crl(signed(authority("root"))).public_bytes(Encoding.DER)
+    ((_, content),) = names._elements(whole)
+    (_, entries), *rest = names._elements(content)
+    fields = list(names._elements(entries))
+    del fields[[tag for tag, _ in fields].index(UTC_TIME) + 1]
+    shorter = b"".join(names._tlv(*field) for field in ((0x30, b"".join(names._tlv(*f) for f in fields)), *rest))
+    found = crl.of(x509.load_der_x509_crl(names._tlv(0x30, shorter)))
+    assert found == Unreadable("it does not say until when it holds (nextUpdate)")
+
+
+UTC_TIME = 0x17
 
 
 @given(st.integers(0, 10_000), st.integers(0, 255))

@@ -35,7 +35,7 @@ class Credential:
     @property
     def file(self) -> bytes | Later | None:
         """The certificate with those above, as they came."""
-        return None if self.certificate is None else joined((self.certificate, *self.above))
+        return joined(_whole(self)) if self.certificate else None
 
 
 Credentials = "Mapping[str, Credential]"
@@ -69,13 +69,14 @@ def chain(leaf: Credential, issuer: Authority | None, credentials: Mapping[str, 
         return None
     if issuer is None:
         return leaf.file
-    return joined([leaf.certificate, *(part for ca in issuer.chain for part in _below_root(ca, credentials))])
+    return joined(
+        [leaf.certificate, *leaf.above, *(part for ca in issuer.chain for part in _below_root(ca, credentials))]
+    )
 
 
 def _below_root(ca: Authority, credentials: Mapping[str, Credential]) -> Iterator[bytes | Later]:
     """Yield a CA's certificate, and what came above it in its file, without a root."""
-    credential = credentials[ca.entity]
-    parts = () if credential.certificate is None else (credential.certificate, *credential.above)
+    parts = _whole(credentials[ca.entity])
     yield from parts if ca.issuer else parts[:-1]
 
 
@@ -85,3 +86,17 @@ def trust(authorities: Iterable[Authority], credentials: Mapping[str, Credential
     return joined(
         part for entity in entities for part in (credentials[entity].file, credentials[entity].previous) if part
     )
+
+
+def roots(authorities: Iterable[Authority], credentials: Mapping[str, Credential]) -> bytes | Later:
+    """Give the file for those who are shown whole chains: the root of each CA, and as long as it is good the one before its renewal.
+
+    Of a CA that was brought along with its chain that is the last certificate of the file, which signed itself: an intermediate alone is no anchor
+    for OpenSSL, and was refused (:func:`pgtls.pki.chains.unsigned`).
+    """
+    known = (credentials[entity] for entity in dict.fromkeys(ca.root.entity for ca in authorities))
+    return joined(part for root in known for part in (*_whole(root)[-1:], root.previous) if part)
+
+
+def _whole(credential: Credential) -> tuple[bytes | Later, ...]:
+    return () if credential.certificate is None else (credential.certificate, *credential.above)

@@ -98,7 +98,7 @@ def _planned_request(decision: Decision, existing: Existing) -> Later | None:
 
 def _kept_crl(existing: Existing, name: str) -> bytes:
     given = existing.outside.crls.get(name)
-    return given[1] if given else _read(existing.out, layout.crl_path(name))
+    return given.pem if given else _read(existing.out, layout.crl_path(name))
 
 
 def carry_out(

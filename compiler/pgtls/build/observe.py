@@ -101,7 +101,7 @@ def observe(
     crls: dict[str, RevocationList | Unreadable] = {
         entity.removeprefix("ca."): crl for entity in profiles if (crl := _crl(entity, out)) is not None
     }
-    crls |= {name: crl for name, (crl, _) in outside.crls.items()}
+    crls |= {name: lists.facts for name, lists in outside.crls.items()}
     ours = {entity: one for entity, one in found.items() if entity not in outside.signed}
     diagnostics = (*_behind(ours, known, files.states), *foreign_files(out, files))
     return Existing(
@@ -119,7 +119,7 @@ def nothing(out: str, lock: Lock, profiles: Mapping[str, Profile], outside: Outs
     for entity in outside.not_ours | outside.keyless:
         if entity in found:
             found[entity] = _made_outside(entity, found[entity], known, outside)
-    crls = {name: crl for name, (crl, _) in outside.crls.items()}
+    crls = {name: lists.facts for name, lists in outside.crls.items()}
     return Existing(out, lock, found=found, crls=crls, outside=outside)
 
 

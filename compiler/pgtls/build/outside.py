@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
-import re
+import shlex
 import stat
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from pgtls.build.secrets import base
+from pgtls.build.secrets import base, entity_named
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.model import Certificate, RevocationList, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from cryptography import x509
+
     from pgtls.diagnostics import Path
     from pgtls.fleet.model import Authority, Fleet, Server, User
     from pgtls.pki.keys import PrivateKey, PublicKey
     from pgtls.pki.model import Profile
     from pgtls.spec.models import KeyAlgorithm
-
-_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,19 @@ class Signed:
     certificate: Certificate
     pem: bytes
     above: tuple[bytes, ...] = ()
+
+    @property
+    def file(self) -> bytes:
+        """All of its file."""
+        return b"".join((self.pem, *self.above))
+
+
+class Lists(NamedTuple):
+    """The CRLs that were brought along for a CA: what they say together, as they are written, and the names of who issued them, in canonical form."""
+
+    facts: RevocationList
+    pem: bytes
+    issuers: frozenset[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +64,7 @@ class Outside:
     key_files: Mapping[str, str] = field(default_factory=dict)
     """Where the key of an entity was brought along: the path of the file."""
     lent: Mapping[str, PrivateKey] = field(default_factory=dict)
-    crls: Mapping[str, tuple[RevocationList, bytes]] = field(default_factory=dict)
+    crls: Mapping[str, Lists] = field(default_factory=dict)
     passphrase: Callable[[str], bytes | None] = lambda entity: None
     diagnostics: tuple[Diagnostic, ...] = ()
 
@@ -112,6 +125,9 @@ def gather(
             fields = thing.table.model_fields_set
             if not fields.isdisjoint(_CONCERNED):
                 found.thing(thing)
+    for ca in fleet.cas.values():
+        if ca.table.crl_file:
+            found.lists(ca, ca.table.crl_file)
     found.lend(lent or {})
     return Outside(
         found.signed,
@@ -144,7 +160,7 @@ class _Gathering:
         self.requests: dict[str, PublicKey] = {}
         self.key_files: dict[str, str] = {}
         self.lent: dict[str, PrivateKey] = {}
-        self.crls: dict[str, tuple[RevocationList, bytes]] = {}
+        self.crls: dict[str, Lists] = {}
         self.diagnostics: list[Diagnostic] = []
 
     def thing(self, thing: Authority | Server | User) -> None:
@@ -163,6 +179,39 @@ class _Gathering:
             self.keyless.add(entity)
         if getattr(table, "offline", False):
             self.offline.add(entity)
+
+    def lists(self, ca: Authority, name: str) -> None:
+        """Read the CRLs of a CA whose key is not here. They have to be signed by the CAs of its certificate file, or by those below it that others sent along."""
+        from pgtls.pki import crl, facts, published
+
+        signed = self.signed.get(ca.entity)
+        content = self._content(ca, "crl_file", name)
+        if signed is None or content is None:  # which has been said
+            return
+        pem = published.as_pem(content)
+        found, chain = crl.parse(pem), facts.parse(signed.file)
+        assert not isinstance(chain, Unreadable)  # noqa: S101  (it was read before)
+        if isinstance(found, Unreadable):
+            self._fault(ca, "crl_file", f'"{name}" cannot be used: {found.reason}', _LISTS)
+            return
+        needed = chain[:1] if ca.issuer else chain  # those of the spec have lists of their own
+        wrong = dict.fromkeys(published.faults(found, needed, (*chain, *self._around(ca))))
+        if wrong:
+            self._fault(ca, "crl_file", f'"{name}" cannot be used: ' + "; ".join(wrong), _LISTS)
+        else:
+            together = published.together(found, chain[0], self.fleet.now)
+            self.crls[ca.name] = Lists(together, pem, published.issuers(found))
+
+    def _around(self, ca: Authority) -> Iterator[x509.Certificate]:
+        """Yield the CAs above one, and those that others have sent along with what they have signed below it."""
+        from pgtls.pki import facts
+
+        for entity, signed in self.signed.items():
+            thing = entity_named(self.fleet, entity)
+            issuer: Authority | None = getattr(thing, "issuer", None) or getattr(thing, "ca", None)
+            if (signed.above and issuer and ca in issuer.chain) or thing in ca.chain:
+                parsed = facts.parse(signed.file)
+                yield from () if isinstance(parsed, Unreadable) else parsed
 
     def lend(self, lent: Mapping[str, str]) -> None:
         """Read the keys of ``--ca-key``."""
@@ -196,7 +245,7 @@ class _Gathering:
             return None
 
     def _take(self, thing: Authority | Server | User, what: str, name: str, content: bytes) -> None:
-        from pgtls.pki import crl, csr, facts
+        from pgtls.pki import csr, facts
 
         entity = thing.entity
         if what == "key_file":
@@ -204,29 +253,27 @@ class _Gathering:
         elif what == "cert_file":
             certificates = facts.read(content)
             if isinstance(certificates, Unreadable):
-                self._fault(thing, what, f'"{name}" cannot be used: {certificates.reason}')
+                hint = f"openssl x509 -inform der -in {shlex.quote(name)} -out …" if content[:1] == b"\x30" else None
+                self._fault(thing, what, f'"{name}" cannot be used: {certificates.reason}', hint)
             else:
-                blocks = tuple(block.rstrip(b"\n") + b"\n" for block in _BLOCK.findall(content))
-                self.signed[entity] = Signed(certificates[0], blocks[0], blocks[1:])
+                pems = facts.pems(content)
+                self.signed[entity] = Signed(certificates[0], pems[0], pems[1:])
         elif what == "csr_file":
             request = csr.read(content)
             if isinstance(request, Unreadable):
                 self._fault(thing, what, f'"{name}" cannot be used: {request.reason}')
             else:
                 self.requests[entity] = request.public_key
-        else:
-            revoked = crl.read(content)
-            if isinstance(revoked, Unreadable):
-                self._fault(thing, what, f'"{name}" cannot be used: {revoked.reason}')
-            else:
-                self.crls[thing.name] = revoked, content
 
-    def _fault(self, thing: Authority | Server | User, what: str, message: str) -> None:
-        self.diagnostics.append(Diagnostic("PGT564", message, _place(self.fleet, thing, what)))
+    def _fault(self, thing: Authority | Server | User, what: str, message: str, hint: str | None = None) -> None:
+        self.diagnostics.append(Diagnostic("PGT564", message, _place(self.fleet, thing, what), hint))
+
+
+_LISTS = "it takes the newest CRL of each CA that cert_file holds, in PEM, one after the other, and none of other CAs; a single one may be DER"
 
 
 def _files(thing: Authority | Server | User) -> Iterator[tuple[str, str]]:
-    for what in ("cert_file", "key_file", "csr_file", "crl_file"):
+    for what in ("cert_file", "key_file", "csr_file"):
         name = getattr(thing.table, what, None)
         if name is not None:
             yield what, name

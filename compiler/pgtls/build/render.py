@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pgtls.build import layout
 from pgtls.build.conf import has_crl_directory, server_settings
 from pgtls.build.connections import jdbc, key_value, parameters, services, unserviceable, uri
-from pgtls.build.credentials import chain, joined, trust
+from pgtls.build.credentials import chain, joined, roots, trust
 from pgtls.build.hashed import hashed
 from pgtls.build.model import File, Later
 from pgtls.spec.models import SSLMODES
@@ -121,7 +121,7 @@ def _client(
         yield from _pair(user.entity, chain(credential, user.ca, credentials), credential)
     if _roots(entries) or _rootless(entries):
         parts = (part for server in _rootless(entries) for part in _own_roots(server, credentials[server.entity]))
-        content = joined((trust(_roots(entries), credentials), *parts))
+        content = joined((roots(_roots(entries), credentials), *parts))
         yield layout.path(user.entity, layout.CLIENT_TRUST), File(content, layout.PUBLIC, "trust", user.entity)
     lists = [crls[ca.name] for ca in listed_cas(user, entries) if ca.name in crls]
     if lists:
@@ -130,8 +130,8 @@ def _client(
 
 def _roots(entries: Sequence[Entry]) -> list[Authority]:
     """Give the roots that a client must trust: those of its servers, and those that they are rolled over from or to."""
-    roots = {ca.root.name: ca.root for ca in _server_cas(entries)}
-    return [roots[name] for name in sorted(roots)]
+    found = {ca.root.name: ca.root for ca in _server_cas(entries)}
+    return [found[name] for name in sorted(found)]
 
 
 def _server_cas(entries: Sequence[Entry]) -> tuple[Authority, ...]:

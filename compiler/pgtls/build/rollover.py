@@ -98,7 +98,7 @@ class _Roots:
         for entity, decision in certificates.items():
             found = decision.found.certificate
             if entity.startswith("ca.") and isinstance(found, Certificate):
-                self.parents[found.key_id] = found.authority_key_id
+                self.parents |= {one.key_id: one.authority_key_id for one in (found, *_read(decision.found.above))}
                 self.names[found.key_id] = entity.removeprefix("ca.")
         self._trusted: dict[str, frozenset[str]] = {}
 
@@ -137,16 +137,20 @@ class _Roots:
         return self._trusted[entity]
 
     def _read(self, entity: str) -> Iterator[str]:
-        from pgtls.pki import facts
-
         content = None if self.existing.from_lock else self.existing.content(layout.path(entity, layout.CLIENT_TRUST))
-        found = facts.read(content) if content else Unreadable("it is missing")
-        if isinstance(found, Unreadable):
-            yield from (
-                line.certificate.key_id for line in self.existing.lock.by_serial.values() if entity in line.trust
-            )
-        else:
+        if found := _read((content,) if content else ()):
             yield from (certificate.key_id for certificate in found)
+        else:
+            lines = (line for line in self.existing.lock.by_serial.values() if entity in line.trust)
+            yield from (self.above(line.certificate.key_id) for line in lines)
+
+
+def _read(pem: Sequence[bytes]) -> tuple[Certificate, ...]:
+    """Give the certificates of a file; none where it is empty or cannot be read."""
+    from pgtls.pki import facts
+
+    found = facts.read(b"".join(pem)) if pem else ()
+    return () if isinstance(found, Unreadable) else found
 
 
 def _moves(

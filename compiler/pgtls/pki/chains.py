@@ -9,22 +9,40 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidSignature
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from cryptography import x509
+
+
+def path(
+    leaf: x509.Certificate, others: Iterable[x509.Certificate], anchor: x509.Certificate
+) -> tuple[x509.Certificate, ...] | None:
+    """Find the shortest way up from a certificate to the CA that it ends under: those between them, from below; None: there is none.
+
+    ``others`` may come in any order; what the way does not need is left out.
+    """
+    reached: list[tuple[x509.Certificate, tuple[x509.Certificate, ...]]] = [(leaf, ())]
+    left = list(others)
+    for one, way in reached:
+        if signed_by(one, anchor):
+            return way
+        reached += [(above, (*way, above)) for above in left if signed_by(one, above)]
+        left = [above for above in left if all(above is not known for known, _ in reached)]
+    return None
 
 
 def unsigned(chain: Sequence[x509.Certificate], *, rooted: bool = True) -> str | None:
     """Say where a chain, leaf first, is broken; None: it is whole. ``rooted``: it has to end in a certificate that signed itself."""
     for number, (one, above) in enumerate(pairwise(chain), 1):
-        if not _signed_by(one, above):
+        if not signed_by(one, above):
             return f"certificate {number} of the file was not signed by the next one"
-    if rooted and not _signed_by(chain[-1], chain[-1]):
+    if rooted and not signed_by(chain[-1], chain[-1]):
         return "it was signed by a CA that is neither in the file nor in the spec"
     return None
 
 
-def _signed_by(one: x509.Certificate, above: x509.Certificate) -> bool:
+def signed_by(one: x509.Certificate, above: x509.Certificate) -> bool:
+    """Whether a certificate names another as its issuer, and the signature is by the key of that."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pgtls.pki.facts import reason
+from pgtls.pki import damage
 from pgtls.pki.issue import digest_for
 from pgtls.pki.model import Revocation, RevocationList, RevocationReason, Unreadable
 from pgtls.pki.profiles import BACKDATED
@@ -62,14 +62,20 @@ def _entry(revocation: Revocation) -> x509.RevokedCertificate:
 
 def read(pem: bytes) -> RevocationList | Unreadable:
     """Read the first CRL of a file."""
-    if b"-----BEGIN X509 CRL-----" not in pem:
-        return Unreadable("there is no CRL in it" if pem.strip() else "it is empty")
+    lists = parse(pem)
+    return lists if isinstance(lists, Unreadable) else of(lists[0])
+
+
+def parse(pem: bytes) -> tuple[x509.CertificateRevocationList, ...] | Unreadable:
+    """Read every CRL of a file as an X.509 object; there is at least one."""
+    if fault := damage.of_file(pem, damage.CRL):
+        return Unreadable(fault)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _facts(x509.load_pem_x509_crl(pem[pem.index(b"-----BEGIN X509 CRL-----") :]))
+            return tuple(x509.load_pem_x509_crl(block) for block in _BLOCK.findall(pem))
         except Exception as error:  # noqa: BLE001  (its exceptions share no class, and all of them are about these bytes)
-            return Unreadable(f"it is not a CRL: {reason(error)}")
+            return Unreadable(damage.of_block(pem, damage.CRL, error))
 
 
 def by_issuer(pem: bytes) -> Iterator[tuple[x509.Name, bytes]]:
@@ -81,6 +87,18 @@ def by_issuer(pem: bytes) -> Iterator[tuple[x509.Name, bytes]]:
 _BLOCK = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
+def of(crl: x509.CertificateRevocationList) -> RevocationList | Unreadable:
+    """State the facts of a CRL. One without an end is none (5.1.2.5: it MUST have one): nobody could know when to fetch the next."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return (
+                _facts(crl) if crl.next_update_utc else Unreadable("it does not say until when it holds (nextUpdate)")
+            )
+        except Exception as error:  # noqa: BLE001  (most fields are decoded only here)
+            return Unreadable(f"the CRL cannot be understood: {damage.of_field(error)}")
+
+
 def _facts(crl: x509.CertificateRevocationList) -> RevocationList:
     number, authority_key_id = 0, None
     for extension in crl.extensions:
@@ -88,8 +106,7 @@ def _facts(crl: x509.CertificateRevocationList) -> RevocationList:
             number = extension.value.crl_number
         elif isinstance(extension.value, x509.AuthorityKeyIdentifier) and extension.value.key_identifier:
             authority_key_id = extension.value.key_identifier.hex()
-    if crl.next_update_utc is None:
-        raise ValueError("it does not say until when it holds (nextUpdate)")
+    assert crl.next_update_utc is not None  # noqa: S101
     return RevocationList(
         number=number,
         this_update=crl.last_update_utc,

@@ -13,8 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pgtls.pki import keys, profiles
-from pgtls.pki.facts import general_name, reason
+from pgtls.pki import damage, keys, profiles
+from pgtls.pki.facts import general_name
 from pgtls.pki.issue import digest_for
 from pgtls.pki.model import Unreadable
 from pgtls.pki.names import name_text
@@ -46,14 +46,14 @@ def make(profile: Profile, key: keys.PrivateKey) -> bytes:
 
 def read(pem: bytes) -> Request | Unreadable:
     """Read a request. One whose signature is not right proves nothing of who holds the key (RFC 2986, 3): it is refused."""
-    if b"CERTIFICATE REQUEST-----" not in pem:
-        return Unreadable("there is no certificate request in PEM form in it")
+    if fault := damage.of_file(pem, damage.REQUEST):
+        return Unreadable(fault)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return _facts(x509.load_pem_x509_csr(pem))
         except Exception as error:  # noqa: BLE001  (its exceptions share no class, and all of them are about these bytes)
-            return Unreadable(f"it is not a certificate request: {reason(error)}")
+            return Unreadable(damage.of_block(pem, damage.REQUEST, error))
 
 
 def _facts(request: x509.CertificateSigningRequest) -> Request | Unreadable:

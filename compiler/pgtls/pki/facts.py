@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from pgtls.pki import keys
+from pgtls.pki import damage, keys
 from pgtls.pki.model import Certificate, Unreadable
 from pgtls.pki.names import name_text
 from pgtls.pki.wanted import subject_text, wanted_facts
@@ -21,7 +21,7 @@ from pgtls.pki.wanted import subject_text, wanted_facts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["of", "parse", "read", "reason", "subject_text", "wanted_facts"]
+__all__ = ["of", "parse", "read", "subject_text", "wanted_facts"]
 
 _KEY_USAGES = {
     "digital_signature": "digitalSignature",
@@ -55,18 +55,19 @@ def read(pem: bytes) -> tuple[Certificate, ...] | Unreadable:
 
 def parse(pem: bytes) -> tuple[x509.Certificate, ...] | Unreadable:
     """Read every certificate of a file as an X.509 object."""
-    if b"-----BEGIN" not in pem:
-        return Unreadable(
-            "it is empty" if not pem.strip() else "it is DER, not PEM" if pem[:1] == b"\x30" else "it is not PEM"
-        )
-    if b"CERTIFICATE-----" not in pem:
-        return Unreadable("there is no certificate in it")
+    if fault := damage.of_file(pem, damage.CERTIFICATE):
+        return Unreadable(fault)
     with warnings.catch_warnings():  # what cryptography deplores in other people's certificates is not ours to print
         warnings.simplefilter("ignore")
         try:
             return tuple(x509.load_pem_x509_certificates(pem))
         except Exception as error:  # noqa: BLE001  (its exceptions share no class, and all of them are about these bytes)
-            return Unreadable(f"it is not a certificate: {reason(error)}")
+            return Unreadable(damage.of_block(pem, damage.CERTIFICATE, error))
+
+
+def pems(pem: bytes) -> tuple[bytes, ...]:
+    """Write every certificate of a file that is known to be good, each alone, without what stands between."""
+    return tuple(certificate.public_bytes(Encoding.PEM) for certificate in x509.load_pem_x509_certificates(pem))
 
 
 def of(certificate: x509.Certificate) -> Certificate | Unreadable:
@@ -76,7 +77,7 @@ def of(certificate: x509.Certificate) -> Certificate | Unreadable:
         try:
             return _facts(certificate)
         except Exception as error:  # noqa: BLE001  (most fields are decoded only here)
-            return Unreadable(f"the certificate cannot be understood: {reason(error)}")
+            return Unreadable(f"the certificate cannot be understood: {damage.of_field(error)}")
 
 
 def _facts(certificate: x509.Certificate) -> Certificate:
@@ -144,9 +145,3 @@ def general_name(general: x509.GeneralName) -> str:
             return f"otherName:{general.type_id.dotted_string}"
         case _:
             return type(general).__name__
-
-
-def reason(error: Exception) -> str:
-    """Say in a line what cryptography made of the bytes."""
-    text = " ".join(str(error).split())
-    return "its DER is damaged" if text.startswith("error parsing asn1 value") else text[:120] or type(error).__name__

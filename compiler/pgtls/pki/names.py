@@ -55,12 +55,19 @@ def _attribute_text(attribute: x509.NameAttribute[str | bytes]) -> str:
 def hashed_name(name: x509.Name) -> str:
     """Name a CA in ``ssl_crl_dir``: OpenSSL's ``X509_NAME_hash``, 8 hex digits, to which ``.r0``, ``.r1`` is appended.
 
-    It is the SHA-1 of the name in canonical form (``x509_name_canon``): every string in UTF-8, ASCII letters small, blanks at the ends dropped and
-    elsewhere single, without the outer sequence; the first four bytes, as a little-endian number.
+    It is the SHA-1 of the name in canonical form; the first four bytes, as a little-endian number.
+    """
+    digest = hashlib.sha1(canonical(name), usedforsecurity=False).digest()
+    return f"{int.from_bytes(digest[:4], 'little'):08x}"
+
+
+def canonical(name: x509.Name) -> bytes:
+    """Write a name as OpenSSL compares it (``x509_name_canon``).
+
+    Every string is in UTF-8, its ASCII letters small, blanks at the ends dropped and elsewhere single; the outer sequence is left out.
     """
     steps = (b"".join(sorted(_canonical(*attribute) for attribute in step)) for step in _attributes(name))
-    digest = hashlib.sha1(b"".join(_tlv(_SET, step) for step in steps), usedforsecurity=False).digest()
-    return f"{int.from_bytes(digest[:4], 'little'):08x}"
+    return b"".join(_tlv(_SET, step) for step in steps)
 
 
 def _canonical(oid: bytes, tag: int, content: bytes) -> bytes:

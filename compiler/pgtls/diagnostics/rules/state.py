@@ -309,9 +309,10 @@ RULES: tuple[Rule, ...] = (
         "PGT564",
         "error",
         "a file that was brought along cannot be used",
-        meaning="What `cert_file`, `key_file`, `csr_file` or `crl_file` names cannot be read, holds something else, or its signature is not right.",
+        meaning="What `cert_file`, `key_file`, `csr_file` or `crl_file` names cannot be read, holds something else, or its signature is not right; or `crl_file` lacks the CRL of a CA in "
+        "`cert_file`, or has one of another CA.",
         why="It would be copied into the tree, and fail on the server or client.",
-        fix="Correct the path (it is relative to the file of the spec that names it), or the file. All of them are PEM.",
+        fix="Correct the path (it is relative to the file of the spec that names it), or the file. All of them are PEM, but a single CRL may be DER.",
     ),
     Rule(
         "PGT565",
