@@ -12,6 +12,7 @@ from pgtls.pki import crl, keys
 from pgtls.pki.model import Revocation
 from pgtls.pki.wanted import subject_text
 from pki.trees import DAY, Authority, authority, key, leaf, presented, trust
+from support.clients import PSQL, admitted
 from support.servers import Server, ServerError
 
 if TYPE_CHECKING:
@@ -137,3 +138,27 @@ def test_the_text_of_a_subject_is_what_clientname_dn_compares(
     serve(server, servers, clients, hba, f"dn {other} app\n")
     with pytest.raises(psycopg.OperationalError, match="certificate authentication failed"):
         connect(server, tmp_path, servers, certificate, clients, "dn", "app")
+
+
+def test_a_tls_1_2_client_must_allow_the_curve_of_the_server_s_key_and_the_server_need_not(
+    server: Server, tmp_path: Path
+) -> None:
+    """What PGT411 says, and no more: it is the client's list that counts, and TLS 1.3 does not mind."""
+    root = authority("curves", now=NOW)
+    group = "ssl_groups" if server.version >= 18 else "ssl_ecdh_curve"
+    limited = tmp_path / "openssl.cnf"
+    tls = "openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = tls\n[tls]\nGroups = secp384r1\n"
+    limited.write_text(tls)
+    for algorithm, is_on_the_list in (("ecdsa-p256", False), ("ecdsa-p384", True), ("rsa-2048", True)):
+        name = f"curves-{algorithm}"
+        certificate = leaf(root, "server", name, now=NOW, key_algorithm=algorithm)
+        server.write("server.crt", certificate.pem, 0o644)
+        server.write("server.key", keys.to_pem(key(name, algorithm)))
+        server.configure(ssl="on", **{group: "secp384r1"})
+        server.reload()
+        there = {"host": "127.0.0.1", "port": str(server.port), "user": "postgres", "sslmode": "require"}
+        for version in ("TLSv1.2", "TLSv1.3"):
+            at_most = there | {"ssl_max_protocol_version": version, "ssl_min_protocol_version": version}
+            admitted(PSQL.connect(at_most))
+            outcome = PSQL.connect(at_most, environment={"OPENSSL_CONF": str(limited)})
+            assert outcome.admitted == (is_on_the_list or version == "TLSv1.3"), outcome.text

@@ -71,4 +71,21 @@ RULES: tuple[Rule, ...] = (
         why="Those ignore addresses in certificates: `verify-full` fails with `server certificate for … does not match host name`.",
         fix="Put a host name first, or say `libpq = 15` for users who have that one or a later one.",
     ),
+    Rule(
+        "PGT410",
+        "warning",
+        "SCRAM where passwords become MD5 hashes",
+        meaning="A policy asks for `scram-sha-256` on PostgreSQL 13, whose `password_encryption` is `md5` unless its configuration says otherwise.",
+        why="A password that is set there is stored as an MD5 hash, and the method never accepts those: its user is refused with the right password.",
+        fix="Say `settings = { password_encryption = \"scram-sha-256\" }` in the server's table, and set the passwords again that were set before.",
+    ),
+    Rule(
+        "PGT411",
+        "warning",
+        "groups without the curve of the server's own key",
+        meaning="`groups` does not name the curve on which the server's key is made.",
+        why="With TLS 1.2 a client must allow the curve of the key, too. One that is limited to the same groups as the server is refused: `handshake failure`. Others, and TLS 1.3, do "
+        "not mind.",
+        fix="Make the key on a curve of the list (`key_algorithm`), add its curve to the list, or ask for TLS 1.3.",
+    ),
 )

@@ -143,6 +143,55 @@ def tls_fields(fleet: Fleet) -> Iterator[Diagnostic]:
             yield found.fault("PGT403", message, "groups", hint=f'groups = "{table.groups.partition(":")[0]}"')
 
 
+_CURVES = {"ecdsa-p256": ("prime256v1", "p-256", "secp256r1"), "ecdsa-p384": ("secp384r1", "p-384")}
+"""OpenSSL's names of the curves that keys of the spec have, its usual one first."""
+
+
+def curve_of_the_key(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find lists of groups without the curve of the server's own key.
+
+    With TLS 1.2 that curve has to be among the groups that the client allows (RFC 8422, 2.1), and clients are often limited to the list of the server.
+    The server itself does not ask for it (t1_lib.c, ``tls1_check_cert_param``), and TLS 1.3 tells the two apart (RFC 8446, 4.2.7).
+    """
+    for server in fleet.servers.values():
+        table = server.table
+        names = _CURVES.get(table.key_algorithm, ()) if table.groups and table.min_tls != "1.3" else ()
+        key_of_others = table.csr_file or (table.cert_file and not table.external)
+        if names and not key_of_others and {*(table.groups or "").lower().split(":")}.isdisjoint(names):
+            message = f'"{table.groups}" lacks {names[0]}, the curve of the server\'s own key: a client that is limited to the same list cannot connect by TLS 1.2'
+            yield finder(fleet, server).fault(
+                "PGT411", message, "groups", hint=_way_out(server, names[0]), severity="warning"
+            )
+
+
+def _way_out(server: Server, curve: str) -> str:
+    groups = (server.table.groups or "").lower().split(":")
+    key = next((algorithm for algorithm, names in _CURVES.items() if not {*groups}.isdisjoint(names)), "rsa-3072")
+    more = f"add {curve} to groups, " if server.table.postgres >= LIST_SETTINGS_SINCE else ""
+    return f'key_algorithm = "{key}", {more}or say min_tls = "1.3"'
+
+
+def passwords_by_md5(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find servers with policies by SCRAM that store new passwords as MD5 hashes unless they are told otherwise: up to PostgreSQL 13."""
+    for server in fleet.servers.values():
+        if server.table.postgres >= SCRAM_BY_DEFAULT_SINCE or _said(server, "password_encryption"):
+            continue
+        policy = next((p for p in fleet.policies_of(server) if p.table.auth == "scram-sha-256"), None)
+        if policy:
+            version = server.table.postgres
+            message = f'PostgreSQL {version} stores new passwords as MD5 hashes, with which nobody logs in by "scram-sha-256" (policy "{policy.name}")'
+            hint = f'settings = {{ password_encryption = "scram-sha-256" }} in [server.{server.name}], before the passwords are set'
+            yield finder(fleet, server).fault("PGT410", message, "postgres", hint=hint, severity="warning")
+
+
+def _said(server: Server, name: str) -> bool:
+    return any(setting.lower() == name for setting in server.table.settings)
+
+
+SCRAM_BY_DEFAULT_SINCE = 14
+"""Its release notes: ``password_encryption`` is ``scram-sha-256`` by default."""
+
+
 def _since(what: str, version: int, *servers: Server) -> str:
     have = ", ".join(f'server "{s.name}" has {s.table.postgres}' for s in servers[:3])
     return f"{what} came with PostgreSQL {version}, {have}" if servers else what
@@ -211,5 +260,13 @@ def addresses_of_old_clients(fleet: Fleet) -> Iterator[Diagnostic]:
             yield finder(fleet, server).fault("PGT409", message, "hosts", 0, hint=hint, severity="warning")
 
 
-PRESENT = (addresses_of_old_clients, end_of_life, setting_names, setting_values, tls_fields)
+PRESENT = (
+    addresses_of_old_clients,
+    curve_of_the_key,
+    end_of_life,
+    passwords_by_md5,
+    setting_names,
+    setting_values,
+    tls_fields,
+)
 POLICY_RULES = (methods_of_version, expressions, whole_subjects)
