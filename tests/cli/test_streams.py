@@ -148,3 +148,12 @@ def test_a_path_that_is_no_text_is_named_all_the_same(directory: Path) -> None:
     for words in (("check", spec), ("plan", spec), ("build", spec, "--format", "json"), ("build", spec)):
         run = shell(directory, words, "")
         assert (run.returncode, "Traceback" in run.stderr) == (0, False), run.stderr
+
+
+def test_a_spec_may_come_through_a_pipe_and_is_then_built_each_time(directory: Path) -> None:
+    for text, change in ((SMALL, True), (SMALL, False), (SMALL.replace('"shop"', '"shop", "more"'), True)):
+        (directory / "pgtls.toml").write_text(text)
+        assert shell(directory, ("check", "/dev/stdin"), "< <(cat pgtls.toml)").returncode == 0
+        run = shell(directory, ("build", "/dev/stdin", "--out", "out", "--lock", "lock"), "< <(cat pgtls.toml)")
+        assert (run.returncode, "Plan: " in run.stdout) == (0, change), run.stderr
+    assert "more" in (directory / "out/servers/main/pg_hba.conf").read_text()

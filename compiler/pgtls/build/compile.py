@@ -142,14 +142,15 @@ def check(spec: Path, now: datetime, lock_path: str | Path) -> Checked:
     if loaded.loaded is not None:
         fleet, later = resolve(loaded.loaded, now, loaded.faulty)
         found += loaded.unaffected(later)
+    # Before anything that takes long: what is edited from now on counts as changed.
+    files = named_files(fleet) if fleet else ()
+    digest = source_digest(str(spec), loaded.source.patterns, files, OPTIONS)
     if fleet is not None:
         part, checked = judge(fleet, loaded.faulty, loaded.diagnostics)
         # A table that could not be read may be what a warning misses.
         found += errors(loaded.unaffected(checked)) if errors(loaded.diagnostics) else checked
         rules, faults = _rules(part, lock, provable=not errors(found))
         found += _unlikely_to_follow(loaded.unaffected(faults), errors(found)) if errors(found) else faults
-    files = named_files(fleet) if fleet else ()
-    digest = source_digest(str(spec), loaded.source.patterns, files, OPTIONS)
     return Checked(loaded.source, fleet, rules, lock, (*damage, *locate(found, loaded.source)), digest, files)
 
 

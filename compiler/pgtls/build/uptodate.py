@@ -38,6 +38,7 @@ def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch:
             and manifest["built"] <= now
             and (due is None or now < due)
             and not os.path.islink(out)
+            and stat.S_ISREG(os.stat(spec).st_mode)  # of what comes through a pipe nothing is known before it is read
             and not os.path.lexists(f"{out}/{RECORD}")
             and inputs["digest"]
             == input_digest(source_digest(spec, inputs["include"], inputs["files"], options), _read(lock))
