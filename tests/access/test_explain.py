@@ -144,11 +144,30 @@ def test_a_foreign_file_with_errors_says_all_of_them_and_what_the_server_does(
     assert "the server does not start; at a reload it keeps the lines it had" in text
 
 
-def test_wrong_questions_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["explain", *APP, "somewhere"]) == 64
-    assert run(["explain", *APP, "local", "--cleartext"]) == 64
-    assert run(["explain", "--hba", "x", "--user", "a", "--database", "b", "--from", "local"]) == 64
-    capsys.readouterr()
+BARE = ("--user", "a", "--database", "b", "--from")
+WRONG = {
+    "an address that is none": ((*APP, "somewhere"), "--from somewhere"),
+    "no TLS where there is none": ((*APP, "local", "--cleartext"), "--cleartext"),
+    "a file of no version": (("--hba", "x", *BARE, "local"), "--hba needs --postgres"),
+    "a file of a server": (("--hba", "x", "--postgres", "15", "--server", "y", *BARE, "local"), "--server"),
+    "the ident file of no other": ((*APP, "local", "--ident", "x"), "--ident and --postgres"),
+    "the version of no other": ((*APP, "local", "--postgres", "15"), "--ident and --postgres"),
+    "a certificate in cleartext": ((*APP, "10.0.0.7", "--cleartext", "--cert", "app"), "--cert"),
+    "a certificate on the socket": ((*APP, "local", "--cert", "app"), "--cert"),
+}
+
+
+@pytest.mark.parametrize(("words", "reason"), WRONG.values(), ids=WRONG)
+def test_wrong_questions_are_wrong_usage(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], reason: str
+) -> None:
+    assert run(["explain", *words]) == 64
+    assert f"Error: {reason}" in capsys.readouterr().err
+
+
+def test_that_no_certificate_is_shown_may_be_said_anyway(capsys: pytest.CaptureFixture[str]) -> None:
+    for transport in (("10.0.0.7", "--cleartext"), ("local",)):
+        assert ask(capsys, *APP, *transport, "--cert", "none")["outcome"] == "refuse"
 
 
 ENDED = """

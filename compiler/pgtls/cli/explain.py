@@ -58,8 +58,7 @@ def command(
     **question: Any,
 ) -> int:
     """Explain one connection: admitted or refused, by which line and which policy, and what is asked of the client."""
-    if question["hba"] and not question["postgres"]:
-        raise click.UsageError("--hba needs --postgres: what a file means depends on the version")
+    _refuse_contradictions(question)
     with reporting("explain", format_) as report:
         connection = _connection(question)
         if question["hba"]:
@@ -72,6 +71,18 @@ def command(
         report.result = lambda: _as_dict(answer, place)
         report.text = lambda: _text(answer, place, connection)
     return report.status
+
+
+def _refuse_contradictions(question: dict[str, Any]) -> None:
+    """Refuse options that would have no effect beside the others: whoever says them believes that they have one."""
+    if question["hba"] and not question["postgres"]:
+        raise click.UsageError("--hba needs --postgres: what a file means depends on the version")
+    if question["hba"] and question["server"]:
+        raise click.UsageError("--server: a foreign file (--hba) is of no server of the spec")
+    if not question["hba"] and (question["ident"] or question["postgres"]):
+        raise click.UsageError("--ident and --postgres are about a foreign file: name it with --hba")
+    if question["cert"] not in (None, "none") and (question["cleartext"] or question["from_"] == "local"):
+        raise click.UsageError("--cert: a certificate is shown over TLS alone")
 
 
 def _connection(question: dict[str, Any]) -> Connection:

@@ -62,7 +62,9 @@ _out = click.option(
 _lock = click.option(
     "--lock", metavar="PATH", envvar="PGTLS_LOCK", help="The lock file.  [default: SPEC with .lock; $PGTLS_LOCK]"
 )
-_now = click.option("--now", type=Instant(), envvar="PGTLS_NOW", help="Read the clock as this instant.  [$PGTLS_NOW]")
+_now = click.option(
+    "--now", type=Instant(), envvar="PGTLS_NOW", show_envvar=True, help="Read the clock as this instant."
+)
 _timeout = click.option(
     "--lock-timeout",
     type=click.IntRange(min=0),
