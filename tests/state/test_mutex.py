@@ -192,9 +192,21 @@ def test_a_link_in_place_of_the_private_directory_is_not_followed(tmp_path: Path
     out.mkdir()
     outside.mkdir()
     (out / ".pgtls").symlink_to(outside)
-    with pytest.raises(Rejected, match="PGT523"), exclusive(str(out), 0):
+    with pytest.raises(Rejected, match="PGT525"), exclusive(str(out), 0):
+        pass
+    with shared(str(out), 0):
         pass
     assert list(outside.iterdir()) == []
+
+
+def test_a_file_in_place_of_the_private_directory_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".pgtls").write_text("mine")
+    with (
+        pytest.raises(Rejected, match="PGT526: a file lies where the build needs"),
+        exclusive(str(tmp_path), 0),
+    ):
+        pass
+    assert (tmp_path / ".pgtls").read_text() == "mine"
 
 
 @pytest.mark.skipif(not is_root(), reason="unavailable: only root can become somebody else")

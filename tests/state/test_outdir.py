@@ -10,9 +10,10 @@ import pytest
 
 from pgtls.build import manifest as manifests
 from pgtls.build.lock import Lock
-from pgtls.build.outdir import check_lock, foreign_files, inspect, observe_files
+from pgtls.build.manifest import Inputs, Manifest
+from pgtls.build.outdir import check_lock, foreign_files, inspect, observe_files, own_files
 from pgtls.diagnostics import Rejected
-from state.trees import ID, Site, issued, key, public, snapshot
+from state.trees import ID, NOW, Site, issued, key, public, snapshot
 from support.killing import in_child
 from support.system import is_root
 
@@ -214,6 +215,43 @@ def test_a_directory_that_became_a_link_is_an_error(site: Site, tmp_path: Path) 
     with pytest.raises(Rejected) as raised:
         observed(site)
     assert code(raised) == 'PGT525: "clients/app" in the out directory is a symbolic link'
+
+
+@pytest.mark.parametrize("name", [".pgtls", "manifest.json"])
+def test_what_pgtls_keeps_for_itself_is_no_link(site: Site, tmp_path: Path, name: str) -> None:
+    shutil.move(site.out / name, tmp_path / "elsewhere")
+    (site.out / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Rejected) as raised:
+        inspect(str(site.out))
+    assert code(raised) == f'PGT525: "{name}" in the out directory is a symbolic link'
+
+
+LOCKS = ["pgtls.lock", "out/pgtls.lock", "out/locks/pgtls.lock", "out/../out/./pgtls.lock"]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_the_lock_is_not_foreign_wherever_it_lies(tmp_path: Path, lock: str) -> None:
+    out, path = tmp_path / "out", tmp_path / lock
+    (out / "locks").mkdir(parents=True)
+    path.touch()
+    own = own_files(str(path), str(out))
+    assert {name for name in own if not name.rpartition("/")[2].startswith(".")} == (
+        {lock.removeprefix("out/../").removeprefix("out/").removeprefix("./")} if lock.startswith("out") else set()
+    )
+    (out / "manifest.json").write_bytes(Manifest("0", ID, "x", Inputs(""), NOW, None, {}).render())
+    manifest = manifests.read(out)
+    assert manifest is not None
+    (out / "mine").touch()
+    foreign = observe_files(str(out), manifest, own).foreign
+    assert foreign == (("mine",) if "locks" in lock else ("locks/", "mine"))
+
+
+def test_a_directory_with_nothing_but_the_lock_may_be_built(tmp_path: Path) -> None:
+    (tmp_path / "pgtls.lock").touch()
+    own = own_files(str(tmp_path / "pgtls.lock"), str(tmp_path))
+    assert inspect(str(tmp_path), own) == "empty"
+    with pytest.raises(Rejected, match="PGT520"):
+        inspect(str(tmp_path))
 
 
 def test_what_lies_below_a_file_that_should_be_a_directory_is_missing(site: Site) -> None:

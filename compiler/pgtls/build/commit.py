@@ -79,6 +79,20 @@ def commit(
         carry_out(place, decided)
 
 
+def foresee(
+    out: str, changes: Mapping[str, File], deletions: Collection[str], private: Collection[str] | None = None
+) -> None:
+    """Raise what :func:`commit` would refuse because of what lies in the way: :class:`Rejected` with PGT525 or PGT526. Writes nothing."""
+    try:
+        root = files.open_directory(out)
+    except FileNotFoundError:
+        return
+    try:
+        operations(root, changes, deletions, private, last=MANIFEST)
+    finally:
+        os.close(root)
+
+
 def pending(out: str) -> bool:
     """Tell whether a build was decided and not carried out: the tree is then neither old nor new."""
     return os.path.lexists(os.path.join(out, RECORD_PATH))
@@ -129,9 +143,9 @@ def _stage(
             for path, mode in scaffold.items():
                 files.make_directory(path, mode, staging)
             stats = {}
-            for path, file in changes.items():
+            for number, (path, file) in enumerate(changes.items()):
                 if isinstance(file.content, bytes):
-                    stats[path] = files.create(path, file.content, file.mode, staging)
+                    stats[path] = files.create(path, file.content, file.mode, staging, later=number)
                     progress(1)
             path = MANIFEST
             files.create(path, manifest(stats), _PUBLIC, staging)

@@ -19,13 +19,13 @@ from pgtls.access.entries import index
 from pgtls.access.proof import prove
 from pgtls.build import issue, render
 from pgtls.build import lock as locks
-from pgtls.build.commit import LockChange, commit, recover, refuse_pending
+from pgtls.build.commit import LockChange, commit, foresee, recover, refuse_pending
 from pgtls.build.decide import Asked, Decisions, decide
 from pgtls.build.due import next_due
 from pgtls.build.manifest import Entry, Inputs, Manifest, entry
 from pgtls.build.mutex import exclusive, shared
-from pgtls.build.observe import UNTOUCHED, observe
-from pgtls.build.outdir import check_lock_path, inspect
+from pgtls.build.observe import UNTOUCHED, nothing_to_build_on, observe
+from pgtls.build.outdir import check_lock_path, inspect, own_files
 from pgtls.build.outside import adapted, gather
 from pgtls.build.plan import Plan
 from pgtls.build.plan import plan as make_plan
@@ -196,7 +196,10 @@ def plan(request: Request) -> Planned:
     """Say what a build would do. :class:`Rejected` where the spec, the lock or the out directory forbids it."""
     with shared(request.out, request.lock_timeout):
         refuse_pending(request.out)
-        return _plan(request)
+        planned = _plan(request)
+        if not planned.existing.from_lock:
+            foresee(request.out, {path: c.file for path, c in planned.plan.changes.items()}, planned.plan.deletions)
+        return planned
 
 
 def decided(request: Request) -> Decided:
@@ -207,7 +210,8 @@ def decided(request: Request) -> Decided:
     fleet, secrets = checked.fleet, Secrets(checked.fleet)
     outside = gather(fleet, secrets.passphrase, dict(request.asked.ca_keys))
     profiles = adapted(wanted(fleet), outside)
-    existing = observe(request.out, checked.lock, profiles, outside, new_out=request.new_out)
+    own = own_files(request.lock, request.out)
+    existing = observe(request.out, checked.lock, profiles, outside, own=own, new_out=request.new_out)
     decisions = decide(fleet, profiles, existing, request.asked)
     found = (*existing.diagnostics, *existing.outside.diagnostics, *decisions.diagnostics)
     return Decided(checked, fleet, secrets, existing, decisions, (*checked.diagnostics, *locate(found, checked.source)))
@@ -244,12 +248,12 @@ def _has_secret_options(fleet: Fleet) -> bool:
 def build(request: Request, progress: Progress = no_progress) -> Planned:
     """Compile the spec into the out directory; the plan says what was done. :class:`Rejected`, and nothing has changed."""
     check_lock_path(request.lock, str(request.spec), request.out)
-    inspect(request.out)
+    inspect(request.out, own_files(request.lock, request.out))
     with exclusive(request.out, request.lock_timeout):
         recover(request.out, request.lock)
         planned = _plan(request)
         if planned.existing.from_lock:
-            raise Rejected(*(replace(d, severity="error") for d in planned.existing.diagnostics))
+            raise Rejected(nothing_to_build_on(request.out))
         _carry_out(request, planned, progress)
         return planned
 

@@ -116,7 +116,8 @@ def wrong_keys(decisions: Iterable[Decision], outside: Outside) -> Iterator[Diag
         key, certificate = outside.lent.get(decision.profile.entity), decision.found.certificate
         if key and isinstance(certificate, Certificate) and spki_sha256(key.public_key()) != certificate.spki_sha256:
             name = decision.profile.entity.removeprefix("ca.")
-            yield Diagnostic("PGT566", f'--ca-key {name}: this is not the key of CA "{name}"')
+            hint = f"lend the key that the certificate ca/{name}/ca.crt in the out directory was made for"
+            yield _fault("PGT566", f'--ca-key {name}: this is not the key of CA "{name}"', f"ca.{name}", hint)
 
 
 def locked(decisions: Iterable[Decision], outside: Outside, replaced: Collection[str]) -> Iterator[Diagnostic]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -72,8 +73,12 @@ def all_ancestors(paths: Iterable[str]) -> set[str]:
     return {directory for parent in parents for directory in ancestors(f"{parent}/")}
 
 
-def create(path: str, content: bytes, mode: int, dir_fd: int | None = None) -> os.stat_result:
-    """Write a new file with exactly this mode, and give its stat. From its first byte on, nobody has more rights to it than ``mode`` says."""
+def create(path: str, content: bytes, mode: int, dir_fd: int | None = None, *, later: int = 0) -> os.stat_result:
+    """Write a new file with exactly this mode, and give its stat. From its first byte on, nobody has more rights to it than ``mode`` says.
+
+    ``later`` are nanoseconds that are added to its modification time. The kernel's clock stands still for milliseconds: without them, many files of one build
+    have the same time, and two of the same size could change places unseen.
+    """
     descriptor = os.open(path, _CREATE, mode, dir_fd=dir_fd)
     try:
         written = os.write(descriptor, content)
@@ -82,6 +87,9 @@ def create(path: str, content: bytes, mode: int, dir_fd: int | None = None) -> o
         found = os.fstat(descriptor)
         if stat.S_IMODE(found.st_mode) != mode:  # the umask took some
             os.fchmod(descriptor, mode)
+            found = os.fstat(descriptor)
+        if later:
+            os.utime(descriptor, ns=(found.st_atime_ns, found.st_mtime_ns + later))
             found = os.fstat(descriptor)
         return found
     finally:
@@ -95,9 +103,18 @@ def make_directory(path: str, mode: int, dir_fd: int) -> None:
         os.chmod(path, mode, dir_fd=dir_fd)
 
 
-def read(path: str, dir_fd: int | None = None) -> bytes:
-    """Read a file that is no symbolic link."""
-    with open(os.open(path, _READ, dir_fd=dir_fd), "rb") as file:
+def read(path: str, dir_fd: int | None = None, longest: int | None = None, *, follow: bool = False) -> bytes:
+    """Read a regular file that is no symbolic link, or with ``follow`` what that leads to; OSError for anything else, and for more bytes than ``longest``.
+
+    A pipe or a device might never end.
+    """
+    flags = (_READ & ~os.O_NOFOLLOW if follow else _READ) | os.O_NONBLOCK
+    with open(os.open(path, flags, dir_fd=dir_fd), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", path)
+        if longest is not None and found.st_size > longest:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
         return file.read()
 
 

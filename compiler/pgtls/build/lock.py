@@ -17,6 +17,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pgtls.build import files
 from pgtls.build.statefiles import lock_path
 from pgtls.diagnostics import Diagnostic, Place, Rejected
 from pgtls.pki.model import Certificate
@@ -191,8 +192,7 @@ def read(path: str | os.PathLike[str]) -> Lock:
     """
     name = str(path)
     try:
-        with open(name, "rb") as file:
-            content = file.read()
+        content = files.read(name, follow=True)
     except FileNotFoundError:
         return Lock()
     except OSError as error:

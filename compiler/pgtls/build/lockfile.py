@@ -60,8 +60,16 @@ def put(step: LockStep) -> None:
 
 def discard(path: str, out: str) -> None:
     """Remove what a build into ``out`` has staged beside the lock at ``path``."""
-    with suppress(FileNotFoundError):
-        os.unlink(_staged(os.path.realpath(path), out))
+    for staged in names(path, out)[1:]:
+        with suppress(FileNotFoundError):
+            os.unlink(staged)
+
+
+def names(path: str, out: str) -> tuple[str, str, str]:
+    """Give the real paths of the lock, of the one that a build into ``out`` stages beside it, and of both of them joined."""
+    path = os.path.realpath(path)
+    staged = _staged(path, out)
+    return path, staged, _joined(staged)
 
 
 def _staged(path: str, out: str) -> str:
@@ -70,12 +78,16 @@ def _staged(path: str, out: str) -> str:
     return os.path.join(directory, f".{name}.{sha256(os.path.realpath(out).encode()).hexdigest()[:16]}.new")
 
 
+def _joined(staged: str) -> str:
+    return f"{staged}.joined"
+
+
 def _join(step: LockStep) -> None:
     found, decided = locks.read(step.path), locks.read(step.staged)
     if found.id != decided.id:
         hint = "put the lock of this out directory back: its id stands in the manifest"
         raise Rejected(Diagnostic("PGT524", "the lock was replaced by another one", hint=hint, file=step.path))
-    joined = f"{step.staged}.joined"
+    joined = _joined(step.staged)
     with suppress(FileNotFoundError):
         os.unlink(joined)
     files.create(joined, found.with_lines(*decided.issued, *decided.revoked).render(), _PUBLIC)

@@ -14,6 +14,7 @@ from hashlib import sha256
 from stat import S_IMODE
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pgtls.build import files
 from pgtls.build.lock import instant, timestamp
 from pgtls.build.statefiles import MANIFEST
 from pgtls.diagnostics import Diagnostic, Rejected
@@ -96,8 +97,7 @@ def read(out: str | os.PathLike[str]) -> Manifest | None:
     """
     name = os.path.join(out, MANIFEST)
     try:
-        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-            content = file.read()
+        content = files.read(name)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pgtls.build import files
+from pgtls.build.place import open_private
 from pgtls.build.statefiles import MANIFEST, MUTEX, PRIVATE, RECORD
 from pgtls.diagnostics import Diagnostic, Rejected
 
@@ -28,7 +29,7 @@ _PAUSE = 0.05
 def exclusive(out: str, timeout: float) -> Iterator[None]:
     """Hold the out directory alone, for a build; it is made if it is not there, and gone again if nothing was built into it.
 
-    ``timeout`` is in seconds. :class:`Rejected` with PGT523 (the directory is not writable), PGT535 (others held it for that long) or PGT536 (it
+    ``timeout`` is in seconds. :class:`Rejected` with PGT523 (the directory is not writable), PGT525 or PGT526 (something else lies in the way), PGT535 (others held it for that long) or PGT536 (it
     cannot be locked). Whether the directory is ours is to be asked before: see :func:`pgtls.build.outdir.inspect`.
     """
     deadline = time.monotonic() + timeout
@@ -57,7 +58,7 @@ def shared(out: str, timeout: float) -> Iterator[None]:
     """
     deadline = time.monotonic() + timeout
     try:
-        descriptor = os.open(os.path.join(out, MUTEX), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(os.path.join(out, MUTEX), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         yield
         return
@@ -78,9 +79,7 @@ def _make(out: str) -> int:
         with ExitStack() as stack:
             root = files.open_directory(out)
             stack.callback(os.close, root)
-            with suppress(FileExistsError):
-                os.mkdir(PRIVATE, 0o700, dir_fd=root)
-            private = files.open_directory(PRIVATE, root)
+            private = open_private(root)
             stack.callback(os.close, private)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             return os.open(os.path.basename(MUTEX), flags, 0o600, dir_fd=private)

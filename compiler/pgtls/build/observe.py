@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Literal
 from pgtls.build import layout
 from pgtls.build import manifest as manifests
 from pgtls.build.credentials import first_block
-from pgtls.build.outdir import check_lock, foreign_files, inspect, observe_files
+from pgtls.build.files import read
+from pgtls.build.outdir import cannot_read, check_lock, foreign_files, inspect, observe_files
 from pgtls.build.outside import NONE, Outside
-from pgtls.diagnostics import Diagnostic
+from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.pki.model import Certificate, RevocationList, Unreadable
 
 if TYPE_CHECKING:
@@ -83,21 +84,33 @@ class Existing:
 
 
 def observe(
-    out: str, lock: Lock, profiles: Mapping[str, Profile], outside: Outside = NONE, *, new_out: bool = False
+    out: str,
+    lock: Lock,
+    profiles: Mapping[str, Profile],
+    outside: Outside = NONE,
+    *,
+    own: Collection[str] = (),
+    new_out: bool = False,
 ) -> Existing:
     """Look at the tree and at every certificate that is wanted. :class:`Rejected` where the directory is not ours.
 
+    ``own`` are the :func:`pgtls.build.outdir.own_files`.
     Where there is no tree, what the lock lists is taken as present; with ``new_out``, as lost.
     """
-    manifest = manifests.read(out) if inspect(out) == "ours" else None
+    manifest = manifests.read(out) if inspect(out, own) == "ours" else None
     if manifest is None:
         if lock.id and not new_out:
             return _from_lock(out, lock, profiles, outside)
         return nothing(out, lock, profiles, outside)
     check_lock(out, manifest, lock)
-    files = observe_files(out, manifest)
+    files = observe_files(out, manifest, own)
     known = {line.certificate.sha256: line for line in lock.by_serial.values()}
     found = {entity: _found(entity, out, files.states, known, outside) for entity in profiles}
+    found |= {
+        entity: _of_this_ca(entity, found[entity], out, lock, outside)
+        for entity in profiles
+        if entity.startswith("ca.")
+    }
     crls: dict[str, RevocationList | Unreadable] = {
         entity.removeprefix("ca."): crl for entity in profiles if (crl := _crl(entity, out)) is not None
     }
@@ -131,9 +144,17 @@ def _from_lock(out: str, lock: Lock, profiles: Mapping[str, Profile], outside: O
         "PGT555",
         f'there is no out directory "{out}": what the lock lists is taken as present',
         severity="warning",
-        hint="on the machine that builds, name it with --out; to build a new one from nothing, say --new-out",
+        hint="nothing is to be done in a review; elsewhere, name the directory with --out",
     )
     return Existing(out, lock, found=found, from_lock=True, outside=outside, diagnostics=(note,))
+
+
+def nothing_to_build_on(out: str) -> Diagnostic:
+    """Say that a build needs what is not there: PGT555, as an error."""
+    hint = "name it with --out, or restore it from a backup; --new-out builds a new one, with --new-ca NAME for every CA whose key is lost"
+    return Diagnostic(
+        "PGT555", f'there is no out directory "{out}", and the lock lists what was built into it', hint=hint
+    )
 
 
 def _found(
@@ -153,6 +174,15 @@ def _found(
     if found.key == "present" and found.stored == "kept":
         return _protected(entity, out, found, outside)
     return found
+
+
+def _of_this_ca(entity: str, found: Found, out: str, lock: Lock, outside: Outside) -> Found:
+    """See that a CA whose certificate is lost still has its key, by the lock: with another one it would be another CA."""
+    line = lock.latest.get(entity)
+    lost = line is not None and not isinstance(found.certificate, Certificate) and entity not in outside.not_ours
+    if line is None or not lost or found.key != "present" or found.stored == "elsewhere":
+        return found
+    return replace(found, key=_key_state(entity, out, layout.key_path(entity), line.certificate, outside))
 
 
 def _made_outside(entity: str, found: Found, known: Collection[str], outside: Outside) -> Found:
@@ -216,9 +246,9 @@ def _fingerprint(pem: bytes) -> str | None:
 
 
 def _facts(pem: bytes) -> Certificate | Unreadable:
-    from pgtls.pki.facts import read
+    from pgtls.pki import facts
 
-    certificates = read(pem)
+    certificates = facts.read(pem)
     return certificates if isinstance(certificates, Unreadable) else certificates[0]
 
 
@@ -255,9 +285,9 @@ def _crl(entity: str, out: str) -> RevocationList | Unreadable | None:
     pem = _read(out, layout.crl_path(entity.removeprefix("ca.")))
     if pem is None:
         return None
-    from pgtls.pki.crl import read
+    from pgtls.pki import crl
 
-    return read(pem)
+    return crl.read(pem)
 
 
 def _behind(
@@ -277,8 +307,15 @@ def _behind(
 
 
 def _read(out: str, path: str) -> bytes | None:
+    """Read a file of the tree; None where there is none, or something else. :class:`Rejected` with PGT527 where it may not be read."""
+    name = os.path.join(out, path)
     try:
-        with open(os.open(os.path.join(out, path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-            return file.read()
+        return read(name, longest=_LONGEST)
+    except PermissionError as error:
+        raise Rejected(cannot_read(name, error)) from None
     except OSError:
         return None
+
+
+_LONGEST = 256 * 1024 * 1024
+"""Bytes: a CRL with millions of entries is shorter, and what is longer is none of ours."""

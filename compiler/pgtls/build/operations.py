@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.build.files import all_ancestors, ancestors
+from pgtls.build.model import Later
 from pgtls.diagnostics import Diagnostic, Rejected
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def operations(
     """Work out the steps for the tree that is open as ``root``; the rename of ``last`` is the last one.
 
     What stands in the way goes first and all else that is deleted goes last; a directory is closed before a key comes in, and opened after it
-    went. Parameters and errors (PGT525, PGT526) as for :func:`pgtls.build.commit.commit`.
+    went. Parameters and errors (PGT525, PGT526) as for :func:`pgtls.build.commit.commit`; content may still be pending.
     """
-    staged = {path for path, file in changes.items() if isinstance(file.content, bytes)}
+    staged = {path for path, file in changes.items() if file.content is not Later.KEPT}
     above, gone = all_ancestors(staged), frozenset(deletions)
     there = _existing(root, sorted(all_ancestors((*changes, *gone))), gone)
     _check_files(root, staged, there, gone)
@@ -100,7 +101,7 @@ def _existing(root: int, directories: Iterable[str], gone: Collection[str]) -> d
         elif stat.S_ISLNK(mode):
             raise Rejected(link_in_the_way(path))
         elif path not in gone:
-            raise Rejected(_in_the_way(path, "a file", "a directory"))
+            raise Rejected(in_the_way(path, "a file", "a directory"))
     return found
 
 
@@ -114,7 +115,7 @@ def _check_files(root: int, files: Iterable[str], there: Mapping[str, int], gone
         except FileNotFoundError:
             continue
         if stat.S_ISDIR(mode) and not _all_goes(root, path, gone):
-            raise Rejected(_in_the_way(path, "a directory", "a file"))
+            raise Rejected(in_the_way(path, "a directory", "a file"))
 
 
 def _all_goes(root: int, top: str, gone: Collection[str]) -> bool:
@@ -130,12 +131,13 @@ def _topmost_absent(path: str, there: Mapping[str, int]) -> str:
 
 
 def link_in_the_way(path: str) -> Diagnostic:
-    """Say that a directory of the tree is a symbolic link."""
-    hint = "pgtls follows no symbolic link: replace it by the directory that it points to"
+    """Say that a directory of the tree, or what pgtls keeps for itself, is a symbolic link."""
+    hint = "pgtls follows no symbolic link: replace it by what it points to"
     return Diagnostic("PGT525", f'"{path}" in the out directory is a symbolic link', hint=hint)
 
 
-def _in_the_way(path: str, found: str, wanted: str) -> Diagnostic:
+def in_the_way(path: str, found: str, wanted: str) -> Diagnostic:
+    """Say that something which is not ours lies where something else must be."""
     hint = "pgtls did not make it and leaves it alone: move it away"
     return Diagnostic(
         "PGT526", f'{found} lies where the build needs {wanted}: "{path}" in the out directory', hint=hint

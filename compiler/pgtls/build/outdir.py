@@ -9,13 +9,14 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 
 from pgtls.build import files as _files
+from pgtls.build import lockfile
 from pgtls.build.files import all_ancestors
 from pgtls.build.operations import link_in_the_way
 from pgtls.build.statefiles import GITIGNORE, GITKEEP, MANIFEST, OURS, PRIVATE, RECORD
 from pgtls.diagnostics import Diagnostic, Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from pgtls.build.lock import Lock
     from pgtls.build.manifest import Entry, Manifest
@@ -29,11 +30,19 @@ others), its content did not; its content changed, or it is a symbolic link or n
 _SHOWN = 5
 
 
-def inspect(out: str) -> Ownership:
+def own_files(lock: str, out: str) -> frozenset[str]:
+    """Give the paths of the lock, and of the one that is staged beside it, relative to the out directory; none if they lie elsewhere."""
+    root = os.path.join(os.path.realpath(out), "")
+    link = os.path.join(os.path.realpath(os.path.dirname(lock)), os.path.basename(lock))
+    found = (link, *lockfile.names(lock, out))
+    return frozenset(path.removeprefix(root) for path in found if path.startswith(root))
+
+
+def inspect(out: str, own: Collection[str] = ()) -> Ownership:
     """Find out whether the out directory is ours: by its manifest, or because a build into it was interrupted.
 
-    It may be new, empty, or hold only a ``.gitignore`` or ``.gitkeep``. :class:`Rejected` with PGT520 (it holds something else), PGT521 (a symbolic
-    link), PGT522 (not a directory) or PGT527 (cannot be read).
+    It may be new, empty, or hold only a ``.gitignore`` or ``.gitkeep``, and the :func:`own_files`. :class:`Rejected` with PGT520 (it holds something
+    else), PGT521 (a symbolic link), PGT522 (not a directory), PGT525 (a symbolic link in it) or PGT527 (cannot be read).
     """
     out = out.rstrip("/") or "/"
     try:
@@ -50,9 +59,12 @@ def inspect(out: str) -> Ownership:
         raise Rejected(_no_directory(out)) from None
     except OSError as error:
         raise Rejected(cannot_read(out, error)) from None
+    for name in (MANIFEST, PRIVATE):
+        if os.path.islink(os.path.join(out, name)):
+            raise Rejected(link_in_the_way(name))
     if MANIFEST in names or os.path.lexists(os.path.join(out, RECORD)):
         return "ours"
-    strangers = sorted(names - {GITIGNORE, GITKEEP, PRIVATE})
+    strangers = sorted(names - {GITIGNORE, GITKEEP, PRIVATE, *(path.partition("/")[0] for path in own)})
     if strangers:
         raise Rejected(_not_ours(out, strangers))
     return "empty"
@@ -102,17 +114,19 @@ class Observed:
     foreign: tuple[str, ...]
 
 
-def observe_files(out: str, manifest: Manifest) -> Observed:
+def observe_files(out: str, manifest: Manifest, own: Collection[str] = ()) -> Observed:
     """Compare what lies in the out directory with its manifest: one walk, and a file is read only where its stat differs.
 
+    ``own`` are the :func:`own_files`, which are not foreign.
     :class:`Rejected` with PGT525 where a directory of the tree has become a symbolic link, PGT527 where something cannot be read.
     """
     states: dict[str, FileState] = {}
     entries: dict[str, Entry] = dict(manifest.files)
     foreign: list[str] = []
-    known = all_ancestors(manifest.files)
+    known = all_ancestors((*manifest.files, *own))
+    ours = OURS.union(own)
     try:
-        for path, found, private in _walk(out, "", known):
+        for path, found, private in _walk(out, "", known, ours):
             entry = manifest.files.get(path)
             if entry is not None:
                 states[path] = _state(os.path.join(out, path), entry, found, private)
@@ -138,18 +152,18 @@ def foreign_files(out: str, observed: Observed) -> tuple[Diagnostic, ...]:
 
 
 def _walk(
-    out: str, directory: str, known: set[str], private: bool = True
+    out: str, directory: str, known: set[str], ours: Collection[str], private: bool = True
 ) -> Iterator[tuple[str, os.stat_result, bool]]:
     """Give everything below a directory that is ours, and whether others are kept out of where it lies. Follows no link."""
     with os.scandir(os.path.join(out, directory)) as entries:
         for entry in entries:
             path = f"{directory}/{entry.name}" if directory else entry.name
-            if path in OURS:
+            if path in ours:
                 continue
             found = entry.stat(follow_symlinks=False)
             yield path, found, private
             if path in known and stat.S_ISDIR(found.st_mode):
-                yield from _walk(out, path, known, not stat.S_IMODE(found.st_mode) & 0o077)
+                yield from _walk(out, path, known, ours, not stat.S_IMODE(found.st_mode) & 0o077)
 
 
 def _state(path: str, entry: Entry, found: os.stat_result, private: bool) -> FileState:

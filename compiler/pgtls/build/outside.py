@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shlex
-import stat
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from pgtls.build import files
 from pgtls.build.secrets import base, entity_named
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.model import Certificate, RevocationList, Unreadable
@@ -91,14 +91,8 @@ _LONGEST = 16 * 1024 * 1024
 
 
 def _read(path: str) -> bytes:
-    """Read a regular file of a sane size; OSError for any other: a device would never end."""
-    with open(path, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", path)
-        content = file.read(_LONGEST + 1)
-    if len(content) > _LONGEST:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
-    return content
+    """Read a regular file of a sane size; OSError for any other."""
+    return files.read(path, longest=_LONGEST, follow=True)
 
 
 def adapted(profiles: Mapping[str, Profile], outside: Outside) -> dict[str, Profile]:
@@ -218,20 +212,31 @@ class _Gathering:
         from pgtls.pki import keys
 
         for name, path in lent.items():
-            entity = f"ca.{name}"
+            entity, table = f"ca.{name}", ("ca", name)
             if name not in self.fleet.cas:
+                near = get_close_matches(name, self.fleet.cas, n=1)
+                hint = (
+                    f'did you mean "{near[0]}"?'
+                    if near
+                    else "say --ca-key NAME=PATH with the NAME of a table [ca.NAME]"
+                )
                 message = f'--ca-key {name}: the spec has no CA "{name}"'
-                self.diagnostics.append(Diagnostic("PGT566", message))
+                self.diagnostics.append(Diagnostic("PGT566", message, hint=hint))
                 continue
             try:
                 pem = _read(path)
             except OSError as error:
+                hint = "the path is relative to the working directory"
                 message = f'--ca-key {name}: cannot read "{path}": {error.strerror}'
-                self.diagnostics.append(Diagnostic("PGT566", message))
+                self.diagnostics.append(Diagnostic("PGT566", message, table, hint, "table"))
                 continue
             key = keys.load(pem, self.passphrase(entity) if b"ENCRYPTED" in pem else None)
             if isinstance(key, Unreadable):
-                self.diagnostics.append(Diagnostic("PGT566", f'--ca-key {name}: "{path}": {key.reason}'))
+                hint = (
+                    "name a private key in PEM; one that is encrypted is opened with the passphrase of the CA's table"
+                )
+                message = f'--ca-key {name}: "{path}": {key.reason}'
+                self.diagnostics.append(Diagnostic("PGT566", message, table, hint, "table"))
             else:
                 self.lent[entity] = key
 

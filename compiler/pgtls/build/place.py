@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.build import files
-from pgtls.build.operations import link_in_the_way
+from pgtls.build.operations import in_the_way, link_in_the_way
 from pgtls.build.statefiles import PRIVATE
 from pgtls.diagnostics import Diagnostic, Rejected
 
@@ -41,12 +42,13 @@ class Place(NamedTuple):
 
 @contextmanager
 def opened(out: str) -> Iterator[Place]:
-    """Open the out directory and its private one, which is made if it is not there. :class:`Rejected` with PGT525 or PGT530."""
+    """Open the out directory and its private one, which is made if it is not there. :class:`Rejected` with PGT525, PGT526 or PGT530."""
     out = out.rstrip("/") or "/"
     with writing(out):
         root = files.open_directory(out)
     try:
-        private = _private(root, out)
+        with writing(os.path.join(out, PRIVATE)):
+            private = open_private(root)
         try:
             yield Place(root, private, out)
         finally:
@@ -55,14 +57,19 @@ def opened(out: str) -> Iterator[Place]:
         os.close(root)
 
 
-def _private(root: int, out: str) -> int:
-    with writing(os.path.join(out, PRIVATE)):
-        with suppress(FileExistsError):
-            os.mkdir(PRIVATE, 0o700, dir_fd=root)
-        try:
-            return files.open_directory(PRIVATE, root)
-        except NotADirectoryError:
-            raise Rejected(link_in_the_way(PRIVATE)) from None
+def open_private(root: int) -> int:
+    """Open the private directory of the out directory that is open as ``root``; it is made if it is not there.
+
+    OSError, or :class:`Rejected` with PGT525 (a symbolic link lies there) or PGT526 (a file).
+    """
+    with suppress(FileExistsError):
+        os.mkdir(PRIVATE, 0o700, dir_fd=root)
+    found = os.stat(PRIVATE, dir_fd=root, follow_symlinks=False).st_mode
+    if stat.S_ISLNK(found):
+        raise Rejected(link_in_the_way(PRIVATE))
+    if not stat.S_ISDIR(found):
+        raise Rejected(in_the_way(PRIVATE, "a file", "a directory"))
+    return files.open_directory(PRIVATE, root)
 
 
 @contextmanager

@@ -114,17 +114,20 @@ class _Roots:
         return self.chain(key_id)[-1]
 
     def own_key(self, ca: Authority) -> str | None:
-        """Give the key identifier of a CA; None where it has no certificate yet."""
+        """Give the key identifier of a CA, by the lock where its certificate is lost; None where it never had one."""
         found = self.certificates[ca.entity].found.certificate
-        return found.key_id if isinstance(found, Certificate) else None
+        if isinstance(found, Certificate):
+            return found.key_id
+        line = self.existing.lock.latest.get(ca.entity)
+        return line.certificate.key_id if line else None
 
     def key_of(self, ca: Authority) -> str | None:
         """Give the key identifier that a root has after this build; None: of a new key."""
         decision = self.certificates[ca.root.entity]
-        found = decision.found.certificate
-        if decision.new_key or not isinstance(found, Certificate):
+        known = self.own_key(ca.root)
+        if decision.new_key or known is None:
             return None
-        return self.above(found.key_id)  # of a CA that was brought along with its chain, the root is at the end of that
+        return self.above(known)  # of a CA that was brought along with its chain, the root is at the end of that
 
     def name_of(self, key_id: str) -> str:
         """Give the NAME that a key goes by."""

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pgtls import __version__
-from pgtls.build.statefiles import MANIFEST, RECORD
+from pgtls.build.statefiles import MANIFEST, PRIVATE, RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,12 +39,14 @@ def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch:
             and (due is None or now < due)
             and not os.path.islink(out)
             and stat.S_ISREG(os.stat(spec).st_mode)  # of what comes through a pipe nothing is known before it is read
+            and not os.path.islink(name)
+            and not os.path.islink(f"{out}/{PRIVATE}")
             and not os.path.lexists(f"{out}/{RECORD}")
             and inputs["digest"]
             == input_digest(source_digest(spec, inputs["include"], inputs["files"], options), _read(lock))
             and _untouched(out, manifest["files"])
         )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return False
     if nothing and touch:
         try:
@@ -88,8 +90,15 @@ def _included(directory: str, patterns: Iterable[str]) -> Iterable[str]:
 
 
 def _read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
+    """Read a file. OSError if it is none: a pipe or a device might never end."""
+    with open(path, "rb", buffering=0, opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(path)
         return file.readall()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _untouched(out: str, files: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -46,14 +46,15 @@ class _Spot:
 def locate(diagnostics: Iterable[Diagnostic], source: Source) -> tuple[Diagnostic, ...]:
     """Fill in the places, and sort by file and position; equal findings are one.
 
-    A path that its file does not have is shown at the nearest table around it; a field that a table has from ``[defaults]`` there.
+    A path that its file does not have is shown at the nearest table around it; a field that a table has from ``[defaults]`` there. What has no path is not
+    about a place of the spec.
     """
     files = {file.name: file for file in reversed(source.files)}
     done: list[Diagnostic] = []
     wanted: dict[str, list[Diagnostic]] = {}
     for diagnostic in dict.fromkeys(diagnostics):
         file = diagnostic.file or _owner(diagnostic.path, source).name
-        if diagnostic.place or file not in files or (diagnostic.file and not diagnostic.path):
+        if diagnostic.place or file not in files or not diagnostic.path:
             done.append(diagnostic)
         else:
             wanted.setdefault(file, []).append(diagnostic)

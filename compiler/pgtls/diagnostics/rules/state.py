@@ -115,9 +115,9 @@ RULES: tuple[Rule, ...] = (
         "PGT525",
         "error",
         "a symbolic link inside the out directory",
-        meaning="A directory of the tree was replaced by a symbolic link.",
+        meaning="A directory of the tree, its `manifest.json` or `.pgtls` was replaced by a symbolic link.",
         why="pgtls never writes through a link: keys and deletions would leave the tree.",
-        fix="Replace the link by the directory that it points to. To have the files elsewhere, copy them there after the build.",
+        fix="Replace the link by what it points to. To have the files elsewhere, copy them there after the build.",
     ),
     Rule(
         "PGT526",
@@ -284,7 +284,8 @@ RULES: tuple[Rule, ...] = (
         "PGT561",
         "error",
         "a key that does not open",
-        meaning="A private key is encrypted, and the passphrase of the spec does not open it, or the spec has none for it.",
+        meaning="A private key is encrypted, and the passphrase of the spec does not open it, or the spec has none for it. It is a warning where the build "
+        "changes files of the same server or user and needs no key.",
         why="The key may be the only one of its kind: pgtls neither guesses nor replaces it.",
         fix="Give the passphrase that it was encrypted with. To change it, write the key again with the new one by `openssl pkcs8 -topk8`; to do without, "
         "decrypt it by `openssl pkcs8`. `--replace ENTITY` makes a new key instead.",
