@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pgtls.cli.options import clock, lock_file, output, places, spec
-from pgtls.cli.printing import reporting
+from pgtls.cli.printing import coloured, reporting
 from pgtls.diagnostics import Rejected
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 8
 """How many names of one kind a cell holds; JSON has them all."""
+_NARROWEST = 80
+"""The columns of a table at the least: a narrower terminal wraps its lines."""
 _HEAD = ("who", "databases", "from", "over", "shows", "client's sslmode", "policy")
 
 
@@ -68,11 +70,14 @@ def _text(server: Matrix) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*_HEAD, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    colour = coloured(sys.stdout)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold" if colour else "")
+    for head in _HEAD:
+        table.add_column(head, overflow="fold")  # a name that is cut short is another name
     for row in server.rows:
-        table.add_row(*(Text(cell, style="" if row.admits else "red") for cell in _cells(row)))
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
-    console = Console(width=width, highlight=False, no_color=not sys.stdout.isatty())
+        table.add_row(*(Text(cell, style="red" if colour and not row.admits else "") for cell in _cells(row)))
+    width = max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 160
+    console = Console(width=width, highlight=False, no_color=not colour)
     with console.capture() as captured:
         console.print(table)
     lines = [line.rstrip() for line in captured.get().splitlines()]
