@@ -15,9 +15,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pgtls.pki import facts
 from pgtls.pki.issue import issue
 from pgtls.pki.model import Constraints
-from pki.trees import ALGORITHMS, DAY, NOW, authority, key, leaf, openssl, profile
+from pki.trees import ALGORITHMS, DAY, NOW, authority, key, leaf, openssl, profile, refusal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
     from pgtls.spec.models import KeyAlgorithm
@@ -129,6 +131,21 @@ def test_names_are_critical_only_where_the_subject_is_empty(kind: str) -> None:
     for subject, critical in (((), True), ((("common_name", "x"),), False)):
         certificate = leaf(authority(), kind, subject=subject, dns_names=("x.example.com",)).certificate  # type: ignore[arg-type]
         assert certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).critical is critical
+
+
+def test_an_e_mail_address_of_the_subject_is_a_name_as_well(tmp_path: Path) -> None:
+    """RFC 5280, 4.1.2.6: new certificates MUST have it there."""
+    subject = (("email", "dba+x@example.com"), ("common_name", "x"))
+    mail = x509.RFC822Name("dba+x@example.com")
+    root = authority("mailed", subject=subject)
+    server, user = leaf(root, "server", "db.example.com", subject=subject), leaf(root, "user", subject=subject)
+    hosts: list[x509.GeneralName] = [x509.DNSName("db.example.com")]
+    for issued, names in ((root.issued, [mail]), (server, [*hosts, mail]), (user, [mail])):
+        assert extensions(issued.certificate)[x509.SubjectAlternativeName(names)] is False
+        assert facts.read(issued.pem) == (issued.facts,)
+        assert "email:dba+x@example.com" in issued.facts.names
+    assert refusal(tmp_path, user.pem, root.pem, "sslclient") is None
+    assert refusal(tmp_path, server.pem, root.pem, "sslserver") is None
 
 
 def test_name_constraints_are_critical_and_complete() -> None:

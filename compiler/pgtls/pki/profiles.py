@@ -67,27 +67,22 @@ def ca(shared: x509.CertificateBuilder, profile: Profile) -> x509.CertificateBui
     ).add_extension(_CA_USAGE, critical=True)
     if profile.constraints is not None:
         builder = builder.add_extension(name_constraints(profile.constraints), critical=True)  # 4.2.1.10: MUST
-    return builder
+    return _named(builder, profile)
 
 
 def server(shared: x509.CertificateBuilder, profile: Profile) -> x509.CertificateBuilder:
     """Complete a server: what clients dial is in the subjectAltName, addresses as addresses."""
-    return (
-        shared.add_extension(_leaf_usage(profile), critical=True)
-        .add_extension(_SERVER_PURPOSE, critical=False)
-        .add_extension(alternative_names(profile), critical=not profile.subject)  # 4.2.1.6: with an empty subject, MUST
-    )
+    builder = shared.add_extension(_leaf_usage(profile), critical=True).add_extension(_SERVER_PURPOSE, critical=False)
+    return _named(builder, profile)
 
 
 def user(shared: x509.CertificateBuilder, profile: Profile) -> x509.CertificateBuilder:
     """Complete a user: PostgreSQL looks at the subject alone.
 
-    Names stand here only where name constraints above would refuse the common name.
+    Host names stand here only where name constraints above would refuse the common name.
     """
     builder = shared.add_extension(_leaf_usage(profile), critical=True).add_extension(_CLIENT_PURPOSE, critical=False)
-    if profile.dns_names or profile.ip_addresses:
-        builder = builder.add_extension(alternative_names(profile), critical=not profile.subject)
-    return builder
+    return _named(builder, profile)
 
 
 PROFILES = {"ca": ca, "server": server, "user": user}
@@ -130,15 +125,26 @@ def lifetime(profile: Profile, now: datetime, issuer_limit: datetime | None) -> 
     return start - BACKDATED, min(ends).replace(microsecond=0)
 
 
+def _named(builder: x509.CertificateBuilder, profile: Profile) -> x509.CertificateBuilder:
+    """Add the alternative names, if there are any."""
+    names = alternative_names(profile)
+    # 4.2.1.6: with an empty subject, MUST
+    return builder.add_extension(names, critical=not profile.subject) if list(names) else builder
+
+
 def _leaf_usage(profile: Profile) -> x509.KeyUsage:
     return _RSA_LEAF_USAGE if profile.key_algorithm.startswith("rsa-") else _LEAF_USAGE
 
 
 def alternative_names(profile: Profile) -> x509.SubjectAlternativeName:
-    """Make a subjectAltName (4.2.1.6): host names as dNSName, addresses as iPAddress, in the order of the spec."""
+    """Make a subjectAltName (4.2.1.6): host names as dNSName, addresses as iPAddress, in the order of the spec.
+
+    An e-mail address of the subject stands here again (4.1.2.6: new certificates MUST have it here; in the subject it is a legacy).
+    """
     hosts = [x509.DNSName(host) for host in profile.dns_names]
     addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in profile.ip_addresses]
-    return x509.SubjectAlternativeName([*hosts, *addresses])
+    mail = [x509.RFC822Name(value) for attribute, value in profile.subject if attribute == "email"]
+    return x509.SubjectAlternativeName([*hosts, *addresses, *mail])
 
 
 def name_constraints(constraints: Constraints) -> x509.NameConstraints:

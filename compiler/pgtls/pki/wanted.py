@@ -32,9 +32,10 @@ def wanted_facts(profile: Profile) -> tuple[str, tuple[str, ...], tuple[str, ...
 
 
 def _wanted_names(profile: Profile) -> tuple[str, ...]:
-    if not profile.dns_names and not profile.ip_addresses:
-        return ()
-    return tuple(sorted({*(f"DNS:{host}" for host in profile.dns_names), *(f"IP:{ip}" for ip in profile.ip_addresses)}))
+    mail = (f"email:{value}" for attribute, value in profile.subject if attribute == "email")
+    return tuple(
+        sorted({*(f"DNS:{host}" for host in profile.dns_names), *(f"IP:{ip}" for ip in profile.ip_addresses), *mail})
+    )
 
 
 def _wanted_usages(profile: Profile) -> tuple[str, ...]:

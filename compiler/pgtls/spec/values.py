@@ -155,12 +155,15 @@ Country = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[A-Z]{2}$"}),
 ]
 
+_MAILBOX = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)*"
+"""RFC 5321, 4.1.2, without quoted strings and address literals."""
+
 Email = Annotated[
     str,
-    AfterValidator(_matching("[!-~]{1,200}@[!-~]{1,54}", 'an e-mail address in ASCII, e.g. "dba@example.com"')),
-    WithJsonSchema({"type": "string", "pattern": "^[!-~]{1,200}@[!-~]{1,54}$"}),
+    AfterValidator(_matching(_MAILBOX, 'an e-mail address in ASCII, e.g. "dba@example.com"')),
+    WithJsonSchema({"type": "string", "pattern": f"^{_MAILBOX}$"}),
 ]
-"""An e-mail address, which certificates hold in ASCII (RFC 5280, 4.1.2.6: an IA5String)."""
+"""An e-mail address, which certificates hold in ASCII (RFC 5280, 4.1.2.6: an IA5String) and as a Mailbox (4.2.1.6)."""
 
 _TOML_TYPES = {str: "string", bool: "boolean", int: "integer", float: "float", dict: "table"}
 
