@@ -193,6 +193,8 @@ def test_environment_variables_stand_in_for_what_the_query_leaves_out(here: Path
         pytest.param('{"spec": 1}', "the query's spec is not a string", id="a number"),
         pytest.param('{"now": "soon"}', "the query's now is no instant", id="no instant"),
         pytest.param('{"now": "2026-01-01T00:00:00"}', "has no offset", id="an instant without an offset"),
+        pytest.param('{"now": "9999-12-31"}', "is out of reach", id="an instant out of reach"),
+        pytest.param('{"spec": "a\\u0000b"}', "the query's spec holds a null character", id="a null character"),
         pytest.param('{"include": "hbaa"}', 'unknown kind "hbaa"; did you mean "hba"?', id="a misspelt kind"),
         pytest.param('{"spec": "none.toml"}', "none.toml: error[PGT001]", id="no spec"),
     ],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
 from pgtls.hba.match import decide, outcome, role_matches
 from pgtls.hba.model import Keyword, Line, Name, Surroundings
+from pgtls.spec.words import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -123,20 +123,19 @@ def notes(fleet: Fleet, server: Server, connection: Connection, surroundings: Su
     if connection.role not in roles:
         yield from (f'user "{user.name}" ended at {_instant(user.table.until)} and counts as deleted' for user in ended)
         if not ended:
-            yield f'the spec has no role "{connection.role}"{did_you_mean(connection.role, roles)}'
+            yield f'the spec has no role "{connection.role}"{_suggestion(connection.role, roles)}'
     databases = set(server.table.databases or ())
     databases |= {term.text for policy in policies for term in policy.databases if isinstance(term, Name)}
-    if connection.database not in databases and (hint := did_you_mean(connection.database, databases)):
+    if connection.database not in databases and (hint := _suggestion(connection.database, databases)):
         yield f'the spec names no database "{connection.database}"{hint}'
     for policy in fleet.ended_policies.values():
         if server in policy.servers and not any(_missing(policy, connection, surroundings)):
             yield f'policy "{policy.name}" covers it, but ended at {_instant(policy.table.until)}'
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Name the nearest of what is known, if one is near."""
-    near = get_close_matches(name, known, n=1)
-    return f': did you mean "{near[0]}"?' if near else ""
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    near = did_you_mean(name, known)
+    return f': did you mean "{near}"?' if near else ""
 
 
 def _instant(moment: datetime | None) -> str:

@@ -69,10 +69,10 @@ def _request(query: Query) -> Request:
 def _now() -> datetime:
     """Read the clock. One that is set is not announced: what is on stderr is the error message that Terraform shows."""
     from pgtls.cli.options import clock
-    from pgtls.exports.terraform import read_instant
+    from pgtls.exports.terraform import instant
 
     text = os.environ.get("PGTLS_NOW")
-    return read_instant(text, "$PGTLS_NOW") if text else clock(None)
+    return instant(text, "$PGTLS_NOW") if text else clock(None)
 
 
 def _line(diagnostics: Sequence[Diagnostic]) -> str:

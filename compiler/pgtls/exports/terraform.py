@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -19,12 +18,14 @@ from pgtls.build.lock import timestamp
 from pgtls.build.reissue import due_at
 from pgtls.build.render import material as render_material
 from pgtls.diagnostics.text import as_json
+from pgtls.exports.instant import read_instant
 from pgtls.pki.crl import half_life
 from pgtls.pki.model import Certificate, RevocationList
 from pgtls.spec.words import did_you_mean, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import datetime
 
     from pgtls.build.compile import Planned
     from pgtls.build.observe import Existing
@@ -66,21 +67,20 @@ def read_query(content: bytes) -> Query:
             raise WrongQuery(f"the query has the unknown key {quoted(key)}; {hint}")
         if not isinstance(value, str):
             raise WrongQuery(f"the query's {key} is not a string")
+        if "\0" in value:
+            raise WrongQuery(f"the query's {key} holds a null character")
     # As with variables, what is empty counts as not said: a module's optional input arrives so.
     said = {key: value for key, value in document.items() if value}
-    now = read_instant(said["now"], "the query's now") if "now" in said else None
+    now = instant(said["now"], "the query's now") if "now" in said else None
     return Query(said.get("spec"), said.get("out"), said.get("lock"), now, _kinds(said.get("include", "")))
 
 
-def read_instant(text: str, whose: str) -> datetime:
+def instant(text: str, whose: str) -> datetime:
     """Read RFC 3339 or a date. ``whose`` names in messages what said it."""
     try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise WrongQuery(f"{whose} is no instant: {quoted(text)}; write 2027-06-30T12:00:00Z") from None
-    if instant.tzinfo is None and len(text) > len("2027-06-30"):
-        raise WrongQuery(f"{whose} has no offset: {quoted(text)}; write 2027-06-30T12:00:00Z")
-    return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
+        return read_instant(text)
+    except ValueError as wrong:
+        raise WrongQuery(f"{whose} {wrong}, not {quoted(text)}") from None
 
 
 def _kinds(text: str) -> tuple[str, ...]:
