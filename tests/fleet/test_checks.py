@@ -81,7 +81,10 @@ CLEAN = {
         "policy": CERT + '\nmap = [{ identity = "/^(.*)$", role = "\\\\1" }]',
     },
     "a whole subject in 14": {"server": "postgres = 14", "user": 'identity = "dn"'},
-    "one group in 17": {"server": 'groups = "secp384r1"'},
+    "one group in 17": {"server": 'groups = "secp384r1"\nkey_algorithm = "ecdsa-p384"'},
+    "a key on no curve": {"server": 'groups = "secp384r1"\nkey_algorithm = "rsa-3072"'},
+    "a key on another curve with TLS 1.3 alone": {"server": 'groups = "secp384r1"\nmin_tls = "1.3"'},
+    "a key on another curve that was made elsewhere": {"server": 'groups = "secp384r1"\ncsr_file = "their.csr"'},
     "several groups and TLS 1.3 ciphers in 18": {
         "server": 'postgres = 18\ngroups = "X25519:prime256v1"\ntls13_ciphers = "TLS_AES_256_GCM_SHA384"'
     },
@@ -269,3 +272,11 @@ def test_each_code_is_of_the_family_that_its_number_says() -> None:
     for code in catalogue():
         assert code.startswith("PGT")
         assert len(code) == 6
+
+
+def test_scram_on_13_is_a_finding_unless_the_server_says_how_it_stores_passwords() -> None:
+    said = 'postgres = 13\nsettings = { Password_Encryption = "scram-sha-256" }'
+    assert "PGT410" in codes("postgres = 13", policy=SCRAM)
+    assert "PGT410" not in codes(said, policy=SCRAM)
+    assert "PGT410" not in codes("postgres = 13", policy=CERT)
+    assert "PGT410" not in codes("postgres = 14", policy=SCRAM)
