@@ -317,6 +317,22 @@ def test_a_directory_of_somebody_else_is_an_error(built: Site) -> None:
     assert snapshot(built.out) == before
 
 
+@pytest.mark.skipif(not is_root(), reason="unavailable: only root can build as somebody else")
+@pytest.mark.parametrize("closed", ["", "clients", "clients/app"])
+def test_a_directory_of_the_tree_that_may_not_be_changed_is_found_out_before_anything_is_decided(
+    built: Site, closed: str
+) -> None:
+    for directory in (built.out, *(path for path in built.out.rglob("*") if path.is_dir())):
+        os.chown(directory, 65534, 65534)
+    os.chown(built.out / closed, 0, 0)
+    (built.out / closed).chmod(0o755)
+    before = snapshot(built.out)
+    tree = {"clients/app/new": public("user.app", "1"), "clients/new/a": public("user.new", "1")}
+    assert as_another_user(built, tree) == 0
+    assert snapshot(built.out) == before
+    assert not pending(str(built.out))
+
+
 @pytest.mark.skipif(not is_root(), reason="unavailable: only root can mount")
 def test_a_read_only_file_system_is_an_error(built: Site) -> None:
     for command in (["--bind"], ["-o", "remount,bind,ro"]):
@@ -534,7 +550,7 @@ def test_recovering_what_is_not_there_makes_nothing(tmp_path: Path) -> None:
 # Any tree to any other
 
 names = st.sampled_from(["a", "b", "a/b", "a/b/c", "a/c", "b/a", "b/a/a", "c/d/e", "d"])
-contents = st.sampled_from([key("x", "1"), key("x", "2"), public("x", "1"), public("x", "2")])
+contents = st.sampled_from([make("user.x", text) for make in (key, public) for text in ("1", "2")])
 
 
 def without_conflicts(tree: dict[str, File]) -> dict[str, File]:

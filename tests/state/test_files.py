@@ -22,7 +22,12 @@ def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "directory").mkdir()
     (tmp_path / "link").symlink_to("/dev/zero")
-    reasons = {"pipe": "no regular file", "directory": "Is a directory", "link": "symbolic links", "absent": "No such file"}
+    reasons = {
+        "pipe": "no regular file",
+        "directory": "Is a directory",
+        "link": "symbolic links",
+        "absent": "No such file",
+    }
     for name, why in reasons.items():
         with pytest.raises(OSError, match=why):
             files.read(str(tmp_path / name))

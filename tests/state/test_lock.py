@@ -302,6 +302,24 @@ DAMAGE = {
         'a line of the lock is damaged: its "not_after" is not an instant',
         2,
     ),
+    "an instant out of reach": (
+        damaged("2026-06-01T00:00:00Z", "9999-12-31T23:59:59-12:00"),
+        "PGT502",
+        'a line of the lock is damaged: its "not_after" is not an instant',
+        2,
+    ),
+    "an entity that no table can be": (
+        damaged("user.app", "user.../x"),
+        "PGT502",
+        'a line of the lock is damaged: its "entity" is not ca.NAME, server.NAME or user.NAME',
+        2,
+    ),
+    "a CA that no table can be": (
+        damaged('"ca": "root"', '"ca": "../x"'),
+        "PGT502",
+        'a line of the lock is damaged: its "ca" is no name of a CA',
+        2,
+    ),
     "one serial, two certificates": (
         HEADER + WRITTEN + WRITTEN.replace(f"{0xA1:064x}", "f" * 64).replace("app", "bob"),
         "PGT504",

@@ -79,6 +79,8 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "an empty path": (_file(""), FIELD),
     "an unknown field of a file": (_file("x", owner="root"), FIELD),
     "a size that is no number": (_file("x", size="12"), FIELD),
+    "an instant out of reach": (lambda document: document.update(built="0001-01-01T00:00:00+23:59"), FIELD),
+    "an entity that is none": (_file("x", entity="../x"), FIELD),
     "a digest that is none": (_file("x", sha256="abc"), FIELD),
 }
 

@@ -117,6 +117,7 @@ REASONS: dict[str, Callable[[Site], object]] = {
     "a file has another mode": lambda site: (site.out / "clients/app/postgresql.key").chmod(0o644),
     "a file became a link": lambda site: _moved_behind_a_link(site.out / "clients/app/root.crt"),
     "a directory with a key became a link": lambda site: _moved_behind_a_link(site.out / "clients/app"),
+    "the directory of all clients became a link": lambda site: _moved_behind_a_link(site.out / "clients"),
     "a directory without a key became a link": lambda site: _moved_behind_a_link(site.out / "servers/db"),
     "a directory with a key was opened": lambda site: (site.out / "clients/app").chmod(0o755),
     "the out directory became a link": lambda site: _moved_behind_a_link(site.out),

@@ -15,6 +15,7 @@ through a symbolic link, so that nothing outside of the tree is written or delet
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -71,6 +72,7 @@ def commit(
                 plan = operations(place.root, changes, deletions, private, last=MANIFEST)
             _stage(place, plan.scaffold, changes, manifest, progress or _silent)
             decided = Record(plan.steps, lockfile.stage(lock, out) if lock else None)
+            _check_rights(place, decided)
             _decide(place, decided)
         except BaseException:
             with suppress(OSError):
@@ -153,6 +155,19 @@ def _stage(
             os.close(staging)
     except OSError as error:
         raise Rejected(cannot_write(os.path.join(place.out, path), error)) from None
+
+
+def _check_rights(place: Place, decided: Record) -> None:
+    """Refuse where a directory of the tree may not be changed: found out afterwards, the build would be decided and could not be carried out."""
+    effective = os.access in os.supports_effective_ids
+    for directory in sorted({step.path.rpartition("/")[0] or "." for step in decided.steps if step.verb != "chmod"}):
+        there, writable = (
+            os.access(directory, mode, dir_fd=place.root, effective_ids=effective)
+            for mode in (os.F_OK, os.W_OK | os.X_OK)
+        )
+        if there and not writable:
+            denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            raise Rejected(cannot_write(os.path.join(place.out, directory), denied))
 
 
 def _decide(place: Place, decided: Record) -> None:

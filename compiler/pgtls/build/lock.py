@@ -32,6 +32,8 @@ VERSION = 1
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 _HEX = re.compile(r"[0-9a-f]+\Z")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
+_ENTITY = re.compile(r"(?:ca|server|user)\.[a-z0-9][a-z0-9._-]{0,62}\Z")
 _CONFLICT = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
 _TEXTS = ("serial", "subject", "issuer", "key_algorithm", "spki_sha256", "key_id", "sha256")
 _LISTS = ("names", "usages")
@@ -48,11 +50,14 @@ def timestamp(moment: datetime) -> str:
 
 
 def instant(text: str) -> datetime:
-    """Read an RFC 3339 text; ValueError if it is none or has no offset."""
+    """Read an RFC 3339 text, in UTC; ValueError if it is none, has no offset, or lies out of reach."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"no offset: {text}")
-    return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"out of reach: {text}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,11 +337,13 @@ def _issued(fields: dict[str, Any]) -> IssuedLine:
         not_after=_instant("not_after", end),
     )
     trust = _list(fields, "trust") if "trust" in fields else ()
+    _check_names(ca, entity)
     return IssuedLine(ca, entity, certificate, trust, _extra(fields, _ISSUED))
 
 
 def _revoked(fields: dict[str, Any]) -> RevokedLine:
     ca, entity, serial, reason, date = _texts(fields, _REVOKED_TEXTS)
+    _check_names(ca, entity)
     return RevokedLine(ca, entity, _serial(serial), reason, _instant("date", date), _extra(fields, _REVOKED))
 
 
@@ -366,6 +373,14 @@ def _instant(name: str, text: str) -> datetime:
         return instant(text)
     except ValueError:
         raise _Damage(f'its "{name}" is not an instant') from None
+
+
+def _check_names(ca: str, entity: str) -> None:
+    """Refuse names that no table can have: they become paths."""
+    if not _NAME.match(ca):
+        raise _Damage('its "ca" is no name of a CA')
+    if not _ENTITY.match(entity):
+        raise _Damage('its "entity" is not ca.NAME, server.NAME or user.NAME')
 
 
 def _serial(text: str) -> str:

@@ -9,13 +9,13 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from datetime import UTC
 from hashlib import sha256
 from stat import S_IMODE
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgtls.build import files
 from pgtls.build.lock import instant, timestamp
+from pgtls.build.outdir import cannot_read
 from pgtls.build.statefiles import MANIFEST
 from pgtls.diagnostics import Diagnostic, Rejected
 
@@ -93,13 +93,15 @@ def entry(content: bytes, stat: os.stat_result, kind: str, entity: str) -> Entry
 def read(out: str | os.PathLike[str]) -> Manifest | None:
     """Read the manifest of an out directory; None if it has none.
 
-    :class:`Rejected` with PGT510 (damaged, or cannot be read) or PGT511 (of another version of the format).
+    :class:`Rejected` with PGT510 (damaged, or no file), PGT511 (of another version of the format) or PGT527 (it may not be read).
     """
     name = os.path.join(out, MANIFEST)
     try:
         content = files.read(name)
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise Rejected(cannot_read(name, error)) from None
     except OSError as error:
         raise Rejected(_damaged(name, error.strerror or "it cannot be read")) from None
     return parse(content, name)
@@ -143,8 +145,8 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
         inputs=Inputs(
             _text(inputs["digest"]), tuple(map(_text, inputs["include"])), tuple(map(_text, inputs["files"]))
         ),
-        built=instant(document["built"]).astimezone(UTC),
-        next_due=None if due is None else instant(due).astimezone(UTC),
+        built=instant(document["built"]),
+        next_due=None if due is None else instant(due),
         files=files,
     )
 
@@ -157,6 +159,8 @@ def _entry(path: str, fields: Mapping[str, Any]) -> Entry:
     if not (whole and isinstance(kind, str) and isinstance(entity, str) and _SHA256.match(digits)):
         raise TypeError(path)
     if "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise TypeError(path)
+    if entity.partition(".")[0] not in ("ca", "server", "user"):
         raise TypeError(path)
     return made
 

@@ -105,7 +105,9 @@ def _untouched(out: str, files: Mapping[str, Mapping[str, Any]]) -> bool:
     """Compare the stat of each file, and see that no directory is a link and none that holds a key is open to others."""
     private = {path.rpartition("/")[0] for path, entry in files.items() if entry["kind"] == "key"}
     lstat, regular = os.lstat, stat.S_IFREG
-    for directory in {path.rpartition("/")[0] for path in files} | {""}:
+    directories = {path.rpartition("/")[0] for path in files} | {""}
+    directories |= {above.rpartition("/")[0] for above in directories}
+    for directory in directories:
         mode = lstat(f"{out}/{directory}").st_mode
         if not stat.S_ISDIR(mode) or (directory in private and stat.S_IMODE(mode) & 0o077):
             return False
