@@ -144,6 +144,19 @@ def test_a_foreign_file_with_errors_says_all_of_them_and_what_the_server_does(
     assert "the server does not start; at a reload it keeps the lines it had" in text
 
 
+@pytest.mark.parametrize("file", ["--hba", "--ident"])
+def test_a_foreign_file_without_an_end_is_not_read_for_ever(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, file: str
+) -> None:
+    hba = tmp_path / "pg_hba.conf"
+    hba.write_text("local all all peer\n")
+    words = ("explain", "--hba", str(hba), "--postgres", "15", *BARE, "local")
+    assert run([*words, file, "/dev/zero"]) == 1
+    assert capsys.readouterr().err == "/dev/zero: error[PGT591]: file too large\n"
+    assert run(words) == 0
+    capsys.readouterr()
+
+
 BARE = ("--user", "a", "--database", "b", "--from")
 WRONG = {
     "an address that is none": ((*APP, "somewhere"), "--from somewhere"),

@@ -206,3 +206,14 @@ def test_a_bug_and_an_interruption_are_one_object(
     said = capsys.readouterr()
     assert said.out == ""
     assert ("Traceback" in said.err) is (code == "PGT599")
+
+
+@pytest.mark.parametrize(("name", "status"), [("A B", 64), ("../x", 64), ("", 64), ("main-1", 0)])
+def test_an_import_writes_no_spec_for_a_server_that_cannot_be_called_so(
+    capsys: pytest.CaptureFixture[str], directory: Path, name: str, status: int
+) -> None:
+    (directory / "pg_hba.conf").write_text("local all all peer\n")
+    words = ["import", "--hba", "pg_hba.conf", "--postgres", "17", "--host", "db", "--output", "new.toml"]
+    assert run([*words, "--server", name]) == status
+    assert (directory / "new.toml").exists() is (status == 0)
+    assert ("is no name of a table" in capsys.readouterr().err) is (status == 64)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 from dataclasses import asdict, replace
 from difflib import get_close_matches
 from ipaddress import ip_address
@@ -135,7 +138,16 @@ def _fault(fault: HbaError, consequence: str) -> Diagnostic:
 
 
 def _read(name: str) -> str:
-    return Path(name).read_text(encoding="utf-8", errors="surrogateescape")
+    """Read a foreign file; it may come through a pipe, and must end."""
+    with open(name, "rb") as file:
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="surrogateescape").read()
+
+
+_LARGEST = 16 << 20
+"""Bytes: far more than a server reads in a moment."""
 
 
 def _compiled(

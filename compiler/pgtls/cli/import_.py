@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
+def _table_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    from pgtls.spec.values import TABLE_NAME
+
+    if not TABLE_NAME.fullmatch(value):
+        raise click.BadParameter(f'"{value}" is no name of a table: it has small letters, digits, "-", "_" and "."')
+    return value
+
+
 @click.command()
 @click.option("--hba", required=True, type=click.Path(), metavar="FILE", help="The pg_hba.conf.")
 @click.option("--ident", type=click.Path(), metavar="FILE", help="The pg_ident.conf.")
@@ -29,7 +37,12 @@ if TYPE_CHECKING:
     "--host", "hosts", required=True, multiple=True, metavar="NAME", help="What clients dial. May be repeated."
 )
 @click.option(
-    "--server", default="primary", show_default=True, metavar="NAME", help="What the server is called in the spec."
+    "--server",
+    default="primary",
+    show_default=True,
+    metavar="NAME",
+    callback=_table_name,
+    help="What the server is called in the spec.",
 )
 @click.option(
     "--output", default="pgtls.toml", show_default=True, type=click.Path(), metavar="FILE", help="The spec to write."
