@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import subprocess
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from pgtls.build import lock as locks
 from pgtls.build.decide import Asked
 from pgtls.diagnostics import Rejected
 from support.building import NOW, Place, reason, steps
-from support.interrupting import Interrupted, pairs_match
+from support.interrupting import Interrupted, is_whole, pairs_match
 from support.killing import in_child
 from support.pgtls import pgtls
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LATER = NOW + 70 * DAY
+EVERYTHING = Asked(renew=frozenset({"all"}))
 
 ROLLOVER = (
     step(17, cas="[ca.root]\n[ca.people]\n"),
@@ -103,20 +105,58 @@ def test_a_disk_that_is_full_changes_nothing_and_says_so(small_disk: Path) -> No
     pairs_match(place)
 
 
-def test_a_limit_on_the_size_of_files_changes_nothing_and_says_so(place: Place) -> None:
+REVOKED = spec(alice='ca = "inner"\nrevoke_before = 2026-01-02\n', bob=None)
+
+
+def faults(place: Place) -> list[str]:
+    """Build, and say why it was refused: codes and what the system said."""
+    try:
+        place.build(now=LATER)
+    except Rejected as rejected:
+        return [f"{d.code}: {d.message.rpartition(': ')[2]}" for d in rejected.diagnostics]
+    return []
+
+
+def test_however_little_room_there_is_a_build_is_done_or_undone(small_disk: Path) -> None:
+    seen = Counter[str]()
+    for number, room in enumerate(range(0, 160_000, 8192)):
+        place = Place(small_disk / str(number))
+        place.directory.mkdir()
+        place.build(spec())
+        place.write(REVOKED)
+        before = place.state()
+        free = os.statvfs(small_disk)
+        filler = small_disk / "filler"
+        filler.write_bytes(bytes(max(0, free.f_bavail * free.f_frsize - room)))
+        refused = faults(place)
+        seen["undone" if refused else "done"] += 1
+        assert refused == [] or (refused, place.state()) == (["PGT530: No space left on device"], before)
+        filler.unlink()
+        pairs_match(place)
+        place.build(now=LATER)
+        assert is_whole(place)
+        pairs_match(place)
+        shutil.rmtree(place.directory)
+    assert seen["undone"] > 3
+    assert seen["done"] > 3
+
+
+@pytest.mark.parametrize("limit", [0, 200, 600, 1000, 2000, 4000])
+def test_a_limit_on_the_size_of_files_changes_nothing_and_says_so(place: Place, limit: int) -> None:
     place.build(spec())
     before = place.state()
 
     def limited() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         with pytest.raises(Rejected) as rejected:
-            place.build(now=NOW + DAY, asked=Asked(renew=frozenset({"all"})))
+            place.build(now=NOW + DAY, asked=EVERYTHING)
         assert rejected.value.diagnostics[0].code == "PGT530"
+        assert "ulimit -f" in str(rejected.value.diagnostics[0].hint)
 
     assert in_child(limited).status == 0
     assert place.state() == before
-    place.build(now=NOW + DAY, asked=Asked(renew=frozenset({"all"})))
+    place.build(now=NOW + DAY, asked=EVERYTHING)
     pairs_match(place)
 
 
@@ -127,7 +167,7 @@ def test_two_builds_at_once_are_one_after_the_other(place: Place) -> None:
         child = os.fork()
         if child == 0:
             try:
-                place.build(now=NOW + DAY, asked=Asked(renew=frozenset({"all"})))
+                place.build(now=NOW + DAY, asked=EVERYTHING)
                 os._exit(0)
             finally:
                 os._exit(1)
@@ -167,6 +207,100 @@ def test_a_lock_that_was_reverted_is_an_error_until_it_is_back(place: Place) -> 
     assert place.state() == before
     place.lock.write_bytes(newest)
     assert steps(place.build(now=NOW + 2 * DAY)) == []
+
+
+def test_a_lock_that_git_merged_keeps_what_both_sides_issued_and_revoked(place: Place) -> None:
+    three = spec(bob='ca = "inner"\n[user.carol]\nca = "inner"\n').replace(
+        '["alice", "bob"]', '["alice", "bob", "carol"]'
+    )
+    place.build(spec())
+    base = place.directory / "base.lock"
+    shutil.copy(place.lock, base)
+    other = Place(place.directory / "other")
+    shutil.copytree(place.out, other.out, copy_function=shutil.copy2)
+    shutil.copy(place.lock, other.lock)
+    gone = serial(place, "user.bob")
+    place.build(three, now=NOW + DAY)
+    other.build(spec(bob=None), now=NOW + DAY)
+    sides = [locks.read(one.lock) for one in (place, other)]
+    subprocess.run(["git", "merge-file", "--union", place.lock, base, other.lock], check=True)
+
+    planned = place.build(three, now=NOW + 2 * DAY)
+    assert reason(planned, "user.bob") == "it was revoked, with a new key"
+    assert ("user.carol", "renew") not in steps(planned)
+    merged = locks.read(place.lock)
+    for side in sides:
+        assert side.by_serial.keys() <= merged.by_serial.keys()
+        assert side.revocations.keys() <= merged.revocations.keys()
+    assert ("inner", gone) in merged.revocations
+    pairs_match(place)
+    assert steps(place.build(now=NOW + 2 * DAY)) == []
+
+
+def line_altered(lock: bytes) -> bytes:
+    *lines, last = lock.splitlines(keepends=True)
+    return b"".join((*lines, last.replace(b'"sha256": "', b'"sha256": "0', 1).replace(b'", "spki', b'", "spki', 1)))
+
+
+TAMPERED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "cut off in a line": (lambda lock: lock[: len(lock) - 40], "PGT502"),
+    "cut off after a line": (lambda lock: b"".join(lock.splitlines(keepends=True)[:-1]), "PGT554"),
+    "emptied": (lambda lock: b"", "PGT502"),
+    "left without a header": (lambda lock: b"".join(lock.splitlines(keepends=True)[1:]), "PGT502"),
+    "altered in a fingerprint": (line_altered, "PGT554"),
+    "that of another tree": (lambda lock: lock.replace(lock[25:33], b"01234567", 1), "PGT524"),
+    "left in a conflict": (lambda lock: lock + b"<<<<<<< HEAD\n", "PGT501"),
+    "saved with a byte order mark": (lambda lock: b"\xef\xbb\xbf" + lock, "PGT502"),
+}
+
+
+@pytest.mark.parametrize("case", TAMPERED.values(), ids=TAMPERED)
+def test_a_lock_that_was_tampered_with_stops_everything_and_loses_nothing(
+    place: Place, case: tuple[Callable[[bytes], bytes], str]
+) -> None:
+    tamper, code = case
+    place.build(spec())
+    good = place.lock.read_bytes()
+    place.lock.write_bytes(tamper(good))
+    assert place.lock.read_bytes() != good
+    before = place.state()
+    for command in (place.plan, place.build):
+        with pytest.raises(Rejected) as rejected:
+            command(now=LATER, asked=EVERYTHING)
+        faults = [d for d in rejected.value.diagnostics if d.severity == "error"]
+        assert {d.code for d in faults} == {code}
+        assert all(d.hint for d in faults)
+    assert place.state() == before
+    place.lock.write_bytes(good)
+    assert steps(place.build(now=NOW + DAY)) == []
+
+
+def test_a_lock_with_windows_line_ends_is_the_same_lock(place: Place) -> None:
+    place.build(spec())
+    place.lock.write_bytes(place.lock.read_bytes().replace(b"\n", b"\r\n"))
+    assert steps(place.build(now=NOW + DAY)) == []
+    pairs_match(place)
+
+
+def test_a_spec_that_lost_a_file_of_its_include_revokes_nobody(place: Place) -> None:
+    people = place.directory / "users"
+    people.mkdir()
+    for name in ("a", "b"):
+        (people / f"{name}.toml").write_text("".join(f'[user.{name}{i}]\nca = "inner"\n' for i in range(4)))
+    text = 'include = ["users/*.toml"]\n' + spec()
+    place.build(text)
+    kept = (people / "b.toml").rename(place.directory / "b.toml")
+    before = place.state()
+    for command in (place.plan, place.build):
+        with pytest.raises(Rejected) as rejected:
+            command(now=NOW + DAY)
+        (fault,) = (d for d in rejected.value.diagnostics if d.severity == "error")
+        assert (fault.code, fault.place) == ("PGT553", None)
+        assert "user.b0, user.b1, user.b2, user.b3" in fault.message
+        assert "is an include missing" in str(fault.hint)
+    assert place.state() == before
+    kept.rename(people / "b.toml")
+    assert steps(place.build(now=NOW + DAY)) == []
 
 
 def truncated(place: Place) -> None:
