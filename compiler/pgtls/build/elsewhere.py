@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pgtls.build.protection import does_not_open, way_out
 from pgtls.build.reissue import due_at
 from pgtls.build.secrets import entity_named
+from pgtls.build.way import SIGN_AGAIN, NoWay, unlisted, way_up
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.model import Certificate, RevocationList, Unreadable
-from pgtls.pki.names import canonical, name_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
-
-    from cryptography import x509
 
     from pgtls.build.decide import CrlDecision, Decision
     from pgtls.build.observe import Existing
@@ -150,22 +148,22 @@ def signed_outside(
     bare = replace(bare, end=certificate.not_after, due=due_at(certificate, profile), adopted=not found.ours)
     if certificate.not_after <= now:
         message = f"the certificate of {entity} ended on {certificate.not_after:%Y-%m-%d}"
-        return replace(bare, problems=(_fault("PGT563", message, entity, _SIGN_AGAIN, "cert_file"),))
+        return replace(bare, problems=(_fault("PGT563", message, entity, SIGN_AGAIN, "cert_file"),))
     if (profile.issuer, certificate.serial) in existing.lock.revocations:
         message = f"the certificate of {entity} was revoked"
-        return replace(bare, problems=(_fault("PGT563", message, entity, _SIGN_AGAIN, "cert_file"),))
-    way = _way(bare, fleet, above)
-    wrong = [*_key_faults(bare, existing), *_misfits(bare, fleet), *([way.reason] if isinstance(way, _NoWay) else ())]
-    if isinstance(way, _NoWay) or wrong:
+        return replace(bare, problems=(_fault("PGT563", message, entity, SIGN_AGAIN, "cert_file"),))
+    way = way_up(bare, fleet, above)
+    wrong = [*_key_faults(bare, existing), *_misfits(bare, fleet), *([way.reason] if isinstance(way, NoWay) else ())]
+    if isinstance(way, NoWay) or wrong:
         message = f"the certificate of {entity} does not fit the spec: " + "; ".join(wrong)
         lost = found.key in ("missing", "mismatch")
-        hint = _LOST if lost else way.hint if isinstance(way, _NoWay) and len(wrong) == 1 else _SIGN_AGAIN
+        hint = _LOST if lost else way.hint if isinstance(way, NoWay) and len(wrong) == 1 else SIGN_AGAIN
         return replace(bare, problems=(_fault("PGT565", message, entity, hint, "cert_file"),))
     bare = replace(
         bare,
         found=replace(found, above=tuple(ca.public_bytes(Encoding.PEM) for ca in way)),
         end=min([bare.end, *(ca.not_valid_after_utc for ca in way)]),
-        problems=tuple(_unlisted(profile, way, fleet, existing)),
+        problems=tuple(unlisted(profile, way, fleet, existing)),
     )
     if now >= bare.due or entity in renew:
         waits = f"it expires on {certificate.not_after:%Y-%m-%d}, and somebody else signs it"
@@ -174,9 +172,6 @@ def signed_outside(
 
 
 _LOST = "restore the key from a backup; or take cert_file out, move the key away and build: a new key and CSR are made"
-_COMPLETE = "put all of its chain into cert_file: the certificate first, then the CAs above it, up to the one that the spec names, or to a root"
-_NEW_KEY = "name the certificate of today of that CA in its own cert_file; or have this one signed again"
-_SIGN_AGAIN = "have it signed again, and name what comes back in cert_file"
 
 
 def _not_back(decision: Decision, existing: Existing) -> Decision:
@@ -295,90 +290,6 @@ def _limits_misfits(profile: Profile, usages: Collection[str], fleet: Fleet) -> 
 
 def _listed(words: Collection[str]) -> str:
     return ", ".join(sorted(words)) or "none"
-
-
-class _NoWay(NamedTuple):
-    """Why a certificate does not lead to the CA that the spec names, and what helps."""
-
-    reason: str
-    hint: str
-
-
-def _way(decision: Decision, fleet: Fleet, above: Mapping[str, Decision]) -> tuple[x509.Certificate, ...] | _NoWay:
-    """Give the CAs between a certificate and the CA of the spec that it ends under, or say why it does not.
-
-    Where the spec has none above, those are all of the file, up to one that signed itself; a public CA's need not be there.
-    """
-    from pgtls.pki import chains, facts
-
-    profile = decision.profile
-    parsed = facts.parse(b"".join((decision.found.pem or b"", *decision.found.above)))
-    assert not isinstance(parsed, Unreadable)  # noqa: S101  (it was read before)
-    leaf, others = parsed[0], parsed[1:]
-    if profile.issuer is None:
-        public = profile.kind == "server" and fleet.servers[profile.entity.removeprefix("server.")].system
-        fault = chains.unsigned(parsed, rooted=not public)
-        return _NoWay(fault, _COMPLETE) if fault else others
-    signer = above[f"ca.{profile.issuer}"].found.pem
-    authority = facts.parse(signer) if signer else ()
-    if isinstance(authority, Unreadable) or not authority:
-        return ()  # that CA waits itself, or has a fault of its own
-    way = chains.path(leaf, others, authority[0])
-    if way is None:
-        return _astray(leaf, profile.issuer, authority[0])
-    unfit = next(_unfit(way, fleet.now), None)
-    return _NoWay(unfit, _SIGN_AGAIN) if unfit else way
-
-
-def _astray(leaf: x509.Certificate, name: str, ca: x509.Certificate) -> _NoWay:
-    issuer = name_text(leaf.issuer)
-    if canonical(leaf.issuer) == canonical(ca.subject):
-        return _NoWay(f'it was not signed by CA "{name}", but by another key of the name "{issuer}"', _NEW_KEY)
-    return _NoWay(
-        f'it was not signed by CA "{name}", but by "{issuer}", and its file does not lead to that CA', _COMPLETE
-    )
-
-
-def _unfit(way: Iterable[x509.Certificate], now: datetime) -> Iterator[str]:
-    """Say which of the CAs between cannot sign."""
-    from pgtls.pki import facts
-
-    for ca in map(facts.of, way):
-        if isinstance(ca, Unreadable):
-            yield f"a CA above it in its file cannot be used: {ca.reason}"
-        elif "CA" not in ca.usages:
-            yield f'"{ca.subject}" above it in its file is no CA'
-        elif not ca.not_before <= now < ca.not_after:
-            yield f'"{ca.subject}" above it in its file is valid from {ca.not_before:%Y-%m-%d} to {ca.not_after:%Y-%m-%d}'
-
-
-def _unlisted(
-    profile: Profile, way: Sequence[x509.Certificate], fleet: Fleet, existing: Existing
-) -> Iterator[Diagnostic]:
-    """Find CAs between whose CRL is not here, and peers that ask for the CRLs of all."""
-    lists = existing.outside.crls.get(profile.issuer or "")
-    if lists is None or not way:  # that there is none, or none that can be used, is said of the CA
-        return
-    issuer = fleet.cas[profile.issuer or ""]
-    peers = _asking(profile, issuer, fleet) if issuer.table.crl else ()
-    missing = [name_text(ca.subject) for ca in way if canonical(ca.subject) not in lists.issuers]
-    if peers and missing:
-        message = f'no CRL of "{missing[0]}", which signed the certificate of {profile.entity}, is here, and {peers[0]} asks for it'
-        hint = f"add its CRL to crl_file of [ca.{issuer.name}], or say crl = false in [{peers[0]}]"
-        yield _fault("PGT565", message, profile.entity, hint, "cert_file")
-
-
-def _asking(profile: Profile, issuer: Authority, fleet: Fleet) -> list[str]:
-    """Give those who would check a certificate against CRLs: servers the users', users the servers'."""
-    if profile.kind == "server":
-        server = fleet.servers[profile.entity.removeprefix("server.")]
-        policies = [policy for policy in fleet.policies_of(server) if not policy.local]
-        return [user.entity for policy in policies for user in policy.users if user.table.crl]
-    return [
-        server.entity
-        for server in fleet.servers.values()
-        if server.table.crl and any(ca in issuer.chain or issuer in ca.chain for ca in server.client_cas)
-    ]
 
 
 # ---- diagnostics ----------------------------------------------------------------------------------------------------------------------
