@@ -1,6 +1,6 @@
 # Each target does its own set-up: Python 3.11 or later, npm and (as root, on Debian) apt-get are all that must be there.
 .DELETE_ON_ERROR:
-.PHONY: help build test lint lint-format lint-rules lint-types lint-imports bench docs clean servers
+.PHONY: help build test lint lint-format lint-rules lint-types lint-imports bench docs site clean servers
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -37,8 +37,12 @@ bench: $(VENV)/developing  ## measure, side by side, and print ratios
 docs: $(VENV)/developing  ## write the reference pages anew, from the code
 	$(BIN)/python docs/reference.py
 
+site: $(VENV)/developing  ## build the documentation as a site, into build/site; broken links and anchors are errors
+	$(BIN)/python docs/pages.py build/pages
+	$(BIN)/zensical build --clean --strict
+
 clean:  ## remove what the other targets made: the environment, the servers, caches, out/
-	rm -rf $(VENV) build dist tests/support/postgres/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist tests/support/postgres/node_modules .mypy_cache .pytest_cache .ruff_cache .cache .import_linter_cache .hypothesis
 	find out -mindepth 1 ! -name .gitkeep -delete
 
 servers:
