@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -69,6 +70,8 @@ FAULTS = {
     "a variable that is empty": ('{ env = "EMPTY" }', 'environment variable "EMPTY": it is empty'),
     "a file that is missing": ('{ file = "nowhere" }', 'file "nowhere": No such file or directory'),
     "a file that is a directory": ('{ file = "." }', 'file ".": Is a directory'),
+    "a file that is a pipe": ('{ file = "pipe" }', 'file "pipe": it is no regular file'),
+    "a file that is too long": ('{ file = "long" }', 'file "long": File too large'),
     "a file of several lines": ('{ file = "lines" }', 'file "lines": it holds control characters, or several lines'),
     "a file that is no text": ('{ file = "binary" }', 'file "binary": what it holds is not UTF-8'),
     "a command that is missing": (
@@ -90,6 +93,8 @@ def test_what_cannot_be_read_is_said_and_nothing_is_written(
     monkeypatch.setenv("EMPTY", "")
     (place.directory / "lines").write_text("hunter2\nhunter3\n")
     (place.directory / "binary").write_bytes(b"hunter2\xff")
+    (place.directory / "long").write_text("hunter2" * 10_000)
+    os.mkfifo(place.directory / "pipe")
     with pytest.raises(Rejected) as rejected:
         place.build(with_source(source))
     (found,) = rejected.value.diagnostics

@@ -186,6 +186,23 @@ def test_what_changed_places_unread_gets_its_own_again(place: Place, name: str) 
     assert steps(place.build(now=NOW + DAY)) == []
 
 
+EXTERNAL = SMALL.replace('ca = "root"\n', 'ca = "root"\nexternal = true\n')
+
+
+def test_a_key_whose_request_is_out_is_not_replaced_unsaid(place: Place) -> None:
+    place.build(EXTERNAL)
+    key = place.file("servers/main/server.key")
+    cut(key)
+    (said,) = refused(place)
+    assert said == "PGT557: the private key of server.main, which its CSR is for, cannot be read"
+    key.unlink()
+    request = place.file("servers/main/server.csr").read_bytes()
+    planned = place.build(now=NOW + DAY)
+    assert "its key is missing, which its CSR was for" in planned.plan.steps[-1].reason
+    assert place.file("servers/main/server.csr").read_bytes() != request
+    assert "nobody has signed it yet" in place.plan(now=NOW + DAY).plan.steps[-1].reason
+
+
 def test_a_hard_link_to_a_key_keeps_what_it_had(place: Place) -> None:
     place.build(SMALL)
     copy = place.directory / "copy.key"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from pgtls.build import layout
 from pgtls.build.protection import does_not_open, way_out
 from pgtls.build.reissue import due_at
 from pgtls.build.secrets import entity_named
@@ -178,9 +179,18 @@ def _not_back(decision: Decision, existing: Existing) -> Decision:
     entity = decision.profile.entity
     if entity not in existing.outside.external:  # its file could not be read, which has been said
         return decision
+    key = decision.found.key
+    if key == "unreadable":
+        hint = "restore it from a backup; or move it away and build: another key and CSR are made"
+        problem = _fault("PGT557", f"the private key of {entity}, which its CSR is for, cannot be read", entity, hint)
+        return replace(decision, problems=(problem,))
     waits = "nobody has signed it yet: have its CSR signed, and name what comes back in cert_file"
+    if key == "missing" and existing.content(layout.request_path(entity)) is not None:
+        waits = (
+            "its key is missing, which its CSR was for: have the new CSR signed, and name what comes back in cert_file"
+        )
     problem = _warning(f"{entity} waits: {waits}", entity)
-    return replace(decision, new_key=decision.found.key == "missing", waits=waits, problems=(problem,))
+    return replace(decision, new_key=key == "missing", waits=waits, problems=(problem,))
 
 
 def _key_faults(decision: Decision, existing: Existing) -> Iterator[str]:

@@ -9,6 +9,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
+from pgtls.build import files
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.spec.positions import locate
 
@@ -23,7 +24,7 @@ PATIENCE = 120
 """Seconds after which a command is taken to wait for somebody who is not there."""
 
 _MOST = 64 * 1024
-"""Bytes of a file that are looked at: what is longer is no passphrase."""
+"""Bytes: what is longer is no passphrase."""
 
 
 class Secrets:
@@ -89,8 +90,7 @@ def _fetched(secret: Secret, directory: str) -> bytes:
         return os.fsencode(value)
     if secret.file is not None:
         try:
-            with open(os.path.join(directory, secret.file), "rb") as file:
-                return _without_line_end(file.read(_MOST))
+            return _without_line_end(files.read(os.path.join(directory, secret.file), longest=_MOST, follow=True))
         except (OSError, ValueError) as error:
             raise _Unavailable(getattr(error, "strerror", None) or "it is no path") from None
     return _without_line_end(_printed(list(secret.command or ()), directory))

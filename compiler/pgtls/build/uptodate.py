@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+_LONGEST = 1 << 30
+"""Bytes."""
+
 FORMAT = 1
 """The version of the manifest that is understood here: :data:`pgtls.build.manifest.VERSION`."""
 
@@ -90,9 +93,10 @@ def _included(directory: str, patterns: Iterable[str]) -> Iterable[str]:
 
 
 def _read(path: str) -> bytes:
-    """Read a file. OSError if it is none: a pipe or a device might never end."""
+    """Read a file. OSError if it is none, since a pipe or a device might never end, or longer than anything that is read here."""
     with open(path, "rb", buffering=0, opener=_without_waiting) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST:
             raise OSError(path)
         return file.readall()
 

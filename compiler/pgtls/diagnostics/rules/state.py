@@ -267,8 +267,8 @@ RULES: tuple[Rule, ...] = (
         "PGT557",
         "error",
         "a private key that is needed cannot be read",
-        meaning="A certificate or CRL has to be signed, and the key for it cannot be read although its file has not changed.",
-        why="Nothing can be signed without it, and pgtls does not replace a key that it was not told to replace.",
+        meaning="A certificate or CRL has to be signed, and the key for it cannot be read although its file has not changed; or a CSR is out, and its key is damaged.",
+        why="Nothing can be signed or used without it, and pgtls does not replace a key that it was not told to replace.",
         fix="Run pgtls as the user that owns the out directory; restore the key from a backup if it is damaged.",
     ),
     Rule(
