@@ -183,6 +183,17 @@ def test_the_plan_says_when_a_root_can_be_retired(place: Place) -> None:
     assert said == [[], [], [], [], [], [gone], [], []]
 
 
+def test_the_program_goes_on_saying_that_a_root_can_be_retired_until_it_is(place: Place) -> None:
+    said = []
+    for number, text in enumerate(SERVER_STEPS.values()):
+        place.write(step(17, text))
+        for command in ("build", "plan", "build", "plan"):
+            run = pgtls(command, place.spec, now=f"2026-01-0{number + 1}")
+            assert run.status == 0, run.stderr
+            said.append("PGT582" in run.stderr)
+    assert said == [False] * 8 + [False, True, True, True] + [False] * 4
+
+
 def test_the_plan_says_when_a_ca_of_clients_can_be_retired(place: Place) -> None:
     both = OLD.replace('["people"]', '["people", "people-2027"]')
     steps_ = (

@@ -322,11 +322,12 @@ def _manifest(
 
 
 def _digest(planned: Planned, lock: Lock) -> str:
-    """Digest the inputs. What waits is said at every build, and what is kept where no file tells of a change is read at every
+    """Digest the inputs. What waits, or can be retired, is said at every build, and what is kept where no file tells of a change is read at every
     build: such a digest is one that no later build finds again.
     """  # noqa: D205
     waiting = any(decision.waits for decision in planned.decisions.certificates.values())
     waiting = waiting or any(crl.waits for crl in planned.decisions.crls.values())
+    waiting = waiting or planned.decisions.retirable
     return "" if waiting or kept_outside(planned.fleet) else input_digest(planned.checked.digest, lock.render())
 
 

@@ -89,6 +89,8 @@ class Decisions:
     """CAs that left the spec, with their CRLs."""
     cut_off: frozenset[str] = frozenset()
     """The entities whose certificates would be refused until all is deployed."""
+    retirable: bool = False
+    """Whether a CA can be retired as soon as all is deployed."""
 
 
 def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, asked: Asked) -> Decisions:
@@ -138,7 +140,7 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
     verdict = rollover.gate(fleet, certificates, existing, accepted=asked.accept_outage)
     if not errors(problems):  # what a certificate that does not fit would do to anybody follows from that
         problems += verdict.diagnostics
-    return Decisions(certificates, revoked, lists, tuple(problems), left, verdict.cut_off)
+    return Decisions(certificates, revoked, lists, tuple(problems), left, verdict.cut_off, verdict.retirable)
 
 
 def _unknown(asked: Asked, wanted: Mapping[str, Profile]) -> Iterator[Diagnostic]:

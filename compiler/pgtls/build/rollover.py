@@ -46,6 +46,8 @@ class Verdict:
 
     diagnostics: tuple[Diagnostic, ...] = ()
     cut_off: frozenset[str] = frozenset()
+    retirable: bool = False
+    """Whether a CA can be retired as soon as this build is deployed."""
 
 
 def gate(
@@ -59,10 +61,11 @@ def gate(
     # A known CA that would get a new key is an error of its own, or was asked for.
     anew = {entity for entity, decision in certificates.items() if decision.new_key and entity in existing.lock.latest}
     roots = _Roots(certificates, existing)
-    retirable = tuple(_retirable(fleet, roots, existing.lock))
+    retirable = tuple(_retirable(fleet, roots, existing.lock, _held(roots)))
+    afterwards = any(_retirable(fleet, roots, existing.lock, {}))
     moves = dict(_moves(fleet, certificates, roots, anew))
     if not moves:
-        return Verdict(retirable)
+        return Verdict(retirable, retirable=afterwards)
     from pgtls.access.entries import index
 
     faults: dict[tuple[str, str, str], list[str]] = defaultdict(list)
@@ -84,7 +87,7 @@ def gate(
             cut_off.add(holder)
     severity: Severity = "warning" if accepted else "error"
     found = tuple(replace(_fault(*key, entities, moves), severity=severity) for key, entities in faults.items())
-    return Verdict((*found, *retirable), frozenset(cut_off))
+    return Verdict((*found, *retirable), frozenset(cut_off), afterwards)
 
 
 class _Roots:
@@ -213,9 +216,11 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _retirable(fleet: Fleet, roots: _Roots, lock: Lock) -> Iterator[Diagnostic]:
-    """Name the CAs that are trusted still and were moved away from, in a build before this one: what moves now is deployed after it."""
-    held = _held(roots)
+def _retirable(fleet: Fleet, roots: _Roots, lock: Lock, held: Mapping[str, tuple[str, ...]]) -> Iterator[Diagnostic]:
+    """Name the CAs that are trusted still and were moved away from, in a build before this one: what moves now is deployed after it.
+
+    ``held`` are the keys above the certificates that were deployed before.
+    """
     holders = {key for keys in held.values() for key in keys}
     used = {ca.name for user in fleet.users.values() if user.ca for ca in user.ca.chain}
     for server in fleet.servers.values():
