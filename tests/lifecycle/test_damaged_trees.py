@@ -283,6 +283,25 @@ def test_an_out_directory_with_nothing_left_but_the_lock_is_as_good_as_none(plac
     }
 
 
+def test_a_lost_tree_is_built_anew_around_the_keys_of_its_cas(place: Place) -> None:
+    place.build(SMALL)
+    kept = {name: place.file(f"ca/{name}/ca.key").read_bytes() for name in ("root", "clients")}
+    for name, key in kept.items():
+        (place.directory / f"{name}.key").write_bytes(key)
+    shutil.rmtree(place.out)
+    lent = {name: str(place.directory / f"{name}.key") for name in kept}
+    swapped = Asked(ca_keys=(("root", lent["clients"]), ("clients", lent["root"])))
+    with pytest.raises(Rejected, match=r"PGT550: the private key of CA .* is not the one"):
+        place.build(new_out=True, asked=swapped)
+    assert not place.out.exists()
+    place.build(now=NOW + DAY, new_out=True, asked=Asked(ca_keys=tuple(lent.items())))
+    assert {name: place.file(f"ca/{name}/ca.key").read_bytes() for name in kept} == kept
+    assert len({line.certificate.key_id for line in locks.read(place.lock).issued if line.entity == "ca.root"}) == 1
+    pairs_match(place)
+    assert is_whole(place)
+    assert steps(place.build(now=NOW + DAY)) == []
+
+
 # ---- what is not about a place of the spec ------------------------------------------------------------------------------------------------
 
 

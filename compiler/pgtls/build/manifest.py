@@ -128,8 +128,8 @@ def parse(content: bytes, name: str) -> Manifest:
 
 def _damaged(name: str, reason: str) -> Diagnostic:
     hint = (
-        "restore it from a backup of the out directory, or move the directory away and build with --new-out; "
-        "the CA keys in it are needed for that: ca/*/ca.key"
+        "restore it from a backup of the out directory, or move the directory away and build with --new-out "
+        "and --ca-key NAME=PATH for each ca/NAME/ca.key in it"
     )
     return Diagnostic("PGT510", f"the manifest is damaged: {reason}", hint=hint, file=name)
 

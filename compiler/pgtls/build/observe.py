@@ -132,8 +132,22 @@ def nothing(out: str, lock: Lock, profiles: Mapping[str, Profile], outside: Outs
     for entity in outside.not_ours | outside.keyless:
         if entity in found:
             found[entity] = _made_outside(entity, found[entity], known, outside)
+    for entity in outside.lent:
+        found[entity] = _restored(entity, found[entity], lock, outside)
     crls = {name: lists.facts for name, lists in outside.crls.items()}
     return Existing(out, lock, found=found, crls=crls, outside=outside)
+
+
+def _restored(entity: str, found: Found, lock: Lock, outside: Outside) -> Found:
+    """Take the key of a known CA into a new tree; one that is offline stays where it is."""
+    from pgtls.pki.keys import spki_sha256
+
+    line = lock.latest.get(entity)
+    if line is None or found.key != "missing":
+        return found
+    fits = spki_sha256(outside.lent[entity].public_key()) == line.certificate.spki_sha256
+    stored: Stored = "elsewhere" if entity in outside.offline else "written"
+    return replace(found, key="present" if fits else "mismatch", stored=stored)
 
 
 def _from_lock(out: str, lock: Lock, profiles: Mapping[str, Profile], outside: Outside) -> Existing:
@@ -151,7 +165,7 @@ def _from_lock(out: str, lock: Lock, profiles: Mapping[str, Profile], outside: O
 
 def nothing_to_build_on(out: str) -> Diagnostic:
     """Say that a build needs what is not there: PGT555, as an error."""
-    hint = "name it with --out, or restore it from a backup; --new-out builds a new one, with --new-ca NAME for every CA whose key is lost"
+    hint = "name it with --out, or restore it from a backup; --new-out builds a new one, with --ca-key NAME=PATH for every CA whose key is kept elsewhere, and --new-ca NAME for every other"
     return Diagnostic(
         "PGT555", f'there is no out directory "{out}", and the lock lists what was built into it', hint=hint
     )

@@ -253,7 +253,8 @@ RULES: tuple[Rule, ...] = (
         "there is no out directory",
         meaning="The lock lists certificates, and the out directory is not here: what the lock lists is taken as present.",
         why="In a pull request there are no keys. What would change can still be told from the lock.",
-        fix="Nothing, in a review. On the machine that builds, name the directory with `--out`; `--new-out` builds a new one from nothing.",
+        fix="Nothing, in a review. On the machine that builds, name the directory with `--out`; `--new-out` builds a new one: with "
+        "`--ca-key NAME=PATH` for every CA whose key is kept elsewhere, and `--new-ca NAME` for every other.",
     ),
     Rule(
         "PGT556",
