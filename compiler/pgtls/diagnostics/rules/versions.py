@@ -77,7 +77,7 @@ RULES: tuple[Rule, ...] = (
         "SCRAM where passwords become MD5 hashes",
         meaning="A policy asks for `scram-sha-256` on PostgreSQL 13, whose `password_encryption` is `md5` unless its configuration says otherwise.",
         why="A password that is set there is stored as an MD5 hash, and the method never accepts those: its user is refused with the right password.",
-        fix="Say `settings = { password_encryption = \"scram-sha-256\" }` in the server's table, and set the passwords again that were set before.",
+        fix='Say `settings = { password_encryption = "scram-sha-256" }` in the server\'s table, and set the passwords again that were set before.',
     ),
     Rule(
         "PGT411",
