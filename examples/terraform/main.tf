@@ -6,7 +6,7 @@ terraform {
   required_providers {
     external = {
       source  = "hashicorp/external"
-      version = ">= 2.2.3"
+      version = ">= 1.2"
     }
   }
 }

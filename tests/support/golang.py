@@ -21,11 +21,10 @@ PROGRAMS = {
     "actionlint": "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12",
     # With --offline it signs by step-ca's own code, and needs no server. Later releases cannot be had by `go install`.
     "step": "github.com/smallstep/cli/cmd/step@v0.21.0",
-    "terraform-provider-external": "github.com/hashicorp/terraform-provider-external@latest",
-    "stand-in": ".",
+    "terraform-provider-external": "github.com/terraform-providers/terraform-provider-external",
 }
-"""The package of each: a module of somebody else's, or ours in ``external``, which does what Terraform's own provider does."""
-_OURS = Path(__file__).with_name("external")
+"""The package of each; one without a version is a tool of the module in ``external``, whose go.mod pins it."""
+_PINNED = Path(__file__).with_name("external")
 _ATTEMPTS = 3
 """A proxy may hang up; what was downloaded by then is kept."""
 
@@ -49,11 +48,10 @@ def _build(name: str, binary: Path) -> str:
     """Build a program; give what Go says if it cannot."""
     package, said = PROGRAMS[name], ""
     surroundings = os.environ | {"GOBIN": str(binary.parent), "GOFLAGS": "-buildvcs=false"}
-    ours = ("go", "build", "-o", str(binary), package)
     for _ in range(_ATTEMPTS):
         run = subprocess.run(
-            ours if package == "." else ("go", "install", package),
-            cwd=_OURS if package == "." else binary.parent,
+            ("go", "install", package),
+            cwd=binary.parent if "@" in package else _PINNED,
             env=surroundings,
             check=False,
             capture_output=True,

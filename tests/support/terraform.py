@@ -17,10 +17,8 @@ from support.system import ENVIRONMENT
 if TYPE_CHECKING:
     from pathlib import Path
 
-PROVIDERS = {"hashicorp": "terraform-provider-external", "stand-in": "stand-in"}
-"""Terraform's own provider, and ours that does the same: see external/main.go."""
-_VERSION = "2.4.0"
-"""What the mirror calls the provider; Terraform only compares it with the constraints of the module."""
+_PROVIDER = "terraform-provider-external"
+_VERSION = "1.2.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +63,14 @@ class Terraform:
         return {name: output["value"] for name, output in json.loads(self.run("output", "-json")).items()}
 
 
-def terraform(module: Path, directory: Path, now: str, which: str) -> Terraform:
-    """Initialize a module from a mirror that holds one of the :data:`PROVIDERS` alone. Skips where the program or the provider cannot be had."""
+def terraform(module: Path, directory: Path, now: str) -> Terraform:
+    """Initialize a module from a mirror that holds the external provider alone. Skips where the program or the provider cannot be had."""
     if shutil.which("terraform") is None:
         pytest.skip("unavailable: there is no terraform, and no registry has it")
     mirror = directory / "mirror"
     target = mirror / "registry.terraform.io/hashicorp/external" / _VERSION / _platform()
     target.mkdir(parents=True)
-    (target / f"terraform-provider-external_v{_VERSION}").symlink_to(go_program(PROVIDERS[which]))
+    (target / f"{_PROVIDER}_v{_VERSION}").symlink_to(go_program(_PROVIDER))
     configuration = directory / "terraformrc"
     configuration.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n')
     ready = Terraform(module, configuration, now)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.pgtls import ROOT, pgtls
-from support.terraform import PROVIDERS, terraform
+from support.terraform import terraform
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,10 +39,10 @@ def module(tmp_path: Path) -> Path:
     return directory
 
 
-@pytest.fixture(params=PROVIDERS)
-def ready(module: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Terraform:
-    """The example, initialized with each provider in turn."""
-    return terraform(module, tmp_path, NOW, request.param)
+@pytest.fixture
+def ready(module: Path, tmp_path: Path) -> Terraform:
+    """The example, initialized with the provider `hashicorp/external`."""
+    return terraform(module, tmp_path, NOW)
 
 
 def at(ready: Terraform, now: str) -> Terraform:
