@@ -1,0 +1,159 @@
+"""What a page of the documentation shows is what happens: every spec is checked, every command run (see support.walking).
+
+``PGTLS_TEST_GOLDEN=write`` writes what the commands print into the pages; read what it wrote.
+"""
+
+from __future__ import annotations
+
+import os
+from difflib import unified_diff
+from typing import TYPE_CHECKING
+
+import pytest
+from markdown_it import MarkdownIt
+
+from support.pgtls import ROOT
+from support.walking import agrees, blocks, edited, joined, walked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MADE_FROM_THE_CODE = ("docs/spec.md", "docs/diagnostics.md", "docs/commands.md")
+LATER = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/design.md",
+    "docs/output.md",
+    "docs/guides/company-ca.md",
+    "docs/guides/editors.md",
+    "docs/guides/importing.md",
+    "docs/guides/keys.md",
+    "docs/guides/makefiles.md",
+    "docs/guides/offline-root.md",
+    "docs/guides/pull-requests.md",
+    "docs/guides/renewal.md",
+    "docs/guides/reviewing.md",
+    "docs/guides/revocation.md",
+    "docs/guides/rollover.md",
+    "docs/guides/self-signed.md",
+    "docs/guides/terraform.md",
+    "docs/guides/watching.md",
+    "docs/scenarios/01-self-signed/README.md",
+    "docs/scenarios/04-outside-ca/README.md",
+    "docs/scenarios/18-file-rules/README.md",
+)
+"""Pages that still have to be brought into this shape."""
+PAGES = sorted(
+    {str(page.relative_to(ROOT)) for part in ("*.md", "docs/**/*.md", "examples/**/*.md") for page in ROOT.glob(part)}
+    - {*MADE_FROM_THE_CODE, *LATER}
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_shows_is_what_happens(page: str, tmp_path: Path) -> None:
+    path = ROOT / page
+    text = path.read_text(encoding="utf-8")
+    seen = walked(text, tmp_path)
+    if seen != text and os.environ.get("PGTLS_TEST_GOLDEN") == "write":
+        path.write_text(seen, encoding="utf-8")
+    assert seen == text, "\n".join(
+        unified_diff(text.splitlines(), seen.splitlines(), page, "what happens", lineterm="")
+    )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_block_that_is_not_run_is_the_business_of_a_test_that_names_its_page(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert [token.map for token in MarkdownIt().parse(text) if token.type == "code_block"] == [], "indented code"
+    tests = {block.exempt[1] for block in blocks(text) if block.exempt and block.exempt[0] == "tested by"}
+    name = page.removeprefix("docs/").removesuffix(".md")
+    assert [test for test in tests if name not in (ROOT / test).read_text(encoding="utf-8")] == []
+
+
+SPEC = """```toml title="pgtls.toml"
+version = 1
+[ca.root]
+[server.db]
+ca    = "root"
+hosts = ["db.example.com"]
+[user.postgres]
+[policy.admin]
+users = ["postgres"]
+from  = ["local"]
+auth  = "peer"
+```
+"""
+
+
+def test_a_page_that_shows_what_happens_stays_as_it_is(tmp_path: Path) -> None:
+    page = f"""{SPEC}
+```toml
+[server.db]
+hosts = ["db.example.org"]
+```
+```console
+$ grep -n hosts pgtls.toml && \\
+  mkdir elsewhere && cd elsewhere
+7:hosts = ["db.example.org"]
+$ (exit 3)
+$ echo $?
+3
+```
+<!-- now 2027-02-01 -->
+```diff title="../pgtls.toml"
+-hosts = ["db.example.org"]
++hosts = ["db.example.net"]
+```
+```console
+$ echo $PGTLS_NOW; pgtls check ../pgtls.toml
+2027-02-01
+...
+```
+<!-- not run: it would take a day -->
+```sh
+sleep 86400
+```
+<!--
+```console
+$ grep -c example.com ../pgtls.toml; grep -c example.net ../pgtls.toml
+0
+1
+```
+-->
+"""
+    assert walked(page, tmp_path) == page
+
+
+@pytest.mark.parametrize(
+    ("page", "fault"),
+    [
+        pytest.param("```console\n$ false\n```", "exits 1", id="a command that fails in silence"),
+        pytest.param("```sh\necho a\n```", "neither run", id="a block of no known kind"),
+        pytest.param("```\na\n```", "neither run", id="a block of no kind"),
+        pytest.param("1. In a list\n\n   ```console\n   $ false\n   ```", "not looked at", id="a block that is indented"),
+        pytest.param("```toml\n[user.alice]\nca = 'nobody'\n```", "PGT101", id="a spec with a finding"),
+        pytest.param('```diff title="pgtls.toml"\n-nothing\n+x\n```', "stands 0 times", id="an edit of what is not there"),
+    ],
+)  # fmt: skip
+def test_a_page_with_a_fault_is_found(page: str, fault: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=fault):
+        walked(f"{SPEC}{page}\n", tmp_path)
+
+
+def test_what_a_command_prints_takes_the_place_of_what_it_does_not(tmp_path: Path) -> None:
+    page = "# Page\n```console\n$ echo 0a1b2c3d4e\nffffffffff\n$ echo a\nb\n$ echo c\n```\nEnd.\n"
+    assert walked(page, tmp_path) == page.replace("\nb\n", "\na\n").replace("echo c\n", "echo c\nc\n")
+
+
+def test_hex_digits_and_elided_lines_are_all_that_is_loose() -> None:
+    assert agrees(["serial 0a1b2c3d…", "...", "end"], ["serial ffffffff…", "x", "y", "end", ""])
+    assert not agrees(["serial 0a1b2c3d"], ["serial 0a1b2c3"])
+    assert not agrees(["a", "..."], ["b", "a"])
+    assert not agrees(["in 30 days"], ["in 31 days"])
+
+
+def test_parts_of_a_spec_are_put_where_they_belong() -> None:
+    spec = 'version = 1\n\n[user.a]   # who\nca    = "x"     # why\n\n[user.b]\n'
+    part = '[user.a]\nca = "y"\nroles = ["r"]\n[user.c]\n'
+    assert joined(spec, part) == ('version = 1\n\n[user.a]   # who\nca = "y"\nroles = ["r"]\n\n[user.b]\n\n[user.c]\n')
+    assert edited("a\nb\nc\n", [" a", "-b", "+x"]) == "a\nx\nc\n"
