@@ -31,9 +31,7 @@ LATER = (
     "docs/guides/makefiles.md",
     "docs/guides/offline-root.md",
     "docs/guides/pull-requests.md",
-    "docs/guides/renewal.md",
     "docs/guides/reviewing.md",
-    "docs/guides/revocation.md",
     "docs/guides/rollover.md",
     "docs/guides/self-signed.md",
     "docs/guides/terraform.md",
@@ -156,4 +154,4 @@ def test_parts_of_a_spec_are_put_where_they_belong() -> None:
     spec = 'version = 1\n\n[user.a]   # who\nca    = "x"     # why\n\n[user.b]\n'
     part = '[user.a]\nca = "y"\nroles = ["r"]\n[user.c]\n'
     assert joined(spec, part) == ('version = 1\n\n[user.a]   # who\nca = "y"\nroles = ["r"]\n\n[user.b]\n\n[user.c]\n')
-    assert edited("a\nb\nc\n", [" a", "-b", "+x"]) == "a\nx\nc\n"
+    assert edited("a\nb\nc\n", [" a", "-b", "+x", "@@", "+b", " c"]) == "a\nx\nb\nc\n"

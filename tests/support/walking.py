@@ -211,18 +211,21 @@ def agrees(shown: Sequence[str], printed: Sequence[str]) -> bool:
 
     def normal(lines: Sequence[str]) -> list[str]:
         text = "\n".join(line.rstrip() for line in lines).rstrip("\n")
-        return re.sub(r"\b[0-9a-f]{8,}\b", "#", text).splitlines()
+        return re.sub(r"\b[0-9a-fA-F]{8,}\b", "#", text).splitlines()
 
     pattern = "".join(r"(?:.*\n)*?" if line == "..." else re.escape(line) + r"\n" for line in normal(shown))
     return bool(re.fullmatch(pattern, "".join(f"{line}\n" for line in normal(printed))))
 
 
 def edited(text: str, change: Sequence[str]) -> str:
-    """Carry out a diff without line numbers."""
-    old = "".join(f"{line[1:]}\n" for line in change if line[:1] != "+")
-    new = "".join(f"{line[1:]}\n" for line in change if line[:1] != "-")
-    assert text.count(old) == 1, f"this stands {text.count(old)} times in the file:\n{old}"
-    return text.replace(old, new)
+    """Carry out a diff without line numbers: its hunks, which ``@@`` sets apart."""
+    for hunk in "\n".join(change).split("\n@@\n"):
+        lines = hunk.split("\n")
+        old = "".join(f"{line[1:]}\n" for line in lines if line[:1] != "+")
+        new = "".join(f"{line[1:]}\n" for line in lines if line[:1] != "-")
+        assert text.count(old) == 1, f"this stands {text.count(old)} times in the file:\n{old}"
+        text = text.replace(old, new)
+    return text
 
 
 def joined(spec: str, part: str) -> str:

@@ -296,7 +296,7 @@ def _crl_reason(
         return "it was signed by another key"
     if not crls.same_entries(found, entries):
         return "what is revoked changed"
-    return "half its life is over" if now >= crls.half_life(found) else None
+    return crls.why_due(found, now)
 
 
 def crl_validity(ca: Authority) -> timedelta:

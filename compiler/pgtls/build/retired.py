@@ -129,13 +129,13 @@ def _known(name: str, mine: Iterable[IssuedLine], lock: Lock, fresh: Sequence[Re
 
 
 def _reason(there: RevocationList | None, entries: Sequence[Revocation], now: datetime) -> str | None:
-    from pgtls.pki.crl import half_life, same_entries
+    from pgtls.pki.crl import same_entries, why_due
 
     if there is None:
         return "the CRL cannot be read"
     if not same_entries(there, entries):
         return "what is revoked changed"
-    return "half its life is over" if now >= half_life(there) else None
+    return why_due(there, now)
 
 
 def retired(fleet: Fleet, existing: Existing, lists: Iterable[Retired]) -> Tree:

@@ -71,7 +71,7 @@ def _row(step: Step, width: int, *, colour: bool) -> str:
     sign = _SIGNS[step.action]
     if colour:
         sign = f"\x1b[{_COLOURS[step.action]}m{sign}\x1b[0m"
-    files = f"  [{', '.join(path.rpartition('/')[2] for path in step.files)}]" if step.files else ""
+    files = f"  [{', '.join(path.split('/', 2)[2] for path in step.files)}]" if step.files else ""
     cost = f" → {_COSTS[step.cost]}" if step.cost != "nothing" else ""
     return f"  {sign} {step.entity:{width}}  {step.action:7}  {step.reason}{files}{cost}"
 
@@ -82,7 +82,8 @@ def _sums(plan: Plan) -> str:
 
 
 def _costs(steps: Iterable[Step]) -> Iterator[str]:
-    steps = list(steps)
+    # A revocation is in force with the files of the servers, which have steps of their own.
+    steps = [step for step in steps if step.action != "revoke"]
     for cost in reversed(COSTS[1:]):
         entities = list(dict.fromkeys(step.entity for step in steps if step.cost == cost))
         if entities:

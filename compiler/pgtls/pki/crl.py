@@ -163,3 +163,10 @@ def same_entries(there: RevocationList, revocations: Iterable[Revocation]) -> bo
 def half_life(there: RevocationList) -> datetime:
     """When a list is due to be made again, though nothing changed: half its life before it runs out."""
     return there.this_update + (there.next_update - there.this_update) / 2
+
+
+def why_due(there: RevocationList, now: datetime) -> str | None:
+    """Say why a list is to be made again by now, though nothing changed; None: it stays."""
+    if now >= there.next_update:
+        return f"it ran out on {there.next_update:%Y-%m-%d}"
+    return "half its life is over" if now >= half_life(there) else None
