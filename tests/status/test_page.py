@@ -115,3 +115,25 @@ def test_many_alike_are_summed_up(tmp_path: Path) -> None:
     assert sum("user.u" in line for line in lines) < 25
     assert any("more user.*, in order" in line for line in lines)
     assert lines[0] == "109 in order."
+
+
+def test_the_timeline_says_whose_copy_of_a_list_runs_out(tmp_path: Path) -> None:
+    build(tmp_path, SPEC.replace('validity = "30d"\n', 'validity = "30d"\ncrl      = true\n'))
+    text = "\n".join(page(tmp_path, BUILT, "--timeline"))
+    assert "the CRL of ca.servers ends: user.app (crl = true) refuses server.main" in text
+    assert text.count("crl = true") == 1, "its bundle alone, and of the CAs of its servers alone"
+    run = pgtls("status", "--timeline", "--format", "json", cwd=tmp_path, now=BUILT)
+    (event,) = (event for event in run.json["timeline"] if event["cause"] == "client crl")
+    assert (event["entity"], event["servers"], event["affects"]) == ("ca.servers", ["server.main"], ["user.app"])
+
+
+def test_a_status_of_a_list_that_ended_in_a_bundle_says_who_fails(tmp_path: Path) -> None:
+    short = SPEC.replace('[ca.servers]\nvalidity = "10y"\n', '[ca.servers]\nvalidity = "10y"\ncrl_validity = "10d"\n')
+    build(tmp_path, short.replace('validity = "30d"\n', 'validity = "30d"\ncrl      = true\n'))
+    lines = page(tmp_path, "2026-01-12")
+    assert (
+        lines[1]
+        == "Failing since 2026-01-11 (24 hours ago): the CRL of ca.servers ended: user.app (crl = true) refuses server.main"
+    )
+    build(tmp_path, short, now="2026-01-12")
+    assert not any("Failing" in line for line in page(tmp_path, "2026-01-12"))

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pgtls.fleet.model import Authority, Fleet, Server, User
 
 What = Literal["due", "fails", "stays", "blocks"]
-Cause = Literal["certificate", "crl", "until", "waiver"]
+Cause = Literal["certificate", "crl", "client crl", "until", "waiver"]
+"""``crl``: servers refuse clients without it; ``client crl``: clients refuse servers, by the copy in their bundles."""
 
 _VERIFIED = ("require", "verify-ca", "verify-full")
 """The modes in which a client refuses a server whose certificate has ended: libpq verifies as soon as it has a root.crt, also with ``require``."""
@@ -58,13 +59,23 @@ class _World:
         """By NAME of a server: the users that show it a certificate."""
         self.shown_to: dict[str, dict[str, None]] = {}
         """By NAME of a user: the servers that see its certificate."""
+        self.checking: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+        """By NAME of a CA: the servers whose chain has it, and the users whose bundles have its CRL."""
         for name, user in fleet.users.items():
             for entry in entries[name]:
                 if entry.sslmode in _VERIFIED:
+                    self._check(user, entry.server)
                     self.verifying.setdefault(entry.server.name, {})[user.entity] = None
                     if entry.certificate:
                         self.presenting.setdefault(entry.server.name, {})[user.entity] = None
                         self.shown_to.setdefault(name, {})[entry.server.entity] = None
+
+    def _check(self, user: User, server: Server) -> None:
+        """A bundle with CRLs refuses a server once that of any CA in its chain has run out (X509_V_FLAG_CRL_CHECK_ALL)."""
+        for ca in server.ca.chain if user.table.crl and server.ca else ():
+            if ca.table.crl:
+                servers, users = self.checking.setdefault(ca.name, ({}, {}))
+                servers[server.entity] = users[user.entity] = None
 
 
 def _of_items(world: _World, items: Iterable[Item]) -> Iterator[Event]:
@@ -76,6 +87,8 @@ def _of_items(world: _World, items: Iterable[Item]) -> Iterator[Event]:
         servers, affects = _consequences(world, item)
         if servers or affects:
             yield Event(item.not_after, item.entity, "fails", item.kind, servers, affects)
+        if item.kind == "crl" and (checking := world.checking.get(item.entity.removeprefix("ca."))):
+            yield Event(item.not_after, item.entity, "fails", "client crl", *map(tuple, checking))
 
 
 def _consequences(world: _World, item: Item) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -153,7 +153,7 @@ def _sentence(events: Sequence[Event], now: datetime) -> str:
     return f"{_date(events[0].at)} ({_ago(events[0].at, now)}): {_happening(events, now)}"
 
 
-_OF: dict[Cause, str] = {"certificate": "certificate", "crl": "CRL", "until": "", "waiver": "waiver"}
+_OF: dict[Cause, str] = {"certificate": "certificate", "crl": "CRL", "client crl": "CRL", "until": "", "waiver": "waiver"}
 
 
 def _happening(events: Sequence[Event], now: datetime) -> str:
@@ -182,6 +182,8 @@ def _ends(events: Sequence[Event], now: datetime) -> str:
 def _consequence(events: Sequence[Event]) -> str:
     first = events[0]
     affected = _names(dict.fromkeys(name for event in events for name in event.affects))
+    if first.cause == "client crl":
+        return f"{affected} (crl = true) {'refuse' if ' and ' in affected else 'refuses'} {_names(first.servers)}"
     where = f"{_names(first.servers)} {'refuses' if len(first.servers) == 1 else 'refuse'}"
     if first.cause == "crl":
         return f"{where} every client certificate ({affected or 'of clients outside this spec'})"
