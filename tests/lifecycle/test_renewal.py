@@ -11,11 +11,15 @@ from cryptography import x509
 from lifecycle.fleets import DAY, HOUR, ROLES, attempt, clock, deploy, serial, spec
 from pgtls.build.decide import Asked
 from pgtls.diagnostics import Rejected
+from pgtls.pki import crl
+from pgtls.pki.model import RevocationList
 from support.building import NOW, Place, reason, steps
 from support.clients import admitted
 from support.interrupting import pairs_match
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from support.servers import Server
 
 YEAR = 365 * DAY
@@ -102,6 +106,42 @@ def test_a_clock_set_back_a_year_changes_nothing_and_issues_nothing(place: Place
             place.build(changed, now=NOW - YEAR, asked=asked)
         assert [d.code for d in rejected.value.diagnostics if d.severity == "error"] == ["PGT580"]
     assert steps(place.build(spec())) == []
+
+
+def ends(place: Place) -> dict[str, datetime]:
+    """When each CRL ends, those of CAs that left the spec included."""
+    lists = {path.parent.name[:5]: crl.read(path.read_bytes()) for path in place.out.glob("ca/**/ca.crl")}
+    return {ca: found.next_update for ca, found in lists.items() if isinstance(found, RevocationList)}
+
+
+def test_no_list_that_a_clock_set_back_has_written_ends_before_the_one_that_was_there(
+    server: Server, place: Place
+) -> None:
+    server.populate(ROLES, ("shop",))
+    now = clock()
+    cas = '[ca.root]\n[ca.people]\n[ca.inner]\nissuer = "people"\n[ca.outer]\nissuer = "people"\n'
+    trusting = 'ca = "root"\nclient_ca = ["inner", "outer"]\n'
+    with_both = spec(server.version, cas=cas, server=trusting, bob='ca = "outer"\nvalidity = "3y"\n')
+    place.build(with_both, now=now - 2 * YEAR)
+    place.build(now=now - 10 * DAY)
+    before, content = ends(place), place.file("ca/inner/ca.crl").read_bytes()
+    assert min(before.values()) > now + YEAR / 2
+
+    left = spec(server.version)  # bob's CA goes: its key signs on from ca/.retired
+    left = left.replace('[user.bob]\nca = "inner"\n', "").replace('["alice", "bob"]', '["alice"]')
+    planned = place.build(left, now=now - 2 * YEAR + DAY)
+    assert [d.code for d in planned.diagnostics] == ["PGT580"]
+    after = ends(place)
+    assert after.keys() == before.keys()
+    assert all(after[ca] >= before[ca] for ca in before)
+    assert place.file("ca/inner/ca.crl").read_bytes() != content
+    place.build(now=now - 2 * YEAR + 2 * DAY, asked=Asked())
+    assert ends(place) == after
+    deploy(place, server)
+    assert admitted(attempt(place, server, "alice")) == "alice@shop"
+
+    place.build(now=now + DAY)
+    assert max(end - now for end in ends(place).values()) < 3 * YEAR, "nor do they live for ever"
 
 
 def test_clocks_that_differ_by_an_hour_are_no_matter(place: Place) -> None:

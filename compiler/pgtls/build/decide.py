@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from pgtls.build import elsewhere, rollover, selfsigned
 from pgtls.build import retired as former
 from pgtls.build.reissue import Case, Reason, due_at, reason
-from pgtls.build.renewal import clock, with_previous
+from pgtls.build.renewal import clock, issued_later, with_previous
 from pgtls.build.revocations import is_revoked, mass_revocation, revocations, same_key_again, serials
 from pgtls.diagnostics import Diagnostic, errors
 from pgtls.pki import crl as crls
@@ -70,6 +70,8 @@ class CrlDecision:
     reason: str | None
     due: datetime
     entries: tuple[Revocation, ...]
+    validity: timedelta
+    """How long one that is written now lives."""
     waits: str | None = None
     """Why it should be written again and is not: the key that signs it is not here."""
 
@@ -123,9 +125,10 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
     revoked = tuple(revocations(certificates, wanted, existing.lock, listed, former.names(fleet, existing), fleet.now))
     problems += mass_revocation(revoked, allowed=asked.allow_revoke)
     problems += same_key_again(certificates.values(), existing)
+    doubted = bool(issued_later(existing.lock, fleet.now))
     lists = {
         ca.name: elsewhere.withheld_crl(
-            _crl(ca, certificates[ca.entity], revoked, existing, fleet.now),
+            _crl(ca, certificates[ca.entity], revoked, existing, fleet.now, doubted=doubted),
             certificates[ca.entity],
             existing,
             fleet.now,
@@ -134,7 +137,7 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
         if ca.table.crl and elsewhere.has_list(ca, existing)
     }
     problems += elsewhere.crl_problems(lists, existing, fleet.now)
-    left, unsigned = former.decide(fleet, existing, revoked, fleet.now)
+    left, unsigned = former.decide(fleet, existing, revoked, fleet.now, doubted=doubted)
     problems += unsigned
     problems += clock(existing, fleet.now, issuing=any(decision.reason for decision in certificates.values()))
     verdict = rollover.gate(fleet, certificates, existing, accepted=asked.accept_outage)
@@ -259,20 +262,24 @@ def _foreign_faults(decision: Decision, asked: Asked) -> Iterator[Diagnostic]:
 
 
 def _crl(
-    ca: Authority, decision: Decision, revocations: Sequence[RevokedLine], existing: Existing, now: datetime
+    ca: Authority,
+    decision: Decision,
+    revocations: Sequence[RevokedLine],
+    existing: Existing,
+    now: datetime,
+    *,
+    doubted: bool,
 ) -> CrlDecision:
-    found = existing.crls.get(ca.name)
-    entries = crls.merge(
-        found if isinstance(found, RevocationList) else None, _known(ca.name, existing.lock, revocations), now
-    )
+    found, own = existing.crls.get(ca.name), decision.found.certificate
+    there = found if isinstance(found, RevocationList) else None
+    entries = crls.merge(there, _known(ca.name, existing.lock, revocations), now)
     why = _crl_reason(found, _key_id(decision, existing.lock), entries, now)
-    own = decision.found.certificate
-    if isinstance(found, RevocationList) and isinstance(own, Certificate) and own.not_before <= now < found.this_update:
+    if there and isinstance(own, Certificate) and own.not_before <= now < there.this_update:
         # Made while a clock was ahead: until then it locks every client out. Where the CA is of the future too, it is this clock that is wrong.
         why = "it is not yet valid"
-    if isinstance(found, RevocationList) and why is None:
-        return CrlDecision(ca, None, crls.half_life(found), entries)
-    return CrlDecision(ca, why, now + crl_validity(ca) / 2, entries)
+    validity = crls.lasting(there, crl_validity(ca), now, doubted=doubted)
+    due = crls.half_life(there) if there and why is None else now + validity / 2
+    return CrlDecision(ca, why, due, entries, validity)
 
 
 def _known(ca: str, lock: Lock, fresh: Sequence[RevokedLine]) -> list[Revocation]:
@@ -300,7 +307,7 @@ def _crl_reason(
 
 
 def crl_validity(ca: Authority) -> timedelta:
-    """How long a CRL of this CA lives."""
+    """How long a CRL of this CA lives, as the spec has it."""
     if ca.table.crl_validity is not None:
         return ca.table.crl_validity
     return ca.table.validity if ca.table.offline else timedelta(days=365)

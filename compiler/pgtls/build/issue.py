@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from pgtls.build import layout
 from pgtls.build.credentials import Credential, first_block
-from pgtls.build.decide import crl_validity
 from pgtls.build.lock import IssuedLine
 from pgtls.build.model import Later
 from pgtls.build.protection import way_out
@@ -183,7 +182,7 @@ class _Issuing:
             self._issuer(name),
             number=crl.next_number(found if isinstance(found, RevocationList) else None, self.now),
             now=self.now,
-            validity=crl_validity(decision.ca),
+            validity=decision.validity,
             revocations=decision.entries,
         )
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pgtls.build.decide import Decision
+    from pgtls.build.lock import Lock
     from pgtls.build.observe import Existing
 
 TOLERANCE = timedelta(days=1)
@@ -50,18 +51,20 @@ def _end(pem: bytes, present: object) -> datetime | None:
     return certificates[0].not_after if certificates[0].spki_sha256 == present.spki_sha256 else None
 
 
+def issued_later(lock: Lock, now: datetime) -> list[datetime]:
+    """When certificates were issued after now, as the lock knows: this clock is behind, or that one was ahead."""
+    instants = (
+        line.certificate.not_before + BACKDATED for line in lock.by_serial.values() if not line.entity.startswith("ca.")
+    )
+    return [instant for instant in instants if instant > now + TOLERANCE]
+
+
 def clock(existing: Existing, now: datetime, *, issuing: bool) -> Iterator[Diagnostic]:
     """Say that certificates were issued after now. Nothing is issued by a clock that is behind: it might have ended already."""
-    later = [
-        line
-        for line in existing.lock.by_serial.values()
-        if line.certificate.not_before + BACKDATED > now + TOLERANCE and not line.entity.startswith("ca.")
-    ]
-    if later:
-        newest = max(line.certificate.not_before + BACKDATED for line in later)
+    if later := issued_later(existing.lock, now):
         yield Diagnostic(
             "PGT580",
-            f"the clock says {now:%Y-%m-%d %H:%M}, and {len(later)} certificates were issued later, the last on {newest:%Y-%m-%d %H:%M}",
-            hint="set the clock of this machine; if that of the last build was wrong, name that instant with --now",
+            f"the clock says {now:%Y-%m-%d %H:%M}, and {len(later)} certificates were issued later, the last on {max(later):%Y-%m-%d %H:%M}",
+            hint="set the clock of this machine; if it is right and an earlier build ran ahead of it, restore the out directory and the lock from before that build",
             severity="error" if issuing else "warning",
         )

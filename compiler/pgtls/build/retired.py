@@ -54,12 +54,12 @@ def names(fleet: Fleet, existing: Existing) -> frozenset[str]:
 
 
 def decide(
-    fleet: Fleet, existing: Existing, revoked: Sequence[RevokedLine], now: datetime
+    fleet: Fleet, existing: Existing, revoked: Sequence[RevokedLine], now: datetime, *, doubted: bool
 ) -> tuple[tuple[Retired, ...], tuple[Diagnostic, ...]]:
-    """Decide about the CRL of every such CA; what cannot be signed is a warning."""
+    """Decide about the CRL of every such CA; what cannot be signed is a warning. ``doubted`` is the clock."""
     found, problems = [], []
     for key, directory, entry in _authorities(fleet, existing):
-        one = _retired(key, directory, entry, existing, revoked, now)
+        one = _retired(key, directory, entry, existing, revoked, now, doubted=doubted)
         if one and one.reason and not key:
             message = f"the CRL of {entry.entity}, which left the spec, waits: its key is encrypted, or missing"
             problems.append(Diagnostic("PGT562", message, severity="warning"))
@@ -95,7 +95,14 @@ def _directory(path: str, entry: Entry, listed: Mapping[str, Entry]) -> str:
 
 
 def _retired(
-    key: str, directory: str, entry: Entry, existing: Existing, revoked: Sequence[RevokedLine], now: datetime
+    key: str,
+    directory: str,
+    entry: Entry,
+    existing: Existing,
+    revoked: Sequence[RevokedLine],
+    now: datetime,
+    *,
+    doubted: bool,
 ) -> Retired | None:
     from pgtls.pki import crl, facts
 
@@ -112,6 +119,7 @@ def _retired(
     in_use = any(line.certificate.not_after > now for line in mine)
     reason = _reason(there, entries, now) if in_use else None
     validity = there.next_update - there.this_update if there else _VALIDITY
+    validity = crl.lasting(there, validity, now, doubted=doubted)
     due = (now + validity / 2 if reason or not there else crl.half_life(there)) if in_use else None
     return Retired(name, directory, pem, key, crl.next_number(there, now), entries, validity, reason, due)
 

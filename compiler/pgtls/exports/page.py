@@ -153,7 +153,13 @@ def _sentence(events: Sequence[Event], now: datetime) -> str:
     return f"{_date(events[0].at)} ({_ago(events[0].at, now)}): {_happening(events, now)}"
 
 
-_OF: dict[Cause, str] = {"certificate": "certificate", "crl": "CRL", "client crl": "CRL", "until": "", "waiver": "waiver"}
+_OF: dict[Cause, str] = {
+    "certificate": "certificate",
+    "crl": "CRL",
+    "client crl": "CRL",
+    "until": "",
+    "waiver": "waiver",
+}
 
 
 def _happening(events: Sequence[Event], now: datetime) -> str:

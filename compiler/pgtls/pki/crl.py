@@ -165,6 +165,16 @@ def half_life(there: RevocationList) -> datetime:
     return there.this_update + (there.next_update - there.this_update) / 2
 
 
+def lasting(there: RevocationList | None, validity: timedelta, now: datetime, *, doubted: bool) -> timedelta:
+    """How long a list made now is to live: its ``validity``; where the clock is ``doubted``, at least as long as the list that is there.
+
+    What a clock that is behind makes may have ended already by the clocks of servers, and lock every client out.
+    """
+    if there is None or not (doubted or there.this_update > now):
+        return validity
+    return max(validity, there.next_update - now)
+
+
 def why_due(there: RevocationList, now: datetime) -> str | None:
     """Say why a list is to be made again by now, though nothing changed; None: it stays."""
     if now >= there.next_update:

@@ -379,7 +379,8 @@ RULES: tuple[Rule, ...] = (
         meaning="The lock lists certificates that were issued more than a day after now.",
         why="Somebody's clock was wrong: this one, or the one of the build that issued them. What would be issued now might have ended already, "
         "so a build that would issue anything stops here: then it is an error.",
-        fix="Set the clock. If the other one was wrong, issue those certificates again with `--renew ENTITY` once this one has passed them.",
+        fix="Set the clock. If it is right and an earlier build ran ahead of it, nobody takes those certificates before their time: restore the out directory and the lock "
+        "from before that build. CRLs are written all the same, and end no earlier than those that are there.",
     ),
     Rule(
         "PGT581",
