@@ -181,7 +181,7 @@ class Reader:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=self.directory,
-            env={**ENVIRONMENT, **_GIT, "PATH": _PATH, "HOME": str(self.home), "PGTLS_NOW": now},
+            env={**ENVIRONMENT, **_SURROUNDINGS, "HOME": str(self.home), "PGTLS_NOW": now},
             timeout=10 * PATIENCE,
         )
         *texts, rest = re.split(r"\n\x1e(\d+) (.+)\n", done.stdout)
@@ -193,8 +193,9 @@ class Reader:
         ]
 
 
-_PATH = f"{Path(sys.executable).parent}{os.pathsep}{ENVIRONMENT['PATH']}"
-_GIT = {
+_SURROUNDINGS = {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{ENVIRONMENT['PATH']}",
+    "PYTHONPATH": str(Path(__file__).parents[1]),  # for blocks that nobody sees, which run support.company
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_SYSTEM": "/dev/null",
     "GIT_AUTHOR_NAME": "A",

@@ -195,7 +195,7 @@ def _fault(when: str, server: str, root: str, entities: Sequence[str], moves: Ma
     if server in moves:  # its clients verify it
         who, verb = f"{'clients' if many else 'client'} {clients}", "do" if many else "does"
         if when == "yet":
-            message = f"{who} {verb} not trust {root} yet: deploy a build before this one in which they do"
+            message = f"{who} {verb} not trust {root} yet: deploy a build before this one in which {'they do' if many else 'it does'}"
             hint = f'first trust = ["{root}"] in [server.{name}] beside the old ca; or go on with --accept-outage'
         else:
             message = f"{who} would no longer trust {root}, which certifies server {name} until this build is deployed"
