@@ -160,7 +160,8 @@ def is_whole(place: Place) -> bool:
     observed = observe_files(str(place.out), manifest)
     if set(observed.states.values()) != {"same"} or observed.foreign:
         return False
-    if inputs.digest == "":  # something is said at every build: then the lock's last certificates must be those of the tree
+    if inputs.digest == "":
+        # Something is said at every build: then the lock's last certificates must be those of the tree.
         listed = {line.serial for line in locks.read(place.lock).latest.values()}
         return listed == {f"{number:x}" for number in _serials(place)}
     digest = input_digest(source_digest(str(place.spec), inputs.include, inputs.files, ""), place.lock.read_bytes())
