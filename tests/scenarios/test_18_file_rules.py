@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.clients import PSQL, Bundle, admitted, at, refused
-from support.pgtls import SCENARIOS, compiled
+from support.pgtls import ROOT, SCENARIOS, compiled
 from support.scenario import enact
 from support.servers import ServerError
 from support.system import Account, find_account, give, is_root, new_directory, run_as, server_account
+from support.walking import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +80,20 @@ def test_the_server_takes_a_key_of_its_own_or_of_root_that_nobody_else_can_read(
     server.stop()
     with pytest.raises(ServerError, match="must be owned by the database user or root"):
         server.start()
+
+
+@needs_root
+def test_a_key_is_put_on_a_server_as_the_page_shows(server: Server) -> None:
+    out = enact(NAME, server, ("app",))
+    own = Bundle(out / "clients" / "app").parameters("shop") | at(server)
+    account = server_account()
+    (ways,) = shown(ROOT / "docs/scenarios/18-file-rules/README.md", "sh")
+    for way in ways.splitlines():
+        (server.data / "server.key").unlink()
+        words = way.replace("-o postgres", f"-o {account.uid}").replace("-g postgres", f"-g {account.gid}")
+        subprocess.run(["sh", "-c", words], check=True, cwd=out.parent, env={"PGDATA": str(server.data)})
+        server.reload()
+        assert admitted(PSQL.connect(own)) == "app@shop", way
 
 
 @needs_root

@@ -80,9 +80,14 @@ def blocks(page: str) -> Iterator[Block]:
             assert not line.lstrip().startswith("```"), f"line {number + 1}: a block that is not looked at: {line}"
 
 
+def shown(page: Path, language: str) -> list[str]:
+    """Give the blocks of a page in a language, for a test that does itself what they say."""
+    return [block.text for block in blocks(page.read_text(encoding="utf-8")) if block.language == language]
+
+
 def walked(page: str, directory: Path) -> str:
-    """Walk through a page in an empty directory, and give it with what was printed where it shows something else."""
-    reader = Reader(directory / "work", directory / "home")
+    """Walk through a page in a directory, and give it with what was printed where it shows something else."""
+    reader = Reader(directory)
     lines = page.splitlines()
     seen: list[str] = []
     at = 0
@@ -133,12 +138,11 @@ def commands(lines: list[str]) -> list[Command]:
 class Reader:
     """Somebody at a terminal, who does what a page says."""
 
-    def __init__(self, directory: Path, home: Path) -> None:
-        """Begin in an empty directory, with nothing at home."""
+    def __init__(self, directory: Path) -> None:
+        """Begin in a directory, with an empty home beside it."""
         self.directory = directory
-        self.home = home
-        directory.mkdir()
-        home.mkdir()
+        self.home = directory.with_name("home")
+        self.home.mkdir()
 
     def write(self, block: Block) -> None:
         """Write or edit the file of a block."""

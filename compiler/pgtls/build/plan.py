@@ -11,7 +11,7 @@ from pgtls.build.conf import needs_restart
 from pgtls.build.model import COSTS, Later, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pgtls.build.decide import Decision, Decisions
     from pgtls.build.manifest import Entry
@@ -156,8 +156,21 @@ def _step(
         return Step(entity, "delete", "it left the spec; its key is kept in ca/.retired", cost, (), files)
     if not known:
         return Step(entity, "create", "it is new", cost, (), files)
+    if succession := _succession(changes, gone):
+        return Step(entity, "rewrite", succession, cost, (), files)
     reasons = dict.fromkeys(_reason(change, crl) for change in changes) or {"files that it no longer has go": None}
     return Step(entity, "rewrite", "; ".join(reasons), cost, (), files)
+
+
+def _succession(changes: Sequence[Change], gone: Sequence[str]) -> str | None:
+    """Say how far a self-signed server is on the way to its next certificate; None where it is not on it."""
+
+    def among(paths: Iterable[str]) -> bool:
+        return any(path.endswith(f"/{layout.SERVER_NEXT_CERTIFICATE}") for path in paths)
+
+    if among(gone):
+        return "its next certificate is served from now on"
+    return "its next certificate is made: first its clients trust it" if among(c.path for c in changes) else None
 
 
 def _crl_reason(entity: str, decisions: Decisions) -> str | None:
