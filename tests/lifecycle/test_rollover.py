@@ -19,6 +19,7 @@ from support.system import new_directory
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from pgtls.build.compile import Planned
     from support.servers import Server
 
 CAS = "[ca.root]\n[ca.people]\n[ca.root-2027]\n[ca.people-2027]\n"
@@ -283,3 +284,69 @@ def test_the_program_refuses_the_step_and_goes_on_when_told_to(place: Place) -> 
     run = pgtls("build", place.spec, "--accept-outage", now="2026-01-02")
     assert run.status == 0, run.stderr
     assert "warning[PGT581]" in run.stderr
+
+
+# ---- who is deployed first ---------------------------------------------------------------------------------------------------------------
+
+
+def precedence(planned: Planned) -> list[tuple[str, str]]:
+    """What a plan says of the order of deployment: messages and hints."""
+    return [(d.message, d.hint or "") for d in planned.diagnostics if d.code == "PGT583"]
+
+
+def test_a_server_that_moves_comes_before_the_bundles_that_check_its_list(server: Server, place: Place) -> None:
+    server.populate(ROLES, ("shop",))
+    now, alice = clock(), f"{PEOPLE}crl = true\n"
+    for number, name in enumerate(("as it was", "trusted")):
+        planned = place.build(step(server.version, SERVER_STEPS[name], alice=alice), now=now - (9 - number) * HOUR)
+        assert precedence(planned) == []
+    deploy(place, server)
+    old = kept(place)
+    everybody(place, server, old)
+    planned = place.build(step(server.version, SERVER_STEPS["used"], alice=alice), now=now)
+    assert precedence(planned) == [
+        (
+            'server db leaves ca "root", which revokes its certificate of before: alice (crl = true) refuses it as soon as it has its new bundle',
+            "deploy server db before the bundle of alice",
+        )
+    ]
+    new = kept(place)
+    refused(attempt(place, server, "alice", new["alice"]), "certificate verify failed")
+    assert admitted(attempt(place, server, "bob", new["bob"])) == "bob@shop", "who checks no list may come first"
+    deploy(place, server)
+    everybody(place, server, old)
+    everybody(place, server, new)
+    assert precedence(place.plan(now=now)) == [], "it is said once, when it matters"
+
+
+def test_bundles_that_move_come_before_the_servers_that_check_their_list(server: Server, place: Place) -> None:
+    server.populate(ROLES, ("shop",))
+    now, version = clock(), server.version
+    both = OLD.replace('["people"]', '["people", "people-2027"]')
+    place.build(step(version, both), now=now - HOUR)
+    deploy(place, server)
+    old = kept(place)
+    planned = place.build(step(version, both, alice=PEOPLE_2027), now=now)
+    assert precedence(planned) == [
+        (
+            'alice leaves ca "people", which revokes the certificate of before: server db refuses it as soon as it has its new files',
+            "deploy the bundle of alice before server db",
+        )
+    ]
+    everybody(place, server, kept(place))
+    deploy(place, server)
+    refused(attempt(place, server, "alice", old["alice"]), "")
+    assert admitted(attempt(place, server, "bob", old["bob"])) == "bob@shop"
+    everybody(place, server, kept(place))
+
+
+def test_where_nobody_is_told_of_a_revocation_any_order_will_do(place: Place) -> None:
+    unchecked = OLD.replace('["people"]', '["people", "people-2027"]') + "crl = false\n"
+    place.build(step(17, unchecked))
+    planned = place.build(step(17, unchecked, alice=PEOPLE_2027), now=NOW + DAY)
+    assert ("user.alice", "revoke") in steps(planned)
+    assert precedence(planned) == []
+    renamed = step(17, unchecked, alice=f'{PEOPLE_2027}common_name = "al"\n')
+    planned = place.build(renamed, now=NOW + 2 * DAY)
+    assert ("user.alice", "revoke") in steps(planned)
+    assert precedence(planned) == [], "it is of the same CA"

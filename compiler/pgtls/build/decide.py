@@ -7,8 +7,10 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
 
+from pgtls.access.entries import index
 from pgtls.build import elsewhere, rollover, selfsigned
 from pgtls.build import retired as former
+from pgtls.build.precedence import first_the_holder, moved
 from pgtls.build.reissue import Case, Reason, due_at, reason
 from pgtls.build.renewal import clock, issued_later, with_previous
 from pgtls.build.revocations import is_revoked, mass_revocation, revocations, same_key_again, serials
@@ -143,6 +145,8 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
     verdict = rollover.gate(fleet, certificates, existing, accepted=asked.accept_outage)
     if not errors(problems):  # what a certificate that does not fit would do to anybody follows from that
         problems += verdict.diagnostics
+        if parted := moved(revoked, certificates):
+            problems += first_the_holder(fleet, index(fleet), parted)
     return Decisions(certificates, revoked, lists, tuple(problems), left, verdict.cut_off, verdict.retirable)
 
 

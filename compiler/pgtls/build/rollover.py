@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.build import layout
 from pgtls.build.lock import IssuedLine
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     Entries = Mapping[str, Sequence[Entry]]
     """By user."""
 
-_VERIFYING = ("require", "verify-ca", "verify-full")
-"""The modes in which libpq verifies as soon as it has a root.crt."""
+VERIFYING = ("require", "verify-ca", "verify-full")
+"""The modes in which a client refuses what it cannot verify: libpq verifies as soon as it has a root.crt, also with ``require``."""
 
 
 class Move(NamedTuple):
@@ -68,26 +68,36 @@ def gate(
         return Verdict(retirable, retirable=afterwards)
     from pgtls.access.entries import index
 
-    faults: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    faults: dict[_Cut, list[str]] = defaultdict(list)
     cut_off = set()
     for holder, truster, trusted in _pairs(fleet, index(fleet), moves):
         move = moves[holder]
         before = roots.trusted_by(truster)
         if move.old not in before:
             continue
+        serving = holder.startswith("server.")
+        server, user = (holder, truster) if serving else (truster, holder)
         if move.new is None or move.new not in before:
-            faults["yet", truster if truster.startswith("server.") else holder, move.root.name].append(
-                holder if truster.startswith("server.") else truster
-            )
+            faults[_Cut("yet", serving, server, move.root.name)].append(user)
             cut_off.add(holder)
         elif move.old not in {roots.key_of(ca) for ca in trusted}:
-            faults["longer", truster if truster.startswith("server.") else holder, roots.name_of(move.old)].append(
-                holder if truster.startswith("server.") else truster
-            )
+            faults[_Cut("longer", serving, server, roots.name_of(move.old))].append(user)
             cut_off.add(holder)
     severity: Severity = "warning" if accepted else "error"
-    found = tuple(replace(_fault(*key, entities, moves), severity=severity) for key, entities in faults.items())
+    found = tuple(replace(_fault(cut, users), severity=severity) for cut, users in faults.items())
     return Verdict((*found, *retirable), frozenset(cut_off), afterwards)
+
+
+class _Cut(NamedTuple):
+    """Between a server and its clients: ``yet``, the new ``root`` (a NAME) is not trusted yet; ``longer``, the old one would not be any longer.
+
+    ``serving``: the server's certificate moves, and its clients verify it; otherwise it is theirs that move.
+    """
+
+    when: Literal["yet", "longer"]
+    serving: bool
+    server: str
+    root: str
 
 
 class _Roots:
@@ -177,7 +187,7 @@ def _pairs(
 ) -> Iterator[tuple[str, str, tuple[Authority, ...]]]:
     """Yield who shows a certificate that moves, who verifies it, and what the latter will trust."""
     for name, user in fleet.users.items():
-        mine = [entry for entry in entries[name] if entry.sslmode in _VERIFYING]
+        mine = [entry for entry in entries[name] if entry.sslmode in VERIFYING]
         cas = tuple(ca for entry in mine for ca in (entry.server.ca, *entry.server.trust) if ca)
         for server in {entry.server.name: entry.server for entry in mine}.values():
             if server.entity in moves:
@@ -187,22 +197,21 @@ def _pairs(
                 yield user.entity, server.entity, server.client_cas
 
 
-def _fault(when: str, server: str, root: str, entities: Sequence[str], moves: Mapping[str, Move]) -> Diagnostic:
+def _fault(cut: _Cut, users: Sequence[str]) -> Diagnostic:
     """Say who is cut off, in the words of whoever has to deploy."""
-    name = server.removeprefix("server.")
-    clients = _listed(sorted({entity.removeprefix("user.") for entity in entities}))
-    many = len(set(entities)) > 1
-    if server in moves:  # its clients verify it
+    name, root = cut.server.removeprefix("server."), cut.root
+    clients = listed(sorted({entity.removeprefix("user.") for entity in users}))
+    many = len(set(users)) > 1
+    if cut.serving:
         who, verb = f"{'clients' if many else 'client'} {clients}", "do" if many else "does"
-        if when == "yet":
+        if cut.when == "yet":
             message = f"{who} {verb} not trust {root} yet: deploy a build before this one in which {'they do' if many else 'it does'}"
             hint = f'first trust = ["{root}"] in [server.{name}] beside the old ca; or go on with --accept-outage'
         else:
             message = f"{who} would no longer trust {root}, which certifies server {name} until this build is deployed"
             hint = f'keep trust = ["{root}"] in [server.{name}] for one more build; or go on with --accept-outage'
-        return Diagnostic("PGT581", message, ("server", name), hint, "table")
-    if when == "yet":
-        message = f"server {name} does not trust {root} yet, from which {clients} would have a certificate: deploy a build before this one in which it does"
+    elif cut.when == "yet":
+        message = f"server {name} does not trust {root} yet, from which {clients} would have {'certificates' if many else 'a certificate'}: deploy a build before this one in which it does"
         hint = f"first add it to client_ca in [server.{name}], users unchanged; or go on with --accept-outage"
     else:
         message = f"server {name} would no longer trust {root}, from which {clients} {'have certificates' if many else 'has a certificate'} until this build is deployed"
@@ -210,7 +219,8 @@ def _fault(when: str, server: str, root: str, entities: Sequence[str], moves: Ma
     return Diagnostic("PGT581", message, ("server", name), hint, "table")
 
 
-def _listed(names: Sequence[str], most: int = 5) -> str:
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Name entities in a sentence; where there are many, the first of them."""
     if len(names) > most:
         return ", ".join(names[:most]) + f" and {len(names) - most} more"
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

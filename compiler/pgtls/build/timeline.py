@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pgtls.build.render import checked_cas
+from pgtls.build.rollover import VERIFYING
 from pgtls.spec.values import Waiver
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 What = Literal["due", "fails", "stays", "blocks"]
 Cause = Literal["certificate", "crl", "client crl", "until", "waiver"]
 """``crl``: servers refuse clients without it; ``client crl``: clients refuse servers, by the copy in their bundles."""
-
-_VERIFIED = ("require", "verify-ca", "verify-full")
-"""The modes in which a client refuses a server whose certificate has ended: libpq verifies as soon as it has a root.crt, also with ``require``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class _World:
         """By NAME of a CA: the servers whose chain has it, and the users whose bundles have its CRL."""
         for name, user in fleet.users.items():
             for entry in entries[name]:
-                if entry.sslmode in _VERIFIED:
+                if entry.sslmode in VERIFYING:
                     self._check(user, entry.server)
                     self.verifying.setdefault(entry.server.name, {})[user.entity] = None
                     if entry.certificate:

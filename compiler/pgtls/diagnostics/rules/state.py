@@ -401,6 +401,15 @@ RULES: tuple[Rule, ...] = (
         fix="When everything is deployed, take it out, build and deploy. Then delete its table: pgtls keeps its key and its CRL in `ca/.retired`.",
     ),
     Rule(
+        "PGT583",
+        "warning",
+        "who is deployed first",
+        meaning="A user or a server moves to another CA, and the certificate that it had is revoked by the same build.",
+        why="Whoever gets the CRL refuses that certificate at once: a server every client that still has its old bundle; a client with `crl = true` a server that still has its old files.",
+        fix="Deploy who moves, and then who is told of it: bundles before servers where users move, servers before bundles where a server moves. "
+        "Where both are said of the same two, move them in two builds.",
+    ),
+    Rule(
         "PGT590",
         "error",
         "wrong usage",
