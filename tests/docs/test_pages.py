@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from difflib import unified_diff
 from typing import TYPE_CHECKING
@@ -13,18 +14,16 @@ from typing import TYPE_CHECKING
 import pytest
 from markdown_it import MarkdownIt
 
-from support.pgtls import ROOT
-from support.walking import agrees, blocks, edited, joined, walked
+from support.pgtls import ROOT, pgtls
+from support.walking import agrees, blocks, edited, joined, shown, walked
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MADE_FROM_THE_CODE = ("docs/spec.md", "docs/diagnostics.md", "docs/commands.md")
 LATER = (
-    "README.md",
     "CONTRIBUTING.md",
     "docs/design.md",
-    "docs/output.md",
     "docs/guides/editors.md",
     "docs/guides/importing.md",
     "docs/guides/makefiles.md",
@@ -62,8 +61,25 @@ def test_a_block_that_is_not_run_is_the_business_of_a_test_that_names_its_page(p
     text = (ROOT / page).read_text(encoding="utf-8")
     assert [token.map for token in MarkdownIt().parse(text) if token.type == "code_block"] == [], "indented code"
     tests = {block.exempt[1] for block in blocks(text) if block.exempt and block.exempt[0] == "tested by"}
-    name = page.removeprefix("docs/").removesuffix(".md")
+    name = page.removeprefix("docs/scenarios/").removeprefix("docs/guides/")
     assert [test for test in tests if name not in (ROOT / test).read_text(encoding="utf-8")] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/output.md"])
+def test_the_tree_that_a_page_shows_is_the_one_that_is_built(page: str, tmp_path: Path) -> None:
+    (spec,) = shown(ROOT / "README.md", "toml")
+    (tmp_path / "pgtls.toml").write_text(spec)
+    assert pgtls("build", cwd=tmp_path).status == 0
+    (tree,) = (block for block in shown(ROOT / page, "") if block.startswith("out/"))
+    rows = [re.sub("^[├└]── ", "", row).split() for row in tree.splitlines()[1:]]
+    assert len(rows) > 4
+    for name, *words in rows:
+        path = name.replace("<ca>", "clients").replace("<server>", "main").replace("<user>", "app")
+        entry = tmp_path / path if path == "pgtls.lock" else tmp_path / "out" / path
+        assert entry.exists()
+        if entry.is_dir() and words != ["…"]:
+            there = {f"{file.name}/" if file.is_dir() else file.name for file in entry.iterdir()}
+            assert {word for word in words if "." in word} == there
 
 
 SPEC = """```toml title="pgtls.toml"

@@ -15,20 +15,17 @@ from pgtls.exports.terraform import KEYS, KINDS
 from status.specs import BUILT, build
 from support.pgtls import ROOT, pgtls
 from support.promtool import promtool
+from support.walking import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 GUIDES = ROOT / "docs" / "guides"
-OURS = ("makefiles", "terraform", "pull-requests", "watching")
+OURS = ("makefiles.md", "terraform.md", "pull-requests.md", "watching.md")
 
 
 def guide(name: str) -> str:
-    return (GUIDES / f"{name}.md").read_text(encoding="utf-8")
-
-
-def blocks(name: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", guide(name), re.MULTILINE | re.DOTALL)
+    return (GUIDES / name).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -39,13 +36,13 @@ def test_every_link_leads_somewhere(name: str) -> None:
 
 def test_every_rule_of_the_guide_stands_in_an_example() -> None:
     examples = "\n".join((ROOT / "examples/make" / name).read_text() for name in ("Makefile", "timestamps.mk"))
-    rules = [rule for block in blocks("makefiles", "make") for rule in re.split(r"\n(?=\S)", block.strip())]
+    rules = [rule for block in shown(GUIDES / "makefiles.md", "make") for rule in re.split(r"\n(?=\S)", block.strip())]
     assert len(rules) > 5
     assert [rule for rule in rules if rule.strip() not in examples] == []
 
 
 def test_the_terraform_guide_names_every_key_and_kind(tmp_path: Path) -> None:
-    text = guide("terraform")
+    text = guide("terraform.md")
     query = text.partition("## The query")[2].partition("## The answer")[0]
     assert tuple(re.findall(r"^\| `(\w+)` \|", query, re.MULTILINE)) == KEYS
     assert re.findall(r"`(\w+)`", query.partition("The kinds are")[2]) == list(KINDS)
@@ -57,13 +54,13 @@ def test_the_terraform_guide_names_every_key_and_kind(tmp_path: Path) -> None:
 
 
 def test_the_pre_commit_configuration_names_a_hook_that_there_is() -> None:
-    (configuration,) = (yaml.safe_load(block) for block in blocks("pull-requests", "yaml"))
+    (configuration,) = (yaml.safe_load(block) for block in shown(GUIDES / "pull-requests.md", "yaml"))
     (hook,) = configuration["repos"][0]["hooks"]
     assert hook["id"] in [known["id"] for known in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())]
 
 
 def test_the_guide_names_every_state_and_every_metric(tmp_path: Path) -> None:
-    text = guide("watching")
+    text = guide("watching.md")
     states = text.partition("| state |")[2].partition("\n\n")[0]
     assert {
         word for row in re.findall(r"^\| (`.*?) \|", states, re.MULTILINE) for word in re.findall("`(.+?)`", row)
@@ -75,7 +72,7 @@ def test_the_guide_names_every_state_and_every_metric(tmp_path: Path) -> None:
     assert {
         name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1] if row else "")
     } == names
-    alerts = yaml.safe_load("\n".join(blocks("watching", "yaml")))
+    alerts = yaml.safe_load("\n".join(shown(GUIDES / "watching.md", "yaml")))
     rules = tmp_path / "rules.yml"
     rules.write_text(yaml.safe_dump({"groups": [{"name": "pgtls", "rules": alerts}]}))
     checked = subprocess.run((promtool(), "check", "rules", rules), check=False, capture_output=True, text=True)
