@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -97,6 +97,59 @@ def test_many_revocations_at_once_must_be_allowed(place: Place) -> None:
     assert place.state() == before
     planned = place.build(SMALL, asked=Asked(allow_revoke=True))
     assert sum(action == "revoke" for _, action in steps(planned)) == 5
+
+
+LONG_AFTER = NOW + timedelta(days=500)
+ALONE = """
+version = 1
+[user.postgres]
+[user.app]
+[policy.dba]
+servers = ["all"]
+users = ["postgres"]
+from = ["local"]
+auth = "peer"
+[policy.app]
+servers = ["all"]
+users = ["app"]
+from = ["10.0.0.0/8"]
+auth = "scram-sha-256"
+"""
+
+
+def alone(count: int) -> str:
+    servers = (f'[server.s{i}]\nca = "self-signed"\nhosts = ["s{i}"]\n' for i in range(count))
+    return ALONE + "".join(servers)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "now", "message"),
+    [
+        (MANY, SMALL, LONG_AFTER, "delete the keys of 5 entities"),
+        (alone(6), alone(2), NOW, "delete the keys of 4 entities"),
+        (MANY, SMALL, NOW, "revoke the certificates of 5 entities"),
+    ],
+    ids=["of users whose certificates have ended", "of servers that sign themselves", "and certificates"],
+)
+def test_many_keys_are_not_deleted_at_once_either(
+    place: Place, before: str, after: str, now: datetime, message: str
+) -> None:
+    place.build(before)
+    state = place.state()
+    for command in (place.plan, place.build):
+        with pytest.raises(Rejected) as rejected:
+            command(after, now=now)
+        assert codes(rejected) == ["PGT553"]
+        assert rejected.value.diagnostics[-1].message.startswith(f"this build would {message}: ")
+    assert place.state() == state
+    planned = place.build(after, now=now, asked=Asked(allow_revoke=True))
+    assert sum(action == "delete" for _, action in steps(planned)) > 3
+
+
+def test_many_users_whose_time_has_come_are_no_accident(place: Place) -> None:
+    place.build(MANY.replace('ca = "clients"\n', 'ca = "clients"\nuntil = 2026-02-01\n'))
+    planned = place.build(now=NOW + timedelta(days=31))
+    assert sum(action == "delete" for _, action in steps(planned)) > 3
 
 
 def test_who_leaves_the_spec_is_revoked_and_stays_so(place: Place) -> None:

@@ -13,7 +13,7 @@ from pgtls.build import retired as former
 from pgtls.build.precedence import first_the_holder, moved
 from pgtls.build.reissue import Case, Reason, due_at, reason
 from pgtls.build.renewal import clock, issued_later, with_previous
-from pgtls.build.revocations import is_revoked, mass_revocation, revocations, same_key_again, serials
+from pgtls.build.revocations import is_revoked, keys_deleted, mass_revocation, revocations, same_key_again, serials
 from pgtls.diagnostics import Diagnostic, errors
 from pgtls.pki import crl as crls
 from pgtls.pki.model import Certificate, Revocation, RevocationList
@@ -125,7 +125,8 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
         *(d for decision in certificates.values() for d in _foreign_faults(decision, asked)),
     ]
     revoked = tuple(revocations(certificates, wanted, existing.lock, listed, former.names(fleet, existing), fleet.now))
-    problems += mass_revocation(revoked, allowed=asked.allow_revoke)
+    deleted = keys_deleted(existing, fleet, certificates)
+    problems += mass_revocation(revoked, deleted, allowed=asked.allow_revoke)
     problems += same_key_again(certificates.values(), existing)
     doubted = bool(issued_later(existing.lock, fleet.now))
     lists = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pgtls.pki.model import Profile
 
 KEEPS_ENTITIES = 3
-"""A build that would take the certificates of more entities than this needs to be told so (DESIGN 4.4)."""
+"""A build that would take the certificates or keys of more entities than this needs to be told so (DESIGN 4.4)."""
 
 _IDENTITY = {"subject", "hosts", "common_name"}
 
@@ -110,16 +110,26 @@ def same_key_again(decisions: Iterable[Decision], existing: Existing) -> Iterato
             )
 
 
-def mass_revocation(revoked: Sequence[RevokedLine], *, allowed: bool) -> list[Diagnostic]:
-    """Refuse to revoke the certificates of many unless told so: a lost include looks exactly like it."""
-    entities = sorted({line.entity for line in revoked})
+def keys_deleted(existing: Existing, fleet: Fleet, certificates: Mapping[str, Decision]) -> frozenset[str]:
+    """Give the entities whose keys go with their tables. Not those of CAs, which are kept, and of users whose ``until`` has come, which the spec announced."""
+    kept = {*certificates, *(user.entity for user in fleet.ended_users.values())}
+    entries = existing.manifest.files.values() if existing.manifest else ()
+    found = {entry.entity for entry in entries if entry.kind == "key" and not entry.entity.startswith("ca.")}
+    return frozenset(found - kept)
+
+
+def mass_revocation(revoked: Sequence[RevokedLine], deleted: frozenset[str], *, allowed: bool) -> list[Diagnostic]:
+    """Refuse to revoke the certificates, or delete the keys, of many unless told so: a lost include looks exactly like it."""
+    losing = {line.entity for line in revoked}
+    entities = sorted(losing | deleted)
     if allowed or len(entities) <= KEEPS_ENTITIES:
         return []
+    what = ("revoke the certificates",) * bool(losing) + ("delete the keys",) * (not deleted <= losing)
     shown = ", ".join(entities[:5]) + (f" and {len(entities) - 5} more" if len(entities) > 5 else "")
     return [
         Diagnostic(
             "PGT553",
-            f"this build would revoke the certificates of {len(entities)} entities: {shown}",
+            f"this build would {' or '.join(what)} of {len(entities)} entities: {shown}",
             hint="is an include missing, or is this the wrong spec? If it is meant, say --allow-revoke",
         )
     ]

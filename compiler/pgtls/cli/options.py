@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pgtls.cli.completion import names, paths
 from pgtls.cli.printing import say
 
 if TYPE_CHECKING:
@@ -44,12 +45,27 @@ class NamedPath(click.ParamType):  # type: ignore[type-arg]
         return name, path
 
 
-spec = click.argument("spec", required=False, envvar="PGTLS_SPEC", default="pgtls.toml", metavar="[SPEC]")
+spec = click.argument(
+    "spec",
+    required=False,
+    envvar="PGTLS_SPEC",
+    default="pgtls.toml",
+    metavar="[SPEC]",
+    shell_complete=paths("file"),
+)
 _out = click.option(
-    "--out", metavar="DIR", envvar="PGTLS_OUT", help="The out directory.  [default: out beside the spec; $PGTLS_OUT]"
+    "--out",
+    metavar="DIR",
+    envvar="PGTLS_OUT",
+    help="The out directory.  [default: out beside the spec; $PGTLS_OUT]",
+    shell_complete=paths("dir"),
 )
 _lock = click.option(
-    "--lock", metavar="PATH", envvar="PGTLS_LOCK", help="The lock file.  [default: SPEC with .lock; $PGTLS_LOCK]"
+    "--lock",
+    metavar="PATH",
+    envvar="PGTLS_LOCK",
+    help="The lock file.  [default: SPEC with .lock; $PGTLS_LOCK]",
+    shell_complete=paths("file"),
 )
 _now = click.option(
     "--now", type=Instant(), envvar="PGTLS_NOW", show_envvar=True, help="Read the clock as this instant."
@@ -72,27 +88,38 @@ def places(command: F) -> F:
 
 now = _now
 
+_ENTITIES = ("ca", "server", "user")
 _ASKS = (
     click.option(
         "--renew",
         multiple=True,
         metavar="ENTITY|all",
         help="Issue a certificate again, e.g. user.alice. May be repeated.",
+        shell_complete=names("{kind}.{name}", *_ENTITIES, further=("all",)),
     ),
     click.option(
         "--replace",
         multiple=True,
         metavar="ENTITY",
         help="Issue it again with a new key, whatever is there. May be repeated.",
+        shell_complete=names("{kind}.{name}", *_ENTITIES),
     ),
-    click.option("--new-ca", multiple=True, metavar="NAME", help="Start a CA anew whose key is lost. May be repeated."),
+    click.option(
+        "--new-ca",
+        multiple=True,
+        metavar="NAME",
+        help="Start a CA anew whose key is lost. May be repeated.",
+        shell_complete=names("{name}", "ca"),
+    ),
     click.option(
         "--ca-key",
         multiple=True,
         type=NamedPath(),
         help="Lend this build the key of an offline CA. May be repeated.",
     ),
-    click.option("--allow-revoke", is_flag=True, help="Revoke the certificates of more than three entities at once."),
+    click.option(
+        "--allow-revoke", is_flag=True, help="Revoke, or delete the keys of, more than three entities at once."
+    ),
     click.option(
         "--accept-outage",
         is_flag=True,

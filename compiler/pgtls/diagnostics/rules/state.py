@@ -235,7 +235,7 @@ RULES: tuple[Rule, ...] = (
         "PGT553",
         "error",
         "mass revocation",
-        meaning="The build would revoke or delete the keys of more than three entities at once.",
+        meaning="The build would revoke the certificates, or delete the keys, of more than three entities at once. Users whose `until` has come do not count.",
         why="A lost include, an emptied file or the wrong spec looks exactly like this, and a revocation cannot be taken back.",
         fix="Look at `pgtls plan`. If it is meant, say `--allow-revoke`.",
     ),
