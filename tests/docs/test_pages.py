@@ -28,9 +28,7 @@ LATER = (
     "docs/guides/importing.md",
     "docs/guides/makefiles.md",
     "docs/guides/pull-requests.md",
-    "docs/guides/reviewing.md",
     "docs/guides/terraform.md",
-    "docs/guides/watching.md",
 )
 """Pages that still have to be brought into this shape."""
 PAGES = sorted(
