@@ -194,6 +194,24 @@ def test_lists_are_made_again_at_half_their_life_each_time(place: Place) -> None
             assert left >= 5 * DAY - HOUR
 
 
+def test_what_has_ended_leaves_a_list_when_it_is_made_again_anyway_and_not_before_it_said_so_after_that(
+    place: Place,
+) -> None:
+    place.build(spec())
+    number = serial(place, "user.bob")
+    place.build(spec(bob=None), now=NOW + DAY)
+    place.build(now=NOW + 80 * DAY)  # alice is renewed
+    for day in (91, 92, 150):  # bob's certificate ended on the 90th
+        assert not any(step.entity.startswith("ca.") for step in place.build(now=NOW + day * DAY).plan.steps)
+    assert steps(place.build(now=NOW + 150 * DAY)) == []
+    listings = []
+    for day in (190, 191, 375, 376):
+        place.build(now=NOW + day * DAY)
+        assert steps(place.build(now=NOW + day * DAY)) == [], "and a second build has nothing to do"
+        listings.append(set(listed(place, "inner")))
+    assert listings == [{number}, {number}, set(), set()]
+
+
 def test_a_bundle_with_lists_refuses_a_server_whose_key_was_stolen(server: Server, place: Place) -> None:
     server.populate(ROLES, ("shop",))
     now = clock()

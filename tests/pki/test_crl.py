@@ -212,11 +212,12 @@ def test_an_entry_whose_end_nobody_knows_stays() -> None:
     assert crl.merge(listed(unknown, at=NOW + 9999 * DAY), [], NOW + 10_000 * DAY) == (unknown,)
 
 
-def test_entries_are_the_same_whatever_is_known_of_ends_and_fractions_of_seconds() -> None:
+def test_a_list_covers_what_it_says_whatever_is_known_of_ends_and_fractions_of_seconds() -> None:
     exact = Revocation("a", FIRST.date + timedelta(microseconds=1), FIRST.reason, None)
-    assert crl.same_entries(listed(FIRST), [exact])
-    assert not crl.same_entries(listed(FIRST), [])
-    assert not crl.same_entries(listed(FIRST), [Revocation("a", FIRST.date, "superseded")])
+    assert crl.covers(listed(FIRST), [exact])
+    assert crl.covers(listed(FIRST), []), "what has ended goes when another is made"
+    assert not crl.covers(listed(FIRST), [Revocation("a", FIRST.date, "superseded")])
+    assert not crl.covers(listed(FIRST), [exact, Revocation("b", FIRST.date, FIRST.reason)])
 
 
 revocations = st.builds(

@@ -306,7 +306,7 @@ def _crl_reason(
         return f"the CRL cannot be read: {found.reason}"
     if found.authority_key_id != key_id:
         return "it was signed by another key"
-    if not crls.same_entries(found, entries):
+    if not crls.covers(found, entries):
         return "what is revoked changed"
     return crls.why_due(found, now)
 

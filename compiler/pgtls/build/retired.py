@@ -137,11 +137,11 @@ def _known(name: str, mine: Iterable[IssuedLine], lock: Lock, fresh: Sequence[Re
 
 
 def _reason(there: RevocationList | None, entries: Sequence[Revocation], now: datetime) -> str | None:
-    from pgtls.pki.crl import same_entries, why_due
+    from pgtls.pki.crl import covers, why_due
 
     if there is None:
         return "the CRL cannot be read"
-    if not same_entries(there, entries):
+    if not covers(there, entries):
         return "what is revoked changed"
     return why_due(there, now)
 

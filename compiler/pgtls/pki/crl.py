@@ -154,10 +154,13 @@ def next_number(there: RevocationList | None, now: datetime) -> int:
     return max(int(now.timestamp()), there.number + 1 if there else 1)
 
 
-def same_entries(there: RevocationList, revocations: Iterable[Revocation]) -> bool:
-    """Whether a list says of every serial what it should. The ends of the certificates are not on it, and dates have whole seconds."""
+def covers(there: RevocationList, revocations: Iterable[Revocation]) -> bool:
+    """Whether a list says of every serial what it should. The ends of the certificates are not on it, and dates have whole seconds.
+
+    It may say more: that certificates have ended which it lists is no reason to make another.
+    """
     wanted = {replace(entry, date=entry.date.replace(microsecond=0), not_after=None) for entry in revocations}
-    return set(there.revoked) == wanted
+    return wanted <= set(there.revoked)
 
 
 def half_life(there: RevocationList) -> datetime:
