@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 OK, FAILED, CHANGES, USAGE, INTERRUPTED = 0, 1, 2, 64, 130
 
-_EPILOG = """\b
-Exit status, the same for every command:
-  0    done
-  1    error: a bad spec, I/O, a proof or a verification that failed
-  2    only with --detailed-exitcode or build --check: there are changes, or something is due
-  64   wrong usage, no command
-  130  interrupted
-"""
+EXIT_STATUS = {
+    OK: "done",
+    FAILED: "error: a bad spec, I/O, a proof or a verification that failed",
+    CHANGES: "only with --detailed-exitcode or build --check: there are changes, or something is due",
+    USAGE: "wrong usage, no command",
+    INTERRUPTED: "interrupted",
+}
+_EPILOG = "\b\nExit status, the same for every command:\n" + "".join(
+    f"  {status:<5}{meaning}\n" for status, meaning in EXIT_STATUS.items()
+)
 
 COMMANDS = {
     "init": "Write an annotated pgtls.toml that builds as it is.",
@@ -61,7 +63,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], COMMANDS, n=1)

@@ -9,6 +9,7 @@ import click
 
 from pgtls.build.uptodate import up_to_date
 from pgtls.cli import CHANGES, OK
+from pgtls.cli.completion import paths
 from pgtls.cli.options import asks, clock, lock_file, out_directory, output, places, spec
 from pgtls.cli.printing import UnwrittenError, as_json, coloured, emit, reporting
 
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 @output("text", "json")
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 2 if there is something to do.")
 @asks
-@click.option("--depfile", metavar="FILE", help="Write for make, as a rule, which files this build depends on.")
+@click.option(
+    "--depfile",
+    metavar="FILE",
+    help="Write for make, as a rule, which files this build depends on.",
+    shell_complete=paths("file"),
+)
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="How many cores to use.  [default: all]")
 def command(
     spec: str,

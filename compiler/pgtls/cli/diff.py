@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pgtls.cli import CHANGES, FAILED, OK
+from pgtls.cli.completion import paths
 from pgtls.cli.options import clock, now, output
 from pgtls.cli.printing import reporting
 from pgtls.diagnostics import Diagnostic, Rejected
@@ -39,8 +40,8 @@ _SHOWN = 8
 
 
 @click.command()
-@click.argument("old", metavar="OLD")
-@click.argument("new", metavar="NEW")
+@click.argument("old", metavar="OLD", shell_complete=paths("file"))
+@click.argument("new", metavar="NEW", shell_complete=paths("file"))
 @now
 @output("text", "json", "markdown")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 if there is a difference.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from pgtls.cli.completion import names
 from pgtls.cli.options import clock, lock_file, output, places, spec
 from pgtls.cli.printing import reporting
 from pgtls.diagnostics import Diagnostic, Rejected
@@ -32,7 +33,12 @@ if TYPE_CHECKING:
 @spec
 @places
 @output("text", "json")
-@click.option("--server", help="The server's NAME.  [default: the only one]")
+@click.option(
+    "--server",
+    metavar="NAME",
+    help="The server's NAME.  [default: the only one]",
+    shell_complete=names("{name}", "server"),
+)
 @click.option("--user", "role", required=True, metavar="ROLE", help="The database role that connects.")
 @click.option("--database", required=True, metavar="DB", help='The database; "replication" for physical replication.')
 @click.option("--from", "from_", required=True, metavar="ADDR|local", help="The client's address, or the Unix socket.")
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
     "--cert",
     metavar="USER|none",
     help="Whose certificate it shows; of a foreign file, a common name.  [default: the role's]",
+    shell_complete=names("{name}", "user", further=("none",)),
 )
 @click.option("--hba", type=click.Path(), metavar="FILE", help="Ask this pg_hba.conf instead of the compiled one.")
 @click.option("--ident", type=click.Path(), metavar="FILE", help="Its pg_ident.conf.")

@@ -10,6 +10,7 @@ from importlib.resources import files
 import click
 
 from pgtls.cli import FAILED, OK
+from pgtls.cli.completion import paths
 from pgtls.cli.printing import emit, say
 
 _LOCK = "pgtls.lock"
@@ -18,7 +19,7 @@ _IGNORED, _MERGED = b"/out/", b"*.lock merge=union"
 
 
 @click.command()
-@click.argument("directory", metavar="[DIR]", default=".")
+@click.argument("directory", metavar="[DIR]", default=".", shell_complete=paths("dir"))
 def command(directory: str) -> int:
     """Write an annotated pgtls.toml that builds as it is, .gitignore and .gitattributes."""
     spec, ignore, attributes = (

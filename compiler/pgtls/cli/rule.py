@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pgtls.cli.completion import codes
 from pgtls.cli.options import output
 from pgtls.cli.printing import reporting
 from pgtls.diagnostics import Diagnostic, Rejected
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=codes)
 @output("text", "json")
 def command(code: str | None, format_: str) -> int:
     """Explain a diagnostic: what it means, why it matters, how to fix it. Without CODE, list them all."""
