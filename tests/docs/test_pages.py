@@ -24,11 +24,7 @@ MADE_FROM_THE_CODE = ("docs/spec.md", "docs/diagnostics.md", "docs/commands.md")
 LATER = (
     "CONTRIBUTING.md",
     "docs/design.md",
-    "docs/guides/editors.md",
     "docs/guides/importing.md",
-    "docs/guides/makefiles.md",
-    "docs/guides/pull-requests.md",
-    "docs/guides/terraform.md",
 )
 """Pages that still have to be brought into this shape."""
 PAGES = sorted(

@@ -14,6 +14,7 @@ from support.diagnosing import CASES
 from support.pgtls import ROOT, SCENARIOS
 from support.servers import PACKAGES, PATIENCE
 from support.system import ENVIRONMENT
+from support.walking import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,8 +92,9 @@ def test_specs_of_a_wrong_shape_are_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["a line of the spec", "taplo's configuration", "neither"])
 def test_the_schema_is_found_as_the_guide_says(tmp_path: Path, how: str) -> None:
-    directive, configuration = re.findall(r"```toml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    head = directive if how == "a line of the spec" else "version = 1\n"
+    (directive,) = re.findall(r"^\+(#.*\n)", GUIDE.read_text(), re.MULTILINE)
+    (configuration,) = shown(GUIDE, "toml")
+    head = f"{directive}version = 1\n" if how == "a line of the spec" else "version = 1\n"
     good = (CASES / "PGT010-misspelt-key" / "pgtls.toml").read_text().replace("version = 1\n", head)
     for name, text in {"good": good.replace("validty", "validity"), "bad": good}.items():
         (tmp_path / name).mkdir()

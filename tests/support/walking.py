@@ -235,6 +235,7 @@ def edited(text: str, change: Sequence[str]) -> str:
 
 def joined(spec: str, part: str) -> str:
     """Put the tables of ``part`` into ``spec``."""
+    assert part.startswith("["), "what is a part of a spec begins with a table"
     tables = _tables(spec)
     for header, (first, *fields) in _tables(part).items():
         own = tables.get(header, [first])

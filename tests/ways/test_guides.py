@@ -53,12 +53,6 @@ def test_the_terraform_guide_names_every_key_and_kind(tmp_path: Path) -> None:
     assert {key.rpartition(".")[2] for key in answer} == documented - {"FILE"}
 
 
-def test_the_pre_commit_configuration_names_a_hook_that_there_is() -> None:
-    (configuration,) = (yaml.safe_load(block) for block in shown(GUIDES / "pull-requests.md", "yaml"))
-    (hook,) = configuration["repos"][0]["hooks"]
-    assert hook["id"] in [known["id"] for known in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())]
-
-
 def test_the_guide_names_every_state_and_every_metric(tmp_path: Path) -> None:
     text = guide("watching.md")
     states = text.partition("| state |")[2].partition("\n\n")[0]

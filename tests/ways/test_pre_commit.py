@@ -13,6 +13,7 @@ import pytest
 from support.pgtls import ROOT
 from support.servers import PATIENCE
 from support.system import new_directory
+from support.walking import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,8 +69,9 @@ def repository(tmp_path: Path, hooks: tuple[str, str], home: Path) -> Path:
     (tmp_path / "users").mkdir()
     (tmp_path / "pgtls.toml").write_text(SPEC)
     (tmp_path / "users/app.toml").write_text('[user.app]\nca = "root"\n')
+    (configuration,) = shown(ROOT / "docs/guides/pull-requests.md", "yaml")
     (tmp_path / ".pre-commit-config.yaml").write_text(
-        f"repos:\n  - repo: {repo}\n    rev: {revision}\n    hooks:\n      - id: pgtls-check\n"
+        configuration.replace("https://github.com/OWNER/pgtls", repo).replace("v0.1.0", revision)
     )
     run("git", "init", "--quiet", cwd=tmp_path, home=home)
     run("git", "add", "--all", cwd=tmp_path, home=home)
@@ -100,7 +102,7 @@ def test_what_is_no_spec_does_not_start_it(repository: Path, home: Path) -> None
 
 def test_another_spec_is_named_in_args(repository: Path, home: Path) -> None:
     config = repository / ".pre-commit-config.yaml"
-    config.write_text(config.read_text() + "        args: [other.toml]\n")
+    config.write_text(config.read_text().replace("[pgtls.toml]", "[other.toml]"))
     (repository / "other.toml").write_text("version = 2\n")
     assert "other.toml:1:11: error[PGT005]" in pre_commit(repository, home, "run", "--all-files", status=1)
 

@@ -12,6 +12,7 @@ import pytest
 
 from support.pgtls import ROOT, pgtls
 from support.terraform import terraform
+from support.walking import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,6 +82,17 @@ def test_the_first_apply_deploys_every_server_and_a_second_plan_shows_no_changes
         assert "resource_drift" not in plan
         assert {change["change"]["actions"][0] for change in plan["resource_changes"]} == {"no-op"}
     assert deployed(ready.module) == ["primary", "replica"]
+
+
+def test_the_data_source_of_the_guide_answers(module: Path, tmp_path: Path) -> None:
+    (text,) = shown(ROOT / "docs/guides/terraform.md", "hcl")
+    for file in module.glob("*.tf"):
+        file.unlink()
+    (module / "terraform.tfvars.json").unlink()
+    (module / "main.tf").write_text(text.replace('["pgtls", ', f'["{tmp_path / "pgtls"}", '))
+    ready = terraform(module, tmp_path, NOW)
+    apply(ready)
+    assert ready.outputs() == {"not_after": "2026-04-01T00:00:00Z"}
 
 
 def test_the_outputs_are_what_was_built_and_the_state_holds_no_key(ready: Terraform) -> None:

@@ -42,7 +42,7 @@ def text(plan: Plan, *, colour: bool = False, everything: bool = False) -> str:
     if not plan.steps:
         return "nothing to do"
     lines = list(_rows(plan.steps, colour=colour, everything=everything))
-    return "\n".join([*lines, "", f"{_sums(plan)}.", *_costs(plan.steps)])
+    return "\n".join([*lines, "", f"Plan: {_sums(plan)}.", *_costs(plan.steps)])
 
 
 def markdown(plan: Plan) -> str:
@@ -77,8 +77,7 @@ def _row(step: Step, width: int, *, colour: bool) -> str:
 
 
 def _sums(plan: Plan) -> str:
-    done = ", ".join(f"{count} to {action}" for action, count in plan.summary.items())
-    return f"Plan: {done}"
+    return ", ".join(f"{count} to {action}" for action, count in plan.summary.items())
 
 
 def _costs(steps: Iterable[Step]) -> Iterator[str]:
