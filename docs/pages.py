@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -29,17 +30,22 @@ ELSEWHERE = {
 _LANGUAGES = {".json": "json", ".mk": "make", ".py": "python", ".tf": "terraform", ".toml": "toml", ".yml": "yaml"}
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)(?=[)#])")
 _FENCE = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
+_INDENTED = re.compile(r"((?:^  .*\n)+)", re.MULTILINE)
 _COMMENT = re.compile(r"^<!--.*?-->\n", re.MULTILINE | re.DOTALL)
 
 
 def main(directory: Path) -> None:
     """Write all pages, and those of the files that they link to."""
     shutil.rmtree(directory, ignore_errors=True)
-    waiting = [*ELSEWHERE, *(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))]
+    pages = (
+        *ROOT.glob("docs/**/*.md"),
+        *(spec.with_name("README.md") for spec in ROOT.glob("docs/scenarios/*/pgtls.toml")),
+    )
+    waiting = [*ELSEWHERE, *(str(path.relative_to(ROOT)) for path in pages)]
     written = set()
     while waiting:
         path = PurePosixPath(waiting.pop())
-        if path in written or not (ROOT / path).exists():
+        if path in written or not _exists(path):
             continue
         text, links = page(path)
         place = directory / site_path(path)
@@ -55,7 +61,8 @@ def page(path: PurePosixPath) -> tuple[str, list[str]]:
     if (ROOT / path).is_dir():
         return relinked(_listing(path), path / "-")
     if path.suffix == ".md":
-        return relinked(_COMMENT.sub("", (ROOT / path).read_text(encoding="utf-8")) + "".join(_spec(path)), path)
+        text = (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).exists() else _introduction(path.parent)
+        return relinked(_COMMENT.sub("", text) + "".join(_spec(path)), path)
     return f"{_UNSOUGHT}# {path}\n\n{_fenced(ROOT / path)}", []
 
 
@@ -85,7 +92,15 @@ def site_path(path: PurePosixPath) -> str:
 
 def _resolved(at: PurePosixPath, link: str) -> PurePosixPath:
     path = PurePosixPath(os.path.normpath(at.parent / link))
-    return path / "README.md" if (ROOT / path / "README.md").exists() else path
+    return path / "README.md" if _exists(path / "README.md") else path
+
+
+def _exists(path: PurePosixPath) -> bool:
+    """Whether there is a page, or what one is made of: a scenario may be a spec alone."""
+    return (ROOT / path).exists() or (path.match(_SCENARIO) and (ROOT / path.parent / "pgtls.toml").exists())
+
+
+_SCENARIO = "docs/scenarios/*/README.md"
 
 
 _UNSOUGHT = "---\nsearch:\n  exclude: true\n---\n\n"
@@ -101,10 +116,22 @@ def _listing(path: PurePosixPath) -> str:
     return f"{_UNSOUGHT}# {path}\n\n" + "".join(f"- [{name}]({name})\n" for name in names)
 
 
+def _introduction(scenario: PurePosixPath) -> str:
+    """Make a title and a text of what a spec says about itself at its head."""
+    lines = (ROOT / scenario / "pgtls.toml").read_text(encoding="utf-8").splitlines()
+    head = list(takewhile(lambda line: line.startswith("#"), lines))
+    said = [line.removeprefix("#").removeprefix(" ") for line in head]
+    title, mark, rest = re.split(r"([:?.]) *", said[0], maxsplit=1)
+    text = "".join(f"{line}\n" for line in (rest[:1].upper() + rest[1:], *said[1:]))
+    return f"# {title}{mark.strip('.:')}\n\n" + _INDENTED.sub(r"\n```text\n\1```\n", text)
+
+
 def _spec(path: PurePosixPath) -> Iterator[str]:
-    """Give a scenario's spec below its text: on a git host it lies beside it."""
-    if path.match("docs/scenarios/*/README.md"):
+    """Give a scenario's spec below its text, beside which it lies on a git host, and the test that puts it on servers."""
+    if path.match(_SCENARIO):
+        test = f"tests/scenarios/test_{path.parent.name.replace('-', '_')}.py"
         yield f"\n## The spec\n\n{_fenced(ROOT / path.parent / 'pgtls.toml')}"
+        yield f"\nIt is put on servers of every version by [{test}](../../../{test}).\n"
 
 
 if __name__ == "__main__":

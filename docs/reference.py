@@ -1,4 +1,4 @@
-"""Write the references anew, from the code: docs/spec.md and docs/pgtls.schema.json from the models, docs/diagnostics.md from the catalogue.
+"""Write the references anew, from the code: docs/spec.md and docs/pgtls.schema.json from the models, docs/diagnostics.md from the catalogue, docs/commands.md from the commands.
 
 ``python docs/reference.py`` writes them; with ``--check`` it exits 1 if one is not what it would write.
 """
@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import timedelta
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 from pydantic_core import PydanticUndefined
 
+from pgtls.cli import EXIT_STATUS, group
 from pgtls.diagnostics.rules import FAMILIES, catalogue
 from pgtls.spec.models import KINDS, LintTable, MapEntry
 from pgtls.spec.schema import schema
@@ -25,7 +29,9 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
-_SPEC_HEAD = """# The language
+_SPEC_HEAD = """# Tables and fields
+
+The reference of the language; [the language in prose](language.md) is the way in.
 
 <!-- Written by docs/reference.py from the models; edit those. -->
 
@@ -43,6 +49,40 @@ match `[a-z0-9][a-z0-9._-]{0,62}`, since they become directories; a name with a 
 A name that is itself a keyword of a list is written `{ name = "all" }`.
 """
 
+_COMMANDS_HEAD = r"""# Commands
+
+<!-- Written by docs/reference.py from the commands; edit those. -->
+
+`pgtls COMMAND --help` prints the same. `SPEC` is `pgtls.toml` in the current directory unless it is said. Paths in options and variables are relative to the
+current directory, those in a spec to the file that names them.
+
+Results go to stdout, all else to stderr; diagnostics are the result of `check`, and go to stderr elsewhere. With `--format json` exactly one object is printed, on failure too; `text` is for people and may change.
+
+## Environment variables
+
+| variable | stands in for |
+|---|---|
+| `PGTLS_SPEC` | `SPEC` |
+| `PGTLS_OUT` | `--out` |
+| `PGTLS_LOCK` | `--lock` |
+| `PGTLS_NOW` | `--now`: the instant that counts as now, RFC 3339 or a date; it is announced on stderr |
+| `NO_COLOR` | if set, nothing is coloured; neither is what does not go to a terminal |
+
+An empty variable counts as unset. A spec may read [secrets](guides/keys.md) from further variables, whose names are yours.
+
+## Completion
+
+Commands, options, their values, files, the names in your spec and the codes of diagnostics, in bash 4.4 or later, zsh and fish. One line for each, in the file that the shell reads at its start:
+
+| shell | file | line |
+|---|---|---|
+| bash | `~/.bashrc` | `eval "$(_PGTLS_COMPLETE=bash_source pgtls)"` |
+| zsh | `~/.zshrc`, after `compinit` | `eval "$(_PGTLS_COMPLETE=zsh_source pgtls)"` |
+| fish | `~/.config/fish/completions/pgtls.fish` | `_PGTLS_COMPLETE=fish_source pgtls \| source` |
+
+`pgtls build --renew <TAB>` offers the entities of `pgtls.toml`, of `$PGTLS_SPEC`, or of the spec that was said before it.
+"""
+
 
 def main() -> int:
     """Write or check the pages."""
@@ -50,6 +90,7 @@ def main() -> int:
     pages = {
         folder / "spec.md": "".join(spec_page()),
         folder / "diagnostics.md": "".join(diagnostics_page()),
+        folder / "commands.md": "".join(commands_page()),
         folder / "pgtls.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
     }
     if "--check" not in sys.argv:
@@ -114,6 +155,40 @@ def diagnostics_page() -> Iterator[str]:
         for rule in rules:
             standards = f"\n\n*Standards:* {', '.join(rule.standards)}" if rule.standards else ""
             yield f"\n### {rule.code}: {rule.title}\n\n*{rule.severity}.* {rule.meaning}\n\n*Why it matters:* {rule.why}\n\n*How to fix it:* {rule.fix}{standards}\n"
+
+
+def commands_page() -> Iterator[str]:
+    """Give the reference of all commands: a section each, made of what ``--help`` is made of."""
+    yield _COMMANDS_HEAD
+    yield "\n## Exit statuses\n\nThe same for every command. An error wins over 2.\n\n| status | meaning |\n|---|---|\n"
+    for status, meaning in EXIT_STATUS.items():
+        yield f"| {status} | {meaning} |\n"
+    context = click.Context(group, info_name="pgtls")
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None  # noqa: S101
+        yield from _command(click.Context(command, context, name), command)
+
+
+def _command(context: click.Context, command: click.Command) -> Iterator[str]:
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    paragraphs = [_paragraph(text) for text in cleandoc(command.help or "").split("\n\n")]
+    yield f"\n## pgtls {context.info_name}\n\n```text\n{usage}\n```\n\n" + "\n\n".join(paragraphs) + "\n"
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    if options:
+        yield "\n| option | meaning |\n|---|---|\n"
+    for option in options:
+        name, meaning = option.get_help_record(context) or ("", "")
+        yield f"| `{_cell(name)}` | {_cell(re.sub(' +', ' ', meaning))} |\n"
+
+
+def _paragraph(text: str) -> str:
+    """Give a paragraph of help; what is not to be wrapped there is a block."""
+    return f"```text\n{text.removeprefix(_UNWRAPPED)}\n```" if text.startswith(_UNWRAPPED) else text
+
+
+_UNWRAPPED = "\b\n"
+"""click's mark for lines that stay as they are."""
 
 
 def _cell(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from support.pgtls import ROOT
+from support.pgtls import ROOT, SCENARIOS
 from support.system import ENVIRONMENT
 
 _LOADED = re.compile(
@@ -83,7 +83,7 @@ def test_nothing_of_the_site_is_loaded_from_elsewhere(site: Path) -> None:
 def test_the_search_knows_every_page_and_no_file_that_is_only_shown(site: Path) -> None:
     index = json.loads((site / "search.json").read_text())
     found = {item["location"].partition("#")[0] for item in index["items"]}
-    assert {"spec.html", "diagnostics.html", "guides/renewal.html"} <= found
+    assert {"language.html", "spec.html", "diagnostics.html", "scenarios/14-revocation/index.html"} <= found
     assert [place for place in found if place.startswith("files/")] == []
 
 
@@ -97,9 +97,14 @@ def test_a_link_that_leads_nowhere_stops_the_build(link: str, tmp_path: Path) ->
     assert "output.md" in done.stdout + done.stderr
 
 
-def test_the_navigation_names_every_page_once(tmp_path: Path) -> None:
-    write_pages(tmp_path)
-    pages = tmp_path / "build/pages"
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("pages")
+    write_pages(directory)
+    return directory / "build/pages"
+
+
+def test_the_navigation_names_every_page_once(pages: Path) -> None:
     there = [str(page.relative_to(pages)) for page in pages.rglob("*.md")]
 
     def named(entry: Any) -> list[str]:
@@ -118,12 +123,17 @@ class _Configuration(yaml.SafeLoader):  # type: ignore[misc]
 _Configuration.add_multi_constructor("", lambda *_: None)
 
 
-def test_a_file_of_the_repository_that_a_page_links_to_is_shown_on_the_site(tmp_path: Path) -> None:
-    write_pages(tmp_path)
-    pages = tmp_path / "build/pages"
+@pytest.mark.parametrize("scenario", sorted(SCENARIOS.glob("*/pgtls.toml")), ids=lambda spec: spec.parent.name)
+def test_a_scenario_has_a_page_with_its_spec_and_the_test_that_puts_it_on_servers(scenario: Path, pages: Path) -> None:
+    page = pages / "scenarios" / scenario.parent.name / "index.md"
+    text = page.read_text()
+    assert text.startswith("# ")
+    assert scenario.read_text().strip() in text
+    (test,) = re.findall(r"\((\S+/test_\d\d_\w+\.py\.md)\)", text)
+    assert re.search(rf"\b{re.escape(scenario.parent.name)}\b", (page.parent / test).read_text())
+
+
+def test_a_file_of_the_repository_that_a_page_links_to_is_shown_on_the_site(pages: Path) -> None:
     assert "(files/pgtls.toml.example.md)" in (pages / "index.md").read_text()
     assert (ROOT / "pgtls.toml.example").read_text().strip() in (pages / "files/pgtls.toml.example.md").read_text()
     assert "(../files/examples/make/Makefile.md)" in (pages / "guides/makefiles.md").read_text()
-    assert (ROOT / "docs/scenarios/01-self-signed/pgtls.toml").read_text().strip() in (
-        pages / "scenarios/01-self-signed/index.md"
-    ).read_text()
