@@ -7,29 +7,28 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
+import subprocess
 from difflib import unified_diff
 from typing import TYPE_CHECKING
 
 import pytest
 from markdown_it import MarkdownIt
 
-from support.pgtls import ROOT, pgtls
+from support import clients, system
+from support.pgtls import ROOT, SCENARIOS, compiled, for_postgres, pgtls
 from support.walking import agrees, blocks, edited, joined, shown, walked
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MADE_FROM_THE_CODE = ("docs/spec.md", "docs/diagnostics.md", "docs/commands.md")
-LATER = (
-    "CONTRIBUTING.md",
-    "docs/design.md",
-    "docs/guides/importing.md",
-)
-"""Pages that still have to be brought into this shape."""
+    from support.servers import Server
+
+MADE_FROM_THE_CODE = {"docs/spec.md", "docs/diagnostics.md", "docs/commands.md"}
 PAGES = sorted(
     {str(page.relative_to(ROOT)) for part in ("*.md", "docs/**/*.md", "examples/**/*.md") for page in ROOT.glob(part)}
-    - {*MADE_FROM_THE_CODE, *LATER}
+    - MADE_FROM_THE_CODE
 )
 
 
@@ -74,6 +73,24 @@ def test_the_tree_that_a_page_shows_is_the_one_that_is_built(page: str, tmp_path
         if entry.is_dir() and words != ["…"]:
             there = {f"{file.name}/" if file.is_dir() else file.name for file in entry.iterdir()}
             assert {word for word in words if "." in word} == there
+
+
+def test_what_contributing_says_of_make_is_in_the_makefile() -> None:
+    (commands,) = shown(ROOT / "CONTRIBUTING.md", "sh")
+    made = [words for words in map(shlex.split, commands.splitlines()) if words[0] == "make"]
+    assert len(made) > 3
+    for words in made:
+        targets = [word for word in words[1 : words.index("#") if "#" in words else None] if "=" not in word]
+        subprocess.run(["make", "--dry-run", *targets], check=True, cwd=ROOT, capture_output=True)
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+
+
+def test_the_test_that_contributing_shows_passes(server: Server) -> None:
+    (test,) = shown(ROOT / "CONTRIBUTING.md", "python")
+    names = {**vars(clients), **vars(system), "compiled": compiled}
+    names["SPEC"] = for_postgres(SCENARIOS / "18-file-rules" / "pgtls.toml", server.version)
+    exec(test, names)  # noqa: S102
+    names["test_tls_is_on"](server)
 
 
 SPEC = """```toml title="pgtls.toml"
