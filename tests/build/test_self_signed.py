@@ -16,6 +16,7 @@ from pgtls.diagnostics import Rejected
 from signers.programs import OpenSSL
 from support.building import NOW, Place, steps
 from support.clients import PSQL, Bundle, admitted, at, libpq_clients, refused
+from support.interrupting import pairs_match
 from support.pgtls import compiled
 
 if TYPE_CHECKING:
@@ -124,6 +125,53 @@ def test_what_is_lost_is_replaced_at_once(place: Place) -> None:
     place.build()
     assert trusted(place) == [served(place)]
     assert served(place) != first
+
+
+def test_what_has_ended_is_succeeded_by_what_clients_trust_already(place: Place) -> None:
+    place.build(ALONE)
+    first = served(place)
+    place.build(now=NOW + 7 * YEAR)
+    (following,) = set(trusted(place)) - {first}
+    bundle = place.file("clients/app/root.crt").read_bytes()
+    planned = place.build(now=NOW + 11 * YEAR)
+    assert served(place) == following
+    assert following in certificates(bundle), "the bundle of before will do"
+    assert trusted(place) == [following]
+    assert ("server.db", "rewrite") in steps(planned)
+    assert steps(place.build(now=NOW + 11 * YEAR)) == []
+
+
+def test_a_lost_key_is_succeeded_by_what_clients_trust_already(place: Place) -> None:
+    place.build(ALONE)
+    first = served(place)
+    place.build(now=NOW + 7 * YEAR)
+    (following,) = set(trusted(place)) - {first}
+    place.file("servers/db/server.key").unlink()
+    place.build(now=NOW + 7 * YEAR + timedelta(days=1))
+    assert served(place) == following
+    pairs_match(place)
+    assert steps(place.build(now=NOW + 7 * YEAR + timedelta(days=1))) == []
+
+
+def test_what_was_stolen_together_is_not_succeeded_by_it(place: Place) -> None:
+    place.build(ALONE)
+    place.build(now=NOW + 7 * YEAR)
+    stolen = trusted(place)
+    revoked = ALONE.replace("[server.db]\n", "[server.db]\nrevoke_before = 2033-06-01\n")
+    place.build(revoked, now=NOW + 8 * YEAR)
+    assert served(place) not in stolen
+    assert trusted(place) == [served(place)]
+
+
+def test_what_has_ended_and_differs_too_does_not_wait(place: Place) -> None:
+    place.build(ALONE)
+    more = ALONE.replace('["db.example.com"]', '["db.example.com", "db2.example.com"]')
+    first = served(place)
+    planned = place.build(more, now=NOW + 11 * YEAR)
+    assert ("server.db", "renew") in steps(planned)
+    assert trusted(place) == [served(place)]
+    assert served(place) != first
+    assert steps(place.build(now=NOW + 11 * YEAR)) == []
 
 
 def test_nobody_is_refused_at_any_step_of_a_renewal(server: Server, tmp_path: Path) -> None:

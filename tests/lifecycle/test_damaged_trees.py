@@ -203,6 +203,28 @@ def test_a_key_whose_request_is_out_is_not_replaced_unsaid(place: Place) -> None
     assert "nobody has signed it yet" in place.plan(now=NOW + DAY).plan.steps[-1].reason
 
 
+@pytest.mark.parametrize("name", ["ca.crt", "ca.key"])
+@pytest.mark.parametrize("damage", [cut, gone], ids=lambda damage: damage.__name__)
+def test_a_damaged_ca_that_left_the_spec_is_said_as_long_as_it_matters(
+    place: Place, name: str, damage: Callable[[Path], None]
+) -> None:
+    left = SMALL.replace("clients", "people")
+    place.build(SMALL)
+    place.build(left, now=NOW + DAY, asked=Asked(accept_outage=True))
+    (directory,) = place.file("ca/.retired").iterdir()
+    assert place.plan(now=NOW + 2 * DAY).diagnostics == ()
+    before = (directory / "ca.crl").read_bytes()
+    damage(directory / name)
+    how = "is missing" if damage is gone else "was changed"
+    path = f"ca/.retired/{directory.name}/{name}"
+    for run in (place.plan, place.build):
+        (warning,) = run(now=NOW + 2 * DAY).diagnostics
+        assert (warning.code, warning.severity) == ("PGT562", "warning")
+        assert warning.message == f"the CRL of ca.clients, which left the spec, cannot be signed again: {path} {how}"
+    assert (directory / "ca.crl").read_bytes() == before
+    assert place.plan(now=NOW + 100 * DAY).diagnostics == (), "nobody has a certificate of it any more"
+
+
 def test_a_hard_link_to_a_key_keeps_what_it_had(place: Place) -> None:
     place.build(SMALL)
     copy = place.directory / "copy.key"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from pgtls.build import layout
 from pgtls.build.model import File, Later
+from pgtls.build.observe import UNTOUCHED
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.model import Revocation, RevocationList, Unreadable
 
@@ -65,17 +66,40 @@ def decide(
             problems.append(Diagnostic("PGT562", message, severity="warning"))
         elif one:
             found.append(one)
-    return tuple(found), tuple(problems)
+    return tuple(found), (*problems, *_damaged(fleet, existing, now))
+
+
+def _damaged(fleet: Fleet, existing: Existing, now: datetime) -> Iterator[Diagnostic]:
+    """Say which of their files are not what they were, as long as somebody has a certificate of theirs: nothing signs with them, and nothing can make them again."""
+    for path, entry in _listed(fleet, existing):
+        name = entry.entity.removeprefix("ca.")
+        if existing.files.get(path) in UNTOUCHED or not any(line.ca == name for line in existing.lock.unexpired(now)):
+            continue
+        how = "is missing" if existing.files.get(path) == "missing" else "was changed"
+        yield Diagnostic(
+            "PGT562",
+            f"the CRL of {entry.entity}, which left the spec, cannot be signed again: {path} {how}",
+            hint="restore it from a backup, until the last certificate of this CA has ended",
+            severity="warning",
+        )
+
+
+def _listed(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, Entry]]:
+    """Yield the certificates and keys of such CAs that were built."""
+    listed = existing.manifest.files if existing.manifest else {}
+    for path, entry in listed.items():
+        if path.endswith((f"/{layout.CA_CERTIFICATE}", f"/{layout.CA_KEY}")) and _left(path, entry, fleet):
+            yield path, entry
 
 
 def _authorities(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, str, Entry]]:
     """Yield the path of the key that can sign (empty if there is none), the directory to be, and the manifest's entry of the certificate."""
     listed = existing.manifest.files if existing.manifest else {}
-    for path, entry in listed.items():
-        if not path.endswith("/" + layout.CA_CERTIFICATE) or not _left(path, entry, fleet):
+    for path, entry in _listed(fleet, existing):
+        if not path.endswith(layout.CA_CERTIFICATE) or existing.files.get(path) not in UNTOUCHED:
             continue
         key = path.removesuffix(layout.CA_CERTIFICATE) + layout.CA_KEY
-        content = existing.content(key)
+        content = existing.content(key) if existing.files.get(key) in UNTOUCHED else None
         usable = content is not None and b"ENCRYPTED" not in content
         yield key if usable else "", _directory(path, entry, listed), entry
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.build import layout
 from pgtls.build.reissue import due_at
+from pgtls.build.revocations import too_old
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.model import Certificate, Unreadable
 from pgtls.pki.wanted import wanted_facts
@@ -41,44 +42,57 @@ class Beside:
 
 
 def in_two_steps(decision: Decision, existing: Existing, replaced: Collection[str], now: datetime) -> Decision:
-    """Turn the renewal of a self-signed server into its two steps. What cannot be used any more is replaced at once."""
-    profile, found, why = decision.profile, decision.found, decision.reason
+    """Turn the renewal of a self-signed server into its two steps. What cannot be used any more is replaced at once, by the next one if clients trust it already."""
+    profile, why = decision.profile, decision.reason
     if profile.kind != "server" or profile.issuer is not None or existing.from_lock:
         return decision
     previous = _still_good(existing, profile.entity, now)
-    if why and (
-        why.name in _NOTHING_LEFT or profile.entity in replaced or not isinstance(found.certificate, Certificate)
-    ):
-        return replace(decision, beside=Beside(previous=previous))
-    current = found.certificate
-    assert isinstance(current, Certificate)  # noqa: S101
     following = _following(decision, existing, now)
-    bare = replace(decision, reason=None, new_key=False, end=current.not_after)
-    due = due_at(current, profile)
-    half = due + (current.not_after - due) / 2
-    if following is None:
-        if why is None:
-            return replace(decision, beside=Beside(previous=previous))
-        if why.name == "due":
-            return replace(bare, due=half, beside=Beside(previous=previous, issue=True))
-        waits = f"{why.text}, and its clients are to trust its next certificate before it is served: deploy their bundles, then build again"
-        return replace(
-            bare,
-            due=half,
-            waits=waits,
-            problems=(_warning(decision, waits),),
-            beside=Beside(None, previous, issue=True),
-        )
-    certificate, pem = following
-    if why is not None and why.name == "due" and now < half:
-        return replace(bare, due=half, beside=Beside(pem, previous))
-    served = replace(found, certificate=certificate, pem=pem, key="present", stored="written", ours=True)
+    if profile.entity in replaced or (following is None and (why is None or _nothing_left(decision, now))):
+        return replace(decision, beside=Beside(previous=previous))
+    if following and not (why and why.name == "due" and now < _half(decision)):
+        return _promoted(decision, following, previous, now)
+    assert isinstance(decision.found.certificate, Certificate)  # noqa: S101
+    bare = replace(decision, reason=None, new_key=False, end=decision.found.certificate.not_after, due=_half(decision))
+    if following:
+        return replace(bare, beside=Beside(following[1], previous))
+    bare = replace(bare, beside=Beside(previous=previous, issue=True))
+    if why and why.name == "due":
+        return bare
+    waits = f"{why and why.text}, and its clients are to trust its next certificate before it is served: deploy their bundles, then build again"
+    return replace(bare, waits=waits, problems=(_warning(decision, waits),))
+
+
+def _nothing_left(decision: Decision, now: datetime) -> bool:
+    """Whether what is there is of no use. Several reasons may hold, and the first is not always the one that leaves no time."""
+    found, why = decision.found.certificate, decision.reason
+    if why is None or not isinstance(found, Certificate):
+        return why is not None
+    return why.name in _NOTHING_LEFT or found.not_after <= now or too_old(found, decision.profile)
+
+
+def _half(decision: Decision) -> datetime:
+    """When the next certificate is served: half the window before the present one ends."""
+    found = decision.found.certificate
+    assert isinstance(found, Certificate)  # noqa: S101  (it is due)
+    due = due_at(found, decision.profile)
+    return due + (found.not_after - due) / 2
+
+
+def _promoted(
+    decision: Decision, following: tuple[Certificate, bytes], previous: bytes | None, now: datetime
+) -> Decision:
+    """Serve the next certificate. The one that was served stays trusted while anybody may be shown it."""
+    found, (certificate, pem) = decision.found, following
+    shown = isinstance(found.certificate, Certificate) and not _nothing_left(decision, now)
     return replace(
-        bare,
-        found=served,
+        decision,
+        reason=None,
+        new_key=False,
+        found=replace(found, certificate=certificate, pem=pem, key="present", stored="written", ours=True),
         end=certificate.not_after,
-        due=due_at(certificate, profile),
-        beside=Beside(previous=found.pem, promoted=True),
+        due=due_at(certificate, decision.profile),
+        beside=Beside(previous=found.pem if shown else previous, promoted=True),
     )
 
 
@@ -96,8 +110,8 @@ def _following(decision: Decision, existing: Existing, now: datetime) -> tuple[C
         return None
     one = certificates[0]
     fits = (one.subject, one.names, one.usages) == wanted_facts(decision.profile)
-    fits = fits and one.key_algorithm == decision.profile.key_algorithm and one.not_after > now
-    return (one, pem) if fits else None
+    fits = fits and one.key_algorithm == decision.profile.key_algorithm
+    return (one, pem) if fits and one.not_after > now and not too_old(one, decision.profile) else None
 
 
 def _still_good(existing: Existing, entity: str, now: datetime) -> bytes | None:
