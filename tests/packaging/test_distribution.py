@@ -101,8 +101,3 @@ def test_the_sdist_has_sources_tests_and_example_and_nothing_that_was_built(dist
 def test_the_version_is_said_once() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert pgtls.__version__ == project["version"] == importlib.metadata.version("pgtls")
-
-
-@pytest.mark.skipif("PGTLS_TEST_WHEEL" not in os.environ, reason="unavailable: these tests run from the checkout")
-def test_these_tests_run_against_the_installed_wheel() -> None:
-    assert "site-packages" in Path(pgtls.__file__).parts

@@ -18,10 +18,6 @@ import pgtls
 from support.servers import PATIENCE
 from support.system import ENVIRONMENT, locked, scratch
 
-pytestmark = pytest.mark.skipif(
-    "PGTLS_TEST_WHEEL" not in os.environ, reason="unavailable: from the checkout there is no wheel to install"
-)
-
 TOOLS = Path(sys.prefix) / "bin"
 """Where pip, pipx and uv are: they are development dependencies."""
 
@@ -94,6 +90,10 @@ def works(home: Path, *program: str | Path, **environment: str | Path) -> None:
     execute(*program, "build", home / "db" / "pgtls.toml", **environment)
     assert (home / "db/out/servers/main/pg_hba.conf").stat().st_size > 0
     assert execute(*program, "build", home / "db" / "pgtls.toml", **environment) == "nothing to do\n"
+
+
+def test_these_tests_run_against_the_installed_wheel() -> None:
+    assert "site-packages" in Path(pgtls.__file__).parts
 
 
 def test_pip_installs_it(house: Path, tmp_path: Path) -> None:
