@@ -217,8 +217,8 @@ def test_a_damaged_ca_that_left_the_spec_is_said_as_long_as_it_matters(
     damage(directory / name)
     how = "is missing" if damage is gone else "was changed"
     path = f"ca/.retired/{directory.name}/{name}"
-    for run in (place.plan, place.build):
-        (warning,) = run(now=NOW + 2 * DAY).diagnostics
+    for command in (place.plan, place.build):
+        (warning,) = command(now=NOW + 2 * DAY).diagnostics
         assert (warning.code, warning.severity) == ("PGT562", "warning")
         assert warning.message == f"the CRL of ca.clients, which left the spec, cannot be signed again: {path} {how}"
     assert (directory / "ca.crl").read_bytes() == before
