@@ -75,6 +75,11 @@ def test_the_tree_that_a_page_shows_is_the_one_that_is_built(page: str, tmp_path
             assert {word for word in words if "." in word} == there
 
 
+def test_the_design_names_every_part_of_the_package() -> None:
+    named = re.findall(r"^\| `(\w+)/` \|", (ROOT / "docs/design.md").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(path.parent.name for path in (ROOT / "compiler/pgtls").glob("*/__init__.py"))
+
+
 def test_what_contributing_says_of_make_is_in_the_makefile() -> None:
     (commands,) = shown(ROOT / "CONTRIBUTING.md", "sh")
     made = [words for words in map(shlex.split, commands.splitlines()) if words[0] == "make"]

@@ -124,6 +124,7 @@ class Command:
 
 def commands(lines: list[str]) -> list[Command]:
     """Take a console block apart."""
+    assert lines[0].startswith("$ "), f"a console block begins with a command, not with {lines[0]!r}"
     found: list[Command] = []
     for line in lines:
         if line.startswith("$ "):
