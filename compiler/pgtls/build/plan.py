@@ -158,7 +158,7 @@ def _step(
         return Step(entity, "create", "it is new", cost, (), files)
     if succession := _succession(changes, gone):
         return Step(entity, "rewrite", succession, cost, (), files)
-    reasons = dict.fromkeys(_reason(change, crl) for change in changes) or {"files that it no longer has go": None}
+    reasons = dict.fromkeys(_reason(change, crl) for change in changes) or {"it no longer has these files": None}
     return Step(entity, "rewrite", "; ".join(reasons), cost, (), files)
 
 

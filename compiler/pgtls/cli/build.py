@@ -73,7 +73,7 @@ def command(
                 planned = build(work, progress)
             report.done = f"{work.out} is built"
             _write(depfile, where, report.done)
-            _report(report, planned, f"built {work.out}")
+            _report(report, planned, f"built {work.out}" if planned.plan.steps else "")
     return report.status
 
 
