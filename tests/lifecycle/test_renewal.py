@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ from pgtls.diagnostics import Rejected
 from pgtls.pki import crl
 from pgtls.pki.model import RevocationList
 from support.building import NOW, Place, reason, steps
-from support.clients import admitted
+from support.clients import Bundle, admitted, refused
 from support.interrupting import pairs_match
+from support.system import new_directory
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -47,6 +49,38 @@ def test_what_an_intermediate_and_a_root_have_signed_stays_good_when_they_are_re
     assert place.file("servers/db/root.crt").read_bytes() != old_server
     assert admitted(attempt(place, server, "alice")) == "alice@shop", "new bundle, old server"
     deploy(place, server)
+    assert admitted(attempt(place, server, "alice")) == "alice@shop"
+
+
+def test_what_a_renewed_root_signs_is_good_for_who_has_the_old_one_and_the_other_way_round(
+    server: Server, place: Place
+) -> None:
+    server.populate(ROLES, ("shop",))
+    now, roots = clock(), frozenset({"ca.root", "ca.people", "ca.inner"})
+
+    def kept(name: str) -> Bundle:
+        return Bundle(shutil.copytree(place.file("clients/alice"), new_directory("kept") / name))
+
+    place.build(spec(server.version), now=now - 3 * DAY)
+    deploy(place, server)
+    old = kept("old")
+    place.build(now=now - 2 * DAY, asked=Asked(renew=roots))
+    renewed_roots = kept("renewed roots")
+    place.build(now=now - DAY, asked=Asked(renew=frozenset({"server.db", "user.alice"})))
+    new = kept("new")
+    bundles = old, renewed_roots, new
+    assert [(bundle.directory / "root.crt").read_text().count("BEGIN") for bundle in bundles] == [1, 2, 2]
+    for bundle in bundles:
+        assert admitted(attempt(place, server, "alice", bundle)) == "alice@shop", "the server as it was at first"
+    deploy(place, server)
+    for bundle in bundles:
+        assert admitted(attempt(place, server, "alice", bundle)) == "alice@shop", "new leaf, new roots"
+
+    replaced = Asked(replace=frozenset({"ca.root"}), accept_outage=True)
+    place.build(now=now, asked=replaced)
+    deploy(place, server)
+    for bundle in bundles:
+        refused(attempt(place, server, "alice", bundle), "certificate verify failed")
     assert admitted(attempt(place, server, "alice")) == "alice@shop"
 
 
