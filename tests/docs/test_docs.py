@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pgtls.cli import run
+from pgtls.diagnostics.rules import catalogue
 from support.pgtls import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -66,3 +67,47 @@ def test_every_command_has_a_page_of_help_with_its_exit_statuses(capsys: pytest.
         assert run([name, "--help"]) == 0
         text = capsys.readouterr().out
         assert "Exit status, the same for every command" in text, name
+
+
+def test_the_security_model_names_the_findings_of_every_item_of_a_standard() -> None:
+    found: dict[str, list[str]] = {}
+    for rule in catalogue().values():
+        for standard in rule.standards:
+            found.setdefault(standard, []).append(rule.code)
+    rows = re.findall(
+        r"^\| ((?:CIS|STIG) \S+) \| .* \| (PGT.*) \|$", (ROOT / "docs" / "security.md").read_text(), re.MULTILINE
+    )
+    assert {standard: codes.split(", ") for standard, codes in rows} == found
+
+
+SPEC_THAT_RUNS_A_PROGRAM = """
+version = 1
+[ca.root]
+passphrase = { command = ["touch", "was-run"] }
+[server.main]
+ca = "root"
+hosts = ["db.example.com"]
+no_local = true
+[user.app]
+[policy.app]
+users = ["app"]
+from = ["10.0.0.0/8"]
+auth = "ldap"
+auth_options = { ldapserver = "l.example.com", ldapbasedn = "dc=x", ldapbindpasswd = { command = ["touch", "was-run"] } }
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["check", "access", "status", "diff pgtls.toml pgtls.toml", "explain --user app --database shop --from 10.0.0.1"],
+)
+def test_what_the_security_model_says_to_use_for_strangers_runs_nothing_of_their_spec(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pgtls.toml").write_text(SPEC_THAT_RUNS_A_PROGRAM)
+    assert f"`{command.split()[0]}`" in (ROOT / "docs" / "security.md").read_text()
+    assert run(command.split()) == 0
+    assert not Path("was-run").exists()
+    run(["plan"])
+    assert Path("was-run").exists(), "plan does"

@@ -1,4 +1,4 @@
-"""The JSON Schema as editors use it: by taplo, the TOML language server of Visual Studio Code, Neovim, Zed and others."""
+"""The JSON Schema as editors use it: by taplo, the TOML language server of Visual Studio Code, Neovim, Zed and others; and its formatter (docs/faq.md)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.diagnosing import CASES
-from support.pgtls import ROOT, SCENARIOS
+from support.pgtls import EXAMPLE, ROOT, SCENARIOS, compiled, pgtls
 from support.servers import PACKAGES, PATIENCE
 from support.system import ENVIRONMENT
 from support.walking import shown
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TAPLO = PACKAGES / ".bin" / "taplo"
 SCHEMA = ROOT / "docs" / "pgtls.schema.json"
 GUIDE = ROOT / "docs" / "guides" / "editors.md"
+FAQ = ROOT / "docs" / "faq.md"
 GOOD = {
     "example.toml": ROOT / "pgtls.toml.example",
     "start.toml": ROOT / "templates" / "start" / "pgtls.toml",
@@ -104,3 +105,23 @@ def test_the_schema_is_found_as_the_guide_says(tmp_path: Path, how: str) -> None
             (tmp_path / name / ".taplo.toml").write_text(configuration)
     assert lint(tmp_path / "good") == (0, {})
     assert (lint(tmp_path / "bad") != (0, {})) is (how != "neither")
+
+
+def test_a_spec_that_is_formatted_as_the_faq_says_means_the_same(tmp_path: Path) -> None:
+    ((_, *words),) = (line.split() for line in FAQ.read_text().splitlines() if line.startswith("taplo fmt"))
+    crooked = re.sub(r" *= *", "  =", EXAMPLE.read_text()).replace("\n\n", "\n\n\n\n")
+    out = compiled(crooked, tmp_path)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name != "manifest.json"}
+    assert before
+    lock = ("--lock", tmp_path / "out.lock")
+
+    run = subprocess.run((TAPLO, *words), cwd=tmp_path, env={**ENVIRONMENT, "HOME": str(tmp_path)}, check=False)
+    assert run.returncode == 0
+    formatted = (tmp_path / "pgtls.toml").read_text()
+    assert formatted != crooked
+    assert re.findall(r"#.*", formatted) == re.findall(r"#.*", crooked), "a comment is lost"
+    assert pgtls("build", "--check", *lock, cwd=tmp_path).status == 0, "something is to be done"
+    assert pgtls("build", *lock, cwd=tmp_path).status == 0
+    assert {path: path.read_bytes() for path in before} == before
+    (tmp_path / "pgtls.toml").write_text(formatted.replace("10.0.0.0/8", "10.0.0.0/9"))
+    assert pgtls("build", "--check", *lock, cwd=tmp_path).status == 2
