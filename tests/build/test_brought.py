@@ -13,14 +13,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from pgtls.build import lock as locks
 from pgtls.build.decide import Asked
+from pgtls.build.status import status
 from pgtls.diagnostics import Rejected
 from support.building import NOW, SMALL, Place, steps
 from support.clients import PSQL, Bundle, admitted, at, refused
 from support.pgtls import compiled
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
+    from pgtls.build.status import Item
     from support.servers import Server
 
 
@@ -42,9 +45,9 @@ def having(spec: str, header: str, *lines: str) -> str:
     return spec.replace(f"{header}\n", "\n".join((header, *lines, "")))
 
 
-def complaint(place: Place, spec: str) -> tuple[str, str]:
+def complaint(place: Place, spec: str, now: datetime = NOW) -> tuple[str, str]:
     with pytest.raises(Rejected) as rejected:
-        place.build(spec)
+        place.build(spec, now=now)
     found = [(d.code, d.message) for d in rejected.value.diagnostics if d.severity == "error"]
     assert len(found) == 1, found
     ((code, message),) = found
@@ -302,7 +305,8 @@ def test_what_needs_the_key_waits_and_the_rest_goes_on(place: Place) -> None:
     before = place.file("servers/main/server.crt").read_bytes()
     planned = place.build(now=later)
     assert [entity for entity, action in steps(planned) if action == "wait"] == ["ca.clients", "ca.servers"]
-    assert {d.code for d in planned.diagnostics} == {"PGT562"}
+    said = {(d.code, d.hint) for d in planned.diagnostics}
+    assert said == {("PGT562", "lend the key when it is at hand: --ca-key root=PATH")}
     assert place.file("servers/main/server.crt").read_bytes() != before, "it is renewed by the CA that is here"
     # A second look says it again: what waits is no reason to say that there is nothing to do.
     assert [action for _, action in steps(place.build(now=later))] == ["wait", "wait"]
@@ -311,6 +315,31 @@ def test_what_needs_the_key_waits_and_the_rest_goes_on(place: Place) -> None:
     assert [entity for entity, action in steps(planned) if action == "renew"] == ["ca.clients", "ca.servers"]
     assert not place.file("ca/root/ca.key").exists(), "it was lent"
     assert steps(place.build(now=later)) == []
+
+
+def test_what_differs_waits_for_the_key_as_long_as_it_is_valid_and_no_longer(place: Place) -> None:
+    spec = OFFLINE.replace('ca = "servers"\nclient_ca', 'ca = "root"\nclient_ca')
+    place.build(spec)
+    place.file("ca/root/ca.key").rename(place.directory / "vault.key")
+    renamed = spec.replace('["db.example.com"]', '["db2.example.com"]')
+    assert ("server.main", "wait") in steps(place.plan(renamed, now=NOW + timedelta(days=89)))
+    code, message = complaint(place, renamed, now=NOW + timedelta(days=91))
+    assert code == "PGT563"
+    assert message.startswith("server.main has no valid certificate: subject and hosts changed")
+
+
+def test_the_crl_of_an_offline_ca_is_due_at_half_its_life_and_then_waits(place: Place) -> None:
+    taken_away(place)
+    place.build()
+
+    def crl(now: datetime) -> Item:
+        return next(i for i in status(place.request(now=now)).items if (i.entity, i.kind) == ("ca.root", "crl"))
+
+    first = crl(NOW)
+    assert first.due
+    assert first.not_after
+    assert first.due - NOW < (first.not_after - NOW) / 2 < first.due - NOW + timedelta(hours=1)
+    assert (first.state, crl(first.due).state) == ("ok", "waiting")
 
 
 def test_a_new_ca_under_a_key_that_is_away_is_an_error(place: Place) -> None:

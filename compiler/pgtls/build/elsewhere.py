@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pgtls.build import layout
 from pgtls.build.protection import does_not_open, way_out
-from pgtls.build.reissue import due_at
+from pgtls.build.reissue import due_at, nothing_left
 from pgtls.build.secrets import entity_named
 from pgtls.build.way import SIGN_AGAIN, NoWay, unlisted, way_up
 from pgtls.diagnostics import Diagnostic
+from pgtls.pki.crl import half_life
 from pgtls.pki.model import Certificate, RevocationList, Unreadable
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile
 
-_NOTHING_LEFT = frozenset(("missing", "unreadable", "key missing", "key mismatch", "revoked", "expired"))
-"""Reasons after which there is no certificate that could go on being used."""
-
 
 # ---- what is due, and cannot be signed -------------------------------------------------------------------------------------------------
 
@@ -35,36 +33,44 @@ _NOTHING_LEFT = frozenset(("missing", "unreadable", "key missing", "key mismatch
 def withheld(decision: Decision, existing: Existing, above: Mapping[str, Decision], now: datetime) -> Decision:
     """Let a decision wait whose signer is not here; ``above`` has the decisions about CAs that were made before."""
     why = decision.reason
-    cause, first = _cause(decision, above, now) if why else (None, False)
+    cause = _cause(decision, above, now) if why else None
     if why is None or cause is None or existing.from_lock:
         return decision
     found, entity = decision.found.certificate, decision.profile.entity
-    waiting = f"{why.text}, and {cause}"
-    if why.name in _NOTHING_LEFT and not first:
-        hint = "lend the key with --ca-key NAME=PATH, or have it signed elsewhere and name it in cert_file"
+    waiting = f"{why.text}, and {cause.text}"
+    if nothing_left(why, found, decision.profile, now) and not cause.first:
+        hint = f"lend the key with --ca-key {cause.key or 'NAME'}=PATH, or have it signed elsewhere and name it in cert_file"
         problem = _fault("PGT563", f"{entity} has no valid certificate: {waiting}", entity, hint)
     else:
-        problem = _warning(f"{entity} waits: {waiting}", entity)
+        lend = f"lend the key when it is at hand: --ca-key {cause.key}=PATH" if cause.key else None
+        problem = _warning(f"{entity} waits: {waiting}", entity, lend)
     end = found.not_after if isinstance(found, Certificate) else now
     return replace(
         decision, reason=None, new_key=False, adopted=False, waits=waiting, end=end, due=end, problems=(problem,)
     )
 
 
-def _cause(decision: Decision, above: Mapping[str, Decision], now: datetime) -> tuple[str | None, bool]:
-    """Say why nobody here can sign it, and whether its CA has never been signed itself."""
-    issuer = decision.profile.issuer
+class _Cause(NamedTuple):
+    """Why nobody here can sign something. ``first``: its CA has never been signed itself. ``key``: the NAME of the CA whose key would do."""
+
+    text: str
+    first: bool = False
+    key: str | None = None
+
+
+def _cause(decision: Decision, above: Mapping[str, Decision], now: datetime) -> _Cause | None:
+    profile, issuer = decision.profile, decision.profile.issuer
     if issuer is None:
-        away = decision.profile.kind == "ca" and not decision.new_key and not decision.found.at_hand
-        return ("its key is not here" if away else None), False
+        away = profile.kind == "ca" and not decision.new_key and not decision.found.at_hand
+        return _Cause("its key is not here", key=profile.entity.removeprefix("ca.")) if away else None
     signer = above[f"ca.{issuer}"]
     if signer.found.certificate is None and signer.waits:
-        return f'CA "{issuer}", which signs it, itself waits to be signed', True
+        return _Cause(f'CA "{issuer}", which signs it, itself waits to be signed', first=True)
     if not signer.new_key and not signer.found.at_hand:
-        return f'the key of CA "{issuer}", which signs it, is not here', False
+        return _Cause(f'the key of CA "{issuer}", which signs it, is not here', key=issuer)
     if signer.end <= now:
-        return f'CA "{issuer}", which signs it, ended on {signer.end:%Y-%m-%d}', False
-    return None, False
+        return _Cause(f'CA "{issuer}", which signs it, ended on {signer.end:%Y-%m-%d}')
+    return None
 
 
 def has_list(ca: Authority, existing: Existing) -> bool:
@@ -79,17 +85,20 @@ def withheld_crl(crl: CrlDecision, ca: Decision, existing: Existing, now: dateti
     found = existing.crls.get(crl.ca.name)
     if not isinstance(found, RevocationList):
         return replace(crl, reason=None, waits=None if found is None else crl.reason, due=now)
-    given = crl.ca.name in existing.outside.crls
-    due = now >= found.this_update + (found.next_update - found.this_update) / 2
-    waits = None if crl.reason is None or (given and not due) else crl.reason
-    return replace(crl, reason=None, waits=waits, due=found.next_update)
+    given, half = crl.ca.name in existing.outside.crls, half_life(found)
+    waits = None if crl.reason is None or (given and now < half) else crl.reason
+    return replace(crl, reason=None, waits=waits, due=half if now < half else found.next_update)
 
 
 def crl_problems(crls: Mapping[str, CrlDecision], existing: Existing, now: datetime) -> Iterator[Diagnostic]:
     """Report the CRLs that wait for a key, and those that have run out: they lock every client out."""
     for name, crl in crls.items():
         found, given = existing.crls.get(name), name in existing.outside.crls
-        hint = "bring a new one in crl_file" if given else "lend the key with --ca-key, or bring a new CRL in crl_file"
+        hint = (
+            "bring a new one in crl_file"
+            if given
+            else f"lend the key with --ca-key {name}=PATH, or bring a new CRL in crl_file"
+        )
         if crl.reason is None and isinstance(found, RevocationList) and found.next_update <= now:
             message = f'the CRL of CA "{name}" ended on {found.next_update:%Y-%m-%d}: every client would be refused'
             yield _fault("PGT563", message, f"ca.{name}", hint, "crl_file" if given else None)
@@ -99,10 +108,13 @@ def crl_problems(crls: Mapping[str, CrlDecision], existing: Existing, now: datet
         elif crl.waits and isinstance(found, Unreadable):
             message = f'the CRL of CA "{name}" cannot be read ({found.reason}), and its key is not here'
             yield _fault(
-                "PGT563", message, f"ca.{name}", "restore its ca.crl from a backup, or lend the key with --ca-key"
+                "PGT563",
+                message,
+                f"ca.{name}",
+                f"restore its ca.crl from a backup, or lend the key with --ca-key {name}=PATH",
             )
         elif crl.waits:
-            yield _warning(f'the CRL of CA "{name}" waits for its key: {crl.waits}', f"ca.{name}")
+            yield _warning(f'the CRL of CA "{name}" waits for its key: {crl.waits}', f"ca.{name}", hint)
 
 
 def wrong_keys(decisions: Iterable[Decision], outside: Outside) -> Iterator[Diagnostic]:
@@ -168,7 +180,10 @@ def signed_outside(
     )
     if now >= bare.due or entity in renew:
         waits = f"it expires on {certificate.not_after:%Y-%m-%d}, and somebody else signs it"
-        return replace(bare, waits=waits, problems=(*bare.problems, _warning(f"{entity} waits: {waits}", entity)))
+        warning = _warning(
+            f"{entity} waits: {waits}", entity, "have it signed again, and name what comes back in cert_file"
+        )
+        return replace(bare, waits=waits, problems=(*bare.problems, warning))
     return bare
 
 
@@ -310,6 +325,6 @@ def _fault(code: str, message: str, entity: str, hint: str, field: str | None = 
     return Diagnostic(code, message, (*table, field) if field else table, hint, "value" if field else "table")
 
 
-def _warning(message: str, entity: str) -> Diagnostic:
+def _warning(message: str, entity: str, hint: str | None = None) -> Diagnostic:
     table = tuple(entity.split(".", 1))
-    return Diagnostic("PGT562", message, table, at="table", severity="warning")
+    return Diagnostic("PGT562", message, table, hint, at="table", severity="warning")

@@ -75,6 +75,13 @@ class Case:
         return min(end for end in ends if end is not None)
 
 
+def too_old(certificate: Certificate, profile: Profile) -> bool:
+    """Whether a certificate was issued before the instant before which the spec says that all are to be revoked."""
+    if profile.revoke_before is None:
+        return False
+    return certificate.not_before + BACKDATED < profile.revoke_before.replace(microsecond=0)
+
+
 def due_at(certificate: Certificate, wanted: Profile) -> datetime:
     """When its renewal window opens: ``renew_before`` its end, by default a third of the lifetime that was issued."""
     life = certificate.not_after - certificate.not_before
@@ -188,3 +195,15 @@ REASONS: tuple[Callable[[Case], Reason | None], ...] = (
     _asked,
 )
 """The questions, in their order."""
+
+
+def nothing_left(why: Reason, certificate: Certificate | Unreadable | None, wanted: Profile, now: datetime) -> bool:
+    """Whether what is to be issued again cannot go on being used until then. Several reasons may hold, and the first is not always the one that leaves no time."""
+    if why.name in _NOTHING_LEFT or not isinstance(certificate, Certificate):
+        return True
+    return certificate.not_after <= now or too_old(certificate, wanted)
+
+
+_NOTHING_LEFT: frozenset[ReasonName] = frozenset(
+    ("missing", "unreadable", "key missing", "key mismatch", "revoked", "expired")
+)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgtls.build.lock import RevokedLine
+from pgtls.build.reissue import too_old
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.model import Certificate, RevocationList
-from pgtls.pki.profiles import BACKDATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,13 +23,6 @@ KEEPS_ENTITIES = 3
 """A build that would take the certificates or keys of more entities than this needs to be told so (DESIGN 4.4)."""
 
 _IDENTITY = {"subject", "hosts", "common_name"}
-
-
-def too_old(certificate: Certificate, profile: Profile) -> bool:
-    """Whether a certificate was issued before the instant before which the spec says that all are to be revoked."""
-    if profile.revoke_before is None:
-        return False
-    return certificate.not_before + BACKDATED < profile.revoke_before.replace(microsecond=0)
 
 
 def is_revoked(profile: Profile, certificate: Certificate, existing: Existing, listed: Mapping[str, set[str]]) -> bool:

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pgtls.build import layout
-from pgtls.build.reissue import due_at
-from pgtls.build.revocations import too_old
+from pgtls.build.reissue import due_at, nothing_left, too_old
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.model import Certificate, Unreadable
 from pgtls.pki.wanted import wanted_facts
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
     from pgtls.build.decide import Decision
     from pgtls.build.observe import Existing
-
-_NOTHING_LEFT = frozenset(("missing", "unreadable", "key missing", "key mismatch", "revoked", "expired"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +61,8 @@ def in_two_steps(decision: Decision, existing: Existing, replaced: Collection[st
 
 
 def _nothing_left(decision: Decision, now: datetime) -> bool:
-    """Whether what is there is of no use. Several reasons may hold, and the first is not always the one that leaves no time."""
-    found, why = decision.found.certificate, decision.reason
-    if why is None or not isinstance(found, Certificate):
-        return why is not None
-    return why.name in _NOTHING_LEFT or found.not_after <= now or too_old(found, decision.profile)
+    why = decision.reason
+    return why is not None and nothing_left(why, decision.found.certificate, decision.profile, now)
 
 
 def _half(decision: Decision) -> datetime:
