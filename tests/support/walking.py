@@ -78,6 +78,7 @@ def blocks(page: str) -> Iterator[Block]:
             exempt = None
         else:
             assert not line.lstrip().startswith("```"), f"line {number + 1}: a block that is not looked at: {line}"
+            assert not exempt, f"line {number}: no block follows that could be exempt"
 
 
 def shown(page: Path, language: str) -> list[str]:
