@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import sys
-from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -30,22 +29,19 @@ ELSEWHERE = {
 _LANGUAGES = {".json": "json", ".mk": "make", ".py": "python", ".tf": "terraform", ".toml": "toml", ".yml": "yaml"}
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)(?=[)#])")
 _FENCE = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
-_INDENTED = re.compile(r"((?:^  .*\n)+)", re.MULTILINE)
+_ROW = re.compile(r"^\|.*\|$", re.MULTILINE)
+_CODE = re.compile(r"`[^`\n]+`")
 _COMMENT = re.compile(r"^<!--.*?-->\n", re.MULTILINE | re.DOTALL)
 
 
 def main(directory: Path) -> None:
     """Write all pages, and those of the files that they link to."""
     shutil.rmtree(directory, ignore_errors=True)
-    pages = (
-        *ROOT.glob("docs/**/*.md"),
-        *(spec.with_name("README.md") for spec in ROOT.glob("docs/scenarios/*/pgtls.toml")),
-    )
-    waiting = [*ELSEWHERE, *(str(path.relative_to(ROOT)) for path in pages)]
+    waiting = [*ELSEWHERE, *(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))]
     written = set()
     while waiting:
         path = PurePosixPath(waiting.pop())
-        if path in written or not _exists(path):
+        if path in written or not (ROOT / path).exists():
             continue
         text, links = page(path)
         place = directory / site_path(path)
@@ -61,8 +57,8 @@ def page(path: PurePosixPath) -> tuple[str, list[str]]:
     if (ROOT / path).is_dir():
         return relinked(_listing(path), path / "-")
     if path.suffix == ".md":
-        text = (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).exists() else _introduction(path.parent)
-        return relinked(_COMMENT.sub("", text) + "".join(_spec(path)), path)
+        text = (ROOT / path).read_text(encoding="utf-8")
+        return relinked(_bars(_COMMENT.sub("", text)) + "".join(_spec(path)), path)
     return f"{_UNSOUGHT}# {path}\n\n{_fenced(ROOT / path)}", []
 
 
@@ -80,6 +76,11 @@ def relinked(text: str, at: PurePosixPath) -> tuple[str, list[str]]:
     return "".join(part if part.startswith("```") else _LINK.sub(place, part) for part in parts), links
 
 
+def _bars(text: str) -> str:
+    """Write a bar in the code of a table as it is: git hosts want it escaped, and the site would show the backslash."""
+    return _ROW.sub(lambda row: _CODE.sub(lambda code: code[0].replace(r"\|", "|"), row[0]), text)
+
+
 def site_path(path: PurePosixPath) -> str:
     """Say where the site has what lies at a path of the repository."""
     if str(path) in ELSEWHERE:
@@ -92,15 +93,7 @@ def site_path(path: PurePosixPath) -> str:
 
 def _resolved(at: PurePosixPath, link: str) -> PurePosixPath:
     path = PurePosixPath(os.path.normpath(at.parent / link))
-    return path / "README.md" if _exists(path / "README.md") else path
-
-
-def _exists(path: PurePosixPath) -> bool:
-    """Whether there is a page, or what one is made of: a scenario may be a spec alone."""
-    return (ROOT / path).exists() or (path.match(_SCENARIO) and (ROOT / path.parent / "pgtls.toml").exists())
-
-
-_SCENARIO = "docs/scenarios/*/README.md"
+    return path / "README.md" if (ROOT / path / "README.md").exists() else path
 
 
 _UNSOUGHT = "---\nsearch:\n  exclude: true\n---\n\n"
@@ -116,19 +109,9 @@ def _listing(path: PurePosixPath) -> str:
     return f"{_UNSOUGHT}# {path}\n\n" + "".join(f"- [{name}]({name})\n" for name in names)
 
 
-def _introduction(scenario: PurePosixPath) -> str:
-    """Make a title and a text of what a spec says about itself at its head."""
-    lines = (ROOT / scenario / "pgtls.toml").read_text(encoding="utf-8").splitlines()
-    head = list(takewhile(lambda line: line.startswith("#"), lines))
-    said = [line.removeprefix("#").removeprefix(" ") for line in head]
-    title, mark, rest = re.split(r"([:?.]) *", said[0], maxsplit=1)
-    text = "".join(f"{line}\n" for line in (rest[:1].upper() + rest[1:], *said[1:]))
-    return f"# {title}{mark.strip('.:')}\n\n" + _INDENTED.sub(r"\n```text\n\1```\n", text)
-
-
 def _spec(path: PurePosixPath) -> Iterator[str]:
     """Give a scenario's spec below its text, beside which it lies on a git host, and the test that puts it on servers."""
-    if path.match(_SCENARIO):
+    if path.match("docs/scenarios/*/README.md"):
         test = f"tests/scenarios/test_{path.parent.name.replace('-', '_')}.py"
         yield f"\n## The spec\n\n{_fenced(ROOT / path.parent / 'pgtls.toml')}"
         yield f"\nIt is put on servers of every version by [{test}](../../../{test}).\n"

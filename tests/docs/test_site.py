@@ -133,6 +133,11 @@ def test_a_scenario_has_a_page_with_its_spec_and_the_test_that_puts_it_on_server
     assert re.search(rf"\b{re.escape(scenario.parent.name)}\b", (page.parent / test).read_text())
 
 
+def test_a_bar_in_the_code_of_a_table_is_a_bar(pages: Path) -> None:
+    assert r"pgtls \| source`" in (ROOT / "docs/commands.md").read_text(), "as git hosts want it"
+    assert "pgtls | source`" in (pages / "commands.md").read_text()
+
+
 def test_a_file_of_the_repository_that_a_page_links_to_is_shown_on_the_site(pages: Path) -> None:
     assert "(files/pgtls.toml.example.md)" in (pages / "index.md").read_text()
     assert (ROOT / "pgtls.toml.example").read_text().strip() in (pages / "files/pgtls.toml.example.md").read_text()
