@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from pgtls.cli import run
 from pgtls.diagnostics.rules import catalogue
-from support.pgtls import ROOT
+from support.building import SMALL
+from support.pgtls import ROOT, built, compiled
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 _LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
@@ -111,3 +113,20 @@ def test_what_the_security_model_says_to_use_for_strangers_runs_nothing_of_their
     assert not Path("was-run").exists()
     run(["plan"])
     assert Path("was-run").exists(), "plan does"
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_a_stolen_intermediate_that_was_replaced_is_refused_by_whoever_has_lists(lists: bool, tmp_path: Path) -> None:
+    spec = SMALL.replace("[ca.clients]", "[ca.top]\n[ca.clients]\nissuer = 'top'")
+    out = compiled(spec, tmp_path)
+    stolen = shutil.copytree(out / "clients/app", tmp_path / "stolen") / "postgresql.crt"
+    built(tmp_path / "pgtls.toml", out, "--replace", "ca.clients")
+    server = out / "servers/main"
+
+    def verified(chain: Path) -> bool:
+        crls = ("-crl_check_all", "-CRLfile", server / "root.crl") if lists else ()
+        words = ("openssl", "verify", "-CAfile", server / "root.crt", *crls, "-untrusted", chain, chain)
+        return subprocess.run(words, check=False, capture_output=True).returncode == 0
+
+    assert verified(out / "clients/app/postgresql.crt")
+    assert verified(stolen) is not lists
