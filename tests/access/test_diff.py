@@ -14,6 +14,7 @@ import pytest
 
 from pgtls.access.diff import Side, diff
 from pgtls.build.compile import check
+from pgtls.build.difference import certificates
 from pgtls.cli import run
 from pgtls.diagnostics import errors
 from support.pgtls import EXAMPLE
@@ -49,12 +50,24 @@ CHANGES: dict[str, tuple[str, str, list[tuple[str, list[str], list[str]]]]] = {
     "a policy for all databases": (
         'databases = ["shop", "reports"]\nfrom      = ["@office"]',
         'from      = ["@office"]',
-        [("granted", ["alice", "auditor"], ["postgres"]), ("granted", ["reporting"], ["postgres"])],
+        [
+            ("granted", ["alice", "auditor"], ["any other database", "postgres"]),
+            ("granted", ["reporting"], ["any other database", "postgres"]),
+        ],
     ),
     "a password for a certificate": (
         'sslmode   = "verify-full"\nauth      = "cert"',
         'sslmode   = "verify-full"\nauth      = "scram-sha-256"',
         [("weakened", ["app"], ["shop"])],
+    ),
+    "revoked certificates that are accepted": (
+        'client_ca = ["clients"]',
+        'client_ca = ["clients"]\ncrl = false',
+        [
+            ("weakened", ["alice", "auditor"], ["reports", "shop"]),
+            ("weakened", ["app"], ["shop"]),
+            ("weakened", ["reporting"], ["reports", "shop"]),
+        ],
     ),
     "a comment": ("# a role", "# another", []),
     "another order": ("[user.metrics]\n", "\n[user.metrics]\n", []),
@@ -119,6 +132,84 @@ def test_certificates_that_are_issued_revoked_and_trusted(
         ("user.auditor", "revoked", []),
         ("user.inspector", "issued", []),
     ]
+
+
+LATER: dict[str, tuple[str, str, list[tuple[str, str, tuple[str, ...]]]]] = {
+    "certificates that were stolen": (
+        "[user.alice]\n",
+        "[user.alice]\nrevoke_before = 2025-12-01\n",
+        [("user.alice", "issued again", ("revoke_before",))],
+    ),
+    "somebody who will leave": (
+        "[user.alice]\n",
+        "[user.alice]\nuntil = 2026-12-01\n",
+        [("user.alice", "limited", ("until",))],
+    ),
+    "a serial number": ("[ca.clients]\n", '[ca.clients]\nrevoked = ["0abc"]\n', [("ca.clients", "revokes", ("0abc",))]),
+    "a CA": ("[ca.more]\n", "", [("ca.more", "retired", ())]),
+}
+
+
+@pytest.mark.parametrize(("was", "becomes", "expected"), LATER.values(), ids=LATER)
+def test_what_ends_is_said(was: str, becomes: str, expected: list[tuple[str, str, tuple[str, ...]]]) -> None:
+    old = f"{PEOPLE}[ca.more]\n{ONE.format(['alice'])}"
+    changes = certificates(_side(old).fleet, _side(old.replace(was, becomes)).fleet)
+    assert [(change.entity, change.action, change.fields) for change in changes] == expected
+
+
+def test_what_no_longer_ends_is_said_where_it_makes_a_difference() -> None:
+    sides = [_side(f"{PEOPLE}{line}").fleet for line in ("", "[user.carol]\nca = 'clients'\nuntil = 2026-12-01\n")]
+    untold = _side(f"{PEOPLE}[user.carol]\nca = 'clients'\n").fleet
+    assert [change.action for change in certificates(sides[1], untold)] == ["no longer limited"]
+    stolen = _side(PEOPLE.replace("[user.alice]\n", "[user.alice]\nrevoke_before = 2025-12-01\n")).fleet
+    assert certificates(stolen, sides[0]) == ()  # what is revoked stays so, and nothing else comes of it
+
+
+def test_other_options_of_a_method_are_looked_at() -> None:
+    ldap = """[policy.one]
+users = ["alice"]
+from = ["10.0.0.0/8"]
+auth = "ldap"
+auth_options = {{ ldapserver = "{}", ldapprefix = "cn="{} }}
+"""
+    one = _side(PEOPLE + ldap.format("one.example.com", ', ldaptls = "1"'))
+    (change,) = diff(one, _side(PEOPLE + ldap.format("two.example.com", ', ldaptls = "1"')))
+    assert (change.kind, change.databases) == ("weakened", ("every database",))
+    assert change.before.startswith("ldap with ldapserver=one.example.com over TLS")
+    assert change.after.startswith("ldap with ldapserver=two.example.com over TLS")
+    (change,) = diff(one, _side(PEOPLE + ldap.format("one.example.com", "")))
+    assert (change.kind, change.after) == ("weakened", "ldap without ldaptls over TLS, clients use verify-full")
+
+
+def test_a_secret_option_is_neither_compared_nor_shown() -> None:
+    radius = """[policy.one]
+users = ["alice"]
+from = ["10.0.0.0/8"]
+auth = "radius"
+auth_options = {{ radiusservers = "{}", radiussecrets = {{ env = "{}" }} }}
+"""
+    one, other = (_side(PEOPLE + radius.format("r1.example.com", name)) for name in ("ONE", "OTHER"))
+    assert diff(one, other) == ()
+    (change,) = diff(one, _side(PEOPLE + radius.format("r2.example.com", "ONE")))
+    assert "radiusservers=r2.example.com" in change.after
+    assert "secret" not in change.before + change.after
+
+
+DATABASES: dict[str, tuple[str, set[str]]] = {
+    "all": ('["all"]', {"every database"}),
+    "one": ('["shop"]', {"shop"}),
+    "one and physical replication": ('["shop", "replication"]', {"shop", "replication"}),
+    "all, and physical replication": ('["all", "replication"]', {"every database", "replication"}),
+    "some by a pattern": ('["/^shop"]', {"/^shop"}),
+}
+
+
+@pytest.mark.parametrize(("databases", "expected"), DATABASES.values(), ids=DATABASES)
+def test_databases_that_only_other_policies_name_are_meant_too(databases: str, expected: set[str]) -> None:
+    old = f"{PEOPLE}[user.carol]\nca = 'clients'\n{ONE.format(['alice'])}databases = ['postgres', 'bi']\n"
+    new = f"{old}{ONE.replace('one', 'two').format(['carol'])}databases = {databases}\n"
+    (change,) = diff(_side(old), _side(new))
+    assert (change.kind, change.roles, set(change.databases)) == ("granted", ("carol",), expected)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.access.classes import Bits, Classes
 from pgtls.access.matrix import word
-from pgtls.access.meaning import Accepted, Holders
+from pgtls.access.meaning import Accepted, Holders, secret_options
 from pgtls.access.text import Text, line_coverage
 from pgtls.fleet.membership import Memberships, memberships
-from pgtls.hba.model import Keyword, Name
+from pgtls.hba.model import Keyword, Name, Regex
 from pgtls.spec.models import SSLMODES
 
 if TYPE_CHECKING:
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from pgtls.access.classes import Class
     from pgtls.access.meaning import Ask, Bearer
     from pgtls.access.model import Rules
-    from pgtls.fleet.model import Fleet, Policy
-    from pgtls.hba.model import Transport
+    from pgtls.fleet.model import Fleet, Policy, Server
+    from pgtls.hba.model import Database, Line, Transport
     from pgtls.spec.models import SslMode
+
+    _Databases = Mapping[Database, Bits]
+    """By term; under "all", any database that no line names."""
 
 Kind = Literal["granted", "weakened", "strengthened", "lost"]
 KINDS: tuple[Kind, ...] = ("granted", "weakened", "strengthened", "lost")
@@ -91,7 +94,12 @@ def _is_same(old: Rules | None, new: Rules | None) -> bool:
         return False
     texts = (old.hba_text, old.ident_text) == (new.hba_text, new.ident_text)
     trust = [ca.name for ca in old.server.client_cas] == [ca.name for ca in new.server.client_cas]
-    return texts and trust and _modes(old) == _modes(new)
+    return texts and trust and _modes(old) == _modes(new) and _checks_crls(old.server) == _checks_crls(new.server)
+
+
+def _checks_crls(server: Server) -> bool:
+    """Whether a server knows which certificates are revoked."""
+    return server.table.crl and any(ca.table.crl for named in server.client_cas for ca in named.chain)
 
 
 def _modes(rules: Rules) -> list[tuple[tuple[str, SslMode | None], ...]]:
@@ -99,12 +107,16 @@ def _modes(rules: Rules) -> list[tuple[tuple[str, SslMode | None], ...]]:
 
 
 class _Answer(NamedTuple):
-    """What a server answers to a class of connections over one transport. ``mode`` is what the policy asks of clients."""
+    """What a server answers to a class of connections over one transport.
 
-    line: int | None
-    ask: Ask | None
-    mode: SslMode | None
-    policies: tuple[str, ...]
+    ``mode`` is what the policy asks of clients; ``checked``, whether a certificate is asked for and may not be revoked.
+    """
+
+    line: int | None = None
+    ask: Ask | None = None
+    mode: SslMode | None = None
+    policies: tuple[str, ...] = ()
+    checked: bool = False
 
 
 class _State:
@@ -114,20 +126,26 @@ class _State:
         rules = side.rules.get(name)
         self.lines = rules.hba.lines if rules else ()
         self.origin: Sequence[Sequence[Policy]] = rules.origin if rules else ()
-        self.text = (
-            Text(self.lines, rules.ident.lines, Holders(side.fleet, rules.server), frozenset()) if rules else None
-        )
+        self.checks_crls = rules is not None and _checks_crls(rules.server)
+        secrets = secret_options(side.fleet.policies.values())
+        self.text = Text(self.lines, rules.ident.lines, Holders(side.fleet, rules.server), secrets) if rules else None
         self._index = {line.number: index for index, line in enumerate(self.lines)}
         self.answer = cache(self._answer)
 
     def _answer(self, lines: int, transport: Transport) -> _Answer:
         line = self.text.deciding(lines, transport) if self.text else None
         if line is None or self.text is None:
-            return _Answer(None, None, None, ())
+            return _Answer()
         policies = self.origin[self._index[line.number]]
         modes = [policy.sslmode for policy in policies if policy.sslmode]
-        mode = max(modes, key=SSLMODES.index, default=None)
-        return _Answer(self._index[line.number], self.text.ask(line), mode, tuple(policy.name for policy in policies))
+        ask = self.text.ask(line)
+        return _Answer(
+            self._index[line.number],
+            ask,
+            max(modes, key=SSLMODES.index, default=None),
+            tuple(policy.name for policy in policies),
+            ask is not None and ask.certificate != "none" and self.checks_crls,
+        )
 
     def accepted(self, answer: _Answer, role: str) -> Accepted:
         """Say whose identity is accepted for a role."""
@@ -146,11 +164,11 @@ class _Group(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where a change was seen: a class of connections, one of its roles, and the network of the line that decides."""
+    """Where a change was seen: a class of connections, one of its roles, and the line that decides."""
 
     connection: Class
     role: str
-    source: str
+    line: Line
 
 
 def _server(name: str, old: Side, new: Side) -> Iterator[Change]:
@@ -189,15 +207,15 @@ def _compare(connection: Class, states: tuple[_State, _State], *, socket: bool) 
     for role in connection.role.names:
         whose = tuple(state.accepted(answer, role) for state, answer in zip(states, (old, new), strict=True))
         for kind in _kinds(old, new, whose, clear):
-            before = _words(old, _whose(old, whose[0], whose[1], role), over, cleartext=clear[0])
-            after = _words(new, _whose(new, whose[1], whose[0], role), over, cleartext=clear[1])
-            source = _source(states[0], old) if kind == "lost" else _source(states[1], new)
-            yield _Group(kind, before, after, policies), _Place(connection, role, source)
+            before = _words(old, new, _whose(old, whose[0], whose[1], role), over, cleartext=clear[0])
+            after = _words(new, old, _whose(new, whose[1], whose[0], role), over, cleartext=clear[1])
+            state, answer = (states[0], old) if kind == "lost" else (states[1], new)
+            assert answer.line is not None  # noqa: S101
+            yield _Group(kind, before, after, policies), _Place(connection, role, state.lines[answer.line])
 
 
-def _source(state: _State, answer: _Answer) -> str:
-    address = None if answer.line is None else state.lines[answer.line].address
-    return "the Unix socket" if address is None else word(address)
+def _source(line: Line) -> str:
+    return "the Unix socket" if line.address is None else word(line.address)
 
 
 def _kinds(old: _Answer, new: _Answer, whose: tuple[Accepted, ...], clear: tuple[bool, ...]) -> Iterator[Kind]:
@@ -212,7 +230,9 @@ def _kinds(old: _Answer, new: _Answer, whose: tuple[Accepted, ...], clear: tuple
         if whose[0].bearers - whose[1].bearers or whose[0].patterns - whose[1].patterns:
             yield "lost"
     ranks = list(zip(_ranks(old, cleartext=clear[0]), _ranks(new, cleartext=clear[1]), strict=True))
-    if any(after < before for before, after in ranks):
+    # Of other options of the same method (another LDAP server) nobody can tell which are stronger: a reviewer is to look at them.
+    other = old.ask.method == new.ask.method and old.ask.options != new.ask.options
+    if other or any(after < before for before, after in ranks):
         yield "weakened"
     if any(after > before for before, after in ranks):
         yield "strengthened"
@@ -223,19 +243,29 @@ def _ranks(answer: _Answer, *, cleartext: bool) -> tuple[int, ...]:
     assert answer.ask is not None  # noqa: S101
     method = answer.ask.method if answer.ask.method in _METHODS else "ldap"
     mode = SSLMODES.index(answer.mode) if answer.mode else 0
-    return (_METHODS.index(method), _CERTIFICATES.index(answer.ask.certificate), mode, 0 if cleartext else 1)
+    certificate = _CERTIFICATES.index(answer.ask.certificate)
+    return (_METHODS.index(method), certificate, int(answer.checked), mode, 0 if cleartext else 1)
 
 
-def _words(answer: _Answer, whose: str, over: str, *, cleartext: bool) -> str:
+def _words(answer: _Answer, other: _Answer, whose: str, over: str, *, cleartext: bool) -> str:
     if answer.ask is None:
         return "refused"
     ask = answer.ask
+    options = _options(ask, other.ask) if other.ask and other.ask.method == ask.method else ""
+    unchecked = "" if answer.checked or ask.certificate == "none" else ", revoked or not,"
     certificate = (
         f" and a certificate ({ask.certificate})" if ask.certificate != "none" and ask.method != "cert" else ""
     )
     where = " over TLS or in cleartext" if cleartext else over
     client = f", clients use {answer.mode}" if answer.mode else ""
-    return f"{ask.method}{whose}{certificate}{where}{client}"
+    return f"{ask.method}{options}{whose}{certificate}{unchecked}{where}{client}"
+
+
+def _options(ask: Ask, other: Ask) -> str:
+    """Say which options of a method the other state does not have, or has and this one has not."""
+    own = [f" with {name}={word(Name(value))}" for name, value in sorted(ask.options - other.options)]
+    names = {name for name, _ in ask.options}
+    return "".join((*own, *(f" without {name}" for name in sorted({name for name, _ in other.options} - names))))
 
 
 def _whose(answer: _Answer, accepted: Accepted, other: Accepted, role: str) -> str:
@@ -262,42 +292,58 @@ _SHOWN = 5
 """How many identities are named."""
 
 
-def _bits_of_databases(states: tuple[_State, _State]) -> Mapping[str, Bits]:
+def _bits_of_databases(states: tuple[_State, _State]) -> _Databases:
     """Give every database that a line names, with the lines of either state that cover it by its name or as one of all."""
-    names = {term.text for state in states for line in state.lines for term in line.databases if isinstance(term, Name)}
+    terms = {term for state in states for line in state.lines for term in line.databases}
+    named = {term for term in terms if isinstance(term, Name) or term is Keyword.REPLICATION}
 
-    def covering(state: _State, name: str) -> int:
-        lines = enumerate(state.lines)
-        return sum(1 << i for i, line in lines if Keyword.ALL in line.databases or Name(name) in line.databases)
+    def covering(state: _State, term: Database) -> int:
+        meant = {term} if term is Keyword.REPLICATION else {term, Keyword.ALL}
+        return sum(1 << i for i, line in enumerate(state.lines) if not meant.isdisjoint(line.databases))
 
-    return {name: Bits(covering(states[0], name), covering(states[1], name)) for name in sorted(names)}
+    return {term: Bits(covering(states[0], term), covering(states[1], term)) for term in {*named, Keyword.ALL}}
 
 
-def _databases(connection: Class, known: Mapping[str, Bits]) -> tuple[str, ...]:
+def _databases(connection: Class, known: _Databases) -> tuple[str, ...]:
     """List the databases that a class stands for: those that nothing tells apart for its roles."""
     role, bits = connection.role.bits, connection.role.bits & connection.database.bits
-    alike = tuple(name for name, inside in known.items() if role & inside == bits)
+    alike = {term for term, inside in known.items() if role & inside == bits}
     example = connection.database.example
-    if example in alike or example in known or example == Keyword.REPLICATION.value:
-        return alike or (example,)
-    return (*alike, "any other database")
+    if example == Keyword.REPLICATION.value:
+        alike.add(Keyword.REPLICATION)
+    else:  # one that no line names stands for those
+        alike.add(Name(example) if Name(example) in known else Keyword.ALL)
+    replication = ("replication",) if Keyword.REPLICATION in alike else ()
+    if not known.keys() - {*alike, Keyword.REPLICATION}:
+        return ("every database", *replication)
+    others = ("any other database",) if Keyword.ALL in alike else ()
+    return (*sorted(term.text for term in alike if isinstance(term, Name)), *others, *replication)
 
 
-def _change(
-    server: str, group: _Group, places: Sequence[_Place], named: frozenset[str], known: Mapping[str, Bits]
-) -> Change:
+def _patterns(place: _Place) -> tuple[str, ...]:
+    """Give the regular expressions by which alone a line covers a class, whose example need not match any: nobody has tried."""
+    terms, example = place.line.databases, place.connection.database.example
+    if not {Name(example), Keyword.ALL}.isdisjoint(terms) or example == Keyword.REPLICATION.value:
+        return ()
+    return tuple(word(term) for term in terms if isinstance(term, Regex))
+
+
+def _change(server: str, group: _Group, places: Sequence[_Place], named: frozenset[str], known: _Databases) -> Change:
     first = places[0]
     socket = first.connection.address.example == "local"
     where = "over the Unix socket" if socket else f"from {first.connection.address.example}"
+    database = next(iter(_patterns(first)), f'"{first.connection.database.example}"')
     databases = cache(lambda connection: _databases(connection, known))
     return Change(
         kind=group.kind,
         server=server,
         roles=tuple(dict.fromkeys(place.role if place.role in named else "any other role" for place in places)),
-        databases=tuple(dict.fromkeys(name for place in places for name in databases(place.connection))),
-        sources=tuple(dict.fromkeys(place.source for place in places)),
+        databases=tuple(
+            dict.fromkeys(name for place in places for name in _patterns(place) or databases(place.connection))
+        ),
+        sources=tuple(dict.fromkeys(_source(place.line) for place in places)),
         before=group.before,
         after=group.after,
         policies=group.policies,
-        example=f'role "{first.role}", database "{first.connection.database.example}", {where}',
+        example=f'role "{first.role}", database {database}, {where}',
     )

@@ -236,6 +236,13 @@ def _indices(members: int) -> Iterator[int]:
         members ^= lowest
 
 
+def secret_options(policies: Iterable[Policy]) -> frozenset[str]:
+    """Name the options whose values are secrets: what a compiled text says for them is nothing to compare, nor to show."""
+    return frozenset(
+        name for policy in policies for name, value in policy.table.auth_options.items() if isinstance(value, Secret)
+    )
+
+
 def _method(policy: Policy) -> str:
     return "peer" if policy.local and policy.table.auth == "ident" else policy.table.auth
 

@@ -12,13 +12,12 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from pgtls.access.classes import Classes
-from pgtls.access.meaning import Holders, Meaning, coverage
+from pgtls.access.meaning import Holders, Meaning, coverage, secret_options
 from pgtls.access.model import Difference
 from pgtls.access.text import TRANSPORTS, Text, line_coverage, shows
 from pgtls.fleet.membership import memberships
 from pgtls.hba.model import Name
 from pgtls.postgres.methods import takes_map
-from pgtls.spec.values import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,7 +43,7 @@ def prove(fleet: Fleet, rules: Rules) -> tuple[Difference, ...]:
         )
     policies = fleet.policies_of(server)
     holders = Holders(fleet, server)
-    text = Text(hba.lines, ident.lines, holders, _secret_options(policies))
+    text = Text(hba.lines, ident.lines, holders, secret_options(policies))
     classes = Classes(
         [coverage(policy) for policy in policies],
         [line_coverage(line) for line in hba.lines],
@@ -81,12 +80,6 @@ def _names(fleet: Fleet, idents: Sequence[IdentLine]) -> list[str]:
             alike.add(kind)
         found |= dict.fromkeys((*user.roles, user.common_name))
     return sorted(found)
-
-
-def _secret_options(policies: Sequence[Policy]) -> frozenset[str]:
-    return frozenset(
-        name for policy in policies for name, value in policy.table.auth_options.items() if isinstance(value, Secret)
-    )
 
 
 def _differences(server: str, classes: Classes, meaning: Meaning, text: Text) -> Iterator[Difference]:
