@@ -83,11 +83,14 @@ def test_only_the_server_that_a_change_touches_is_deployed(here: Path) -> None:
 
 def test_a_change_that_compiles_to_the_same_files_deploys_nothing(here: Path) -> None:
     make(here)
+    before, manifest = times(here), (here / "out/manifest.json").read_text()
     with (here / "pgtls.toml").open("a") as spec:
         spec.write("# seen by the security team\n")
     lines = make(here)
-    assert "built out" in lines, "the spec has changed, so it was compiled"
+    assert (here / "out/manifest.json").read_text() != manifest, "the spec has changed, so it was compiled"
+    assert "nothing to do" in lines
     assert deployed(lines) == []
+    assert times(here) == before
 
 
 def test_a_certificate_that_comes_due_is_renewed_and_deployed_though_no_file_changed(here: Path) -> None:
