@@ -194,6 +194,25 @@ def test_an_old_backup_of_the_tree_is_brought_up_to_date(place: Place) -> None:
     pairs_match(place)
 
 
+def test_a_tree_that_is_older_than_the_lock_is_said_until_what_is_missing_was_issued_again(place: Place) -> None:
+    place.build(spec())
+    backup = shutil.copytree(place.out, place.directory / "backup", copy_function=shutil.copy2)
+    later = Asked(renew=frozenset({"ca.people", "user.alice"}))
+    assert place.build(now=NOW + DAY, asked=later).diagnostics == ()
+    shutil.rmtree(place.out)
+    backup.rename(place.out)
+    for command in (place.plan, place.build, place.plan):
+        planned = command(now=NOW + 2 * DAY)
+        (warning,) = planned.diagnostics
+        assert (warning.code, warning.severity) == ("PGT558", "warning")
+        assert warning.message.endswith("knows later certificates of ca.people, user.alice")
+        assert steps(planned) == []
+    pairs_match(place)
+    place.build(now=NOW + 3 * DAY, asked=later)
+    assert place.plan(now=NOW + 3 * DAY).diagnostics == ()
+    pairs_match(place)
+
+
 def test_a_lock_that_was_reverted_is_an_error_until_it_is_back(place: Place) -> None:
     place.build(spec())
     old = place.lock.read_bytes()

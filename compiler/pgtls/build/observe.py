@@ -16,7 +16,7 @@ from pgtls.build.files import read
 from pgtls.build.outdir import cannot_read, check_lock, foreign_files, inspect, observe_files
 from pgtls.build.outside import NONE, Outside
 from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.pki.model import Certificate, RevocationList, Unreadable
+from pgtls.pki.model import SELF_SIGNED, Certificate, RevocationList, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -116,7 +116,7 @@ def observe(
     }
     crls |= {name: lists.facts for name, lists in outside.crls.items()}
     ours = {entity: one for entity, one in found.items() if entity not in outside.signed}
-    diagnostics = (*_behind(ours, known, files.states), *foreign_files(out, files))
+    diagnostics = (*_behind(ours, known, files.states), *_ahead(ours, lock), *foreign_files(out, files))
     return Existing(
         out, lock, manifest, files.states, files.entries, found, crls, outside=outside, diagnostics=diagnostics
     )
@@ -318,6 +318,27 @@ def _behind(
                 f"the lock does not know the certificate of {entity} (serial {certificate.serial}), which pgtls has issued",
                 hint="the lock is older than the out directory: pull or restore the newest lock",
             )
+
+
+def _ahead(found: Mapping[str, Found], lock: Lock) -> Iterator[Diagnostic]:
+    """Say whose last certificate is not in the tree: it was restored from a backup, or somebody else builds into another one (DESIGN 6.2)."""
+    older = sorted(entity for entity, one in found.items() if _is_older(one, lock.latest.get(entity), lock))
+    if older:
+        more = f" and {len(older) - 5} more" if len(older) > 5 else ""
+        yield Diagnostic(
+            "PGT558",
+            f"the out directory is older than the lock, which knows later certificates of {', '.join(older[:5])}{more}",
+            hint="restore a newer one if there is any; or issue them again and deploy them, with --renew ENTITY or --renew all",
+            severity="warning",
+        )
+
+
+def _is_older(one: Found, last: IssuedLine | None, lock: Lock) -> bool:
+    """Whether the lock knows a good certificate that is younger. Of a self-signed server that is the next one, which is not served yet."""
+    if last is None or not isinstance(one.certificate, Certificate) or not one.ours or last.ca == SELF_SIGNED:
+        return False
+    revoked = (last.ca, last.serial) in lock.revocations
+    return not revoked and last.certificate.not_before > one.certificate.not_before
 
 
 def _read(out: str, path: str) -> bytes | None:

@@ -273,6 +273,14 @@ RULES: tuple[Rule, ...] = (
         fix="Run pgtls as the user that owns the out directory; restore the key from a backup if it is damaged.",
     ),
     Rule(
+        "PGT558",
+        "warning",
+        "the out directory is older than the lock",
+        meaning="The lock lists later certificates of some entities than the ones in the out directory: a backup was restored, or somebody builds into another directory.",
+        why="What is there is good and stays, and what is missing is issued anew. But servers and clients may have the later certificates, whose keys are not here any more.",
+        fix="Restore a newer backup if there is one. Otherwise issue those certificates again with `--renew`, and deploy them.",
+    ),
+    Rule(
         "PGT560",
         "error",
         "a secret cannot be read",
