@@ -137,3 +137,26 @@ def test_a_status_of_a_list_that_ended_in_a_bundle_says_who_fails(tmp_path: Path
     )
     build(tmp_path, short, now="2026-01-12")
     assert not any("Failing" in line for line in page(tmp_path, "2026-01-12"))
+
+
+def test_access_that_should_have_ended_is_said_until_somebody_builds(tmp_path: Path) -> None:
+    build(tmp_path)
+    before = pgtls("status", "--within", "1d", "--detailed-exitcode", cwd=tmp_path, now="2026-01-10")
+    assert (before.status, "Open" in before.stdout) == (0, False)
+    build(tmp_path, now="2026-06-29T00:00:00Z")
+    # The day after: everything that is left is in order, and yet the auditor's rules are in force.
+    late = pgtls("status", "--detailed-exitcode", cwd=tmp_path, now="2026-07-01")
+    assert late.status == 2
+    lines = late.stdout.splitlines()
+    assert (
+        lines[1]
+        == "Open since 2026-06-30 (24 hours ago): user.auditor should have ended: access without a certificate stays until a build"
+    )
+    assert lines[-1] == "To do: run pgtls build, then deploy what it wrote for servers (reload)"
+    build(tmp_path, now="2026-07-01T00:00:00Z")
+    settled = pgtls("status", "--detailed-exitcode", cwd=tmp_path, now="2026-07-01")
+    assert (settled.status, "Open" in settled.stdout) == (0, False)
+    policy = page(tmp_path, "2026-09-02")
+    assert (
+        "Open since 2026-09-01 (24 hours ago): policy.metrics should have ended: access stays until a build" in policy
+    )

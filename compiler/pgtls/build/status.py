@@ -127,6 +127,11 @@ class Status:
         return tuple(event for event in self.events if event.at <= self.now and event.what == "fails")
 
     @property
+    def overdue(self) -> tuple[Event, ...]:
+        """Access that was meant to have ended, and has not: nobody has built since."""
+        return tuple(event for event in self.events if event.at <= self.now and event.what == "stays")
+
+    @property
     def attention(self) -> tuple[Item, ...]:
         """Give what somebody has to do something about."""
         return tuple(item for item in self.items if item.needs_attention)
@@ -149,7 +154,8 @@ def status(request: Request) -> Status:
         state = decided(request)
     existing = state.existing
     items = sorted(_items(state.decisions, existing, request.now), key=_urgency)
-    events = tuple(timeline(state.fleet, index(state.fleet), items))
+    built = existing.manifest.built if existing.manifest else None
+    events = tuple(timeline(state.fleet, index(state.fleet), items, built))
     return Status(
         request.now,
         request.out,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeGuard
 
 from pgtls.build.render import checked_cas
 from pgtls.build.rollover import VERIFYING
@@ -39,10 +39,12 @@ class Event:
     """The entities for which it fails, or whose access stays."""
 
 
-def timeline(fleet: Fleet, entries: Mapping[str, Sequence[Entry]], items: Iterable[Item]) -> list[Event]:
-    """Give all events in their order, those included that have happened already."""
+def timeline(
+    fleet: Fleet, entries: Mapping[str, Sequence[Entry]], items: Iterable[Item], built: datetime | None
+) -> list[Event]:
+    """Give all events in their order, those included that have happened already. ``built`` is when the last build was, None if nobody knows."""
     world = _World(fleet, entries)
-    events = [*_of_items(world, items), *_of_untils(fleet)]
+    events = [*_of_items(world, items), *_of_untils(fleet, built)]
     return sorted(events, key=lambda event: (event.at, event.what, event.entity, event.cause))
 
 
@@ -124,17 +126,23 @@ def _below(fleet: Fleet, ca: Authority) -> Iterator[str]:
             yield holder.entity
 
 
-def _of_untils(fleet: Fleet) -> Iterator[Event]:
-    for user in fleet.users.values():
-        if user.table.until:
+def _of_untils(fleet: Fleet, built: datetime | None) -> Iterator[Event]:
+    """What has ended since the last build stays as that has left it."""
+    for user in (*fleet.users.values(), *fleet.ended_users.values()):
+        if _stays(user.table.until, built, fleet.now):
             yield Event(user.table.until, user.entity, "stays", "until", affects=(user.entity,))
-    for policy in fleet.policies.values():
+    for policy in (*fleet.policies.values(), *fleet.ended_policies.values()):
         servers = tuple(server.entity for server in policy.servers)
-        if policy.table.until:
+        if _stays(policy.table.until, built, fleet.now):
             users = tuple(user.entity for user in policy.users)
             yield Event(policy.table.until, policy.entity, "stays", "until", servers, users)
+    for policy in fleet.policies.values():
         waiver = policy.table.waiver
         if isinstance(waiver, Waiver) and waiver.until:
-            yield Event(waiver.until, policy.entity, "blocks", "waiver", servers)
+            yield Event(waiver.until, policy.entity, "blocks", "waiver", tuple(s.entity for s in policy.servers))
     if isinstance(fleet.lint.waiver, Waiver) and fleet.lint.waiver.until:
         yield Event(fleet.lint.waiver.until, "lint", "blocks", "waiver")
+
+
+def _stays(until: datetime | None, built: datetime | None, now: datetime) -> TypeGuard[datetime]:
+    return until is not None and (until > now or (built is not None and built < until))

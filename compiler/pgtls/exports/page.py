@@ -42,7 +42,11 @@ Row = tuple[str, ...]
 
 def page(status: Status, *, colour: bool = False) -> str:
     """Write the page. The dates are UTC."""
-    lines = [_verdict(status), *_failing(status)]
+    lines = [
+        _verdict(status),
+        *_since("Failing", status.failing, status.now),
+        *_since("Open", status.overdue, status.now),
+    ]
     if status.next_failure:
         lines.append(f"Next: {_sentence([status.next_failure], status.now)}")
     current = [item for item in status.items if item.current]
@@ -52,8 +56,9 @@ def page(status: Status, *, colour: bool = False) -> str:
     if former:
         counted = ", ".join(f"{count} {state}" for state, count in former.items())
         lines += ["", f"Not in use, and not yet ended: {counted} (--format json lists them)"]
-    if building := [item for item in status.items if item.needs_a_build]:
-        lines += ["", f"To do: {_todo(building)}"]
+    building = [item for item in status.items if item.needs_a_build]
+    if building or status.overdue:
+        lines += ["", f"To do: {_todo(building, overdue=bool(status.overdue))}"]
     return "\n".join(lines)
 
 
@@ -76,10 +81,11 @@ def _alike(events: Iterable[Event]) -> list[list[Event]]:
     return list(groups.values())
 
 
-def _failing(status: Status) -> list[str]:
-    groups = _alike(status.failing)
-    more = ["Failing: more, see --timeline"] if len(groups) > _NAMED else []
-    return [f"Failing since {_sentence(events, status.now)}" for events in groups[:_NAMED]] + more
+def _since(word: str, happened: Sequence[Event], now: datetime) -> list[str]:
+    """Say what has happened already and goes on."""
+    groups = _alike(happened)
+    more = [f"{word}: more, see --timeline"] if len(groups) > _NAMED else []
+    return [f"{word} since {_sentence(events, now)}" for events in groups[:_NAMED]] + more
 
 
 def _verdict(status: Status) -> str:
@@ -91,10 +97,12 @@ def _verdict(status: Status) -> str:
     return ", ".join(f"{count} {_VERDICTS[state]}" for state, count in counts.items()) + "."
 
 
-def _todo(items: Sequence[Item]) -> str:
+def _todo(items: Sequence[Item], *, overdue: bool) -> str:
     kinds = Counter(item.entity.partition(".")[0] for item in items if item.kind == "certificate")
     crls = any(item.kind == "crl" for item in items)
-    deploy = ["servers (reload)"] * bool(kinds["server"] or kinds["ca"] or crls) + ["clients"] * bool(kinds["user"])
+    deploy = ["servers (reload)"] * bool(kinds["server"] or kinds["ca"] or crls or overdue) + ["clients"] * bool(
+        kinds["user"]
+    )
     return f"run pgtls build, then deploy what it wrote for {' and '.join(deploy)}"
 
 
@@ -175,7 +183,7 @@ def _happening(events: Sequence[Event], now: datetime) -> str:
             return f"{subject} {_ends(events, now)}: the spec is refused until that is settled"
         case "stays":
             access = "access" if first.entity.startswith("policy.") else "access without a certificate"
-            return f"{subject} should end: {access} stays until a build"
+            return f"{subject} should {'have ended' if first.at <= now else 'end'}: {access} stays until a build"
     return f"{subject} {_ends(events, now)}: {_consequence(events)}"
 
 
