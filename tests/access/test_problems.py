@@ -136,3 +136,20 @@ def test_two_policies_on_many_servers_are_reported_once() -> None:
     fleet = fleet_of(tables.replace("users = [", 'servers = ["all"]\nusers = ['))
     found = [diagnostic.code for server in fleet.servers.values() for diagnostic in compile_rules(fleet, server)[1]]
     assert found == ["PGT258"]
+
+
+@pytest.mark.parametrize(
+    ("database", "named"),
+    [('{ name = "replication" }', 'database "replication"'), ('"replication"', "physical replication")],
+)
+def test_a_database_that_is_called_replication_is_not_taken_for_physical_replication(database: str, named: str) -> None:
+    tables = (
+        f'[user.app]\nca = "clients"\n{_policy("one", database, "cert")}{_policy("two", database, "scram-sha-256")}'
+    )
+    (found,) = compiled(tables)[1]
+    assert found.code == "PGT250"
+    assert f'cover role "app" on {named} from' in found.message
+
+
+def _policy(name: str, database: str, auth: str) -> str:
+    return f'[policy.{name}]\nusers = ["app"]\ndatabases = [{database}]\nfrom = ["10.0.0.0/8"]\nauth = "{auth}"\n'

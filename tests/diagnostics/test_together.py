@@ -68,3 +68,50 @@ def test_faults_of_shape_do_not_hide_those_of_names(tmp_path: Path) -> None:
         ("a.toml", 7, "PGT010"),
     ]
     assert len(where) == len(found)
+
+
+FAR_TOP = """\
+version = 1
+include = ["users/*.toml"]
+
+[ca.root]
+
+[server.primary]
+ca        = "root"
+client_ca = ["root"]
+hosts     = ["db.example.com"]
+
+[policy.app]
+users = ["app", "elsewhere"]
+from  = ["10.0.0.5/24", "@office"]
+auth  = "cetr"
+"""
+
+
+def test_a_file_that_cannot_be_read_hides_nothing_but_what_may_lie_in_it(tmp_path: Path) -> None:
+    """Neither names that it may define, nor the policy for the Unix socket that it may hold, are missed."""
+    (tmp_path / "users").mkdir()
+    (tmp_path / "users/a.toml").write_text('[user.app]\nca = "elsewhere"\nvalidity = "9"\n[user.idle]\n')
+    (tmp_path / "users/b.toml").write_text("[user.elsewhere\n")
+    (tmp_path / "users/c.toml").write_text('[network.lab]\naddresses = ["10.1.1.1/16"]\n')
+    spec = tmp_path / "pgtls.toml"
+    spec.write_text(FAR_TOP)
+    assert _found(spec) == [
+        ("pgtls.toml", 13, "PGT202"),
+        ("pgtls.toml", 14, "PGT207"),
+        ("a.toml", 3, "PGT013"),
+        ("b.toml", 1, "PGT003"),
+        ("c.toml", 2, "PGT202"),
+    ]
+    (tmp_path / "users/b.toml").write_text("[group.empty]\nusers = ['app']\n")  # readable, and nothing of it there
+    assert {("pgtls.toml", 12, "PGT101"), ("pgtls.toml", 13, "PGT101"), ("a.toml", 2, "PGT101")} < set(_found(spec))
+
+
+def test_a_name_that_is_too_long_for_everything_is_one_mistake(tmp_path: Path) -> None:
+    spec = tmp_path / "pgtls.toml"
+    spec.write_text(FAR_TOP.replace('include = ["users/*.toml"]', "") + f'[user.{"a" * 65}]\nca = "root"\n')
+    assert [code for _, line, code in _found(spec) if line == 15] == ["PGT015"]
+
+
+def _found(spec: Path) -> list[tuple[str, int, str]]:
+    return [(os.path.basename(d.place.file), d.place.line, d.code) for d in diagnose(spec) if d.place]

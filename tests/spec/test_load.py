@@ -302,7 +302,7 @@ def test_a_broken_include_does_not_hide_the_faults_of_other_files(tmp_path: Path
     result = load(write(tmp_path, f'include = ["?.toml"]\n{SOUND}\n[user.alice]\nlibpq = "x"\n'))
     assert {d.code for d in result.diagnostics} == {"PGT003", "PGT012"}
     assert len(result.diagnostics) == 3
-    assert result.loaded is None, "what the broken file defines is not known"
+    assert ("include",) in result.faulty, "what the broken file defines is not known"
 
 
 def test_keys_of_the_top_file_are_refused_in_an_include(tmp_path: Path) -> None:
@@ -471,7 +471,7 @@ def test_an_empty_file_is_an_error_wherever_it_stands(tmp_path: Path, content: s
     for path in (tmp_path / "a.toml", write(tmp_path, f'include = ["a.toml"]\n{SOUND}')):
         result = load(path)
         assert [(d.code, d.file) for d in result.diagnostics] == [("PGT005", str(tmp_path / "a.toml"))]
-        assert result.loaded is None
+        assert result.loaded is None or ("include",) in result.faulty
 
 
 def test_every_fault_of_every_table_is_found_in_one_run(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from pgtls.access.grants import accepted_authorities, distinguished_name
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.places import header
+from pgtls.hba.model import Keyword
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,9 +54,9 @@ def conflicting(order: Order, server: Server) -> Iterator[Diagnostic]:
         )
 
 
-def connection(role: str, database: str, address: str) -> str:
-    """Describe a connection."""
-    target = "physical replication" if database == "replication" else f'database "{database}"'
+def connection(role: str, database: str | Keyword, address: str) -> str:
+    """Describe a connection; the only keyword for a database is physical replication."""
+    target = "physical replication" if isinstance(database, Keyword) else f'database "{database}"'
     origin = "the Unix socket" if address == "local" else address
     return f'role "{role}" on {target} from {origin}'
 

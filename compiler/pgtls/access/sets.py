@@ -368,8 +368,11 @@ class Scope:
                 return False
         return self.witness(other, known) is not None
 
-    def witness(self, other: Scope, known: Memberships) -> tuple[str, str, str] | None:
-        """Give a connection that may be in both: (role, database, address); the address "local" is the socket."""
+    def witness(self, other: Scope, known: Memberships) -> tuple[str, str | Keyword, str] | None:
+        """Give a connection that may be in both: (role, database, address).
+
+        The database is a name or, for physical replication, the keyword; the address "local" is the socket.
+        """
         address = self.addresses.overlap(other.addresses)
         if address is None:
             return None
@@ -386,11 +389,11 @@ class Scope:
         return None
 
 
-def _common_database(mine: Databases, theirs: Databases, role: str, known: Memberships) -> str | None:
+def _common_database(mine: Databases, theirs: Databases, role: str, known: Memberships) -> str | Keyword | None:
     """Give a database that may be in both for a role."""
     candidates = [*sorted(mine.names | theirs.names), SOME_DATABASE, role]
     found = (name for name in candidates if _may_name(mine, name, role, known) and _may_name(theirs, name, role, known))
-    return next(found, "replication" if mine.replication and theirs.replication else None)
+    return next(found, Keyword.REPLICATION if mine.replication and theirs.replication else None)
 
 
 def _may_name(databases: Databases, name: str, role: str, known: Memberships) -> bool:

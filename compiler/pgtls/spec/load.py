@@ -26,15 +26,17 @@ if TYPE_CHECKING:
     from pgtls.spec.gather import Key, Raw
 
 _VERSION = 1
+_INCLUDE = ("include",)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
     """What a spec says, as far as it could be read.
 
-    ``loaded`` is None where a file could not be read at all, or is no spec of this version: then nothing is known of what it refers to.
+    ``loaded`` is None where the top file could not be read at all, or is no spec of this version.
     Where tables are faulty, ``loaded`` has them with their faulty fields left out (a required one holds its example), so that all
-    other references can still be checked; ``faulty`` has the paths of these tables and fields. Nothing may be compiled from it.
+    other references can still be checked; ``faulty`` has the paths of these tables and fields, and that of ``include`` where an
+    included file could not be read. Nothing may be compiled from it.
     """
 
     loaded: Loaded | None
@@ -45,10 +47,12 @@ class LoadResult:
     def unaffected(self, diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
         """Keep those findings of later stages that do not follow from what is faulty."""
         tables = {path[:TABLE] for path in self.faulty}
+        may_lie_elsewhere = {"PGT101"} if _INCLUDE in self.faulty else set()
         return tuple(
             diagnostic
             for diagnostic in diagnostics
-            if self.faulty.isdisjoint((diagnostic.path[:TABLE], diagnostic.path[:FIELD]))
+            if diagnostic.code not in may_lie_elsewhere
+            and self.faulty.isdisjoint((diagnostic.path[:TABLE], diagnostic.path[:FIELD]))
             and diagnostic.path not in tables
         )
 
@@ -72,8 +76,9 @@ def load(path: Path) -> LoadResult:
     spec = _validated(gathered, _with_defaults(gathered))
     gathered.report_faulty(*_not_built_yet(gathered))
     source = Source(tuple(document.source for document in documents), gathered.owner, patterns)
-    known = spec and all(document.data is not None for document in documents)
-    loaded = Loaded(spec, source, gathered.own) if spec and known else None
+    if any(document.data is None for document in included):
+        gathered.faulty.add(_INCLUDE)
+    loaded = Loaded(spec, source, gathered.own)
     return LoadResult(loaded, source, tuple(gathered.diagnostics), frozenset(gathered.faulty))
 
 
@@ -157,7 +162,7 @@ def _with_defaults(gathered: Gathered) -> dict[str, Raw]:
     return raw
 
 
-def _validated(gathered: Gathered, tables: dict[str, Raw]) -> Spec | None:
+def _validated(gathered: Gathered, tables: dict[str, Raw]) -> Spec:
     """Judge the shape of everything; what is faulty is reported, mended, and judged again."""
     raw = {"version": _VERSION, "lint": gathered.lint, **tables}
     try:

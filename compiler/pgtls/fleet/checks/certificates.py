@@ -36,7 +36,7 @@ def long_subjects(fleet: Fleet) -> Iterator[Diagnostic]:
     for thing in entities(fleet):
         if isinstance(thing, Server):
             continue  # its common name is one that fits
-        name = thing.common_name
+        name = thing.table.common_name or ""  # where nobody says one it is the table's name, which is judged as such
         if len(name) > COMMON_NAME or len(name.encode()) > COMMON_NAME:
             yield finder(fleet, thing).fault(
                 "PGT110", _too_long("the common name", name, COMMON_NAME), "common_name", hint=_SHORTEN

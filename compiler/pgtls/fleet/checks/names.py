@@ -104,7 +104,8 @@ def equal_hosts(fleet: Fleet) -> Iterator[Diagnostic]:
 def long_roles(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find role names of more than 63 bytes, which no role has."""
     for user in fleet.users.values():
-        for key, roles in (("roles", user.roles), ("member_of", user.table.member_of)):
+        # A role that nobody says is the table's name, which is judged as one.
+        for key, roles in (("roles", user.table.roles or ()), ("member_of", user.table.member_of)):
             for role in roles:
                 if len(role.encode()) > NAMEDATALEN:
                     yield _too_long(fleet, user, "PGT111", "role", role, key)
