@@ -365,3 +365,20 @@ def test_a_key_that_is_damaged_is_named_and_mended(
     pairs_match(place)
     assert place.file("clients/alice/postgresql.key").stat().st_mode & 0o777 == 0o600
     assert steps(place.build(now=NOW + DAY)) == []
+
+
+def test_keys_that_others_could_read_are_named(place: Place) -> None:
+    place.build(spec())
+    opened = ["ca/root/ca.key", "clients/alice/postgresql.key"]
+    for path in opened:
+        place.file(path).chmod(0o640)
+    place.file("clients/bob/postgresql.crt").chmod(0o600)
+    place.file("servers/db").chmod(0o755)
+    for command in (place.plan, place.build):
+        (warning,) = command(now=NOW + DAY).diagnostics
+        assert (warning.code, warning.severity) == ("PGT559", "warning")
+        assert all(path in warning.message for path in opened)
+        assert "bob" not in warning.message
+        assert "servers" not in warning.message
+    assert place.plan(now=NOW + DAY).diagnostics == ()
+    assert place.file("ca/root/ca.key").stat().st_mode & 0o777 == 0o600

@@ -13,7 +13,7 @@ from pgtls.build import layout
 from pgtls.build import manifest as manifests
 from pgtls.build.credentials import first_block
 from pgtls.build.files import read
-from pgtls.build.outdir import cannot_read, check_lock, foreign_files, inspect, observe_files
+from pgtls.build.outdir import cannot_read, check_lock, foreign_files, inspect, observe_files, open_keys
 from pgtls.build.outside import NONE, Outside
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.pki.model import SELF_SIGNED, Certificate, RevocationList, Unreadable
@@ -116,7 +116,12 @@ def observe(
     }
     crls |= {name: lists.facts for name, lists in outside.crls.items()}
     ours = {entity: one for entity, one in found.items() if entity not in outside.signed}
-    diagnostics = (*_behind(ours, known, files.states), *_ahead(ours, lock), *foreign_files(out, files))
+    diagnostics = (
+        *_behind(ours, known, files.states),
+        *_ahead(ours, lock),
+        *open_keys(out, files),
+        *foreign_files(out, files),
+    )
     return Existing(
         out, lock, manifest, files.states, files.entries, found, crls, outside=outside, diagnostics=diagnostics
     )

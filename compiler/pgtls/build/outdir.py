@@ -151,6 +151,19 @@ def foreign_files(out: str, observed: Observed) -> tuple[Diagnostic, ...]:
     return (Diagnostic("PGT528", message, hint=hint, severity="warning"),)
 
 
+def open_keys(out: str, observed: Observed) -> tuple[Diagnostic, ...]:
+    """Report the private keys that others can read: PGT559, a warning, since a build gives them their modes back."""
+    suspects = (
+        path for path, state in observed.states.items() if state == "mode" and observed.entries[path].kind == "key"
+    )
+    found = tuple(sorted(path for path in suspects if stat.S_IMODE(os.lstat(os.path.join(out, path)).st_mode) & 0o077))
+    if not found:
+        return ()
+    message = f'others could read private keys in the out directory "{out}": {_some(found)}'
+    hint = "a build mends the modes; where others could look, issue new keys with revoke_before, and roll over a CA whose key it was"
+    return (Diagnostic("PGT559", message, hint=hint, severity="warning"),)
+
+
 def _walk(
     out: str, directory: str, known: set[str], ours: Collection[str], private: bool = True
 ) -> Iterator[tuple[str, os.stat_result, bool]]:

@@ -281,6 +281,14 @@ RULES: tuple[Rule, ...] = (
         fix="Restore a newer backup if there is one. Otherwise issue those certificates again with `--renew`, and deploy them.",
     ),
     Rule(
+        "PGT559",
+        "warning",
+        "others could read private keys",
+        meaning="A private key in the out directory, which is its owner's alone when it is written, has been opened to a group or to everybody.",
+        why="Whoever has read a key can be the server, the user or the CA that it belongs to, and nobody would notice. It often comes of a copy that does not keep modes.",
+        fix="Build: it gives the files their modes back. If anybody else may have looked, say `revoke_before` in the tables of servers and users, and roll over CAs.",
+    ),
+    Rule(
         "PGT560",
         "error",
         "a secret cannot be read",
