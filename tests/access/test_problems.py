@@ -143,10 +143,8 @@ def test_two_policies_on_many_servers_are_reported_once() -> None:
     [('{ name = "replication" }', 'database "replication"'), ('"replication"', "physical replication")],
 )
 def test_a_database_that_is_called_replication_is_not_taken_for_physical_replication(database: str, named: str) -> None:
-    tables = (
-        f'[user.app]\nca = "clients"\n{_policy("one", database, "cert")}{_policy("two", database, "scram-sha-256")}'
-    )
-    (found,) = compiled(tables)[1]
+    policies = _policy("one", database, "cert") + _policy("two", database, "scram-sha-256")
+    (found,) = compiled(f'{BASE}[user.app]\nca = "clients"\n{policies}')[1]
     assert found.code == "PGT250"
     assert f'cover role "app" on {named} from' in found.message
 

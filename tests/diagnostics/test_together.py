@@ -113,5 +113,14 @@ def test_a_name_that_is_too_long_for_everything_is_one_mistake(tmp_path: Path) -
     assert [code for _, line, code in _found(spec) if line == 15] == ["PGT015"]
 
 
+def test_a_server_without_a_name_is_no_second_server(tmp_path: Path) -> None:
+    spec = tmp_path / "pgtls.toml"
+    spec.write_text(
+        '[server]\nport = 5433\n[server.primary]\nca = "root"\nhosts = ["a"]\n[ca.root]\n'
+        '[user.postgres]\n[policy.admin]\nusers = ["postgres"]\nfrom = ["local"]\nauth = "peer"\n'
+    )
+    assert [(line, code) for _, line, code in _found(spec)] == [(1, "PGT005"), (2, "PGT012")]
+
+
 def _found(spec: Path) -> list[tuple[str, int, str]]:
     return [(os.path.basename(d.place.file), d.place.line, d.code) for d in diagnose(spec) if d.place]

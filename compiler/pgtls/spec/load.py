@@ -47,11 +47,15 @@ class LoadResult:
     def unaffected(self, diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
         """Keep those findings of later stages that do not follow from what is faulty."""
         tables = {path[:TABLE] for path in self.faulty}
-        may_lie_elsewhere = {"PGT101"} if _INCLUDE in self.faulty else set()
+        unknown = (
+            {"PGT101"} if _INCLUDE in self.faulty else set()
+        )  # what is not here may lie in a file that cannot be read
+        if any(len(path) == TABLE and path[0] == "server" for path in self.faulty):
+            unknown.add("PGT104")  # nor is it known how many servers there are
         return tuple(
             diagnostic
             for diagnostic in diagnostics
-            if diagnostic.code not in may_lie_elsewhere
+            if diagnostic.code not in unknown
             and self.faulty.isdisjoint((diagnostic.path[:TABLE], diagnostic.path[:FIELD]))
             and diagnostic.path not in tables
         )
