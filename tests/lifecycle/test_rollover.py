@@ -350,3 +350,10 @@ def test_where_nobody_is_told_of_a_revocation_any_order_will_do(place: Place) ->
     planned = place.build(renamed, now=NOW + 2 * DAY)
     assert ("user.alice", "revoke") in steps(planned)
     assert precedence(planned) == [], "it is of the same CA"
+
+
+def test_who_is_cut_off_in_any_order_is_told_of_no_order(place: Place) -> None:
+    place.build(step(17))
+    both = OLD.replace('["people"]', '["people", "people-2027"]')
+    planned = place.plan(step(17, both, alice=PEOPLE_2027), now=NOW + DAY, asked=WANTED)
+    assert [d.code for d in planned.diagnostics if d.code in ("PGT581", "PGT583")] == ["PGT581"]

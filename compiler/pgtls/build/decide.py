@@ -146,8 +146,9 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
     verdict = rollover.gate(fleet, certificates, existing, accepted=asked.accept_outage)
     if not errors(problems):  # what a certificate that does not fit would do to anybody follows from that
         problems += verdict.diagnostics
-        if parted := moved(revoked, certificates):
-            problems += first_the_holder(fleet, index(fleet), parted)
+        # Of those who are cut off in any order, there is no order to speak of.
+        parted = {e: ca for e, ca in moved(revoked, certificates).items() if e not in verdict.cut_off}
+        problems += first_the_holder(fleet, index(fleet), parted) if parted else ()
     return Decisions(certificates, revoked, lists, tuple(problems), left, verdict.cut_off, verdict.retirable)
 
 
