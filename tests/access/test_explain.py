@@ -130,6 +130,18 @@ def test_a_foreign_file_is_explained_by_its_lines(capsys: pytest.CaptureFixture[
     assert (cleartext["outcome"], cleartext["line"], cleartext["why"]) == ("refuse", 1, "the line rejects it")
 
 
+def test_a_secret_in_a_foreign_file_is_not_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    hba = tmp_path / "pg_hba.conf"
+    hba.write_text(
+        'host all all all ldap ldapserver=l ldapbasedn="o=x" ldapbinddn=n "ldapbindpasswd=hunter 2" ldaptls=1\n'
+    )
+    words = ("--hba", str(hba), "--postgres", "15", "--user", "a", "--database", "b", "--from", "10.0.0.1")
+    answer = ask(capsys, *words)
+    assert (
+        answer["rule"] == 'host all all all ldap ldapserver=l ldapbasedn="o=x" ldapbinddn=n "ldapbindpasswd=(secret) …'
+    )
+
+
 def test_a_foreign_file_with_errors_says_all_of_them_and_what_the_server_does(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

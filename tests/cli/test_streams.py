@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.building import SMALL
+from support.pgtls import pgtls
 from support.servers import PATIENCE
 from support.system import ENVIRONMENT
 
@@ -157,3 +158,12 @@ def test_a_spec_may_come_through_a_pipe_and_is_then_built_each_time(directory: P
         run = shell(directory, ("build", "/dev/stdin", "--out", "out", "--lock", "lock"), "< <(cat pgtls.toml)")
         assert (run.returncode, "Plan: " in run.stdout) == (0, change), run.stderr
     assert "more" in (directory / "out/servers/main/pg_hba.conf").read_text()
+
+
+def test_a_directory_whose_name_is_no_text_is_as_good_as_any(directory: Path) -> None:
+    odd = directory.with_name(os.fsdecode(b"d\xff"))
+    directory.rename(odd)
+    for command in ("build", "status", "plan", "terraform"):
+        done = pgtls(command, cwd=odd, stdin="{}")
+        assert (done.status, done.stderr) == (0, ""), command
+    assert (odd / "out/servers/main/server.crt").exists()

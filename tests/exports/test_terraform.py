@@ -128,6 +128,24 @@ def test_texts_and_public_pems_are_given_when_asked_for(here: Path) -> None:
     assert answer(here, {"include": "hba"}).keys() - bare.keys() == {"server.main.pg_hba.conf"}
 
 
+def test_a_secret_of_a_method_is_never_in_the_answer(tmp_path: Path) -> None:
+    guarded = """
+[policy.radius]
+users = ["app"]
+databases = ["other"]
+from = ["10.0.0.0/8"]
+auth = "radius"
+auth_options = { radiusservers = "r.example.com", radiussecrets = { file = "secret" } }
+"""
+    (tmp_path / "secret").write_text("hunter2\n")
+    build(tmp_path, SPEC + guarded)
+    assert "hunter2" in (tmp_path / "out/servers/main/pg_hba.conf").read_text()
+    run = ask(tmp_path, {"include": "hba"})
+    assert run.status == 0
+    assert "<radiussecrets of policy radius>" in run.stdout
+    assert "hunter2" not in run.stdout
+
+
 def test_no_private_key_is_ever_in_the_answer(here: Path) -> None:
     output = ask(here, {"include": "certificate,trust,crl,hba,ident,conf,bundle"}).stdout
     assert "PRIVATE KEY" not in output
@@ -194,6 +212,7 @@ def test_environment_variables_stand_in_for_what_the_query_leaves_out(here: Path
         pytest.param('{"now": "soon"}', "the query's now is no instant", id="no instant"),
         pytest.param('{"now": "2026-01-01T00:00:00"}', "has no offset", id="an instant without an offset"),
         pytest.param('{"now": "9999-12-31"}', "is out of reach", id="an instant out of reach"),
+        pytest.param('{"spec": "a\\ud800"}', "the query's spec holds half a character", id="half a character"),
         pytest.param('{"spec": "a\\u0000b"}', "the query's spec holds a null character", id="a null character"),
         pytest.param('{"include": "hbaa"}', 'unknown kind "hbaa"; did you mean "hba"?', id="a misspelt kind"),
         pytest.param('{"spec": "none.toml"}', "none.toml: error[PGT001]", id="no spec"),

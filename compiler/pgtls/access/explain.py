@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from pgtls.access.meaning import SECRET
 from pgtls.hba.match import decide, outcome, role_matches
 from pgtls.hba.model import Keyword, Line, Name, Surroundings
+from pgtls.postgres.methods import SECRET_OPTIONS
 from pgtls.spec.words import did_you_mean
 
 if TYPE_CHECKING:
@@ -68,7 +70,14 @@ def explain(
 
 def _rule(text: str, line: Line) -> str | None:
     lines = text.splitlines()
-    return lines[line.number - 1].strip() if line.number and line.number <= len(lines) else None
+    if not line.number or line.number > len(lines):
+        return None
+    rule = lines[line.number - 1].strip()
+    for name, value in line.options:
+        if name in SECRET_OPTIONS:
+            before, found, _ = rule.partition(name)
+            rule = f"{before}{name}={SECRET} …" if found else rule.replace(value, SECRET)
+    return rule
 
 
 def _admitted(line: Line) -> str:

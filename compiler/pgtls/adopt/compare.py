@@ -12,7 +12,7 @@ from pgtls.access.text import TRANSPORTS, Text, line_coverage
 from pgtls.adopt.entries import client_cert
 from pgtls.fleet.membership import Memberships
 from pgtls.hba.model import HostName, MaskedAddress, Name, Regex
-from pgtls.postgres.methods import METHODS, takes_map
+from pgtls.postgres.methods import METHODS, SECRET_OPTIONS, takes_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pgtls.hba.model import IdentLine, Line, Transport
 
 _OPTIONS = {option.name: option for method in METHODS.values() for option in method.options}
-_SECRETS = frozenset(option.name for option in _OPTIONS.values() if option.secret)
 _OVER = {"socket": "over the Unix socket", "tls": "over TLS", "gss": "with GSS encryption", "plain": "in cleartext"}
 
 
@@ -61,7 +60,7 @@ class _Anybody(Holders):
 def differences(original: Files, compiled: Files) -> tuple[Difference, ...]:
     """Compare; nothing is returned when both mean the same. Differences of one line and one kind are one."""
     before, after = (
-        Text(tuple(map(_plain, f.lines)), tuple(map(_plain_ident, f.idents)), _Anybody(), _SECRETS)
+        Text(tuple(map(_plain, f.lines)), tuple(map(_plain_ident, f.idents)), _Anybody(), SECRET_OPTIONS)
         for f in (original, compiled)
     )
     mapped = (

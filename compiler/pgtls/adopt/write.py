@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pgtls.adopt.entries import LEFT_OUT, entries, merged, prioritised
 from pgtls.adopt.people import People, Unsayable, maps_of, narrowed, table_name
 from pgtls.hba.model import HostName, Keyword, Regex
-from pgtls.postgres.methods import METHODS, takes_map
+from pgtls.postgres.methods import METHODS, SECRET_OPTIONS, takes_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,6 @@ Tables = dict[str, Any]
 CLIENTS = "clients"
 """What the CA of the client certificates is called."""
 _SSLMODES = {"host": "prefer", "hostssl": "require"}
-_SECRETS = {option.name for method in METHODS.values() for option in method.options if option.secret}
 _KEYWORDS = frozenset(word.value for word in Keyword)
 
 
@@ -109,7 +108,7 @@ def _address(term: Address) -> str | dict[str, str]:
 
 
 def _option(name: str, value: str) -> str | bool | dict[str, str]:
-    if name in _SECRETS:
+    if name in SECRET_OPTIONS:
         return {"env": f"PGTLS_{name.upper()}"}
     if any(o.name == name and o.kind == "flag" for method in METHODS.values() for o in method.options):
         return value == "1"
@@ -118,4 +117,4 @@ def _option(name: str, value: str) -> str | bool | dict[str, str]:
 
 def secret_options(files: Files) -> dict[str, Any]:
     """Give the lines that hold a secret, by the option."""
-    return {name: line for line in files.lines for name, _ in line.options if name in _SECRETS}
+    return {name: line for line in files.lines for name, _ in line.options if name in SECRET_OPTIONS}

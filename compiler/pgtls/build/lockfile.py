@@ -75,7 +75,7 @@ def names(path: str, out: str) -> tuple[str, str, str]:
 def _staged(path: str, out: str) -> str:
     """Name the staged lock: beside the lock, and another one for each out directory that shares it."""
     directory, name = os.path.split(path)
-    return os.path.join(directory, f".{name}.{sha256(os.path.realpath(out).encode()).hexdigest()[:16]}.new")
+    return os.path.join(directory, f".{name}.{sha256(os.fsencode(os.path.realpath(out))).hexdigest()[:16]}.new")
 
 
 def _joined(staged: str) -> str:

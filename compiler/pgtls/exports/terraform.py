@@ -69,6 +69,8 @@ def read_query(content: bytes) -> Query:
             raise WrongQuery(f"the query's {key} is not a string")
         if "\0" in value:
             raise WrongQuery(f"the query's {key} holds a null character")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise WrongQuery(f"the query's {key} holds half a character (a lone surrogate)")
     # As with variables, what is empty counts as not said: a module's optional input arrives so.
     said = {key: value for key, value in document.items() if value}
     now = instant(said["now"], "the query's now") if "now" in said else None
@@ -184,14 +186,20 @@ def _files_digest(existing: Existing, entity: str) -> str:
 
 
 def _texts(planned: Planned, kinds: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Give the files of some kinds by entity and name: rendered ones as the spec compiles now, certificates and CRLs as they lie there."""
+    """Give the files of some kinds by entity and name: rendered ones as the spec compiles now, certificates and CRLs as they lie there.
+
+    What Terraform is told it keeps in the clear: in pg_hba.conf its name stands for a secret.
+    """
     if not kinds:
         return
     material = issue.planned(planned.decisions, planned.existing)
     public = render_material(planned.fleet, planned.entries, material.credentials, material.crls)
+    blotted = {
+        layout.path(f"server.{name}", layout.HBA): r.hba_text.encode() for name, r in planned.checked.rules.items()
+    }
     for path, file in {**planned.texts, **public}.items():
         if file.kind in kinds and not path.startswith(layout.RETIRED):
-            content = file.content if path in planned.texts else planned.existing.content(path)
+            content = blotted.get(path, file.content) if path in planned.texts else planned.existing.content(path)
             text = content.decode(errors="replace") if isinstance(content, bytes) else ""
             yield f"{file.entity}.{path.removeprefix(layout.directory(file.entity) + '/')}", text
 

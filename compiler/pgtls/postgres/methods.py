@@ -112,6 +112,8 @@ METHODS = {
 }
 """``ident`` may also stand on ``local`` lines, where PostgreSQL reads it as ``peer``; here it has to be called so."""
 
+SECRET_OPTIONS = frozenset(option.name for method in METHODS.values() for option in method.options if option.secret)
+
 OURS = {"map": "map", "clientcert": "client_cert", "clientname": "identity"}
 """Options that follow from other fields of the spec, and which."""
 
