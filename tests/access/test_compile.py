@@ -49,6 +49,29 @@ CASES = [
         [],
     ),
     Case(
+        "of a network and parts of it, in whatever order, the network is written",
+        PEOPLE
+        + '[policy.app]\nusers = ["app"]\nfrom = ["10.0.0.0/9", "::1", "10.128.0.0/9", "10.0.0.0/8", "10.0.0.5"]\nauth = "cert"',
+        ["# policy app", 'hostssl all "app" ::1/128 cert', "# policy app", 'hostssl all "app" 10.0.0.0/8 cert'],
+        [],
+    ),
+    Case(
+        "a name that a regular expression matches is the more specific, one that it does not match is another",
+        PEOPLE
+        + '[policy.app]\nusers = ["app"]\ndatabases = ["/^shop_"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\n'
+        + '[policy.one]\nusers = ["app"]\ndatabases = ["shop_eu", "metrics"]\nfrom = ["10.0.0.0/8"]\nauth = "scram-sha-256"\npriority = 1\n'
+        + '[policy.two]\nusers = ["app"]\ndatabases = ["shop_us"]\nfrom = ["10.0.0.0/8"]\nauth = "md5"\n',
+        [
+            "# policy one",
+            'hostssl "shop_eu","metrics" "app" 10.0.0.0/8 scram-sha-256',
+            "# policy two",
+            'hostssl "shop_us" "app" 10.0.0.0/8 md5',
+            "# policy app",
+            'hostssl "/^shop_" "app" 10.0.0.0/8 cert',
+        ],
+        [],
+    ),
+    Case(
         "a second role needs a map, which then has every line",
         PEOPLE
         + '[policy.staff]\nusers = ["app", "alice"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\ndescription = "the \\\\ office"',

@@ -238,7 +238,7 @@ MUTANTS = [
     Mutant(
         "a narrower address than asked for",
         "pgtls.access.compile",
-        "(policy.addresses if own else",
+        "(_outermost(policy.addresses) if own else",
         "(policy.addresses[-1:] if own else",
     ),
     Mutant(

@@ -151,3 +151,18 @@ def test_a_database_that_is_called_replication_is_not_taken_for_physical_replica
 
 def _policy(name: str, database: str, auth: str) -> str:
     return f'[policy.{name}]\nusers = ["app"]\ndatabases = [{database}]\nfrom = ["10.0.0.0/8"]\nauth = "{auth}"\n'
+
+
+@pytest.mark.parametrize(
+    ("databases", "found"),
+    [
+        ('"metrics"', []),
+        ('"shop_eu"', ["PGT258"]),
+        ('"metrics", "shop_eu"', ["PGT250"]),
+        ('"/^shop_e"', ["PGT250"]),
+        ('"sameuser"', ["PGT250"]),
+    ],
+)
+def test_names_and_regular_expressions_meet_where_they_match(databases: str, found: list[str]) -> None:
+    policies = _policy("one", '"/^shop_"', "cert") + _policy("two", databases, "scram-sha-256")
+    assert _codes(f'{BASE}[user.app]\nca = "clients"\n{policies}') == found

@@ -17,6 +17,7 @@ from itertools import combinations, product
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
+from pgtls.hba.regex import decided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -197,9 +198,17 @@ class Classes:
             certain = every | self._databases.get(Name(name), NONE)
             if name == role:
                 certain |= sameuser | samerole
+            # What a name that is said matches is known; every other stands for names of all kinds.
+            matched = {
+                pattern: decided(pattern.pattern, name) if name in self._database_names else None
+                for pattern in patterns
+            }
+            unsure = [pattern for pattern, known in matched.items() if known is None]
+            for pattern in (pattern for pattern, known in matched.items() if known):
+                certain |= self._databases[pattern]
             member = True if role is None or name == role else self._known.member(role, name)
             for inside in (False, True) if member is None else (member,):
-                for chosen in _subsets(patterns):
+                for chosen in _subsets(unsure):
                     bits = certain | samerole if inside and name != role and role is not None else certain
                     for pattern in chosen:
                         bits |= self._databases[pattern]

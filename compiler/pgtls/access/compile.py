@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, TypeVar
 
 from pgtls.access import lint, problems, trust
@@ -175,7 +176,9 @@ class _Compiler:
         idents = self._idents(item, piece)
         options = tuple(self._options(item, idents, piece))
         databases = policy.databases if own else scope.databases.terms()
-        addresses: Sequence[Address | None] = (policy.addresses if own else scope.addresses.terms()) or (None,)
+        addresses: Sequence[Address | None] = (_outermost(policy.addresses) if own else scope.addresses.terms()) or (
+            None,
+        )
         for address in addresses:
             sets = SOCKET if address is None else addresses_of((address,))
             for some_databases in self._chunks(databases):
@@ -265,6 +268,18 @@ def map_name(piece: Piece) -> str:
 
 def _origin(piece: Piece) -> tuple[Policy, ...]:
     return tuple(sorted((item.policy for item in piece.grantors), key=lambda policy: policy.name))
+
+
+def _outermost(addresses: Sequence[Address]) -> Sequence[Address]:
+    """Leave out the networks that lie within another one of the list: beside it, their lines say nothing."""
+    networks = {term for term in addresses if isinstance(term, IPv4Network | IPv6Network)}
+    lengths = sorted({network.prefixlen for network in networks})
+    inner = {
+        network
+        for network in networks
+        if any(network.supernet(new_prefix=length) in networks for length in lengths if length < network.prefixlen)
+    }
+    return tuple(term for term in addresses if term not in inner) if inner else addresses
 
 
 def _comments(piece: Piece) -> str:

@@ -13,6 +13,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Final, Literal
 
 from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
+from pgtls.hba.regex import decided
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -136,7 +137,7 @@ class Databases:
             return False
         return other.every or (
             not self.every
-            and self.names <= other.names
+            and self.names <= other.names | _matching(self.names, other.patterns)
             and self.patterns <= other.patterns
             and (not self.sameuser or other.sameuser or other.samerole)
             and (not self.samerole or other.samerole)
@@ -154,7 +155,9 @@ class Databases:
     def intersection(self, other: Databases) -> Databases | Inexact:
         """Give what is in both."""
         exact = Databases(
-            names=_either(self.names, other.names, self.every, other.every),
+            names=_either(self.names, other.names, self.every, other.every)
+            | _matching(self.names, other.patterns)
+            | _matching(other.names, self.patterns),
             patterns=_either(self.patterns, other.patterns, self.every, other.every),
             every=self.every and other.every,
             sameuser=(self.sameuser and (other.sameuser or other.samerole or other.every))
@@ -187,12 +190,24 @@ def _either(mine: frozenset[str], theirs: frozenset[str], every: bool, other_eve
     return (mine & theirs) | (mine if other_every else frozenset()) | (theirs if every else frozenset())
 
 
+def _matching(names: frozenset[str], patterns: frozenset[str]) -> frozenset[str]:
+    """Give the names that one of these regular expressions certainly matches."""
+    return frozenset(name for name in names if any(decided(pattern, name) for pattern in patterns))
+
+
+def _may_match(name: str, patterns: frozenset[str]) -> bool:
+    return any(decided(pattern, name) is not False for pattern in patterns)
+
+
 def _may_meet(mine: Databases, theirs: Databases) -> bool:
     """Whether two sets of one kind of term each, neither ``all``, may have a database in common that no term expresses."""
     if mine.every or theirs.every or mine.replication or theirs.replication:
         return False
     if mine.names and theirs.names:
         return False
+    for one, two in ((mine, theirs), (theirs, mine)):
+        if one.names and two.patterns:  # the names that certainly match are a set of names
+            return any(_may_match(name, two.patterns) for name in one.names - _matching(one.names, two.patterns))
     return not ((mine.sameuser or mine.samerole) and (theirs.sameuser or theirs.samerole))
 
 
@@ -391,16 +406,18 @@ class Scope:
 
 def _common_database(mine: Databases, theirs: Databases, role: str, known: Memberships) -> str | Keyword | None:
     """Give a database that may be in both for a role."""
-    candidates = [*sorted(mine.names | theirs.names), SOME_DATABASE, role]
-    found = (name for name in candidates if _may_name(mine, name, role, known) and _may_name(theirs, name, role, known))
+    names = mine.names | theirs.names
+    candidates = [*sorted(names), SOME_DATABASE, role]
+    found = (name for name in candidates if all(_may_name(one, name, role, known, names) for one in (mine, theirs)))
     return next(found, Keyword.REPLICATION if mine.replication and theirs.replication else None)
 
 
-def _may_name(databases: Databases, name: str, role: str, known: Memberships) -> bool:
+def _may_name(databases: Databases, name: str, role: str, known: Memberships, names: frozenset[str]) -> bool:
+    """Whether a name may be one of these. ``names`` are those that are said; any other stands for all that are not."""
     return (
         databases.every
         or name in databases.names
-        or bool(databases.patterns)
+        or (_may_match(name, databases.patterns) if name in names else bool(databases.patterns))
         or (databases.sameuser and name == role)
         or (databases.samerole and known.member(role, name) is not False)
     )

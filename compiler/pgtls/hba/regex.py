@@ -18,7 +18,7 @@ from functools import lru_cache
 from pgtls.hba.regex_nodes import CONSTRAINTS, Node, either, sequence
 from pgtls.hba.regex_syntax import InvalidRegex, Parser, Undecidable
 
-__all__ = ["InvalidRegex", "Pattern", "Undecidable", "compile_regex"]
+__all__ = ["InvalidRegex", "Pattern", "Undecidable", "compile_regex", "decided"]
 
 _OPTIONS = re.compile(r"\(\?([A-Za-z]*)\)")
 
@@ -88,6 +88,15 @@ def compile_regex(pattern: str) -> Pattern:
         return _pattern(pattern, parser, parser.parse())
     except Undecidable as undecidable:
         raise Undecidable(f'the regular expression "{pattern}" has {undecidable}') from None
+
+
+@lru_cache(maxsize=65536)
+def decided(pattern: str, subject: str) -> bool | None:
+    """Say whether a pattern matches; None where that is not known here."""
+    try:
+        return compile_regex(pattern).matches(subject)
+    except (InvalidRegex, Undecidable):
+        return None
 
 
 def _pattern(source: str, parser: Parser, branches: list[list[Node]]) -> Pattern:
