@@ -2,7 +2,7 @@
 
 Every answer is sound. *Within* is said only of what is certainly inside, *overlap* of whatever may have a connection in common, and an
 intersection that pg_hba.conf cannot express exactly is :data:`INEXACT`, never an approximation. A host name and a network, ``samehost`` and a
-network, a regular expression and a name, ``+role`` and a role of which the spec says nothing: these may overlap, and neither is within the other.
+network, two regular expressions, ``+role`` and a role of which the spec says nothing: these may overlap, and neither is within the other.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ RULES: tuple[Rule, ...] = (
         "two policies of which neither decides",
         meaning="Two policies cover the same connection, have the same `priority`, ask for different things (TLS, method, options or certificate), and neither is the "
         "more specific one: roles, databases and addresses each a subset of the other's. The message shows a connection that both cover. What cannot be known counts "
-        "as covered: whether a role is in `+role` (see `member_of`), a host name in a network, a name under a regular expression.",
+        "as covered: whether a role is in `+role` (see `member_of`), a host name in a network, a database that two regular expressions match.",
         why="Whichever line came first would win, and nobody could see which that is without reading the compiled file.",
         fix="Give the one that is meant to win a higher `priority`; or narrow one of them until they have nothing in common.",
     ),
@@ -191,7 +191,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "certificates that no line can tell apart",
         meaning="Two policies ask for the same, accept different users, and overlap where pg_hba.conf has no way to name what they share: a host name and a network, "
-        "`samenet` and a network, a regular expression and a database. There, both should count.",
+        "`samenet` and a network, two regular expressions. There, both should count.",
         why="A line has one list of whose certificate it accepts. Either line would refuse somebody whom the other policy admits.",
         fix="Use networks in both, name the databases, or name the same users in both.",
     ),
