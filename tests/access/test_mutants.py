@@ -323,8 +323,8 @@ MUTANTS = [
     Mutant(
         "the meaning forgets that grants add up",
         "pgtls.access.meaning",
-        "for index in _indices(deciding)]",
-        "for index in list(_indices(deciding))[:1]]",
+        "for index in indices(deciding)]",
+        "for index in list(indices(deciding))[:1]]",
     ),
     Mutant(
         "the meaning admits whom a policy rejects", "pgtls.access.meaning", 'if policy.table.auth == "reject" or', "if"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import combinations, product
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
 from pgtls.hba.regex import decided
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pgtls.hba.model import Address, Database, IPAddress, IPNetwork, Role
 
 _Term = TypeVar("_Term")
+_Kind = TypeVar("_Kind", "DatabaseClass", "AddressClass")
 
 _EXHAUSTIVE = 6
 """Up to how many unknown facts about one name every combination is looked at; beyond, each two of them, none and all."""
@@ -231,20 +232,22 @@ class Classes:
         """The Unix socket."""
         return AddressClass("local", self._addresses.get(None, NONE))
 
+    def each(self) -> Iterator[Bits]:
+        """Give what contains each class of roles, of databases, and of addresses."""
+        yield from (role.bits for role in self.roles)
+        for role in self.roles if self._compares_names else self.roles[:1]:
+            yield from (database.bits for database in self.databases(role))
+        yield from (address.bits for address in (*self.addresses, self.socket))
+
     def combined(self) -> Iterator[Class]:
         """Give one class of each kind that differs in its bits or in its role."""
-        over_tcp = self.addresses
+        addresses = _Touching(self.addresses)
+        alike = None if self._compares_names else _Touching(self._plain_databases)
         for role in self.roles:
-            narrowed: dict[Bits, DatabaseClass] = {}
-            for database in self.databases(role):
-                narrowed.setdefault(role.bits & database.bits, database)
-            for bits, database in narrowed.items():
-                seen: set[Bits] = set()
-                for address in over_tcp:
-                    both = bits & address.bits
-                    if both not in seen:
-                        seen.add(both)
-                        yield Class(role, database, address, both)
+            databases = alike or _Touching(tuple(self.databases(role)))
+            for bits, database in databases.touching(role.bits):
+                for both, address in addresses.touching(bits):
+                    yield Class(role, database, address, both)
                 yield Class(role, database, self.socket, bits & self.socket.bits)
 
     def _cells(self) -> Iterator[tuple[IPAddress, Bits]]:
@@ -273,6 +276,40 @@ class Classes:
         yield NONE
         yield net
         yield net | self._addresses.get(Keyword.SAMEHOST, NONE)
+
+
+class _Touching(Generic[_Kind]):
+    """Classes of one kind, found by what contains them: of thousands, most have nothing to do with a role."""
+
+    def __init__(self, classes: Sequence[_Kind]) -> None:
+        self._classes: Sequence[_Kind] = classes
+        self._inside: dict[int, list[int]] = {}
+        for index, one in enumerate(classes):
+            for bit in _positions(one.bits):
+                self._inside.setdefault(bit, []).append(index)
+
+    def touching(self, bits: Bits) -> Iterator[tuple[Bits, _Kind]]:
+        """Give the first class for each intersection with ``bits``, and it: those that have any, and one that has none."""
+        near: set[int] = {index for bit in _positions(bits) for index in self._inside.get(bit, ())}
+        apart = next((index for index in range(len(self._classes)) if index not in near), None)
+        found: dict[Bits, _Kind] = {}
+        for index in sorted(near if apart is None else {*near, apart}):
+            found.setdefault(bits & self._classes[index].bits, self._classes[index])
+        yield from found.items()
+
+
+def _positions(bits: Bits) -> Iterator[int]:
+    """Number the bits that are set: even numbers for policies, odd ones for lines."""
+    for offset, members in enumerate(bits):
+        yield from (2 * index + offset for index in indices(members))
+
+
+def indices(members: int) -> Iterator[int]:
+    """Give the positions of the bits that are set."""
+    while members:
+        lowest = members & -members
+        yield lowest.bit_length() - 1
+        members ^= lowest
 
 
 def _numbered(policies: Sequence[Coverage], lines: Sequence[Coverage]) -> Iterator[tuple[Bits, Coverage]]:

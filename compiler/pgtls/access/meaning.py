@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pgtls.access.classes import Coverage, plain
+from pgtls.access.classes import Coverage, indices, plain
 from pgtls.fleet.model import subject_attributes
 from pgtls.hba.model import Keyword, Member, Name, Regex
 from pgtls.pki.wanted import subject_text
@@ -108,12 +108,8 @@ class Meaning:
         """Find out which policy lies within which: one is within another where every class of roles, databases and addresses in it is."""
         everything = (1 << len(self.policies)) - 1
         around = [everything] * len(self.policies)
-        for role in classes.roles:
-            _narrow(around, role.bits.policies)
-            for database in classes.databases(role):
-                _narrow(around, database.bits.policies)
-        for address in (*classes.addresses, classes.socket):
-            _narrow(around, address.bits.policies)
+        for inside in classes.each():
+            _narrow(around, inside.policies)
         self._around = around
 
     def _overrides(self, one: int, other: int) -> bool:
@@ -127,7 +123,7 @@ class Meaning:
         """Give those of a set of policies that no policy of the set with another demand overrides."""
         found = self._deciding.get(covering)
         if found is None:
-            members = list(_indices(covering))
+            members = list(indices(covering))
             found = 0
             for one in members:
                 if not any(self._competes(other, one) and self._overrides(other, one) for other in members):
@@ -150,14 +146,14 @@ class Meaning:
 
     def asks(self, deciding: int, transport: Transport) -> tuple[Ask | None, ...]:
         """Say what the deciding policies ask of a connection over a transport (None: it is refused): one answer, or the compiler has erred."""
-        members = (self.policies[index] for index in _indices(deciding))
+        members = (self.policies[index] for index in indices(deciding))
         return tuple(dict.fromkeys(_ask(policy, transport) for policy in members)) or (None,)
 
     def accepted(self, deciding: int, role: str) -> Accepted:
         """Say whose identity the deciding policies accept for a role, taken together."""
         key = (deciding, role)
         if key not in self._accepted:
-            parts = [self._accepted_by(self.policies[index], role) for index in _indices(deciding)]
+            parts = [self._accepted_by(self.policies[index], role) for index in indices(deciding)]
             self._accepted[key] = Accepted(
                 frozenset().union(*(part.bearers for part in parts)),
                 frozenset().union(*(part.patterns for part in parts)),
@@ -224,16 +220,8 @@ class Meaning:
 
 def _narrow(around: list[int], inside: int) -> None:
     """Strike from what surrounds each policy of a class whatever does not contain that class."""
-    for index in _indices(inside):
+    for index in indices(inside):
         around[index] &= inside
-
-
-def _indices(members: int) -> Iterator[int]:
-    """Give the positions of the bits that are set."""
-    while members:
-        lowest = members & -members
-        yield lowest.bit_length() - 1
-        members ^= lowest
 
 
 def secret_options(policies: Iterable[Policy]) -> frozenset[str]:

@@ -7,6 +7,7 @@ network, two regular expressions, ``+role`` and a role of which the spec says no
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from itertools import product
@@ -16,7 +17,7 @@ from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
 from pgtls.hba.regex import decided
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pgtls.fleet.membership import Memberships
     from pgtls.hba.model import Address, Database, IPNetwork, Role
@@ -232,7 +233,7 @@ class Addresses:
             return other.socket and not self._tcp
         return other.every or (
             not self.every
-            and all(any(_inside(net, outer) for outer in other.networks) for net in self.networks)
+            and all(_around(net, other.networks) for net in self.networks)
             and all(any(_name_inside(host, outer) for outer in other.hosts) for host in self.hosts)
             and (not self.samehost or other.samehost or other.samenet)
             and (not self.samenet or other.samenet)
@@ -245,15 +246,28 @@ class Addresses:
     def parts(self) -> Iterator[Addresses]:
         """Give its terms, each as a set of its own."""
         yield from (Addresses(networks=(network,)) for network in self.networks)
+        yield from self._words
+
+    @property
+    def _words(self) -> Iterator[Addresses]:
+        """Give its terms that are no networks, each as a set of its own."""
         yield from (Addresses(hosts=frozenset((host,))) for host in sorted(self.hosts))
         yield from _WORDS_OF[self.every, self.samehost, self.samenet, self.socket]
+
+    def _pairs(self, other: Addresses) -> Iterator[tuple[Addresses, Addresses]]:
+        """Give each two of its terms and the other's of which one is no network: of networks there may be many."""
+        words = tuple(other._words)
+        yield from ((mine, theirs) for mine in self.parts() for theirs in words)
+        yield from ((mine, theirs) for mine in self._words for theirs in other.parts() if theirs.networks)
 
     def overlap(self, other: Addresses) -> str | None:
         """Give an address (a host name where that is all there is) that may be in both."""
         if self.socket or other.socket:
             return "local" if self.socket and other.socket else None
-        found = (_meeting(mine, theirs) for mine in self.parts() for theirs in other.parts())
-        return next(filter(None, found), None)
+        shared = _shared(self.networks, other.networks)
+        if shared:
+            return _example(Addresses(networks=shared))
+        return next(filter(None, (_meeting(mine, theirs) for mine, theirs in self._pairs(other))), None)
 
     def intersection(self, other: Addresses) -> Addresses | Inexact:
         """Give what is in both."""
@@ -261,15 +275,14 @@ class Addresses:
             return self
         if other.within(self):
             return other
-        exact = Addresses()
-        for mine in self.parts():
-            for theirs in other.parts():
-                if mine.within(theirs):
-                    exact = union(exact, mine)
-                elif theirs.within(mine):
-                    exact = union(exact, theirs)
-                elif _meeting(mine, theirs) and not mine.within(other) and not theirs.within(self):
-                    return INEXACT
+        exact = Addresses(networks=_shared(self.networks, other.networks))
+        for mine, theirs in self._pairs(other):
+            if mine.within(theirs):
+                exact = union(exact, mine)
+            elif theirs.within(mine):
+                exact = union(exact, theirs)
+            elif _meeting(mine, theirs) and not mine.within(other) and not theirs.within(self):
+                return INEXACT
         return exact
 
     def terms(self) -> tuple[Address, ...]:
@@ -315,8 +328,23 @@ def collapse(networks: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
     )
 
 
+def _around(network: IPNetwork, networks: Sequence[IPNetwork]) -> bool:
+    """Whether a network lies in a union of collapsed ones, which are in order: it lies in one, since they have no siblings left to merge."""
+    before = bisect_right(networks, _begin(network), key=_begin)
+    return before > 0 and _inside(network, networks[before - 1])
+
+
+def _begin(network: IPNetwork) -> tuple[int, int]:
+    return network.version, int(network.network_address)
+
+
+def _shared(networks: Sequence[IPNetwork], others: Sequence[IPNetwork]) -> tuple[IPNetwork, ...]:
+    """Give what is in both of two unions of collapsed networks: of two networks that meet, one lies in the other."""
+    mine = (network for network in networks if _around(network, others))
+    return collapse((*mine, *(network for network in others if _around(network, networks))))
+
+
 def _inside(network: IPNetwork, outer: IPNetwork) -> bool:
-    # Collapsed networks have no siblings left to merge, so what lies in a union of them lies in one of them.
     return (
         network.version == outer.version
         and network.prefixlen >= outer.prefixlen
@@ -330,17 +358,13 @@ def _name_inside(host: str, outer: str) -> bool:
 
 
 def _meeting(mine: Addresses, theirs: Addresses) -> str | None:
-    """Give an address that may be in two sets of one term each."""
+    """Give an address that may be in two sets of one term each, not networks both."""
     if mine.socket or theirs.socket:
         return None
     if mine.every:
         return _example(theirs)
     if theirs.every:
         return _example(mine)
-    if mine.networks and theirs.networks:
-        inner = mine if _inside(mine.networks[0], theirs.networks[0]) else theirs
-        outer = theirs if inner is mine else mine
-        return _example(inner) if _inside(inner.networks[0], outer.networks[0]) else None
     if mine.hosts and theirs.hosts:
         inner = mine if mine.within(theirs) else theirs
         return _example(inner) if mine.within(theirs) or theirs.within(mine) else None
