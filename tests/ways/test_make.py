@@ -32,8 +32,8 @@ def here(tmp_path: Path) -> Path:
     return directory
 
 
-def make(directory: Path, *arguments: str, now: str = NOW, status: int = 0) -> list[str]:
-    """Run make, which must end so; give the lines that it printed."""
+def make(directory: Path, *arguments: str, now: str = NOW, status: int = 0, says: str = "") -> list[str]:
+    """Run make, which must end so and say this on stderr; give the lines that it printed."""
     surroundings = ENVIRONMENT | {"HOME": "/nonexistent", "PGTLS_NOW": now}
     run = subprocess.run(
         ("make", f"PGTLS={PGTLS}", *arguments),
@@ -45,6 +45,7 @@ def make(directory: Path, *arguments: str, now: str = NOW, status: int = 0) -> l
         timeout=10 * PATIENCE,
     )
     assert run.returncode == status, f"make exited with {run.returncode}\n{run.stdout}{run.stderr}"
+    assert says in run.stderr
     return run.stdout.splitlines()
 
 
@@ -113,6 +114,75 @@ def test_a_failed_build_fails_make_and_leaves_everything_as_it_was(here: Path) -
         assert (here / "out/manifest.json").exists()
     edit(here / "users/app.toml", 'auth      = "cret"', 'auth      = "cert"')
     assert deployed(make(here)) == []
+
+
+def test_a_server_that_is_new_in_the_spec_is_deployed_and_one_that_left_it_is_not(here: Path) -> None:
+    make(here)
+    with (here / "pgtls.toml").open("a") as spec:
+        spec.write('[server.third]\nhosts = ["third.example.com"]\n')
+    assert deployed(make(here)) == ["third"]
+    assert deployed(make(here)) == []
+    (here / "out/servers/third/notes.txt").write_text("a file of mine, which no build deletes")
+    edit(here / "pgtls.toml", '[server.third]\nhosts = ["third.example.com"]\n', "")
+    assert deployed(make(here)) == []
+    assert [path.name for path in (here / "out/servers/third").iterdir()] == ["notes.txt"]
+
+
+def test_a_server_that_there_is_not_is_an_error_of_make_and_one_that_there_is_is_deployed_alone(here: Path) -> None:
+    said = "No rule to make target 'out/servers/typo/server.crt'"
+    assert deployed(make(here, "SERVERS=replica")) == ["replica"]
+    for expected in (["primary"], []):
+        lines = make(here, "SERVERS=primary typo", "DEPLOY=echo deploy", status=2, says=said)
+        assert [line.split()[1] for line in lines if line.startswith("deploy ")] == expected
+        assert not (here / ".deployed/typo").exists()
+    assert deployed(make(here)) == []
+
+
+def test_a_server_whose_certificate_others_must_sign_is_deployed_once_it_is_there(here: Path) -> None:
+    edit(here / "pgtls.toml", "[server.replica]\n", "[server.replica]\nexternal = true\n")
+    assert deployed(make(here)) == ["primary"]
+    assert (here / "out/servers/replica/server.csr").exists()
+    edit(here / "pgtls.toml", "external = true\n", "")
+    assert deployed(make(here)) == ["replica"]
+
+
+def test_a_file_that_a_server_has_no_longer_is_not_missed(here: Path) -> None:
+    make(here)
+    edit(here / "pgtls.toml", "[server.replica]\n", "[server.replica]\nclient_ca = []\n")
+    edit(here / "users/report.toml", '"cert"', '"scram-sha-256"')
+    assert deployed(make(here)) == ["replica"]
+    assert not (here / "out/servers/replica/root.crt").exists()
+    assert deployed(make(here)) == []
+
+
+def test_the_makefile_serves_the_spec_of_init_as_it_is(tmp_path: Path, here: Path) -> None:
+    started = tmp_path / "started"
+    subprocess.run([*PGTLS.split(), "init", started], check=True, env=ENVIRONMENT, capture_output=True)
+    for name in ("Makefile", "deploy"):
+        shutil.copy(here / name, started)
+    assert deployed(make(started)) == ["main"]
+    assert deployed(make(started)) == []
+
+
+RULES = """
+app.tar: $(OUT)/clients/app/postgresql.crt
+\ttar cf $@ $<
+%.copy: $(OUT)/clients/%/postgresql.key
+\tcp $< $@
+typo: $(OUT)/clients/app/postgresql.cert
+"""
+
+
+def test_a_rule_of_ones_own_runs_on_a_real_change_of_its_file_only(here: Path) -> None:
+    with (here / "Makefile").open("a") as makefile:
+        makefile.write(RULES)
+    wanted = ("app.tar", "app.copy")
+    assert [line.split()[0] for line in make(here, *wanted)[-2:]] == ["tar", "cp"]
+    assert (here / "out/clients/app/postgresql.key").exists(), "a step between, but no file to delete"
+    assert make(here, *wanted)[-1] == "nothing to do"
+    assert make(here, *wanted, now="2027-01-15T00:00:00Z")[-1].split()[0] == "cp", "renewed"
+    assert make(here, *wanted, now="2027-01-15T00:00:00Z")[-1] == "nothing to do"
+    make(here, "typo", status=2, says="out/clients/app/postgresql.cert")
 
 
 def test_a_failed_deployment_is_tried_again(here: Path) -> None:
