@@ -159,8 +159,8 @@ MUTANTS = [
     Mutant(
         "cleartext falls through",
         "pgtls.access.compile",
-        'if ruled.line.type == "hostssl" and _falls_through(',
-        'if ruled.line.type == "nothing" and _falls_through(',
+        'if ruled.line.type == "hostssl" and self._falls_through(',
+        'if ruled.line.type == "nothing" and self._falls_through(',
     ),
     Mutant("cleartext is refused below", "pgtls.access.compile", "return reversed(kept)", "return iter(kept)"),
     Mutant(

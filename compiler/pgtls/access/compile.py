@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pgtls.access.problems import Known
     from pgtls.access.split import Piece
     from pgtls.diagnostics import Diagnostic
-    from pgtls.fleet.membership import Memberships
     from pgtls.fleet.model import Fleet, Policy, Server
     from pgtls.hba.model import Address, IdentLine
     from pgtls.spec.values import Secret
@@ -52,12 +51,18 @@ def unread(policy: Policy, option: str, source: Secret) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Ruled:
-    """A line with the part of its policies that it covers."""
+    """A line with the part of its policies that it covers, and the piece that it is written for. ``position`` is that of its policy in the order."""
 
     line: Line
     scope: Scope
-    origin: tuple[Policy, ...]
+    piece: Piece
+    position: int
     idents: tuple[IdentLine, ...] = ()
+
+    @property
+    def origin(self) -> tuple[Policy, ...]:
+        """The policies that speak in it."""
+        return _origin(self.piece)
 
 
 def compile_rules(
@@ -150,29 +155,45 @@ class _Compiler:
 
     def ruled(self) -> Iterator[_Ruled]:
         """Give the lines, with a refusal of cleartext after each that something further down would admit."""
-        admitting = list(self._admitting())
         kept: list[_Ruled] = []
-        for ruled in reversed(admitting):
-            if ruled.line.type == "hostssl" and _falls_through(ruled.scope, kept, self.order.known):
+        cleartext: dict[int, list[_Ruled]] = {}
+        """By position, the lines that decide in cleartext; the nearest one last."""
+        for ruled in reversed(list(self._admitting())):
+            if ruled.line.type == "hostssl" and self._falls_through(ruled, cleartext):
                 kept.append(_refusal(ruled))
+                cleartext.setdefault(ruled.position, []).append(kept[-1])
+            if ruled.line.type == "host" and ruled.line.method != "reject":
+                cleartext.setdefault(ruled.position, []).append(ruled)
             kept.append(ruled)
         return reversed(kept)
+
+    def _falls_through(self, ruled: _Ruled, cleartext: Mapping[int, Sequence[_Ruled]]) -> bool:
+        """Whether a line further down could admit without TLS. Lines of one piece have nothing in common, nor have policies that do not overlap."""
+        near = (ruled.position, *self.order.overlaps[ruled.position])
+        for other in (other for position in near for other in reversed(cleartext.get(position, ()))):
+            if other.piece is ruled.piece:
+                continue
+            if other.line.type == "hostnossl" and ruled.scope.within(other.scope, self.order.known):
+                return False
+            if other.line.type == "host" and other.scope.overlaps(ruled.scope, self.order.known):
+                return True
+        return False
 
     def _admitting(self) -> Iterator[_Ruled]:
         """Give the lines of all policies in order, without those that an earlier one covers as a whole."""
         for index, item in enumerate(self.order.items):
-            above = [self.order.items[other] for other in range(index) if index in self.order.overlaps[other]]
-            done: list[Scope] = [other.scope for other in above]
+            done = [self.order.items[other].scope for other in self.order.above[index]]
             for piece in pieces(self.order, index, self.grants):
                 own = piece.scope == item.scope
-                for ruled in self._lines(item, piece, own=own):
+                for ruled in self._lines(index, piece, own=own):
                     if not any(ruled.scope.within(scope, self.order.known) for scope in done):
                         yield ruled
-                        done.append(ruled.scope)
+                done.append(piece.scope)
 
-    def _lines(self, item: Item, piece: Piece, *, own: bool) -> Iterator[_Ruled]:
+    def _lines(self, position: int, piece: Piece, *, own: bool) -> Iterator[_Ruled]:
         """Write a piece, one line an address."""
-        policy, scope = item.policy, piece.scope
+        item, scope = self.order.items[position], piece.scope
+        policy = item.policy
         idents = self._idents(item, piece)
         options = tuple(self._options(item, idents, piece))
         databases = policy.databases if own else scope.databases.terms()
@@ -187,7 +208,7 @@ class _Compiler:
                         item.demand.type, some_databases, roles, address, item.demand.method, options, _comments(piece)
                     )
                     part = Scope(roles_of(roles), databases_of(some_databases), sets)
-                    yield _Ruled(line, part, _origin(piece), idents or ())
+                    yield _Ruled(line, part, piece, position, idents or ())
 
     def _chunks(self, terms: Sequence[_T]) -> Iterator[tuple[_T, ...]]:
         """Cut a list that would make a line too long for PostgreSQL 13."""
@@ -299,14 +320,4 @@ def _refusal(ruled: _Ruled) -> _Ruled:
         options=(),
         comment=f"policy {names}: cleartext refused",
     )
-    return _Ruled(line, ruled.scope, ruled.origin)
-
-
-def _falls_through(scope: Scope, below: Sequence[_Ruled], known: Memberships) -> bool:
-    """Whether a line further down could admit without TLS; ``below`` has the nearest one last."""
-    for ruled in reversed(below):
-        if ruled.line.type == "hostnossl" and scope.within(ruled.scope, known):
-            return False
-        if ruled.line.type == "host" and ruled.line.method != "reject" and ruled.scope.overlaps(scope, known):
-            return True
-    return False
+    return replace(ruled, line=line, idents=())

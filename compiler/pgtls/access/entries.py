@@ -119,11 +119,8 @@ def _ways(order: Order) -> Iterator[_Way]:
         wide = bool(databases.every or databases.patterns or databases.sameuser or databases.samerole)
         if item.policy.local or item.demand.method == "reject" or not databases:
             continue
-        rivals = tuple(
-            other
-            for other, later in zip(order.items[:position], order.overlaps, strict=False)
-            if position in later and other.demand != item.demand and other.beats(item, order.known)
-        )
+        above = (order.items[other] for other in order.above[position])
+        rivals = tuple(one for one in above if one.demand != item.demand and one.beats(item, order.known))
         yield _Way(item, databases.names, wide, rivals)
 
 

@@ -25,7 +25,7 @@ def unused(order: Order, rules: Rules) -> Iterator[Diagnostic]:
     """Find policies that decide nothing, since others cover all that they cover."""
     used = {policy.name for origin in rules.origin for policy in origin}
     for index, item in enumerate(order.items):
-        above = [other for other, later in zip(order.items[:index], order.overlaps, strict=False) if index in later]
+        above = [order.items[other] for other in order.above[index]]
         if item.policy.name in used or not above:
             continue
         if not all(rules.server.name == first_shared(item, other) for other in above):

@@ -7,8 +7,10 @@ and addresses each a subset of the other's. Lines are tried from the top, so tha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from pgtls.access.neighbours import neighbours
 from pgtls.access.sets import Addresses, Scope, addresses_of, databases_of, roles_of
 
 if TYPE_CHECKING:
@@ -47,13 +49,22 @@ class Item:
         return self.scope.within(other.scope, known) and not other.scope.within(self.scope, known)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Order:
     """The policies of a server, each above those that it beats. ``overlaps`` has, for each, the later ones that it may share a connection with."""
 
     items: tuple[Item, ...]
     overlaps: tuple[tuple[int, ...], ...]
     known: Memberships
+
+    @cached_property
+    def above(self) -> tuple[tuple[int, ...], ...]:
+        """For each policy, the earlier ones that it may share a connection with."""
+        found: list[list[int]] = [[] for _ in self.items]
+        for index, later in enumerate(self.overlaps):
+            for other in later:
+                found[other].append(index)
+        return tuple(map(tuple, found))
 
     def conflicts(self) -> Iterator[tuple[Item, Item]]:
         """Give each two policies that cover the same connection, demand different things of it, and of which neither decides."""
@@ -67,7 +78,8 @@ class Order:
 def arrange(policies: Iterable[Policy], known: Memberships) -> Order:
     """Put policies in order: the Unix socket first; then by priority, specificity and name. Each criterion is independent of the spec's order."""
     items = sorted(map(item, policies), key=lambda item: item.policy.name)
-    levels = _levels(items, known)
+    pairs = [(one, two) for one, two in neighbours(items) if one.scope.overlaps(two.scope, known)]
+    levels = _levels(items, pairs, known)
     ranked = sorted(
         items,
         key=lambda item: (
@@ -77,11 +89,12 @@ def arrange(policies: Iterable[Policy], known: Memberships) -> Order:
             item.policy.name,
         ),
     )
-    overlaps = tuple(
-        tuple(other for other in later if ranked[index].scope.overlaps(ranked[other].scope, known))
-        for index, later in enumerate(_neighbours(ranked))
-    )
-    return Order(tuple(ranked), overlaps, known)
+    position = {item.policy.name: index for index, item in enumerate(ranked)}
+    overlaps: list[list[int]] = [[] for _ in ranked]
+    for pair in pairs:
+        first, later = sorted(position[item.policy.name] for item in pair)
+        overlaps[first].append(later)
+    return Order(tuple(ranked), tuple(tuple(sorted(later)) for later in overlaps), known)
 
 
 def item(policy: Policy) -> Item:
@@ -105,36 +118,16 @@ def _text(value: str | int | Secret) -> str | Secret:
     return str(int(value)) if isinstance(value, bool) else str(value) if isinstance(value, int) else value
 
 
-def _levels(items: Sequence[Item], known: Memberships) -> dict[str, int]:
-    """Count, for each policy, the longest chain of more specific ones of its priority."""
+def _levels(items: Sequence[Item], pairs: Iterable[tuple[Item, Item]], known: Memberships) -> dict[str, int]:
+    """Count, for each policy, the longest chain of more specific ones of its priority. ``pairs`` are those that overlap."""
     inner: dict[str, list[str]] = {item.policy.name: [] for item in items}
-    for index, later in enumerate(_neighbours(items)):
-        for one, two in ((items[index], items[other]) for other in later):
-            if one.policy.table.priority == two.policy.table.priority:
-                for small, large in ((one, two), (two, one)):
-                    if small.beats(large, known):
-                        inner[large.policy.name].append(small.policy.name)
+    for one, two in pairs:
+        if one.policy.table.priority == two.policy.table.priority:
+            for small, large in ((one, two), (two, one)):
+                if small.beats(large, known):
+                    inner[large.policy.name].append(small.policy.name)
     levels: dict[str, int] = {}
     # What lies inside something has fewer policies inside itself, so that this order meets it first.
     for name in sorted(inner, key=lambda name: len(inner[name])):
         levels[name] = 1 + max((levels[small] for small in inner[name]), default=-1)
     return levels
-
-
-def _neighbours(items: Sequence[Item]) -> list[list[int]]:
-    """Give for each policy the later ones that may name a role of its own: comparing all pairs would cost the square of their number."""
-    by_name: dict[str, list[int]] = {}
-    wide: list[int] = []
-    for index, item in enumerate(items):
-        for name in item.scope.roles.names:
-            by_name.setdefault(name, []).append(index)
-        if item.scope.roles.every or item.scope.roles.groups:
-            wide.append(index)
-    found: list[set[int]] = [set() for _ in items]
-    for index, item in enumerate(items):
-        is_wide = item.scope.roles.every or item.scope.roles.groups
-        near = set(range(index + 1, len(items))) if is_wide else {other for other in wide if other > index}
-        for name in item.scope.roles.names:
-            near.update(other for other in by_name[name] if other > index)
-        found[index] = near
-    return [sorted(near) for near in found]

@@ -55,6 +55,8 @@ def pieces(order: Order, index: int, grants: Mapping[str, Grants]) -> tuple[Piec
     for other in cuts:
         narrower: dict[Scope, tuple[Item, ...]] = {}
         for scope, members in scopes.items():
+            if _overridden(other, members, order.known):
+                continue
             shared = _shared(scope, members, other, grants, order.known)
             if shared == INEXACT:
                 raise Inseparable(first, other)
@@ -113,6 +115,13 @@ def _apart(first: Item, other: Item) -> bool:
     roles, others = first.scope.roles, other.scope.roles
     wide = roles.every or others.every or roles.groups or others.groups
     return not wide and roles.names.isdisjoint(others.names)
+
+
+def _overridden(other: Item, members: Sequence[Item], known: Memberships) -> bool:
+    """Whether a later policy grants nothing in a piece, since another demand decides there."""
+    return other.demand == members[0].demand and any(
+        item.demand != other.demand and item.beats(other, known) for item in members
+    )
 
 
 def _grantors(members: Sequence[Item], known: Memberships) -> Iterator[Item]:

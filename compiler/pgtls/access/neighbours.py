@@ -1,0 +1,103 @@
+"""Which two of thousands of policies may have a connection in common: comparing all pairs would cost the square of their number.
+
+Policies that share a connection share a role, a database and an address. Each of the three finds candidates by what policies name; of the three, those
+that are fewest are enough.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+    from ipaddress import IPv4Network, IPv6Network
+    from typing import TypeAlias
+
+    from pgtls.access.order import Item
+
+    IPNetwork: TypeAlias = IPv4Network | IPv6Network
+
+
+class _Named(NamedTuple):
+    """What a policy names in one respect: the terms under which others find it, and those under which it finds others."""
+
+    own: Collection[Hashable]
+    sought: Collection[Hashable]
+
+
+def neighbours(items: Sequence[Item]) -> Iterator[tuple[Item, Item]]:
+    """Give each two policies, in the order of ``items``, of which their terms do not say that they have nothing in common."""
+    finders = [_Finder(_addresses(items)), _Finder(map(_databases, items)), _Finder(map(_roles, items))]
+    for index, item in enumerate(items):
+        finder = min(finders, key=lambda finder: finder.count(index))
+        yield from ((item, items[other]) for other in sorted(finder.found(index)) if other > index)
+
+
+class _Finder:
+    """Policies by what they name in one respect; None of a policy is one that may have something in common with all."""
+
+    def __init__(self, named: Iterable[_Named | None]) -> None:
+        self._named = list(named)
+        self._wide = [index for index, one in enumerate(self._named) if one is None]
+        self._by_term: dict[Hashable, list[int]] = defaultdict(list)
+        for index, one in enumerate(self._named):
+            for term in one.own if one else ():
+                self._by_term[term].append(index)
+
+    def count(self, index: int) -> int:
+        """Say how many others there are at most."""
+        named = self._named[index]
+        if named is None:
+            return len(self._named)
+        return len(self._wide) + sum(len(self._by_term.get(term, ())) for term in named.sought)
+
+    def found(self, index: int) -> Collection[int]:
+        """Give the others, and the policy itself."""
+        named = self._named[index]
+        if named is None:
+            return range(len(self._named))
+        return {*self._wide, *(other for term in named.sought for other in self._by_term.get(term, ()))}
+
+
+def _roles(item: Item) -> _Named | None:
+    roles = item.scope.roles
+    return _Named(roles.names, roles.names) if roles.listed else None
+
+
+def _databases(item: Item) -> _Named | None:
+    databases = item.scope.databases
+    return _Named(databases.names, databases.names) if databases.listed else None
+
+
+def _addresses(items: Sequence[Item]) -> Iterator[_Named | None]:
+    """Two networks have an address in common where one lies within the other. The socket has only itself."""
+    around = _around({network for item in items for network in item.scope.addresses.networks})
+    within: dict[IPNetwork, list[IPNetwork]] = defaultdict(list)
+    for network, outer in around.items():
+        for one in outer:
+            within[one].append(network)
+    for item in items:
+        addresses = item.scope.addresses
+        if addresses.socket:
+            yield _Named(("socket",), ("socket",))
+        elif addresses.every or addresses.hosts or addresses.samehost or addresses.samenet:
+            yield None
+        else:
+            networks = addresses.networks
+            yield _Named(networks, {near for one in networks for near in (one, *around[one], *within[one])})
+
+
+def _around(networks: Collection[IPNetwork]) -> dict[IPNetwork, tuple[IPNetwork, ...]]:
+    """Give for each network those of the others that it lies in."""
+    found: dict[IPNetwork, tuple[IPNetwork, ...]] = {}
+    opened: list[IPNetwork] = []
+    for network in sorted(networks, key=lambda one: (one.version, int(one.network_address), one.prefixlen)):
+        while opened and (opened[-1].version, int(opened[-1].broadcast_address)) < (
+            network.version,
+            int(network.network_address),
+        ):
+            opened.pop()
+        found[network] = tuple(opened)
+        opened.append(network)
+    return found
