@@ -102,7 +102,11 @@ class ServerTable(Table):
         description="The names and addresses that clients dial (the SANs). The first is the one in connection strings, and the CN.",
         examples=[["db.example.com", "10.0.0.5"]],
     )
-    port: Port = Field(5432, description="The TCP port.", examples=[5433])
+    port: Port = Field(
+        5432,
+        description="The TCP port that clients dial. `pgtls.conf` does not set it: the server's own `postgresql.conf` does, and a change takes a restart there.",
+        examples=[5433],
+    )
     postgres: Annotated[int, Field(ge=13, le=19)] = Field(
         17, description="The major version: decides which settings and which hba syntax may be written.", examples=[16]
     )
