@@ -5,10 +5,14 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs12
 from markdown_it import MarkdownIt
 
 from support.clients import PSQL, WHO, Bundle, Client, libpq_clients
@@ -133,6 +137,143 @@ def test_a_service_that_libpq_would_misread_is_not_written(tmp_path: Path) -> No
         "# No [db-trails_]: libpq drops the blank at the end of its dbname.\n# It is in connections.json.\n"
     )
     assert "psql service=" not in (bundle.directory / "README.md").read_text()
+
+
+# --- what a person reads and does -------------------------------------------------------------------------------------------------------------
+
+BI = """
+[user.bi]
+ca = "clients"
+[policy.bi]
+users = ["bi"]
+from = ["127.0.0.1", "::1"]
+auth = "cert"
+"""
+APP = BI.replace("bi", "app").replace("from", 'databases = ["shop"]\nfrom')
+AWKWARD = """it's a %n "place" $HOME"""
+SHELLS = [
+    pytest.param(shell, marks=pytest.mark.skipif(not shutil.which(shell), reason=f"unavailable: {shell}"))
+    for shell in ("bash", "zsh", "dash")
+]
+TELLS = ("bash", "zsh")
+"""Those that know which file they read."""
+
+
+@pytest.fixture
+def awkward(tmp_path: Path) -> Path:
+    """Give the bundles of bi and app in a directory whose name is one to stumble over."""
+    place = tmp_path / AWKWARD
+    place.mkdir()
+    return compiled(BASE.format(port=5432, version=17) + BI + APP, place) / "clients"
+
+
+def sourced(shell: str, path: str, cwd: Path, home: Path | str = "/nonexistent") -> subprocess.CompletedProcess[str]:
+    """Read env.sh as ``. PATH`` in a directory, and then say from elsewhere what it has exported."""
+    return subprocess.run(
+        [shell, "-euc", f'. {shlex.quote(path)} && cd / && cat "$PGSERVICEFILE" && printf %s "$PGSSLKEY"'],
+        check=False, capture_output=True, text=True, cwd=cwd, env={**ENVIRONMENT, "HOME": str(home)}, timeout=PATIENCE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_env_sh_means_the_bundle_that_lies_where_the_readme_has_it_read(awkward: Path, shell: str) -> None:
+    run = sourced(shell, "./env.sh", awkward / "bi")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith("[db]\n")
+    assert run.stdout.endswith(f"\n{awkward}/bi/postgresql.key")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_env_sh_read_from_elsewhere_means_its_own_bundle_or_says_that_the_shell_does_not_tell(
+    awkward: Path, shell: str
+) -> None:
+    # In the second of these lies the bundle of another user.
+    for cwd, path in ((awkward, "bi/env.sh"), (awkward / "app", "../bi/env.sh"), (awkward, f"{awkward}/bi/env.sh")):
+        run = sourced(shell, path, cwd)
+        if shell in TELLS:
+            assert run.stdout.endswith(f"\n{awkward}/bi/postgresql.key"), (path, run.stderr)
+        else:
+            assert run.returncode != 0
+            assert run.stdout == ""
+            assert "cd into the directory of user.bi first" in run.stderr
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_env_sh_in_libpqs_own_directory_is_found_there_if_it_is_that_of_the_user(awkward: Path, shell: str) -> None:
+    home = Bundle(awkward / "bi").unpacked()
+    run = sourced(shell, f"{home}/.postgresql/env.sh", awkward, home)
+    assert run.stdout.endswith(f"\n{home}/.postgresql/postgresql.key"), run.stderr
+    other = sourced(shell, "app/env.sh", awkward, home)
+    assert (str(home) in other.stdout, other.returncode == 0) == (False, shell in TELLS)
+
+
+def command(bundle: Bundle, program: str) -> str:
+    """Give the one command of a program that the README shows as a line of its own."""
+    tokens = MarkdownIt("commonmark").parse((bundle.directory / "README.md").read_text())
+    shown = [line for token in tokens if token.type == "code_block" for line in token.content.splitlines()]
+    (found,) = (line for line in shown if line.startswith(f"{program} "))
+    return found
+
+
+def test_the_readme_says_to_name_a_database_where_the_service_names_none(server: Server) -> None:
+    server.populate(["bi", "app"], ["shop"])
+    out = install(server, BI + APP)
+    any_, shop = Bundle(out / "clients" / "bi"), Bundle(out / "clients" / "app")
+    assert command(any_, "psql") == 'psql "service=db dbname=NAME"'
+    assert command(shop, "psql") == "psql service=db-shop"
+    assert "dbname=NAME" not in (shop.directory / "README.md").read_text()
+    (_, conninfo), (_, named) = (shlex.split(command(bundle, "psql")) for bundle in (any_, shop))
+    assert run(any_, PSQL, conninfo.replace("NAME", "shop")) == "bi@shop"
+    assert run(shop, PSQL, named) == "app@shop"
+    assert 'database "bi" does not exist' in run(any_, PSQL, "service=db")
+
+
+def test_the_readme_of_who_may_only_replicate_says_so(tmp_path: Path) -> None:
+    bundle = Bundle(compiled(BASE.format(port=5432, version=17) + BACKUP, tmp_path) / "clients" / "backup")
+    assert command(bundle, "pg_basebackup") == "pg_basebackup -d service=db-replication -D copy"
+    assert "psql" not in (bundle.directory / "README.md").read_text().partition("## What you can reach")[2]
+
+
+def test_a_bundle_that_has_its_place_says_that_place(tmp_path: Path) -> None:
+    placed = BI.replace("[policy", 'directory = "/etc/my app"\n[policy')
+    bundle = Bundle(compiled(BASE.format(port=5432, version=17) + placed, tmp_path) / "clients" / "bi")
+    text = (bundle.directory / "README.md").read_text()
+    assert "into `/etc/my app`" in text
+    assert "`~/.postgresql/`" not in text
+    assert sourced("dash", "./env.sh", bundle.directory).returncode != 0, "nothing lies there"
+    assert "pgtls_bundle='/etc/my app'\n" in (bundle.directory / "env.sh").read_text()
+
+
+def test_what_the_readme_makes_for_java_is_the_key_as_der(tmp_path: Path) -> None:
+    bundle = Bundle(compiled(BASE.format(port=5432, version=17) + BI, tmp_path) / "clients" / "bi")
+    subprocess.run(shlex.split(command(bundle, "openssl")), check=True, cwd=bundle.directory, capture_output=True)
+    made = serialization.load_der_private_key((bundle.directory / "postgresql.pk8").read_bytes(), None)
+    key = serialization.load_pem_private_key((bundle.directory / "postgresql.key").read_bytes(), None)
+    assert made.public_key() == key.public_key()
+    with pytest.raises(ValueError, match="Could not deserialize"):
+        serialization.load_der_private_key((bundle.directory / "postgresql.key").read_bytes(), None)
+
+
+def test_what_the_readme_makes_for_java_of_an_encrypted_key_is_never_in_the_clear(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a-passphrase\n")
+    guarded = BI.replace("[policy", 'passphrase = { file = "secret" }\n[policy')
+    bundle = Bundle(compiled(BASE.format(port=5432, version=17) + guarded, tmp_path) / "clients" / "bi")
+    assert "-nocrypt" not in (bundle.directory / "README.md").read_text()
+    words = [*shlex.split(command(bundle, "openssl")), "-passin", "pass:a-passphrase", "-passout", "pass:a-passphrase"]
+    subprocess.run(words, check=True, cwd=bundle.directory, capture_output=True)
+    content = (bundle.directory / "postgresql.p12").read_bytes()
+    made = pkcs12.load_pkcs12(content, b"a-passphrase")
+    assert made.cert
+    assert (made.cert.friendly_name, made.key is not None) == (b"user", True)
+    with pytest.raises(ValueError, match="Invalid password"):
+        pkcs12.load_pkcs12(content, b"another")
+
+
+def test_a_bundle_that_shows_no_certificate_says_nothing_of_keys_for_java(tmp_path: Path) -> None:
+    plain = BI.replace('ca = "clients"\n', "").replace('"cert"', '"scram-sha-256"')
+    out = compiled(BASE.format(port=5432, version=17) + plain, tmp_path)
+    text = (out / "clients" / "bi" / "README.md").read_text()
+    assert ("## Java" in text, "openssl" in text, "JDBC URLs" in text) == (False, False, True)
 
 
 # --- physical replication -----------------------------------------------------------------------------------------------------------------------

@@ -174,9 +174,29 @@ def _client_texts(user: User, entries: Sequence[Entry]) -> Files:
     guarded = user.table.passphrase is not None and user.ca is not None and user.table.csr_file is None
     lacking = {name for name, values in sections if unserviceable(values)}
     rows = [_row(entry, service=entry.name not in lacking) for entry in entries]
-    names = {"user": _code(user.name), "rows": rows, "guarded": guarded}
-    example = next((entry.name for entry in entries if entry.name not in lacking), None)
-    yield file(layout.README, _template("client/README.md.j2").render(names, example=example))
+    usable = [entry for entry in entries if entry.name not in lacking]
+    directory = user.table.directory
+    text = _template("client/README.md.j2").render(
+        user=_code(user.name),
+        directory=_code(directory) if directory else None,
+        rows=rows,
+        guarded=guarded,
+        presented=any(entry.certificate for entry in entries),
+        unnamed=next((_example(entry) for entry in usable if _unnamed(entry)), None),
+        # What connects as it stands, before what still wants a name, before replication.
+        example=_example(min(usable, key=lambda entry: (entry.replication, _unnamed(entry)))) if usable else None,
+    )
+    yield file(layout.README, text)
+
+
+def _example(entry: Entry) -> str:
+    if entry.replication:  # where psql could send nothing but replication commands
+        return f"pg_basebackup -d service={entry.name} -D copy"
+    return f'psql "service={entry.name} dbname=NAME"' if _unnamed(entry) else f"psql service={entry.name}"
+
+
+def _unnamed(entry: Entry) -> bool:
+    return entry.database is None and not entry.replication
 
 
 def _environment_file(user: User, entries: Sequence[Entry]) -> str:
