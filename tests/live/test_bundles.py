@@ -234,6 +234,15 @@ def test_the_readme_of_who_may_only_replicate_says_so(tmp_path: Path) -> None:
     assert "psql" not in (bundle.directory / "README.md").read_text().partition("## What you can reach")[2]
 
 
+def test_the_readme_of_whom_no_policy_admits_says_so_and_names_no_file_that_is_not_there(tmp_path: Path) -> None:
+    nobody = '[user.nobody]\nca = "clients"\n'
+    out = compiled(BASE.format(port=5432, version=17) + BI + nobody, tmp_path)
+    texts = [(out / "clients" / name / "README.md").read_text() for name in ("nobody", "bi")]
+    assert ["no policy admits `nobody`" in text for text in texts] == [True, False]
+    assert ["pg_service.conf" in text for text in texts] == [False, True]
+    assert ["| service |" in text for text in texts] == [False, True]
+
+
 def test_a_bundle_that_has_its_place_says_that_place(tmp_path: Path) -> None:
     placed = BI.replace("[policy", 'directory = "/etc/my app"\n[policy')
     bundle = Bundle(compiled(BASE.format(port=5432, version=17) + placed, tmp_path) / "clients" / "bi")
