@@ -30,7 +30,9 @@ names = st.lists(st.sampled_from(["all", "app", "bob", "+staff", '"A b"']), min_
 databases = st.lists(
     st.sampled_from(["all", "shop", "app", "sameuser", "samerole", "replication"]), min_size=1, max_size=2, unique=True
 )
-addresses = st.sampled_from(["10.0.0.0/8", "10.1.0.0/16", "all", "::1/128", "127.0.0.1/32", "samenet", "0.0.0.0/0"])
+addresses = st.sampled_from(
+    ["10.0.0.0/8", "10.1.0.0/16", "all", "::1/128", "127.0.0.1/32", "samenet", ".example", "0.0.0.0/0"]
+)
 OVER_TCP = ["trust", "reject", "md5", "scram-sha-256", "gss", "gss map=n"]
 OVER_TLS = ["cert", "cert map=m", "cert map=n", "md5 clientcert=verify-full", "scram-sha-256 clientcert=verify-ca"]
 ON_SOCKET = ["peer", "peer map=m", "peer map=n", "peer map=nothing", "trust", "reject", "md5"]
@@ -51,6 +53,7 @@ def test_what_is_called_equal_is_decided_alike(hba: list[str], version: int) -> 
     with TemporaryDirectory() as directory:
         adopted = imported(Path(directory), case, version)
         event("equal" if adopted.equal else "different")
+        assert adopted.equal is not None, adopted.diagnostics
         assert adopted.equal != ("PGT297" in {fault.code for fault in errors(adopted.diagnostics)})
         if not adopted.equal:
             return

@@ -55,8 +55,6 @@ def pieces(order: Order, index: int, grants: Mapping[str, Grants]) -> tuple[Piec
     for other in cuts:
         narrower: dict[Scope, tuple[Item, ...]] = {}
         for scope, members in scopes.items():
-            if _overridden(other, members, order.known):
-                continue
             shared = _shared(scope, members, other, grants, order.known)
             if shared == INEXACT:
                 raise Inseparable(first, other)
@@ -73,10 +71,15 @@ def pieces(order: Order, index: int, grants: Mapping[str, Grants]) -> tuple[Piec
 def _cuts(order: Order, index: int, grants: Mapping[str, Grants]) -> list[Item]:
     """Give the later policies that make a difference: those that grant something more, and those that override one of these."""
     first, later = order.items[index], [order.items[other] for other in order.overlaps[index]]
+    # Whom another demand overrides wherever the first applies grants nothing there.
+    around = [item for item in later if item.demand != first.demand and first.scope.within(item.scope, order.known)]
     adding = [
         other
         for other in later
-        if other.demand == first.demand and _adds(first, other, grants) and not _apart(first, other)
+        if other.demand == first.demand
+        and _adds(first, other, grants)
+        and not _apart(first, other)
+        and not any(item.beats(other, order.known) for item in around)
     ]
     return [
         item
@@ -115,13 +118,6 @@ def _apart(first: Item, other: Item) -> bool:
     roles, others = first.scope.roles, other.scope.roles
     wide = roles.every or others.every or roles.groups or others.groups
     return not wide and roles.names.isdisjoint(others.names)
-
-
-def _overridden(other: Item, members: Sequence[Item], known: Memberships) -> bool:
-    """Whether a later policy grants nothing in a piece, since another demand decides there."""
-    return other.demand == members[0].demand and any(
-        item.demand != other.demand and item.beats(other, known) for item in members
-    )
 
 
 def _grantors(members: Sequence[Item], known: Memberships) -> Iterator[Item]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from pgtls.adopt.compare import Files, differences
 from pgtls.adopt.conf import read_conf
 from pgtls.adopt.entries import client_cert
 from pgtls.adopt.server import Given, server_tables
-from pgtls.adopt.write import access_tables, secret_options
+from pgtls.adopt.write import access_tables, secret_options, without_strangers
 from pgtls.build.compile import check
 from pgtls.diagnostics import Diagnostic, Place, Rejected, errors
 from pgtls.hba.parse import parse_hba, parse_ident
@@ -41,11 +42,11 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A spec, and all that a person has to know about it. ``equal``: it compiles to files of the same meaning."""
+    """A spec, and all that a person has to know about it. ``equal``: it compiles to files of the same meaning; None: it does not compile."""
 
     text: str
     diagnostics: tuple[Diagnostic, ...]
-    equal: bool
+    equal: bool | None
 
 
 def adopt(sources: Sources, given: Given, server: str, now: datetime) -> Adopted:
@@ -55,15 +56,18 @@ def adopt(sources: Sources, given: Given, server: str, now: datetime) -> Adopted
     if faults:
         raise Rejected(*faults)
     found: list[Diagnostic] = []
-    users, policies = access_tables(files, lambda code, line, why: found.append(_left_out(code, line, why)))
+    users, policies, origin = access_tables(files, lambda code, line, why: found.append(_left_out(code, line, why)))
     table, authorities, notes = server_tables(given, conf, asks_certificates=_asks(files.lines))
     if not any(p["from"] == ["local"] and p["auth"] != "reject" for p in policies.values()):
         table["no_local"] = True
     tables = {"version": 1, "ca": authorities, "server": {server: table}, "user": users, "policy": policies}
     tables = {name: value for name, value in tables.items() if value}
-    checked, waived = _waived(tables, given, now)
-    found += [*notes, *_unknown(files, policies), *waived]
-    different = _compared(files, checked, server)
+    checked, settled = _settled(tables, origin, given, now)
+    found += [*notes, *_unknown(files, policies), *settled]
+    rules = None if errors(checked.diagnostics) else checked.rules.get(server)
+    if rules is None:
+        return Adopted(tomli_w.dumps(tables), (*found, *checked.diagnostics, _NOTHING), None)
+    different = _compared(files, Files(rules.hba.lines, rules.ident.lines))
     return Adopted(tomli_w.dumps(tables), (*found, *checked.diagnostics, *different), not different)
 
 
@@ -134,29 +138,55 @@ def _unknown(files: Files, policies: dict[str, Any]) -> Iterable[Diagnostic]:
 # --- checking ----------------------------------------------------------------------------------------------------------------------
 
 
-def _waived(tables: dict[str, Any], given: Given, now: datetime) -> tuple[Checked, list[Diagnostic]]:
-    """Check the spec; what was so before and would stop a build now is waived, and said to be."""
-    checked = _checked(tables, given, now)
-    codes: dict[str | None, set[str]] = {}
-    for fault in errors(checked.diagnostics):
-        if fault.code.startswith("PGT3"):
-            policy = str(fault.path[1]) if fault.path[:1] == ("policy",) else None
-            codes.setdefault(policy, set()).add(fault.code)
-    for policy, accepted in codes.items():
-        owner = tables.setdefault("lint", {}) if policy is None else tables["policy"][policy]
-        owner["waiver"] = {"reason": _REASON, "codes": sorted(accepted)}
-    said = [
-        Diagnostic(
-            "PGT299",
-            f"{', '.join(sorted(accepted))} {'is' if len(accepted) == 1 else 'are'} waived in "
-            + (f'policy "{policy}"' if policy else "[lint]")
-            + f': "{_REASON}"',
-            hint="see pgtls rule CODE, and mend what can be mended",
-            severity="warning",
-        )
-        for policy, accepted in codes.items()
-    ]
-    return (_checked(tables, given, now) if codes else checked), said
+def _settled(
+    tables: dict[str, Any], origin: dict[str, Line], given: Given, now: datetime
+) -> tuple[Checked, list[Diagnostic]]:
+    """Check the spec until nothing stops a build that can be left out or waived; all of that is said."""
+    said: list[Diagnostic] = []
+    waived: dict[str | None, set[str]] = {}
+    while True:
+        checked = _checked(tables, given, now)
+        faults = [(_policy(fault), fault) for fault in errors(checked.diagnostics)]
+        accepted = [
+            (name, fault.code)
+            for name, fault in faults
+            if fault.code.startswith("PGT3") and fault.code not in waived.get(name, ())
+        ]
+        wrong = {name: fault for name, fault in faults if name is not None and not fault.code.startswith("PGT3")}
+        if not accepted and not wrong:
+            return checked, [*said, *itertools.starmap(_waived, waived.items())]
+        for name, code in accepted:
+            waived.setdefault(name, set()).add(code)
+            owner = tables.setdefault("lint", {}) if name is None else tables["policy"][name]
+            owner["waiver"] = {"reason": _REASON, "codes": sorted(waived[name])}
+        for name, fault in wrong.items():
+            waived.pop(name, None)
+            said.append(_left_out("PGT296", origin[name], fault.message))
+            _drop(tables, name)
+
+
+def _policy(fault: Diagnostic) -> str | None:
+    return str(fault.path[1]) if fault.path[:1] == ("policy",) else None
+
+
+def _drop(tables: dict[str, Any], name: str) -> None:
+    """Take a policy out, and whom no other one names."""
+    del tables["policy"][name]
+    tables["user"] = without_strangers(tables.get("user", {}), tables["policy"])
+    for kind in ("policy", "user"):
+        if not tables[kind]:
+            del tables[kind]
+
+
+def _waived(policy: str | None, codes: set[str]) -> Diagnostic:
+    return Diagnostic(
+        "PGT299",
+        f"{', '.join(sorted(codes))} {'is' if len(codes) == 1 else 'are'} waived in "
+        + (f'policy "{policy}"' if policy else "[lint]")
+        + f': "{_REASON}"',
+        hint="see pgtls rule CODE, and mend what can be mended",
+        severity="warning",
+    )
 
 
 def _checked(tables: dict[str, Any], given: Given, now: datetime) -> Checked:
@@ -176,13 +206,7 @@ def _moved(diagnostic: Diagnostic, file: str) -> Diagnostic:
     return replace(diagnostic, place=place, file=file if diagnostic.file else None)
 
 
-def _compared(files: Files, checked: Checked, server: str) -> tuple[Diagnostic, ...]:
-    rules = checked.rules.get(server)
-    if rules is None or errors(checked.diagnostics):
-        return (
-            Diagnostic("PGT297", "the spec does not compile as it is: nothing was compared", hint="mend the errors"),
-        )
-    compiled = Files(rules.hba.lines, rules.ident.lines)
+def _compared(files: Files, compiled: Files) -> tuple[Diagnostic, ...]:
     return tuple(
         _about("PGT297", difference.line, str(difference), _HINT, error=True)
         if difference.line
@@ -192,3 +216,4 @@ def _compared(files: Files, checked: Checked, server: str) -> tuple[Diagnostic, 
 
 
 _HINT = "change the policies until they say what is meant"
+_NOTHING = Diagnostic("PGT297", "the spec does not compile as it is: nothing was compared", hint="mend the errors")

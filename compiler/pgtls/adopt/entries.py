@@ -55,6 +55,8 @@ class Entry:
     map: str | None
     lines: tuple[Line, ...]
     priority: int = 0
+    apart: bool = False
+    """A refusal that decides nothing itself: below the entry that it copies, it keeps what stands further down from adding up with that."""
 
     @property
     def demand(self) -> tuple[Hashable, ...]:
@@ -65,6 +67,11 @@ class Entry:
     def scope(self) -> Scope:
         """What it covers."""
         return _scope(self.roles, self.databases, self.addresses or None)
+
+    def refused(self) -> Entry:
+        """Give the refusal of all that it covers, over every transport."""
+        kind: Kind = "local" if self.type == "local" else "host"
+        return replace(self, type=kind, method=_REFUSED, options=(), client_cert="none", map=None)
 
 
 def _scope(roles: Iterable[Role], databases: Iterable[Database], addresses: Iterable[Address] | None) -> Scope:
@@ -123,8 +130,8 @@ def _live(sayable: Sequence[_Scoped], report: Report) -> list[_Scoped]:
     """Leave out lines that an earlier one covers wholly."""
     kept: list[_Scoped] = []
     for line, scope in sayable:
-        mine = _over(line.type)
-        above = next((one for one, other in kept if mine <= _over(one.type) and scope.within(other, UNKNOWN)), None)
+        mine = over(line.type)
+        above = next((one for one, other in kept if mine <= over(one.type) and scope.within(other, UNKNOWN)), None)
         if above is None:
             kept.append((line, scope))
         else:
@@ -133,7 +140,8 @@ def _live(sayable: Sequence[_Scoped], report: Report) -> list[_Scoped]:
 
 
 @cache
-def _over(record: RecordType) -> frozenset[str]:
+def over(record: RecordType) -> frozenset[str]:
+    """Give the transports of a type of line."""
     return frozenset(transport for transport, types in RECORD_TYPES_OF.items() if record in types)
 
 

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pgtls.adopt.entries import UNKNOWN
+from pgtls.access.sets import INEXACT
+from pgtls.adopt.entries import UNKNOWN, over
 from pgtls.hba.model import Keyword, Member, Name, Regex
 from pgtls.postgres.methods import takes_map
 from pgtls.spec.values import DEVICE_NAMES, TABLE_NAME
@@ -14,12 +15,14 @@ from pgtls.spec.values import DEVICE_NAMES, TABLE_NAME
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from pgtls.adopt.entries import Entry, Kind
+    from pgtls.access.sets import Scope
+    from pgtls.adopt.entries import Entry
     from pgtls.hba.model import IdentLine, Role
 
 _RESERVED = DEVICE_NAMES | {"all"}
 _ITSELF = {"identity": "/^(.+)$", "role": "\\1"}
 """Everybody is who they are; no method proves an empty name."""
+_EVERYBODY = (Regex("^(.*)$"), Name("\\1"))
 Maps = dict[str, tuple["IdentLine", ...]]
 
 
@@ -60,9 +63,56 @@ def narrowed(items: Sequence[Entry], maps: Maps) -> list[Entry]:
         if roles:
             found.append(replace(item, roles=roles))
         if any(item.scope.overlaps(below.scope, UNKNOWN) for below in items[index + 1 :]):
-            kind: Kind = "local" if item.type == "local" else "host"
-            found.append(replace(item, type=kind, method="reject", options=(), client_cert="none", map=None))
+            found.append(item.refused())
     return found
+
+
+def reached(items: Sequence[Entry]) -> list[Entry]:
+    """Leave out roles for which an earlier entry decides all: whom this one accepts for them would add up with whom that one does."""
+    found: list[Entry] = []
+    for item in items:
+        where = replace(item, roles=()).scope
+        above = (one for one in found if over(item.type) <= over(one.type) and where.within(one.scope, UNKNOWN))
+        decided = {role for one in above for role in one.roles} if _proves(item) else set()
+        roles = tuple(role for role in item.roles if role not in decided)
+        if roles:
+            found.append(replace(item, roles=roles))
+    return found
+
+
+def separated(items: Sequence[Entry], maps: Maps) -> list[Entry]:
+    """Put a refusal below each entry with which a later one would add up: in a file the first line alone says whom it accepts."""
+    found: list[Entry] = []
+    for index, item in enumerate(items):
+        found.append(item)
+        if any(_adds(item, below, maps) for below in items[index + 1 :]):
+            found.append(replace(item.refused(), apart=True))
+    return found
+
+
+def _adds(item: Entry, below: Entry, maps: Maps) -> bool:
+    """Whether the later one accepts somebody whom the first does not, for what both cover; or names them in another way, and no line can name that."""
+    if item.demand != below.demand or not _proves(item) or not item.scope.overlaps(below.scope, UNKNOWN):
+        return False
+    if item.map == below.map:
+        return item.client_cert == "verify-full" and _is_inexact(item.scope, below.scope)
+    return not _accepted(below, maps, item) <= _accepted(item, maps, below)
+
+
+def _is_inexact(one: Scope, other: Scope) -> bool:
+    return INEXACT in (
+        one.roles.intersection(other.roles, UNKNOWN),
+        one.databases.intersection(other.databases),
+        one.addresses.intersection(other.addresses),
+    )
+
+
+def _accepted(item: Entry, maps: Maps, other: Entry) -> set[tuple[object, object]]:
+    """Give who is accepted for which role, without what concerns no role that the other entry speaks of."""
+    if item.map is None:
+        return {_EVERYBODY}
+    wide = any(isinstance(role, Keyword | Member) for role in other.roles)
+    return {(i.identity, i.role) for i in maps.get(item.map, ()) if wide or not _is_literal(i) or i.role in other.roles}
 
 
 def _possible(item: Entry, maps: Maps) -> tuple[Role, ...]:
@@ -91,7 +141,7 @@ def _written(line: IdentLine) -> dict[str, str]:
     """Write a line of a map as the language does."""
     identity = line.identity.text if isinstance(line.identity, Name) else f"/{line.identity.pattern}"
     role = line.role
-    if (line.identity, role) == (Regex("^(.*)$"), Name("\\1")):
+    if (line.identity, role) == _EVERYBODY:
         return _ITSELF
     if isinstance(role, Name):
         if role.text == "all" or role.text[:1] in ("+", "/"):

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from pgtls.adopt.entries import LEFT_OUT, entries, merged, prioritised
-from pgtls.adopt.people import People, Unsayable, maps_of, narrowed, table_name
+from pgtls.adopt.people import People, Unsayable, maps_of, narrowed, reached, separated, table_name
 from pgtls.hba.model import HostName, Keyword, Regex
 from pgtls.postgres.methods import METHODS, SECRET_OPTIONS, takes_map
 
@@ -15,36 +15,50 @@ if TYPE_CHECKING:
 
     from pgtls.adopt.compare import Files
     from pgtls.adopt.entries import Entry, Report
-    from pgtls.hba.model import Address, Database
+    from pgtls.adopt.people import Maps
+    from pgtls.hba.model import Address, Database, Line
 
 Tables = dict[str, Any]
 CLIENTS = "clients"
 """What the CA of the client certificates is called."""
+_APART = {"reason": "keeps those apart whom the policies above and below it accept", "codes": ["PGT256"]}
 _SSLMODES = {"host": "prefer", "hostssl": "require"}
 _KEYWORDS = frozenset(word.value for word in Keyword)
 
 
-def access_tables(files: Files, report: Report) -> tuple[Tables, Tables]:
-    """Give the tables of users and of policies, by name; ``report`` is told of what they cannot say."""
+def access_tables(files: Files, report: Report) -> tuple[Tables, Tables, dict[str, Line]]:
+    """Give the tables of users and of policies, by name, and the line of each policy; ``report`` is told of what they cannot say."""
     maps = maps_of(files.idents)
     people = People(maps)
     policies: Tables = {}
     unmapped: list[tuple[str, Entry]] = []
-    for item in prioritised(narrowed(merged(entries(files.lines, report)), maps)):
+    origin: dict[str, Line] = {}
+    for item in prioritised(_arranged(files, maps, report)):
         try:
             users, mapped = people.subjects(item)
         except Unsayable as why:
             report(LEFT_OUT, item.lines[0], str(why))
             continue
         name = table_name(_title(item, users), policies)
-        policies[name] = _policy(item, users, mapped)
+        policies[name], origin[name] = _policy(item, users, mapped), item.lines[0]
         if item.client_cert == "verify-full" and not takes_map(item.method):
             unmapped.append((name, item))
     for name, item in unmapped:
         if _needs_map(policies[name]["users"], people):
             report(LEFT_OUT, item.lines[0], f"{item.method} with certificates of roles that are not named")
             del policies[name]
-    return {name: user.table(CLIENTS) for name, user in sorted(people.users.items())}, policies
+    tables = {name: user.table(CLIENTS) for name, user in sorted(people.users.items())}
+    return without_strangers(tables, policies), policies, origin
+
+
+def _arranged(files: Files, maps: Maps, report: Report) -> list[Entry]:
+    return separated(reached(narrowed(merged(entries(files.lines, report)), maps)), maps)
+
+
+def without_strangers(users: Tables, policies: Tables) -> Tables:
+    """Leave out users whom no policy names."""
+    named = {user for policy in policies.values() for user in policy["users"]}
+    return {name: table for name, table in users.items() if name in named}
 
 
 def _needs_map(users: Sequence[str], people: People) -> bool:
@@ -78,6 +92,8 @@ def _policy(item: Entry, users: Sequence[str], mapped: Sequence[dict[str, str]])
         table["auth_options"] = {name: _option(name, value) for name, value in item.options}
     if mapped:
         table["map"] = list(mapped)
+    if item.apart:
+        table["waiver"] = _APART
     return table
 
 

@@ -80,6 +80,9 @@ def command(
         file.write(adopted.text)
     tell_diagnostics(adopted.diagnostics)
     done = f"wrote {output}"
+    if adopted.equal is None:
+        emit(f"{done}: it does not compile as it is, and nothing was compared", done)
+        return FAILED
     if not adopted.equal:
         emit(f"{done}: it means something else than the files, see above", done)
         return FAILED
