@@ -37,7 +37,7 @@ def test_a_lost_ca_key_is_never_a_new_ca(place: Place, how: str) -> None:
         place.build()
     assert codes(rejected) == ["PGT550"]
     (diagnostic,) = rejected.value.diagnostics
-    assert "1 certificates hang on it" in diagnostic.message
+    assert "1 certificate hangs on it" in diagnostic.message
     assert "--new-ca clients" in str(diagnostic.hint)
     assert place.state() == before
 
@@ -50,6 +50,19 @@ def test_a_new_ca_is_made_when_asked_for_and_everything_below_follows(place: Pla
     assert next(step.cost for step in planned.plan.steps if step.entity == "ca.clients") == "outage"
     assert reason(planned, "user.app") == "it was not issued by the key of ca.clients, with a new key"
     assert steps(place.build()) == []
+
+
+def test_a_ca_whose_key_is_there_is_not_made_anew(place: Place) -> None:
+    place.build(SMALL)
+    before = place.state()
+    with pytest.raises(Rejected) as rejected:
+        place.build(asked=Asked(new_ca=frozenset({"clients"})))
+    (diagnostic,) = rejected.value.diagnostics
+    assert (diagnostic.code, diagnostic.message) == (
+        "PGT556",
+        '--new-ca clients: the private key of CA "clients" is there',
+    )
+    assert place.state() == before
 
 
 @pytest.mark.parametrize("change", ['common_name = "Other"', 'key_algorithm = "ecdsa-p384"'])

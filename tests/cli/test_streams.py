@@ -167,3 +167,10 @@ def test_a_directory_whose_name_is_no_text_is_as_good_as_any(directory: Path) ->
         done = pgtls(command, cwd=odd, stdin="{}")
         assert (done.status, done.stderr) == (0, ""), command
     assert (odd / "out/servers/main/server.crt").exists()
+
+
+def test_a_working_directory_that_is_gone_is_said(directory: Path) -> None:
+    away = directory / "away"
+    away.mkdir()
+    run = shell(directory, ("build",), f"; cd {away} && rmdir {away} && {sys.executable} -m pgtls build")
+    assert (run.returncode, run.stderr.count("error[PGT591]: the working directory is gone")) == (1, 1)

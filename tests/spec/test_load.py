@@ -190,6 +190,26 @@ def nobody() -> Iterator[None]:
         os.seteuid(own)
 
 
+def test_an_included_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "more.toml")
+    result = load(write(tmp_path, f'include = ["*.toml"]\n{SOUND}'))
+    assert [(d.code, d.message) for d in result.diagnostics] == [("PGT001", "this is no regular file")]
+
+
+def test_a_number_without_an_end_has_a_place(tmp_path: Path) -> None:
+    result = load(write(tmp_path, f"{SOUND}port = {'9' * 5000}\n"))
+    (diagnostic,) = locate(result.diagnostics, result.source)
+    assert (diagnostic.code, diagnostic.message) == ("PGT003", "an integer with thousands of digits")
+    assert diagnostic.place is not None
+    assert (diagnostic.place.line, diagnostic.place.column) == (SOUND.count("\n") + 1, 8)
+
+
+@pytest.mark.parametrize("character", ["\u200b", "\u00ad", "\ufeff", "\u2060", "\u202e"])
+def test_what_nobody_sees_stands_in_no_name(tmp_path: Path, character: str) -> None:
+    text = SOUND.replace("db.example", f"db{character}.example")
+    assert [d.code for d in load(write(tmp_path, text)).diagnostics if d.code == "PGT014"] == ["PGT014"]
+
+
 def test_a_file_over_the_limit_is_not_parsed(tmp_path: Path) -> None:
     path = tmp_path / "pgtls.toml"
     with path.open("w") as file:

@@ -112,6 +112,7 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
         certificates[profile.entity] = decision
     problems = [
         *_unknown(asked, wanted),
+        *_not_lost(asked, existing),
         *(d for decision in certificates.values() for d in decision.problems),
         *elsewhere.wrong_keys(certificates.values(), existing.outside),
         *elsewhere.locked(
@@ -161,6 +162,14 @@ def _unknown(asked: Asked, wanted: Mapping[str, Profile]) -> Iterator[Diagnostic
         near = get_close_matches(entity, wanted, n=1)
         hint = f'did you mean "{near[0]}"?' if near else "entities are ca.NAME, server.NAME or user.NAME"
         yield Diagnostic("PGT556", f'{names[entity]}: the spec asks for no certificate of "{entity}"', hint=hint)
+
+
+def _not_lost(asked: Asked, existing: Existing) -> Iterator[Diagnostic]:
+    for name in () if existing.from_lock else sorted(asked.new_ca):
+        found = existing.found.get(f"ca.{name}")
+        if found and found.key == "present" and isinstance(found.certificate, Certificate):
+            hint = f"--replace ca.{name} gives a CA another key on purpose: all that it has signed is issued again, and every bundle must be deployed"
+            yield Diagnostic("PGT556", f'--new-ca {name}: the private key of CA "{name}" is there', hint=hint)
 
 
 def _certificate(
@@ -228,7 +237,7 @@ def _authority_faults(decision: Decision, lock: Lock, asked: Asked, now: datetim
         hanging = sum(line.ca == name and line.entity != profile.entity for line in lock.alive(now))
         yield Diagnostic(
             "PGT550",
-            f'the private key of CA "{name}" is {_KEY_STATES[decision.found.key]}, but the lock knows this CA: {hanging} certificates hang on it',
+            f'the private key of CA "{name}" is {_KEY_STATES[decision.found.key]}, but the lock knows this CA: {hanging} {"certificate hangs" if hanging == 1 else "certificates hang"} on it',
             path=("ca", name),
             at="table",
             hint=f"restore ca/{name}/ca.key in the out directory from a backup, or from ca/.retired if this CA had left the spec; or start this CA anew with --new-ca {name}, "

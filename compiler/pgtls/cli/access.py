@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import asdict, fields
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,10 +78,9 @@ def _text(server: Matrix) -> str:
     for row in server.rows:
         table.add_row(*(Text(cell, style="red" if colour and not row.admits else "") for cell in _cells(row)))
     width = max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 160
-    console = Console(width=width, highlight=False, no_color=not colour)
-    with console.capture() as captured:
-        console.print(table)
-    lines = [line.rstrip() for line in captured.get().splitlines()]
+    printed = StringIO()
+    Console(file=printed, width=width, highlight=False, force_terminal=colour, no_color=not colour).print(table)
+    lines = [line.rstrip() for line in printed.getvalue().splitlines()]
     return "\n".join(
         [
             *_intro(server),

@@ -53,6 +53,8 @@ def _judged(error: BaseException) -> tuple[int, Diagnostic]:
         case UnwrittenError():
             hint = f"{error.done} all the same" if error.done else None
             return FAILED, Diagnostic("PGT591", _reason(error), hint=hint, file=error.filename)
+        case FileNotFoundError(filename=None):
+            return FAILED, Diagnostic("PGT591", "the working directory is gone", hint="change into one that is there")
         case OSError():
             file = None if error.filename is None else str(error.filename)
             return FAILED, Diagnostic("PGT591", _reason(error), file=file)

@@ -128,7 +128,9 @@ def _included(top: Document) -> tuple[tuple[str, ...], tuple[Diagnostic, ...], t
             if not files:
                 faults.append(_no_file(pattern, index, itself=set(matches) == {itself}, directory=bool(matches)))
     prefix = os.path.dirname(top.source.name)
-    documents = tuple(read(directory / name, os.path.join(prefix, name)) for name in sorted(found.values()))
+    documents = tuple(
+        read(directory / name, os.path.join(prefix, name), regular=True) for name in sorted(found.values())
+    )
     return tuple(p for p in patterns if isinstance(p, str) and "\0" not in p), tuple(faults), documents
 
 

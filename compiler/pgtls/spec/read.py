@@ -23,9 +23,9 @@ MAX_BYTES = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _WHERE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
-# What no string may hold: control characters (C0, DEL, C1), line separators, and the characters that make a reviewer see
-# another order of text than the program does (Unicode Technical Report 36, 2.5). TOML itself lets all but C0 stand in a string.
-_INVISIBLE = "\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+# What no string may hold: control characters (C0, DEL, C1), line separators, and the characters that make a reviewer see another order of text than the
+# program does, or nothing at all (Unicode Technical Report 36, 2.5; joiners stay, since some scripts need them). TOML itself lets all but C0 stand in a string.
+_INVISIBLE = "\x7f-\x9f\xad\u2028\u2029\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
 _CONTROL = re.compile(f"[\x00-\x1f{_INVISIBLE}]")
 _RAW = re.compile(f"[{_INVISIBLE}]")
 _ESCAPES = ("\\", "\t", '"""', "'''")
@@ -34,6 +34,7 @@ _ESCAPES = ("\\", "\t", '"""', "'''")
 # A key of a thousand parts: tomllib's time grows with the square of them.
 _DEEP_KEY = re.compile(r"""(?<![\w."'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){1000}""")
 _LONG = 2000
+_LONG_NUMBER = re.compile(r"[0-9][0-9_]{4000}")
 
 _SYNTAX_HINTS = {
     "Invalid value": 'a string stands in quotes; other values are numbers, true, false, dates, [arrays] and { inline = "tables" }',
@@ -51,8 +52,10 @@ class Document:
     diagnostics: tuple[Diagnostic, ...] = ()
 
 
-def read(path: Path, name: str) -> Document:
-    """Read one file. ``name`` is what messages call it."""
+def read(path: Path, name: str, *, regular: bool = False) -> Document:
+    """Read one file. ``name`` is what messages call it. ``regular``: a pipe or a device is an error; it might never end."""
+    if regular and path.exists() and not path.is_file():
+        return _unreadable(path, name, Diagnostic("PGT001", "this is no regular file", file=name))
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -85,8 +88,10 @@ def parse(source: SourceFile) -> Document:
         data = tomllib.loads(source.text)
     except RecursionError:
         return Document(source, None, (nested,))
-    except ValueError as error:  # TOMLDecodeError; or the bare one of an integer with thousands of digits
+    except tomllib.TOMLDecodeError as error:
         return Document(source, None, (_syntax_error(source, str(error)),))
+    except ValueError:
+        return Document(source, None, (_long_number(source),))
     return Document(source, data, tuple(_control_characters(source, data)))
 
 
@@ -124,12 +129,18 @@ def _syntax_error(source: SourceFile, words: str) -> Diagnostic:
     message = message[:1].lower() + message[1:]
     if match and match[1]:
         return _at(source, "PGT003", message, int(match[1]), int(match[2]), hint)
-    if not match:
-        return Diagnostic("PGT003", message, file=source.name)
     last = source.text.rstrip("\n")
     return _at(
         source, "PGT003", f"{message} at the end of the file", last.count("\n") + 1, len(last) - last.rfind("\n"), hint
     )
+
+
+def _long_number(source: SourceFile) -> Diagnostic:
+    """Find the integer that Python refuses to read (``sys.set_int_max_str_digits``)."""
+    found = _LONG_NUMBER.search(source.text)
+    before = source.text[: found.start()] if found else ""
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return _at(source, "PGT003", "an integer with thousands of digits", line, column, "no field takes one")
 
 
 def _at(source: SourceFile, code: str, message: str, line: int, column: int, hint: str | None = None) -> Diagnostic:

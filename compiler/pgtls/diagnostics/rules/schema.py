@@ -83,7 +83,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "a control character in a string",
         meaning="A key or a string holds a line break, a tab, another control character, or one of the invisible characters that reorder "
-        "the text around them.",
+        "the text around them or stand for nothing (U+200B, U+00AD, U+FEFF).",
         why="Names end up in line-oriented files such as `pg_hba.conf`, where a line break begins a rule of its own; and a reviewer "
         "must see what the program sees.",
         fix="Remove the character. No role, database or host has one in its name.",

@@ -259,10 +259,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PGT556",
         "error",
-        "what was asked for is not in the spec",
-        meaning="`--renew`, `--replace` or `--new-ca` names something that has no certificate in this spec.",
-        why="A build that quietly did nothing would leave you believing that the certificate was issued again.",
-        fix="Name entities as `ca.NAME`, `server.NAME` or `user.NAME`, and CAs of `--new-ca` by their NAME.",
+        "what was asked for cannot be meant",
+        meaning="`--renew`, `--replace` or `--new-ca` names something that has no certificate in this spec; or `--new-ca` names a CA whose key is not lost.",
+        why="A build that quietly did nothing would leave you believing that the certificate was issued again; and a new key for a CA that needs none is an outage.",
+        fix="Name entities as `ca.NAME`, `server.NAME` or `user.NAME`, and CAs of `--new-ca` by their NAME. `--replace ca.NAME` gives a CA a new key on purpose.",
     ),
     Rule(
         "PGT557",
