@@ -138,6 +138,23 @@ EQUAL = {
     "a map for one account": Case("local all all peer map=mypeermap\n", "mypeermap someone testmapuser\n"),
     "a map of regular expressions for one role": Case("local all testmapuser peer map=m\n", "m /^.*xyz$ testmapuser\n"),
     "a map that accepts nobody": Case("local all all peer map=nothing\nhost all all ::/0 md5\n"),
+    "who is somebody else below, wherever the line above applies": Case(
+        "local all postgres peer\nlocal all all peer map=ops\n", "ops root postgres\n"
+    ),
+    "who is somebody else below, in more databases": Case(
+        "local shop postgres peer\nlocal all postgres peer map=ops\n", "ops root postgres\n"
+    ),
+    "who is only somebody else above, and everybody below": Case(
+        "local all postgres peer map=ops\nlocal all all peer\n", "ops root postgres\n"
+    ),
+    "certificates of a group in a network, and of a host name": Case(
+        "local all postgres peer\nhostssl all +dba 10.20.0.0/16 cert map=m\nhostssl all etl .nordwind.example cert\n",
+        'm "Anna X" anna\nm /^(.*)@x$ \\1\n',
+    ),
+    "certificates in networks of the server and in named ones, three times": Case(
+        "local all postgres peer\nhostssl all +dba 10.20.0.0/16 cert\nhostssl all etl .nordwind.example cert\n"
+        "hostssl all +dba samenet cert\n"
+    ),
     "a line that never decides": Case("local all all peer\nhost all all all md5\nhostssl shop app 10.0.0.0/8 cert\n"),
 }
 
@@ -169,6 +186,16 @@ DIFFERENT = {
         "local all all peer\nhostgssenc all all 10.0.0.0/8 gss\n",
         changed=frozenset({(2, "gss", "refused")}),
         left_out=frozenset({2}),
+    ),
+    "names that are too long, beside others": Case(
+        f"local all all peer\nhost all app,{'r' * 64} 10.0.0.0/8 md5\nhost {'d' * 64} app 11.0.0.0/8 md5\nhost shop app 12.0.0.0/8 md5\n",
+        changed=frozenset({(2, "md5", "refused"), (3, "md5", "refused")}),
+        left_out=frozenset({2, 3}),
+    ),
+    "every certificate, in a spec with another name for a role": Case(
+        "local all postgres peer\nhostssl shop all 10.0.0.0/8 cert\nhostssl all app 10.0.0.0/8 cert map=m\n",
+        "m alice app\n",
+        changed=frozenset({(2, "cert", "cert by alice, the role itself")}),
     ),
     "a map of groups": Case(
         "local all all peer map=m\n",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import tomli_w
 
 from adopt.cases import DIFFERENT, EQUAL, Case
 from pgtls.adopt.adopt import Adopted, Sources, adopt
@@ -137,3 +138,41 @@ def test_priorities_stand_only_where_lines_overlap_and_differ(tmp_path: Path) ->
     adopted = imported(tmp_path, EQUAL["order that only the line number says"], 17)
     policies = tomllib.loads(adopted.text)["policy"].values()
     assert [policy.get("priority", 0) for policy in policies] == [0, 1, 0, 0]
+
+
+APART = "who is somebody else below, in more databases", "certificates of a group in a network, and of a host name"
+
+
+@pytest.mark.parametrize("title", APART)
+def test_a_refusal_keeps_apart_whom_two_lines_accept_and_is_no_finding(tmp_path: Path, title: str) -> None:
+    adopted = imported(tmp_path, EQUAL[title], 17)
+    assert "PGT256" not in {d.code for d in adopted.diagnostics}
+    tables = tomllib.loads(adopted.text)
+    (refusal,) = (name for name, policy in tables["policy"].items() if policy["auth"] == "reject")
+    del tables["policy"][refusal]
+    (tmp_path / "pgtls.toml").write_text(tomli_w.dumps(tables))
+    checked = check(tmp_path / "pgtls.toml", NOW, str(tmp_path / "pgtls.lock"))
+    if not errors(checked.diagnostics):
+        rules = checked.rules["primary"]
+        assert differences(original(EQUAL[title], 17), Files(rules.hba.lines, rules.ident.lines))
+    else:
+        assert [d.code for d in errors(checked.diagnostics)] == ["PGT251"]
+
+
+def test_lines_of_one_method_need_no_refusal_between_them_where_they_accept_the_same(tmp_path: Path) -> None:
+    for title in ("what Debian's package writes", "what pgtls writes itself", "certificates of everybody"):
+        policies = tomllib.loads(imported(tmp_path, EQUAL[title], 17).text)["policy"].values()
+        assert "reject" not in {policy["auth"] for policy in policies}, title
+
+
+def test_whoever_the_line_above_decides_for_is_not_named_below(tmp_path: Path) -> None:
+    adopted = imported(tmp_path, EQUAL["who is somebody else below, wherever the line above applies"], 17)
+    assert list(tomllib.loads(adopted.text)["user"]) == ["postgres"]
+
+
+def test_a_name_that_the_language_refuses_is_left_out_alone_and_the_rest_is_compared(tmp_path: Path) -> None:
+    adopted = imported(tmp_path, DIFFERENT["names that are too long, beside others"], 17)
+    tables = tomllib.loads(adopted.text)
+    assert list(tables["user"]) == ["app"]
+    assert [policy["from"] for policy in tables["policy"].values()] == [["local"], ["10.0.0.0/8"], ["12.0.0.0/8"]]
+    assert adopted.equal is False

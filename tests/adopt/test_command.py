@@ -43,6 +43,14 @@ def test_a_spec_that_means_something_else_is_written_and_the_status_says_so(tmp_
     assert (tmp_path / "pgtls.toml").exists()
 
 
+def test_where_nothing_could_be_compared_the_last_line_says_so_and_nothing_else(tmp_path: Path) -> None:
+    run = run_import(tmp_path, PATRONI, "--host", "no host")
+    assert run.status == 1
+    assert run.stdout == "wrote pgtls.toml: it does not compile as it is, and nothing was compared\n"
+    assert "nothing was compared" in run.stderr
+    assert "means something else" not in run.stdout + run.stderr
+
+
 def test_no_file_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "pgtls.toml").write_text("mine")
     run = run_import(tmp_path, PATRONI)

@@ -21,7 +21,7 @@ from pgtls.diagnostics import Diagnostic, Place, Rejected, errors
 from pgtls.hba.parse import parse_hba, parse_ident
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from pgtls.build.compile import Checked
@@ -58,8 +58,6 @@ def adopt(sources: Sources, given: Given, server: str, now: datetime) -> Adopted
     found: list[Diagnostic] = []
     users, policies, origin = access_tables(files, lambda code, line, why: found.append(_left_out(code, line, why)))
     table, authorities, notes = server_tables(given, conf, asks_certificates=_asks(files.lines))
-    if not any(p["from"] == ["local"] and p["auth"] != "reject" for p in policies.values()):
-        table["no_local"] = True
     tables = {"version": 1, "ca": authorities, "server": {server: table}, "user": users, "policy": policies}
     tables = {name: value for name, value in tables.items() if value}
     checked, settled = _settled(tables, origin, given, now)
@@ -145,37 +143,55 @@ def _settled(
     said: list[Diagnostic] = []
     waived: dict[str | None, set[str]] = {}
     while True:
+        _say_no_local(tables)
         checked = _checked(tables, given, now)
-        faults = [(_policy(fault), fault) for fault in errors(checked.diagnostics)]
-        accepted = [
-            (name, fault.code)
-            for name, fault in faults
-            if fault.code.startswith("PGT3") and fault.code not in waived.get(name, ())
-        ]
-        wrong = {name: fault for name, fault in faults if name is not None and not fault.code.startswith("PGT3")}
-        if not accepted and not wrong:
+        faults = errors(checked.diagnostics)
+        lenient = dict.fromkeys((_policy(fault), fault.code) for fault in faults if fault.code.startswith("PGT3"))
+        new = [(name, code) for name, code in lenient if code not in waived.get(name, ())]
+        wrong = {fault.path[:2]: fault for fault in faults if not fault.code.startswith("PGT3")}
+        left_out = [d for path, fault in wrong.items() for d in _without(tables, origin, path, fault.message)]
+        said += left_out
+        waived = {name: codes for name, codes in waived.items() if name is None or name in tables.get("policy", {})}
+        for name, code in new:
+            if name is not None and name not in tables["policy"]:
+                continue
+            codes = waived.setdefault(name, set())
+            codes.add(code)
+            owner = tables["policy"][name] if name is not None else tables.setdefault("lint", {})
+            owner["waiver"] = {"reason": _REASON, "codes": sorted(codes)}
+        if not new and not left_out:
             return checked, [*said, *itertools.starmap(_waived, waived.items())]
-        for name, code in accepted:
-            waived.setdefault(name, set()).add(code)
-            owner = tables.setdefault("lint", {}) if name is None else tables["policy"][name]
-            owner["waiver"] = {"reason": _REASON, "codes": sorted(waived[name])}
-        for name, fault in wrong.items():
-            waived.pop(name, None)
-            said.append(_left_out("PGT296", origin[name], fault.message))
-            _drop(tables, name)
+
+
+def _say_no_local(tables: dict[str, Any]) -> None:
+    if not any(p["from"] == ["local"] and p["auth"] != "reject" for p in tables.get("policy", {}).values()):
+        for server in tables["server"].values():
+            server["no_local"] = True
 
 
 def _policy(fault: Diagnostic) -> str | None:
     return str(fault.path[1]) if fault.path[:1] == ("policy",) else None
 
 
-def _drop(tables: dict[str, Any], name: str) -> None:
-    """Take a policy out, and whom no other one names."""
-    del tables["policy"][name]
-    tables["user"] = without_strangers(tables.get("user", {}), tables["policy"])
-    for kind in ("policy", "user"):
-        if not tables[kind]:
-            del tables[kind]
+def _without(
+    tables: dict[str, Any], origin: dict[str, Line], path: tuple[str | int, ...], why: str
+) -> Iterator[Diagnostic]:
+    """Take out a policy or a user that the language refuses, and what is nothing without it."""
+    kind, name = (str(part) for part in (*path, "", "")[:2])
+    if kind not in ("policy", "user") or name not in tables.get(kind, {}):
+        return
+    policies = tables["policy"]
+    if kind == "policy":
+        yield _left_out("PGT296", origin[name], why)
+        del policies[name]
+    else:
+        named = [policy for policy, table in policies.items() if name in table["users"]]
+        yield _about("PGT296", origin[named[0]], f'user "{name}" is left out: {why}', "see what it is meant to do")
+        for policy in named:
+            policies[policy]["users"].remove(name)
+            if not policies[policy]["users"]:
+                del policies[policy]
+    tables["user"] = without_strangers(tables.get("user", {}), policies)
 
 
 def _waived(policy: str | None, codes: set[str]) -> Diagnostic:
