@@ -271,3 +271,9 @@ def test_a_key_that_cannot_be_read_when_it_is_needed_stops_the_build(place: Plac
         place.build(asked=Asked(renew=frozenset({"user.app"})))
     assert codes(rejected) == ["PGT557"]
     assert place.state() == tree
+
+
+def test_who_has_come_to_an_end_is_told_from_who_left(place: Place) -> None:
+    end = f"{NOW + timedelta(days=30):%Y-%m-%d}"
+    place.build(SMALL.replace("[user.app]\n", f"[user.app]\nuntil = {end}\n"))
+    assert reason(place.build(now=NOW + timedelta(days=31)), "user.app") == f"its until was {end}"

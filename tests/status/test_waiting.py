@@ -72,6 +72,14 @@ def test_an_intermediate_whose_root_is_away_waits_when_it_comes_due(tmp_path: Pa
     assert f"pgtls_waiting{{{labels}}} 1" in metrics
     assert f"pgtls_due{{{labels}}} 0" in metrics
 
+    ended = "2027-02-01"
+    assert "To do: get the key (--ca-key) or the signature that is waited for, run pgtls build" in (
+        pgtls("status", cwd=tmp_path, now=ended).stdout
+    )
+    refused = pgtls("build", cwd=tmp_path, now=ended)
+    assert refused.status == 1
+    assert refused.stderr.count("error[PGT563]") == 1, "what is below the CA follows from it"
+
     assert pgtls("build", "--ca-key", "root=safe.key", cwd=tmp_path, now=late).status == 0
     assert item(look(tmp_path, late), "ca.clients")["state"] == "ok"
 

@@ -12,7 +12,7 @@ from pgtls.build.protection import does_not_open, way_out
 from pgtls.build.reissue import due_at, nothing_left
 from pgtls.build.secrets import entity_named
 from pgtls.build.way import SIGN_AGAIN, NoWay, unlisted, way_up
-from pgtls.diagnostics import Diagnostic
+from pgtls.diagnostics import Diagnostic, errors
 from pgtls.pki.crl import half_life
 from pgtls.pki.model import Certificate, RevocationList, Unreadable
 
@@ -38,7 +38,10 @@ def withheld(decision: Decision, existing: Existing, above: Mapping[str, Decisio
         return decision
     found, entity = decision.found.certificate, decision.profile.entity
     waiting = f"{why.text}, and {cause.text}"
-    if nothing_left(why, found, decision.profile, now) and not cause.first:
+    problem: Diagnostic | None
+    if cause.follows:
+        problem = None
+    elif nothing_left(why, found, decision.profile, now) and not cause.first:
         hint = f"lend the key with --ca-key {cause.key or 'NAME'}=PATH, or have it signed elsewhere and name it in cert_file"
         problem = _fault("PGT563", f"{entity} has no valid certificate: {waiting}", entity, hint)
     else:
@@ -46,16 +49,26 @@ def withheld(decision: Decision, existing: Existing, above: Mapping[str, Decisio
         problem = _warning(f"{entity} waits: {waiting}", entity, lend)
     end = found.not_after if isinstance(found, Certificate) else now
     return replace(
-        decision, reason=None, new_key=False, adopted=False, waits=waiting, end=end, due=end, problems=(problem,)
+        decision,
+        reason=None,
+        new_key=False,
+        adopted=False,
+        waits=waiting,
+        end=end,
+        due=end,
+        problems=(problem,) if problem else (),
     )
 
 
 class _Cause(NamedTuple):
-    """Why nobody here can sign something. ``first``: its CA has never been signed itself. ``key``: the NAME of the CA whose key would do."""
+    """Why nobody here can sign something. ``first``: its CA has never been signed itself. ``key``: the NAME of the CA whose key would do. ``follows``: its CA
+    has ended, which is an error of the CA's.
+    """  # noqa: D205
 
     text: str
     first: bool = False
     key: str | None = None
+    follows: bool = False
 
 
 def _cause(decision: Decision, above: Mapping[str, Decision], now: datetime) -> _Cause | None:
@@ -69,7 +82,9 @@ def _cause(decision: Decision, above: Mapping[str, Decision], now: datetime) -> 
     if not signer.new_key and not signer.found.at_hand:
         return _Cause(f'the key of CA "{issuer}", which signs it, is not here', key=issuer)
     if signer.end <= now:
-        return _Cause(f'CA "{issuer}", which signs it, ended on {signer.end:%Y-%m-%d}')
+        return _Cause(
+            f'CA "{issuer}", which signs it, ended on {signer.end:%Y-%m-%d}', follows=bool(errors(signer.problems))
+        )
     return None
 
 

@@ -101,7 +101,7 @@ def _steps(
     entities = {*by_entity, *gone, *(e for e, d in decisions.certificates.items() if d.reason or d.adopted)}
     for entity in sorted(entities, key=_order):
         if entity not in present:
-            yield Step(entity, "delete", "it is no longer in the spec", "nothing", files=tuple(gone[entity]))
+            yield Step(entity, "delete", _left(fleet, entity), "nothing", files=tuple(gone[entity]))
             continue
         mine = sorted(by_entity.get(entity, ()), key=lambda change: change.path)
         cost = (
@@ -119,12 +119,18 @@ def _steps(
         if list_.waits:
             yield Step(f"ca.{name}", "wait", f"its CRL: {list_.waits}, and its key is not here", "nothing")
     for line in decisions.revocations:
-        why = _WHY_REVOKED.get(line.reason, line.reason)
+        left = line.reason == "cessation_of_operation"
+        why = _left(fleet, line.entity) if left else _WHY_REVOKED.get(line.reason, line.reason)
         yield Step(line.entity, "revoke", f"{why}: certificate {line.serial}", "reload")
 
 
+def _left(fleet: Fleet, entity: str) -> str:
+    """Say why there is nothing for an entity any more: it left the spec, or its ``until`` has come."""
+    ended = fleet.ended_users.get(entity.removeprefix("user.")) if entity.startswith("user.") else None
+    return f"its until was {ended.table.until:%Y-%m-%d}" if ended else "it is no longer in the spec"
+
+
 _WHY_REVOKED = {
-    "cessation_of_operation": "it is no longer in the spec",
     "superseded": "its name, CA or user changed",
     "key_compromise": "it was issued before revoke_before",
     "unspecified": "revoked lists it",

@@ -75,6 +75,8 @@ class Item:
     path: str | None = None
     subject: str | None = None
     issuer: str | None = None
+    waits: bool = False
+    """Whether somebody has to lend a key or to sign before a build can make it again."""
 
     @property
     def needs_a_build(self) -> bool:
@@ -191,7 +193,8 @@ _UNKNOWN = "the lock does not know it: look where the out directory is"
 def _certificate(found: Found, decision: Decision, now: datetime) -> Item:
     """Describe what is there now; of a self-signed server that is not what its ``decision`` speaks of where that serves the next one."""
     entity, state = decision.profile.entity, _state(found, decision, now)
-    item = Item(entity, "certificate", state, todo=_todo(decision, state, now), path=layout.certificate_path(entity))
+    todo, path = _todo(decision, state, now), layout.certificate_path(entity)
+    item = Item(entity, "certificate", state, todo=todo, path=path, waits=bool(decision.waits))
     if not isinstance(found, Certificate):
         return item
     settled = state == "ok" and decision.due > now
@@ -251,7 +254,8 @@ def _crl(name: str, decision: CrlDecision, existing: Existing, now: datetime) ->
         absent: State = "missing" if decision.reason else "waiting"
         return replace(item, state="unreadable" if found else absent, todo=todo or "waits until its CA can sign")
     state: State = "waiting" if decision.waits else "due" if decision.reason else "ok"
-    item = replace(item, state=state, todo=todo, issuer=_subject(existing, decision.ca.entity))
+    waits = bool(decision.waits)
+    item = replace(item, state=state, todo=todo, waits=waits, issuer=_subject(existing, decision.ca.entity))
     return _dated(item, found, decision.due, now)
 
 

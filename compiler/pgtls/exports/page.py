@@ -103,7 +103,8 @@ def _todo(items: Sequence[Item], *, overdue: bool) -> str:
     deploy = ["servers (reload)"] * bool(kinds["server"] or kinds["ca"] or crls or overdue) + ["clients"] * bool(
         kinds["user"]
     )
-    return f"run pgtls build, then deploy what it wrote for {' and '.join(deploy)}"
+    first = "get the key (--ca-key) or the signature that is waited for, " if any(item.waits for item in items) else ""
+    return f"{first}run pgtls build, then deploy what it wrote for {' and '.join(deploy)}"
 
 
 def _table(items: Sequence[Item], now: datetime, *, colour: bool) -> Iterator[str]:
