@@ -71,16 +71,16 @@ def pieces(order: Order, index: int, grants: Mapping[str, Grants]) -> tuple[Piec
 def _cuts(order: Order, index: int, grants: Mapping[str, Grants]) -> list[Item]:
     """Give the later policies that make a difference: those that grant something more, and those that override one of these."""
     first, later = order.items[index], [order.items[other] for other in order.overlaps[index]]
-    # Whom another demand overrides wherever the first applies grants nothing there.
-    around = [item for item in later if item.demand != first.demand and first.scope.within(item.scope, order.known)]
     adding = [
         other
         for other in later
-        if other.demand == first.demand
-        and _adds(first, other, grants)
-        and not _apart(first, other)
-        and not any(item.beats(other, order.known) for item in around)
+        if other.demand == first.demand and _adds(first, other, grants) and not _apart(first, other)
     ]
+    if not adding:
+        return []
+    # Whom another demand overrides wherever the first applies grants nothing there.
+    around = [item for item in later if item.demand != first.demand and first.scope.within(item.scope, order.known)]
+    adding = [other for other in adding if not any(item.beats(other, order.known) for item in around)]
     return [
         item
         for item in later
