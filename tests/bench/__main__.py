@@ -177,6 +177,18 @@ class Bench:
         costs = side_by_side({name: partial(_same, command) for name, command in commands.items()}, self.rounds)
         yield from self.table(next(iter(costs.values())), costs)
 
+    def crowds(self, few: int = 1000, many: int = 4000) -> Iterator[str]:
+        """Say how ``check`` grows with what stands on one server."""
+        for noun, text in (("policies", policies.crowded), ("addresses in one policy", policies.spread)):
+            commands: dict[str, list[str]] = {}
+            for count in (few, many):
+                path = self.directory / f"{count}-{noun.split()[0]}.toml"
+                path.write_text(text(count))
+                commands[f"`pgtls check`, {count:,} {noun}"] = [PGTLS, "check", str(path)]
+            costs = side_by_side({name: partial(_same, command) for name, command in commands.items()}, self.rounds)
+            yield from self.table(next(iter(costs.values())), costs)
+            yield ""
+
     @staticmethod
     def table(unit: Cost, rows: dict[str, Cost]) -> Iterator[str]:
         """Lay costs out, with what each takes for one of ``unit``."""
@@ -239,6 +251,7 @@ def main() -> None:
             bench.rsa(),
             bench.reviewing(reach=1),
             bench.reviewing(reach=3),
+            bench.crowds(),
         ]
         for part in parts:
             for line in part:

@@ -33,6 +33,20 @@ def spec_text(users: int, policies: int, servers: int, reach: int, *, widened: b
     return HEAD + "\n".join((*_servers(servers), *_users(users), *_policies(users, policies, servers, reach, widened)))
 
 
+def crowded(policies: int) -> str:
+    """Write a spec with that many policies on one server, one user and one network each."""
+    one = '[policy.p{0}]\nusers = ["u{0:05d}"]\ndatabases = ["d{1}"]\nfrom = ["10.{2}.{3}.0/24"]\nauth = "cert"'
+    parts = (one.format(number, number % 50, *divmod(number, 256)) for number in range(policies))
+    return HEAD + "\n".join((*_servers(1), *(f"[user.u{number:05d}]" for number in range(policies)), *parts))
+
+
+def spread(networks: int) -> str:
+    """Write a spec with one policy from that many addresses."""
+    addresses = ", ".join(f'"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"' for number in range(networks))
+    policy = f'[policy.p]\nusers = ["u"]\nfrom = [{addresses}]\nauth = "cert"'
+    return HEAD + "\n".join((*_servers(1), "[user.u]", policy))
+
+
 def _servers(count: int) -> Iterator[str]:
     for number in range(count):
         yield f'[server.s{number}]\nhosts = ["s{number}.example.com"]'
