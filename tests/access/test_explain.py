@@ -130,6 +130,21 @@ def test_a_foreign_file_is_explained_by_its_lines(capsys: pytest.CaptureFixture[
     assert (cleartext["outcome"], cleartext["line"], cleartext["why"]) == ("refuse", 1, "the line rejects it")
 
 
+def test_the_deciding_line_of_an_included_file_is_shown_as_it_stands_there(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "more.d").mkdir()
+    (tmp_path / "more.d/10.conf").write_text("# one\n# two\nhost all all 10.0.0.0/8 md5\n")
+    hba = tmp_path / "pg_hba.conf"
+    hba.write_text("# one\ninclude_dir more.d\nlocal all all peer\n")
+    words = ("--hba", str(hba), "--postgres", "17", "--user", "a", "--database", "b")
+    answer = ask(capsys, *words, "--from", "10.0.0.1")
+    assert (answer["file"], answer["line"], answer["rule"]) == (
+        str(tmp_path / "more.d/10.conf"), 3, "host all all 10.0.0.0/8 md5"
+    )  # fmt: skip
+    assert ask(capsys, *words, "--from", "local")["rule"] == "local all all peer"
+
+
 def test_a_secret_in_a_foreign_file_is_not_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     hba = tmp_path / "pg_hba.conf"
     hba.write_text(

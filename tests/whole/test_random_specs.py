@@ -231,7 +231,7 @@ def explained_by(rules: Rules, connection: Connection, world: World, version: in
     """Ask what ``pgtls explain`` says."""
     surroundings = Surroundings(frozenset((role, TEAM) for role in world.members))
     lines, idents = parse_hba(rules.hba_text, version).lines, parse_ident(rules.ident_text, version).lines
-    return explain(lines, idents, rules.hba_text, version, connection, surroundings)
+    return explain(lines, idents, {str(lines[0].file): rules.hba_text}, version, connection, surroundings)
 
 
 def share_of(server: Server) -> int:

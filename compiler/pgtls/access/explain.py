@@ -12,7 +12,7 @@ from pgtls.postgres.methods import SECRET_OPTIONS
 from pgtls.spec.words import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from pgtls.fleet.model import Fleet, Policy, Server
@@ -50,17 +50,20 @@ class Explanation:
 def explain(
     lines: Sequence[Line],
     idents: Sequence[IdentLine],
-    text: str,
+    texts: Mapping[str, str],
     version: int,
     connection: Connection,
     surroundings: Surroundings,
 ) -> Explanation:
-    """Find the deciding line of a file that was read, and what it makes of the connection. Raises Undecidable (:mod:`pgtls.hba.regex`)."""
+    """Find the deciding line of a file that was read, and what it makes of the connection. ``texts`` are by the name of the file.
+
+    Raises Undecidable (:mod:`pgtls.hba.regex`).
+    """
     line = decide(lines, connection, surroundings)
     if line is None:
         return Explanation("refuse", None, None, None, None, (), "no line covers this connection", ())
     verdict = outcome(line, idents, connection, version, surroundings)
-    rule = _rule(text, line)
+    rule = _rule(texts.get(line.file or "", ""), line)
     why = _admitted(line) if verdict.accepted else _refused(line, verdict.reason)
     asks = tuple(_asks(line)) if verdict.accepted else ()
     return Explanation(

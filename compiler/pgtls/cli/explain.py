@@ -121,16 +121,23 @@ def _foreign(question: dict[str, Any], connection: Connection) -> Explanation:
     from pgtls.hba.parse import parse_hba, parse_ident
 
     version, name = question["postgres"], question["hba"]
-    text = _read(name)
-    hba = parse_hba(text, version, name, _read)
-    ident = parse_ident(_read(question["ident"]), version, question["ident"], _read) if question["ident"] else None
+    texts: dict[str, str] = {}
+
+    def read(path: str) -> str:
+        texts[path] = _read(path)
+        return texts[path]
+
+    hba = parse_hba(read(name), version, name, read, os.listdir)
+    ident = None
+    if question["ident"]:
+        ident = parse_ident(_read(question["ident"]), version, question["ident"], _read, os.listdir)
     faults = [*hba.errors, *(ident.errors if ident else ())]
     if faults:
         raise Rejected(*(_fault(fault, hba.consequence or "") for fault in faults))
     certificate = question["cert"] if question["cert"] is not None else connection.role
     if connection.transport == "tls" and certificate != "none":
         connection = replace(connection, certificate=ClientCertificate(certificate, f"CN={certificate}"))
-    return explain(hba.lines, ident.lines if ident else (), text, version, connection, Surroundings())
+    return explain(hba.lines, ident.lines if ident else (), texts, version, connection, Surroundings())
 
 
 def _fault(fault: HbaError, consequence: str) -> Diagnostic:
@@ -169,7 +176,8 @@ def _compiled(
     connection = _with_certificate(fleet, server, question, connection)
     compiled, around = rules[server.name], surroundings_of(fleet)
     lines = compiled.hba.lines
-    answer = explain(lines, compiled.ident.lines, compiled.hba_text, server.table.postgres, connection, around)
+    texts = {str(line.file): compiled.hba_text for line in lines[:1]}
+    answer = explain(lines, compiled.ident.lines, texts, server.table.postgres, connection, around)
     if answer.line is not None:
         index = next(i for i, line in enumerate(lines) if line.number == answer.line)
         answer = replace(answer, policies=tuple(policy.name for policy in compiled.origin[index]))
