@@ -69,6 +69,16 @@ CHANGES: dict[str, tuple[str, str, list[tuple[str, list[str], list[str]]]]] = {
             ("weakened", ["reporting"], ["reports", "shop"]),
         ],
     ),
+    "a newer TLS": (
+        "postgres  = 17",
+        'postgres  = 17\nmin_tls   = "1.3"',
+        [
+            ("strengthened", ["alice", "auditor"], ["reports", "shop"]),
+            ("strengthened", ["app"], ["shop"]),
+            ("strengthened", ["metrics"], ["postgres"]),
+            ("strengthened", ["reporting"], ["reports", "shop"]),
+        ],
+    ),
     "a comment": ("# a role", "# another", []),
     "another order": ("[user.metrics]\n", "\n[user.metrics]\n", []),
 }
@@ -155,6 +165,14 @@ def test_what_ends_is_said(was: str, becomes: str, expected: list[tuple[str, str
     old = f"{PEOPLE}[ca.more]\n{ONE.format(['alice'])}"
     changes = certificates(_side(old).fleet, _side(old.replace(was, becomes)).fleet)
     assert [(change.entity, change.action, change.fields) for change in changes] == expected
+
+
+def test_an_older_tls_is_weaker() -> None:
+    old = PEOPLE + ONE.format(["alice"])
+    (change,) = diff(_side(old.replace("[user.postgres]", 'min_tls = "1.3"\n[user.postgres]')), _side(old))
+    assert (change.kind, change.before, change.after) == (
+        "weakened", "cert over TLS 1.3 or later, clients use verify-full", "cert over TLS 1.2 or later, clients use verify-full"
+    )  # fmt: skip
 
 
 def test_what_no_longer_ends_is_said_where_it_makes_a_difference() -> None:

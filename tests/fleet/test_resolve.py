@@ -161,6 +161,12 @@ def test_all_servers_may_be_said_and_one_server_is_the_default() -> None:
     assert [d.code for d in diagnostics] == ["PGT104"]
 
 
+def test_who_was_in_a_policy_that_has_ended_is_told_so() -> None:
+    old = policy().replace("[policy.it]", "[policy.old]\nuntil = 2026-05-31").replace("app", "alice")
+    (found,) = findings(BASE + PEOPLE + policy() + old)
+    assert 'user "alice" is in no policy but "old", which ended at 2026-05-31T00:00:00Z' in found
+
+
 def test_what_has_ended_is_not_there_and_may_still_be_named() -> None:
     ended = (
         '[user.bob]\nuntil = 2026-05-31\n[policy.b]\nusers = ["bob"]\nfrom = ["10.0.0.0/8"]\nauth = "scram-sha-256"\n'

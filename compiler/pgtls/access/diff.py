@@ -52,6 +52,7 @@ _METHODS = (
 )
 """From the weakest; a method that is not here counts as equal to a password that is checked elsewhere (ldap)."""
 _CERTIFICATES = ("none", "verify-ca", "verify-full")
+_TLS = ("", "1.0", "1.1", "1.2", "1.3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ def _is_same(old: Rules | None, new: Rules | None) -> bool:
         return False
     texts = (old.hba_text, old.ident_text) == (new.hba_text, new.ident_text)
     trust = [ca.name for ca in old.server.client_cas] == [ca.name for ca in new.server.client_cas]
-    return texts and trust and _modes(old) == _modes(new) and _checks_crls(old.server) == _checks_crls(new.server)
+    tls = (_checks_crls(old.server), old.server.table.min_tls) == (_checks_crls(new.server), new.server.table.min_tls)
+    return texts and trust and tls and _modes(old) == _modes(new)
 
 
 def _checks_crls(server: Server) -> bool:
@@ -109,7 +111,8 @@ def _modes(rules: Rules) -> list[tuple[tuple[str, SslMode | None], ...]]:
 class _Answer(NamedTuple):
     """What a server answers to a class of connections over one transport.
 
-    ``mode`` is what the policy asks of clients; ``checked``, whether a certificate is asked for and may not be revoked.
+    ``mode`` is what the policy asks of clients; ``checked``, whether a certificate is asked for and may not be revoked; ``tls``, the least version of
+    TLS, "" where there is none.
     """
 
     line: int | None = None
@@ -117,6 +120,7 @@ class _Answer(NamedTuple):
     mode: SslMode | None = None
     policies: tuple[str, ...] = ()
     checked: bool = False
+    tls: str = ""
 
 
 class _State:
@@ -127,6 +131,7 @@ class _State:
         self.lines = rules.hba.lines if rules else ()
         self.origin: Sequence[Sequence[Policy]] = rules.origin if rules else ()
         self.checks_crls = rules is not None and _checks_crls(rules.server)
+        self.min_tls = rules.server.table.min_tls if rules else ""
         secrets = secret_options(side.fleet.policies.values())
         self.text = Text(self.lines, rules.ident.lines, Holders(side.fleet, rules.server), secrets) if rules else None
         self._index = {line.number: index for index, line in enumerate(self.lines)}
@@ -145,6 +150,7 @@ class _State:
             max(modes, key=SSLMODES.index, default=None),
             tuple(policy.name for policy in policies),
             ask is not None and ask.certificate != "none" and self.checks_crls,
+            self.min_tls if transport == "tls" else "",
         )
 
     def accepted(self, answer: _Answer, role: str) -> Accepted:
@@ -244,7 +250,7 @@ def _ranks(answer: _Answer, *, cleartext: bool) -> tuple[int, ...]:
     method = answer.ask.method if answer.ask.method in _METHODS else "ldap"
     mode = SSLMODES.index(answer.mode) if answer.mode else 0
     certificate = _CERTIFICATES.index(answer.ask.certificate)
-    return (_METHODS.index(method), certificate, int(answer.checked), mode, 0 if cleartext else 1)
+    return (_METHODS.index(method), certificate, int(answer.checked), mode, _TLS.index(answer.tls), int(not cleartext))
 
 
 def _words(answer: _Answer, other: _Answer, whose: str, over: str, *, cleartext: bool) -> str:
@@ -256,7 +262,8 @@ def _words(answer: _Answer, other: _Answer, whose: str, over: str, *, cleartext:
     certificate = (
         f" and a certificate ({ask.certificate})" if ask.certificate != "none" and ask.method != "cert" else ""
     )
-    where = " over TLS or in cleartext" if cleartext else over
+    version = f" {answer.tls} or later" if other.tls and other.tls != answer.tls else ""
+    where = f" over TLS{version} or in cleartext" if cleartext else f"{over}{version}"
     client = f", clients use {answer.mode}" if answer.mode else ""
     return f"{ask.method}{options}{whose}{certificate}{unchecked}{where}{client}"
 

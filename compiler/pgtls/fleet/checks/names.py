@@ -200,9 +200,12 @@ def unused_users(fleet: Fleet) -> Iterator[Diagnostic]:
         return
     used = {user.name for users in {id(p.users): p.users for p in fleet.policies.values()}.values() for user in users}
     used |= {s.table.replication_user for s in fleet.servers.values() if s.table.replication_user}
+    ended = {user.name: policy for policy in fleet.ended_policies.values() for user in policy.users}
     for user in fleet.users.values():
         if user.name not in used:
-            message = f'user "{user.name}" is in no policy, and so may connect to nothing'
+            policy = ended.get(user.name)
+            but = f' but "{policy.name}", which ended at {policy.table.until:%Y-%m-%dT%H:%M:%SZ}' if policy else ""
+            message = f'user "{user.name}" is in no policy{but}, and so may connect to nothing'
             hint = "name it in a policy, or delete it"
             yield finder(fleet, user).fault("PGT121", message, hint=hint, severity="warning")
 
