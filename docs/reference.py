@@ -18,10 +18,10 @@ from pydantic_core import PydanticUndefined
 
 from pgtls.cli import EXIT_STATUS, group
 from pgtls.diagnostics.rules import FAMILIES, catalogue
-from pgtls.spec.models import KINDS, LintTable, MapEntry
-from pgtls.spec.schema import schema
-from pgtls.spec.upcoming import UPCOMING
-from pgtls.spec.values import NameConstraints, Secret, Subject, Waiver
+from pgtls.language.models import KINDS, LintTable, MapEntry
+from pgtls.language.schema import schema
+from pgtls.language.upcoming import UPCOMING
+from pgtls.language.values import NameConstraints, Secret, Subject, Waiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

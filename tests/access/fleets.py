@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pgtls.access.compile import compile_rules
 from pgtls.fleet.resolve import resolve
-from pgtls.spec.models import KINDS, Spec
-from pgtls.spec.source import Loaded, Source, SourceFile
+from pgtls.language.models import KINDS, Spec
+from pgtls.language.source import Loaded, Source, SourceFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

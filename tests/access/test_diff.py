@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from pgtls.access.diff import Side, diff
-from pgtls.build.compile import check
-from pgtls.build.difference import certificates
+from pgtls.certificates.spec_change import certificates
 from pgtls.cli import run
 from pgtls.diagnostics import errors
+from pgtls.pipeline import check
 from support.pgtls import EXAMPLE
 
 OLD = EXAMPLE.read_text()

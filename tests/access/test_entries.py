@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from access.fleets import BASE, fleet_of
-from pgtls.access.entries import entries, index
+from pgtls.access.bundles import entries, index
 
 
 class Case(NamedTuple):

@@ -78,7 +78,7 @@ def validate(spec: Path) -> None:
     from pgtls.diagnostics import errors
     from pgtls.fleet.checks import check
     from pgtls.fleet.resolve import resolve
-    from pgtls.spec.load import load
+    from pgtls.language.load import load
 
     loaded = load(spec)
     assert loaded.loaded is not None, loaded.diagnostics

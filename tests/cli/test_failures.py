@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import pgtls.build.compile
+import pgtls.pipeline
 from pgtls.cli import COMMANDS, run
 from pgtls.diagnostics.rules import catalogue
 from support.building import SMALL
@@ -197,7 +197,7 @@ def test_a_bug_and_an_interruption_are_one_object(
     def broken(*_: object) -> None:
         raise fault
 
-    monkeypatch.setattr(pgtls.build.compile, "check", broken)
+    monkeypatch.setattr(pgtls.pipeline, "check", broken)
     assert run([command, "--format", "json"]) == status
     said = capsys.readouterr()
     assert codes(json.loads(said.out)) == {code}

@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from status.specs import BUILT, CERTIFICATES, LISTS, SPEC, build
+from plan.specs import BUILT, CERTIFICATES, LISTS, SPEC, build
 from support.pgtls import pgtls
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pgtls.fleet.checks import check
 from pgtls.fleet.resolve import resolve
-from pgtls.spec.models import KINDS, Spec
-from pgtls.spec.source import Loaded, Source, SourceFile
+from pgtls.language.models import KINDS, Spec
+from pgtls.language.source import Loaded, Source, SourceFile
 
 if TYPE_CHECKING:
     from pgtls.diagnostics import Diagnostic

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pgtls.build import lock as locks
+from pgtls.state import lock as locks
 from support.clients import PSQL, Bundle, at
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import pytest
 
 from lifecycle.fleets import DAY, serial, spec
 from lifecycle.test_rollover import CAS, OLD, PEOPLE_2027, SERVER_STEPS, step
-from pgtls.build import lock as locks
-from pgtls.build.decide import Asked
+from pgtls.certificates.decide import Asked
 from pgtls.diagnostics import Rejected
+from pgtls.state import lock as locks
 from support.building import NOW, Place, reason, steps
 from support.interrupting import Interrupted, is_whole, pairs_match
 from support.killing import in_child

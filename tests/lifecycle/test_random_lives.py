@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from lifecycle.fleets import DAY, HOUR
 from lifecycle.test_rollover_orders import holds, quoted
-from pgtls.build import lock as locks
-from pgtls.build.decide import Asked
-from pgtls.build.status import status
+from pgtls.certificates.decide import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.pki import crl
 from pgtls.pki.model import RevocationList
+from pgtls.plan.status import status
+from pgtls.state import lock as locks
 from support.building import NOW, Place, steps
 from support.interrupting import pairs_match
 from support.system import new_directory
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from pathlib import Path
 
-    from pgtls.build.compile import Planned
+    from pgtls.pipeline import Planned
 
     Table = Mapping[str, str]
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lifecycle.fleets import DAY, HOUR, ROLES, attempt, clock, deploy, logged, serial, spec
-from pgtls.build import lock as locks
-from pgtls.build.decide import Asked
+from pgtls.certificates.decide import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.pki import crl
 from pgtls.pki.model import RevocationList
+from pgtls.state import lock as locks
 from support.building import NOW, Place, reason, steps
 from support.clients import Bundle, admitted, refused
 from support.system import new_directory

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lifecycle.fleets import DAY, HOUR, ROLES, attempt, clock, deploy, spec
-from pgtls.build.decide import Asked
+from pgtls.certificates.decide import Asked
 from pgtls.diagnostics import Rejected
 from support.building import NOW, Place, steps
 from support.clients import Bundle, admitted, refused
@@ -19,7 +19,7 @@ from support.system import new_directory
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pgtls.build.compile import Planned
+    from pgtls.pipeline import Planned
     from support.servers import Server
 
 CAS = "[ca.root]\n[ca.people]\n[ca.root-2027]\n[ca.people-2027]\n"

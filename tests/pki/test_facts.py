@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgtls.pki import facts, keys
+from pgtls.pki.expected import wanted_facts
 from pgtls.pki.model import Certificate, Constraints, Unreadable
-from pgtls.pki.wanted import wanted_facts
 from pki.trees import authority, key, leaf, openssl, profile
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pgtls.pki import names
+from pgtls.pki.expected import escape, subject_text
 from pgtls.pki.profiles import name
-from pgtls.pki.wanted import escape, subject_text
 from pki.trees import NOW, key, openssl
 
 if TYPE_CHECKING:

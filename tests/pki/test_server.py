@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from pgtls.pki import crl, keys
+from pgtls.pki.expected import subject_text
 from pgtls.pki.model import Revocation
-from pgtls.pki.wanted import subject_text
 from pki.trees import DAY, Authority, authority, key, leaf, presented, trust
 from support.clients import PSQL, admitted
 from support.servers import Server, ServerError

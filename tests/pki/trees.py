@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
-from pgtls.build import credentials
-from pgtls.build.credentials import Credential
+from pgtls.certificates import credentials
+from pgtls.certificates.credentials import Credential
 from pgtls.fleet import model as fleet
+from pgtls.language.models import CaTable, KeyAlgorithm
 from pgtls.pki import keys
 from pgtls.pki.issue import Issued, Issuer, issue
 from pgtls.pki.model import CertificateKind, Profile
-from pgtls.spec.models import CaTable, KeyAlgorithm
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgtls.build import lock as locks
-from pgtls.build import manifest as manifests
-from pgtls.build.commit import LockChange, commit, pending, recover, refuse_pending
-from pgtls.build.files import create
-from pgtls.build.lock import Lock
-from pgtls.build.model import File, Later
-from pgtls.build.outdir import observe_files
 from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.state import lock as locks
+from pgtls.state import manifest as manifests
+from pgtls.state.files import create
+from pgtls.state.lock import Lock
+from pgtls.state.out_directory import observe_files
+from pgtls.state.transaction import LockChange, commit, pending, recover, refuse_pending
+from pgtls.state.tree import File, Later
 from state.trees import ID, Site, issued, key, leftovers, public, snapshot
 from support.killing import in_child
 from support.system import is_root
@@ -581,6 +581,8 @@ def test_building_over_any_tree_gives_what_building_anew_gives(
 
 
 def test_committing_imports_neither_pydantic_nor_cryptography() -> None:
-    code = "import sys, pgtls.build.commit; print(*sorted({'pydantic', 'cryptography', 'ctypes'} & set(sys.modules)))"
+    code = (
+        "import sys, pgtls.state.transaction; print(*sorted({'pydantic', 'cryptography', 'ctypes'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgtls.build import manifest as manifests
-from pgtls.build.commit import pending, recover
-from pgtls.build.outdir import observe_files
+from pgtls.state import manifest as manifests
+from pgtls.state.out_directory import observe_files
+from pgtls.state.transaction import pending, recover
 from state.trees import Site, Snapshot, issued, key, leftovers, public, snapshot
 from support.killing import in_child
 

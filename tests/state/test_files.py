@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgtls.build import files
+from pgtls.state import files
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgtls.build.lock import IssuedLine, Lock, RevokedLine, lock_path, parse, read
 from pgtls.diagnostics import Rejected
+from pgtls.state.lock import IssuedLine, Lock, RevokedLine, lock_path, parse, read
 from state.trees import ID, NOW, issued
 
 if TYPE_CHECKING:
@@ -350,6 +350,6 @@ def test_a_lock_that_is_a_directory_is_an_error(tmp_path: Path) -> None:
 
 
 def test_reading_a_lock_imports_neither_pydantic_nor_cryptography() -> None:
-    code = "import sys, pgtls.build.lock; print(*sorted({'pydantic', 'cryptography', 'jinja2'} & set(sys.modules)))"
+    code = "import sys, pgtls.state.lock; print(*sorted({'pydantic', 'cryptography', 'jinja2'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"

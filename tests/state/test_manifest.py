@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgtls.build.manifest import Entry, Inputs, Manifest, parse, read
 from pgtls.diagnostics import Rejected
+from pgtls.state.manifest import Entry, Inputs, Manifest, parse, read
 from state.trees import ID, NOW
 
 if TYPE_CHECKING:

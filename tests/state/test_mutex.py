@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgtls.build.mutex import exclusive, shared
 from pgtls.diagnostics import Rejected
+from pgtls.state.mutex import exclusive, shared
 from state.trees import Site, issued, public, snapshot
 from support.killing import in_child
 from support.system import is_root, new_directory

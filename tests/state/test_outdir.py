@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgtls.build import manifest as manifests
-from pgtls.build.lock import Lock
-from pgtls.build.manifest import Inputs, Manifest
-from pgtls.build.outdir import check_lock, foreign_files, inspect, observe_files, own_files
 from pgtls.diagnostics import Rejected
+from pgtls.state import manifest as manifests
+from pgtls.state.lock import Lock
+from pgtls.state.manifest import Inputs, Manifest
+from pgtls.state.out_directory import check_lock, foreign_files, inspect, observe_files, own_files
 from state.trees import ID, NOW, Site, issued, key, public, snapshot
 from support.killing import in_child
 from support.system import is_root
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pgtls.build.outdir import Observed
+    from pgtls.state.out_directory import Observed
     from state.trees import Tree
 
 TREE: Tree = {

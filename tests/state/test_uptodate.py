@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgtls.build import manifest as manifests
-from pgtls.build.lock import timestamp
-from pgtls.build.manifest import Inputs
-from pgtls.build.uptodate import input_digest, source_digest, up_to_date
+from pgtls.state import manifest as manifests
+from pgtls.state.lock import timestamp
+from pgtls.state.manifest import Inputs
+from pgtls.state.up_to_date import input_digest, source_digest, up_to_date
 from state.trees import NOW, Site, issued, key, public, snapshot
 from support.killing import in_child
 
@@ -157,7 +157,7 @@ def test_there_is_something_to_do_with_other_options(site: Site) -> None:
 
 
 def test_there_is_something_to_do_for_another_version_of_pgtls(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgtls.build.uptodate.__version__", "0.2.0")
+    monkeypatch.setattr("pgtls.state.up_to_date.__version__", "0.2.0")
     assert not check(site)
 
 
@@ -197,7 +197,7 @@ HEAVY = {
 def test_finding_out_imports_next_to_nothing(site: Site) -> None:
     directory = Path(__file__).parents[2] / "compiler"
     code = (
-        f"import sys; sys.path.insert(0, {str(directory)!r}); from pgtls.build.uptodate import up_to_date\n"
+        f"import sys; sys.path.insert(0, {str(directory)!r}); from pgtls.state.up_to_date import up_to_date\n"
         f"print(up_to_date({str(site.spec)!r}, {str(site.out)!r}, {str(site.lock)!r}, '', {LATER!r}))\n"
         f"print(*sorted({HEAVY!r} & set(sys.modules)))"
     )

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pgtls.build import lock as locks
-from pgtls.build import manifest as manifests
-from pgtls.build.commit import LockChange, commit
-from pgtls.build.lock import IssuedLine, Lock
-from pgtls.build.manifest import Inputs, Manifest, entry
-from pgtls.build.model import File
-from pgtls.build.outdir import observe_files
-from pgtls.build.uptodate import input_digest, source_digest
 from pgtls.pki.model import Certificate
+from pgtls.state import lock as locks
+from pgtls.state import manifest as manifests
+from pgtls.state.lock import IssuedLine, Lock
+from pgtls.state.manifest import Inputs, Manifest, entry
+from pgtls.state.out_directory import observe_files
+from pgtls.state.transaction import LockChange, commit
+from pgtls.state.tree import File
+from pgtls.state.up_to_date import input_digest, source_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pgtls.build.compile import Planned, Request, build, plan
-from pgtls.build.decide import Asked
+from pgtls.certificates.decide import Asked
+from pgtls.pipeline import Planned, Request, build, plan
 
 if TYPE_CHECKING:
     from pathlib import Path

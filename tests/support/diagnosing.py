@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pgtls.build.compile import check
 from pgtls.diagnostics import Rejected
 from pgtls.diagnostics.text import render
-from pgtls.spec.load import load
-from pgtls.spec.positions import locate
+from pgtls.language.load import load
+from pgtls.language.positions import locate
+from pgtls.pipeline import check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from pgtls.build import lock as locks
-from pgtls.build import manifest as manifests
-from pgtls.build.commit import pending, recover
-from pgtls.build.outdir import observe_files
-from pgtls.build.uptodate import input_digest, source_digest
+from pgtls.state import lock as locks
+from pgtls.state import manifest as manifests
+from pgtls.state.out_directory import observe_files
+from pgtls.state.transaction import pending, recover
+from pgtls.state.up_to_date import input_digest, source_digest
 from support.building import Place, steps
 from support.killing import in_child
 from support.system import new_directory
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pgtls.build.compile import Planned
+    from pgtls.pipeline import Planned
 
 
 @dataclass(slots=True)

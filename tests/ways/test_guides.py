@@ -10,9 +10,9 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 
-from pgtls.build.status import STATES
 from pgtls.exports.terraform import KEYS, KINDS
-from status.specs import BUILT, build
+from pgtls.plan.status import STATES
+from plan.specs import BUILT, build
 from support.pgtls import ROOT, pgtls
 from support.promtool import promtool
 from support.walking import shown

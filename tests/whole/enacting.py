@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from pgtls.build.compile import check
 from pgtls.hba.model import ClientCertificate, Connection
+from pgtls.pipeline import check
 from support.building import Place
 from support.system import new_directory
 from whole.knocking import PASSWORD, Knocker, certify
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hba.wire import Answer
-    from pgtls.build.compile import Checked
     from pgtls.hba.model import Transport
+    from pgtls.pipeline import Checked
     from support.servers import Server
 
 

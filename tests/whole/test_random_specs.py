@@ -20,10 +20,10 @@ import pytest
 from hba.test_differential import named_line, sections
 from pgtls.access.compile import NOBODY
 from pgtls.access.explain import explain
-from pgtls.build.compile import check
 from pgtls.hba.model import ClientCertificate, Connection, Surroundings
 from pgtls.hba.parse import parse_hba, parse_ident
 from pgtls.hba.render import render_hba
+from pgtls.pipeline import check
 from support.building import Place as Directory
 from support.servers import Server, versions
 from support.system import new_directory

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Policy, Server
     from pgtls.hba.model import Address, IdentLine
-    from pgtls.spec.values import Secret
+    from pgtls.language.values import Secret
 
 _T = TypeVar("_T")
 

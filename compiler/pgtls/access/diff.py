@@ -15,7 +15,7 @@ from pgtls.access.meaning import Accepted, Holders, secret_options
 from pgtls.access.text import Text, line_coverage
 from pgtls.fleet.membership import Memberships, memberships
 from pgtls.hba.model import Keyword, Name, Regex
-from pgtls.spec.models import SSLMODES
+from pgtls.language.models import SSLMODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pgtls.access.model import Rules
     from pgtls.fleet.model import Fleet, Policy, Server
     from pgtls.hba.model import Database, Line, Transport
-    from pgtls.spec.models import SslMode
+    from pgtls.language.models import SslMode
 
     _Databases = Mapping[Database, Bits]
     """By term; under "all", any database that no line names."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from pgtls.access.meaning import SECRET
 from pgtls.hba.match import decide, outcome, role_matches
 from pgtls.hba.model import Keyword, Line, Name, Surroundings
+from pgtls.language.words import did_you_mean
 from pgtls.postgres.methods import SECRET_OPTIONS
-from pgtls.spec.words import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

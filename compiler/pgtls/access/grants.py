@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.fleet.model import subject_attributes
 from pgtls.hba.model import IdentLine, Keyword, Member, Name, Regex
-from pgtls.pki.wanted import subject_text
+from pgtls.pki.expected import subject_text
 from pgtls.postgres.methods import REGEX_SINCE, takes_map
 
 if TYPE_CHECKING:

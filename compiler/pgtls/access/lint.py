@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.access.problems import connection, first_shared
 from pgtls.diagnostics import Diagnostic
-from pgtls.fleet.places import header
+from pgtls.fleet.fields import header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pgtls.access.trust import trust
 from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
-from pgtls.spec.models import SSLMODES
+from pgtls.language.models import SSLMODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

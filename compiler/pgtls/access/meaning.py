@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from pgtls.access.classes import Coverage, indices, plain
 from pgtls.fleet.model import subject_attributes
 from pgtls.hba.model import Keyword, Member, Name, Regex
-from pgtls.pki.wanted import subject_text
-from pgtls.spec.values import Secret
+from pgtls.language.values import Secret
+from pgtls.pki.expected import subject_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pgtls.fleet.model import Policy, Server
     from pgtls.hba.model import IdentLine, Line, Transport
     from pgtls.hba.parse import ParsedHba, ParsedIdent
-    from pgtls.spec.models import SslMode
+    from pgtls.language.models import SslMode
 
 
 @dataclass(frozen=True)  # without slots: what was read back is kept

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pgtls.fleet.membership import Memberships
     from pgtls.fleet.model import Policy
-    from pgtls.spec.values import Secret
+    from pgtls.language.values import Secret
 
 SOCKET = Addresses(socket=True)
 

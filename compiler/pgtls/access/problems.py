@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pgtls.access.grants import accepted_authorities, distinguished_name
 from pgtls.diagnostics import Diagnostic
-from pgtls.fleet.places import header
+from pgtls.fleet.fields import header
 from pgtls.hba.model import Keyword
 
 if TYPE_CHECKING:

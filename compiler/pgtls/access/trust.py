@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pgtls.access.grants import accepted_authorities, distinguished_name
 from pgtls.access.sets import roles_of
 from pgtls.diagnostics import Diagnostic
-from pgtls.fleet.places import header
+from pgtls.fleet.fields import header
 from pgtls.hba.match import map_identity
 from pgtls.hba.model import Keyword
 from pgtls.hba.regex import Undecidable

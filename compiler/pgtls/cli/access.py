@@ -42,7 +42,7 @@ def command(
 ) -> int:
     """Show who may connect from where to what, and how: the whole matrix, from the compiled pg_hba.conf."""
     from pgtls.access.matrix import matrix
-    from pgtls.build.compile import check
+    from pgtls.pipeline import check
 
     with reporting("access", format_) as report:
         checked = check(Path(spec), clock(now), lock_file(spec, lock))

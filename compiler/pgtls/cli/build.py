@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgtls.build.uptodate import up_to_date
 from pgtls.cli import CHANGES, OK
 from pgtls.cli.completion import paths
 from pgtls.cli.options import asks, clock, lock_file, out_directory, output, places, spec
 from pgtls.cli.printing import UnwrittenError, as_json, coloured, emit, reporting
+from pgtls.state.up_to_date import up_to_date
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pgtls.build.compile import Planned
     from pgtls.cli.printing import Report
+    from pgtls.pipeline import Planned
 
 
 @click.command()
@@ -59,9 +59,9 @@ def command(
         emit(as_json("build", (), steps=[], summary={}) if format_ == "json" else "nothing to do")
         return OK
 
-    from pgtls.build.compile import build, plan
     from pgtls.cli.progress import bars
     from pgtls.cli.request import request
+    from pgtls.pipeline import build, plan
 
     with reporting("build", format_) as report:
         work = request(spec, out, lock, moment, lock_timeout, jobs=jobs or 0, **asks)

@@ -37,7 +37,7 @@ def command(
     warnings_as_errors: bool,
 ) -> int:
     """Parse, validate, lint and prove a spec; write nothing."""
-    from pgtls.build.compile import check
+    from pgtls.pipeline import check
 
     try:
         diagnostics = check(Path(spec), clock(now), lock_file(spec, lock)).diagnostics

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 
-from pgtls.build.statefiles import MANIFEST
 from pgtls.exports.depfile import inputs, rule
+from pgtls.state.names import MANIFEST
 
 
 def refuse(path: str, spec: str, out: str, lock: str) -> str | None:

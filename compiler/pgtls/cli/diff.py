@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pgtls.access.diff import Change
-    from pgtls.build.compile import Checked
-    from pgtls.build.difference import CertificateChange
+    from pgtls.certificates.spec_change import CertificateChange
+    from pgtls.pipeline import Checked
 
 _WIDENS = {
     "weakened": ("weakened",),
@@ -58,7 +58,7 @@ def command(
     OLD and NEW are paths, or git:REV for the spec at a revision (the path is the other one's, or pgtls.toml), or git:REV:PATH.
     """
     from pgtls.access.diff import Side, diff
-    from pgtls.build.difference import certificates
+    from pgtls.certificates.spec_change import certificates
 
     moment = clock(now)
     with reporting("diff", format_) as report, ExitStack() as stack:
@@ -79,7 +79,7 @@ def command(
 
 
 def _checked(spec: Path, moment: datetime) -> Checked:
-    from pgtls.build.compile import check
+    from pgtls.pipeline import check
 
     checked = check(spec, moment, spec.with_suffix(".lock") if spec.suffix == ".toml" else f"{spec}.lock")
     if checked.fleet is None or any(d.severity == "error" for d in checked.diagnostics):

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pgtls.access.explain import Explanation
-    from pgtls.build.compile import Checked
     from pgtls.fleet.model import Fleet, Server, User
     from pgtls.hba.model import Connection, Transport
     from pgtls.hba.parse import HbaError
+    from pgtls.pipeline import Checked
 
 
 @click.command()
@@ -74,7 +74,7 @@ def command(
         if question["hba"]:
             answer, place = _foreign(question, connection), None
         else:
-            from pgtls.build.compile import check
+            from pgtls.pipeline import check
 
             checked = check(Path(spec), clock(now), lock_file(spec, lock))
             connection, answer, place = _compiled(checked, question, connection)
@@ -189,7 +189,7 @@ def _compiled(
 
 
 def _place(checked: Checked, policy: str | None) -> str | None:
-    from pgtls.spec.positions import locate
+    from pgtls.language.positions import locate
 
     if policy is None:
         return None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _table_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    from pgtls.spec.values import TABLE_NAME
+    from pgtls.language.values import TABLE_NAME
 
     if not TABLE_NAME.fullmatch(value):
         raise click.BadParameter(f'"{value}" is no name of a table: it has small letters, digits, "-", "_" and "."')
@@ -61,9 +61,9 @@ def command(
 
     The spec is written in any case, and no file is ever overwritten. Exit status 1 if it means something else than the files.
     """
-    from pgtls.adopt.adopt import Sources, adopt
-    from pgtls.adopt.server import Given
     from pgtls.diagnostics import Rejected
+    from pgtls.importer.convert import Sources, adopt
+    from pgtls.importer.server import Given
 
     if os.path.lexists(output):
         say(

@@ -33,9 +33,9 @@ def command(
     """Show what build would do, why, and what it costs on the wire."""
     import sys
 
-    from pgtls.build.compile import plan
     from pgtls.cli import steps
     from pgtls.cli.request import request
+    from pgtls.pipeline import plan
 
     with reporting("plan", format_) as report:
         planned = plan(request(spec, out, lock, clock(now), lock_timeout, **asks))

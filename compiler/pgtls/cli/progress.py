@@ -6,12 +6,12 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pgtls.build.compile import no_progress
+from pgtls.pipeline import no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pgtls.build.compile import Progress
+    from pgtls.pipeline import Progress
 
 _WORTH_SHOWING = 200
 """How many certificates or files make a build long enough for a bar."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pgtls.build.compile import Request
-from pgtls.build.decide import Asked
+from pgtls.certificates.decide import Asked
 from pgtls.cli.options import lock_file, out_directory
+from pgtls.pipeline import Request
 
 if TYPE_CHECKING:
     from datetime import datetime

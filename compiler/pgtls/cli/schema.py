@@ -10,6 +10,6 @@ from pgtls.cli.printing import document, emit
 @click.command()
 def command() -> None:
     """Print the JSON Schema of the spec, for editors and validators."""
-    from pgtls.spec.schema import schema
+    from pgtls.language.schema import schema
 
     emit(document(schema()))

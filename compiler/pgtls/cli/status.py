@@ -15,8 +15,8 @@ from pgtls.diagnostics import errors
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from pgtls.build.status import Item, Status
-    from pgtls.build.timeline import Event
+    from pgtls.plan.status import Item, Status
+    from pgtls.plan.timeline import Event
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
@@ -28,7 +28,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         """Parse; a wrong one is wrong usage."""
         from pydantic import TypeAdapter, ValidationError
 
-        from pgtls.spec import values
+        from pgtls.language import values
 
         try:
             return TypeAdapter[Any](values.Duration).validate_python(value)  # type: ignore[no-any-return]
@@ -55,8 +55,8 @@ def command(
     detailed_exitcode: bool,
 ) -> int:
     """Show every certificate and CRL with its state, how long it lives, and what to do."""
-    from pgtls.build.status import status
     from pgtls.cli.request import request
+    from pgtls.plan.status import status
 
     if timeline and format_ == "prometheus":
         raise click.UsageError("--timeline is for people and programs: --format text or json")
@@ -79,9 +79,9 @@ def _text(status: Status, format_: str, *, timeline: bool) -> str:
         from pgtls.exports import prometheus
 
         return prometheus.text(status)
-    from pgtls.exports import page
+    from pgtls.cli import status_page
 
-    return page.timeline(status) if timeline else page.page(status, colour=coloured(sys.stdout))
+    return status_page.timeline(status) if timeline else status_page.page(status, colour=coloured(sys.stdout))
 
 
 def _as_dict(status: Status, *, timeline: bool) -> dict[str, Any]:
@@ -124,6 +124,6 @@ def _event(event: Event) -> dict[str, Any]:
 
 
 def _instant(moment: datetime | None) -> str | None:
-    from pgtls.build.lock import timestamp
+    from pgtls.state.lock import timestamp
 
     return None if moment is None else timestamp(moment)

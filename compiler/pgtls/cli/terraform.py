@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from pgtls.build.compile import Request
     from pgtls.diagnostics import Diagnostic
     from pgtls.exports.terraform import Query
+    from pgtls.pipeline import Request
 
 _WAIT = 60
 """Seconds to wait for a build that is under way, as every command does."""
@@ -39,9 +39,9 @@ def command() -> int:
     The answer on stdout is a flat object of strings: status (ok or changes), the serial number, fingerprint, dates and paths
     of every certificate, a report as one JSON string. An error is one line on stderr, and status 1.
     """  # noqa: D301  (click's mark for lines that are not to be wrapped)
-    from pgtls.build.compile import plan
     from pgtls.diagnostics import Rejected
     from pgtls.exports import terraform
+    from pgtls.pipeline import plan
 
     if sys.stdin.isatty():
         raise click.UsageError("the query is read from stdin; try: echo '{}' | pgtls terraform")

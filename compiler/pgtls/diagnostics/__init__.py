@@ -2,7 +2,7 @@
 
 Stages collect diagnostics and hand them on; only the command line prints them. A diagnostic names its place by the path
 in the TOML (``("policy", "app", "auth")``); lines and columns are looked up afterwards, and only when there is something to
-report, by :func:`pgtls.spec.positions.locate`.
+report, by :func:`pgtls.language.positions.locate`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from pgtls.build.status import Item, Status
+    from pgtls.plan.status import Item, Status
 
     Labels = Mapping[str, str]
     Sample = tuple[Labels, float]

@@ -13,22 +13,23 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from pgtls.build import issue, layout
-from pgtls.build.lock import timestamp
-from pgtls.build.reissue import due_at
-from pgtls.build.render import material as render_material
+from pgtls.certificates import issue
+from pgtls.certificates.reissue import due_at
+from pgtls.cli.instant import read_instant
 from pgtls.diagnostics.text import as_json
-from pgtls.exports.instant import read_instant
+from pgtls.language.words import did_you_mean, quoted
+from pgtls.output.render import material as render_material
 from pgtls.pki.crl import half_life
 from pgtls.pki.model import Certificate, RevocationList
-from pgtls.spec.words import did_you_mean, quoted
+from pgtls.state import layout
+from pgtls.state.lock import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
-    from pgtls.build.compile import Planned
-    from pgtls.build.observe import Existing
+    from pgtls.certificates.observe import Existing
+    from pgtls.pipeline import Planned
 
 KEYS = ("spec", "out", "lock", "now", "include")
 KINDS = ("certificate", "request", "trust", "crl", "hba", "ident", "conf", "bundle")

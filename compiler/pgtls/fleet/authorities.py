@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgtls.fleet.fields import Finder, unknown
 from pgtls.fleet.model import Authority
-from pgtls.fleet.places import Finder, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pgtls.diagnostics import Diagnostic
-    from pgtls.spec.models import CaTable
-    from pgtls.spec.source import Loaded
+    from pgtls.language.models import CaTable
+    from pgtls.language.source import Loaded
 
 
 def resolve_authorities(loaded: Loaded, report: list[Diagnostic]) -> dict[str, Authority]:

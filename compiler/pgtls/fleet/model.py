@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pgtls.hba.model import Address, Database, Keyword, Member, Name
-    from pgtls.spec.models import CaTable, LintTable, PolicyTable, ServerTable, SslMode, UserTable
-    from pgtls.spec.source import Source
-    from pgtls.spec.values import Subject
+    from pgtls.language.models import CaTable, LintTable, PolicyTable, ServerTable, SslMode, UserTable
+    from pgtls.language.source import Source
+    from pgtls.language.values import Subject
 
 
 def subject_attributes(subject: Subject, common_name: str) -> tuple[tuple[str, str], ...]:

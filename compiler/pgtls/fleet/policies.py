@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.fleet.addresses import Fault, parse_address
+from pgtls.fleet.fields import Finder, unknown
 from pgtls.fleet.membership import memberships
 from pgtls.fleet.model import Policy, Server, User
-from pgtls.fleet.places import Finder, unknown
 from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
-from pgtls.spec.values import Literally
+from pgtls.language.values import Literally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.hba.model import Address, Database
-    from pgtls.spec.models import GroupTable, NetworkTable, PolicyTable
-    from pgtls.spec.source import Loaded
+    from pgtls.language.models import GroupTable, NetworkTable, PolicyTable
+    from pgtls.language.source import Loaded
 
 _DATABASE_WORDS = {word.value: word for word in (Keyword.ALL, Keyword.SAMEUSER, Keyword.SAMEROLE, Keyword.REPLICATION)}
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from pgtls.diagnostics import errors
 from pgtls.fleet.authorities import resolve_authorities
 from pgtls.fleet.checks import judge
+from pgtls.fleet.fields import Finder, once, unknown
 from pgtls.fleet.model import Fleet, Server, User
-from pgtls.fleet.places import Finder, once, unknown
 from pgtls.fleet.policies import make_context, resolve_policy
 from pgtls.postgres.settings import LIST_SETTINGS_SINCE, settings, versions
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from pgtls.diagnostics import Diagnostic, Path
     from pgtls.fleet.model import Authority, Policy
-    from pgtls.spec.models import ServerTable, UserTable
-    from pgtls.spec.source import Loaded
+    from pgtls.language.models import ServerTable, UserTable
+    from pgtls.language.source import Loaded
 
 NOT_OURS = ("self-signed", "system")
 """What a server's ``ca`` may say instead of a name."""

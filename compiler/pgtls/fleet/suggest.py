@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.spec import words
+from pgtls.language import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pgtls.pki import damage, keys, profiles
+from pgtls.pki.expected import wanted_facts
 from pgtls.pki.facts import general_name
 from pgtls.pki.issue import digest_for
 from pgtls.pki.model import Unreadable
 from pgtls.pki.names import name_text
-from pgtls.pki.wanted import wanted_facts
 
 if TYPE_CHECKING:
     from pgtls.pki.model import Profile

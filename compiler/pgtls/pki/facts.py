@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pgtls.pki import damage, keys
+from pgtls.pki.expected import subject_text, wanted_facts
 from pgtls.pki.model import Certificate, Unreadable
 from pgtls.pki.names import name_text
-from pgtls.pki.wanted import subject_text, wanted_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pgtls.pki import keys, profiles
+from pgtls.pki.expected import wanted_facts
 from pgtls.pki.model import Certificate
 from pgtls.pki.names import name_text
-from pgtls.pki.wanted import wanted_facts
 
 if TYPE_CHECKING:
     from datetime import datetime

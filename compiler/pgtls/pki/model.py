@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from pgtls.spec.models import KeyAlgorithm
+    from pgtls.language.models import KeyAlgorithm
 
 CertificateKind = Literal["ca", "server", "user"]
 RevocationReason = Literal[

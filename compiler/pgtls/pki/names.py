@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from pgtls.pki.wanted import escape
+from pgtls.pki.expected import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ SHORT_NAMES = {
 
 
 def name_text(name: x509.Name) -> str:
-    """Write a name as PostgreSQL compares it (see :func:`pgtls.pki.wanted.subject_text`)."""
+    """Write a name as PostgreSQL compares it (see :func:`pgtls.pki.expected.subject_text`)."""
     return ",".join("+".join(_attribute_text(a) for a in reversed(list(rdn))) for rdn in reversed(name.rdns))
 
 

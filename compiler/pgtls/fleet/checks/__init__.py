@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import errors
 from pgtls.fleet.checks import certificates, elsewhere, hardening, names, policies, revocation, versions, waivers
-from pgtls.fleet.places import once
-from pgtls.fleet.sound import sound
+from pgtls.fleet.fields import once
+from pgtls.fleet.usable import sound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from pgtls.fleet.addresses import host_name_fault
 from pgtls.fleet.checks.names import is_address
+from pgtls.fleet.fields import entities, finder, header, listed
 from pgtls.fleet.model import Authority, Server
-from pgtls.fleet.places import entities, finder, header, listed
-from pgtls.pki.wanted import taken_for_host
+from pgtls.pki.expected import taken_for_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

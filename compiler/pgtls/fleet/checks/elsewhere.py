@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.places import entities, finder, listed
+from pgtls.fleet.fields import entities, finder, listed
 from pgtls.postgres.libpq import SYSTEM_ROOTS_SINCE
 
 if TYPE_CHECKING:

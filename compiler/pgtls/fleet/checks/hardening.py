@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING
 
+from pgtls.fleet.fields import entities, finder, listed
 from pgtls.fleet.model import Server
-from pgtls.fleet.places import entities, finder, listed
 from pgtls.hba.model import HostName, Keyword, MaskedAddress, Name
+from pgtls.language.models import SSLMODES
 from pgtls.postgres.methods import METHODS
-from pgtls.spec.models import SSLMODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

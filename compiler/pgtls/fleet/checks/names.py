@@ -7,15 +7,15 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from pgtls.fleet.addresses import host_name_fault
-from pgtls.fleet.places import finder
+from pgtls.fleet.fields import finder
 from pgtls.hba.model import Name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgtls.diagnostics import Diagnostic
+    from pgtls.fleet.fields import Finder
     from pgtls.fleet.model import Authority, Fleet, Server, User
-    from pgtls.fleet.places import Finder
 
 NAMEDATALEN = 63
 """The most bytes that a role or database name has; PostgreSQL cuts longer ones off (NAMEDATALEN - 1)."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.places import finder, header, listed
+from pgtls.fleet.fields import finder, header, listed
 from pgtls.fleet.suggest import did_you_mean
 from pgtls.hba.model import Name
 from pgtls.hba.regex import InvalidRegex, Undecidable, compile_regex
+from pgtls.language.values import Secret
+from pgtls.language.words import quoted, value_found
 from pgtls.postgres.methods import METHODS, OURS, Method, Option
-from pgtls.spec.values import Secret
-from pgtls.spec.words import quoted, value_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

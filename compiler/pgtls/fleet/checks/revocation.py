@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.places import finder, listed
+from pgtls.fleet.fields import finder, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,13 +7,13 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from pgtls.fleet.checks.names import is_address
-from pgtls.fleet.places import finder, header, listed
+from pgtls.fleet.fields import finder, header, listed
 from pgtls.fleet.suggest import did_you_mean
+from pgtls.language.words import quoted, value_found
 from pgtls.postgres.libpq import ADDRESSES_SINCE
 from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, REGEX_SINCE
 from pgtls.postgres.releases import RELEASES
 from pgtls.postgres.settings import LIST_SETTINGS_SINCE, OURS, Setting, settings, versions
-from pgtls.spec.words import quoted, value_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

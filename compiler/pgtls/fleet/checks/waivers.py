@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.suggest import did_you_mean
-from pgtls.spec.values import Waiver
+from pgtls.language.values import Waiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

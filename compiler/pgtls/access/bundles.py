@@ -1,0 +1,223 @@
+"""What a client's bundle holds: an entry for each server and database that policies admit its user to over TCP."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TYPE_CHECKING, Literal
+
+from pgtls.access.compile import alike
+from pgtls.access.grants import accepted_authorities
+from pgtls.access.model import Entry
+from pgtls.access.order import arrange
+from pgtls.access.sets import Databases, Roles, Scope
+from pgtls.fleet.membership import memberships
+from pgtls.language.models import SSLMODES
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+
+    from pgtls.access.order import Item, Order
+    from pgtls.fleet.membership import Memberships
+    from pgtls.fleet.model import Fleet, Policy, Server, User
+    from pgtls.language.models import SslMode
+
+ChannelBinding = Literal["disable", "prefer", "require"]
+
+_LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+_BINDINGS: tuple[ChannelBinding, ...] = ("disable", "prefer", "require")
+REPLICATION = "replication"
+_UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def index(fleet: Fleet) -> Mapping[str, tuple[Entry, ...]]:
+    """Give the entries of every user by its name: by server, role (in the order of its table) and database; the one without a database first, replication last."""
+    known = memberships(fleet.users.values())
+    found: dict[str, list[Entry]] = {name: [] for name in fleet.users}
+    kinds: dict[Hashable, dict[str, list[Entry]]] = {}
+    for server in fleet.servers.values():
+        entries = kinds.setdefault(alike(fleet, server), {})
+        if not entries:
+            _collect(fleet, server, known, entries)
+        for name, of_user in entries.items():
+            roles = fleet.users[name].roles
+            found[name].extend(
+                entry if entry.server is server else _on(entry, server, first=roles[0]) for entry in of_user
+            )
+    return {name: tuple(_distinct(entries)) for name, entries in found.items()}
+
+
+def _on(entry: Entry, server: Server, first: str) -> Entry:
+    """Give the entry that a server with the same policies has."""
+    role = None if entry.role == first else entry.role
+    return replace(entry, server=server, name=_name(server, _target(entry), role))
+
+
+def entries(fleet: Fleet, user: User) -> tuple[Entry, ...]:
+    """Give the entries of one user. For many of them, :func:`index`."""
+    return index(fleet)[user.name]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Way:
+    """A policy that lets users in over TCP. ``rivals`` are the policies with another demand that override it."""
+
+    item: Item
+    names: frozenset[str]
+    """The databases that it names."""
+    wide: bool
+    """Whether it also speaks of databases that it does not name."""
+    rivals: tuple[Item, ...]
+
+
+def _collect(fleet: Fleet, server: Server, known: Memberships, found: dict[str, list[Entry]]) -> None:
+    accepted = accepted_authorities(fleet, server)
+    by_user: dict[str, list[_Way]] = {}
+    for way in _ways(arrange(fleet.policies_of(server), known)):
+        for user in way.item.policy.users:
+            if way.item.demand.client_cert == "none" or (user.ca and user.ca.name in accepted):
+                by_user.setdefault(user.name, []).append(way)
+    same: dict[tuple[int, ...], tuple[Entry, ...]] = {}
+    for name, ways in by_user.items():
+        user = fleet.users[name]
+        presents = user.ca is not None and user.ca.name in accepted
+        for role in user.roles:
+            # Users of the same policies have the same entries, but for the role; what overrides a policy may look at that, too.
+            first = role == user.roles[0]
+            key = (*map(id, ways), presents, first)
+            if key not in same or any(way.rivals for way in ways):
+                same[key] = tuple(_of_role(server, user, role, ways, known, presents=presents))
+            found.setdefault(name, []).extend(_for_role(entry, role, first=first) for entry in same[key])
+
+
+def _for_role(entry: Entry, role: str, *, first: bool) -> Entry:
+    if entry.role == role:
+        return entry
+    name = entry.name if first else _name(entry.server, _target(entry), role)
+    return Entry(
+        name=name,
+        server=entry.server,
+        role=role,
+        database=entry.database,
+        sslmode=entry.sslmode,
+        certificate=entry.certificate,
+        channel_binding=entry.channel_binding,
+        hostaddr=entry.hostaddr,
+        policies=entry.policies,
+        replication=entry.replication,
+    )
+
+
+def _target(entry: Entry) -> str | None:
+    return REPLICATION if entry.replication else entry.database
+
+
+def _ways(order: Order) -> Iterator[_Way]:
+    for position, item in enumerate(order.items):
+        databases = item.scope.databases
+        wide = bool(databases.every or databases.patterns or databases.sameuser or databases.samerole)
+        if item.policy.local or item.demand.method == "reject" or not databases:
+            continue
+        above = (order.items[other] for other in order.above[position])
+        rivals = tuple(one for one in above if one.demand != item.demand and one.beats(item, order.known))
+        yield _Way(item, databases.names, wide, rivals)
+
+
+def _of_role(
+    server: Server, user: User, role: str, ways: Sequence[_Way], known: Memberships, *, presents: bool
+) -> Iterator[Entry]:
+    databases: list[str | None] = [None] if any(way.wide for way in ways) else []
+    databases += sorted({name for way in ways for name in way.names})
+    targets = [(database, False) for database in databases]
+    targets += [(None, True)] if any(way.item.scope.databases.replication for way in ways) else []
+    for database, replication in targets:
+        applying = [
+            way.item.policy
+            for way in ways
+            if _applies(way, role, _meant(way, database, replication=replication), known)
+        ]
+        if applying:
+            yield Entry(
+                name=_name(server, REPLICATION if replication else database, None if role == user.roles[0] else role),
+                server=server,
+                role=role,
+                database=database,
+                sslmode=max((mode for mode in map(_mode, applying)), key=SSLMODES.index),
+                certificate=presents,
+                channel_binding=_channel_binding(applying),
+                hostaddr=_hostaddr(applying),
+                policies=tuple(sorted(applying, key=lambda policy: policy.name)),
+                replication=replication,
+            )
+
+
+def _meant(way: _Way, database: str | None, *, replication: bool) -> Databases | None:
+    """Give what an entry means of a policy's databases, if any: one by its name, physical replication, or those without a name."""
+    databases = way.item.scope.databases
+    if replication:
+        return Databases(replication=True) if databases.replication else None
+    if database is None:
+        return replace(databases, replication=False) if way.wide else None
+    return Databases(frozenset((database,))) if database in way.names or databases.every else None
+
+
+def _applies(way: _Way, role: str, databases: Databases | None, known: Memberships) -> bool:
+    """Whether a policy lets a role into these databases from anywhere."""
+    if databases is None or not way.rivals:
+        return databases is not None
+    scope = Scope(Roles(frozenset((role,))), databases, way.item.scope.addresses)
+    parts = (replace(scope, addresses=part) for part in scope.addresses.parts() if part)
+    return any(not any(part.within(rival.scope, known) for rival in way.rivals) for part in parts)
+
+
+def _mode(policy: Policy) -> SslMode:
+    return policy.sslmode or "verify-full"
+
+
+def _channel_binding(policies: Sequence[Policy]) -> ChannelBinding | None:
+    """Give the strictest that is asked for, where every way in is SCRAM: other methods cannot bind and would be refused by ``require``."""
+    if any(policy.table.auth != "scram-sha-256" for policy in policies):
+        return None
+    return max((policy.table.channel_binding for policy in policies), key=_BINDINGS.index)
+
+
+def _hostaddr(policies: Sequence[Policy]) -> str | None:
+    """Give the loopback address to dial, where nothing else is let in."""
+    found: list[str] = []
+    for policy in policies:
+        for address in policy.addresses:
+            if not isinstance(address, IPv4Network | IPv6Network) or not any(
+                address.version == loopback.version and address.subnet_of(loopback)  # type: ignore[arg-type]
+                for loopback in _LOOPBACK
+            ):
+                return None
+            found.append("127.0.0.1" if address.version == 4 and _contains_usual(address) else str(address[0]))
+    return found[0] if found else None
+
+
+def _contains_usual(network: IPv4Network | IPv6Network) -> bool:
+    return int(network.network_address) <= 0x7F000001 <= int(network.broadcast_address)
+
+
+def _name(server: Server, database: str | None, role: str | None) -> str:
+    """Name a service. A database or a role may be called anything, a line of pg_service.conf may not."""
+    parts = (server.name, *(part for part in (database, role) if part is not None))
+    return "-".join(_UNFIT_FOR_A_NAME.sub("_", part) for part in parts)
+
+
+def _distinct(found: Iterable[Entry]) -> Iterator[Entry]:
+    """Number names that come twice: ``primary-a_b``, ``primary-a_b-2``."""
+    listed = list(found)
+    taken = {entry.name for entry in listed}
+    if len(taken) == len(listed):
+        yield from listed
+        return
+    seen: set[str] = set()
+    for entry in listed:
+        name, number = entry.name, 1
+        while name in seen or (number > 1 and name in taken):
+            number += 1
+            name = f"{entry.name}-{number}"
+        seen.add(name)
+        yield entry if name == entry.name else replace(entry, name=name)

@@ -1,1 +1,0 @@
-"""The pipeline: observe, decide, issue, render, commit."""

@@ -1,0 +1,1 @@
+"""Certificates, keys and CRLs: desired and observed, decisions about them, issuing."""

@@ -1,0 +1,108 @@
+"""From a certificate that somebody else signed up to the CA that the spec names: the way is found in what came with it, or it is said where it breaks off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgtls.diagnostics import Diagnostic
+from pgtls.pki.model import Unreadable
+from pgtls.pki.names import canonical, name_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from cryptography import x509
+
+    from pgtls.certificates.decide import Decision
+    from pgtls.certificates.observe import Existing
+    from pgtls.fleet.model import Authority, Fleet
+    from pgtls.pki.model import Profile
+
+SIGN_AGAIN = "have it signed again, and name what comes back in cert_file"
+_COMPLETE = "put all of its chain into cert_file: the certificate first, then the CAs above it, up to the one that the spec names, or to a root"
+_NEW_KEY = "name the certificate of today of that CA in its own cert_file; or have this one signed again"
+
+
+class NoWay(NamedTuple):
+    """Why a certificate does not lead to the CA that the spec names, and what helps."""
+
+    reason: str
+    hint: str
+
+
+def way_up(decision: Decision, fleet: Fleet, above: Mapping[str, Decision]) -> tuple[x509.Certificate, ...] | NoWay:
+    """Give the CAs between a certificate and the CA of the spec that it ends under, or say why it does not.
+
+    Where the spec has none above, those are all of the file, up to one that signed itself; a public CA's need not be there.
+    """
+    from pgtls.pki import chains, facts
+
+    profile = decision.profile
+    parsed = facts.parse(b"".join((decision.found.pem or b"", *decision.found.above)))
+    assert not isinstance(parsed, Unreadable)  # noqa: S101  (it was read before)
+    leaf, others = parsed[0], parsed[1:]
+    if profile.issuer is None:
+        public = profile.kind == "server" and fleet.servers[profile.entity.removeprefix("server.")].system
+        fault = chains.unsigned(parsed, rooted=not public)
+        return NoWay(fault, _COMPLETE) if fault else others
+    signer = above[f"ca.{profile.issuer}"].found.pem
+    authority = facts.parse(signer) if signer else ()
+    if isinstance(authority, Unreadable) or not authority:
+        return ()  # that CA waits itself, or has a fault of its own
+    way = chains.path(leaf, others, authority[0])
+    if way is None:
+        return _astray(leaf, profile.issuer, authority[0])
+    unfit = next(_unfit(way, fleet.now), None)
+    return NoWay(unfit, SIGN_AGAIN) if unfit else way
+
+
+def _astray(leaf: x509.Certificate, name: str, ca: x509.Certificate) -> NoWay:
+    issuer = name_text(leaf.issuer)
+    if canonical(leaf.issuer) == canonical(ca.subject):
+        return NoWay(f'it was not signed by CA "{name}", but by another key of the name "{issuer}"', _NEW_KEY)
+    return NoWay(
+        f'it was not signed by CA "{name}", but by "{issuer}", and its file does not lead to that CA', _COMPLETE
+    )
+
+
+def _unfit(way: Iterable[x509.Certificate], now: datetime) -> Iterator[str]:
+    """Say which of the CAs between cannot sign."""
+    from pgtls.pki import facts
+
+    for ca in map(facts.of, way):
+        if isinstance(ca, Unreadable):
+            yield f"a CA above it in its file cannot be used: {ca.reason}"
+        elif "CA" not in ca.usages:
+            yield f'"{ca.subject}" above it in its file is no CA'
+        elif not ca.not_before <= now < ca.not_after:
+            yield f'"{ca.subject}" above it in its file is valid from {ca.not_before:%Y-%m-%d} to {ca.not_after:%Y-%m-%d}'
+
+
+def unlisted(
+    profile: Profile, way: Sequence[x509.Certificate], fleet: Fleet, existing: Existing
+) -> Iterator[Diagnostic]:
+    """Find CAs between whose CRL is not here, and peers that ask for the CRLs of all."""
+    lists = existing.outside.crls.get(profile.issuer or "")
+    if lists is None or not way:  # that there is none, or none that can be used, is said of the CA
+        return
+    issuer = fleet.cas[profile.issuer or ""]
+    peers = _asking(profile, issuer, fleet) if issuer.table.crl else ()
+    missing = [name_text(ca.subject) for ca in way if canonical(ca.subject) not in lists.issuers]
+    if peers and missing:
+        message = f'no CRL of "{missing[0]}", which signed the certificate of {profile.entity}, is here, and {peers[0]} asks for it'
+        hint = f"add its CRL to crl_file of [ca.{issuer.name}], or say crl = false in [{peers[0]}]"
+        yield Diagnostic("PGT565", message, (*profile.entity.split(".", 1), "cert_file"), hint)
+
+
+def _asking(profile: Profile, issuer: Authority, fleet: Fleet) -> list[str]:
+    """Give those who would check a certificate against CRLs: servers the users', users the servers'."""
+    if profile.kind == "server":
+        server = fleet.servers[profile.entity.removeprefix("server.")]
+        policies = [policy for policy in fleet.policies_of(server) if not policy.local]
+        return [user.entity for policy in policies for user in policy.users if user.table.crl]
+    return [
+        server.entity
+        for server in fleet.servers.values()
+        if server.table.crl and any(ca in issuer.chain or issuer in ca.chain for ca in server.client_cas)
+    ]

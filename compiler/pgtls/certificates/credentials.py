@@ -1,0 +1,102 @@
+"""Certificates and keys as they go into files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgtls.state.tree import Later
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from pgtls.fleet.model import Authority
+
+_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One certificate in PEM, alone, and its private key. Either is None where there is none here.
+
+    ``above`` are further certificates that came in one file with it, the last one a root or not. ``request`` is the CSR of who is signed elsewhere.
+    """
+
+    certificate: bytes | Later | None
+    key: bytes | Later | None
+    above: tuple[bytes, ...] = ()
+    request: bytes | Later | None = None
+    following: tuple[bytes | Later, bytes | Later] | None = None
+    """The next certificate and key of a self-signed server."""
+    previous: bytes | None = None
+    """The one that it served before, as long as it is good."""
+
+    @property
+    def file(self) -> bytes | Later | None:
+        """The certificate with those above, as they came."""
+        return joined(_whole(self)) if self.certificate else None
+
+
+Credentials = "Mapping[str, Credential]"
+"""By entity."""
+
+
+def first_block(pem: bytes) -> bytes:
+    """Give the first certificate of a file: of a chain, the leaf."""
+    match = _BLOCK.search(pem)
+    return match[0].rstrip(b"\n") + b"\n" if match else pem
+
+
+def blocks(pem: bytes) -> Iterator[bytes]:
+    """Yield every certificate of a file."""
+    yield from (block.rstrip(b"\n") + b"\n" for block in _BLOCK.findall(pem))
+
+
+def joined(parts: Iterable[bytes | Later]) -> bytes | Later:
+    """Concatenate; what has a pending part is pending."""
+    known = []
+    for part in parts:
+        if isinstance(part, Later):
+            return Later.PENDING
+        known.append(part)
+    return b"".join(known)
+
+
+def chain(leaf: Credential, issuer: Authority | None, credentials: Mapping[str, Credential]) -> bytes | Later | None:
+    """Leaf first, then the intermediates upward, never the root (RFC 8446, 4.4.2; libpq and the server send it as it is)."""
+    if leaf.certificate is None:
+        return None
+    if issuer is None:
+        return leaf.file
+    return joined(
+        [leaf.certificate, *leaf.above, *(part for ca in issuer.chain for part in _below_root(ca, credentials))]
+    )
+
+
+def _below_root(ca: Authority, credentials: Mapping[str, Credential]) -> Iterator[bytes | Later]:
+    """Yield a CA's certificate, and what came above it in its file, without a root."""
+    parts = _whole(credentials[ca.entity])
+    yield from parts if ca.issuer else parts[:-1]
+
+
+def trust(authorities: Iterable[Authority], credentials: Mapping[str, Credential]) -> bytes | Later:
+    """Give the file for those who trust: each CA with everything above it, roots included, every certificate once."""
+    entities = dict.fromkeys(link.entity for ca in authorities for link in ca.chain)
+    return joined(
+        part for entity in entities for part in (credentials[entity].file, credentials[entity].previous) if part
+    )
+
+
+def roots(authorities: Iterable[Authority], credentials: Mapping[str, Credential]) -> bytes | Later:
+    """Give the file for those who are shown whole chains: the root of each CA, and as long as it is good the one before its renewal.
+
+    Of a CA that was brought along with its chain that is the last certificate of the file, which signed itself: an intermediate alone is no anchor
+    for OpenSSL, and was refused (:func:`pgtls.pki.chains.unsigned`).
+    """
+    known = (credentials[entity] for entity in dict.fromkeys(ca.root.entity for ca in authorities))
+    return joined(part for root in known for part in (*_whole(root)[-1:], root.previous) if part)
+
+
+def _whole(credential: Credential) -> tuple[bytes | Later, ...]:
+    return () if credential.certificate is None else (credential.certificate, *credential.above)

@@ -1,0 +1,336 @@
+"""Which certificates stay, which are issued and why, which are revoked, which CRLs are written: facts in, decisions out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, cast
+
+from pgtls.access.bundles import index
+from pgtls.certificates import external, self_signed
+from pgtls.certificates import retired_cas as former
+from pgtls.certificates.clock import clock, issued_later, with_previous
+from pgtls.certificates.reissue import Case, Reason, due_at, reason
+from pgtls.certificates.revocation import (
+    is_revoked,
+    keys_deleted,
+    mass_revocation,
+    revocations,
+    same_key_again,
+    serials,
+)
+from pgtls.diagnostics import Diagnostic, errors
+from pgtls.pki import crl as crls
+from pgtls.pki.model import Certificate, Revocation, RevocationList
+from pgtls.rollout import rollover
+from pgtls.rollout.precedence import first_the_holder, moved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from pgtls.certificates.observe import Existing, Found
+    from pgtls.certificates.retired_cas import Retired
+    from pgtls.fleet.model import Authority, Fleet
+    from pgtls.pki.model import Profile, RevocationReason, Unreadable
+    from pgtls.state.lock import Lock, RevokedLine
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the caller of a build asks for by name: entities, or NAMEs of CAs."""
+
+    renew: frozenset[str] = frozenset()
+    """Entities; "all" for all of them."""
+    replace: frozenset[str] = frozenset()
+    new_ca: frozenset[str] = frozenset()
+    allow_revoke: bool = False
+    accept_outage: bool = False
+    ca_keys: tuple[tuple[str, str], ...] = ()
+    """NAMEs of CAs whose key is lent to this build, with the path of the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What happens to one certificate. ``reason`` is why it is issued; None: it stays, ``adopted`` if pgtls did not write it.
+
+    ``end`` and ``due`` are when it will end and when its renewal window opens, afterwards.
+    """
+
+    profile: Profile
+    found: Found
+    reason: Reason | None
+    new_key: bool
+    end: datetime
+    due: datetime
+    adopted: bool = False
+    waits: str | None = None
+    """Why it is due and yet not issued: who signs it is not here."""
+    problems: tuple[Diagnostic, ...] = ()
+    beside: self_signed.Beside | None = None
+    """Of a self-signed server: what lies beside its pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrlDecision:
+    """What a CA's CRL will say, and why it is written again; no ``reason``: it stays. ``due`` is when half its life is over."""
+
+    ca: Authority
+    reason: str | None
+    due: datetime
+    entries: tuple[Revocation, ...]
+    validity: timedelta
+    """How long one that is written now lives."""
+    waits: str | None = None
+    """Why it should be written again and is not: the key that signs it is not here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Everything that a build decides about certificates, before any of it is done."""
+
+    certificates: Mapping[str, Decision]
+    """By entity; a CA comes before what it signs."""
+    revocations: tuple[RevokedLine, ...]
+    """New ones."""
+    crls: Mapping[str, CrlDecision]
+    """By NAME of the CA."""
+    diagnostics: tuple[Diagnostic, ...] = ()
+    retired: tuple[Retired, ...] = ()
+    """CAs that left the spec, with their CRLs."""
+    cut_off: frozenset[str] = frozenset()
+    """The entities whose certificates would be refused until all is deployed."""
+    retirable: bool = False
+    """Whether a CA can be retired as soon as all is deployed."""
+
+
+def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, asked: Asked) -> Decisions:
+    """Decide about every certificate that is wanted or was issued."""
+    certificates: dict[str, Decision] = {}
+    listed = serials(fleet)
+    for profile in wanted.values():
+        decision = _certificate(profile, existing, certificates, asked, listed, fleet.now)
+        if profile.entity in existing.outside.not_ours:
+            decision = external.signed_outside(decision, fleet, existing, certificates, asked.renew)
+        else:
+            decision = external.withheld(decision, existing, certificates, fleet.now)
+            decision = self_signed.in_two_steps(decision, existing, asked.replace, fleet.now)
+            decision = with_previous(decision, existing, fleet.now)
+        certificates[profile.entity] = decision
+    problems = [
+        *_unknown(asked, wanted),
+        *_not_lost(asked, existing),
+        *(d for decision in certificates.values() for d in decision.problems),
+        *external.wrong_keys(certificates.values(), existing.outside),
+        *external.locked(
+            certificates.values(), existing.outside, asked.replace | {f"ca.{name}" for name in asked.new_ca}
+        ),
+        *(
+            d
+            for decision in certificates.values()
+            for d in _authority_faults(decision, existing.lock, asked, fleet.now)
+        ),
+        *(d for decision in certificates.values() for d in _foreign_faults(decision, asked)),
+    ]
+    revoked = tuple(revocations(certificates, wanted, existing.lock, listed, former.names(fleet, existing), fleet.now))
+    deleted = keys_deleted(existing, fleet, certificates)
+    problems += mass_revocation(revoked, deleted, allowed=asked.allow_revoke)
+    problems += same_key_again(certificates.values(), existing)
+    doubted = bool(issued_later(existing.lock, fleet.now))
+    lists = {
+        ca.name: external.withheld_crl(
+            _crl(ca, certificates[ca.entity], revoked, existing, fleet.now, doubted=doubted),
+            certificates[ca.entity],
+            existing,
+            fleet.now,
+        )
+        for ca in fleet.cas.values()
+        if ca.table.crl and external.has_list(ca, existing)
+    }
+    problems += external.crl_problems(lists, existing, fleet.now)
+    left, unsigned = former.decide(fleet, existing, revoked, fleet.now, doubted=doubted)
+    problems += unsigned
+    problems += clock(existing, fleet.now, issuing=any(decision.reason for decision in certificates.values()))
+    verdict = rollover.gate(fleet, certificates, existing, accepted=asked.accept_outage)
+    if not errors(problems):  # what a certificate that does not fit would do to anybody follows from that
+        problems += verdict.diagnostics
+        # Of those who are cut off in any order, there is no order to speak of.
+        parted = {e: ca for e, ca in moved(revoked, certificates).items() if e not in verdict.cut_off}
+        problems += first_the_holder(fleet, index(fleet), parted) if parted else ()
+    return Decisions(certificates, revoked, lists, tuple(problems), left, verdict.cut_off, verdict.retirable)
+
+
+def _unknown(asked: Asked, wanted: Mapping[str, Profile]) -> Iterator[Diagnostic]:
+    names = {f"ca.{name}": f"--new-ca {name}" for name in asked.new_ca}
+    names |= {name: f"--renew {name}" for name in asked.renew - {"all"}} | {
+        name: f"--replace {name}" for name in asked.replace
+    }
+    for entity in sorted(names.keys() - wanted.keys()):
+        near = get_close_matches(entity, wanted, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else "entities are ca.NAME, server.NAME or user.NAME"
+        yield Diagnostic("PGT556", f'{names[entity]}: the spec asks for no certificate of "{entity}"', hint=hint)
+
+
+def _not_lost(asked: Asked, existing: Existing) -> Iterator[Diagnostic]:
+    for name in () if existing.from_lock else sorted(asked.new_ca):
+        found = existing.found.get(f"ca.{name}")
+        if found and found.key == "present" and isinstance(found.certificate, Certificate):
+            hint = f"--replace ca.{name} gives a CA another key on purpose: all that it has signed is issued again, and every bundle must be deployed"
+            yield Diagnostic("PGT556", f'--new-ca {name}: the private key of CA "{name}" is there', hint=hint)
+
+
+def _certificate(
+    profile: Profile,
+    existing: Existing,
+    decided: Mapping[str, Decision],
+    asked: Asked,
+    listed: Mapping[str, set[str]],
+    now: datetime,
+) -> Decision:
+    found = existing.found[profile.entity]
+    above = decided.get(f"ca.{profile.issuer}") if profile.issuer else None
+    case = Case(
+        wanted=profile,
+        certificate=found.certificate,
+        key=found.key,
+        issuer_key_id=_key_id(above, existing.lock) if above else None,
+        limit=above.end if above else None,
+        revoked=isinstance(found.certificate, Certificate) and is_revoked(profile, found.certificate, existing, listed),
+        asked=not asked.renew.isdisjoint({profile.entity, "all"}) or profile.entity in asked.replace,
+        now=now,
+    )
+    why = reason(case)
+    if profile.kind == "ca" and profile.entity.removeprefix("ca.") in asked.new_ca:
+        why = Reason("asked", "a new CA was asked for")
+    end = case.end_if_issued if why else case.found.not_after
+    life = end - now
+    window = life / 3 if profile.renew_before is None else profile.renew_before
+    due = end - window if why else due_at(case.found, profile)
+    return Decision(
+        profile, found, why, _needs_key(profile, found, why, asked), end, due, adopted=not (why or found.ours)
+    )
+
+
+def _key_id(issuer: Decision, lock: Lock) -> str | None:
+    """Give the key identifier that an issuer will have; None if it gets a new key, or one that nobody has seen yet."""
+    if issuer.new_key:
+        return None
+    if isinstance(issuer.found.certificate, Certificate):
+        return issuer.found.certificate.key_id
+    known = lock.latest.get(issuer.profile.entity)
+    return known.certificate.key_id if known else None
+
+
+def _needs_key(profile: Profile, found: Found, why: Reason | None, asked: Asked) -> bool:
+    if why is None or (found.stored == "elsewhere" and profile.kind != "ca"):
+        return False
+    if found.key != "present":
+        return True
+    if profile.entity in asked.replace:
+        return True
+    if profile.kind == "ca":
+        return profile.entity.removeprefix("ca.") in asked.new_ca
+    return profile.rotate_key or why.name == "revoked" or "key_algorithm" in why.fields
+
+
+def _authority_faults(decision: Decision, lock: Lock, asked: Asked, now: datetime) -> Iterator[Diagnostic]:
+    """A CA is never made anew, renamed or given another key without being told so (DESIGN 4.4)."""
+    profile, why = decision.profile, decision.reason
+    name = profile.entity.removeprefix("ca.")
+    if profile.kind != "ca" or why is None or name in asked.new_ca or profile.entity in asked.replace:
+        return
+    known = lock.latest.get(profile.entity)
+    if decision.found.key not in ("present", "locked") and known:
+        hanging = sum(line.ca == name and line.entity != profile.entity for line in lock.alive(now))
+        yield Diagnostic(
+            "PGT550",
+            f'the private key of CA "{name}" is {_KEY_STATES[decision.found.key]}, but the lock knows this CA: {hanging} {"certificate hangs" if hanging == 1 else "certificates hang"} on it',
+            path=("ca", name),
+            at="table",
+            hint=f"restore ca/{name}/ca.key in the out directory from a backup, or from ca/.retired if this CA had left the spec; or start this CA anew with --new-ca {name}, "
+            "after which everything that it signed is issued again and every bundle must be deployed",
+        )
+    elif not {"subject", "key_algorithm"}.isdisjoint(why.fields):
+        fields = " and ".join(field for field in why.fields if field in ("subject", "key_algorithm"))
+        yield Diagnostic(
+            "PGT551",
+            f'{fields} of CA "{name}" changed: a CA never changes in place, whoever trusts it would no longer',
+            path=("ca", name),
+            at="table",
+            hint=f"roll over: add a new CA beside this one, build and deploy so that everybody trusts both, then let the others name the new one; "
+            f"or replace it at once with --replace ca.{name}",
+        )
+
+
+_KEY_STATES = {
+    "missing": "missing",
+    "unreadable": "unreadable",
+    "mismatch": "not the one that its certificate was made for",
+}
+
+
+def _foreign_faults(decision: Decision, asked: Asked) -> Iterator[Diagnostic]:
+    """What pgtls did not write is adopted as it is, or it is an error: it is never overwritten unless told so."""
+    entity, why = decision.profile.entity, decision.reason
+    if why is None or decision.found.ours or decision.found.pem is None or entity in asked.replace:
+        return
+    yield Diagnostic(
+        "PGT552",
+        f"the certificate of {entity} was not written by pgtls and does not satisfy the spec: {why.text}",
+        path=tuple(entity.split(".", 1)),
+        at="table",
+        hint=f"move it away, or let pgtls replace it with --replace {entity}",
+    )
+
+
+def _crl(
+    ca: Authority,
+    decision: Decision,
+    revocations: Sequence[RevokedLine],
+    existing: Existing,
+    now: datetime,
+    *,
+    doubted: bool,
+) -> CrlDecision:
+    found, own = existing.crls.get(ca.name), decision.found.certificate
+    there = found if isinstance(found, RevocationList) else None
+    entries = crls.merge(there, _known(ca.name, existing.lock, revocations), now)
+    why = _crl_reason(found, _key_id(decision, existing.lock), entries, now)
+    if there and isinstance(own, Certificate) and own.not_before <= now < there.this_update:
+        # Made while a clock was ahead: until then it locks every client out. Where the CA is of the future too, it is this clock that is wrong.
+        why = "it is not yet valid"
+    validity = crls.lasting(there, crl_validity(ca), now, doubted=doubted)
+    due = crls.half_life(there) if there and why is None else now + validity / 2
+    return CrlDecision(ca, why, due, entries, validity)
+
+
+def _known(ca: str, lock: Lock, fresh: Sequence[RevokedLine]) -> list[Revocation]:
+    """List what the lock and this build say is revoked."""
+    ends = {line.serial: line.certificate.not_after for line in lock.by_serial.values() if line.ca == ca}
+    lines = (line for line in (*lock.revocations.values(), *fresh) if line.ca == ca)
+    return [
+        Revocation(line.serial, line.date, cast("RevocationReason", line.reason), ends.get(line.serial))
+        for line in lines
+    ]
+
+
+def _crl_reason(
+    found: RevocationList | Unreadable | None, key_id: str | None, entries: Sequence[Revocation], now: datetime
+) -> str | None:
+    if found is None:
+        return "there is no CRL yet"
+    if not isinstance(found, RevocationList):
+        return f"the CRL cannot be read: {found.reason}"
+    if found.authority_key_id != key_id:
+        return "it was signed by another key"
+    if not crls.covers(found, entries):
+        return "what is revoked changed"
+    return crls.why_due(found, now)
+
+
+def crl_validity(ca: Authority) -> timedelta:
+    """How long a CRL of this CA lives, as the spec has it."""
+    if ca.table.crl_validity is not None:
+        return ca.table.crl_validity
+    return ca.table.validity if ca.table.offline else timedelta(days=365)

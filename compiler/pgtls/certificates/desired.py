@@ -1,0 +1,119 @@
+"""What certificates a fleet asks for: entities to profiles."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from pgtls.fleet.model import subject_attributes
+from pgtls.pki.expected import taken_for_host
+from pgtls.pki.model import Constraints, Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.language.values import NameConstraints
+
+COMMON_NAME_LENGTH = 64
+"""ub-common-name (RFC 5280, appendix A.1)."""
+
+
+def wanted(fleet: Fleet) -> dict[str, Profile]:
+    """Give every certificate that the spec asks for, by entity: a CA after the one that signs it, then servers and users."""
+    cas = sorted(fleet.cas.values(), key=lambda ca: (len(ca.chain), ca.name))
+    return {profile.entity: profile for profile in _profiles(fleet, cas)}
+
+
+def _profiles(fleet: Fleet, cas: list[Authority]) -> Iterator[Profile]:
+    for ca in cas:
+        yield _ca(ca)
+    for server in fleet.servers.values():
+        yield _server(server)
+    for user in fleet.users.values():
+        if user.ca:
+            yield _user(user, user.ca)
+
+
+def _ca(ca: Authority) -> Profile:
+    path_length = ca.table.path_length
+    return Profile(
+        entity=ca.entity,
+        kind="ca",
+        issuer=ca.issuer.name if ca.issuer else None,
+        subject=subject_attributes(ca.table.subject, ca.common_name),
+        dns_names=(),
+        ip_addresses=(),
+        key_algorithm=ca.table.key_algorithm,
+        validity=ca.table.validity,
+        renew_before=ca.table.renew_before,
+        rotate_key=False,
+        path_length=ca.depth if path_length is None and ca.issuer else path_length,
+        constraints=_constraints(ca.table.name_constraints),
+    )
+
+
+def _server(server: Server) -> Profile:
+    dns, addresses = _split_hosts(server.table.hosts)
+    return Profile(
+        entity=server.entity,
+        kind="server",
+        issuer=server.ca.name if server.ca else None,
+        subject=subject_attributes(server.table.subject, server_common_name(server)),
+        dns_names=dns,
+        ip_addresses=addresses,
+        key_algorithm=server.table.key_algorithm,
+        validity=server.validity,
+        renew_before=server.table.renew_before,
+        rotate_key=server.table.rotate_key or server.self_signed,
+        revoke_before=server.table.revoke_before,
+    )
+
+
+def _user(user: User, ca: Authority) -> Profile:
+    return Profile(
+        entity=user.entity,
+        kind="user",
+        issuer=ca.name,
+        subject=subject_attributes(user.table.subject, user.common_name),
+        dns_names=_names_for_constraints(user, ca),
+        ip_addresses=(),
+        key_algorithm=user.table.key_algorithm,
+        validity=user.table.validity,
+        renew_before=user.table.renew_before,
+        rotate_key=user.table.rotate_key,
+        until=user.table.until,
+        revoke_before=user.table.revoke_before,
+    )
+
+
+def server_common_name(server: Server) -> str:
+    """Give the first host; the table's NAME where that is an address or does not fit into a common name (DESIGN 4.1)."""
+    first = server.table.hosts[0]
+    return server.name if _address(first) or len(first) > COMMON_NAME_LENGTH else first
+
+
+def _split_hosts(hosts: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    addresses = {host: address for host in hosts if (address := _address(host))}
+    return tuple(host for host in hosts if host not in addresses), tuple(addresses.values())
+
+
+def _address(host: str) -> str | None:
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return None
+
+
+def _names_for_constraints(user: User, ca: Authority) -> tuple[str, ...]:
+    """OpenSSL takes a dotted common name for a host name under DNS constraints, unless there is a SAN: give it one that is permitted."""
+    permitted = [d for a in ca.chain if a.table.name_constraints for d in a.table.name_constraints.permitted_dns]
+    if not permitted or not taken_for_host(user.common_name):
+        return ()
+    return (f"{user.common_name}.{permitted[0].lstrip('.')}",)
+
+
+def _constraints(table: NameConstraints | None) -> Constraints | None:
+    if table is None:
+        return None
+    return Constraints(table.permitted_dns, table.permitted_ip, table.excluded_dns, table.excluded_ip)

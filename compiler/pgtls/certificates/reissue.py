@@ -1,0 +1,209 @@
+"""When a certificate is issued again: an ordered list of named questions, the first that holds is the reason (DESIGN 4.3).
+
+Later questions rely on earlier ones: whoever asks whether the names differ knows that there is a readable certificate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pgtls.pki.expected import wanted_facts
+from pgtls.pki.model import Certificate, Unreadable
+from pgtls.pki.profiles import BACKDATED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from pgtls.pki.model import Profile
+
+KeyState = Literal["present", "missing", "mismatch", "unreadable", "locked"]
+"""``locked``: it is encrypted, and the passphrase of the spec, if there is one, does not open it."""
+
+ReasonName = Literal[
+    "missing",
+    "unreadable",
+    "key missing",
+    "key mismatch",
+    "issuer",
+    "differs",
+    "too long",
+    "revoked",
+    "expired",
+    "due",
+    "asked",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a certificate is issued: ``name`` is for decisions, ``text`` for people, ``fields`` name what in the spec differs."""
+
+    name: ReasonName
+    text: str
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is wanted and what was found, for one certificate.
+
+    ``issuer_key_id`` is the subject key identifier of the CA that is to have signed it; None where that CA gets a new key in this very build, and
+    for a certificate that signs itself. ``limit`` is the earliest end in the issuer's chain.
+    """
+
+    wanted: Profile
+    certificate: Certificate | Unreadable | None
+    key: KeyState
+    issuer_key_id: str | None
+    limit: datetime | None
+    revoked: bool
+    asked: bool
+    now: datetime
+
+    @property
+    def found(self) -> Certificate:
+        """The certificate, for questions that come after the first two."""
+        assert isinstance(self.certificate, Certificate)  # noqa: S101
+        return self.certificate
+
+    @property
+    def end_if_issued(self) -> datetime:
+        """When a certificate issued now would end."""
+        ends = (self.now + self.wanted.validity, self.limit, self.wanted.until)
+        return min(end for end in ends if end is not None)
+
+
+def too_old(certificate: Certificate, profile: Profile) -> bool:
+    """Whether a certificate was issued before the instant before which the spec says that all are to be revoked."""
+    if profile.revoke_before is None:
+        return False
+    return certificate.not_before + BACKDATED < profile.revoke_before.replace(microsecond=0)
+
+
+def due_at(certificate: Certificate, wanted: Profile) -> datetime:
+    """When its renewal window opens: ``renew_before`` its end, by default a third of the lifetime that was issued."""
+    life = certificate.not_after - certificate.not_before
+    return certificate.not_after - (life / 3 if wanted.renew_before is None else wanted.renew_before)
+
+
+def reason(case: Case) -> Reason | None:
+    """Give the first reason to issue a certificate; None: it stays."""
+    return next((found for question in REASONS if (found := question(case))), None)
+
+
+def _missing(case: Case) -> Reason | None:
+    return None if case.certificate else Reason("missing", "there is no certificate yet")
+
+
+def _unreadable(case: Case) -> Reason | None:
+    if isinstance(case.certificate, Unreadable):
+        return Reason("unreadable", f"the certificate cannot be read: {case.certificate.reason}")
+    return None
+
+
+def _key_missing(case: Case) -> Reason | None:
+    return Reason("key missing", "its private key is missing") if case.key == "missing" else None
+
+
+def _key_mismatch(case: Case) -> Reason | None:
+    if case.key in ("unreadable", "locked"):
+        return Reason("key mismatch", "its private key cannot be read")
+    return Reason("key mismatch", "the private key belongs to another certificate") if case.key == "mismatch" else None
+
+
+def _issued_by_another(case: Case) -> Reason | None:
+    if case.wanted.issuer is None:
+        differs = case.found.authority_key_id not in (None, case.found.key_id)
+    else:
+        differs = case.issuer_key_id is None or case.found.authority_key_id != case.issuer_key_id
+    issuer = f"ca.{case.wanted.issuer}" if case.wanted.issuer else "itself"
+    return (
+        Reason("issuer", f"it was not issued by the key of {issuer}", ("ca" if case.wanted.kind != "ca" else "issuer",))
+        if differs
+        else None
+    )
+
+
+def _differs(case: Case) -> Reason | None:
+    subject, names, usages = wanted_facts(case.wanted)
+    names_field, usages_field = _FIELDS[case.wanted.kind]
+    differing = tuple(
+        field
+        for field, want, have in (
+            ("subject", subject, case.found.subject),
+            (names_field, names, case.found.names),
+            (usages_field, usages, case.found.usages),
+            ("key_algorithm", case.wanted.key_algorithm, case.found.key_algorithm),
+        )
+        if want != have
+    )
+    return Reason("differs", f"{' and '.join(differing)} changed", differing) if differing else None
+
+
+_FIELDS = {
+    "ca": ("names", "path_length or name_constraints"),
+    "server": ("hosts", "usages"),
+    "user": ("common_name", "usages"),
+}
+"""By what name a person knows a certificate's names and usages."""
+
+
+def _too_long(case: Case) -> Reason | None:
+    # A clock that is behind makes no life longer: what was issued after now is measured from then.
+    start = max(case.now, case.found.not_before + BACKDATED)
+    if case.found.not_after > start + case.wanted.validity:
+        return Reason("too long", "it lives longer than its validity now allows", ("validity",))
+    if case.wanted.until and case.found.not_after > case.wanted.until:
+        return Reason("too long", "it outlives its user", ("until",))
+    return None
+
+
+def _revoked(case: Case) -> Reason | None:
+    return Reason("revoked", "it was revoked") if case.revoked else None
+
+
+def _expired(case: Case) -> Reason | None:
+    if case.found.not_after <= case.now:
+        return Reason("expired", f"it expired on {case.found.not_after:%Y-%m-%d}")
+    return None
+
+
+def _due(case: Case) -> Reason | None:
+    # A certificate that ends with its issuer gains nothing by being renewed; without this it would be, at every build.
+    if case.now >= due_at(case.found, case.wanted) and case.end_if_issued > case.found.not_after:
+        return Reason("due", f"it expires on {case.found.not_after:%Y-%m-%d}")
+    return None
+
+
+def _asked(case: Case) -> Reason | None:
+    return Reason("asked", "its renewal was asked for") if case.asked else None
+
+
+REASONS: tuple[Callable[[Case], Reason | None], ...] = (
+    _missing,
+    _unreadable,
+    _key_missing,
+    _key_mismatch,
+    _issued_by_another,
+    _differs,
+    _too_long,
+    _revoked,
+    _expired,
+    _due,
+    _asked,
+)
+"""The questions, in their order."""
+
+
+def nothing_left(why: Reason, certificate: Certificate | Unreadable | None, wanted: Profile, now: datetime) -> bool:
+    """Whether what is to be issued again cannot go on being used until then. Several reasons may hold, and the first is not always the one that leaves no time."""
+    if why.name in _NOTHING_LEFT or not isinstance(certificate, Certificate):
+        return True
+    return certificate.not_after <= now or too_old(certificate, wanted)
+
+
+_NOTHING_LEFT: frozenset[ReasonName] = frozenset(
+    ("missing", "unreadable", "key missing", "key mismatch", "revoked", "expired")
+)

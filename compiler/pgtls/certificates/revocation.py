@@ -1,0 +1,128 @@
+"""Which certificates are revoked, and why: whoever left, what was replaced, what a date or a list in the spec says (DESIGN 4.5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgtls.certificates.reissue import too_old
+from pgtls.diagnostics import Diagnostic
+from pgtls.pki.model import Certificate, RevocationList
+from pgtls.state.lock import RevokedLine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from pgtls.certificates.decide import Decision
+    from pgtls.certificates.observe import Existing
+    from pgtls.fleet.model import Fleet
+    from pgtls.pki.model import Profile
+    from pgtls.state.lock import IssuedLine, Lock
+
+KEEPS_ENTITIES = 3
+"""A build that would take the certificates or keys of more entities than this needs to be told so (DESIGN 4.4)."""
+
+_IDENTITY = {"subject", "hosts", "common_name"}
+
+
+def is_revoked(profile: Profile, certificate: Certificate, existing: Existing, listed: Mapping[str, set[str]]) -> bool:
+    """Whether the certificate of an entity is revoked: the lock, the CRL that is there, and the spec each say so for themselves.
+
+    ``listed`` are the serial numbers that the spec revokes, by NAME of the CA.
+    """
+    ca, serial = profile.issuer or profile.entity.partition(".")[2], certificate.serial
+    if (ca, serial) in existing.lock.revocations or too_old(certificate, profile):
+        return True
+    there = existing.crls.get(ca)
+    on_list = isinstance(there, RevocationList) and any(entry.serial == serial for entry in there.revoked)
+    return on_list or serial in listed.get(ca, ())
+
+
+def serials(fleet: Fleet) -> dict[str, set[str]]:
+    """Give the serial numbers of ``revoked``, as certificates have them, by NAME of the CA."""
+    return {ca.name: {canonical(serial) for serial in ca.table.revoked} for ca in fleet.cas.values()}
+
+
+def canonical(serial: str) -> str:
+    """Write a serial number as the lock does: lower-case hex without colons and leading zeros."""
+    return f"{int(serial.replace(':', ''), 16):x}"
+
+
+def revocations(
+    certificates: Mapping[str, Decision],
+    wanted: Mapping[str, Profile],
+    lock: Lock,
+    listed: Mapping[str, set[str]],
+    retired: frozenset[str],
+    now: datetime,
+) -> Iterator[RevokedLine]:
+    """Yield what is revoked now. ``retired`` are the NAMEs of CAs that left the spec and still sign their CRL."""
+    cas = {profile.entity.removeprefix("ca.") for profile in wanted.values() if profile.kind == "ca"} | retired
+    for line in lock.alive(now):
+        listed_here = line.serial in listed.get(line.ca, ())
+        if line.entity.startswith("ca.") or line.ca not in cas or listed_here:
+            continue
+        if why := _reason(line, certificates.get(line.entity)):
+            yield RevokedLine(line.ca, line.entity, line.serial, why, now)
+    for ca, numbers in listed.items():
+        for serial in sorted(numbers):
+            if (ca, serial) not in lock.revocations:
+                known = lock.by_serial.get((ca, serial))
+                yield RevokedLine(ca, known.entity if known else f"ca.{ca}", serial, "unspecified", now)
+
+
+def _reason(line: IssuedLine, decision: Decision | None) -> str | None:
+    if decision is None:
+        return "cessation_of_operation"
+    if too_old(line.certificate, decision.profile):
+        return "key_compromise"
+    return "superseded" if _replaced(line, decision) else None
+
+
+def _replaced(line: IssuedLine, decision: Decision) -> bool:
+    """Whether a certificate does not say what it should any more. One that was merely renewed stays good until it ends."""
+    if line.ca != decision.profile.issuer:
+        return True
+    why = decision.reason
+    return why is not None and why.name == "differs" and not _IDENTITY.isdisjoint(why.fields)
+
+
+def same_key_again(decisions: Iterable[Decision], existing: Existing) -> Iterator[Diagnostic]:
+    """Refuse what ``revoke_before`` takes from an entity whose key was made elsewhere and is still the same."""
+    for decision in decisions:
+        profile, found = decision.profile, decision.found.certificate
+        elsewhere = existing.outside.not_ours | existing.outside.keyless
+        if profile.entity not in elsewhere or not isinstance(found, Certificate) or not too_old(found, profile):
+            continue
+        if decision.found.key != "mismatch":  # a new request
+            yield Diagnostic(
+                "PGT574",
+                f"the certificate of {profile.entity} is revoked by revoke_before, and its key was made elsewhere",
+                path=(*profile.entity.split(".", 1), "revoke_before"),
+                hint="make a new key there, and name its new request or certificate",
+            )
+
+
+def keys_deleted(existing: Existing, fleet: Fleet, certificates: Mapping[str, Decision]) -> frozenset[str]:
+    """Give the entities whose keys go with their tables. Not those of CAs, which are kept, and of users whose ``until`` has come, which the spec announced."""
+    kept = {*certificates, *(user.entity for user in fleet.ended_users.values())}
+    entries = existing.manifest.files.values() if existing.manifest else ()
+    found = {entry.entity for entry in entries if entry.kind == "key" and not entry.entity.startswith("ca.")}
+    return frozenset(found - kept)
+
+
+def mass_revocation(revoked: Sequence[RevokedLine], deleted: frozenset[str], *, allowed: bool) -> list[Diagnostic]:
+    """Refuse to revoke the certificates, or delete the keys, of many unless told so: a lost include looks exactly like it."""
+    losing = {line.entity for line in revoked}
+    entities = sorted(losing | deleted)
+    if allowed or len(entities) <= KEEPS_ENTITIES:
+        return []
+    what = ("revoke the certificates",) * bool(losing) + ("delete the keys",) * (not deleted <= losing)
+    shown = ", ".join(entities[:5]) + (f" and {len(entities) - 5} more" if len(entities) > 5 else "")
+    return [
+        Diagnostic(
+            "PGT553",
+            f"this build would {' or '.join(what)} of {len(entities)} entities: {shown}",
+            hint="is an include missing, or is this the wrong spec? If it is meant, say --allow-revoke",
+        )
+    ]

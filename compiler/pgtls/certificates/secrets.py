@@ -1,0 +1,183 @@
+"""Secrets, fetched from where they are kept: only when one is needed, and each once in a build.
+
+No message of this module contains a byte of what was read, nor of what a command printed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.language.positions import locate
+from pgtls.state import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgtls.diagnostics import Path
+    from pgtls.fleet.model import Authority, Fleet, Policy, Server, User
+    from pgtls.language.values import Secret
+
+PATIENCE = 120
+"""Seconds after which a command is taken to wait for somebody who is not there."""
+
+_MOST = 64 * 1024
+"""Bytes: what is longer is no passphrase."""
+
+
+class Secrets:
+    """What reads the secrets of a spec. Every method raises :class:`Rejected` with PGT560 where one cannot be had."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._read: dict[tuple[str, object], str] = {}
+
+    def option(self, policy: Policy, name: str, secret: Secret) -> str:
+        """Read a secret option of a policy's method."""
+        return self._text(secret, ("policy", policy.name), "auth_options", name)
+
+    def passphrase(self, entity: str) -> bytes | None:
+        """Read the passphrase of an entity's key; None where the spec has none for it."""
+        kind, _, name = entity.partition(".")
+        secret = entity_named(self._fleet, entity).table.passphrase
+        return self._text(secret, (kind, name), "passphrase").encode() if secret else None
+
+    def _text(self, secret: Secret, table: tuple[str, str], *field: str) -> str:
+        path = _path(self._fleet, table, *field)
+        directory = base(self._fleet, path)
+        key = (directory, secret)
+        if key not in self._read:
+            try:
+                self._read[key] = _checked(_fetched(secret, directory))
+            except _Unavailable as fault:
+                raise Rejected(*locate((_fault(secret, str(fault), path),), self._fleet.source)) from None
+        return self._read[key]
+
+
+def passphrase_path(fleet: Fleet, entity: str) -> Path:
+    """Give the path of an entity's passphrase in the spec: in its own table, or in the defaults."""
+    kind, _, name = entity.partition(".")
+    return _path(fleet, (kind, name), "passphrase")
+
+
+def _path(fleet: Fleet, table: tuple[str, str], *field: str) -> Path:
+    return (*table, *field) if field[0] in fleet.own.get(table, ()) else ("defaults", table[0], *field)
+
+
+def entity_named(fleet: Fleet, entity: str) -> Authority | Server | User:
+    """Give a CA, server or user by ``ca.NAME``, ``server.NAME`` or ``user.NAME``."""
+    kind, _, name = entity.partition(".")
+    return fleet.cas[name] if kind == "ca" else fleet.servers[name] if kind == "server" else fleet.users[name]
+
+
+def base(fleet: Fleet, path: Path) -> str:
+    """Give the directory that paths at this place are relative to: that of the file which says it."""
+    owner = fleet.source.owner.get((str(path[0]), str(path[1]))) or fleet.source.files[0]
+    return os.path.dirname(owner.path) or "."
+
+
+class _Unavailable(Exception):  # noqa: N818
+    """Why a secret cannot be had."""
+
+
+def _fetched(secret: Secret, directory: str) -> bytes:
+    if secret.env is not None:
+        value = os.environ.get(secret.env)
+        if value is None:
+            raise _Unavailable("it is not set")
+        return os.fsencode(value)
+    if secret.file is not None:
+        try:
+            return _without_line_end(files.read(os.path.join(directory, secret.file), longest=_MOST, follow=True))
+        except (OSError, ValueError) as error:
+            raise _Unavailable(getattr(error, "strerror", None) or "it is no path") from None
+    return _without_line_end(_printed(list(secret.command or ()), directory))
+
+
+def _printed(command: list[str], directory: str) -> bytes:
+    try:
+        run = subprocess.run(  # noqa: S603  (it is the spec that says what to run, and no shell reads it)
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=directory,
+            timeout=PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise _Unavailable(f"it did not end within {PATIENCE} seconds") from None
+    except (OSError, ValueError) as error:
+        raise _Unavailable(f"it cannot be run: {getattr(error, 'strerror', None) or error}") from None
+    if run.returncode != 0:
+        how = f"exited with {run.returncode}" if run.returncode > 0 else f"was ended by signal {-run.returncode}"
+        raise _Unavailable(f"it {how}")
+    return run.stdout
+
+
+def _without_line_end(content: bytes) -> bytes:
+    return content.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _checked(content: bytes) -> str:
+    """Refuse what could be no secret, or would break out of the line that it is written into."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise _Unavailable("what it holds is not UTF-8") from None
+    if not text:
+        raise _Unavailable("it is empty")
+    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
+        raise _Unavailable("it holds control characters, or several lines")
+    return text
+
+
+def _fault(secret: Secret, reason: str, path: Path) -> Diagnostic:
+    if secret.env is not None:
+        source, hint = f'environment variable "{secret.env}"', "set it for this build"
+    elif secret.file is not None:
+        source, hint = f'file "{secret.file}"', "paths are relative to the file of the spec that names them"
+    else:
+        source, hint = f'command "{(secret.command or ("",))[0]}"', "run it by hand to see what it says"
+    return Diagnostic("PGT560", f"a secret cannot be read from {source}: {reason}", path, hint)
+
+
+def named_files(fleet: Fleet) -> tuple[str, ...]:
+    """List the files beside the spec that a build may read, relative to the directory of the spec, for the digest of the inputs."""
+    top = os.path.dirname(fleet.source.files[0].path) or "."
+    found = {os.path.join(base(fleet, path), name) for path, name in _names(fleet)}
+    return tuple(sorted(os.path.relpath(name, top) if not os.path.isabs(name) else name for name in found))
+
+
+_FILES = ("cert_file", "key_file", "csr_file", "crl_file")
+
+
+def _names(fleet: Fleet) -> Iterator[tuple[Path, str]]:
+    for things in (fleet.cas, fleet.servers, fleet.users):
+        for thing in things.values():
+            table, fields = thing.table, thing.table.model_fields_set
+            own = fleet.own.get((thing.entity.partition(".")[0], thing.name), frozenset())
+            for field in fields & _READING:
+                value = getattr(table, field)
+                name = value if field in _FILES else value.file if value else None
+                if name is not None:
+                    kind, _, rest = thing.entity.partition(".")
+                    yield ((kind, rest, field) if field in own else ("defaults", kind, field)), name
+    for policy in fleet.policies.values():
+        for name, value in policy.table.auth_options.items():
+            if (file := getattr(value, "file", None)) is not None:
+                owned = "auth_options" in fleet.own.get(("policy", policy.name), ())
+                yield (("policy", policy.name) if owned else ("defaults", "policy")) + ("auth_options", name), file
+
+
+_READING = frozenset((*_FILES, "passphrase"))
+
+
+def kept_outside(fleet: Fleet) -> bool:
+    """Whether an option of a method is kept where no file tells that it changed: such a spec is compiled anew at every build."""
+    values = (value for policy in fleet.policies.values() for value in policy.table.auth_options.values())
+    return any(
+        getattr(value, "env", None) is not None or getattr(value, "command", None) is not None for value in values
+    )

@@ -1,0 +1,290 @@
+"""What somebody else made: certificates, keys, requests and CRLs that the spec names as files beside it. Read here, judged in :mod:`.elsewhere`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from pgtls.certificates.secrets import base, entity_named
+from pgtls.diagnostics import Diagnostic
+from pgtls.pki.model import Certificate, RevocationList, Unreadable
+from pgtls.state import files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from cryptography import x509
+
+    from pgtls.diagnostics import Path
+    from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.language.models import KeyAlgorithm
+    from pgtls.pki.keys import PrivateKey, PublicKey
+    from pgtls.pki.model import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A certificate that somebody else signed. ``above`` are the further ones of its file, in their order."""
+
+    certificate: Certificate
+    pem: bytes
+    above: tuple[bytes, ...] = ()
+
+    @property
+    def file(self) -> bytes:
+        """All of its file."""
+        return b"".join((self.pem, *self.above))
+
+
+class Lists(NamedTuple):
+    """The CRLs that were brought along for a CA: what they say together, as they are written, and the names of who issued them, in canonical form."""
+
+    facts: RevocationList
+    pem: bytes
+    issuers: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """All of it, by entity (CRLs by NAME of the CA). ``external`` are those that have a request made here for somebody else to sign.
+
+    ``keyless`` are those whose private key is never here; ``keys`` are brought along, or lent to this build.
+    """
+
+    signed: Mapping[str, Signed] = field(default_factory=dict)
+    external: frozenset[str] = frozenset()
+    keyless: frozenset[str] = frozenset()
+    offline: frozenset[str] = frozenset()
+    guarded: frozenset[str] = frozenset()
+    """Those whose key is encrypted."""
+    requests: Mapping[str, PublicKey] = field(default_factory=dict)
+    key_files: Mapping[str, str] = field(default_factory=dict)
+    """Where the key of an entity was brought along: the path of the file."""
+    lent: Mapping[str, PrivateKey] = field(default_factory=dict)
+    crls: Mapping[str, Lists] = field(default_factory=dict)
+    passphrase: Callable[[str], bytes | None] = lambda entity: None
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    def brought_key(self, entity: str) -> PrivateKey | Unreadable:
+        """Read the key of ``key_file``."""
+        from pgtls.pki import keys
+
+        try:
+            pem = _read(self.key_files[entity])
+        except OSError as error:
+            return Unreadable(error.strerror or "it cannot be read")
+        return keys.load(pem, self.passphrase(entity) if b"ENCRYPTED" in pem else None)
+
+    @property
+    def not_ours(self) -> frozenset[str]:
+        """Those whose certificate somebody else signs."""
+        return self.external | self.signed.keys()
+
+
+NONE = Outside()
+
+_LONGEST = 16 * 1024 * 1024
+"""Bytes of a file from outside: a CRL of a large CA is the longest that makes sense."""
+
+
+def _read(path: str) -> bytes:
+    """Read a regular file of a sane size; OSError for any other."""
+    return files.read(path, longest=_LONGEST, follow=True)
+
+
+def adapted(profiles: Mapping[str, Profile], outside: Outside) -> dict[str, Profile]:
+    """Fit profiles to keys that are made elsewhere: a request has the key that it has, and a request that is out keeps its key."""
+    changed = dict(profiles)
+    if not outside.requests:
+        return changed
+    from pgtls.pki.keys import algorithm_of
+
+    for entity in outside.requests.keys() & profiles.keys():
+        public_key = outside.requests[entity]
+        algorithm = cast("KeyAlgorithm", algorithm_of(public_key))
+        changed[entity] = replace(changed[entity], key_algorithm=algorithm, rotate_key=False)
+    return changed
+
+
+def gather(
+    fleet: Fleet, passphrase: Callable[[str], bytes | None] = lambda entity: None, lent: Mapping[str, str] | None = None
+) -> Outside:
+    """Read every file that the spec names, and the keys that are ``lent`` (paths by NAME of the CA)."""
+    found = _Gathering(fleet, passphrase)
+    for things in (fleet.cas, fleet.servers, fleet.users):
+        for thing in things.values():
+            fields = thing.table.model_fields_set
+            if not fields.isdisjoint(_CONCERNED):
+                found.thing(thing)
+    for ca in fleet.cas.values():
+        if ca.table.crl_file:
+            found.lists(ca, ca.table.crl_file)
+    found.lend(lent or {})
+    return Outside(
+        found.signed,
+        frozenset(found.external),
+        frozenset(found.keyless),
+        frozenset(found.offline),
+        frozenset(found.guarded),
+        found.requests,
+        found.key_files,
+        found.lent,
+        found.crls,
+        passphrase,
+        tuple(found.diagnostics),
+    )
+
+
+_CONCERNED = frozenset(("cert_file", "key_file", "csr_file", "crl_file", "external", "offline", "passphrase"))
+
+
+class _Gathering:
+    """What has been read so far."""
+
+    def __init__(self, fleet: Fleet, passphrase: Callable[[str], bytes | None]) -> None:
+        self.fleet, self.passphrase = fleet, passphrase
+        self.signed: dict[str, Signed] = {}
+        self.external: set[str] = set()
+        self.keyless: set[str] = set()
+        self.offline: set[str] = set()
+        self.guarded: set[str] = set()
+        self.requests: dict[str, PublicKey] = {}
+        self.key_files: dict[str, str] = {}
+        self.lent: dict[str, PrivateKey] = {}
+        self.crls: dict[str, Lists] = {}
+        self.diagnostics: list[Diagnostic] = []
+
+    def thing(self, thing: Authority | Server | User) -> None:
+        """Read what one entity names."""
+        entity, table = thing.entity, thing.table
+        if table.passphrase:
+            self.guarded.add(entity)
+        if table.external:
+            self.external.add(entity)
+        for what, name in _files(thing):
+            content = self._content(thing, what, name)
+            if content is not None:
+                self._take(thing, what, name, content)
+        brought = getattr(table, "key_file", None)
+        if (table.cert_file and not brought and not table.external) or getattr(table, "csr_file", None):
+            self.keyless.add(entity)
+        if getattr(table, "offline", False):
+            self.offline.add(entity)
+
+    def lists(self, ca: Authority, name: str) -> None:
+        """Read the CRLs of a CA whose key is not here. They have to be signed by the CAs of its certificate file, or by those below it that others sent along."""
+        from pgtls.pki import crl, facts, published
+
+        signed = self.signed.get(ca.entity)
+        content = self._content(ca, "crl_file", name)
+        if signed is None or content is None:  # which has been said
+            return
+        pem = published.as_pem(content)
+        found, chain = crl.parse(pem), facts.parse(signed.file)
+        assert not isinstance(chain, Unreadable)  # noqa: S101  (it was read before)
+        if isinstance(found, Unreadable):
+            self._fault(ca, "crl_file", f'"{name}" cannot be used: {found.reason}', _LISTS)
+            return
+        needed = chain[:1] if ca.issuer else chain  # those of the spec have lists of their own
+        wrong = dict.fromkeys(published.faults(found, needed, (*chain, *self._around(ca))))
+        if wrong:
+            self._fault(ca, "crl_file", f'"{name}" cannot be used: ' + "; ".join(wrong), _LISTS)
+        else:
+            together = published.together(found, chain[0], self.fleet.now)
+            self.crls[ca.name] = Lists(together, pem, published.issuers(found))
+
+    def _around(self, ca: Authority) -> Iterator[x509.Certificate]:
+        """Yield the CAs above one, and those that others have sent along with what they have signed below it."""
+        from pgtls.pki import facts
+
+        for entity, signed in self.signed.items():
+            thing = entity_named(self.fleet, entity)
+            issuer: Authority | None = getattr(thing, "issuer", None) or getattr(thing, "ca", None)
+            if (signed.above and issuer and ca in issuer.chain) or thing in ca.chain:
+                parsed = facts.parse(signed.file)
+                yield from () if isinstance(parsed, Unreadable) else parsed
+
+    def lend(self, lent: Mapping[str, str]) -> None:
+        """Read the keys of ``--ca-key``."""
+        from pgtls.pki import keys
+
+        for name, path in lent.items():
+            entity, table = f"ca.{name}", ("ca", name)
+            if name not in self.fleet.cas:
+                near = get_close_matches(name, self.fleet.cas, n=1)
+                hint = (
+                    f'did you mean "{near[0]}"?'
+                    if near
+                    else "say --ca-key NAME=PATH with the NAME of a table [ca.NAME]"
+                )
+                message = f'--ca-key {name}: the spec has no CA "{name}"'
+                self.diagnostics.append(Diagnostic("PGT566", message, hint=hint))
+                continue
+            try:
+                pem = _read(path)
+            except OSError as error:
+                hint = "the path is relative to the working directory"
+                message = f'--ca-key {name}: cannot read "{path}": {error.strerror}'
+                self.diagnostics.append(Diagnostic("PGT566", message, table, hint, "table"))
+                continue
+            key = keys.load(pem, self.passphrase(entity) if b"ENCRYPTED" in pem else None)
+            if isinstance(key, Unreadable):
+                hint = (
+                    "name a private key in PEM; one that is encrypted is opened with the passphrase of the CA's table"
+                )
+                message = f'--ca-key {name}: "{path}": {key.reason}'
+                self.diagnostics.append(Diagnostic("PGT566", message, table, hint, "table"))
+            else:
+                self.lent[entity] = key
+
+    def _content(self, thing: Authority | Server | User, what: str, name: str) -> bytes | None:
+        path = _place(self.fleet, thing, what)
+        try:
+            return _read(os.path.join(base(self.fleet, path), name))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is no path"
+            self._fault(thing, what, f'cannot read "{name}": {reason}')
+            return None
+
+    def _take(self, thing: Authority | Server | User, what: str, name: str, content: bytes) -> None:
+        from pgtls.pki import csr, facts
+
+        entity = thing.entity
+        if what == "key_file":
+            self.key_files[entity] = os.path.join(base(self.fleet, _place(self.fleet, thing, what)), name)
+        elif what == "cert_file":
+            certificates = facts.read(content)
+            if isinstance(certificates, Unreadable):
+                hint = f"openssl x509 -inform der -in {shlex.quote(name)} -out …" if content[:1] == b"\x30" else None
+                self._fault(thing, what, f'"{name}" cannot be used: {certificates.reason}', hint)
+            else:
+                pems = facts.pems(content)
+                self.signed[entity] = Signed(certificates[0], pems[0], pems[1:])
+        elif what == "csr_file":
+            request = csr.read(content)
+            if isinstance(request, Unreadable):
+                self._fault(thing, what, f'"{name}" cannot be used: {request.reason}')
+            else:
+                self.requests[entity] = request.public_key
+
+    def _fault(self, thing: Authority | Server | User, what: str, message: str, hint: str | None = None) -> None:
+        self.diagnostics.append(Diagnostic("PGT564", message, _place(self.fleet, thing, what), hint))
+
+
+_LISTS = "it takes the newest CRL of each CA that cert_file holds, in PEM, one after the other, and none of other CAs; a single one may be DER"
+
+
+def _files(thing: Authority | Server | User) -> Iterator[tuple[str, str]]:
+    for what in ("cert_file", "key_file", "csr_file"):
+        name = getattr(thing.table, what, None)
+        if name is not None:
+            yield what, name
+
+
+def _place(fleet: Fleet, thing: Authority | Server | User, field: str) -> Path:
+    kind = thing.entity.partition(".")[0]
+    own = field in fleet.own.get((kind, thing.name), ())
+    return (kind, thing.name, field) if own else ("defaults", kind, field)

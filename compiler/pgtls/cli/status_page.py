@@ -1,0 +1,217 @@
+"""A status as a page for people: the verdict, what stops working next, then every item, the most urgent first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from pgtls.plan.status import Item, State, Status
+    from pgtls.plan.timeline import Cause, Event
+
+_COLOURS: dict[State, str] = {
+    "expired": "1;31",
+    "unreadable": "1;31",
+    "missing": "1;31",
+    "not yet valid": "1;31",
+    "waiting": "35",
+    "due": "33",
+    "ok": "32",
+}
+_VERDICTS: dict[State, str] = {
+    "expired": "expired",
+    "unreadable": "cannot be read",
+    "missing": "missing",
+    "not yet valid": "not yet valid",
+    "waiting": "waiting",
+    "due": "due",
+    "ok": "in order",
+    "unknown": "unknown",
+}
+_SHOWN = 20
+"""How many items of one kind and state are listed one by one; ten thousand users are summed up."""
+_NAMED = 3
+"""How many entities are named in a sentence."""
+
+Row = tuple[str, ...]
+
+
+def page(status: Status, *, colour: bool = False) -> str:
+    """Write the page. The dates are UTC."""
+    lines = [
+        _verdict(status),
+        *_since("Failing", status.failing, status.now),
+        *_since("Open", status.overdue, status.now),
+    ]
+    if status.next_failure:
+        lines.append(f"Next: {_sentence([status.next_failure], status.now)}")
+    current = [item for item in status.items if item.current]
+    if current:
+        lines += ["", *_table(current, status.now, colour=colour)]
+    former = {state: count for state, count in status.counts.items() if state not in _VERDICTS}
+    if former:
+        counted = ", ".join(f"{count} {state}" for state, count in former.items())
+        lines += ["", f"Not in use, and not yet ended: {counted} (--format json lists them)"]
+    building = [item for item in status.items if item.needs_a_build]
+    if building or status.overdue:
+        lines += ["", f"To do: {_todo(building, overdue=bool(status.overdue))}"]
+    return "\n".join(lines)
+
+
+def timeline(status: Status) -> str:
+    """Write what happens, and when, if nobody builds again."""
+    if not status.events:
+        return "Nothing ends."
+    lines = [f"If nobody runs pgtls build after {_date(status.now)}:", ""]
+    groups = _alike(status.events)
+    rows = [(_date(e[0].at), _ago(e[0].at, status.now), _happening(e, status.now)) for e in groups]
+    return "\n".join([*lines, *_aligned(rows)])
+
+
+def _alike(events: Iterable[Event]) -> list[list[Event]]:
+    """Put together what happens on one day to entities of one kind in the same way."""
+    groups: dict[tuple[object, ...], list[Event]] = {}
+    for event in events:
+        alike = (_date(event.at), event.what, event.cause, event.entity.partition(".")[0], event.servers)
+        groups.setdefault(alike, []).append(event)
+    return list(groups.values())
+
+
+def _since(word: str, happened: Sequence[Event], now: datetime) -> list[str]:
+    """Say what has happened already and goes on."""
+    groups = _alike(happened)
+    more = [f"{word}: more, see --timeline"] if len(groups) > _NAMED else []
+    return [f"{word} since {_sentence(events, now)}" for events in groups[:_NAMED]] + more
+
+
+def _verdict(status: Status) -> str:
+    counts = {state: count for state, count in status.counts.items() if state in _VERDICTS}
+    if not counts:
+        return "Nothing is due, and nothing ends within that time." if status.horizon else "There are no certificates."
+    if set(counts) == {"ok"}:
+        return f"{counts['ok']} in order."
+    return ", ".join(f"{count} {_VERDICTS[state]}" for state, count in counts.items()) + "."
+
+
+def _todo(items: Sequence[Item], *, overdue: bool) -> str:
+    kinds = Counter(item.entity.partition(".")[0] for item in items if item.kind == "certificate")
+    crls = any(item.kind == "crl" for item in items)
+    deploy = ["servers (reload)"] * bool(kinds["server"] or kinds["ca"] or crls or overdue) + ["clients"] * bool(
+        kinds["user"]
+    )
+    first = "get the key (--ca-key) or the signature that is waited for, " if any(item.waits for item in items) else ""
+    return f"{first}run pgtls build, then deploy what it wrote for {' and '.join(deploy)}"
+
+
+def _table(items: Sequence[Item], now: datetime, *, colour: bool) -> Iterator[str]:
+    shown: Counter[tuple[str, str, str]] = Counter()
+    rows: list[Row] = [("STATE", "WHAT", "ENDS", "", "SERIAL", "WHAT TO DO")]
+    states: list[State | None] = [None]
+    for item in items:
+        alike = (item.state, item.entity.partition(".")[0], item.kind)
+        shown[alike] += 1
+        if shown[alike] <= _SHOWN:
+            rows.append(_row(item, now))
+            states.append(item.state)
+    for line, state in zip(_aligned(rows), states, strict=True):
+        style = _COLOURS.get(state) if colour and state else None
+        yield f"\x1b[{style}m{state}\x1b[0m{line[len(str(state)) + 2 :]}" if style else line
+    for (state_, entity, kind), count in shown.items():
+        if count > _SHOWN:
+            what = "CRLs of " if kind == "crl" else ""
+            yield f"  … and {count - _SHOWN} more {what}{entity}.*, {_VERDICTS[state_]}"  # type: ignore[index]
+
+
+def _row(item: Item, now: datetime) -> Row:
+    what = f"{item.entity} CRL" if item.kind == "crl" else item.entity
+    serial = f"{item.serial[:8]}…" if item.serial and item.kind == "certificate" else ""
+    ends = _date(item.not_after) if item.not_after else ""
+    left = _ago(item.not_after, now) if item.not_after else ""
+    remark = item.todo or (f"due from {_date(item.due)}" if item.due else "")
+    return item.state, what, ends, left, serial, remark
+
+
+def _aligned(rows: Sequence[Row]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield ("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
+
+
+def _date(at: datetime) -> str:
+    return f"{at:%Y-%m-%d}"
+
+
+def _ago(at: datetime, now: datetime) -> str:
+    """Say how far away an instant is, in the unit that a person would choose."""
+    away = abs(at - now)
+    days = away // timedelta(days=1)
+    if days >= 2:
+        text = f"{days} days"
+    elif away >= timedelta(hours=2):
+        text = f"{away // timedelta(hours=1)} hours"
+    else:
+        text = f"{away // timedelta(minutes=1)} minutes"
+    return f"in {text}" if at > now else f"{text} ago"
+
+
+def _sentence(events: Sequence[Event], now: datetime) -> str:
+    return f"{_date(events[0].at)} ({_ago(events[0].at, now)}): {_happening(events, now)}"
+
+
+_OF: dict[Cause, str] = {
+    "certificate": "certificate",
+    "crl": "CRL",
+    "client crl": "CRL",
+    "until": "",
+    "waiver": "waiver",
+}
+
+
+def _happening(events: Sequence[Event], now: datetime) -> str:
+    """Say what happens to entities that share date, cause and consequence."""
+    first, several = events[0], len(events) > 1
+    names = _names(event.entity for event in events)
+    thing = _OF[first.cause]
+    subject = f"the {thing}{'s' * several} of {names}" if thing else names
+    match first.what:
+        case "due":
+            return f"{subject} {'come' if several else 'comes'} due: a build makes {'them' if several else 'it'} again"
+        case "blocks":
+            return f"{subject} {_ends(events, now)}: the spec is refused until that is settled"
+        case "stays":
+            access = "access" if first.entity.startswith("policy.") else "access without a certificate"
+            return f"{subject} should {'have ended' if first.at <= now else 'end'}: {access} stays until a build"
+    return f"{subject} {_ends(events, now)}: {_consequence(events)}"
+
+
+def _ends(events: Sequence[Event], now: datetime) -> str:
+    if events[0].at <= now:
+        return "ended"
+    return "end" if len(events) > 1 else "ends"
+
+
+def _consequence(events: Sequence[Event]) -> str:
+    first = events[0]
+    affected = _names(dict.fromkeys(name for event in events for name in event.affects))
+    if first.cause == "client crl":
+        return f"{affected} (crl = true) {'refuse' if ' and ' in affected else 'refuses'} {_names(first.servers)}"
+    where = f"{_names(first.servers)} {'refuses' if len(first.servers) == 1 else 'refuse'}"
+    if first.cause == "crl":
+        return f"{where} every client certificate ({affected or 'of clients outside this spec'})"
+    match first.entity.partition(".")[0]:
+        case "ca":
+            return f"so does everything below: {affected}"
+        case "server":
+            return f"{affected or 'whoever verifies it'} can no longer connect to it"
+    return f"{where} {'it' if len(events) == 1 else 'them'}"
+
+
+def _names(entities: Iterable[str]) -> str:
+    listed = list(entities)
+    if len(listed) > _NAMED:
+        return f"{', '.join(listed[:_NAMED])} and {len(listed) - _NAMED} more"
+    return " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)

@@ -1,0 +1,98 @@
+"""Where a field stands: in the table itself, in ``[defaults]``, or nowhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgtls.diagnostics import Diagnostic
+from pgtls.fleet.suggest import did_you_mean
+from pgtls.language.values import TABLE_NAME
+from pgtls.language.words import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from pgtls.diagnostics import Path, Severity
+    from pgtls.fleet.model import Authority, Fleet, Policy, Server, User
+    from pgtls.language.values import Table
+
+
+class Finder(NamedTuple):
+    """Makes diagnostics about the fields of one table."""
+
+    own: Mapping[tuple[str, str], frozenset[str]]
+    kind: str
+    name: str
+    table: Table
+
+    def says(self, key: str) -> bool:
+        """Whether the table says the field itself."""
+        return key in self.own.get((self.kind, self.name), ())
+
+    def path(self, key: str, *rest: str | int) -> Path:
+        """Give the place of a field: that of its table where nobody says it."""
+        if self.says(key):
+            return (self.kind, self.name, key, *rest)
+        if _attribute(key) in self.table.model_fields_set:
+            return ("defaults", self.kind, key, *rest)
+        return (self.kind, self.name)
+
+    def fault(
+        self,
+        code: str,
+        message: str,
+        *place: str | int,
+        hint: str | None = None,
+        severity: Severity = "error",
+    ) -> Diagnostic:
+        """Make a diagnostic on a field (``"users", 0``), or on the table's header where no place is given or the field is not said."""
+        path = self.path(str(place[0]), *place[1:]) if place else (self.kind, self.name)
+        return Diagnostic(code, message, path, hint, "value" if len(path) > 2 else "table", severity)
+
+
+def finder(fleet: Fleet, thing: Authority | Server | User | Policy) -> Finder:
+    """Make the finder of an entity or policy."""
+    return Finder(fleet.own, thing.entity.partition(".")[0], thing.name, thing.table)
+
+
+def entities(fleet: Fleet) -> Iterator[Authority | Server | User]:
+    """Every CA, server and user."""
+    yield from fleet.cas.values()
+    yield from fleet.servers.values()
+    yield from fleet.users.values()
+
+
+def header(kind: str, name: str) -> str:
+    """Write the header of a table; a name with a dot in it needs quotes there."""
+    return f'[{kind}."{name}"]' if "." in name else f"[{kind}.{name}]"
+
+
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """Quote names for a message: ``"a", "b", "c" and 7 more``."""
+    quoted = [f'"{name}"' for name in names]
+    if len(quoted) > most + 1:
+        return ", ".join(quoted[:most]) + f" and {len(quoted) - most} more"
+    return " and ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
+
+
+def once(diagnostics: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """Leave out what was already said: a bad default is one mistake, however many tables it reaches."""
+    seen = set()
+    for diagnostic in diagnostics:
+        key = (diagnostic.code, diagnostic.path) if diagnostic.path[:1] == ("defaults",) else diagnostic
+        if key not in seen:
+            seen.add(key)
+            yield diagnostic
+
+
+def unknown(
+    finder: Finder, kind: str, name: str, known: Collection[str], *place: str | int, hint: str | None = None
+) -> Diagnostic:
+    """Say that a reference leads to nothing."""
+    could_be = f"define {header(kind, name)}" if TABLE_NAME.fullmatch(name) else f"name one of the spec: [{kind}.NAME]"
+    guess = hint or did_you_mean(name, known) or could_be
+    return finder.fault("PGT101", f"there is no {kind} {quoted(name)}", *place, hint=guess)
+
+
+def _attribute(key: str) -> str:
+    return "from_" if key == "from" else key

@@ -1,0 +1,162 @@
+"""The original lines against the compiled ones, over every class of connection that either can tell apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgtls.access.classes import Classes
+from pgtls.access.meaning import Accepted, Holders
+from pgtls.access.text import TRANSPORTS, Text, line_coverage
+from pgtls.fleet.membership import Memberships
+from pgtls.hba.model import HostName, MaskedAddress, Name, Regex
+from pgtls.importer.entries import client_cert
+from pgtls.postgres.methods import METHODS, SECRET_OPTIONS, takes_map
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pgtls.access.classes import Class, Coverage
+    from pgtls.access.meaning import Ask, Bearer
+    from pgtls.hba.model import IdentLine, Line, Transport
+
+_OPTIONS = {option.name: option for method in METHODS.values() for option in method.options}
+_OVER = {"socket": "over the Unix socket", "tls": "over TLS", "gss": "with GSS encryption", "plain": "in cleartext"}
+
+
+class Files(NamedTuple):
+    """A pg_hba.conf with its pg_ident.conf, read."""
+
+    lines: Sequence[Line]
+    idents: Sequence[IdentLine]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Connections that the compiled file treats otherwise. ``line`` is the original's; None: it refuses them for want of one."""
+
+    line: Line | None
+    transports: tuple[str, ...]
+    before: str
+    after: str
+    example: str
+
+    def __str__(self) -> str:
+        return f"{self.example}, {' and '.join(self.transports)}: {self.before} before, {self.after} now"
+
+
+class _Anybody(Holders):
+    """Whoever shows a name: the certificates that exist are not known here."""
+
+    def __init__(self) -> None:
+        self.users, self.meant = [], set()
+
+    def showing(self, text: str, *, subject: bool) -> frozenset[Bearer]:
+        """Say who shows a name: somebody of that name."""
+        return frozenset({("subject" if subject else "name", text)})
+
+
+def differences(original: Files, compiled: Files) -> tuple[Difference, ...]:
+    """Compare; nothing is returned when both mean the same. Differences of one line and one kind are one."""
+    before, after = (
+        Text(tuple(map(_plain, f.lines)), tuple(map(_plain_ident, f.idents)), _Anybody(), SECRET_OPTIONS)
+        for f in (original, compiled)
+    )
+    mapped = (
+        term.text
+        for f in (original, compiled)
+        for i in f.idents
+        for term in (i.identity, i.role)
+        if isinstance(term, Name)
+    )
+    classes = Classes(
+        [_coverage(line) for line in original.lines],
+        [_coverage(line) for line in compiled.lines],
+        Memberships({}),
+        sorted(set(mapped)),
+    )
+    found: dict[tuple[int | None, str, str], Difference] = {}
+    numbered = {_key(line): index for index, line in enumerate(original.lines)}
+    answers = cache(lambda text, bits, transport, role: _answer(text, bits, transport, role))
+    for connection in classes.combined():
+        for transport in TRANSPORTS[:1] if connection.address is classes.socket else TRANSPORTS[1:]:
+            for role in connection.role.names:
+                was = answers(before, connection.bits.policies, transport, role)
+                now = answers(after, connection.bits.lines, transport, role)
+                if was.asked == now.asked:
+                    continue
+                key = (numbered[_key(was.line)] if was.line else None, was.words, now.words)
+                new = Difference(was.line, (_OVER[transport],), was.words, now.words, _example(connection, role))
+                old = found.get(key, new)
+                found[key] = replace(old, transports=tuple(dict.fromkeys((*old.transports, *new.transports))))
+    return tuple(found.values())
+
+
+def _coverage(line: Line) -> Coverage:
+    """Give what a line covers. Networks do not tell whether an address fits a mask that is no prefix length: it may or may not, as with a name."""
+    if isinstance(line.address, MaskedAddress):
+        line = replace(line, address=HostName(f"{line.address.address} {line.address.mask}"))
+    return line_coverage(line)
+
+
+class _Answer(NamedTuple):
+    line: Line | None
+    asked: tuple[Ask, Accepted] | None
+    words: str
+
+
+def _key(line: Line) -> tuple[str | None, int | None]:
+    return line.file, line.number
+
+
+def _plain(line: Line) -> Line:
+    """Write options in one way: flags as 0 and 1, certificates as the versions from 14 do."""
+    options: dict[str, str] = {}
+    for name, value in line.options:
+        if name == "clientcert":
+            if (asked := client_cert(line)) != "none" and line.method != "cert":
+                options[name] = asked
+        else:
+            flag = name in _OPTIONS and _OPTIONS[name].kind == "flag"
+            options[name] = str(int(value == "1")) if flag else value
+    return replace(line, options=tuple(options.items()))
+
+
+def _plain_ident(ident: IdentLine) -> IdentLine:
+    """Write "whoever it is" in one way: no method proves an empty name."""
+    return replace(ident, identity=Regex("^(.*)$")) if ident.identity == Regex("^(.+)$") else ident
+
+
+def _answer(text: Text, bits: int, transport: Transport, role: str) -> _Answer:
+    """Say what is asked of a role; a line that accepts nobody for it refuses."""
+    line = text.deciding(bits, transport)
+    ask = text.ask(line)
+    if ask is None:
+        return _Answer(line, None, "refused")
+    accepted = Accepted()
+    if ask.certificate == "verify-full" or takes_map(ask.method):
+        accepted = text.accepted(line, role)
+        if accepted == Accepted():
+            return _Answer(line, None, "refused")
+    return _Answer(line, (ask, accepted), _words(ask, accepted, role))
+
+
+def _words(ask: Ask, accepted: Accepted, role: str) -> str:
+    options = "".join(f" {name}={value}" for name, value in sorted(ask.options))
+    certificate = "" if ask.method == "cert" or ask.certificate == "none" else f" and a certificate ({ask.certificate})"
+    return f"{ask.method}{options}{certificate}" + "".join(_whose(accepted, role))
+
+
+def _whose(accepted: Accepted, role: str) -> Iterator[str]:
+    names = sorted("the role itself" if text == role else text for _, text in accepted.bearers)
+    if accepted == Accepted() or (names == ["the role itself"] and not accepted.patterns):
+        return
+    yield " by " + ", ".join(
+        [*names[:5], *(["…"] if len(names) > 5 else []), *(["a pattern"] if accepted.patterns else [])]
+    )
+
+
+def _example(connection: Class, role: str) -> str:
+    where = "" if connection.address.example == "local" else f" from {connection.address.example}"
+    return f'role "{role}", database "{connection.database.example}"{where}'

@@ -1,0 +1,183 @@
+"""The raw tables of all files of a spec, brought together before their shape is judged."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from pgtls.diagnostics import Diagnostic
+from pgtls.language.models import KINDS, WITH_DEFAULTS
+from pgtls.language.shape import faults, stand_ins
+from pgtls.language.values import DEVICE_NAMES, TABLE_NAME
+from pgtls.language.words import did_you_mean, quoted, value_found
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pgtls.diagnostics import Path as TomlPath
+    from pgtls.language.read import Document
+    from pgtls.language.source import SourceFile
+
+Key = tuple[str, str]
+Raw = dict[str, Any]
+
+_TOP_ONLY = ("version", "include", "defaults", "lint")
+TABLE, FIELD = 2, 3
+"""The lengths of the path of a table, and of one of its fields."""
+
+
+@dataclass(slots=True)
+class Gathered:
+    """The raw tables of all files, while they are brought together."""
+
+    top: SourceFile
+    tables: dict[str, Raw] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    defaults: dict[str, Raw] = field(default_factory=dict)
+    lint: Any = field(default_factory=dict)
+    owner: dict[Key, SourceFile] = field(default_factory=dict)
+    own: dict[Key, frozenset[str]] = field(default_factory=dict)
+    twice: list[tuple[SourceFile, str, str]] = field(default_factory=list)
+    """Further definitions of a table, which do not count."""
+    misspelt: dict[Key, Any] = field(default_factory=dict)
+    """Tables under a misspelt kind, by what was meant."""
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    faulty: set[TomlPath] = field(default_factory=set)
+
+    illegible: set[TomlPath] = field(default_factory=set)
+    """Keys and values with control characters: what else is wrong with them is not said."""
+
+    def report(self, *diagnostics: Diagnostic) -> None:
+        """Add findings that leave every table as it is."""
+        self.diagnostics += [diagnostic for diagnostic in diagnostics if diagnostic.path not in self.illegible]
+
+    def report_faulty(self, *diagnostics: Diagnostic) -> None:
+        """Add findings, and remember the fields that they are about."""
+        self.report(*diagnostics)
+        self.faulty |= {diagnostic.path[:FIELD] for diagnostic in diagnostics if diagnostic.path}
+
+
+def gather(documents: Sequence[Document]) -> Gathered:
+    """Take in the tables of all files, the top file first; what is wrong with more than a table's fields is reported."""
+    gathered = Gathered(documents[0].source)
+    for document in documents:
+        gathered.report_faulty(*document.diagnostics)
+        gathered.illegible |= {diagnostic.path for diagnostic in document.diagnostics if diagnostic.path}
+        for key, value in (document.data or {}).items():
+            _gather_key(gathered, document.source, key, value)
+    if gathered.twice:
+        gathered.report(*_twice(gathered))
+    for (kind, name), table in gathered.misspelt.items():
+        if name not in gathered.tables[kind]:
+            stand_in(gathered, gathered.tables[kind], (kind, name), table)
+    return gathered
+
+
+def _gather_key(gathered: Gathered, file: SourceFile, key: str, value: Any) -> None:
+    """Take in one key of a file's top level."""
+    at_top = file is gathered.top
+    if key in KINDS:
+        _gather_tables(gathered, file, key, value)
+    elif key not in _TOP_ONLY:
+        known = (*KINDS, *_TOP_ONLY) if at_top else tuple(KINDS)
+        meant = did_you_mean(key, known)
+        hint = f"did you mean {quoted(meant)}?" if meant else f"known keys: {', '.join(known)}"
+        gathered.report(Diagnostic("PGT010", f"unknown key {quoted(key)}", (key,), hint, "key", file=file.name))
+        if meant in KINDS and isinstance(value, dict):
+            gathered.misspelt |= {(meant, name): table for name, table in value.items()}
+    elif not at_top:
+        hint = f"an included file holds only {', '.join(KINDS)} tables"
+        message = f"{key} may stand in the top file only"
+        gathered.report(Diagnostic("PGT022", message, (key,), hint, "key", file=file.name))
+    elif key == "defaults":
+        _gather_defaults(gathered, value)
+    elif key == "lint":
+        gathered.lint = value
+
+
+def _gather_tables(gathered: Gathered, file: SourceFile, kind: str, tables: Any) -> None:
+    """Take in the tables of one kind from one file."""
+    if not isinstance(tables, dict):
+        hint = f"each {kind} is a table of its own: [{kind}.NAME]"
+        message = f"{kind} must be a table of tables, not {value_found(tables)}"
+        gathered.report(Diagnostic("PGT012", message, (kind,), hint, file=file.name))
+        return
+    known = gathered.tables[kind]
+    for name, table in tables.items():
+        if name in known:
+            gathered.twice.append((file, kind, name))
+            continue
+        known[name] = table
+        if file is not gathered.top:
+            gathered.owner[kind, name] = file
+        if not TABLE_NAME.fullmatch(name) or name.partition(".")[0] in DEVICE_NAMES:
+            gathered.report(_bad_name(file, kind, name))
+        gathered.own[kind, name] = frozenset(table if isinstance(table, dict) else ())
+
+
+def _twice(gathered: Gathered) -> Iterator[Diagnostic]:
+    """Name both places of each table that is defined twice."""
+    from pgtls.language.positions import places_of
+
+    first = {(kind, name): gathered.owner.get((kind, name), gathered.top) for _, kind, name in gathered.twice}
+    of_file: dict[SourceFile, list[Key]] = {}
+    for key, file in first.items():
+        of_file.setdefault(file, []).append(key)
+    lines = {key: place.line for file, keys in of_file.items() for key, place in places_of(keys, file).items()}
+    for file, kind, name in gathered.twice:
+        where = f"{first[kind, name].name}:{lines[kind, name]}"
+        message = f"{kind} {quoted(name)} is defined twice: it is also at {where}"
+        yield Diagnostic("PGT021", message, (kind, name), "keep one of the two", "table", file=file.name)
+
+
+def _bad_name(file: SourceFile, kind: str, name: str) -> Diagnostic:
+    message = f"{quoted(name)} cannot be the name of a {kind}: it becomes a directory"
+    hint = "names have small letters, digits, '.', '_' and '-', begin with a letter or digit, and have 63 characters at most"
+    if name.partition(".")[0] in DEVICE_NAMES:
+        hint = "Windows reserves this name for a device"
+    elif kind == "user":
+        hint += '; the database role may differ: roles = ["..."]'
+    return Diagnostic("PGT015", message, (kind, name), hint, "key", file=file.name)
+
+
+def _gather_defaults(gathered: Gathered, defaults: Any) -> None:
+    """Validate ``[defaults.KIND]``; a faulty one is reported here, and left out of every table."""
+    if not isinstance(defaults, dict):
+        message = f"defaults must be a table of tables, not {value_found(defaults)}"
+        gathered.report(Diagnostic("PGT012", message, ("defaults",), "write [defaults.KIND]"))
+        return
+    for kind, default in defaults.items():
+        path = ("defaults", kind)
+        if kind not in WITH_DEFAULTS:
+            hint = f"there are defaults for {', '.join(WITH_DEFAULTS)}"
+            gathered.report(Diagnostic("PGT010", f"unknown key {quoted(kind)} in [defaults]", path, hint, "key"))
+        elif not isinstance(default, dict):
+            message = f"defaults.{kind} must be a table, not {value_found(default)}"
+            gathered.report(Diagnostic("PGT012", message, path))
+        else:
+            gathered.report_faulty(*_default_faults(kind, default))
+            gathered.defaults[kind] = default
+
+
+def _default_faults(kind: str, default: Raw) -> Iterator[Diagnostic]:
+    """Judge a default by the model of its kind; what it lacks, the tables may say."""
+    try:
+        KINDS[kind].model_validate(default)
+    except ValidationError as error:
+        for diagnostic in faults(error, default, ("defaults", kind)):
+            if diagnostic.code != "PGT011" or len(diagnostic.path) > FIELD:
+                yield diagnostic
+
+
+def stand_in(gathered: Gathered, tables: Raw, key: Key, table: Any) -> None:
+    """Let a table be referred to that is written in another place: its spelling is one mistake."""
+    kind, name = key
+    tables[name] = stand_ins(kind)
+    if isinstance(table, dict):
+        with suppress(ValidationError):
+            KINDS[kind].model_validate(tables[name] | table)
+            tables[name] |= table
+    gathered.own[key] = frozenset(tables[name])
+    gathered.faulty.add(key)

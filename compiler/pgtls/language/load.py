@@ -1,0 +1,219 @@
+"""From the files of a spec to its tables: includes, defaults, and every fault of shape in one run."""
+
+from __future__ import annotations
+
+import glob
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from pgtls.diagnostics import Diagnostic
+from pgtls.language.gather import FIELD, TABLE, Gathered, gather, stand_in
+from pgtls.language.models import KINDS, Spec
+from pgtls.language.read import Document, read
+from pgtls.language.shape import faults, stand_ins
+from pgtls.language.source import Loaded, Source
+from pgtls.language.upcoming import not_built_yet
+from pgtls.language.words import quoted, value_found
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from pgtls.diagnostics import Path as TomlPath
+    from pgtls.language.gather import Key, Raw
+
+_VERSION = 1
+_INCLUDE = ("include",)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What a spec says, as far as it could be read.
+
+    ``loaded`` is None where the top file could not be read at all, or is no spec of this version.
+    Where tables are faulty, ``loaded`` has them with their faulty fields left out (a required one holds its example), so that all
+    other references can still be checked; ``faulty`` has the paths of these tables and fields, and that of ``include`` where an
+    included file could not be read. Nothing may be compiled from it.
+    """
+
+    loaded: Loaded | None
+    source: Source
+    diagnostics: tuple[Diagnostic, ...]
+    faulty: frozenset[TomlPath] = frozenset()
+
+    def unaffected(self, diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+        """Keep those findings of later stages that do not follow from what is faulty."""
+        tables = {path[:TABLE] for path in self.faulty}
+        unknown = (
+            {"PGT101"} if _INCLUDE in self.faulty else set()
+        )  # what is not here may lie in a file that cannot be read
+        if any(len(path) == TABLE and path[0] == "server" for path in self.faulty):
+            unknown.add("PGT104")  # nor is it known how many servers there are
+        return tuple(
+            diagnostic
+            for diagnostic in diagnostics
+            if diagnostic.code not in unknown
+            and self.faulty.isdisjoint((diagnostic.path[:TABLE], diagnostic.path[:FIELD]))
+            and diagnostic.path not in tables
+        )
+
+
+def load(path: Path) -> LoadResult:
+    """Read a spec and all it includes.
+
+    Never raises for what the files hold: every fault of theirs is a diagnostic, with its path and without its place
+    (:func:`pgtls.language.positions.locate` adds it).
+    """
+    top = read(path, os.fspath(path))
+    if top.data is None:
+        return LoadResult(None, Source((top.source,)), top.diagnostics)
+    fault = _version(top.data)
+    if fault and type(top.data.get("version")) is int:
+        return LoadResult(None, Source((top.source,)), (fault,))
+    patterns, unmatched, included = _included(top)
+    documents = (top, *included)
+    gathered = gather(documents)
+    gathered.report(*unmatched, *([fault] if fault else ()))
+    spec = _validated(gathered, _with_defaults(gathered))
+    gathered.report_faulty(*_not_built_yet(gathered))
+    source = Source(tuple(document.source for document in documents), gathered.owner, patterns)
+    if any(document.data is None for document in included):
+        gathered.faulty.add(_INCLUDE)
+    loaded = Loaded(spec, source, gathered.own)
+    return LoadResult(loaded, source, tuple(gathered.diagnostics), frozenset(gathered.faulty))
+
+
+def _version(top: Raw) -> Diagnostic | None:
+    """Judge the version; what is of another one is not read any further."""
+    path = ("version",)
+    match top.get("version"):
+        case None:
+            return Diagnostic("PGT005", "the spec lacks version", path, "add version = 1 as its first line", at="table")
+        case int(version) if type(version) is int:
+            hint = f"this pgtls reads version {_VERSION}"
+            message = f"version {version} of the language is not known"
+            return Diagnostic("PGT005", message, path, hint) if version != _VERSION else None
+        case version:
+            return Diagnostic(
+                "PGT005",
+                f"version must be the integer 1, not {value_found(version)}",
+                path,
+                f"write version = {_VERSION}",
+            )
+
+
+def _included(top: Document) -> tuple[tuple[str, ...], tuple[Diagnostic, ...], tuple[Document, ...]]:
+    """Read the files that ``include`` names, in the order of their names: the patterns, their faults, the files."""
+    patterns = (top.data or {}).get("include", [])
+    if not isinstance(patterns, list):
+        message = f"include must be an array of strings, not {value_found(patterns)}"
+        return (), (Diagnostic("PGT012", message, ("include",)),), ()
+    found: dict[str, str] = {}
+    faults: list[Diagnostic] = []
+    directory = top.source.path.parent
+    itself = os.path.realpath(top.source.path)
+    for index, pattern in enumerate(patterns):
+        if not isinstance(pattern, str):
+            message = f"item {index + 1} of include must be a string, not {value_found(pattern)}"
+            faults.append(Diagnostic("PGT012", message, ("include", index)))
+        elif "\0" in pattern:
+            continue  # reported as a control character, and no system call takes it
+        else:
+            matches = {os.path.realpath(directory / name): name for name in _matches(directory, pattern)}
+            files = {path: name for path, name in matches.items() if path != itself and not os.path.isdir(path)}
+            found = files | found  # one file by two names is one file
+            if not files:
+                faults.append(_no_file(pattern, index, itself=set(matches) == {itself}, directory=bool(matches)))
+    prefix = os.path.dirname(top.source.name)
+    documents = tuple(
+        read(directory / name, os.path.join(prefix, name), regular=True) for name in sorted(found.values())
+    )
+    return tuple(p for p in patterns if isinstance(p, str) and "\0" not in p), tuple(faults), documents
+
+
+def _matches(directory: Path, pattern: str) -> list[str]:
+    """Give what a pattern matches, relative to the directory, in the order of names."""
+    found = glob.glob(pattern, root_dir=directory, recursive=True)
+    return sorted({os.path.normpath(name) for name in found}, reverse=True)
+
+
+def _no_file(pattern: str, index: int, *, itself: bool, directory: bool) -> Diagnostic:
+    """Say why a pattern includes nothing: it matches the top file alone, directories alone, or nothing."""
+    place, named = ("include", index), quoted(pattern)
+    if not pattern:
+        return Diagnostic("PGT013", f"item {index + 1} of include must not be empty", place, "take it out")
+    if itself:
+        return Diagnostic("PGT020", f"{named} matches the spec itself, and no other file", place, "take it out")
+    if directory:
+        hint = f"name the files in it: {quoted(pattern.rstrip('/') + '/*.toml')}"
+        return Diagnostic("PGT020", f"{named} matches a directory, and no file", place, hint)
+    hint = "paths are relative to the directory of the file that includes them"
+    hint += ", and ~ stands for nothing there" if pattern[0] == "~" else ""
+    return Diagnostic("PGT020", f"{named} matches no file", place, hint)
+
+
+def _with_defaults(gathered: Gathered) -> dict[str, Raw]:
+    """Put the defaults under every table of their kind: a table's own field replaces the default whole."""
+    raw = dict(gathered.tables)
+    for kind, default in gathered.defaults.items():
+        unsound = {key for key in default if ("defaults", kind, key) in gathered.faulty}
+        sound = {key: value for key, value in default.items() if key not in unsound}
+        tables = {name: table for name, table in raw[kind].items() if isinstance(table, dict)}
+        raw[kind] = raw[kind] | {name: sound | table for name, table in tables.items()}
+        for name, table in tables.items() if unsound else ():
+            _complete(gathered, raw[kind], (kind, name), unsound - table.keys())
+    return raw
+
+
+def _validated(gathered: Gathered, tables: dict[str, Raw]) -> Spec:
+    """Judge the shape of everything; what is faulty is reported, mended, and judged again."""
+    raw = {"version": _VERSION, "lint": gathered.lint, **tables}
+    try:
+        return Spec.model_validate(raw)
+    except ValidationError as error:
+        found = faults(error, raw)
+    gathered.report_faulty(*found)
+    for diagnostic in found:
+        _mend(gathered, raw, diagnostic.path)
+    return Spec.model_validate(raw)
+
+
+def _mend(gathered: Gathered, raw: Raw, path: TomlPath) -> None:
+    """Take a faulty field out; where it is required, let its example stand there."""
+    if path[0] == "lint":
+        raw["lint"] = {key: value for key, value in raw["lint"].items() if key != path[1]} if len(path) > 1 else {}
+        return
+    tables, (kind, name) = raw[str(path[0])], (str(path[0]), str(path[1]))
+    table = dict(tables[name]) if isinstance(tables[name], dict) else {}
+    taken_out = [table.pop(key, None) for key in map(str, path[TABLE:FIELD])]
+    tables[name] = table
+    dotted = ".".join(map(str, path[1:]))
+    if len(path) == FIELD and isinstance(taken_out[0], dict) and dotted not in tables:
+        stand_in(gathered, tables, (kind, dotted), taken_out[0])
+    _complete(gathered, tables, (kind, name), stand_ins(kind).keys() - tables[name].keys())
+
+
+def _complete(gathered: Gathered, tables: Raw, table: Key, lacking: Iterable[str]) -> None:
+    """Give a table the examples of what it lacks, as if it said them itself."""
+    kind, name = table
+    examples = {key: value for key, value in stand_ins(kind).items() if key in lacking}
+    tables[name] = examples | tables[name]
+    gathered.own[table] |= examples.keys()
+    gathered.faulty |= {(kind, name, key) for key in lacking}
+
+
+def _not_built_yet(gathered: Gathered) -> list[Diagnostic]:
+    """Name the fields in use whose effect is to come, but for those that are wrong anyway."""
+    tables = [((kind, name), table) for kind in KINDS for name, table in gathered.tables[kind].items()]
+    tables += [(("defaults", kind), default) for kind, default in gathered.defaults.items()]
+    reported = {d.path[:FIELD] for d in gathered.diagnostics}
+    return [
+        diagnostic
+        for path, table in tables
+        if isinstance(table, dict)
+        for diagnostic in not_built_yet(path[1] if path[0] == "defaults" else path[0], table, path)
+        if diagnostic.path not in reported
+    ]

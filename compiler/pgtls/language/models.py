@@ -1,0 +1,368 @@
+"""The tables of the language, as pydantic models: shape only, no rule that spans two tables.
+
+Every description here is what ``pgtls schema``, editors and the reference page show. A field that is ``None`` was not said; what
+that means is in its description and is filled in by :mod:`pgtls.fleet`, which knows the other tables.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pgtls.language.values import (
+    Duration,
+    Instant,
+    NameConstraints,
+    NameOf,
+    OptionValue,
+    Reason,
+    Scalar,
+    Secret,
+    SerialNumber,
+    Several,
+    Subject,
+    Table,
+    Text,
+    Tuple,
+)
+
+KeyAlgorithm = Literal["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"]
+SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+SSLMODES: tuple[SslMode, ...] = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+"""From the weakest to the strongest."""
+
+_TEN_YEARS = timedelta(days=3650)
+_QUARTER = timedelta(days=90)
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+RenewBefore = Annotated[
+    Duration | None,
+    Field(description="How long before its end it is renewed. Default: a third of the lifetime actually issued."),
+]
+
+
+class CaTable(Table):
+    """A certificate authority: `[ca.NAME]`."""
+
+    issuer: Text | None = Field(
+        None, description="The CA that signs this one; none means a self-signed root.", examples=["root"]
+    )
+    common_name: Text | None = Field(
+        None,
+        description="The subject's common name, 64 characters at most. Default: NAME.",
+        examples=["Example Root CA"],
+    )
+    subject: Subject = Field(Subject(), description="The rest of the subject.")
+    key_algorithm: KeyAlgorithm = Field("ecdsa-p256", description="What key is made.")
+    validity: Duration = Field(_TEN_YEARS, description="How long the certificate lives.")
+    renew_before: RenewBefore = None
+    path_length: Annotated[int, Field(ge=0, le=20)] | None = Field(
+        None,
+        description="How many CAs may stand below. Default: no limit on a root, elsewhere the depth of CAs below.",
+        examples=[0, 1],
+    )
+    name_constraints: NameConstraints | None = Field(None, description="The names that certificates below may hold.")
+    passphrase: Secret | None = Field(None, description="Encrypts the key (PKCS#8, AES-256).")
+    cert_file: Text | None = Field(
+        None,
+        description="Bring your own certificate; alone, the CA is trusted and signs nothing.",
+        examples=["secrets/company-ca.crt"],
+    )
+    key_file: Text | None = Field(None, description="Bring your own key.", examples=["secrets/company-ca.key"])
+    offline: bool = Field(False, description="The key may be elsewhere: what it must sign waits.")
+    external: bool = Field(
+        False, description="Key and CSR are made here, someone else signs, `cert_file` names what came back."
+    )
+    crl: bool = Field(True, description="Publish a certificate revocation list.")
+    crl_validity: Duration | None = Field(
+        None, description="How long a CRL lives. Default: 365d; of an offline CA, `validity`."
+    )
+    crl_file: Text | None = Field(
+        None, description="The CRL of a CA whose key is not here.", examples=["company-ca.crl"]
+    )
+    revoked: Tuple[SerialNumber] = Field(
+        (), description="Serial numbers (hex) issued outside pgtls that this CA revokes.", examples=[["0a:1b:2c"]]
+    )
+
+
+class ServerTable(Table):
+    """A PostgreSQL server: `[server.NAME]`."""
+
+    ca: Text | None = Field(
+        None,
+        description='The CA that signs its certificate; or "self-signed"; or "system" (a public CA). Required unless `cert_file` is given.',
+        examples=["root", "self-signed", "system"],
+    )
+    client_ca: Tuple[Text] = Field(
+        (), description="The CAs whose client certificates it accepts.", examples=[["clients"]]
+    )
+    hosts: Several[Text] = Field(
+        description="The names and addresses that clients dial (the SANs). The first is the one in connection strings, and the CN.",
+        examples=[["db.example.com", "10.0.0.5"]],
+    )
+    port: Port = Field(
+        5432,
+        description="The TCP port that clients dial. `pgtls.conf` does not set it: the server's own `postgresql.conf` does, and a change takes a restart there.",
+        examples=[5433],
+    )
+    postgres: Annotated[int, Field(ge=13, le=19)] = Field(
+        17, description="The major version: decides which settings and which hba syntax may be written.", examples=[16]
+    )
+    databases: Several[Text] | None = Field(
+        None, description="If given, policies may name no other database on it.", examples=[["shop", "reports"]]
+    )
+    directory: Text | None = Field(
+        None,
+        description="Where its files will lie on the server; settings then carry absolute paths. Default: bare names, in the data directory.",
+        examples=["/etc/postgresql/tls"],
+    )
+    socket_directory: Text = Field(
+        "/var/run/postgresql", description="For `local` connection strings.", examples=["/run/postgresql"]
+    )
+    key_algorithm: KeyAlgorithm = Field("ecdsa-p256", description="What key is made.")
+    validity: Duration | None = Field(
+        None, description="How long the certificate lives. Default: 90d; self-signed, 10y."
+    )
+    renew_before: RenewBefore = None
+    rotate_key: bool = Field(True, description="Whether a renewed certificate gets a new key.")
+    subject: Subject = Field(Subject(), description="The subject beside the common name.")
+    min_tls: Literal["1.0", "1.1", "1.2", "1.3"] = Field(
+        "1.2", description="The oldest TLS version; below 1.2 only with a waiver in `[lint]`."
+    )
+    ciphers: Text | None = Field(
+        None, description="`ssl_ciphers` (TLS 1.2 and older). Default: PostgreSQL's.", examples=["HIGH:!aNULL"]
+    )
+    tls13_ciphers: Text | None = Field(
+        None,
+        description="`ssl_tls13_ciphers` (PostgreSQL 18 and later). Default: OpenSSL's.",
+        examples=["TLS_AES_256_GCM_SHA384"],
+    )
+    groups: Text | None = Field(
+        None,
+        description="`ssl_groups`, up to 17 `ssl_ecdh_curve`. Default: PostgreSQL's.",
+        examples=["X25519:prime256v1"],
+    )
+    passphrase: Secret | None = Field(None, description="Encrypts the server key.")
+    passphrase_command: Text | None = Field(
+        None, description="The `ssl_passphrase_command` that opens the key.", examples=["/usr/local/bin/unlock %p"]
+    )
+    crl: bool = Field(True, description="Give the server the CRLs of the CAs that it trusts.")
+    csr_file: Text | None = Field(
+        None,
+        description="Sign this request: the key was made elsewhere and never comes here.",
+        examples=["primary.csr"],
+    )
+    external: bool = Field(
+        False, description="Key and CSR are made here, someone else signs, `cert_file` names what came back."
+    )
+    cert_file: Text | None = Field(None, description="Bring your own certificate.", examples=["primary.crt"])
+    key_file: Text | None = Field(None, description="Bring your own key.", examples=["secrets/primary.key"])
+    trust: Tuple[Text] = Field(
+        (), description="Further CAs that its clients must trust (for a rollover).", examples=[["new-root"]]
+    )
+    revoke_before: Instant | None = Field(
+        None, description="Every certificate issued before it is revoked and replaced."
+    )
+    settings: dict[str, Scalar] = Field(
+        {},
+        description="Further settings of postgresql.conf, known to that version; not those that pgtls writes.",
+        examples=[{"log_connections": True, "max_connections": 200}],
+    )
+    no_local: bool = Field(False, description="This server may have no policy for its Unix socket.")
+    standby_of: Text | None = Field(None, description="The server that this one replicates.", examples=["primary"])
+    replication_user: Text | None = Field(None, description="The user that it replicates as.", examples=["replicator"])
+
+
+class UserTable(Table):
+    """Somebody, or something, that connects: `[user.NAME]`."""
+
+    ca: Text | None = Field(
+        None,
+        description='The CA that signs the client certificate. Not said, or `"none"` where `[defaults.user]` says one: no certificate.',
+        examples=["clients", "none"],
+    )
+    roles: Several[Text] | None = Field(
+        None,
+        description="Database roles that this user may log in as. Default: NAME.",
+        examples=[["alice", "reporting"]],
+    )
+    common_name: Text | None = Field(
+        None,
+        description="The certificate's common name, 64 characters at most. Where it is not the role, an ident map is compiled. Default: NAME.",
+        examples=["alice"],
+    )
+    subject: Subject = Field(Subject(), description="The subject beside the common name.")
+    key_algorithm: KeyAlgorithm = Field("ecdsa-p256", description="What key is made.")
+    validity: Duration = Field(_QUARTER, description="How long the certificate lives.")
+    renew_before: RenewBefore = None
+    rotate_key: bool = Field(True, description="Whether a renewed certificate gets a new key.")
+    identity: Literal["cn", "dn"] = Field(
+        "cn", description="What is compared with the role; `dn` is the whole subject (PostgreSQL 14 and later)."
+    )
+    os_users: Tuple[Text] | None = Field(
+        None,
+        description="Operating-system users that may `peer` as these roles. Default: `roles`.",
+        examples=[["alice"]],
+    )
+    member_of: Tuple[Text] = Field(
+        (),
+        description="Database roles that this user's roles are members of (what `+role` covers).",
+        examples=[["staff"]],
+    )
+    directory: Text | None = Field(
+        None,
+        description="Where the bundle will lie on the client; connection strings then carry absolute paths.",
+        examples=["/home/alice/.postgresql"],
+    )
+    formats: Several[Literal["pem", "pkcs12", "pkcs8-der"]] = Field(
+        ("pem",), description="How the key is written.", examples=[["pem"]]
+    )
+    libpq: Annotated[int, Field(ge=13, le=19)] = Field(
+        14,
+        description="The oldest libpq that the bundle must work with; a parameter that it does not know is not written.",
+        examples=[16],
+    )
+    crl: bool = Field(
+        False, description="Give the bundle the CRLs of the servers' CAs (and the duty to keep them fresh)."
+    )
+    passphrase: Secret | None = Field(None, description="Encrypts the client key, and is the PKCS#12 password.")
+    csr_file: Text | None = Field(
+        None, description="Sign this request: the key was made elsewhere and never comes here.", examples=["alice.csr"]
+    )
+    external: bool = Field(
+        False, description="Key and CSR are made here, someone else signs, `cert_file` names what came back."
+    )
+    cert_file: Text | None = Field(None, description="What came back from the outside signer.", examples=["alice.crt"])
+    until: Instant | None = Field(
+        None, description="No certificate outlives it; afterwards the user counts as deleted."
+    )
+    revoke_before: Instant | None = Field(
+        None, description="Every certificate issued before it is revoked and replaced."
+    )
+
+
+class MapEntry(Table):
+    """An identity that is no user of the spec, and the role that it may log in as (a line of pg_ident.conf)."""
+
+    identity: Text = Field(
+        description="The name that the method proves; `/` starts a regular expression.", examples=["/^(.*)@EXAMPLE$"]
+    )
+    role: Text = Field(
+        description="The role; `\\1` is the first group of the expression. PostgreSQL 16: also `all`, `+role`, `/regex`.",
+        examples=["\\1"],
+    )
+
+
+class PolicyTable(Table):
+    """Who may connect from where to what, and what they must show: `[policy.NAME]`."""
+
+    servers: Several[Text] | None = Field(
+        None,
+        description='The servers; `["all"]` may be said. Default: the only one; required as soon as the spec has several.',
+        examples=[["primary"], ["all"]],
+    )
+    users: Several[NameOf] = Field(
+        description='User names, `"@group"`, `"all"` (every role), or `"+role"` (members of that database role).',
+        examples=[["app", "@staff"]],
+    )
+    databases: Several[NameOf] = Field(
+        ("all",),
+        description='Names, `"all"`, `"sameuser"`, `"samerole"`, `"replication"` (physical; never part of `all`), or `"/regex"` (PostgreSQL 16).',
+        examples=[["shop"], ["replication"], ["/^tenant_"]],
+    )
+    from_: Several[NameOf] = Field(
+        alias="from",
+        description='CIDR blocks, single addresses, host names, `".suffix"`, `"samehost"`, `"samenet"`, `"@network"`, `"all"`; or only `["local"]`.',
+        examples=[["10.0.0.0/8"], ["local"]],
+    )
+    sslmode: SslMode | None = Field(
+        None, description="The least that a client must use. Not with `local`, nor with `reject`. Default: verify-full."
+    )
+    auth: Text = Field(
+        description="The method, as that version of PostgreSQL has it.",
+        examples=["cert", "scram-sha-256", "peer", "reject"],
+    )
+    auth_options: dict[str, OptionValue] = Field(
+        {},
+        description="Options of that method; secret ones by source only.",
+        examples=[{"ldapserver": "ldap.example.com", "ldaptls": True, "ldapbindpasswd": {"env": "LDAP_PASSWORD"}}],
+    )
+    client_cert: Literal["none", "verify-ca", "verify-full"] = Field(
+        "none",
+        description="With another method: also ask for a certificate. With a method that takes no ident map, `verify-full` needs CN = role.",
+    )
+    map: Tuple[MapEntry] = Field(
+        (),
+        description="For identities that are no users of the spec; added to this policy's ident map.",
+        examples=[[{"identity": "/^(.*)@EXAMPLE$", "role": "\\1"}]],
+    )
+    channel_binding: Literal["disable", "prefer", "require"] = Field(
+        "prefer", description="What the bundle asks for with SCRAM."
+    )
+    priority: int = Field(0, description="Where policies overlap, the higher one decides.", examples=[10])
+    until: Instant | None = Field(None, description="Afterwards the policy does not exist.")
+    description: Text | None = Field(
+        None, description="Carried into the output as a comment.", examples=["the shop's own servers"]
+    )
+    waiver: Reason | None = Field(
+        None,
+        description="The reason for which lint findings on this policy are accepted.",
+        examples=["loopback only, read by a local agent"],
+    )
+
+
+class GroupTable(Table):
+    """Users by one name: `[group.NAME]`, said as `"@NAME"`."""
+
+    users: Tuple[Text] = Field(description="User names.", examples=[["alice", "bob"]])
+
+
+class NetworkTable(Table):
+    """Addresses by one name: `[network.NAME]`, said as `"@NAME"`."""
+
+    addresses: Several[Text] = Field(
+        description="CIDR blocks, single addresses, host names.", examples=[["10.0.0.0/8"]]
+    )
+
+
+class LintTable(Table):
+    """What the linter demands, and what it leaves alone: `[lint]`."""
+
+    minimum_sslmode: SslMode | None = Field(None, description="A policy below it is an error unless waived.")
+    ignore: Tuple[str] = Field(
+        (), description="Codes of warnings, and of the 3xx family, that are not reported.", examples=[["PGT312"]]
+    )
+    waiver: Reason | None = Field(
+        None,
+        description="The reason for which findings that belong to no policy are accepted.",
+        examples=["TLS 1.0 until the last old client is gone, TICKET-7"],
+    )
+
+
+class Spec(Table):
+    """The spec as it was read: every table valid by itself, its includes merged and its `defaults` applied."""
+
+    version: Literal[1]
+    ca: dict[str, CaTable] = {}
+    server: dict[str, ServerTable] = {}
+    user: dict[str, UserTable] = {}
+    policy: dict[str, PolicyTable] = {}
+    group: dict[str, GroupTable] = {}
+    network: dict[str, NetworkTable] = {}
+    lint: LintTable = LintTable()
+
+
+KINDS: dict[str, type[Table]] = {
+    "ca": CaTable,
+    "server": ServerTable,
+    "user": UserTable,
+    "policy": PolicyTable,
+    "group": GroupTable,
+    "network": NetworkTable,
+}
+"""The kinds of named tables, by their key at the top."""
+
+WITH_DEFAULTS = ("ca", "server", "user", "policy")
+"""The kinds that ``[defaults.KIND]`` exists for."""

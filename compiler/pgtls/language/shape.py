@@ -1,0 +1,281 @@
+"""The shape of the tables: pydantic judges, and its errors are put into our words.
+
+A message says what is wanted and what was found; union errors are one diagnostic, a misspelt key is one and not also a missing one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from pgtls.diagnostics import Diagnostic
+from pgtls.language.models import KINDS, Spec
+from pgtls.language.source import holds_secret
+from pgtls.language.words import did_you_mean, field_name, quoted, value_found
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+
+    from pgtls.diagnostics import Path
+
+_CHOICE = re.compile(r"'([^']*)'")
+
+_TYPES = {
+    "string_type": "a string",
+    "int_type": "an integer",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "an array",
+    "dict_type": "a table",
+    "model_type": "a table",
+}
+"""What pydantic's types of error want, as TOML calls it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """One of pydantic's errors: where in the raw tables it is, what stands there, and what kind of error it is."""
+
+    path: Path
+    found: Any
+    error: ErrorDetails
+
+    @property
+    def kind(self) -> str:
+        return self.error["type"]
+
+    @property
+    def context(self) -> dict[str, Any]:
+        return self.error.get("ctx", {})
+
+    @property
+    def model(self) -> type[BaseModel] | None:
+        """The model of the table that it is in."""
+        return _model_at(self.path[:-1])
+
+
+def faults(error: ValidationError, raw: Mapping[str, Any], prefix: Path = ()) -> tuple[Diagnostic, ...]:
+    """Put pydantic's errors about ``raw`` into words. ``prefix`` is where ``raw`` stands in the file."""
+    found = [_fault(detail, raw, prefix) for detail in error.errors(include_url=False, include_input=False)]
+    unknown = [fault for fault in found if fault.kind == "extra_forbidden"]
+    misspelt = {(*fault.path[:-1], _meant(fault)) for fault in unknown}
+    nested = {fault.path[:-1] for fault in unknown if _is_nested_name(fault)}
+
+    def follows(fault: _Fault) -> bool:
+        """Whether it would not be there without another one."""
+        if fault.kind == "missing":
+            return fault.path in misspelt or fault.path[:-1] in nested
+        return fault.kind == "too_short" and len(fault.found) > 0  # pydantic counts the valid items
+
+    return tuple(_diagnostic(fault) for fault in found if not follows(fault))
+
+
+def _model_at(path: Path) -> type[BaseModel] | None:
+    """Find the model of the table at a path; None where there is none, or none is known."""
+    if path[:1] == ("defaults",):
+        path = (*path[1:2], "", *path[2:])
+    model: type[BaseModel] | None = Spec
+    if path and path[0] in KINDS:
+        if len(path) == 1:
+            return None
+        model, path = KINDS[str(path[0])], path[2:]
+    for key in path:
+        fields = fields_of(model)
+        model = _model_of(fields[str(key)]) if key in fields else model  # an item, or a key of the user's own
+    return model
+
+
+def fields_of(model: type[BaseModel] | None) -> dict[str, FieldInfo]:
+    """Give the fields of a model by the names that they have in TOML."""
+    return {field.alias or name: field for name, field in model.model_fields.items()} if model else {}
+
+
+def _missing_key(key: str, path: Path, examples: list[Any] | None) -> Diagnostic:
+    """Say that a table lacks a key; ``path`` is the key's own."""
+    hint = f"add {key} = {json.dumps(examples[0], ensure_ascii=False)}" if examples else None
+    return Diagnostic("PGT011", f"{_table(path[:-1])} lacks {key}", path, hint=hint, at="table")
+
+
+def _fault(error: ErrorDetails, raw: Mapping[str, Any], prefix: Path) -> _Fault:
+    """Follow a location in what was read: what is no step there is the name of a union's branch."""
+    path, here = prefix, raw
+    for piece in error["loc"]:
+        if (isinstance(here, dict) and piece in here) or (isinstance(here, list) and isinstance(piece, int)):
+            path, here = (*path, piece), here[piece]
+    if error["type"] == "missing":
+        path, here = (*path, error["loc"][-1]), {}
+    return _Fault(path, here, error)
+
+
+def _diagnostic(fault: _Fault) -> Diagnostic:
+    match fault.kind:
+        case "extra_forbidden":
+            return _unknown_key(fault)
+        case "missing":
+            field = fields_of(fault.model).get(str(fault.path[-1])) if fault.model else None
+            return _missing_key(str(fault.path[-1]), fault.path, getattr(field, "examples", None))
+        case "model_type" if fault.context.get("class_name") == "Secret":
+            return _literal_secret(fault)
+        case "secret_source":
+            return _wrong(
+                "PGT017",
+                fault,
+                "name exactly one source",
+                'one of { env = "NAME" }, { file = "PATH" }, { command = ["..."] }',
+            )
+        case "literal_error":
+            return _choice(fault)
+        case "wrong_type" | "wrong_value":
+            code = "PGT012" if fault.kind == "wrong_type" else "PGT013"
+            return _wrong(code, fault, f"be {fault.error['msg']}", fault.context.get("hint") or None)
+        case "string_too_short" | "too_short":
+            return Diagnostic(
+                "PGT013", f"{field_name(fault.path)} must not be empty", fault.path, _hint_for_empty(fault)
+            )
+        case "string_too_long":
+            message = f"{field_name(fault.path)} must have at most {fault.context['max_length']} characters, not {len(fault.found)}"
+            return Diagnostic("PGT013", message, fault.path)
+        case "greater_than_equal" | "less_than_equal":
+            (bound,) = fault.context.values()
+            return _wrong("PGT013", fault, f"be at {'least' if fault.kind[0] == 'g' else 'most'} {bound}")
+        case kind:
+            return _wrong_type(fault, _TYPES[kind])
+
+
+def _wrong(code: str, fault: _Fault, must: str, hint: str | None = None) -> Diagnostic:
+    secret = "auth_options" in fault.path or holds_secret(fault.path)
+    found = (
+        "" if isinstance(fault.found, dict) and code == "PGT017" else f", not {value_found(fault.found, secret=secret)}"
+    )
+    return Diagnostic(code, f"{field_name(fault.path)} must {must}{found}", fault.path, hint=hint)
+
+
+def _wrong_type(fault: _Fault, expected: str) -> Diagnostic:
+    secret = "auth_options" in fault.path or holds_secret(fault.path)
+    return _wrong("PGT012", fault, f"be {expected}", None if secret else _hint_for_type(fault))
+
+
+def _hint_for_type(fault: _Fault) -> str | None:
+    """Say how the value would be written in the type that is wanted, if it can be."""
+    key, found = fault.path[-1], fault.found
+    match fault.kind, found:
+        case "tuple_type", str():
+            return f"write it in brackets: {key} = [{quoted(found)}]"
+        case "int_type", str() if found.isdecimal():
+            return f"write it without quotes: {key} = {found}"
+        case "bool_type", str() if found.lower() in ("true", "false"):
+            return f"write it without quotes: {key} = {found.lower()}"
+        case "string_type", int() | float() if not isinstance(found, bool):
+            return f'write it in quotes: "{found}"'
+        case "string_type", [str(item)]:
+            return f"write it without brackets: {key} = {quoted(item)}"
+    if len(fault.path) == 2 and fault.path[0] in KINDS:
+        return f"each {fault.path[0]} is a table of its own: [{fault.path[0]}.NAME]"
+    return None
+
+
+def _hint_for_empty(fault: _Fault) -> str:
+    key = fault.path[-1]
+    if isinstance(key, int):
+        return "take it out"
+    field = fields_of(fault.model).get(key)
+    if field and field.is_required() and field.examples:
+        return f"e.g. {key} = {json.dumps(field.examples[0], ensure_ascii=False)}"
+    return f"leave {key} out"
+
+
+def _choice(fault: _Fault) -> Diagnostic:
+    choices = _CHOICE.findall(fault.context["expected"])
+    meant = did_you_mean(str(fault.found), choices)
+    code = "PGT013" if isinstance(fault.found, str) else "PGT012"
+    expected = f"be one of {', '.join(map(quoted, choices))}"
+    return _wrong(code, fault, expected, f"did you mean {quoted(meant)}?" if meant else None)
+
+
+def _literal_secret(fault: _Fault) -> Diagnostic:
+    name = field_name(fault.path)
+    hint = f'name where it comes from: {name} = {{ env = "NAME" }}, {{ file = "PATH" }} or {{ command = ["..."] }}'
+    return Diagnostic("PGT016", f"{name} is a secret and may not be written into the spec", fault.path, hint=hint)
+
+
+def _unknown_key(fault: _Fault) -> Diagnostic:
+    key, table = str(fault.path[-1]), _table(fault.path[:-1])
+    message = f"unknown key {quoted(key)} in {table}"
+    return Diagnostic("PGT010", message, fault.path, hint=_hint_for_key(fault, key), at="key")
+
+
+def _hint_for_key(fault: _Fault, key: str) -> str | None:
+    if _is_nested_name(fault):
+        kind, *names = _nested_name(fault)
+        return f"a name with dots stands in quotes: [{kind}.{quoted('.'.join(names))}]"
+    if meant := _meant(fault):
+        return f"did you mean {quoted(meant)}?"
+    fields = list(fields_of(fault.model))
+    owners = [kind for kind, model in KINDS.items() if key in fields_of(model)]
+    if owners and len(fault.path) == 3:
+        return f"it is a key of [{owners[0]}.NAME]"
+    if holds_secret(fault.path) and "passphrase" in fields:
+        return "a password is set in the database, and no secret stands here; `passphrase` says where that of a key comes from"
+    return f"known keys: {', '.join(fields)}" if fields else None
+
+
+def _meant(fault: _Fault) -> str | None:
+    return did_you_mean(str(fault.path[-1]), fields_of(fault.model))
+
+
+def _is_nested_name(fault: _Fault) -> bool:
+    """Whether ``[user.a.b]`` was written for the user "a.b"."""
+    if len(fault.path) != 3 or fault.path[0] not in KINDS or not isinstance(fault.found, dict):
+        return False
+    meant = _meant(fault)
+    return not meant or not _takes_table(fields_of(fault.model)[meant])
+
+
+def _nested_name(fault: _Fault) -> Iterator[str]:
+    yield from map(str, fault.path)
+    here = fault.found
+    while len(here) == 1:
+        ((key, here),) = here.items()
+        if not isinstance(here, dict) or key in fields_of(KINDS[str(fault.path[0])]):
+            return
+        yield key
+
+
+def _table(path: Path) -> str:
+    if not path:
+        return "the spec"
+    if len(path) == 1:
+        return f"[{path[0]}]"
+    if path[0] == "defaults":
+        return f"[defaults.{path[1]}]" if len(path) == 2 else field_name(path)
+    return f"{path[0]} {quoted(str(path[1]))}" if len(path) == 2 else field_name(path)
+
+
+def stand_ins(kind: str) -> dict[str, Any]:
+    """Give the required fields of a kind their examples: what a faulty table is completed with."""
+    fields = fields_of(KINDS[kind]).items()
+    return {name: field.examples[0] for name, field in fields if field.is_required() and field.examples}
+
+
+def _model_of(field: FieldInfo | None) -> type[BaseModel] | None:
+    """Find the one model within a field's type: ``Tuple[MapEntry]``, ``Secret | None``."""
+    return next((kind for kind in _types(field) if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _takes_table(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is dict or _model_of(field) is not None
+
+
+def _types(field: FieldInfo | None) -> Iterator[Any]:
+    todo: list[Any] = [field.annotation] if field else []
+    while todo:
+        kind = todo.pop()
+        yield kind
+        todo += get_args(kind)

@@ -1,0 +1,85 @@
+"""A loaded spec together with the texts that it came from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pgtls.language.models import Spec
+
+
+SECRET_KEYS = frozenset({"passphrase", "ldapbindpasswd", "radiussecrets"})
+"""Keys whose literal values are shown nowhere."""
+
+_LIKE_A_SECRET = re.compile("pass|pwd|secret|token", re.IGNORECASE)
+"""What a key that the language does not have may be called by somebody who believes that a secret goes there."""
+
+
+def holds_secret(path: tuple[str | int, ...]) -> bool:
+    """Whether the value at a TOML path is, or was meant to be, a secret. Names of tables and of settings do not count."""
+    keys = [step for step in path[2:] if isinstance(step, str) and step != "passphrase_command"]
+    return "settings" not in keys and any(key in SECRET_KEYS or _LIKE_A_SECRET.search(key) for key in keys)
+
+
+_SECRET = re.compile(rf"""(?:{"|".join(sorted(SECRET_KEYS))})["']?\s*[=.]""")
+_STRING = r""""(?:[^"\\]|\\.)*"?|'[^']*'?"""
+_HEADER = re.compile(r"\s*\[+[^\[\]=]+\]+\s*(?:#.*)?")
+_TOKENS = re.compile(
+    rf"""
+    \b(?:(?:env|file)["']?\s*=\s*(?:{_STRING})|command["']?\s*=\s*\[[^\]]*\]?)   # where a secret comes from is no secret
+    | \w+\s*= | \#.*
+    | (?P<secret>{_STRING}|[^\s{{}}\[\],=\#]+)
+    """,
+    re.VERBOSE,
+)
+
+
+def blotted(line: str, *, secret: bool = False) -> str:
+    """Blot out the literal secrets of a line, so that an excerpt does not show them; ``secret`` says that all of it is one's value."""
+    if _HEADER.fullmatch(line):
+        return line
+    start = 0 if secret else match.end() if (match := _SECRET.search(line)) else len(line)
+    return line[:start] + _TOKENS.sub(lambda token: "*" * len(token[0]) if token["secret"] else token[0], line[start:])
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of the spec. ``name`` is what messages call it: as the user named it, and includes as seen from there.
+
+    ``text`` has line feeds alone as line ends, as TOML sees it.
+    """
+
+    path: Path
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The texts of a spec: the top file first, then its includes in the order of their names."""
+
+    files: tuple[SourceFile, ...]
+    owner: Mapping[tuple[str, str], SourceFile] = field(default_factory=dict)
+    """Which file defines a table: ``("server", "primary")``. What is not here stands in the top file."""
+    patterns: tuple[str, ...] = ()
+    """The ``include`` patterns, as written."""
+
+    @property
+    def directory(self) -> Path:
+        """Where the top file lies."""
+        return self.files[0].path.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A valid spec, its texts, and which fields each table says itself rather than through ``[defaults]``."""
+
+    spec: Spec
+    source: Source
+    own: Mapping[tuple[str, str], frozenset[str]]
+    """The keys that stand in the table itself, by ``("server", "primary")``."""

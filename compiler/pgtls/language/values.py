@@ -1,0 +1,275 @@
+"""The values of the language that TOML itself does not have: durations, instants, names, secrets, waivers."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1), "y": timedelta(days=365)}
+_DURATION = re.compile(r"(0|[1-9][0-9]*)([hdwy])")
+_LIKE_A_DURATION = re.compile(
+    r"\s*([1-9][0-9]*)\s*(?:(h)(?:ours?)?|(d)(?:ays?)?|(w)(?:eeks?)?|(y)(?:ears?)?)\s*", re.IGNORECASE
+)
+_DIGITS = 6
+"""Of the longest duration in the smallest unit."""
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([Tt ][\d:.]+([Zz]|[+-]\d\d:\d\d)?)?")
+LONGEST = 100 * _UNITS["y"]
+"""The longest duration: a date that far ahead can still be written into a certificate (RFC 5280, 4.1.2.5)."""
+
+TABLE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+"""What a table may be called: its name becomes a directory."""
+
+DEVICE_NAMES = frozenset({"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))})
+"""Names that Windows reserves, with any extension."""
+
+
+def wrong(kind: Literal["type", "value"], expected: str, hint: str = "") -> PydanticCustomError:
+    """Make the error of a validator: what it wants, to be put into words by :mod:`pgtls.language.shape`."""
+    return PydanticCustomError(f"wrong_{kind}", "{expected}", {"expected": expected, "hint": hint})
+
+
+class Table(BaseModel):
+    """A table of the language: unknown keys are errors, values are strict, and nothing changes after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _duration(value: Any) -> timedelta:
+    units = 'h, d, w and y are the units: "12h", "90d", "52w", "10y"'
+    if not isinstance(value, str):
+        raise wrong("type", 'a duration such as "90d"', units)
+    if not (match := _DURATION.fullmatch(value)):
+        meant = _LIKE_A_DURATION.fullmatch(value)
+        raise wrong(
+            "value",
+            "a whole number and a unit",
+            f'write "{meant[1]}{meant[meant.lastindex or 0].lower()}"' if meant else units,
+        )
+    number, unit = match.groups()
+    if number == "0":
+        raise wrong("value", "longer than nothing", 'e.g. "90d"')
+    if len(number) > _DIGITS or (length := int(number) * _UNITS[unit]) > LONGEST:
+        raise wrong("value", "at most 100 years", 'e.g. "10y"')
+    return length
+
+
+def duration_text(length: timedelta) -> str:
+    """Write a duration as the language does, in the largest unit that divides it: the inverse of reading it."""
+    return next(f"{length // unit}{letter}" for letter, unit in reversed(_UNITS.items()) if not length % unit)
+
+
+def _instant(value: Any) -> datetime:
+    try:
+        if isinstance(value, datetime):
+            if value.tzinfo is None:
+                raise wrong("value", "a date, or a date-time with an offset", "say the offset: 2027-06-30T12:00:00Z")
+            return value.astimezone(UTC)
+    except OverflowError:
+        raise wrong("value", "in the years 1 to 9999 (UTC)") from None
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    hint = (
+        f"write it without quotes: {value}" if isinstance(value, str) and _DATE.fullmatch(value) else "e.g. 2027-06-30"
+    )
+    raise wrong("type", "a date or an offset date-time", hint)
+
+
+def _items(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+T = TypeVar("T")
+
+Tuple = Annotated[tuple[T, ...], BeforeValidator(_items)]
+"""A TOML array, frozen."""
+
+Several = Annotated[tuple[T, ...], Field(min_length=1), BeforeValidator(_items)]
+"""The same, not empty."""
+
+Duration = Annotated[
+    timedelta,
+    PlainValidator(_duration),
+    WithJsonSchema({"type": "string", "pattern": r"^[1-9][0-9]{0,5}[hdwy]$", "examples": ["90d", "12h", "52w", "10y"]}),
+]
+"""A length of time; a year is 365 days."""
+
+Instant = Annotated[
+    datetime,
+    PlainValidator(_instant),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "anyOf": [{"format": "date"}, {"format": "date-time"}],
+            "pattern": r"^\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d))?$",
+            "description": "A TOML date (00:00 UTC) or offset date-time.",
+            "examples": ["2027-06-30", "2027-06-30T12:00:00Z"],
+        }
+    ),
+]
+"""A point in time, in UTC."""
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+"""A string that may not be empty. (Control characters are refused in every string when the file is loaded.)"""
+
+
+def _matching(pattern: str, expected: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise wrong("value", expected)
+        return value
+
+    return check
+
+
+SerialNumber = Annotated[
+    str,
+    AfterValidator(_matching("[0-9a-fA-F:]{1,60}", "a serial number in hexadecimal")),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F:]{1,60}$"}),
+]
+"""A certificate's serial number in hexadecimal, with or without colons."""
+
+Country = Annotated[
+    str,
+    AfterValidator(_matching("[A-Z]{2}", "two capital letters (ISO 3166)")),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Z]{2}$"}),
+]
+
+_MAILBOX = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)*"
+"""RFC 5321, 4.1.2, without quoted strings and address literals."""
+
+Email = Annotated[
+    str,
+    AfterValidator(_matching(_MAILBOX, 'an e-mail address in ASCII, e.g. "dba@example.com"')),
+    WithJsonSchema({"type": "string", "pattern": f"^{_MAILBOX}$"}),
+]
+"""An e-mail address, which certificates hold in ASCII (RFC 5280, 4.1.2.6: an IA5String) and as a Mailbox (4.2.1.6)."""
+
+_TOML_TYPES = {str: "string", bool: "boolean", int: "integer", float: "float", dict: "table"}
+
+
+def _one_of(expected: str) -> Discriminator:
+    """Choose the branch of a union by the value's TOML type, so that a wrong value is one error and not one a branch."""
+    return Discriminator(
+        lambda value: _TOML_TYPES.get(type(value)),
+        custom_error_type="wrong_type",
+        custom_error_message=expected,
+    )
+
+
+class Literally(Table):
+    """A name that is itself a keyword of the language, e.g. ``{ name = "all" }``."""
+
+    name: Text = Field(description="The name, taken as it is.", examples=["all"])
+
+
+class Secret(Table):
+    """Where a secret comes from; it is read only when it is needed. Exactly one of the three."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
+    env: Text | None = Field(None, description="The environment variable that holds it.", examples=["ROOT_PASSPHRASE"])
+    file: Text | None = Field(
+        None,
+        description="The file that holds it; one trailing line end is not part of it.",
+        examples=["secrets/root.pass"],
+    )
+    command: Several[Text] | None = Field(
+        None, description="The program, with its arguments, that prints it.", examples=[["sops", "-d", "root.pass"]]
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.env, self.file, self.command).count(None) != 2:
+            raise PydanticCustomError("secret_source", "exactly one source")
+        return self
+
+
+class Waiver(Table):
+    """Why lint findings on a policy are accepted."""
+
+    reason: Text = Field(description="The reason, shown in every report.", examples=["accepted by ... because ..."])
+    codes: Tuple[str] = Field(
+        (), description="The codes that it accepts; none means all that can be waived.", examples=[["PGT301"]]
+    )
+    until: Instant | None = Field(None, description="Afterwards the waiver does not exist.")
+
+
+class Subject(Table):
+    """What a certificate's subject says beside its common name (RFC 5280, 4.1.2.6)."""
+
+    country: Country | None = Field(None, description="Two capital letters (ISO 3166).", examples=["GR"])
+    state: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = Field(
+        None, description="State or province.", examples=["Attica"]
+    )
+    locality: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = Field(
+        None, description="City.", examples=["Athens"]
+    )
+    organization: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = Field(
+        None, description="Organization.", examples=["Example Ltd"]
+    )
+    organizational_unit: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = Field(
+        None, description="Department.", examples=["Databases"]
+    )
+    email: Email | None = Field(None, description="E-mail address.", examples=["dba@example.com"])
+
+
+class NameConstraints(Table):
+    """The names that certificates under a CA may hold (RFC 5280, 4.2.1.10)."""
+
+    permitted_dns: Tuple[Text] = Field(
+        (), description="Domains; `example.com` covers itself and everything below it.", examples=[["example.com"]]
+    )
+    permitted_ip: Tuple[Text] = Field((), description="Networks.", examples=[["10.0.0.0/8"]])
+    excluded_dns: Tuple[Text] = Field((), description="Domains that may not appear.", examples=[["test.example.com"]])
+    excluded_ip: Tuple[Text] = Field((), description="Networks that may not appear.", examples=[["10.9.0.0/16"]])
+
+
+NameOf = Annotated[
+    Annotated[Text, Tag("string")] | Annotated[Literally, Tag("table")],
+    _one_of('a string or { name = "..." }'),
+]
+"""A name, or one that is not to be taken for a keyword."""
+
+Reason = Annotated[
+    Annotated[Text, Tag("string")] | Annotated[Waiver, Tag("table")],
+    _one_of("the reason as a string, or a table of reason, codes and until"),
+]
+
+Scalar = Annotated[
+    Annotated[str, Tag("string")]
+    | Annotated[int, Tag("integer")]
+    | Annotated[bool, Tag("boolean")]
+    | Annotated[float, Tag("float")],
+    _one_of("a string, a number or a boolean"),
+]
+"""The value of a setting."""
+
+OptionValue = Annotated[
+    Annotated[Text, Tag("string")]
+    | Annotated[int, Tag("integer")]
+    | Annotated[bool, Tag("boolean")]
+    | Annotated[Secret, Tag("table")],
+    _one_of("a string, an integer, a boolean or a secret's source"),
+]
+"""The value of an authentication option."""

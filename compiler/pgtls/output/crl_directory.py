@@ -1,0 +1,47 @@
+"""The CRLs of a server as a hashed directory (``ssl_crl_dir``), beside those in one file.
+
+A server has both. Of equivalent CRLs OpenSSL takes the newest (x509_vfy.c, ``get_crl_sk``), and a directory that is not there does no harm
+(``X509_LOOKUP_add_dir`` does not look); what is put there is seen by the next connection, without a reload.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from pgtls.fleet.model import subject_attributes
+from pgtls.pki import crl, facts, profiles
+from pgtls.pki.names import hashed_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from cryptography.x509 import Name
+
+    from pgtls.certificates.credentials import Credential
+    from pgtls.fleet.model import Authority
+    from pgtls.state.tree import Later
+
+
+def hashed(
+    lists: Iterable[tuple[Authority, bytes | Later]], credentials: Mapping[str, Credential]
+) -> Iterator[tuple[str, bytes | Later]]:
+    """Name each CRL as OpenSSL looks for it: the hash of its issuer's name, and a number for those of one name, without a gap (by_dir.c)."""
+    numbers = Counter[str]()
+    for ca, content in lists:
+        for issuer, each in _by_issuer(ca, content, credentials[ca.entity].certificate):
+            name = hashed_name(issuer)
+            yield f"{name}.r{numbers[name]}", each
+            numbers[name] += 1
+
+
+def _by_issuer(
+    ca: Authority, content: bytes | Later, certificate: bytes | Later | None
+) -> Iterator[tuple[Name, bytes | Later]]:
+    """Yield each CRL of a CA with the name of who issued it: what is brought along may hold those of the CAs above, too."""
+    if isinstance(content, bytes):
+        yield from crl.by_issuer(content)
+        return
+    known = facts.parse(certificate) if isinstance(certificate, bytes) else ()
+    of_spec = subject_attributes(ca.table.subject, ca.common_name)  # what a certificate says that is to be issued
+    yield known[0].subject if isinstance(known, tuple) and known else profiles.name(of_spec), content

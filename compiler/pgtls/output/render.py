@@ -1,0 +1,315 @@
+"""The whole out directory as a value, from the fleet, its rules and its credentials."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+from pgtls.certificates.credentials import chain, joined, roots, trust
+from pgtls.language.models import SSLMODES
+from pgtls.output.connection_strings import jdbc, key_value, parameters, services, unserviceable, uri
+from pgtls.output.crl_directory import hashed
+from pgtls.output.postgresql_conf import has_crl_directory, server_settings
+from pgtls.state import layout
+from pgtls.state.tree import File, Later
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import TypeAlias
+
+    from jinja2 import Environment, Template
+
+    from pgtls.access.model import Entry, Rules
+    from pgtls.certificates.credentials import Credential
+    from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.state.tree import Tree
+
+    Files: TypeAlias = Iterator[tuple[str, File]]
+    Entries: TypeAlias = Mapping[str, Sequence[Entry]]
+    """By user."""
+
+
+def texts(fleet: Fleet, rules: Mapping[str, Rules], entries: Entries) -> Tree:
+    """Give the files that hold no certificate. ``rules`` are by server."""
+    servers = (file for server in fleet.servers.values() for file in _server_texts(fleet, server, rules[server.name]))
+    clients = (file for user in fleet.users.values() for file in _client_texts(user, entries.get(user.name, ())))
+    return dict((*servers, *clients))
+
+
+def material(
+    fleet: Fleet, entries: Entries, credentials: Mapping[str, Credential], crls: Mapping[str, bytes | Later]
+) -> Tree:
+    """Give the files that hold certificates, keys and CRLs. ``credentials`` are by entity, ``crls`` by CA."""
+    cas = (file for ca in fleet.cas.values() for file in _ca(ca, credentials[ca.entity], crls.get(ca.name)))
+    servers = (file for server in fleet.servers.values() for file in _server(fleet, server, credentials, crls))
+    clients = (
+        file for user in fleet.users.values() for file in _client(user, entries.get(user.name, ()), credentials, crls)
+    )
+    return dict((*cas, *servers, *clients))
+
+
+def _ca(ca: Authority, credential: Credential, crl: bytes | Later | None) -> Files:
+    yield from _pair(ca.entity, credential.file, credential)
+    if credential.previous:
+        path = layout.path(ca.entity, layout.CA_PREVIOUS_CERTIFICATE)
+        yield path, File(credential.previous, layout.PUBLIC, "certificate", ca.entity)
+    if crl is not None:
+        yield layout.crl_path(ca.name), File(crl, layout.PUBLIC, "crl", ca.entity)
+
+
+def _server(
+    fleet: Fleet, server: Server, credentials: Mapping[str, Credential], crls: Mapping[str, bytes | Later]
+) -> Files:
+    def file(name: str, content: bytes | Later, kind: str) -> tuple[str, File]:
+        return layout.path(server.entity, name), File(content, layout.PUBLIC, kind, server.entity)
+
+    credential = credentials[server.entity]
+    yield from _pair(server.entity, chain(credential, server.ca, credentials), credential)
+    if credential.following:
+        certificate, key = credential.following
+        yield file(layout.SERVER_NEXT_CERTIFICATE, certificate, "certificate")
+        yield layout.path(server.entity, layout.SERVER_NEXT_KEY), File(key, layout.SECRET, "key", server.entity)
+    if credential.previous:
+        yield file(layout.SERVER_PREVIOUS_CERTIFICATE, credential.previous, "certificate")
+    if server.client_cas:
+        yield file(layout.SERVER_TRUST, trust(server.client_cas, credentials), "trust")
+    checked = checked_cas(fleet, server)
+    if checked:
+        # The CRL of a CA that waits for its first signature is still to come.
+        lists = [(ca, crls[ca.name]) for ca in checked if ca.name in crls]
+        yield file(layout.SERVER_CRL, joined(content for _, content in lists), "crl")
+        for name, content in hashed(lists, credentials) if has_crl_directory(server) else ():
+            yield file(f"{layout.SERVER_CRLS}/{name}", content, "crl")
+
+
+def checked_cas(fleet: Fleet, server: Server) -> tuple[Authority, ...]:
+    """Give the CAs whose CRLs a server needs: all in the chains that it trusts, since PostgreSQL checks each (CRL_CHECK_ALL).
+
+    Those are the CAs that it names, all above them, and all below, which sign its clients as well.
+    """
+    if not server.table.crl:
+        return ()
+    named = {ca.name for ca in server.client_cas}
+    links = {link.name: link for ca in server.client_cas for link in ca.chain}
+    links |= {ca.name: ca for ca in fleet.cas.values() if any(link.name in named for link in ca.chain)}
+    return tuple(link for link in links.values() if link.table.crl)
+
+
+def _server_texts(fleet: Fleet, server: Server, rules: Rules) -> Files:
+    def file(name: str, text: str, kind: str, mode: int) -> tuple[str, File]:
+        return layout.path(server.entity, name), File(text.encode(), mode, kind, server.entity)
+
+    yield file(layout.HBA, rules.hba_text, "hba", layout.SECRET)
+    yield file(layout.IDENT, rules.ident_text, "ident", layout.SECRET)
+    settings, extra = server_settings(server, crl=bool(checked_cas(fleet, server)))
+    text = _template("server/pgtls.conf.j2").render(
+        server=server.entity, version=server.table.postgres, settings=settings, extra=extra
+    )
+    yield file(layout.CONF, text, "conf", layout.PUBLIC)
+
+
+def _client(
+    user: User,
+    entries: Sequence[Entry],
+    credentials: Mapping[str, Credential],
+    crls: Mapping[str, bytes | Later],
+) -> Files:
+    credential = credentials.get(user.entity)
+    if credential:
+        yield from _pair(user.entity, chain(credential, user.ca, credentials), credential)
+    if _roots(entries) or _rootless(entries):
+        parts = (part for server in _rootless(entries) for part in _own_roots(server, credentials[server.entity]))
+        content = joined((roots(_roots(entries), credentials), *parts))
+        yield layout.path(user.entity, layout.CLIENT_TRUST), File(content, layout.PUBLIC, "trust", user.entity)
+    lists = [crls[ca.name] for ca in listed_cas(user, entries) if ca.name in crls]
+    if lists:
+        yield layout.path(user.entity, layout.CLIENT_CRL), File(joined(lists), layout.PUBLIC, "crl", user.entity)
+
+
+def _roots(entries: Sequence[Entry]) -> list[Authority]:
+    """Give the roots that a client must trust: those of its servers, and those that they are rolled over from or to."""
+    found = {ca.root.name: ca.root for ca in _server_cas(entries)}
+    return [found[name] for name in sorted(found)]
+
+
+def _server_cas(entries: Sequence[Entry]) -> tuple[Authority, ...]:
+    servers = {entry.server.name: entry.server for entry in entries}.values()
+    return tuple(ca for server in servers for ca in (server.ca, *server.trust) if ca)
+
+
+def listed_cas(user: User, entries: Sequence[Entry]) -> tuple[Authority, ...]:
+    """Give the CAs whose CRLs a bundle carries, if it asks for any: libpq checks all in a chain (X509_V_FLAG_CRL_CHECK_ALL)."""
+    links = {link.name: link for ca in _server_cas(entries) for link in ca.chain}
+    return tuple(links[name] for name in sorted(links) if links[name].table.crl) if user.table.crl else ()
+
+
+def _rootless(entries: Sequence[Entry]) -> list[Server]:
+    """Give the servers whose certificate no CA of the spec has signed, and no public one."""
+    servers = {e.server.name: e.server for e in entries if e.server.ca is None and not e.server.system}
+    return [servers[name] for name in sorted(servers)]
+
+
+def _own_roots(server: Server, credential: Credential) -> Iterator[bytes | Later]:
+    """Yield what the clients of such a server trust: all that it serves, will serve and has served; or the root that came with it."""
+    if not server.self_signed:
+        yield from (credential.above or (credential.certificate,))[-1:] if credential.certificate else ()
+        return
+    served = credential.certificate, credential.following and credential.following[0], credential.previous
+    yield from (certificate for certificate in served if certificate)
+
+
+def _client_texts(user: User, entries: Sequence[Entry]) -> Files:
+    def file(name: str, text: str) -> tuple[str, File]:
+        return layout.path(user.entity, name), File(text.encode(), layout.PUBLIC, "bundle", user.entity)
+
+    if not entries and not user.ca:  # who may only connect locally needs no bundle
+        return
+    sections = [(entry.name, parameters(user, entry)) for entry in entries]
+    if sections:
+        yield file(layout.SERVICES, services(sections))
+        yield file(layout.CONNECTIONS, _connections(user, entries, sections))
+    yield file(layout.ENVIRONMENT, _environment_file(user, entries))
+    guarded = user.table.passphrase is not None and user.ca is not None and user.table.csr_file is None
+    lacking = {name for name, values in sections if unserviceable(values)}
+    rows = [_row(entry, service=entry.name not in lacking) for entry in entries]
+    usable = [entry for entry in entries if entry.name not in lacking]
+    directory = user.table.directory
+    text = _template("client/README.md.j2").render(
+        user=_code(user.name),
+        directory=_code(directory) if directory else None,
+        rows=rows,
+        guarded=guarded,
+        presented=any(entry.certificate for entry in entries),
+        unnamed=next((_example(entry) for entry in usable if _unnamed(entry)), None),
+        # What connects as it stands, before what still wants a name, before replication.
+        example=_example(min(usable, key=lambda entry: (entry.replication, _unnamed(entry)))) if usable else None,
+    )
+    yield file(layout.README, text)
+
+
+def _example(entry: Entry) -> str:
+    if entry.replication:  # where psql could send nothing but replication commands
+        return f"pg_basebackup -d service={entry.name} -D copy"
+    return f'psql "service={entry.name} dbname=NAME"' if _unnamed(entry) else f"psql service={entry.name}"
+
+
+def _unnamed(entry: Entry) -> bool:
+    return entry.database is None and not entry.replication
+
+
+def _environment_file(user: User, entries: Sequence[Entry]) -> str:
+    files = [("PGSSLROOTCERT", layout.CLIENT_TRUST)] if _roots(entries) or _rootless(entries) else []
+    if listed_cas(user, entries):
+        files += [("PGSSLCRL", layout.CLIENT_CRL)]
+    if user.ca:
+        files += [("PGSSLCERT", layout.CLIENT_CERTIFICATE), ("PGSSLKEY", layout.CLIENT_KEY)]
+    system = [("PGSSLROOTCERT", "system")] if entries and all(entry.server.system for entry in entries) else []
+    strictest = max((entry.sslmode for entry in entries), key=SSLMODES.index, default="verify-full")
+    return _template("client/env.sh.j2").render(
+        user=user.entity,
+        directory=quote(user.table.directory) if user.table.directory else None,
+        files=files,
+        values=[*system, ("PGSSLMODE", strictest), ("PGGSSENCMODE", "disable")],
+        services=bool(entries),
+    )
+
+
+def _connections(user: User, entries: Sequence[Entry], sections: Sequence[tuple[str, Mapping[str, str]]]) -> str:
+    connections = (
+        {
+            "service": None if unserviceable(values) else name,
+            "server": entry.server.name,
+            "database": entry.database,
+            "replication": entry.replication,
+            "role": entry.role,
+            "uri": uri(values),
+            "dsn": key_value(values),
+            "jdbc": jdbc(values),
+            "parameters": values,
+        }
+        for entry, (name, values) in zip(entries, sections, strict=True)
+    )
+    # A line for each: readable, and several times faster than an indented document.
+    lines = ",\n".join(_json(connection) for connection in connections)
+    return f'{{"format_version": 1, "user": {_json(user.name)}, "connections": [\n{lines}\n]}}\n'
+
+
+_json = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _row(entry: Entry, *, service: bool) -> dict[str, str]:
+    return {
+        "service": _code(entry.name) if service else "none: see `connections.json`",
+        "server": _code(f"{entry.server.table.hosts[0]}:{entry.server.table.port}"),
+        "database": _database(entry),
+        "role": _code(entry.role),
+        "sslmode": f"`{entry.sslmode}`",
+        "proof": _proof(entry),
+    }
+
+
+def _database(entry: Entry) -> str:
+    if entry.replication:
+        return "physical replication"
+    return _code(entry.database) if entry.database is not None else "any that you may"
+
+
+def _proof(entry: Entry) -> str:
+    methods = sorted({policy.table.auth for policy in entry.policies})
+    shown = [_PROOFS.get(method, f"`{method}`") for method in methods]
+    certificate = (
+        entry.certificate and "cert" not in methods and any(p.asks_certificate != "none" for p in entry.policies)
+    )
+    return " or ".join(shown) + (" and the certificate" if certificate else "")
+
+
+_PROOFS = {
+    "cert": "the certificate",
+    "scram-sha-256": "a password",
+    "md5": "a password",
+    "password": "a password",
+    "trust": "nothing",
+}
+
+
+def _code(text: str) -> str:
+    """Give any text as code in Markdown, fit for a table cell.
+
+    A code span shows its text as it is (CommonMark 6.1), but for backticks, blanks at its ends, and bars, which end a cell of a table; text with
+    these is HTML in character references, which never are markup.
+    """
+    if "`" not in text and "|" not in text and text == text.strip():
+        return f"`{text}`"
+    return "<code>" + "".join(c if c.isalnum() else f"&#{ord(c)};" for c in text) + "</code>"
+
+
+def _pair(entity: str, certificate: bytes | Later | None, credential: Credential) -> Files:
+    if certificate is not None:
+        yield layout.certificate_path(entity), File(certificate, layout.PUBLIC, "certificate", entity)
+    if credential.key is not None:
+        yield layout.key_path(entity), File(credential.key, layout.SECRET, "key", entity)
+    if credential.request is not None:
+        yield layout.request_path(entity), File(credential.request, layout.PUBLIC, "request", entity)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    # What is written is configuration, not HTML: every value is quoted for its own language before it gets here.
+    return Environment(
+        loader=PackageLoader("pgtls.templates", ""),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701
+    )
+
+
+@cache
+def _template(name: str) -> Template:
+    template: Any = _environment().get_template(name)
+    return template  # type: ignore[no-any-return]

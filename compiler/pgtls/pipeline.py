@@ -1,0 +1,349 @@
+"""The pipeline, on one screen: each command is a prefix of the next.
+
+load -> resolve -> check -> access (rules, proof)            ``check``
+     -> observe -> decide                                    ``status``
+     -> render -> plan                                       ``plan``
+     -> issue -> render -> commit                            ``build``
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from pgtls import __version__
+from pgtls.access.bundles import index
+from pgtls.access.compile import alike, compile_rules, for_server
+from pgtls.access.proof import prove
+from pgtls.certificates import issue
+from pgtls.certificates.decide import Asked, Decisions, decide
+from pgtls.certificates.desired import wanted
+from pgtls.certificates.observe import UNTOUCHED, nothing_to_build_on, observe
+from pgtls.certificates.passphrases import unopened
+from pgtls.certificates.retired_cas import retired, sign
+from pgtls.certificates.secrets import Secrets, kept_outside, named_files
+from pgtls.certificates.supplied import adapted, gather
+from pgtls.diagnostics import Diagnostic, Rejected, errors
+from pgtls.fleet.checks import judge
+from pgtls.fleet.checks.waivers import certain
+from pgtls.fleet.resolve import resolve
+from pgtls.language.load import load
+from pgtls.language.positions import locate
+from pgtls.language.values import Secret
+from pgtls.output import render
+from pgtls.plan.due import next_due
+from pgtls.plan.plan import Plan
+from pgtls.plan.plan import plan as make_plan
+from pgtls.rollout.rollover import recorded
+from pgtls.state import lock as locks
+from pgtls.state.manifest import Entry, Inputs, Manifest, entry
+from pgtls.state.mutex import exclusive, shared
+from pgtls.state.out_directory import check_lock_path, inspect, own_files
+from pgtls.state.transaction import LockChange, commit, foresee, recover, refuse_pending
+from pgtls.state.up_to_date import input_digest, source_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from pgtls.access.model import Entry as ClientEntry
+    from pgtls.access.model import Rules
+    from pgtls.certificates.observe import Existing
+    from pgtls.fleet.model import Fleet
+    from pgtls.language.source import Source
+    from pgtls.state.lock import Lock
+    from pgtls.state.tree import File, Tree
+
+    Progress = Callable[[str, int], Callable[[int], None]]
+    """Told the name of a stage and how much it has to do; gives what is told how much more is done."""
+
+
+def no_progress(stage: str, total: int) -> Callable[[int], None]:
+    """Tell nobody how a build is getting on."""
+    return lambda more: None
+
+
+OPTIONS = ""
+"""The options that what is compiled depends on, for the digest of the inputs: none so far."""
+
+
+class ProofFailed(Exception):  # noqa: N818
+    """The compiled text does not say what the policies say: a fault of the compiler, never of the spec."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a command works on. ``out`` and ``lock`` are paths as the user named them."""
+
+    spec: Path
+    out: str
+    lock: str
+    now: datetime
+    asked: Asked = Asked()  # noqa: RUF009  (frozen)
+    new_out: bool = False
+    lock_timeout: int = 60
+    jobs: int = 0
+    """Processes and threads for keys; 0: as many as there are cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A spec with everything that is wrong with it; ``fleet`` is None where that is too much to compile anything."""
+
+    source: Source
+    fleet: Fleet | None
+    rules: Mapping[str, Rules]
+    """By server."""
+    lock: Lock
+    diagnostics: tuple[Diagnostic, ...]
+    digest: str
+    """Of everything that was read to compile it: see :func:`pgtls.state.up_to_date.source_digest`."""
+    files: tuple[str, ...] = ()
+    """The files beside the spec that it names, relative to its directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What is there, and what is to happen to every certificate and CRL; errors are among the diagnostics."""
+
+    checked: Checked
+    fleet: Fleet
+    secrets: Secrets
+    existing: Existing
+    decisions: Decisions
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan with all that it follows from."""
+
+    checked: Checked
+    fleet: Fleet
+    existing: Existing
+    decisions: Decisions
+    entries: Mapping[str, Sequence[ClientEntry]]
+    """By user."""
+    texts: Tree
+    """The files that hold no certificate that is issued now."""
+    plan: Plan
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def check(spec: Path, now: datetime, lock_path: str | Path) -> Checked:
+    """Load, resolve, validate, compile the rules of every server and prove them."""
+    loaded = load(spec)
+    lock, damage = _read_lock(lock_path)
+    found = list(loaded.diagnostics)
+    fleet: Fleet | None = None
+    rules: dict[str, Rules] = {}
+    if loaded.loaded is not None:
+        fleet, later = resolve(loaded.loaded, now, loaded.faulty)
+        found += loaded.unaffected(later)
+    # Before anything that takes long: what is edited from now on counts as changed.
+    files = named_files(fleet) if fleet else ()
+    digest = source_digest(str(spec), loaded.source.patterns, files, OPTIONS)
+    if fleet is not None:
+        part, checked = judge(fleet, loaded.faulty, loaded.diagnostics)
+        # A table that could not be read may be what a warning misses.
+        found += errors(loaded.unaffected(checked)) if errors(loaded.diagnostics) else checked
+        rules, faults = _rules(part, lock, provable=not errors(found))
+        found += _unlikely_to_follow(loaded.unaffected(faults), errors(found)) if errors(found) else faults
+    return Checked(loaded.source, fleet, rules, lock, (*damage, *locate(found, loaded.source)), digest, files)
+
+
+def _unlikely_to_follow(faults: Iterable[Diagnostic], wrong: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Keep what is wrong with the rules whatever else is: not warnings, nor that a line cannot be written (PGT253)."""
+    likely = certain(errors(faults), (diagnostic.path for diagnostic in wrong))
+    return tuple(fault for fault in likely if fault.code != "PGT253")
+
+
+def _read_lock(path: str | Path) -> tuple[Lock, tuple[Diagnostic, ...]]:
+    """Read the lock; one that is damaged hides nothing that is wrong with the spec."""
+    try:
+        return locks.read(path), ()
+    except Rejected as rejected:
+        return locks.Lock(), rejected.diagnostics
+
+
+def _rules(
+    fleet: Fleet, lock: Lock, secrets: Secrets | None = None, *, provable: bool
+) -> tuple[dict[str, Rules], list[Diagnostic]]:
+    """Compile and prove; ``secrets`` reads what stands in for the secret options otherwise."""
+    rules: dict[str, Rules] = {}
+    found: list[Diagnostic] = []
+    compiled: dict[Hashable, Rules | None] = {}
+    alive, unexpired = lock.alive(fleet.now), lock.unexpired(fleet.now)
+    for server in fleet.servers.values():
+        kind = alike(fleet, server)
+        if kind not in compiled:
+            known = alive if server.table.crl else unexpired
+            compiled[kind], faults = compile_rules(fleet, server, known, *((secrets.option,) if secrets else ()))
+            found += faults
+        one = compiled[kind]
+        if one is not None:
+            rules[server.name] = for_server(one, server)
+    if provable and not errors(found):
+        different = [str(difference) for one in compiled.values() if one for difference in prove(fleet, one)]
+        if different:
+            raise ProofFailed("\n".join(different))
+    return rules, list(dict.fromkeys(found))
+
+
+def plan(request: Request) -> Planned:
+    """Say what a build would do. :class:`Rejected` where the spec, the lock or the out directory forbids it."""
+    with shared(request.out, request.lock_timeout):
+        refuse_pending(request.out)
+        planned = _plan(request)
+        if not planned.existing.from_lock:
+            foresee(request.out, {path: c.file for path, c in planned.plan.changes.items()}, planned.plan.deletions)
+        return planned
+
+
+def decided(request: Request) -> Decided:
+    """Check, observe and decide, for who holds the mutex. :class:`Rejected` where the spec or the lock has errors, or the out directory cannot be read."""
+    checked = check(request.spec, request.now, request.lock)
+    if checked.fleet is None or errors(checked.diagnostics):
+        raise Rejected(*checked.diagnostics)
+    fleet, secrets = checked.fleet, Secrets(checked.fleet)
+    outside = gather(fleet, secrets.passphrase, dict(request.asked.ca_keys))
+    profiles = adapted(wanted(fleet), outside)
+    own = own_files(request.lock, request.out)
+    existing = observe(request.out, checked.lock, profiles, outside, own=own, new_out=request.new_out)
+    decisions = decide(fleet, profiles, existing, request.asked)
+    found = (*existing.diagnostics, *existing.outside.diagnostics, *decisions.diagnostics)
+    return Decided(checked, fleet, secrets, existing, decisions, (*checked.diagnostics, *locate(found, checked.source)))
+
+
+def _plan(request: Request) -> Planned:
+    state = decided(request)
+    checked, fleet, existing, decisions = state.checked, state.fleet, state.existing, state.decisions
+    rules, diagnostics = checked.rules, state.diagnostics
+    if errors(diagnostics):
+        raise Rejected(*diagnostics)
+    if not existing.from_lock and _has_secret_options(fleet):
+        rules, faults = _rules(fleet, checked.lock, state.secrets, provable=True)
+        if errors(faults):
+            raise Rejected(*locate(faults, checked.source))
+    entries = index(fleet)
+    texts = {**render.texts(fleet, rules, entries), **retired(fleet, existing, decisions.retired)}
+    material = issue.planned(decisions, existing)
+    tree = {**texts, **render.material(fleet, entries, material.credentials, material.crls)}
+    steps = make_plan(fleet, decisions, tree, existing)
+    touched = {change.file.entity for change in steps.changes.values()}
+    diagnostics += locate(unopened(fleet, decisions, touched, existing), checked.source)
+    if errors(diagnostics):
+        raise Rejected(*diagnostics)
+    return Planned(checked, fleet, existing, decisions, entries, texts, steps, diagnostics)
+
+
+def _has_secret_options(fleet: Fleet) -> bool:
+    return any(
+        isinstance(value, Secret) for policy in fleet.policies.values() for value in policy.table.auth_options.values()
+    )
+
+
+def build(request: Request, progress: Progress = no_progress) -> Planned:
+    """Compile the spec into the out directory; the plan says what was done. :class:`Rejected`, and nothing has changed."""
+    check_lock_path(request.lock, str(request.spec), request.out)
+    inspect(request.out, own_files(request.lock, request.out))
+    with exclusive(request.out, request.lock_timeout):
+        recover(request.out, request.lock)
+        planned = _plan(request)
+        if planned.existing.from_lock:
+            raise Rejected(nothing_to_build_on(request.out))
+        _carry_out(request, planned, progress)
+        return planned
+
+
+def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
+    decisions, existing, fleet = planned.decisions, planned.existing, planned.fleet
+    issuing = sum(decision.reason is not None for decision in decisions.certificates.values())
+    material = issue.carry_out(decisions, existing, request.now, request.jobs, progress("issuing", issuing))
+    texts = {**planned.texts, **_signed_by_retired(planned, request.now)}
+    tree = {**texts, **render.material(fleet, planned.entries, material.credentials, material.crls)}
+    final = make_plan(fleet, decisions, tree, existing)
+    lock = _lock_after(planned, material)
+    changes = {path: change.file for path, change in final.changes.items()}
+    commit(
+        request.out,
+        changes,
+        final.deletions,
+        lambda stats: _manifest(request, planned, tree, changes, lock, stats).render(),
+        LockChange(request.lock, lock.render(), planned.checked.lock.digest),
+        private=_private(tree),
+        progress=progress("writing", len(changes)),
+    )
+
+
+def _signed_by_retired(planned: Planned, now: datetime) -> Tree:
+    """Give the CRLs of CAs that left the spec; where one cannot be signed the old one stays."""
+    signed: dict[str, File] = {}
+    for one in planned.decisions.retired:
+        if one.reason:
+            content = sign(one, planned.existing, now) or planned.existing.content(f"{os.path.dirname(one.key)}/ca.crl")
+            signed[one.crl_path] = replace(planned.texts[one.crl_path], content=content or b"")
+    return signed
+
+
+def _lock_after(planned: Planned, material: issue.Material) -> Lock:
+    lock, decisions = planned.checked.lock, planned.decisions
+    named = lock if lock.id else replace(lock, id=token_hex(16))
+    issued = recorded(material.lines, planned.fleet, planned.entries, decisions.certificates, lock)
+    return named.with_lines(*issued, *decisions.revocations)
+
+
+def _private(tree: Tree) -> set[str]:
+    """The directories that hold a key."""
+    return {path.rpartition("/")[0] for path, file in tree.items() if file.kind == "key"}
+
+
+def _manifest(
+    request: Request,
+    planned: Planned,
+    tree: Tree,
+    changes: Mapping[str, File],
+    lock: Lock,
+    stats: Mapping[str, os.stat_result],
+) -> Manifest:
+    source = planned.checked.source
+    assert lock.id is not None  # noqa: S101
+    return Manifest(
+        version=__version__,
+        lock_id=lock.id,
+        spec=os.path.basename(request.spec),
+        inputs=Inputs(_digest(planned, lock), source.patterns, planned.checked.files),
+        built=request.now,
+        next_due=next_due(planned.fleet, planned.decisions),
+        files={path: _entry(request.out, path, file, planned.existing, changes, stats) for path, file in tree.items()},
+    )
+
+
+def _digest(planned: Planned, lock: Lock) -> str:
+    """Digest the inputs. What waits, or can be retired, is said at every build, and what is kept where no file tells of a change is read at every
+    build: such a digest is one that no later build finds again.
+    """  # noqa: D205
+    waiting = any(decision.waits for decision in planned.decisions.certificates.values())
+    waiting = waiting or any(crl.waits for crl in planned.decisions.crls.values())
+    waiting = waiting or planned.decisions.retirable
+    return "" if waiting or kept_outside(planned.fleet) else input_digest(planned.checked.digest, lock.render())
+
+
+def _entry(
+    out: str,
+    path: str,
+    file: File,
+    existing: Existing,
+    changes: Mapping[str, File],
+    stats: Mapping[str, os.stat_result],
+) -> Entry:
+    """Describe one file: as it was written, as it was before, or, if others wrote it, as it lies there."""
+    if path in changes and isinstance(file.content, bytes):
+        return entry(file.content, stats[path], file.kind, file.entity)
+    if existing.files.get(path) in UNTOUCHED:
+        return existing.entries[path]._replace(mode=file.mode, kind=file.kind, entity=file.entity)
+    with open(os.path.join(out, path), "rb") as adopted:
+        return entry(adopted.read(), os.fstat(adopted.fileno()), file.kind, file.entity)

@@ -1,0 +1,1 @@
+"""Steps and costs, what is due, status and timeline."""

@@ -1,0 +1,226 @@
+"""What a build does, why, and what it costs on the wire: the difference between the tree that is wanted and the one that is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from pgtls.output.postgresql_conf import needs_restart
+from pgtls.state import layout
+from pgtls.state.tree import COSTS, Later, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pgtls.certificates.decide import Decision, Decisions
+    from pgtls.certificates.observe import Existing
+    from pgtls.fleet.model import Fleet
+    from pgtls.state.manifest import Entry
+    from pgtls.state.tree import Action, Cost, File, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A file that will be written, and why."""
+
+    path: str
+    file: File
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every step in the order of entities, the files that change, and those that go."""
+
+    steps: tuple[Step, ...]
+    changes: Mapping[str, Change]
+    deletions: tuple[str, ...]
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """How many steps of each action there are; actions without any are left out."""
+        actions = [step.action for step in self.steps]
+        return {action: actions.count(action) for action in dict.fromkeys(actions)}
+
+    @property
+    def cost(self) -> Cost:
+        """The highest cost of any step."""
+        return max((step.cost for step in self.steps), key=COSTS.index, default="nothing")
+
+
+def plan(fleet: Fleet, decisions: Decisions, tree: Tree, existing: Existing) -> Plan:
+    """Compare the tree that is wanted with the one that is there."""
+    changes = {} if existing.from_lock else dict(_changes(tree, existing))
+    listed = existing.manifest.files if existing.manifest else {}
+    deletions = tuple(sorted(path for path in listed if path not in tree))
+    return Plan(tuple(_steps(fleet, decisions, tree, changes, deletions, existing)), changes, deletions)
+
+
+def _changes(tree: Tree, existing: Existing) -> Iterator[tuple[str, Change]]:
+    listed: Mapping[str, Entry] = existing.manifest.files if existing.manifest else {}
+    for path, file in tree.items():
+        reason = _difference(file, listed.get(path), existing.files.get(path))
+        if reason:
+            yield path, Change(path, file, reason)
+
+
+def _difference(file: File, entry: Entry | None, state: str | None) -> str | None:
+    """Say why a file must be written; None: it is there as it should be."""
+    if entry is None:
+        return None if file.content is Later.KEPT else "new"
+    if file.content is Later.PENDING:
+        return "its certificate is issued"
+    if state == "missing":
+        return "it was missing"
+    if state == "edited" and file.content is not Later.KEPT:
+        return "it was edited by hand"
+    if state == "mode":
+        return "its mode was changed"
+    if isinstance(file.content, bytes) and sha256(file.content).hexdigest() != entry.sha256:
+        return "its content changes"
+    return "its mode changes" if file.mode != entry.mode else None
+
+
+def _steps(
+    fleet: Fleet,
+    decisions: Decisions,
+    tree: Tree,
+    changes: Mapping[str, Change],
+    deletions: Sequence[str],
+    existing: Existing,
+) -> Iterator[Step]:
+    by_entity: dict[str, list[Change]] = {}
+    for change in changes.values():
+        by_entity.setdefault(change.file.entity, []).append(change)
+    gone: dict[str, list[str]] = {}
+    for path in deletions:
+        gone.setdefault(existing.manifest.files[path].entity if existing.manifest else "", []).append(path)
+    present = {file.entity for file in tree.values()}
+    known = {entry.entity for entry in existing.manifest.files.values()} if existing.manifest else set()
+    entities = {*by_entity, *gone, *(e for e, d in decisions.certificates.items() if d.reason or d.adopted)}
+    for entity in sorted(entities, key=_order):
+        if entity not in present:
+            yield Step(entity, "delete", _left(fleet, entity), "nothing", files=tuple(gone[entity]))
+            continue
+        mine = sorted(by_entity.get(entity, ()), key=lambda change: change.path)
+        cost = (
+            "outage"
+            if entity in decisions.cut_off
+            else _cost(fleet, entity, mine, decisions.certificates.get(entity), existing)
+        )
+        crl = _crl_reason(entity, decisions)
+        decision = decisions.certificates.get(entity)
+        yield _step(entity, decision, mine, gone.get(entity, []), cost, known=entity in known, crl=crl)
+    for name, waiting in decisions.certificates.items():
+        if waiting.waits:
+            yield Step(name, "wait", waiting.waits, "nothing")
+    for name, list_ in decisions.crls.items():
+        if list_.waits:
+            yield Step(f"ca.{name}", "wait", f"its CRL: {list_.waits}, and its key is not here", "nothing")
+    for line in decisions.revocations:
+        left = line.reason == "cessation_of_operation"
+        why = _left(fleet, line.entity) if left else _WHY_REVOKED.get(line.reason, line.reason)
+        yield Step(line.entity, "revoke", f"{why}: certificate {line.serial}", "reload")
+
+
+def _left(fleet: Fleet, entity: str) -> str:
+    """Say why there is nothing for an entity any more: it left the spec, or its ``until`` has come."""
+    ended = fleet.ended_users.get(entity.removeprefix("user.")) if entity.startswith("user.") else None
+    return f"its until was {ended.table.until:%Y-%m-%d}" if ended else "it is no longer in the spec"
+
+
+_WHY_REVOKED = {
+    "superseded": "its name, CA or user changed",
+    "key_compromise": "it was issued before revoke_before",
+    "unspecified": "revoked lists it",
+}
+
+
+def _order(entity: str) -> tuple[int, str]:
+    return ("ca", "server", "user").index(entity.partition(".")[0]), entity
+
+
+def _step(
+    entity: str,
+    decision: Decision | None,
+    changes: Sequence[Change],
+    gone: Sequence[str],
+    cost: Cost,
+    *,
+    known: bool,
+    crl: str | None,
+) -> Step:
+    files = (*(change.path for change in changes), *gone)
+    if decision and decision.reason:
+        action: Action = "create" if decision.found.certificate is None else "renew"
+        key = ", with a new key" if decision.new_key and action == "renew" else ""
+        return Step(entity, action, decision.reason.text + key, cost, decision.reason.fields, files)
+    if decision and decision.adopted:
+        return Step(entity, "adopt", "its certificate satisfies the spec and is taken over as it is", cost, (), files)
+    if gone and any(path.startswith(layout.RETIRED) for path in files):
+        return Step(entity, "delete", "it left the spec; its key is kept in ca/.retired", cost, (), files)
+    if not known:
+        return Step(entity, "create", "it is new", cost, (), files)
+    if succession := _succession(changes, gone):
+        return Step(entity, "rewrite", succession, cost, (), files)
+    reasons = dict.fromkeys(_reason(change, crl) for change in changes) or {"it no longer has these files": None}
+    return Step(entity, "rewrite", "; ".join(reasons), cost, (), files)
+
+
+def _succession(changes: Sequence[Change], gone: Sequence[str]) -> str | None:
+    """Say how far a self-signed server is on the way to its next certificate; None where it is not on it."""
+
+    def among(paths: Iterable[str]) -> bool:
+        return any(path.endswith(f"/{layout.SERVER_NEXT_CERTIFICATE}") for path in paths)
+
+    if among(gone):
+        return "its next certificate is served from now on"
+    return "its next certificate is made: first its clients trust it" if among(c.path for c in changes) else None
+
+
+def _crl_reason(entity: str, decisions: Decisions) -> str | None:
+    """Say why the CRL of a CA is written again; None where it stays, or where there is none."""
+    crl = decisions.crls.get(entity.removeprefix("ca.")) if entity.startswith("ca.") else None
+    return crl.reason if crl else None
+
+
+def _reason(change: Change, crl: str | None) -> str:
+    name = change.path.rpartition("/")[2]
+    if crl and change.file.kind == "crl":
+        return f"its CRL: {crl}"
+    if change.reason == "its content changes" or change.reason == "its certificate is issued":
+        return f"{_WHAT.get(change.file.kind, name)} changed"
+    return f"{name}: {change.reason}" if change.reason != "new" else f"{name} is new"
+
+
+_WHAT = {
+    "hba": "its policies",
+    "ident": "its identity maps",
+    "conf": "its settings",
+    "trust": "the CAs that it trusts",
+    "crl": "a CRL",
+    "bundle": "what it connects to",
+    "certificate": "its chain",
+    "key": "the protection of its key",
+    "request": "its certificate request",
+}
+
+
+def _cost(fleet: Fleet, entity: str, changes: Sequence[Change], decision: Decision | None, existing: Existing) -> Cost:
+    """What it takes until a change is in force (FACTS: every ssl setting and the contents of hba and ident need a reload)."""
+    kind, _, name = entity.partition(".")
+    if kind == "ca":
+        lost = decision is not None and decision.new_key and decision.found.certificate is not None
+        return "outage" if lost else "nothing"
+    # A mode that is mended here changes nothing of what was deployed.
+    changes = [change for change in changes if not change.reason.startswith("its mode")]
+    if kind == "user":
+        weighty = any(not change.path.endswith(layout.README) for change in changes)
+        return "rollout" if weighty else "nothing"
+    conf = next((change for change in changes if change.file.kind == "conf"), None)
+    if conf and isinstance(conf.file.content, bytes):
+        version, before = fleet.servers[name].table.postgres, existing.text(conf.path)
+        if needs_restart(version, before, conf.file.content.decode()):
+            return "restart"
+    return "reload" if changes else "nothing"

@@ -1,0 +1,317 @@
+"""The life of every certificate and CRL at one instant: what is good, what comes due, what has ended, and what to do about it.
+
+A pure value of what was observed and decided; :func:`status` gathers both, and unlike a plan it does so for a tree that a build would refuse.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal, get_args
+
+from pgtls.access.bundles import index
+from pgtls.pipeline import decided
+from pgtls.pki.model import SELF_SIGNED, Certificate, RevocationList
+from pgtls.plan.timeline import timeline
+from pgtls.state import layout
+from pgtls.state.mutex import shared
+from pgtls.state.transaction import refuse_pending
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from pgtls.certificates.decide import CrlDecision, Decision, Decisions
+    from pgtls.certificates.observe import Existing
+    from pgtls.certificates.retired_cas import Retired
+    from pgtls.diagnostics import Diagnostic
+    from pgtls.pipeline import Request
+    from pgtls.pki.model import Unreadable
+    from pgtls.plan.timeline import Event
+    from pgtls.state.lock import IssuedLine, Lock
+
+    Found = Certificate | Unreadable | None
+
+Kind = Literal["certificate", "crl"]
+State = Literal[
+    "expired",
+    "unreadable",
+    "missing",
+    "not yet valid",
+    "waiting",
+    "due",
+    "ok",
+    "unknown",
+    "next",
+    "retired",
+    "superseded",
+    "revoked",
+]
+STATES: tuple[State, ...] = get_args(State)
+"""From the most urgent. ``waiting``: for a signature or a key from elsewhere. ``unknown``: what a lock alone does not tell. ``next``:
+of a self-signed server, trusted by its clients and not yet served. ``retired``: of a CA that left the spec."""
+
+_NEEDS_A_BUILD: frozenset[State] = frozenset(("expired", "unreadable", "missing", "not yet valid", "due"))
+_PAST: frozenset[State] = frozenset(("next", "retired", "superseded", "revoked"))
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One certificate or CRL. ``serial`` is lower-case hex, of a CRL its number; ``not_after`` is when it ends, of a CRL its nextUpdate.
+
+    ``due`` is when a build makes it again. ``todo`` says what to do, and is empty where nothing is to be done. ``path`` is relative to the out directory, None for
+    what no longer lies in it.
+    """
+
+    entity: str
+    kind: Kind
+    state: State
+    serial: str | None = None
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    due: datetime | None = None
+    todo: str = ""
+    path: str | None = None
+    subject: str | None = None
+    issuer: str | None = None
+    waits: bool = False
+    """Whether somebody has to lend a key or to sign before a build can make it again."""
+
+    @property
+    def needs_a_build(self) -> bool:
+        """Whether a build would make it again, or ought to."""
+        return self.state in _NEEDS_A_BUILD
+
+    @property
+    def needs_attention(self) -> bool:
+        """The same, or whether it waits for somebody else."""
+        return self.needs_a_build or self.state == "waiting"
+
+    @property
+    def current(self) -> bool:
+        """Whether it is the one that its entity uses or should use, and not one that went before."""
+        return self.state not in _PAST
+
+    def days_left(self, now: datetime) -> int | None:
+        """Give whole days until it ends, rounded down: 0 on the last day, negative afterwards."""
+        return None if self.not_after is None else (self.not_after - now) // timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Every item, the most urgent first; ``events`` are what happens, in its order, if nobody builds again."""
+
+    now: datetime
+    out: str
+    items: tuple[Item, ...]
+    events: tuple[Event, ...]
+    horizon: datetime | None = None
+    """Only what needs a build or happens until then is in here; None: everything is."""
+    from_lock: bool = False
+    """There is no out directory: what the lock lists is taken as present."""
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many items of each state there are; states without any are left out."""
+        counted = Counter(item.state for item in self.items)
+        return {state: counted[state] for state in STATES if counted[state]}
+
+    @property
+    def next_failure(self) -> Event | None:
+        """The first thing that stops working after now; None: nothing ever does."""
+        return next((event for event in self.events if event.at > self.now and event.what == "fails"), None)
+
+    @property
+    def failing(self) -> tuple[Event, ...]:
+        """What has stopped working already."""
+        return tuple(event for event in self.events if event.at <= self.now and event.what == "fails")
+
+    @property
+    def overdue(self) -> tuple[Event, ...]:
+        """Access that was meant to have ended, and has not: nobody has built since."""
+        return tuple(event for event in self.events if event.at <= self.now and event.what == "stays")
+
+    @property
+    def attention(self) -> tuple[Item, ...]:
+        """Give what somebody has to do something about."""
+        return tuple(item for item in self.items if item.needs_attention)
+
+    def within(self, length: timedelta) -> Status:
+        """Keep what needs a build, or ends or happens within a length of time."""
+        end = self.now + length
+        items = tuple(item for item in self.items if _concerns(item, end))
+        return replace(self, items=items, events=tuple(e for e in self.events if e.at <= end), horizon=end)
+
+
+def _concerns(item: Item, end: datetime) -> bool:
+    return item.current and (item.needs_attention or (item.not_after is not None and item.not_after <= end))
+
+
+def status(request: Request) -> Status:
+    """Look at everything. :class:`Rejected` where the spec, the lock or the out directory cannot be read for what it is."""
+    with shared(request.out, request.lock_timeout):
+        refuse_pending(request.out)
+        state = decided(request)
+    existing = state.existing
+    items = sorted(_items(state.decisions, existing, request.now), key=_urgency)
+    built = existing.manifest.built if existing.manifest else None
+    events = tuple(timeline(state.fleet, index(state.fleet), items, built))
+    return Status(
+        request.now,
+        request.out,
+        tuple(items),
+        events,
+        from_lock=existing.from_lock,
+        diagnostics=state.diagnostics,
+    )
+
+
+def _urgency(item: Item) -> tuple[int, float, str, str]:
+    end = item.not_after.timestamp() if item.not_after else 0
+    return STATES.index(item.state), end, item.entity, item.kind
+
+
+def _items(decisions: Decisions, existing: Existing, now: datetime) -> Iterator[Item]:
+    for entity, decision in decisions.certificates.items():
+        if existing.from_lock and entity in existing.outside.not_ours:
+            yield Item(entity, "certificate", "unknown", todo=_UNKNOWN)
+        else:
+            yield _certificate(existing.found[entity].certificate, decision, now)
+    for name, crl in decisions.crls.items():
+        yield _crl(name, crl, existing, now)
+    for left in decisions.retired:
+        if left.due is not None:  # somebody still has a certificate of its
+            yield _retired_crl(left, existing, now)
+    yield from _former(decisions, existing, now)
+
+
+_UNKNOWN = "the lock does not know it: look where the out directory is"
+
+
+def _certificate(found: Found, decision: Decision, now: datetime) -> Item:
+    """Describe what is there now; of a self-signed server that is not what its ``decision`` speaks of where that serves the next one."""
+    entity, state = decision.profile.entity, _state(found, decision, now)
+    todo, path = _todo(decision, state, now), layout.certificate_path(entity)
+    item = Item(entity, "certificate", state, todo=todo, path=path, waits=bool(decision.waits))
+    if not isinstance(found, Certificate):
+        return item
+    settled = state == "ok" and decision.due > now
+    return _described(found, replace(item, due=decision.due if settled else None))
+
+
+def _state(found: Found, decision: Decision, now: datetime) -> State:
+    why = decision.reason
+    if isinstance(found, Certificate) and found.not_after <= now:
+        return "expired"
+    if decision.waits:
+        return "waiting"
+    if not isinstance(found, Certificate):
+        return "unreadable" if found else "missing"
+    if found.not_before > now:
+        return "not yet valid"
+    if why:
+        return "missing" if why.name == "key missing" else "due"
+    beside = decision.beside
+    return "due" if beside and (beside.issue or beside.promoted) else "ok"
+
+
+def _todo(decision: Decision, state: State, now: datetime) -> str:
+    if decision.waits:
+        return f"waits: {decision.waits}"
+    if decision.reason:
+        return f"pgtls build issues it{' again' if decision.found.certificate else ''}: {decision.reason.text}"
+    if state == "due":
+        promoted = decision.beside and decision.beside.promoted
+        return f"pgtls build {'serves its next one' if promoted else 'makes its next one, which clients get first'}"
+    if state == "not yet valid":
+        return "look at the clock of this machine: the certificate was issued later"
+    if decision.due <= now and state == "ok":
+        return "ends with its user" if decision.profile.until == decision.end else "ends with the CA that issued it"
+    return ""
+
+
+def _described(certificate: Certificate, item: Item) -> Item:
+    return replace(
+        item,
+        serial=certificate.serial,
+        not_before=certificate.not_before,
+        not_after=certificate.not_after,
+        subject=certificate.subject,
+        issuer=certificate.issuer,
+    )
+
+
+def _crl(name: str, decision: CrlDecision, existing: Existing, now: datetime) -> Item:
+    found = existing.crls.get(name)
+    item = Item(decision.ca.entity, "crl", "missing", path=layout.crl_path(name))
+    if found is None and existing.from_lock:
+        return replace(item, state="unknown", todo=_UNKNOWN)
+    todo = f"pgtls build makes it again: {decision.reason}" if decision.reason else ""
+    todo = f"waits for the key of its CA: {decision.waits}" if decision.waits else todo
+    if not isinstance(found, RevocationList):
+        absent: State = "missing" if decision.reason else "waiting"
+        return replace(item, state="unreadable" if found else absent, todo=todo or "waits until its CA can sign")
+    state: State = "waiting" if decision.waits else "due" if decision.reason else "ok"
+    waits = bool(decision.waits)
+    item = replace(item, state=state, todo=todo, waits=waits, issuer=_subject(existing, decision.ca.entity))
+    return _dated(item, found, decision.due, now)
+
+
+def _retired_crl(left: Retired, existing: Existing, now: datetime) -> Item:
+    """Describe the CRL of a CA that left the spec, where it lies now."""
+    from pgtls.pki.crl import read
+
+    path = f"{left.key.rpartition('/')[0]}/{layout.CA_CRL}" if left.key else left.crl_path
+    todo = f"pgtls build makes it again: {left.reason}" if left.reason else ""
+    item = Item(f"ca.{left.name}", "crl", "due" if left.reason else "ok", todo=todo, path=path)
+    found = read(existing.content(path) or b"")
+    return (
+        _dated(item, found, left.due, now) if isinstance(found, RevocationList) else replace(item, state="unreadable")
+    )
+
+
+def _dated(item: Item, found: RevocationList, due: datetime | None, now: datetime) -> Item:
+    return replace(
+        item,
+        state="expired" if found.next_update <= now else item.state,
+        serial=f"{found.number:x}",
+        not_before=found.this_update,
+        not_after=found.next_update,
+        due=due if item.state == "ok" else None,
+    )
+
+
+def _subject(existing: Existing, entity: str) -> str | None:
+    certificate = existing.found[entity].certificate
+    return certificate.subject if isinstance(certificate, Certificate) else None
+
+
+def _former(decisions: Decisions, existing: Existing, now: datetime) -> Iterator[Item]:
+    """Give what the lock knows beside the current certificates and has not ended: it opens doors until it ends or is revoked."""
+    current = {_current(entity, decision, existing) for entity, decision in decisions.certificates.items()}
+    leaving = {(line.ca, line.serial) for line in decisions.revocations}
+    for key, line in existing.lock.by_serial.items():
+        if key not in current and line.certificate.not_after > now:
+            state: State = "due" if key in leaving else _former_state(line, decisions, existing.lock)
+            todo = "pgtls build revokes it" if state == "due" else ""
+            yield _described(line.certificate, Item(line.entity, "certificate", state, todo=todo))
+
+
+def _current(entity: str, decision: Decision, existing: Existing) -> tuple[str, str] | None:
+    """Give (CA, serial) of the certificate that an entity has; of one that is lost or damaged, as the lock knows it."""
+    found, profile = existing.found[entity].certificate, decision.profile
+    if isinstance(found, Certificate):
+        own = entity.removeprefix("ca.") if profile.kind == "ca" else SELF_SIGNED
+        return profile.issuer or own, found.serial
+    line = existing.lock.latest.get(entity)
+    return (line.ca, line.serial) if line else None
+
+
+def _former_state(line: IssuedLine, decisions: Decisions, lock: Lock) -> State:
+    if (line.ca, line.serial) in lock.revocations:
+        return "revoked"
+    if line.entity not in decisions.certificates:
+        return "retired"
+    return "next" if line.ca == SELF_SIGNED and line == lock.latest[line.entity] else "superseded"

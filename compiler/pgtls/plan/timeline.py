@@ -1,0 +1,148 @@
+"""What would fail, when and for whom, if nobody built again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeGuard
+
+from pgtls.language.values import Waiver
+from pgtls.output.render import checked_cas
+from pgtls.rollout.rollover import VERIFYING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from pgtls.access.model import Entry
+    from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.plan.status import Item
+
+What = Literal["due", "fails", "stays", "blocks"]
+Cause = Literal["certificate", "crl", "client crl", "until", "waiver"]
+"""``crl``: servers refuse clients without it; ``client crl``: clients refuse servers, by the copy in their bundles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happens to an entity at an instant.
+
+    ``due``: a build makes its certificate or CRL again from here on. ``fails``: connections do, for ``affects``. ``stays``: access that was meant to end stays
+    until the next build. ``blocks``: the spec is refused from here on. ``servers`` are where.
+    """
+
+    at: datetime
+    entity: str
+    what: What
+    cause: Cause
+    servers: tuple[str, ...] = ()
+    affects: tuple[str, ...] = ()
+    """The entities for which it fails, or whose access stays."""
+
+
+def timeline(
+    fleet: Fleet, entries: Mapping[str, Sequence[Entry]], items: Iterable[Item], built: datetime | None
+) -> list[Event]:
+    """Give all events in their order, those included that have happened already. ``built`` is when the last build was, None if nobody knows."""
+    world = _World(fleet, entries)
+    events = [*_of_items(world, items), *_of_untils(fleet, built)]
+    return sorted(events, key=lambda event: (event.at, event.what, event.entity, event.cause))
+
+
+class _World:
+    """Who depends on whom, looked up once."""
+
+    def __init__(self, fleet: Fleet, entries: Mapping[str, Sequence[Entry]]) -> None:
+        self.fleet = fleet
+        self.verifying: dict[str, dict[str, None]] = {}
+        """By NAME of a server: the users that verify it."""
+        self.presenting: dict[str, dict[str, None]] = {}
+        """By NAME of a server: the users that show it a certificate."""
+        self.shown_to: dict[str, dict[str, None]] = {}
+        """By NAME of a user: the servers that see its certificate."""
+        self.checking: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+        """By NAME of a CA: the servers whose chain has it, and the users whose bundles have its CRL."""
+        for name, user in fleet.users.items():
+            for entry in entries[name]:
+                if entry.sslmode in VERIFYING:
+                    self._check(user, entry.server)
+                    self.verifying.setdefault(entry.server.name, {})[user.entity] = None
+                    if entry.certificate:
+                        self.presenting.setdefault(entry.server.name, {})[user.entity] = None
+                        self.shown_to.setdefault(name, {})[entry.server.entity] = None
+
+    def _check(self, user: User, server: Server) -> None:
+        """A bundle with CRLs refuses a server once that of any CA in its chain has run out (X509_V_FLAG_CRL_CHECK_ALL)."""
+        for ca in server.ca.chain if user.table.crl and server.ca else ():
+            if ca.table.crl:
+                servers, users = self.checking.setdefault(ca.name, ({}, {}))
+                servers[server.entity] = users[user.entity] = None
+
+
+def _of_items(world: _World, items: Iterable[Item]) -> Iterator[Event]:
+    for item in items:
+        if item.not_after is None or not item.current or item.path is None:
+            continue
+        if item.due is not None:
+            yield Event(item.due, item.entity, "due", item.kind)
+        servers, affects = _consequences(world, item)
+        if servers or affects:
+            yield Event(item.not_after, item.entity, "fails", item.kind, servers, affects)
+        if item.kind == "crl" and (checking := world.checking.get(item.entity.removeprefix("ca."))):
+            yield Event(item.not_after, item.entity, "fails", "client crl", *map(tuple, checking))
+
+
+def _consequences(world: _World, item: Item) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Give the servers where, and the entities for which, something fails when an item ends."""
+    kind, _, name = item.entity.partition(".")
+    if item.kind == "crl":
+        return _without_crl(world, name)
+    if kind == "ca":
+        return (), tuple(_below(world.fleet, world.fleet.cas[name]))
+    if kind == "server":
+        return (item.entity,), tuple(world.verifying.get(name, ()))
+    servers = tuple(world.shown_to.get(name, ()))
+    return servers, (item.entity,) if servers else ()
+
+
+def _without_crl(world: _World, ca: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A server that checks the CRL of a CA refuses every client certificate once it has run out (OpenSSL: CRL_CHECK_ALL)."""
+    servers = [
+        server
+        for server in world.fleet.servers.values()
+        if any(link.name == ca for link in checked_cas(world.fleet, server))
+    ]
+    affected = {user: None for server in servers for user in world.presenting.get(server.name, ())}
+    return tuple(server.entity for server in servers), tuple(affected)
+
+
+def _below(fleet: Fleet, ca: Authority) -> Iterator[str]:
+    """Give everything whose chain ends with a CA's certificate."""
+    for other in fleet.cas.values():
+        if other is not ca and ca in other.chain:
+            yield other.entity
+    holders: list[Server | User] = [*fleet.servers.values(), *fleet.users.values()]
+    for holder in holders:
+        if holder.ca and ca in holder.ca.chain:
+            yield holder.entity
+
+
+def _of_untils(fleet: Fleet, built: datetime | None) -> Iterator[Event]:
+    """What has ended since the last build stays as that has left it."""
+    for user in (*fleet.users.values(), *fleet.ended_users.values()):
+        if _stays(user.table.until, built, fleet.now):
+            yield Event(user.table.until, user.entity, "stays", "until", affects=(user.entity,))
+    for policy in (*fleet.policies.values(), *fleet.ended_policies.values()):
+        servers = tuple(server.entity for server in policy.servers)
+        if _stays(policy.table.until, built, fleet.now):
+            users = tuple(user.entity for user in policy.users)
+            yield Event(policy.table.until, policy.entity, "stays", "until", servers, users)
+    for policy in fleet.policies.values():
+        waiver = policy.table.waiver
+        if isinstance(waiver, Waiver) and waiver.until:
+            yield Event(waiver.until, policy.entity, "blocks", "waiver", tuple(s.entity for s in policy.servers))
+    if isinstance(fleet.lint.waiver, Waiver) and fleet.lint.waiver.until:
+        yield Event(fleet.lint.waiver.until, "lint", "blocks", "waiver")
+
+
+def _stays(until: datetime | None, built: datetime | None, now: datetime) -> TypeGuard[datetime]:
+    return until is not None and (until > now or (built is not None and built < until))

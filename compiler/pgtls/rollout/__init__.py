@@ -1,0 +1,1 @@
+"""The order in which what was compiled can be deployed."""

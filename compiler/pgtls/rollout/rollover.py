@@ -1,0 +1,323 @@
+"""Moving to another root without cutting anybody off: first trusted everywhere, then used, then the old one retired.
+
+Servers and clients are deployed one after the other. So whoever verifies a certificate must trust, in what was compiled last, the root that it moves to, and,
+in what is compiled now, the root that it moves from. Roots are told apart by their keys: one that is renewed with its key is the same root.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pgtls.diagnostics import Diagnostic
+from pgtls.pki.model import Certificate, Unreadable
+from pgtls.state import layout
+from pgtls.state.lock import IssuedLine
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from pgtls.access.model import Entry
+    from pgtls.certificates.decide import Decision
+    from pgtls.certificates.observe import Existing
+    from pgtls.diagnostics import Severity
+    from pgtls.fleet.model import Authority, Fleet, Server
+    from pgtls.state.lock import Lock
+
+    Entries = Mapping[str, Sequence[Entry]]
+    """By user."""
+
+VERIFYING = ("require", "verify-ca", "verify-full")
+"""The modes in which a client refuses what it cannot verify: libpq verifies as soon as it has a root.crt, also with ``require``."""
+
+
+class Move(NamedTuple):
+    """A certificate that moves to another root: the key identifiers of both (None: of a key that is still to be made), and the CA that it moves to."""
+
+    old: str
+    new: str | None
+    root: Authority
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a build would cut off: the entities whose certificates would be refused."""
+
+    diagnostics: tuple[Diagnostic, ...] = ()
+    cut_off: frozenset[str] = frozenset()
+    retirable: bool = False
+    """Whether a CA can be retired as soon as this build is deployed."""
+
+
+def gate(
+    fleet: Fleet,
+    certificates: Mapping[str, Decision],
+    existing: Existing,
+    *,
+    accepted: bool,
+) -> Verdict:
+    """Find whom a build would cut off. ``accepted``: go on."""
+    # A known CA that would get a new key is an error of its own, or was asked for.
+    anew = {entity for entity, decision in certificates.items() if decision.new_key and entity in existing.lock.latest}
+    roots = _Roots(certificates, existing)
+    retirable = tuple(_retirable(fleet, roots, existing.lock, _held(roots)))
+    afterwards = any(_retirable(fleet, roots, existing.lock, {}))
+    moves = dict(_moves(fleet, certificates, roots, anew))
+    if not moves:
+        return Verdict(retirable, retirable=afterwards)
+    from pgtls.access.bundles import index
+
+    faults: dict[_Cut, list[str]] = defaultdict(list)
+    cut_off = set()
+    for holder, truster, trusted in _pairs(fleet, index(fleet), moves):
+        move = moves[holder]
+        before = roots.trusted_by(truster)
+        if move.old not in before:
+            continue
+        serving = holder.startswith("server.")
+        server, user = (holder, truster) if serving else (truster, holder)
+        if move.new is None or move.new not in before:
+            faults[_Cut("yet", serving, server, move.root.name)].append(user)
+            cut_off.add(holder)
+        elif move.old not in {roots.key_of(ca) for ca in trusted}:
+            faults[_Cut("longer", serving, server, roots.name_of(move.old))].append(user)
+            cut_off.add(holder)
+    severity: Severity = "warning" if accepted else "error"
+    found = tuple(replace(_fault(cut, users), severity=severity) for cut, users in faults.items())
+    return Verdict((*found, *retirable), frozenset(cut_off), afterwards)
+
+
+class _Cut(NamedTuple):
+    """Between a server and its clients: ``yet``, the new ``root`` (a NAME) is not trusted yet; ``longer``, the old one would not be any longer.
+
+    ``serving``: the server's certificate moves, and its clients verify it; otherwise it is theirs that move.
+    """
+
+    when: Literal["yet", "longer"]
+    serving: bool
+    server: str
+    root: str
+
+
+class _Roots:
+    """Who signed whom, by key identifiers, before this build and after it."""
+
+    def __init__(self, certificates: Mapping[str, Decision], existing: Existing) -> None:
+        self.certificates, self.existing = certificates, existing
+        lines = [line for line in existing.lock.by_serial.values() if line.entity.startswith("ca.")]
+        self.parents = {line.certificate.key_id: line.certificate.authority_key_id for line in lines}
+        self.names = {line.certificate.key_id: line.entity.removeprefix("ca.") for line in lines}
+        for entity, decision in certificates.items():
+            found = decision.found.certificate
+            if entity.startswith("ca.") and isinstance(found, Certificate):
+                self.parents |= {one.key_id: one.authority_key_id for one in (found, *_read(decision.found.above))}
+                self.names[found.key_id] = entity.removeprefix("ca.")
+        self._trusted: dict[str, frozenset[str]] = {}
+
+    def chain(self, key_id: str) -> list[str]:
+        """Give a key and those above it up to its root, before this build."""
+        found = [key_id]
+        while (parent := self.parents.get(found[-1])) and parent not in found:
+            found.append(parent)
+        return found
+
+    def above(self, key_id: str) -> str:
+        """Give the root above a key, before this build."""
+        return self.chain(key_id)[-1]
+
+    def own_key(self, ca: Authority) -> str | None:
+        """Give the key identifier of a CA, by the lock where its certificate is lost; None where it never had one."""
+        found = self.certificates[ca.entity].found.certificate
+        if isinstance(found, Certificate):
+            return found.key_id
+        line = self.existing.lock.latest.get(ca.entity)
+        return line.certificate.key_id if line else None
+
+    def key_of(self, ca: Authority) -> str | None:
+        """Give the key identifier that a root has after this build; None: of a new key."""
+        decision = self.certificates[ca.root.entity]
+        known = self.own_key(ca.root)
+        if decision.new_key or known is None:
+            return None
+        return self.above(known)  # of a CA that was brought along with its chain, the root is at the end of that
+
+    def name_of(self, key_id: str) -> str:
+        """Give the NAME that a key goes by."""
+        return self.names.get(key_id, "the old root")
+
+    def trusted_by(self, entity: str) -> frozenset[str]:
+        """Give the keys that an entity trusted when it was last compiled: its file says so; where there is none, the lock does."""
+        if entity not in self._trusted:
+            self._trusted[entity] = frozenset(self._read(entity))
+        return self._trusted[entity]
+
+    def _read(self, entity: str) -> Iterator[str]:
+        content = None if self.existing.from_lock else self.existing.content(layout.path(entity, layout.CLIENT_TRUST))
+        if found := _read((content,) if content else ()):
+            yield from (certificate.key_id for certificate in found)
+        else:
+            lines = (line for line in self.existing.lock.by_serial.values() if entity in line.trust)
+            yield from (self.above(line.certificate.key_id) for line in lines)
+
+
+def _read(pem: Sequence[bytes]) -> tuple[Certificate, ...]:
+    """Give the certificates of a file; none where it is empty or cannot be read."""
+    from pgtls.pki import facts
+
+    found = facts.read(b"".join(pem)) if pem else ()
+    return () if isinstance(found, Unreadable) else found
+
+
+def _moves(
+    fleet: Fleet, certificates: Mapping[str, Decision], roots: _Roots, anew: Collection[str]
+) -> Iterator[tuple[str, Move]]:
+    for entity, decision in certificates.items():
+        found, issuer = decision.found.certificate, decision.profile.issuer
+        if entity.startswith("ca.") or issuer is None or not isinstance(found, Certificate):
+            continue
+        root = fleet.cas[issuer].root
+        old, new = roots.above(found.authority_key_id or found.key_id), roots.key_of(root)
+        if old != new and root.entity not in anew:
+            yield entity, Move(old, new, root)
+
+
+def _pairs(
+    fleet: Fleet, entries: Entries, moves: Mapping[str, Move]
+) -> Iterator[tuple[str, str, tuple[Authority, ...]]]:
+    """Yield who shows a certificate that moves, who verifies it, and what the latter will trust."""
+    for name, user in fleet.users.items():
+        mine = [entry for entry in entries[name] if entry.sslmode in VERIFYING]
+        cas = tuple(ca for entry in mine for ca in (entry.server.ca, *entry.server.trust) if ca)
+        for server in {entry.server.name: entry.server for entry in mine}.values():
+            if server.entity in moves:
+                yield server.entity, user.entity, cas
+        for server in {entry.server.name: entry.server for entry in mine if entry.certificate}.values():
+            if user.entity in moves:
+                yield user.entity, server.entity, server.client_cas
+
+
+def _fault(cut: _Cut, users: Sequence[str]) -> Diagnostic:
+    """Say who is cut off, in the words of whoever has to deploy."""
+    name, root = cut.server.removeprefix("server."), cut.root
+    clients = listed(sorted({entity.removeprefix("user.") for entity in users}))
+    many = len(set(users)) > 1
+    if cut.serving:
+        who, verb = f"{'clients' if many else 'client'} {clients}", "do" if many else "does"
+        if cut.when == "yet":
+            message = f"{who} {verb} not trust {root} yet: deploy a build before this one in which {'they do' if many else 'it does'}"
+            hint = f'first trust = ["{root}"] in [server.{name}] beside the old ca; or go on with --accept-outage'
+        else:
+            message = f"{who} would no longer trust {root}, which certifies server {name} until this build is deployed"
+            hint = f'keep trust = ["{root}"] in [server.{name}] for one more build; or go on with --accept-outage'
+    elif cut.when == "yet":
+        message = f"server {name} does not trust {root} yet, from which {clients} would have {'certificates' if many else 'a certificate'}: deploy a build before this one in which it does"
+        hint = f"first add it to client_ca in [server.{name}], users unchanged; or go on with --accept-outage"
+    else:
+        message = f"server {name} would no longer trust {root}, from which {clients} {'have certificates' if many else 'has a certificate'} until this build is deployed"
+        hint = f"keep it in client_ca of [server.{name}] for one more build; or go on with --accept-outage"
+    return Diagnostic("PGT581", message, ("server", name), hint, "table")
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Name entities in a sentence; where there are many, the first of them."""
+    if len(names) > most:
+        return ", ".join(names[:most]) + f" and {len(names) - most} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _retirable(fleet: Fleet, roots: _Roots, lock: Lock, held: Mapping[str, tuple[str, ...]]) -> Iterator[Diagnostic]:
+    """Name the CAs that are trusted still and were moved away from, in a build before this one: what moves now is deployed after it.
+
+    ``held`` are the keys above the certificates that were deployed before.
+    """
+    holders = {key for keys in held.values() for key in keys}
+    used = {ca.name for user in fleet.users.values() if user.ca for ca in user.ca.chain}
+    for server in fleet.servers.values():
+        left = [ca for ca in server.trust if server.ca and ca.root != server.ca.root]
+        left = [ca for ca in left if roots.key_of(ca) not in held.get(server.entity, ())]
+        idle = [ca for ca in server.client_cas if ca.name not in used and roots.own_key(ca) not in holders]
+        if not left and not idle:
+            continue
+        once, uses = _once(lock), _uses(fleet)
+        for ca in left:
+            if (server.entity, roots.key_of(ca)) in once:
+                yield _retire(server, ca, "trust", uses)
+        for ca in idle:
+            if any(line.ca == ca.name and line.entity.removeprefix("user.") in fleet.users for line in lock.issued):
+                yield _retire(server, ca, "client_ca", uses)
+
+
+def _held(roots: _Roots) -> dict[str, tuple[str, ...]]:
+    """Give the keys above the certificate that each server and user had before this build."""
+    return {
+        entity: tuple(roots.chain(found.authority_key_id or found.key_id))
+        for entity, decision in roots.certificates.items()
+        if not entity.startswith("ca.") and isinstance(found := decision.found.certificate, Certificate)
+    }
+
+
+def _once(lock: Lock) -> set[tuple[str, str | None]]:
+    """Give every (server, key) where the server ever had a certificate under the key. A CA that moved to another root was under both."""
+    parents: dict[str | None, set[str | None]] = defaultdict(set)
+    for line in lock.by_serial.values():
+        if line.entity.startswith("ca.") and line.certificate.authority_key_id:
+            parents[line.certificate.key_id].add(line.certificate.authority_key_id)
+    found: set[tuple[str, str | None]] = {
+        (line.entity, line.certificate.authority_key_id)
+        for line in lock.by_serial.values()
+        if line.entity.startswith("server.")
+    }
+    fresh = found
+    while fresh:
+        fresh = {(entity, parent) for entity, key in fresh for parent in parents[key]} - found
+        found |= fresh
+    return found
+
+
+def _uses(fleet: Fleet) -> Counter[str]:
+    """Count by NAME how often the spec needs each CA: to sign, to be trusted, or above one that does."""
+    servers = (ca for server in fleet.servers.values() for ca in (server.ca, *server.trust, *server.client_cas))
+    users = (user.ca for user in fleet.users.values())
+    below = (ca.issuer for ca in fleet.cas.values())
+    return Counter(link.name for ca in (*servers, *users, *below) if ca for link in ca.chain)
+
+
+def _retire(server: Server, ca: Authority, field: str, uses: Counter[str]) -> Diagnostic:
+    who = f"server {server.name} has no" if field == "trust" else "no user has a"
+    message = f'{who} certificate of ca "{ca.name}" any more: as soon as the last build is deployed everywhere, it can be retired'
+    then = f"; then delete [ca.{ca.name}]" if uses[ca.name] == 1 else ""
+    hint = f'take "{ca.name}" out of {field}, build and deploy{then}'
+    return Diagnostic("PGT582", message, ("server", server.name, field), hint, severity="warning")
+
+
+def recorded(
+    lines: Iterable[IssuedLine], fleet: Fleet, entries: Entries, certificates: Mapping[str, Decision], lock: Lock
+) -> Iterator[IssuedLine]:
+    """Give the lines of a build with what each bundle trusts from now on: the lock's memory of it (DESIGN 6.2)."""
+    carriers = _carriers(fleet, entries)
+    for line in lines:
+        trust = carriers.pop(line.entity, ())
+        yield replace(line, trust=tuple(sorted(trust)))
+    for entity, trusting in carriers.items():
+        decision = certificates[entity]
+        found, signer = decision.found.certificate, decision.profile.issuer or entity.removeprefix("ca.")
+        if not isinstance(found, Certificate):
+            continue
+        known = lock.by_serial.get((signer, found.serial))
+        if known and not trusting <= set(known.trust):
+            yield IssuedLine(signer, entity, found, tuple(sorted(trusting - set(known.trust))))
+
+
+def _carriers(fleet: Fleet, entries: Entries) -> dict[str, set[str]]:
+    """Give who carries the certificate of each CA in its ``root.crt``."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for name, mine in entries.items():
+        for server in {entry.server.name: entry.server for entry in mine}.values():
+            for ca in (server.ca, *server.trust):
+                if ca:
+                    found[ca.root.entity].add(f"user.{name}")
+    for server in fleet.servers.values():
+        for link in (link for ca in server.client_cas for link in ca.chain):
+            found[link.entity].add(server.entity)
+    return found

@@ -1,0 +1,166 @@
+"""Files and directories, without following a symbolic link: what :mod:`pgtls.state.transaction` is made of."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def open_directory(path: str, dir_fd: int | None = None) -> int:
+    """Open a directory; NotADirectoryError where it is something else, a symbolic link included."""
+    return os.open(path, _DIRECTORY, dir_fd=dir_fd)
+
+
+class Directories:
+    """The directories below a root, opened one component at a time.
+
+    It keeps the way to the last one open, so that a walk in the order of the paths opens each directory about once.
+    """
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._names: list[str] = []
+        self._descriptors: list[int] = []
+
+    def open(self, path: str) -> int:
+        """Open ``path`` ("" is the root). The descriptor is good until the next call."""
+        names = path.split("/") if path else []
+        common = 0
+        while common < min(len(names), len(self._names)) and names[common] == self._names[common]:
+            common += 1
+        self._close(common)
+        for name in names[common:]:
+            self._descriptors.append(open_directory(name, self._descriptors[-1] if self._descriptors else self._root))
+            self._names.append(name)
+        return self._descriptors[-1] if self._descriptors else self._root
+
+    def place(self, path: str) -> tuple[str, int]:
+        """Split a path into its last name and the opened directory that holds it."""
+        directory, _, name = path.rpartition("/")
+        return name, self.open(directory)
+
+    def close(self) -> None:
+        """Close all of them."""
+        self._close(0)
+
+    def _close(self, depth: int) -> None:
+        while len(self._descriptors) > depth:
+            self._names.pop()
+            os.close(self._descriptors.pop())
+
+
+def ancestors(path: str) -> Iterator[str]:
+    """Give the directories that lead to a path, from the top: ``a``, ``a/b`` for ``a/b/c``."""
+    position = path.find("/")
+    while position >= 0:
+        yield path[:position]
+        position = path.find("/", position + 1)
+
+
+def all_ancestors(paths: Iterable[str]) -> set[str]:
+    """Give every directory that leads to one of the paths."""
+    parents = {path.rpartition("/")[0] for path in paths} - {""}
+    return {directory for parent in parents for directory in ancestors(f"{parent}/")}
+
+
+def create(path: str, content: bytes, mode: int, dir_fd: int | None = None, *, later: int = 0) -> os.stat_result:
+    """Write a new file with exactly this mode, and give its stat. From its first byte on, nobody has more rights to it than ``mode`` says.
+
+    ``later`` are nanoseconds that are added to its modification time. The kernel's clock stands still for milliseconds: without them, many files of one build
+    have the same time, and two of the same size could change places unseen.
+    """
+    descriptor = os.open(path, _CREATE, mode, dir_fd=dir_fd)
+    try:
+        written = os.write(descriptor, content)
+        while written < len(content):
+            written += os.write(descriptor, content[written:])
+        found = os.fstat(descriptor)
+        if stat.S_IMODE(found.st_mode) != mode:  # the umask took some
+            os.fchmod(descriptor, mode)
+            found = os.fstat(descriptor)
+        if later:
+            os.utime(descriptor, ns=(found.st_atime_ns, found.st_mtime_ns + later))
+            found = os.fstat(descriptor)
+        return found
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(path: str, mode: int, dir_fd: int) -> None:
+    """Make a directory with exactly this mode, whatever the umask."""
+    os.mkdir(path, mode, dir_fd=dir_fd)
+    if stat.S_IMODE(os.stat(path, dir_fd=dir_fd, follow_symlinks=False).st_mode) != mode:
+        os.chmod(path, mode, dir_fd=dir_fd)
+
+
+def read(path: str, dir_fd: int | None = None, longest: int | None = None, *, follow: bool = False) -> bytes:
+    """Read a regular file that is no symbolic link, or with ``follow`` what that leads to; OSError for anything else, and for more bytes than ``longest``.
+
+    A pipe or a device might never end.
+    """
+    flags = (_READ & ~os.O_NOFOLLOW if follow else _READ) | os.O_NONBLOCK
+    with open(os.open(path, flags, dir_fd=dir_fd), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", path)
+        if longest is not None and found.st_size > longest:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+        return file.read()
+
+
+def exists(path: str, dir_fd: int) -> bool:
+    """Tell whether something lies there, if only a symbolic link."""
+    try:
+        os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def remove(name: str, dir_fd: int) -> None:
+    """Remove a directory with all that is in it, if it is there."""
+    with suppress(FileNotFoundError):
+        for _, directories, names, descriptor in os.fwalk(name, topdown=False, dir_fd=dir_fd):
+            for entry in names:
+                os.unlink(entry, dir_fd=descriptor)
+            for entry in directories:
+                try:
+                    os.rmdir(entry, dir_fd=descriptor)
+                except NotADirectoryError:  # a symbolic link to a directory
+                    os.unlink(entry, dir_fd=descriptor)
+        os.rmdir(name, dir_fd=dir_fd)
+
+
+def sync_file(path: str, dir_fd: int | None = None) -> None:
+    """Make one file durable."""
+    descriptor = os.open(path, _READ, dir_fd=dir_fd)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync(*descriptors: int) -> None:
+    """Make everything that was written to the file systems of these descriptors durable: once each, and not once a file."""
+    import ctypes  # here, since nothing else in the program needs it
+
+    devices = {os.fstat(descriptor).st_dev: descriptor for descriptor in descriptors}
+    try:
+        syncfs = ctypes.CDLL(None, use_errno=True).syncfs
+    except (AttributeError, OSError):  # not Linux
+        os.sync()
+        return
+    for descriptor in devices.values():
+        if syncfs(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))

@@ -1,0 +1,397 @@
+"""The lock: the committed record of every certificate ever issued.
+
+JSON Lines, so that git merges it line by line (``merge=union``): a header, then one object a line. Lines are only ever added:
+``issued`` says that a certificate exists, ``revoked`` that it is no longer good; *superseded* follows from the two. Equal lines count once.
+A certificate that later goes into further bundles for trust gets a further ``issued`` line, equal but for its ``trust``.
+
+Keys of a line that this version does not know are kept when the lock is written again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pgtls.diagnostics import Diagnostic, Place, Rejected
+from pgtls.pki.model import Certificate
+from pgtls.state import files
+from pgtls.state.names import lock_path
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["IssuedLine", "Lock", "RevokedLine", "instant", "lock_path", "parse", "read", "timestamp"]
+
+VERSION = 1
+
+_ID = re.compile(r"[0-9a-f]{32}\Z")
+_HEX = re.compile(r"[0-9a-f]+\Z")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
+_ENTITY = re.compile(r"(?:ca|server|user)\.[a-z0-9][a-z0-9._-]{0,62}\Z")
+_CONFLICT = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
+_TEXTS = ("serial", "subject", "issuer", "key_algorithm", "spki_sha256", "key_id", "sha256")
+_LISTS = ("names", "usages")
+_INSTANTS = ("not_before", "not_after")
+_ISSUED_TEXTS = ("ca", "entity", *_TEXTS, *_INSTANTS)
+_ISSUED = frozenset(("event", "authority_key_id", "trust", *_ISSUED_TEXTS, *_LISTS))
+_REVOKED_TEXTS = ("ca", "entity", "serial", "reason", "date")
+_REVOKED = frozenset(("event", *_REVOKED_TEXTS))
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with whole seconds: ``2027-01-31T00:00:00Z``. Such texts sort as the instants do."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def instant(text: str) -> datetime:
+    """Read an RFC 3339 text, in UTC; ValueError if it is none, has no offset, or lies out of reach."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"no offset: {text}")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"out of reach: {text}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedLine:
+    """A certificate was issued. ``ca`` is the NAME of the CA that signed it ("self-signed" for a server that is its own root)."""
+
+    ca: str
+    entity: str
+    certificate: Certificate
+    trust: tuple[str, ...] = ()
+    """The entities whose bundles carry it as a trusted certificate, sorted."""
+    extra: Mapping[str, object] = field(default_factory=dict)
+    """Keys that this version does not know."""
+
+    @property
+    def serial(self) -> str:
+        """The certificate's serial number, lower-case hex."""
+        return self.certificate.serial
+
+    def fields(self) -> dict[str, object]:
+        """Give the object that stands in the lock."""
+        c = self.certificate
+        known: dict[str, object] = {"event": "issued", "ca": self.ca, "entity": self.entity}
+        known |= {name: getattr(c, name) for name in (*_TEXTS, *_LISTS, "authority_key_id")}
+        known |= {"not_before": timestamp(c.not_before), "not_after": timestamp(c.not_after)}
+        if self.trust:
+            known["trust"] = self.trust
+        return {**self.extra, **known}
+
+
+@dataclass(frozen=True, slots=True)
+class RevokedLine:
+    """A certificate was revoked. ``reason`` as in :class:`pgtls.pki.model.Revocation`."""
+
+    ca: str
+    entity: str
+    serial: str
+    reason: str
+    date: datetime
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+    def fields(self) -> dict[str, object]:
+        """Give the object that stands in the lock."""
+        known = {"event": "revoked", "ca": self.ca, "entity": self.entity, "serial": self.serial}
+        return {**self.extra, **known, "reason": self.reason, "date": timestamp(self.date)}
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock as a value. ``id`` is None where there is no lock yet; ``digest`` is the sha256 of the file that it was read from."""
+
+    id: str | None = None
+    issued: tuple[IssuedLine, ...] = ()
+    revoked: tuple[RevokedLine, ...] = ()
+    extra: Mapping[str, object] = field(default_factory=dict)
+    """Keys of the header that this version does not know."""
+    digest: str | None = field(default=None, compare=False)
+
+    @cached_property
+    def by_serial(self) -> Mapping[tuple[str, str], IssuedLine]:
+        """Each certificate by (CA, serial), with everything that it was ever trusted by."""
+        found: dict[tuple[str, str], IssuedLine] = {}
+        for line in self.issued:
+            key = (line.ca, line.certificate.serial)
+            known = found.setdefault(key, line)
+            if known is not line:
+                trust = tuple(sorted({*known.trust, *line.trust}))
+                found[key] = replace(known, trust=trust)
+        return found
+
+    @cached_property
+    def revocations(self) -> Mapping[tuple[str, str], RevokedLine]:
+        """By (CA, serial). Where merged branches revoked the same certificate, the earlier date counts."""
+        found: dict[tuple[str, str], RevokedLine] = {}
+        for line in sorted(self.revoked, key=lambda line: (line.date, line.reason)):
+            found.setdefault((line.ca, line.serial), line)
+        return found
+
+    @cached_property
+    def latest(self) -> Mapping[str, IssuedLine]:
+        """Each entity's newest certificate: the one whose life began last, then the one that lives longest, then one that is not revoked."""
+        found: dict[str, IssuedLine] = {}
+        for line in self.by_serial.values():
+            known = found.setdefault(line.entity, line)
+            if known is not line and self._age(line) > self._age(known):
+                found[line.entity] = line
+        return found
+
+    def _age(self, line: IssuedLine) -> tuple[datetime, datetime, bool, str]:
+        good = (line.ca, line.serial) not in self.revocations
+        return line.certificate.not_before, line.certificate.not_after, good, line.serial
+
+    @cached_property
+    def superseded(self) -> frozenset[tuple[str, str]]:
+        """(CA, serial) of every certificate whose entity has a newer one."""
+        newest = {(line.ca, line.serial) for line in self.latest.values()}
+        return frozenset(self.by_serial.keys() - newest)
+
+    def alive(self, now: datetime) -> tuple[IssuedLine, ...]:
+        """List what is neither expired nor revoked, superseded certificates included: their keys still open doors."""
+        revoked = self.revocations
+        return tuple(
+            line for key, line in self.by_serial.items() if key not in revoked and line.certificate.not_after > now
+        )
+
+    def unexpired(self, now: datetime) -> tuple[IssuedLine, ...]:
+        """List what has not expired, revoked or not: what a server that looks at no CRL accepts."""
+        return tuple(line for line in self.by_serial.values() if line.certificate.not_after > now)
+
+    def with_lines(self, *lines: IssuedLine | RevokedLine) -> Lock:
+        """Add lines to those of this lock."""
+        issued = (line for line in lines if isinstance(line, IssuedLine))
+        revoked = (line for line in lines if isinstance(line, RevokedLine))
+        return Lock(self.id, (*self.issued, *issued), (*self.revoked, *revoked), self.extra, self.digest)
+
+    def render(self) -> bytes:
+        """Give the file: the header, then each line once, sorted by CA, entity, serial and event."""
+        if self.id is None:
+            raise ValueError("a lock without an id cannot be written")
+        header = json.dumps({"pgtls_lock": VERSION, "id": self.id, **self.extra}, ensure_ascii=False)
+        lines = {
+            (line.ca, line.entity, line.serial, event, _dump(line.fields()))
+            for event, lines in (("issued", self.issued), ("revoked", self.revoked))
+            for line in lines
+        }
+        return "".join(f"{text}\n" for text in (header, *(line[-1] for line in sorted(lines)))).encode()
+
+
+_dump = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
+
+
+def read(path: str | os.PathLike[str]) -> Lock:
+    """Read the lock at ``path``; where there is none, an empty one.
+
+    :class:`Rejected` with PGT500 (cannot be read), PGT501 (conflict marker), PGT502 (damaged), PGT503 (of a newer pgtls), PGT504 (one
+    serial, two certificates) or PGT505 (two locks in one).
+    """
+    name = str(path)
+    try:
+        content = files.read(name, follow=True)
+    except FileNotFoundError:
+        return Lock()
+    except OSError as error:
+        hint = "the lock is a file beside the spec; name another one with --lock"
+        raise Rejected(Diagnostic("PGT500", f'cannot read the lock "{name}": {error.strerror}', hint=hint)) from None
+    return parse(content, name)
+
+
+def parse(content: bytes, name: str) -> Lock:
+    """Read the lock in ``content``; ``name`` is its file in messages. :class:`Rejected` as :func:`read`."""
+    lines = _lines(content, name)
+    header = _header(next(lines, _Line(1, b"")), name)
+    issued: list[IssuedLine] = []
+    serials: dict[tuple[str, str], IssuedLine] = {}
+    revoked: list[RevokedLine] = []
+    for line in lines:
+        try:
+            match line.fields.get("event"):
+                case "issued":
+                    issued.append(_issued(line.fields))
+                    _check_serial(serials, issued[-1], name, line)
+                case "revoked":
+                    revoked.append(_revoked(line.fields))
+                case None if "pgtls_lock" in line.fields:
+                    _same_lock(line, header, name)
+                case event:
+                    raise _rejected(
+                        "PGT503", f"a line of the lock has the unknown event {json.dumps(event)}", name, line
+                    )
+        except _Damage as damage:
+            raise _rejected("PGT502", f"a line of the lock is damaged: {damage}", name, line) from None
+    extra = _extra(header, frozenset(("pgtls_lock", "id")))
+    return Lock(header["id"], tuple(issued), tuple(revoked), extra, sha256(content).hexdigest())
+
+
+class _Line(NamedTuple):
+    """One line of the file, numbered from 1. ``fields`` is empty until it has been read."""
+
+    number: int
+    text: bytes
+    fields: dict[str, Any] = {}
+
+
+class _Damage(Exception):  # noqa: N818  (becomes a diagnostic)
+    """Why a line cannot be what pgtls wrote."""
+
+
+_HINTS = {
+    "PGT501": "keep the lines of both sides and delete the markers: every line of a lock counts; "
+    '"*.lock merge=union" in .gitattributes does so by itself',
+    "PGT502": "restore the lock from version control, or mend this line; do not delete it: it is the record of a certificate",
+    "PGT503": "it was written by a newer pgtls: use that version",
+    "PGT504": "one of the two lines was altered: compare both with the certificate and with the lock's history in version control",
+    "PGT505": "two locks were merged: keep the header whose id stands in the out directory's manifest.json",
+}
+
+
+def _rejected(code: str, message: str, name: str, line: _Line, column: int = 1) -> Rejected:
+    text = line.text.decode(errors="replace").rstrip("\r")
+    place = Place(name, line.number, column, line.number, column + 1, text)
+    return Rejected(Diagnostic(code, message, hint=_HINTS[code], place=place, file=name))
+
+
+def _lines(content: bytes, name: str) -> Iterator[_Line]:
+    """Each object, equal lines once. Empty lines, as merges by hand leave them, mean nothing."""
+    decode = json.JSONDecoder(parse_constant=_no_constant).decode
+    seen: set[bytes] = set()
+    for number, text in enumerate(content.split(b"\n"), 1):
+        if text in seen or not text.strip():
+            continue
+        seen.add(text)
+        try:
+            fields = decode(text.decode())
+        except (ValueError, RecursionError) as error:
+            raise _not_json(_Line(number, text), error, name) from None
+        if not isinstance(fields, dict):
+            raise _rejected("PGT502", "a line of the lock is damaged: it is no JSON object", name, _Line(number, text))
+        yield _Line(number, text, fields)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _not_json(line: _Line, error: Exception, name: str) -> Rejected:
+    if line.text.startswith(_CONFLICT):
+        return _rejected("PGT501", "the lock holds a merge conflict", name, line)
+    reason, column = "it is not JSON", 1
+    match error:
+        case UnicodeDecodeError():
+            reason = "it is not UTF-8"
+        case json.JSONDecodeError() if error.msg.startswith("Unterminated") or not error.doc[error.pos :].strip():
+            reason, column = "it ends early", len(error.doc.rstrip()) + 1
+        case json.JSONDecodeError():
+            reason, column = f"it is not JSON ({error.msg})", error.colno
+    return _rejected("PGT502", f"a line of the lock is damaged: {reason}", name, line, column)
+
+
+def _header(first: _Line, name: str) -> dict[str, Any]:
+    if "pgtls_lock" not in first.fields:
+        raise _rejected("PGT502", "the lock has no header", name, first)
+    version, identity = first.fields["pgtls_lock"], first.fields.get("id")
+    if type(version) is not int or version != VERSION:
+        message = f"the lock is of version {json.dumps(version)}, and this pgtls reads version {VERSION}"
+        raise _rejected("PGT503", message, name, first)
+    if not isinstance(identity, str) or not _ID.match(identity):
+        raise _rejected("PGT502", 'the "id" of the lock is not 32 hex digits', name, first)
+    return first.fields
+
+
+def _same_lock(line: _Line, header: Mapping[str, Any], name: str) -> None:
+    """Accept a header again: a union merge may repeat it, but not bring in another lock's."""
+    if line.fields["pgtls_lock"] != header["pgtls_lock"]:
+        raise _rejected("PGT503", "the lock has headers of two versions", name, line)
+    if line.fields.get("id") != header["id"]:
+        message = f"the lock has two ids: {json.dumps(header['id'])} and {json.dumps(line.fields.get('id'))}"
+        raise _rejected("PGT505", message, name, line)
+
+
+def _issued(fields: dict[str, Any]) -> IssuedLine:
+    ca, entity, serial, subject, issuer, algorithm, spki, key_id, digest, begin, end = _texts(fields, _ISSUED_TEXTS)
+    authority = fields.get("authority_key_id")
+    if authority is not None and not isinstance(authority, str):
+        raise _Damage('its "authority_key_id" is not a text')
+    certificate = Certificate(
+        serial=_serial(serial),
+        subject=subject,
+        issuer=issuer,
+        names=_list(fields, "names"),
+        usages=_list(fields, "usages"),
+        key_algorithm=algorithm,
+        spki_sha256=spki,
+        key_id=key_id,
+        authority_key_id=authority,
+        sha256=digest,
+        not_before=_instant("not_before", begin),
+        not_after=_instant("not_after", end),
+    )
+    trust = _list(fields, "trust") if "trust" in fields else ()
+    _check_names(ca, entity)
+    return IssuedLine(ca, entity, certificate, trust, _extra(fields, _ISSUED))
+
+
+def _revoked(fields: dict[str, Any]) -> RevokedLine:
+    ca, entity, serial, reason, date = _texts(fields, _REVOKED_TEXTS)
+    _check_names(ca, entity)
+    return RevokedLine(ca, entity, _serial(serial), reason, _instant("date", date), _extra(fields, _REVOKED))
+
+
+def _extra(fields: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    return {} if known.issuperset(fields) else {key: fields[key] for key in fields.keys() - known}
+
+
+def _texts(fields: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+    values = [fields.get(name) for name in names]
+    if {*map(type, values)} == {str}:
+        return values  # type: ignore[return-value]
+    name, value = next((name, value) for name, value in zip(names, values, strict=True) if not isinstance(value, str))
+    raise _Damage(f'its "{name}" is {"missing" if value is None else "not a text"}')
+
+
+def _list(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value = fields.get(name)
+    if not isinstance(value, list):
+        raise _Damage(f'its "{name}" is {"missing" if value is None else "not a list"}')
+    if value and {*map(type, value)} != {str}:
+        raise _Damage(f'its "{name}" holds what is not a text')
+    return tuple(value)
+
+
+def _instant(name: str, text: str) -> datetime:
+    try:
+        return instant(text)
+    except ValueError:
+        raise _Damage(f'its "{name}" is not an instant') from None
+
+
+def _check_names(ca: str, entity: str) -> None:
+    """Refuse names that no table can have: they become paths."""
+    if not _NAME.match(ca):
+        raise _Damage('its "ca" is no name of a CA')
+    if not _ENTITY.match(entity):
+        raise _Damage('its "entity" is not ca.NAME, server.NAME or user.NAME')
+
+
+def _serial(text: str) -> str:
+    if not _HEX.match(text):
+        raise _Damage('its "serial" is not lower-case hex')
+    return text
+
+
+def _check_serial(known: dict[tuple[str, str], IssuedLine], issued: IssuedLine, name: str, line: _Line) -> None:
+    """RFC 5280, 4.1.2.2: a serial number is unique per CA."""
+    first = known.setdefault((issued.ca, issued.serial), issued)
+    if first.certificate.sha256 != issued.certificate.sha256:
+        message = f'CA "{issued.ca}" has two certificates with the serial {issued.serial}'
+        raise _rejected("PGT504", f'{message}: of "{first.entity}" and of "{issued.entity}"', name, line)

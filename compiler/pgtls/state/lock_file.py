@@ -1,0 +1,103 @@
+"""The lock as a file that others may write as well: staged beside itself, put in place, joined with what came in between."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+
+from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.state import files
+from pgtls.state import lock as locks
+from pgtls.state.journal import LockStep
+from pgtls.state.opened import writing
+
+_PUBLIC = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class LockChange:
+    """The lock as it shall be. ``before`` is the :attr:`pgtls.state.lock.Lock.digest` of the lock that the build has read."""
+
+    path: str
+    content: bytes
+    before: str | None
+
+
+def stage(lock: LockChange, out: str) -> LockStep | None:
+    """Write the new lock beside the old one; None if it does not change. :class:`Rejected` with PGT530 or PGT531."""
+    path = os.path.realpath(lock.path)
+    step = LockStep(path, _staged(path, out), lock.before, sha256(lock.content).hexdigest())
+    with writing(path):
+        if _digest(path) != lock.before:
+            hint = "another build or a merge wrote it: build again"
+            raise Rejected(Diagnostic("PGT531", "the lock changed while the build ran", hint=hint, file=lock.path))
+        if step.after == lock.before:
+            return None
+        mode = stat.S_IMODE(os.stat(path).st_mode) if lock.before else _PUBLIC
+        with suppress(FileNotFoundError):
+            os.unlink(step.staged)
+        files.create(step.staged, lock.content, mode)
+    return step
+
+
+def put(step: LockStep) -> None:
+    """Put the staged lock in its place. One that was pulled or merged since the build was decided keeps its lines: the two are joined.
+
+    OSError if it cannot be done; :class:`Rejected` with PGT524 if another lock lies there, or as :func:`pgtls.state.lock.read`.
+    """
+    if not os.path.lexists(step.staged):
+        if not os.path.lexists(step.path):
+            raise FileNotFoundError(errno.ENOENT, "it is gone, and so is the new one that was staged")
+    elif _digest(step.path) in (None, step.before, step.after):
+        os.rename(step.staged, step.path)
+    else:
+        _join(step)
+
+
+def discard(path: str, out: str) -> None:
+    """Remove what a build into ``out`` has staged beside the lock at ``path``."""
+    for staged in names(path, out)[1:]:
+        with suppress(FileNotFoundError):
+            os.unlink(staged)
+
+
+def names(path: str, out: str) -> tuple[str, str, str]:
+    """Give the real paths of the lock, of the one that a build into ``out`` stages beside it, and of both of them joined."""
+    path = os.path.realpath(path)
+    staged = _staged(path, out)
+    return path, staged, _joined(staged)
+
+
+def _staged(path: str, out: str) -> str:
+    """Name the staged lock: beside the lock, and another one for each out directory that shares it."""
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.{sha256(os.fsencode(os.path.realpath(out))).hexdigest()[:16]}.new")
+
+
+def _joined(staged: str) -> str:
+    return f"{staged}.joined"
+
+
+def _join(step: LockStep) -> None:
+    found, decided = locks.read(step.path), locks.read(step.staged)
+    if found.id != decided.id:
+        hint = "put the lock of this out directory back: its id stands in the manifest"
+        raise Rejected(Diagnostic("PGT524", "the lock was replaced by another one", hint=hint, file=step.path))
+    joined = _joined(step.staged)
+    with suppress(FileNotFoundError):
+        os.unlink(joined)
+    files.create(joined, found.with_lines(*decided.issued, *decided.revoked).render(), _PUBLIC)
+    files.sync_file(joined)
+    os.rename(joined, step.path)
+    os.unlink(step.staged)
+
+
+def _digest(path: str) -> str | None:
+    try:
+        return sha256(files.read(path)).hexdigest()
+    except FileNotFoundError:
+        return None

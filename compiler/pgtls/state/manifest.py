@@ -1,0 +1,171 @@
+"""``out/manifest.json``: what the last build wrote, from which inputs, and when something is due again.
+
+The modification time of the file is the time of the last build that succeeded, whether or not it had anything to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from stat import S_IMODE
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.state import files
+from pgtls.state.lock import instant, timestamp
+from pgtls.state.names import MANIFEST
+from pgtls.state.out_directory import cannot_read
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+VERSION = 1
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class Entry(NamedTuple):
+    """One file. ``mode`` are the permission bits, ``mtime_ns`` its modification time in nanoseconds since 1970."""
+
+    sha256: str
+    size: int
+    mtime_ns: int
+    mode: int
+    kind: str
+    entity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a build depended on, so that the next one can tell whether it has anything to do: see :mod:`pgtls.state.up_to_date`.
+
+    ``include`` are the patterns as written; ``files`` are the other files that were read, relative to the directory of the spec.
+    """
+
+    digest: str
+    include: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest. ``version`` is the pgtls that wrote it, ``built`` the instant that it took for now."""
+
+    version: str
+    lock_id: str
+    spec: str
+    inputs: Inputs
+    built: datetime
+    next_due: datetime | None
+    files: Mapping[str, Entry]
+    """By path relative to the out directory, with ``/``."""
+
+    def render(self) -> bytes:
+        """Give the file: sorted keys, one file a line, so that two manifests can be compared by ``diff``."""
+        head = {
+            "pgtls_manifest": VERSION,
+            "version": self.version,
+            "lock_id": self.lock_id,
+            "spec": self.spec,
+            "inputs": {
+                "digest": self.inputs.digest,
+                "include": list(self.inputs.include),
+                "files": sorted(self.inputs.files),
+            },
+            "built": timestamp(self.built),
+            "next_due": None if self.next_due is None else timestamp(self.next_due),
+        }
+        encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+        lines = ",\n".join(f"{encode(path)}:{encode(self.files[path]._asdict())}" for path in sorted(self.files))
+        # A file name that is no text (PEP 383) becomes an escape of JSON.
+        return f'{encode(head)[:-1]},"files":{{\n{lines}\n}}}}\n'.encode(errors="backslashreplace")
+
+
+def entry(content: bytes, stat: os.stat_result, kind: str, entity: str) -> Entry:
+    """Describe a file of this content whose ``stat`` is this."""
+    return Entry(sha256(content).hexdigest(), stat.st_size, stat.st_mtime_ns, S_IMODE(stat.st_mode), kind, entity)
+
+
+def read(out: str | os.PathLike[str]) -> Manifest | None:
+    """Read the manifest of an out directory; None if it has none.
+
+    :class:`Rejected` with PGT510 (damaged, or no file), PGT511 (of another version of the format) or PGT527 (it may not be read).
+    """
+    name = os.path.join(out, MANIFEST)
+    try:
+        content = files.read(name)
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise Rejected(cannot_read(name, error)) from None
+    except OSError as error:
+        raise Rejected(_damaged(name, error.strerror or "it cannot be read")) from None
+    return parse(content, name)
+
+
+def parse(content: bytes, name: str) -> Manifest:
+    """Read a manifest; ``name`` is its file in messages. :class:`Rejected` as :func:`read`."""
+    try:
+        document = json.loads(content)
+        version = document["pgtls_manifest"]
+        if version != VERSION:
+            message = f"the manifest is of version {json.dumps(version)}, and this pgtls reads version {VERSION}"
+            hint = "the out directory was built by a newer pgtls: use that version"
+            raise Rejected(Diagnostic("PGT511", message, hint=hint, file=name))
+        return _manifest(document)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = (
+            "it is not JSON"
+            if isinstance(error, ValueError | RecursionError)
+            else "a field is missing or of the wrong type"
+        )
+        raise Rejected(_damaged(name, reason)) from None
+
+
+def _damaged(name: str, reason: str) -> Diagnostic:
+    hint = (
+        "restore it from a backup of the out directory, or move the directory away and build with --new-out "
+        "and --ca-key NAME=PATH for each ca/NAME/ca.key in it"
+    )
+    return Diagnostic("PGT510", f"the manifest is damaged: {reason}", hint=hint, file=name)
+
+
+def _manifest(document: Mapping[str, Any]) -> Manifest:
+    """Take a manifest apart; ValueError, KeyError or TypeError if it is not what :meth:`Manifest.render` writes."""
+    inputs, due = document["inputs"], document["next_due"]
+    files = {path: _entry(path, fields) for path, fields in document["files"].items()}
+    return Manifest(
+        version=_text(document["version"]),
+        lock_id=_text(document["lock_id"]),
+        spec=_text(document["spec"]),
+        inputs=Inputs(
+            _text(inputs["digest"]), tuple(map(_text, inputs["include"])), tuple(map(_text, inputs["files"]))
+        ),
+        built=instant(document["built"]),
+        next_due=None if due is None else instant(due),
+        files=files,
+    )
+
+
+def _entry(path: str, fields: Mapping[str, Any]) -> Entry:
+    """Check and take one entry: its path must stay inside the tree, since what it names may be deleted."""
+    made = Entry(**fields)
+    digits, size, mtime, mode, kind, entity = made
+    whole = type(size) is int and type(mtime) is int and type(mode) is int
+    if not (whole and isinstance(kind, str) and isinstance(entity, str) and _SHA256.match(digits)):
+        raise TypeError(path)
+    if "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise TypeError(path)
+    if entity.partition(".")[0] not in ("ca", "server", "user"):
+        raise TypeError(path)
+    return made
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value

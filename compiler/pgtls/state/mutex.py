@@ -1,0 +1,127 @@
+"""One build at a time in an out directory; those that only read share it.
+
+An advisory ``flock`` on ``out/.pgtls/mutex``: the kernel drops it when its holder ends, however it ends. The standard library's ``fcntl`` and not a locking library:
+the file must be opened without following symbolic links and without being created by readers, and the libraries that wait
+for a lock cost more time to import than all else here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.state import files
+from pgtls.state.names import MANIFEST, MUTEX, PRIVATE, RECORD
+from pgtls.state.opened import open_private
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PAUSE = 0.05
+"""Seconds between two attempts."""
+
+
+@contextmanager
+def exclusive(out: str, timeout: float) -> Iterator[None]:
+    """Hold the out directory alone, for a build; it is made if it is not there, and gone again if nothing was built into it.
+
+    ``timeout`` is in seconds. :class:`Rejected` with PGT523 (the directory is not writable), PGT525 or PGT526 (something else lies in the way), PGT535 (others held it for that long) or PGT536 (it
+    cannot be locked). Whether the directory is ours is to be asked before: see :func:`pgtls.state.out_directory.inspect`.
+    """
+    deadline = time.monotonic() + timeout
+    made = False
+    while True:
+        made = made or not os.path.lexists(out)
+        descriptor = _make(out)
+        try:
+            _lock(descriptor, fcntl.LOCK_EX, out, deadline, timeout)
+            if not _same(descriptor, out):  # its last holder built nothing and removed it
+                continue
+            try:
+                yield
+            finally:
+                _remove_if_unused(out, made)
+            return
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def shared(out: str, timeout: float) -> Iterator[None]:
+    """Hold the out directory together with others that only read, so that no build changes it meanwhile.
+
+    Nothing is made: where there is no mutex, or this user may not open it, nothing is held. :class:`Rejected` as :func:`exclusive`.
+    """
+    deadline = time.monotonic() + timeout
+    try:
+        descriptor = os.open(os.path.join(out, MUTEX), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        yield
+        return
+    try:
+        _lock(descriptor, fcntl.LOCK_SH, out, deadline, timeout)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make(out: str) -> int:
+    try:
+        if not os.path.isdir(out):
+            os.makedirs(os.path.dirname(out.rstrip("/")) or ".", exist_ok=True)
+            with suppress(FileExistsError):
+                os.mkdir(out, 0o755)
+                os.chmod(out, 0o755)  # noqa: S103  (as every directory without a key)
+        with ExitStack() as stack:
+            root = files.open_directory(out)
+            stack.callback(os.close, root)
+            private = open_private(root)
+            stack.callback(os.close, private)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            return os.open(os.path.basename(MUTEX), flags, 0o600, dir_fd=private)
+    except OSError as error:
+        hint = "build as the user that owns it, or name another directory with --out"
+        message = f'cannot write to the out directory "{out}": {error.strerror or error}'
+        raise Rejected(Diagnostic("PGT523", message, hint=hint)) from None
+
+
+def _lock(descriptor: int, kind: int, out: str, deadline: float, timeout: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                hint = "wait until it is done, or wait longer with --lock-timeout"
+                message = f'another pgtls works in the out directory "{out}"; waited {timeout:g} seconds for it'
+                raise Rejected(Diagnostic("PGT535", message, hint=hint)) from None
+            time.sleep(_PAUSE)
+        except OSError as error:
+            hint = "its file system does not know flock: build in a directory on another one"
+            message = f'the out directory "{out}" cannot be locked: {error.strerror or error}'
+            raise Rejected(Diagnostic("PGT536", message, hint=hint)) from None
+        else:
+            return
+
+
+def _same(descriptor: int, out: str) -> bool:
+    """Whether the mutex that was locked is still the one that others will open."""
+    try:
+        found = os.stat(os.path.join(out, MUTEX), follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(descriptor), found)
+
+
+def _remove_if_unused(out: str, made: bool) -> None:
+    """Leave nothing behind of a build that failed: no mutex in a directory that is not ours yet, no directory that was not there."""
+    if any(os.path.lexists(os.path.join(out, name)) for name in (MANIFEST, RECORD)):
+        return
+    with suppress(OSError):
+        os.unlink(os.path.join(out, MUTEX))
+        os.rmdir(os.path.join(out, PRIVATE))
+        if made:
+            os.rmdir(out)

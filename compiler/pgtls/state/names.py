@@ -1,0 +1,30 @@
+"""The names of what pgtls keeps for itself: the manifest, its private directory, the lock.
+
+Imports nothing but ``os``: a build with nothing to do reads these names and little else.
+"""
+
+from __future__ import annotations
+
+import os
+
+MANIFEST = "manifest.json"
+"""In the out directory: what lies in it (see :mod:`pgtls.state.manifest`)."""
+PRIVATE = ".pgtls"
+"""In the out directory, 0700: staging, commit record, mutex."""
+GITIGNORE = ".gitignore"
+GITKEEP = ".gitkeep"
+"""What a repository commits so that an empty directory exists; left alone."""
+RECORD = f"{PRIVATE}/commit.json"
+"""There from the moment a build is decided until it is carried out (see :mod:`pgtls.state.transaction`)."""
+STAGING = f"{PRIVATE}/staging"
+MUTEX = f"{PRIVATE}/mutex"
+
+OURS = frozenset((MANIFEST, PRIVATE, GITIGNORE, GITKEEP))
+"""The names in the out directory that the manifest does not list."""
+
+
+def lock_path(spec: str | os.PathLike[str], override: str | os.PathLike[str] | None = None) -> str:
+    """Where the lock of a spec lies: ``override`` if given, else a final ``.toml`` becomes ``.lock``, else ``.lock`` is appended."""
+    if override:
+        return os.fspath(override)
+    return os.fspath(spec).removesuffix(".toml") + ".lock"

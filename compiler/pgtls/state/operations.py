@@ -1,0 +1,144 @@
+"""Which operations turn a tree into another: what a commit record lists."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.state.files import all_ancestors, ancestors
+from pgtls.state.tree import Later
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from pgtls.state.tree import File
+
+Verb = Literal["chmod", "rename", "rmdir", "unlink"]
+
+OPEN = 0o755
+CLOSED = 0o700
+"""The modes of directories: closed are those that hold a key."""
+
+
+class Operation(NamedTuple):
+    """One step. ``rename`` brings ``path`` from the same path in staging; ``rmdir`` removes a directory only if it is empty."""
+
+    verb: Verb
+    path: str
+    mode: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """What a transaction does."""
+
+    scaffold: Mapping[str, int]
+    """The directories to make in staging with their modes, parents first."""
+    steps: tuple[Operation, ...]
+    """In their order."""
+
+
+def operations(
+    root: int, changes: Mapping[str, File], deletions: Collection[str], private: Collection[str] | None, last: str
+) -> Operations:
+    """Work out the steps for the tree that is open as ``root``; the rename of ``last`` is the last one.
+
+    What stands in the way goes first and all else that is deleted goes last; a directory is closed before a key comes in, and opened after it
+    went. Parameters and errors (PGT525, PGT526) as for :func:`pgtls.state.transaction.commit`; content may still be pending.
+    """
+    staged = {path for path, file in changes.items() if file.content is not Later.KEPT}
+    above, gone = all_ancestors(staged), frozenset(deletions)
+    there = _existing(root, sorted(all_ancestors((*changes, *gone))), gone)
+    _check_files(root, staged, there, gone)
+    wanted = _directory_modes(changes, private)
+
+    touched = {path.rpartition("/")[0] for path in (*changes, *gone)} & there.keys()
+    touched -= {"", *staged}  # a directory that makes way for a file
+    chmods = [Operation("chmod", path, mode) for path in touched if (mode := wanted(path)) not in (None, there[path])]
+    obstacles = {path for path in gone if path in above or not changes.keys().isdisjoint(ancestors(path))}
+    renames = {_topmost_absent(path, there) for path in staged} - {last}
+    scaffold = {path: CLOSED if path in there else wanted(path) or OPEN for path in sorted(above)}
+    steps = (
+        *sorted(step for step in chmods if step.mode == CLOSED),
+        *_deletions(obstacles, keep=above),
+        *(Operation("rename", path) for path in (*sorted(renames), last)),
+        *(Operation("chmod", path, file.mode) for path, file in sorted(changes.items()) if path not in staged),
+        *_deletions(gone - obstacles, keep=above),
+        *sorted(step for step in chmods if step.mode != CLOSED),
+    )
+    return Operations(scaffold, steps)
+
+
+def _deletions(paths: Collection[str], keep: Collection[str]) -> Iterable[Operation]:
+    """Delete files, then the directories that this leaves empty, the deepest first."""
+    yield from (Operation("unlink", path) for path in sorted(paths))
+    yield from (Operation("rmdir", path) for path in sorted(all_ancestors(paths) - set(keep), reverse=True))
+
+
+def _directory_modes(changes: Mapping[str, File], private: Collection[str] | None) -> Callable[[str], int | None]:
+    """Tell the mode that a directory shall have; None: the one that it has."""
+    if private is None:
+        keys = {path.rpartition("/")[0] for path, file in changes.items() if file.kind == "key"}
+        return lambda path: CLOSED if path in keys else None
+    return lambda path: CLOSED if path in private else OPEN
+
+
+def _existing(root: int, directories: Iterable[str], gone: Collection[str]) -> dict[str, int]:
+    """Find which directories are there, with their modes. They come parents first, and nothing is asked below what is not there."""
+    found: dict[str, int] = {"": 0}
+    for path in directories:
+        if path.rpartition("/")[0] not in found:
+            continue
+        try:
+            mode = os.stat(path, dir_fd=root, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            continue
+        if stat.S_ISDIR(mode):
+            found[path] = stat.S_IMODE(mode)
+        elif stat.S_ISLNK(mode):
+            raise Rejected(link_in_the_way(path))
+        elif path not in gone:
+            raise Rejected(in_the_way(path, "a file", "a directory"))
+    return found
+
+
+def _check_files(root: int, files: Iterable[str], there: Mapping[str, int], gone: Collection[str]) -> None:
+    """Refuse where a directory lies in a file's place, unless all that is in it goes."""
+    for path in files:
+        if path.rpartition("/")[0] not in there:
+            continue
+        try:
+            mode = os.stat(path, dir_fd=root, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            continue
+        if stat.S_ISDIR(mode) and not _all_goes(root, path, gone):
+            raise Rejected(in_the_way(path, "a directory", "a file"))
+
+
+def _all_goes(root: int, top: str, gone: Collection[str]) -> bool:
+    for directory, names, files, _ in os.fwalk(top, dir_fd=root):
+        if any(f"{directory}/{name}" not in gone for name in files) or not (names or files):
+            return False
+    return True
+
+
+def _topmost_absent(path: str, there: Mapping[str, int]) -> str:
+    """Find what one rename can bring in: the highest directory that is not there, or the file itself."""
+    return next((directory for directory in ancestors(path) if directory not in there), path)
+
+
+def link_in_the_way(path: str) -> Diagnostic:
+    """Say that a directory of the tree, or what pgtls keeps for itself, is a symbolic link."""
+    hint = "pgtls follows no symbolic link: replace it by what it points to"
+    return Diagnostic("PGT525", f'"{path}" in the out directory is a symbolic link', hint=hint)
+
+
+def in_the_way(path: str, found: str, wanted: str) -> Diagnostic:
+    """Say that something which is not ours lies where something else must be."""
+    hint = "pgtls did not make it and leaves it alone: move it away"
+    return Diagnostic(
+        "PGT526", f'{found} lies where the build needs {wanted}: "{path}" in the out directory', hint=hint
+    )

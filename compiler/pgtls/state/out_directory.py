@@ -1,0 +1,212 @@
+"""The out directory: whether it is ours, and what has become of each file since it was written."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Literal
+
+from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.state import files as _files
+from pgtls.state import lock_file
+from pgtls.state.files import all_ancestors
+from pgtls.state.names import GITIGNORE, GITKEEP, MANIFEST, OURS, PRIVATE, RECORD
+from pgtls.state.operations import link_in_the_way
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from pgtls.state.lock import Lock
+    from pgtls.state.manifest import Entry, Manifest
+
+Ownership = Literal["absent", "empty", "ours"]
+
+FileState = Literal["same", "touched", "mode", "edited", "missing"]
+"""What has become of a file: nothing; its stat changed, its content and mode did not; its mode changed (or a key's directory was opened to
+others), its content did not; its content changed, or it is a symbolic link or no file at all; it is gone."""
+
+_SHOWN = 5
+
+
+def own_files(lock: str, out: str) -> frozenset[str]:
+    """Give the paths of the lock, and of the one that is staged beside it, relative to the out directory; none if they lie elsewhere."""
+    root = os.path.join(os.path.realpath(out), "")
+    link = os.path.join(os.path.realpath(os.path.dirname(lock)), os.path.basename(lock))
+    found = (link, *lock_file.names(lock, out))
+    return frozenset(path.removeprefix(root) for path in found if path.startswith(root))
+
+
+def inspect(out: str, own: Collection[str] = ()) -> Ownership:
+    """Find out whether the out directory is ours: by its manifest, or because a build into it was interrupted.
+
+    It may be new, empty, or hold only a ``.gitignore`` or ``.gitkeep``, and the :func:`own_files`. :class:`Rejected` with PGT520 (it holds something
+    else), PGT521 (a symbolic link), PGT522 (not a directory), PGT525 (a symbolic link in it) or PGT527 (cannot be read).
+    """
+    out = out.rstrip("/") or "/"
+    try:
+        mode = os.lstat(out).st_mode
+        if stat.S_ISLNK(mode):
+            hint = "name the directory itself with --out: a link could be bent to another place between two builds"
+            raise Rejected(Diagnostic("PGT521", f'the out directory "{out}" is a symbolic link', hint=hint))
+        if not stat.S_ISDIR(mode):
+            raise Rejected(_no_directory(out))
+        names = set(os.listdir(out))
+    except FileNotFoundError:
+        return "absent"
+    except NotADirectoryError:
+        raise Rejected(_no_directory(out)) from None
+    except OSError as error:
+        raise Rejected(cannot_read(out, error)) from None
+    for name in (MANIFEST, PRIVATE):
+        if os.path.islink(os.path.join(out, name)):
+            raise Rejected(link_in_the_way(name))
+    if MANIFEST in names or os.path.lexists(os.path.join(out, RECORD)):
+        return "ours"
+    strangers = sorted(names - {GITIGNORE, GITKEEP, PRIVATE, *(path.partition("/")[0] for path in own)})
+    if strangers:
+        raise Rejected(_not_ours(out, strangers))
+    return "empty"
+
+
+def check_lock_path(lock: str, spec: str, out: str) -> None:
+    """Refuse a lock that would take the place of the spec, or of what a build writes: :class:`Rejected` with PGT537."""
+    path, inside = os.path.realpath(lock), os.path.realpath(out)
+    below = os.path.relpath(path, inside).split(os.sep)
+    if path == os.path.realpath(spec):
+        message = f'the lock "{lock}" is the spec itself'
+    elif path == inside or below[0] in OURS or (below[0] in _TREE and len(below) > 1):
+        message = f'the lock "{lock}" would lie among what a build writes into the out directory "{out}"'
+    else:
+        return
+    hint = "keep it beside the spec, where it is committed, or name another file with --lock"
+    raise Rejected(Diagnostic("PGT537", message, hint=hint))
+
+
+_TREE = ("ca", "servers", "clients")
+
+
+def check_lock(out: str, manifest: Manifest | None, lock: Lock) -> None:
+    """Refuse an out directory that was built with another lock: :class:`Rejected` with PGT524."""
+    if manifest is None or manifest.lock_id == lock.id:
+        return
+    if lock.id is None:
+        message = f'the lock of the out directory "{out}" is missing'
+        hint = "restore it from version control, or name it with --lock: it is the record of every certificate in there"
+    else:
+        message = (
+            f'the out directory "{out}" belongs to another lock: its id is {manifest.lock_id}, the lock says {lock.id}'
+        )
+        hint = "build into another directory with --out, or name the lock of this one with --lock"
+    raise Rejected(Diagnostic("PGT524", message, hint=hint))
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The files of an out directory. ``entries`` are those of the manifest with the stat of today where the content is the same.
+
+    ``foreign`` are paths that pgtls did not make, a directory with a final ``/``; they are left alone.
+    """
+
+    states: Mapping[str, FileState]
+    entries: Mapping[str, Entry]
+    foreign: tuple[str, ...]
+
+
+def observe_files(out: str, manifest: Manifest, own: Collection[str] = ()) -> Observed:
+    """Compare what lies in the out directory with its manifest: one walk, and a file is read only where its stat differs.
+
+    ``own`` are the :func:`own_files`, which are not foreign.
+    :class:`Rejected` with PGT525 where a directory of the tree has become a symbolic link, PGT527 where something cannot be read.
+    """
+    states: dict[str, FileState] = {}
+    entries: dict[str, Entry] = dict(manifest.files)
+    foreign: list[str] = []
+    known = all_ancestors((*manifest.files, *own))
+    ours = OURS.union(own)
+    try:
+        for path, found, private in _walk(out, "", known, ours):
+            entry = manifest.files.get(path)
+            if entry is not None:
+                states[path] = _state(os.path.join(out, path), entry, found, private)
+                if states[path] == "touched":
+                    entries[path] = entry._replace(mtime_ns=found.st_mtime_ns)
+            elif path not in known:
+                foreign.append(f"{path}/" if stat.S_ISDIR(found.st_mode) else path)
+            elif stat.S_ISLNK(found.st_mode):
+                raise Rejected(link_in_the_way(path))
+    except OSError as error:
+        raise Rejected(cannot_read(error.filename or out, error)) from None
+    states |= dict.fromkeys(manifest.files.keys() - states.keys(), "missing")
+    return Observed(states, entries, tuple(sorted(foreign)))
+
+
+def foreign_files(out: str, observed: Observed) -> tuple[Diagnostic, ...]:
+    """Report the files that pgtls did not make: PGT528, a warning."""
+    if not observed.foreign:
+        return ()
+    message = f'pgtls did not make what lies in the out directory "{out}": {_some(observed.foreign)}'
+    hint = "it is left alone; keep such files elsewhere: whoever deploys the directory takes them along"
+    return (Diagnostic("PGT528", message, hint=hint, severity="warning"),)
+
+
+def open_keys(out: str, observed: Observed) -> tuple[Diagnostic, ...]:
+    """Report the private keys that others can read: PGT559, a warning, since a build gives them their modes back."""
+    suspects = (
+        path for path, state in observed.states.items() if state == "mode" and observed.entries[path].kind == "key"
+    )
+    found = tuple(sorted(path for path in suspects if stat.S_IMODE(os.lstat(os.path.join(out, path)).st_mode) & 0o077))
+    if not found:
+        return ()
+    message = f'others could read private keys in the out directory "{out}": {_some(found)}'
+    hint = "a build mends the modes; where others could look, issue new keys with revoke_before, and roll over a CA whose key it was"
+    return (Diagnostic("PGT559", message, hint=hint, severity="warning"),)
+
+
+def _walk(
+    out: str, directory: str, known: set[str], ours: Collection[str], private: bool = True
+) -> Iterator[tuple[str, os.stat_result, bool]]:
+    """Give everything below a directory that is ours, and whether others are kept out of where it lies. Follows no link."""
+    with os.scandir(os.path.join(out, directory)) as entries:
+        for entry in entries:
+            path = f"{directory}/{entry.name}" if directory else entry.name
+            if path in ours:
+                continue
+            found = entry.stat(follow_symlinks=False)
+            yield path, found, private
+            if path in known and stat.S_ISDIR(found.st_mode):
+                yield from _walk(out, path, known, ours, not stat.S_IMODE(found.st_mode) & 0o077)
+
+
+def _state(path: str, entry: Entry, found: os.stat_result, private: bool) -> FileState:
+    if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size:
+        return "edited"
+    same_stat = found.st_mtime_ns == entry.mtime_ns
+    if not same_stat and sha256(_files.read(path)).hexdigest() != entry.sha256:
+        return "edited"
+    if stat.S_IMODE(found.st_mode) != entry.mode or (entry.kind == "key" and not private):
+        return "mode"
+    return "same" if same_stat else "touched"
+
+
+def _no_directory(out: str) -> Diagnostic:
+    hint = "name a directory with --out"
+    return Diagnostic("PGT522", f'the out directory "{out}" is not a directory', hint=hint)
+
+
+def _not_ours(out: str, strangers: list[str]) -> Diagnostic:
+    message = f'the out directory "{out}" is not empty and was not made by pgtls: it holds {_some(strangers)}'
+    hint = "name a new or empty directory with --out; if a backup was restored here, its manifest.json is missing"
+    return Diagnostic("PGT520", message, hint=hint)
+
+
+def cannot_read(path: str, error: OSError) -> Diagnostic:
+    """Say that something in the out directory cannot be read."""
+    hint = "run pgtls as the user that owns the out directory"
+    return Diagnostic("PGT527", f'cannot read "{path}": {error.strerror or error}', hint=hint)
+
+
+def _some(names: list[str] | tuple[str, ...]) -> str:
+    shown = ", ".join(f'"{name}"' for name in names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

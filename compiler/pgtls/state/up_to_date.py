@@ -1,0 +1,126 @@
+"""Whether a build has nothing to do, found out without reading the spec: by a digest of the inputs and one stat per file.
+
+Imports as little as possible, since this is most of what a build with nothing to do costs: no dataclasses, no pathlib, no TOML.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from pgtls import __version__
+from pgtls.state.names import MANIFEST, PRIVATE, RECORD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+_LONGEST = 1 << 30
+"""Bytes."""
+
+FORMAT = 1
+"""The version of the manifest that is understood here: :data:`pgtls.state.manifest.VERSION`."""
+
+
+def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch: bool = True) -> bool:
+    """Tell whether a build has nothing to do; if so and with ``touch``, the manifest's modification time becomes that of this build.
+
+    ``options`` are those that a build depends on, in any fixed form. ``now`` is RFC 3339 as :func:`pgtls.state.lock.timestamp` writes it: such
+    texts sort as the instants do. Whatever cannot be read or is unclear is answered by False: a real build then says what is wrong.
+    """
+    out = out.rstrip("/") or "/"
+    name = f"{out}/{MANIFEST}"
+    try:
+        manifest = json.loads(_read(name))
+        inputs, due = manifest["inputs"], manifest["next_due"]
+        nothing = (
+            manifest["pgtls_manifest"] == FORMAT
+            and manifest["built"] <= now
+            and (due is None or now < due)
+            and not os.path.islink(out)
+            and stat.S_ISREG(os.stat(spec).st_mode)  # of what comes through a pipe nothing is known before it is read
+            and not os.path.islink(name)
+            and not os.path.islink(f"{out}/{PRIVATE}")
+            and not os.path.lexists(f"{out}/{RECORD}")
+            and inputs["digest"]
+            == input_digest(source_digest(spec, inputs["include"], inputs["files"], options), _read(lock))
+            and _untouched(out, manifest["files"])
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return False
+    if nothing and touch:
+        try:
+            os.utime(name, follow_symlinks=False)
+        except OSError:  # a read-only tree is up to date, too
+            return True
+    return nothing
+
+
+def source_digest(spec: str, include: Iterable[str], files: Iterable[str], options: str) -> str:
+    """Digest what is compiled: the bytes of the spec, of whatever its ``include`` patterns match now, of the other ``files`` that it names
+    (both relative to the directory of the spec), the ``options``, and the version of pgtls.
+
+    To be taken before the spec is loaded or right after: what is edited later then counts as changed.
+    """  # noqa: D205
+    directory = os.path.dirname(spec) or "."
+    digest = sha256(f"{__version__}\0{options}\0".encode())
+    names = sorted({os.path.normpath(name) for name in (*_included(directory, include), *files)})
+    for name, path in (("", spec), *((name, os.path.join(directory, name)) for name in names)):
+        try:
+            content = sha256(_read(path)).hexdigest()
+        except OSError as error:
+            content = type(error).__name__
+        digest.update(f"{name}\0{content}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def input_digest(sources: str, lock: bytes) -> str:
+    """Digest everything that a build depends on: :func:`source_digest` and the lock as it is after the build."""
+    return sha256(f"{sources}\0{sha256(lock).hexdigest()}".encode()).hexdigest()
+
+
+def _included(directory: str, patterns: Iterable[str]) -> Iterable[str]:
+    """Expand the patterns as :func:`pgtls.language.load.load` does."""
+    patterns = tuple(patterns)
+    if patterns:
+        import glob  # brings re and fnmatch with it
+
+        for pattern in patterns:
+            yield from glob.glob(pattern, root_dir=directory, recursive=True)
+
+
+def _read(path: str) -> bytes:
+    """Read a file. OSError if it is none, since a pipe or a device might never end, or longer than anything that is read here."""
+    with open(path, "rb", buffering=0, opener=_without_waiting) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST:
+            raise OSError(path)
+        return file.readall()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _untouched(out: str, files: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Compare the stat of each file, and see that no directory is a link and none that holds a key is open to others."""
+    private = {path.rpartition("/")[0] for path, entry in files.items() if entry["kind"] == "key"}
+    lstat, regular = os.lstat, stat.S_IFREG
+    directories = {path.rpartition("/")[0] for path in files} | {""}
+    directories |= {above.rpartition("/")[0] for above in directories}
+    for directory in directories:
+        mode = lstat(f"{out}/{directory}").st_mode
+        if not stat.S_ISDIR(mode) or (directory in private and stat.S_IMODE(mode) & 0o077):
+            return False
+    for path, entry in files.items():
+        found = lstat(f"{out}/{path}")
+        if (
+            found.st_mtime_ns != entry["mtime_ns"]
+            or found.st_size != entry["size"]
+            or found.st_mode != regular | entry["mode"]
+        ):
+            return False
+    return True

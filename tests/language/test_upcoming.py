@@ -1,0 +1,60 @@
+"""Fields whose effect is to come are refused, each in its own words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import tomli_w
+
+from pgtls.language.load import load
+from pgtls.language.models import KINDS
+from pgtls.language.shape import fields_of
+from pgtls.language.upcoming import UPCOMING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VALUES: dict[str, Any] = {
+    "passphrase": {"env": "X"},
+    "offline": True,
+    "external": True,
+    "revoked": ["0a"],
+    "ca": "self-signed",
+    "trust": ["root"],
+    "formats": ["pkcs12"],
+    "crl": True,
+}
+HARMLESS: dict[str, Any] = {
+    "offline": False,
+    "external": False,
+    "revoked": [],
+    "ca": "root",
+    "trust": [],
+    "formats": ["pem"],
+    "crl": False,
+}
+
+
+def table(kind: str, **fields: Any) -> dict[str, Any]:
+    hosts = {"hosts": ["db"]} if kind == "server" else {}
+    return {"version": 1, kind: {"a": hosts | fields}}
+
+
+@pytest.mark.parametrize(("kind", "key"), sorted(UPCOMING))
+def test_a_field_that_is_to_come_is_refused(tmp_path: Path, kind: str, key: str) -> None:
+    assert key in fields_of(KINDS[kind])
+    value = "2026-01-01" if key == "revoke_before" else VALUES.get(key, "x")
+    path = tmp_path / "pgtls.toml"
+    text = tomli_w.dumps(table(kind, **{key: value})).replace('"2026-01-01"', "2026-01-01")
+    path.write_text(text)
+    (found,) = load(path).diagnostics
+    assert (found.code, found.path) == ("PGT090", (kind, "a", key))
+    assert found.message == f"not built yet: {UPCOMING[kind, key].effect} ({key})"
+
+
+@pytest.mark.parametrize(("kind", "key"), sorted(entry for entry in UPCOMING if entry[1] in HARMLESS))
+def test_a_value_that_asks_for_nothing_is_accepted(tmp_path: Path, kind: str, key: str) -> None:
+    path = tmp_path / "pgtls.toml"
+    path.write_text(tomli_w.dumps(table(kind, **{key: HARMLESS[key]})))
+    assert load(path).diagnostics == ()
