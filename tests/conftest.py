@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from support.building import Place
 from support.servers import EXPECTED, Installation, Server, versions, versions_run
 from support.system import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from pathlib import Path
 
     from _pytest.mark.structures import ParameterSet
 
@@ -68,6 +70,12 @@ def server(installation: Installation) -> Iterator[Server]:
     """Run a server of each version, open to everybody and without TLS until files are installed."""
     with Server(installation) as server:
         yield server
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """An empty directory for a spec, its lock and what is built."""
+    return Place(tmp_path)
 
 
 @pytest.hookimpl(wrapper=True)
