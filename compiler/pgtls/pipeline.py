@@ -18,8 +18,9 @@ from pgtls.access.bundles import index
 from pgtls.access.compile import alike, compile_rules, for_server
 from pgtls.access.proof import prove
 from pgtls.certificates import issue
-from pgtls.certificates.decide import Asked, Decisions, decide
+from pgtls.certificates.decide import decide
 from pgtls.certificates.desired import wanted
+from pgtls.certificates.model import Asked, Decisions
 from pgtls.certificates.observe import UNTOUCHED, nothing_to_build_on, observe
 from pgtls.certificates.passphrases import unopened
 from pgtls.certificates.retired_cas import retired, sign
@@ -37,6 +38,7 @@ from pgtls.plan.due import next_due
 from pgtls.plan.plan import Plan
 from pgtls.plan.plan import plan as make_plan
 from pgtls.rollout.rollover import recorded
+from pgtls.rollout.verdict import verdict
 from pgtls.state import lock as locks
 from pgtls.state.manifest import Entry, Inputs, Manifest, entry
 from pgtls.state.mutex import exclusive, shared
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from pgtls.certificates.observe import Existing
     from pgtls.fleet.model import Fleet
     from pgtls.language.source import Source
+    from pgtls.plan.status import Status
+    from pgtls.rollout.rollover import Verdict
     from pgtls.state.lock import Lock
     from pgtls.state.tree import File, Tree
 
@@ -114,6 +118,7 @@ class Decided:
     secrets: Secrets
     existing: Existing
     decisions: Decisions
+    verdict: Verdict
     diagnostics: tuple[Diagnostic, ...]
 
 
@@ -125,6 +130,7 @@ class Planned:
     fleet: Fleet
     existing: Existing
     decisions: Decisions
+    verdict: Verdict
     entries: Mapping[str, Sequence[ClientEntry]]
     """By user."""
     texts: Tree
@@ -214,8 +220,20 @@ def decided(request: Request) -> Decided:
     own = own_files(request.lock, request.out)
     existing = observe(request.out, checked.lock, profiles, outside, own=own, new_out=request.new_out)
     decisions = decide(fleet, profiles, existing, request.asked)
-    found = (*existing.diagnostics, *existing.outside.diagnostics, *decisions.diagnostics)
-    return Decided(checked, fleet, secrets, existing, decisions, (*checked.diagnostics, *locate(found, checked.source)))
+    order = verdict(fleet, decisions, existing, accepted=request.asked.accept_outage)
+    found = (*existing.diagnostics, *existing.outside.diagnostics, *decisions.diagnostics, *order.diagnostics)
+    diagnostics = (*checked.diagnostics, *locate(found, checked.source))
+    return Decided(checked, fleet, secrets, existing, decisions, order, diagnostics)
+
+
+def status(request: Request) -> Status:
+    """Describe every certificate and CRL. :class:`Rejected` where the spec, the lock or the out directory cannot be read."""
+    from pgtls.plan.status import describe
+
+    with shared(request.out, request.lock_timeout):
+        refuse_pending(request.out)
+        state = decided(request)
+    return describe(state.fleet, state.decisions, state.existing, state.diagnostics)
 
 
 def _plan(request: Request) -> Planned:
@@ -232,12 +250,12 @@ def _plan(request: Request) -> Planned:
     texts = {**render.texts(fleet, rules, entries), **retired(fleet, existing, decisions.retired)}
     material = issue.planned(decisions, existing)
     tree = {**texts, **render.material(fleet, entries, material.credentials, material.crls)}
-    steps = make_plan(fleet, decisions, tree, existing)
+    steps = make_plan(fleet, decisions, state.verdict.cut_off, tree, existing)
     touched = {change.file.entity for change in steps.changes.values()}
     diagnostics += locate(unopened(fleet, decisions, touched, existing), checked.source)
     if errors(diagnostics):
         raise Rejected(*diagnostics)
-    return Planned(checked, fleet, existing, decisions, entries, texts, steps, diagnostics)
+    return Planned(checked, fleet, existing, decisions, state.verdict, entries, texts, steps, diagnostics)
 
 
 def _has_secret_options(fleet: Fleet) -> bool:
@@ -265,7 +283,7 @@ def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
     material = issue.carry_out(decisions, existing, request.now, request.jobs, progress("issuing", issuing))
     texts = {**planned.texts, **_signed_by_retired(planned, request.now)}
     tree = {**texts, **render.material(fleet, planned.entries, material.credentials, material.crls)}
-    final = make_plan(fleet, decisions, tree, existing)
+    final = make_plan(fleet, decisions, planned.verdict.cut_off, tree, existing)
     lock = _lock_after(planned, material)
     changes = {path: change.file for path, change in final.changes.items()}
     commit(
@@ -328,7 +346,7 @@ def _digest(planned: Planned, lock: Lock) -> str:
     """  # noqa: D205
     waiting = any(decision.waits for decision in planned.decisions.certificates.values())
     waiting = waiting or any(crl.waits for crl in planned.decisions.crls.values())
-    waiting = waiting or planned.decisions.retirable
+    waiting = waiting or planned.verdict.retirable
     return "" if waiting or kept_outside(planned.fleet) else input_digest(planned.checked.digest, lock.render())
 
 

@@ -11,9 +11,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from pgtls.certificates.decide import Asked
+from pgtls.certificates.model import Asked
 from pgtls.diagnostics import Rejected
-from pgtls.plan.status import status
+from pgtls.pipeline import status
 from pgtls.state import lock as locks
 from support.building import NOW, SMALL, Place, steps
 from support.clients import PSQL, Bundle, admitted, at, refused

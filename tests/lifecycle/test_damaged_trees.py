@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lifecycle.fleets import DAY
-from pgtls.certificates.decide import Asked
+from pgtls.certificates.model import Asked
 from pgtls.cli import run
 from pgtls.diagnostics import Rejected
-from pgtls.pipeline import build, plan
-from pgtls.plan.status import status
+from pgtls.pipeline import build, plan, status
 from pgtls.state import lock as locks
 from support.building import NOTHING, NOW, SMALL, Place, steps
 from support.interrupting import is_whole, pairs_match

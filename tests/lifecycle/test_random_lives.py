@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from lifecycle.fleets import DAY, HOUR
 from lifecycle.test_rollover_orders import holds, quoted
-from pgtls.certificates.decide import Asked
+from pgtls.certificates.model import Asked
 from pgtls.diagnostics import Rejected
+from pgtls.pipeline import status
 from pgtls.pki import crl
 from pgtls.pki.model import RevocationList
-from pgtls.plan.status import status
 from pgtls.state import lock as locks
 from support.building import NOW, Place, steps
 from support.interrupting import pairs_match

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from lifecycle.fleets import DAY, ROLES, spec
-from pgtls.certificates.decide import Asked
+from pgtls.certificates.model import Asked
 from pgtls.diagnostics import Rejected
 from support.building import NOW, Place
 

@@ -19,8 +19,8 @@ from pki.trees import ALGORITHMS, DAY, NOW, Authority, authority, leaf, needs_ce
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pgtls.language.models import KeyAlgorithm
     from pgtls.pki.issue import Issued
+    from pgtls.pki.model import KeyAlgorithm
 
 REASONS: tuple[RevocationReason, ...] = get_args(RevocationReason)
 HOUR = timedelta(hours=1)

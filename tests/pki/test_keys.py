@@ -20,7 +20,7 @@ from pki.trees import ALGORITHMS, key, openssl, run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pgtls.language.models import KeyAlgorithm
+    from pgtls.pki.model import KeyAlgorithm
 
 
 def same(one: object, other: object) -> bool:

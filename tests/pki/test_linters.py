@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from pgtls.language.models import KeyAlgorithm
+    from pgtls.pki.model import KeyAlgorithm
 
 NAME = (("country", "GR"), ("organization", "Παράδειγμα, Inc."), ("email", "ca@example.com"), ("common_name", "Root"))
 NARROW = Constraints(("example.com",), ("10.0.0.0/8", "fd00::/8"), ("bad.example.com",), ("10.1.0.0/16",))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
-    from pgtls.language.models import KeyAlgorithm
+    from pgtls.pki.model import KeyAlgorithm
 
 KEY_USAGE_BITS = list(inspect.signature(x509.KeyUsage).parameters)
 Extensions = dict[x509.ExtensionType, bool]

@@ -30,7 +30,7 @@ from support.system import new_directory
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pgtls.language.models import KeyAlgorithm
+    from pgtls.pki.model import KeyAlgorithm
 
 KINDS: tuple[CertificateKind, ...] = ("server", "user")
 OTHER = {"server": "user", "user": "server"}

@@ -17,10 +17,10 @@ import pytest
 from pgtls.certificates import credentials
 from pgtls.certificates.credentials import Credential
 from pgtls.fleet import model as fleet
-from pgtls.language.models import CaTable, KeyAlgorithm
+from pgtls.language.models import CaTable
 from pgtls.pki import keys
 from pgtls.pki.issue import Issued, Issuer, issue
-from pgtls.pki.model import CertificateKind, Profile
+from pgtls.pki.model import CertificateKind, KeyAlgorithm, Profile
 
 if TYPE_CHECKING:
     from pathlib import Path

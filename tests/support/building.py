@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pgtls.certificates.decide import Asked
+from pgtls.certificates.model import Asked
 from pgtls.pipeline import Planned, Request, build, plan
 
 if TYPE_CHECKING:

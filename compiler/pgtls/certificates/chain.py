@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from pgtls.certificates.decide import Decision
+    from pgtls.certificates.model import Decision
     from pgtls.certificates.observe import Existing
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pgtls.certificates.credentials import blocks
-from pgtls.certificates.self_signed import Beside
+from pgtls.certificates.model import Beside
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.model import Certificate, Unreadable
 from pgtls.pki.profiles import BACKDATED
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from pgtls.certificates.decide import Decision
+    from pgtls.certificates.model import Decision
     from pgtls.certificates.observe import Existing
     from pgtls.state.lock import Lock
 

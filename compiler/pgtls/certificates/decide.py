@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
 
-from pgtls.access.bundles import index
 from pgtls.certificates import external, self_signed
 from pgtls.certificates import retired_cas as former
 from pgtls.certificates.clock import clock, issued_later, with_previous
-from pgtls.certificates.reissue import Case, Reason, due_at, reason
+from pgtls.certificates.model import Asked, CrlDecision, Decision, Decisions, Reason
+from pgtls.certificates.reissue import Case, due_at, reason
 from pgtls.certificates.revocation import (
     is_revoked,
     keys_deleted,
@@ -20,89 +19,19 @@ from pgtls.certificates.revocation import (
     same_key_again,
     serials,
 )
-from pgtls.diagnostics import Diagnostic, errors
+from pgtls.diagnostics import Diagnostic
 from pgtls.pki import crl as crls
 from pgtls.pki.model import Certificate, Revocation, RevocationList
-from pgtls.rollout import rollover
-from pgtls.rollout.precedence import first_the_holder, moved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from pgtls.certificates.observe import Existing, Found
-    from pgtls.certificates.retired_cas import Retired
+    from pgtls.certificates.model import Found
+    from pgtls.certificates.observe import Existing
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile, RevocationReason, Unreadable
     from pgtls.state.lock import Lock, RevokedLine
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the caller of a build asks for by name: entities, or NAMEs of CAs."""
-
-    renew: frozenset[str] = frozenset()
-    """Entities; "all" for all of them."""
-    replace: frozenset[str] = frozenset()
-    new_ca: frozenset[str] = frozenset()
-    allow_revoke: bool = False
-    accept_outage: bool = False
-    ca_keys: tuple[tuple[str, str], ...] = ()
-    """NAMEs of CAs whose key is lent to this build, with the path of the key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What happens to one certificate. ``reason`` is why it is issued; None: it stays, ``adopted`` if pgtls did not write it.
-
-    ``end`` and ``due`` are when it will end and when its renewal window opens, afterwards.
-    """
-
-    profile: Profile
-    found: Found
-    reason: Reason | None
-    new_key: bool
-    end: datetime
-    due: datetime
-    adopted: bool = False
-    waits: str | None = None
-    """Why it is due and yet not issued: who signs it is not here."""
-    problems: tuple[Diagnostic, ...] = ()
-    beside: self_signed.Beside | None = None
-    """Of a self-signed server: what lies beside its pair."""
-
-
-@dataclass(frozen=True, slots=True)
-class CrlDecision:
-    """What a CA's CRL will say, and why it is written again; no ``reason``: it stays. ``due`` is when half its life is over."""
-
-    ca: Authority
-    reason: str | None
-    due: datetime
-    entries: tuple[Revocation, ...]
-    validity: timedelta
-    """How long one that is written now lives."""
-    waits: str | None = None
-    """Why it should be written again and is not: the key that signs it is not here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decisions:
-    """Everything that a build decides about certificates, before any of it is done."""
-
-    certificates: Mapping[str, Decision]
-    """By entity; a CA comes before what it signs."""
-    revocations: tuple[RevokedLine, ...]
-    """New ones."""
-    crls: Mapping[str, CrlDecision]
-    """By NAME of the CA."""
-    diagnostics: tuple[Diagnostic, ...] = ()
-    retired: tuple[Retired, ...] = ()
-    """CAs that left the spec, with their CRLs."""
-    cut_off: frozenset[str] = frozenset()
-    """The entities whose certificates would be refused until all is deployed."""
-    retirable: bool = False
-    """Whether a CA can be retired as soon as all is deployed."""
 
 
 def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, asked: Asked) -> Decisions:
@@ -152,13 +81,7 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
     left, unsigned = former.decide(fleet, existing, revoked, fleet.now, doubted=doubted)
     problems += unsigned
     problems += clock(existing, fleet.now, issuing=any(decision.reason for decision in certificates.values()))
-    verdict = rollover.gate(fleet, certificates, existing, accepted=asked.accept_outage)
-    if not errors(problems):  # what a certificate that does not fit would do to anybody follows from that
-        problems += verdict.diagnostics
-        # Of those who are cut off in any order, there is no order to speak of.
-        parted = {e: ca for e, ca in moved(revoked, certificates).items() if e not in verdict.cut_off}
-        problems += first_the_holder(fleet, index(fleet), parted) if parted else ()
-    return Decisions(certificates, revoked, lists, tuple(problems), left, verdict.cut_off, verdict.retirable)
+    return Decisions(certificates, revoked, lists, tuple(problems), left)
 
 
 def _unknown(asked: Asked, wanted: Mapping[str, Profile]) -> Iterator[Diagnostic]:

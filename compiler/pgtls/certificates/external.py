@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from pgtls.certificates.decide import CrlDecision, Decision
+    from pgtls.certificates.model import CrlDecision, Decision
     from pgtls.certificates.observe import Existing
     from pgtls.certificates.supplied import Outside
     from pgtls.fleet.model import Authority, Fleet

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from pgtls.certificates.decide import CrlDecision, Decision, Decisions
+    from pgtls.certificates.model import CrlDecision, Decision, Decisions
     from pgtls.certificates.observe import Existing
     from pgtls.state.lock import Lock
 

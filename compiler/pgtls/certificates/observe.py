@@ -7,9 +7,10 @@ import binascii
 import os
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pgtls.certificates.credentials import first_block
+from pgtls.certificates.model import Found, Stored
 from pgtls.certificates.supplied import NONE, Outside
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.pki.model import SELF_SIGNED, Certificate, RevocationList, Unreadable
@@ -21,7 +22,7 @@ from pgtls.state.out_directory import cannot_read, check_lock, foreign_files, in
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from pgtls.certificates.reissue import KeyState
+    from pgtls.certificates.model import KeyState
     from pgtls.pki.keys import PrivateKey
     from pgtls.pki.model import Profile
     from pgtls.state.lock import IssuedLine, Lock
@@ -29,27 +30,6 @@ if TYPE_CHECKING:
 
 UNTOUCHED = ("same", "touched", "mode")
 """States of a file whose content is what pgtls wrote."""
-
-
-Stored = Literal["kept", "written", "elsewhere"]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The certificate and key of one entity. ``pem`` is the certificate file as it is, None where there is none.
-
-    ``ours`` says whether pgtls wrote it. ``stored`` is what becomes of its key in the tree: it is kept, written again (with the protection that the spec asks for,
-    or as it was brought along), or not in it at all. ``at_hand`` is whether something can be signed with it. ``above`` are the further certificates of a
-    file that was brought along.
-    """
-
-    certificate: Certificate | Unreadable | None
-    key: KeyState
-    pem: bytes | None = None
-    ours: bool = True
-    stored: Stored = "kept"
-    at_hand: bool = True
-    above: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pgtls.state import layout
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from pgtls.certificates.decide import Decisions
+    from pgtls.certificates.model import Decisions
     from pgtls.certificates.observe import Existing
     from pgtls.diagnostics import Path, Severity
     from pgtls.fleet.model import Fleet

@@ -6,8 +6,9 @@ Later questions rely on earlier ones: whoever asks whether the names differ know
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from pgtls.certificates.model import KeyState, Reason, ReasonName
 from pgtls.pki.expected import wanted_facts
 from pgtls.pki.model import Certificate, Unreadable
 from pgtls.pki.profiles import BACKDATED
@@ -17,32 +18,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pgtls.pki.model import Profile
-
-KeyState = Literal["present", "missing", "mismatch", "unreadable", "locked"]
-"""``locked``: it is encrypted, and the passphrase of the spec, if there is one, does not open it."""
-
-ReasonName = Literal[
-    "missing",
-    "unreadable",
-    "key missing",
-    "key mismatch",
-    "issuer",
-    "differs",
-    "too long",
-    "revoked",
-    "expired",
-    "due",
-    "asked",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why a certificate is issued: ``name`` is for decisions, ``text`` for people, ``fields`` name what in the spec differs."""
-
-    name: ReasonName
-    text: str
-    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

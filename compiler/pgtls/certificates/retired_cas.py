@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
+from pgtls.certificates.model import Retired
 from pgtls.certificates.observe import UNTOUCHED
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.model import Revocation, RevocationList, Unreadable
@@ -24,29 +24,6 @@ if TYPE_CHECKING:
     from pgtls.state.tree import Tree
 
 _VALIDITY = timedelta(days=365)
-
-
-@dataclass(frozen=True, slots=True)
-class Retired:
-    """A CA that left the spec, with what its next CRL will say. ``directory`` is where its files will lie, ``pem`` and ``key`` what they are now.
-
-    No ``reason``: its CRL stays. ``due`` is when it is written again, None if never.
-    """
-
-    name: str
-    directory: str
-    pem: bytes
-    key: str
-    number: int
-    entries: tuple[Revocation, ...]
-    validity: timedelta
-    reason: str | None
-    due: datetime | None
-
-    @property
-    def crl_path(self) -> str:
-        """Where its CRL will lie."""
-        return self.directory + layout.CA_CRL
 
 
 def names(fleet: Fleet, existing: Existing) -> frozenset[str]:

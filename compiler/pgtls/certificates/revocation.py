@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from pgtls.certificates.decide import Decision
+    from pgtls.certificates.model import Decision
     from pgtls.certificates.observe import Existing
     from pgtls.fleet.model import Fleet
     from pgtls.pki.model import Profile

@@ -6,9 +6,10 @@ deployed first, the two understand each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pgtls.certificates.model import Beside
 from pgtls.certificates.reissue import due_at, nothing_left, too_old
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.expected import wanted_facts
@@ -19,23 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
-    from pgtls.certificates.decide import Decision
+    from pgtls.certificates.model import Decision
     from pgtls.certificates.observe import Existing
-
-
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """What lies beside the pair of a self-signed server: certificates in PEM. ``issue``: the next pair is made in this build.
-
-    ``promoted``: the next pair is served from now on.
-    """
-
-    next: bytes | None = None
-    previous: bytes | None = None
-    issue: bool = False
-    promoted: bool = False
-    ends: datetime | None = None
-    """When the first of the previous ones does."""
 
 
 def in_two_steps(decision: Decision, existing: Existing, replaced: Collection[str], now: datetime) -> Decision:

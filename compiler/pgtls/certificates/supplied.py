@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
     from pgtls.diagnostics import Path
     from pgtls.fleet.model import Authority, Fleet, Server, User
-    from pgtls.language.models import KeyAlgorithm
     from pgtls.pki.keys import PrivateKey, PublicKey
-    from pgtls.pki.model import Profile
+    from pgtls.pki.model import KeyAlgorithm, Profile
 
 
 @dataclass(frozen=True, slots=True)

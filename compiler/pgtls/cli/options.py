@@ -24,7 +24,7 @@ class Instant(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Parse; a wrong one is wrong usage."""
-        from pgtls.cli.instant import read_instant
+        from pgtls.language.instant import read_instant
 
         try:
             return read_instant(value)

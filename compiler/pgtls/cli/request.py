@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pgtls.certificates.decide import Asked
+from pgtls.certificates.model import Asked
 from pgtls.cli.options import lock_file, out_directory
 from pgtls.pipeline import Request
 

@@ -56,7 +56,7 @@ def command(
 ) -> int:
     """Show every certificate and CRL with its state, how long it lives, and what to do."""
     from pgtls.cli.request import request
-    from pgtls.plan.status import status
+    from pgtls.pipeline import status
 
     if timeline and format_ == "prometheus":
         raise click.UsageError("--timeline is for people and programs: --format text or json")

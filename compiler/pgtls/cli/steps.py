@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pgtls.state.tree import COSTS
+from pgtls.plan.model import COSTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from pgtls.plan.model import Cost, Step
     from pgtls.plan.plan import Plan
-    from pgtls.state.tree import Cost, Step
 
 _SIGNS = {"create": "+", "renew": "~", "rewrite": "~", "adopt": "=", "wait": "…", "revoke": "!", "delete": "-"}
 _COLOURS = {"create": "32", "renew": "33", "rewrite": "33", "adopt": "36", "wait": "35", "revoke": "31", "delete": "31"}

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from pgtls.certificates import issue
 from pgtls.certificates.reissue import due_at
-from pgtls.cli.instant import read_instant
 from pgtls.diagnostics.text import as_json
+from pgtls.language.instant import read_instant
 from pgtls.language.words import did_you_mean, quoted
 from pgtls.output.render import material as render_material
 from pgtls.pki.crl import half_life

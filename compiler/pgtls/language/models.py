@@ -27,8 +27,8 @@ from pgtls.language.values import (
     Text,
     Tuple,
 )
+from pgtls.pki.model import KeyAlgorithm
 
-KeyAlgorithm = Literal["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 SSLMODES: tuple[SslMode, ...] = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 """From the weakest to the strongest."""

@@ -8,6 +8,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pgtls.certificates.credentials import chain, joined, roots, trust
+from pgtls.certificates.trust import checked_cas, listed_cas, server_cas
 from pgtls.language.models import SSLMODES
 from pgtls.output.connection_strings import jdbc, key_value, parameters, services, unserviceable, uri
 from pgtls.output.crl_directory import hashed
@@ -84,19 +85,6 @@ def _server(
             yield file(f"{layout.SERVER_CRLS}/{name}", content, "crl")
 
 
-def checked_cas(fleet: Fleet, server: Server) -> tuple[Authority, ...]:
-    """Give the CAs whose CRLs a server needs: all in the chains that it trusts, since PostgreSQL checks each (CRL_CHECK_ALL).
-
-    Those are the CAs that it names, all above them, and all below, which sign its clients as well.
-    """
-    if not server.table.crl:
-        return ()
-    named = {ca.name for ca in server.client_cas}
-    links = {link.name: link for ca in server.client_cas for link in ca.chain}
-    links |= {ca.name: ca for ca in fleet.cas.values() if any(link.name in named for link in ca.chain)}
-    return tuple(link for link in links.values() if link.table.crl)
-
-
 def _server_texts(fleet: Fleet, server: Server, rules: Rules) -> Files:
     def file(name: str, text: str, kind: str, mode: int) -> tuple[str, File]:
         return layout.path(server.entity, name), File(text.encode(), mode, kind, server.entity)
@@ -130,19 +118,8 @@ def _client(
 
 def _roots(entries: Sequence[Entry]) -> list[Authority]:
     """Give the roots that a client must trust: those of its servers, and those that they are rolled over from or to."""
-    found = {ca.root.name: ca.root for ca in _server_cas(entries)}
+    found = {ca.root.name: ca.root for ca in server_cas(entries)}
     return [found[name] for name in sorted(found)]
-
-
-def _server_cas(entries: Sequence[Entry]) -> tuple[Authority, ...]:
-    servers = {entry.server.name: entry.server for entry in entries}.values()
-    return tuple(ca for server in servers for ca in (server.ca, *server.trust) if ca)
-
-
-def listed_cas(user: User, entries: Sequence[Entry]) -> tuple[Authority, ...]:
-    """Give the CAs whose CRLs a bundle carries, if it asks for any: libpq checks all in a chain (X509_V_FLAG_CRL_CHECK_ALL)."""
-    links = {link.name: link for ca in _server_cas(entries) for link in ca.chain}
-    return tuple(links[name] for name in sorted(links) if links[name].table.crl) if user.table.crl else ()
 
 
 def _rootless(entries: Sequence[Entry]) -> list[Server]:

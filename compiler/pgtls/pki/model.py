@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from pgtls.language.models import KeyAlgorithm
-
+KeyAlgorithm = Literal["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"]
 CertificateKind = Literal["ca", "server", "user"]
 RevocationReason = Literal[
     "unspecified", "key_compromise", "superseded", "affiliation_changed", "cessation_of_operation"

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from pgtls.certificates.decide import Decisions
+    from pgtls.certificates.model import Decisions
     from pgtls.fleet.model import Fleet
 
 

@@ -7,17 +7,19 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pgtls.output.postgresql_conf import needs_restart
+from pgtls.plan.model import COSTS, Step
 from pgtls.state import layout
-from pgtls.state.tree import COSTS, Later, Step
+from pgtls.state.tree import Later
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from pgtls.certificates.decide import Decision, Decisions
+    from pgtls.certificates.model import Decision, Decisions
     from pgtls.certificates.observe import Existing
     from pgtls.fleet.model import Fleet
+    from pgtls.plan.model import Action, Cost
     from pgtls.state.manifest import Entry
-    from pgtls.state.tree import Action, Cost, File, Tree
+    from pgtls.state.tree import File, Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +51,12 @@ class Plan:
         return max((step.cost for step in self.steps), key=COSTS.index, default="nothing")
 
 
-def plan(fleet: Fleet, decisions: Decisions, tree: Tree, existing: Existing) -> Plan:
-    """Compare the tree that is wanted with the one that is there."""
+def plan(fleet: Fleet, decisions: Decisions, cut_off: Collection[str], tree: Tree, existing: Existing) -> Plan:
+    """Compare the tree that is wanted with the one that is there; ``cut_off`` are the entities that peers would refuse."""
     changes = {} if existing.from_lock else dict(_changes(tree, existing))
     listed = existing.manifest.files if existing.manifest else {}
     deletions = tuple(sorted(path for path in listed if path not in tree))
-    return Plan(tuple(_steps(fleet, decisions, tree, changes, deletions, existing)), changes, deletions)
+    return Plan(tuple(_steps(fleet, decisions, cut_off, tree, changes, deletions, existing)), changes, deletions)
 
 
 def _changes(tree: Tree, existing: Existing) -> Iterator[tuple[str, Change]]:
@@ -85,6 +87,7 @@ def _difference(file: File, entry: Entry | None, state: str | None) -> str | Non
 def _steps(
     fleet: Fleet,
     decisions: Decisions,
+    cut_off: Collection[str],
     tree: Tree,
     changes: Mapping[str, Change],
     deletions: Sequence[str],
@@ -105,9 +108,7 @@ def _steps(
             continue
         mine = sorted(by_entity.get(entity, ()), key=lambda change: change.path)
         cost = (
-            "outage"
-            if entity in decisions.cut_off
-            else _cost(fleet, entity, mine, decisions.certificates.get(entity), existing)
+            "outage" if entity in cut_off else _cost(fleet, entity, mine, decisions.certificates.get(entity), existing)
         )
         crl = _crl_reason(entity, decisions)
         decision = decisions.certificates.get(entity)

@@ -1,6 +1,6 @@
 """The life of every certificate and CRL at one instant: what is good, what comes due, what has ended, and what to do about it.
 
-A pure value of what was observed and decided; :func:`status` gathers both, and unlike a plan it does so for a tree that a build would refuse.
+A pure value of what was observed and decided; unlike a plan it does so for a tree that a build would refuse.
 """
 
 from __future__ import annotations
@@ -11,22 +11,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, get_args
 
 from pgtls.access.bundles import index
-from pgtls.pipeline import decided
 from pgtls.pki.model import SELF_SIGNED, Certificate, RevocationList
 from pgtls.plan.timeline import timeline
 from pgtls.state import layout
-from pgtls.state.mutex import shared
-from pgtls.state.transaction import refuse_pending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from pgtls.certificates.decide import CrlDecision, Decision, Decisions
+    from pgtls.certificates.model import CrlDecision, Decision, Decisions, Retired
     from pgtls.certificates.observe import Existing
-    from pgtls.certificates.retired_cas import Retired
     from pgtls.diagnostics import Diagnostic
-    from pgtls.pipeline import Request
+    from pgtls.fleet.model import Fleet
     from pgtls.pki.model import Unreadable
     from pgtls.plan.timeline import Event
     from pgtls.state.lock import IssuedLine, Lock
@@ -149,23 +145,13 @@ def _concerns(item: Item, end: datetime) -> bool:
     return item.current and (item.needs_attention or (item.not_after is not None and item.not_after <= end))
 
 
-def status(request: Request) -> Status:
-    """Look at everything. :class:`Rejected` where the spec, the lock or the out directory cannot be read for what it is."""
-    with shared(request.out, request.lock_timeout):
-        refuse_pending(request.out)
-        state = decided(request)
-    existing = state.existing
-    items = sorted(_items(state.decisions, existing, request.now), key=_urgency)
+def describe(fleet: Fleet, decisions: Decisions, existing: Existing, diagnostics: tuple[Diagnostic, ...]) -> Status:
+    """Describe everything that was observed and decided, at ``fleet.now``."""
+    now = fleet.now
+    items = sorted(_items(decisions, existing, now), key=_urgency)
     built = existing.manifest.built if existing.manifest else None
-    events = tuple(timeline(state.fleet, index(state.fleet), items, built))
-    return Status(
-        request.now,
-        request.out,
-        tuple(items),
-        events,
-        from_lock=existing.from_lock,
-        diagnostics=state.diagnostics,
-    )
+    events = tuple(timeline(fleet, index(fleet), items, built))
+    return Status(now, existing.out, tuple(items), events, from_lock=existing.from_lock, diagnostics=diagnostics)
 
 
 def _urgency(item: Item) -> tuple[int, float, str, str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeGuard
 
+from pgtls.certificates.trust import checked_cas
 from pgtls.language.values import Waiver
-from pgtls.output.render import checked_cas
 from pgtls.rollout.rollover import VERIFYING
 
 if TYPE_CHECKING:

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from pgtls.certificates.trust import checked_cas, listed_cas
 from pgtls.diagnostics import Diagnostic
-from pgtls.output.render import checked_cas, listed_cas
 from pgtls.rollout.rollover import VERIFYING, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pgtls.access.model import Entry
-    from pgtls.certificates.decide import Decision
+    from pgtls.certificates.model import Decision
     from pgtls.fleet.model import Fleet
     from pgtls.state.lock import RevokedLine
 

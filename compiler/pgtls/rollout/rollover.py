@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from pgtls.access.model import Entry
-    from pgtls.certificates.decide import Decision
+    from pgtls.certificates.model import Decision
     from pgtls.certificates.observe import Existing
     from pgtls.diagnostics import Severity
     from pgtls.fleet.model import Authority, Fleet, Server

@@ -1,17 +1,10 @@
-"""The values between the stages of a build."""
+"""The whole out directory as a value."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
-
-Cost = Literal["nothing", "reload", "restart", "rollout", "outage"]
-COSTS: tuple[Cost, ...] = ("nothing", "reload", "restart", "rollout", "outage")
-"""What a change costs on the wire, from the cheapest."""
-
-Action = Literal["create", "renew", "rewrite", "revoke", "delete", "adopt", "wait"]
 
 
 class Later(Enum):
@@ -34,15 +27,3 @@ class File:
 
 Tree = Mapping[str, File]
 """The whole out directory as a value: by path relative to it, with ``/``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing that a build does. ``reason`` is for people; ``fields`` are the fields of the spec that differ."""
-
-    entity: str
-    action: Action
-    reason: str
-    cost: Cost
-    fields: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
