@@ -16,8 +16,9 @@ from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.pki.model import SELF_SIGNED, Certificate, RevocationList, Unreadable
 from pgtls.state import layout
 from pgtls.state import manifest as manifests
+from pgtls.state.faults import cannot_read
 from pgtls.state.files import read
-from pgtls.state.out_directory import cannot_read, check_lock, foreign_files, inspect, observe_files, open_keys
+from pgtls.state.out_directory import check_lock, foreign_files, inspect, observe_files, open_keys
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.state import files
-from pgtls.state.names import RECORD as RECORD_PATH
-from pgtls.state.opened import RECORD
+from pgtls.state.names import RECORD, RECORD_PATH
 from pgtls.state.operations import Operation, Verb
 
 if TYPE_CHECKING:
-    from pgtls.state.opened import Place
+    from pgtls.state.out_directory import Opened
 
 VERSION = 1
 
@@ -42,7 +41,7 @@ class Record:
         return json.dumps({"pgtls_commit": VERSION, "lock": lock, "steps": self.steps}).encode()
 
 
-def read(place: Place) -> Record | None:
+def read(place: Opened) -> Record | None:
     """Read the record; None if there is none. :class:`Rejected` with PGT532 if it is damaged."""
     try:
         document = json.loads(files.read(RECORD, place.private))

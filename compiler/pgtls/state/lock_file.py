@@ -12,8 +12,8 @@ from hashlib import sha256
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.state import files
 from pgtls.state import lock as locks
+from pgtls.state.faults import writing
 from pgtls.state.journal import LockStep
-from pgtls.state.opened import writing
 
 _PUBLIC = 0o644
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.state import files
+from pgtls.state.faults import cannot_read
 from pgtls.state.lock import instant, timestamp
 from pgtls.state.names import MANIFEST
-from pgtls.state.out_directory import cannot_read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.state import files
-from pgtls.state.names import MANIFEST, MUTEX, PRIVATE, RECORD
-from pgtls.state.opened import open_private
+from pgtls.state.names import MANIFEST, MUTEX, PRIVATE, RECORD_PATH
+from pgtls.state.out_directory import open_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +118,7 @@ def _same(descriptor: int, out: str) -> bool:
 
 def _remove_if_unused(out: str, made: bool) -> None:
     """Leave nothing behind of a build that failed: no mutex in a directory that is not ours yet, no directory that was not there."""
-    if any(os.path.lexists(os.path.join(out, name)) for name in (MANIFEST, RECORD)):
+    if any(os.path.lexists(os.path.join(out, name)) for name in (MANIFEST, RECORD_PATH)):
         return
     with suppress(OSError):
         os.unlink(os.path.join(out, MUTEX))

@@ -7,7 +7,8 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.diagnostics import Rejected
+from pgtls.state.faults import in_the_way, link_in_the_way
 from pgtls.state.files import all_ancestors, ancestors
 from pgtls.state.tree import Later
 
@@ -128,17 +129,3 @@ def _all_goes(root: int, top: str, gone: Collection[str]) -> bool:
 def _topmost_absent(path: str, there: Mapping[str, int]) -> str:
     """Find what one rename can bring in: the highest directory that is not there, or the file itself."""
     return next((directory for directory in ancestors(path) if directory not in there), path)
-
-
-def link_in_the_way(path: str) -> Diagnostic:
-    """Say that a directory of the tree, or what pgtls keeps for itself, is a symbolic link."""
-    hint = "pgtls follows no symbolic link: replace it by what it points to"
-    return Diagnostic("PGT525", f'"{path}" in the out directory is a symbolic link', hint=hint)
-
-
-def in_the_way(path: str, found: str, wanted: str) -> Diagnostic:
-    """Say that something which is not ours lies where something else must be."""
-    hint = "pgtls did not make it and leaves it alone: move it away"
-    return Diagnostic(
-        "PGT526", f'{found} lies where the build needs {wanted}: "{path}" in the out directory', hint=hint
-    )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.state import files as _files
-from pgtls.state import lock_file
+from pgtls.state import files, lock_file
+from pgtls.state.faults import cannot_read, in_the_way, link_in_the_way, writing
 from pgtls.state.files import all_ancestors
-from pgtls.state.names import GITIGNORE, GITKEEP, MANIFEST, OURS, PRIVATE, RECORD
-from pgtls.state.operations import link_in_the_way
+from pgtls.state.names import GITIGNORE, GITKEEP, MANIFEST, OURS, PRIVATE, RECORD_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -62,7 +62,7 @@ def inspect(out: str, own: Collection[str] = ()) -> Ownership:
     for name in (MANIFEST, PRIVATE):
         if os.path.islink(os.path.join(out, name)):
             raise Rejected(link_in_the_way(name))
-    if MANIFEST in names or os.path.lexists(os.path.join(out, RECORD)):
+    if MANIFEST in names or os.path.lexists(os.path.join(out, RECORD_PATH)):
         return "ours"
     strangers = sorted(names - {GITIGNORE, GITKEEP, PRIVATE, *(path.partition("/")[0] for path in own)})
     if strangers:
@@ -183,7 +183,7 @@ def _state(path: str, entry: Entry, found: os.stat_result, private: bool) -> Fil
     if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size:
         return "edited"
     same_stat = found.st_mtime_ns == entry.mtime_ns
-    if not same_stat and sha256(_files.read(path)).hexdigest() != entry.sha256:
+    if not same_stat and sha256(files.read(path)).hexdigest() != entry.sha256:
         return "edited"
     if stat.S_IMODE(found.st_mode) != entry.mode or (entry.kind == "key" and not private):
         return "mode"
@@ -201,12 +201,46 @@ def _not_ours(out: str, strangers: list[str]) -> Diagnostic:
     return Diagnostic("PGT520", message, hint=hint)
 
 
-def cannot_read(path: str, error: OSError) -> Diagnostic:
-    """Say that something in the out directory cannot be read."""
-    hint = "run pgtls as the user that owns the out directory"
-    return Diagnostic("PGT527", f'cannot read "{path}": {error.strerror or error}', hint=hint)
-
-
 def _some(names: list[str] | tuple[str, ...]) -> str:
     shown = ", ".join(f'"{name}"' for name in names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+
+
+class Opened(NamedTuple):
+    """An out directory, opened: itself, its private directory, and its name in messages."""
+
+    root: int
+    private: int
+    out: str
+
+
+@contextmanager
+def opened(out: str) -> Iterator[Opened]:
+    """Open the out directory and its private one, which is made if it is not there. :class:`Rejected` with PGT525, PGT526 or PGT530."""
+    out = out.rstrip("/") or "/"
+    with writing(out):
+        root = files.open_directory(out)
+    try:
+        with writing(os.path.join(out, PRIVATE)):
+            private = open_private(root)
+        try:
+            yield Opened(root, private, out)
+        finally:
+            os.close(private)
+    finally:
+        os.close(root)
+
+
+def open_private(root: int) -> int:
+    """Open the private directory of the out directory that is open as ``root``; it is made if it is not there.
+
+    OSError, or :class:`Rejected` with PGT525 (a symbolic link lies there) or PGT526 (a file).
+    """
+    with suppress(FileExistsError):
+        os.mkdir(PRIVATE, 0o700, dir_fd=root)
+    found = os.stat(PRIVATE, dir_fd=root, follow_symlinks=False).st_mode
+    if stat.S_ISLNK(found):
+        raise Rejected(link_in_the_way(PRIVATE))
+    if not stat.S_ISDIR(found):
+        raise Rejected(in_the_way(PRIVATE, "a file", "a directory"))
+    return files.open_directory(PRIVATE, root)

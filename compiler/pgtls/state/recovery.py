@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.state import files, lock_file
-from pgtls.state.names import PRIVATE
-from pgtls.state.opened import RECORD, STAGING
+from pgtls.state.names import PRIVATE, RECORD, STAGING
 
 if TYPE_CHECKING:
     from pgtls.state.journal import Record
-    from pgtls.state.opened import Place
     from pgtls.state.operations import Operation
+    from pgtls.state.out_directory import Opened
 
 
-def carry_out(place: Place, record: Record) -> None:
+def carry_out(place: Opened, record: Record) -> None:
     """Do every step, then remove the record and what is left in staging. :class:`Rejected` with PGT524 or PGT533."""
     path = f"{PRIVATE}/{STAGING}"
     try:
@@ -47,7 +46,7 @@ def carry_out(place: Place, record: Record) -> None:
         raise Rejected(Diagnostic("PGT533", message, hint=hint)) from None
 
 
-def sync(place: Place, record: Record) -> None:
+def sync(place: Opened, record: Record) -> None:
     """Make what was written to the file systems of the tree and of the lock durable."""
     if record.lock is None:
         files.sync(place.root)

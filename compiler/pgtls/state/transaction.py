@@ -22,20 +22,19 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.state import files, lock_file
+from pgtls.state.faults import cannot_write, writing
 from pgtls.state.journal import Record
 from pgtls.state.journal import read as read_record
 from pgtls.state.lock_file import LockChange
-from pgtls.state.names import GITIGNORE, MANIFEST, PRIVATE
-from pgtls.state.names import RECORD as RECORD_PATH
-from pgtls.state.opened import DRAFT, RECORD, STAGING, cannot_write, opened, writing
+from pgtls.state.names import DRAFT, GITIGNORE, MANIFEST, PRIVATE, RECORD, RECORD_PATH, STAGING
 from pgtls.state.operations import operations
+from pgtls.state.out_directory import Opened, opened
 from pgtls.state.recovery import carry_out, sync
 from pgtls.state.tree import File
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from pgtls.state.opened import Place
 
 __all__ = ["LockChange", "commit", "pending", "recover", "refuse_pending"]
 
@@ -130,7 +129,7 @@ def _silent(_: int) -> None:
 
 
 def _stage(
-    place: Place,
+    place: Opened,
     scaffold: Mapping[str, int],
     changes: Mapping[str, File],
     manifest: Callable[[Mapping[str, os.stat_result]], bytes],
@@ -157,7 +156,7 @@ def _stage(
         raise Rejected(cannot_write(os.path.join(place.out, path), error)) from None
 
 
-def _check_rights(place: Place, decided: Record) -> None:
+def _check_rights(place: Opened, decided: Record) -> None:
     """Refuse where a directory of the tree may not be changed: found out afterwards, the build would be decided and could not be carried out."""
     effective = os.access in os.supports_effective_ids
     for directory in sorted({step.path.rpartition("/")[0] or "." for step in decided.steps if step.verb != "chmod"}):
@@ -170,7 +169,7 @@ def _check_rights(place: Place, decided: Record) -> None:
             raise Rejected(cannot_write(os.path.join(place.out, directory), denied))
 
 
-def _decide(place: Place, decided: Record) -> None:
+def _decide(place: Opened, decided: Record) -> None:
     """Make all that is staged durable, then the record; with its renaming the build has happened."""
     with writing(place.out):
         sync(place, decided)
@@ -180,7 +179,7 @@ def _decide(place: Place, decided: Record) -> None:
         os.fsync(place.private)
 
 
-def _discard(place: Place, lock_path: str | None) -> None:
+def _discard(place: Opened, lock_path: str | None) -> None:
     """Throw away what is staged. The record goes first: without what it names it would be a lie."""
     for name in (RECORD, DRAFT):
         with suppress(FileNotFoundError):

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pgtls import __version__
-from pgtls.state.names import MANIFEST, PRIVATE, RECORD
+from pgtls.state.names import MANIFEST, PRIVATE, RECORD_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,7 +44,7 @@ def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch:
             and stat.S_ISREG(os.stat(spec).st_mode)  # of what comes through a pipe nothing is known before it is read
             and not os.path.islink(name)
             and not os.path.islink(f"{out}/{PRIVATE}")
-            and not os.path.lexists(f"{out}/{RECORD}")
+            and not os.path.lexists(f"{out}/{RECORD_PATH}")
             and inputs["digest"]
             == input_digest(source_digest(spec, inputs["include"], inputs["files"], options), _read(lock))
             and _untouched(out, manifest["files"])

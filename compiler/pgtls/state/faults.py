@@ -1,0 +1,58 @@
+"""What is said when the out directory cannot be read or written."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pgtls.diagnostics import Diagnostic, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NOT_OURS = "build as the user that owns the out directory, or give this one the right to write"
+_ADVICE = {
+    errno.ENOSPC: "free some space and build again",
+    errno.EDQUOT: "the quota is used up: free some space and build again",
+    errno.EFBIG: "a limit on the size of files is in force: see ulimit -f",
+    errno.EACCES: _NOT_OURS,
+    errno.EPERM: _NOT_OURS,
+    errno.EROFS: "the file system is mounted read-only",
+}
+
+
+@contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Turn an OSError into :class:`Rejected` with PGT530 for this path."""
+    try:
+        yield
+    except OSError as error:
+        raise Rejected(cannot_write(path, error)) from None
+
+
+def cannot_write(path: str, error: OSError) -> Diagnostic:
+    """Say that a build failed before it was decided."""
+    advice = _ADVICE.get(error.errno or 0, "mend that and build again")
+    message = f'cannot write "{path}": {error.strerror or error}'
+    return Diagnostic("PGT530", message, hint=f"{advice}; nothing has changed")
+
+
+def cannot_read(path: str, error: OSError) -> Diagnostic:
+    """Say that something in the out directory cannot be read."""
+    hint = "run pgtls as the user that owns the out directory"
+    return Diagnostic("PGT527", f'cannot read "{path}": {error.strerror or error}', hint=hint)
+
+
+def link_in_the_way(path: str) -> Diagnostic:
+    """Say that a directory of the tree, or what pgtls keeps for itself, is a symbolic link."""
+    hint = "pgtls follows no symbolic link: replace it by what it points to"
+    return Diagnostic("PGT525", f'"{path}" in the out directory is a symbolic link', hint=hint)
+
+
+def in_the_way(path: str, found: str, wanted: str) -> Diagnostic:
+    """Say that something which is not ours lies where something else must be."""
+    hint = "pgtls did not make it and leaves it alone: move it away"
+    return Diagnostic(
+        "PGT526", f'{found} lies where the build needs {wanted}: "{path}" in the out directory', hint=hint
+    )
