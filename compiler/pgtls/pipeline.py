@@ -44,7 +44,7 @@ from pgtls.state.manifest import Entry, Inputs, Manifest, entry
 from pgtls.state.mutex import exclusive, shared
 from pgtls.state.out_directory import check_lock_path, inspect, own_files
 from pgtls.state.transaction import LockChange, commit, foresee, recover, refuse_pending
-from pgtls.state.up_to_date import input_digest, source_digest
+from pgtls.state.up_to_date import contents_digest, input_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -103,10 +103,16 @@ class Checked:
     """By server."""
     lock: Lock
     diagnostics: tuple[Diagnostic, ...]
-    digest: str
-    """Of everything that was read to compile it: see :func:`pgtls.state.up_to_date.source_digest`."""
-    files: tuple[str, ...] = ()
-    """The files beside the spec that it names, relative to its directory."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that the spec names, relative to its directory."""
+        return named_files(self.fleet) if self.fleet else ()
+
+    @property
+    def digest(self) -> str:
+        """The digest of the very bytes that were compiled: see :func:`pgtls.state.up_to_date.contents_digest`."""
+        return contents_digest(self.source.contents(self.files), OPTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +155,13 @@ def check(spec: Path, now: datetime, lock_path: str | Path) -> Checked:
     if loaded.loaded is not None:
         fleet, later = resolve(loaded.loaded, now, loaded.faulty)
         found += loaded.unaffected(later)
-    # Before anything that takes long: what is edited from now on counts as changed.
-    files = named_files(fleet) if fleet else ()
-    digest = source_digest(str(spec), loaded.source.patterns, files, OPTIONS)
     if fleet is not None:
         part, checked = judge(fleet, loaded.faulty, loaded.diagnostics)
         # A table that could not be read may be what a warning misses.
         found += errors(loaded.unaffected(checked)) if errors(loaded.diagnostics) else checked
         rules, faults = _rules(part, lock, provable=not errors(found))
         found += _unlikely_to_follow(loaded.unaffected(faults), errors(found)) if errors(found) else faults
-    return Checked(loaded.source, fleet, rules, lock, (*damage, *locate(found, loaded.source)), digest, files)
+    return Checked(loaded.source, fleet, rules, lock, (*damage, *locate(found, loaded.source)))
 
 
 def _unlikely_to_follow(faults: Iterable[Diagnostic], wrong: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:

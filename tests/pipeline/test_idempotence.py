@@ -9,8 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from pgtls import pipeline
 from pgtls.cli import run
+from pgtls.state.transaction import commit
 from support.building import NOW, SMALL, Place, steps
 
 EXAMPLE = (Path(__file__).parents[2] / "pgtls.toml.example").read_text()
@@ -132,3 +137,37 @@ def test_a_mode_that_is_mended_costs_nothing(place: Place) -> None:
     (step,) = place.build().plan.steps
     assert (step.entity, step.action, step.cost) == ("user.app", "rewrite", "nothing")
     assert place.file("clients/app/postgresql.key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("replaced", ["the spec", "an included file", "a file that the spec names"])
+def test_a_file_that_is_replaced_while_a_build_runs_is_compiled_by_the_next(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, replaced: str
+) -> None:
+    """The file changes at the end of the build: whatever the build had read by then is what its digest must speak of."""
+    spec = SMALL.replace("version = 1", 'version = 1\ninclude = ["users.toml"]') + REQUESTED
+    included, request = place.directory / "users.toml", place.directory / "bob.csr"
+    included.write_text('[user.alice]\nca = "clients"\n')
+    request.write_bytes(signing_request())
+    place.build(spec)
+
+    def replace_then_commit(*arguments: object, **options: object) -> None:
+        target = {"the spec": place.spec, "an included file": included}.get(replaced, request)
+        target.write_bytes(
+            signing_request() if target == request else target.read_bytes() + b'[user.later]\nca = "clients"\n'
+        )
+        commit(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "commit", replace_then_commit)
+    place.build(spec.replace('["db.example.com", "10.0.0.5"]', '["db.example.com"]'))
+    monkeypatch.undo()
+    assert "nothing to do" not in command_line(place, capsys)[1]
+    assert "nothing to do" in command_line(place, capsys)[1]
+
+
+REQUESTED = '[user.bob]\nca = "clients"\ncsr_file = "bob.csr"\n'
+
+
+def signing_request() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.PEM)

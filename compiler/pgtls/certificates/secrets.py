@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.positions import locate
-from pgtls.state import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgtls.diagnostics import Path
     from pgtls.fleet.model import Authority, Fleet, Policy, Server, User
+    from pgtls.language.files import Files
     from pgtls.language.values import Secret
 
 PATIENCE = 120
@@ -50,7 +50,7 @@ class Secrets:
         key = (directory, secret)
         if key not in self._read:
             try:
-                self._read[key] = _checked(_fetched(secret, directory))
+                self._read[key] = _checked(_fetched(secret, directory, self._fleet.source.reader))
             except _Unavailable as fault:
                 raise Rejected(*locate((_fault(secret, str(fault), path),), self._fleet.source)) from None
         return self._read[key]
@@ -82,7 +82,7 @@ class _Unavailable(Exception):  # noqa: N818
     """Why a secret cannot be had."""
 
 
-def _fetched(secret: Secret, directory: str) -> bytes:
+def _fetched(secret: Secret, directory: str, files: Files) -> bytes:
     if secret.env is not None:
         value = os.environ.get(secret.env)
         if value is None:
@@ -90,7 +90,7 @@ def _fetched(secret: Secret, directory: str) -> bytes:
         return os.fsencode(value)
     if secret.file is not None:
         try:
-            return _without_line_end(files.read(os.path.join(directory, secret.file), longest=_MOST, follow=True))
+            return _without_line_end(files.read(os.path.join(directory, secret.file), _MOST))
         except (OSError, ValueError) as error:
             raise _Unavailable(getattr(error, "strerror", None) or "it is no path") from None
     return _without_line_end(_printed(list(secret.command or ()), directory))

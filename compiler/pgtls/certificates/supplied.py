@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from pgtls.pki.model import KeyAlgorithm, Profile
 
 
+_LONGEST = 16 * 1024 * 1024
+"""Bytes of a file from outside: a CRL of a large CA is the longest that makes sense."""
+
+
+def _read(path: str) -> bytes:
+    """Read a regular file of a sane size that the command line names; OSError for any other."""
+    return files.read(path, longest=_LONGEST, follow=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Signed:
     """A certificate that somebody else signed. ``above`` are the further ones of its file, in their order."""
@@ -65,6 +74,8 @@ class Outside:
     lent: Mapping[str, PrivateKey] = field(default_factory=dict)
     crls: Mapping[str, Lists] = field(default_factory=dict)
     passphrase: Callable[[str], bytes | None] = lambda entity: None
+    read: Callable[[str], bytes] = _read
+    """Reads a file that the spec names."""
     diagnostics: tuple[Diagnostic, ...] = ()
 
     def brought_key(self, entity: str) -> PrivateKey | Unreadable:
@@ -72,7 +83,7 @@ class Outside:
         from pgtls.pki import keys
 
         try:
-            pem = _read(self.key_files[entity])
+            pem = self.read(self.key_files[entity])
         except OSError as error:
             return Unreadable(error.strerror or "it cannot be read")
         return keys.load(pem, self.passphrase(entity) if b"ENCRYPTED" in pem else None)
@@ -84,14 +95,6 @@ class Outside:
 
 
 NONE = Outside()
-
-_LONGEST = 16 * 1024 * 1024
-"""Bytes of a file from outside: a CRL of a large CA is the longest that makes sense."""
-
-
-def _read(path: str) -> bytes:
-    """Read a regular file of a sane size; OSError for any other."""
-    return files.read(path, longest=_LONGEST, follow=True)
 
 
 def adapted(profiles: Mapping[str, Profile], outside: Outside) -> dict[str, Profile]:
@@ -133,6 +136,7 @@ def gather(
         found.lent,
         found.crls,
         passphrase,
+        fleet.source.reader.read,
         tuple(found.diagnostics),
     )
 
@@ -242,7 +246,7 @@ class _Gathering:
     def _content(self, thing: Authority | Server | User, what: str, name: str) -> bytes | None:
         path = _place(self.fleet, thing, what)
         try:
-            return _read(os.path.join(base(self.fleet, path), name))
+            return self.fleet.source.reader.read(os.path.join(base(self.fleet, path), name))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is no path"
             self._fault(thing, what, f'cannot read "{name}": {reason}')

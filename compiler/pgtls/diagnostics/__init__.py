@@ -29,6 +29,8 @@ class Place:
     end_column: int
     text: str
     """The line itself, for the excerpt."""
+    shown: bool = True
+    """False where ``text`` is left out, because the file lies outside of the repository of the spec."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def _block(diagnostic: Diagnostic, *, colour: bool) -> str:
     message = _paint(visible(diagnostic.message), "message", colour=colour)
     lines = [f"{visible(where)}: {kind}: {message}"]
     margin = " " * len(str(place.line)) if place else ""
-    if place:
+    if place and place.shown:
         text, carets = _excerpt(place)
         gutters = (
             _paint(gutter, "gutter", colour=colour) for gutter in (f"{margin} |", f"{place.line} |", f"{margin} |")
@@ -88,13 +88,14 @@ def _block(diagnostic: Diagnostic, *, colour: bool) -> str:
 
 def _excerpt(place: Place) -> tuple[str, str]:
     """Give the line, and carets under what is meant: never beyond its end, tabs kept so that both align."""
-    start = min(place.column - 1, len(place.text))
-    end = len(place.text) if place.end_line > place.line else min(place.end_column - 1, len(place.text))
-    first, last = _window(len(place.text), start, end)
-    shown = [_cell(character) for character in place.text[first:last]]
+    line = place.text
+    start = min(place.column - 1, len(line))
+    end = len(line) if place.end_line > place.line else min(place.end_column - 1, len(line))
+    first, last = _window(len(line), start, end)
+    shown = [_cell(character) for character in line[first:last]]
     before = "".join("\t" if cell == "\t" else " " * _columns(cell) for cell in shown[: start - first])
     width = sum(map(_columns, shown[start - first : max(end, start) - first]))
-    left, right = "…" if first else "", "…" if last < len(place.text) else ""
+    left, right = "…" if first else "", "…" if last < len(line) else ""
     return f"{left}{''.join(shown)}{right}", f"{' ' * len(left)}{before}{'^' * max(1, width)}"
 
 

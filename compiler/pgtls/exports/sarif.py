@@ -74,8 +74,7 @@ def _location(diagnostic: Diagnostic, spec: str) -> dict[str, Any]:
         "startColumn": place.column,
         "endLine": place.end_line,
         "endColumn": place.end_column,
-        "snippet": {"text": place.text},
-    }
+    } | ({"snippet": {"text": place.text}} if place.shown else {})
     return {"artifactLocation": _artifact(place.file), "region": region}
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
 from pgtls.diagnostics import Diagnostic
+from pgtls.language.files import Disk
 from pgtls.language.gather import FIELD, TABLE, Gathered, gather, stand_in
 from pgtls.language.models import KINDS, Spec
 from pgtls.language.read import Document, read
@@ -20,9 +20,9 @@ from pgtls.language.words import quoted, value_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from pgtls.diagnostics import Path as TomlPath
+    from pgtls.language.files import Files
     from pgtls.language.gather import Key, Raw
 
 _VERSION = 1
@@ -61,26 +61,28 @@ class LoadResult:
         )
 
 
-def load(path: Path) -> LoadResult:
-    """Read a spec and all it includes.
+def load(path: str | os.PathLike[str], files: Files | None = None) -> LoadResult:
+    """Read a spec and all it includes, from the disk or other ``files``.
 
     Never raises for what the files hold: every fault of theirs is a diagnostic, with its path and without its place
     (:func:`pgtls.language.positions.locate` adds it).
     """
-    top = read(path, os.fspath(path))
+    files = files or Disk()
+    top = read(files, os.fspath(path))
     if top.data is None:
-        return LoadResult(None, Source((top.source,)), top.diagnostics)
+        return LoadResult(None, Source((top.source,), reader=files), top.diagnostics)
     fault = _version(top.data)
     if fault and type(top.data.get("version")) is int:
-        return LoadResult(None, Source((top.source,)), (fault,))
-    patterns, unmatched, included = _included(top)
-    documents = (top, *included)
+        return LoadResult(None, Source((top.source,), reader=files), (fault,))
+    include = _include(files, os.fspath(path), top.data.get("include", []))
+    documents = (top, *include.documents)
     gathered = gather(documents)
-    gathered.report(*unmatched, *([fault] if fault else ()))
+    gathered.report(*include.faults, *([fault] if fault else ()))
     spec = _validated(gathered, _with_defaults(gathered))
     gathered.report_faulty(*_not_built_yet(gathered))
-    source = Source(tuple(document.source for document in documents), gathered.owner, patterns)
-    if any(document.data is None for document in included):
+    texts = tuple(document.source for document in documents)
+    source = Source(texts, gathered.owner, include.patterns, include.matched, files)
+    if any(document.data is None for document in include.documents):
         gathered.faulty.add(_INCLUDE)
     loaded = Loaded(spec, source, gathered.own)
     return LoadResult(loaded, source, tuple(gathered.diagnostics), frozenset(gathered.faulty))
@@ -105,16 +107,24 @@ def _version(top: Raw) -> Diagnostic | None:
             )
 
 
-def _included(top: Document) -> tuple[tuple[str, ...], tuple[Diagnostic, ...], tuple[Document, ...]]:
-    """Read the files that ``include`` names, in the order of their names: the patterns, their faults, the files."""
-    patterns = (top.data or {}).get("include", [])
+class _Included(NamedTuple):
+    """What ``include`` leads to: its sound patterns, all that they matched, the files in the order of their names, and its faults."""
+
+    patterns: tuple[str, ...] = ()
+    matched: tuple[str, ...] = ()
+    documents: tuple[Document, ...] = ()
+    faults: tuple[Diagnostic, ...] = ()
+
+
+def _include(files: Files, top: str, patterns: object) -> _Included:
+    """Read the files that ``include`` names."""
     if not isinstance(patterns, list):
         message = f"include must be an array of strings, not {value_found(patterns)}"
-        return (), (Diagnostic("PGT012", message, ("include",)),), ()
+        return _Included(faults=(Diagnostic("PGT012", message, ("include",)),))
     found: dict[str, str] = {}
     faults: list[Diagnostic] = []
-    directory = top.source.path.parent
-    itself = os.path.realpath(top.source.path)
+    matched: set[str] = set()
+    directory, itself = os.path.dirname(top), files.identity(top)
     for index, pattern in enumerate(patterns):
         if not isinstance(pattern, str):
             message = f"item {index + 1} of include must be a string, not {value_found(pattern)}"
@@ -122,22 +132,16 @@ def _included(top: Document) -> tuple[tuple[str, ...], tuple[Diagnostic, ...], t
         elif "\0" in pattern:
             continue  # reported as a control character, and no system call takes it
         else:
-            matches = {os.path.realpath(directory / name): name for name in _matches(directory, pattern)}
-            files = {path: name for path, name in matches.items() if path != itself and not os.path.isdir(path)}
-            found = files | found  # one file by two names is one file
-            if not files:
-                faults.append(_no_file(pattern, index, itself=set(matches) == {itself}, directory=bool(matches)))
-    prefix = os.path.dirname(top.source.name)
-    documents = tuple(
-        read(directory / name, os.path.join(prefix, name), regular=True) for name in sorted(found.values())
-    )
-    return tuple(p for p in patterns if isinstance(p, str) and "\0" not in p), tuple(faults), documents
-
-
-def _matches(directory: Path, pattern: str) -> list[str]:
-    """Give what a pattern matches, relative to the directory, in the order of names."""
-    found = glob.glob(pattern, root_dir=directory, recursive=True)
-    return sorted({os.path.normpath(name) for name in found}, reverse=True)
+            names = sorted({os.path.normpath(name) for name in files.glob(directory, pattern)}, reverse=True)
+            paths = {files.identity(path): path for path in (os.path.join(directory, name) for name in names)}
+            regular = {one: path for one, path in paths.items() if one != itself and not files.is_directory(path)}
+            matched.update(names)
+            found = regular | found  # one file by two names is one file
+            if not regular:
+                faults.append(_no_file(pattern, index, itself=set(paths) == {itself}, directory=bool(paths)))
+    documents = tuple(read(files, path, top) for path in sorted(found.values()))
+    sound = tuple(p for p in patterns if isinstance(p, str) and "\0" not in p)
+    return _Included(sound, tuple(sorted(matched)), documents, tuple(faults))
 
 
 def _no_file(pattern: str, index: int, *, itself: bool, directory: bool) -> Diagnostic:

@@ -127,9 +127,9 @@ class _Positions:
 
     def _at(self, span: Span, path: Path) -> Place:
         (row, column), (end_row, end_column) = span
-        text = blotted(self._lines[row], secret=holds_secret(path))
+        text = blotted(self._lines[row], secret=holds_secret(path)) if self._file.shown else ""
         start, end = self._column(row, column), self._column(end_row, end_column)
-        return Place(self._file.name, row + 1, start, end_row + 1, end, text)
+        return Place(self._file.name, row + 1, start, end_row + 1, end, text, self._file.shown)
 
     def _column(self, row: int, byte: int) -> int:
         line = self._lines[row] if row < len(self._lines) else ""

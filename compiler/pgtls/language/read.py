@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pgtls.diagnostics import Diagnostic, Place
@@ -13,9 +15,9 @@ from pgtls.language.words import field_name, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pgtls.diagnostics import Path as TomlPath
+    from pgtls.language.files import Files
 
 MAX_BYTES = 16 * 1024 * 1024
 """The largest file that is read: more than a hundred thousand users."""
@@ -52,23 +54,19 @@ class Document:
     diagnostics: tuple[Diagnostic, ...] = ()
 
 
-def read(path: Path, name: str, *, regular: bool = False) -> Document:
-    """Read one file. ``name`` is what messages call it. ``regular``: a pipe or a device is an error; it might never end."""
-    if regular and path.exists() and not path.is_file():
-        return _unreadable(path, name, Diagnostic("PGT001", "this is no regular file", file=name))
+def read(files: Files, path: str, top: str | None = None) -> Document:
+    """Read one file: the spec itself, which may come through a pipe, or what the spec ``top`` includes."""
+    name, where, shown = files.label + path, Path(path), files.shows(path, top or path)
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+        raw = files.read(path, MAX_BYTES, pipes=top is None)
     except OSError as error:
-        return _unreadable(path, name, Diagnostic("PGT001", _reason(error), hint=_what_to_name(error), file=name))
-    if len(raw) > MAX_BYTES:
-        size = f"the file is larger than {MAX_BYTES // 1024**2} MiB"
-        return _unreadable(path, name, Diagnostic("PGT004", size, hint='split it with include = ["..."]', file=name))
+        return Document(SourceFile(where, name, ""), None, (_unreadable(error, name),))
     try:
         text = raw.decode().replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        return _undecodable(path, name, raw, error)
-    source = SourceFile(path, name, text)
+        text = raw.decode(errors="replace").replace("\r\n", "\n")
+        return _undecodable(SourceFile(where, name, text, shown), raw, error)
+    source = SourceFile(where, name, text, shown)
     if raw.startswith(_BOM):
         hint = "save the file as UTF-8 without a byte order mark"
         return Document(source, None, (_at(source, "PGT002", "the file starts with a byte order mark", 1, 1, hint),))
@@ -95,11 +93,20 @@ def parse(source: SourceFile) -> Document:
     return Document(source, data, tuple(_control_characters(source, data)))
 
 
+def _unreadable(error: OSError, name: str) -> Diagnostic:
+    if error.errno == errno.EFBIG:
+        size = f"the file is larger than {MAX_BYTES // 1024**2} MiB"
+        return Diagnostic("PGT004", size, hint='split it with include = ["..."]', file=name)
+    return Diagnostic("PGT001", _reason(error), hint=_what_to_name(error), file=name)
+
+
 def _reason(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, IsADirectoryError):
         return "this is a directory, not a file"
+    if error.errno == errno.EINVAL:
+        return "this is no regular file"
     return f"the file cannot be read: {(error.strerror or str(error)).lower()}"
 
 
@@ -109,12 +116,7 @@ def _what_to_name(error: OSError) -> str | None:
     return "name the file in it" if isinstance(error, IsADirectoryError) else None
 
 
-def _unreadable(path: Path, name: str, diagnostic: Diagnostic) -> Document:
-    return Document(SourceFile(path, name, ""), None, (diagnostic,))
-
-
-def _undecodable(path: Path, name: str, raw: bytes, error: UnicodeDecodeError) -> Document:
-    source = SourceFile(path, name, raw.decode(errors="replace").replace("\r\n", "\n"))
+def _undecodable(source: SourceFile, raw: bytes, error: UnicodeDecodeError) -> Document:
     before = raw[: error.start].decode().replace("\r\n", "\n")
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
     message = f"byte 0x{raw[error.start]:02x} at offset {error.start} is not valid UTF-8"
@@ -144,8 +146,8 @@ def _long_number(source: SourceFile) -> Diagnostic:
 
 
 def _at(source: SourceFile, code: str, message: str, line: int, column: int, hint: str | None = None) -> Diagnostic:
-    text = blotted(source.text.split("\n")[line - 1])
-    place = Place(source.name, line, column, line, column + 1, text)
+    text = blotted(source.text.split("\n")[line - 1]) if source.shown else ""
+    place = Place(source.name, line, column, line, column + 1, text, source.shown)
     return Diagnostic(code, message, hint=hint, place=place, file=source.name)
 
 

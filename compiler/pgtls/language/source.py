@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pgtls.language.files import Disk, Files
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from pgtls.language.models import Spec
@@ -51,12 +54,13 @@ def blotted(line: str, *, secret: bool = False) -> str:
 class SourceFile:
     """One file of the spec. ``name`` is what messages call it: as the user named it, and includes as seen from there.
 
-    ``text`` has line feeds alone as line ends, as TOML sees it.
+    ``text`` has line feeds alone as line ends, as TOML sees it. ``shown`` says whether excerpts may show lines of it.
     """
 
     path: Path
     name: str
     text: str
+    shown: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +69,30 @@ class Source:
 
     files: tuple[SourceFile, ...]
     owner: Mapping[tuple[str, str], SourceFile] = field(default_factory=dict)
-    """Which file defines a table: ``("server", "primary")``. What is not here stands in the top file."""
+    """Which file defines a table: ``("server", "primary")``. What is not here is in the top file."""
     patterns: tuple[str, ...] = ()
     """The ``include`` patterns, as written."""
+    matched: tuple[str, ...] = ()
+    """Every path that they matched, relative to the directory of the spec."""
+    reader: Files = field(default_factory=Disk, compare=False)
+    """What has read the files, and reads those that the spec names."""
 
     @property
     def directory(self) -> Path:
         """Where the top file lies."""
         return self.files[0].path.parent
+
+    def contents(self, named: Iterable[str] = ()) -> dict[str, str]:
+        """Return the digest of the very bytes that were parsed, of the spec (""), its includes, and the files that it names.
+
+        Paths are relative to the directory of the spec.
+        """
+        top = os.fspath(self.files[0].path)
+        directory = os.path.dirname(top)
+        names = sorted({os.path.normpath(name) for name in (*self.matched, *named)})
+        return {"": self.reader.digest(top)} | {
+            name: self.reader.digest(os.path.join(directory, name)) for name in names
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +102,4 @@ class Loaded:
     spec: Spec
     source: Source
     own: Mapping[tuple[str, str], frozenset[str]]
-    """The keys that stand in the table itself, by ``("server", "primary")``."""
+    """The keys that are in the table itself, by ``("server", "primary")``."""

@@ -60,21 +60,28 @@ def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch:
 
 
 def source_digest(spec: str, include: Iterable[str], files: Iterable[str], options: str) -> str:
-    """Digest what is compiled: the bytes of the spec, of whatever its ``include`` patterns match now, of the other ``files`` that it names
-    (both relative to the directory of the spec), the ``options``, and the version of pgtls.
-
-    To be taken before the spec is loaded or right after: what is edited later then counts as changed.
+    """Digest what would be compiled now: :func:`contents_digest` of the spec, of whatever its ``include`` patterns match, and of the other
+    ``files`` that it names (both relative to the directory of the spec).
     """  # noqa: D205
     directory = os.path.dirname(spec) or "."
+    names = {os.path.normpath(name) for name in (*_included(directory, include), *files)}
+    paths = {"": spec} | {name: os.path.join(directory, name) for name in names}
+    return contents_digest({name: _content(path) for name, path in paths.items()}, options)
+
+
+def contents_digest(contents: Mapping[str, str], options: str) -> str:
+    """Digest what is compiled: the version of pgtls, ``options``, and the digest of each file (:meth:`pgtls.language.source.Source.contents`)."""
     digest = sha256(f"{__version__}\0{options}\0".encode())
-    names = sorted({os.path.normpath(name) for name in (*_included(directory, include), *files)})
-    for name, path in (("", spec), *((name, os.path.join(directory, name)) for name in names)):
-        try:
-            content = sha256(_read(path)).hexdigest()
-        except OSError as error:
-            content = type(error).__name__
-        digest.update(f"{name}\0{content}\0".encode(errors="surrogateescape"))
+    for name in sorted(contents):
+        digest.update(f"{name}\0{contents[name]}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+def _content(path: str) -> str:
+    try:
+        return sha256(_read(path)).hexdigest()
+    except (OSError, ValueError) as error:
+        return type(error).__name__
 
 
 def input_digest(sources: str, lock: bytes) -> str:

@@ -1,0 +1,181 @@
+"""Where the files of a spec come from: the disk, or a mapping in memory.
+
+The objects of a git revision are in :mod:`pgtls.language.git`. One :class:`Files` serves one command. It reads each file once, so that every stage sees the same bytes, and remembers their digest.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import stat
+from abc import ABC, abstractmethod
+from fnmatch import fnmatchcase
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+LONGEST = 16 * 1024 * 1024
+"""Bytes of a file that a spec names: a CRL of a large CA is the longest that makes sense."""
+
+
+class Files(ABC):
+    """The files of a spec. ``label`` precedes every path in messages."""
+
+    label = ""
+
+    def __init__(self) -> None:
+        self._contents: dict[str, bytes] = {}
+
+    def read(self, path: str, longest: int = LONGEST, *, pipes: bool = False) -> bytes:
+        """Read a file, once. Raise OSError for a missing, irregular (unless ``pipes``) or longer one."""
+        key = os.path.normpath(path)
+        if key not in self._contents:
+            self._contents[key] = self._read(path, longest, pipes=pipes)
+        content = self._contents[key]
+        if len(content) > longest:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+        return content
+
+    def digest(self, path: str) -> str:
+        """Return the SHA-256 of a file as it was read, or the name of the error that prevents it."""
+        try:
+            return sha256(self.read(path)).hexdigest()
+        except (OSError, ValueError) as error:
+            return type(error).__name__
+
+    @abstractmethod
+    def _read(self, path: str, longest: int, *, pipes: bool) -> bytes:
+        """Read a file: at most one byte more than ``longest``."""
+
+    @abstractmethod
+    def glob(self, directory: str, pattern: str) -> Iterable[str]:
+        """Return what a pattern matches, relative to ``directory``, with ``**`` for any number of directories."""
+
+    @abstractmethod
+    def identity(self, path: str) -> str:
+        """Return one name for all paths that lead to the same file."""
+
+    @abstractmethod
+    def is_directory(self, path: str) -> bool:
+        """Tell whether a path is a directory."""
+
+    def shows(self, path: str, top: str) -> bool:
+        """Tell whether an excerpt may show a line of a file that the spec ``top`` includes."""
+        return True
+
+
+class Disk(Files):
+    """The files of the machine."""
+
+    def _read(self, path: str, longest: int, *, pipes: bool) -> bytes:
+        with open(path, "rb", opener=None if pipes else _without_waiting) as file:
+            if not pipes and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file", path)
+            return file.read(longest + 1)
+
+    def glob(self, directory: str, pattern: str) -> Iterable[str]:
+        """Return what a pattern matches now."""
+        return glob.glob(pattern, root_dir=directory or None, recursive=True)
+
+    def identity(self, path: str) -> str:
+        """Follow symbolic links."""
+        return os.path.realpath(path)
+
+    def is_directory(self, path: str) -> bool:
+        """Tell whether a path leads to a directory."""
+        return os.path.isdir(path)
+
+    def shows(self, path: str, top: str) -> bool:
+        """Tell whether a file lies inside the spec's repository (or its directory, without one), links followed.
+
+        What comes through a pipe is the user's own. Where an include or a link leads elsewhere, its lines are none of a reviewer's log.
+        """
+        if not os.path.isfile(path):
+            return True
+        root = _repository(os.path.realpath(os.path.dirname(top)))
+        inside = os.path.relpath(os.path.realpath(path), root).split(os.sep)
+        return inside[0] != os.pardir and ".git" not in inside
+
+
+def _repository(directory: str) -> str:
+    """Return the root of the repository around a directory; the directory itself where there is none."""
+    around = directory
+    while not os.path.lexists(os.path.join(around, ".git")):
+        if around == (around := os.path.dirname(around)):
+            return directory
+    return around
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+class Mapped(Files):
+    """Files in memory, by relative path with ``/``. Nothing of the machine is read."""
+
+    def __init__(self, contents: Mapping[str, str | bytes]) -> None:
+        super().__init__()
+        self._files = {os.path.normpath(path): content for path, content in contents.items()}
+
+    def names(self) -> Iterable[str]:
+        """List the paths of all files."""
+        return self._files
+
+    def _read(self, path: str, longest: int, *, pipes: bool) -> bytes:
+        found = self._files.get(os.path.normpath(path))
+        if found is None:
+            code = errno.EISDIR if self.is_directory(path) else errno.ENOENT
+            raise OSError(code, os.strerror(code), path)
+        return found.encode() if isinstance(found, str) else found
+
+    def identity(self, path: str) -> str:
+        """Return the path without detours."""
+        return os.path.normpath(path)
+
+    def is_directory(self, path: str) -> bool:
+        """Tell whether files lie below a path."""
+        return os.path.normpath(path) in self._tree
+
+    def glob(self, directory: str, pattern: str) -> Iterable[str]:
+        """Match as :func:`glob.glob` does: ``*`` and ``**`` match no name that begins with a dot."""
+        if pattern.startswith("/"):
+            return ()
+        start = os.path.normpath(directory or ".")
+        return [os.path.relpath(path, start) for path in self._matching(start, pattern.split("/"))]
+
+    def _matching(self, directory: str, parts: list[str]) -> Iterator[str]:
+        if not parts:
+            yield directory
+            return
+        part, rest = parts[0], parts[1:]
+        if part in ("", ".", ".."):
+            above = os.path.normpath(os.path.join(directory, part))
+            if above in self._tree:
+                yield from self._matching(above, rest)
+            return
+        if part == "**":
+            yield from self._matching(directory, rest or ["*"])
+        for name in self._tree.get(directory, ()):
+            path = os.path.normpath(os.path.join(directory, name))
+            hidden = name.startswith(".") and not part.startswith(".")
+            if part == "**" and not hidden and path in self._tree:
+                yield from self._matching(path, parts)
+            elif part == "**" or (rest and path not in self._tree):
+                continue
+            elif name == part or (not hidden and fnmatchcase(name, part)):
+                yield from self._matching(path, rest)
+
+    @cached_property
+    def _tree(self) -> Mapping[str, frozenset[str]]:
+        """The names in each directory."""
+        tree: dict[str, set[str]] = {".": set()}
+        for path in self.names():
+            while path not in (".", ""):
+                directory, _, name = path.rpartition("/")
+                tree.setdefault(directory or ".", set()).add(name)
+                path = directory
+        return {directory: frozenset(names) for directory, names in tree.items()}

@@ -1,0 +1,128 @@
+"""Where the files of a spec come from, and what is remembered of them."""
+
+from __future__ import annotations
+
+import glob
+import os
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pgtls.diagnostics.text import render
+from pgtls.language.files import Disk, Mapped
+from pgtls.language.load import load
+from pgtls.state.up_to_date import contents_digest, source_digest
+
+SPEC = 'version = 1\ninclude = ["users/*.toml"]\n[ca.root]\n'
+TREE = ("a.toml", "users/b.toml", "users/.hidden.toml", "users/deep/c.toml", ".secret/d.toml", "x/users/e.toml")
+PARTS = ("*", "**", "*.toml", "users", "deep", "?.toml", "..", ".", ".*", "[ab].toml", "x", "a.toml", "none")
+
+
+def tree(directory: Path) -> Path:
+    """Write the files of TREE."""
+    for name in TREE:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(name)
+    return directory
+
+
+@given(parts=st.lists(st.sampled_from(PARTS), min_size=1, max_size=4))
+@settings(max_examples=300, deadline=None)
+def test_patterns_match_in_memory_what_they_match_on_the_disk(parts: list[str]) -> None:
+    pattern = "/".join(parts)
+    with TemporaryDirectory() as directory:
+        start = tree(Path(directory)) / "users"
+        inside = os.path.realpath(directory)
+        on_disk = {os.path.realpath(start / name) for name in glob.glob(pattern, root_dir=start, recursive=True)}
+        matched = Mapped({name: name for name in TREE}).glob("users", pattern)
+        found = {os.path.normpath(f"{inside}/users/{name}") for name in matched}
+        files = {os.path.join(inside, name) for name in TREE}
+    assert found & files == on_disk & files
+
+
+def test_a_spec_in_memory_reads_nothing_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("users").mkdir()
+    Path("users/disk.toml").write_text("[user.disk]\n")
+    result = load("pgtls.toml", Mapped({"pgtls.toml": SPEC, "users/memory.toml": b"[user.memory]\n"}))
+    assert result.loaded is not None
+    assert list(result.loaded.spec.user) == ["memory"]
+    assert load("pgtls.toml", Mapped({"pgtls.toml": SPEC})).diagnostics[0].code == "PGT020"
+
+
+def test_the_digest_is_of_the_bytes_that_were_parsed(tmp_path: Path) -> None:
+    spec = tmp_path / "pgtls.toml"
+    spec.write_text(SPEC)
+    (tmp_path / "users").mkdir()
+    included = tmp_path / "users" / "a.toml"
+    included.write_text("[user.old]\n")
+    source = load(spec).source
+    before = source_digest(str(spec), source.patterns, (), "")
+    spec.write_text(SPEC + "# later\n")
+    included.write_text("[user.new]\n")
+    contents = source.contents()
+    assert contents == {"": sha256(SPEC.encode()).hexdigest(), "users/a.toml": sha256(b"[user.old]\n").hexdigest()}
+    assert contents_digest(contents, "") == before != source_digest(str(spec), source.patterns, (), "")
+
+
+def test_a_file_that_the_spec_names_counts_as_it_was_read(tmp_path: Path) -> None:
+    (tmp_path / "pgtls.toml").write_text("version = 1\n")
+    (tmp_path / "ca.crt").write_text("old")
+    source = load(tmp_path / "pgtls.toml").source
+    assert source.reader.read(f"{tmp_path}/./ca.crt") == b"old"
+    (tmp_path / "ca.crt").write_text("new")
+    named = source.contents(["ca.crt", "missing.crt"])
+    assert (named["ca.crt"], named["missing.crt"]) == (sha256(b"old").hexdigest(), "FileNotFoundError")
+
+
+def test_what_a_pattern_matches_counts_though_it_is_a_directory_or_a_second_name(tmp_path: Path) -> None:
+    spec = tmp_path / "pgtls.toml"
+    spec.write_text('version = 1\ninclude = ["users/*"]\n')
+    (tmp_path / "users" / "folder.toml").mkdir(parents=True)
+    (tmp_path / "users" / "a.toml").write_text("[user.a]\n")
+    (tmp_path / "users" / "b.toml").symlink_to("a.toml")
+    source = load(spec).source
+    assert set(source.contents()) == {"", "users/a.toml", "users/b.toml", "users/folder.toml"}
+    assert contents_digest(source.contents(), "o") == source_digest(str(spec), source.patterns, (), "o")
+
+
+@pytest.mark.parametrize("way", ["an include", "a link", "a link of the spec itself", "the git directory"])
+def test_an_excerpt_shows_no_line_of_a_file_outside_of_the_repository(tmp_path: Path, way: str) -> None:
+    (tmp_path / "shadow").write_text("root:hunter2:!\n")
+    repository = tmp_path / "repository"
+    (repository / ".git").mkdir(parents=True)
+    (repository / ".git" / "config").write_text("root:hunter2:!\n")
+    (repository / "inside.toml").write_text("shown:line\n")
+    spec = repository / "pgtls.toml"
+    include = {"an include": "../shadow", "a link": "link", "the git directory": ".git/config"}.get(way)
+    (repository / "link").symlink_to(tmp_path / "shadow")
+    if include:
+        spec.write_text(f'version = 1\ninclude = ["{include}", "inside.toml"]\n')
+    else:
+        spec.symlink_to(tmp_path / "shadow")
+    printed = render(load(spec).diagnostics)
+    assert "PGT003" in printed
+    assert "hunter2" not in printed
+    assert ("shown:line" in printed) == bool(include)
+
+
+def test_a_spec_in_a_folder_of_a_repository_shows_lines_of_all_of_it(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "shared.toml").write_text("shown:line\n")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "pgtls.toml").write_text('version = 1\ninclude = ["../shared.toml"]\n')
+    assert "shown:line" in render(load(tmp_path / "deep" / "pgtls.toml").diagnostics)
+
+
+def test_a_file_is_read_once(tmp_path: Path) -> None:
+    path, files = tmp_path / "a", Disk()
+    path.write_text("old")
+    assert files.read(str(path)) == b"old"
+    path.write_text("new")
+    assert files.read(f"{tmp_path}//a") == b"old"
+    with pytest.raises(OSError, match="too large"):
+        files.read(str(path), 2)
