@@ -15,24 +15,21 @@ from typing import TYPE_CHECKING
 
 from pgtls import __version__
 from pgtls.access.bundles import index
-from pgtls.access.compile import alike, compile_rules, for_server
-from pgtls.access.proof import prove
+from pgtls.access.rules import has_secret_options, independent, rules_by_server
 from pgtls.certificates import issue
 from pgtls.certificates.decide import decide
 from pgtls.certificates.desired import wanted
 from pgtls.certificates.model import Asked, Decisions
-from pgtls.certificates.observe import UNTOUCHED, nothing_to_build_on, observe
+from pgtls.certificates.observe import nothing_to_build_on, observe
 from pgtls.certificates.passphrases import unopened
 from pgtls.certificates.retired_cas import retired, sign
 from pgtls.certificates.secrets import Secrets, kept_outside, named_files
 from pgtls.certificates.supplied import adapted, gather
 from pgtls.diagnostics import Diagnostic, Rejected, errors
 from pgtls.fleet.checks import judge
-from pgtls.fleet.checks.waivers import certain
 from pgtls.fleet.resolve import resolve
 from pgtls.language.load import load
 from pgtls.language.positions import locate
-from pgtls.language.values import Secret
 from pgtls.output import render
 from pgtls.plan.due import next_due
 from pgtls.plan.plan import Plan
@@ -40,14 +37,14 @@ from pgtls.plan.plan import plan as make_plan
 from pgtls.rollout.rollover import recorded
 from pgtls.rollout.verdict import verdict
 from pgtls.state import lock as locks
-from pgtls.state.manifest import Entry, Inputs, Manifest, entry
+from pgtls.state.manifest import Entry, Inputs, Manifest, entries
 from pgtls.state.mutex import exclusive, shared
 from pgtls.state.out_directory import check_lock_path, inspect, own_files
 from pgtls.state.transaction import LockChange, commit, foresee, recover, refuse_pending
 from pgtls.state.up_to_date import contents_digest, input_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -72,10 +69,6 @@ def no_progress(stage: str, total: int) -> Callable[[int], None]:
 
 OPTIONS = ""
 """The options that what is compiled depends on, for the digest of the inputs: none so far."""
-
-
-class ProofFailed(Exception):  # noqa: N818
-    """The compiled text does not say what the policies say: a fault of the compiler, never of the spec."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,15 +152,9 @@ def check(spec: Path, now: datetime, lock_path: str | Path) -> Checked:
         part, checked = judge(fleet, loaded.faulty, loaded.diagnostics)
         # A table that could not be read may be what a warning misses.
         found += errors(loaded.unaffected(checked)) if errors(loaded.diagnostics) else checked
-        rules, faults = _rules(part, lock, provable=not errors(found))
-        found += _unlikely_to_follow(loaded.unaffected(faults), errors(found)) if errors(found) else faults
+        rules, faults = rules_by_server(part, lock.alive(now), lock.unexpired(now), provable=not errors(found))
+        found += independent(loaded.unaffected(faults), errors(found)) if errors(found) else faults
     return Checked(loaded.source, fleet, rules, lock, (*damage, *locate(found, loaded.source)))
-
-
-def _unlikely_to_follow(faults: Iterable[Diagnostic], wrong: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Keep what is wrong with the rules whatever else is: not warnings, nor that a line cannot be written (PGT253)."""
-    likely = certain(errors(faults), (diagnostic.path for diagnostic in wrong))
-    return tuple(fault for fault in likely if fault.code != "PGT253")
 
 
 def _read_lock(path: str | Path) -> tuple[Lock, tuple[Diagnostic, ...]]:
@@ -176,30 +163,6 @@ def _read_lock(path: str | Path) -> tuple[Lock, tuple[Diagnostic, ...]]:
         return locks.read(path), ()
     except Rejected as rejected:
         return locks.Lock(), rejected.diagnostics
-
-
-def _rules(
-    fleet: Fleet, lock: Lock, secrets: Secrets | None = None, *, provable: bool
-) -> tuple[dict[str, Rules], list[Diagnostic]]:
-    """Compile and prove; ``secrets`` reads what stands in for the secret options otherwise."""
-    rules: dict[str, Rules] = {}
-    found: list[Diagnostic] = []
-    compiled: dict[Hashable, Rules | None] = {}
-    alive, unexpired = lock.alive(fleet.now), lock.unexpired(fleet.now)
-    for server in fleet.servers.values():
-        kind = alike(fleet, server)
-        if kind not in compiled:
-            known = alive if server.table.crl else unexpired
-            compiled[kind], faults = compile_rules(fleet, server, known, *((secrets.option,) if secrets else ()))
-            found += faults
-        one = compiled[kind]
-        if one is not None:
-            rules[server.name] = for_server(one, server)
-    if provable and not errors(found):
-        different = [str(difference) for one in compiled.values() if one for difference in prove(fleet, one)]
-        if different:
-            raise ProofFailed("\n".join(different))
-    return rules, list(dict.fromkeys(found))
 
 
 def plan(request: Request) -> Planned:
@@ -245,8 +208,9 @@ def _plan(request: Request) -> Planned:
     rules, diagnostics = checked.rules, state.diagnostics
     if errors(diagnostics):
         raise Rejected(*diagnostics)
-    if not existing.from_lock and _has_secret_options(fleet):
-        rules, faults = _rules(fleet, checked.lock, state.secrets, provable=True)
+    if not existing.from_lock and has_secret_options(fleet):
+        lock, secret = checked.lock, state.secrets.option
+        rules, faults = rules_by_server(fleet, lock.alive(fleet.now), lock.unexpired(fleet.now), secret)
         if errors(faults):
             raise Rejected(*locate(faults, checked.source))
     entries = index(fleet)
@@ -259,12 +223,6 @@ def _plan(request: Request) -> Planned:
     if errors(diagnostics):
         raise Rejected(*diagnostics)
     return Planned(checked, fleet, existing, decisions, state.verdict, entries, texts, steps, diagnostics)
-
-
-def _has_secret_options(fleet: Fleet) -> bool:
-    return any(
-        isinstance(value, Secret) for policy in fleet.policies.values() for value in policy.table.auth_options.values()
-    )
 
 
 def build(request: Request, progress: Progress = no_progress) -> Planned:
@@ -293,9 +251,11 @@ def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
         request.out,
         changes,
         final.deletions,
-        lambda stats: _manifest(request, planned, tree, changes, lock, stats).render(),
+        lambda stats: _manifest(
+            request, planned, lock, entries(request.out, tree, changes, stats, existing.kept)
+        ).render(),
         LockChange(request.lock, lock.render(), planned.checked.lock.digest),
-        private=_private(tree),
+        private={path.rpartition("/")[0] for path, file in tree.items() if file.kind == "key"},
         progress=progress("writing", len(changes)),
     )
 
@@ -317,54 +277,18 @@ def _lock_after(planned: Planned, material: issue.Material) -> Lock:
     return named.with_lines(*issued, *decisions.revocations)
 
 
-def _private(tree: Tree) -> set[str]:
-    """The directories that hold a key."""
-    return {path.rpartition("/")[0] for path, file in tree.items() if file.kind == "key"}
-
-
-def _manifest(
-    request: Request,
-    planned: Planned,
-    tree: Tree,
-    changes: Mapping[str, File],
-    lock: Lock,
-    stats: Mapping[str, os.stat_result],
-) -> Manifest:
-    source = planned.checked.source
+def _manifest(request: Request, planned: Planned, lock: Lock, files: Mapping[str, Entry]) -> Manifest:
+    """Describe the build. Without a digest the next build does not take itself for having nothing to do."""
+    checked, decisions = planned.checked, planned.decisions
     assert lock.id is not None  # noqa: S101
+    again = decisions.waiting or planned.verdict.retirable or kept_outside(planned.fleet)
+    digest = "" if again else input_digest(checked.digest, lock.render())
     return Manifest(
         version=__version__,
         lock_id=lock.id,
         spec=os.path.basename(request.spec),
-        inputs=Inputs(_digest(planned, lock), source.patterns, planned.checked.files),
+        inputs=Inputs(digest, checked.source.patterns, checked.files),
         built=request.now,
-        next_due=next_due(planned.fleet, planned.decisions),
-        files={path: _entry(request.out, path, file, planned.existing, changes, stats) for path, file in tree.items()},
+        next_due=next_due(planned.fleet, decisions),
+        files=files,
     )
-
-
-def _digest(planned: Planned, lock: Lock) -> str:
-    """Digest the inputs. What waits, or can be retired, is said at every build, and what is kept where no file tells of a change is read at every
-    build: such a digest is one that no later build finds again.
-    """  # noqa: D205
-    waiting = any(decision.waits for decision in planned.decisions.certificates.values())
-    waiting = waiting or any(crl.waits for crl in planned.decisions.crls.values())
-    waiting = waiting or planned.verdict.retirable
-    return "" if waiting or kept_outside(planned.fleet) else input_digest(planned.checked.digest, lock.render())
-
-
-def _entry(
-    out: str,
-    path: str,
-    file: File,
-    existing: Existing,
-    changes: Mapping[str, File],
-    stats: Mapping[str, os.stat_result],
-) -> Entry:
-    """Describe one file: as it was written, as it was before, or, if others wrote it, as it lies there."""
-    if path in changes and isinstance(file.content, bytes):
-        return entry(file.content, stats[path], file.kind, file.entity)
-    if existing.files.get(path) in UNTOUCHED:
-        return existing.entries[path]._replace(mode=file.mode, kind=file.kind, entity=file.entity)
-    with open(os.path.join(out, path), "rb") as adopted:
-        return entry(adopted.read(), os.fstat(adopted.fileno()), file.kind, file.entity)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 from pgtls.certificates import external, self_signed
 from pgtls.certificates import retired_cas as former
-from pgtls.certificates.clock import clock, issued_later, with_previous
+from pgtls.certificates.clock import clock, issued_later
 from pgtls.certificates.model import Asked, CrlDecision, Decision, Decisions, Reason
+from pgtls.certificates.previous_roots import with_previous
 from pgtls.certificates.reissue import Case, due_at, reason
 from pgtls.certificates.revocation import (
     is_revoked,

@@ -164,3 +164,9 @@ class Decisions:
     diagnostics: tuple[Diagnostic, ...] = ()
     retired: tuple[Retired, ...] = ()
     """CAs that left the spec, with their CRLs."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a certificate or CRL waits for a key or a signature: every build reports that."""
+        certificates, crls = self.certificates.values(), self.crls.values()
+        return any(one.waits for one in certificates) or any(one.waits for one in crls)

@@ -54,6 +54,11 @@ class Existing:
     """What somebody else made."""
     diagnostics: tuple[Diagnostic, ...] = ()
 
+    @property
+    def kept(self) -> Mapping[str, Entry]:
+        """The manifest's entries of the files whose content is what pgtls wrote."""
+        return {path: entry for path, entry in self.entries.items() if self.files.get(path) in UNTOUCHED}
+
     def content(self, path: str) -> bytes | None:
         """Give the content of a file of the tree; None where there is none."""
         return _read(self.out, path)

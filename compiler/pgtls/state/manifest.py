@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from pgtls.state.tree import File, Tree
+
 VERSION = 1
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -88,6 +90,33 @@ class Manifest:
 def entry(content: bytes, stat: os.stat_result, kind: str, entity: str) -> Entry:
     """Describe a file of this content whose ``stat`` is this."""
     return Entry(sha256(content).hexdigest(), stat.st_size, stat.st_mtime_ns, S_IMODE(stat.st_mode), kind, entity)
+
+
+def entries(
+    out: str,
+    tree: Tree,
+    written: Mapping[str, File],
+    stats: Mapping[str, os.stat_result],
+    kept: Mapping[str, Entry],
+) -> dict[str, Entry]:
+    """Describe every file of a tree: as ``written``, as ``kept`` from the last build, or, if others made it, as it is."""
+    return {path: _described(out, path, file, written, stats, kept) for path, file in tree.items()}
+
+
+def _described(
+    out: str,
+    path: str,
+    file: File,
+    written: Mapping[str, File],
+    stats: Mapping[str, os.stat_result],
+    kept: Mapping[str, Entry],
+) -> Entry:
+    if path in written and isinstance(file.content, bytes):
+        return entry(file.content, stats[path], file.kind, file.entity)
+    if path in kept:
+        return kept[path]._replace(mode=file.mode, kind=file.kind, entity=file.entity)
+    with open(os.path.join(out, path), "rb") as adopted:
+        return entry(adopted.read(), os.fstat(adopted.fileno()), file.kind, file.entity)
 
 
 def read(out: str | os.PathLike[str]) -> Manifest | None:
