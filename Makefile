@@ -1,6 +1,6 @@
-# Each target does its own set-up: Python 3.11 or later, npm and (as root, on Debian) apt-get are all that must be there.
+# Each target does its own set-up in this checkout: Python 3.11 or later and npm must be there. Only `make system` changes the machine.
 .DELETE_ON_ERROR:
-.PHONY: help build test lint lint-format lint-rules lint-types lint-imports bench docs site clean servers
+.PHONY: help build quick test lint lint-format lint-rules lint-types lint-imports bench docs site lock system clean servers
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -13,6 +13,9 @@ help:  ## this list
 
 build: $(VENV)/installed  ## compile pgtls.toml.example into out/
 	$(BIN)/pgtls build pgtls.toml.example --out out --lock out/example.lock
+
+quick: $(VENV)/developing servers  ## the tests but the slow ones, in less than three minutes: the inner loop
+	$(BIN)/pytest $(PYTEST_ARGS) -m "not slow"
 
 test: $(VENV)/developing servers  ## run all tests, on every PostgreSQL version; PYTEST_ARGS="-k scram" for some
 	$(BIN)/pytest $(PYTEST_ARGS)
@@ -34,12 +37,19 @@ lint-imports: $(VENV)/developing
 bench: $(VENV)/developing  ## measure, side by side, and print ratios
 	$(BIN)/python tests/bench
 
-docs: $(VENV)/developing  ## write the reference pages anew, from the code
+docs: $(VENV)/developing  ## write the reference pages from the code
 	$(BIN)/python docs/reference.py
 
 site: $(VENV)/developing  ## build the documentation as a site, into build/site; broken links and anchors are errors
 	$(BIN)/python docs/pages.py build/pages
 	$(BIN)/zensical build --clean --strict
+
+lock: $(VENV)/developing  ## write constraints.txt: the newest releases of the tools and libraries that all targets use
+	$(BIN)/uv pip compile -q --upgrade --group dev pyproject.toml --universal --python-version 3.11 --no-annotate \
+	  --custom-compile-command "make lock" -o constraints.txt
+
+system:  ## as root on Debian: install the distribution's packages that the tests use; says which
+	@tests/support/system-packages
 
 clean:  ## remove what the other targets made: the environment, the servers, caches, out/
 	rm -rf $(VENV) build dist tests/support/postgres/node_modules .mypy_cache .pytest_cache .ruff_cache .cache .import_linter_cache .hypothesis
@@ -53,10 +63,10 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --upgrade 'pip>=25.1'
 
-$(VENV)/installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -qq --editable .
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -qq -c constraints.txt --editable .
 	@touch $@
 
-$(VENV)/developing: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -qq --editable . --group dev
+$(VENV)/developing: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -qq -c constraints.txt --editable . --group dev
 	@touch $@ $(VENV)/installed
