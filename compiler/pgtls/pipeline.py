@@ -37,9 +37,10 @@ from pgtls.plan.plan import plan as make_plan
 from pgtls.rollout.rollover import recorded
 from pgtls.rollout.verdict import verdict
 from pgtls.state import lock as locks
+from pgtls.state.lock_file import own_files
 from pgtls.state.manifest import Entry, Inputs, Manifest, entries
 from pgtls.state.mutex import exclusive, shared
-from pgtls.state.out_directory import check_lock_path, inspect, own_files
+from pgtls.state.out_directory import check_lock_path, inspect
 from pgtls.state.transaction import LockChange, commit, foresee, recover, refuse_pending
 from pgtls.state.up_to_date import contents_digest, input_digest
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from pgtls.plan.status import Item
+    from pgtls.plan.model import Item
     from support.servers import Server
 
 

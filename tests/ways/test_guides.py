@@ -11,7 +11,7 @@ import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 
 from pgtls.exports.terraform import KEYS, KINDS
-from pgtls.plan.status import STATES
+from pgtls.plan.model import STATES
 from plan.specs import BUILT, build
 from support.pgtls import ROOT, pgtls
 from support.promtool import promtool

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
     from typing import TypeAlias
 
-    from pgtls.access.order import Item
+    from pgtls.access.sets import Scope
 
     IPNetwork: TypeAlias = IPv4Network | IPv6Network
 
@@ -26,12 +26,12 @@ class _Named(NamedTuple):
     sought: Collection[Hashable]
 
 
-def neighbours(items: Sequence[Item]) -> Iterator[tuple[Item, Item]]:
-    """Give each two policies, in the order of ``items``, of which their terms do not say that they have nothing in common."""
-    finders = [_Finder(_addresses(items)), _Finder(map(_databases, items)), _Finder(map(_roles, items))]
-    for index, item in enumerate(items):
+def neighbours(scopes: Sequence[Scope]) -> Iterator[tuple[int, int]]:
+    """Yield the positions of each two scopes, in their order, whose terms do not exclude that they have something in common."""
+    finders = [_Finder(_addresses(scopes)), _Finder(map(_databases, scopes)), _Finder(map(_roles, scopes))]
+    for index in range(len(scopes)):
         finder = min(finders, key=lambda finder: finder.count(index))
-        yield from ((item, items[other]) for other in sorted(finder.found(index)) if other > index)
+        yield from ((index, other) for other in sorted(finder.found(index)) if other > index)
 
 
 class _Finder:
@@ -60,25 +60,25 @@ class _Finder:
         return {*self._wide, *(other for term in named.sought for other in self._by_term.get(term, ()))}
 
 
-def _roles(item: Item) -> _Named | None:
-    roles = item.scope.roles
+def _roles(scope: Scope) -> _Named | None:
+    roles = scope.roles
     return _Named(roles.names, roles.names) if roles.listed else None
 
 
-def _databases(item: Item) -> _Named | None:
-    databases = item.scope.databases
+def _databases(scope: Scope) -> _Named | None:
+    databases = scope.databases
     return _Named(databases.names, databases.names) if databases.listed else None
 
 
-def _addresses(items: Sequence[Item]) -> Iterator[_Named | None]:
+def _addresses(scopes: Sequence[Scope]) -> Iterator[_Named | None]:
     """Two networks have an address in common where one lies within the other. The socket has only itself."""
-    around = _around({network for item in items for network in item.scope.addresses.networks})
+    around = _around({network for scope in scopes for network in scope.addresses.networks})
     within: dict[IPNetwork, list[IPNetwork]] = defaultdict(list)
     for network, outer in around.items():
         for one in outer:
             within[one].append(network)
-    for item in items:
-        addresses = item.scope.addresses
+    for scope in scopes:
+        addresses = scope.addresses
         if addresses.socket:
             yield _Named(("socket",), ("socket",))
         elif addresses.every or addresses.hosts or addresses.samehost or addresses.samenet:

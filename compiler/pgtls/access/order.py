@@ -78,7 +78,8 @@ class Order:
 def arrange(policies: Iterable[Policy], known: Memberships) -> Order:
     """Put policies in order: the Unix socket first; then by priority, specificity and name. Each criterion is independent of the spec's order."""
     items = sorted(map(item, policies), key=lambda item: item.policy.name)
-    pairs = [(one, two) for one, two in neighbours(items) if one.scope.overlaps(two.scope, known)]
+    near = ((items[one], items[two]) for one, two in neighbours([item.scope for item in items]))
+    pairs = [(one, two) for one, two in near if one.scope.overlaps(two.scope, known)]
     levels = _levels(items, pairs, known)
     ranked = sorted(
         items,

@@ -80,7 +80,7 @@ def observe(
 ) -> Existing:
     """Look at the tree and at every certificate that is wanted. :class:`Rejected` where the directory is not ours.
 
-    ``own`` are the :func:`pgtls.state.out_directory.own_files`.
+    ``own`` are the :func:`pgtls.state.lock_file.own_files`.
     Where there is no tree, what the lock lists is taken as present; with ``new_out``, as lost.
     """
     manifest = manifests.read(out) if inspect(out, own) == "ours" else None

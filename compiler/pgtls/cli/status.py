@@ -15,7 +15,8 @@ from pgtls.diagnostics import errors
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from pgtls.plan.status import Item, Status
+    from pgtls.plan.model import Item
+    from pgtls.plan.status import Status
     from pgtls.plan.timeline import Event
 
 

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from pgtls.plan.status import Item, State, Status
+    from pgtls.plan.model import Item, State
+    from pgtls.plan.status import Status
     from pgtls.plan.timeline import Cause, Event
 
 _COLOURS: dict[State, str] = {

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from pgtls.plan.status import Item, Status
+    from pgtls.plan.model import Item
+    from pgtls.plan.status import Status
 
     Labels = Mapping[str, str]
     Sample = tuple[Labels, float]

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from pgtls.access.bundles import index
 from pgtls.pki.model import SELF_SIGNED, Certificate, RevocationList
+from pgtls.plan.model import STATES, Item, State
 from pgtls.plan.timeline import timeline
 from pgtls.state import layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from pgtls.certificates.model import CrlDecision, Decision, Decisions, Retired
     from pgtls.certificates.observe import Existing
@@ -28,70 +28,6 @@ if TYPE_CHECKING:
     from pgtls.state.lock import IssuedLine, Lock
 
     Found = Certificate | Unreadable | None
-
-Kind = Literal["certificate", "crl"]
-State = Literal[
-    "expired",
-    "unreadable",
-    "missing",
-    "not yet valid",
-    "waiting",
-    "due",
-    "ok",
-    "unknown",
-    "next",
-    "retired",
-    "superseded",
-    "revoked",
-]
-STATES: tuple[State, ...] = get_args(State)
-"""From the most urgent. ``waiting``: for a signature or a key from elsewhere. ``unknown``: what a lock alone does not tell. ``next``:
-of a self-signed server, trusted by its clients and not yet served. ``retired``: of a CA that left the spec."""
-
-_NEEDS_A_BUILD: frozenset[State] = frozenset(("expired", "unreadable", "missing", "not yet valid", "due"))
-_PAST: frozenset[State] = frozenset(("next", "retired", "superseded", "revoked"))
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One certificate or CRL. ``serial`` is lower-case hex, of a CRL its number; ``not_after`` is when it ends, of a CRL its nextUpdate.
-
-    ``due`` is when a build makes it again. ``todo`` says what to do, and is empty where nothing is to be done. ``path`` is relative to the out directory, None for
-    what no longer lies in it.
-    """
-
-    entity: str
-    kind: Kind
-    state: State
-    serial: str | None = None
-    not_before: datetime | None = None
-    not_after: datetime | None = None
-    due: datetime | None = None
-    todo: str = ""
-    path: str | None = None
-    subject: str | None = None
-    issuer: str | None = None
-    waits: bool = False
-    """Whether somebody has to lend a key or to sign before a build can make it again."""
-
-    @property
-    def needs_a_build(self) -> bool:
-        """Whether a build would make it again, or ought to."""
-        return self.state in _NEEDS_A_BUILD
-
-    @property
-    def needs_attention(self) -> bool:
-        """The same, or whether it waits for somebody else."""
-        return self.needs_a_build or self.state == "waiting"
-
-    @property
-    def current(self) -> bool:
-        """Whether it is the one that its entity uses or should use, and not one that went before."""
-        return self.state not in _PAST
-
-    def days_left(self, now: datetime) -> int | None:
-        """Give whole days until it ends, rounded down: 0 on the last day, negative afterwards."""
-        return None if self.not_after is None else (self.not_after - now) // timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)

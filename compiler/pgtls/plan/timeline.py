@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pgtls.access.model import Entry
     from pgtls.fleet.model import Authority, Fleet, Server, User
-    from pgtls.plan.status import Item
+    from pgtls.plan.model import Item
 
 What = Literal["due", "fails", "stays", "blocks"]
 Cause = Literal["certificate", "crl", "client crl", "until", "waiver"]

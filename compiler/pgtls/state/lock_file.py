@@ -101,3 +101,11 @@ def _digest(path: str) -> str | None:
         return sha256(files.read(path)).hexdigest()
     except FileNotFoundError:
         return None
+
+
+def own_files(lock: str, out: str) -> frozenset[str]:
+    """Give the paths of the lock, and of the one that is staged beside it, relative to the out directory; none if they lie elsewhere."""
+    root = os.path.join(os.path.realpath(out), "")
+    link = os.path.join(os.path.realpath(os.path.dirname(lock)), os.path.basename(lock))
+    found = (link, *names(lock, out))
+    return frozenset(path.removeprefix(root) for path in found if path.startswith(root))

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.state import files, lock_file
+from pgtls.state import files
 from pgtls.state.faults import cannot_read, in_the_way, link_in_the_way, writing
 from pgtls.state.files import all_ancestors
 from pgtls.state.names import GITIGNORE, GITKEEP, MANIFEST, OURS, PRIVATE, RECORD_PATH
@@ -30,18 +30,10 @@ others), its content did not; its content changed, or it is a symbolic link or n
 _SHOWN = 5
 
 
-def own_files(lock: str, out: str) -> frozenset[str]:
-    """Give the paths of the lock, and of the one that is staged beside it, relative to the out directory; none if they lie elsewhere."""
-    root = os.path.join(os.path.realpath(out), "")
-    link = os.path.join(os.path.realpath(os.path.dirname(lock)), os.path.basename(lock))
-    found = (link, *lock_file.names(lock, out))
-    return frozenset(path.removeprefix(root) for path in found if path.startswith(root))
-
-
 def inspect(out: str, own: Collection[str] = ()) -> Ownership:
     """Find out whether the out directory is ours: by its manifest, or because a build into it was interrupted.
 
-    It may be new, empty, or hold only a ``.gitignore`` or ``.gitkeep``, and the :func:`own_files`. :class:`Rejected` with PGT520 (it holds something
+    It may be new, empty, or hold only a ``.gitignore`` or ``.gitkeep``, and the :func:`pgtls.state.lock_file.own_files`. :class:`Rejected` with PGT520 (it holds something
     else), PGT521 (a symbolic link), PGT522 (not a directory), PGT525 (a symbolic link in it) or PGT527 (cannot be read).
     """
     out = out.rstrip("/") or "/"
@@ -117,7 +109,7 @@ class Observed:
 def observe_files(out: str, manifest: Manifest, own: Collection[str] = ()) -> Observed:
     """Compare what lies in the out directory with its manifest: one walk, and a file is read only where its stat differs.
 
-    ``own`` are the :func:`own_files`, which are not foreign.
+    ``own`` are the :func:`pgtls.state.lock_file.own_files`, which are not foreign.
     :class:`Rejected` with PGT525 where a directory of the tree has become a symbolic link, PGT527 where something cannot be read.
     """
     states: dict[str, FileState] = {}
