@@ -156,18 +156,24 @@ class Mapped(Files):
             above = os.path.normpath(os.path.join(directory, part))
             if above in self._tree:
                 yield from self._matching(above, rest)
+            elif self._leads_away(above):
+                yield above
             return
         if part == "**":
             yield from self._matching(directory, rest or ["*"])
         for name in self._tree.get(directory, ()):
             path = os.path.normpath(os.path.join(directory, name))
             hidden = name.startswith(".") and not part.startswith(".")
-            if part == "**" and not hidden and path in self._tree:
-                yield from self._matching(path, parts)
-            elif part == "**" or (rest and path not in self._tree):
-                continue
-            elif name == part or (not hidden and fnmatchcase(name, part)):
-                yield from self._matching(path, rest)
+            matches = not hidden if part == "**" else name == part or (not hidden and fnmatchcase(name, part))
+            further = parts if part == "**" else rest
+            if matches and (path in self._tree or not further):
+                yield from self._matching(path, further)
+            elif matches and self._leads_away(path):
+                yield path
+
+    def _leads_away(self, path: str) -> bool:
+        """Tell whether a path may hold further files that are not in memory: to read it is then an error."""
+        return False
 
     @cached_property
     def _tree(self) -> Mapping[str, frozenset[str]]:

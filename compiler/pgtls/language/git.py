@@ -1,0 +1,176 @@
+"""The files of a spec at a git revision, read from git's objects: what attributes, filters, links and the work tree say has no effect."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.diagnostics.text import visible
+from pgtls.language.files import LONGEST, Mapped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_FILE, _LINK, _SUBMODULE = "100", "120", "160"
+"""How the modes of a tree begin."""
+
+# Nothing of the repository's configuration may run a program, replace an object, fetch a missing one or name another work tree.
+_SAFE = (
+    "--no-optional-locks",
+    "--literal-pathspecs",
+    *("-c", "core.fsmonitor=false"),
+    *("-c", "core.hooksPath=/dev/null"),
+    *("-c", "protocol.allow=never"),
+    *("-c", "safe.bareRepository=explicit"),
+)
+_ENVIRONMENT = {
+    "LC_ALL": "C",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_PAGER": "cat",
+}
+_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
+"""Variables that lead git to another repository than the one around the spec: a hook sets them."""
+
+
+class _Entry(NamedTuple):
+    """One file of a tree: its kind, and its object."""
+
+    kind: str
+    object: str
+
+
+class Revision(Mapped):
+    """The files of one revision, by their path from the root of the repository."""
+
+    def __init__(self, root: str, revision: str, tree: Mapping[str, _Entry]) -> None:
+        super().__init__({})
+        self.label = f"git:{revision}:"
+        self._root = root
+        self._entries = tree
+        self._blobs: dict[str, bytes] = {}
+
+    def names(self) -> Iterable[str]:
+        """List the paths of all files."""
+        return self._entries
+
+    def glob(self, directory: str, pattern: str) -> Iterable[str]:
+        """Match as on the disk. What git cannot tell (links, submodules, other places) matches too, and is then an error to read."""
+        start = os.path.normpath(directory or ".")
+        if pattern.startswith("/"):
+            pattern = os.path.relpath(pattern, os.path.join(self._root, start))
+        found = list(super().glob(directory, pattern))
+        entries = (self._entries.get(os.path.normpath(os.path.join(start, name))) for name in found)
+        self._fetch(entry for entry in entries if entry and entry.kind.startswith(_FILE))
+        return found
+
+    def has(self, path: str) -> bool:
+        """Tell whether the revision has something at a path, if only a link."""
+        return os.path.normpath(path) in self._entries
+
+    def _leads_away(self, path: str) -> bool:
+        entry = self._entries.get(path)
+        if entry is None or entry.kind.startswith(_FILE):
+            return path.startswith("..")
+        if entry.kind.startswith(_SUBMODULE):
+            return True
+        target = os.path.normpath(os.path.join(os.path.dirname(path), os.fsdecode(self._blob(entry))))
+        return target not in self._entries or not self._entries[target].kind.startswith(_FILE)
+
+    def _read(self, path: str, longest: int, *, pipes: bool) -> bytes:
+        path = os.path.normpath(path)
+        if path.startswith(("..", "/")):
+            raise OSError(errno.EXDEV, "it is outside of the repository", path)
+        entry = self._entries.get(path)
+        if entry is None:
+            return super()._read(path, longest, pipes=pipes)
+        if not entry.kind.startswith(_FILE):
+            what = "a symbolic link" if entry.kind.startswith(_LINK) else "a submodule"
+            raise OSError(errno.ELOOP, f"it is {what}, and git:REV follows none", path)
+        return self._blob(entry)
+
+    def _blob(self, entry: _Entry) -> bytes:
+        self._fetch((entry,))
+        return self._blobs[entry.object]
+
+    def _fetch(self, entries: Iterable[_Entry]) -> None:
+        """Read objects, many at once; of one that is too long, only that it is."""
+        missing = list(dict.fromkeys(entry.object for entry in entries if entry.object not in self._blobs))
+        sizes = self._batch("--batch-check=%(objectsize)", missing).decode().split("\n")
+        wanted = {one: int(size) for one, size in zip(missing, sizes, strict=False) if size.isdigit()}
+        if len(wanted) < len(missing):
+            raise Rejected(_no_object(self.label))
+        self._blobs |= {one: bytes(LONGEST + 1) for one, size in wanted.items() if size > LONGEST}
+        wanted = {one: size for one, size in wanted.items() if size <= LONGEST}
+        content, end = self._batch("--batch", list(wanted)), 0
+        for one, size in wanted.items():
+            start = content.index(b"\n", end) + 1
+            end = start + size + 1
+            self._blobs[one] = content[start : end - 1]
+
+    def _batch(self, how: str, objects: Sequence[str]) -> bytes:
+        names = "".join(f"{one}\n" for one in objects).encode()
+        return _git(self._root, "cat-file", how, stdin=names) if objects else b""
+
+
+def revision(name: str, spec: str) -> tuple[Revision, str]:
+    """Open a revision of the repository around ``spec``; return its files, and the path of the spec among them.
+
+    Raise :class:`Rejected` (PGT292) where there is no such revision.
+    """
+    if name.startswith("-"):
+        raise Rejected(_no_revision(name, spec, "a revision does not begin with a dash"))
+    folder = os.path.realpath(os.path.dirname(spec) or ".")
+    path = os.path.join(folder, os.path.basename(spec))
+    while not os.path.isdir(folder):  # the directory of the spec may be gone since
+        folder = os.path.dirname(folder)
+    try:
+        root = os.path.realpath(os.fsdecode(_git(folder, "rev-parse", "--show-toplevel")).rstrip("\n"))
+        tree = _git(root, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{name}^{{tree}}").decode().strip()
+        listed = _git(root, "ls-tree", "-r", "-z", "--full-tree", tree)
+    except FileNotFoundError:
+        raise Rejected(_no_revision(name, spec, "git is not installed")) from None
+    except subprocess.CalledProcessError as error:
+        raise Rejected(_no_revision(name, spec, *_fault(error.stderr.decode(errors="replace")))) from None
+    files = Revision(root, name, dict(map(_entry, os.fsdecode(listed).split("\0")[:-1])))
+    inside = os.path.relpath(path, root)
+    if not files.has(inside):
+        raise Rejected(_no_revision(name, spec, "that revision has no such file"))
+    return files, inside
+
+
+def _entry(line: str) -> tuple[str, _Entry]:
+    fields, _, path = line.partition("\t")
+    mode, _, one = fields.split(" ")
+    return path, _Entry(mode, one)
+
+
+def _git(folder: str, *words: str, stdin: bytes = b"") -> bytes:
+    environment = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE} | _ENVIRONMENT
+    command = ("git", *_SAFE, "-C", folder, *words)
+    return subprocess.run(command, check=True, capture_output=True, input=stdin, env=environment).stdout  # noqa: S603
+
+
+def _fault(said: str) -> tuple[str, str]:
+    """Take from what git says the fault, which is not its last line, and the command that it advises. Of a revision it says nothing."""
+    lines = [visible(line.strip()) for line in said.splitlines() if line.strip()]
+    fatal = next(
+        (line.removeprefix("fatal: ") for line in lines if line.startswith("fatal: ")), "git knows no such revision"
+    )
+    advice = next((line for line in lines if line.startswith("git ")), "")
+    return fatal, advice
+
+
+def _no_revision(name: str, spec: str, reason: str, advice: str = "") -> Diagnostic:
+    message = f'there is no "{spec}" at revision "{name}": {reason}'
+    hint = advice or "name a revision and a path that git knows: git:REV or git:REV:PATH"
+    return Diagnostic("PGT292", message, hint=hint)
+
+
+def _no_object(label: str) -> Diagnostic:
+    hint = 'this clone is partial: "git fetch --refetch" completes it'
+    return Diagnostic("PGT292", f'an object of "{label}" is not in the repository', hint=hint)
