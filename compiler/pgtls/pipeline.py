@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from pgtls.access.model import Rules
     from pgtls.certificates.observe import Existing
     from pgtls.fleet.model import Fleet
+    from pgtls.language.files import Files
     from pgtls.language.source import Source
     from pgtls.plan.status import Status
     from pgtls.rollout.rollover import Verdict
@@ -85,6 +86,8 @@ class Request:
     lock_timeout: int = 60
     jobs: int = 0
     """Processes and threads for keys; 0: as many as there are cores."""
+    files: Files | None = None
+    """Where the spec, its includes and the files that it names come from, if not from the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +142,13 @@ class Planned:
     diagnostics: tuple[Diagnostic, ...]
 
 
-def check(spec: Path, now: datetime, lock_path: str | Path) -> Checked:
-    """Load, resolve, validate, compile the rules of every server and prove them."""
-    loaded = load(spec)
-    lock, damage = _read_lock(lock_path)
+def check(spec: Path, now: datetime, lock: str | Path | bytes, files: Files | None = None) -> Checked:
+    """Load, resolve, validate, compile the rules of every server and prove them.
+
+    ``lock`` is a path, or what the lock holds. ``files`` are what to read, if not the disk.
+    """
+    loaded = load(spec, files)
+    known, damage = _read_lock(lock)
     found = list(loaded.diagnostics)
     fleet: Fleet | None = None
     rules: dict[str, Rules] = {}
@@ -153,15 +159,17 @@ def check(spec: Path, now: datetime, lock_path: str | Path) -> Checked:
         part, checked = judge(fleet, loaded.faulty, loaded.diagnostics)
         # A table that could not be read may be what a warning misses.
         found += errors(loaded.unaffected(checked)) if errors(loaded.diagnostics) else checked
-        rules, faults = rules_by_server(part, lock.alive(now), lock.unexpired(now), provable=not errors(found))
+        rules, faults = rules_by_server(part, known.alive(now), known.unexpired(now), provable=not errors(found))
         found += independent(loaded.unaffected(faults), errors(found)) if errors(found) else faults
-    return Checked(loaded.source, fleet, rules, lock, (*damage, *locate(found, loaded.source)))
+    return Checked(loaded.source, fleet, rules, known, (*damage, *locate(found, loaded.source)))
 
 
-def _read_lock(path: str | Path) -> tuple[Lock, tuple[Diagnostic, ...]]:
+def _read_lock(lock: str | Path | bytes) -> tuple[Lock, tuple[Diagnostic, ...]]:
     """Read the lock; one that is damaged hides nothing that is wrong with the spec."""
     try:
-        return locks.read(path), ()
+        return (locks.parse(lock, "lock") if lock else locks.Lock()) if isinstance(lock, bytes) else locks.read(
+            lock
+        ), ()
     except Rejected as rejected:
         return locks.Lock(), rejected.diagnostics
 
@@ -178,7 +186,7 @@ def plan(request: Request) -> Planned:
 
 def decided(request: Request) -> Decided:
     """Check, observe and decide, for who holds the mutex. :class:`Rejected` where the spec or the lock has errors, or the out directory cannot be read."""
-    checked = check(request.spec, request.now, request.lock)
+    checked = check(request.spec, request.now, request.lock, request.files)
     if checked.fleet is None or errors(checked.diagnostics):
         raise Rejected(*checked.diagnostics)
     fleet, secrets = checked.fleet, Secrets(checked.fleet)

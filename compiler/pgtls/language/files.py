@@ -96,12 +96,12 @@ class Disk(Files):
         """
         if not os.path.isfile(path):
             return True
-        root = _repository(os.path.realpath(os.path.dirname(top)))
+        root = repository(os.path.realpath(os.path.dirname(top)))
         inside = os.path.relpath(os.path.realpath(path), root).split(os.sep)
         return inside[0] != os.pardir and ".git" not in inside
 
 
-def _repository(directory: str) -> str:
+def repository(directory: str) -> str:
     """Return the root of the repository around a directory; the directory itself where there is none."""
     around = directory
     while not os.path.lexists(os.path.join(around, ".git")):

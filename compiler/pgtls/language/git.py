@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.diagnostics.text import visible
-from pgtls.language.files import LONGEST, Mapped
+from pgtls.language.files import LONGEST, Mapped, repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -128,8 +128,8 @@ def revision(name: str, spec: str) -> tuple[Revision, str]:
     path = os.path.join(folder, os.path.basename(spec))
     while not os.path.isdir(folder):  # the directory of the spec may be gone since
         folder = os.path.dirname(folder)
+    root = repository(folder)
     try:
-        root = os.path.realpath(os.fsdecode(_git(folder, "rev-parse", "--show-toplevel")).rstrip("\n"))
         tree = _git(root, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{name}^{{tree}}").decode().strip()
         listed = _git(root, "ls-tree", "-r", "-z", "--full-tree", tree)
     except FileNotFoundError:

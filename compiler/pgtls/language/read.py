@@ -107,7 +107,8 @@ def _reason(error: OSError) -> str:
         return "this is a directory, not a file"
     if error.errno == errno.EINVAL:
         return "this is no regular file"
-    return f"the file cannot be read: {(error.strerror or str(error)).lower()}"
+    reason = error.strerror or str(error)
+    return f"the file cannot be read: {reason[:1].lower()}{reason[1:]}"
 
 
 def _what_to_name(error: OSError) -> str | None:
