@@ -27,6 +27,7 @@ from pgtls.hba.model import (
     Role,
 )
 from pgtls.hba.options import RECORD_TYPES, line_refusal
+from pgtls.hba.secrets import without_secrets
 from pgtls.hba.regex import InvalidRegex, Undecidable, compile_regex
 from pgtls.hba.tokens import Fault, Files, Place, Record, Token, tokenize
 
@@ -127,7 +128,9 @@ def _parsed(
             else:
                 lines.append(line_of(record))
         except _Refused as refused:
-            errors.append(_error(str(refused), refused.place, cast("Record", record).line))
+            record = cast("Record", record)
+            tokens = (token.text for field in record.fields for token in field)
+            errors.append(_error(without_secrets(str(refused), tokens), refused.place, record.line))
     return tuple(lines), tuple(errors)
 
 

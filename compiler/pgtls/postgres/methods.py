@@ -5,6 +5,7 @@ Source: hba.c, ``parse_hba_line`` and ``parse_hba_auth_opt``; tested line by lin
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -114,11 +115,17 @@ METHODS = {
 
 SECRET_OPTIONS = frozenset(option.name for method in METHODS.values() for option in method.options if option.secret)
 
+_OPTIONS = frozenset(option.name for method in METHODS.values() for option in method.options)
+_LIKE_A_SECRET = re.compile("pass|pwd|secret|token|credential", re.IGNORECASE)
+
 OURS = {"map": "map", "clientcert": "client_cert", "clientname": "identity"}
 """Options that follow from other fields of the spec, and which."""
 
 REGEX_SINCE = 16
 """Regular expressions for databases and roles in pg_hba.conf, and for roles in pg_ident.conf, with ``all`` and ``+role``."""
+
+CLIENTCERT_NUMBERS_UNTIL = 13
+"""``clientcert=1`` and ``clientcert=0``."""
 
 CLIENTNAME_SINCE = 14
 """``clientname=DN``."""
@@ -133,3 +140,13 @@ def methods(version: int) -> dict[str, Method]:
 def takes_map(method: str) -> bool:
     """Whether a method takes an ident map."""
     return method in METHODS and METHODS[method].map
+
+
+def is_secret(option: str) -> bool:
+    """Whether the value of an option is a secret: a known one, or one of an unknown option (``validator.*``) with such a name."""
+    return option in SECRET_OPTIONS or (option not in _OPTIONS and bool(_LIKE_A_SECRET.search(option)))
+
+
+def is_option(name: str) -> bool:
+    """Whether some method has an option of that name, or every line may have it."""
+    return name in _OPTIONS or name in OURS

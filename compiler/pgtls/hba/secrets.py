@@ -1,0 +1,63 @@
+"""Secrets in the lines of foreign files: passwords that no message and no excerpt may show.
+
+A secret is the value of an option whose name says so (``ldapbindpasswd``, ``radiussecrets``, any name with "pass", "secret" or "token"), and the
+password of a URL. A line can be malformed: after such an option, each token that is no other option counts as a part of the secret.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from pgtls.postgres.methods import SECRET_OPTIONS, is_option, is_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+HIDDEN = "(secret)"
+"""What stands for a secret in a message."""
+
+_LOGICAL = re.compile(r"(?:[^\n]*\\\r?\n)*[^\n]*\n?")
+_RAW_TOKEN = re.compile(r'(?:\\\r?\n|[^\s,"]|"[^"]*"?)+')
+_NOT_HIDDEN = re.compile(r"[^\r\n]")
+_AROUND_A_NAME = "\"'#:\\\r\n "
+_IN_URL = re.compile(r"(?<=://)[^/\s@]*:([^/\s@]+)(?=@)")
+
+
+def blotted(text: str) -> str:
+    """Replace every character of a secret with an asterisk, in a whole file or a part of it; all lines keep their length."""
+    return "".join(map(_blotted, _LOGICAL.findall(text)))
+
+
+def without_secrets(message: str, tokens: Iterable[str]) -> str:
+    """Take the secrets that a line's tokens hold out of a message about that line."""
+    found = {token[start:end] for token, (start, end) in _spans(tokens) if start < end}
+    for secret in sorted(found, key=len, reverse=True):
+        message = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, message)
+    return message
+
+
+def _blotted(line: str) -> str:
+    matches = list(_RAW_TOKEN.finditer(line))
+    for match, (_, (start, end)) in zip(matches, _spans(match[0] for match in matches), strict=True):
+        first, last = match.start() + start, match.start() + end
+        line = line[:first] + _NOT_HIDDEN.sub("*", line[first:last]) + line[last:]
+    return line
+
+
+def _spans(tokens: Iterable[str]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield each token with the part of it that is secret."""
+    after_secret = False
+    for token, following in pairwise((*tokens, "")):
+        name, equals, _ = token.partition("=")
+        name = name.strip(_AROUND_A_NAME)
+        if equals and is_secret(name):
+            after_secret = True
+            yield token, (token.index("=") + 1, len(token))
+        elif after_secret and not (equals and is_option(name)):
+            yield token, (0, len(token))
+        else:
+            after_secret = after_secret or name in SECRET_OPTIONS or (following[:1] == "=" and is_secret(name))
+            password = _IN_URL.search(token)
+            yield token, password.span(1) if password else (0, 0)

@@ -1,0 +1,89 @@
+"""Read a pg_hba.conf and a pg_ident.conf that others wrote, and show where their faults are without the secrets that they hold."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pgtls.diagnostics import Diagnostic, Place, Rejected
+from pgtls.hba.parse import parse_hba, parse_ident
+from pgtls.hba.secrets import blotted
+from pgtls.postgres.methods import CLIENTCERT_NUMBERS_UNTIL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pgtls.hba.model import IdentLine, Line
+    from pgtls.hba.parse import HbaError
+
+_LARGEST = 16 << 20
+"""Bytes: far more than a server reads in a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """The lines of both files. ``texts`` has the text of every file that was read, with its secrets blotted out."""
+
+    lines: tuple[Line, ...]
+    idents: tuple[IdentLine, ...]
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+def read_foreign(hba: str, ident: str | None, version: int) -> Foreign:
+    """Read both files with their includes, as a server of that version does. Raises OSError, and Rejected with PGT290."""
+    texts: dict[str, str] = {}
+
+    def read(path: str) -> str:
+        text = read_text(path)
+        texts[path] = blotted(text)
+        return text
+
+    rules = parse_hba(read(hba), version, hba, read, os.listdir)
+    maps = parse_ident(read(ident), version, ident, read, os.listdir) if ident else None
+    faults = [_fault(fault, rules.consequence, texts, version) for fault in rules.errors]
+    faults += [_fault(fault, maps.consequence, texts, version) for fault in maps.errors] if maps else []
+    if faults:
+        raise Rejected(*faults)
+    return Foreign(rules.lines, maps.lines if maps else (), texts)
+
+
+def read_text(path: str) -> str:
+    """Read a file as the parsers want it; it may come through a pipe, and must end. Raises OSError."""
+    with open(path, "rb") as file:
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    return content.decode("utf-8", "surrogateescape")
+
+
+def line_place(texts: dict[str, str], file: str | None, number: int | None) -> Place | None:
+    """Return the place of a whole line."""
+    text = line_text(texts, file, number)
+    if file is None or number is None or text is None:
+        return None
+    return Place(file, number, 1, number, max(len(text.rstrip()), 1) + 1, text)
+
+
+def line_text(texts: dict[str, str], file: str | None, number: int | None) -> str | None:
+    """Return a line as an excerpt may show it."""
+    lines = texts.get(file or "", "").split("\n")
+    return lines[number - 1].rstrip("\r") if number and number <= len(lines) else None
+
+
+def _fault(fault: HbaError, consequence: str | None, texts: dict[str, str], version: int) -> Diagnostic:
+    place, text = None, line_text(texts, fault.file, fault.line)
+    if fault.line and fault.column and text is not None:
+        place = Place(fault.file, fault.line, fault.column, fault.line, fault.column + 1, text)
+    hint = "; ".join(filter(None, (consequence, *_remedies(fault, version))))
+    return Diagnostic("PGT290", fault.message, hint=hint or None, place=place, file=fault.file)
+
+
+def _remedies(fault: HbaError, version: int) -> Iterable[str]:
+    """Say what helps where a later version refuses what an earlier one took."""
+    if version > CLIENTCERT_NUMBERS_UNTIL and fault.message.startswith("invalid value for clientcert:"):
+        yield (
+            f"up to PostgreSQL {CLIENTCERT_NUMBERS_UNTIL}, clientcert=1 means verify-ca: write clientcert=verify-ca (with "
+            f"cert: leave it out), or import with --postgres {CLIENTCERT_NUMBERS_UNTIL} and raise postgres in the spec"
+        )
