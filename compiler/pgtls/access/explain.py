@@ -5,18 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from pgtls.access.meaning import SECRET
-from pgtls.hba.match import decide, outcome, role_matches
+from pgtls.access.premises import conditional
+from pgtls.diagnostics import Diagnostic, Place, Rejected
+from pgtls.hba.match import Identities, Outcome, decide, outcome, role_matches
 from pgtls.hba.model import Keyword, Line, Name, Surroundings
+from pgtls.hba.regex import Undecidable
 from pgtls.language.words import did_you_mean
-from pgtls.postgres.methods import SECRET_OPTIONS
+from pgtls.postgres.methods import takes_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from pgtls.fleet.model import Fleet, Policy, Server
-    from pgtls.hba.model import Connection, IdentLine
+    from pgtls.hba.model import Connection, IdentLine, Regex
+
+    Identity = Name | Regex
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +59,60 @@ def explain(
     connection: Connection,
     surroundings: Surroundings,
 ) -> Explanation:
-    """Find the deciding line of a file that was read, and what it makes of the connection. ``texts`` are by the name of the file.
+    """Find the deciding line of a file that was read, and what it makes of the connection.
 
-    Raises Undecidable (:mod:`pgtls.hba.regex`).
+    ``texts`` are by the name of the file, without the secrets of their lines. Raises Rejected with PGT293 where the answer depends on a regular
+    expression that pgtls cannot evaluate.
     """
-    line = decide(lines, connection, surroundings)
+    line = _deciding(lines, texts, connection, surroundings)
+    notes = tuple(conditional(lines, line, connection, surroundings))
     if line is None:
-        return Explanation("refuse", None, None, None, None, (), "no line covers this connection", ())
-    verdict = outcome(line, idents, connection, version, surroundings)
-    rule = _rule(texts.get(line.file or "", ""), line)
+        return Explanation("refuse", None, None, None, None, (), "no line covers this connection", (), notes=notes)
+    known = Identities(idents, version, surroundings).of(line.option("map"), connection.role)
+    try:
+        verdict = outcome(line, idents, connection, version, surroundings)
+    except Undecidable as reason:
+        raise Rejected(_undecided(f'map "{line.option("map")}" accepts the client', line, texts, reason)) from None
+    if verdict.accepted and _proves_otherwise(line) and not known:
+        verdict = Outcome(accepted=False, reason=_nobody(line, idents, connection.role))
+    elif not verdict.accepted and line.option("map") and connection.certificate:
+        notes = (*notes, *_mapped(line, known, connection.role))
     why = _admitted(line) if verdict.accepted else _refused(line, verdict.reason)
-    asks = tuple(_asks(line)) if verdict.accepted else ()
     return Explanation(
-        "admit" if verdict.accepted else "refuse", line.method, line.file, line.number, rule, (), why, asks
+        "admit" if verdict.accepted else "refuse",
+        line.method,
+        line.file,
+        line.number,
+        _rule(texts.get(line.file or "", ""), line),
+        (),
+        why,
+        tuple(_asks(line, known)) if verdict.accepted else (),
+        notes=notes,
     )
 
 
+def _deciding(
+    lines: Sequence[Line], texts: Mapping[str, str], connection: Connection, surroundings: Surroundings
+) -> Line | None:
+    for line in lines:
+        try:
+            if decide([line], connection, surroundings):
+                return line
+        except Undecidable as reason:
+            raise Rejected(_undecided("this line covers the connection", line, texts, reason)) from None
+    return None
+
+
+def _undecided(what: str, line: Line, texts: Mapping[str, str], reason: Undecidable) -> Diagnostic:
+    message = f"pgtls cannot tell whether {what}: {reason}"
+    text, file, number = _rule(texts.get(line.file or "", ""), line), line.file, line.number
+    place = Place(file, number, 1, number, len(text) + 1, text) if file and number and text else None
+    return Diagnostic("PGT293", message, hint="ask the server, or write the expression in a simpler way", place=place)
+
+
 def _rule(text: str, line: Line) -> str | None:
-    lines = text.splitlines()
-    if not line.number or line.number > len(lines):
-        return None
-    rule = lines[line.number - 1].strip()
-    for name, value in line.options:
-        if name in SECRET_OPTIONS:
-            before, found, _ = rule.partition(name)
-            rule = f"{before}{name}={SECRET} …" if found else rule.replace(value, SECRET)
-    return rule
+    lines = text.split("\n")
+    return lines[line.number - 1].strip() if line.number and line.number <= len(lines) else None
 
 
 def _admitted(line: Line) -> str:
@@ -91,10 +123,30 @@ def _refused(line: Line, reason: str | None) -> str:
     return "the line rejects it" if line.method == "reject" else f"the line covers it, but the server says: {reason}"
 
 
+def _proves_otherwise(line: Line) -> bool:
+    """Whether the method proves an identity that is not in the question: an account, a ticket, a token."""
+    return takes_map(line.method) and line.method != "cert" and (line.method == "peer" or bool(line.option("map")))
+
+
+def _nobody(line: Line, idents: Sequence[IdentLine], role: str) -> str:
+    name = line.option("map")
+    if any(ident.map == name for ident in idents):
+        return f'no match in usermap "{name}" for user "{role}", whoever asks: the map gives this role to nobody'
+    return f'no match in usermap "{name}" for user "{role}": no line of pg_ident.conf has that map'
+
+
+def _mapped(line: Line, known: Sequence[Identity], role: str) -> Iterator[str]:
+    """Say whose certificate would do."""
+    if known:
+        yield f'map "{line.option("map")}" gives role "{role}" to {_alternatives(known)} (--cert)'
+    else:
+        yield f'map "{line.option("map")}" gives role "{role}" to nobody'
+
+
 _SHOWN = {
     "cert": "a certificate that names the role, or is mapped to it",
     "trust": "nothing",
-    "peer": "the operating-system user that the role belongs to",
+    "peer": "the operating-system user",
     "scram-sha-256": "a password (SCRAM-SHA-256)",
     "md5": "a password (MD5 or SCRAM)",
     "password": "a password, sent as it is",
@@ -108,14 +160,28 @@ _SHOWN = {
 }
 
 
-def _asks(line: Line) -> Iterator[str]:
-    yield _SHOWN.get(line.method, line.method)
+def _asks(line: Line, known: Sequence[Identity]) -> Iterator[str]:
+    shown = _SHOWN.get(line.method, line.method)
+    if line.method == "peer":
+        yield f"{shown} {_alternatives(known)}"
+    else:
+        yield f"{shown}, for {_alternatives(known)}" if _proves_otherwise(line) else shown
     if line.method != "cert":
         wanted = line.option("clientcert")
         if wanted == "verify-full":
             yield "a certificate whose common name is the role"
         elif wanted:
             yield "a certificate of a trusted CA"
+
+
+def _alternatives(known: Sequence[Identity]) -> str:
+    """Write whom a map accepts: names, and what they match."""
+    words = [f'"{one.text}"' if isinstance(one, Name) else f'one that matches "/{one.pattern}"' for one in known]
+    return " or ".join(words[:_MOST]) + (f" or {len(words) - _MOST} more" if len(words) > _MOST else "")
+
+
+_MOST = 5
+"""Identities that an answer names."""
 
 
 def nearest(fleet: Fleet, server: Server, connection: Connection, surroundings: Surroundings) -> Nearest | None:
@@ -134,7 +200,10 @@ def notes(fleet: Fleet, server: Server, connection: Connection, surroundings: Su
     ended = [user for user in fleet.ended_users.values() if connection.role in user.roles]
     if connection.role not in roles:
         yield from (f'user "{user.name}" ended at {_instant(user.table.until)} and counts as deleted' for user in ended)
-        if not ended:
+        if not ended and connection.role in fleet.users:
+            roles_of_user = ", ".join(f'"{role}"' for role in fleet.users[connection.role].roles)
+            yield f'"{connection.role}" is a user, not a role: it logs in as {roles_of_user}'
+        elif not ended:
             yield f'the spec has no role "{connection.role}"{_suggestion(connection.role, roles)}'
     databases = set(server.table.databases or ())
     databases |= {term.text for policy in policies for term in policy.databases if isinstance(term, Name)}

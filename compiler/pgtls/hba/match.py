@@ -184,6 +184,42 @@ def _expanded(ident: IdentLine, identity: str, version: int) -> Role | Outcome:
     return Name(role.text.replace("\\1", group, -1 if version >= 19 else 1))
 
 
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """Who may log in as a role by the lines of pg_ident.conf, asked the other way round."""
+
+    idents: Sequence[IdentLine]
+    version: int
+    surroundings: Surroundings
+
+    def of(self, ident_map: str | None, role: str) -> tuple[Name | Regex, ...]:
+        """Return the identities that a map accepts for a role; without a map that of the role itself.
+
+        An entry whose regular expression is beyond :mod:`pgtls.hba.regex` is taken to accept.
+        """
+        if not ident_map:
+            return (Name(role),)
+        lines = (ident for ident in self.idents if ident.map == ident_map)
+        return tuple(dict.fromkeys(ident.identity for ident in lines if self._accepts(ident, role)))
+
+    def _accepts(self, ident: IdentLine, role: str) -> bool:
+        try:
+            if isinstance(ident.identity, Name):
+                shown = ident.identity.text
+                return map_identity(self.idents, ident.map, role, shown, self.version, self.surroundings).accepted
+            if isinstance(ident.role, Name) and "\\1" in ident.role.text:
+                return bool(compile_regex(ident.identity.pattern).groups) and _fits(ident.role.text, role)
+            return role_matches(ident.role, role, self.surroundings)
+        except Undecidable:
+            return True
+
+
+def _fits(template: str, role: str) -> bool:
+    r"""Whether a role can come of a name with ``\1`` in it."""
+    first, *rest = template.split("\\1")
+    return role.startswith(first) and role[len(first) :].endswith(rest[-1])
+
+
 # --- terms -------------------------------------------------------------------------------------------------------------------------------------
 
 

@@ -27,8 +27,8 @@ from pgtls.hba.model import (
     Role,
 )
 from pgtls.hba.options import RECORD_TYPES, line_refusal
-from pgtls.hba.secrets import without_secrets
 from pgtls.hba.regex import InvalidRegex, Undecidable, compile_regex
+from pgtls.hba.secrets import without_secrets
 from pgtls.hba.tokens import Fault, Files, Place, Record, Token, tokenize
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from pgtls.diagnostics import Diagnostic, Place, Rejected, errors
-from pgtls.hba.parse import parse_hba, parse_ident
 from pgtls.importer.compare import Files, differences
 from pgtls.importer.conf import read_conf
 from pgtls.importer.entries import client_cert
+from pgtls.importer.foreign import line_place, read_foreign
 from pgtls.importer.server import Given, server_tables
 from pgtls.importer.write import access_tables, secret_options, without_strangers
 from pgtls.pipeline import check
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pgtls.hba.model import Line
-    from pgtls.hba.parse import HbaError
     from pgtls.pipeline import Checked
 
 _REASON = "imported: was so before"
@@ -51,7 +50,7 @@ class Adopted:
 
 def adopt(sources: Sources, given: Given, server: str, now: datetime) -> Adopted:
     """Make a spec of an existing server's files. Rejected where they cannot be read or the server itself refuses them."""
-    files = _read_access(sources, given.postgres)
+    files = read_foreign(sources.hba, sources.ident, given.postgres)
     conf, faults = read_conf(sources.conf) if sources.conf else ({}, ())
     if faults:
         raise Rejected(*faults)
@@ -67,36 +66,6 @@ def adopt(sources: Sources, given: Given, server: str, now: datetime) -> Adopted
         return Adopted(tomli_w.dumps(tables), (*found, *checked.diagnostics, _NOTHING), None)
     different = _compared(files, Files(rules.hba.lines, rules.ident.lines))
     return Adopted(tomli_w.dumps(tables), (*found, *checked.diagnostics, *different), not different)
-
-
-# --- reading -----------------------------------------------------------------------------------------------------------------------
-
-
-def read(path: str) -> str:
-    """Read a file as the parsers want it. Raises OSError."""
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return file.read()
-
-
-def _read_access(sources: Sources, version: int) -> Files:
-    hba = parse_hba(read(sources.hba), version, sources.hba, read, os.listdir)
-    ident = parse_ident(read(sources.ident), version, sources.ident, read, os.listdir) if sources.ident else None
-    faults = [*hba.errors, *(ident.errors if ident else ())]
-    if faults:
-        raise Rejected(*(_refused(fault, hba.consequence) for fault in faults))
-    return Files(hba.lines, ident.lines if ident else ())
-
-
-def _refused(fault: HbaError, consequence: str | None) -> Diagnostic:
-    return Diagnostic("PGT290", fault.message, hint=consequence, place=_place(fault.file, fault.line), file=fault.file)
-
-
-def _place(file: str | None, number: int | None) -> Place | None:
-    if file is None or number is None:
-        return None
-    lines = read(file).splitlines()
-    text = lines[number - 1] if number <= len(lines) else ""
-    return Place(file, number, 1, number, max(len(text.rstrip()), 1) + 1, text)
 
 
 # --- what is said -------------------------------------------------------------------------------------------------------------------

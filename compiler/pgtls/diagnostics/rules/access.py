@@ -303,6 +303,14 @@ RULES: tuple[Rule, ...] = (
         fix="Name a revision and, if the spec lay elsewhere then, its path: `git:REV:PATH`. A shallow clone may lack the revision.",
     ),
     Rule(
+        "PGT293",
+        "error",
+        "a regular expression that pgtls cannot evaluate",
+        meaning="The answer depends on whether a regular expression of pg_hba.conf or pg_ident.conf matches, and pgtls does not implement a construct in it.",
+        why="A guess would be taken for the server's answer.",
+        fix="Ask the server itself: try the connection, and read its log. Or write the expression without that construct.",
+    ),
+    Rule(
         "PGT295",
         "error",
         "a file that cannot be imported",

@@ -1,0 +1,198 @@
+"""A question about one connection, as ``pgtls explain`` asks it: of the rules of a spec, or of the lines of a foreign file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+from pgtls.access.explain import Explanation, explain, nearest, notes, surroundings_of
+from pgtls.access.grants import distinguished_name
+from pgtls.access.trust import trust
+from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.hba.model import ClientCertificate, Connection, Surroundings
+from pgtls.language.words import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pgtls.access.model import Rules
+    from pgtls.access.trust import Trust
+    from pgtls.fleet.model import Fleet, Server, User
+    from pgtls.hba.model import IdentLine, IPAddress, Line, Transport
+
+NONE = "none"
+"""As a certificate: the client shows none."""
+
+_COMMON_NAME = re.compile(r"(?:^|[,+/])\s*CN=((?:[^,+/\\]|\\.)+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked. ``address`` is None on the Unix socket; ``certificate`` is a user's or a common name, NONE, or not said."""
+
+    role: str
+    database: str
+    address: IPAddress | None
+    host_names: frozenset[str] = frozenset()
+    cleartext: bool = False
+    certificate: str | None = None
+    members: frozenset[tuple[str, str]] = frozenset()
+    """Memberships of roles besides those of the spec: (member, of)."""
+    interfaces: tuple[str, ...] = ()
+    """The server's own addresses besides loopback, each with its network's prefix length."""
+
+    @property
+    def connection(self) -> Connection:
+        """Return the connection, without a certificate."""
+        transport = "socket" if self.address is None else "plain" if self.cleartext else "tls"
+        return Connection(
+            role=self.role,
+            database=self.database,
+            transport=cast("Transport", transport),
+            address=self.address,
+            host_names=self.host_names,
+            replication=self.database == "replication",
+        )
+
+    def around(self, known: Surroundings) -> Surroundings:
+        """Add what the question says to what is known."""
+        return Surroundings(known.members | self.members, (*known.interfaces, *self.interfaces))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The connection as it was judged, with its certificate, and what the server makes of it."""
+
+    connection: Connection
+    explanation: Explanation
+
+
+def of_file(
+    lines: Sequence[Line], idents: Sequence[IdentLine], texts: Mapping[str, str], version: int, question: Question
+) -> Answer:
+    """Ask the lines of a foreign file. The client shows a certificate with the role as its common name unless the question names another."""
+    connection, shown = question.connection, question.certificate or question.role
+    if connection.transport == "tls" and shown != NONE:
+        connection = replace(connection, certificate=_shown(shown))
+    return Answer(connection, explain(lines, idents, texts, version, connection, question.around(Surroundings())))
+
+
+def _shown(name: str) -> ClientCertificate:
+    """Return a certificate of a common name, or of a whole subject as PostgreSQL writes it (RFC 2253)."""
+    found = _COMMON_NAME.search(name)
+    return ClientCertificate(found[1], name) if found else ClientCertificate(name, f"CN={name}")
+
+
+def of_spec(fleet: Fleet, server: Server, rules: Mapping[str, Rules], question: Question) -> Answer:
+    """Ask the compiled rules of a server. Raises Rejected with PGT291 for a user that does not exist, or has no certificate."""
+    around, shown = question.around(surroundings_of(fleet)), _presented(fleet, server, question)
+    connection = replace(question.connection, certificate=shown.certificate)
+    answer = _answer(fleet, rules[server.name], connection, around)
+    if shown.refused:
+        without = "admits" if answer.outcome == "admit" else "refuses"
+        note = f"the server {without} the same connection without the certificate (--cert none)"
+        handshake = Explanation("refuse", None, None, None, None, (), shown.refused, (), notes=(note,))
+        return Answer(connection, handshake)
+    found = (*answer.notes, *shown.notes, *(_elsewhere(fleet, server, rules, question) if answer.nearest else ()))
+    return Answer(connection, replace(answer, notes=found))
+
+
+def _answer(fleet: Fleet, rules: Rules, connection: Connection, around: Surroundings) -> Explanation:
+    lines, server = rules.hba.lines, rules.server
+    texts = {str(line.file): rules.hba_text for line in lines[:1]}
+    answer = explain(lines, rules.ident.lines, texts, server.table.postgres, connection, around)
+    if answer.line is not None:
+        index = next(i for i, line in enumerate(lines) if line.number == answer.line)
+        answer = replace(answer, policies=tuple(policy.name for policy in rules.origin[index]))
+    if answer.outcome == "admit":
+        return answer
+    found = (*notes(fleet, server, connection, around), *answer.notes)
+    return replace(answer, nearest=nearest(fleet, server, connection, around), notes=found)
+
+
+def _elsewhere(fleet: Fleet, server: Server, rules: Mapping[str, Rules], question: Question) -> Iterator[str]:
+    """Name the servers that admit what this one refuses."""
+    around = question.around(surroundings_of(fleet))
+    for other in fleet.servers.values():
+        if other is not server and not (shown := _presented(fleet, other, question)).refused:
+            connection = replace(question.connection, certificate=shown.certificate)
+            answer = _answer(fleet, rules[other.name], connection, around)
+            if answer.outcome == "admit":
+                yield f'server "{other.name}" admits it, by policy {", ".join(answer.policies)}'
+
+
+def server_named(fleet: Fleet, name: str) -> Server:
+    """Return a server. Raises Rejected with PGT291."""
+    if name not in fleet.servers:
+        raise Rejected(_unknown("server", name, fleet.servers))
+    return fleet.servers[name]
+
+
+# --- certificates ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Presented:
+    """The certificate that the server gets to see, or why the handshake fails over it."""
+
+    certificate: ClientCertificate | None = None
+    refused: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _presented(fleet: Fleet, server: Server, question: Question) -> _Presented:
+    named = question.certificate
+    if question.connection.transport != "tls" or named == NONE:
+        return _Presented()
+    trusted = trust(fleet, server)
+    if not server.client_cas:
+        user = _holder(fleet, question)
+        note = f'server "{server.name}" asks for no certificate, since it has no client_ca'
+        return _Presented(notes=(note,) if named and user else ())
+    if (outside := _outside(fleet, trusted, question)) is not None:
+        return _Presented(ClientCertificate(outside, f"CN={outside}"))
+    user = _holder(fleet, question)
+    if user is None or user.ca is None:
+        return _Presented()
+    if user.ca.name in (*trusted.named, *trusted.others):
+        return _Presented(ClientCertificate(user.common_name, distinguished_name(user)))
+    signed = f'server "{server.name}" does not trust ca "{user.ca.name}", which signs the certificate of "{user.name}"'
+    if named:
+        return _Presented(refused=f"the TLS handshake fails (unknown ca): {signed}")
+    return _Presented(notes=(f"the client shows no certificate: {signed}",))
+
+
+def _outside(fleet: Fleet, trusted: Trust, question: Question) -> str | None:
+    """Return the common name of a certificate that a CA signs whose key is not here; None where a user of the spec is meant."""
+    name = question.certificate or question.role
+    user = fleet.users.get(name)
+    if not trusted.foreign or name in fleet.ended_users or (user and user.ca):
+        return None
+    if question.certificate is None and _holder(fleet, question):
+        return None
+    return user.common_name if user else name
+
+
+def _holder(fleet: Fleet, question: Question) -> User | None:
+    """Return the user whose certificate the client shows: the one that the question names, or one of the role."""
+    named = question.certificate
+    if named is not None:
+        if named in fleet.ended_users:
+            message = f'user "{named}" has ended, and so has its certificate'
+            raise Rejected(Diagnostic("PGT291", message, hint='name another, "none", or an earlier instant with --now'))
+        if named not in fleet.users:
+            raise Rejected(_unknown("user", named, fleet.users))
+        if fleet.users[named].ca is None:
+            message = f'user "{named}" has no certificate'
+            raise Rejected(Diagnostic("PGT291", message, hint='name another, or "none"'))
+        return fleet.users[named]
+    holders = [user for user in fleet.users.values() if user.ca and question.role in user.roles]
+    return next((user for user in holders if user.name == question.role), holders[0] if holders else None)
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> Diagnostic:
+    known = list(known)
+    near = did_you_mean(name, known)
+    hint = f'did you mean "{near}"?' if near else f"there are: {', '.join(known[:10])}" if known else None
+    return Diagnostic("PGT291", f'the spec has no {kind} "{name}"', hint=hint)
