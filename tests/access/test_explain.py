@@ -153,7 +153,8 @@ def test_a_secret_in_a_foreign_file_is_not_shown(capsys: pytest.CaptureFixture[s
     words = ("--hba", str(hba), "--postgres", "15", "--user", "a", "--database", "b", "--from", "10.0.0.1")
     answer = ask(capsys, *words)
     assert (
-        answer["rule"] == 'host all all all ldap ldapserver=l ldapbasedn="o=x" ldapbinddn=n "ldapbindpasswd=********* ldaptls=1'
+        answer["rule"]
+        == 'host all all all ldap ldapserver=l ldapbasedn="o=x" ldapbinddn=n "ldapbindpasswd=********* ldaptls=1'
     )
 
 

@@ -60,7 +60,7 @@ def test_no_file_is_overwritten(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "a line that the server refuses": (("local all all",), (), 'pg_hba.conf:1:1: error[PGT290]: end-of-line before authentication method'),
+    "a line that the server refuses": (("local all all",), (), 'pg_hba.conf:1:14: error[PGT290]: end-of-line before authentication method'),
     "a certificate that is not there": (("local all all peer",), ("--cert", "no.crt", "--key", "no.key"), 'error[PGT295]: there is no file "no.crt"'),
     "an ident file that is not there": (("local all all peer",), ("--ident", "no.conf"), "no.conf: error[PGT591]: no such file or directory"),
     "a directory that is not there": (("local all all peer",), ("--output", "no/pgtls.toml"), "no such file or directory"),

@@ -13,7 +13,8 @@ from importer.test_convert import compiled
 from pgtls.hba.match import decide
 from pgtls.hba.model import Connection, Surroundings
 from pgtls.hba.parse import parse_hba
-from pgtls.importer.convert import Adopted, Sources, adopt, read
+from pgtls.importer.convert import Adopted, Sources, adopt
+from pgtls.importer.foreign import read_text
 from pgtls.importer.server import Given
 from support.building import NOW
 
@@ -94,7 +95,8 @@ def test_it_becomes_a_spec_of_the_same_meaning(tmp_path: Path) -> None:
     assert "s3cr" not in adopted.text
     asked = Surroundings(members=frozenset({("ann", "dba"), ("ann", "staff")}), interfaces=("192.0.2.7/24",))
     _, files = compiled(tmp_path, adopted, 17)
-    before = parse_hba(read(str(tmp_path / "pg_hba.conf")), 17, str(tmp_path / "pg_hba.conf"), read, os.listdir)
+    file = str(tmp_path / "pg_hba.conf")
+    before = parse_hba(read_text(file), 17, file, read_text, os.listdir)
     assert not before.errors
     answers = []
     for role, database, address, transport in product(ROLES, DATABASES, ADDRESSES, ("tls", "plain")):

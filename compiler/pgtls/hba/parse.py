@@ -121,17 +121,22 @@ def _parsed(
 ) -> tuple[tuple[_Parsed, ...], tuple[HbaError, ...]]:
     lines: list[_Parsed] = []
     errors: list[HbaError] = []
+    carried: tuple[str, ...] = ()  # by a backslash at the end of the line before, which is no continuation to 13
     for record in tokenize(text, version, file, files):
+        if isinstance(record, Fault):
+            errors.append(_error(record.message, record.place, record.record))
+            continue
         try:
-            if isinstance(record, Fault):
-                errors.append(_error(record.message, record.place, record.record))
-            else:
-                lines.append(line_of(record))
+            lines.append(line_of(record))
         except _Refused as refused:
-            record = cast("Record", record)
-            tokens = (token.text for field in record.fields for token in field)
-            errors.append(_error(without_secrets(str(refused), tokens), refused.place, record.line))
+            message = without_secrets(str(refused), carried + _texts(record))
+            errors.append(_error(message, refused.place, record.line))
+        carried = carried + _texts(record) if record.within.text.endswith("\\") else ()
     return tuple(lines), tuple(errors)
+
+
+def _texts(record: Record) -> tuple[str, ...]:
+    return tuple(token.text for field in record.fields for token in field)
 
 
 def _error(message: str, place: Place, record: int) -> HbaError:

@@ -12,7 +12,7 @@ from pgtls.access.text import TRANSPORTS, Text, line_coverage
 from pgtls.fleet.membership import Memberships
 from pgtls.hba.model import HostName, MaskedAddress, Name, Regex
 from pgtls.importer.entries import client_cert
-from pgtls.postgres.methods import METHODS, SECRET_OPTIONS, takes_map
+from pgtls.postgres.methods import METHODS, is_secret, takes_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,8 +59,11 @@ class _Anybody(Holders):
 
 def differences(original: Files, compiled: Files) -> tuple[Difference, ...]:
     """Compare; nothing is returned when both mean the same. Differences of one line and one kind are one."""
+    secrets = frozenset(
+        name for f in (original, compiled) for line in f.lines for name, _ in line.options if is_secret(name)
+    )
     before, after = (
-        Text(tuple(map(_plain, f.lines)), tuple(map(_plain_ident, f.idents)), _Anybody(), SECRET_OPTIONS)
+        Text(tuple(map(_plain, f.lines)), tuple(map(_plain_ident, f.idents)), _Anybody(), secrets)
         for f in (original, compiled)
     )
     mapped = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from pgtls.diagnostics import Diagnostic, Place, Rejected, errors
+from pgtls.hba.secrets import blotted
 from pgtls.importer.compare import Files, differences
 from pgtls.importer.conf import read_conf
 from pgtls.importer.entries import client_cert
-from pgtls.importer.foreign import line_place, read_foreign
+from pgtls.importer.foreign import line_place, read_foreign, read_text
 from pgtls.importer.server import Given, server_tables
 from pgtls.importer.write import access_tables, secret_options, without_strangers
 from pgtls.pipeline import check
@@ -50,7 +50,8 @@ class Adopted:
 
 def adopt(sources: Sources, given: Given, server: str, now: datetime) -> Adopted:
     """Make a spec of an existing server's files. Rejected where they cannot be read or the server itself refuses them."""
-    files = read_foreign(sources.hba, sources.ident, given.postgres)
+    foreign = read_foreign(sources.hba, sources.ident, given.postgres)
+    files = Files(foreign.lines, foreign.idents)
     conf, faults = read_conf(sources.conf) if sources.conf else ({}, ())
     if faults:
         raise Rejected(*faults)
@@ -69,6 +70,10 @@ def adopt(sources: Sources, given: Given, server: str, now: datetime) -> Adopted
 
 
 # --- what is said -------------------------------------------------------------------------------------------------------------------
+
+
+def _place(file: str | None, number: int | None) -> Place | None:
+    return line_place({file: blotted(read_text(file))}, file, number) if file else None
 
 
 def _about(code: str, line: Line, message: str, hint: str | None, *, error: bool = False) -> Diagnostic:
