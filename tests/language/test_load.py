@@ -508,3 +508,29 @@ def test_a_faulty_table_can_still_be_referred_to(tmp_path: Path) -> None:
     of_a_whole = Diagnostic("PGT100", "", ("user", "app"))
     of_another_field = Diagnostic("PGT100", "", ("server", "primary", "ca"))
     assert result.unaffected([invented, of_a_whole, of_another_field]) == (of_another_field,)
+
+
+@pytest.mark.parametrize("release", ["1.1.1", "3.0", "3.5", "4.12"])
+def test_a_release_of_openssl_is_accepted(tmp_path: Path, release: str) -> None:
+    path = tmp_path / "pgtls.toml"
+    path.write_text(f'version = 1\n[server.a]\nhosts = ["a"]\nopenssl = "{release}"\n')
+    assert load(path).diagnostics == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "hint"),
+    [
+        pytest.param('"3.5.1"', "PGT013", 'write "3.5"', id="a patch release"),
+        pytest.param('"OpenSSL 3.0.13 30 Jan 2024"', "PGT013", 'write "3.0"', id="what openssl version prints"),
+        pytest.param('"1.1.1w"', "PGT013", 'write "1.1.1"', id="a letter release"),
+        pytest.param("3.5", "PGT012", 'write it in quotes: "3.5"', id="without quotes"),
+        pytest.param('"2.8"', "PGT013", 'e.g. openssl = "3.5"; "openssl version" prints it', id="not OpenSSL's"),
+        pytest.param('"11.1.1"', "PGT013", 'e.g. openssl = "3.5"; "openssl version" prints it', id="digits in front"),
+        pytest.param("3", "PGT012", 'e.g. openssl = "3.5"; "openssl version" prints it', id="a number"),
+    ],
+)
+def test_anything_else_is_no_release_of_openssl(tmp_path: Path, value: str, code: str, hint: str) -> None:
+    path = tmp_path / "pgtls.toml"
+    path.write_text(f'version = 1\n[server.a]\nhosts = ["a"]\nopenssl = {value}\n')
+    ((found),) = load(path).diagnostics
+    assert (found.code, found.hint, found.path) == (code, hint, ("server", "a", "openssl"))

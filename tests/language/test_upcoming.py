@@ -24,6 +24,7 @@ VALUES: dict[str, Any] = {
     "trust": ["root"],
     "formats": ["pkcs12"],
     "crl": True,
+    "sni": [{"hosts": ["b"], "ca": "root"}],
 }
 HARMLESS: dict[str, Any] = {
     "offline": False,
@@ -33,6 +34,7 @@ HARMLESS: dict[str, Any] = {
     "trust": [],
     "formats": ["pem"],
     "crl": False,
+    "sni": [],
 }
 
 

@@ -22,7 +22,7 @@ _OWN_AFFAIR = {
     "server": {
         *("port", "directory", "socket_directory", "renew_before", "rotate_key", "subject", "settings"),
         *("ciphers", "tls13_ciphers", "groups", "no_local", "revoke_before"),
-        *("standby_of", "replication_user"),
+        *("standby_of", "replication_user", "sni"),
     },
     "user": {"directory", "renew_before", "rotate_key", "os_users", "key_algorithm", "formats", "revoke_before"},
     "policy": {"description"},

@@ -16,6 +16,7 @@ from pgtls.language.values import (
     Instant,
     NameConstraints,
     NameOf,
+    OpenSsl,
     OptionValue,
     Reason,
     Scalar,
@@ -85,6 +86,39 @@ class CaTable(Table):
     revoked: Tuple[SerialNumber] = Field(
         (), description="Serial numbers (hex) issued outside pgtls that this CA revokes.", examples=[["0a:1b:2c"]]
     )
+
+
+class SniTable(Table):
+    """A further identity of a server, chosen by the host name that the client asks for: `[[server.NAME.sni]]`."""
+
+    hosts: Several[Text] = Field(
+        description="The host names that clients ask for to get this certificate.", examples=[["db.example.org"]]
+    )
+    ca: Text | None = Field(
+        None, description="The CA that signs the certificate. Required unless `cert_file` is given.", examples=["root"]
+    )
+    client_ca: Tuple[Text] = Field(
+        (),
+        description="The CAs whose client certificates the server accepts under these names.",
+        examples=[["clients"]],
+    )
+    key_algorithm: KeyAlgorithm = Field("ecdsa-p256", description="The algorithm of the key.")
+    validity: Duration = Field(_QUARTER, description="The lifetime of the certificate.")
+    renew_before: RenewBefore = None
+    rotate_key: bool = Field(True, description="Whether a renewed certificate gets a new key.")
+    subject: Subject = Field(Subject(), description="The subject without the common name.")
+    passphrase: Secret | None = Field(None, description="Encrypts the key.")
+    passphrase_command: Text | None = Field(
+        None, description="The command that the server runs to open the key.", examples=["/usr/local/bin/unlock %p"]
+    )
+    csr_file: Text | None = Field(
+        None, description="A certificate request to sign; its key is kept elsewhere.", examples=["primary.csr"]
+    )
+    external: bool = Field(
+        False, description="pgtls makes the key and a CSR, another CA signs, and `cert_file` names the certificate."
+    )
+    cert_file: Text | None = Field(None, description="A certificate that you bring.", examples=["primary.crt"])
+    key_file: Text | None = Field(None, description="A key that you bring.", examples=["secrets/primary.key"])
 
 
 class ServerTable(Table):
@@ -173,6 +207,15 @@ class ServerTable(Table):
     no_local: bool = Field(False, description="This server may have no policy for its Unix socket.")
     standby_of: Text | None = Field(None, description="The server that this one replicates.", examples=["primary"])
     replication_user: Text | None = Field(None, description="The user that it replicates as.", examples=["replicator"])
+    openssl: OpenSsl | None = Field(
+        None,
+        description="The OpenSSL release that the server is linked with. It decides which groups, cipher suites and key "
+        "algorithms are allowed. Default: only what OpenSSL 1.1.1 has.",
+        examples=["3.5"],
+    )
+    sni: Tuple[SniTable] = Field(
+        (), description="PostgreSQL 19: further identities, chosen by the host name that the client asks for."
+    )
 
 
 class UserTable(Table):
@@ -248,6 +291,11 @@ class MapEntry(Table):
 
     identity: Text = Field(
         description="The name that the method proves; `/` starts a regular expression.", examples=["/^(.*)@EXAMPLE$"]
+    )
+    of: Literal["cn", "dn"] = Field(
+        "cn",
+        description="What `identity` is compared with, where the method checks certificates: the common name, or the whole "
+        "subject (PostgreSQL 14 and later).",
     )
     role: Text = Field(
         description="The role; `\\1` is the first group of the expression. PostgreSQL 16: also `all`, `+role`, `/regex`.",

@@ -149,6 +149,28 @@ SerialNumber = Annotated[
 ]
 """A certificate's serial number in hexadecimal, with or without colons."""
 
+
+def _openssl(value: Any) -> str:
+    hint = 'e.g. openssl = "3.5"; "openssl version" prints it'
+    if not isinstance(value, str):
+        hint = f'write it in quotes: "{value}"' if isinstance(value, float) else hint
+        raise wrong("type", 'an OpenSSL release such as "3.5"', hint)
+    if not _OPENSSL.fullmatch(value):
+        longer = _LIKE_OPENSSL.search(value)
+        raise wrong("value", 'an OpenSSL release such as "3.5"', f'write "{longer[1]}"' if longer else hint)
+    return value
+
+
+_OPENSSL = re.compile(r"1\.1\.1|[3-9]\.[0-9]{1,2}")
+_LIKE_OPENSSL = re.compile(r"\b(1\.1\.1|[3-9]\.[0-9]{1,2})(?![0-9])")
+
+OpenSsl = Annotated[
+    str,
+    PlainValidator(_openssl),
+    WithJsonSchema({"type": "string", "pattern": f"^({_OPENSSL.pattern})$"}),
+]
+"""An OpenSSL release, as far as it decides what OpenSSL can do: 1.1.1, or major and minor version."""
+
 Country = Annotated[
     str,
     AfterValidator(_matching("[A-Z]{2}", "two capital letters (ISO 3166)")),
