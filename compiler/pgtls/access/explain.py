@@ -205,7 +205,7 @@ def notes(fleet: Fleet, server: Server, connection: Connection, surroundings: Su
             yield f'"{connection.role}" is a user, not a role: it logs in as {roles_of_user}'
         elif not ended:
             yield f'the spec has no role "{connection.role}"{_suggestion(connection.role, roles)}'
-    databases = set(server.table.databases or ())
+    databases = set(server.databases or ())
     databases |= {term.text for policy in policies for term in policy.databases if isinstance(term, Name)}
     if connection.database not in databases and (hint := _suggestion(connection.database, databases)):
         yield f'the spec names no database "{connection.database}"{hint}'
@@ -253,7 +253,5 @@ def _covers(connection: Connection, surroundings: Surroundings, line: Line) -> b
 def surroundings_of(fleet: Fleet) -> Surroundings:
     """Give the role graph as the spec knows it: ``member_of`` of every user, for each of its roles."""
     return Surroundings(
-        frozenset(
-            (role, group) for user in fleet.users.values() for role in user.roles for group in user.table.member_of
-        )
+        frozenset((role, group) for user in fleet.users.values() for role in user.roles for group in user.member_of)
     )

@@ -72,7 +72,7 @@ def _names(fleet: Fleet, idents: Sequence[IdentLine]) -> list[str]:
     shown = Counter(user.common_name for user in fleet.users.values())
     roles = Counter(role for user in fleet.users.values() for role in user.roles)
     for name, user in fleet.users.items():
-        kind = (user.ca and user.ca.name, user.table.member_of, user.table.identity)
+        kind = (user.ca and user.ca.name, user.member_of, user.table.identity)
         plain = user.roles == user.os_users == (name,) and user.common_name == name and shown[name] == roles[name] == 1
         if plain and name not in mapped and kind in alike:
             continue

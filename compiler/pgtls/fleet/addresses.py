@@ -42,7 +42,7 @@ def _network(text: str) -> Address | Fault:
         return Fault("PGT201", f'"{text}" has a zone id, which PostgreSQL ignores', f'write "{plain}"')
     address, slash, length = text.partition("/")
     if slash and not (length.isascii() and length.isdigit()):
-        return Fault("PGT201", f'"{text}" is no network: a mask is written as a prefix length', 'e.g. "10.0.0.0/8"')
+        return _masked(text)
     try:
         network = ip_network(text, strict=False)
     except ValueError:
@@ -61,6 +61,14 @@ def _network(text: str) -> Address | Fault:
             f"{network} (the network) or {address} (the host)",
         )
     return network
+
+
+def _masked(text: str) -> Fault:
+    try:
+        hint = f'write "{ip_network(text, strict=False)}"'
+    except ValueError:
+        hint = 'e.g. "10.0.0.0/8"'
+    return Fault("PGT201", f'"{text}" is not a network: write its mask as a prefix length', hint)
 
 
 def _unreadable(text: str) -> Fault:

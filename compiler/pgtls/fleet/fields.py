@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.diagnostics import Diagnostic
+from pgtls.fleet.lookalikes import Names, lookalike
 from pgtls.fleet.suggest import did_you_mean
 from pgtls.language.values import TABLE_NAME
 from pgtls.language.words import quoted
@@ -86,9 +87,18 @@ def once(diagnostics: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
 
 
 def unknown(
-    finder: Finder, kind: str, name: str, known: Collection[str], *place: str | int, hint: str | None = None
+    finder: Finder,
+    kind: str,
+    name: str,
+    known: Collection[str],
+    *place: str | int,
+    names: Names | None = None,
+    hint: str | None = None,
 ) -> Diagnostic:
-    """Say that a reference leads to nothing."""
+    """Report a reference to a table that does not exist. ``names`` says what else may be written in this place."""
+    names = (names or Names(kind, every=f"write the name of each {kind}"))._replace(known=known, reference=True)
+    if looks := lookalike(name, names):
+        return finder.fault("PGT114", looks.message, *place, hint=looks.hint)
     could_be = f"define {header(kind, name)}" if TABLE_NAME.fullmatch(name) else f"name one of the spec: [{kind}.NAME]"
     guess = hint or did_you_mean(name, known) or could_be
     return finder.fault("PGT101", f"there is no {kind} {quoted(name)}", *place, hint=guess)

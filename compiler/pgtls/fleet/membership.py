@@ -32,8 +32,8 @@ def memberships(users: Iterable[User]) -> Memberships:
     """Collect what users say; a user who says nothing leaves its roles unknown."""
     direct: dict[str, set[str]] = {}
     for user in users:
-        for role in user.roles if user.table.member_of else ():
-            direct.setdefault(role, set()).update(user.table.member_of)
+        for role in user.roles if user.member_of else ():
+            direct.setdefault(role, set()).update(user.member_of)
     return Memberships({role: frozenset(_closure(role, direct)) for role in direct})
 
 

@@ -10,12 +10,23 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
+from pgtls.language.values import plain
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
     from pgtls.hba.model import Address, Database, Keyword, Member, Name
-    from pgtls.language.models import CaTable, LintTable, PolicyTable, ServerTable, SslMode, UserTable
+    from pgtls.language.models import (
+        CaTable,
+        GroupTable,
+        LintTable,
+        NetworkTable,
+        PolicyTable,
+        ServerTable,
+        SslMode,
+        UserTable,
+    )
     from pgtls.language.source import Source
     from pgtls.language.values import Subject
 
@@ -93,6 +104,12 @@ class Server:
         return self.table.ca == "system"
 
     @property
+    def databases(self) -> tuple[str, ...] | None:
+        """The only databases that policies may name on it; None for any."""
+        listed = self.table.databases
+        return None if listed is None else tuple(map(plain, listed))
+
+    @property
     def validity(self) -> timedelta:
         """How long its certificate lives."""
         return self.table.validity or timedelta(days=3650 if self.self_signed else 90)
@@ -112,6 +129,11 @@ class User:
     def entity(self) -> str:
         """``user.NAME``."""
         return f"user.{self.name}"
+
+    @property
+    def member_of(self) -> tuple[str, ...]:
+        """The database roles that its roles are members of."""
+        return tuple(map(plain, self.table.member_of))
 
     @property
     def common_name(self) -> str:
@@ -173,6 +195,9 @@ class Fleet:
     ended_users: Mapping[str, User] = field(default_factory=dict)
     """Those that had ended by then, and count as deleted: for explanations alone. Likewise:"""
     ended_policies: Mapping[str, Policy] = field(default_factory=dict)
+    groups: Mapping[str, GroupTable] = field(default_factory=dict)
+    networks: Mapping[str, NetworkTable] = field(default_factory=dict)
+    """Groups and networks as written: for checks alone, since policies have them expanded."""
 
     def policies_of(self, server: Server) -> tuple[Policy, ...]:
         """Those that speak of a server, in the order of names."""

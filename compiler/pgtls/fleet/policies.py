@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pgtls.fleet.addresses import Fault, parse_address
+from pgtls.fleet.addresses import Fault, host_name_fault, parse_address
 from pgtls.fleet.fields import Finder, unknown
+from pgtls.fleet.lookalikes import ADDRESSES, GROUP_USERS, SERVERS, USERS, addresses, host_pattern, lookalike
 from pgtls.fleet.membership import memberships
 from pgtls.fleet.model import Policy, Server, User
 from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
 from pgtls.language.values import Literally
+from pgtls.language.words import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -90,12 +92,10 @@ def _user(context: Context, finder: Finder, index: int, name: str, report: list[
     if user := context.users.get(name):
         return Subjects((user,), tuple(map(Name, user.roles)))
     if name not in context.ended:
-        hint = None
-        if finder.kind == "group" and (name == "all" or name[:1] in "@+"):
-            hint = "a group holds user names only"
-        elif name[:1] == "/":
-            hint = 'roles are named one by one, by "+role" or by "all"'
-        report.append(unknown(finder, "user", name, context.loaded.spec.user, "users", index, hint=hint))
+        names = GROUP_USERS if finder.kind == "group" else USERS._replace(marked={"group": context.loaded.spec.group})
+        role_of = next((user.name for user in context.users.values() if name in user.roles), None)
+        hint = f"it is a role of user {quoted(role_of)}: write {quoted(role_of)}" if role_of else None
+        report.append(unknown(finder, "user", name, context.loaded.spec.user, "users", index, names=names, hint=hint))
     return Subjects()
 
 
@@ -111,7 +111,8 @@ def _subjects(
     if item[0] == "@":
         if item[1:] in context.groups:
             return context.groups[item[1:]]
-        report.append(unknown(finder, "group", item[1:], context.groups, "users", index))
+        hint = f"it is a network: name it in `from` as {quoted(item)}" if item[1:] in context.networks else None
+        report.append(unknown(finder, "group", item[1:], context.groups, "users", index, hint=hint))
         return Subjects()
     return _user(context, finder, index, item, report)
 
@@ -140,7 +141,7 @@ def _servers(context: Context, finder: Finder, table: PolicyTable, report: list[
         if name in context.servers:
             found[name] = context.servers[name]
         else:
-            report.append(unknown(finder, "server", name, context.servers, "servers", index))
+            report.append(unknown(finder, "server", name, context.servers, "servers", index, names=SERVERS))
     return tuple(found[name] for name in sorted(found))
 
 
@@ -154,7 +155,10 @@ def _database(item: str | Literally) -> Database:
 
 def _network(context: Context, name: str, table: NetworkTable, report: list[Diagnostic]) -> tuple[Address, ...]:
     finder = Finder(context.loaded.own, "network", name, table)
-    found = (_address(finder, "addresses", i, item, report) for i, item in enumerate(table.addresses))
+    found = (
+        HostName(item.name) if isinstance(item, Literally) else _address(context, finder, i, item, report)
+        for i, item in enumerate(table.addresses)
+    )
     return _distinct(address for address in found if address)
 
 
@@ -176,15 +180,24 @@ def _from(
         if isinstance(item, Literally):
             yield HostName(item.name)
         elif item[0] != "@":
-            if address := _address(finder, "from", index, item, report):
+            if address := _address(context, finder, index, item, report):
                 yield address
         elif item[1:] in context.networks:
             yield from context.networks[item[1:]]
         else:
-            report.append(unknown(finder, "network", item[1:], context.networks, "from", index))
+            hint = f"it is a group: name it in `users` as {quoted(item)}" if item[1:] in context.groups else None
+            report.append(unknown(finder, "network", item[1:], context.networks, "from", index, hint=hint))
 
 
-def _address(finder: Finder, key: str, index: int, text: str, report: list[Diagnostic]) -> Address | None:
+def _address(context: Context, finder: Finder, index: int, text: str, report: list[Diagnostic]) -> Address | None:
+    key = "addresses" if finder.kind == "network" else "from"
+    names = ADDRESSES._replace(marked={"network": context.loaded.spec.network})
+    if looks := addresses(text) or host_pattern(text) or lookalike(text, names):
+        hint = looks.hint
+        if host_name_fault(text, "PGT201") is None:
+            hint += f"; for a host of that name, write {{ name = {quoted(text)} }}"
+        report.append(finder.fault("PGT114", looks.message, key, index, hint=hint))
+        return None
     if finder.kind == "network" and (text == "local" or text[0] == "@"):
         hint = 'a network holds addresses only; a policy says from = ["local"]'
         report.append(finder.fault("PGT201", f'"{text}" is no address', key, index, hint=hint))

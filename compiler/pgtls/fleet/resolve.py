@@ -10,6 +10,7 @@ from pgtls.fleet.checks import judge
 from pgtls.fleet.fields import Finder, once, unknown
 from pgtls.fleet.model import Fleet, Server, User
 from pgtls.fleet.policies import make_context, resolve_policy
+from pgtls.language.values import plain
 from pgtls.postgres.settings import LIST_SETTINGS_SINCE, settings, versions
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def _fleet(loaded: Loaded, now: datetime, report: list[Diagnostic]) -> Fleet:
         own=loaded.own,
         ended_users={name: user for name, user in everybody.items() if name not in users},
         ended_policies={name: policy for name, policy in policies.items() if _ended(policy.table.until, now)},
+        groups=loaded.spec.group,
+        networks=loaded.spec.network,
     )
 
 
@@ -108,8 +111,8 @@ def _user(loaded: Loaded, name: str, table: UserTable, cas: Mapping[str, Authori
     ca = cas.get(table.ca) if table.ca else None
     if table.ca and ca is None:
         report.append(unknown(Finder(loaded.own, "user", name, table), "ca", table.ca, cas, "ca"))
-    roles = tuple(dict.fromkeys(table.roles)) if table.roles else (name,)
-    os_users = roles if table.os_users is None else tuple(dict.fromkeys(table.os_users))
+    roles = tuple(dict.fromkeys(map(plain, table.roles))) if table.roles else (name,)
+    os_users = roles if table.os_users is None else tuple(dict.fromkeys(map(plain, table.os_users)))
     return User(name, table, ca, roles, os_users)
 
 
@@ -141,11 +144,5 @@ def _policies(
     """Give all policies, but for those whose users have all ended."""
     context = make_context(loaded, servers, users, report)
     found = {name: resolve_policy(context, name, table, report) for name, table in sorted(loaded.spec.policy.items())}
-    for name, table in loaded.spec.group.items():
-        if not table.users:
-            message = f'group "{name}" is empty, and so is what a policy grants to it'
-            finder = Finder(loaded.own, "group", name, table)
-            hint = "name its users, or delete it"
-            report.append(finder.fault("PGT219", message, "users", hint=hint, severity="warning"))
     broken = bool(errors(report))  # a policy may then be without users because it names unknown ones
     return {name: policy for name, policy in found.items() if policy.roles or broken}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pgtls.access.sets import INEXACT
+from pgtls.fleet.lookalikes import OS_USERS, ROLES, as_item
 from pgtls.hba.model import Keyword, Member, Name, Regex
 from pgtls.importer.entries import UNKNOWN, over
 from pgtls.language.values import DEVICE_NAMES, TABLE_NAME
@@ -174,9 +175,9 @@ class User:
         if self.certified and self.common_name != self.name:
             table["common_name"] = self.common_name
         if self.roles != (self.name,):
-            table["roles"] = list(self.roles)
+            table["roles"] = [as_item(role, ROLES) for role in self.roles]
         if self.accounts is not None and self.accounts != self.roles:
-            table["os_users"] = list(self.accounts)
+            table["os_users"] = [as_item(account, OS_USERS) for account in self.accounts]
         return table
 
 

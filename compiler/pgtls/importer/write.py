@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from pgtls.fleet.lookalikes import ADDRESSES, DATABASES, as_item, first_of_network
 from pgtls.hba.model import HostName, Keyword, Regex
 from pgtls.importer.entries import LEFT_OUT, entries, merged, prioritised
 from pgtls.importer.people import People, Unsayable, maps_of, narrowed, reached, separated, table_name
@@ -23,7 +24,6 @@ CLIENTS = "clients"
 """What the CA of the client certificates is called."""
 _APART = {"reason": "keeps those apart whom the policies above and below it accept", "codes": ["PGT256"]}
 _SSLMODES = {"host": "prefer", "hostssl": "require"}
-_KEYWORDS = frozenset(word.value for word in Keyword)
 
 
 def access_tables(files: Files, report: Report) -> tuple[Tables, Tables, dict[str, Line]]:
@@ -112,15 +112,16 @@ def _database(term: Database) -> str | dict[str, str]:
         return term.value
     if isinstance(term, Regex):
         return f"/{term.pattern}"
-    return {"name": term.text} if term.text in _KEYWORDS or term.text.startswith("/") else term.text
+    return as_item(term.text, DATABASES)
 
 
 def _address(term: Address) -> str | dict[str, str]:
     if isinstance(term, Keyword):
         return term.value
     if isinstance(term, HostName):
-        return {"name": term.name} if term.name in (*_KEYWORDS, "local") else term.name
-    return str(term).removesuffix("/32" if "." in str(term) else "/128")
+        return as_item(term.name, ADDRESSES)
+    address = str(term).removesuffix("/32" if "." in str(term) else "/128")
+    return str(term) if first_of_network(address) else address
 
 
 def _option(name: str, value: str) -> str | bool | dict[str, str]:

@@ -144,7 +144,7 @@ class ServerTable(Table):
     postgres: Annotated[int, Field(ge=13, le=19)] = Field(
         17, description="The major version: decides which settings and which hba syntax may be written.", examples=[16]
     )
-    databases: Several[Text] | None = Field(
+    databases: Several[NameOf] | None = Field(
         None, description="If given, policies may name no other database on it.", examples=[["shop", "reports"]]
     )
     directory: Text | None = Field(
@@ -226,7 +226,7 @@ class UserTable(Table):
         description='The CA that signs the client certificate. Not said, or `"none"` where `[defaults.user]` says one: no certificate.',
         examples=["clients", "none"],
     )
-    roles: Several[Text] | None = Field(
+    roles: Several[NameOf] | None = Field(
         None,
         description="Database roles that this user may log in as. Default: NAME.",
         examples=[["alice", "reporting"]],
@@ -244,12 +244,12 @@ class UserTable(Table):
     identity: Literal["cn", "dn"] = Field(
         "cn", description="What is compared with the role; `dn` is the whole subject (PostgreSQL 14 and later)."
     )
-    os_users: Tuple[Text] | None = Field(
+    os_users: Tuple[NameOf] | None = Field(
         None,
         description="Operating-system users that may `peer` as these roles. Default: `roles`.",
         examples=[["alice"]],
     )
-    member_of: Tuple[Text] = Field(
+    member_of: Tuple[NameOf] = Field(
         (),
         description="Database roles that this user's roles are members of (what `+role` covers).",
         examples=[["staff"]],
@@ -370,7 +370,7 @@ class GroupTable(Table):
 class NetworkTable(Table):
     """Addresses by one name: `[network.NAME]`, said as `"@NAME"`."""
 
-    addresses: Several[Text] = Field(
+    addresses: Several[NameOf] = Field(
         description="CIDR blocks, single addresses, host names.", examples=[["10.0.0.0/8"]]
     )
 

@@ -273,6 +273,12 @@ NameOf = Annotated[
 ]
 """A name, or one that is not to be taken for a keyword."""
 
+
+def plain(name: str | Literally) -> str:
+    """Return a name as PostgreSQL has it, in whichever form it is written."""
+    return name if isinstance(name, str) else name.name
+
+
 Reason = Annotated[
     Annotated[Text, Tag("string")] | Annotated[Waiver, Tag("table")],
     _one_of("the reason as a string, or a table of reason, codes and until"),

@@ -113,6 +113,24 @@ RULES: tuple[Rule, ...] = (
         fix="Leave the blank out if it is a slip. If the name really ends so, rename it, or connect by what `connections.json` says.",
     ),
     Rule(
+        "PGT114",
+        "error",
+        "a name that looks like something else",
+        meaning="A list of names holds something that looks like a keyword (`ALL`, `any`, `*`, `locall`), a group or network "
+        "without its `@`, several names in one string, a pattern, or a range of addresses.",
+        why="PostgreSQL takes it for a host, role or database of exactly that name. The rule then matches nothing, and the "
+        "server reports no error.",
+        fix='Write the word that the hint names. For a database, role or host that really has this name, write `{ name = "any" }`.',
+    ),
+    Rule(
+        "PGT115",
+        "warning",
+        "a single address that looks like a network",
+        meaning="An address without a prefix length ends in zeros, such as `10.0.0.0`. It is one address, not a network.",
+        why="Almost no client has such an address, so the rule matches nobody.",
+        fix="Write the prefix length: `10.0.0.0/8` for the network, `10.0.0.0/32` for the single address.",
+    ),
+    Rule(
         "PGT119",
         "error",
         "a code cannot be ignored or waived",

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import errors
-from pgtls.fleet.checks import certificates, elsewhere, hardening, names, policies, revocation, versions, waivers
+from pgtls.fleet.checks import (
+    certificates,
+    elsewhere,
+    hardening,
+    lookalikes,
+    names,
+    policies,
+    revocation,
+    versions,
+    waivers,
+)
 from pgtls.fleet.fields import once
 from pgtls.fleet.usable import sound
 
@@ -19,10 +29,16 @@ if TYPE_CHECKING:
     Check = Callable[[Fleet], Iterator[Diagnostic]]
     PolicyCheck = Callable[[Fleet, Policy], Iterator[Diagnostic]]
 
-VALUES: tuple[Check, ...] = (*names.VALUES, *certificates.VALUES, waivers.codes)
+VALUES: tuple[Check, ...] = (
+    *names.VALUES,
+    *lookalikes.VALUES,
+    *certificates.VALUES,
+    *policies.VALUES,
+    waivers.codes,
+)
 """What is wrong with one value, whatever stands beside it."""
 
-POLICY_VALUES: tuple[PolicyCheck, ...] = policies.POLICY_VALUES
+POLICY_VALUES: tuple[PolicyCheck, ...] = (*lookalikes.POLICY_VALUES, *policies.POLICY_VALUES)
 """The same in a policy."""
 
 PRESENT: tuple[Check, ...] = (

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 from pgtls.fleet.addresses import host_name_fault
 from pgtls.fleet.fields import finder
+from pgtls.fleet.lookalikes import HOSTS, addresses, lookalike
 from pgtls.hba.model import Name
+from pgtls.language.values import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.fields import Finder
-    from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.fleet.model import Authority, Fleet, Server
 
 NAMEDATALEN = 63
 """The most bytes that a role or database name has; PostgreSQL cuts longer ones off (NAMEDATALEN - 1)."""
@@ -58,7 +60,9 @@ def _host(fleet: Fleet, server: Server, index: int, host: str) -> Iterator[Diagn
     found = finder(fleet, server)
     if is_address(host):
         return
-    if bare := _bracketed(host):
+    if looks := addresses(host) or lookalike(host, HOSTS):
+        yield found.fault("PGT114", looks.message, "hosts", index, hint=looks.hint)
+    elif bare := _bracketed(host):
         yield found.fault("PGT107", f'"{host}" is an address in brackets', "hosts", index, hint=f'write "{bare}"')
     elif host.startswith("*.") and index == 0:
         message = f'"{host}", the first host of server "{server.name}", is a wildcard, which nobody can dial'
@@ -106,9 +110,9 @@ def long_roles(fleet: Fleet) -> Iterator[Diagnostic]:
     for user in fleet.users.values():
         # A role that nobody says is the table's name, which is judged as one.
         for key, roles in (("roles", user.table.roles or ()), ("member_of", user.table.member_of)):
-            for role in roles:
+            for index, role in enumerate(map(plain, roles)):
                 if len(role.encode()) > NAMEDATALEN:
-                    yield _too_long(fleet, user, "PGT111", "role", role, key)
+                    yield finder(fleet, user).fault("PGT111", _length("role", role), key, index, hint=_cut(role))
     for policy in fleet.policies.values():
         for index, item in enumerate(policy.table.users):
             if isinstance(item, str) and item[0] == "+" and len(item[1:].encode()) > NAMEDATALEN:
@@ -136,11 +140,11 @@ def blanks_at_the_end(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find names of databases and roles that no service file can hold: libpq drops blanks at the end of its lines (parseServiceFile)."""
     for policy in fleet.policies.values():
         for index, item in enumerate(() if policy.local else policy.table.databases):
-            name = item if isinstance(item, str) else item.name
+            name = plain(item)
             if name.endswith(" ") and name[0] != "/":
                 yield _blank(finder(fleet, policy), "database", name, "databases", index)
     for user in fleet.users.values():
-        for index, role in enumerate(user.table.roles or ()):
+        for index, role in enumerate(map(plain, user.table.roles or ())):
             if role.endswith(" "):
                 yield _blank(finder(fleet, user), "role", role, "roles", index)
 
@@ -149,12 +153,6 @@ def _blank(found: Finder, kind: str, name: str, *place: str | int) -> Diagnostic
     message = f'{kind} "{name}" ends in a blank, which no pg_service.conf can hold: connections.json alone will have it'
     hint = "leave the blank out, unless the name really has it"
     return found.fault("PGT113", message, *place, hint=hint, severity="warning")
-
-
-def _too_long(fleet: Fleet, user: User, code: str, kind: str, name: str, key: str) -> Diagnostic:
-    values = user.table.roles if key == "roles" else user.table.member_of
-    place = (key, values.index(name)) if values else ()
-    return finder(fleet, user).fault(code, _length(kind, name), *place, hint=_cut(name))
 
 
 def _length(kind: str, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.fields import finder, header, listed
+from pgtls.fleet.fields import Finder, finder, header, listed
 from pgtls.fleet.suggest import did_you_mean
 from pgtls.hba.model import Name
 from pgtls.hba.regex import InvalidRegex, Undecidable, compile_regex
@@ -256,19 +256,26 @@ def databases(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     for database in policy.databases:
         if not isinstance(database, Name):
             continue
-        lacking = [
-            s for s in policy.servers if s.table.databases is not None and database.text not in s.table.databases
-        ]
+        lacking = [s for s in policy.servers if s.databases is not None and database.text not in s.databases]
         if lacking:
             index = next((i for i, item in enumerate(policy.table.databases) if item == database.text), None)
             place = ("databases",) if index is None else ("databases", index)
             servers = ("server " if len(lacking) == 1 else "servers ") + listed(s.name for s in lacking)
             have = "has" if len(lacking) == 1 else "have"
-            hint = did_you_mean(database.text, lacking[0].table.databases or ())
+            hint = did_you_mean(database.text, lacking[0].databases or ())
             hint = hint or f"add it to databases of {header('server', lacking[0].name)}"
             yield finder(fleet, policy).fault(
                 "PGT218", f'{servers} {have} no database "{database.text}"', *place, hint=hint
             )
+
+
+def empty_groups(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find groups without users."""
+    for name, table in fleet.groups.items():
+        if not table.users:
+            message = f'group "{name}" has no users, so policies grant nothing to it'
+            found = Finder(fleet.own, "group", name, table)
+            yield found.fault("PGT219", message, "users", hint="add its users, or delete it", severity="warning")
 
 
 def no_local_way_in(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -318,4 +325,5 @@ POLICY_RULES = (
     channel_binding,
     databases,
 )
+VALUES = (empty_groups,)
 ABSENT = (no_local_way_in,)
