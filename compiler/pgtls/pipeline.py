@@ -40,7 +40,7 @@ from pgtls.state import lock as locks
 from pgtls.state.lock_file import own_files
 from pgtls.state.manifest import Entry, Inputs, Manifest, entries
 from pgtls.state.mutex import exclusive, shared
-from pgtls.state.out_directory import check_lock_path, inspect
+from pgtls.state.out_directory import check_lock_path, check_owner, check_untracked, inspect
 from pgtls.state.transaction import LockChange, commit, foresee, recover, refuse_pending
 from pgtls.state.up_to_date import contents_digest, input_digest
 
@@ -176,6 +176,7 @@ def _read_lock(lock: str | Path | bytes) -> tuple[Lock, tuple[Diagnostic, ...]]:
 
 def plan(request: Request) -> Planned:
     """Say what a build would do. :class:`Rejected` where the spec, the lock or the out directory forbids it."""
+    _check_directory(request)
     with shared(request.out, request.lock_timeout):
         refuse_pending(request.out)
         planned = _plan(request)
@@ -211,6 +212,14 @@ def status(request: Request) -> Status:
     return describe(state.fleet, state.decisions, state.existing, state.diagnostics)
 
 
+def _check_directory(request: Request) -> None:
+    """Refuse an out directory that is not ours alone: of another program, of another user, or of the repository."""
+    own = own_files(request.lock, request.out)
+    inspect(request.out, own)
+    check_owner(request.out)
+    check_untracked(request.out, own)
+
+
 def _plan(request: Request) -> Planned:
     state = decided(request)
     checked, fleet, existing, decisions = state.checked, state.fleet, state.existing, state.decisions
@@ -237,7 +246,7 @@ def _plan(request: Request) -> Planned:
 def build(request: Request, progress: Progress = no_progress) -> Planned:
     """Compile the spec into the out directory; the plan says what was done. :class:`Rejected`, and nothing has changed."""
     check_lock_path(request.lock, str(request.spec), request.out)
-    inspect(request.out, own_files(request.lock, request.out))
+    _check_directory(request)
     with exclusive(request.out, request.lock_timeout):
         recover(request.out, request.lock)
         planned = _plan(request)

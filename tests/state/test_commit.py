@@ -202,7 +202,9 @@ def test_a_committed_placeholder_is_left_alone(site: Site, name: str) -> None:
 
 def test_a_first_build_takes_one_rename_a_top_directory(site: Site) -> None:
     log = in_child(lambda: site.build({f"clients/u{n}/a": public(f"user.u{n}", "a") for n in range(50)})).log
-    assert sum("os.rename" in line for line in log) == 5  # the record, the lock, clients, .gitignore, the manifest
+    assert (
+        sum("os.rename" in line for line in log) == 6
+    )  # the key, the record, the lock, clients, .gitignore, the manifest
 
 
 def test_progress_counts_the_files_that_are_written(site: Site) -> None:
@@ -495,13 +497,16 @@ def test_another_lock_put_in_place_between_a_crash_and_the_next_build_is_an_erro
     assert {line.serial for line in locks.read(built.lock).issued} == {"1", "2"}
 
 
-def test_a_lock_that_is_a_link_stays_one(built: Site, tmp_path: Path) -> None:
-    real = tmp_path / "real.lock"
+def test_a_lock_that_becomes_a_link_after_it_was_read_is_not_followed(built: Site, tmp_path: Path) -> None:
+    """A commit can bring a link, between the reading of the lock and its writing too."""
+    real, read = tmp_path / "real.lock", locks.read(built.lock)
     shutil.move(built.lock, real)
     built.lock.symlink_to(real)
-    built.build(OTHER, issued(2))
-    assert built.lock.is_symlink()
-    assert {line.serial for line in locks.read(real).issued} == {"1", "2"}
+    before = real.read_bytes()
+    change = LockChange(str(built.lock), read.with_lines(issued(8)).render(), read.digest)
+    with pytest.raises(Rejected, match="PGT530: cannot write"):
+        commit(str(built.out), OTHER, (), lambda _: b"{}", change)
+    assert (real.read_bytes(), leftovers(built)) == (before, [])
 
 
 def test_who_reads_a_half_built_tree_is_told_to_build(built: Site) -> None:
@@ -513,21 +518,21 @@ def test_who_reads_a_half_built_tree_is_told_to_build(built: Site) -> None:
     refuse_pending(str(built.out))
 
 
-RECORDS = {
+DAMAGED = {
     "no JSON": "{",
-    "another version": '{"pgtls_commit": 2, "lock": null, "steps": []}',
-    "an absolute path": '{"pgtls_commit": 1, "lock": null, "steps": [["unlink", "/etc/passwd", 0]]}',
-    "a path out of the tree": '{"pgtls_commit": 1, "lock": null, "steps": [["unlink", "clients/../../victim", 0]]}',
-    "an unknown verb": '{"pgtls_commit": 1, "lock": null, "steps": [["exec", "clients", 0]]}',
+    "another version": '{"pgtls_commit": 1, "lock": null, "steps": []}',
+    "an absolute path": '{"pgtls_commit": 2, "lock": null, "before": null, "after": null, "steps": [["unlink", "/etc/passwd", 0]]}',
+    "a path out of the tree": '{"pgtls_commit": 2, "lock": null, "before": null, "after": null, "steps": [["unlink", "clients/../../victim", 0]]}',
+    "an unknown verb": '{"pgtls_commit": 2, "lock": null, "before": null, "after": null, "steps": [["exec", "clients", 0]]}',
     "nothing": "",
     "a list": "[]",
 }
 
 
-@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_record_is_an_error_and_nothing_is_done(built: Site, name: str) -> None:
     (built.directory / "victim").write_text("mine")
-    (built.out / ".pgtls/commit.json").write_text(RECORDS[name])
+    (built.out / ".pgtls/commit.json").write_text(DAMAGED[name])
     before = snapshot(built.out)
     with pytest.raises(Rejected, match="PGT532: the record of an interrupted build is damaged, or of another version"):
         recover(str(built.out), str(built.lock))

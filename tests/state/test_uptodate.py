@@ -128,6 +128,8 @@ REASONS: dict[str, Callable[[Site], object]] = {
     "the spec became a pipe": lambda site: _piped(site.spec),
     "the out directory is gone": lambda site: site.out.rename(site.directory / "elsewhere"),
     "a build was interrupted": lambda site: (site.out / ".pgtls/commit.json").touch(),
+    "a killed build has left its staged keys": lambda site: (site.out / ".pgtls/staging").mkdir(),
+    "the lock became a link": lambda site: _moved_behind_a_link(site.lock),
     "the manifest is gone": lambda site: (site.out / "manifest.json").unlink(),
     "the manifest is damaged": lambda site: (site.out / "manifest.json").write_text("{"),
     "the manifest is a list": lambda site: (site.out / "manifest.json").write_text("[]"),

@@ -155,8 +155,12 @@ def _timeless(path: Path) -> str:
     return repr(sorted((name, known._replace(mtime_ns=0)) for name, known in found.files.items()))
 
 
+KEPT = {"key", "mutex"}
+"""What stays in the private directory between two builds."""
+
+
 def leftovers(site: Site) -> list[str]:
     """What a finished transaction must not leave: anything staged, anything beside the lock."""
     private = site.out / ".pgtls"
-    staged = [path.name for path in private.iterdir() if path.name != "mutex"] if private.exists() else []
+    staged = [path.name for path in private.iterdir() if path.name not in KEPT] if private.exists() else []
     return staged + [path.name for path in site.lock.parent.iterdir() if path.name.endswith((".new", ".joined"))]

@@ -6,6 +6,7 @@ import json
 import os
 
 from pgtls.exports.depfile import inputs, rule
+from pgtls.state.files import public
 from pgtls.state.names import MANIFEST
 
 
@@ -30,7 +31,7 @@ def write(path: str, spec: str, out: str, lock: str) -> None:
     text = rule(manifest, inputs(spec, known["include"], known["files"], lock))
     if _read(path) != text:
         staged = f"{path}.new"
-        with open(staged, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with open(staged, "w", encoding="utf-8", errors="surrogateescape", opener=public) as file:
             file.write(text)
         os.replace(staged, path)
     # The lock, and directories that a build writes to, are among the inputs: the target has to be newer than they are.

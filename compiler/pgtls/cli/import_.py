@@ -10,6 +10,7 @@ import click
 from pgtls.cli import FAILED, OK
 from pgtls.cli.options import clock, now
 from pgtls.cli.printing import emit, say, tell_diagnostics
+from pgtls.state.files import public
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -76,7 +77,7 @@ def command(
     except Rejected as rejected:
         tell_diagnostics(rejected.diagnostics)
         return FAILED
-    with open(output, "x", encoding="utf-8") as file:
+    with open(output, "x", encoding="utf-8", opener=public) as file:
         file.write(adopted.text)
     tell_diagnostics(adopted.diagnostics)
     done = f"wrote {output}"

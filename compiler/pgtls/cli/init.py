@@ -12,6 +12,7 @@ import click
 from pgtls.cli import FAILED, OK
 from pgtls.cli.completion import paths
 from pgtls.cli.printing import emit, say
+from pgtls.state.files import make_directories, public
 
 _LOCK = "pgtls.lock"
 # What is built holds secrets and is never committed; the lock is, and git can merge it line by line.
@@ -28,7 +29,7 @@ def command(directory: str) -> int:
     if os.path.lexists(spec):
         say(f"error: {spec} exists already\n  = hint: pgtls init never overwrites a spec; name another directory")
         return FAILED
-    os.makedirs(directory, exist_ok=True)
+    make_directories(directory)
     wrote = [spec]
     if _IGNORED not in (known := _read(ignore)).splitlines():
         wrote.append(_append(ignore, known, _IGNORED))
@@ -37,7 +38,7 @@ def command(directory: str) -> int:
     elif _MERGED not in known.splitlines():
         wrote.append(_append(attributes, known, _MERGED))
     # Last: where it lies, all is done.
-    with open(spec, "x", encoding="utf-8") as file:
+    with open(spec, "x", encoding="utf-8", opener=public) as file:
         file.write(files("pgtls.templates").joinpath("start", "pgtls.toml").read_text(encoding="utf-8"))
     done = f"wrote {', '.join(wrote)}"
     there = f"cd {shlex.quote(os.path.join(directory, ''))} && " if directory != "." else ""
@@ -54,7 +55,7 @@ def _read(path: str) -> bytes:
 
 def _append(path: str, known: bytes, line: bytes) -> str:
     """Write a file of one line, or add the line to what is there; give the path."""
-    with open(path, "ab") as file:
+    with open(path, "ab", opener=public) as file:
         file.write((b"" if not known or known.endswith(b"\n") else b"\n") + line + b"\n")
     return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -39,9 +40,31 @@ def cannot_write(path: str, error: OSError) -> Diagnostic:
 
 
 def cannot_read(path: str, error: OSError) -> Diagnostic:
-    """Say that something in the out directory cannot be read."""
-    hint = "run pgtls as the user that owns the out directory"
-    return Diagnostic("PGT527", f'cannot read "{path}": {error.strerror or error}', hint=hint)
+    """Return the diagnostic for something in the out directory that cannot be read: it says who owns it."""
+    hint, owned = "run pgtls as the user that owns the out directory", ""
+    owner, me = _owner(path), user_name(os.geteuid())
+    if owner is not None and owner != me and error.errno in (errno.EACCES, errno.EPERM):
+        owned = f"; it belongs to {owner}, and you are {me}"
+        back = f"give the whole out directory back first: sudo chown -R {me} OUT"
+        hint = f"run pgtls as {owner}; if {owner} built here by mistake, {back}"
+    return Diagnostic("PGT527", f'cannot read "{path}": {error.strerror or error}{owned}', hint=hint)
+
+
+def _owner(path: str) -> str | None:
+    try:
+        return user_name(os.lstat(path).st_uid)
+    except OSError:
+        return None
+
+
+def user_name(uid: int) -> str:
+    """Return the name of a user, or its number where it has none."""
+    import pwd  # here, since only messages need it
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def link_in_the_way(path: str) -> Diagnostic:

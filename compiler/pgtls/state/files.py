@@ -96,11 +96,44 @@ def create(path: str, content: bytes, mode: int, dir_fd: int | None = None, *, l
         os.close(descriptor)
 
 
-def make_directory(path: str, mode: int, dir_fd: int) -> None:
+def make_directory(path: str, mode: int, dir_fd: int | None = None) -> None:
     """Make a directory with exactly this mode, whatever the umask."""
     os.mkdir(path, mode, dir_fd=dir_fd)
     if stat.S_IMODE(os.stat(path, dir_fd=dir_fd, follow_symlinks=False).st_mode) != mode:
-        os.chmod(path, mode, dir_fd=dir_fd)
+        change_mode(path, mode, dir_fd)
+
+
+def make_directories(path: str) -> None:
+    """Make the directories that lead to a path where they are missing: none is open to more than 0755, whatever the umask."""
+    if not path or os.path.isdir(path):
+        return
+    make_directories(os.path.dirname(path.rstrip("/")))
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+
+
+def public(path: str, flags: int) -> int:
+    """Open a file for :func:`open`: one that is made now is open to no more than 0644, whatever the umask."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o644)
+
+
+def change_mode(path: str, mode: int, dir_fd: int | None = None) -> None:
+    """Give a file or a directory this mode, never what a symbolic link leads to: OSError with ELOOP for a link, whenever it came."""
+    if os.chmod in os.supports_follow_symlinks:
+        os.chmod(path, mode, dir_fd=dir_fd, follow_symlinks=False)
+        return
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        os.chmod(
+            f"/proc/self/fd/{descriptor}", mode
+        )  # fchmod refuses what was not opened for reading, which the mode may forbid
+    finally:
+        os.close(descriptor)
 
 
 def read(path: str, dir_fd: int | None = None, longest: int | None = None, *, follow: bool = False) -> bytes:

@@ -1,26 +1,37 @@
-"""The commit record: what a build has decided, from the moment that it is sure until it is done."""
+"""The commit record: what a build has decided, from the moment that it is sure until it is done.
+
+Two lines: the record as JSON, and its authentication code (see :mod:`pgtls.state.seal`). A record counts only if this tree's last build wrote it:
+it names the manifest that it starts from and the one that it ends with, and touches nothing that these two do not list.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, get_args
 
 from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.state import files
-from pgtls.state.names import RECORD, RECORD_PATH
-from pgtls.state.operations import Operation, Verb
+from pgtls.state import files, seal
+from pgtls.state.files import all_ancestors
+from pgtls.state.names import MANIFEST, OURS, RECORD, RECORD_PATH, STAGING
+from pgtls.state.operations import CLOSED, OPEN, Operation, Verb
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from pgtls.state.out_directory import Opened
 
-VERSION = 1
+VERSION = 2
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class LockStep:
-    """``staged`` becomes ``path``; both absolute. The digests are of the lock before and after."""
+    """``staged`` becomes ``path``; both absolute, in one directory. The digests are of the lock before and after."""
 
     path: str
     staged: str
@@ -30,37 +41,141 @@ class LockStep:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What was decided. ``lock`` is None where the lock stays as it is."""
+    """What was decided. ``lock`` is None where the lock stays as it is; ``before`` and ``after`` are digests of the manifest, None where there was none."""
 
     steps: tuple[Operation, ...]
     lock: LockStep | None
+    before: str | None
+    after: str | None
 
-    def render(self) -> bytes:
-        """Give the file."""
+    def render(self, key: bytes) -> bytes:
+        """Return the file."""
         lock = self.lock and asdict(self.lock)
-        return json.dumps({"pgtls_commit": VERSION, "lock": lock, "steps": self.steps}).encode()
+        body = {"pgtls_commit": VERSION, "lock": lock, "before": self.before, "after": self.after, "steps": self.steps}
+        content = json.dumps(body).encode()
+        return content + b"\n" + seal.sign(key, content).encode() + b"\n"
+
+
+def digest(name: str, directory: int) -> str | None:
+    """Return the sha256 of a file; None where there is none, or something else."""
+    try:
+        return sha256(files.read(name, directory)).hexdigest()
+    except OSError:
+        return None
 
 
 def read(place: Opened) -> Record | None:
-    """Read the record; None if there is none. :class:`Rejected` with PGT532 if it is damaged."""
+    """Read the record; None if there is none. :class:`Rejected` with PGT532 if it is damaged, PGT538 if no build of this tree wrote it.
+
+    A record whose manifest is in place has been carried out: it is returned without its steps.
+    """
     try:
-        document = json.loads(files.read(RECORD, place.private))
-        if document["pgtls_commit"] != VERSION:
-            raise ValueError(document["pgtls_commit"])
-        steps = tuple(_operation(*step) for step in document["steps"])
-        return Record(steps, None if document["lock"] is None else LockStep(**document["lock"]))
+        content = files.read(RECORD, place.private)
+        body, _, code = content.partition(b"\n")
+        record = _parse(body)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         hint = "restore the out directory and the lock from one backup, or use the version of pgtls that wrote it"
         message = "the record of an interrupted build is damaged, or of another version"
-        file = os.path.join(place.out, RECORD_PATH)
-        raise Rejected(Diagnostic("PGT532", message, hint=hint, file=file)) from None
+        raise Rejected(Diagnostic("PGT532", message, hint=hint, file=_name(place))) from None
+    if not seal.fits(seal.read(place), body, code.decode(errors="replace").strip()):
+        raise _forged(place, "no build into this out directory wrote it")
+    return _current(place, record)
+
+
+def _parse(body: bytes) -> Record:
+    """Take a record apart; any of several errors if it is not what :meth:`Record.render` writes."""
+    document = json.loads(body)
+    if document["pgtls_commit"] != VERSION:
+        raise ValueError(document["pgtls_commit"])
+    steps = tuple(_operation(*step) for step in document["steps"])
+    lock = None if document["lock"] is None else _lock_step(LockStep(**document["lock"]))
+    return Record(steps, lock, _digest_or_none(document["before"]), _digest_or_none(document["after"]))
 
 
 def _operation(verb: Any, path: Any, mode: Any) -> Operation:
     """Check one step: whatever it says, it stays inside the tree."""
     whole = isinstance(path, str) and type(mode) is int and verb in get_args(Verb)
-    if not whole or not {"", ".", ".."}.isdisjoint(path.split("/")):
+    if not whole or "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
         raise ValueError(path)
     return Operation(verb, path, mode)
+
+
+def _lock_step(step: LockStep) -> LockStep:
+    """Check that the staged lock lies beside the lock, under the name that a build gives it."""
+    directory, name = os.path.split(step.path)
+    beside, staged = os.path.split(step.staged)
+    named = re.fullmatch(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}\.new", staged)
+    if not os.path.isabs(directory) or beside != directory or not named:
+        raise ValueError(step.staged)
+    if _digest_or_none(step.before) != step.before or not _SHA256.match(step.after):
+        raise ValueError(step.after)
+    return step
+
+
+def _digest_or_none(value: Any) -> str | None:
+    if value is not None and not _SHA256.match(value):
+        raise ValueError(value)
+    return value  # type: ignore[no-any-return]
+
+
+def _current(place: Opened, record: Record) -> Record:
+    """Check that a record belongs to the tree as it is: it starts from the manifest that lies there, or has already put its own in place."""
+    there = digest(MANIFEST, place.root)
+    if there == record.after != record.before:
+        return replace(record, steps=())
+    if there != record.before:
+        raise _forged(place, "it starts from another manifest than the one in the out directory")
+    if not files.exists(STAGING, place.private):
+        return record  # carrying it out says what is missing
+    after = _listed(f"{STAGING}/{MANIFEST}", place.private, record.after)
+    before = _listed(MANIFEST, place.root, record.before)
+    if strange := _strange(record.steps, before, after):
+        raise _forged(place, f'it would {strange.verb} "{strange.path}", which its build did not write')
+    return record
+
+
+def _listed(name: str, directory: int, expected: str | None) -> Mapping[str, Any]:
+    """Return what a manifest lists, if it is the one that the record names; nothing otherwise."""
+    try:
+        content = files.read(name, directory)
+        listed = json.loads(content)["files"] if sha256(content).hexdigest() == expected else {}
+        return listed if isinstance(listed, dict) else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+
+
+def _strange(steps: Iterable[Operation], before: Mapping[str, Any], after: Mapping[str, Any]) -> Operation | None:
+    """Return the first step that does not follow from the two manifests: the new one lists what it brings and opens, the old one what it deletes."""
+    brought = {*after, *all_ancestors(after), *OURS}
+    emptied = all_ancestors(before)
+    closed = {path.rpartition("/")[0] for path, entry in after.items() if entry["kind"] == "key"}
+
+    def follows(step: Operation) -> bool:
+        match step.verb:
+            case "rename":
+                return step.path in brought
+            case "unlink":
+                return step.path in before
+            case "rmdir":
+                return step.path in emptied
+            case "chmod" if step.path in after:
+                return bool(step.mode == after[step.path]["mode"])
+            case "chmod":
+                return step.mode == CLOSED or (step.mode == OPEN and step.path not in closed)
+
+    return next((step for step in steps if not follows(step)), None)
+
+
+def _forged(place: Opened, why: str) -> Rejected:
+    hint = (
+        "find out who put it there; nothing was done. Delete it together with .pgtls/staging, or restore the out directory "
+        "and the lock from one backup"
+    )
+    message = f"the record of an interrupted build does not count: {why}"
+    return Rejected(Diagnostic("PGT538", message, hint=hint, file=_name(place)))
+
+
+def _name(place: Opened) -> str:
+    return os.path.join(place.out, RECORD_PATH)

@@ -10,6 +10,7 @@ Keys of a line that this version does not know are kept when the lock is written
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -23,7 +24,6 @@ from pgtls.state import files
 from pgtls.state.names import lock_path
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Mapping
 
 __all__ = ["IssuedLine", "Lock", "RevokedLine", "instant", "lock_path", "parse", "read", "timestamp"]
@@ -193,14 +193,18 @@ def read(path: str | os.PathLike[str]) -> Lock:
     """Read the lock at ``path``; where there is none, an empty one.
 
     :class:`Rejected` with PGT500 (cannot be read), PGT501 (conflict marker), PGT502 (damaged), PGT503 (of a newer pgtls), PGT504 (one
-    serial, two certificates) or PGT505 (two locks in one).
+    serial, two certificates), PGT505 (two locks in one) or PGT539 (a symbolic link).
     """
     name = str(path)
     try:
-        content = files.read(name, follow=True)
+        content = files.read(name)
     except FileNotFoundError:
         return Lock()
     except OSError as error:
+        if os.path.islink(name):
+            hint = "replace the link with the file that it names, or name that file with --lock"
+            message = f'the lock "{name}" is a symbolic link: whoever commits a link decides which file a build writes'
+            raise Rejected(Diagnostic("PGT539", message, hint=hint)) from None
         hint = "the lock is a file beside the spec; name another one with --lock"
         raise Rejected(Diagnostic("PGT500", f'cannot read the lock "{name}": {error.strerror}', hint=hint)) from None
     return parse(content, name)

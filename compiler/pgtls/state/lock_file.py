@@ -29,15 +29,15 @@ class LockChange:
 
 def stage(lock: LockChange, out: str) -> LockStep | None:
     """Write the new lock beside the old one; None if it does not change. :class:`Rejected` with PGT530 or PGT531."""
-    path = os.path.realpath(lock.path)
-    step = LockStep(path, _staged(path, out), lock.before, sha256(lock.content).hexdigest())
+    path, staged, _ = names(lock.path, out)
+    step = LockStep(path, staged, lock.before, sha256(lock.content).hexdigest())
     with writing(path):
         if _digest(path) != lock.before:
             hint = "another build or a merge wrote it: build again"
             raise Rejected(Diagnostic("PGT531", "the lock changed while the build ran", hint=hint, file=lock.path))
         if step.after == lock.before:
             return None
-        mode = stat.S_IMODE(os.stat(path).st_mode) if lock.before else _PUBLIC
+        mode = stat.S_IMODE(os.lstat(path).st_mode) if lock.before else _PUBLIC
         with suppress(FileNotFoundError):
             os.unlink(step.staged)
         files.create(step.staged, lock.content, mode)
@@ -49,9 +49,12 @@ def put(step: LockStep) -> None:
 
     OSError if it cannot be done; :class:`Rejected` with PGT524 if another lock lies there, or as :func:`pgtls.state.lock.read`.
     """
-    if not os.path.lexists(step.staged):
+    staged = _digest(step.staged)
+    if staged is None:
         if not os.path.lexists(step.path):
             raise FileNotFoundError(errno.ENOENT, "it is gone, and so is the new one that was staged")
+    elif staged != step.after:
+        raise OSError(errno.EINVAL, f'"{step.staged}" is not what the build has staged')
     elif _digest(step.path) in (None, step.before, step.after):
         os.rename(step.staged, step.path)
     else:
@@ -66,8 +69,12 @@ def discard(path: str, out: str) -> None:
 
 
 def names(path: str, out: str) -> tuple[str, str, str]:
-    """Give the real paths of the lock, of the one that a build into ``out`` stages beside it, and of both of them joined."""
-    path = os.path.realpath(path)
+    """Return the real paths of the lock, of the one that a build into ``out`` stages beside it, and of both of them joined.
+
+    Links that lead to the lock's directory are followed; the lock itself is not followed as one.
+    """
+    directory, name = os.path.split(path)
+    path = os.path.join(os.path.realpath(directory), name)
     staged = _staged(path, out)
     return path, staged, _joined(staged)
 
@@ -106,6 +113,4 @@ def _digest(path: str) -> str | None:
 def own_files(lock: str, out: str) -> frozenset[str]:
     """Give the paths of the lock, and of the one that is staged beside it, relative to the out directory; none if they lie elsewhere."""
     root = os.path.join(os.path.realpath(out), "")
-    link = os.path.join(os.path.realpath(os.path.dirname(lock)), os.path.basename(lock))
-    found = (link, *names(lock, out))
-    return frozenset(path.removeprefix(root) for path in found if path.startswith(root))
+    return frozenset(path.removeprefix(root) for path in names(lock, out) if path.startswith(root))

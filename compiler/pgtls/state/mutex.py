@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.state import files
-from pgtls.state.names import MANIFEST, MUTEX, PRIVATE, RECORD_PATH
+from pgtls.state.names import KEY_PATH, MANIFEST, MUTEX, PRIVATE, RECORD_PATH
 from pgtls.state.out_directory import open_private
 
 if TYPE_CHECKING:
@@ -72,10 +72,9 @@ def shared(out: str, timeout: float) -> Iterator[None]:
 def _make(out: str) -> int:
     try:
         if not os.path.isdir(out):
-            os.makedirs(os.path.dirname(out.rstrip("/")) or ".", exist_ok=True)
+            files.make_directories(os.path.dirname(out.rstrip("/")))
             with suppress(FileExistsError):
-                os.mkdir(out, 0o755)
-                os.chmod(out, 0o755)  # noqa: S103  (as every directory without a key)
+                files.make_directory(out, 0o755)
         with ExitStack() as stack:
             root = files.open_directory(out)
             stack.callback(os.close, root)
@@ -120,8 +119,10 @@ def _remove_if_unused(out: str, made: bool) -> None:
     """Leave nothing behind of a build that failed: no mutex in a directory that is not ours yet, no directory that was not there."""
     if any(os.path.lexists(os.path.join(out, name)) for name in (MANIFEST, RECORD_PATH)):
         return
+    for name in (KEY_PATH, MUTEX):
+        with suppress(OSError):
+            os.unlink(os.path.join(out, name))
     with suppress(OSError):
-        os.unlink(os.path.join(out, MUTEX))
         os.rmdir(os.path.join(out, PRIVATE))
         if made:
             os.rmdir(out)

@@ -21,7 +21,11 @@ DRAFT = "commit.json.new"
 """In the private directory: a record that is being written."""
 STAGING = "staging"
 """In the private directory: the files of a build that is not decided yet."""
+STAGING_PATH = f"{PRIVATE}/{STAGING}"
 MUTEX = f"{PRIVATE}/mutex"
+KEY = "key"
+"""In the private directory: authenticates commit records (see :mod:`pgtls.state.seal`)."""
+KEY_PATH = f"{PRIVATE}/{KEY}"
 
 OURS = frozenset((MANIFEST, PRIVATE, GITIGNORE, GITKEEP))
 """The names in the out directory that the manifest does not list."""

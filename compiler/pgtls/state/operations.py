@@ -45,7 +45,7 @@ class Operations:
 def operations(
     root: int, changes: Mapping[str, File], deletions: Collection[str], private: Collection[str] | None, last: str
 ) -> Operations:
-    """Work out the steps for the tree that is open as ``root``; the rename of ``last`` is the last one.
+    """Work out the steps for the tree that is open as ``root``; the rename of ``last`` is the last step.
 
     What stands in the way goes first and all else that is deleted goes last; a directory is closed before a key comes in, and opened after it
     went. Parameters and errors (PGT525, PGT526) as for :func:`pgtls.state.transaction.commit`; content may still be pending.
@@ -65,10 +65,11 @@ def operations(
     steps = (
         *sorted(step for step in chmods if step.mode == CLOSED),
         *_deletions(obstacles, keep=above),
-        *(Operation("rename", path) for path in (*sorted(renames), last)),
+        *(Operation("rename", path) for path in sorted(renames)),
         *(Operation("chmod", path, file.mode) for path, file in sorted(changes.items()) if path not in staged),
         *_deletions(gone - obstacles, keep=above),
         *sorted(step for step in chmods if step.mode != CLOSED),
+        Operation("rename", last),
     )
     return Operations(scaffold, steps)
 

@@ -7,12 +7,14 @@ import stat
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from shlex import quote
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.state import files
-from pgtls.state.faults import cannot_read, in_the_way, link_in_the_way, writing
+from pgtls.state.faults import cannot_read, in_the_way, link_in_the_way, user_name, writing
 from pgtls.state.files import all_ancestors
+from pgtls.state.git_index import tracked
 from pgtls.state.names import GITIGNORE, GITKEEP, MANIFEST, OURS, PRIVATE, RECORD_PATH
 
 if TYPE_CHECKING:
@@ -60,6 +62,33 @@ def inspect(out: str, own: Collection[str] = ()) -> Ownership:
     if strangers:
         raise Rejected(_not_ours(out, strangers))
     return "empty"
+
+
+def check_owner(out: str) -> None:
+    """Refuse to build into an out directory that belongs to another user: :class:`Rejected` with PGT540."""
+    try:
+        owner = os.lstat(out).st_uid
+    except OSError:  # absent, or said elsewhere
+        return
+    if owner == os.geteuid():
+        return
+    message = f'the out directory "{out}" belongs to {user_name(owner)}, and you are {user_name(os.geteuid())}'
+    hint = f"its owner can replace every file in it: build as {user_name(owner)}, or name a directory of your own with --out"
+    raise Rejected(Diagnostic("PGT540", message, hint=hint))
+
+
+def check_untracked(out: str, own: Collection[str] = ()) -> None:
+    """Refuse an out directory of which git tracks more than a placeholder and the :func:`own_files`: :class:`Rejected` with PGT541."""
+    found = [path for path in tracked(out) if path not in {GITIGNORE, GITKEEP, *own}]
+    if not found:
+        return
+    shown = _some([path or "." for path in found])
+    message = f'git tracks files in the out directory "{out}": {shown}'
+    hint = (
+        "whoever can commit there decides what a build finds: look at who committed it, take it out of the repository with "
+        f"git rm -r --cached {quote(out)}, and compare the directory with a backup; if a key was committed, replace it"
+    )
+    raise Rejected(Diagnostic("PGT541", message, hint=hint))
 
 
 def check_lock_path(lock: str, spec: str, out: str) -> None:

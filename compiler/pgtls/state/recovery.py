@@ -73,7 +73,7 @@ def _perform(step: Operation, staging: int, directories: files.Directories) -> N
         elif step.verb == "rmdir" and stat.S_ISDIR(found):
             _remove_if_empty(name, directory)
         elif step.verb == "chmod" and not stat.S_ISLNK(found):
-            os.chmod(name, step.mode, dir_fd=directory)
+            files.change_mode(name, step.mode, directory)
 
 
 def _remove_if_empty(name: str, directory: int) -> None:

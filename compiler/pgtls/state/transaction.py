@@ -3,8 +3,8 @@
 1. Stage: every new file is written below ``out/.pgtls/staging``, under the path that it will have; the new lock beside the lock, which may be on
    another file system. One ``syncfs`` per file system makes it all durable.
 2. Decide: the commit record, a list of all operations, is written, made durable and renamed into place. Until then nothing has happened; from
-   then on the build has.
-3. Carry out the operations of the record, in their order; then the record goes.
+   then on the build has. A key that the tree's first build drew authenticates it (see :mod:`pgtls.state.seal`).
+3. Carry out the operations of the record, in their order, the manifest last; then the record goes.
 
 Whoever finds a record (:func:`pending`) finds a build that was decided and not yet carried out; :func:`recover` finishes it. Each operation can be
 repeated: a rename whose source is gone has been done, and so has a deletion whose file is gone. What is staged without a record is thrown away.
@@ -18,12 +18,13 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.state import files, lock_file
+from pgtls.state import files, lock_file, seal
 from pgtls.state.faults import cannot_write, writing
-from pgtls.state.journal import Record
+from pgtls.state.journal import Record, digest
 from pgtls.state.journal import read as read_record
 from pgtls.state.lock_file import LockChange
 from pgtls.state.names import DRAFT, GITIGNORE, MANIFEST, PRIVATE, RECORD, RECORD_PATH, STAGING
@@ -69,8 +70,9 @@ def commit(
                 if not files.exists(GITIGNORE, place.root):
                     changes = {**changes, GITIGNORE: _IGNORE_ALL}
                 plan = operations(place.root, changes, deletions, private, last=MANIFEST)
-            _stage(place, plan.scaffold, changes, manifest, progress or _silent)
-            decided = Record(plan.steps, lock_file.stage(lock, out) if lock else None)
+            after = _stage(place, plan.scaffold, changes, manifest, progress or _silent)
+            step = lock_file.stage(lock, out) if lock else None
+            decided = Record(plan.steps, step, digest(MANIFEST, place.root), after)
             _check_rights(place, decided)
             _decide(place, decided)
         except BaseException:
@@ -109,8 +111,8 @@ def refuse_pending(out: str) -> None:
 def recover(out: str, lock_path: str | None = None) -> bool:
     """Finish a build that was decided, and throw away what was staged by one that was not. Whether there was one to finish.
 
-    The caller holds the mutex of ``out``. :class:`Rejected` with PGT530 (cannot be written), PGT532 (the record is damaged) or PGT533 (an operation
-    failed).
+    The caller holds the mutex of ``out``. :class:`Rejected` with PGT530 (cannot be written), PGT532 (the record is damaged), PGT533 (an operation
+    failed) or PGT538 (no build of this tree wrote the record).
     """
     if not os.path.lexists(os.path.join(out, PRIVATE)):
         return False
@@ -134,8 +136,8 @@ def _stage(
     changes: Mapping[str, File],
     manifest: Callable[[Mapping[str, os.stat_result]], bytes],
     progress: Callable[[int], None],
-) -> None:
-    """Write what is new below staging."""
+) -> str:
+    """Write what is new below staging; return the digest of the new manifest."""
     path = STAGING
     try:
         os.mkdir(STAGING, 0o700, dir_fd=place.private)
@@ -149,11 +151,13 @@ def _stage(
                     stats[path] = files.create(path, file.content, file.mode, staging, later=number)
                     progress(1)
             path = MANIFEST
-            files.create(path, manifest(stats), _PUBLIC, staging)
+            content = manifest(stats)
+            files.create(path, content, _PUBLIC, staging)
         finally:
             os.close(staging)
     except OSError as error:
         raise Rejected(cannot_write(os.path.join(place.out, path), error)) from None
+    return sha256(content).hexdigest()
 
 
 def _check_rights(place: Opened, decided: Record) -> None:
@@ -172,8 +176,9 @@ def _check_rights(place: Opened, decided: Record) -> None:
 def _decide(place: Opened, decided: Record) -> None:
     """Make all that is staged durable, then the record; with its renaming the build has happened."""
     with writing(place.out):
+        key = seal.draw(place)
         sync(place, decided)
-        files.create(DRAFT, decided.render(), 0o600, place.private)
+        files.create(DRAFT, decided.render(key), 0o600, place.private)
         files.sync_file(DRAFT, place.private)
         os.rename(DRAFT, RECORD, src_dir_fd=place.private, dst_dir_fd=place.private)
         os.fsync(place.private)
@@ -185,6 +190,7 @@ def _discard(place: Opened, lock_path: str | None) -> None:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=place.private)
             os.fsync(place.private)
+    seal.discard(place)
     files.remove(STAGING, place.private)
     if lock_path is not None:
         lock_file.discard(lock_path, place.out)

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pgtls import __version__
-from pgtls.state.names import MANIFEST, PRIVATE, RECORD_PATH
+from pgtls.state.names import MANIFEST, PRIVATE, RECORD_PATH, STAGING_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,8 +45,9 @@ def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch:
             and not os.path.islink(name)
             and not os.path.islink(f"{out}/{PRIVATE}")
             and not os.path.lexists(f"{out}/{RECORD_PATH}")
+            and not os.path.lexists(f"{out}/{STAGING_PATH}")  # with the keys of a build that was killed
             and inputs["digest"]
-            == input_digest(source_digest(spec, inputs["include"], inputs["files"], options), _read(lock))
+            == input_digest(source_digest(spec, inputs["include"], inputs["files"], options), _read(lock, links=False))
             and _untouched(out, manifest["files"])
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -99,17 +100,21 @@ def _included(directory: str, patterns: Iterable[str]) -> Iterable[str]:
             yield from glob.glob(pattern, root_dir=directory, recursive=True)
 
 
-def _read(path: str) -> bytes:
-    """Read a file. OSError if it is none, since a pipe or a device might never end, or longer than anything that is read here."""
-    with open(path, "rb", buffering=0, opener=_without_waiting) as file:
+def _read(path: str, *, links: bool = True) -> bytes:
+    """Read a file. OSError if it is none, since a pipe or a device might never end, or longer than anything that is read here, or a link without ``links``."""
+    with open(path, "rb", buffering=0, opener=_opener if links else _opener_without_links) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST:
             raise OSError(path)
         return file.readall()
 
 
-def _without_waiting(path: str, flags: int) -> int:
+def _opener(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _opener_without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
 
 
 def _untouched(out: str, files: Mapping[str, Mapping[str, Any]]) -> bool:

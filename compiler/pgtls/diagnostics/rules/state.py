@@ -208,6 +208,41 @@ RULES: tuple[Rule, ...] = (
         fix="Leave `--lock` out, so that it lies beside the spec, or name a file that is committed.",
     ),
     Rule(
+        "PGT538",
+        "error",
+        "a commit record that does not count",
+        meaning="`.pgtls/commit.json` in the out directory lists what an interrupted build decided, and the last build into this directory did not "
+        "write it: its authentication code is wrong, it starts from another manifest, or it touches files that its build did not write.",
+        why="A build carries out a record before it looks at anything else. A record from a pull request or from another directory could move "
+        "the key of a CA, open it to others, or delete keys.",
+        fix="Find out who put the file there. Delete it together with `.pgtls/staging`, or restore the out directory and the lock from one backup.",
+    ),
+    Rule(
+        "PGT539",
+        "error",
+        "the lock is a symbolic link",
+        meaning="The path of the lock is a symbolic link, wherever it leads.",
+        why="A commit can bring a link. A build would write the file that it names.",
+        fix="Replace the link with the file that it names, or name that file with `--lock`.",
+    ),
+    Rule(
+        "PGT540",
+        "error",
+        "the out directory belongs to another user",
+        meaning="The user who runs the build does not own the out directory.",
+        why="The owner of a directory can rename and replace everything in it, whoever owns the files: keys and `pg_hba.conf` alike.",
+        fix="Build as the user who owns the directory, or name a directory of your own with `--out`.",
+    ),
+    Rule(
+        "PGT541",
+        "error",
+        "git tracks files in the out directory",
+        meaning="The index of the repository lists files in the out directory: more than a `.gitignore` or `.gitkeep` in its top directory, and the lock.",
+        why="The out directory holds keys and the state of builds. Whoever can commit to it decides what a build finds there, and git overwrites "
+        "ignored files without asking.",
+        fix="Look at who committed the files. Remove them from the repository with `git rm -r --cached`, and replace every key that was committed.",
+    ),
+    Rule(
         "PGT550",
         "error",
         "the key of a known CA is missing",

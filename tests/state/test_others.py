@@ -1,0 +1,187 @@
+"""What other users, and those who may commit, can do to an out directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgtls.diagnostics import Rejected
+from pgtls.state import files
+from support.building import SMALL, Place
+from support.killing import in_child
+from support.pgtls import pgtls
+from support.system import find_account, is_root, new_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_directories_on_the_way_and_what_init_writes_are_never_open_to_others(tmp_path: Path, umask: int) -> None:
+    for words in (["init", "a/b"], ["build", "a/b/pgtls.toml", "--out", "new/parent/out"]):
+        call = [sys.executable, "-m", "pgtls", *words]
+        subprocess.run(call, cwd=tmp_path, check=True, capture_output=True, umask=umask)
+    for name in ("a", "a/b", "new", "new/parent"):
+        assert mode(tmp_path / name) & 0o022 == 0, name
+    for name in ("pgtls.toml", ".gitignore", ".gitattributes"):
+        assert mode(tmp_path / "a/b" / name) == 0o644 & ~umask
+    assert mode(tmp_path / "new/parent/out") == 0o755
+
+
+@pytest.mark.skipif(not is_root(), reason="unavailable: another user's directory needs root")
+@pytest.mark.parametrize("command", ["build", "plan"])
+def test_an_out_directory_of_another_user_is_not_taken(tmp_path: Path, command: str) -> None:
+    nobody = find_account("nobody")
+    assert nobody is not None
+    (tmp_path / "pgtls.toml").write_text(SMALL)
+    (tmp_path / "out").mkdir()
+    os.chown(tmp_path / "out", nobody.uid, nobody.gid)
+    run = pgtls(command, cwd=tmp_path)
+    assert run.status == 1
+    assert 'PGT540]: the out directory "out" belongs to nobody, and you are root' in run.stderr.replace(
+        f"{tmp_path}/", ""
+    )
+    assert list((tmp_path / "out").iterdir()) == []
+    os.chown(tmp_path / "out", 0, 0)
+    assert pgtls(command, cwd=tmp_path).status == 0
+
+
+@pytest.mark.skipif(not is_root(), reason="unavailable: a file of another user needs root")
+def test_what_root_has_built_in_a_users_directory_is_said_to_be_roots() -> None:
+    nobody = find_account("nobody")
+    assert nobody is not None
+    place = Place(new_directory("others"))
+    place.build(SMALL)
+    for path in (place.directory, place.out, *place.out.rglob("*")):
+        os.chown(path, nobody.uid, nobody.gid)
+    os.chown(place.file("ca/clients/ca.key"), 0, 0)
+    os.utime(place.file("ca/clients/ca.key"))
+
+    def as_nobody() -> None:
+        os.setgroups([])
+        os.setgid(nobody.gid)
+        os.setuid(nobody.uid)
+        with pytest.raises(Rejected, match=r"PGT527: .*ca.key.*; it belongs to root, and you are nobody") as rejected:
+            place.build()
+        assert "sudo chown -R nobody" in str(rejected.value.diagnostics[0].hint)
+
+    assert in_child(as_nobody).status == 0
+
+
+def test_a_mode_is_never_given_to_what_a_link_leads_to(tmp_path: Path) -> None:
+    """A link that comes between the check and the change of a mode, as whoever may write the directory can bring it."""
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("mine")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(OSError, match="symbolic link"):
+        files.change_mode("link", 0o644, descriptor)
+    assert mode(target) == 0o600
+    target.chmod(0)  # one that its owner cannot read gets its mode, too
+    files.change_mode("target", 0o640, descriptor)
+    os.close(descriptor)
+    assert mode(target) == 0o640
+
+
+@pytest.mark.parametrize("dangling", [True, False], ids=["dangling", "to a file"])
+@pytest.mark.parametrize("command", ["check", "plan", "build", "status"])
+def test_a_lock_that_is_a_link_is_never_followed(tmp_path: Path, command: str, dangling: bool) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    place = Place(tmp_path)
+    place.build(SMALL)
+    content = place.lock.read_bytes()
+    place.lock.rename(elsewhere / "a.lock")
+    place.lock.symlink_to(elsewhere / ("none" if dangling else "a.lock"))
+    run = pgtls(command, cwd=tmp_path)
+    assert run.status == 1
+    assert "error[PGT539]: the lock" in run.stderr + run.stdout
+    assert [path.name for path in elsewhere.iterdir()] == ["a.lock"]
+    place.lock.unlink()
+    (elsewhere / "a.lock").rename(place.lock)
+    assert place.lock.read_bytes() == content
+    assert pgtls(command, cwd=tmp_path).status == 0
+
+
+def git(directory: Path, *words: str) -> None:
+    env = {"PATH": os.environ["PATH"], "HOME": str(directory), "GIT_CONFIG_NOSYSTEM": "1"}
+    call = ["git", "-c", "user.email=a@b", "-c", "user.name=x", *words]
+    subprocess.run(call, cwd=directory, env=env, check=True, capture_output=True)
+
+
+def forged(place: Place) -> bytes:
+    """Make a record that moves the key of a CA out of the tree, opens another, and deletes keys."""
+    steps = [["chmod", "ca/root", 0o755], ["chmod", "ca/root/ca.key", 0o644], ["unlink", "servers/main/server.key", 0]]
+    lock = {
+        "path": str(place.directory / "index.html"),
+        "staged": str(place.file("ca/clients/ca.key")),
+        "before": None,
+        "after": "0" * 64,
+    }
+    return json.dumps({"pgtls_commit": 1, "lock": lock, "steps": steps}).encode()
+
+
+@pytest.mark.parametrize("pulled", [True, False], ids=["pulled", "put there"])
+def test_a_commit_record_of_a_stranger_is_not_carried_out(tmp_path: Path, pulled: bool) -> None:
+    place = Place(tmp_path / "repository")
+    place.directory.mkdir()
+    place.build(SMALL)
+    git(place.directory, "init", "-q", "-b", "main")
+    git(place.directory, "add", "-A")
+    git(place.directory, "commit", "-qm", "spec and lock")
+    keys = {path: (mode(path), path.read_bytes()) for path in place.out.rglob("*.key")}
+    private = (tmp_path / "attacker/out/.pgtls") if pulled else place.file(".pgtls")
+    if pulled:
+        git(place.directory, "clone", "-q", ".", str(tmp_path / "attacker"))
+    (private / "staging").mkdir(parents=True)
+    (private / "staging/x").touch()
+    (private / "commit.json").write_bytes(forged(place))
+    if pulled:
+        git(tmp_path / "attacker", "add", "-f", "out")
+        git(tmp_path / "attacker", "commit", "-qm", "tidy")
+        git(place.directory, "pull", "-q", str(tmp_path / "attacker"), "main")
+    for command in ("plan", "build"):
+        run = pgtls(command, cwd=place.directory)
+        assert run.status == 1
+        if pulled:
+            assert "PGT541]: git tracks files in the out directory" in run.stderr
+    assert {path: (mode(path), path.read_bytes()) for path in place.out.rglob("*.key")} == keys
+    assert not (place.directory / "index.html").exists()
+
+
+def test_a_build_with_nothing_to_do_throws_away_what_a_killed_one_has_staged(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.write(SMALL)
+    assert pgtls("build", cwd=tmp_path).status == 0
+    staged = place.file(".pgtls/staging/ca/clients")
+    staged.mkdir(parents=True)
+    (staged / "ca.key").write_text("a key")
+    before = place.state()
+    run = pgtls("build", cwd=tmp_path)
+    assert run.status == 0
+    assert "nothing to do" in run.stdout + run.stderr
+    assert not place.file(".pgtls/staging").exists()
+    assert place.state().keys() == before.keys()
+
+
+def test_an_out_directory_of_which_git_tracks_files_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.write(SMALL)
+    place.out.mkdir()
+    (place.out / "manifest.json").write_text("{}")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "-f", "out")
+    with pytest.raises(Rejected, match="PGT541"):
+        place.build()
+    assert [path.name for path in place.out.iterdir()] == ["manifest.json"]

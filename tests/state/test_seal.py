@@ -1,0 +1,214 @@
+"""A commit record counts only if this tree's last build wrote it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pgtls.diagnostics import Rejected
+from pgtls.state import seal
+from pgtls.state.out_directory import opened
+from pgtls.state.transaction import pending, recover
+from state.trees import Site, issued, key, public, snapshot
+from support.killing import in_child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from state.trees import Tree
+
+TREE: Tree = {
+    "ca/root/ca.key": key("ca.root", "root"),
+    "ca/root/ca.crt": public("ca.root", "root"),
+    "clients/app/postgresql.key": key("user.app", "app 1"),
+    "clients/bob/postgresql.key": key("user.bob", "bob"),
+}
+NEXT: Tree = {
+    "ca/root/ca.key": TREE["ca/root/ca.key"],
+    "ca/root/ca.crt": TREE["ca/root/ca.crt"],
+    "clients/app/postgresql.key": key("user.app", "app 2"),
+}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """Make a site with TREE in it."""
+    directory = tmp_path / "site"
+    directory.mkdir()
+    built = Site(directory, directory / "pgtls.lock")
+    built.build(TREE, issued(1))
+    return built
+
+
+def interrupt(site: Site) -> None:
+    """Kill a build of NEXT right after it has decided."""
+    for number in range(1, 200):
+        in_child(lambda: site.build(NEXT, issued(2)), kill_at=number)
+        if pending(str(site.out)):
+            return
+        recover(str(site.out), str(site.lock))
+    raise AssertionError("no kill left a decision")
+
+
+def record(site: Site) -> Path:
+    return site.out / ".pgtls/commit.json"
+
+
+def body(site: Site) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(record(site).read_bytes().splitlines()[0])
+    return found
+
+
+def sealed(site: Site, document: dict[str, Any]) -> None:
+    """Write a record as this tree's builds do, with the key of the tree."""
+    content = json.dumps(document).encode()
+    with opened(str(site.out)) as place:
+        found = seal.read(place)
+    assert found is not None
+    record(site).write_bytes(content + b"\n" + seal.sign(found, content).encode() + b"\n")
+
+
+def _strange_key(site: Site, mode: int) -> None:
+    """Put another key in place, and seal the record with it."""
+    path = site.out / ".pgtls/key"
+    path.unlink()
+    path.write_bytes(b"k" * 32)
+    path.chmod(mode)
+    content = record(site).read_bytes().splitlines()[0]
+    record(site).write_bytes(content + b"\n" + seal.sign(b"k" * 32, content).encode() + b"\n")
+
+
+def _of_an_earlier_build(site: Site) -> None:
+    kept = site.directory / "kept"
+    shutil.copytree(site.out / ".pgtls", kept)
+    recover(str(site.out), str(site.lock))
+    site.build({**NEXT, "clients/bob/postgresql.key": key("user.bob", "bob 2")}, issued(3))
+    shutil.rmtree(site.out / ".pgtls")
+    shutil.move(kept, site.out / ".pgtls")
+
+
+FORGED: dict[str, Callable[[Site], object]] = {
+    "without a code": lambda site: record(site).write_bytes(record(site).read_bytes().splitlines()[0]),
+    "with the code of another key": lambda site: record(site).write_bytes(
+        record(site).read_bytes().splitlines()[0] + b"\n" + b"0" * 64
+    ),
+    "altered": lambda site: record(site).write_bytes(record(site).read_bytes().replace(b"clients/bob", b"ca/root/ca.")),
+    "with its key gone": lambda site: (site.out / ".pgtls/key").unlink(),
+    "with a key that git wrote": lambda site: _strange_key(site, 0o644),
+    "with a key that git wrote under a narrow umask": lambda site: _strange_key(site, 0o600),
+    "of an earlier build of this tree": _of_an_earlier_build,
+    "of a tree whose manifest is another one by now": lambda site: (site.out / "manifest.json").write_text("{}"),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGED)
+def test_a_record_that_this_trees_last_build_did_not_write_does_not_count(site: Site, forgery: str) -> None:
+    interrupt(site)
+    FORGED[forgery](site)
+    before = {path: path.read_bytes() for path in site.out.rglob("*") if path.is_file()}
+    lock = site.lock_bytes()
+    with pytest.raises(Rejected, match="PGT538: the record of an interrupted build does not count"):
+        recover(str(site.out), str(site.lock))
+    assert {path: path.read_bytes() for path in site.out.rglob("*") if path.is_file()} == before
+    assert site.lock_bytes() == lock
+
+
+BEYOND: dict[str, list[object]] = {
+    "deletes what no manifest lists": ["unlink", "clients/bob/notes.txt", 0],
+    "brings what its manifest does not list": ["rename", "clients/eve", 0],
+    "opens a key": ["chmod", "ca/root/ca.key", 0o644],
+    "opens the directory of a key": ["chmod", "ca/root", 0o755],
+    "gives a directory a mode that is not of the layout": ["chmod", "clients", 0o777],
+    "removes a directory that its build did not empty": ["rmdir", ".pgtls", 0],
+}
+
+
+@pytest.mark.parametrize("step", BEYOND)
+def test_even_a_sealed_record_does_no_more_than_its_manifests_say(site: Site, step: str) -> None:
+    interrupt(site)
+    whole = body(site)
+    before = snapshot(site.out)
+    sealed(site, {**whole, "steps": [BEYOND[step], *whole["steps"]]})
+    with pytest.raises(Rejected, match=r"PGT538: .*, which its build did not write"):
+        recover(str(site.out), str(site.lock))
+    assert snapshot(site.out) == before
+    sealed(site, whole)  # the control: what its build wrote is carried out
+    assert recover(str(site.out), str(site.lock))
+    assert not (site.out / "clients/bob/postgresql.key").exists()
+
+
+@pytest.mark.parametrize("field", ["path", "staged"])
+def test_even_a_sealed_record_moves_nothing_but_the_staged_lock(site: Site, field: str) -> None:
+    interrupt(site)
+    whole = body(site)
+    elsewhere = str(site.directory / "index.html" if field == "path" else site.out / "ca/root/ca.key")
+    sealed(site, {**whole, "lock": {**whole["lock"], field: elsewhere}})
+    with pytest.raises(Rejected, match="PGT532"):
+        recover(str(site.out), str(site.lock))
+    assert (site.out / "ca/root/ca.key").exists()
+    assert not (site.directory / "index.html").exists()
+
+
+def test_a_staged_lock_that_another_has_written_does_not_become_the_lock(site: Site) -> None:
+    interrupt(site)
+    (staged,) = site.directory.glob(".pgtls.lock.*.new")
+    lock = site.lock_bytes()
+    staged.write_bytes(staged.read_bytes() + b'{"event": "revoked"}\n')
+    with pytest.raises(Rejected, match=r"PGT533: .*is not what the build has staged"):
+        recover(str(site.out), str(site.lock))
+    assert site.lock_bytes() == lock
+
+
+def test_a_staged_manifest_that_another_has_written_is_not_brought(site: Site) -> None:
+    interrupt(site)
+    staged = site.out / ".pgtls/staging/manifest.json"
+    staged.write_text(staged.read_text().replace(sha256(b"").hexdigest(), "0" * 64) + " ")
+    with pytest.raises(Rejected, match="PGT538"):
+        recover(str(site.out), str(site.lock))
+
+
+def test_the_key_of_a_tree_is_drawn_once_and_its_owners_alone(site: Site) -> None:
+    path = site.out / ".pgtls/key"
+    first = path.read_bytes()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400
+    assert len(set(first)) > 8
+    site.build(NEXT, issued(2))
+    assert path.read_bytes() == first
+
+
+def test_a_tree_of_an_older_version_gets_its_key_with_the_next_build(site: Site) -> None:
+    (site.out / ".pgtls/key").unlink()
+    interrupt(site)
+    assert recover(str(site.out), str(site.lock))
+    assert (site.out / ".pgtls/key").exists()
+
+
+def test_git_overwrites_an_ignored_key_but_cannot_give_it_its_mode(site: Site) -> None:
+    """The reason for the mode: what a pull brings replaces what .gitignore names, and the key with it."""
+    env = {"PATH": os.environ["PATH"], "HOME": str(site.directory), "GIT_CONFIG_NOSYSTEM": "1"}
+
+    def git(*words: str, cwd: Path = site.directory, umask: int = 0o22) -> None:
+        call = ["git", "-c", "user.email=a@b", "-c", "user.name=x", *words]
+        subprocess.run(call, cwd=cwd, env=env, check=True, capture_output=True, umask=umask)
+
+    other = site.directory.with_name("other")
+    git("init", "-q", "-b", "main")
+    git("add", "pgtls.lock")
+    git("commit", "-qm", "lock")
+    git("clone", "-q", str(site.directory), str(other))
+    (other / "out/.pgtls").mkdir(parents=True)
+    (other / "out/.pgtls/key").write_bytes(b"k" * 32)
+    git("add", "-f", "out", cwd=other)
+    git("commit", "-qm", "tidy", cwd=other)
+    git("pull", "-q", str(other), "main", umask=0o77)
+    assert (site.out / ".pgtls/key").read_bytes() == b"k" * 32
+    with opened(str(site.out)) as place:
+        assert seal.read(place) is None
