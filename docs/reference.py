@@ -13,10 +13,12 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+import typer
 from pydantic_core import PydanticUndefined
+from typer.core import TyperOption
 
-from pgtls.cli import EXIT_STATUS, group
+from pgtls.cli import COMMANDS, EXIT_STATUS
+from pgtls.cli.app import command
 from pgtls.diagnostics.rules import FAMILIES, catalogue
 from pgtls.language.models import KINDS, LintTable, MapEntry
 from pgtls.language.schema import schema
@@ -163,23 +165,24 @@ def commands_page() -> Iterator[str]:
     yield "\n## Exit statuses\n\nThe same for every command. An error wins over 2.\n\n| status | meaning |\n|---|---|\n"
     for status, meaning in EXIT_STATUS.items():
         yield f"| {status} | {meaning} |\n"
-    context = click.Context(group, info_name="pgtls")
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        assert command is not None  # noqa: S101
-        yield from _command(click.Context(command, context, name), command)
+    for name in COMMANDS:
+        yield from _command(name)
 
 
-def _command(context: click.Context, command: click.Command) -> Iterator[str]:
-    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    paragraphs = [_paragraph(text) for text in cleandoc(command.help or "").split("\n\n")]
-    yield f"\n## pgtls {context.info_name}\n\n```text\n{usage}\n```\n\n" + "\n\n".join(paragraphs) + "\n"
-    options = [param for param in command.params if isinstance(param, click.Option)]
+def _command(name: str) -> Iterator[str]:
+    found = command(name)
+    context = typer.Context(found, info_name=f"pgtls {name}")
+    usage = " ".join([context.command_path, *found.collect_usage_pieces(context)])
+    paragraphs = [_paragraph(text) for text in cleandoc(found.help or "").split("\n\n")]
+    yield f"\n## pgtls {name}\n\n```text\n{usage}\n```\n\n" + "\n\n".join(paragraphs) + "\n"
+    options = [param for param in found.params if isinstance(param, TyperOption)]
     if options:
         yield "\n| option | meaning |\n|---|---|\n"
     for option in options:
-        name, meaning = option.get_help_record(context) or ("", "")
-        yield f"| `{_cell(name)}` | {_cell(re.sub(' +', ' ', meaning))} |\n"
+        words, meaning = option.get_help_record(context) or ("", "")
+        yield f"| `{_cell(words)}` | {_cell(re.sub(' +', ' ', meaning))} |\n"
+    examples = "\n\n".join(f"# {meaning}\n{line}" for line, meaning in found.examples.items())
+    yield f"\n```text\n{examples}\n```\n"
 
 
 def _paragraph(text: str) -> str:
@@ -188,7 +191,7 @@ def _paragraph(text: str) -> str:
 
 
 _UNWRAPPED = "\b\n"
-"""click's mark for lines that stay as they are."""
+"""typer's mark for lines that stay as they are."""
 
 
 def _cell(text: str) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgtls.cli import build, plan, run
+from pgtls.cli import run
+from pgtls.cli.app import command
 from support.building import SMALL
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def ask(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str,
 
 
 def test_both_have_the_same_options() -> None:
-    of_build = {parameter.name for parameter in build.command.params}
-    of_plan = {parameter.name for parameter in plan.command.params}
+    of_build = {parameter.name for parameter in command("build").params}
+    of_plan = {parameter.name for parameter in command("plan").params}
     assert of_build - OF_A_BUILD_ALONE == of_plan - OF_A_PLAN_ALONE
 
 

@@ -89,6 +89,17 @@ def test_a_build_whose_report_is_lost_says_that_it_stands(directory: Path, words
     assert "all the same" not in plan.stderr, "a plan does nothing that could stand"
 
 
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+def test_nothing_to_do_that_cannot_be_printed_is_an_error(directory: Path, redirection: str) -> None:
+    assert shell(directory, ("build",), "").returncode == 0
+    run = shell(directory, ("build",), redirection)
+    assert (run.returncode, run.stderr.count("error[PGT591]")) == (1, 1)
+    assert (shell(directory, ("build",), "| true").returncode, shell(directory, ("build",), "").stdout) == (
+        0,
+        "nothing to do\n",
+    )
+
+
 def test_what_init_and_import_wrote_stands_too(directory: Path) -> None:
     run = shell(directory, ("init", "new"), ">/dev/full")
     assert "hint: wrote new/pgtls.toml, new/.gitignore, new/.gitattributes all the same" in run.stderr

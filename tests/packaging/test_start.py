@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEAVY = {"cryptography", "jinja2", "pydantic"}
+COMMAND_LINE = {"inspect", "rich", "typer", "typing"}
 
 
 def imported(*arguments: str | Path) -> set[str]:
@@ -38,7 +39,8 @@ def test_a_build_with_nothing_to_do_loads_no_library(tmp_path: Path) -> None:
     arguments = ("build", EXAMPLE, "--out", out, "--lock", tmp_path / "out.lock")
     assert imported(*arguments) >= HEAVY, "the first build needs them all"
     assert built(EXAMPLE, out) == out
-    assert imported(*arguments) & HEAVY == set()
+    assert imported(*arguments) & (HEAVY | COMMAND_LINE) == set()
+    assert imported(*arguments, "--format", "json") >= COMMAND_LINE - {"rich"}, "any other option is read by typer"
 
 
 def test_the_program_and_the_module_are_the_same(tmp_path: Path) -> None:

@@ -7,17 +7,14 @@ import sys
 from dataclasses import asdict, fields
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import click
-
-from pgtls.cli.options import clock, lock_file, output, places, spec
+from pgtls.cli.options import FORMAT, Where, clock, expanded
 from pgtls.cli.printing import coloured, reporting
 from pgtls.diagnostics import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
 
     from pgtls.access.matrix import Matrix, Row
 
@@ -28,24 +25,21 @@ _NARROWEST = 80
 _HEAD = ("who", "databases", "from", "over", "shows", "client's sslmode", "policy")
 
 
-@click.command()
-@spec
-@places
-@output("text", "json", "markdown")
-def command(
-    spec: str,
-    out: str | None,
-    lock: str | None,
-    now: datetime | None,
-    lock_timeout: int,
-    format_: str,
-) -> int:
+EXAMPLES = {
+    "pgtls access": "Show the whole matrix.",
+    "pgtls access --format markdown >> review.md": "Add it to a review.",
+}
+
+
+@expanded
+def command(where: Where, format_: Annotated[Literal["text", "json", "markdown"], FORMAT] = "text") -> int:
     """Show who may connect from where to what, and how: the whole matrix, from the compiled pg_hba.conf."""
     from pgtls.access.matrix import matrix
     from pgtls.pipeline import check
 
     with reporting("access", format_) as report:
-        checked = check(Path(spec), clock(now), lock_file(spec, lock))
+        spec, _, lock = where.paths
+        checked = check(Path(spec), clock(where.now), lock)
         if checked.fleet is None or any(d.severity == "error" for d in checked.diagnostics):
             raise Rejected(*checked.diagnostics)
         fleet = checked.fleet

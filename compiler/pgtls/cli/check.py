@@ -6,41 +6,39 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import click
+import typer
 
 from pgtls.cli import FAILED, OK
-from pgtls.cli.options import clock, lock_file, output, places, spec
+from pgtls.cli.options import FORMAT, Where, clock, expanded
 from pgtls.cli.printing import as_json, as_text, document, emit, say
 from pgtls.diagnostics import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from datetime import datetime
 
     from pgtls.diagnostics import Diagnostic
 
 
-@click.command()
-@spec
-@places
-@output("text", "json", "github", "sarif")
-@click.option("--warnings-as-errors", is_flag=True, help="Exit 1 on warnings too.")
+EXAMPLES = {
+    "pgtls check": "Check pgtls.toml.",
+    "pgtls check --format github --warnings-as-errors": "Annotate a pull request on GitHub, and fail on warnings.",
+}
+
+
+@expanded
 def command(
-    spec: str,
-    out: str | None,
-    lock: str | None,
-    now: datetime | None,
-    lock_timeout: int,
-    format_: str,
-    warnings_as_errors: bool,
+    where: Where,
+    format_: Annotated[Literal["text", "json", "github", "sarif"], FORMAT] = "text",
+    warnings_as_errors: Annotated[bool, typer.Option("--warnings-as-errors", help="Exit 1 on warnings too.")] = False,
 ) -> int:
     """Parse, validate, lint and prove a spec; write nothing."""
     from pgtls.pipeline import check
 
+    spec, _, lock = where.paths
     try:
-        diagnostics = check(Path(spec), clock(now), lock_file(spec, lock)).diagnostics
+        diagnostics = check(Path(spec), clock(where.now), lock).diagnostics
     except Rejected as rejected:
         diagnostics = rejected.diagnostics
     _print(diagnostics, spec, format_)

@@ -10,13 +10,12 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import click
+import typer
 
 from pgtls.cli import CHANGES, FAILED, OK
-from pgtls.cli.completion import paths
-from pgtls.cli.options import clock, now, output
+from pgtls.cli.options import FORMAT, Now, clock, expanded
 from pgtls.cli.printing import reporting
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.diagnostics.text import visible
@@ -39,19 +38,25 @@ _SIGNS = {"granted": "+", "weakened": "!", "strengthened": "^", "lost": "-"}
 _SHOWN = 8
 
 
-@click.command()
-@click.argument("old", metavar="OLD", shell_complete=paths("file"))
-@click.argument("new", metavar="NEW", shell_complete=paths("file"))
-@now
-@output("text", "json", "markdown")
-@click.option("--detailed-exitcode", is_flag=True, help="Exit 2 if there is a difference.")
-@click.option(
-    "--fail-on",
-    type=click.Choice(list(_WIDENS)),
-    help="Exit 1 if access is weakened; granted or weakened; or changed at all.",
-)
+EXAMPLES = {
+    "pgtls diff git:HEAD pgtls.toml": "Show what your edits change.",
+    "pgtls diff git:origin/main git:HEAD --fail-on weakened": "Let a pull request fail that weakens access.",
+}
+
+
+@expanded
 def command(
-    old: str, new: str, now: datetime | None, format_: str, detailed_exitcode: bool, fail_on: str | None
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The spec before: a path, git:REV or git:REV:PATH.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The spec after, likewise.")],
+    now: Now = None,
+    format_: Annotated[Literal["text", "json", "markdown"], FORMAT] = "text",
+    detailed_exitcode: Annotated[bool, typer.Option("--detailed-exitcode", help="Exit 2 if there is a difference.")] = (
+        False
+    ),
+    fail_on: Annotated[
+        Literal["weakened", "granted", "any"] | None,
+        typer.Option(help="Exit 1 if access is weakened; granted or weakened; or changed at all."),
+    ] = None,
 ) -> int:
     """Show what changes for people between two specs: access granted, lost, weakened, strengthened; certificates.
 

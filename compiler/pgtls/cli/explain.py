@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-import click
+import typer
 
 from pgtls.cli.completion import names
-from pgtls.cli.options import clock, lock_file, output, places, spec
+from pgtls.cli.options import FORMAT, Where, clock, expanded
 from pgtls.cli.printing import reporting
+from pgtls.cli.usage import UsageError
 from pgtls.diagnostics import Diagnostic, Rejected, errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from pgtls.access.explain import Explanation
     from pgtls.access.question import Answer, Question
@@ -26,57 +26,79 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-@click.command()
-@spec
-@places
-@output("text", "json")
-@click.option(
-    "--server",
-    metavar="NAME",
-    help="The server's NAME.  [default: the only one]",
-    shell_complete=names("{name}", "server"),
-)
-@click.option("--user", "role", required=True, metavar="ROLE", help="The database role that connects.")
-@click.option("--database", required=True, metavar="DB", help='The database; "replication" for physical replication.')
-@click.option("--from", "from_", required=True, metavar="ADDR|local", help="The client's address, or the Unix socket.")
-@click.option(
-    "--host-name",
-    multiple=True,
-    metavar="NAME",
-    help="A name that the client's address has, both ways. May be repeated.",
-)
-@click.option("--cleartext", is_flag=True, help="Without TLS.")
-@click.option(
-    "--cert",
-    metavar="USER|none",
-    help="Whose certificate it shows; of a foreign file, a common name.  [default: the role's]",
-    shell_complete=names("{name}", "user", further=("none",)),
-)
-@click.option(
-    "--member-of",
-    multiple=True,
-    metavar="GROUP|ROLE=GROUP",
-    help="A database role that the role, or another ROLE, is a member of. May be repeated.",
-)
-@click.option(
-    "--interface",
-    multiple=True,
-    metavar="CIDR",
-    help="An address of the server with its prefix length, for samehost and samenet. May be repeated.",
-)
-@click.option("--hba", type=click.Path(), metavar="FILE", help="Ask this pg_hba.conf instead of the compiled one.")
-@click.option("--ident", type=click.Path(), metavar="FILE", help="Its pg_ident.conf.")
-@click.option("--postgres", type=click.IntRange(13, 19), metavar="N", help="Its major version.")
+EXAMPLES = {
+    "pgtls explain --user app --database shop --from 10.0.0.5": "Ask about the compiled pg_hba.conf.",
+    "pgtls explain --hba hba.conf --postgres 16 --user a --database b --from local": "Ask about another file.",
+}
+
+
+@expanded
 def command(
-    spec: str,
-    out: str | None,
-    lock: str | None,
-    now: datetime | None,
-    lock_timeout: int,
-    format_: str,
-    **question: Any,
+    where: Where,
+    role: Annotated[str, typer.Option("--user", metavar="ROLE", help="The database role that connects.")],
+    database: Annotated[str, typer.Option(metavar="DB", help='The database; "replication" for physical replication.')],
+    from_: Annotated[
+        str, typer.Option("--from", metavar="ADDR|local", help="The client's address, or the Unix socket.")
+    ],
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default="the only one",
+            help="The server's name.",
+            autocompletion=names("{name}", "server"),
+        ),
+    ] = None,
+    host_name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name that the client's address has, both ways. May be repeated."),
+    ] = None,
+    cleartext: Annotated[bool, typer.Option("--cleartext", help="Without TLS.")] = False,
+    cert: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USER|none",
+            show_default="the role's",
+            help="Whose certificate it shows; of a foreign file, a common name.",
+            autocompletion=names("{name}", "user", further=("none",)),
+        ),
+    ] = None,
+    member_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GROUP|ROLE=GROUP",
+            help="A database role that the role, or another ROLE, is a member of. May be repeated.",
+        ),
+    ] = None,
+    interface: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CIDR",
+            help="An address of the server with its prefix length, for samehost and samenet. May be repeated.",
+        ),
+    ] = None,
+    hba: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Ask this pg_hba.conf instead of the compiled one.")
+    ] = None,
+    ident: Annotated[str | None, typer.Option(metavar="FILE", help="Its pg_ident.conf.")] = None,
+    postgres: Annotated[int | None, typer.Option(metavar="N", min=13, max=19, help="Its major version.")] = None,
+    format_: Annotated[Literal["text", "json"], FORMAT] = "text",
 ) -> int:
     """Explain one connection: admitted or refused, by which line and which policy, and what is asked of the client."""
+    question: dict[str, Any] = {
+        "role": role,
+        "database": database,
+        "from_": from_,
+        "server": server,
+        "host_name": tuple(host_name or ()),
+        "cleartext": cleartext,
+        "cert": cert,
+        "member_of": tuple(member_of or ()),
+        "interface": tuple(interface or ()),
+        "hba": hba,
+        "ident": ident,
+        "postgres": postgres,
+    }
     _refuse_contradictions(question)
     with reporting("explain", format_) as report:
         asked = _question(question)
@@ -85,7 +107,8 @@ def command(
         else:
             from pgtls.pipeline import check
 
-            checked = check(Path(spec), clock(now), lock_file(spec, lock))
+            spec, _, lock = where.paths
+            checked = check(Path(spec), clock(where.now), lock)
             answer = _of_spec(checked, question["server"], asked)
             place = _place(checked, answer.explanation)
         report.result = lambda: _as_dict(answer.explanation, place)
@@ -96,13 +119,13 @@ def command(
 def _refuse_contradictions(question: dict[str, Any]) -> None:
     """Refuse options that would have no effect beside the others: their user believes that they have one."""
     if question["hba"] and not question["postgres"]:
-        raise click.UsageError("--hba needs --postgres: what a file means depends on the version")
+        raise UsageError("--hba needs --postgres: what a file means depends on the version")
     if question["hba"] and question["server"]:
-        raise click.UsageError("--server: a foreign file (--hba) is of no server of the spec")
+        raise UsageError("--server: a foreign file (--hba) is of no server of the spec")
     if not question["hba"] and (question["ident"] or question["postgres"]):
-        raise click.UsageError("--ident and --postgres are about a foreign file: name it with --hba")
+        raise UsageError("--ident and --postgres are about a foreign file: name it with --hba")
     if question["cert"] not in (None, "none") and (question["cleartext"] or question["from_"] == "local"):
-        raise click.UsageError("--cert: a certificate is shown over TLS alone")
+        raise UsageError("--cert: a certificate is shown over TLS alone")
 
 
 def _question(words: dict[str, Any]) -> Question:
@@ -112,9 +135,9 @@ def _question(words: dict[str, Any]) -> Question:
     try:
         address = None if words["from_"] == "local" else ip_address(words["from_"])
     except ValueError:
-        raise click.UsageError(f'--from {words["from_"]}: write an address, e.g. 10.0.0.5, or "local"') from None
+        raise UsageError(f'--from {words["from_"]}: write an address, e.g. 10.0.0.5, or "local"') from None
     if address is None and words["cleartext"]:
-        raise click.UsageError("--cleartext: there is no TLS on the Unix socket anyway")
+        raise UsageError("--cleartext: there is no TLS on the Unix socket anyway")
     return Question(
         role=words["role"],
         database=words["database"],
@@ -131,7 +154,7 @@ def _parsed(option: str, parse: Callable[[], _T]) -> _T:
     try:
         return parse()
     except ValueError as error:
-        raise click.UsageError(f"{option} {error}") from None
+        raise UsageError(f"{option} {error}") from None
 
 
 def _of_file(words: dict[str, Any], question: Question) -> Answer:
@@ -149,7 +172,7 @@ def _of_spec(checked: Checked, name: str | None, question: Question) -> Answer:
     if fleet is None or not rules or errors(checked.diagnostics):
         raise Rejected(*checked.diagnostics)
     if name is None and len(fleet.servers) > 1:
-        raise click.UsageError(f"--server: say which: {', '.join(fleet.servers)}")
+        raise UsageError(f"--server: say which: {', '.join(fleet.servers)}")
     server = server_named(fleet, name) if name else next(iter(fleet.servers.values()))
     return of_spec(fleet, server, rules, question)
 

@@ -1,14 +1,15 @@
-"""How a command ends that could not do its work: said once, on stderr or as the one object of ``--format json``, with the exit status."""
+"""How a command ends that could not do its work: reported once, on stderr or as the one object of ``--format json``,
+with the exit status.
+"""  # noqa: D205
 
 from __future__ import annotations
 
 import sys
 import traceback
-from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import click
+import typer
 
 from pgtls.cli import COMMANDS, FAILED, INTERRUPTED, OK, USAGE
 from pgtls.cli.printing import STDOUT, UnwrittenError, as_json, drop, emit, tell, tell_diagnostics
@@ -22,7 +23,7 @@ _REPORT = "Please report it with the lines above and, if you can, a spec that sh
 
 
 def fail(error: BaseException, words: Sequence[str]) -> int:
-    """Say what ended the command line ``words``; give its exit status."""
+    """Report what ended the command line ``words``; return its exit status."""
     if isinstance(error, BrokenPipeError):
         drop(sys.stdout)
         return OK
@@ -35,9 +36,8 @@ def fail(error: BaseException, words: Sequence[str]) -> int:
         tell(f"{''.join(traceback.format_exception(error))}pgtls: {_BUG}. {_REPORT}")
     if _asks_for_json(words):
         emit(as_json(words[0] if words[0] in COMMANDS else None, [diagnostic]))
-    elif isinstance(error, click.UsageError):
-        with suppress(OSError):
-            error.show()
+    elif isinstance(error, typer.TyperException):
+        tell(_usage(error, diagnostic))
     elif isinstance(error, OSError):
         tell_diagnostics([diagnostic])
     return status
@@ -45,11 +45,10 @@ def fail(error: BaseException, words: Sequence[str]) -> int:
 
 def _judged(error: BaseException) -> tuple[int, Diagnostic]:
     match error:
-        case click.UsageError():
-            command = error.ctx.command_path if error.ctx else "pgtls"
-            return USAGE, Diagnostic(
-                "PGT590", _lower(error.format_message()), hint=f"{command} --help says how it is used"
-            )
+        case typer.TyperException():
+            context = _context(error)
+            command = context.command_path if context else "pgtls"
+            return USAGE, Diagnostic("PGT590", _wrong(error), hint=f"{command} --help shows how to use it")
         case UnwrittenError():
             hint = f"{error.done} all the same" if error.done else None
             return FAILED, Diagnostic("PGT591", _reason(error), hint=hint, file=error.filename)
@@ -58,10 +57,31 @@ def _judged(error: BaseException) -> tuple[int, Diagnostic]:
         case OSError():
             file = None if error.filename is None else str(error.filename)
             return FAILED, Diagnostic("PGT591", _reason(error), file=file)
-        case KeyboardInterrupt() | click.Abort():
+        case KeyboardInterrupt() | typer.Abort():
             return INTERRUPTED, Diagnostic("PGT592", "interrupted")
         case _:
             return FAILED, Diagnostic("PGT599", f"{_BUG}: {type(error).__name__}", hint="the traceback is on stderr")
+
+
+def _usage(error: typer.TyperException, diagnostic: Diagnostic) -> str:
+    """Write wrong usage as text: how the command is used, what is wrong, and where to read more."""
+    context = _context(error)
+    usage = f"{context.get_usage()}\n" if context else ""
+    return f"{usage}Error: {diagnostic.message}\n  = hint: {diagnostic.hint}"
+
+
+def _context(error: typer.TyperException) -> typer.Context | None:
+    """Return the context of wrong usage, which typer keeps in a class that it does not publish."""
+    context: typer.Context | None = getattr(error, "ctx", None)
+    return context
+
+
+def _wrong(error: typer.TyperException) -> str:
+    """Say what is wrong, with the nearest option for one that does not exist."""
+    if hasattr(error, "possibilities") and hasattr(error, "option_name"):
+        near = f"; did you mean {error.possibilities[0]}?" if error.possibilities else ""
+        return f"there is no option {error.option_name}{near}"
+    return _lower(error.format_message().replace("Value error, ", "", 1))
 
 
 def _reason(error: OSError) -> str:
@@ -69,11 +89,11 @@ def _reason(error: OSError) -> str:
 
 
 def _lower(sentence: str) -> str:
-    """Write a sentence of click's, or of the operating system's, as diagnostics are."""
+    """Write a sentence of typer's, or of the operating system's, as diagnostics are."""
     return sentence[:1].lower() + sentence[1:].removesuffix(".")
 
 
 def _asks_for_json(words: Sequence[str]) -> bool:
-    """Whether ``--format json`` was said, whatever else is wrong with the words; of several the last counts."""
+    """Whether ``--format json`` is among the words, whatever else is wrong with them; of several the last counts."""
     said = [value for option, value in pairwise(words) if option == "--format" or value.startswith("--format=")]
     return [value.removeprefix("--format=") for value in said][-1:] == ["json"]

@@ -3,60 +3,52 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Annotated
 
-import click
+import typer
 
 from pgtls.cli import FAILED, OK
-from pgtls.cli.options import clock, now
+from pgtls.cli.options import Now, clock, expanded
 from pgtls.cli.printing import emit, say, tell_diagnostics
 from pgtls.state.files import public
 
-if TYPE_CHECKING:
-    from datetime import datetime
+EXAMPLES = {
+    "pgtls import --hba pg_hba.conf --postgres 17 --host db.example.com": "Import access alone.",
+    "pgtls import --conf postgresql.conf --hba pg_hba.conf --postgres 17 --host db": "Import certificates, too.",
+}
 
 
-def _table_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def _table_name(text: str) -> str:
     from pgtls.language.values import TABLE_NAME
 
-    if not TABLE_NAME.fullmatch(value):
-        raise click.BadParameter(f'"{value}" is no name of a table: it has small letters, digits, "-", "_" and "."')
-    return value
+    if not TABLE_NAME.fullmatch(text):
+        raise typer.BadParameter(f'"{text}" is no name of a table: it has small letters, digits, "-", "_" and "."')
+    return text
 
 
-@click.command()
-@click.option("--hba", required=True, type=click.Path(), metavar="FILE", help="The pg_hba.conf.")
-@click.option("--ident", type=click.Path(), metavar="FILE", help="The pg_ident.conf.")
-@click.option("--conf", type=click.Path(), metavar="FILE", help="The postgresql.conf; its includes are read.")
-@click.option("--cert", type=click.Path(), metavar="FILE", help="The server's certificate.  [default: of --conf]")
-@click.option("--key", type=click.Path(), metavar="FILE", help="Its private key.  [default: of --conf]")
-@click.option(
-    "--ca-file", "ca", type=click.Path(), metavar="FILE", help="The CA of client certificates.  [default: of --conf]"
-)
-@click.option("--postgres", required=True, type=click.IntRange(13, 19), metavar="N", help="The major version.")
-@click.option(
-    "--host", "hosts", required=True, multiple=True, metavar="NAME", help="What clients dial. May be repeated."
-)
-@click.option(
-    "--server",
-    default="primary",
-    show_default=True,
-    metavar="NAME",
-    callback=_table_name,
-    help="What the server is called in the spec.",
-)
-@click.option(
-    "--output", default="pgtls.toml", show_default=True, type=click.Path(), metavar="FILE", help="The spec to write."
-)
-@now
+@expanded
 def command(
-    hba: str,
-    ident: str | None,
-    conf: str | None,
-    server: str,
-    output: str,
-    now: datetime | None,
-    **given: Any,
+    hba: Annotated[str, typer.Option(metavar="FILE", help="The pg_hba.conf.")],
+    postgres: Annotated[int, typer.Option(metavar="N", min=13, max=19, help="The major version.")],
+    hosts: Annotated[list[str], typer.Option("--host", metavar="NAME", help="What clients dial. May be repeated.")],
+    ident: Annotated[str | None, typer.Option(metavar="FILE", help="The pg_ident.conf.")] = None,
+    conf: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The postgresql.conf; its includes are read.")
+    ] = None,
+    cert: Annotated[
+        str | None, typer.Option(metavar="FILE", show_default="of --conf", help="The server's certificate.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(metavar="FILE", show_default="of --conf", help="Its private key.")] = None,
+    ca: Annotated[
+        str | None,
+        typer.Option("--ca-file", metavar="FILE", show_default="of --conf", help="The CA of client certificates."),
+    ] = None,
+    server: Annotated[
+        str,
+        typer.Option(metavar="NAME", parser=_table_name, help="What the server is called in the spec."),
+    ] = "primary",
+    output: Annotated[str, typer.Option(metavar="FILE", help="The spec to write.")] = "pgtls.toml",
+    now: Now = None,
 ) -> int:
     """Make a spec of an existing server's files, compile it, and list every connection that it would treat otherwise.
 
@@ -71,7 +63,7 @@ def command(
             f"error: {output} exists already\n  = hint: pgtls import never overwrites a spec; name another with --output"
         )
         return FAILED
-    asked = Given(output=output, **given)
+    asked = Given(output=output, cert=cert, key=key, ca=ca, postgres=postgres, hosts=tuple(hosts))
     try:
         adopted = adopt(Sources(hba, ident, conf), asked, server, clock(now))
     except Rejected as rejected:

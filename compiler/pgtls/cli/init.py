@@ -6,11 +6,12 @@ import os
 import shlex
 from fnmatch import fnmatch
 from importlib.resources import files
+from typing import Annotated
 
-import click
+import typer
 
 from pgtls.cli import FAILED, OK
-from pgtls.cli.completion import paths
+from pgtls.cli.options import expanded
 from pgtls.cli.printing import emit, say
 from pgtls.state.files import make_directories, public
 
@@ -19,9 +20,14 @@ _LOCK = "pgtls.lock"
 _IGNORED, _MERGED = b"/out/", b"*.lock merge=union"
 
 
-@click.command()
-@click.argument("directory", metavar="[DIR]", default=".", shell_complete=paths("dir"))
-def command(directory: str) -> int:
+EXAMPLES = {
+    "pgtls init": "Write them into the current directory.",
+    "pgtls init db": "Write them into db/, which is made if it does not exist.",
+}
+
+
+@expanded
+def command(directory: Annotated[str, typer.Argument(metavar="DIR", help="Where to write them.")] = ".") -> int:
     """Write an annotated pgtls.toml that builds as it is, .gitignore and .gitattributes."""
     spec, ignore, attributes = (
         os.path.join(directory, name) for name in ("pgtls.toml", ".gitignore", ".gitattributes")

@@ -1,168 +1,184 @@
-"""Arguments and options that several commands share, with the variables that stand in for them (DESIGN 7)."""
+"""Arguments and options that several commands share, with the variables that stand in for them.
 
-from __future__ import annotations
+A command takes a group of options as one value: :class:`Where` and :class:`Asks` are dataclasses, and :func:`expanded` gives typer their fields.
+"""
 
-import os
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
+from datetime import UTC, datetime
+from inspect import Parameter, Signature, signature
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import click
+import typer
 
-from pgtls.cli.completion import names, paths
+from pgtls.cli.completion import names
 from pgtls.cli.printing import say
+from pgtls.state.names import lock_path, out_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-F = TypeVar("F", bound="Callable[..., Any]")
+    from pgtls.pipeline import Request
 
 
-class Instant(click.ParamType):  # type: ignore[type-arg]
-    """RFC 3339, or a date (00:00 UTC)."""
+def read_now(text: str) -> datetime:
+    """Read the value of ``--now``."""
+    from pgtls.language.instant import read_instant
 
-    name = "INSTANT"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Parse; a wrong one is wrong usage."""
-        from pgtls.language.instant import read_instant
-
-        try:
-            return read_instant(value)
-        except ValueError as wrong:
-            self.fail(f'"{value}" {wrong}', param, ctx)
+    try:
+        return read_instant(text)
+    except ValueError as wrong:
+        raise typer.BadParameter(f'"{text}" {wrong}') from None
 
 
-class NamedPath(click.ParamType):  # type: ignore[type-arg]
+class NamedPath(NamedTuple):
     """``NAME=PATH``, taken apart."""
 
-    name = "NAME=PATH"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """Parse; a wrong one is wrong usage."""
-        name, _, path = value.partition("=")
-        if not (name and path):
-            self.fail(f'"{value}" is not NAME=PATH', param, ctx)
-        return name, path
+    name: str
+    path: str
 
 
-spec = click.argument(
-    "spec",
-    required=False,
-    envvar="PGTLS_SPEC",
-    default="pgtls.toml",
-    metavar="[SPEC]",
-    shell_complete=paths("file"),
-)
-_out = click.option(
-    "--out",
-    metavar="DIR",
-    envvar="PGTLS_OUT",
-    help="The out directory.  [default: out beside the spec; $PGTLS_OUT]",
-    shell_complete=paths("dir"),
-)
-_lock = click.option(
-    "--lock",
-    metavar="PATH",
-    envvar="PGTLS_LOCK",
-    help="The lock file.  [default: SPEC with .lock; $PGTLS_LOCK]",
-    shell_complete=paths("file"),
-)
-_now = click.option(
-    "--now", type=Instant(), envvar="PGTLS_NOW", show_envvar=True, help="Read the clock as this instant."
-)
-_timeout = click.option(
-    "--lock-timeout",
-    type=click.IntRange(min=0),
-    default=60,
-    metavar="SECONDS",
-    help="How long to wait for another build.  [default: 60]",
-)
+def read_named_path(text: str) -> NamedPath:
+    """Read ``NAME=PATH``."""
+    name, _, path = text.partition("=")
+    if not (name and path):
+        raise typer.BadParameter(f'"{text}" is not NAME=PATH')
+    return NamedPath(name, path)
 
 
-def places(command: F) -> F:
-    """Give a command the options that say where things are and what time it is."""
-    for option in (_timeout, _now, _lock, _out):
-        command = option(command)
-    return command
+FORMAT = typer.Option("--format", help="How to print the result.")
 
-
-now = _now
-
-_ENTITIES = ("ca", "server", "user")
-_ASKS = (
-    click.option(
-        "--renew",
-        multiple=True,
-        metavar="ENTITY|all",
-        help="Issue a certificate again, e.g. user.alice. May be repeated.",
-        shell_complete=names("{kind}.{name}", *_ENTITIES, further=("all",)),
-    ),
-    click.option(
-        "--replace",
-        multiple=True,
-        metavar="ENTITY",
-        help="Issue it again with a new key, whatever is there. May be repeated.",
-        shell_complete=names("{kind}.{name}", *_ENTITIES),
-    ),
-    click.option(
-        "--new-ca",
-        multiple=True,
-        metavar="NAME",
-        help="Start a CA anew whose key is lost. May be repeated.",
-        shell_complete=names("{name}", "ca"),
-    ),
-    click.option(
-        "--ca-key",
-        multiple=True,
-        type=NamedPath(),
-        help="Lend this build the key of an offline CA. May be repeated.",
-    ),
-    click.option(
-        "--allow-revoke", is_flag=True, help="Revoke, or delete the keys of, more than three entities at once."
-    ),
-    click.option(
-        "--accept-outage",
-        is_flag=True,
-        help="Go on though servers or clients would refuse each other until all is deployed.",
-    ),
-    click.option("--new-out", is_flag=True, help="Build an out directory that is not there though the lock is."),
-)
-
-
-def asks(command: F) -> F:
-    """Give a command what a build may be asked for beside the spec; it takes them as ``**asks``, for :func:`pgtls.cli.request.request`."""
-    for option in reversed(_ASKS):
-        command = option(command)
-    return command
-
-
-def output(*formats: str) -> Callable[[F], F]:
-    """Give a command ``--format``, with text as the default."""
-    return click.option(
-        "--format",
-        "format_",
-        type=click.Choice(formats),
-        default="text",
-        show_default=True,
-        help="How to print the result.",
-    )
-
-
-def out_directory(spec_path: str, out: str | None) -> str:
-    """Give ``out`` beside the spec unless it was said."""
-    return out or os.path.join(os.path.dirname(spec_path), "out")
-
-
-def lock_file(spec_path: str, lock: str | None) -> str:
-    """Give the spec's path with ``.lock`` for a final ``.toml`` unless it was said."""
-    return lock or spec_path.removesuffix(".toml") + ".lock"
+Now = Annotated[
+    datetime | None,
+    typer.Option(parser=read_now, metavar="INSTANT", envvar="PGTLS_NOW", help="Read the clock as this instant."),
+]
 
 
 def clock(instant: datetime | None) -> datetime:
-    """Read the clock, the only place that does; one that was set is announced."""
-    from datetime import UTC, datetime
-
+    """Read the clock, the only place that does; announce one that is set."""
     if instant is None:
         return datetime.now(UTC)
     say(f"the clock is set to {instant:%Y-%m-%dT%H:%M:%SZ}")
     return instant
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """What a build may be asked for beside the spec."""
+
+    renew: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ENTITY|all",
+            help="Issue a certificate again, e.g. user.alice. May be repeated.",
+            autocompletion=names("{kind}.{name}", "ca", "server", "user", further=("all",)),
+        ),
+    ] = None
+    replace: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ENTITY",
+            help="Issue it again with a new key, whatever is there. May be repeated.",
+            autocompletion=names("{kind}.{name}", "ca", "server", "user"),
+        ),
+    ] = None
+    new_ca: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Replace a CA whose key is lost. May be repeated.",
+            autocompletion=names("{name}", "ca"),
+        ),
+    ] = None
+    ca_key: Annotated[
+        list[NamedPath] | None,
+        typer.Option(
+            parser=read_named_path,
+            metavar="NAME=PATH",
+            help="Lend this build the key of an offline CA. May be repeated.",
+        ),
+    ] = None
+    allow_revoke: Annotated[
+        bool, typer.Option("--allow-revoke", help="Revoke, or delete the keys of, more than three entities at once.")
+    ] = False
+    accept_outage: Annotated[
+        bool,
+        typer.Option(
+            "--accept-outage",
+            help="Proceed even if servers and clients reject each other until everything is deployed.",
+        ),
+    ] = False
+    new_out: Annotated[
+        bool, typer.Option("--new-out", help="Create the out directory even though the lock already exists.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where things are, and what time it is."""
+
+    spec: Annotated[str, typer.Argument(metavar="SPEC", envvar="PGTLS_SPEC", help="The spec.")] = "pgtls.toml"
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", envvar="PGTLS_OUT", show_default="out next to the spec", help="The out directory."),
+    ] = None
+    lock: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH", envvar="PGTLS_LOCK", show_default="SPEC with .lock for .toml", help="The lock file."
+        ),
+    ] = None
+    now: Now = None
+    lock_timeout: Annotated[
+        int,
+        typer.Option(metavar="SECONDS", min=0, help="How long to wait for another build."),
+    ] = 60
+
+    @property
+    def paths(self) -> tuple[str, str, str]:
+        """Return the paths of spec, out directory and lock."""
+        return self.spec, out_path(self.spec, self.out), lock_path(self.spec, self.lock)
+
+    def request(self, moment: datetime, asks: Asks | None = None, *, jobs: int = 0) -> "Request":
+        """Return what the pipeline works on."""
+        from pathlib import Path
+
+        from pgtls.certificates.model import Asked
+        from pgtls.pipeline import Request
+
+        asks = asks or Asks()
+        asked = Asked(
+            frozenset(asks.renew or ()),
+            frozenset(asks.replace or ()),
+            frozenset(asks.new_ca or ()),
+            asks.allow_revoke,
+            asks.accept_outage,
+            tuple(asks.ca_key or ()),
+        )
+        spec, out, lock = self.paths
+        return Request(
+            Path(spec), out, lock, moment, asked, new_out=asks.new_out, lock_timeout=self.lock_timeout, jobs=jobs
+        )
+
+
+def expanded(command: Callable[..., int]) -> Callable[..., int]:
+    """Return the command with each parameter that is a group of options replaced by the fields of the group."""
+    parameters: list[Parameter] = []
+    groups: dict[str, tuple[type, list[str]]] = {}
+    for name, parameter in signature(command, eval_str=True).parameters.items():
+        if isinstance(parameter.annotation, type) and is_dataclass(parameter.annotation):
+            fields = signature(parameter.annotation, eval_str=True).parameters
+            groups[name] = parameter.annotation, list(fields)
+            parameters += fields.values()
+        else:
+            parameters.append(parameter)
+
+    def called(**given: Any) -> int:
+        made = {
+            name: group(**{field: given.pop(field) for field in fields}) for name, (group, fields) in groups.items()
+        }
+        return command(**made, **given)
+
+    called.__doc__, called.__name__ = command.__doc__, command.__name__
+    called.__signature__ = Signature(  # type: ignore[attr-defined]
+        [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
+    return called

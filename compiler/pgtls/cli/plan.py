@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import Annotated, Literal
 
-import click
+import typer
 
 from pgtls.cli import CHANGES, OK
-from pgtls.cli.options import asks, clock, output, places, spec
+from pgtls.cli.options import FORMAT, Asks, Where, clock, expanded
 from pgtls.cli.printing import coloured, reporting
 
-if TYPE_CHECKING:
-    from datetime import datetime
+EXAMPLES = {
+    "pgtls plan": "Show what a build of pgtls.toml would do.",
+    "pgtls plan --renew user.alice --detailed-exitcode": "Exit 2 if there is something to do.",
+}
 
 
-@click.command()
-@spec
-@places
-@output("text", "json", "markdown")
-@asks
-@click.option("--detailed-exitcode", is_flag=True, help="Exit 2 if there is something to do.")
+@expanded
 def command(
-    spec: str,
-    out: str | None,
-    lock: str | None,
-    now: datetime | None,
-    lock_timeout: int,
-    format_: str,
-    detailed_exitcode: bool,
-    **asks: Any,
+    where: Where,
+    asks: Asks,
+    format_: Annotated[Literal["text", "json", "markdown"], FORMAT] = "text",
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit 2 if there is something to do.")
+    ] = False,
 ) -> int:
     """Show what build would do, why, and what it costs on the wire."""
-    import sys
-
     from pgtls.cli import steps
-    from pgtls.cli.request import request
     from pgtls.pipeline import plan
 
     with reporting("plan", format_) as report:
-        planned = plan(request(spec, out, lock, clock(now), lock_timeout, **asks))
+        planned = plan(where.request(clock(where.now), asks))
         report.diagnostics = planned.diagnostics
         report.result = lambda: steps.as_dict(planned.plan)
         report.text = lambda: (

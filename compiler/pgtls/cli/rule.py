@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import click
+import typer
 
 from pgtls.cli.completion import codes
-from pgtls.cli.options import output
+from pgtls.cli.options import FORMAT, expanded
 from pgtls.cli.printing import reporting
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.diagnostics.rules import catalogue
@@ -20,10 +20,17 @@ if TYPE_CHECKING:
     from pgtls.diagnostics.rules import Rule
 
 
-@click.command()
-@click.argument("code", required=False, shell_complete=codes)
-@output("text", "json")
-def command(code: str | None, format_: str) -> int:
+EXAMPLES = {
+    "pgtls rule PGT203": "Explain one.",
+    "pgtls rule": "List them all.",
+}
+
+
+@expanded
+def command(
+    code: Annotated[str | None, typer.Argument(metavar="CODE", autocompletion=codes, help="E.g. PGT203.")] = None,
+    format_: Annotated[Literal["text", "json"], FORMAT] = "text",
+) -> int:
     """Explain a diagnostic: what it means, why it matters, how to fix it. Without CODE, list them all."""
     with reporting("rule", format_) as report:
         chosen = list(catalogue().values()) if code is None else [_named(code)]

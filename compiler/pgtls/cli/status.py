@@ -3,66 +3,69 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import click
+import typer
 
 from pgtls.cli import CHANGES
-from pgtls.cli.options import clock, output, places, spec
+from pgtls.cli.options import FORMAT, Where, clock, expanded
 from pgtls.cli.printing import coloured, reporting
+from pgtls.cli.usage import UsageError
 from pgtls.diagnostics import errors
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from pgtls.plan.model import Item
     from pgtls.plan.status import Status
     from pgtls.plan.timeline import Event
 
 
-class Duration(click.ParamType):  # type: ignore[type-arg]
-    """A length of time as the spec writes it."""
-
-    name = "DURATION"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Parse; a wrong one is wrong usage."""
-        from pydantic import TypeAdapter, ValidationError
-
-        from pgtls.language import values
-
-        try:
-            return TypeAdapter[Any](values.Duration).validate_python(value)  # type: ignore[no-any-return]
-        except ValidationError:
-            self.fail(f"{value!r} is no duration: write 30d, 12h, 4w or 1y", param, ctx)
+EXAMPLES = {
+    "pgtls status --within 30d --detailed-exitcode": "Exit 2 if something ends within 30 days.",
+    "pgtls status --timeline": "Show what fails, when and for whom, if nobody builds again.",
+}
 
 
-@click.command()
-@spec
-@places
-@output("text", "json", "prometheus")
-@click.option("--within", type=Duration(), help="Only what needs a build or ends within this time, e.g. 30d.")
-@click.option("--timeline", is_flag=True, help="What would fail, when and for whom, if nobody built again.")
-@click.option("--detailed-exitcode", is_flag=True, help="Exit 2 if something is due, or ends --within the time.")
+def read_duration(text: str) -> timedelta:
+    """Read a length of time as the spec writes it."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from pgtls.language import values
+
+    try:
+        return TypeAdapter[Any](values.Duration).validate_python(text)  # type: ignore[no-any-return]
+    except ValidationError:
+        raise typer.BadParameter(f"{text!r} is no duration: write 30d, 12h, 4w or 1y") from None
+
+
+@expanded
 def command(
-    spec: str,
-    out: str | None,
-    lock: str | None,
-    now: datetime | None,
-    lock_timeout: int,
-    format_: str,
-    within: timedelta | None,
-    timeline: bool,
-    detailed_exitcode: bool,
+    where: Where,
+    format_: Annotated[Literal["text", "json", "prometheus"], FORMAT] = "text",
+    within: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=read_duration,
+            metavar="DURATION",
+            help="Only what needs a build or ends within this time, e.g. 30d.",
+        ),
+    ] = None,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="What would fail, when and for whom, if nobody built again.")
+    ] = False,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit 2 if something is due, or ends --within the time.")
+    ] = False,
 ) -> int:
     """Show every certificate and CRL with its state, how long it lives, and what to do."""
-    from pgtls.cli.request import request
     from pgtls.pipeline import status
 
     if timeline and format_ == "prometheus":
-        raise click.UsageError("--timeline is for people and programs: --format text or json")
+        raise UsageError("--timeline is for people and programs: --format text or json")
     with reporting("status", format_) as report:
-        found = status(request(spec, out, lock, clock(now), lock_timeout))
+        found = status(where.request(clock(where.now)))
         if within is not None:
             found = found.within(within)
         report.diagnostics = found.diagnostics

@@ -6,10 +6,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-import click
-
 from pgtls.cli import FAILED, OK
+from pgtls.cli.options import Where, clock, expanded
 from pgtls.cli.printing import emit, tell
+from pgtls.cli.usage import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from pgtls.exports.terraform import Query
     from pgtls.pipeline import Request
 
-_WAIT = 60
-"""Seconds to wait for a build that is under way, as every command does."""
+
+EXAMPLES = {
+    "echo '{}' | pgtls terraform": "Ask about pgtls.toml as Terraform does.",
+    """echo '{"spec": "db.toml", "include": "trust,crl"}' | pgtls terraform""": "Ask for the text of files, too.",
+}
 
 
-@click.command()
+@expanded
 def command() -> int:
     """Answer the external data source of Terraform; reads only.
 
@@ -38,13 +41,13 @@ def command() -> int:
 
     The answer on stdout is a flat object of strings: status (ok or changes), the serial number, fingerprint, dates and paths
     of every certificate, a report as one JSON string. An error is one line on stderr, and status 1.
-    """  # noqa: D301  (click's mark for lines that are not to be wrapped)
+    """  # noqa: D301  (the mark for lines that are not to be wrapped)
     from pgtls.diagnostics import Rejected
     from pgtls.exports import terraform
     from pgtls.pipeline import plan
 
     if sys.stdin.isatty():
-        raise click.UsageError("the query is read from stdin; try: echo '{}' | pgtls terraform")
+        raise UsageError("the query is read from stdin; try: echo '{}' | pgtls terraform")
     try:
         query = terraform.read_query(sys.stdin.buffer.read())
         work = _request(query)
@@ -58,17 +61,14 @@ def command() -> int:
 
 
 def _request(query: Query) -> Request:
-    from pgtls.cli.request import request
-
     spec = query.spec or os.environ.get("PGTLS_SPEC") or "pgtls.toml"
     out = query.out or os.environ.get("PGTLS_OUT")
     lock = query.lock or os.environ.get("PGTLS_LOCK")
-    return request(spec, out, lock, query.now or _now(), _WAIT)
+    return Where(spec, out, lock).request(query.now or _now())
 
 
 def _now() -> datetime:
     """Read the clock. One that is set is not announced: what is on stderr is the error message that Terraform shows."""
-    from pgtls.cli.options import clock
     from pgtls.exports.terraform import instant
 
     text = os.environ.get("PGTLS_NOW")

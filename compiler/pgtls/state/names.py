@@ -36,3 +36,10 @@ def lock_path(spec: str | os.PathLike[str], override: str | os.PathLike[str] | N
     if override:
         return os.fspath(override)
     return os.fspath(spec).removesuffix(".toml") + ".lock"
+
+
+def out_path(spec: str | os.PathLike[str], override: str | os.PathLike[str] | None = None) -> str:
+    """Return the out directory of a spec: ``override`` if given, else ``out`` next to the spec."""
+    if override:
+        return os.fspath(override)
+    return os.path.join(os.path.dirname(os.fspath(spec)), "out")

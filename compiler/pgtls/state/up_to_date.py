@@ -9,12 +9,12 @@ import json
 import os
 import stat
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 from pgtls import __version__
 from pgtls.state.names import MANIFEST, PRIVATE, RECORD_PATH, STAGING_PATH
 
-if TYPE_CHECKING:
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing alone costs 2 ms
     from collections.abc import Iterable, Mapping
     from typing import Any
 
