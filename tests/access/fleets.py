@@ -81,8 +81,8 @@ NETWORKS = [
 NAMES = ["samehost", "samenet", "db.example.com", ".example.com", ".sub.example.com"]
 DATABASES = ["shop", "reports", "ann", "all", "sameuser", "samerole", "replication", "/^re"]
 ROLES = ["ann", "bob", "reporting", "shop", "all", "+x", 'od"d', "/x"]
-GROUPS = ["staff", "dba", "shop"]
-ACCOUNTS = ["ann", "root", "deploy"]
+GROUPS = ["staff", "dba", "shop", "ann"]
+ACCOUNTS = ["ann", "bob", "root", "deploy"]
 
 
 def _some(values: list[str], most: int = 3, least: int = 1) -> st.SearchStrategy[list[str]]:
@@ -96,7 +96,7 @@ def users(draw: st.DrawFn) -> dict[str, Any]:
     for name in draw(_some(["ann", "bob", "cy", "dee"], 4)):
         table: dict[str, Any] = {}
         if draw(st.booleans()):
-            table["roles"] = draw(_some([name, *ROLES], 2))
+            table["roles"] = draw(_some([name, *ROLES], 3))
         if draw(st.integers(0, 4)):
             table["ca"] = "clients"
         if not draw(st.integers(0, 3)):
@@ -115,7 +115,7 @@ def users(draw: st.DrawFn) -> dict[str, Any]:
 @st.composite
 def policies(draw: st.DrawFn, names: list[str]) -> dict[str, Any]:
     """Draw a policy that could be written."""
-    subjects = [*names, *names, "all", "+staff", "+dba", "@some"]
+    subjects = [*names, *names, "all", "+staff", "+dba", "+ann", "@some"]
     table: dict[str, Any] = {
         "users": draw(_some(subjects)),
         "databases": draw(st.one_of(st.just(["all"]), _some(DATABASES))),
@@ -139,7 +139,13 @@ def policies(draw: st.DrawFn, names: list[str]) -> dict[str, Any]:
         if table["sslmode"] != "prefer":
             table["client_cert"] = draw(st.sampled_from(["none", "none", "verify-ca", "verify-full"]))
     if table["auth"] in ("cert", "gss") and not draw(st.integers(0, 4)):
-        entries = [{"identity": "ext", "role": "reporting"}, {"identity": "/^(.*)\\.example\\.net$", "role": "\\1"}]
+        entries = [
+            {"identity": "ext", "role": "reporting"},
+            {"identity": "/^(.*)\\.example\\.net$", "role": "\\1"},
+            {"identity": "cy.example.org", "role": "ann"},
+        ]
+        if table["auth"] == "cert" and draw(st.booleans()):
+            entries = [entry | {"of": "dn"} for entry in (*entries, {"identity": "CN=dee", "role": "bob"})]
         table["map"] = draw(st.lists(st.sampled_from(entries), min_size=1, max_size=2, unique_by=str))
     return table
 

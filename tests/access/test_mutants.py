@@ -134,6 +134,8 @@ STAGES = (
     "pgtls.hba.render",
     "pgtls.fleet.membership",
     "pgtls.access.sets",
+    "pgtls.access.undecided",
+    "pgtls.access.cells",
     "pgtls.access.order",
     "pgtls.access.grants",
     "pgtls.access.split",
@@ -250,8 +252,8 @@ MUTANTS = [
     Mutant(
         "an entry of a map is lost",
         "pgtls.access.grants",
-        "for proven, role in sorted(grants.entries):",
-        "for proven, role in ():",
+        "for entry in sorted(grants.entries, key=lambda entry: (entry.identity, entry.role)):",
+        "for entry in ():",
     ),
     Mutant(
         "an expression is taken for a name",
@@ -274,11 +276,11 @@ MUTANTS = [
     Mutant(
         "the subject in the order of its encoding", "pgtls.access.grants", "return subject_text(", "return _turned("
     ),
-    Mutant("grants do not add up", "pgtls.access.split", "cuts = _cuts(order, index, grants)", "cuts: list[Item] = []"),
+    Mutant("grants do not add up", "pgtls.access.split", "cuts = _cuts(order, index, grants)", "cuts: list[int] = []"),
     Mutant(
         "grants add up across a refusal",
         "pgtls.access.split",
-        "and not any(other.beats(item, known) for other in competitors)",
+        "if not any(_overrides(other, item, known) for other in items)",
         "",
     ),
     Mutant(
@@ -286,6 +288,12 @@ MUTANTS = [
         "pgtls.access.split",
         "for piece in reversed(found):",
         "for piece in found:",
+    ),
+    Mutant(
+        "a cell is forgotten",
+        "pgtls.access.split",
+        "if not cell & above}, reverse=True)",
+        "if not cell & above}, reverse=True)[1:]",
     ),
     Mutant("a quote is lost", "pgtls.hba.render", "return '\"' + text.replace('\"', '\"\"') + '\"'", "return text"),
     Mutant("quotes are not doubled", "pgtls.hba.render", "text.replace('\"', '\"\"')", "text"),

@@ -74,7 +74,7 @@ class _Way:
 def _collect(fleet: Fleet, server: Server, known: Memberships, found: dict[str, list[Entry]]) -> None:
     accepted = accepted_authorities(fleet, server)
     by_user: dict[str, list[_Way]] = {}
-    for way in _ways(arrange(fleet.policies_of(server), known)):
+    for way in _ways(arrange(fleet.policies_of(server), known, accepted)):
         for user in way.item.policy.users:
             if way.item.demand.client_cert == "none" or (user.ca and user.ca.name in accepted):
                 by_user.setdefault(user.name, []).append(way)
@@ -120,7 +120,7 @@ def _ways(order: Order) -> Iterator[_Way]:
         if item.policy.local or item.demand.method == "reject" or not databases:
             continue
         above = (order.items[other] for other in order.above[position])
-        rivals = tuple(one for one in above if one.demand != item.demand and one.beats(item, order.known))
+        rivals = tuple(one for one in above if one.competes(item) and one.beats(item, order.known))
         yield _Way(item, databases.names, wide, rivals)
 
 

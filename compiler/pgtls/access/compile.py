@@ -77,19 +77,20 @@ def compile_rules(
     it a placeholder stands in the text. What concerns two policies is reported for the first server that they share.
     """
     roles = memberships(fleet.users.values())
-    order = arrange(fleet.policies_of(server), roles)
     accepted = accepted_authorities(fleet, server)
+    order = arrange(fleet.policies_of(server), roles, accepted)
     grants = {item.policy.name: granted(item.policy, item.demand, accepted) for item in order.items}
     certified = Certified(fleet, accepted)
     found = [
         *problems.conflicting(order, server),
+        *problems.mixed(order, server),
         *problems.inheritable(fleet, server, known),
         *trust.strangers(fleet, server),
         *lint.lenient(order, server),
         *lint.idle(order, server, grants),
     ]
     found = list(unwaived(fleet, found))
-    if any(fault.code == problems.CONFLICT for fault in found):
+    if any(fault.code in (problems.CONFLICT, problems.MIXED) for fault in found):
         return None, tuple(found)
     try:
         ruled = tuple(_Compiler(server, order, grants, certified, secret).ruled())
@@ -229,17 +230,12 @@ class _Compiler:
     def _options(self, item: Item, idents: Sequence[IdentLine] | None, piece: Piece) -> Iterator[tuple[str, str]]:
         if item.demand.client_cert != "none" and item.demand.method != "cert":
             yield "clientcert", item.demand.client_cert
-        if self._by_subject(piece):
+        if piece.by_subject:
             yield "clientname", "DN"
         if idents is not None:
             yield "map", map_name(piece)
         for name, value in item.demand.options:
             yield name, value if isinstance(value, str) else self.secret(item.policy, name, value)
-
-    def _by_subject(self, piece: Piece) -> bool:
-        return piece.grantors[0].demand.client_cert == "verify-full" and any(
-            user.table.identity == "dn" for item in piece.grantors for user in self.certified.of(item.policy)
-        )
 
     def _idents(self, item: Item, piece: Piece) -> tuple[IdentLine, ...] | None:
         """Write whom a piece accepts as a map; None where it accepts those whose name is the role, and nobody else."""
@@ -247,7 +243,7 @@ class _Compiler:
             return None
         if not takes_map(item.demand.method):
             raise Unmappable(item)
-        identity = self.certified.subjects if self._by_subject(piece) else self.certified.common_names
+        identity = self.certified.subjects if piece.by_subject else self.certified.common_names
         found = list(
             ident_lines(
                 map_name(piece),
@@ -263,7 +259,7 @@ class _Compiler:
         """Whether no map is needed: who proves to be a role may log in as it, and nobody else may."""
         grants, roles = piece.grants, piece.scope.roles
         wide = roles.every or bool(roles.groups)
-        if grants.entries or self._by_subject(piece):
+        if grants.entries or piece.by_subject:
             return False
         if item.demand.client_cert != "verify-full":
             alike = all(names == {role} for role, names in grants.pairs.items())

@@ -279,22 +279,24 @@ def _whose(answer: _Answer, accepted: Accepted, other: Accepted, role: str) -> s
     """Say whose identity is accepted, those first whom the ``other`` state does not accept; nothing where that is the role's own alone."""
     if answer.ask is None:
         return ""
-    certified = answer.ask.method == "cert" or answer.ask.certificate == "verify-full"
-    named = {bearer: _label(bearer, certified=certified) for bearer in accepted.bearers}
+    named = {bearer: _label(bearer) for bearer in accepted.bearers}
     if not accepted.patterns and list(named.values()) == [role]:
         return ""
     names = [named[bearer] for bearer in sorted(named, key=lambda bearer: (bearer in other.bearers, bearer))]
     patterns = sorted(accepted.patterns, key=lambda pattern: (pattern in other.patterns, str(pattern)))
-    shown = [*(f"{word(identity)} as {word(target)}" for identity, target in patterns), *names]
+    entries = (f"{_WHOLE[part]}{word(identity)} as {word(target)}" for part, identity, target in patterns)
+    shown = [*entries, *names]
     return f" ({', '.join(shown[:_SHOWN])}{' …' if len(shown) > _SHOWN else ''})" if shown else " (nobody)"
 
 
-def _label(bearer: Bearer, *, certified: bool) -> str:
+def _label(bearer: Bearer) -> str:
     """Name a user of the spec by its name, and who is none by what it shows."""
     kind, name = bearer
-    return f"whoever is certified as {name}" if certified and kind == "name" else name
+    return f"whoever is certified as {name}" if kind in ("cn", "dn") else name
 
 
+_WHOLE = {"name": "", "cn": "", "dn": "subject "}
+"""What stands before an entry of a map, by what it is compared with."""
 _SHOWN = 5
 """How many identities are named."""
 

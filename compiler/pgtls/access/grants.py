@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pgtls.access.order import Demand
     from pgtls.fleet.model import Fleet, Policy, Server, User
     from pgtls.hba.model import Role
+    from pgtls.language.models import MapEntry
 
 IDENTITY = Regex("^(.*)$")
 ITSELF = Name("\\1")
@@ -35,7 +36,7 @@ class Grants:
     """
 
     pairs: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    entries: frozenset[tuple[str, str]] = frozenset()
+    entries: frozenset[MapEntry] = frozenset()
     implied: bool = False
 
     @property
@@ -53,7 +54,7 @@ class Grants:
 def added(grants: Iterable[Grants]) -> Grants:
     """Add up."""
     pairs: dict[str, frozenset[str]] = {}
-    entries: frozenset[tuple[str, str]] = frozenset()
+    entries: frozenset[MapEntry] = frozenset()
     implied = False
     for grant in grants:
         for role, names in grant.pairs.items():
@@ -76,7 +77,8 @@ def granted(policy: Policy, demand: Demand, accepted: frozenset[str]) -> Grants:
     wide = any(not isinstance(term, Name) for term in policy.roles)
     if demand.method == "peer":
         # For ``all`` and ``+role`` also every role that is no user's: an account of that name is whom it takes.
-        accounts = ((user, user.os_users) for user in policy.users if not (wide and user.os_users == user.roles[:1]))
+        plain = {user.name for user in policy.users if wide and user.os_users == user.roles and len(user.roles) == 1}
+        accounts = ((user, user.os_users) for user in policy.users if user.name not in plain)
         return Grants(_pairs(accounts), _entries(policy), implied=wide)
     return Grants(entries=_entries(policy), implied=not policy.table.map)
 
@@ -89,8 +91,8 @@ def _pairs(holders: Iterable[tuple[User, tuple[str, ...]]]) -> dict[str, frozens
     return {role: frozenset(names) for role, names in found.items()}
 
 
-def _entries(policy: Policy) -> frozenset[tuple[str, str]]:
-    return frozenset((entry.identity, entry.role) for entry in policy.table.map)
+def _entries(policy: Policy) -> frozenset[MapEntry]:
+    return frozenset(policy.table.map)
 
 
 def accepted_authorities(fleet: Fleet, server: Server) -> frozenset[str]:
@@ -141,8 +143,10 @@ def ident_lines(name: str, grants: Grants, identity: Mapping[str, str], version:
         for proven in sorted({identity.get(who, who) for who in grants.pairs[role]}):
             if not (grants.implied and proven == role):
                 yield IdentLine(name, Name(proven), Name(role))
-    for proven, role in sorted(grants.entries):
-        yield IdentLine(name, Regex(proven[1:]) if proven.startswith("/") else Name(proven), _entry_role(role, version))
+    for entry in sorted(grants.entries, key=lambda entry: (entry.identity, entry.role)):
+        proven = entry.identity
+        identity_term = Regex(proven[1:]) if proven.startswith("/") else Name(proven)
+        yield IdentLine(name, identity_term, _entry_role(entry.role, version))
     if grants.implied:
         yield IdentLine(name, IDENTITY, ITSELF)
 

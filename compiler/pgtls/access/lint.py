@@ -30,7 +30,7 @@ def unused(order: Order, rules: Rules) -> Iterator[Diagnostic]:
             continue
         if not all(rules.server.name == first_shared(item, other) for other in above):
             continue
-        rivals = [other for other in above if other.demand != item.demand]
+        rivals = [other for other in above if other.competes(item)]
         names = " and ".join(f'"{other.policy.name}"' for other in rivals or above)
         if rivals:
             verb = "decides" if len(rivals) == 1 else "decide"

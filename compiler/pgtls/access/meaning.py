@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pgtls.access.classes import Coverage, indices, plain
 from pgtls.fleet.model import subject_attributes
@@ -40,10 +40,12 @@ class Ask:
 ITSELF = (Regex("^(.*)$"), Name("\\1"))
 """The entry of a map that accepts whoever has the name of the role."""
 
+Part = Literal["name", "cn", "dn"]
+"""What an identity is compared with: the name that a method proves, or the common name or the whole subject of a certificate."""
 Bearer = tuple[str, str]
-"""Who is accepted: ("user", NAME) of the spec; ("name", text) whoever proves that name otherwise."""
-Pattern = tuple[Regex | Name, "Role"]
-"""A line of a map that accepts more than one name: whose identity, for which role."""
+"""Who is accepted: ("user", NAME) of the spec; ("name", text), ("cn", text) or ("dn", text) whoever else proves that."""
+Pattern = tuple[Part, Regex | Name, "Role"]
+"""A line of a map that accepts more than one identity: what is compared, with what, for which role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,16 @@ class Holders:
         self.users = [user for user in fleet.users.values() if user.ca and user.ca.name in under]
         self.meant = {user.name for user in self.users if user.ca and user.ca.name in intended}
 
-    def showing(self, text: str, *, subject: bool) -> frozenset[Bearer]:
-        """Say who shows a common name, or a whole subject."""
-        names = (self._by_subject if subject else self._by_common_name).get(text, ())
-        return frozenset(("user", name) for name in names)
+    def showing(self, text: str, part: Part) -> frozenset[Bearer]:
+        """Say who shows a common name, or a whole subject. Users with ``identity = "dn"`` are not known by their common name."""
+        if part == "dn":
+            return frozenset(("user", name) for name in self._by_subject.get(text, ()))
+        names = self._by_common_name.get(text, ())
+        return frozenset(("cn of user" if name in self._by_whole_subject else "user", name) for name in names)
+
+    @cached_property
+    def _by_whole_subject(self) -> frozenset[str]:
+        return frozenset(user.name for user in self.users if user.table.identity == "dn")
 
     @cached_property
     def _by_common_name(self) -> Mapping[str, tuple[str, ...]]:
@@ -123,16 +131,43 @@ class Meaning:
         """Give those of a set of policies that no policy of the set with another demand overrides."""
         found = self._deciding.get(covering)
         if found is None:
-            members = list(indices(covering))
             found = 0
-            for one in members:
-                if not any(self._competes(other, one) and self._overrides(other, one) for other in members):
+            for one in indices(covering):
+                if not any(self._overrides(other, one) for other in indices(covering & self._competing[one])):
                     found |= 1 << one
             self._deciding[covering] = found
         return found
 
-    def _competes(self, one: int, other: int) -> bool:
-        return self._demand(one) != self._demand(other)
+    @cached_property
+    def _competing(self) -> tuple[int, ...]:
+        """For each policy those with another demand, as a set."""
+        demands: dict[tuple[object, ...], int] = {}
+        parts: dict[Part | None, int] = {}
+        own = [(self._demand(index), self.compared(1 << index)) for index in range(len(self.policies))]
+        for index, (demand, part) in enumerate(own):
+            demands[demand] = demands.get(demand, 0) | 1 << index
+            parts[part] = parts.get(part, 0) | 1 << index
+        everything = (1 << len(self.policies)) - 1
+        opposite: dict[Part | None, Part] = {"cn": "dn", "dn": "cn"}
+        return tuple(everything & ~demands[demand] | _bits(parts, opposite.get(part)) for demand, part in own)
+
+    def compared(self, deciding: int) -> Part | None:
+        """Say which part of a certificate these policies compare with roles; None: either will do."""
+        found = {part for index in indices(deciding) for part in self._parts[index]}
+        return "dn" if "dn" in found else "cn" if "cn" in found else None
+
+    @cached_property
+    def _parts(self) -> tuple[frozenset[Part], ...]:
+        """What each policy compares: its entries say so, and its users' ``identity = "dn"``."""
+        return tuple(
+            frozenset(entry.of for entry in policy.table.map)
+            | frozenset(
+                "dn" for user in policy.users if user.table.identity == "dn" and user.name in self._holders.meant
+            )
+            if policy.asks_certificate == "verify-full"
+            else frozenset()
+            for policy in self.policies
+        )
 
     def _demand(self, index: int) -> tuple[object, ...]:
         policy = self.policies[index]
@@ -140,7 +175,7 @@ class Meaning:
         return (
             policy.requires_tls,
             _method(policy),
-            sorted(table.auth_options.items(), key=str),
+            tuple(sorted(table.auth_options.items(), key=str)),
             policy.asks_certificate,
         )
 
@@ -172,14 +207,14 @@ class Meaning:
                 bearers.add(("name", role))
         elif not policy.table.map:
             bearers.add(("name", role))
-        for identity, target in self._entries(policy):
+        for part, identity, target in self._entries(policy):
             if (identity, target) == ITSELF:
-                bearers |= self._shown(policy, role) if certified else {("name", role)}
+                bearers |= self._shown(part, role)
             elif isinstance(identity, Name) and isinstance(target, Name):
                 if target.text == role:
-                    bearers |= self._shown(policy, identity.text) if certified else {("name", identity.text)}
+                    bearers |= self._shown(part, identity.text)
             elif not isinstance(target, Name) or "\\1" in target.text or target.text == role:
-                patterns.add((identity, target))
+                patterns.add((part, identity, target))
         return Accepted(frozenset(bearers), frozenset(patterns))
 
     def _named(self, policy: Policy) -> Mapping[str, Sequence[str]]:
@@ -196,15 +231,15 @@ class Meaning:
     def _by_role(self) -> dict[str, Mapping[str, Sequence[str]]]:
         return {}
 
-    def _shown(self, policy: Policy, identity: str) -> frozenset[Bearer]:
-        """Say who shows an identity that the policy's own map names."""
-        by_subject = any(user.table.identity == "dn" and user.name in self._holders.meant for user in policy.users)
-        return self._holders.showing(identity, subject=by_subject) or frozenset({("name", identity)})
+    def _shown(self, part: Part, identity: str) -> frozenset[Bearer]:
+        """Say who shows an identity that a policy's own map names."""
+        return (part != "name" and self._holders.showing(identity, part)) or frozenset({(part, identity)})
 
     def _entries(self, policy: Policy) -> Iterator[Pattern]:
+        certified = policy.asks_certificate == "verify-full"
         for entry in policy.table.map:
             identity = Regex(entry.identity[1:]) if entry.identity[0] == "/" else Name(entry.identity)
-            yield plain(identity), plain(self._target(entry.role))
+            yield entry.of if certified else "name", plain(identity), plain(self._target(entry.role))
 
     def _target(self, role: str) -> Role:
         """Read a role of a map: from 16 there are keywords, groups and regular expressions (``parse_ident_line``)."""
@@ -216,6 +251,10 @@ class Meaning:
             if role[0] == "+" and len(role) > 1:
                 return Member(role[1:])
         return Name(role)
+
+
+def _bits(parts: Mapping[Part | None, int], part: Part | None) -> int:
+    return parts.get(part, 0) if part else 0
 
 
 def _narrow(around: list[int], inside: int) -> None:

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pgtls.access.cells import Cells
 from pgtls.access.neighbours import neighbours
 from pgtls.access.sets import Addresses, Scope, addresses_of, databases_of, roles_of
+from pgtls.access.undecided import undecided
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from pgtls.access.undecided import Witness
     from pgtls.fleet.membership import Memberships
     from pgtls.fleet.model import Policy
     from pgtls.language.values import Secret
 
 SOCKET = Addresses(socket=True)
+
+Compared = Literal["cn", "dn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +41,34 @@ class Demand:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Item:
-    """A policy with what it covers and what it demands."""
+    """A policy with what it covers and what it demands.
+
+    ``compares`` is the part of a certificate that its lines must compare with roles: the common name (``cn``), the whole subject (``dn``), or None
+    where both will do, since all whom it accepts are users of the spec.
+    """
 
     policy: Policy
     scope: Scope
     demand: Demand
+    compares: Compared | None = None
+
+    def competes(self, other: Item) -> bool:
+        """Whether no line can say what both ask for."""
+        return self.demand != other.demand or None is not self.compares != other.compares is not None
 
     def beats(self, other: Item, known: Memberships) -> bool:
         """Whether it decides what both cover."""
         if self.policy.table.priority != other.policy.table.priority:
             return self.policy.table.priority > other.policy.table.priority
         return self.scope.within(other.scope, known) and not other.scope.within(self.scope, known)
+
+
+class Conflict(NamedTuple):
+    """Two policies of which neither decides, and a connection for which it matters."""
+
+    first: Item
+    other: Item
+    witness: Witness
 
 
 @dataclass(frozen=True)
@@ -66,18 +88,34 @@ class Order:
                 found[other].append(index)
         return tuple(map(tuple, found))
 
-    def conflicts(self) -> Iterator[tuple[Item, Item]]:
-        """Give each two policies that cover the same connection, demand different things of it, and of which neither decides."""
-        for first, later in zip(self.items, self.overlaps, strict=True):
-            for other in (self.items[index] for index in later):
-                decided = first.beats(other, self.known) or other.beats(first, self.known)
-                if first.demand != other.demand and not decided:
-                    yield first, other
+    @cached_property
+    def cells(self) -> Cells:
+        """The cells of the policies."""
+        return Cells(self.items, self.known)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Give each two policies that compete for a connection which neither they nor a third policy decides."""
+        for index, (first, later) in enumerate(zip(self.items, self.overlaps, strict=True)):
+            for position in later:
+                other = self.items[position]
+                if not first.competes(other) or first.beats(other, self.known) or other.beats(first, self.known):
+                    continue
+                thirds = [self.items[i] for i in sorted({*self.above[index], *self.above[position]} - {index})]
+                deciding = [third for third in thirds if self._overrides(third, first) or self._overrides(third, other)]
+                witness = undecided(first, other, deciding, self.known)
+                if witness is not None:
+                    yield Conflict(first, other, witness)
+
+    def _overrides(self, one: Item, other: Item) -> bool:
+        return one.competes(other) and one.beats(other, self.known)
 
 
-def arrange(policies: Iterable[Policy], known: Memberships) -> Order:
-    """Put policies in order: the Unix socket first; then by priority, specificity and name. Each criterion is independent of the spec's order."""
-    items = sorted(map(item, policies), key=lambda item: item.policy.name)
+def arrange(policies: Iterable[Policy], known: Memberships, accepted: frozenset[str] = frozenset()) -> Order:
+    """Put policies in order: the Unix socket first; then by priority, specificity and name. Each criterion is independent of the spec's order.
+
+    ``accepted`` names the CAs whose client certificates the server accepts.
+    """
+    items = sorted((item(policy, accepted) for policy in policies), key=lambda item: item.policy.name)
     near = ((items[one], items[two]) for one, two in neighbours([item.scope for item in items]))
     pairs = [(one, two) for one, two in near if one.scope.overlaps(two.scope, known)]
     levels = _levels(items, pairs, known)
@@ -98,10 +136,23 @@ def arrange(policies: Iterable[Policy], known: Memberships) -> Order:
     return Order(tuple(ranked), tuple(tuple(sorted(later)) for later in overlaps), known)
 
 
-def item(policy: Policy) -> Item:
+def item(policy: Policy, accepted: frozenset[str]) -> Item:
     """Read a policy as sets and a demand."""
     addresses = SOCKET if policy.local else addresses_of(policy.addresses)
-    return Item(policy, Scope(roles_of(policy.roles), databases_of(policy.databases), addresses), demand_of(policy))
+    scope = Scope(roles_of(policy.roles), databases_of(policy.databases), addresses)
+    return Item(policy, scope, demand_of(policy), compared(policy, accepted))
+
+
+def compared(policy: Policy, accepted: frozenset[str]) -> Compared | None:
+    """Say which part of a certificate a policy's own entries, or its users with ``identity = "dn"``, make it compare."""
+    if policy.asks_certificate != "verify-full":
+        return None
+    if any(entry.of == "dn" for entry in policy.table.map):
+        return "dn"
+    subjects = (user for user in policy.users if user.table.identity == "dn" and user.ca and user.ca.name in accepted)
+    if any(subjects):
+        return "dn"
+    return "cn" if policy.table.map else None
 
 
 def demand_of(policy: Policy) -> Demand:

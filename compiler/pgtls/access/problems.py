@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 CONFLICT = "PGT250"
+MIXED = "PGT260"
 
 
 class Known(Protocol):
@@ -38,19 +39,37 @@ class Known(Protocol):
 
 
 def conflicting(order: Order, server: Server) -> Iterator[Diagnostic]:
-    """Find the pairs of policies that cover the same connection and of which neither decides."""
-    for first, other in order.conflicts():
+    """Find the pairs of policies that cover a connection which neither they nor a third policy decides."""
+    for first, other, witness in order.conflicts():
         if server.name != first_shared(first, other):
             continue
-        witness = first.scope.witness(other.scope, order.known)
-        assert witness is not None  # noqa: S101  (they overlap)
         one, two = sorted((first.policy.name, other.policy.name))
+        asking = (
+            "ask for different things" if first.demand != other.demand else "compare different parts of a certificate"
+        )
         yield Diagnostic(
             CONFLICT,
-            f'policies "{one}" and "{two}" both cover {connection(*witness)}, ask for different things, and neither decides',
+            f'policies "{one}" and "{two}" both cover {connection(*witness)}, {asking}, and neither decides',
             ("policy", two),
             hint=f"give {header('policy', one)} or {header('policy', two)} a higher priority, or make one of them the more specific in every respect",
             at="table",
+        )
+
+
+def mixed(order: Order, server: Server) -> Iterator[Diagnostic]:
+    """Find policies that compare common names and whole subjects: a line can compare but one of them."""
+    for item in order.items:
+        parts = {entry.of for entry in item.policy.table.map}
+        if item.compares != "dn" or "cn" not in parts or server.name != item.policy.servers[0].name:
+            continue
+        index = next(i for i, entry in enumerate(item.policy.table.map) if entry.of == "cn")
+        subject = next((user.name for user in item.policy.users if user.table.identity == "dn"), None)
+        why = "others of its map compare" if "dn" in parts else f'user "{subject}" compares'
+        yield Diagnostic(
+            MIXED,
+            f'policy "{item.policy.name}" compares this identity with common names, and {why} the whole subject: one line can compare only one of them',
+            ("policy", item.policy.name, "map", index, "identity"),
+            hint='write the whole subject here and add of = "dn"; or move this entry to a policy of its own',
         )
 
 

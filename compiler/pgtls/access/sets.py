@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from itertools import product
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pgtls.fleet.membership import Memberships
-    from pgtls.hba.model import Address, Database, IPNetwork, Role
+    from pgtls.hba.model import Address, Database, IPAddress, IPNetwork, Role
 
 INEXACT: Final = "inexact"
 Inexact = Literal["inexact"]
@@ -30,6 +30,10 @@ SOME_ROLE = "postgres"
 SOME_DATABASE = "postgres"
 SOME_ADDRESS = "192.0.2.1"
 """Examples of ``all``, where nothing narrower is there to take one from; the address is one for documentation (RFC 5737)."""
+
+
+EVERYTHING = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+"""All of IPv4 and all of IPv6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,16 @@ class Roles:
         # Membership is transitive: who is in a group is in every group that the group is in.
         return any(known.member(group, outer) for outer in self.groups)
 
+    def has(self, name: str, known: Memberships) -> bool | None:
+        """Say whether a role is one of these; None: that is not known."""
+        if self.every or name in self.names:
+            return True
+        found = {known.member(name, group) for group in self.groups}
+        return True if True in found else None if None in found else False
+
     def may_have(self, name: str, known: Memberships) -> bool:
         """Whether a role may be one of these."""
-        return self.every or name in self.names or any(known.member(name, g) is not False for g in self.groups)
+        return self.has(name, known) is not False
 
     def common(self, other: Roles, known: Memberships) -> Iterator[str]:
         """Give roles that may be in both, certain ones first; none if there can be none."""
@@ -101,6 +112,13 @@ class Roles:
             if any(known.member(name, group) is None for name in doubtful for group in two.groups):
                 return INEXACT
         return INEXACT if self.groups - exact.groups and other.groups - exact.groups else exact
+
+    def singles(self) -> Iterator[Roles]:
+        """Give its terms, each as a set of its own."""
+        yield from (Roles(names=frozenset((name,))) for name in sorted(self.names))
+        yield from (Roles(groups=frozenset((group,))) for group in sorted(self.groups))
+        if self.every:
+            yield Roles(every=True)
 
     def examples(self) -> Iterator[str]:
         """Give roles of this set: a group's own role is a member of it."""
@@ -138,7 +156,7 @@ class Databases:
             return False
         return other.every or (
             not self.every
-            and self.names <= other.names | _matching(self.names, other.patterns)
+            and (self.names <= other.names or _are_matched(self.names - other.names, other.patterns))
             and self.patterns <= other.patterns
             and (not self.sameuser or other.sameuser or other.samerole)
             and (not self.samerole or other.samerole)
@@ -153,8 +171,16 @@ class Databases:
         yield Databases(samerole=self.samerole)
         yield Databases(replication=self.replication)
 
+    def singles(self) -> Iterator[Databases]:
+        """Give its terms, each as a set of its own."""
+        yield from (Databases(names=frozenset((name,))) for name in sorted(self.names))
+        yield from (Databases(patterns=frozenset((pattern,))) for pattern in sorted(self.patterns))
+        yield from (part for part in self.parts() if part and not (part.names or part.patterns))
+
     def intersection(self, other: Databases) -> Databases | Inexact:
         """Give what is in both."""
+        if self.listed and other.listed:
+            return Databases(self.names & other.names)
         exact = Databases(
             names=_either(self.names, other.names, self.every, other.every)
             | _matching(self.names, other.patterns)
@@ -194,6 +220,10 @@ def _either(mine: frozenset[str], theirs: frozenset[str], every: bool, other_eve
 def _matching(names: frozenset[str], patterns: frozenset[str]) -> frozenset[str]:
     """Give the names that one of these regular expressions certainly matches."""
     return frozenset(name for name in names if any(decided(pattern, name) for pattern in patterns))
+
+
+def _are_matched(names: frozenset[str], patterns: frozenset[str]) -> bool:
+    return bool(patterns) and names <= _matching(names, patterns)
 
 
 def _may_match(name: str, patterns: frozenset[str]) -> bool:
@@ -240,6 +270,11 @@ class Addresses:
         )
 
     @property
+    def listed(self) -> bool:
+        """Whether it consists of networks alone."""
+        return not (self.hosts or self.every or self.samehost or self.samenet or self.socket)
+
+    @property
     def _tcp(self) -> bool:
         return bool(self.networks or self.hosts or self.every or self.samehost or self.samenet)
 
@@ -267,7 +302,7 @@ class Addresses:
         shared = _shared(self.networks, other.networks)
         if shared:
             return _example(Addresses(networks=shared))
-        return next(filter(None, (_meeting(mine, theirs) for mine, theirs in self._pairs(other))), None)
+        return next(filter(None, (meeting(mine, theirs) for mine, theirs in self._pairs(other))), None)
 
     def intersection(self, other: Addresses) -> Addresses | Inexact:
         """Give what is in both."""
@@ -281,7 +316,7 @@ class Addresses:
                 exact = union(exact, mine)
             elif theirs.within(mine):
                 exact = union(exact, theirs)
-            elif _meeting(mine, theirs) and not mine.within(other) and not theirs.within(self):
+            elif meeting(mine, theirs) and not mine.within(other) and not theirs.within(self):
                 return INEXACT
         return exact
 
@@ -344,6 +379,16 @@ def _shared(networks: Sequence[IPNetwork], others: Sequence[IPNetwork]) -> tuple
     return collapse((*mine, *(network for network in others if _around(network, networks))))
 
 
+def common_networks(one: Addresses, other: Addresses) -> tuple[IPNetwork, ...]:
+    """Give the networks that two sets have in common; all addresses are two networks."""
+    return _shared(EVERYTHING if one.every else one.networks, EVERYTHING if other.every else other.networks)
+
+
+def single_address(address: IPAddress) -> Addresses:
+    """Make a set of one address."""
+    return Addresses(networks=(ip_network(address),))
+
+
 def _inside(network: IPNetwork, outer: IPNetwork) -> bool:
     return (
         network.version == outer.version
@@ -357,7 +402,7 @@ def _name_inside(host: str, outer: str) -> bool:
     return host == outer or (outer.startswith(".") and host.endswith(outer))
 
 
-def _meeting(mine: Addresses, theirs: Addresses) -> str | None:
+def meeting(mine: Addresses, theirs: Addresses) -> str | None:
     """Give an address that may be in two sets of one term each, not networks both."""
     if mine.socket or theirs.socket:
         return None
@@ -390,6 +435,20 @@ class Scope:
     roles: Roles
     databases: Databases
     addresses: Addresses
+
+    @property
+    def definite(self) -> bool:
+        """Whether what it shares with others that are definite can be named: it has no term of which only the server knows what is in it."""
+        databases, addresses = self.databases, self.addresses
+        return not (
+            self.roles.groups
+            or databases.patterns
+            or databases.sameuser
+            or databases.samerole
+            or addresses.hosts
+            or addresses.samehost
+            or addresses.samenet
+        )
 
     def within(self, other: Scope, known: Memberships) -> bool:
         """Whether it is certainly inside another in each respect: then it is the more specific one."""
@@ -432,11 +491,11 @@ def _common_database(mine: Databases, theirs: Databases, role: str, known: Membe
     """Give a database that may be in both for a role."""
     names = mine.names | theirs.names
     candidates = [*sorted(names), SOME_DATABASE, role]
-    found = (name for name in candidates if all(_may_name(one, name, role, known, names) for one in (mine, theirs)))
+    found = (name for name in candidates if all(may_name(one, name, role, known, names) for one in (mine, theirs)))
     return next(found, Keyword.REPLICATION if mine.replication and theirs.replication else None)
 
 
-def _may_name(databases: Databases, name: str, role: str, known: Memberships, names: frozenset[str]) -> bool:
+def may_name(databases: Databases, name: str, role: str, known: Memberships, names: frozenset[str]) -> bool:
     """Whether a name may be one of these. ``names`` are those that are said; any other stands for all that are not."""
     return (
         databases.every
@@ -470,9 +529,6 @@ def databases_of(terms: Iterable[Database]) -> Databases:
     )
 
 
-_EVERYTHING = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
-
-
 def addresses_of(terms: Iterable[Address]) -> Addresses:
     """Read terms as a set; all of IPv4 and all of IPv6 is everything."""
     found = tuple(terms)
@@ -480,7 +536,7 @@ def addresses_of(terms: Iterable[Address]) -> Addresses:
     return Addresses(
         networks,
         frozenset(term.name.lower() for term in found if isinstance(term, HostName)),
-        Keyword.ALL in found or networks == _EVERYTHING,
+        Keyword.ALL in found or networks == EVERYTHING,
         Keyword.SAMEHOST in found,
         Keyword.SAMENET in found,
     )

@@ -1,21 +1,25 @@
 """Lines split where grants add up.
 
-A policy that stands first for some connections speaks there also for the later ones that demand the same and name other identities. Its lines
-are cut at those others, so that each piece has one list of whom it accepts.
+The lines of a policy also admit whom later policies with the same demand admit to the same connections. They are cut where these policies end, so that
+each piece has one list of whom it accepts. Pieces follow from :mod:`pgtls.access.cells`: there is one for each set of policies that some connection has,
+unless a policy above decides for it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from itertools import combinations, product
+from typing import TYPE_CHECKING, NamedTuple
 
+from pgtls.access.cells import members
 from pgtls.access.grants import Grants, added, proves_identity
-from pgtls.access.sets import INEXACT, Inexact, Roles, Scope
+from pgtls.access.sets import INEXACT, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pgtls.access.order import Item, Order
+    from pgtls.access.sets import Addresses, Databases, Inexact, Roles
     from pgtls.fleet.membership import Memberships
 
 
@@ -27,9 +31,14 @@ class Piece:
     grantors: tuple[Item, ...]
     grants: Grants
 
+    @property
+    def by_subject(self) -> bool:
+        """Whether its lines compare whole subjects with roles, not common names."""
+        return any(item.compares == "dn" for item in self.grantors)
+
 
 class Inseparable(Exception):  # noqa: N818
-    """What two policies share, and have to be told apart in, is nothing that a line of pg_hba.conf can say."""
+    """Lines of pg_hba.conf cannot tell apart the connections that two policies share."""
 
     def __init__(self, first: Item, other: Item) -> None:
         super().__init__(first.policy.name, other.policy.name)
@@ -38,7 +47,7 @@ class Inseparable(Exception):  # noqa: N818
 
 
 class Unmappable(Exception):  # noqa: N818
-    """Whom a policy accepts takes an ident map, which its method does not have."""
+    """A policy needs an ident map, and its method has none."""
 
     def __init__(self, item: Item) -> None:
         super().__init__(item.policy.name)
@@ -51,122 +60,200 @@ def pieces(order: Order, index: int, grants: Mapping[str, Grants]) -> tuple[Piec
     if not proves_identity(first.demand):
         return (Piece(first.scope, (first,), Grants()),)
     cuts = _cuts(order, index, grants)
-    scopes: dict[Scope, tuple[Item, ...]] = {first.scope: (first,)}
-    for other in cuts:
-        narrower: dict[Scope, tuple[Item, ...]] = {}
-        for scope, members in scopes.items():
-            shared = _shared(scope, members, other, grants, order.known)
-            if shared == INEXACT:
-                raise Inseparable(first, other)
-            if shared.roles and shared.databases and shared.addresses:
-                narrower.setdefault(shared, (*members, other))
-        scopes = narrower | {scope: members for scope, members in scopes.items() if scope not in narrower}
+    if not cuts:
+        return (Piece(first.scope, (first,), _within(first.scope, grants[first.policy.name])),)
+    by_role = _separable(order, index, cuts)
     found = []
-    for scope, members in scopes.items():
-        grantors = tuple(_grantors(members, order.known))
-        found.append(Piece(scope, grantors, added(_within(scope, grants[item.policy.name]) for item in grantors)))
+    for chosen in _needed_cells(order, index, cuts, by_role=by_role):
+        items = (first, *members(order.items, chosen))
+        scope = _common(items, order.known, by_role=by_role)
+        found.append((_whole if by_role else _role_by_role)(scope, items, grants, order.known))
     return _needed(found, order.known)
 
 
-def _cuts(order: Order, index: int, grants: Mapping[str, Grants]) -> list[Item]:
+def _needed_cells(order: Order, index: int, cuts: Sequence[int], *, by_role: bool) -> list[int]:
+    """Give the sets of later policies for which a policy needs pieces: more policies, so narrower pieces, first."""
+    later, above = _set(cuts), _set(order.above[index])
+    cells = order.cells.of(index, later, above, by_role=by_role)
+    return sorted({cell for cell in cells if not cell & above}, reverse=True)
+
+
+def _set(positions: Sequence[int]) -> int:
+    return sum(1 << position for position in positions)
+
+
+def _cuts(order: Order, index: int, grants: Mapping[str, Grants]) -> list[int]:
     """Give the later policies that make a difference: those that grant something more, and those that override one of these."""
-    first, later = order.items[index], [order.items[other] for other in order.overlaps[index]]
+    first = order.items[index]
+    later = {other: order.items[other] for other in order.overlaps[index]}
     adding = [
-        other
-        for other in later
-        if other.demand == first.demand and _adds(first, other, grants) and not _apart(first, other)
+        other for other in later.values() if not first.competes(other) and _adds(first, other, grants, order.known)
     ]
     if not adding:
         return []
-    # Whom another demand overrides wherever the first applies grants nothing there.
-    around = [item for item in later if item.demand != first.demand and first.scope.within(item.scope, order.known)]
-    adding = [other for other in adding if not any(item.beats(other, order.known) for item in around)]
+    rivals = [item for item in later.values() if first.competes(item)]
+    # A policy grants nothing here where others override it wherever the first applies.
+    around = [item for item in rivals if first.scope.within(item.scope, order.known)]
+    adding = [other for other in adding if not any(_overrides(item, other, order.known) for item in around)]
     return [
-        item
-        for item in later
+        position
+        for position, item in later.items()
         if item in adding
-        or (
-            item.demand != first.demand
-            and any(
-                item.beats(other, order.known) and item.scope.overlaps(other.scope, order.known) for other in adding
-            )
+        or any(
+            _overrides(item, other, order.known) and item.scope.overlaps(other.scope, order.known) for other in adding
         )
     ]
 
 
-def _adds(first: Item, other: Item, grants: Mapping[str, Grants]) -> bool:
+def _overrides(item: Item, other: Item, known: Memberships) -> bool:
+    return item.competes(other) and item.beats(other, known)
+
+
+def _adds(first: Item, other: Item, grants: Mapping[str, Grants], known: Memberships) -> bool:
     """Whether the other accepts somebody whom the first does not accept for that role."""
     mine, theirs = grants[first.policy.name], grants[other.policy.name]
-    names = None if first.scope.roles.every or first.scope.roles.groups else first.scope.roles.names
-    if not theirs.entries <= mine.entries:
+    roles = first.scope.roles
+    if roles.listed and other.scope.roles.listed and roles.names.isdisjoint(other.scope.roles.names):
+        return False
+    if not theirs.entries <= mine.entries or other.compares not in (None, first.compares):
         return True
-    if (
-        theirs.implied
-        and not mine.implied
-        and (names is None or any(name not in mine.pairs.get(name, ()) for name in names))
-    ):
+    own = roles.listed and all(name in mine.pairs.get(name, ()) for name in roles.names)
+    if theirs.implied and not mine.implied and not own:
         return True
-    implied = {role: frozenset((role,)) for role in theirs.pairs} if mine.implied else {}
     return any(
-        not who <= mine.pairs.get(role, frozenset()) | implied.get(role, frozenset())
+        not all(name in mine.pairs.get(role, ()) or (mine.implied and name == role) for name in who)
         for role, who in theirs.pairs.items()
-        if names is None or role in names
+        if roles.may_have(role, known)
     )
 
 
-def _apart(first: Item, other: Item) -> bool:
-    roles, others = first.scope.roles, other.scope.roles
-    wide = roles.every or others.every or roles.groups or others.groups
-    return not wide and roles.names.isdisjoint(others.names)
+class _Meeting(NamedTuple):
+    """What two policies share, as far as lines can name it."""
+
+    roles: Roles | Inexact
+    databases: Databases | Inexact
+    addresses: Addresses | Inexact
+
+    @property
+    def nameable(self) -> bool:
+        """Whether lines can name all of it but the roles."""
+        return self.databases != INEXACT and self.addresses != INEXACT
 
 
-def _grantors(members: Sequence[Item], known: Memberships) -> Iterator[Item]:
-    """Give those that demand the same as the first and that no other demand overrides."""
-    competitors = [item for item in members if item.demand != members[0].demand]
-    for item in members:
-        if item.demand == members[0].demand and not any(other.beats(item, known) for other in competitors):
-            yield item
+def _meeting(one: Scope | _Meeting, other: Scope | _Meeting, known: Memberships) -> _Meeting:
+    return _Meeting(
+        INEXACT if one.roles == INEXACT or other.roles == INEXACT else one.roles.intersection(other.roles, known),
+        INEXACT
+        if one.databases == INEXACT or other.databases == INEXACT
+        else one.databases.intersection(other.databases),
+        INEXACT
+        if one.addresses == INEXACT or other.addresses == INEXACT
+        else one.addresses.intersection(other.addresses),
+    )
+
+
+def _separable(order: Order, index: int, cuts: Sequence[int]) -> bool:
+    """Say whether lines can name the roles that a policy shares with others, and these with each other.
+
+    Raises :class:`Inseparable` where they cannot name the databases or the addresses.
+    """
+    first, items = order.items[index], [order.items[cut] for cut in cuts]
+    shared = {item: _meeting(first.scope, item.scope, order.known) for item in items}
+    vague = [item for item in items if not item.scope.definite]
+    definite = [item for item in items if item.scope.definite]
+    pairs = (*combinations(vague, 2), *product(vague, definite))
+    met = list(shared.items()) + [
+        (two, _meeting(shared[one], shared[two], order.known))
+        for one, two in pairs
+        if one.scope.overlaps(two.scope, order.known)
+    ]
+    for other, meeting in met:
+        if not meeting.nameable:
+            raise Inseparable(first, other)
+    return all(meeting.roles != INEXACT for _, meeting in met)
+
+
+def _common(items: Sequence[Item], known: Memberships, *, by_role: bool) -> Scope:
+    """Give what policies share; of roles, without ``by_role``, those of the first. Raises :class:`Inseparable`."""
+    first = items[0]
+    found = _Meeting(first.scope.roles, first.scope.databases, first.scope.addresses)
+    for item in items[1:]:
+        found = _meeting(found, item.scope if by_role else replace(item.scope, roles=first.scope.roles), known)
+        if found.roles == INEXACT or not found.nameable:
+            raise Inseparable(first, item)
+    return Scope(found.roles, found.databases, found.addresses)  # type: ignore[arg-type]  # none is inexact
+
+
+def _whole(scope: Scope, items: Sequence[Item], grants: Mapping[str, Grants], known: Memberships) -> Piece:
+    """Make a piece of policies that all cover all of its roles."""
+    grantors = tuple(items)
+    if len({(item.demand, item.compares) for item in items}) > 1:
+        unbeaten = (item for item in items if not any(_overrides(other, item, known) for other in items))
+        grantors = tuple(item for item in unbeaten if not items[0].competes(item))
+    return Piece(scope, grantors, added(_within(scope, grants[item.policy.name]) for item in grantors))
+
+
+def _role_by_role(scope: Scope, items: Sequence[Item], grants: Mapping[str, Grants], known: Memberships) -> Piece:
+    """Make a piece of policies of which some cover some of its roles alone: the map says which. Raises :class:`Inseparable`."""
+    first, *others = items
+    found = [grants[first.policy.name]]
+    grantors = [first]
+    for other in others:
+        if first.competes(other):
+            continue
+        rivals = [item for item in items if _overrides(item, other, known)]
+        adding = _adding(first, other, rivals, grants, known)
+        if adding is not None:
+            found.append(adding)
+            grantors.append(other)
+    return Piece(scope, tuple(grantors), added(found))
+
+
+def _adding(
+    first: Item, other: Item, rivals: Sequence[Item], grants: Mapping[str, Grants], known: Memberships
+) -> Grants | None:
+    """Give what another policy adds to the lines of the first, which cover its roles and maybe more. Raises :class:`Inseparable`."""
+    mine, theirs = grants[first.policy.name], grants[other.policy.name]
+    if theirs.wide and not (theirs.entries <= mine.entries and mine.implied >= theirs.implied):
+        if any(first.scope.roles.within(rival.scope.roles, known) for rival in rivals):
+            return None
+        if rivals or not first.scope.roles.within(other.scope.roles, known):
+            raise Inseparable(first, other)
+        return theirs
+    pairs = {}
+    for role, who in theirs.pairs.items():
+        if not first.scope.roles.may_have(role, known) or who <= mine.pairs.get(role, frozenset()):
+            continue
+        covers = _covers(first, other, role, known)
+        rival = [_covers(first, one, role, known) for one in rivals]
+        if covers is False or True in rival:
+            continue
+        if covers is None or None in rival:
+            raise Inseparable(first, other)
+        pairs[role] = who
+    subject = other.compares not in (None, first.compares)
+    return Grants(pairs) if pairs or subject else None
+
+
+def _covers(first: Item, other: Item, role: str, known: Memberships) -> bool | None:
+    """Say whether a role that the first policy covers is one of another's; None: that is not known."""
+    return first.scope.roles.within(other.scope.roles, known) or other.scope.roles.has(role, known)
 
 
 def _within(scope: Scope, grants: Grants) -> Grants:
-    narrow = not (scope.roles.every or scope.roles.groups)
-    return grants.of(sorted(scope.roles.names) if narrow else None)
-
-
-def _shared(
-    scope: Scope, members: Sequence[Item], other: Item, grants: Mapping[str, Grants], known: Memberships
-) -> Scope | Inexact:
-    roles = scope.roles.intersection(other.scope.roles, known)
-    if roles == INEXACT:
-        # Who is in a group is unknown. But only roles that are listed are granted anything, and lines can name these: where such a role is not in
-        # the group after all, the policy that speaks of the group grants it nothing.
-        parties = (*members, other)
-        if any(grants[item.policy.name].wide or item.demand != other.demand for item in parties):
-            return INEXACT
-        listed = frozenset(role for item in parties for role in grants[item.policy.name].pairs)
-        roles = Roles(
-            frozenset(
-                role for role in listed if scope.roles.may_have(role, known) and other.scope.roles.may_have(role, known)
-            )
-        )
-    databases = scope.databases.intersection(other.scope.databases)
-    addresses = scope.addresses.intersection(other.scope.addresses)
-    if not roles:
-        return Scope(roles, other.scope.databases, other.scope.addresses)
-    if databases == INEXACT or addresses == INEXACT:
-        return INEXACT
-    return Scope(roles, databases, addresses)
+    return grants.of(sorted(scope.roles.names) if scope.roles.listed else None)
 
 
 def _needed(found: Sequence[Piece], known: Memberships) -> tuple[Piece, ...]:
     """Leave out pieces for which the ones below them say the same."""
     kept: list[Piece] = []
     for piece in reversed(found):
-        below = next((other for other in kept if piece.scope.overlaps(other.scope, known)), None)
+        below = next((other for other in reversed(kept) if piece.scope.overlaps(other.scope, known)), None)
         if (
             below is None
             or not piece.scope.within(below.scope, known)
             or _within(piece.scope, below.grants) != piece.grants
+            or piece.by_subject != below.by_subject
         ):
-            kept.insert(0, piece)
-    return tuple(kept)
+            kept.append(piece)
+    return tuple(reversed(kept))

@@ -12,8 +12,8 @@ from pgtls.hba.model import Name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pgtls.access.meaning import Bearer, Holders, Pattern
-    from pgtls.hba.model import IdentLine, Line, Transport
+    from pgtls.access.meaning import Bearer, Holders, Part
+    from pgtls.hba.model import IdentLine, Line, Regex, Role, Transport
 
 TRANSPORTS: tuple[Transport, ...] = ("socket", "tls", "gss", "plain")
 
@@ -48,7 +48,7 @@ class Text:
             for transport in TRANSPORTS
         }
         self._names: dict[str, dict[str, list[str]]] = {}
-        self._patterns: dict[str, list[Pattern]] = {}
+        self._patterns: dict[str, list[tuple[Name | Regex, Role]]] = {}
         for ident in idents:
             identity, role = plain(ident.identity), plain(ident.role)
             if isinstance(identity, Name) and isinstance(role, Name):
@@ -75,24 +75,27 @@ class Text:
         if line is None:
             return Accepted()
         certified, ident_map, subject = shows(line)
+        part: Part = ("dn" if subject else "cn") if certified else "name"
         names = [role] if ident_map is None else self._names.get(ident_map, {}).get(role, [])
         patterns = [] if ident_map is None else self._patterns.get(ident_map, [])
         if ITSELF in patterns:
             names = [*names, role]
         bearers: set[Bearer] = set()
         for name in names:
-            bearers |= self._shown(name, subject=subject, implied=ident_map is None) if certified else {("name", name)}
+            bearers |= self._shown(name, part, implied=ident_map is None)
         return Accepted(
             frozenset(bearers),
             frozenset(
-                (identity, target)
+                (part, identity, target)
                 for identity, target in patterns
                 if (identity, target) != ITSELF
                 and (not isinstance(target, Name) or "\\1" in target.text or target.text == role)
             ),
         )
 
-    def _shown(self, name: str, *, subject: bool, implied: bool) -> frozenset[Bearer]:
+    def _shown(self, name: str, part: Part, *, implied: bool) -> frozenset[Bearer]:
         """Say who shows an identity. That nobody has a certificate in the name of a role is no grant: CAs of the spec certify its users alone."""
-        shown = self._holders.showing(name, subject=subject)
-        return shown if shown or implied else frozenset({("name", name)})
+        if part == "name":
+            return frozenset({(part, name)})
+        shown = self._holders.showing(name, part)
+        return shown if shown or implied else frozenset({(part, name)})

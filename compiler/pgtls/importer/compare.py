@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pgtls.access.classes import Class, Coverage
-    from pgtls.access.meaning import Ask, Bearer
+    from pgtls.access.meaning import Ask, Bearer, Part
     from pgtls.hba.model import IdentLine, Line, Transport
 
 _OPTIONS = {option.name: option for method in METHODS.values() for option in method.options}
@@ -52,9 +52,9 @@ class _Anybody(Holders):
     def __init__(self) -> None:
         self.users, self.meant = [], set()
 
-    def showing(self, text: str, *, subject: bool) -> frozenset[Bearer]:
-        """Say who shows a name: somebody of that name."""
-        return frozenset({("subject" if subject else "name", text)})
+    def showing(self, text: str, part: Part) -> frozenset[Bearer]:
+        """Return the holder of that name."""
+        return frozenset({(part, text)})
 
 
 def differences(original: Files, compiled: Files) -> tuple[Difference, ...]:

@@ -1,0 +1,134 @@
+"""Connections that two policies may cover and that no third policy decides.
+
+They are looked for among points: names that policies mention, an address of each piece between the ends of networks, and for each two terms that may
+meet a point that nobody mentions. A third policy decides for a point only where it certainly covers it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pgtls.access.sets import (
+    EVERYTHING,
+    SOME_DATABASE,
+    SOME_ROLE,
+    Addresses,
+    Databases,
+    Roles,
+    common_networks,
+    may_name,
+    meeting,
+    single_address,
+)
+from pgtls.hba.model import Keyword
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pgtls.access.order import Item
+    from pgtls.access.sets import Scope
+    from pgtls.fleet.membership import Memberships
+
+_Set = TypeVar("_Set", Roles, Databases, Addresses)
+
+Witness = tuple[str, str | Keyword, str]
+"""A connection: role, database (the keyword is physical replication), address ("local" is the Unix socket)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Point(Generic[_Set]):
+    """An example in one respect; what contains one of ``terms`` contains it."""
+
+    example: str | Keyword
+    terms: tuple[_Set, ...]
+
+
+def undecided(first: Item, other: Item, thirds: Sequence[Item], known: Memberships) -> Witness | None:
+    """Give a connection that two policies may cover and that none of ``thirds`` certainly covers."""
+    usual = first.scope.witness(other.scope, known)
+    if usual is None or not thirds:
+        return usual
+    scopes = [third.scope for third in thirds]
+    addresses = [
+        (point, _around(point, [scope.addresses for scope in scopes]))
+        for point in _addresses(first.scope.addresses, other.scope.addresses, scopes)
+    ]
+    for role in _roles(first.scope.roles, other.scope.roles, scopes, known):
+        covering = [i for i, scope in enumerate(scopes) if any(t.within(scope.roles, known) for t in role.terms)]
+        for database in _databases(str(role.example), first.scope.databases, other.scope.databases, scopes, known):
+            both = {covering[i] for i in _around(database, [scopes[i].databases for i in covering])}
+            free = next((point for point, thirds_there in addresses if both.isdisjoint(thirds_there)), None)
+            if free is not None:
+                return str(role.example), database.example, str(free.example)
+    return None
+
+
+def _around(point: _Point[Databases] | _Point[Addresses], sets: Sequence[Databases] | Sequence[Addresses]) -> set[int]:
+    """Say which of these sets certainly contain a point."""
+    return {i for i, one in enumerate(sets) if any(term.within(one) for term in point.terms)}  # type: ignore[arg-type]
+
+
+def _roles(first: Roles, other: Roles, scopes: Sequence[Scope], known: Memberships) -> Iterator[_Point[Roles]]:
+    sets = (first, other, *(scope.roles for scope in scopes))
+    names = sorted(frozenset().union(*(one.names | one.groups for one in sets)))
+    for name in (*first.common(other, known), *names):
+        if first.may_have(name, known) and other.may_have(name, known):
+            yield _Point(name, (Roles(frozenset((name,))),))
+    for mine, theirs in product(_wide(first), _wide(other)):
+        yield _Point(_unsaid(SOME_ROLE, names, *sorted(mine.groups | theirs.groups)), (mine, theirs))
+
+
+def _wide(roles: Roles) -> Iterator[Roles]:
+    return (term for term in roles.singles() if not term.names)
+
+
+def _unsaid(usual: str, said: Iterable[str], *better: str) -> str:
+    """Give a name that nobody says, unless there is a better one."""
+    name = usual
+    while name in said:
+        name += "_"
+    return better[0] if better else name
+
+
+def _databases(
+    role: str, first: Databases, other: Databases, scopes: Sequence[Scope], known: Memberships
+) -> Iterator[_Point[Databases]]:
+    sets = (first, other, *(scope.databases for scope in scopes))
+    names = frozenset().union(*(one.names for one in sets))
+    for name in (*sorted(names), role):
+        if all(may_name(one, name, role, known, names) for one in (first, other)):
+            same = Databases(sameuser=name == role, samerole=known.member(role, name) is True)
+            yield _Point(name, (Databases(frozenset((name,))), *same.singles()))
+    for mine, theirs in product(first.singles(), other.singles()):
+        if mine.replication and theirs.replication:
+            yield _Point(Keyword.REPLICATION, (mine,))
+        elif all(term.every or term.patterns or term.samerole for term in (mine, theirs)):
+            yield _Point(_unsaid(SOME_DATABASE, names), (mine, theirs))
+
+
+def _addresses(first: Addresses, other: Addresses, scopes: Sequence[Scope]) -> Iterator[_Point[Addresses]]:
+    if first.socket or other.socket:
+        yield from (_Point("local", (one,)) for one in (first,) if first.socket and other.socket)
+        return
+    inner = {network for scope in scopes for network in scope.addresses.networks}
+    for network in common_networks(first, other):
+        starts = [int(network.network_address)]
+        for one in inner:
+            if one.version == network.version:
+                starts += [int(one.network_address), int(one.broadcast_address) + 1]
+        last = int(network.broadcast_address)
+        for start in sorted({start for start in starts if int(network.network_address) <= start <= last}):
+            address = type(network.network_address)(start)
+            yield _Point(str(address), (single_address(address),))
+    for mine, theirs in product(_spelled(first), _spelled(other)):
+        example = None if mine.networks and theirs.networks else meeting(mine, theirs)
+        if example is not None:
+            yield _Point(example, (mine, theirs))
+
+
+def _spelled(addresses: Addresses) -> Iterator[Addresses]:
+    """Give the terms of a set, each as a set of its own; all addresses are those of IPv4 and those of IPv6."""
+    for term in addresses.parts():
+        yield from (Addresses(networks=(network,)) for network in EVERYTHING) if term.every else (term,)
