@@ -83,7 +83,7 @@ def compile_rules(
     certified = Certified(fleet, accepted)
     found = [
         *problems.conflicting(order, server),
-        *problems.mixed(order, server),
+        *problems.mixed(order),
         *problems.inheritable(fleet, server, known),
         *trust.strangers(fleet, server),
         *lint.lenient(order, server),

@@ -56,11 +56,11 @@ def conflicting(order: Order, server: Server) -> Iterator[Diagnostic]:
         )
 
 
-def mixed(order: Order, server: Server) -> Iterator[Diagnostic]:
+def mixed(order: Order) -> Iterator[Diagnostic]:
     """Find policies that compare common names and whole subjects: a line can compare but one of them."""
     for item in order.items:
         parts = {entry.of for entry in item.policy.table.map}
-        if item.compares != "dn" or "cn" not in parts or server.name != item.policy.servers[0].name:
+        if item.compares != "dn" or "cn" not in parts:
             continue
         index = next(i for i, entry in enumerate(item.policy.table.map) if entry.of == "cn")
         subject = next((user.name for user in item.policy.users if user.table.identity == "dn"), None)

@@ -7,7 +7,7 @@ meet a point that nobody mentions. A third policy decides for a point only where
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pgtls.access.sets import (
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pgtls.access.order import Item
     from pgtls.access.sets import Scope
     from pgtls.fleet.membership import Memberships
+    from pgtls.hba.model import IPAddress, IPNetwork
 
 _Set = TypeVar("_Set", Roles, Databases, Addresses)
 
@@ -114,18 +115,24 @@ def _addresses(first: Addresses, other: Addresses, scopes: Sequence[Scope]) -> I
         return
     inner = {network for scope in scopes for network in scope.addresses.networks}
     for network in common_networks(first, other):
-        starts = [int(network.network_address)]
-        for one in inner:
-            if one.version == network.version:
-                starts += [int(one.network_address), int(one.broadcast_address) + 1]
-        last = int(network.broadcast_address)
-        for start in sorted({start for start in starts if int(network.network_address) <= start <= last}):
-            address = type(network.network_address)(start)
+        for address in _pieces(network, inner):
             yield _Point(str(address), (single_address(address),))
     for mine, theirs in product(_spelled(first), _spelled(other)):
         example = None if mine.networks and theirs.networks else meeting(mine, theirs)
         if example is not None:
             yield _Point(example, (mine, theirs))
+
+
+def _pieces(network: IPNetwork, inner: Iterable[IPNetwork]) -> Iterator[IPAddress]:
+    """Give an address of each piece that other networks cut a network into; the second one where there is one, since the first may have no host."""
+    first, last = int(network.network_address), int(network.broadcast_address)
+    starts = {first}
+    for one in inner:
+        if one.version == network.version:
+            starts |= {int(one.network_address), int(one.broadcast_address) + 1}
+    ordered = sorted(start for start in starts if first <= start <= last)
+    for start, following in pairwise((*ordered, last + 1)):
+        yield type(network.network_address)(min(start + 1, following - 1))
 
 
 def _spelled(addresses: Addresses) -> Iterator[Addresses]:

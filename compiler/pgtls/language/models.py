@@ -301,11 +301,6 @@ class MapEntry(Table):
         description="The role; `\\1` is the first group of the expression. PostgreSQL 16: also `all`, `+role`, `/regex`.",
         examples=["\\1"],
     )
-    of: Literal["cn", "dn"] = Field(
-        "cn",
-        description="What of a certificate `identity` is compared with: the common name, or the whole subject (`dn`, PostgreSQL 14).",
-        examples=["dn"],
-    )
 
 
 class PolicyTable(Table):

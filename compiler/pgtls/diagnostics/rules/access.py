@@ -181,7 +181,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "two policies of which neither decides",
         meaning="Two policies cover the same connection, have the same `priority`, ask for different things (TLS, method, options or certificate), and neither is the "
-        "more specific one: roles, databases and addresses each a subset of the other's. The message shows a connection that both cover. What cannot be known counts "
+        "more specific one: roles, databases and addresses each a subset of the other's. The message shows a connection that both cover and that no third policy decides. What cannot be known counts "
         "as covered: whether a role is in `+role` (see `member_of`), a host name in a network, a database that two regular expressions match.",
         why="Whichever line came first would win, and nobody could see which that is without reading the compiled file.",
         fix="Give the one that is meant to win a higher `priority`; or narrow one of them until they have nothing in common.",
@@ -260,6 +260,31 @@ RULES: tuple[Rule, ...] = (
         meaning="A policy asks for a certificate in the name of the role, and no user that it covers has one that the server accepts: nobody says `member_of`, or nobody has a `ca`.",
         why="It refuses everybody whom it covers.",
         fix="Say `member_of` in the users who are meant; name identities that are no users of the spec in `map`.",
+    ),
+    Rule(
+        "PGT260",
+        "error",
+        "common names and whole subjects in one policy",
+        meaning="A line of pg_hba.conf compares either the common name of a certificate or its whole subject with a map (`clientname=DN`). This policy needs both: "
+        'its map has entries with and without `of = "dn"`, or an entry for common names beside a user with `identity = "dn"`.',
+        why="An expression that is meant for common names could match another part of somebody else's subject, and let them in.",
+        fix='Write the whole subject and `of = "dn"` in every entry of the map, or move the entries that differ to a policy of their own.',
+    ),
+    Rule(
+        "PGT261",
+        "warning",
+        "a map entry that looks like what it is not compared with",
+        meaning='An entry of `map` is compared with the common name of a certificate, or, with `of = "dn"`, with its whole subject. This identity looks like the other one.',
+        why="A whole subject never equals a common name: the entry would match nobody.",
+        fix='Add `of = "dn"` where the whole subject is meant; leave it out where the common name is.',
+    ),
+    Rule(
+        "PGT262",
+        "error",
+        "a subject to match where no certificate is compared",
+        meaning='`of = "dn"` in a map says what of a certificate is compared. The method of this policy proves an identity in another way (a ticket, a token, an account).',
+        why="The field would have no effect.",
+        fix="Leave `of` out, or use `cert`.",
     ),
     Rule(
         "PGT330",

@@ -34,7 +34,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "a field that the version does not have",
         meaning="The server's version is too old for what the table asks for: `tls13_ciphers` and several `groups` (18), regular expressions and words in "
-        'maps (16), `identity = "dn"` (14).',
+        'maps (16), `identity = "dn"` and `of = "dn"` (14).',
         why="An older server takes a regular expression for a literal name, and refuses the others. What comes from `[defaults]` is left out where a "
         "version lacks it, if that lets nobody in who is not meant.",
         fix="Write it otherwise for that server, or upgrade it.",

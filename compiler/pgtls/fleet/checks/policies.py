@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pgtls.fleet.fields import Finder, finder, header, listed
@@ -171,6 +172,28 @@ def map_without_identity(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         yield finder(fleet, policy).fault("PGT210", message, "map", hint=f"methods that do: {names}")
 
 
+_ATTRIBUTE = re.compile(r"(?<![A-Za-z0-9])(?:CN|OU|O|DC|C|ST|L|UID|E|emailAddress|serialNumber)=", re.IGNORECASE)
+"""What a distinguished name has, and hardly a common name."""
+
+
+def compared_part(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find entries of a map that look like what they are not compared with, and ``of = "dn"`` where no certificate is compared."""
+    found, certified = finder(fleet, policy), policy.asks_certificate == "verify-full"
+    for index, entry in enumerate(policy.table.map):
+        place = ("map", index, "identity")
+        named = bool(_ATTRIBUTE.search(entry.identity))
+        if entry.of == "dn" and not certified:
+            message = f'"{policy.table.auth}" compares no certificates with roles, so there is no subject to match'
+            yield found.fault("PGT262", message, "map", index, "of", hint="leave `of` out")
+        elif entry.of == "cn" and certified and named:
+            message = f"{quoted(entry.identity)} looks like a subject, and is compared with the common name alone"
+            yield found.fault("PGT261", message, *place, hint='add of = "dn" to this entry', severity="warning")
+        elif entry.of == "dn" and not named and entry.identity[0] != "/":
+            message = f"{quoted(entry.identity)} is compared with the whole subject, and is none"
+            hint = f'write the subject, e.g. "CN={entry.identity},O=…", or leave out of = "dn"'
+            yield found.fault("PGT261", message, *place, hint=hint, severity="warning")
+
+
 def required_options(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find missing options, without which PostgreSQL refuses the line."""
     method, given = METHODS.get(policy.table.auth), policy.table.auth_options
@@ -319,6 +342,7 @@ POLICY_RULES = (
     users_without_certificate,
     users_of_other_cas,
     map_without_identity,
+    compared_part,
     required_options,
     options,
     ldap_modes,

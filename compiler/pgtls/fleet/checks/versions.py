@@ -230,7 +230,7 @@ def expressions(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 
 def whole_subjects(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find ``identity = "dn"`` before PostgreSQL 14.
+    """Find ``identity = "dn"``, and ``of = "dn"`` in a map, before PostgreSQL 14.
 
     The common name in its stead would let more people in, so nothing is left out here, even what ``[defaults]`` says.
     """
@@ -242,6 +242,10 @@ def whole_subjects(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         message = _since(f'identity = "dn" (user "{user.name}")', CLIENTNAME_SINCE, *old)
         hint = f'identity = "cn" in {header("user", user.name)}, if the common name is enough'
         yield finder(fleet, policy).fault("PGT403", message, "users", hint=hint)
+    entry = next((index for index, entry in enumerate(policy.table.map) if entry.of == "dn"), None)
+    if entry is not None:
+        message = _since('of = "dn" in a map', CLIENTNAME_SINCE, *old)
+        yield finder(fleet, policy).fault("PGT403", message, "map", entry, "of", hint="match the common name instead")
 
 
 def addresses_of_old_clients(fleet: Fleet) -> Iterator[Diagnostic]:
