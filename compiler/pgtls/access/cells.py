@@ -16,11 +16,11 @@ from pgtls.access.sets import Addresses, Databases, Roles
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
-    from pgtls.access.order import Item
     from pgtls.access.sets import Scope
     from pgtls.fleet.membership import Memberships
 
 _Set = TypeVar("_Set", Roles, Databases, Addresses)
+_Item = TypeVar("_Item")
 
 
 class _Containers(Generic[_Set]):
@@ -62,25 +62,25 @@ class _Containers(Generic[_Set]):
 class Cells:
     """The cells of one server's policies."""
 
-    def __init__(self, items: Sequence[Item], known: Memberships) -> None:
-        self._items = items
+    def __init__(self, scopes: Sequence[Scope], known: Memberships) -> None:
+        self._scopes = scopes
         self._known = known
 
     @cached_property
     def _roles(self) -> _Containers[Roles]:
-        sets = [item.scope.roles for item in self._items]
+        sets = [scope.roles for scope in self._scopes]
         return _Containers(sets, lambda one: one.names if one.listed else None, lambda term: term.names, self._inside)
 
     @cached_property
     def _databases(self) -> _Containers[Databases]:
-        sets = [item.scope.databases for item in self._items]
+        sets = [scope.databases for scope in self._scopes]
         return _Containers(
             sets, lambda one: one.names if one.listed else None, lambda term: term.names, Databases.within
         )
 
     @cached_property
     def _addresses(self) -> _Containers[Addresses]:
-        sets = [item.scope.addresses for item in self._items]
+        sets = [scope.addresses for scope in self._scopes]
         lengths = sorted({(net.version, net.prefixlen) for one in sets for net in one.networks})
 
         def around(term: Addresses) -> Iterator[Hashable]:
@@ -99,8 +99,8 @@ class Cells:
 
         Without ``by_role``, roles are no reason to tell connections apart: all ``others`` are taken to have any role of this one.
         """
-        scope, around = self._items[index].scope, others | above
-        scopes = [scope, *(item.scope for item in members(self._items, others))]
+        scope, around = self._scopes[index], others | above
+        scopes = [scope, *members(self._scopes, others)]
         roles = {others | self._roles.of(scope.roles) & above}
         if by_role:
             roles = {self._roles.of(term) & around for term in _all_roles(scopes) if self._inside(term, scope.roles)}
@@ -140,8 +140,8 @@ def _all_addresses(scopes: Sequence[Scope]) -> Iterable[Addresses]:
     return (*(Addresses(networks=(network,)) for network in networks), *words)
 
 
-def members(items: Sequence[Item], chosen: int) -> Iterator[Item]:
-    """Give the policies of a set, in order."""
+def members(items: Sequence[_Item], chosen: int) -> Iterator[_Item]:
+    """Yield the items of a set, in order."""
     while chosen:
         lowest = chosen & -chosen
         yield items[lowest.bit_length() - 1]

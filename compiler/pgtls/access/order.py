@@ -91,7 +91,7 @@ class Order:
     @cached_property
     def cells(self) -> Cells:
         """The cells of the policies."""
-        return Cells(self.items, self.known)
+        return Cells([item.scope for item in self.items], self.known)
 
     def conflicts(self) -> Iterator[Conflict]:
         """Give each two policies that compete for a connection which neither they nor a third policy decides."""
@@ -102,7 +102,8 @@ class Order:
                     continue
                 thirds = [self.items[i] for i in sorted({*self.above[index], *self.above[position]} - {index})]
                 deciding = [third for third in thirds if self._overrides(third, first) or self._overrides(third, other)]
-                witness = undecided(first, other, deciding, self.known)
+                scopes = [third.scope for third in deciding]
+                witness = undecided(first.scope, other.scope, scopes, self.known)
                 if witness is not None:
                     yield Conflict(first, other, witness)
 

@@ -27,7 +27,6 @@ from pgtls.hba.model import Keyword
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pgtls.access.order import Item
     from pgtls.access.sets import Scope
     from pgtls.fleet.membership import Memberships
     from pgtls.hba.model import IPAddress, IPNetwork
@@ -46,21 +45,20 @@ class _Point(Generic[_Set]):
     terms: tuple[_Set, ...]
 
 
-def undecided(first: Item, other: Item, thirds: Sequence[Item], known: Memberships) -> Witness | None:
+def undecided(first: Scope, other: Scope, thirds: Sequence[Scope], known: Memberships) -> Witness | None:
     """Give a connection that two policies may cover and that none of ``thirds`` certainly covers."""
-    usual = first.scope.witness(other.scope, known)
+    usual = first.witness(other, known)
     if usual is None or not thirds:
         return usual
-    scopes = [third.scope for third in thirds]
     addresses = [
-        (point, _around(point, [scope.addresses for scope in scopes]))
-        for point in _addresses(first.scope.addresses, other.scope.addresses, scopes)
+        (point, _around(point, [scope.addresses for scope in thirds]))
+        for point in _addresses(first.addresses, other.addresses, thirds)
     ]
-    for role in _roles(first.scope.roles, other.scope.roles, scopes, known):
-        covering = [i for i, scope in enumerate(scopes) if any(t.within(scope.roles, known) for t in role.terms)]
-        for database in _databases(str(role.example), first.scope.databases, other.scope.databases, scopes, known):
-            both = {covering[i] for i in _around(database, [scopes[i].databases for i in covering])}
-            free = next((point for point, thirds_there in addresses if both.isdisjoint(thirds_there)), None)
+    for role in _roles(first.roles, other.roles, thirds, known):
+        covering = [i for i, scope in enumerate(thirds) if any(t.within(scope.roles, known) for t in role.terms)]
+        for database in _databases(str(role.example), first.databases, other.databases, thirds, known):
+            both = {covering[i] for i in _around(database, [thirds[i].databases for i in covering])}
+            free = next((point for point, there in addresses if both.isdisjoint(there)), None)
             if free is not None:
                 return str(role.example), database.example, str(free.example)
     return None
