@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import pgtls.pipeline
 from pgtls.cli import COMMANDS, run
+from pgtls.cli.unknown import INSTEAD
 from pgtls.diagnostics.rules import catalogue
 from support.building import SMALL
 
@@ -53,8 +55,8 @@ def codes(answer: dict[str, Any]) -> set[str]:
     return {diagnostic["code"] for diagnostic in answer["diagnostics"] if diagnostic["severity"] == "error"}
 
 
-def run_for_help(capsys: pytest.CaptureFixture[str], command: str) -> str:
-    assert run([command, "--help"]) == 0
+def run_for_help(capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    assert run([*command, "--help"]) == 0
     return capsys.readouterr().out
 
 
@@ -102,6 +104,42 @@ def test_wrong_usage_without_json_prints_nothing_on_stdout(capsys: pytest.Captur
         assert run(words) == 64
         said = capsys.readouterr()
         assert (said.out, said.err != "") == ("", True)
+
+
+@pytest.mark.parametrize("word", INSTEAD)
+def test_a_word_that_other_tools_have_is_answered_with_what_to_type(
+    capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    assert word not in COMMANDS
+    assert run([word, "server.main"]) == 64
+    said = capsys.readouterr().err
+    advice = said.partition("there is no command")[2].partition("\n")[0]
+    assert re.findall(r"pgtls [a-z]+|pgtls --|pgtls COMMAND|revoke_before", advice)
+    assert set(re.findall(r"pgtls ([a-z]+)", advice)) <= {*COMMANDS, "only"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("revoke", "anna"), "set revoke_before in [user.anna], or delete that table, and run pgtls build"),
+        (("renew", "ca.root"), "run pgtls build --renew ca.root"),
+        (("renew",), "run pgtls build --renew user.NAME"),
+        (("renew", "--all", "../x"), "run pgtls build --renew user.NAME"),
+        (("bild",), "did you mean build?"),
+        (("build", "--rewnew", "x"), "there is no option --rewnew; did you mean --renew?"),
+        (("build", "--renew"), "pgtls build --help shows how to use it"),
+        (("\x1b[31m",), r'there is no command "\x1b[31m"'),
+    ],
+    ids=str,
+)
+def test_wrong_usage_says_what_to_type(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str) -> None:
+    assert run(words) == 64
+    assert said in capsys.readouterr().err
+
+
+def test_the_name_alone_shows_the_help_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 64
+    assert capsys.readouterr().err.strip() == run_for_help(capsys).strip()
 
 
 def spoil(directory: Path, what: str) -> None:

@@ -14,6 +14,7 @@ import typer
 from pgtls.cli import COMMANDS, FAILED, INTERRUPTED, OK, USAGE
 from pgtls.cli.printing import STDOUT, UnwrittenError, as_json, drop, emit, tell, tell_diagnostics
 from pgtls.diagnostics import Diagnostic
+from pgtls.diagnostics.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ def fail(error: BaseException, words: Sequence[str]) -> int:
     if isinstance(error, BrokenPipeError):
         drop(sys.stdout)
         return OK
-    status, diagnostic = _judged(error)
+    status, diagnostic = _judged(error, words)
     if isinstance(error, OSError) and error.filename == STDOUT:
         drop(sys.stdout)
         tell_diagnostics([diagnostic])
@@ -37,17 +38,16 @@ def fail(error: BaseException, words: Sequence[str]) -> int:
     if _asks_for_json(words):
         emit(as_json(words[0] if words[0] in COMMANDS else None, [diagnostic]))
     elif isinstance(error, typer.TyperException):
-        tell(_usage(error, diagnostic))
+        tell(_usage(error, diagnostic) if words else _help(error))
     elif isinstance(error, OSError):
         tell_diagnostics([diagnostic])
     return status
 
 
-def _judged(error: BaseException) -> tuple[int, Diagnostic]:
+def _judged(error: BaseException, words: Sequence[str]) -> tuple[int, Diagnostic]:
     match error:
         case typer.TyperException():
-            context = _context(error)
-            command = context.command_path if context else "pgtls"
+            command = " ".join(("pgtls", *(word for word in words[:1] if word in COMMANDS)))
             return USAGE, Diagnostic("PGT590", _wrong(error), hint=f"{command} --help shows how to use it")
         case UnwrittenError():
             hint = f"{error.done} all the same" if error.done else None
@@ -67,7 +67,13 @@ def _usage(error: typer.TyperException, diagnostic: Diagnostic) -> str:
     """Write wrong usage as text: how the command is used, what is wrong, and where to read more."""
     context = _context(error)
     usage = f"{context.get_usage()}\n" if context else ""
-    return f"{usage}Error: {diagnostic.message}\n  = hint: {diagnostic.hint}"
+    return f"{usage}Error: {visible(diagnostic.message)}\n  = hint: {diagnostic.hint}"
+
+
+def _help(error: typer.TyperException) -> str:
+    """Write the help, for a user who types the name of the program and nothing else."""
+    context = _context(error)
+    return context.get_help() if context else ""
 
 
 def _context(error: typer.TyperException) -> typer.Context | None:
