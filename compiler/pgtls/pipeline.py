@@ -19,10 +19,10 @@ from pgtls.access.rules import has_secret_options, independent, rules_by_server
 from pgtls.certificates import issue
 from pgtls.certificates.decide import decide
 from pgtls.certificates.desired import wanted
-from pgtls.certificates.model import Asked, Decisions
-from pgtls.certificates.observe import nothing_to_build_on, observe
-from pgtls.certificates.passphrases import unopened
-from pgtls.certificates.retired_cas import retired, sign
+from pgtls.certificates.model import Asked, Decisions, Issue
+from pgtls.certificates.observe import keyring, locked_keys, nothing_to_build_on, observe
+from pgtls.certificates.passphrases import to_try, unopened
+from pgtls.certificates.retired_cas import files as retired_files
 from pgtls.certificates.secrets import Secrets, kept_outside, named_files
 from pgtls.certificates.supplied import adapted, gather
 from pgtls.diagnostics import Diagnostic, Rejected, errors
@@ -51,14 +51,14 @@ if TYPE_CHECKING:
 
     from pgtls.access.model import Entry as ClientEntry
     from pgtls.access.model import Rules
-    from pgtls.certificates.observe import Existing
+    from pgtls.certificates.model import Existing
     from pgtls.fleet.model import Fleet
     from pgtls.language.files import Files
     from pgtls.language.source import Source
     from pgtls.plan.status import Status
     from pgtls.rollout.rollover import Verdict
     from pgtls.state.lock import Lock
-    from pgtls.state.tree import File, Tree
+    from pgtls.state.tree import Tree
 
     Progress = Callable[[str, int], Callable[[int], None]]
     """Told the name of a stage and how much it has to do; gives what is told how much more is done."""
@@ -134,6 +134,7 @@ class Planned:
     existing: Existing
     decisions: Decisions
     verdict: Verdict
+    secrets: Secrets
     entries: Mapping[str, Sequence[ClientEntry]]
     """By user."""
     texts: Tree
@@ -191,10 +192,10 @@ def decided(request: Request) -> Decided:
     if checked.fleet is None or errors(checked.diagnostics):
         raise Rejected(*checked.diagnostics)
     fleet, secrets = checked.fleet, Secrets(checked.fleet)
-    outside = gather(fleet, secrets.passphrase, dict(request.asked.ca_keys))
+    outside = gather(fleet, secrets, dict(request.asked.ca_keys))
     profiles = adapted(wanted(fleet), outside)
     own = own_files(request.lock, request.out)
-    existing = observe(request.out, checked.lock, profiles, outside, own=own, new_out=request.new_out)
+    existing = observe(request.out, checked.lock, profiles, outside, secrets, own=own, new_out=request.new_out)
     decisions = decide(fleet, profiles, existing, request.asked)
     order = verdict(fleet, decisions, existing, accepted=request.asked.accept_outage)
     found = (*existing.diagnostics, *existing.outside.diagnostics, *decisions.diagnostics, *order.diagnostics)
@@ -232,15 +233,17 @@ def _plan(request: Request) -> Planned:
         if errors(faults):
             raise Rejected(*locate(faults, checked.source))
     entries = index(fleet)
-    texts = {**render.texts(fleet, rules, entries), **retired(fleet, existing, decisions.retired)}
-    material = issue.planned(decisions, existing)
-    tree = {**texts, **render.material(fleet, entries, material.credentials, material.crls)}
+    texts = render.texts(fleet, rules, entries)
+    tree = _tree(fleet, entries, existing, texts, issue.planned(decisions, existing))
     steps = make_plan(fleet, decisions, state.verdict.cut_off, tree, existing)
     touched = {change.file.entity for change in steps.changes.values()}
-    diagnostics += locate(unopened(fleet, decisions, touched, existing), checked.source)
+    locked = locked_keys(to_try(decisions, touched, existing), existing, state.secrets)
+    diagnostics += locate(unopened(fleet, decisions, locked), checked.source)
     if errors(diagnostics):
         raise Rejected(*diagnostics)
-    return Planned(checked, fleet, existing, decisions, state.verdict, entries, texts, steps, diagnostics)
+    return Planned(
+        checked, fleet, existing, decisions, state.verdict, state.secrets, entries, texts, steps, diagnostics
+    )
 
 
 def build(request: Request, progress: Progress = no_progress) -> Planned:
@@ -258,10 +261,10 @@ def build(request: Request, progress: Progress = no_progress) -> Planned:
 
 def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
     decisions, existing, fleet = planned.decisions, planned.existing, planned.fleet
-    issuing = sum(decision.reason is not None for decision in decisions.certificates.values())
-    material = issue.carry_out(decisions, existing, request.now, request.jobs, progress("issuing", issuing))
-    texts = {**planned.texts, **_signed_by_retired(planned, request.now)}
-    tree = {**texts, **render.material(fleet, planned.entries, material.credentials, material.crls)}
+    issuing = sum(isinstance(decision, Issue) for decision in decisions.certificates.values())
+    keys = keyring(decisions, existing, planned.secrets)
+    material = issue.carry_out(decisions, existing, keys, request.now, request.jobs, progress("issuing", issuing))
+    tree = _tree(fleet, planned.entries, existing, planned.texts, material)
     final = make_plan(fleet, decisions, planned.verdict.cut_off, tree, existing)
     lock = _lock_after(planned, material)
     changes = {path: change.file for path, change in final.changes.items()}
@@ -278,14 +281,16 @@ def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
     )
 
 
-def _signed_by_retired(planned: Planned, now: datetime) -> Tree:
-    """Give the CRLs of CAs that left the spec; where one cannot be signed the old one stays."""
-    signed: dict[str, File] = {}
-    for one in planned.decisions.retired:
-        if one.reason:
-            content = sign(one, planned.existing, now) or planned.existing.content(f"{os.path.dirname(one.key)}/ca.crl")
-            signed[one.crl_path] = replace(planned.texts[one.crl_path], content=content or b"")
-    return signed
+def _tree(
+    fleet: Fleet,
+    entries: Mapping[str, Sequence[ClientEntry]],
+    existing: Existing,
+    texts: Tree,
+    material: issue.Material,
+) -> Tree:
+    """Put the whole out directory together; ``entries`` are by user."""
+    issued = render.material(fleet, entries, material.credentials, material.crls)
+    return {**texts, **retired_files(fleet, existing, material.retired), **issued}
 
 
 def _lock_after(planned: Planned, material: issue.Material) -> Lock:

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from pgtls.certificates.model import Decision
-    from pgtls.certificates.observe import Existing
+    from pgtls.certificates.model import Decision, Existing, Found
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile
 
@@ -31,15 +30,16 @@ class NoWay(NamedTuple):
     hint: str
 
 
-def way_up(decision: Decision, fleet: Fleet, above: Mapping[str, Decision]) -> tuple[x509.Certificate, ...] | NoWay:
+def way_up(
+    profile: Profile, found: Found, fleet: Fleet, above: Mapping[str, Decision]
+) -> tuple[x509.Certificate, ...] | NoWay:
     """Give the CAs between a certificate and the CA of the spec that it ends under, or say why it does not.
 
     Where the spec has none above, those are all of the file, up to one that signed itself; a public CA's need not be there.
     """
     from pgtls.pki import chains, facts
 
-    profile = decision.profile
-    parsed = facts.parse(b"".join((decision.found.pem or b"", *decision.found.above)))
+    parsed = facts.parse(b"".join((found.pem or b"", *found.above)))
     assert not isinstance(parsed, Unreadable)  # noqa: S101  (it was read before)
     leaf, others = parsed[0], parsed[1:]
     if profile.issuer is None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from pgtls.certificates.observe import Existing
+    from pgtls.certificates.model import Existing
     from pgtls.state.lock import Lock
 
 TOLERANCE = timedelta(days=1)

@@ -6,11 +6,10 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
 
-from pgtls.certificates import external, self_signed
-from pgtls.certificates import retired_cas as former
+from pgtls.certificates import external, retired_cas
 from pgtls.certificates.clock import clock, issued_later
-from pgtls.certificates.model import Asked, CrlDecision, Decision, Decisions, Reason
-from pgtls.certificates.previous_roots import with_previous
+from pgtls.certificates.model import Adopt, CrlDecision, Decisions, Issue, Keep, Reason, makes_key
+from pgtls.certificates.previous_roots import previous_roots
 from pgtls.certificates.reissue import Case, due_at, reason
 from pgtls.certificates.revocation import (
     is_revoked,
@@ -20,69 +19,62 @@ from pgtls.certificates.revocation import (
     same_key_again,
     serials,
 )
+from pgtls.certificates.self_signed import in_two_steps
 from pgtls.diagnostics import Diagnostic
-from pgtls.pki import crl as crls
+from pgtls.pki import crl as pki_crl
 from pgtls.pki.model import Certificate, Revocation, RevocationList
+from pgtls.state import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from pgtls.certificates.model import Found
-    from pgtls.certificates.observe import Existing
+    from pgtls.certificates.model import Asked, Decision, Existing, Found
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile, RevocationReason, Unreadable
     from pgtls.state.lock import Lock, RevokedLine
 
 
 def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, asked: Asked) -> Decisions:
-    """Decide about every certificate that is wanted or was issued."""
+    """Decide about every certificate that is wanted or was issued, and about every CRL."""
     certificates: dict[str, Decision] = {}
     listed = serials(fleet)
     for profile in wanted.values():
-        decision = _certificate(profile, existing, certificates, asked, listed, fleet.now)
-        if profile.entity in existing.outside.not_ours:
-            decision = external.signed_outside(decision, fleet, existing, certificates, asked.renew)
-        else:
-            decision = external.withheld(decision, existing, certificates, fleet.now)
-            decision = self_signed.in_two_steps(decision, existing, asked.replace, fleet.now)
-            decision = with_previous(decision, existing, fleet.now)
-        certificates[profile.entity] = decision
-    problems = [
-        *_unknown(asked, wanted),
-        *_not_lost(asked, existing),
-        *(d for decision in certificates.values() for d in decision.problems),
-        *external.wrong_keys(certificates.values(), existing.outside),
-        *external.locked(
-            certificates.values(), existing.outside, asked.replace | {f"ca.{name}" for name in asked.new_ca}
-        ),
-        *(
-            d
-            for decision in certificates.values()
-            for d in _authority_faults(decision, existing.lock, asked, fleet.now)
-        ),
-        *(d for decision in certificates.values() for d in _foreign_faults(decision, asked)),
-    ]
-    revoked = tuple(revocations(certificates, wanted, existing.lock, listed, former.names(fleet, existing), fleet.now))
-    deleted = keys_deleted(existing, fleet, certificates)
-    problems += mass_revocation(revoked, deleted, allowed=asked.allow_revoke)
-    problems += same_key_again(certificates.values(), existing)
+        certificates[profile.entity] = _certificate(profile, fleet, existing, certificates, asked, listed)
+    former = retired_cas.names(fleet, existing)
+    revoked = tuple(revocations(certificates, wanted, existing.lock, listed, former, fleet.now))
     doubted = bool(issued_later(existing.lock, fleet.now))
-    lists = {
-        ca.name: external.withheld_crl(
-            _crl(ca, certificates[ca.entity], revoked, existing, fleet.now, doubted=doubted),
-            certificates[ca.entity],
-            existing,
-            fleet.now,
-        )
+    crls = {
+        ca.name: _crl(ca, certificates[ca.entity], revoked, existing, fleet.now, doubted=doubted)
         for ca in fleet.cas.values()
         if ca.table.crl and external.has_list(ca, existing)
     }
-    problems += external.crl_problems(lists, existing, fleet.now)
-    left, unsigned = former.decide(fleet, existing, revoked, fleet.now, doubted=doubted)
-    problems += unsigned
-    problems += clock(existing, fleet.now, issuing=any(decision.reason for decision in certificates.values()))
-    return Decisions(certificates, revoked, lists, tuple(problems), left)
+    retired, unsigned = retired_cas.decide(fleet, existing, revoked, fleet.now, doubted=doubted)
+    deleted = keys_deleted(existing, fleet, certificates)
+    problems = (
+        *_unknown(asked, wanted),
+        *_not_lost(asked, existing),
+        *_problems(certificates.values(), existing, asked, fleet.now),
+        *mass_revocation(revoked, deleted, allowed=asked.allow_revoke),
+        *same_key_again(certificates.values(), existing),
+        *external.crl_problems(crls, existing, fleet.now),
+        *unsigned,
+        *clock(existing, fleet.now, issuing=any(isinstance(one, Issue) for one in certificates.values())),
+    )
+    return Decisions(certificates, revoked, crls, problems, retired)
+
+
+def _problems(decisions: Collection[Decision], existing: Existing, asked: Asked, now: datetime) -> Iterator[Diagnostic]:
+    """Report what is wrong with certificates and keys."""
+    replaced = asked.replace | {f"ca.{name}" for name in asked.new_ca}
+    yield from (problem for decision in decisions for problem in decision.problems)
+    yield from external.wrong_keys(decisions, existing.outside)
+    yield from external.locked(decisions, existing.outside, replaced)
+    issued = [decision for decision in decisions if isinstance(decision, Issue)]
+    for decision in issued:
+        yield from _authority_faults(decision, existing.lock, replaced, now)
+    for decision in issued:
+        yield from _foreign_faults(decision, asked)
 
 
 def _unknown(asked: Asked, wanted: Mapping[str, Profile]) -> Iterator[Diagnostic]:
@@ -106,15 +98,51 @@ def _not_lost(asked: Asked, existing: Existing) -> Iterator[Diagnostic]:
 
 def _certificate(
     profile: Profile,
+    fleet: Fleet,
+    existing: Existing,
+    decided: Mapping[str, Decision],
+    asked: Asked,
+    listed: Mapping[str, set[str]],
+) -> Decision:
+    """Decide about one certificate; ``decided`` are the decisions about CAs, made before."""
+    found, now = existing.found[profile.entity], fleet.now
+    if profile.entity in existing.outside.not_ours:
+        return external.signed_outside(profile, found, fleet, existing, decided, asked.renew)
+    case = _case(profile, existing, decided, asked, listed, now)
+    why = reason(case)
+    if profile.kind == "ca" and profile.entity.removeprefix("ca.") in asked.new_ca:
+        why = Reason("asked", "a new CA was asked for")
+    if why is None:
+        beside = previous_roots(profile, found, existing, now, reissued=False)
+        stays = Keep if found.ours else Adopt
+        end, due = case.found.not_after, due_at(case.found, profile)
+        decision: Keep | Adopt | Issue = stays(profile=profile, found=found, end=end, due=due, beside=beside)
+    else:
+        new_key = _needs_key(profile, found, why, asked)
+        cause = external.missing_signer(profile, found, decided, now, new_key=new_key)
+        if cause and not existing.from_lock:
+            beside = previous_roots(profile, found, existing, now, reissued=False)
+            return external.waiting(profile, found, why, cause, beside, now)
+        beside = None if new_key else previous_roots(profile, found, existing, now, reissued=True)
+        end = case.end_if_issued
+        due = end - ((end - now) / 3 if profile.renew_before is None else profile.renew_before)
+        decision = Issue(profile=profile, found=found, end=end, due=due, beside=beside, reason=why, new_key=new_key)
+    if profile.kind == "server" and profile.issuer is None and not existing.from_lock:
+        return in_two_steps(decision, existing, asked.replace, now)
+    return decision
+
+
+def _case(
+    profile: Profile,
     existing: Existing,
     decided: Mapping[str, Decision],
     asked: Asked,
     listed: Mapping[str, set[str]],
     now: datetime,
-) -> Decision:
+) -> Case:
     found = existing.found[profile.entity]
     above = decided.get(f"ca.{profile.issuer}") if profile.issuer else None
-    case = Case(
+    return Case(
         wanted=profile,
         certificate=found.certificate,
         key=found.key,
@@ -124,21 +152,11 @@ def _certificate(
         asked=not asked.renew.isdisjoint({profile.entity, "all"}) or profile.entity in asked.replace,
         now=now,
     )
-    why = reason(case)
-    if profile.kind == "ca" and profile.entity.removeprefix("ca.") in asked.new_ca:
-        why = Reason("asked", "a new CA was asked for")
-    end = case.end_if_issued if why else case.found.not_after
-    life = end - now
-    window = life / 3 if profile.renew_before is None else profile.renew_before
-    due = end - window if why else due_at(case.found, profile)
-    return Decision(
-        profile, found, why, _needs_key(profile, found, why, asked), end, due, adopted=not (why or found.ours)
-    )
 
 
 def _key_id(issuer: Decision, lock: Lock) -> str | None:
     """Give the key identifier that an issuer will have; None if it gets a new key, or one that nobody has seen yet."""
-    if issuer.new_key:
+    if makes_key(issuer):
         return None
     if isinstance(issuer.found.certificate, Certificate):
         return issuer.found.certificate.key_id
@@ -146,8 +164,8 @@ def _key_id(issuer: Decision, lock: Lock) -> str | None:
     return known.certificate.key_id if known else None
 
 
-def _needs_key(profile: Profile, found: Found, why: Reason | None, asked: Asked) -> bool:
-    if why is None or (found.stored == "elsewhere" and profile.kind != "ca"):
+def _needs_key(profile: Profile, found: Found, why: Reason, asked: Asked) -> bool:
+    if found.stored == "elsewhere" and profile.kind != "ca":
         return False
     if found.key != "present":
         return True
@@ -158,11 +176,11 @@ def _needs_key(profile: Profile, found: Found, why: Reason | None, asked: Asked)
     return profile.rotate_key or why.name == "revoked" or "key_algorithm" in why.fields
 
 
-def _authority_faults(decision: Decision, lock: Lock, asked: Asked, now: datetime) -> Iterator[Diagnostic]:
-    """A CA is never made anew, renamed or given another key without being told so (DESIGN 4.4)."""
+def _authority_faults(decision: Issue, lock: Lock, replaced: Collection[str], now: datetime) -> Iterator[Diagnostic]:
+    """Refuse to recreate, rename or re-key a CA unless asked to (--new-ca, --replace)."""
     profile, why = decision.profile, decision.reason
     name = profile.entity.removeprefix("ca.")
-    if profile.kind != "ca" or why is None or name in asked.new_ca or profile.entity in asked.replace:
+    if profile.kind != "ca" or profile.entity in replaced:
         return
     known = lock.latest.get(profile.entity)
     if decision.found.key not in ("present", "locked") and known:
@@ -194,10 +212,10 @@ _KEY_STATES = {
 }
 
 
-def _foreign_faults(decision: Decision, asked: Asked) -> Iterator[Diagnostic]:
+def _foreign_faults(decision: Issue, asked: Asked) -> Iterator[Diagnostic]:
     """What pgtls did not write is adopted as it is, or it is an error: it is never overwritten unless told so."""
     entity, why = decision.profile.entity, decision.reason
-    if why is None or decision.found.ours or decision.found.pem is None or entity in asked.replace:
+    if decision.found.ours or decision.found.pem is None or entity in asked.replace:
         return
     yield Diagnostic(
         "PGT552",
@@ -219,14 +237,16 @@ def _crl(
 ) -> CrlDecision:
     found, own = existing.crls.get(ca.name), decision.found.certificate
     there = found if isinstance(found, RevocationList) else None
-    entries = crls.merge(there, _known(ca.name, existing.lock, revocations), now)
+    entries = pki_crl.merge(there, _known(ca.name, existing.lock, revocations), now)
     why = _crl_reason(found, _key_id(decision, existing.lock), entries, now)
     if there and isinstance(own, Certificate) and own.not_before <= now < there.this_update:
         # Made while a clock was ahead: until then it locks every client out. Where the CA is of the future too, it is this clock that is wrong.
         why = "it is not yet valid"
-    validity = crls.lasting(there, crl_validity(ca), now, doubted=doubted)
-    due = crls.half_life(there) if there and why is None else now + validity / 2
-    return CrlDecision(ca, why, due, entries, validity)
+    validity = pki_crl.lasting(there, crl_validity(ca), now, doubted=doubted)
+    due = pki_crl.half_life(there) if there and why is None else now + validity / 2
+    number = pki_crl.next_number(there, now)
+    crl = CrlDecision(ca.entity, layout.crl_path(ca.name), found, why, due, number, entries, validity)
+    return external.withheld_crl(crl, decision, existing, now)
 
 
 def _known(ca: str, lock: Lock, fresh: Sequence[RevokedLine]) -> list[Revocation]:
@@ -248,9 +268,9 @@ def _crl_reason(
         return f"the CRL cannot be read: {found.reason}"
     if found.authority_key_id != key_id:
         return "it was signed by another key"
-    if not crls.covers(found, entries):
+    if not pki_crl.covers(found, entries):
         return "what is revoked changed"
-    return crls.why_due(found, now)
+    return pki_crl.why_due(found, now)
 
 
 def crl_validity(ca: Authority) -> timedelta:

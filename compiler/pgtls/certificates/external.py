@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pgtls.certificates.chain import SIGN_AGAIN, NoWay, unlisted, way_up
+from pgtls.certificates.model import Adopt, Issue, Keep, Wait, makes_key
 from pgtls.certificates.passphrases import does_not_open, way_out
 from pgtls.certificates.reissue import due_at, nothing_left
 from pgtls.certificates.secrets import entity_named
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from pgtls.certificates.model import CrlDecision, Decision
-    from pgtls.certificates.observe import Existing
-    from pgtls.certificates.supplied import Outside
+    from cryptography import x509
+
+    from pgtls.certificates.model import Beside, CrlDecision, Decision, Existing, Found, Outside, Reason
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile
 
@@ -30,61 +31,54 @@ if TYPE_CHECKING:
 # ---- what is due, and cannot be signed -------------------------------------------------------------------------------------------------
 
 
-def withheld(decision: Decision, existing: Existing, above: Mapping[str, Decision], now: datetime) -> Decision:
-    """Let a decision wait whose signer is not here; ``above`` has the decisions about CAs that were made before."""
-    why = decision.reason
-    cause = _cause(decision, above, now) if why else None
-    if why is None or cause is None or existing.from_lock:
-        return decision
-    found, entity = decision.found.certificate, decision.profile.entity
-    waiting = f"{why.text}, and {cause.text}"
+def waiting(profile: Profile, found: Found, why: Reason, cause: Cause, beside: Beside | None, now: datetime) -> Wait:
+    """Let a certificate wait whose signer is not here."""
+    entity, text = profile.entity, f"{why.text}, and {cause.text}"
     problem: Diagnostic | None
     if cause.follows:
         problem = None
-    elif nothing_left(why, found, decision.profile, now) and not cause.first:
-        hint = f"lend the key with --ca-key {cause.key or 'NAME'}=PATH, or have it signed elsewhere and name it in cert_file"
-        problem = _fault("PGT563", f"{entity} has no valid certificate: {waiting}", entity, hint)
+    elif nothing_left(why, found.certificate, profile, now) and not cause.first:
+        hint = (
+            f"lend the key with --ca-key {cause.key or 'NAME'}=PATH, "
+            "or have it signed elsewhere and name it in cert_file"
+        )
+        problem = _fault("PGT563", f"{entity} has no valid certificate: {text}", entity, hint)
     else:
         lend = f"lend the key when it is at hand: --ca-key {cause.key}=PATH" if cause.key else None
-        problem = _warning(f"{entity} waits: {waiting}", entity, lend)
-    end = found.not_after if isinstance(found, Certificate) else now
-    return replace(
-        decision,
-        reason=None,
-        new_key=False,
-        adopted=False,
-        waits=waiting,
-        end=end,
-        due=end,
-        problems=(problem,) if problem else (),
-    )
+        problem = _warning(f"{entity} waits: {text}", entity, lend)
+    end = found.certificate.not_after if isinstance(found.certificate, Certificate) else now
+    problems = (problem,) if problem else ()
+    return Wait(profile=profile, found=found, end=end, due=end, beside=beside, problems=problems, why=text)
 
 
-class _Cause(NamedTuple):
-    """Why nobody here can sign something. ``first``: its CA has never been signed itself. ``key``: the NAME of the CA whose key would do. ``follows``: its CA
-    has ended, which is an error of the CA's.
-    """  # noqa: D205
+class Cause(NamedTuple):
+    """Why nobody here can sign something."""
 
     text: str
     first: bool = False
+    """Its CA has never been signed itself."""
     key: str | None = None
+    """The NAME of the CA whose key would do."""
     follows: bool = False
+    """Its CA has ended, which is an error of the CA's."""
 
 
-def _cause(decision: Decision, above: Mapping[str, Decision], now: datetime) -> _Cause | None:
-    profile, issuer = decision.profile, decision.profile.issuer
+def missing_signer(
+    profile: Profile, found: Found, above: Mapping[str, Decision], now: datetime, *, new_key: bool
+) -> Cause | None:
+    """Return why a certificate cannot be signed here; None if it can. ``above`` are the decisions about CAs."""
+    issuer = profile.issuer
     if issuer is None:
-        away = profile.kind == "ca" and not decision.new_key and not decision.found.at_hand
-        return _Cause("its key is not here", key=profile.entity.removeprefix("ca.")) if away else None
+        away = profile.kind == "ca" and not new_key and not found.at_hand
+        return Cause("its key is not here", key=profile.entity.removeprefix("ca.")) if away else None
     signer = above[f"ca.{issuer}"]
-    if signer.found.certificate is None and signer.waits:
-        return _Cause(f'CA "{issuer}", which signs it, itself waits to be signed', first=True)
-    if not signer.new_key and not signer.found.at_hand:
-        return _Cause(f'the key of CA "{issuer}", which signs it, is not here', key=issuer)
+    if signer.found.certificate is None and isinstance(signer, Wait):
+        return Cause(f'CA "{issuer}", which signs it, itself waits to be signed', first=True)
+    if not makes_key(signer) and not signer.found.at_hand:
+        return Cause(f'the key of CA "{issuer}", which signs it, is not here', key=issuer)
     if signer.end <= now:
-        return _Cause(
-            f'CA "{issuer}", which signs it, ended on {signer.end:%Y-%m-%d}', follows=bool(errors(signer.problems))
-        )
+        text = f'CA "{issuer}", which signs it, ended on {signer.end:%Y-%m-%d}'
+        return Cause(text, follows=bool(errors(signer.problems)))
     return None
 
 
@@ -95,12 +89,13 @@ def has_list(ca: Authority, existing: Existing) -> bool:
 
 def withheld_crl(crl: CrlDecision, ca: Decision, existing: Existing, now: datetime) -> CrlDecision:
     """Keep the CRL of a CA whose key is not here."""
-    if existing.from_lock or ca.reason or (ca.found.at_hand and ca.found.certificate is not None):
+    signs = isinstance(ca, Issue) or (ca.found.at_hand and ca.found.certificate is not None)
+    if existing.from_lock or signs:
         return crl
-    found = existing.crls.get(crl.ca.name)
+    found = crl.found
     if not isinstance(found, RevocationList):
         return replace(crl, reason=None, waits=None if found is None else crl.reason, due=now)
-    given, half = crl.ca.name in existing.outside.crls, half_life(found)
+    given, half = crl.entity.removeprefix("ca.") in existing.outside.crls, half_life(found)
     waits = None if crl.reason is None or (given and now < half) else crl.reason
     return replace(crl, reason=None, waits=waits, due=half if now < half else found.next_update)
 
@@ -108,7 +103,7 @@ def withheld_crl(crl: CrlDecision, ca: Decision, existing: Existing, now: dateti
 def crl_problems(crls: Mapping[str, CrlDecision], existing: Existing, now: datetime) -> Iterator[Diagnostic]:
     """Report the CRLs that wait for a key, and those that have run out: they lock every client out."""
     for name, crl in crls.items():
-        found, given = existing.crls.get(name), name in existing.outside.crls
+        found, given = crl.found, name in existing.outside.crls
         hint = (
             "bring a new one in crl_file"
             if given
@@ -162,80 +157,102 @@ def locked(decisions: Iterable[Decision], outside: Outside, replaced: Collection
 
 
 def signed_outside(
-    decision: Decision, fleet: Fleet, existing: Existing, above: Mapping[str, Decision], renew: Collection[str]
-) -> Decision:
-    """Judge the certificate of an entity that somebody else signs. ``decision`` is what would be done with one of our own."""
-    profile, found, now = decision.profile, decision.found, fleet.now
-    entity = profile.entity
-    bare = replace(decision, reason=None, new_key=False, end=now, due=now)
+    profile: Profile,
+    found: Found,
+    fleet: Fleet,
+    existing: Existing,
+    above: Mapping[str, Decision],
+    renew: Collection[str],
+) -> Keep | Adopt | Wait:
+    """Judge the certificate of an entity that somebody else signs."""
+    now, entity, certificate = fleet.now, profile.entity, found.certificate
     if existing.from_lock:
-        return bare
-    if not isinstance(found.certificate, Certificate):
-        return _not_back(bare, existing)
-    certificate = found.certificate
-    bare = replace(bare, end=certificate.not_after, due=due_at(certificate, profile), adopted=not found.ours)
-    if certificate.not_after <= now:
+        return Keep(profile=profile, found=found, end=now, due=now)
+    if not isinstance(certificate, Certificate):
+        return _not_back(profile, found, existing, now)
+    end, due = certificate.not_after, due_at(certificate, profile)
+    problem, way = _judged(profile, found, certificate, fleet, existing, above)
+    stays = Keep if found.ours else Adopt
+    if problem:
+        return stays(profile=profile, found=found, end=end, due=due, problems=(problem,))
+    found = replace(found, above=tuple(ca.public_bytes(Encoding.PEM) for ca in way))
+    end = min([end, *(ca.not_valid_after_utc for ca in way)])
+    problems = tuple(unlisted(profile, way, fleet, existing))
+    if now < due and entity not in renew:
+        return stays(profile=profile, found=found, end=end, due=due, problems=problems)
+    waits = f"it expires on {certificate.not_after:%Y-%m-%d}, and somebody else signs it"
+    warning = _warning(f"{entity} waits: {waits}", entity, SIGN_AGAIN)
+    return Wait(
+        profile=profile,
+        found=found,
+        end=end,
+        due=due,
+        problems=(*problems, warning),
+        why=waits,
+        adopted=not found.ours,
+    )
+
+
+def _judged(
+    profile: Profile,
+    found: Found,
+    certificate: Certificate,
+    fleet: Fleet,
+    existing: Existing,
+    above: Mapping[str, Decision],
+) -> tuple[Diagnostic | None, tuple[x509.Certificate, ...]]:
+    """Return why a certificate cannot be used, or None, and the CAs between it and the CA of the spec."""
+    entity = profile.entity
+    if certificate.not_after <= fleet.now:
         message = f"the certificate of {entity} ended on {certificate.not_after:%Y-%m-%d}"
-        return replace(bare, problems=(_fault("PGT563", message, entity, SIGN_AGAIN, "cert_file"),))
+        return _fault("PGT563", message, entity, SIGN_AGAIN, "cert_file"), ()
     if (profile.issuer, certificate.serial) in existing.lock.revocations:
         message = f"the certificate of {entity} was revoked"
-        return replace(bare, problems=(_fault("PGT563", message, entity, SIGN_AGAIN, "cert_file"),))
-    way = way_up(bare, fleet, above)
-    wrong = [*_key_faults(bare, existing), *_misfits(bare, fleet), *([way.reason] if isinstance(way, NoWay) else ())]
-    if isinstance(way, NoWay) or wrong:
-        message = f"the certificate of {entity} does not fit the spec: " + "; ".join(wrong)
-        lost = found.key in ("missing", "mismatch")
-        hint = _LOST if lost else way.hint if isinstance(way, NoWay) and len(wrong) == 1 else SIGN_AGAIN
-        return replace(bare, problems=(_fault("PGT565", message, entity, hint, "cert_file"),))
-    bare = replace(
-        bare,
-        found=replace(found, above=tuple(ca.public_bytes(Encoding.PEM) for ca in way)),
-        end=min([bare.end, *(ca.not_valid_after_utc for ca in way)]),
-        problems=tuple(unlisted(profile, way, fleet, existing)),
-    )
-    if now >= bare.due or entity in renew:
-        waits = f"it expires on {certificate.not_after:%Y-%m-%d}, and somebody else signs it"
-        warning = _warning(
-            f"{entity} waits: {waits}", entity, "have it signed again, and name what comes back in cert_file"
-        )
-        return replace(bare, waits=waits, problems=(*bare.problems, warning))
-    return bare
+        return _fault("PGT563", message, entity, SIGN_AGAIN, "cert_file"), ()
+    way = way_up(profile, found, fleet, above)
+    wrong = [*_key_faults(profile, found, existing), *_misfits(profile, certificate, fleet)]
+    if not isinstance(way, NoWay):
+        if not wrong:
+            return None, way
+        hint = SIGN_AGAIN
+    else:
+        hint = SIGN_AGAIN if wrong else way.hint
+        wrong.append(way.reason)
+    hint = _LOST if found.key in ("missing", "mismatch") else hint
+    message = f"the certificate of {entity} does not fit the spec: " + "; ".join(wrong)
+    return _fault("PGT565", message, entity, hint, "cert_file"), ()
 
 
 _LOST = "restore the key from a backup; or take cert_file out, move the key away and build: a new key and CSR are made"
 
 
-def _not_back(decision: Decision, existing: Existing) -> Decision:
-    entity = decision.profile.entity
-    if entity not in existing.outside.external:  # its file could not be read, which has been said
-        return decision
-    key = decision.found.key
+def _not_back(profile: Profile, found: Found, existing: Existing, now: datetime) -> Keep | Wait:
+    """Wait for the signature of a request; ``new_key`` where the request is still to be made."""
+    entity, key = profile.entity, found.key
+    if entity not in existing.outside.external:  # its file could not be read, which is reported already
+        return Keep(profile=profile, found=found, end=now, due=now)
     if key == "unreadable":
         hint = "restore it from a backup; or move it away and build: another key and CSR are made"
         problem = _fault("PGT557", f"the private key of {entity}, which its CSR is for, cannot be read", entity, hint)
-        return replace(decision, problems=(problem,))
+        return Keep(profile=profile, found=found, end=now, due=now, problems=(problem,))
     waits = "nobody has signed it yet: have its CSR signed, and name what comes back in cert_file"
-    if key == "missing" and existing.content(layout.request_path(entity)) is not None:
+    if key == "missing" and layout.request_path(entity) in existing.contents:
         waits = (
             "its key is missing, which its CSR was for: have the new CSR signed, and name what comes back in cert_file"
         )
-    problem = _warning(f"{entity} waits: {waits}", entity)
-    return replace(decision, new_key=key == "missing", waits=waits, problems=(problem,))
+    problems = (_warning(f"{entity} waits: {waits}", entity),)
+    return Wait(profile=profile, found=found, end=now, due=now, problems=problems, why=waits, new_key=key == "missing")
 
 
-def _key_faults(decision: Decision, existing: Existing) -> Iterator[str]:
+def _key_faults(profile: Profile, found: Found, existing: Existing) -> Iterator[str]:
     """Compare the certificate with the key that goes with it."""
-    entity, found = decision.profile.entity, decision.found
-    if entity in existing.outside.key_files and found.stored == "written":
+    brought, certificate = existing.brought.get(profile.entity), found.certificate
+    if isinstance(brought, Unreadable):
+        yield f"its key_file cannot be used: {brought.reason}"
+    elif brought:
         from pgtls.pki.keys import spki_sha256
 
-        key = existing.outside.brought_key(entity)
-        if isinstance(key, Unreadable):
-            yield f"its key_file cannot be used: {key.reason}"
-        elif (
-            isinstance(found.certificate, Certificate)
-            and spki_sha256(key.public_key()) != found.certificate.spki_sha256
-        ):
+        if isinstance(certificate, Certificate) and spki_sha256(brought.public_key()) != certificate.spki_sha256:
             yield "its key is not that of key_file"
     elif found.key == "mismatch":
         yield "its key is not the one that was made here for it"
@@ -243,10 +260,8 @@ def _key_faults(decision: Decision, existing: Existing) -> Iterator[str]:
         yield "the key that was made here for it is missing"
 
 
-def _misfits(decision: Decision, fleet: Fleet) -> Iterator[str]:
+def _misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:
     """Yield what differs from the spec, a field at a time."""
-    profile, certificate = decision.profile, decision.found.certificate
-    assert isinstance(certificate, Certificate)  # noqa: S101
     yield from _subject_misfits(profile, certificate, fleet)
     yield from _name_misfits(profile, certificate)
     yield from _usage_misfits(profile, certificate, fleet)

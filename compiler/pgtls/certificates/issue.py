@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pgtls.certificates.credentials import Credential, first_block
-from pgtls.certificates.passphrases import way_out
-from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.certificates.model import Issue, Wait, is_adopted, makes_key
 from pgtls.pki import crl, facts, keys
 from pgtls.pki.issue import Issuer, issue
-from pgtls.pki.model import SELF_SIGNED, Certificate, RevocationList, Unreadable
+from pgtls.pki.model import SELF_SIGNED, SERIAL_BITS, Certificate, Unreadable
 from pgtls.state import layout
 from pgtls.state.lock import IssuedLine
 from pgtls.state.tree import Later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
-    from pgtls.certificates.model import CrlDecision, Decision, Decisions
-    from pgtls.certificates.observe import Existing
+    from pgtls.certificates.model import CrlDecision, Decision, Decisions, Existing, Keyring
     from pgtls.state.lock import Lock
-
-SERIAL_BITS = 159
-"""At most 20 octets with the sign bit clear, and far more than 64 bits of randomness (RFC 5280, 4.1.2.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,59 +28,63 @@ class Material:
     """What was issued, ready to be rendered and recorded."""
 
     credentials: Mapping[str, Credential]
+    """By entity."""
     crls: Mapping[str, bytes | Later]
-    lines: tuple[IssuedLine, ...]
+    """By NAME of the CA."""
+    retired: Mapping[str, bytes | Later]
+    """By path: the CRLs of CAs that left the spec, where they are signed again."""
+    lines: tuple[IssuedLine, ...] = ()
+    """What the lock records."""
 
 
 def planned(decisions: Decisions, existing: Existing) -> Material:
-    """Give the material as a plan sees it: what will be issued is pending."""
+    """Return the material as a plan sees it: what will be issued is pending."""
     return Material(
+        {entity: _planned(decision, existing) for entity, decision in decisions.certificates.items()},
         {
-            entity: _beside(decision, _planned(decision, existing))
-            for entity, decision in decisions.certificates.items()
+            name: Later.PENDING if one.reason or existing.from_lock else _kept_crl(existing, name)
+            for name, one in decisions.crls.items()
+            if one.reason or existing.from_lock or name in existing.crls
         },
-        {
-            name: Later.PENDING if decision.reason or existing.from_lock else _kept_crl(existing, name)
-            for name, decision in decisions.crls.items()
-            if decision.reason or existing.from_lock or name in existing.crls
-        },
-        (),
+        {one.path: Later.PENDING for one in decisions.retired if one.reason},
     )
 
 
 def _planned(decision: Decision, existing: Existing) -> Credential:
-    found = decision.found
-    request = _planned_request(decision, existing)
-    if decision.waits and found.pem is None:
-        return Credential(None, _planned_key(decision), request=request)
-    if decision.reason or found.pem is None:
-        return Credential(Later.PENDING, _planned_key(decision), request=request)
-    return Credential(first_block(found.pem), _planned_key(decision), found.above, request)
-
-
-def _beside(decision: Decision, credential: Credential) -> Credential:
-    """Add what lies beside the pair of a self-signed server."""
-    beside = decision.beside
-    if beside is None:
-        return credential
-    following = (beside.next, Later.KEPT) if beside.next else (Later.PENDING, Later.PENDING) if beside.issue else None
-    return replace(credential, following=following, previous=beside.previous)
+    found, beside = decision.found, decision.beside
+    certificate: bytes | Later | None = first_block(found.pem) if found.pem else Later.PENDING
+    if isinstance(decision, Issue):
+        certificate = Later.PENDING
+    elif isinstance(decision, Wait) and found.pem is None:
+        certificate = None
+    return Credential(
+        certificate,
+        _planned_key(decision),
+        found.above if isinstance(certificate, bytes) else (),
+        _planned_request(decision, existing),
+        following=(beside.next, Later.KEPT)
+        if beside and beside.next
+        else (Later.PENDING, Later.PENDING)
+        if beside and beside.makes_next
+        else None,
+        previous=beside.previous if beside else None,
+    )
 
 
 def _planned_key(decision: Decision) -> Later | None:
-    if decision.new_key or (decision.found.stored == "written" and decision.found.key == "present"):
+    if makes_key(decision) or (decision.found.stored == "written" and decision.found.key == "present"):
         return Later.PENDING
     gone = decision.found.stored == "elsewhere" or decision.found.key == "missing"
     return None if gone else Later.KEPT
 
 
 def _planned_request(decision: Decision, existing: Existing) -> Later | None:
-    """Whether a request for somebody else to sign lies in the tree, or has to be made."""
+    """Return whether a request for somebody else to sign stays or is made; None where there is none."""
     entity = decision.profile.entity
     if entity not in existing.outside.external or existing.from_lock:
         return None
-    there = existing.content(layout.request_path(entity))
-    if decision.new_key or there is None:
+    there = existing.contents.get(layout.request_path(entity))
+    if makes_key(decision) or there is None:
         return Later.PENDING
     from pgtls.pki import csr
 
@@ -97,155 +95,160 @@ def _planned_request(decision: Decision, existing: Existing) -> Later | None:
 
 def _kept_crl(existing: Existing, name: str) -> bytes:
     given = existing.outside.crls.get(name)
-    return given.pem if given else _read(existing.out, layout.crl_path(name))
+    return given.pem if given else existing.contents[layout.crl_path(name)]
+
+
+def needed_keys(decisions: Decisions, existing: Existing) -> frozenset[str]:
+    """Return the entities whose present key signs, is certified, or is written again."""
+    return frozenset(
+        entity for entity in _used_keys(decisions, existing) if not makes_key(decisions.certificates.get(entity))
+    )
+
+
+def _used_keys(decisions: Decisions, existing: Existing) -> Iterator[str]:
+    for entity, decision in decisions.certificates.items():
+        if _planned_key(decision) is Later.PENDING or _planned_request(decision, existing) is Later.PENDING:
+            yield entity
+        if isinstance(decision, Issue):
+            issuer = decision.profile.issuer
+            yield f"ca.{issuer}" if issuer else entity
+            if entity not in existing.outside.requests:
+                yield entity
+    yield from (one.entity for one in decisions.crls.values() if one.reason)
+
+
+def needed_passphrases(decisions: Decisions, existing: Existing) -> frozenset[str]:
+    """Return the entities of which an encrypted key is written."""
+    return frozenset(
+        entity
+        for entity in existing.outside.guarded & decisions.certificates.keys()
+        if _planned_key(decision := decisions.certificates[entity]) is Later.PENDING
+        or (decision.beside and decision.beside.makes_next)
+    )
 
 
 def carry_out(
-    decisions: Decisions, existing: Existing, now: datetime, jobs: int, progress: Callable[[int], None]
+    decisions: Decisions,
+    existing: Existing,
+    keyring: Keyring,
+    now: datetime,
+    jobs: int,
+    progress: Callable[[int], None],
 ) -> Material:
-    """Make every key, certificate and CRL that was decided on. ``progress`` is told how many more certificates are there."""
-    issuing = _Issuing(decisions, existing, now)
+    """Make every key, certificate and CRL that was decided on. ``progress`` gets how many more certificates are made."""
+    issuing = _Issuing(decisions, existing, keyring, now)
     issuing.make_keys(jobs)
     for decision in decisions.certificates.values():
         issuing.certificate(decision)
         progress(1)
     crls = {
-        name: issuing.crl(decision)
-        for name, decision in decisions.crls.items()
-        if decision.reason or name in existing.crls
+        name: issuing.crl(one) if one.reason else _kept_crl(existing, name)
+        for name, one in decisions.crls.items()
+        if one.reason or name in existing.crls
     }
-    return Material(issuing.credentials, crls, tuple(issuing.lines))
+    retired = {one.path: issuing.crl(one) for one in decisions.retired if one.reason}
+    return Material(issuing.credentials, crls, retired, tuple(issuing.lines))
 
 
 @dataclass(slots=True)
 class _Issuing:
-    """The state of one round of issuing: what has been made so far, and the issuers that had to be loaded."""
+    """The state of one round of issuing: what has been made so far, and the issuers."""
 
     decisions: Decisions
     existing: Existing
+    keyring: Keyring
     now: datetime
     credentials: dict[str, Credential] = field(default_factory=dict)
     lines: list[IssuedLine] = field(default_factory=list)
-    new_keys: dict[str, keys.PrivateKey] = field(default_factory=dict)
+    keys: dict[str, keys.PrivateKey] = field(default_factory=dict)
     issuers: dict[str, Issuer] = field(default_factory=dict)
 
     def make_keys(self, jobs: int) -> None:
         """Make all keys first: RSA takes most of the time of a build, and all cores."""
-        wanted = {e: d.profile.key_algorithm for e, d in self.decisions.certificates.items() if d.new_key}
-        self.new_keys = dict(zip(wanted, keys.generate_many(list(wanted.values()), jobs), strict=True))
+        wanted = {e: d.profile.key_algorithm for e, d in self.decisions.certificates.items() if makes_key(d)}
+        made = zip(wanted, keys.generate_many(list(wanted.values()), jobs), strict=True)
+        self.keys = {**self.keyring.keys, **dict(made)}
 
     def certificate(self, decision: Decision) -> None:
         """Issue one certificate, or take the one that stays."""
+        entity, planned = decision.profile.entity, _planned(decision, self.existing)
+        planned = replace(planned, key=self._key_file(entity, planned), request=self._request(decision, planned))
+        if decision.beside and decision.beside.makes_next:
+            planned = replace(planned, following=self._following(decision))
+        if isinstance(decision, Issue):
+            planned = replace(planned, certificate=self._issued(decision))
+        elif is_adopted(decision):
+            assert isinstance(decision.found.certificate, Certificate)  # noqa: S101
+            self._record(decision, decision.found.certificate)
+        self.credentials[entity] = planned
+
+    def _issued(self, decision: Issue) -> bytes:
         profile = decision.profile
-        planned = _beside(decision, _planned(decision, self.existing))
-        planned = replace(planned, key=self._key_file(decision, planned), request=self._request(decision, planned))
-        self.credentials[profile.entity] = planned
-        if decision.beside and decision.beside.issue:
-            self._following(decision, planned)
-        if decision.reason is None:
-            if decision.adopted:
-                self._record(decision, decision.found.certificate)
-            return
-        request = self.existing.outside.requests.get(profile.entity)
-        signer = self._issuer(profile.issuer) if profile.issuer else self._key(profile.entity)
         above = self.decisions.certificates[f"ca.{profile.issuer}"] if profile.issuer else None
         issued = issue(
             profile,
-            request or self._key(profile.entity).public_key(),
-            signer,
+            self.existing.outside.requests.get(profile.entity) or self.keys[profile.entity].public_key(),
+            self._issuer(f"ca.{profile.issuer}") if profile.issuer else self.keys[profile.entity],
             _serial(profile.issuer, self.existing.lock),
             self.now,
             above.end if above else None,
         )
         if profile.kind == "ca":
-            self.issuers[profile.entity.removeprefix("ca.")] = Issuer(issued.certificate, self._key(profile.entity))
-        self.credentials[profile.entity] = replace(planned, certificate=issued.pem)
+            self.issuers[profile.entity] = Issuer(issued.certificate, self.keys[profile.entity])
         self._record(decision, issued.facts)
+        return issued.pem
 
-    def _following(self, decision: Decision, planned: Credential) -> None:
+    def _following(self, decision: Decision) -> tuple[bytes, bytes]:
         """Make the next pair of a self-signed server."""
-        profile, outside = decision.profile, self.existing.outside
+        profile = decision.profile
         key = keys.generate(profile.key_algorithm)
         issued = issue(profile, key.public_key(), key, _serial(None, self.existing.lock), self.now)
-        passphrase = outside.passphrase(profile.entity) if profile.entity in outside.guarded else None
-        following = issued.pem, keys.to_pem(key, passphrase)
-        self.credentials[profile.entity] = replace(planned, following=following)
         self._record(decision, issued.facts)
+        return issued.pem, keys.to_pem(key, self.keyring.passphrases.get(profile.entity))
 
-    def crl(self, decision: CrlDecision) -> bytes | Later:
-        """Sign a CRL, or take the one that stays."""
-        name = decision.ca.name
-        if decision.reason is None:
-            return _kept_crl(self.existing, name)
-        found = self.existing.crls.get(name)
-        return crl.make(
-            self._issuer(name),
-            number=crl.next_number(found if isinstance(found, RevocationList) else None, self.now),
-            now=self.now,
-            validity=decision.validity,
-            revocations=decision.entries,
-        )
+    def crl(self, decision: CrlDecision) -> bytes:
+        """Sign a CRL. Where the key of a CA that left the spec cannot be read any more, the old one stays."""
+        issuer = self._retired(decision)
+        if isinstance(issuer, bytes):
+            return issuer
+        return crl.make(issuer, decision.number, self.now, decision.validity, decision.entries)
 
-    def _record(self, decision: Decision, certificate: Certificate | Unreadable | None) -> None:
-        assert isinstance(certificate, Certificate)  # noqa: S101
+    def _retired(self, decision: CrlDecision) -> Issuer | bytes:
+        """Return what signs a CRL, or the CRL that stays."""
+        signer = decision.signer
+        if signer is None:
+            return self._issuer(decision.entity)
+        certificates, key = facts.parse(signer.certificate), keys.load(signer.key, ours=True)
+        if isinstance(certificates, Unreadable) or isinstance(key, Unreadable):
+            return self.existing.contents[signer.directory + layout.CA_CRL]
+        return Issuer(certificates[0], key)
+
+    def _record(self, decision: Decision, certificate: Certificate) -> None:
         self.lines.append(IssuedLine(_signer(decision), decision.profile.entity, certificate))
 
-    def _issuer(self, name: str) -> Issuer:
-        if name not in self.issuers:
-            decision = self.decisions.certificates[f"ca.{name}"]
-            parsed = facts.parse(decision.found.pem or b"")
+    def _issuer(self, entity: str) -> Issuer:
+        if entity not in self.issuers:
+            parsed = facts.parse(self.decisions.certificates[entity].found.pem or b"")
             assert not isinstance(parsed, Unreadable)  # noqa: S101  (it was read before)
-            self.issuers[name] = Issuer(parsed[0], self._key(f"ca.{name}"))
-        return self.issuers[name]
+            self.issuers[entity] = Issuer(parsed[0], self.keys[entity])
+        return self.issuers[entity]
 
-    def _key_file(self, decision: Decision, planned: Credential) -> bytes | Later | None:
+    def _key_file(self, entity: str, planned: Credential) -> bytes | Later | None:
         """Write a key that is new, or that is to be protected in another way."""
-        entity = decision.profile.entity
         if planned.key is not Later.PENDING:
             return planned.key
-        outside = self.existing.outside
-        return keys.to_pem(self._key(entity), outside.passphrase(entity) if entity in outside.guarded else None)
+        return keys.to_pem(self.keys[entity], self.keyring.passphrases.get(entity))
 
     def _request(self, decision: Decision, planned: Credential) -> bytes | Later | None:
         from pgtls.pki import csr
 
         if planned.request is not Later.PENDING:
             return planned.request
-        return csr.make(decision.profile, self._key(decision.profile.entity))
-
-    def _key(self, entity: str) -> keys.PrivateKey:
-        """Give the key of an entity: a new one, one that was lent or brought along, or the one in the tree."""
-        if entity not in self.new_keys:
-            self.new_keys[entity] = self._load_key(entity)
-        return self.new_keys[entity]
-
-    def _load_key(self, entity: str) -> keys.PrivateKey:
-        outside, path = self.existing.outside, layout.key_path(entity)
-        beside = self.decisions.certificates[entity].beside
-        if beside and beside.promoted:
-            path = layout.path(entity, layout.SERVER_NEXT_KEY)
-        if entity in outside.lent:
-            return outside.lent[entity]
-        if entity in outside.key_files and self.existing.found[entity].stored == "written":
-            key = outside.brought_key(entity)
-        else:
-            pem = _read(self.existing.out, path)
-            key = keys.load(pem, outside.passphrase(entity) if keys.is_encrypted(pem) else None, ours=True)
-        if isinstance(key, Unreadable):
-            profile, guarded = self.decisions.certificates[entity].profile, entity in outside.guarded
-            hint = way_out(profile, guarded=True, path=path) if guarded else "restore it from a backup"
-            message = f"the private key of {entity} cannot be read: {key.reason}"
-            raise Rejected(Diagnostic("PGT561" if guarded else "PGT557", message, hint=hint, file=path))
-        return key
-
-
-def _read(out: str, path: str) -> bytes:
-    with open(os.path.join(out, path), "rb") as file:
-        return file.read()
+        return csr.make(decision.profile, self.keys[decision.profile.entity])
 
 
 def _signer(decision: Decision) -> str:
-    """Under what NAME the lock files a certificate; a root under its own."""
+    """Return under what NAME the lock files a certificate; a root under its own."""
     profile = decision.profile
     if profile.issuer:
         return profile.issuer

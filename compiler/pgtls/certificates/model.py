@@ -2,48 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-from pgtls.state import layout
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime, timedelta
 
     from pgtls.diagnostics import Diagnostic
-    from pgtls.fleet.model import Authority
-    from pgtls.pki.model import Certificate, Profile, Revocation, Unreadable
-    from pgtls.state.lock import RevokedLine
+    from pgtls.pki.keys import PrivateKey, PublicKey
+    from pgtls.pki.model import Certificate, Profile, Revocation, RevocationList, Unreadable
+    from pgtls.state.lock import Lock, RevokedLine
+    from pgtls.state.manifest import Entry, Manifest
+
+# ---- what is found ---------------------------------------------------------------------------------------------------
+
+UNTOUCHED = ("same", "touched", "mode")
+"""States of a file whose content is what pgtls wrote."""
 
 KeyState = Literal["present", "missing", "mismatch", "unreadable", "locked"]
 """``locked``: it is encrypted, and the passphrase of the spec, if there is one, does not open it."""
 
-ReasonName = Literal[
-    "missing",
-    "unreadable",
-    "key missing",
-    "key mismatch",
-    "issuer",
-    "differs",
-    "too long",
-    "revoked",
-    "expired",
-    "due",
-    "asked",
-]
-
-
 Stored = Literal["kept", "written", "elsewhere"]
+"""What becomes of a key in the tree: it stays, it is written again (brought along, or protected otherwise), or it is
+not in there.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The certificate and key of one entity. ``pem`` is the certificate file as it is, None where there is none.
+    """The certificate and key of one entity.
 
-    ``ours`` says whether pgtls wrote it. ``stored`` is what becomes of its key in the tree: it is kept, written again (with the protection that the spec asks for,
-    or as it was brought along), or not in it at all. ``at_hand`` is whether something can be signed with it. ``above`` are the further certificates of a
-    file that was brought along.
+    ``pem`` is the certificate file as it is, None where there is none. ``ours``: pgtls wrote it. ``at_hand``: the key
+    can sign. ``above`` are the further certificates of a file that was brought along.
     """
 
     certificate: Certificate | Unreadable | None
@@ -53,6 +44,100 @@ class Found:
     stored: Stored = "kept"
     at_hand: bool = True
     above: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A certificate that somebody else signed. ``above`` are the further ones of its file, in their order."""
+
+    certificate: Certificate
+    pem: bytes
+    above: tuple[bytes, ...] = ()
+
+    @property
+    def file(self) -> bytes:
+        """Return all of its file."""
+        return b"".join((self.pem, *self.above))
+
+
+class Lists(NamedTuple):
+    """The CRLs of a CA that were brought along: what they say together, their PEM, their issuers in canonical form."""
+
+    facts: RevocationList
+    pem: bytes
+    issuers: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What users supply, by entity (CRLs by NAME of the CA).
+
+    ``external`` are the entities with a request made here for somebody else to sign. ``keyless`` are those whose
+    private key is never here; ``guarded`` those whose key is encrypted.
+    """
+
+    signed: Mapping[str, Signed] = field(default_factory=dict)
+    external: frozenset[str] = frozenset()
+    keyless: frozenset[str] = frozenset()
+    offline: frozenset[str] = frozenset()
+    guarded: frozenset[str] = frozenset()
+    requests: Mapping[str, PublicKey] = field(default_factory=dict)
+    key_files: Mapping[str, str] = field(default_factory=dict)
+    """Where the key of an entity was brought along: the path of the file."""
+    lent: Mapping[str, PrivateKey] = field(default_factory=dict)
+    """Keys that are lent to this build."""
+    crls: Mapping[str, Lists] = field(default_factory=dict)
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def not_ours(self) -> frozenset[str]:
+        """Return the entities whose certificate somebody else signs."""
+        return self.external | self.signed.keys()
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """The out directory, the lock and what users supply, as they were found."""
+
+    out: str
+    lock: Lock
+    manifest: Manifest | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    """The state of every file that the manifest lists: see :data:`pgtls.state.out_directory.FileState`."""
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    """The manifest's entries, with the stat of today where the content is the same."""
+    found: Mapping[str, Found] = field(default_factory=dict)
+    """By entity: everything that is wanted."""
+    crls: Mapping[str, RevocationList | Unreadable] = field(default_factory=dict)
+    """By NAME of the CA, where there is one."""
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+    """By path: the further files that decisions follow from, as far as they exist."""
+    brought: Mapping[str, PrivateKey | Unreadable] = field(default_factory=dict)
+    """By entity: the keys of ``key_file`` that this build takes in."""
+    from_lock: bool = False
+    """There is no out directory: what the lock lists is taken as present."""
+    outside: Outside = Outside()
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def listed(self) -> Mapping[str, Entry]:
+        """Return what the manifest lists, by path."""
+        return self.manifest.files if self.manifest else {}
+
+    @property
+    def kept(self) -> Mapping[str, Entry]:
+        """Return the manifest's entries of the files whose content is what pgtls wrote."""
+        return {path: entry for path, entry in self.entries.items() if self.files.get(path) in UNTOUCHED}
+
+
+class Keyring(NamedTuple):
+    """The keys that sign or are certified in a build, and the passphrases of those that it writes, by entity."""
+
+    keys: Mapping[str, PrivateKey]
+    passphrases: Mapping[str, bytes]
+
+
+# ---- what is asked for -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +154,26 @@ class Asked:
     """NAMEs of CAs whose key is lent to this build, with the path of the key."""
 
 
+# ---- what is decided -------------------------------------------------------------------------------------------------
+
+ReasonName = Literal[
+    "missing",
+    "unreadable",
+    "key missing",
+    "key mismatch",
+    "issuer",
+    "differs",
+    "too long",
+    "revoked",
+    "expired",
+    "due",
+    "asked",
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a certificate is issued: ``name`` is for decisions, ``text`` for people, ``fields`` name what in the spec differs."""
+    """Why a certificate is issued: ``name`` is for decisions, ``text`` for people, ``fields`` name what differs."""
 
     name: ReasonName
     text: str
@@ -80,75 +182,106 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What lies beside the pair of a self-signed server: certificates in PEM. ``issue``: the next pair is made in this build.
-
-    ``promoted``: the next pair is served from now on.
-    """
+    """Certificates in PEM that peers trust beside the one of a root or of a self-signed server."""
 
     next: bytes | None = None
+    """The next certificate of a self-signed server, which is not served yet."""
+    makes_next: bool = False
+    """This build makes the next certificate and its key."""
     previous: bytes | None = None
-    issue: bool = False
-    promoted: bool = False
     ends: datetime | None = None
     """When the first of the previous ones does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What happens to one certificate. ``reason`` is why it is issued; None: it stays, ``adopted`` if pgtls did not write it.
-
-    ``end`` and ``due`` are when it will end and when its renewal window opens, afterwards.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """What every decision about a certificate says. ``end`` and ``due``: when it ends, and when its window opens."""
 
     profile: Profile
     found: Found
-    reason: Reason | None
-    new_key: bool
     end: datetime
     due: datetime
-    adopted: bool = False
-    waits: str | None = None
-    """Why it is due and yet not issued: who signs it is not here."""
-    problems: tuple[Diagnostic, ...] = ()
     beside: Beside | None = None
-    """Of a self-signed server: what lies beside its pair."""
+    problems: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep(_Decided):
+    """The certificate stays."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt(_Decided):
+    """The certificate stays as it is, though pgtls did not write it; the lock records it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issue(_Decided):
+    """A certificate is issued, for a new key or for the present one."""
+
+    reason: Reason
+    new_key: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait(_Decided):
+    """A certificate is due, and a key or a signature is missing that is not here; what is there stays meanwhile.
+
+    ``new_key``: the key for its request is made. ``adopted``: as for :class:`Adopt`.
+    """
+
+    why: str
+    new_key: bool = False
+    adopted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promote(_Decided):
+    """A self-signed server serves its next pair, which ``found`` describes, from now on."""
+
+
+Decision: TypeAlias = Keep | Adopt | Issue | Wait | Promote
+"""What happens to the certificate of one entity."""
+
+
+def makes_key(decision: Decision | None) -> bool:
+    """Return whether the entity gets a new key."""
+    return isinstance(decision, Issue | Wait) and decision.new_key
+
+
+def is_adopted(decision: Decision | None) -> bool:
+    """Return whether the lock records a certificate that pgtls did not write."""
+    return isinstance(decision, Adopt) or (isinstance(decision, Wait) and decision.adopted)
+
+
+class Signer(NamedTuple):
+    """What signs the CRL of a CA that left the spec: its certificate, and its key in PEM."""
+
+    certificate: bytes
+    key: bytes
+    directory: str
+    """Where they lie now, with a final ``/``."""
 
 
 @dataclass(frozen=True, slots=True)
 class CrlDecision:
-    """What a CA's CRL will say, and why it is written again; no ``reason``: it stays. ``due`` is when half its life is over."""
+    """What the CRL of a CA says next, and why it is signed again; without a ``reason`` it stays."""
 
-    ca: Authority
+    entity: str
+    path: str
+    """Where it will lie."""
+    found: RevocationList | Unreadable | None
     reason: str | None
-    due: datetime
-    entries: tuple[Revocation, ...]
-    validity: timedelta
-    """How long one that is written now lives."""
-    waits: str | None = None
-    """Why it should be written again and is not: the key that signs it is not here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retired:
-    """A CA that left the spec, with what its next CRL will say. ``directory`` is where its files will lie, ``pem`` and ``key`` what they are now.
-
-    No ``reason``: its CRL stays. ``due`` is when it is written again, None if never.
-    """
-
-    name: str
-    directory: str
-    pem: bytes
-    key: str
+    due: datetime | None
+    """When half its life is over; None: it is never signed again."""
     number: int
     entries: tuple[Revocation, ...]
     validity: timedelta
-    reason: str | None
-    due: datetime | None
-
-    @property
-    def crl_path(self) -> str:
-        """Where its CRL will lie."""
-        return self.directory + layout.CA_CRL
+    """How long one that is signed now lives."""
+    waits: str | None = None
+    """Why it should be signed again and is not: the key that signs it is not here."""
+    signer: Signer | None = None
+    """Of a CA that left the spec."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +295,11 @@ class Decisions:
     crls: Mapping[str, CrlDecision]
     """By NAME of the CA."""
     diagnostics: tuple[Diagnostic, ...] = ()
-    retired: tuple[Retired, ...] = ()
-    """CAs that left the spec, with their CRLs."""
+    retired: tuple[CrlDecision, ...] = ()
+    """Of CAs that left the spec."""
 
     @property
     def waiting(self) -> bool:
-        """Whether a certificate or CRL waits for a key or a signature: every build reports that."""
+        """Return whether a certificate or CRL waits for a key or a signature: every build reports that."""
         certificates, crls = self.certificates.values(), self.crls.values()
-        return any(one.waits for one in certificates) or any(one.waits for one in crls)
+        return any(isinstance(one, Wait) for one in certificates) or any(one.waits for one in crls)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.certificates.credentials import first_block
-from pgtls.certificates.model import Found, Stored
-from pgtls.certificates.supplied import NONE, Outside
+from pgtls.certificates.issue import needed_keys, needed_passphrases
+from pgtls.certificates.model import UNTOUCHED, Existing, Found, Keyring, Promote
+from pgtls.certificates.passphrases import way_out
+from pgtls.certificates.retired_cas import left_files
+from pgtls.certificates.supplied import brought_key
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.pki.model import SELF_SIGNED, Certificate, RevocationList, Unreadable
 from pgtls.state import layout
@@ -21,59 +24,23 @@ from pgtls.state.files import read
 from pgtls.state.out_directory import check_lock, foreign_files, inspect, observe_files, open_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from pgtls.certificates.model import KeyState
+    from pgtls.certificates.model import Decision, Decisions, KeyState, Outside, Stored
+    from pgtls.certificates.secrets import Secrets
     from pgtls.pki.keys import PrivateKey
     from pgtls.pki.model import Profile
     from pgtls.state.lock import IssuedLine, Lock
-    from pgtls.state.manifest import Entry, Manifest
-
-UNTOUCHED = ("same", "touched", "mode")
-"""States of a file whose content is what pgtls wrote."""
-
-
-@dataclass(frozen=True, slots=True)
-class Existing:
-    """The out directory and the lock as they were found."""
-
-    out: str
-    lock: Lock
-    manifest: Manifest | None = None
-    files: Mapping[str, str] = field(default_factory=dict)
-    """The state of every file that the manifest lists: see :data:`pgtls.state.out_directory.FileState`."""
-    entries: Mapping[str, Entry] = field(default_factory=dict)
-    """The manifest's entries, with the stat of today where the content is the same."""
-    found: Mapping[str, Found] = field(default_factory=dict)
-    """By entity: everything that is wanted."""
-    crls: Mapping[str, RevocationList | Unreadable] = field(default_factory=dict)
-    """By NAME of the CA, where there is one."""
-    from_lock: bool = False
-    """There is no out directory: what the lock lists is taken as present."""
-    outside: Outside = NONE
-    """What somebody else made."""
-    diagnostics: tuple[Diagnostic, ...] = ()
-
-    @property
-    def kept(self) -> Mapping[str, Entry]:
-        """The manifest's entries of the files whose content is what pgtls wrote."""
-        return {path: entry for path, entry in self.entries.items() if self.files.get(path) in UNTOUCHED}
-
-    def content(self, path: str) -> bytes | None:
-        """Give the content of a file of the tree; None where there is none."""
-        return _read(self.out, path)
-
-    def text(self, path: str) -> str | None:
-        """Give the same as text, whatever it holds."""
-        content = self.content(path)
-        return None if content is None else content.decode(errors="replace")
+    from pgtls.state.manifest import Entry
+    from pgtls.state.out_directory import Observed
 
 
 def observe(
     out: str,
     lock: Lock,
     profiles: Mapping[str, Profile],
-    outside: Outside = NONE,
+    outside: Outside,
+    secrets: Secrets,
     *,
     own: Collection[str] = (),
     new_out: bool = False,
@@ -87,37 +54,93 @@ def observe(
     if manifest is None:
         if lock.id and not new_out:
             return _from_lock(out, lock, profiles, outside)
-        return nothing(out, lock, profiles, outside)
+        return _nothing(out, lock, profiles, outside, secrets)
     check_lock(out, manifest, lock)
     files = observe_files(out, manifest, own)
     known = {line.certificate.sha256: line for line in lock.by_serial.values()}
-    found = {entity: _found(entity, out, files.states, known, outside) for entity in profiles}
-    found |= {
-        entity: _of_this_ca(entity, found[entity], out, lock, outside)
-        for entity in profiles
-        if entity.startswith("ca.")
-    }
+    look = _Look(out, files.states, known, outside, secrets)
+    found = {entity: _found(entity, look) for entity in profiles}
+    cas = [entity for entity in profiles if entity.startswith("ca.")]
+    found |= {entity: _of_this_ca(entity, found[entity], lock, look) for entity in cas}
+    contents = dict(_contents(out, profiles, files, outside))
     crls: dict[str, RevocationList | Unreadable] = {
-        entity.removeprefix("ca."): crl for entity in profiles if (crl := _crl(entity, out)) is not None
+        entity.removeprefix("ca."): crl for entity in cas if (crl := _crl(entity, contents)) is not None
     }
     crls |= {name: lists.facts for name, lists in outside.crls.items()}
     ours = {entity: one for entity, one in found.items() if entity not in outside.signed}
-    diagnostics = (
-        *_behind(ours, known, files.states),
-        *_ahead(ours, lock),
-        *open_keys(out, files),
-        *foreign_files(out, files),
-    )
     return Existing(
-        out, lock, manifest, files.states, files.entries, found, crls, outside=outside, diagnostics=diagnostics
+        out,
+        lock,
+        manifest,
+        files.states,
+        files.entries,
+        found,
+        crls,
+        contents,
+        _brought(found, outside, secrets),
+        outside=outside,
+        diagnostics=(
+            *_behind(ours, known, files.states),
+            *_ahead(ours, lock),
+            *open_keys(out, files),
+            *foreign_files(out, files),
+        ),
     )
+
+
+class _Look(NamedTuple):
+    """Where to look for certificates and keys, and what is known about them."""
+
+    out: str
+    states: Mapping[str, str]
+    known: Mapping[str, IssuedLine]
+    """By the SHA-256 of the certificate."""
+    outside: Outside
+    secrets: Secrets
+
+
+def _contents(
+    out: str, profiles: Mapping[str, Profile], files: Observed, outside: Outside
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the further files that decisions follow from. Equal files are read once: bundles share what they trust."""
+    shared: dict[str, bytes | None] = {}
+    for path in _paths(profiles, files.entries, outside):
+        entry = files.entries.get(path)
+        if entry is None or files.states.get(path) not in UNTOUCHED:
+            content = _read(out, path)
+        elif entry.sha256 in shared:
+            content = shared[entry.sha256]
+        else:
+            content = shared[entry.sha256] = _read(out, path)
+        if content is not None:
+            yield path, content
+
+
+def _paths(profiles: Mapping[str, Profile], entries: Mapping[str, Entry], outside: Outside) -> Iterator[str]:
+    for entity, profile in profiles.items():
+        if entity in outside.external:
+            yield layout.request_path(entity)
+        if profile.kind == "ca":
+            yield layout.crl_path(entity.removeprefix("ca."))
+            yield layout.path(entity, layout.CA_PREVIOUS_CERTIFICATE)
+        elif profile.kind == "server" and profile.issuer is None:
+            yield layout.path(entity, layout.SERVER_NEXT_CERTIFICATE)
+            yield layout.path(entity, layout.SERVER_PREVIOUS_CERTIFICATE)
+    yield from (path for path, entry in entries.items() if entry.kind in ("conf", "trust"))
+    yield from left_files(entries, profiles)
+
+
+def _brought(found: Mapping[str, Found], outside: Outside, secrets: Secrets) -> dict[str, PrivateKey | Unreadable]:
+    """Read the keys of ``key_file`` that are not in the tree yet."""
+    entities = [entity for entity in outside.key_files if entity in found and found[entity].stored == "written"]
+    return {entity: brought_key(entity, outside.key_files[entity], secrets) for entity in entities}
 
 
 _NOTHING = Found(None, "missing")
 
 
-def nothing(out: str, lock: Lock, profiles: Mapping[str, Profile], outside: Outside = NONE) -> Existing:
-    """Give what there is before a first build."""
+def _nothing(out: str, lock: Lock, profiles: Mapping[str, Profile], outside: Outside, secrets: Secrets) -> Existing:
+    """Return what there is before a first build."""
     found = dict.fromkeys(profiles, _NOTHING)
     known = {line.certificate.sha256 for line in lock.by_serial.values()}
     for entity in outside.not_ours | outside.keyless:
@@ -126,7 +149,8 @@ def nothing(out: str, lock: Lock, profiles: Mapping[str, Profile], outside: Outs
     for entity in outside.lent:
         found[entity] = _restored(entity, found[entity], lock, outside)
     crls = {name: lists.facts for name, lists in outside.crls.items()}
-    return Existing(out, lock, found=found, crls=crls, outside=outside)
+    brought = _brought(found, outside, secrets)
+    return Existing(out, lock, found=found, crls=crls, brought=brought, outside=outside)
 
 
 def _restored(entity: str, found: Found, lock: Lock, outside: Outside) -> Found:
@@ -162,32 +186,30 @@ def nothing_to_build_on(out: str) -> Diagnostic:
     )
 
 
-def _found(
-    entity: str, out: str, states: Mapping[str, str], known: Mapping[str, IssuedLine], outside: Outside
-) -> Found:
-    found = _in_tree(entity, out, states, known, outside)
+def _found(entity: str, look: _Look) -> Found:
+    found, outside = _in_tree(entity, look), look.outside
     if entity in outside.not_ours or entity in outside.keyless:
         mine = found.certificate.spki_sha256 if isinstance(found.certificate, Certificate) else None
-        found = _made_outside(entity, found, known.keys(), outside)
+        found = _made_outside(entity, found, look.known.keys(), outside)
         signed = outside.signed.get(entity)
         if entity in outside.external and signed and signed.certificate.spki_sha256 != mine:
-            found = replace(found, key=_key_state(entity, out, layout.key_path(entity), signed.certificate, outside))
+            found = replace(found, key=_key_state(entity, signed.certificate, look))
     if found.key == "missing" and entity in outside.offline:
         return replace(found, key="present", stored="elsewhere", at_hand=entity in outside.lent)
     if found.key == "missing" and entity in outside.lent:
         return replace(found, key="present", stored="elsewhere")
     if found.key == "present" and found.stored == "kept":
-        return _protected(entity, out, found, outside)
+        return _protected(entity, look.out, found, outside)
     return found
 
 
-def _of_this_ca(entity: str, found: Found, out: str, lock: Lock, outside: Outside) -> Found:
-    """See that a CA whose certificate is lost still has its key, by the lock: with another one it would be another CA."""
+def _of_this_ca(entity: str, found: Found, lock: Lock, look: _Look) -> Found:
+    """Check by the lock that a CA whose certificate is lost still has its key: another key makes another CA."""
     line = lock.latest.get(entity)
-    lost = line is not None and not isinstance(found.certificate, Certificate) and entity not in outside.not_ours
+    lost = not isinstance(found.certificate, Certificate) and entity not in look.outside.not_ours
     if line is None or not lost or found.key != "present" or found.stored == "elsewhere":
         return found
-    return replace(found, key=_key_state(entity, out, layout.key_path(entity), line.certificate, outside))
+    return replace(found, key=_key_state(entity, line.certificate, look))
 
 
 def _made_outside(entity: str, found: Found, known: Collection[str], outside: Outside) -> Found:
@@ -224,21 +246,19 @@ def _protected(entity: str, out: str, found: Found, outside: Outside) -> Found:
     return replace(found, stored="written") if entity in outside.guarded and not encrypted else found
 
 
-def _in_tree(
-    entity: str, out: str, states: Mapping[str, str], known: Mapping[str, IssuedLine], outside: Outside
-) -> Found:
-    certificate, key = layout.certificate_path(entity), layout.key_path(entity)
-    pem = _read(out, certificate)
+def _in_tree(entity: str, look: _Look) -> Found:
+    certificate, key, states = layout.certificate_path(entity), layout.key_path(entity), look.states
+    pem = _read(look.out, certificate)
     if pem is None:
-        return Found(None, "present" if states.get(key) in UNTOUCHED else _lone_key(entity, out, key, outside))
-    line = known.get(_fingerprint(pem) or "")
+        return Found(None, "present" if states.get(key) in UNTOUCHED else _key_state(entity, None, look))
+    line = look.known.get(_fingerprint(pem) or "")
     line = line if line and line.entity == entity else None
     if line and states.get(certificate) in UNTOUCHED and states.get(key) in UNTOUCHED:
-        # One transaction wrote both, and nobody has changed either since: no key is read to find out that nothing changed.
+        # One transaction wrote both, and nobody has changed either since: no key is read if nothing changed.
         return Found(line.certificate, "present", pem)
     facts = _facts(pem)
     ours = line is not None or certificate in states
-    return Found(facts, _key_state(entity, out, key, facts, outside), pem, ours)
+    return Found(facts, _key_state(entity, facts, look), pem, ours)
 
 
 def _fingerprint(pem: bytes) -> str | None:
@@ -257,37 +277,24 @@ def _facts(pem: bytes) -> Certificate | Unreadable:
     return certificates if isinstance(certificates, Unreadable) else certificates[0]
 
 
-def _lone_key(entity: str, out: str, path: str, outside: Outside) -> KeyState:
-    key = _key(entity, out, path, outside)
-    return key if isinstance(key, str) else "present"
-
-
-def _key(entity: str, out: str, path: str, outside: Outside) -> PrivateKey | KeyState:
+def _key_state(entity: str, certificate: Certificate | Unreadable | None, look: _Look) -> KeyState:
+    """Return whether the key in the tree is the one of a certificate, or is a key at all."""
     from pgtls.pki import keys
 
-    pem = _read(out, path)
+    pem = _read(look.out, layout.key_path(entity))
     if pem is None:
         return "missing"
     encrypted = keys.is_encrypted(pem)
-    key = keys.load(pem, outside.passphrase(entity) if encrypted else None)
-    return ("locked" if encrypted else "unreadable") if isinstance(key, Unreadable) else key
-
-
-def _key_state(entity: str, out: str, path: str, certificate: Certificate | Unreadable, outside: Outside) -> KeyState:
-    from pgtls.pki import keys
-
-    key = _key(entity, out, path, outside)
-    if isinstance(key, str):
-        return key
-    if isinstance(certificate, Unreadable):
+    key = keys.load(pem, look.secrets.passphrase(entity) if encrypted else None)
+    if isinstance(key, Unreadable):
+        return "locked" if encrypted else "unreadable"
+    if not isinstance(certificate, Certificate):
         return "present"
     return "present" if keys.spki_sha256(key.public_key()) == certificate.spki_sha256 else "mismatch"
 
 
-def _crl(entity: str, out: str) -> RevocationList | Unreadable | None:
-    if not entity.startswith("ca."):
-        return None
-    pem = _read(out, layout.crl_path(entity.removeprefix("ca.")))
+def _crl(entity: str, contents: Mapping[str, bytes]) -> RevocationList | Unreadable | None:
+    pem = contents.get(layout.crl_path(entity.removeprefix("ca.")))
     if pem is None:
         return None
     from pgtls.pki import crl
@@ -330,6 +337,56 @@ def _is_older(one: Found, last: IssuedLine | None, lock: Lock) -> bool:
         return False
     revoked = (last.ca, last.serial) in lock.revocations
     return not revoked and last.certificate.not_before > one.certificate.not_before
+
+
+def locked_keys(entities: Iterable[str], existing: Existing, secrets: Secrets) -> tuple[str, ...]:
+    """Return the entities whose encrypted key their passphrase does not open. One that cannot be had is no matter here."""
+    return tuple(entity for entity in entities if not _opens(entity, existing.out, secrets))
+
+
+def _opens(entity: str, out: str, secrets: Secrets) -> bool:
+    from pgtls.pki import keys
+
+    pem = _read(out, layout.key_path(entity))
+    if pem is None or not keys.is_encrypted(pem):
+        return True
+    try:
+        return not isinstance(keys.load(pem, secrets.passphrase(entity), ours=True), Unreadable)
+    except Rejected:
+        return True
+
+
+def keyring(decisions: Decisions, existing: Existing, secrets: Secrets) -> Keyring:
+    """Open the keys that a build needs and read the passphrases of those that it writes. :class:`Rejected` otherwise."""
+    keys = {e: _opened(decisions.certificates[e], existing, secrets) for e in needed_keys(decisions, existing)}
+    protected = needed_passphrases(decisions, existing)
+    return Keyring(keys, {entity: word for entity in protected if (word := secrets.passphrase(entity))})
+
+
+def _opened(decision: Decision, existing: Existing, secrets: Secrets) -> PrivateKey:
+    """Return the key of an entity: lent, brought along, or in the tree."""
+    from pgtls.pki import keys
+
+    entity, outside, path = decision.profile.entity, existing.outside, layout.key_path(decision.profile.entity)
+    if isinstance(decision, Promote):
+        path = layout.path(entity, layout.SERVER_NEXT_KEY)
+    if entity in outside.lent:
+        return outside.lent[entity]
+    key = existing.brought.get(entity)
+    if key is None:
+        pem = _read(existing.out, path) or b""
+        key = keys.load(pem, secrets.passphrase(entity) if keys.is_encrypted(pem) else None, ours=True)
+    if isinstance(key, Unreadable):
+        guarded = entity in outside.guarded
+        hint = way_out(decision.profile, guarded=True, path=path) if guarded else "restore it from a backup"
+        message = f"the private key of {entity} cannot be read: {key.reason}"
+        raise Rejected(Diagnostic("PGT561" if guarded else "PGT557", message, hint=hint, file=path))
+    return key
+
+
+def content(out: str, path: str) -> bytes | None:
+    """Return the content of a file of the tree, for exports; None where there is none."""
+    return _read(out, path)
 
 
 def _read(out: str, path: str) -> bytes | None:

@@ -9,32 +9,37 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from pgtls.certificates.model import Issue, makes_key
 from pgtls.certificates.secrets import passphrase_path
-from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.pki.model import Unreadable
+from pgtls.diagnostics import Diagnostic
 from pgtls.state import layout
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from pgtls.certificates.model import Decisions
-    from pgtls.certificates.observe import Existing
+    from pgtls.certificates.model import Decisions, Existing
     from pgtls.diagnostics import Path, Severity
     from pgtls.fleet.model import Fleet
     from pgtls.pki.model import Profile
 
 
-def unopened(fleet: Fleet, decisions: Decisions, touched: Collection[str], existing: Existing) -> Iterator[Diagnostic]:
-    """Report the keys that do not open: PGT561, an error where the build needs the key, a warning where it only touches the entity.
+def to_try(decisions: Decisions, touched: Collection[str], existing: Existing) -> tuple[str, ...]:
+    """Return the entities whose encrypted key this build needs or ships: whether the passphrase opens it matters."""
+    return tuple(
+        entity
+        for entity in sorted((_needed(decisions) | set(touched)) & existing.outside.guarded)
+        if (decision := decisions.certificates.get(entity))
+        and not makes_key(decision)
+        and decision.found.stored == "kept"
+    )
 
-    A passphrase that cannot be had is no matter here: whoever needs it says so.
-    """
-    needed = frozenset(_needed(decisions))
+
+def unopened(fleet: Fleet, decisions: Decisions, locked: Sequence[str]) -> Iterator[Diagnostic]:
+    """Report the keys that do not open: an error where the build needs the key, a warning where it only ships it."""
+    needed = _needed(decisions)
     faults: dict[tuple[Path, bool], list[str]] = defaultdict(list)
-    for entity in sorted((needed | set(touched)) & existing.outside.guarded):
-        decision = decisions.certificates.get(entity)
-        if decision and not decision.new_key and decision.found.stored == "kept" and not _opens(entity, existing):
-            faults[passphrase_path(fleet, entity), entity in needed].append(entity)
+    for entity in locked:
+        faults[passphrase_path(fleet, entity), entity in needed].append(entity)
     for (path, is_needed), entities in faults.items():
         profile = decisions.certificates[entities[0]].profile
         severity: Severity = "error" if is_needed else "warning"
@@ -43,26 +48,12 @@ def unopened(fleet: Fleet, decisions: Decisions, touched: Collection[str], exist
         )
 
 
-def _needed(decisions: Decisions) -> Iterator[str]:
-    """Give the entities whose present key signs something in this build, or gets another certificate."""
-    for entity, decision in decisions.certificates.items():
-        if decision.reason:
-            yield f"ca.{decision.profile.issuer}" if decision.profile.issuer else entity
-            if not decision.new_key:
-                yield entity
-    yield from (crl.ca.entity for crl in decisions.crls.values() if crl.reason)
-
-
-def _opens(entity: str, existing: Existing) -> bool:
-    from pgtls.pki import keys
-
-    pem = existing.content(layout.key_path(entity))
-    if pem is None or not keys.is_encrypted(pem):
-        return True
-    try:
-        return not isinstance(keys.load(pem, existing.outside.passphrase(entity), ours=True), Unreadable)
-    except Rejected:
-        return True
+def _needed(decisions: Decisions) -> frozenset[str]:
+    """Return the entities whose present key signs something in this build, or gets another certificate."""
+    issued = [decision for decision in decisions.certificates.values() if isinstance(decision, Issue)]
+    signing = (f"ca.{one.profile.issuer}" if one.profile.issuer else one.profile.entity for one in issued)
+    certified = (one.profile.entity for one in issued if not one.new_key)
+    return frozenset((*signing, *certified, *(crl.entity for crl in decisions.crls.values() if crl.reason)))
 
 
 def does_not_open(entities: Sequence[str], *, guarded: bool, most: int = 5) -> str:

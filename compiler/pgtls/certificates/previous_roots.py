@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pgtls.certificates.credentials import blocks
@@ -13,28 +12,26 @@ from pgtls.state import layout
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pgtls.certificates.model import Decision
-    from pgtls.certificates.observe import Existing
+    from pgtls.certificates.model import Existing, Found
+    from pgtls.pki.model import Profile
 
 
-def with_previous(decision: Decision, existing: Existing, now: datetime) -> Decision:
-    """Keep the certificates that a root had before, with the key that it has, until they end: bundles carry them beside the present one (DESIGN 4.2)."""
-    profile, found = decision.profile, decision.found.certificate
-    if profile.kind != "ca" or profile.issuer or existing.from_lock or decision.new_key:
-        return decision
+def previous_roots(
+    profile: Profile, found: Found, existing: Existing, now: datetime, *, reissued: bool
+) -> Beside | None:
+    """Return the certificates that a root had with its present key, until they end; ``reissued``: it gets another."""
+    if profile.kind != "ca" or profile.issuer or existing.from_lock:
+        return None
     path = layout.path(profile.entity, layout.CA_PREVIOUS_CERTIFICATE)
-    kept = list(blocks(existing.content(path) or b"")) if path in existing.files else []
-    if decision.reason and isinstance(found, Certificate) and decision.found.pem:
-        kept += list(blocks(decision.found.pem))[:1]
-    good = [(pem, end) for pem in kept if (end := _end(pem, found)) and end > now]
-    if not good:
-        return decision
-    ends = min(end for _, end in good)
-    return replace(decision, beside=Beside(previous=b"".join(pem for pem, _ in good), ends=ends))
+    kept = list(blocks(existing.contents.get(path) or b"")) if path in existing.files else []
+    if reissued and isinstance(found.certificate, Certificate) and found.pem:
+        kept += list(blocks(found.pem))[:1]
+    good = [(pem, end) for pem in kept if (end := _end(pem, found.certificate)) and end > now]
+    return Beside(previous=b"".join(pem for pem, _ in good), ends=min(end for _, end in good)) if good else None
 
 
 def _end(pem: bytes, present: object) -> datetime | None:
-    """When an old certificate of the present key ends; None for anything else."""
+    """Return when an old certificate of the present key ends; None for anything else."""
     from pgtls.pki.facts import read
 
     certificates = read(pem)

@@ -1,22 +1,21 @@
-"""CAs that left the spec: their certificates and keys are kept, out of the way, and sign their CRL while somebody has a certificate of theirs (DESIGN 4.4)."""
+"""CAs that left the spec: their certificates and keys are kept, and sign their CRL while a certificate of theirs lives."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
-from pgtls.certificates.model import Retired
-from pgtls.certificates.observe import UNTOUCHED
+from pgtls.certificates.model import UNTOUCHED, CrlDecision, Signer
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.model import Revocation, RevocationList, Unreadable
 from pgtls.state import layout
 from pgtls.state.tree import File, Later
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from pgtls.certificates.observe import Existing
+    from pgtls.certificates.model import Existing
     from pgtls.fleet.model import Fleet
     from pgtls.pki.model import Certificate, RevocationReason
     from pgtls.state.lock import IssuedLine, Lock, RevokedLine
@@ -26,14 +25,21 @@ if TYPE_CHECKING:
 _VALIDITY = timedelta(days=365)
 
 
+def left_files(listed: Mapping[str, Entry], cas: Collection[str]) -> Iterator[str]:
+    """Yield the files that a manifest lists of CAs that are not among ``cas`` (entities)."""
+    for path, entry in listed.items():
+        if path.startswith(layout.RETIRED) or (path.startswith("ca/") and entry.entity not in cas):
+            yield path
+
+
 def names(fleet: Fleet, existing: Existing) -> frozenset[str]:
-    """Give the NAMEs of CAs that left the spec and can sign."""
+    """Return the NAMEs of CAs that left the spec and can sign."""
     return frozenset(entry.entity.removeprefix("ca.") for path, _, entry in _authorities(fleet, existing) if path)
 
 
 def decide(
     fleet: Fleet, existing: Existing, revoked: Sequence[RevokedLine], now: datetime, *, doubted: bool
-) -> tuple[tuple[Retired, ...], tuple[Diagnostic, ...]]:
+) -> tuple[tuple[CrlDecision, ...], tuple[Diagnostic, ...]]:
     """Decide about the CRL of every such CA; what cannot be signed is a warning. ``doubted`` is the clock."""
     found, problems = [], []
     for key, directory, entry in _authorities(fleet, existing):
@@ -63,28 +69,24 @@ def _damaged(fleet: Fleet, existing: Existing, now: datetime) -> Iterator[Diagno
 
 def _listed(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, Entry]]:
     """Yield the certificates and keys of such CAs that were built."""
-    listed = existing.manifest.files if existing.manifest else {}
-    for path, entry in listed.items():
-        if path.endswith((f"/{layout.CA_CERTIFICATE}", f"/{layout.CA_KEY}")) and _left(path, entry, fleet):
-            yield path, entry
+    for path in left_files(existing.listed, _present(fleet)):
+        if path.endswith((f"/{layout.CA_CERTIFICATE}", f"/{layout.CA_KEY}")):
+            yield path, existing.listed[path]
 
 
 def _authorities(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, str, Entry]]:
     """Yield the path of the key that can sign (empty if there is none), the directory to be, and the manifest's entry of the certificate."""
-    listed = existing.manifest.files if existing.manifest else {}
     for path, entry in _listed(fleet, existing):
         if not path.endswith(layout.CA_CERTIFICATE) or existing.files.get(path) not in UNTOUCHED:
             continue
         key = path.removesuffix(layout.CA_CERTIFICATE) + layout.CA_KEY
-        content = existing.content(key) if existing.files.get(key) in UNTOUCHED else None
+        content = existing.contents.get(key) if existing.files.get(key) in UNTOUCHED else None
         usable = content is not None and b"ENCRYPTED" not in content
-        yield key if usable else "", _directory(path, entry, listed), entry
+        yield key if usable else "", _directory(path, entry, existing.listed), entry
 
 
-def _left(path: str, entry: Entry, fleet: Fleet) -> bool:
-    return path.startswith(layout.RETIRED) or (
-        path.startswith("ca/") and entry.entity.removeprefix("ca.") not in fleet.cas
-    )
+def _present(fleet: Fleet) -> frozenset[str]:
+    return frozenset(ca.entity for ca in fleet.cas.values())
 
 
 def _directory(path: str, entry: Entry, listed: Mapping[str, Entry]) -> str:
@@ -104,12 +106,12 @@ def _retired(
     now: datetime,
     *,
     doubted: bool,
-) -> Retired | None:
+) -> CrlDecision | None:
     from pgtls.pki import crl, facts
 
-    name = entry.entity.removeprefix("ca.")
+    name, contents = entry.entity.removeprefix("ca."), existing.contents
     here = (key or directory).rpartition("/")[0] + "/"
-    pem, old = existing.content(here + layout.CA_CERTIFICATE), existing.content(here + layout.CA_CRL)
+    pem, old = contents.get(here + layout.CA_CERTIFICATE), contents.get(here + layout.CA_CRL)
     certificates = facts.read(pem) if pem else Unreadable("it is missing")
     if pem is None or old is None or isinstance(certificates, Unreadable):
         return None
@@ -122,7 +124,17 @@ def _retired(
     validity = there.next_update - there.this_update if there else _VALIDITY
     validity = crl.lasting(there, validity, now, doubted=doubted)
     due = (now + validity / 2 if reason or not there else crl.half_life(there)) if in_use else None
-    return Retired(name, directory, pem, key, crl.next_number(there, now), entries, validity, reason, due)
+    return CrlDecision(
+        entity=entry.entity,
+        path=directory + layout.CA_CRL,
+        found=read,
+        reason=reason,
+        due=due,
+        number=crl.next_number(there, now),
+        entries=entries,
+        validity=validity,
+        signer=Signer(pem, contents.get(key, b""), here),
+    )
 
 
 def _issued_by(line: IssuedLine, name: str, ca: Certificate) -> bool:
@@ -147,35 +159,20 @@ def _reason(there: RevocationList | None, entries: Sequence[Revocation], now: da
     return why_due(there, now)
 
 
-def retired(fleet: Fleet, existing: Existing, lists: Iterable[Retired]) -> Tree:
-    """Give the files of every CA that was built once and is no longer in the spec, where they will lie."""
-    pending = {one.crl_path for one in lists if one.reason}
+def files(fleet: Fleet, existing: Existing, crls: Mapping[str, bytes | Later]) -> Tree:
+    """Return the files of every such CA, where they will lie; ``crls`` are by path and replace those that are there."""
     return {
-        path: File(Later.PENDING, file.mode, file.kind, file.entity) if path in pending else file
+        path: File(crls[path], file.mode, file.kind, file.entity) if path in crls else file
         for path, file in _files(fleet, existing)
     }
 
 
 def _files(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, File]]:
-    listed = existing.manifest.files if existing.manifest else {}
-    for path, entry in listed.items():
+    for path in left_files(existing.listed, _present(fleet)):
+        entry = existing.listed[path]
         if path.startswith(layout.RETIRED):
             if existing.files.get(path) != "missing":
                 yield path, File(Later.KEPT, entry.mode, entry.kind, entry.entity)
-        elif _left(path, entry, fleet):
-            content = existing.content(path)
-            if content is not None:
-                moved = _directory(path, entry, listed) + path.rpartition("/")[2]
-                yield moved, File(content, entry.mode, entry.kind, entry.entity)
-
-
-def sign(one: Retired, existing: Existing, now: datetime) -> bytes | None:
-    """Sign the CRL of a CA that left; None where its key cannot be read any more."""
-    from pgtls.pki import crl, facts, keys
-    from pgtls.pki.issue import Issuer
-
-    certificates = facts.parse(one.pem)
-    key = keys.load(existing.content(one.key) or b"", ours=True)
-    if isinstance(certificates, Unreadable) or isinstance(key, Unreadable):
-        return None
-    return crl.make(Issuer(certificates[0], key), one.number, now, one.validity, one.entries)
+        elif (content := existing.contents.get(path)) is not None:
+            moved = _directory(path, entry, existing.listed) + path.rpartition("/")[2]
+            yield moved, File(content, entry.mode, entry.kind, entry.entity)

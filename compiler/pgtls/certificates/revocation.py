@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgtls.certificates.model import Issue
 from pgtls.certificates.reissue import too_old
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.model import Certificate, RevocationList
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from pgtls.certificates.model import Decision
-    from pgtls.certificates.observe import Existing
+    from pgtls.certificates.model import Decision, Existing
     from pgtls.fleet.model import Fleet
     from pgtls.pki.model import Profile
     from pgtls.state.lock import IssuedLine, Lock
@@ -83,7 +83,7 @@ def _replaced(line: IssuedLine, decision: Decision) -> bool:
     """Whether a certificate does not say what it should any more. One that was merely renewed stays good until it ends."""
     if line.ca != decision.profile.issuer:
         return True
-    why = decision.reason
+    why = decision.reason if isinstance(decision, Issue) else None
     return why is not None and why.name == "differs" and not _IDENTITY.isdisjoint(why.fields)
 
 
@@ -106,7 +106,7 @@ def same_key_again(decisions: Iterable[Decision], existing: Existing) -> Iterato
 def keys_deleted(existing: Existing, fleet: Fleet, certificates: Mapping[str, Decision]) -> frozenset[str]:
     """Give the entities whose keys go with their tables. Not those of CAs, which are kept, and of users whose ``until`` has come, which the spec announced."""
     kept = {*certificates, *(user.entity for user in fleet.ended_users.values())}
-    entries = existing.manifest.files.values() if existing.manifest else ()
+    entries = existing.listed.values()
     found = {entry.entity for entry in entries if entry.kind == "key" and not entry.entity.startswith("ca.")}
     return frozenset(found - kept)
 

@@ -44,6 +44,10 @@ class Secrets:
         secret = entity_named(self._fleet, entity).table.passphrase
         return self._text(secret, (kind, name), "passphrase").encode() if secret else None
 
+    def file(self, path: str) -> bytes:
+        """Read a file that the spec names; OSError where it cannot be read."""
+        return self._fleet.source.reader.read(path)
+
     def _text(self, secret: Secret, table: tuple[str, str], *field: str) -> str:
         path = _path(self._fleet, table, *field)
         directory = base(self._fleet, path)

@@ -1,23 +1,25 @@
-"""What somebody else made: certificates, keys, requests and CRLs that the spec names as files beside it. Read here, judged in :mod:`.elsewhere`."""
+"""What somebody else made: certificates, keys, requests and CRLs that the spec names as files beside it. Read here, judged in :mod:`.external`."""
 
 from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
+from pgtls.certificates.model import Lists, Outside, Signed
 from pgtls.certificates.secrets import base, entity_named
 from pgtls.diagnostics import Diagnostic
-from pgtls.pki.model import Certificate, RevocationList, Unreadable
+from pgtls.pki.model import Unreadable
 from pgtls.state import files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from cryptography import x509
 
+    from pgtls.certificates.secrets import Secrets
     from pgtls.diagnostics import Path
     from pgtls.fleet.model import Authority, Fleet, Server, User
     from pgtls.pki.keys import PrivateKey, PublicKey
@@ -33,68 +35,15 @@ def _read(path: str) -> bytes:
     return files.read(path, longest=_LONGEST, follow=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
-    """A certificate that somebody else signed. ``above`` are the further ones of its file, in their order."""
+def brought_key(entity: str, path: str, secrets: Secrets) -> PrivateKey | Unreadable:
+    """Read the key of a ``key_file``."""
+    from pgtls.pki import keys
 
-    certificate: Certificate
-    pem: bytes
-    above: tuple[bytes, ...] = ()
-
-    @property
-    def file(self) -> bytes:
-        """All of its file."""
-        return b"".join((self.pem, *self.above))
-
-
-class Lists(NamedTuple):
-    """The CRLs that were brought along for a CA: what they say together, as they are written, and the names of who issued them, in canonical form."""
-
-    facts: RevocationList
-    pem: bytes
-    issuers: frozenset[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """All of it, by entity (CRLs by NAME of the CA). ``external`` are those that have a request made here for somebody else to sign.
-
-    ``keyless`` are those whose private key is never here; ``keys`` are brought along, or lent to this build.
-    """
-
-    signed: Mapping[str, Signed] = field(default_factory=dict)
-    external: frozenset[str] = frozenset()
-    keyless: frozenset[str] = frozenset()
-    offline: frozenset[str] = frozenset()
-    guarded: frozenset[str] = frozenset()
-    """Those whose key is encrypted."""
-    requests: Mapping[str, PublicKey] = field(default_factory=dict)
-    key_files: Mapping[str, str] = field(default_factory=dict)
-    """Where the key of an entity was brought along: the path of the file."""
-    lent: Mapping[str, PrivateKey] = field(default_factory=dict)
-    crls: Mapping[str, Lists] = field(default_factory=dict)
-    passphrase: Callable[[str], bytes | None] = lambda entity: None
-    read: Callable[[str], bytes] = _read
-    """Reads a file that the spec names."""
-    diagnostics: tuple[Diagnostic, ...] = ()
-
-    def brought_key(self, entity: str) -> PrivateKey | Unreadable:
-        """Read the key of ``key_file``."""
-        from pgtls.pki import keys
-
-        try:
-            pem = self.read(self.key_files[entity])
-        except OSError as error:
-            return Unreadable(error.strerror or "it cannot be read")
-        return keys.load(pem, self.passphrase(entity) if b"ENCRYPTED" in pem else None)
-
-    @property
-    def not_ours(self) -> frozenset[str]:
-        """Those whose certificate somebody else signs."""
-        return self.external | self.signed.keys()
-
-
-NONE = Outside()
+    try:
+        pem = secrets.file(path)
+    except OSError as error:
+        return Unreadable(error.strerror or "it cannot be read")
+    return keys.load(pem, secrets.passphrase(entity) if b"ENCRYPTED" in pem else None)
 
 
 def adapted(profiles: Mapping[str, Profile], outside: Outside) -> dict[str, Profile]:
@@ -111,11 +60,9 @@ def adapted(profiles: Mapping[str, Profile], outside: Outside) -> dict[str, Prof
     return changed
 
 
-def gather(
-    fleet: Fleet, passphrase: Callable[[str], bytes | None] = lambda entity: None, lent: Mapping[str, str] | None = None
-) -> Outside:
+def gather(fleet: Fleet, secrets: Secrets, lent: Mapping[str, str]) -> Outside:
     """Read every file that the spec names, and the keys that are ``lent`` (paths by NAME of the CA)."""
-    found = _Gathering(fleet, passphrase)
+    found = _Gathering(fleet, secrets)
     for things in (fleet.cas, fleet.servers, fleet.users):
         for thing in things.values():
             fields = thing.table.model_fields_set
@@ -124,7 +71,7 @@ def gather(
     for ca in fleet.cas.values():
         if ca.table.crl_file:
             found.lists(ca, ca.table.crl_file)
-    found.lend(lent or {})
+    found.lend(lent)
     return Outside(
         found.signed,
         frozenset(found.external),
@@ -135,8 +82,6 @@ def gather(
         found.key_files,
         found.lent,
         found.crls,
-        passphrase,
-        fleet.source.reader.read,
         tuple(found.diagnostics),
     )
 
@@ -147,8 +92,8 @@ _CONCERNED = frozenset(("cert_file", "key_file", "csr_file", "crl_file", "extern
 class _Gathering:
     """What has been read so far."""
 
-    def __init__(self, fleet: Fleet, passphrase: Callable[[str], bytes | None]) -> None:
-        self.fleet, self.passphrase = fleet, passphrase
+    def __init__(self, fleet: Fleet, secrets: Secrets) -> None:
+        self.fleet, self.secrets = fleet, secrets
         self.signed: dict[str, Signed] = {}
         self.external: set[str] = set()
         self.keyless: set[str] = set()
@@ -233,7 +178,7 @@ class _Gathering:
                 message = f'--ca-key {name}: cannot read "{path}": {error.strerror}'
                 self.diagnostics.append(Diagnostic("PGT566", message, table, hint, "table"))
                 continue
-            key = keys.load(pem, self.passphrase(entity) if b"ENCRYPTED" in pem else None)
+            key = keys.load(pem, self.secrets.passphrase(entity) if b"ENCRYPTED" in pem else None)
             if isinstance(key, Unreadable):
                 hint = (
                     "name a private key in PEM; one that is encrypted is opened with the passphrase of the CA's table"
@@ -246,7 +191,7 @@ class _Gathering:
     def _content(self, thing: Authority | Server | User, what: str, name: str) -> bytes | None:
         path = _place(self.fleet, thing, what)
         try:
-            return self.fleet.source.reader.read(os.path.join(base(self.fleet, path), name))
+            return self.secrets.file(os.path.join(base(self.fleet, path), name))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is no path"
             self._fault(thing, what, f'cannot read "{name}": {reason}')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pgtls.cli import FAILED, OK
@@ -42,6 +43,7 @@ def command() -> int:
     The answer on stdout is a flat object of strings: status (ok or changes), the serial number, fingerprint, dates and paths
     of every certificate, a report as one JSON string. An error is one line on stderr, and status 1.
     """  # noqa: D301  (the mark for lines that are not to be wrapped)
+    from pgtls.certificates.observe import content
     from pgtls.diagnostics import Rejected
     from pgtls.exports import terraform
     from pgtls.pipeline import plan
@@ -51,7 +53,7 @@ def command() -> int:
     try:
         query = terraform.read_query(sys.stdin.buffer.read())
         work = _request(query)
-        answer = terraform.answer(plan(work), query, work.out)
+        answer = terraform.answer(plan(work), query, work.out, partial(content, work.out))
     except terraform.WrongQuery as wrong:
         return _failed(f"pgtls terraform: {wrong}")
     except Rejected as rejected:

@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pgtls.certificates import issue
+from pgtls.certificates.model import Issue, Wait
 from pgtls.certificates.reissue import due_at
 from pgtls.diagnostics.text import as_json
 from pgtls.language.instant import read_instant
@@ -25,10 +26,10 @@ from pgtls.state import layout
 from pgtls.state.lock import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
-    from pgtls.certificates.observe import Existing
+    from pgtls.certificates.model import Existing
     from pgtls.pipeline import Planned
 
 KEYS = ("spec", "out", "lock", "now", "include")
@@ -100,12 +101,15 @@ def _kinds(text: str) -> tuple[str, ...]:
     return tuple(kind for kind in KINDS if kind in asked)
 
 
-def answer(planned: Planned, query: Query, out: str) -> dict[str, str]:
-    """Give every key with its value, in the order of the keys. ``out`` is the out directory as it is to stand in paths."""
+def answer(planned: Planned, query: Query, out: str, content: Callable[[str], bytes | None]) -> dict[str, str]:
+    """Return every key with its value, in the order of the keys.
+
+    ``out`` is the out directory as it is to stand in paths; ``content`` reads a file of it.
+    """
     found = dict(_summary(planned))
     for entity in _entities(planned):
         found |= {f"{entity}.{field}": value for field, value in _entity(planned, entity, out)}
-    found |= dict(_texts(planned, query.include))
+    found |= dict(_texts(planned, query.include, content))
     return dict(sorted(found.items()))
 
 
@@ -143,7 +147,7 @@ def _next_renewal(planned: Planned) -> datetime | None:
         due_at(decision.found.certificate, decision.profile)
         for decision in planned.decisions.certificates.values()
         if isinstance(decision.found.certificate, Certificate)
-        and (decision.reason or decision.waits or decision.due > planned.fleet.now)
+        and (isinstance(decision, Issue | Wait) or decision.due > planned.fleet.now)
     ]
     lists = [half_life(crl) for crl in planned.existing.crls.values() if isinstance(crl, RevocationList)]
     return min((*windows, *lists), default=None)
@@ -177,16 +181,15 @@ def _entity(planned: Planned, entity: str, out: str) -> Iterator[tuple[str, str]
 
 def _files_digest(existing: Existing, entity: str) -> str:
     """Digest what lies in an entity's directory, keys left out (a new key has a new certificate): it changes when there is something to deploy."""
-    listed = existing.manifest.files if existing.manifest else {}
     lines = [
         f"{entry.sha256}  {path}\n"
-        for path, entry in sorted(listed.items())
+        for path, entry in sorted(existing.listed.items())
         if entry.entity == entity and entry.kind != "key" and not path.startswith(layout.RETIRED)
     ]
     return sha256("".join(lines).encode()).hexdigest() if lines else ""
 
 
-def _texts(planned: Planned, kinds: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _texts(planned: Planned, kinds: tuple[str, ...], read: Callable[[str], bytes | None]) -> Iterator[tuple[str, str]]:
     """Give the files of some kinds by entity and name: rendered ones as the spec compiles now, certificates and CRLs as they lie there.
 
     What Terraform is told it keeps in the clear: in pg_hba.conf its name stands for a secret.
@@ -200,7 +203,7 @@ def _texts(planned: Planned, kinds: tuple[str, ...]) -> Iterator[tuple[str, str]
     }
     for path, file in {**planned.texts, **public}.items():
         if file.kind in kinds and not path.startswith(layout.RETIRED):
-            content = blotted.get(path, file.content) if path in planned.texts else planned.existing.content(path)
+            content = blotted.get(path, file.content) if path in planned.texts else read(path)
             text = content.decode(errors="replace") if isinstance(content, bytes) else ""
             yield f"{file.entity}.{path.removeprefix(layout.directory(file.entity) + '/')}", text
 

@@ -15,6 +15,9 @@ RevocationReason = Literal[
 ]
 """Why (RFC 5280, 5.3.1), as far as the lock records it; what other reasons a CRL made elsewhere gives is read as unspecified."""
 
+SERIAL_BITS = 159
+"""What a serial number may have: at most 20 octets with the sign bit clear (RFC 5280, 4.1.2.2)."""
+
 SELF_SIGNED = "self-signed"
 """What stands for the issuer of a certificate that is its own root."""
 

@@ -25,8 +25,7 @@ def _instants(fleet: Fleet, decisions: Decisions) -> Iterator[datetime]:
         yield decision.end
         if decision.beside and decision.beside.ends:
             yield decision.beside.ends
-    yield from (crl.due for crl in decisions.crls.values())
-    yield from (ca.due for ca in decisions.retired if ca.due)
+    yield from (crl.due for crl in (*decisions.crls.values(), *decisions.retired) if crl.due)
     yield from (user.table.until for user in fleet.users.values() if user.table.until)
     for policy in fleet.policies.values():
         if policy.table.until:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from pgtls.certificates.model import Issue, Wait, is_adopted, makes_key
 from pgtls.output.postgresql_conf import needs_restart
 from pgtls.plan.model import COSTS, Step
 from pgtls.state import layout
@@ -14,8 +15,7 @@ from pgtls.state.tree import Later
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from pgtls.certificates.model import Decision, Decisions
-    from pgtls.certificates.observe import Existing
+    from pgtls.certificates.model import Decision, Decisions, Existing
     from pgtls.fleet.model import Fleet
     from pgtls.plan.model import Action, Cost
     from pgtls.state.manifest import Entry
@@ -54,15 +54,13 @@ class Plan:
 def plan(fleet: Fleet, decisions: Decisions, cut_off: Collection[str], tree: Tree, existing: Existing) -> Plan:
     """Compare the tree that is wanted with the one that is there; ``cut_off`` are the entities that peers would refuse."""
     changes = {} if existing.from_lock else dict(_changes(tree, existing))
-    listed = existing.manifest.files if existing.manifest else {}
-    deletions = tuple(sorted(path for path in listed if path not in tree))
+    deletions = tuple(sorted(path for path in existing.listed if path not in tree))
     return Plan(tuple(_steps(fleet, decisions, cut_off, tree, changes, deletions, existing)), changes, deletions)
 
 
 def _changes(tree: Tree, existing: Existing) -> Iterator[tuple[str, Change]]:
-    listed: Mapping[str, Entry] = existing.manifest.files if existing.manifest else {}
     for path, file in tree.items():
-        reason = _difference(file, listed.get(path), existing.files.get(path))
+        reason = _difference(file, existing.listed.get(path), existing.files.get(path))
         if reason:
             yield path, Change(path, file, reason)
 
@@ -98,10 +96,14 @@ def _steps(
         by_entity.setdefault(change.file.entity, []).append(change)
     gone: dict[str, list[str]] = {}
     for path in deletions:
-        gone.setdefault(existing.manifest.files[path].entity if existing.manifest else "", []).append(path)
+        gone.setdefault(existing.listed[path].entity, []).append(path)
     present = {file.entity for file in tree.values()}
-    known = {entry.entity for entry in existing.manifest.files.values()} if existing.manifest else set()
-    entities = {*by_entity, *gone, *(e for e, d in decisions.certificates.items() if d.reason or d.adopted)}
+    known = {entry.entity for entry in existing.listed.values()}
+    entities = {
+        *by_entity,
+        *gone,
+        *(e for e, d in decisions.certificates.items() if isinstance(d, Issue) or is_adopted(d)),
+    }
     for entity in sorted(entities, key=_order):
         if entity not in present:
             yield Step(entity, "delete", _left(fleet, entity), "nothing", files=tuple(gone[entity]))
@@ -114,8 +116,8 @@ def _steps(
         decision = decisions.certificates.get(entity)
         yield _step(entity, decision, mine, gone.get(entity, []), cost, known=entity in known, crl=crl)
     for name, waiting in decisions.certificates.items():
-        if waiting.waits:
-            yield Step(name, "wait", waiting.waits, "nothing")
+        if isinstance(waiting, Wait):
+            yield Step(name, "wait", waiting.why, "nothing")
     for name, list_ in decisions.crls.items():
         if list_.waits:
             yield Step(f"ca.{name}", "wait", f"its CRL: {list_.waits}, and its key is not here", "nothing")
@@ -153,11 +155,11 @@ def _step(
     crl: str | None,
 ) -> Step:
     files = (*(change.path for change in changes), *gone)
-    if decision and decision.reason:
+    if isinstance(decision, Issue):
         action: Action = "create" if decision.found.certificate is None else "renew"
         key = ", with a new key" if decision.new_key and action == "renew" else ""
         return Step(entity, action, decision.reason.text + key, cost, decision.reason.fields, files)
-    if decision and decision.adopted:
+    if is_adopted(decision):
         return Step(entity, "adopt", "its certificate satisfies the spec and is taken over as it is", cost, (), files)
     if gone and any(path.startswith(layout.RETIRED) for path in files):
         return Step(entity, "delete", "it left the spec; its key is kept in ca/.retired", cost, (), files)
@@ -209,10 +211,10 @@ _WHAT = {
 
 
 def _cost(fleet: Fleet, entity: str, changes: Sequence[Change], decision: Decision | None, existing: Existing) -> Cost:
-    """What it takes until a change is in force (FACTS: every ssl setting and the contents of hba and ident need a reload)."""
+    """What it takes until a change is in force (every ssl setting and the contents of hba and ident need a reload)."""
     kind, _, name = entity.partition(".")
     if kind == "ca":
-        lost = decision is not None and decision.new_key and decision.found.certificate is not None
+        lost = decision is not None and makes_key(decision) and decision.found.certificate is not None
         return "outage" if lost else "nothing"
     # A mode that is mended here changes nothing of what was deployed.
     changes = [change for change in changes if not change.reason.startswith("its mode")]
@@ -221,7 +223,8 @@ def _cost(fleet: Fleet, entity: str, changes: Sequence[Change], decision: Decisi
         return "rollout" if weighty else "nothing"
     conf = next((change for change in changes if change.file.kind == "conf"), None)
     if conf and isinstance(conf.file.content, bytes):
-        version, before = fleet.servers[name].table.postgres, existing.text(conf.path)
-        if needs_restart(version, before, conf.file.content.decode()):
+        before = existing.contents.get(conf.path)
+        text = None if before is None else before.decode(errors="replace")
+        if needs_restart(fleet.servers[name].table.postgres, text, conf.file.content.decode()):
             return "restart"
     return "reload" if changes else "nothing"

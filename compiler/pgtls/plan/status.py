@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pgtls.access.bundles import index
+from pgtls.certificates.model import Issue, Promote, Wait
 from pgtls.pki.model import SELF_SIGNED, Certificate, RevocationList
 from pgtls.plan.model import STATES, Item, State
 from pgtls.plan.timeline import timeline
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime, timedelta
 
-    from pgtls.certificates.model import CrlDecision, Decision, Decisions, Retired
-    from pgtls.certificates.observe import Existing
+    from pgtls.certificates.model import CrlDecision, Decision, Decisions, Existing
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet
     from pgtls.pki.model import Unreadable
@@ -101,11 +101,9 @@ def _items(decisions: Decisions, existing: Existing, now: datetime) -> Iterator[
             yield Item(entity, "certificate", "unknown", todo=_UNKNOWN)
         else:
             yield _certificate(existing.found[entity].certificate, decision, now)
-    for name, crl in decisions.crls.items():
-        yield _crl(name, crl, existing, now)
-    for left in decisions.retired:
-        if left.due is not None:  # somebody still has a certificate of its
-            yield _retired_crl(left, existing, now)
+    for crl in (*decisions.crls.values(), *decisions.retired):
+        if crl.due is not None:  # of a CA that left the spec: somebody still has a certificate of its
+            yield _crl(crl, existing, now)
     yield from _former(decisions, existing, now)
 
 
@@ -116,7 +114,7 @@ def _certificate(found: Found, decision: Decision, now: datetime) -> Item:
     """Describe what is there now; of a self-signed server that is not what its ``decision`` speaks of where that serves the next one."""
     entity, state = decision.profile.entity, _state(found, decision, now)
     todo, path = _todo(decision, state, now), layout.certificate_path(entity)
-    item = Item(entity, "certificate", state, todo=todo, path=path, waits=bool(decision.waits))
+    item = Item(entity, "certificate", state, todo=todo, path=path, waits=isinstance(decision, Wait))
     if not isinstance(found, Certificate):
         return item
     settled = state == "ok" and decision.due > now
@@ -124,34 +122,40 @@ def _certificate(found: Found, decision: Decision, now: datetime) -> Item:
 
 
 def _state(found: Found, decision: Decision, now: datetime) -> State:
-    why = decision.reason
     if isinstance(found, Certificate) and found.not_after <= now:
         return "expired"
-    if decision.waits:
+    if isinstance(decision, Wait):
         return "waiting"
     if not isinstance(found, Certificate):
         return "unreadable" if found else "missing"
     if found.not_before > now:
         return "not yet valid"
-    if why:
-        return "missing" if why.name == "key missing" else "due"
-    beside = decision.beside
-    return "due" if beside and (beside.issue or beside.promoted) else "ok"
+    match decision:
+        case Issue(reason=why):
+            return "missing" if why.name == "key missing" else "due"
+        case Promote():
+            return "due"
+        case _:
+            return "due" if decision.beside and decision.beside.makes_next else "ok"
 
 
 def _todo(decision: Decision, state: State, now: datetime) -> str:
-    if decision.waits:
-        return f"waits: {decision.waits}"
-    if decision.reason:
-        return f"pgtls build issues it{' again' if decision.found.certificate else ''}: {decision.reason.text}"
-    if state == "due":
-        promoted = decision.beside and decision.beside.promoted
-        return f"pgtls build {'serves its next one' if promoted else 'makes its next one, which clients get first'}"
-    if state == "not yet valid":
-        return "look at the clock of this machine: the certificate was issued later"
-    if decision.due <= now and state == "ok":
-        return "ends with its user" if decision.profile.until == decision.end else "ends with the CA that issued it"
-    return ""
+    match decision:
+        case Wait():
+            return f"waits: {decision.why}"
+        case Issue():
+            again = " again" if decision.found.certificate else ""
+            return f"pgtls build issues it{again}: {decision.reason.text}"
+        case Promote() if state == "due":
+            return "pgtls build serves its next one"
+        case _ if state == "due":
+            return "pgtls build makes its next one, which clients get first"
+        case _ if state == "not yet valid":
+            return "look at the clock of this machine: the certificate was issued later"
+        case _ if state == "ok" and decision.due <= now:
+            return "ends with its user" if decision.profile.until == decision.end else "ends with the CA that issued it"
+        case _:
+            return ""
 
 
 def _described(certificate: Certificate, item: Item) -> Item:
@@ -165,9 +169,11 @@ def _described(certificate: Certificate, item: Item) -> Item:
     )
 
 
-def _crl(name: str, decision: CrlDecision, existing: Existing, now: datetime) -> Item:
-    found = existing.crls.get(name)
-    item = Item(decision.ca.entity, "crl", "missing", path=layout.crl_path(name))
+def _crl(decision: CrlDecision, existing: Existing, now: datetime) -> Item:
+    """Describe a CRL, where it lies now."""
+    found, signer = decision.found, decision.signer
+    path = f"{signer.directory}{layout.CA_CRL}" if signer else decision.path
+    item = Item(decision.entity, "crl", "missing", path=path)
     if found is None and existing.from_lock:
         return replace(item, state="unknown", todo=_UNKNOWN)
     todo = f"pgtls build makes it again: {decision.reason}" if decision.reason else ""
@@ -176,22 +182,9 @@ def _crl(name: str, decision: CrlDecision, existing: Existing, now: datetime) ->
         absent: State = "missing" if decision.reason else "waiting"
         return replace(item, state="unreadable" if found else absent, todo=todo or "waits until its CA can sign")
     state: State = "waiting" if decision.waits else "due" if decision.reason else "ok"
-    waits = bool(decision.waits)
-    item = replace(item, state=state, todo=todo, waits=waits, issuer=_subject(existing, decision.ca.entity))
+    issuer = None if signer else _subject(existing, decision.entity)
+    item = replace(item, state=state, todo=todo, waits=bool(decision.waits), issuer=issuer)
     return _dated(item, found, decision.due, now)
-
-
-def _retired_crl(left: Retired, existing: Existing, now: datetime) -> Item:
-    """Describe the CRL of a CA that left the spec, where it lies now."""
-    from pgtls.pki.crl import read
-
-    path = f"{left.key.rpartition('/')[0]}/{layout.CA_CRL}" if left.key else left.crl_path
-    todo = f"pgtls build makes it again: {left.reason}" if left.reason else ""
-    item = Item(f"ca.{left.name}", "crl", "due" if left.reason else "ok", todo=todo, path=path)
-    found = read(existing.content(path) or b"")
-    return (
-        _dated(item, found, left.due, now) if isinstance(found, RevocationList) else replace(item, state="unreadable")
-    )
 
 
 def _dated(item: Item, found: RevocationList, due: datetime | None, now: datetime) -> Item:

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pgtls.certificates.model import makes_key
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.model import Certificate, Unreadable
 from pgtls.state import layout
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from pgtls.access.model import Entry
-    from pgtls.certificates.model import Decision
-    from pgtls.certificates.observe import Existing
+    from pgtls.certificates.model import Decision, Existing
     from pgtls.diagnostics import Severity
     from pgtls.fleet.model import Authority, Fleet, Server
     from pgtls.state.lock import Lock
@@ -59,7 +59,9 @@ def gate(
 ) -> Verdict:
     """Find whom a build would cut off. ``accepted``: go on."""
     # A known CA that would get a new key is an error of its own, or was asked for.
-    anew = {entity for entity, decision in certificates.items() if decision.new_key and entity in existing.lock.latest}
+    anew = {
+        entity for entity, decision in certificates.items() if makes_key(decision) and entity in existing.lock.latest
+    }
     roots = _Roots(certificates, existing)
     retirable = tuple(_retirable(fleet, roots, existing.lock, _held(roots)))
     afterwards = any(_retirable(fleet, roots, existing.lock, {}))
@@ -138,7 +140,7 @@ class _Roots:
         """Give the key identifier that a root has after this build; None: of a new key."""
         decision = self.certificates[ca.root.entity]
         known = self.own_key(ca.root)
-        if decision.new_key or known is None:
+        if makes_key(decision) or known is None:
             return None
         return self.above(known)  # of a CA that was brought along with its chain, the root is at the end of that
 
@@ -153,7 +155,7 @@ class _Roots:
         return self._trusted[entity]
 
     def _read(self, entity: str) -> Iterator[str]:
-        content = None if self.existing.from_lock else self.existing.content(layout.path(entity, layout.CLIENT_TRUST))
+        content = self.existing.contents.get(layout.path(entity, layout.CLIENT_TRUST))
         if found := _read((content,) if content else ()):
             yield from (certificate.key_id for certificate in found)
         else:

@@ -11,8 +11,7 @@ from pgtls.rollout.precedence import first_the_holder, moved
 from pgtls.rollout.rollover import gate
 
 if TYPE_CHECKING:
-    from pgtls.certificates.model import Decisions
-    from pgtls.certificates.observe import Existing
+    from pgtls.certificates.model import Decisions, Existing
     from pgtls.fleet.model import Fleet
     from pgtls.rollout.rollover import Verdict
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgtls.fleet.fields import finder, listed
+from pgtls.pki.model import SERIAL_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Authority, Fleet, Server, User
-
-SERIAL_BITS = 159
-"""At most 20 octets with the sign bit clear (RFC 5280, 4.1.2.2)."""
 
 
 def dates(fleet: Fleet) -> Iterator[Diagnostic]:
