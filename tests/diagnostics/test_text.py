@@ -131,3 +131,16 @@ def test_json_has_every_member() -> None:
     }
     assert as_json(Diagnostic("PGT000", "m", file="x"))["file"] == "x"
     assert as_json(Diagnostic("PGT000", "m"))["line"] is None
+
+
+@pytest.mark.parametrize("value", ["v" * 70_000, "a b " * 20_000, '\\"' * 30_000])
+def test_a_long_value_is_cut_in_messages_and_hints(value: str) -> None:
+    diagnostic = Diagnostic("PGT000", f'there is no user "{value}" in "x"', hint=f'write "{value}" and "y"')
+    assert diagnostic.message == f'there is no user "{value[:59]}…" in "x"'
+    assert diagnostic.hint == f'write "{value[:59]}…" and "y"'
+
+
+def test_a_long_message_without_quotes_is_cut_as_well() -> None:
+    message = Diagnostic("PGT000", "m" * 70_000).message
+    assert len(message) == 2000
+    assert message.endswith("…")

@@ -7,6 +7,7 @@ report, by :func:`pgtls.language.positions.locate`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
 Severity = Literal["error", "warning"]
 Path = tuple[str | int, ...]
 """A path in the TOML document: table names, keys, and indices of array elements, from 0."""
+
+
+_LONG = 200
+_LONG_VALUE = re.compile(r'"((?:[^"\\]|\\.){100,})"')
+_LONGEST = 2000
+
+
+def _bounded(text: str) -> str:
+    """Cut the values between quotes to what a reader can compare, and the whole to what a screen can show."""
+    text = _LONG_VALUE.sub(lambda match: f'"{match[1][:59]}…"', text)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,12 @@ class Diagnostic:
     place: Place | None = None
     file: str | None = None
     """The file, by its name in the spec's source, where the path alone does not tell it."""
+
+    def __post_init__(self) -> None:
+        """Cut long values in the message and the hint."""
+        if len(self.message) > _LONG or len(self.hint or "") > _LONG:
+            object.__setattr__(self, "message", _bounded(self.message))
+            object.__setattr__(self, "hint", self.hint and _bounded(self.hint))
 
 
 class Rejected(Exception):  # noqa: N818  (a refusal of the input, not an error of the program)

@@ -97,8 +97,15 @@ def host_name_fault(name: str, code: str) -> Fault | None:
             )
         if not _LABEL.fullmatch(label):
             wrong = f'"{label}" in "{name}"' if label and label != name else f'"{name}"'
-            return Fault(code, f"{wrong} is no host name", "letters, digits and hyphens, separated by dots")
+            return Fault(code, f"{wrong} is not a host name", _host_hint(name))
     return None
+
+
+def _host_hint(name: str) -> str:
+    host, colon, port = name.rpartition(":")
+    if colon and port.isdecimal() and host_name_fault(host, "") is None:
+        return f'write it without the port: "{host}"'
+    return "a host name has letters, digits and hyphens, separated by dots"
 
 
 def _punycode(name: str) -> str | None:

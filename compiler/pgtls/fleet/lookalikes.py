@@ -145,6 +145,8 @@ def _address_like(word: str, names: Names) -> bool:
 
 
 def _sigil(text: str, names: Names) -> tuple[str, str] | None:
+    if names.noun == "ca" and re.search(r"[/\\]|\.(crt|cer|pem)$", text):
+        return "a file", f"define [ca.NAME] with cert_file = {quoted(text)}, and write its NAME here"
     if text[:1] not in _SIGILS or text[0] in names.sigils or len(text) < 2:
         return None
     hint = f"write {quoted(text[1:])}" if names.noun == "group role" else f"write the {names.noun} names one by one"

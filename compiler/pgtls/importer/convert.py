@@ -174,7 +174,7 @@ def _waived(policy: str | None, codes: set[str]) -> Diagnostic:
         f"{', '.join(sorted(codes))} {'is' if len(codes) == 1 else 'are'} waived in "
         + (f'policy "{policy}"' if policy else "[lint]")
         + f': "{_REASON}"',
-        hint="see pgtls rule CODE, and mend what can be mended",
+        hint="fix what can be fixed; " + ", ".join(f"`pgtls rule {code}`" for code in sorted(codes)) + " says how",
         severity="warning",
     )
 

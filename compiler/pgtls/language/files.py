@@ -10,6 +10,8 @@ import glob
 import os
 import stat
 from abc import ABC, abstractmethod
+from contextlib import suppress
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cached_property
 from hashlib import sha256
@@ -63,6 +65,10 @@ class Files(ABC):
     def is_directory(self, path: str) -> bool:
         """Tell whether a path is a directory."""
 
+    def near(self, path: str) -> str | None:
+        """Return the path of a file that a missing one was probably meant to be."""
+        return None
+
     def shows(self, path: str, top: str) -> bool:
         """Tell whether an excerpt may show a line of a file that the spec ``top`` includes."""
         return True
@@ -88,6 +94,20 @@ class Disk(Files):
     def is_directory(self, path: str) -> bool:
         """Tell whether a path leads to a directory."""
         return os.path.isdir(path)
+
+    def near(self, path: str) -> str | None:
+        """Look for a spec in a directory, for the same name in the directories above, and for a similar name."""
+        directory, name = (path, "pgtls.toml") if os.path.isdir(path) else os.path.split(path)
+        here = directory
+        with suppress(OSError):
+            while not os.path.isfile(os.path.join(here, name)):
+                if os.path.samefile(here or ".", os.path.join(here, os.pardir)):
+                    beside = [found for found in os.listdir(directory or ".") if found.endswith(".toml")]
+                    close = get_close_matches(name, beside, 1)
+                    return os.path.join(directory, close[0]) if close else None
+                here = os.path.join(here, os.pardir)
+            return os.path.normpath(os.path.join(here, name))
+        return None
 
     def shows(self, path: str, top: str) -> bool:
         """Tell whether a file lies inside the spec's repository (or its directory, without one), links followed.

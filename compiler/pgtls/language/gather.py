@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from pgtls.diagnostics import Diagnostic
+from pgtls.language import instead
 from pgtls.language.models import KINDS, WITH_DEFAULTS
 from pgtls.language.shape import faults, stand_ins
 from pgtls.language.values import DEVICE_NAMES, TABLE_NAME
@@ -82,14 +84,17 @@ def _gather_key(gathered: Gathered, file: SourceFile, key: str, value: Any) -> N
         _gather_tables(gathered, file, key, value)
     elif key not in _TOP_ONLY:
         known = (*KINDS, *_TOP_ONLY) if at_top else tuple(KINDS)
-        meant = did_you_mean(key, known)
+        meant = instead.TABLES.get(key.lower()) or did_you_mean(key, known)
         hint = f"did you mean {quoted(meant)}?" if meant else f"known keys: {', '.join(known)}"
+        if not meant and isinstance(value, dict):
+            hint = f"a table is [KIND.NAME], with one of the kinds {', '.join(KINDS)}"
+            gathered.misspelt |= {(kind, key): value for kind in KINDS}
         gathered.report(Diagnostic("PGT010", f"unknown key {quoted(key)}", (key,), hint, "key", file=file.name))
         if meant in KINDS and isinstance(value, dict):
             gathered.misspelt |= {(meant, name): table for name, table in value.items()}
     elif not at_top:
         hint = f"an included file holds only {', '.join(KINDS)} tables"
-        message = f"{key} may stand in the top file only"
+        message = f"{key} is allowed in the top file only"
         gathered.report(Diagnostic("PGT022", message, (key,), hint, "key", file=file.name))
     elif key == "defaults":
         _gather_defaults(gathered, value)
@@ -102,7 +107,7 @@ def _gather_tables(gathered: Gathered, file: SourceFile, kind: str, tables: Any)
     if not isinstance(tables, dict):
         hint = f"each {kind} is a table of its own: [{kind}.NAME]"
         message = f"{kind} must be a table of tables, not {value_found(tables)}"
-        gathered.report(Diagnostic("PGT012", message, (kind,), hint, file=file.name))
+        gathered.report_faulty(Diagnostic("PGT012", message, (kind,), hint, file=file.name))
         return
     known = gathered.tables[kind]
     for name, table in tables.items():
@@ -114,6 +119,7 @@ def _gather_tables(gathered: Gathered, file: SourceFile, kind: str, tables: Any)
             gathered.owner[kind, name] = file
         if not TABLE_NAME.fullmatch(name) or name.partition(".")[0] in DEVICE_NAMES:
             gathered.report(_bad_name(file, kind, name))
+            gathered.misspelt[kind, _plain_name(name)] = table
         gathered.own[kind, name] = frozenset(table if isinstance(table, dict) else ())
 
 
@@ -132,11 +138,19 @@ def _twice(gathered: Gathered) -> Iterator[Diagnostic]:
         yield Diagnostic("PGT021", message, (kind, name), "keep one of the two", "table", file=file.name)
 
 
+def _plain_name(name: str) -> str:
+    """Return the nearest name that a table can have."""
+    return re.sub(r"[\s/@]+", "-", name.strip().lower())
+
+
 def _bad_name(file: SourceFile, kind: str, name: str) -> Diagnostic:
-    message = f"{quoted(name)} cannot be the name of a {kind}: it becomes a directory"
-    hint = "names have small letters, digits, '.', '_' and '-', begin with a letter or digit, and have 63 characters at most"
+    message = f"{quoted(name)} cannot be the name of a {kind}: it becomes the name of a directory"
+    hint = "use lower-case letters, digits, '.', '_' and '-', begin with a letter or digit, at most 63 characters"
     if name.partition(".")[0] in DEVICE_NAMES:
         hint = "Windows reserves this name for a device"
+    elif TABLE_NAME.fullmatch(plain := _plain_name(name)):
+        named = quoted(plain) if "." in plain else plain
+        hint = f"write [{kind}.{named}]" + (f"; for the role, roles = [{quoted(name)}]" if kind == "user" else "")
     elif kind == "user":
         hint += '; the database role may differ: roles = ["..."]'
     return Diagnostic("PGT015", message, (kind, name), hint, "key", file=file.name)
@@ -151,7 +165,8 @@ def _gather_defaults(gathered: Gathered, defaults: Any) -> None:
     for kind, default in defaults.items():
         path = ("defaults", kind)
         if kind not in WITH_DEFAULTS:
-            hint = f"there are defaults for {', '.join(WITH_DEFAULTS)}"
+            meant = did_you_mean(kind, WITH_DEFAULTS)
+            hint = f"did you mean {quoted(meant)}?" if meant else f"there are defaults for {', '.join(WITH_DEFAULTS)}"
             gathered.report(Diagnostic("PGT010", f"unknown key {quoted(kind)} in [defaults]", path, hint, "key"))
         elif not isinstance(default, dict):
             message = f"defaults.{kind} must be a table, not {value_found(default)}"

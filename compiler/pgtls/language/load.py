@@ -47,15 +47,15 @@ class LoadResult:
     def unaffected(self, diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
         """Keep those findings of later stages that do not follow from what is faulty."""
         tables = {path[:TABLE] for path in self.faulty}
-        unknown = (
-            {"PGT101"} if _INCLUDE in self.faulty else set()
-        )  # what is not here may lie in a file that cannot be read
+        unknown = {"PGT101"} if _INCLUDE in self.faulty else set()  # it may be defined in a file that cannot be read
+        kinds = tuple(f"there is no {path[0]} " for path in self.faulty if len(path) == 1 and path != _INCLUDE)
         if any(len(path) == TABLE and path[0] == "server" for path in self.faulty):
             unknown.add("PGT104")  # nor is it known how many servers there are
         return tuple(
             diagnostic
             for diagnostic in diagnostics
             if diagnostic.code not in unknown
+            and not (kinds and diagnostic.code == "PGT101" and diagnostic.message.startswith(kinds))
             and self.faulty.isdisjoint((diagnostic.path[:TABLE], diagnostic.path[:FIELD]))
             and diagnostic.path not in tables
         )
@@ -120,8 +120,9 @@ def _include(files: Files, top: str, patterns: object) -> _Included:
     """Read the files that ``include`` names."""
     if not isinstance(patterns, list):
         message = f"include must be an array of strings, not {value_found(patterns)}"
-        return _Included(faults=(Diagnostic("PGT012", message, ("include",)),))
-    found: dict[str, str] = {}
+        hint = f"write it in brackets: include = [{quoted(patterns)}]" if isinstance(patterns, str) else None
+        return _Included(faults=(Diagnostic("PGT012", message, ("include",), hint),))
+    found: dict[str, tuple[str, str]] = {}
     faults: list[Diagnostic] = []
     matched: set[str] = set()
     directory, itself = os.path.dirname(top), files.identity(top)
@@ -134,12 +135,14 @@ def _include(files: Files, top: str, patterns: object) -> _Included:
         else:
             names = sorted({os.path.normpath(name) for name in files.glob(directory, pattern)}, reverse=True)
             paths = {files.identity(path): path for path in (os.path.join(directory, name) for name in names)}
-            regular = {one: path for one, path in paths.items() if one != itself and not files.is_directory(path)}
+            regular = {
+                one: (path, pattern) for one, path in paths.items() if one != itself and not files.is_directory(path)
+            }
             matched.update(names)
             found = regular | found  # one file by two names is one file
             if not regular:
                 faults.append(_no_file(pattern, index, itself=set(paths) == {itself}, directory=bool(paths)))
-    documents = tuple(read(files, path, top) for path in sorted(found.values()))
+    documents = tuple(read(files, path, top, pattern) for path, pattern in sorted(found.values()))
     sound = tuple(p for p in patterns if isinstance(p, str) and "\0" not in p)
     return _Included(sound, tuple(sorted(matched)), documents, tuple(faults))
 

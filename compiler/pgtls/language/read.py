@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pgtls.diagnostics import Diagnostic, Place
 from pgtls.language.source import SourceFile, blotted
+from pgtls.language.syntax import syntax_fault
 from pgtls.language.words import field_name, quoted
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ MAX_BYTES = 16 * 1024 * 1024
 """The largest file that is read: more than a hundred thousand users."""
 
 _BOM = b"\xef\xbb\xbf"
-_WHERE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 # What no string may hold: control characters (C0, DEL, C1), line separators, and the characters that make a reviewer see another order of text than the
 # program does, or nothing at all (Unicode Technical Report 36, 2.5; joiners stay, since some scripts need them). TOML itself lets all but C0 stand in a string.
@@ -33,16 +33,15 @@ _RAW = re.compile(f"[{_INVISIBLE}]")
 _ESCAPES = ("\\", "\t", '"""', "'''")
 
 
-# A key of a thousand parts: tomllib's time grows with the square of them.
-_DEEP_KEY = re.compile(r"""(?<![\w."'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){1000}""")
-_LONG = 2000
+# tomllib's time grows with the square of a key's parts, and its stack with the depth of values.
+_MOST_PARTS = 16
+_DEEPEST = 32
+_DEEP_KEY = re.compile(rf"""(?<![\w."'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{_MOST_PARTS}}}""")
+_BRACKETS = re.compile(
+    r""""{3}(?:[^"\\]|\\.|"{1,2}(?!"))*+"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?|\#[^\n]*+|[\[\]{}]""",
+    re.DOTALL,
+)
 _LONG_NUMBER = re.compile(r"[0-9][0-9_]{4000}")
-
-_SYNTAX_HINTS = {
-    "Invalid value": 'a string stands in quotes; other values are numbers, true, false, dates, [arrays] and { inline = "tables" }',
-    "Cannot declare": "what belongs to one table stands under one header",
-    "Cannot overwrite": "the key stands twice in the same table",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +53,15 @@ class Document:
     diagnostics: tuple[Diagnostic, ...] = ()
 
 
-def read(files: Files, path: str, top: str | None = None) -> Document:
-    """Read one file: the spec itself, which may come through a pipe, or what the spec ``top`` includes."""
+def read(files: Files, path: str, top: str | None = None, pattern: str = "") -> Document:
+    """Read one file: the spec itself, which may come through a pipe, or what a ``pattern`` of the spec ``top`` includes."""
     name, where, shown = files.label + path, Path(path), files.shows(path, top or path)
     try:
         raw = files.read(path, MAX_BYTES, pipes=top is None)
     except OSError as error:
-        return Document(SourceFile(where, name, ""), None, (_unreadable(error, name),))
+        hint = _how_included(top, pattern) if top else _what_to_name(error, files, path)
+        reason = "this link leads to no file" if top and isinstance(error, FileNotFoundError) else _reason(error)
+        return Document(SourceFile(where, name, ""), None, (_unreadable(error, name, reason, hint),))
     try:
         text = raw.decode().replace("\r\n", "\n")
     except UnicodeDecodeError as error:
@@ -70,22 +71,22 @@ def read(files: Files, path: str, top: str | None = None) -> Document:
     if raw.startswith(_BOM):
         hint = "save the file as UTF-8 without a byte order mark"
         return Document(source, None, (_at(source, "PGT002", "the file starts with a byte order mark", 1, 1, hint),))
+    if not text.strip():
+        hint = _how_included(top, pattern) if top else 'restore its content; "pgtls init" writes a first spec'
+        return Document(source, None, (Diagnostic("PGT005", "the file is empty", hint=hint, file=name),))
     return parse(source)
+
+
+def _how_included(top: str, pattern: str) -> str:
+    return f"include = [{quoted(pattern)}] in {top} names this file: restore it, or change the include"
 
 
 def parse(source: SourceFile) -> Document:
     """Parse a text; the words of a syntax error are tomllib's."""
-    if not source.text.strip():
-        hint = 'restore what it held; "pgtls init" writes a spec to begin with'
-        return Document(source, None, (Diagnostic("PGT005", "the file is empty", hint=hint, file=source.name),))
-    hint = "nothing in a spec is nested deeper than four levels: look for an array or a table that is not closed"
-    nested = Diagnostic("PGT004", "the values are nested too deeply", hint=hint, file=source.name)
-    if any(len(line) > _LONG and _DEEP_KEY.search(line) for line in source.text.split("\n")):
+    if nested := _too_deep(source):
         return Document(source, None, (nested,))
     try:
         data = tomllib.loads(source.text)
-    except RecursionError:
-        return Document(source, None, (nested,))
     except tomllib.TOMLDecodeError as error:
         return Document(source, None, (_syntax_error(source, str(error)),))
     except ValueError:
@@ -93,11 +94,39 @@ def parse(source: SourceFile) -> Document:
     return Document(source, data, tuple(_control_characters(source, data)))
 
 
-def _unreadable(error: OSError, name: str) -> Diagnostic:
+def _too_deep(source: SourceFile) -> Diagnostic | None:
+    """Find a key of too many parts, or a value within too many others: work grows faster than their number."""
+    for number, line in enumerate(source.text.split("\n"), 1):
+        if line.count(".") >= _MOST_PARTS and (found := _DEEP_KEY.search(line)):
+            message = f"a key has more than {_MOST_PARTS} parts"
+            return _at(source, "PGT004", message, number, found.start() + 1, "write the table's name in quotes")
+    if (start := _deep_value(source.text)) is None:
+        return None
+    row, column = source.text.count("\n", 0, start) + 1, start - source.text.rfind("\n", 0, start)
+    hint = "a spec needs at most four levels: look for an array or a table that is not closed"
+    return _at(source, "PGT004", "the values are nested too deeply", row, column, hint)
+
+
+def _deep_value(text: str) -> int | None:
+    """Return where the first value begins that lies within too many others."""
+    if text.count("[") + text.count("{") < _DEEPEST:
+        return None
+    depth = 0
+    for token in _BRACKETS.finditer(text):
+        if token[0] in ("[", "{"):
+            depth += 1
+            if depth > _DEEPEST:
+                return token.start()
+        elif token[0] in ("]", "}"):
+            depth = max(0, depth - 1)
+    return None
+
+
+def _unreadable(error: OSError, name: str, reason: str, hint: str | None) -> Diagnostic:
     if error.errno == errno.EFBIG:
         size = f"the file is larger than {MAX_BYTES // 1024**2} MiB"
         return Diagnostic("PGT004", size, hint='split it with include = ["..."]', file=name)
-    return Diagnostic("PGT001", _reason(error), hint=_what_to_name(error), file=name)
+    return Diagnostic("PGT001", reason, hint=hint, file=name)
 
 
 def _reason(error: OSError) -> str:
@@ -111,10 +140,14 @@ def _reason(error: OSError) -> str:
     return f"the file cannot be read: {reason[:1].lower()}{reason[1:]}"
 
 
-def _what_to_name(error: OSError) -> str | None:
-    if isinstance(error, FileNotFoundError):
-        return 'name the spec where it lies; "pgtls init" writes one to begin with'
-    return "name the file in it" if isinstance(error, IsADirectoryError) else None
+def _what_to_name(error: OSError, files: Files, path: str) -> str | None:
+    if not isinstance(error, FileNotFoundError | IsADirectoryError):
+        return None
+    if near := files.near(path):
+        return f"did you mean {near}?"
+    if isinstance(error, IsADirectoryError):
+        return "name a file in it"
+    return 'name the file of your spec; "pgtls init" writes a first one'
 
 
 def _undecodable(source: SourceFile, raw: bytes, error: UnicodeDecodeError) -> Document:
@@ -126,16 +159,8 @@ def _undecodable(source: SourceFile, raw: bytes, error: UnicodeDecodeError) -> D
 
 
 def _syntax_error(source: SourceFile, words: str) -> Diagnostic:
-    match = _WHERE.search(words)
-    message = words[: match.start()] if match else words
-    hint = next((hint for start, hint in _SYNTAX_HINTS.items() if words.startswith(start)), None)
-    message = message[:1].lower() + message[1:]
-    if match and match[1]:
-        return _at(source, "PGT003", message, int(match[1]), int(match[2]), hint)
-    last = source.text.rstrip("\n")
-    return _at(
-        source, "PGT003", f"{message} at the end of the file", last.count("\n") + 1, len(last) - last.rfind("\n"), hint
-    )
+    fault = syntax_fault(source.text, words)
+    return _at(source, "PGT003", fault.message, fault.line, fault.column, fault.hint)
 
 
 def _long_number(source: SourceFile) -> Diagnostic:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from pgtls.diagnostics import Diagnostic
+from pgtls.language import instead
+from pgtls.language.hints import hint_for_choice, hint_for_type, hint_for_union
 from pgtls.language.models import KINDS, Spec
 from pgtls.language.source import holds_secret
 from pgtls.language.words import did_you_mean, field_name, quoted, value_found
@@ -134,7 +136,9 @@ def _diagnostic(fault: _Fault) -> Diagnostic:
             return _choice(fault)
         case "wrong_type" | "wrong_value":
             code = "PGT012" if fault.kind == "wrong_type" else "PGT013"
-            return _wrong(code, fault, f"be {fault.error['msg']}", fault.context.get("hint") or None)
+            secret = holds_secret(fault.path) or "auth_options" in fault.path
+            hint = fault.context.get("hint") or (None if secret else hint_for_union(fault.path, fault.found))
+            return _wrong(code, fault, f"be {fault.error['msg']}", hint)
         case "string_too_short" | "too_short":
             return Diagnostic(
                 "PGT013", f"{field_name(fault.path)} must not be empty", fault.path, _hint_for_empty(fault)
@@ -144,7 +148,8 @@ def _diagnostic(fault: _Fault) -> Diagnostic:
             return Diagnostic("PGT013", message, fault.path)
         case "greater_than_equal" | "less_than_equal":
             (bound,) = fault.context.values()
-            return _wrong("PGT013", fault, f"be at {'least' if fault.kind[0] == 'g' else 'most'} {bound}")
+            hint = "pgtls knows PostgreSQL 13 to 19" if fault.path[-1] in ("postgres", "libpq") else None
+            return _wrong("PGT013", fault, f"be at {'least' if fault.kind[0] == 'g' else 'most'} {bound}", hint)
         case kind:
             return _wrong_type(fault, _TYPES[kind])
 
@@ -159,26 +164,10 @@ def _wrong(code: str, fault: _Fault, must: str, hint: str | None = None) -> Diag
 
 def _wrong_type(fault: _Fault, expected: str) -> Diagnostic:
     secret = "auth_options" in fault.path or holds_secret(fault.path)
-    return _wrong("PGT012", fault, f"be {expected}", None if secret else _hint_for_type(fault))
-
-
-def _hint_for_type(fault: _Fault) -> str | None:
-    """Say how the value would be written in the type that is wanted, if it can be."""
-    key, found = fault.path[-1], fault.found
-    match fault.kind, found:
-        case "tuple_type", str():
-            return f"write it in brackets: {key} = [{quoted(found)}]"
-        case "int_type", str() if found.isdecimal():
-            return f"write it without quotes: {key} = {found}"
-        case "bool_type", str() if found.lower() in ("true", "false"):
-            return f"write it without quotes: {key} = {found.lower()}"
-        case "string_type", int() | float() if not isinstance(found, bool):
-            return f'write it in quotes: "{found}"'
-        case "string_type", [str(item)]:
-            return f"write it without brackets: {key} = {quoted(item)}"
-    if len(fault.path) == 2 and fault.path[0] in KINDS:
-        return f"each {fault.path[0]} is a table of its own: [{fault.path[0]}.NAME]"
-    return None
+    hint = None if secret else hint_for_type(fault.kind, fault.path[-1], fault.found)
+    if not hint and len(fault.path) == 2 and fault.path[0] in KINDS:
+        hint = f"each {fault.path[0]} is a table of its own: [{fault.path[0]}.NAME]"
+    return _wrong("PGT012", fault, f"be {expected}", hint)
 
 
 def _hint_for_empty(fault: _Fault) -> str:
@@ -193,16 +182,19 @@ def _hint_for_empty(fault: _Fault) -> str:
 
 def _choice(fault: _Fault) -> Diagnostic:
     choices = _CHOICE.findall(fault.context["expected"])
-    meant = did_you_mean(str(fault.found), choices)
     code = "PGT013" if isinstance(fault.found, str) else "PGT012"
-    expected = f"be one of {', '.join(map(quoted, choices))}"
-    return _wrong(code, fault, expected, f"did you mean {quoted(meant)}?" if meant else None)
+    return _wrong(
+        code,
+        fault,
+        f"be one of {', '.join(map(quoted, choices))}",
+        hint_for_choice(fault.path[-1], fault.found, choices),
+    )
 
 
 def _literal_secret(fault: _Fault) -> Diagnostic:
     name = field_name(fault.path)
-    hint = f'name where it comes from: {name} = {{ env = "NAME" }}, {{ file = "PATH" }} or {{ command = ["..."] }}'
-    return Diagnostic("PGT016", f"{name} is a secret and may not be written into the spec", fault.path, hint=hint)
+    hint = f'say where it comes from: {name} = {{ env = "NAME" }}, {{ file = "PATH" }} or {{ command = ["..."] }}'
+    return Diagnostic("PGT016", f"{name} is a secret, and a spec must not hold it", fault.path, hint=hint)
 
 
 def _unknown_key(fault: _Fault) -> Diagnostic:
@@ -214,20 +206,31 @@ def _unknown_key(fault: _Fault) -> Diagnostic:
 def _hint_for_key(fault: _Fault, key: str) -> str | None:
     if _is_nested_name(fault):
         kind, *names = _nested_name(fault)
-        return f"a name with dots stands in quotes: [{kind}.{quoted('.'.join(names))}]"
+        return f"a name with dots needs quotes: [{kind}.{quoted('.'.join(names))}]"
+    if hint := instead.HINTS.get((_kind(fault), key)):
+        return hint
     if meant := _meant(fault):
         return f"did you mean {quoted(meant)}?"
     fields = list(fields_of(fault.model))
     owners = [kind for kind, model in KINDS.items() if key in fields_of(model)]
     if owners and len(fault.path) == 3:
-        return f"it is a key of [{owners[0]}.NAME]"
+        tables = " and of ".join(f"[{kind}.NAME]" for kind in owners)
+        return f"{quoted(key)} is a key of {tables}"
     if holds_secret(fault.path) and "passphrase" in fields:
-        return "a password is set in the database, and no secret stands here; `passphrase` says where that of a key comes from"
+        return "set a password in the database, not here; `passphrase` says where the passphrase of a key comes from"
     return f"known keys: {', '.join(fields)}" if fields else None
 
 
 def _meant(fault: _Fault) -> str | None:
-    return did_you_mean(str(fault.path[-1]), fields_of(fault.model))
+    key = str(fault.path[-1])
+    table = "map" if fault.path[2:3] == ("map",) else _kind(fault) if len(fault.path) == 3 else ""
+    other = instead.KEYS.get(table, {}).get(key.lower())
+    return other or did_you_mean(key, fields_of(fault.model))
+
+
+def _kind(fault: _Fault) -> str:
+    """Return the kind of the table that a key is in, also in its defaults."""
+    return str(fault.path[1] if fault.path[0] == "defaults" else fault.path[0])
 
 
 def _is_nested_name(fault: _Fault) -> bool:
@@ -235,7 +238,7 @@ def _is_nested_name(fault: _Fault) -> bool:
     if len(fault.path) != 3 or fault.path[0] not in KINDS or not isinstance(fault.found, dict):
         return False
     meant = _meant(fault)
-    return not meant or not _takes_table(fields_of(fault.model)[meant])
+    return not meant or meant not in fields_of(fault.model) or not _takes_table(fields_of(fault.model)[meant])
 
 
 def _nested_name(fault: _Fault) -> Iterator[str]:

@@ -29,6 +29,7 @@ _DURATION = re.compile(r"(0|[1-9][0-9]*)([hdwy])")
 _LIKE_A_DURATION = re.compile(
     r"\s*([1-9][0-9]*)\s*(?:(h)(?:ours?)?|(d)(?:ays?)?|(w)(?:eeks?)?|(y)(?:ears?)?)\s*", re.IGNORECASE
 )
+_MONTHS = re.compile(r"\s*([1-9][0-9]{0,3})\s*(?:months?|mon)\s*", re.IGNORECASE)
 _DIGITS = 6
 """Of the longest duration in the smallest unit."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([Tt ][\d:.]+([Zz]|[+-]\d\d:\d\d)?)?")
@@ -56,20 +57,23 @@ class Table(BaseModel):
 def _duration(value: Any) -> timedelta:
     units = 'h, d, w and y are the units: "12h", "90d", "52w", "10y"'
     if not isinstance(value, str):
-        raise wrong("type", 'a duration such as "90d"', units)
+        days = f'write "{value}d" for days' if type(value) is int and value > 0 else units
+        raise wrong("type", 'a duration such as "90d"', days)
     if not (match := _DURATION.fullmatch(value)):
-        meant = _LIKE_A_DURATION.fullmatch(value)
-        raise wrong(
-            "value",
-            "a whole number and a unit",
-            f'write "{meant[1]}{meant[meant.lastindex or 0].lower()}"' if meant else units,
-        )
+        raise wrong("value", "a whole number and a unit", _nearest_duration(value) or units)
     number, unit = match.groups()
     if number == "0":
         raise wrong("value", "longer than nothing", 'e.g. "90d"')
     if len(number) > _DIGITS or (length := int(number) * _UNITS[unit]) > LONGEST:
         raise wrong("value", "at most 100 years", 'e.g. "10y"')
     return length
+
+
+def _nearest_duration(text: str) -> str | None:
+    if months := _MONTHS.fullmatch(text):
+        return f'write days: "{30 * int(months[1])}d"'
+    meant = _LIKE_A_DURATION.fullmatch(text)
+    return f'write "{meant[1]}{meant[meant.lastindex or 0].lower()}"' if meant else None
 
 
 def duration_text(length: timedelta) -> str:
@@ -87,9 +91,8 @@ def _instant(value: Any) -> datetime:
         raise wrong("value", "in the years 1 to 9999 (UTC)") from None
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    hint = (
-        f"write it without quotes: {value}" if isinstance(value, str) and _DATE.fullmatch(value) else "e.g. 2027-06-30"
-    )
+    quoted_date = isinstance(value, str) and _DATE.fullmatch(value)
+    hint = f"write it without quotes: {value}" if quoted_date else "write year, month and day: 2027-06-30"
     raise wrong("type", "a date or an offset date-time", hint)
 
 
@@ -131,12 +134,12 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 """A string that may not be empty. (Control characters are refused in every string when the file is loaded.)"""
 
 
-def _matching(pattern: str, expected: str) -> Callable[[str], str]:
+def _matching(pattern: str, expected: str, hint: str = "") -> Callable[[str], str]:
     compiled = re.compile(pattern)
 
     def check(value: str) -> str:
         if not compiled.fullmatch(value):
-            raise wrong("value", expected)
+            raise wrong("value", expected, hint)
         return value
 
     return check
@@ -173,7 +176,7 @@ OpenSsl = Annotated[
 
 Country = Annotated[
     str,
-    AfterValidator(_matching("[A-Z]{2}", "two capital letters (ISO 3166)")),
+    AfterValidator(_matching("[A-Z]{2}", "two capital letters (ISO 3166)", 'e.g. country = "GR"')),
     WithJsonSchema({"type": "string", "pattern": "^[A-Z]{2}$"}),
 ]
 

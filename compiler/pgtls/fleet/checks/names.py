@@ -42,7 +42,7 @@ def names_on_one_path(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find names that differ in dots at the end, which Windows drops."""
     for things in (fleet.cas, fleet.servers, fleet.users):
         for name, thing in things.items():
-            if name[-1] == "." and name.rstrip(".") in things:
+            if name[-1:] == "." and name.rstrip(".") in things:
                 message = (
                     f'{thing.entity.partition(".")[0]} "{name}" and "{name.rstrip(".")}" are one directory on Windows'
                 )

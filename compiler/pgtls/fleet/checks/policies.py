@@ -26,6 +26,13 @@ _ALIASES = {
     "certificate": "cert",
     "krb5": "gss",
     "deny": "reject",
+    "scram-sha256": "scram-sha-256",
+    "mtls": "cert",
+    "ssl": "cert",
+    "kerberos": "gss",
+    "none": "trust",
+    "refuse": "reject",
+    "block": "reject",
 }
 _LDAP_BIND = ("ldapprefix", "ldapsuffix")
 _LDAP_SEARCH = ("ldapbasedn", "ldapbinddn", "ldapbindpasswd", "ldapsearchattribute", "ldapsearchfilter", "ldapurl")
@@ -35,9 +42,25 @@ def unknown_method(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find methods that no version has."""
     name = policy.table.auth
     if name not in METHODS:
-        guess = _ALIASES.get(name.lower()) or (name.lower() if name.lower() in METHODS else None)
-        hint = f'did you mean "{guess}"?' if guess else did_you_mean(name, METHODS)
-        yield finder(fleet, policy).fault("PGT207", f'there is no authentication method "{name}"', "auth", hint=hint)
+        message = f"there is no authentication method {quoted(name)}"
+        yield finder(fleet, policy).fault("PGT207", message, "auth", hint=_method_hint(name))
+
+
+def _method_hint(name: str) -> str | None:
+    """Return what to write for a method that does not exist: both factors where it names two."""
+    found = list(dict.fromkeys(m for word in re.split(r"[^a-z0-9-]+", name.lower()) if (m := _method(word))))
+    certificate = "cert" in found or "clientcert" in name.lower()
+    other = next((method for method in found if method != "cert"), None)
+    if certificate and other:
+        return f'write auth = "{other}" and client_cert = "verify-full"'
+    if certificate and "cert" not in found:
+        return 'write auth = "cert", or another method and client_cert = "verify-full"'
+    guess = found[0] if len(found) == 1 else None
+    return f'did you mean "{guess}"?' if guess else did_you_mean(name, METHODS)
+
+
+def _method(word: str) -> str | None:
+    return _ALIASES.get(word) or (word if word in METHODS else None)
 
 
 def expressions(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:

@@ -5,12 +5,13 @@ They apply to warnings and to the 3xx family, never to what would make the outpu
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic
-from pgtls.fleet.suggest import did_you_mean
 from pgtls.language.values import Waiver
+from pgtls.language.words import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -89,6 +90,14 @@ def codes(fleet: Fleet) -> Iterator[Diagnostic]:
             yield from _codes(policy.table.waiver.codes, (*start, "waiver", "codes"))
 
 
+def _code_hint(code: str, longer: str | None) -> str:
+    several = re.findall(r"PGT\d{3}", code.upper())
+    if len(several) > 1:
+        return f"write each code as its own string: {', '.join(map(quoted, several))}"
+    meant = longer or (several[0] if several and several[0] != code else None)
+    return f'did you mean "{meant}"?' if meant else "`pgtls rule` lists all codes"
+
+
 def _codes(given: Sequence[str], path: tuple[str, ...]) -> Iterator[Diagnostic]:
     if not given:
         return
@@ -98,8 +107,7 @@ def _codes(given: Sequence[str], path: tuple[str, ...]) -> Iterator[Diagnostic]:
     for index, code in enumerate(given):
         if code not in rules:
             longer = next((known for known in rules if code.upper() == known[: len(code)]), None)
-            hint = f'did you mean "{longer}"?' if longer else did_you_mean(code.upper(), rules)
-            yield Diagnostic("PGT119", f'there is no code "{code}"', (*path, index), hint)
+            yield Diagnostic("PGT119", f'there is no code "{code}"', (*path, index), _code_hint(code, longer))
         elif rules[code].severity == "error" and not code.startswith("PGT3"):
             message = f'"{code}" is an error that makes the output wrong, and cannot be accepted'
             yield Diagnostic("PGT119", message, (*path, index), "leave it out")
