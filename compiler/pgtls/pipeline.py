@@ -23,10 +23,11 @@ from pgtls.certificates.model import Asked, Decisions, Issue
 from pgtls.certificates.observe import keyring, locked_keys, nothing_to_build_on, observe
 from pgtls.certificates.passphrases import to_try, unopened
 from pgtls.certificates.retired_cas import files as retired_files
-from pgtls.certificates.secrets import Secrets, kept_outside, named_files
+from pgtls.certificates.secrets import Secrets
 from pgtls.certificates.supplied import adapted, gather
 from pgtls.diagnostics import Diagnostic, Rejected, errors
 from pgtls.fleet.checks import judge
+from pgtls.fleet.files import kept_outside, named_files
 from pgtls.fleet.resolve import resolve
 from pgtls.language.load import load
 from pgtls.language.positions import locate

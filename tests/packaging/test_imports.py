@@ -1,11 +1,22 @@
-"""No module imports, by whatever detour, a module that imports it: ``TYPE_CHECKING`` counts, parents and children too."""
+"""What modules may import and call, as far as no contract of ``make lint`` says it."""
 
 from __future__ import annotations
 
+import ast
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grimp
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGE = Path(__file__).parents[2] / "compiler" / "pgtls"
+PURE = ("access", "certificates", "output", "plan", "rollout")
+READERS = {PACKAGE / "certificates" / f"{name}.py" for name in ("observe", "secrets", "supplied")}
+OUTSIDE = {"io", "os", "pathlib", "shutil", "socket", "subprocess", "tempfile"}
 
 
 def test_no_module_imports_itself_by_a_detour() -> None:
@@ -18,3 +29,26 @@ def test_no_module_imports_itself_by_a_detour() -> None:
 def test_a_detour_is_found() -> None:
     with pytest.raises(CycleError):
         TopologicalSorter({"pgtls.a": {"pgtls.b"}, "pgtls.b": {"pgtls.a"}}).prepare()
+
+
+def looks_outside(source: str) -> Iterator[str]:
+    """Yield what a module has to do with files and programs."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from OUTSIDE & {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            yield from OUTSIDE & {(node.module or "").partition(".")[0]}
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
+            yield "open"
+
+
+@pytest.mark.parametrize("package", PURE)
+def test_what_is_between_observing_and_committing_touches_no_file(package: str) -> None:
+    modules = sorted(set((PACKAGE / package).rglob("*.py")) - READERS)
+    assert modules
+    assert {module.name: list(looks_outside(module.read_text())) for module in modules} == {m.name: [] for m in modules}
+
+
+@pytest.mark.parametrize("reader", sorted(READERS), ids=lambda path: path.stem)
+def test_those_who_do_are_found(reader: Path) -> None:
+    assert list(looks_outside(reader.read_text()))

@@ -11,8 +11,8 @@ from pgtls.certificates.chain import SIGN_AGAIN, NoWay, unlisted, way_up
 from pgtls.certificates.model import Adopt, Issue, Keep, Wait, makes_key
 from pgtls.certificates.passphrases import does_not_open, way_out
 from pgtls.certificates.reissue import due_at, nothing_left
-from pgtls.certificates.secrets import entity_named
 from pgtls.diagnostics import Diagnostic, errors
+from pgtls.fleet.fields import entity_named
 from pgtls.pki.crl import half_life
 from pgtls.pki.model import Certificate, RevocationList, Unreadable
 from pgtls.state import layout

@@ -10,8 +10,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from pgtls.certificates.model import Issue, makes_key
-from pgtls.certificates.secrets import passphrase_path
 from pgtls.diagnostics import Diagnostic
+from pgtls.fleet.fields import place_of
 from pgtls.state import layout
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def unopened(fleet: Fleet, decisions: Decisions, locked: Sequence[str]) -> Itera
     needed = _needed(decisions)
     faults: dict[tuple[Path, bool], list[str]] = defaultdict(list)
     for entity in locked:
-        faults[passphrase_path(fleet, entity), entity in needed].append(entity)
+        kind, _, name = entity.partition(".")
+        faults[place_of(fleet, kind, name, "passphrase"), entity in needed].append(entity)
     for (path, is_needed), entities in faults.items():
         profile = decisions.certificates[entities[0]].profile
         severity: Severity = "error" if is_needed else "warning"

@@ -10,13 +10,13 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.fleet.fields import entity_named, place_of
+from pgtls.fleet.files import directory_of
 from pgtls.language.positions import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pgtls.diagnostics import Path
-    from pgtls.fleet.model import Authority, Fleet, Policy, Server, User
+    from pgtls.fleet.model import Fleet, Policy
     from pgtls.language.files import Files
     from pgtls.language.values import Secret
 
@@ -49,8 +49,8 @@ class Secrets:
         return self._fleet.source.reader.read(path)
 
     def _text(self, secret: Secret, table: tuple[str, str], *field: str) -> str:
-        path = _path(self._fleet, table, *field)
-        directory = base(self._fleet, path)
+        path = place_of(self._fleet, *table, *field)
+        directory = directory_of(self._fleet, path)
         key = (directory, secret)
         if key not in self._read:
             try:
@@ -58,28 +58,6 @@ class Secrets:
             except _Unavailable as fault:
                 raise Rejected(*locate((_fault(secret, str(fault), path),), self._fleet.source)) from None
         return self._read[key]
-
-
-def passphrase_path(fleet: Fleet, entity: str) -> Path:
-    """Give the path of an entity's passphrase in the spec: in its own table, or in the defaults."""
-    kind, _, name = entity.partition(".")
-    return _path(fleet, (kind, name), "passphrase")
-
-
-def _path(fleet: Fleet, table: tuple[str, str], *field: str) -> Path:
-    return (*table, *field) if field[0] in fleet.own.get(table, ()) else ("defaults", table[0], *field)
-
-
-def entity_named(fleet: Fleet, entity: str) -> Authority | Server | User:
-    """Give a CA, server or user by ``ca.NAME``, ``server.NAME`` or ``user.NAME``."""
-    kind, _, name = entity.partition(".")
-    return fleet.cas[name] if kind == "ca" else fleet.servers[name] if kind == "server" else fleet.users[name]
-
-
-def base(fleet: Fleet, path: Path) -> str:
-    """Give the directory that paths at this place are relative to: that of the file which says it."""
-    owner = fleet.source.owner.get((str(path[0]), str(path[1]))) or fleet.source.files[0]
-    return os.path.dirname(owner.path) or "."
 
 
 class _Unavailable(Exception):  # noqa: N818
@@ -146,42 +124,3 @@ def _fault(secret: Secret, reason: str, path: Path) -> Diagnostic:
     else:
         source, hint = f'command "{(secret.command or ("",))[0]}"', "run it by hand to see what it says"
     return Diagnostic("PGT560", f"a secret cannot be read from {source}: {reason}", path, hint)
-
-
-def named_files(fleet: Fleet) -> tuple[str, ...]:
-    """List the files beside the spec that a build may read, relative to the directory of the spec, for the digest of the inputs."""
-    top = os.path.dirname(fleet.source.files[0].path) or "."
-    found = {os.path.join(base(fleet, path), name) for path, name in _names(fleet)}
-    return tuple(sorted(os.path.relpath(name, top) if not os.path.isabs(name) else name for name in found))
-
-
-_FILES = ("cert_file", "key_file", "csr_file", "crl_file")
-
-
-def _names(fleet: Fleet) -> Iterator[tuple[Path, str]]:
-    for things in (fleet.cas, fleet.servers, fleet.users):
-        for thing in things.values():
-            table, fields = thing.table, thing.table.model_fields_set
-            own = fleet.own.get((thing.entity.partition(".")[0], thing.name), frozenset())
-            for field in fields & _READING:
-                value = getattr(table, field)
-                name = value if field in _FILES else value.file if value else None
-                if name is not None:
-                    kind, _, rest = thing.entity.partition(".")
-                    yield ((kind, rest, field) if field in own else ("defaults", kind, field)), name
-    for policy in fleet.policies.values():
-        for name, value in policy.table.auth_options.items():
-            if (file := getattr(value, "file", None)) is not None:
-                owned = "auth_options" in fleet.own.get(("policy", policy.name), ())
-                yield (("policy", policy.name) if owned else ("defaults", "policy")) + ("auth_options", name), file
-
-
-_READING = frozenset((*_FILES, "passphrase"))
-
-
-def kept_outside(fleet: Fleet) -> bool:
-    """Whether an option of a method is kept where no file tells that it changed: such a spec is compiled anew at every build."""
-    values = (value for policy in fleet.policies.values() for value in policy.table.auth_options.values())
-    return any(
-        getattr(value, "env", None) is not None or getattr(value, "command", None) is not None for value in values
-    )

@@ -9,8 +9,9 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
 
 from pgtls.certificates.model import Lists, Outside, Signed
-from pgtls.certificates.secrets import base, entity_named
 from pgtls.diagnostics import Diagnostic
+from pgtls.fleet.fields import entity_named, place_of
+from pgtls.fleet.files import directory_of
 from pgtls.pki.model import Unreadable
 from pgtls.state import files
 
@@ -191,7 +192,7 @@ class _Gathering:
     def _content(self, thing: Authority | Server | User, what: str, name: str) -> bytes | None:
         path = _place(self.fleet, thing, what)
         try:
-            return self.secrets.file(os.path.join(base(self.fleet, path), name))
+            return self.secrets.file(os.path.join(directory_of(self.fleet, path), name))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is no path"
             self._fault(thing, what, f'cannot read "{name}": {reason}')
@@ -202,7 +203,7 @@ class _Gathering:
 
         entity = thing.entity
         if what == "key_file":
-            self.key_files[entity] = os.path.join(base(self.fleet, _place(self.fleet, thing, what)), name)
+            self.key_files[entity] = os.path.join(directory_of(self.fleet, _place(self.fleet, thing, what)), name)
         elif what == "cert_file":
             certificates = facts.read(content)
             if isinstance(certificates, Unreadable):
@@ -233,6 +234,4 @@ def _files(thing: Authority | Server | User) -> Iterator[tuple[str, str]]:
 
 
 def _place(fleet: Fleet, thing: Authority | Server | User, field: str) -> Path:
-    kind = thing.entity.partition(".")[0]
-    own = field in fleet.own.get((kind, thing.name), ())
-    return (kind, thing.name, field) if own else ("defaults", kind, field)
+    return place_of(fleet, thing.entity.partition(".")[0], thing.name, field)

@@ -63,6 +63,18 @@ def entities(fleet: Fleet) -> Iterator[Authority | Server | User]:
     yield from fleet.users.values()
 
 
+def entity_named(fleet: Fleet, entity: str) -> Authority | Server | User:
+    """Return the CA, server or user ``ca.NAME``, ``server.NAME`` or ``user.NAME``."""
+    kind, _, name = entity.partition(".")
+    return fleet.cas[name] if kind == "ca" else fleet.servers[name] if kind == "server" else fleet.users[name]
+
+
+def place_of(fleet: Fleet, kind: str, name: str, field: str, *rest: str) -> Path:
+    """Return the place of a field that is said: in its own table, or in ``[defaults]``."""
+    own = field in fleet.own.get((kind, name), ())
+    return (kind, name, field, *rest) if own else ("defaults", kind, field, *rest)
+
+
 def header(kind: str, name: str) -> str:
     """Write the header of a table; a name with a dot in it needs quotes there."""
     return f'[{kind}."{name}"]' if "." in name else f"[{kind}.{name}]"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic
+from pgtls.fleet.fields import place_of
 from pgtls.language.values import Waiver
 from pgtls.language.words import quoted
 
@@ -85,9 +86,7 @@ def codes(fleet: Fleet) -> Iterator[Diagnostic]:
         yield from _codes(fleet.lint.waiver.codes, ("lint", "waiver", "codes"))
     for policy in fleet.policies.values():
         if isinstance(policy.table.waiver, Waiver) and policy.table.waiver.codes:
-            own = "waiver" in fleet.own.get(("policy", policy.name), ())
-            start = ("policy", policy.name) if own else ("defaults", "policy")
-            yield from _codes(policy.table.waiver.codes, (*start, "waiver", "codes"))
+            yield from _codes(policy.table.waiver.codes, place_of(fleet, "policy", policy.name, "waiver", "codes"))
 
 
 def _code_hint(code: str, longer: str | None) -> str:
@@ -98,7 +97,7 @@ def _code_hint(code: str, longer: str | None) -> str:
     return f'did you mean "{meant}"?' if meant else "`pgtls rule` lists all codes"
 
 
-def _codes(given: Sequence[str], path: tuple[str, ...]) -> Iterator[Diagnostic]:
+def _codes(given: Sequence[str], path: Path) -> Iterator[Diagnostic]:
     if not given:
         return
     from pgtls.diagnostics.rules import catalogue  # only specs that name codes need it
