@@ -27,6 +27,7 @@ from pgtls.certificates.secrets import Secrets
 from pgtls.certificates.supplied import adapted, gather
 from pgtls.diagnostics import Diagnostic, Rejected, errors
 from pgtls.fleet.checks import judge
+from pgtls.fleet.checks.waivers import bare
 from pgtls.fleet.files import kept_outside, named_files
 from pgtls.fleet.resolve import resolve
 from pgtls.language.load import load
@@ -101,6 +102,8 @@ class Checked:
     """By server."""
     lock: Lock
     diagnostics: tuple[Diagnostic, ...]
+    waived: tuple[Diagnostic, ...] = ()
+    """What waivers accept, and ``[lint] ignore``."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -163,7 +166,12 @@ def check(spec: Path, now: datetime, lock: str | Path | bytes, files: Files | No
         found += errors(loaded.unaffected(checked)) if errors(loaded.diagnostics) else checked
         rules, faults = rules_by_server(part, known.alive(now), known.unexpired(now), provable=not errors(found))
         found += independent(loaded.unaffected(faults), errors(found)) if errors(found) else faults
-    return Checked(loaded.source, fleet, rules, known, (*damage, *locate(found, loaded.source)))
+    if fleet is not None and not errors(found):
+        found += bare(fleet, [diagnostic for diagnostic in found if diagnostic.accepted])
+    placed = (*damage, *locate(found, loaded.source))
+    waived = tuple(diagnostic for diagnostic in placed if diagnostic.accepted)
+    standing = tuple(diagnostic for diagnostic in placed if not diagnostic.accepted)
+    return Checked(loaded.source, fleet, rules, known, standing, waived)
 
 
 def _read_lock(lock: str | Path | bytes) -> tuple[Lock, tuple[Diagnostic, ...]]:

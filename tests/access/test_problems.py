@@ -17,7 +17,7 @@ APP = '[user.app]\nca = "clients"\n[policy.app]\nusers = ["app"]\ndatabases = ["
 
 
 def _codes(tables: str) -> list[str]:
-    return [found.code for found in compiled(tables)[1]]
+    return [found.code for found in compiled(tables)[1] if not found.accepted]
 
 
 @dataclass(frozen=True)

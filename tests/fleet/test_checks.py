@@ -8,7 +8,8 @@ import pytest
 
 from fleet.specs import NOW, fleet, judge
 from pgtls.diagnostics.rules import catalogue
-from pgtls.fleet.checks import check, waived
+from pgtls.fleet.checks import check
+from pgtls.fleet.checks import judge as judged
 
 BASE = """
 [ca.root]
@@ -227,11 +228,11 @@ def test_what_was_waived_is_there_to_be_shown_with_its_reason() -> None:
     text = BASE.format(server='min_tls = "1.1"', user="", policy=WEAK + 'waiver = "a reason"')
     found = fleet(text + MINIMUM + 'waiver = "an old client"\nignore = ["PGT121"]\n[user.bob]\n')
     assert check(found) == ()
-    accepted = {(w.diagnostic.code, w.policy, w.reason) for w in waived(found)}
+    accepted = {(diagnostic.code, diagnostic.accepted) for diagnostic in judged(found)[1]}
     assert accepted == {
-        ("PGT311", "app", "a reason"),
-        ("PGT317", None, "an old client"),
-        ("PGT121", None, None),
+        ("PGT311", ("policy.app", "a reason")),
+        ("PGT317", ("lint.waiver", "an old client")),
+        ("PGT121", ("lint.ignore", None)),
     }
 
 

@@ -119,7 +119,7 @@ databases = ["books"]
 from = ["127.0.0.1/32"]
 sslmode = "prefer"
 auth = "scram-sha-256"
-waiver = "loopback only, read by a local agent"
+waiver = { reason = "loopback only, read by a local agent", codes = ["PGT311"] }
 
 [policy.ldap]
 servers = ["replica"]

@@ -13,7 +13,7 @@ from pgtls.access.model import Rules
 from pgtls.access.order import SOCKET, arrange
 from pgtls.access.sets import Roles, Scope, addresses_of, databases_of, roles_of
 from pgtls.access.split import Inseparable, Unmappable, pieces
-from pgtls.fleet.checks.waivers import unwaived
+from pgtls.fleet.checks.waivers import mark_by_path
 from pgtls.fleet.membership import memberships
 from pgtls.hba.model import Keyword, Line
 from pgtls.hba.render import Unwritable, render_hba, render_ident
@@ -89,7 +89,7 @@ def compile_rules(
         *lint.lenient(order, server),
         *lint.idle(order, server, grants),
     ]
-    found = list(unwaived(fleet, found))
+    found = list(mark_by_path(fleet, found))
     if any(fault.code in (problems.CONFLICT, problems.MIXED) for fault in found):
         return None, tuple(found)
     try:
@@ -102,7 +102,7 @@ def compile_rules(
     except Unwritable as refusal:
         return None, (*found, problems.unwritable(server, str(refusal)))
     found += [*lint.unused(order, rules), *lint.locked_out(order, rules), *trust.intruders(fleet, rules, roles)]
-    return rules, unwaived(fleet, found)
+    return rules, mark_by_path(fleet, found)
 
 
 def alike(fleet: Fleet, server: Server) -> Hashable:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,6 +45,13 @@ class Place:
     """False where ``text`` is left out, because the file lies outside of the repository of the spec."""
 
 
+class Accepted(NamedTuple):
+    """What accepts a finding: ``policy.NAME`` (its waiver), ``lint.waiver`` or ``lint.ignore``, and the reason that it states."""
+
+    by: str
+    reason: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
     """One problem: what is wrong with the value that was found and, apart from it, a hint that can be acted on.
@@ -62,6 +69,8 @@ class Diagnostic:
     place: Place | None = None
     file: str | None = None
     """The file, by its name in the spec's source, where the path alone does not tell it."""
+    accepted: Accepted | None = None
+    """Set where a waiver accepts the finding. Such a finding neither counts as an error nor as a warning."""
 
     def __post_init__(self) -> None:
         """Cut long values in the message and the hint."""
@@ -80,4 +89,4 @@ class Rejected(Exception):  # noqa: N818  (a refusal of the input, not an error 
 
 def errors(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """Those that end a compilation."""
-    return tuple(d for d in diagnostics if d.severity == "error")
+    return tuple(d for d in diagnostics if d.severity == "error" and d.accepted is None)

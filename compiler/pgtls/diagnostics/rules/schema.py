@@ -137,6 +137,14 @@ RULES: tuple[Rule, ...] = (
         fix="Move it to the file that includes this one.",
     ),
     Rule(
+        "PGT023",
+        "warning",
+        "a waiver without codes",
+        meaning="A `waiver` gives a reason, and no codes of what it accepts.",
+        why="It also accepts what a later edit of the policy opens: nobody is asked again.",
+        fix='Name what is accepted, as the hint lists it: `waiver = { reason = "...", codes = ["PGT310"] }`.',
+    ),
+    Rule(
         "PGT090",
         "error",
         "not built yet",

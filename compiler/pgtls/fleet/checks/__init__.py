@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from pgtls.diagnostics import Diagnostic, Path
-    from pgtls.fleet.checks.waivers import Waived
     from pgtls.fleet.model import Fleet, Policy
 
     Check = Callable[[Fleet], Iterator[Diagnostic]]
@@ -59,27 +58,21 @@ ABSENT: tuple[Check, ...] = (*names.ABSENT, *policies.ABSENT)
 
 def check(fleet: Fleet) -> tuple[Diagnostic, ...]:
     """Find everything that is wrong or doubtful in a fleet and not waived, apart from what overlaps (:mod:`pgtls.access`)."""
-    return judge(fleet)[1]
+    return tuple(diagnostic for diagnostic in judge(fleet)[1] if not diagnostic.accepted)
 
 
 def judge(
     fleet: Fleet, faulty: Collection[Path] = (), resolving: Iterable[Diagnostic] = ()
 ) -> tuple[Fleet, tuple[Diagnostic, ...]]:
-    """Judge values wherever they stand, and ask rules where nothing that is wrong plays a part: that part of the fleet, and what is found.
+    """Judge values wherever they stand, and ask rules where nothing that is wrong plays a part: that part of the fleet, and what is found; what a waiver accepts is marked.
 
     ``faulty`` are the tables and fields that could not be read, and ``resolving`` is what resolving found.
     """
-    values = waivers.sift(fleet, _findings(fleet, VALUES, POLICY_VALUES))[0]
+    values = waivers.mark(fleet, _findings(fleet, VALUES, POLICY_VALUES))
     wrong = {*faulty, *(diagnostic.path for diagnostic in errors((*resolving, *values)))}
     part = sound(fleet, wrong)
-    rules = waivers.sift(part, _findings(part, PRESENT if wrong else (*PRESENT, *ABSENT), POLICY))[0]
+    rules = waivers.mark(part, _findings(part, PRESENT if wrong else (*PRESENT, *ABSENT), POLICY))
     return part, tuple(once((*values, *waivers.certain(rules, wrong))))
-
-
-def waived(fleet: Fleet) -> tuple[Waived, ...]:
-    """Give the findings that were accepted, for the reports."""
-    found = _findings(fleet, (*VALUES, *PRESENT, *ABSENT), (*POLICY_VALUES, *POLICY))
-    return waivers.sift(fleet, found)[1]
 
 
 def _findings(

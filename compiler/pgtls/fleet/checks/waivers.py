@@ -6,11 +6,11 @@ They apply to warnings and to the 3xx family, never to what would make the outpu
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pgtls.diagnostics import Diagnostic
-from pgtls.fleet.fields import place_of
+from pgtls.diagnostics import Accepted, Diagnostic
+from pgtls.fleet.fields import finder, place_of
 from pgtls.language.values import Waiver
 from pgtls.language.words import quoted
 
@@ -21,35 +21,54 @@ if TYPE_CHECKING:
     from pgtls.fleet.model import Fleet, Policy
 
 
-@dataclass(frozen=True, slots=True)
-class Waived:
-    """A finding that is accepted. ``policy`` is whose waiver it was; None stands for ``[lint]``. Without a ``reason`` it was ignored."""
-
-    diagnostic: Diagnostic
-    policy: str | None
-    reason: str | None
-
-
 def can_be_waived(diagnostic: Diagnostic) -> bool:
     """Whether a finding is one of taste and risk, rather than of a wrong output."""
     return diagnostic.severity == "warning" or diagnostic.code.startswith("PGT3")
 
 
-def sift(
-    fleet: Fleet, found: Iterable[tuple[Policy | None, Diagnostic]]
-) -> tuple[tuple[Diagnostic, ...], tuple[Waived, ...]]:
-    """Part findings, each with the policy that it is about, into those that stand and those that are accepted."""
-    standing: list[Diagnostic] = []
-    accepted: list[Waived] = []
-    for policy, diagnostic in found:
-        waived = _waived(fleet, policy, diagnostic) if can_be_waived(diagnostic) else None
-        accepted.append(waived) if waived else standing.append(diagnostic)
-    return tuple(standing), tuple(accepted)
+def mark(fleet: Fleet, found: Iterable[tuple[Policy | None, Diagnostic]]) -> tuple[Diagnostic, ...]:
+    """Mark what is accepted among findings, each with the policy that it is about."""
+    return tuple(
+        replace(diagnostic, accepted=_accepted(fleet, policy, diagnostic)) if can_be_waived(diagnostic) else diagnostic
+        for policy, diagnostic in found
+    )
 
 
-def unwaived(fleet: Fleet, diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Leave out what is accepted; the policy is the one that the diagnostic's path names."""
-    return sift(fleet, ((_policy(fleet, diagnostic), diagnostic) for diagnostic in diagnostics))[0]
+def mark_by_path(fleet: Fleet, diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Mark what is accepted; the policy is the one that the diagnostic's path names."""
+    return mark(fleet, ((_policy(fleet, diagnostic), diagnostic) for diagnostic in diagnostics))
+
+
+def bare(fleet: Fleet, accepted: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Find waivers without codes, which would also accept what a later edit opens. ``accepted`` is all that waivers accept."""
+    codes: dict[Path, set[str]] = {path: set() for path in dict.fromkeys(_bare(fleet))}
+    for diagnostic in accepted:
+        kind, _, name = diagnostic.accepted.by.partition(".") if diagnostic.accepted else ("", "", "")
+        path = finder(fleet, fleet.policies[name]).path("waiver") if kind == "policy" else (kind, name)
+        codes.get(path, set()).add(diagnostic.code)
+    return mark(fleet, ((None, _without_codes(path, sorted(found))) for path, found in codes.items()))
+
+
+def _bare(fleet: Fleet) -> Iterator[Path]:
+    for policy in fleet.policies.values():
+        if _is_bare(policy.table.waiver):
+            yield finder(fleet, policy).path("waiver")
+    if _is_bare(fleet.lint.waiver):
+        yield ("lint", "waiver")
+
+
+def _is_bare(waiver: str | Waiver | None) -> bool:
+    return bool(waiver) and not (isinstance(waiver, Waiver) and waiver.codes)
+
+
+def _without_codes(path: Path, found: Sequence[str]) -> Diagnostic:
+    listed = ", ".join(f'"{code}"' for code in found)
+    hint = f'write waiver = {{ reason = "...", codes = [{listed}] }}' if found else "it accepts nothing now: remove it"
+    message = "a waiver without codes also accepts what a later edit opens"
+    return Diagnostic(BARE, message, path, hint, severity="warning")
+
+
+BARE = "PGT023"
 
 
 def certain(diagnostics: Iterable[Diagnostic], wrong: Iterable[Path]) -> tuple[Diagnostic, ...]:
@@ -64,12 +83,14 @@ def _policy(fleet: Fleet, diagnostic: Diagnostic) -> Policy | None:
     return fleet.policies.get(str(name)) if kind == "policy" else None
 
 
-def _waived(fleet: Fleet, policy: Policy | None, diagnostic: Diagnostic) -> Waived | None:
+def _accepted(fleet: Fleet, policy: Policy | None, diagnostic: Diagnostic) -> Accepted | None:
     if diagnostic.code in fleet.lint.ignore:
-        return Waived(diagnostic, None, None)
+        return Accepted("lint.ignore", None)
     waiver = policy.table.waiver if policy else fleet.lint.waiver
+    if diagnostic.code == BARE and _is_bare(waiver):
+        return None
     reason = _reason(fleet, waiver, diagnostic.code)
-    return Waived(diagnostic, policy.name if policy else None, reason) if reason else None
+    return Accepted(policy.entity if policy else "lint.waiver", reason) if reason else None
 
 
 def _reason(fleet: Fleet, waiver: str | Waiver | None, code: str) -> str | None:
