@@ -15,7 +15,20 @@ from pgtls.diagnostics.rules import catalogue
 from pgtls.diagnostics.text import render
 from support.diagnosing import REWRITE, Case, cases
 
-RAISED_BY_STATE = ("PGT5", "PGT290", "PGT291", "PGT292", "PGT293", "PGT295", "PGT296", "PGT297", "PGT298", "PGT299")
+RAISED_BY_STATE = (
+    "PGT5",
+    "PGT280",
+    "PGT281",
+    "PGT290",
+    "PGT291",
+    "PGT292",
+    "PGT293",
+    "PGT295",
+    "PGT296",
+    "PGT297",
+    "PGT298",
+    "PGT299",
+)
 """How codes begin that no spec alone need raise, being about the out directory, builds, questions and imports: the tests of those show them."""
 
 

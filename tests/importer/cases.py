@@ -14,6 +14,7 @@ class Case(NamedTuple):
     left_out: frozenset[int] = frozenset()
     """Lines that a spec cannot say."""
     since: int = 13
+    until: int = 19
 
 
 _LOCAL = """\
@@ -155,6 +156,49 @@ EQUAL = {
         "local all postgres peer\nhostssl all +dba 10.20.0.0/16 cert\nhostssl all etl .nordwind.example cert\n"
         "hostssl all +dba samenet cert\n"
     ),
+    "every certificate, and another name for a role": Case(
+        "local all postgres peer\nhostssl shop all 10.0.0.0/8 cert\nhostssl all app 10.0.0.0/8 cert map=m\n",
+        "m alice app\n",
+    ),
+    "a map for each database": Case(
+        "local all postgres peer\nhostssl shop app 10.0.0.0/8 cert map=shop\nhostssl books app 10.0.0.0/8 cert map=books\n"
+        "hostssl all app,web 10.0.0.0/8 cert map=all\n",
+        "shop s.example app\nbooks b.example app\nall a.example app\nall a.example web\n",
+    ),
+    "a common name with a blank": Case(
+        "local all postgres peer\nhostssl all bob 10.0.0.0/8 cert map=m\n", 'm "Bob Builder" bob\n'
+    ),
+    "a common name with a blank and no quotes": Case(
+        "local all postgres peer\nhostssl all bob,Builder 10.0.0.0/8 cert map=m\n", "m Bob Builder bob\n"
+    ),
+    "a common name with a blank, and the role's own elsewhere": Case(
+        "local all postgres peer\nhostssl shop bob 10.0.0.0/8 cert map=m\nhostssl books all 10.0.0.0/8 cert\n",
+        'm "Bob Builder" bob\n',
+    ),
+    "a wide line with TLS above narrower ones without": Case(
+        "local all all trust\nhostssl all all 0.0.0.0/0 md5\nhost all all 10.0.0.0/8 md5\nhost all all 172.16.0.0/12 md5\n"
+    ),
+    "a line with TLS above one without that it only touches": Case(
+        "local all all peer\nhostssl shop all 0.0.0.0/0 md5\nhost all all 10.0.0.0/8 md5\nhost all bad all reject\n"
+    ),
+    "a line with TLS above a wider one without": Case(
+        "local all all peer\nhostssl sameuser all 10.0.0.0/8 scram-sha-256\nhost all all all scram-sha-256\n"
+    ),
+    "a map whose role looks like a group": Case(
+        'local all postgres peer\nhostssl all "+x","all" 10.0.0.0/8 cert map=m\n',
+        'm a "+x"\nm b "all"\n',
+        since=16,
+    ),
+    "certificates by their whole subject": Case(
+        "local all postgres peer\nhostssl all app,web 10.0.0.0/8 cert clientname=DN map=m\n",
+        'm "CN=app,OU=it,O=Example" app\nm "/^CN=web,.*O=Example$" web\n',
+        since=14,
+    ),
+    "certificates by their subject above others by their name": Case(
+        "local all postgres peer\nhostssl shop app 10.0.0.0/8 cert clientname=DN map=m\nhostssl all app 10.0.0.0/8 cert\n",
+        'm "CN=app,O=Example" app\n',
+        since=14,
+    ),
     "a line that never decides": Case("local all all peer\nhost all all all md5\nhostssl shop app 10.0.0.0/8 cert\n"),
 }
 
@@ -191,11 +235,6 @@ DIFFERENT = {
         f"local all all peer\nhost all app,{'r' * 64} 10.0.0.0/8 md5\nhost {'d' * 64} app 11.0.0.0/8 md5\nhost shop app 12.0.0.0/8 md5\n",
         changed=frozenset({(2, "md5", "refused"), (3, "md5", "refused")}),
         left_out=frozenset({2, 3}),
-    ),
-    "every certificate, in a spec with another name for a role": Case(
-        "local all postgres peer\nhostssl shop all 10.0.0.0/8 cert\nhostssl all app 10.0.0.0/8 cert map=m\n",
-        "m alice app\n",
-        changed=frozenset({(2, "cert", "cert by alice, the role itself")}),
     ),
     "a map of groups": Case(
         "local all all peer map=m\n",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from importer.cases import CLOUDNATIVEPG, DEBIAN, PATRONI
+from importer.openssl import some_root
 from support.pgtls import built, pgtls
 from support.servers import Installation, Server, versions
 
@@ -36,7 +38,7 @@ def test_a_spec_is_written_that_checks_and_builds(tmp_path: Path) -> None:
 
 def test_a_spec_that_means_something_else_is_written_and_the_status_says_so(tmp_path: Path) -> None:
     (tmp_path / "pg_ident.conf").write_text(CLOUDNATIVEPG.ident)
-    (tmp_path / "ca.crt").write_text("")
+    (tmp_path / "ca.crt").write_text(some_root())
     run = run_import(tmp_path, CLOUDNATIVEPG.hba, "--ident", "pg_ident.conf", "--ca-file", "ca.crt")
     assert (run.status, run.stdout) == (1, "wrote pgtls.toml: it means something else than the files, see above\n")
     assert "pg_hba.conf:12:1: error[PGT297]: " in run.stderr
@@ -134,3 +136,106 @@ def _answer(server: Server, role: str, database: str, host: str) -> str:
         # Nobody is admitted without a policy, so that a refusal may need no line.
         return "refused" if "pg_hba" in found else found
     return "admitted"
+
+
+MAPPED = "local all postgres peer map=admins\nlocal all all scram-sha-256\nhostssl shop app 10.0.0.0/8 scram-sha-256\n"
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["a pg_ident.conf beside", "none"])
+def test_a_map_without_its_file_is_an_error_and_nothing_is_written(tmp_path: Path, beside: bool) -> None:
+    if beside:
+        (tmp_path / "pg_ident.conf").write_text("admins root postgres\n")
+    run = run_import(tmp_path, MAPPED)
+    assert run.status == 1
+    assert 'pg_hba.conf:1:1: error[PGT280]: the line names map "admins", and no pg_ident.conf was given' in run.stderr
+    assert f"name the file with --ident {'pg_ident.conf' if beside else 'FILE'}" in run.stderr
+    assert not (tmp_path / "pgtls.toml").exists()
+
+
+def test_a_map_that_the_file_lacks_is_reported_and_admits_nobody(tmp_path: Path) -> None:
+    (tmp_path / "pg_ident.conf").write_text("admin root postgres\n")
+    run = run_import(tmp_path, MAPPED, "--ident", "pg_ident.conf")
+    assert run.status == 0
+    assert 'pg_hba.conf:1:1: warning[PGT281]: the line names map "admins", and no line of "pg_ident.conf"' in run.stderr
+
+
+def test_the_map_of_the_dba_stays_a_way_in(tmp_path: Path) -> None:
+    (tmp_path / "pg_ident.conf").write_text("admins root postgres\n")
+    assert run_import(tmp_path, MAPPED, "--ident", "pg_ident.conf").status == 0
+    policies = tomllib.loads((tmp_path / "pgtls.toml").read_text())["policy"].values()
+    assert [policy["auth"] for policy in policies] == ["peer", "scram-sha-256", "scram-sha-256"]
+
+
+def test_no_local_is_never_written_without_a_word(tmp_path: Path) -> None:
+    run = run_import(tmp_path, "hostssl shop app 10.0.0.0/8 scram-sha-256\n")
+    assert run.status == 0
+    assert tomllib.loads((tmp_path / "pgtls.toml").read_text())["server"]["primary"]["no_local"] is True
+    assert "the spec says no_local = true" in run.stderr
+
+
+def test_an_old_clientcert_names_its_meaning_and_the_way(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text(some_root())
+    lines = "local all postgres peer\nhostssl all app 10.0.0.0/8 md5 clientcert=1\n"
+    run = run_import(tmp_path, lines, "--ca-file", "ca.crt")
+    assert run.status == 1
+    assert "up to PostgreSQL 13, clientcert=1 means verify-ca" in run.stderr
+    assert "--postgres 13" in run.stderr
+    assert run_import(tmp_path, lines, "--ca-file", "ca.crt", postgres=13).status == 0
+    spec = tmp_path / "pgtls.toml"
+    spec.write_text(spec.read_text().replace("postgres = 13", "postgres = 17"))
+    out = built(spec, tmp_path / "out", now="2026-01-01")
+    assert "clientcert=verify-ca" in (out / "servers/primary/pg_hba.conf").read_text()
+
+
+def test_what_comes_next_works_as_it_is_written(tmp_path: Path) -> None:
+    lines = "local all all peer\nhostssl all all all ldap ldapserver=l ldapbasedn=b ldapbindpasswd=geheim\n"
+    run = run_import(tmp_path, lines, "--output", "my spec.toml")
+    assert run.status == 0
+    last = "next: set PGTLS_LDAPBINDPASSWD, read it, then pgtls plan 'my spec.toml' and pgtls build 'my spec.toml'"
+    assert run.stdout.splitlines()[1] == last
+    secret = {"PGTLS_LDAPBINDPASSWD": "geheim"}
+    for command in ("plan", "build"):
+        done = pgtls(command, "my spec.toml", cwd=tmp_path, now="2026-01-01", environment=secret)
+        assert done.status == 0, done.stderr
+
+
+SECRETS = {
+    "in a warning's excerpt": "host all all 10.0.0.0/8 ldap ldapserver=x ldapbasedn=x ldapbindpasswd=CANARY",
+    "in an error's excerpt": "host all all 10.0.0.0/8 ldap ldapserver=x ldapbasedn=x ldapbindpasswd=CANARY ldapport=x",
+    "in a difference": "hostssl shop all 10.0.0.0/8 ldap ldapserver=x ldapbasedn=x ldapbindpasswd=CANARY\n"
+    "host all all 10.0.0.0/8 radius radiusservers=x radiussecrets=CANARY",
+    "in an option of a validator": 'hostssl all all all oauth issuer=x scope="y" validator.secret=CANARY',
+}
+
+
+@pytest.mark.parametrize("lines", SECRETS.values(), ids=SECRETS)
+def test_no_secret_is_shown_or_written(tmp_path: Path, lines: str) -> None:
+    version = 19 if "validator" in lines else 17
+    run = run_import(tmp_path, f"local all all peer\n{lines}\n", postgres=version)
+    spec = tmp_path / "pgtls.toml"
+    assert "CANARY" not in run.stdout + run.stderr + (spec.read_text() if spec.exists() else "")
+    words = (
+        "--hba",
+        "pg_hba.conf",
+        "--postgres",
+        str(version),
+        "--user",
+        "a",
+        "--database",
+        "shop",
+        "--from",
+        "10.0.0.1",
+    )
+    for output in ("text", "json"):
+        explained = pgtls("explain", *words, "--format", output, cwd=tmp_path)
+        assert "CANARY" not in explained.stdout + explained.stderr
+        assert "Traceback" not in explained.stderr
+
+
+def test_two_secrets_of_one_option_come_from_two_variables(tmp_path: Path) -> None:
+    ldap = "host {0} all 10.0.0.0/8 ldap ldapserver=x ldapbasedn=x ldapbindpasswd={1}\n"
+    lines = "local all all peer\n" + ldap.format("a", "one") + ldap.format("b", "two") + ldap.format("c", "one")
+    assert run_import(tmp_path, lines).status == 0
+    policies = tomllib.loads((tmp_path / "pgtls.toml").read_text())["policy"].values()
+    found = [(p["databases"], p["auth_options"]["ldapbindpasswd"]["env"]) for p in policies if "auth_options" in p]
+    assert found == [(["a", "c"], "PGTLS_LDAPBINDPASSWD"), (["b"], "PGTLS_LDAPBINDPASSWD_2")]

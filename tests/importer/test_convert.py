@@ -10,6 +10,7 @@ import pytest
 import tomli_w
 
 from importer.cases import DIFFERENT, EQUAL, Case
+from importer.openssl import some_root
 from pgtls.diagnostics import errors
 from pgtls.hba.parse import parse_hba, parse_ident
 from pgtls.importer.compare import Files, differences
@@ -28,8 +29,8 @@ VERSIONS = (13, 15, 16, 18)
 
 
 def imported(directory: Path, case: Case, version: int) -> Adopted:
-    """Import a case's files; the CA's certificate is not looked at before a build."""
-    for name, text in (("pg_hba.conf", case.hba), ("pg_ident.conf", case.ident), ("ca.crt", "")):
+    """Import a case's files."""
+    for name, text in (("pg_hba.conf", case.hba), ("pg_ident.conf", case.ident), ("ca.crt", some_root())):
         (directory / name).write_text(text)
     sources = Sources(str(directory / "pg_hba.conf"), str(directory / "pg_ident.conf"))
     given = Given(("db.example.com",), version, str(directory / "pgtls.toml"), ca=str(directory / "ca.crt"))
@@ -54,7 +55,7 @@ def original(case: Case, version: int) -> Files:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("case", EQUAL.values(), ids=EQUAL)
 def test_files_become_a_spec_of_the_same_meaning(tmp_path: Path, case: Case, version: int) -> None:
-    if version < case.since:
+    if not case.since <= version <= case.until:
         return
     adopted = imported(tmp_path, case, version)
     assert not errors(adopted.diagnostics), adopted.diagnostics
@@ -78,7 +79,7 @@ def test_a_damaged_text_is_told_from_the_original(tmp_path: Path, case: Case) ->
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("case", DIFFERENT.values(), ids=DIFFERENT)
 def test_what_a_spec_cannot_say_is_listed(tmp_path: Path, case: Case, version: int) -> None:
-    if version < case.since:
+    if not case.since <= version <= case.until:
         return
     adopted = imported(tmp_path, case, version)
     _, files = compiled(tmp_path, adopted, version)
@@ -128,8 +129,10 @@ def test_a_waiver_is_written_only_where_a_build_would_stop_and_is_said(tmp_path:
 def test_a_secret_is_never_copied(tmp_path: Path) -> None:
     adopted = imported(tmp_path, EQUAL["a directory with a secret"], 17)
     assert "geheim" not in adopted.text
-    said = [d for d in adopted.diagnostics if "ldapbindpasswd" in d.message]
+    said = [d for d in adopted.diagnostics if "PGTLS_LDAPBINDPASSWD" in d.message]
     assert [d.place and d.place.line for d in said] == [2]
+    assert all("geheim" not in f"{d}" for d in adopted.diagnostics)
+    assert adopted.variables == ("PGTLS_LDAPBINDPASSWD",)
     options = tomllib.loads(adopted.text)["policy"]["all-tls-ldap"]["auth_options"]
     assert options["ldapbindpasswd"] == {"env": "PGTLS_LDAPBINDPASSWD"}
 
@@ -176,3 +179,37 @@ def test_a_name_that_the_language_refuses_is_left_out_alone_and_the_rest_is_comp
     assert list(tables["user"]) == ["app"]
     assert [policy["from"] for policy in tables["policy"].values()] == [["local"], ["10.0.0.0/8"], ["12.0.0.0/8"]]
     assert adopted.equal is False
+
+
+PREMISES = {
+    "a membership": (
+        "hostssl all +staff 127.0.0.1/32 pam\nhost all all 127.0.0.1/32 md5\n",
+        'if it is a member of staff, database "anything" from 127.0.0.1, with GSS encryption and in cleartext: md5 before',
+    ),
+    "a membership in the database's role": (
+        "hostssl samerole all 127.0.0.1/32 pam\nhost shop all 127.0.0.1/32 md5\n",
+        'if it is a member of shop, database "shop" from 127.0.0.1',
+    ),
+    "a network of the server": (
+        "hostssl all all samenet pam\nhost all all all md5\n",
+        "if it is in a network of the server, with GSS encryption and in cleartext: md5 before",
+    ),
+    "nothing": (
+        "hostssl all app 127.0.0.1/32 pam\nhost all all 127.0.0.1/32 md5\n",
+        'role "app", database "anything" from 127.0.0.1, with GSS encryption and in cleartext: md5 before',
+    ),
+}
+
+
+@pytest.mark.parametrize(("lines", "words"), PREMISES.values(), ids=PREMISES)
+def test_the_example_of_a_difference_states_its_premise(tmp_path: Path, lines: str, words: str) -> None:
+    adopted = imported(tmp_path, Case("local all postgres peer\n" + lines), 17)
+    (found,) = (d.message for d in adopted.diagnostics if d.code == "PGT297")
+    assert words in found
+
+
+def test_errors_come_first(tmp_path: Path) -> None:
+    adopted = imported(tmp_path, DIFFERENT["what CloudNativePG writes"], 17)
+    severities = [d.severity for d in adopted.diagnostics]
+    assert severities == sorted(severities)
+    assert set(severities) == {"error", "warning"}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from importer.openssl import some_root
 from importer.test_convert import compiled
 from pgtls.hba.match import decide
 from pgtls.hba.model import Connection, Surroundings
@@ -63,7 +64,6 @@ BESIDE = {
     "hba.d/.hidden.conf": "refused if it were read",
     "names.txt": 'alice, bob\n"Carol D"\n+grp2\n',
     "dbs.txt": "d1 d2",
-    "ca.crt": "",
 }
 ROLES = ("all", "alice", "Carol D", "old one", "ann", "etl", "web", "app", "+literal", "shop", "else")
 DATABASES = ("shop", "shop_x", "My Shop", "books", "inc1", "d2", "all", "else")
@@ -75,7 +75,7 @@ ADDRESSES = (
 
 def varied(directory: Path, hba: str) -> Adopted:
     """Import with lines that end as on Windows."""
-    files = BESIDE | {"pg_hba.conf": hba.replace("\n", "\r\n"), "pg_ident.conf": IDENT}
+    files = BESIDE | {"ca.crt": some_root(), "pg_hba.conf": hba.replace("\n", "\r\n"), "pg_ident.conf": IDENT}
     for name, text in files.items():
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_bytes(text.encode())

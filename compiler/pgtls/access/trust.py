@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pgtls.access.model import Rules
     from pgtls.fleet.membership import Memberships
-    from pgtls.fleet.model import Authority, Fleet, Policy, Server, User
+    from pgtls.fleet.model import Fleet, Policy, Server, User
     from pgtls.hba.model import IdentLine, Line
 
 
@@ -47,13 +47,8 @@ def trust(fleet: Fleet, server: Server) -> Trust:
     return Trust(
         tuple(ca.name for ca in under if ca.name in named),
         tuple(ca.name for ca in under if ca.name not in named),
-        tuple(ca.name for ca in under if _is_foreign(ca)),
+        tuple(ca.name for ca in under if ca.trusted_only),
     )
-
-
-def _is_foreign(ca: Authority) -> bool:
-    """Whether somebody else holds its key."""
-    return ca.table.cert_file is not None and ca.table.key_file is None and not ca.table.external
 
 
 def intruders(fleet: Fleet, rules: Rules, known: Memberships) -> Iterator[Diagnostic]:

@@ -290,11 +290,21 @@ def _subject_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -
 def _name_misfits(profile: Profile, certificate: Certificate) -> Iterator[str]:
     if profile.kind != "server":
         return
-    names = {name.lower() for name in certificate.names}
+    names = {name.lower() for name in certificate.names if name.startswith(("DNS:", "IP:"))}
+    if not names:  # which is where clients look at the common name
+        names = set(_by_common_name(certificate))
     hosts = [f"DNS:{host}" for host in profile.dns_names] + [f"IP:{address}" for address in profile.ip_addresses]
     missing = [host.partition(":")[2] for host in hosts if not _covered(host.lower(), names)]
     if missing:
         yield "it lacks the host" + ("s " if len(missing) > 1 else " ") + ", ".join(f'"{host}"' for host in missing)
+
+
+def _by_common_name(certificate: Certificate) -> Iterator[str]:
+    """Yield what a certificate without any name in its SAN is good for (fe-secure-openssl.c, RFC 6125 6.4.4)."""
+    from pgtls.access.problems import common_name
+
+    name = (common_name(certificate.subject) or "").lower()
+    yield from (f"dns:{name}", f"ip:{name}")
 
 
 def _covered(host: str, names: Collection[str]) -> bool:
@@ -312,7 +322,7 @@ _KEY_USAGES = frozenset(("digitalSignature", "keyEncipherment", "keyAgreement", 
 def _usage_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:
     usages = frozenset(certificate.usages)
     if profile.kind != "ca":
-        if "CA" in usages:
+        if "CA" in usages and not (profile.kind == "server" and certificate.subject == certificate.issuer):
             yield "it is a CA's"
         if not usages.isdisjoint(_PURPOSES) and usages.isdisjoint((_PURPOSE[profile.kind], "anyExtendedKeyUsage")):
             yield f"its extended key usage is not {_PURPOSE[profile.kind]}"

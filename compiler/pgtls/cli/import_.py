@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+import shlex
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from pgtls.cli import FAILED, OK
 from pgtls.cli.options import Now, clock, expanded
 from pgtls.cli.printing import emit, say, tell_diagnostics
 from pgtls.state.files import public
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 EXAMPLES = {
     "pgtls import --hba pg_hba.conf --postgres 17 --host db.example.com": "Import access alone.",
@@ -75,9 +79,17 @@ def command(
     done = f"wrote {output}"
     if adopted.equal is None:
         emit(f"{done}: it does not compile as it is, and nothing was compared", done)
-        return FAILED
-    if not adopted.equal:
+    elif not adopted.equal:
         emit(f"{done}: it means something else than the files, see above", done)
-        return FAILED
-    emit(f"{done}: it compiles to files of the same meaning\nnext: read it, then pgtls check and pgtls plan", done)
-    return OK
+    elif not adopted.planned:
+        emit(f"{done}: it compiles to files of the same meaning, but a build would stop: see the errors above", done)
+    else:
+        emit(f"{done}: it compiles to files of the same meaning\n{_next(output, adopted.variables)}", done)
+    return OK if adopted.equal and adopted.planned else FAILED
+
+
+def _next(output: str, variables: Iterable[str]) -> str:
+    """Say what to type next."""
+    spec = "" if output == "pgtls.toml" else f" {shlex.quote(output)}"
+    first = "".join(f"set {name}, " for name in variables)
+    return f"next: {first}read it, then pgtls plan{spec} and pgtls build{spec}"

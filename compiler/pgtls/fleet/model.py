@@ -77,6 +77,11 @@ class Authority:
         """Where its chain ends."""
         return self.chain[-1]
 
+    @property
+    def trusted_only(self) -> bool:
+        """Whether its key is never here: others sign under it, and may certify any name."""
+        return bool(self.table.cert_file and not self.table.key_file and not self.table.external)
+
 
 @dataclass(frozen=True, slots=True)
 class Server:

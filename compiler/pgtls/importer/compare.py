@@ -10,12 +10,13 @@ from pgtls.access.classes import Classes
 from pgtls.access.meaning import Accepted, Holders
 from pgtls.access.text import TRANSPORTS, Text, line_coverage
 from pgtls.fleet.membership import Memberships
-from pgtls.hba.model import HostName, MaskedAddress, Name, Regex
+from pgtls.hba.model import HostName, Keyword, MaskedAddress, Member, Name, Regex
+from pgtls.hba.regex import decided
 from pgtls.importer.entries import client_cert
 from pgtls.postgres.methods import METHODS, is_secret, takes_map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pgtls.access.classes import Class, Coverage
     from pgtls.access.meaning import Ask, Bearer, Part
@@ -47,7 +48,7 @@ class Difference:
 
 
 class _Anybody(Holders):
-    """Whoever shows a name: the certificates that exist are not known here."""
+    """The holders of any name: the certificates that exist are not known here."""
 
     def __init__(self) -> None:
         self.users, self.meant = [], set()
@@ -90,14 +91,16 @@ def differences(original: Files, compiled: Files) -> tuple[Difference, ...]:
                 if was.asked == now.asked:
                     continue
                 key = (numbered[_key(was.line)] if was.line else None, was.words, now.words)
-                new = Difference(was.line, (_OVER[transport],), was.words, now.words, _example(connection, role))
+                example = _example(connection, role, (was.line, now.line))
+                new = Difference(was.line, (_OVER[transport],), was.words, now.words, example)
                 old = found.get(key, new)
-                found[key] = replace(old, transports=tuple(dict.fromkeys((*old.transports, *new.transports))))
+                transports = tuple(dict.fromkeys((*old.transports, *new.transports)))
+                found[key] = replace(min(old, new, key=_doubts), transports=transports)
     return tuple(found.values())
 
 
 def _coverage(line: Line) -> Coverage:
-    """Give what a line covers. Networks do not tell whether an address fits a mask that is no prefix length: it may or may not, as with a name."""
+    """Return what a line covers. A mask that is no prefix length is no network: like a name, it may cover an address or not."""
     if isinstance(line.address, MaskedAddress):
         line = replace(line, address=HostName(f"{line.address.address} {line.address.mask}"))
     return line_coverage(line)
@@ -127,7 +130,7 @@ def _plain(line: Line) -> Line:
 
 
 def _plain_ident(ident: IdentLine) -> IdentLine:
-    """Write "whoever it is" in one way: no method proves an empty name."""
+    """Write "any identity" in one way: no method proves an empty name."""
     return replace(ident, identity=Regex("^(.*)$")) if ident.identity == Regex("^(.+)$") else ident
 
 
@@ -160,6 +163,47 @@ def _whose(accepted: Accepted, role: str) -> Iterator[str]:
     )
 
 
-def _example(connection: Class, role: str) -> str:
+def _example(connection: Class, role: str, deciding: Iterable[Line | None]) -> str:
+    """Write a connection of a class, with what must be true for the lines that decide it there to cover it."""
+    lines = [line for line in deciding if line]
+    database = connection.database.example
     where = "" if connection.address.example == "local" else f" from {connection.address.example}"
-    return f'role "{role}", database "{connection.database.example}"{where}'
+    return (
+        f'role "{role}"{_if(membership for line in lines for membership in _groups(line, role, database))}'
+        f', database "{database}"{_if(match for line in lines for match in _matches(line, database))}'
+        f"{where}{_if(near for line in lines for near in _near(line))}"
+    )
+
+
+def _if(premises: Iterable[str]) -> str:
+    return "".join(f", if {premise}" for premise in dict.fromkeys(premises))
+
+
+def _doubts(difference: Difference) -> int:
+    return difference.example.count(", if ")
+
+
+def _groups(line: Line, role: str, database: str) -> Iterator[str]:
+    """Say which membership makes a line cover a role."""
+    groups = [term.role for term in line.roles if isinstance(term, Member)]
+    if groups and Keyword.ALL not in line.roles and Name(role) not in line.roles:
+        yield f"it is a member of {' or '.join(groups)}"
+    if Keyword.SAMEROLE in line.databases and database != role and not _names_database(line, database):
+        yield f"it is a member of {database}"
+
+
+def _matches(line: Line, database: str) -> Iterator[str]:
+    patterns = [term.pattern for term in line.databases if isinstance(term, Regex)]
+    if patterns and not _names_database(line, database) and not any(decided(one, database) for one in patterns):
+        yield f"it matches {' or '.join(f'/{pattern}' for pattern in patterns)}"
+
+
+def _names_database(line: Line, database: str) -> bool:
+    return Keyword.ALL in line.databases or Name(database) in line.databases
+
+
+def _near(line: Line) -> Iterator[str]:
+    if line.address is Keyword.SAMENET:
+        yield "it is in a network of the server"
+    elif line.address is Keyword.SAMEHOST:
+        yield "it is the server's own"

@@ -17,6 +17,8 @@ _LINE = re.compile(
     r"(?:'(?P<quoted>(?:[^'\\]|''|\\.)*)'|(?P<bare>[^\s#'=]+))\s*(?:#.*)?"
 )
 _ESCAPE = re.compile(r"''|\\([0-7]{1,3}|.)")
+_SECRET = re.compile("pass|pwd|secret|token|credential", re.IGNORECASE)
+_HIDDEN = re.compile(r"[^\s=]")
 _DEEPEST = 10
 """Levels of includes (CONF_FILE_MAX_DEPTH)."""
 
@@ -33,12 +35,12 @@ class Setting:
 
     @property
     def place(self) -> Place:
-        """Where it stands."""
-        return Place(self.file, self.line, 1, self.line, max(len(self.text.rstrip()), 1) + 1, self.text)
+        """Return the place of its line."""
+        return _line(self.file, self.line, self.text)
 
 
 def read_conf(file: str) -> tuple[dict[str, Setting], tuple[Diagnostic, ...]]:
-    """Give the settings by their name in lower case, and what the server would refuse. Raises OSError for the file itself."""
+    """Return the settings by their name in lower case, and what the server would refuse. Raises OSError for the file itself."""
     found: dict[str, Setting] = {}
     faults: list[Diagnostic] = []
     for item in _read(file, 0):
@@ -83,7 +85,7 @@ def _included(directive: str, where: Setting, depth: int) -> Iterator[Setting | 
         return
     try:
         if directive == "include_dir":
-            # Names that start with a dot and those without .conf are passed over, the rest is read in the order of the C locale.
+            # The server skips names that start with a dot or lack .conf, and reads the rest in the order of the C locale.
             names = sorted(n for n in os.listdir(path) if n.endswith(".conf") and not n.startswith("."))
             paths = [os.path.join(path, name) for name in names if not os.path.isdir(os.path.join(path, name))]
         else:
@@ -98,5 +100,12 @@ def _included(directive: str, where: Setting, depth: int) -> Iterator[Setting | 
 
 
 def _fault(message: str, file: str, number: int, text: str) -> Diagnostic:
-    place = Place(file, number, 1, number, max(len(text.rstrip()), 1) + 1, text)
-    return Diagnostic("PGT295", message, hint="mend the line: the server refuses the file too", place=place, file=file)
+    hint = "correct the line: the server refuses the file too"
+    return Diagnostic("PGT295", message, hint=hint, place=_line(file, number, text), file=file)
+
+
+def _line(file: str, number: int, text: str) -> Place:
+    """Return the place of a line; what follows a word such as "password" is not shown."""
+    secret = _SECRET.search(text)
+    shown = text[: secret.end()] + _HIDDEN.sub("*", text[secret.end() :]) if secret else text
+    return Place(file, number, 1, number, max(len(text.rstrip()), 1) + 1, shown)

@@ -16,6 +16,7 @@ from pgtls.fleet.addresses import Fault, parse_address
 from pgtls.fleet.membership import Memberships
 from pgtls.hba.match import RECORD_TYPES_OF
 from pgtls.hba.model import HostName, MaskedAddress, Member, Name, Regex
+from pgtls.postgres.methods import takes_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -54,6 +55,8 @@ class Entry:
     client_cert: str
     map: str | None
     lines: tuple[Line, ...]
+    by_subject: bool = False
+    """Whether it compares the whole subject of a certificate, and not the common name (``clientname=DN``)."""
     priority: int = 0
     apart: bool = False
     """A refusal that decides nothing itself: below the entry that it copies, it keeps what stands further down from adding up with that."""
@@ -61,7 +64,12 @@ class Entry:
     @property
     def demand(self) -> tuple[Hashable, ...]:
         """What it asks for; entries with the same demand do not compete."""
-        return (self.type, self.method, self.options, self.client_cert)
+        return (self.type, self.method, self.options, self.client_cert, self.by_subject)
+
+    @property
+    def proof(self) -> tuple[Hashable, ...]:
+        """What a client has to prove, with TLS or without."""
+        return (self.method, self.options, self.client_cert, self.by_subject, self.map)
 
     @property
     def scope(self) -> Scope:
@@ -71,7 +79,7 @@ class Entry:
     def refused(self) -> Entry:
         """Give the refusal of all that it covers, over every transport."""
         kind: Kind = "local" if self.type == "local" else "host"
-        return replace(self, type=kind, method=_REFUSED, options=(), client_cert="none", map=None)
+        return replace(self, type=kind, method=_REFUSED, options=(), client_cert="none", map=None, by_subject=False)
 
 
 def _scope(roles: Iterable[Role], databases: Iterable[Database], addresses: Iterable[Address] | None) -> Scope:
@@ -117,9 +125,13 @@ def _unsayable(line: Line) -> str | None:
         return f'"{line.address.name}", which is neither a host name nor an address'
     if line.type in ("hostgssenc", "hostnogssenc"):
         return f"{line.type}: a policy cannot ask for GSS encryption, nor forbid it alone"
-    if line.option("clientname") == "DN":
-        return "clientname=DN: the subjects of certificates are not in this file; say identity and subject of users"
+    if _by_subject(line) and not takes_map(line.method):
+        return f"clientname=DN with {line.method}: a policy compares whole subjects only through a map"
     return None
+
+
+def _by_subject(line: Line) -> bool:
+    return line.option("clientname") == "DN" and client_cert(line) == "verify-full"
 
 
 def _text(term: Name | Member | Regex) -> str:
@@ -209,6 +221,7 @@ def _entry(line: Line) -> Entry:
         "none" if line.type == "local" or line.method == _REFUSED else client_cert(line),
         line.option("map"),
         (line,),
+        by_subject=line.method != _REFUSED and _by_subject(line),
     )
 
 
@@ -245,6 +258,47 @@ def _can_rise(item: Entry, between: Sequence[Entry]) -> bool:
         (other.demand, other.map) != (item.demand, item.map) and other.scope.overlaps(scope, UNKNOWN)
         for other in between
     )
+
+
+def raised(items: Sequence[Entry], report: Report) -> list[Entry]:
+    """Raise each ``host`` entry above the ``hostssl`` ones that ask for the same proof.
+
+    A server treats what both cover alike in either order. In a spec, the policy that requires TLS would refuse the cleartext that the lower line
+    admits. What the raised entry covers wholly is left out.
+    """
+    found: list[Entry] = []
+    for item in items:
+        place = _highest(item, found) if item.type == "host" and item.method != _REFUSED else len(found)
+        found.insert(place, item)
+    done: list[Entry] = []
+    for item in found:
+        above = next((one for one in done if _takes_over(one, item)), None)
+        if above:
+            why = f"line {above.lines[0].number} asks for the same, with TLS or without"
+            for line in item.lines:
+                report(IDLE, line, why)
+        else:
+            done.append(item)
+    return done
+
+
+def _highest(item: Entry, above: Sequence[Entry]) -> int:
+    """Return how far an entry can rise: to the first ``hostssl`` entry with its proof, past nothing that competes with it."""
+    place = len(above)
+    for index in reversed(range(len(above))):
+        other = above[index]
+        if not other.scope.overlaps(item.scope, UNKNOWN):
+            continue
+        if other.proof != item.proof:
+            break
+        if other.type == "hostssl":
+            place = index
+    return place
+
+
+def _takes_over(above: Entry, item: Entry) -> bool:
+    same = (above.type, item.type) == ("host", "hostssl") and above.proof == item.proof
+    return same and item.scope.within(above.scope, UNKNOWN)
 
 
 def prioritised(items: Sequence[Entry]) -> list[Entry]:

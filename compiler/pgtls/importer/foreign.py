@@ -13,7 +13,7 @@ from pgtls.hba.secrets import blotted
 from pgtls.postgres.methods import CLIENTCERT_NUMBERS_UNTIL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pgtls.hba.model import IdentLine, Line
     from pgtls.hba.parse import HbaError
@@ -58,7 +58,7 @@ def read_text(path: str) -> str:
     return content.decode("utf-8", "surrogateescape")
 
 
-def line_place(texts: dict[str, str], file: str | None, number: int | None) -> Place | None:
+def line_place(texts: Mapping[str, str], file: str | None, number: int | None) -> Place | None:
     """Return the place of a whole line."""
     text = line_text(texts, file, number)
     if file is None or number is None or text is None:
@@ -66,7 +66,7 @@ def line_place(texts: dict[str, str], file: str | None, number: int | None) -> P
     return Place(file, number, 1, number, max(len(text.rstrip()), 1) + 1, text)
 
 
-def line_text(texts: dict[str, str], file: str | None, number: int | None) -> str | None:
+def line_text(texts: Mapping[str, str], file: str | None, number: int | None) -> str | None:
     """Return a line as an excerpt may show it."""
     lines = texts.get(file or "", "").split("\n")
     return lines[number - 1].rstrip("\r") if number and number <= len(lines) else None

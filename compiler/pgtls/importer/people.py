@@ -11,10 +11,10 @@ from pgtls.fleet.lookalikes import OS_USERS, ROLES, as_item
 from pgtls.hba.model import Keyword, Member, Name, Regex
 from pgtls.importer.entries import UNKNOWN, over
 from pgtls.language.values import DEVICE_NAMES, TABLE_NAME
-from pgtls.postgres.methods import takes_map
+from pgtls.postgres.methods import REGEX_SINCE, takes_map
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from pgtls.access.sets import Scope
     from pgtls.hba.model import IdentLine, Role
@@ -22,13 +22,9 @@ if TYPE_CHECKING:
 
 _RESERVED = DEVICE_NAMES | {"all"}
 _ITSELF = {"identity": "/^(.+)$", "role": "\\1"}
-"""Everybody is who they are; no method proves an empty name."""
+"""The identity is the role; no method proves an empty name."""
 _EVERYBODY = (Regex("^(.*)$"), Name("\\1"))
 Maps = dict[str, tuple["IdentLine", ...]]
-
-
-class Unsayable(Exception):  # noqa: N818  (of the input)
-    """What an entry asks for and no policy can say; the message says what."""
 
 
 def maps_of(idents: Iterable[IdentLine]) -> Maps:
@@ -138,18 +134,31 @@ def _is_literal(line: IdentLine) -> bool:
     return isinstance(line.identity, Name) and isinstance(line.role, Name)
 
 
-def _written(line: IdentLine) -> dict[str, str]:
+def _compared(entry: dict[str, str], item: Entry) -> dict[str, str]:
+    """Say what an entry of a map is compared with, where that is not the common name."""
+    return {**entry, "of": "dn"} if item.by_subject else entry
+
+
+def _written(line: IdentLine, version: int) -> dict[str, str]:
     """Write a line of a map as the language does."""
-    identity = line.identity.text if isinstance(line.identity, Name) else f"/{line.identity.pattern}"
-    role = line.role
-    if (line.identity, role) == _EVERYBODY:
+    if (line.identity, line.role) == _EVERYBODY:
         return _ITSELF
-    if isinstance(role, Name):
-        if role.text == "all" or role.text[:1] in ("+", "/"):
-            raise Unsayable(f'the role "{role.text}" in map "{line.map}": a policy would take it for a keyword')
-        return {"identity": identity, "role": role.text}
-    words = "all" if isinstance(role, Keyword) else f"/{role.pattern}" if isinstance(role, Regex) else f"+{role.role}"
-    return {"identity": identity, "role": words}
+    identity = line.identity.text if isinstance(line.identity, Name) else f"/{line.identity.pattern}"
+    return {"identity": identity, "role": _written_role(line.role, version)}
+
+
+def _written_role(role: Role, version: int) -> str:
+    if isinstance(role, Regex):
+        return f"/{role.pattern}"
+    if not isinstance(role, Name):
+        return _written_wide(role)
+    if version >= REGEX_SINCE and (role.text == "all" or role.text[:1] in ("+", "/")):
+        # Such a name would be a keyword, a group or an expression: write an expression that matches it alone.
+        return "/^" + _OPERATORS.sub(r"\\\g<0>", role.text) + "$"
+    return role.text
+
+
+_OPERATORS = re.compile(r"[][\\^$.*+?(){}|]")
 
 
 def _written_wide(role: Keyword | Member) -> str:
@@ -164,19 +173,13 @@ class User:
     """A user to be. ``accounts`` are None until a ``peer`` line speaks of it."""
 
     name: str
-    roles: tuple[str, ...]
-    common_name: str
+    role: str
     accounts: tuple[str, ...] | None = None
-    certified: bool = False
 
-    def table(self, ca: str) -> dict[str, Any]:
-        """Write it; a certificate is one that somebody else has signed."""
-        table: dict[str, Any] = {"ca": ca, "external": True} if self.certified else {}
-        if self.certified and self.common_name != self.name:
-            table["common_name"] = self.common_name
-        if self.roles != (self.name,):
-            table["roles"] = [as_item(role, ROLES) for role in self.roles]
-        if self.accounts is not None and self.accounts != self.roles:
+    def table(self) -> dict[str, Any]:
+        """Write it. It has no ``ca``: its certificate, if any, is not on the server, and the maps of policies name those that are accepted."""
+        table: dict[str, Any] = {} if self.role == self.name else {"roles": [as_item(self.role, ROLES)]}
+        if self.accounts is not None and self.accounts != (self.role,):
             table["os_users"] = [as_item(account, OS_USERS) for account in self.accounts]
         return table
 
@@ -186,91 +189,47 @@ class People:
     """The users that the entries speak of, each made when it is first needed."""
 
     maps: Maps
+    version: int
     users: dict[str, User] = field(default_factory=dict)
     _by_role: dict[str, list[User]] = field(default_factory=dict)
-    _by_common_name: dict[str, User] = field(default_factory=dict)
 
     def subjects(self, item: Entry) -> tuple[list[str], list[dict[str, str]]]:
-        """Give ``users`` and ``map`` of an entry's policy. Raises Unsayable."""
-        lines = self.maps.get(item.map, ()) if item.map is not None and _proves(item) else ()
-        wide = [_written_wide(role) for role in item.roles if isinstance(role, Keyword | Member)]
+        """Return ``users`` and ``map`` of an entry's policy. Raises Unsayable."""
         names = [role.text for role in item.roles if isinstance(role, Name)]
+        wide = [_written_wide(role) for role in item.roles if isinstance(role, Keyword | Member)]
+        lines = self.maps.get(item.map, ()) if item.map is not None and _proves(item) else ()
         if item.type == "local" and item.method == "peer":
-            return self._peer(names, wide, lines, mapped=item.map is not None)
-        if item.client_cert == "verify-full":
-            return self._certified(item, names, wide, lines)
-        certified = item.client_cert != "none"
-        users = [self._by_role_name(name, certified=certified).name for name in names]
-        return users + wide, [_written(line) for line in lines]
+            accounts = _accounts(lines)
+            users = [self._with(name, accounts.get(name, ()) if item.map is not None else (name,)) for name in names]
+            lines = tuple(line for line in lines if wide or not _is_literal(line))
+        else:
+            users = [self._of(name) for name in names]
+        if item.map is None and item.client_cert == "verify-full" and takes_map(item.method):
+            return [*users, *wide], [_compared(_ITSELF, item)]
+        concerned = (line for line in lines if wide or not _is_literal(line) or line.role in item.roles)
+        return [*users, *wide], [_compared(_written(line, self.version), item) for line in concerned]
 
-    def _peer(
-        self, names: Sequence[str], wide: list[str], lines: Sequence[IdentLine], *, mapped: bool
-    ) -> tuple[list[str], list[dict[str, str]]]:
-        literal = _accounts(lines)
-        users = [self._by_account(name, literal.get(name, ()) if mapped else (name,)).name for name in names]
-        return users + wide, [_written(line) for line in lines if wide or not _is_literal(line)]
+    def _of(self, role: str) -> str:
+        alike = self._by_role.get(role)
+        return (alike[0] if alike else self._new(role)).name
 
-    def _certified(
-        self, item: Entry, names: Sequence[str], wide: list[str], lines: Sequence[IdentLine]
-    ) -> tuple[list[str], list[dict[str, str]]]:
-        if item.map is None:
-            users = [self._by_role_name(name, certified=True).name for name in names]
-            return users + wide, [_ITSELF] if wide and takes_map(item.method) else []
-        if wide or not all(map(_is_literal, lines)):
-            users = [self._by_role_name(name, certified=True).name for name in names]
-            return users + wide, [_written(line) for line in lines]
-        shown: dict[str, list[str]] = {}
-        for role, identities in _accounts(lines).items():
-            for identity in identities if role in names else ():
-                shown.setdefault(identity, []).append(role)
-        return [self._by_identity(name, tuple(sorted(roles))).name for name, roles in shown.items()], []
-
-    def _new(self, text: str, roles: tuple[str, ...]) -> User:
-        user = User(table_name(text, self.users), roles, text)
-        self.users[user.name] = user
-        if len(roles) == 1:
-            self._by_role.setdefault(roles[0], []).append(user)
-        return user
-
-    def _by_role_name(self, role: str, *, certified: bool) -> User:
-        alike = (u for u in self._by_role.get(role, ()) if not certified or u.common_name == role)
-        user = next(alike, None) or self._new(role, (role,))
-        return self._certify(user) if certified else user
-
-    def _by_account(self, role: str, accounts: tuple[str, ...]) -> User:
-        alike = (u for u in self._by_role.get(role, ()) if u.accounts in (None, accounts))
-        user = next(alike, None) or self._new(role, (role,))
+    def _with(self, role: str, accounts: tuple[str, ...]) -> str:
+        alike = (user for user in self._by_role.get(role, ()) if user.accounts in (None, accounts))
+        user = next(alike, None) or self._new(role)
         user.accounts = accounts
-        return user
+        return user.name
 
-    def _by_identity(self, common_name: str, roles: tuple[str, ...]) -> User:
-        user = self._by_common_name.get(common_name)
-        if user is None:
-            alike = (u for u in self._by_role.get(roles[0], ()) if u.roles == roles and u.common_name == common_name)
-            user = next(alike, None) or self._new(common_name, roles)
-        if user.roles != roles:
-            raise Unsayable(f'"{common_name}" as other roles than elsewhere: a user has the same roles in all policies')
-        return self._certify(user)
-
-    def _certify(self, user: User) -> User:
-        other = self._by_common_name.setdefault(user.common_name, user)
-        if other is not user:
-            raise Unsayable(
-                f'"{user.common_name}" as other roles than elsewhere: a user has the same roles in all policies'
-            )
-        user.certified = True
+    def _new(self, role: str) -> User:
+        user = User(table_name(role, self.users), role)
+        self.users[user.name] = user
+        self._by_role.setdefault(role, []).append(user)
         return user
 
 
 def _accounts(lines: Sequence[IdentLine]) -> Mapping[str, tuple[str, ...]]:
-    """Give by role those that literal lines of a map accept."""
-    found: dict[str, tuple[str, ...]] = {}
-    for identity, role in _pairs(lines):
-        found[role] = (*found.get(role, ()), identity)
-    return found
-
-
-def _pairs(lines: Sequence[IdentLine]) -> Iterator[tuple[str, str]]:
-    for line in dict.fromkeys(replace(line, number=None, file=None) for line in lines):
+    """Return by role the accounts that literal lines of a map accept."""
+    found: dict[str, dict[str, None]] = {}
+    for line in lines:
         if isinstance(line.identity, Name) and isinstance(line.role, Name):
-            yield line.identity.text, line.role.text
+            found.setdefault(line.role.text, {})[line.identity.text] = None
+    return {role: tuple(names) for role, names in found.items()}

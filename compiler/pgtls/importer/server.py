@@ -1,19 +1,23 @@
-"""postgresql.conf and certificate files as the tables of a server and of the CA that it trusts."""
+"""postgresql.conf and certificate files as the tables of a server and of the CAs that it trusts."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.importer.write import CLIENTS
+from pgtls.importer.certificates import CLIENTS, relative, served
+from pgtls.importer.conf import read_conf
 from pgtls.postgres.settings import SSL_SETTINGS, ssl_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from pgtls.importer.certificates import Material
     from pgtls.importer.conf import Setting
+    from pgtls.importer.findings import Findings
 
 _MIN_TLS = {"tlsv1": "1.0", "tlsv1.1": "1.1", "tlsv1.2": "1.2", "tlsv1.3": "1.3"}
 _FIELDS = {
@@ -24,7 +28,7 @@ _FIELDS = {
     "ssl_passphrase_command": "passphrase_command",
 }
 _KEPT = ("authentication_timeout", "listen_addresses", "log_connections", "log_disconnections", "password_encryption")
-"""Settings of connections, which go along; the others stay where they are, since what is compiled is included by the server's own file."""
+"""Settings of connections, which go along; the others stay where they are, since the server's own file includes what is compiled."""
 _DECIDED = frozenset(
     (
         "ssl",
@@ -57,43 +61,89 @@ class Given:
         return os.path.dirname(self.output) or "."
 
 
+Conf = dict[str, "Setting"]
+
+
+def read_settings(file: str) -> Conf:
+    """Read postgresql.conf, and what ALTER SYSTEM has set. Raises OSError, and Rejected with PGT295."""
+    conf, faults = read_conf(file)
+    altered = os.path.join(_data_directory(conf, file), "postgresql.auto.conf")
+    if os.path.isfile(altered) and os.access(altered, os.R_OK):
+        later, more = read_conf(altered)
+        conf, faults = conf | later, (*faults, *more)
+    if faults:
+        raise Rejected(*faults)
+    return conf
+
+
+def ident_file(conf: Conf) -> str | None:
+    """Return the pg_ident.conf that the settings name, if it is on this machine."""
+    return _file(conf, "ident_file")
+
+
 def server_tables(
-    given: Given, conf: Mapping[str, Setting], *, asks_certificates: bool
-) -> tuple[dict[str, Any], dict[str, Any], list[Diagnostic]]:
-    """Give the table of the server, those of CAs by name, and what has to be said. Rejected where a file that was named cannot be read."""
-    found = list(_left(conf, given.postgres))
+    given: Given, conf: Conf, findings: Findings, *, asks_certificates: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the table of the server, and those of CAs by name. Raises Rejected where a file that was named cannot be read."""
+    findings.add(_left(conf, given.postgres))
     table: dict[str, Any] = {"hosts": list(given.hosts), "postgres": given.postgres}
-    certificate, key = given.cert or _file(conf, "ssl_cert_file"), given.key or _file(conf, "ssl_key_file")
-    if certificate and key:
-        table |= {"cert_file": _beside(certificate, given), "key_file": _beside(key, given)}
+    trusted = given.ca or _file(conf, "ssl_ca_file")
+    material = _served(given, conf, trusted, findings)
+    if material:
+        table |= material.fields
+        for message, hint in material.notes:
+            findings.note(message, hint)
     else:
         table["ca"] = "self-signed"
-        message = "the server has no certificate here: it gets one that is self-signed"
-        found.append(_note(message, "name the files with --cert and --key, or a ca in [server]"))
-    authorities: dict[str, Any] = {}
-    trusted = given.ca or _file(conf, "ssl_ca_file")
+    authorities = dict(material.authorities) if material else {}
     if trusted:
-        authorities[CLIENTS] = {"cert_file": _beside(trusted, given)}
-        table["client_ca"] = [CLIENTS]
-        revoked = _file(conf, "ssl_crl_file")
-        if revoked:
-            authorities[CLIENTS]["crl_file"] = _beside(revoked, given)
-        else:
-            table["crl"] = False
-            found += _hashed_lists(conf)
-        found += _bundle(trusted)
+        table |= _trust(trusted, authorities, given, conf, findings)
     elif asks_certificates:
         message = "pg_hba.conf asks for client certificates, and no file has the CA that signs them"
         raise Rejected(Diagnostic("PGT295", message, hint="name it with --ca-file, or a --conf that has ssl_ca_file"))
-    return table | _fields(conf, given.postgres), authorities, found
+    return table | _fields(conf, given.postgres), authorities
 
 
-def _fields(conf: Mapping[str, Setting], version: int) -> dict[str, Any]:
+def _served(given: Given, conf: Conf, trusted: str | None, findings: Findings) -> Material | None:
+    certificate, key = given.cert or _file(conf, "ssl_cert_file"), given.key or _file(conf, "ssl_key_file")
+    if certificate and key:
+        return served(certificate, key, trusted, given.directory)
+    lacking = [name for name in ("ssl_cert_file", "ssl_key_file") if name in conf and not _file(conf, name)]
+    why = f' ("{conf[lacking[0]].value}" cannot be read on this machine)' if lacking else ""
+    findings.note(
+        f"the server has no certificate here{why}: a build issues a self-signed one",
+        "to keep its own, name the files with --cert and --key; to sign it, set ca in [server]",
+    )
+    return None
+
+
+def _trust(trusted: str, authorities: dict[str, Any], given: Given, conf: Conf, findings: Findings) -> dict[str, Any]:
+    """Add the CA of client certificates, and return the fields of the server that go with it."""
+    authorities[CLIENTS] = {"cert_file": relative(trusted, given.directory)}
+    table: dict[str, Any] = {"client_ca": [CLIENTS]}
+    if revoked := _file(conf, "ssl_crl_file"):
+        authorities[CLIENTS]["crl_file"] = relative(revoked, given.directory)
+    else:
+        table["crl"] = False
+        findings.add(_hashed_lists(conf))
+    count = Path(trusted).read_bytes().count(_BEGIN)
+    if count > 1:
+        findings.note(
+            f'"{trusted}" has {count} certificates: the first is the CA, the others must be the CAs above it',
+            "if they are CAs of their own, write each to a file of its own, make a [ca.NAME] of each, and name all in client_ca",
+        )
+    return table
+
+
+def _fields(conf: Conf, version: int) -> dict[str, Any]:
     table: dict[str, Any] = {}
     if "port" in conf and conf["port"].value.isdigit():
         table["port"] = int(conf["port"].value)
     if sockets := conf["unix_socket_directories"].value if "unix_socket_directories" in conf else "":
         table["socket_directory"] = sockets.split(",")[0].strip()
+    if "hba_file" in conf and os.path.isabs(conf["hba_file"].value):
+        # The server does not look into its data directory for pg_hba.conf.
+        table["directory"] = os.path.dirname(conf["hba_file"].value)
     if "ssl_min_protocol_version" in conf:
         table["min_tls"] = _MIN_TLS.get(conf["ssl_min_protocol_version"].value.lower(), "1.0")
     for name, field in _FIELDS.items():
@@ -103,59 +153,42 @@ def _fields(conf: Mapping[str, Setting], version: int) -> dict[str, Any]:
     return table | ({"settings": settings} if settings else {})
 
 
-def _hashed_lists(conf: Mapping[str, Setting]) -> Iterator[Diagnostic]:
+def _hashed_lists(conf: Conf) -> Iterator[Diagnostic]:
     """Report CRLs that are in a directory alone: a spec takes them in one file."""
     lists = conf.get("ssl_crl_dir")
     if lists and lists.value:
-        message = (
-            f'ssl_crl_dir = "{lists.value}" is left out, and nobody is refused any more whose certificate is revoked'
+        message = f'ssl_crl_dir = "{lists.value}" is left out: the server would accept revoked certificates'
+        hint = (
+            f"put its lists into one file (cat {lists.value}/*.r*), name that in crl_file of [ca.{CLIENTS}], "
+            "and delete crl = false"
         )
-        hint = f"put its lists into one file (cat {lists.value}/*.r*), and name that in crl_file of [ca.{CLIENTS}], without crl = false"
         yield Diagnostic("PGT296", message, hint=hint, severity="warning", place=lists.place, file=lists.file)
 
 
-def _left(conf: Mapping[str, Setting], version: int) -> Iterator[Diagnostic]:
+def _left(conf: Conf, version: int) -> Iterator[Diagnostic]:
     """Report settings of TLS that a spec does not have."""
     known = {setting.name: setting.default for setting in SSL_SETTINGS}
     for name, setting in conf.items():
         if name in known and name not in _DECIDED and setting.value != known[name]:
-            yield Diagnostic(
-                "PGT296",
-                f'{name} = "{setting.value}" is left out: a spec does not say it, and pgtls writes "{known[name]}"',
-                hint="see whether it is still needed",
-                severity="warning",
-                place=setting.place,
-                file=setting.file,
-            )
+            message = f'{name} = "{setting.value}" is left out: pgtls writes "{known[name]}"'
+            hint = "check whether the server still needs it"
+            yield Diagnostic("PGT296", message, hint=hint, severity="warning", place=setting.place, file=setting.file)
     if "ssl" in conf and conf["ssl"].value.lower() not in ("on", "true", "yes", "1"):
         place = conf["ssl"].place
-        message = "TLS was off: pgtls turns it on"
-        yield Diagnostic("PGT299", message, severity="warning", place=place, file=place.file)
+        yield Diagnostic("PGT299", "TLS was off: pgtls turns it on", severity="warning", place=place, file=place.file)
+    if (command := conf.get("ssl_passphrase_command")) and command.value:
+        message = "ssl_passphrase_command becomes passphrase_command of the spec, which others read"
+        hint = "if the command holds the passphrase itself, let it read a file on the server instead"
+        yield Diagnostic("PGT299", message, hint=hint, severity="warning", place=command.place, file=command.file)
 
 
-def _file(conf: Mapping[str, Setting], name: str) -> str | None:
-    """Find a file that a setting names: a relative one lies in the data directory, which is the file's own or is said."""
+def _data_directory(conf: Mapping[str, Setting], file: str) -> str:
+    return conf["data_directory"].value if "data_directory" in conf else os.path.dirname(file)
+
+
+def _file(conf: Conf, name: str) -> str | None:
+    """Find a file that a setting names: a relative one lies in the data directory. None if this machine does not have it."""
     if name not in conf or not conf[name].value:
         return None
-    data = conf["data_directory"].value if "data_directory" in conf else os.path.dirname(conf[name].file)
-    path = os.path.join(data, conf[name].value)
+    path = os.path.join(_data_directory(conf, conf[name].file), conf[name].value)
     return path if os.access(path, os.R_OK) else None
-
-
-def _beside(path: str, given: Given) -> str:
-    """Name a file as the spec does, relative to itself."""
-    if not os.path.isfile(path):
-        raise Rejected(Diagnostic("PGT295", f'there is no file "{path}"', hint="name the file as it lies here"))
-    return os.path.relpath(path, given.directory)
-
-
-def _bundle(path: str) -> Iterator[Diagnostic]:
-    with open(path, "rb") as file:
-        count = file.read().count(_BEGIN)
-    if count > 1:
-        message = f'"{path}" has {count} certificates: the first is the CA, the others are taken for those above it'
-        yield _note(message, "if they are CAs of their own, make a [ca.NAME] of each and name them all in client_ca")
-
-
-def _note(message: str, hint: str) -> Diagnostic:
-    return Diagnostic("PGT299", message, hint=hint, severity="warning")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pgtls.fleet.lookalikes import ADDRESSES, DATABASES, as_item, first_of_network
 from pgtls.hba.model import HostName, Keyword, Regex
-from pgtls.importer.entries import LEFT_OUT, entries, merged, prioritised
-from pgtls.importer.people import People, Unsayable, maps_of, narrowed, reached, separated, table_name
-from pgtls.postgres.methods import METHODS, SECRET_OPTIONS, takes_map
+from pgtls.importer.entries import entries, merged, prioritised, raised
+from pgtls.importer.people import People, maps_of, narrowed, reached, separated, table_name
+from pgtls.postgres.methods import METHODS, is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,39 +22,56 @@ if TYPE_CHECKING:
     from pgtls.importer.people import Maps
 
 Tables = dict[str, Any]
-CLIENTS = "clients"
-"""What the CA of the client certificates is called."""
-_APART = {"reason": "keeps those apart whom the policies above and below it accept", "codes": ["PGT256"]}
+_APART = {"reason": "separates two policies that accept different identities", "codes": ["PGT256"]}
 _SSLMODES = {"host": "prefer", "hostssl": "require"}
 
 
-def access_tables(files: Files, report: Report) -> tuple[Tables, Tables, dict[str, Line]]:
-    """Give the tables of users and of policies, by name, and the line of each policy; ``report`` is told of what they cannot say."""
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The tables of users and policies, by name. ``origin`` has the first line of each policy, ``secrets`` the variables that take secrets."""
+
+    users: Tables
+    policies: Tables
+    origin: dict[str, Line]
+    secrets: dict[str, Line]
+
+
+def access_tables(files: Files, version: int, report: Report) -> Access:
+    """Write the lines as tables; ``report`` is told of what they cannot say."""
     maps = maps_of(files.idents)
-    people = People(maps)
+    people, variables = People(maps, version), Variables()
     policies: Tables = {}
-    unmapped: list[tuple[str, Entry]] = []
     origin: dict[str, Line] = {}
     for item in prioritised(_arranged(files, maps, report)):
-        try:
-            users, mapped = people.subjects(item)
-        except Unsayable as why:
-            report(LEFT_OUT, item.lines[0], str(why))
-            continue
+        users, mapped = people.subjects(item)
         name = table_name(_title(item, users), policies)
-        policies[name], origin[name] = _policy(item, users, mapped), item.lines[0]
-        if item.client_cert == "verify-full" and not takes_map(item.method):
-            unmapped.append((name, item))
-    for name, item in unmapped:
-        if _needs_map(policies[name]["users"], people):
-            report(LEFT_OUT, item.lines[0], f"{item.method} with certificates of roles that are not named")
-            del policies[name]
-    tables = {name: user.table(CLIENTS) for name, user in sorted(people.users.items())}
-    return without_strangers(tables, policies), policies, origin
+        policies[name], origin[name] = _policy(item, users, mapped, variables), item.lines[0]
+    tables = {name: user.table() for name, user in sorted(people.users.items())}
+    return Access(without_strangers(tables, policies), policies, origin, variables.lines)
 
 
 def _arranged(files: Files, maps: Maps, report: Report) -> list[Entry]:
-    return separated(reached(narrowed(merged(entries(files.lines, report)), maps)), maps)
+    items = raised(merged(entries(files.lines, report)), report)
+    return separated(reached(narrowed(items, maps)), maps)
+
+
+class Variables:
+    """The environment variables that secrets are to come from: one for each value."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, Line] = {}
+        """The first line of each variable."""
+        self._names: dict[tuple[str, str], str] = {}
+
+    def name(self, option: str, value: str, line: Line) -> str:
+        """Return the variable of an option's value."""
+        key = (option, value)
+        if key not in self._names:
+            base = "PGTLS_" + re.sub(r"\W", "_", option.upper())
+            count = sum(known == option for known, _ in self._names)
+            self._names[key] = f"{base}_{count + 1}" if count else base
+            self.lines[self._names[key]] = line
+        return self._names[key]
 
 
 def without_strangers(users: Tables, policies: Tables) -> Tables:
@@ -61,22 +80,13 @@ def without_strangers(users: Tables, policies: Tables) -> Tables:
     return {name: table for name, table in users.items() if name in named}
 
 
-def _needs_map(users: Sequence[str], people: People) -> bool:
-    """Whether only a map could keep those out whose common name is another role's, or who are not known to be members of a role."""
-    certified = [user for user in people.users.values() if user.certified]
-    if "all" in users:
-        return any(user.roles != (user.common_name,) for user in certified)
-    groups = any(user.startswith("+") for user in users)
-    return groups and any(user.name not in users or user.roles != (user.common_name,) for user in certified)
-
-
 def _title(item: Entry, users: Sequence[str]) -> str:
     who = users[0].strip("+") if len(users) == 1 else f"{users[0].strip('+')}-and-others"
     where = "local" if item.type == "local" else "tls" if item.type == "hostssl" else "any"
     return f"{who}-{item.method}" if item.method == "reject" else f"{who}-{where}-{item.method}"
 
 
-def _policy(item: Entry, users: Sequence[str], mapped: Sequence[dict[str, str]]) -> Tables:
+def _policy(item: Entry, users: Sequence[str], mapped: Sequence[dict[str, str]], variables: Variables) -> Tables:
     table: Tables = {"description": _origin(item), "users": list(dict.fromkeys(users))}
     if item.databases != (Keyword.ALL,):
         table["databases"] = [_database(term) for term in item.databases]
@@ -89,7 +99,10 @@ def _policy(item: Entry, users: Sequence[str], mapped: Sequence[dict[str, str]])
     if item.priority:
         table["priority"] = item.priority
     if item.options:
-        table["auth_options"] = {name: _option(name, value) for name, value in item.options}
+        table["auth_options"] = {
+            name: {"env": variables.name(name, value, item.lines[0])} if is_secret(name) else _option(name, value)
+            for name, value in item.options
+        }
     if mapped:
         table["map"] = list(mapped)
     if item.apart:
@@ -124,14 +137,6 @@ def _address(term: Address) -> str | dict[str, str]:
     return str(term) if first_of_network(address) else address
 
 
-def _option(name: str, value: str) -> str | bool | dict[str, str]:
-    if name in SECRET_OPTIONS:
-        return {"env": f"PGTLS_{name.upper()}"}
-    if any(o.name == name and o.kind == "flag" for method in METHODS.values() for o in method.options):
-        return value == "1"
-    return value
-
-
-def secret_options(files: Files) -> dict[str, Any]:
-    """Give the lines that hold a secret, by the option."""
-    return {name: line for line in files.lines for name, _ in line.options if name in SECRET_OPTIONS}
+def _option(name: str, value: str) -> str | bool:
+    is_flag = any(o.name == name and o.kind == "flag" for method in METHODS.values() for o in method.options)
+    return value == "1" if is_flag else value

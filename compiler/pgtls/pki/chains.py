@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature
 
+from pgtls.pki import facts
+from pgtls.pki.model import Unreadable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -29,6 +32,20 @@ def path(
         reached += [(above, (*way, above)) for above in left if signed_by(one, above)]
         left = [above for above in left if all(above is not known for known, _ in reached)]
     return None
+
+
+def ends_under(file: bytes, authority: bytes) -> bool:
+    """Whether the first certificate of a PEM file leads, through the others in it, to the first one of another file."""
+    own, above = facts.parse(file), facts.parse(authority)
+    if isinstance(own, Unreadable) or isinstance(above, Unreadable):
+        return False
+    return path(own[0], own[1:], above[0]) is not None
+
+
+def is_whole(file: bytes) -> bool:
+    """Whether a PEM file has a chain, leaf first, up to a certificate that signed itself."""
+    chain = facts.parse(file)
+    return not isinstance(chain, Unreadable) and unsigned(chain) is None
 
 
 def unsigned(chain: Sequence[x509.Certificate], *, rooted: bool = True) -> str | None:

@@ -11,7 +11,7 @@ from pgtls.hba.model import Name
 from pgtls.hba.regex import InvalidRegex, Undecidable, compile_regex
 from pgtls.language.values import Secret
 from pgtls.language.words import quoted, value_found
-from pgtls.postgres.methods import METHODS, OURS, Method, Option
+from pgtls.postgres.methods import METHODS, OURS, Method, Option, takes_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,7 +154,7 @@ def users_without_certificate(fleet: Fleet, policy: Policy) -> Iterator[Diagnost
     """Find users that are named where a certificate is asked for, and have none."""
     if policy.asks_certificate == "none":
         return
-    bare = [user for user in _named(policy) if user.ca is None and not _has_certificate(user)]
+    bare = [user for user in _named(policy) if not (_has_certificate(user) or _certified_elsewhere(policy, user))]
     if bare:
         cas = policy.servers[0].table.client_ca if policy.servers else ()
         hint = (
@@ -346,7 +346,20 @@ def _named(policy: Policy) -> tuple[User, ...]:
 
 
 def _has_certificate(user: User) -> bool:
-    return bool(user.table.ca or user.table.cert_file or user.table.external)
+    return bool(user.ca or user.table.ca or user.table.cert_file or user.table.external)
+
+
+def _certified_elsewhere(policy: Policy, user: User) -> bool:
+    """Whether a certificate that is not the spec's lets a user in: the policy's map gives it a role, or only others sign for the servers."""
+    if takes_map(policy.table.auth):
+        return any(_may_name(entry.role, user) for entry in policy.table.map)
+    cas = [ca for server in policy.servers for ca in server.client_cas]
+    return bool(cas) and all(ca.trusted_only for ca in cas)
+
+
+def _may_name(role: str, user: User) -> bool:
+    """Whether an entry of a map may give one of a user's roles: by name, or by a pattern, a group or a keyword."""
+    return role in user.roles or role == "all" or "\\1" in role or role[:1] in ("+", "/")
 
 
 def _place(policy: Policy, user: User) -> tuple[str | int, ...]:
