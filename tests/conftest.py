@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support.building import Place
-from support.servers import EXPECTED, Installation, Server, versions, versions_run
+from support.servers import EXPECTED, Installation, Server, versions, versions_run, why_absent
 from support.system import scratch
 
 if TYPE_CHECKING:
@@ -43,19 +43,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _installations() -> list[ParameterSet]:
-    """Every server of this machine as a parameter, and each that is expected but absent as a skip."""
+    """Return every server of this machine as a parameter, and each that is expected but absent as a skip."""
     found = [pytest.param(installation, id=installation.id) for installation in versions()]
-    majors = {installation.major for installation in versions()}
+    present = {installation.id for installation in versions()}
     missing = [
-        pytest.param(
-            None,
-            id=f"pg{major}",
-            marks=pytest.mark.skip(reason=f"PostgreSQL {major} is not installed: `make test` does it"),
-        )
-        for major in EXPECTED
-        if major not in majors
+        pytest.param(None, id=wanted, marks=pytest.mark.skip(reason=_why(wanted)))
+        for wanted in EXPECTED
+        if wanted not in present
     ]
     return found + missing
+
+
+def _why(wanted: str) -> str:
+    reason = why_absent(wanted)
+    return f"{UNAVAILABLE}{reason}" if reason else f"{wanted} is not installed: `make test` installs it"
 
 
 @pytest.fixture(params=_installations())

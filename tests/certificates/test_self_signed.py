@@ -229,7 +229,7 @@ def test_clients_of_a_public_ca_use_that_of_the_system(place: Place) -> None:
 
 
 def test_a_public_ca_is_verified_by_the_system(server: Server, tmp_path: Path) -> None:
-    clients = [client for client in libpq_clients() if int(client.label.split()[-1]) >= 16]
+    clients = [client for client in libpq_clients() if client.libpq >= 16]
     if not clients:
         pytest.skip("no libpq 16 or newer is installed: `make test` does it")
     spec = PUBLIC.replace("postgres = 17", f"postgres = {server.version}")

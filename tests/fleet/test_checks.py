@@ -63,7 +63,7 @@ CLEAN = {
     },
     "oauth in 18": {
         "policy": 'from = ["10.0.0.0/8"]\nauth = "oauth"\nauth_options = { issuer = "https://x.example", scope = "pg" }',
-        "server": "postgres = 18",
+        "server": 'postgres = 18\nsettings = { oauth_validator_libraries = "validator" }',
     },
     "a map for gss": {
         "policy": 'from = ["10.0.0.0/8"]\nauth = "gss"\nauth_options = { include_realm = true, krb_realm = "EXAMPLE.ORG" }\nmap = [{ identity = "/^(.*)@EXAMPLE.ORG$", role = "\\\\1" }]'

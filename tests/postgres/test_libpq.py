@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 from pgtls.postgres.libpq import PARAMETERS, parameters
@@ -29,9 +28,8 @@ print(json.dumps(found))
 
 
 def of_libpq(installation: Installation) -> dict[str, str | None]:
-    library = next(iter(sorted(installation.lib.glob("libpq.so.5*"))), None)
-    name = str(library) if library else "libpq.so.5"
-    done = subprocess.run([sys.executable, "-c", ASK, name], capture_output=True, text=True, check=True)
+    name = str(installation.lib / "libpq.so.5") if installation.lib else "libpq.so.5"
+    done = subprocess.run([*installation.python, "-c", ASK, name], capture_output=True, text=True, check=True)
     found: dict[str, str | None] = json.loads(done.stdout)
     return found
 

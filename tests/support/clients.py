@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from support.addresses import Network
-    from support.servers import Server
+    from support.servers import Installation, Server
     from support.system import Account
 
 Parameters = dict[str, str]
@@ -64,6 +63,8 @@ class Client:
     label: str
     words: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    libpq: int = 0
+    """Its major version, where that is known."""
 
     def connect(
         self,
@@ -110,17 +111,15 @@ PSQL = Client("psql", ("psql", "-X", "-w", "-A", "-t", "-c"))
 
 @cache
 def libpq_clients() -> tuple[Client, ...]:
-    """Give the libpq of every version of which npm has a server."""
+    """Return the libpq of every version: npm's, with OpenSSL 1.1, and Debian's newer ones, with today's."""
+    return tuple(_libpq_client(found, found.lib) for found in versions() if found.lib)
+
+
+def _libpq_client(found: Installation, lib: Path) -> Client:
     script = str(Path(__file__).with_name("libpq_client.py"))
-    return tuple(
-        Client(
-            f"libpq {found.major}",
-            (sys.executable, "-IS", script, str(found.major)),
-            {"LD_LIBRARY_PATH": str(found.lib)},
-        )
-        for found in versions()
-        if found.origin.startswith("npm")
-    )
+    label = f"libpq {found.major}" + ("" if found.builder == "npm" else f" with OpenSSL {found.openssl}")
+    environment = {} if found.root else {"LD_LIBRARY_PATH": str(lib)}
+    return Client(label, (*found.python, "-IS", script, str(found.major)), environment, found.major)
 
 
 @cache

@@ -6,7 +6,8 @@
         ...                                          # clients connect to server.port
         server.sql("show ssl")                       # through a connection from before the install: whatever pg_hba.conf says now
 
-The versions come from npm (``package.json`` beside this file, pinned by its lock file) and from Debian, as ``versions()`` finds them.
+The versions come from npm (``postgres/package.json``, pinned by its lock file), from Debian's newer suites (``postgres/install-debian``) and from the
+system, as ``versions()`` finds them.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import psycopg
 from psycopg import sql as syntax
@@ -36,10 +38,11 @@ if TYPE_CHECKING:
 
     from support.addresses import Network
 
-EXPECTED = (13, 14, 15, 16, 17, 18)
-"""The major versions that the tests want to see, all of them pinned in ``package.json``."""
+EXPECTED = ("pg13", "pg14", "pg15", "pg16", "pg17", "pg18", "pg18-debian", "pg19-debian")
+"""The servers that the tests want to see; ``package.json`` and ``install-debian`` name where they come from."""
 
 PACKAGES = Path(__file__).parent / "postgres" / "node_modules"
+UNPACKED = Path(__file__).parent / "postgres" / "debian"
 PATIENCE = 180.0
 """Seconds after which something that never takes a second is taken to have failed: so many that a busy machine is no reason."""
 
@@ -69,66 +72,103 @@ class Installation:
 
     major: int
     release: str
-    origin: str
-    """Who built it with which OpenSSL: ``npm, OpenSSL 1.1``."""
+    builder: Literal["npm", "Debian"]
+    openssl: str
+    """The OpenSSL that it is linked with: ``1.1``, ``3.6``."""
     bin: Path
+    lib: Path | None
+    """Where the libpq of this version lies; None where it is the system's."""
+    root: Path | None = None
+    """The unpacked packages, whose loader and C library run the programs. None: the programs are as the system's are."""
 
     @property
     def label(self) -> str:
-        """What a person calls it: ``17.10 (npm, OpenSSL 1.1)``."""
-        return f"{self.release} ({self.origin})"
+        """The name for people: ``17.10 (npm, OpenSSL 1.1)``."""
+        return f"{self.release} ({self.builder}, OpenSSL {self.openssl})"
 
     @property
     def id(self) -> str:
         """A short name, fit for a file and a test id: ``pg17``, ``pg15-debian``."""
-        return f"pg{self.major}" + ("-debian" if self.origin.startswith("Debian") else "")
+        return f"pg{self.major}" + ("-debian" if self.builder == "Debian" else "")
 
     @property
-    def lib(self) -> Path:
-        """Where the libpq of this version lies (npm's alone: Debian's is the system's)."""
-        return self.bin.parent / "lib"
+    def openssl_program(self) -> Path | None:
+        """The ``openssl`` program of the same version, where the installation has one."""
+        return self.root / "usr/bin/openssl" if self.root else None
+
+    @property
+    def python(self) -> tuple[str, ...]:
+        """The words that start a Python which can load this libpq: unpacked ones need the C library that came with them."""
+        if self.root is None or self.lib is None:
+            return (sys.executable,)
+        loader = next(self.lib.glob("ld-linux*.so.*"))
+        words = (loader, "--library-path", self.lib, "--argv0", sys.executable, Path(sys.executable).resolve())
+        return tuple(map(str, words))
 
 
 @cache
 def versions() -> tuple[Installation, ...]:
-    """All servers of this machine, by version; npm's before Debian's."""
-    npm = [_installation(path, "npm") for path in PACKAGES.glob("pg*/native/bin")]
-    debian = [_installation(path, "Debian") for path in Path("/usr/lib/postgresql").glob("*/bin")]
-    return tuple(sorted((found for found in npm + debian if found), key=lambda found: (found.major, found.id)))
+    """Return all servers of this machine, by version; npm's before Debian's, and the system's before unpacked ones."""
+    found = [
+        *(_from_npm(program.parents[1]) for program in PACKAGES.glob("pg*/native/bin/postgres")),
+        *(_unpacked(complete.parent) for complete in UNPACKED.glob("*/complete")),
+        *(_of_the_system(program.parent) for program in Path("/usr/lib/postgresql").glob("*/bin/postgres")),
+    ]
+    by_id = {installation.id: installation for installation in found}
+    return tuple(sorted(by_id.values(), key=lambda one: (one.major, one.id)))
 
 
-def _installation(bin_directory: Path, builder: str) -> Installation | None:
-    """Ask a server's program for its version; None where there is no server."""
-    program = bin_directory / "postgres"
-    if not program.exists():
-        return None
-    release = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout.split()[2]
-    major = int(re.split(r"\D", release)[0])
-    if builder == "Debian":
-        openssl = subprocess.run(["openssl", "version"], check=True, capture_output=True, text=True).stdout.split()[1]
-    else:
-        library = next((bin_directory.parent / "lib").glob("libssl.so.*"))
-        openssl = library.name.removeprefix("libssl.so.")
-    return Installation(
-        major, release, f"{builder}, OpenSSL {'.'.join(openssl.split('.')[:2])}", _reachable(bin_directory)
-    )
+def why_absent(wanted: str) -> str | None:
+    """Return why a server of EXPECTED cannot be had, in the words of ``install-debian``; None where nobody tried."""
+    reason = UNPACKED / f"{wanted.removeprefix('pg').removesuffix('-debian')}.unavailable"
+    return reason.read_text().strip() if wanted.endswith("-debian") and reason.exists() else None
 
 
-def _reachable(bin_directory: Path) -> Path:
-    """Where the servers' account can run it: a checkout in /root is closed to it, and then the session has a copy."""
+def _from_npm(home: Path) -> Installation:
+    home = _reachable(home, home / "bin" / "postgres")
+    library = next((home / "lib").glob("libssl.so.*"))
+    return _installation(home / "bin", "npm", library.name.removeprefix("libssl.so."), home / "lib")
+
+
+def _unpacked(root: Path) -> Installation:
+    programs = Path("usr/lib/postgresql") / root.name / "bin"
+    root = _reachable(root, root / programs / "postgres")
+    lib = next(root.glob("usr/lib/*/libpq.so.5")).parent
+    return _installation(root / programs, "Debian", _openssl(root / "usr/bin/openssl"), lib, root)
+
+
+def _of_the_system(bin_directory: Path) -> Installation:
+    return _installation(bin_directory, "Debian", _openssl("openssl"), None)
+
+
+def _installation(
+    bin_directory: Path, builder: Literal["npm", "Debian"], openssl: str, lib: Path | None, root: Path | None = None
+) -> Installation:
+    asked = subprocess.run([bin_directory / "postgres", "--version"], check=True, capture_output=True, text=True)
+    release = asked.stdout.split()[2]
+    return Installation(int(re.split(r"\D", release)[0]), release, builder, openssl, bin_directory, lib, root)
+
+
+def _openssl(program: str | Path) -> str:
+    """Ask an ``openssl`` program for its major and minor version."""
+    version = subprocess.run([program, "version"], check=True, capture_output=True, text=True).stdout.split()[1]
+    return ".".join(version.split(".")[:2])
+
+
+def _reachable(home: Path, program: Path) -> Path:
+    """Return where the servers' account can run it: a checkout in /root is closed to it, and then the session has a copy."""
     account = server_account()
-    probe = subprocess.run([*run_as(account), "test", "-x", str(bin_directory / "postgres")], check=False, cwd="/")
+    probe = subprocess.run([*run_as(account), "test", "-x", str(program)], check=False, cwd="/")
     if probe.returncode == 0:
-        return bin_directory
-    home = bin_directory.parent
-    copy = scratch() / "programs" / home.parent.name
+        return home
+    copy = scratch() / "programs" / home.parent.name / home.name
     with locked(copy):
         if not copy.exists():
             part = copy.with_suffix(".part")
             shutil.copytree(home, part, symlinks=True)
             give(part, account)  # where the umask was strict, its owner alone may read it
             part.rename(copy)
-    return copy / "bin"
+    return copy
 
 
 def _template(installation: Installation) -> Path:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from pgtls.diagnostics import errors
 from pgtls.fleet.authorities import resolve_authorities
 from pgtls.fleet.checks import judge
+from pgtls.fleet.checks.tls_strings import of_later_versions
 from pgtls.fleet.fields import Finder, once, unknown
 from pgtls.fleet.model import Fleet, Server, User
 from pgtls.fleet.policies import make_context, resolve_policy
 from pgtls.language.values import plain
-from pgtls.postgres.settings import LIST_SETTINGS_SINCE, settings, versions
+from pgtls.postgres.settings import settings, versions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -93,12 +94,7 @@ def _server(
 
 def _of_its_version(finder: Finder, table: ServerTable) -> ServerTable:
     """Leave out what ``[defaults]`` says and the server's version does not have; what the table says itself is for the checks."""
-    left: dict[str, object] = {}
-    if table.postgres < LIST_SETTINGS_SINCE:
-        if table.tls13_ciphers is not None and not finder.says("tls13_ciphers"):
-            left["tls13_ciphers"] = None
-        if ":" in (table.groups or "") and not finder.says("groups"):
-            left["groups"] = None
+    left: dict[str, object] = {name: None for name in of_later_versions(table) if not finder.says(name)}
     if table.settings and not finder.says("settings"):
         known = settings(table.postgres)
         left["settings"] = {k: v for k, v in table.settings.items() if k.lower() in known or versions(k) is None}

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgtls.postgres.groups import default_groups
+from pgtls.postgres.settings import FILE_NAME, ssl_settings
 from pgtls.postgres.settings import settings as known_settings
-from pgtls.postgres.settings import ssl_settings
+from pgtls.postgres.values import written
 from pgtls.state import layout
 
 if TYPE_CHECKING:
-    from pgtls.fleet.model import Server
+    from collections.abc import Mapping
 
-Settings = list[tuple[str, str]]
+    from pgtls.fleet.model import Server
 
 _PROTOCOLS = {"1.0": "TLSv1", "1.1": "TLSv1.1", "1.2": "TLSv1.2", "1.3": "TLSv1.3"}
 
 
-def server_settings(server: Server, *, crl: bool) -> tuple[Settings, Settings]:
-    """Give the settings that pgtls decides, and those that the spec adds, as name and value in the file's own quoting.
+def server_settings(server: Server, *, crl: bool) -> tuple[list[str], list[str]]:
+    """Return the lines that pgtls decides, and those that the spec adds.
 
     Every setting of the version is stated, so that an old one left elsewhere in the configuration does not survive.
     """
@@ -38,44 +40,48 @@ def server_settings(server: Server, *, crl: bool) -> tuple[Settings, Settings]:
     asked = {
         "ssl_ciphers": table.ciphers,
         "ssl_tls13_ciphers": table.tls13_ciphers,
-        "ssl_groups": table.groups,
+        "ssl_groups": table.groups or default_groups(table.openssl),
         "ssl_ecdh_curve": table.groups,
     }
     decided |= {name: value for name, value in asked.items() if value is not None}
     known = ssl_settings(table.postgres)
-    settings = [(name, quoted(decided.get(name, default))) for name, default in known.items()]
+    settings = {name: decided.get(name, default) for name, default in known.items()}
     if table.directory:
         # A relative hba_file would be searched in the data directory; without a directory the server's own stay in force.
-        settings += [
-            ("hba_file", quoted(_path(server, layout.HBA))),
-            ("ident_file", quoted(_path(server, layout.IDENT))),
-        ]
-    return settings, [(name, quoted(_text(value))) for name, value in sorted(table.settings.items())]
+        settings |= {"hba_file": _path(server, layout.HBA), "ident_file": _path(server, layout.IDENT)}
+    added = {name: written(value) for name, value in sorted(table.settings.items())}
+    return _lines(settings), _lines(added)
+
+
+def _lines(settings: Mapping[str, str]) -> list[str]:
+    return [assignment(name, value) for name, value in settings.items()]
 
 
 def has_crl_directory(server: Server) -> bool:
-    """Whether a server can have its CRLs in a hashed directory, too; a colon in its path divides directories (by_dir.c, ``add_cert_dir``)."""
+    """Tell whether a server can have its CRLs in a hashed directory, too; a colon in its path divides directories (by_dir.c)."""
     return server.table.postgres >= _CRL_DIRECTORY_SINCE and ":" not in (server.table.directory or "")
 
 
 _CRL_DIRECTORY_SINCE = 14
 
 
-def quoted(value: str) -> str:
-    """Quote for postgresql.conf: quotes doubled, backslashes too (guc-file.l, DeescapeQuotedString)."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+def assignment(name: str, value: str) -> str:
+    """Write a line of postgresql.conf: nothing else puts a name or a value into such a file.
+
+    Quotes are doubled, backslashes too (guc-file.l, DeescapeQuotedString). Raises ValueError for what no such line can say.
+    """
+    if not FILE_NAME.fullmatch(name) or {"\0", "\r", "\n"} & set(value):
+        raise ValueError(f"postgresql.conf cannot hold {name!r} = {value!r}")
+    quoted = value.replace("\\", "\\\\").replace("'", "''")
+    return f"{name} = '{quoted}'"
 
 
 def _path(server: Server, file: str) -> str:
     return f"{server.table.directory.rstrip('/')}/{file}" if server.table.directory else file
 
 
-def _text(value: str | float | bool) -> str:
-    return ("on" if value else "off") if isinstance(value, bool) else str(value)
-
-
 def needs_restart(version: int, before: str | None, after: str) -> bool:
-    """Whether a server that runs with one fragment must be restarted for another: some setting that differs is read at start alone."""
+    """Tell whether a server that runs with one fragment must restart for another: a setting that differs is read at start only."""
     old, new = _parsed(before or ""), _parsed(after)
     differing = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
     known = known_settings(version)

@@ -5,6 +5,7 @@ Source: guc_tables.c of each version, through the ``pg_settings`` of a server of
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Literal, NamedTuple, cast
 
@@ -49,7 +50,18 @@ SSL_SETTINGS = (
 """Every setting of TLS that can be set, in the order in which they are written. All take effect with a reload."""
 
 OURS = frozenset({"hba_file", "ident_file", "hosts_file", *(setting.name for setting in SSL_SETTINGS)})
-"""What a spec's ``settings`` may not hold, since it follows from other fields."""
+"""What a spec's ``settings`` cannot hold, since it follows from other fields."""
+
+ELSEWHERE = frozenset(
+    {"config_file", "data_directory", "external_pid_file", "include", "include_dir", "include_if_exists"}
+)
+"""What they cannot hold either: it would move the server's files, or read further ones."""
+
+FILE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
+"""The names that postgresql.conf can hold (guc-file.l, ``ID`` and ``QUALIFIED_ID``); those of extensions have a dot."""
+
+ALIASES = {"sort_mem": "work_mem", "vacuum_mem": "maintenance_work_mem"}
+"""Former names that every version reads (guc.c, ``map_old_guc_names``)."""
 
 
 class Setting(NamedTuple):
@@ -64,25 +76,29 @@ class Setting(NamedTuple):
     most: float | None = None
     unit: str | None = None
     choices: tuple[str, ...] = ()
-    """Of an enum; empty where they depend on how the server was built."""
+    """The values of an enumeration; of a boolean the one value that it takes, if it does not take both."""
+    hidden: tuple[str, ...] = ()
+    """Values of an enumeration that PostgreSQL takes and does not list."""
 
 
 @cache
 def ssl_settings(version: int) -> dict[str, str]:
-    """Give the settings of TLS of a version with their defaults, in the order in which they are written."""
+    """Return the settings of TLS of a version with their defaults, in the order in which they are written."""
     return {s.name: s.default for s in SSL_SETTINGS if s.since <= version <= s.until}
 
 
 @cache
 def settings(version: int) -> dict[str, Setting]:
-    """Give every setting of a version, by its name in lower case (names are compared without case: guc.c, guc_name_compare)."""
-    return {s.name.lower(): s for s in _catalogue() if s.since <= version <= s.until}
+    """Return every setting of a version, by its name in lower case (names are compared without case: guc.c, guc_name_compare)."""
+    known = {s.name.lower(): s for s in _catalogue() if s.since <= version <= s.until}
+    return known | {alias: known[name] for alias, name in ALIASES.items()}
 
 
 @cache
 def versions(name: str) -> tuple[int, int] | None:
-    """Give the first and the last version that has a setting; None where none has."""
-    found = [s for s in _catalogue() if s.name.lower() == name.lower()]
+    """Return the first and the last version that has a setting; None where none has."""
+    name = ALIASES.get(name.lower(), name).lower()
+    found = [s for s in _catalogue() if s.name.lower() == name]
     return (min(s.since for s in found), max(s.until for s in found)) if found else None
 
 
@@ -97,8 +113,9 @@ def _setting(line: str) -> Setting:
     setting = Setting(name, int(since), int(until or 99), cast("Context", context), cast("Kind", kind))
     if not rest:
         return setting
-    if kind == "enum":
-        return setting._replace(choices=tuple(rest[0].split("|")))
+    if kind in ("enum", "bool"):
+        listed, _, hidden = rest[0].partition("||")
+        return setting._replace(choices=tuple(listed.split("|")), hidden=tuple(hidden.split("|")) if hidden else ())
     bounds, _, unit = rest[0].partition(" ")
     least, _, most = bounds.partition("..")
     return setting._replace(least=float(least), most=float(most), unit=unit or None)

@@ -17,26 +17,26 @@ RULES: tuple[Rule, ...] = (
         "PGT401",
         "error",
         "a setting that the version does not have",
-        meaning="`settings` holds a name that this version of PostgreSQL does not know, or only shows.",
+        meaning="`settings` holds a name that other versions of PostgreSQL know and this one does not, or one that is only shown.",
         why="The server would not start: `unrecognized configuration parameter`.",
-        fix="Correct the name or leave it out. Names with a dot belong to extensions and are not judged.",
+        fix="Correct the name or leave it out.",
     ),
     Rule(
         "PGT402",
         "error",
         "a setting that pgtls writes itself",
-        meaning="`settings` holds one of the `ssl*` settings, `hba_file` or `ident_file`.",
-        why="It follows from other fields; said twice, the two could contradict.",
+        meaning="`settings` holds one of the `ssl*` settings, `hba_file`, `ident_file` or `hosts_file`.",
+        why="It follows from other fields; the two could contradict each other.",
         fix="Use the field that the hint names.",
     ),
     Rule(
         "PGT403",
         "error",
         "a field that the version does not have",
-        meaning="The server's version is too old for what the table asks for: `tls13_ciphers` and several `groups` (18), regular expressions and words in "
-        'maps (16), `identity = "dn"` and `of = "dn"` (14).',
-        why="An older server takes a regular expression for a literal name, and refuses the others. What comes from `[defaults]` is left out where a "
-        "version lacks it, if that lets nobody in who is not meant.",
+        meaning="The server's version is too old for what the table asks for: `tls13_ciphers` and several `groups` (18), regular expressions and "
+        'words in maps (16), `identity = "dn"` and `of = "dn"` (14).',
+        why="An older server takes a regular expression for a literal name, and refuses the others. What comes from `[defaults]` is left out "
+        "where a version lacks it, if that lets nobody in who is not meant.",
         fix="Write it otherwise for that server, or upgrade it.",
     ),
     Rule(
@@ -51,17 +51,19 @@ RULES: tuple[Rule, ...] = (
         "PGT407",
         "error",
         "a value that the setting does not take",
-        meaning="A setting in `settings` is a number, a boolean or one of some words, and its value is not, or is out of its bounds.",
+        meaning="This version takes a number within bounds, a boolean, one of some words or a list of them for the setting, and the value in "
+        "`settings` is none.",
         why="The server would not start, or keep its old configuration at a reload.",
-        fix="Give a value of that kind.",
+        fix="Give a value that the message describes.",
     ),
     Rule(
         "PGT408",
         "warning",
-        "a setting of a version that is not released",
-        meaning="The version is not final, and its settings are not all known. This one no version before it had.",
-        why="If it has no such setting, the server will not start.",
-        fix="Try it there, and ignore this code.",
+        "a setting that pgtls does not know",
+        meaning="No version of PostgreSQL has it, as far as pgtls knows. A distribution or a later minor release may.",
+        why="If the server has no such setting, it does not start: `unrecognized configuration parameter`.",
+        fix='Correct the name. If the server has it, ignore this code: `[lint] ignore = ["PGT408"]`. Settings of extensions have a dot and '
+        "give no finding.",
     ),
     Rule(
         "PGT409",
@@ -87,5 +89,71 @@ RULES: tuple[Rule, ...] = (
         why="With TLS 1.2 a client must allow the curve of the key, too. One that is limited to the same groups as the server is refused: `handshake failure`. Others, and TLS 1.3, do "
         "not mind.",
         fix="Make the key on a curve of the list (`key_algorithm`), add its curve to the list, or ask for TLS 1.3.",
+    ),
+    Rule(
+        "PGT412",
+        "error",
+        "not the name of a setting",
+        meaning="A key in `settings` is no name that postgresql.conf can hold: letters, digits and underscores, for an extension with its name and a "
+        "dot before it.",
+        why="The server does not start, or reads another line than the one that was meant.",
+        fix="Correct the name.",
+    ),
+    Rule(
+        "PGT413",
+        "error",
+        "a setting that moves the server's files",
+        meaning="`settings` holds `data_directory`, `config_file`, `external_pid_file`, or an `include` directive.",
+        why="The server would use other files than those that pgtls compiled and that reviewers see.",
+        fix="Leave it out. It belongs into the server's own configuration.",
+    ),
+    Rule(
+        "PGT414",
+        "error",
+        "groups that the server refuses",
+        meaning="`groups` names a group that the server's OpenSSL (`openssl`) does not have; or, up to PostgreSQL 17, that is not an elliptic curve.",
+        why="The server does not start: `ECDH: could not create key` or `could not set group names specified in ssl_groups`.",
+        fix="Use groups that it has. If its OpenSSL is newer than the spec says, correct `openssl`.",
+    ),
+    Rule(
+        "PGT415",
+        "error",
+        "a cipher list that does not mean what it says",
+        meaning="`ciphers` selects no suite, has an entry that OpenSSL cannot read, or one that it passes over: an unknown name, or a suite of TLS 1.3, "
+        "which the setting does not decide.",
+        why="Without a suite the server does not start: `could not set the cipher list`. A word that is passed over protects nothing.",
+        fix="Correct the name. Suites of TLS 1.3 belong into `tls13_ciphers`, from PostgreSQL 18 on.",
+    ),
+    Rule(
+        "PGT416",
+        "error",
+        "suites of TLS 1.3 that OpenSSL does not know",
+        meaning="`tls13_ciphers` has a name that is no suite of TLS 1.3, or one that the server's OpenSSL lacks.",
+        why="The server does not start: `could not set the TLSv1.3 cipher suites`, or it passes over the name.",
+        fix="Use names such as `TLS_AES_256_GCM_SHA384`, with colons between them. Suites of TLS 1.2 belong into `ciphers`.",
+    ),
+    Rule(
+        "PGT417",
+        "warning",
+        "a cipher list without a suite for the server's key",
+        meaning="No suite of `ciphers` goes with the algorithm of the server's key.",
+        why="The server starts, and every handshake by TLS 1.2 fails: `no shared cipher`. TLS 1.3 does not use the list.",
+        fix='Add suites for that key, make another key (`key_algorithm`), or ask for TLS 1.3 (`min_tls = "1.3"`).',
+    ),
+    Rule(
+        "PGT418",
+        "warning",
+        "`oauth` without a validator library",
+        meaning="A policy asks for `oauth`, and the server's `settings` do not say `oauth_validator_libraries`.",
+        why='Unless the server\'s own configuration says it, the server does not load pg_hba.conf: `parameter "oauth_validator_libraries" must be set`.',
+        fix="Name the library in `settings`. If the server's own configuration does, ignore this code.",
+    ),
+    Rule(
+        "PGT419",
+        "error",
+        "a validator that the server does not name",
+        meaning="The policy's `validator` is not among the server's `oauth_validator_libraries`; or there are none or several, and the policy names none.",
+        why="The server does not load pg_hba.conf.",
+        fix="Name one of them in `auth_options`: `validator = …`.",
     ),
 )

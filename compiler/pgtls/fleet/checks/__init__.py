@@ -13,6 +13,7 @@ from pgtls.fleet.checks import (
     names,
     policies,
     revocation,
+    tls_strings,
     versions,
     waivers,
 )
@@ -46,6 +47,7 @@ PRESENT: tuple[Check, ...] = (
     *revocation.PRESENT,
     *hardening.PRESENT,
     *versions.PRESENT,
+    *tls_strings.PRESENT,
 )
 """What is wrong with something that is there, in view of other fields and tables."""
 

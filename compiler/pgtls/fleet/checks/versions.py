@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -13,19 +12,16 @@ from pgtls.language.words import quoted, value_found
 from pgtls.postgres.libpq import ADDRESSES_SINCE
 from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, REGEX_SINCE
 from pgtls.postgres.releases import RELEASES
-from pgtls.postgres.settings import LIST_SETTINGS_SINCE, OURS, Setting, settings, versions
+from pgtls.postgres.settings import ELSEWHERE, FILE_NAME, OURS, settings, versions
+from pgtls.postgres.texts import items
+from pgtls.postgres.values import refusal, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgtls.diagnostics import Diagnostic
+    from pgtls.fleet.fields import Finder
     from pgtls.fleet.model import Fleet, Policy, Server
-
-_BOOLEANS = re.compile(r"(t|tr|tru|true|f|fa|fal|fals|false|y|ye|yes|n|no|on|of|off|0|1)", re.IGNORECASE)
-"""What bool.c, parse_bool_with_len, reads."""
-
-_UNITS = ("B", "kB", "MB", "GB", "TB", "us", "ms", "s", "min", "h", "d")
-_NUMBER = re.compile(r"\s*[+-]?(0x[0-9a-fA-F]+|[0-9]+\.?[0-9]*([eE][+-]?[0-9]+)?|\.[0-9]+)\s*([A-Za-z]*)\s*")
 
 
 def end_of_life(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -41,36 +37,40 @@ def end_of_life(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def setting_names(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find settings that the version does not know, and those that pgtls writes itself."""
+    """Find settings that no file can hold, that the version does not know, and those that other fields decide."""
     for server in fleet.servers.values():
         for name in server.table.settings:
-            if "." not in name:  # a dotted one belongs to an extension, and any server takes it
-                yield from _setting_name(fleet, server, name)
+            yield from _setting_name(finder(fleet, server), server.table.postgres, name)
 
 
-def _setting_name(fleet: Fleet, server: Server, name: str) -> Iterator[Diagnostic]:
-    version, found, known = server.table.postgres, finder(fleet, server), settings(server.table.postgres)
-    range_ = versions(name)
-    if name.lower() in OURS:
-        yield found.fault(
-            "PGT402", f'"{name}" is written by pgtls', "settings", name, hint=_FIELDS.get(name.lower(), _LEAVE_OUT)
-        )
+def _setting_name(found: Finder, version: int, name: str) -> Iterator[Diagnostic]:
+    lower, known, range_ = name.lower(), settings(version), versions(name)
+    place = ("settings", name)
+    if not FILE_NAME.fullmatch(name):
+        message = f"{quoted(name)} is not the name of a setting"
+        yield found.fault("PGT412", message, *place, hint=_NAMES)
+    elif lower in OURS:
+        yield found.fault("PGT402", f'"{name}" is written by pgtls', *place, hint=_FIELDS.get(lower, _LEAVE_OUT))
+    elif lower in ELSEWHERE:
+        message = f'"{name}" would make the server use other files than its own'
+        yield found.fault("PGT413", message, *place, hint=_LEAVE_OUT)
+    elif "." in name or (lower in known and known[lower].context != "internal"):
+        return  # one with a dot belongs to an extension, and any server takes it
     elif range_ is None:
-        hint = did_you_mean(name.lower(), known)
-        if RELEASES[version].final:
-            message = f'PostgreSQL {version} has no setting "{name}"'
-            yield found.fault("PGT401", message, "settings", name, hint=hint)
-        else:
-            message = f'it is not known whether PostgreSQL {version}, once released, has a setting "{name}"'
-            yield found.fault("PGT408", message, "settings", name, hint=hint, severity="warning")
-    elif name.lower() not in known:
+        message = f'pgtls knows no setting "{name}" of PostgreSQL {version}: a server without it does not start'
+        guess = did_you_mean(lower, known)
+        hint = f"{guess} {_ACCEPT}" if guess else _ACCEPT
+        yield found.fault("PGT408", message, *place, hint=hint, severity="warning")
+    elif lower not in known:
         since, until = range_
         when = f"it came with {since}" if version < since else f"{until} was the last version that had it"
-        yield found.fault("PGT401", f'PostgreSQL {version} has no setting "{name}"', "settings", name, hint=when)
-    elif known[name.lower()].context == "internal":
-        yield found.fault("PGT401", f'"{name}" cannot be set, only shown', "settings", name, hint=_LEAVE_OUT)
+        yield found.fault("PGT401", f'PostgreSQL {version} has no setting "{name}"', *place, hint=when)
+    else:
+        yield found.fault("PGT401", f'"{name}" cannot be set, only shown', *place, hint=_LEAVE_OUT)
 
 
+_ACCEPT = 'If the server has it: [lint] ignore = ["PGT408"]'
+_NAMES = "names are letters, digits and underscores; the settings of an extension have its name and a dot before theirs"
 _LEAVE_OUT = "leave it out"
 _FIELDS = {
     "ssl_min_protocol_version": "use the field `min_tls`",
@@ -92,83 +92,12 @@ _FIELDS = {
 def setting_values(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find values that the server would not read, and so would not start with."""
     for server in fleet.servers.values():
+        version = server.table.postgres
         for name, value in server.table.settings.items():
-            setting = settings(server.table.postgres).get(name.lower())
-            if setting and setting.name not in OURS and (problem := _value_problem(setting, value)):
-                message = f'"{name}" {problem}'
+            setting = settings(version).get(name.lower())
+            if setting and setting.name not in OURS and (takes := refusal(setting, value, version)):
+                message = f'"{name}" {takes}, not {value_found(value)}'
                 yield finder(fleet, server).fault("PGT407", message, "settings", name)
-
-
-def _value_problem(setting: Setting, value: str | float | bool) -> str | None:
-    if setting.kind == "bool":
-        fine = isinstance(value, bool) or bool(_BOOLEANS.fullmatch(str(value)))
-        return None if fine else f"is on or off, not {value_found(value)}"
-    if setting.kind == "enum":
-        return _choice_problem(setting, value)
-    return _number_problem(setting, value) if setting.kind in ("integer", "real") else None
-
-
-def _choice_problem(setting: Setting, value: str | float | bool) -> str | None:
-    """Judge a value of an enum; those that pg_settings does not list are other words for on and off, and debug."""
-    choices = setting.choices
-    hidden = isinstance(value, bool) or bool(_BOOLEANS.fullmatch(str(value)))
-    if not choices or str(value).lower() in (*choices, "debug") or (hidden and {"on", "off"} & set(choices)):
-        return None
-    return f"is one of {', '.join(choice or chr(34) * 2 for choice in choices)}, not {value_found(value)}"
-
-
-def _number_problem(setting: Setting, value: str | float | bool) -> str | None:
-    number = None if isinstance(value, bool) else _NUMBER.fullmatch(str(value))
-    if number is None:
-        return f"is a number{' with a unit or none' if setting.unit else ''}, not {value_found(value)}"
-    if number[3]:
-        return None if setting.unit and number[3] in _UNITS else f'takes no unit "{number[3]}"'
-    amount = float(int(number[1], 16)) if number[1].startswith("0x") else float(str(value))
-    if setting.least is None or setting.most is None or setting.least <= amount <= setting.most:
-        return None
-    return f"is from {setting.least:.15g} to {setting.most:.15g}, not {value_found(value)}"
-
-
-def tls_fields(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find TLS 1.3 ciphers, and more than one group, before PostgreSQL 18; OpenSSL's own hold there."""
-    for server in fleet.servers.values():
-        table, found = server.table, finder(fleet, server)
-        if table.postgres >= LIST_SETTINGS_SINCE:
-            continue
-        if table.tls13_ciphers is not None and found.says("tls13_ciphers"):
-            message = _since("tls13_ciphers", LIST_SETTINGS_SINCE, server)
-            yield found.fault("PGT403", message, "tls13_ciphers", hint=_LEAVE_OUT)
-        if table.groups is not None and ":" in table.groups and found.says("groups"):
-            message = _since("more than one group", LIST_SETTINGS_SINCE, server)
-            yield found.fault("PGT403", message, "groups", hint=f'groups = "{table.groups.partition(":")[0]}"')
-
-
-_CURVES = {"ecdsa-p256": ("prime256v1", "p-256", "secp256r1"), "ecdsa-p384": ("secp384r1", "p-384")}
-"""OpenSSL's names of the curves that keys of the spec have, its usual one first."""
-
-
-def curve_of_the_key(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find lists of groups without the curve of the server's own key.
-
-    With TLS 1.2 that curve has to be among the groups that the client allows (RFC 8422, 2.1), and clients are often limited to the list of the server.
-    The server itself does not ask for it (t1_lib.c, ``tls1_check_cert_param``), and TLS 1.3 tells the two apart (RFC 8446, 4.2.7).
-    """
-    for server in fleet.servers.values():
-        table = server.table
-        names = _CURVES.get(table.key_algorithm, ()) if table.groups and table.min_tls != "1.3" else ()
-        key_of_others = table.csr_file or (table.cert_file and not table.external)
-        if names and not key_of_others and {*(table.groups or "").lower().split(":")}.isdisjoint(names):
-            message = f'"{table.groups}" lacks {names[0]}, the curve of the server\'s own key: a client that is limited to the same list cannot connect by TLS 1.2'
-            yield finder(fleet, server).fault(
-                "PGT411", message, "groups", hint=_way_out(server, names[0]), severity="warning"
-            )
-
-
-def _way_out(server: Server, curve: str) -> str:
-    groups = (server.table.groups or "").lower().split(":")
-    key = next((algorithm for algorithm, names in _CURVES.items() if not {*groups}.isdisjoint(names)), "rsa-3072")
-    more = f"add {curve} to groups, " if server.table.postgres >= LIST_SETTINGS_SINCE else ""
-    return f'key_algorithm = "{key}", {more}or say min_tls = "1.3"'
 
 
 def passwords_by_md5(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -248,6 +177,39 @@ def whole_subjects(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         yield finder(fleet, policy).fault("PGT403", message, "map", entry, "of", hint="match the common name instead")
 
 
+def validators(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find ``oauth`` without a validator library, or with one that the server does not name (hba.c, check_oauth_validator)."""
+    if policy.table.auth != "oauth":
+        return
+    found, asked = finder(fleet, policy), policy.table.auth_options.get("validator")
+    for server in (server for server in policy.servers if METHODS["oauth"].has(server.table.postgres)):
+        libraries = _libraries(server)
+        where = header("server", server.name)
+        if libraries is None:
+            message = f'server "{server.name}" does not start with "oauth" unless its oauth_validator_libraries names a library'
+            hint = f'settings = {{ oauth_validator_libraries = "…" }} in {where}'
+            yield found.fault("PGT418", message, "auth", hint=hint, severity="warning")
+        elif asked is not None and asked not in libraries:
+            message = f'"{asked}" is not among the oauth_validator_libraries of server "{server.name}"'
+            hint = f"it names {listed(libraries)}" if libraries else f"name it in the settings of {where}"
+            yield found.fault("PGT419", message, "auth_options", "validator", hint=hint)
+        elif not libraries or (asked is None and len(libraries) > 1):
+            several = "names several" if libraries else "names no"
+            message = f'oauth_validator_libraries of server "{server.name}" {several} libraries'
+            hint = (
+                "say which one: auth_options = { validator = … }"
+                if libraries
+                else f"name one in the settings of {where}"
+            )
+            yield found.fault("PGT419", message, "auth_options" if policy.table.auth_options else "auth", hint=hint)
+
+
+def _libraries(server: Server) -> list[str] | None:
+    """Return the validator libraries that the settings of a server name; None where they say nothing."""
+    said = [value for name, value in server.table.settings.items() if name.lower() == "oauth_validator_libraries"]
+    return items(written(said[-1])) if said else None
+
+
 def addresses_of_old_clients(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find servers that are dialled by address and whose clients may have a libpq that ignores addresses in certificates."""
     dialled = {s.name for s in fleet.servers.values() if is_address(s.table.hosts[0])}
@@ -266,11 +228,9 @@ def addresses_of_old_clients(fleet: Fleet) -> Iterator[Diagnostic]:
 
 PRESENT = (
     addresses_of_old_clients,
-    curve_of_the_key,
     end_of_life,
     passwords_by_md5,
     setting_names,
     setting_values,
-    tls_fields,
 )
-POLICY_RULES = (methods_of_version, expressions, whole_subjects)
+POLICY_RULES = (methods_of_version, expressions, validators, whole_subjects)
