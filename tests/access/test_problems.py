@@ -11,7 +11,7 @@ from access.fleets import BASE, compiled, fleet_of
 from pgtls.access.compile import compile_rules
 from pgtls.access.problems import common_name
 from pgtls.access.trust import trust
-from pgtls.pki.model import Certificate
+from pgtls.pki.model import Certificate, Entity
 
 APP = '[user.app]\nca = "clients"\n[policy.app]\nusers = ["app"]\ndatabases = ["shop"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\n'
 
@@ -25,7 +25,7 @@ class Issued:
     """A certificate of the lock."""
 
     ca: str
-    entity: str
+    entity: Entity
     certificate: Certificate
 
 
@@ -33,7 +33,7 @@ def _issued(entity: str, subject: str, ca: str = "clients") -> Issued:
     when = datetime(2026, 1, 1, tzinfo=UTC)
     return Issued(
         ca,
-        entity,
+        Entity(entity),
         Certificate("1f", subject, "CN=clients", (), (), "ecdsa-p256", "", "", None, "", when, when.replace(year=2027)),
     )
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from pgtls.certificates.reissue import REASONS, Case, due_at, reason
-from pgtls.pki.model import Certificate, Profile, Unreadable
+from pgtls.pki.model import Certificate, Entity, Profile, Unreadable
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 WANTED = Profile(
-    entity="user.app",
+    entity=Entity("user.app"),
     kind="user",
     issuer="clients",
     subject=(("common_name", "app"),),

@@ -74,7 +74,7 @@ def test_a_renewal_is_trusted_before_it_is_served(place: Place) -> None:
     first = served(place)
     opened = NOW + 7 * YEAR
     planned = place.build(now=opened)
-    cost = {step.entity: step.cost for step in planned.plan.steps}
+    cost: dict[str, str] = {step.entity: step.cost for step in planned.plan.steps}
     assert cost["user.app"] == "rollout"
     assert served(place) == first
     old, new = trusted(place)

@@ -20,7 +20,7 @@ from pgtls.fleet import model as fleet
 from pgtls.language.models import CaTable
 from pgtls.pki import keys
 from pgtls.pki.issue import Issued, Issuer, issue
-from pgtls.pki.model import CertificateKind, KeyAlgorithm, Profile
+from pgtls.pki.model import CertificateKind, Entity, KeyAlgorithm, Profile, ca_entity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,8 +111,8 @@ def split(pem: bytes) -> list[bytes]:
     return [block + end for block in pem.split(end)[:-1]]
 
 
-def _credentials(by: Authority) -> dict[str, Credential]:
-    return {f"ca.{each.name}": Credential(each.pem, None) for each in (by, *by.above)}
+def _credentials(by: Authority) -> dict[Entity, Credential]:
+    return {ca_entity(each.name): Credential(each.pem, None) for each in (by, *by.above)}
 
 
 def _in_fleet(by: Authority) -> fleet.Authority:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.pki.model import Entity
 from pgtls.state import lock as locks
 from pgtls.state import manifest as manifests
 from pgtls.state.files import create
@@ -132,7 +133,9 @@ def test_a_file_whose_mode_alone_was_changed_gets_it_back_without_its_content(bu
     path.chmod(0o644)
     content, changed = path.read_bytes(), path.stat().st_mtime_ns
     manifest = (built.out / "manifest.json").read_bytes()
-    commit(str(built.out), {"ca/root/ca.key": File(Later.KEPT, 0o600, "key", "ca.root")}, (), lambda _: manifest)
+    commit(
+        str(built.out), {"ca/root/ca.key": File(Later.KEPT, 0o600, "key", Entity("ca.root"))}, (), lambda _: manifest
+    )
     assert (path.stat().st_mode & 0o777, path.read_bytes(), path.stat().st_mtime_ns) == (0o600, content, changed)
 
 
@@ -141,7 +144,7 @@ def test_a_directory_with_a_key_that_was_opened_closes_again(built: Site) -> Non
     manifest = manifests.read(built.out)
     assert manifest is not None
     assert observe_files(str(built.out), manifest).states["ca/root/ca.key"] == "mode"
-    kept = {"ca/root/ca.key": File(Later.KEPT, 0o600, "key", "ca.root")}
+    kept = {"ca/root/ca.key": File(Later.KEPT, 0o600, "key", Entity("ca.root"))}
     commit(str(built.out), kept, (), lambda _: manifest.render(), private={"ca/root"})
     assert (built.out / "ca/root").stat().st_mode & 0o777 == 0o700
     assert set(observe_files(str(built.out), manifest).states.values()) == {"same"}
@@ -227,7 +230,7 @@ def limit(kind: int, value: int) -> Iterator[None]:
         resource.setrlimit(kind, before)
 
 
-BIG: Tree = {**OTHER, "clients/zoe/root.crt": File(b"x" * 300_000, 0o644, "trust", "user.zoe")}
+BIG: Tree = {**OTHER, "clients/zoe/root.crt": File(b"x" * 300_000, 0o644, "trust", Entity("user.zoe"))}
 
 
 def test_a_file_over_the_size_limit_ends_the_build_and_leaves_nothing(built: Site) -> None:

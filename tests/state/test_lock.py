@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgtls.diagnostics import Rejected
+from pgtls.pki.model import Entity
 from pgtls.state.lock import IssuedLine, Lock, RevokedLine, lock_path, parse, read
 from state.trees import ID, NOW, issued
 
@@ -37,7 +38,7 @@ WRITTEN = (
 
 
 def revoked(number: int, days: int = 0, reason: str = "cessation_of_operation", **extra: object) -> RevokedLine:
-    return RevokedLine("root", "user.app", f"{number:x}", reason, NOW + timedelta(days=days), extra)
+    return RevokedLine("root", Entity("user.app"), f"{number:x}", reason, NOW + timedelta(days=days), extra)
 
 
 def lines_of(content: bytes) -> set[bytes]:
@@ -135,8 +136,8 @@ def test_of_two_revocations_of_one_certificate_the_earlier_counts() -> None:
 
 
 def test_a_certificate_that_goes_into_further_bundles_gets_a_further_line() -> None:
-    first = IssuedLine("root", "ca.root", issued(1, "ca.root").certificate, ("server.a",))
-    later = IssuedLine("root", "ca.root", first.certificate, ("server.b", "user.c"))
+    first = IssuedLine("root", Entity("ca.root"), issued(1, "ca.root").certificate, ("server.a",))
+    later = IssuedLine("root", Entity("ca.root"), first.certificate, ("server.b", "user.c"))
     lock = parse(Lock(ID, (first,)).with_lines(later).render(), "x")
     assert len(lock.issued) == 2
     assert lock.by_serial["root", "1"].trust == ("server.a", "server.b", "user.c")

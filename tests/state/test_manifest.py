@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgtls.diagnostics import Rejected
+from pgtls.pki.model import Entity
 from pgtls.state.manifest import Entry, Inputs, Manifest, parse, read
 from state.trees import ID, NOW
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-ENTRY = Entry("a" * 64, 12, 1_700_000_000_123_456_789, 0o600, "key", "user.app")
+ENTRY = Entry("a" * 64, 12, 1_700_000_000_123_456_789, 0o600, "key", Entity("user.app"))
 MANIFEST = Manifest(
     version="0.1.0",
     lock_id=ID,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pgtls.pki.model import Certificate
+from pgtls.pki.model import Certificate, Entity
 from pgtls.state import lock as locks
 from pgtls.state import manifest as manifests
 from pgtls.state.lock import IssuedLine, Lock
@@ -30,12 +30,12 @@ Tree = dict[str, File]
 
 def key(entity: str, content: str) -> File:
     """A private key."""
-    return File(f"key {content}\n".encode() * 20, 0o600, "key", entity)
+    return File(f"key {content}\n".encode() * 20, 0o600, "key", Entity(entity))
 
 
 def public(entity: str, content: str, kind: str = "certificate") -> File:
     """Any file that everybody may read."""
-    return File(f"{kind} {content}\n".encode() * 20, 0o644, kind, entity)
+    return File(f"{kind} {content}\n".encode() * 20, 0o644, kind, Entity(entity))
 
 
 def certificate(number: int, entity: str = "user.app", **fields: object) -> Certificate:
@@ -60,7 +60,7 @@ def certificate(number: int, entity: str = "user.app", **fields: object) -> Cert
 
 def issued(number: int, entity: str = "user.app", ca: str = "root", **fields: object) -> IssuedLine:
     """A line of the lock."""
-    return IssuedLine(ca, entity, certificate(number, entity, **fields))
+    return IssuedLine(ca, Entity(entity), certificate(number, entity, **fields))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pgtls.access.order import Item, Order
     from pgtls.fleet.model import Fleet, Server
-    from pgtls.pki.model import Certificate
+    from pgtls.pki.model import Certificate, Entity
 
 
 CONFLICT = "PGT250"
@@ -30,7 +30,7 @@ class Known(Protocol):
         """The NAME of the CA that signed it."""
 
     @property
-    def entity(self) -> str:
+    def entity(self) -> Entity:
         """Whose it is: ``user.alice``."""
 
     @property
@@ -121,7 +121,7 @@ def unwritable(server: Server, reason: str) -> Diagnostic:
 def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterator[Diagnostic]:
     """Find users who could be taken for the holder of a certificate of somebody else that is still good."""
     accepted = accepted_authorities(fleet, server)
-    known = [line for line in known if line.ca in accepted and line.entity.startswith("user.")]
+    known = [line for line in known if line.ca in accepted and line.entity.kind == "user"]
     if not known:
         return
     names = {user.common_name: user for user in fleet.users.values() if user.ca and user.ca.name in accepted}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.diagnostics import Diagnostic
-from pgtls.pki.model import Unreadable
+from pgtls.pki.model import Entity, Unreadable, ca_entity
 from pgtls.pki.names import canonical, name_text
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class NoWay(NamedTuple):
 
 
 def way_up(
-    profile: Profile, found: Found, fleet: Fleet, above: Mapping[str, Decision]
+    profile: Profile, found: Found, fleet: Fleet, above: Mapping[Entity, Decision]
 ) -> tuple[x509.Certificate, ...] | NoWay:
     """Give the CAs between a certificate and the CA of the spec that it ends under, or say why it does not.
 
@@ -43,10 +43,10 @@ def way_up(
     assert not isinstance(parsed, Unreadable)  # noqa: S101  (it was read before)
     leaf, others = parsed[0], parsed[1:]
     if profile.issuer is None:
-        public = profile.kind == "server" and fleet.servers[profile.entity.removeprefix("server.")].system
+        public = profile.kind == "server" and fleet.servers[profile.entity.name].system
         fault = chains.unsigned(parsed, rooted=not public)
         return NoWay(fault, _COMPLETE) if fault else others
-    signer = above[f"ca.{profile.issuer}"].found.pem
+    signer = above[ca_entity(profile.issuer)].found.pem
     authority = facts.parse(signer) if signer else ()
     if isinstance(authority, Unreadable) or not authority:
         return ()  # that CA waits itself, or has a fault of its own
@@ -92,13 +92,13 @@ def unlisted(
     if peers and missing:
         message = f'no CRL of "{missing[0]}", which signed the certificate of {profile.entity}, is here, and {peers[0]} asks for it'
         hint = f"add its CRL to crl_file of [ca.{issuer.name}], or say crl = false in [{peers[0]}]"
-        yield Diagnostic("PGT565", message, (*profile.entity.split(".", 1), "cert_file"), hint)
+        yield Diagnostic("PGT565", message, (*profile.entity.table, "cert_file"), hint)
 
 
 def _asking(profile: Profile, issuer: Authority, fleet: Fleet) -> list[str]:
     """Give those who would check a certificate against CRLs: servers the users', users the servers'."""
     if profile.kind == "server":
-        server = fleet.servers[profile.entity.removeprefix("server.")]
+        server = fleet.servers[profile.entity.name]
         policies = [policy for policy in fleet.policies_of(server) if not policy.local]
         return [user.entity for policy in policies for user in policy.users if user.table.crl]
     return [

@@ -21,9 +21,7 @@ TOLERANCE = timedelta(days=1)
 
 def issued_later(lock: Lock, now: datetime) -> list[datetime]:
     """When certificates were issued after now, as the lock knows: this clock is behind, or that one was ahead."""
-    instants = (
-        line.certificate.not_before + BACKDATED for line in lock.by_serial.values() if not line.entity.startswith("ca.")
-    )
+    instants = (line.certificate.not_before + BACKDATED for line in lock.by_serial.values() if line.entity.kind != "ca")
     return [instant for instant in instants if instant > now + TOLERANCE]
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from pgtls.fleet.model import Authority
+    from pgtls.pki.model import Entity
 
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
@@ -38,7 +39,7 @@ class Credential:
         return joined(_whole(self)) if self.certificate else None
 
 
-Credentials = "Mapping[str, Credential]"
+Credentials = "Mapping[Entity, Credential]"
 """By entity."""
 
 
@@ -63,7 +64,7 @@ def joined(parts: Iterable[bytes | Later]) -> bytes | Later:
     return b"".join(known)
 
 
-def chain(leaf: Credential, issuer: Authority | None, credentials: Mapping[str, Credential]) -> bytes | Later | None:
+def chain(leaf: Credential, issuer: Authority | None, credentials: Mapping[Entity, Credential]) -> bytes | Later | None:
     """Leaf first, then the intermediates upward, never the root (RFC 8446, 4.4.2; libpq and the server send it as it is)."""
     if leaf.certificate is None:
         return None
@@ -74,13 +75,13 @@ def chain(leaf: Credential, issuer: Authority | None, credentials: Mapping[str, 
     )
 
 
-def _below_root(ca: Authority, credentials: Mapping[str, Credential]) -> Iterator[bytes | Later]:
+def _below_root(ca: Authority, credentials: Mapping[Entity, Credential]) -> Iterator[bytes | Later]:
     """Yield a CA's certificate, and what came above it in its file, without a root."""
     parts = _whole(credentials[ca.entity])
     yield from parts if ca.issuer else parts[:-1]
 
 
-def trust(authorities: Iterable[Authority], credentials: Mapping[str, Credential]) -> bytes | Later:
+def trust(authorities: Iterable[Authority], credentials: Mapping[Entity, Credential]) -> bytes | Later:
     """Give the file for those who trust: each CA with everything above it, roots included, every certificate once."""
     entities = dict.fromkeys(link.entity for ca in authorities for link in ca.chain)
     return joined(
@@ -88,7 +89,7 @@ def trust(authorities: Iterable[Authority], credentials: Mapping[str, Credential
     )
 
 
-def roots(authorities: Iterable[Authority], credentials: Mapping[str, Credential]) -> bytes | Later:
+def roots(authorities: Iterable[Authority], credentials: Mapping[Entity, Credential]) -> bytes | Later:
     """Give the file for those who are shown whole chains: the root of each CA, and as long as it is good the one before its renewal.
 
     Of a CA that was brought along with its chain that is the last certificate of the file, which signed itself: an intermediate alone is no anchor

@@ -22,7 +22,7 @@ from pgtls.certificates.revocation import (
 from pgtls.certificates.self_signed import in_two_steps
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki import crl as pki_crl
-from pgtls.pki.model import Certificate, Revocation, RevocationList
+from pgtls.pki.model import Certificate, Entity, Revocation, RevocationList, ca_entity
 from pgtls.state import layout
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from pgtls.state.lock import Lock, RevokedLine
 
 
-def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, asked: Asked) -> Decisions:
+def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, asked: Asked) -> Decisions:
     """Decide about every certificate that is wanted or was issued, and about every CRL."""
-    certificates: dict[str, Decision] = {}
+    certificates: dict[Entity, Decision] = {}
     listed = serials(fleet)
     for profile in wanted.values():
         certificates[profile.entity] = _certificate(profile, fleet, existing, certificates, asked, listed)
@@ -66,7 +66,7 @@ def decide(fleet: Fleet, wanted: Mapping[str, Profile], existing: Existing, aske
 
 def _problems(decisions: Collection[Decision], existing: Existing, asked: Asked, now: datetime) -> Iterator[Diagnostic]:
     """Report what is wrong with certificates and keys."""
-    replaced = asked.replace | {f"ca.{name}" for name in asked.new_ca}
+    replaced = asked.replace | {ca_entity(name) for name in asked.new_ca}
     yield from (problem for decision in decisions for problem in decision.problems)
     yield from external.wrong_keys(decisions, existing.outside)
     yield from external.locked(decisions, existing.outside, replaced)
@@ -77,8 +77,8 @@ def _problems(decisions: Collection[Decision], existing: Existing, asked: Asked,
         yield from _foreign_faults(decision, asked)
 
 
-def _unknown(asked: Asked, wanted: Mapping[str, Profile]) -> Iterator[Diagnostic]:
-    names = {f"ca.{name}": f"--new-ca {name}" for name in asked.new_ca}
+def _unknown(asked: Asked, wanted: Mapping[Entity, Profile]) -> Iterator[Diagnostic]:
+    names: dict[str, str] = {ca_entity(name): f"--new-ca {name}" for name in asked.new_ca}
     names |= {name: f"--renew {name}" for name in asked.renew - {"all"}} | {
         name: f"--replace {name}" for name in asked.replace
     }
@@ -90,7 +90,7 @@ def _unknown(asked: Asked, wanted: Mapping[str, Profile]) -> Iterator[Diagnostic
 
 def _not_lost(asked: Asked, existing: Existing) -> Iterator[Diagnostic]:
     for name in () if existing.from_lock else sorted(asked.new_ca):
-        found = existing.found.get(f"ca.{name}")
+        found = existing.found.get(ca_entity(name))
         if found and found.key == "present" and isinstance(found.certificate, Certificate):
             hint = f"--replace ca.{name} gives a CA another key on purpose: all that it has signed is issued again, and every bundle must be deployed"
             yield Diagnostic("PGT556", f'--new-ca {name}: the private key of CA "{name}" is there', hint=hint)
@@ -100,7 +100,7 @@ def _certificate(
     profile: Profile,
     fleet: Fleet,
     existing: Existing,
-    decided: Mapping[str, Decision],
+    decided: Mapping[Entity, Decision],
     asked: Asked,
     listed: Mapping[str, set[str]],
 ) -> Decision:
@@ -110,7 +110,7 @@ def _certificate(
         return external.signed_outside(profile, found, fleet, existing, decided, asked.renew)
     case = _case(profile, existing, decided, asked, listed, now)
     why = reason(case)
-    if profile.kind == "ca" and profile.entity.removeprefix("ca.") in asked.new_ca:
+    if profile.kind == "ca" and profile.entity.name in asked.new_ca:
         why = Reason("asked", "a new CA was asked for")
     if why is None:
         beside = previous_roots(profile, found, existing, now, reissued=False)
@@ -135,13 +135,13 @@ def _certificate(
 def _case(
     profile: Profile,
     existing: Existing,
-    decided: Mapping[str, Decision],
+    decided: Mapping[Entity, Decision],
     asked: Asked,
     listed: Mapping[str, set[str]],
     now: datetime,
 ) -> Case:
     found = existing.found[profile.entity]
-    above = decided.get(f"ca.{profile.issuer}") if profile.issuer else None
+    above = decided.get(ca_entity(profile.issuer)) if profile.issuer else None
     return Case(
         wanted=profile,
         certificate=found.certificate,
@@ -172,14 +172,14 @@ def _needs_key(profile: Profile, found: Found, why: Reason, asked: Asked) -> boo
     if profile.entity in asked.replace:
         return True
     if profile.kind == "ca":
-        return profile.entity.removeprefix("ca.") in asked.new_ca
+        return profile.entity.name in asked.new_ca
     return profile.rotate_key or why.name == "revoked" or "key_algorithm" in why.fields
 
 
 def _authority_faults(decision: Issue, lock: Lock, replaced: Collection[str], now: datetime) -> Iterator[Diagnostic]:
     """Refuse to recreate, rename or re-key a CA unless asked to (--new-ca, --replace)."""
     profile, why = decision.profile, decision.reason
-    name = profile.entity.removeprefix("ca.")
+    name = profile.entity.name
     if profile.kind != "ca" or profile.entity in replaced:
         return
     known = lock.latest.get(profile.entity)
@@ -220,7 +220,7 @@ def _foreign_faults(decision: Issue, asked: Asked) -> Iterator[Diagnostic]:
     yield Diagnostic(
         "PGT552",
         f"the certificate of {entity} was not written by pgtls and does not satisfy the spec: {why.text}",
-        path=tuple(entity.split(".", 1)),
+        path=entity.table,
         at="table",
         hint=f"move it away, or let pgtls replace it with --replace {entity}",
     )

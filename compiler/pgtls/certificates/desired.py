@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.fleet.model import subject_attributes
 from pgtls.pki.expected import taken_for_host
-from pgtls.pki.model import Constraints, Profile
+from pgtls.pki.model import Constraints, Entity, Profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ COMMON_NAME_LENGTH = 64
 """ub-common-name (RFC 5280, appendix A.1)."""
 
 
-def wanted(fleet: Fleet) -> dict[str, Profile]:
+def wanted(fleet: Fleet) -> dict[Entity, Profile]:
     """Give every certificate that the spec asks for, by entity: a CA after the one that signs it, then servers and users."""
     cas = sorted(fleet.cas.values(), key=lambda ca: (len(ca.chain), ca.name))
     return {profile.entity: profile for profile in _profiles(fleet, cas)}

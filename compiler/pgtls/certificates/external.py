@@ -14,7 +14,7 @@ from pgtls.certificates.reissue import due_at, nothing_left
 from pgtls.diagnostics import Diagnostic, errors
 from pgtls.fleet.fields import entity_named
 from pgtls.pki.crl import half_life
-from pgtls.pki.model import Certificate, RevocationList, Unreadable
+from pgtls.pki.model import Certificate, Entity, RevocationList, Unreadable, ca_entity
 from pgtls.state import layout
 
 if TYPE_CHECKING:
@@ -64,14 +64,14 @@ class Cause(NamedTuple):
 
 
 def missing_signer(
-    profile: Profile, found: Found, above: Mapping[str, Decision], now: datetime, *, new_key: bool
+    profile: Profile, found: Found, above: Mapping[Entity, Decision], now: datetime, *, new_key: bool
 ) -> Cause | None:
     """Return why a certificate cannot be signed here; None if it can. ``above`` are the decisions about CAs."""
     issuer = profile.issuer
     if issuer is None:
         away = profile.kind == "ca" and not new_key and not found.at_hand
-        return Cause("its key is not here", key=profile.entity.removeprefix("ca.")) if away else None
-    signer = above[f"ca.{issuer}"]
+        return Cause("its key is not here", key=profile.entity.name) if away else None
+    signer = above[ca_entity(issuer)]
     if signer.found.certificate is None and isinstance(signer, Wait):
         return Cause(f'CA "{issuer}", which signs it, itself waits to be signed', first=True)
     if not makes_key(signer) and not signer.found.at_hand:
@@ -95,7 +95,7 @@ def withheld_crl(crl: CrlDecision, ca: Decision, existing: Existing, now: dateti
     found = crl.found
     if not isinstance(found, RevocationList):
         return replace(crl, reason=None, waits=None if found is None else crl.reason, due=now)
-    given, half = crl.entity.removeprefix("ca.") in existing.outside.crls, half_life(found)
+    given, half = crl.entity.name in existing.outside.crls, half_life(found)
     waits = None if crl.reason is None or (given and now < half) else crl.reason
     return replace(crl, reason=None, waits=waits, due=half if now < half else found.next_update)
 
@@ -111,20 +111,20 @@ def crl_problems(crls: Mapping[str, CrlDecision], existing: Existing, now: datet
         )
         if crl.reason is None and isinstance(found, RevocationList) and found.next_update <= now:
             message = f'the CRL of CA "{name}" ended on {found.next_update:%Y-%m-%d}: every client would be refused'
-            yield _fault("PGT563", message, f"ca.{name}", hint, "crl_file" if given else None)
+            yield _fault("PGT563", message, ca_entity(name), hint, "crl_file" if given else None)
         elif given and isinstance(found, RevocationList) and found.this_update > now:
             message = f'the CRL of CA "{name}" is not valid before {found.this_update:%Y-%m-%d %H:%M}: every client would be refused'
-            yield _fault("PGT563", message, f"ca.{name}", hint, "crl_file")
+            yield _fault("PGT563", message, ca_entity(name), hint, "crl_file")
         elif crl.waits and isinstance(found, Unreadable):
             message = f'the CRL of CA "{name}" cannot be read ({found.reason}), and its key is not here'
             yield _fault(
                 "PGT563",
                 message,
-                f"ca.{name}",
+                ca_entity(name),
                 f"restore its ca.crl from a backup, or lend the key with --ca-key {name}=PATH",
             )
         elif crl.waits:
-            yield _warning(f'the CRL of CA "{name}" waits for its key: {crl.waits}', f"ca.{name}", hint)
+            yield _warning(f'the CRL of CA "{name}" waits for its key: {crl.waits}', ca_entity(name), hint)
 
 
 def wrong_keys(decisions: Iterable[Decision], outside: Outside) -> Iterator[Diagnostic]:
@@ -136,9 +136,9 @@ def wrong_keys(decisions: Iterable[Decision], outside: Outside) -> Iterator[Diag
     for decision in decisions:
         key, certificate = outside.lent.get(decision.profile.entity), decision.found.certificate
         if key and isinstance(certificate, Certificate) and spki_sha256(key.public_key()) != certificate.spki_sha256:
-            name = decision.profile.entity.removeprefix("ca.")
+            name = decision.profile.entity.name
             hint = f"lend the key that the certificate ca/{name}/ca.crt in the out directory was made for"
-            yield _fault("PGT566", f'--ca-key {name}: this is not the key of CA "{name}"', f"ca.{name}", hint)
+            yield _fault("PGT566", f'--ca-key {name}: this is not the key of CA "{name}"', ca_entity(name), hint)
 
 
 def locked(decisions: Iterable[Decision], outside: Outside, replaced: Collection[str]) -> Iterator[Diagnostic]:
@@ -161,7 +161,7 @@ def signed_outside(
     found: Found,
     fleet: Fleet,
     existing: Existing,
-    above: Mapping[str, Decision],
+    above: Mapping[Entity, Decision],
     renew: Collection[str],
 ) -> Keep | Adopt | Wait:
     """Judge the certificate of an entity that somebody else signs."""
@@ -199,7 +199,7 @@ def _judged(
     certificate: Certificate,
     fleet: Fleet,
     existing: Existing,
-    above: Mapping[str, Decision],
+    above: Mapping[Entity, Decision],
 ) -> tuple[Diagnostic | None, tuple[x509.Certificate, ...]]:
     """Return why a certificate cannot be used, or None, and the CAs between it and the CA of the spec."""
     entity = profile.entity
@@ -341,7 +341,7 @@ def _limits_misfits(profile: Profile, usages: Collection[str], fleet: Fleet) -> 
     """Compare how far a CA reaches: its path length and its name constraints."""
     from pgtls.pki.expected import wanted_facts
 
-    ca = fleet.cas[profile.entity.removeprefix("ca.")]
+    ca = fleet.cas[profile.entity.name]
     length = next((int(usage[8:]) for usage in usages if usage.startswith("pathlen:")), None)
     if ca.table.path_length is not None and length != ca.table.path_length:
         yield f"its path length is {'not limited' if length is None else length}, not {ca.table.path_length}"
@@ -360,11 +360,10 @@ def _listed(words: Collection[str]) -> str:
 # ---- diagnostics ----------------------------------------------------------------------------------------------------------------------
 
 
-def _fault(code: str, message: str, entity: str, hint: str, field: str | None = None) -> Diagnostic:
-    table = tuple(entity.split(".", 1))
-    return Diagnostic(code, message, (*table, field) if field else table, hint, "value" if field else "table")
+def _fault(code: str, message: str, entity: Entity, hint: str, field: str | None = None) -> Diagnostic:
+    path = (*entity.table, field) if field else entity.table
+    return Diagnostic(code, message, path, hint, "value" if field else "table")
 
 
-def _warning(message: str, entity: str, hint: str | None = None) -> Diagnostic:
-    table = tuple(entity.split(".", 1))
-    return Diagnostic("PGT562", message, table, hint, at="table", severity="warning")
+def _warning(message: str, entity: Entity, hint: str | None = None) -> Diagnostic:
+    return Diagnostic("PGT562", message, entity.table, hint, at="table", severity="warning")

@@ -10,7 +10,7 @@ from pgtls.certificates.credentials import Credential, first_block
 from pgtls.certificates.model import Issue, Wait, is_adopted, makes_key
 from pgtls.pki import crl, facts, keys
 from pgtls.pki.issue import Issuer, issue
-from pgtls.pki.model import SELF_SIGNED, SERIAL_BITS, Certificate, Unreadable
+from pgtls.pki.model import SELF_SIGNED, SERIAL_BITS, Certificate, Entity, Unreadable, ca_entity
 from pgtls.state import layout
 from pgtls.state.lock import IssuedLine
 from pgtls.state.tree import Later
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Material:
     """What was issued, ready to be rendered and recorded."""
 
-    credentials: Mapping[str, Credential]
+    credentials: Mapping[Entity, Credential]
     """By entity."""
     crls: Mapping[str, bytes | Later]
     """By NAME of the CA."""
@@ -98,26 +98,26 @@ def _kept_crl(existing: Existing, name: str) -> bytes:
     return given.pem if given else existing.contents[layout.crl_path(name)]
 
 
-def needed_keys(decisions: Decisions, existing: Existing) -> frozenset[str]:
+def needed_keys(decisions: Decisions, existing: Existing) -> frozenset[Entity]:
     """Return the entities whose present key signs, is certified, or is written again."""
     return frozenset(
         entity for entity in _used_keys(decisions, existing) if not makes_key(decisions.certificates.get(entity))
     )
 
 
-def _used_keys(decisions: Decisions, existing: Existing) -> Iterator[str]:
+def _used_keys(decisions: Decisions, existing: Existing) -> Iterator[Entity]:
     for entity, decision in decisions.certificates.items():
         if _planned_key(decision) is Later.PENDING or _planned_request(decision, existing) is Later.PENDING:
             yield entity
         if isinstance(decision, Issue):
             issuer = decision.profile.issuer
-            yield f"ca.{issuer}" if issuer else entity
+            yield ca_entity(issuer) if issuer else entity
             if entity not in existing.outside.requests:
                 yield entity
     yield from (one.entity for one in decisions.crls.values() if one.reason)
 
 
-def needed_passphrases(decisions: Decisions, existing: Existing) -> frozenset[str]:
+def needed_passphrases(decisions: Decisions, existing: Existing) -> frozenset[Entity]:
     """Return the entities of which an encrypted key is written."""
     return frozenset(
         entity
@@ -158,10 +158,10 @@ class _Issuing:
     existing: Existing
     keyring: Keyring
     now: datetime
-    credentials: dict[str, Credential] = field(default_factory=dict)
+    credentials: dict[Entity, Credential] = field(default_factory=dict)
     lines: list[IssuedLine] = field(default_factory=list)
-    keys: dict[str, keys.PrivateKey] = field(default_factory=dict)
-    issuers: dict[str, Issuer] = field(default_factory=dict)
+    keys: dict[Entity, keys.PrivateKey] = field(default_factory=dict)
+    issuers: dict[Entity, Issuer] = field(default_factory=dict)
 
     def make_keys(self, jobs: int) -> None:
         """Make all keys first: RSA takes most of the time of a build, and all cores."""
@@ -184,11 +184,11 @@ class _Issuing:
 
     def _issued(self, decision: Issue) -> bytes:
         profile = decision.profile
-        above = self.decisions.certificates[f"ca.{profile.issuer}"] if profile.issuer else None
+        above = self.decisions.certificates[ca_entity(profile.issuer)] if profile.issuer else None
         issued = issue(
             profile,
             self.existing.outside.requests.get(profile.entity) or self.keys[profile.entity].public_key(),
-            self._issuer(f"ca.{profile.issuer}") if profile.issuer else self.keys[profile.entity],
+            self._issuer(ca_entity(profile.issuer)) if profile.issuer else self.keys[profile.entity],
             _serial(profile.issuer, self.existing.lock),
             self.now,
             above.end if above else None,
@@ -226,14 +226,14 @@ class _Issuing:
     def _record(self, decision: Decision, certificate: Certificate) -> None:
         self.lines.append(IssuedLine(_signer(decision), decision.profile.entity, certificate))
 
-    def _issuer(self, entity: str) -> Issuer:
+    def _issuer(self, entity: Entity) -> Issuer:
         if entity not in self.issuers:
             parsed = facts.parse(self.decisions.certificates[entity].found.pem or b"")
             assert not isinstance(parsed, Unreadable)  # noqa: S101  (it was read before)
             self.issuers[entity] = Issuer(parsed[0], self.keys[entity])
         return self.issuers[entity]
 
-    def _key_file(self, entity: str, planned: Credential) -> bytes | Later | None:
+    def _key_file(self, entity: Entity, planned: Credential) -> bytes | Later | None:
         """Write a key that is new, or that is to be protected in another way."""
         if planned.key is not Later.PENDING:
             return planned.key
@@ -252,7 +252,7 @@ def _signer(decision: Decision) -> str:
     profile = decision.profile
     if profile.issuer:
         return profile.issuer
-    return profile.entity.removeprefix("ca.") if profile.kind == "ca" else SELF_SIGNED
+    return profile.entity.name if profile.kind == "ca" else SELF_SIGNED
 
 
 def _serial(issuer: str | None, lock: Lock) -> int:

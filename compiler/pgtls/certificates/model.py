@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.pki.keys import PrivateKey, PublicKey
-    from pgtls.pki.model import Certificate, Profile, Revocation, RevocationList, Unreadable
+    from pgtls.pki.model import Certificate, Entity, Profile, Revocation, RevocationList, Unreadable
     from pgtls.state.lock import Lock, RevokedLine
     from pgtls.state.manifest import Entry, Manifest
 
@@ -76,21 +76,21 @@ class Outside:
     private key is never here; ``guarded`` those whose key is encrypted.
     """
 
-    signed: Mapping[str, Signed] = field(default_factory=dict)
-    external: frozenset[str] = frozenset()
-    keyless: frozenset[str] = frozenset()
-    offline: frozenset[str] = frozenset()
-    guarded: frozenset[str] = frozenset()
-    requests: Mapping[str, PublicKey] = field(default_factory=dict)
-    key_files: Mapping[str, str] = field(default_factory=dict)
+    signed: Mapping[Entity, Signed] = field(default_factory=dict)
+    external: frozenset[Entity] = frozenset()
+    keyless: frozenset[Entity] = frozenset()
+    offline: frozenset[Entity] = frozenset()
+    guarded: frozenset[Entity] = frozenset()
+    requests: Mapping[Entity, PublicKey] = field(default_factory=dict)
+    key_files: Mapping[Entity, str] = field(default_factory=dict)
     """Where the key of an entity was brought along: the path of the file."""
-    lent: Mapping[str, PrivateKey] = field(default_factory=dict)
+    lent: Mapping[Entity, PrivateKey] = field(default_factory=dict)
     """Keys that are lent to this build."""
     crls: Mapping[str, Lists] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @property
-    def not_ours(self) -> frozenset[str]:
+    def not_ours(self) -> frozenset[Entity]:
         """Return the entities whose certificate somebody else signs."""
         return self.external | self.signed.keys()
 
@@ -106,13 +106,13 @@ class Existing:
     """The state of every file that the manifest lists: see :data:`pgtls.state.out_directory.FileState`."""
     entries: Mapping[str, Entry] = field(default_factory=dict)
     """The manifest's entries, with the stat of today where the content is the same."""
-    found: Mapping[str, Found] = field(default_factory=dict)
+    found: Mapping[Entity, Found] = field(default_factory=dict)
     """By entity: everything that is wanted."""
     crls: Mapping[str, RevocationList | Unreadable] = field(default_factory=dict)
     """By NAME of the CA, where there is one."""
     contents: Mapping[str, bytes] = field(default_factory=dict)
     """By path: the further files that decisions follow from, as far as they exist."""
-    brought: Mapping[str, PrivateKey | Unreadable] = field(default_factory=dict)
+    brought: Mapping[Entity, PrivateKey | Unreadable] = field(default_factory=dict)
     """By entity: the keys of ``key_file`` that this build takes in."""
     from_lock: bool = False
     """There is no out directory: what the lock lists is taken as present."""
@@ -133,8 +133,8 @@ class Existing:
 class Keyring(NamedTuple):
     """The keys that sign or are certified in a build, and the passphrases of those that it writes, by entity."""
 
-    keys: Mapping[str, PrivateKey]
-    passphrases: Mapping[str, bytes]
+    keys: Mapping[Entity, PrivateKey]
+    passphrases: Mapping[Entity, bytes]
 
 
 # ---- what is asked for -----------------------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ class Signer(NamedTuple):
 class CrlDecision:
     """What the CRL of a CA says next, and why it is signed again; without a ``reason`` it stays."""
 
-    entity: str
+    entity: Entity
     path: str
     """Where it will lie."""
     found: RevocationList | Unreadable | None
@@ -288,7 +288,7 @@ class CrlDecision:
 class Decisions:
     """Everything that a build decides about certificates, before any of it is done."""
 
-    certificates: Mapping[str, Decision]
+    certificates: Mapping[Entity, Decision]
     """By entity; a CA comes before what it signs."""
     revocations: tuple[RevokedLine, ...]
     """New ones."""

@@ -16,7 +16,7 @@ from pgtls.certificates.passphrases import way_out
 from pgtls.certificates.retired_cas import left_files
 from pgtls.certificates.supplied import brought_key
 from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.pki.model import SELF_SIGNED, Certificate, RevocationList, Unreadable
+from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList, Unreadable
 from pgtls.state import layout
 from pgtls.state import manifest as manifests
 from pgtls.state.faults import cannot_read
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def observe(
     out: str,
     lock: Lock,
-    profiles: Mapping[str, Profile],
+    profiles: Mapping[Entity, Profile],
     outside: Outside,
     secrets: Secrets,
     *,
@@ -60,11 +60,11 @@ def observe(
     known = {line.certificate.sha256: line for line in lock.by_serial.values()}
     look = _Look(out, files.states, known, outside, secrets)
     found = {entity: _found(entity, look) for entity in profiles}
-    cas = [entity for entity in profiles if entity.startswith("ca.")]
+    cas = [entity for entity in profiles if entity.kind == "ca"]
     found |= {entity: _of_this_ca(entity, found[entity], lock, look) for entity in cas}
     contents = dict(_contents(out, profiles, files, outside))
     crls: dict[str, RevocationList | Unreadable] = {
-        entity.removeprefix("ca."): crl for entity in cas if (crl := _crl(entity, contents)) is not None
+        entity.name: crl for entity in cas if (crl := _crl(entity, contents)) is not None
     }
     crls |= {name: lists.facts for name, lists in outside.crls.items()}
     ours = {entity: one for entity, one in found.items() if entity not in outside.signed}
@@ -100,7 +100,7 @@ class _Look(NamedTuple):
 
 
 def _contents(
-    out: str, profiles: Mapping[str, Profile], files: Observed, outside: Outside
+    out: str, profiles: Mapping[Entity, Profile], files: Observed, outside: Outside
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the further files that decisions follow from. Equal files are read once: bundles share what they trust."""
     shared: dict[str, bytes | None] = {}
@@ -116,12 +116,12 @@ def _contents(
             yield path, content
 
 
-def _paths(profiles: Mapping[str, Profile], entries: Mapping[str, Entry], outside: Outside) -> Iterator[str]:
+def _paths(profiles: Mapping[Entity, Profile], entries: Mapping[str, Entry], outside: Outside) -> Iterator[str]:
     for entity, profile in profiles.items():
         if entity in outside.external:
             yield layout.request_path(entity)
         if profile.kind == "ca":
-            yield layout.crl_path(entity.removeprefix("ca."))
+            yield layout.crl_path(entity.name)
             yield layout.path(entity, layout.CA_PREVIOUS_CERTIFICATE)
         elif profile.kind == "server" and profile.issuer is None:
             yield layout.path(entity, layout.SERVER_NEXT_CERTIFICATE)
@@ -130,7 +130,9 @@ def _paths(profiles: Mapping[str, Profile], entries: Mapping[str, Entry], outsid
     yield from left_files(entries, profiles)
 
 
-def _brought(found: Mapping[str, Found], outside: Outside, secrets: Secrets) -> dict[str, PrivateKey | Unreadable]:
+def _brought(
+    found: Mapping[Entity, Found], outside: Outside, secrets: Secrets
+) -> dict[Entity, PrivateKey | Unreadable]:
     """Read the keys of ``key_file`` that are not in the tree yet."""
     entities = [entity for entity in outside.key_files if entity in found and found[entity].stored == "written"]
     return {entity: brought_key(entity, outside.key_files[entity], secrets) for entity in entities}
@@ -139,7 +141,7 @@ def _brought(found: Mapping[str, Found], outside: Outside, secrets: Secrets) -> 
 _NOTHING = Found(None, "missing")
 
 
-def _nothing(out: str, lock: Lock, profiles: Mapping[str, Profile], outside: Outside, secrets: Secrets) -> Existing:
+def _nothing(out: str, lock: Lock, profiles: Mapping[Entity, Profile], outside: Outside, secrets: Secrets) -> Existing:
     """Return what there is before a first build."""
     found = dict.fromkeys(profiles, _NOTHING)
     known = {line.certificate.sha256 for line in lock.by_serial.values()}
@@ -153,7 +155,7 @@ def _nothing(out: str, lock: Lock, profiles: Mapping[str, Profile], outside: Out
     return Existing(out, lock, found=found, crls=crls, brought=brought, outside=outside)
 
 
-def _restored(entity: str, found: Found, lock: Lock, outside: Outside) -> Found:
+def _restored(entity: Entity, found: Found, lock: Lock, outside: Outside) -> Found:
     """Take the key of a known CA into a new tree; one that is offline stays where it is."""
     from pgtls.pki.keys import spki_sha256
 
@@ -165,7 +167,7 @@ def _restored(entity: str, found: Found, lock: Lock, outside: Outside) -> Found:
     return replace(found, key="present" if fits else "mismatch", stored=stored)
 
 
-def _from_lock(out: str, lock: Lock, profiles: Mapping[str, Profile], outside: Outside) -> Existing:
+def _from_lock(out: str, lock: Lock, profiles: Mapping[Entity, Profile], outside: Outside) -> Existing:
     """Take what the lock lists as present: a checkout has the lock and no keys."""
     latest = {entity: line for entity, line in lock.latest.items() if (line.ca, line.serial) not in lock.revocations}
     found = {e: Found(latest[e].certificate, "present") if e in latest else _NOTHING for e in profiles}
@@ -186,7 +188,7 @@ def nothing_to_build_on(out: str) -> Diagnostic:
     )
 
 
-def _found(entity: str, look: _Look) -> Found:
+def _found(entity: Entity, look: _Look) -> Found:
     found, outside = _in_tree(entity, look), look.outside
     if entity in outside.not_ours or entity in outside.keyless:
         mine = found.certificate.spki_sha256 if isinstance(found.certificate, Certificate) else None
@@ -203,7 +205,7 @@ def _found(entity: str, look: _Look) -> Found:
     return found
 
 
-def _of_this_ca(entity: str, found: Found, lock: Lock, look: _Look) -> Found:
+def _of_this_ca(entity: Entity, found: Found, lock: Lock, look: _Look) -> Found:
     """Check by the lock that a CA whose certificate is lost still has its key: another key makes another CA."""
     line = lock.latest.get(entity)
     lost = not isinstance(found.certificate, Certificate) and entity not in look.outside.not_ours
@@ -212,7 +214,7 @@ def _of_this_ca(entity: str, found: Found, lock: Lock, look: _Look) -> Found:
     return replace(found, key=_key_state(entity, line.certificate, look))
 
 
-def _made_outside(entity: str, found: Found, known: Collection[str], outside: Outside) -> Found:
+def _made_outside(entity: Entity, found: Found, known: Collection[str], outside: Outside) -> Found:
     """Put what somebody else made in the place of what lies in the tree, or beside its key."""
     signed = outside.signed.get(entity)
     if entity in outside.keyless:
@@ -227,7 +229,7 @@ def _made_outside(entity: str, found: Found, known: Collection[str], outside: Ou
     return found
 
 
-def _request_state(entity: str, found: Found, outside: Outside) -> KeyState:
+def _request_state(entity: Entity, found: Found, outside: Outside) -> KeyState:
     """Whether the certificate in the tree is for the key of the request."""
     request = outside.requests.get(entity)
     if request is None or not isinstance(found.certificate, Certificate):
@@ -237,7 +239,7 @@ def _request_state(entity: str, found: Found, outside: Outside) -> KeyState:
     return "present" if spki_sha256(request) == found.certificate.spki_sha256 else "mismatch"
 
 
-def _protected(entity: str, out: str, found: Found, outside: Outside) -> Found:
+def _protected(entity: Entity, out: str, found: Found, outside: Outside) -> Found:
     """See whether a key is encrypted as the spec says. One that is encrypted and should not be cannot be read."""
     pem = _read(out, layout.key_path(entity))
     encrypted = pem is not None and b"ENCRYPTED" in pem
@@ -246,7 +248,7 @@ def _protected(entity: str, out: str, found: Found, outside: Outside) -> Found:
     return replace(found, stored="written") if entity in outside.guarded and not encrypted else found
 
 
-def _in_tree(entity: str, look: _Look) -> Found:
+def _in_tree(entity: Entity, look: _Look) -> Found:
     certificate, key, states = layout.certificate_path(entity), layout.key_path(entity), look.states
     pem = _read(look.out, certificate)
     if pem is None:
@@ -277,7 +279,7 @@ def _facts(pem: bytes) -> Certificate | Unreadable:
     return certificates if isinstance(certificates, Unreadable) else certificates[0]
 
 
-def _key_state(entity: str, certificate: Certificate | Unreadable | None, look: _Look) -> KeyState:
+def _key_state(entity: Entity, certificate: Certificate | Unreadable | None, look: _Look) -> KeyState:
     """Return whether the key in the tree is the one of a certificate, or is a key at all."""
     from pgtls.pki import keys
 
@@ -293,8 +295,8 @@ def _key_state(entity: str, certificate: Certificate | Unreadable | None, look: 
     return "present" if keys.spki_sha256(key.public_key()) == certificate.spki_sha256 else "mismatch"
 
 
-def _crl(entity: str, contents: Mapping[str, bytes]) -> RevocationList | Unreadable | None:
-    pem = contents.get(layout.crl_path(entity.removeprefix("ca.")))
+def _crl(entity: Entity, contents: Mapping[str, bytes]) -> RevocationList | Unreadable | None:
+    pem = contents.get(layout.crl_path(entity.name))
     if pem is None:
         return None
     from pgtls.pki import crl
@@ -303,7 +305,7 @@ def _crl(entity: str, contents: Mapping[str, bytes]) -> RevocationList | Unreada
 
 
 def _behind(
-    found: Mapping[str, Found], known: Mapping[str, IssuedLine], states: Mapping[str, str]
+    found: Mapping[Entity, Found], known: Mapping[str, IssuedLine], states: Mapping[str, str]
 ) -> Iterator[Diagnostic]:
     """A certificate that pgtls wrote and the lock does not know: the lock is older than the tree."""
     for entity, one in found.items():
@@ -318,7 +320,7 @@ def _behind(
             )
 
 
-def _ahead(found: Mapping[str, Found], lock: Lock) -> Iterator[Diagnostic]:
+def _ahead(found: Mapping[Entity, Found], lock: Lock) -> Iterator[Diagnostic]:
     """Say whose last certificate is not in the tree: it was restored from a backup, or somebody else builds into another one (DESIGN 6.2)."""
     older = sorted(entity for entity, one in found.items() if _is_older(one, lock.latest.get(entity), lock))
     if older:
@@ -339,12 +341,12 @@ def _is_older(one: Found, last: IssuedLine | None, lock: Lock) -> bool:
     return not revoked and last.certificate.not_before > one.certificate.not_before
 
 
-def locked_keys(entities: Iterable[str], existing: Existing, secrets: Secrets) -> tuple[str, ...]:
+def locked_keys(entities: Iterable[Entity], existing: Existing, secrets: Secrets) -> tuple[Entity, ...]:
     """Return the entities whose encrypted key their passphrase does not open. One that cannot be had is no matter here."""
     return tuple(entity for entity in entities if not _opens(entity, existing.out, secrets))
 
 
-def _opens(entity: str, out: str, secrets: Secrets) -> bool:
+def _opens(entity: Entity, out: str, secrets: Secrets) -> bool:
     from pgtls.pki import keys
 
     pem = _read(out, layout.key_path(entity))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pgtls.certificates.model import Issue, makes_key
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import place_of
+from pgtls.pki.model import Entity, ca_entity
 from pgtls.state import layout
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pgtls.pki.model import Profile
 
 
-def to_try(decisions: Decisions, touched: Collection[str], existing: Existing) -> tuple[str, ...]:
+def to_try(decisions: Decisions, touched: Collection[Entity], existing: Existing) -> tuple[Entity, ...]:
     """Return the entities whose encrypted key this build needs or ships: whether the passphrase opens it matters."""
     return tuple(
         entity
@@ -34,13 +35,12 @@ def to_try(decisions: Decisions, touched: Collection[str], existing: Existing) -
     )
 
 
-def unopened(fleet: Fleet, decisions: Decisions, locked: Sequence[str]) -> Iterator[Diagnostic]:
+def unopened(fleet: Fleet, decisions: Decisions, locked: Sequence[Entity]) -> Iterator[Diagnostic]:
     """Report the keys that do not open: an error where the build needs the key, a warning where it only ships it."""
     needed = _needed(decisions)
-    faults: dict[tuple[Path, bool], list[str]] = defaultdict(list)
+    faults: dict[tuple[Path, bool], list[Entity]] = defaultdict(list)
     for entity in locked:
-        kind, _, name = entity.partition(".")
-        faults[place_of(fleet, kind, name, "passphrase"), entity in needed].append(entity)
+        faults[place_of(fleet, *entity.table, "passphrase"), entity in needed].append(entity)
     for (path, is_needed), entities in faults.items():
         profile = decisions.certificates[entities[0]].profile
         severity: Severity = "error" if is_needed else "warning"
@@ -49,10 +49,10 @@ def unopened(fleet: Fleet, decisions: Decisions, locked: Sequence[str]) -> Itera
         )
 
 
-def _needed(decisions: Decisions) -> frozenset[str]:
+def _needed(decisions: Decisions) -> frozenset[Entity]:
     """Return the entities whose present key signs something in this build, or gets another certificate."""
     issued = [decision for decision in decisions.certificates.values() if isinstance(decision, Issue)]
-    signing = (f"ca.{one.profile.issuer}" if one.profile.issuer else one.profile.entity for one in issued)
+    signing = (ca_entity(one.profile.issuer) if one.profile.issuer else one.profile.entity for one in issued)
     certified = (one.profile.entity for one in issued if not one.new_key)
     return frozenset((*signing, *certified, *(crl.entity for crl in decisions.crls.values() if crl.reason)))
 

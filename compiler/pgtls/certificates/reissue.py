@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.certificates.model import KeyState, Reason, ReasonName
 from pgtls.pki.expected import wanted_facts
-from pgtls.pki.model import Certificate, Unreadable
+from pgtls.pki.model import Certificate, Unreadable, ca_entity
 from pgtls.pki.profiles import BACKDATED
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _issued_by_another(case: Case) -> Reason | None:
         differs = case.found.authority_key_id not in (None, case.found.key_id)
     else:
         differs = case.issuer_key_id is None or case.found.authority_key_id != case.issuer_key_id
-    issuer = f"ca.{case.wanted.issuer}" if case.wanted.issuer else "itself"
+    issuer = ca_entity(case.wanted.issuer) if case.wanted.issuer else "itself"
     return (
         Reason("issuer", f"it was not issued by the key of {issuer}", ("ca" if case.wanted.kind != "ca" else "issuer",))
         if differs

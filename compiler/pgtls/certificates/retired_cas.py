@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from pgtls.certificates.model import UNTOUCHED, CrlDecision, Signer
 from pgtls.diagnostics import Diagnostic
-from pgtls.pki.model import Revocation, RevocationList, Unreadable
+from pgtls.pki.model import Revocation, RevocationList, Unreadable, ca_entity
 from pgtls.state import layout
 from pgtls.state.tree import File, Later
 
@@ -34,7 +34,7 @@ def left_files(listed: Mapping[str, Entry], cas: Collection[str]) -> Iterator[st
 
 def names(fleet: Fleet, existing: Existing) -> frozenset[str]:
     """Return the NAMEs of CAs that left the spec and can sign."""
-    return frozenset(entry.entity.removeprefix("ca.") for path, _, entry in _authorities(fleet, existing) if path)
+    return frozenset(entry.entity.name for path, _, entry in _authorities(fleet, existing) if path)
 
 
 def decide(
@@ -55,7 +55,7 @@ def decide(
 def _damaged(fleet: Fleet, existing: Existing, now: datetime) -> Iterator[Diagnostic]:
     """Say which of their files are not what they were, as long as somebody has a certificate of theirs: nothing signs with them, and nothing can make them again."""
     for path, entry in _listed(fleet, existing):
-        name = entry.entity.removeprefix("ca.")
+        name = entry.entity.name
         if existing.files.get(path) in UNTOUCHED or not any(line.ca == name for line in existing.lock.unexpired(now)):
             continue
         how = "is missing" if existing.files.get(path) == "missing" else "was changed"
@@ -109,7 +109,7 @@ def _retired(
 ) -> CrlDecision | None:
     from pgtls.pki import crl, facts
 
-    name, contents = entry.entity.removeprefix("ca."), existing.contents
+    name, contents = entry.entity.name, existing.contents
     here = (key or directory).rpartition("/")[0] + "/"
     pem, old = contents.get(here + layout.CA_CERTIFICATE), contents.get(here + layout.CA_CRL)
     certificates = facts.read(pem) if pem else Unreadable("it is missing")
@@ -138,7 +138,7 @@ def _retired(
 
 
 def _issued_by(line: IssuedLine, name: str, ca: Certificate) -> bool:
-    return line.ca == name and line.entity != f"ca.{name}" and line.certificate.authority_key_id == ca.key_id
+    return line.ca == name and line.entity != ca_entity(name) and line.certificate.authority_key_id == ca.key_id
 
 
 def _known(name: str, mine: Iterable[IssuedLine], lock: Lock, fresh: Sequence[RevokedLine]) -> list[Revocation]:

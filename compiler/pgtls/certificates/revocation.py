@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pgtls.certificates.model import Issue
 from pgtls.certificates.reissue import too_old
 from pgtls.diagnostics import Diagnostic
-from pgtls.pki.model import Certificate, RevocationList
+from pgtls.pki.model import Certificate, Entity, RevocationList, ca_entity
 from pgtls.state.lock import RevokedLine
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def is_revoked(profile: Profile, certificate: Certificate, existing: Existing, l
 
     ``listed`` are the serial numbers that the spec revokes, by NAME of the CA.
     """
-    ca, serial = profile.issuer or profile.entity.partition(".")[2], certificate.serial
+    ca, serial = profile.issuer or profile.entity.name, certificate.serial
     if (ca, serial) in existing.lock.revocations or too_old(certificate, profile):
         return True
     there = existing.crls.get(ca)
@@ -49,18 +49,18 @@ def canonical(serial: str) -> str:
 
 
 def revocations(
-    certificates: Mapping[str, Decision],
-    wanted: Mapping[str, Profile],
+    certificates: Mapping[Entity, Decision],
+    wanted: Mapping[Entity, Profile],
     lock: Lock,
     listed: Mapping[str, set[str]],
     retired: frozenset[str],
     now: datetime,
 ) -> Iterator[RevokedLine]:
     """Yield what is revoked now. ``retired`` are the NAMEs of CAs that left the spec and still sign their CRL."""
-    cas = {profile.entity.removeprefix("ca.") for profile in wanted.values() if profile.kind == "ca"} | retired
+    cas = {profile.entity.name for profile in wanted.values() if profile.kind == "ca"} | retired
     for line in lock.alive(now):
         listed_here = line.serial in listed.get(line.ca, ())
-        if line.entity.startswith("ca.") or line.ca not in cas or listed_here:
+        if line.entity.kind == "ca" or line.ca not in cas or listed_here:
             continue
         if why := _reason(line, certificates.get(line.entity)):
             yield RevokedLine(line.ca, line.entity, line.serial, why, now)
@@ -68,7 +68,7 @@ def revocations(
         for serial in sorted(numbers):
             if (ca, serial) not in lock.revocations:
                 known = lock.by_serial.get((ca, serial))
-                yield RevokedLine(ca, known.entity if known else f"ca.{ca}", serial, "unspecified", now)
+                yield RevokedLine(ca, known.entity if known else ca_entity(ca), serial, "unspecified", now)
 
 
 def _reason(line: IssuedLine, decision: Decision | None) -> str | None:
@@ -98,16 +98,16 @@ def same_key_again(decisions: Iterable[Decision], existing: Existing) -> Iterato
             yield Diagnostic(
                 "PGT574",
                 f"the certificate of {profile.entity} is revoked by revoke_before, and its key was made elsewhere",
-                path=(*profile.entity.split(".", 1), "revoke_before"),
+                path=(*profile.entity.table, "revoke_before"),
                 hint="make a new key there, and name its new request or certificate",
             )
 
 
-def keys_deleted(existing: Existing, fleet: Fleet, certificates: Mapping[str, Decision]) -> frozenset[str]:
+def keys_deleted(existing: Existing, fleet: Fleet, certificates: Mapping[Entity, Decision]) -> frozenset[str]:
     """Give the entities whose keys go with their tables. Not those of CAs, which are kept, and of users whose ``until`` has come, which the spec announced."""
     kept = {*certificates, *(user.entity for user in fleet.ended_users.values())}
     entries = existing.listed.values()
-    found = {entry.entity for entry in entries if entry.kind == "key" and not entry.entity.startswith("ca.")}
+    found = {entry.entity for entry in entries if entry.kind == "key" and entry.entity.kind != "ca"}
     return frozenset(found - kept)
 
 

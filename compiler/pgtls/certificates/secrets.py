@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pgtls.fleet.model import Fleet, Policy
     from pgtls.language.files import Files
     from pgtls.language.values import Secret
+    from pgtls.pki.model import Entity
 
 PATIENCE = 120
 """Seconds after which a command is taken to wait for somebody who is not there."""
@@ -38,11 +39,10 @@ class Secrets:
         """Read a secret option of a policy's method."""
         return self._text(secret, ("policy", policy.name), "auth_options", name)
 
-    def passphrase(self, entity: str) -> bytes | None:
+    def passphrase(self, entity: Entity) -> bytes | None:
         """Read the passphrase of an entity's key; None where the spec has none for it."""
-        kind, _, name = entity.partition(".")
         secret = entity_named(self._fleet, entity).table.passphrase
-        return self._text(secret, (kind, name), "passphrase").encode() if secret else None
+        return self._text(secret, entity.table, "passphrase").encode() if secret else None
 
     def file(self, path: str) -> bytes:
         """Read a file that the spec names; OSError where it cannot be read."""

@@ -13,7 +13,7 @@ from pgtls.certificates.model import UNTOUCHED, Beside, Issue, Keep, Promote, Wa
 from pgtls.certificates.reissue import due_at, nothing_left, too_old
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.expected import wanted_facts
-from pgtls.pki.model import Certificate, Unreadable
+from pgtls.pki.model import Certificate, Entity, Unreadable
 from pgtls.state import layout
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def in_two_steps(
         f"{why.text}, and its clients are to trust its next certificate before it is served: "
         "deploy their bundles, then build again"
     )
-    path = tuple(profile.entity.split(".", 1))
+    path = profile.entity.table
     problem = Diagnostic("PGT562", f"{profile.entity} waits: {waits}", path, at="table", severity="warning")
     return Wait(profile=profile, found=found, end=end, due=due, beside=beside, why=waits, problems=(problem,))
 
@@ -90,7 +90,7 @@ def _following(decision: Decision, existing: Existing, now: datetime) -> tuple[C
     return (one, pem) if fits and one.not_after > now and not too_old(one, decision.profile) else None
 
 
-def _still_good(existing: Existing, entity: str, now: datetime) -> bytes | None:
+def _still_good(existing: Existing, entity: Entity, now: datetime) -> bytes | None:
     """Return the certificate that was served before, until it ends."""
     pem = existing.contents.get(layout.path(entity, layout.SERVER_PREVIOUS_CERTIFICATE))
     if pem is None:

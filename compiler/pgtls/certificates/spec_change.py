@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pgtls.certificates.desired import wanted
 from pgtls.pki.expected import wanted_facts
+from pgtls.pki.model import Entity, ca_entity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ class CertificateChange:
     A CA that left the spec is "retired": what it signed is good until it ends, or is revoked. "limited" is what will end sooner than it would have.
     """  # noqa: D205
 
-    entity: str
+    entity: Entity
     action: Literal[
         "issued",
         "issued again",
@@ -78,7 +79,7 @@ def _revoked(old: Fleet, new: Fleet) -> Iterator[CertificateChange]:
         known = old.cas[name].table.revoked if name in old.cas else ()
         serials = tuple(serial for serial in new.cas[name].table.revoked if serial not in known)
         if serials:
-            yield CertificateChange(f"ca.{name}", "revokes", serials)
+            yield CertificateChange(ca_entity(name), "revokes", serials)
 
 
 def _trust(old: Fleet, new: Fleet) -> Iterator[CertificateChange]:
@@ -86,6 +87,6 @@ def _trust(old: Fleet, new: Fleet) -> Iterator[CertificateChange]:
         was = {ca.root.name for ca in old.servers[name].client_cas}
         will = {ca.root.name for ca in new.servers[name].client_cas}
         if will - was:
-            yield CertificateChange(f"server.{name}", "trusts", tuple(sorted(will - was)))
+            yield CertificateChange(new.servers[name].entity, "trusts", tuple(sorted(will - was)))
         if was - will:
-            yield CertificateChange(f"server.{name}", "no longer trusts", tuple(sorted(was - will)))
+            yield CertificateChange(new.servers[name].entity, "no longer trusts", tuple(sorted(was - will)))

@@ -12,7 +12,7 @@ from pgtls.certificates.model import Lists, Outside, Signed
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import entity_named, place_of
 from pgtls.fleet.files import directory_of
-from pgtls.pki.model import Unreadable
+from pgtls.pki.model import Entity, Unreadable, ca_entity
 from pgtls.state import files
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def _read(path: str) -> bytes:
     return files.read(path, longest=_LONGEST, follow=True)
 
 
-def brought_key(entity: str, path: str, secrets: Secrets) -> PrivateKey | Unreadable:
+def brought_key(entity: Entity, path: str, secrets: Secrets) -> PrivateKey | Unreadable:
     """Read the key of a ``key_file``."""
     from pgtls.pki import keys
 
@@ -47,7 +47,7 @@ def brought_key(entity: str, path: str, secrets: Secrets) -> PrivateKey | Unread
     return keys.load(pem, secrets.passphrase(entity) if b"ENCRYPTED" in pem else None)
 
 
-def adapted(profiles: Mapping[str, Profile], outside: Outside) -> dict[str, Profile]:
+def adapted(profiles: Mapping[Entity, Profile], outside: Outside) -> dict[Entity, Profile]:
     """Fit profiles to keys that are made elsewhere: a request has the key that it has, and a request that is out keeps its key."""
     changed = dict(profiles)
     if not outside.requests:
@@ -95,14 +95,14 @@ class _Gathering:
 
     def __init__(self, fleet: Fleet, secrets: Secrets) -> None:
         self.fleet, self.secrets = fleet, secrets
-        self.signed: dict[str, Signed] = {}
-        self.external: set[str] = set()
-        self.keyless: set[str] = set()
-        self.offline: set[str] = set()
-        self.guarded: set[str] = set()
-        self.requests: dict[str, PublicKey] = {}
-        self.key_files: dict[str, str] = {}
-        self.lent: dict[str, PrivateKey] = {}
+        self.signed: dict[Entity, Signed] = {}
+        self.external: set[Entity] = set()
+        self.keyless: set[Entity] = set()
+        self.offline: set[Entity] = set()
+        self.guarded: set[Entity] = set()
+        self.requests: dict[Entity, PublicKey] = {}
+        self.key_files: dict[Entity, str] = {}
+        self.lent: dict[Entity, PrivateKey] = {}
         self.crls: dict[str, Lists] = {}
         self.diagnostics: list[Diagnostic] = []
 
@@ -161,7 +161,7 @@ class _Gathering:
         from pgtls.pki import keys
 
         for name, path in lent.items():
-            entity, table = f"ca.{name}", ("ca", name)
+            entity, table = ca_entity(name), ("ca", name)
             if name not in self.fleet.cas:
                 near = get_close_matches(name, self.fleet.cas, n=1)
                 hint = (
@@ -234,4 +234,4 @@ def _files(thing: Authority | Server | User) -> Iterator[tuple[str, str]]:
 
 
 def _place(fleet: Fleet, thing: Authority | Server | User, field: str) -> Path:
-    return place_of(fleet, thing.entity.partition(".")[0], thing.name, field)
+    return place_of(fleet, thing.entity.kind, thing.name, field)

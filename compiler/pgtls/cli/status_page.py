@@ -77,7 +77,7 @@ def _alike(events: Iterable[Event]) -> list[list[Event]]:
     """Put together what happens on one day to entities of one kind in the same way."""
     groups: dict[tuple[object, ...], list[Event]] = {}
     for event in events:
-        alike = (_date(event.at), event.what, event.cause, event.entity.partition(".")[0], event.servers)
+        alike = (_date(event.at), event.what, event.cause, event.entity.kind, event.servers)
         groups.setdefault(alike, []).append(event)
     return list(groups.values())
 
@@ -99,7 +99,7 @@ def _verdict(status: Status) -> str:
 
 
 def _todo(items: Sequence[Item], *, overdue: bool) -> str:
-    kinds = Counter(item.entity.partition(".")[0] for item in items if item.kind == "certificate")
+    kinds = Counter(item.entity.kind for item in items if item.kind == "certificate")
     crls = any(item.kind == "crl" for item in items)
     deploy = ["servers (reload)"] * bool(kinds["server"] or kinds["ca"] or crls or overdue) + ["clients"] * bool(
         kinds["user"]
@@ -113,7 +113,7 @@ def _table(items: Sequence[Item], now: datetime, *, colour: bool) -> Iterator[st
     rows: list[Row] = [("STATE", "WHAT", "ENDS", "", "SERIAL", "WHAT TO DO")]
     states: list[State | None] = [None]
     for item in items:
-        alike = (item.state, item.entity.partition(".")[0], item.kind)
+        alike = (item.state, item.entity.kind, item.kind)
         shown[alike] += 1
         if shown[alike] <= _SHOWN:
             rows.append(_row(item, now))
@@ -184,7 +184,7 @@ def _happening(events: Sequence[Event], now: datetime) -> str:
         case "blocks":
             return f"{subject} {_ends(events, now)}: the spec is refused until that is settled"
         case "stays":
-            access = "access" if first.entity.startswith("policy.") else "access without a certificate"
+            access = "access" if first.entity.kind == "policy" else "access without a certificate"
             return f"{subject} should {'have ended' if first.at <= now else 'end'}: {access} stays until a build"
     return f"{subject} {_ends(events, now)}: {_consequence(events)}"
 
@@ -203,7 +203,7 @@ def _consequence(events: Sequence[Event]) -> str:
     where = f"{_names(first.servers)} {'refuses' if len(first.servers) == 1 else 'refuse'}"
     if first.cause == "crl":
         return f"{where} every client certificate ({affected or 'of clients outside this spec'})"
-    match first.entity.partition(".")[0]:
+    match first.entity.kind:
         case "ca":
             return f"so does everything below: {affected}"
         case "server":

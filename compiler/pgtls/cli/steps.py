@@ -58,7 +58,7 @@ def _rows(steps: Sequence[Step], *, colour: bool, everything: bool) -> Iterator[
     width = max(len(step.entity) for step in steps)
     seen: dict[tuple[str, str, str], int] = {}
     for step in steps:
-        alike = (step.entity.partition(".")[0], step.action, step.reason)
+        alike = (step.entity.kind, step.action, step.reason)
         seen[alike] = seen.get(alike, 0) + 1
         if everything or seen[alike] <= _SHOWN:
             yield _row(step, width, colour=colour)

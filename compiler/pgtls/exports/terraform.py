@@ -21,7 +21,7 @@ from pgtls.language.instant import read_instant
 from pgtls.language.words import did_you_mean, quoted
 from pgtls.output.render import material as render_material
 from pgtls.pki.crl import half_life
-from pgtls.pki.model import Certificate, RevocationList
+from pgtls.pki.model import Certificate, Entity, RevocationList
 from pgtls.state import layout
 from pgtls.state.lock import timestamp
 
@@ -153,12 +153,12 @@ def _next_renewal(planned: Planned) -> datetime | None:
     return min((*windows, *lists), default=None)
 
 
-def _entities(planned: Planned) -> list[str]:
-    tree = {file.entity for file in planned.texts.values() if not file.entity.startswith("ca.")}
+def _entities(planned: Planned) -> list[Entity]:
+    tree = {file.entity for file in planned.texts.values() if file.entity.kind != "ca"}
     return sorted(tree | planned.decisions.certificates.keys())
 
 
-def _entity(planned: Planned, entity: str, out: str) -> Iterator[tuple[str, str]]:
+def _entity(planned: Planned, entity: Entity, out: str) -> Iterator[tuple[str, str]]:
     existing = planned.existing
     yield "directory", os.path.join(out, layout.directory(entity))
     yield "files_sha256", _files_digest(existing, entity)
@@ -172,14 +172,14 @@ def _entity(planned: Planned, entity: str, out: str) -> Iterator[tuple[str, str]
             yield field, getattr(certificate, field) if certificate else ""
         yield "not_before", _text(certificate.not_before if certificate else None)
         yield "not_after", _text(certificate.not_after if certificate else None)
-    name = entity.removeprefix("ca.")
-    if name != entity and name in planned.decisions.crls:
+    name = entity.name
+    if entity.kind == "ca" and name in planned.decisions.crls:
         crl = existing.crls.get(name)
         yield "crl_path", os.path.join(out, layout.crl_path(name))
         yield "crl_next_update", _text(crl.next_update if isinstance(crl, RevocationList) else None)
 
 
-def _files_digest(existing: Existing, entity: str) -> str:
+def _files_digest(existing: Existing, entity: Entity) -> str:
     """Digest what lies in an entity's directory, keys left out (a new key has a new certificate): it changes when there is something to deploy."""
     lines = [
         f"{entry.sha256}  {path}\n"
@@ -198,9 +198,7 @@ def _texts(planned: Planned, kinds: tuple[str, ...], read: Callable[[str], bytes
         return
     material = issue.planned(planned.decisions, planned.existing)
     public = render_material(planned.fleet, planned.entries, material.credentials, material.crls)
-    blotted = {
-        layout.path(f"server.{name}", layout.HBA): r.hba_text.encode() for name, r in planned.checked.rules.items()
-    }
+    blotted = {layout.path(r.server.entity, layout.HBA): r.hba_text.encode() for r in planned.checked.rules.values()}
     for path, file in {**planned.texts, **public}.items():
         if file.kind in kinds and not path.startswith(layout.RETIRED):
             content = blotted.get(path, file.content) if path in planned.texts else read(path)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pgtls.diagnostics import Path, Severity
     from pgtls.fleet.model import Authority, Fleet, Policy, Server, User
     from pgtls.language.values import Table
+    from pgtls.pki.model import Entity
 
 
 class Finder(NamedTuple):
@@ -53,7 +54,7 @@ class Finder(NamedTuple):
 
 def finder(fleet: Fleet, thing: Authority | Server | User | Policy) -> Finder:
     """Make the finder of an entity or policy."""
-    return Finder(fleet.own, thing.entity.partition(".")[0], thing.name, thing.table)
+    return Finder(fleet.own, thing.entity.kind, thing.name, thing.table)
 
 
 def entities(fleet: Fleet) -> Iterator[Authority | Server | User]:
@@ -63,9 +64,9 @@ def entities(fleet: Fleet) -> Iterator[Authority | Server | User]:
     yield from fleet.users.values()
 
 
-def entity_named(fleet: Fleet, entity: str) -> Authority | Server | User:
+def entity_named(fleet: Fleet, entity: Entity) -> Authority | Server | User:
     """Return the CA, server or user ``ca.NAME``, ``server.NAME`` or ``user.NAME``."""
-    kind, _, name = entity.partition(".")
+    kind, name = entity.table
     return fleet.cas[name] if kind == "ca" else fleet.servers[name] if kind == "server" else fleet.users[name]
 
 

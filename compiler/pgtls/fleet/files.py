@@ -36,7 +36,7 @@ def _names(fleet: Fleet) -> Iterator[tuple[Path, str]]:
             value = getattr(thing.table, field)
             name = value if field in _FILES else value.file if value else None
             if name is not None:
-                yield place_of(fleet, thing.entity.partition(".")[0], thing.name, field), name
+                yield place_of(fleet, thing.entity.kind, thing.name, field), name
     for policy in fleet.policies.values():
         for option, value in policy.table.auth_options.items():
             if (file := getattr(value, "file", None)) is not None:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from pgtls.language.values import plain
+from pgtls.pki.model import Entity, ca_entity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,9 +56,9 @@ class Authority:
     depth: int = 0
 
     @property
-    def entity(self) -> str:
+    def entity(self) -> Entity:
         """``ca.NAME``."""
-        return f"ca.{self.name}"
+        return ca_entity(self.name)
 
     @property
     def common_name(self) -> str:
@@ -94,9 +95,9 @@ class Server:
     trust: tuple[Authority, ...] = ()
 
     @property
-    def entity(self) -> str:
+    def entity(self) -> Entity:
         """``server.NAME``."""
-        return f"server.{self.name}"
+        return Entity(f"server.{self.name}")
 
     @property
     def self_signed(self) -> bool:
@@ -131,9 +132,9 @@ class User:
     os_users: tuple[str, ...]
 
     @property
-    def entity(self) -> str:
+    def entity(self) -> Entity:
         """``user.NAME``."""
-        return f"user.{self.name}"
+        return Entity(f"user.{self.name}")
 
     @property
     def member_of(self) -> tuple[str, ...]:
@@ -167,9 +168,9 @@ class Policy:
     """None where TLS has no meaning: on the Unix socket, and with ``reject``."""
 
     @property
-    def entity(self) -> str:
+    def entity(self) -> Entity:
         """``policy.NAME``."""
-        return f"policy.{self.name}"
+        return Entity(f"policy.{self.name}")
 
     @property
     def requires_tls(self) -> bool:

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
     from pgtls.certificates.credentials import Credential
     from pgtls.fleet.model import Authority
+    from pgtls.pki.model import Entity
     from pgtls.state.tree import Later
 
 
 def hashed(
-    lists: Iterable[tuple[Authority, bytes | Later]], credentials: Mapping[str, Credential]
+    lists: Iterable[tuple[Authority, bytes | Later]], credentials: Mapping[Entity, Credential]
 ) -> Iterator[tuple[str, bytes | Later]]:
     """Name each CRL as OpenSSL looks for it: the hash of its issuer's name, and a number for those of one name, without a gap (by_dir.c)."""
     numbers = Counter[str]()

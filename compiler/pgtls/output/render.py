@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pgtls.access.model import Entry, Rules
     from pgtls.certificates.credentials import Credential
     from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.pki.model import Entity
     from pgtls.state.tree import Tree
 
     Files: TypeAlias = Iterator[tuple[str, File]]
@@ -40,7 +41,7 @@ def texts(fleet: Fleet, rules: Mapping[str, Rules], entries: Entries) -> Tree:
 
 
 def material(
-    fleet: Fleet, entries: Entries, credentials: Mapping[str, Credential], crls: Mapping[str, bytes | Later]
+    fleet: Fleet, entries: Entries, credentials: Mapping[Entity, Credential], crls: Mapping[str, bytes | Later]
 ) -> Tree:
     """Give the files that hold certificates, keys and CRLs. ``credentials`` are by entity, ``crls`` by CA."""
     cas = (file for ca in fleet.cas.values() for file in _ca(ca, credentials[ca.entity], crls.get(ca.name)))
@@ -61,7 +62,7 @@ def _ca(ca: Authority, credential: Credential, crl: bytes | Later | None) -> Fil
 
 
 def _server(
-    fleet: Fleet, server: Server, credentials: Mapping[str, Credential], crls: Mapping[str, bytes | Later]
+    fleet: Fleet, server: Server, credentials: Mapping[Entity, Credential], crls: Mapping[str, bytes | Later]
 ) -> Files:
     def file(name: str, content: bytes | Later, kind: str) -> tuple[str, File]:
         return layout.path(server.entity, name), File(content, layout.PUBLIC, kind, server.entity)
@@ -101,7 +102,7 @@ def _server_texts(fleet: Fleet, server: Server, rules: Rules) -> Files:
 def _client(
     user: User,
     entries: Sequence[Entry],
-    credentials: Mapping[str, Credential],
+    credentials: Mapping[Entity, Credential],
     crls: Mapping[str, bytes | Later],
 ) -> Files:
     credential = credentials.get(user.entity)
@@ -262,7 +263,7 @@ def _code(text: str) -> str:
     return "<code>" + "".join(c if c.isalnum() else f"&#{ord(c)};" for c in text) + "</code>"
 
 
-def _pair(entity: str, certificate: bytes | Later | None, credential: Credential) -> Files:
+def _pair(entity: Entity, certificate: bytes | Later | None, credential: Credential) -> Files:
     if certificate is not None:
         yield layout.certificate_path(entity), File(certificate, layout.PUBLIC, "certificate", entity)
     if credential.key is not None:

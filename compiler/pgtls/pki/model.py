@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 KeyAlgorithm = Literal["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"]
 CertificateKind = Literal["ca", "server", "user"]
+CERTIFICATE_KINDS: tuple[CertificateKind, ...] = ("ca", "server", "user")
 RevocationReason = Literal[
     "unspecified", "key_compromise", "superseded", "affiliation_changed", "cessation_of_operation"
 ]
@@ -20,6 +21,36 @@ SERIAL_BITS = 159
 
 SELF_SIGNED = "self-signed"
 """What stands for the issuer of a certificate that is its own root."""
+
+
+class Entity(str):
+    """A table of the spec by kind and name: ``ca.root``, ``server.primary``, ``user.alice``, ``policy.app``.
+
+    It is text, as the lock, the manifest and every JSON have it; nothing else takes that text apart.
+    """
+
+    __slots__ = ()
+
+    @property
+    def kind(self) -> str:
+        """Return ``ca``, ``server``, ``user`` or ``policy``."""
+        return self.partition(".")[0]
+
+    @property
+    def name(self) -> str:
+        """Return the NAME of the table, which may have a dot in it."""
+        return self.partition(".")[2]
+
+    @property
+    def table(self) -> tuple[str, str]:
+        """Return the place of its table."""
+        kind, _, name = self.partition(".")
+        return kind, name
+
+
+def ca_entity(name: str) -> Entity:
+    """Return the CA called NAME."""
+    return Entity(f"ca.{name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +67,7 @@ class Constraints:
 class Profile:
     """A certificate that the spec asks for."""
 
-    entity: str
-    """``ca.root``, ``server.primary``, ``user.alice``."""
+    entity: Entity
     kind: CertificateKind
     issuer: str | None
     """The NAME of the CA that signs it; None: it signs itself."""

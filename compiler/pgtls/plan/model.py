@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from pgtls.pki.model import Entity
 
 Cost = Literal["nothing", "reload", "restart", "rollout", "outage"]
 COSTS: tuple[Cost, ...] = ("nothing", "reload", "restart", "rollout", "outage")
@@ -17,7 +20,7 @@ Action = Literal["create", "renew", "rewrite", "revoke", "delete", "adopt", "wai
 class Step:
     """One thing that a build does. ``reason`` is for people; ``fields`` are the fields of the spec that differ."""
 
-    entity: str
+    entity: Entity
     action: Action
     reason: str
     cost: Cost
@@ -56,7 +59,7 @@ class Item:
     what no longer lies in it.
     """
 
-    entity: str
+    entity: Entity
     kind: Kind
     state: State
     serial: str | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.certificates.model import Issue, Wait, is_adopted, makes_key
 from pgtls.output.postgresql_conf import needs_restart
+from pgtls.pki.model import CERTIFICATE_KINDS, Entity
 from pgtls.plan.model import COSTS, Step
 from pgtls.state import layout
 from pgtls.state.tree import Later
@@ -91,10 +92,10 @@ def _steps(
     deletions: Sequence[str],
     existing: Existing,
 ) -> Iterator[Step]:
-    by_entity: dict[str, list[Change]] = {}
+    by_entity: dict[Entity, list[Change]] = {}
     for change in changes.values():
         by_entity.setdefault(change.file.entity, []).append(change)
-    gone: dict[str, list[str]] = {}
+    gone: dict[Entity, list[str]] = {}
     for path in deletions:
         gone.setdefault(existing.listed[path].entity, []).append(path)
     present = {file.entity for file in tree.values()}
@@ -115,21 +116,22 @@ def _steps(
         crl = _crl_reason(entity, decisions)
         decision = decisions.certificates.get(entity)
         yield _step(entity, decision, mine, gone.get(entity, []), cost, known=entity in known, crl=crl)
-    for name, waiting in decisions.certificates.items():
+    for entity, waiting in decisions.certificates.items():
         if isinstance(waiting, Wait):
-            yield Step(name, "wait", waiting.why, "nothing")
-    for name, list_ in decisions.crls.items():
-        if list_.waits:
-            yield Step(f"ca.{name}", "wait", f"its CRL: {list_.waits}, and its key is not here", "nothing")
+            yield Step(entity, "wait", waiting.why, "nothing")
+    for crl_decision in decisions.crls.values():
+        if crl_decision.waits:
+            why = f"its CRL: {crl_decision.waits}, and its key is not here"
+            yield Step(crl_decision.entity, "wait", why, "nothing")
     for line in decisions.revocations:
         left = line.reason == "cessation_of_operation"
         why = _left(fleet, line.entity) if left else _WHY_REVOKED.get(line.reason, line.reason)
         yield Step(line.entity, "revoke", f"{why}: certificate {line.serial}", "reload")
 
 
-def _left(fleet: Fleet, entity: str) -> str:
+def _left(fleet: Fleet, entity: Entity) -> str:
     """Say why there is nothing for an entity any more: it left the spec, or its ``until`` has come."""
-    ended = fleet.ended_users.get(entity.removeprefix("user.")) if entity.startswith("user.") else None
+    ended = fleet.ended_users.get(entity.name) if entity.kind == "user" else None
     return f"its until was {ended.table.until:%Y-%m-%d}" if ended else "it is no longer in the spec"
 
 
@@ -140,12 +142,12 @@ _WHY_REVOKED = {
 }
 
 
-def _order(entity: str) -> tuple[int, str]:
-    return ("ca", "server", "user").index(entity.partition(".")[0]), entity
+def _order(entity: Entity) -> tuple[int, str]:
+    return CERTIFICATE_KINDS.index(entity.kind), entity
 
 
 def _step(
-    entity: str,
+    entity: Entity,
     decision: Decision | None,
     changes: Sequence[Change],
     gone: Sequence[str],
@@ -182,9 +184,9 @@ def _succession(changes: Sequence[Change], gone: Sequence[str]) -> str | None:
     return "its next certificate is made: first its clients trust it" if among(c.path for c in changes) else None
 
 
-def _crl_reason(entity: str, decisions: Decisions) -> str | None:
+def _crl_reason(entity: Entity, decisions: Decisions) -> str | None:
     """Say why the CRL of a CA is written again; None where it stays, or where there is none."""
-    crl = decisions.crls.get(entity.removeprefix("ca.")) if entity.startswith("ca.") else None
+    crl = decisions.crls.get(entity.name) if entity.kind == "ca" else None
     return crl.reason if crl else None
 
 
@@ -210,9 +212,11 @@ _WHAT = {
 }
 
 
-def _cost(fleet: Fleet, entity: str, changes: Sequence[Change], decision: Decision | None, existing: Existing) -> Cost:
+def _cost(
+    fleet: Fleet, entity: Entity, changes: Sequence[Change], decision: Decision | None, existing: Existing
+) -> Cost:
     """What it takes until a change is in force (every ssl setting and the contents of hba and ident need a reload)."""
-    kind, _, name = entity.partition(".")
+    kind, name = entity.table
     if kind == "ca":
         lost = decision is not None and makes_key(decision) and decision.found.certificate is not None
         return "outage" if lost else "nothing"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.access.bundles import index
 from pgtls.certificates.model import Issue, Promote, Wait
-from pgtls.pki.model import SELF_SIGNED, Certificate, RevocationList
+from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList
 from pgtls.plan.model import STATES, Item, State
 from pgtls.plan.timeline import timeline
 from pgtls.state import layout
@@ -198,7 +198,7 @@ def _dated(item: Item, found: RevocationList, due: datetime | None, now: datetim
     )
 
 
-def _subject(existing: Existing, entity: str) -> str | None:
+def _subject(existing: Existing, entity: Entity) -> str | None:
     certificate = existing.found[entity].certificate
     return certificate.subject if isinstance(certificate, Certificate) else None
 
@@ -214,11 +214,11 @@ def _former(decisions: Decisions, existing: Existing, now: datetime) -> Iterator
             yield _described(line.certificate, Item(line.entity, "certificate", state, todo=todo))
 
 
-def _current(entity: str, decision: Decision, existing: Existing) -> tuple[str, str] | None:
+def _current(entity: Entity, decision: Decision, existing: Existing) -> tuple[str, str] | None:
     """Give (CA, serial) of the certificate that an entity has; of one that is lost or damaged, as the lock knows it."""
     found, profile = existing.found[entity].certificate, decision.profile
     if isinstance(found, Certificate):
-        own = entity.removeprefix("ca.") if profile.kind == "ca" else SELF_SIGNED
+        own = entity.name if profile.kind == "ca" else SELF_SIGNED
         return profile.issuer or own, found.serial
     line = existing.lock.latest.get(entity)
     return (line.ca, line.serial) if line else None

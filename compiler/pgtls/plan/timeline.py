@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeGuard
 
 from pgtls.certificates.trust import checked_cas
 from pgtls.language.values import Waiver
+from pgtls.pki.model import Entity
 from pgtls.rollout.rollover import VERIFYING
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Event:
     """
 
     at: datetime
-    entity: str
+    entity: Entity
     what: What
     cause: Cause
     servers: tuple[str, ...] = ()
@@ -87,13 +88,13 @@ def _of_items(world: _World, items: Iterable[Item]) -> Iterator[Event]:
         servers, affects = _consequences(world, item)
         if servers or affects:
             yield Event(item.not_after, item.entity, "fails", item.kind, servers, affects)
-        if item.kind == "crl" and (checking := world.checking.get(item.entity.removeprefix("ca."))):
+        if item.kind == "crl" and (checking := world.checking.get(item.entity.name)):
             yield Event(item.not_after, item.entity, "fails", "client crl", *map(tuple, checking))
 
 
 def _consequences(world: _World, item: Item) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Give the servers where, and the entities for which, something fails when an item ends."""
-    kind, _, name = item.entity.partition(".")
+    kind, name = item.entity.table
     if item.kind == "crl":
         return _without_crl(world, name)
     if kind == "ca":
@@ -141,7 +142,7 @@ def _of_untils(fleet: Fleet, built: datetime | None) -> Iterator[Event]:
         if isinstance(waiver, Waiver) and waiver.until:
             yield Event(waiver.until, policy.entity, "blocks", "waiver", tuple(s.entity for s in policy.servers))
     if isinstance(fleet.lint.waiver, Waiver) and fleet.lint.waiver.until:
-        yield Event(fleet.lint.waiver.until, "lint", "blocks", "waiver")
+        yield Event(fleet.lint.waiver.until, Entity("lint"), "blocks", "waiver")
 
 
 def _stays(until: datetime | None, built: datetime | None, now: datetime) -> TypeGuard[datetime]:

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from pgtls.access.model import Entry
     from pgtls.certificates.model import Decision
     from pgtls.fleet.model import Fleet
+    from pgtls.pki.model import Entity
     from pgtls.state.lock import RevokedLine
 
 
-def moved(revoked: Iterable[RevokedLine], certificates: Mapping[str, Decision]) -> dict[str, str]:
+def moved(revoked: Iterable[RevokedLine], certificates: Mapping[Entity, Decision]) -> dict[str, str]:
     """Give the entities whose certificate is revoked since it is of another CA now, and the NAME of the one that it was of."""
     return {
         line.entity: line.ca

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.certificates.model import makes_key
 from pgtls.diagnostics import Diagnostic
-from pgtls.pki.model import Certificate, Unreadable
+from pgtls.pki.model import Certificate, Entity, Unreadable
 from pgtls.state import layout
 from pgtls.state.lock import IssuedLine
 
@@ -45,14 +45,14 @@ class Verdict:
     """What a build would cut off: the entities whose certificates would be refused."""
 
     diagnostics: tuple[Diagnostic, ...] = ()
-    cut_off: frozenset[str] = frozenset()
+    cut_off: frozenset[Entity] = frozenset()
     retirable: bool = False
     """Whether a CA can be retired as soon as this build is deployed."""
 
 
 def gate(
     fleet: Fleet,
-    certificates: Mapping[str, Decision],
+    certificates: Mapping[Entity, Decision],
     existing: Existing,
     *,
     accepted: bool,
@@ -70,14 +70,14 @@ def gate(
         return Verdict(retirable, retirable=afterwards)
     from pgtls.access.bundles import index
 
-    faults: dict[_Cut, list[str]] = defaultdict(list)
+    faults: dict[_Cut, list[Entity]] = defaultdict(list)
     cut_off = set()
     for holder, truster, trusted in _pairs(fleet, index(fleet), moves):
         move = moves[holder]
         before = roots.trusted_by(truster)
         if move.old not in before:
             continue
-        serving = holder.startswith("server.")
+        serving = holder.kind == "server"
         server, user = (holder, truster) if serving else (truster, holder)
         if move.new is None or move.new not in before:
             faults[_Cut("yet", serving, server, move.root.name)].append(user)
@@ -98,23 +98,23 @@ class _Cut(NamedTuple):
 
     when: Literal["yet", "longer"]
     serving: bool
-    server: str
+    server: Entity
     root: str
 
 
 class _Roots:
     """Who signed whom, by key identifiers, before this build and after it."""
 
-    def __init__(self, certificates: Mapping[str, Decision], existing: Existing) -> None:
+    def __init__(self, certificates: Mapping[Entity, Decision], existing: Existing) -> None:
         self.certificates, self.existing = certificates, existing
-        lines = [line for line in existing.lock.by_serial.values() if line.entity.startswith("ca.")]
+        lines = [line for line in existing.lock.by_serial.values() if line.entity.kind == "ca"]
         self.parents = {line.certificate.key_id: line.certificate.authority_key_id for line in lines}
-        self.names = {line.certificate.key_id: line.entity.removeprefix("ca.") for line in lines}
+        self.names = {line.certificate.key_id: line.entity.name for line in lines}
         for entity, decision in certificates.items():
             found = decision.found.certificate
-            if entity.startswith("ca.") and isinstance(found, Certificate):
+            if entity.kind == "ca" and isinstance(found, Certificate):
                 self.parents |= {one.key_id: one.authority_key_id for one in (found, *_read(decision.found.above))}
-                self.names[found.key_id] = entity.removeprefix("ca.")
+                self.names[found.key_id] = entity.name
         self._trusted: dict[str, frozenset[str]] = {}
 
     def chain(self, key_id: str) -> list[str]:
@@ -148,13 +148,13 @@ class _Roots:
         """Give the NAME that a key goes by."""
         return self.names.get(key_id, "the old root")
 
-    def trusted_by(self, entity: str) -> frozenset[str]:
+    def trusted_by(self, entity: Entity) -> frozenset[str]:
         """Give the keys that an entity trusted when it was last compiled: its file says so; where there is none, the lock does."""
         if entity not in self._trusted:
             self._trusted[entity] = frozenset(self._read(entity))
         return self._trusted[entity]
 
-    def _read(self, entity: str) -> Iterator[str]:
+    def _read(self, entity: Entity) -> Iterator[str]:
         content = self.existing.contents.get(layout.path(entity, layout.CLIENT_TRUST))
         if found := _read((content,) if content else ()):
             yield from (certificate.key_id for certificate in found)
@@ -172,11 +172,11 @@ def _read(pem: Sequence[bytes]) -> tuple[Certificate, ...]:
 
 
 def _moves(
-    fleet: Fleet, certificates: Mapping[str, Decision], roots: _Roots, anew: Collection[str]
-) -> Iterator[tuple[str, Move]]:
+    fleet: Fleet, certificates: Mapping[Entity, Decision], roots: _Roots, anew: Collection[str]
+) -> Iterator[tuple[Entity, Move]]:
     for entity, decision in certificates.items():
         found, issuer = decision.found.certificate, decision.profile.issuer
-        if entity.startswith("ca.") or issuer is None or not isinstance(found, Certificate):
+        if entity.kind == "ca" or issuer is None or not isinstance(found, Certificate):
             continue
         root = fleet.cas[issuer].root
         old, new = roots.above(found.authority_key_id or found.key_id), roots.key_of(root)
@@ -185,8 +185,8 @@ def _moves(
 
 
 def _pairs(
-    fleet: Fleet, entries: Entries, moves: Mapping[str, Move]
-) -> Iterator[tuple[str, str, tuple[Authority, ...]]]:
+    fleet: Fleet, entries: Entries, moves: Mapping[Entity, Move]
+) -> Iterator[tuple[Entity, Entity, tuple[Authority, ...]]]:
     """Yield who shows a certificate that moves, who verifies it, and what the latter will trust."""
     for name, user in fleet.users.items():
         mine = [entry for entry in entries[name] if entry.sslmode in VERIFYING]
@@ -199,10 +199,10 @@ def _pairs(
                 yield user.entity, server.entity, server.client_cas
 
 
-def _fault(cut: _Cut, users: Sequence[str]) -> Diagnostic:
+def _fault(cut: _Cut, users: Sequence[Entity]) -> Diagnostic:
     """Say who is cut off, in the words of whoever has to deploy."""
-    name, root = cut.server.removeprefix("server."), cut.root
-    clients = listed(sorted({entity.removeprefix("user.") for entity in users}))
+    name, root = cut.server.name, cut.root
+    clients = listed(sorted({entity.name for entity in users}))
     many = len(set(users)) > 1
     if cut.serving:
         who, verb = f"{'clients' if many else 'client'} {clients}", "do" if many else "does"
@@ -228,7 +228,7 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _retirable(fleet: Fleet, roots: _Roots, lock: Lock, held: Mapping[str, tuple[str, ...]]) -> Iterator[Diagnostic]:
+def _retirable(fleet: Fleet, roots: _Roots, lock: Lock, held: Mapping[Entity, tuple[str, ...]]) -> Iterator[Diagnostic]:
     """Name the CAs that are trusted still and were moved away from, in a build before this one: what moves now is deployed after it.
 
     ``held`` are the keys above the certificates that were deployed before.
@@ -246,16 +246,16 @@ def _retirable(fleet: Fleet, roots: _Roots, lock: Lock, held: Mapping[str, tuple
             if (server.entity, roots.key_of(ca)) in once:
                 yield _retire(server, ca, "trust", uses)
         for ca in idle:
-            if any(line.ca == ca.name and line.entity.removeprefix("user.") in fleet.users for line in lock.issued):
+            if any(line.ca == ca.name and line.entity.name in fleet.users for line in lock.issued):
                 yield _retire(server, ca, "client_ca", uses)
 
 
-def _held(roots: _Roots) -> dict[str, tuple[str, ...]]:
+def _held(roots: _Roots) -> dict[Entity, tuple[str, ...]]:
     """Give the keys above the certificate that each server and user had before this build."""
     return {
         entity: tuple(roots.chain(found.authority_key_id or found.key_id))
         for entity, decision in roots.certificates.items()
-        if not entity.startswith("ca.") and isinstance(found := decision.found.certificate, Certificate)
+        if entity.kind != "ca" and isinstance(found := decision.found.certificate, Certificate)
     }
 
 
@@ -263,12 +263,12 @@ def _once(lock: Lock) -> set[tuple[str, str | None]]:
     """Give every (server, key) where the server ever had a certificate under the key. A CA that moved to another root was under both."""
     parents: dict[str | None, set[str | None]] = defaultdict(set)
     for line in lock.by_serial.values():
-        if line.entity.startswith("ca.") and line.certificate.authority_key_id:
+        if line.entity.kind == "ca" and line.certificate.authority_key_id:
             parents[line.certificate.key_id].add(line.certificate.authority_key_id)
     found: set[tuple[str, str | None]] = {
         (line.entity, line.certificate.authority_key_id)
         for line in lock.by_serial.values()
-        if line.entity.startswith("server.")
+        if line.entity.kind == "server"
     }
     fresh = found
     while fresh:
@@ -294,7 +294,7 @@ def _retire(server: Server, ca: Authority, field: str, uses: Counter[str]) -> Di
 
 
 def recorded(
-    lines: Iterable[IssuedLine], fleet: Fleet, entries: Entries, certificates: Mapping[str, Decision], lock: Lock
+    lines: Iterable[IssuedLine], fleet: Fleet, entries: Entries, certificates: Mapping[Entity, Decision], lock: Lock
 ) -> Iterator[IssuedLine]:
     """Give the lines of a build with what each bundle trusts from now on: the lock's memory of it (DESIGN 6.2)."""
     carriers = _carriers(fleet, entries)
@@ -303,7 +303,7 @@ def recorded(
         yield replace(line, trust=tuple(sorted(trust)))
     for entity, trusting in carriers.items():
         decision = certificates[entity]
-        found, signer = decision.found.certificate, decision.profile.issuer or entity.removeprefix("ca.")
+        found, signer = decision.found.certificate, decision.profile.issuer or entity.name
         if not isinstance(found, Certificate):
             continue
         known = lock.by_serial.get((signer, found.serial))
@@ -311,14 +311,14 @@ def recorded(
             yield IssuedLine(signer, entity, found, tuple(sorted(trusting - set(known.trust))))
 
 
-def _carriers(fleet: Fleet, entries: Entries) -> dict[str, set[str]]:
+def _carriers(fleet: Fleet, entries: Entries) -> dict[Entity, set[Entity]]:
     """Give who carries the certificate of each CA in its ``root.crt``."""
-    found: dict[str, set[str]] = defaultdict(set)
+    found: dict[Entity, set[Entity]] = defaultdict(set)
     for name, mine in entries.items():
         for server in {entry.server.name: entry.server for entry in mine}.values():
             for ca in (server.ca, *server.trust):
                 if ca:
-                    found[ca.root.entity].add(f"user.{name}")
+                    found[ca.root.entity].add(fleet.users[name].entity)
     for server in fleet.servers.values():
         for link in (link for ca in server.client_cas for link in ca.chain):
             found[link.entity].add(server.entity)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pgtls.pki.model import Entity, ca_entity
+
 CA_CERTIFICATE = "ca.crt"
 CA_KEY = "ca.key"
 CA_CRL = "ca.crl"
@@ -46,32 +48,32 @@ _PAIRS = {
 }
 
 
-def directory(entity: str) -> str:
+def directory(entity: Entity) -> str:
     """Where the files of an entity lie: ``server.primary`` in ``servers/primary``."""
-    kind, _, name = entity.partition(".")
+    kind, name = entity.table
     return f"{_DIRECTORIES[kind]}/{name}"
 
 
-def path(entity: str, file: str) -> str:
+def path(entity: Entity, file: str) -> str:
     """Give the path of one file of an entity."""
     return f"{directory(entity)}/{file}"
 
 
-def certificate_path(entity: str) -> str:
+def certificate_path(entity: Entity) -> str:
     """Where the certificate of an entity lies."""
-    return path(entity, _PAIRS[entity.partition(".")[0]][0])
+    return path(entity, _PAIRS[entity.kind][0])
 
 
-def key_path(entity: str) -> str:
+def key_path(entity: Entity) -> str:
     """Where the private key of an entity lies."""
-    return path(entity, _PAIRS[entity.partition(".")[0]][1])
+    return path(entity, _PAIRS[entity.kind][1])
 
 
-def request_path(entity: str) -> str:
+def request_path(entity: Entity) -> str:
     """Where the certificate request of an entity lies, for somebody else to sign."""
-    return path(entity, _REQUESTS[entity.partition(".")[0]])
+    return path(entity, _REQUESTS[entity.kind])
 
 
 def crl_path(ca: str) -> str:
     """Where the CRL of the CA called NAME lies."""
-    return path(f"ca.{ca}", CA_CRL)
+    return path(ca_entity(ca), CA_CRL)

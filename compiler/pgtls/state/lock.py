@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Place, Rejected
-from pgtls.pki.model import Certificate
+from pgtls.pki.model import Certificate, Entity
 from pgtls.state import files
 from pgtls.state.names import lock_path
 
@@ -65,7 +65,7 @@ class IssuedLine:
     """A certificate was issued. ``ca`` is the NAME of the CA that signed it ("self-signed" for a server that is its own root)."""
 
     ca: str
-    entity: str
+    entity: Entity
     certificate: Certificate
     trust: tuple[str, ...] = ()
     """The entities whose bundles carry it as a trusted certificate, sorted."""
@@ -93,7 +93,7 @@ class RevokedLine:
     """A certificate was revoked. ``reason`` as in :class:`pgtls.pki.model.Revocation`."""
 
     ca: str
-    entity: str
+    entity: Entity
     serial: str
     reason: str
     date: datetime
@@ -342,13 +342,13 @@ def _issued(fields: dict[str, Any]) -> IssuedLine:
     )
     trust = _list(fields, "trust") if "trust" in fields else ()
     _check_names(ca, entity)
-    return IssuedLine(ca, entity, certificate, trust, _extra(fields, _ISSUED))
+    return IssuedLine(ca, Entity(entity), certificate, trust, _extra(fields, _ISSUED))
 
 
 def _revoked(fields: dict[str, Any]) -> RevokedLine:
     ca, entity, serial, reason, date = _texts(fields, _REVOKED_TEXTS)
     _check_names(ca, entity)
-    return RevokedLine(ca, entity, _serial(serial), reason, _instant("date", date), _extra(fields, _REVOKED))
+    return RevokedLine(ca, Entity(entity), _serial(serial), reason, _instant("date", date), _extra(fields, _REVOKED))
 
 
 def _extra(fields: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:

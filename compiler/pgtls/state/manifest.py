@@ -14,6 +14,7 @@ from stat import S_IMODE
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.pki.model import CERTIFICATE_KINDS, Entity
 from pgtls.state import files
 from pgtls.state.faults import cannot_read
 from pgtls.state.lock import instant, timestamp
@@ -38,7 +39,7 @@ class Entry(NamedTuple):
     mtime_ns: int
     mode: int
     kind: str
-    entity: str
+    entity: Entity
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Manifest:
         return f'{encode(head)[:-1]},"files":{{\n{lines}\n}}}}\n'.encode(errors="backslashreplace")
 
 
-def entry(content: bytes, stat: os.stat_result, kind: str, entity: str) -> Entry:
+def entry(content: bytes, stat: os.stat_result, kind: str, entity: Entity) -> Entry:
     """Describe a file of this content whose ``stat`` is this."""
     return Entry(sha256(content).hexdigest(), stat.st_size, stat.st_mtime_ns, S_IMODE(stat.st_mode), kind, entity)
 
@@ -189,9 +190,10 @@ def _entry(path: str, fields: Mapping[str, Any]) -> Entry:
         raise TypeError(path)
     if "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
         raise TypeError(path)
-    if entity.partition(".")[0] not in ("ca", "server", "user"):
+    owner = Entity(entity)
+    if owner.kind not in CERTIFICATE_KINDS:
         raise TypeError(path)
-    return made
+    return made._replace(entity=owner)
 
 
 def _text(value: object) -> str:

@@ -22,6 +22,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.pki.model import Entity
 from pgtls.state import files, lock_file, seal
 from pgtls.state.faults import cannot_write, writing
 from pgtls.state.journal import Record, digest
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["LockChange", "commit", "pending", "recover", "refuse_pending"]
 
 _PUBLIC = 0o644
-_IGNORE_ALL = File(b"*\n", _PUBLIC, "gitignore", "")
+_IGNORE_ALL = File(b"*\n", _PUBLIC, "gitignore", Entity())
 
 
 def commit(

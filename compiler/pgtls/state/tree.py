@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgtls.pki.model import Entity
 
 
 class Later(Enum):
@@ -22,7 +26,7 @@ class File:
     mode: int
     kind: str
     """What it is: certificate, key, crl, trust, hba, ident, conf, bundle."""
-    entity: str
+    entity: Entity
 
 
 Tree = Mapping[str, File]

@@ -48,7 +48,7 @@ _FIELDS = frozenset(
 
 
 def _of_kind(fleet: Fleet, thing: Authority | Server | User) -> Iterator[Diagnostic]:
-    kind, found = thing.entity.partition(".")[0], finder(fleet, thing)
+    kind, found = thing.entity.kind, finder(fleet, thing)
     if kind == "user" and getattr(thing, "ca", None) is None:
         said = [field for field in ("cert_file", "external", "csr_file", "passphrase") if found.says(field)]
         if said:

@@ -32,7 +32,7 @@ def reserved_names(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find tables whose name is a word of the language: nothing could refer to them."""
     for things in (fleet.cas, fleet.servers):
         for thing in things.values():
-            kind = thing.entity.partition(".")[0]
+            kind = thing.entity.kind
             if meaning := _RESERVED[kind].get(thing.name):
                 message = f'no {kind} may be called "{thing.name}": the word stands for {meaning}'
                 yield finder(fleet, thing).fault("PGT105", message, hint="give it another name")
@@ -43,9 +43,7 @@ def names_on_one_path(fleet: Fleet) -> Iterator[Diagnostic]:
     for things in (fleet.cas, fleet.servers, fleet.users):
         for name, thing in things.items():
             if name[-1:] == "." and name.rstrip(".") in things:
-                message = (
-                    f'{thing.entity.partition(".")[0]} "{name}" and "{name.rstrip(".")}" are one directory on Windows'
-                )
+                message = f'{thing.entity.kind} "{name}" and "{name.rstrip(".")}" are one directory on Windows'
                 yield finder(fleet, thing).fault("PGT106", message, hint="give it another name")
 
 
