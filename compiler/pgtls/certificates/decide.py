@@ -58,6 +58,7 @@ def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, a
         *mass_revocation(revoked, deleted, allowed=asked.allow_revoke),
         *same_key_again(certificates.values(), existing),
         *external.crl_problems(crls, existing, fleet.now),
+        *external.above_problems(existing.outside, fleet.now),
         *unsigned,
         *clock(existing, fleet.now, issuing=any(isinstance(one, Issue) for one in certificates.values())),
     )

@@ -87,6 +87,8 @@ class Outside:
     lent: Mapping[Entity, PrivateKey] = field(default_factory=dict)
     """Keys that are lent to this build."""
     crls: Mapping[str, Lists] = field(default_factory=dict)
+    above: Mapping[str, Lists] = field(default_factory=dict)
+    """Of a CA whose key is here: the CRLs of the CAs above it that came in its file."""
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @property

@@ -80,10 +80,18 @@ def _server(
     checked = checked_cas(fleet, server)
     if checked:
         # The CRL of a CA that waits for its first signature is still to come.
-        lists = [(ca, crls[ca.name]) for ca in checked if ca.name in crls]
+        lists = [(ca, content) for ca in checked for content in _lists(ca, credentials, crls)]
         yield file(layout.SERVER_CRL, joined(content for _, content in lists), "crl")
         for name, content in hashed(lists, credentials) if has_crl_directory(server) else ():
             yield file(f"{layout.SERVER_CRLS}/{name}", content, "crl")
+
+
+def _lists(
+    ca: Authority, credentials: Mapping[str, Credential], crls: Mapping[str, bytes | Later]
+) -> Iterator[bytes | Later]:
+    """Yield the CRL of a CA, and those of the CAs above it that are not in the spec."""
+    above = credentials[ca.entity].lists
+    yield from (content for content in (crls.get(ca.name), above) if content is not None)
 
 
 def _server_texts(fleet: Fleet, server: Server, rules: Rules) -> Files:
@@ -112,7 +120,7 @@ def _client(
         parts = (part for server in _rootless(entries) for part in _own_roots(server, credentials[server.entity]))
         content = joined((roots(_roots(entries), credentials), *parts))
         yield layout.path(user.entity, layout.CLIENT_TRUST), File(content, layout.PUBLIC, "trust", user.entity)
-    lists = [crls[ca.name] for ca in listed_cas(user, entries) if ca.name in crls]
+    lists = [content for ca in listed_cas(user, entries) for content in _lists(ca, credentials, crls)]
     if lists:
         yield layout.path(user.entity, layout.CLIENT_CRL), File(joined(lists), layout.PUBLIC, "crl", user.entity)
 
