@@ -104,8 +104,8 @@ def test_its_crl_is_asked_for(company: Company) -> None:
     found = pgtls("check", company.spec(17, crl=True, waiver=WAIVER)).stdout
     assert "error[PGT144]" in found
     assert '"CN=Company Root" (above ca "clients")' in found
-    found = pgtls("check", company.spec(17, crl=True, waiver=WAIVER, lists=company.bring_list()))
-    assert found.status == 0, found
+    run = pgtls("check", company.spec(17, crl=True, waiver=WAIVER, lists=company.bring_list()))
+    assert run.status == 0, run
 
 
 def test_access_names_it(company: Company) -> None:

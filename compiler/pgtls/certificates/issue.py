@@ -127,9 +127,9 @@ def needed_passphrases(decisions: Decisions, existing: Existing) -> frozenset[En
     )
 
 
-def _with_lists(credentials: Mapping[str, Credential], existing: Existing) -> Mapping[str, Credential]:
+def _with_lists(credentials: Mapping[Entity, Credential], existing: Existing) -> Mapping[Entity, Credential]:
     """Add the CRLs of the CAs above a CA that came with it."""
-    above = {f"ca.{name}": lists.pem for name, lists in existing.outside.above.items()}
+    above = {ca_entity(name): lists.pem for name, lists in existing.outside.above.items()}
     return {**credentials, **{entity: replace(credentials[entity], lists=pem) for entity, pem in above.items()}}
 
 

@@ -87,7 +87,7 @@ def _server(
 
 
 def _lists(
-    ca: Authority, credentials: Mapping[str, Credential], crls: Mapping[str, bytes | Later]
+    ca: Authority, credentials: Mapping[Entity, Credential], crls: Mapping[str, bytes | Later]
 ) -> Iterator[bytes | Later]:
     """Yield the CRL of a CA, and those of the CAs above it that are not in the spec."""
     above = credentials[ca.entity].lists
