@@ -1,4 +1,4 @@
-"""install.sh puts a server's files in place, whole or not at all, and goes back where the server does not take them."""
+"""install.sh (docs/output.md) puts a server's files in place, whole or not at all, and goes back where the server does not take them."""
 
 from __future__ import annotations
 
