@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 from pgtls.certificates.model import Issue
 from pgtls.certificates.reissue import too_old
 from pgtls.diagnostics import Diagnostic
+from pgtls.diagnostics.words import listed
 from pgtls.pki.model import Certificate, Entity, RevocationList, ca_entity
 from pgtls.state.lock import RevokedLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from datetime import datetime
 
-    from pgtls.certificates.model import Decision, Existing
+    from pgtls.certificates.model import CrlDecision, Decision, Existing
     from pgtls.fleet.model import Fleet
     from pgtls.pki.model import Profile
     from pgtls.state.lock import IssuedLine, Lock
@@ -111,18 +113,32 @@ def keys_deleted(existing: Existing, fleet: Fleet, certificates: Mapping[Entity,
     return frozenset(found - kept)
 
 
-def mass_revocation(revoked: Sequence[RevokedLine], deleted: frozenset[str], *, allowed: bool) -> list[Diagnostic]:
-    """Refuse to revoke the certificates, or delete the keys, of many unless told so: a lost include looks exactly like it."""
-    losing = {line.entity for line in revoked}
+def newly_listed(lists: Iterable[CrlDecision], existing: Existing) -> Iterator[str]:
+    """Yield the entities whose certificates the next CRLs name and the CRLs in the tree do not, whatever revokes them."""
+    for one in lists:
+        if isinstance(one.found, RevocationList):
+            known, ca = {entry.serial for entry in one.found.revoked}, one.entity.removeprefix("ca.")
+            for serial in (entry.serial for entry in one.entries if entry.serial not in known):
+                line = existing.lock.by_serial.get((ca, serial))
+                yield line.entity if line else one.entity
+
+
+def mass_revocation(
+    losing: AbstractSet[str], deleted: frozenset[str], left: Sequence[str], *, allowed: bool
+) -> list[Diagnostic]:
+    """Refuse to revoke the certificates, or delete the keys, of many unless told so: a lost include looks exactly like it.
+
+    ``left`` are the NAMEs of CAs that leave the spec in this build.
+    """
     entities = sorted(losing | deleted)
     if allowed or len(entities) <= KEEPS_ENTITIES:
         return []
     what = ("revoke the certificates",) * bool(losing) + ("delete the keys",) * (not deleted <= losing)
-    shown = ", ".join(entities[:5]) + (f" and {len(entities) - 5} more" if len(entities) > 5 else "")
+    gone = f"; the spec no longer has {listed([f'[ca.{name}]' for name in left])}" if left else ""
     return [
         Diagnostic(
             "PGT553",
-            f"this build would {' or '.join(what)} of {len(entities)} entities: {shown}",
+            f"this build would {' or '.join(what)} of {len(entities)} entities: {listed(entities)}{gone}",
             hint="is an include missing, or is this the wrong spec? If it is meant, say --allow-revoke",
         )
     ]
