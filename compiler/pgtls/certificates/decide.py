@@ -19,6 +19,7 @@ from pgtls.certificates.revocation import (
     revocations,
     same_key_again,
     serials,
+    why_revoked,
 )
 from pgtls.certificates.self_signed import in_two_steps
 from pgtls.diagnostics import Diagnostic
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from pgtls.certificates.model import Asked, Decision, Existing, Found
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile, RevocationReason, Unreadable
-    from pgtls.state.lock import Lock, RevokedLine
+    from pgtls.state.lock import IssuedLine, Lock, RevokedLine
 
 
 def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, asked: Asked) -> Decisions:
@@ -75,7 +76,12 @@ def _taken(
     asked: Asked,
 ) -> Iterator[Diagnostic]:
     """Refuse to take certificates and keys from their holders where that needs to be asked for."""
-    others = lock_changes.revoked_by_others(existing, revoked, fleet.now)
+    listed = serials(fleet)
+
+    def meant(line: IssuedLine) -> bool:
+        return line.serial in listed.get(line.ca, ()) or why_revoked(line, certificates.get(line.entity)) is not None
+
+    others = lock_changes.revoked_by_others(existing, revoked, meant, fleet.now)
     yield from lock_changes.faults(existing, others, fleet.now, allowed=asked.allow_revoke)
     losing = {*(line.entity for line in revoked), *newly_listed(crls, existing)} - others
     deleted, left = keys_deleted(existing, fleet, certificates), sorted(retired_cas.leaving(fleet, existing))

@@ -13,7 +13,7 @@ from pgtls.pki.model import RevocationList
 from pgtls.state.lock import RevokedLine
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from collections.abc import Set as AbstractSet
     from datetime import datetime
 
@@ -54,16 +54,22 @@ def _lives(lost: IssuedLine | None, lock: Lock, revoked: RevokedLine, now: datet
     return line is None or line.certificate.not_after > now
 
 
-def revoked_by_others(existing: Existing, fresh: Iterable[RevokedLine], now: datetime) -> frozenset[str]:
-    """Return the entities whose certificates would be revoked because of lines that others added. ``fresh`` are the revocations that this build decides."""
+def revoked_by_others(
+    existing: Existing, fresh: Iterable[RevokedLine], meant: Callable[[IssuedLine], bool], now: datetime
+) -> frozenset[str]:
+    """Return the entities whose certificates would be revoked because of lines that others added.
+
+    ``fresh`` are the revocations that this build decides; ``meant`` tells whether the spec revokes a certificate by itself.
+    """
     because = (line.entity for line in fresh if (line.ca, line.serial) in existing.drift.issued)
-    return frozenset((*_added(existing, now), *because))
+    return frozenset((*_added(existing, meant, now), *because))
 
 
 def faults(existing: Existing, revoked: AbstractSet[str], now: datetime, *, allowed: bool) -> Iterator[Diagnostic]:
     """Report what is wrong with the lock. ``revoked`` are the entities of :func:`revoked_by_others`."""
     lock, drift = existing.lock, existing.drift
-    yield from _altered(drift)
+    if drift.altered:
+        yield _altered(drift.altered)
     if allowed:
         return
     if lost := forgotten(lock, drift, now):
@@ -80,22 +86,22 @@ def faults(existing: Existing, revoked: AbstractSet[str], now: datetime, *, allo
         )
 
 
-def _altered(drift: Drift) -> Iterator[Diagnostic]:
-    hint = "restore the line from version control: a line of the lock never changes"
-    for line in drift.altered:
-        message = (
-            f"a line of the lock was altered: it tells other facts of {_some([line])} than the build that issued it"
-        )
-        yield Diagnostic("PGT543", message, hint=hint)
+def _altered(lines: Collection[IssuedLine]) -> Diagnostic:
+    what = "a line of the lock was" if len(lines) == 1 else f"{len(lines)} lines of the lock were"
+    message = f"{what} altered: other facts of {_some(lines)} than the build recorded that issued it"
+    hint = "restore the lock from version control: its lines are added and never changed"
+    return Diagnostic("PGT543", message, hint=hint)
 
 
-def _added(existing: Existing, now: datetime) -> Iterator[str]:
-    """Yield the entities whose certificates are revoked by lines that others added: not those that the CRL in the tree already names."""
+def _added(existing: Existing, meant: Callable[[IssuedLine], bool], now: datetime) -> Iterator[str]:
+    """Yield the entities whose certificates only the added lines revoke: neither the CRL in the tree nor the spec does."""
     for ca, serial in existing.drift.revoked:
         there, line = existing.crls.get(ca), existing.lock.by_serial.get((ca, serial))
         on_list = isinstance(there, RevocationList) and any(entry.serial == serial for entry in there.revoked)
-        if not on_list and (line is None or line.certificate.not_after > now):
-            yield line.entity if line else existing.lock.revocations[ca, serial].entity
+        ended = line is not None and line.certificate.not_after <= now
+        asked = line is not None and (ca, serial) not in existing.drift.issued and meant(line)
+        if not (on_list or ended or asked):
+            yield existing.lock.revocations[ca, serial].entity
 
 
 def _some(lines: Collection[IssuedLine]) -> str:

@@ -64,7 +64,7 @@ def revocations(
         listed_here = line.serial in listed.get(line.ca, ())
         if line.entity.kind == "ca" or line.ca not in cas or listed_here:
             continue
-        if why := _reason(line, certificates.get(line.entity)):
+        if why := why_revoked(line, certificates.get(line.entity)):
             yield RevokedLine(line.ca, line.entity, line.serial, why, now)
     for ca, numbers in listed.items():
         for serial in sorted(numbers):
@@ -73,7 +73,8 @@ def revocations(
                 yield RevokedLine(ca, known.entity if known else ca_entity(ca), serial, "unspecified", now)
 
 
-def _reason(line: IssuedLine, decision: Decision | None) -> str | None:
+def why_revoked(line: IssuedLine, decision: Decision | None) -> str | None:
+    """Return why the spec revokes a certificate, None if it does not; ``decision`` is that about its entity."""
     if decision is None:
         return "cessation_of_operation"
     if too_old(line.certificate, decision.profile):

@@ -31,7 +31,7 @@ __all__ = ["IssuedLine", "Lock", "RevokedLine", "instant", "lock_path", "parse",
 VERSION = 1
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
-_SERIAL = re.compile(r"[1-9a-f][0-9a-f]*\Z")
+_HEX = re.compile(r"[0-9a-f]+\Z")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 _ENTITY = re.compile(r"(?:ca|server|user)\.[a-z0-9][a-z0-9._-]{0,62}\Z")
 _CONFLICT = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
@@ -388,8 +388,10 @@ def _check_names(ca: str, entity: str) -> None:
 
 
 def _serial(text: str) -> str:
-    if not _SERIAL.match(text):
-        raise _Damage('its "serial" is not lower-case hex without leading zeros')
+    if not _HEX.match(text):
+        raise _Damage('its "serial" is not lower-case hex')
+    if text.startswith("0"):
+        raise _Damage('its "serial" begins with a zero')
     return text
 
 
