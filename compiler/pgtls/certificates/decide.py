@@ -72,7 +72,7 @@ def _taken(
     crls: Collection[CrlDecision],
     fleet: Fleet,
     existing: Existing,
-    certificates: Mapping[str, Decision],
+    certificates: Mapping[Entity, Decision],
     asked: Asked,
 ) -> Iterator[Diagnostic]:
     """Refuse to take certificates and keys from their holders where that needs to be asked for."""

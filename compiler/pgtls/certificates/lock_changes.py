@@ -35,7 +35,7 @@ def revocations(lock: Lock, drift: Drift, now: datetime) -> tuple[RevokedLine, .
     return tuple(
         RevokedLine(line.ca, line.entity, line.serial, "unspecified", now)
         for line in forgotten(lock, drift, now)
-        if not line.entity.startswith("ca.")
+        if line.entity.kind != "ca"
     )
 
 

@@ -40,9 +40,7 @@ def names(fleet: Fleet, existing: Existing) -> frozenset[str]:
 def leaving(fleet: Fleet, existing: Existing) -> frozenset[str]:
     """Return the NAMEs of CAs that the last build had and the spec no longer has."""
     return frozenset(
-        entry.entity.removeprefix("ca.")
-        for path, entry in _listed(fleet, existing)
-        if not path.startswith(layout.RETIRED)
+        entry.entity.name for path, entry in _listed(fleet, existing) if not path.startswith(layout.RETIRED)
     )
 
 

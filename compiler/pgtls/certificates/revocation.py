@@ -118,7 +118,7 @@ def newly_listed(lists: Iterable[CrlDecision], existing: Existing) -> Iterator[s
     """Yield the entities whose certificates the next CRLs name and the CRLs in the tree do not, whatever revokes them."""
     for one in lists:
         if isinstance(one.found, RevocationList):
-            known, ca = {entry.serial for entry in one.found.revoked}, one.entity.removeprefix("ca.")
+            known, ca = {entry.serial for entry in one.found.revoked}, one.entity.name
             for serial in (entry.serial for entry in one.entries if entry.serial not in known):
                 line = existing.lock.by_serial.get((ca, serial))
                 yield line.entity if line else one.entity
