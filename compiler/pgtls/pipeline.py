@@ -19,7 +19,6 @@ from pgtls.access.rules import has_secret_options, independent, rules_by_server
 from pgtls.certificates import issue
 from pgtls.certificates.decide import decide
 from pgtls.certificates.desired import wanted
-from pgtls.certificates.lock_changes import restored, revocations
 from pgtls.certificates.model import Asked, Decisions, Issue
 from pgtls.certificates.observe import keyring, locked_keys, nothing_to_build_on, observe
 from pgtls.certificates.passphrases import to_try, unopened
@@ -40,7 +39,6 @@ from pgtls.plan.plan import plan as make_plan
 from pgtls.rollout.rollover import recorded
 from pgtls.rollout.verdict import verdict
 from pgtls.state import lock as locks
-from pgtls.state.known_lock import compare
 from pgtls.state.lock_file import own_files
 from pgtls.state.manifest import Entry, Inputs, Manifest, entries
 from pgtls.state.mutex import exclusive, shared
@@ -92,6 +90,8 @@ class Request:
     """Processes and threads for keys; 0: as many as there are cores."""
     files: Files | None = None
     """Where the spec, its includes and the files that it names come from, if not from the disk."""
+    sealed: bool = False
+    """Open no key and fetch no secret: for a plan of a stranger's spec."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,12 @@ class Checked:
     diagnostics: tuple[Diagnostic, ...]
     waived: tuple[Diagnostic, ...] = ()
     """What waivers accept, and ``[lint] ignore``."""
+
+    def usable(self) -> Fleet:
+        """Return the fleet of a spec without errors. Raise :class:`Rejected` where it has any."""
+        if self.fleet is None or errors(self.diagnostics):
+            raise Rejected(*self.diagnostics)
+        return self.fleet
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -200,17 +206,12 @@ def plan(request: Request) -> Planned:
 def decided(request: Request) -> Decided:
     """Check, observe and decide, for who holds the mutex. :class:`Rejected` where the spec or the lock has errors, or the out directory cannot be read."""
     checked = check(request.spec, request.now, request.lock, request.files)
-    if checked.fleet is None or errors(checked.diagnostics):
-        raise Rejected(*checked.diagnostics)
-    fleet, secrets = checked.fleet, Secrets(checked.fleet)
+    fleet = checked.usable()
+    secrets = Secrets(fleet, sealed=request.sealed)
     outside = gather(fleet, secrets, dict(request.asked.ca_keys))
     profiles = adapted(wanted(fleet), outside)
     own = own_files(request.lock, request.out)
-    allowed, drift = request.asked.allow_revoke, compare(request.out, checked.lock)
-    lock = restored(checked.lock, drift, request.now, allowed=allowed)
-    existing = observe(request.out, lock, profiles, outside, secrets, own=own, new_out=request.new_out, drift=drift)
-    if allowed:
-        existing = replace(existing, forgotten=revocations(checked.lock, drift, request.now))
+    existing = observe(request.out, checked.lock, profiles, outside, secrets, own=own, new_out=request.new_out)
     decisions = decide(fleet, profiles, existing, request.asked)
     order = verdict(fleet, decisions, existing, accepted=request.asked.accept_outage)
     found = (*existing.diagnostics, *existing.outside.diagnostics, *decisions.diagnostics, *order.diagnostics)
@@ -219,13 +220,13 @@ def decided(request: Request) -> Decided:
 
 
 def status(request: Request) -> Status:
-    """Describe every certificate and CRL. :class:`Rejected` where the spec, the lock or the out directory cannot be read."""
+    """Describe every certificate and CRL, and open no key. :class:`Rejected` where the spec, the lock or the out directory cannot be read."""
     from pgtls.plan.status import describe
 
     with shared(request.out, request.lock_timeout):
         refuse_pending(request.out)
-        state = decided(request)
-    return describe(state.fleet, state.decisions, state.existing, state.diagnostics)
+        state = decided(replace(request, sealed=True))
+    return describe(state.fleet, state.decisions, state.existing, state.diagnostics, state.checked.waived)
 
 
 def _check_directory(request: Request) -> None:
@@ -242,7 +243,7 @@ def _plan(request: Request) -> Planned:
     rules, diagnostics = checked.rules, state.diagnostics
     if errors(diagnostics):
         raise Rejected(*diagnostics)
-    if not existing.from_lock and has_secret_options(fleet):
+    if not existing.from_lock and has_secret_options(fleet) and not request.sealed:
         lock, secret = checked.lock, state.secrets.option
         rules, faults = rules_by_server(fleet, lock.alive(fleet.now), lock.unexpired(fleet.now), secret)
         if errors(faults):
@@ -309,7 +310,7 @@ def _tree(
 
 
 def _lock_after(planned: Planned, material: issue.Material) -> Lock:
-    lock, decisions = planned.existing.lock, planned.decisions
+    lock, decisions = planned.checked.lock, planned.decisions
     named = lock if lock.id else replace(lock, id=token_hex(16))
     issued = recorded(material.lines, planned.fleet, planned.entries, decisions.certificates, lock)
     return named.with_lines(*issued, *decisions.revocations)

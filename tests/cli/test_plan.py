@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 STAFF = "".join(f'[user.u{number}]\nca = "clients"\n' for number in range(5))
 MANY = f"{SMALL}[ca.other]\n{STAFF}"
 OF_A_BUILD_ALONE = {"only_check", "depfile", "jobs"}
-OF_A_PLAN_ALONE = {"detailed_exitcode"}
+OF_A_PLAN_ALONE = {"no_secrets", "detailed_exitcode"}
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pgtls.access.classes import Class
     from pgtls.access.meaning import Ask, Bearer
     from pgtls.access.model import Rules
+    from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Policy, Server
     from pgtls.hba.model import Database, Line, Transport
     from pgtls.language.models import SslMode
@@ -34,23 +35,20 @@ Kind = Literal["granted", "weakened", "strengthened", "lost"]
 KINDS: tuple[Kind, ...] = ("granted", "weakened", "strengthened", "lost")
 """From what a reviewer looks at first."""
 
-_METHODS = (
-    "trust",
-    "ident",
-    "password",
-    "md5",
-    "radius",
-    "bsd",
-    "pam",
-    "ldap",
-    "scram-sha-256",
-    "oauth",
-    "sspi",
-    "gss",
-    "peer",
-    "cert",
-)
-"""From the weakest; a method that is not here counts as equal to a password that is checked elsewhere (ldap)."""
+_PASSWORD = frozenset(("a password",))
+_FACTORS = {
+    "trust": frozenset[str](),
+    "ident": frozenset(("an ident server's word",)),
+    "password": _PASSWORD,
+    "md5": _PASSWORD | {"which is not sent as it is"},
+    "scram-sha-256": _PASSWORD | {"which is not sent as it is", "which the server does not know"},
+    "cert": frozenset[str](),  # the certificate, which is a factor of its own
+    "peer": frozenset(("an account of the machine",)),
+    "gss": frozenset(("a Kerberos ticket",)),
+    "sspi": frozenset(("a Windows login",)),
+    "oauth": frozenset(("a token",)),
+}
+"""What each method makes a client show. A method that is not here has a password checked elsewhere."""
 _CERTIFICATES = ("none", "verify-ca", "verify-full")
 _TLS = ("", "1.0", "1.1", "1.2", "1.3")
 
@@ -78,6 +76,7 @@ class Side(NamedTuple):
 
     fleet: Fleet
     rules: Mapping[str, Rules]
+    waived: tuple[Diagnostic, ...] = ()
 
 
 def diff(old: Side, new: Side) -> tuple[Change, ...]:
@@ -235,22 +234,28 @@ def _kinds(old: _Answer, new: _Answer, whose: tuple[Accepted, ...], clear: tuple
             yield "granted"
         if whose[0].bearers - whose[1].bearers or whose[0].patterns - whose[1].patterns:
             yield "lost"
-    ranks = list(zip(_ranks(old, cleartext=clear[0]), _ranks(new, cleartext=clear[1]), strict=True))
-    # Of other options of the same method (another LDAP server) nobody can tell which are stronger: a reviewer is to look at them.
-    other = old.ask.method == new.ask.method and old.ask.options != new.ask.options
-    if other or any(after < before for before, after in ranks):
+    before, after = _factors(old, cleartext=clear[0]), _factors(new, cleartext=clear[1])
+    # Of another method, or other options of the same (another LDAP server), nobody can tell which is stronger.
+    same = old.ask.method == new.ask.method
+    other = not same or old.ask.options != new.ask.options
+    if before - after or (other and before == after) or (same and other):
         yield "weakened"
-    if any(after > before for before, after in ranks):
+    elif after - before:
         yield "strengthened"
 
 
-def _ranks(answer: _Answer, *, cleartext: bool) -> tuple[int, ...]:
-    """How strong each part of what is asked is."""
+def _factors(answer: _Answer, *, cleartext: bool) -> frozenset[str]:
+    """Return everything that a client must show and use: dropping any of it weakens, whatever is added."""
     assert answer.ask is not None  # noqa: S101
-    method = answer.ask.method if answer.ask.method in _METHODS else "ldap"
-    mode = SSLMODES.index(answer.mode) if answer.mode else 0
-    certificate = _CERTIFICATES.index(answer.ask.certificate)
-    return (_METHODS.index(method), certificate, int(answer.checked), mode, _TLS.index(answer.tls), int(not cleartext))
+    certificates = _CERTIFICATES[1 : _CERTIFICATES.index(answer.ask.certificate) + 1]
+    modes = SSLMODES[1 : SSLMODES.index(answer.mode) + 1] if answer.mode else ()
+    tls = _TLS[1 : _TLS.index(answer.tls) + 1]
+    found = {
+        f"{kind} {one}" for kind, steps in (("cert", certificates), ("mode", modes), ("TLS", tls)) for one in steps
+    }
+    found |= _FACTORS.get(answer.ask.method, _PASSWORD)
+    found |= {"a certificate that is not revoked"} if answer.checked else set()
+    return frozenset(found if cleartext else {*found, "TLS"})
 
 
 def _words(answer: _Answer, other: _Answer, whose: str, over: str, *, cleartext: bool) -> str:

@@ -21,7 +21,6 @@ from pgtls.state import layout
 from pgtls.state import manifest as manifests
 from pgtls.state.faults import cannot_read
 from pgtls.state.files import read
-from pgtls.state.known_lock import NONE as NO_DRIFT
 from pgtls.state.out_directory import check_lock, foreign_files, inspect, observe_files, open_keys
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from pgtls.certificates.secrets import Secrets
     from pgtls.pki.keys import PrivateKey
     from pgtls.pki.model import Profile
-    from pgtls.state.known_lock import Drift
     from pgtls.state.lock import IssuedLine, Lock
     from pgtls.state.manifest import Entry
     from pgtls.state.out_directory import Observed
@@ -46,7 +44,6 @@ def observe(
     *,
     own: Collection[str] = (),
     new_out: bool = False,
-    drift: Drift = NO_DRIFT,
 ) -> Existing:
     """Look at the tree and at every certificate that is wanted. :class:`Rejected` where the directory is not ours.
 
@@ -82,9 +79,8 @@ def observe(
         contents,
         _brought(found, outside, secrets),
         outside=outside,
-        drift=drift,
         diagnostics=(
-            *(() if drift.lost else _behind(ours, known, files.states)),
+            *_behind(ours, known, files.states),
             *_ahead(ours, lock),
             *open_keys(out, files),
             *foreign_files(out, files),
@@ -138,6 +134,8 @@ def _brought(
     found: Mapping[Entity, Found], outside: Outside, secrets: Secrets
 ) -> dict[Entity, PrivateKey | Unreadable]:
     """Read the keys of ``key_file`` that are not in the tree yet."""
+    if secrets.sealed:
+        return {}
     entities = [entity for entity in outside.key_files if entity in found and found[entity].stored == "written"]
     return {entity: brought_key(entity, outside.key_files[entity], secrets) for entity in entities}
 
@@ -204,7 +202,7 @@ def _found(entity: Entity, look: _Look) -> Found:
         return replace(found, key="present", stored="elsewhere", at_hand=entity in outside.lent)
     if found.key == "missing" and entity in outside.lent:
         return replace(found, key="present", stored="elsewhere")
-    if found.key == "present" and found.stored == "kept":
+    if found.key == "present" and found.stored == "kept" and not look.secrets.sealed:
         return _protected(entity, look.out, found, outside)
     return found
 
@@ -287,6 +285,8 @@ def _key_state(entity: Entity, certificate: Certificate | Unreadable | None, loo
     """Return whether the key in the tree is the one of a certificate, or is a key at all."""
     from pgtls.pki import keys
 
+    if look.secrets.sealed:
+        return "present" if os.path.isfile(os.path.join(look.out, layout.key_path(entity))) else "missing"
     pem = _read(look.out, layout.key_path(entity))
     if pem is None:
         return "missing"
@@ -347,7 +347,7 @@ def _is_older(one: Found, last: IssuedLine | None, lock: Lock) -> bool:
 
 def locked_keys(entities: Iterable[Entity], existing: Existing, secrets: Secrets) -> tuple[Entity, ...]:
     """Return the entities whose encrypted key their passphrase does not open. One that cannot be had is no matter here."""
-    return tuple(entity for entity in entities if not _opens(entity, existing.out, secrets))
+    return () if secrets.sealed else tuple(e for e in entities if not _opens(e, existing.out, secrets))
 
 
 def _opens(entity: Entity, out: str, secrets: Secrets) -> bool:

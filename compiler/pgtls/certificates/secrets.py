@@ -31,8 +31,10 @@ _MOST = 64 * 1024
 class Secrets:
     """What reads the secrets of a spec. Every method raises :class:`Rejected` with PGT560 where one cannot be had."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, *, sealed: bool = False) -> None:
         self._fleet = fleet
+        self.sealed = sealed
+        """Whether keys stay shut and no secret is fetched: what they hold is taken for right."""
         self._read: dict[tuple[str, object], str] = {}
 
     def option(self, policy: Policy, name: str, secret: Secret) -> str:
@@ -49,6 +51,7 @@ class Secrets:
         return self._fleet.source.reader.read(path)
 
     def _text(self, secret: Secret, table: tuple[str, str], *field: str) -> str:
+        assert not self.sealed  # noqa: S101
         path = place_of(self._fleet, *table, *field)
         directory = directory_of(self._fleet, path)
         key = (directory, secret)

@@ -33,15 +33,13 @@ class CertificateChange:
         "revoked",
         "retired",
         "revokes",
-        "trusts",
-        "no longer trusts",
     ]
     fields: tuple[str, ...] = ()
 
 
 def certificates(old: Fleet, new: Fleet) -> tuple[CertificateChange, ...]:
-    """Compare the certificates that two states ask for, what their CAs revoke, and whom their servers trust."""
-    return (*_certificates(old, new), *_revoked(old, new), *_trust(old, new))
+    """Compare the certificates that two states ask for, and what their CAs revoke."""
+    return (*_certificates(old, new), *_revoked(old, new))
 
 
 def _certificates(old: Fleet, new: Fleet) -> Iterator[CertificateChange]:
@@ -80,13 +78,3 @@ def _revoked(old: Fleet, new: Fleet) -> Iterator[CertificateChange]:
         serials = tuple(serial for serial in new.cas[name].table.revoked if serial not in known)
         if serials:
             yield CertificateChange(ca_entity(name), "revokes", serials)
-
-
-def _trust(old: Fleet, new: Fleet) -> Iterator[CertificateChange]:
-    for name in sorted(old.servers.keys() & new.servers.keys()):
-        was = {ca.root.name for ca in old.servers[name].client_cas}
-        will = {ca.root.name for ca in new.servers[name].client_cas}
-        if will - was:
-            yield CertificateChange(new.servers[name].entity, "trusts", tuple(sorted(will - was)))
-        if was - will:
-            yield CertificateChange(new.servers[name].entity, "no longer trusts", tuple(sorted(was - will)))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pgtls.cli.options import FORMAT, Where, clock, expanded
 from pgtls.cli.printing import coloured, reporting
-from pgtls.diagnostics import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,10 +39,8 @@ def command(where: Where, format_: Annotated[Literal["text", "json", "markdown"]
     with reporting("access", format_) as report:
         spec, _, lock = where.paths
         checked = check(Path(spec), clock(where.now), lock)
-        if checked.fleet is None or any(d.severity == "error" for d in checked.diagnostics):
-            raise Rejected(*checked.diagnostics)
-        fleet = checked.fleet
-        report.diagnostics = checked.diagnostics
+        fleet = checked.usable()
+        report.diagnostics, report.waived = checked.diagnostics, checked.waived
         found = [matrix(fleet, rules) for rules in checked.rules.values()]
         report.result = lambda: {"servers": [_as_dict(server) for server in found]}
         report.text = lambda: "\n\n".join(map(_markdown if format_ == "markdown" else _text, found))

@@ -38,31 +38,35 @@ def command(
 
     spec, _, lock = where.paths
     try:
-        diagnostics = check(Path(spec), clock(where.now), lock).diagnostics
+        checked = check(Path(spec), clock(where.now), lock)
+        diagnostics, waived = checked.diagnostics, checked.waived
     except Rejected as rejected:
-        diagnostics = rejected.diagnostics
-    _print(diagnostics, spec, format_)
+        diagnostics, waived = rejected.diagnostics, ()
+    _print(diagnostics, waived, spec, format_)
     failed = any(d.severity == "error" or warnings_as_errors for d in diagnostics)
     return FAILED if failed else OK
 
 
-def _print(diagnostics: tuple[Diagnostic, ...], spec: str, format_: str) -> None:
-    """Print to stdout: diagnostics are this command's result."""
+def _print(diagnostics: tuple[Diagnostic, ...], waived: tuple[Diagnostic, ...], spec: str, format_: str) -> None:
+    """Print to stdout: diagnostics are this command's result, with those that waivers accept."""
     if format_ == "json":
-        emit(as_json("check", diagnostics))
+        emit(as_json("check", diagnostics, waived))
     elif format_ == "sarif":
         from pgtls.exports.sarif import log
 
-        emit(document(log(_in_repository(diagnostics), _from_root(spec))))
+        emit(document(log(_in_repository((*diagnostics, *waived)), _from_root(spec))))
     elif format_ == "github":
         from pgtls.exports.github import commands
 
-        if text := commands(_in_repository(diagnostics), _from_root(spec)):
+        if text := commands(_in_repository((*diagnostics, *waived)), _from_root(spec)):
             emit(text)
-    elif diagnostics:
-        emit(as_text(diagnostics, sys.stdout))
     else:
-        say(f"{spec}: no findings")
+        from pgtls.cli import waivers
+
+        if not diagnostics:
+            say(f"{spec}: no findings")
+        if found := "\n".join((*filter(None, (as_text(diagnostics, sys.stdout),)), *waivers.text(waived))):
+            emit(found)
 
 
 def _in_repository(diagnostics: Iterable[Diagnostic]) -> Iterator[Diagnostic]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
@@ -10,10 +11,12 @@ import typer
 from pgtls.cli import CHANGES, OK
 from pgtls.cli.options import FORMAT, Asks, Where, clock, expanded
 from pgtls.cli.printing import coloured, reporting
+from pgtls.cli.usage import UsageError
 
 EXAMPLES = {
     "pgtls plan": "Show what a build of pgtls.toml would do.",
     "pgtls plan --renew user.alice --detailed-exitcode": "Exit 2 if there is something to do.",
+    "pgtls plan --no-secrets --format markdown": "Plan the spec of a pull request.",
 }
 
 
@@ -22,6 +25,9 @@ def command(
     where: Where,
     asks: Asks,
     format_: Annotated[Literal["text", "json", "markdown"], FORMAT] = "text",
+    no_secrets: Annotated[
+        bool, typer.Option("--no-secrets", help="Open no key and run no command: safe for a stranger's spec.")
+    ] = False,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit 2 if there is something to do.")
     ] = False,
@@ -30,9 +36,11 @@ def command(
     from pgtls.cli import steps
     from pgtls.pipeline import plan
 
+    if no_secrets and asks.ca_key:
+        raise UsageError("--ca-key lends a key, and --no-secrets opens none: leave one out")
     with reporting("plan", format_) as report:
-        planned = plan(where.request(clock(where.now), asks))
-        report.diagnostics = planned.diagnostics
+        planned = plan(replace(where.request(clock(where.now), asks), sealed=no_secrets))
+        report.diagnostics, report.waived = planned.diagnostics, planned.checked.waived
         report.result = lambda: steps.as_dict(planned.plan)
         report.text = lambda: (
             steps.markdown(planned.plan)

@@ -65,6 +65,8 @@ class Report:
 
     def __init__(self) -> None:
         self.diagnostics: tuple[Diagnostic, ...] = ()
+        self.waived: tuple[Diagnostic, ...] = ()
+        """Findings that waivers accept."""
         self.result: Callable[[], dict[str, Any]] = dict
         """Called only if the result is asked for as JSON."""
         self.text: Callable[[], str] = str
@@ -88,10 +90,18 @@ def reporting(command: str, format_: str) -> Iterator[Report]:
     except Rejected as rejected:
         report.diagnostics, report.text, report.status = rejected.diagnostics, str, 1
     if format_ == "json":
-        emit(as_json(command, report.diagnostics, **report.result()), report.done)
+        emit(as_json(command, report.diagnostics, report.waived, **report.result()), report.done)
         return
     tell_diagnostics(report.diagnostics)
-    if text := report.text():
+    from pgtls.cli import waivers
+
+    text = report.text()
+    if format_ == "markdown":
+        text = "\n".join((text, *waivers.markdown(report.waived)))
+    else:
+        for line in waivers.text(report.waived):
+            tell(line)
+    if text:
         emit(text, report.done)
 
 
@@ -108,12 +118,16 @@ def as_text(diagnostics: Iterable[Diagnostic], stream: Any) -> str:
     return render(tuple(diagnostics), colour=coloured(stream)).rstrip("\n")
 
 
-def as_json(command: str | None, diagnostics: Iterable[Diagnostic], **result: Any) -> str:
+def as_json(
+    command: str | None, diagnostics: Iterable[Diagnostic], waived: Iterable[Diagnostic] = (), **result: Any
+) -> str:
     """Write the one object of ``--format json``."""
     from pgtls.diagnostics.text import as_json as members
 
-    found = [members(diagnostic) for diagnostic in diagnostics]
-    return document({"format_version": FORMAT_VERSION, "command": command, "diagnostics": found, **result})
+    found, accepted = [[members(diagnostic) for diagnostic in some] for some in (diagnostics, waived)]
+    return document(
+        {"format_version": FORMAT_VERSION, "command": command, "diagnostics": found, "waived": accepted, **result}
+    )
 
 
 def document(value: Any) -> str:

@@ -68,7 +68,7 @@ def command(
         found = status(where.request(clock(where.now)))
         if within is not None:
             found = found.within(within)
-        report.diagnostics = found.diagnostics
+        report.diagnostics, report.waived = found.diagnostics, found.waived
         report.result = lambda: _as_dict(found, timeline=timeline)
         report.text = lambda: _text(found, format_, timeline=timeline)
         noteworthy = found.attention if within is None else found.items

@@ -39,6 +39,8 @@ def as_json(diagnostic: Diagnostic) -> dict[str, Any]:
         "end_column": place.end_column if place else None,
         "path": list(diagnostic.path),
     }
+    if diagnostic.accepted:
+        members |= {"accepted_by": diagnostic.accepted.by, "reason": diagnostic.accepted.reason}
     return {key: _utf8(value) if isinstance(value, str) else value for key, value in members.items()}
 
 

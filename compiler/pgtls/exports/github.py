@@ -32,8 +32,11 @@ def _command(diagnostic: Diagnostic, spec: str) -> str:
             properties |= {"col": str(place.column), "endColumn": str(place.end_column)}
     named = ",".join(f"{name}={value.translate(_PROPERTY)}" for name, value in properties.items())
     text = "\n".join(map(visible, (diagnostic.message, *_hint(diagnostic))))
-    return f"::{diagnostic.severity} {named}::{text.translate(_DATA)}"
+    kind = "notice" if diagnostic.accepted else diagnostic.severity
+    return f"::{kind} {named}::{text.translate(_DATA)}"
 
 
 def _hint(diagnostic: Diagnostic) -> list[str]:
+    if accepted := diagnostic.accepted:
+        return [f"accepted by {accepted.by}{f': {accepted.reason}' if accepted.reason else ''}"]
     return [f"hint: {line}" for line in (diagnostic.hint or "").split("\n") if line]

@@ -55,7 +55,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 def _result(diagnostic: Diagnostic, codes: Sequence[str], spec: str) -> dict[str, Any]:
     hint = f"\n{diagnostic.hint}" if diagnostic.hint else ""
-    return {
+    result: dict[str, Any] = {
         "ruleId": diagnostic.code,
         "ruleIndex": codes.index(diagnostic.code),
         "level": diagnostic.severity,
@@ -63,6 +63,10 @@ def _result(diagnostic: Diagnostic, codes: Sequence[str], spec: str) -> dict[str
         "locations": [{"physicalLocation": _location(diagnostic, spec)}],
         "partialFingerprints": {"pgtls/v1": _fingerprint(diagnostic)},
     }
+    if accepted := diagnostic.accepted:
+        why = f"{accepted.by}: {accepted.reason}" if accepted.reason else accepted.by
+        result["suppressions"] = [{"kind": "inSource", "justification": why}]
+    return result
 
 
 def _location(diagnostic: Diagnostic, spec: str) -> dict[str, Any]:

@@ -43,6 +43,17 @@ def _names(fleet: Fleet) -> Iterator[tuple[Path, str]]:
                 yield place_of(fleet, "policy", policy.name, "auth_options", option), file
 
 
+def public_files(fleet: Fleet) -> dict[tuple[str, str], tuple[str, str]]:
+    """Return the certificates, requests and CRLs that entities name, by entity and field: each path, and the digest of its content."""
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for thing in entities(fleet):
+        for field in sorted(thing.table.model_fields_set & {"cert_file", "csr_file", "crl_file"}):
+            if name := getattr(thing.table, field):
+                directory = directory_of(fleet, place_of(fleet, thing.entity.partition(".")[0], thing.name, field))
+                found[thing.entity, field] = name, fleet.source.reader.digest(os.path.join(directory, name))
+    return found
+
+
 def kept_outside(fleet: Fleet) -> bool:
     """Return whether an option is kept where no file tells that it changed: such a spec is compiled at every build."""
     values = (value for policy in fleet.policies.values() for value in policy.table.auth_options.values())

@@ -43,6 +43,8 @@ class Status:
     from_lock: bool = False
     """There is no out directory: what the lock lists is taken as present."""
     diagnostics: tuple[Diagnostic, ...] = ()
+    waived: tuple[Diagnostic, ...] = ()
+    """Findings that waivers accept."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -81,13 +83,27 @@ def _concerns(item: Item, end: datetime) -> bool:
     return item.current and (item.needs_attention or (item.not_after is not None and item.not_after <= end))
 
 
-def describe(fleet: Fleet, decisions: Decisions, existing: Existing, diagnostics: tuple[Diagnostic, ...]) -> Status:
+def describe(
+    fleet: Fleet,
+    decisions: Decisions,
+    existing: Existing,
+    diagnostics: tuple[Diagnostic, ...],
+    waived: tuple[Diagnostic, ...] = (),
+) -> Status:
     """Describe everything that was observed and decided, at ``fleet.now``."""
     now = fleet.now
     items = sorted(_items(decisions, existing, now), key=_urgency)
     built = existing.manifest.built if existing.manifest else None
-    events = tuple(timeline(fleet, index(fleet), items, built))
-    return Status(now, existing.out, tuple(items), events, from_lock=existing.from_lock, diagnostics=diagnostics)
+    events = tuple(timeline(fleet, index(fleet), items, built, waived))
+    return Status(
+        now,
+        existing.out,
+        tuple(items),
+        events,
+        from_lock=existing.from_lock,
+        diagnostics=diagnostics,
+        waived=waived,
+    )
 
 
 def _urgency(item: Item) -> tuple[int, float, str, str]:

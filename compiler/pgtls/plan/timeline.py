@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pgtls.access.model import Entry
+    from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Authority, Fleet, Server, User
     from pgtls.plan.model import Item
 
@@ -41,11 +42,18 @@ class Event:
 
 
 def timeline(
-    fleet: Fleet, entries: Mapping[str, Sequence[Entry]], items: Iterable[Item], built: datetime | None
+    fleet: Fleet,
+    entries: Mapping[str, Sequence[Entry]],
+    items: Iterable[Item],
+    built: datetime | None,
+    waived: Iterable[Diagnostic] = (),
 ) -> list[Event]:
-    """Give all events in their order, those included that have happened already. ``built`` is when the last build was, None if nobody knows."""
+    """Return all events in their order, those included that have happened already.
+
+    ``built`` is when the last build was, None where that is unknown; ``waived`` are the findings that waivers accept.
+    """
     world = _World(fleet, entries)
-    events = [*_of_items(world, items), *_of_untils(fleet, built)]
+    events = [*_of_items(world, items), *_of_untils(fleet, built), *_of_waivers(fleet, waived)]
     return sorted(events, key=lambda event: (event.at, event.what, event.entity, event.cause))
 
 
@@ -137,11 +145,18 @@ def _of_untils(fleet: Fleet, built: datetime | None) -> Iterator[Event]:
         if _stays(policy.table.until, built, fleet.now):
             users = tuple(user.entity for user in policy.users)
             yield Event(policy.table.until, policy.entity, "stays", "until", servers, users)
+
+
+def _of_waivers(fleet: Fleet, waived: Iterable[Diagnostic]) -> Iterator[Event]:
+    """The spec is refused when a waiver ends that accepts an error, unless its policy has ended by then."""
+    needed = {d.accepted.by for d in waived if d.accepted and d.severity == "error"}
     for policy in fleet.policies.values():
-        waiver = policy.table.waiver
-        if isinstance(waiver, Waiver) and waiver.until:
+        waiver, ends = policy.table.waiver, policy.table.until
+        if policy.entity not in needed or not isinstance(waiver, Waiver) or not waiver.until:
+            continue
+        if ends is None or waiver.until < ends:
             yield Event(waiver.until, policy.entity, "blocks", "waiver", tuple(s.entity for s in policy.servers))
-    if isinstance(fleet.lint.waiver, Waiver) and fleet.lint.waiver.until:
+    if "lint.waiver" in needed and isinstance(fleet.lint.waiver, Waiver) and fleet.lint.waiver.until:
         yield Event(fleet.lint.waiver.until, Entity("lint"), "blocks", "waiver")
 
 

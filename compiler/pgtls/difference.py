@@ -1,0 +1,83 @@
+"""What a change of the spec changes: access, certificates, protection, and every compiled text that nothing else explains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pgtls.access.bundles import index
+from pgtls.access.diff import Change, Side
+from pgtls.access.diff import diff as access_changes
+from pgtls.access.protection import ProtectionChange, protection
+from pgtls.certificates.spec_change import CertificateChange, certificates
+from pgtls.output import render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pgtls.access.model import Rules
+    from pgtls.diagnostics import Diagnostic
+    from pgtls.fleet.model import Fleet
+
+Threshold = Literal["weakened", "granted", "any"]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One state of a spec, without errors. ``waived`` is what its waivers accept."""
+
+    fleet: Fleet
+    rules: Mapping[str, Rules]
+    waived: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Everything that differs between two states of a spec. It is false where the same files are compiled from both."""
+
+    access: tuple[Change, ...]
+    protection: tuple[ProtectionChange, ...]
+    certificates: tuple[CertificateChange, ...]
+    waived: tuple[Diagnostic, ...]
+    """What waivers of the new state accept."""
+
+    def __bool__(self) -> bool:
+        return bool(self.access or self.protection or self.certificates)
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """How many changes there are of each kind."""
+        kinds: list[str] = [*(change.kind for change in self.access), *(change.kind for change in self.protection)]
+        return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+
+    def exceeds(self, threshold: Threshold) -> bool:
+        """Tell whether there is a change that ``--fail-on`` does not let pass; "any" also means certificates."""
+        kinds = {"weakened": {"weakened"}, "granted": {"weakened", "granted"}, "any": set(self.summary)}[threshold]
+        return bool(kinds & self.summary.keys()) or (threshold == "any" and bool(self))
+
+
+def difference(old: State, new: State) -> Difference:
+    """Compare two states."""
+    before, after = Side(old.fleet, old.rules, old.waived), Side(new.fleet, new.rules, new.waived)
+    access, protected = access_changes(before, after), protection(before, after)
+    issued = certificates(old.fleet, new.fleet)
+    explained = {f"server.{change.server}" for change in access}
+    explained |= {change.entity for change in protected} | {change.entity for change in issued}
+    texts = tuple(_texts(old, new, explained))
+    return Difference(access, (*protected, *texts), issued, new.waived)
+
+
+def _texts(old: State, new: State, explained: set[str]) -> Iterator[ProtectionChange]:
+    """Name the compiled texts that differ for entities that nothing else mentions: bundles follow servers, so they do only if nothing else does."""
+    if old.fleet == new.fleet:
+        return
+    before, after = (render.texts(state.fleet, state.rules, index(state.fleet)) for state in (old, new))
+    differing: dict[str, list[str]] = {}
+    for path in sorted(before.keys() | after.keys()):
+        one, other = before.get(path), after.get(path)
+        if (one and one.content) != (other and other.content):
+            entity = (other or one).entity  # type: ignore[union-attr]
+            differing.setdefault(entity, []).append(path.split("/", 2)[-1])
+    for entity, names in differing.items():
+        if entity not in explained and not (explained and entity.startswith("user.")):
+            yield ProtectionChange("changed", entity, ", ".join(names), "as compiled before", "compiled differently")

@@ -1,0 +1,305 @@
+"""What a change of the spec changes about protection, and that nothing compiled differs in silence."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import pgtls
+from pgtls.access.bundles import index
+from pgtls.output import render
+
+if TYPE_CHECKING:
+    from pgtls.difference import Difference
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+SPEC = """
+version = 1
+[ca.servers]
+[ca.clients]
+[ca.machines]
+[server.main]
+ca = "servers"
+client_ca = ["clients"]
+hosts = ["db.example.com"]
+postgres = 17
+min_tls = "1.2"
+# server
+[server.main.settings]
+log_connections = true
+# settings
+[user.postgres]
+[user.app]
+ca = "clients"
+# user
+[policy.dba]
+users = ["postgres"]
+from = ["local"]
+auth = "peer"
+[policy.app]
+users = ["app"]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+# policy
+[policy.weak]
+users = ["app"]
+databases = ["logs"]
+from = ["127.0.0.1"]
+auth = "scram-sha-256"
+sslmode = "prefer"
+waiver = { reason = "loopback", codes = ["PGT310"] }
+[lint]
+ignore = ["PGT121"]
+"""
+
+
+@cache
+def company(name: str) -> bytes:
+    key, subject = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = x509.CertificateBuilder(
+        subject, subject, key.public_key(), 1, NOW.replace(year=2025), NOW.replace(year=2035)
+    )
+    signed = builder.add_extension(x509.BasicConstraints(True, None), critical=True).sign(key, hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.PEM)
+
+
+def spec(*edits: tuple[str, str], files: dict[str, bytes] | None = None) -> pgtls.Spec:
+    text = SPEC
+    for old, new in edits:
+        assert old in text, old
+        text = text.replace(old, new)
+    return pgtls.loads(text, files or {}, now=NOW)
+
+
+def compared(*edits: tuple[str, str]) -> Difference:
+    return pgtls.diff(spec(), spec(*edits))
+
+
+def found(difference: Difference) -> set[tuple[str, str, str]]:
+    return {(change.kind, change.entity, change.what.partition(":")[0]) for change in difference.protection}
+
+
+SERVER, SETTINGS, USER, POLICY = "# server\n", "# settings\n", "# user\n", "# policy\n"
+CLIENT_CA = 'client_ca = ["clients"]'
+
+EDITS: dict[str, tuple[tuple[str, str], tuple[str, str, str]]] = {
+    "another CA of clients": (
+        (CLIENT_CA, 'client_ca = ["clients", "machines"]'),
+        ("weakened", "server.main", "accepts client certificates of"),
+    ),
+    "another CA that clients trust": (
+        (SERVER, 'trust = ["machines"]\n'),
+        ("weakened", "server.main", "is trusted through"),
+    ),
+    "suites without encryption": ((SERVER, 'ciphers = "HIGH:MEDIUM"\n'), ("weakened", "server.main", "ciphers")),
+    "groups": ((SERVER, 'groups = "prime256v1"\n'), ("weakened", "server.main", "groups")),
+    "a newer TLS": (('min_tls = "1.2"', 'min_tls = "1.3"'), ("strengthened", "server.main", "min_tls")),
+    "no CRLs": ((SERVER, "crl = false\n"), ("weakened", "server.main", "crl")),
+    "a command that opens a key": (
+        (SERVER, 'passphrase_command = "curl evil"\npassphrase = { env = "X" }\n'),
+        ("weakened", "server.main", "passphrase_command"),
+    ),
+    "a command that archives": (
+        (SETTINGS, 'archive_command = "curl evil"\n'),
+        ("weakened", "server.main", "settings.archive_command"),
+    ),
+    "a setting about Kerberos": (
+        (SETTINGS, "krb_caseins_users = true\n"),
+        ("weakened", "server.main", "settings.krb_caseins_users"),
+    ),
+    "a setting that protects nothing": (
+        (SETTINGS, "max_connections = 200\n"),
+        ("changed", "server.main", "settings.max_connections"),
+    ),
+    "another host": (("db.example.com", "evil.example"), ("changed", "server.main", "hosts")),
+    "another port": ((SERVER, "port = 5433\n"), ("changed", "server.main", "port")),
+    "where files lie": ((SERVER, 'directory = "/etc/tls"\n'), ("changed", "server.main", "directory")),
+    "a bundle of another libpq": ((USER, "libpq = 17\n"), ("changed", "user.app", "libpq")),
+    "a bundle with CRLs": ((USER, "crl = true\n"), ("strengthened", "user.app", "crl")),
+    "another lifetime": ((USER, 'validity = "30d"\n'), ("changed", "user.app", "validity")),
+    "an identity by the whole subject": ((USER, 'identity = "dn"\n'), ("weakened", "user.app", "identity")),
+    "a comment that is compiled": ((POLICY, 'description = "x"\n'), ("changed", "policy.app", "description")),
+    "a name constraint": (
+        ("[ca.machines]\n", '[ca.machines]\nname_constraints = { permitted_dns = ["example.com"] }\n'),
+        ("strengthened", "ca.machines", "name_constraints"),
+    ),
+    "no waiver where an accepted finding was": (
+        ('waiver = { reason = "loopback", codes = ["PGT310"] }\n', ""),
+        ("strengthened", "policy.weak", "waiver"),
+    ),
+    "a waiver that accepts more": (
+        ('codes = ["PGT310"]', 'codes = ["PGT310", "PGT301"]'),
+        ("weakened", "policy.weak", "waiver"),
+    ),
+    "a waiver for another reason": (('reason = "loopback"', 'reason = "x"'), ("changed", "policy.weak", "waiver")),
+    "a code that is newly ignored": (('["PGT121"]', '["PGT121", "PGT312"]'), ("weakened", "lint", "ignore")),
+    "a code that is no longer ignored": (('["PGT121"]', "[]"), ("strengthened", "lint", "ignore")),
+    "a lower sslmode that is accepted": (
+        ("ignore =", 'minimum_sslmode = "prefer"\nignore ='),
+        ("strengthened", "lint", "minimum_sslmode"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("edit", "expected"), EDITS.values(), ids=EDITS)
+def test_a_change_of_what_protects_is_reported(edit: tuple[str, str], expected: tuple[str, str, str]) -> None:
+    difference = compared(edit)
+    assert expected in found(difference)
+    assert difference.exceeds("any")
+    assert difference.exceeds("weakened") == ("weakened" in difference.summary)
+    back = pgtls.diff(spec(edit), spec())
+    assert back.exceeds("any")
+    if expected[0] == "strengthened":
+        assert back.exceeds("weakened")
+
+
+def test_a_finding_that_is_newly_waived_is_a_weakening() -> None:
+    weaker = ('auth = "cert"\n# policy\n', 'auth = "trust"\nsslmode = "disable"\n')
+    codes = 'waiver = { reason = "x", codes = ["PGT301", "PGT310"] }\n'
+    difference = compared((weaker[0], weaker[1] + codes))
+    assert {("weakened", "policy.app", "finding PGT301"), ("weakened", "policy.app", "finding PGT310")} <= found(
+        difference
+    )
+
+
+def test_a_foreign_ca_is_named_as_one_under_which_anyone_may_hold_any_name() -> None:
+    foreign = ("[ca.machines]\n", '[ca.machines]\ncert_file = "company.crt"\ncrl = false\n')
+    accepted = (CLIENT_CA, 'client_ca = ["clients", "machines"]')
+    waived = ('auth = "cert"\n# policy', 'auth = "cert"\nwaiver = "company"\n# policy')
+    off = (SERVER, "crl = false\n")
+    after = spec(foreign, accepted, waived, off, files={"company.crt": company("Company")})
+    (change,) = (c for c in pgtls.diff(spec(waived, off), after).protection if c.what.startswith("accepts"))
+    assert (change.kind, change.after) == ("weakened", "clients, machines (anyone certified under it)")
+
+
+def test_another_certificate_under_the_same_file_name_is_a_weakening() -> None:
+    foreign = ("[ca.machines]\n", '[ca.machines]\ncert_file = "company.crt"\ncrl = false\n')
+    one, other = (spec(foreign, files={"company.crt": company(name)}) for name in ("Company", "Another"))
+    difference = pgtls.diff(one, other)
+    assert ("weakened", "ca.machines", "cert_file") in found(difference)
+    assert not pgtls.diff(one, one)
+
+
+def test_the_source_of_a_secret_is_shown_and_no_secret() -> None:
+    difference = compared((USER, 'passphrase = { command = ["sops", "-d", "x"] }\n'))
+    (change,) = difference.protection
+    assert (change.kind, change.what, change.after) == ("strengthened", "passphrase", "from command sops, -d, x")
+
+
+NOTHING = {
+    "a comment": ("# server\n", "# another\n"),
+    "a default that is said": (SERVER, "crl = true\n"),
+    "another order of databases": ("postgres = 17", "postgres = 17 "),
+}
+
+
+@pytest.mark.parametrize("edit", NOTHING.values(), ids=NOTHING)
+def test_what_changes_nothing_is_no_difference(edit: tuple[str, str]) -> None:
+    assert not compared(edit)
+
+
+FACTORS = {
+    "a certificate alone for a certificate and a password": (
+        "scram-sha-256",
+        "verify-full",
+        "cert",
+        "none",
+        "weakened",
+    ),
+    "a certificate beside the password": ("scram-sha-256", "none", "scram-sha-256", "verify-full", "strengthened"),
+    "a certificate of any name": ("scram-sha-256", "verify-full", "scram-sha-256", "verify-ca", "weakened"),
+    "a certificate instead of a password": ("scram-sha-256", "none", "cert", "none", "weakened"),
+    "a password instead of a certificate": ("cert", "none", "scram-sha-256", "none", "weakened"),
+    "a password that is not sent as it is": ("password", "none", "scram-sha-256", "none", "strengthened"),
+    "a certificate and a password sent as it is": ("scram-sha-256", "none", "password", "verify-full", "weakened"),
+    "a password checked elsewhere": ("pam", "none", "radius", "none", "weakened"),
+}
+
+
+@pytest.mark.parametrize(("method", "shown", "later", "shown_later", "kind"), FACTORS.values(), ids=FACTORS)
+def test_dropping_a_factor_weakens_whatever_is_added(
+    method: str, shown: str, later: str, shown_later: str, kind: str
+) -> None:
+    def asking(auth: str, certificate: str) -> tuple[str, str]:
+        options = 'auth_options = { radiusservers = "r", radiussecrets = { env = "S" } }\n' if auth == "radius" else ""
+        client = f'client_cert = "{certificate}"\n' if certificate != "none" else ""
+        waiver = 'waiver = { reason = "x", codes = ["PGT302", "PGT303", "PGT304"] }\n'
+        return 'auth = "cert"\n# policy\n', f'auth = "{auth}"\n{client}{options}{waiver if auth != "cert" else ""}'
+
+    difference = pgtls.diff(spec(asking(method, shown)), spec(asking(later, shown_later)))
+    kinds = {change.kind for change in difference.access if change.policies == ("app",)}
+    assert kinds == {kind}
+
+
+# --- any means any --------------------------------------------------------------------------------------------------------------
+
+LINES = {
+    SERVER: (
+        "port = 5433",
+        'hosts_ = ""',
+        'ciphers = "HIGH"',
+        'groups = "prime256v1"',
+        'directory = "/etc/tls"',
+        'socket_directory = "/run/pg"',
+        "crl = false",
+        'trust = ["machines"]',
+        'databases = ["shop", "logs"]',
+        'key_algorithm = "rsa-2048"',
+    ),
+    SETTINGS: (
+        "max_connections = 200",
+        'archive_command = "x"',
+        "password_encryption = 'scram-sha-256'",
+        "work_mem = 9",
+    ),
+    USER: (
+        "libpq = 17",
+        'directory = "/home/app"',
+        'roles = ["app", "other"]',
+        'common_name = "application"',
+        'identity = "dn"',
+        'member_of = ["staff"]',
+        "crl = true",
+        "until = 2027-01-01",
+        'subject = { organization = "Example" }',
+    ),
+    POLICY: ("priority = 3", 'description = "x"', "until = 2027-01-01", 'client_cert = "none"'),
+    '"10.0.0.0/8"': ('"10.0.0.0/9"', '"10.0.0.0/8", "::1"', '".example.org"', '"samenet"', '"all"'),
+    '["logs"]': ('["logs", "more"]', '["all"]', '["sameuser"]', '["replication"]', '["/^l"]'),
+    'sslmode = "prefer"': ('sslmode = "require"', 'sslmode = "verify-ca"', 'channel_binding = "require"'),
+    "postgres = 17": ("postgres = 16", "postgres = 18", "postgres = 14"),
+    "[policy.weak]": ("[policy.renamed]",),
+}
+CHOICES = [(old, new) for old, news in LINES.items() for new in news]
+
+
+def texts(one: pgtls.Spec) -> dict[str, object]:
+    state = one.usable()
+    rendered = render.texts(state.fleet, state.rules, index(state.fleet))
+    return {path: file.content for path, file in rendered.items()}
+
+
+@given(first=st.lists(st.sampled_from(CHOICES), max_size=3), second=st.lists(st.sampled_from(CHOICES), max_size=3))
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_edits_that_change_a_compiled_text_are_never_no_difference(
+    first: list[tuple[str, str]], second: list[tuple[str, str]]
+) -> None:
+    old, new = (
+        spec(*{old: (old, new if "=" in old or old[0] in '"[' else f"{old}{new}\n") for old, new in edits}.values())
+        for edits in (first, second)
+    )
+    assume(pgtls.check(old) and pgtls.check(new))
+    if texts(old) != texts(new):
+        assert pgtls.diff(old, new).exceeds("any")
+    if first == second:
+        assert not pgtls.diff(old, new)
