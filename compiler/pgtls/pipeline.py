@@ -9,45 +9,44 @@ load -> resolve -> check -> access (rules, proof)            ``check``
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from pgtls import __version__
-from pgtls.access.bundles import index
 from pgtls.access.rules import has_secret_options, independent, rules_by_server
 from pgtls.certificates import issue
 from pgtls.certificates.decide import decide
 from pgtls.certificates.desired import wanted
-from pgtls.certificates.model import Asked, Decisions, Issue
+from pgtls.certificates.model import Issue
 from pgtls.certificates.observe import keyring, locked_keys, nothing_to_build_on, observe
 from pgtls.certificates.passphrases import to_try, unopened
 from pgtls.certificates.retired_cas import files as retired_files
 from pgtls.certificates.secrets import Secrets
 from pgtls.certificates.supplied import adapted, gather
-from pgtls.diagnostics import Diagnostic, Rejected, errors
+from pgtls.diagnostics import Rejected, errors
 from pgtls.fleet.checks import judge
 from pgtls.fleet.checks.waivers import bare
-from pgtls.fleet.files import kept_outside, named_files
+from pgtls.fleet.files import kept_outside
 from pgtls.fleet.resolve import resolve
 from pgtls.language.load import load
 from pgtls.language.positions import locate
 from pgtls.output import render
 from pgtls.plan.due import next_due
-from pgtls.plan.plan import Plan
 from pgtls.plan.plan import plan as make_plan
 from pgtls.rollout.rollover import recorded
 from pgtls.rollout.verdict import verdict
+from pgtls.stages import Checked, Decided, Planned, Progress, Request, no_progress
 from pgtls.state import lock as locks
 from pgtls.state.lock_file import own_files
 from pgtls.state.manifest import Entry, Inputs, Manifest, entries
 from pgtls.state.mutex import exclusive, shared
 from pgtls.state.out_directory import check_lock_path, check_owner, check_untracked, inspect
 from pgtls.state.transaction import LockChange, commit, foresee, recover, refuse_pending
-from pgtls.state.up_to_date import contents_digest, input_digest
+from pgtls.state.up_to_date import input_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -56,103 +55,23 @@ if TYPE_CHECKING:
     from pgtls.certificates.model import Existing
     from pgtls.fleet.model import Fleet
     from pgtls.language.files import Files
-    from pgtls.language.source import Source
     from pgtls.plan.status import Status
-    from pgtls.rollout.rollover import Verdict
     from pgtls.state.lock import Lock
     from pgtls.state.tree import Tree
 
-    Progress = Callable[[str, int], Callable[[int], None]]
-    """Told the name of a stage and how much it has to do; gives what is told how much more is done."""
-
-
-def no_progress(stage: str, total: int) -> Callable[[int], None]:
-    """Tell nobody how a build is getting on."""
-    return lambda more: None
-
-
-OPTIONS = ""
-"""The options that what is compiled depends on, for the digest of the inputs: none so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a command works on. ``out`` and ``lock`` are paths as the user named them."""
-
-    spec: Path
-    out: str
-    lock: str
-    now: datetime
-    asked: Asked = Asked()  # noqa: RUF009  (frozen)
-    new_out: bool = False
-    lock_timeout: int = 60
-    jobs: int = 0
-    """Processes and threads for keys; 0: as many as there are cores."""
-    files: Files | None = None
-    """Where the spec, its includes and the files that it names come from, if not from the disk."""
-    sealed: bool = False
-    """Open no key and fetch no secret: for a plan of a stranger's spec."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A spec with everything that is wrong with it; ``fleet`` is None where that is too much to compile anything."""
-
-    source: Source
-    fleet: Fleet | None
-    rules: Mapping[str, Rules]
-    """By server."""
-    lock: Lock
-    diagnostics: tuple[Diagnostic, ...]
-    waived: tuple[Diagnostic, ...] = ()
-    """What waivers accept, and ``[lint] ignore``."""
-
-    def usable(self) -> Fleet:
-        """Return the fleet of a spec without errors. Raise :class:`Rejected` where it has any."""
-        if self.fleet is None or errors(self.diagnostics):
-            raise Rejected(*self.diagnostics)
-        return self.fleet
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files that the spec names, relative to its directory."""
-        return named_files(self.fleet) if self.fleet else ()
-
-    @property
-    def digest(self) -> str:
-        """The digest of the very bytes that were compiled: see :func:`pgtls.state.up_to_date.contents_digest`."""
-        return contents_digest(self.source.contents(self.files), OPTIONS)
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """What is there, and what is to happen to every certificate and CRL; errors are among the diagnostics."""
-
-    checked: Checked
-    fleet: Fleet
-    secrets: Secrets
-    existing: Existing
-    decisions: Decisions
-    verdict: Verdict
-    diagnostics: tuple[Diagnostic, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A plan with all that it follows from."""
-
-    checked: Checked
-    fleet: Fleet
-    existing: Existing
-    decisions: Decisions
-    verdict: Verdict
-    secrets: Secrets
-    entries: Mapping[str, Sequence[ClientEntry]]
-    """By user."""
-    texts: Tree
-    """The files that hold no certificate that is issued now."""
-    plan: Plan
-    diagnostics: tuple[Diagnostic, ...]
+__all__ = [
+    "Checked",
+    "Decided",
+    "Planned",
+    "Progress",
+    "Request",
+    "build",
+    "check",
+    "decided",
+    "no_progress",
+    "plan",
+    "status",
+]
 
 
 def check(spec: Path, now: datetime, lock: str | Path | bytes, files: Files | None = None) -> Checked:
@@ -161,7 +80,7 @@ def check(spec: Path, now: datetime, lock: str | Path | bytes, files: Files | No
     ``lock`` is a path, or what the lock holds. ``files`` are what to read, if not the disk.
     """
     loaded = load(spec, files)
-    known, damage = _read_lock(lock)
+    known, damage = locks.read_any(lock)
     found = list(loaded.diagnostics)
     fleet: Fleet | None = None
     rules: dict[str, Rules] = {}
@@ -180,16 +99,6 @@ def check(spec: Path, now: datetime, lock: str | Path | bytes, files: Files | No
     waived = tuple(diagnostic for diagnostic in placed if diagnostic.accepted)
     standing = tuple(diagnostic for diagnostic in placed if not diagnostic.accepted)
     return Checked(loaded.source, fleet, rules, known, standing, waived)
-
-
-def _read_lock(lock: str | Path | bytes) -> tuple[Lock, tuple[Diagnostic, ...]]:
-    """Read the lock; one that is damaged hides nothing that is wrong with the spec."""
-    try:
-        return (locks.parse(lock, "lock") if lock else locks.Lock()) if isinstance(lock, bytes) else locks.read(
-            lock
-        ), ()
-    except Rejected as rejected:
-        return locks.Lock(), rejected.diagnostics
 
 
 def plan(request: Request) -> Planned:
@@ -213,7 +122,7 @@ def decided(request: Request) -> Decided:
     own = own_files(request.lock, request.out)
     existing = observe(request.out, checked.lock, profiles, outside, secrets, own=own, new_out=request.new_out)
     decisions = decide(fleet, profiles, existing, request.asked)
-    order = verdict(fleet, decisions, existing, accepted=request.asked.accept_outage)
+    order = verdict(fleet, checked.entries, decisions, existing, accepted=request.asked.accept_outage)
     found = (*existing.diagnostics, *existing.outside.diagnostics, *decisions.diagnostics, *order.diagnostics)
     diagnostics = (*checked.diagnostics, *locate(found, checked.source))
     return Decided(checked, fleet, secrets, existing, decisions, order, diagnostics)
@@ -226,7 +135,8 @@ def status(request: Request) -> Status:
     with shared(request.out, request.lock_timeout):
         refuse_pending(request.out)
         state = decided(replace(request, sealed=True))
-    return describe(state.fleet, state.decisions, state.existing, state.diagnostics, state.checked.waived)
+    found, waived = state.diagnostics, state.checked.waived
+    return describe(state.fleet, state.checked.entries, state.decisions, state.existing, found, waived)
 
 
 def _check_directory(request: Request) -> None:
@@ -248,7 +158,7 @@ def _plan(request: Request) -> Planned:
         rules, faults = rules_by_server(fleet, lock.alive(fleet.now), lock.unexpired(fleet.now), secret)
         if errors(faults):
             raise Rejected(*locate(faults, checked.source))
-    entries = index(fleet)
+    entries = checked.entries
     texts = render.texts(fleet, rules, entries)
     tree = _tree(fleet, entries, existing, texts, issue.planned(decisions, existing))
     steps = make_plan(fleet, decisions, state.verdict.cut_off, tree, existing)
@@ -257,9 +167,7 @@ def _plan(request: Request) -> Planned:
     diagnostics += locate(unopened(fleet, decisions, locked), checked.source)
     if errors(diagnostics):
         raise Rejected(*diagnostics)
-    return Planned(
-        checked, fleet, existing, decisions, state.verdict, state.secrets, entries, texts, steps, diagnostics
-    )
+    return Planned(checked, fleet, existing, decisions, state.verdict, state.secrets, texts, steps, diagnostics)
 
 
 def build(request: Request, progress: Progress = no_progress) -> Planned:
@@ -280,7 +188,7 @@ def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
     issuing = sum(isinstance(decision, Issue) for decision in decisions.certificates.values())
     keys = keyring(decisions, existing, planned.secrets)
     material = issue.carry_out(decisions, existing, keys, request.now, request.jobs, progress("issuing", issuing))
-    tree = _tree(fleet, planned.entries, existing, planned.texts, material)
+    tree = _tree(fleet, planned.checked.entries, existing, planned.texts, material)
     final = make_plan(fleet, decisions, planned.verdict.cut_off, tree, existing)
     lock = _lock_after(planned, material)
     changes = {path: change.file for path, change in final.changes.items()}
@@ -312,7 +220,7 @@ def _tree(
 def _lock_after(planned: Planned, material: issue.Material) -> Lock:
     lock, decisions = planned.checked.lock, planned.decisions
     named = lock if lock.id else replace(lock, id=token_hex(16))
-    issued = recorded(material.lines, planned.fleet, planned.entries, decisions.certificates, lock)
+    issued = recorded(material.lines, planned.fleet, planned.checked.entries, decisions.certificates, lock)
     return named.with_lines(*issued, *decisions.revocations)
 
 

@@ -57,7 +57,7 @@ NEW: Tree = {
     "servers/old": public("server.old", "a file where a directory was", "conf"),
     "servers/plain/root.crt": OLD["servers/plain/root.crt"],
     "servers/plain/server.key": key("server.plain", "a key in a directory that was open"),
-    "reports/access.md": public("ca.root", "a new top directory", "report"),
+    "reports/access.md": public("ca.root", "a new top directory", "bundle"),
 }
 """After: a pair replaced, bundles added, changed and deleted, a file and a directory that change places, a key that closes its directory."""
 

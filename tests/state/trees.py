@@ -16,7 +16,7 @@ from pgtls.state.lock import IssuedLine, Lock
 from pgtls.state.manifest import Inputs, Manifest, entry
 from pgtls.state.out_directory import observe_files
 from pgtls.state.transaction import LockChange, commit
-from pgtls.state.tree import File
+from pgtls.state.tree import File, FileKind
 from pgtls.state.up_to_date import input_digest, source_digest
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def key(entity: str, content: str) -> File:
     return File(f"key {content}\n".encode() * 20, 0o600, "key", Entity(entity))
 
 
-def public(entity: str, content: str, kind: str = "certificate") -> File:
+def public(entity: str, content: str, kind: FileKind = "certificate") -> File:
     """Any file that everybody may read."""
     return File(f"{kind} {content}\n".encode() * 20, 0o644, kind, Entity(entity))
 

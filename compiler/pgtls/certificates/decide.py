@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
 
 from pgtls.certificates import external, retired_cas
@@ -21,6 +20,7 @@ from pgtls.certificates.revocation import (
 )
 from pgtls.certificates.self_signed import in_two_steps
 from pgtls.diagnostics import Diagnostic
+from pgtls.language.words import suggestion
 from pgtls.pki import crl as pki_crl
 from pgtls.pki.model import Certificate, Entity, Revocation, RevocationList, ca_entity
 from pgtls.state import layout
@@ -83,8 +83,7 @@ def _unknown(asked: Asked, wanted: Mapping[Entity, Profile]) -> Iterator[Diagnos
         name: f"--replace {name}" for name in asked.replace
     }
     for entity in sorted(names.keys() - wanted.keys()):
-        near = get_close_matches(entity, wanted, n=1)
-        hint = f'did you mean "{near[0]}"?' if near else "entities are ca.NAME, server.NAME or user.NAME"
+        hint = suggestion(entity, wanted) or "entities are ca.NAME, server.NAME or user.NAME"
         yield Diagnostic("PGT556", f'{names[entity]}: the spec asks for no certificate of "{entity}"', hint=hint)
 
 

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 
 from pgtls.fleet.model import subject_attributes
 from pgtls.pki.expected import taken_for_host
-from pgtls.pki.model import Constraints, Entity, Profile
+from pgtls.pki.model import COMMON_NAME_LENGTH, Constraints, Entity, Profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgtls.fleet.model import Authority, Fleet, Server, User
     from pgtls.language.values import NameConstraints
-
-COMMON_NAME_LENGTH = 64
-"""ub-common-name (RFC 5280, appendix A.1)."""
 
 
 def wanted(fleet: Fleet) -> dict[Entity, Profile]:

@@ -16,6 +16,7 @@ from pgtls.certificates.passphrases import way_out
 from pgtls.certificates.retired_cas import left_files
 from pgtls.certificates.supplied import brought_key
 from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.language.words import listed
 from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList, Unreadable
 from pgtls.state import layout
 from pgtls.state import manifest as manifests
@@ -328,10 +329,9 @@ def _ahead(found: Mapping[Entity, Found], lock: Lock) -> Iterator[Diagnostic]:
     """Say whose last certificate is not in the tree: it was restored from a backup, or somebody else builds into another one (DESIGN 6.2)."""
     older = sorted(entity for entity, one in found.items() if _is_older(one, lock.latest.get(entity), lock))
     if older:
-        more = f" and {len(older) - 5} more" if len(older) > 5 else ""
         yield Diagnostic(
             "PGT558",
-            f"the out directory is older than the lock, which knows later certificates of {', '.join(older[:5])}{more}",
+            f"the out directory is older than the lock, which knows later certificates of {listed(older)}",
             hint="restore a newer one if there is any; or issue them again and deploy them, with --renew ENTITY or --renew all",
             severity="warning",
         )

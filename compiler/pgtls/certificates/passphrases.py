@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pgtls.certificates.model import Issue, makes_key
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import place_of
+from pgtls.language.words import listed
 from pgtls.pki.model import Entity, ca_entity
 from pgtls.state import layout
 
@@ -57,13 +58,12 @@ def _needed(decisions: Decisions) -> frozenset[Entity]:
     return frozenset((*signing, *certified, *(crl.entity for crl in decisions.crls.values() if crl.reason)))
 
 
-def does_not_open(entities: Sequence[str], *, guarded: bool, most: int = 5) -> str:
+def does_not_open(entities: Sequence[str], *, guarded: bool) -> str:
     """Say which keys do not open; ``guarded``: the spec has a passphrase for them."""
-    shown = ", ".join(entities[:most]) + (f" and {len(entities) - most} more" if len(entities) > most else "")
     keys = "the private key of" if len(entities) == 1 else "the private keys of"
     if not guarded:
-        return f"{keys} {shown} is encrypted, and the spec has no passphrase for it"
-    return f"the passphrase does not open {keys} {shown}: another one was given when encrypting"
+        return f"{keys} {listed(entities)} is encrypted, and the spec has no passphrase for it"
+    return f"the passphrase does not open {keys} {listed(entities)}: another one was given when encrypting"
 
 
 def way_out(profile: Profile, *, guarded: bool, path: str | None = None) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pgtls.certificates.model import Issue
 from pgtls.certificates.reissue import too_old
 from pgtls.diagnostics import Diagnostic
+from pgtls.language.words import listed
 from pgtls.pki.model import Certificate, Entity, RevocationList, ca_entity
 from pgtls.state.lock import RevokedLine
 
@@ -118,11 +119,10 @@ def mass_revocation(revoked: Sequence[RevokedLine], deleted: frozenset[str], *, 
     if allowed or len(entities) <= KEEPS_ENTITIES:
         return []
     what = ("revoke the certificates",) * bool(losing) + ("delete the keys",) * (not deleted <= losing)
-    shown = ", ".join(entities[:5]) + (f" and {len(entities) - 5} more" if len(entities) > 5 else "")
     return [
         Diagnostic(
             "PGT553",
-            f"this build would {' or '.join(what)} of {len(entities)} entities: {shown}",
+            f"this build would {' or '.join(what)} of {len(entities)} entities: {listed(entities)}",
             hint="is an include missing, or is this the wrong spec? If it is meant, say --allow-revoke",
         )
     ]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
 
 from pgtls.certificates.model import Lists, Outside, Signed
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import entity_named, place_of
 from pgtls.fleet.files import directory_of
+from pgtls.language.words import suggestion
 from pgtls.pki.model import Entity, Unreadable, ca_entity
 from pgtls.state import files
 
@@ -164,12 +164,7 @@ class _Gathering:
         for name, path in lent.items():
             entity, table = ca_entity(name), ("ca", name)
             if name not in self.fleet.cas:
-                near = get_close_matches(name, self.fleet.cas, n=1)
-                hint = (
-                    f'did you mean "{near[0]}"?'
-                    if near
-                    else "say --ca-key NAME=PATH with the NAME of a table [ca.NAME]"
-                )
+                hint = suggestion(name, self.fleet.cas) or "say --ca-key NAME=PATH with the NAME of a table [ca.NAME]"
                 message = f'--ca-key {name}: the spec has no CA "{name}"'
                 self.diagnostics.append(Diagnostic("PGT566", message, hint=hint))
                 continue

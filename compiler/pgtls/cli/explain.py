@@ -14,6 +14,7 @@ from pgtls.cli.options import FORMAT, Where, clock, expanded
 from pgtls.cli.printing import reporting
 from pgtls.cli.usage import UsageError
 from pgtls.diagnostics import Diagnostic, Rejected, errors
+from pgtls.postgres.releases import NEWEST, OLDEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +82,9 @@ def command(
         str | None, typer.Option(metavar="FILE", help="Ask this pg_hba.conf instead of the compiled one.")
     ] = None,
     ident: Annotated[str | None, typer.Option(metavar="FILE", help="Its pg_ident.conf.")] = None,
-    postgres: Annotated[int | None, typer.Option(metavar="N", min=13, max=19, help="Its major version.")] = None,
+    postgres: Annotated[
+        int | None, typer.Option(metavar="N", min=OLDEST, max=NEWEST, help="Its major version.")
+    ] = None,
     format_: Annotated[Literal["text", "json"], FORMAT] = "text",
 ) -> int:
     """Explain one connection: admitted or refused, by which line and which policy, and what is asked of the client."""

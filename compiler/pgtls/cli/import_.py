@@ -11,6 +11,7 @@ import typer
 from pgtls.cli import FAILED, OK
 from pgtls.cli.options import Now, clock, expanded
 from pgtls.cli.printing import emit, say, tell_diagnostics
+from pgtls.postgres.releases import NEWEST, OLDEST
 from pgtls.state.files import public
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def _table_name(text: str) -> str:
 @expanded
 def command(
     hba: Annotated[str, typer.Option(metavar="FILE", help="The pg_hba.conf.")],
-    postgres: Annotated[int, typer.Option(metavar="N", min=13, max=19, help="The major version.")],
+    postgres: Annotated[int, typer.Option(metavar="N", min=OLDEST, max=NEWEST, help="The major version.")],
     hosts: Annotated[list[str], typer.Option("--host", metavar="NAME", help="What clients dial. May be repeated.")],
     ident: Annotated[str | None, typer.Option(metavar="FILE", help="The pg_ident.conf.")] = None,
     conf: Annotated[

@@ -13,7 +13,7 @@ import typer
 
 from pgtls.cli.completion import names
 from pgtls.cli.printing import say
-from pgtls.state.names import lock_path, out_path
+from pgtls.state.names import LOCK_TIMEOUT, lock_path, out_path
 
 if TYPE_CHECKING:
     from pgtls.pipeline import Request
@@ -130,7 +130,7 @@ class Where:
     lock_timeout: Annotated[
         int,
         typer.Option(metavar="SECONDS", min=0, help="How long to wait for another build."),
-    ] = 60
+    ] = LOCK_TIMEOUT
 
     @property
     def paths(self) -> tuple[str, str, str]:

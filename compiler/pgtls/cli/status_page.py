@@ -6,6 +6,8 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from pgtls.language.words import listed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
@@ -212,7 +214,4 @@ def _consequence(events: Sequence[Event]) -> str:
 
 
 def _names(entities: Iterable[str]) -> str:
-    listed = list(entities)
-    if len(listed) > _NAMED:
-        return f"{', '.join(listed[:_NAMED])} and {len(listed) - _NAMED} more"
-    return " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
+    return listed(entities, _NAMED)

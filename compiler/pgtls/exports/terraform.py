@@ -18,7 +18,7 @@ from pgtls.certificates.model import Issue, Wait
 from pgtls.certificates.reissue import due_at
 from pgtls.diagnostics.text import as_json
 from pgtls.language.instant import read_instant
-from pgtls.language.words import did_you_mean, quoted
+from pgtls.language.words import quoted, suggestion
 from pgtls.output.render import material as render_material
 from pgtls.pki.crl import half_life
 from pgtls.pki.model import Certificate, Entity, RevocationList
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
     from pgtls.certificates.model import Existing
     from pgtls.pipeline import Planned
+    from pgtls.state.tree import FileKind
 
 KEYS = ("spec", "out", "lock", "now", "include")
-KINDS = ("certificate", "request", "trust", "crl", "hba", "ident", "conf", "bundle")
+KINDS: tuple[FileKind, ...] = ("certificate", "request", "trust", "crl", "hba", "ident", "conf", "bundle")
 """Kinds of files whose text may be asked for, as the manifest calls them: all but keys."""
 
 
@@ -49,7 +50,7 @@ class Query:
     out: str | None = None
     lock: str | None = None
     now: datetime | None = None
-    include: tuple[str, ...] = ()
+    include: tuple[FileKind, ...] = ()
 
 
 def read_query(content: bytes) -> Query:
@@ -64,8 +65,7 @@ def read_query(content: bytes) -> Query:
         raise WrongQuery("the query on stdin is not a JSON object")
     for key, value in document.items():
         if key not in KEYS:
-            near = did_you_mean(key, KEYS)
-            hint = f'did you mean "{near}"?' if near else f"known are {', '.join(KEYS)}"
+            hint = suggestion(key, KEYS) or f"known are {', '.join(KEYS)}"
             raise WrongQuery(f"the query has the unknown key {quoted(key)}; {hint}")
         if not isinstance(value, str):
             raise WrongQuery(f"the query's {key} is not a string")
@@ -87,7 +87,7 @@ def instant(text: str, whose: str) -> datetime:
         raise WrongQuery(f"{whose} {wrong}, not {quoted(text)}") from None
 
 
-def _kinds(text: str) -> tuple[str, ...]:
+def _kinds(text: str) -> tuple[FileKind, ...]:
     asked = text.replace(",", " ").split()
     for kind in asked:
         if kind == "key":
@@ -95,8 +95,7 @@ def _kinds(text: str) -> tuple[str, ...]:
                 "private keys are never part of the answer: Terraform would keep them in its state; use their path"
             )
         if kind not in KINDS:
-            near = did_you_mean(kind, KINDS)
-            hint = f'did you mean "{near}"?' if near else f"known are {', '.join(KINDS)}"
+            hint = suggestion(kind, KINDS) or f"known are {', '.join(KINDS)}"
             raise WrongQuery(f"the query's include names the unknown kind {quoted(kind)}; {hint}")
     return tuple(kind for kind in KINDS if kind in asked)
 
@@ -197,7 +196,7 @@ def _texts(planned: Planned, kinds: tuple[str, ...], read: Callable[[str], bytes
     if not kinds:
         return
     material = issue.planned(planned.decisions, planned.existing)
-    public = render_material(planned.fleet, planned.entries, material.credentials, material.crls)
+    public = render_material(planned.fleet, planned.checked.entries, material.credentials, material.crls)
     blotted = {layout.path(r.server.entity, layout.HBA): r.hba_text.encode() for r in planned.checked.rules.values()}
     for path, file in {**planned.texts, **public}.items():
         if file.kind in kinds and not path.startswith(layout.RETIRED):

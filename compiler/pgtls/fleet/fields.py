@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.lookalikes import Names, lookalike
-from pgtls.fleet.suggest import did_you_mean
+from pgtls.language import words
 from pgtls.language.values import TABLE_NAME
 from pgtls.language.words import quoted
 
@@ -84,9 +84,7 @@ def header(kind: str, name: str) -> str:
 def listed(names: Iterable[str], most: int = 3) -> str:
     """Quote names for a message: ``"a", "b", "c" and 7 more``."""
     quoted = [f'"{name}"' for name in names]
-    if len(quoted) > most + 1:
-        return ", ".join(quoted[:most]) + f" and {len(quoted) - most} more"
-    return " and ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
+    return words.listed(quoted, len(quoted) if len(quoted) == most + 1 else most)
 
 
 def once(diagnostics: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
@@ -113,7 +111,7 @@ def unknown(
     if looks := lookalike(name, names):
         return finder.fault("PGT114", looks.message, *place, hint=looks.hint)
     could_be = f"define {header(kind, name)}" if TABLE_NAME.fullmatch(name) else f"name one of the spec: [{kind}.NAME]"
-    guess = hint or did_you_mean(name, known) or could_be
+    guess = hint or words.suggestion(name, known) or could_be
     return finder.fault("PGT101", f"there is no {kind} {quoted(name)}", *place, hint=guess)
 
 

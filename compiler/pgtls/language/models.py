@@ -29,6 +29,7 @@ from pgtls.language.values import (
     Tuple,
 )
 from pgtls.pki.model import KeyAlgorithm
+from pgtls.postgres.releases import NEWEST, OLDEST
 
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 SSLMODES: tuple[SslMode, ...] = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -141,7 +142,7 @@ class ServerTable(Table):
         description="The TCP port that clients dial. `pgtls.conf` does not set it: the server's own `postgresql.conf` does, and a change takes a restart there.",
         examples=[5433],
     )
-    postgres: Annotated[int, Field(ge=13, le=19)] = Field(
+    postgres: Annotated[int, Field(ge=OLDEST, le=NEWEST)] = Field(
         17, description="The major version: decides which settings and which hba syntax may be written.", examples=[16]
     )
     databases: Several[NameOf] | None = Field(
@@ -262,7 +263,7 @@ class UserTable(Table):
     formats: Several[Literal["pem", "pkcs12", "pkcs8-der"]] = Field(
         ("pem",), description="How the key is written.", examples=[["pem"]]
     )
-    libpq: Annotated[int, Field(ge=13, le=19)] = Field(
+    libpq: Annotated[int, Field(ge=OLDEST, le=NEWEST)] = Field(
         14,
         description="The oldest libpq that the bundle must work with; a parameter that it does not know is not written.",
         examples=[16],

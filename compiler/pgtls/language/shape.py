@@ -18,6 +18,7 @@ from pgtls.language.hints import hint_for_choice, hint_for_type, hint_for_union
 from pgtls.language.models import KINDS, Spec
 from pgtls.language.source import holds_secret
 from pgtls.language.words import did_you_mean, field_name, quoted, value_found
+from pgtls.postgres.releases import NEWEST, OLDEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -148,7 +149,7 @@ def _diagnostic(fault: _Fault) -> Diagnostic:
             return Diagnostic("PGT013", message, fault.path)
         case "greater_than_equal" | "less_than_equal":
             (bound,) = fault.context.values()
-            hint = "pgtls knows PostgreSQL 13 to 19" if fault.path[-1] in ("postgres", "libpq") else None
+            hint = f"pgtls knows PostgreSQL {OLDEST} to {NEWEST}" if fault.path[-1] in ("postgres", "libpq") else None
             return _wrong("PGT013", fault, f"be at {'least' if fault.kind[0] == 'g' else 'most'} {bound}", hint)
         case kind:
             return _wrong_type(fault, _TYPES[kind])

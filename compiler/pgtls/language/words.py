@@ -59,6 +59,20 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str | None:
     return lower[close[0]] if close else None
 
 
+def suggestion(word: str, choices: Iterable[str]) -> str | None:
+    """Return a hint that names the choice that was probably meant, if one is close."""
+    close = did_you_mean(word, choices)
+    return f'did you mean "{close}"?' if close else None
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Name things in a sentence, ``a, b and c``; of more than ``most`` the first: ``a, b and 7 more``."""
+    found = list(names)
+    if len(found) > most:
+        return f"{', '.join(found[:most])} and {len(found) - most} more"
+    return " and ".join(filter(None, (", ".join(found[:-1]), *found[-1:])))
+
+
 def _type(value: Any) -> str:
     types = {bool: "boolean", int: "integer", float: "float", str: "string", datetime: "date-time", date: "date"}
     return types.get(type(value), "time" if isinstance(value, time) else "value")

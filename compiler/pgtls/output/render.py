@@ -14,7 +14,7 @@ from pgtls.output.connection_strings import jdbc, key_value, parameters, service
 from pgtls.output.crl_directory import hashed
 from pgtls.output.postgresql_conf import has_crl_directory, server_settings
 from pgtls.state import layout
-from pgtls.state.tree import File, Later
+from pgtls.state.tree import File, FileKind, Later
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -64,7 +64,7 @@ def _ca(ca: Authority, credential: Credential, crl: bytes | Later | None) -> Fil
 def _server(
     fleet: Fleet, server: Server, credentials: Mapping[Entity, Credential], crls: Mapping[str, bytes | Later]
 ) -> Files:
-    def file(name: str, content: bytes | Later, kind: str) -> tuple[str, File]:
+    def file(name: str, content: bytes | Later, kind: FileKind) -> tuple[str, File]:
         return layout.path(server.entity, name), File(content, layout.PUBLIC, kind, server.entity)
 
     credential = credentials[server.entity]
@@ -87,7 +87,7 @@ def _server(
 
 
 def _server_texts(fleet: Fleet, server: Server, rules: Rules) -> Files:
-    def file(name: str, text: str, kind: str, mode: int) -> tuple[str, File]:
+    def file(name: str, text: str, kind: FileKind, mode: int) -> tuple[str, File]:
         return layout.path(server.entity, name), File(text.encode(), mode, kind, server.entity)
 
     yield file(layout.HBA, rules.hba_text, "hba", layout.SECRET)

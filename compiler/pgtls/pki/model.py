@@ -16,6 +16,9 @@ RevocationReason = Literal[
 ]
 """Why (RFC 5280, 5.3.1), as far as the lock records it; what other reasons a CRL made elsewhere gives is read as unspecified."""
 
+COMMON_NAME_LENGTH = 64
+"""ub-common-name (RFC 5280, appendix A.1)."""
+
 SERIAL_BITS = 159
 """What a serial number may have: at most 20 octets with the sign bit clear (RFC 5280, 4.1.2.2)."""
 

@@ -9,7 +9,6 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pgtls.access.bundles import index
 from pgtls.certificates.model import Issue, Promote, Wait
 from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList
 from pgtls.plan.model import STATES, Item, State
@@ -17,9 +16,10 @@ from pgtls.plan.timeline import timeline
 from pgtls.state import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
+    from pgtls.access.model import Entry
     from pgtls.certificates.model import CrlDecision, Decision, Decisions, Existing
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet
@@ -85,6 +85,7 @@ def _concerns(item: Item, end: datetime) -> bool:
 
 def describe(
     fleet: Fleet,
+    entries: Mapping[str, Sequence[Entry]],
     decisions: Decisions,
     existing: Existing,
     diagnostics: tuple[Diagnostic, ...],
@@ -94,7 +95,7 @@ def describe(
     now = fleet.now
     items = sorted(_items(decisions, existing, now), key=_urgency)
     built = existing.manifest.built if existing.manifest else None
-    events = tuple(timeline(fleet, index(fleet), items, built, waived))
+    events = tuple(timeline(fleet, entries, items, built, waived))
     return Status(
         now,
         existing.out,

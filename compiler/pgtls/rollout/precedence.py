@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from pgtls.certificates.trust import checked_cas, listed_cas
 from pgtls.diagnostics import Diagnostic
-from pgtls.rollout.rollover import VERIFYING, listed
+from pgtls.language.words import listed
+from pgtls.rollout.rollover import VERIFYING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.certificates.model import makes_key
 from pgtls.diagnostics import Diagnostic
+from pgtls.language.words import listed
 from pgtls.pki.model import Certificate, Entity, Unreadable
 from pgtls.state import layout
 from pgtls.state.lock import IssuedLine
@@ -52,6 +53,7 @@ class Verdict:
 
 def gate(
     fleet: Fleet,
+    entries: Entries,
     certificates: Mapping[Entity, Decision],
     existing: Existing,
     *,
@@ -68,11 +70,9 @@ def gate(
     moves = dict(_moves(fleet, certificates, roots, anew))
     if not moves:
         return Verdict(retirable, retirable=afterwards)
-    from pgtls.access.bundles import index
-
     faults: dict[_Cut, list[Entity]] = defaultdict(list)
     cut_off = set()
-    for holder, truster, trusted in _pairs(fleet, index(fleet), moves):
+    for holder, truster, trusted in _pairs(fleet, entries, moves):
         move = moves[holder]
         before = roots.trusted_by(truster)
         if move.old not in before:
@@ -219,13 +219,6 @@ def _fault(cut: _Cut, users: Sequence[Entity]) -> Diagnostic:
         message = f"server {name} would no longer trust {root}, from which {clients} {'have certificates' if many else 'has a certificate'} until this build is deployed"
         hint = f"keep it in client_ca of [server.{name}] for one more build; or go on with --accept-outage"
     return Diagnostic("PGT581", message, ("server", name), hint, "table")
-
-
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """Name entities in a sentence; where there are many, the first of them."""
-    if len(names) > most:
-        return ", ".join(names[:most]) + f" and {len(names) - most} more"
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _retirable(fleet: Fleet, roots: _Roots, lock: Lock, held: Mapping[Entity, tuple[str, ...]]) -> Iterator[Diagnostic]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pgtls.access.bundles import index
 from pgtls.diagnostics import errors
 from pgtls.rollout.precedence import first_the_holder, moved
 from pgtls.rollout.rollover import gate
@@ -13,15 +12,15 @@ from pgtls.rollout.rollover import gate
 if TYPE_CHECKING:
     from pgtls.certificates.model import Decisions, Existing
     from pgtls.fleet.model import Fleet
-    from pgtls.rollout.rollover import Verdict
+    from pgtls.rollout.rollover import Entries, Verdict
 
 
-def verdict(fleet: Fleet, decisions: Decisions, existing: Existing, *, accepted: bool) -> Verdict:
+def verdict(fleet: Fleet, entries: Entries, decisions: Decisions, existing: Existing, *, accepted: bool) -> Verdict:
     """Judge what the decisions do to those who are deployed already; ``accepted``: an outage is a warning."""
-    found = gate(fleet, decisions.certificates, existing, accepted=accepted)
+    found = gate(fleet, entries, decisions.certificates, existing, accepted=accepted)
     if errors(decisions.diagnostics):  # what a certificate that does not fit would do to anybody follows from that
         return replace(found, diagnostics=())
     # Of those who are cut off in any order, there is no order to speak of.
     left = {e: ca for e, ca in moved(decisions.revocations, decisions.certificates).items() if e not in found.cut_off}
-    order = first_the_holder(fleet, index(fleet), left) if left else ()
+    order = first_the_holder(fleet, entries, left) if left else ()
     return replace(found, diagnostics=(*found.diagnostics, *order))

@@ -189,6 +189,16 @@ class Lock:
 _dump = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
+def read_any(lock: str | os.PathLike[str] | bytes) -> tuple[Lock, tuple[Diagnostic, ...]]:
+    """Read a lock from its path or content. One that is damaged is empty: it hides nothing that is wrong with the spec."""
+    try:
+        if isinstance(lock, bytes):
+            return parse(lock, "lock") if lock else Lock(), ()
+        return read(lock), ()
+    except Rejected as rejected:
+        return Lock(), rejected.diagnostics
+
+
 def read(path: str | os.PathLike[str]) -> Lock:
     """Read the lock at ``path``; where there is none, an empty one.
 

@@ -19,6 +19,7 @@ from pgtls.state import files
 from pgtls.state.faults import cannot_read
 from pgtls.state.lock import instant, timestamp
 from pgtls.state.names import MANIFEST
+from pgtls.state.tree import FILE_KINDS, FileKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,7 @@ class Entry(NamedTuple):
     size: int
     mtime_ns: int
     mode: int
-    kind: str
+    kind: FileKind
     entity: Entity
 
 
@@ -88,7 +89,7 @@ class Manifest:
         return f'{encode(head)[:-1]},"files":{{\n{lines}\n}}}}\n'.encode(errors="backslashreplace")
 
 
-def entry(content: bytes, stat: os.stat_result, kind: str, entity: Entity) -> Entry:
+def entry(content: bytes, stat: os.stat_result, kind: FileKind, entity: Entity) -> Entry:
     """Describe a file of this content whose ``stat`` is this."""
     return Entry(sha256(content).hexdigest(), stat.st_size, stat.st_mtime_ns, S_IMODE(stat.st_mode), kind, entity)
 
@@ -186,7 +187,7 @@ def _entry(path: str, fields: Mapping[str, Any]) -> Entry:
     made = Entry(**fields)
     digits, size, mtime, mode, kind, entity = made
     whole = type(size) is int and type(mtime) is int and type(mode) is int
-    if not (whole and isinstance(kind, str) and isinstance(entity, str) and _SHA256.match(digits)):
+    if not (whole and kind in FILE_KINDS and isinstance(entity, str) and _SHA256.match(digits)):
         raise TypeError(path)
     if "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
         raise TypeError(path)

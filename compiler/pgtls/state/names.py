@@ -22,6 +22,8 @@ DRAFT = "commit.json.new"
 STAGING = "staging"
 """In the private directory: the files of a build that is not decided yet."""
 STAGING_PATH = f"{PRIVATE}/{STAGING}"
+LOCK_TIMEOUT = 60
+"""Seconds for which a command waits for another build."""
 MUTEX = f"{PRIVATE}/mutex"
 KEY = "key"
 """In the private directory: authenticates commit records (see :mod:`pgtls.state.seal`)."""

@@ -11,6 +11,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.language.words import listed
 from pgtls.state import files
 from pgtls.state.faults import cannot_read, in_the_way, link_in_the_way, user_name, writing
 from pgtls.state.files import all_ancestors
@@ -223,8 +224,7 @@ def _not_ours(out: str, strangers: list[str]) -> Diagnostic:
 
 
 def _some(names: list[str] | tuple[str, ...]) -> str:
-    shown = ", ".join(f'"{name}"' for name in names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+    return listed((f'"{name}"' for name in names), _SHOWN)
 
 
 class Opened(NamedTuple):

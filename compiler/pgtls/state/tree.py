@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from pgtls.pki.model import Entity
+
+
+FileKind = Literal["certificate", "key", "request", "crl", "trust", "hba", "ident", "conf", "bundle", "gitignore"]
+FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
 
 
 class Later(Enum):
@@ -24,8 +28,7 @@ class File:
 
     content: bytes | Later
     mode: int
-    kind: str
-    """What it is: certificate, key, crl, trust, hba, ident, conf, bundle."""
+    kind: FileKind
     entity: Entity
 
 

@@ -11,6 +11,7 @@ from pgtls.fleet.checks.names import is_address
 from pgtls.fleet.fields import entities, finder, header, listed
 from pgtls.fleet.model import Authority, Server
 from pgtls.pki.expected import taken_for_host
+from pgtls.pki.model import COMMON_NAME_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +28,6 @@ _LENGTHS = {
 }
 """Upper bounds of RFC 5280, appendix A.1, which are counted in bytes of UTF-8 by those who encode them."""
 
-COMMON_NAME = 64
-"""ub-common-name."""
-
 
 def long_subjects(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find parts of a subject that no certificate can hold."""
@@ -37,9 +35,9 @@ def long_subjects(fleet: Fleet) -> Iterator[Diagnostic]:
         if isinstance(thing, Server):
             continue  # its common name is one that fits
         name = thing.table.common_name or ""  # where nobody says one it is the table's name, which is judged as such
-        if len(name) > COMMON_NAME or len(name.encode()) > COMMON_NAME:
+        if len(name) > COMMON_NAME_LENGTH or len(name.encode()) > COMMON_NAME_LENGTH:
             yield finder(fleet, thing).fault(
-                "PGT110", _too_long("the common name", name, COMMON_NAME), "common_name", hint=_SHORTEN
+                "PGT110", _too_long("the common name", name, COMMON_NAME_LENGTH), "common_name", hint=_SHORTEN
             )
     for owner in entities(fleet):
         if "subject" in owner.table.model_fields_set:

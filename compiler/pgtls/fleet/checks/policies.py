@@ -6,11 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from pgtls.fleet.fields import Finder, finder, header, listed
-from pgtls.fleet.suggest import did_you_mean
 from pgtls.hba.model import Name
 from pgtls.hba.regex import InvalidRegex, Undecidable, compile_regex
 from pgtls.language.values import Secret
-from pgtls.language.words import quoted, value_found
+from pgtls.language.words import quoted, suggestion, value_found
 from pgtls.postgres.methods import METHODS, OURS, Method, Option, takes_map
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def _method_hint(name: str) -> str | None:
     if certificate and "cert" not in found:
         return 'write auth = "cert", or another method and client_cert = "verify-full"'
     guess = found[0] if len(found) == 1 else None
-    return f'did you mean "{guess}"?' if guess else did_you_mean(name, METHODS)
+    return f'did you mean "{guess}"?' if guess else suggestion(name, METHODS)
 
 
 def _method(word: str) -> str | None:
@@ -245,7 +244,7 @@ def _option(fleet: Fleet, policy: Policy, method: Method, name: str, value: obje
     elif name not in known:
         message = f'"{method.name}" has no option "{name}"'
         others = [m.name for m in METHODS.values() if any(o.name == name for o in m.options)]
-        hint = did_you_mean(name, known) or (f"it is one of {listed(others)}" if others else None)
+        hint = suggestion(name, known) or (f"it is one of {listed(others)}" if others else None)
         yield found.fault("PGT212", message, "auth_options", name, hint=hint)
     elif known[name].secret and not isinstance(value, Secret):
         message = f'"{name}" is a secret, and stands here for everybody to read'
@@ -308,7 +307,7 @@ def databases(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
             place = ("databases",) if index is None else ("databases", index)
             servers = ("server " if len(lacking) == 1 else "servers ") + listed(s.name for s in lacking)
             have = "has" if len(lacking) == 1 else "have"
-            hint = did_you_mean(database.text, lacking[0].databases or ())
+            hint = suggestion(database.text, lacking[0].databases or ())
             hint = hint or f"add it to databases of {header('server', lacking[0].name)}"
             yield finder(fleet, policy).fault(
                 "PGT218", f'{servers} {have} no database "{database.text}"', *place, hint=hint

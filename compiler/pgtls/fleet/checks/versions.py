@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.fleet.checks.names import is_address
 from pgtls.fleet.fields import finder, header, listed
-from pgtls.fleet.suggest import did_you_mean
-from pgtls.language.words import quoted, value_found
+from pgtls.language.words import quoted, suggestion, value_found
 from pgtls.postgres.libpq import ADDRESSES_SINCE
 from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, REGEX_SINCE
 from pgtls.postgres.releases import RELEASES
@@ -58,7 +57,7 @@ def _setting_name(found: Finder, version: int, name: str) -> Iterator[Diagnostic
         return  # one with a dot belongs to an extension, and any server takes it
     elif range_ is None:
         message = f'pgtls knows no setting "{name}" of PostgreSQL {version}: a server without it does not start'
-        guess = did_you_mean(lower, known)
+        guess = suggestion(lower, known)
         hint = f"{guess} {_ACCEPT}" if guess else _ACCEPT
         yield found.fault("PGT408", message, *place, hint=hint, severity="warning")
     elif lower not in known:

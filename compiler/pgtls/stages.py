@@ -1,0 +1,124 @@
+"""What goes into the pipeline, and what comes out of each of its prefixes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
+
+from pgtls.access.bundles import index
+from pgtls.certificates.model import Asked, Decisions, Existing
+from pgtls.diagnostics import Diagnostic, Rejected, errors
+from pgtls.fleet.files import named_files
+from pgtls.state.names import LOCK_TIMEOUT
+from pgtls.state.up_to_date import contents_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from pgtls.access.model import Entry, Rules
+    from pgtls.certificates.secrets import Secrets
+    from pgtls.fleet.model import Fleet
+    from pgtls.language.files import Files
+    from pgtls.language.source import Source
+    from pgtls.plan.plan import Plan
+    from pgtls.rollout.rollover import Verdict
+    from pgtls.state.lock import Lock
+    from pgtls.state.tree import Tree
+
+Progress: TypeAlias = "Callable[[str, int], Callable[[int], None]]"
+"""Gets the name of a stage and how much it has to do; returns what gets how much more is done."""
+
+
+def no_progress(stage: str, total: int) -> Callable[[int], None]:
+    """Tell nobody how a build is getting on."""
+    return lambda more: None
+
+
+OPTIONS = ""
+"""The options that what is compiled depends on, for the digest of the inputs: none so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a command works on. ``out`` and ``lock`` are paths as the user named them."""
+
+    spec: Path
+    out: str
+    lock: str
+    now: datetime
+    asked: Asked = Asked()  # noqa: RUF009  (frozen)
+    new_out: bool = False
+    lock_timeout: int = LOCK_TIMEOUT
+    jobs: int = 0
+    """Processes and threads for keys; 0: as many as there are cores."""
+    files: Files | None = None
+    """Where the spec, its includes and the files that it names come from, if not from the disk."""
+    sealed: bool = False
+    """Open no key and fetch no secret: for a plan of a stranger's spec."""
+
+
+@dataclass(frozen=True)  # without slots: what follows from it is computed once
+class Checked:
+    """A spec with everything that is wrong with it; ``fleet`` is None where that is too much to compile anything."""
+
+    source: Source
+    fleet: Fleet | None
+    rules: Mapping[str, Rules]
+    """By server."""
+    lock: Lock
+    diagnostics: tuple[Diagnostic, ...]
+    waived: tuple[Diagnostic, ...] = ()
+    """What waivers accept, and ``[lint] ignore``."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that the spec names, relative to its directory."""
+        return named_files(self.fleet) if self.fleet else ()
+
+    def usable(self) -> Fleet:
+        """Return the fleet. Raise :class:`Rejected` where the spec or the lock has errors."""
+        if self.fleet is None or errors(self.diagnostics):
+            raise Rejected(*self.diagnostics)
+        return self.fleet
+
+    @cached_property
+    def entries(self) -> Mapping[str, tuple[Entry, ...]]:
+        """What each user may connect to, by NAME; nothing without a fleet."""
+        return index(self.fleet) if self.fleet else {}
+
+    @property
+    def digest(self) -> str:
+        """The digest of the very bytes that were compiled: see :func:`pgtls.state.up_to_date.contents_digest`."""
+        return contents_digest(self.source.contents(self.files), OPTIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What is there, and what is to happen to every certificate and CRL; errors are among the diagnostics."""
+
+    checked: Checked
+    fleet: Fleet
+    secrets: Secrets
+    existing: Existing
+    decisions: Decisions
+    verdict: Verdict
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan with all that it follows from."""
+
+    checked: Checked
+    fleet: Fleet
+    existing: Existing
+    decisions: Decisions
+    verdict: Verdict
+    secrets: Secrets
+    texts: Tree
+    """The files that hold no certificate that is issued now."""
+    plan: Plan
+    diagnostics: tuple[Diagnostic, ...]
