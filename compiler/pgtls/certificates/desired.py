@@ -85,7 +85,7 @@ def _user(user: User, ca: Authority) -> Profile:
 
 
 def server_common_name(server: Server) -> str:
-    """Give the first host; the table's NAME where that is an address or does not fit into a common name (DESIGN 4.1)."""
+    """Return the first host; NAME where that is an address or does not fit (docs/design.md, Certificates)."""
     first = server.table.hosts[0]
     return server.name if _address(first) or len(first) > COMMON_NAME_LENGTH else first
 

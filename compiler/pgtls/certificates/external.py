@@ -1,4 +1,4 @@
-"""Decisions where the signature or the key comes from elsewhere: what fits is used, what cannot be signed here and now waits (DESIGN 4.6)."""
+"""Decisions about what is signed or held elsewhere: what fits is used, what cannot be signed here and now waits."""
 
 from __future__ import annotations
 

@@ -326,7 +326,7 @@ def _behind(
 
 
 def _ahead(found: Mapping[Entity, Found], lock: Lock) -> Iterator[Diagnostic]:
-    """Say whose last certificate is not in the tree: it was restored from a backup, or somebody else builds into another one (DESIGN 6.2)."""
+    """Say whose last certificate is not in the tree: it was restored from a backup, or another out directory is in use."""
     older = sorted(entity for entity, one in found.items() if _is_older(one, lock.latest.get(entity), lock))
     if older:
         yield Diagnostic(

@@ -1,4 +1,4 @@
-"""When a certificate is issued again: an ordered list of named questions, the first that holds is the reason (DESIGN 4.3).
+"""When a certificate is issued again: an ordered list of named questions, the first that holds is the reason (docs/design.md, Certificates).
 
 Later questions rely on earlier ones: whoever asks whether the names differ knows that there is a readable certificate.
 """

@@ -1,4 +1,4 @@
-"""Which certificates are revoked, and why: whoever left, what was replaced, what a date or a list in the spec says (DESIGN 4.5)."""
+"""Which certificates are revoked and why: their entity left, another one replaces them, or the spec revokes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pgtls.state.lock import IssuedLine, Lock
 
 KEEPS_ENTITIES = 3
-"""A build that would take the certificates or keys of more entities than this needs to be told so (DESIGN 4.4)."""
+"""A build that takes the certificates or keys of more entities needs --allow-revoke (docs/design.md, Certificates)."""
 
 _IDENTITY = {"subject", "hosts", "common_name"}
 

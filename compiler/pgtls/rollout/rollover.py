@@ -289,7 +289,7 @@ def _retire(server: Server, ca: Authority, field: str, uses: Counter[str]) -> Di
 def recorded(
     lines: Iterable[IssuedLine], fleet: Fleet, entries: Entries, certificates: Mapping[Entity, Decision], lock: Lock
 ) -> Iterator[IssuedLine]:
-    """Give the lines of a build with what each bundle trusts from now on: the lock's memory of it (DESIGN 6.2)."""
+    """Yield the lines of a build with what each bundle trusts from now on (docs/design.md, State and safety)."""
     carriers = _carriers(fleet, entries)
     for line in lines:
         trust = carriers.pop(line.entity, ())

@@ -1,4 +1,4 @@
-"""Every path, mode and kind of the out directory, in one place (DESIGN 5)."""
+"""Every path, mode and kind of the out directory."""
 
 from __future__ import annotations
 
