@@ -23,6 +23,9 @@ _ATOMS = [
 ]  # fmt: skip
 _ODD = [
     "(", ")", "[", "**", "{2}", "+", "\\", "\\q", "[b-a]", "[[:x:]]", "{1", "a{2,1}", "a{256}", "a**", "^*", "(*a)", "a{1x}", "[a", "(?i)", "(?",
+    "(?i)a", "(?<=a)", "(?<!b)", "(?<a)", "(?>a)", "(?P<n>a)", "(?#c)", "(?#c", "(a)\\1", "\\1", "\\2", "(?=(a)\\1)", "\\12", "\\8", "\\0", "\\012", "\\x41",
+    "\\x", "\\u0041", "\\u41", "\\U00000041", "\\cA", "\\c", "\\pL", "\\p{L}", "\\K", "\\z", "\\b", "\\B", "\\G", "\\Q", "[[.a.]]", "[[.space.]]", "[[.xyz.]]",
+    "[[=a=]]", "[[:<:]]", "[[:>:]]", "[[:<:]a]", "[\\D]", "[\\1]", "[\\m]", "[[.a", "a++", "a{,2}+", "(?:", "(?=a", "***:a", "***=(", "***?", "***a",
 ]  # fmt: skip
 _QUANTIFIERS = ["", "", "", "", "*", "+", "?", "{2}", "{1,}", "{0,2}", "*?", "+?", "??", "{1,2}?"]
 
@@ -85,9 +88,9 @@ def _ours(subject: str, pattern: str) -> str:
     return "yes nothing" if group is None else "yes " + group.encode("utf-8", "surrogateescape").hex()
 
 
-def _agree(ours: str, theirs: str, pattern: str) -> bool:
+def _agree(ours: str, theirs: str, pattern: str, version: int) -> bool:
     if ours == "undecidable":
-        return True
+        return not theirs.startswith("invalid") or (version == 13 and "[\\D]" in pattern)
     if ours.startswith("yes") and (ours.endswith("undecidable") or not _has_group(pattern)):
         return theirs.startswith("yes")
     return ours == theirs
@@ -104,9 +107,11 @@ def test_random_expressions_match_what_the_server_matches(server: Server) -> Non
     cases = [(_subject(random), _pattern(random)) for _ in range(1500)]
     ours = [_ours(*case) for case in cases]
     for (subject, pattern), mine, theirs in zip(cases, ours, _theirs(server, cases), strict=True):
-        assert _agree(mine, theirs, pattern), f"{pattern!r} on {subject!r}: we say {mine!r}, the server {theirs!r}"
+        assert _agree(mine, theirs, pattern, server.version), (
+            f"{pattern!r} on {subject!r}: we say {mine!r}, the server {theirs!r}"
+        )
     undecidable = sum("undecidable" in mine for mine in ours)
-    assert undecidable < 0.1 * len(cases)
+    assert undecidable < 0.2 * len(cases)
     assert min(sum(mine.startswith(word) for mine in ours) for word in ("yes", "no", "invalid")) > 100
 
 

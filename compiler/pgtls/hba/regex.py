@@ -21,6 +21,7 @@ from pgtls.hba.regex_syntax import InvalidRegex, Parser, Undecidable
 __all__ = ["InvalidRegex", "Pattern", "Undecidable", "compile_regex", "decided"]
 
 _OPTIONS = re.compile(r"\(\?([A-Za-z]*)\)")
+_OPTIONS_START = re.compile(r"\(\?[A-Za-z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,10 @@ def _spans(around: tuple[Node, Node, Node], data: bytes) -> set[tuple[int, int]]
 def compile_regex(pattern: str) -> Pattern:
     """Compile a pattern (without the slash that marks it in the files). Raises InvalidRegex, Undecidable."""
     data = pattern.encode("utf-8", "surrogateescape").decode("latin-1")  # one character a byte
-    options = _OPTIONS.match(data)
-    if data.startswith("***"):
-        raise Undecidable(f'"{pattern}" starts with a director')
     try:
-        parser = Parser(data[options.end() :] if options else data, ignore_case=_ignores_case(options))
+        rest, ignore_case, doubt = _start(data)
+        parser = Parser(rest, ignore_case=ignore_case)
+        parser.doubt = doubt
         return _pattern(pattern, parser, parser.parse())
     except Undecidable as undecidable:
         raise Undecidable(f'the regular expression "{pattern}" has {undecidable}') from None
@@ -115,11 +115,22 @@ def _pattern(source: str, parser: Parser, branches: list[list[Node]]) -> Pattern
     )
 
 
-def _ignores_case(options: re.Match[str] | None) -> bool:
-    """Read ``(?i)`` and its like; the last of ``i`` and ``c`` counts."""
-    letters = options[1] if options else ""
-    if set(letters) - set("bceimnpqstwx"):
+def _start(data: str) -> tuple[str, bool, str | None]:
+    """Read a director and embedded options (regc_lex.c, prefixes): what follows them, whether case is ignored, and a doubt."""
+    doubt = None
+    if data.startswith("***") and len(data) > 3:
+        if data[3] == "=":
+            raise Undecidable("a director")  # all that follows is literal
+        if data[3] != ":":
+            raise InvalidRegex("invalid regexp (reg version 0.8)" if data[3] == "?" else "quantifier operand invalid")
+        data, doubt = data[4:], "a director"
+    if not _OPTIONS_START.match(data):
+        return data, False, doubt
+    options = _OPTIONS.match(data)
+    if options is None or set(options[1]) - set("bceimnpqstwx"):
         raise InvalidRegex("invalid embedded option")
-    if set(letters) - set("icst"):
-        raise Undecidable("options other than i, c, s and t")
-    return letters.rfind("i") > letters.rfind("c")
+    if set(options[1]) & set("beqx"):
+        raise Undecidable("options that change the syntax")
+    if set(options[1]) & set("mnpw"):
+        doubt = "options other than i, c, s and t"
+    return data[options.end() :], options[1].rfind("i") > options[1].rfind("c"), doubt

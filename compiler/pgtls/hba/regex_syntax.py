@@ -23,9 +23,112 @@ from pgtls.hba.regex_nodes import (
 
 _CLASS_ESCAPES = {"d": DIGIT, "s": SPACE, "w": WORD}
 _CHARACTER_ESCAPES = {"a": 7, "b": 8, "B": 0x5C, "e": 0x1B, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11}
+_COLLATING = frozenset(
+    [
+        "NUL",
+        "SOH",
+        "STX",
+        "ETX",
+        "EOT",
+        "ENQ",
+        "ACK",
+        "BEL",
+        "BS",
+        "HT",
+        "LF",
+        "VT",
+        "FF",
+        "CR",
+        "SO",
+        "SI",
+        "DLE",
+        "DC1",
+        "DC2",
+        "DC3",
+        "DC4",
+        "NAK",
+        "SYN",
+        "ETB",
+        "CAN",
+        "EM",
+        "SUB",
+        "ESC",
+        "IS4",
+        "FS",
+        "IS3",
+        "GS",
+        "IS2",
+        "RS",
+        "IS1",
+        "US",
+        "DEL",
+        "alert",
+        "backspace",
+        "tab",
+        "newline",
+        "vertical-tab",
+        "form-feed",
+        "carriage-return",
+        "space",
+        "exclamation-mark",
+        "quotation-mark",
+        "number-sign",
+        "dollar-sign",
+        "percent-sign",
+        "ampersand",
+        "apostrophe",
+        "left-parenthesis",
+        "right-parenthesis",
+        "asterisk",
+        "plus-sign",
+        "comma",
+        "hyphen",
+        "hyphen-minus",
+        "period",
+        "full-stop",
+        "slash",
+        "solidus",
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "colon",
+        "semicolon",
+        "less-than-sign",
+        "equals-sign",
+        "greater-than-sign",
+        "question-mark",
+        "commercial-at",
+        "left-square-bracket",
+        "backslash",
+        "reverse-solidus",
+        "right-square-bracket",
+        "circumflex",
+        "circumflex-accent",
+        "underscore",
+        "low-line",
+        "grave-accent",
+        "left-brace",
+        "left-curly-bracket",
+        "vertical-line",
+        "right-brace",
+        "right-curly-bracket",
+        "tilde",
+    ]
+)
+"""The names of characters in ``[.name.]``: regc_locale.c, ``cnames``."""
+
 _MOST_REPETITIONS = 255
 _DEEPEST = 50
 _BOUND = re.compile(r"\{([0-9]{1,9})(,([0-9]{1,9})?)?\}\??")
+_NUMBER = re.compile(r"[1-9][0-9]*")
+_NUMERIC = re.compile(r"c[\s\S]|u[0-9a-fA-F]{4}|U[0-7][0-9a-fA-F]{7}|x0*[0-9a-fA-F]{1,7}(?![0-9a-fA-F])|[0-7]{1,3}")
 _OPEN_BOUND = re.compile(r"\{[0-9]+(,[0-9]*)?")
 
 
@@ -48,13 +151,23 @@ class Parser:
         self.is_plain = True
         self.first: tuple[int, Node] | None = None
         """The first group, when it was met at the top level: its index in the branch, and what is in it."""
+        self.doubt: str | None = None
+        """What the pattern has that PostgreSQL reads and this reader does not evaluate."""
+        self.is_ahead = False
+        """Within a lookahead or lookbehind, where no group captures."""
 
     def parse(self) -> list[list[Node]]:
-        """Give the nodes of each top-level branch."""
+        """Return the nodes of each top-level branch. What PostgreSQL refuses is found wherever it is; then doubts count."""
         branches = self.branches(0)
         if self.position < len(self.source):
             raise InvalidRegex("parentheses () not balanced")
+        if self.doubt:
+            raise Undecidable(self.doubt)
         return branches
+
+    def unsure(self, reason: str) -> None:
+        """Note that the pattern is valid so far, and cannot be evaluated."""
+        self.doubt = self.doubt or reason
 
     def peek(self, text: str) -> bool:
         """Say whether this comes next."""
@@ -79,28 +192,36 @@ class Parser:
     def branch(self, depth: int) -> list[Node]:
         """Read atoms and constraints in a row; an empty branch matches nothing at all."""
         nodes: list[Node] = []
-        while self.position < len(self.source) and not self.peek("|") and not self.peek(")"):
+        while self.comments() and not self.peek("|") and not self.peek(")"):
             constraint = self.constraint(depth)
             if constraint:
                 nodes.append(constraint)
                 continue
             groups, (node, is_group) = self.groups, self.atom(depth)
+            self.comments()
             repeated = self.quantified(node)
             if is_group and groups == 0 and depth == 0 and repeated is node:
                 self.first = (len(nodes), node)
             nodes.append(repeated)
         return nodes
 
+    def comments(self) -> bool:
+        """Pass comments, which may be between any two parts; say whether anything is left."""
+        while self.peek("(?#"):
+            end = self.source.find(")", self.position)
+            self.position = len(self.source) if end < 0 else end + 1
+        return self.position < len(self.source)
+
     def constraint(self, depth: int) -> Node | None:
         """Read what matches no character. A quantifier after it is one without an operand."""
-        for mark, wanted in (("(?=", True), ("(?!", False)):
+        for mark, wanted in (("(?=", True), ("(?!", False), ("(?<=", True), ("(?<!", False)):
             if self.peek(mark):
                 self.position += len(mark)
-                groups = self.groups
-                node = self.closed(depth)
-                if self.groups != groups:
-                    raise Undecidable("a group within a lookahead")
-                return ahead(node, wanted=wanted)
+                return self.around(depth, mark, wanted=wanted)
+        for mark, name in (("[[:<:]]", "m"), ("[[:>:]]", "M")):
+            if self.peek(mark):
+                self.position += len(mark)
+                return CONSTRAINTS[name]
         if self.peek("^") or self.peek("$"):
             return CONSTRAINTS[self.take()]
         escape = self.source[self.position + 1 : self.position + 2]
@@ -108,6 +229,16 @@ class Parser:
             self.position += 2
             return CONSTRAINTS[escape]
         return None
+
+    def around(self, depth: int, mark: str, *, wanted: bool) -> Node:
+        """Read the rest of a lookahead or lookbehind, in which groups do not count."""
+        groups, is_ahead = self.groups, self.is_ahead
+        self.is_ahead = True
+        node = self.closed(depth)
+        if "<" in mark or self.groups != groups:
+            self.unsure("a lookbehind" if "<" in mark else "a group within a lookahead")
+        self.groups, self.is_ahead = groups, is_ahead
+        return ahead(node, wanted=wanted)
 
     def closed(self, depth: int) -> Node:
         """Read the rest of a group, from after its opening mark."""
@@ -127,7 +258,7 @@ class Parser:
         if character == ".":
             return byte_in(ALL_BYTES), False
         if character == "\\":
-            return byte_in(self.cased(self.escape())), False
+            return byte_in(frozenset() if self.back_reference() else self.cased(self.escape())), False
         if character in "*+?" or (character == "{" and self.source[self.position : self.position + 1].isdecimal()):
             raise InvalidRegex("quantifier operand invalid")
         return byte_in(self.cased(frozenset({ord(character)}))), False
@@ -138,10 +269,26 @@ class Parser:
             self.position += 2
             return self.closed(depth), False
         if self.peek("?"):
-            raise Undecidable("a construct (?… other than (?:, (?= and (?!")
+            raise InvalidRegex("quantifier operand invalid")
         node = self.closed(depth)
         self.groups += 1
         return node, True
+
+    def back_reference(self) -> bool:
+        """Read a back reference from after its backslash, if there is one (regc_lex.c, lexescape)."""
+        found = self.reference()
+        if found is None:
+            return False
+        if self.is_ahead or int(found[0]) > self.groups:
+            raise InvalidRegex("invalid backreference number")
+        self.position = found.end()
+        self.unsure("a back reference")
+        return True
+
+    def reference(self) -> re.Match[str] | None:
+        """Find the number of a back reference after a backslash: several digits are one if there are so many groups, else an octal escape."""
+        found = _NUMBER.match(self.source, self.position)
+        return None if found and len(found[0]) > 1 and int(found[0]) > self.groups else found
 
     def cased(self, members: frozenset[int]) -> frozenset[int]:
         """Add the letters of the other case where case is ignored."""
@@ -162,9 +309,12 @@ class Parser:
             return ALL_BYTES - _CLASS_ESCAPES[character.lower()]
         if character in _CHARACTER_ESCAPES:
             return frozenset({_CHARACTER_ESCAPES[character]})
-        if character.isdecimal() or character in "cuUx":
-            raise Undecidable("a back reference or a numeric escape")
-        raise InvalidRegex("invalid escape \\ sequence")
+        numeric = _NUMERIC.match(self.source, self.position - 1)
+        if numeric is None:
+            raise InvalidRegex("invalid escape \\ sequence")
+        self.position = numeric.end()
+        self.unsure("a numeric escape")
+        return frozenset({0})
 
     def quantified(self, node: Node) -> Node:
         """Read the quantifier after an atom, if there is one; the same node comes back if not."""
@@ -248,13 +398,29 @@ class _Bracket:
     def character(self) -> frozenset[int]:
         parser = self.parser
         if parser.peek("[.") or parser.peek("[="):
-            raise Undecidable("a collating element")
+            return self.collating_element()
         character = parser.take()
         if character != "\\":
             return frozenset({ord(character)})
         if parser.source[parser.position : parser.position + 1] in tuple("DSW"):
-            raise Undecidable("a negated class within brackets")
+            parser.unsure("a negated class within brackets")  # an error before 14
+        if parser.reference():
+            raise InvalidRegex("invalid escape \\ sequence")
         return parser.escape()
+
+    def collating_element(self) -> frozenset[int]:
+        """Read ``[.name.]`` or ``[=name=]``: a character, or the name of one (regc_locale.c, cnames)."""
+        parser = self.parser
+        mark = parser.source[parser.position + 1]
+        end = parser.source.find(f"{mark}]", parser.position + 2)
+        if end < 0:
+            raise InvalidRegex("brackets [] not balanced")
+        name = parser.source[parser.position + 2 : end]
+        parser.position = end + 2
+        if len(name) != 1 and name not in _COLLATING:
+            raise InvalidRegex("invalid collating element")
+        parser.unsure("a collating element")
+        return frozenset({ord(name[0])})
 
     def named_class(self) -> frozenset[int]:
         parser = self.parser
@@ -263,8 +429,9 @@ class _Bracket:
             raise InvalidRegex("brackets [] not balanced")
         name = parser.source[parser.position + 2 : end]
         parser.position = end + 2
-        if name in {"<", ">", "word"}:  # "word" is a class from 14 on
-            raise Undecidable("a word boundary or the class word within brackets")
+        if name == "word":
+            parser.unsure("the class word")  # there is one from 14 on
+            return WORD
         if name not in CLASSES:
             raise InvalidRegex("invalid character class")
         return CLASSES[name]
