@@ -112,7 +112,8 @@ def _shares(installation: Installation) -> list[Path]:
     from pathlib import Path
 
     share = installation.bin.parent / "share"
-    return [share / "postgresql", share, Path(f"/usr/share/postgresql/{installation.major}")]
+    root = installation.root or Path("/")
+    return [share / "postgresql", share, root / f"usr/share/postgresql/{installation.major}"]
 
 
 def test_a_waiver_is_written_only_where_a_build_would_stop_and_is_said(tmp_path: Path) -> None:

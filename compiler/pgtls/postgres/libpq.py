@@ -1,4 +1,4 @@
-"""libpq's connection parameters on TLS and authentication, by version.
+"""libpq's connection parameters by version.
 
 A parameter that a libpq does not know is a hard error there (``invalid connection option``), so bundles hold only what the oldest libpq
 they are for understands. Source: fe-connect.c, ``PQconninfoOptions``.
@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 
 class Parameter(NamedTuple):
-    """A connection parameter, the first libpq that has it, and the environment variable that sets it."""
+    """A connection parameter, the first and the last libpq that has it, and the environment variable that sets it."""
 
     name: str
     since: int = 13
+    until: int = 99
     env: str | None = None
 
 
@@ -59,6 +60,20 @@ PARAMETERS = (
     Parameter("oauth_client_secret", since=18),
     Parameter("oauth_scope", since=18),
     Parameter("oauth_ca_file", since=19, env="PGOAUTHCAFILE"),
+    Parameter("scram_client_key", since=18),
+    Parameter("scram_server_key", since=18),
+    Parameter("min_protocol_version", since=18, env="PGMINPROTOCOLVERSION"),
+    Parameter("max_protocol_version", since=18, env="PGMAXPROTOCOLVERSION"),
+    Parameter("servicefile", since=19, env="PGSERVICEFILE"),
+    Parameter("client_encoding", env="PGCLIENTENCODING"),
+    Parameter("fallback_application_name"),
+    Parameter("keepalives"),
+    Parameter("keepalives_idle"),
+    Parameter("keepalives_interval"),
+    Parameter("keepalives_count"),
+    Parameter("tcp_user_timeout"),
+    Parameter("authtype", until=13, env="PGAUTHTYPE"),
+    Parameter("tty", until=13, env="PGTTY"),
 )
 
 ADDRESSES_SINCE = 15
@@ -70,5 +85,5 @@ SYSTEM_ROOTS_SINCE = 16
 
 @cache
 def parameters(version: int) -> dict[str, Parameter]:
-    """Give the parameters that a libpq of that version understands, by name."""
-    return {parameter.name: parameter for parameter in PARAMETERS if parameter.since <= version}
+    """Return the parameters that a libpq of that version understands, by name."""
+    return {parameter.name: parameter for parameter in PARAMETERS if parameter.since <= version <= parameter.until}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING
@@ -10,7 +11,10 @@ from pgtls.fleet.fields import entities, finder, listed
 from pgtls.fleet.model import Server
 from pgtls.hba.model import HostName, Keyword, MaskedAddress, Name
 from pgtls.language.models import SSLMODES
+from pgtls.language.words import quoted
+from pgtls.postgres.ciphers import cipher_list, suites
 from pgtls.postgres.methods import METHODS
+from pgtls.postgres.openssl import Refused, version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Policy
     from pgtls.hba.model import Address
+    from pgtls.postgres.openssl import Version
 
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
@@ -27,25 +32,17 @@ _WIDE = {4: 12, 6: 32}
 MD5_DEPRECATED_SINCE = 18
 """Its release notes: MD5 passwords are deprecated and will go."""
 
+MD5_WARNS_SINCE = 19
+"""Every login with one gives a warning (``md5_password_warnings``)."""
+
 RSA_2048_UNTIL = datetime(2031, 1, 1, tzinfo=UTC)
 """NIST SP 800-57 part 1, table 4: 112 bits of strength are acceptable through 2030."""
 
-_WEAK_CIPHERS = (
-    "NULL",
-    "EXP",
-    "EXPORT",
-    "LOW",
-    "DES",
-    "3DES",
-    "RC4",
-    "MD5",
-    "ADH",
-    "AECDH",
-    "ANULL",
-    "ENULL",
-    "ALL",
-    "COMPLEMENTOFALL",
-)
+_WEAK_WORDS = frozenset({"aNULL", "MD5", "SEED"})
+"""Words of a cipher list that select suites without authentication or strength."""
+
+_WEAK_NAME = re.compile(r"(.*-)?(RC2|RC4|DES|3DES|CBC3|EXP|EXPORT|LOW|IDEA|MD5)(-.*)?")
+"""Words and suites that only some builds of OpenSSL have."""
 
 
 def trust(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
@@ -82,9 +79,10 @@ def md5(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         yield found.fault("PGT306", message, "auth", hint='auth = "scram-sha-256", and sslmode = "verify-full"')
     else:
         newest = max((server.table.postgres for server in policy.servers), default=0)
-        state = f", and is deprecated in PostgreSQL {newest}" if newest >= MD5_DEPRECATED_SINCE else ""
-        message = f'"md5" accepts hashes that are as good as the password{state}'
-        hint = 'auth = "scram-sha-256", once every password is set anew under password_encryption = "scram-sha-256"'
+        state = f"; PostgreSQL {newest} deprecates them" if newest >= MD5_DEPRECATED_SINCE else ""
+        warns = ", and warns at every login with one" if newest >= MD5_WARNS_SINCE else ""
+        message = f'"md5" accepts hashes that are as good as the password{state}{warns}'
+        hint = 'auth = "scram-sha-256", once every password is set again under password_encryption = "scram-sha-256"'
         yield found.fault("PGT304", message, "auth", hint=hint, severity="warning")
 
 
@@ -197,17 +195,38 @@ def old_tls(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def weak_ciphers(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find cipher suites without encryption, authentication or strength."""
+    """Find cipher suites without encryption (an error), and those without authentication or strength (a warning)."""
     for server in fleet.servers.values():
-        tokens = [
-            t
-            for t in (server.table.ciphers or "").replace(",", ":").replace(" ", ":").split(":")
-            if t[:1] not in ("", "!", "-", "+", "@")
+        text, found = server.table.ciphers, finder(fleet, server)
+        chosen = _suites(text or "", version(server.table.openssl)) if text else frozenset()
+        naked = sorted(suite for suite in chosen if "eNULL" in suites()[suite])
+        weak = [
+            *sorted(suite for suite in chosen - {*naked} if suites()[suite] & _WEAK_WORDS),
+            *_weak_entries(text or ""),
         ]
-        if weak := [t for t in tokens if set(t.upper().replace("+", "-").split("-")) & set(_WEAK_CIPHERS)]:
-            message = f"{listed(weak)} lets weak cipher suites in"
+        if naked:
+            message = f"{quoted(text or '')} lets connections without encryption in: {listed(naked)}"
+            yield found.fault("PGT322", message, "ciphers", hint="add !eNULL at the end")
+        if weak:
+            message = f"{quoted(text or '')} lets weak cipher suites in: {listed(weak)}"
             hint = 'ciphers = "HIGH:!aNULL", or leave it out'
-            yield finder(fleet, server).fault("PGT321", message, "ciphers", hint=hint, severity="warning")
+            yield found.fault("PGT321", message, "ciphers", hint=hint, severity="warning")
+
+
+def _suites(text: str, openssl: Version) -> frozenset[str]:
+    """Return what a cipher list selects; one that OpenSSL refuses is a finding of its own."""
+    try:
+        return cipher_list(text, openssl).suites
+    except Refused:
+        return frozenset()
+
+
+def _weak_entries(text: str) -> list[str]:
+    """Return the words of a cipher list that ask for what only some builds of OpenSSL still have."""
+    entries = re.split("[: ;,]+", text)
+    excluded = {entry[1:] for entry in entries if entry.startswith("!")}
+    asked = [entry for entry in entries if entry[:1] not in ("", "!", "-", "+", "@")]
+    return [entry for entry in asked if entry not in excluded and any(map(_WEAK_NAME.fullmatch, entry.split("+")))]
 
 
 def md5_passwords(fleet: Fleet) -> Iterator[Diagnostic]:
