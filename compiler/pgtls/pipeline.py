@@ -18,6 +18,7 @@ from pgtls.access.rules import has_secret_options, independent, rules_by_server
 from pgtls.certificates import issue
 from pgtls.certificates.decide import decide
 from pgtls.certificates.desired import wanted
+from pgtls.certificates.lock_changes import restored, revocations
 from pgtls.certificates.model import Issue
 from pgtls.certificates.observe import keyring, locked_keys, nothing_to_build_on, observe
 from pgtls.certificates.passphrases import to_try, unopened
@@ -38,6 +39,7 @@ from pgtls.rollout.rollover import recorded
 from pgtls.rollout.verdict import verdict
 from pgtls.stages import Checked, Decided, Planned, Progress, Request, no_progress
 from pgtls.state import lock as locks
+from pgtls.state.known_lock import compare
 from pgtls.state.lock_file import own_files
 from pgtls.state.manifest import Entry, Inputs, Manifest, entries
 from pgtls.state.mutex import exclusive, shared
@@ -120,7 +122,11 @@ def decided(request: Request) -> Decided:
     outside = gather(fleet, secrets, dict(request.asked.ca_keys))
     profiles = adapted(wanted(fleet), outside)
     own = own_files(request.lock, request.out)
-    existing = observe(request.out, checked.lock, profiles, outside, secrets, own=own, new_out=request.new_out)
+    allowed, drift = request.asked.allow_revoke, compare(request.out, checked.lock)
+    lock = restored(checked.lock, drift, request.now, allowed=allowed)
+    existing = observe(request.out, lock, profiles, outside, secrets, own=own, new_out=request.new_out, drift=drift)
+    if allowed:
+        existing = replace(existing, forgotten=revocations(checked.lock, drift, request.now))
     decisions = decide(fleet, profiles, existing, request.asked)
     order = verdict(fleet, checked.entries, decisions, existing, accepted=request.asked.accept_outage)
     found = (*existing.diagnostics, *existing.outside.diagnostics, *decisions.diagnostics, *order.diagnostics)
@@ -218,7 +224,7 @@ def _tree(
 
 
 def _lock_after(planned: Planned, material: issue.Material) -> Lock:
-    lock, decisions = planned.checked.lock, planned.decisions
+    lock, decisions = planned.existing.lock, planned.decisions
     named = lock if lock.id else replace(lock, id=token_hex(16))
     issued = recorded(material.lines, planned.fleet, planned.checked.entries, decisions.certificates, lock)
     return named.with_lines(*issued, *decisions.revocations)

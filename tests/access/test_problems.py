@@ -44,7 +44,12 @@ def _issued(entity: str, subject: str, ca: str = "clients") -> Issued:
         ("another user's certificate of that name", _issued("user.old", "CN=app,O=Example"), ["PGT254"]),
         ("its own certificate", _issued("user.app", "CN=app"), []),
         ("another name", _issued("user.old", "CN=old"), []),
-        ("a CA that the server does not accept", _issued("user.old", "CN=app", "root"), []),
+        (
+            "a CA that the server does not name, below a root that it trusts",
+            _issued("user.old", "CN=app", "root"),
+            ["PGT254"],
+        ),
+        ("a CA that the server does not trust", _issued("user.old", "CN=app", "elsewhere"), []),
         ("a server's certificate", _issued("server.old", "CN=app"), []),
     ],
 )

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from importer.cases import CLOUDNATIVEPG, DEBIAN, PATRONI
-from importer.openssl import some_root
+from importer.openssl import root, signed, some_root
 from support.pgtls import built, pgtls
 from support.servers import Installation, Server, versions
 
@@ -239,3 +239,20 @@ def test_two_secrets_of_one_option_come_from_two_variables(tmp_path: Path) -> No
     policies = tomllib.loads((tmp_path / "pgtls.toml").read_text())["policy"].values()
     found = [(p["databases"], p["auth_options"]["ldapbindpasswd"]["env"]) for p in policies if "auth_options" in p]
     assert found == [(["a", "c"], "PGTLS_LDAPBINDPASSWD"), (["b"], "PGTLS_LDAPBINDPASSWD_2")]
+
+
+def test_a_user_s_own_certificate_is_adopted_as_the_hint_says(tmp_path: Path) -> None:
+    root(tmp_path)
+    signed(tmp_path, "app", "/CN=app", extensions="extendedKeyUsage = clientAuth\n")
+    (tmp_path / "pg_hba.conf").write_text("local all postgres peer\nhostssl shop app 10.0.0.0/8 cert\n")
+    words = ("--hba", "pg_hba.conf", "--ca-file", "root.crt", "--postgres", "17", "--host", "db.example.com")
+    run = pgtls("import", *words, cwd=tmp_path)
+    assert run.status == 0, run.stderr
+    assert 'add ca = "clients" and cert_file = "FILE" to the user' in run.stderr
+    spec = tmp_path / "pgtls.toml"
+    assert "external" not in spec.read_text()
+    text = spec.read_text().replace("[user.app]\n", '[user.app]\nca = "clients"\ncert_file = "app.crt"\n')
+    spec.write_text(text)
+    out = built(spec, tmp_path / "out")
+    assert (tmp_path / "app.crt").read_text().endswith((out / "clients/app/postgresql.crt").read_text())
+    assert not (out / "clients/app/postgresql.key").exists()

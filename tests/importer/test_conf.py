@@ -136,7 +136,7 @@ def test_what_the_files_do_not_tell_is_said(tmp_path: Path) -> None:
     assert spec["server"]["main"]["ca"] == "self-signed"
     assert said == [
         "PGT299: TLS was off: pgtls turns it on",
-        "PGT299: the server has no certificate here: a build issues a self-signed one",
+        'PGT299: the server has no certificate here ("server.crt" cannot be read on this machine): a build issues a self-signed one',
     ]
 
 
@@ -153,3 +153,46 @@ def test_certificate_lines_need_a_ca(tmp_path: Path) -> None:
     with pytest.raises(Rejected) as refused:
         adopt(Sources(str(tmp_path / "pg_hba.conf")), given, "main", NOW)
     assert [d.code for d in refused.value.diagnostics] == ["PGT295"]
+
+
+def test_the_default_names_of_certificate_and_key_are_looked_for_in_the_data_directory(tmp_path: Path) -> None:
+    for name in ("server.crt", "server.key"):
+        (tmp_path / name).write_text("")
+    spec, _ = spec_of(tmp_path, "ssl = on\n")
+    assert spec["server"]["main"]["cert_file"] == "../server.crt"
+
+
+def test_what_alter_system_has_set_counts_more(tmp_path: Path) -> None:
+    (tmp_path / "postgresql.auto.conf").write_text("port = '5499'\n")
+    spec, _ = spec_of(tmp_path, "port = 5433\n")
+    assert spec["server"]["main"]["port"] == 5499
+
+
+def test_the_files_of_debian_s_clusters_are_found_and_their_directory_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/pg_ident.conf").write_text("m root postgres\n")
+    (tmp_path / "pg_hba.conf").write_text("local all postgres peer map=m\n")
+    settings = f"hba_file = '{tmp_path}/etc/pg_hba.conf'\nident_file = '{tmp_path}/etc/pg_ident.conf'\n"
+    (tmp_path / "postgresql.conf").write_text(settings)
+    given = Given(("db.example.com",), 17, str(tmp_path / "pgtls.toml"))
+    adopted = adopt(Sources(str(tmp_path / "pg_hba.conf"), conf=str(tmp_path / "postgresql.conf")), given, "main", NOW)
+    tables = tomllib.loads(adopted.text)
+    assert tables["server"]["main"]["directory"] == f"{tmp_path}/etc"
+    assert tables["user"]["postgres"]["os_users"] == ["root"]
+
+
+@pytest.mark.parametrize(
+    "line", ["primary_conninfo = 'password=CANARY", "x.api_token = CANARY'", "ssl_passphrase_command = 'echo CANARY"]
+)
+def test_no_secret_of_a_malformed_line_is_shown(tmp_path: Path, line: str) -> None:
+    (tmp_path / "postgresql.conf").write_text(f"{line}\n")
+    _, faults = read_conf(str(tmp_path / "postgresql.conf"))
+    assert [fault.code for fault in faults] == ["PGT295"]
+    assert "CANARY" not in f"{faults}"
+
+
+def test_a_setting_that_the_spec_refuses_is_left_out_and_said(tmp_path: Path) -> None:
+    spec, said = spec_of(tmp_path, "port = 99999\nauthentication_timeout = 1min\n")
+    assert "port" not in spec["server"]["main"]
+    assert spec["server"]["main"]["settings"] == {"authentication_timeout": "1min"}
+    assert any("port of postgresql.conf is left out" in words for words in said)

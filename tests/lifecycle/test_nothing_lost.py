@@ -244,7 +244,9 @@ def test_a_lock_that_git_merged_keeps_what_both_sides_issued_and_revoked(place: 
     sides = [locks.read(one.lock) for one in (place, other)]
     subprocess.run(["git", "merge-file", "--union", place.lock, base, other.lock], check=True)
 
-    planned = place.build(three, now=NOW + 2 * DAY)
+    with pytest.raises(Rejected, match=r"PGT542: .*they would revoke certificates of user.bob"):
+        place.build(three, now=NOW + 2 * DAY)
+    planned = place.build(three, now=NOW + 2 * DAY, asked=Asked(allow_revoke=True))
     assert reason(planned, "user.bob") == "it was revoked, with a new key"
     assert ("user.carol", "renew") not in steps(planned)
     merged = locks.read(place.lock)
@@ -315,7 +317,7 @@ def test_a_spec_that_lost_a_file_of_its_include_revokes_nobody(place: Place) -> 
             command(now=NOW + DAY)
         (fault,) = (d for d in rejected.value.diagnostics if d.severity == "error")
         assert (fault.code, fault.place) == ("PGT553", None)
-        assert "user.b0, user.b1, user.b2, user.b3" in fault.message
+        assert "user.b0, user.b1, user.b2 and user.b3" in fault.message
         assert "is an include missing" in str(fault.hint)
     assert place.state() == before
     kept.rename(people / "b.toml")

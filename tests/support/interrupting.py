@@ -120,7 +120,7 @@ class Interrupted:
         self.build(place)
         assert is_whole(place)
         assert steps(self.build(place)) == []
-        assert {path.name for path in (place.out / ".pgtls").iterdir()} == {"key", "mutex"}
+        assert {path.name for path in (place.out / ".pgtls").iterdir()} == {"key", "lock", "mutex"}
         assert not list(place.directory.glob(".*.new*")), "a staged lock is left"
         self._nothing_is_lost(place)
 

@@ -8,7 +8,8 @@ policies.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import and_
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pgtls.access.sets import Addresses, Databases, Roles
@@ -46,7 +47,7 @@ class _Containers(Generic[_Set]):
                 self._listed[key] = self._listed.get(key, 0) | 1 << index
 
     def of(self, term: _Set) -> int:
-        """Give the policies that contain a term as a whole."""
+        """Return the policies that contain a single term."""
         found = self._found.get(term)
         if found is None:
             found = 0
@@ -101,9 +102,10 @@ class Cells:
         """
         scope, around = self._scopes[index], others | above
         scopes = [scope, *members(self._scopes, others)]
-        roles = {others | self._roles.of(scope.roles) & above}
         if by_role:
             roles = {self._roles.of(term) & around for term in _all_roles(scopes) if self._inside(term, scope.roles)}
+        else:
+            roles = {others | reduce(and_, map(self._roles.of, scope.roles.singles()), above)}
         databases = {
             self._databases.of(term) & around for term in _all_databases(scopes) if term.within(scope.databases)
         }

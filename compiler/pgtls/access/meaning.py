@@ -65,9 +65,9 @@ class Holders:
     """Whom a server's trust lets in: every holder of a certificate under the *roots* of the CAs that it names, since OpenSSL asks for no more."""
 
     def __init__(self, fleet: Fleet, server: Server) -> None:
-        roots = {ca.root.name for ca in server.client_cas}
+        anchors = {ca.anchor for ca in server.client_cas}
         named = {ca.name for ca in server.client_cas}
-        under = {ca.name for ca in fleet.cas.values() if ca.root.name in roots}
+        under = {ca.name for ca in fleet.cas.values() if ca.anchor in anchors}
         intended = {ca.name for ca in fleet.cas.values() if any(above.name in named for above in ca.chain)}
         self.users = [user for user in fleet.users.values() if user.ca and user.ca.name in under]
         self.meant = {user.name for user in self.users if user.ca and user.ca.name in intended}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pgtls.access.order import Item, Order
-    from pgtls.fleet.model import Fleet, Server
+    from pgtls.fleet.model import Fleet, Server, User
     from pgtls.pki.model import Certificate, Entity
 
 
@@ -119,15 +119,17 @@ def unwritable(server: Server, reason: str) -> Diagnostic:
 
 
 def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterator[Diagnostic]:
-    """Find users who could be taken for the holder of a certificate of somebody else that is still good."""
+    """Find users who could be taken for the holder of another user's certificate that is still good and that the server still trusts."""
+    known = tuple(known)
     accepted = accepted_authorities(fleet, server)
-    known = [line for line in known if line.ca in accepted and line.entity.kind == "user"]
+    trusted = _trusted_names(fleet, server, known)
+    known = tuple(line for line in known if line.ca in trusted and line.entity.kind == "user")
     if not known:
         return
     names = {user.common_name: user for user in fleet.users.values() if user.ca and user.ca.name in accepted}
     for line in known:
         heir = names.get(common_name(line.certificate.subject) or "")
-        if heir is None or heir.entity == line.entity:
+        if heir is None or heir.ca is None or heir.entity == line.entity:
             continue
         if heir.table.identity == "dn" and distinguished_name(heir) != line.certificate.subject:
             continue
@@ -135,20 +137,37 @@ def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterato
             s.name
             for s in fleet.servers.values()
             if s.table.crl == server.table.crl
-            and {line.ca, heir.ca.name if heir.ca else ""} <= accepted_authorities(fleet, s)
+            and heir.ca.name in accepted_authorities(fleet, s)
+            and line.ca in _trusted_names(fleet, s, known)
         ):
-            yield Diagnostic(
-                "PGT254",
-                f'certificate {line.certificate.serial} of {line.entity}, good until {line.certificate.not_after:%Y-%m-%d}, could not be told from that of user "{heir.name}"',
-                ("user", heir.name),
-                hint=f"give {header('user', heir.name)} another common_name; or "
-                + (
-                    f"remove {line.entity} in a build of its own first, which revokes that certificate"
-                    if server.table.crl
-                    else f"set crl = true on {header('server', server.name)}: without it, that server takes revoked certificates too"
-                ),
-                at="table",
-            )
+            yield _inheritance(server, heir, line)
+
+
+def _trusted_names(fleet: Fleet, server: Server, known: Iterable[Known]) -> frozenset[str]:
+    """Name the CAs below the roots that a server trusts, those that left the spec included: the lock says who signed these."""
+    anchors = {ca.anchor for ca in server.client_cas}
+    found = {ca.name for ca in fleet.cas.values() if ca.anchor in anchors}
+    signed = [(line.entity.name, line.ca) for line in known if line.entity.kind == "ca"]
+    left = [(name, above) for name, above in signed if name not in fleet.cas]
+    while new := {name for name, above in left if above in found} - found:
+        found |= new
+    return frozenset(found)
+
+
+def _inheritance(server: Server, heir: User, line: Known) -> Diagnostic:
+    help_ = (
+        f"remove {line.entity} in a build of its own first, which revokes that certificate"
+        if server.table.crl
+        else f"set crl = true on {header('server', server.name)}: without it, that server takes revoked certificates too"
+    )
+    return Diagnostic(
+        "PGT254",
+        f"certificate {line.certificate.serial} of {line.entity}, good until {line.certificate.not_after:%Y-%m-%d}, "
+        f'could not be told from that of user "{heir.name}"',
+        ("user", heir.name),
+        hint=f"give {header('user', heir.name)} another common_name; or {help_}",
+        at="table",
+    )
 
 
 @lru_cache(maxsize=65536)

@@ -13,8 +13,8 @@ from pgtls.access.grants import accepted_authorities, distinguished_name
 from pgtls.access.sets import roles_of
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import header
-from pgtls.hba.match import map_identity
-from pgtls.hba.model import Keyword
+from pgtls.hba.match import expanded_role, map_identity
+from pgtls.hba.model import Member, Name, Regex
 from pgtls.hba.regex import Undecidable
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The CAs of the spec whose client certificates a server accepts, by name.
+    """The CAs whose client certificates a server accepts.
 
-    ``named`` are those that its ``client_ca`` names, and what stands below them; ``others`` come with their roots. Under those in ``foreign``,
-    whose keys are not here, anyone may hold any name.
+    ``named`` are the CAs of the spec that its ``client_ca`` names, and those below them; ``others`` come with their roots. Under those in ``foreign``,
+    whose keys are not here, anyone may hold any name: CAs of the spec by their name, roots that came in a file by their subject.
     """
 
     named: tuple[str, ...]
@@ -40,67 +40,83 @@ class Trust:
 
 
 def trust(fleet: Fleet, server: Server) -> Trust:
-    """Work out whom a server trusts."""
+    """Compute whom a server trusts."""
     named = accepted_authorities(fleet, server)
-    roots = {ca.root.name for ca in server.client_cas}
-    under = [ca for ca in fleet.cas.values() if ca.root.name in roots]
+    anchors = {ca.anchor for ca in server.client_cas}
+    under = [ca for ca in fleet.cas.values() if ca.anchor in anchors]
+    roots = [ca.foreign_root.subject for ca in server.client_cas if ca.foreign_root]
     return Trust(
         tuple(ca.name for ca in under if ca.name in named),
         tuple(ca.name for ca in under if ca.name not in named),
-        tuple(ca.name for ca in under if ca.trusted_only),
+        tuple(dict.fromkeys([*(ca.name for ca in under if ca.trusted_only), *roots])),
     )
 
 
 def intruders(fleet: Fleet, rules: Rules, known: Memberships) -> Iterator[Diagnostic]:
-    """Find users of CAs that a server does not name who could log in by certificate all the same: one for each such CA."""
+    """Find users of CAs that a server does not name who could log in with their certificate all the same: one for each such CA."""
     server_trust = trust(fleet, rules.server)
     others = set(server_trust.others)
     strangers = [user for user in fleet.users.values() if user.ca and user.ca.name in others]
     if not strangers:
         return
-    # Who has the common name of somebody that is meant cannot be told from them: that is found elsewhere, for any two users.
+    # A stranger with the common name of a user that is meant: another check reports any two users of one name.
     meant = {user.common_name for user in fleet.users.values() if user.ca and user.ca.name in server_trust.named}
+    roles = tuple(dict.fromkeys(role for user in fleet.users.values() for role in user.roles))
     for user in strangers:
         if user.ca is None or user.ca.name not in others or user.common_name in meant:
             continue
-        way = _way_in(user, rules, known)
+        way = _way_in(user, rules, roles, known)
         if way is None:
             continue
         others.remove(user.ca.name)
         policy, role = way
+        root = user.ca.foreign_root.subject if user.ca.foreign_root else user.ca.root.name
         yield Diagnostic(
             "PGT255",
-            f'server "{rules.server.name}" accepts whatever leads to root "{user.ca.root.name}": user "{user.name}" of ca "{user.ca.name}", '
+            f'server "{rules.server.name}" accepts whatever leads to root "{root}": user "{user.name}" of ca "{user.ca.name}", '
             f'which it does not name, could log in as role "{role}" by policy "{policy.name}"',
             ("server", rules.server.name, "client_ca"),
-            hint=f"give clients a root of their own: take `issuer` out of {header('ca', rules.server.client_cas[0].name)}",
+            hint="give clients a root of their own"
+            + (f": take `issuer` out of {header('ca', rules.server.client_cas[0].name)}" if user.ca.issuer else ""),
         )
 
 
-def _way_in(user: User, rules: Rules, known: Memberships) -> tuple[Policy, str] | None:
+def _way_in(user: User, rules: Rules, roles: Sequence[str], known: Memberships) -> tuple[Policy, str] | None:
     for line, origin in zip(rules.lines, rules.origin, strict=True):
-        if line.method == "cert" or line.option("clientcert") == "verify-full":
-            # Where a policy names the user itself, that it does is the mistake.
-            if any(user in policy.users and not _names_everybody(policy) for policy in origin):
-                continue
-            role = _role_for(user, line, rules.idents, rules.server.table.postgres, known)
-            if role is not None and origin:
-                return origin[0], role
+        # Where a policy names the user itself, that it does is the mistake.
+        if not origin or any(user in policy.named for policy in origin):
+            continue
+        role = _role_for(user, line, rules, roles, known)
+        if role is not None:
+            return origin[0], role
     return None
 
 
-def _names_everybody(policy: Policy) -> bool:
-    return Keyword.ALL in policy.roles
-
-
-def _role_for(user: User, line: Line, idents: Sequence[IdentLine], version: int, known: Memberships) -> str | None:
-    """Give a role of a line that a user's certificate is enough for."""
+def _role_for(user: User, line: Line, rules: Rules, roles: Sequence[str], known: Memberships) -> str | None:
+    """Return a role of a line that a user's certificate is enough for, as far as it is certificates that the line compares."""
+    covered, version = roles_of(line.roles), rules.server.table.postgres
+    asked = "verify-full" if line.method == "cert" else line.option("clientcert")
     identity = distinguished_name(user) if line.option("clientname") == "DN" else user.common_name
-    roles = roles_of(line.roles)
-    for role in (user.common_name, *sorted(roles.names)):
-        if roles.may_have(role, known) and _accepts(line, idents, role, identity, version):
+    idents = rules.idents if asked == "verify-full" else ()
+    for role in dict.fromkeys((user.common_name, *covered.examples(), *_targets(idents, identity), *roles)):
+        if not asked or not covered.may_have(role, known):
+            continue
+        if asked == "verify-ca" or _accepts(line, idents, role, identity, version):
             return role
     return None
+
+
+def _targets(idents: Sequence[IdentLine], identity: str) -> Iterator[str]:
+    """Yield the roles that maps may give to an identity, by name."""
+    for ident in idents:
+        if isinstance(ident.role, Name):
+            yield ident.role.text
+            if isinstance(ident.identity, Regex) and "\\1" in ident.role.text:
+                expanded = expanded_role(ident, identity)
+                if expanded is not None:
+                    yield expanded
+        elif isinstance(ident.role, Member):
+            yield ident.role.role
 
 
 def _accepts(line: Line, idents: Sequence[IdentLine], role: str, identity: str, version: int) -> bool:
@@ -111,14 +127,16 @@ def _accepts(line: Line, idents: Sequence[IdentLine], role: str, identity: str, 
 
 
 def strangers(fleet: Fleet, server: Server) -> Iterator[Diagnostic]:
-    """Find policies that admit by certificate alone where somebody else certifies, and may certify anything."""
+    """Find policies that admit by certificate alone where the key of a trusted CA is elsewhere: its holder may certify any name."""
     foreign = trust(fleet, server).foreign
     for policy in fleet.policies_of(server) if foreign else ():
+        alone = policy.table.auth == "cert" or (policy.table.auth == "trust" and policy.asks_certificate != "none")
         first = next(other.name for other in policy.servers if trust(fleet, other).foreign)
-        if policy.table.auth == "cert" and server.name == first:
+        if alone and server.name == first:
+            whose = f'ca "{foreign[0]}"' if foreign[0] in fleet.cas else f'"{foreign[0]}", a root that came in a file'
             yield Diagnostic(
                 "PGT330",
-                f'policy "{policy.name}" admits by certificate alone, and anyone certified under ca "{foreign[0]}", whose key is not here, '
+                f'policy "{policy.name}" admits by certificate alone, and anyone certified under {whose}, whose key is not here, '
                 f'may hold any name on server "{server.name}"',
                 ("policy", policy.name, "auth"),
                 hint="ask for a password too (client_cert with another method), or accept it with a waiver that says who certifies",

@@ -32,6 +32,8 @@ class Credential:
     """The next certificate and key of a self-signed server."""
     previous: bytes | None = None
     """The one that it served before, as long as it is good."""
+    lists: bytes | None = None
+    """Of a CA: the CRLs of the CAs ``above`` it."""
 
     @property
     def file(self) -> bytes | Later | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
-from pgtls.certificates import external, retired_cas
+from pgtls.certificates import external, lock_changes, retired_cas
 from pgtls.certificates.clock import clock, issued_later
 from pgtls.certificates.model import Adopt, CrlDecision, Decisions, Issue, Keep, Reason, makes_key
 from pgtls.certificates.previous_roots import previous_roots
@@ -14,9 +14,11 @@ from pgtls.certificates.revocation import (
     is_revoked,
     keys_deleted,
     mass_revocation,
+    newly_listed,
     revocations,
     same_key_again,
     serials,
+    why_revoked,
 )
 from pgtls.certificates.self_signed import in_two_steps
 from pgtls.diagnostics import Diagnostic
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from pgtls.certificates.model import Asked, Decision, Existing, Found
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile, RevocationReason, Unreadable
-    from pgtls.state.lock import Lock, RevokedLine
+    from pgtls.state.lock import IssuedLine, Lock, RevokedLine
 
 
 def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, asked: Asked) -> Decisions:
@@ -42,7 +44,8 @@ def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, a
     for profile in wanted.values():
         certificates[profile.entity] = _certificate(profile, fleet, existing, certificates, asked, listed)
     former = retired_cas.names(fleet, existing)
-    revoked = tuple(revocations(certificates, wanted, existing.lock, listed, former, fleet.now))
+    fresh = revocations(certificates, wanted, existing.lock, listed, former, fleet.now)
+    revoked = (*existing.forgotten, *fresh)
     doubted = bool(issued_later(existing.lock, fleet.now))
     crls = {
         ca.name: _crl(ca, certificates[ca.entity], revoked, existing, fleet.now, doubted=doubted)
@@ -50,18 +53,39 @@ def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, a
         if ca.table.crl and external.has_list(ca, existing)
     }
     retired, unsigned = retired_cas.decide(fleet, existing, revoked, fleet.now, doubted=doubted)
-    deleted = keys_deleted(existing, fleet, certificates)
     problems = (
         *_unknown(asked, wanted),
         *_not_lost(asked, existing),
         *_problems(certificates.values(), existing, asked, fleet.now),
-        *mass_revocation(revoked, deleted, allowed=asked.allow_revoke),
+        *_taken(revoked, (*crls.values(), *retired), fleet, existing, certificates, asked),
         *same_key_again(certificates.values(), existing),
         *external.crl_problems(crls, existing, fleet.now),
+        *external.above_problems(existing.outside, fleet.now),
         *unsigned,
         *clock(existing, fleet.now, issuing=any(isinstance(one, Issue) for one in certificates.values())),
     )
     return Decisions(certificates, revoked, crls, problems, retired)
+
+
+def _taken(
+    revoked: Sequence[RevokedLine],
+    crls: Collection[CrlDecision],
+    fleet: Fleet,
+    existing: Existing,
+    certificates: Mapping[Entity, Decision],
+    asked: Asked,
+) -> Iterator[Diagnostic]:
+    """Refuse to take certificates and keys from their holders where that needs to be asked for."""
+    listed = serials(fleet)
+
+    def meant(line: IssuedLine) -> bool:
+        return line.serial in listed.get(line.ca, ()) or why_revoked(line, certificates.get(line.entity)) is not None
+
+    others = lock_changes.revoked_by_others(existing, revoked, meant, fleet.now)
+    yield from lock_changes.faults(existing, others, fleet.now, allowed=asked.allow_revoke)
+    losing = {*(line.entity for line in revoked), *newly_listed(crls, existing)} - others
+    deleted, left = keys_deleted(existing, fleet, certificates), sorted(retired_cas.leaving(fleet, existing))
+    yield from mass_revocation(losing, deleted, left, allowed=asked.allow_revoke)
 
 
 def _problems(decisions: Collection[Decision], existing: Existing, asked: Asked, now: datetime) -> Iterator[Diagnostic]:

@@ -100,6 +100,22 @@ def withheld_crl(crl: CrlDecision, ca: Decision, existing: Existing, now: dateti
     return replace(crl, reason=None, waits=waits, due=half if now < half else found.next_update)
 
 
+def until_above(crl: CrlDecision, outside: Outside) -> CrlDecision:
+    """Have a CRL come due no later than those of the CAs above end, which are brought along."""
+    above = outside.above.get(crl.entity.name)
+    return crl if above is None or crl.due is None else replace(crl, due=min(crl.due, above.facts.next_update))
+
+
+def above_problems(outside: Outside, now: datetime) -> Iterator[Diagnostic]:
+    """Report the CRLs of CAs above one of the spec that are not valid now: they lock every client out."""
+    for name, lists in outside.above.items():
+        end, begin = lists.facts.next_update, lists.facts.this_update
+        when = f"ended on {end:%Y-%m-%d}" if end <= now else f"is not valid before {begin:%Y-%m-%d %H:%M}"
+        if not begin <= now < end:
+            message = f'a CRL of the CAs above ca "{name}" {when}: every client would be refused'
+            yield _fault("PGT563", message, ca_entity(name), "bring a new one in crl_file", "crl_file")
+
+
 def crl_problems(crls: Mapping[str, CrlDecision], existing: Existing, now: datetime) -> Iterator[Diagnostic]:
     """Report the CRLs that wait for a key, and those that have run out: they lock every client out."""
     for name, crl in crls.items():

@@ -40,7 +40,7 @@ class Material:
 def planned(decisions: Decisions, existing: Existing) -> Material:
     """Return the material as a plan sees it: what will be issued is pending."""
     return Material(
-        {entity: _planned(decision, existing) for entity, decision in decisions.certificates.items()},
+        _with_lists({e: _planned(decision, existing) for e, decision in decisions.certificates.items()}, existing),
         {
             name: Later.PENDING if one.reason or existing.from_lock else _kept_crl(existing, name)
             for name, one in decisions.crls.items()
@@ -127,6 +127,12 @@ def needed_passphrases(decisions: Decisions, existing: Existing) -> frozenset[En
     )
 
 
+def _with_lists(credentials: Mapping[Entity, Credential], existing: Existing) -> Mapping[Entity, Credential]:
+    """Add the CRLs of the CAs above a CA that came with it."""
+    above = {ca_entity(name): lists.pem for name, lists in existing.outside.above.items()}
+    return {**credentials, **{entity: replace(credentials[entity], lists=pem) for entity, pem in above.items()}}
+
+
 def carry_out(
     decisions: Decisions,
     existing: Existing,
@@ -147,7 +153,7 @@ def carry_out(
         if one.reason or name in existing.crls
     }
     retired = {one.path: issuing.crl(one) for one in decisions.retired if one.reason}
-    return Material(issuing.credentials, crls, retired, tuple(issuing.lines))
+    return Material(_with_lists(issuing.credentials, existing), crls, retired, tuple(issuing.lines))
 
 
 @dataclass(slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from pgtls.state.known_lock import NONE as NO_DRIFT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime, timedelta
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from pgtls.diagnostics import Diagnostic
     from pgtls.pki.keys import PrivateKey, PublicKey
     from pgtls.pki.model import Certificate, Entity, Profile, Revocation, RevocationList, Unreadable
+    from pgtls.state.known_lock import Drift
     from pgtls.state.lock import Lock, RevokedLine
     from pgtls.state.manifest import Entry, Manifest
 
@@ -87,6 +90,8 @@ class Outside:
     lent: Mapping[Entity, PrivateKey] = field(default_factory=dict)
     """Keys that are lent to this build."""
     crls: Mapping[str, Lists] = field(default_factory=dict)
+    above: Mapping[str, Lists] = field(default_factory=dict)
+    """Of a CA whose key is here: the CRLs of the CAs above it that came in its file."""
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @property
@@ -117,6 +122,10 @@ class Existing:
     from_lock: bool = False
     """There is no out directory: what the lock lists is taken as present."""
     outside: Outside = Outside()
+    drift: Drift = NO_DRIFT
+    """How the lock differs from what the last build left."""
+    forgotten: tuple[RevokedLine, ...] = ()
+    """Revocations of certificates that others took out of the lock, where the caller lets them be revoked."""
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @property

@@ -22,6 +22,7 @@ from pgtls.state import layout
 from pgtls.state import manifest as manifests
 from pgtls.state.faults import cannot_read
 from pgtls.state.files import read
+from pgtls.state.known_lock import NONE as NO_DRIFT
 from pgtls.state.out_directory import check_lock, foreign_files, inspect, observe_files, open_keys
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pgtls.certificates.secrets import Secrets
     from pgtls.pki.keys import PrivateKey
     from pgtls.pki.model import Profile
+    from pgtls.state.known_lock import Drift
     from pgtls.state.lock import IssuedLine, Lock
     from pgtls.state.manifest import Entry
     from pgtls.state.out_directory import Observed
@@ -45,6 +47,7 @@ def observe(
     *,
     own: Collection[str] = (),
     new_out: bool = False,
+    drift: Drift = NO_DRIFT,
 ) -> Existing:
     """Look at the tree and at every certificate that is wanted. :class:`Rejected` where the directory is not ours.
 
@@ -80,8 +83,9 @@ def observe(
         contents,
         _brought(found, outside, secrets),
         outside=outside,
+        drift=drift,
         diagnostics=(
-            *_behind(ours, known, files.states),
+            *(() if drift.lost else _behind(ours, known, files.states)),
             *_ahead(ours, lock),
             *open_keys(out, files),
             *foreign_files(out, files),

@@ -37,6 +37,13 @@ def names(fleet: Fleet, existing: Existing) -> frozenset[str]:
     return frozenset(entry.entity.name for path, _, entry in _authorities(fleet, existing) if path)
 
 
+def leaving(fleet: Fleet, existing: Existing) -> frozenset[str]:
+    """Return the NAMEs of CAs that the last build had and the spec no longer has."""
+    return frozenset(
+        entry.entity.name for path, entry in _listed(fleet, existing) if not path.startswith(layout.RETIRED)
+    )
+
+
 def decide(
     fleet: Fleet, existing: Existing, revoked: Sequence[RevokedLine], now: datetime, *, doubted: bool
 ) -> tuple[tuple[CrlDecision, ...], tuple[Diagnostic, ...]]:

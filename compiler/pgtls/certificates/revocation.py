@@ -13,9 +13,10 @@ from pgtls.state.lock import RevokedLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from datetime import datetime
 
-    from pgtls.certificates.model import Decision, Existing
+    from pgtls.certificates.model import CrlDecision, Decision, Existing
     from pgtls.fleet.model import Fleet
     from pgtls.pki.model import Profile
     from pgtls.state.lock import IssuedLine, Lock
@@ -63,7 +64,7 @@ def revocations(
         listed_here = line.serial in listed.get(line.ca, ())
         if line.entity.kind == "ca" or line.ca not in cas or listed_here:
             continue
-        if why := _reason(line, certificates.get(line.entity)):
+        if why := why_revoked(line, certificates.get(line.entity)):
             yield RevokedLine(line.ca, line.entity, line.serial, why, now)
     for ca, numbers in listed.items():
         for serial in sorted(numbers):
@@ -72,7 +73,8 @@ def revocations(
                 yield RevokedLine(ca, known.entity if known else ca_entity(ca), serial, "unspecified", now)
 
 
-def _reason(line: IssuedLine, decision: Decision | None) -> str | None:
+def why_revoked(line: IssuedLine, decision: Decision | None) -> str | None:
+    """Return why the spec revokes a certificate, None if it does not; ``decision`` is that about its entity."""
     if decision is None:
         return "cessation_of_operation"
     if too_old(line.certificate, decision.profile):
@@ -112,17 +114,32 @@ def keys_deleted(existing: Existing, fleet: Fleet, certificates: Mapping[Entity,
     return frozenset(found - kept)
 
 
-def mass_revocation(revoked: Sequence[RevokedLine], deleted: frozenset[str], *, allowed: bool) -> list[Diagnostic]:
-    """Refuse to revoke the certificates, or delete the keys, of many unless told so: a lost include looks exactly like it."""
-    losing = {line.entity for line in revoked}
+def newly_listed(lists: Iterable[CrlDecision], existing: Existing) -> Iterator[str]:
+    """Yield the entities whose certificates the next CRLs name and the CRLs in the tree do not, whatever revokes them."""
+    for one in lists:
+        if isinstance(one.found, RevocationList):
+            known, ca = {entry.serial for entry in one.found.revoked}, one.entity.name
+            for serial in (entry.serial for entry in one.entries if entry.serial not in known):
+                line = existing.lock.by_serial.get((ca, serial))
+                yield line.entity if line else one.entity
+
+
+def mass_revocation(
+    losing: AbstractSet[str], deleted: frozenset[str], left: Sequence[str], *, allowed: bool
+) -> list[Diagnostic]:
+    """Refuse to revoke the certificates, or delete the keys, of many unless told so: a lost include looks exactly like it.
+
+    ``left`` are the NAMEs of CAs that leave the spec in this build.
+    """
     entities = sorted(losing | deleted)
     if allowed or len(entities) <= KEEPS_ENTITIES:
         return []
     what = ("revoke the certificates",) * bool(losing) + ("delete the keys",) * (not deleted <= losing)
+    gone = f"; the spec no longer has {listed([f'[ca.{name}]' for name in left])}" if left else ""
     return [
         Diagnostic(
             "PGT553",
-            f"this build would {' or '.join(what)} of {len(entities)} entities: {listed(entities)}",
+            f"this build would {' or '.join(what)} of {len(entities)} entities: {listed(entities)}{gone}",
             hint="is an include missing, or is this the wrong spec? If it is meant, say --allow-revoke",
         )
     ]

@@ -83,6 +83,7 @@ def gather(fleet: Fleet, secrets: Secrets, lent: Mapping[str, str]) -> Outside:
         found.key_files,
         found.lent,
         found.crls,
+        found.above,
         tuple(found.diagnostics),
     )
 
@@ -104,6 +105,7 @@ class _Gathering:
         self.key_files: dict[Entity, str] = {}
         self.lent: dict[Entity, PrivateKey] = {}
         self.crls: dict[str, Lists] = {}
+        self.above: dict[str, Lists] = {}
         self.diagnostics: list[Diagnostic] = []
 
     def thing(self, thing: Authority | Server | User) -> None:
@@ -125,7 +127,10 @@ class _Gathering:
             self.offline.add(entity)
 
     def lists(self, ca: Authority, name: str) -> None:
-        """Read the CRLs of a CA whose key is not here. They have to be signed by the CAs of its certificate file, or by those below it that others sent along."""
+        """Read the CRLs of a CA whose key is not here, or of the CAs above one whose key is here.
+
+        They have to be signed by the CAs of its certificate file, or by those below it that others sent along.
+        """
         from pgtls.pki import crl, facts, published
 
         signed = self.signed.get(ca.entity)
@@ -138,13 +143,14 @@ class _Gathering:
         if isinstance(found, Unreadable):
             self._fault(ca, "crl_file", f'"{name}" cannot be used: {found.reason}', _LISTS)
             return
-        needed = chain[:1] if ca.issuer else chain  # those of the spec have lists of their own
+        ours = 0 if ca.trusted_only else 1
+        needed = chain[ours:1] if ca.issuer else chain[ours:]  # those of the spec have lists of their own
         wrong = dict.fromkeys(published.faults(found, needed, (*chain, *self._around(ca))))
         if wrong:
             self._fault(ca, "crl_file", f'"{name}" cannot be used: ' + "; ".join(wrong), _LISTS)
         else:
-            together = published.together(found, chain[0], self.fleet.now)
-            self.crls[ca.name] = Lists(together, pem, published.issuers(found))
+            together = published.together(found, chain[ours], self.fleet.now)
+            (self.above if ours else self.crls)[ca.name] = Lists(together, pem, published.issuers(found))
 
     def _around(self, ca: Authority) -> Iterator[x509.Certificate]:
         """Yield the CAs above one, and those that others have sent along with what they have signed below it."""

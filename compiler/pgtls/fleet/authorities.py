@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from pgtls.fleet.fields import Finder, unknown
-from pgtls.fleet.model import Authority
+from pgtls.fleet.model import Authority, Link
+from pgtls.pki.model import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,8 +28,26 @@ def resolve_authorities(loaded: Loaded, report: list[Diagnostic]) -> dict[str, A
     made: dict[str, Authority] = {}
     for name in sorted(tables, key=lambda name: -depths[name]):  # a CA after the one that signs it
         issuer = issuers.get(name)
-        made[name] = Authority(name, tables[name], made[issuer] if issuer else None, depths[name])
+        links = () if issuer else _links(loaded, name, tables[name])
+        made[name] = Authority(name, tables[name], made[issuer] if issuer else None, depths[name], links)
     return {name: made[name] for name in tables}
+
+
+def _links(loaded: Loaded, name: str, table: CaTable) -> tuple[Link, ...]:
+    """Read the chain of a CA that came in a file. A file that cannot be read is reported where its certificate is used."""
+    if table.cert_file is None:
+        return ()
+    from pgtls.pki import facts
+
+    own = "cert_file" in loaded.own.get(("ca", name), ())
+    owner = loaded.source.owner.get(("ca", name) if own else ("defaults", "ca")) or loaded.source.files[0]
+    try:
+        found = facts.read(loaded.source.reader.read(os.path.join(owner.path.parent, table.cert_file)))
+    except (OSError, ValueError):
+        return ()
+    if isinstance(found, Unreadable):
+        return ()
+    return tuple({one.spki_sha256: Link(one.subject, one.spki_sha256) for one in found}.values())
 
 
 def _issuers(loaded: Loaded, tables: Mapping[str, CaTable], report: list[Diagnostic]) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.language.values import plain
 from pgtls.pki.model import Entity, ca_entity
@@ -46,14 +46,25 @@ def subject_attributes(subject: Subject, common_name: str) -> tuple[tuple[str, s
     return tuple((name, value) for name, value in fields if value is not None)
 
 
+class Link(NamedTuple):
+    """A CA certificate that came in a file: its subject, and the digest of its public key."""
+
+    subject: str
+    key: str
+
+
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A certificate authority. ``depth`` is how many levels of CAs stand below it."""
+    """A certificate authority. ``depth`` is how many levels of CAs stand below it.
+
+    ``links`` are the certificates of its ``cert_file``: its own, and those above it that are not in the spec.
+    """
 
     name: str
     table: CaTable
     issuer: Authority | None
     depth: int = 0
+    links: tuple[Link, ...] = ()
 
     @property
     def entity(self) -> Entity:
@@ -77,6 +88,18 @@ class Authority:
     def root(self) -> Authority:
         """Where its chain ends."""
         return self.chain[-1]
+
+    @property
+    def foreign_root(self) -> Link | None:
+        """The root above :attr:`root` that is not in the spec: everybody whom any of its CAs certifies is trusted with this CA."""
+        links = self.root.links
+        return links[-1] if len(links) > 1 else None
+
+    @property
+    def anchor(self) -> str:
+        """What its chain ends in: CAs with the same anchor are trusted together."""
+        links = self.root.links
+        return links[-1].key if links else self.root.entity
 
     @property
     def trusted_only(self) -> bool:
@@ -166,6 +189,8 @@ class Policy:
     local: bool
     sslmode: SslMode | None
     """None where TLS has no meaning: on the Unix socket, and with ``reject``."""
+    named: tuple[User, ...] = ()
+    """The users that it names, by themselves or in a group, rather than by ``all`` or ``+role``."""
 
     @property
     def entity(self) -> Entity:

@@ -29,6 +29,8 @@ class Subjects(NamedTuple):
 
     users: tuple[User, ...] = ()
     roles: tuple[Name | Member | Keyword, ...] = ()
+    named: tuple[User, ...] = ()
+    """Those that it names, rather than means by ``all`` or ``+role``."""
 
 
 class Context(NamedTuple):
@@ -56,7 +58,7 @@ def make_context(
 def resolve_policy(context: Context, name: str, table: PolicyTable, report: list[Diagnostic]) -> Policy:
     """Resolve one policy; what is wrong in it is left out and reported."""
     finder = Finder(context.loaded.own, "policy", name, table)
-    users, roles = _merged([_subjects(context, finder, i, item, report) for i, item in enumerate(table.users)])
+    users, roles, named = _merged([_subjects(context, finder, i, item, report) for i, item in enumerate(table.users)])
     local = "local" in table.from_
     return Policy(
         name=name,
@@ -68,6 +70,7 @@ def resolve_policy(context: Context, name: str, table: PolicyTable, report: list
         addresses=_addresses(context, finder, table, report),
         local=local,
         sslmode=None if local or table.auth == "reject" else table.sslmode or "verify-full",
+        named=named,
     )
 
 
@@ -90,7 +93,7 @@ def _group(context: Context, name: str, table: GroupTable, report: list[Diagnost
 
 def _user(context: Context, finder: Finder, index: int, name: str, report: list[Diagnostic]) -> Subjects:
     if user := context.users.get(name):
-        return Subjects((user,), tuple(map(Name, user.roles)))
+        return Subjects((user,), tuple(map(Name, user.roles)), (user,))
     if name not in context.ended:
         names = GROUP_USERS if finder.kind == "group" else USERS._replace(marked={"group": context.loaded.spec.group})
         role_of = next((user.name for user in context.users.values() if name in user.roles), None)
@@ -123,7 +126,8 @@ def _merged(parts: Sequence[Subjects]) -> Subjects:
         return parts[0]
     users = {user.name: user for part in parts for user in part.users}
     roles = dict.fromkeys(role for part in parts for role in part.roles)
-    return Subjects(tuple(users.values()), tuple(roles))
+    named = {user.name: user for part in parts for user in part.named}
+    return Subjects(tuple(users.values()), tuple(roles), tuple(named.values()))
 
 
 def _servers(context: Context, finder: Finder, table: PolicyTable, report: list[Diagnostic]) -> tuple[Server, ...]:

@@ -220,6 +220,15 @@ def _fits(template: str, role: str) -> bool:
     return role.startswith(first) and role[len(first) :].endswith(rest[-1])
 
 
+def expanded_role(ident: IdentLine, identity: str) -> str | None:
+    r"""Return the role that an identity gets where the expression of a line matches and ``\1`` says so; None where that is not known."""
+    try:
+        role = _expanded(ident, identity, 19) if _is_identity(ident.identity, identity) else None
+    except Undecidable:
+        return None
+    return role.text if isinstance(role, Name) else None
+
+
 # --- terms -------------------------------------------------------------------------------------------------------------------------------------
 
 

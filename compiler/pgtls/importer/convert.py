@@ -14,7 +14,7 @@ from pgtls.importer.compare import Files, differences
 from pgtls.importer.entries import client_cert
 from pgtls.importer.findings import Findings
 from pgtls.importer.foreign import read_foreign
-from pgtls.importer.server import ident_file, read_settings, server_tables
+from pgtls.importer.server import Conf, read_settings, server_tables
 from pgtls.importer.settle import Settled, settle
 from pgtls.importer.write import Access, access_tables
 from pgtls.language.files import Disk
@@ -59,8 +59,8 @@ class Adopted:
 
 def adopt(sources: Sources, given: Given, server: str, now: datetime) -> Adopted:
     """Make a spec of an existing server's files. Rejected where they cannot be read or the server itself refuses them."""
-    conf = read_settings(sources.conf) if sources.conf else {}
-    ident = sources.ident or ident_file(conf)
+    conf = read_settings(sources.conf) if sources.conf else Conf()
+    ident = sources.ident or conf.file("ident_file")
     foreign = read_foreign(sources.hba, ident, given.postgres)
     findings = Findings(foreign.texts)
     _require_maps(foreign, findings, ident, sources.hba)

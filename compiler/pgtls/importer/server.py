@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,24 +61,40 @@ class Given:
         return os.path.dirname(self.output) or "."
 
 
-Conf = dict[str, "Setting"]
+@dataclass(frozen=True, slots=True)
+class Conf:
+    """The settings of a server, by name. ``directory`` is its data directory, None where no file says anything."""
+
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    directory: str | None = None
+
+    def value(self, name: str) -> str:
+        """Return the value of a setting: that of the files, or the server's default for its certificate and key; "" for none."""
+        if name in self.settings:
+            return self.settings[name].value
+        return _DEFAULTS.get(name, "") if self.directory is not None else ""
+
+    def file(self, name: str) -> str | None:
+        """Return the file that a setting names, if this machine has it: a relative one lies in the data directory."""
+        value = self.value(name)
+        path = os.path.join(self.directory or "", value)
+        return path if value and os.access(path, os.R_OK) else None
+
+
+_DEFAULTS = {"ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
 
 
 def read_settings(file: str) -> Conf:
     """Read postgresql.conf, and what ALTER SYSTEM has set. Raises OSError, and Rejected with PGT295."""
     conf, faults = read_conf(file)
-    altered = os.path.join(_data_directory(conf, file), "postgresql.auto.conf")
+    directory = conf["data_directory"].value if "data_directory" in conf else os.path.dirname(file)
+    altered = os.path.join(directory, "postgresql.auto.conf")
     if os.path.isfile(altered) and os.access(altered, os.R_OK):
         later, more = read_conf(altered)
         conf, faults = conf | later, (*faults, *more)
     if faults:
         raise Rejected(*faults)
-    return conf
-
-
-def ident_file(conf: Conf) -> str | None:
-    """Return the pg_ident.conf that the settings name, if it is on this machine."""
-    return _file(conf, "ident_file")
+    return Conf(conf, directory)
 
 
 def server_tables(
@@ -87,7 +103,7 @@ def server_tables(
     """Return the table of the server, and those of CAs by name. Raises Rejected where a file that was named cannot be read."""
     findings.add(_left(conf, given.postgres))
     table: dict[str, Any] = {"hosts": list(given.hosts), "postgres": given.postgres}
-    trusted = given.ca or _file(conf, "ssl_ca_file")
+    trusted = given.ca or conf.file("ssl_ca_file")
     material = _served(given, conf, trusted, findings)
     if material:
         table |= material.fields
@@ -105,11 +121,11 @@ def server_tables(
 
 
 def _served(given: Given, conf: Conf, trusted: str | None, findings: Findings) -> Material | None:
-    certificate, key = given.cert or _file(conf, "ssl_cert_file"), given.key or _file(conf, "ssl_key_file")
+    certificate, key = given.cert or conf.file("ssl_cert_file"), given.key or conf.file("ssl_key_file")
     if certificate and key:
         return served(certificate, key, trusted, given.directory)
-    lacking = [name for name in ("ssl_cert_file", "ssl_key_file") if name in conf and not _file(conf, name)]
-    why = f' ("{conf[lacking[0]].value}" cannot be read on this machine)' if lacking else ""
+    lacking = [conf.value(name) for name in _DEFAULTS if conf.value(name) and not conf.file(name)]
+    why = f' ("{lacking[0]}" cannot be read on this machine)' if lacking else ""
     findings.note(
         f"the server has no certificate here{why}: a build issues a self-signed one",
         "to keep its own, name the files with --cert and --key; to sign it, set ca in [server]",
@@ -121,7 +137,7 @@ def _trust(trusted: str, authorities: dict[str, Any], given: Given, conf: Conf, 
     """Add the CA of client certificates, and return the fields of the server that go with it."""
     authorities[CLIENTS] = {"cert_file": relative(trusted, given.directory)}
     table: dict[str, Any] = {"client_ca": [CLIENTS]}
-    if revoked := _file(conf, "ssl_crl_file"):
+    if revoked := conf.file("ssl_crl_file"):
         authorities[CLIENTS]["crl_file"] = relative(revoked, given.directory)
     else:
         table["crl"] = False
@@ -137,25 +153,25 @@ def _trust(trusted: str, authorities: dict[str, Any], given: Given, conf: Conf, 
 
 def _fields(conf: Conf, version: int) -> dict[str, Any]:
     table: dict[str, Any] = {}
-    if "port" in conf and conf["port"].value.isdigit():
-        table["port"] = int(conf["port"].value)
-    if sockets := conf["unix_socket_directories"].value if "unix_socket_directories" in conf else "":
+    if conf.value("port").isdigit():
+        table["port"] = int(conf.value("port"))
+    if sockets := conf.value("unix_socket_directories"):
         table["socket_directory"] = sockets.split(",")[0].strip()
-    if "hba_file" in conf and os.path.isabs(conf["hba_file"].value):
+    if os.path.isabs(conf.value("hba_file")):
         # The server does not look into its data directory for pg_hba.conf.
-        table["directory"] = os.path.dirname(conf["hba_file"].value)
-    if "ssl_min_protocol_version" in conf:
-        table["min_tls"] = _MIN_TLS.get(conf["ssl_min_protocol_version"].value.lower(), "1.0")
-    for name, field in _FIELDS.items():
-        if name in conf and name in ssl_settings(version) and conf[name].value:
-            table[field] = conf[name].value
-    settings = {name: conf[name].value for name in _KEPT if name in conf}
+        table["directory"] = os.path.dirname(conf.value("hba_file"))
+    if least := conf.value("ssl_min_protocol_version"):
+        table["min_tls"] = _MIN_TLS.get(least.lower(), "1.0")
+    for name, field_name in _FIELDS.items():
+        if name in ssl_settings(version) and conf.value(name):
+            table[field_name] = conf.value(name)
+    settings = {name: conf.value(name) for name in _KEPT if name in conf.settings}
     return table | ({"settings": settings} if settings else {})
 
 
 def _hashed_lists(conf: Conf) -> Iterator[Diagnostic]:
     """Report CRLs that are in a directory alone: a spec takes them in one file."""
-    lists = conf.get("ssl_crl_dir")
+    lists = conf.settings.get("ssl_crl_dir")
     if lists and lists.value:
         message = f'ssl_crl_dir = "{lists.value}" is left out: the server would accept revoked certificates'
         hint = (
@@ -168,27 +184,15 @@ def _hashed_lists(conf: Conf) -> Iterator[Diagnostic]:
 def _left(conf: Conf, version: int) -> Iterator[Diagnostic]:
     """Report settings of TLS that a spec does not have."""
     known = {setting.name: setting.default for setting in SSL_SETTINGS}
-    for name, setting in conf.items():
+    for name, setting in conf.settings.items():
         if name in known and name not in _DECIDED and setting.value != known[name]:
             message = f'{name} = "{setting.value}" is left out: pgtls writes "{known[name]}"'
             hint = "check whether the server still needs it"
             yield Diagnostic("PGT296", message, hint=hint, severity="warning", place=setting.place, file=setting.file)
-    if "ssl" in conf and conf["ssl"].value.lower() not in ("on", "true", "yes", "1"):
-        place = conf["ssl"].place
+    if (switch := conf.settings.get("ssl")) and switch.value.lower() not in ("on", "true", "yes", "1"):
+        place = switch.place
         yield Diagnostic("PGT299", "TLS was off: pgtls turns it on", severity="warning", place=place, file=place.file)
-    if (command := conf.get("ssl_passphrase_command")) and command.value:
+    if (command := conf.settings.get("ssl_passphrase_command")) and command.value:
         message = "ssl_passphrase_command becomes passphrase_command of the spec, which others read"
         hint = "if the command holds the passphrase itself, let it read a file on the server instead"
         yield Diagnostic("PGT299", message, hint=hint, severity="warning", place=command.place, file=command.file)
-
-
-def _data_directory(conf: Mapping[str, Setting], file: str) -> str:
-    return conf["data_directory"].value if "data_directory" in conf else os.path.dirname(file)
-
-
-def _file(conf: Conf, name: str) -> str | None:
-    """Find a file that a setting names: a relative one lies in the data directory. None if this machine does not have it."""
-    if name not in conf or not conf[name].value:
-        return None
-    path = os.path.join(_data_directory(conf, conf[name].file), conf[name].value)
-    return path if os.access(path, os.R_OK) else None

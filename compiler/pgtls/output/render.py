@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from hashlib import sha256
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -80,10 +81,18 @@ def _server(
     checked = checked_cas(fleet, server)
     if checked:
         # The CRL of a CA that waits for its first signature is still to come.
-        lists = [(ca, crls[ca.name]) for ca in checked if ca.name in crls]
+        lists = [(ca, content) for ca in checked for content in _lists(ca, credentials, crls)]
         yield file(layout.SERVER_CRL, joined(content for _, content in lists), "crl")
         for name, content in hashed(lists, credentials) if has_crl_directory(server) else ():
             yield file(f"{layout.SERVER_CRLS}/{name}", content, "crl")
+
+
+def _lists(
+    ca: Authority, credentials: Mapping[Entity, Credential], crls: Mapping[str, bytes | Later]
+) -> Iterator[bytes | Later]:
+    """Yield the CRL of a CA, and those of the CAs above it that are not in the spec."""
+    above = credentials[ca.entity].lists
+    yield from (content for content in (crls.get(ca.name), above) if content is not None)
 
 
 def _server_texts(fleet: Fleet, server: Server, rules: Rules) -> Files:
@@ -97,6 +106,19 @@ def _server_texts(fleet: Fleet, server: Server, rules: Rules) -> Files:
         server=server.entity, version=server.table.postgres, settings=settings, extra=extra
     )
     yield file(layout.CONF, text, "conf", layout.PUBLIC)
+    yield file(layout.INSTALLER, _installer(server, (rules.hba_text, rules.ident_text, text)), "script", layout.PUBLIC)
+
+
+def _installer(server: Server, checked: tuple[str, str, str]) -> str:
+    """Return the script that puts the files of a server where they belong. It knows the digests of the three compiled texts."""
+    names = (layout.HBA, layout.IDENT, layout.CONF)
+    sums = [(sha256(text.encode()).hexdigest(), name) for text, name in zip(checked, names, strict=True)]
+    return _template("server/install.sh.j2").render(
+        server=server.entity,
+        version=server.table.postgres,
+        directory=quote((server.table.directory or "").rstrip("/")),
+        sums=sums,
+    )
 
 
 def _client(
@@ -112,7 +134,7 @@ def _client(
         parts = (part for server in _rootless(entries) for part in _own_roots(server, credentials[server.entity]))
         content = joined((roots(_roots(entries), credentials), *parts))
         yield layout.path(user.entity, layout.CLIENT_TRUST), File(content, layout.PUBLIC, "trust", user.entity)
-    lists = [crls[ca.name] for ca in listed_cas(user, entries) if ca.name in crls]
+    lists = [content for ca in listed_cas(user, entries) for content in _lists(ca, credentials, crls)]
     if lists:
         yield layout.path(user.entity, layout.CLIENT_CRL), File(joined(lists), layout.PUBLIC, "crl", user.entity)
 

@@ -47,11 +47,14 @@ class Record:
     lock: LockStep | None
     before: str | None
     after: str | None
+    known: str | None = None
+    """The digest of the copy of the lock that takes the place of the one in the private directory; None where that stays."""
 
     def render(self, key: bytes) -> bytes:
         """Return the file."""
         lock = self.lock and asdict(self.lock)
-        body = {"pgtls_commit": VERSION, "lock": lock, "before": self.before, "after": self.after, "steps": self.steps}
+        manifests = {"before": self.before, "after": self.after}
+        body = {"pgtls_commit": VERSION, "lock": lock, **manifests, "known": self.known, "steps": self.steps}
         content = json.dumps(body).encode()
         return content + b"\n" + seal.sign(key, content).encode() + b"\n"
 
@@ -91,7 +94,7 @@ def _parse(body: bytes) -> Record:
         raise ValueError(document["pgtls_commit"])
     steps = tuple(_operation(*step) for step in document["steps"])
     lock = None if document["lock"] is None else _lock_step(LockStep(**document["lock"]))
-    return Record(steps, lock, _digest_or_none(document["before"]), _digest_or_none(document["after"]))
+    return Record(steps, lock, *(_digest_or_none(document[name]) for name in ("before", "after", "known")))
 
 
 def _operation(verb: Any, path: Any, mode: Any) -> Operation:

@@ -25,6 +25,7 @@ SERVER_CRLS = "root.crl.d"
 HBA = "pg_hba.conf"
 IDENT = "pg_ident.conf"
 CONF = "pgtls.conf"
+INSTALLER = "install.sh"
 
 CLIENT_CERTIFICATE = "postgresql.crt"
 CLIENT_KEY = "postgresql.key"

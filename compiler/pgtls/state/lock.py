@@ -225,14 +225,14 @@ def parse(content: bytes, name: str) -> Lock:
     lines = _lines(content, name)
     header = _header(next(lines, _Line(1, b"")), name)
     issued: list[IssuedLine] = []
-    serials: dict[tuple[str, str], IssuedLine] = {}
+    seen = _Seen(name)
     revoked: list[RevokedLine] = []
     for line in lines:
         try:
             match line.fields.get("event"):
                 case "issued":
                     issued.append(_issued(line.fields))
-                    _check_serial(serials, issued[-1], name, line)
+                    seen.check(issued[-1], line)
                 case "revoked":
                     revoked.append(_revoked(line.fields))
                 case None if "pgtls_lock" in line.fields:
@@ -400,12 +400,38 @@ def _check_names(ca: str, entity: str) -> None:
 def _serial(text: str) -> str:
     if not _HEX.match(text):
         raise _Damage('its "serial" is not lower-case hex')
+    if text.startswith("0"):
+        raise _Damage('its "serial" begins with a zero')
     return text
 
 
-def _check_serial(known: dict[tuple[str, str], IssuedLine], issued: IssuedLine, name: str, line: _Line) -> None:
-    """RFC 5280, 4.1.2.2: a serial number is unique per CA."""
-    first = known.setdefault((issued.ca, issued.serial), issued)
-    if first.certificate.sha256 != issued.certificate.sha256:
-        message = f'CA "{issued.ca}" has two certificates with the serial {issued.serial}'
-        raise _rejected("PGT504", f'{message}: of "{first.entity}" and of "{issued.entity}"', name, line)
+class _Seen:
+    """The certificates that were read so far. A serial number is unique per CA (RFC 5280, 4.1.2.2), and a certificate has one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.serials: dict[tuple[str, str], IssuedLine] = {}
+        self.digests: dict[str, IssuedLine] = {}
+
+    def check(self, issued: IssuedLine, line: _Line) -> None:
+        """Refuse a line that contradicts an earlier one: PGT504."""
+        serial, certificate = (
+            f'CA "{issued.ca}" has two certificates with the serial {issued.serial}',
+            issued.certificate,
+        )
+        first = self.serials.setdefault((issued.ca, issued.serial), issued)
+        if first.entity != issued.entity or first.certificate.sha256 != certificate.sha256:
+            raise self._fault(f'{serial}: of "{first.entity}" and of "{issued.entity}"', line)
+        if first.certificate != certificate:
+            raise self._fault(
+                f'two lines tell different facts of the certificate of "{issued.entity}" (serial {issued.serial})', line
+            )
+        same = self.digests.setdefault(certificate.sha256, issued)
+        if (same.ca, same.serial) != (issued.ca, issued.serial):
+            raise self._fault(
+                f'two lines name one certificate: as serial {same.serial} of CA "{same.ca}", and as serial {issued.serial} of CA "{issued.ca}"',
+                line,
+            )
+
+    def _fault(self, message: str, line: _Line) -> Rejected:
+        return _rejected("PGT504", message, self.name, line)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.state import files
-from pgtls.state.names import KEY_PATH, MANIFEST, MUTEX, PRIVATE, RECORD_PATH
+from pgtls.state.names import KEY_PATH, KNOWN_PATH, MANIFEST, MUTEX, PRIVATE, RECORD_PATH
 from pgtls.state.out_directory import open_private
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _remove_if_unused(out: str, made: bool) -> None:
     """Leave nothing behind of a build that failed: no mutex in a directory that is not ours yet, no directory that was not there."""
     if any(os.path.lexists(os.path.join(out, name)) for name in (MANIFEST, RECORD_PATH)):
         return
-    for name in (KEY_PATH, MUTEX):
+    for name in (KEY_PATH, KNOWN_PATH, MUTEX):
         with suppress(OSError):
             os.unlink(os.path.join(out, name))
     with suppress(OSError):

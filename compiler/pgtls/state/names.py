@@ -28,6 +28,11 @@ MUTEX = f"{PRIVATE}/mutex"
 KEY = "key"
 """In the private directory: authenticates commit records (see :mod:`pgtls.state.seal`)."""
 KEY_PATH = f"{PRIVATE}/{KEY}"
+KNOWN = "lock"
+"""In the private directory: the lock as the last build left it (see :mod:`pgtls.state.known_lock`)."""
+KNOWN_PATH = f"{PRIVATE}/{KNOWN}"
+KNOWN_DRAFT = "lock.new"
+"""In the private directory: the copy that a build has staged."""
 
 OURS = frozenset((MANIFEST, PRIVATE, GITIGNORE, GITKEEP))
 """The names in the out directory that the manifest does not list."""

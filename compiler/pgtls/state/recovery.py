@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.state import files, lock_file
-from pgtls.state.names import PRIVATE, RECORD, STAGING
+from pgtls.state.journal import digest
+from pgtls.state.names import KNOWN, KNOWN_DRAFT, KNOWN_PATH, PRIVATE, RECORD, STAGING
 
 if TYPE_CHECKING:
     from pgtls.state.journal import Record
@@ -28,6 +29,9 @@ def carry_out(place: Opened, record: Record) -> None:
             if record.lock:
                 path = record.lock.path
                 lock_file.put(record.lock)
+            if record.known and digest(KNOWN_DRAFT, place.private) == record.known:
+                path = KNOWN_PATH
+                os.rename(KNOWN_DRAFT, KNOWN, src_dir_fd=place.private, dst_dir_fd=place.private)
             for step in record.steps:
                 path = step.path
                 _perform(step, staging, directories)

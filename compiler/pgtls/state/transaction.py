@@ -28,7 +28,18 @@ from pgtls.state.faults import cannot_write, writing
 from pgtls.state.journal import Record, digest
 from pgtls.state.journal import read as read_record
 from pgtls.state.lock_file import LockChange
-from pgtls.state.names import DRAFT, GITIGNORE, MANIFEST, PRIVATE, RECORD, RECORD_PATH, STAGING
+from pgtls.state.names import (
+    DRAFT,
+    GITIGNORE,
+    KNOWN,
+    KNOWN_DRAFT,
+    KNOWN_PATH,
+    MANIFEST,
+    PRIVATE,
+    RECORD,
+    RECORD_PATH,
+    STAGING,
+)
 from pgtls.state.operations import operations
 from pgtls.state.out_directory import Opened, opened
 from pgtls.state.recovery import carry_out, sync
@@ -73,7 +84,8 @@ def commit(
                 plan = operations(place.root, changes, deletions, private, last=MANIFEST)
             after = _stage(place, plan.scaffold, changes, manifest, progress or _silent)
             step = lock_file.stage(lock, out) if lock else None
-            decided = Record(plan.steps, step, digest(MANIFEST, place.root), after)
+            known = _stage_known(place, lock.content) if lock else None
+            decided = Record(plan.steps, step, digest(MANIFEST, place.root), after, known)
             _check_rights(place, decided)
             _decide(place, decided)
         except BaseException:
@@ -161,6 +173,16 @@ def _stage(
     return sha256(content).hexdigest()
 
 
+def _stage_known(place: Opened, lock: bytes) -> str | None:
+    """Write the new copy of the lock; None if the one that is there stays."""
+    wanted = sha256(lock).hexdigest()
+    if digest(KNOWN, place.private) == wanted:
+        return None
+    with writing(os.path.join(place.out, KNOWN_PATH)):
+        files.create(KNOWN_DRAFT, lock, _PUBLIC, place.private)
+    return wanted
+
+
 def _check_rights(place: Opened, decided: Record) -> None:
     """Refuse where a directory of the tree may not be changed: found out afterwards, the build would be decided and could not be carried out."""
     effective = os.access in os.supports_effective_ids
@@ -187,7 +209,7 @@ def _decide(place: Opened, decided: Record) -> None:
 
 def _discard(place: Opened, lock_path: str | None) -> None:
     """Throw away what is staged. The record goes first: without what it names it would be a lie."""
-    for name in (RECORD, DRAFT):
+    for name in (RECORD, DRAFT, KNOWN_DRAFT):
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=place.private)
             os.fsync(place.private)

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from pgtls.pki.model import Entity
 
 
-FileKind = Literal["certificate", "key", "request", "crl", "trust", "hba", "ident", "conf", "bundle", "gitignore"]
+FileKind = Literal[
+    "certificate", "key", "request", "crl", "trust", "hba", "ident", "conf", "script", "bundle", "gitignore"
+]
 FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
 
 

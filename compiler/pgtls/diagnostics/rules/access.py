@@ -290,8 +290,9 @@ RULES: tuple[Rule, ...] = (
         "PGT330",
         "error",
         "certificates of a CA whose key is elsewhere",
-        meaning="A policy admits by certificate alone, and the server accepts those of a CA of which the spec has only the certificate.",
-        why="Whoever certifies there may certify any name, that of a superuser included, and nothing here would show it.",
+        meaning="A policy admits by certificate alone (`cert`, or `trust` with `client_cert`), and the server accepts the certificates of a CA whose key is not here: "
+        "one that `cert_file` names without a key, or a root that came in the `cert_file` of another CA.",
+        why="The holder of that key may certify any name, that of a superuser included, and nothing here would show it.",
         fix="Ask for a password as well (`client_cert` with another method), or accept it with a `waiver` that says who certifies.",
     ),
     Rule(

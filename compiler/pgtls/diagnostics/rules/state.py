@@ -41,11 +41,12 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PGT504",
         "error",
-        "one serial number, two certificates",
-        meaning="Two lines of the lock name the same CA and serial number, but certificates with different fingerprints.",
-        why="A serial number is unique per CA (RFC 5280, 4.1.2.2): a CRL names nothing else, so that revoking one would revoke the other. Serial "
-        "numbers are drawn from 159 random bits; two equal ones are no accident.",
-        fix="Compare both lines with the lock's history in version control and with the certificates; remove the one that was altered.",
+        "two lines of the lock contradict each other",
+        meaning="Two lines of the lock name the same CA and serial number, but different certificates, entities or facts; or one certificate under two "
+        "serial numbers.",
+        why="A serial number is unique per CA (RFC 5280, 4.1.2.2), and a CRL names nothing else: to revoke one certificate would revoke the other. "
+        "Serial numbers are 159 random bits; two equal ones are no accident.",
+        fix="Compare both lines with the lock's history in version control and with the certificates; remove the one that was altered or added.",
     ),
     Rule(
         "PGT505",
@@ -241,6 +242,23 @@ RULES: tuple[Rule, ...] = (
         why="The out directory holds keys and the state of builds. Whoever can commit to it decides what a build finds there, and git overwrites "
         "ignored files without asking.",
         fix="Look at who committed the files. Remove them from the repository with `git rm -r --cached`, and replace every key that was committed.",
+    ),
+    Rule(
+        "PGT542",
+        "error",
+        "added lines of the lock would revoke certificates",
+        meaning="The lock has lines that no build into this out directory wrote, and a build would revoke certificates because of them.",
+        why="The lock is committed: a pull request can add lines to it. A revocation cannot be taken back, and locks its holder out.",
+        fix="Read in the lock's history who added the lines. If the revocations are meant, or the out directory was restored from an older backup, "
+        "say `--allow-revoke`.",
+    ),
+    Rule(
+        "PGT543",
+        "error",
+        "a line of the lock was altered",
+        meaning="A line of the lock tells another entity, name, date or key of a certificate than the build into this out directory that issued it.",
+        why="Decisions about renewal and revocation rest on the lock. Lines of it are added and never changed.",
+        fix="Restore the line from version control.",
     ),
     Rule(
         "PGT550",

@@ -271,7 +271,7 @@ def _twins(fleet: Fleet, first: User, second: User) -> Iterator[Diagnostic]:
 
 def _accepts(server: Server, user: User) -> bool:
     """OpenSSL accepts any chain that ends in a root that it holds."""
-    return user.ca is not None and user.ca.root.name in {ca.root.name for ca in server.client_cas}
+    return user.ca is not None and user.ca.anchor in {ca.anchor for ca in server.client_cas}
 
 
 VALUES = (long_subjects, constraints)

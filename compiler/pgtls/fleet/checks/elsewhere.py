@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.fields import entities, finder, listed
+from pgtls.fleet.fields import entities, finder
+from pgtls.fleet.model import Authority
 from pgtls.postgres.libpq import SYSTEM_ROOTS_SINCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgtls.diagnostics import Diagnostic
-    from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.fleet.model import Fleet, Server, User
 
 _CONTRADICTIONS = (
     ("csr_file", "external", "a request is signed here, or somewhere else"),
@@ -54,7 +55,7 @@ def _of_kind(fleet: Fleet, thing: Authority | Server | User) -> Iterator[Diagnos
         if said:
             message = f'user "{thing.name}" has `{said[0]}`, and no CA'
             yield found.fault("PGT139", message, said[0], hint="name the CA that signs it: ca = …")
-    if kind == "ca" and getattr(thing.table, "crl_file", None) and not _keyless(thing):
+    if isinstance(thing, Authority) and thing.table.crl_file and not (thing.trusted_only or thing.links[1:]):
         message = f'ca "{thing.name}" has `crl_file`, and its key is here: pgtls writes its CRL'
         yield found.fault("PGT139", message, "crl_file", hint="leave it out")
 
@@ -121,13 +122,18 @@ def foreign_lists(fleet: Fleet) -> Iterator[Diagnostic]:
         named = {ca.name for ca in server.client_cas}
         chains = {ca.name: ca for trusted in server.client_cas for ca in trusted.chain}
         chains |= {ca.name: ca for ca in fleet.cas.values() if any(link.name in named for link in ca.chain)}
-        missing = [ca.name for ca in chains.values() if _keyless(ca) and ca.table.crl and not ca.table.crl_file]
+        lacking = [ca for ca in chains.values() if ca.table.crl and not ca.table.crl_file]
+        missing = [ca for ca in lacking if ca.trusted_only or ca.links[1:]]
         if missing:
+            names = [
+                f'ca "{ca.name}"' if ca.trusted_only else f'"{ca.links[-1].subject}" (above ca "{ca.name}")'
+                for ca in missing
+            ]
             message = (
-                f'server "{server.name}" asks for the CRLs of all CAs that it trusts, and that of ca {listed(missing)} is not here: '
+                f'server "{server.name}" asks for the CRLs of all CAs that it trusts, and that of {" and ".join(names)} is not here: '
                 "nobody could log in by certificate"
             )
-            hint = f"crl_file in [ca.{missing[0]}], or crl = false in [server.{server.name}]"
+            hint = f"crl_file in [ca.{missing[0].name}], or crl = false in [server.{server.name}]"
             yield finder(fleet, server).fault("PGT144", message, "client_ca", hint=hint)
 
 

@@ -47,8 +47,15 @@ _WEAK_NAME = re.compile(r"(.*-)?(RC2|RC4|DES|3DES|CBC3|EXP|EXPORT|LOW|IDEA|MD5)(
 
 def trust(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find policies by which whoever reaches the server is whom they say they are."""
-    if policy.table.auth == "trust" and policy.asks_certificate != "verify-full":
-        who = "every operating-system user of the machine" if policy.local else "whoever can reach the server"
+    if policy.table.auth != "trust":
+        return
+    asked = policy.asks_certificate
+    if asked == "verify-full":
+        message = f'"trust" asks for nothing but a certificate: policy "{policy.name}" hides that behind "trust"'
+        yield finder(fleet, policy).fault("PGT301", message, "auth", hint='auth = "cert" asks for the same')
+    else:
+        who = "every operating-system user of the machine" if policy.local else "anybody who can reach the server"
+        who = who if asked == "none" else "anybody with a certificate that the server trusts"
         message = f'"trust" asks for nothing: {who} may log in as any role of policy "{policy.name}"'
         hint = 'auth = "peer"' if policy.local else 'auth = "cert" or "scram-sha-256"'
         yield finder(fleet, policy).fault("PGT301", message, "auth", hint=hint)

@@ -153,7 +153,7 @@ def users_without_certificate(fleet: Fleet, policy: Policy) -> Iterator[Diagnost
     """Find users that are named where a certificate is asked for, and have none."""
     if policy.asks_certificate == "none":
         return
-    bare = [user for user in _named(policy) if not (_has_certificate(user) or _certified_elsewhere(policy, user))]
+    bare = [user for user in policy.named if not (_has_certificate(user) or _certified_elsewhere(policy, user))]
     if bare:
         cas = policy.servers[0].table.client_ca if policy.servers else ()
         hint = (
@@ -171,7 +171,7 @@ def users_of_other_cas(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find users whose certificate is signed neither by a CA that the server names nor by one below."""
     if policy.asks_certificate == "none":
         return
-    signed = {user.ca.name: (user, user.ca) for user in reversed(_named(policy)) if user.ca}
+    signed = {user.ca.name: (user, user.ca) for user in reversed(policy.named) if user.ca}
     for server in policy.servers:
         trusted = set(server.table.client_ca)
         foreign = [found for found in signed.values() if trusted.isdisjoint(ca.name for ca in found[1].chain)]
@@ -331,17 +331,6 @@ def no_local_way_in(fleet: Fleet) -> Iterator[Diagnostic]:
             message = f'no policy admits anybody to server "{server.name}" from "local", its Unix socket: its DBA is locked out'
             hint = 'add a policy with users = ["postgres"], from = ["local"] and auth = "peer", or say no_local = true'
             yield finder(fleet, server).fault("PGT206", message, hint=hint)
-
-
-def _named(policy: Policy) -> tuple[User, ...]:
-    """Those that a policy names, by themselves or in a group, rather than by ``all`` or ``+role``."""
-    items = policy.table.users
-    if "all" in items:
-        return ()
-    if any(isinstance(item, str) and item[0] == "+" for item in items):
-        names = {item if isinstance(item, str) else item.name for item in items}
-        return tuple(user for user in policy.users if user.name in names)
-    return policy.users
 
 
 def _has_certificate(user: User) -> bool:

@@ -1,0 +1,338 @@
+"""install.sh (docs/output.md) puts a server's files in place, whole or not at all, and goes back where the server does not take them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.clients import PSQL, Bundle, admitted, at, refused
+from support.installer import install
+from support.pgtls import compiled
+from support.servers import Server, versions
+from support.system import find_account, give, is_root, new_directory, server_account
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SPEC = """
+version = 1
+[ca.root]
+[server.main]
+ca = "root"
+client_ca = ["root"]
+hosts = ["localhost", "{host}"]
+postgres = {postgres}
+{more}
+[user.postgres]
+[user.app]
+ca = "root"
+[policy.admin]
+users = ["postgres"]
+from = ["local"]
+auth = "trust"
+waiver = "a throwaway server"
+[policy.app]
+users = ["app"]
+databases = ["shop"]
+from = ["127.0.0.1"]
+auth = "cert"
+"""
+
+SHELLS = [
+    pytest.param(("dash",), id="dash"),
+    pytest.param(("busybox", "sh"), id="busybox"),
+    pytest.param(("bash", "--posix"), id="bash"),
+]
+
+
+def build(directory: Path, server: Server, host: str = "db.example.com", more: str = "") -> Path:
+    """Build the spec with one host more; return the out directory."""
+    return compiled(SPEC.format(postgres=server.version, host=host, more=more), directory)
+
+
+def newest() -> Server:
+    return Server(versions()[-1])
+
+
+@pytest.fixture
+def one() -> Iterator[Server]:
+    """Run a server of the newest version."""
+    with newest() as server:
+        yield server
+
+
+def contents(directory: Path) -> dict[str, tuple[int, bytes]]:
+    """Return mode and content of every configuration file of a data directory, without those of the server itself."""
+    files = [
+        path for path in directory.glob("*") if path.suffix in (".conf", ".crt", ".key", ".crl") and path.is_file()
+    ]
+    files += directory.glob("root.crl.d/*")
+    return {str(path.relative_to(directory)): (stat.S_IMODE(path.stat().st_mode), path.read_bytes()) for path in files}
+
+
+def served(server: Server) -> str:
+    """Return the names of the certificate that is served."""
+    found = subprocess.run(
+        ["openssl", "s_client", "-starttls", "postgres", "-connect", f"127.0.0.1:{server.port}"],
+        capture_output=True, stdin=subprocess.DEVNULL, text=True, check=False,
+    )  # fmt: skip
+    text = subprocess.run(
+        ["openssl", "x509", "-noout", "-ext", "subjectAltName"],
+        input=found.stdout,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return text.stdout
+
+
+def test_the_files_are_installed_once_and_connections_follow_them(server: Server, tmp_path: Path) -> None:
+    server.populate(["app"], ["shop"])
+    out = build(tmp_path, server)
+    said = install(out / "servers" / "main", server).done()
+    assert "serves the certificate that is in place" in said
+    assert "can read every line" in said
+    own = Bundle(out / "clients" / "app").parameters("shop") | at(server)
+    assert admitted(PSQL.connect(own)) == "app@shop"
+    refused(PSQL.connect(own | {"sslmode": "disable"}), "no pg_hba.conf entry")
+    key = (server.data / "server.key").stat()
+    assert (stat.S_IMODE(key.st_mode), key.st_uid) == (0o600, server_account().uid)
+    times = {path: path.stat().st_mtime_ns for path in server.data.glob("*.c*")}
+    assert "nothing to do" in install(out / "servers" / "main", server).done()
+    assert times == {path: path.stat().st_mtime_ns for path in server.data.glob("*.c*")}
+    server.restart()
+    assert admitted(PSQL.connect(own)) == "app@shop"
+
+
+def test_connections_that_are_open_stay_open(one: Server, tmp_path: Path) -> None:
+    held = one.sql("select pg_backend_pid()")
+    install(build(tmp_path, one) / "servers" / "main", one).done()
+    assert one.sql("select pg_backend_pid()") == held
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_shell_installs_and_rolls_back(shell: tuple[str, ...], one: Server, tmp_path: Path) -> None:
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"{shell[0]} is not installed: `make system` does it")
+    before = contents(one.data)
+    first = build(tmp_path, one)
+    install(first / "servers" / "main", one, shell=shell).done()
+    installed = contents(one.data)
+    install(first / "servers" / "main", one, "--rollback", shell=shell).done()
+    assert contents(one.data) == before
+    install(first / "servers" / "main", one, shell=shell).done()
+    assert contents(one.data) == installed
+    build(tmp_path, one, host="db2.example.com")
+    install(first / "servers" / "main", one, shell=shell).done()
+    assert "db2.example.com" in served(one)
+    install(first / "servers" / "main", one, "--rollback", shell=shell).done()
+    assert contents(one.data) == installed
+    assert "db.example.com" in served(one)
+
+
+def test_a_dry_run_changes_nothing(one: Server, tmp_path: Path) -> None:
+    out = build(tmp_path, one)
+    before = contents(one.data)
+    assert "would replace the set" in install(out / "servers" / "main", one, "--dry-run").done()
+    assert contents(one.data) == before
+    assert not (one.data / ".pgtls-install").exists()
+
+
+def spoil_key(files: Path) -> None:
+    subprocess.run(
+        ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", str(files / "server.key")],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+
+def spoil_rules(files: Path) -> None:
+    with (files / "pg_hba.conf").open("a") as file:
+        file.write("host all all all trust\n")
+
+
+def spoil_chain(files: Path) -> None:
+    certificate = (files / "server.crt").read_text()
+    (files / "server.crt").write_text(certificate + (files / "root.crt").read_text() + certificate)
+
+
+def no_certificate(files: Path) -> None:
+    (files / "server.crt").unlink()
+
+
+SPOILT = {
+    "server.key is not the key of server.crt": spoil_key,
+    "is not what pgtls compiled": spoil_rules,
+    "server.crt is not in order": spoil_chain,
+    "there is no server.crt": no_certificate,
+}
+
+
+@pytest.mark.parametrize("reason", SPOILT)
+def test_files_that_do_not_fit_are_refused_before_anything_is_replaced(
+    reason: str, one: Server, tmp_path: Path
+) -> None:
+    out = build(tmp_path, one)
+    before = contents(one.data)
+    SPOILT[reason](out / "servers" / "main")
+    install(out / "servers" / "main", one).refused(reason)
+    assert contents(one.data) == before
+
+
+def test_the_previous_set_comes_back_where_another_setting_wins(one: Server, tmp_path: Path) -> None:
+    out = build(tmp_path, one)
+    one.sql("alter system set ssl = off")
+    before = contents(one.data)
+    install(out / "servers" / "main", one).refused("postgresql.auto.conf or a command line overrides pgtls.conf")
+    assert contents(one.data) == before
+    one.sql("alter system reset ssl")
+    install(out / "servers" / "main", one).done()
+
+
+def test_the_previous_set_comes_back_where_the_server_keeps_its_old_certificate(one: Server, tmp_path: Path) -> None:
+    out = build(tmp_path, one)
+    install(out / "servers" / "main", one).done()
+    before = contents(one.data)
+    build(tmp_path, one, host="db2.example.com")
+    (out / "servers" / "main" / "root.crt").write_text("-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n")
+    install(out / "servers" / "main", one, "--wait", "1").refused("still serves another certificate")
+    assert contents(one.data) == before
+    assert "db.example.com" in served(one)
+
+
+def test_a_directory_of_its_own_takes_the_files_and_the_rules_in_force_follow(one: Server, tmp_path: Path) -> None:
+    one.populate(["app"], ["shop"])
+    directory = new_directory("etc") / "main"
+    out = build(tmp_path, one, more=f'directory = "{directory}"')
+    said = install(out / "servers" / "main", one).done()
+    assert f"hba_file becomes {directory}/pg_hba.conf at the next restart" in said
+    own = Bundle(out / "clients" / "app").parameters("shop") | at(one)
+    assert admitted(PSQL.connect(own)) == "app@shop"
+    # The server has not restarted: it still reads the rules where they were.
+    spec = (tmp_path / "pgtls.toml").read_text().replace('from = ["127.0.0.1"]', 'from = ["127.0.0.2"]')
+    compiled(spec, tmp_path)
+    install(out / "servers" / "main", one).done()
+    refused(PSQL.connect(own), "no pg_hba.conf entry")
+    one.restart()
+    assert one.show("hba_file") == f"{directory}/pg_hba.conf"
+    refused(PSQL.connect(own), "no pg_hba.conf entry")
+
+
+@pytest.mark.skipif(not is_root(), reason="unavailable: only root can give a key to root")
+def test_a_group_may_read_the_key(one: Server, tmp_path: Path) -> None:
+    group = subprocess.run(
+        ["id", "-gn", server_account().name], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    out = build(tmp_path, one)
+    install(out / "servers" / "main", one, "--group", group).done()
+    key = (one.data / "server.key").stat()
+    assert (stat.S_IMODE(key.st_mode), key.st_uid, key.st_gid) == (0o640, 0, server_account().gid)
+    assert "nothing to do" in install(out / "servers" / "main", one, "--group", group).done()
+    one.restart()
+
+
+def test_the_owner_of_the_cluster_installs_and_nobody_else(one: Server, tmp_path: Path) -> None:
+    out = build(tmp_path, one)
+    copy = new_directory("copy") / "main"
+    shutil.copytree(out / "servers" / "main", copy)
+    give(copy, server_account())
+    stranger = find_account("nobody")
+    if is_root() and stranger and stranger != server_account():
+        theirs = new_directory("theirs") / "main"
+        shutil.copytree(copy, theirs)
+        give(theirs.parent, stranger)
+        assert install(theirs, one, account=stranger).status == 1
+    install(copy, one, account=server_account()).done()
+
+
+def test_wrong_usage_and_wrong_clusters_are_diagnosed(one: Server, tmp_path: Path) -> None:
+    out = build(tmp_path, one)
+    files = out / "servers" / "main"
+    assert install(files, one, "--rolback").status == 64
+    assert install(files, one, "--wait", "long").status == 64
+    install(files, one, "--data", str(tmp_path)).refused("is no data directory")
+    install(files, one, "--rollback").refused("there is no previous set")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "PG_VERSION").write_text("9.6\n")
+    install(files, one, "--data", str(other)).refused("belongs to PostgreSQL 9.6")
+    assert "Usage:" in install(files, one, "--help").done()
+
+
+def test_shellcheck_finds_nothing(one: Server, tmp_path: Path) -> None:
+    out = build(tmp_path, one, more='directory = "/etc/it\'s here"')
+    program = Path(sys.prefix) / "bin" / "shellcheck"
+    found = subprocess.run(
+        [program, out / "servers" / "main" / "install.sh"], capture_output=True, text=True, check=False
+    )
+    assert found.stdout == ""
+
+
+COUNTED = ("mv", "ln", "rm", "mkdir", "chmod", "mktemp", "cat")
+
+
+def killing(directory: Path) -> Path:
+    """Write programs that count themselves and kill the run before the one that is asked for."""
+    for name in COUNTED:
+        program = directory / name
+        real = shutil.which(name)
+        program.write_text(
+            "#!/bin/sh\n"
+            'read -r n <"$COUNTER"; n=$((n + 1)); echo "$n" >"$COUNTER"\n'
+            '[ "$n" -ne "$KILL_AT" ] || kill -9 0\n'
+            f'exec {real} "$@"\n'
+        )
+        program.chmod(0o755)
+    return directory
+
+
+@pytest.mark.slow
+def test_killed_at_any_step_it_leaves_a_server_that_starts_and_the_next_run_finishes(tmp_path: Path) -> None:
+    account = server_account()
+    home = new_directory("kill")
+    programs = killing(home)
+    counter = home / "counter"
+    with newest() as server:
+        out = build(tmp_path, server)
+        sets = []
+        for number, host in enumerate(("db.example.com", "db2.example.com")):
+            build(tmp_path, server, host=host)
+            sets.append(home / f"set{number}")
+            shutil.copytree(out / "servers" / "main", sets[-1])
+        give(home, account)
+        install(sets[0], server, account=account).done()
+        server.stop()
+        original = home / "original"
+        subprocess.run(["cp", "-a", server.data, original], check=True)
+        step, seen, ways, swapping = 0, set(), set(), server.data / ".pgtls-install" / "swapping"
+        is_near = False
+        while True:
+            step += 1 if is_near else 8  # nothing that a server reads changes before the swap
+            counter.write_text("0\n")
+            give(counter, account)
+            surroundings = {"COUNTER": str(counter), "KILL_AT": str(step), "PATH": f"{programs}:{os.environ['PATH']}"}
+            run = install(sets[1], server, account=account, environment=surroundings)
+            is_near = is_near or swapping.exists()
+            ways.add(".pgtls-install" in (server.data / "pgtls.conf").read_text())
+            server.start()
+            names = served(server)
+            seen.add(names)
+            assert "db.example.com" in names or "db2.example.com" in names
+            server.stop()
+            if run.status == 0:
+                break
+            install(sets[1], server, account=account).done()
+            server.start()
+            assert "db2.example.com" in served(server)
+            server.stop()
+            shutil.rmtree(server.data)
+            subprocess.run(["cp", "-a", original, server.data], check=True)
+        assert is_near
+        assert ways == {False, True}
+        assert len(seen) == 2

@@ -1,0 +1,123 @@
+"""CAs that pgtls has not made: a company's root, the CAs below it, their certificates and CRLs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+
+from support.system import new_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Key = ec.EllipticCurvePrivateKey
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A CA: its certificate and key."""
+
+    certificate: x509.Certificate
+    key: Key
+
+    @classmethod
+    def root(cls, name: str) -> Authority:
+        """Make a self-signed CA."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = named(CN=name)
+        return cls(_signed(subject, key.public_key(), subject, key, ca=True), key)
+
+    @classmethod
+    def of(cls, directory: Path) -> Authority:
+        """Read the CA that a build made in this directory."""
+        key = load_pem_private_key((directory / "ca.key").read_bytes(), None)
+        assert isinstance(key, Key)
+        return cls(x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes()), key)
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate."""
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    @property
+    def key_pem(self) -> bytes:
+        """The key."""
+        return key_pem(self.key)
+
+    def below(self, name: str) -> Authority:
+        """Certify another CA."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        return Authority(self.sign(named(CN=name), key.public_key(), ca=True), key)
+
+    def sign(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, ca: bool = False) -> x509.Certificate:
+        """Certify a key."""
+        return _signed(subject, key, self.certificate.subject, self.key, ca=ca)
+
+    def bundle(self, subject: x509.Name, *above: Authority) -> Path:
+        """Certify a client; return a directory with its certificate, those of the CAs ``above`` it, and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        chain = [self.sign(subject, key.public_key()).public_bytes(Encoding.PEM), *(one.pem for one in above)]
+        directory = new_directory("bundle")
+        (directory / "postgresql.crt").write_bytes(b"".join(chain))
+        (directory / "postgresql.key").write_bytes(key_pem(key))
+        (directory / "postgresql.key").chmod(0o600)
+        return directory
+
+    def crl(self, *revoked: x509.Certificate, days: int = 30) -> bytes:
+        """Sign a CRL."""
+        now = datetime.now(UTC)
+        builder = x509.CertificateRevocationListBuilder(
+            self.certificate.subject, now - timedelta(days=1), now + timedelta(days=days)
+        ).add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
+        for certificate in revoked:
+            builder = builder.add_revoked_certificate(
+                x509.RevokedCertificateBuilder(certificate.serial_number, now - timedelta(hours=1)).build()
+            )
+        return (
+            builder.add_extension(x509.CRLNumber(1), critical=False).sign(self.key, SHA256()).public_bytes(Encoding.PEM)
+        )
+
+
+def named(**attributes: str) -> x509.Name:
+    """Make a name of attributes in this order, as a certificate holds them; ``OU1`` and ``OU2`` are two of one kind."""
+    kinds = {
+        "CN": x509.NameOID.COMMON_NAME,
+        "OU": x509.NameOID.ORGANIZATIONAL_UNIT_NAME,
+        "O": x509.NameOID.ORGANIZATION_NAME,
+        "C": x509.NameOID.COUNTRY_NAME,
+        "DC": x509.NameOID.DOMAIN_COMPONENT,
+    }
+    return x509.Name([x509.NameAttribute(kinds[kind.rstrip("123")], value) for kind, value in attributes.items()])
+
+
+def key_pem(key: Key) -> bytes:
+    """Write a key."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _signed(
+    subject: x509.Name, key: ec.EllipticCurvePublicKey, issuer: x509.Name, signer: Key, *, ca: bool
+) -> x509.Certificate:
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(
+        issuer,
+        subject,
+        key,
+        x509.random_serial_number(),
+        now - timedelta(days=1),
+        now + timedelta(days=3000 if ca else 30),
+    ).add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    if issuer != subject:
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+        builder = builder.add_extension(identifier, critical=False)
+    if ca:
+        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        builder = builder.add_extension(usage, critical=True)
+    return builder.sign(signer, SHA256())
