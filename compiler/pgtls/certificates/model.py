@@ -124,6 +124,8 @@ class Existing:
     outside: Outside = Outside()
     drift: Drift = NO_DRIFT
     """How the lock differs from what the last build left."""
+    sealed: bool = False
+    """Whether private keys stayed shut; those that are there count as the right ones."""
     forgotten: tuple[RevokedLine, ...] = ()
     """Revocations of certificates that others took out of the lock, where the caller lets them be revoked."""
     diagnostics: tuple[Diagnostic, ...] = ()

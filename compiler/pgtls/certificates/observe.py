@@ -60,13 +60,13 @@ def observe(
             return _from_lock(out, lock, profiles, outside)
         return _nothing(out, lock, profiles, outside, secrets)
     check_lock(out, manifest, lock)
-    files = observe_files(out, manifest, own)
+    files = observe_files(out, manifest, own, sealed=secrets.sealed)
     known = {line.certificate.sha256: line for line in lock.by_serial.values()}
     look = _Look(out, files.states, known, outside, secrets)
     found = {entity: _found(entity, look) for entity in profiles}
     cas = [entity for entity in profiles if entity.kind == "ca"]
     found |= {entity: _of_this_ca(entity, found[entity], lock, look) for entity in cas}
-    contents = dict(_contents(out, profiles, files, outside))
+    contents = dict(_contents(out, profiles, files, look))
     crls: dict[str, RevocationList | Unreadable] = {
         entity.name: crl for entity in cas if (crl := _crl(entity, contents)) is not None
     }
@@ -84,6 +84,7 @@ def observe(
         _brought(found, outside, secrets),
         outside=outside,
         drift=drift,
+        sealed=secrets.sealed,
         diagnostics=(
             *(() if drift.lost else _behind(ours, known, files.states)),
             *_ahead(ours, lock),
@@ -105,12 +106,14 @@ class _Look(NamedTuple):
 
 
 def _contents(
-    out: str, profiles: Mapping[Entity, Profile], files: Observed, outside: Outside
+    out: str, profiles: Mapping[Entity, Profile], files: Observed, look: _Look
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the further files that decisions follow from. Equal files are read once: bundles share what they trust."""
     shared: dict[str, bytes | None] = {}
-    for path in _paths(profiles, files.entries, outside):
+    for path in _paths(profiles, files.entries, look.outside):
         entry = files.entries.get(path)
+        if entry is not None and entry.kind == "key" and look.secrets.sealed:
+            continue
         if entry is None or files.states.get(path) not in UNTOUCHED:
             content = _read(out, path)
         elif entry.sha256 in shared:

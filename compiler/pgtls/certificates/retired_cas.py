@@ -87,9 +87,15 @@ def _authorities(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, str, E
         if not path.endswith(layout.CA_CERTIFICATE) or existing.files.get(path) not in UNTOUCHED:
             continue
         key = path.removesuffix(layout.CA_CERTIFICATE) + layout.CA_KEY
-        content = existing.contents.get(key) if existing.files.get(key) in UNTOUCHED else None
-        usable = content is not None and b"ENCRYPTED" not in content
-        yield key if usable else "", _directory(path, entry, existing.listed), entry
+        yield key if _signs(key, existing) else "", _directory(path, entry, existing.listed), entry
+
+
+def _signs(key: str, existing: Existing) -> bool:
+    """Tell whether a key is there and not encrypted; one that stayed shut counts."""
+    if existing.files.get(key) not in UNTOUCHED:
+        return False
+    content = existing.contents.get(key)
+    return existing.sealed if content is None else b"ENCRYPTED" not in content
 
 
 def _present(fleet: Fleet) -> frozenset[str]:
@@ -180,6 +186,11 @@ def _files(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, File]]:
         if path.startswith(layout.RETIRED):
             if existing.files.get(path) != "missing":
                 yield path, File(Later.KEPT, entry.mode, entry.kind, entry.entity)
-        elif (content := existing.contents.get(path)) is not None:
+        elif (content := existing.contents.get(path, _shut(path, entry, existing))) is not None:
             moved = _directory(path, entry, existing.listed) + path.rpartition("/")[2]
             yield moved, File(content, entry.mode, entry.kind, entry.entity)
+
+
+def _shut(path: str, entry: Entry, existing: Existing) -> Later | None:
+    """Stand for the content of a key that stayed shut."""
+    return Later.PENDING if existing.sealed and entry.kind == "key" and path in existing.kept else None

@@ -136,10 +136,10 @@ class Observed:
     foreign: tuple[str, ...]
 
 
-def observe_files(out: str, manifest: Manifest, own: Collection[str] = ()) -> Observed:
+def observe_files(out: str, manifest: Manifest, own: Collection[str] = (), *, sealed: bool = False) -> Observed:
     """Compare what lies in the out directory with its manifest: one walk, and a file is read only where its stat differs.
 
-    ``own`` are the :func:`pgtls.state.lock_file.own_files`, which are not foreign.
+    ``own`` are the :func:`pgtls.state.lock_file.own_files`, which are not foreign. If ``sealed`` no key is opened: of one whose stat differs its size alone tells.
     :class:`Rejected` with PGT525 where a directory of the tree has become a symbolic link, PGT527 where something cannot be read.
     """
     states: dict[str, FileState] = {}
@@ -151,7 +151,7 @@ def observe_files(out: str, manifest: Manifest, own: Collection[str] = ()) -> Ob
         for path, found, private in _walk(out, "", known, ours):
             entry = manifest.files.get(path)
             if entry is not None:
-                states[path] = _state(os.path.join(out, path), entry, found, private)
+                states[path] = _state(os.path.join(out, path), entry, found, private, sealed)
                 if states[path] == "touched":
                     entries[path] = entry._replace(mtime_ns=found.st_mtime_ns)
             elif path not in known:
@@ -201,11 +201,12 @@ def _walk(
                 yield from _walk(out, path, known, ours, not stat.S_IMODE(found.st_mode) & 0o077)
 
 
-def _state(path: str, entry: Entry, found: os.stat_result, private: bool) -> FileState:
+def _state(path: str, entry: Entry, found: os.stat_result, private: bool, sealed: bool) -> FileState:
     if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size:
         return "edited"
     same_stat = found.st_mtime_ns == entry.mtime_ns
-    if not same_stat and sha256(files.read(path)).hexdigest() != entry.sha256:
+    opened = not same_stat and not (sealed and entry.kind == "key")
+    if opened and sha256(files.read(path)).hexdigest() != entry.sha256:
         return "edited"
     if stat.S_IMODE(found.st_mode) != entry.mode or (entry.kind == "key" and not private):
         return "mode"
