@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 IDENT = "m app app\nm alice app\nm alice bob\nn /^(.*)@x$ \\1\nn root app\n"
 MEMBERS = Surroundings(members=frozenset({("bob", "staff")}), interfaces=("192.0.2.7/24",))
-ROLES, IDENTITIES = ("app", "bob", "A b", "staff", "else"), ("app", "alice", "bob", "root", "app@x", "A b", "else")
+ROLES, IDENTITIES = (
+    ("app", "bob", "A b", "staff", "else"),
+    ("app", "alice", "bob", "root", "app@x", "A b", "else", "else@example.com", "else.mydomain.org"),
+)
 ADDRESSES = ("10.1.2.3", "10.2.0.1", "127.0.0.1", "192.0.2.9", "8.8.8.8", "::1", "2001:db8::1")
 
 names = st.lists(st.sampled_from(["all", "app", "bob", "+staff", '"A b"']), min_size=1, max_size=2, unique=True)
@@ -60,7 +63,7 @@ def test_what_is_called_equal_is_decided_alike(hba: list[str], version: int) -> 
         _, files = compiled(Path(directory), adopted, version)
     before = original(case, version)
     for connection in _connections():
-        assert _decision(before, connection, version) == _decision(files, connection, version), connection
+        assert decision(before, connection, version) == decision(files, connection, version), connection
 
 
 def _connections() -> list[Connection]:
@@ -72,7 +75,7 @@ def _connections() -> list[Connection]:
     return found
 
 
-def _decision(files: Files, connection: Connection, version: int) -> tuple[object, ...]:
+def decision(files: Files, connection: Connection, version: int) -> tuple[object, ...]:
     """Say what is asked, and which identities are accepted; to accept none is to refuse."""
     line = decide(files.lines, connection, MEMBERS)
     if line is None or line.method == "reject":
