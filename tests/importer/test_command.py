@@ -64,6 +64,7 @@ def test_no_file_is_overwritten(tmp_path: Path) -> None:
 REFUSED = {
     "a line that the server refuses": (("local all all",), (), 'pg_hba.conf:1:14: error[PGT290]: end-of-line before authentication method'),
     "a certificate that is not there": (("local all all peer",), ("--cert", "no.crt", "--key", "no.key"), 'error[PGT295]: there is no file "no.crt"'),
+    "a certificate without its key": (("local all all peer",), ("--cert", "pg_hba.conf"), "error[PGT295]: --cert was given without --key"),
     "an ident file that is not there": (("local all all peer",), ("--ident", "no.conf"), "no.conf: error[PGT591]: no such file or directory"),
     "a directory that is not there": (("local all all peer",), ("--output", "no/pgtls.toml"), "no such file or directory"),
 }  # fmt: skip
@@ -256,3 +257,18 @@ def test_a_user_s_own_certificate_is_adopted_as_the_hint_says(tmp_path: Path) ->
     out = built(spec, tmp_path / "out")
     assert (tmp_path / "app.crt").read_text().endswith((out / "clients/app/postgresql.crt").read_text())
     assert not (out / "clients/app/postgresql.key").exists()
+
+
+def test_a_certificate_for_other_names_says_which(tmp_path: Path) -> None:
+    root(tmp_path)
+    signed(tmp_path, "server", "/CN=x", extensions="subjectAltName = DNS:db7.example.com, IP:10.0.0.7\n")
+    (tmp_path / "pg_hba.conf").write_text("local all postgres peer\n")
+    words = ("import", "--hba", "pg_hba.conf", "--cert", "server.crt", "--key", "server.key", "--postgres", "17")
+    run = pgtls(*words, "--host", "db.example.com", cwd=tmp_path)
+    assert run.status == 1
+    assert 'it lacks the host "db.example.com"' in run.stderr
+    assert "if clients dial that, say --host db7.example.com" in run.stderr
+    assert run.stderr.index("error[") < run.stderr.index("warning[")
+    assert run.stdout.endswith("but a build would stop: see the errors above\n")
+    (tmp_path / "pgtls.toml").unlink()
+    assert pgtls(*words, "--host", "db7.example.com", cwd=tmp_path).status == 0

@@ -35,7 +35,7 @@ class Material:
     """Messages, each with its hint."""
 
 
-def served(certificate: str, key: str, trusted: str | None, base: str) -> Material:
+def served(certificate: str, key: str, trusted: str | None, hosts: Sequence[str], base: str) -> Material:
     """Adopt a certificate with its key, and name the CA that signed it where the file has not all of its chain.
 
     ``trusted`` is the file of client CAs. Paths in the spec are relative to ``base``. Raises Rejected with PGT295.
@@ -43,18 +43,21 @@ def served(certificate: str, key: str, trusted: str | None, base: str) -> Materi
     content = _read(certificate)
     own = {"cert_file": relative(certificate, base), "key_file": relative(key, base)}
     found = facts.read(content)
-    if isinstance(found, Unreadable) or chains.is_whole(content):
-        return Material(own, notes=() if isinstance(found, Unreadable) else tuple(_weak(found[0], certificate)))
+    if isinstance(found, Unreadable):
+        return Material(own)
+    notes = tuple(_about_names(found[0], certificate, hosts))
+    if chains.is_whole(content):
+        return Material(own, notes=notes)
     if trusted and chains.ends_under(content, _read(trusted)):
-        return Material({"ca": CLIENTS} | own)
+        return Material({"ca": CLIENTS} | own, notes=notes)
     beside = _issuer_beside(content, dict.fromkeys(map(os.path.dirname, (certificate, trusted or certificate))))
     if beside is None:
-        return Material(own)
+        return Material(own, notes=notes)
     note = f'"{beside}" has the CA that signed "{certificate}": [ca.{_SERVERS}] names it'
     return Material(
         {"ca": _SERVERS} | own,
         {_SERVERS: {"cert_file": relative(beside, base)}},
-        ((note, "clients that verify the server need this file as their root.crt, as before"),),
+        ((note, "clients that verify the server need this file as their root.crt, as before"), *notes),
     )
 
 
@@ -73,11 +76,14 @@ def relative(path: str, base: str) -> str:
     return os.path.relpath(path, base)
 
 
-def _weak(certificate: Certificate, path: str) -> Iterator[tuple[str, str | None]]:
-    """Say what of a certificate some clients refuse, though libpq does not."""
-    if not any(name.startswith(("DNS:", "IP:")) for name in certificate.names):
+def _about_names(certificate: Certificate, path: str, hosts: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Say which names a certificate has where --host lacks them, and what other drivers than libpq do not accept."""
+    names = [name.partition(":")[2] for name in certificate.names if name.startswith(("DNS:", "IP:"))]
+    if names and not set(names) & set(hosts) and not any(name.startswith("*.") for name in names):
+        yield f'"{path}" is for {", ".join(names)}', f"if clients dial that, say --host {names[0]}"
+    elif not names:
         yield (
-            f'"{path}" has its host name in the common name alone: libpq accepts that, other drivers (Go, .NET) do not',
+            f'"{path}" has no host name but its common name: libpq accepts that, other drivers (Go, .NET) do not',
             "take cert_file and key_file out of the spec later: a build then issues a certificate with a SAN",
         )
 

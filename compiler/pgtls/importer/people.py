@@ -152,10 +152,15 @@ def _written_role(role: Role, version: int) -> str:
         return f"/{role.pattern}"
     if not isinstance(role, Name):
         return _written_wide(role)
-    if version >= REGEX_SINCE and (role.text == "all" or role.text[:1] in ("+", "/")):
-        # Such a name would be a keyword, a group or an expression: write an expression that matches it alone.
+    if version >= REGEX_SINCE and _looks_like_another(role.text):
+        # Write an expression that matches this name alone.
         return "/^" + _OPERATORS.sub(r"\\\g<0>", role.text) + "$"
     return role.text
+
+
+def _looks_like_another(name: str) -> bool:
+    """Whether a map would take a name for a keyword, a group or an expression."""
+    return name == "all" or name[:1] in ("+", "/")
 
 
 _OPERATORS = re.compile(r"[][\\^$.*+?(){}|]")
@@ -205,7 +210,9 @@ class People:
         else:
             users = [self._of(name) for name in names]
         if item.map is None and item.client_cert == "verify-full" and takes_map(item.method):
-            return [*users, *wide], [_compared(_ITSELF, item)]
+            plain = not (wide or item.by_subject or any(map(_looks_like_another, names)))
+            entries = [{"identity": name, "role": name} for name in names] if plain else [_compared(_ITSELF, item)]
+            return [*users, *wide], entries
         concerned = (line for line in lines if wide or not _is_literal(line) or line.role in item.roles)
         return [*users, *wide], [_compared(_written(line, self.version), item) for line in concerned]
 

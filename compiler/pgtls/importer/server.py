@@ -123,7 +123,11 @@ def server_tables(
 def _served(given: Given, conf: Conf, trusted: str | None, findings: Findings) -> Material | None:
     certificate, key = given.cert or conf.file("ssl_cert_file"), given.key or conf.file("ssl_key_file")
     if certificate and key:
-        return served(certificate, key, trusted, given.directory)
+        return served(certificate, key, trusted, given.hosts, given.directory)
+    if given.cert or given.key:
+        lacks, has = ("--key", "--cert") if given.cert else ("--cert", "--key")
+        message = f"{has} was given without {lacks}, and no --conf names a file that this machine has"
+        raise Rejected(Diagnostic("PGT295", message, hint=f"name the other file with {lacks}"))
     lacking = [conf.value(name) for name in _DEFAULTS if conf.value(name) and not conf.file(name)]
     why = f' ("{lacking[0]}" cannot be read on this machine)' if lacking else ""
     findings.note(
