@@ -1,4 +1,4 @@
-"""Files of access that pgtls did not write: what initdb, Debian, the Docker image, CloudNativePG, Patroni and people write."""
+"""Files of access that pgtls did not write: those of initdb, Debian, the Docker image, operators and people."""
 
 from __future__ import annotations
 
@@ -93,7 +93,8 @@ EQUAL = {
     "what Patroni is given": Case(PATRONI),
     "accounts that may be several roles": Case(GITLAB_STYLE, "admins root postgres\nadmins git app\nadmins app app\n"),
     "a refusal before a wider admission": Case(
-        "local all all peer\nhost all bad 0.0.0.0/0 reject\nhost shop all 10.0.0.0/8 md5\nhost all all 10.1.0.0/16 trust\n"
+        "local all all peer\nhost all bad 0.0.0.0/0 reject\nhost shop all 10.0.0.0/8 md5\n"
+        "host all all 10.1.0.0/16 trust\n"
     ),
     "TLS and cleartext of one scope as two lines": Case(
         "local all all peer\nhostnossl all all 10.0.0.0/8 md5\nhostssl all all 10.0.0.0/8 md5\n"
@@ -103,11 +104,13 @@ EQUAL = {
         "host all all 0.0.0.0/0 scram-sha-256\n"
     ),
     "cleartext refused at the top": Case(
-        "local all all peer\nhostnossl all all all reject\nhost all all 10.0.0.0/8 md5\nhost all all all scram-sha-256\n"
+        "local all all peer\nhostnossl all all all reject\nhost all all 10.0.0.0/8 md5\n"
+        "host all all all scram-sha-256\n"
     ),
     "a last line that refuses everybody": Case("local all all peer\nhost all all all reject\n"),
     "order that only the line number says": Case(
-        "local all all peer\nhost all app,web 10.0.0.0/8 md5\nhost shop,all app 10.0.0.0/7 trust\nhost all all 10.0.0.0/6 password\n"
+        "local all all peer\nhost all app,web 10.0.0.0/8 md5\nhost shop,all app 10.0.0.0/7 trust\n"
+        "host all all 10.0.0.0/6 password\n"
     ),
     "names that are keywords, and worse": Case(
         'local all all peer\nhost "all","sameuser","My Shop" "all","App User","+x","con","ö" 10.0.0.0/8 scram-sha-256\n'
@@ -161,7 +164,8 @@ EQUAL = {
         "m alice app\n",
     ),
     "a map for each database": Case(
-        "local all postgres peer\nhostssl shop app 10.0.0.0/8 cert map=shop\nhostssl books app 10.0.0.0/8 cert map=books\n"
+        "local all postgres peer\nhostssl shop app 10.0.0.0/8 cert map=shop\n"
+        "hostssl books app 10.0.0.0/8 cert map=books\n"
         "hostssl all app,web 10.0.0.0/8 cert map=all\n",
         "shop s.example app\nbooks b.example app\nall a.example app\nall a.example web\n",
     ),
@@ -176,7 +180,8 @@ EQUAL = {
         'm "Bob Builder" bob\n',
     ),
     "a wide line with TLS above narrower ones without": Case(
-        "local all all trust\nhostssl all all 0.0.0.0/0 md5\nhost all all 10.0.0.0/8 md5\nhost all all 172.16.0.0/12 md5\n"
+        "local all all trust\nhostssl all all 0.0.0.0/0 md5\nhost all all 10.0.0.0/8 md5\n"
+        "host all all 172.16.0.0/12 md5\n"
     ),
     "a line with TLS above one without that it only touches": Case(
         "local all all peer\nhostssl shop all 0.0.0.0/0 md5\nhost all all 10.0.0.0/8 md5\nhost all bad all reject\n"
@@ -195,7 +200,8 @@ EQUAL = {
         since=14,
     ),
     "certificates by their subject above others by their name": Case(
-        "local all postgres peer\nhostssl shop app 10.0.0.0/8 cert clientname=DN map=m\nhostssl all app 10.0.0.0/8 cert\n",
+        "local all postgres peer\nhostssl shop app 10.0.0.0/8 cert clientname=DN map=m\n"
+        "hostssl all app 10.0.0.0/8 cert\n",
         'm "CN=app,O=Example" app\n',
         since=14,
     ),
@@ -232,7 +238,8 @@ DIFFERENT = {
         left_out=frozenset({2}),
     ),
     "names that are too long, beside others": Case(
-        f"local all all peer\nhost all app,{'r' * 64} 10.0.0.0/8 md5\nhost {'d' * 64} app 11.0.0.0/8 md5\nhost shop app 12.0.0.0/8 md5\n",
+        f"local all all peer\nhost all app,{'r' * 64} 10.0.0.0/8 md5\nhost {'d' * 64} app 11.0.0.0/8 md5\n"
+        f"host shop app 12.0.0.0/8 md5\n",
         changed=frozenset({(2, "md5", "refused"), (3, "md5", "refused")}),
         left_out=frozenset({2, 3}),
     ),

@@ -1,4 +1,4 @@
-"""Clusters as they are found: what installers, operators, images and people write, each with the version that it is of."""
+"""Clusters as installers, operators, images and people write them, each with its version."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ CLUSTERS = {
         "ident_file = '/etc/postgresql/17/main/pg_ident.conf'\nexternal_pid_file = '/var/run/postgresql/17-main.pid'\n"
         "port = 5432\nmax_connections = 100\nunix_socket_directories = '/var/run/postgresql'\nssl = on\n"
         "ssl_cert_file = '/etc/ssl/certs/none-snakeoil.pem'\nssl_key_file = '/etc/ssl/private/none-snakeoil.key'\n"
-        "log_line_prefix = '%m [%p] %q%u@%d '\ncluster_name = '17/main'\nlc_messages = 'en_US.UTF-8'\ninclude_dir = 'conf.d'\n",
+        "log_line_prefix = '%m [%p] %q%u@%d '\ncluster_name = '17/main'\nlc_messages = 'en_US.UTF-8'\n"
+        "include_dir = 'conf.d'\n",
         beside=(("conf.d/10-local.conf", "listen_addresses = '*'\npassword_encryption = 'scram-sha-256'\n"),),
     ),
     "the Docker image": Cluster(
@@ -64,7 +65,8 @@ CLUSTERS = {
         conf="listen_addresses = '*'\nmax_connections = 100\nshared_buffers = 128MB\n",
     ),
     "Patroni's documentation": Cluster(
-        "local all all peer\nhost replication replicator 127.0.0.1/32 md5\nhost replication replicator 192.168.56.0/24 md5\n"
+        "local all all peer\nhost replication replicator 127.0.0.1/32 md5\n"
+        "host replication replicator 192.168.56.0/24 md5\n"
         "host all all 0.0.0.0/0 md5\n"
     ),
     "Patroni with certificates": Cluster(
@@ -83,10 +85,12 @@ CLUSTERS = {
     ),
     "a hosted service": Cluster(
         "local all rdsadmin peer\nhostssl all rdsadmin samehost scram-sha-256\nhostnossl all rdsadmin all reject\n"
-        "hostssl rdsadmin all all reject\nhostnossl rdsadmin all all reject\nhostssl all all all md5\nhostnossl all all all reject\n"
+        "hostssl rdsadmin all all reject\nhostnossl rdsadmin all all reject\nhostssl all all all md5\n"
+        "hostnossl all all all reject\n"
     ),
     "Crunchy's operator": Cluster(
-        'local all "postgres" peer\nhostssl replication "_crunchyrepl" all cert\nhostssl "postgres" "_crunchyrepl" all cert\n'
+        'local all "postgres" peer\nhostssl replication "_crunchyrepl" all cert\n'
+        'hostssl "postgres" "_crunchyrepl" all cert\n'
         'host all "_crunchyrepl" all reject\nhostssl all "_crunchypgbouncer" all scram-sha-256\n'
         'host all "_crunchypgbouncer" all reject\nhostssl all all all md5\n'
     ),
@@ -104,13 +108,16 @@ CLUSTERS = {
         differs=frozenset({3, 5}),
     ),
     "pigsty": Cluster(
-        "local   all     all   ident\nlocal   replication     all   ident\nhost    replication     all   127.0.0.1/32    md5\n"
+        "local   all     all   ident\nlocal   replication     all   ident\n"
+        "host    replication     all   127.0.0.1/32    md5\n"
         "host    all     postgres   127.0.0.1/32    reject\nhost    all     +dbrole_readonly   10.0.0.0/8   md5\n"
-        "hostssl all     +dbrole_admin   0.0.0.0/0    scram-sha-256\nhost    all    all   192.168.0.0/16    scram-sha-256\n",
+        "hostssl all     +dbrole_admin   0.0.0.0/0    scram-sha-256\n"
+        "host    all    all   192.168.0.0/16    scram-sha-256\n",
     ),
     "an EnterpriseDB installer": Cluster(
         "# TYPE  DATABASE        USER            ADDRESS                 METHOD\r\n\r\n"
-        '# "local" is for Unix domain socket connections only\r\nlocal   all             all                                     scram-sha-256\r\n'
+        '# "local" is for Unix domain socket connections only\r\n'
+        "local   all             all                                     scram-sha-256\r\n"
         "# IPv4 local connections:\r\nhost    all             all             127.0.0.1/32            scram-sha-256\r\n"
         "# IPv6 local connections:\r\nhost    all             all             ::1/128                 scram-sha-256\r\n"
         "local   replication     all                                     scram-sha-256\r\n"
@@ -150,7 +157,8 @@ CLUSTERS = {
         differs=frozenset({2}),
     ),
     "OAuth": Cluster(
-        'local all postgres peer\nhostssl all all 10.0.0.0/8 oauth issuer="https://id.example.com" scope="openid pg" map=o\n',
+        "local all postgres peer\n"
+        'hostssl all all 10.0.0.0/8 oauth issuer="https://id.example.com" scope="openid pg" map=o\n',
         "o /^(.*)@example\\.com$ \\1\n",
         version=18,
         conf="oauth_validator_libraries = 'my_validator'\n",
@@ -159,7 +167,8 @@ CLUSTERS = {
         "local all postgres peer\nhostssl all all 10.0.0.0/8 pam pamservice=postgresql-x pam_use_hostname=1\n"
     ),
     "includes and lists in files": Cluster(
-        "local all postgres peer\ninclude_dir hba.d\nhost all @admins 10.0.0.0/8 scram-sha-256\ninclude_if_exists none.conf\n",
+        "local all postgres peer\ninclude_dir hba.d\nhost all @admins 10.0.0.0/8 scram-sha-256\n"
+        "include_if_exists none.conf\n",
         beside=(
             ("admins", "alice\nbob, carol\n"),
             ("hba.d/10-app.conf", "hostssl app app 10.1.0.0/16 scram-sha-256\n"),
@@ -167,7 +176,8 @@ CLUSTERS = {
         ),
     ),
     "continued lines": Cluster(
-        'local all postgres peer\nhost all \\\n  app,web \\\n  10.0.0.0/8 \\\n  scram-sha-256 # the "app"\nhost all all ::1/128 md5\n'
+        'local all postgres peer\nhost all \\\n  app,web \\\n  10.0.0.0/8 \\\n  scram-sha-256 # the "app"\n'
+        "host all all ::1/128 md5\n"
     ),
     "expressions of PostgreSQL 16": Cluster(
         "local all postgres peer\nhost /^tenant_[0-9]+$ app 10.0.0.0/8 scram-sha-256\nhost all /^ro_ 10.0.0.0/8 md5\n",
@@ -175,13 +185,15 @@ CLUSTERS = {
     ),
     "9.x syntax with its old words": Cluster(
         "local   all         all                               ident\nlocal   samegroup   all    md5\n"
-        "host    all         all         127.0.0.1/32          md5\nhostssl all         app         10.0.0.0/8   md5  clientcert=1\n"
+        "host    all         all         127.0.0.1/32          md5\n"
+        "hostssl all         app         10.0.0.0/8   md5  clientcert=1\n"
         "hostssl all         web         10.0.0.0/8   cert clientcert=1\nhost all all 10.0.0.0 255.0.0.0 password\n",
         version=13,
         differs=frozenset({6}),
     ),
     "a spec of pgtls, compiled": Cluster(
-        '# Written by pgtls from server.primary: do not edit, change the spec and build again.\nlocal    all       "postgres"           peer\n'
+        "# Written by pgtls from server.primary: do not edit, change the spec and build again.\n"
+        'local    all       "postgres"           peer\n'
         'hostssl  "shop"    "app"       10.0.0.0/8  cert map=app\nhostnossl "shop"   "app"       10.0.0.0/8  reject\n'
         'host     "postgres" "metrics"  127.0.0.1/32  scram-sha-256\n',
         '"app" "app" "app"\n',
@@ -191,7 +203,8 @@ CLUSTERS = {
         "ssl /^(.*)\\.mydomain\\.org$ \\1\n",
     ),
     "HOWTO: mixed rules": Cluster(
-        "local all all peer\nhost all all 127.0.0.1/32 trust\nhostssl all all 0.0.0.0/0 cert\nhostnossl all all 0.0.0.0/0 reject\n"
+        "local all all peer\nhost all all 127.0.0.1/32 trust\nhostssl all all 0.0.0.0/0 cert\n"
+        "hostnossl all all 0.0.0.0/0 reject\n"
     ),
     "puppetlabs-postgresql's defaults": Cluster(
         "local   all             postgres                                ident\n"
@@ -204,8 +217,10 @@ CLUSTERS = {
     ),
     "GitLab's packages": Cluster(
         "local   all         all                               peer map=gitlab\n"
-        "host    all         all         127.0.0.1/32          trust\nhostssl replication gitlab_replicator 10.6.0.0/24 md5\n"
-        "host  all  gitlab-consul  10.6.0.0/24 trust\nhost all pgbouncer 10.6.0.0/24 trust\nhost gitlabhq_production gitlab 10.6.0.0/24 md5\n",
+        "host    all         all         127.0.0.1/32          trust\n"
+        "hostssl replication gitlab_replicator 10.6.0.0/24 md5\n"
+        "host  all  gitlab-consul  10.6.0.0/24 trust\nhost all pgbouncer 10.6.0.0/24 trust\n"
+        "host gitlabhq_production gitlab 10.6.0.0/24 md5\n",
         "gitlab  git  gitlab\ngitlab  mattermost  gitlab_mattermost\ngitlab  gitlab-psql  gitlab-psql\n"
         "# Default to a 1-1 mapping between system usernames and Postgres usernames\ngitlab  /^(.*)$  \\1\n",
     ),

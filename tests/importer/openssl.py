@@ -1,4 +1,4 @@
-"""Certificates as PostgreSQL's manual has them made (19.9.5, "Creating Certificates"), by the openssl of this machine."""
+"""Certificates as PostgreSQL's manual makes them (19.9.5, "Creating Certificates"), by the openssl of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clusters as they are found: each becomes a spec that checks and can be built, of the same meaning or with every difference named."""
+"""Clusters as they are found: each becomes a spec that can be built and means the same, or names its differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that others wrote, imported: the spec is checked and compiled, and means the same, or differs where it is said to."""
+"""Files that others wrote become a spec that compiles and means the same, or differs where the import says so."""
 
 from __future__ import annotations
 

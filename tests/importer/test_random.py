@@ -1,4 +1,4 @@
-"""Random files: an import never fails, and what it calls equal is decided alike, connection by connection, by the matcher that servers were held against."""
+"""Random files: an import never fails, and the matcher decides alike what it calls equal, connection by connection."""
 
 from __future__ import annotations
 

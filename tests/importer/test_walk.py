@@ -1,4 +1,4 @@
-"""The most usual set-ups, each from a real server through import, plan and build back to that server: it admits the same connections as before."""
+"""The most usual set-ups, from a real server through import, plan and build back to it: it admits the same as before."""
 
 from __future__ import annotations
 
@@ -150,7 +150,8 @@ SETUPS = {
     ),
     "access files outside of the data directory": SetUp(
         lone,
-        OURS + "local shop app scram-sha-256\nhost books app 127.0.0.1/32 trust\nhostssl shop app samehost scram-sha-256\n",
+        OURS + "local shop app scram-sha-256\nhost books app 127.0.0.1/32 trust\n"
+        "hostssl shop app samehost scram-sha-256\n",
         (
             Ask("app", "books", "plain"),
             Ask("app", "shop", "tls"),
@@ -192,7 +193,8 @@ SETUPS = {
     ),
     "a password and a certificate": SetUp(
         one_ca,
-        OURS + "hostssl shop app all scram-sha-256 clientcert=verify-full\nhostssl books all all md5 clientcert=verify-ca\n",
+        OURS + "hostssl shop app all scram-sha-256 clientcert=verify-full\n"
+        "hostssl books all all md5 clientcert=verify-ca\n",
         (
             Ask("app", "shop", "app"),
             Ask("app", "shop", "shop"),

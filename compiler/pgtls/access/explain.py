@@ -33,9 +33,9 @@ class Nearest:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What a server answers to one connection. ``line`` and ``rule`` are the deciding line's number and text, None where there is none.
+    """What a server answers to one connection.
 
-    ``asks`` are the things that the client must show besides; their success is taken for granted.
+    ``line`` and ``rule`` are the deciding line's number and text, None where there is none. ``asks`` are the things that the client must show besides; their success is taken for granted.
     """
 
     outcome: Literal["admit", "refuse"]
@@ -61,8 +61,8 @@ def explain(
 ) -> Explanation:
     """Find the deciding line of a file that was read, and what it makes of the connection.
 
-    ``texts`` are by the name of the file, without the secrets of their lines. Raises Rejected with PGT293 where the answer depends on a regular
-    expression that pgtls cannot evaluate.
+    ``texts`` are by the name of the file, without the secrets of their lines. Raises Rejected with PGT293 where the
+    answer depends on a regular expression that pgtls cannot evaluate.
     """
     line = _deciding(lines, texts, connection, surroundings)
     notes = tuple(conditional(lines, line, connection, surroundings))
@@ -185,7 +185,10 @@ _MOST = 5
 
 
 def nearest(fleet: Fleet, server: Server, connection: Connection, surroundings: Surroundings) -> Nearest | None:
-    """Give the policy that lacks least to cover a connection; of several, the first by name. Whose role it is weighs most, TLS least."""
+    """Return the policy that lacks least to cover a connection; of several, the first by name.
+
+    The role weighs most, TLS least.
+    """
     admitting = [policy for policy in fleet.policies_of(server) if policy.table.auth != "reject"]
     lacking = {policy.name: tuple(_missing(policy, connection, surroundings)) for policy in admitting}
     name = min(lacking, key=lambda name: (sum(weight for weight, _ in lacking[name]), name), default=None)

@@ -1,7 +1,7 @@
-"""What a connection's answer depends on besides the files: memberships of roles, interfaces of the server, names of the client's address.
+"""What an answer depends on besides the files: memberships of roles, interfaces of the server, names of the client.
 
-A line decides only if the premises of its ``+role``, ``samerole``, ``samenet``, ``samehost`` or host name hold. A question that does not
-mention them gets the lines that would decide, each with what must be true.
+A line decides only if the premises of its ``+role``, ``samerole``, ``samenet``, ``samehost`` or host name hold. The
+answer to a question that does not mention them names the lines that would decide, each with what must be true.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST = 10
 
 
 def memberships(words: Iterable[str], role: str) -> frozenset[tuple[str, str]]:
-    """Read ``--member-of``: ``GROUP`` for the connecting role, ``ROLE=GROUP`` for another, each a member of the next. Raises ValueError."""
+    """Read ``--member-of``: ``GROUP`` for the connecting role, ``ROLE=GROUP`` for another. Raises ValueError."""
     found: set[tuple[str, str]] = set()
     for word in words:
         chain = word.split("=")

@@ -1,4 +1,4 @@
-"""A question about one connection, as ``pgtls explain`` asks it: of the rules of a spec, or of the lines of a foreign file."""
+"""A question about one connection (``pgtls explain``): to the rules of a spec, or to the lines of a foreign file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ _COMMON_NAME = re.compile(r"(?:^|[,+/])\s*CN=((?:[^,+/\\]|\\.)+)")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked. ``address`` is None on the Unix socket; ``certificate`` is a user's or a common name, NONE, or not said."""
+    """What is asked.
+
+    ``address`` is None on the Unix socket; ``certificate`` is a user's or a common name, NONE, or not said.
+    """
 
     role: str
     database: str
@@ -71,7 +74,10 @@ class Answer:
 def of_file(
     lines: Sequence[Line], idents: Sequence[IdentLine], texts: Mapping[str, str], version: int, question: Question
 ) -> Answer:
-    """Ask the lines of a foreign file. The client shows a certificate with the role as its common name unless the question names another."""
+    """Ask the lines of a foreign file.
+
+    The client shows a certificate with the role as its common name unless the question names another.
+    """
     connection, shown = question.connection, question.certificate or question.role
     if connection.transport == "tls" and shown != NONE:
         connection = replace(connection, certificate=_shown(shown))
@@ -85,7 +91,10 @@ def _shown(name: str) -> ClientCertificate:
 
 
 def of_spec(fleet: Fleet, server: Server, rules: Mapping[str, Rules], question: Question) -> Answer:
-    """Ask the compiled rules of a server. Raises Rejected with PGT291 for a user that does not exist, or has no certificate."""
+    """Ask the compiled rules of a server.
+
+    Raises Rejected with PGT291 for a user that does not exist, or has no certificate.
+    """
     around, shown = question.around(surroundings_of(fleet)), _presented(fleet, server, question)
     connection = replace(question.connection, certificate=shown.certificate)
     answer = _answer(fleet, rules[server.name], connection, around)
@@ -129,7 +138,7 @@ def server_named(fleet: Fleet, name: str) -> Server:
     return fleet.servers[name]
 
 
-# --- certificates ------------------------------------------------------------------------------------------------------------------
+# --- certificates ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +173,7 @@ def _presented(fleet: Fleet, server: Server, question: Question) -> _Presented:
 
 
 def _outside(fleet: Fleet, trusted: Trust, question: Question) -> str | None:
-    """Return the common name of a certificate that a CA signs whose key is not here; None where a user of the spec is meant."""
+    """Return the common name of a certificate of a CA whose key is not here; None where a user of the spec is meant."""
     name = question.certificate or question.role
     user = fleet.users.get(name)
     if not trusted.foreign or name in fleet.ended_users or (user and user.ca):

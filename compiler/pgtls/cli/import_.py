@@ -57,7 +57,8 @@ def command(
 ) -> int:
     """Make a spec of an existing server's files, compile it, and list every connection that it would treat otherwise.
 
-    The spec is written in any case, and no file is ever overwritten. Exit status 1 if it means something else than the files.
+    The spec is written in any case, and no file is ever overwritten. Exit status 1 if it means something else than
+    the files, or a build of it would stop.
     """
     from pgtls.diagnostics import Rejected
     from pgtls.importer.convert import Sources, adopt
@@ -65,7 +66,8 @@ def command(
 
     if os.path.lexists(output):
         say(
-            f"error: {output} exists already\n  = hint: pgtls import never overwrites a spec; name another with --output"
+            f"error: {output} exists already\n"
+            f"  = hint: pgtls import never overwrites a spec; name another with --output"
         )
         return FAILED
     asked = Given(output=output, cert=cert, key=key, ca=ca, postgres=postgres, hosts=tuple(hosts))

@@ -1,7 +1,8 @@
 """Secrets in the lines of foreign files: passwords that no message and no excerpt may show.
 
-A secret is the value of an option whose name says so (``ldapbindpasswd``, ``radiussecrets``, any name with "pass", "secret" or "token"), and the
-password of a URL. A line can be malformed: after such an option, each token that is no other option counts as a part of the secret.
+A secret is the value of an option whose name says so (``ldapbindpasswd``, ``radiussecrets``, any name with "pass",
+"secret" or "token"), and the password of a URL. A line can be malformed: after such an option, each token that is no
+other option counts as a part of the secret.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _IN_URL = re.compile(r"(?<=://)[^/\s@]*:([^/\s@]+)(?=@)")
 
 
 def blotted(text: str) -> str:
-    """Replace every character of a secret with an asterisk, in a whole file or a part of it; all lines keep their length."""
+    """Replace every character of a secret with an asterisk, in a whole file or a part of it. Lines keep their length."""
     return "".join(map(_blotted, _LOGICAL.findall(text)))
 
 

@@ -1,4 +1,4 @@
-"""A server's certificate files as fields of a spec: what it serves, who signed that, and whose certificates it trusts."""
+"""A server's certificate files as fields of a spec: what it serves, and which CA signed that."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def relative(path: str, base: str) -> str:
 
 
 def _about_names(certificate: Certificate, path: str, hosts: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    """Say which names a certificate has where --host lacks them, and what other drivers than libpq do not accept."""
+    """Yield the names of a certificate if --host has none of them, and what drivers other than libpq refuse."""
     names = [name.partition(":")[2] for name in certificate.names if name.startswith(("DNS:", "IP:"))]
     if names and not set(names) & set(hosts) and not any(name.startswith("*.") for name in names):
         yield f'"{path}" is for {", ".join(names)}', f"if clients dial that, say --host {names[0]}"
@@ -89,7 +89,7 @@ def _about_names(certificate: Certificate, path: str, hosts: Sequence[str]) -> I
 
 
 def _issuer_beside(content: bytes, directories: Sequence[str] | dict[str, None]) -> str | None:
-    """Find the file of the CA that signed a certificate, with all of that CA's own chain, in one of these directories."""
+    """Return the file in one of these directories that has the CA of a certificate, up to a root."""
     for directory in directories:
         for name in sorted(os.listdir(directory or ".")):
             path = os.path.join(directory, name)

@@ -1,4 +1,4 @@
-"""The original lines against the compiled ones, over every class of connection that either can tell apart."""
+"""Compare the original lines with the compiled ones, over every class of connection that either can tell apart."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class Files(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Connections that the compiled file treats otherwise. ``line`` is the original's; None: it refuses them for want of one."""
+    """Connections that the compiled file treats differently.
+
+    ``line`` decides in the original; None: none does, and they are refused.
+    """
 
     line: Line | None
     transports: tuple[str, ...]
@@ -59,7 +62,7 @@ class _Anybody(Holders):
 
 
 def differences(original: Files, compiled: Files) -> tuple[Difference, ...]:
-    """Compare; nothing is returned when both mean the same. Differences of one line and one kind are one."""
+    """Return what differs, one difference for each line and kind; nothing when both mean the same."""
     secrets = frozenset(
         name for f in (original, compiled) for line in f.lines for name, _ in line.options if is_secret(name)
     )
@@ -100,7 +103,10 @@ def differences(original: Files, compiled: Files) -> tuple[Difference, ...]:
 
 
 def _coverage(line: Line) -> Coverage:
-    """Return what a line covers. A mask that is no prefix length is no network: like a name, it may cover an address or not."""
+    """Return what a line covers.
+
+    A mask that is no prefix length is like a name: whether it covers an address is not known.
+    """
     if isinstance(line.address, MaskedAddress):
         line = replace(line, address=HostName(f"{line.address.address} {line.address.mask}"))
     return line_coverage(line)
@@ -135,7 +141,7 @@ def _plain_ident(ident: IdentLine) -> IdentLine:
 
 
 def _answer(text: Text, bits: int, transport: Transport, role: str) -> _Answer:
-    """Say what is asked of a role; a line that accepts nobody for it refuses."""
+    """Return what a role must show; a line that accepts nobody for it refuses."""
     line = text.deciding(bits, transport)
     ask = text.ask(line)
     if ask is None:
@@ -184,7 +190,7 @@ def _doubts(difference: Difference) -> int:
 
 
 def _groups(line: Line, role: str, database: str) -> Iterator[str]:
-    """Say which membership makes a line cover a role."""
+    """Yield the memberships that make a line cover a role."""
     groups = [term.role for term in line.roles if isinstance(term, Member)]
     if groups and Keyword.ALL not in line.roles and Name(role) not in line.roles:
         yield f"it is a member of {' or '.join(groups)}"

@@ -40,7 +40,10 @@ class Setting:
 
 
 def read_conf(file: str) -> tuple[dict[str, Setting], tuple[Diagnostic, ...]]:
-    """Return the settings by their name in lower case, and what the server would refuse. Raises OSError for the file itself."""
+    """Return the settings by their name in lower case, and what the server would refuse.
+
+    Raises OSError for the file itself.
+    """
     found: dict[str, Setting] = {}
     faults: list[Diagnostic] = []
     for item in _read(file, 0):
@@ -85,7 +88,7 @@ def _included(directive: str, where: Setting, depth: int) -> Iterator[Setting | 
         return
     try:
         if directive == "include_dir":
-            # The server skips names that start with a dot or lack .conf, and reads the rest in the order of the C locale.
+            # The server skips names that start with a dot or lack .conf, and reads the rest in byte order.
             names = sorted(n for n in os.listdir(path) if n.endswith(".conf") and not n.startswith("."))
             paths = [os.path.join(path, name) for name in names if not os.path.isdir(os.path.join(path, name))]
         else:

@@ -46,8 +46,8 @@ class Sources:
 class Adopted:
     """A spec, and all that its user must know about it, errors first.
 
-    ``equal``: it compiles to files of the same meaning; None: it does not compile. ``planned``: a build of it succeeds, as far as a plan can tell.
-    ``variables`` are the environment variables that must hold secrets before a build.
+    ``equal``: it compiles to files of the same meaning; None: it does not compile. ``planned``: a plan of a first build
+    finds no error. ``variables`` are the environment variables that must hold secrets before a build.
     """
 
     text: str
@@ -58,7 +58,10 @@ class Adopted:
 
 
 def adopt(sources: Sources, given: Given, server: str, now: datetime) -> Adopted:
-    """Make a spec of an existing server's files. Rejected where they cannot be read or the server itself refuses them."""
+    """Make a spec of an existing server's files.
+
+    Raises Rejected where they cannot be read or the server refuses them.
+    """
     conf = read_settings(sources.conf) if sources.conf else Conf()
     ident = sources.ident or conf.file("ident_file")
     foreign = read_foreign(sources.hba, ident, given.postgres)
@@ -100,7 +103,7 @@ _NOTHING = Diagnostic(
 )
 
 
-# --- before ------------------------------------------------------------------------------------------------------------------------
+# --- before ---
 
 
 def _require_maps(foreign: Foreign, findings: Findings, ident: str | None, hba: str) -> None:
@@ -115,7 +118,7 @@ def _require_maps(foreign: Foreign, findings: Findings, ident: str | None, hba: 
         beside = os.path.join(os.path.dirname(hba), "pg_ident.conf")
         name = beside if os.path.isfile(beside) else "FILE"
         for map_name, line in lacking.items():
-            message = f'the line names map "{map_name}", and no pg_ident.conf was given: nobody could log in by it'
+            message = f'the line names map "{map_name}", and no pg_ident.conf was given: it would admit nobody'
             findings.about("PGT280", line, message, f"name the file with --ident {name}", "error")
         raise Rejected(*errors(findings.found))
     for map_name, line in lacking.items():
@@ -141,12 +144,12 @@ def _say_unknown(access: Access, files: Files, findings: Findings) -> None:
         findings.about("PGT299", line, message, f"set {variable} before a build, or name another source in the spec")
     if _asks(files.lines):
         findings.note(
-            "users have no certificate in the spec: theirs are not on the server, and its policies accept them by name",
+            "users have no certificate in the spec: theirs are not on the server, and policies accept them by name",
             'to have one in its bundle and watched, add ca = "clients" and cert_file = "FILE" to the user',
         )
 
 
-# --- after -------------------------------------------------------------------------------------------------------------------------
+# --- after ---
 
 
 def _report_differences(files: Files, compiled: Files, findings: Findings) -> bool:
@@ -169,7 +172,10 @@ class _Written(Disk):
 
 @dataclass(slots=True)
 class _Draft:
-    """The tables under the name that the spec will have. Nothing is written: neither the spec nor an out directory nor a lock exists yet."""
+    """The tables under the name that the spec will have.
+
+    Nothing is written: neither the spec, nor an out directory, nor a lock.
+    """
 
     tables: dict[str, Any]
     given: Given

@@ -1,7 +1,7 @@
-"""Lines of pg_hba.conf to entries that policies can say: transports, refusals, order.
+"""From the lines of pg_hba.conf to entries that policies can express: transports, refusals, order.
 
-The spec has no order, no policy for cleartext alone, and refusals that cover every transport. What of a file cannot be said so is left out and
-reported; :mod:`.compare` then shows what that changes.
+The spec has no order and no policy for cleartext alone, and its refusals cover every transport. Lines that do not
+fit are left out and reported; :mod:`.compare` then shows what that changes.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     _Scoped = tuple[Line, Scope]
 
     Report = Callable[[str, Line, str], None]
-    """Told a code, a line and what is to be said about it."""
+    """Takes a code, a line and what to report about it."""
 
 UNKNOWN = Memberships({})
-"""What a file says about the members of roles."""
+"""What a file says about the members of roles: nothing."""
 LEFT_OUT = "PGT296"
 IDLE = "PGT298"
 
@@ -44,7 +44,7 @@ _FIELDS: tuple[Literal["addresses", "databases", "roles"], ...] = ("addresses", 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One policy to be. ``addresses`` is empty on the Unix socket; ``lines`` are what it stands for."""
+    """One policy to be. ``addresses`` is empty on the Unix socket; ``lines`` are those that it replaces."""
 
     type: Kind
     roles: tuple[Role, ...]
@@ -59,25 +59,25 @@ class Entry:
     """Whether it compares the whole subject of a certificate, and not the common name (``clientname=DN``)."""
     priority: int = 0
     apart: bool = False
-    """A refusal that decides nothing itself: below the entry that it copies, it keeps what stands further down from adding up with that."""
+    """A refusal that decides nothing: it separates the entry above it from those below, which would add up with it."""
 
     @property
     def demand(self) -> tuple[Hashable, ...]:
-        """What it asks for; entries with the same demand do not compete."""
+        """Return what it asks for; entries with the same demand do not compete."""
         return (self.type, self.method, self.options, self.client_cert, self.by_subject)
 
     @property
     def proof(self) -> tuple[Hashable, ...]:
-        """What a client has to prove, with TLS or without."""
+        """Return what a client has to prove, with TLS or without."""
         return (self.method, self.options, self.client_cert, self.by_subject, self.map)
 
     @property
     def scope(self) -> Scope:
-        """What it covers."""
+        """Return what it covers."""
         return _scope(self.roles, self.databases, self.addresses or None)
 
     def refused(self) -> Entry:
-        """Give the refusal of all that it covers, over every transport."""
+        """Return the refusal of all that it covers, over every transport."""
         kind: Kind = "local" if self.type == "local" else "host"
         return replace(self, type=kind, method=_REFUSED, options=(), client_cert="none", map=None, by_subject=False)
 
@@ -89,31 +89,31 @@ def _scope(roles: Iterable[Role], databases: Iterable[Database], addresses: Iter
 
 
 def client_cert(line: Line) -> str:
-    """Say what certificate a line asks for (the numbers are version 13's)."""
+    """Return what certificate a line asks for (the numbers are version 13's)."""
     if line.method == "cert":
         return "verify-full"
     return _CLIENT_CERT.get(line.option("clientcert") or "", "none")
 
 
 def entries(lines: Sequence[Line], report: Report) -> list[Entry]:
-    """Give the entries of a file, in its order."""
-    sayable: list[_Scoped] = []
+    """Return the entries of a file, in its order."""
+    expressible: list[_Scoped] = []
     for line in lines:
-        why = _unsayable(line)
+        why = _inexpressible(line)
         if why:
             report(LEFT_OUT, line, why)
         else:
-            sayable.append((line, line_scope(line)))
-    return [_entry(line) for line in _transports(_live(sayable, report), report)]
+            expressible.append((line, line_scope(line)))
+    return [_entry(line) for line in _transports(_live(expressible, report), report)]
 
 
 def line_scope(line: Line) -> Scope:
-    """Give what a line covers, whatever its transport."""
+    """Return what a line covers, over any transport."""
     return _scope(line.roles, line.databases, None if line.address is None else (line.address,))
 
 
-def _unsayable(line: Line) -> str | None:
-    """Say what of a line no policy can say."""
+def _inexpressible(line: Line) -> str | None:
+    """Return what of a line no policy can express."""
     names = [term for term in (*line.roles, *line.databases) if isinstance(term, Name | Member | Regex)]
     if not all(_text(term) and _text(term).isprintable() for term in names):
         return "an empty name, or one with control characters"
@@ -138,10 +138,10 @@ def _text(term: Name | Member | Regex) -> str:
     return term.text if isinstance(term, Name) else term.role if isinstance(term, Member) else term.pattern
 
 
-def _live(sayable: Sequence[_Scoped], report: Report) -> list[_Scoped]:
-    """Leave out lines that an earlier one covers wholly."""
+def _live(lines: Sequence[_Scoped], report: Report) -> list[_Scoped]:
+    """Leave out lines that an earlier one covers completely."""
     kept: list[_Scoped] = []
-    for line, scope in sayable:
+    for line, scope in lines:
         mine = over(line.type)
         above = next((one for one, other in kept if mine <= over(one.type) and scope.within(other, UNKNOWN)), None)
         if above is None:
@@ -153,12 +153,12 @@ def _live(sayable: Sequence[_Scoped], report: Report) -> list[_Scoped]:
 
 @cache
 def over(record: RecordType) -> frozenset[str]:
-    """Give the transports of a type of line."""
+    """Return the transports of a type of line."""
     return frozenset(transport for transport, types in RECORD_TYPES_OF.items() if record in types)
 
 
 def _transports(lines: Sequence[_Scoped], report: Report) -> list[Line]:
-    """Say everything with ``local``, ``host`` and ``hostssl``."""
+    """Express everything with ``local``, ``host`` and ``hostssl``."""
     done: list[_Scoped] = []
     refused: list[tuple[int, Line, Scope]] = []
     for index, (line, scope) in enumerate(lines):
@@ -166,7 +166,7 @@ def _transports(lines: Sequence[_Scoped], report: Report) -> list[Line]:
         if done and _completes(done[-1], line, scope):
             done[-1] = (replace(done[-1][0], type="host"), scope)
         elif line.method == _REFUSED and not any(other.overlaps(scope, UNKNOWN) for _, other in below):
-            pass  # nobody is admitted without a policy
+            pass  # what no policy covers is refused
         elif line.type in _HALF and (below and _completes(below[0], line, scope)):
             done.append((line, scope))
         elif line.type == "hostnossl" and line.method == _REFUSED:
@@ -186,7 +186,7 @@ def _transports(lines: Sequence[_Scoped], report: Report) -> list[Line]:
 
 
 def _one_sided(line: Line) -> str | None:
-    """Say why a line for one side alone, TLS or cleartext, cannot be said."""
+    """Return why a policy cannot express a line for TLS alone, or for cleartext alone."""
     if line.type == "hostnossl":
         return "hostnossl: no policy is for cleartext alone"
     if line.type == "hostssl" and line.method == _REFUSED:
@@ -195,7 +195,7 @@ def _one_sided(line: Line) -> str | None:
 
 
 def _secured(line: Line, scope: Scope, refused: Sequence[tuple[int, Line, Scope]]) -> Line:
-    """Below a refusal of cleartext, a line is for TLS alone."""
+    """Restrict a line below a refusal of cleartext to TLS."""
     if line.type == "host" and line.method != _REFUSED and any(scope.within(other, UNKNOWN) for _, _, other in refused):
         return replace(line, type="hostssl")
     return line
@@ -225,11 +225,11 @@ def _entry(line: Line) -> Entry:
     )
 
 
-# --- order -------------------------------------------------------------------------------------------------------------------------
+# --- order ---
 
 
 def merged(items: Sequence[Entry]) -> list[Entry]:
-    """Make one entry of those that differ in addresses alone, then in databases, then in roles, where no other one between them has a say."""
+    """Merge entries that differ in addresses, databases or roles alone, where no entry between them competes."""
     found = list(items)
     for field in _FIELDS:
         found = _merged(found, field)
@@ -263,8 +263,8 @@ def _can_rise(item: Entry, between: Sequence[Entry]) -> bool:
 def raised(items: Sequence[Entry], report: Report) -> list[Entry]:
     """Raise each ``host`` entry above the ``hostssl`` ones that ask for the same proof.
 
-    A server treats what both cover alike in either order. In a spec, the policy that requires TLS would refuse the cleartext that the lower line
-    admits. What the raised entry covers wholly is left out.
+    A server treats what both cover alike in either order. In a spec, the policy that requires TLS would refuse the
+    cleartext that the lower line admits. What the raised entry covers completely is left out.
     """
     found: list[Entry] = []
     for item in items:
@@ -283,7 +283,7 @@ def raised(items: Sequence[Entry], report: Report) -> list[Entry]:
 
 
 def _highest(item: Entry, above: Sequence[Entry]) -> int:
-    """Return how far an entry can rise: to the first ``hostssl`` entry with its proof, past nothing that competes with it."""
+    """Return how far an entry can rise: to the first ``hostssl`` entry with its proof, past no competing one."""
     place = len(above)
     for index in reversed(range(len(above))):
         other = above[index]
@@ -302,7 +302,7 @@ def _takes_over(above: Entry, item: Entry) -> bool:
 
 
 def prioritised(items: Sequence[Entry]) -> list[Entry]:
-    """Give priorities where the order of lines decides and being more specific does not."""
+    """Set priorities where the order of lines decides and being more specific does not."""
     scopes = [item.scope for item in items]
     priorities = [item.priority for item in items]
     for index in reversed(range(len(items))):

@@ -1,4 +1,4 @@
-"""Read a pg_hba.conf and a pg_ident.conf that others wrote, and show where their faults are without the secrets that they hold."""
+"""Read a pg_hba.conf and a pg_ident.conf that others wrote, and show their faults without their secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LARGEST = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """The lines of both files. ``texts`` has the text of every file that was read, with its secrets blotted out."""
+    """The lines of both files. ``texts`` has the text of every file, with its secrets blotted out."""
 
     lines: tuple[Line, ...]
     idents: tuple[IdentLine, ...]
@@ -32,7 +32,10 @@ class Foreign:
 
 
 def read_foreign(hba: str, ident: str | None, version: int) -> Foreign:
-    """Read both files with their includes, as a server of that version does. Raises OSError, and Rejected with PGT290."""
+    """Read both files with their includes, as a server of that version does.
+
+    Raises OSError, and Rejected with PGT290.
+    """
     texts: dict[str, str] = {}
 
     def read(path: str) -> str:
@@ -81,9 +84,9 @@ def _fault(fault: HbaError, consequence: str | None, texts: dict[str, str], vers
 
 
 def _remedies(fault: HbaError, version: int) -> Iterable[str]:
-    """Say what helps where a later version refuses what an earlier one took."""
+    """Yield what helps where a later version refuses what an earlier one took."""
     if version > CLIENTCERT_NUMBERS_UNTIL and fault.message.startswith("invalid value for clientcert:"):
         yield (
-            f"up to PostgreSQL {CLIENTCERT_NUMBERS_UNTIL}, clientcert=1 means verify-ca: write clientcert=verify-ca (with "
-            f"cert: leave it out), or import with --postgres {CLIENTCERT_NUMBERS_UNTIL} and raise postgres in the spec"
+            f"up to PostgreSQL {CLIENTCERT_NUMBERS_UNTIL}, clientcert=1 means verify-ca: write clientcert=verify-ca "
+            f"(with cert: delete it), or use --postgres {CLIENTCERT_NUMBERS_UNTIL} and raise postgres in the spec afterwards"
         )

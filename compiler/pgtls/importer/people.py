@@ -1,4 +1,4 @@
-"""Roles, system users and common names of the files become users of the spec, and maps become what their policies say."""
+"""Roles and system users of the files become users of the spec, and maps become the ``map`` of policies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Maps = dict[str, tuple["IdentLine", ...]]
 
 
 def maps_of(idents: Iterable[IdentLine]) -> Maps:
-    """Give the lines of each map."""
+    """Return the lines of each map."""
     found: Maps = {}
     for ident in idents:
         found[ident.map] = (*found.get(ident.map, ()), ident)
@@ -36,7 +36,7 @@ def maps_of(idents: Iterable[IdentLine]) -> Maps:
 
 
 def table_name(text: str, taken: Collection[str]) -> str:
-    """Make a name for a table: the text itself if it can be one."""
+    """Return a name for a table: the text itself if it can be one."""
     name = text if TABLE_NAME.fullmatch(text) else re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:50]
     if not TABLE_NAME.fullmatch(name) or name.split(".")[0] in _RESERVED:
         name = f"role-{name}".rstrip("-")
@@ -46,11 +46,11 @@ def table_name(text: str, taken: Collection[str]) -> str:
     return found
 
 
-# --- maps --------------------------------------------------------------------------------------------------------------------------
+# --- maps ---
 
 
 def narrowed(items: Sequence[Entry], maps: Maps) -> list[Entry]:
-    """Restrict entries to the roles for which their map accepts somebody; the rest is refused where something below would admit it."""
+    """Restrict entries to roles that their map gives to anybody; refuse the others where an entry below admits them."""
     found: list[Entry] = []
     for index, item in enumerate(items):
         roles = _possible(item, maps)
@@ -65,7 +65,7 @@ def narrowed(items: Sequence[Entry], maps: Maps) -> list[Entry]:
 
 
 def reached(items: Sequence[Entry]) -> list[Entry]:
-    """Leave out roles for which an earlier entry decides all: whom this one accepts for them would add up with whom that one does."""
+    """Leave out roles for which an earlier entry decides everything: the identities of both would add up."""
     found: list[Entry] = []
     for item in items:
         where = replace(item, roles=()).scope
@@ -78,7 +78,7 @@ def reached(items: Sequence[Entry]) -> list[Entry]:
 
 
 def separated(items: Sequence[Entry], maps: Maps) -> list[Entry]:
-    """Put a refusal below each entry with which a later one would add up: in a file the first line alone says whom it accepts."""
+    """Put a refusal below each entry with which a later one would add up: in a file, the first line decides alone."""
     found: list[Entry] = []
     for index, item in enumerate(items):
         found.append(item)
@@ -88,7 +88,7 @@ def separated(items: Sequence[Entry], maps: Maps) -> list[Entry]:
 
 
 def _adds(item: Entry, below: Entry, maps: Maps) -> bool:
-    """Whether the later one accepts somebody whom the first does not, for what both cover; or names them in another way, and no line can name that."""
+    """Whether the later entry accepts other identities for what both cover, or no line can name what both cover."""
     if item.demand != below.demand or not _proves(item) or not item.scope.overlaps(below.scope, UNKNOWN):
         return False
     if item.map == below.map:
@@ -105,7 +105,7 @@ def _is_inexact(one: Scope, other: Scope) -> bool:
 
 
 def _accepted(item: Entry, maps: Maps, other: Entry) -> set[tuple[object, object]]:
-    """Give who is accepted for which role, without what concerns no role that the other entry speaks of."""
+    """Return the identities that an entry accepts, each with its role, without roles that the other does not name."""
     if item.map is None:
         return {_EVERYBODY}
     wide = any(isinstance(role, Keyword | Member) for role in other.roles)
@@ -135,7 +135,7 @@ def _is_literal(line: IdentLine) -> bool:
 
 
 def _compared(entry: dict[str, str], item: Entry) -> dict[str, str]:
-    """Say what an entry of a map is compared with, where that is not the common name."""
+    """Add what an entry of a map is compared with, where that is not the common name."""
     return {**entry, "of": "dn"} if item.by_subject else entry
 
 
@@ -170,19 +170,19 @@ def _written_wide(role: Keyword | Member) -> str:
     return f"+{role.role}" if isinstance(role, Member) else role.value
 
 
-# --- users -------------------------------------------------------------------------------------------------------------------------
+# --- users ---
 
 
 @dataclass(slots=True)
 class User:
-    """A user to be. ``accounts`` are None until a ``peer`` line speaks of it."""
+    """A user to be. ``accounts`` are None until a ``peer`` line names it."""
 
     name: str
     role: str
     accounts: tuple[str, ...] | None = None
 
     def table(self) -> dict[str, Any]:
-        """Write it. It has no ``ca``: its certificate, if any, is not on the server, and the maps of policies name those that are accepted."""
+        """Write it, without ``ca``: its certificate is not on the server, and policies accept it by their maps."""
         table: dict[str, Any] = {} if self.role == self.name else {"roles": [as_item(self.role, ROLES)]}
         if self.accounts is not None and self.accounts != (self.role,):
             table["os_users"] = [as_item(account, OS_USERS) for account in self.accounts]
@@ -191,7 +191,7 @@ class User:
 
 @dataclass(slots=True)
 class People:
-    """The users that the entries speak of, each made when it is first needed."""
+    """The users that the entries name, each made when it is first needed."""
 
     maps: Maps
     version: int

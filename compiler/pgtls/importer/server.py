@@ -28,7 +28,10 @@ _FIELDS = {
     "ssl_passphrase_command": "passphrase_command",
 }
 _KEPT = ("authentication_timeout", "listen_addresses", "log_connections", "log_disconnections", "password_encryption")
-"""Settings of connections, which go along; the others stay where they are, since the server's own file includes what is compiled."""
+"""Settings of connections, which the spec takes over.
+
+All others stay in the server's own file, which includes the compiled one.
+"""
 _DECIDED = frozenset(
     (
         "ssl",
@@ -46,7 +49,10 @@ _BEGIN = b"-----BEGIN CERTIFICATE-----"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What was asked for, apart from the access files. Paths are as the user named them; ``output`` is the spec's."""
+    """The options, apart from the access files.
+
+    Paths are as the user named them; ``output`` is the path of the spec.
+    """
 
     hosts: tuple[str, ...]
     postgres: int
@@ -57,7 +63,7 @@ class Given:
 
     @property
     def directory(self) -> str:
-        """Where the spec will lie."""
+        """Return the directory of the spec."""
         return os.path.dirname(self.output) or "."
 
 
@@ -69,7 +75,10 @@ class Conf:
     directory: str | None = None
 
     def value(self, name: str) -> str:
-        """Return the value of a setting: that of the files, or the server's default for its certificate and key; "" for none."""
+        """Return the value of a setting, "" for none.
+
+        The certificate and key have defaults if there is a postgresql.conf.
+        """
         if name in self.settings:
             return self.settings[name].value
         return _DEFAULTS.get(name, "") if self.directory is not None else ""
@@ -100,7 +109,7 @@ def read_settings(file: str) -> Conf:
 def server_tables(
     given: Given, conf: Conf, findings: Findings, *, asks_certificates: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the table of the server, and those of CAs by name. Raises Rejected where a file that was named cannot be read."""
+    """Return the table of the server, and those of CAs by name. Raises Rejected where a named file cannot be read."""
     findings.add(_left(conf, given.postgres))
     table: dict[str, Any] = {"hosts": list(given.hosts), "postgres": given.postgres}
     trusted = given.ca or conf.file("ssl_ca_file")
@@ -150,7 +159,7 @@ def _trust(trusted: str, authorities: dict[str, Any], given: Given, conf: Conf, 
     if count > 1:
         findings.note(
             f'"{trusted}" has {count} certificates: the first is the CA, the others must be the CAs above it',
-            "if they are CAs of their own, write each to a file of its own, make a [ca.NAME] of each, and name all in client_ca",
+            "if they are CAs of their own, give each its own file and [ca.NAME], and name all of them in client_ca",
         )
     return table
 

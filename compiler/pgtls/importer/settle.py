@@ -1,4 +1,4 @@
-"""Make a draft of a spec acceptable: waive what was so before, leave out what the language refuses, and say all of it."""
+"""Make a draft of a spec acceptable: waive what was so before, leave out what the language refuses, report both."""
 
 from __future__ import annotations
 
@@ -111,10 +111,10 @@ class _Draft:
                 rules = ", ".join(f"pgtls rule {code}" for code in sorted(codes))
                 self.findings.note(message, f"{rules} says how to fix it; then delete the waiver")
 
-    # --- leaving out ---------------------------------------------------------------------------------------------------------------
+    # --- leaving out ---
 
     def _leave_out(self, path: tuple[str | int, ...], why: str) -> bool:
-        """Take out a policy, a user or a field that the language refuses, and what is nothing without it; return whether there was one."""
+        """Delete a policy, user or field that the language refuses, and what depends on it; return whether it exists."""
         kind, name, field, key = (*map(str, path), "", "", "", "")[:4]
         if name not in self.tables.get(kind, {}):
             return False
@@ -152,10 +152,10 @@ class _Draft:
             f"{key or field} of postgresql.conf is left out: {why}", "set it in the spec as the message says"
         )
 
-    # --- certificates --------------------------------------------------------------------------------------------------------------
+    # --- certificates ---
 
     def replace_certificate(self, why: str, base: str) -> bool:
-        """Let a build issue a self-signed certificate where the server has one that cannot be adopted; return whether it does."""
+        """Let a build replace a self-signed certificate that cannot be adopted; return whether there is one."""
         (server,) = self.tables["server"].values()
         if not signs_itself(os.path.join(base, server["cert_file"])):
             return False

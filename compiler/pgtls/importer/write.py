@@ -28,7 +28,10 @@ _SSLMODES = {"host": "prefer", "hostssl": "require"}
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The tables of users and policies, by name. ``origin`` has the first line of each policy, ``secrets`` the variables that take secrets."""
+    """The tables of users and policies, by name.
+
+    ``origin`` has the first line of each policy, ``secrets`` that of each environment variable for a secret.
+    """
 
     users: Tables
     policies: Tables
@@ -37,7 +40,7 @@ class Access:
 
 
 def access_tables(files: Files, version: int, report: Report) -> Access:
-    """Write the lines as tables; ``report`` is told of what they cannot say."""
+    """Write the lines as tables; ``report`` takes what they cannot express."""
     maps = maps_of(files.idents)
     people, variables = People(maps, version), Variables()
     policies: Tables = {}
@@ -75,7 +78,7 @@ class Variables:
 
 
 def without_strangers(users: Tables, policies: Tables) -> Tables:
-    """Leave out users whom no policy names."""
+    """Leave out users that no policy names."""
     named = {user for policy in policies.values() for user in policy["users"]}
     return {name: table for name, table in users.items() if name in named}
 
@@ -111,7 +114,7 @@ def _policy(item: Entry, users: Sequence[str], mapped: Sequence[dict[str, str]],
 
 
 def _origin(item: Entry) -> str:
-    """Say where it comes from."""
+    """Return the lines that an entry comes from."""
     lines: dict[str, list[str]] = {}
     for line in item.lines:
         numbers = lines.setdefault(os.path.basename(line.file or ""), [])
