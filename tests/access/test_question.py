@@ -36,7 +36,7 @@ PREMISES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "one of two groups": ("+a,+b 10.0.0.0/8", '"a" (--member-of a) or role "alice" is', ("--member-of", "b")),
     "the server's network": ("all samenet", "in the network of 10.0.0.5", ("--interface", "10.0.0.1/24")),
     "the server's address": ("all samehost", "10.0.0.5 is an address of the server", ("--interface", "10.0.0.5/8")),
-    "a host name": ("all web.example.com", '10.0.0.5 has the name "web.example.com"', ("--host-name", "web.example.com")),
+    "a host name": ("all web.example.com", 'has the name "web.example.com"', ("--host-name", "web.example.com")),
     "a suffix": ("all .example.com", 'a name that ends in ".example.com"', ("--host-name", "web.example.com")),
 }  # fmt: skip
 

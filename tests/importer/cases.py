@@ -133,7 +133,7 @@ EQUAL = {
     ),
     "a directory with a secret": Case(
         "local all all peer\n"
-        'hostssl all all 10.0.0.0/8 ldap ldapserver=l ldapbasedn="dc=x, dc=y" ldapbinddn=b ldapbindpasswd=geheim ldaptls=1\n'
+        'hostssl all all 10.0.0.0/8 ldap ldapserver=l ldapbasedn="dc=x, dc=y" ldapbindpasswd=geheim ldaptls=1\n'
     ),
     "samegroup, and a group of roles": Case(
         "local samerole all scram-sha-256\nlocal all +regress_regression_group md5\n"

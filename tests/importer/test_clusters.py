@@ -80,7 +80,8 @@ def connections(foreign: Foreign) -> list[Connection]:
     for role, database in product(sorted(roles), sorted(databases | {"else", "tenant_1", ""})):
         found.append(Connection(role, database, "socket", replication=not database))
         for address, transport in product(ADDRESSES, ("tls", "plain", "gss")):
-            found.append(Connection(role, database, transport, ip_address(address), replication=not database))  # type: ignore[arg-type]
+            asked = (role, database, transport, ip_address(address))
+            found.append(Connection(*asked, replication=not database))  # type: ignore[arg-type]
     return found
 
 

@@ -136,7 +136,10 @@ def test_what_the_files_do_not_tell_is_said(tmp_path: Path) -> None:
     assert spec["server"]["main"]["ca"] == "self-signed"
     assert said == [
         "PGT299: TLS was off: pgtls turns it on",
-        'PGT299: the server has no certificate here ("server.crt" cannot be read on this machine): a build issues a self-signed one',
+        (
+            'PGT299: the server has no certificate here ("server.crt" cannot be read on this machine): '
+            "a build issues a self-signed one"
+        ),
     ]
 
 

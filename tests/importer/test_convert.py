@@ -185,7 +185,7 @@ def test_a_name_that_the_language_refuses_is_left_out_alone_and_the_rest_is_comp
 PREMISES = {
     "a membership": (
         "hostssl all +staff 127.0.0.1/32 pam\nhost all all 127.0.0.1/32 md5\n",
-        'if it is a member of staff, database "anything" from 127.0.0.1, with GSS encryption and in cleartext: md5 before',
+        'if it is a member of staff, database "anything" from 127.0.0.1, with GSS encryption and in cleartext: md5',
     ),
     "a membership in the database's role": (
         "hostssl samerole all 127.0.0.1/32 pam\nhost shop all 127.0.0.1/32 md5\n",

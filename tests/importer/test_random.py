@@ -71,7 +71,8 @@ def _connections() -> list[Connection]:
     for role, database in product(ROLES, ("shop", "app", "bob", "staff", "else", "")):
         found.append(Connection(role, database, "socket", replication=not database))
         for address, transport in product(ADDRESSES, ("tls", "plain", "gss")):
-            found.append(Connection(role, database, transport, ip_address(address), replication=not database))  # type: ignore[arg-type]
+            asked = (role, database, transport, ip_address(address))
+            found.append(Connection(*asked, replication=not database))  # type: ignore[arg-type]
     return found
 
 

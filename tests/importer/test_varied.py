@@ -35,7 +35,7 @@ include_dir hba.d
 host shop,/^shop_[a-z]+$ shop samenet scram-sha-256
 host shop shop samehost trust
 host all fired,"old one" all reject
-hostssl all +staff 172.16.0.0/12 ldap ldapserver=l ldapport=389 ldaptls=1 ldapbasedn="ou=p, dc=c" ldapbinddn="cn=x" ldapbindpasswd="s3cr,et"
+hostssl all +staff 172.16.0.0/12 ldap ldapserver=l ldapport=389 ldapbasedn="ou=p, dc=c" ldapbindpasswd="s3cr,et"
 hostssl books +staff 172.32.0.0/14 \
    ldap ldapurl="ldap://ldap.corp/dc=corp?uid?sub" \
    ldaptls=1

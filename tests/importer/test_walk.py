@@ -1,4 +1,4 @@
-"""The most usual set-ups, from a real server through import, plan and build back to it: it admits the same as before."""
+"""The most usual set-ups, from a real server through import, plan and build back to it: it admits the same."""
 
 from __future__ import annotations
 

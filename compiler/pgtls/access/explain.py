@@ -35,7 +35,8 @@ class Nearest:
 class Explanation:
     """What a server answers to one connection.
 
-    ``line`` and ``rule`` are the deciding line's number and text, None where there is none. ``asks`` are the things that the client must show besides; their success is taken for granted.
+    ``line`` and ``rule`` are the deciding line's number and text, None where there is none. ``asks`` are the things that
+    the client must show besides; the answer takes their success for granted.
     """
 
     outcome: Literal["admit", "refuse"]

@@ -27,7 +27,7 @@ _IN_URL = re.compile(r"(?<=://)[^/\s@]*:([^/\s@]+)(?=@)")
 
 
 def blotted(text: str) -> str:
-    """Replace every character of a secret with an asterisk, in a whole file or a part of it. Lines keep their length."""
+    """Replace every character of a secret with an asterisk, in a file or a part of it. Lines keep their length."""
     return "".join(map(_blotted, _LOGICAL.findall(text)))
 
 

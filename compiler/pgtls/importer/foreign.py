@@ -88,5 +88,5 @@ def _remedies(fault: HbaError, version: int) -> Iterable[str]:
     if version > CLIENTCERT_NUMBERS_UNTIL and fault.message.startswith("invalid value for clientcert:"):
         yield (
             f"up to PostgreSQL {CLIENTCERT_NUMBERS_UNTIL}, clientcert=1 means verify-ca: write clientcert=verify-ca "
-            f"(with cert: delete it), or use --postgres {CLIENTCERT_NUMBERS_UNTIL} and raise postgres in the spec afterwards"
+            f"(with cert: delete it), or use --postgres {CLIENTCERT_NUMBERS_UNTIL} and raise postgres in the spec later"
         )
