@@ -12,7 +12,7 @@ from pgtls.access.grants import Certified, accepted_authorities, granted, ident_
 from pgtls.access.model import Rules
 from pgtls.access.order import SOCKET, arrange
 from pgtls.access.sets import Roles, Scope, addresses_of, databases_of, roles_of
-from pgtls.access.split import Inseparable, Unmappable, pieces
+from pgtls.access.split import Inseparable, Piece, Unmappable, pieces
 from pgtls.fleet.checks.waivers import mark_by_path
 from pgtls.fleet.membership import memberships
 from pgtls.hba.model import Keyword, Line
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pgtls.access.grants import Grants
     from pgtls.access.order import Item, Order
     from pgtls.access.problems import Known
-    from pgtls.access.split import Piece
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Policy, Server
     from pgtls.hba.model import Address, IdentLine
@@ -90,11 +89,12 @@ def compile_rules(
         *lint.idle(order, server, grants),
     ]
     found = list(mark_by_path(fleet, found))
-    if any(fault.code in (problems.CONFLICT, problems.MIXED) for fault in found):
+    compiler = _Compiler(server, order, grants, certified, secret)
+    found += [problems.unmappable(item) for item in compiler.unmappable()]
+    if any(fault.code in (problems.CONFLICT, problems.MIXED, problems.UNMAPPABLE) for fault in found):
         return None, tuple(found)
     try:
-        ruled = tuple(_Compiler(server, order, grants, certified, secret).ruled())
-        rules = _written(server, ruled)
+        rules = _written(server, _separated(compiler))
     except Inseparable as pair:
         return None, (*found, problems.inseparable(pair.first, pair.other))
     except Unmappable as fault:
@@ -103,6 +103,23 @@ def compile_rules(
         return None, (*found, problems.unwritable(server, str(refusal)))
     found += [*lint.unused(order, rules), *lint.locked_out(order, rules), *trust.intruders(fleet, rules, roles)]
     return rules, mark_by_path(fleet, found)
+
+
+def _separated(compiler: _Compiler) -> tuple[_Ruled, ...]:
+    """Write the lines of all policies. Where lines of one cannot tell apart whom another admits, those of the other are tried first."""
+    tried: set[tuple[str, str]] = set()
+    fault: Inseparable | None = None
+    while True:
+        try:
+            return tuple(compiler.ruled())
+        except Inseparable as pair:
+            fault = fault or pair
+            names = pair.first.policy.name, pair.other.policy.name
+            order = compiler.order.raised(pair.other, pair.first)
+            if order is None or not tried.isdisjoint((names, names[::-1])):
+                raise fault from None
+            tried.add(names)
+            compiler = replace(compiler, order=order)
 
 
 def alike(fleet: Fleet, server: Server) -> Hashable:
@@ -153,6 +170,13 @@ class _Compiler:
     grants: Mapping[str, Grants]
     certified: Certified
     secret: Callable[[Policy, str, Secret], str]
+
+    def unmappable(self) -> Iterator[Item]:
+        """Yield the policies that need an ident map and whose method has none."""
+        for item in self.order.items:
+            alone = Piece(item.scope, (item,), self.grants[item.policy.name])
+            if proves_identity(item.demand) and not takes_map(item.demand.method) and not self._plain(item, alone):
+                yield item
 
     def ruled(self) -> Iterator[_Ruled]:
         """Give the lines, with a refusal of cleartext after each that something further down would admit."""

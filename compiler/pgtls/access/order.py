@@ -110,6 +110,16 @@ class Order:
     def _overrides(self, one: Item, other: Item) -> bool:
         return one.competes(other) and one.beats(other, self.known)
 
+    def raised(self, other: Item, first: Item) -> Order | None:
+        """Return the order with a later policy right above another one; None where one between decides instead of it."""
+        start, end = self.items.index(first), self.items.index(other)
+        between = self.items[start:end]
+        if any(end in self.overlaps[start + i] and self._overrides(item, other) for i, item in enumerate(between)):
+            return None
+        ranked = [*self.items[:start], other, *between, *self.items[end + 1 :]]
+        pairs = [(item, self.items[i]) for item, later in zip(self.items, self.overlaps, strict=True) for i in later]
+        return Order(tuple(ranked), _overlapping(ranked, pairs), self.known)
+
 
 def arrange(policies: Iterable[Policy], known: Memberships, accepted: frozenset[str] = frozenset()) -> Order:
     """Put policies in order: the Unix socket first; then by priority, specificity and name. Each criterion is independent of the spec's order.
@@ -129,12 +139,17 @@ def arrange(policies: Iterable[Policy], known: Memberships, accepted: frozenset[
             item.policy.name,
         ),
     )
+    return Order(tuple(ranked), _overlapping(ranked, pairs), known)
+
+
+def _overlapping(ranked: Sequence[Item], pairs: Iterable[tuple[Item, Item]]) -> tuple[tuple[int, ...], ...]:
+    """Give, for each policy, the later ones that it overlaps."""
     position = {item.policy.name: index for index, item in enumerate(ranked)}
     overlaps: list[list[int]] = [[] for _ in ranked]
     for pair in pairs:
         first, later = sorted(position[item.policy.name] for item in pair)
         overlaps[first].append(later)
-    return Order(tuple(ranked), tuple(tuple(sorted(later)) for later in overlaps), known)
+    return tuple(tuple(sorted(later)) for later in overlaps)
 
 
 def item(policy: Policy, accepted: frozenset[str]) -> Item:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CONFLICT = "PGT250"
 MIXED = "PGT260"
+UNMAPPABLE = "PGT252"
 
 
 class Known(Protocol):
@@ -93,7 +94,8 @@ def inseparable(first: Item, other: Item) -> Diagnostic:
         "PGT251",
         f'policies "{one}" and "{two}" accept different certificates for connections that no line of pg_hba.conf can tell apart',
         ("policy", two),
-        hint="use the same kind of addresses in both (networks, not host names or samenet) and no regular expressions; or let both name the same users",
+        hint="use the same kind of addresses in both (networks, not host names or samenet) and no regular expressions; "
+        "say member_of in the users of `+role`; or let both name the same users",
         at="table",
     )
 
@@ -101,7 +103,7 @@ def inseparable(first: Item, other: Item) -> Diagnostic:
 def unmappable(item: Item) -> Diagnostic:
     """Say that a policy needs an ident map, and its method has none."""
     return Diagnostic(
-        "PGT252",
+        UNMAPPABLE,
         f'policy "{item.policy.name}" compares certificates with roles, some of which differ, and the method "{item.policy.table.auth}" takes no ident map',
         ("policy", item.policy.name, "client_cert"),
         hint='give these users a certificate whose common name is the role, or use client_cert = "verify-ca"',
