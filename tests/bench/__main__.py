@@ -189,6 +189,23 @@ class Bench:
             yield from self.table(next(iter(costs.values())), costs)
             yield ""
 
+    def overlaps(self, counts: Sequence[int] = (14, 50, 200)) -> Iterator[str]:
+        """Compare ``check`` of policies of one role on overlapping lists of databases with parsing and validating them."""
+        for count in counts:
+            path = self.directory / f"overlapping-{count}.toml"
+            path.write_text(policies.overlapping(count))
+            commands = {
+                f"parse and validate: {count} policies of one role on overlapping lists": [
+                    sys.executable,
+                    policies.__file__,
+                    str(path),
+                ],
+                "`pgtls check`: that, compile and prove": [PGTLS, "check", str(path)],
+            }
+            costs = side_by_side({name: partial(_same, command) for name, command in commands.items()}, self.rounds)
+            yield from self.table(next(iter(costs.values())), costs)
+            yield ""
+
     @staticmethod
     def table(unit: Cost, rows: dict[str, Cost]) -> Iterator[str]:
         """Lay costs out, with what each takes for one of ``unit``."""
@@ -252,6 +269,7 @@ def main() -> None:
             bench.reviewing(reach=1),
             bench.reviewing(reach=3),
             bench.crowds(),
+            bench.overlaps(),
         ]
         for part in parts:
             for line in part:

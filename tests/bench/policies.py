@@ -47,6 +47,14 @@ def spread(networks: int) -> str:
     return HEAD + "\n".join((*_servers(1), "[user.u]", policy))
 
 
+def overlapping(policies: int) -> str:
+    """Write a spec with that many policies of one role, each for all databases of a list but one."""
+    one = '[user.x{0}]\nroles = ["shared"]\n[policy.p{0}]\nusers = ["x{0}"]\ndatabases = [{1}]\nfrom = ["10.0.0.0/8"]\nauth = "cert"'
+    names = [f'"d{number}"' for number in range(policies)]
+    parts = (one.format(number, ", ".join(names[:number] + names[number + 1 :])) for number in range(policies))
+    return HEAD + "\n".join((*_servers(1), *parts))
+
+
 def _servers(count: int) -> Iterator[str]:
     for number in range(count):
         yield f'[server.s{number}]\nhosts = ["s{number}.example.com"]'
