@@ -65,6 +65,11 @@ CLEAN = {
         "policy": 'from = ["10.0.0.0/8"]\nauth = "oauth"\nauth_options = { issuer = "https://x.example", scope = "pg" }',
         "server": 'postgres = 18\nsettings = { oauth_validator_libraries = "validator" }',
     },
+    "an option of the validator in 19": {
+        "policy": 'from = ["10.0.0.0/8"]\nauth = "oauth"\n'
+        'auth_options = { issuer = "https://x.example", scope = "pg", validator = "one", "validator.audience" = "db" }',
+        "server": 'postgres = 19\nsettings = { oauth_validator_libraries = "one, two" }',
+    },
     "a map for gss": {
         "policy": 'from = ["10.0.0.0/8"]\nauth = "gss"\nauth_options = { include_realm = true, krb_realm = "EXAMPLE.ORG" }\nmap = [{ identity = "/^(.*)@EXAMPLE.ORG$", role = "\\\\1" }]'
     },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.postgres.methods import METHODS, OURS, Method, Option, methods
+from pgtls.postgres.methods import METHODS, OURS, Method, Option, methods, option_of
 
 if TYPE_CHECKING:
     from support.servers import Server
@@ -105,6 +105,23 @@ def written(option: Option) -> str:
     if option.name == "radiusservers":
         return f"{option.name}=127.0.0.1"
     return f"{option.name}={option.choices[0] if option.choices else VALUES[option.kind]}"
+
+
+def test_an_option_of_the_validator_is_taken_from_19_on(server: Server) -> None:
+    if not METHODS["oauth"].has(server.version):
+        return
+    names = ["validator.a", "validator.A-b_9", "validator.", "validator.a.b", '"validator.a b"']
+    lines = {
+        name: f"host all all all oauth issuer=https://x.example scope=x {name.rstrip(chr(34))}=1{(name[:1] == chr(34) and chr(34)) or ''}"
+        for name in names
+    }
+    server.write("pg_hba.conf", "local all all trust\n")
+    server.sql("alter system set oauth_validator_libraries = 'x'")
+    server.reload()
+    for name, text in lines.items():
+        server.write("pg_hba.conf", f"local all all trust\n{text}\n")
+        option = option_of(METHODS["oauth"], name.strip('"'))
+        assert bool(server.hba_errors()) == (option is None or server.version < option.since)
 
 
 def test_without_a_required_option_the_line_is_refused(server: Server) -> None:

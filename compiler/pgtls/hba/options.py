@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, methods
+from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, VALIDATOR_OPTION, VALIDATOR_OPTIONS_SINCE, methods
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +63,8 @@ def option_refusal(record_type: str, method: str, name: str, value: str, version
     """Say why an option cannot stand on such a line, or have this value."""
     if not _is_known(name, version):
         return f'unrecognized authentication option name: "{name}"'
+    if name.startswith("validator.") and not VALIDATOR_OPTION.fullmatch(name):
+        return f'invalid OAuth validator option name: "{name}"'
     if name in {"clientcert", "clientname"}:
         if record_type != "hostssl":
             return f'{name} can only be configured for "hostssl" rows'
@@ -77,7 +79,7 @@ def _is_known(name: str, version: int) -> bool:
     if name == "clientname":
         return version >= CLIENTNAME_SINCE
     if name.startswith("validator."):
-        return version >= 19
+        return version >= VALIDATOR_OPTIONS_SINCE
     return any(
         method.has(version) and option.since <= version <= option.until for method, option in _OPTION_OF.get(name, ())
     )

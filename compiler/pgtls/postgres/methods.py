@@ -130,15 +130,27 @@ CLIENTCERT_NUMBERS_UNTIL = 13
 CLIENTNAME_SINCE = 14
 """``clientname=DN``."""
 
+VALIDATOR_OPTION = re.compile(r"validator\.[A-Za-z0-9_-]+")
+"""An option of ``oauth`` that the validator library reads, whatever its name."""
+
+VALIDATOR_OPTIONS_SINCE = 19
+
+
+def option_of(method: Method, name: str) -> Option | None:
+    """Return an option of a method by its name; None where the method has no such option."""
+    if method.name == "oauth" and VALIDATOR_OPTION.fullmatch(name):
+        return Option(name, since=VALIDATOR_OPTIONS_SINCE)
+    return next((option for option in method.options if option.name == name), None)
+
 
 @cache
 def methods(version: int) -> dict[str, Method]:
-    """Give the methods of a version by name."""
+    """Return the methods of a version by name."""
     return {name: method for name, method in METHODS.items() if method.has(version)}
 
 
 def takes_map(method: str) -> bool:
-    """Whether a method takes an ident map."""
+    """Tell whether a method takes an ident map."""
     return method in METHODS and METHODS[method].map
 
 

@@ -10,7 +10,7 @@ from pgtls.hba.model import Name
 from pgtls.hba.regex import InvalidRegex, Undecidable, compile_regex
 from pgtls.language.values import Secret
 from pgtls.language.words import quoted, suggestion, value_found
-from pgtls.postgres.methods import METHODS, OURS, Method, Option, takes_map
+from pgtls.postgres.methods import METHODS, OURS, Method, Option, option_of, takes_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -237,20 +237,21 @@ def options(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 
 def _option(fleet: Fleet, policy: Policy, method: Method, name: str, value: object) -> Iterator[Diagnostic]:
-    found, known = finder(fleet, policy), {option.name: option for option in method.options}
+    found, option = finder(fleet, policy), option_of(method, name)
     if name in OURS:
         message = f'"{name}" is written by pgtls'
         yield found.fault("PGT213", message, "auth_options", name, hint=f"use the field `{OURS[name]}`")
-    elif name not in known:
+    elif option is None:
         message = f'"{method.name}" has no option "{name}"'
-        others = [m.name for m in METHODS.values() if any(o.name == name for o in m.options)]
-        hint = suggestion(name, known) or (f"it is one of {listed(others)}" if others else None)
+        others = [m.name for m in METHODS.values() if option_of(m, name)]
+        own = [option.name for option in method.options]
+        hint = suggestion(name, own) or (f"it is one of {listed(others)}" if others else None)
         yield found.fault("PGT212", message, "auth_options", name, hint=hint)
-    elif known[name].secret and not isinstance(value, Secret):
+    elif option.secret and not isinstance(value, Secret):
         message = f'"{name}" is a secret, and stands here for everybody to read'
         hint = f'{name} = {{ env = "NAME" }}, {{ file = "PATH" }} or {{ command = [...] }}'
         yield found.fault("PGT214", message, "auth_options", name, hint=hint)
-    elif problem := _value_problem(known[name], value):
+    elif problem := _value_problem(option, value):
         yield found.fault("PGT215", f'"{name}" {problem}, not {value_found(value)}', "auth_options", name)
 
 

@@ -9,7 +9,7 @@ from pgtls.fleet.checks.names import is_address
 from pgtls.fleet.fields import finder, header, listed
 from pgtls.language.words import quoted, suggestion, value_found
 from pgtls.postgres.libpq import ADDRESSES_SINCE
-from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, REGEX_SINCE
+from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, REGEX_SINCE, option_of
 from pgtls.postgres.releases import RELEASES
 from pgtls.postgres.settings import ELSEWHERE, FILE_NAME, OURS, settings, versions
 from pgtls.postgres.texts import items
@@ -140,6 +140,17 @@ def methods_of_version(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         yield finder(fleet, policy).fault("PGT404", message, "auth", hint=f"choose another method{later}")
 
 
+def options_of_version(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find options of methods that the server's version does not have yet."""
+    method, found = METHODS.get(policy.table.auth), finder(fleet, policy)
+    for name in policy.table.auth_options if method else ():
+        option = option_of(method, name)  # type: ignore[arg-type]  # there is a method
+        old = [server for server in policy.servers if option and server.table.postgres < option.since]
+        if old and option and method and all(method.has(server.table.postgres) for server in old):
+            message = _since(f'the option "{name}"', option.since, *old)
+            yield found.fault("PGT403", message, "auth_options", name, hint=_LEAVE_OUT)
+
+
 def expressions(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find regular expressions, and words in maps, before PostgreSQL 16, which takes them for names."""
     old = [server for server in policy.servers if server.table.postgres < REGEX_SINCE]
@@ -232,4 +243,4 @@ PRESENT = (
     setting_names,
     setting_values,
 )
-POLICY_RULES = (methods_of_version, expressions, validators, whole_subjects)
+POLICY_RULES = (methods_of_version, options_of_version, expressions, validators, whole_subjects)
