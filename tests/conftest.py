@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     scratch()
     for name in [name for name in os.environ if name.startswith("PG") and not name.startswith("PGTLS_TEST")]:
         del os.environ[name]
-    for name in ("NO_COLOR", "FORCE_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR", "KRB5CCNAME"):
+    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR", "KRB5CCNAME"):
         os.environ.pop(name, None)
 
 

@@ -81,7 +81,7 @@ def test_text_and_markdown_tell_the_same_rows(capsys: pytest.CaptureFixture[str]
     assert "client certificates: clients" in text
     for words in ("10.0.0.0/8, 127.0.0.1/32", "scram-sha-256", "TLS or cleartext", "verify-full"):
         assert words in text
-        assert words in markdown
+        assert words in markdown.replace("`", "")
     assert markdown.count("\n| ") == 1 + 4
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgtls.cli import run
+from pgtls.cli import COMMANDS, run
 from pgtls.cli.app import command
 from support.building import SMALL
 
@@ -110,3 +111,70 @@ def test_a_plan_with_a_lent_key_shows_what_it_will_sign(capsys: pytest.CaptureFi
         {step["action"] for step in planned["steps"] if step["entity"] == "user.u1"} for planned in (waiting, signed)
     ]
     assert actions == [{"wait"}, {"renew"}]
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> tuple[str, str]:
+    assert run(list(words)) == status
+    captured = capsys.readouterr()
+    return captured.out, captured.err
+
+
+def test_steps_that_are_alike_share_a_row_and_files_are_named_on_request(
+    capsys: pytest.CaptureFixture[str], directory: Path
+) -> None:
+    edit(directory, STAFF, "".join(f'[user.u{number}]\nca = "clients"\n' for number in range(20, 30)))
+    text, _ = said(capsys, "plan", "--allow-revoke")
+    assert "  + 10 users     create   there is no certificate yet" in text
+    assert "      user.u20, user.u21, user.u22, user.u23 and 6 more\n" in text
+    assert "  ! 5 users      revoke   it is no longer in the spec" in text
+    assert "postgresql.key" not in text
+    verbose, _ = said(capsys, "plan", "--allow-revoke", "--verbose")
+    assert [line for line in verbose.splitlines() if line.startswith("  + user.")] != []
+    assert verbose.count("  + user.u2") == 10
+    assert "10 users" not in verbose
+    assert "postgresql.crt, postgresql.key" in verbose
+
+
+def test_three_of_a_kind_have_a_row_each(capsys: pytest.CaptureFixture[str], directory: Path) -> None:
+    edit(directory, STAFF, STAFF + "".join(f'[user.v{number}]\nca = "clients"\n' for number in range(3)))
+    assert said(capsys, "plan")[0].count("  + user.v") == 3
+
+
+UNUSED = 'user "u0" is in no policy'
+"""The beginning of a warning of the spec, one for each of five users; a CA that nobody uses is the sixth."""
+
+
+def test_the_warnings_of_a_spec_are_shown_in_full_until_it_is_built(
+    capsys: pytest.CaptureFixture[str], directory: Path
+) -> None:
+    count = "pgtls: 6 warnings about the spec as at the last build; pgtls check shows them\n"
+    for words in (("plan",), ("build", "--check"), ("build", "--renew", "user.u1"), ("plan", "--format", "markdown")):
+        assert said(capsys, *words)[1] == count, words
+    assert UNUSED in said(capsys, "check")[0]
+    assert len(ask(capsys, "plan")[1]["diagnostics"]) == 6, "a program gets all of them"
+    edit(directory, "[ca.other]", "[ca.other]\n# edited")
+    for words in (("plan",), ("plan",), ("build",)):
+        assert UNUSED in said(capsys, *words)[1], words
+    assert said(capsys, "plan")[1] == count
+
+
+def test_a_build_ends_with_what_to_do_next(capsys: pytest.CaptureFixture[str], directory: Path) -> None:
+    def next_of(*words: str) -> list[str]:
+        lines = said(capsys, "build", *words)[0].splitlines()
+        return [line.removeprefix("next: ") for line in lines if line.startswith("next: ")]
+
+    server, verify = "out/servers/main to db.example.com", ["run pgtls verify"] if "verify" in COMMANDS else []
+    assert next_of("--renew", "server.main") == [f"copy {server}, then reload PostgreSQL", *verify]
+    assert next_of("--renew", "user.u1") == ["copy out/clients/u1 to its client"]
+    assert next_of("--renew", "user.u1", "--renew", "user.u2") == [
+        "copy out/clients/u1, out/clients/u2 to their clients"
+    ]
+    assert next_of() == []
+    edit(directory, "[server.main]", '[server.main]\ndirectory = "/etc/pgtls"\nport = 5433')
+    assert next_of("--accept-outage")[0] == f"copy {server}:/etc/pgtls, then restart PostgreSQL"
+    everything = next_of("--out", "new", "--lock", "new.lock")
+    assert everything[0] == "back up new/ca: the keys of your CAs are there and nowhere else"
+    assert everything[2] == "copy new/clients/app, new/clients/u0, new/clients/u1 and 3 more to their clients"
+    for line in everything:
+        for path in re.findall(r"new/\S+", line):
+            assert (directory / path.rstrip(",:")).is_dir()

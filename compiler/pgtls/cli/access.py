@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from dataclasses import asdict, fields
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from pgtls.cli import markdown as md
+from pgtls.cli import table
 from pgtls.cli.options import FORMAT, Where, clock, expanded
 from pgtls.cli.printing import coloured, reporting
+from pgtls.cli.table import columns, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 _SHOWN = 8
 """How many names of one kind a cell holds; JSON has them all."""
-_NARROWEST = 80
-"""The columns of a table at the least: a narrower terminal wraps its lines."""
+_TABLE = 100
+"""How wide a terminal is in which the rows are a table."""
 _HEAD = ("who", "databases", "from", "over", "shows", "client's sslmode", "policy")
+_LABEL = max(map(len, _HEAD))
 
 
 EXAMPLES = {
@@ -43,7 +45,10 @@ def command(where: Where, format_: Annotated[Literal["text", "json", "markdown"]
         report.diagnostics, report.waived = checked.diagnostics, checked.waived
         found = [matrix(fleet, rules) for rules in checked.rules.values()]
         report.result = lambda: {"servers": [_as_dict(server) for server in found]}
-        report.text = lambda: "\n\n".join(map(_markdown if format_ == "markdown" else _text, found))
+        width, colour = columns(sys.stdout), coloured(sys.stdout)
+        report.text = lambda: "\n\n".join(
+            _markdown(server) if format_ == "markdown" else _text(server, width, colour=colour) for server in found
+        )
     return report.status
 
 
@@ -57,37 +62,41 @@ def _as_row(row: Row) -> dict[str, Any]:
     return {field.name: getattr(row, field.name) for field in fields(row)} | {"certificates": dict(row.certificates)}
 
 
-def _text(server: Matrix) -> str:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _text(server: Matrix, width: int | None, *, colour: bool) -> str:
+    head = table.Row(_HEAD, "1" if colour else "")
+    rows = [head, *(table.Row(_cells(row), _style(row, colour=colour)) for row in server.rows)]
+    narrow = width is not None and (width < _TABLE or not table.fits(rows, width))
+    shown = _blocks(server.rows, width, colour=colour) if narrow else table.table(rows, width)
+    lines = [line for said in _intro(server) for line in wrapped(said, width, "    ")]
+    end = "What no row covers is refused; the first row that covers a connection decides."
+    return "\n".join([*lines, "", *shown, "", *wrapped(end, width)])
 
-    colour = coloured(sys.stdout)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold" if colour else "")
-    for head in _HEAD:
-        table.add_column(head, overflow="fold")  # a name that is cut short is another name
-    for row in server.rows:
-        table.add_row(*(Text(cell, style="red" if colour and not row.admits else "") for cell in _cells(row)))
-    width = max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 160
-    printed = StringIO()
-    Console(file=printed, width=width, highlight=False, force_terminal=colour, no_color=not colour).print(table)
-    lines = [line.rstrip() for line in printed.getvalue().splitlines()]
-    return "\n".join(
-        [
-            *_intro(server),
-            "",
-            *lines,
-            "",
-            "What no row covers is refused; the first row that covers a connection decides.",
-        ]
-    )
+
+def _blocks(rows: Sequence[Row], width: int | None, *, colour: bool) -> Iterator[str]:
+    """Write a block for each row, under the policy that it comes from."""
+    above: tuple[str, ...] = ()
+    for number, row in enumerate(rows):
+        if number:
+            yield ""
+        if row.policies != above:
+            yield from table.table([table.Row((f"policy {', '.join(row.policies)}",), "1" if colour else "")], width)
+        above = row.policies
+        named = zip(_HEAD, _cells(row)[:-1], strict=False)
+        style = _style(row, colour=colour)
+        lines = [table.Row((table.whole(head.ljust(_LABEL)), cell), style) for head, cell in named if cell]
+        yield from table.table(lines, width, indent="  ")
+
+
+def _style(row: Row, *, colour: bool) -> str:
+    return "31" if colour and not row.admits else ""
 
 
 def _markdown(server: Matrix) -> str:
-    rows = ["| " + " | ".join(map(_escaped, cells)) + " |" for cells in (_HEAD, *map(_cells, server.rows))]
-    rows.insert(1, "|" + "---|" * len(_HEAD))
     title, *trust = _intro(server)
-    return "\n".join([f"### {_escaped(title)}", "", *(f"{_escaped(line.strip())}  " for line in trust), "", *rows])
+    rows = ([md.text(cell) for cell in _cells(row)] for row in server.rows)
+    return "\n".join(
+        [f"### {md.text(title)}", "", *(f"{md.text(line.strip())}  " for line in trust), "", *md.table(_HEAD, rows)]
+    )
 
 
 def _intro(server: Matrix) -> Iterator[str]:
@@ -126,9 +135,3 @@ def _shows(row: Row) -> str:
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
-
-
-def _escaped(text: str) -> str:
-    for character in "\\`*_[]<|":
-        text = text.replace(character, f"\\{character}")
-    return text

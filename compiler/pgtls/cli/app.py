@@ -43,24 +43,28 @@ def application() -> TyperGroup:
     return group
 
 
-def command(name: str) -> TyperCommand:
+def command(name: str) -> Command:
     """Import a command."""
     module = import_module(f"pgtls.cli.{name}_" if iskeyword(name) else f"pgtls.cli.{name}")
     app = _app()
-    app.command(name, cls=_Command)(module.command)
+    app.command(name, cls=Command)(module.command)
     found = get_command(app)
-    assert isinstance(found, _Command)  # noqa: S101
+    assert isinstance(found, Command)  # noqa: S101
     found.examples = module.EXAMPLES
     return found
 
 
-class _Command(TyperCommand):
+class Command(TyperCommand):
+    """A command, and examples of its use with what each is for."""
+
     examples: Mapping[str, str]
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the usage line, a required argument without braces."""
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples and the exit statuses."""
         _write_epilog(self.examples, formatter)
 
 

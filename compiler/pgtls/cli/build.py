@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from pgtls.cli import CHANGES, OK
-from pgtls.cli.options import FORMAT, Asks, Where, clock, expanded
-from pgtls.cli.printing import UnwrittenError, as_json, coloured, emit, reporting
+from pgtls.cli.options import FORMAT, Asks, Verbose, Where, clock, expanded
+from pgtls.cli.printing import UnwrittenError, as_json, emit, reporting
 from pgtls.state.up_to_date import up_to_date
-
-if TYPE_CHECKING:
-    from pgtls.cli.printing import Report
-    from pgtls.pipeline import Planned
-
 
 EXAMPLES = {
     "pgtls build": "Compile pgtls.toml into out/.",
@@ -28,6 +22,7 @@ def command(
     where: Where,
     asks: Asks,
     format_: Annotated[Literal["text", "json"], FORMAT] = "text",
+    verbose: Verbose = False,
     only_check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 2 if there is something to do.")
     ] = False,
@@ -52,20 +47,25 @@ def command(
         emit(as_json("build", (), steps=[], summary={}) if format_ == "json" else "nothing to do")
         return OK
 
+    from pgtls.cli import planned
+    from pgtls.cli.next_steps import next_steps
     from pgtls.cli.progress import bars
     from pgtls.pipeline import build, plan
 
     with reporting("build", format_) as report:
         work = where.request(moment, asks, jobs=jobs or 0)
         if only_check:
-            _report(report, planned := plan(work), "")
-            report.status = CHANGES if planned.plan.steps else OK
+            found = plan(work)
+            planned.fill(report, found, format_, verbose=verbose)
+            report.status = CHANGES if found.plan.steps else OK
         else:
             with bars() as progress:
-                planned = build(work, progress)
+                found = build(work, progress)
             report.done = f"{work.out} is built"
             _write(depfile, paths, report.done)
-            _report(report, planned, f"built {work.out}" if planned.plan.steps else "")
+            steps = found.plan.steps
+            after = [f"built {work.out}", *(f"next: {step}" for step in next_steps(steps, found.fleet, work.out))]
+            planned.fill(report, found, format_, verbose=verbose, after=after if steps else ())
     return report.status
 
 
@@ -78,11 +78,3 @@ def _write(depfile: str | None, paths: tuple[str, str, str], done: str) -> None:
             write(depfile, *paths)
         except OSError as error:
             raise UnwrittenError(error, depfile, done) from None
-
-
-def _report(report: Report, planned: Planned, done: str) -> None:
-    from pgtls.cli import steps
-
-    report.diagnostics = planned.diagnostics
-    report.result = lambda: steps.as_dict(planned.plan)
-    report.text = lambda: "\n".join(filter(None, (steps.text(planned.plan, colour=coloured(sys.stdout)), done)))

@@ -46,6 +46,8 @@ def read_named_path(text: str) -> NamedPath:
 
 FORMAT = typer.Option("--format", help="How to print the result.")
 
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="List every step, and the files that it writes.")]
+
 Now = Annotated[
     datetime | None,
     typer.Option(parser=read_now, metavar="INSTANT", envvar="PGTLS_NOW", help="Read the clock as this instant."),

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
 
 from pgtls.cli import CHANGES, OK
-from pgtls.cli.options import FORMAT, Asks, Where, clock, expanded
-from pgtls.cli.printing import coloured, reporting
+from pgtls.cli.options import FORMAT, Asks, Verbose, Where, clock, expanded
+from pgtls.cli.printing import reporting
 from pgtls.cli.usage import UsageError
 
 EXAMPLES = {
     "pgtls plan": "Show what a build of pgtls.toml would do.",
-    "pgtls plan --renew user.alice --detailed-exitcode": "Exit 2 if there is something to do.",
     "pgtls plan --no-secrets --format markdown": "Plan the spec of a pull request.",
 }
 
@@ -25,6 +23,7 @@ def command(
     where: Where,
     asks: Asks,
     format_: Annotated[Literal["text", "json", "markdown"], FORMAT] = "text",
+    verbose: Verbose = False,
     no_secrets: Annotated[
         bool, typer.Option("--no-secrets", help="Open no key and run no command: safe for a stranger's spec.")
     ] = False,
@@ -33,19 +32,13 @@ def command(
     ] = False,
 ) -> int:
     """Show what build would do, why, and what it costs on the wire."""
-    from pgtls.cli import steps
+    from pgtls.cli import planned
     from pgtls.pipeline import plan
 
     if no_secrets and asks.ca_key:
         raise UsageError("--ca-key lends a key, and --no-secrets opens none: leave one out")
     with reporting("plan", format_) as report:
-        planned = plan(replace(where.request(clock(where.now), asks), sealed=no_secrets))
-        report.diagnostics, report.waived = planned.diagnostics, planned.checked.waived
-        report.result = lambda: steps.as_dict(planned.plan)
-        report.text = lambda: (
-            steps.markdown(planned.plan)
-            if format_ == "markdown"
-            else steps.text(planned.plan, colour=coloured(sys.stdout))
-        )
-        report.status = CHANGES if detailed_exitcode and planned.plan.steps else OK
+        found = plan(replace(where.request(clock(where.now), asks), sealed=no_secrets))
+        planned.fill(report, found, format_, verbose=verbose)
+        report.status = CHANGES if detailed_exitcode and found.plan.steps else OK
     return report.status

@@ -65,6 +65,8 @@ class Report:
 
     def __init__(self) -> None:
         self.diagnostics: tuple[Diagnostic, ...] = ()
+        self.known: tuple[Diagnostic, ...] = ()
+        """Those of them that text only counts, since the last build showed them."""
         self.waived: tuple[Diagnostic, ...] = ()
         """Findings that waivers accept."""
         self.result: Callable[[], dict[str, Any]] = dict
@@ -92,7 +94,10 @@ def reporting(command: str, format_: str) -> Iterator[Report]:
     if format_ == "json":
         emit(as_json(command, report.diagnostics, report.waived, **report.result()), report.done)
         return
-    tell_diagnostics(report.diagnostics)
+    tell_diagnostics(diagnostic for diagnostic in report.diagnostics if diagnostic not in report.known)
+    if known := len(report.known):
+        what, them = ("warning", "it") if known == 1 else ("warnings", "them")
+        say(f"{known} {what} about the spec as at the last build; pgtls check shows {them}")
     from pgtls.cli import waivers
 
     text = report.text()

@@ -1,9 +1,10 @@
-"""Progress bars for long builds, on a terminal only."""
+"""Progress of long builds, on a terminal only: one line that vanishes."""
 
 from __future__ import annotations
 
+import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pgtls.pipeline import no_progress
@@ -15,24 +16,39 @@ if TYPE_CHECKING:
 
 _WORTH_SHOWING = 200
 """How many certificates or files make a build long enough for a bar."""
+_LENGTH = 30
 
 
 @contextmanager
 def bars() -> Iterator[Progress]:
-    """Give what tells a build's progress: bars on stderr if that is a terminal, otherwise nothing."""
-    if not sys.stderr.isatty():
+    """Give what tells a build's progress: a bar on stderr if that is a terminal, otherwise nothing."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield no_progress
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    width = 0
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+    def show(line: str) -> None:
+        nonlocal width
+        with suppress(OSError):
+            sys.stderr.write(f"\r{line.ljust(width)}\r{line}")
+            sys.stderr.flush()
+        width = len(line)
 
-        def stage(name: str, total: int) -> Callable[[int], None]:
-            if total < _WORTH_SHOWING:
-                return no_progress(name, total)
-            task = shown.add_task(name, total=total)
-            return lambda more: shown.advance(task, more)
+    def stage(name: str, total: int) -> Callable[[int], None]:
+        if total < _WORTH_SHOWING:
+            return no_progress(name, total)
+        done = shown = 0
 
+        def advance(more: int) -> None:
+            nonlocal done, shown
+            done += more
+            if (length := _LENGTH * done // total) != shown:
+                shown = length
+                show(f"{name} {'#' * length}{'.' * (_LENGTH - length)} {done}/{total}")
+
+        return advance
+
+    try:
         yield stage
+    finally:
+        show("")

@@ -11,6 +11,7 @@ import typer
 from pgtls.cli import CHANGES
 from pgtls.cli.options import FORMAT, Where, clock, expanded
 from pgtls.cli.printing import coloured, reporting
+from pgtls.cli.table import columns
 from pgtls.cli.usage import UsageError
 from pgtls.diagnostics import errors
 
@@ -85,7 +86,12 @@ def _text(status: Status, format_: str, *, timeline: bool) -> str:
         return prometheus.text(status)
     from pgtls.cli import status_page
 
-    return status_page.timeline(status) if timeline else status_page.page(status, colour=coloured(sys.stdout))
+    width = columns(sys.stdout)
+    return (
+        status_page.timeline(status, width)
+        if timeline
+        else status_page.page(status, width, colour=coloured(sys.stdout))
+    )
 
 
 def _as_dict(status: Status, *, timeline: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from pgtls.cli.table import Row, table, whole, wrapped
 from pgtls.language.words import listed
 
 if TYPE_CHECKING:
@@ -39,40 +40,45 @@ _SHOWN = 20
 """How many items of one kind and state are listed one by one; ten thousand users are summed up."""
 _NAMED = 3
 """How many entities are named in a sentence."""
+_WIDE = 100
+"""How wide a terminal is that also shows serial numbers."""
 
-Row = tuple[str, ...]
 
-
-def page(status: Status, *, colour: bool = False) -> str:
+def page(status: Status, width: int | None = None, *, colour: bool = False) -> str:
     """Write the page. The dates are UTC."""
-    lines = [
+    head = [
         _verdict(status),
         *_since("Failing", status.failing, status.now),
         *_since("Open", status.overdue, status.now),
+        *([f"Next: {_sentence([status.next_failure], status.now)}"] if status.next_failure else []),
     ]
-    if status.next_failure:
-        lines.append(f"Next: {_sentence([status.next_failure], status.now)}")
     current = [item for item in status.items if item.current]
-    if current:
-        lines += ["", *_table(current, status.now, colour=colour)]
+    lines = ["", *_table(current, status.now, width, colour=colour)] if current else []
+    return "\n".join([*_wrapped(head, width), *lines, *_wrapped(_end(status), width)])
+
+
+def _end(status: Status) -> Iterator[str]:
     former = {state: count for state, count in status.counts.items() if state not in _VERDICTS}
     if former:
         counted = ", ".join(f"{count} {state}" for state, count in former.items())
-        lines += ["", f"Not in use, and not yet ended: {counted} (--format json lists them)"]
+        yield from ("", f"Not in use, and not yet ended: {counted} (--format json lists them)")
     building = [item for item in status.items if item.needs_a_build]
     if building or status.overdue:
-        lines += ["", f"To do: {_todo(building, overdue=bool(status.overdue))}"]
-    return "\n".join(lines)
+        yield from ("", f"To do: {_todo(building, overdue=bool(status.overdue))}")
 
 
-def timeline(status: Status) -> str:
+def _wrapped(sentences: Iterable[str], width: int | None) -> Iterator[str]:
+    return (line for sentence in sentences for line in wrapped(sentence, width, "  "))
+
+
+def timeline(status: Status, width: int | None = None) -> str:
     """Write what happens, and when, if nobody builds again."""
     if not status.events:
         return "Nothing ends."
-    lines = [f"If nobody runs pgtls build after {_date(status.now)}:", ""]
     groups = _alike(status.events)
-    rows = [(_date(e[0].at), _ago(e[0].at, status.now), _happening(e, status.now)) for e in groups]
-    return "\n".join([*lines, *_aligned(rows)])
+    dated = ((_date(e[0].at), whole(_ago(e[0].at, status.now)), _happening(e, status.now)) for e in groups)
+    lines = table([Row(cells) for cells in dated], width, indent="  ")
+    return "\n".join([*wrapped(f"If nobody runs pgtls build after {_date(status.now)}:", width), "", *lines])
 
 
 def _alike(events: Iterable[Event]) -> list[list[Event]]:
@@ -110,38 +116,32 @@ def _todo(items: Sequence[Item], *, overdue: bool) -> str:
     return f"{first}run pgtls build, then deploy what it wrote for {' and '.join(deploy)}"
 
 
-def _table(items: Sequence[Item], now: datetime, *, colour: bool) -> Iterator[str]:
-    shown: Counter[tuple[str, str, str]] = Counter()
-    rows: list[Row] = [("STATE", "WHAT", "ENDS", "", "SERIAL", "WHAT TO DO")]
-    states: list[State | None] = [None]
+def _table(items: Sequence[Item], now: datetime, width: int | None, *, colour: bool) -> Iterator[str]:
+    shown: Counter[tuple[State, str, str]] = Counter()
+    rows = [Row(("STATE", "WHAT", "ENDS", "", "SERIAL", whole("WHAT TO DO")))]
     for item in items:
         alike = (item.state, item.entity.kind, item.kind)
         shown[alike] += 1
         if shown[alike] <= _SHOWN:
-            rows.append(_row(item, now))
-            states.append(item.state)
-    for line, state in zip(_aligned(rows), states, strict=True):
-        style = _COLOURS.get(state) if colour and state else None
-        yield f"\x1b[{style}m{state}\x1b[0m{line[len(str(state)) + 2 :]}" if style else line
-    for (state_, entity, kind), count in shown.items():
+            rows.append(Row(_cells(item, now), _COLOURS.get(item.state, "") if colour else ""))
+    yield from table(rows if width is None or width >= _WIDE else map(_without_serial, rows), width, indent="  ")
+    for (state, entity, kind), count in shown.items():
         if count > _SHOWN:
             what = "CRLs of " if kind == "crl" else ""
-            yield f"  … and {count - _SHOWN} more {what}{entity}.*, {_VERDICTS[state_]}"  # type: ignore[index]
+            yield from wrapped(f"  … and {count - _SHOWN} more {what}{entity}.*, {_VERDICTS[state]}", width, "    ")
 
 
-def _row(item: Item, now: datetime) -> Row:
+def _without_serial(row: Row) -> Row:
+    return row._replace(cells=(*row.cells[:4], *row.cells[5:]))
+
+
+def _cells(item: Item, now: datetime) -> tuple[str, ...]:
     what = f"{item.entity} CRL" if item.kind == "crl" else item.entity
     serial = f"{item.serial[:8]}…" if item.serial and item.kind == "certificate" else ""
     ends = _date(item.not_after) if item.not_after else ""
     left = _ago(item.not_after, now) if item.not_after else ""
     remark = item.todo or (f"due from {_date(item.due)}" if item.due else "")
-    return item.state, what, ends, left, serial, remark
-
-
-def _aligned(rows: Sequence[Row]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield ("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
+    return (*map(whole, (item.state, what, ends, left, serial)), remark)
 
 
 def _date(at: datetime) -> str:

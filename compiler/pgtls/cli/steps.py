@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from pgtls.cli import markdown as md
+from pgtls.cli.table import Row, table, whole, wrapped
 from pgtls.plan.model import COSTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pgtls.plan.model import Cost, Step
+    from pgtls.plan.model import Action, Cost, Step
     from pgtls.plan.plan import Plan
 
 _SIGNS = {"create": "+", "renew": "~", "rewrite": "~", "adopt": "=", "wait": "…", "revoke": "!", "delete": "-"}
 _COLOURS = {"create": "32", "renew": "33", "rewrite": "33", "adopt": "36", "wait": "35", "revoke": "31", "delete": "31"}
 _COSTS: dict[Cost, str] = {
-    "nothing": "nothing",
+    "nothing": "",
     "reload": "reload",
     "restart": "restart",
     "rollout": "client rollout",
@@ -28,52 +30,105 @@ _MEANING: dict[Cost, str] = {
     "rollout": "client rollout: deploy the bundle",
     "outage": "outage: what is deployed now stops working",
 }
-_SHOWN = 20
-"""How many entities of one kind are listed one by one in text; a plan of thousands is summed up."""
+_PLURALS = {"ca": "CAs", "server": "servers", "user": "users"}
+_ALIKE = 3
+"""How many steps that are alike have a row each; more share one."""
+_NAMED = 4
+"""How many of those that share a row are named."""
+_COSTING = 20
+"""How many entities a line of costs names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Steps that are alike but for their entities and files."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def what(self) -> str:
+        """The entity, or how many entities of which kind."""
+        kind = self.steps[0].entity.kind
+        return self.steps[0].entity if len(self.steps) == 1 else f"{len(self.steps)} {_PLURALS.get(kind, kind)}"
+
+    @property
+    def names(self) -> str:
+        """The first of the entities that share the row; nothing of a single one."""
+        names = [step.entity for step in self.steps]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return ", ".join(names[:_NAMED]) + more if len(names) > 1 else ""
+
+    @property
+    def action(self) -> Action:
+        """The action of all."""
+        return self.steps[0].action
+
+    @property
+    def cost(self) -> str:
+        """The cost of all."""
+        return _COSTS[self.steps[0].cost]
+
+    @property
+    def why(self) -> str:
+        """The reason of all."""
+        return self.steps[0].reason if len(self.steps) == 1 else _reason(self.steps[0])
+
+
+def folded(steps: Sequence[Step], *, alike: int = _ALIKE) -> Iterator[Fold]:
+    """Put steps together that are alike, where there are more than ``alike`` of them, at the place of the first."""
+    groups: dict[tuple[str, ...], list[Step]] = {}
+    for step in steps:
+        groups.setdefault(_likeness(step), []).append(step)
+    for step in steps:
+        group = groups[_likeness(step)]
+        if len(group) <= alike:
+            yield Fold((step,))
+        elif step is group[0]:
+            yield Fold(tuple(group))
+
+
+def _likeness(step: Step) -> tuple[str, ...]:
+    return step.entity.kind, step.action, _reason(step), step.cost
+
+
+def _reason(step: Step) -> str:
+    """Return why, without the serial number that a revocation ends in."""
+    return step.reason.partition(": certificate ")[0]
 
 
 def as_dict(plan: Plan) -> dict[str, Any]:
-    """Give what ``--format json`` has of a plan."""
+    """Return what ``--format json`` has of a plan."""
     return {"steps": [asdict(step) for step in plan.steps], "summary": plan.summary}
 
 
-def text(plan: Plan, *, colour: bool = False, everything: bool = False) -> str:
-    """Write a plan for a terminal: what, why and at what cost, then the sums."""
+def text(plan: Plan, width: int | None = None, *, colour: bool = False, verbose: bool = False) -> str:
+    """Write a plan for a terminal: entity, action, why and cost, then the sums. ``verbose``: each step, with its files."""
     if not plan.steps:
         return "nothing to do"
-    lines = list(_rows(plan.steps, colour=colour, everything=everything))
-    return "\n".join([*lines, "", f"Plan: {_sums(plan)}.", *_costs(plan.steps)])
+    folds = folded(plan.steps, alike=len(plan.steps) if verbose else _ALIKE)
+    lines = table([_row(fold, colour=colour, verbose=verbose) for fold in folds], width, indent="  ")
+    costs = (line for cost in _costs(plan.steps) for line in wrapped(f"Cost: {cost}", width, " " * 6))
+    return "\n".join([*lines, "", *wrapped(f"Plan: {_sums(plan)}.", width, " " * 6), *costs])
 
 
 def markdown(plan: Plan) -> str:
     """Write a plan for a pull request."""
     if not plan.steps:
         return "**pgtls plan**: nothing to do."
-    rows = [f"| `{s.entity}` | {s.action} | {_cell(s.reason)} | {_COSTS[s.cost]} |" for s in plan.steps]
-    head = [f"**pgtls plan**: {_sums(plan)}.", "", "| what | action | why | cost |", "|---|---|---|---|"]
-    return "\n".join([*head, *rows, "", *(f"- {line.strip()}" for line in _costs(plan.steps))])
+    rows = [(_what(fold), fold.action, md.text(fold.why), fold.cost or "nothing") for fold in folded(plan.steps)]
+    lines = md.table(("what", "action", "why", "cost"), rows)
+    costs = [f"- Cost: {md.text(cost)}" for cost in _costs(plan.steps)]
+    return "\n".join([f"**pgtls plan**: {_sums(plan)}.", "", *lines, *([""] if costs else []), *costs])
 
 
-def _rows(steps: Sequence[Step], *, colour: bool, everything: bool) -> Iterator[str]:
-    width = max(len(step.entity) for step in steps)
-    seen: dict[tuple[str, str, str], int] = {}
-    for step in steps:
-        alike = (step.entity.kind, step.action, step.reason)
-        seen[alike] = seen.get(alike, 0) + 1
-        if everything or seen[alike] <= _SHOWN:
-            yield _row(step, width, colour=colour)
-    for (kind, action, reason), count in seen.items():
-        if count > _SHOWN and not everything:
-            yield f"  {_SIGNS[action]} {count - _SHOWN} more of {kind}.*: {reason}"
+def _row(fold: Fold, *, colour: bool, verbose: bool) -> Row:
+    first = whole(f"{_SIGNS[fold.action]} {fold.what}")
+    below = ", ".join(path.split("/", 2)[2] for path in fold.steps[0].files) if verbose else fold.names
+    return Row((first, fold.action, fold.why, whole(fold.cost)), _COLOURS[fold.action] if colour else "", below)
 
 
-def _row(step: Step, width: int, *, colour: bool) -> str:
-    sign = _SIGNS[step.action]
-    if colour:
-        sign = f"\x1b[{_COLOURS[step.action]}m{sign}\x1b[0m"
-    files = f"  [{', '.join(path.split('/', 2)[2] for path in step.files)}]" if step.files else ""
-    cost = f" → {_COSTS[step.cost]}" if step.cost != "nothing" else ""
-    return f"  {sign} {step.entity:{width}}  {step.action:7}  {step.reason}{files}{cost}"
+def _what(fold: Fold) -> str:
+    return f"{fold.what}: {md.text(fold.names)}" if fold.names else md.code(fold.what)
 
 
 def _sums(plan: Plan) -> str:
@@ -86,9 +141,5 @@ def _costs(steps: Iterable[Step]) -> Iterator[str]:
     for cost in reversed(COSTS[1:]):
         entities = list(dict.fromkeys(step.entity for step in steps if step.cost == cost))
         if entities:
-            more = f" and {len(entities) - _SHOWN} more" if len(entities) > _SHOWN else ""
-            yield f"Cost: {_MEANING[cost]} ({', '.join(entities[:_SHOWN])}{more})"
-
-
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+            more = f" and {len(entities) - _COSTING} more" if len(entities) > _COSTING else ""
+            yield f"{_MEANING[cost]} ({', '.join(entities[:_COSTING])}{more})"

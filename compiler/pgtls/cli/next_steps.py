@@ -1,0 +1,66 @@
+"""What to do after a build: the last lines of its report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgtls.cli import COMMANDS
+from pgtls.pki.model import Entity
+from pgtls.state import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pgtls.fleet.model import Fleet
+    from pgtls.plan.model import Step
+
+_NAMED = 3
+"""How many directories a line names."""
+
+
+def next_steps(steps: Sequence[Step], fleet: Fleet, out: str) -> Iterator[str]:
+    """Say what to deploy, and where: the servers and bundles alone that this build changed."""
+    if any(step.action in ("create", "renew") and _makes_ca_key(step) for step in steps):
+        yield f"back up {out}/ca: the keys of your CAs are there and nowhere else"
+    for reload, verb in ((True, "reload"), (False, "restart")):
+        servers = [
+            name
+            for name in _deployed(steps, "server")
+            if name in fleet.servers and reload is not _restarts(steps, f"server.{name}")
+        ]
+        if servers:
+            yield f"copy {_directories(out, 'server', servers)} to {_destination(fleet, servers)}, then {verb} PostgreSQL"
+    users = [name for name in _deployed(steps, "user") if name in fleet.users]
+    if users:
+        yield f"copy {_directories(out, 'user', users)} to {'its client' if len(users) == 1 else 'their clients'}"
+    if "verify" in COMMANDS and _deployed(steps, "server"):
+        yield "run pgtls verify"
+
+
+def _makes_ca_key(step: Step) -> bool:
+    return step.entity.kind == "ca" and layout.key_path(step.entity) in step.files
+
+
+def _deployed(steps: Sequence[Step], kind: str) -> list[str]:
+    """Return the names of a kind whose deployed files change; one that still waits for its first certificate is no use."""
+    waiting = {step.entity for step in steps if step.action == "wait"}
+    new = {step.entity for step in steps if step.action == "create"}
+    changed = (step for step in steps if step.cost != "nothing" and step.action != "revoke")
+    found = (step.entity for step in changed if step.entity not in waiting & new)
+    return list(dict.fromkeys(entity.name for entity in found if entity.kind == kind))
+
+
+def _restarts(steps: Sequence[Step], entity: str) -> bool:
+    return any(step.entity == entity and step.cost == "restart" for step in steps)
+
+
+def _directories(out: str, kind: str, names: Sequence[str]) -> str:
+    shown = [f"{out}/{layout.directory(Entity(f'{kind}.{name}'))}" for name in names[:_NAMED]]
+    return ", ".join(shown) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
+def _destination(fleet: Fleet, servers: Sequence[str]) -> str:
+    if len(servers) > 1:
+        return "their servers"
+    table = fleet.servers[servers[0]].table
+    return f"{table.hosts[0]}:{table.directory}" if table.directory else table.hosts[0]
