@@ -79,7 +79,6 @@ def test_wrong_usage_is_one_object(capsys: pytest.CaptureFixture[str], command: 
         ("explain",),
         ("explain", *USES["explain"], "--hba", "x"),
         ("explain", "--user", "a", "--database", "b", "--from", "nowhere"),
-        ("diff",),
         ("check", "--now", "yesterday"),
         ("status", "--within", "long"),
         ("plan", "--ca-key", "root"),

@@ -164,14 +164,15 @@ def test_a_build_ends_with_what_to_do_next(capsys: pytest.CaptureFixture[str], d
         return [line.removeprefix("next: ") for line in lines if line.startswith("next: ")]
 
     server, verify = "out/servers/main to db.example.com", ["run pgtls verify"] if "verify" in COMMANDS else []
-    assert next_of("--renew", "server.main") == [f"copy {server}, then reload PostgreSQL", *verify]
+    run_there = "run sudo sh main/install.sh there"
+    assert next_of("--renew", "server.main") == [f"copy {server}, {run_there}, which reloads PostgreSQL", *verify]
     assert next_of("--renew", "user.u1") == ["copy out/clients/u1 to its client"]
     assert next_of("--renew", "user.u1", "--renew", "user.u2") == [
         "copy out/clients/u1, out/clients/u2 to their clients"
     ]
     assert next_of() == []
     edit(directory, "[server.main]", '[server.main]\ndirectory = "/etc/pgtls"\nport = 5433')
-    assert next_of("--accept-outage")[0] == f"copy {server}:/etc/pgtls, then restart PostgreSQL"
+    assert next_of("--accept-outage")[0] == f"copy {server}, {run_there}, then restart PostgreSQL"
     everything = next_of("--out", "new", "--lock", "new.lock")
     assert everything[0] == "back up new/ca: the keys of your CAs are there and nowhere else"
     assert everything[2] == "copy new/clients/app, new/clients/u0, new/clients/u1 and 3 more to their clients"

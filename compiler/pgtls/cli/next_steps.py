@@ -22,14 +22,18 @@ def next_steps(steps: Sequence[Step], fleet: Fleet, out: str) -> Iterator[str]:
     """Say what to deploy, and where: the servers and bundles alone that this build changed."""
     if any(step.action in ("create", "renew") and _makes_ca_key(step) for step in steps):
         yield f"back up {out}/ca: the keys of your CAs are there and nowhere else"
-    for reload, verb in ((True, "reload"), (False, "restart")):
+    for restart, after in ((False, "which reloads PostgreSQL"), (True, "then restart PostgreSQL")):
         servers = [
             name
             for name in _deployed(steps, "server")
-            if name in fleet.servers and reload is not _restarts(steps, f"server.{name}")
+            if name in fleet.servers and restart is _restarts(steps, f"server.{name}")
         ]
         if servers:
-            yield f"copy {_directories(out, 'server', servers)} to {_destination(fleet, servers)}, then {verb} PostgreSQL"
+            where, script = (
+                _destination(fleet, servers),
+                f"{servers[0] if len(servers) == 1 else 'NAME'}/{layout.INSTALLER}",
+            )
+            yield f"copy {_directories(out, 'server', servers)} to {where}, run sudo sh {script} there, {after}"
     users = [name for name in _deployed(steps, "user") if name in fleet.users]
     if users:
         yield f"copy {_directories(out, 'user', users)} to {'its client' if len(users) == 1 else 'their clients'}"
@@ -60,7 +64,4 @@ def _directories(out: str, kind: str, names: Sequence[str]) -> str:
 
 
 def _destination(fleet: Fleet, servers: Sequence[str]) -> str:
-    if len(servers) > 1:
-        return "their servers"
-    table = fleet.servers[servers[0]].table
-    return f"{table.hosts[0]}:{table.directory}" if table.directory else table.hosts[0]
+    return "their servers" if len(servers) > 1 else fleet.servers[servers[0]].table.hosts[0]
