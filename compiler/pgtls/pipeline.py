@@ -24,7 +24,7 @@ from pgtls.certificates.observe import keyring, locked_keys, nothing_to_build_on
 from pgtls.certificates.passphrases import to_try, unopened
 from pgtls.certificates.retired_cas import files as retired_files
 from pgtls.certificates.secrets import Secrets
-from pgtls.certificates.supplied import adapted, gather
+from pgtls.certificates.supplied import adapted, gather, taken_keys
 from pgtls.diagnostics import Rejected, errors
 from pgtls.fleet.checks import judge
 from pgtls.fleet.checks.waivers import bare
@@ -129,7 +129,8 @@ def decided(request: Request) -> Decided:
         existing = replace(existing, forgotten=revocations(checked.lock, drift, request.now))
     decisions = decide(fleet, profiles, existing, request.asked)
     order = verdict(fleet, checked.entries, decisions, existing, accepted=request.asked.accept_outage)
-    found = (*existing.diagnostics, *existing.outside.diagnostics, *decisions.diagnostics, *order.diagnostics)
+    taken = taken_keys(outside, existing.lock, request.out)
+    found = (*existing.diagnostics, *existing.outside.diagnostics, *taken, *decisions.diagnostics, *order.diagnostics)
     diagnostics = (*checked.diagnostics, *locate(found, checked.source))
     return Decided(checked, fleet, secrets, existing, decisions, order, diagnostics)
 

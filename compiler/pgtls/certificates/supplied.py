@@ -11,9 +11,9 @@ from pgtls.certificates.model import Lists, Outside, Signed
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import entity_named, place_of
 from pgtls.fleet.files import directory_of
-from pgtls.language.words import suggestion
+from pgtls.language.words import listed, suggestion
 from pgtls.pki.model import Entity, Unreadable, ca_entity
-from pgtls.state import files
+from pgtls.state import files, layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pgtls.fleet.model import Authority, Fleet, Server, User
     from pgtls.pki.keys import PrivateKey, PublicKey
     from pgtls.pki.model import KeyAlgorithm, Profile
+    from pgtls.state.lock import Lock
 
 
 _LONGEST = 16 * 1024 * 1024
@@ -45,6 +46,27 @@ def brought_key(entity: Entity, path: str, secrets: Secrets) -> PrivateKey | Unr
     except OSError as error:
         return Unreadable(error.strerror or "it cannot be read")
     return keys.load(pem, secrets.passphrase(entity) if b"ENCRYPTED" in pem else None)
+
+
+def taken_keys(outside: Outside, lock: Lock, out: str) -> Iterator[Diagnostic]:
+    """Refuse to take as ``key_file`` what lies in the out directory, or the key of another CA: by its public key, so that no key is opened."""
+    inside = os.path.join(os.path.realpath(out), "")
+    cas = {(line.certificate.spki_sha256, line.entity) for line in lock.issued if line.entity.kind == "ca"}
+    cas |= {
+        (signed.certificate.spki_sha256, entity) for entity, signed in outside.signed.items() if entity.kind == "ca"
+    }
+    for entity, path in outside.key_files.items():
+        where, own = os.path.realpath(path), layout.key_path(entity)
+        spki = outside.signed[entity].certificate.spki_sha256 if entity in outside.signed else None
+        others = sorted(ca for key, ca in cas if key == spki and ca != entity)
+        if others:
+            why = f"the certificate of {entity} has the key of {listed(others)}: the key of a CA serves nothing else"
+        elif where.startswith(inside) and where != os.path.join(inside, own):
+            why = f'key_file of {entity} lies in the out directory "{out}", whose keys have owners'
+        else:
+            continue
+        hint = "find out who wrote this; make a key of its own for it"
+        yield Diagnostic("PGT584", why, (*entity.table, "key_file"), hint)
 
 
 def adapted(profiles: Mapping[Entity, Profile], outside: Outside) -> dict[Entity, Profile]:

@@ -479,6 +479,15 @@ RULES: tuple[Rule, ...] = (
         "Where both are said of the same two, move them in two builds.",
     ),
     Rule(
+        "PGT584",
+        "error",
+        "a key that belongs to another is named as key_file",
+        meaning="`key_file` names a file in the out directory, or the certificate that goes with it has the key of another CA.",
+        why="A build would hand the key out: to a server, for instance, in whose files everybody who deploys it finds the key of a CA. The public key of "
+        "a CA is known to all, so a certificate for it is easily made.",
+        fix="Find out who wrote this. Make a key for this entity alone.",
+    ),
+    Rule(
         "PGT590",
         "error",
         "wrong usage",

@@ -1,0 +1,117 @@
+"""A key that belongs to another entity is never taken as ``key_file``."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from pgtls.diagnostics import Rejected
+from support.building import NOW, SMALL, Place, steps
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
+PARTNER = """
+[ca.partner]
+cert_file = "partner-ca.crt"
+crl = false
+[server.partner]
+ca = "partner"
+hosts = ["partner.example.com"]
+no_local = true
+cert_file = "partner.crt"
+key_file = "{key_file}"
+"""
+
+
+def name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def partner(place: Place, public_key: CertificatePublicKeyTypes) -> None:
+    """Write a CA of another company, and a certificate of it for a public key that everybody can know."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    begin, end = NOW - timedelta(hours=1), NOW + timedelta(days=300)
+    basic = x509.CertificateBuilder().not_valid_before(begin).not_valid_after(end).issuer_name(name("Partner CA"))
+    usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+    skid = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    ca = basic.subject_name(name("Partner CA")).public_key(key.public_key()).serial_number(1)
+    ca = ca.add_extension(x509.BasicConstraints(True, None), True).add_extension(usage, True).add_extension(skid, False)
+    leaf = basic.subject_name(name("partner.example.com")).public_key(public_key).serial_number(2)
+    names = x509.SubjectAlternativeName([x509.DNSName("partner.example.com")])
+    leaf = leaf.add_extension(names, False)
+    leaf = leaf.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
+    leaf = leaf.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), False)
+    for file, builder in (("partner-ca.crt", ca), ("partner.crt", leaf)):
+        (place.directory / file).write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+
+
+def public_key(place: Place, path: str) -> CertificatePublicKeyTypes:
+    return x509.load_pem_x509_certificates(place.file(path).read_bytes())[0].public_key()
+
+
+def complaint(place: Place, spec: str) -> str:
+    before = place.state()
+    for run in (place.plan, place.build):
+        with pytest.raises(Rejected) as rejected:
+            run(spec)
+        found = [d for d in rejected.value.diagnostics if d.severity == "error"]
+        assert [d.code for d in found] == ["PGT584"]
+        assert found[0].place is not None
+        assert "key_file" in found[0].place.text
+    assert place.state() == before
+    return found[0].message
+
+
+@pytest.fixture
+def spec() -> str:
+    return SMALL.replace('users = ["postgres"]', 'servers = ["main"]\nusers = ["postgres"]').replace(
+        'users = ["app"]', 'servers = ["main"]\nusers = ["app"]'
+    )
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["in the out directory", "copied out of it"])
+@pytest.mark.parametrize("kept", [True, False], ids=["of a CA of the spec", "of a CA that left it"])
+def test_the_key_of_a_ca_is_not_handed_to_a_server(place: Place, spec: str, copied: bool, kept: bool) -> None:
+    extra = "[ca.other]\n"
+    place.build(spec.replace('client_ca = ["clients"]', 'client_ca = ["clients", "other"]') + extra)
+    partner(place, public_key(place, "ca/other/ca.crt"))
+    key_file = "out/ca/other/ca.key"
+    if copied:
+        shutil.copy(place.file("ca/other/ca.key"), place.directory / "mine.key")
+        key_file = "mine.key"
+    text = spec + (extra if kept else "") + PARTNER.format(key_file=key_file)
+    if kept:
+        text = text.replace('client_ca = ["clients"]', 'client_ca = ["clients", "other"]')
+    assert complaint(place, text) == (
+        "the certificate of server.partner has the key of ca.other: the key of a CA serves nothing else"
+    )
+
+
+def test_the_key_of_another_server_in_the_out_directory_is_not_taken_through_a_link_either(
+    place: Place, spec: str
+) -> None:
+    place.build(spec)
+    partner(place, public_key(place, "servers/main/server.crt"))
+    (place.directory / "mine.key").symlink_to(place.file("servers/main/server.key"))
+    assert "lies in the out directory" in complaint(place, spec + PARTNER.format(key_file="mine.key"))
+
+
+def test_a_key_that_belongs_to_nobody_else_is_taken(place: Place, spec: str) -> None:
+    """The control."""
+    other = Place(place.directory / "other")
+    other.directory.mkdir()
+    other.build(SMALL)
+    place.build(spec)
+    partner(place, public_key(other, "servers/main/server.crt"))
+    shutil.copy(other.file("servers/main/server.key"), place.directory / "mine.key")
+    planned = place.build(spec + PARTNER.format(key_file="mine.key"))
+    assert ("server.partner", "adopt") in steps(planned)
