@@ -233,3 +233,49 @@ def test_another_server_that_admits_is_named(capsys: Capture, tmp_path: Path) ->
 def test_a_user_given_as_a_role_is_told_its_roles(capsys: Capture, tmp_path: Path) -> None:
     answer = of_spec(capsys, tmp_path, "--server", "main", "--user", "bob", "--database", "shop")
     assert '"bob" is a user, not a role: it logs in as "bob_role", "reporting"' in answer["notes"]
+
+
+UNDECIDED = """
+version = 1
+[ca.root]
+[server.main]
+ca = "root"
+hosts = ["db.example.com"]
+no_local = true
+[server.other]
+ca = "root"
+hosts = ["other.example.com"]
+no_local = true
+[user.alice]
+[policy.p]
+servers = ["all"]
+users = ["alice"]
+databases = ["/(?x)^ shop $"]
+from = ["10.0.0.0/8"]
+auth = "scram-sha-256"
+[policy.q]
+servers = ["main"]
+users = ["alice"]
+databases = ["books"]
+from = ["11.0.0.0/8"]
+auth = "scram-sha-256"
+"""
+HANGS: dict[str, tuple[str, str, int]] = {
+    "an address that only the expression's policy covers": ("10.0.0.1", "shop", 1),
+    "an address that no policy covers": ("12.0.0.1", "shop", 0),
+    "the socket": ("local", "shop", 0),
+    "a policy that comes nearer": ("11.0.0.1", "x", 0),
+}
+
+
+@pytest.mark.parametrize(("address", "database", "status"), HANGS.values(), ids=HANGS)
+def test_a_spec_with_an_expression_that_pgtls_cannot_evaluate_gets_an_answer_or_a_finding(
+    capsys: Capture, tmp_path: Path, address: str, database: str, status: int
+) -> None:
+    (tmp_path / "pgtls.toml").write_text(UNDECIDED)
+    asked = ("explain", str(tmp_path / "pgtls.toml"), "--server", "main", "--user", "alice", "--database", database)
+    assert run([*asked, "--from", address]) == status
+    found = capsys.readouterr()
+    assert ("PGT293" in found.err) == bool(status)
+    assert "Traceback" not in found.err
+    assert found.out.startswith("refused") == (not status)

@@ -236,9 +236,12 @@ def _missing(policy: Policy, connection: Connection, surroundings: Surroundings)
         _covers(connection, surroundings, replace(_ANY, type="host", address=address)) for address in policy.addresses
     ):
         yield 2, f"it does not cover address {connection.address}"
-    if not _covers(connection, surroundings, replace(_ANY, databases=policy.databases)):
-        what = "physical replication" if connection.replication else f'database "{connection.database}"'
-        yield 2, f"it does not cover {what}"
+    what = "physical replication" if connection.replication else f'database "{connection.database}"'
+    try:
+        if not _covers(connection, surroundings, replace(_ANY, databases=policy.databases)):
+            yield 2, f"it does not cover {what}"
+    except Undecidable:
+        yield 1, f"its regular expression may cover {what} or not"
     if policy.requires_tls and connection.transport != "tls":
         yield 1, "it asks for TLS"
     elif policy.asks_certificate != "none" and connection.certificate is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -121,12 +122,15 @@ def _answer(fleet: Fleet, rules: Rules, connection: Connection, around: Surround
 
 
 def _elsewhere(fleet: Fleet, server: Server, rules: Mapping[str, Rules], question: Question) -> Iterator[str]:
-    """Name the servers that admit what this one refuses."""
+    """Name the servers that admit what this one refuses; what cannot be told of one is not said."""
     around = question.around(surroundings_of(fleet))
     for other in fleet.servers.values():
-        if other is not server and not (shown := _presented(fleet, other, question)).refused:
-            connection = replace(question.connection, certificate=shown.certificate)
-            answer = _answer(fleet, rules[other.name], connection, around)
+        if other is server or (shown := _presented(fleet, other, question)).refused:
+            continue
+        with suppress(Rejected):
+            answer = _answer(
+                fleet, rules[other.name], replace(question.connection, certificate=shown.certificate), around
+            )
             if answer.outcome == "admit":
                 yield f'server "{other.name}" admits it, by policy {", ".join(answer.policies)}'
 
