@@ -1,4 +1,7 @@
-"""Write the references anew, from the code: docs/spec.md and docs/pgtls.schema.json from the models, docs/diagnostics.md from the catalogue, docs/commands.md from the commands.
+"""Write the reference pages from the code.
+
+docs/spec.md and docs/pgtls.schema.json come from the models, docs/diagnostics.md from the catalogue, docs/commands.md from the
+commands, docs/api.md from the docstrings.
 
 ``python docs/reference.py`` writes them; with ``--check`` it exits 1 if one is not what it would write.
 """
@@ -8,8 +11,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import fields, is_dataclass
 from datetime import timedelta
-from inspect import cleandoc
+from inspect import cleandoc, isfunction, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +21,7 @@ import typer
 from pydantic_core import PydanticUndefined
 from typer.core import TyperOption
 
+from pgtls.certificates.model import Asked
 from pgtls.cli import COMMANDS, EXIT_STATUS
 from pgtls.cli.app import command
 from pgtls.diagnostics.rules import FAMILIES, catalogue
@@ -26,7 +31,7 @@ from pgtls.language.upcoming import UPCOMING
 from pgtls.language.values import NameConstraints, Secret, Subject, Waiver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
@@ -92,6 +97,7 @@ def main() -> int:
     pages = {
         folder / "spec.md": "".join(spec_page()),
         folder / "diagnostics.md": "".join(diagnostics_page()),
+        folder / "api.md": "".join(api_page()),
         folder / "commands.md": "".join(commands_page()),
         folder / "pgtls.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
     }
@@ -183,6 +189,69 @@ def _command(name: str) -> Iterator[str]:
         yield f"| `{_cell(words)}` | {_cell(re.sub(' +', ' ', meaning))} |\n"
     examples = "\n\n".join(f"# {meaning}\n{line}" for line, meaning in found.examples.items())
     yield f"\n```text\n{examples}\n```\n"
+
+
+_API_HEAD = """# The Python API
+
+<!-- Written by docs/reference.py from the docstrings of compiler/pgtls/api.py; edit those. -->
+
+`import pgtls` loads nothing until a name is used. All of it has types (`py.typed`).
+
+```python
+import pgtls
+
+spec = pgtls.load("pgtls.toml")
+result = pgtls.check(spec)
+for diagnostic in result.diagnostics:
+    print(diagnostic.code, diagnostic.message, diagnostic.place)
+if result and pgtls.diff(pgtls.load("pgtls.toml", revision="HEAD"), spec).exceeds("weakened"):
+    print("this weakens something")
+```
+"""
+_FUNCTIONS = ("load", "loads", "check", "access", "explain", "diff", "plan", "build", "status")
+
+
+def api_page() -> Iterator[str]:
+    """Return the reference of the Python API, made of its docstrings."""
+    import pgtls
+    from pgtls import api
+
+    yield _API_HEAD
+    yield "\n" + _prose((api.__doc__ or "").partition("\n\n")[2]) + "\n\n## Functions\n"
+    for name in _FUNCTIONS:
+        function = getattr(api, name)
+        yield f"\n### {name}\n\n```python\n{name}{_signature(function)}\n```\n\n{_prose(function.__doc__)}\n"
+    yield "\n## Values\n"
+    for name in sorted(set(pgtls.__all__) - {"__version__", *_FUNCTIONS}):
+        value = getattr(pgtls, name)
+        yield f"\n### {name}\n\n{_prose(value.__doc__)}\n"
+        if is_dataclass(value):
+            yield f"\nFields: {', '.join(f'`{field.name}`' for field in fields(value) if field.name[0] != '_')}.\n"
+        properties = [(key, one) for key, one in vars(value).items() if isinstance(one, property) and key[0] != "_"]
+        methods = [(key, one) for key, one in vars(value).items() if isfunction(one) and key[0] != "_" and one.__doc__]
+        for key, one in (*properties, *methods):
+            yield f"\n- `{key}`: {_prose(one.__doc__)}\n"
+
+
+def _signature(function: Callable[..., Any]) -> str:
+    """Write a signature with the names of types alone, one parameter a line."""
+    found = signature(function)
+    parts = []
+    for name, one in found.parameters.items():
+        if one.kind is one.KEYWORD_ONLY and "*" not in parts:
+            parts.append("*")
+        default = (
+            "" if one.default is one.empty else " = ..." if isinstance(one.default, Asked) else f" = {one.default!r}"
+        )
+        parts.append(f"{name}: {one.annotation}{default}")
+    return f"({', '.join(parts)}) -> {found.return_annotation}"
+
+
+def _prose(text: str | None) -> str:
+    """Write a docstring as Markdown: roles as code, examples as blocks."""
+    clean = re.sub(r":\w+:`~?([^`]+)`", lambda match: f"`{match[1].removeprefix('pgtls.')}`", cleandoc(text or ""))
+    paragraphs = clean.replace("``", "`").split("\n\n")
+    return "\n\n".join(f"```pycon\n{one}\n```" if one.startswith(">>>") else one for one in paragraphs)
 
 
 def _paragraph(text: str) -> str:

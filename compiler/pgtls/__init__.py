@@ -6,8 +6,6 @@ The Python API is :mod:`pgtls.api`; its names are loaded when they are first use
 TYPE_CHECKING = False  # of typing, which takes longer to import than all of this
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from pgtls.access.diff import Change as Change
     from pgtls.access.explain import Explanation as Explanation
     from pgtls.access.matrix import Matrix as Matrix
@@ -56,16 +54,18 @@ _PACKAGES = ("access", "plan")
 __all__ = ["__version__", *sorted((*_PACKAGES, *(name for names in _HOMES.values() for name in names)))]  # noqa: PLE0604
 
 
-def __getattr__(name: str) -> "Any":
-    """Load a name of the API."""
-    from importlib import import_module
+if not TYPE_CHECKING:  # to type checkers, a name that is not imported above does not exist
 
-    if name in _PACKAGES:
-        return import_module(f"{__name__}.{name}")
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(home), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name):
+        """Load a name of the API."""
+        from importlib import import_module
+
+        if name in _PACKAGES:
+            return import_module(f"{__name__}.{name}")
+        for home, names in _HOMES.items():
+            if name in names:
+                return getattr(import_module(home), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,35 @@ def run(checkout: Path, script: str, now: str = NOW) -> subprocess.CompletedProc
     )
 
 
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_a_job_that_reads_a_pull_request_keeps_no_credential_and_writes_no_content(workflow: Path) -> None:
+    document = yaml.safe_load(workflow.read_text())
+    assert document["permissions"] == {}
+    assert "pull_request_target" not in workflow.read_text()
+    for job in document["jobs"].values():
+        actions = [step for step in job["steps"] if "uses" in step]
+        assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", step["uses"]) for step in actions)
+        checkouts = [step for step in actions if step["uses"].startswith("actions/checkout@")]
+        assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+        written = {scope for scope, access in job["permissions"].items() if access == "write"}
+        assert written <= ({"security-events"} if checkouts else {"pull-requests"})
+
+
+def test_a_pull_request_runs_no_command_of_its_spec(checkout: Path) -> None:
+    ran = checkout.parent / "ran"
+    command = f'{{ command = ["sh", "-c", "touch {ran}; echo x"] }}'
+    spec = checkout / "pgtls.toml"
+    more = f'[ca.other]\npassphrase = {command}\n[policy.ldap]\nusers = ["all"]\nfrom = ["10.9.9.9"]\nauth = "radius"\n'
+    more += f'auth_options = {{ radiusservers = "r", radiussecrets = {command} }}\n'
+    spec.write_text(spec.read_text() + more)
+    for lock in (True, False):
+        for name in ("Check the spec", "Say what changes"):
+            assert run(checkout, step("pgtls.yml", "check", name)).returncode == 0
+        if lock:
+            (checkout / "pgtls.lock").unlink()
+    assert not ran.exists()
+
+
 def test_findings_are_commands_and_a_bad_spec_fails_the_job(checkout: Path) -> None:
     script = step("pgtls.yml", "check", "Check the spec")
     good = run(checkout, script)
@@ -129,7 +159,7 @@ def test_the_comment_and_the_summary_say_what_changes_and_what_a_build_would_do(
     spec.write_text(spec.read_text().replace('"db.example.com"', '"db.example.com", "db2.example.com"'))
     plan = run(checkout, step("pgtls.yml", "check", "Say what changes"))
     assert plan.returncode == 0, plan.stderr
-    comment = run(checkout, step("pgtls.yml", "check", "Comment on the pull request"))
+    comment = run(checkout, step("pgtls.yml", "comment", "Comment on the pull request"))
     for text in ((checkout.parent / "summary.md").read_text(), comment.stdout):
         assert "| `server.main` | renew | hosts changed" in text
     assert comment.stdout.startswith("gh pr comment 7 --body-file review.md")
