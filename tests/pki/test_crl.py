@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgtls.pki import crl, names
+from pgtls.pki import crl, der, names
 from pgtls.pki.model import Revocation, RevocationList, RevocationReason, Unreadable
 from pki.trees import ALGORITHMS, DAY, NOW, Authority, authority, leaf, needs_certtool, openssl, presented, refusal, run
 
@@ -148,12 +148,12 @@ def test_what_is_no_list_is_a_value_with_a_reason(content: bytes, reason: str) -
 def test_a_list_without_an_end_is_none() -> None:
     """RFC 5280, 5.1.2.5: CAs MUST say when the next one comes. OpenSSL would take it for ever."""
     whole = x509.load_pem_x509_crl(signed(authority("root"))).public_bytes(Encoding.DER)
-    ((_, content),) = names._elements(whole)
-    (_, entries), *rest = names._elements(content)
-    fields = list(names._elements(entries))
+    ((_, content),) = der.elements(whole)
+    (_, entries), *rest = der.elements(content)
+    fields = list(der.elements(entries))
     del fields[[tag for tag, _ in fields].index(UTC_TIME) + 1]
-    shorter = b"".join(names._tlv(*field) for field in ((0x30, b"".join(names._tlv(*f) for f in fields)), *rest))
-    found = crl.of(x509.load_der_x509_crl(names._tlv(0x30, shorter)))
+    shorter = b"".join(der.tlv(*field) for field in ((0x30, b"".join(der.tlv(*f) for f in fields)), *rest))
+    found = crl.of(x509.load_der_x509_crl(der.tlv(0x30, shorter)))
     assert found == Unreadable("it does not say until when it holds (nextUpdate)")
 
 

@@ -85,9 +85,13 @@ def _user(user: User, ca: Authority) -> Profile:
 
 
 def server_common_name(server: Server) -> str:
-    """Return the first host; NAME where that is an address or does not fit (docs/design.md, Certificates)."""
-    first = server.table.hosts[0]
-    return server.name if _address(first) or len(first) > COMMON_NAME_LENGTH else first
+    """Return the first host that is a name, else the first address; NAME where that does not fit into a common name.
+
+    Without a name there, libpq before 15 compares nothing but the common name with the address that it dials.
+    """
+    hosts = server.table.hosts
+    first = next((host for host in hosts if not _address(host)), hosts[0])
+    return server.name if len(first) > COMMON_NAME_LENGTH else first
 
 
 def _split_hosts(hosts: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

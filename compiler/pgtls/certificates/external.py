@@ -226,7 +226,7 @@ def _judged(
         message = f"the certificate of {entity} was revoked"
         return _fault("PGT563", message, entity, SIGN_AGAIN, "cert_file"), ()
     way = way_up(profile, found, fleet, above)
-    wrong = [*_key_faults(profile, found, existing), *_misfits(profile, certificate, fleet)]
+    wrong = [*_key_faults(profile, found, existing), *_misfits(profile, certificate, fleet), *_weak_signatures(found)]
     if not isinstance(way, NoWay):
         if not wrong:
             return None, way
@@ -281,12 +281,37 @@ def _misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterat
     yield from _subject_misfits(profile, certificate, fleet)
     yield from _name_misfits(profile, certificate)
     yield from _usage_misfits(profile, certificate, fleet)
-    if certificate.key_algorithm.startswith("rsa-") and int(certificate.key_algorithm[4:]) < 2048:
-        yield f"its RSA key has {certificate.key_algorithm[4:]} bits, and OpenSSL takes 2048 and more"
+    yield from _peer_faults(certificate)
     if certificate.not_before > fleet.now:
         yield f"it is not valid before {certificate.not_before:%Y-%m-%d %H:%M}"
     if profile.until and certificate.not_after > profile.until:
         yield f"it outlives its user, until {profile.until:%Y-%m-%d}"
+
+
+def _peer_faults(certificate: Certificate) -> Iterator[str]:
+    """Yield what makes OpenSSL refuse a certificate whatever the spec says."""
+    from pgtls.pki.facts import CRITICAL
+    from pgtls.pki.keys import PSS, unfit
+
+    if certificate.key_algorithm == "rsassa-pss":
+        yield PSS.replace("it is", "its key is", 1)
+    elif fault := unfit(certificate.key_algorithm):
+        yield fault
+    unknown = [usage.removeprefix(CRITICAL) for usage in certificate.usages if usage.startswith(CRITICAL)]
+    if unknown:
+        yield f"it has the critical extension {', '.join(unknown)}, which OpenSSL does not know"
+
+
+def _weak_signatures(found: Found) -> Iterator[str]:
+    """Yield the signatures of a certificate and its file whose digest OpenSSL no longer takes."""
+    from pgtls.pki import chains, facts
+    from pgtls.pki.names import name_text
+
+    parsed = facts.parse(b"".join((found.pem or b"", *found.above)))
+    for number, one in enumerate(() if isinstance(parsed, Unreadable) else parsed):
+        if digest := chains.weak_digest(one):
+            what = f'"{name_text(one.subject)}" above it' if number else "it"
+            yield f"{what} is signed with {digest}, which OpenSSL refuses by default"
 
 
 def _subject_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:

@@ -6,7 +6,8 @@ import warnings
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from pgtls.pki import facts
 from pgtls.pki.model import Unreadable
@@ -64,6 +65,32 @@ def signed_by(one: x509.Certificate, above: x509.Certificate) -> bool:
         warnings.simplefilter("ignore")
         try:
             one.verify_directly_issued_by(above)
-        except (ValueError, TypeError, InvalidSignature):
+        except ValueError:  # another issuer, or a digest that it does not take
+            return one.issuer == above.subject and _verifies(one, above.public_key())
+        except (TypeError, InvalidSignature, UnsupportedAlgorithm):
             return False
     return True
+
+
+def _verifies(one: x509.Certificate, key: object) -> bool:
+    """Verify a signature whose digest cryptography no longer takes in chains; whether to use it is asked elsewhere."""
+    digest = one.signature_hash_algorithm
+    try:
+        if isinstance(key, rsa.RSAPublicKey) and digest:
+            key.verify(one.signature, one.tbs_certificate_bytes, padding.PKCS1v15(), digest)
+        elif isinstance(key, ec.EllipticCurvePublicKey) and digest:
+            key.verify(one.signature, one.tbs_certificate_bytes, ec.ECDSA(digest))
+        else:
+            return False
+    except (InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def weak_digest(one: x509.Certificate) -> str | None:
+    """Return the digest of a signature that OpenSSL refuses by its default security level; a root's own is never checked."""
+    try:
+        digest = one.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return "an unknown digest"
+    return {"sha1": "SHA-1", "md5": "MD5"}.get(digest.name) if digest and not signed_by(one, one) else None

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pgtls.pki import damage, keys, profiles
@@ -22,9 +21,6 @@ from pgtls.pki.names import name_text
 
 if TYPE_CHECKING:
     from pgtls.pki.model import Profile
-
-LEAST_RSA_BITS = 2048
-"""What OpenSSL's security level 2 takes, the default of today's distributions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +58,10 @@ def _facts(request: x509.CertificateSigningRequest) -> Request | Unreadable:
     public_key = request.public_key()
     if not isinstance(public_key, keys.PublicKey):
         return Unreadable("its key cannot be used for TLS")
-    if isinstance(public_key, rsa.RSAPublicKey) and public_key.key_size < LEAST_RSA_BITS:
-        return Unreadable(f"its RSA key has {public_key.key_size} bits, and OpenSSL takes {LEAST_RSA_BITS} and more")
+    if keys.PSS_OID in request.tbs_certrequest_bytes:
+        return Unreadable("its key is an RSA-PSS key (id-RSASSA-PSS), and pgtls signs plain RSA keys only")
+    if fault := keys.unfit(keys.algorithm_of(public_key)):
+        return Unreadable(fault)
     names = [
         general_name(general)
         for extension in request.extensions

@@ -43,15 +43,10 @@ def _wanted_usages(profile: Profile) -> tuple[str, ...]:
         depth = () if profile.path_length is None else (f"pathlen:{profile.path_length}",)
         constraints = _wanted_constraints(profile.constraints) if profile.constraints else ()
         return tuple(sorted({"CA", "keyCertSign", "cRLSign", *depth, *constraints}))
-    return _LEAF_USAGES[profile.kind, profile.key_algorithm.startswith("rsa-")]
-
-
-_LEAF_USAGES = {
-    ("server", False): ("digitalSignature", "serverAuth"),
-    ("server", True): ("digitalSignature", "keyEncipherment", "serverAuth"),
-    ("user", False): ("clientAuth", "digitalSignature"),
-    ("user", True): ("clientAuth", "digitalSignature", "keyEncipherment"),
-}
+    if profile.kind == "user":
+        return ("clientAuth", "digitalSignature")
+    rsa = ("keyEncipherment",) if profile.key_algorithm.startswith("rsa-") else ()
+    return ("digitalSignature", *rsa, "serverAuth")
 
 
 def _wanted_constraints(constraints: Constraints) -> Iterator[str]:

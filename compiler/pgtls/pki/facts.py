@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, PublicKeyAlgorithmOID
 
 from pgtls.pki import damage, keys
 from pgtls.pki.expected import subject_text, wanted_facts
@@ -95,13 +95,14 @@ def _facts(certificate: x509.Certificate) -> Certificate:
             authority_key_id = value.key_identifier.hex() if value.key_identifier else None
         else:
             usages.update(_usages(value))
+    usages.update(f"{CRITICAL}{one.oid.dotted_string}" for one in certificate.extensions if _is_unhandled(one))
     return Certificate(
         serial=f"{certificate.serial_number:x}",
         subject=name_text(certificate.subject),
         issuer=name_text(certificate.issuer),
         names=tuple(sorted(set(names))),
         usages=tuple(sorted(usages)),
-        key_algorithm=keys.algorithm_of(public_key),
+        key_algorithm=_algorithm(certificate),
         spki_sha256=keys.spki_sha256(public_key),
         key_id=key_id or x509.SubjectKeyIdentifier.from_public_key(public_key).digest.hex(),
         authority_key_id=authority_key_id,
@@ -109,6 +110,25 @@ def _facts(certificate: x509.Certificate) -> Certificate:
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
     )
+
+
+def _algorithm(certificate: x509.Certificate) -> str:
+    """Name the algorithm of a certificate's key; cryptography reads an RSA-PSS key as a plain one."""
+    if certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
+        return "rsassa-pss"
+    return keys.algorithm_of(certificate.public_key())
+
+
+CRITICAL = "critical:"
+"""Before the OID of an extension among the usages: OpenSSL refuses a certificate with a critical one that it does not know."""
+_HANDLED = frozenset(
+    f"2.5.29.{arc}" for arc in (15, 17, 19, 30, 31, 32, 33, 36, 37, 54)
+)  # keyUsage, SAN, basicConstraints, nameConstraints, CRL points, policies and their mappings and constraints, EKU
+"""What OpenSSL handles where it is critical (v3_purp.c, X509_supported_extension)."""
+
+
+def _is_unhandled(extension: x509.Extension[x509.ExtensionType]) -> bool:
+    return extension.critical and extension.oid.dotted_string not in _HANDLED
 
 
 def _usages(value: x509.ExtensionType) -> Iterator[str]:

@@ -6,6 +6,8 @@ module contains a byte of a key or of a passphrase.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import os
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
+from pgtls.pki import der
 from pgtls.pki.model import Unreadable
 
 if TYPE_CHECKING:
@@ -76,13 +79,48 @@ def _cores() -> int:
 def to_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
     """Write a key as PKCS#8 (RFC 5958): what libpq, PostgreSQL, pgjdbc and PgBouncer all read.
 
-    With a passphrase it is encrypted by AES-256-CBC (PBES2, RFC 8018), which has 1 to :data:`LONGEST_PASSPHRASE` bytes: else ValueError.
+    With a passphrase, which has 1 to :data:`LONGEST_PASSPHRASE` bytes (else ValueError), it is encrypted by AES-256-CBC
+    under PBKDF2 with HMAC-SHA256 and :data:`ROUNDS` rounds (PBES2, RFC 8018).
     """
-    protection = serialization.BestAvailableEncryption(passphrase) if passphrase is not None else _PLAIN
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
+    if passphrase is None:
+        return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, _PLAIN)
+    if not 0 < len(passphrase) <= LONGEST_PASSPHRASE:
+        raise ValueError(f"a passphrase has 1 to {LONGEST_PASSPHRASE} bytes, not {len(passphrase)}")
+    plain = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, _PLAIN)
+    body = base64.encodebytes(_encrypted(plain, passphrase, os.urandom(_SALT), os.urandom(_BLOCK))).replace(b"\n", b"")
+    lines = b"\n".join(body[at : at + 64] for at in range(0, len(body), 64))
+    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n" + lines + b"\n-----END ENCRYPTED PRIVATE KEY-----\n"
 
 
 _PLAIN = serialization.NoEncryption()
+_SALT, _BLOCK = 16, 16
+ROUNDS = 600_000
+"""Of PBKDF2 with HMAC-SHA256, as OWASP asks; cryptography's own encryption of PKCS#8 has 2,048."""
+
+_PBES2 = bytes.fromhex("06092a864886f70d01050d")
+_PBKDF2 = bytes.fromhex("06092a864886f70d01050c")
+_HMAC_SHA256 = bytes.fromhex("06082a864886f70d0209")
+_AES_256_CBC = bytes.fromhex("060960864801650304012a")
+"""Object identifiers of RFC 8018, appendix B, and of NIST, in DER."""
+
+
+def _encrypted(plain: bytes, passphrase: bytes, salt: bytes, start: bytes) -> bytes:
+    """Write an EncryptedPrivateKeyInfo (RFC 5958, section 3) in DER."""
+    from cryptography.hazmat.primitives import hashes, padding
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+    from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+
+    key = PBKDF2HMAC(hashes.SHA256(), 32, salt, ROUNDS).derive(passphrase)
+    padder, encryptor = padding.PKCS7(8 * _BLOCK).padder(), Cipher(algorithms.AES(key), modes.CBC(start)).encryptor()
+    content = encryptor.update(padder.update(plain) + padder.finalize()) + encryptor.finalize()
+
+    def sequence(*parts: bytes) -> bytes:
+        return der.tlv(der.SEQUENCE, b"".join(parts))
+
+    digest = sequence(_HMAC_SHA256, der.tlv(der.NULL, b""))
+    derivation = sequence(_PBKDF2, sequence(der.tlv(der.OCTET_STRING, salt), der.integer(ROUNDS), digest))
+    cipher = sequence(_AES_256_CBC, der.tlv(der.OCTET_STRING, start))
+    return sequence(sequence(_PBES2, sequence(derivation, cipher)), der.tlv(der.OCTET_STRING, content))
 
 
 def is_encrypted(pem: bytes) -> bool:
@@ -105,7 +143,43 @@ def load(pem: bytes, passphrase: bytes | None = None, ours: bool = False) -> Pri
         )
     except (ValueError, TypeError, UnsupportedAlgorithm):  # OpenSSL's own words say less, and might quote the input
         return Unreadable("the passphrase does not open it" if encrypted else "it is not a private key in PEM form")
-    return key if isinstance(key, PrivateKey) else Unreadable("it is a key that cannot sign certificates")
+    if not isinstance(key, PrivateKey):
+        return Unreadable("it is a key that cannot sign certificates")
+    if not ours and _is_pss(pem):
+        return Unreadable(PSS)
+    return key
+
+
+PSS = "it is an RSA-PSS key (id-RSASSA-PSS), and pgtls works with plain RSA keys (rsaEncryption) only"
+PSS_OID = bytes.fromhex("06092a864886f70d01010a")
+"""id-RSASSA-PSS in DER: cryptography reads such a key as plain RSA, and what is made of it is of another algorithm."""
+
+
+def _is_pss(pem: bytes) -> bool:
+    """Whether an unencrypted PKCS#8 key names RSA-PSS as its algorithm, at its beginning (RFC 5958, section 2)."""
+    body = pem.partition(b"-----BEGIN PRIVATE KEY-----")[2].partition(b"-----END")[0]
+    try:
+        return PSS_OID in base64.b64decode(b"".join(body.split()))[:40]
+    except binascii.Error:
+        return False
+
+
+FIT_FOR_TLS = frozenset(("ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "ed25519", "ed448"))
+"""Algorithms besides RSA with which a server or client of PostgreSQL completes a handshake by its defaults."""
+LEAST_RSA_BITS = 2048
+"""What OpenSSL's security level 2 takes, the default of today's distributions."""
+
+
+def unfit(algorithm: str) -> str | None:
+    """Return why TLS peers refuse a key of this algorithm, as :func:`algorithm_of` names it; None: they take it."""
+    kind, _, bits = algorithm.partition("-")
+    if kind == "rsa":
+        short = int(bits) < LEAST_RSA_BITS
+        return f"its RSA key has {bits} bits, and OpenSSL takes {LEAST_RSA_BITS} and more" if short else None
+    if algorithm in FIT_FOR_TLS:
+        return None
+    what = f"is on the curve {bits}" if kind == "ecdsa" else f"is of the kind {algorithm}"
+    return f"its key {what}, which TLS peers refuse: use P-256, P-384, P-521, Ed25519 or RSA"
 
 
 def spki_sha256(public_key: PublicKeyTypes) -> str:

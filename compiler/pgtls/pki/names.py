@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from pgtls.pki.der import SEQUENCE, SET, UTF8_STRING, elements, tlv
 from pgtls.pki.expected import escape
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _attribute_text(attribute: x509.NameAttribute[str | bytes]) -> str:
     if short and isinstance(value, str):
         return f"{short}={escape(value)}"
     ((_, tag, content),) = next(_attributes(x509.Name([attribute])))
-    return f"{short or attribute.oid.dotted_string}=#{_tlv(tag, content).hex().upper()}"
+    return f"{short or attribute.oid.dotted_string}=#{tlv(tag, content).hex().upper()}"
 
 
 def hashed_name(name: x509.Name) -> str:
@@ -67,22 +68,19 @@ def canonical(name: x509.Name) -> bytes:
     Every string is in UTF-8, its ASCII letters small, blanks at the ends dropped and elsewhere single; the outer sequence is left out.
     """
     steps = (b"".join(sorted(_canonical(*attribute) for attribute in step)) for step in _attributes(name))
-    return b"".join(_tlv(_SET, step) for step in steps)
+    return b"".join(tlv(SET, step) for step in steps)
 
 
 def _canonical(oid: bytes, tag: int, content: bytes) -> bytes:
     encoding = _STRINGS.get(tag)
     if encoding is not None:
         words = content.decode(encoding).encode().translate(_SMALL).split()  # bytes.split: the blanks of ASCII alone
-        tag, content = _UTF8, b" ".join(words)
-    return _tlv(_SEQUENCE, oid + _tlv(tag, content))
+        tag, content = UTF8_STRING, b" ".join(words)
+    return tlv(SEQUENCE, oid + tlv(tag, content))
 
 
-# --- just enough DER (X.690) ---------------------------------------------------------------------------------------------------
-
-_UTF8, _SEQUENCE, _SET = 0x0C, 0x30, 0x31
 _STRINGS = {
-    _UTF8: "utf-8",
+    UTF8_STRING: "utf-8",
     0x13: "ascii",
     0x14: "latin-1",
     0x16: "ascii",
@@ -94,29 +92,9 @@ _STRINGS = {
 _SMALL = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
 
 
-def _tlv(tag: int, content: bytes) -> bytes:
-    size = len(content)
-    if size < 0x80:
-        return bytes((tag, size)) + content
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(length))) + length + content
-
-
-def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield tag and content of each element in a row; the bytes are known to be well-formed, cryptography wrote them."""
-    at = 0
-    while at < len(data):
-        tag, size, at = data[at], data[at + 1], at + 2
-        if size >= 0x80:
-            more = size & 0x7F
-            size, at = int.from_bytes(data[at : at + more], "big"), at + more
-        yield tag, data[at : at + size]
-        at += size
-
-
 def _attributes(name: x509.Name) -> Iterator[list[tuple[bytes, int, bytes]]]:
     """Yield each step of a name: the encoded type, and the tag and content of the value of its attributes."""
-    ((_, steps),) = _elements(name.public_bytes())
-    for _, step in _elements(steps):
-        pairs = [list(_elements(attribute)) for _, attribute in _elements(step)]
-        yield [(_tlv(*oid), *value) for oid, value in pairs]
+    ((_, steps),) = elements(name.public_bytes())
+    for _, step in elements(steps):
+        pairs = [list(elements(attribute)) for _, attribute in elements(step)]
+        yield [(tlv(*oid), *value) for oid, value in pairs]

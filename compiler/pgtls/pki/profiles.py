@@ -2,8 +2,8 @@
 
 A builder here is complete but for the issuer's signature. Leaf certificates carry no basicConstraints: RFC 5280 (4.2.1.9) leaves the choice, without
 it no verifier takes a version 3 certificate for a CA, and what is not there cannot be wrong. A leaf has one purpose in its extendedKeyUsage, so that
-a client's certificate can never serve and a server's never log in. An end entity's keyUsage has keyEncipherment for RSA alone, for clients that still
-do TLS 1.2 without forward secrecy; ``nonRepudiation`` is for documents.
+a client's certificate can never serve and a server's never log in. A server's keyUsage has keyEncipherment for RSA alone, for clients that still
+do TLS 1.2 without forward secrecy; a client only signs (RFC 5246, 7.4.8). ``nonRepudiation`` is for documents.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _KEY_USAGE_BITS = (
 )
 _CA_USAGE = _key_usage("key_cert_sign", "crl_sign")
 _LEAF_USAGE = _key_usage("digital_signature")
-_RSA_LEAF_USAGE = _key_usage("digital_signature", "key_encipherment")
+_RSA_SERVER_USAGE = _key_usage("digital_signature", "key_encipherment")
 _SERVER_PURPOSE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
 _CLIENT_PURPOSE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
 
@@ -72,7 +72,8 @@ def ca(shared: x509.CertificateBuilder, profile: Profile) -> x509.CertificateBui
 
 def server(shared: x509.CertificateBuilder, profile: Profile) -> x509.CertificateBuilder:
     """Complete a server: what clients dial is in the subjectAltName, addresses as addresses."""
-    builder = shared.add_extension(_leaf_usage(profile), critical=True).add_extension(_SERVER_PURPOSE, critical=False)
+    usage = _RSA_SERVER_USAGE if profile.key_algorithm.startswith("rsa-") else _LEAF_USAGE
+    builder = shared.add_extension(usage, critical=True).add_extension(_SERVER_PURPOSE, critical=False)
     return _named(builder, profile)
 
 
@@ -81,7 +82,7 @@ def user(shared: x509.CertificateBuilder, profile: Profile) -> x509.CertificateB
 
     Host names stand here only where name constraints above would refuse the common name.
     """
-    builder = shared.add_extension(_leaf_usage(profile), critical=True).add_extension(_CLIENT_PURPOSE, critical=False)
+    builder = shared.add_extension(_LEAF_USAGE, critical=True).add_extension(_CLIENT_PURPOSE, critical=False)
     return _named(builder, profile)
 
 
@@ -130,10 +131,6 @@ def _named(builder: x509.CertificateBuilder, profile: Profile) -> x509.Certifica
     names = alternative_names(profile)
     # 4.2.1.6: with an empty subject, MUST
     return builder.add_extension(names, critical=not profile.subject) if list(names) else builder
-
-
-def _leaf_usage(profile: Profile) -> x509.KeyUsage:
-    return _RSA_LEAF_USAGE if profile.key_algorithm.startswith("rsa-") else _LEAF_USAGE
 
 
 def alternative_names(profile: Profile) -> x509.SubjectAlternativeName:

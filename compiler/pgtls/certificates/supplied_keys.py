@@ -1,0 +1,72 @@
+"""What keys that users supply mean for others: a CA's key in a request, an Ed25519 signature, a server that may log in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgtls.diagnostics import Diagnostic
+from pgtls.fleet.checks.certificates import scram_failures
+from pgtls.fleet.fields import place_of
+from pgtls.pki.model import Certificate, Entity, ca_entity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pgtls.certificates.model import Decision, Existing, Outside
+    from pgtls.fleet.model import Fleet, Server
+
+
+def problems(fleet: Fleet, decisions: Mapping[Entity, Decision], existing: Existing) -> Iterator[Diagnostic]:
+    """Report what only the supplied certificates and requests themselves show."""
+    outside = existing.outside
+    if outside.requests:
+        yield from _requests_of_cas(fleet, decisions, existing)
+    if outside.signed and not existing.from_lock:
+        yield from scram_failures(fleet, lambda server: _signed_by_ed25519(server, decisions, outside))
+        yield from _servers_that_log_in(fleet, outside)
+
+
+def _requests_of_cas(fleet: Fleet, decisions: Mapping[Entity, Decision], existing: Existing) -> Iterator[Diagnostic]:
+    """Report the requests that were made with the key of a CA: whoever runs that server could sign anything."""
+    from pgtls.pki.keys import spki_sha256
+
+    found = {e: d.found.certificate for e, d in decisions.items() if e.kind == "ca"}
+    cas = {one.spki_sha256: entity for entity, one in found.items() if isinstance(one, Certificate)}
+    for line in existing.lock.by_serial.values():
+        if line.entity.kind == "ca":
+            cas.setdefault(line.certificate.spki_sha256, line.entity)
+    for entity, public_key in existing.outside.requests.items():
+        ca = cas.get(spki_sha256(public_key))
+        if ca:
+            message = f"the request of {entity} was made with the private key of {ca}"
+            hint = "make a key of its own for it: openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 …"
+            yield Diagnostic("PGT564", message, place_of(fleet, entity.kind, entity.name, "csr_file"), hint)
+
+
+def _signed_by_ed25519(server: Server, decisions: Mapping[Entity, Decision], outside: Outside) -> bool:
+    """Return whether a supplied certificate makes a server's signature one of Ed25519: its own, or its CA's key."""
+    own = outside.signed.get(server.entity)
+    if own:
+        from pgtls.pki import chains
+
+        return chains.signed_with(own.pem) == "ed25519"
+    ca = decisions.get(ca_entity(server.ca.name)) if server.ca else None
+    certificate = ca.found.certificate if ca and ca.profile.entity in outside.signed else None
+    return isinstance(certificate, Certificate) and certificate.key_algorithm == "ed25519"
+
+
+def _servers_that_log_in(fleet: Fleet, outside: Outside) -> Iterator[Diagnostic]:
+    """Report supplied server certificates that are good for logging in as well, where a server trusts their CA."""
+    for entity, signed in outside.signed.items():
+        if entity.kind != "server" or "clientAuth" not in signed.certificate.usages:
+            continue
+        ca = fleet.servers[entity.name].ca
+        trusting = [s for s in fleet.servers.values() if ca and any(ca.root is one.root for one in s.client_cas)]
+        if trusting:
+            message = (
+                f"the certificate of {entity} may also log in (clientAuth), and {trusting[0].entity} trusts its CA for "
+                f"clients: its key opens every role that its common name maps to"
+            )
+            hint = "have it signed again with serverAuth alone, or give clients a root of their own"
+            path = place_of(fleet, entity.kind, entity.name, "cert_file")
+            yield Diagnostic("PGT567", message, path, hint, severity="warning")
