@@ -129,7 +129,7 @@ def test_a_passphrase_of_the_defaults_that_changed_is_said_once(place: Place, mo
     place.build(spec)
     monkeypatch.setenv("PHRASE", "battery staple")
     (warning,) = place.plan(spec.replace('"shop"', '"reports"')).diagnostics
-    assert "the private keys of user.app, user.etl: another one" in warning.message
+    assert "the private keys of user.app and user.etl: another one" in warning.message
     assert warning.place
     assert warning.place.line == 3
 

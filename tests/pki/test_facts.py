@@ -163,7 +163,7 @@ def test_an_odd_serial_number_is_facts_or_a_reason(serial: str, tmp_path: Path) 
     [
         (["-algorithm", "ED448"], "ed448"),
         (["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"], "rsa-1024"),
-        (["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"], "rsa-2048"),
+        (["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"], "rsassa-pss"),
         (["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"], "ecdsa-p521"),
         (["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:brainpoolP256r1"], "ecdsa-brainpoolP256r1"),
         (

@@ -74,7 +74,7 @@ def test_the_longest_passphrase_is_the_longest_that_openssl_takes() -> None:
     longest = b"x" * keys.LONGEST_PASSPHRASE
     assert same(keys.load(keys.to_pem(made, longest), longest), made)
     for wrong in (longest + b"x", b""):
-        with pytest.raises(ValueError, match=r"Passwords? (longer|must)"):
+        with pytest.raises(ValueError, match="a passphrase has 1 to 1023 bytes"):
             keys.to_pem(made, wrong)
 
 
@@ -145,10 +145,9 @@ def test_many_keys_come_in_the_order_they_were_asked_for(jobs: int | None) -> No
 
 
 def test_keys_can_be_drawn_from_elsewhere() -> None:
-    drawn = keys.generate_many(
-        ["ed25519", "rsa-2048", "rsa-2048"], 2, generate=lambda algorithm: key("keys", algorithm)
-    )
-    assert drawn == [key("keys", "ed25519"), key("keys", "rsa-2048"), key("keys", "rsa-2048")]
+    stock = {algorithm: key("keys", algorithm) for algorithm in ("ed25519", "rsa-2048")}
+    drawn = keys.generate_many(["ed25519", "rsa-2048", "rsa-2048"], 2, generate=lambda algorithm: stock[algorithm])
+    assert drawn == [stock["ed25519"], stock["rsa-2048"], stock["rsa-2048"]]
 
 
 def test_many_keys_of_no_algorithm_are_none() -> None:

@@ -45,7 +45,7 @@ def key_usage(*bits: str) -> x509.KeyUsage:
     return x509.KeyUsage(**{bit: bit in bits for bit in KEY_USAGE_BITS})
 
 
-def leaf_usage(algorithm: KeyAlgorithm) -> x509.KeyUsage:
+def server_usage(algorithm: KeyAlgorithm) -> x509.KeyUsage:
     return key_usage("digital_signature", *(["key_encipherment"] if algorithm.startswith("rsa") else []))
 
 
@@ -89,7 +89,7 @@ def test_a_server_has_its_names_and_one_purpose(algorithm: KeyAlgorithm) -> None
     assert certificate.not_valid_after_utc == NOW + 90 * DAY
     names = [*map(x509.DNSName, hosts), *(x509.IPAddress(ip_address(address)) for address in addresses)]
     assert extensions(certificate) == {
-        leaf_usage(algorithm): True,
+        server_usage(algorithm): True,
         x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]): False,
         x509.SubjectAlternativeName(names): False,
         key_id(key("profile", algorithm).public_key()): False,
@@ -103,7 +103,7 @@ def test_a_user_has_a_common_name_and_one_purpose_and_no_other_name(algorithm: K
     user = leaf(root, "user", "profile", key_algorithm=algorithm).certificate
     assert user.subject == x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "profile")])
     assert extensions(user) == {
-        leaf_usage(algorithm): True,
+        key_usage("digital_signature"): True,
         x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]): False,
         key_id(key("profile", algorithm).public_key()): False,
         authority_id(root.issuer.key.public_key()): False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
-from pgtls.certificates import external, lock_changes, retired_cas
+from pgtls.certificates import external, lock_changes, retired_cas, supplied_keys
 from pgtls.certificates.clock import clock, issued_later
 from pgtls.certificates.model import Adopt, CrlDecision, Decisions, Issue, Keep, Reason, makes_key
 from pgtls.certificates.previous_roots import previous_roots
@@ -57,6 +57,7 @@ def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, a
         *_unknown(asked, wanted),
         *_not_lost(asked, existing),
         *_problems(certificates.values(), existing, asked, fleet.now),
+        *supplied_keys.problems(fleet, certificates, existing),
         *_taken(revoked, (*crls.values(), *retired), fleet, existing, certificates, asked),
         *same_key_again(certificates.values(), existing),
         *external.crl_problems(crls, existing, fleet.now),

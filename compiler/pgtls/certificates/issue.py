@@ -16,7 +16,7 @@ from pgtls.state.lock import IssuedLine
 from pgtls.state.tree import Later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from datetime import datetime
 
     from pgtls.certificates.model import CrlDecision, Decision, Decisions, Existing, Keyring
@@ -59,7 +59,7 @@ def _planned(decision: Decision, existing: Existing) -> Credential:
         certificate = None
     return Credential(
         certificate,
-        _planned_key(decision),
+        _planned_key(decision, existing.outside.guarded),
         found.above if isinstance(certificate, bytes) else (),
         _planned_request(decision, existing),
         following=(beside.next, Later.KEPT)
@@ -71,7 +71,12 @@ def _planned(decision: Decision, existing: Existing) -> Credential:
     )
 
 
-def _planned_key(decision: Decision) -> Later | None:
+def _planned_key(decision: Decision, guarded: Collection[Entity]) -> Later | None:
+    """Return whether a key stays or is written. ``--renew`` encrypts a key again, as it is done today."""
+    kept = decision.found.stored == "kept" and decision.found.key == "present"
+    asked = isinstance(decision, Issue) and decision.reason.name == "asked"
+    if asked and kept and decision.profile.entity in guarded:
+        return Later.PENDING
     if makes_key(decision) or (decision.found.stored == "written" and decision.found.key == "present"):
         return Later.PENDING
     gone = decision.found.stored == "elsewhere" or decision.found.key == "missing"
@@ -107,7 +112,10 @@ def needed_keys(decisions: Decisions, existing: Existing) -> frozenset[Entity]:
 
 def _used_keys(decisions: Decisions, existing: Existing) -> Iterator[Entity]:
     for entity, decision in decisions.certificates.items():
-        if _planned_key(decision) is Later.PENDING or _planned_request(decision, existing) is Later.PENDING:
+        if (
+            _planned_key(decision, existing.outside.guarded) is Later.PENDING
+            or _planned_request(decision, existing) is Later.PENDING
+        ):
             yield entity
         if isinstance(decision, Issue):
             issuer = decision.profile.issuer
@@ -122,7 +130,7 @@ def needed_passphrases(decisions: Decisions, existing: Existing) -> frozenset[En
     return frozenset(
         entity
         for entity in existing.outside.guarded & decisions.certificates.keys()
-        if _planned_key(decision := decisions.certificates[entity]) is Later.PENDING
+        if _planned_key(decision := decisions.certificates[entity], existing.outside.guarded) is Later.PENDING
         or (decision.beside and decision.beside.makes_next)
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.x509.oid import SignatureAlgorithmOID
 
 from pgtls.pki import facts
 from pgtls.pki.model import Unreadable
@@ -94,3 +95,12 @@ def weak_digest(one: x509.Certificate) -> str | None:
     except UnsupportedAlgorithm:
         return "an unknown digest"
     return {"sha1": "SHA-1", "md5": "MD5"}.get(digest.name) if digest and not signed_by(one, one) else None
+
+
+def signed_with(pem: bytes) -> str | None:
+    """Return the kind of key that signed a certificate, where its signature names no digest: ``ed25519`` or ``ed448``."""
+    parsed = facts.parse(pem)
+    if isinstance(parsed, Unreadable):
+        return None
+    kinds = {SignatureAlgorithmOID.ED25519: "ed25519", SignatureAlgorithmOID.ED448: "ed448"}
+    return kinds.get(parsed[0].signature_algorithm_oid)

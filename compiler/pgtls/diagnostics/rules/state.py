@@ -402,6 +402,15 @@ RULES: tuple[Rule, ...] = (
         fix="Write `--ca-key NAME=PATH` with the NAME of the CA's table and the PATH of its private key in PEM.",
     ),
     Rule(
+        "PGT567",
+        "warning",
+        "a server's certificate that may log in",
+        meaning="A certificate of `cert_file` has `clientAuth` in its extended key usage beside `serverAuth`, and a server "
+        "trusts its CA for clients.",
+        why="Whoever has the server's key can log in with it, as every role that its common name, or a map, opens.",
+        fix="Have it signed again with `serverAuth` alone, or give clients a root of their own.",
+    ),
+    Rule(
         "PGT570",
         "error",
         "a revocation before the future",

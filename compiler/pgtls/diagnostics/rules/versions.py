@@ -69,8 +69,10 @@ RULES: tuple[Rule, ...] = (
         "PGT409",
         "warning",
         "an address that an old libpq cannot verify",
-        meaning="The first of a server's `hosts` is an address, and a bundle that has to verify it is for a `libpq` before 15.",
-        why="Those ignore addresses in certificates: `verify-full` fails with `server certificate for … does not match host name`.",
+        meaning="The first of a server's `hosts` is an address, others are names, and a bundle that must verify it is for a "
+        "`libpq` before 15.",
+        why="Those ignore addresses in certificates and compare the common name, which is the first name of `hosts`: "
+        "`verify-full` fails with `server certificate for … does not match host name`.",
         fix="Put a host name first, or say `libpq = 15` for users who have that one or a later one.",
     ),
     Rule(

@@ -14,7 +14,7 @@ from pgtls.pki.expected import taken_for_host
 from pgtls.pki.model import COMMON_NAME_LENGTH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, User
@@ -202,16 +202,22 @@ def _in_network(address: str, block: str) -> bool:
 
 
 def ed25519_and_scram(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find SCRAM with a server certificate that Ed25519 signs.
+    """Find SCRAM with a server certificate that an Ed25519 key of the spec signs."""
+    yield from scram_failures(fleet, _signed_by_ed25519)
 
-    Channel binding hashes it as its signature does (RFC 5929, 4.1), and Ed25519 names no hash. What counts is the issuer's key. The client then ends with ``could not find digest for NID UNDEF`` unless it leaves channel binding out.
+
+def scram_failures(fleet: Fleet, by_ed25519: Callable[[Server], bool]) -> Iterator[Diagnostic]:
+    """Find SCRAM on the servers whose certificate an Ed25519 key signed.
+
+    Channel binding hashes the certificate as its signature does (RFC 5929, 4.1), and Ed25519 names no hash. The
+    issuer's key counts. The client ends with ``could not find digest for NID UNDEF`` unless it leaves channel binding out.
     """
     for policy in fleet.policies.values():
         if policy.table.auth not in ("scram-sha-256", "md5") or policy.sslmode in (None, "disable"):
             continue
         if policy.table.channel_binding == "disable":
             continue
-        signed = [server for server in policy.servers if _signed_by_ed25519(server)]
+        signed = [server for server in policy.servers if by_ed25519(server)]
         if signed:
             message = (
                 f'policy "{policy.name}" has passwords with channel binding, which fails with the Ed25519 signature '

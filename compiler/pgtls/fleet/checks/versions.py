@@ -222,7 +222,12 @@ def _libraries(server: Server) -> list[str] | None:
 
 def addresses_of_old_clients(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find servers that are dialled by address and whose clients may have a libpq that ignores addresses in certificates."""
-    dialled = {s.name for s in fleet.servers.values() if is_address(s.table.hosts[0])}
+    # Where all hosts are addresses, the first is the common name, which an old libpq compares.
+    dialled = {
+        s.name
+        for s in fleet.servers.values()
+        if is_address(s.table.hosts[0]) and not all(is_address(host) for host in s.table.hosts)
+    }
     for policy in fleet.policies.values() if dialled else ():
         servers = [s for s in policy.servers if s.name in dialled] if policy.sslmode == "verify-full" else []
         old = [u for u in policy.users if u.table.libpq < ADDRESSES_SINCE][:1] if servers else []
