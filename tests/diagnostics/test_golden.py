@@ -19,6 +19,7 @@ RAISED_BY_STATE = (
     "PGT5",
     "PGT280",
     "PGT281",
+    "PGT019",
     "PGT290",
     "PGT291",
     "PGT292",

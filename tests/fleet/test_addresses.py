@@ -56,9 +56,9 @@ def test_an_address_has_one_form(text: str, address: Address) -> None:
         ("::ffff:10.0.0.0/104", "PGT201", 'write "10.0.0.0/8"'),
         ("münchen.example.com", "PGT201", 'write "xn--mnchen-3ya.example.com"'),
         ("db.example.com.", "PGT201", 'write "db.example.com"'),
-        ("a b", "PGT201", "letters, digits and hyphens, separated by dots"),
+        ("a b", "PGT201", "a host name has letters, digits and hyphens, separated by dots"),
         (".", "PGT201", 'e.g. "10.0.0.0/8", "10.0.0.5", "db.example.com"'),
-        ("*.example.com", "PGT201", "letters, digits and hyphens, separated by dots"),
+        ("*.example.com", "PGT201", "a host name has letters, digits and hyphens, separated by dots"),
     ],
 )
 def test_what_is_no_address_says_what_to_write(text: str, code: str, hint: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.fields import Finder, unknown
+from pgtls.fleet.fields import Finder, report_unknown
 from pgtls.fleet.model import Authority, Link
 from pgtls.pki.model import Unreadable
 
@@ -57,7 +57,7 @@ def _issuers(loaded: Loaded, tables: Mapping[str, CaTable], report: list[Diagnos
         if table.issuer in tables:
             yield name, table.issuer
         else:
-            report.append(unknown(Finder(loaded.own, "ca", name, table), "ca", table.issuer, tables, "issuer"))
+            report_unknown(report, Finder(loaded.own, "ca", name, table), "ca", table.issuer, tables, "issuer")
 
 
 def _circles(issuers: Mapping[str, str]) -> Iterator[tuple[str, ...]]:

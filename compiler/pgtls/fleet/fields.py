@@ -115,5 +115,24 @@ def unknown(
     return finder.fault("PGT101", f"there is no {kind} {quoted(name)}", *place, hint=guess)
 
 
+def report_unknown(
+    report: list[Diagnostic],
+    finder: Finder,
+    kind: str,
+    name: str,
+    known: Collection[str],
+    *place: str | int,
+    names: Names | None = None,
+    hint: str | None = None,
+) -> None:
+    """Add a reference to a table that does not exist. After very many findings, look for no similar names."""
+    if len(report) >= _MOST_HINTS:
+        hint = hint or f"correct the name, or define [{kind}.NAME]"
+    report.append(unknown(finder, kind, name, known, *place, names=names, hint=hint))
+
+
+_MOST_HINTS = 1000
+
+
 def _attribute(key: str) -> str:
     return "from_" if key == "from" else key

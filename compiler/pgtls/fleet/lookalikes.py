@@ -25,6 +25,9 @@ _SAME = {"samegroup": "samerole", "unix": "local", "socket": "local", "[local]":
 """What PostgreSQL or its clients also call a keyword."""
 
 _SIGILS = {"@": "a group", "+": "the members of a role", "/": "a regular expression"}
+_LONGEST = 10_000
+"""Characters of an item that is looked at: work on longer ones would grow too fast."""
+
 _SEPARATED = re.compile(r"\s*[,;]\s*")
 _V4 = r"\d{1,3}(?:\.\d{1,3}){3}"
 _RANGE = re.compile(
@@ -76,7 +79,7 @@ class Lookalike(NamedTuple):
 
 def lookalike(text: str, names: Names) -> Lookalike | None:
     """Return what an item looks like that is not written as the list wants it; None for a plain name."""
-    if text in names.keywords or (names.reference and text in names.known):
+    if text in names.keywords or (names.reference and text in names.known) or len(text) > _LONGEST:
         return None
     found = _looks_like(text, names)
     if not found:
@@ -114,8 +117,8 @@ def _keyword(text: str, names: Names) -> tuple[str, str] | None:
     meant = _SAME.get(word, word)
     if meant in names.keywords:
         return f"the keyword {quoted(meant)}", f"write {quoted(meant)}"
-    close = get_close_matches(word, [k for k in names.keywords if k[0] == word[:1] and len(word) > 3], 1, 0.8)
-    if close and close[0] != "all":
+    likely = [k for k in names.keywords if len(k) > 3 and k[0] == word[:1] and abs(len(k) - len(word)) < 3]
+    if likely and (close := get_close_matches(word, likely, 1, 0.8)):
         return f"the keyword {quoted(close[0])}", f"write {quoted(close[0])}"
     return None
 
@@ -131,8 +134,7 @@ def _marked(text: str, names: Names) -> tuple[str, str] | None:
 def _several(text: str, names: Names) -> tuple[str, str] | None:
     parts = [part for part in _SEPARATED.split(text.strip()) if part]
     words = text.split()
-    known = (*names.known, *names.keywords)
-    if len(parts) < 2 and (names.reference or all(word in known or _address_like(word, names) for word in words)):
+    if len(parts) < 2 and (names.reference or all(_is_one(word, names) for word in words)):
         parts = words
     if len(parts) < 2 and not (parts and _SEPARATED.search(text)):
         return None
@@ -140,7 +142,10 @@ def _several(text: str, names: Names) -> tuple[str, str] | None:
     return "several names", f"write each name as its own string: {each}"
 
 
-def _address_like(word: str, names: Names) -> bool:
+def _is_one(word: str, names: Names) -> bool:
+    """Whether a word alone would be a name of the list."""
+    if word in names.known or word in names.keywords:
+        return True
     return names.noun == "host" and ("." in word or ":" in word)
 
 
@@ -172,6 +177,8 @@ def _wrapped(text: str, names: Names) -> tuple[str, str] | None:
 
 def addresses(text: str) -> Lookalike | None:
     """Return what a text looks like that means many addresses in a form that pg_hba.conf does not have."""
+    if len(text) > 100:
+        return None
     if match := _RANGE.fullmatch(text.strip()):
         blocks = _blocks(match[1], match[2])
         hint = f"write blocks: {', '.join(map(quoted, blocks))}" if blocks else 'write blocks, e.g. "10.0.0.0/28"'

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.fleet.addresses import Fault, host_name_fault, parse_address
-from pgtls.fleet.fields import Finder, unknown
+from pgtls.fleet.fields import Finder, report_unknown
 from pgtls.fleet.lookalikes import ADDRESSES, GROUP_USERS, SERVERS, USERS, addresses, host_pattern, lookalike
 from pgtls.fleet.membership import memberships
 from pgtls.fleet.model import Policy, Server, User
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pgtls.language.models import GroupTable, NetworkTable, PolicyTable
     from pgtls.language.source import Loaded
 
+_BLOCK = re.compile(r"[0-9]+(\.[0-9]+)*(/[0-9]+)?|[0-9a-f:]*::?[0-9a-f:]*(/[0-9]+)?")
 _DATABASE_WORDS = {word.value: word for word in (Keyword.ALL, Keyword.SAMEUSER, Keyword.SAMEROLE, Keyword.REPLICATION)}
 
 
@@ -43,13 +45,17 @@ class Context(NamedTuple):
     members: Mapping[str, tuple[User, ...]]
     groups: Mapping[str, Subjects]
     networks: Mapping[str, tuple[Address, ...]]
+    role_owners: Mapping[str, str]
+    """A user of each role that is not the user's own name."""
 
 
 def make_context(
     loaded: Loaded, servers: Mapping[str, Server], users: Mapping[str, User], report: list[Diagnostic]
 ) -> Context:
     """Resolve groups and networks, each once, whether or not a policy uses them."""
-    context = Context(loaded, servers, users, frozenset(loaded.spec.user) - set(users), _members(loaded, users), {}, {})
+    ended = frozenset(loaded.spec.user) - set(users)
+    owners = {role: user.name for user in users.values() if user.table.roles for role in user.roles}
+    context = Context(loaded, servers, users, ended, _members(loaded, users), {}, {}, owners)
     groups = {name: _group(context, name, table, report) for name, table in sorted(loaded.spec.group.items())}
     networks = {name: _network(context, name, table, report) for name, table in sorted(loaded.spec.network.items())}
     return context._replace(groups=groups, networks=networks)
@@ -96,9 +102,9 @@ def _user(context: Context, finder: Finder, index: int, name: str, report: list[
         return Subjects((user,), tuple(map(Name, user.roles)), (user,))
     if name not in context.ended:
         names = GROUP_USERS if finder.kind == "group" else USERS._replace(marked={"group": context.loaded.spec.group})
-        role_of = next((user.name for user in context.users.values() if name in user.roles), None)
-        hint = f"it is a role of user {quoted(role_of)}: write {quoted(role_of)}" if role_of else None
-        report.append(unknown(finder, "user", name, context.loaded.spec.user, "users", index, names=names, hint=hint))
+        owner = context.role_owners.get(name)
+        hint = f"it is a role of user {quoted(owner)}: write {quoted(owner)}" if owner else None
+        report_unknown(report, finder, "user", name, context.loaded.spec.user, "users", index, names=names, hint=hint)
     return Subjects()
 
 
@@ -115,7 +121,7 @@ def _subjects(
         if item[1:] in context.groups:
             return context.groups[item[1:]]
         hint = f"it is a network: name it in `from` as {quoted(item)}" if item[1:] in context.networks else None
-        report.append(unknown(finder, "group", item[1:], context.groups, "users", index, hint=hint))
+        report_unknown(report, finder, "group", item[1:], context.groups, "users", index, hint=hint)
         return Subjects()
     return _user(context, finder, index, item, report)
 
@@ -145,7 +151,7 @@ def _servers(context: Context, finder: Finder, table: PolicyTable, report: list[
         if name in context.servers:
             found[name] = context.servers[name]
         else:
-            report.append(unknown(finder, "server", name, context.servers, "servers", index, names=SERVERS))
+            report_unknown(report, finder, "server", name, context.servers, "servers", index, names=SERVERS)
     return tuple(found[name] for name in sorted(found))
 
 
@@ -190,13 +196,14 @@ def _from(
             yield from context.networks[item[1:]]
         else:
             hint = f"it is a group: name it in `users` as {quoted(item)}" if item[1:] in context.groups else None
-            report.append(unknown(finder, "network", item[1:], context.networks, "from", index, hint=hint))
+            report_unknown(report, finder, "network", item[1:], context.networks, "from", index, hint=hint)
 
 
 def _address(context: Context, finder: Finder, index: int, text: str, report: list[Diagnostic]) -> Address | None:
     key = "addresses" if finder.kind == "network" else "from"
     names = ADDRESSES._replace(marked={"network": context.loaded.spec.network})
-    if looks := addresses(text) or host_pattern(text) or lookalike(text, names):
+    plain = _BLOCK.fullmatch(text)
+    if not plain and (looks := addresses(text) or host_pattern(text) or lookalike(text, names)):
         hint = looks.hint
         if host_name_fault(text, "PGT201") is None:
             hint += f"; for a host of that name, write {{ name = {quoted(text)} }}"

@@ -8,7 +8,7 @@ from pgtls.diagnostics import errors
 from pgtls.fleet.authorities import resolve_authorities
 from pgtls.fleet.checks import judge
 from pgtls.fleet.checks.tls_strings import of_later_versions
-from pgtls.fleet.fields import Finder, once, unknown
+from pgtls.fleet.fields import Finder, once, report_unknown
 from pgtls.fleet.model import Fleet, Server, User
 from pgtls.fleet.policies import make_context, resolve_policy
 from pgtls.language.values import plain
@@ -80,9 +80,9 @@ def _server(
         hint = f'ca = "{next(iter(cas))}"' if cas else "define a CA, e.g. [ca.root]"
         report.append(finder.fault("PGT103", f'server "{name}" does not say its CA', hint=hint))
     if table.standby_of is not None and table.standby_of not in loaded.spec.server:
-        report.append(unknown(finder, "server", table.standby_of, loaded.spec.server, "standby_of"))
+        report_unknown(report, finder, "server", table.standby_of, loaded.spec.server, "standby_of")
     if table.replication_user is not None and table.replication_user not in loaded.spec.user:
-        report.append(unknown(finder, "user", table.replication_user, loaded.spec.user, "replication_user"))
+        report_unknown(report, finder, "user", table.replication_user, loaded.spec.user, "replication_user")
     return Server(
         name=name,
         table=table,
@@ -106,7 +106,7 @@ def _user(loaded: Loaded, name: str, table: UserTable, cas: Mapping[str, Authori
         table = table.model_copy(update={"ca": None})
     ca = cas.get(table.ca) if table.ca else None
     if table.ca and ca is None:
-        report.append(unknown(Finder(loaded.own, "user", name, table), "ca", table.ca, cas, "ca"))
+        report_unknown(report, Finder(loaded.own, "user", name, table), "ca", table.ca, cas, "ca")
     roles = tuple(dict.fromkeys(map(plain, table.roles))) if table.roles else (name,)
     os_users = roles if table.os_users is None else tuple(dict.fromkeys(map(plain, table.os_users)))
     return User(name, table, ca, roles, os_users)
@@ -115,7 +115,7 @@ def _user(loaded: Loaded, name: str, table: UserTable, cas: Mapping[str, Authori
 def _ca(finder: Finder, name: str | None, cas: Mapping[str, Authority], report: list[Diagnostic]) -> Authority | None:
     if name is None or name in cas:
         return cas[name] if name else None
-    report.append(unknown(finder, "ca", name, cas, "ca"))
+    report_unknown(report, finder, "ca", name, cas, "ca")
     return None
 
 
@@ -127,7 +127,7 @@ def _cas(
         if name in cas:
             found[name] = cas[name]
         else:
-            report.append(unknown(finder, "ca", name, cas, key, index))
+            report_unknown(report, finder, "ca", name, cas, key, index)
     return tuple(found.values())
 
 

@@ -27,6 +27,7 @@ Key = tuple[str, str]
 Raw = dict[str, Any]
 
 _TOP_ONLY = ("version", "include", "defaults", "lint")
+_MOST_MISSPELT = 1000
 TABLE, FIELD = 2, 3
 """The lengths of the path of a table, and of one of its fields."""
 
@@ -88,7 +89,8 @@ def _gather_key(gathered: Gathered, file: SourceFile, key: str, value: Any) -> N
         hint = f"did you mean {quoted(meant)}?" if meant else f"known keys: {', '.join(known)}"
         if not meant and isinstance(value, dict):
             hint = f"a table is [KIND.NAME], with one of the kinds {', '.join(KINDS)}"
-            gathered.misspelt |= {(kind, key): value for kind in KINDS}
+            if len(gathered.misspelt) < _MOST_MISSPELT:
+                gathered.misspelt |= {(kind, key): value for kind in KINDS}
         gathered.report(Diagnostic("PGT010", f"unknown key {quoted(key)}", (key,), hint, "key", file=file.name))
         if meant in KINDS and isinstance(value, dict):
             gathered.misspelt |= {(meant, name): table for name, table in value.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 _INCLUDE = ("include",)
+_ANY_DEPTH = re.compile(r"(?:\*\*/+)+")
+_MOST_DEPTHS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,8 @@ def load(path: str | os.PathLike[str], files: Files | None = None) -> LoadResult
     if any(document.data is None for document in include.documents):
         gathered.faulty.add(_INCLUDE)
     loaded = Loaded(spec, source, gathered.own)
-    return LoadResult(loaded, source, tuple(gathered.diagnostics), frozenset(gathered.faulty))
+    found = tuple(d for d in gathered.diagnostics if d.severity == "error" or d.code not in spec.lint.ignore)
+    return LoadResult(loaded, source, found, frozenset(gathered.faulty))
 
 
 def _version(top: Raw) -> Diagnostic | None:
@@ -130,10 +134,14 @@ def _include(files: Files, top: str, patterns: object) -> _Included:
         if not isinstance(pattern, str):
             message = f"item {index + 1} of include must be a string, not {value_found(pattern)}"
             faults.append(Diagnostic("PGT012", message, ("include", index)))
+        elif len(_ANY_DEPTH.findall(pattern)) > _MOST_DEPTHS:
+            message = f"{quoted(pattern)} has more than {_MOST_DEPTHS} times **, which takes too long"
+            faults.append(Diagnostic("PGT013", message, ("include", index), "name the directories"))
         elif "\0" in pattern:
             continue  # reported as a control character, and no system call takes it
         else:
-            names = sorted({os.path.normpath(name) for name in files.glob(directory, pattern)}, reverse=True)
+            matches = files.glob(directory, _ANY_DEPTH.sub("**/", pattern))
+            names = sorted({os.path.normpath(name) for name in matches}, reverse=True)
             paths = {files.identity(path): path for path in (os.path.join(directory, name) for name in names)}
             regular = {
                 one: (path, pattern) for one, path in paths.items() if one != itself and not files.is_directory(path)
@@ -176,31 +184,36 @@ def _with_defaults(gathered: Gathered) -> dict[str, Raw]:
 
 
 def _validated(gathered: Gathered, tables: dict[str, Raw]) -> Spec:
-    """Judge the shape of everything; what is faulty is reported, mended, and judged again."""
+    """Judge the shape of everything. Report what is faulty, repair it, and judge again."""
     raw = {"version": _VERSION, "lint": gathered.lint, **tables}
     try:
         return Spec.model_validate(raw)
     except ValidationError as error:
         found = faults(error, raw)
     gathered.report_faulty(*found)
+    tables_at_fault: dict[TomlPath, dict[TomlPath, None]] = {}
     for diagnostic in found:
-        _mend(gathered, raw, diagnostic.path)
+        tables_at_fault.setdefault(diagnostic.path[:TABLE], {})[diagnostic.path] = None
+    for table, paths in tables_at_fault.items():
+        if table[0] == "lint":
+            keys = {path[1] for path in paths if len(path) > 1}
+            raw["lint"] = {key: value for key, value in raw["lint"].items() if key not in keys} if keys else {}
+        else:
+            _repair(gathered, raw[str(table[0])], (str(table[0]), str(table[1])), paths)
     return Spec.model_validate(raw)
 
 
-def _mend(gathered: Gathered, raw: Raw, path: TomlPath) -> None:
-    """Take a faulty field out; where it is required, let its example stand there."""
-    if path[0] == "lint":
-        raw["lint"] = {key: value for key, value in raw["lint"].items() if key != path[1]} if len(path) > 1 else {}
-        return
-    tables, (kind, name) = raw[str(path[0])], (str(path[0]), str(path[1]))
-    table = dict(tables[name]) if isinstance(tables[name], dict) else {}
-    taken_out = [table.pop(key, None) for key in map(str, path[TABLE:FIELD])]
-    tables[name] = table
-    dotted = ".".join(map(str, path[1:]))
-    if len(path) == FIELD and isinstance(taken_out[0], dict) and dotted not in tables:
-        stand_in(gathered, tables, (kind, dotted), taken_out[0])
-    _complete(gathered, tables, (kind, name), stand_ins(kind).keys() - tables[name].keys())
+def _repair(gathered: Gathered, tables: Raw, table: Key, paths: Iterable[TomlPath]) -> None:
+    """Take the faulty fields out of a table. A required field gets its example as its value."""
+    kind, name = table
+    left = dict(tables[name]) if isinstance(tables[name], dict) else {}
+    for path in paths:
+        taken_out = [left.pop(key, None) for key in map(str, path[TABLE:FIELD])]
+        dotted = ".".join(map(str, path[1:]))
+        if len(path) == FIELD and isinstance(taken_out[0], dict) and dotted not in tables:
+            stand_in(gathered, tables, (kind, dotted), taken_out[0])
+    tables[name] = left
+    _complete(gathered, tables, table, stand_ins(kind).keys() - left.keys())
 
 
 def _complete(gathered: Gathered, tables: Raw, table: Key, lacking: Iterable[str]) -> None:

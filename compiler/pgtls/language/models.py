@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pgtls.language.values import (
+    MOST_ITEMS,
+    Bounded,
     Duration,
     Instant,
     NameConstraints,
@@ -133,7 +135,7 @@ class ServerTable(Table):
     client_ca: Tuple[Text] = Field(
         (), description="The CAs whose client certificates it accepts.", examples=[["clients"]]
     )
-    hosts: Several[Text] = Field(
+    hosts: Bounded[Text] = Field(
         description="The names and addresses that clients dial (the SANs). The first is the one in connection strings, and the CN.",
         examples=[["db.example.com", "10.0.0.5"]],
     )
@@ -145,7 +147,7 @@ class ServerTable(Table):
     postgres: Annotated[int, Field(ge=OLDEST, le=NEWEST)] = Field(
         17, description="The major version: decides which settings and which hba syntax may be written.", examples=[16]
     )
-    databases: Several[NameOf] | None = Field(
+    databases: Bounded[NameOf] | None = Field(
         None, description="If given, policies may name no other database on it.", examples=[["shop", "reports"]]
     )
     directory: Text | None = Field(
@@ -227,7 +229,7 @@ class UserTable(Table):
         description='The CA that signs the client certificate. Not said, or `"none"` where `[defaults.user]` says one: no certificate.',
         examples=["clients", "none"],
     )
-    roles: Several[NameOf] | None = Field(
+    roles: Bounded[NameOf] | None = Field(
         None,
         description="Database roles that this user may log in as. Default: NAME.",
         examples=[["alice", "reporting"]],
@@ -316,12 +318,12 @@ class PolicyTable(Table):
         description='User names, `"@group"`, `"all"` (every role), or `"+role"` (members of that database role).',
         examples=[["app", "@staff"]],
     )
-    databases: Several[NameOf] = Field(
+    databases: Bounded[NameOf] = Field(
         ("all",),
         description='Names, `"all"`, `"sameuser"`, `"samerole"`, `"replication"` (physical; never part of `all`), or `"/regex"` (PostgreSQL 16).',
         examples=[["shop"], ["replication"], ["/^tenant_"]],
     )
-    from_: Several[NameOf] = Field(
+    from_: Bounded[NameOf] = Field(
         alias="from",
         description='CIDR blocks, single addresses, host names, `".suffix"`, `"samehost"`, `"samenet"`, `"@network"`, `"all"`; or only `["local"]`.',
         examples=[["10.0.0.0/8"], ["local"]],
@@ -342,7 +344,7 @@ class PolicyTable(Table):
         "none",
         description="With another method: also ask for a certificate. With a method that takes no ident map, `verify-full` needs CN = role.",
     )
-    map: Tuple[MapEntry] = Field(
+    map: Annotated[Tuple[MapEntry], Field(max_length=MOST_ITEMS)] = Field(
         (),
         description="For identities that are no users of the spec; added to this policy's ident map.",
         examples=[[{"identity": "/^(.*)@EXAMPLE$", "role": "\\1"}]],
@@ -371,7 +373,7 @@ class GroupTable(Table):
 class NetworkTable(Table):
     """Addresses by one name: `[network.NAME]`, said as `"@NAME"`."""
 
-    addresses: Several[NameOf] = Field(
+    addresses: Bounded[NameOf] = Field(
         description="CIDR blocks, single addresses, host names.", examples=[["10.0.0.0/8"]]
     )
 

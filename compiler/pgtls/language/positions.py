@@ -6,11 +6,12 @@ tomllib keeps no positions, so the file is parsed again with tree-sitter; of its
 from __future__ import annotations
 
 import tomllib
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-from pgtls.diagnostics import Place
+from pgtls.diagnostics import Diagnostic, Place, errors
 from pgtls.language.source import blotted, holds_secret
 
 if TYPE_CHECKING:
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 
     from tree_sitter import Node, Parser
 
-    from pgtls.diagnostics import Diagnostic, Path
+    from pgtls.diagnostics import Path
     from pgtls.language.source import Source, SourceFile
 
 At = Literal["value", "key", "table"]
+MOST = 1000
+"""How many findings are shown."""
 
 
 Span = tuple[tuple[int, int], tuple[int, int]]
@@ -49,10 +52,10 @@ def locate(diagnostics: Iterable[Diagnostic], source: Source) -> tuple[Diagnosti
     A path that its file does not have is shown at the nearest table around it; a field that a table has from ``[defaults]`` there. What has no path is not
     about a place of the spec.
     """
-    files = {file.name: file for file in reversed(source.files)}
+    diagnostics, files = _bounded(diagnostics), {file.name: file for file in reversed(source.files)}
     done: list[Diagnostic] = []
     wanted: dict[str, list[Diagnostic]] = {}
-    for diagnostic in dict.fromkeys(diagnostics):
+    for diagnostic in diagnostics:
         file = diagnostic.file or _owner(diagnostic.path, source).name
         if diagnostic.place or file not in files or not diagnostic.path:
             done.append(diagnostic)
@@ -68,6 +71,16 @@ def locate(diagnostics: Iterable[Diagnostic], source: Source) -> tuple[Diagnosti
             done += [replace(d, file=name, place=_place(d, positions, top)) for d in group]
     order = {file.name: index for index, file in enumerate(source.files)}
     return tuple(sorted(dict.fromkeys(done), key=lambda diagnostic: _rank(diagnostic, order)))
+
+
+def _bounded(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Leave out what is said twice, and all above a number that anybody would read; errors come before warnings."""
+    found = list(dict.fromkeys(diagnostics))
+    if len(found) <= MOST:
+        return found
+    first = dict.fromkeys((*errors(found), *found))
+    message, hint = f"{len(found) - MOST} more findings are not shown", "fix the others first, and check again"
+    return [*list(first)[:MOST], Diagnostic("PGT019", message, hint=hint, severity="warning")]
 
 
 def places_of(paths: Iterable[Path], file: SourceFile, at: At = "value") -> dict[Path, Place]:
@@ -109,6 +122,9 @@ class _Positions:
     def __init__(self, file: SourceFile, paths: Iterable[Path]) -> None:
         self._file = file
         self._lines = file.text.split("\n")
+        self._texts: dict[tuple[int, bool], str] = {}
+        self._continued: dict[int, list[int]] = {}
+        """Where a line's UTF-8 has bytes that begin no character."""
         self._spots: dict[Path, _Spot] = {path[:end]: _Spot() for path in paths for end in range(1, len(path) + 1)}
         if self._spots:
             self._index(_parser().parse(file.text.encode()).root_node)
@@ -127,13 +143,24 @@ class _Positions:
 
     def _at(self, span: Span, path: Path) -> Place:
         (row, column), (end_row, end_column) = span
-        text = blotted(self._lines[row], secret=holds_secret(path)) if self._file.shown else ""
+        text = self._text(row, secret=holds_secret(path)) if self._file.shown else ""
         start, end = self._column(row, column), self._column(end_row, end_column)
         return Place(self._file.name, row + 1, start, end_row + 1, end, text, self._file.shown)
 
+    def _text(self, row: int, *, secret: bool) -> str:
+        """Return a line as an excerpt shows it: once for all that is found there."""
+        key = (row, secret)
+        if key not in self._texts:
+            self._texts[key] = blotted(self._lines[row], secret=secret)
+        return self._texts[key]
+
     def _column(self, row: int, byte: int) -> int:
         line = self._lines[row] if row < len(self._lines) else ""
-        return 1 + (byte if line.isascii() else len(line.encode()[:byte].decode(errors="ignore")))
+        if line.isascii():
+            return 1 + byte
+        if row not in self._continued:
+            self._continued[row] = [at for at, code in enumerate(line.encode()) if 0x80 <= code < 0xC0]
+        return 1 + byte - bisect_left(self._continued[row], byte)
 
     def _index(self, root: Node) -> None:
         arrays: dict[Path, int] = {}
@@ -149,7 +176,7 @@ class _Positions:
 
     def _header(self, node: Node, arrays: dict[Path, int]) -> Path:
         """Record a table's header under its path and, where they have none of their own, the tables around it."""
-        keys = _keys(node.named_children[0])
+        keys = _keys(node.named_child(0))
         bracket = next((child for child in node.children if child.type in ("]", "]]")), node)
         header = _span(node, bracket)
         path: Path = ()
@@ -175,11 +202,11 @@ class _Positions:
             if node.type == "pair":
                 if node.named_child_count < 2:
                     continue
-                for name, key in _keys(node.named_children[0]):
+                for name, key in _keys(node.named_child(0)):
                     path = (*path, name)
                     if spot := self._spots.get(path):
                         spot.key = spot.key or _span(key)
-                node = node.named_children[1]  # a comment may follow
+                node = node.named_child(1)  # a comment may follow
             if not (spot := self._spots.get(path)):
                 continue
             spot.value = _span(node)
@@ -207,8 +234,8 @@ def _keys(node: Node) -> list[tuple[str, Node]]:
     """Take a dotted key apart; tree-sitter nests it to the left."""
     parts = []
     while node.type == "dotted_key" and node.named_child_count > 1:
-        parts.append(node.named_children[-1])
-        node = node.named_children[0]
+        parts.append(node.named_child(node.named_child_count - 1))
+        node = node.named_child(0)
     return [(_key_text(part), part) for part in (node, *reversed(parts))]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import re
 import tomllib
-from dataclasses import dataclass
+import unicodedata
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,19 +26,29 @@ MAX_BYTES = 16 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 
-# What no string may hold: control characters (C0, DEL, C1), line separators, and the characters that make a reviewer see another order of text than the
-# program does, or nothing at all (Unicode Technical Report 36, 2.5; joiners stay, since some scripts need them). TOML itself lets all but C0 stand in a string.
-_INVISIBLE = "\x7f-\x9f\xad\u2028\u2029\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
+# What no string may hold: control characters (C0, DEL, C1), line separators, and what reorders the text around it or has no glyph
+# (Unicode Technical Standard 39, 5.4, and Technical Report 36, 2.5; the default-ignorable code points). TOML allows all but C0.
+_INVISIBLE = (
+    "\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
+)
+# Joiners and variation selectors, which some scripts and emoji need, and blanks other than U+0020: in prose, not in names.
+_PROSE_ONLY = "\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _CONTROL = re.compile(f"[\x00-\x1f{_INVISIBLE}]")
-_RAW = re.compile(f"[{_INVISIBLE}]")
+_IN_NAMES = re.compile(f"[\x00-\x1f{_INVISIBLE}{_PROSE_ONLY}]")
+_RAW = re.compile(f"[{_INVISIBLE}{_PROSE_ONLY}]")
+_IN_COMMENTS = re.compile(f"[{_INVISIBLE}]")
+_PROSE = frozenset({"description", "reason", "waiver", "organization", "organizational_unit", "locality", "state"})
 _ESCAPES = ("\\", "\t", '"""', "'''")
 
 
 # tomllib's time grows with the square of a key's parts, and its stack with the depth of values.
 _MOST_PARTS = 16
 _DEEPEST = 32
+_MOST_ESCAPES = 10_000
+_MANY_ESCAPES = re.compile(rf'"(?:[^"\\]*+\\.){{{_MOST_ESCAPES}}}', re.DOTALL)
 _DEEP_KEY = re.compile(rf"""(?<![\w."'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{_MOST_PARTS}}}""")
-_BRACKETS = re.compile(
+_TOKENS = re.compile(
     r""""{3}(?:[^"\\]|\\.|"{1,2}(?!"))*+"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?|\#[^\n]*+|[\[\]{}]""",
     re.DOTALL,
 )
@@ -91,7 +102,7 @@ def parse(source: SourceFile) -> Document:
         return Document(source, None, (_syntax_error(source, str(error)),))
     except ValueError:
         return Document(source, None, (_long_number(source),))
-    return Document(source, data, tuple(_control_characters(source, data)))
+    return Document(source, data, (*_control_characters(source, data), *_invisible_in_comments(source)))
 
 
 def _too_deep(source: SourceFile) -> Diagnostic | None:
@@ -100,6 +111,9 @@ def _too_deep(source: SourceFile) -> Diagnostic | None:
         if line.count(".") >= _MOST_PARTS and (found := _DEEP_KEY.search(line)):
             message = f"a key has more than {_MOST_PARTS} parts"
             return _at(source, "PGT004", message, number, found.start() + 1, "write the table's name in quotes")
+    if source.text.count("\\") > _MOST_ESCAPES and (found := _MANY_ESCAPES.search(source.text)):
+        row = source.text.count("\n", 0, found.start()) + 1
+        return _at(source, "PGT004", f"a string has more than {_MOST_ESCAPES} escapes", row, 1, "write the characters")
     if (start := _deep_value(source.text)) is None:
         return None
     row, column = source.text.count("\n", 0, start) + 1, start - source.text.rfind("\n", 0, start)
@@ -112,7 +126,7 @@ def _deep_value(text: str) -> int | None:
     if text.count("[") + text.count("{") < _DEEPEST:
         return None
     depth = 0
-    for token in _BRACKETS.finditer(text):
+    for token in _TOKENS.finditer(text):
         if token[0] in ("[", "{"):
             depth += 1
             if depth > _DEEPEST:
@@ -187,23 +201,40 @@ def _control_characters(source: SourceFile, data: dict[str, Any]) -> Iterator[Di
         path, value = todo.pop()
         if isinstance(value, dict):
             todo += [((*path, key), item) for key, item in value.items()]
-            for key in filter(_CONTROL.search, value):
+            for key in filter(_IN_NAMES.search, value):
                 yield _control_character(source, (*path, key), f"the key {quoted(key)}", key, "key")
         elif isinstance(value, list):
             todo += [((*path, index), item) for index, item in enumerate(value)]
-        elif isinstance(value, str) and _CONTROL.search(value):
+        elif isinstance(value, str) and (
+            _CONTROL if _PROSE & {*(path[1:] if path[0] == "lint" else path[2:])} else _IN_NAMES
+        ).search(value):
             yield _control_character(source, path, field_name(path), value, "value")
+
+
+def _called(character: str) -> str:
+    names = {"\n": "a line break", "\t": "a tab"}
+    kind = "control" if unicodedata.category(character) == "Cc" else "invisible"
+    return names.get(character, f"the {kind} character U+{ord(character):04X}")
+
+
+def _invisible_in_comments(source: SourceFile) -> Iterator[Diagnostic]:
+    """Find characters that make a reviewer see another text than the program does, outside of strings and keys."""
+    if source.text.isascii() or not _IN_COMMENTS.search(source.text):
+        return
+    for comment in _TOKENS.finditer(source.text):
+        if comment[0][0] == "#" and (found := _IN_COMMENTS.search(comment[0])):
+            start = comment.start() + found.start()
+            line, column = source.text.count("\n", 0, start) + 1, start - source.text.rfind("\n", 0, start)
+            message = f"a comment holds {_called(found[0])}"
+            hint = "delete this character: it can make the lines around it look different from what they are"
+            yield replace(_at(source, "PGT018", message, line, column, hint), severity="warning")
 
 
 def _control_character(
     source: SourceFile, path: TomlPath, subject: str, text: str, at: Literal["key", "value"]
 ) -> Diagnostic:
-    match = _CONTROL.search(text)
+    match = _IN_NAMES.search(text)
     assert match is not None, "only called where there is one"  # noqa: S101
-    character = {"\n": "a line break", "\t": "a tab"}.get(match[0], f"the control character U+{ord(match[0]):04X}")
-    hint = (
-        "a string stands on one line"
-        if match[0] == "\n"
-        else "type it again without this character, which no reviewer can see"
-    )
+    hint = "write the string on one line" if match[0] == "\n" else "delete this character, which no reviewer can see"
+    character = _called(match[0])
     return Diagnostic("PGT014", f"{subject} holds {character}", path, hint, at, file=source.name)

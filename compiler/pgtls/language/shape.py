@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from pgtls.diagnostics import Path
 
+_MOST_HINTS = 1000
 _CHOICE = re.compile(r"'([^']*)'")
 
 _TYPES = {
@@ -68,6 +69,8 @@ def faults(error: ValidationError, raw: Mapping[str, Any], prefix: Path = ()) ->
     """Put pydantic's errors about ``raw`` into words. ``prefix`` is where ``raw`` stands in the file."""
     found = [_fault(detail, raw, prefix) for detail in error.errors(include_url=False, include_input=False)]
     unknown = [fault for fault in found if fault.kind == "extra_forbidden"]
+    unhinted = {fault.path for fault in unknown[_MOST_HINTS:]}
+    unknown = unknown[:_MOST_HINTS]
     misspelt = {(*fault.path[:-1], _meant(fault)) for fault in unknown}
     nested = {fault.path[:-1] for fault in unknown if _is_nested_name(fault)}
 
@@ -77,7 +80,11 @@ def faults(error: ValidationError, raw: Mapping[str, Any], prefix: Path = ()) ->
             return fault.path in misspelt or fault.path[:-1] in nested
         return fault.kind == "too_short" and len(fault.found) > 0  # pydantic counts the valid items
 
-    return tuple(_diagnostic(fault) for fault in found if not follows(fault))
+    return tuple(
+        _unknown_key(fault, None) if fault.path in unhinted else _diagnostic(fault)
+        for fault in found
+        if not follows(fault)
+    )
 
 
 def _model_at(path: Path) -> type[BaseModel] | None:
@@ -120,7 +127,7 @@ def _fault(error: ErrorDetails, raw: Mapping[str, Any], prefix: Path) -> _Fault:
 def _diagnostic(fault: _Fault) -> Diagnostic:
     match fault.kind:
         case "extra_forbidden":
-            return _unknown_key(fault)
+            return _unknown_key(fault, _hint_for_key(fault, str(fault.path[-1])))
         case "missing":
             field = fields_of(fault.model).get(str(fault.path[-1])) if fault.model else None
             return _missing_key(str(fault.path[-1]), fault.path, getattr(field, "examples", None))
@@ -144,15 +151,21 @@ def _diagnostic(fault: _Fault) -> Diagnostic:
             return Diagnostic(
                 "PGT013", f"{field_name(fault.path)} must not be empty", fault.path, _hint_for_empty(fault)
             )
-        case "string_too_long":
-            message = f"{field_name(fault.path)} must have at most {fault.context['max_length']} characters, not {len(fault.found)}"
-            return Diagnostic("PGT013", message, fault.path)
+        case "too_long" | "string_too_long":
+            return _too_long(fault)
         case "greater_than_equal" | "less_than_equal":
             (bound,) = fault.context.values()
             hint = f"pgtls knows PostgreSQL {OLDEST} to {NEWEST}" if fault.path[-1] in ("postgres", "libpq") else None
             return _wrong("PGT013", fault, f"be at {'least' if fault.kind[0] == 'g' else 'most'} {bound}", hint)
         case kind:
             return _wrong_type(fault, _TYPES[kind])
+
+
+def _too_long(fault: _Fault) -> Diagnostic:
+    unit = "characters" if isinstance(fault.found, str) else "items"
+    message = f"{field_name(fault.path)} must have at most {fault.context['max_length']} {unit}, not {len(fault.found)}"
+    hint = None if isinstance(fault.found, str) else "use a network, a regular expression or a role for so many"
+    return Diagnostic("PGT013", message, fault.path, hint)
 
 
 def _wrong(code: str, fault: _Fault, must: str, hint: str | None = None) -> Diagnostic:
@@ -198,10 +211,10 @@ def _literal_secret(fault: _Fault) -> Diagnostic:
     return Diagnostic("PGT016", f"{name} is a secret, and a spec must not hold it", fault.path, hint=hint)
 
 
-def _unknown_key(fault: _Fault) -> Diagnostic:
+def _unknown_key(fault: _Fault, hint: str | None) -> Diagnostic:
     key, table = str(fault.path[-1]), _table(fault.path[:-1])
     message = f"unknown key {quoted(key)} in {table}"
-    return Diagnostic("PGT010", message, fault.path, hint=_hint_for_key(fault, key), at="key")
+    return Diagnostic("PGT010", message, fault.path, hint=hint, at="key")
 
 
 def _hint_for_key(fault: _Fault, key: str) -> str | None:

@@ -73,14 +73,14 @@ def _twice(lines: Sequence[str], message: str, line: int) -> str | None:
 
 def _definitions(lines: Sequence[str], word: str) -> Iterator[tuple[tuple[str, ...], int]]:
     """Return the headers and keys in which a word occurs, as paths, with their lines."""
-    table: tuple[str, ...] = ()
+    header = ""
     for number, line in enumerate(lines, 1):
-        if match := _HEADER.fullmatch(line):
-            table = _key_path(match[1])
-            if word in table:
-                yield table, number
+        if line.lstrip().startswith("[") and (match := _HEADER.fullmatch(line)):
+            header = match[1]
+            if word in line:
+                yield _key_path(header), number
         elif word in line and (match := _ASSIGNMENT.match(line)):
-            yield (*table, *_key_path(f"{match[1]} = 0")), number
+            yield (*(_key_path(header) if header else ()), *_key_path(f"{match[1]} = 0")), number
 
 
 def _path_at(lines: Sequence[str], line: int) -> tuple[str, ...]:

@@ -108,6 +108,11 @@ Tuple = Annotated[tuple[T, ...], BeforeValidator(_items)]
 Several = Annotated[tuple[T, ...], Field(min_length=1), BeforeValidator(_items)]
 """The same, not empty."""
 
+MOST_ITEMS = 10_000
+
+Bounded = Annotated[tuple[T, ...], Field(min_length=1, max_length=MOST_ITEMS), BeforeValidator(_items)]
+"""The same, for lists whose items each cost a line of pg_hba.conf, or a name in a certificate."""
+
 Duration = Annotated[
     timedelta,
     PlainValidator(_duration),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pgtls.diagnostics import Path
 
 _LONGEST = 60
+_MANY = 200
 
 
 def quoted(text: str) -> str:
@@ -52,10 +53,20 @@ def value_found(value: Any, *, secret: bool = False) -> str:
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str | None:
-    """Find the choice that was probably meant."""
-    known = list(choices)
-    lower = {choice.lower(): choice for choice in known}
-    close = get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    """Return the choice that was probably meant.
+
+    Among very many choices only those count that begin alike: the work stays linear in their number.
+    """
+    if len(word) > _LONGEST:
+        return None
+    lower = {choice.lower(): choice for choice in choices}
+    likely = list(lower)
+    if len(likely) > _MANY:
+        start = word[:2].lower()
+        likely = [choice for choice in likely if choice.startswith(start) and abs(len(choice) - len(word)) <= 2]
+    if word.lower() in lower or len(likely) > _MANY:
+        return lower.get(word.lower())
+    close = get_close_matches(word.lower(), likely, n=1, cutoff=0.6)
     return lower[close[0]] if close else None
 
 

@@ -113,6 +113,24 @@ RULES: tuple[Rule, ...] = (
         fix="Keep one of them.",
     ),
     Rule(
+        "PGT018",
+        "warning",
+        "an invisible character in a comment",
+        meaning="A comment holds a character that reorders the text around it, or that has no glyph: a bidirectional control, a "
+        "zero-width space, a soft hyphen.",
+        why="A reviewer may see another text than the one that pgtls reads: a commented-out line can look active "
+        '(CVE-2021-42574, "Trojan Source").',
+        fix="Delete the character.",
+    ),
+    Rule(
+        "PGT019",
+        "warning",
+        "more findings than are shown",
+        meaning="A command shows at most 1,000 findings, errors first.",
+        why="So many findings usually have one cause, for example a wrong file or a generator with a bug.",
+        fix="Fix the findings that are shown, and run the command again.",
+    ),
+    Rule(
         "PGT020",
         "error",
         "an include that matches nothing",
