@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pgtls.diagnostics import Path
 
 _LONGEST = 60
-_MANY = 200
+_MANY = 1000
 
 
 def quoted(text: str) -> str:
