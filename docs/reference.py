@@ -65,6 +65,11 @@ current directory, those in a spec to the file that names them.
 
 Results go to stdout, all else to stderr; diagnostics are the result of `check`, and go to stderr elsewhere. With `--format json` exactly one object is printed, on failure too; `text` is for people and may change.
 
+Text fits the terminal, and no name or address is cut. In a pipe it has no width, unless `COLUMNS` says one. `plan` and `build` put more than three steps that are alike in one row; `--verbose` lists each, and the files that it writes.
+
+`plan` and `build` print the warnings about a spec in full until it is built. As long as spec and lock stay as they are at the last build, they print how many there are; `pgtls check` and `--format json` show all of them, every time.
+A build that left something waiting (a signature, a key) counts as not finished: the warnings stay in full.
+
 ## Environment variables
 
 | variable | stands in for |

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 
 def main() -> "NoReturn":
     """Run pgtls and exit; the console script's entry point."""
-    if nothing_to_do(sys.argv[1:], os.environ) and _printed(b"nothing to do\n"):
-        os._exit(0)
-    from pgtls import cli
-
+    try:
+        if nothing_to_do(sys.argv[1:], os.environ) and _printed(b"nothing to do\n"):
+            os._exit(0)
+        from pgtls import cli
+    except KeyboardInterrupt:
+        os._exit(130)
     cli.main()
 
 

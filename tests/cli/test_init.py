@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgtls.cli import run
+from pgtls.cli import DOCUMENTATION, run
 from support.pgtls import pgtls
 from support.system import is_root
 
@@ -28,6 +28,7 @@ def test_a_new_directory_has_all_three_and_builds(tmp_path: Path, capsys: pytest
     assert sorted(path.name for path in new.iterdir()) == [".gitattributes", ".gitignore", "pgtls.toml"]
     assert (new / ".gitignore").read_text() == "/out/\n"
     assert (new / ".gitattributes").read_text() == "*.lock merge=union\n"
+    assert said.endswith(f"documentation: {DOCUMENTATION}\n")
     (next_step,) = (line for line in said.splitlines() if line.startswith("next: "))
     change = next_step.removeprefix("next: ").partition(" && ")[0]
     assert subprocess.run(("bash", "-c", f"{change} && ls"), check=True, capture_output=True).stdout == b"pgtls.toml\n"

@@ -24,6 +24,9 @@ EXIT_STATUS = {
     INTERRUPTED: "interrupted",
 }
 
+DOCUMENTATION = "docs/ in the repository of pgtls: language.md for the spec, guides/ for tasks, faq.md for questions"
+"""Where a user reads on."""
+
 COMMANDS = {
     "init": "Write an annotated pgtls.toml that builds as it is.",
     "check": "Parse, validate, lint and prove a spec; write nothing.",

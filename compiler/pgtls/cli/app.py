@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from pgtls import __version__
-from pgtls.cli import COMMANDS, EXIT_STATUS, OK
+from pgtls.cli import COMMANDS, DOCUMENTATION, EXIT_STATUS, OK
 from pgtls.cli.usage import UsageError
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ class _Group(TyperGroup):
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         _write_epilog(_EXAMPLES, formatter)
+        with formatter.section("Documentation"):
+            formatter.write_text(f"{DOCUMENTATION}; pgtls COMMAND --help; pgtls rule CODE")
 
 
 def _write_epilog(examples: Mapping[str, str], formatter: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pgtls.cli import FAILED, OK
+from pgtls.cli import DOCUMENTATION, FAILED, OK
 from pgtls.cli.options import expanded
 from pgtls.cli.printing import emit, say
 from pgtls.state.files import make_directories, public
@@ -48,7 +48,7 @@ def command(directory: Annotated[str, typer.Argument(metavar="DIR", help="Where 
         file.write(files("pgtls.templates").joinpath("start", "pgtls.toml").read_text(encoding="utf-8"))
     done = f"wrote {', '.join(wrote)}"
     there = f"cd {shlex.quote(os.path.join(directory, ''))} && " if directory != "." else ""
-    emit(f"{done}\nnext: {there}pgtls plan, then pgtls build", done)
+    emit(f"{done}\nnext: {there}pgtls plan, then pgtls build\ndocumentation: {DOCUMENTATION}", done)
     return OK
 
 

@@ -35,6 +35,7 @@ _ALIKE = 3
 """How many steps that are alike have a row each; more share one."""
 _NAMED = 4
 """How many of those that share a row are named."""
+_SERIAL = ": certificate "
 _COSTING = 20
 """How many entities a line of costs names."""
 
@@ -71,7 +72,12 @@ class Fold:
     @property
     def why(self) -> str:
         """The reason of all."""
-        return self.steps[0].reason if len(self.steps) == 1 else _reason(self.steps[0])
+        return _reason(self.steps[0])
+
+    @property
+    def more(self) -> str:
+        """The first of the entities that share the row, or what is revoked of a single one."""
+        return self.names or _certificate(self.steps[0])
 
 
 def folded(steps: Sequence[Step], *, alike: int = _ALIKE) -> Iterator[Fold]:
@@ -93,7 +99,12 @@ def _likeness(step: Step) -> tuple[str, ...]:
 
 def _reason(step: Step) -> str:
     """Return why, without the serial number that a revocation ends in."""
-    return step.reason.partition(": certificate ")[0]
+    return step.reason.partition(_SERIAL)[0]
+
+
+def _certificate(step: Step) -> str:
+    serial = step.reason.partition(_SERIAL)[2]
+    return f"certificate {serial}" if serial else ""
 
 
 def as_dict(plan: Plan) -> dict[str, Any]:
@@ -115,7 +126,15 @@ def markdown(plan: Plan) -> str:
     """Write a plan for a pull request."""
     if not plan.steps:
         return "**pgtls plan**: nothing to do."
-    rows = [(_what(fold), fold.action, md.text(fold.why), fold.cost or "nothing") for fold in folded(plan.steps)]
+    rows = [
+        (
+            _what(fold),
+            fold.action,
+            md.text(f"{fold.why} {_certificate(fold.steps[0])}".rstrip() if not fold.names else fold.why),
+            fold.cost or "nothing",
+        )
+        for fold in folded(plan.steps)
+    ]
     lines = md.table(("what", "action", "why", "cost"), rows)
     costs = [f"- Cost: {md.text(cost)}" for cost in _costs(plan.steps)]
     return "\n".join([f"**pgtls plan**: {_sums(plan)}.", "", *lines, *([""] if costs else []), *costs])
@@ -123,7 +142,11 @@ def markdown(plan: Plan) -> str:
 
 def _row(fold: Fold, *, colour: bool, verbose: bool) -> Row:
     first = whole(f"{_SIGNS[fold.action]} {fold.what}")
-    below = ", ".join(path.split("/", 2)[2] for path in fold.steps[0].files) if verbose else fold.names
+    below = (
+        ", ".join(path.split("/", 2)[2] for path in fold.steps[0].files)
+        if verbose and fold.steps[0].files
+        else fold.more
+    )
     return Row((first, fold.action, fold.why, whole(fold.cost)), _COLOURS[fold.action] if colour else "", below)
 
 
