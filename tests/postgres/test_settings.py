@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -245,7 +244,7 @@ def test_a_line_of_the_file_is_read_back_by_the_server(server: Server) -> None:
     values = ["", "a b", "it's", "a\\'b", "back\\slash\\", "'", "#x", "\\n", "é", "$x", "a = 'b'"]
     for value in values:
         server.write("probe.conf", assignment("probe.name", value) + "\n")
-        server._include(Path("probe.conf"))
+        server.include("probe.conf")
         server.reload()
         assert server.show("probe.name") == value
 
@@ -260,7 +259,7 @@ def test_a_name_that_the_file_cannot_hold_is_refused(server: Server) -> None:
         with pytest.raises(ValueError, match="cannot hold"):
             assignment(name, "on")
         server.write("probe.conf", f"{name} = 'on'\n")
-        server._include(Path("probe.conf"))
+        server.include("probe.conf")
         read = server.sql("select name from pg_file_settings where error is null and sourcefile like '%probe.conf'")
         assert (name,) not in read
     server.write("probe.conf", assignment("a_1.B2", "on") + "\n")

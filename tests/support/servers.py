@@ -434,9 +434,10 @@ class Server:
                 shutil.copyfile(source, path)
             path.chmod(stat.S_IMODE(source.stat().st_mode))
             give(path, server_account())
-        self._include(target / "pgtls.conf" if directory else Path("pgtls.conf"))
+        self.include(target / "pgtls.conf" if directory else Path("pgtls.conf"))
 
-    def _include(self, path: Path) -> None:
+    def include(self, path: str | Path) -> None:
+        """Have the server read a file after its own postgresql.conf."""
         line = f"include {quoted(str(path))}\n"
         conf = self.data / "postgresql.conf"
         if line not in conf.read_text():

@@ -124,7 +124,7 @@ def cipher_list(text: str, openssl: Version) -> CipherList:
         elif operator != "+":
             chosen -= selected
             killed |= selected if operator == "!" else set()
-    if not chosen:
+    if not {suite for suite in chosen if "SEED" not in suites()[suite]}:  # distributions leave SEED out
         raise Refused(*_nothing(text, unknown))
     return CipherList(frozenset(chosen), tuple(unknown), level)
 
