@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 from support.building import NOW
@@ -50,6 +50,21 @@ def signed(directory: Path, name: str, subject: str, issuer: str = "root", exten
     own = ("-CA", f"{issuer}.crt", "-CAkey", f"{issuer}.key", "-CAcreateserial", "-days", "365")
     words = ("-extfile", "extensions") if extensions else ()
     openssl(directory, "x509", "-req", "-in", f"{name}.csr", "-text", *own, "-out", f"{name}.crt", *words)
+
+
+def crl(directory: Path, issuer: str, *revoked: str) -> None:
+    """Make a CRL of a CA that revokes certificates."""
+    ca = x509.load_pem_x509_certificate((directory / f"{issuer}.crt").read_bytes())
+    key = load_pem_private_key((directory / f"{issuer}.key").read_bytes(), None)
+    now = datetime.now(UTC)
+    builder = x509.CertificateRevocationListBuilder(ca.subject, now - timedelta(days=1), now + timedelta(days=90))
+    for name in revoked:
+        serial = x509.load_pem_x509_certificate((directory / f"{name}.crt").read_bytes()).serial_number
+        builder = builder.add_revoked_certificate(
+            x509.RevokedCertificateBuilder(serial, now - timedelta(days=1)).build()
+        )
+    signed = builder.sign(key, hashes.SHA256())  # type: ignore[arg-type]
+    (directory / f"{issuer}.crl").write_bytes(signed.public_bytes(Encoding.PEM))
 
 
 @cache

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from importer.cases import CLOUDNATIVEPG, DEBIAN, PATRONI
-from importer.openssl import root, signed, some_root
+from importer.openssl import openssl, root, self_signed, signed, some_root
 from support.pgtls import built, pgtls
 from support.servers import Installation, Server, versions
 
@@ -273,3 +273,23 @@ def test_a_certificate_for_other_names_says_which(tmp_path: Path) -> None:
     assert run.stdout.endswith("but a build would stop: see the errors above\n")
     (tmp_path / "pgtls.toml").unlink()
     assert pgtls(*words, "--host", "db7.example.com", cwd=tmp_path).status == 0
+
+
+@pytest.mark.parametrize("command", ["cat /etc/pg/passphrase", "echo geheim"], ids=["a file", "the passphrase itself"])
+def test_an_encrypted_key_is_opened_by_a_variable_and_no_passphrase_is_copied(tmp_path: Path, command: str) -> None:
+    self_signed(tmp_path)
+    openssl(tmp_path, "ec", "-in", "server.key", "-aes256", "-passout", "pass:geheim", "-out", "encrypted.key")
+    (tmp_path / "postgresql.conf").write_text(
+        f"ssl = on\nssl_key_file = 'encrypted.key'\nssl_passphrase_command = '{command}'\n"
+    )
+    (tmp_path / "pg_hba.conf").write_text("local all postgres peer\n")
+    words = ("--hba", "pg_hba.conf", "--conf", "postgresql.conf", "--postgres", "17", "--host", "localhost")
+    run = pgtls("import", *words, cwd=tmp_path)
+    spec = (tmp_path / "pgtls.toml").read_text()
+    assert "geheim" not in run.stdout + run.stderr + spec
+    if "echo" in command:
+        assert (run.status, "ssl_passphrase_command is left out" in run.stderr) == (1, True)
+        return
+    assert run.stdout.splitlines()[1].startswith("next: set PGTLS_SERVER_PASSPHRASE, read it")
+    for value, status in (("wrong", 1), ("geheim", 0)):
+        assert pgtls("build", cwd=tmp_path, environment={"PGTLS_SERVER_PASSPHRASE": value}).status == status

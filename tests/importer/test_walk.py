@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import psycopg
 import pytest
 
-from importer.openssl import root, self_signed, signed
+from importer.openssl import crl, root, self_signed, signed
 from support.clients import conninfo
 from support.pgtls import built, pgtls
 from support.servers import Server, versions
@@ -96,6 +96,12 @@ def snakeoil(directory: Path) -> None:
 def lone(directory: Path) -> None:
     """Make the manual's self-signed certificate."""
     self_signed(directory)
+
+
+def revoked(directory: Path) -> None:
+    """Revoke one of the certificates."""
+    one_ca(directory)
+    crl(directory, "root", "shop")
 
 
 TRUST = {"ssl_ca_file": "root.crt"}
@@ -205,6 +211,14 @@ SETUPS = {
         "dba root postgres\n",
         TRUST,
         CA_HERE,
+    ),
+    "a list of revoked certificates": SetUp(
+        revoked,
+        OURS + "hostssl all all all scram-sha-256 clientcert=verify-ca\n",
+        (Ask("app", "shop", "app"), Ask("app", "shop", "shop"), Ask("app", "shop", "tls")),
+        "dba root postgres\n",
+        TRUST | {"ssl_crl_file": "root.crl"},
+        (*CA_HERE, "root.crl"),
     ),
     "TLS from everywhere above cleartext from nearby": SetUp(
         lone,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pgtls.importer.server import Given
     from pgtls.pipeline import Checked
 
+_NO_SECRET = "PGT560"  # noqa: S105  (the code of a diagnostic)
 _PGT297_HINT = "change the policies until they say what is meant"
 
 
@@ -95,7 +96,11 @@ def _judged(draft: _Draft, settled: Settled, files: Files, findings: Findings, a
     found = (*findings.found, *settled.checked.diagnostics, *settled.faults)
     ordered = sorted(dict.fromkeys(found), key=lambda one: one.severity != "error")
     planned = equal is not None and not settled.faults
-    return Adopted(draft.text, tuple(ordered), equal, planned, tuple(access.secrets))
+    variables = (
+        *access.secrets,
+        *(table["passphrase"]["env"] for table in draft.tables["server"].values() if "passphrase" in table),
+    )
+    return Adopted(draft.text, tuple(ordered), equal, planned, variables)
 
 
 _NOTHING = Diagnostic(
@@ -192,7 +197,7 @@ class _Draft:
         return check(Path(self.given.output), self.now, f"{self.given.output}.lock", files)
 
     def plan(self) -> tuple[Diagnostic, ...]:
-        """Plan a first build, and return what stops it. Secrets are not read: nobody has set them yet."""
+        """Plan a first build, and return what stops it, except that nobody has set the variables of secrets yet."""
         output = self.given.output
         files = _Written(output, self.text)
         request = Request(Path(output), f"{output}.out", f"{output}.lock", self.now, files=files)
@@ -201,7 +206,7 @@ class _Draft:
                 return errors(decided(request).diagnostics)
             plan(request)
         except Rejected as rejected:
-            return errors(rejected.diagnostics)
+            return tuple(fault for fault in errors(rejected.diagnostics) if fault.code != _NO_SECRET)
         return ()
 
     def _secrets(self) -> Iterator[object]:

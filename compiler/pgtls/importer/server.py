@@ -44,6 +44,8 @@ _DECIDED = frozenset(
         *_FIELDS,
     )
 ) | {"ssl_passphrase_command_supports_reload"}
+KEY_VARIABLE = "PGTLS_SERVER_PASSPHRASE"
+"""The environment variable that the spec reads the passphrase of an encrypted server key from."""
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 
 
@@ -116,6 +118,9 @@ def server_tables(
     material = _served(given, conf, trusted, findings)
     if material:
         table |= material.fields
+        if _is_encrypted(given.key or conf.file("ssl_key_file")):
+            table["passphrase"] = {"env": KEY_VARIABLE}
+            findings.note(f"the server's key is encrypted: the spec reads its passphrase from {KEY_VARIABLE}")
         for message, hint in material.notes:
             findings.note(message, hint)
     else:
@@ -176,7 +181,7 @@ def _fields(conf: Conf, version: int) -> dict[str, Any]:
     if least := conf.value("ssl_min_protocol_version"):
         table["min_tls"] = _MIN_TLS.get(least.lower(), "1.0")
     for name, field_name in _FIELDS.items():
-        if name in ssl_settings(version) and conf.value(name):
+        if name in ssl_settings(version) and conf.value(name) and not _holds_secret(name, conf):
             table[field_name] = conf.value(name)
     settings = {name: conf.value(name) for name in _KEPT if name in conf.settings}
     return table | ({"settings": settings} if settings else {})
@@ -205,7 +210,17 @@ def _left(conf: Conf, version: int) -> Iterator[Diagnostic]:
     if (switch := conf.settings.get("ssl")) and switch.value.lower() not in ("on", "true", "yes", "1"):
         place = switch.place
         yield Diagnostic("PGT299", "TLS was off: pgtls turns it on", severity="warning", place=place, file=place.file)
-    if (command := conf.settings.get("ssl_passphrase_command")) and command.value:
-        message = "ssl_passphrase_command becomes passphrase_command of the spec, which others read"
-        hint = "if the command holds the passphrase itself, let it read a file on the server instead"
-        yield Diagnostic("PGT299", message, hint=hint, severity="warning", place=command.place, file=command.file)
+    if (command := conf.settings.get("ssl_passphrase_command")) and _holds_secret(command.name, conf):
+        message = "ssl_passphrase_command is left out: it holds the passphrase itself"
+        hint = "set passphrase_command in the spec to one that reads a file on the server"
+        yield Diagnostic("PGT296", message, hint=hint, severity="warning", place=command.place, file=command.file)
+
+
+def _holds_secret(name: str, conf: Conf) -> bool:
+    """Whether a setting is a command that prints what stands in it."""
+    words = conf.value(name).split()
+    return name == "ssl_passphrase_command" and bool(words) and os.path.basename(words[0]) in ("echo", "printf")
+
+
+def _is_encrypted(path: str | None) -> bool:
+    return path is not None and b"ENCRYPTED" in Path(path).read_bytes()
