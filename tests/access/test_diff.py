@@ -439,3 +439,79 @@ def test_another_map_or_another_operating_system_user_is_said() -> None:
     assert "cert (/^(.*)@two$ as alice, alice) over TLS" in granted.after
     (change,) = diff(_side(PEOPLE), _side(PEOPLE.replace('"postgres", "admin"', '"postgres"')))
     assert (change.kind, change.before, change.after) == ("lost", "peer (admin, postgres)", "peer")
+
+
+@pytest.fixture
+def split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with the example, whose policies are in a file of their own, and the current directory."""
+    monkeypatch.chdir(tmp_path)
+    head, policies = OLD.split("[policy.admin]")
+    policies, lint = policies.split("[lint]")
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "all.toml").write_text(f"[policy.admin]{policies}")
+    spec = head.replace("version = 1", 'version = 1\ninclude = ["policies/*.toml"]') + f"[lint]{lint}"
+    (tmp_path / "pgtls.toml").write_text(spec)
+    git(tmp_path, "init", "-q", "-b", "main")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "one")
+    return tmp_path
+
+
+WIDE = '[policy.zz]\nusers = ["all"]\nfrom = ["10.0.0.0/8"]\ndatabases = ["postgres"]\nauth = "scram-sha-256"\n'
+
+
+def test_alone_it_compares_the_spec_with_what_git_has_committed(
+    split: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["diff"]) == 0
+    assert capsys.readouterr().out == "no difference in access, protection or certificates\n"
+    (split / "policies" / "zz.toml").write_text(WIDE)
+    assert run(["diff", "--detailed-exitcode"]) == 2
+    assert "granted" in capsys.readouterr().out
+    assert run(["diff", "git:main", "--fail-on", "granted"]) == 1
+
+
+@pytest.mark.parametrize("words", [("HEAD",), ("HEAD", "pgtls.toml"), ("pgtls.toml", "HEAD")])
+def test_a_revision_without_git_gets_the_hint_to_write_it(
+    split: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert run(["diff", *words]) == 1
+    assert "git:HEAD" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("attribute", ["export-ignore", "-text", "filter=evil", "export-subst"])
+def test_attributes_hide_no_file_of_a_revision(split: Path, capsys: pytest.CaptureFixture[str], attribute: str) -> None:
+    (split / "policies" / "zz.toml").write_text(WIDE)
+    (split / ".gitattributes").write_text(f"policies/*.toml {attribute}\n")
+    git(split, "add", ".")
+    git(split, "commit", "-qm", "two")
+    status, answer = compare(capsys, "git:HEAD~1", "git:HEAD", "--fail-on", "granted")
+    assert (status, {change["kind"] for change in answer["changes"]}) == (1, {"granted"})
+
+
+def test_a_link_in_the_repository_is_a_fault_where_it_is_included(
+    split: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (split / "link").symlink_to("/etc/hostname")
+    git(split, "add", ".")
+    git(split, "commit", "-qm", "two")
+    assert compare(capsys, "git:HEAD", "pgtls.toml")[0] == 0
+    (split / "policies" / "link.toml").symlink_to("/etc/hostname")
+    git(split, "add", ".")
+    git(split, "commit", "-qm", "three")
+    status, answer = compare(capsys, "git:HEAD", "git:HEAD~1")
+    assert (status, answer["diagnostics"][0]["file"]) == (1, "git:HEAD:policies/link.toml")
+
+
+def test_every_format_has_what_protects(specs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = specs
+    new.write_text(OLD.replace("postgres  = 17", 'postgres  = 17\nciphers   = "HIGH|x"'.replace("|x", "")))
+    _, answer = compare(capsys, old, new)
+    (change,) = answer["protection"]
+    assert (change["kind"], change["what"], change["after"]) == ("weakened", "ciphers", "HIGH")
+    assert answer["summary"] == {"weakened": 1}
+    assert run(["diff", str(old), str(new)]) == 0
+    assert "! weakened: server.primary: ciphers\n" in capsys.readouterr().out
+    assert run(["diff", str(old), str(new), "--format", "markdown"]) == 0
+    assert "| **weakened** | `server.primary` | ciphers | none | HIGH |" in capsys.readouterr().out
+    assert [run(["diff", str(old), str(new), "--fail-on", kind]) for kind in ("weakened", "granted", "any")] == [1] * 3

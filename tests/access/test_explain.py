@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import pgtls
 from pgtls.cli import run
 from support.pgtls import EXAMPLE
 
@@ -268,3 +269,17 @@ def test_the_certificate_of_a_user_who_has_ended_is_no_more(capsys: pytest.Captu
     words = ["--user", "alice", "--database", "shop", "--from", "10.0.0.1", "--cert", "bob", "--now", "2026-07-01"]
     assert run(["explain", str(tmp_path / "pgtls.toml"), *words]) == 1
     assert 'user "bob" has ended, and so has its certificate' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("database", "outcome"), [("shop", "admit"), ("other", "refuse")])
+def test_a_user_of_the_spec_that_is_given_as_a_role_is_said_to_be_one(database: str, outcome: str) -> None:
+    spec = pgtls.loads(
+        "version = 1\n[ca.root]\n[server.main]\nca = 'root'\nhosts = ['db']\nno_local = true\n"
+        "[user.alice]\nroles = ['reader', 'writer']\n"
+        "[policy.all]\nusers = ['all']\ndatabases = ['shop']\nfrom = ['10.0.0.0/8']\nauth = 'scram-sha-256'\n"
+    )
+    answer = pgtls.explain(spec, user="alice", database=database, source="10.0.0.7")
+    assert answer.outcome == outcome
+    assert '"alice" is a user, not a role: it logs in as "reader", "writer"' in answer.notes
+    role = pgtls.explain(spec, user="reader", database=database, source="10.0.0.7")
+    assert not [note for note in role.notes if "is a user" in note]

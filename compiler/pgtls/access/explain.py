@@ -196,6 +196,13 @@ def nearest(fleet: Fleet, server: Server, connection: Connection, surroundings: 
     return Nearest(name, tuple(text for _, text in lacking[name])) if name else None
 
 
+def user_for_role(fleet: Fleet, role: str) -> Iterator[str]:
+    """Say that a name is a user of the spec, which logs in as other roles."""
+    if role in fleet.users and not any(role in user.roles for user in fleet.users.values()):
+        roles = ", ".join(f'"{one}"' for one in fleet.users[role].roles)
+        yield f'"{role}" is a user, not a role: it logs in as {roles}'
+
+
 def notes(fleet: Fleet, server: Server, connection: Connection, surroundings: Surroundings) -> Iterator[str]:
     """Say of a connection that was refused what its names and the clock have to do with it."""
     policies = fleet.policies_of(server)
@@ -204,10 +211,7 @@ def notes(fleet: Fleet, server: Server, connection: Connection, surroundings: Su
     ended = [user for user in fleet.ended_users.values() if connection.role in user.roles]
     if connection.role not in roles:
         yield from (f'user "{user.name}" ended at {_instant(user.table.until)} and counts as deleted' for user in ended)
-        if not ended and connection.role in fleet.users:
-            roles_of_user = ", ".join(f'"{role}"' for role in fleet.users[connection.role].roles)
-            yield f'"{connection.role}" is a user, not a role: it logs in as {roles_of_user}'
-        elif not ended:
+        if not ended and connection.role not in fleet.users:
             yield f'the spec has no role "{connection.role}"{_suggestion(connection.role, roles)}'
     databases = set(server.databases or ())
     databases |= {term.text for policy in policies for term in policy.databases if isinstance(term, Name)}

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
-from pgtls.access.explain import Explanation, explain, nearest, notes, surroundings_of
+from pgtls.access.explain import Explanation, explain, nearest, notes, surroundings_of, user_for_role
 from pgtls.access.grants import distinguished_name
 from pgtls.access.trust import trust
 from pgtls.diagnostics import Diagnostic, Rejected
@@ -115,9 +115,10 @@ def _answer(fleet: Fleet, rules: Rules, connection: Connection, around: Surround
     if answer.line is not None:
         index = next(i for i, line in enumerate(lines) if line.number == answer.line)
         answer = replace(answer, policies=tuple(policy.name for policy in rules.origin[index]))
+    found = (*user_for_role(fleet, connection.role), *answer.notes)
     if answer.outcome == "admit":
-        return answer
-    found = (*notes(fleet, server, connection, around), *answer.notes)
+        return replace(answer, notes=found)
+    found = (*found, *notes(fleet, server, connection, around))
     return replace(answer, nearest=nearest(fleet, server, connection, around), notes=found)
 
 

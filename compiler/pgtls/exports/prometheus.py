@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,9 +56,18 @@ def text(status: Status) -> str:
             "When connections next fail if nobody builds again, as Unix time.",
             [({}, status.next_failure.at.timestamp())] if status.next_failure else [],
         ),
+        *_gauge("pgtls_waived_findings", "Findings that a waiver accepts.", _waived(status)),
         *_gauge("pgtls_status_time_seconds", "When this was written, as Unix time.", [({}, now.timestamp())]),
     ]
     return "\n".join(lines)
+
+
+def _waived(status: Status) -> list[Sample]:
+    counted = Counter((d.code, d.accepted) for d in status.waived if d.accepted)
+    return [
+        ({"code": code, "accepted_by": accepted.by, "reason": accepted.reason or ""}, float(count))
+        for (code, accepted), count in counted.items()
+    ]
 
 
 def _starts(items: Sequence[Item], out: str) -> list[Sample]:
