@@ -124,7 +124,17 @@ def decided(request: Request) -> Decided:
     own = own_files(request.lock, request.out)
     allowed, drift = request.asked.allow_revoke, compare(request.out, checked.lock)
     lock = restored(checked.lock, drift, request.now, allowed=allowed)
-    existing = observe(request.out, lock, profiles, outside, secrets, own=own, new_out=request.new_out, drift=drift)
+    existing = observe(
+        request.out,
+        lock,
+        profiles,
+        outside,
+        secrets,
+        own=own,
+        new_out=request.new_out,
+        drift=drift,
+        review=request.review,
+    )
     if allowed:
         existing = replace(existing, forgotten=revocations(checked.lock, drift, request.now))
     decisions = decide(fleet, profiles, existing, request.asked)

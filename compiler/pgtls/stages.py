@@ -58,6 +58,8 @@ class Request:
     """Where the spec, its includes and the files that it names come from, if not from the disk."""
     sealed: bool = False
     """Open no key and fetch no secret: for a plan of a stranger's spec."""
+    review: bool = False
+    """This is a review in a checkout, where no out directory is expected."""
 
 
 @dataclass(frozen=True)  # without slots: what follows from it is computed once

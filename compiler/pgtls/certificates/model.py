@@ -121,6 +121,8 @@ class Existing:
     """By entity: the keys of ``key_file`` that this build takes in."""
     from_lock: bool = False
     """There is no out directory: what the lock lists is taken as present."""
+    lost: bool = False
+    """It is missing, and this is no review."""
     outside: Outside = Outside()
     drift: Drift = NO_DRIFT
     """How the lock differs from what the last build left."""

@@ -48,16 +48,17 @@ def observe(
     own: Collection[str] = (),
     new_out: bool = False,
     drift: Drift = NO_DRIFT,
+    review: bool = False,
 ) -> Existing:
     """Look at the tree and at every certificate that is wanted. :class:`Rejected` where the directory is not ours.
 
     ``own`` are the :func:`pgtls.state.lock_file.own_files`.
-    Where there is no tree, what the lock lists is taken as present; with ``new_out``, as lost.
+    Where there is no tree, what the lock lists is taken as present; with ``new_out``, as lost. In a ``review`` no tree is expected.
     """
     manifest = manifests.read(out) if inspect(out, own) == "ours" else None
     if manifest is None:
         if lock.id and not new_out:
-            return _from_lock(out, lock, profiles, outside)
+            return _from_lock(out, lock, profiles, outside, review=review)
         return _nothing(out, lock, profiles, outside, secrets)
     check_lock(out, manifest, lock)
     files = observe_files(out, manifest, own, sealed=secrets.sealed)
@@ -177,17 +178,36 @@ def _restored(entity: Entity, found: Found, lock: Lock, outside: Outside) -> Fou
     return replace(found, key="present" if fits else "mismatch", stored=stored)
 
 
-def _from_lock(out: str, lock: Lock, profiles: Mapping[Entity, Profile], outside: Outside) -> Existing:
+def _from_lock(out: str, lock: Lock, profiles: Mapping[Entity, Profile], outside: Outside, *, review: bool) -> Existing:
     """Take what the lock lists as present: a checkout has the lock and no keys."""
     latest = {entity: line for entity, line in lock.latest.items() if (line.ca, line.serial) not in lock.revocations}
     found = {e: Found(latest[e].certificate, "present") if e in latest else _NOTHING for e in profiles}
-    note = Diagnostic(
-        "PGT555",
-        f'there is no out directory "{out}": what the lock lists is taken as present',
-        severity="warning",
-        hint="nothing is to be done in a review; elsewhere, name the directory with --out",
+    note = _expected(out) if review else _lost(out, (entity for entity in profiles if entity in latest), outside)
+    return Existing(out, lock, found=found, from_lock=True, lost=not review, outside=outside, diagnostics=(note,))
+
+
+def _expected(out: str) -> Diagnostic:
+    message = f'there is no out directory "{out}": what the lock lists is taken as present'
+    hint = "this is as it should be in a review (CI is set); where pgtls builds, name the directory with --out"
+    return Diagnostic("PGT555", message, severity="warning", hint=hint)
+
+
+def _lost(out: str, built: Iterable[Entity], outside: Outside) -> Diagnostic:
+    """Report the keys that were in a directory which is not here."""
+    here = set(built) - outside.keyless - outside.offline
+    cas = sorted(entity for entity in here if entity.kind == "ca")
+    leaves = len(here) - len(cas)
+    keys = [f"of {listed(cas)}"] * bool(cas) + [f"of {leaves} servers and users"] * bool(leaves)
+    message = (
+        f'there is no out directory "{out}": the private keys {" and ".join(keys)} are not here'
+        if keys
+        else f'there is no out directory "{out}"'
     )
-    return Existing(out, lock, found=found, from_lock=True, outside=outside, diagnostics=(note,))
+    hint = (
+        "if it was deleted, restore it from a backup before anything else: without the key of a CA everything that it signed must be "
+        "replaced; if pgtls builds elsewhere, name the directory with --out; in a review, set CI=true"
+    )
+    return Diagnostic("PGT555", message, severity="warning", hint=hint)
 
 
 def nothing_to_build_on(out: str) -> Diagnostic:

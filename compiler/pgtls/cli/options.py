@@ -3,6 +3,7 @@
 A command takes a group of options as one value: :class:`Where` and :class:`Asks` are dataclasses, and :func:`expanded` gives typer their fields.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 from datetime import UTC, datetime
@@ -157,7 +158,15 @@ class Where:
         )
         spec, out, lock = self.paths
         return Request(
-            Path(spec), out, lock, moment, asked, new_out=asks.new_out, lock_timeout=self.lock_timeout, jobs=jobs
+            Path(spec),
+            out,
+            lock,
+            moment,
+            asked,
+            new_out=asks.new_out,
+            lock_timeout=self.lock_timeout,
+            jobs=jobs,
+            review=os.environ.get("CI", "").lower() not in ("", "0", "false"),
         )
 
 

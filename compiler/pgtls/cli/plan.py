@@ -38,7 +38,8 @@ def command(
     if no_secrets and asks.ca_key:
         raise UsageError("--ca-key lends a key, and --no-secrets opens none: leave one out")
     with reporting("plan", format_) as report:
-        found = plan(replace(where.request(clock(where.now), asks), sealed=no_secrets))
+        request = where.request(clock(where.now), asks)
+        found = plan(replace(request, sealed=no_secrets, review=request.review or no_secrets))
         planned.fill(report, found, format_, verbose=verbose)
-        report.status = CHANGES if detailed_exitcode and found.plan.steps else OK
+        report.status = CHANGES if detailed_exitcode and (found.plan.steps or found.existing.lost) else OK
     return report.status

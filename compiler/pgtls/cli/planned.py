@@ -25,6 +25,8 @@ def fill(report: Report, planned: Planned, format_: str, *, verbose: bool, after
     report.result = lambda: steps.as_dict(planned.plan)
 
     def text() -> str:
+        if planned.existing.lost and not planned.plan.steps:
+            return "nothing can be planned: the out directory is not here"
         if format_ == "markdown":
             return steps.markdown(planned.plan)
         width, colour = columns(sys.stdout), coloured(sys.stdout)

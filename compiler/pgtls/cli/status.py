@@ -73,7 +73,7 @@ def command(
         report.result = lambda: _as_dict(found, timeline=timeline)
         report.text = lambda: _text(found, format_, timeline=timeline)
         noteworthy = found.attention if within is None else found.items
-        report.status = CHANGES if detailed_exitcode and (noteworthy or found.overdue) else 0
+        report.status = CHANGES if detailed_exitcode and (noteworthy or found.overdue or found.lost) else 0
         if errors(found.diagnostics):
             report.status = 1
     return report.status

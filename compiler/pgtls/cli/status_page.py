@@ -101,6 +101,8 @@ def _verdict(status: Status) -> str:
     counts = {state: count for state, count in status.counts.items() if state in _VERDICTS}
     if not counts:
         return "Nothing is due, and nothing ends within that time." if status.horizon else "There are no certificates."
+    if status.lost:
+        return f"{sum(counts.values())} listed by the lock. Their files are not here."
     if set(counts) == {"ok"}:
         return f"{counts['ok']} in order."
     return ", ".join(f"{count} {_VERDICTS[state]}" for state, count in counts.items()) + "."

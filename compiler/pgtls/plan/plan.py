@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pgtls.certificates.model import Decision, Decisions, Existing
     from pgtls.fleet.model import Fleet
     from pgtls.plan.model import Action, Cost
+    from pgtls.state.lock import RevokedLine
     from pgtls.state.manifest import Entry
     from pgtls.state.tree import File, Tree
 
@@ -124,9 +125,14 @@ def _steps(
             why = f"its CRL: {crl_decision.waits}, and its key is not here"
             yield Step(crl_decision.entity, "wait", why, "nothing")
     for line in decisions.revocations:
-        left = line.reason == "cessation_of_operation"
-        why = _left(fleet, line.entity) if left else _WHY_REVOKED.get(line.reason, line.reason)
+        why = "the lock had lost it" if line in existing.forgotten else _why_revoked(fleet, line)
         yield Step(line.entity, "revoke", f"{why}: certificate {line.serial}", "reload")
+
+
+def _why_revoked(fleet: Fleet, line: RevokedLine) -> str:
+    if line.reason == "cessation_of_operation":
+        return _left(fleet, line.entity)
+    return _WHY_REVOKED.get(line.reason, line.reason)
 
 
 def _left(fleet: Fleet, entity: Entity) -> str:
@@ -167,6 +173,8 @@ def _step(
         return Step(entity, "delete", "it left the spec; its key is kept in ca/.retired", cost, (), files)
     if not known:
         return Step(entity, "create", "it is new", cost, (), files)
+    if layout.key_path(entity) in gone and decision and decision.found.stored == "elsewhere":
+        return Step(entity, "rewrite", "its key is kept elsewhere now", cost, (), files)
     if succession := _succession(changes, gone):
         return Step(entity, "rewrite", succession, cost, (), files)
     reasons = dict.fromkeys(_reason(change, crl) for change in changes) or {"it no longer has these files": None}

@@ -42,6 +42,8 @@ class Status:
     """Only what needs a build or happens until then is in here; None: everything is."""
     from_lock: bool = False
     """There is no out directory: what the lock lists is taken as present."""
+    lost: bool = False
+    """It is missing, and this is no review."""
     diagnostics: tuple[Diagnostic, ...] = ()
     waived: tuple[Diagnostic, ...] = ()
     """Findings that waivers accept."""
@@ -102,6 +104,7 @@ def describe(
         tuple(items),
         events,
         from_lock=existing.from_lock,
+        lost=existing.lost,
         diagnostics=diagnostics,
         waived=waived,
     )

@@ -23,6 +23,13 @@ _ADVICE = {
 }
 
 
+NEW_AROUND_KEYS = (
+    "restore it from a backup of the out directory, or move the directory away and build with --new-out "
+    "and --ca-key NAME=PATH for each ca/NAME/ca.key in it"
+)
+"""What to do where the manifest is lost."""
+
+
 @contextmanager
 def writing(path: str) -> Iterator[None]:
     """Turn an OSError into :class:`Rejected` with PGT530 for this path."""

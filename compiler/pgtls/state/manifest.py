@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.pki.model import CERTIFICATE_KINDS, Entity
 from pgtls.state import files
-from pgtls.state.faults import cannot_read
+from pgtls.state.faults import NEW_AROUND_KEYS, cannot_read
 from pgtls.state.lock import instant, timestamp
 from pgtls.state.names import MANIFEST
 from pgtls.state.tree import FILE_KINDS, FileKind
@@ -158,11 +158,7 @@ def parse(content: bytes, name: str) -> Manifest:
 
 
 def _damaged(name: str, reason: str) -> Diagnostic:
-    hint = (
-        "restore it from a backup of the out directory, or move the directory away and build with --new-out "
-        "and --ca-key NAME=PATH for each ca/NAME/ca.key in it"
-    )
-    return Diagnostic("PGT510", f"the manifest is damaged: {reason}", hint=hint, file=name)
+    return Diagnostic("PGT510", f"the manifest is damaged: {reason}", hint=NEW_AROUND_KEYS, file=name)
 
 
 def _manifest(document: Mapping[str, Any]) -> Manifest:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.words import listed
 from pgtls.state import files
-from pgtls.state.faults import cannot_read, in_the_way, link_in_the_way, user_name, writing
+from pgtls.state.faults import NEW_AROUND_KEYS, cannot_read, in_the_way, link_in_the_way, user_name, writing
 from pgtls.state.files import all_ancestors
 from pgtls.state.git_index import tracked
 from pgtls.state.names import GITIGNORE, GITKEEP, MANIFEST, OURS, PRIVATE, RECORD_PATH
@@ -220,7 +220,9 @@ def _no_directory(out: str) -> Diagnostic:
 
 def _not_ours(out: str, strangers: list[str]) -> Diagnostic:
     message = f'the out directory "{out}" is not empty and was not made by pgtls: it holds {_some(strangers)}'
-    hint = "name a new or empty directory with --out; if a backup was restored here, its manifest.json is missing"
+    hint = "name a new or empty directory with --out"
+    if not frozenset(_TREE).isdisjoint(strangers):
+        hint = f"if pgtls built it, its manifest.json is lost: {NEW_AROUND_KEYS}. Otherwise {hint}"
     return Diagnostic("PGT520", message, hint=hint)
 
 

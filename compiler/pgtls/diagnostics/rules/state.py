@@ -78,7 +78,8 @@ RULES: tuple[Rule, ...] = (
         "the out directory is not ours",
         meaning="The out directory holds files and has no manifest of pgtls. It may be new, empty, or hold only a `.gitignore` or a `.gitkeep`.",
         why="A build replaces and deletes files; in the wrong directory it would do so to somebody else's.",
-        fix="Name a new or an empty directory with `--out`. If a backup was restored, restore its `manifest.json` as well.",
+        fix="Name a new or an empty directory with `--out`. If a backup was restored, restore its `manifest.json` as well. Where that is lost, move the "
+        "directory away and build with `--new-out` and `--ca-key NAME=PATH` for each `ca/NAME/ca.key` in it.",
     ),
     Rule(
         "PGT521",
@@ -305,9 +306,11 @@ RULES: tuple[Rule, ...] = (
         "warning",
         "there is no out directory",
         meaning="The lock lists certificates, and the out directory is not here: what the lock lists is taken as present.",
-        why="In a pull request there are no keys. What would change can still be told from the lock.",
-        fix="Nothing, in a review. On the machine that builds, name the directory with `--out`; `--new-out` builds a new one: with "
-        "`--ca-key NAME=PATH` for every CA whose key is kept elsewhere, and `--new-ca NAME` for every other.",
+        why="In a review there are no keys, and what would change can still be told from the lock. Anywhere else the directory holds every private "
+        "key that pgtls made: if it was deleted, no CA can sign, renew or revoke. pgtls takes a run for a review where the variable `CI` is set, and with "
+        "`plan --no-secrets`; elsewhere it says which keys are not here, and `--detailed-exitcode` exits 2.",
+        fix="Nothing, in a review. On the machine that builds, restore the directory from a backup, or name it with `--out`. `--new-out` builds a new "
+        "one: with `--ca-key NAME=PATH` for every CA whose key is kept elsewhere, and `--new-ca NAME` for every other.",
     ),
     Rule(
         "PGT556",
