@@ -15,8 +15,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pgtls.hba.regex_nodes import CONSTRAINTS, Node, either, sequence
-from pgtls.hba.regex_syntax import InvalidRegex, Parser, Undecidable
+from pgtls.hba.regex_nodes import CONSTRAINTS, Node, Subject, Undecidable, either, sequence
+from pgtls.hba.regex_syntax import InvalidRegex, Parser
 
 __all__ = ["InvalidRegex", "Pattern", "Undecidable", "compile_regex", "decided"]
 
@@ -41,8 +41,8 @@ class Pattern:
     """Starts with ``^`` and ends with ``$``."""
 
     def matches(self, subject: str) -> bool:
-        """Say whether the pattern matches anywhere in the subject (pg_regexec without captures)."""
-        data = subject.encode("utf-8", "surrogateescape")
+        """Say whether the pattern matches anywhere in the subject (pg_regexec without captures). Raises Undecidable."""
+        data = Subject(subject.encode("utf-8", "surrogateescape"))
         return bool(self.whole(data, frozenset(range(len(data) + 1))))
 
     def first_group(self, subject: str) -> str | None:
@@ -54,7 +54,7 @@ class Pattern:
             return None
         if self.around is None:
             raise Undecidable(f'the group that \\1 means in "{self.source}" is repeated or one of several branches')
-        data = subject.encode("utf-8", "surrogateescape")
+        data = Subject(subject.encode("utf-8", "surrogateescape"))
         spans = _spans(self.around, data)
         if len(spans) > 1 and not (self.is_plain and self.is_anchored):
             raise Undecidable(f'"{self.source}" can match "{subject}" in several ways')
@@ -62,7 +62,7 @@ class Pattern:
         return data[start:end].decode("utf-8", "surrogateescape")
 
 
-def _spans(around: tuple[Node, Node, Node], data: bytes) -> set[tuple[int, int]]:
+def _spans(around: tuple[Node, Node, Node], data: Subject) -> set[tuple[int, int]]:
     """Give all the places of the first group, in the matches that start leftmost."""
     before, inner, after = around
     for origin in range(len(data) + 1):

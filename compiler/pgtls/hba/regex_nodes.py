@@ -1,14 +1,38 @@
 """What a regular expression is made of: functions from a set of positions to the positions where a match that starts at one of them can end.
 
-There is no backtracking, so that no pattern takes exponential time.
+There is no backtracking, and what a subject may cost is bounded: groups that repeat groups, or look ahead in a lookahead, would take a time that grows
+with every level. Beyond that, :class:`Undecidable` is raised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+_MOST_STEPS = 300_000
+"""Positions that are looked at for one subject: a fraction of a second."""
+
+
+class Undecidable(Exception):  # noqa: N818  (a limit of the reader, not an error of the pattern's author)
+    """What PostgreSQL would do cannot be told here; the message says why."""
+
+
+class Subject(bytes):
+    """The bytes that a pattern is tried on, and what that has cost so far."""
+
+    def __init__(self, _: bytes) -> None:
+        self.left = _MOST_STEPS
+        self.looked: dict[tuple[int, int], bool] = {}
+        """What a lookahead has found at a position."""
+
+    def spend(self, steps: int) -> None:
+        """Count positions. Raises :class:`Undecidable` for too many."""
+        self.left -= steps + 1
+        if self.left < 0:
+            raise Undecidable("it takes too many steps to find out what the regular expression matches")
+
+
 Positions = frozenset[int]
-Node = Callable[[bytes, Positions], Positions]
+Node = Callable[[Subject, Positions], Positions]
 
 ALL_BYTES = frozenset(range(256))
 DIGIT = frozenset(b"0123456789")
@@ -36,13 +60,18 @@ CLASSES = {
 
 def byte_in(members: frozenset[int]) -> Node:
     """Match one byte of a set."""
-    return lambda data, at: frozenset(p + 1 for p in at if p < len(data) and data[p] in members)
+
+    def run(data: Subject, at: Positions) -> Positions:
+        data.spend(len(at))
+        return frozenset(p + 1 for p in at if p < len(data) and data[p] in members)
+
+    return run
 
 
 def sequence(nodes: list[Node]) -> Node:
     """Match one after the other."""
 
-    def run(data: bytes, at: Positions) -> Positions:
+    def run(data: Subject, at: Positions) -> Positions:
         for node in nodes:
             if not at:
                 break
@@ -62,7 +91,7 @@ def either(nodes: list[Node]) -> Node:
 def repeated(node: Node, least: int, most: int | None) -> Node:
     """Match it from ``least`` to ``most`` times, or without limit."""
 
-    def run(data: bytes, at: Positions) -> Positions:
+    def run(data: Subject, at: Positions) -> Positions:
         for _ in range(least):
             before, at = at, node(data, at)
             if at == before:  # nothing more comes of going on
@@ -77,13 +106,24 @@ def repeated(node: Node, least: int, most: int | None) -> Node:
     return run
 
 
-def _where(holds: Callable[[bytes, int], bool]) -> Node:
-    return lambda data, at: frozenset(p for p in at if holds(data, p))
+def _where(holds: Callable[[Subject, int], bool]) -> Node:
+    def run(data: Subject, at: Positions) -> Positions:
+        data.spend(len(at))
+        return frozenset(p for p in at if holds(data, p))
+
+    return run
 
 
 def ahead(node: Node, *, wanted: bool) -> Node:
     """Match nothing, where it would match, or where it would not."""
-    return _where(lambda data, p: bool(node(data, frozenset({p}))) == wanted)
+
+    def holds(data: Subject, position: int) -> bool:
+        key = id(node), position
+        if key not in data.looked:
+            data.looked[key] = bool(node(data, frozenset({position})))
+        return data.looked[key] == wanted
+
+    return _where(holds)
 
 
 def _word_at(data: bytes, position: int) -> bool:

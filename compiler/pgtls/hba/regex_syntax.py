@@ -14,6 +14,7 @@ from pgtls.hba.regex_nodes import (
     UPPER,
     WORD,
     Node,
+    Undecidable,
     ahead,
     byte_in,
     either,
@@ -134,10 +135,6 @@ _OPEN_BOUND = re.compile(r"\{[0-9]+(,[0-9]*)?")
 
 class InvalidRegex(ValueError):  # noqa: N818  (a fault of the pattern's author)
     """A pattern that PostgreSQL refuses; the message is the reason in its words."""
-
-
-class Undecidable(Exception):  # noqa: N818  (a limit of the reader, not an error of anybody)
-    """What PostgreSQL would do cannot be told here; the message says why."""
 
 
 class Parser:
