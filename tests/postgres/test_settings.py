@@ -20,6 +20,7 @@ from pgtls.postgres.settings import (
     versions,
 )
 from pgtls.postgres.texts import PROCESSES
+from pgtls.postgres.together import clashes
 from pgtls.postgres.values import refusal
 from support.catalogue import OF_OTHER_BUILDS, UNLISTED, takes
 from support.servers import ServerError
@@ -291,3 +292,32 @@ def test_what_pgtls_writes_is_known_to_be_its_own() -> None:
 
 def test_version_19_states_its_own_setting_of_tls() -> None:
     assert ssl_settings(19).keys() - ssl_settings(18).keys() == {"ssl_sni"}
+
+
+TOGETHER: list[tuple[dict[str, str], bool]] = [
+    ({"wal_level": "minimal"}, False),
+    ({"wal_level": "minimal", "max_wal_senders": "0"}, True),
+    ({"wal_level": "minimal", "max_wal_senders": "0", "archive_mode": "always"}, False),
+    ({"max_connections": "3"}, False),
+    ({"max_connections": "4"}, True),
+    ({"superuser_reserved_connections": "50", "max_connections": "50"}, False),
+    ({"min_wal_size": "16MB"}, False),
+    ({"max_wal_size": "33MB", "min_wal_size": "32MB"}, True),
+    ({"recovery_target_name": "a", "recovery_target_xid": "3"}, False),
+    ({"log_statement_stats": "on", "log_parser_stats": "on"}, False),
+]
+"""Settings, and whether a server starts with them."""
+
+
+def test_what_does_not_go_together_ends_the_server_at_its_start(server: Server) -> None:
+    server.configure(max_connections="100", max_wal_senders="10")  # PostgreSQL's own, not those of the tests
+    conf = (server.data / "postgresql.conf").read_text()
+    for said, fine in TOGETHER:
+        assert (not list(clashes(said, server.version))) == fine, said
+        server.write("postgresql.conf", conf)
+        server.configure(**said)
+        try:
+            server.restart()
+            assert fine, said
+        except ServerError:
+            assert not fine, said

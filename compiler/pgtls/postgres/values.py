@@ -70,20 +70,30 @@ def _choice(setting: Setting, text: str) -> str | None:
 
 
 def _number(setting: Setting, text: str) -> str | None:
-    found = _real(text) if setting.kind == "real" else _integer(text)
-    scale = next((units for units in (_MEMORY, _TIME) if setting.unit in units), {})
-    if found is None or (found[1] and (found[1] not in scale or found[1] == "8kB")):
-        units = ", ".join(unit for unit in scale if unit != "8kB")
+    value = amount(setting, text)
+    if value is None:
+        units = ", ".join(unit for unit in _scale(setting) if unit != "8kB")
         return f"is a number without a unit or with one of {units}" if units else "is a number"
-    amount, unit = found
-    if unit:
-        amount *= scale[unit] / scale[setting.unit or unit]
-    if setting.kind == "integer":
-        amount = amount if math.isinf(amount) else round(amount)
-    if setting.least is not None and setting.most is not None and not setting.least <= amount <= setting.most:
+    if setting.least is not None and setting.most is not None and not setting.least <= value <= setting.most:
         return f"is from {setting.least:.15g} to {setting.most:.15g}"
     further = _NUMBERS.get(setting.name)
-    return further[1] if further and not further[0](amount) else None
+    return further[1] if further and not further[0](value) else None
+
+
+def amount(setting: Setting, text: str) -> float | None:
+    """Return a number in the unit of its setting; None if it is none, or has a unit that the setting does not take."""
+    found = _real(text) if setting.kind == "real" else _integer(text)
+    scale = _scale(setting)
+    if found is None or (found[1] and (found[1] not in scale or found[1] == "8kB")):
+        return None
+    value, unit = found
+    if unit:
+        value *= scale[unit] / scale[setting.unit or unit]
+    return round(value) if setting.kind == "integer" and not math.isinf(value) else value
+
+
+def _scale(setting: Setting) -> dict[str, float]:
+    return next((units for units in (_MEMORY, _TIME) if setting.unit in units), {})
 
 
 _BUFFERS = (lambda amount: amount % 16 == 0, "is a multiple of 16")

@@ -158,4 +158,21 @@ RULES: tuple[Rule, ...] = (
         why="The server does not load pg_hba.conf.",
         fix="Name one of them in `auth_options`: `validator = …`.",
     ),
+    Rule(
+        "PGT420",
+        "error",
+        "settings that do not go together",
+        meaning="A server takes each of the `settings` alone and refuses them together: `wal_level = minimal` with `archive_mode`, more reserved "
+        "connections than there are, two recovery targets.",
+        why="The server does not start.",
+        fix="Change one of them.",
+    ),
+    Rule(
+        "PGT421",
+        "warning",
+        "a setting that does not go with a default",
+        meaning="PostgreSQL's default of another setting contradicts one of the `settings`: `wal_level = minimal` needs `max_wal_senders = 0`.",
+        why="The server does not start, unless its own configuration says something else than the default.",
+        fix="State the other setting, too. If the server's own configuration does, ignore this code.",
+    ),
 )

@@ -13,6 +13,7 @@ from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, REGEX_SINCE, optio
 from pgtls.postgres.releases import RELEASES
 from pgtls.postgres.settings import ELSEWHERE, FILE_NAME, OURS, settings, versions
 from pgtls.postgres.texts import items
+from pgtls.postgres.together import clashes
 from pgtls.postgres.values import refusal, written
 
 if TYPE_CHECKING:
@@ -97,6 +98,24 @@ def setting_values(fleet: Fleet) -> Iterator[Diagnostic]:
             if setting and setting.name not in OURS and (takes := refusal(setting, value, version)):
                 message = f'"{name}" {takes}, not {value_found(value)}'
                 yield finder(fleet, server).fault("PGT407", message, "settings", name)
+
+
+def settings_together(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find settings that the server refuses together at its start; a warning where PostgreSQL's default is one of them."""
+    for server in fleet.servers.values():
+        version, found = server.table.postgres, finder(fleet, server)
+        names = {name.lower(): name for name in server.table.settings}
+        said = {lower: written(server.table.settings[name]) for lower, name in names.items()}
+        known = settings(version)
+        if any(refusal(known[name], text, version) for name, text in said.items() if name in known):
+            continue  # which is a finding of its own
+        for name, message, is_stated in clashes(said, version):
+            text, place = f'"{names[name]}" {message}', ("settings", names[name])
+            yield (
+                found.fault("PGT420", text, *place)
+                if is_stated
+                else found.fault("PGT421", text, *place, severity="warning")
+            )
 
 
 def passwords_by_md5(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -247,5 +266,6 @@ PRESENT = (
     passwords_by_md5,
     setting_names,
     setting_values,
+    settings_together,
 )
 POLICY_RULES = (methods_of_version, options_of_version, expressions, validators, whole_subjects)
