@@ -25,6 +25,7 @@ from pgtls.certificates.passphrases import to_try, unopened
 from pgtls.certificates.retired_cas import files as retired_files
 from pgtls.certificates.secrets import Secrets
 from pgtls.certificates.supplied import adapted, gather, taken_keys
+from pgtls.certificates.trust import unsigned_cas, without_client_cas
 from pgtls.diagnostics import Rejected, errors
 from pgtls.fleet.checks import judge
 from pgtls.fleet.checks.waivers import bare
@@ -140,7 +141,11 @@ def decided(request: Request) -> Decided:
     decisions = decide(fleet, profiles, existing, request.asked)
     order = verdict(fleet, checked.entries, decisions, existing, accepted=request.asked.accept_outage)
     taken = taken_keys(outside, existing.lock, request.out)
-    found = (*existing.diagnostics, *existing.outside.diagnostics, *taken, *decisions.diagnostics, *order.diagnostics)
+    blind = without_client_cas(fleet, unsigned_cas(fleet, decisions.certificates))
+    found = (
+        *(*existing.diagnostics, *existing.outside.diagnostics, *taken),
+        *(*decisions.diagnostics, *order.diagnostics, *blind),
+    )
     diagnostics = (*checked.diagnostics, *locate(found, checked.source))
     return Decided(checked, fleet, secrets, existing, decisions, order, diagnostics)
 
@@ -176,7 +181,7 @@ def _plan(request: Request) -> Planned:
         if errors(faults):
             raise Rejected(*locate(faults, checked.source))
     entries = checked.entries
-    texts = render.texts(fleet, rules, entries)
+    texts = render.texts(fleet, rules, entries, unsigned_cas(fleet, decisions.certificates))
     tree = _tree(fleet, entries, existing, texts, issue.planned(decisions, existing))
     steps = make_plan(fleet, decisions, state.verdict.cut_off, tree, existing)
     touched = {change.file.entity for change in steps.changes.values()}

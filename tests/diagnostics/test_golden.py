@@ -20,6 +20,7 @@ RAISED_BY_STATE = (
     "PGT280",
     "PGT281",
     "PGT019",
+    "PGT116",
     "PGT290",
     "PGT291",
     "PGT292",

@@ -1,14 +1,19 @@
-"""Whose CRLs a server or a bundle needs."""
+"""Which CAs a server trusts, and whose CRLs a server or a bundle needs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgtls.certificates.model import Wait
+from pgtls.diagnostics import Diagnostic
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from pgtls.access.model import Entry
+    from pgtls.certificates.model import Decision
     from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.pki.model import Entity
 
 
 def checked_cas(fleet: Fleet, server: Server) -> tuple[Authority, ...]:
@@ -22,6 +27,29 @@ def checked_cas(fleet: Fleet, server: Server) -> tuple[Authority, ...]:
     links = {link.name: link for ca in server.client_cas for link in ca.chain}
     links |= {ca.name: ca for ca in fleet.cas.values() if any(link.name in named for link in ca.chain)}
     return tuple(link for link in links.values() if link.table.crl)
+
+
+def unsigned_cas(fleet: Fleet, decisions: Mapping[Entity, Decision]) -> frozenset[Entity]:
+    """Return the CAs that have no certificate yet, because somebody else must sign it."""
+    waiting = {entity for entity, decision in decisions.items() if isinstance(decision, Wait)}
+    return frozenset(
+        ca.entity for ca in fleet.cas.values() if ca.entity in waiting and decisions[ca.entity].found.pem is None
+    )
+
+
+def trusts_somebody(server: Server, unsigned: Collection[Entity]) -> bool:
+    """Tell whether a server has the certificate of a client CA: PostgreSQL does not start with an empty ssl_ca_file."""
+    return any(link.entity not in unsigned for ca in server.client_cas for link in ca.chain)
+
+
+def without_client_cas(fleet: Fleet, unsigned: Collection[Entity]) -> Iterator[Diagnostic]:
+    """Find servers whose client CAs all wait to be signed."""
+    for server in fleet.servers.values():
+        if server.client_cas and not trusts_somebody(server, unsigned):
+            names = ", ".join(f'"{ca.name}"' for ca in server.client_cas)
+            message = f'nobody can log in to server "{server.name}" by certificate yet: client CA {names} is not signed'
+            hint = "have its CSR signed, name the certificate in cert_file, build again, and deploy the server"
+            yield Diagnostic("PGT116", message, ("server", server.name, "client_ca"), hint, severity="warning")
 
 
 def server_cas(entries: Sequence[Entry]) -> tuple[Authority, ...]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _PROTOCOLS = {"1.0": "TLSv1", "1.1": "TLSv1.1", "1.2": "TLSv1.2", "1.3": "TLSv1.3"}
 
 
-def server_settings(server: Server, *, crl: bool) -> tuple[list[str], list[str]]:
+def server_settings(server: Server, *, trust: bool, crl: bool) -> tuple[list[str], list[str]]:
     """Return the lines that pgtls decides, and those that the spec adds.
 
     Every setting of the version is stated, so that an old one left elsewhere in the configuration does not survive.
@@ -28,7 +28,7 @@ def server_settings(server: Server, *, crl: bool) -> tuple[list[str], list[str]]
         "ssl": "on",
         "ssl_cert_file": _path(server, layout.SERVER_CERTIFICATE),
         "ssl_key_file": _path(server, layout.SERVER_KEY),
-        "ssl_ca_file": _path(server, layout.SERVER_TRUST) if server.client_cas else "",
+        "ssl_ca_file": _path(server, layout.SERVER_TRUST) if trust else "",
         "ssl_crl_file": _path(server, layout.SERVER_CRL) if crl else "",
         "ssl_crl_dir": _path(server, layout.SERVER_CRLS) if crl and has_crl_directory(server) else "",
         "ssl_min_protocol_version": _PROTOCOLS[table.min_tls],

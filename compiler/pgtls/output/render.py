@@ -9,7 +9,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pgtls.certificates.credentials import chain, joined, roots, trust
-from pgtls.certificates.trust import checked_cas, listed_cas, server_cas
+from pgtls.certificates.trust import checked_cas, listed_cas, server_cas, trusts_somebody
 from pgtls.language.models import SSLMODES
 from pgtls.output.connection_strings import jdbc, key_value, parameters, services, unserviceable, uri
 from pgtls.output.crl_directory import hashed
@@ -18,7 +18,7 @@ from pgtls.state import layout
 from pgtls.state.tree import File, FileKind, Later
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     from jinja2 import Environment, Template
@@ -34,9 +34,13 @@ if TYPE_CHECKING:
     """By user."""
 
 
-def texts(fleet: Fleet, rules: Mapping[str, Rules], entries: Entries) -> Tree:
-    """Give the files that hold no certificate. ``rules`` are by server."""
-    servers = (file for server in fleet.servers.values() for file in _server_texts(fleet, server, rules[server.name]))
+def texts(
+    fleet: Fleet, rules: Mapping[str, Rules], entries: Entries, unsigned: Collection[Entity] = frozenset()
+) -> Tree:
+    """Return the files that hold no certificate. ``rules`` are by server; ``unsigned`` are CAs without a certificate."""
+    servers = (
+        file for server in fleet.servers.values() for file in _server_texts(fleet, server, rules[server.name], unsigned)
+    )
     clients = (file for user in fleet.users.values() for file in _client_texts(user, entries.get(user.name, ())))
     return dict((*servers, *clients))
 
@@ -76,12 +80,14 @@ def _server(
         yield layout.path(server.entity, layout.SERVER_NEXT_KEY), File(key, layout.SECRET, "key", server.entity)
     if credential.previous:
         yield file(layout.SERVER_PREVIOUS_CERTIFICATE, credential.previous, "certificate")
-    if server.client_cas:
-        yield file(layout.SERVER_TRUST, trust(server.client_cas, credentials), "trust")
+    trusted = trust(server.client_cas, credentials)
+    if trusted:
+        yield file(layout.SERVER_TRUST, trusted, "trust")
     checked = checked_cas(fleet, server)
     if checked:
         # The CRL of a CA that waits for its first signature is still to come.
         lists = [(ca, content) for ca in checked for content in _lists(ca, credentials, crls)]
+    if checked and lists:
         yield file(layout.SERVER_CRL, joined(content for _, content in lists), "crl")
         for name, content in hashed(lists, credentials) if has_crl_directory(server) else ():
             yield file(f"{layout.SERVER_CRLS}/{name}", content, "crl")
@@ -95,13 +101,14 @@ def _lists(
     yield from (content for content in (crls.get(ca.name), above) if content is not None)
 
 
-def _server_texts(fleet: Fleet, server: Server, rules: Rules) -> Files:
+def _server_texts(fleet: Fleet, server: Server, rules: Rules, unsigned: Collection[Entity]) -> Files:
     def file(name: str, text: str, kind: FileKind, mode: int) -> tuple[str, File]:
         return layout.path(server.entity, name), File(text.encode(), mode, kind, server.entity)
 
     yield file(layout.HBA, rules.hba_text, "hba", layout.SECRET)
     yield file(layout.IDENT, rules.ident_text, "ident", layout.SECRET)
-    settings, extra = server_settings(server, crl=bool(checked_cas(fleet, server)))
+    listed = any(ca.entity not in unsigned for ca in checked_cas(fleet, server))
+    settings, extra = server_settings(server, trust=trusts_somebody(server, unsigned), crl=listed)
     text = _template("server/pgtls.conf.j2").render(
         server=server.entity, version=server.table.postgres, settings=settings, extra=extra
     )

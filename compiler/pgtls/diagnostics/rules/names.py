@@ -131,6 +131,15 @@ RULES: tuple[Rule, ...] = (
         fix="Write the prefix length: `10.0.0.0/8` for the network, `10.0.0.0/32` for the single address.",
     ),
     Rule(
+        "PGT116",
+        "warning",
+        "the client CAs of a server are not signed yet",
+        meaning="Every CA in the server's `client_ca` is `external` and waits for its certificate.",
+        why="PostgreSQL does not start with an empty `ssl_ca_file`. The server therefore trusts no client CA for now, and rejects "
+        "every login by certificate.",
+        fix="Have the CSR of the CA signed, name the certificate in its `cert_file`, build again, and deploy the server.",
+    ),
+    Rule(
         "PGT119",
         "error",
         "a code cannot be ignored or waived",
