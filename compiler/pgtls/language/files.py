@@ -18,7 +18,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 LONGEST = 16 * 1024 * 1024
 """Bytes of a file that a spec names: a CRL of a large CA is the longest that makes sense."""
@@ -69,6 +69,10 @@ class Files(ABC):
         """Return the path of a file that a missing one was probably meant to be."""
         return None
 
+    def beside(self, directory: str, path: str) -> Collection[str]:
+        """Return the names next to a file below ``directory``. No link is followed, and no file is opened."""
+        return ()
+
     def shows(self, path: str, top: str) -> bool:
         """Tell whether an excerpt may show a line of a file that the spec ``top`` includes."""
         return True
@@ -94,6 +98,16 @@ class Disk(Files):
     def is_directory(self, path: str) -> bool:
         """Tell whether a path leads to a directory."""
         return os.path.isdir(path)
+
+    def beside(self, directory: str, path: str) -> Collection[str]:
+        """List the directory."""
+        for part in path.split(os.sep)[:-1]:
+            directory = os.path.join(directory, part)
+            if os.path.islink(directory):
+                return ()
+        with suppress(OSError):
+            return os.listdir(directory or ".")
+        return ()
 
     def near(self, path: str) -> str | None:
         """Look for a spec in a directory, for the same name in the directories above, and for a similar name."""

@@ -140,6 +140,15 @@ RULES: tuple[Rule, ...] = (
         fix="Have the CSR of the CA signed, name the certificate in its `cert_file`, build again, and deploy the server.",
     ),
     Rule(
+        "PGT117",
+        "warning",
+        "a file that has another name",
+        meaning="`cert_file`, `key_file`, `csr_file` or `crl_file` names a file that does not exist, and a file of a similar name is "
+        "next to it. `check` lists the directories below the spec for this, and opens none of these files.",
+        why="The build cannot read the file, and stops.",
+        fix="Correct the path.",
+    ),
+    Rule(
         "PGT119",
         "error",
         "a code cannot be ignored or waived",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from pgtls.fleet.fields import entities, finder
 from pgtls.fleet.model import Authority
+from pgtls.language.words import did_you_mean, quoted
 from pgtls.postgres.libpq import SYSTEM_ROOTS_SINCE
 
 if TYPE_CHECKING:
@@ -58,6 +60,32 @@ def _of_kind(fleet: Fleet, thing: Authority | Server | User) -> Iterator[Diagnos
     if isinstance(thing, Authority) and thing.table.crl_file and not (thing.trusted_only or thing.links[1:]):
         message = f'ca "{thing.name}" has `crl_file`, and its key is here: pgtls writes its CRL'
         yield found.fault("PGT139", message, "crl_file", hint="leave it out")
+
+
+def misspelt_files(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find files that the spec names and that have another name.
+
+    A stranger's spec must not learn what is on the machine: only directories below the file that names them are listed, and no file is
+    opened. A file without a similar one beside it may be elsewhere in a review; a build looks again.
+    """
+    for thing in entities(fleet):
+        for field in ("cert_file", "key_file", "csr_file", "crl_file"):
+            name = getattr(thing.table, field, None)
+            if name and (meant := _meant_file(fleet, thing, name)):
+                message, hint = f"there is no file {quoted(name)}", f"did you mean {quoted(meant)}?"
+                yield finder(fleet, thing).fault("PGT117", message, field, hint=hint, severity="warning")
+
+
+def _meant_file(fleet: Fleet, thing: Authority | Server | User, name: str) -> str | None:
+    path = os.path.normpath(name)
+    if os.path.isabs(path) or path.split(os.sep)[0] == os.pardir or not fleet.source.files:
+        return None
+    kind, _, entity = thing.entity.partition(".")
+    file = fleet.source.owner.get((kind, entity), fleet.source.files[0])
+    directory, base = os.path.split(path)
+    names = fleet.source.reader.beside(os.fspath(file.path.parent), path)
+    meant = None if base in names else did_you_mean(base, (other for other in names if "." in other))
+    return os.path.join(directory, meant) if meant else None
 
 
 def _keyless(thing: Authority | Server | User) -> bool:
@@ -137,4 +165,4 @@ def foreign_lists(fleet: Fleet) -> Iterator[Diagnostic]:
             yield finder(fleet, server).fault("PGT144", message, "client_ca", hint=hint)
 
 
-PRESENT = (contradictions, passphrase_commands, who_signs, public_cas, foreign_lists)
+PRESENT = (misspelt_files, contradictions, passphrase_commands, who_signs, public_cas, foreign_lists)
