@@ -272,6 +272,6 @@ def test_what_pgtls_did_not_make_is_reported_and_a_foreign_directory_once(site: 
     (warning,) = foreign_files("out", found)
     assert (warning.code, warning.severity) == ("PGT528", "warning")
     assert warning.message == (
-        'pgtls did not make what lies in the out directory "out": "backup/", "clients/app/notes.txt", "link"'
+        'pgtls did not make what lies in the out directory "out": "backup/", "clients/app/notes.txt" and "link"'
     )
     assert foreign_files("out", observed(site)) != ()
