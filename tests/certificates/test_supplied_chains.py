@@ -152,7 +152,7 @@ def test_the_way_is_found_in_what_came(place: Place, company: Company, order: st
 
 
 MISSING = 'it was not signed by CA "company", but by "CN=company-issuing", and its file does not lead to that CA'
-COMPLETE = "put all of its chain into cert_file: the certificate first, then the CAs above it, up to the one that the spec names, or to a root"
+COMPLETE = "put the whole chain into cert_file: the certificate first, then the CAs above it, up to the one that the spec names or to a root"
 
 
 @pytest.mark.parametrize("above", ["nothing", "the first of two", "the second of two"])
@@ -197,8 +197,8 @@ def test_a_ca_between_without_a_list_locks_its_users_out_and_is_said(place: Plac
     assert complaints(place, COMPANY.format(17)) == [
         (
             "PGT565",
-            'no CRL of "CN=company-issuing", which signed the certificate of user.app, is here, and server.db asks for it',
-            "add its CRL to crl_file of [ca.company], or say crl = false in [server.db]",
+            'there is no CRL of "CN=company-issuing", which signed the certificate of user.app, but server.db checks it',
+            "add its CRL to crl_file of [ca.company], or set crl = false in [server.db]",
         )
     ]
     place.build(COMPANY.format(17).replace("postgres = 17", "postgres = 17\ncrl = false"))
@@ -206,7 +206,7 @@ def test_a_ca_between_without_a_list_locks_its_users_out_and_is_said(place: Plac
 
 # ---- crl_file ------------------------------------------------------------------------------------------------------------------------------
 
-LISTS = "it takes the newest CRL of each CA that cert_file holds, in PEM, one after the other, and none of other CAs; a single one may be DER"
+LISTS = "it takes the newest CRL of each CA in cert_file, in PEM, one after the other, and none of other CAs; a single CRL may be DER"
 
 
 def faulty(place: Place, company: Company, lists: bytes) -> str:
@@ -270,7 +270,10 @@ def test_the_list_that_ends_first_counts(place: Place, company: Company) -> None
     company.write(place, company_crl=company.list(company.issuing) + short + company.list(company.root))
     place.build(COMPANY.format(17))
     ((code, message, hint),) = complaints(place, COMPANY.format(17), NOW + 4 * DAY)
-    assert (code, message) == ("PGT563", 'the CRL of CA "company" ended on 2026-01-04: every client would be refused')
+    assert (code, message) == (
+        "PGT563",
+        'the CRL of CA "company" expired on 2026-01-04: servers would reject every client',
+    )
     assert hint == "bring a new one in crl_file"
 
 
@@ -279,7 +282,7 @@ def test_a_list_of_the_future_locks_everybody_out_and_is_said(place: Place, comp
     company.write(place, company_crl=company.list(company.issuing) + early + company.list(company.root))
     ((code, message, _),) = complaints(place, COMPANY.format(17))
     assert code == "PGT563"
-    assert message == 'the CRL of CA "company" is not valid before 2026-01-01 23:55: every client would be refused'
+    assert message == 'the CRL of CA "company" is not valid before 2026-01-01 23:55: servers would reject every client'
 
 
 def test_a_damaged_list_of_a_ca_whose_key_is_away_stops_the_build(place: Place, company: Company) -> None:

@@ -137,7 +137,7 @@ CUT_OFF = {
     "a server that does not trust the new CA of its clients": (
         step(17),
         step(17, OLD.replace('["people"]', '["people", "people-2027"]'), alice=PEOPLE_2027),
-        "server db does not trust people-2027 yet, from which alice would have a certificate",
+        "alice would get a certificate from people-2027, which server db does not trust yet",
     ),
     "a server that stops trusting the old CA too early": (
         step(17, OLD.replace('["people"]', '["people", "people-2027"]')),
@@ -179,7 +179,7 @@ def test_the_plan_says_when_a_root_can_be_retired(place: Place) -> None:
         said.append(retirable(place, now=now))
     gone = (
         'server db has no certificate of ca "root" any more',
-        'take "root" out of trust, build and deploy; then delete [ca.root]',
+        'remove "root" from trust, build and deploy; then delete [ca.root]',
     )
     assert said == [[], [], [], [], [], [gone], [], []]
 
@@ -211,7 +211,7 @@ def test_the_plan_says_when_a_ca_of_clients_can_be_retired(place: Place) -> None
         said.append(retirable(place, now=now))
     gone = (
         'no user has a certificate of ca "people" any more',
-        'take "people" out of client_ca, build and deploy; then delete [ca.people]',
+        'remove "people" from client_ca, build and deploy; then delete [ca.people]',
     )
     assert said == [[]] * 7 + [[gone]]
 
@@ -239,7 +239,7 @@ def test_servers_that_are_rolled_over_one_after_the_other_are_told_apart(place: 
     trusted, used = SERVER_STEPS["trusted"], SERVER_STEPS["used"]
     place.build(two(trusted, trusted))
     place.build(two(used, trusted), now=NOW + DAY)
-    gone = ('server db has no certificate of ca "root" any more', 'take "root" out of trust, build and deploy')
+    gone = ('server db has no certificate of ca "root" any more', 'remove "root" from trust, build and deploy')
     assert retirable(place, now=NOW + DAY) == [gone]
     assert retirable(place, two(used, used), now=NOW + DAY) == [gone], "the second moves now"
     place.build(two(used, used), now=NOW + DAY)
@@ -306,7 +306,7 @@ def test_a_server_that_moves_comes_before_the_bundles_that_check_its_list(server
     planned = place.build(step(server.version, SERVER_STEPS["used"], alice=alice), now=now)
     assert precedence(planned) == [
         (
-            'server db leaves ca "root", which revokes its certificate of before: alice (crl = true) refuses it as soon as it has its new bundle',
+            'this build revokes the old certificate of server db (moved from ca "root"): alice (crl = true) rejects it once it has its new bundle',
             "deploy server db before the bundle of alice",
         )
     ]
@@ -329,7 +329,7 @@ def test_bundles_that_move_come_before_the_servers_that_check_their_list(server:
     planned = place.build(step(version, both, alice=PEOPLE_2027), now=now)
     assert precedence(planned) == [
         (
-            'alice leaves ca "people", which revokes the certificate of before: server db refuses it as soon as it has its new files',
+            'this build revokes the old certificate of alice (moved from ca "people"): server db rejects it once it has its new files',
             "deploy the bundle of alice before server db",
         )
     ]

@@ -21,9 +21,17 @@ OUTSIDE = {"io", "os", "pathlib", "shutil", "socket", "subprocess", "tempfile"}
 
 def test_no_module_imports_itself_by_a_detour() -> None:
     graph = grimp.build_graph("pgtls", exclude_type_checking_imports=False, cache_dir=None)
-    imports = {module: graph.find_modules_directly_imported_by(module) - {"pgtls.cli"} for module in graph.modules}
+    imports = {
+        module: {found for found in graph.find_modules_directly_imported_by(module) if not above(found, module)}
+        for module in graph.modules
+    }
     assert len(imports) > 100
     TopologicalSorter(imports).prepare()
+
+
+def above(package: str, module: str) -> bool:
+    """Return whether one is a package around the other: its ``__init__`` runs first whatever imports what."""
+    return module.startswith(f"{package}.")
 
 
 def test_a_detour_is_found() -> None:

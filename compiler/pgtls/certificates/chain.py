@@ -1,4 +1,4 @@
-"""From a certificate that somebody else signed up to the CA that the spec names: the way is found in what came with it, or it is said where it breaks off."""
+"""Build the chain from a certificate that an outside signer issued to the CA that the spec names."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile
 
-SIGN_AGAIN = "have it signed again, and name what comes back in cert_file"
-_COMPLETE = "put all of its chain into cert_file: the certificate first, then the CAs above it, up to the one that the spec names, or to a root"
+SIGN_AGAIN = "have it signed again, and name the new certificate in cert_file"
+_COMPLETE = (
+    "put the whole chain into cert_file: the certificate first, then the CAs above it, "
+    "up to the one that the spec names or to a root"
+)
 _NEW_KEY = "name the certificate of today of that CA in its own cert_file; or have this one signed again"
 
 
@@ -33,9 +36,9 @@ class NoWay(NamedTuple):
 def way_up(
     profile: Profile, found: Found, fleet: Fleet, above: Mapping[Entity, Decision]
 ) -> tuple[x509.Certificate, ...] | NoWay:
-    """Give the CAs between a certificate and the CA of the spec that it ends under, or say why it does not.
+    """Return the CAs between a certificate and the CA that the spec names, or why there is no chain.
 
-    Where the spec has none above, those are all of the file, up to one that signed itself; a public CA's need not be there.
+    Without a CA in the spec these are all others of the file, up to a root; a public CA may be missing.
     """
     from pgtls.pki import chains, facts
 
@@ -67,7 +70,7 @@ def _astray(leaf: x509.Certificate, name: str, ca: x509.Certificate) -> NoWay:
 
 
 def _unfit(way: Iterable[x509.Certificate], now: datetime) -> Iterator[str]:
-    """Say which of the CAs between cannot sign."""
+    """Yield the CAs of the chain that cannot sign."""
     from pgtls.pki import facts
 
     for ca in map(facts.of, way):
@@ -76,27 +79,31 @@ def _unfit(way: Iterable[x509.Certificate], now: datetime) -> Iterator[str]:
         elif "CA" not in ca.usages:
             yield f'"{ca.subject}" above it in its file is no CA'
         elif not ca.not_before <= now < ca.not_after:
-            yield f'"{ca.subject}" above it in its file is valid from {ca.not_before:%Y-%m-%d} to {ca.not_after:%Y-%m-%d}'
+            until = f"from {ca.not_before:%Y-%m-%d} to {ca.not_after:%Y-%m-%d}"
+            yield f'"{ca.subject}" above it in its file is valid {until}'
 
 
 def unlisted(
     profile: Profile, way: Sequence[x509.Certificate], fleet: Fleet, existing: Existing
 ) -> Iterator[Diagnostic]:
-    """Find CAs between whose CRL is not here, and peers that ask for the CRLs of all."""
+    """Find CAs of the chain without a CRL, where a peer checks all CRLs."""
     lists = existing.outside.crls.get(profile.issuer or "")
-    if lists is None or not way:  # that there is none, or none that can be used, is said of the CA
+    if lists is None or not way:  # its absence is reported at the CA
         return
     issuer = fleet.cas[profile.issuer or ""]
     peers = _asking(profile, issuer, fleet) if issuer.table.crl else ()
     missing = [name_text(ca.subject) for ca in way if canonical(ca.subject) not in lists.issuers]
     if peers and missing:
-        message = f'no CRL of "{missing[0]}", which signed the certificate of {profile.entity}, is here, and {peers[0]} asks for it'
-        hint = f"add its CRL to crl_file of [ca.{issuer.name}], or say crl = false in [{peers[0]}]"
+        message = (
+            f'there is no CRL of "{missing[0]}", which signed the certificate of {profile.entity}, '
+            f"but {peers[0]} checks it"
+        )
+        hint = f"add its CRL to crl_file of [ca.{issuer.name}], or set crl = false in [{peers[0]}]"
         yield Diagnostic("PGT565", message, (*profile.entity.table, "cert_file"), hint)
 
 
 def _asking(profile: Profile, issuer: Authority, fleet: Fleet) -> list[str]:
-    """Give those who would check a certificate against CRLs: servers the users', users the servers'."""
+    """Return who checks a certificate against CRLs: servers those of users, users those of servers."""
     if profile.kind == "server":
         server = fleet.servers[profile.entity.name]
         policies = [policy for policy in fleet.policies_of(server) if not policy.local]

@@ -21,7 +21,7 @@ _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n
 class Credential:
     """One certificate in PEM, alone, and its private key. Either is None where there is none here.
 
-    ``above`` are further certificates that came in one file with it, the last one a root or not. ``request`` is the CSR of who is signed elsewhere.
+    ``above`` are the further certificates of its file. ``request`` is the CSR for an outside signer.
     """
 
     certificate: bytes | Later | None
@@ -31,7 +31,7 @@ class Credential:
     following: tuple[bytes | Later, bytes | Later] | None = None
     """The next certificate and key of a self-signed server."""
     previous: bytes | None = None
-    """The one that it served before, as long as it is good."""
+    """The one that it served before, until it expires."""
     lists: bytes | None = None
     """Of a CA: the CRLs of the CAs ``above`` it."""
 
@@ -46,7 +46,7 @@ Credentials = "Mapping[Entity, Credential]"
 
 
 def first_block(pem: bytes) -> bytes:
-    """Give the first certificate of a file: of a chain, the leaf."""
+    """Return the first certificate of a file: of a chain, the leaf."""
     match = _BLOCK.search(pem)
     return match[0].rstrip(b"\n") + b"\n" if match else pem
 
@@ -67,7 +67,7 @@ def joined(parts: Iterable[bytes | Later]) -> bytes | Later:
 
 
 def chain(leaf: Credential, issuer: Authority | None, credentials: Mapping[Entity, Credential]) -> bytes | Later | None:
-    """Leaf first, then the intermediates upward, never the root (RFC 8446, 4.4.2; libpq and the server send it as it is)."""
+    """Return the leaf, then the intermediates upward, never the root (RFC 8446, 4.4.2): what a peer sends."""
     if leaf.certificate is None:
         return None
     if issuer is None:
@@ -84,7 +84,7 @@ def _below_root(ca: Authority, credentials: Mapping[Entity, Credential]) -> Iter
 
 
 def trust(authorities: Iterable[Authority], credentials: Mapping[Entity, Credential]) -> bytes | Later:
-    """Give the file for those who trust: each CA with everything above it, roots included, every certificate once."""
+    """Return the file of a server: each CA that it trusts with everything above it, every certificate once."""
     entities = dict.fromkeys(link.entity for ca in authorities for link in ca.chain)
     return joined(
         part for entity in entities for part in (credentials[entity].file, credentials[entity].previous) if part
@@ -92,10 +92,10 @@ def trust(authorities: Iterable[Authority], credentials: Mapping[Entity, Credent
 
 
 def roots(authorities: Iterable[Authority], credentials: Mapping[Entity, Credential]) -> bytes | Later:
-    """Give the file for those who are shown whole chains: the root of each CA, and as long as it is good the one before its renewal.
+    """Return the file of a client, which gets whole chains: the root of each CA, and the one before its renewal.
 
-    Of a CA that was brought along with its chain that is the last certificate of the file, which signed itself: an intermediate alone is no anchor
-    for OpenSSL, and was refused (:func:`pgtls.pki.chains.unsigned`).
+    Of a CA that came with its chain, the root is the last certificate of the file: an intermediate alone is no
+    anchor for OpenSSL, and :func:`pgtls.pki.chains.unsigned` rejects it.
     """
     known = (credentials[entity] for entity in dict.fromkeys(ca.root.entity for ca in authorities))
     return joined(part for root in known for part in (*_whole(root)[-1:], root.previous) if part)

@@ -1,4 +1,4 @@
-"""Which certificates stay, which are issued and why, which are revoked, which CRLs are written: facts in, decisions out."""
+"""Decide which certificates stay, are issued or revoked, and which CRLs are signed: facts in, decisions out."""
 
 from __future__ import annotations
 
@@ -116,7 +116,10 @@ def _not_lost(asked: Asked, existing: Existing) -> Iterator[Diagnostic]:
     for name in () if existing.from_lock else sorted(asked.new_ca):
         found = existing.found.get(ca_entity(name))
         if found and found.key == "present" and isinstance(found.certificate, Certificate):
-            hint = f"--replace ca.{name} gives a CA another key on purpose: all that it has signed is issued again, and every bundle must be deployed"
+            hint = (
+                f"--replace ca.{name} gives the CA a new key: "
+                "everything that it signed is issued again, and every bundle must be deployed"
+            )
             yield Diagnostic("PGT556", f'--new-ca {name}: the private key of CA "{name}" is there', hint=hint)
 
 
@@ -179,7 +182,7 @@ def _case(
 
 
 def _key_id(issuer: Decision, lock: Lock) -> str | None:
-    """Give the key identifier that an issuer will have; None if it gets a new key, or one that nobody has seen yet."""
+    """Return the key identifier of an issuer after this build; None if it gets a new key or is unknown."""
     if makes_key(issuer):
         return None
     if isinstance(issuer.found.certificate, Certificate):
@@ -208,23 +211,25 @@ def _authority_faults(decision: Issue, lock: Lock, replaced: Collection[str], no
         return
     known = lock.latest.get(profile.entity)
     if decision.found.key not in ("present", "locked") and known:
-        hanging = sum(line.ca == name and line.entity != profile.entity for line in lock.alive(now))
+        dependent = sum(line.ca == name and line.entity != profile.entity for line in lock.alive(now))
         yield Diagnostic(
             "PGT550",
-            f'the private key of CA "{name}" is {_KEY_STATES[decision.found.key]}, but the lock knows this CA: {hanging} {"certificate hangs" if hanging == 1 else "certificates hang"} on it',
+            f'the private key of CA "{name}" is {_KEY_STATES[decision.found.key]}, but the lock lists this CA; '
+            f"{dependent} {'certificate depends' if dependent == 1 else 'certificates depend'} on it",
             path=("ca", name),
             at="table",
-            hint=f"restore ca/{name}/ca.key in the out directory from a backup, or from ca/.retired if this CA had left the spec; or start this CA anew with --new-ca {name}, "
-            "after which everything that it signed is issued again and every bundle must be deployed",
+            hint=f"restore ca/{name}/ca.key in the out directory from a backup, or from ca/.retired if this CA had "
+            f"left the spec; or replace this CA with --new-ca {name}: everything that it signed is issued again, "
+            "and every bundle must be deployed",
         )
     elif not {"subject", "key_algorithm"}.isdisjoint(why.fields):
         fields = " and ".join(field for field in why.fields if field in ("subject", "key_algorithm"))
         yield Diagnostic(
             "PGT551",
-            f'{fields} of CA "{name}" changed: a CA never changes in place, whoever trusts it would no longer',
+            f'{fields} of CA "{name}" changed, but a CA never changes in place: peers that trust it would reject the new one',
             path=("ca", name),
             at="table",
-            hint=f"roll over: add a new CA beside this one, build and deploy so that everybody trusts both, then let the others name the new one; "
+            hint="roll over: add a new CA next to this one, build and deploy it as trusted, then use it as issuer; "
             f"or replace it at once with --replace ca.{name}",
         )
 
@@ -237,7 +242,7 @@ _KEY_STATES = {
 
 
 def _foreign_faults(decision: Issue, asked: Asked) -> Iterator[Diagnostic]:
-    """What pgtls did not write is adopted as it is, or it is an error: it is never overwritten unless told so."""
+    """Report what pgtls did not write and does not satisfy the spec: it is overwritten only with --replace."""
     entity, why = decision.profile.entity, decision.reason
     if decision.found.ours or decision.found.pem is None or entity in asked.replace:
         return
@@ -264,7 +269,7 @@ def _crl(
     entries = pki_crl.merge(there, _known(ca.name, existing.lock, revocations), now)
     why = _crl_reason(found, _key_id(decision, existing.lock), entries, now)
     if there and isinstance(own, Certificate) and own.not_before <= now < there.this_update:
-        # Made while a clock was ahead: until then it locks every client out. Where the CA is of the future too, it is this clock that is wrong.
+        # A fast clock made it: until then it locks every client out. If the CA is of the future too, this clock is slow.
         why = "it is not yet valid"
     validity = pki_crl.lasting(there, crl_validity(ca), now, doubted=doubted)
     due = pki_crl.half_life(there) if there and why is None else now + validity / 2
@@ -274,7 +279,7 @@ def _crl(
 
 
 def _known(ca: str, lock: Lock, fresh: Sequence[RevokedLine]) -> list[Revocation]:
-    """List what the lock and this build say is revoked."""
+    """Return what the lock and this build revoke."""
     ends = {line.serial: line.certificate.not_after for line in lock.by_serial.values() if line.ca == ca}
     lines = (line for line in (*lock.revocations.values(), *fresh) if line.ca == ca)
     return [
@@ -298,7 +303,7 @@ def _crl_reason(
 
 
 def crl_validity(ca: Authority) -> timedelta:
-    """How long a CRL of this CA lives, as the spec has it."""
+    """Return how long a CRL of this CA is valid, by the spec."""
     if ca.table.crl_validity is not None:
         return ca.table.crl_validity
     return ca.table.validity if ca.table.offline else timedelta(days=365)

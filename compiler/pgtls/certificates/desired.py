@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def wanted(fleet: Fleet) -> dict[Entity, Profile]:
-    """Give every certificate that the spec asks for, by entity: a CA after the one that signs it, then servers and users."""
+    """Return every certificate that the spec asks for, by entity: a CA after its issuer, then servers and users."""
     cas = sorted(fleet.cas.values(), key=lambda ca: (len(ca.chain), ca.name))
     return {profile.entity: profile for profile in _profiles(fleet, cas)}
 
@@ -107,7 +107,7 @@ def _address(host: str) -> str | None:
 
 
 def _names_for_constraints(user: User, ca: Authority) -> tuple[str, ...]:
-    """OpenSSL takes a dotted common name for a host name under DNS constraints, unless there is a SAN: give it one that is permitted."""
+    """Return a permitted SAN: under DNS constraints OpenSSL reads a dotted common name without SAN as a host name."""
     permitted = [d for a in ca.chain if a.table.name_constraints for d in a.table.name_constraints.permitted_dns]
     if not permitted or not taken_for_host(user.common_name):
         return ()

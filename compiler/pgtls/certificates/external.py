@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from pgtls.pki.model import Profile
 
 
-# ---- what is due, and cannot be signed -------------------------------------------------------------------------------------------------
+# ---- what is due, and cannot be signed -------------------------------------------------------------------------------
 
 
 def waiting(profile: Profile, found: Found, why: Reason, cause: Cause, beside: Beside | None, now: datetime) -> Wait:
-    """Let a certificate wait whose signer is not here."""
+    """Return the decision to wait for a signer that is not here."""
     entity, text = profile.entity, f"{why.text}, and {cause.text}"
     problem: Diagnostic | None
     if cause.follows:
@@ -52,7 +52,7 @@ def waiting(profile: Profile, found: Found, why: Reason, cause: Cause, beside: B
 
 
 class Cause(NamedTuple):
-    """Why nobody here can sign something."""
+    """Why something cannot be signed here."""
 
     text: str
     first: bool = False
@@ -126,10 +126,13 @@ def crl_problems(crls: Mapping[str, CrlDecision], existing: Existing, now: datet
             else f"lend the key with --ca-key {name}=PATH, or bring a new CRL in crl_file"
         )
         if crl.reason is None and isinstance(found, RevocationList) and found.next_update <= now:
-            message = f'the CRL of CA "{name}" ended on {found.next_update:%Y-%m-%d}: every client would be refused'
+            message = (
+                f'the CRL of CA "{name}" expired on {found.next_update:%Y-%m-%d}: servers would reject every client'
+            )
             yield _fault("PGT563", message, ca_entity(name), hint, "crl_file" if given else None)
         elif given and isinstance(found, RevocationList) and found.this_update > now:
-            message = f'the CRL of CA "{name}" is not valid before {found.this_update:%Y-%m-%d %H:%M}: every client would be refused'
+            begin = f"{found.this_update:%Y-%m-%d %H:%M}"
+            message = f'the CRL of CA "{name}" is not valid before {begin}: servers would reject every client'
             yield _fault("PGT563", message, ca_entity(name), hint, "crl_file")
         elif crl.waits and isinstance(found, Unreadable):
             message = f'the CRL of CA "{name}" cannot be read ({found.reason}), and its key is not here'
@@ -169,7 +172,7 @@ def locked(decisions: Iterable[Decision], outside: Outside, replaced: Collection
             )
 
 
-# ---- what somebody else signed ---------------------------------------------------------------------------------------------------------
+# ---- what an outside signer issued -----------------------------------------------------------------------------------
 
 
 def signed_outside(
@@ -180,7 +183,7 @@ def signed_outside(
     above: Mapping[Entity, Decision],
     renew: Collection[str],
 ) -> Keep | Adopt | Wait:
-    """Judge the certificate of an entity that somebody else signs."""
+    """Decide about the certificate of an entity that an outside signer issues."""
     now, entity, certificate = fleet.now, profile.entity, found.certificate
     if existing.from_lock:
         return Keep(profile=profile, found=found, end=now, due=now)
@@ -196,7 +199,7 @@ def signed_outside(
     problems = tuple(unlisted(profile, way, fleet, existing))
     if now < due and entity not in renew:
         return stays(profile=profile, found=found, end=end, due=due, problems=problems)
-    waits = f"it expires on {certificate.not_after:%Y-%m-%d}, and somebody else signs it"
+    waits = f"it expires on {certificate.not_after:%Y-%m-%d}, and an outside signer issues it"
     warning = _warning(f"{entity} waits: {waits}", entity, SIGN_AGAIN)
     return Wait(
         profile=profile,
@@ -239,7 +242,7 @@ def _judged(
     return _fault("PGT565", message, entity, hint, "cert_file"), ()
 
 
-_LOST = "restore the key from a backup; or take cert_file out, move the key away and build: a new key and CSR are made"
+_LOST = "restore the key from a backup; or remove cert_file, move the key away and build: this makes a new key and CSR"
 
 
 def _not_back(profile: Profile, found: Found, existing: Existing, now: datetime) -> Keep | Wait:
@@ -248,14 +251,12 @@ def _not_back(profile: Profile, found: Found, existing: Existing, now: datetime)
     if entity not in existing.outside.external:  # its file could not be read, which is reported already
         return Keep(profile=profile, found=found, end=now, due=now)
     if key == "unreadable":
-        hint = "restore it from a backup; or move it away and build: another key and CSR are made"
+        hint = "restore it from a backup; or move it away and build: this makes a new key and CSR"
         problem = _fault("PGT557", f"the private key of {entity}, which its CSR is for, cannot be read", entity, hint)
         return Keep(profile=profile, found=found, end=now, due=now, problems=(problem,))
     waits = "nobody has signed it yet: have its CSR signed, and name what comes back in cert_file"
     if key == "missing" and layout.request_path(entity) in existing.contents:
-        waits = (
-            "its key is missing, which its CSR was for: have the new CSR signed, and name what comes back in cert_file"
-        )
+        waits = "the key of its CSR is missing: have the new CSR signed, and name the certificate in cert_file"
     problems = (_warning(f"{entity} waits: {waits}", entity),)
     return Wait(profile=profile, found=found, end=now, due=now, problems=problems, why=waits, new_key=key == "missing")
 
@@ -349,7 +350,7 @@ def _by_common_name(certificate: Certificate) -> Iterator[str]:
 
 
 def _covered(host: str, names: Collection[str]) -> bool:
-    """Whether a SAN has this name, or a wildcard for its first label (fe-secure-common.c, wildcard_certificate_match)."""
+    """Return whether a SAN has this name, or a wildcard for its first label (fe-secure-common.c)."""
     return host in names or (host.startswith("dns:") and "." in host and f"dns:*.{host.partition('.')[2]}" in names)
 
 
@@ -398,7 +399,7 @@ def _listed(words: Collection[str]) -> str:
     return ", ".join(sorted(words)) or "none"
 
 
-# ---- diagnostics ----------------------------------------------------------------------------------------------------------------------
+# ---- diagnostics -----------------------------------------------------------------------------------------------------
 
 
 def _fault(code: str, message: str, entity: Entity, hint: str, field: str | None = None) -> Diagnostic:

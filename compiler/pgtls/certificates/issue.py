@@ -84,7 +84,7 @@ def _planned_key(decision: Decision, guarded: Collection[Entity]) -> Later | Non
 
 
 def _planned_request(decision: Decision, existing: Existing) -> Later | None:
-    """Return whether a request for somebody else to sign stays or is made; None where there is none."""
+    """Return whether a CSR for an outside signer stays or is made; None where there is none."""
     entity = decision.profile.entity
     if entity not in existing.outside.external or existing.from_lock:
         return None
@@ -149,7 +149,7 @@ def carry_out(
     jobs: int,
     progress: Callable[[int], None],
 ) -> Material:
-    """Make every key, certificate and CRL that was decided on. ``progress`` gets how many more certificates are made."""
+    """Make every key, certificate and CRL that was decided on. ``progress`` gets how many more certificates exist."""
     issuing = _Issuing(decisions, existing, keyring, now)
     issuing.make_keys(jobs)
     for decision in decisions.certificates.values():

@@ -51,7 +51,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A certificate that somebody else signed. ``above`` are the further ones of its file, in their order."""
+    """A certificate that an outside signer issued. ``above`` are the further ones of its file, in their order."""
 
     certificate: Certificate
     pem: bytes
@@ -75,7 +75,7 @@ class Lists(NamedTuple):
 class Outside:
     """What users supply, by entity (CRLs by NAME of the CA).
 
-    ``external`` are the entities with a request made here for somebody else to sign. ``keyless`` are those whose
+    ``external`` are the entities with a request made here for an outside signer. ``keyless`` are those whose
     private key is never here; ``guarded`` those whose key is encrypted.
     """
 
@@ -96,7 +96,7 @@ class Outside:
 
     @property
     def not_ours(self) -> frozenset[Entity]:
-        """Return the entities whose certificate somebody else signs."""
+        """Return the entities whose certificate an outside signer issues."""
         return self.external | self.signed.keys()
 
 

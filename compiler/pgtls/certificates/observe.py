@@ -211,8 +211,11 @@ def _lost(out: str, built: Iterable[Entity], outside: Outside) -> Diagnostic:
 
 
 def nothing_to_build_on(out: str) -> Diagnostic:
-    """Say that a build needs what is not there: PGT555, as an error."""
-    hint = "name it with --out, or restore it from a backup; --new-out builds a new one, with --ca-key NAME=PATH for every CA whose key is kept elsewhere, and --new-ca NAME for every other"
+    """Return the error of a build without an out directory: PGT555."""
+    hint = (
+        "name it with --out, or restore it from a backup; --new-out builds a new one, with --ca-key NAME=PATH "
+        "for every CA whose key is kept elsewhere, and --new-ca NAME for every other"
+    )
     return Diagnostic(
         "PGT555", f'there is no out directory "{out}", and the lock lists what was built into it', hint=hint
     )
@@ -245,7 +248,7 @@ def _of_this_ca(entity: Entity, found: Found, lock: Lock, look: _Look) -> Found:
 
 
 def _made_outside(entity: Entity, found: Found, known: Collection[str], outside: Outside) -> Found:
-    """Put what somebody else made in the place of what lies in the tree, or beside its key."""
+    """Replace what lies in the tree by what users supply, or put it next to its key."""
     signed = outside.signed.get(entity)
     if entity in outside.keyless:
         found = replace(found, key=_request_state(entity, found, outside), stored="elsewhere", at_hand=False)
@@ -260,7 +263,7 @@ def _made_outside(entity: Entity, found: Found, known: Collection[str], outside:
 
 
 def _request_state(entity: Entity, found: Found, outside: Outside) -> KeyState:
-    """Whether the certificate in the tree is for the key of the request."""
+    """Return whether the certificate in the tree is for the key of the request."""
     request = outside.requests.get(entity)
     if request is None or not isinstance(found.certificate, Certificate):
         return "present"
@@ -270,7 +273,7 @@ def _request_state(entity: Entity, found: Found, outside: Outside) -> KeyState:
 
 
 def _protected(entity: Entity, out: str, found: Found, outside: Outside) -> Found:
-    """See whether a key is encrypted as the spec says. One that is encrypted and should not be cannot be read."""
+    """Compare the encryption of a key with the spec. One that is encrypted and should not be cannot be read."""
     pem = _read(out, layout.key_path(entity))
     encrypted = pem is not None and b"ENCRYPTED" in pem
     if encrypted and entity not in outside.guarded:
@@ -353,19 +356,19 @@ def _behind(
 
 
 def _ahead(found: Mapping[Entity, Found], lock: Lock) -> Iterator[Diagnostic]:
-    """Say whose last certificate is not in the tree: it was restored from a backup, or another out directory is in use."""
+    """Report whose last certificate is not in the tree: a backup was restored, or another out directory is in use."""
     older = sorted(entity for entity, one in found.items() if _is_older(one, lock.latest.get(entity), lock))
     if older:
         yield Diagnostic(
             "PGT558",
-            f"the out directory is older than the lock, which knows later certificates of {listed(older)}",
-            hint="restore a newer one if there is any; or issue them again and deploy them, with --renew ENTITY or --renew all",
+            f"the out directory is older than the lock, which lists later certificates of {listed(older)}",
+            hint="restore a newer one if there is any; or renew and deploy them with --renew ENTITY or --renew all",
             severity="warning",
         )
 
 
 def _is_older(one: Found, last: IssuedLine | None, lock: Lock) -> bool:
-    """Whether the lock knows a good certificate that is younger. Of a self-signed server that is the next one, which is not served yet."""
+    """Return whether the lock lists a later good certificate; the next one of a self-signed server does not count."""
     if last is None or not isinstance(one.certificate, Certificate) or not one.ours or last.ca == SELF_SIGNED:
         return False
     revoked = (last.ca, last.serial) in lock.revocations
@@ -390,7 +393,7 @@ def _opens(entity: Entity, out: str, secrets: Secrets) -> bool:
 
 
 def keyring(decisions: Decisions, existing: Existing, secrets: Secrets) -> Keyring:
-    """Open the keys that a build needs and read the passphrases of those that it writes. :class:`Rejected` otherwise."""
+    """Open the keys that a build needs and read the passphrases of those that it writes. Raise :class:`Rejected`."""
     keys = {e: _opened(decisions.certificates[e], existing, secrets) for e in needed_keys(decisions, existing)}
     protected = needed_passphrases(decisions, existing)
     return Keyring(keys, {entity: word for entity in protected if (word := secrets.passphrase(entity))})
@@ -423,7 +426,7 @@ def content(out: str, path: str) -> bytes | None:
 
 
 def _read(out: str, path: str) -> bytes | None:
-    """Read a file of the tree; None where there is none, or something else. :class:`Rejected` with PGT527 where it may not be read."""
+    """Read a file of the tree; None where there is none. Raise :class:`Rejected` (PGT527) without permission."""
     name = os.path.join(out, path)
     try:
         return read(name, longest=_LONGEST)

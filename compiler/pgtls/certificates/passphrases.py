@@ -1,7 +1,8 @@
-"""Encrypted keys that stay as they are: whether the passphrase of today still opens those that a build has to do with.
+"""Encrypted keys that stay as they are: check that the present passphrase opens those that a build needs or ships.
 
-A passphrase may change where pgtls does not see it: in an environment variable, or behind a command. A build that does nothing reads no secret and does not notice;
-one that changes anything of an entity looks whether its key opens, before the key is deployed beside a passphrase that is not its own.
+A passphrase may change where pgtls does not see it: in an environment variable, or behind a command. A build that
+does nothing reads no secret. One that changes files of an entity tries its key before it ships with a passphrase
+that does not open it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def _needed(decisions: Decisions) -> frozenset[Entity]:
 
 
 def does_not_open(entities: Sequence[str], *, guarded: bool) -> str:
-    """Say which keys do not open; ``guarded``: the spec has a passphrase for them."""
+    """Return the message about keys that do not open; ``guarded``: the spec has a passphrase for them."""
     keys = "the private key of" if len(entities) == 1 else "the private keys of"
     if not guarded:
         return f"{keys} {listed(entities)} is encrypted, and the spec has no passphrase for it"
@@ -67,13 +68,13 @@ def does_not_open(entities: Sequence[str], *, guarded: bool) -> str:
 
 
 def way_out(profile: Profile, *, guarded: bool, path: str | None = None) -> str:
-    """Say what can be done about a key that does not open; ``guarded``: the spec has a passphrase for it. ``path`` is where it lies, if not as usual."""
+    """Return the hint for a key that does not open; ``guarded``: the spec has a passphrase for it."""
     path = path or layout.key_path(profile.entity)
     if profile.kind == "ca":
-        anew = f"--new-ca {profile.entity.removeprefix('ca.')} would start this CA anew"
+        renewed = f"--new-ca {profile.entity.name} replaces this CA"
     else:
-        anew = f"--replace {profile.entity} makes a new key"
+        renewed = f"--replace {profile.entity} makes a new key"
     if guarded:
         again = f'encrypt "{path}" with it by openssl pkcs8 -topk8, which asks for the old one'
-        return f"give the old passphrase; or {again}; {anew}"
-    return f'give the passphrase that it was encrypted with; or decrypt "{path}" by openssl pkcs8; {anew}'
+        return f"give the old passphrase; or {again}; {renewed}"
+    return f'give the passphrase that it was encrypted with; or decrypt "{path}" by openssl pkcs8; {renewed}'

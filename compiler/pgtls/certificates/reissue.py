@@ -1,6 +1,6 @@
-"""When a certificate is issued again: an ordered list of named questions, the first that holds is the reason (docs/design.md, Certificates).
+"""When a certificate is issued again: an ordered list of questions; the first that holds is the reason.
 
-Later questions rely on earlier ones: whoever asks whether the names differ knows that there is a readable certificate.
+Later questions rely on earlier ones: when names are compared, there is a readable certificate (see docs/design.md).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Case:
     """What is wanted and what was found, for one certificate.
 
-    ``issuer_key_id`` is the subject key identifier of the CA that is to have signed it; None where that CA gets a new key in this very build, and
+    ``issuer_key_id`` is the subject key identifier of its issuer; None where that CA gets a new key in this build, and
     for a certificate that signs itself. ``limit`` is the earliest end in the issuer's chain.
     """
 
@@ -51,20 +51,20 @@ class Case:
 
 
 def too_old(certificate: Certificate, profile: Profile) -> bool:
-    """Whether a certificate was issued before the instant before which the spec says that all are to be revoked."""
+    """Return whether a certificate was issued before ``revoke_before``."""
     if profile.revoke_before is None:
         return False
     return certificate.not_before + BACKDATED < profile.revoke_before.replace(microsecond=0)
 
 
 def due_at(certificate: Certificate, wanted: Profile) -> datetime:
-    """When its renewal window opens: ``renew_before`` its end, by default a third of the lifetime that was issued."""
+    """Return when the renewal window opens: ``renew_before`` the end, by default a third of the issued lifetime."""
     life = certificate.not_after - certificate.not_before
     return certificate.not_after - (life / 3 if wanted.renew_before is None else wanted.renew_before)
 
 
 def reason(case: Case) -> Reason | None:
-    """Give the first reason to issue a certificate; None: it stays."""
+    """Return the first reason to issue a certificate; None: it stays."""
     return next((found for question in REASONS if (found := question(case))), None)
 
 
@@ -122,7 +122,7 @@ _FIELDS = {
     "server": ("hosts", "usages"),
     "user": ("common_name", "usages"),
 }
-"""By what name a person knows a certificate's names and usages."""
+"""The fields of the spec behind a certificate's names and usages."""
 
 
 def _too_long(case: Case) -> Reason | None:
@@ -173,7 +173,7 @@ REASONS: tuple[Callable[[Case], Reason | None], ...] = (
 
 
 def nothing_left(why: Reason, certificate: Certificate | Unreadable | None, wanted: Profile, now: datetime) -> bool:
-    """Whether what is to be issued again cannot go on being used until then. Several reasons may hold, and the first is not always the one that leaves no time."""
+    """Return whether the present certificate cannot be used any more. Several reasons may hold at once."""
     if why.name in _NOTHING_LEFT or not isinstance(certificate, Certificate):
         return True
     return certificate.not_after <= now or too_old(certificate, wanted)

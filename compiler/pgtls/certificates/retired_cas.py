@@ -1,4 +1,4 @@
-"""CAs that left the spec: their certificates and keys are kept, and sign their CRL while a certificate of theirs lives."""
+"""CAs that left the spec: pgtls keeps their keys and signs their CRLs until their last certificate expires."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def decide(
 
 
 def _damaged(fleet: Fleet, existing: Existing, now: datetime) -> Iterator[Diagnostic]:
-    """Say which of their files are not what they were, as long as somebody has a certificate of theirs: nothing signs with them, and nothing can make them again."""
+    """Report changed and missing files of such CAs while a certificate of theirs is valid: nothing can restore them."""
     for path, entry in _listed(fleet, existing):
         name = entry.entity.name
         if existing.files.get(path) in UNTOUCHED or not any(line.ca == name for line in existing.lock.unexpired(now)):
@@ -82,7 +82,7 @@ def _listed(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, Entry]]:
 
 
 def _authorities(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, str, Entry]]:
-    """Yield the path of the key that can sign (empty if there is none), the directory to be, and the manifest's entry of the certificate."""
+    """Yield the path of the key that can sign ("" if none can), the future directory, and the certificate's entry."""
     for path, entry in _listed(fleet, existing):
         if not path.endswith(layout.CA_CERTIFICATE) or existing.files.get(path) not in UNTOUCHED:
             continue
@@ -107,7 +107,7 @@ def _directory(path: str, entry: Entry, listed: Mapping[str, Entry]) -> str:
     if path.startswith(layout.RETIRED):
         return path.rpartition("/")[0] + "/"
     certificate = listed.get(layout.certificate_path(entry.entity), entry)
-    return f"{layout.RETIRED}{entry.entity.removeprefix('ca.')}-{certificate.sha256[:8]}/"
+    return f"{layout.RETIRED}{entry.entity.name}-{certificate.sha256[:8]}/"
 
 
 def _retired(

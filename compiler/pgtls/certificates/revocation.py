@@ -28,7 +28,7 @@ _IDENTITY = {"subject", "hosts", "common_name"}
 
 
 def is_revoked(profile: Profile, certificate: Certificate, existing: Existing, listed: Mapping[str, set[str]]) -> bool:
-    """Whether the certificate of an entity is revoked: the lock, the CRL that is there, and the spec each say so for themselves.
+    """Return whether the certificate of an entity is revoked: by the lock, the present CRL or the spec.
 
     ``listed`` are the serial numbers that the spec revokes, by NAME of the CA.
     """
@@ -41,7 +41,7 @@ def is_revoked(profile: Profile, certificate: Certificate, existing: Existing, l
 
 
 def serials(fleet: Fleet) -> dict[str, set[str]]:
-    """Give the serial numbers of ``revoked``, as certificates have them, by NAME of the CA."""
+    """Return the serial numbers of ``revoked``, as certificates have them, by NAME of the CA."""
     return {ca.name: {canonical(serial) for serial in ca.table.revoked} for ca in fleet.cas.values()}
 
 
@@ -83,7 +83,7 @@ def why_revoked(line: IssuedLine, decision: Decision | None) -> str | None:
 
 
 def _replaced(line: IssuedLine, decision: Decision) -> bool:
-    """Whether a certificate does not say what it should any more. One that was merely renewed stays good until it ends."""
+    """Return whether a certificate says what the spec no longer does. A merely renewed one stays good until it ends."""
     if line.ca != decision.profile.issuer:
         return True
     why = decision.reason if isinstance(decision, Issue) else None
@@ -100,14 +100,14 @@ def same_key_again(decisions: Iterable[Decision], existing: Existing) -> Iterato
         if decision.found.key != "mismatch":  # a new request
             yield Diagnostic(
                 "PGT574",
-                f"the certificate of {profile.entity} is revoked by revoke_before, and its key was made elsewhere",
+                f"revoke_before revokes the certificate of {profile.entity}, but pgtls does not hold its key",
                 path=(*profile.entity.table, "revoke_before"),
                 hint="make a new key there, and name its new request or certificate",
             )
 
 
 def keys_deleted(existing: Existing, fleet: Fleet, certificates: Mapping[Entity, Decision]) -> frozenset[str]:
-    """Give the entities whose keys go with their tables. Not those of CAs, which are kept, and of users whose ``until`` has come, which the spec announced."""
+    """Return the entities whose keys this build deletes, without CAs (kept) and users past ``until`` (announced)."""
     kept = {*certificates, *(user.entity for user in fleet.ended_users.values())}
     entries = existing.listed.values()
     found = {entry.entity for entry in entries if entry.kind == "key" and entry.entity.kind != "ca"}
@@ -127,7 +127,7 @@ def newly_listed(lists: Iterable[CrlDecision], existing: Existing) -> Iterator[s
 def mass_revocation(
     losing: AbstractSet[str], deleted: frozenset[str], left: Sequence[str], *, allowed: bool
 ) -> list[Diagnostic]:
-    """Refuse to revoke the certificates, or delete the keys, of many unless told so: a lost include looks exactly like it.
+    """Refuse to revoke or delete for many entities without --allow-revoke: a lost include looks exactly like it.
 
     ``left`` are the NAMEs of CAs that leave the spec in this build.
     """

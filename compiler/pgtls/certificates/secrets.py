@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pgtls.pki.model import Entity
 
 PATIENCE = 120
-"""Seconds after which a command is taken to wait for somebody who is not there."""
+"""Seconds until a command is ended: it may be waiting for an answer on a terminal."""
 
 _MOST = 64 * 1024
 """Bytes: what is longer is no passphrase."""

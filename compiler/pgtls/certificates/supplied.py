@@ -1,4 +1,4 @@
-"""What somebody else made: certificates, keys, requests and CRLs that the spec names as files beside it. Read here, judged in :mod:`.external`."""
+"""What users supply: certificates, keys, requests and CRLs that the spec names. Read here, judged in ``external``."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def taken_keys(outside: Outside, lock: Lock, out: str) -> Iterator[Diagnostic]:
 
 
 def adapted(profiles: Mapping[Entity, Profile], outside: Outside) -> dict[Entity, Profile]:
-    """Fit profiles to keys that are made elsewhere: a request has the key that it has, and a request that is out keeps its key."""
+    """Fit profiles to keys that are made elsewhere: the key of a request decides the algorithm."""
     changed = dict(profiles)
     if not outside.requests:
         return changed
@@ -247,7 +247,10 @@ class _Gathering:
         self.diagnostics.append(Diagnostic("PGT564", message, _place(self.fleet, thing, what), hint))
 
 
-_LISTS = "it takes the newest CRL of each CA that cert_file holds, in PEM, one after the other, and none of other CAs; a single one may be DER"
+_LISTS = (
+    "it takes the newest CRL of each CA in cert_file, in PEM, one after the other, and none of other CAs; "
+    "a single CRL may be DER"
+)
 
 
 def _files(thing: Authority | Server | User) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def checked_cas(fleet: Fleet, server: Server) -> tuple[Authority, ...]:
-    """Give the CAs whose CRLs a server needs: all in the chains that it trusts, since PostgreSQL checks each (CRL_CHECK_ALL).
+    """Return the CAs whose CRLs a server needs: all in the chains that it trusts (OpenSSL: CRL_CHECK_ALL).
 
     Those are the CAs that it names, all above them, and all below, which sign its clients as well.
     """
@@ -59,6 +59,6 @@ def server_cas(entries: Sequence[Entry]) -> tuple[Authority, ...]:
 
 
 def listed_cas(user: User, entries: Sequence[Entry]) -> tuple[Authority, ...]:
-    """Give the CAs whose CRLs a bundle carries, if it asks for any: libpq checks all in a chain (X509_V_FLAG_CRL_CHECK_ALL)."""
+    """Return the CAs whose CRLs a bundle carries, if any: libpq checks all in a chain (X509_V_FLAG_CRL_CHECK_ALL)."""
     links = {link.name: link for ca in server_cas(entries) for link in ca.chain}
     return tuple(links[name] for name in sorted(links) if links[name].table.crl) if user.table.crl else ()

@@ -1,6 +1,7 @@
-"""Who is deployed first where a certificate is revoked because its holder moved to another CA.
+"""What to deploy first where a certificate is revoked because its holder moved to another CA.
 
-The move itself may be deployed in any order. But the one that it leaves is revoked by the same build: whoever gets the CRL refuses it from then on, so its holder comes first.
+The move itself may be deployed in any order. But the same build revokes the old certificate: a peer with the new CRL
+rejects it, so its holder is deployed first.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def moved(revoked: Iterable[RevokedLine], certificates: Mapping[Entity, Decision]) -> dict[str, str]:
-    """Give the entities whose certificate is revoked since it is of another CA now, and the NAME of the one that it was of."""
+    """Return the entities whose certificate is revoked because it moved to another CA, with the NAME of the old CA."""
     return {
         line.entity: line.ca
         for line in revoked
@@ -35,7 +36,7 @@ def moved(revoked: Iterable[RevokedLine], certificates: Mapping[Entity, Decision
 def first_the_holder(
     fleet: Fleet, entries: Mapping[str, Sequence[Entry]], left: Mapping[str, str]
 ) -> Iterator[Diagnostic]:
-    """Say who has to be deployed before whom. ``entries`` are by user; ``left`` are the entities that moved, with the CA that each left."""
+    """Report what to deploy first. ``left`` are the entities that moved, with the CA that each left."""
     holders: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     tellers: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     checked = {server.name: {ca.name for ca in checked_cas(fleet, server)} for server in fleet.servers.values()}
@@ -55,8 +56,8 @@ def _users_first(server: str, ca: str, users: Sequence[str]) -> Diagnostic:
     s, who = "s" * (len(users) > 1), listed(users)
     return Diagnostic(
         "PGT583",
-        f'{who} {"leave" if s else "leaves"} ca "{ca}", which revokes the certificate{s} of before: '
-        f"server {server} refuses {'them' if s else 'it'} as soon as it has its new files",
+        f'this build revokes the old certificate{s} of {who} (moved from ca "{ca}"): '
+        f"server {server} rejects {'them' if s else 'it'} once it has its new files",
         ("server", server),
         f"deploy the bundle{s} of {who} before server {server}",
         "table",
@@ -68,8 +69,8 @@ def _server_first(server: str, ca: str, users: Sequence[str]) -> Diagnostic:
     s, who = "s" * (len(users) > 1), listed(users)
     return Diagnostic(
         "PGT583",
-        f'server {server} leaves ca "{ca}", which revokes its certificate of before: '
-        f"{who} (crl = true) {'refuse' if s else 'refuses'} it as soon as {'they have their' if s else 'it has its'} new bundle{s}",
+        f'this build revokes the old certificate of server {server} (moved from ca "{ca}"): '
+        f"{who} (crl = true) {'reject' if s else 'rejects'} it once {'they have their' if s else 'it has its'} new bundle{s}",
         ("server", server),
         f"deploy server {server} before the bundle{s} of {who}",
         "table",

@@ -1,7 +1,8 @@
 """Moving to another root without cutting anybody off: first trusted everywhere, then used, then the old one retired.
 
-Servers and clients are deployed one after the other. So whoever verifies a certificate must trust, in what was compiled last, the root that it moves to, and,
-in what is compiled now, the root that it moves from. Roots are told apart by their keys: one that is renewed with its key is the same root.
+Servers and clients are deployed one after the other. So a peer that verifies a certificate must trust the root that it
+moves to in the last build, and the root that it moves from in this one. Roots differ by their keys: a root that is
+renewed with its key is the same root.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
     """By user."""
 
 VERIFYING = ("require", "verify-ca", "verify-full")
-"""The modes in which a client refuses what it cannot verify: libpq verifies as soon as it has a root.crt, also with ``require``."""
+"""The modes in which a client rejects what it cannot verify: with a root.crt, libpq verifies with ``require`` too."""
 
 
 class Move(NamedTuple):
-    """A certificate that moves to another root: the key identifiers of both (None: of a key that is still to be made), and the CA that it moves to."""
+    """A certificate that moves to another root: the key identifiers of both (None: of a future key), and the new CA."""
 
     old: str
     new: str | None
@@ -59,7 +60,7 @@ def gate(
     *,
     accepted: bool,
 ) -> Verdict:
-    """Find whom a build would cut off. ``accepted``: go on."""
+    """Return the entities that a build would cut off. ``accepted``: as warnings."""
     # A known CA that would get a new key is an error of its own, or was asked for.
     anew = {
         entity for entity, decision in certificates.items() if makes_key(decision) and entity in existing.lock.latest
@@ -91,7 +92,7 @@ def gate(
 
 
 class _Cut(NamedTuple):
-    """Between a server and its clients: ``yet``, the new ``root`` (a NAME) is not trusted yet; ``longer``, the old one would not be any longer.
+    """An outage between a server and its clients: they do not trust the new ``root`` (a NAME) yet, or the old one no longer.
 
     ``serving``: the server's certificate moves, and its clients verify it; otherwise it is theirs that move.
     """
@@ -118,18 +119,18 @@ class _Roots:
         self._trusted: dict[str, frozenset[str]] = {}
 
     def chain(self, key_id: str) -> list[str]:
-        """Give a key and those above it up to its root, before this build."""
+        """Return a key and those above it up to its root, before this build."""
         found = [key_id]
         while (parent := self.parents.get(found[-1])) and parent not in found:
             found.append(parent)
         return found
 
     def above(self, key_id: str) -> str:
-        """Give the root above a key, before this build."""
+        """Return the root above a key, before this build."""
         return self.chain(key_id)[-1]
 
     def own_key(self, ca: Authority) -> str | None:
-        """Give the key identifier of a CA, by the lock where its certificate is lost; None where it never had one."""
+        """Return the key identifier of a CA, by the lock where its certificate is lost; None where it never had one."""
         found = self.certificates[ca.entity].found.certificate
         if isinstance(found, Certificate):
             return found.key_id
@@ -137,7 +138,7 @@ class _Roots:
         return line.certificate.key_id if line else None
 
     def key_of(self, ca: Authority) -> str | None:
-        """Give the key identifier that a root has after this build; None: of a new key."""
+        """Return the key identifier that a root has after this build; None: of a new key."""
         decision = self.certificates[ca.root.entity]
         known = self.own_key(ca.root)
         if makes_key(decision) or known is None:
@@ -145,11 +146,11 @@ class _Roots:
         return self.above(known)  # of a CA that was brought along with its chain, the root is at the end of that
 
     def name_of(self, key_id: str) -> str:
-        """Give the NAME that a key goes by."""
+        """Return the NAME that a key goes by."""
         return self.names.get(key_id, "the old root")
 
     def trusted_by(self, entity: Entity) -> frozenset[str]:
-        """Give the keys that an entity trusted when it was last compiled: its file says so; where there is none, the lock does."""
+        """Return the keys that an entity trusted in the last build: by its file, or by the lock where there is none."""
         if entity not in self._trusted:
             self._trusted[entity] = frozenset(self._read(entity))
         return self._trusted[entity]
@@ -164,7 +165,7 @@ class _Roots:
 
 
 def _read(pem: Sequence[bytes]) -> tuple[Certificate, ...]:
-    """Give the certificates of a file; none where it is empty or cannot be read."""
+    """Return the certificates of a file; none where it is empty or cannot be read."""
     from pgtls.pki import facts
 
     found = facts.read(b"".join(pem)) if pem else ()
@@ -200,29 +201,37 @@ def _pairs(
 
 
 def _fault(cut: _Cut, users: Sequence[Entity]) -> Diagnostic:
-    """Say who is cut off, in the words of whoever has to deploy."""
+    """Return the error about entities that a build cuts off."""
     name, root = cut.server.name, cut.root
     clients = listed(sorted({entity.name for entity in users}))
     many = len(set(users)) > 1
-    if cut.serving:
-        who, verb = f"{'clients' if many else 'client'} {clients}", "do" if many else "does"
-        if cut.when == "yet":
-            message = f"{who} {verb} not trust {root} yet: deploy a build before this one in which {'they do' if many else 'it does'}"
-            hint = f'first trust = ["{root}"] in [server.{name}] beside the old ca; or go on with --accept-outage'
-        else:
-            message = f"{who} would no longer trust {root}, which certifies server {name} until this build is deployed"
-            hint = f'keep trust = ["{root}"] in [server.{name}] for one more build; or go on with --accept-outage'
+    who = f"{'clients' if many else 'client'} {clients}"
+    if cut.serving and cut.when == "yet":
+        message = (
+            f"{who} {'do' if many else 'does'} not trust {root} yet: "
+            f"first build and deploy with {root} in trust of server {name}"
+        )
+        hint = f'set trust = ["{root}"] in [server.{name}] and keep the old ca; or proceed with --accept-outage'
+    elif cut.serving:
+        message = f"{who} would no longer trust {root}, which certifies server {name} until this build is deployed"
+        hint = f'keep trust = ["{root}"] in [server.{name}] for one more build; or proceed with --accept-outage'
     elif cut.when == "yet":
-        message = f"server {name} does not trust {root} yet, from which {clients} would have {'certificates' if many else 'a certificate'}: deploy a build before this one in which it does"
-        hint = f"first add it to client_ca in [server.{name}], users unchanged; or go on with --accept-outage"
+        message = (
+            f"{clients} would get {'certificates' if many else 'a certificate'} from {root}, "
+            f"which server {name} does not trust yet: first build and deploy with {root} in its client_ca"
+        )
+        hint = f"add it to client_ca in [server.{name}] and change no user; or proceed with --accept-outage"
     else:
-        message = f"server {name} would no longer trust {root}, from which {clients} {'have certificates' if many else 'has a certificate'} until this build is deployed"
-        hint = f"keep it in client_ca of [server.{name}] for one more build; or go on with --accept-outage"
+        message = (
+            f"server {name} would no longer trust {root}, from which {clients} "
+            f"{'have certificates' if many else 'has a certificate'} until this build is deployed"
+        )
+        hint = f"keep it in client_ca of [server.{name}] for one more build; or proceed with --accept-outage"
     return Diagnostic("PGT581", message, ("server", name), hint, "table")
 
 
 def _retirable(fleet: Fleet, roots: _Roots, lock: Lock, held: Mapping[Entity, tuple[str, ...]]) -> Iterator[Diagnostic]:
-    """Name the CAs that are trusted still and were moved away from, in a build before this one: what moves now is deployed after it.
+    """Report CAs that are still trusted though their certificates moved away in an earlier build.
 
     ``held`` are the keys above the certificates that were deployed before.
     """
@@ -244,7 +253,7 @@ def _retirable(fleet: Fleet, roots: _Roots, lock: Lock, held: Mapping[Entity, tu
 
 
 def _held(roots: _Roots) -> dict[Entity, tuple[str, ...]]:
-    """Give the keys above the certificate that each server and user had before this build."""
+    """Return the keys above the certificate that each server and user had before this build."""
     return {
         entity: tuple(roots.chain(found.authority_key_id or found.key_id))
         for entity, decision in roots.certificates.items()
@@ -253,7 +262,7 @@ def _held(roots: _Roots) -> dict[Entity, tuple[str, ...]]:
 
 
 def _once(lock: Lock) -> set[tuple[str, str | None]]:
-    """Give every (server, key) where the server ever had a certificate under the key. A CA that moved to another root was under both."""
+    """Return every (server, key) where the server ever had a certificate under the key; a moved CA was under both."""
     parents: dict[str | None, set[str | None]] = defaultdict(set)
     for line in lock.by_serial.values():
         if line.entity.kind == "ca" and line.certificate.authority_key_id:
@@ -280,9 +289,11 @@ def _uses(fleet: Fleet) -> Counter[str]:
 
 def _retire(server: Server, ca: Authority, field: str, uses: Counter[str]) -> Diagnostic:
     who = f"server {server.name} has no" if field == "trust" else "no user has a"
-    message = f'{who} certificate of ca "{ca.name}" any more: as soon as the last build is deployed everywhere, it can be retired'
+    message = (
+        f'{who} certificate of ca "{ca.name}" any more: once the last build is deployed everywhere, it can be retired'
+    )
     then = f"; then delete [ca.{ca.name}]" if uses[ca.name] == 1 else ""
-    hint = f'take "{ca.name}" out of {field}, build and deploy{then}'
+    hint = f'remove "{ca.name}" from {field}, build and deploy{then}'
     return Diagnostic("PGT582", message, ("server", server.name, field), hint, severity="warning")
 
 
@@ -305,7 +316,7 @@ def recorded(
 
 
 def _carriers(fleet: Fleet, entries: Entries) -> dict[Entity, set[Entity]]:
-    """Give who carries the certificate of each CA in its ``root.crt``."""
+    """Return who carries the certificate of each CA in its ``root.crt``."""
     found: dict[Entity, set[Entity]] = defaultdict(set)
     for name, mine in entries.items():
         for server in {entry.server.name: entry.server for entry in mine}.values():

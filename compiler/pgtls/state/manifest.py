@@ -45,9 +45,9 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a build depended on, so that the next one can tell whether it has anything to do: see :mod:`pgtls.state.up_to_date`.
+    """What a build depended on, so that the next can find that nothing changed: see :mod:`pgtls.state.up_to_date`.
 
-    ``include`` are the patterns as written; ``files`` are the other files that were read, relative to the directory of the spec.
+    ``include`` are the patterns as written; ``files`` the other files that were read, relative to the spec's directory.
     """
 
     digest: str
@@ -69,7 +69,7 @@ class Manifest:
     """By path relative to the out directory, with ``/``."""
 
     def render(self) -> bytes:
-        """Give the file: sorted keys, one file a line, so that two manifests can be compared by ``diff``."""
+        """Return the file: sorted keys, one file a line, so that ``diff`` can compare two manifests."""
         head = {
             "pgtls_manifest": VERSION,
             "version": self.version,
@@ -124,7 +124,7 @@ def _described(
 def read(out: str | os.PathLike[str]) -> Manifest | None:
     """Read the manifest of an out directory; None if it has none.
 
-    :class:`Rejected` with PGT510 (damaged, or no file), PGT511 (of another version of the format) or PGT527 (it may not be read).
+    Raise :class:`Rejected`: PGT510 (damaged, or no file), PGT511 (another version of the format), PGT527 (no permission).
     """
     name = os.path.join(out, MANIFEST)
     try:
