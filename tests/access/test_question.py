@@ -78,8 +78,8 @@ MAP = "m root postgres\nm /^(.*)@x$ \\1@x\nm /^dba[0-9]$ ops\nm git git\nm ci gi
 ACCOUNTS = {
     "postgres": 'the operating-system user "root"',
     "git": 'the operating-system user "git" or "ci"',
-    "ops": 'the operating-system user one that matches "/^dba[0-9]$"',
-    "a@x": 'the operating-system user one that matches "/^(.*)@x$"',
+    "ops": 'an operating-system user, one that matches "/^dba[0-9]$"',
+    "a@x": 'an operating-system user, one that matches "/^(.*)@x$"',
     "alice": None,
     "nogroup": None,
 }

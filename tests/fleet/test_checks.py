@@ -286,3 +286,44 @@ def test_scram_on_13_is_a_finding_unless_the_server_says_how_it_stores_passwords
     assert "PGT410" not in codes(said, policy=SCRAM)
     assert "PGT410" not in codes("postgres = 13", policy=CERT)
     assert "PGT410" not in codes("postgres = 14", policy=SCRAM)
+
+
+OUTSIDE = """
+[ca.root]
+[ca.clients]
+{ca}
+[server.primary]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["db.example.com"]
+no_local = true
+[user.app]
+[policy.app]
+users = ["app"]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+{policy}
+"""
+CERTIFIED = {
+    "cert and no map": ('cert_file = "x"', 'auth = "cert"', True),
+    "a map for another role": ('cert_file = "x"', 'auth = "cert"\nmap = [{ identity = "x", role = "web" }]', True),
+    "a map for the role": ('cert_file = "x"', 'auth = "cert"\nmap = [{ identity = "x", role = "app" }]', False),
+    "a map that makes roles": ("", 'auth = "cert"\nmap = [{ identity = "/^(.*)@x$", role = "\\\\1" }]', False),
+    "a password and a certificate of an outside CA": (
+        'cert_file = "x"',
+        'auth = "scram-sha-256"\nclient_cert = "verify-full"',
+        False,
+    ),
+    "a password and a certificate of our CA": ("", 'auth = "scram-sha-256"\nclient_cert = "verify-full"', True),
+    "a password and a certificate of a CA whose key is here": (
+        'cert_file = "x"\nkey_file = "y"',
+        'auth = "scram-sha-256"\nclient_cert = "verify-ca"',
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize(("ca", "policy", "found"), CERTIFIED.values(), ids=CERTIFIED)
+def test_a_user_without_ca_is_a_finding_unless_others_certify_it(ca: str, policy: str, found: bool) -> None:
+    _, diagnostics = judge(OUTSIDE.format(ca=ca, policy=policy))
+    assert ("PGT216" in {diagnostic.code for diagnostic in diagnostics}) == found, diagnostics

@@ -293,3 +293,27 @@ def test_an_encrypted_key_is_opened_by_a_variable_and_no_passphrase_is_copied(tm
     assert run.stdout.splitlines()[1].startswith("next: set PGTLS_SERVER_PASSPHRASE, read it")
     for value, status in (("wrong", 1), ("geheim", 0)):
         assert pgtls("build", cwd=tmp_path, environment={"PGTLS_SERVER_PASSPHRASE": value}).status == status
+
+
+MISFITS = {
+    "a CN that its SAN does not repeat": (
+        "/CN=db.example.com",
+        "subjectAltName = DNS:other.example.com\n",
+        "it lacks the host",
+    ),
+    "a CA's certificate that another CA signed": ("/CN=db.example.com", "basicConstraints = CA:TRUE\n", "it is a CA's"),
+}
+
+
+@pytest.mark.parametrize(("subject", "extensions", "reason"), MISFITS.values(), ids=MISFITS)
+def test_a_server_certificate_that_clients_refuse_is_not_adopted(
+    tmp_path: Path, subject: str, extensions: str, reason: str
+) -> None:
+    root(tmp_path)
+    signed(tmp_path, "server", subject, extensions=extensions)
+    (tmp_path / "pg_hba.conf").write_text("local all postgres peer\n")
+    words = ("--hba", "pg_hba.conf", "--cert", "server.crt", "--key", "server.key", "--postgres", "17")
+    run = pgtls("import", *words, "--host", "db.example.com", cwd=tmp_path)
+    assert run.status == 1
+    assert f"error[PGT565]: the certificate of server.primary does not fit the spec: {reason}" in run.stderr
+    assert pgtls("build", cwd=tmp_path).status == 1

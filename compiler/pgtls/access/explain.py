@@ -164,7 +164,11 @@ _SHOWN = {
 def _asks(line: Line, known: Sequence[Identity]) -> Iterator[str]:
     shown = _SHOWN.get(line.method, line.method)
     if line.method == "peer":
-        yield f"{shown} {_alternatives(known)}"
+        yield (
+            f"an operating-system user, {_alternatives(known)}"
+            if _patterns(known)
+            else f"{shown} {_alternatives(known)}"
+        )
     else:
         yield f"{shown}, for {_alternatives(known)}" if _proves_otherwise(line) else shown
     if line.method != "cert":
@@ -173,6 +177,10 @@ def _asks(line: Line, known: Sequence[Identity]) -> Iterator[str]:
             yield "a certificate whose common name is the role"
         elif wanted:
             yield "a certificate of a trusted CA"
+
+
+def _patterns(known: Sequence[Identity]) -> bool:
+    return not all(isinstance(one, Name) for one in known)
 
 
 def _alternatives(known: Sequence[Identity]) -> str:

@@ -60,7 +60,7 @@ def command(
         typer.Option(
             metavar="USER|none",
             show_default="the role's",
-            help="Whose certificate it shows; of a foreign file, a common name.",
+            help="The user whose certificate the client shows; with --hba a common name or a whole subject.",
             autocompletion=names("{name}", "user", further=("none",)),
         ),
     ] = None,

@@ -131,9 +131,10 @@ RULES: tuple[Rule, ...] = (
         "PGT216",
         "error",
         "a user without a certificate",
-        meaning="A policy asks for client certificates, and a user that it names has no `ca`.",
+        meaning="A policy asks for client certificates, and a user that it names has no `ca`. The policy's `map` gives it no role, and the server "
+        "trusts CAs whose keys are here.",
         why="That user could never log in by this policy.",
-        fix='`ca = "NAME"` in the user, or a policy of its own.',
+        fix='`ca = "NAME"` in the user, or a policy of its own. If others certify it, name its identity in `map`.',
     ),
     Rule(
         "PGT217",
