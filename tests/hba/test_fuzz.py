@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgtls.hba.model import IdentLine, Line
 from pgtls.hba.parse import parse_hba, parse_ident
 from pgtls.hba.render import Unwritable, render_hba, render_ident
 
 if TYPE_CHECKING:
+    from pgtls.hba.model import IdentLine, Line
     from pgtls.hba.parse import HbaError
 
 SECONDS = int(os.environ.get("PGTLS_FUZZ_SECONDS", "0"))
