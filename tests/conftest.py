@@ -36,7 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the scratch directory before workers start, and forget what the person who runs the tests has set."""
     os.umask(0o022)
     scratch()
-    for name in [name for name in os.environ if name.startswith("PG") and not name.startswith("PGTLS_TEST")]:
+    for name in [
+        name for name in os.environ if name.startswith("PG") and not name.startswith(("PGTLS_TEST", "PGTLS_FUZZ"))
+    ]:
         del os.environ[name]
     for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR", "KRB5CCNAME"):
         os.environ.pop(name, None)

@@ -7,6 +7,7 @@ import random
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
@@ -16,7 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pgtls import pipeline
 from pgtls.cli import run
 from pgtls.state.transaction import commit
+from pgtls.state.up_to_date import up_to_date
 from support.building import NOW, SMALL, Place, steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EXAMPLE = (Path(__file__).parents[2] / "pgtls.toml.example").read_text()
 TEXTS = ("pg_hba.conf", "pg_ident.conf", "pgtls.conf", "pg_service.conf", "connections.json", "env.sh", "README.md")
@@ -171,3 +176,29 @@ def signing_request() -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
     return request.public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.mark.parametrize("where", ["the spec", "an included file"])
+def test_what_is_replaced_while_a_build_runs_is_built_by_the_next_one(place: Place, where: str) -> None:
+    """The digest is that of the bytes that were compiled, so a leaver is never taken for built."""
+    person = (
+        '[user.leaver]\nca = "clients"\n[policy.leaver]\nusers = ["leaver"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\n'
+    )
+    included = place.directory / "people.toml"
+    included.write_text(person)
+    place.write('include = ["people.toml"]\n' + SMALL)
+    done = []
+
+    def replaced(stage: str, total: int) -> Callable[[int], None]:
+        done.append(stage)
+        if where == "the spec":
+            place.write(SMALL)
+        else:
+            included.write_text("# nobody\n")
+        return lambda more: None
+
+    pipeline.build(place.request(), replaced)
+    assert done
+    assert not up_to_date(str(place.spec), str(place.out), str(place.lock), "", "2026-01-01T00:00:00Z")
+    assert ("user.leaver", "delete") in steps(place.build())
+    assert up_to_date(str(place.spec), str(place.out), str(place.lock), "", "2026-01-01T00:00:00Z")
