@@ -29,9 +29,11 @@ def imported(*arguments: str | Path) -> set[str]:
     return {match.partition(".")[0] for match in re.findall(r"(?m)^import time:.*\| +(\S+)$", run.stderr)}
 
 
-@pytest.mark.parametrize("option", ["--version", "--help"])
-def test_asking_for_version_or_help_loads_no_library(option: str) -> None:
-    assert imported(option) & HEAVY == set()
+@pytest.mark.parametrize(
+    "words", [("--version",), ("--help",), ("build", "--help"), ("schema", "--help")], ids=" ".join
+)
+def test_asking_for_version_or_help_loads_no_library(words: tuple[str, ...]) -> None:
+    assert imported(*words) & HEAVY == set()
 
 
 def test_a_build_with_nothing_to_do_loads_no_library(tmp_path: Path) -> None:

@@ -54,7 +54,17 @@ def command(name: str) -> Command:
     return found
 
 
-class Command(TyperCommand):
+class _QuickHelp:
+    """A help option that is off by default: typer imports pydantic (60 ms) to convert a value that is not there."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return the option."""
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        option.default = False
+        return option
+
+
+class Command(_QuickHelp, TyperCommand):
     """A command, and examples of its use with what each is for."""
 
     examples: Mapping[str, str]
@@ -68,7 +78,7 @@ class Command(TyperCommand):
         _write_epilog(self.examples, formatter)
 
 
-class _Group(TyperGroup):
+class _Group(_QuickHelp, TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
