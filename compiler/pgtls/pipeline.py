@@ -105,7 +105,7 @@ def check(spec: Path, now: datetime, lock: str | Path | bytes, files: Files | No
 
 
 def plan(request: Request) -> Planned:
-    """Say what a build would do. :class:`Rejected` where the spec, the lock or the out directory forbids it."""
+    """Plan a build. Raise :class:`Rejected` where the spec, the lock or the out directory forbids it."""
     _check_directory(request)
     with shared(request.out, request.lock_timeout):
         refuse_pending(request.out)
@@ -116,7 +116,7 @@ def plan(request: Request) -> Planned:
 
 
 def decided(request: Request) -> Decided:
-    """Check, observe and decide, for who holds the mutex. :class:`Rejected` where the spec or the lock has errors, or the out directory cannot be read."""
+    """Check, observe and decide; the caller holds the mutex. Raise :class:`Rejected` for errors in spec or lock."""
     checked = check(request.spec, request.now, request.lock, request.files)
     fleet = checked.usable()
     secrets = Secrets(fleet, sealed=request.sealed)
@@ -151,7 +151,7 @@ def decided(request: Request) -> Decided:
 
 
 def status(request: Request) -> Status:
-    """Describe every certificate and CRL, and open no key. :class:`Rejected` where the spec, the lock or the out directory cannot be read."""
+    """Describe every certificate and CRL, and open no key. Raise :class:`Rejected` for errors in spec or lock."""
     from pgtls.plan.status import describe
 
     with shared(request.out, request.lock_timeout):
@@ -193,7 +193,7 @@ def _plan(request: Request) -> Planned:
 
 
 def build(request: Request, progress: Progress = no_progress) -> Planned:
-    """Compile the spec into the out directory; the plan says what was done. :class:`Rejected`, and nothing has changed."""
+    """Compile the spec into the out directory; the plan is what was done. On :class:`Rejected`, nothing changed."""
     check_lock_path(request.lock, str(request.spec), request.out)
     _check_directory(request)
     with exclusive(request.out, request.lock_timeout):

@@ -56,7 +56,7 @@ def rules_by_server(
 
 
 def independent(faults: Iterable[Diagnostic], wrong: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Keep only the rule errors that do not follow from other errors: no warnings, and not that a line cannot be written."""
+    """Keep only the rule errors that do not follow from other errors: no warnings, no line that cannot be written."""
     likely = certain(errors(faults), (diagnostic.path for diagnostic in wrong))
     return tuple(fault for fault in likely if fault.code != "PGT253")
 

@@ -226,7 +226,8 @@ def _authority_faults(decision: Issue, lock: Lock, replaced: Collection[str], no
         fields = " and ".join(field for field in why.fields if field in ("subject", "key_algorithm"))
         yield Diagnostic(
             "PGT551",
-            f'{fields} of CA "{name}" changed, but a CA never changes in place: peers that trust it would reject the new one',
+            f'{fields} of CA "{name}" changed, but a CA never changes in place: '
+            "peers that trust it would reject the new one",
             path=("ca", name),
             at="table",
             hint="roll over: add a new CA next to this one, build and deploy it as trusted, then use it as issuer; "
@@ -269,7 +270,7 @@ def _crl(
     entries = pki_crl.merge(there, _known(ca.name, existing.lock, revocations), now)
     why = _crl_reason(found, _key_id(decision, existing.lock), entries, now)
     if there and isinstance(own, Certificate) and own.not_before <= now < there.this_update:
-        # A fast clock made it: until then it locks every client out. If the CA is of the future too, this clock is slow.
+        # A fast clock made it: until then it locks every client out. If the CA is from the future, this clock is slow.
         why = "it is not yet valid"
     validity = pki_crl.lasting(there, crl_validity(ca), now, doubted=doubted)
     due = pki_crl.half_life(there) if there and why is None else now + validity / 2

@@ -1,6 +1,7 @@
 """What others did to the lock since the last build: added, lost and altered lines (see :mod:`pgtls.state.known_lock`).
 
-A line that no build into this out directory wrote revokes nothing unless asked to, and a line that is gone is recorded again.
+A line that no build into this out directory wrote revokes nothing unless asked to. A line that is gone is recorded
+again.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def revocations(lock: Lock, drift: Drift, now: datetime) -> tuple[RevokedLine, .
 
 
 def restored(lock: Lock, drift: Drift, now: datetime, *, allowed: bool) -> Lock:
-    """Return the lock with the revocations that are gone from it; where ``allowed`` also with what it has forgotten, revoked."""
+    """Return the lock with its lost revocations; if ``allowed``, forgotten certificates are added and revoked."""
     known = {(line.ca, line.serial): line for line in drift.lost}
     again = [line for line in drift.reinstated if _lives(known.get((line.ca, line.serial)), lock, line, now)]
     issued = [known[key] for line in again if (key := (line.ca, line.serial)) in known]
@@ -59,7 +60,7 @@ def revoked_by_others(
 ) -> frozenset[str]:
     """Return the entities whose certificates would be revoked because of lines that others added.
 
-    ``fresh`` are the revocations that this build decides; ``meant`` tells whether the spec revokes a certificate by itself.
+    ``fresh`` are the revocations of this build; ``meant`` tells whether the spec revokes a certificate by itself.
     """
     because = (line.entity for line in fresh if (line.ca, line.serial) in existing.drift.issued)
     return frozenset((*_added(existing, meant, now), *because))
@@ -75,14 +76,18 @@ def faults(existing: Existing, revoked: AbstractSet[str], now: datetime, *, allo
     if lost := forgotten(lock, drift, now):
         yield Diagnostic(
             "PGT554",
-            f"the lock does not know the {'certificate' if len(lost) == 1 else 'certificates'} of {_some(lost)}, which pgtls has issued",
-            hint="pull or restore the newest lock; if these lines are lost for good, --allow-revoke records the certificates again and revokes them",
+            f"the lock does not know the {'certificate' if len(lost) == 1 else 'certificates'} of {_some(lost)}, "
+            "which pgtls has issued",
+            hint="pull or restore the newest lock; if these lines are lost for good, "
+            "--allow-revoke records the certificates again and revokes them",
         )
     if revoked:
         yield Diagnostic(
             "PGT542",
-            f"the lock has lines that no build into this out directory wrote, and they would revoke certificates of {listed(sorted(revoked))}",
-            hint="read who added them in the lock's history; if they are meant, or if the out directory was restored from a backup, say --allow-revoke",
+            "the lock has lines that no build into this out directory wrote, "
+            f"and they would revoke certificates of {listed(sorted(revoked))}",
+            hint="read who added them in the lock's history; if they are meant, "
+            "or if the out directory was restored from a backup, say --allow-revoke",
         )
 
 
@@ -94,7 +99,7 @@ def _altered(lines: Collection[IssuedLine]) -> Diagnostic:
 
 
 def _added(existing: Existing, meant: Callable[[IssuedLine], bool], now: datetime) -> Iterator[str]:
-    """Yield the entities whose certificates only the added lines revoke: neither the CRL in the tree nor the spec does."""
+    """Yield the entities whose certificates only added lines revoke, neither the CRL in the tree nor the spec."""
     for ca, serial in existing.drift.revoked:
         there, line = existing.crls.get(ca), existing.lock.by_serial.get((ca, serial))
         on_list = isinstance(there, RevocationList) and any(entry.serial == serial for entry in there.revoked)

@@ -53,7 +53,7 @@ def observe(
     """Look at the tree and at every certificate that is wanted. :class:`Rejected` where the directory is not ours.
 
     ``own`` are the :func:`pgtls.state.lock_file.own_files`.
-    Where there is no tree, what the lock lists is taken as present; with ``new_out``, as lost. In a ``review`` no tree is expected.
+    Without a tree, what the lock lists counts as present; with ``new_out``, as lost. A ``review`` expects no tree.
     """
     manifest = manifests.read(out) if inspect(out, own) == "ours" else None
     if manifest is None:
@@ -204,8 +204,9 @@ def _lost(out: str, built: Iterable[Entity], outside: Outside) -> Diagnostic:
         else f'there is no out directory "{out}"'
     )
     hint = (
-        "if it was deleted, restore it from a backup before anything else: without the key of a CA everything that it signed must be "
-        "replaced; if pgtls builds elsewhere, name the directory with --out; in a review, set CI=true"
+        "if it was deleted, restore it from a backup before anything else: without the key of a CA everything "
+        "that it signed must be replaced; if pgtls builds elsewhere, name the directory with --out; "
+        "in a review, set CI=true"
     )
     return Diagnostic("PGT555", message, severity="warning", hint=hint)
 
@@ -350,7 +351,8 @@ def _behind(
         if certificate.sha256 not in known:
             yield Diagnostic(
                 "PGT554",
-                f"the lock does not know the certificate of {entity} (serial {certificate.serial}), which pgtls has issued",
+                f"the lock does not know the certificate of {entity} (serial {certificate.serial}), "
+                "which pgtls has issued",
                 hint="the lock is older than the out directory: pull or restore the newest lock",
             )
 
@@ -376,7 +378,7 @@ def _is_older(one: Found, last: IssuedLine | None, lock: Lock) -> bool:
 
 
 def locked_keys(entities: Iterable[Entity], existing: Existing, secrets: Secrets) -> tuple[Entity, ...]:
-    """Return the entities whose encrypted key their passphrase does not open. One that cannot be had is no matter here."""
+    """Return the entities whose passphrase does not open their key. A passphrase that cannot be read does not count."""
     return () if secrets.sealed else tuple(e for e in entities if not _opens(e, existing.out, secrets))
 
 

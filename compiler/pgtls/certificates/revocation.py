@@ -115,7 +115,7 @@ def keys_deleted(existing: Existing, fleet: Fleet, certificates: Mapping[Entity,
 
 
 def newly_listed(lists: Iterable[CrlDecision], existing: Existing) -> Iterator[str]:
-    """Yield the entities whose certificates the next CRLs name and the CRLs in the tree do not, whatever revokes them."""
+    """Yield the entities whose certificates the next CRLs list and the present CRLs do not, whatever revokes them."""
     for one in lists:
         if isinstance(one.found, RevocationList):
             known, ca = {entry.serial for entry in one.found.revoked}, one.entity.name

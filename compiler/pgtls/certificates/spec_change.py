@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CertificateChange:
-    """What becomes of the certificate of an entity, or of whom it trusts. ``fields`` are those of the spec that differ; for what is trusted and revoked, the
+    """What happens to the certificate of an entity, or to what it trusts.
+
+    ``fields`` are those of the spec that differ; for what is trusted and revoked, the
     CAs and serial numbers.
 
-    A CA that left the spec is "retired": what it signed is good until it ends, or is revoked. "limited" is what will end sooner than it would have.
-    """  # noqa: D205
+    A CA that left the spec is "retired": what it signed is good until it ends, or is revoked. "limited" is what now
+    ends sooner.
+    """
 
     entity: Entity
     action: Literal[

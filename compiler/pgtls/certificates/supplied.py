@@ -49,7 +49,7 @@ def brought_key(entity: Entity, path: str, secrets: Secrets) -> PrivateKey | Unr
 
 
 def taken_keys(outside: Outside, lock: Lock, out: str) -> Iterator[Diagnostic]:
-    """Refuse to take as ``key_file`` what lies in the out directory, or the key of another CA: by its public key, so that no key is opened."""
+    """Reject a ``key_file`` in the out directory, and the key of another CA by its public key: no key is opened."""
     inside = os.path.join(os.path.realpath(out), "")
     cas = {(line.certificate.spki_sha256, line.entity) for line in lock.issued if line.entity.kind == "ca"}
     cas |= {

@@ -1,4 +1,4 @@
-"""What keys that users supply mean for others: a CA's key in a request, an Ed25519 signature, a server that may log in."""
+"""Judge keys that users supply: a CA's key in a request, an Ed25519 signature, a server that may log in."""
 
 from __future__ import annotations
 

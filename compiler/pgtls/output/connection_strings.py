@@ -1,4 +1,4 @@
-"""How a client says what it connects to: the parameters of an entry, as a URI, a key/value string, a JDBC URL, a service."""
+"""The parameters of an entry as a client writes them: a URI, a key/value string, a JDBC URL, a service."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_FILE = "/nonexistent"
 
 
 def parameters(user: User, entry: Entry) -> dict[str, str]:
-    """Give the libpq parameters of an entry; absolute paths where the bundle's directory is known, libpq's defaults elsewhere."""
+    """Return the libpq parameters of an entry: absolute paths where the bundle's directory is known, else defaults."""
     return {
         "host": entry.server.table.hosts[0],
         **({"hostaddr": entry.hostaddr} if entry.hostaddr else {}),
@@ -59,12 +59,12 @@ def uri(values: Mapping[str, str]) -> str:
 
 
 def key_value(values: Mapping[str, str]) -> str:
-    """Give libpq's keyword/value string; values are quoted, with backslash and quote escaped."""
+    """Return libpq's keyword/value string; values are quoted, with backslash and quote escaped."""
     return " ".join(f"{name}={_quote(value)}" for name, value in values.items())
 
 
 def jdbc(values: Mapping[str, str]) -> str:
-    """Give the URL for pgjdbc, in its own spelling of the parameters."""
+    """Return the URL for pgjdbc, in its own spelling of the parameters."""
     host = values.get("hostaddr", values["host"]) if values["sslmode"] != "verify-full" else values["host"]
     host = f"[{host}]" if ":" in host else host
     rest = {_JDBC[name]: value for name, value in values.items() if name in _JDBC}
@@ -82,7 +82,7 @@ def jdbc(values: Mapping[str, str]) -> str:
 
 
 def services(sections: Iterable[tuple[str, Mapping[str, str]]]) -> str:
-    """Give a pg_service.conf: one section an entry, and a comment for one that cannot be there."""
+    """Return a pg_service.conf: one section an entry, and a comment for one that cannot be there."""
     return "\n".join(_service(name, values) for name, values in sections)
 
 
@@ -95,7 +95,7 @@ def _service(name: str, values: Mapping[str, str]) -> str:
 def unserviceable(values: Mapping[str, str]) -> str | None:
     """Name the parameter that a service file cannot hold, if there is one.
 
-    The file knows no quoting: a value is the rest of its line, without blanks at the end (fe-connect.c, parseServiceFile).
+    The file has no quoting: a value is the rest of its line, without blanks at the end (parseServiceFile).
     """
     return next((key for key, value in values.items() if value.endswith(" ")), None)
 

@@ -1,7 +1,7 @@
 """The CRLs of a server as a hashed directory (``ssl_crl_dir``), beside those in one file.
 
-A server has both. Of equivalent CRLs OpenSSL takes the newest (x509_vfy.c, ``get_crl_sk``), and a directory that is not there does no harm
-(``X509_LOOKUP_add_dir`` does not look); what is put there is seen by the next connection, without a reload.
+A server has both. Of equivalent CRLs OpenSSL takes the newest (x509_vfy.c, ``get_crl_sk``), and a missing directory
+does no harm (``X509_LOOKUP_add_dir`` does not look). The next connection sees a new file there without a reload.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def hashed(
     lists: Iterable[tuple[Authority, bytes | Later]], credentials: Mapping[Entity, Credential]
 ) -> Iterator[tuple[str, bytes | Later]]:
-    """Name each CRL as OpenSSL looks for it: the hash of its issuer's name, and a number for those of one name, without a gap (by_dir.c)."""
+    """Name each CRL as OpenSSL looks for it: the hash of its issuer's name and a number without a gap (by_dir.c)."""
     numbers = Counter[str]()
     for ca, content in lists:
         for issuer, each in _by_issuer(ca, content, credentials[ca.entity].certificate):
@@ -39,7 +39,7 @@ def hashed(
 def _by_issuer(
     ca: Authority, content: bytes | Later, certificate: bytes | Later | None
 ) -> Iterator[tuple[Name, bytes | Later]]:
-    """Yield each CRL of a CA with the name of who issued it: what is brought along may hold those of the CAs above, too."""
+    """Yield each CRL of a CA with its issuer's name: a supplied file may hold those of the CAs above, too."""
     if isinstance(content, bytes):
         yield from crl.by_issuer(content)
         return

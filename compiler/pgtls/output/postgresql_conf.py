@@ -47,7 +47,7 @@ def server_settings(server: Server, *, trust: bool, crl: bool) -> tuple[list[str
     known = ssl_settings(table.postgres)
     settings = {name: decided.get(name, default) for name, default in known.items()}
     if table.directory:
-        # A relative hba_file would be searched in the data directory; without a directory the server's own stay in force.
+        # A relative hba_file is relative to the data directory; without a directory the server's own stay in force.
         settings |= {"hba_file": _path(server, layout.HBA), "ident_file": _path(server, layout.IDENT)}
     added = {name: written(value) for name, value in sorted(table.settings.items())}
     return _lines(settings), _lines(added)
@@ -58,7 +58,7 @@ def _lines(settings: Mapping[str, str]) -> list[str]:
 
 
 def has_crl_directory(server: Server) -> bool:
-    """Tell whether a server can have its CRLs in a hashed directory, too; a colon in its path divides directories (by_dir.c)."""
+    """Return whether a server can have its CRLs in a hashed directory, too: a colon in a path splits it (by_dir.c)."""
     return server.table.postgres >= _CRL_DIRECTORY_SINCE and ":" not in (server.table.directory or "")
 
 
@@ -68,7 +68,7 @@ _CRL_DIRECTORY_SINCE = 14
 def assignment(name: str, value: str) -> str:
     """Write a line of postgresql.conf: nothing else puts a name or a value into such a file.
 
-    Quotes are doubled, backslashes too (guc-file.l, DeescapeQuotedString). Raises ValueError for what no such line can say.
+    Quotes and backslashes are doubled (guc-file.l, DeescapeQuotedString). Raise ValueError for what no line can hold.
     """
     if not FILE_NAME.fullmatch(name) or {"\0", "\r", "\n"} & set(value):
         raise ValueError(f"postgresql.conf cannot hold {name!r} = {value!r}")
@@ -81,7 +81,7 @@ def _path(server: Server, file: str) -> str:
 
 
 def needs_restart(version: int, before: str | None, after: str) -> bool:
-    """Tell whether a server that runs with one fragment must restart for another: a setting that differs is read at start only."""
+    """Return whether a server with one fragment must restart for another: a changed setting is read at start only."""
     old, new = _parsed(before or ""), _parsed(after)
     differing = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
     known = known_settings(version)

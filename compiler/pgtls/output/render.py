@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def texts(
     fleet: Fleet, rules: Mapping[str, Rules], entries: Entries, unsigned: Collection[Entity] = frozenset()
 ) -> Tree:
-    """Return the files that hold no certificate. ``rules`` are by server; ``unsigned`` are CAs without a certificate."""
+    """Return the files without a certificate. ``rules`` are by server; ``unsigned`` are CAs without a certificate."""
     servers = (
         file for server in fleet.servers.values() for file in _server_texts(fleet, server, rules[server.name], unsigned)
     )
@@ -48,7 +48,7 @@ def texts(
 def material(
     fleet: Fleet, entries: Entries, credentials: Mapping[Entity, Credential], crls: Mapping[str, bytes | Later]
 ) -> Tree:
-    """Give the files that hold certificates, keys and CRLs. ``credentials`` are by entity, ``crls`` by CA."""
+    """Return the files that hold certificates, keys and CRLs. ``credentials`` are by entity, ``crls`` by CA."""
     cas = (file for ca in fleet.cas.values() for file in _ca(ca, credentials[ca.entity], crls.get(ca.name)))
     servers = (file for server in fleet.servers.values() for file in _server(fleet, server, credentials, crls))
     clients = (
@@ -117,7 +117,7 @@ def _server_texts(fleet: Fleet, server: Server, rules: Rules, unsigned: Collecti
 
 
 def _installer(server: Server, checked: tuple[str, str, str]) -> str:
-    """Return the script that puts the files of a server where they belong. It knows the digests of the three compiled texts."""
+    """Return the script that installs the files of a server. It holds the digests of the three compiled texts."""
     names = (layout.HBA, layout.IDENT, layout.CONF)
     sums = [(sha256(text.encode()).hexdigest(), name) for text, name in zip(checked, names, strict=True)]
     return _template("server/install.sh.j2").render(
@@ -147,19 +147,19 @@ def _client(
 
 
 def _roots(entries: Sequence[Entry]) -> list[Authority]:
-    """Give the roots that a client must trust: those of its servers, and those that they are rolled over from or to."""
+    """Return the roots that a client must trust: of its servers, before and after a rollover."""
     found = {ca.root.name: ca.root for ca in server_cas(entries)}
     return [found[name] for name in sorted(found)]
 
 
 def _rootless(entries: Sequence[Entry]) -> list[Server]:
-    """Give the servers whose certificate no CA of the spec has signed, and no public one."""
+    """Return the servers whose certificate no CA of the spec has signed, and no public one."""
     servers = {e.server.name: e.server for e in entries if e.server.ca is None and not e.server.system}
     return [servers[name] for name in sorted(servers)]
 
 
 def _own_roots(server: Server, credential: Credential) -> Iterator[bytes | Later]:
-    """Yield what the clients of such a server trust: all that it serves, will serve and has served; or the root that came with it."""
+    """Yield what clients of such a server trust: all that it served, serves and will serve, or its supplied root."""
     if not server.self_signed:
         yield from (credential.above or (credential.certificate,))[-1:] if credential.certificate else ()
         return
@@ -282,10 +282,10 @@ _PROOFS = {
 
 
 def _code(text: str) -> str:
-    """Give any text as code in Markdown, fit for a table cell.
+    """Return any text as code in Markdown, fit for a table cell.
 
-    A code span shows its text as it is (CommonMark 6.1), but for backticks, blanks at its ends, and bars, which end a cell of a table; text with
-    these is HTML in character references, which never are markup.
+    A code span shows its text as it is (CommonMark 6.1), except backticks, blanks at its ends, and bars, which end a
+    cell of a table; text with these becomes HTML with character references, which are never markup.
     """
     if "`" not in text and "|" not in text and text == text.strip():
         return f"`{text}`"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def next_due(fleet: Fleet, decisions: Decisions) -> datetime | None:
-    """Give the next instant at which a certificate or CRL comes due, or something in the spec ends; None: never."""
+    """Return the next instant at which a certificate or CRL comes due, or something in the spec ends; None: never."""
     return min((instant for instant in _instants(fleet, decisions) if instant > fleet.now), default=None)
 
 

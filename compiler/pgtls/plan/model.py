@@ -44,8 +44,11 @@ State = Literal[
     "revoked",
 ]
 STATES: tuple[State, ...] = get_args(State)
-"""From the most urgent. ``waiting``: for a signature or a key from elsewhere. ``unknown``: what a lock alone does not tell. ``next``:
-of a self-signed server, trusted by its clients and not yet served. ``retired``: of a CA that left the spec."""
+"""From the most urgent.
+
+``waiting``: for a signature or a key from elsewhere. ``unknown``: the lock alone does not tell. ``next``: of a self-signed
+server, trusted by its clients and not served yet. ``retired``: of a CA that left the spec.
+"""
 
 _NEEDS_A_BUILD: frozenset[State] = frozenset(("expired", "unreadable", "missing", "not yet valid", "due"))
 _PAST: frozenset[State] = frozenset(("next", "retired", "superseded", "revoked"))
@@ -53,10 +56,11 @@ _PAST: frozenset[State] = frozenset(("next", "retired", "superseded", "revoked")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One certificate or CRL. ``serial`` is lower-case hex, of a CRL its number; ``not_after`` is when it ends, of a CRL its nextUpdate.
+    """One certificate or CRL.
 
-    ``due`` is when a build makes it again. ``todo`` says what to do, and is empty where nothing is to be done. ``path`` is relative to the out directory, None for
-    what no longer lies in it.
+    ``serial`` is lower-case hex, of a CRL its number; ``not_after`` is when it ends, of a CRL its nextUpdate.
+    ``due`` is when a build makes it again. ``todo`` is what to do, empty for nothing. ``path`` is relative to the out directory,
+    None for what no longer lies in it.
     """
 
     entity: Entity
@@ -89,5 +93,5 @@ class Item:
         return self.state not in _PAST
 
     def days_left(self, now: datetime) -> int | None:
-        """Give whole days until it ends, rounded down: 0 on the last day, negative afterwards."""
+        """Return whole days until it ends, rounded down: 0 on the last day, negative afterwards."""
         return None if self.not_after is None else (self.not_after - now) // timedelta(days=1)

@@ -1,4 +1,4 @@
-"""What a build does, why, and what it costs on the wire: the difference between the tree that is wanted and the one that is there."""
+"""What a build does, why, and what it costs: the difference between the desired tree and the one that is there."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Plan:
 
 
 def plan(fleet: Fleet, decisions: Decisions, cut_off: Collection[str], tree: Tree, existing: Existing) -> Plan:
-    """Compare the tree that is wanted with the one that is there; ``cut_off`` are the entities that peers would refuse."""
+    """Compare the desired tree with the one that is there; ``cut_off`` are the entities that peers would reject."""
     changes = {} if existing.from_lock else dict(_changes(tree, existing))
     deletions = tuple(sorted(path for path in existing.listed if path not in tree))
     return Plan(tuple(_steps(fleet, decisions, cut_off, tree, changes, deletions, existing)), changes, deletions)
@@ -68,7 +68,7 @@ def _changes(tree: Tree, existing: Existing) -> Iterator[tuple[str, Change]]:
 
 
 def _difference(file: File, entry: Entry | None, state: str | None) -> str | None:
-    """Say why a file must be written; None: it is there as it should be."""
+    """Return why a file must be written; None: it is as it should be."""
     if entry is None:
         return None if file.content is Later.KEPT else "new"
     if file.content is Later.PENDING:
@@ -136,7 +136,7 @@ def _why_revoked(fleet: Fleet, line: RevokedLine) -> str:
 
 
 def _left(fleet: Fleet, entity: Entity) -> str:
-    """Say why there is nothing for an entity any more: it left the spec, or its ``until`` has come."""
+    """Return why an entity has nothing any more: it left the spec, or its ``until`` has passed."""
     ended = fleet.ended_users.get(entity.name) if entity.kind == "user" else None
     return f"its until was {ended.table.until:%Y-%m-%d}" if ended else "it is no longer in the spec"
 
@@ -182,7 +182,7 @@ def _step(
 
 
 def _succession(changes: Sequence[Change], gone: Sequence[str]) -> str | None:
-    """Say how far a self-signed server is on the way to its next certificate; None where it is not on it."""
+    """Return the step of a self-signed server towards its next certificate; None where there is none."""
 
     def among(paths: Iterable[str]) -> bool:
         return any(path.endswith(f"/{layout.SERVER_NEXT_CERTIFICATE}") for path in paths)
@@ -193,7 +193,7 @@ def _succession(changes: Sequence[Change], gone: Sequence[str]) -> str | None:
 
 
 def _crl_reason(entity: Entity, decisions: Decisions) -> str | None:
-    """Say why the CRL of a CA is written again; None where it stays, or where there is none."""
+    """Return why the CRL of a CA is signed again; None where it stays, or where there is none."""
     crl = decisions.crls.get(entity.name) if entity.kind == "ca" else None
     return crl.reason if crl else None
 
@@ -223,7 +223,7 @@ _WHAT = {
 def _cost(
     fleet: Fleet, entity: Entity, changes: Sequence[Change], decision: Decision | None, existing: Existing
 ) -> Cost:
-    """What it takes until a change is in force (every ssl setting and the contents of hba and ident need a reload)."""
+    """Return what it takes until a change is in force: TLS settings, hba and ident need a reload."""
     kind, name = entity.table
     if kind == "ca":
         lost = decision is not None and makes_key(decision) and decision.found.certificate is not None

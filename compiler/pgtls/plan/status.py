@@ -1,4 +1,4 @@
-"""The life of every certificate and CRL at one instant: what is good, what comes due, what has ended, and what to do about it.
+"""The state of every certificate and CRL at one instant: valid, due or expired, and what to do about it.
 
 A pure value of what was observed and decided; unlike a plan it does so for a tree that a build would refuse.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Every item, the most urgent first; ``events`` are what happens, in its order, if nobody builds again."""
+    """Every item, the most urgent first; ``events`` are what happens, in order, without another build."""
 
     now: datetime
     out: str
@@ -66,12 +66,12 @@ class Status:
 
     @property
     def overdue(self) -> tuple[Event, ...]:
-        """Access that was meant to have ended, and has not: nobody has built since."""
+        """Return access that was meant to end and has not: there was no build since."""
         return tuple(event for event in self.events if event.at <= self.now and event.what == "stays")
 
     @property
     def attention(self) -> tuple[Item, ...]:
-        """Give what somebody has to do something about."""
+        """Return the items that need an action."""
         return tuple(item for item in self.items if item.needs_attention)
 
     def within(self, length: timedelta) -> Status:
@@ -122,7 +122,7 @@ def _items(decisions: Decisions, existing: Existing, now: datetime) -> Iterator[
         else:
             yield _certificate(existing.found[entity].certificate, decision, now)
     for crl in (*decisions.crls.values(), *decisions.retired):
-        if crl.due is not None:  # of a CA that left the spec: somebody still has a certificate of its
+        if crl.due is not None:  # None: no certificate of a CA that left the spec is valid any more
             yield _crl(crl, existing, now)
     yield from _former(decisions, existing, now)
 
@@ -131,7 +131,7 @@ _UNKNOWN = "the lock does not know it: look where the out directory is"
 
 
 def _certificate(found: Found, decision: Decision, now: datetime) -> Item:
-    """Describe what is there now; of a self-signed server that is not what its ``decision`` speaks of where that serves the next one."""
+    """Describe the certificate that is there now, also where a ``decision`` promotes the next one."""
     entity, state = decision.profile.entity, _state(found, decision, now)
     todo, path = _todo(decision, state, now), layout.certificate_path(entity)
     item = Item(entity, "certificate", state, todo=todo, path=path, waits=isinstance(decision, Wait))
@@ -224,7 +224,7 @@ def _subject(existing: Existing, entity: Entity) -> str | None:
 
 
 def _former(decisions: Decisions, existing: Existing, now: datetime) -> Iterator[Item]:
-    """Give what the lock knows beside the current certificates and has not ended: it opens doors until it ends or is revoked."""
+    """Yield what the lock lists besides the current certificates and has not expired: it still grants access."""
     current = {_current(entity, decision, existing) for entity, decision in decisions.certificates.items()}
     leaving = {(line.ca, line.serial) for line in decisions.revocations}
     for key, line in existing.lock.by_serial.items():
@@ -235,7 +235,7 @@ def _former(decisions: Decisions, existing: Existing, now: datetime) -> Iterator
 
 
 def _current(entity: Entity, decision: Decision, existing: Existing) -> tuple[str, str] | None:
-    """Give (CA, serial) of the certificate that an entity has; of one that is lost or damaged, as the lock knows it."""
+    """Return (CA, serial) of the certificate of an entity; of one that is lost or damaged, by the lock."""
     found, profile = existing.found[entity].certificate, decision.profile
     if isinstance(found, Certificate):
         own = entity.name if profile.kind == "ca" else SELF_SIGNED

@@ -1,4 +1,4 @@
-"""What would fail, when and for whom, if nobody built again."""
+"""What fails, when and for whom, without another build."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ Cause = Literal["certificate", "crl", "client crl", "until", "waiver"]
 class Event:
     """Something that happens to an entity at an instant.
 
-    ``due``: a build makes its certificate or CRL again from here on. ``fails``: connections do, for ``affects``. ``stays``: access that was meant to end stays
-    until the next build. ``blocks``: the spec is refused from here on. ``servers`` are where.
+    ``due``: from here on, a build makes its certificate or CRL again. ``fails``: connections of ``affects`` do.
+    ``stays``: access that was meant to end stays until the next build. ``blocks``: the spec is rejected from here on.
+    ``servers`` are where.
     """
 
     at: datetime
@@ -58,7 +59,7 @@ def timeline(
 
 
 class _World:
-    """Who depends on whom, looked up once."""
+    """Which entities depend on which, looked up once."""
 
     def __init__(self, fleet: Fleet, entries: Mapping[str, Sequence[Entry]]) -> None:
         self.fleet = fleet
@@ -80,7 +81,7 @@ class _World:
                         self.shown_to.setdefault(name, {})[entry.server.entity] = None
 
     def _check(self, user: User, server: Server) -> None:
-        """A bundle with CRLs refuses a server once that of any CA in its chain has run out (X509_V_FLAG_CRL_CHECK_ALL)."""
+        """Record that a bundle rejects a server once the CRL of any CA in its chain expires (CRL_CHECK_ALL)."""
         for ca in server.ca.chain if user.table.crl and server.ca else ():
             if ca.table.crl:
                 servers, users = self.checking.setdefault(ca.name, ({}, {}))
@@ -101,7 +102,7 @@ def _of_items(world: _World, items: Iterable[Item]) -> Iterator[Event]:
 
 
 def _consequences(world: _World, item: Item) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Give the servers where, and the entities for which, something fails when an item ends."""
+    """Return the servers where, and the entities for which, something fails when an item ends."""
     kind, name = item.entity.table
     if item.kind == "crl":
         return _without_crl(world, name)
@@ -114,7 +115,7 @@ def _consequences(world: _World, item: Item) -> tuple[tuple[str, ...], tuple[str
 
 
 def _without_crl(world: _World, ca: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """A server that checks the CRL of a CA refuses every client certificate once it has run out (OpenSSL: CRL_CHECK_ALL)."""
+    """Return the servers that reject every client certificate once a CRL expires, and those clients."""
     servers = [
         server
         for server in world.fleet.servers.values()
@@ -125,7 +126,7 @@ def _without_crl(world: _World, ca: str) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 def _below(fleet: Fleet, ca: Authority) -> Iterator[str]:
-    """Give everything whose chain ends with a CA's certificate."""
+    """Yield the entities whose chain ends with a CA's certificate."""
     for other in fleet.cas.values():
         if other is not ca and ca in other.chain:
             yield other.entity

@@ -70,7 +70,8 @@ def _server_first(server: str, ca: str, users: Sequence[str]) -> Diagnostic:
     return Diagnostic(
         "PGT583",
         f'this build revokes the old certificate of server {server} (moved from ca "{ca}"): '
-        f"{who} (crl = true) {'reject' if s else 'rejects'} it once {'they have their' if s else 'it has its'} new bundle{s}",
+        f"{who} (crl = true) {'reject' if s else 'rejects'} it once "
+        f"{'they have their' if s else 'it has its'} new bundle{s}",
         ("server", server),
         f"deploy server {server} before the bundle{s} of {who}",
         "table",

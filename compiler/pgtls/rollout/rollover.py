@@ -92,7 +92,7 @@ def gate(
 
 
 class _Cut(NamedTuple):
-    """An outage between a server and its clients: they do not trust the new ``root`` (a NAME) yet, or the old one no longer.
+    """An outage between a server and its clients: the new ``root`` is not trusted yet, or the old one no longer.
 
     ``serving``: the server's certificate moves, and its clients verify it; otherwise it is theirs that move.
     """

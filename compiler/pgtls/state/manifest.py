@@ -101,7 +101,7 @@ def entries(
     stats: Mapping[str, os.stat_result],
     kept: Mapping[str, Entry],
 ) -> dict[str, Entry]:
-    """Describe every file of a tree: as ``written``, as ``kept`` from the last build, or, if others made it, as it is."""
+    """Describe every file of a tree: as ``written``, as ``kept`` from the last build, or as it is if others made it."""
     return {path: _described(out, path, file, written, stats, kept) for path, file in tree.items()}
 
 
@@ -124,7 +124,7 @@ def _described(
 def read(out: str | os.PathLike[str]) -> Manifest | None:
     """Read the manifest of an out directory; None if it has none.
 
-    Raise :class:`Rejected`: PGT510 (damaged, or no file), PGT511 (another version of the format), PGT527 (no permission).
+    Raise :class:`Rejected`: PGT510 (damaged, or no file), PGT511 (another format version), PGT527 (no permission).
     """
     name = os.path.join(out, MANIFEST)
     try:
