@@ -46,8 +46,8 @@ State = Literal[
 STATES: tuple[State, ...] = get_args(State)
 """From the most urgent.
 
-``waiting``: for a signature or a key from elsewhere. ``unknown``: the lock alone does not tell. ``next``: of a self-signed
-server, trusted by its clients and not served yet. ``retired``: of a CA that left the spec.
+``waiting``: for a signature or a key from elsewhere. ``unknown``: the lock alone does not tell. ``next``: of a
+self-signed server, trusted by its clients and not served yet. ``retired``: of a CA that left the spec.
 """
 
 _NEEDS_A_BUILD: frozenset[State] = frozenset(("expired", "unreadable", "missing", "not yet valid", "due"))
@@ -59,8 +59,8 @@ class Item:
     """One certificate or CRL.
 
     ``serial`` is lower-case hex, of a CRL its number; ``not_after`` is when it ends, of a CRL its nextUpdate.
-    ``due`` is when a build makes it again. ``todo`` is what to do, empty for nothing. ``path`` is relative to the out directory,
-    None for what no longer lies in it.
+    ``due`` is when a build makes it again. ``todo`` is what to do, empty for nothing. ``path`` is relative to the out
+    directory, None for what no longer lies in it.
     """
 
     entity: Entity
