@@ -8,9 +8,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PGT101",
         "error",
-        "a name refers to nothing",
-        meaning="A CA, server, user, group or network is named that no table of the spec and its includes defines.",
-        why="Nothing could be compiled from it; most often the name is misspelt, or the table has been renamed or deleted.",
+        "a name that does not exist",
+        meaning="A field names a CA, server, user, group or network that no table of the spec and its includes "
+        "defines.",
+        why="pgtls cannot compile it. Most often the name is misspelt, or the table was renamed or deleted.",
         fix="Correct the name, or define the table.",
     ),
     Rule(
@@ -18,31 +19,31 @@ RULES: tuple[Rule, ...] = (
         "error",
         "CAs sign each other in a circle",
         meaning="Following `issuer` from a CA leads back to it.",
-        why="A chain of certificates has to end in a root, a CA that signs itself.",
-        fix="Take `issuer` from the CA that is meant to be the root.",
+        why="A chain of certificates must end in a root: a CA that signs itself.",
+        fix="Delete `issuer` from the CA that is the root.",
     ),
     Rule(
         "PGT103",
         "error",
-        "a server does not say its CA",
-        meaning="A server has neither `ca`, nor a certificate of its own in `cert_file`.",
+        "a server without a CA",
+        meaning="A server has neither `ca` nor a certificate of its own in `cert_file`.",
         why="Without a certificate there is no TLS.",
-        fix='Say `ca = "NAME"`, in the table or in `[defaults.server]`.',
+        fix='Add `ca = "NAME"` to the table or to `[defaults.server]`.',
     ),
     Rule(
         "PGT104",
         "error",
-        "a policy does not say its servers",
-        meaning="The spec has several servers, and a policy does not say for which it is.",
-        why="With one server there is no doubt. When a second one comes, a guess would either open it or lock it.",
-        fix='Say `servers = ["NAME"]`, or `servers = ["all"]`.',
+        "a policy that does not name its servers",
+        meaning="The spec has several servers, and a policy does not say which ones it applies to.",
+        why="With one server the answer is clear. With a second server, a guess could open it or lock it.",
+        fix='Add `servers = ["NAME"]` or `servers = ["all"]`.',
     ),
     Rule(
         "PGT105",
         "error",
-        "a name is a word of the language",
-        meaning="A CA is called `self-signed`, `system` or `none`, or a server `all`.",
-        why="The word already means something where such a name would stand, so nothing could refer to it.",
+        "a name that is a keyword",
+        meaning="A CA is named `self-signed`, `system` or `none`, or a server is named `all`.",
+        why="These words have another meaning in the fields that would name the table, so nothing could refer to it.",
         fix="Give the table another name.",
     ),
     Rule(
@@ -50,17 +51,18 @@ RULES: tuple[Rule, ...] = (
         "error",
         "two names are one directory",
         meaning="Two names differ only in dots at their end.",
-        why="Each entity has a directory of its name, and Windows drops dots at the end of names: one would overwrite the other.",
+        why="Each entity has a directory of its name, and Windows drops dots at the end of names. One "
+        "directory would overwrite the other.",
         fix="Rename one of them.",
     ),
     Rule(
         "PGT107",
         "error",
         "a host is neither a name nor an address",
-        meaning="`hosts` holds host names (RFC 1123: labels of letters, digits, hyphens and underscores, 63 characters each, 253 in all) and "
-        "IP addresses, without brackets, port or mask.",
-        why="Clients compare these names, character by character, with the one that they dialled.",
-        fix="Write the name as clients dial it; names outside ASCII in their `xn--` form.",
+        meaning="`hosts` holds host names (RFC 1123: labels of letters, digits, hyphens and underscores, 63 "
+        "characters each, 253 in all) and IP addresses, without brackets, port or mask.",
+        why="Clients compare these names, character by character, with the name that they dial.",
+        fix="Write the name that clients dial. Write names outside ASCII in their `xn--` form.",
     ),
     Rule(
         "PGT108",
@@ -74,25 +76,26 @@ RULES: tuple[Rule, ...] = (
         "PGT109",
         "error",
         "the first host is a wildcard",
-        meaning="The first of `hosts` is the one in connection strings, and nobody can dial `*.example.com`.",
-        why="Bundles would hold connection strings that connect to nothing.",
-        fix="Put the name that clients dial first. A wildcard may follow.",
+        meaning="The first of `hosts` is written to connection strings, and nobody can connect to `*.example.com`.",
+        why="The connection strings in the bundles would not work.",
+        fix="Put the name that clients dial first. A wildcard can follow.",
     ),
     Rule(
         "PGT110",
         "error",
         "a part of a subject is too long",
-        meaning="RFC 5280 bounds the parts of a subject: a common name, an organization and its unit have 64 bytes of UTF-8 at most, state and "
-        "locality 128, an e-mail address 255.",
+        meaning="RFC 5280 bounds the parts of a subject: a common name, an organization and its unit have 64 "
+        "bytes of UTF-8 at most, state and locality 128, an e-mail address 255.",
         why="No certificate can be issued with it.",
-        fix="Shorten it. Where a user's common name is not the role, an ident map is compiled.",
+        fix="Shorten it. If a user's common name is not the role, pgtls compiles an ident map.",
     ),
     Rule(
         "PGT111",
         "error",
         "a role is too long",
         meaning="A role name has more than 63 bytes.",
-        why="PostgreSQL cuts names to 63 bytes (NAMEDATALEN), so that no role is called so, and another one might be meant.",
+        why="PostgreSQL cuts names to 63 bytes (NAMEDATALEN). No role has this name, and the shortened name "
+        "may be another role.",
         fix="Write the role's name as PostgreSQL knows it.",
     ),
     Rule(
@@ -100,7 +103,8 @@ RULES: tuple[Rule, ...] = (
         "error",
         "a database name is too long",
         meaning="A database name has more than 63 bytes.",
-        why="PostgreSQL cuts names to 63 bytes (NAMEDATALEN), so that no database is called so, and another one might be meant.",
+        why="PostgreSQL cuts names to 63 bytes (NAMEDATALEN). No database has this name, and the shortened "
+        "name may be another database.",
         fix="Write the database's name as PostgreSQL knows it.",
     ),
     Rule(
@@ -108,25 +112,29 @@ RULES: tuple[Rule, ...] = (
         "warning",
         "a name ends in a blank",
         meaning="A database or a role ends in a blank.",
-        why="PostgreSQL has such names, and libpq drops blanks at the end of the lines of a service file: `psql service=…` would ask for another database "
-        "or role. So the bundle has no service for it; `connections.json` has its connections as URI and key/value string, which can hold it.",
-        fix="Leave the blank out if it is a slip. If the name really ends so, rename it, or connect by what `connections.json` says.",
+        why="PostgreSQL allows such names, but libpq drops blanks at the end of the lines of a service file: "
+        "`psql service=…` would use another database or role. The bundle therefore has no service for it. "
+        "`connections.json` has the connection as a URI and as a key/value string.",
+        fix="Delete the blank if it is a mistake. If the name really ends in a blank, rename it, or connect "
+        "with the strings in `connections.json`.",
     ),
     Rule(
         "PGT114",
         "error",
         "a name that looks like something else",
-        meaning="A list of names holds something that looks like a keyword (`ALL`, `any`, `*`, `locall`), a group or network "
-        "without its `@`, several names in one string, a pattern, or a range of addresses.",
-        why="PostgreSQL takes it for a host, role or database of exactly that name. The rule then matches nothing, and the "
-        "server reports no error.",
-        fix='Write the word that the hint names. For a database, role or host that really has this name, write `{ name = "any" }`.',
+        meaning="A list of names holds something that looks like a keyword (`ALL`, `any`, `*`, `locall`), a group "
+        "or network without its `@`, several names in one string, a pattern, or a range of addresses.",
+        why="PostgreSQL takes it for a host, role or database of exactly that name. The rule then matches "
+        "nothing, and the server reports no error.",
+        fix="Write the word that the hint names. For a database, role or host that really has this name, "
+        'write `{ name = "any" }`.',
     ),
     Rule(
         "PGT115",
         "warning",
         "a single address that looks like a network",
-        meaning="An address without a prefix length ends in zeros, such as `10.0.0.0`. It is one address, not a network.",
+        meaning="An address without a prefix length ends in zeros, such as `10.0.0.0`. It is one address, not a "
+        "network.",
         why="Almost no client has such an address, so the rule matches nobody.",
         fix="Write the prefix length: `10.0.0.0/8` for the network, `10.0.0.0/32` for the single address.",
     ),
@@ -135,16 +143,18 @@ RULES: tuple[Rule, ...] = (
         "warning",
         "the client CAs of a server are not signed yet",
         meaning="Every CA in the server's `client_ca` is `external` and waits for its certificate.",
-        why="PostgreSQL does not start with an empty `ssl_ca_file`. The server therefore trusts no client CA for now, and rejects "
-        "every login by certificate.",
-        fix="Have the CSR of the CA signed, name the certificate in its `cert_file`, build again, and deploy the server.",
+        why="PostgreSQL does not start with an empty `ssl_ca_file`. The server therefore trusts no client CA "
+        "for now, and rejects every login by certificate.",
+        fix="Have the CSR of the CA signed, name the certificate in its `cert_file`, build again, and deploy "
+        "the server.",
     ),
     Rule(
         "PGT117",
         "warning",
         "a file that has another name",
-        meaning="`cert_file`, `key_file`, `csr_file` or `crl_file` names a file that does not exist, and a file of a similar name is "
-        "next to it. `check` lists the directories below the spec for this, and opens none of these files.",
+        meaning="`cert_file`, `key_file`, `csr_file` or `crl_file` names a file that does not exist, and a file "
+        "of a similar name is next to it. `check` lists the directories below the spec for this, and "
+        "opens none of these files.",
         why="The build cannot read the file, and stops.",
         fix="Correct the path.",
     ),
@@ -152,91 +162,99 @@ RULES: tuple[Rule, ...] = (
         "PGT119",
         "error",
         "a code cannot be ignored or waived",
-        meaning="`ignore` or the `codes` of a waiver name a code that does not exist, or an error outside of the 3xx family.",
-        why="A misspelt code would seem to accept something. Errors outside of 3xx would make the output wrong, and cannot be accepted.",
-        fix="Correct the code, or mend what it reports. `pgtls rule` lists them all.",
+        meaning="`ignore`, or `codes` of a waiver, names a code that does not exist, or an error outside of the "
+        "3xx family.",
+        why="A misspelt code accepts nothing. Errors outside of 3xx make the output wrong and cannot be accepted.",
+        fix="Correct the code, or fix what it reports. `pgtls rule` lists all codes.",
     ),
     Rule(
         "PGT121",
         "warning",
         "a user is in no policy",
-        meaning="No policy names the user, directly, through a group, as a member of a role, or by `all`.",
-        why="It may connect to nothing. Either a policy forgot it, or it is left over.",
-        fix="Name it in a policy, or delete it; its certificate is then revoked.",
+        meaning="No policy names the user: not directly, not through a group, not through a role, and not by `all`.",
+        why="The user cannot connect to any server. Either a policy is missing, or the user is obsolete.",
+        fix="Name the user in a policy, or delete it. A build then revokes its certificate.",
     ),
     Rule(
         "PGT122",
         "warning",
         "a CA is not used",
         meaning="It signs nothing, and no server trusts it.",
-        why="Every CA is a key to guard and a CRL to renew.",
+        why="Every CA is a key to protect and a CRL to renew.",
         fix="Delete it, or use it.",
     ),
     Rule(
         "PGT130",
         "error",
-        "a certificate is asked to outlive its issuer",
-        meaning="The `validity` that is configured is longer than that of the CA that signs.",
-        why="No certificate is good for longer than its chain, so it would be cut, and the configured number would mislead.",
-        fix="Shorten `validity`, or lengthen the issuer's. Where none is configured, it is cut silently.",
+        "a certificate that would outlive its issuer",
+        meaning="The configured `validity` is longer than that of the CA that signs the certificate.",
+        why="A certificate is valid only as long as its chain. pgtls would cut it, and the number in the spec "
+        "would be wrong.",
+        fix="Shorten `validity`, or lengthen the issuer's. A default that is too long is cut without a message.",
     ),
     Rule(
         "PGT131",
         "error",
-        "a renewal window is as long as the life",
+        "a renewal window as long as the lifetime",
         meaning="`renew_before` is not shorter than `validity`.",
-        why="The certificate would be due as soon as it is issued, and every build would issue another.",
-        fix="Shorten `renew_before`. Its default is a third of the life that was issued.",
+        why="The certificate would be due as soon as it is issued, and every build would issue another one.",
+        fix="Shorten `renew_before`. Its default is a third of the lifetime issued.",
     ),
     Rule(
         "PGT132",
         "error",
         "a path length is too small",
-        meaning="`path_length` says how many CAs may stand below one (RFC 5280, 4.2.1.9), and there are more.",
-        why="Every certificate under the lowest of them would be refused, with `unknown ca`.",
-        fix="Raise it, or leave it out: it is then what is needed.",
+        meaning="`path_length` limits the levels of CAs below a CA (RFC 5280, 4.2.1.9), and the spec has more levels.",
+        why="Peers would reject every certificate under the lowest of these CAs, with `unknown ca`.",
+        fix="Raise the number, or delete it: pgtls then uses the number that is needed.",
     ),
     Rule(
         "PGT133",
         "error",
-        "a name constraint is no domain or network",
-        meaning="`permitted_dns` and `excluded_dns` hold domains, `permitted_ip` and `excluded_ip` networks without host bits.",
-        why="It could not be encoded, or would mean something else than it says.",
-        fix="`example.com` covers itself and all below it, `.example.com` only what is below.",
+        "a name constraint that is not a domain or network",
+        meaning="`permitted_dns` and `excluded_dns` hold domains, `permitted_ip` and `excluded_ip` networks "
+        "without host bits.",
+        why="It cannot be encoded, or would mean something else.",
+        fix="`example.com` covers itself and everything below it; `.example.com` covers only what is below.",
     ),
     Rule(
         "PGT134",
         "error",
-        "a host breaks the name constraints above it",
+        "a host that breaks a name constraint",
         meaning="A CA in the server's chain does not permit one of its `hosts`, or excludes it.",
-        why="Every client would refuse the certificate (`permitted subtree violation`).",
-        fix="Widen the constraint, or have another CA sign.",
+        why="Every client would reject the certificate (`permitted subtree violation`).",
+        fix="Widen the constraint, or let another CA sign.",
     ),
     Rule(
         "PGT135",
         "error",
-        "a dotted common name breaks the name constraints above it",
-        meaning="Under DNS constraints OpenSSL reads a common name with dots as a host name, unless the certificate holds one anyway. pgtls gives such a "
-        "user a name that the constraints permit; here there is none.",
-        why="The other side would refuse the certificate (`permitted subtree violation`), and the message says nothing of the common name.",
-        fix="Give it a `common_name` without dots, or have another CA sign.",
+        "a dotted common name that breaks a name constraint",
+        meaning="Under DNS constraints, OpenSSL reads a common name with dots as a host name, unless the "
+        "certificate has a SAN. pgtls gives such a user a SAN that the constraints permit; here no such "
+        "name exists.",
+        why="Peers would reject the certificate (`permitted subtree violation`), with a message that does not "
+        "mention the common name.",
+        fix="Set a `common_name` without dots, or let another CA sign.",
     ),
     Rule(
         "PGT136",
         "error",
         "SCRAM fails with an Ed25519 signature",
-        meaning="A password policy is for a server whose certificate is signed by an Ed25519 key. What counts is the issuer's key, not the server's.",
-        why="With channel binding, libpq's default, SCRAM hashes the certificate with the hash of its signature; Ed25519 names none. Every such login "
-        "ends with `could not find digest for NID UNDEF`.",
-        fix='Have an ECDSA or RSA CA sign the server, or say `channel_binding = "disable"` in the policy.',
+        meaning="A password policy applies to a server whose certificate has an Ed25519 signature. What counts is "
+        "the issuer's key, not the server's.",
+        why="With channel binding, libpq's default, SCRAM hashes the certificate with the hash of its "
+        "signature, and Ed25519 has none. Every such login fails with `could not find digest for NID "
+        "UNDEF`.",
+        fix='Let an ECDSA or RSA CA sign the server, or set `channel_binding = "disable"` in the policy.',
     ),
     Rule(
         "PGT137",
         "error",
-        "two users cannot be told apart",
-        meaning="Two users have one common name, and one server trusts the CAs of both. A server trusts every CA under a root that it holds.",
-        why="PostgreSQL compares the name alone: either would be let in as the other.",
-        fix="Give one of them another `common_name`, or CAs under separate roots.",
+        "two users that a server cannot tell apart",
+        meaning="Two users have the same common name, and one server trusts the CAs of both. A server trusts "
+        "every CA under a root that it has.",
+        why="PostgreSQL compares only the name: each of the two could log in as the other.",
+        fix="Give one of them another `common_name`, or use CAs under separate roots.",
         standards=("STIG CD12-00-011500",),
     ),
     Rule(
@@ -244,61 +262,74 @@ RULES: tuple[Rule, ...] = (
         "error",
         "a CA without a CRL above a server's clients",
         meaning="A server checks revocation (`crl = true`), and a CA in the chains that it trusts has `crl = false`.",
-        why="With a CRL file PostgreSQL asks for the CRL of every CA in the chain; for want of one it refuses every client (`unknown ca`).",
-        fix="Give the CA a CRL, or say `crl = false` in the server: revoked certificates then stay good until they end.",
+        why="With a CRL file, PostgreSQL needs the CRL of every CA in the chain. If one is missing, it "
+        "rejects every client (`unknown ca`).",
+        fix="Give the CA a CRL, or set `crl = false` in the server: revoked certificates then stay valid "
+        "until they expire.",
         standards=("STIG CD12-00-007000",),
     ),
     Rule(
         "PGT141",
         "error",
-        "a directory that cannot be written down",
-        meaning="`directory` and `socket_directory` are absolute paths. A client's has no colon but that of a Windows drive.",
-        why="Settings and connection strings are read elsewhere: a relative path would lead somewhere else there, `~` is not expanded, and libpq takes "
-        "what stands before a colon for the name of a crypto engine.",
-        fix="Write the path from the root on, or leave it out: files are then looked for at PostgreSQL's default places.",
+        "a directory that is not an absolute path",
+        meaning="`directory` and `socket_directory` must be absolute paths. A client's directory must not have a "
+        "colon, except after a Windows drive letter.",
+        why="Settings and connection strings are read on another machine. There a relative path would lead "
+        "somewhere else, `~` is not expanded, and libpq takes the text before a colon for the name of a "
+        "crypto engine.",
+        fix="Write the path from the root, or delete the field: PostgreSQL then uses its default places.",
     ),
     Rule(
         "PGT138",
         "error",
-        "nothing opens a server's key",
-        meaning="A server has a `passphrase`, and no `passphrase_command`.",
-        why="PostgreSQL reads an encrypted key only with what `ssl_passphrase_command` prints; without it, it asks on a terminal that a service does not have, "
-        "and does not start.",
-        fix="Say with `passphrase_command` what the server is to run, e.g. a client of your secret store. `%p` in it is PostgreSQL's prompt.",
+        "an encrypted server key that nothing opens",
+        meaning="A server has a `passphrase` and no `passphrase_command`.",
+        why="PostgreSQL reads an encrypted key only with the output of `ssl_passphrase_command`. Without it, "
+        "PostgreSQL asks on a terminal that a service does not have, and does not start.",
+        fix="Set `passphrase_command` to the program that the server runs, for example a client of your "
+        "secret store. `%p` in it is PostgreSQL's prompt.",
     ),
     Rule(
         "PGT139",
         "error",
         "fields that contradict each other",
-        meaning="A table says two things about where its key is made or who signs its certificate, or says one half of what takes two.",
-        why="Only one of them could be done, and which one would be a guess.",
-        fix="`csr_file`: the key is made elsewhere, and signed here. `external`: the key is made here, and signed elsewhere. `cert_file` with `key_file`: both are "
-        "brought along. `cert_file` alone: it is used, and its key is not here.",
+        meaning="Two fields of a table contradict each other about where the key is made or who signs the "
+        "certificate, or one of two fields is missing.",
+        why="pgtls could follow only one of them, and would have to guess.",
+        fix="`csr_file`: the key is made elsewhere, and the certificate is signed here. `external`: the key "
+        "is made here, and the certificate is signed elsewhere. `cert_file` with `key_file`: you bring "
+        "both. `cert_file` alone: you bring the certificate, and its key is not here.",
     ),
     Rule(
         "PGT142",
         "error",
-        "a CA that cannot sign is asked to",
-        meaning="A certificate is to be signed by a CA of which only the certificate is here, or by a public CA.",
-        why="Signing takes the key.",
-        fix="Let the certificate be signed outside: `external = true` makes a key and a CSR, `cert_file` names what came back. A CA whose key merely lies elsewhere says `offline = true`.",
+        "a CA that cannot sign",
+        meaning="A CA should sign a certificate, but only its certificate is here, or it is a public CA.",
+        why="Signing needs the key.",
+        fix="Let another party sign: `external = true` makes a key and a CSR, and `cert_file` names the "
+        "signed certificate. If the key of the CA is only stored elsewhere, set `offline = true`.",
     ),
     Rule(
         "PGT143",
         "error",
         "a client cannot verify a public CA's server",
-        meaning='A server has `ca = "system"`, and one of its clients may have a libpq older than 16, or a policy asks for less than `verify-full`.',
-        why="`sslrootcert=system` came with libpq 16 and works with verify-full alone; an older libpq takes the word for the name of a file, and may then "
-        "connect without verifying anything.",
-        fix='Say `libpq = 16` once every client has it, and `sslmode = "verify-full"`; or have a CA of your own sign the server.',
+        meaning='A server has `ca = "system"`, and one of its clients may have a libpq older than 16, or a policy '
+        "asks for less than `verify-full`.",
+        why="`sslrootcert=system` works in libpq 16 and later, and only with `verify-full`. An older libpq "
+        "takes `system` for a file name, and may connect without verifying anything.",
+        fix='Set `libpq = 16` when every client has it, and `sslmode = "verify-full"`; or let a CA of your '
+        "own sign the server.",
     ),
     Rule(
         "PGT144",
         "error",
         "the CRL of a foreign CA is missing",
-        meaning="A server checks revocation (`crl = true`) and trusts a CA whose key is not here, and `crl_file` does not name its CRL.",
-        why="With a CRL file PostgreSQL asks for the CRL of every CA in the chain; for want of one it refuses every client (`unknown ca`).",
-        fix="Fetch the CRL of that CA, name it in `crl_file`, and fetch it again in time; or say `crl = false` in the server.",
+        meaning="A server checks revocation (`crl = true`) and trusts a CA whose key is not here, and `crl_file` "
+        "does not name its CRL.",
+        why="With a CRL file, PostgreSQL needs the CRL of every CA in the chain. If one is missing, it "
+        "rejects every client (`unknown ca`).",
+        fix="Fetch the CRL of that CA, name it in `crl_file`, and fetch it again before it expires; or set "
+        "`crl = false` in the server.",
         standards=("STIG CD12-00-007000",),
     ),
 )
