@@ -140,7 +140,7 @@ def test_three_of_a_kind_have_a_row_each(capsys: pytest.CaptureFixture[str], dir
     assert said(capsys, "plan")[0].count("  + user.v") == 3
 
 
-UNUSED = 'user "u0" is in no policy'
+UNUSED = 'user "u0" cannot connect: no policy names it'
 """The beginning of a warning of the spec, one for each of five users; a CA that nobody uses is the sixth."""
 
 

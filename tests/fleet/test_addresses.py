@@ -39,8 +39,8 @@ def test_an_address_has_one_form(text: str, address: Address) -> None:
 @pytest.mark.parametrize(
     ("text", "code", "hint"),
     [
-        ("10.0.0.5/24", "PGT202", "10.0.0.0/24 (the network) or 10.0.0.5 (the host)"),
-        ("2001:db8::1/64", "PGT202", "2001:db8::/64 (the network) or 2001:db8::1 (the host)"),
+        ("10.0.0.5/24", "PGT202", 'write "10.0.0.0/24" for the network, or "10.0.0.5" for the host'),
+        ("2001:db8::1/64", "PGT202", 'write "2001:db8::/64" for the network, or "2001:db8::1" for the host'),
         ("10.1", "PGT201", 'e.g. "10.0.0.0/8", "10.0.0.5", "db.example.com"'),
         ("10.0.0.256", "PGT201", 'e.g. "10.0.0.0/8", "10.0.0.5", "db.example.com"'),
         ("010.0.0.1", "PGT201", 'e.g. "10.0.0.0/8", "10.0.0.5", "db.example.com"'),

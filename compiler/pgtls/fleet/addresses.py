@@ -51,14 +51,14 @@ def _network(text: str) -> Address | Fault:
         block = f"{mapped}/{network.prefixlen - 96}" if network.prefixlen >= 96 else "0.0.0.0/0"
         return Fault(
             "PGT201",
-            f'"{text}" is an IPv4 address in IPv6 form, which no client of PostgreSQL has',
+            f'"{text}" is an IPv4 address in IPv6 form, which PostgreSQL never sees',
             f'write "{block.removesuffix("/32")}"',
         )
     if network.network_address != ip_address(address):
         return Fault(
             "PGT202",
             f'"{text}" has bits set to the right of its mask',
-            f"{network} (the network) or {address} (the host)",
+            f'write "{network}" for the network, or "{address}" for the host',
         )
     return network
 
@@ -87,14 +87,12 @@ def host_name_fault(name: str, code: str) -> Fault | None:
     if not name.isascii():
         return Fault(code, f'"{name}" is not ASCII', _punycode(name))
     if name.endswith(".") and name.strip("."):
-        return Fault(code, f'"{name}" ends in a dot, which no certificate matches', f'write "{name.rstrip(".")}"')
+        return Fault(code, f'"{name}" ends in a dot, and no certificate matches that', f'write "{name.rstrip(".")}"')
     if len(name) > 253:
-        return Fault(code, f'"{name}" has {len(name)} characters, a host name has 253 at most', "shorten it")
+        return Fault(code, f'"{name}" has {len(name)} characters; a host name allows 253', "shorten it")
     for label in name.split("."):
         if len(label) > 63:
-            return Fault(
-                code, f'"{label}" in "{name}" has {len(label)} characters, a label has 63 at most', "shorten it"
-            )
+            return Fault(code, f'"{label}" in "{name}" has {len(label)} characters; a label allows 63', "shorten it")
         if not _LABEL.fullmatch(label):
             wrong = f'"{label}" in "{name}"' if label and label != name else f'"{name}"'
             return Fault(code, f"{wrong} is not a host name", _host_hint(name))

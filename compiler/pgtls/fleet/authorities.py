@@ -83,7 +83,7 @@ def _circle_fault(loaded: Loaded, tables: Mapping[str, CaTable], circle: tuple[s
         "PGT102",
         f'ca "{name}" is its own issuer' if len(circle) == 1 else f"CAs sign each other in a circle: {way}",
         "issuer",
-        hint="a root has no issuer: leave the field out",
+        hint="a root has no issuer: delete `issuer`",
     )
 
 

@@ -141,8 +141,8 @@ def _servers(context: Context, finder: Finder, table: PolicyTable, report: list[
     if table.servers is None:
         if len(everything) > 1:
             names = ", ".join(f'"{server.name}"' for server in everything[:3])
-            more = f"the spec has {len(everything)} servers: say which, e.g. servers = [{names}], or" + ' ["all"]'
-            report.append(finder.fault("PGT104", f'policy "{finder.name}" does not say its servers', hint=more))
+            more = f"the spec has {len(everything)} servers: write e.g. servers = [{names}], or servers =" + ' ["all"]'
+            report.append(finder.fault("PGT104", f'policy "{finder.name}" does not name its servers', hint=more))
         return everything if len(everything) == 1 else ()
     if "all" in table.servers:
         return everything
@@ -177,7 +177,7 @@ def _addresses(context: Context, finder: Finder, table: PolicyTable, report: lis
         if len(table.from_) > 1:
             hint = "write a second policy for the other addresses"
             index = table.from_.index("local")
-            message = f'policy "{finder.name}" mixes "local", the Unix socket, with addresses'
+            message = f'policy "{finder.name}" mixes "local" (the Unix socket) with addresses'
             report.append(finder.fault("PGT200", message, "from", index, hint=hint))
         return ()
     return _distinct(_from(context, finder, table.from_, report))
@@ -210,8 +210,8 @@ def _address(context: Context, finder: Finder, index: int, text: str, report: li
         report.append(finder.fault("PGT114", looks.message, key, index, hint=hint))
         return None
     if finder.kind == "network" and (text == "local" or text[0] == "@"):
-        hint = 'a network holds addresses only; a policy says from = ["local"]'
-        report.append(finder.fault("PGT201", f'"{text}" is no address', key, index, hint=hint))
+        hint = 'a network can hold only addresses; write "local" and "@NAME" in `from` of a policy'
+        report.append(finder.fault("PGT201", f'"{text}" is not an address', key, index, hint=hint))
         return None
     address = parse_address(text)
     if isinstance(address, Fault):

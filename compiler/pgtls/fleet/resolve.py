@@ -77,8 +77,8 @@ def _server(
     finder = Finder(loaded.own, "server", name, table)
     table = _of_its_version(finder, table)
     if table.ca is None and not (table.cert_file or table.external):
-        hint = f'ca = "{next(iter(cas))}"' if cas else "define a CA, e.g. [ca.root]"
-        report.append(finder.fault("PGT103", f'server "{name}" does not say its CA', hint=hint))
+        hint = f'ca = "{next(iter(cas))}"' if cas else 'define a CA, e.g. [ca.root], and write ca = "root"'
+        report.append(finder.fault("PGT103", f'server "{name}" has no CA', hint=hint))
     if table.standby_of is not None and table.standby_of not in loaded.spec.server:
         report_unknown(report, finder, "server", table.standby_of, loaded.spec.server, "standby_of")
     if table.replication_user is not None and table.replication_user not in loaded.spec.user:

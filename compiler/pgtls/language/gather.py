@@ -86,7 +86,7 @@ def _gather_key(gathered: Gathered, file: SourceFile, key: str, value: Any) -> N
     elif key not in _TOP_ONLY:
         known = (*KINDS, *_TOP_ONLY) if at_top else tuple(KINDS)
         meant = instead.TABLES.get(key.lower()) or did_you_mean(key, known)
-        hint = f"did you mean {quoted(meant)}?" if meant else f"known keys: {', '.join(known)}"
+        hint = f"did you mean {quoted(meant)}?" if meant else f"the keys are {', '.join(known)}"
         if not meant and isinstance(value, dict):
             hint = f"a table is [KIND.NAME], with one of the kinds {', '.join(KINDS)}"
             if len(gathered.misspelt) < _MOST_MISSPELT:
@@ -168,7 +168,7 @@ def _gather_defaults(gathered: Gathered, defaults: Any) -> None:
         path = ("defaults", kind)
         if kind not in WITH_DEFAULTS:
             meant = did_you_mean(kind, WITH_DEFAULTS)
-            hint = f"did you mean {quoted(meant)}?" if meant else f"there are defaults for {', '.join(WITH_DEFAULTS)}"
+            hint = f"did you mean {quoted(meant)}?" if meant else f"defaults exist for {', '.join(WITH_DEFAULTS)}"
             gathered.report(Diagnostic("PGT010", f"unknown key {quoted(kind)} in [defaults]", path, hint, "key"))
         elif not isinstance(default, dict):
             message = f"defaults.{kind} must be a table, not {value_found(default)}"

@@ -97,10 +97,12 @@ def _version(top: Raw) -> Diagnostic | None:
     path = ("version",)
     match top.get("version"):
         case None:
-            return Diagnostic("PGT005", "the spec lacks version", path, "add version = 1 as its first line", at="table")
+            return Diagnostic(
+                "PGT005", "the spec has no version", path, "add version = 1 as its first line", at="table"
+            )
         case int(version) if type(version) is int:
-            hint = f"this pgtls reads version {_VERSION}"
-            message = f"version {version} of the language is not known"
+            hint = f"this version of pgtls reads version {_VERSION}"
+            message = f"version {version} of the language is unknown"
             return Diagnostic("PGT005", message, path, hint) if version != _VERSION else None
         case version:
             return Diagnostic(
@@ -159,14 +161,14 @@ def _no_file(pattern: str, index: int, *, itself: bool, directory: bool) -> Diag
     """Say why a pattern includes nothing: it matches the top file alone, directories alone, or nothing."""
     place, named = ("include", index), quoted(pattern)
     if not pattern:
-        return Diagnostic("PGT013", f"item {index + 1} of include must not be empty", place, "take it out")
+        return Diagnostic("PGT013", f"item {index + 1} of include must not be empty", place, "delete it")
     if itself:
-        return Diagnostic("PGT020", f"{named} matches the spec itself, and no other file", place, "take it out")
+        return Diagnostic("PGT020", f"{named} matches only the spec itself", place, "delete it")
     if directory:
-        hint = f"name the files in it: {quoted(pattern.rstrip('/') + '/*.toml')}"
-        return Diagnostic("PGT020", f"{named} matches a directory, and no file", place, hint)
+        hint = f"name the files in the directory: {quoted(pattern.rstrip('/') + '/*.toml')}"
+        return Diagnostic("PGT020", f"{named} matches only a directory", place, hint)
     hint = "paths are relative to the directory of the file that includes them"
-    hint += ", and ~ stands for nothing there" if pattern[0] == "~" else ""
+    hint += "; ~ is not expanded" if pattern[0] == "~" else ""
     return Diagnostic("PGT020", f"{named} matches no file", place, hint)
 
 

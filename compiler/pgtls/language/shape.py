@@ -187,11 +187,11 @@ def _wrong_type(fault: _Fault, expected: str) -> Diagnostic:
 def _hint_for_empty(fault: _Fault) -> str:
     key = fault.path[-1]
     if isinstance(key, int):
-        return "take it out"
+        return "delete it"
     field = fields_of(fault.model).get(key)
     if field and field.is_required() and field.examples:
         return f"e.g. {key} = {json.dumps(field.examples[0], ensure_ascii=False)}"
-    return f"leave {key} out"
+    return f"delete {key}"
 
 
 def _choice(fault: _Fault) -> Diagnostic:
@@ -232,7 +232,7 @@ def _hint_for_key(fault: _Fault, key: str) -> str | None:
         return f"{quoted(key)} is a key of {tables}"
     if holds_secret(fault.path) and "passphrase" in fields:
         return "set a password in the database, not here; `passphrase` says where the passphrase of a key comes from"
-    return f"known keys: {', '.join(fields)}" if fields else None
+    return f"the keys are {', '.join(fields)}" if fields else None
 
 
 def _meant(fault: _Fault) -> str | None:

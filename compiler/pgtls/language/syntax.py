@@ -183,7 +183,7 @@ def _of_statement(line: str, rest: str) -> str:
 def _of_key(line: str, rest: str) -> str:
     if line.lstrip().startswith("["):
         return "a header is [KIND.NAME], with one dot between the two"
-    return "an inline table { } stands on one line, with no comma before the }"
+    return "write an inline table { } on one line, with no comma before the }"
 
 
 def _of_header(line: str, rest: str) -> str:
@@ -216,7 +216,7 @@ _HINTS = (
     ("Duplicate inline table key", "delete one of the two"),
     ("Invalid date", "the calendar has no such date"),
     ("Unclosed array", "write a comma between two items, and ] after the last"),
-    ("Unclosed inline table", "an inline table { } stands on one line, with a comma between two keys"),
+    ("Unclosed inline table", "write an inline table { } on one line, with a comma between two keys"),
     ("Illegal character '\\n'", _CLOSE.format('"')),
     ("Unterminated string", _CLOSE.format("the quotes that it begins with")),
     ('Expected "\'"', _CLOSE.format("'")),

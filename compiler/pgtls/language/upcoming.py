@@ -44,7 +44,7 @@ def not_built_yet(kind: str, table: Mapping[str, Any], path: Path) -> Iterator[D
     for key in table.keys() & _KEYS.get(kind, frozenset()):
         entry = UPCOMING[kind, key]
         if entry.asked_for(table[key]):
-            yield Diagnostic("PGT090", f"not built yet: {entry.effect} ({key})", (*path, key), "leave it out for now")
+            yield Diagnostic("PGT090", f"not built yet: {entry.effect} ({key})", (*path, key), "delete it for now")
 
 
 _KEYS = {kind: frozenset(key for of, key in UPCOMING if of == kind) for kind, _ in UPCOMING}

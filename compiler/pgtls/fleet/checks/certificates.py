@@ -54,7 +54,7 @@ _SHORTEN = "shorten it"
 
 def _too_long(what: str, value: str, most: int) -> str:
     unit = "characters" if value.isascii() else "bytes"
-    return f'{what} "{value}" has {len(value.encode())} {unit}, a certificate holds {most} at most'
+    return f'{what} "{value}" has {len(value.encode())} {unit}; a certificate allows {most}'
 
 
 def validities(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -64,14 +64,16 @@ def validities(fleet: Fleet) -> Iterator[Diagnostic]:
         if issuer and "validity" in table.model_fields_set and not issuer.table.cert_file:
             mine, its = table.validity, issuer.table.validity
             if mine and mine > its:
-                message = f"{_span(mine)} is longer than the {_span(its)} of its issuer, ca " + f'"{issuer.name}"'
-                yield found.fault("PGT130", message, "validity", hint="no certificate outlives its issuer: shorten it")
+                message = (
+                    f"{_span(mine)} is longer than the validity of its issuer ({_span(its)}), ca " + f'"{issuer.name}"'
+                )
+                yield found.fault("PGT130", message, "validity", hint="shorten it: no certificate outlives its issuer")
         life = table.validity
         if life and table.renew_before and table.renew_before >= life:
-            message = (
-                f"a window of {_span(table.renew_before)} is not shorter than the {_span(life)} that it is part of"
+            message = f"renew_before ({_span(table.renew_before)}) is not shorter than validity ({_span(life)})"
+            yield found.fault(
+                "PGT131", message, "renew_before", hint="shorten it: otherwise every build renews the certificate"
             )
-            yield found.fault("PGT131", message, "renew_before", hint="every build would renew it: shorten it")
 
 
 def _span(length: timedelta) -> str:
@@ -93,9 +95,9 @@ def path_lengths(fleet: Fleet) -> Iterator[Diagnostic]:
         allowed = ca.table.path_length
         if allowed is not None and allowed < ca.depth:
             levels = "level" if ca.depth == 1 else "levels"
-            message = f'ca "{ca.name}" has {ca.depth} {levels} of CAs below, its path_length allows {allowed}'
+            message = f'ca "{ca.name}" has {ca.depth} {levels} of CAs below it, but path_length allows {allowed}'
             yield finder(fleet, ca).fault(
-                "PGT132", message, "path_length", hint=f"path_length = {ca.depth}, or leave it out"
+                "PGT132", message, "path_length", hint=f"write path_length = {ca.depth}, or delete it"
             )
 
 
@@ -112,7 +114,7 @@ def constraints(fleet: Fleet) -> Iterator[Diagnostic]:
             for index, block in enumerate(getattr(names, key)):
                 if (problem := _no_network(block)) is not None:
                     place = ("name_constraints", key, index)
-                    yield finder(fleet, ca).fault("PGT133", f'"{block}" is no network', *place, hint=problem or None)
+                    yield finder(fleet, ca).fault("PGT133", f'"{block}" is not a network', *place, hint=problem or None)
 
 
 def _no_network(text: str) -> str | None:
@@ -133,7 +135,7 @@ def constrained_hosts(fleet: Fleet) -> Iterator[Diagnostic]:
         for index, host in enumerate(server.table.hosts):
             breach = next(((ca, words) for ca in chain if (words := _breach(ca, host))), None)
             if breach:
-                hint = f"change it, or name_constraints of {header('ca', breach[0].name)}"
+                hint = f"change the host, or name_constraints of {header('ca', breach[0].name)}"
                 yield finder(fleet, server).fault("PGT134", breach[1], "hosts", index, hint=hint)
         if chain and all(map(is_address, server.table.hosts)) and (words := _cn_breach(chain, server.name)):
             yield finder(fleet, server).fault(
@@ -157,10 +159,10 @@ def constrained_users(fleet: Fleet) -> Iterator[Diagnostic]:
         fault = host_name_fault(name, "PGT135") if domains else None
         if breach or fault:
             message = breach or (fault.message if fault else "")
-            hint = "give it a common_name without dots; a map is compiled where that is not the role"
+            hint = "set a common_name without dots; pgtls compiles an ident map for it"
             yield finder(fleet, user).fault(
                 "PGT135",
-                f"under DNS constraints a dotted common name is a host name, and {message}",
+                f"OpenSSL reads the dotted common name as a host name under DNS constraints: {message}",
                 "common_name",
                 hint=hint,
             )
@@ -220,10 +222,10 @@ def scram_failures(fleet: Fleet, by_ed25519: Callable[[Server], bool]) -> Iterat
         signed = [server for server in policy.servers if by_ed25519(server)]
         if signed:
             message = (
-                f'policy "{policy.name}" has passwords with channel binding, which fails with the Ed25519 signature '
+                f'policy "{policy.name}" uses passwords with channel binding, which fails with the Ed25519 signature '
                 f"on the certificate of server {listed(s.name for s in signed)}"
             )
-            hint = 'sign it with another CA, or say channel_binding = "disable"'
+            hint = 'let another CA sign the server, or set channel_binding = "disable"'
             yield finder(fleet, policy).fault("PGT136", message, "auth", hint=hint)
 
 
@@ -239,10 +241,10 @@ def revocation_lists(fleet: Fleet) -> Iterator[Diagnostic]:
         for ca in chains.values():
             if not ca.table.crl and not ca.table.crl_file:
                 message = (
-                    f'ca "{ca.name}" has no CRL, and server "{server.name}" asks for those of every CA that it trusts: '
+                    f'ca "{ca.name}" has no CRL, but server "{server.name}" needs the CRL of every CA that it trusts: '
                     "nobody could log in by certificate"
                 )
-                hint = f"crl = true, or crl = false in {header('server', server.name)}"
+                hint = f"set crl = true here, or crl = false in {header('server', server.name)}"
                 yield finder(fleet, ca).fault("PGT140", message, "crl", hint=hint)
 
 
@@ -267,11 +269,11 @@ def _twins(fleet: Fleet, first: User, second: User) -> Iterator[Diagnostic]:
     servers = [s.name for s in fleet.servers.values() if _accepts(s, first) and _accepts(s, second)]
     if servers:
         message = (
-            f'the certificates of users "{first.name}" and "{second.name}" have one common name, "{second.common_name}", '
-            f"and server {listed(servers)} could not tell them apart"
+            f'the certificates of users "{first.name}" and "{second.name}" have the same common name, "{second.common_name}": '
+            f"server {listed(servers)} cannot tell them apart"
         )
         place = ("common_name",) if "common_name" in second.table.model_fields_set else ()
-        hint = "give one of them another common_name; a map is compiled where that is not the role"
+        hint = "set another common_name for one of them; pgtls compiles an ident map for it"
         yield finder(fleet, second).fault("PGT137", message, *place, hint=hint)
 
 

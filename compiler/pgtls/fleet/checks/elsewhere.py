@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from pgtls.fleet.model import Fleet, Server, User
 
 _CONTRADICTIONS = (
-    ("csr_file", "external", "a request is signed here, or somewhere else"),
-    ("csr_file", "cert_file", "a request is signed here, or somewhere else"),
-    ("csr_file", "key_file", "the key of a request never comes here"),
-    ("csr_file", "passphrase", "the key of a request never comes here"),
-    ("external", "key_file", "the key of an external certificate is made here"),
-    ("offline", "external", "the key of an offline CA is away, that of an external one is here"),
+    ("csr_file", "external", "a request is signed either here or elsewhere"),
+    ("csr_file", "cert_file", "a request is signed either here or elsewhere"),
+    ("csr_file", "key_file", "the key of a request is not here"),
+    ("csr_file", "passphrase", "the key of a request is not here"),
+    ("external", "key_file", "pgtls makes the key of an external certificate"),
+    ("offline", "external", "the key of an offline CA is elsewhere, the key of an external CA is here"),
 )
 
 
@@ -36,11 +36,16 @@ def contradictions(fleet: Fleet) -> Iterator[Diagnostic]:
             both = getattr(table, first, None) and getattr(table, second, None)
             if both and (second != "passphrase" or found.says(second)):  # a default is for those that have a key here
                 message = f"`{first}` and `{second}` contradict each other: {why}"
-                yield found.fault("PGT139", message, second, hint="leave one of them out")
+                yield found.fault("PGT139", message, second, hint="delete one of them")
         if getattr(table, "key_file", None) and not table.cert_file:
-            yield found.fault("PGT139", "`key_file` without `cert_file`", "key_file", hint="name its certificate, too")
+            yield found.fault(
+                "PGT139",
+                "`key_file` without `cert_file`",
+                "key_file",
+                hint="name the certificate of this key in cert_file",
+            )
         if found.says("passphrase") and _keyless(thing):
-            message = "`passphrase` for a key that is not here"
+            message = "`passphrase` is set, but the key is not here"
             yield found.fault("PGT139", message, "passphrase", hint="name the key in key_file")
         yield from _of_kind(fleet, thing)
 
@@ -55,11 +60,11 @@ def _of_kind(fleet: Fleet, thing: Authority | Server | User) -> Iterator[Diagnos
     if kind == "user" and getattr(thing, "ca", None) is None:
         said = [field for field in ("cert_file", "external", "csr_file", "passphrase") if found.says(field)]
         if said:
-            message = f'user "{thing.name}" has `{said[0]}`, and no CA'
-            yield found.fault("PGT139", message, said[0], hint="name the CA that signs it: ca = …")
+            message = f'user "{thing.name}" has `{said[0]}`, but no CA'
+            yield found.fault("PGT139", message, said[0], hint="name the CA that signs the certificate in `ca`")
     if isinstance(thing, Authority) and thing.table.crl_file and not (thing.trusted_only or thing.links[1:]):
-        message = f'ca "{thing.name}" has `crl_file`, and its key is here: pgtls writes its CRL'
-        yield found.fault("PGT139", message, "crl_file", hint="leave it out")
+        message = f'ca "{thing.name}" has `crl_file`, but its key is here: pgtls writes the CRL itself'
+        yield found.fault("PGT139", message, "crl_file", hint="delete it")
 
 
 def misspelt_files(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -97,8 +102,8 @@ def passphrase_commands(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find servers whose key is encrypted and that are not told how to open it."""
     for server in fleet.servers.values():
         if server.table.passphrase and not server.table.passphrase_command:
-            message = f'the key of server "{server.name}" is encrypted, and nothing opens it there'
-            hint = 'passphrase_command = "…": what the server runs to have the passphrase printed'
+            message = f'the key of server "{server.name}" is encrypted, but the server has no command to open it'
+            hint = "set passphrase_command to a program on the server that prints the passphrase"
             yield finder(fleet, server).fault("PGT138", message, "passphrase", hint=hint)
 
 
@@ -108,19 +113,19 @@ def who_signs(fleet: Fleet) -> Iterator[Diagnostic]:
         issuer: Authority | None = getattr(thing, "issuer", None) or getattr(thing, "ca", None)
         if issuer and _keyless(issuer) and not (thing.table.cert_file or thing.table.external):
             field = "issuer" if hasattr(thing, "issuer") else "ca"
-            message = f'ca "{issuer.name}" is only trusted: its key is not here, and it signs nothing'
-            hint = "external = true has a request made for it; cert_file names what was signed"
+            message = f'ca "{issuer.name}" cannot sign: its key is not here'
+            hint = "set external = true to get a CSR, and name the signed certificate in cert_file"
             yield finder(fleet, thing).fault("PGT142", message, field, hint=hint)
     for server in fleet.servers.values():
         outside = server.table.cert_file or server.table.external
         if server.system and not outside:
-            hint = "external = true has a request made for it; cert_file names what was signed"
-            message = f'no key of a public CA is here to sign the certificate of server "{server.name}"'
+            hint = "set external = true to get a CSR, and name the signed certificate in cert_file"
+            message = f'a public CA must sign the certificate of server "{server.name}"'
             yield finder(fleet, server).fault("PGT142", message, "ca", hint=hint)
         elif server.self_signed and (outside or server.table.csr_file):
             field = next(f for f in ("cert_file", "external", "csr_file") if getattr(server.table, f))
-            message = f'`ca = "self-signed"` and `{field}` contradict each other: its own new key signs it'
-            yield finder(fleet, server).fault("PGT139", message, field, hint="leave one of them out")
+            message = f'`ca = "self-signed"` and `{field}` contradict each other: a self-signed certificate needs a key that pgtls makes'
+            yield finder(fleet, server).fault("PGT139", message, field, hint="delete one of them")
 
 
 def public_cas(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -133,12 +138,12 @@ def public_cas(fleet: Fleet) -> Iterator[Diagnostic]:
                 continue
             users |= {user.name: user for user in policy.users}
             if policy.sslmode != "verify-full":
-                message = f'policy "{policy.name}" is for server "{server.name}" of a public CA, whose clients verify in full or not at all'
+                message = f'policy "{policy.name}" applies to server "{server.name}" of a public CA, whose clients must use verify-full'
                 yield finder(fleet, policy).fault("PGT143", message, "sslmode", hint='sslmode = "verify-full"')
         for user in users.values():
             if user.table.libpq < SYSTEM_ROOTS_SINCE:
-                message = f'user "{user.name}" may have libpq {user.table.libpq}, which does not know the system\'s CAs that server "{server.name}" needs'
-                hint = f"libpq = {SYSTEM_ROOTS_SINCE}, once every client has it"
+                message = f'user "{user.name}" may have libpq {user.table.libpq}, which cannot verify server "{server.name}" with the CAs of the system'
+                hint = f"set libpq = {SYSTEM_ROOTS_SINCE} when every client has it"
                 yield finder(fleet, user).fault("PGT143", message, "libpq", hint=hint)
 
 
@@ -158,10 +163,10 @@ def foreign_lists(fleet: Fleet) -> Iterator[Diagnostic]:
                 for ca in missing
             ]
             message = (
-                f'server "{server.name}" asks for the CRLs of all CAs that it trusts, and that of {" and ".join(names)} is not here: '
+                f'server "{server.name}" needs the CRLs of all CAs that it trusts, but that of {" and ".join(names)} is not here: '
                 "nobody could log in by certificate"
             )
-            hint = f"crl_file in [ca.{missing[0].name}], or crl = false in [server.{server.name}]"
+            hint = f"set crl_file in [ca.{missing[0].name}], or crl = false in [server.{server.name}]"
             yield finder(fleet, server).fault("PGT144", message, "client_ca", hint=hint)
 
 

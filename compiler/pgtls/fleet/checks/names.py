@@ -34,7 +34,7 @@ def reserved_names(fleet: Fleet) -> Iterator[Diagnostic]:
         for thing in things.values():
             kind = thing.entity.kind
             if meaning := _RESERVED[kind].get(thing.name):
-                message = f'no {kind} may be called "{thing.name}": the word stands for {meaning}'
+                message = f'"{thing.name}" cannot be the name of a {kind}: it is a keyword for {meaning}'
                 yield finder(fleet, thing).fault("PGT105", message, hint="give it another name")
 
 
@@ -43,7 +43,7 @@ def names_on_one_path(fleet: Fleet) -> Iterator[Diagnostic]:
     for things in (fleet.cas, fleet.servers, fleet.users):
         for name, thing in things.items():
             if name[-1:] == "." and name.rstrip(".") in things:
-                message = f'{thing.entity.kind} "{name}" and "{name.rstrip(".")}" are one directory on Windows'
+                message = f'{thing.entity.kind} "{name}" and "{name.rstrip(".")}" are the same directory on Windows'
                 yield finder(fleet, thing).fault("PGT106", message, hint="give it another name")
 
 
@@ -63,7 +63,7 @@ def _host(fleet: Fleet, server: Server, index: int, host: str) -> Iterator[Diagn
     elif bare := _bracketed(host):
         yield found.fault("PGT107", f'"{host}" is an address in brackets', "hosts", index, hint=f'write "{bare}"')
     elif host.startswith("*.") and index == 0:
-        message = f'"{host}", the first host of server "{server.name}", is a wildcard, which nobody can dial'
+        message = f'"{host}", the first host of server "{server.name}", is a wildcard: no client can dial it'
         yield found.fault("PGT109", message, "hosts", index, hint="put the name that clients dial first")
     elif "/" in host or _is_numeric(host):
         message = f'"{host}" is neither a host name nor an address'
@@ -76,13 +76,13 @@ def _host_hint(host: str) -> str:
     """Say how a host is meant to be written."""
     name, colon, port = host.rpartition(":")
     if "://" in host:
-        return "a name or an address alone, as clients dial it"
+        return 'write the name or the address that clients dial, e.g. "db.example.com"'
     if "/" in host and is_address(host.partition("/")[0]):
-        return "the addresses that clients dial, one by one; networks that they come from are for `from` of a policy"
+        return "write each address that clients dial; the networks of clients belong in `from` of a policy"
     if "%" in host and is_address(host.partition("%")[0]):
-        return f'no certificate holds a zone: write "{host.partition("%")[0]}"'
+        return f'a certificate cannot hold a zone id: write "{host.partition("%")[0]}"'
     if colon and port.isdecimal() and ":" not in name and name:
-        return f'the port is a field of its own: hosts = ["{name}"] and port = {port}'
+        return f'write the port in its own field: hosts = ["{name}"] and port = {port}'
     return 'e.g. "db.example.com", "10.0.0.5"'
 
 
@@ -99,7 +99,7 @@ def equal_hosts(fleet: Fleet) -> Iterator[Diagnostic]:
                     else f'"{seen[canonical]}" and "{host}", which are equal'
                 )
                 message = f'server "{server.name}" has {same}'
-                yield finder(fleet, server).fault("PGT108", message, "hosts", index, hint="leave one of them out")
+                yield finder(fleet, server).fault("PGT108", message, "hosts", index, hint="delete one of them")
             seen.setdefault(canonical, host)
 
 
@@ -148,17 +148,17 @@ def blanks_at_the_end(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def _blank(found: Finder, kind: str, name: str, *place: str | int) -> Diagnostic:
-    message = f'{kind} "{name}" ends in a blank, which no pg_service.conf can hold: connections.json alone will have it'
-    hint = "leave the blank out, unless the name really has it"
+    message = f'{kind} "{name}" ends in a blank: pg_service.conf cannot hold it, only connections.json can'
+    hint = "delete the blank, unless the name really has it"
     return found.fault("PGT113", message, *place, hint=hint, severity="warning")
 
 
 def _length(kind: str, name: str) -> str:
-    return f'{kind} "{name}" has {len(name.encode())} bytes, a name in PostgreSQL has {NAMEDATALEN} at most'
+    return f'{kind} "{name}" has {len(name.encode())} bytes; PostgreSQL allows {NAMEDATALEN}'
 
 
 def _cut(name: str) -> str:
-    return f'PostgreSQL cuts it to "{name.encode()[:NAMEDATALEN].decode(errors="ignore")}"'
+    return f'write the name as PostgreSQL has it, perhaps "{name.encode()[:NAMEDATALEN].decode(errors="ignore")}"'
 
 
 def directories(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -166,28 +166,26 @@ def directories(fleet: Fleet) -> Iterator[Diagnostic]:
     for server in fleet.servers.values():
         found = finder(fleet, server)
         if server.table.directory and not _ABSOLUTE.match(server.table.directory):
-            message = f'"{server.table.directory}" is no absolute path'
+            message = f'"{server.table.directory}" is not an absolute path'
             yield found.fault("PGT141", message, "directory", hint=_ABSOLUTE_HINT)
         if server.table.socket_directory[0] not in "/@":  # @ is Linux's abstract namespace
-            message = f'"{server.table.socket_directory}" is no absolute path'
+            message = f'"{server.table.socket_directory}" is not an absolute path'
             yield found.fault("PGT141", message, "socket_directory", hint=_ABSOLUTE_HINT)
     for user in fleet.users.values():
         directory = user.table.directory
         if directory and not _ABSOLUTE.match(directory):
-            message = f'"{directory}" is no absolute path'
-            hint = f"{_ABSOLUTE_HINT}; libpq knows no ~"
+            message = f'"{directory}" is not an absolute path'
+            hint = f"{_ABSOLUTE_HINT}; libpq does not expand ~"
             yield finder(fleet, user).fault("PGT141", message, "directory", hint=hint)
         elif directory and ":" in directory[2:]:
-            message = (
-                f'"{directory}" has a colon, and libpq takes a key\'s path with one for the name of a crypto engine'
-            )
-            yield finder(fleet, user).fault("PGT141", message, "directory", hint="choose one without a colon")
+            message = f'"{directory}" has a colon: libpq takes the text before it for the name of a crypto engine'
+            yield finder(fleet, user).fault("PGT141", message, "directory", hint="choose a directory without a colon")
 
 
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:[/\\]|\\\\")
 """Of Unix, of a Windows drive, of a Windows share."""
 
-_ABSOLUTE_HINT = "write it from the root on"
+_ABSOLUTE_HINT = "write the path from the root, e.g. /etc/postgresql/tls"
 
 
 def unused_users(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -200,9 +198,10 @@ def unused_users(fleet: Fleet) -> Iterator[Diagnostic]:
     for user in fleet.users.values():
         if user.name not in used:
             policy = ended.get(user.name)
-            but = f' but "{policy.name}", which ended at {policy.table.until:%Y-%m-%dT%H:%M:%SZ}' if policy else ""
-            message = f'user "{user.name}" is in no policy{but}, and so may connect to nothing'
-            hint = "name it in a policy, or delete it"
+            ended_at = f"{policy.table.until:%Y-%m-%dT%H:%M:%SZ}" if policy else ""
+            why = f'its only policy, "{policy.name}", ended at {ended_at}' if policy else "no policy names it"
+            message = f'user "{user.name}" cannot connect: {why}'
+            hint = "name the user in a policy, or delete it"
             yield finder(fleet, user).fault("PGT121", message, hint=hint, severity="warning")
 
 
@@ -211,7 +210,7 @@ def unused_cas(fleet: Fleet) -> Iterator[Diagnostic]:
     used = {ca.name for ca in _used(fleet)}
     for ca in fleet.cas.values():
         if ca.name not in used and ca.depth == 0:
-            message = f'ca "{ca.name}" signs nothing and is trusted by nothing'
+            message = f'ca "{ca.name}" is not used: it signs nothing, and no server trusts it'
             yield finder(fleet, ca).fault("PGT122", message, hint="delete it", severity="warning")
 
 

@@ -72,8 +72,8 @@ def expressions(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         texts += [(entry.identity, ("map", index, "identity")), (entry.role, ("map", index, "role"))]
     for text, place in texts:
         if text[0] == "/" and (problem := _expression_problem(text[1:])):
-            message = f"{quoted(text)} is no regular expression of PostgreSQL: {problem}"
-            hint = "what follows the slash is one; a backslash takes its meaning from what follows"
+            message = f"{quoted(text)} is not a regular expression of PostgreSQL: {problem}"
+            hint = "correct the expression after the slash, or write a name without a slash"
             yield found.fault("PGT253", message, *place, hint=hint)
 
 
@@ -94,15 +94,19 @@ def method_on_transport(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         return
     found = finder(fleet, policy)
     if policy.local and "local" not in method.transports:
-        where = f'"{method.name}" cannot be asked for on the Unix socket'
-        hint = 'auth = "peer" asks the operating system who is there' if method.name in ("ident", "cert") else None
+        where = f'"{method.name}" does not work on the Unix socket'
+        hint = (
+            'use auth = "peer": the server asks the operating system for the user'
+            if method.name in ("ident", "cert")
+            else None
+        )
         yield found.fault("PGT208", where, "auth", hint=hint)
     elif policy.local and policy.table.client_cert != "none" and found.says("client_cert"):
-        message = "no certificate can be asked for on the Unix socket, which has no TLS"
-        yield found.fault("PGT208", message, "client_cert", hint="leave client_cert out")
+        message = "client_cert does not work on the Unix socket, which has no TLS"
+        yield found.fault("PGT208", message, "client_cert", hint="delete client_cert")
     elif not policy.local and method.transports == {"local"}:
         message = f'"{method.name}" works on the Unix socket only'
-        yield found.fault("PGT208", message, "auth", hint='from = ["local"], or another method')
+        yield found.fault("PGT208", message, "auth", hint='write from = ["local"], or use another method')
 
 
 def sslmode_without_tls(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
@@ -110,16 +114,18 @@ def sslmode_without_tls(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     found = finder(fleet, policy)
     mixed = policy.local and len(policy.table.from_) > 1  # which is a mistake of its own
     if found.says("sslmode") and policy.sslmode is None and not mixed:
-        what = "is for the Unix socket, which has no TLS" if policy.local else "rejects, with TLS or without"
-        message = f'policy "{policy.name}" {what}: it has no sslmode'
-        yield found.fault("PGT205", message, "sslmode", hint="leave sslmode out")
+        what = "applies to the Unix socket, which has no TLS" if policy.local else "rejects on every transport"
+        message = f'policy "{policy.name}" {what}: sslmode has no effect'
+        yield found.fault("PGT205", message, "sslmode", hint="delete sslmode")
 
 
 def certificate_without_tls(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find certificates asked for without TLS, in whose handshake they are shown."""
     if policy.asks_certificate != "none" and policy.sslmode in ("disable", "allow", "prefer"):
-        message = f'policy "{policy.name}" asks for client certificates, and "{policy.sslmode}" does not require TLS'
-        hint = 'sslmode = "verify-full", or "require" at least'
+        message = (
+            f'policy "{policy.name}" asks for client certificates, but sslmode "{policy.sslmode}" does not require TLS'
+        )
+        hint = 'set sslmode = "verify-full", or at least "require"'
         yield finder(fleet, policy).fault("PGT209", message, "sslmode", hint=hint)
 
 
@@ -127,13 +133,13 @@ def certificate_twice(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find ``client_cert`` where it contradicts: ``cert`` is ``verify-full`` by itself (hba.c refuses less), a refusal asks for nothing."""
     asked = policy.table.client_cert
     messages = {
-        ("cert", "verify-ca"): '"cert" checks the whole certificate, which client_cert = "verify-ca" would undo',
-        ("reject", "verify-ca"): f'policy "{policy.name}" rejects, and asks for a certificate first',
-        ("reject", "verify-full"): f'policy "{policy.name}" rejects, and asks for a certificate first',
+        ("cert", "verify-ca"): '"cert" always checks the whole certificate: client_cert = "verify-ca" contradicts it',
+        ("reject", "verify-ca"): f'policy "{policy.name}" rejects, so client_cert has no effect',
+        ("reject", "verify-full"): f'policy "{policy.name}" rejects, so client_cert has no effect',
     }
     found, message = finder(fleet, policy), messages.get((policy.table.auth, asked))
     if message and found.says("client_cert"):
-        yield found.fault("PGT221", message, "client_cert", hint="leave client_cert out")
+        yield found.fault("PGT221", message, "client_cert", hint="delete client_cert")
 
 
 def client_ca(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
@@ -190,8 +196,8 @@ def map_without_identity(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     method = METHODS.get(policy.table.auth)
     if policy.table.map and method and not method.map:
         names = ", ".join(f'"{m.name}"' for m in METHODS.values() if m.map)
-        message = f'"{method.name}" takes no ident map'
-        yield finder(fleet, policy).fault("PGT210", message, "map", hint=f"methods that do: {names}")
+        message = f'"{method.name}" does not take an ident map'
+        yield finder(fleet, policy).fault("PGT210", message, "map", hint=f"use one of the methods {names}")
 
 
 _ATTRIBUTE = re.compile(r"(?<![A-Za-z0-9])(?:CN|OU|O|DC|C|ST|L|UID|E|emailAddress|serialNumber)=", re.IGNORECASE)
@@ -225,7 +231,7 @@ def required_options(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
             message = f'"{policy.table.auth}" needs {needed} ' + ", ".join(f'"{name}"' for name in alternatives)
             place = "auth_options" if given else "auth"
             yield finder(fleet, policy).fault(
-                "PGT211", message, place, hint=f"auth_options = {{ {alternatives[0]} = … }}"
+                "PGT211", message, place, hint=f"write auth_options = {{ {alternatives[0]} = … }}"
             )
 
 
@@ -239,34 +245,34 @@ def options(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 def _option(fleet: Fleet, policy: Policy, method: Method, name: str, value: object) -> Iterator[Diagnostic]:
     found, option = finder(fleet, policy), option_of(method, name)
     if name in OURS:
-        message = f'"{name}" is written by pgtls'
+        message = f'pgtls writes "{name}" itself'
         yield found.fault("PGT213", message, "auth_options", name, hint=f"use the field `{OURS[name]}`")
     elif option is None:
         message = f'"{method.name}" has no option "{name}"'
         others = [m.name for m in METHODS.values() if option_of(m, name)]
         own = [option.name for option in method.options]
-        hint = suggestion(name, own) or (f"it is one of {listed(others)}" if others else None)
+        hint = suggestion(name, own) or (f"it is an option of {listed(others)}" if others else None)
         yield found.fault("PGT212", message, "auth_options", name, hint=hint)
     elif option.secret and not isinstance(value, Secret):
-        message = f'"{name}" is a secret, and stands here for everybody to read'
-        hint = f'{name} = {{ env = "NAME" }}, {{ file = "PATH" }} or {{ command = [...] }}'
+        message = f'"{name}" is a secret, and the spec holds it as plain text'
+        hint = f'write {name} = {{ env = "NAME" }}, {{ file = "PATH" }} or {{ command = [...] }}'
         yield found.fault("PGT214", message, "auth_options", name, hint=hint)
     elif problem := _value_problem(option, value):
-        yield found.fault("PGT215", f'"{name}" {problem}, not {value_found(value)}', "auth_options", name)
+        yield found.fault("PGT215", f'"{name}" must be {problem}, not {value_found(value)}', "auth_options", name)
 
 
 def _value_problem(option: Option, value: object) -> str | None:
     if isinstance(value, Secret):
         return None
     if option.kind == "flag" and value not in (True, False, "0", "1"):
-        return "is true or false"
+        return "true or false"
     if option.kind == "port" and not (
         str(value).isdigit() and not isinstance(value, bool) and 0 < int(str(value)) < 65536
     ):
-        return "is a port, 1 to 65535"
+        return "a port from 1 to 65535"
     if option.kind == "choice" and value not in option.choices:
-        return "is one of " + ", ".join(f'"{choice}"' for choice in option.choices)
-    return "is a text" if option.kind == "text" and not isinstance(value, str) else None
+        return "one of " + ", ".join(f'"{choice}"' for choice in option.choices)
+    return "a string" if option.kind == "text" and not isinstance(value, str) else None
 
 
 def ldap_modes(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
@@ -277,10 +283,12 @@ def ldap_modes(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     found = finder(fleet, policy)
     searching = [name for name in _LDAP_SEARCH if name in given]
     if searching and any(name in given for name in _LDAP_BIND):
-        message = f'"{searching[0]}", for searching, does not go with "ldapprefix" and "ldapsuffix"'
-        yield found.fault("PGT215", message, "auth_options", searching[0], hint="keep the one or the other")
+        message = f'"{searching[0]}" (LDAP search) contradicts "ldapprefix" and "ldapsuffix" (LDAP bind)'
+        yield found.fault(
+            "PGT215", message, "auth_options", searching[0], hint="keep either the search options or the bind options"
+        )
     elif "ldapsearchattribute" in given and "ldapsearchfilter" in given:
-        message = '"ldapsearchfilter" does not go with "ldapsearchattribute"'
+        message = '"ldapsearchfilter" and "ldapsearchattribute" contradict each other'
         yield found.fault("PGT215", message, "auth_options", "ldapsearchfilter", hint="keep one of the two")
 
 
@@ -290,10 +298,10 @@ def channel_binding(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     if policy.table.channel_binding != "require" or not found.says("channel_binding"):
         return
     if policy.table.auth != "scram-sha-256":
-        message = f'channel binding is a part of SCRAM, "{policy.table.auth}" has none'
-        yield found.fault("PGT222", message, "channel_binding", hint="leave channel_binding out")
+        message = f'channel binding works only with SCRAM, not with "{policy.table.auth}"'
+        yield found.fault("PGT222", message, "channel_binding", hint="delete channel_binding")
     elif not policy.requires_tls:
-        message = f'policy "{policy.name}" requires channel binding, and does not require TLS'
+        message = f'policy "{policy.name}" requires channel binding, but not TLS'
         yield found.fault("PGT222", message, "channel_binding", hint='sslmode = "verify-full"')
 
 
@@ -329,8 +337,8 @@ def no_local_way_in(fleet: Fleet) -> Iterator[Diagnostic]:
     admitting = {s.name for p in fleet.policies.values() if p.local and p.table.auth != "reject" for s in p.servers}
     for server in fleet.servers.values():
         if server.name not in admitting and not server.table.no_local:
-            message = f'no policy admits anybody to server "{server.name}" from "local", its Unix socket: its DBA is locked out'
-            hint = 'add a policy with users = ["postgres"], from = ["local"] and auth = "peer", or say no_local = true'
+            message = f'no policy admits anybody to server "{server.name}" through "local", its Unix socket: its DBA is locked out'
+            hint = 'add a policy with users = ["postgres"], from = ["local"] and auth = "peer", or set no_local = true'
             yield finder(fleet, server).fault("PGT206", message, hint=hint)
 
 

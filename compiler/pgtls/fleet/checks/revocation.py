@@ -22,12 +22,12 @@ def dates(fleet: Fleet) -> Iterator[Diagnostic]:
         if instant is None:
             continue
         if instant > fleet.now:
-            message = f"{instant:%Y-%m-%d %H:%M} is in the future: it revokes what was issued before it"
-            hint = "every build until then would revoke the certificate that the one before had issued: say an instant that is over"
+            message = f"{instant:%Y-%m-%d %H:%M} is in the future"
+            hint = "write a time in the past: every build before that time would revoke the certificate that the previous build issued"
             yield found.fault("PGT570", message, "revoke_before", hint=hint)
         elif thing.ca and not _published(thing.ca):
             message = (
-                f'ca "{thing.ca.name}" has no CRL, and nobody would see that a certificate of {thing.entity} is revoked'
+                f'ca "{thing.ca.name}" has no CRL: no peer would see that a certificate of {thing.entity} is revoked'
             )
             yield found.fault("PGT572", message, "revoke_before", hint=f"crl = true in [ca.{thing.ca.name}]")
 
@@ -37,13 +37,15 @@ def serial_numbers(fleet: Fleet) -> Iterator[Diagnostic]:
     for ca in fleet.cas.values():
         found = finder(fleet, ca)
         if ca.table.revoked and not _published(ca):
-            message = f'ca "{ca.name}" has no CRL that is written here, and nobody would see what it revokes'
-            yield found.fault("PGT572", message, "revoked", hint="only a CA with crl = true and its key here revokes")
+            message = f'ca "{ca.name}" has no CRL that pgtls writes: no peer would see what it revokes'
+            yield found.fault("PGT572", message, "revoked", hint="set crl = true; the key of the CA must be here")
         for index, serial in enumerate(ca.table.revoked):
             digits = serial.replace(":", "")
             if not digits or not 0 < int(digits, 16) < 1 << SERIAL_BITS:
-                message = f'"{serial}" is no serial number: they are above zero and have {SERIAL_BITS} bits at most'
-                hint = "copy it from openssl x509 -noout -serial"
+                message = (
+                    f'"{serial}" is not a serial number: it must be above zero and have at most {SERIAL_BITS} bits'
+                )
+                hint = "copy it from `openssl x509 -noout -serial -in FILE`"
                 yield found.fault("PGT571", message, "revoked", index, hint=hint)
 
 
@@ -63,8 +65,10 @@ def client_lists(fleet: Fleet) -> Iterator[Diagnostic]:
         alone = [server.name for server in servers.values() if server.self_signed]
         if without or alone:
             who = f"ca {listed(without)}" if without else f"self-signed server {listed(alone)}"
-            message = f'user "{user.name}" asks for CRLs, and {who} has none: every server below would be refused'
-            yield finder(fleet, user).fault("PGT573", message, "crl", hint="crl = true there, or crl = false here")
+            message = (
+                f'user "{user.name}" needs CRLs, but {who} has none: the client would reject every server below it'
+            )
+            yield finder(fleet, user).fault("PGT573", message, "crl", hint="set crl = true there, or crl = false here")
 
 
 PRESENT = (dates, serial_numbers, client_lists)

@@ -129,5 +129,5 @@ def _codes(given: Sequence[str], path: Path) -> Iterator[Diagnostic]:
             longer = next((known for known in rules if code.upper() == known[: len(code)]), None)
             yield Diagnostic("PGT119", f'there is no code "{code}"', (*path, index), _code_hint(code, longer))
         elif rules[code].severity == "error" and not code.startswith("PGT3"):
-            message = f'"{code}" is an error that makes the output wrong, and cannot be accepted'
-            yield Diagnostic("PGT119", message, (*path, index), "leave it out")
+            message = f'"{code}" is an error that makes the output wrong: it cannot be accepted'
+            yield Diagnostic("PGT119", message, (*path, index), "delete it")
