@@ -145,7 +145,7 @@ CLUSTERS = {
     ),
     "RADIUS": Cluster(
         "local all postgres peer\n"
-        'hostssl all all 10.0.0.0/8 radius radiusservers="10.0.0.1,10.0.0.2" radiussecrets="geheim,x" radiusports=1812\n'
+        'hostssl all all 10.0.0.0/8 radius radiusservers="10.0.0.1,10.0.0.2" radiussecrets="geheim,x" radiusports=1\n'
     ),
     "Kerberos": Cluster(
         "local all postgres peer\nhost all all 0.0.0.0/0 gss include_realm=0 krb_realm=EXAMPLE.COM\n"

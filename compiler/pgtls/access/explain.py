@@ -35,8 +35,8 @@ class Nearest:
 class Explanation:
     """What a server answers to one connection.
 
-    ``line`` and ``rule`` are the deciding line's number and text, None where there is none. ``asks`` are the things that
-    the client must show besides; the answer takes their success for granted.
+    ``line`` and ``rule`` are the deciding line's number and text, None where there is none. ``asks`` are the things
+    that the client must show besides; the answer takes their success for granted.
     """
 
     outcome: Literal["admit", "refuse"]
@@ -133,7 +133,8 @@ def _nobody(line: Line, idents: Sequence[IdentLine], role: str) -> str:
     name = line.option("map")
     if any(ident.map == name for ident in idents):
         return f'no match in usermap "{name}" for user "{role}", whoever asks: the map gives this role to nobody'
-    return f'no match in usermap "{name}" for user "{role}": no line of pg_ident.conf has that map'
+    where = "no line of pg_ident.conf has that map" if idents else "no line of pg_ident.conf is known (--ident)"
+    return f'no match in usermap "{name}" for user "{role}": {where}'
 
 
 def _mapped(line: Line, known: Sequence[Identity], role: str) -> Iterator[str]:

@@ -114,7 +114,7 @@ class _Draft:
     # --- leaving out ---
 
     def _leave_out(self, path: tuple[str | int, ...], why: str) -> bool:
-        """Delete a policy, user or field that the language refuses, and what depends on it; return whether it was there."""
+        """Delete a policy, user or field that the language refuses, and its dependents; return whether it existed."""
         kind, name, field, key = (*map(str, path), "", "", "", "")[:4]
         if name not in self.tables.get(kind, {}):
             return False
