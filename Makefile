@@ -1,6 +1,6 @@
 # Each target does its own set-up in this checkout: Python 3.11 or later and npm must be there. Only `make system` changes the machine.
 .DELETE_ON_ERROR:
-.PHONY: help build quick test lint lint-format lint-rules lint-types lint-imports bench docs site lock system clean servers
+.PHONY: help build quick test lint lint-format lint-rules lint-types lint-imports bench docs drawings site lock system clean servers
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 PYTEST_ARGS ?= -n auto
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: $(VENV)/installed  ## compile pgtls.toml.example into out/
 	$(BIN)/pgtls build pgtls.toml.example --out out --lock out/example.lock
@@ -39,6 +39,9 @@ bench: $(VENV)/developing  ## measure, side by side, and print ratios
 
 docs: $(VENV)/developing  ## write the reference pages from the code
 	$(BIN)/python docs/reference.py
+
+drawings: servers  ## draw docs/drawings/*.dot as SVG
+	node docs/drawings/draw.mjs $(CURDIR)/tests/support/postgres/package.json
 
 site: $(VENV)/developing  ## build the documentation as a site, into build/site; broken links and anchors are errors
 	$(BIN)/python docs/pages.py build/pages

@@ -43,11 +43,14 @@ def main(directory: Path) -> None:
         path = PurePosixPath(waiting.pop())
         if path in written or not (ROOT / path).exists():
             continue
-        text, links = page(path)
         place = directory / site_path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text, encoding="utf-8")
         written.add(path)
+        if path.suffix == ".svg":
+            shutil.copy(ROOT / path, place)
+            continue
+        text, links = page(path)
+        place.write_text(text, encoding="utf-8")
         waiting += links
     shutil.copy(ROOT / "docs" / "site.css", directory)
 
@@ -85,7 +88,7 @@ def site_path(path: PurePosixPath) -> str:
     """Say where the site has what lies at a path of the repository."""
     if str(path) in ELSEWHERE:
         return ELSEWHERE[str(path)]
-    if path.is_relative_to("docs") and path.suffix == ".md":
+    if path.is_relative_to("docs") and path.suffix in (".md", ".svg"):
         place = path.relative_to("docs")
         return str(place.with_name("index.md") if place.name == "README.md" else place)
     return f"files/{path}/index.md" if (ROOT / path).is_dir() else f"files/{path}.md"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,8 @@ def test_no_folder_has_a_name_that_tools_take_for_output(pytestconfig: pytest.Co
         for part in Path(file).parent.parts
     }
     assert [(folder, pattern) for folder in folders for pattern in patterns if fnmatch.fnmatch(folder, pattern)] == []
+
+
+def test_the_readme_of_the_tests_names_every_folder() -> None:
+    named = re.findall(r"^\| `(\w+)/` \|", (TESTS / "README.md").read_text(), re.MULTILINE)
+    assert named == sorted(path.name for path in TESTS.iterdir() if any(path.glob("*.py")))

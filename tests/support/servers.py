@@ -266,7 +266,7 @@ class Server:
         """Start it with the files that are there, and wait until it takes connections. Raises ServerError with its log when it does not."""
         for attempt in range(10):
             mark = self.mark()
-            self.port = self.port or _free_port()
+            self.port = self.port or free_port()
             self._launch()
             is_ready = self._wait_until_ready()
             log = self.log(mark)
@@ -466,7 +466,7 @@ def loopback() -> tuple[str, ...]:
     return "127.0.0.1", "::1"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Draw a port that nobody listens on, below those that the system gives to clients. start() draws again if somebody was faster."""
     while True:
         port = random.randrange(15000, 32000)  # noqa: S311
