@@ -1,7 +1,7 @@
 """Write the reference pages from the code.
 
-docs/spec.md and docs/pgtls.schema.json come from the models, docs/diagnostics.md from the catalogue, docs/commands.md from the
-commands, docs/api.md from the docstrings.
+docs/spec.md and docs/pgtls.schema.json come from the models, docs/diagnostics.md from the catalogue, docs/commands.md
+from the commands, docs/api.md from the docstrings.
 
 ``python docs/reference.py`` writes them; with ``--check`` it exits 1 if one is not what it would write.
 """

@@ -1,6 +1,7 @@
 """The Python API: what ``import pgtls`` offers.
 
-A :class:`Spec` is a spec at one instant, with its files and its lock. Every function takes one and returns a value; none prints or exits.
+A :class:`Spec` is a spec at one instant, with its files and its lock. Every function takes one and returns a value;
+none prints or exits.
 Faults of the spec are :class:`~pgtls.diagnostics.Diagnostic` values: :func:`check` returns them, the others raise
 :class:`~pgtls.diagnostics.Rejected` with them. Wrong arguments are a ``ValueError``.
 """
@@ -93,8 +94,8 @@ def load(
 ) -> Spec:
     """Open the spec at a path, with its includes; with ``revision``, as git has committed it there.
 
-    Nothing is read until the spec is used, and then each file once. ``lock`` is by default the lock beside the spec, of the same
-    revision. ``now`` is the instant for which everything is answered, by default the present one.
+    Nothing is read until the spec is used, and then each file once. ``lock`` is by default the lock next to the spec,
+    of the same revision. ``now`` is the instant for which everything is answered, by default the present one.
 
     >>> spec = pgtls.load("pgtls.toml")
     >>> before = pgtls.load("pgtls.toml", revision="HEAD~1")
@@ -140,7 +141,9 @@ def check(spec: Spec) -> Check:
 
 
 def access(spec: Spec) -> tuple[Matrix, ...]:
-    """Return who may connect from where to what, and how: for each server its rows, of which the first that covers a connection decides.
+    """Return who may connect from where to what, and how: the rows of each server.
+
+    The first row that covers a connection decides; what no row covers is refused.
 
     >>> [row.roles for row in pgtls.access(spec)[0].rows if row.admits]
     [('postgres',), ('app',)]
@@ -162,8 +165,8 @@ def explain(
 ) -> Explanation:
     """Explain one connection: admitted or refused, by which line and policy, and what is asked of the client.
 
-    ``user`` is a database role; ``source`` is an address, or "local" for the Unix socket; ``certificate`` names the user of the spec
-    whose certificate is shown ("none": none; by default the role's own).
+    ``user`` is a database role; ``source`` is an address, or "local" for the Unix socket; ``certificate`` names the
+    user of the spec whose certificate is shown ("none": none; by default the role's own).
 
     >>> pgtls.explain(spec, user="app", database="shop", source="10.1.2.3").outcome
     'admit'
@@ -184,7 +187,7 @@ def explain(
 
 
 def diff(old: Spec, new: Spec) -> Difference:
-    """Compare two specs: access, protection, certificates. The result is false where the same files are compiled from both.
+    """Compare two specs: access, protection, certificates. The result is false where both compile to the same files.
 
     >>> changed = pgtls.loads(spec_text.replace("10.0.0.0/8", "10.0.0.0/7"))
     >>> [(change.kind, change.roles) for change in pgtls.diff(spec, changed).access]
@@ -217,9 +220,10 @@ def plan(
     asked: Asked = _NOTHING_ASKED,
     new_out: bool = False,
 ) -> Build:
-    """Say what a build would do, why, and what it costs. Writes nothing.
+    """Compute what a build would do, why, and what it costs. Writes nothing.
 
-    ``out`` is by default the directory ``out`` next to the spec. Without ``secrets``, no key is opened and no command of the spec runs.
+    ``out`` is by default the directory ``out`` next to the spec. Without ``secrets``, no key is opened and no command
+    of the spec runs.
 
     >>> pgtls.plan(spec, out="out").summary
     {'create': 4}

@@ -1,4 +1,4 @@
-"""Packages that can be called: ``pgtls.access(spec)`` and ``pgtls.plan(spec)`` are functions of the API as well as packages."""
+"""Packages that can be called: ``pgtls.access`` and ``pgtls.plan`` are functions of the API as well as packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a change of the spec changes: access, certificates, protection, and every compiled text that nothing else explains."""
+"""What a change of the spec changes: access, certificates, protection, compiled texts that nothing else explains."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Difference:
         return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
     def exceeds(self, threshold: Threshold) -> bool:
-        """Tell whether there is a change that ``--fail-on`` does not let pass; "any" also means certificates."""
+        """Return whether there is a change that ``--fail-on`` does not let pass; "any" also means certificates."""
         kinds = {"weakened": {"weakened"}, "granted": {"weakened", "granted"}, "any": set(self.summary)}[threshold]
         return bool(kinds & self.summary.keys()) or (threshold == "any" and bool(self))
 
@@ -68,7 +68,10 @@ def difference(old: State, new: State) -> Difference:
 
 
 def _texts(old: State, new: State, explained: set[str]) -> Iterator[ProtectionChange]:
-    """Name the compiled texts that differ for entities that nothing else mentions: bundles follow servers, so they do only if nothing else does."""
+    """Name the compiled texts that differ for entities that nothing else mentions.
+
+    Bundles follow from servers, so they are named only where nothing at all is mentioned.
+    """
     if old.fleet == new.fleet:
         return
     before, after = (render.texts(state.fleet, state.rules, index(state.fleet)) for state in (old, new))

@@ -171,7 +171,9 @@ def test_an_older_tls_is_weaker() -> None:
     old = PEOPLE + ONE.format(["alice"])
     (change,) = diff(_side(old.replace("[user.postgres]", 'min_tls = "1.3"\n[user.postgres]')), _side(old))
     assert (change.kind, change.before, change.after) == (
-        "weakened", "cert over TLS 1.3 or later, clients use verify-full", "cert over TLS 1.2 or later, clients use verify-full"
+        "weakened",
+        "cert over TLS 1.3 or later, clients use verify-full",
+        "cert over TLS 1.2 or later, clients use verify-full",
     )  # fmt: skip
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SPEC = SMALL + (
-    '[user.agent]\n[policy.agent]\nusers = ["agent"]\ndatabases = ["logs"]\nfrom = ["127.0.0.1"]\nauth = "scram-sha-256"\n'
+    '[user.agent]\n[policy.agent]\nusers = ["agent"]\ndatabases = ["logs"]\nfrom = ["127.0.0.1"]\n'
+    'auth = "scram-sha-256"\n'
     'sslmode = "prefer"\nwaiver = { reason = "a local agent", codes = ["PGT310"], until = 2030-01-01 }\n'
     '[lint]\nignore = ["PGT121"]\n[user.idle]\n'
 )
@@ -67,7 +68,7 @@ def test_a_spec_without_waivers_shows_none(spec: Path, capsys: pytest.CaptureFix
         ('auth = "scram-sha-256"\nwaiver = { reason = "x", codes = ["PGT310"], until = 2030-01-01 }', False),
         ('auth = "scram-sha-256"\nwaiver = { reason = "x", codes = ["PGT301"], until = 2030-01-01 }', False),
         (
-            'auth = "trust"\nuntil = 2029-01-01\nwaiver = { reason = "x", codes = ["PGT301", "PGT310"], until = 2030-01-01 }',
+            'auth = "trust"\nuntil = 2029-01-01\nwaiver = { reason = "x", codes = ["PGT301"], until = 2030-01-01 }',
             False,
         ),
     ],

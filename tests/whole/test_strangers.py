@@ -29,7 +29,8 @@ import json, os, sys
 
 def watch(event, arguments, log=os.environ["WATCH_LOG"], opened=os.open, write=os.write):
     if event in ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "os.spawn", "os.fork", "open"):
-        found = [event, str(arguments[0]), [str(word) for word in arguments[1] or ()] if event == "subprocess.Popen" else []]
+        words = [str(word) for word in arguments[1] or ()] if event == "subprocess.Popen" else []
+        found = [event, str(arguments[0]), words]
         descriptor = watch.descriptor
         write(descriptor, (json.dumps(found) + "\\n").encode())
 

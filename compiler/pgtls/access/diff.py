@@ -1,6 +1,7 @@
-"""What a change of the spec changes for people: access granted, lost, weakened, strengthened, each with an example connection.
+"""Access that a change of the spec grants, takes away, weakens or strengthens, each with an example connection.
 
-Both texts are compared over every class of connection that either of them can tell apart, as the proof does (:mod:`pgtls.access.classes`).
+Both texts are compared over every class of connection that either of them can tell apart, as the proof does
+(:mod:`pgtls.access.classes`).
 """
 
 from __future__ import annotations
@@ -55,9 +56,10 @@ _TLS = ("", "1.0", "1.1", "1.2", "1.3")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Connections that a change treats alike. ``before`` and ``after`` say what was and what is asked; ``policies`` say so.
+    """Connections that a change treats alike: what ``before`` and ``after`` ask of them, and by which ``policies``.
 
-    ``roles``, ``databases`` and ``sources`` are what the deciding lines cover, as far as the change reaches; ``example`` is one connection.
+    ``roles``, ``databases`` and ``sources`` are what the deciding lines cover, as far as the change reaches;
+    ``example`` is one connection.
     """
 
     kind: Kind
@@ -80,7 +82,7 @@ class Side(NamedTuple):
 
 
 def diff(old: Side, new: Side) -> tuple[Change, ...]:
-    """Compare two states, server by server; a server that only one of them has refuses everybody in the other."""
+    """Compare two states, server by server; a server refuses every connection in a state without it."""
     names = sorted(old.rules.keys() | new.rules.keys())
     if old.fleet.users == new.fleet.users and old.fleet.cas == new.fleet.cas:
         names = [name for name in names if not _is_same(old.rules.get(name), new.rules.get(name))]
@@ -89,7 +91,7 @@ def diff(old: Side, new: Side) -> tuple[Change, ...]:
 
 
 def _is_same(old: Rules | None, new: Rules | None) -> bool:
-    """Whether a server says and trusts what it did, and its policies ask the same of clients: so it is for most servers of a change."""
+    """Return whether nothing about a server differs, as for most servers of a change."""
     if old is None or new is None:
         return False
     texts = (old.hba_text, old.ident_text) == (new.hba_text, new.ident_text)
@@ -99,7 +101,7 @@ def _is_same(old: Rules | None, new: Rules | None) -> bool:
 
 
 def _checks_crls(server: Server) -> bool:
-    """Whether a server knows which certificates are revoked."""
+    """Return whether a server knows which certificates are revoked."""
     return server.table.crl and any(ca.table.crl for named in server.client_cas for ca in named.chain)
 
 
@@ -110,8 +112,8 @@ def _modes(rules: Rules) -> list[tuple[tuple[str, SslMode | None], ...]]:
 class _Answer(NamedTuple):
     """What a server answers to a class of connections over one transport.
 
-    ``mode`` is what the policy asks of clients; ``checked``, whether a certificate is asked for and may not be revoked; ``tls``, the least version of
-    TLS, "" where there is none.
+    ``mode`` is the sslmode that the policy requires of clients; ``checked``, whether the server rejects revoked
+    certificates; ``tls``, the least version of TLS, "" without TLS.
     """
 
     line: int | None = None
@@ -153,7 +155,7 @@ class _State:
         )
 
     def accepted(self, answer: _Answer, role: str) -> Accepted:
-        """Say whose identity is accepted for a role."""
+        """Return whose identity is accepted for a role."""
         if self.text is None or answer.line is None or answer.ask is None:
             return Accepted()
         return self.text.accepted(self.lines[answer.line], role)
@@ -196,7 +198,7 @@ def _server(name: str, old: Side, new: Side) -> Iterator[Change]:
 
 
 def _both(one: Memberships, other: Memberships) -> Memberships:
-    """What both states say of a role; what only one of them says is not known."""
+    """Return the memberships that both states agree on; others count as unknown."""
     return one if one == other else Memberships({})
 
 
@@ -235,7 +237,7 @@ def _kinds(old: _Answer, new: _Answer, whose: tuple[Accepted, ...], clear: tuple
         if whose[0].bearers - whose[1].bearers or whose[0].patterns - whose[1].patterns:
             yield "lost"
     before, after = _factors(old, cleartext=clear[0]), _factors(new, cleartext=clear[1])
-    # Of another method, or other options of the same (another LDAP server), nobody can tell which is stronger.
+    # Another method, or other options of the same (another LDAP server), may be weaker: a reviewer must look.
     same = old.ask.method == new.ask.method
     other = not same or old.ask.options != new.ask.options
     if before - after or (other and before == after) or (same and other):
@@ -274,14 +276,14 @@ def _words(answer: _Answer, other: _Answer, whose: str, over: str, *, cleartext:
 
 
 def _options(ask: Ask, other: Ask) -> str:
-    """Say which options of a method the other state does not have, or has and this one has not."""
+    """List the options of a method that only this state has, and those that only the other has."""
     own = [f" with {name}={word(Name(value))}" for name, value in sorted(ask.options - other.options)]
     names = {name for name, _ in ask.options}
     return "".join((*own, *(f" without {name}" for name in sorted({name for name, _ in other.options} - names))))
 
 
 def _whose(answer: _Answer, accepted: Accepted, other: Accepted, role: str) -> str:
-    """Say whose identity is accepted, those first whom the ``other`` state does not accept; nothing where that is the role's own alone."""
+    """List whose identity is accepted, new ones first; return "" where only the role's own identity is."""
     if answer.ask is None:
         return ""
     named = {bearer: _label(bearer) for bearer in accepted.bearers}
@@ -295,19 +297,19 @@ def _whose(answer: _Answer, accepted: Accepted, other: Accepted, role: str) -> s
 
 
 def _label(bearer: Bearer) -> str:
-    """Name a user of the spec by its name, and who is none by what it shows."""
+    """Name a user of the spec by its name, and other identities by what they show."""
     kind, name = bearer
-    return f"whoever is certified as {name}" if kind in ("cn", "dn") else name
+    return f"anyone certified as {name}" if kind in ("cn", "dn") else name
 
 
 _WHOLE = {"name": "", "cn": "", "dn": "subject "}
-"""What stands before an entry of a map, by what it is compared with."""
+"""The prefix of an entry of a map, by what it is compared with."""
 _SHOWN = 5
 """How many identities are named."""
 
 
 def _bits_of_databases(states: tuple[_State, _State]) -> _Databases:
-    """Give every database that a line names, with the lines of either state that cover it by its name or as one of all."""
+    """Return every database that a line names, with the lines that cover it by name or as one of all."""
     terms = {term for state in states for line in state.lines for term in line.databases}
     named = {term for term in terms if isinstance(term, Name) or term is Keyword.REPLICATION}
 
@@ -319,13 +321,13 @@ def _bits_of_databases(states: tuple[_State, _State]) -> _Databases:
 
 
 def _databases(connection: Class, known: _Databases) -> tuple[str, ...]:
-    """List the databases that a class stands for: those that nothing tells apart for its roles."""
+    """List the databases of a class: those that no line tells apart for its roles."""
     role, bits = connection.role.bits, connection.role.bits & connection.database.bits
     alike = {term for term, inside in known.items() if role & inside == bits}
     example = connection.database.example
     if example == Keyword.REPLICATION.value:
         alike.add(Keyword.REPLICATION)
-    else:  # one that no line names stands for those
+    else:  # one that no line names represents all such databases
         alike.add(Name(example) if Name(example) in known else Keyword.ALL)
     replication = ("replication",) if Keyword.REPLICATION in alike else ()
     if not known.keys() - {*alike, Keyword.REPLICATION}:
@@ -335,7 +337,7 @@ def _databases(connection: Class, known: _Databases) -> tuple[str, ...]:
 
 
 def _patterns(place: _Place) -> tuple[str, ...]:
-    """Give the regular expressions by which alone a line covers a class, whose example need not match any: nobody has tried."""
+    """Return the regular expressions by which a line covers a class, if it does so by nothing else."""
     terms, example = place.line.databases, place.connection.database.example
     if not {Name(example), Keyword.ALL}.isdisjoint(terms) or example == Keyword.REPLICATION.value:
         return ()

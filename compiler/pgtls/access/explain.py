@@ -138,7 +138,7 @@ def _nobody(line: Line, idents: Sequence[IdentLine], role: str) -> str:
 
 
 def _mapped(line: Line, known: Sequence[Identity], role: str) -> Iterator[str]:
-    """Say whose certificate would do."""
+    """List whose certificate the line accepts."""
     if known:
         yield f'map "{line.option("map")}" gives role "{role}" to {_alternatives(known)} (--cert)'
     else:
@@ -185,7 +185,7 @@ def _patterns(known: Sequence[Identity]) -> bool:
 
 
 def _alternatives(known: Sequence[Identity]) -> str:
-    """Write whom a map accepts: names, and what they match."""
+    """List the identities that a map accepts: names, and what they match."""
     words = [f'"{one.text}"' if isinstance(one, Name) else f'one that matches "/{one.pattern}"' for one in known]
     return " or ".join(words[:_MOST]) + (f" or {len(words) - _MOST} more" if len(words) > _MOST else "")
 
@@ -206,14 +206,14 @@ def nearest(fleet: Fleet, server: Server, connection: Connection, surroundings: 
 
 
 def user_for_role(fleet: Fleet, role: str) -> Iterator[str]:
-    """Say that a name is a user of the spec, which logs in as other roles."""
+    """Report that a name is a user of the spec, which logs in as other roles."""
     if role in fleet.users and not any(role in user.roles for user in fleet.users.values()):
         roles = ", ".join(f'"{one}"' for one in fleet.users[role].roles)
         yield f'"{role}" is a user, not a role: it logs in as {roles}'
 
 
 def notes(fleet: Fleet, server: Server, connection: Connection, surroundings: Surroundings) -> Iterator[str]:
-    """Say of a connection that was refused what its names and the clock have to do with it."""
+    """Report what the names and the instant of a refused connection have to do with the refusal."""
     policies = fleet.policies_of(server)
     roles = {role for user in fleet.users.values() for role in user.roles}
     roles |= {term.text for policy in policies for term in policy.roles if isinstance(term, Name)}
@@ -271,7 +271,7 @@ def _covers(connection: Connection, surroundings: Surroundings, line: Line) -> b
 
 
 def surroundings_of(fleet: Fleet) -> Surroundings:
-    """Give the role graph as the spec knows it: ``member_of`` of every user, for each of its roles."""
+    """Return the role graph of the spec: ``member_of`` of every user, for each of its roles."""
     return Surroundings(
         frozenset((role, group) for user in fleet.users.values() for role in user.roles for group in user.member_of)
     )

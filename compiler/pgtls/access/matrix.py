@@ -30,7 +30,9 @@ _OVER: Mapping[str, Over] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Connections that are treated alike. ``certificates`` are the names that a client certificate may hold, with the roles that each opens.
+    """Connections that are treated alike.
+
+    ``certificates`` are the names that a client certificate may hold, with the roles that each opens.
 
     ``sslmode`` is what the policy asks of the client, None on the socket and where it is refused.
     """
@@ -47,7 +49,7 @@ class Row:
 
     @property
     def admits(self) -> bool:
-        """Whether anybody gets in by this row."""
+        """Whether this row admits connections."""
         return self.method != "reject"
 
 
@@ -105,7 +107,7 @@ def _certificate(line: Line) -> Literal["none", "verify-ca", "verify-full"]:
 
 
 def _names(line: Line, maps: Mapping[str, Sequence[IdentLine]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Give the identities that a line's map knows, each with its roles; without a map, the name is the role."""
+    """Return the identities of a line's map, each with its roles; without a map, the name is the role."""
     name = line.option("map")
     if name is None:
         return ()

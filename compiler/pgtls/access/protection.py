@@ -1,7 +1,7 @@
-"""What a change of the spec changes about protection: trust, TLS, settings, host names, waivers; everything that no connection shows.
+"""What a change of the spec changes about protection: trust, TLS, settings, host names, waivers.
 
-Every field of every table is compared. :data:`_ELSEWHERE` lists those that other reports cover: access (:mod:`pgtls.access.diff`) and
-certificates (:mod:`pgtls.certificates.spec_change`).
+Every field of every table is compared. :data:`_ELSEWHERE` lists those that other reports cover: access
+(:mod:`pgtls.access.diff`) and certificates (:mod:`pgtls.certificates.spec_change`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Effect = Literal["weakened", "strengthened", "changed"]
 
 @dataclass(frozen=True, slots=True)
 class ProtectionChange:
-    """One thing that protects, before and after. ``what`` names a field, or says whom an entity trusts."""
+    """One thing that protects, before and after. ``what`` names a field or a kind of trust."""
 
     kind: Effect
     entity: str
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     _Thing = Authority | Server | User | Policy
 
 
-# --- fields ----------------------------------------------------------------------------------------------------------------------
+# --- fields ----------------------------------------------------------------------------------------------------------
 
 _ELSEWHERE = {
     "ca": {"common_name", "subject", "key_algorithm"},
@@ -93,8 +93,8 @@ _GREATER_IS_STRONGER: Mapping[str, tuple[Any, ...]] = {
     "rotate_key": (False, True),
 }
 _PRESENT_IS_STRONGER = {"passphrase", "name_constraints", "path_length"}
-_WEAKENS = {"ciphers", "tls13_ciphers", "groups", "passphrase_command", "identity"}
-"""Fields of whose values nobody can tell here which is the stronger: a reviewer has to look at them."""
+_WEAKENS = {"sni", "ciphers", "tls13_ciphers", "groups", "passphrase_command", "identity"}
+"""Fields whose values cannot be ranked: a reviewer must look at every change of them."""
 _SETTINGS_THAT_WEAKEN = re.compile(
     "command|librar|preload|^ssl|^krb_|^gss_|password|^pam|ident|hba|directory|authentication|^db_user|security|"
     "^log_connections|^log_disconnections|^listen_addresses|conninfo|oauth|socket_permissions|_file$"
@@ -181,7 +181,7 @@ def _shown(value: Any) -> str:
             return str(value)
 
 
-# --- trust -----------------------------------------------------------------------------------------------------------------------
+# --- trust -----------------------------------------------------------------------------------------------------------
 
 
 def _trust(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
@@ -235,7 +235,7 @@ def _digits(digest: str) -> str:
     return f"SHA-256 {digest[:16]}…" if re.fullmatch("[0-9a-f]{64}", digest) else "cannot be read"
 
 
-# --- lint and waivers ------------------------------------------------------------------------------------------------------------
+# --- lint and waivers ------------------------------------------------------------------------------------------------
 
 
 def _lint(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:

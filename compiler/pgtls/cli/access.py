@@ -58,7 +58,7 @@ def _as_dict(server: Matrix) -> dict[str, Any]:
 
 
 def _as_row(row: Row) -> dict[str, Any]:
-    """Give its fields as they are: ``asdict`` copies every tuple, and a row may name thousands of roles."""
+    """Return its fields as they are: ``asdict`` copies every tuple, and a row may name thousands of roles."""
     return {field.name: getattr(row, field.name) for field in fields(row)} | {"certificates": dict(row.certificates)}
 
 

@@ -53,7 +53,8 @@ def command(
 ) -> int:
     """Show what changes between two specs: access granted, lost, weakened, strengthened; protection; certificates.
 
-    OLD and NEW are paths, or git:REV for the spec at a revision (the path is the other one's, or pgtls.toml), or git:REV:PATH.
+    OLD and NEW are paths; git:REV, the spec at a revision (at the path of the other side, or pgtls.toml); or
+    git:REV:PATH.
     """
     from pgtls.api import diff
 
@@ -86,7 +87,7 @@ def _side(side: str, other: str, moment: datetime) -> Spec:
     return load(side, now=moment)
 
 
-# --- formats ---------------------------------------------------------------------------------------------------------------------
+# --- formats ---------------------------------------------------------------------------------------------------------
 
 
 def _text(found: Difference) -> Iterator[str]:

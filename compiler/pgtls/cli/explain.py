@@ -120,7 +120,7 @@ def command(
 
 
 def _refuse_contradictions(question: dict[str, Any]) -> None:
-    """Refuse options that would have no effect beside the others: their user believes that they have one."""
+    """Refuse options that have no effect together with the others."""
     if question["hba"] and not question["postgres"]:
         raise UsageError("--hba needs --postgres: what a file means depends on the version")
     if question["hba"] and question["server"]:
@@ -200,9 +200,8 @@ def _text(answer: Explanation, place: str | None, connection: Connection) -> str
     where = f" from {connection.address}" if connection.address else ""
     shown = f', showing the certificate of "{connection.certificate.common_name}"' if connection.certificate else ""
     head = "admitted" if answer.outcome == "admit" else "refused"
-    rows = [
-        f'{head}: role "{connection.role}", database "{connection.database}"{where}, {over[connection.transport]}{shown}'
-    ]
+    what = f'role "{connection.role}", database "{connection.database}"'
+    rows = [f"{head}: {what}{where}, {over[connection.transport]}{shown}"]
     rows.append(f"  why      {answer.why}")
     if answer.rule:
         rows.append(f"  line     {answer.file}:{answer.line}: {answer.rule}")

@@ -1,6 +1,7 @@
 """Where the files of a spec come from: the disk, or a mapping in memory.
 
-The objects of a git revision are in :mod:`pgtls.language.git`. One :class:`Files` serves one command. It reads each file once, so that every stage sees the same bytes, and remembers their digest.
+The objects of a git revision are in :mod:`pgtls.language.git`. One :class:`Files` serves one command. It reads each
+file once, so that every stage sees the same bytes, and remembers their digest.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Files(ABC):
 
     @abstractmethod
     def is_directory(self, path: str) -> bool:
-        """Tell whether a path is a directory."""
+        """Return whether a path is a directory."""
 
     def near(self, path: str) -> str | None:
         """Return the path of a file that a missing one was probably meant to be."""
@@ -74,7 +75,7 @@ class Files(ABC):
         return ()
 
     def shows(self, path: str, top: str) -> bool:
-        """Tell whether an excerpt may show a line of a file that the spec ``top`` includes."""
+        """Return whether an excerpt may show a line of a file that the spec ``top`` includes."""
         return True
 
 
@@ -96,7 +97,7 @@ class Disk(Files):
         return os.path.realpath(path)
 
     def is_directory(self, path: str) -> bool:
-        """Tell whether a path leads to a directory."""
+        """Return whether a path leads to a directory."""
         return os.path.isdir(path)
 
     def beside(self, directory: str, path: str) -> Collection[str]:
@@ -124,9 +125,9 @@ class Disk(Files):
         return None
 
     def shows(self, path: str, top: str) -> bool:
-        """Tell whether a file lies inside the spec's repository (or its directory, without one), links followed.
+        """Return whether a file is inside the repository of the spec (or its directory, without one), links followed.
 
-        What comes through a pipe is the user's own. Where an include or a link leads elsewhere, its lines are none of a reviewer's log.
+        A log must not show the lines of a file elsewhere, to which an include or a link leads. A pipe is no file.
         """
         if not os.path.isfile(path):
             return True
@@ -171,7 +172,7 @@ class Mapped(Files):
         return os.path.normpath(path)
 
     def is_directory(self, path: str) -> bool:
-        """Tell whether files lie below a path."""
+        """Return whether there are files below a path."""
         return os.path.normpath(path) in self._tree
 
     def glob(self, directory: str, pattern: str) -> Iterable[str]:
@@ -206,7 +207,7 @@ class Mapped(Files):
                 yield path
 
     def _leads_away(self, path: str) -> bool:
-        """Tell whether a path may hold further files that are not in memory: to read it is then an error."""
+        """Return whether a path may lead to files that are not in memory; reading it is then an error."""
         return False
 
     @cached_property

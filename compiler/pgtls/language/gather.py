@@ -63,7 +63,7 @@ class Gathered:
 
 
 def gather(documents: Sequence[Document]) -> Gathered:
-    """Take in the tables of all files, the top file first; what is wrong with more than a table's fields is reported."""
+    """Take in the tables of all files, the top file first; report what is wrong with more than a table's fields."""
     gathered = Gathered(documents[0].source)
     for document in documents:
         gathered.report_faulty(*document.diagnostics)

@@ -1,4 +1,4 @@
-"""The files of a spec at a git revision, read from git's objects: what attributes, filters, links and the work tree say has no effect."""
+"""The files of a spec at a git revision, read from git's objects, whatever attributes and the work tree say."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _FILE, _LINK, _SUBMODULE = "100", "120", "160"
 """How the modes of a tree begin."""
 
-# Nothing of the repository's configuration may run a program, replace an object, fetch a missing one or name another work tree.
+# The configuration of the repository must not run a program, replace an object or fetch a missing one.
 _SAFE = (
     "--no-optional-locks",
     "--literal-pathspecs",
@@ -59,7 +59,7 @@ class Revision(Mapped):
         return self._entries
 
     def glob(self, directory: str, pattern: str) -> Iterable[str]:
-        """Match as on the disk. What git cannot tell (links, submodules, other places) matches too, and is then an error to read."""
+        """Match as on the disk. Links, submodules and paths outside match too; reading them is then an error."""
         start = os.path.normpath(directory or ".")
         if pattern.startswith("/"):
             pattern = os.path.relpath(pattern, os.path.join(self._root, start))
@@ -69,7 +69,7 @@ class Revision(Mapped):
         return found
 
     def has(self, path: str) -> bool:
-        """Tell whether the revision has something at a path, if only a link."""
+        """Return whether the revision has anything at a path, even a link."""
         return os.path.normpath(path) in self._entries
 
     def _leads_away(self, path: str) -> bool:
@@ -156,7 +156,7 @@ def _git(folder: str, *words: str, stdin: bytes = b"") -> bytes:
 
 
 def _fault(said: str) -> tuple[str, str]:
-    """Take from what git says the fault, which is not its last line, and the command that it advises. Of a revision it says nothing."""
+    """Return the fault that git reports and the command that it advises; of an unknown revision git says nothing."""
     lines = [visible(line.strip()) for line in said.splitlines() if line.strip()]
     fatal = next(
         (line.removeprefix("fatal: ") for line in lines if line.startswith("fatal: ")), "git knows no such revision"

@@ -37,8 +37,8 @@ class LoadResult:
     """What a spec says, as far as it could be read.
 
     ``loaded`` is None where the top file could not be read at all, or is no spec of this version.
-    Where tables are faulty, ``loaded`` has them with their faulty fields left out (a required one holds its example), so that all
-    other references can still be checked; ``faulty`` has the paths of these tables and fields, and that of ``include`` where an
+    Where tables are faulty, ``loaded`` has them with their faulty fields left out (a required one holds its example),
+    so that all other references can still be checked; ``faulty`` has their paths, and that of ``include`` where an
     included file could not be read. Nothing may be compiled from it.
     """
 
@@ -114,7 +114,7 @@ def _version(top: Raw) -> Diagnostic | None:
 
 
 class _Included(NamedTuple):
-    """What ``include`` leads to: its sound patterns, all that they matched, the files in the order of their names, and its faults."""
+    """What ``include`` leads to: its sound patterns, all that they matched, the files by name, and its faults."""
 
     patterns: tuple[str, ...] = ()
     matched: tuple[str, ...] = ()
@@ -158,7 +158,7 @@ def _include(files: Files, top: str, patterns: object) -> _Included:
 
 
 def _no_file(pattern: str, index: int, *, itself: bool, directory: bool) -> Diagnostic:
-    """Say why a pattern includes nothing: it matches the top file alone, directories alone, or nothing."""
+    """Report why a pattern includes nothing: it matches only the top file, only directories, or nothing."""
     place, named = ("include", index), quoted(pattern)
     if not pattern:
         return Diagnostic("PGT013", f"item {index + 1} of include must not be empty", place, "delete it")
@@ -219,7 +219,7 @@ def _repair(gathered: Gathered, tables: Raw, table: Key, paths: Iterable[TomlPat
 
 
 def _complete(gathered: Gathered, tables: Raw, table: Key, lacking: Iterable[str]) -> None:
-    """Give a table the examples of what it lacks, as if it said them itself."""
+    """Add the examples of what a table lacks, as if the table had them."""
     kind, name = table
     examples = {key: value for key, value in stand_ins(kind).items() if key in lacking}
     tables[name] = examples | tables[name]

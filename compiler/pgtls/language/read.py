@@ -26,13 +26,14 @@ MAX_BYTES = 16 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 
-# What no string may hold: control characters (C0, DEL, C1), line separators, and what reorders the text around it or has no glyph
-# (Unicode Technical Standard 39, 5.4, and Technical Report 36, 2.5; the default-ignorable code points). TOML allows all but C0.
+# What no string may hold: control characters (C0, DEL, C1), line separators, and what reorders the text around it or
+# has no glyph (Unicode Technical Standard 39, 5.4, and Technical Report 36, 2.5; the default-ignorable code points).
+# TOML allows all but C0.
 _INVISIBLE = (
     "\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164"
     "\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
 )
-# Joiners and variation selectors, which some scripts and emoji need, and blanks other than U+0020: in prose, not in names.
+# Joiners and variation selectors, which some scripts and emoji need, and blanks other than U+0020: not in names.
 _PROSE_ONLY = "\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _CONTROL = re.compile(f"[\x00-\x1f{_INVISIBLE}]")
 _IN_NAMES = re.compile(f"[\x00-\x1f{_INVISIBLE}{_PROSE_ONLY}]")
@@ -65,7 +66,7 @@ class Document:
 
 
 def read(files: Files, path: str, top: str | None = None, pattern: str = "") -> Document:
-    """Read one file: the spec itself, which may come through a pipe, or what a ``pattern`` of the spec ``top`` includes."""
+    """Read one file: the spec itself, which may come through a pipe, or what a ``pattern`` of ``top`` includes."""
     name, where, shown = files.label + path, Path(path), files.shows(path, top or path)
     try:
         raw = files.read(path, MAX_BYTES, pipes=top is None)

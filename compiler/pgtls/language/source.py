@@ -20,11 +20,11 @@ SECRET_KEYS = frozenset({"passphrase", "ldapbindpasswd", "radiussecrets"})
 """Keys whose literal values are shown nowhere."""
 
 _LIKE_A_SECRET = re.compile("pass|pwd|secret|token", re.IGNORECASE)
-"""What a key that the language does not have may be called by somebody who believes that a secret goes there."""
+"""How users name a key of their own for a secret, where the language has none."""
 
 
 def holds_secret(path: tuple[str | int, ...]) -> bool:
-    """Whether the value at a TOML path is, or was meant to be, a secret. Names of tables and of settings do not count."""
+    """Return whether the value at a TOML path is, or was meant to be, a secret; names of tables are none."""
     keys = [step for step in path[2:] if isinstance(step, str) and step != "passphrase_command"]
     return "settings" not in keys and any(key in SECRET_KEYS or _LIKE_A_SECRET.search(key) for key in keys)
 
@@ -34,7 +34,7 @@ _STRING = r""""(?:[^"\\]|\\.)*"?|'[^']*'?"""
 _HEADER = re.compile(r"\s*\[+[^\[\]=]+\]+\s*(?:#.*)?")
 _TOKENS = re.compile(
     rf"""
-    \b(?:(?:env|file)["']?\s*=\s*(?:{_STRING})|command["']?\s*=\s*\[[^\]]*\]?)   # where a secret comes from is no secret
+    \b(?:(?:env|file)["']?\s*=\s*(?:{_STRING})|command["']?\s*=\s*\[[^\]]*\]?)   # the source of a secret is none
     | \w+\s*= | \#.*
     | (?P<secret>{_STRING}|[^\s{{}}\[\],=\#]+)
     """,
@@ -43,7 +43,7 @@ _TOKENS = re.compile(
 
 
 def blotted(line: str, *, secret: bool = False) -> str:
-    """Blot out the literal secrets of a line, so that an excerpt does not show them; ``secret`` says that all of it is one's value."""
+    """Blot out the literal secrets of a line, so that no excerpt shows them; ``secret``: all of it is one."""
     if _HEADER.fullmatch(line):
         return line
     start = 0 if secret else match.end() if (match := _SECRET.search(line)) else len(line)
@@ -83,7 +83,7 @@ class Source:
         return self.files[0].path.parent
 
     def contents(self, named: Iterable[str] = ()) -> dict[str, str]:
-        """Return the digest of the very bytes that were parsed, of the spec (""), its includes, and the files that it names.
+        """Return the digests of the bytes that were parsed: of the spec (""), its includes, the files that it names.
 
         Paths are relative to the directory of the spec.
         """

@@ -1,4 +1,4 @@
-"""Findings that somebody has accepted, with the reason: ``waiver`` of a policy, ``[lint] waiver`` and ``[lint] ignore``.
+"""Findings that the spec accepts, with the reason: ``waiver`` of a policy, ``[lint] waiver`` and ``[lint] ignore``.
 
 They apply to warnings and to the 3xx family, never to what would make the output wrong.
 """
