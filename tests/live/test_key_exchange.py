@@ -1,4 +1,7 @@
-"""Hybrid key exchange by handshake: where both ends have it they use it, an older end falls back, and what a server lacks is never built."""
+"""Hybrid key exchange by handshake.
+
+Where both ends have it they use it, an older end falls back, and what a server lacks is never built.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 ASK = """
 import ctypes, json, sys
 class Option(ctypes.Structure):
-    _fields_ = [(n, ctypes.c_char_p) for n in ("keyword", "envvar", "compiled", "val", "label", "dispchar")] + [("size", ctypes.c_int)]
+    _fields_ = [(n, ctypes.c_char_p) for n in ("keyword", "envvar", "compiled", "val", "label", "dispchar")]
+    _fields_ += [("size", ctypes.c_int)]
 libpq = ctypes.CDLL(sys.argv[1])
 libpq.PQconndefaults.restype = ctypes.POINTER(Option)
 options, found, i = libpq.PQconndefaults(), {}, 0

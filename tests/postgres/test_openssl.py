@@ -216,7 +216,10 @@ def test_random_cipher_lists_select_what_openssl_selects(openssl: OpenSSL) -> No
 
 
 def differences(openssl: OpenSSL, answers: dict[str, list[list[str]] | None]) -> dict[str, object]:
-    """Return the lists of which OpenSSL selects something else than pgtls says: suites that this build lacks do not count."""
+    """Return the lists of which OpenSSL selects something else than pgtls says.
+
+    Suites that this build lacks do not count.
+    """
     built = {name for name, _ in openssl.ask(ciphers=["ALL:COMPLEMENTOFALL"])["ciphers"]["ALL:COMPLEMENTOFALL"]}
     found: dict[str, object] = {}
     for text, answer in answers.items():

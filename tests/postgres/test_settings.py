@@ -192,7 +192,10 @@ OF_THE_MACHINE = {
 
 
 def test_every_value_is_judged_as_the_server_judges_it(server: Server) -> None:
-    """What is accepted, the server takes; what is refused, it refuses: every setting of the version, with values of each kind."""
+    """What is accepted, the server takes.
+
+    What is refused, it refuses: every setting of the version, with values of each kind.
+    """
     wrong = [
         f"{setting.name} = {value!r}: {refusal(setting, value, server.version)}"
         for setting in settings(server.version).values()

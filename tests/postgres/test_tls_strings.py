@@ -1,4 +1,7 @@
-"""The strings that a server hands to its OpenSSL: each real server loads what pgtls accepts for it, and refuses what pgtls refuses."""
+"""The strings that a server hands to its OpenSSL.
+
+Each real server loads what pgtls accepts for it, and refuses what pgtls refuses.
+"""
 
 from __future__ import annotations
 

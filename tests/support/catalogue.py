@@ -1,7 +1,10 @@
-"""Write ``pgtls/postgres/catalogue.py`` from what every server of this machine knows: ``PYTHONPATH=tests python -m support.catalogue``.
+"""Write ``pgtls/postgres/catalogue.py`` from what every server of this machine knows.
 
-``pg_settings`` gives names, contexts, kinds, ranges and values. The words of an enumeration that it hides (``true``, ``debug``) and booleans that take one
-value alone are tried with ``ALTER SYSTEM``, which judges a value as the file does.
+``PYTHONPATH=tests python -m support.catalogue``.
+
+``pg_settings`` gives names, contexts, kinds, ranges and values. The words of an enumeration that it hides (``true``,
+``debug``) and booleans that take one value alone are tried with ``ALTER SYSTEM``, which judges a value as the file
+does.
 """
 
 from __future__ import annotations
@@ -16,10 +19,11 @@ from psycopg import sql as syntax
 from pgtls.postgres import catalogue
 from support.servers import Server, versions
 
-HEADER = '''"""Every setting of postgresql.conf by version. ``tests/support/catalogue.py`` writes this file from real servers.
+HEADER = '''"""Every setting of postgresql.conf by version. ``tests/support/catalogue.py`` writes it from real servers.
 
-A line: name, first and last version (open: it is still there), context, kind, then of a number ``least..most`` and its unit, of an enumeration its
-values and, after ``||``, those that PostgreSQL takes and does not list. A boolean that takes one value alone is followed by it.
+A line: name, first and last version (open: it is still there), context, kind, then of a number ``least..most`` and its
+unit, of an enumeration its values and, after ``||``, those that PostgreSQL takes and does not list. A boolean that takes one
+value alone is followed by it.
 """
 
 from __future__ import annotations

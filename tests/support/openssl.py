@@ -1,4 +1,7 @@
-"""Every OpenSSL of this machine, asked what it makes of cipher strings and groups: 1.1 came with npm's servers, the newest with Debian's."""
+"""Every OpenSSL of this machine, asked what it makes of cipher strings and groups.
+
+1.1 came with npm's servers, the newest with Debian's.
+"""
 
 from __future__ import annotations
 

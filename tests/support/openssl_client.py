@@ -1,4 +1,6 @@
-"""What one libssl makes of strings: ``openssl_client.py LIBSSL LIBCRYPTO``, questions as JSON on stdin, answers on stdout.
+"""What one libssl makes of strings.
+
+``openssl_client.py LIBSSL LIBCRYPTO``, questions as JSON on stdin, answers on stdout.
 
 By ctypes, in a process of its own: two versions do not go into one.
 """

@@ -2,12 +2,12 @@
 
     with Server(installation) as server:            # trust for everybody, no TLS yet
         server.populate(roles=["app"], databases=["shop"])
-        server.install(out / "servers" / "primary")  # files, owner, modes, include; reloads, and raises ServerError if the server keeps the old state
+        server.install(out / "servers" / "primary")  # files, owner, modes, include, reload; or ServerError
         ...                                          # clients connect to server.port
-        server.sql("show ssl")                       # through a connection from before the install: whatever pg_hba.conf says now
+        server.sql("show ssl")                       # through a connection from before the install
 
-The versions come from npm (``postgres/package.json``, pinned by its lock file), from Debian's newer suites (``postgres/install-debian``) and from the
-system, as ``versions()`` finds them.
+The versions come from npm (``postgres/package.json``, pinned by its lock file), from Debian's newer suites
+(``postgres/install-debian``) and from the system, as ``versions()`` finds them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ EXPECTED = ("pg13", "pg14", "pg15", "pg16", "pg17", "pg18", "pg18-debian", "pg19
 PACKAGES = Path(__file__).parent / "postgres" / "node_modules"
 UNPACKED = Path(__file__).parent / "postgres" / "debian"
 PATIENCE = 180.0
-"""Seconds after which something that never takes a second is taken to have failed: so many that a busy machine is no reason."""
+"""Seconds after which something that never takes a second is taken to have failed: so many that a busy machine is no
+reason."""
 
 SETTINGS = {
     "fsync": "off",
@@ -59,7 +60,8 @@ SETTINGS = {
     "lc_messages": "C",
     "password_encryption": "scram-sha-256",  # 13 made MD5 hashes
 }
-"""Of every server here, in its ``postgresql.conf``. What tells servers apart is on their command line, where no included file can change it."""
+"""Of every server here, in its ``postgresql.conf``. What tells servers apart is on their command line, where no
+included file can change it."""
 
 
 class ServerError(Exception):
@@ -79,7 +81,8 @@ class Installation:
     lib: Path | None
     """Where the libpq of this version lies; None where it is the system's."""
     root: Path | None = None
-    """The unpacked packages, whose loader and C library run the programs. None: the programs are as the system's are."""
+    """The unpacked packages, whose loader and C library run the programs. None: the programs are as the
+    system's are."""
 
     @property
     def label(self) -> str:
@@ -98,7 +101,10 @@ class Installation:
 
     @property
     def python(self) -> tuple[str, ...]:
-        """The words that start a Python which can load this libpq: unpacked ones need the C library that came with them."""
+        """The words that start a Python which can load this libpq.
+
+        Unpacked ones need the C library that came with them.
+        """
         if self.root is None or self.lib is None:
             return (sys.executable,)
         loader = next(self.lib.glob("ld-linux*.so.*"))
@@ -119,7 +125,7 @@ def versions() -> tuple[Installation, ...]:
 
 
 def why_absent(wanted: str) -> str | None:
-    """Return why a server of EXPECTED cannot be had, in the words of ``install-debian``; None where nobody tried."""
+    """Return why a server of EXPECTED cannot be had, in the words of ``install-debian``; None where it was not tried."""
     reason = UNPACKED / f"{wanted.removeprefix('pg').removesuffix('-debian')}.unavailable"
     return reason.read_text().strip() if wanted.endswith("-debian") and reason.exists() else None
 
@@ -156,7 +162,10 @@ def _openssl(program: str | Path) -> str:
 
 
 def _reachable(home: Path, program: Path) -> Path:
-    """Return where the servers' account can run it: a checkout in /root is closed to it, and then the session has a copy."""
+    """Return where the servers' account can run it.
+
+    A checkout in /root is closed to it, and then the session has a copy.
+    """
     account = server_account()
     probe = subprocess.run([*run_as(account), "test", "-x", str(program)], check=False, cwd="/")
     if probe.returncode == 0:
@@ -172,7 +181,7 @@ def _reachable(home: Path, program: Path) -> Path:
 
 
 def _template(installation: Installation) -> Path:
-    """Give a data directory fresh from initdb, made once per session and copied for each server."""
+    """Return a data directory fresh from initdb, made once per session and copied for each server."""
     template = scratch() / "templates" / installation.id
     with locked(template):
         if template.exists():
@@ -207,7 +216,9 @@ def quoted(value: str) -> str:
 
 
 class Server:
-    """A server of its own, on a port and a socket directory of its own. Entering starts it, leaving stops it and removes its files.
+    """A server of its own, on a port and a socket directory of its own.
+
+    Entering starts it, leaving stops it and removes its files.
 
     ``listen`` is its ``listen_addresses``; in a ``network`` (a namespace of its own) it is all of them by default.
     """
@@ -255,7 +266,8 @@ class Server:
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    # ---- its life ----------------------------------------------------------------------------------------------------------------------
+    # ---- its life ----------------------------------------------------------------------------------------------------
+    # ------------------
 
     def prepare(self) -> None:
         """Make its data directory: one in which everybody may do everything, without TLS."""
@@ -263,7 +275,10 @@ class Server:
         give(self.directory, server_account())
 
     def start(self) -> None:
-        """Start it with the files that are there, and wait until it takes connections. Raises ServerError with its log when it does not."""
+        """Start it with the files that are there, and wait until it takes connections.
+
+        Raises ServerError with its log when it does not.
+        """
         for attempt in range(10):
             mark = self.mark()
             self.port = self.port or free_port()
@@ -292,7 +307,10 @@ class Server:
             )  # fmt: skip
 
     def _wait_until_ready(self) -> bool:
-        """Whether it got ready: it says so in the last line of ``postmaster.pid`` (``PM_STATUS_READY`` of miscinit.h)."""
+        """Tell whether it got ready.
+
+        It says so in the last line of ``postmaster.pid`` (``PM_STATUS_READY`` of miscinit.h).
+        """
         assert self._process is not None
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -319,12 +337,18 @@ class Server:
             self._process = None
 
     def restart(self) -> None:
-        """Stop it and start it cold with the files that are there now. From then on :meth:`sql` depends on what they admit."""
+        """Stop it and start it cold with the files that are there now.
+
+        From then on :meth:`sql` depends on what they admit.
+        """
         self.stop()
         self.start()
 
     def reload(self) -> str:
-        """Have it read its files again, wait until that is in force, and give what it logged. Raises ServerError where it keeps the old state."""
+        """Have it read its files again, wait until that is in force, and give what it logged.
+
+        Raises ServerError where it keeps the old state.
+        """
         assert self._process is not None
         mark = self.mark()
         self._process.send_signal(signal.SIGHUP)
@@ -338,34 +362,39 @@ class Server:
         return log
 
     def _probe(self) -> None:
-        """Wait for an answer to an SSLRequest. The postmaster does one thing at a time: who answers was started after the reload."""
+        """Wait for an answer to an SSLRequest.
+
+        The postmaster does one thing at a time: who answers was started after the reload.
+        """
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(PATIENCE)
             connection.connect(f"{self.sockets}/.s.PGSQL.{self.port}")
             connection.sendall(bytes.fromhex("0000000804d2162f"))
             connection.recv(1)
 
-    # ---- its log -----------------------------------------------------------------------------------------------------------------------
+    # ---- its log -----------------------------------------------------------------------------------------------------
+    # ------------------
 
     def mark(self) -> int:
         """Where the log ends now."""
         return self.logfile.stat().st_size if self.logfile.exists() else 0
 
     def log(self, since: int = 0) -> str:
-        """Give what it has logged since a mark."""
+        """Return what it has logged since a mark."""
         with self.logfile.open("rb") as file:
             file.seek(since)
             return file.read().decode(errors="replace")
 
     def wait_for_log(self, text: str, since: int = 0) -> str:
-        """Give the log since a mark as soon as it has ``text``: a server may log after its client has been told."""
+        """Return the log since a mark as soon as it has ``text``: a server may log after its client has been told."""
         deadline = time.monotonic() + PATIENCE
         while text not in (log := self.log(since)):
             assert time.monotonic() < deadline, f"the log never said {text!r}:\n{log}"
             time.sleep(0.003)
         return log
 
-    # ---- what is in it -----------------------------------------------------------------------------------------------------------------
+    # ---- what is in it
+    # -----------------------------------------------------------------------------------------------------------------
 
     def sql(self, query: str, *, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run statements as the superuser and give the rows of the last one (none for a command)."""
@@ -380,7 +409,10 @@ class Server:
         )
 
     def populate(self, roles: Iterable[str] = (), databases: Iterable[str] = (), password: str = "") -> None:
-        """Create login roles, each with ``password`` (none if empty), and databases. What exists already is left as it is."""
+        """Create login roles, each with ``password`` (none if empty), and databases.
+
+        What exists already is left as it is.
+        """
         known = {name for (name,) in self.sql("select rolname from pg_roles union select datname from pg_database")}
         secret = syntax.SQL(" password {}").format(password) if password else syntax.SQL("")
         create = [
@@ -395,16 +427,20 @@ class Server:
             self.sql(statement.as_string(self._admin))
 
     def show(self, setting: str) -> str:
-        """Give a setting as it is in force."""
+        """Return a setting as it is in force."""
         return str(self.sql(f"show {setting}")[0][0])
 
     def hba_errors(self) -> list[tuple[Any, ...]]:
-        """Give the lines of pg_hba.conf, as it lies there now, that the server cannot read: (line number, error, type)."""
+        """Return the lines of pg_hba.conf, as it lies there now, that the server cannot read.
+
+        (line number, error, type).
+        """
         return self.sql(
             "select line_number, error, type from pg_hba_file_rules where error is not null or type is null"
         )
 
-    # ---- its files ---------------------------------------------------------------------------------------------------------------------
+    # ---- its files ---------------------------------------------------------------------------------------------------
+    # ------------------
 
     def write(self, name: str, content: str | bytes, mode: int = 0o600) -> Path:
         """Put a file into its data directory."""
@@ -445,7 +481,10 @@ class Server:
                 file.write(line)
 
     def install(self, compiled: Path, directory: Path | None = None) -> str:
-        """:meth:`place` the compiled files and reload; give what the server logged. Raises ServerError where it does not take them."""
+        """:meth:`place` the compiled files and reload; give what the server logged.
+
+        Raises ServerError where it does not take them.
+        """
         self.place(compiled, directory)
         return self.reload()
 
@@ -457,7 +496,7 @@ def _rows(connection: psycopg.Connection[Any], query: str) -> list[tuple[Any, ..
 
 @cache
 def loopback() -> tuple[str, ...]:
-    """Give the loopback addresses of this machine: a container may have no IPv6."""
+    """Return the loopback addresses of this machine: a container may have no IPv6."""
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
@@ -467,7 +506,10 @@ def loopback() -> tuple[str, ...]:
 
 
 def free_port() -> int:
-    """Draw a port that nobody listens on, below those that the system gives to clients. start() draws again if somebody was faster."""
+    """Draw a port that nobody listens on, below those that the system gives to clients.
+
+    A server that finds it taken draws again.
+    """
     while True:
         port = random.randrange(15000, 32000)  # noqa: S311
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -1,4 +1,7 @@
-"""Write ``pgtls/postgres/suites.py`` from every OpenSSL of this machine: ``PYTHONPATH=tests python -m support.suites``."""
+"""Write ``pgtls/postgres/suites.py`` from every OpenSSL of this machine.
+
+``PYTHONPATH=tests python -m support.suites``.
+"""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
 r"""Regular expressions as hba.c uses them: PostgreSQL's AREs over bytes.
 
-``regcomp_auth_token`` compiles with REG_ADVANCED and the C collation, and authentication comes before the database's encoding is known, so that
-a pattern and its subject are bytes: ``.`` is one byte, and only ASCII letters are letters.
+``regcomp_auth_token`` compiles with REG_ADVANCED and the C collation, and authentication comes before the database's
+encoding is known, so that a pattern and its subject are bytes: ``.`` is one byte, and only ASCII letters are letters.
 
-What is understood: literals, ``.``, ``^``, ``$``, groups (capturing or not), ``|``, ``* + ? {m} {m,} {m,n}`` greedy or not, bracket expressions with
-ranges, classes and class escapes, ``\d \w \s \D \W \S``, ``\A \Z \m \M \y \Y``, escaped punctuation, ``\a \b \e \f \n \r \t \v``, lookahead,
-and the leading options ``(?i) (?c) (?s) (?t)``. All else that PostgreSQL may accept raises :class:`Undecidable`: it is never guessed. What
-PostgreSQL refuses raises :class:`InvalidRegex` with its words.
+What is understood: literals, ``.``, ``^``, ``$``, groups (capturing or not), ``|``, ``* + ? {m} {m,} {m,n}`` greedy or
+not, bracket expressions with ranges, classes and class escapes, ``\d \w \s \D \W \S``, ``\A \Z \m \M \y \Y``, escaped
+punctuation, ``\a \b \e \f \n \r \t \v``, lookahead, and the leading options ``(?i) (?c) (?s) (?t)``. All else that
+PostgreSQL may accept raises :class:`Undecidable`: it is never guessed. What PostgreSQL refuses raises
+:class:`InvalidRegex` with its words.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _OPTIONS_START = re.compile(r"\(\?[A-Za-z]")
 class Pattern:
     """A compiled regular expression.
 
-    ``around`` are the parts before, within and after the first group, if it stands at the top level; None where there is no such group.
+    ``around`` are the parts before, within and after the first group, if it stands at the top level; None where there
+    is no such group.
     """
 
     source: str
@@ -116,7 +118,10 @@ def _pattern(source: str, parser: Parser, branches: list[list[Node]]) -> Pattern
 
 
 def _start(data: str) -> tuple[str, bool, str | None]:
-    """Read a director and embedded options (regc_lex.c, prefixes): what follows them, whether case is ignored, and a doubt."""
+    """Read a director and embedded options (regc_lex.c, prefixes).
+
+    Return what follows them, whether case is ignored, and a doubt.
+    """
     doubt = None
     if data.startswith("***") and len(data) > 3:
         if data[3] == "=":

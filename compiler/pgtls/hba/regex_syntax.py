@@ -1,4 +1,7 @@
-"""The syntax of PostgreSQL's AREs (src/backend/regex/regc_lex.c, regcomp.c; texts of regerrs.h), as far as :mod:`pgtls.hba.regex` understands it."""
+"""The syntax of PostgreSQL's AREs, as far as :mod:`pgtls.hba.regex` understands it.
+
+Source: src/backend/regex/regc_lex.c and regcomp.c; the texts are those of regerrs.h.
+"""
 
 from __future__ import annotations
 
@@ -154,7 +157,10 @@ class Parser:
         """Within a lookahead or lookbehind, where no group captures."""
 
     def parse(self) -> list[list[Node]]:
-        """Return the nodes of each top-level branch. What PostgreSQL refuses is found wherever it is; then doubts count."""
+        """Return the nodes of each top-level branch.
+
+        What PostgreSQL refuses is found wherever it is; then doubts count.
+        """
         branches = self.branches(0)
         if self.position < len(self.source):
             raise InvalidRegex("parentheses () not balanced")
@@ -283,7 +289,10 @@ class Parser:
         return True
 
     def reference(self) -> re.Match[str] | None:
-        """Find the number of a back reference after a backslash: several digits are one if there are so many groups, else an octal escape."""
+        """Find the number of a back reference after a backslash.
+
+        Several digits are one if there are so many groups, else an octal escape.
+        """
         found = _NUMBER.match(self.source, self.position)
         return None if found and len(found[0]) > 1 and int(found[0]) > self.groups else found
 

@@ -1,1 +1,4 @@
-"""What each major version of PostgreSQL has, as tables: releases, settings, authentication methods, libpq's parameters."""
+"""What each major version of PostgreSQL has, as tables.
+
+Releases, settings, authentication methods, libpq's parameters.
+"""

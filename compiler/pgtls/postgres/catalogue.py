@@ -1,7 +1,8 @@
-"""Every setting of postgresql.conf by version. ``tests/support/catalogue.py`` writes this file from real servers.
+"""Every setting of postgresql.conf by version. ``tests/support/catalogue.py`` writes it from real servers.
 
-A line: name, first and last version (open: it is still there), context, kind, then of a number ``least..most`` and its unit, of an enumeration its
-values and, after ``||``, those that PostgreSQL takes and does not list. A boolean that takes one value alone is followed by it.
+A line: name, first and last version (open: it is still there), context, kind, then of a number ``least..most`` and its
+unit, of an enumeration its values and, after ``||``, those that PostgreSQL takes and does not list. A boolean that takes one
+value alone is followed by it.
 """
 
 from __future__ import annotations

@@ -105,7 +105,10 @@ def standard_names() -> dict[str, str]:
 
 
 def cipher_list(text: str, openssl: Version) -> CipherList:
-    """Read a cipher list as ssl_create_cipher_list does. Raises Refused for what it refuses, an empty outcome included."""
+    """Read a cipher list as ssl_create_cipher_list does.
+
+    Raises Refused for what it refuses, an empty outcome included.
+    """
     chosen: set[str] = set()
     killed: set[str] = set()
     unknown: list[str] = []

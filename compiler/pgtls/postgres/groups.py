@@ -1,6 +1,7 @@
 """Groups for the key exchange: lists for ``ssl_groups``, one curve for ``ssl_ecdh_curve`` before PostgreSQL 18.
 
-Source: t1_lib.c of each OpenSSL and be-secure-openssl.c; compared with every OpenSSL and every server that the tests have.
+Source: t1_lib.c of each OpenSSL and be-secure-openssl.c; compared with every OpenSSL and every server that the tests
+have.
 """
 
 from __future__ import annotations
@@ -113,7 +114,10 @@ def curve(text: str) -> str:
 
 
 def groups(text: str, openssl: Version) -> list[str]:
-    """Return the groups of a list by the names of this module, in order, for PostgreSQL 18 and later. Raises Refused."""
+    """Return the groups of a list by the names of this module, in order, for PostgreSQL 18 and later.
+
+    Raises Refused.
+    """
     found: list[str] = []
     separators = ":/" if openssl >= _TUPLES_SINCE else ":"
     for entry in re.split(f"[{separators}]", text):

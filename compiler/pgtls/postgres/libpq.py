@@ -1,7 +1,7 @@
 """libpq's connection parameters by version.
 
-A parameter that a libpq does not know is a hard error there (``invalid connection option``), so bundles hold only what the oldest libpq
-they are for understands. Source: fe-connect.c, ``PQconninfoOptions``.
+A parameter that a libpq does not know is a hard error there (``invalid connection option``), so bundles hold only what
+the oldest libpq they are for understands. Source: fe-connect.c, ``PQconninfoOptions``.
 """
 
 from __future__ import annotations

@@ -37,14 +37,14 @@ class Method(NamedTuple):
     since: int = 13
     until: int = 99
     map: bool = False
-    """Whether it takes an ident map: it proves an identity that need not be the role."""
+    """True if it takes an ident map: it proves an identity that need not be the role."""
     sends_password: bool = False
-    """Whether the client sends its password as it is, readable to the server and to whoever reads the connection."""
+    """True if the client sends its password as it is, readable to the server and to everyone who reads the connection."""
     options: tuple[Option, ...] = ()
     required: tuple[tuple[str, ...], ...] = ()
 
     def has(self, version: int) -> bool:
-        """Whether that version has it."""
+        """Tell whether that version has it."""
         return self.since <= version <= self.until
 
 
@@ -122,7 +122,8 @@ OURS = {"map": "map", "clientcert": "client_cert", "clientname": "identity"}
 """Options that follow from other fields of the spec, and which."""
 
 REGEX_SINCE = 16
-"""Regular expressions for databases and roles in pg_hba.conf, and for roles in pg_ident.conf, with ``all`` and ``+role``."""
+"""Regular expressions for databases and roles in pg_hba.conf, and for roles in pg_ident.conf, with ``all`` and
+``+role``."""
 
 CLIENTCERT_NUMBERS_UNTIL = 13
 """``clientcert=1`` and ``clientcert=0``."""
@@ -155,10 +156,13 @@ def takes_map(method: str) -> bool:
 
 
 def is_secret(option: str) -> bool:
-    """Whether the value of an option is a secret: a known one, or one of an unknown option (``validator.*``) with such a name."""
+    """Tell whether the value of an option is a secret.
+
+    A known one, or one of an unknown option (``validator.*``) with such a name.
+    """
     return option in SECRET_OPTIONS or (option not in _OPTIONS and bool(_LIKE_A_SECRET.search(option)))
 
 
 def is_option(name: str) -> bool:
-    """Whether some method has an option of that name, or every line may have it."""
+    """Tell whether some method has an option of that name, or every line may have it."""
     return name in _OPTIONS or name in OURS

@@ -16,7 +16,7 @@ class Release(NamedTuple):
 
     @property
     def final(self) -> bool:
-        """Whether it has been released; before that its tables may still change."""
+        """Tell whether it has been released; before that its tables may still change."""
         return self.first is not None
 
 

@@ -89,7 +89,10 @@ def ssl_settings(version: int) -> dict[str, str]:
 
 @cache
 def settings(version: int) -> dict[str, Setting]:
-    """Return every setting of a version, by its name in lower case (names are compared without case: guc.c, guc_name_compare)."""
+    """Return every setting of a version, by its name in lower case.
+
+    Names are compared without case (guc.c, guc_name_compare).
+    """
     known = {s.name.lower(): s for s in _catalogue() if s.since <= version <= s.until}
     return known | {alias: known[name] for alias, name in ALIASES.items()}
 

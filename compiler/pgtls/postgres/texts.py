@@ -1,7 +1,7 @@
 """Settings that are texts with a syntax of their own: lists of words, names, places.
 
-Source: the check hooks of each setting; tested value by value against the servers. What only the server's own machine can tell (a locale, a time
-zone, a tablespace) is not judged.
+Source: the check hooks of each setting; tested value by value against the servers. What only the server's own machine
+can tell (a locale, a time zone, a tablespace) is not judged.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ Judge = Callable[[str, int], str | None]
 
 
 def items(text: str) -> list[str] | None:
-    """Split a list as SplitIdentifierString does; None if its syntax is wrong. Names without quotes come in lower case."""
+    """Split a list as SplitIdentifierString does; None if its syntax is wrong.
+
+    Names without quotes come in lower case.
+    """
     if not text.strip():
         return []
     found, position = [], 0
@@ -31,7 +34,10 @@ _ITEM = re.compile(r'\s*("(?:[^"]|"")*"|[^\s,"][^\s,]*)\s*(,|$)')
 
 
 def _list_of(*words: str, alone: tuple[str, ...] = (), since: int = 13, **later: int) -> Judge:
-    """Judge lists of words. ``alone`` are words that stand for a whole list; ``later`` are words by the version that added them."""
+    """Judge lists of words.
+
+    ``alone`` are words that stand for a whole list; ``later`` are words by the version that added them.
+    """
 
     def judge(text: str, version: int) -> str | None:
         known = [*words, *(word for word, first in later.items() if first <= version)]

@@ -1,4 +1,6 @@
-"""Settings that a server refuses together, though it takes each of them alone. It says so at its start, and does not start.
+"""Settings that a server refuses together, though it takes each of them alone.
+
+It says so at its start, and does not start.
 
 Source: postmaster.c (``PostmasterMain``), xlog.c and the check hooks of the settings; tested with the servers.
 """

@@ -1,4 +1,6 @@
-"""The values of settings as each version reads them: booleans, enumerations, numbers with units; :mod:`pgtls.postgres.texts` judges texts.
+"""The values of settings as each version reads them: booleans, enumerations, numbers with units.
+
+:mod:`pgtls.postgres.texts` judges texts.
 
 Source: guc.c (``parse_int``, ``parse_real``) and bool.c; tested value by value against the servers.
 """
@@ -24,7 +26,8 @@ _FALSE = re.compile(r"f(a(l(se?)?)?)?|no?|off?|0", re.IGNORECASE)
 
 _INTEGER = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
 _REAL = re.compile(
-    r"\s*([+-]?)(0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?\d+)?|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)",
+    r"\s*([+-]?)"
+    r"(0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?\d+)?|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)",
     re.IGNORECASE | re.ASCII,
 )
 _UNIT = re.compile(r"\s*([^\s]{0,3})\s*")
@@ -117,7 +120,7 @@ _NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
 
 
 def _integer(text: str) -> tuple[float, str] | None:
-    """Read a number as ``strtol`` with base 0 does, or ``strtod`` where it has a fraction or an exponent; and its unit."""
+    """Read a number and its unit as ``strtol`` with base 0 does, or ``strtod`` where there is a fraction or an exponent."""
     found = _INTEGER.match(text)
     if text[found.end() if found else 0 :][:1] in (".", "e", "E") or found is None:
         return _real(text) if found or text[:1] == "." else None

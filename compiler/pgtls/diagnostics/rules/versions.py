@@ -17,7 +17,8 @@ RULES: tuple[Rule, ...] = (
         "PGT401",
         "error",
         "a setting that the version does not have",
-        meaning="`settings` holds a name that other versions of PostgreSQL know and this one does not, or one that is only shown.",
+        meaning="`settings` holds a name that other versions of PostgreSQL know and this one does not, or one that "
+        "is only shown.",
         why="The server would not start: `unrecognized configuration parameter`.",
         fix="Correct the name or leave it out.",
     ),
@@ -33,17 +34,18 @@ RULES: tuple[Rule, ...] = (
         "PGT403",
         "error",
         "a field that the version does not have",
-        meaning="The server's version is too old for what the table asks for: `tls13_ciphers` and several `groups` (18), regular expressions and "
-        'words in maps (16), `identity = "dn"` and `of = "dn"` (14).',
-        why="An older server takes a regular expression for a literal name, and refuses the others. What comes from `[defaults]` is left out "
-        "where a version lacks it, if that lets nobody in who is not meant.",
+        meaning="The server's version is too old for what the table asks for: options of a validator (19), "
+        '`tls13_ciphers` and several `groups` (18), regular expressions and words in maps (16), `identity = "dn"` '
+        'and `of = "dn"` (14).',
+        why="An older server takes a regular expression for a literal name and refuses the rest. What comes from "
+        "`[defaults]` is left out where a version lacks it, unless that would admit more users.",
         fix="Write it otherwise for that server, or upgrade it.",
     ),
     Rule(
         "PGT404",
         "error",
         "a method that the version does not have",
-        meaning="`oauth` came with PostgreSQL 18, `radius` went with 19.",
+        meaning="`oauth` came with PostgreSQL 18; PostgreSQL 19 no longer has `radius`.",
         why="The server would refuse the whole file: `invalid authentication method`.",
         fix="Use another method on that server.",
     ),
@@ -51,10 +53,10 @@ RULES: tuple[Rule, ...] = (
         "PGT407",
         "error",
         "a value that the setting does not take",
-        meaning="This version takes a number within bounds, a boolean, one of some words or a list of them for the setting, and the value in "
-        "`settings` is none.",
+        meaning="The setting takes a number within bounds, a boolean, one of some words, or a list, and the value "
+        "in `settings` is something else.",
         why="The server would not start, or keep its old configuration at a reload.",
-        fix="Give a value that the message describes.",
+        fix="Write a value that the message describes.",
     ),
     Rule(
         "PGT408",
@@ -62,42 +64,45 @@ RULES: tuple[Rule, ...] = (
         "a setting that pgtls does not know",
         meaning="No version of PostgreSQL has it, as far as pgtls knows. A distribution or a later minor release may.",
         why="If the server has no such setting, it does not start: `unrecognized configuration parameter`.",
-        fix='Correct the name. If the server has it, ignore this code: `[lint] ignore = ["PGT408"]`. Settings of extensions have a dot and '
-        "give no finding.",
+        fix='Correct the name. If the server has it, ignore this code: `[lint] ignore = ["PGT408"]`. Settings of '
+        "extensions have a dot and give no finding.",
     ),
     Rule(
         "PGT409",
         "warning",
         "an address that an old libpq cannot verify",
-        meaning="The first of a server's `hosts` is an address, others are names, and a bundle that must verify it is for a "
-        "`libpq` before 15.",
-        why="Those ignore addresses in certificates and compare the common name, which is the first name of `hosts`: "
-        "`verify-full` fails with `server certificate for … does not match host name`.",
-        fix="Put a host name first, or say `libpq = 15` for users who have that one or a later one.",
+        meaning="The first of a server's `hosts` is an address, others are names, and a bundle that must verify it "
+        "is for a `libpq` before 15.",
+        why="Those ignore addresses in certificates and compare the common name, which is the first name of "
+        "`hosts`: `verify-full` fails with `server certificate for … does not match host name`.",
+        fix="Put a host name first, or write `libpq = 15` for users who have that version or a later one.",
     ),
     Rule(
         "PGT410",
         "warning",
         "SCRAM where passwords become MD5 hashes",
-        meaning="A policy asks for `scram-sha-256` on PostgreSQL 13, whose `password_encryption` is `md5` unless its configuration says otherwise.",
-        why="A password that is set there is stored as an MD5 hash, and the method never accepts those: its user is refused with the right password.",
-        fix='Say `settings = { password_encryption = "scram-sha-256" }` in the server\'s table, and set the passwords again that were set before.',
+        meaning="A policy asks for `scram-sha-256` on PostgreSQL 13, whose `password_encryption` is `md5` unless "
+        "its configuration sets it.",
+        why="A password that is set there is stored as an MD5 hash, which the method never accepts: the server "
+        "rejects the right password.",
+        fix='Write `settings = { password_encryption = "scram-sha-256" }` in the server\'s table, and set the '
+        "passwords again that were set before.",
     ),
     Rule(
         "PGT411",
         "warning",
         "groups without the curve of the server's own key",
         meaning="`groups` does not name the curve on which the server's key is made.",
-        why="With TLS 1.2 a client must allow the curve of the key, too. One that is limited to the same groups as the server is refused: `handshake failure`. Others, and TLS 1.3, do "
-        "not mind.",
+        why="With TLS 1.2 a client must allow the curve of the key, too. A client that is limited to the same "
+        "groups as the server is refused: `handshake failure`. Other clients and TLS 1.3 do not mind.",
         fix="Make the key on a curve of the list (`key_algorithm`), add its curve to the list, or ask for TLS 1.3.",
     ),
     Rule(
         "PGT412",
         "error",
         "not the name of a setting",
-        meaning="A key in `settings` is no name that postgresql.conf can hold: letters, digits and underscores, for an extension with its name and a "
-        "dot before it.",
+        meaning="A key in `settings` is not a name that postgresql.conf can hold: letters, digits and underscores; "
+        "a setting of an extension has the extension's name and a dot before its own.",
         why="The server does not start, or reads another line than the one that was meant.",
         fix="Correct the name.",
     ),
@@ -113,17 +118,20 @@ RULES: tuple[Rule, ...] = (
         "PGT414",
         "error",
         "groups that the server refuses",
-        meaning="`groups` names a group that the server's OpenSSL (`openssl`) does not have; or, up to PostgreSQL 17, that is not an elliptic curve.",
-        why="The server does not start: `ECDH: could not create key` or `could not set group names specified in ssl_groups`.",
+        meaning="`groups` names a group that the server's OpenSSL (`openssl`) does not have. Up to PostgreSQL 17 it "
+        "must be an elliptic curve.",
+        why="The server does not start: `ECDH: could not create key` or `could not set group names specified in "
+        "ssl_groups`.",
         fix="Use groups that it has. If its OpenSSL is newer than the spec says, correct `openssl`.",
     ),
     Rule(
         "PGT415",
         "error",
         "a cipher list that does not mean what it says",
-        meaning="`ciphers` selects no suite, has an entry that OpenSSL cannot read, or one that it passes over: an unknown name, or a suite of TLS 1.3, "
-        "which the setting does not decide.",
-        why="Without a suite the server does not start: `could not set the cipher list`. A word that is passed over protects nothing.",
+        meaning="`ciphers` selects no suite, has an entry that OpenSSL cannot read, or one that it passes over: an "
+        "unknown name, or a suite of TLS 1.3, which the setting does not decide.",
+        why="Without a suite the server does not start: `could not set the cipher list`. A word that is passed over "
+        "protects nothing.",
         fix="Correct the name. Suites of TLS 1.3 belong into `tls13_ciphers`, from PostgreSQL 18 on.",
     ),
     Rule(
@@ -132,14 +140,16 @@ RULES: tuple[Rule, ...] = (
         "suites of TLS 1.3 that OpenSSL does not know",
         meaning="`tls13_ciphers` has a name that is no suite of TLS 1.3, or one that the server's OpenSSL lacks.",
         why="The server does not start: `could not set the TLSv1.3 cipher suites`, or it passes over the name.",
-        fix="Use names such as `TLS_AES_256_GCM_SHA384`, with colons between them. Suites of TLS 1.2 belong into `ciphers`.",
+        fix="Use names such as `TLS_AES_256_GCM_SHA384`, with colons between them. Suites of TLS 1.2 belong into "
+        "`ciphers`.",
     ),
     Rule(
         "PGT417",
         "warning",
         "a cipher list without a suite for the server's key",
         meaning="No suite of `ciphers` goes with the algorithm of the server's key.",
-        why="The server starts, and every handshake by TLS 1.2 fails: `no shared cipher`. TLS 1.3 does not use the list.",
+        why="The server starts, and every handshake by TLS 1.2 fails: `no shared cipher`. TLS 1.3 does not use the "
+        "list.",
         fix='Add suites for that key, make another key (`key_algorithm`), or ask for TLS 1.3 (`min_tls = "1.3"`).',
     ),
     Rule(
@@ -147,14 +157,16 @@ RULES: tuple[Rule, ...] = (
         "warning",
         "`oauth` without a validator library",
         meaning="A policy asks for `oauth`, and the server's `settings` do not say `oauth_validator_libraries`.",
-        why='Unless the server\'s own configuration says it, the server does not load pg_hba.conf: `parameter "oauth_validator_libraries" must be set`.',
+        why="Unless the server's own configuration says it, the server does not load pg_hba.conf: `parameter "
+        '"oauth_validator_libraries" must be set`.',
         fix="Name the library in `settings`. If the server's own configuration does, ignore this code.",
     ),
     Rule(
         "PGT419",
         "error",
         "a validator that the server does not name",
-        meaning="The policy's `validator` is not among the server's `oauth_validator_libraries`; or there are none or several, and the policy names none.",
+        meaning="The policy's `validator` is not among the server's `oauth_validator_libraries`; or there are none "
+        "or several, and the policy names none.",
         why="The server does not load pg_hba.conf.",
         fix="Name one of them in `auth_options`: `validator = …`.",
     ),
@@ -162,8 +174,8 @@ RULES: tuple[Rule, ...] = (
         "PGT420",
         "error",
         "settings that do not go together",
-        meaning="A server takes each of the `settings` alone and refuses them together: `wal_level = minimal` with `archive_mode`, more reserved "
-        "connections than there are, two recovery targets.",
+        meaning="A server takes each of the `settings` alone and refuses them together: `wal_level = minimal` with "
+        "`archive_mode`, more reserved connections than there are, two recovery targets.",
         why="The server does not start.",
         fix="Change one of them.",
     ),
@@ -171,7 +183,8 @@ RULES: tuple[Rule, ...] = (
         "PGT421",
         "warning",
         "a setting that does not go with a default",
-        meaning="PostgreSQL's default of another setting contradicts one of the `settings`: `wal_level = minimal` needs `max_wal_senders = 0`.",
+        meaning="PostgreSQL's default of another setting contradicts one of the `settings`: `wal_level = minimal` "
+        "needs `max_wal_senders = 0`.",
         why="The server does not start, unless its own configuration says something else than the default.",
         fix="State the other setting, too. If the server's own configuration does, ignore this code.",
     ),

@@ -17,7 +17,7 @@ from pgtls.postgres.methods import METHODS
 from pgtls.postgres.openssl import Refused, version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Policy
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
 _WIDE = {4: 12, 6: 32}
-"""The shortest prefix of public addresses that is no finding: a block of a million addresses, and one provider's IPv6."""
+"""The shortest prefix of public addresses that is no finding: a million addresses, or one provider's IPv6."""
 
 MD5_DEPRECATED_SINCE = 18
 """Its release notes: MD5 passwords are deprecated and will go."""
@@ -46,17 +46,17 @@ _WEAK_NAME = re.compile(r"(.*-)?(RC2|RC4|DES|3DES|CBC3|EXP|EXPORT|LOW|IDEA|MD5)(
 
 
 def trust(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find policies by which whoever reaches the server is whom they say they are."""
+    """Find policies that admit every client that reaches the server, under any name."""
     if policy.table.auth != "trust":
         return
     asked = policy.asks_certificate
     if asked == "verify-full":
-        message = f'"trust" asks for nothing but a certificate: policy "{policy.name}" hides that behind "trust"'
+        message = f'policy "{policy.name}" admits by certificate alone, and its "trust" hides that'
         yield finder(fleet, policy).fault("PGT301", message, "auth", hint='auth = "cert" asks for the same')
     else:
-        who = "every operating-system user of the machine" if policy.local else "anybody who can reach the server"
-        who = who if asked == "none" else "anybody with a certificate that the server trusts"
-        message = f'"trust" asks for nothing: {who} may log in as any role of policy "{policy.name}"'
+        who = "every operating-system user of the machine" if policy.local else "every client that reaches the server"
+        who = who if asked == "none" else "every client with a certificate that the server trusts"
+        message = f'"trust" asks for nothing: {who} can log in as any role of policy "{policy.name}"'
         hint = 'auth = "peer"' if policy.local else 'auth = "cert" or "scram-sha-256"'
         yield finder(fleet, policy).fault("PGT301", message, "auth", hint=hint)
 
@@ -70,9 +70,9 @@ def readable_password(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 
 def password(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find methods by which the server, or whoever poses as it, learns the password."""
+    """Find methods by which the server, or a machine that poses as it, learns the password."""
     if policy.table.auth == "password" and (policy.requires_tls or not from_afar(policy)):
-        message = '"password" hands the password itself to the server, or to whoever poses as it'
+        message = '"password" hands the password itself to the server, or to a machine that poses as it'
         yield finder(fleet, policy).fault("PGT303", message, "auth", hint='auth = "scram-sha-256"', severity="warning")
 
 
@@ -82,7 +82,7 @@ def md5(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         return
     found = finder(fleet, policy)
     if from_afar(policy) and not policy.requires_tls:
-        message = f'"md5" with "{policy.sslmode}" can be broken by whoever reads the connection'
+        message = f'"md5" with "{policy.sslmode}" can be broken by an attacker who reads the connection'
         yield found.fault("PGT306", message, "auth", hint='auth = "scram-sha-256", and sslmode = "verify-full"')
     else:
         newest = max((server.table.postgres for server in policy.servers), default=0)
@@ -101,9 +101,10 @@ def ident(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 
 _ATTACKS = {
-    "disable": "goes in cleartext: whoever is on the way reads and changes everything",
-    "allow": "goes in cleartext unless the server refuses it: whoever is on the way reads and changes everything",
-    "prefer": "falls back to cleartext: whoever is on the way need only make TLS fail to read and change everything",
+    "disable": "goes in cleartext: an attacker on the network can read and change everything",
+    "allow": "goes in cleartext unless the server refuses it: "
+    "an attacker on the network can read and change everything",
+    "prefer": "falls back to cleartext: an attacker on the network can block TLS, then read and change everything",
 }
 
 
@@ -141,7 +142,7 @@ def everybody_everywhere(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find policies for every role and every database, superusers among them."""
     everything = "all" in policy.table.users and Keyword.ALL in policy.databases
     if everything and policy.table.auth != "reject" and not policy.local:
-        message = f'policy "{policy.name}" lets every role into every database, superusers too'
+        message = f'policy "{policy.name}" admits every role to every database, superusers too'
         yield finder(fleet, policy).fault(
             "PGT313", message, "users", hint="name users or databases", severity="warning"
         )
@@ -249,14 +250,18 @@ def md5_passwords(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def from_afar(policy: Policy) -> bool:
-    """Whether a policy is for connections from another machine."""
+    """Tell whether a policy is for connections from another machine."""
     return any(not _is_near(address) for address in policy.addresses)
 
 
 def _is_near(address: Address) -> bool:
     if isinstance(address, IPv4Network | IPv6Network):
-        return any(address.version == own.version and address.subnet_of(own) for own in _LOOPBACK)  # type: ignore[arg-type]
+        return _is_within(address, _LOOPBACK)
     return address is Keyword.SAMEHOST or (isinstance(address, HostName) and address.name == "localhost")
+
+
+def _is_within(block: IPv4Network | IPv6Network, others: Iterable[IPv4Network | IPv6Network]) -> bool:
+    return any(block.version == other.version and block.subnet_of(other) for other in others)  # type: ignore[arg-type]
 
 
 def _is_wide(address: Address) -> bool:
@@ -264,7 +269,7 @@ def _is_wide(address: Address) -> bool:
         return False
     if isinstance(address, Keyword):
         return address is Keyword.ALL
-    if any(address.version == own.version and address.subnet_of(own) for own in (*_PRIVATE, *_LOOPBACK)):  # type: ignore[arg-type]
+    if _is_within(address, (*_PRIVATE, *_LOOPBACK)):
         return False
     return address.prefixlen < _WIDE[address.version]
 

@@ -1,4 +1,4 @@
-"""The strings that a server hands to its OpenSSL: cipher lists, suites of TLS 1.3, groups. What it refuses ends the server at its start."""
+"""The strings that a server hands to its OpenSSL at its start: cipher lists, suites of TLS 1.3, groups."""
 
 from __future__ import annotations
 
@@ -117,7 +117,10 @@ def suites_of_tls13(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def _refusal(found: Finder, server: Server, code: str, field: str, refused: Refused) -> Diagnostic:
-    """Make the diagnostic; where a later OpenSSL has what is asked for, the hint says how to tell that the server has it."""
+    """Make the diagnostic.
+
+    Where a later OpenSSL has what is asked for, the hint says how to tell that the server has it.
+    """
     hint = refused.hint
     if refused.since:
         hint = f'if the server has it, say openssl = "{shown(refused.since)}" in {header("server", server.name)}'
@@ -125,7 +128,7 @@ def _refusal(found: Finder, server: Server, code: str, field: str, refused: Refu
 
 
 def suites_for_the_key(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find cipher lists without a suite for the server's own key: by TLS 1.2 nobody connects."""
+    """Find cipher lists without a suite for the server's own key: no client connects by TLS 1.2."""
     for server in fleet.servers.values():
         table = server.table
         if table.ciphers is None or table.min_tls == "1.3" or _has_other_key(server) or _ciphers_refusal(server):
@@ -133,7 +136,10 @@ def suites_for_the_key(fleet: Fleet) -> Iterator[Diagnostic]:
         proof = "aRSA" if table.key_algorithm.startswith("rsa") else "aECDSA"
         chosen = ciphers.cipher_list(table.ciphers, version(table.openssl)).suites
         if not any(proof in ciphers.suites()[suite] for suite in chosen):
-            message = f'"{table.ciphers}" has no suite for the {table.key_algorithm} key of server "{server.name}": TLS 1.2 fails'
+            message = (
+                f'"{table.ciphers}" has no suite for the {table.key_algorithm} key of server "{server.name}": '
+                "every handshake by TLS 1.2 fails"
+            )
             hint = f'add {"ECDHE+aRSA" if proof == "aRSA" else "ECDHE+aECDSA"}, or say min_tls = "1.3"'
             yield finder(fleet, server).fault("PGT417", message, "ciphers", hint=hint, severity="warning")
 
@@ -141,9 +147,9 @@ def suites_for_the_key(fleet: Fleet) -> Iterator[Diagnostic]:
 def curve_of_the_key(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find lists of groups without the curve of the server's own key.
 
-    With TLS 1.2 that curve has to be among the groups that the client allows (RFC 8422, 2.1), and clients are often limited to the
-    list of the server. The server itself does not ask for it (t1_lib.c, ``tls1_check_cert_param``), and TLS 1.3 tells the two apart
-    (RFC 8446, 4.2.7).
+    With TLS 1.2 that curve has to be among the groups that the client allows (RFC 8422, 2.1), and clients are often
+    limited to the list of the server. The server itself does not ask for it (t1_lib.c, ``tls1_check_cert_param``), and
+    TLS 1.3 tells the two apart (RFC 8446, 4.2.7).
     """
     for server in fleet.servers.values():
         table = server.table
@@ -151,8 +157,8 @@ def curve_of_the_key(fleet: Fleet) -> Iterator[Diagnostic]:
         if curve is None or _has_other_key(server) or curve in _groups(server):
             continue
         message = (
-            f'"{table.groups}" lacks {curve}, the curve of the server\'s own key: a client that is limited to the same list '
-            "cannot connect by TLS 1.2"
+            f'"{table.groups}" lacks {curve}, the curve of the server\'s own key: a client that is limited to the same '
+            "list cannot connect by TLS 1.2"
         )
         yield finder(fleet, server).fault("PGT411", message, "groups", hint=_way_out(server, curve), severity="warning")
 

@@ -101,7 +101,10 @@ def setting_values(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def settings_together(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find settings that the server refuses together at its start; a warning where PostgreSQL's default is one of them."""
+    """Find settings that the server refuses together at its start.
+
+    It is a warning where PostgreSQL's default is one of them.
+    """
     for server in fleet.servers.values():
         version, found = server.table.postgres, finder(fleet, server)
         names = {name.lower(): name for name in server.table.settings}
@@ -119,15 +122,19 @@ def settings_together(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def passwords_by_md5(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find servers with policies by SCRAM that store new passwords as MD5 hashes unless they are told otherwise: up to PostgreSQL 13."""
+    """Find servers with policies by SCRAM that store new passwords as MD5 hashes: PostgreSQL 13 by default."""
     for server in fleet.servers.values():
         if server.table.postgres >= SCRAM_BY_DEFAULT_SINCE or _said(server, "password_encryption"):
             continue
         policy = next((p for p in fleet.policies_of(server) if p.table.auth == "scram-sha-256"), None)
         if policy:
             version = server.table.postgres
-            message = f'PostgreSQL {version} stores new passwords as MD5 hashes, with which nobody logs in by "scram-sha-256" (policy "{policy.name}")'
-            hint = f'settings = {{ password_encryption = "scram-sha-256" }} in [server.{server.name}], before the passwords are set'
+            message = (
+                f"PostgreSQL {version} stores new passwords as MD5 hashes, which "
+                f'"scram-sha-256" (policy "{policy.name}") rejects'
+            )
+            setting = 'settings = { password_encryption = "scram-sha-256" }'
+            hint = f"{setting} in {header('server', server.name)}, before the passwords are set"
             yield finder(fleet, server).fault("PGT410", message, "postgres", hint=hint, severity="warning")
 
 
@@ -154,7 +161,10 @@ def methods_of_version(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         when = (
             f"came with {method.since}" if method.since > lacking[0].table.postgres else f"went with {method.until + 1}"
         )
-        message = f'PostgreSQL {lacking[0].table.postgres} of server {listed(s.name for s in lacking)} has no method "{method.name}": it {when}'
+        message = (
+            f"PostgreSQL {lacking[0].table.postgres} of server {listed(s.name for s in lacking)} "
+            f'has no method "{method.name}": it {when}'
+        )
         later = f", or upgrade it and say postgres = {method.since}" if method.since > lacking[0].table.postgres else ""
         yield finder(fleet, policy).fault("PGT404", message, "auth", hint=f"choose another method{later}")
 
@@ -207,7 +217,10 @@ def whole_subjects(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 
 def validators(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find ``oauth`` without a validator library, or with one that the server does not name (hba.c, check_oauth_validator)."""
+    """Find ``oauth`` without a validator library, or with one that the server does not name.
+
+    Source: hba.c, check_oauth_validator.
+    """
     if policy.table.auth != "oauth":
         return
     found, asked = finder(fleet, policy), policy.table.auth_options.get("validator")
@@ -215,7 +228,9 @@ def validators(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         libraries = _libraries(server)
         where = header("server", server.name)
         if libraries is None:
-            message = f'server "{server.name}" does not start with "oauth" unless its oauth_validator_libraries names a library'
+            message = (
+                f'server "{server.name}" does not start with "oauth" unless oauth_validator_libraries names a library'
+            )
             hint = f'settings = {{ oauth_validator_libraries = "…" }} in {where}'
             yield found.fault("PGT418", message, "auth", hint=hint, severity="warning")
         elif asked is not None and asked not in libraries:
@@ -240,7 +255,7 @@ def _libraries(server: Server) -> list[str] | None:
 
 
 def addresses_of_old_clients(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find servers that are dialled by address and whose clients may have a libpq that ignores addresses in certificates."""
+    """Find servers that clients dial by address with a libpq that ignores addresses in certificates."""
     # Where all hosts are addresses, the first is the common name, which an old libpq compares.
     dialled = {
         s.name
