@@ -204,8 +204,8 @@ RULES: tuple[Rule, ...] = (
         "error",
         "cipher suites without encryption",
         meaning="`ciphers` lets suites in that authenticate and do not encrypt (`eNULL`, `NULL`, `COMPLEMENTOFALL`).",
-        why="pg_hba.conf and libpq count a connection with one of them as TLS, and an attacker on the network reads "
-        "it.",
+        why="A connection with one of them counts as TLS to pg_hba.conf and libpq, and an attacker on the network can "
+        "read it.",
         fix="Add `!eNULL` to the list, or leave it out.",
         standards=("CIS 6.10",),
     ),
