@@ -32,7 +32,10 @@ _UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def index(fleet: Fleet) -> Mapping[str, tuple[Entry, ...]]:
-    """Give the entries of every user by its name: by server, role (in the order of its table) and database; the one without a database first, replication last."""
+    """Return the entries of every user by its name: by server, role (in the order of its table) and database.
+
+    The one without a database first, replication last.
+    """
     known = memberships(fleet.users.values())
     found: dict[str, list[Entry]] = {name: [] for name in fleet.users}
     kinds: dict[Hashable, dict[str, list[Entry]]] = {}
@@ -49,13 +52,13 @@ def index(fleet: Fleet) -> Mapping[str, tuple[Entry, ...]]:
 
 
 def _on(entry: Entry, server: Server, first: str) -> Entry:
-    """Give the entry that a server with the same policies has."""
+    """Return the entry that a server with the same policies has."""
     role = None if entry.role == first else entry.role
     return replace(entry, server=server, name=_name(server, _target(entry), role))
 
 
 def entries(fleet: Fleet, user: User) -> tuple[Entry, ...]:
-    """Give the entries of one user. For many of them, :func:`index`."""
+    """Return the entries of one user. For many of them, :func:`index`."""
     return index(fleet)[user.name]
 
 
@@ -83,7 +86,8 @@ def _collect(fleet: Fleet, server: Server, known: Memberships, found: dict[str, 
         user = fleet.users[name]
         presents = user.ca is not None and user.ca.name in accepted
         for role in user.roles:
-            # Users of the same policies have the same entries, but for the role; what overrides a policy may look at that, too.
+            # Users of the same policies have the same entries, but for the role; what overrides a policy may look at
+            # that, too.
             first = role == user.roles[0]
             key = (*map(id, ways), presents, first)
             if key not in same or any(way.rivals for way in ways):
@@ -153,7 +157,10 @@ def _of_role(
 
 
 def _meant(way: _Way, database: str | None, *, replication: bool) -> Databases | None:
-    """Give what an entry means of a policy's databases, if any: one by its name, physical replication, or those without a name."""
+    """Return what an entry means of a policy's databases, if any.
+
+    One by its name, physical replication, or those without a name.
+    """
     databases = way.item.scope.databases
     if replication:
         return Databases(replication=True) if databases.replication else None
@@ -163,7 +170,7 @@ def _meant(way: _Way, database: str | None, *, replication: bool) -> Databases |
 
 
 def _applies(way: _Way, role: str, databases: Databases | None, known: Memberships) -> bool:
-    """Whether a policy lets a role into these databases from anywhere."""
+    """Return whether a policy lets a role into these databases from anywhere."""
     if databases is None or not way.rivals:
         return databases is not None
     scope = Scope(Roles(frozenset((role,))), databases, way.item.scope.addresses)
@@ -176,14 +183,17 @@ def _mode(policy: Policy) -> SslMode:
 
 
 def _channel_binding(policies: Sequence[Policy]) -> ChannelBinding | None:
-    """Give the strictest that is asked for, where every way in is SCRAM: other methods cannot bind and would be refused by ``require``."""
+    """Return the strictest that is asked for, where every way in is SCRAM.
+
+    Other methods cannot bind and would be refused by ``require``.
+    """
     if any(policy.table.auth != "scram-sha-256" for policy in policies):
         return None
     return max((policy.table.channel_binding for policy in policies), key=_BINDINGS.index)
 
 
 def _hostaddr(policies: Sequence[Policy]) -> str | None:
-    """Give the loopback address to dial, where nothing else is let in."""
+    """Return the loopback address to dial, where nothing else is let in."""
     found: list[str] = []
     for policy in policies:
         for address in policy.addresses:

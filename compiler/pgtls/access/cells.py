@@ -1,8 +1,8 @@
 """Cells: the smallest parts of a policy's scope that the policies around it can tell apart.
 
-A cell is a set of policies, a bit for each by its position in the order. Cells come from the terms that policies name: where all terms are nested
-or disjoint, a connection lies in the policies that contain the smallest of its terms. So there are as many cells as terms, not as many as sets of
-policies.
+A cell is a set of policies, a bit for each by its position in the order. Cells come from the terms that policies name:
+where all terms are nested or disjoint, a connection lies in the policies that contain the smallest of its terms. So
+there are as many cells as terms, not as many as sets of policies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ _Item = TypeVar("_Item")
 
 
 class _Containers(Generic[_Set]):
-    """Which policies certainly contain a term. ``keys`` are the names or networks of a set that consists of nothing else."""
+    """Which policies certainly contain a term.
+
+    ``keys`` are the names or networks of a set that consists of nothing else.
+    """
 
     def __init__(
         self,
@@ -96,9 +99,12 @@ class Cells:
         return one.within(other, self._known)
 
     def of(self, index: int, others: int, above: int, *, by_role: bool) -> Iterator[int]:
-        """Give the cells of a policy, as sets of ``others`` and of policies ``above`` it, that differ by what it and the others name.
+        """Yield the cells of a policy, as sets of ``others`` and of policies ``above`` it.
 
-        Without ``by_role``, roles are no reason to tell connections apart: all ``others`` are taken to have any role of this one.
+        Cells differ by what the policy and the others name.
+
+        Without ``by_role``, roles are no reason to tell connections apart: all ``others`` are taken to have any role of
+        this one.
         """
         scope, around = self._scopes[index], others | above
         scopes = [scope, *members(self._scopes, others)]

@@ -1,8 +1,9 @@
 """Classes of connections: everything that a set of policies and a set of lines can tell apart, and an example of each.
 
-Policies and lines have the same form here, a :class:`Coverage`; a class knows by a bit for each of them whether it lies inside. What nobody can
-know at compile time makes two classes, one of either kind: whether a role is a member of ``+role``, whether a database matches a regular
-expression, whether an address has a host name or is one of the server's own. Classes with the same bits are one class.
+Policies and lines have the same form here, a :class:`Coverage`; a class knows by a bit for each of them whether it lies
+inside. What nobody can know at compile time makes two classes, one of either kind: whether a role is a member of
+``+role``, whether a database matches a regular expression, whether an address has a host name or is one of the server's
+own. Classes with the same bits are one class.
 
 Nothing in here knows about order, priorities or what is demanded.
 """
@@ -29,7 +30,10 @@ _Term = TypeVar("_Term")
 _Kind = TypeVar("_Kind", "DatabaseClass", "AddressClass")
 
 _EXHAUSTIVE = 6
-"""Up to how many unknown facts about one name every combination is looked at; beyond, each two of them, none and all."""
+"""Up to how many unknown facts about one name every combination is looked at.
+
+Beyond, each two of them, none and all.
+"""
 
 
 class Bits(NamedTuple):
@@ -92,7 +96,10 @@ class Class(NamedTuple):
 
 
 class Classes:
-    """The classes of connections to one server, by what policies and lines say; ``names`` are further roles to look at."""
+    """The classes of connections to one server, by what policies and lines say.
+
+    ``names`` are further roles to look at.
+    """
 
     def __init__(
         self,
@@ -114,11 +121,11 @@ class Classes:
                 self._addresses[address] = self._addresses.get(address, NONE) | bit
         self._extra = tuple(names)
 
-    # --- roles -----------------------------------------------------------------------------------------------------------------
+    # --- roles --------------------------------------------------------------------------------------------------------
 
     @cached_property
     def roles(self) -> tuple[RoleClass, ...]:
-        """The classes of roles: those that somebody names, and one of which nobody has heard."""
+        """The classes of roles: those that the spec names, and one that it does not."""
         named = {term.text: bits for term, bits in self._roles.items() if isinstance(term, Name)}
         doubtful: dict[Role, Bits] = {
             term: bits for term, bits in self._roles.items() if isinstance(term, Member | Regex)
@@ -134,7 +141,7 @@ class Classes:
         return tuple(RoleClass(tuple(members), bits, own) for (bits, own), members in found.items())
 
     def _possible(self, name: str, certain: Bits, doubtful: Mapping[Role, Bits]) -> Iterator[Bits]:
-        """Give what may contain a role, one for each possible state of what is not known about it."""
+        """Yield what may contain a role, one for each possible state of what is not known about it."""
         inside = {term: self._known.member(name, term.role) if isinstance(term, Member) else None for term in doubtful}
         sure = [term for term, member in inside.items() if member]
         for chosen in _subsets([term for term, member in inside.items() if member is None]):
@@ -147,7 +154,7 @@ class Classes:
                 yield bits
 
     def _consistent(self, chosen: Collection[Role], certain: Collection[Role], doubtful: Collection[Role]) -> bool:
-        """Whether a role can be in these groups: who is in a group is in all groups that the group is in."""
+        """Return whether a role can be in these groups: who is in a group is in all groups that the group is in."""
         return all(
             outer in chosen or outer in certain
             for term in chosen
@@ -156,7 +163,7 @@ class Classes:
             if isinstance(outer, Member) and self._known.member(term.role, outer.role)
         )
 
-    # --- databases -------------------------------------------------------------------------------------------------------------
+    # --- databases ----------------------------------------------------------------------------------------------------
 
     @cached_property
     def _database_names(self) -> frozenset[str]:
@@ -167,7 +174,7 @@ class Classes:
         return Keyword.SAMEUSER in self._databases or Keyword.SAMEROLE in self._databases
 
     def databases(self, role: RoleClass) -> Iterator[DatabaseClass]:
-        """Give the classes of databases for a role, physical replication among them."""
+        """Yield the classes of databases for a role, physical replication among them."""
         if not self._compares_names:
             yield from self._plain_databases
             return
@@ -199,7 +206,7 @@ class Classes:
             certain = every | self._databases.get(Name(name), NONE)
             if name == role:
                 certain |= sameuser | samerole
-            # What a name that is said matches is known; every other stands for names of all kinds.
+            # Whether a listed name matches is known; every other one stands for names of all kinds.
             matched = {
                 pattern: decided(pattern.pattern, name) if name in self._database_names else None
                 for pattern in patterns
@@ -215,7 +222,7 @@ class Classes:
                         bits |= self._databases[pattern]
                     yield DatabaseClass(name, bits)
 
-    # --- addresses -------------------------------------------------------------------------------------------------------------
+    # --- addresses ----------------------------------------------------------------------------------------------------
 
     @cached_property
     def addresses(self) -> tuple[AddressClass, ...]:
@@ -233,14 +240,14 @@ class Classes:
         return AddressClass("local", self._addresses.get(None, NONE))
 
     def each(self) -> Iterator[Bits]:
-        """Give what contains each class of roles, of databases, and of addresses."""
+        """Yield what contains each class of roles, of databases, and of addresses."""
         yield from (role.bits for role in self.roles)
         for role in self.roles if self._compares_names else self.roles[:1]:
             yield from (database.bits for database in self.databases(role))
         yield from (address.bits for address in (*self.addresses, self.socket))
 
     def combined(self) -> Iterator[Class]:
-        """Give one class of each kind that differs in its bits or in its role."""
+        """Yield one class of each kind that differs in its bits or in its role."""
         addresses = _Touching(self.addresses)
         alike = None if self._compares_names else _Touching(self._plain_databases)
         for role in self.roles:
@@ -259,7 +266,10 @@ class Classes:
             yield from _pieces([(net, bits) for net, bits in networks if net.version == version], make)
 
     def _hosts(self) -> Iterator[tuple[str, Bits]]:
-        """Give no name; and each name that is asked for, and one below each suffix. An address has one name (``check_hostname``)."""
+        """Yield no name; and each name that is asked for, and one below each suffix.
+
+        An address has one name (``check_hostname``).
+        """
         terms = {term.name: bits for term, bits in self._addresses.items() if isinstance(term, HostName)}
         yield "", NONE
         for name in terms:
@@ -271,7 +281,7 @@ class Classes:
             yield example, bits
 
     def _interfaces(self) -> Iterator[Bits]:
-        """Give an address outside of the server's networks, one inside, and one of its own."""
+        """Yield an address outside of the server's networks, one inside, and one of its own."""
         net = self._addresses.get(Keyword.SAMENET, NONE)
         yield NONE
         yield net
@@ -289,7 +299,10 @@ class _Touching(Generic[_Kind]):
                 self._inside.setdefault(bit, []).append(index)
 
     def touching(self, bits: Bits) -> Iterator[tuple[Bits, _Kind]]:
-        """Give the first class for each intersection with ``bits``, and it: those that have any, and one that has none."""
+        """Yield the first class for each intersection with ``bits``, and it.
+
+        Those that have any, and one that has none.
+        """
         near: set[int] = {index for bit in _positions(bits) for index in self._inside.get(bit, ())}
         apart = next((index for index in range(len(self._classes)) if index not in near), None)
         found: dict[Bits, _Kind] = {}
@@ -305,7 +318,7 @@ def _positions(bits: Bits) -> Iterator[int]:
 
 
 def indices(members: int) -> Iterator[int]:
-    """Give the positions of the bits that are set."""
+    """Yield the positions of the bits that are set."""
     while members:
         lowest = members & -members
         yield lowest.bit_length() - 1
@@ -338,7 +351,7 @@ def _fresh(name: str, taken: Collection[str]) -> str:
 def _pieces(
     networks: Sequence[tuple[IPNetwork, Bits]], make: Callable[[int], IPAddress]
 ) -> Iterator[tuple[IPAddress, Bits]]:
-    """Give an address of each piece between the ends of networks, with what contains it."""
+    """Yield an address of each piece between the ends of networks, with what contains it."""
     begins: dict[int, list[tuple[int, Bits]]] = {0: []}
     for network, bits in networks:
         first, last = int(network.network_address), int(network.broadcast_address)
@@ -364,7 +377,10 @@ def plain(term: _Term) -> _Term | Name:
 
 
 def literal(pattern: str) -> str | None:
-    """Give the one text that a regular expression matches, if it is anchored and has no operators: names that start with ``/`` are written so."""
+    """Return the one text that a regular expression matches, if it is anchored and has no operators.
+
+    Names that start with ``/`` are written so.
+    """
     match = _LITERAL.fullmatch(pattern)
     return re.sub(r"\\(.)", r"\1", match[1], flags=re.DOTALL) if match else None
 

@@ -50,7 +50,10 @@ def unread(policy: Policy, option: str, source: Secret) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Ruled:
-    """A line with the part of its policies that it covers, and the piece that it is written for. ``position`` is that of its policy in the order."""
+    """A line with the part of its policies that it covers, and the piece that it is written for.
+
+    ``position`` is that of its policy in the order.
+    """
 
     line: Line
     scope: Scope
@@ -72,8 +75,9 @@ def compile_rules(
 ) -> tuple[Rules | None, tuple[Diagnostic, ...]]:
     """Compile the policies of a server; None where they contradict each other.
 
-    ``known`` are the certificates of the lock that are neither expired nor revoked. ``secret`` reads a secret option of a policy's method; without
-    it a placeholder stands in the text. What concerns two policies is reported for the first server that they share.
+    ``known`` are the certificates of the lock that are neither expired nor revoked. ``secret`` reads a secret option of
+    a policy's method; without it a placeholder stands in the text. What concerns two policies is reported for the first
+    server that they share.
     """
     roles = memberships(fleet.users.values())
     accepted = accepted_authorities(fleet, server)
@@ -106,7 +110,10 @@ def compile_rules(
 
 
 def _separated(compiler: _Compiler) -> tuple[_Ruled, ...]:
-    """Write the lines of all policies. Where lines of one cannot tell apart whom another admits, those of the other are tried first."""
+    """Write the lines of all policies.
+
+    Where lines of one cannot tell apart the clients that another admits, try those of the other first.
+    """
     tried: set[tuple[str, str]] = set()
     fault: Inseparable | None = None
     while True:
@@ -123,14 +130,14 @@ def _separated(compiler: _Compiler) -> tuple[_Ruled, ...]:
 
 
 def alike(fleet: Fleet, server: Server) -> Hashable:
-    """Give what the rules of a server follow from: servers for which it is equal have the same rules."""
+    """Return what the rules of a server follow from: servers for which it is equal have the same rules."""
     policies = tuple(policy.name for policy in fleet.policies_of(server))
     table = server.table
     return policies, tuple(ca.name for ca in server.client_cas), table.postgres, table.crl, table.no_local
 
 
 def for_server(rules: Rules, server: Server) -> Rules:
-    """Give the rules of one server to another that is :func:`alike`: nothing but the header differs."""
+    """Return the rules of one server to another that is :func:`alike`: nothing but the header differs."""
     if server is rules.server:
         return rules
     before, after = _header(rules.server), _header(server)
@@ -179,7 +186,7 @@ class _Compiler:
                 yield item
 
     def ruled(self) -> Iterator[_Ruled]:
-        """Give the lines, with a refusal of cleartext after each that something further down would admit."""
+        """Return the lines, with a refusal of cleartext after each that something further down would admit."""
         kept: list[_Ruled] = []
         cleartext: dict[int, list[_Ruled]] = {}
         """By position, the lines that decide in cleartext; the nearest one last."""
@@ -193,7 +200,10 @@ class _Compiler:
         return reversed(kept)
 
     def _falls_through(self, ruled: _Ruled, cleartext: Mapping[int, Sequence[_Ruled]]) -> bool:
-        """Whether a line further down could admit without TLS. Lines of one piece have nothing in common, nor have policies that do not overlap."""
+        """Return whether a line further down could admit without TLS.
+
+        Lines of one piece have nothing in common, nor have policies that do not overlap.
+        """
         near = (ruled.position, *self.order.overlaps[ruled.position])
         for other in (other for position in near for other in reversed(cleartext.get(position, ()))):
             if other.piece is ruled.piece:
@@ -205,7 +215,7 @@ class _Compiler:
         return False
 
     def _admitting(self) -> Iterator[_Ruled]:
-        """Give the lines of all policies in order, without those that an earlier one covers as a whole."""
+        """Yield the lines of all policies in order, without those that an earlier one covers as a whole."""
         for index, item in enumerate(self.order.items):
             done = [self.order.items[other].scope for other in self.order.above[index]]
             for piece in pieces(self.order, index, self.grants):
@@ -262,7 +272,7 @@ class _Compiler:
             yield name, value if isinstance(value, str) else self.secret(item.policy, name, value)
 
     def _idents(self, item: Item, piece: Piece) -> tuple[IdentLine, ...] | None:
-        """Write whom a piece accepts as a map; None where it accepts those whose name is the role, and nobody else."""
+        """Write the map of a piece; None where it accepts exactly the clients whose name is the role."""
         if not proves_identity(item.demand) or self._plain(item, piece):
             return None
         if not takes_map(item.demand.method):
@@ -280,7 +290,7 @@ class _Compiler:
         return tuple(replace(ident, comment=comment if ident is found[0] else None) for ident in found)
 
     def _plain(self, item: Item, piece: Piece) -> bool:
-        """Whether no map is needed: who proves to be a role may log in as it, and nobody else may."""
+        """Return whether no map is needed: who proves to be a role may log in as it, and nobody else may."""
         grants, roles = piece.grants, piece.scope.roles
         wide = roles.every or bool(roles.groups)
         if grants.entries or piece.by_subject:

@@ -1,4 +1,6 @@
-"""Whose identity a policy accepts for which role: certificates, operating-system accounts, and the entries of its ``map``.
+"""Whose identity a policy accepts for which role.
+
+Certificates, operating-system accounts, and the entries of its ``map``.
 
 Grants add up: where policies that demand the same cover a connection, each admits those that it names.
 """
@@ -31,8 +33,9 @@ ITSELF = Name("\\1")
 class Grants:
     """What one or several policies accept.
 
-    ``pairs`` has, by role, the users whose certificates may log in as it (with ``peer``: the operating-system accounts). ``entries`` are those of
-    ``map``. ``implied``: whoever proves to be a role may log in as it, as if there were no map.
+    ``pairs`` has, by role, the users whose certificates may log in as it (with ``peer``: the operating-system
+    accounts). ``entries`` are those of ``map``. ``implied``: a client that proves to be a role may log in as it, as if there
+    were no map.
     """
 
     pairs: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -41,7 +44,7 @@ class Grants:
 
     @property
     def wide(self) -> bool:
-        """Whether it accepts somebody for roles that it does not list."""
+        """Whether it accepts clients for roles that it does not list."""
         return self.implied or bool(self.entries)
 
     def of(self, roles: Collection[str] | None) -> Grants:
@@ -65,18 +68,18 @@ def added(grants: Iterable[Grants]) -> Grants:
 
 
 def proves_identity(demand: Demand) -> bool:
-    """Whether it matters who somebody is: the method takes a map, or the certificate's name is compared."""
+    """Return whether it matters who the client is: the method takes a map, or the certificate's name is compared."""
     return takes_map(demand.method) or demand.client_cert == "verify-full"
 
 
 def granted(policy: Policy, demand: Demand, accepted: frozenset[str]) -> Grants:
-    """Say whom a policy accepts on a server that accepts the certificates of these CAs (by name)."""
+    """Return what a policy accepts on a server that accepts the certificates of these CAs (by name)."""
     if demand.client_cert == "verify-full":
         holders = ((user, (user.name,)) for user in policy.users if user.ca and user.ca.name in accepted)
         return Grants(_pairs(holders), _entries(policy))
     wide = any(not isinstance(term, Name) for term in policy.roles)
     if demand.method == "peer":
-        # For ``all`` and ``+role`` also every role that is no user's: an account of that name is whom it takes.
+        # For ``all`` and ``+role`` also every role that is no user's: it takes the account of that name.
         plain = {user.name for user in policy.users if wide and user.os_users == user.roles and len(user.roles) == 1}
         accounts = ((user, user.os_users) for user in policy.users if user.name not in plain)
         return Grants(_pairs(accounts), _entries(policy), implied=wide)
@@ -96,7 +99,10 @@ def _entries(policy: Policy) -> frozenset[MapEntry]:
 
 
 def accepted_authorities(fleet: Fleet, server: Server) -> frozenset[str]:
-    """Name the CAs whose client certificates a server is meant to accept: those that it names and what stands below them."""
+    """Name the CAs whose client certificates a server is meant to accept.
+
+    Those that it names and what stands below them.
+    """
     named = {ca.name for ca in server.client_cas}
     return frozenset(name for name, ca in fleet.cas.items() if any(above.name in named for above in ca.chain))
 
@@ -124,11 +130,11 @@ class Certified:
         return {name: distinguished_name(user) for name, user in self._fleet.users.items() if self.has(user)}
 
     def has(self, user: User) -> bool:
-        """Whether a user has a certificate that is accepted."""
+        """Return whether a user has a certificate that is accepted."""
         return user.ca is not None and user.ca.name in self._accepted
 
     def of(self, policy: Policy) -> Iterator[User]:
-        """Give those that a policy names."""
+        """Return those that a policy names."""
         return filter(self.has, policy.users)
 
 
@@ -138,7 +144,10 @@ def distinguished_name(user: User) -> str:
 
 
 def ident_lines(name: str, grants: Grants, identity: Mapping[str, str], version: int) -> Iterator[IdentLine]:
-    """Write grants as the lines of a map. ``identity`` has what a user proves to be; who is not in it proves to be what the grant says."""
+    """Write grants as the lines of a map.
+
+    ``identity`` has what a user proves to be; who is not in it proves to be what the grant says.
+    """
     for role in sorted(grants.pairs):
         for proven in sorted({identity.get(who, who) for who in grants.pairs[role]}):
             if not (grants.implied and proven == role):

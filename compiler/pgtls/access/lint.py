@@ -46,7 +46,8 @@ def unused(order: Order, rules: Rules) -> Iterator[Diagnostic]:
             grants = "grants" if len(above) == 1 else "grant"
             yield Diagnostic(
                 "PGT257",
-                f'policy "{item.policy.name}" grants nothing that {names} {"does" if len(above) == 1 else "do"} not {grants[:5]}',
+                f'policy "{item.policy.name}" grants nothing that {names} '
+                f"{'does' if len(above) == 1 else 'do'} not {grants[:5]}",
                 ("policy", item.policy.name),
                 hint="delete it, or make one of them narrower",
                 at="table",
@@ -55,7 +56,10 @@ def unused(order: Order, rules: Rules) -> Iterator[Diagnostic]:
 
 
 def locked_out(order: Order, rules: Rules) -> Iterator[Diagnostic]:
-    """Find a server whose policies for the socket all lose to refusals; one that has none to begin with is found by :mod:`pgtls.fleet.checks`."""
+    """Find a server whose policies for the socket all lose to refusals.
+
+    One that has none to begin with is found by :mod:`pgtls.fleet.checks`.
+    """
     server = rules.server
     admitting = [item for item in order.items if item.policy.local and item.demand.method != "reject"]
     left = any(line.type == "local" and line.method != "reject" for line in rules.lines)
@@ -82,7 +86,7 @@ def lenient(order: Order, server: Server) -> Iterator[Diagnostic]:
 
 
 def _less(demand: Demand, other: Demand) -> str | None:
-    """Say what the first demand leaves out of the second; refusals demand nothing."""
+    """Return what the first demand leaves out of the second; refusals demand nothing."""
     if "reject" in (demand.method, other.method) or demand.type == "local":
         return None
     if other.type == "hostssl" and demand.type == "host":
@@ -101,7 +105,8 @@ def _finding(order: Order, item: Item, other: Item, less: str) -> Diagnostic:
     tls = less == "TLS"
     return Diagnostic(
         "PGT331" if tls else "PGT258",
-        f'policy "{one}" takes {connection(*witness)} from policy "{two}", and does not demand {less}, which "{two}" does',
+        f'policy "{one}" takes {connection(*witness)} from policy "{two}", and does not demand {less}, '
+        f'which "{two}" does',
         ("policy", one, "sslmode" if tls else "auth"),
         hint=f'raise sslmode to "require" at least, narrow {header("policy", one)}, or accept it with a waiver'
         if tls
@@ -120,8 +125,10 @@ def idle(order: Order, server: Server, grants: Mapping[str, Grants]) -> Iterator
         if nobody and server.name == item.policy.servers[0].name:
             yield Diagnostic(
                 "PGT259",
-                f'policy "{item.policy.name}" accepts nobody\'s certificate: no user that it covers has one that server "{server.name}" accepts',
+                f'policy "{item.policy.name}" accepts nobody\'s certificate: no user that it covers '
+                f'has one that server "{server.name}" accepts',
                 ("policy", item.policy.name, "users"),
-                hint="`+role` covers the users that say so in member_of; identities that are no users of the spec are named in `map`",
+                hint="`+role` covers the users that say so in member_of; identities that are no users of "
+                "the spec are named in `map`",
                 severity="warning",
             )

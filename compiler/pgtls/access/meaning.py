@@ -1,7 +1,8 @@
 """What policies mean, evaluated directly (the rules that docs/design.md calls "What policies mean").
 
-For a class of connections: the policies that cover it; of these, the ones that no other overrides; what they demand; and whose identity they
-accept. Nothing here orders, compiles or renders: :mod:`pgtls.access.proof` holds this against the text that was written.
+For a class of connections: the policies that cover it; of these, the ones that no other overrides; what they demand;
+and whose identity they accept. Nothing here orders, compiles or renders: :mod:`pgtls.access.proof` holds this against
+the text that was written.
 """
 
 from __future__ import annotations
@@ -38,12 +39,18 @@ class Ask:
 
 
 ITSELF = (Regex("^(.*)$"), Name("\\1"))
-"""The entry of a map that accepts whoever has the name of the role."""
+"""The entry of a map that accepts a client whose name is the role."""
 
 Part = Literal["name", "cn", "dn"]
-"""What an identity is compared with: the name that a method proves, or the common name or the whole subject of a certificate."""
+"""What an identity is compared with.
+
+The name that a method proves, or the common name or the whole subject of a certificate.
+"""
 Bearer = tuple[str, str]
-"""Who is accepted: ("user", NAME) of the spec; ("name", text), ("cn", text) or ("dn", text) whoever else proves that."""
+"""Who is accepted: ("user", NAME) of the spec.
+
+("name", text), ("cn", text) or ("dn", text) any other client that proves it.
+"""
 Pattern = tuple[Part, Regex | Name, "Role"]
 """A line of a map that accepts more than one identity: what is compared, with what, for which role."""
 
@@ -57,12 +64,15 @@ class Accepted:
 
 
 def coverage(policy: Policy) -> Coverage:
-    """Give what a policy covers, with TLS and without."""
+    """Return what a policy covers, with TLS and without."""
     return Coverage(policy.roles, policy.databases, None if policy.local else policy.addresses)
 
 
 class Holders:
-    """Whom a server's trust lets in: every holder of a certificate under the *roots* of the CAs that it names, since OpenSSL asks for no more."""
+    """Whom a server's trust lets in.
+
+    Every holder of a certificate under the *roots* of the CAs that it names, since OpenSSL asks for no more.
+    """
 
     def __init__(self, fleet: Fleet, server: Server) -> None:
         anchors = {ca.anchor for ca in server.client_cas}
@@ -73,7 +83,10 @@ class Holders:
         self.meant = {user.name for user in self.users if user.ca and user.ca.name in intended}
 
     def showing(self, text: str, part: Part) -> frozenset[Bearer]:
-        """Say who shows a common name, or a whole subject. Users with ``identity = "dn"`` are not known by their common name."""
+        """Return who shows a common name, or a whole subject.
+
+        Users with ``identity = "dn"`` are not known by their common name.
+        """
         if part == "dn":
             return frozenset(("user", name) for name in self._by_subject.get(text, ()))
         names = self._by_common_name.get(text, ())
@@ -113,7 +126,10 @@ class Meaning:
         self._accepted: dict[tuple[int, str], Accepted] = {}
 
     def learn(self, classes: Classes) -> None:
-        """Find out which policy lies within which: one is within another where every class of roles, databases and addresses in it is."""
+        """Find out which policy lies within which.
+
+        One is within another where every class of roles, databases and addresses in it is.
+        """
         everything = (1 << len(self.policies)) - 1
         around = [everything] * len(self.policies)
         for inside in classes.each():
@@ -121,14 +137,14 @@ class Meaning:
         self._around = around
 
     def _overrides(self, one: int, other: int) -> bool:
-        """Whether a policy decides what both cover: by priority, else by being the more specific one."""
+        """Return whether a policy decides what both cover: by priority, else by being the more specific one."""
         mine, theirs = self.policies[one].table.priority, self.policies[other].table.priority
         if mine != theirs:
             return mine > theirs
         return bool(self._around[one] >> other & 1) and not self._around[other] >> one & 1
 
     def deciding(self, covering: int) -> int:
-        """Give those of a set of policies that no policy of the set with another demand overrides."""
+        """Return those of a set of policies that no policy of the set with another demand overrides."""
         found = self._deciding.get(covering)
         if found is None:
             found = 0
@@ -152,7 +168,7 @@ class Meaning:
         return tuple(everything & ~demands[demand] | _bits(parts, opposite.get(part)) for demand, part in own)
 
     def compared(self, deciding: int) -> Part | None:
-        """Say which part of a certificate these policies compare with roles; None: either will do."""
+        """Return which part of a certificate these policies compare with roles; None: either will do."""
         found = {part for index in indices(deciding) for part in self._parts[index]}
         return "dn" if "dn" in found else "cn" if "cn" in found else None
 
@@ -180,12 +196,15 @@ class Meaning:
         )
 
     def asks(self, deciding: int, transport: Transport) -> tuple[Ask | None, ...]:
-        """Say what the deciding policies ask of a connection over a transport (None: it is refused): one answer, or the compiler has erred."""
+        """Return what the deciding policies ask of a connection over a transport (None.
+
+        It is refused): one answer, or the compiler has erred.
+        """
         members = (self.policies[index] for index in indices(deciding))
         return tuple(dict.fromkeys(_ask(policy, transport) for policy in members)) or (None,)
 
     def accepted(self, deciding: int, role: str) -> Accepted:
-        """Say whose identity the deciding policies accept for a role, taken together."""
+        """Return whose identity the deciding policies accept for a role, taken together."""
         key = (deciding, role)
         if key not in self._accepted:
             parts = [self._accepted_by(self.policies[index], role) for index in indices(deciding)]
@@ -218,7 +237,7 @@ class Meaning:
         return Accepted(frozenset(bearers), frozenset(patterns))
 
     def _named(self, policy: Policy) -> Mapping[str, Sequence[str]]:
-        """Give by role the users that a policy names (with ``peer``: their accounts)."""
+        """Return by role the users that a policy names (with ``peer``: their accounts)."""
         if policy.name not in self._by_role:
             found: dict[str, list[str]] = {}
             for user in policy.users:
@@ -232,7 +251,7 @@ class Meaning:
         return {}
 
     def _shown(self, part: Part, identity: str) -> frozenset[Bearer]:
-        """Say who shows an identity that a policy's own map names."""
+        """Return who shows an identity that a policy's own map names."""
         return (part != "name" and self._holders.showing(identity, part)) or frozenset({(part, identity)})
 
     def _entries(self, policy: Policy) -> Iterator[Pattern]:
@@ -264,7 +283,10 @@ def _narrow(around: list[int], inside: int) -> None:
 
 
 def secret_options(policies: Iterable[Policy]) -> frozenset[str]:
-    """Name the options whose values are secrets: what a compiled text says for them is nothing to compare, nor to show."""
+    """Name the options whose values are secrets.
+
+    What a compiled text says for them is nothing to compare, nor to show.
+    """
     return frozenset(
         name for policy in policies for name, value in policy.table.auth_options.items() if isinstance(value, Secret)
     )

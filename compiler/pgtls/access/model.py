@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)  # without slots: what was read back is kept
 class Rules:
-    """The compiled access of one server: hba lines in the order in which they are tried, ident lines, and both as text."""
+    """The compiled access of one server.
+
+    Hba lines in the order in which they are tried, ident lines, and both as text.
+    """
 
     server: Server
     lines: tuple[Line, ...]
@@ -29,7 +32,10 @@ class Rules:
 
     @cached_property
     def hba(self) -> ParsedHba:
-        """The text of pg_hba.conf, read back as its server reads it: what the proof, the matrix, explanations and differences go by."""
+        """The text of pg_hba.conf, read back as its server reads it.
+
+        What the proof, the matrix, explanations and differences go by.
+        """
         return parse_hba(self.hba_text, self.server.table.postgres)
 
     @cached_property
@@ -42,8 +48,9 @@ class Rules:
 class Entry:
     """One thing that a client connects to: a service of its bundle.
 
-    ``database`` is None where the policy names none, and with ``replication`` (physical), which needs none. ``sslmode`` is the strictest that applies. ``certificate`` says whether the
-    client presents one: a server that would not accept it must not see it.
+    ``database`` is None where the policy names none, and with ``replication`` (physical), which needs none. ``sslmode``
+    is the strictest that applies. ``certificate`` says whether the client presents one: a server that would not accept
+    it must not see it.
     """
 
     name: str
@@ -62,7 +69,8 @@ class Entry:
 class Difference:
     """A connection that the compiled text treats otherwise than the policies say: a fault of the compiler.
 
-    ``policies`` and ``text`` say what becomes of it, in words; ``line`` is the number of the deciding line in pg_hba.conf.
+    ``policies`` and ``text`` say what becomes of it, in words; ``line`` is the number of the deciding line in
+    pg_hba.conf.
     """
 
     server: str

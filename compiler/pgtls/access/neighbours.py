@@ -1,7 +1,9 @@
-"""Which two of thousands of policies may have a connection in common: comparing all pairs would cost the square of their number.
+"""Which two of thousands of policies may have a connection in common.
 
-Policies that share a connection share a role, a database and an address. Each of the three finds candidates by what policies name; of the three, those
-that are fewest are enough.
+Comparing all pairs would cost the square of their number.
+
+Policies that share a connection share a role, a database and an address. Each of the three finds candidates by what
+policies name; of the three, those that are fewest are enough.
 """
 
 from __future__ import annotations
@@ -20,14 +22,17 @@ if TYPE_CHECKING:
 
 
 class _Named(NamedTuple):
-    """What a policy names in one respect: the terms under which others find it, and those under which it finds others."""
+    """What a policy names in one respect.
+
+    The terms under which others find it, and those under which it finds others.
+    """
 
     own: Collection[Hashable]
     sought: Collection[Hashable]
 
 
 def neighbours(scopes: Sequence[Scope]) -> Iterator[tuple[int, int]]:
-    """Yield the positions of each two scopes, in their order, whose terms do not exclude that they have something in common."""
+    """Yield the positions of each two scopes, in their order, that may have something in common by their terms."""
     finders = [_Finder(_addresses(scopes)), _Finder(map(_databases, scopes)), _Finder(map(_roles, scopes))]
     for index in range(len(scopes)):
         finder = min(finders, key=lambda finder: finder.count(index))
@@ -46,14 +51,14 @@ class _Finder:
                 self._by_term[term].append(index)
 
     def count(self, index: int) -> int:
-        """Say how many others there are at most."""
+        """Return how many others there are at most."""
         named = self._named[index]
         if named is None:
             return len(self._named)
         return len(self._wide) + sum(len(self._by_term.get(term, ())) for term in named.sought)
 
     def found(self, index: int) -> Collection[int]:
-        """Give the others, and the policy itself."""
+        """Return the others, and the policy itself."""
         named = self._named[index]
         if named is None:
             return range(len(self._named))
@@ -89,7 +94,7 @@ def _addresses(scopes: Sequence[Scope]) -> Iterator[_Named | None]:
 
 
 def _around(networks: Collection[IPNetwork]) -> dict[IPNetwork, tuple[IPNetwork, ...]]:
-    """Give for each network those of the others that it lies in."""
+    """Return for each network those of the others that it lies in."""
     found: dict[IPNetwork, tuple[IPNetwork, ...]] = {}
     opened: list[IPNetwork] = []
     for network in sorted(networks, key=lambda one: (one.version, int(one.network_address), one.prefixlen)):

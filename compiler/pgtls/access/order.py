@@ -1,7 +1,8 @@
 """Which of two policies decides, and in which order lines can say so.
 
-Among the policies that cover a connection the one with the higher ``priority`` decides, and among equals the more specific one: roles, databases
-and addresses each a subset of the other's. Lines are tried from the top, so that whoever decides has to stand above.
+Among the policies that cover a connection the one with the higher ``priority`` decides, and among equals the more
+specific one: roles, databases and addresses each a subset of the other's. Lines are tried from the top, so that whoever
+decides has to stand above.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class Demand:
 class Item:
     """A policy with what it covers and what it demands.
 
-    ``compares`` is the part of a certificate that its lines must compare with roles: the common name (``cn``), the whole subject (``dn``), or None
-    where both will do, since all whom it accepts are users of the spec.
+    ``compares`` is the part of a certificate that its lines must compare with roles: the common name (``cn``), the
+    whole subject (``dn``), or None where both will do, since all clients that it accepts are users of the spec.
     """
 
     policy: Policy
@@ -53,11 +54,11 @@ class Item:
     compares: Compared | None = None
 
     def competes(self, other: Item) -> bool:
-        """Whether no line can say what both ask for."""
+        """Return whether no line can say what both ask for."""
         return self.demand != other.demand or None is not self.compares != other.compares is not None
 
     def beats(self, other: Item, known: Memberships) -> bool:
-        """Whether it decides what both cover."""
+        """Return whether it decides what both cover."""
         if self.policy.table.priority != other.policy.table.priority:
             return self.policy.table.priority > other.policy.table.priority
         return self.scope.within(other.scope, known) and not other.scope.within(self.scope, known)
@@ -73,7 +74,10 @@ class Conflict(NamedTuple):
 
 @dataclass(frozen=True)
 class Order:
-    """The policies of a server, each above those that it beats. ``overlaps`` has, for each, the later ones that it may share a connection with."""
+    """The policies of a server, each above those that it beats.
+
+    ``overlaps`` has, for each, the later ones that it may share a connection with.
+    """
 
     items: tuple[Item, ...]
     overlaps: tuple[tuple[int, ...], ...]
@@ -94,7 +98,7 @@ class Order:
         return Cells([item.scope for item in self.items], self.known)
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give each two policies that compete for a connection which neither they nor a third policy decides."""
+        """Yield each two policies that compete for a connection which neither they nor a third policy decides."""
         for index, (first, later) in enumerate(zip(self.items, self.overlaps, strict=True)):
             for position in later:
                 other = self.items[position]
@@ -111,7 +115,10 @@ class Order:
         return one.competes(other) and one.beats(other, self.known)
 
     def raised(self, other: Item, first: Item) -> Order | None:
-        """Return the order with a later policy right above another one; None where one between decides instead of it."""
+        """Return the order with a later policy right above another one.
+
+        None where one between decides instead of it.
+        """
         start, end = self.items.index(first), self.items.index(other)
         between = self.items[start:end]
         if any(end in self.overlaps[start + i] and self._overrides(item, other) for i, item in enumerate(between)):
@@ -122,7 +129,9 @@ class Order:
 
 
 def arrange(policies: Iterable[Policy], known: Memberships, accepted: frozenset[str] = frozenset()) -> Order:
-    """Put policies in order: the Unix socket first; then by priority, specificity and name. Each criterion is independent of the spec's order.
+    """Put policies in order: the Unix socket first; then by priority, specificity and name.
+
+    Each criterion is independent of the spec's order.
 
     ``accepted`` names the CAs whose client certificates the server accepts.
     """
@@ -160,7 +169,7 @@ def item(policy: Policy, accepted: frozenset[str]) -> Item:
 
 
 def compared(policy: Policy, accepted: frozenset[str]) -> Compared | None:
-    """Say which part of a certificate a policy's own entries, or its users with ``identity = "dn"``, make it compare."""
+    """Return the part of a certificate that a policy must compare: its map says so, or ``identity = "dn"``."""
     if policy.asks_certificate != "verify-full":
         return None
     if any(entry.of == "dn" for entry in policy.table.map):
@@ -172,7 +181,7 @@ def compared(policy: Policy, accepted: frozenset[str]) -> Compared | None:
 
 
 def demand_of(policy: Policy) -> Demand:
-    """Say what a policy asks for. A method named ``ident`` is ``peer`` on the socket (``parse_hba_line``)."""
+    """Return what a policy asks for. A method named ``ident`` is ``peer`` on the socket (``parse_hba_line``)."""
     table = policy.table
     options = tuple(sorted((name, _text(value)) for name, value in table.auth_options.items()))
     if policy.local:
@@ -187,7 +196,10 @@ def _text(value: str | int | Secret) -> str | Secret:
 
 
 def _levels(items: Sequence[Item], pairs: Iterable[tuple[Item, Item]], known: Memberships) -> dict[str, int]:
-    """Count, for each policy, the longest chain of more specific ones of its priority. ``pairs`` are those that overlap."""
+    """Count, for each policy, the longest chain of more specific ones of its priority.
+
+    ``pairs`` are those that overlap.
+    """
     inner: dict[str, list[str]] = {item.policy.name: [] for item in items}
     for one, two in pairs:
         if one.policy.table.priority == two.policy.table.priority:

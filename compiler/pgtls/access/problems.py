@@ -52,7 +52,8 @@ def conflicting(order: Order, server: Server) -> Iterator[Diagnostic]:
             CONFLICT,
             f'policies "{one}" and "{two}" both cover {connection(*witness)}, {asking}, and neither decides',
             ("policy", two),
-            hint=f"give {header('policy', one)} or {header('policy', two)} a higher priority, or make one of them the more specific in every respect",
+            hint=f"give {header('policy', one)} or {header('policy', two)} a higher priority, or make one "
+            "of them the more specific in every respect",
             at="table",
         )
 
@@ -68,7 +69,8 @@ def mixed(order: Order) -> Iterator[Diagnostic]:
         why = "others of its map compare" if "dn" in parts else f'user "{subject}" compares'
         yield Diagnostic(
             MIXED,
-            f'policy "{item.policy.name}" compares this identity with common names, and {why} the whole subject: one line can compare only one of them',
+            f'policy "{item.policy.name}" compares this identity with common names, and {why} the '
+            "whole subject: one line can compare only one of them",
             ("policy", item.policy.name, "map", index, "identity"),
             hint='write the whole subject here and add of = "dn"; or move this entry to a policy of its own',
         )
@@ -82,17 +84,18 @@ def connection(role: str, database: str | Keyword, address: str) -> str:
 
 
 def first_shared(first: Item, other: Item) -> str:
-    """Name the first server that two policies share: what concerns both is said there alone."""
+    """Name the first server that two policies share: what concerns both is reported there alone."""
     names = {server.name for server in other.policy.servers}
     return min(server.name for server in first.policy.servers if server.name in names)
 
 
 def inseparable(first: Item, other: Item) -> Diagnostic:
-    """Say that no line can name what two policies share."""
+    """Return that no line can name what two policies share."""
     one, two = sorted((first.policy.name, other.policy.name))
     return Diagnostic(
         "PGT251",
-        f'policies "{one}" and "{two}" accept different certificates for connections that no line of pg_hba.conf can tell apart',
+        f'policies "{one}" and "{two}" accept different certificates for connections that no line of '
+        "pg_hba.conf can tell apart",
         ("policy", two),
         hint="use the same kind of addresses in both (networks, not host names or samenet) and no regular expressions; "
         "say member_of in the users of `+role`; or let both name the same users",
@@ -101,17 +104,18 @@ def inseparable(first: Item, other: Item) -> Diagnostic:
 
 
 def unmappable(item: Item) -> Diagnostic:
-    """Say that a policy needs an ident map, and its method has none."""
+    """Return that a policy needs an ident map, and its method has none."""
     return Diagnostic(
         UNMAPPABLE,
-        f'policy "{item.policy.name}" compares certificates with roles, some of which differ, and the method "{item.policy.table.auth}" takes no ident map',
+        f'policy "{item.policy.name}" compares certificates with roles, some of which differ, and the '
+        f'method "{item.policy.table.auth}" takes no ident map',
         ("policy", item.policy.name, "client_cert"),
         hint='give these users a certificate whose common name is the role, or use client_cert = "verify-ca"',
     )
 
 
 def unwritable(server: Server, reason: str) -> Diagnostic:
-    """Say that the server's version has no way to write a rule."""
+    """Return that the server's version has no way to write a rule."""
     return Diagnostic(
         "PGT253",
         f'the rules of server "{server.name}" cannot be written: {reason}',
@@ -121,7 +125,7 @@ def unwritable(server: Server, reason: str) -> Diagnostic:
 
 
 def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterator[Diagnostic]:
-    """Find users who could be taken for the holder of another user's certificate that is still good and that the server still trusts."""
+    """Find users who share a name with a certificate of another user that is still good and still trusted."""
     known = tuple(known)
     accepted = accepted_authorities(fleet, server)
     trusted = _trusted_names(fleet, server, known)
@@ -146,7 +150,10 @@ def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterato
 
 
 def _trusted_names(fleet: Fleet, server: Server, known: Iterable[Known]) -> frozenset[str]:
-    """Name the CAs below the roots that a server trusts, those that left the spec included: the lock says who signed these."""
+    """Name the CAs below the roots that a server trusts, those that left the spec included.
+
+    The lock says who signed these.
+    """
     anchors = {ca.anchor for ca in server.client_cas}
     found = {ca.name for ca in fleet.cas.values() if ca.anchor in anchors}
     signed = [(line.entity.name, line.ca) for line in known if line.entity.kind == "ca"]
@@ -160,7 +167,8 @@ def _inheritance(server: Server, heir: User, line: Known) -> Diagnostic:
     help_ = (
         f"remove {line.entity} in a build of its own first, which revokes that certificate"
         if server.table.crl
-        else f"set crl = true on {header('server', server.name)}: without it, that server takes revoked certificates too"
+        else f"set crl = true on {header('server', server.name)}: without it, that server takes revoked "
+        "certificates too"
     )
     return Diagnostic(
         "PGT254",

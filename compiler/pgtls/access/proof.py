@@ -1,8 +1,9 @@
 """The proof that the text of a server's pg_hba.conf and pg_ident.conf admits exactly what the policies grant.
 
-The text is read back and asked line by line; the policies are evaluated directly (:mod:`pgtls.access.meaning`). Both are compared over every class
-of connection that they can tell apart: role × database × address or socket × transport × whose certificate. Lines and policies are bits, the
-deciding line is the lowest bit that is left: what is compared grows with what policies distinguish, and users are looked at once for each role.
+The text is read back and asked line by line; the policies are evaluated directly (:mod:`pgtls.access.meaning`). Both
+are compared over every class of connection that they can tell apart: role × database × address or socket × transport ×
+whose certificate. Lines and policies are bits, the deciding line is the lowest bit that is left: what is compared grows
+with what policies distinguish, and users are looked at once for each role.
 """
 
 from __future__ import annotations
@@ -56,15 +57,18 @@ def prove(fleet: Fleet, rules: Rules) -> tuple[Difference, ...]:
 
 
 def _is_wide(policies: Sequence[Policy], lines: Sequence[Line]) -> bool:
-    """Whether roles matter that nobody names."""
+    """Return whether roles matter that nobody names."""
     fields = (*(policy.roles for policy in policies), *(line.roles for line in lines))
     return any(not isinstance(term, Name) for terms in fields for term in terms)
 
 
 def _names(fleet: Fleet, idents: Sequence[IdentLine]) -> list[str]:
-    """Give the roles to look at beside those that somebody names: all of users, and all names that their certificates show.
+    """Return the roles to look at beside those that the spec names.
 
-    Of users that are alike in everything but their name, which is all that they are called, one stands for all, unless a map names it.
+    All of users, and all names that their certificates show.
+
+    Of users that are alike in everything but their name, which is all that they are called, one stands for all, unless
+    a map names it.
     """
     mapped = {term.text for ident in idents for term in (ident.identity, ident.role) if isinstance(term, Name)}
     found: dict[str, None] = {}
@@ -113,16 +117,16 @@ def _differences(server: str, classes: Classes, meaning: Meaning, text: Text) ->
 
 
 def _disagreement(roles: RoleClass, deciding: int, line: Line, meaning: Meaning, text: Text) -> str | None:
-    """Give a role for which the line accepts others than the policies do."""
+    """Return a role for which the line accepts others than the policies do."""
     return next((role for role in roles.names if meaning.accepted(deciding, role) != text.accepted(line, role)), None)
 
 
 def _compared(ask: Ask) -> bool:
-    """Whether it matters who somebody is."""
+    """Return whether it matters who the client is."""
     return ask.certificate == "verify-full" or takes_map(ask.method)
 
 
-# --- words -----------------------------------------------------------------------------------------------------------------------
+# --- words ------------------------------------------------------------------------------------------------------------
 
 
 def _words(asks: Sequence[Ask | None], accepted: Accepted | None) -> str:

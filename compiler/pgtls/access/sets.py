@@ -1,8 +1,9 @@
 """Sets of roles, databases and addresses as pg_hba.conf can name them: inclusion, overlap, intersection.
 
-Every answer is sound. *Within* is said only of what is certainly inside, *overlap* of whatever may have a connection in common, and an
-intersection that pg_hba.conf cannot express exactly is :data:`INEXACT`, never an approximation. A host name and a network, ``samehost`` and a
-network, two regular expressions, ``+role`` and a role of which the spec says nothing: these may overlap, and neither is within the other.
+Every answer is sound. *Within* means certainly inside, *overlap* of whatever may have a connection in
+common, and an intersection that pg_hba.conf cannot express exactly is :data:`INEXACT`, never an approximation. A host
+name and a network, ``samehost`` and a network, two regular expressions, ``+role`` and a role of which the spec says
+nothing: these may overlap, and neither is within the other.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ Inexact = Literal["inexact"]
 SOME_ROLE = "postgres"
 SOME_DATABASE = "postgres"
 SOME_ADDRESS = "192.0.2.1"
-"""Examples of ``all``, where nothing narrower is there to take one from; the address is one for documentation (RFC 5737)."""
+"""Examples of ``all``, where nothing narrower is there to take one from.
+
+The address is one for documentation (RFC 5737).
+"""
 
 
 EVERYTHING = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
@@ -53,7 +57,7 @@ class Roles:
         return not (self.every or self.groups)
 
     def within(self, other: Roles, known: Memberships) -> bool:
-        """Whether each of these roles is certainly one of the others."""
+        """Return whether each of these roles is certainly one of the others."""
         if other.every:
             return True
         if self.every or not (other.groups or self.names <= other.names):
@@ -70,18 +74,18 @@ class Roles:
         return any(known.member(group, outer) for outer in self.groups)
 
     def has(self, name: str, known: Memberships) -> bool | None:
-        """Say whether a role is one of these; None: that is not known."""
+        """Return whether a role is one of these; None: that is not known."""
         if self.every or name in self.names:
             return True
         found = {known.member(name, group) for group in self.groups}
         return True if True in found else None if None in found else False
 
     def may_have(self, name: str, known: Memberships) -> bool:
-        """Whether a role may be one of these."""
+        """Return whether a role may be one of these."""
         return self.has(name, known) is not False
 
     def common(self, other: Roles, known: Memberships) -> Iterator[str]:
-        """Give roles that may be in both, certain ones first; none if there can be none."""
+        """Yield roles that may be in both, certain ones first; none if there can be none."""
         yield from sorted(self.names & other.names)
         for one, two in ((self, other), (other, self)):
             if two.every:
@@ -97,7 +101,7 @@ class Roles:
             yield min(self.groups & other.groups or self.groups)
 
     def intersection(self, other: Roles, known: Memberships) -> Roles | Inexact:
-        """Give what is in both."""
+        """Return what is in both."""
         if self.within(other, known):
             return self
         if other.within(self, known):
@@ -114,14 +118,14 @@ class Roles:
         return INEXACT if self.groups - exact.groups and other.groups - exact.groups else exact
 
     def singles(self) -> Iterator[Roles]:
-        """Give its terms, each as a set of its own."""
+        """Yield its terms, each as a set of its own."""
         yield from (Roles(names=frozenset((name,))) for name in sorted(self.names))
         yield from (Roles(groups=frozenset((group,))) for group in sorted(self.groups))
         if self.every:
             yield Roles(every=True)
 
     def examples(self) -> Iterator[str]:
-        """Give roles of this set: a group's own role is a member of it."""
+        """Yield roles of this set: a group's own role is a member of it."""
         yield from sorted(self.names) or sorted(self.groups) or [SOME_ROLE]
 
     def terms(self) -> tuple[Role, ...]:
@@ -151,7 +155,7 @@ class Databases:
         return not (self.every or self.patterns or self.sameuser or self.samerole or self.replication)
 
     def within(self, other: Databases) -> bool:
-        """Whether each of these databases is certainly one of the others, whatever the role."""
+        """Return whether each of these databases is certainly one of the others, whatever the role."""
         if self.replication and not other.replication:
             return False
         return other.every or (
@@ -163,7 +167,7 @@ class Databases:
         )
 
     def parts(self) -> Iterator[Databases]:
-        """Give the kinds of terms in it, each as a set of its own."""
+        """Yield the kinds of terms in it, each as a set of its own."""
         yield Databases(names=self.names)
         yield Databases(patterns=self.patterns)
         yield Databases(every=self.every)
@@ -172,13 +176,13 @@ class Databases:
         yield Databases(replication=self.replication)
 
     def singles(self) -> Iterator[Databases]:
-        """Give its terms, each as a set of its own."""
+        """Yield its terms, each as a set of its own."""
         yield from (Databases(names=frozenset((name,))) for name in sorted(self.names))
         yield from (Databases(patterns=frozenset((pattern,))) for pattern in sorted(self.patterns))
         yield from (part for part in self.parts() if part and not (part.names or part.patterns))
 
     def intersection(self, other: Databases) -> Databases | Inexact:
-        """Give what is in both."""
+        """Return what is in both."""
         if self.listed and other.listed:
             return Databases(self.names & other.names)
         exact = Databases(
@@ -218,7 +222,7 @@ def _either(mine: frozenset[str], theirs: frozenset[str], every: bool, other_eve
 
 
 def _matching(names: frozenset[str], patterns: frozenset[str]) -> frozenset[str]:
-    """Give the names that one of these regular expressions certainly matches."""
+    """Return the names that one of these regular expressions certainly matches."""
     return frozenset(name for name in names if any(decided(pattern, name) for pattern in patterns))
 
 
@@ -231,7 +235,7 @@ def _may_match(name: str, patterns: frozenset[str]) -> bool:
 
 
 def _may_meet(mine: Databases, theirs: Databases) -> bool:
-    """Whether two sets of one kind of term each, neither ``all``, may have a database in common that no term expresses."""
+    """Return whether two sets of one kind of term each, neither ``all``, may share a database that no term names."""
     if mine.every or theirs.every or mine.replication or theirs.replication:
         return False
     if mine.names and theirs.names:
@@ -258,7 +262,7 @@ class Addresses:
         return bool(self.networks or self.hosts or self.every or self.samehost or self.samenet or self.socket)
 
     def within(self, other: Addresses) -> bool:
-        """Whether each of these addresses is certainly one of the others."""
+        """Return whether each of these addresses is certainly one of the others."""
         if self.socket or other.socket:
             return other.socket and not self._tcp
         return other.every or (
@@ -279,24 +283,24 @@ class Addresses:
         return bool(self.networks or self.hosts or self.every or self.samehost or self.samenet)
 
     def parts(self) -> Iterator[Addresses]:
-        """Give its terms, each as a set of its own."""
+        """Yield its terms, each as a set of its own."""
         yield from (Addresses(networks=(network,)) for network in self.networks)
         yield from self._words
 
     @property
     def _words(self) -> Iterator[Addresses]:
-        """Give its terms that are no networks, each as a set of its own."""
+        """Yield its terms that are no networks, each as a set of its own."""
         yield from (Addresses(hosts=frozenset((host,))) for host in sorted(self.hosts))
         yield from _WORDS_OF[self.every, self.samehost, self.samenet, self.socket]
 
     def _pairs(self, other: Addresses) -> Iterator[tuple[Addresses, Addresses]]:
-        """Give each two of its terms and the other's of which one is no network: of networks there may be many."""
+        """Yield each two of its terms and the other's of which one is no network: of networks there may be many."""
         words = tuple(other._words)
         yield from ((mine, theirs) for mine in self.parts() for theirs in words)
         yield from ((mine, theirs) for mine in self._words for theirs in other.parts() if theirs.networks)
 
     def overlap(self, other: Addresses) -> str | None:
-        """Give an address (a host name where that is all there is) that may be in both."""
+        """Return an address (a host name where that is all there is) that may be in both."""
         if self.socket or other.socket:
             return "local" if self.socket and other.socket else None
         shared = _shared(self.networks, other.networks)
@@ -305,7 +309,7 @@ class Addresses:
         return next(filter(None, (meeting(mine, theirs) for mine, theirs in self._pairs(other))), None)
 
     def intersection(self, other: Addresses) -> Addresses | Inexact:
-        """Give what is in both."""
+        """Return what is in both."""
         if self.within(other):
             return self
         if other.within(self):
@@ -343,7 +347,7 @@ _WORDS_OF = {
 
 
 def union(one: Addresses, two: Addresses) -> Addresses:
-    """Give what is in either."""
+    """Return what is in either."""
     return Addresses(
         collapse((*one.networks, *two.networks)),
         one.hosts | two.hosts,
@@ -364,7 +368,10 @@ def collapse(networks: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
 
 
 def _around(network: IPNetwork, networks: Sequence[IPNetwork]) -> bool:
-    """Whether a network lies in a union of collapsed ones, which are in order: it lies in one, since they have no siblings left to merge."""
+    """Return whether a network lies in a union of collapsed ones, which are in order.
+
+    It lies in one, since they have no siblings left to merge.
+    """
     before = bisect_right(networks, _begin(network), key=_begin)
     return before > 0 and _inside(network, networks[before - 1])
 
@@ -374,13 +381,13 @@ def _begin(network: IPNetwork) -> tuple[int, int]:
 
 
 def _shared(networks: Sequence[IPNetwork], others: Sequence[IPNetwork]) -> tuple[IPNetwork, ...]:
-    """Give what is in both of two unions of collapsed networks: of two networks that meet, one lies in the other."""
+    """Return what is in both of two unions of collapsed networks: of two networks that meet, one lies in the other."""
     mine = (network for network in networks if _around(network, others))
     return collapse((*mine, *(network for network in others if _around(network, networks))))
 
 
 def common_networks(one: Addresses, other: Addresses) -> tuple[IPNetwork, ...]:
-    """Give the networks that two sets have in common; all addresses are two networks."""
+    """Return the networks that two sets have in common; all addresses are two networks."""
     return _shared(EVERYTHING if one.every else one.networks, EVERYTHING if other.every else other.networks)
 
 
@@ -398,12 +405,12 @@ def _inside(network: IPNetwork, outer: IPNetwork) -> bool:
 
 
 def _name_inside(host: str, outer: str) -> bool:
-    """Whether a host name or suffix is covered by another (``hostname_match``, src/backend/libpq/hba.c)."""
+    """Return whether a host name or suffix is covered by another (``hostname_match``, src/backend/libpq/hba.c)."""
     return host == outer or (outer.startswith(".") and host.endswith(outer))
 
 
 def meeting(mine: Addresses, theirs: Addresses) -> str | None:
-    """Give an address that may be in two sets of one term each, not networks both."""
+    """Return an address that may be in two sets of one term each, not networks both."""
     if mine.socket or theirs.socket:
         return None
     if mine.every:
@@ -418,7 +425,7 @@ def meeting(mine: Addresses, theirs: Addresses) -> str | None:
 
 
 def _example(addresses: Addresses) -> str:
-    """Give an address of a set of one term."""
+    """Return an address of a set of one term."""
     if addresses.networks:
         network = addresses.networks[0]
         return str(network[0] if network.prefixlen >= network.max_prefixlen - 1 else network[1])
@@ -438,7 +445,10 @@ class Scope:
 
     @property
     def definite(self) -> bool:
-        """Whether what it shares with others that are definite can be named: it has no term of which only the server knows what is in it."""
+        """Whether what it shares with others that are definite can be named.
+
+        It has no term of which only the server knows what is in it.
+        """
         databases, addresses = self.databases, self.addresses
         return not (
             self.roles.groups
@@ -451,7 +461,7 @@ class Scope:
         )
 
     def within(self, other: Scope, known: Memberships) -> bool:
-        """Whether it is certainly inside another in each respect: then it is the more specific one."""
+        """Return whether it is certainly inside another in each respect: then it is the more specific one."""
         return (
             self.roles.within(other.roles, known)
             and self.databases.within(other.databases)
@@ -459,7 +469,7 @@ class Scope:
         )
 
     def overlaps(self, other: Scope, known: Memberships) -> bool:
-        """Whether there may be a connection in both."""
+        """Return whether there may be a connection in both."""
         for mine, theirs in ((self.roles, other.roles), (self.databases, other.databases)):
             # Most policies of a large spec name their roles and databases, and have none in common.
             if mine.listed and theirs.listed and mine.names.isdisjoint(theirs.names):
@@ -467,7 +477,7 @@ class Scope:
         return self.witness(other, known) is not None
 
     def witness(self, other: Scope, known: Memberships) -> tuple[str, str | Keyword, str] | None:
-        """Give a connection that may be in both: (role, database, address).
+        """Return a connection that may be in both: (role, database, address).
 
         The database is a name or, for physical replication, the keyword; the address "local" is the socket.
         """
@@ -479,7 +489,8 @@ class Scope:
             if database is not None:
                 return role, database, address
         for role in sorted(self.databases.names | other.databases.names):
-            # ``sameuser`` against a name: only the role of that name has both, and none of the examples above need be it.
+            # ``sameuser`` against a name: only the role of that name has both, and none of the examples above need be
+            # it.
             if self.roles.may_have(role, known) and other.roles.may_have(role, known):
                 database = _common_database(self.databases, other.databases, role, known)
                 if database is not None:
@@ -488,7 +499,7 @@ class Scope:
 
 
 def _common_database(mine: Databases, theirs: Databases, role: str, known: Memberships) -> str | Keyword | None:
-    """Give a database that may be in both for a role."""
+    """Return a database that may be in both for a role."""
     names = mine.names | theirs.names
     candidates = [*sorted(names), SOME_DATABASE, role]
     found = (name for name in candidates if all(may_name(one, name, role, known, names) for one in (mine, theirs)))
@@ -496,7 +507,10 @@ def _common_database(mine: Databases, theirs: Databases, role: str, known: Membe
 
 
 def may_name(databases: Databases, name: str, role: str, known: Memberships, names: frozenset[str]) -> bool:
-    """Whether a name may be one of these. ``names`` are those that are said; any other stands for all that are not."""
+    """Return whether a name may be one of these.
+
+    ``names`` are those that are said; any other stands for all that are not.
+    """
     return (
         databases.every
         or name in databases.names

@@ -1,8 +1,9 @@
 """Lines split where grants add up.
 
-The lines of a policy also admit whom later policies with the same demand admit to the same connections. They are cut where these policies end, so that
-each piece has one list of whom it accepts. Pieces follow from :mod:`pgtls.access.cells`: there is one for each set of policies that some connection has,
-unless a policy above decides for it.
+The lines of a policy also admit the clients that later policies with the same demand admit to the same connections. They are cut
+where these policies end, so that each piece has one list of clients that it accepts. Pieces follow from
+:mod:`pgtls.access.cells`: there is one for each set of policies that some connection has, unless a policy above decides
+for it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """A part of what a policy covers, and the policies whose identities it accepts, the first of them being the one whose lines these are."""
+    """A part of what a policy covers, and the policies whose identities it accepts, the first being its own."""
 
     scope: Scope
     grantors: tuple[Item, ...]
@@ -55,7 +56,10 @@ class Unmappable(Exception):  # noqa: N818
 
 
 def pieces(order: Order, index: int, grants: Mapping[str, Grants]) -> tuple[Piece, ...]:
-    """Cut a policy's lines, the narrowest piece first: the first one that covers a connection is right for it. Raises :class:`Inseparable`."""
+    """Cut a policy's lines, the narrowest piece first: the first one that covers a connection is right for it.
+
+    Raises :class:`Inseparable`.
+    """
     first = order.items[index]
     if not proves_identity(first.demand):
         return (Piece(first.scope, (first,), Grants()),)
@@ -72,7 +76,7 @@ def pieces(order: Order, index: int, grants: Mapping[str, Grants]) -> tuple[Piec
 
 
 def _needed_cells(order: Order, index: int, cuts: Sequence[int], *, by_role: bool) -> list[int]:
-    """Give the sets of later policies for which a policy needs pieces: more policies, so narrower pieces, first."""
+    """Return the sets of later policies for which a policy needs pieces: more policies, so narrower pieces, first."""
     later, above = _set(cuts), _set(order.above[index])
     cells = order.cells.of(index, later, above, by_role=by_role)
     return sorted({cell for cell in cells if not cell & above}, reverse=True)
@@ -83,7 +87,10 @@ def _set(positions: Sequence[int]) -> int:
 
 
 def _cuts(order: Order, index: int, grants: Mapping[str, Grants]) -> list[int]:
-    """Give the later policies that make a difference: those that grant something more, and those that override one of these."""
+    """Return the later policies that make a difference.
+
+    Those that grant something more, and those that override one of these.
+    """
     first = order.items[index]
     later = {other: order.items[other] for other in order.overlaps[index]}
     adding = [
@@ -110,7 +117,7 @@ def _overrides(item: Item, other: Item, known: Memberships) -> bool:
 
 
 def _adds(first: Item, other: Item, grants: Mapping[str, Grants], known: Memberships) -> bool:
-    """Whether the other accepts somebody whom the first does not accept for that role."""
+    """Return whether the other accepts a client for a role that the first refuses."""
     mine, theirs = grants[first.policy.name], grants[other.policy.name]
     roles = first.scope.roles
     if roles.listed and other.scope.roles.listed and roles.names.isdisjoint(other.scope.roles.names):
@@ -153,7 +160,7 @@ def _meeting(one: Scope | _Meeting, other: Scope | _Meeting, known: Memberships)
 
 
 def _separable(order: Order, index: int, cuts: Sequence[int]) -> bool:
-    """Say whether lines can name the roles that a policy shares with others, and these with each other.
+    """Return whether lines can name the roles that a policy shares with others, and these with each other.
 
     Raises :class:`Inseparable` where they cannot name the databases or the addresses.
     """
@@ -174,7 +181,7 @@ def _separable(order: Order, index: int, cuts: Sequence[int]) -> bool:
 
 
 def _common(items: Sequence[Item], known: Memberships, *, by_role: bool) -> Scope:
-    """Give what policies share; of roles, without ``by_role``, those of the first. Raises :class:`Inseparable`."""
+    """Return what policies share; of roles, without ``by_role``, those of the first. Raises :class:`Inseparable`."""
     first = items[0]
     found = _Meeting(first.scope.roles, first.scope.databases, first.scope.addresses)
     for item in items[1:]:
@@ -194,7 +201,10 @@ def _whole(scope: Scope, items: Sequence[Item], grants: Mapping[str, Grants], kn
 
 
 def _role_by_role(scope: Scope, items: Sequence[Item], grants: Mapping[str, Grants], known: Memberships) -> Piece:
-    """Make a piece of policies of which some cover some of its roles alone: the map says which. Raises :class:`Inseparable`."""
+    """Make a piece of policies of which some cover some of its roles alone: the map says which.
+
+    Raises :class:`Inseparable`.
+    """
     first, *others = items
     found = [grants[first.policy.name]]
     grantors = [first]
@@ -212,7 +222,10 @@ def _role_by_role(scope: Scope, items: Sequence[Item], grants: Mapping[str, Gran
 def _adding(
     first: Item, other: Item, rivals: Sequence[Item], grants: Mapping[str, Grants], known: Memberships
 ) -> Grants | None:
-    """Give what another policy adds to the lines of the first, which cover its roles and maybe more. Raises :class:`Inseparable`."""
+    """Return what another policy adds to the lines of the first, which cover its roles and maybe more.
+
+    Raises :class:`Inseparable`.
+    """
     mine, theirs = grants[first.policy.name], grants[other.policy.name]
     if theirs.wide and not (theirs.entries <= mine.entries and mine.implied >= theirs.implied):
         if any(first.scope.roles.within(rival.scope.roles, known) for rival in rivals):
@@ -236,7 +249,7 @@ def _adding(
 
 
 def _covers(first: Item, other: Item, role: str, known: Memberships) -> bool | None:
-    """Say whether a role that the first policy covers is one of another's; None: that is not known."""
+    """Return whether a role that the first policy covers is one of another's; None: that is not known."""
     return first.scope.roles.within(other.scope.roles, known) or other.scope.roles.has(role, known)
 
 

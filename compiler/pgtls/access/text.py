@@ -1,4 +1,7 @@
-"""The text of a server's rules as the server tries it, asked in the terms of classes: what :mod:`pgtls.access.proof` judges."""
+"""The text of a server's rules as the server tries it, asked in the terms of classes.
+
+What :mod:`pgtls.access.proof` judges.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,12 @@ _OWN_OPTIONS = ("clientcert", "clientname", "map")
 
 
 def line_coverage(line: Line) -> Coverage:
-    """Give what a line covers, whatever the transport."""
+    """Return what a line covers, whatever the transport."""
     return Coverage(line.roles, line.databases, None if line.address is None else (line.address,))
 
 
 def shows(line: Line) -> tuple[bool, str | None, bool]:
-    """Say by what a line knows somebody: by a certificate or not, through which map, by the whole subject or not.
+    """Return by what a line knows a client: by a certificate or not, through which map, by the whole subject or not.
 
     Lines for which this is equal accept the same for the same role.
     """
@@ -57,12 +60,12 @@ class Text:
                 self._patterns.setdefault(ident.map, []).append((identity, role))
 
     def deciding(self, lines: int, transport: Transport) -> Line | None:
-        """Give the first of a set of lines that a transport can match."""
+        """Return the first of a set of lines that a transport can match."""
         left = lines & self._over[transport]
         return self._lines[(left & -left).bit_length() - 1] if left else None
 
     def ask(self, line: Line | None) -> Ask | None:
-        """Say what a line asks; None: it refuses."""
+        """Return what a line asks; None: it refuses."""
         if line is None or line.method == "reject":
             return None
         options = {name: SECRET if name in self._secret_options else value for name, value in line.options}
@@ -71,7 +74,7 @@ class Text:
         return Ask(line.method, own, certificate)
 
     def accepted(self, line: Line | None, role: str) -> Accepted:
-        """Say whose identity a line accepts for a role."""
+        """Return whose identity a line accepts for a role."""
         if line is None:
             return Accepted()
         certified, ident_map, subject = shows(line)
@@ -94,7 +97,10 @@ class Text:
         )
 
     def _shown(self, name: str, part: Part, *, implied: bool) -> frozenset[Bearer]:
-        """Say who shows an identity. That nobody has a certificate in the name of a role is no grant: CAs of the spec certify its users alone."""
+        """Return who shows an identity.
+
+        That nobody has a certificate in the name of a role is no grant: CAs of the spec certify its users alone.
+        """
         if part == "name":
             return frozenset({(part, name)})
         shown = self._holders.showing(name, part)

@@ -1,7 +1,7 @@
 """Whom a server really lets show a certificate.
 
-OpenSSL accepts any chain that ends in a trusted *root*: a server whose ``client_ca`` is an intermediate also accepts what every other CA under the
-same root has signed.
+OpenSSL accepts any chain that ends in a trusted *root*: a server whose ``client_ca`` is an intermediate also accepts
+what every other CA under the same root has signed.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 class Trust:
     """The CAs whose client certificates a server accepts.
 
-    ``named`` are the CAs of the spec that its ``client_ca`` names, and those below them; ``others`` come with their roots. Under those in ``foreign``,
-    whose keys are not here, anyone may hold any name: CAs of the spec by their name, roots that came in a file by their subject.
+    ``named`` are the CAs of the spec that its ``client_ca`` names, and those below them; ``others`` come with their
+    roots. Under those in ``foreign``, whose keys are not here, anyone may hold any name: CAs of the spec by their name,
+    roots that came in a file by their subject.
     """
 
     named: tuple[str, ...]
@@ -40,7 +41,7 @@ class Trust:
 
 
 def trust(fleet: Fleet, server: Server) -> Trust:
-    """Compute whom a server trusts."""
+    """Compute which CAs a server trusts."""
     named = accepted_authorities(fleet, server)
     anchors = {ca.anchor for ca in server.client_cas}
     under = [ca for ca in fleet.cas.values() if ca.anchor in anchors]
@@ -53,7 +54,10 @@ def trust(fleet: Fleet, server: Server) -> Trust:
 
 
 def intruders(fleet: Fleet, rules: Rules, known: Memberships) -> Iterator[Diagnostic]:
-    """Find users of CAs that a server does not name who could log in with their certificate all the same: one for each such CA."""
+    """Find users of CAs that a server does not name who could log in with their certificate all the same.
+
+    One for each such CA.
+    """
     server_trust = trust(fleet, rules.server)
     others = set(server_trust.others)
     strangers = [user for user in fleet.users.values() if user.ca and user.ca.name in others]
@@ -73,7 +77,8 @@ def intruders(fleet: Fleet, rules: Rules, known: Memberships) -> Iterator[Diagno
         root = user.ca.foreign_root.subject if user.ca.foreign_root else user.ca.root.name
         yield Diagnostic(
             "PGT255",
-            f'server "{rules.server.name}" accepts whatever leads to root "{root}": user "{user.name}" of ca "{user.ca.name}", '
+            f'server "{rules.server.name}" accepts whatever leads to root "{root}": user "{user.name}" '
+            f'of ca "{user.ca.name}", '
             f'which it does not name, could log in as role "{role}" by policy "{policy.name}"',
             ("server", rules.server.name, "client_ca"),
             hint="give clients a root of their own"
@@ -93,7 +98,7 @@ def _way_in(user: User, rules: Rules, roles: Sequence[str], known: Memberships) 
 
 
 def _role_for(user: User, line: Line, rules: Rules, roles: Sequence[str], known: Memberships) -> str | None:
-    """Return a role of a line that a user's certificate is enough for, as far as it is certificates that the line compares."""
+    """Return a role of a line for which a user's certificate passes; a password may be asked for besides."""
     covered, version = roles_of(line.roles), rules.server.table.postgres
     asked = "verify-full" if line.method == "cert" else line.option("clientcert")
     identity = distinguished_name(user) if line.option("clientname") == "DN" else user.common_name
@@ -127,7 +132,10 @@ def _accepts(line: Line, idents: Sequence[IdentLine], role: str, identity: str, 
 
 
 def strangers(fleet: Fleet, server: Server) -> Iterator[Diagnostic]:
-    """Find policies that admit by certificate alone where the key of a trusted CA is elsewhere: its holder may certify any name."""
+    """Find policies that admit by certificate alone where the key of a trusted CA is elsewhere.
+
+    Its holder may certify any name.
+    """
     foreign = trust(fleet, server).foreign
     for policy in fleet.policies_of(server) if foreign else ():
         alone = policy.table.auth == "cert" or (policy.table.auth == "trust" and policy.asks_certificate != "none")
@@ -136,8 +144,10 @@ def strangers(fleet: Fleet, server: Server) -> Iterator[Diagnostic]:
             whose = f'ca "{foreign[0]}"' if foreign[0] in fleet.cas else f'"{foreign[0]}", a root that came in a file'
             yield Diagnostic(
                 "PGT330",
-                f'policy "{policy.name}" admits by certificate alone, and anyone certified under {whose}, whose key is not here, '
+                f'policy "{policy.name}" admits by certificate alone, and anyone certified under '
+                f"{whose}, whose key is not here, "
                 f'may hold any name on server "{server.name}"',
                 ("policy", policy.name, "auth"),
-                hint="ask for a password too (client_cert with another method), or accept it with a waiver that says who certifies",
+                hint="ask for a password too (client_cert with another method), or accept it with a waiver "
+                "that says who certifies",
             )

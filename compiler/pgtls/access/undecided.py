@@ -1,7 +1,8 @@
 """Connections that two policies may cover and that no third policy decides.
 
-They are looked for among points: names that policies mention, an address of each piece between the ends of networks, and for each two terms that may
-meet a point that nobody mentions. A third policy decides for a point only where it certainly covers it.
+They are looked for among points: names that policies mention, an address of each piece between the ends of networks,
+and for each two terms that may meet a point that nobody mentions. A third policy decides for a point only where it
+certainly covers it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class _Point(Generic[_Set]):
 
 
 def undecided(first: Scope, other: Scope, thirds: Sequence[Scope], known: Memberships) -> Witness | None:
-    """Give a connection that two policies may cover and that none of ``thirds`` certainly covers."""
+    """Return a connection that two policies may cover and that none of ``thirds`` certainly covers."""
     usual = first.witness(other, known)
     if usual is None or not thirds:
         return usual
@@ -65,7 +66,7 @@ def undecided(first: Scope, other: Scope, thirds: Sequence[Scope], known: Member
 
 
 def _around(point: _Point[Databases] | _Point[Addresses], sets: Sequence[Databases] | Sequence[Addresses]) -> set[int]:
-    """Say which of these sets certainly contain a point."""
+    """Return which of these sets certainly contain a point."""
     return {i for i, one in enumerate(sets) if any(term.within(one) for term in point.terms)}  # type: ignore[arg-type]
 
 
@@ -84,7 +85,7 @@ def _wide(roles: Roles) -> Iterator[Roles]:
 
 
 def _unsaid(usual: str, said: Iterable[str], *better: str) -> str:
-    """Give a name that nobody says, unless there is a better one."""
+    """Return a name that nobody says, unless there is a better one."""
     name = usual
     while name in said:
         name += "_"
@@ -122,7 +123,10 @@ def _addresses(first: Addresses, other: Addresses, scopes: Sequence[Scope]) -> I
 
 
 def _pieces(network: IPNetwork, inner: Iterable[IPNetwork]) -> Iterator[IPAddress]:
-    """Give an address of each piece that other networks cut a network into; the second one where there is one, since the first may have no host."""
+    """Yield an address of each piece that other networks cut a network into.
+
+    The second one where there is one, since the first may have no host.
+    """
     first, last = int(network.network_address), int(network.broadcast_address)
     starts = {first}
     for one in inner:
@@ -134,6 +138,6 @@ def _pieces(network: IPNetwork, inner: Iterable[IPNetwork]) -> Iterator[IPAddres
 
 
 def _spelled(addresses: Addresses) -> Iterator[Addresses]:
-    """Give the terms of a set, each as a set of its own; all addresses are those of IPv4 and those of IPv6."""
+    """Yield the terms of a set, each as a set of its own; all addresses are those of IPv4 and those of IPv6."""
     for term in addresses.parts():
         yield from (Addresses(networks=(network,)) for network in EVERYTHING) if term.every else (term,)

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def resolve_authorities(loaded: Loaded, report: list[Diagnostic]) -> dict[str, Authority]:
-    """Give the CAs by name, in the order of names. One whose issuer is unknown, or in a circle, stands there as a root."""
+    """Return the CAs by name, in the order of names.
+
+    One whose issuer is unknown, or in a circle, stands there as a root.
+    """
     tables = dict(sorted(loaded.spec.ca.items()))
     issuers = dict(_issuers(loaded, tables, report))
     for circle in tuple(_circles(issuers)):
@@ -34,7 +37,10 @@ def resolve_authorities(loaded: Loaded, report: list[Diagnostic]) -> dict[str, A
 
 
 def _links(loaded: Loaded, name: str, table: CaTable) -> tuple[Link, ...]:
-    """Read the chain of a CA that came in a file. A file that cannot be read is reported where its certificate is used."""
+    """Read the chain of a CA that came in a file.
+
+    A file that cannot be read is reported where its certificate is used.
+    """
     if table.cert_file is None:
         return ()
     from pgtls.pki import facts

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Memberships:
-    """The groups of each role whose user says ``member_of``, groups of groups included as far as the spec names them."""
+    """The groups of each role whose user says ``member_of``, groups of groups included as far as the spec knows."""
 
     groups: Mapping[str, frozenset[str]]
 
     def member(self, role: str, group: str) -> bool | None:
-        """Say whether ``+group`` covers a role; None: the spec does not say.
+        """Return whether ``+group`` covers a role; None: the spec does not say.
 
         A role is a member of itself (``is_member_of_role``, src/backend/utils/adt/acl.c).
         """

@@ -1,7 +1,7 @@
 """The address field of pg_hba.conf, as a server on Linux reads it.
 
-``parse_hba_line`` in hba.c asks glibc's getaddrinfo with AI_NUMERICHOST, which also takes what inet_aton(3) takes (``10.1``, ``0x7f000001``,
-``010.0.0.1``); whatever it does not take is a host name.
+``parse_hba_line`` in hba.c asks glibc's getaddrinfo with AI_NUMERICHOST, which also takes what inet_aton(3) takes
+(``10.1``, ``0x7f000001``, ``010.0.0.1``); whatever it does not take is a host name.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ def prefix_length(text: str, address: IPAddress) -> int | None:
 
 @lru_cache(maxsize=4096)
 def network(address: IPAddress, bits: int) -> IPNetwork:
-    """Give the block around an address; bits right of the mask do not count."""
+    """Return the block around an address; bits right of the mask do not count."""
     if isinstance(address, IPv4Address):
         return IPv4Network((address, bits), strict=False)
     return IPv6Network((address, bits), strict=False)
 
 
 def masked(address: IPAddress, mask: IPAddress) -> IPNetwork | MaskedAddress:
-    """Give a block where the mask is a prefix, and otherwise the two as they are. Both are of one family."""
+    """Return a block where the mask is a prefix, and otherwise the two as they are. Both are of one family."""
     inverse = int(mask) ^ ((1 << mask.max_prefixlen) - 1)
     if inverse & (inverse + 1):
         return MaskedAddress(address, mask)

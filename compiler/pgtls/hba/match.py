@@ -1,9 +1,11 @@
 r"""What a server does with a connection: which line decides, and whether what the client's certificate says is enough.
 
-After ``check_hba``, ``check_db``, ``check_role``, ``check_ip``, ``check_hostname`` and ``check_usermap`` of src/backend/libpq/hba.c, and
-``ClientAuthentication`` and ``CheckCertAuth`` of auth.c. The first line that matches decides; nothing falls through when its method fails.
+After ``check_hba``, ``check_db``, ``check_role``, ``check_ip``, ``check_hostname`` and ``check_usermap`` of
+src/backend/libpq/hba.c, and ``ClientAuthentication`` and ``CheckCertAuth`` of auth.c. The first line that matches
+decides; nothing falls through when its method fails.
 
-Where a regular expression is beyond :mod:`pgtls.hba.regex` and the answer hangs on it, :class:`~pgtls.hba.regex.Undecidable` is raised.
+Where a regular expression is beyond :mod:`pgtls.hba.regex` and the answer hangs on it,
+:class:`~pgtls.hba.regex.Undecidable` is raised.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ RECORD_TYPES_OF = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Whether the line and the client's certificate let a connection through; ``reason`` is what the server says or logs where not.
+    """Whether the line and the client's certificate let a connection through.
+
+    ``reason`` is what the server says or logs where not.
 
     The method's own part (a password, a Kerberos ticket, the operating system's user) is taken to succeed.
     """
@@ -52,7 +56,7 @@ def decide(
     connection: Connection,
     surroundings: Surroundings = Surroundings(),  # noqa: B008
 ) -> Line | None:
-    """Give the line that decides for a connection; None: the server refuses it for want of one.
+    """Return the line that decides for a connection; None: the server refuses it for want of one.
 
     The connecting role is taken to exist. Raises Undecidable.
     """
@@ -83,7 +87,7 @@ def outcome(
     version: int,
     surroundings: Surroundings = Surroundings(),  # noqa: B008
 ) -> Outcome:
-    """Say what becomes of a connection that this line decides (ClientAuthentication in auth.c).
+    """Return what becomes of a connection that this line decides (ClientAuthentication in auth.c).
 
     The client's certificate, if there is one, is one that the server trusts. Raises Undecidable.
     """
@@ -122,12 +126,15 @@ def identity_accepted(
     version: int,
     surroundings: Surroundings = Surroundings(),  # noqa: B008
 ) -> bool:
-    """Say whether :func:`outcome` accepts."""
+    """Return whether :func:`outcome` accepts."""
     return outcome(line, idents, connection, version, surroundings).accepted
 
 
 def _asks_for(line: Line) -> str | None:
-    """Give the level of ``clientcert`` that is in force; ``cert`` implies the highest. The old names are those of 13."""
+    """Return the level of ``clientcert`` that is in force; ``cert`` implies the highest.
+
+    The old names are those of 13.
+    """
     if line.method == "cert":
         return "verify-full"
     value = line.option("clientcert")
@@ -142,10 +149,10 @@ def map_identity(
     version: int,
     surroundings: Surroundings = Surroundings(),  # noqa: B008
 ) -> Outcome:
-    r"""Say whether whoever proved to be ``identity`` may log in as ``role`` (check_usermap).
+    r"""Return whether a client that proved to be ``identity`` may log in as ``role`` (check_usermap).
 
-    Without a map they must be equal. With one, its lines are tried in order; the first that fits is enough, and a ``\1`` without a group
-    ends the search. Raises Undecidable.
+    Without a map they must be equal. With one, its lines are tried in order; the first that fits is enough, and a
+    ``\1`` without a group ends the search. Raises Undecidable.
     """
     role = _cut(role)
     if not ident_map:
@@ -215,13 +222,16 @@ class Identities:
 
 
 def _fits(template: str, role: str) -> bool:
-    r"""Whether a role can come of a name with ``\1`` in it."""
+    r"""Return whether a role can come of a name with ``\1`` in it."""
     first, *rest = template.split("\\1")
     return role.startswith(first) and role[len(first) :].endswith(rest[-1])
 
 
 def expanded_role(ident: IdentLine, identity: str) -> str | None:
-    r"""Return the role that an identity gets where the expression of a line matches and ``\1`` says so; None where that is not known."""
+    r"""Return the role that an identity gets where the expression of a line matches and ``\1`` says so.
+
+    None where that is not known.
+    """
     try:
         role = _expanded(ident, identity, 19) if _is_identity(ident.identity, identity) else None
     except Undecidable:
@@ -229,11 +239,11 @@ def expanded_role(ident: IdentLine, identity: str) -> str | None:
     return role.text if isinstance(role, Name) else None
 
 
-# --- terms -------------------------------------------------------------------------------------------------------------------------------------
+# --- terms ------------------------------------------------------------------------------------------------------------
 
 
 def role_matches(term: Role, role: str, surroundings: Surroundings) -> bool:
-    """Say whether a term of the role field covers a role (check_role). Raises Undecidable."""
+    """Return whether a term of the role field covers a role (check_role). Raises Undecidable."""
     if isinstance(term, Name):
         return term.text == role
     if isinstance(term, Member):
@@ -244,7 +254,7 @@ def role_matches(term: Role, role: str, surroundings: Surroundings) -> bool:
 
 
 def _database_matches(term: Database, role: str, database: str, *, physical: bool, surroundings: Surroundings) -> bool:
-    """Say whether a term of the database field covers a database (check_db)."""
+    """Return whether a term of the database field covers a database (check_db)."""
     if physical:
         return term is Keyword.REPLICATION
     if isinstance(term, Name):
@@ -259,7 +269,10 @@ def _database_matches(term: Database, role: str, database: str, *, physical: boo
 
 
 def is_member(role: str, group: str, surroundings: Surroundings) -> bool:
-    """Say whether a role is the group or, directly or not, a member of it; superusers are none by that alone (is_member_of_role_nosuper)."""
+    """Return whether a role is the group or, directly or not, a member of it.
+
+    Superusers are none by that alone (is_member_of_role_nosuper).
+    """
     return role == group or group in _groups(surroundings.members, role)
 
 
@@ -325,7 +338,7 @@ _Term = TypeVar("_Term")
 
 
 def _any(covers: Callable[[_Term], bool], terms: Iterable[_Term]) -> bool | Undecidable:
-    """Say whether any term covers; what cannot be decided matters only where no other term does."""
+    """Return whether any term covers; what cannot be decided matters only where no other term does."""
     undecidable = None
     for term in terms:
         try:
@@ -337,7 +350,7 @@ def _any(covers: Callable[[_Term], bool], terms: Iterable[_Term]) -> bool | Unde
 
 
 def _both(one: bool | Undecidable, other: bool | Undecidable) -> bool:
-    """Say whether both hold; what cannot be decided matters only where the other one holds. Raises Undecidable."""
+    """Return whether both hold; what cannot be decided matters only where the other one holds. Raises Undecidable."""
     if one is False or other is False:
         return False
     for answer in (one, other):

@@ -1,7 +1,8 @@
 """The lines of pg_hba.conf and pg_ident.conf as values.
 
-A line holds *terms*, what PostgreSQL of one major version understands by the tokens that are written; :mod:`pgtls.hba.parse` reads them and
-:mod:`pgtls.hba.render` writes them, so that ``/^app_`` is a :class:`Name` in version 15 and a :class:`Regex` in 16.
+A line holds *terms*, what PostgreSQL of one major version understands by the tokens that are written;
+:mod:`pgtls.hba.parse` reads them and :mod:`pgtls.hba.render` writes them, so that ``/^app_`` is a :class:`Name` in
+version 15 and a :class:`Regex` in 16.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True, order=True)
 class HostName:
-    """A host name; one that starts with a dot is a suffix. Compared without case, by reverse and then forward lookup."""
+    """A host name; one that starts with a dot is a suffix.
+
+    Compared without case, by reverse and then forward lookup.
+    """
 
     name: str
 
@@ -88,13 +92,13 @@ class Line:
     """The line number in its file, from 1; on a line that was not read, None."""
 
     def option(self, name: str) -> str | None:
-        """Give the value of an option; the last one written counts."""
+        """Return the value of an option; the last one written counts."""
         return dict(self.options).get(name)
 
 
 @dataclass(frozen=True, slots=True)
 class IdentLine:
-    """One line of pg_ident.conf: under ``map``, whoever proves to be ``identity`` may log in as ``role``."""
+    """One line of pg_ident.conf: under ``map``, a client that proves to be ``identity`` may log in as ``role``."""
 
     map: str
     identity: Name | Regex

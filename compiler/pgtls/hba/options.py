@@ -1,6 +1,9 @@
-"""Methods and their options: what a server of each version takes on a line, and its words when it does not (parse_hba_line, parse_hba_auth_opt).
+"""Methods and their options.
 
-Which methods a *build* has (gss, pam, ldap, bsd, sspi) and which OAuth validators are installed cannot be known here: they are taken to be there.
+What a server of each version takes on a line, and its words when it does not (parse_hba_line, parse_hba_auth_opt).
+
+Which methods a *build* has (gss, pam, ldap, bsd, sspi) and which OAuth validators are installed cannot be known here:
+they are taken to be there.
 """
 
 from __future__ import annotations
@@ -31,7 +34,9 @@ _SEARCH = ("ldapbasedn", "ldapbinddn", "ldapbindpasswd", "ldapsearchattribute", 
 def line_refusal(
     record_type: str, method: str, options: tuple[tuple[str, str], ...], version: int, *, is_whole: bool = True
 ) -> tuple[str, int | None] | None:
-    """Give the server's words for what it refuses, and the index of the option that it is about; None: it takes the line.
+    """Return the server's words for what it refuses, and the index of the option that it is about.
+
+    None: it takes the line.
 
     ``is_whole``: there are no more options, so that what is missing can be told.
     """
@@ -47,7 +52,7 @@ def line_refusal(
 
 
 def method_refusal(record_type: str, method: str, version: int) -> str | None:
-    """Say why a method cannot stand on a line of this type. ``ident`` on ``local`` has become ``peer`` before."""
+    """Return why a method cannot stand on a line of this type. ``ident`` on ``local`` has become ``peer`` before."""
     if method not in methods(version):
         return f'invalid authentication method "{method}"'
     if method == "gss" and record_type == "local":
@@ -60,7 +65,7 @@ def method_refusal(record_type: str, method: str, version: int) -> str | None:
 
 
 def option_refusal(record_type: str, method: str, name: str, value: str, version: int) -> str | None:
-    """Say why an option cannot stand on such a line, or have this value."""
+    """Return why an option cannot stand on such a line, or have this value."""
     if not _is_known(name, version):
         return f'unrecognized authentication option name: "{name}"'
     if name.startswith("validator.") and not VALIDATOR_OPTION.fullmatch(name):
@@ -86,7 +91,7 @@ def _is_known(name: str, version: int) -> bool:
 
 
 def _misplaced(method: str, name: str, version: int) -> str | None:
-    """Say which methods the option is for, where this one is not among them."""
+    """Return which methods the option is for, where this one is not among them."""
     if name == "map":
         takers = {taker.name for taker in methods(version).values() if taker.map}
         words = (
@@ -139,7 +144,7 @@ def _listed(value: str) -> list[str]:
 
 
 def _incomplete(method: str, options: Mapping[str, str], version: int) -> str | None:
-    """Say which option is missing, or does not go with another one."""
+    """Return which option is missing, or does not go with another one."""
     if method == "ldap":
         return _incomplete_ldap({**_from_url(options.get("ldapurl")), **options}, version)
     if method == "radius":
@@ -154,7 +159,7 @@ def _incomplete(method: str, options: Mapping[str, str], version: int) -> str | 
 
 
 def _from_url(url: str | None) -> dict[str, str]:
-    """Give the options that an LDAP URL stands for (RFC 4516: ldap://host/dn?attributes?scope?filter)."""
+    """Return the options that an LDAP URL stands for (RFC 4516: ldap://host/dn?attributes?scope?filter)."""
     if not url:
         return {}
     parts = urlsplit(url)

@@ -1,4 +1,6 @@
-"""Read pg_hba.conf and pg_ident.conf as a server of one version does (parse_hba_line, parse_ident_line of src/backend/libpq/hba.c).
+"""Read pg_hba.conf and pg_ident.conf as a server of one version does.
+
+After parse_hba_line and parse_ident_line of src/backend/libpq/hba.c.
 
 Every line that the server would refuse is a :class:`HbaError` in its words; the server then refuses the whole file.
 """
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
 class HbaError:
     """What a server says about a file that it refuses.
 
-    ``line`` and ``column`` are where the token stands (None: the file as a whole is meant); ``record`` is the line number that the server names,
-    which is where a continued line starts.
+    ``line`` and ``column`` are where the token stands (None: the file as a whole is meant); ``record`` is the line
+    number that the server names, which is where a continued line starts.
     """
 
     message: str
@@ -85,8 +87,9 @@ def parse_hba(
 ) -> ParsedHba:
     """Read a pg_hba.conf of that major version.
 
-    ``text`` has its line ends as they are in the file, and bytes that are not UTF-8 as surrogates. ``read`` and ``names`` give the files and
-    directories that lines refer to, see :class:`pgtls.hba.tokens.Files`; relative ones are looked for beside ``file``.
+    ``text`` has its line ends as they are in the file, and bytes that are not UTF-8 as surrogates. ``read`` and
+    ``names`` give the files and directories that lines refer to, see :class:`pgtls.hba.tokens.Files`; relative ones are
+    looked for beside ``file``.
     """
     lines, errors = _parsed(text, version, file, Files(read, names), partial(_hba_line, version=version))
     if not lines and not errors:
@@ -151,21 +154,21 @@ class _Fields:
         self.record = record
 
     def next(self, at_end: str) -> tuple[Token, ...]:
-        """Give the next field; ``at_end`` is what the server says where there is none."""
+        """Return the next field; ``at_end`` is what the server says where there is none."""
         field = next(self.rest, None)
         if field is None:
             raise _Refused(at_end, self.record.end)
         return field
 
     def single(self, at_end: str, several: str) -> Token:
-        """Give the next field's only token; ``several`` is what the server says where there are more."""
+        """Return the next field's only token; ``several`` is what the server says where there are more."""
         field = self.next(at_end)
         if len(field) > 1:
             raise _Refused(several, field[1].place)
         return field[0]
 
 
-# --- pg_hba.conf -------------------------------------------------------------------------------------------------------------------------------
+# --- pg_hba.conf ------------------------------------------------------------------------------------------------------
 
 
 def _hba_line(record: Record, version: int) -> Line:
@@ -257,7 +260,7 @@ def _with_mask(address: IPAddress, fields: _Fields) -> IPNetwork | MaskedAddress
 def _method_and_options(
     record_type: str, method: Token, tokens: list[Token], version: int
 ) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Read the rest of a line; what is wrong is said in the server's order."""
+    """Read the rest of a line; errors come in the server's order."""
     name = "peer" if (record_type, method.text) == ("local", "ident") else method.text
     options: list[tuple[str, str]] = []
     malformed = None
@@ -276,7 +279,7 @@ def _method_and_options(
     return name, tuple(options)
 
 
-# --- pg_ident.conf -----------------------------------------------------------------------------------------------------------------------------
+# --- pg_ident.conf ----------------------------------------------------------------------------------------------------
 
 
 def _ident_line(record: Record, version: int) -> IdentLine:

@@ -43,12 +43,15 @@ class Pattern:
     """Starts with ``^`` and ends with ``$``."""
 
     def matches(self, subject: str) -> bool:
-        """Say whether the pattern matches anywhere in the subject (pg_regexec without captures). Raises Undecidable."""
+        """Return whether the pattern matches anywhere in the subject (pg_regexec without captures).
+
+        Raises Undecidable.
+        """
         data = Subject(subject.encode("utf-8", "surrogateescape"))
         return bool(self.whole(data, frozenset(range(len(data) + 1))))
 
     def first_group(self, subject: str) -> str | None:
-        r"""Give what ``\1`` stands for in a subject that matches; None: there is no group.
+        r"""Return what ``\1`` stands for in a subject that matches; None: there is no group.
 
         Raises Undecidable where several substrings are possible and PostgreSQL's preference is not obvious.
         """
@@ -65,7 +68,7 @@ class Pattern:
 
 
 def _spans(around: tuple[Node, Node, Node], data: Subject) -> set[tuple[int, int]]:
-    """Give all the places of the first group, in the matches that start leftmost."""
+    """Return all the places of the first group, in the matches that start leftmost."""
     before, inner, after = around
     for origin in range(len(data) + 1):
         spans = {
@@ -94,7 +97,7 @@ def compile_regex(pattern: str) -> Pattern:
 
 @lru_cache(maxsize=65536)
 def decided(pattern: str, subject: str) -> bool | None:
-    """Say whether a pattern matches; None where that is not known here."""
+    """Return whether a pattern matches; None where that is not known here."""
     try:
         return compile_regex(pattern).matches(subject)
     except (InvalidRegex, Undecidable):

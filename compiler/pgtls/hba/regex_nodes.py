@@ -1,7 +1,9 @@
-"""What a regular expression is made of: functions from a set of positions to the positions where a match that starts at one of them can end.
+"""What a regular expression is made of.
 
-There is no backtracking, and what a subject may cost is bounded: groups that repeat groups, or look ahead in a lookahead, would take a time that grows
-with every level. Beyond that, :class:`Undecidable` is raised.
+Functions from a set of positions to the positions where a match that starts at one of them can end.
+
+There is no backtracking, and what a subject may cost is bounded: groups that repeat groups, or look ahead in a
+lookahead, would take a time that grows with every level. Beyond that, :class:`Undecidable` is raised.
 """
 
 from __future__ import annotations

@@ -173,11 +173,11 @@ class Parser:
         self.doubt = self.doubt or reason
 
     def peek(self, text: str) -> bool:
-        """Say whether this comes next."""
+        """Return whether this comes next."""
         return self.source.startswith(text, self.position)
 
     def take(self) -> str:
-        """Give the next character and pass it."""
+        """Return the next character and pass it."""
         self.position += 1
         return self.source[self.position - 1]
 

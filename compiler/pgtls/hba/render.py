@@ -1,7 +1,8 @@
 r"""Write pg_hba.conf and pg_ident.conf so that a server of one version reads what is meant.
 
-Whatever is not meant as a keyword is quoted. Quotes hide keywords, ``+``, ``@``, ``#``, commas and blanks, but not a leading ``/``: from 16, a name
-that starts with one is written as an anchored regular expression (regcomp_auth_token in src/backend/libpq/hba.c).
+Whatever is not meant as a keyword is quoted. Quotes hide keywords, ``+``, ``@``, ``#``, commas and blanks, but not a
+leading ``/``: from 16, a name that starts with one is written as an anchored regular expression (regcomp_auth_token in
+src/backend/libpq/hba.c).
 """
 
 from __future__ import annotations
@@ -47,13 +48,19 @@ class Unwritable(ValueError):  # noqa: N818  (a refusal of the input, not an err
 
 
 def render_hba(lines: Sequence[Line], version: int, header: str = "") -> str:
-    """Write a pg_hba.conf for that major version, each line below its comment, ``header`` above all. Raises Unwritable."""
+    """Write a pg_hba.conf for that major version, each line below its comment, ``header`` above all.
+
+    Raises Unwritable.
+    """
     titles = ("# TYPE", "DATABASE", "USER", "ADDRESS", "METHOD")
     return _render(titles, [(line.comment, _hba_cells(line, version)) for line in lines], version, header)
 
 
 def render_ident(idents: Sequence[IdentLine], version: int, header: str = "") -> str:
-    """Write a pg_ident.conf for that major version, each line below its comment, ``header`` above all. Raises Unwritable."""
+    """Write a pg_ident.conf for that major version, each line below its comment, ``header`` above all.
+
+    Raises Unwritable.
+    """
     titles = ("# MAPNAME", "SYSTEM-USERNAME", "PG-USERNAME")
     return _render(titles, [(ident.comment, _ident_cells(ident, version)) for ident in idents], version, header)
 
@@ -73,7 +80,7 @@ def _render(
 
 
 def _widths(rows: Iterable[Sequence[str]]) -> list[int]:
-    """Give each column the width of its widest cell; very long ones stick out."""
+    """Return each column the width of its widest cell; very long ones stick out."""
     widths: dict[int, int] = {}
     for row in rows:
         for column, cell in enumerate(row):
@@ -97,7 +104,7 @@ def _comment_line(text: str) -> str:
     return line + "." if line.endswith("\\") else line
 
 
-# --- cells -------------------------------------------------------------------------------------------------------------------------------------
+# --- cells ------------------------------------------------------------------------------------------------------------
 
 
 def _hba_cells(line: Line, version: int) -> tuple[str, ...]:
@@ -152,7 +159,7 @@ def shown(text: str) -> str:
 
 
 def _literal_regex(text: str) -> str:
-    """Give the pattern that matches this text alone."""
+    """Return the pattern that matches this text alone."""
     return "^" + _SPECIAL.sub(r"\\\g<0>", text) + "$"
 
 
@@ -216,7 +223,7 @@ def _options(line: Line, version: int) -> Iterator[str]:
 
 
 def _identity(identity: Name | Regex, version: int) -> str:
-    """Write who somebody proves to be; a leading slash makes a regular expression in every version."""
+    """Write the identity that a client proves; a leading slash makes a regular expression in every version."""
     if isinstance(identity, Regex):
         return _regex(identity, version, since=13)
     return _quoted("/" + _literal_regex(identity.text) if identity.text.startswith("/") else identity.text, version)

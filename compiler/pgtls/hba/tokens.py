@@ -2,12 +2,11 @@
 
 After ``tokenize_auth_file``, ``next_field_expand`` and ``next_token`` of src/backend/libpq/hba.c:
 
-- blanks separate fields, a comma that directly follows a token joins the next token to its field;
-- ``#`` outside quotes starts a comment, inside a token too;
-- quotes may stand anywhere; a token counts as quoted only if one is its first character; ``""`` within quotes is one quote, and a quote that is
-  never closed runs to the end of the line;
-- from 14, a line that ends in a backslash goes on with the next one, comments included;
-- ``@file`` puts a file's tokens into the field; from 16, ``include``, ``include_if_exists`` and ``include_dir`` put its records in their place.
+- blanks separate fields, a comma that directly follows a token joins the next token to its field; - ``#`` outside
+quotes starts a comment, inside a token too; - quotes may stand anywhere; a token counts as quoted only if one is its
+first character; ``""`` within quotes is one quote, and a quote that is never closed runs to the end of the line; - from
+14, a line that ends in a backslash goes on with the next one, comments included; - ``@file`` puts a file's tokens into
+the field; from 16, ``include``, ``include_if_exists`` and ``include_dir`` put its records in their place.
 
 Other files are reached only through :class:`Files`.
 """
@@ -91,9 +90,11 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The way to other files: ``read`` gives a path's text (undecodable bytes as surrogates, line ends as they are), ``names`` a directory's
+    """The way to other files.
+
+    ``read`` gives a path's text (undecodable bytes as surrogates, line ends as they are), ``names`` a directory's
     entries; both raise OSError. None refuses every reference of that kind.
-    """  # noqa: D205
+    """
 
     read: Callable[[str], str] | None = None
     names: Callable[[str], Iterable[str]] | None = None
@@ -113,7 +114,7 @@ def size(text: str) -> int:
 
 
 def tokenize(text: str, version: int, file: str, files: Files, depth: int = 0) -> Iterator[Record | Fault]:
-    """Give the records of a file, and those of the files that it includes, in order; linear in the text."""
+    """Yield the records of a file, and those of the files that it includes, in order; linear in the text."""
     for logical in _logical_lines(text, version, file):
         try:
             fields = _fields(logical, version, files, depth)
@@ -174,7 +175,7 @@ def _unquoted(raw: str) -> str:
 
 
 def _fields(logical: Logical, version: int, files: Files, depth: int) -> tuple[tuple[Token, ...], ...]:
-    """Give the fields that hold a token: one made of an empty file vanishes, and the next one takes its place."""
+    """Return the fields that hold a token: one made of an empty file vanishes, and the next one takes its place."""
     if version == 13 and size(logical.text) + 1 >= _LONGEST_LINE:
         raise _Refused("authentication file line too long", logical.place(0))
     text = logical.text
@@ -202,13 +203,13 @@ def _fields(logical: Logical, version: int, files: Files, depth: int) -> tuple[t
 
 
 def _check_size(token: Token, raw: str, *, joins: bool) -> None:
-    """Refuse what is longer than the server's buffer, which is found to be full at one more character, be it a quote or a comma."""
+    """Refuse what is longer than the server's buffer, which is full at one more character, even a quote or a comma."""
     if size(token.text) + (joins or raw.endswith('"')) > _LONGEST_TOKEN:
         raise _Refused("authentication file token too long", token.place)
 
 
 def _expanded(token: Token, version: int, files: Files, depth: int) -> Iterable[Token]:
-    """Give the tokens of the file that a token names with ``@``."""
+    """Return the tokens of the file that a token names with ``@``."""
     name = token.text[1:]
     path = _path(name, token.within.file)
     try:
@@ -271,7 +272,7 @@ def _include(
 
 
 def _directory(path: str, target: Token, files: Files) -> list[str]:
-    """Give the files that ``include_dir`` takes: ``*.conf``, not hidden, in byte order."""
+    """Return the files that ``include_dir`` takes: ``*.conf``, not hidden, in byte order."""
     if files.names is None:
         raise _Refused(f'could not open directory "{path}": directories are not read here', target.place)
     try:
