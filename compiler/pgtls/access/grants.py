@@ -34,8 +34,8 @@ class Grants:
     """What one or several policies accept.
 
     ``pairs`` has, by role, the users whose certificates may log in as it (with ``peer``: the operating-system
-    accounts). ``entries`` are those of ``map``. ``implied``: a client that proves to be a role may log in as it, as if there
-    were no map.
+    accounts). ``entries`` are those of ``map``. ``implied``: a client that proves to be a role may log in as it, as if
+    there were no map.
     """
 
     pairs: Mapping[str, frozenset[str]] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Lines split where grants add up.
 
-The lines of a policy also admit the clients that later policies with the same demand admit to the same connections. They are cut
-where these policies end, so that each piece has one list of clients that it accepts. Pieces follow from
+The lines of a policy also admit the clients that later policies with the same demand admit to the same connections.
+They are cut where these policies end, so that each piece has one list of clients that it accepts. Pieces follow from
 :mod:`pgtls.access.cells`: there is one for each set of policies that some connection has, unless a policy above decides
 for it.
 """
