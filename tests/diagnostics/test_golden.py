@@ -19,6 +19,7 @@ RAISED_BY_STATE = (
     "PGT5",
     "PGT280",
     "PGT281",
+    "PGT282",
     "PGT019",
     "PGT116",
     "PGT290",

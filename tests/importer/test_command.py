@@ -57,7 +57,7 @@ def test_no_file_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "pgtls.toml").write_text("mine")
     run = run_import(tmp_path, PATRONI)
     assert run.status == 1
-    assert "pgtls.toml exists already" in run.stderr
+    assert "error[PGT282]: pgtls.toml exists already" in run.stderr
     assert (tmp_path / "pgtls.toml").read_text() == "mine"
 
 

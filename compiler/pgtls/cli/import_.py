@@ -10,7 +10,7 @@ import typer
 
 from pgtls.cli import FAILED, OK
 from pgtls.cli.options import Now, clock, expanded
-from pgtls.cli.printing import emit, say, tell_diagnostics
+from pgtls.cli.printing import emit, tell_diagnostics
 from pgtls.postgres.releases import NEWEST, OLDEST
 from pgtls.state.files import public
 
@@ -36,7 +36,9 @@ def command(
     hba: Annotated[str, typer.Option(metavar="FILE", help="The pg_hba.conf.")],
     postgres: Annotated[int, typer.Option(metavar="N", min=OLDEST, max=NEWEST, help="The major version.")],
     hosts: Annotated[list[str], typer.Option("--host", metavar="NAME", help="What clients dial. May be repeated.")],
-    ident: Annotated[str | None, typer.Option(metavar="FILE", help="The pg_ident.conf.")] = None,
+    ident: Annotated[
+        str | None, typer.Option(metavar="FILE", show_default="of --conf", help="The pg_ident.conf.")
+    ] = None,
     conf: Annotated[
         str | None, typer.Option(metavar="FILE", help="The postgresql.conf; its includes are read.")
     ] = None,
@@ -55,20 +57,18 @@ def command(
     output: Annotated[str, typer.Option(metavar="FILE", help="The spec to write.")] = "pgtls.toml",
     now: Now = None,
 ) -> int:
-    """Make a spec of an existing server's files, compile it, and list every connection that it would treat otherwise.
+    """Make a spec of an existing server's files, compile and plan it, and list what it treats differently.
 
     The spec is written in any case, and no file is ever overwritten. Exit status 1 if it means something else than
     the files, or a build of it would stop.
     """
-    from pgtls.diagnostics import Rejected
+    from pgtls.diagnostics import Diagnostic, Rejected
     from pgtls.importer.convert import Sources, adopt
     from pgtls.importer.server import Given
 
     if os.path.lexists(output):
-        say(
-            f"error: {output} exists already\n"
-            f"  = hint: pgtls import never overwrites a spec; name another with --output"
-        )
+        hint = "pgtls import never overwrites a spec; name another with --output"
+        tell_diagnostics([Diagnostic("PGT282", f"{output} exists already", hint=hint)])
         return FAILED
     asked = Given(output=output, cert=cert, key=key, ca=ca, postgres=postgres, hosts=tuple(hosts))
     try:

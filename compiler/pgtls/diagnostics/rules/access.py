@@ -353,6 +353,14 @@ RULES: tuple[Rule, ...] = (
         fix="Name the right file with `--ident`, or delete the line.",
     ),
     Rule(
+        "PGT282",
+        "error",
+        "an import into a file that exists",
+        meaning="The file that `pgtls import` would write exists already.",
+        why="It may be a reviewed spec; an import never overwrites a file.",
+        fix="Name another file with `--output`, or move the old one away.",
+    ),
+    Rule(
         "PGT290",
         "error",
         "a pg_hba.conf or pg_ident.conf that the server refuses",
