@@ -34,7 +34,7 @@ _UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 def index(fleet: Fleet) -> Mapping[str, tuple[Entry, ...]]:
     """Return the entries of every user by its name: by server, role (in the order of its table) and database.
 
-    The one without a database first, replication last.
+    The entry without a database comes first, replication last.
     """
     known = memberships(fleet.users.values())
     found: dict[str, list[Entry]] = {name: [] for name in fleet.users}
@@ -159,7 +159,7 @@ def _of_role(
 def _meant(way: _Way, database: str | None, *, replication: bool) -> Databases | None:
     """Return what an entry means of a policy's databases, if any.
 
-    One by its name, physical replication, or those without a name.
+    That is one by its name, physical replication, or those without a name.
     """
     databases = way.item.scope.databases
     if replication:

@@ -32,7 +32,7 @@ _Kind = TypeVar("_Kind", "DatabaseClass", "AddressClass")
 _EXHAUSTIVE = 6
 """Up to how many unknown facts about one name every combination is looked at.
 
-Beyond, each two of them, none and all.
+Beyond, each pair of them, none and all are looked at.
 """
 
 
@@ -301,7 +301,7 @@ class _Touching(Generic[_Kind]):
     def touching(self, bits: Bits) -> Iterator[tuple[Bits, _Kind]]:
         """Yield the first class for each intersection with ``bits``, and it.
 
-        Those that have any, and one that has none.
+        These are the classes that meet it, and one that does not.
         """
         near: set[int] = {index for bit in _positions(bits) for index in self._inside.get(bit, ())}
         apart = next((index for index in range(len(self._classes)) if index not in near), None)

@@ -101,7 +101,7 @@ def _entries(policy: Policy) -> frozenset[MapEntry]:
 def accepted_authorities(fleet: Fleet, server: Server) -> frozenset[str]:
     """Name the CAs whose client certificates a server is meant to accept.
 
-    Those that it names and what stands below them.
+    These are the CAs that it names, and those below them.
     """
     named = {ca.name for ca in server.client_cas}
     return frozenset(name for name, ca in fleet.cas.items() if any(above.name in named for above in ca.chain))

@@ -58,7 +58,7 @@ def unused(order: Order, rules: Rules) -> Iterator[Diagnostic]:
 def locked_out(order: Order, rules: Rules) -> Iterator[Diagnostic]:
     """Find a server whose policies for the socket all lose to refusals.
 
-    One that has none to begin with is found by :mod:`pgtls.fleet.checks`.
+    A server without any is found by :mod:`pgtls.fleet.checks`.
     """
     server = rules.server
     admitting = [item for item in order.items if item.policy.local and item.demand.method != "reject"]

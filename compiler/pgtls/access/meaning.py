@@ -71,7 +71,7 @@ def coverage(policy: Policy) -> Coverage:
 class Holders:
     """Whom a server's trust lets in.
 
-    Every holder of a certificate under the *roots* of the CAs that it names, since OpenSSL asks for no more.
+    That is every holder of a certificate under the *roots* of the CAs that it names: OpenSSL asks for no more.
     """
 
     def __init__(self, fleet: Fleet, server: Server) -> None:
@@ -196,9 +196,9 @@ class Meaning:
         )
 
     def asks(self, deciding: int, transport: Transport) -> tuple[Ask | None, ...]:
-        """Return what the deciding policies ask of a connection over a transport (None.
+        """Return what the deciding policies ask of a connection over a transport; None: they refuse it.
 
-        It is refused): one answer, or the compiler has erred.
+        Where the compiler has not erred, there is one answer.
         """
         members = (self.policies[index] for index in indices(deciding))
         return tuple(dict.fromkeys(_ask(policy, transport) for policy in members)) or (None,)

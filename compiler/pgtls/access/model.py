@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Rules:
     """The compiled access of one server.
 
-    Hba lines in the order in which they are tried, ident lines, and both as text.
+    It has hba lines in the order in which they are tried, ident lines, and both as text.
     """
 
     server: Server
@@ -34,7 +34,7 @@ class Rules:
     def hba(self) -> ParsedHba:
         """The text of pg_hba.conf, read back as its server reads it.
 
-        What the proof, the matrix, explanations and differences go by.
+        The proof, the matrix, explanations and differences go by it.
         """
         return parse_hba(self.hba_text, self.server.table.postgres)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class _Named(NamedTuple):
     """What a policy names in one respect.
 
-    The terms under which others find it, and those under which it finds others.
+    ``own`` are the terms under which others find it, ``sought`` those under which it finds others.
     """
 
     own: Collection[Hashable]

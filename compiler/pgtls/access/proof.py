@@ -65,7 +65,7 @@ def _is_wide(policies: Sequence[Policy], lines: Sequence[Line]) -> bool:
 def _names(fleet: Fleet, idents: Sequence[IdentLine]) -> list[str]:
     """Return the roles to look at beside those that the spec names.
 
-    All of users, and all names that their certificates show.
+    These are all roles of users, and all names that their certificates show.
 
     Of users that are alike in everything but their name, which is all that they are called, one stands for all, unless
     a map names it.

@@ -89,7 +89,7 @@ def _set(positions: Sequence[int]) -> int:
 def _cuts(order: Order, index: int, grants: Mapping[str, Grants]) -> list[int]:
     """Return the later policies that make a difference.
 
-    Those that grant something more, and those that override one of these.
+    These are the policies that grant something more, and those that override one of these.
     """
     first = order.items[index]
     later = {other: order.items[other] for other in order.overlaps[index]}

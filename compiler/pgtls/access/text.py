@@ -1,6 +1,6 @@
 """The text of a server's rules as the server tries it, asked in the terms of classes.
 
-What :mod:`pgtls.access.proof` judges.
+It is what :mod:`pgtls.access.proof` judges.
 """
 
 from __future__ import annotations

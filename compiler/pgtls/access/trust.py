@@ -56,7 +56,7 @@ def trust(fleet: Fleet, server: Server) -> Trust:
 def intruders(fleet: Fleet, rules: Rules, known: Memberships) -> Iterator[Diagnostic]:
     """Find users of CAs that a server does not name who could log in with their certificate all the same.
 
-    One for each such CA.
+    Report one user for each such CA.
     """
     server_trust = trust(fleet, rules.server)
     others = set(server_trust.others)

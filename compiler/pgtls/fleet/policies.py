@@ -83,7 +83,7 @@ def resolve_policy(context: Context, name: str, table: PolicyTable, report: list
 def _members(loaded: Loaded, users: Mapping[str, User]) -> dict[str, tuple[User, ...]]:
     """Whom each ``+role`` of a policy covers.
 
-    Members, members of members, and the role itself (acl.c, is_member_of_role).
+    These are members, members of members, and the role itself (acl.c, is_member_of_role).
     """
     items = (item for table in loaded.spec.policy.values() for item in table.users)
     members: dict[str, list[User]] = {item[1:]: [] for item in items if isinstance(item, str) and item[0] == "+"}

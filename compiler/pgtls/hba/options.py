@@ -1,6 +1,7 @@
 """Methods and their options.
 
-What a server of each version takes on a line, and its words when it does not (parse_hba_line, parse_hba_auth_opt).
+They say what a server of each version takes on a line, and its words when it does not (parse_hba_line,
+parse_hba_auth_opt).
 
 Which methods a *build* has (gss, pam, ldap, bsd, sspi) and which OAuth validators are installed cannot be known here:
 they are taken to be there.
