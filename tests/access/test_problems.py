@@ -72,6 +72,8 @@ def test_a_whole_subject_is_told_apart_from_another_with_the_same_common_name() 
         ("CN=app,O=Example", "app"),
         ("O=Example", None),
         ("CN=second,CN=first", "first"),
+        ("CN=second,OU=staff+CN=first,O=Example", "first"),
+        (r"CN=a\+CN\=b,O=Example", "a+CN=b"),
         (r"CN=a\,b\CE\9F,O=CN\=x", "a,bΟ"),
     ],
 )

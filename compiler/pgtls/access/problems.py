@@ -186,7 +186,7 @@ def common_name(subject: str) -> str | None:
     parts: list[str] = [""]
     escaped = False
     for character in subject:
-        if character == "," and not escaped:
+        if character in ",+" and not escaped:
             parts.append("")
             continue
         escaped = character == "\\" and not escaped

@@ -84,7 +84,9 @@ class CaTable(Table):
         None, description="How long a CRL lives. Default: 365d; of an offline CA, `validity`."
     )
     crl_file: Text | None = Field(
-        None, description="The CRL of a CA whose key is not here.", examples=["company-ca.crl"]
+        None,
+        description="The CRL of a CA whose key is not here, or those of the CAs above it that came in `cert_file`.",
+        examples=["company-ca.crl"],
     )
     revoked: Tuple[SerialNumber] = Field(
         (), description="Serial numbers (hex) issued outside pgtls that this CA revokes.", examples=[["0a:1b:2c"]]
