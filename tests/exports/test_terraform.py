@@ -85,7 +85,7 @@ def test_what_comes_due_is_a_change_that_then_stays_the_same(here: Path) -> None
 
 def test_nothing_is_written_not_even_a_time(here: Path) -> None:
     before = snapshot(here)
-    answer(here, {"include": "certificate,trust,crl,hba,ident,conf,bundle"})
+    answer(here, {"include": "certificate,trust,crl,hba,ident,conf,bundle,script"})
     ask(here, {"spec": "none.toml"})
     assert snapshot(here) == before
 
@@ -105,7 +105,7 @@ def test_without_an_out_directory_nothing_is_made_either(tmp_path: Path) -> None
 
 def test_the_keys_do_not_depend_on_what_was_built(tmp_path: Path) -> None:
     (tmp_path / "pgtls.toml").write_text(SPEC)
-    query = {"include": "certificate,trust,crl,hba,ident,conf,bundle"}
+    query = {"include": "certificate,trust,crl,hba,ident,conf,bundle,script"}
     fresh = answer(tmp_path, query)
     assert fresh["status"] == "changes"
     assert fresh["user.app.sha256"] == fresh["user.app.postgresql.crt"] == ""
@@ -116,7 +116,7 @@ def test_the_keys_do_not_depend_on_what_was_built(tmp_path: Path) -> None:
 
 def test_texts_and_public_pems_are_given_when_asked_for(here: Path) -> None:
     bare = answer(here)
-    full = answer(here, {"include": "certificate, trust crl,hba,ident,conf,bundle"})
+    full = answer(here, {"include": "certificate, trust crl,hba,ident,conf,bundle,script"})
     added = full.keys() - bare.keys()
     assert {key: value for key, value in full.items() if key in bare} == bare
     for entity, directory in {"ca.root": "ca/root", "server.main": "servers/main", "user.app": "clients/app"}.items():
@@ -147,7 +147,7 @@ auth_options = { radiusservers = "r.example.com", radiussecrets = { file = "secr
 
 
 def test_no_private_key_is_ever_in_the_answer(here: Path) -> None:
-    output = ask(here, {"include": "certificate,trust,crl,hba,ident,conf,bundle"}).stdout
+    output = ask(here, {"include": "certificate,trust,crl,hba,ident,conf,bundle,script"}).stdout
     assert "PRIVATE KEY" not in output
     for path in (here / "out").rglob("*.key"):
         for line in path.read_text().splitlines()[1:-1]:

@@ -197,7 +197,7 @@ def test_a_key_whose_request_is_out_is_not_replaced_unsaid(place: Place) -> None
     key.unlink()
     request = place.file("servers/main/server.csr").read_bytes()
     planned = place.build(now=NOW + DAY)
-    assert "its key is missing, which its CSR was for" in planned.plan.steps[-1].reason
+    assert "the key of its CSR is missing" in planned.plan.steps[-1].reason
     assert place.file("servers/main/server.csr").read_bytes() != request
     assert "nobody has signed it yet" in place.plan(now=NOW + DAY).plan.steps[-1].reason
 

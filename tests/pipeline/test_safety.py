@@ -37,7 +37,7 @@ def test_a_lost_ca_key_is_never_a_new_ca(place: Place, how: str) -> None:
         place.build()
     assert codes(rejected) == ["PGT550"]
     (diagnostic,) = rejected.value.diagnostics
-    assert "1 certificate hangs on it" in diagnostic.message
+    assert "1 certificate depends on it" in diagnostic.message
     assert "--new-ca clients" in str(diagnostic.hint)
     assert place.state() == before
 

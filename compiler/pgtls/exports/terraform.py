@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pgtls.state.tree import FileKind
 
 KEYS = ("spec", "out", "lock", "now", "include")
-KINDS: tuple[FileKind, ...] = ("certificate", "request", "trust", "crl", "hba", "ident", "conf", "bundle")
+KINDS: tuple[FileKind, ...] = ("certificate", "request", "trust", "crl", "hba", "ident", "conf", "bundle", "script")
 """Kinds of files whose text may be asked for, as the manifest calls them: all but keys."""
 
 
