@@ -96,6 +96,7 @@ def run(checkout: Path, script: str, now: str = NOW) -> subprocess.CompletedProc
     surroundings: dict[str, Any] = ENVIRONMENT | {
         "PATH": f"{checkout.parent / 'bin'}:{ENVIRONMENT['PATH']}",
         "HOME": str(checkout.parent),
+        "CI": "true",
         "GITHUB_WORKSPACE": str(checkout),
         "GITHUB_STEP_SUMMARY": str(checkout.parent / "summary.md"),
         "PGTLS_SPEC": "pgtls.toml",
@@ -132,8 +133,9 @@ def test_a_pull_request_runs_no_command_of_its_spec(checkout: Path) -> None:
     ran = checkout.parent / "ran"
     command = f'{{ command = ["sh", "-c", "touch {ran}; echo x"] }}'
     spec = checkout / "pgtls.toml"
-    more = f'[ca.other]\npassphrase = {command}\n[policy.ldap]\nusers = ["all"]\nfrom = ["10.9.9.9"]\nauth = "radius"\n'
+    more = f'[ca.other]\npassphrase = {command}\n[policy.ldap]\nusers = ["app"]\nfrom = ["10.1.1.1"]\nauth = "radius"\n'
     more += f'auth_options = {{ radiusservers = "r", radiussecrets = {command} }}\n'
+    more += 'waiver = "a reason"\n'
     spec.write_text(spec.read_text() + more)
     for lock in (True, False):
         for name in ("Check the spec", "Say what changes"):
