@@ -60,7 +60,7 @@ _COMMANDS_HEAD = r"""# Commands
 
 <!-- Written by docs/reference.py from the commands; edit those. -->
 
-`pgtls COMMAND --help` prints the same. `SPEC` is `pgtls.toml` in the current directory unless it is said. Paths in options and variables are relative to the
+`pgtls COMMAND --help` prints the same. `SPEC` is `pgtls.toml` in the current directory by default. Paths in options and variables are relative to the
 current directory, those in a spec to the file that names them.
 
 Results go to stdout, all else to stderr; diagnostics are the result of `check`, and go to stderr elsewhere. With `--format json` exactly one object is printed, on failure too; `text` is for people and may change.
@@ -72,7 +72,7 @@ A build that left something waiting (a signature, a key) counts as not finished:
 
 ## Environment variables
 
-| variable | stands in for |
+| variable | replaces |
 |---|---|
 | `PGTLS_SPEC` | `SPEC` |
 | `PGTLS_OUT` | `--out` |
@@ -92,7 +92,7 @@ Commands, options, their values, files, the names in your spec and the codes of 
 | zsh | `~/.zshrc`, after `compinit` | `eval "$(_PGTLS_COMPLETE=zsh_source pgtls)"` |
 | fish | `~/.config/fish/completions/pgtls.fish` | `_PGTLS_COMPLETE=fish_source pgtls \| source` |
 
-`pgtls build --renew <TAB>` offers the entities of `pgtls.toml`, of `$PGTLS_SPEC`, or of the spec that was said before it.
+`pgtls build --renew <TAB>` offers the entities of `pgtls.toml`, of `$PGTLS_SPEC`, or of the spec that precedes it on the line.
 """
 
 
@@ -117,7 +117,7 @@ def main() -> int:
 
 
 def spec_page() -> Iterator[str]:
-    """Give the reference of the language: a section a kind of table."""
+    """Yield the reference of the language: a section a kind of table."""
     yield _SPEC_HEAD
     for kind, model in KINDS.items():
         yield from _section(f"`[{kind}.NAME]`", model, kind)
@@ -159,7 +159,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def diagnostics_page() -> Iterator[str]:
-    """Give the reference of all codes, by family."""
+    """Yield the reference of all codes, by family."""
     yield "# Diagnostics\n\n<!-- Written by docs/reference.py from the catalogue; edit that. -->\n\n`pgtls rule CODE` prints the same.\n"
     for number, title in enumerate(FAMILIES.values()):
         rules = [rule for rule in catalogue().values() if rule.code.startswith(f"PGT{number}")]
@@ -171,7 +171,7 @@ def diagnostics_page() -> Iterator[str]:
 
 
 def commands_page() -> Iterator[str]:
-    """Give the reference of all commands: a section each, made of what ``--help`` is made of."""
+    """Yield the reference of all commands: a section each, from the same source as ``--help``."""
     yield _COMMANDS_HEAD
     yield "\n## Exit statuses\n\nThe same for every command. An error wins over 2.\n\n| status | meaning |\n|---|---|\n"
     for status, meaning in EXIT_STATUS.items():
@@ -260,7 +260,7 @@ def _prose(text: str | None) -> str:
 
 
 def _paragraph(text: str) -> str:
-    """Give a paragraph of help; what is not to be wrapped there is a block."""
+    """Return a paragraph of help; one that must not be wrapped becomes a block."""
     return f"```text\n{text.removeprefix(_UNWRAPPED)}\n```" if text.startswith(_UNWRAPPED) else text
 
 

@@ -1,4 +1,7 @@
-"""The program. A build with nothing to do ends here, before any library is imported; all else is for :mod:`pgtls.cli`."""
+"""The program. A build with nothing to do ends here, before any library is imported.
+
+:mod:`pgtls.cli` does all else.
+"""
 
 import os
 import sys
@@ -21,7 +24,7 @@ def main() -> "NoReturn":
 
 
 def nothing_to_do(words: "Sequence[str]", environment: "Mapping[str, str]") -> bool:
-    """Tell whether the words ask for a plain build that has nothing to do. False where that is not certain."""
+    """Return whether the words ask for a plain build that has nothing to do; False where that is not certain."""
     asked = plain_build(words, environment)
     if asked is None:
         return False

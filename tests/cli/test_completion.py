@@ -1,4 +1,4 @@
-"""TAB in the shells that people have: commands, options, and the names of their own spec; it answers at once, and offers nothing that a shell would run."""
+"""TAB in bash, zsh and fish: commands, options, names of the spec. It answers at once; no shell runs what it offers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def words(directory: Path, *typed: str, **environment: str) -> list[str]:
     others = [line for line in run.stderr.splitlines() if not line.startswith("import time:")]
     assert others == []
     for library in ("cryptography", "jinja2", "pydantic", "rich"):
-        assert f" {library}" not in run.stderr, f"{library} is loaded while somebody types"
+        assert f" {library}" not in run.stderr, f"{library} is loaded while a user types"
     return run.stdout.split()
 
 
@@ -68,7 +68,7 @@ def skip_without(shell: str) -> None:
 
 
 def typed(shell: str, directory: Path, *lines: str) -> str:
-    """Type lines into an interactive shell on a terminal, each when it asks for one; give what is on the terminal after the last."""
+    """Type lines into an interactive shell on a terminal, one at each prompt; return what follows the last."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 1000))
     process = subprocess.Popen(

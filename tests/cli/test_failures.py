@@ -1,4 +1,4 @@
-"""How commands fail: one object with ``--format json``, whatever is wrong; one message otherwise; and never a traceback for somebody else's fault."""
+"""How commands fail: one object with ``--format json``, one message otherwise, a traceback only for faults of pgtls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ USES = {
     "diff": ("other.toml",),
     "rule": (),
 }
-"""Commands with ``--format json``, and what they cannot do without beside a spec."""
+"""Commands with ``--format json``, and what they need in addition to a spec."""
 OF_A_SPEC = [name for name in USES if name != "rule"]
 MEMBERS = {"code", "severity", "message", "hint", "file", "line", "column", "end_line", "end_column", "path"}
 

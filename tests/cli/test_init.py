@@ -1,4 +1,4 @@
-"""``pgtls init`` beside what is there already."""
+"""``pgtls init`` next to files that already exist."""
 
 from __future__ import annotations
 

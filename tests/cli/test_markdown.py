@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 READER = MarkdownIt("commonmark").enable("table")
 HARMLESS = re.compile(r"[^\W\d_]|[ ().,;:\'’-]")
-"""What stands outside of code: of it no host makes anything."""
+"""What is outside of code: hosts make nothing of it."""
 KNOWN = """
 @everyone, a@b.example, see @bob, https://evil.example, www.evil.example, #1, !2, GH-1, :+1:, $x$, x|y, `, ``a`
 <b>x</b>, <!-- x, [a](b), *a*, _a_, ~~a~~, \\, \\|, 1. a, - a, # a, &amp;

@@ -89,7 +89,7 @@ def _take_streams() -> None:
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            # Writing to a closed standard output fails, as it does elsewhere; nobody can be told of a closed standard error.
+            # Writing to a closed standard output fails, as it does elsewhere; a closed standard error reports nothing.
             os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
     for stream in (sys.stdout, sys.stderr):

@@ -1,4 +1,4 @@
-"""What a shell offers after TAB. It answers while a user types, and so parses no option: typer takes 100 ms for that."""
+"""What a shell offers after TAB. It answers while a user types, and so lets typer parse nothing: that takes 100 ms."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PATHS = {"FILE": "file", "PATH": "file", "DIR": "dir", "[DIR]": "dir", "SPEC": 
 
 
 def answer(instruction: str) -> str:
-    """Answer a shell: its script (``bash_source``), or what it may offer for the words typed so far (``bash_complete``)."""
+    """Return the script of a shell (``bash_source``), or what it offers for the words typed so far (``bash_complete``)."""
     shell, _, what = instruction.partition("_")
     if shell not in SCRIPTS or what not in ("source", "complete"):
         return ""

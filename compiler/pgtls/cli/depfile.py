@@ -11,7 +11,7 @@ from pgtls.state.names import MANIFEST
 
 
 def refuse(path: str, spec: str, out: str, lock: str) -> str | None:
-    """Say why a rule may not be written there: it would take the place of something else, or cannot be written at all."""
+    """Return why the rule cannot be written there, or would replace something else; None if it can be written."""
     where, inside = os.path.realpath(path), os.path.realpath(out)
     if where in (os.path.realpath(spec), os.path.realpath(lock)) or f"{where}/".startswith(f"{inside}/"):
         return "it would take the place of the spec, the lock or a file of the out directory"
@@ -24,7 +24,7 @@ def refuse(path: str, spec: str, out: str, lock: str) -> str | None:
 
 
 def write(path: str, spec: str, out: str, lock: str) -> None:
-    """Write the rule for the manifest of ``out``, unless it stands there already. OSError where that is not possible."""
+    """Write the rule for the manifest of ``out``, unless the file already holds it. Raise OSError if that fails."""
     manifest = os.path.join(out, MANIFEST)
     with open(manifest, "rb") as file:
         known = json.load(file)["inputs"]

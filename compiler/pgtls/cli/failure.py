@@ -83,7 +83,7 @@ def _context(error: typer.TyperException) -> typer.Context | None:
 
 
 def _wrong(error: typer.TyperException) -> str:
-    """Say what is wrong, with the nearest option for one that does not exist."""
+    """Return what is wrong, with the nearest option for one that does not exist."""
     if hasattr(error, "possibilities") and hasattr(error, "option_name"):
         near = f"; did you mean {error.possibilities[0]}?" if error.possibilities else ""
         return f"there is no option {error.option_name}{near}"

@@ -67,7 +67,7 @@ def _append(path: str, known: bytes, line: bytes) -> str:
 
 
 def _merged_otherwise(attributes: bytes) -> str | None:
-    """Find the last line of .gitattributes that says how the lock is merged, unless that is by union (gitattributes(5))."""
+    """Return the last line of .gitattributes that merges the lock, unless it merges by union (gitattributes(5))."""
     found = None
     for line in attributes.decode(errors="replace").splitlines():
         pattern, *said = line.split() or [""]

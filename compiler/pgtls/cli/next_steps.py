@@ -19,7 +19,7 @@ _NAMED = 3
 
 
 def next_steps(steps: Sequence[Step], fleet: Fleet, out: str) -> Iterator[str]:
-    """Say what to deploy, and where: the servers and bundles alone that this build changed."""
+    """Return what to deploy, and where: only the servers and bundles that this build changed."""
     if any(step.action in ("create", "renew") and _makes_ca_key(step) for step in steps):
         yield f"back up {out}/ca: the keys of your CAs are there and nowhere else"
     for restart, after in ((False, "which reloads PostgreSQL"), (True, "then restart PostgreSQL")):
@@ -46,7 +46,7 @@ def _makes_ca_key(step: Step) -> bool:
 
 
 def _deployed(steps: Sequence[Step], kind: str) -> list[str]:
-    """Return the names of a kind whose deployed files change; one that still waits for its first certificate is no use."""
+    """Return the names of a kind whose deployed files change, without those that wait for their first certificate."""
     waiting = {step.entity for step in steps if step.action == "wait"}
     new = {step.entity for step in steps if step.action == "create"}
     changed = (step for step in steps if step.cost != "nothing" and step.action != "revoke")

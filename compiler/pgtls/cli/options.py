@@ -1,6 +1,7 @@
-"""Arguments and options that several commands share, with the variables that stand in for them.
+"""Arguments and options that several commands share, with the variables that replace them.
 
-A command takes a group of options as one value: :class:`Where` and :class:`Asks` are dataclasses, and :func:`expanded` gives typer their fields.
+A command takes a group of options as one value: :class:`Where` and :class:`Asks` are dataclasses.
+:func:`expanded` gives typer their fields.
 """
 
 import os
@@ -65,7 +66,7 @@ def clock(instant: datetime | None) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Asks:
-    """What a build may be asked for beside the spec."""
+    """What a build may be asked for in addition to the spec."""
 
     renew: Annotated[
         list[str] | None,

@@ -33,7 +33,10 @@ class UnwrittenError(OSError):
 
 
 def emit(text: str, done: str = "") -> None:
-    """Print a result. ``done`` is what stands even if that fails, as :class:`UnwrittenError`; whoever closed the pipe has seen enough."""
+    """Print a result. Raise :class:`UnwrittenError` if that fails; ``done`` says what the command did all the same.
+
+    A closed pipe is no failure: its reader has seen enough.
+    """
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -43,7 +46,7 @@ def emit(text: str, done: str = "") -> None:
 
 
 def tell(text: str) -> None:
-    """Print what is no result; where nobody can read that, the command goes on."""
+    """Print what is no result. If that fails, the command goes on."""
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
@@ -51,7 +54,7 @@ def tell(text: str) -> None:
 
 
 def say(message: str) -> None:
-    """Tell something in pgtls's name."""
+    """Print a message of pgtls to stderr."""
     tell(f"pgtls: {message}")
 
 

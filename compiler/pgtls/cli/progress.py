@@ -21,7 +21,7 @@ _LENGTH = 30
 
 @contextmanager
 def bars() -> Iterator[Progress]:
-    """Give what tells a build's progress: a bar on stderr if that is a terminal, otherwise nothing."""
+    """Yield what reports the progress of a build: a bar on stderr if that is a terminal, otherwise nothing."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield no_progress
         return

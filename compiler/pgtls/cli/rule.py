@@ -54,4 +54,5 @@ def _list(rules: Sequence[Rule]) -> str:
 
 def _page(rule: Rule) -> str:
     standards = f"\n\nStandards: {', '.join(rule.standards)}" if rule.standards else ""
-    return f"{rule.code} ({rule.severity}): {rule.title}\n\n{rule.meaning}\n\nWhy it matters: {rule.why}\n\nHow to fix it: {rule.fix}{standards}"
+    head = f"{rule.code} ({rule.severity}): {rule.title}\n\n{rule.meaning}"
+    return f"{head}\n\nWhy it matters: {rule.why}\n\nHow to fix it: {rule.fix}{standards}"

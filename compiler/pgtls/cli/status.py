@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = {
     "pgtls status --within 30d --detailed-exitcode": "Exit 2 if something ends within 30 days.",
-    "pgtls status --timeline": "Show what fails, when and for whom, if nobody builds again.",
+    "pgtls status --timeline": "Show what fails, when and for whom, without another build.",
 }
 
 
@@ -54,7 +54,7 @@ def command(
         ),
     ] = None,
     timeline: Annotated[
-        bool, typer.Option("--timeline", help="What would fail, when and for whom, if nobody built again.")
+        bool, typer.Option("--timeline", help="What fails, when and for whom, without another build.")
     ] = False,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit 2 if something is due, or ends --within the time.")

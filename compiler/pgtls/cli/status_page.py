@@ -72,13 +72,13 @@ def _wrapped(sentences: Iterable[str], width: int | None) -> Iterator[str]:
 
 
 def timeline(status: Status, width: int | None = None) -> str:
-    """Write what happens, and when, if nobody builds again."""
+    """Write what happens, and when, without another build."""
     if not status.events:
         return "Nothing ends."
     groups = _alike(status.events)
     dated = ((_date(e[0].at), whole(_ago(e[0].at, status.now)), _happening(e, status.now)) for e in groups)
     lines = table([Row(cells) for cells in dated], width, indent="  ")
-    return "\n".join([*wrapped(f"If nobody runs pgtls build after {_date(status.now)}:", width), "", *lines])
+    return "\n".join([*wrapped(f"Without another pgtls build after {_date(status.now)}:", width), "", *lines])
 
 
 def _alike(events: Iterable[Event]) -> list[list[Event]]:
@@ -91,7 +91,7 @@ def _alike(events: Iterable[Event]) -> list[list[Event]]:
 
 
 def _since(word: str, happened: Sequence[Event], now: datetime) -> list[str]:
-    """Say what has happened already and goes on."""
+    """Return sentences about what has happened already and goes on."""
     groups = _alike(happened)
     more = [f"{word}: more, see --timeline"] if len(groups) > _NAMED else []
     return [f"{word} since {_sentence(events, now)}" for events in groups[:_NAMED]] + more
@@ -151,7 +151,7 @@ def _date(at: datetime) -> str:
 
 
 def _ago(at: datetime, now: datetime) -> str:
-    """Say how far away an instant is, in the unit that a person would choose."""
+    """Return how far away an instant is, in the unit that a person would choose."""
     away = abs(at - now)
     days = away // timedelta(days=1)
     if days >= 2:
@@ -177,7 +177,7 @@ _OF: dict[Cause, str] = {
 
 
 def _happening(events: Sequence[Event], now: datetime) -> str:
-    """Say what happens to entities that share date, cause and consequence."""
+    """Return what happens to entities that share date, cause and consequence."""
     first, several = events[0], len(events) > 1
     names = _names(event.entity for event in events)
     thing = _OF[first.cause]
@@ -211,7 +211,7 @@ def _consequence(events: Sequence[Event]) -> str:
         case "ca":
             return f"so does everything below: {affected}"
         case "server":
-            return f"{affected or 'whoever verifies it'} can no longer connect to it"
+            return f"{affected or 'clients that verify it'} can no longer connect to it"
     return f"{where} {'it' if len(events) == 1 else 'them'}"
 
 

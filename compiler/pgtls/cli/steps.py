@@ -81,7 +81,7 @@ class Fold:
 
 
 def folded(steps: Sequence[Step], *, alike: int = _ALIKE) -> Iterator[Fold]:
-    """Put steps together that are alike, where there are more than ``alike`` of them, at the place of the first."""
+    """Yield steps that are alike as one fold, at the place of the first, if there are more than ``alike`` of them."""
     groups: dict[tuple[str, ...], list[Step]] = {}
     for step in steps:
         groups.setdefault(_likeness(step), []).append(step)
@@ -113,7 +113,7 @@ def as_dict(plan: Plan) -> dict[str, Any]:
 
 
 def text(plan: Plan, width: int | None = None, *, colour: bool = False, verbose: bool = False) -> str:
-    """Write a plan for a terminal: entity, action, why and cost, then the sums. ``verbose``: each step, with its files."""
+    """Write a plan for a terminal: entity, action, why and cost, then the sums; ``verbose``: each step, with its files."""
     if not plan.steps:
         return "nothing to do"
     folds = folded(plan.steps, alike=len(plan.steps) if verbose else _ALIKE)

@@ -17,11 +17,11 @@ _GAP = 2
 _USUAL = 80
 """Columns of a terminal that does not say how many it has."""
 _STANDING = "\0"
-"""Stands for a blank at which a line is not broken; no text of a spec holds one."""
+"""Replaces a blank at which a line must not be broken; no text of a spec holds one."""
 
 
 class Row(NamedTuple):
-    """The cells of a row, how its first cell is coloured (SGR), and what stands below all of them."""
+    """The cells of a row, how its first cell is coloured (SGR), and a text below all of them."""
 
     cells: tuple[str, ...]
     style: str = ""
@@ -47,7 +47,7 @@ def whole(text: str) -> str:
 
 
 def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
-    """Break a text at blanks; lines after the first begin with ``indent``. A word that is too long has a line of its own."""
+    """Break a text at blanks; later lines begin with ``indent``. A word that is too long has a line of its own."""
     words = text.lstrip(" ").split(" ")
     lines, line = [], text[: len(text) - len(text.lstrip(" "))] + words[0]
     for word in words[1:]:
@@ -60,7 +60,7 @@ def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
 
 
 def table(rows: Iterable[Row], width: int | None, *, indent: str = "") -> Iterator[str]:
-    """Align the cells of rows in columns. Where not even the longest words fit beside each other, cells stand below each other."""
+    """Align the cells of rows in columns. If even the longest words do not fit, put the cells of a row below each other."""
     rows = list(rows)
     if not rows:
         return
@@ -79,7 +79,7 @@ def table(rows: Iterable[Row], width: int | None, *, indent: str = "") -> Iterat
 
 
 def fits(rows: Sequence[Row], width: int | None) -> bool:
-    """Tell whether the longest words of all columns fit beside each other."""
+    """Return whether the longest words of all columns fit next to each other."""
     least = [
         max(cells(word) for cell in column for word in cell.split(" "))
         for column in zip(*(row.cells for row in rows), strict=True)

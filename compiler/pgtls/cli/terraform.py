@@ -34,13 +34,13 @@ def command() -> int:
     \b
     The query on stdin is a JSON object of strings; all of them may be left out:
       spec     the spec                  [$PGTLS_SPEC, else pgtls.toml]
-      out      the out directory         [$PGTLS_OUT, else out beside the spec]
+      out      the out directory         [$PGTLS_OUT, else out next to the spec]
       lock     the lock                  [$PGTLS_LOCK, else SPEC with .lock]
       now      read the clock as this    [$PGTLS_NOW]
       include  kinds of files whose text is wanted, separated by commas:
                certificate, request, trust, crl, hba, ident, conf, bundle, script
 
-    The answer on stdout is a flat object of strings: status (ok or changes), the serial number, fingerprint, dates and paths
+    The answer on stdout is a flat object of strings: status (ok or changes), serial number, fingerprint, dates and paths
     of every certificate, a report as one JSON string. An error is one line on stderr, and status 1.
     """  # noqa: D301  (the mark for lines that are not to be wrapped)
     from pgtls.certificates.observe import content

@@ -44,7 +44,7 @@ _ENTITY = re.compile(r"(?:(ca|server|user)\.)?([a-z0-9][a-z0-9._-]{0,62})")
 
 
 def unknown(word: str, rest: Sequence[str]) -> str:
-    """Say that there is no command of that name, and what to type instead."""
+    """Return a message: there is no command of that name, and what to type instead."""
     if advice := INSTEAD.get(word):
         return f'there is no command "{word}": {advice.format(entity=_entity(rest))}'
     near = did_you_mean(word, COMMANDS)

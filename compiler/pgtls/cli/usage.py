@@ -6,7 +6,7 @@ import typer
 
 
 class UsageError(typer.BadParameter):
-    """Options that contradict each other, or a command that does not exist. The message stands alone."""
+    """Options that contradict each other, or a command that does not exist. The message is complete in itself."""
 
     def format_message(self) -> str:
         """Return the message as it is, without the name of a parameter."""

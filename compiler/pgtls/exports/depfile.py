@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def inputs(spec: str, patterns: Iterable[str], files: Iterable[str], lock: str) -> list[str]:
-    """List what is read: the spec, what its ``include`` patterns match and the directories where they look, other files, and the lock.
+    """Return what is read: the spec, what its ``include`` patterns match, the directories of these, other files, the lock.
 
     A file that comes to or leaves a directory changes the time of the directory.
     """
@@ -29,7 +29,10 @@ def inputs(spec: str, patterns: Iterable[str], files: Iterable[str], lock: str) 
 
 
 def rule(target: str, prerequisites: Iterable[str]) -> str:
-    """Write the rule, and an empty one for each prerequisite: one that is deleted later does not stop make. Names with a line end cannot be written."""
+    """Write the rule, and an empty one for each prerequisite: deleting one later does not stop make.
+
+    Names with a line end are left out: make has no way to write them.
+    """
     names = [_escaped(name) for name in prerequisites if "\n" not in name]
     return f"{_escaped(target)}: {' '.join(names)}\n" + "".join(f"{name}:\n" for name in names)
 

@@ -1,6 +1,7 @@
-"""Diagnostics as GitHub workflow commands, which a pull request shows beside the lines that they are about.
+"""Diagnostics as GitHub workflow commands, which a pull request shows next to the lines that they concern.
 
-https://docs.github.com/actions/reference/workflow-commands-for-github-actions; the escapes are those of its toolkit (``command.ts``).
+https://docs.github.com/actions/reference/workflow-commands-for-github-actions
+The escapes are those of its toolkit (``command.ts``).
 """
 
 from __future__ import annotations

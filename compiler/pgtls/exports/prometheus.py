@@ -1,7 +1,8 @@
 """A status as Prometheus text, for node_exporter's textfile collector.
 
-Metrics and labels are named as x509-certificate-exporter names them, so that its dashboards and alerts fit; what only pgtls knows begins with ``pgtls_``. No
-key has to be read for any of it. Format: https://prometheus.io/docs/instrumenting/exposition_formats/ (text, version 0.0.4).
+Metrics and labels have the names that x509-certificate-exporter uses, so that its dashboards and alerts fit.
+Metrics of pgtls alone begin with ``pgtls_``. Writing them reads no key.
+Format: https://prometheus.io/docs/instrumenting/exposition_formats/ (text, version 0.0.4).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def text(status: Status) -> str:
         ),
         *_gauge(
             "pgtls_next_failure_time_seconds",
-            "When connections next fail if nobody builds again, as Unix time.",
+            "When connections next fail without another build, as Unix time.",
             [({}, status.next_failure.at.timestamp())] if status.next_failure else [],
         ),
         *_gauge("pgtls_waived_findings", "Findings that a waiver accepts.", _waived(status)),
@@ -101,7 +102,7 @@ def _escaped(value: str) -> str:
 
 
 def _whose(item: Item, out: str) -> dict[str, str]:
-    """Tell items apart: a CA that left the spec may have had the name of one that is in it."""
+    """Return labels that are unique: a CA that left the spec may have had the name of one that is in it."""
     return {"entity": item.entity, "kind": item.kind, "filepath": os.path.join(out, item.path or "")}
 
 
@@ -114,7 +115,7 @@ def _labels(item: Item, out: str) -> dict[str, str]:
 
 
 def _names(prefix: str, name: str | None) -> dict[str, str]:
-    """Take a name apart (RFC 4514) into the labels ``subject_CN``, ``subject_O`` and so on; of several values, the most specific."""
+    """Return the parts of a name (RFC 4514) as labels ``subject_CN``, ``subject_O``, …: of several, the most specific."""
     found: dict[str, str] = {}
     for attribute, value in _ATTRIBUTE.findall(name or ""):
         if attribute in _KEPT:

@@ -1,6 +1,7 @@
-"""Diagnostics as SARIF 2.1.0 (OASIS), for code scanning: what was found where, and of each rule what it means and how to fix it.
+"""Diagnostics as SARIF 2.1.0 (OASIS), for code scanning: what was found where, what each rule means, how to fix it.
 
-Dictionaries and no library: the object models on PyPI are not kept up, and the schema of the standard judges this output in the tests.
+The log is made of dictionaries: the object models on PyPI are not maintained.
+Tests check it against the schema of the standard.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 
 
 def log(diagnostics: Iterable[Diagnostic], spec: str) -> dict[str, Any]:
-    """Give the log file. What has no place of its own is located in the ``spec`` as a whole: code scanning wants a location for everything."""
+    """Return the log file.
+
+    A diagnostic without a place is located in the ``spec`` as a whole: code scanning wants a location for everything.
+    """
     found = list(diagnostics)
     codes = sorted({diagnostic.code for diagnostic in found})
     known = catalogue()

@@ -1,7 +1,8 @@
 """The answer to Terraform's ``external`` data source: a flat object of strings.
 
-The protocol: one JSON object of strings on stdin (the ``query``), one on stdout; on failure a line on stderr. Terraform runs the program at every plan and keeps what
-it prints in its state, in the clear. So nothing is written, no private key is ever part of the answer, and nothing in it follows the clock alone: dates and no days
+The protocol: one JSON object of strings on stdin (the ``query``), one on stdout; on failure a line on stderr.
+Terraform runs the program at every plan and keeps what it prints in its state, in the clear. So nothing is written, no
+private key is ever part of the answer, and nothing in it follows the clock alone: dates and no days
 left. Its keys depend on the spec and the query, not on what was built yet: what does not exist is an empty string.
 """
 
@@ -54,7 +55,7 @@ class Query:
 
 
 def read_query(content: bytes) -> Query:
-    """Read what Terraform sends. :class:`WrongQuery` where it is no JSON object of strings, or asks for what does not exist."""
+    """Read what Terraform sends. Raise :class:`WrongQuery` if it is no JSON object of strings, or has unknown keys."""
     try:
         document = json.loads(content.decode())
     except (ValueError, RecursionError):
@@ -141,7 +142,10 @@ def _report(planned: Planned) -> dict[str, object]:
 
 
 def _next_renewal(planned: Planned) -> datetime | None:
-    """Give the first instant at which a build renews something that is there; it stays what it is until that build, also when it has passed."""
+    """Return the first instant at which a build renews something that is there.
+
+    It stays as it is until that build, even after it has passed.
+    """
     windows = [
         due_at(decision.found.certificate, decision.profile)
         for decision in planned.decisions.certificates.values()
@@ -179,7 +183,10 @@ def _entity(planned: Planned, entity: Entity, out: str) -> Iterator[tuple[str, s
 
 
 def _files_digest(existing: Existing, entity: Entity) -> str:
-    """Digest what lies in an entity's directory, keys left out (a new key has a new certificate): it changes when there is something to deploy."""
+    """Return a digest of an entity's directory, which changes when there is something to deploy.
+
+    Keys are left out: a new key has a new certificate.
+    """
     lines = [
         f"{entry.sha256}  {path}\n"
         for path, entry in sorted(existing.listed.items())
@@ -189,9 +196,9 @@ def _files_digest(existing: Existing, entity: Entity) -> str:
 
 
 def _texts(planned: Planned, kinds: tuple[str, ...], read: Callable[[str], bytes | None]) -> Iterator[tuple[str, str]]:
-    """Give the files of some kinds by entity and name: rendered ones as the spec compiles now, certificates and CRLs as they lie there.
+    """Return the files of some kinds by entity and name: texts as the spec compiles now, certificates and CRLs as they are.
 
-    What Terraform is told it keeps in the clear: in pg_hba.conf its name stands for a secret.
+    Terraform keeps them in the clear: in pg_hba.conf the name of a secret replaces it.
     """
     if not kinds:
         return
