@@ -1,4 +1,4 @@
-"""What is wrong with a spec, as values.
+"""Problems of a spec, as values.
 
 Stages collect diagnostics and hand them on; only the command line prints them. A diagnostic names its place by the path
 in the TOML (``("policy", "app", "auth")``); lines and columns are looked up afterwards, and only when there is something to
@@ -32,7 +32,7 @@ def _bounded(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a file. Lines and columns count from 1, columns in Unicode code points; the end is exclusive."""
+    """A place in a file. Lines and columns count from 1, columns in Unicode code points; the end is exclusive."""
 
     file: str
     line: int
@@ -80,7 +80,7 @@ class Diagnostic:
 
 
 class Rejected(Exception):  # noqa: N818  (a refusal of the input, not an error of the program)
-    """A stage that cannot go on because of its input: bad spec, bad tree, bad lock, an I/O failure."""
+    """A stage cannot continue because of its input: bad spec, bad tree, bad lock, or an I/O failure."""
 
     def __init__(self, *diagnostics: Diagnostic) -> None:
         super().__init__("; ".join(f"{d.code}: {d.message}" for d in diagnostics))
@@ -88,5 +88,5 @@ class Rejected(Exception):  # noqa: N818  (a refusal of the input, not an error 
 
 
 def errors(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Those that end a compilation."""
+    """Return the diagnostics that stop a compilation."""
     return tuple(d for d in diagnostics if d.severity == "error" and d.accepted is None)

@@ -1,4 +1,4 @@
-"""Diagnostics as people and as programs read them."""
+"""Render diagnostics as text and as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pgtls.diagnostics import Diagnostic, Place
 
 _WIDTH = 100
-"""How many columns of a line are shown."""
+"""The number of columns of a line that are shown."""
 _STYLES = {"error": "1;31", "warning": "1;33", "message": "1", "gutter": "34"}
 
 
@@ -25,7 +25,7 @@ def render(diagnostics: Iterable[Diagnostic], *, colour: bool = False) -> str:
 
 
 def as_json(diagnostic: Diagnostic) -> dict[str, Any]:
-    """Give the members that every JSON output has for a diagnostic; what is not known is null, and all of it is UTF-8."""
+    """Return the JSON members of a diagnostic. Unknown values are null, and all text is valid UTF-8."""
     place = diagnostic.place
     members = {
         "code": diagnostic.code,
@@ -45,12 +45,12 @@ def as_json(diagnostic: Diagnostic) -> dict[str, Any]:
 
 
 def _utf8(text: str) -> str:
-    """Replace what a file name may hold that is no text (PEP 383)."""
+    """Replace bytes of a file name that are not text (PEP 383)."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def visible(text: str) -> str:
-    """Escape what a terminal would act on, and what has no UTF-8."""
+    """Escape characters that a terminal would interpret or that have no UTF-8."""
     return _UNPRINTABLE.sub(_escaped, text)
 
 
@@ -92,7 +92,7 @@ def _block(diagnostic: Diagnostic, *, colour: bool) -> str:
 
 
 def _excerpt(place: Place) -> tuple[str, str]:
-    """Give the line, and carets under what is meant: never beyond its end, tabs kept so that both align."""
+    """Return the line and the carets below it. Carets never go beyond the line, and tabs are kept for alignment."""
     line = place.text
     start = min(place.column - 1, len(line))
     end = len(line) if place.end_line > place.line else min(place.end_column - 1, len(line))
@@ -105,7 +105,7 @@ def _excerpt(place: Place) -> tuple[str, str]:
 
 
 def _window(length: int, start: int, end: int) -> tuple[int, int]:
-    """Choose which part of a long line is shown: what is meant, or at least its beginning, and something around it."""
+    """Choose the part of a long line that is shown: the value, or at least its start, with some context."""
     if length <= _WIDTH:
         return 0, length
     spare = max(_WIDTH - (end - start), _WIDTH // 4)

@@ -1,4 +1,4 @@
-"""What stands in ``from``: blocks, addresses, host names and keywords, each in its one canonical form."""
+"""Parse the items of ``from``: blocks, addresses, host names and keywords, each in its canonical form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEYWORDS = {word.value: word for word in (Keyword.ALL, Keyword.SAMEHOST, Keywor
 
 
 class Fault(NamedTuple):
-    """Why a text is no address or host name."""
+    """The reason why a text is not an address or host name."""
 
     code: str
     message: str
@@ -80,7 +80,7 @@ def _unreadable(text: str) -> Fault:
 
 
 def host_name_fault(name: str, code: str) -> Fault | None:
-    """Say what is wrong with a host name (RFC 1123, 2.1): labels of 63 characters, 253 in all.
+    """Return the fault of a host name (RFC 1123, 2.1): labels of 63 characters, 253 in all.
 
     Underscores are let through, since host names in use have them and neither PostgreSQL nor libpq minds.
     """

@@ -1,4 +1,4 @@
-"""CAs with links to their issuers: no reference to nothing, no circle."""
+"""Link CAs to their issuers: every reference exists, and there is no circle."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _issuers(loaded: Loaded, tables: Mapping[str, CaTable], report: list[Diagnos
 
 
 def _circles(issuers: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
-    """Every circle once, starting at the first of its names."""
+    """Yield every circle once, starting at the first of its names."""
     done: set[str] = set()
     for start in issuers:
         path: dict[str, None] = {}
@@ -94,7 +94,7 @@ def _circle_fault(loaded: Loaded, tables: Mapping[str, CaTable], circle: tuple[s
 
 
 def _depths(names: Mapping[str, object], issuers: Mapping[str, str]) -> dict[str, int]:
-    """How many levels of CAs stand below each."""
+    """Return the number of levels of CAs below each."""
     depths = dict.fromkeys(names, 0)
     for name in names:
         height, above = 1, issuers.get(name)

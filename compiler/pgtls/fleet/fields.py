@@ -1,4 +1,4 @@
-"""Where a field stands: in the table itself, in ``[defaults]``, or nowhere."""
+"""Find the place of a field: in the table itself, in ``[defaults]``, or nowhere."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Finder(NamedTuple):
     table: Table
 
     def says(self, key: str) -> bool:
-        """Whether the table says the field itself."""
+        """Tell whether the table itself has the field."""
         return key in self.own.get((self.kind, self.name), ())
 
     def path(self, key: str, *rest: str | int) -> Path:
-        """Give the place of a field: that of its table where nobody says it."""
+        """Return the path of a field, or that of its table if the spec does not set the field."""
         if self.says(key):
             return (self.kind, self.name, key, *rest)
         if _attribute(key) in self.table.model_fields_set:
@@ -47,7 +47,7 @@ class Finder(NamedTuple):
         hint: str | None = None,
         severity: Severity = "error",
     ) -> Diagnostic:
-        """Make a diagnostic on a field (``"users", 0``), or on the table's header where no place is given or the field is not said."""
+        """Return a diagnostic on a field (``"users", 0``). Without a place, or if the spec does not set it: on the header."""
         path = self.path(str(place[0]), *place[1:]) if place else (self.kind, self.name)
         return Diagnostic(code, message, path, hint, "value" if len(path) > 2 else "table", severity)
 
@@ -88,7 +88,7 @@ def listed(names: Iterable[str], most: int = 3) -> str:
 
 
 def once(diagnostics: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
-    """Leave out what was already said: a bad default is one mistake, however many tables it reaches."""
+    """Drop repeated findings: a bad default is one mistake, however many tables it affects."""
     seen = set()
     for diagnostic in diagnostics:
         key = (diagnostic.code, diagnostic.path) if diagnostic.path[:1] == ("defaults",) else diagnostic

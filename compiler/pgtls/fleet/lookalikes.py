@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 _EVERY = frozenset({"any", "*", "%"})
-"""What other programs write for "all"."""
+"""Words of other programs for "all"."""
 
 _EVERYBODY = frozenset({"everyone", "everybody", "anyone", "anybody", "public"})
-"""What they also write for all roles."""
+"""Words for all roles."""
 
 _SAME = {"samegroup": "samerole", "unix": "local", "socket": "local", "[local]": "local"}
-"""What PostgreSQL or its clients also call a keyword."""
+"""Other words of PostgreSQL and its clients for a keyword."""
 
 _SIGILS = {"@": "a group", "+": "the members of a role", "/": "a regular expression"}
 _LONGEST = 10_000
@@ -38,7 +38,7 @@ _WILDCARD = re.compile(r"(?P<known>(?:\d{1,3}\.){1,3})(?:[*%xX]\.?)+")
 
 
 class Names(NamedTuple):
-    """What the items of one list may be.
+    """The names that one list may hold.
 
     ``keywords`` have a meaning there. ``every`` is what to write for everything, where it is not the keyword "all". ``known`` are names
     that the list may hold, ``marked`` those that need a mark in front ("@office"), by what they are. ``sigils`` are the first characters
@@ -71,7 +71,7 @@ HOSTS = Names("host", every="write the names and addresses that clients dial")
 
 
 class Lookalike(NamedTuple):
-    """What a name looks like, and what to write instead."""
+    """A message that says what a name looks like, and a hint that says what to write."""
 
     message: str
     hint: str
@@ -92,7 +92,7 @@ def lookalike(text: str, names: Names) -> Lookalike | None:
 
 
 def as_item(text: str, names: Names) -> str | dict[str, str]:
-    """Write a name as an item of a list: between braces where it would be taken for something else, or where it looks so."""
+    """Write a name as an item of a list: ``{ name = "..." }`` if it is a keyword or looks like something else."""
     taken = text in names.keywords or text[:1] in names.sigils
     several = names._replace(known=text.split())
     return {"name": text} if taken or addresses(text) or lookalike(text, several) else text
@@ -143,7 +143,7 @@ def _several(text: str, names: Names) -> tuple[str, str] | None:
 
 
 def _is_one(word: str, names: Names) -> bool:
-    """Whether a word alone would be a name of the list."""
+    """Tell whether a word alone would be a name of the list."""
     if word in names.known or word in names.keywords:
         return True
     return names.noun == "host" and ("." in word or ":" in word)

@@ -1,4 +1,4 @@
-"""What the spec knows about the role graph: who is a member of what (``member_of``)."""
+"""The role graph as the spec describes it (``member_of``)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Memberships:
 
 
 def memberships(users: Iterable[User]) -> Memberships:
-    """Collect what users say; a user who says nothing leaves its roles unknown."""
+    """Collect the memberships of all users. The roles of a user without ``member_of`` are unknown."""
     direct: dict[str, set[str]] = {}
     for user in users:
         for role in user.roles if user.member_of else ():

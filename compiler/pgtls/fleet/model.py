@@ -1,6 +1,6 @@
 """Entities with links to each other instead of names, and with every default filled in.
 
-Made by :func:`pgtls.fleet.resolve.resolve` alone, so that whoever holds a :class:`Fleet` knows that every reference exists. Each entity keeps its
+Made by :func:`pgtls.fleet.resolve.resolve` alone, so every reference in a :class:`Fleet` exists. Each entity keeps its
 table (``table``) for the fields that need no resolving.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def subject_attributes(subject: Subject, common_name: str) -> tuple[tuple[str, str], ...]:
-    """Give a subject as (attribute, value), in the order in which a certificate holds it."""
+    """Return a subject as pairs of attribute and value, in the order of a certificate."""
     fields = (
         ("country", subject.country),
         ("state", subject.state),
@@ -86,7 +86,7 @@ class Authority:
 
     @property
     def root(self) -> Authority:
-        """Where its chain ends."""
+        """The end of its chain."""
         return self.chain[-1]
 
     @property
@@ -103,7 +103,7 @@ class Authority:
 
     @property
     def trusted_only(self) -> bool:
-        """Whether its key is never here: others sign under it, and may certify any name."""
+        """Tell whether its key is never here: others sign with it, and may certify any name."""
         return bool(self.table.cert_file and not self.table.key_file and not self.table.external)
 
 
@@ -124,12 +124,12 @@ class Server:
 
     @property
     def self_signed(self) -> bool:
-        """Whether its certificate is its own root."""
+        """Tell whether its certificate is its own root."""
         return self.table.ca == "self-signed"
 
     @property
     def system(self) -> bool:
-        """Whether a public CA signs it."""
+        """Tell whether a public CA signs it."""
         return self.table.ca == "system"
 
     @property
@@ -140,7 +140,7 @@ class Server:
 
     @property
     def validity(self) -> timedelta:
-        """How long its certificate lives."""
+        """The lifetime of its certificate."""
         return self.table.validity or timedelta(days=3650 if self.self_signed else 90)
 
 
@@ -199,12 +199,12 @@ class Policy:
 
     @property
     def requires_tls(self) -> bool:
-        """Whether the server must see TLS."""
+        """Tell whether it requires TLS."""
         return self.sslmode in ("require", "verify-ca", "verify-full")
 
     @property
     def asks_certificate(self) -> Literal["none", "verify-ca", "verify-full"]:
-        """What client certificate a connection must show: ``cert`` is verify-full; the socket and a refusal have none."""
+        """The client certificate that it requires: ``cert`` is verify-full; the socket and ``reject`` require none."""
         if self.local or self.table.auth == "reject":
             return "none"
         return "verify-full" if self.table.auth == "cert" else self.table.client_cert
@@ -212,7 +212,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The whole spec, resolved at one instant: what had ended by then (``until``) is not in it. All by name, in the order of names."""
+    """The whole spec, resolved at one instant, without what had ended by then (``until``). All in the order of names."""
 
     cas: Mapping[str, Authority]
     servers: Mapping[str, Server]
@@ -222,14 +222,14 @@ class Fleet:
     source: Source
     now: datetime
     own: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
-    """Which keys a table says itself rather than through ``[defaults]``, by ``("server", "primary")``."""
+    """The keys that a table itself has, rather than ``[defaults]``, by ``("server", "primary")``."""
     ended_users: Mapping[str, User] = field(default_factory=dict)
-    """Those that had ended by then, and count as deleted: for explanations alone. Likewise:"""
+    """Users that had ended by then and count as deleted: only for explanations. The same for policies:"""
     ended_policies: Mapping[str, Policy] = field(default_factory=dict)
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
     networks: Mapping[str, NetworkTable] = field(default_factory=dict)
     """Groups and networks as written: for checks alone, since policies have them expanded."""
 
     def policies_of(self, server: Server) -> tuple[Policy, ...]:
-        """Those that speak of a server, in the order of names."""
+        """Return the policies of a server, in the order of names."""
         return tuple(policy for policy in self.policies.values() if server in policy.servers)

@@ -27,7 +27,7 @@ _DATABASE_WORDS = {word.value: word for word in (Keyword.ALL, Keyword.SAMEUSER, 
 
 
 class Subjects(NamedTuple):
-    """Whom an element of ``users`` means: the users of the spec, and what hba lines match."""
+    """The users and roles of one item of ``users``: users of the spec, and terms for hba lines."""
 
     users: tuple[User, ...] = ()
     roles: tuple[Name | Member | Keyword, ...] = ()
@@ -36,7 +36,7 @@ class Subjects(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What policies refer to. ``ended`` are users that the spec still names but that count as deleted."""
+    """The tables that policies refer to. ``ended`` are users that the spec still has but that count as deleted."""
 
     loaded: Loaded
     servers: Mapping[str, Server]
@@ -62,7 +62,7 @@ def make_context(
 
 
 def resolve_policy(context: Context, name: str, table: PolicyTable, report: list[Diagnostic]) -> Policy:
-    """Resolve one policy; what is wrong in it is left out and reported."""
+    """Resolve one policy. Report and omit what is wrong in it."""
     finder = Finder(context.loaded.own, "policy", name, table)
     users, roles, named = _merged([_subjects(context, finder, i, item, report) for i, item in enumerate(table.users)])
     local = "local" in table.from_
@@ -130,7 +130,7 @@ def _subjects(
 
 
 def _merged(parts: Sequence[Subjects]) -> Subjects:
-    """Everybody once, in the order of mention."""
+    """Merge several items: each user and role once, in the order of mention."""
     if len(parts) == 1:
         return parts[0]
     users = {user.name: user for part in parts for user in part.users}

@@ -1,4 +1,4 @@
-"""Names to objects: the spec becomes a fleet."""
+"""Resolve names to objects: the spec becomes a fleet."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from pgtls.language.source import Loaded
 
 NOT_OURS = ("self-signed", "system")
-"""What a server's ``ca`` may say instead of a name."""
+"""Keywords for the ``ca`` of a server."""
 
 NO_CA = "none"
-"""What a user's ``ca`` may say instead of a name: no certificate, whatever ``[defaults]`` says."""
+"""The keyword for the ``ca`` of a user without a certificate. It overrides ``[defaults]``."""
 
 
 def resolve(
     loaded: Loaded, now: datetime, faulty: Collection[Path] = ()
 ) -> tuple[Fleet | None, tuple[Diagnostic, ...]]:
-    """Link the tables of a spec as it stands at ``now``.
+    """Link the tables of a spec at the time ``now``.
 
     There is a fleet only if every reference leads somewhere and every address can be read. Where one does not, everything that can be
     checked in spite of it is, so that one run finds all there is to find. ``faulty`` are the tables and fields that could not be read.
@@ -93,7 +93,7 @@ def _server(
 
 
 def _of_its_version(finder: Finder, table: ServerTable) -> ServerTable:
-    """Leave out what ``[defaults]`` says and the server's version does not have; what the table says itself is for the checks."""
+    """Drop fields of ``[defaults]`` that the version of the server does not have. Checks judge fields of the table itself."""
     left: dict[str, object] = {name: None for name in of_later_versions(table) if not finder.says(name)}
     if table.settings and not finder.says("settings"):
         known = settings(table.postgres)
@@ -137,7 +137,7 @@ def _policies(
     users: Mapping[str, User],
     report: list[Diagnostic],
 ) -> dict[str, Policy]:
-    """Give all policies, but for those whose users have all ended."""
+    """Return all policies, except those whose users have all ended."""
     context = make_context(loaded, servers, users, report)
     found = {name: resolve_policy(context, name, table, report) for name, table in sorted(loaded.spec.policy.items())}
     broken = bool(errors(report))  # a policy may then be without users because it names unknown ones

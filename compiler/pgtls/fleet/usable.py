@@ -1,4 +1,4 @@
-"""The part of a fleet that rules can be asked about: without what is faulty, and without what leans on it.
+"""Select the part of a fleet that rules can judge: without faulty fields, and without what depends on them.
 
 A field that could not be read has a stand-in, or is left out. Whatever a rule then finds where that field plays a part follows from the
 stand-in, and not from the spec.
@@ -35,7 +35,7 @@ _ELEMENTS = {("policy", "users"), ("policy", "servers"), ("group", "users"), ("n
 
 
 def sound(fleet: Fleet, faulty: Collection[Path]) -> Fleet:
-    """Leave out what is faulty and what leans on it: whole entities and policies, and of a policy the servers and users that are.
+    """Omit what is faulty and what depends on it: entities, policies, and the servers and users of other policies.
 
     ``faulty`` are paths of tables, of their fields or of what stands in these.
     """
@@ -63,7 +63,7 @@ def sound(fleet: Fleet, faulty: Collection[Path]) -> Fleet:
 
 
 def _in_tables(fleet: Fleet, faulty: Collection[Path]) -> Iterator[Path]:
-    """Give the paths as they concern tables: a default concerns those that do not say the field themselves."""
+    """Return the paths of the affected tables: a default affects the tables that do not have the field themselves."""
     for path in faulty:
         if path[:1] != ("defaults",):
             yield path
@@ -87,14 +87,14 @@ def _all_in(cas: Mapping[str, Authority], used: Iterable[Authority | None]) -> b
 
 
 def _leans(policy: Policy, doubtful: Collection[Path]) -> bool:
-    """Whether a policy, or a group or network that it names, is in doubt."""
+    """Tell whether a policy, or a group or network that it names, is in doubt."""
     groups = {("group", item[1:]) for item in policy.table.users if isinstance(item, str) and item[0] == "@"}
     networks = {("network", item[1:]) for item in policy.table.from_ if isinstance(item, str) and item[0] == "@"}
     return not {("policy", policy.name), *groups, *networks}.isdisjoint(doubtful)
 
 
 def _narrowed(policy: Policy, servers: Mapping[str, Server], users: Mapping[str, User]) -> Policy:
-    """Give what a policy says of the servers and users that are left."""
+    """Restrict a policy to the servers and users that are left."""
     gone = {Name(role) for user in policy.users if user.name not in users for role in user.roles}
     return replace(
         policy,

@@ -1,4 +1,4 @@
-"""Where the files of a spec come from: the disk, or a mapping in memory.
+"""Read the files of a spec: from the disk, or from a mapping in memory.
 
 The objects of a git revision are in :mod:`pgtls.language.git`. One :class:`Files` serves one command. It reads each
 file once, so that every stage sees the same bytes, and remembers their digest.

@@ -1,4 +1,4 @@
-"""The raw tables of all files of a spec, brought together before their shape is judged."""
+"""Collect the raw tables of all files of a spec, before their shape is checked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TABLE, FIELD = 2, 3
 
 @dataclass(slots=True)
 class Gathered:
-    """The raw tables of all files, while they are brought together."""
+    """The raw tables of all files, while they are collected."""
 
     top: SourceFile
     tables: dict[str, Raw] = field(default_factory=lambda: {kind: {} for kind in KINDS})
@@ -43,14 +43,14 @@ class Gathered:
     owner: dict[Key, SourceFile] = field(default_factory=dict)
     own: dict[Key, frozenset[str]] = field(default_factory=dict)
     twice: list[tuple[SourceFile, str, str]] = field(default_factory=list)
-    """Further definitions of a table, which do not count."""
+    """Second definitions of a table. They do not count."""
     misspelt: dict[Key, Any] = field(default_factory=dict)
-    """Tables under a misspelt kind, by what was meant."""
+    """Tables under a misspelt kind or name, by the kind and name that were meant."""
     diagnostics: list[Diagnostic] = field(default_factory=list)
     faulty: set[TomlPath] = field(default_factory=set)
 
     illegible: set[TomlPath] = field(default_factory=set)
-    """Keys and values with control characters: what else is wrong with them is not said."""
+    """Keys and values with control characters: no other fault of them is reported."""
 
     def report(self, *diagnostics: Diagnostic) -> None:
         """Add findings that leave every table as it is."""
@@ -79,7 +79,7 @@ def gather(documents: Sequence[Document]) -> Gathered:
 
 
 def _gather_key(gathered: Gathered, file: SourceFile, key: str, value: Any) -> None:
-    """Take in one key of a file's top level."""
+    """Collect one key of the top level of a file."""
     at_top = file is gathered.top
     if key in KINDS:
         _gather_tables(gathered, file, key, value)
@@ -105,7 +105,7 @@ def _gather_key(gathered: Gathered, file: SourceFile, key: str, value: Any) -> N
 
 
 def _gather_tables(gathered: Gathered, file: SourceFile, kind: str, tables: Any) -> None:
-    """Take in the tables of one kind from one file."""
+    """Collect the tables of one kind from one file."""
     if not isinstance(tables, dict):
         hint = f"each {kind} is a table of its own: [{kind}.NAME]"
         message = f"{kind} must be a table of tables, not {value_found(tables)}"
@@ -126,7 +126,7 @@ def _gather_tables(gathered: Gathered, file: SourceFile, kind: str, tables: Any)
 
 
 def _twice(gathered: Gathered) -> Iterator[Diagnostic]:
-    """Name both places of each table that is defined twice."""
+    """Report each table that is defined twice, with both places."""
     from pgtls.language.positions import places_of
 
     first = {(kind, name): gathered.owner.get((kind, name), gathered.top) for _, kind, name in gathered.twice}
@@ -179,7 +179,7 @@ def _gather_defaults(gathered: Gathered, defaults: Any) -> None:
 
 
 def _default_faults(kind: str, default: Raw) -> Iterator[Diagnostic]:
-    """Judge a default by the model of its kind; what it lacks, the tables may say."""
+    """Check a default with the model of its kind. Tables may add required fields that it lacks."""
     try:
         KINDS[kind].model_validate(default)
     except ValidationError as error:
@@ -189,7 +189,7 @@ def _default_faults(kind: str, default: Raw) -> Iterator[Diagnostic]:
 
 
 def stand_in(gathered: Gathered, tables: Raw, key: Key, table: Any) -> None:
-    """Let a table be referred to that is written in another place: its spelling is one mistake."""
+    """Add a table under the name that was meant, so that references to it are not reported as well."""
     kind, name = key
     tables[name] = stand_ins(kind)
     if isinstance(table, dict):

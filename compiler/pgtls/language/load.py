@@ -1,4 +1,4 @@
-"""From the files of a spec to its tables: includes, defaults, and every fault of shape in one run."""
+"""Load a spec: its files, includes and defaults, with every fault of their shape in one run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MOST_DEPTHS = 2
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What a spec says, as far as it could be read.
+    """A spec, as far as it could be read.
 
     ``loaded`` is None where the top file could not be read at all, or is no spec of this version.
     Where tables are faulty, ``loaded`` has them with their faulty fields left out (a required one holds its example),
@@ -48,7 +48,7 @@ class LoadResult:
     faulty: frozenset[TomlPath] = frozenset()
 
     def unaffected(self, diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-        """Keep those findings of later stages that do not follow from what is faulty."""
+        """Return the findings of later stages that do not follow from faulty tables."""
         tables = {path[:TABLE] for path in self.faulty}
         unknown = {"PGT101"} if _INCLUDE in self.faulty else set()  # it may be defined in a file that cannot be read
         kinds = tuple(f"there is no {path[0]} " for path in self.faulty if len(path) == 1 and path != _INCLUDE)
@@ -67,7 +67,7 @@ class LoadResult:
 def load(path: str | os.PathLike[str], files: Files | None = None) -> LoadResult:
     """Read a spec and all it includes, from the disk or other ``files``.
 
-    Never raises for what the files hold: every fault of theirs is a diagnostic, with its path and without its place
+    Never raises because of the content of a file: every fault is a diagnostic, with its path and without its place
     (:func:`pgtls.language.positions.locate` adds it).
     """
     files = files or Disk()
@@ -93,7 +93,7 @@ def load(path: str | os.PathLike[str], files: Files | None = None) -> LoadResult
 
 
 def _version(top: Raw) -> Diagnostic | None:
-    """Judge the version; what is of another one is not read any further."""
+    """Check the version. A spec of another version is not read further."""
     path = ("version",)
     match top.get("version"):
         case None:
@@ -173,7 +173,7 @@ def _no_file(pattern: str, index: int, *, itself: bool, directory: bool) -> Diag
 
 
 def _with_defaults(gathered: Gathered) -> dict[str, Raw]:
-    """Put the defaults under every table of their kind: a table's own field replaces the default whole."""
+    """Add the defaults to every table of their kind. A field of the table replaces the default completely."""
     raw = dict(gathered.tables)
     for kind, default in gathered.defaults.items():
         unsound = {key for key in default if ("defaults", kind, key) in gathered.faulty}
@@ -228,7 +228,7 @@ def _complete(gathered: Gathered, tables: Raw, table: Key, lacking: Iterable[str
 
 
 def _not_built_yet(gathered: Gathered) -> list[Diagnostic]:
-    """Name the fields in use whose effect is to come, but for those that are wrong anyway."""
+    """Report fields in use that are not implemented yet, except those with another fault."""
     tables = [((kind, name), table) for kind in KINDS for name, table in gathered.tables[kind].items()]
     tables += [(("defaults", kind), default) for kind, default in gathered.defaults.items()]
     reported = {d.path[:FIELD] for d in gathered.diagnostics}

@@ -1,7 +1,7 @@
 """The tables of the language, as pydantic models: shape only, no rule that spans two tables.
 
-Every description here is what ``pgtls schema``, editors and the reference page show. A field that is ``None`` was not said; what
-that means is in its description and is filled in by :mod:`pgtls.fleet`, which knows the other tables.
+``pgtls schema``, editors and the reference page show these descriptions. ``None`` means that the spec does not set a
+field. Its description says what that means, and :mod:`pgtls.fleet`, which knows the other tables, fills it in.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _QUARTER = timedelta(days=90)
 Port = Annotated[int, Field(ge=1, le=65535)]
 RenewBefore = Annotated[
     Duration | None,
-    Field(description="How long before its end it is renewed. Default: a third of the lifetime actually issued."),
+    Field(description="How long before the end a build renews it. Default: a third of the lifetime issued."),
 ]
 
 
@@ -51,7 +51,7 @@ class CaTable(Table):
     """A certificate authority: `[ca.NAME]`."""
 
     issuer: Text | None = Field(
-        None, description="The CA that signs this one; none means a self-signed root.", examples=["root"]
+        None, description="The CA that signs this one. Default: none; the CA is a self-signed root.", examples=["root"]
     )
     common_name: Text | None = Field(
         None,
@@ -59,29 +59,29 @@ class CaTable(Table):
         examples=["Example Root CA"],
     )
     subject: Subject = Field(Subject(), description="The rest of the subject.")
-    key_algorithm: KeyAlgorithm = Field("ecdsa-p256", description="What key is made.")
-    validity: Duration = Field(_TEN_YEARS, description="How long the certificate lives.")
+    key_algorithm: KeyAlgorithm = Field("ecdsa-p256", description="The algorithm of the key.")
+    validity: Duration = Field(_TEN_YEARS, description="The lifetime of the certificate.")
     renew_before: RenewBefore = None
     path_length: Annotated[int, Field(ge=0, le=20)] | None = Field(
         None,
-        description="How many CAs may stand below. Default: no limit on a root, elsewhere the depth of CAs below.",
+        description="How many levels of CAs are allowed below it. Default: no limit for a root; otherwise as many as the spec has.",
         examples=[0, 1],
     )
-    name_constraints: NameConstraints | None = Field(None, description="The names that certificates below may hold.")
+    name_constraints: NameConstraints | None = Field(None, description="The names that certificates below it may hold.")
     passphrase: Secret | None = Field(None, description="Encrypts the key (PKCS#8, AES-256).")
     cert_file: Text | None = Field(
         None,
-        description="Bring your own certificate; alone, the CA is trusted and signs nothing.",
+        description="A certificate that you bring. Without `key_file` the CA is only trusted and signs nothing.",
         examples=["secrets/company-ca.crt"],
     )
-    key_file: Text | None = Field(None, description="Bring your own key.", examples=["secrets/company-ca.key"])
-    offline: bool = Field(False, description="The key may be elsewhere: what it must sign waits.")
+    key_file: Text | None = Field(None, description="A key that you bring.", examples=["secrets/company-ca.key"])
+    offline: bool = Field(False, description="The key may be elsewhere: certificates that it must sign wait for it.")
     external: bool = Field(
-        False, description="Key and CSR are made here, someone else signs, `cert_file` names what came back."
+        False, description="pgtls makes the key and a CSR, another CA signs, and `cert_file` names the certificate."
     )
     crl: bool = Field(True, description="Publish a certificate revocation list.")
     crl_validity: Duration | None = Field(
-        None, description="How long a CRL lives. Default: 365d; of an offline CA, `validity`."
+        None, description="The lifetime of a CRL. Default: 365d; for an offline CA, `validity`."
     )
     crl_file: Text | None = Field(
         None,
@@ -131,42 +131,44 @@ class ServerTable(Table):
 
     ca: Text | None = Field(
         None,
-        description='The CA that signs its certificate; or "self-signed"; or "system" (a public CA). Required unless `cert_file` is given.',
+        description='The CA that signs its certificate, "self-signed", or "system" (a public CA). Required without `cert_file`.',
         examples=["root", "self-signed", "system"],
     )
     client_ca: Tuple[Text] = Field(
         (), description="The CAs whose client certificates it accepts.", examples=[["clients"]]
     )
     hosts: Bounded[Text] = Field(
-        description="The names and addresses that clients dial (the SANs). The first is the one in connection strings, and the CN.",
+        description="The names and addresses that clients dial (the SANs). The first is used in connection strings, and is the CN.",
         examples=[["db.example.com", "10.0.0.5"]],
     )
     port: Port = Field(
         5432,
-        description="The TCP port that clients dial. `pgtls.conf` does not set it: the server's own `postgresql.conf` does, and a change takes a restart there.",
+        description="The TCP port that clients dial. `pgtls.conf` does not set it: set it in `postgresql.conf`. "
+        "A change needs a restart.",
         examples=[5433],
     )
     postgres: Annotated[int, Field(ge=OLDEST, le=NEWEST)] = Field(
-        17, description="The major version: decides which settings and which hba syntax may be written.", examples=[16]
+        17, description="The major version. It decides which settings and which hba syntax pgtls writes.", examples=[16]
     )
     databases: Bounded[NameOf] | None = Field(
-        None, description="If given, policies may name no other database on it.", examples=[["shop", "reports"]]
+        None, description="If set, policies may name only these databases on it.", examples=[["shop", "reports"]]
     )
     directory: Text | None = Field(
         None,
-        description="Where its files will lie on the server; settings then carry absolute paths. Default: bare names, in the data directory.",
+        description="The directory of its files on the server; settings then have absolute paths. "
+        "Default: the data directory, with bare file names.",
         examples=["/etc/postgresql/tls"],
     )
     socket_directory: Text = Field(
         "/var/run/postgresql", description="For `local` connection strings.", examples=["/run/postgresql"]
     )
-    key_algorithm: KeyAlgorithm = Field("ecdsa-p256", description="What key is made.")
+    key_algorithm: KeyAlgorithm = Field("ecdsa-p256", description="The algorithm of the key.")
     validity: Duration | None = Field(
         None, description="How long the certificate lives. Default: 90d; self-signed, 10y."
     )
     renew_before: RenewBefore = None
     rotate_key: bool = Field(True, description="Whether a renewed certificate gets a new key.")
-    subject: Subject = Field(Subject(), description="The subject beside the common name.")
+    subject: Subject = Field(Subject(), description="The subject without the common name.")
     min_tls: Literal["1.0", "1.1", "1.2", "1.3"] = Field(
         "1.2", description="The oldest TLS version; below 1.2 only with a waiver in `[lint]`."
     )
@@ -190,26 +192,26 @@ class ServerTable(Table):
     crl: bool = Field(True, description="Give the server the CRLs of the CAs that it trusts.")
     csr_file: Text | None = Field(
         None,
-        description="Sign this request: the key was made elsewhere and never comes here.",
+        description="A certificate request to sign; its key is kept elsewhere.",
         examples=["primary.csr"],
     )
     external: bool = Field(
-        False, description="Key and CSR are made here, someone else signs, `cert_file` names what came back."
+        False, description="pgtls makes the key and a CSR, another CA signs, and `cert_file` names the certificate."
     )
-    cert_file: Text | None = Field(None, description="Bring your own certificate.", examples=["primary.crt"])
-    key_file: Text | None = Field(None, description="Bring your own key.", examples=["secrets/primary.key"])
+    cert_file: Text | None = Field(None, description="A certificate that you bring.", examples=["primary.crt"])
+    key_file: Text | None = Field(None, description="A key that you bring.", examples=["secrets/primary.key"])
     trust: Tuple[Text] = Field(
-        (), description="Further CAs that its clients must trust (for a rollover).", examples=[["new-root"]]
+        (), description="More CAs that its clients must trust (for a rollover).", examples=[["new-root"]]
     )
     revoke_before: Instant | None = Field(
-        None, description="Every certificate issued before it is revoked and replaced."
+        None, description="A build revokes and replaces every certificate that was issued before this time."
     )
     settings: dict[str, Scalar] = Field(
         {},
-        description="Further settings of postgresql.conf, known to that version; not those that pgtls writes.",
+        description="More settings of postgresql.conf that this version has, except those that pgtls writes.",
         examples=[{"log_connections": True, "max_connections": 200}],
     )
-    no_local: bool = Field(False, description="This server may have no policy for its Unix socket.")
+    no_local: bool = Field(False, description="Allows a server without a policy for its Unix socket.")
     standby_of: Text | None = Field(None, description="The server that this one replicates.", examples=["primary"])
     replication_user: Text | None = Field(None, description="The user that it replicates as.", examples=["replicator"])
     openssl: OpenSsl | None = Field(
@@ -224,26 +226,27 @@ class ServerTable(Table):
 
 
 class UserTable(Table):
-    """Somebody, or something, that connects: `[user.NAME]`."""
+    """A person or a program that connects: `[user.NAME]`."""
 
     ca: Text | None = Field(
         None,
-        description='The CA that signs the client certificate. Not said, or `"none"` where `[defaults.user]` says one: no certificate.',
+        description='The CA that signs the client certificate. Default: no certificate; `"none"` overrides `[defaults.user]`.',
         examples=["clients", "none"],
     )
     roles: Bounded[NameOf] | None = Field(
         None,
-        description="Database roles that this user may log in as. Default: NAME.",
+        description="The database roles that this user may log in as. Default: NAME.",
         examples=[["alice", "reporting"]],
     )
     common_name: Text | None = Field(
         None,
-        description="The certificate's common name, 64 characters at most. Where it is not the role, an ident map is compiled. Default: NAME.",
+        description="The common name of the certificate, at most 64 characters. If it is not the role, pgtls compiles an "
+        "ident map. Default: NAME.",
         examples=["alice"],
     )
-    subject: Subject = Field(Subject(), description="The subject beside the common name.")
-    key_algorithm: KeyAlgorithm = Field("ecdsa-p256", description="What key is made.")
-    validity: Duration = Field(_QUARTER, description="How long the certificate lives.")
+    subject: Subject = Field(Subject(), description="The subject without the common name.")
+    key_algorithm: KeyAlgorithm = Field("ecdsa-p256", description="The algorithm of the key.")
+    validity: Duration = Field(_QUARTER, description="The lifetime of the certificate.")
     renew_before: RenewBefore = None
     rotate_key: bool = Field(True, description="Whether a renewed certificate gets a new key.")
     identity: Literal["cn", "dn"] = Field(
@@ -261,15 +264,15 @@ class UserTable(Table):
     )
     directory: Text | None = Field(
         None,
-        description="Where the bundle will lie on the client; connection strings then carry absolute paths.",
+        description="The directory of the bundle on the client; connection strings then have absolute paths.",
         examples=["/home/alice/.postgresql"],
     )
     formats: Several[Literal["pem", "pkcs12", "pkcs8-der"]] = Field(
-        ("pem",), description="How the key is written.", examples=[["pem"]]
+        ("pem",), description="The formats of the key.", examples=[["pem"]]
     )
     libpq: Annotated[int, Field(ge=OLDEST, le=NEWEST)] = Field(
         14,
-        description="The oldest libpq that the bundle must work with; a parameter that it does not know is not written.",
+        description="The oldest libpq that the bundle must work with. pgtls writes no parameter that it does not know.",
         examples=[16],
     )
     crl: bool = Field(
@@ -277,25 +280,25 @@ class UserTable(Table):
     )
     passphrase: Secret | None = Field(None, description="Encrypts the client key, and is the PKCS#12 password.")
     csr_file: Text | None = Field(
-        None, description="Sign this request: the key was made elsewhere and never comes here.", examples=["alice.csr"]
+        None, description="A certificate request to sign; its key is kept elsewhere.", examples=["alice.csr"]
     )
     external: bool = Field(
-        False, description="Key and CSR are made here, someone else signs, `cert_file` names what came back."
+        False, description="pgtls makes the key and a CSR, another CA signs, and `cert_file` names the certificate."
     )
-    cert_file: Text | None = Field(None, description="What came back from the outside signer.", examples=["alice.crt"])
+    cert_file: Text | None = Field(None, description="The certificate that another CA signed.", examples=["alice.crt"])
     until: Instant | None = Field(
-        None, description="No certificate outlives it; afterwards the user counts as deleted."
+        None, description="No certificate is valid longer; afterwards the user counts as deleted."
     )
     revoke_before: Instant | None = Field(
-        None, description="Every certificate issued before it is revoked and replaced."
+        None, description="A build revokes and replaces every certificate that was issued before this time."
     )
 
 
 class MapEntry(Table):
-    """An identity that is no user of the spec, and the role that it may log in as (a line of pg_ident.conf)."""
+    """An identity that is not a user of the spec, and the role that it may log in as (a line of pg_ident.conf)."""
 
     identity: Text = Field(
-        description="The name that the method proves; `/` starts a regular expression.", examples=["/^(.*)@EXAMPLE$"]
+        description="The name that the method proves. `/` starts a regular expression.", examples=["/^(.*)@EXAMPLE$"]
     )
     of: Literal["cn", "dn"] = Field(
         "cn",
@@ -309,11 +312,11 @@ class MapEntry(Table):
 
 
 class PolicyTable(Table):
-    """Who may connect from where to what, and what they must show: `[policy.NAME]`."""
+    """Which users may connect to which databases from where, and how they authenticate: `[policy.NAME]`."""
 
     servers: Several[Text] | None = Field(
         None,
-        description='The servers; `["all"]` may be said. Default: the only one; required as soon as the spec has several.',
+        description='The servers, or `["all"]`. Default: the only server; required if the spec has several.',
         examples=[["primary"], ["all"]],
     )
     users: Several[NameOf] = Field(
@@ -331,49 +334,50 @@ class PolicyTable(Table):
         examples=[["10.0.0.0/8"], ["local"]],
     )
     sslmode: SslMode | None = Field(
-        None, description="The least that a client must use. Not with `local`, nor with `reject`. Default: verify-full."
+        None, description="The minimum that a client must use. Not with `local` or `reject`. Default: verify-full."
     )
     auth: Text = Field(
-        description="The method, as that version of PostgreSQL has it.",
+        description="The authentication method, as this version of PostgreSQL names it.",
         examples=["cert", "scram-sha-256", "peer", "reject"],
     )
     auth_options: dict[str, OptionValue] = Field(
         {},
-        description="Options of that method; secret ones by source only.",
+        description="Options of the method. Write a secret as its source.",
         examples=[{"ldapserver": "ldap.example.com", "ldaptls": True, "ldapbindpasswd": {"env": "LDAP_PASSWORD"}}],
     )
     client_cert: Literal["none", "verify-ca", "verify-full"] = Field(
         "none",
-        description="With another method: also ask for a certificate. With a method that takes no ident map, `verify-full` needs CN = role.",
+        description="With a method other than `cert`: also ask for a certificate. If the method takes no ident map, "
+        "`verify-full` requires CN = role.",
     )
     map: Annotated[Tuple[MapEntry], Field(max_length=MOST_ITEMS)] = Field(
         (),
-        description="For identities that are no users of the spec; added to this policy's ident map.",
+        description="Identities that are not users of the spec; pgtls adds them to the ident map of this policy.",
         examples=[[{"identity": "/^(.*)@EXAMPLE$", "role": "\\1"}]],
     )
     channel_binding: Literal["disable", "prefer", "require"] = Field(
-        "prefer", description="What the bundle asks for with SCRAM."
+        "prefer", description="The channel binding that the bundle requires with SCRAM."
     )
-    priority: int = Field(0, description="Where policies overlap, the higher one decides.", examples=[10])
-    until: Instant | None = Field(None, description="Afterwards the policy does not exist.")
+    priority: int = Field(0, description="Where policies overlap, the higher priority decides.", examples=[10])
+    until: Instant | None = Field(None, description="Afterwards the policy does not count.")
     description: Text | None = Field(
-        None, description="Carried into the output as a comment.", examples=["the shop's own servers"]
+        None, description="A comment for the compiled files.", examples=["the shop's own servers"]
     )
     waiver: Reason | None = Field(
         None,
-        description="The reason for which lint findings on this policy are accepted.",
+        description="Accepts lint findings on this policy, with a reason.",
         examples=["loopback only, read by a local agent"],
     )
 
 
 class GroupTable(Table):
-    """Users by one name: `[group.NAME]`, said as `"@NAME"`."""
+    """A name for several users: `[group.NAME]`, written `"@NAME"`."""
 
     users: Tuple[Text] = Field(description="User names.", examples=[["alice", "bob"]])
 
 
 class NetworkTable(Table):
-    """Addresses by one name: `[network.NAME]`, said as `"@NAME"`."""
+    """A name for several addresses: `[network.NAME]`, written `"@NAME"`."""
 
     addresses: Bounded[NameOf] = Field(
         description="CIDR blocks, single addresses, host names.", examples=[["10.0.0.0/8"]]
@@ -381,7 +385,7 @@ class NetworkTable(Table):
 
 
 class LintTable(Table):
-    """What the linter demands, and what it leaves alone: `[lint]`."""
+    """What the linter requires, and what it does not report: `[lint]`."""
 
     minimum_sslmode: SslMode | None = Field(None, description="A policy below it is an error unless waived.")
     ignore: Tuple[str] = Field(
@@ -389,13 +393,13 @@ class LintTable(Table):
     )
     waiver: Reason | None = Field(
         None,
-        description="The reason for which findings that belong to no policy are accepted.",
+        description="Accepts findings that belong to no policy, with a reason.",
         examples=["TLS 1.0 until the last old client is gone, TICKET-7"],
     )
 
 
 class Spec(Table):
-    """The spec as it was read: every table valid by itself, its includes merged and its `defaults` applied."""
+    """The spec as it was read: every table is valid by itself, includes are merged, and defaults are applied."""
 
     version: Literal[1]
     ca: dict[str, CaTable] = {}

@@ -1,6 +1,6 @@
-"""Where in the files a TOML path stands: looked up only when there is something to report.
+"""Find the place of a TOML path in the files, only when there is something to report.
 
-tomllib keeps no positions, so the file is parsed again with tree-sitter; of its tree only what leads to the wanted paths is visited.
+tomllib keeps no positions. The file is parsed again with tree-sitter, and only nodes on the wanted paths are visited.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 At = Literal["value", "key", "table"]
 MOST = 1000
-"""How many findings are shown."""
+"""The number of findings that are shown."""
 
 
 Span = tuple[tuple[int, int], tuple[int, int]]
@@ -33,14 +33,14 @@ Span = tuple[tuple[int, int], tuple[int, int]]
 
 @dataclass(slots=True)
 class _Spot:
-    """What the file has at a path: its key, its value, and the header of the table that begins there."""
+    """The parts of a file at a path: the key, the value, and the header of the table that begins there."""
 
     key: Span | None = None
     value: Span | None = None
     header: Span | None = None
 
     def part(self, at: At) -> Span | None:
-        """Choose the part that is meant; a table without a header is shown by its key."""
+        """Return the part that is meant. A table without a header is shown by its key."""
         if at == "table":
             return self.header or self.key or self.value
         return (self.value or self.header or self.key) if at == "value" else (self.key or self.header or self.value)
@@ -49,8 +49,8 @@ class _Spot:
 def locate(diagnostics: Iterable[Diagnostic], source: Source) -> tuple[Diagnostic, ...]:
     """Fill in the places, and sort by file and position; equal findings are one.
 
-    A path that its file does not have is shown at the nearest table around it; a field that a table has from ``[defaults]`` there. What has no path is not
-    about a place of the spec.
+    A path that the file does not have is shown at the nearest table around it; a field from ``[defaults]`` is shown there.
+    A finding without a path has no place.
     """
     diagnostics, files = _bounded(diagnostics), {file.name: file for file in reversed(source.files)}
     done: list[Diagnostic] = []
@@ -74,7 +74,7 @@ def locate(diagnostics: Iterable[Diagnostic], source: Source) -> tuple[Diagnosti
 
 
 def _bounded(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Leave out what is said twice, and all above a number that anybody would read; errors come before warnings."""
+    """Drop duplicates, and all findings above the number that is shown. Errors come before warnings."""
     found = list(dict.fromkeys(diagnostics))
     if len(found) <= MOST:
         return found
@@ -117,14 +117,14 @@ def _rank(diagnostic: Diagnostic, order: dict[str, int]) -> tuple[int, str, int,
 
 
 class _Positions:
-    """The spots of some paths, and of all that leads to them, in one file."""
+    """The spots of some paths, and of the tables around them, in one file."""
 
     def __init__(self, file: SourceFile, paths: Iterable[Path]) -> None:
         self._file = file
         self._lines = file.text.split("\n")
         self._texts: dict[tuple[int, bool], str] = {}
         self._continued: dict[int, list[int]] = {}
-        """Where a line's UTF-8 has bytes that begin no character."""
+        """The positions of the bytes of a line that do not begin a character (UTF-8)."""
         self._spots: dict[Path, _Spot] = {path[:end]: _Spot() for path in paths for end in range(1, len(path) + 1)}
         if self._spots:
             self._index(_parser().parse(file.text.encode()).root_node)
@@ -175,7 +175,7 @@ class _Positions:
                             self._pair(child, path)
 
     def _header(self, node: Node, arrays: dict[Path, int]) -> Path:
-        """Record a table's header under its path and, where they have none of their own, the tables around it."""
+        """Record the header of a table under its path, and under the tables around it that have no header."""
         keys = _keys(node.named_child(0))
         bracket = next((child for child in node.children if child.type in ("]", "]]")), node)
         header = _span(node, bracket)
@@ -195,7 +195,7 @@ class _Positions:
         return path
 
     def _pair(self, node: Node, base: Path) -> None:
-        """Record a key and its value, and what lies within the value."""
+        """Record a key, its value, and everything inside the value."""
         todo = [(node, base)]
         while todo:
             node, path = todo.pop()
@@ -231,7 +231,7 @@ def _span(node: Node, last: Node | None = None) -> Span:
 
 
 def _keys(node: Node) -> list[tuple[str, Node]]:
-    """Take a dotted key apart; tree-sitter nests it to the left."""
+    """Split a dotted key; tree-sitter nests it to the left."""
     parts = []
     while node.type == "dotted_key" and node.named_child_count > 1:
         parts.append(node.named_child(node.named_child_count - 1))

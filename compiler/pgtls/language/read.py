@@ -1,4 +1,4 @@
-"""One file of the spec: from bytes to text to TOML, with every way in which that can fail said as a diagnostic."""
+"""Read one file of the spec: bytes, text, TOML. Every failure is a diagnostic."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pgtls.language.files import Files
 
 MAX_BYTES = 16 * 1024 * 1024
-"""The largest file that is read: more than a hundred thousand users."""
+"""The largest file that is read: enough for more than a hundred thousand users."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -58,7 +58,7 @@ _LONG_NUMBER = re.compile(r"[0-9][0-9_]{4000}")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file as far as it could be read. ``data`` is None where it is no TOML."""
+    """A file, as far as it could be read. ``data`` is None if it is not TOML."""
 
     source: SourceFile
     data: dict[str, Any] | None
@@ -94,7 +94,7 @@ def _how_included(top: str, pattern: str) -> str:
 
 
 def parse(source: SourceFile) -> Document:
-    """Parse a text; the words of a syntax error are tomllib's."""
+    """Parse a text. Most messages about syntax are those of tomllib."""
     if nested := _too_deep(source):
         return Document(source, None, (nested,))
     try:
@@ -107,7 +107,7 @@ def parse(source: SourceFile) -> Document:
 
 
 def _too_deep(source: SourceFile) -> Diagnostic | None:
-    """Find a key of too many parts, or a value within too many others: work grows faster than their number."""
+    """Find keys of too many parts and values nested too deeply: the work grows faster than their number."""
     for number, line in enumerate(source.text.split("\n"), 1):
         if line.count(".") >= _MOST_PARTS and (found := _DEEP_KEY.search(line)):
             message = f"a key has more than {_MOST_PARTS} parts"
@@ -123,7 +123,7 @@ def _too_deep(source: SourceFile) -> Diagnostic | None:
 
 
 def _deep_value(text: str) -> int | None:
-    """Return where the first value begins that lies within too many others."""
+    """Return the start of the first value that is nested too deeply."""
     if text.count("[") + text.count("{") < _DEEPEST:
         return None
     depth = 0
@@ -193,7 +193,7 @@ def _at(source: SourceFile, code: str, message: str, line: int, column: int, hin
 
 
 def _control_characters(source: SourceFile, data: dict[str, Any]) -> Iterator[Diagnostic]:
-    """Find control characters in keys and strings; nothing is walked where the text cannot hold one."""
+    """Find control characters in keys and strings. Skip a text that cannot hold one."""
     text = source.text
     if not any(mark in text for mark in _ESCAPES) and (text.isascii() or not _RAW.search(text)):
         return
@@ -219,7 +219,7 @@ def _called(character: str) -> str:
 
 
 def _invisible_in_comments(source: SourceFile) -> Iterator[Diagnostic]:
-    """Find characters that make a reviewer see another text than the program does, outside of strings and keys."""
+    """Find characters in comments that make a reviewer see another text than the program."""
     if source.text.isascii() or not _IN_COMMENTS.search(source.text):
         return
     for comment in _TOKENS.finditer(source.text):

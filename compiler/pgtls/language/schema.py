@@ -1,7 +1,7 @@
-"""The JSON Schema of the spec (its top file): for editors, and for whoever generates specs.
+"""The JSON Schema of the spec (its top file), for editors and for generators of specs.
 
-It is pydantic's schema of the models, as far as it holds for the file that users write: TOML has no null, durations are text, fields are optional
-in ``[defaults]``, and the top file has ``include``. What spans two tables no schema can say; ``pgtls check`` does.
+It is pydantic's schema of the models, adapted to the file that users write: TOML has no null, durations are text, fields
+are optional in ``[defaults]``, and the top file has ``include``. ``pgtls check`` also judges what spans several tables.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ class _Toml(GenerateJsonSchema):
     """Pydantic's generator, for values as TOML has them."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
-        """Leave out null: a field is said, or it is not there."""
+        """Omit null: TOML has none."""
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """Leave out defaults that nobody would write: none at all, and an empty table."""
+        """Omit defaults that nobody writes: null and the empty table."""
         generated = super().default_schema(schema)
         if generated.get("default") in (None, {}):
             generated.pop("default", None)
         return generated
 
     def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
-        """Say anyOf: to JSON Schema, an integer is a number as well."""
+        """Return anyOf: in JSON Schema an integer is also a number."""
         return {"anyOf": super().tagged_union_schema(schema)["oneOf"]}
 
     def encode_default(self, dft: Any) -> Any:
-        """Write a default as it would stand in the file."""
+        """Write a default as the file would have it."""
         if isinstance(dft, timedelta):
             return duration_text(dft)
         return {} if isinstance(dft, Table) else super().encode_default(dft)
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """Give no titles: they would be the names of the fields once more."""
+        """Omit titles: they only repeat the names of the fields."""
         return False
 
 
 def schema() -> dict[str, Any]:
-    """Make the JSON Schema (2020-12) of ``pgtls.toml``."""
+    """Return the JSON Schema (2020-12) of ``pgtls.toml``."""
     generated = Spec.model_json_schema(schema_generator=_Toml)
     tables: dict[str, Any] = generated["$defs"]
     for table in tables.values():

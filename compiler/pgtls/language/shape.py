@@ -1,6 +1,7 @@
-"""The shape of the tables: pydantic judges, and its errors are put into our words.
+"""Check the shape of the tables with pydantic, and turn its errors into diagnostics.
 
-A message says what is wanted and what was found; union errors are one diagnostic, a misspelt key is one and not also a missing one.
+A message names what is required and what was found. An error of a union is one diagnostic, and a misspelt key is not also
+reported as a missing one.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ _TYPES = {
     "dict_type": "a table",
     "model_type": "a table",
 }
-"""What pydantic's types of error want, as TOML calls it."""
+"""The required type by pydantic's type of error, in the words of TOML."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """One of pydantic's errors: where in the raw tables it is, what stands there, and what kind of error it is."""
+    """One of pydantic's errors: its place in the raw tables, the value found, and the kind of error."""
 
     path: Path
     found: Any
@@ -66,7 +67,7 @@ class _Fault:
 
 
 def faults(error: ValidationError, raw: Mapping[str, Any], prefix: Path = ()) -> tuple[Diagnostic, ...]:
-    """Put pydantic's errors about ``raw`` into words. ``prefix`` is where ``raw`` stands in the file."""
+    """Turn pydantic's errors about ``raw`` into diagnostics. ``prefix`` is the path of ``raw`` in the file."""
     found = [_fault(detail, raw, prefix) for detail in error.errors(include_url=False, include_input=False)]
     unknown = [fault for fault in found if fault.kind == "extra_forbidden"]
     unhinted = {fault.path for fault in unknown[_MOST_HINTS:]}
@@ -75,7 +76,7 @@ def faults(error: ValidationError, raw: Mapping[str, Any], prefix: Path = ()) ->
     nested = {fault.path[:-1] for fault in unknown if _is_nested_name(fault)}
 
     def follows(fault: _Fault) -> bool:
-        """Whether it would not be there without another one."""
+        """Tell whether a fault only follows from another one."""
         if fault.kind == "missing":
             return fault.path in misspelt or fault.path[:-1] in nested
         return fault.kind == "too_short" and len(fault.found) > 0  # pydantic counts the valid items
@@ -103,18 +104,18 @@ def _model_at(path: Path) -> type[BaseModel] | None:
 
 
 def fields_of(model: type[BaseModel] | None) -> dict[str, FieldInfo]:
-    """Give the fields of a model by the names that they have in TOML."""
+    """Return the fields of a model by their names in TOML."""
     return {field.alias or name: field for name, field in model.model_fields.items()} if model else {}
 
 
 def _missing_key(key: str, path: Path, examples: list[Any] | None) -> Diagnostic:
-    """Say that a table lacks a key; ``path`` is the key's own."""
+    """Report that a table lacks a key. ``path`` is the path of the key."""
     hint = f"add {key} = {json.dumps(examples[0], ensure_ascii=False)}" if examples else None
     return Diagnostic("PGT011", f"{_table(path[:-1])} lacks {key}", path, hint=hint, at="table")
 
 
 def _fault(error: ErrorDetails, raw: Mapping[str, Any], prefix: Path) -> _Fault:
-    """Follow a location in what was read: what is no step there is the name of a union's branch."""
+    """Follow a location in the raw tables. A step that does not exist there is the name of a union's branch."""
     path, here = prefix, raw
     for piece in error["loc"]:
         if (isinstance(here, dict) and piece in here) or (isinstance(here, list) and isinstance(piece, int)):
@@ -248,7 +249,7 @@ def _kind(fault: _Fault) -> str:
 
 
 def _is_nested_name(fault: _Fault) -> bool:
-    """Whether ``[user.a.b]`` was written for the user "a.b"."""
+    """Tell whether ``[user.a.b]`` was written for the user "a.b"."""
     if len(fault.path) != 3 or fault.path[0] not in KINDS or not isinstance(fault.found, dict):
         return False
     meant = _meant(fault)
@@ -276,7 +277,7 @@ def _table(path: Path) -> str:
 
 
 def stand_ins(kind: str) -> dict[str, Any]:
-    """Give the required fields of a kind their examples: what a faulty table is completed with."""
+    """Return examples of the required fields of a kind, to complete a faulty table."""
     fields = fields_of(KINDS[kind]).items()
     return {name: field.examples[0] for name, field in fields if field.is_required() and field.examples}
 

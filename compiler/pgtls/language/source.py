@@ -69,17 +69,17 @@ class Source:
 
     files: tuple[SourceFile, ...]
     owner: Mapping[tuple[str, str], SourceFile] = field(default_factory=dict)
-    """Which file defines a table: ``("server", "primary")``. What is not here is in the top file."""
+    """The file of each table, by ``("server", "primary")``. Tables that are not listed are in the top file."""
     patterns: tuple[str, ...] = ()
     """The ``include`` patterns, as written."""
     matched: tuple[str, ...] = ()
     """Every path that they matched, relative to the directory of the spec."""
     reader: Files = field(default_factory=Disk, compare=False)
-    """What has read the files, and reads those that the spec names."""
+    """The reader of these files, and of the files that the spec names."""
 
     @property
     def directory(self) -> Path:
-        """Where the top file lies."""
+        """The directory of the top file."""
         return self.files[0].path.parent
 
     def contents(self, named: Iterable[str] = ()) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What is wrong with a text that is not TOML: tomllib's words, the place of what is defined twice, and a hint."""
+"""Describe the fault in a text that is not TOML: message, place, the first place of a duplicate, and a hint."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ASSIGNMENT = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|
 
 
 def syntax_fault(text: str, words: str) -> SyntaxFault:
-    """Put an error of tomllib into a fault. ``words`` are the error's own."""
+    """Turn an error of tomllib into a fault. ``words`` is the text of the error."""
     if text.count("\n<<<<<<< ") or text.startswith("<<<<<<< "):
         return _conflict(text)
     lines = text.split("\n")
@@ -57,7 +57,7 @@ def _conflict(text: str) -> SyntaxFault:
 
 
 def _twice(lines: Sequence[str], message: str, line: int) -> str | None:
-    """Name the place of the first definition of what is defined twice."""
+    """Return a message with the place of the first of two definitions."""
     if match := _TWICE.fullmatch(message):
         path = tuple(ast.literal_eval(match[1]))
         subject = f"[{_dotted(path)}] is defined twice"
@@ -96,7 +96,7 @@ def _path_at(lines: Sequence[str], line: int) -> tuple[str, ...]:
 
 
 def _key_path(text: str) -> tuple[str, ...]:
-    """Parse a header, or a key with a value, that stands alone."""
+    """Return the path of a header, or of a key with a value."""
     try:
         here: Any = tomllib.loads(text)
     except (ValueError, RecursionError):
@@ -116,7 +116,7 @@ def _dotted(path: Sequence[str]) -> str:
 
 
 def _hint(message: str, line: str, column: int) -> str | None:
-    """Say what to type instead."""
+    """Return a hint that says what to type."""
     for start, hint in _HINTS:
         if message.startswith(start):
             return hint if isinstance(hint, str) else hint(line, line[column - 1 :].strip())
@@ -177,7 +177,7 @@ def _of_statement(line: str, rest: str) -> str:
         return "write a key before the ="
     if rest.startswith((":", '"', "'")):
         return "write = between the key and its value"
-    return "a line is a [header], a key = value, or a # comment; a key with other characters than A-Z, a-z, 0-9, _ and - needs quotes"
+    return "write a [header], key = value, or a # comment; keys need quotes, except A-Z, a-z, 0-9, _ and -"
 
 
 def _of_key(line: str, rest: str) -> str:

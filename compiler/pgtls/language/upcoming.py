@@ -1,6 +1,6 @@
-"""Fields of the language whose effect is not built yet: a spec that uses one is refused, so that nothing is silently ignored.
+"""Fields of the language that are not implemented yet. A spec that uses one is an error, so that none is silently ignored.
 
-To build one is to take its line out; when the table is empty, this module and code PGT090 go.
+Delete the line of a field when it is implemented. When the table is empty, delete this module and code PGT090.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Upcoming:
-    """What a field will do, and which values of it ask for that: all but empty and false ones, if nothing else is said."""
+    """The effect of a field, and a test for values that need it. Default: all values that are not empty or false."""
 
     effect: str
     asked_for: Callable[[Any], object] = bool
@@ -40,7 +40,7 @@ UPCOMING: Mapping[tuple[str, str], Upcoming] = {
 
 
 def not_built_yet(kind: str, table: Mapping[str, Any], path: Path) -> Iterator[Diagnostic]:
-    """Name the fields of a raw table at ``path`` that ask for what is not built yet."""
+    """Report the fields of a raw table at ``path`` that are not implemented yet."""
     for key in table.keys() & _KEYS.get(kind, frozenset()):
         entry = UPCOMING[kind, key]
         if entry.asked_for(table[key]):

@@ -31,20 +31,20 @@ _LIKE_A_DURATION = re.compile(
 )
 _MONTHS = re.compile(r"\s*([1-9][0-9]{0,3})\s*(?:months?|mon)\s*", re.IGNORECASE)
 _DIGITS = 6
-"""Of the longest duration in the smallest unit."""
+"""The digits of the longest duration in the smallest unit."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([Tt ][\d:.]+([Zz]|[+-]\d\d:\d\d)?)?")
 LONGEST = 100 * _UNITS["y"]
 """The longest duration: a date that far ahead can still be written into a certificate (RFC 5280, 4.1.2.5)."""
 
 TABLE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-"""What a table may be called: its name becomes a directory."""
+"""The allowed names of tables: each becomes the name of a directory."""
 
 DEVICE_NAMES = frozenset({"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))})
 """Names that Windows reserves, with any extension."""
 
 
 def wrong(kind: Literal["type", "value"], expected: str, hint: str = "") -> PydanticCustomError:
-    """Make the error of a validator: what it wants, to be put into words by :mod:`pgtls.language.shape`."""
+    """Return the error of a validator: what it requires. :mod:`pgtls.language.shape` makes a message of it."""
     return PydanticCustomError(f"wrong_{kind}", "{expected}", {"expected": expected, "hint": hint})
 
 
@@ -77,7 +77,7 @@ def _nearest_duration(text: str) -> str | None:
 
 
 def duration_text(length: timedelta) -> str:
-    """Write a duration as the language does, in the largest unit that divides it: the inverse of reading it."""
+    """Write a duration in the largest unit that divides it: the inverse of reading it."""
     return next(f"{length // unit}{letter}" for letter, unit in reversed(_UNITS.items()) if not length % unit)
 
 
@@ -106,12 +106,12 @@ Tuple = Annotated[tuple[T, ...], BeforeValidator(_items)]
 """A TOML array, frozen."""
 
 Several = Annotated[tuple[T, ...], Field(min_length=1), BeforeValidator(_items)]
-"""The same, not empty."""
+"""An array that is not empty."""
 
 MOST_ITEMS = 10_000
 
 Bounded = Annotated[tuple[T, ...], Field(min_length=1, max_length=MOST_ITEMS), BeforeValidator(_items)]
-"""The same, for lists whose items each cost a line of pg_hba.conf, or a name in a certificate."""
+"""An array with a maximum length, for items that each become a line of pg_hba.conf or a name in a certificate."""
 
 Duration = Annotated[
     timedelta,
@@ -136,7 +136,7 @@ Instant = Annotated[
 """A point in time, in UTC."""
 
 Text = Annotated[str, StringConstraints(min_length=1)]
-"""A string that may not be empty. (Control characters are refused in every string when the file is loaded.)"""
+"""A string that is not empty. (The loader rejects control characters in every string.)"""
 
 
 def _matching(pattern: str, expected: str, hint: str = "") -> Callable[[str], str]:
@@ -199,7 +199,7 @@ _TOML_TYPES = {str: "string", bool: "boolean", int: "integer", float: "float", d
 
 
 def _one_of(expected: str) -> Discriminator:
-    """Choose the branch of a union by the value's TOML type, so that a wrong value is one error and not one a branch."""
+    """Choose the branch of a union by the TOML type of the value: a wrong value is then one error, not one per branch."""
     return Discriminator(
         lambda value: _TOML_TYPES.get(type(value)),
         custom_error_type="wrong_type",
@@ -208,13 +208,13 @@ def _one_of(expected: str) -> Discriminator:
 
 
 class Literally(Table):
-    """A name that is itself a keyword of the language, e.g. ``{ name = "all" }``."""
+    """A name that is also a keyword, for example ``{ name = "all" }``."""
 
     name: Text = Field(description="The name, taken as it is.", examples=["all"])
 
 
 class Secret(Table):
-    """Where a secret comes from; it is read only when it is needed. Exactly one of the three."""
+    """The source of a secret: exactly one of the three. pgtls reads it only when it needs the secret."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
@@ -246,7 +246,7 @@ class Waiver(Table):
 
 
 class Subject(Table):
-    """What a certificate's subject says beside its common name (RFC 5280, 4.1.2.6)."""
+    """The subject of a certificate without the common name (RFC 5280, 4.1.2.6)."""
 
     country: Country | None = Field(None, description="Two capital letters (ISO 3166).", examples=["GR"])
     state: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = Field(
@@ -279,7 +279,7 @@ NameOf = Annotated[
     Annotated[Text, Tag("string")] | Annotated[Literally, Tag("table")],
     _one_of('a string or { name = "..." }'),
 ]
-"""A name, or one that is not to be taken for a keyword."""
+"""A name, or ``{ name = "..." }`` for a name that is also a keyword."""
 
 
 def plain(name: str | Literally) -> str:

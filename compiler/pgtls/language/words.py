@@ -1,4 +1,4 @@
-"""How messages call the fields and the values of a spec."""
+"""Words for messages: fields, values, and similar names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MANY = 1000
 
 
 def quoted(text: str) -> str:
-    """Put a string between quotes, control characters escaped, and no longer than a message can bear."""
+    """Quote a string for a message: control characters are escaped, and a long string is cut."""
     text = json.dumps(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…", ensure_ascii=False)
     return text.replace("\x7f", "\\u007f")
 
@@ -35,7 +35,7 @@ def field_name(path: Path) -> str:
 
 
 def value_found(value: Any, *, secret: bool = False) -> str:
-    """Say what was found, with its TOML type; of a secret the type alone."""
+    """Describe a value with its TOML type; of a secret only the type."""
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list):

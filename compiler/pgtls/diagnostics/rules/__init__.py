@@ -1,4 +1,4 @@
-"""The catalogue of diagnostics: every code, what it means, why it matters and how to mend it.
+"""The catalogue of diagnostics: every code, what it means, why it matters and how to fix it.
 
 One module a family, one :class:`Rule` a code; ``pgtls rule CODE`` and the reference page are made from it.
 """
@@ -44,6 +44,6 @@ class Rule:
 
 @cache
 def catalogue() -> Mapping[str, Rule]:
-    """Every rule by its code, in the order of the codes."""
+    """Return every rule by its code, in the order of the codes."""
     rules = [rule for family in FAMILIES for rule in import_module(f"{__name__}.{family}").RULES]
     return {rule.code: rule for rule in sorted(rules, key=lambda rule: rule.code)}

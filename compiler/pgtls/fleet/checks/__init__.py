@@ -36,10 +36,10 @@ VALUES: tuple[Check, ...] = (
     *policies.VALUES,
     waivers.codes,
 )
-"""What is wrong with one value, whatever stands beside it."""
+"""Checks of one value by itself."""
 
 POLICY_VALUES: tuple[PolicyCheck, ...] = (*lookalikes.POLICY_VALUES, *policies.POLICY_VALUES)
-"""The same in a policy."""
+"""Checks of one value of a policy."""
 
 PRESENT: tuple[Check, ...] = (
     *certificates.PRESENT,
@@ -49,13 +49,13 @@ PRESENT: tuple[Check, ...] = (
     *versions.PRESENT,
     *tls_strings.PRESENT,
 )
-"""What is wrong with something that is there, in view of other fields and tables."""
+"""Checks of what is there, together with other fields and tables."""
 
 POLICY: tuple[PolicyCheck, ...] = (*policies.POLICY_RULES, *hardening.POLICY_RULES, *versions.POLICY_RULES)
-"""What is wrong with one policy."""
+"""Checks of one policy."""
 
 ABSENT: tuple[Check, ...] = (*names.ABSENT, *policies.ABSENT)
-"""What is missing or unused: not asked of a fleet from which something wrong was left out."""
+"""Checks for what is missing or unused. They are skipped if something faulty was omitted."""
 
 
 def check(fleet: Fleet) -> tuple[Diagnostic, ...]:

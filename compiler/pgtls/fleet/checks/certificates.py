@@ -34,7 +34,7 @@ def long_subjects(fleet: Fleet) -> Iterator[Diagnostic]:
     for thing in entities(fleet):
         if isinstance(thing, Server):
             continue  # its common name is one that fits
-        name = thing.table.common_name or ""  # where nobody says one it is the table's name, which is judged as such
+        name = thing.table.common_name or ""  # the default is the name of the table, which has its own check
         if len(name) > COMMON_NAME_LENGTH or len(name.encode()) > COMMON_NAME_LENGTH:
             yield finder(fleet, thing).fault(
                 "PGT110", _too_long("the common name", name, COMMON_NAME_LENGTH), "common_name", hint=_SHORTEN
@@ -169,7 +169,7 @@ def constrained_users(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def _breach(ca: Authority, host: str) -> str | None:
-    """Say how a name breaks the constraints of one CA."""
+    """Return how a name breaks the constraints of one CA."""
     names = ca.table.name_constraints
     if names is None:
         return None
@@ -191,7 +191,7 @@ def _cn_breach(chain: tuple[Authority, ...], name: str) -> str | None:
 
 
 def _in_domain(host: str, domain: str) -> bool:
-    """Whether a domain covers a name: itself and what is below it; with a dot in front only what is below."""
+    """Tell whether a domain covers a name: itself and names below it; with a leading dot only names below."""
     host, domain = host.lower(), domain.lower()
     return host == domain or host.endswith(domain if domain[0] == "." else f".{domain}")
 

@@ -1,4 +1,4 @@
-"""Keys and certificates that come from elsewhere: fields that contradict each other, and CAs that are asked for what they cannot do."""
+"""Keys and certificates from elsewhere: contradicting fields, and CAs that cannot sign."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CONTRADICTIONS = (
 
 
 def contradictions(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find fields that say two things about one key, and those that lack their other half."""
+    """Find fields that contradict each other about a key, and fields that need another one."""
     for thing in entities(fleet):
         table, found = thing.table, finder(fleet, thing)
         if table.model_fields_set.isdisjoint(_FIELDS):
@@ -94,12 +94,12 @@ def _meant_file(fleet: Fleet, thing: Authority | Server | User, name: str) -> st
 
 
 def _keyless(thing: Authority | Server | User) -> bool:
-    """Whether its key is never here."""
+    """Tell whether its key is never here."""
     return bool(thing.table.cert_file and not getattr(thing.table, "key_file", None) and not thing.table.external)
 
 
 def passphrase_commands(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find servers whose key is encrypted and that are not told how to open it."""
+    """Find servers with an encrypted key and no command to open it."""
     for server in fleet.servers.values():
         if server.table.passphrase and not server.table.passphrase_command:
             message = f'the key of server "{server.name}" is encrypted, but the server has no command to open it'
@@ -108,7 +108,7 @@ def passphrase_commands(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def who_signs(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find certificates that a CA is to sign whose key is never here."""
+    """Find certificates whose CA has no key here."""
     for thing in entities(fleet):
         issuer: Authority | None = getattr(thing, "issuer", None) or getattr(thing, "ca", None)
         if issuer and _keyless(issuer) and not (thing.table.cert_file or thing.table.external):
@@ -129,7 +129,7 @@ def who_signs(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def public_cas(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find clients of a public CA's server that could not verify it: ``sslrootcert=system`` came with libpq 16, for verify-full alone."""
+    """Find clients that cannot verify the server of a public CA: ``sslrootcert=system`` needs libpq 16 and verify-full."""
     system = [server for server in fleet.servers.values() if server.system]
     for server in system:
         users: dict[str, User] = {}
@@ -148,7 +148,7 @@ def public_cas(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def foreign_lists(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find trusted CAs whose CRL a server needs and nobody here can write."""
+    """Find trusted CAs whose CRL a server needs and pgtls cannot write."""
     for server in fleet.servers.values():
         if not server.table.crl:
             continue

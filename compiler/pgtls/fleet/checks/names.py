@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pgtls.fleet.model import Authority, Fleet, Server
 
 NAMEDATALEN = 63
-"""The most bytes that a role or database name has; PostgreSQL cuts longer ones off (NAMEDATALEN - 1)."""
+"""The maximum bytes of a role or database name; PostgreSQL cuts longer names (NAMEDATALEN - 1)."""
 
 _RESERVED = {
     "ca": {"self-signed": "a server's own certificate", "system": "a public CA", "none": "no certificate"},
@@ -29,7 +29,7 @@ _RESERVED = {
 
 
 def reserved_names(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find tables whose name is a word of the language: nothing could refer to them."""
+    """Find tables whose name is a keyword: nothing could refer to them."""
     for things in (fleet.cas, fleet.servers):
         for thing in things.values():
             kind = thing.entity.kind
@@ -73,7 +73,7 @@ def _host(fleet: Fleet, server: Server, index: int, host: str) -> Iterator[Diagn
 
 
 def _host_hint(host: str) -> str:
-    """Say how a host is meant to be written."""
+    """Return how to write the host."""
     name, colon, port = host.rpartition(":")
     if "://" in host:
         return 'write the name or the address that clients dial, e.g. "db.example.com"'
@@ -183,7 +183,7 @@ def directories(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:[/\\]|\\\\")
-"""Of Unix, of a Windows drive, of a Windows share."""
+"""Absolute paths of Unix, of a Windows drive, and of a Windows share."""
 
 _ABSOLUTE_HINT = "write the path from the root, e.g. /etc/postgresql/tls"
 
@@ -206,7 +206,7 @@ def unused_users(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def unused_cas(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find CAs that sign nothing and that nobody trusts."""
+    """Find CAs that sign nothing and that no server trusts."""
     used = {ca.name for ca in _used(fleet)}
     for ca in fleet.cas.values():
         if ca.name not in used and ca.depth == 0:
@@ -225,7 +225,7 @@ def _used(fleet: Fleet) -> Iterator[Authority]:
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is an IPv4 or IPv6 address."""
+    """Tell whether a text is an IPv4 or IPv6 address."""
     if not text or (":" not in text and not text[-1].isdigit()):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Policies: methods, what they may stand on, what they need, and whom they reach. What overlaps is for :mod:`pgtls.access`."""
+"""Policies: methods, transports, options and users. :mod:`pgtls.access` judges policies that overlap."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _expression_problem(text: str) -> str | None:
 
 
 def method_on_transport(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find methods out of place: ``peer`` asks the socket who is there, ``cert`` needs TLS, ``ident`` and ``gss`` need TCP."""
+    """Find methods that do not work here: ``peer`` needs the socket, ``cert`` needs TLS, ``ident`` and ``gss`` need TCP."""
     method = METHODS.get(policy.table.auth)
     if method is None:
         return
@@ -110,7 +110,7 @@ def method_on_transport(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 
 def sslmode_without_tls(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find ``sslmode`` on the Unix socket and with a refusal, where it says nothing."""
+    """Find ``sslmode`` on the Unix socket and with ``reject``, where it has no effect."""
     found = finder(fleet, policy)
     mixed = policy.local and len(policy.table.from_) > 1  # which is a mistake of its own
     if found.says("sslmode") and policy.sslmode is None and not mixed:
@@ -120,7 +120,7 @@ def sslmode_without_tls(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 
 def certificate_without_tls(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find certificates asked for without TLS, in whose handshake they are shown."""
+    """Find policies that ask for certificates without TLS."""
     if policy.asks_certificate != "none" and policy.sslmode in ("disable", "allow", "prefer"):
         message = (
             f'policy "{policy.name}" asks for client certificates, but sslmode "{policy.sslmode}" does not require TLS'
@@ -130,7 +130,7 @@ def certificate_without_tls(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic
 
 
 def certificate_twice(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find ``client_cert`` where it contradicts: ``cert`` is ``verify-full`` by itself (hba.c refuses less), a refusal asks for nothing."""
+    """Find ``client_cert`` that contradicts the method: ``cert`` is always ``verify-full`` (hba.c), ``reject`` asks for nothing."""
     asked = policy.table.client_cert
     messages = {
         ("cert", "verify-ca"): '"cert" always checks the whole certificate: client_cert = "verify-ca" contradicts it',
@@ -143,7 +143,7 @@ def certificate_twice(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 
 def client_ca(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find servers that could not check a client certificate, for want of a CA file (auth.c, ClientAuthentication)."""
+    """Find servers without a CA file, which cannot check a client certificate (auth.c, ClientAuthentication)."""
     blind = [server for server in policy.servers if not server.table.client_ca]
     if blind and policy.asks_certificate != "none":
         trusts = "trusts no client CA" if len(blind) == 1 else "trust no client CA"
@@ -156,7 +156,7 @@ def client_ca(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 
 def users_without_certificate(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find users that are named where a certificate is asked for, and have none."""
+    """Find users without a certificate in policies that ask for one."""
     if policy.asks_certificate == "none":
         return
     bare = [user for user in policy.named if not (_has_certificate(user) or _certified_elsewhere(policy, user))]
@@ -223,7 +223,7 @@ def compared_part(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 
 def required_options(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find missing options, without which PostgreSQL refuses the line."""
+    """Find missing options that PostgreSQL requires."""
     method, given = METHODS.get(policy.table.auth), policy.table.auth_options
     for alternatives in method.required if method else ():
         if not any(name in given for name in alternatives):
@@ -236,7 +236,7 @@ def required_options(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 
 def options(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find options that are not of this method, and values that are not of their kind."""
+    """Find options that the method does not have, and values of the wrong type."""
     method = METHODS.get(policy.table.auth)
     for name, value in policy.table.auth_options.items() if method else ():
         yield from _option(fleet, policy, method, name, value)  # type: ignore[arg-type]  # there is a method
@@ -293,7 +293,7 @@ def ldap_modes(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 
 def channel_binding(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find channel binding required where there is none: it is a part of SCRAM, over TLS."""
+    """Find required channel binding without SCRAM over TLS."""
     found = finder(fleet, policy)
     if policy.table.channel_binding != "require" or not found.says("channel_binding"):
         return
@@ -333,7 +333,7 @@ def empty_groups(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def no_local_way_in(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find servers on which no policy admits anybody from the socket: their own DBA is locked out."""
+    """Find servers on which no policy admits anybody from the socket: their DBA is locked out."""
     admitting = {s.name for p in fleet.policies.values() if p.local and p.table.auth != "reject" for s in p.servers}
     for server in fleet.servers.values():
         if server.name not in admitting and not server.table.no_local:

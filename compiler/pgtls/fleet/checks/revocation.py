@@ -1,4 +1,4 @@
-"""Revocation as the spec asks for it: dates and serial numbers that mean something, and CRLs that say so to those who look."""
+"""Revocation: valid dates and serial numbers, and CRLs that publish them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def dates(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find instants of ``revoke_before`` that are still to come, and those whose revocation nobody would see."""
+    """Find ``revoke_before`` in the future, and revocations without a CRL."""
     holders: list[Server | User] = [*fleet.servers.values(), *fleet.users.values()]
     for thing in holders:
         instant, found = thing.table.revoke_before, finder(fleet, thing)
@@ -50,7 +50,7 @@ def serial_numbers(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def _published(ca: Authority) -> bool:
-    """Whether pgtls writes this CA's CRL."""
+    """Tell whether pgtls writes the CRL of this CA."""
     return ca.table.crl and not (ca.table.cert_file and not ca.table.key_file and not ca.table.external)
 
 
