@@ -28,7 +28,7 @@ _VALIDITY = timedelta(days=365)
 def left_files(listed: Mapping[str, Entry], cas: Collection[str]) -> Iterator[str]:
     """Yield the files that a manifest lists of CAs that are not among ``cas`` (entities)."""
     for path, entry in listed.items():
-        if path.startswith(layout.RETIRED) or (path.startswith("ca/") and entry.entity not in cas):
+        if path.startswith("ca/") and (path.startswith(layout.RETIRED) or entry.entity not in cas):
             yield path
 
 
