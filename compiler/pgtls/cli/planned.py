@@ -39,7 +39,7 @@ def fill(report: Report, planned: Planned, format_: str, *, verbose: bool, after
 def shown_before(planned: Planned) -> tuple[Diagnostic, ...]:
     """Return the warnings about a spec that is the one of the last build: that build showed them."""
     manifest, found = planned.existing.manifest, planned.checked.diagnostics
-    if manifest is None or not found:
+    if manifest is None or not found or planned.existing.sealed:  # the digest is also that of key_file
         return ()
     digest = input_digest(planned.checked.digest, planned.checked.lock.render())
     return found if digest == manifest.inputs.digest else ()
