@@ -9,6 +9,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from stat import S_IMODE
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -187,10 +188,16 @@ def _entry(path: str, fields: Mapping[str, Any]) -> Entry:
         raise TypeError(path)
     if "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
         raise TypeError(path)
+    return made._replace(entity=_owner(entity))
+
+
+@cache  # an entity has several files
+def _owner(entity: str) -> Entity:
+    """Return whose file it is; TypeError for what owns none."""
     owner = Entity(entity)
     if owner.kind not in CERTIFICATE_KINDS:
-        raise TypeError(path)
-    return made._replace(entity=owner)
+        raise TypeError(entity)
+    return owner
 
 
 def _text(value: object) -> str:
