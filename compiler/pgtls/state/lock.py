@@ -213,7 +213,7 @@ def read(path: str | os.PathLike[str]) -> Lock:
     except OSError as error:
         if os.path.islink(name):
             hint = "replace the link with the file that it names, or name that file with --lock"
-            message = f'the lock "{name}" is a symbolic link: whoever commits a link decides which file a build writes'
+            message = f'the lock "{name}" is a symbolic link, and a commit can point it at any file'
             raise Rejected(Diagnostic("PGT539", message, hint=hint)) from None
         hint = "the lock is a file beside the spec; name another one with --lock"
         raise Rejected(Diagnostic("PGT500", f'cannot read the lock "{name}": {error.strerror}', hint=hint)) from None

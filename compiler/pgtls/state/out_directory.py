@@ -86,7 +86,7 @@ def check_untracked(out: str, own: Collection[str] = ()) -> None:
     shown = _some([path or "." for path in found])
     message = f'git tracks files in the out directory "{out}": {shown}'
     hint = (
-        "whoever can commit there decides what a build finds: look at who committed it, take it out of the repository with "
+        "a commit could change what a build finds: read the history of these files, take it out of the repository with "
         f"git rm -r --cached {quote(out)}, and compare the directory with a backup; if a key was committed, replace it"
     )
     raise Rejected(Diagnostic("PGT541", message, hint=hint))
