@@ -100,5 +100,6 @@ def _narrowed(policy: Policy, servers: Mapping[str, Server], users: Mapping[str,
         policy,
         servers=tuple(server for server in policy.servers if server.name in servers),
         users=tuple(user for user in policy.users if user.name in users),
+        named=tuple(user for user in policy.named if user.name in users),
         roles=tuple(role for role in policy.roles if role not in gone),
     )
