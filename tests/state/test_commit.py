@@ -236,7 +236,7 @@ def test_a_file_over_the_size_limit_ends_the_build_and_leaves_nothing(built: Sit
     with limit(resource.RLIMIT_FSIZE, 100_000):
         found = rejected(built, BIG)
     assert (found.code, found.message) == ("PGT530", f'cannot write "{built.out}/clients/zoe/root.crt": File too large')
-    assert found.hint == "a limit on the size of files is in force: see ulimit -f; nothing has changed"
+    assert found.hint == "the limit on file sizes is too low: see ulimit -f; nothing has changed"
     built.build(BIG, issued(99))
     assert (built.out / "clients/zoe/root.crt").stat().st_size == 300_000
 

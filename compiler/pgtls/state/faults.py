@@ -1,4 +1,4 @@
-"""What is said when the out directory cannot be read or written."""
+"""The diagnostics for an out directory that cannot be read or written."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pgtls.diagnostics import Diagnostic, Rejected
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_NOT_OURS = "build as the user that owns the out directory, or give this one the right to write"
+_NOT_OURS = "build as the user that owns the out directory, or give this user permission to write"
 _ADVICE = {
     errno.ENOSPC: "free some space and build again",
     errno.EDQUOT: "the quota is used up: free some space and build again",
-    errno.EFBIG: "a limit on the size of files is in force: see ulimit -f",
+    errno.EFBIG: "the limit on file sizes is too low: see ulimit -f",
     errno.EACCES: _NOT_OURS,
     errno.EPERM: _NOT_OURS,
     errno.EROFS: "the file system is mounted read-only",
@@ -27,7 +27,7 @@ NEW_AROUND_KEYS = (
     "restore it from a backup of the out directory, or move the directory away and build with --new-out "
     "and --ca-key NAME=PATH for each ca/NAME/ca.key in it"
 )
-"""What to do where the manifest is lost."""
+"""The hint for a lost manifest."""
 
 
 @contextmanager
@@ -40,14 +40,14 @@ def writing(path: str) -> Iterator[None]:
 
 
 def cannot_write(path: str, error: OSError) -> Diagnostic:
-    """Say that a build failed before it was decided."""
-    advice = _ADVICE.get(error.errno or 0, "mend that and build again")
+    """Return the diagnostic for a build that failed before its commit record was written: PGT530."""
+    advice = _ADVICE.get(error.errno or 0, "fix this and run the build again")
     message = f'cannot write "{path}": {error.strerror or error}'
     return Diagnostic("PGT530", message, hint=f"{advice}; nothing has changed")
 
 
 def cannot_read(path: str, error: OSError) -> Diagnostic:
-    """Return the diagnostic for something in the out directory that cannot be read: it says who owns it."""
+    """Return the diagnostic for an unreadable file or directory of the out directory, with its owner: PGT527."""
     hint, owned = "run pgtls as the user that owns the out directory", ""
     owner, me = _owner(path), user_name(os.geteuid())
     if owner is not None and owner != me and error.errno in (errno.EACCES, errno.EPERM):
@@ -75,14 +75,14 @@ def user_name(uid: int) -> str:
 
 
 def link_in_the_way(path: str) -> Diagnostic:
-    """Say that a directory of the tree, or what pgtls keeps for itself, is a symbolic link."""
-    hint = "pgtls follows no symbolic link: replace it by what it points to"
+    """Return the diagnostic for a symbolic link in place of a directory or a private file of pgtls: PGT525."""
+    hint = "pgtls follows no symbolic link: replace it with what it points to"
     return Diagnostic("PGT525", f'"{path}" in the out directory is a symbolic link', hint=hint)
 
 
 def in_the_way(path: str, found: str, wanted: str) -> Diagnostic:
-    """Say that something which is not ours lies where something else must be."""
-    hint = "pgtls did not make it and leaves it alone: move it away"
+    """Return the diagnostic for a foreign file or directory at a path that the build needs: PGT526."""
+    hint = "pgtls did not create it and leaves it alone: move it away"
     return Diagnostic(
         "PGT526", f'{found} lies where the build needs {wanted}: "{path}" in the out directory', hint=hint
     )

@@ -262,10 +262,12 @@ class _Damage(Exception):  # noqa: N818  (becomes a diagnostic)
 _HINTS = {
     "PGT501": "keep the lines of both sides and delete the markers: every line of a lock counts; "
     '"*.lock merge=union" in .gitattributes does so by itself',
-    "PGT502": "restore the lock from version control, or mend this line; do not delete it: it is the record of a certificate",
+    "PGT502": "restore the lock or this line from version control; "
+    "do not delete the line: it is the record of a certificate",
     "PGT503": "it was written by a newer pgtls: use that version",
-    "PGT504": "one of the two lines was altered: compare both with the certificate and with the lock's history in version control",
-    "PGT505": "two locks were merged: keep the header whose id stands in the out directory's manifest.json",
+    "PGT504": "one of the two lines was altered: compare both with the certificate "
+    "and with the lock's history in version control",
+    "PGT505": "two locks were merged: keep the header whose id is in the out directory's manifest.json",
 }
 
 

@@ -92,7 +92,7 @@ def _joined(staged: str) -> str:
 def _join(step: LockStep) -> None:
     found, decided = locks.read(step.path), locks.read(step.staged)
     if found.id != decided.id:
-        hint = "put the lock of this out directory back: its id stands in the manifest"
+        hint = "restore the lock of this out directory: its id is in the manifest"
         raise Rejected(Diagnostic("PGT524", "the lock was replaced by another one", hint=hint, file=step.path))
     joined = _joined(step.staged)
     with suppress(FileNotFoundError):

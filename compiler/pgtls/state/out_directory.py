@@ -74,7 +74,10 @@ def check_owner(out: str) -> None:
     if owner == os.geteuid():
         return
     message = f'the out directory "{out}" belongs to {user_name(owner)}, and you are {user_name(os.geteuid())}'
-    hint = f"its owner can replace every file in it: build as {user_name(owner)}, or name a directory of your own with --out"
+    hint = (
+        f"its owner can replace every file in it: build as {user_name(owner)}, "
+        "or name a directory of your own with --out"
+    )
     raise Rejected(Diagnostic("PGT540", message, hint=hint))
 
 
@@ -182,7 +185,10 @@ def open_keys(out: str, observed: Observed) -> tuple[Diagnostic, ...]:
     if not found:
         return ()
     message = f'others could read private keys in the out directory "{out}": {_some(found)}'
-    hint = "a build mends the modes; where others could look, issue new keys with revoke_before, and roll over a CA whose key it was"
+    hint = (
+        "the next build fixes the modes; if others may have read a key, reissue it with revoke_before, "
+        "and roll over a CA whose key it was"
+    )
     return (Diagnostic("PGT559", message, hint=hint, severity="warning"),)
 
 

@@ -46,7 +46,7 @@ def carry_out(place: Opened, record: Record) -> None:
     except OSError as error:
         where = os.path.join(place.out, path)
         message = f'the build is decided, but "{where}" cannot be put in place: {error.strerror or error}'
-        hint = "mend that and run pgtls build: it carries out the rest"
+        hint = "fix this and run pgtls build: it carries out the rest"
         raise Rejected(Diagnostic("PGT533", message, hint=hint)) from None
 
 

@@ -9,7 +9,7 @@ RULES: tuple[Rule, ...] = (
         "PGT500",
         "error",
         "the lock cannot be read",
-        meaning="The lock is there but is a directory, or this user may not read it.",
+        meaning="The lock is a directory, or this user cannot read it.",
         why="The lock is the record of every certificate ever issued. A build without it would not know what "
         "to revoke.",
         fix="Name the right file with `--lock`, or give this user permission to read it.",
@@ -19,8 +19,8 @@ RULES: tuple[Rule, ...] = (
         "error",
         "the lock holds a merge conflict",
         meaning="A merge left its conflict markers in the lock.",
-        why="Every line of a lock is a certificate that exists, whichever branch it comes from; dropping one "
-        "side would forget its certificates.",
+        why="Every line of a lock is a certificate that exists, on either branch. Without the lines of one "
+        "side, pgtls would forget its certificates.",
         fix="Keep the lines of both sides and delete the markers. `*.lock merge=union` in `.gitattributes` "
         "(`pgtls init` writes it) makes git do so by itself.",
     ),
@@ -28,11 +28,11 @@ RULES: tuple[Rule, ...] = (
         "PGT502",
         "error",
         "the lock is damaged",
-        meaning="A line of the lock is not what pgtls writes: it ends early, is no JSON, lacks a field, or the "
+        meaning="A line of the lock is not what pgtls writes: it ends early, is not JSON or lacks a field. Or the "
         "header is missing.",
         why="A line that cannot be read is a certificate that can no longer be revoked. pgtls neither skips "
         "nor repairs it.",
-        fix="Restore the lock from version control, or mend the line from there. The order of lines does not "
+        fix="Restore the lock from version control, or copy the line from there. The order of lines does not "
         "matter, and equal lines count once.",
     ),
     Rule(
@@ -40,7 +40,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "the lock was written by a newer pgtls",
         meaning="The version in the header of the lock, or the event of a line, is not known to this version of pgtls.",
-        why="What the line means could change what has to be issued or revoked.",
+        why="The line could change what this build must issue or revoke.",
         fix="Use the version of pgtls that wrote the lock, or a newer one.",
     ),
     Rule(
@@ -62,7 +62,7 @@ RULES: tuple[Rule, ...] = (
         meaning="The lock has two headers with different ids: the locks of two specs, or of two first builds of "
         "one spec, were merged.",
         why="Each lock belongs to one tree. The CAs of the two have the same names and different keys.",
-        fix="Keep the header whose id stands in the `manifest.json` of your out directory, and the lines that "
+        fix="Keep the header whose id is in the `manifest.json` of your out directory, and the lines that "
         "came with it.",
     ),
     Rule(
@@ -70,10 +70,9 @@ RULES: tuple[Rule, ...] = (
         "error",
         "the manifest is damaged",
         meaning="`manifest.json` in the out directory cannot be read, or is not what pgtls wrote.",
-        why="The manifest says which files are ours. Without it a build could overwrite or delete what "
-        "somebody else put there.",
-        fix="Restore the out directory from a backup. Its keys are still there: `ca/*/ca.key` is what a new "
-        "directory needs.",
+        why="The manifest lists the files of pgtls. Without it, a build could overwrite or delete the files of others.",
+        fix="Restore the out directory from a backup. Its keys are still there: a new directory needs the files "
+        "`ca/*/ca.key`.",
     ),
     Rule(
         "PGT511",
@@ -86,37 +85,36 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PGT520",
         "error",
-        "the out directory is not ours",
-        meaning="The out directory holds files and has no manifest of pgtls. It may be new, empty, or hold only a "
-        "`.gitignore` or a `.gitkeep`.",
-        why="A build replaces and deletes files; in the wrong directory it would do so to somebody else's.",
-        fix="Name a new or an empty directory with `--out`. If a backup was restored, restore its "
-        "`manifest.json` as well. Where that is lost, move the directory away and build with `--new-out` "
+        "the out directory was not built by pgtls",
+        meaning="The out directory holds files, but no manifest of pgtls. A build accepts a new directory, an empty "
+        "one, and one with only a `.gitignore` or a `.gitkeep`.",
+        why="A build replaces and deletes files. In the wrong directory it would destroy the files of others.",
+        fix="Name a new or an empty directory with `--out`. If you restored a backup, restore its "
+        "`manifest.json` as well. If that is lost, move the directory away and build with `--new-out` "
         "and `--ca-key NAME=PATH` for each `ca/NAME/ca.key` in it.",
     ),
     Rule(
         "PGT521",
         "error",
         "the out directory is a symbolic link",
-        meaning="The path of the out directory is a symbolic link, wherever it points.",
-        why="Keys are written there. Whoever can change the link decides where they go.",
+        meaning="The path of the out directory is a symbolic link.",
+        why="A build writes keys there. Any user who can change the link decides where the keys go.",
         fix="Name the directory itself with `--out`.",
     ),
     Rule(
         "PGT522",
         "error",
         "the out directory is not a directory",
-        meaning="Something else lies at the path of the out directory, or a part of the path is a file.",
-        why="Nothing can be built into it.",
-        fix="Name another path with `--out`, or move away what lies there.",
+        meaning="The path of the out directory, or a part of it, is a file.",
+        why="A build needs a directory.",
+        fix="Name another path with `--out`, or move the file away.",
     ),
     Rule(
         "PGT523",
         "error",
         "the out directory cannot be written",
-        meaning="This user may not write to the out directory or make it, or its file system is read-only.",
-        why="A build takes a mutex in the directory before it looks at anything, so this is found before "
-        "anything else.",
+        meaning="This user cannot write to the out directory or create it, or its file system is read-only.",
+        why="A build locks the directory before it does anything else.",
         fix="Build as the user that owns the directory, or name another one with `--out`.",
     ),
     Rule(
@@ -125,9 +123,9 @@ RULES: tuple[Rule, ...] = (
         "the out directory belongs to another lock",
         meaning="The manifest carries the id of the lock that the directory was built with, and this lock has "
         "another one, or is missing.",
-        why="To another lock every certificate in there is unknown: it would issue all of them again, and "
-        "could revoke none of them.",
-        fix="Name the right pair with `--out` and `--lock`. A lock that is missing is restored from version control.",
+        why="Another lock does not list the certificates of this directory: a build would issue all of them "
+        "again, and could revoke none of them.",
+        fix="Name the right pair with `--out` and `--lock`. Restore a missing lock from version control.",
     ),
     Rule(
         "PGT525",
@@ -135,57 +133,58 @@ RULES: tuple[Rule, ...] = (
         "a symbolic link inside the out directory",
         meaning="A directory of the tree, its `manifest.json` or `.pgtls` was replaced by a symbolic link.",
         why="pgtls never writes through a link: keys and deletions would leave the tree.",
-        fix="Replace the link by what it points to. To have the files elsewhere, copy them there after the build.",
+        fix="Replace the link with the file or directory that it points to. To have the files elsewhere, copy them "
+        "there "
+        "after the build.",
     ),
     Rule(
         "PGT526",
         "error",
         "something else is in the way",
-        meaning="The build needs a directory where a file lies, or the other way round, and pgtls did not make "
-        "what lies there.",
-        why="What pgtls did not make is never deleted.",
+        meaning="The build needs a directory where a file lies, or a file where a directory lies, and pgtls did not "
+        "create it.",
+        why="pgtls never deletes what it did not create.",
         fix="Move it away.",
     ),
     Rule(
         "PGT527",
         "error",
         "the out directory cannot be read",
-        meaning="This user may not read the out directory or a file in it.",
-        why="What is there cannot be compared with what is wanted.",
+        meaning="This user cannot read the out directory or a file in it.",
+        why="pgtls cannot compare the files with the spec.",
         fix="Run pgtls as the user that owns the directory.",
     ),
     Rule(
         "PGT528",
         "warning",
         "files in the out directory that pgtls did not make",
-        meaning="The out directory holds files that its manifest does not list. They are left alone.",
-        why="Whoever deploys the directory, or hands out a bundle, takes them along; and a certificate that "
-        "was put there by hand is watched by nobody.",
+        meaning="The out directory holds files that its manifest does not list. pgtls leaves them alone.",
+        why="A copy of the directory or of a bundle includes them, and pgtls does not watch certificates that "
+        "it did not write.",
         fix="Keep them elsewhere.",
     ),
     Rule(
         "PGT530",
         "error",
         "the build cannot be written",
-        meaning="Writing a file failed: the disk is full, a quota or limit is used up, a right is missing.",
-        why="All files are written beside the tree before the first one is put into it, so nothing has "
+        meaning="Writing a file failed: the disk is full, a quota or limit is reached, or a permission is missing.",
+        why="A build writes all files next to the tree before it moves the first one into it, so nothing has "
         "changed: no file, and not the lock.",
-        fix="Mend what the message says and build again.",
+        fix="Fix the cause that the message names and run the build again.",
     ),
     Rule(
         "PGT531",
         "error",
         "the lock changed while the build ran",
-        meaning="When the build was about to write the lock, it was no longer the one that it had read.",
-        why="Another build or a merge wrote it; to write over it would lose its lines. Nothing has changed.",
-        fix="Build again. Two out directories that share a lock are better built one after the other.",
+        meaning="Another process wrote the lock after the build had read it.",
+        why="Overwriting the lock would lose the lines of another build or of a merge. Nothing has changed.",
+        fix="Run the build again. Build two out directories that share a lock one after the other.",
     ),
     Rule(
         "PGT532",
         "error",
         "the record of an interrupted build is damaged",
-        meaning="`.pgtls/commit.json` in the out directory lists what an interrupted build had decided, and "
-        "cannot be read.",
+        meaning="`.pgtls/commit.json` in the out directory, the record of an interrupted build, cannot be read.",
         why="The tree may be partly new and partly old. pgtls does not guess which.",
         fix="Restore the out directory and the lock from one backup. If a newer pgtls wrote the record, build "
         "with that version.",
@@ -196,24 +195,23 @@ RULES: tuple[Rule, ...] = (
         "a decided build could not be carried out",
         meaning="All files are written and the build is recorded as decided, but one of them could not be put in "
         "its place.",
-        why="From the record on, a build is only ever completed. Until then every command but `build` refuses "
-        "to read the tree.",
-        fix="Mend what the message says and run `pgtls build`: it carries out the rest.",
+        why="A recorded build can only be completed. Until then every command but `build` refuses to read the tree.",
+        fix="Fix the cause that the message names and run `pgtls build`: it carries out the rest.",
     ),
     Rule(
         "PGT534",
         "error",
         "an interrupted build",
         meaning="A build was decided and then interrupted while it was carried out: by a crash, a signal, or an error.",
-        why="The tree is partly new and partly old. What a command would say about it would be true of neither.",
+        why="The tree is partly new and partly old: the answer of a command would be wrong for both.",
         fix="Run `pgtls build`: it first completes what was decided.",
     ),
     Rule(
         "PGT535",
         "error",
         "another pgtls works in the out directory",
-        meaning="Another build held the out directory, or others read it, for longer than `--lock-timeout` seconds.",
-        why="One build at a time; those that read wait until it is done.",
+        meaning="Other commands used the out directory for longer than `--lock-timeout` seconds.",
+        why="Only one build runs at a time, and commands that read the directory wait until it is done.",
         fix="Wait for it, or wait longer with `--lock-timeout`.",
     ),
     Rule(
@@ -230,34 +228,34 @@ RULES: tuple[Rule, ...] = (
         "the lock is in the wrong place",
         meaning="`--lock` names the spec itself, or something that a build writes into the out directory.",
         why="One of the two would overwrite the other, and the lock is the record of every certificate.",
-        fix="Leave `--lock` out, so that it lies beside the spec, or name a file that is committed.",
+        fix="Omit `--lock`, so that the lock lies next to the spec, or name a file that you commit.",
     ),
     Rule(
         "PGT538",
         "error",
-        "a commit record that does not count",
+        "a commit record that no build of this directory wrote",
         meaning="`.pgtls/commit.json` in the out directory lists what an interrupted build decided, and the last "
         "build into this directory did not write it: its authentication code is wrong, it starts from "
         "another manifest, or it touches files that its build did not write.",
         why="A build carries out a record before it looks at anything else. A record from a pull request or "
         "from another directory could move the key of a CA, open it to others, or delete keys.",
-        fix="Find out who put the file there. Delete it together with `.pgtls/staging`, or restore the out "
+        fix="Find out who created the file. Delete it together with `.pgtls/staging`, or restore the out "
         "directory and the lock from one backup.",
     ),
     Rule(
         "PGT539",
         "error",
         "the lock is a symbolic link",
-        meaning="The path of the lock is a symbolic link, wherever it leads.",
-        why="A commit can bring a link. A build would write the file that it names.",
-        fix="Replace the link with the file that it names, or name that file with `--lock`.",
+        meaning="The path of the lock is a symbolic link.",
+        why="A commit can add a link. A build would write the file that it points to.",
+        fix="Replace the link with the file that it points to, or name that file with `--lock`.",
     ),
     Rule(
         "PGT540",
         "error",
         "the out directory belongs to another user",
         meaning="The user who runs the build does not own the out directory.",
-        why="The owner of a directory can rename and replace everything in it, whoever owns the files: keys "
+        why="The owner of a directory can rename and replace all files in it, also those of other users: keys "
         "and `pg_hba.conf` alike.",
         fix="Build as the user who owns the directory, or name a directory of your own with `--out`.",
     ),
@@ -267,9 +265,9 @@ RULES: tuple[Rule, ...] = (
         "git tracks files in the out directory",
         meaning="The index of the repository lists files in the out directory: more than a `.gitignore` or "
         "`.gitkeep` in its top directory, and the lock.",
-        why="The out directory holds keys and the state of builds. Whoever can commit to it decides what a "
-        "build finds there, and git overwrites ignored files without asking.",
-        fix="Look at who committed the files. Remove them from the repository with `git rm -r --cached`, and "
+        why="The out directory holds keys and the state of builds. Everyone who can commit to it decides "
+        "what a build finds there, and git overwrites ignored files without asking.",
+        fix="Find out who committed the files. Remove them from the repository with `git rm -r --cached`, and "
         "replace every key that was committed.",
     ),
     Rule(
@@ -280,16 +278,16 @@ RULES: tuple[Rule, ...] = (
         "certificates because of them.",
         why="The lock is committed: a pull request can add lines to it. A revocation cannot be taken back, "
         "and locks its holder out.",
-        fix="Read in the lock's history who added the lines. If the revocations are meant, or the out "
-        "directory was restored from an older backup, say `--allow-revoke`.",
+        fix="Find out from the lock's history who added the lines. If the revocations are intended, or you restored "
+        "the out directory from an older backup, pass `--allow-revoke`.",
     ),
     Rule(
         "PGT543",
         "error",
         "a line of the lock was altered",
-        meaning="A line of the lock tells another entity, name, date or key of a certificate than the build into "
-        "this out directory that issued it.",
-        why="Decisions about renewal and revocation rest on the lock. Lines of it are added and never changed.",
+        meaning="A line of the lock differs in entity, name, date or key from the line that the build into this out "
+        "directory wrote for the certificate.",
+        why="pgtls decides about renewal and revocation by the lock. It adds lines to it, and never changes one.",
         fix="Restore the line from version control.",
     ),
     Rule(
@@ -298,7 +296,7 @@ RULES: tuple[Rule, ...] = (
         "the key of a known CA is missing",
         meaning="The lock lists certificates of this CA, and its private key is missing, unreadable, or belongs "
         "to another certificate.",
-        why="A new key would be a new CA that nobody trusts: every server and client would need new files at "
+        why="A new key would be a new CA that no peer trusts: every server and client would need new files at "
         "the same time.",
         fix="Restore `ca/NAME/ca.key` from a backup. If the key is stored elsewhere on purpose, set `offline "
         "= true`. `--new-ca NAME` replaces the CA.",
@@ -310,7 +308,8 @@ RULES: tuple[Rule, ...] = (
         meaning="The subject or key algorithm of a CA that already exists was changed in the spec.",
         why="Peers that trust the old certificate do not trust the new one: every connection that verifies it "
         "would fail.",
-        fix="Add a second CA, let everybody trust both, then move to the new one. `--replace ca.NAME` does it "
+        fix="Add a second CA, let all servers and clients trust both, then move to the new one. `--replace ca.NAME` "
+        "does it "
         "at once, with an outage.",
     ),
     Rule(
@@ -318,8 +317,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "a foreign certificate that does not fit the spec",
         meaning="The tree holds a certificate or key that pgtls did not write, and it differs from what the spec says.",
-        why="pgtls adopts what fits. It never overwrites the rest without being asked, because it may be the "
-        "only copy.",
+        why="pgtls adopts what fits. It overwrites the rest only if you ask for it, because it may be the only copy.",
         fix="Move it away, change the spec, or let pgtls replace it with `--replace ENTITY`.",
     ),
     Rule(
@@ -330,28 +328,29 @@ RULES: tuple[Rule, ...] = (
         "once. Users whose `until` has come do not count.",
         why="A lost include, an emptied file or the wrong spec looks exactly like this, and a revocation "
         "cannot be taken back.",
-        fix="Look at `pgtls plan`. If it is meant, say `--allow-revoke`.",
+        fix="Look at `pgtls plan`. If the revocations are intended, pass `--allow-revoke`.",
     ),
     Rule(
         "PGT554",
         "error",
-        "the lock does not know a certificate of ours",
+        "the lock does not list a certificate in the out directory",
         meaning="The manifest lists a certificate that pgtls wrote, and the lock has no line for it: the lock is "
         "older than the tree.",
-        why="What the lock does not know cannot be revoked, and the next one who builds from it would issue it again.",
+        why="pgtls cannot revoke a certificate that the lock does not list, and the next build from this lock would "
+        "issue it again.",
         fix="Pull the lock, or restore the newest one.",
     ),
     Rule(
         "PGT555",
         "warning",
         "there is no out directory",
-        meaning="The lock lists certificates, and the out directory is not here: what the lock lists is taken as "
-        "present.",
-        why="In a review there are no keys, and what would change can still be told from the lock. Anywhere "
+        meaning="The lock lists certificates, and the out directory is not here: pgtls assumes that these "
+        "certificates exist.",
+        why="In a review there are no keys, and the lock alone shows what would change. Anywhere "
         "else the directory holds every private key that pgtls made: if it was deleted, no CA can sign, "
-        "renew or revoke. pgtls takes a run for a review where the variable `CI` is set, and with `plan "
+        "renew or revoke. pgtls treats a run as a review if the variable `CI` is set, and with `plan "
         "--no-secrets`; elsewhere it says which keys are not here, and `--detailed-exitcode` exits 2.",
-        fix="Nothing, in a review. On the machine that builds, restore the directory from a backup, or name "
+        fix="In a review, this is expected. On the machine that builds, restore the directory from a backup, or name "
         "it with `--out`. `--new-out` builds a new one: with `--ca-key NAME=PATH` for every CA whose key "
         "is kept elsewhere, and `--new-ca NAME` for every other.",
     ),
@@ -371,8 +370,8 @@ RULES: tuple[Rule, ...] = (
         "error",
         "a private key that is needed cannot be read",
         meaning="A certificate or CRL must be signed, and the key for it cannot be read although its file has not "
-        "changed; or a CSR has been made, and its key is damaged.",
-        why="pgtls cannot sign without the key, and does not replace a key unless it is told to.",
+        "changed; or the key of an existing CSR is damaged.",
+        why="pgtls cannot sign without the key, and replaces a key only if you ask for it.",
         fix="Run pgtls as the user that owns the out directory; restore the key from a backup if it is damaged.",
     ),
     Rule(
@@ -391,8 +390,8 @@ RULES: tuple[Rule, ...] = (
         "warning",
         "private keys that others could read",
         meaning="A private key in the out directory is readable by its group or by everybody.",
-        why="Anybody who has read a key can pose as its server, user or CA, and nobody would notice. Often a "
-        "copy did not keep the file modes.",
+        why="Everyone who has read a key can pose as its server, user or CA, unnoticed. Often a copy did not keep "
+        "the file modes.",
         fix="Run a build: it restores the modes. If others may have read a key, set `revoke_before` for "
         "servers and users, and roll over CAs.",
     ),
@@ -440,11 +439,11 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PGT564",
         "error",
-        "a file that was brought along cannot be used",
+        "a file that the spec names cannot be used",
         meaning="What `cert_file`, `key_file`, `csr_file` or `crl_file` names cannot be read, holds something "
         "else, or its signature is not right; or `crl_file` lacks the CRL of a CA in `cert_file`, or has "
         "one of another CA.",
-        why="It would be copied into the tree, and fail on the server or client.",
+        why="A build would copy it into the tree, and it would fail on the server or client.",
         fix="Correct the path (it is relative to the file of the spec that names it), or the file. All of "
         "them are PEM, but a single CRL may be DER.",
     ),
@@ -464,16 +463,16 @@ RULES: tuple[Rule, ...] = (
         "a lent key that does not fit",
         meaning="`--ca-key NAME=PATH` names a CA that the spec does not have, a file that cannot be read, or a "
         "key that is not that CA's.",
-        why="Nobody would trust what it signs.",
+        why="No peer would trust what it signs.",
         fix="Write `--ca-key NAME=PATH` with the NAME of the CA's table and the PATH of its private key in PEM.",
     ),
     Rule(
         "PGT567",
         "warning",
         "a server's certificate that may log in",
-        meaning="A certificate of `cert_file` has `clientAuth` in its extended key usage beside `serverAuth`, and "
+        meaning="A certificate of `cert_file` has `clientAuth` in its extended key usage next to `serverAuth`, and "
         "a server trusts its CA for clients.",
-        why="Whoever has the server's key can log in with it, as every role that its common name, or a map, opens.",
+        why="With the server's key one can log in as every role that its common name, or a map, opens.",
         fix="Have it signed again with `serverAuth` alone, or give clients a root of their own.",
     ),
     Rule(
@@ -497,7 +496,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PGT572",
         "error",
-        "a revocation that nobody sees",
+        "a revocation without a CRL",
         meaning="`revoked` or `revoke_before` revokes certificates of a CA that publishes no CRL here.",
         why="A revocation works through the CRL. Without a CRL the stolen key stays usable.",
         fix="Set `crl = true` for the CA. If the key of the CA is elsewhere, make the CRL there and name it "
@@ -526,22 +525,21 @@ RULES: tuple[Rule, ...] = (
         "warning",
         "the clock is behind",
         meaning="The lock lists certificates that were issued more than a day after now.",
-        why="Somebody's clock was wrong: this one, or the one of the build that issued them. What would be "
-        "issued now might have ended already, so a build that would issue anything stops here: then it is "
-        "an error.",
-        fix="Set the clock. If it is right and an earlier build ran ahead of it, nobody takes those "
-        "certificates before their time: restore the out directory and the lock from before that build. "
-        "CRLs are written all the same, and end no earlier than those that are there.",
+        why="A clock was wrong: this one, or the one of the build that issued them. A certificate issued now might "
+        "already have expired, so this is an error if the build would issue any.",
+        fix="Set the clock. If it is right and the clock of an earlier build was ahead, peers reject those "
+        "certificates until they become valid: restore the out directory and the lock from before that "
+        "build. A build still writes CRLs, and they end no earlier than the present ones.",
     ),
     Rule(
         "PGT581",
         "error",
-        "a step that locks somebody out",
+        "a step that locks out servers or clients",
         meaning="A certificate would move to another root. A peer that verifies it does not trust that root yet, "
         "or would stop trusting the old root before the new certificate is deployed.",
-        why="Servers and clients are never deployed in the same instant: the first one would reject the others.",
-        fix="First let everybody trust both roots (`trust` of a server for its clients, `client_ca` for "
-        "users), build and deploy; then move, build and deploy; then take the old root out. "
+        why="You never deploy servers and clients in the same instant: the first ones would reject the others.",
+        fix="First let all servers and clients trust both roots (`trust` of a server for its clients, `client_ca` for "
+        "users), build and deploy; then move, build and deploy; then remove the old root. "
         "`--accept-outage` does it at once.",
     ),
     Rule(
@@ -549,32 +547,32 @@ RULES: tuple[Rule, ...] = (
         "warning",
         "a root that can be retired",
         meaning="`trust` or `client_ca` still names a CA, and no certificate of the spec is under that CA any more.",
-        why="Once the last build is deployed everywhere, nobody needs the CA, but peers would still accept "
-        "whatever its key signs.",
-        fix="When everything is deployed, take it out, build and deploy. Then delete its table: pgtls keeps "
+        why="Once the last build is deployed everywhere, the CA is no longer needed, but peers would still accept "
+        "everything that its key signs.",
+        fix="When everything is deployed, remove the CA from the field, build and deploy. Then delete its table: "
+        "pgtls keeps "
         "its key and its CRL in `ca/.retired`.",
     ),
     Rule(
         "PGT583",
         "warning",
-        "who is deployed first",
-        meaning="A user or a server moves to another CA, and the certificate that it had is revoked by the same build.",
-        why="Whoever gets the CRL refuses that certificate at once: a server every client that still has its "
-        "old bundle; a client with `crl = true` a server that still has its old files.",
-        fix="Deploy who moves, and then who is told of it: bundles before servers where users move, servers "
-        "before bundles where a server moves. Where both are said of the same two, move them in two "
-        "builds.",
+        "the order of deployment matters",
+        meaning="A user or a server moves to another CA, and the same build revokes its old certificate.",
+        why="A peer with the new CRL rejects the old certificate at once: a server rejects clients that still have "
+        "their old bundle; a client with `crl = true` rejects a server that still has its old files.",
+        fix="Deploy the entities that move first, then their peers: bundles before servers where users move, "
+        "servers before bundles where a server moves. If both apply to the same server and user, move them "
+        "in two builds.",
     ),
     Rule(
         "PGT584",
         "error",
-        "a key that belongs to another is named as key_file",
+        "`key_file` names the key of another entity",
         meaning="`key_file` names a file in the out directory, or the certificate that goes with it has the key "
         "of another CA.",
-        why="A build would hand the key out: to a server, for instance, in whose files everybody who deploys "
-        "it finds the key of a CA. The public key of a CA is known to all, so a certificate for it is "
-        "easily made.",
-        fix="Find out who wrote this. Make a key for this entity alone.",
+        why="A build would hand the key out: the files of a server, for instance, would contain the key of a CA. "
+        "The public key of a CA is no secret, so anyone can make a certificate for it.",
+        fix="Find out who changed `key_file`. Create a key for this entity alone.",
     ),
     Rule(
         "PGT590",
@@ -582,7 +580,7 @@ RULES: tuple[Rule, ...] = (
         "wrong usage",
         meaning="The command line cannot be understood: an option or a value that does not exist, or one that is "
         "missing. Exit status 64.",
-        why="A command that guesses could do something else. And a typo must not be taken for a result.",
+        why="A command that guesses could do the wrong thing.",
         fix="`pgtls COMMAND --help` shows the usage.",
     ),
     Rule(
@@ -591,7 +589,7 @@ RULES: tuple[Rule, ...] = (
         "a file cannot be read or written",
         meaning="A file that the command line names, or standard output, cannot be read or written; the message "
         "is the operating system's own.",
-        why="pgtls cannot report the result. If something was done anyway, above all a build, the hint says so.",
+        why="pgtls cannot report the result. If the command, such as a build, took effect anyway, the hint says so.",
         fix="Look at the path, its permissions, and the space that is left.",
     ),
     Rule(
@@ -606,8 +604,8 @@ RULES: tuple[Rule, ...] = (
         "PGT599",
         "error",
         "a bug in pgtls",
-        meaning="Something happened in pgtls that its authors did not foresee. The traceback is on standard error.",
-        why="Nothing is known about the result. A build that fails changes nothing.",
+        meaning="pgtls failed in a way that its authors did not foresee. The traceback is on standard error.",
+        why="The result is unknown. A build that fails changes nothing.",
         fix="Please report it with the traceback and, if you can, a spec that shows it.",
     ),
 )
