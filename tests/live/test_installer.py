@@ -154,7 +154,7 @@ def spoil_key(files: Path) -> None:
 
 def spoil_rules(files: Path) -> None:
     with (files / "pg_hba.conf").open("a") as file:
-        file.write("host all all all trust\n")
+        file.write("hsot all all all trust\n")
 
 
 def spoil_chain(files: Path) -> None:
@@ -168,7 +168,7 @@ def no_certificate(files: Path) -> None:
 
 SPOILT = {
     "server.key is not the key of server.crt": spoil_key,
-    "is not what pgtls compiled": spoil_rules,
+    "has a line of no known type": spoil_rules,
     "server.crt is not in order": spoil_chain,
     "there is no server.crt": no_certificate,
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from hashlib import sha256
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -113,18 +112,15 @@ def _server_texts(fleet: Fleet, server: Server, rules: Rules, unsigned: Collecti
         server=server.entity, version=server.table.postgres, settings=settings, extra=extra
     )
     yield file(layout.CONF, text, "conf", layout.PUBLIC)
-    yield file(layout.INSTALLER, _installer(server, (rules.hba_text, rules.ident_text, text)), "script", layout.PUBLIC)
+    yield file(layout.INSTALLER, _installer(server), "script", layout.PUBLIC)
 
 
-def _installer(server: Server, checked: tuple[str, str, str]) -> str:
-    """Return the script that installs the files of a server. It holds the digests of the three compiled texts."""
-    names = (layout.HBA, layout.IDENT, layout.CONF)
-    sums = [(sha256(text.encode()).hexdigest(), name) for text, name in zip(checked, names, strict=True)]
+def _installer(server: Server) -> str:
+    """Return the script that puts the files of a server where they belong."""
     return _template("server/install.sh.j2").render(
         server=server.entity,
         version=server.table.postgres,
         directory=quote((server.table.directory or "").rstrip("/")),
-        sums=sums,
     )
 
 
