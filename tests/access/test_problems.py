@@ -96,6 +96,41 @@ def test_a_ca_that_comes_with_the_root_may_not_let_anybody_in() -> None:
     assert _codes(named) == []
 
 
+CLIENT = '[user.app]\nca = "clients"\n'
+POLICY = '[policy.shop]\nusers = ["app"]\ndatabases = ["shop"]\nfrom = ["10.0.0.0/8"]\n'
+
+
+@pytest.mark.parametrize(
+    ("title", "robot", "policy", "expected"),
+    [
+        (
+            "a role that a map opens",
+            'common_name = "app.machines"\nroles = ["x"]\n',
+            'auth = "cert"\nmap = [{ identity = "/^(.*)\\\\.machines$", role = "\\\\1" }]\n',
+            ["PGT255"],
+        ),
+        (
+            "a map that does not fit",
+            'common_name = "robot"\n',
+            'auth = "cert"\nmap = [{ identity = "/^(.*)\\\\.x$", role = "\\\\1" }]\n',
+            [],
+        ),
+        ("any certificate beside a password", "", 'auth = "scram-sha-256"\nclient_cert = "verify-ca"\n', ["PGT255"]),
+        (
+            "a certificate of that name beside a password",
+            "",
+            'auth = "scram-sha-256"\nclient_cert = "verify-full"\n',
+            [],
+        ),
+    ],
+)
+def test_users_of_another_ca_that_a_line_admits_are_found(
+    title: str, robot: str, policy: str, expected: list[str]
+) -> None:
+    assert _codes(BASE + CLIENT + MACHINES + robot + POLICY + policy) == expected, title
+    assert _codes(BASE + CLIENT + POLICY + policy) == [], title
+
+
 def test_whom_a_server_trusts() -> None:
     below = '[ca.below]\nissuer = "clients"\n[ca.corporate]\ncert_file = "corporate.crt"\n'
     fleet = fleet_of(BASE.replace('["clients"]', '["clients", "corporate"]') + MACHINES + below)
