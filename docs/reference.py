@@ -160,14 +160,20 @@ def _default(field: FieldInfo) -> str:
 
 def diagnostics_page() -> Iterator[str]:
     """Yield the reference of all codes, by family."""
-    yield "# Diagnostics\n\n<!-- Written by docs/reference.py from the catalogue; edit that. -->\n\n`pgtls rule CODE` prints the same.\n"
+    yield (
+        "# Diagnostics\n\n<!-- Written by docs/reference.py from the catalogue; edit that. -->\n\n"
+        "`pgtls rule CODE` prints the same.\n"
+    )
     for number, title in enumerate(FAMILIES.values()):
         rules = [rule for rule in catalogue().values() if rule.code.startswith(f"PGT{number}")]
         if rules:
             yield f"\n## {title}\n"
         for rule in rules:
             standards = f"\n\n*Standards:* {', '.join(rule.standards)}" if rule.standards else ""
-            yield f"\n### {rule.code}: {rule.title}\n\n*{rule.severity}.* {rule.meaning}\n\n*Why it matters:* {rule.why}\n\n*How to fix it:* {rule.fix}{standards}\n"
+            yield (
+                f"\n### {rule.code}: {rule.title}\n\n*{rule.severity}.* {rule.meaning}\n\n"
+                f"*Why it matters:* {rule.why}\n\n*How to fix it:* {rule.fix}{standards}\n"
+            )
 
 
 def commands_page() -> Iterator[str]:

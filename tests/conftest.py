@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 UNAVAILABLE = "unavailable: "
 """How the reason of a skip begins that stays one in CI: nothing that could be installed would help."""
 
-# In CI the examples are those of the last time: who has changed nothing there has broken nothing. Elsewhere they are new ones each time.
+# In CI, runs repeat the same examples: a change that touches nothing breaks nothing. Elsewhere each run draws new ones.
 settings.register_profile(
     "pgtls",
     deadline=None,

@@ -51,7 +51,10 @@ CASES = [
     Case(
         "of a network and parts of it, in whatever order, the network is written",
         PEOPLE
-        + '[policy.app]\nusers = ["app"]\nfrom = ["10.0.0.0/9", "::1", "10.128.0.0/9", "10.0.0.0/8", "10.0.0.5"]\nauth = "cert"',
+        + (
+            '[policy.app]\nusers = ["app"]\nfrom = ["10.0.0.0/9", "::1", "10.128.0.0/9", "10.0.0.0/8", "10.0.0.5"]\n'
+            'auth = "cert"'
+        ),
         ["# policy app", 'hostssl all "app" ::1/128 cert', "# policy app", 'hostssl all "app" 10.0.0.0/8 cert'],
         [],
     ),
@@ -59,7 +62,10 @@ CASES = [
         "a name that a regular expression matches is the more specific, one that it does not match is another",
         PEOPLE
         + '[policy.app]\nusers = ["app"]\ndatabases = ["/^shop_"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\n'
-        + '[policy.one]\nusers = ["app"]\ndatabases = ["shop_eu", "metrics"]\nfrom = ["10.0.0.0/8"]\nauth = "scram-sha-256"\npriority = 1\n'
+        + (
+            '[policy.one]\nusers = ["app"]\ndatabases = ["shop_eu", "metrics"]\nfrom = ["10.0.0.0/8"]\n'
+            'auth = "scram-sha-256"\npriority = 1\n'
+        )
         + '[policy.two]\nusers = ["app"]\ndatabases = ["shop_us"]\nfrom = ["10.0.0.0/8"]\nauth = "md5"\n',
         [
             "# policy one",
@@ -74,7 +80,10 @@ CASES = [
     Case(
         "a second role needs a map, which then has every line",
         PEOPLE
-        + '[policy.staff]\nusers = ["app", "alice"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\ndescription = "the \\\\ office"',
+        + (
+            '[policy.staff]\nusers = ["app", "alice"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\n'
+            'description = "the \\\\ office"'
+        ),
         ["# policy staff: the \\ office", 'hostssl all "app","alice","reporting" 10.0.0.0/8 cert map=staff'],
         [
             "# policy staff: the \\ office",
@@ -305,7 +314,10 @@ auth_options = { ldaptls = true, ldapserver = "ldap.example.com", ldapprefix = "
 """,
         [
             "# policy app",
-            'hostssl all "app" 10.0.0.0/8 ldap clientcert=verify-full ldapport=389 ldapprefix=cn= ldapserver=ldap.example.com ldaptls=1',
+            (
+                'hostssl all "app" 10.0.0.0/8 ldap clientcert=verify-full ldapport=389 ldapprefix=cn= '
+                "ldapserver=ldap.example.com ldaptls=1"
+            ),
         ],
         [],
     ),

@@ -183,7 +183,10 @@ auth = "cert"
     Case(
         "names that are hostile end up as names of services, each its own",
         APP
-        + '[policy.app]\nusers = ["app"]\ndatabases = ["a b", "a]b", "a_b", "a_b-2"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"',
+        + (
+            '[policy.app]\nusers = ["app"]\ndatabases = ["a b", "a]b", "a_b", "a_b-2"]\nfrom = ["10.0.0.0/8"]\n'
+            'auth = "cert"'
+        ),
         [
             "primary-a_b app a b verify-full certificate",
             "primary-a_b-3 app a]b verify-full certificate",

@@ -56,7 +56,10 @@ def test_a_revoked_certificate_is_nobodys_where_lists_are_looked_at(place: Place
 def test_a_member_of_a_member_is_a_member(place: Place) -> None:
     place.build(
         SMALL
-        + '[user.mid]\nca = "clients"\nmember_of = ["readers"]\n[user.x]\nca = "clients"\ncommon_name = "X"\nmember_of = ["mid"]\n'
+        + (
+            '[user.mid]\nca = "clients"\nmember_of = ["readers"]\n[user.x]\nca = "clients"\ncommon_name = "X"\n'
+            'member_of = ["mid"]\n'
+        )
         + '[policy.readers]\nusers = ["+readers"]\ndatabases = ["r"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\n'
     )
     ident = place.file("servers/main/pg_ident.conf").read_text()

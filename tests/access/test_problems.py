@@ -13,7 +13,10 @@ from pgtls.access.problems import common_name
 from pgtls.access.trust import trust
 from pgtls.pki.model import Certificate, Entity
 
-APP = '[user.app]\nca = "clients"\n[policy.app]\nusers = ["app"]\ndatabases = ["shop"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\n'
+APP = (
+    '[user.app]\nca = "clients"\n[policy.app]\nusers = ["app"]\ndatabases = ["shop"]\nfrom = ["10.0.0.0/8"]\n'
+    'auth = "cert"\n'
+)
 
 
 def _codes(tables: str) -> list[str]:

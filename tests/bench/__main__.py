@@ -235,9 +235,12 @@ def machine(directory: Path) -> Iterator[str]:
         ["df", "--output=fstype", directory], check=True, capture_output=True, text=True
     ).stdout.split()[1]
     yield (
-        f"Measured on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores ({_processor()}), Linux {platform.release()}, {disk}; "
-        f"Python {platform.python_version()}, cryptography {version('cryptography')}, OpenSSL {openssl}, pgtls {version('pgtls')}. "
-        f"Load at the start: {os.getloadavg()[0]:.1f}. Medians of what ran in turn, whole processes; a ratio is to the first line of its table."
+        f"Measured on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores ({_processor()}), Linux "
+        f"{platform.release()}, {disk}; "
+        f"Python {platform.python_version()}, cryptography {version('cryptography')}, OpenSSL {openssl}, pgtls "
+        f"{version('pgtls')}. "
+        f"Load at the start: {os.getloadavg()[0]:.1f}. Medians of what ran in turn, whole processes; a ratio is "
+        "to the first line of its table."
     )
 
 

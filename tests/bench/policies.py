@@ -49,7 +49,10 @@ def spread(networks: int) -> str:
 
 def overlapping(policies: int) -> str:
     """Write a spec with that many policies of one role, each for all databases of a list but one."""
-    one = '[user.x{0}]\nroles = ["shared"]\n[policy.p{0}]\nusers = ["x{0}"]\ndatabases = [{1}]\nfrom = ["10.0.0.0/8"]\nauth = "cert"'
+    one = (
+        '[user.x{0}]\nroles = ["shared"]\n[policy.p{0}]\nusers = ["x{0}"]\ndatabases = [{1}]\nfrom = ["10.0.0.0/8"]\n'
+        'auth = "cert"'
+    )
     names = [f'"d{number}"' for number in range(policies)]
     parts = (one.format(number, ", ".join(names[:number] + names[number + 1 :])) for number in range(policies))
     return HEAD + "\n".join((*_servers(1), *parts))

@@ -241,7 +241,7 @@ def test_no_file_of_a_bundle_has_the_passphrase(place: Place) -> None:
     assert "passphrase" in place.file("clients/app/README.md").read_text()
 
 
-# ---- real servers and clients ------------------------------------------------------------------------------------------------------------
+# ---- real servers and clients ----------------------------------------------------------------------------------------
 
 WIRE = """
 version = 1

@@ -203,7 +203,7 @@ def test_nobody_is_refused_at_any_step_of_a_renewal(server: Server, tmp_path: Pa
     refused(PSQL.connect(stale, environment=known), "certificate verify failed")
 
 
-# ---- public CAs ------------------------------------------------------------------------------------------------------------------------------
+# ---- public CAs ------------------------------------------------------------------------------------------------------
 
 PUBLIC = ALONE.replace('ca = "self-signed"', 'ca = "system"\nexternal = true').replace(
     "[user.app]\n", "[user.app]\nlibpq = 16\n"

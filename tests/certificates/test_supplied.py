@@ -173,7 +173,7 @@ def test_a_ca_file_may_hold_its_chain(place: Place, tmp_path_factory: pytest.Tem
     assert (code, "neither in the file nor in the spec" in message) == ("PGT565", True)
 
 
-# ---- requests ------------------------------------------------------------------------------------------------------------------------------
+# ---- requests --------------------------------------------------------------------------------------------------------
 
 
 def request(directory: Path, *words: str) -> bytes:
@@ -252,7 +252,7 @@ def test_a_server_signs_in_with_a_key_that_never_came_here(server: Server, tmp_p
     refused(PSQL.connect(parameters | {"sslkey": other}), "key values mismatch")
 
 
-# ---- keys that are away ----------------------------------------------------------------------------------------------------------------------
+# ---- keys that are away ----------------------------------------------------------------------------------------------
 
 OFFLINE = """
 version = 1

@@ -152,7 +152,10 @@ def test_the_way_is_found_in_what_came(place: Place, company: Company, order: st
 
 
 MISSING = 'it was not signed by CA "company", but by "CN=company-issuing", and its file does not lead to that CA'
-COMPLETE = "put the whole chain into cert_file: the certificate first, then the CAs above it, up to the one that the spec names or to a root"
+COMPLETE = (
+    "put the whole chain into cert_file: the certificate first, then the CAs above it, up to the one that the spec "
+    "names or to a root"
+)
 
 
 @pytest.mark.parametrize("above", ["nothing", "the first of two", "the second of two"])
@@ -197,16 +200,22 @@ def test_a_ca_between_without_a_list_locks_its_users_out_and_is_said(place: Plac
     assert complaints(place, COMPANY.format(17)) == [
         (
             "PGT565",
-            'there is no CRL of "CN=company-issuing", which signed the certificate of user.app, but server.db checks it',
+            (
+                'there is no CRL of "CN=company-issuing", which signed the certificate of user.app, but server.db '
+                "checks it"
+            ),
             "add its CRL to crl_file of [ca.company], or set crl = false in [server.db]",
         )
     ]
     place.build(COMPANY.format(17).replace("postgres = 17", "postgres = 17\ncrl = false"))
 
 
-# ---- crl_file ------------------------------------------------------------------------------------------------------------------------------
+# ---- crl_file --------------------------------------------------------------------------------------------------------
 
-LISTS = "it takes the newest CRL of each CA in cert_file, in PEM, one after the other, and none of other CAs; a single CRL may be DER"
+LISTS = (
+    "it takes the newest CRL of each CA in cert_file, in PEM, one after the other, and none of other CAs; a single "
+    "CRL may be DER"
+)
 
 
 def faulty(place: Place, company: Company, lists: bytes) -> str:

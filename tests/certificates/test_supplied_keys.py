@@ -87,8 +87,8 @@ def test_a_server_certificate_that_is_signed_with_sha_1_is_named_for_it(place: P
     )  # fmt: skip
     (place.directory / "ext").write_text("subjectAltName=DNS:localhost\nextendedKeyUsage=serverAuth\n")
     openssl(
-        "x509", "-req", "-in", "s.csr", "-CA", "own.crt", "-CAkey", "own.key", "-CAcreateserial", "-sha1", "-days", "90",
-        "-extfile", "ext", "-out", "s.crt", cwd=place.directory,
+        "x509", "-req", "-in", "s.csr", "-CA", "own.crt", "-CAkey", "own.key", "-CAcreateserial", "-sha1", "-days",
+        "90", "-extfile", "ext", "-out", "s.crt", cwd=place.directory,
     )  # fmt: skip
     brought = OWN_CA.replace('ca = "root"\n', 'ca = "root"\ncert_file = "s.crt"\nkey_file = "s.key"\n')
     assert "it is signed with SHA-1, which OpenSSL refuses by default" in found(place, brought)["PGT565"]
@@ -97,10 +97,13 @@ def test_a_server_certificate_that_is_signed_with_sha_1_is_named_for_it(place: P
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
-        pytest.param(("rsa:1024",), "its RSA key has 1024 bits, and OpenSSL takes 2048 and more", id="RSA of 1024 bits"),
+        pytest.param(("rsa:1024",), "its RSA key has 1024 bits, and OpenSSL takes 2048 and more",
+            id="RSA of 1024 bits"),
         pytest.param(("rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048"), "its key is an RSA-PSS key", id="RSA-PSS"),
-        pytest.param(("ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"), "its key is on the curve secp256k1", id="a curve"),
-        pytest.param(("ec", "-pkeyopt", "ec_paramgen_curve:prime192v1"), "its key is on the curve secp192r1", id="P-192"),
+        pytest.param(("ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"), "its key is on the curve secp256k1",
+            id="a curve"),
+        pytest.param(("ec", "-pkeyopt", "ec_paramgen_curve:prime192v1"), "its key is on the curve secp192r1",
+            id="P-192"),
     ],
 )  # fmt: skip
 def test_keys_that_peers_refuse_are_named(place: Place, key: tuple[str, ...], reason: str) -> None:
@@ -115,7 +118,8 @@ def test_keys_that_peers_refuse_are_named(place: Place, key: tuple[str, ...], re
     [
         pytest.param(("rsa:1024",), "its RSA key has 1024 bits", id="RSA of 1024 bits"),
         pytest.param(("rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048"), "its key is an RSA-PSS key", id="RSA-PSS"),
-        pytest.param(("ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"), "its key is on the curve secp256k1", id="a curve"),
+        pytest.param(("ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"), "its key is on the curve secp256k1",
+            id="a curve"),
     ],
 )  # fmt: skip
 def test_requests_with_keys_that_peers_refuse_are_named(place: Place, key: tuple[str, ...], reason: str) -> None:

@@ -32,7 +32,8 @@ def test_the_example_of_the_design() -> None:
         place=place,
     )
     assert render([diagnostic]) == (
-        'pgtls.toml:31:13: error[PGT203]: policy "app" asks for client certificates, but server "primary" trusts no client CA\n'
+        'pgtls.toml:31:13: error[PGT203]: policy "app" asks for client certificates, but server "primary" trusts '
+        "no client CA\n"
         "   |\n"
         '31 | auth      = "cert"\n'
         "   |             ^^^^^^\n"

@@ -165,10 +165,12 @@ $ grep -c example.com ../pgtls.toml; grep -c example.net ../pgtls.toml
         pytest.param("```console\n$ false\n```", "exits 1", id="a command that fails in silence"),
         pytest.param("```sh\necho a\n```", "neither run", id="a block of no known kind"),
         pytest.param("```\na\n```", "neither run", id="a block of no kind"),
-        pytest.param("1. In a list\n\n   ```console\n   $ false\n   ```", "not looked at", id="a block that is indented"),
+        pytest.param("1. In a list\n\n   ```console\n   $ false\n   ```", "not looked at",
+            id="a block that is indented"),
         pytest.param("<!-- not run: why -->\n\n```\na\n```", "no block follows", id="an exemption of nothing"),
         pytest.param("```toml\n[user.alice]\nca = 'nobody'\n```", "PGT101", id="a spec with a finding"),
-        pytest.param('```diff title="pgtls.toml"\n-nothing\n+x\n```', "stands 0 times", id="an edit of what is not there"),
+        pytest.param('```diff title="pgtls.toml"\n-nothing\n+x\n```', "stands 0 times",
+            id="an edit of what is not there"),
     ],
 )  # fmt: skip
 def test_a_page_with_a_fault_is_found(page: str, fault: str, here: Path) -> None:

@@ -235,7 +235,10 @@ def test_an_error_names_file_line_and_column_and_how_many_more_there_are(here: P
     run = ask(here)
     assert (run.status, run.stdout) == (1, "")
     assert re.fullmatch(
-        r'pgtls\.toml:\d+:\d+: error\[PGT101\]: there is no ca "peple"; hint: did you mean "people"\?( \(and \d more: run pgtls check\))?\n',
+        (
+            r'pgtls\.toml:\d+:\d+: error\[PGT101\]: there is no ca "peple"; hint: did you mean "people"\?( \(and \d '
+            r"more: run pgtls check\))?\n"
+        ),
         run.stderr,
     )
     path.write_text("[ca.a")

@@ -52,17 +52,21 @@ CLEAN = {
     "a password and a certificate": {"policy": SCRAM + '\nclient_cert = "verify-ca"'},
     "cert with require": {"policy": CERT + '\nsslmode = "require"'},
     "ldap with a secret from elsewhere": {
-        "policy": 'from = ["10.0.0.0/8"]\nauth = "ldap"\nauth_options = { ldapserver = "l", ldapbasedn = "d", ldapbindpasswd = { env = "X" } }'
+        "policy": 'from = ["10.0.0.0/8"]\nauth = "ldap"\n'
+        'auth_options = { ldapserver = "l", ldapbasedn = "d", ldapbindpasswd = { env = "X" } }'
     },
     "ldap that finds its server in the DNS": {
-        "policy": 'from = ["10.0.0.0/8"]\nauth = "ldap"\nauth_options = { ldapbasedn = "dc=example,dc=com", ldaptls = true, ldapport = 389 }'
+        "policy": 'from = ["10.0.0.0/8"]\nauth = "ldap"\n'
+        'auth_options = { ldapbasedn = "dc=example,dc=com", ldaptls = true, ldapport = 389 }'
     },
     "radius before 19": {
-        "policy": 'from = ["10.0.0.0/8"]\nauth = "radius"\nauth_options = { radiusservers = "10.0.0.9", radiussecrets = { file = "s" } }',
+        "policy": 'from = ["10.0.0.0/8"]\nauth = "radius"\n'
+        'auth_options = { radiusservers = "10.0.0.9", radiussecrets = { file = "s" } }',
         "server": "postgres = 18",
     },
     "oauth in 18": {
-        "policy": 'from = ["10.0.0.0/8"]\nauth = "oauth"\nauth_options = { issuer = "https://x.example", scope = "pg" }',
+        "policy": 'from = ["10.0.0.0/8"]\nauth = "oauth"\n'
+        'auth_options = { issuer = "https://x.example", scope = "pg" }',
         "server": 'postgres = 18\nsettings = { oauth_validator_libraries = "validator" }',
     },
     "an option of the validator in 19": {
@@ -71,7 +75,9 @@ CLEAN = {
         "server": 'postgres = 19\nsettings = { oauth_validator_libraries = "one, two" }',
     },
     "a map for gss": {
-        "policy": 'from = ["10.0.0.0/8"]\nauth = "gss"\nauth_options = { include_realm = true, krb_realm = "EXAMPLE.ORG" }\nmap = [{ identity = "/^(.*)@EXAMPLE.ORG$", role = "\\\\1" }]'
+        "policy": 'from = ["10.0.0.0/8"]\nauth = "gss"\n'
+        'auth_options = { include_realm = true, krb_realm = "EXAMPLE.ORG" }\n'
+        'map = [{ identity = "/^(.*)@EXAMPLE.ORG$", role = "\\\\1" }]'
     },
     "an expression for databases in 16": {
         "server": "postgres = 16",
@@ -106,29 +112,36 @@ CLEAN = {
         "more": '[ca.short]\nvalidity = "30d"\n[server.s]\nca = "short"\nhosts = ["s"]\nno_local = true\n'
     },
     "a path length that is enough": {
-        "more": '[ca.a]\npath_length = 1\n[ca.b]\nissuer = "a"\npath_length = 0\n[user.b]\nca = "b"\n[group.g]\nusers = ["b"]\n'
+        "more": '[ca.a]\npath_length = 1\n[ca.b]\nissuer = "a"\npath_length = 0\n[user.b]\nca = "b"\n[group.g]\n'
+        'users = ["b"]\n'
         '[policy.b]\nusers = ["@g"]\nfrom = ["192.168.0.0/16"]\nauth = "scram-sha-256"\n'
     },
     "names that the constraints permit": {
-        "more": '[ca.x]\nname_constraints = { permitted_dns = [".example.org"], permitted_ip = ["10.0.0.0/8"], excluded_dns = ["a.example.org"] }\n'
+        "more": '[ca.x]\nname_constraints = { permitted_dns = [".example.org"], permitted_ip = ["10.0.0.0/8"], '
+        'excluded_dns = ["a.example.org"] }\n'
         '[server.x]\nca = "x"\nhosts = ["db.example.org", "*.db.example.org", "10.0.0.5"]\nno_local = true\n'
     },
     "a dotted common name under constraints that permit its SAN": {
-        "more": '[ca.x]\nname_constraints = { permitted_dns = ["example.org"] }\n[user.x]\nca = "x"\ncommon_name = "john.doe"\n'
+        "more": '[ca.x]\nname_constraints = { permitted_dns = ["example.org"] }\n[user.x]\nca = "x"\n'
+        'common_name = "john.doe"\n'
         '[policy.x]\nusers = ["x"]\nfrom = ["192.168.0.0/16"]\nauth = "scram-sha-256"\n'
     },
     "SCRAM without channel binding under Ed25519": {
         "more": '[ca.ed]\nkey_algorithm = "ed25519"\n[server.ed]\nca = "ed"\nhosts = ["ed"]\nno_local = true\n'
-        '[policy.ed]\nservers = ["ed"]\nusers = ["app"]\nfrom = ["10.0.0.0/8"]\nauth = "scram-sha-256"\nchannel_binding = "disable"\n'
+        '[policy.ed]\nservers = ["ed"]\nusers = ["app"]\nfrom = ["10.0.0.0/8"]\nauth = "scram-sha-256"\n'
+        'channel_binding = "disable"\n'
     },
     "an Ed25519 key that an ECDSA key signs": {"server": 'key_algorithm = "ed25519"', "policy": SCRAM},
     "one common name under two roots, on servers of their own": {
-        "more": '[ca.other]\n[server.o]\nca = "root"\nclient_ca = ["other"]\nhosts = ["o"]\nno_local = true\n[user.app2]\nca = "other"\n'
-        'common_name = "app"\nroles = ["app2"]\n[policy.o]\nservers = ["o"]\nusers = ["app2"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\n'
+        "more": '[ca.other]\n[server.o]\nca = "root"\nclient_ca = ["other"]\nhosts = ["o"]\nno_local = true\n'
+        '[user.app2]\nca = "other"\n'
+        'common_name = "app"\nroles = ["app2"]\n[policy.o]\nservers = ["o"]\nusers = ["app2"]\n'
+        'from = ["10.0.0.0/8"]\nauth = "cert"\n'
     },
     "one common name in two subjects that are compared whole": {
         "user": 'identity = "dn"',
-        "more": '[user.app2]\nca = "clients"\ncommon_name = "app"\nidentity = "dn"\nsubject = { organization = "X" }\nroles = ["app2"]\n'
+        "more": '[user.app2]\nca = "clients"\ncommon_name = "app"\nidentity = "dn"\nsubject = { organization = "X" }\n'
+        'roles = ["app2"]\n'
         '[policy.o]\nusers = ["app2"]\nfrom = ["192.168.0.0/16"]\nauth = "cert"\n',
     },
     "a user without a certificate, in a policy for everybody": {
@@ -141,9 +154,12 @@ CLEAN = {
     "md5 hashes by nobody": {"server": 'settings = { password_encryption = "scram-sha-256" }'},
     "strong ciphers": {"server": 'ciphers = "HIGH:ECDHE+AESGCM:!aNULL:!MD5:-3DES:+SHA1"'},
     "settings of an extension": {"server": 'settings = { "auto_explain.log_min_duration" = "1s" }'},
-    "loopback and private networks": {"policy": 'from = ["127.0.0.1", "::1", "172.16.0.0/12", "fd00::/8"]\nauth = "cert"'},
+    "loopback and private networks": {
+        "policy": 'from = ["127.0.0.1", "::1", "172.16.0.0/12", "fd00::/8"]\nauth = "cert"'
+    },
     "a superuser from the machine itself": {
-        "more": '[policy.su]\nusers = ["postgres"]\nfrom = ["127.0.0.1", "samehost", "localhost"]\nauth = "scram-sha-256"\n'
+        "more": '[policy.su]\nusers = ["postgres"]\nfrom = ["127.0.0.1", "samehost", "localhost"]\n'
+        'auth = "scram-sha-256"\n'
     },
     "rsa-3072, and rsa-2048 for a short while": {
         "user": 'key_algorithm = "rsa-2048"',
@@ -201,7 +217,8 @@ def test_a_password_may_not_cross_a_network_in_cleartext(
 
 @pytest.mark.parametrize(
     ("block", "wide"),
-    [("0.0.0.0/0", 1), ("::/0", 1), ("all", 1), ("20.0.0.0/8", 1), ("20.0.0.0/12", 0), ("2001:db8::/32", 0), ("2000::/3", 1), ("10.0.0.0/8", 0), ("8.0.0.0/6", 1)],
+    [("0.0.0.0/0", 1), ("::/0", 1), ("all", 1), ("20.0.0.0/8", 1), ("20.0.0.0/12", 0), ("2001:db8::/32", 0),
+     ("2000::/3", 1), ("10.0.0.0/8", 0), ("8.0.0.0/6", 1)],
 )  # fmt: skip
 def test_how_wide_a_network_may_be(block: str, wide: bool) -> None:
     assert codes(policy=f'from = ["{block}"]\nauth = "cert"') == ({"PGT312"} if wide else set())

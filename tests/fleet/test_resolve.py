@@ -173,7 +173,9 @@ def test_what_has_ended_is_not_there_and_may_still_be_named() -> None:
     )
     old = '[policy.c]\nusers = ["app"]\nfrom = ["10.0.0.0/8"]\nauth = "scram-sha-256"\nuntil = 2026-06-01T00:00:00Z\n'
     text = BASE + PEOPLE + policy() + ended + old
-    assert findings(text) == ['PGT121 user.alice: user "alice" cannot connect: no policy names it (name the user in a policy, or delete it)']  # fmt: skip
+    assert findings(text) == [
+        'PGT121 user.alice: user "alice" cannot connect: no policy names it (name the user in a policy, or delete it)'
+    ]
     assert list(fleet(text).policies) == ["admin", "it"]
     assert list(fleet(text).users) == ["alice", "app", "postgres"]
     before = fleet(text, datetime(2026, 5, 1, tzinfo=UTC))

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 _WORDS = st.sampled_from(
     [
-        "all", "alice", "+grp", "@names.conf", "@absent.conf", "/^a", "/a(", "/a)", "/[a", "/a**", "/a{2", "/a{3,1}", "/[b-a]", "/\\q", "/[[:x:]]",
-        "/*a", "/a|*b", "/^*", "/a\\", '""', '"a b"', 'a"b', '"never closed', "a,b", "a,", ",a", "a , b", "#", "x#y", "@", '@"names.conf"', "replication",
+        "all", "alice", "+grp", "@names.conf", "@absent.conf", "/^a", "/a(", "/a)", "/[a", "/a**", "/a{2", "/a{3,1}",
+        "/[b-a]", "/\\q", "/[[:x:]]", "/*a", "/a|*b", "/^*", "/a\\", '""', '"a b"', 'a"b', '"never closed', "a,b",
+        "a,", ",a", "a , b", "#", "x#y", "@", '@"names.conf"', "replication",
     ]
 )  # fmt: skip
 _TYPES = st.sampled_from(
@@ -46,25 +47,29 @@ _TYPES = st.sampled_from(
 )
 _ADDRESSES = st.sampled_from(
     [
-        "all", "samehost", "samenet", '"all"', "127.0.0.1/32", "127.0.0.1", "127.0.0.1/33", "127.0.0.1/", "127.0.0.1/8x", "127.0.0.1/ 8", "::1/129",
-        "::1/128", "db.example.com", "db.example.com/32", ".example.com", "10.1/16", "1.2.3.4.5/8", "256.1.1.1/8", "0x7f.1/8", "08.1.1.1/8",
-        "1.2.3.4 255.255.0.0", "1.2.3.4 ffff::", "1.2.3.4 x", "1.2.3.4 1,2", "::1%1/128", "::1%lo/128", "fe80::1%1/64", "::g/8", "1.2.3.4,5.6.7.8",
-        "4294967295/32", "4294967296/32", "1.16777215/8", "1.16777216/8", "127.0.0.1/-0", "127.0.0.1/-1", "*", '""', "/8", "0/0", "1..2/8", "0x/8", ".",
+        "all", "samehost", "samenet", '"all"', "127.0.0.1/32", "127.0.0.1", "127.0.0.1/33", "127.0.0.1/",
+        "127.0.0.1/8x", "127.0.0.1/ 8", "::1/129", "::1/128", "db.example.com", "db.example.com/32", ".example.com",
+        "10.1/16", "1.2.3.4.5/8", "256.1.1.1/8", "0x7f.1/8", "08.1.1.1/8", "1.2.3.4 255.255.0.0", "1.2.3.4 ffff::",
+        "1.2.3.4 x", "1.2.3.4 1,2", "::1%1/128", "::1%lo/128", "fe80::1%1/64", "::g/8", "1.2.3.4,5.6.7.8",
+        "4294967295/32", "4294967296/32", "1.16777215/8", "1.16777216/8", "127.0.0.1/-0", "127.0.0.1/-1", "*", '""',
+        "/8", "0/0", "1..2/8", "0x/8", ".",
     ]
 )  # fmt: skip
 _METHODS = st.sampled_from(
     [
-        "trust", "reject", "password", "md5", "scram-sha-256", "peer", "ident", "cert", "oauth", "TRUST", "none", "trust,reject", "radius", "krb5", "ldap",
+        "trust", "reject", "password", "md5", "scram-sha-256", "peer", "ident", "cert", "oauth", "TRUST", "none",
+        "trust,reject", "radius", "krb5", "ldap",
     ]
 )  # fmt: skip
 _OPTIONS = st.sampled_from(
     [
-        "map=m", "map=", "map", "clientcert=1", "clientcert=0", "clientcert=no-verify", "clientcert=verify-ca", "clientcert=verify-full", "clientcert=x",
-        "clientname=CN", "clientname=DN", "clientname=dn", "pamservice=x", "include_realm=0", "krb_realm=X", "compat_realm=1", "upn_username=1",
-        "ldapserver=h", "ldapport=0", "ldapport=389x", "ldapbasedn=dc=x", "ldapprefix=cn=", "ldapsuffix=x", "ldapsearchattribute=uid",
-        "ldapsearchfilter=(uid=$username)", "ldapbinddn=x", "ldaptls=1", "radiusservers=127.0.0.1", "radiussecrets=s", '"radiusports=1,2"', "radiusports=0",
-        '"radiussecrets=a,b"', "radiusidentifiers=x", "unknown=1", "=x", '"map=a b"', "issuer=https://x", "scope=s", "validator=v",
-        "delegate_ident_mapping=1", "map=a,map=b",
+        "map=m", "map=", "map", "clientcert=1", "clientcert=0", "clientcert=no-verify", "clientcert=verify-ca",
+        "clientcert=verify-full", "clientcert=x", "clientname=CN", "clientname=DN", "clientname=dn", "pamservice=x",
+        "include_realm=0", "krb_realm=X", "compat_realm=1", "upn_username=1", "ldapserver=h", "ldapport=0",
+        "ldapport=389x", "ldapbasedn=dc=x", "ldapprefix=cn=", "ldapsuffix=x", "ldapsearchattribute=uid",
+        "ldapsearchfilter=(uid=$username)", "ldapbinddn=x", "ldaptls=1", "radiusservers=127.0.0.1", "radiussecrets=s",
+        '"radiusports=1,2"', "radiusports=0", '"radiussecrets=a,b"', "radiusidentifiers=x", "unknown=1", "=x",
+        '"map=a b"', "issuer=https://x", "scope=s", "validator=v", "delegate_ident_mapping=1", "map=a,map=b",
     ]
 )  # fmt: skip
 _BUILDS = re.compile("not supported by this build|cannot match because|oauth_validator_libraries")
@@ -148,8 +153,9 @@ def test_random_lines_good_and_bad_are_judged_as_the_server_judges_them(server: 
 
 _IDENT_LINES = st.sampled_from(
     [
-        "m a b", "m a", "m", "m a,b c", "m a b c", "m,n a b", "m a b,c", 'm "a b" "c,d"', "m /^(.*)$ \\1", "m /( b", "m a /(", "m a /b)", "m a +grp", "m a all",
-        "m /a{2,1} b", "m @names.conf b", "m a @absent.conf", "m /[a b", "# m", '"" "" ""', "m a # b",
+        "m a b", "m a", "m", "m a,b c", "m a b c", "m,n a b", "m a b,c", 'm "a b" "c,d"', "m /^(.*)$ \\1", "m /( b",
+        "m a /(", "m a /b)", "m a +grp", "m a all", "m /a{2,1} b", "m @names.conf b", "m a @absent.conf", "m /[a b",
+        "# m", '"" "" ""', "m a # b",
     ]
 )  # fmt: skip
 

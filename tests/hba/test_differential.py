@@ -159,7 +159,10 @@ class World:
                 continue
             wanted, named = expected(line, verdict), named_line(section)
             ours = (posixpath.basename(line.file or ""), line.number) if line else None
-            story = f"{connection}\nwe say {ours}: {wanted}\nserver says {named}: {answer}\n{section}\n{files.hba}\n--\n{files.ident}"
+            story = (
+                f"{connection}\nwe say {ours}: {wanted}\nserver says {named}: {answer}\n{section}\n{files.hba}\n--\n"
+                f"{files.ident}"
+            )
             if version == 13 and connection.database == "logical":
                 # 13 alone calls logical replication so, too; a Connection does not tell it from others.
                 wanted = Answer(wanted.kind, wanted.message[:20])
@@ -209,7 +212,7 @@ def test_random_identities_are_mapped_as_the_server_maps_them(
     assert world.count["undecidable"] < 0.1 * CONNECTIONS, world.count
 
 
-# --- the comparison can fail -------------------------------------------------------------------------------------------------------------------
+# --- the comparison can fail ------------------------------------------------------------------------------------------
 
 
 _is_member = match.is_member

@@ -21,7 +21,8 @@ SECONDS = int(os.environ.get("PGTLS_FUZZ_SECONDS", "0"))
 """About how long each of these takes; a second or two without it."""
 
 _TEXT = (
-    "local host hostssl hostnossl hostgssenc all sameuser samerole replication samehost samenet +staff /^a /(a /[[:<:]] "
+    "local host hostssl hostnossl hostgssenc all sameuser samerole replication samehost samenet +staff /^a /(a "
+    "/[[:<:]] "
     '"all" "a b" "a""b" \'x\' , ,, 10.0.0.0/8 10.0.0.1 255.0.0.0 ::1/128 ::/0 .example.com example.com 999.1.1.1 '
     "cert trust reject peer scram-sha-256 md5 ldap radius map=m clientcert=verify-full clientcert=1 clientname=DN "
     'ldapserver=x radiusservers="a,b" include include_if_exists include_dir @file @missing # #comment \\ \\\\ m \\1 '

@@ -1,6 +1,7 @@
 r"""Which line decides, and whom a certificate is good for: every case of the matching rules by hand.
 
-Many are those of PostgreSQL's own suites (src/test/authentication/t/001_password.pl, 003_peer.pl), which try them on servers; the others were tried
+Many are those of PostgreSQL's own suites (src/test/authentication/t/001_password.pl, 003_peer.pl),
+which try them on servers; the others were tried
 on servers where these have none (host names, masks, replication).
 """
 
@@ -38,7 +39,7 @@ def matches(line: str, connection: Connection, surroundings: Surroundings = GROU
     return decide(parsed.lines, connection, surroundings) is not None
 
 
-# --- the first line that matches ---------------------------------------------------------------------------------------------------------------
+# --- the first line that matches --------------------------------------------------------------------------------------
 
 
 def test_the_first_line_that_matches_decides_and_nothing_falls_through() -> None:
@@ -69,7 +70,7 @@ def test_the_record_type_says_which_transports_match(record_type: str, met_by: s
     assert found == met_by
 
 
-# --- databases and roles -----------------------------------------------------------------------------------------------------------------------
+# --- databases and roles ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_a_name_that_starts_with_a_slash_is_a_name_up_to_15() -> None:
     assert not matches("local all /^a trust", socket("/^a"), version=16)
 
 
-# --- addresses ---------------------------------------------------------------------------------------------------------------------------------
+# --- addresses --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_a_host_name_is_one_that_both_lookups_confirm(pattern: str, names: tuple
     assert matches(f"host all all {pattern} trust", tcp("10.0.0.1", "tls", *names)) == expected
 
 
-# --- what is left open -------------------------------------------------------------------------------------------------------------------------
+# --- what is left open ------------------------------------------------------------------------------------------------
 
 
 def test_what_cannot_be_decided_is_said_only_where_the_answer_hangs_on_it() -> None:
@@ -218,7 +219,7 @@ def test_what_cannot_be_decided_is_said_only_where_the_answer_hangs_on_it() -> N
     assert decide([replace(line, databases=(ALL,)), line], tcp()) is not None
 
 
-# --- certificates ------------------------------------------------------------------------------------------------------------------------------
+# --- certificates -----------------------------------------------------------------------------------------------------
 
 APP = ClientCertificate("app", "CN=app,O=Lab")
 IDENTS = parse_ident(
@@ -280,14 +281,16 @@ def test_13_knows_older_words_for_clientcert(value: str, asked: bool) -> None:
 @pytest.mark.parametrize(
     ("connection", "version", "no_line", "rejected"),
     [
-        (tcp(), 17, 'for host "10.0.0.1", user "app", database "shop", SSL encryption', 'connection for host "10.0.0.1", user "app", database "shop", SSL encryption'),
+        (tcp(), 17, 'for host "10.0.0.1", user "app", database "shop", SSL encryption',
+            'connection for host "10.0.0.1", user "app", database "shop", SSL encryption'),
         (tcp(transport="gss"), 17, 'for host "10.0.0.1", user "app", database "shop", GSS encryption', None),
         (tcp(), 13, 'for host "10.0.0.1", user "app", database "shop", SSL on', None),
         (tcp(transport="plain"), 13, 'for host "10.0.0.1", user "app", database "shop", SSL off', None),
         (socket("app"), 17, 'for host "[local]", user "app", database "postgres", no encryption', None),
         (
             socket("r", replication=True), 17,
-            'for replication connection from host "[local]", user "r", no encryption', 'replication connection for host "[local]", user "r", no encryption',
+            'for replication connection from host "[local]", user "r", no encryption',
+            'replication connection for host "[local]", user "r", no encryption',
         ),
     ],
 )  # fmt: skip
@@ -300,7 +303,7 @@ def test_a_refusal_has_the_servers_words(
         assert outcome(line, (), connection, version).reason == f"pg_hba.conf rejects {rejected}"
 
 
-# --- ident maps --------------------------------------------------------------------------------------------------------------------------------
+# --- ident maps -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

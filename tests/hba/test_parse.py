@@ -50,7 +50,7 @@ def files(tree: dict[str, str]) -> tuple[Callable[[str], str], Callable[[str], I
     return read, names
 
 
-# --- tokens ------------------------------------------------------------------------------------------------------------------------------------
+# --- tokens -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_line_is_too_long_only_in_13() -> None:
     assert len(first(text, 14).roles) == 3000
 
 
-# --- addresses ---------------------------------------------------------------------------------------------------------------------------------
+# --- addresses --------------------------------------------------------------------------------------------------------
 
 
 ADDRESSES = [
@@ -245,7 +245,7 @@ def test_the_address_field(field: str, address: Address | None) -> None:
     assert first(f"{kind} all all {field} trust").address == address
 
 
-# --- errors ------------------------------------------------------------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------------------------------
 
 
 ERRORS = [
@@ -345,7 +345,7 @@ def test_options_may_be_joined_and_the_last_one_counts() -> None:
     assert line.option("map") == "c d"
 
 
-# --- files in files ----------------------------------------------------------------------------------------------------------------------------
+# --- files in files ---------------------------------------------------------------------------------------------------
 
 TREE = {
     "/c/names": "a, \"b c\"\n# comment\n@sub/more\n",
@@ -402,7 +402,8 @@ def test_included_lines_stand_where_they_are_included(version: int) -> None:
         'local all a trust\n"include" lines.conf\ninclude_if_exists gone\nlocal all z trust', version
     ).lines
     assert [(line.roles[0].text, line.file, line.number) for line in lines] == [
-        ("a", "/c/pg_hba.conf", 1), ("x", "/c/lines.conf", 1), ("y", "/c/sub/lines.conf", 2), ("z", "/c/pg_hba.conf", 4),
+        ("a", "/c/pg_hba.conf", 1), ("x", "/c/lines.conf", 1), ("y", "/c/sub/lines.conf", 2),
+        ("z", "/c/pg_hba.conf", 4),
     ]  # fmt: skip
 
 
@@ -437,7 +438,7 @@ def test_up_to_15_there_is_no_include(version: int) -> None:
     assert found.message == 'invalid connection type "include"'
 
 
-# --- pg_ident.conf -----------------------------------------------------------------------------------------------------------------------------
+# --- pg_ident.conf ----------------------------------------------------------------------------------------------------
 
 
 IDENTS = [

@@ -25,7 +25,8 @@ ALL, SAMEUSER, SAMEROLE, REPLICATION = Keyword.ALL, Keyword.SAMEUSER, Keyword.SA
 VERSIONS = range(13, 20)
 
 _TEXTS = st.one_of(
-    st.sampled_from(["all", "sameuser", "+grp", "@file", "/re", "//", "/^x$", "a b", "a,b", 'a"b', '"', "#", "a#b", "\\", "a\\", "", "replication", "include", "\t"]),
+    st.sampled_from(["all", "sameuser", "+grp", "@file", "/re", "//", "/^x$", "a b", "a,b", 'a"b', '"', "#", "a#b",
+        "\\", "a\\", "", "replication", "include", "\t"]),
     st.text(st.characters(exclude_characters="\0\r\n", codec="utf-8"), max_size=20),
 )  # fmt: skip
 _NAMES = _TEXTS.map(Name)
@@ -33,8 +34,10 @@ _REGEXES = st.sampled_from(["^a", "a,b", 'a"b', "^/x$", "[ab]{2}", "a b#", "(?i)
 _BLOCKS = st.one_of(
     st.builds(lambda n, p: IPv4Network((n, p), strict=False), st.integers(0, 2**32 - 1), st.integers(0, 32)),
     st.builds(lambda n, p: IPv6Network((n, p), strict=False), st.integers(0, 2**128 - 1), st.integers(0, 128)),
-    st.builds(MaskedAddress, st.builds(IPv4Address, st.integers(0, 2**32 - 1)), st.builds(IPv4Address, st.integers(0, 2**32 - 1))),
-    st.builds(MaskedAddress, st.builds(IPv6Address, st.integers(0, 2**128 - 1)), st.builds(IPv6Address, st.integers(0, 2**128 - 1))),
+    st.builds(MaskedAddress, st.builds(IPv4Address, st.integers(0, 2**32 - 1)),
+        st.builds(IPv4Address, st.integers(0, 2**32 - 1))),
+    st.builds(MaskedAddress, st.builds(IPv6Address, st.integers(0, 2**128 - 1)),
+        st.builds(IPv6Address, st.integers(0, 2**128 - 1))),
     st.sampled_from(["db.example.com", ".example.com", "samehost", "all", "a#b", "x y"]).map(HostName),
     st.sampled_from([ALL, Keyword.SAMEHOST, Keyword.SAMENET]),
 )  # fmt: skip
@@ -172,7 +175,8 @@ def test_a_file_reads_well() -> None:
             options=(("map", "app"),),
             comment="policy app: the web shop\nsee the runbook",
         ),
-        line(type="hostnossl", databases=(Name("shop"),), roles=(Name("app"), Member("staff")), address=ip_network("10.0.0.0/8"), method="reject", comment="policy app"),
+        line(type="hostnossl", databases=(Name("shop"),), roles=(Name("app"), Member("staff")),
+            address=ip_network("10.0.0.0/8"), method="reject", comment="policy app"),
     ]  # fmt: skip
     assert render_hba(written, 17, "Compiled by pgtls.") == (
         '# Compiled by pgtls.\n'
@@ -220,17 +224,20 @@ def test_a_name_with_a_leading_slash_is_that_name_and_no_expression(version: int
         ({"databases": (Regex("^a"),)}, 15, 'the regular expression "^a" needs PostgreSQL 16, not 15'),
         ({"roles": (Regex("a("),)}, 16, 'the regular expression "a(" is wrong: parentheses () not balanced'),
         ({"roles": (Name("x" * 255),)}, 15, f'"{"x" * 97}..." has 255 bytes, PostgreSQL 15 reads 254'),
-        ({"roles": tuple(Name(f"role{n}") for n in range(900))}, 13, "a line of 8923 bytes is too long for PostgreSQL 13, which reads 8190"),
+        ({"roles": tuple(Name(f"role{n}") for n in range(900))}, 13,
+            "a line of 8923 bytes is too long for PostgreSQL 13, which reads 8190"),
         ({"roles": ()}, 17, "a line without roles cannot be written"),
         ({"databases": ()}, 17, "a line without databases cannot be written"),
         ({"roles": (Keyword.SAMEUSER,)}, 17, 'the keyword "sameuser" has no meaning in this place'),
         ({"address": HostName("10.0.0.1")}, 17, '"10.0.0.1" would not be read as a host name'),
         ({"address": HostName("0x7f.1")}, 17, '"0x7f.1" would not be read as a host name'),
         ({"address": HostName("a/8")}, 17, '"a/8" would not be read as a host name'),
-        ({"address": MaskedAddress(ip_address("1.2.3.4"), ip_address("ff::"))}, 17, 'the mask "ff::" does not fit the address "1.2.3.4"'),
+        ({"address": MaskedAddress(ip_address("1.2.3.4"), ip_address("ff::"))}, 17,
+            'the mask "ff::" does not fit the address "1.2.3.4"'),
         ({"address": None}, 17, 'a line of type "hostssl" with the address "None" does not exist'),
         ({"method": "oauth"}, 17, 'PostgreSQL 17 says: invalid authentication method "oauth"'),
-        ({"options": (("clientname", "DN"),)}, 13, 'PostgreSQL 13 says: unrecognized authentication option name: "clientname"'),
+        ({"options": (("clientname", "DN"),)}, 13,
+            'PostgreSQL 13 says: unrecognized authentication option name: "clientname"'),
         ({"type": "host"}, 17, "PostgreSQL 17 says: cert authentication is only supported on hostssl connections"),
     ],
 )  # fmt: skip

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pgtls.hba.model import Transport
 
 ROLES = (
-    "alice", "Alice", "bob", "all", "grp", "+grp", "team", "/alice", "/^a", "a b", 'q"uote', "ünïcødé", "@names", "#hash", "x,y",
-    "sameuser", "samerole", "replication", "\\1", "a\\1b", "aa", "aab", "include", "boss", "n" * 63,
+    "alice", "Alice", "bob", "all", "grp", "+grp", "team", "/alice", "/^a", "a b", 'q"uote', "ünïcødé", "@names",
+    "#hash", "x,y", "sameuser", "samerole", "replication", "\\1", "a\\1b", "aa", "aab", "include", "boss", "n" * 63,
 )  # fmt: skip
 """All login roles; ``boss`` is a superuser."""
 
@@ -67,7 +67,7 @@ class Files:
     connections: tuple[Connection, ...]
 
 
-# --- tokens ------------------------------------------------------------------------------------------------------------------------------------
+# --- tokens -----------------------------------------------------------------------------------------------------------
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/^$.*()[]{}|\\?+_-=:~")
 
@@ -132,15 +132,17 @@ _ROLE_TOKENS = st.one_of(
 )
 _ADDRESSES = st.sampled_from(
     [
-        "all", "all", "samehost", "samenet", "127.0.0.1/32", "127.0.0.0/8", "127.0.0.2/31", "0.0.0.0/0", "::/0", "::1/128", "127.1/32",
-        "0x7f000001/32", "127.0.0.2 255.255.255.255", "127.9.0.1 255.0.255.255", "127.9.9.2 255.0.0.255", "::ffff:127.0.0.1/128",
-        "10.0.0.0/8", "127.0.0.1/+32", "127.9.9.9/8", "::1 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "0177.0.0.1/032", '"127.0.0.0/8"',
+        "all", "all", "samehost", "samenet", "127.0.0.1/32", "127.0.0.0/8", "127.0.0.2/31", "0.0.0.0/0", "::/0",
+        "::1/128", "127.1/32", "0x7f000001/32", "127.0.0.2 255.255.255.255", "127.9.0.1 255.0.255.255",
+        "127.9.9.2 255.0.0.255", "::ffff:127.0.0.1/128", "10.0.0.0/8", "127.0.0.1/+32", "127.9.9.9/8",
+        "::1 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "0177.0.0.1/032", '"127.0.0.0/8"',
     ]
 )  # fmt: skip
 _WITHOUT_TLS = ["password", "password", "password", "trust", "reject", "scram-sha-256", "md5"]
 _WITH_TLS = [
-    *_WITHOUT_TLS, "cert", "cert", "cert", "cert map=m1", "cert map=m1", "cert map=m2", "cert clientname=DN map=m1", "cert map=m2,map=m1", 'cert "map=odd map"', "cert map=",
-    "trust clientcert=verify-full", "trust clientcert=verify-ca", "password clientcert=verify-ca", "reject clientcert=verify-ca",
+    *_WITHOUT_TLS, "cert", "cert", "cert", "cert map=m1", "cert map=m1", "cert map=m2", "cert clientname=DN map=m1",
+    "cert map=m2,map=m1", 'cert "map=odd map"', "cert map=", "trust clientcert=verify-full",
+    "trust clientcert=verify-ca", "password clientcert=verify-ca", "reject clientcert=verify-ca",
 ]  # fmt: skip
 _LOCALLY = [*_WITHOUT_TLS, "peer map=m1", "peer", "peer map=m1", "ident map=m2", "peer map=m2"]
 _BLANKS = st.sampled_from([" ", "\t", "   ", " \t "])
@@ -200,16 +202,19 @@ def _hba(draw: st.DrawFn, version: int) -> str:
     return "\n".join([*lines, draw(st.sampled_from([_LAST] * 5 + ["host all none all reject\n"]))])
 
 
-# --- pg_ident.conf -----------------------------------------------------------------------------------------------------------------------------
+# --- pg_ident.conf ----------------------------------------------------------------------------------------------------
 
 _IDENTITIES = [
-    "alice", "bob", "ünïcødé", "root", "root", "CN=alice", "CN=\\C3\\BCn\\C3\\AFc\\C3\\B8d\\C3\\A9,O=Lab\\, x", "O=Lab", "aab@example.org", 'q"uote',
+    "alice", "bob", "ünïcødé", "root", "root", "CN=alice", "CN=\\C3\\BCn\\C3\\AFc\\C3\\B8d\\C3\\A9,O=Lab\\, x", "O=Lab",
+    "aab@example.org", 'q"uote',
 ]  # fmt: skip
 _IDENTITY_PATTERNS = [
-    "^(.*)@example\\.org$", "^([^@]+)@.*$", "^CN=(.*)$", "^(.*)$", "(ali)ce", "^(?:a|b)", "^$", "^(a*)(.*)$", "^a(a+)b", "^/(.*)$", "^.*(ice|b)$",
+    "^(.*)@example\\.org$", "^([^@]+)@.*$", "^CN=(.*)$", "^(.*)$", "(ali)ce", "^(?:a|b)", "^$", "^(a*)(.*)$", "^a(a+)b",
+    "^/(.*)$", "^.*(ice|b)$",
 ]  # fmt: skip
 _TEMPLATES = [
-    ("/^(.*)$", "\\1"), ('"/^(.*)@example\\.org$"', '"\\1"'), ("/^(a|b)", "\\1ab"), ("/^(ali)ce$", "\\1ce"), ("/^.(.*)$", "\\1"), ('"/^CN=([^,]+)"', "\\1"),
+    ("/^(.*)$", "\\1"), ('"/^(.*)@example\\.org$"', '"\\1"'), ("/^(a|b)", "\\1ab"), ("/^(ali)ce$", "\\1ce"),
+    ("/^.(.*)$", "\\1"), ('"/^CN=([^,]+)"', "\\1"),
 ]  # fmt: skip
 """Identities with a group and roles that it becomes part of."""
 _IDENT_ROLES = [
@@ -249,7 +254,7 @@ def _idents(draw: st.DrawFn, version: int) -> str:
     return "\n".join([*lines, ""])
 
 
-# --- connections -------------------------------------------------------------------------------------------------------------------------------
+# --- connections ------------------------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -289,7 +294,8 @@ def identity_rounds(version: int, certificates: Sequence[ClientCertificate], cou
     methods += ["cert clientname=DN map=m1", "cert map=m2 clientname=DN"] if version >= 14 else []
     hba = st.builds(
         lambda database, method, other: (
-            f"hostssl {database} all all {method}\nhostssl all,replication all all {other}\nlocal all,replication all peer map=m1\n"
+            f"hostssl {database} all all {method}\nhostssl all,replication all all {other}\n"
+            "local all,replication all peer map=m1\n"
         ),
         st.sampled_from(["sameuser", "samerole,replication", "@names.conf", "all"]),
         st.sampled_from(methods),

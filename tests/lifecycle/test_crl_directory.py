@@ -109,9 +109,14 @@ def hashes(names: dict[str, bytes]) -> Counter[str]:
 
 
 HOSTILE = {
-    "UTF-8": 'common_name = "Ελένη  ΑΒΓ"\nsubject = { organization = "  Ex,  AMPLE ", country = "GR", email = "A@B.example" }',
+    "UTF-8": (
+        'common_name = "Ελένη  ΑΒΓ"\nsubject = { organization = "  Ex,  AMPLE ", country = "GR", email = '
+        '"A@B.example" }'
+    ),
     "special characters": """common_name = 'a+b=c,"d"\\<e>;#/../x'""",
-    "long": f'common_name = "{"x" * 64}"\nsubject = {{ state = "{"é" * 60}", locality = "L", organizational_unit = "OU" }}',
+    "long": (
+        f'common_name = "{"x" * 64}"\nsubject = {{ state = "{"é" * 60}", locality = "L", organizational_unit = "OU" }}'
+    ),
 }
 
 

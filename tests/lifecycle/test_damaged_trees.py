@@ -235,7 +235,7 @@ def test_a_hard_link_to_a_key_keeps_what_it_had(place: Place) -> None:
     assert place.file(KEY).stat().st_nlink == 1
 
 
-# ---- the lock in the out directory -----------------------------------------------------------------------------------------------------
+# ---- the lock in the out directory -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lock", ["out/example.lock", "out/locks/example.lock"])
@@ -323,7 +323,7 @@ def test_a_lost_tree_is_built_anew_around_the_keys_of_its_cas(place: Place) -> N
     assert steps(place.build(now=NOW + DAY)) == []
 
 
-# ---- what is not about a place of the spec ------------------------------------------------------------------------------------------------
+# ---- what is not about a place of the spec ---------------------------------------------------------------------------
 
 
 def test_what_is_not_about_a_place_of_the_spec_names_none(place: Place) -> None:

@@ -253,7 +253,10 @@ def test_a_new_root_is_no_matter_to_who_is_new(place: Place) -> None:
         step(17)
         + '[server.two]\nca = "root-2027"\nhosts = ["two"]\n[policy.two]\nservers = ["two"]\nusers = ["alice"]\n'
     )
-    more += 'from = ["127.0.0.1"]\nauth = "scram-sha-256"\n[policy.dba2]\nservers = ["two"]\nusers = ["postgres"]\nfrom = ["local"]\nauth = "peer"\n'
+    more += (
+        'from = ["127.0.0.1"]\nauth = "scram-sha-256"\n[policy.dba2]\nservers = ["two"]\nusers = ["postgres"]\n'
+        'from = ["local"]\nauth = "peer"\n'
+    )
     more = more.replace("[policy.dba]\n", '[policy.dba]\nservers = ["db"]\n').replace(
         "[policy.people]\n", '[policy.people]\nservers = ["db"]\n'
     )
@@ -286,7 +289,7 @@ def test_the_program_refuses_the_step_and_goes_on_when_told_to(place: Place) -> 
     assert "warning[PGT581]" in run.stderr
 
 
-# ---- who is deployed first ---------------------------------------------------------------------------------------------------------------
+# ---- who is deployed first -------------------------------------------------------------------------------------------
 
 
 def precedence(planned: Planned) -> list[tuple[str, str]]:
@@ -306,7 +309,10 @@ def test_a_server_that_moves_comes_before_the_bundles_that_check_its_list(server
     planned = place.build(step(server.version, SERVER_STEPS["used"], alice=alice), now=now)
     assert precedence(planned) == [
         (
-            'this build revokes the old certificate of server db (moved from ca "root"): alice (crl = true) rejects it once it has its new bundle',
+            (
+                'this build revokes the old certificate of server db (moved from ca "root"): alice (crl = true) '
+                "rejects it once it has its new bundle"
+            ),
             "deploy server db before the bundle of alice",
         )
     ]
@@ -329,7 +335,10 @@ def test_bundles_that_move_come_before_the_servers_that_check_their_list(server:
     planned = place.build(step(version, both, alice=PEOPLE_2027), now=now)
     assert precedence(planned) == [
         (
-            'this build revokes the old certificate of alice (moved from ca "people"): server db rejects it once it has its new files',
+            (
+                'this build revokes the old certificate of alice (moved from ca "people"): server db rejects it once '
+                "it has its new files"
+            ),
             "deploy the bundle of alice before server db",
         )
     ]

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 ACCEPTED = Asked(accept_outage=True, allow_revoke=True)
 
-CAS = '[ca.root]\n[ca.root-2027]\n[ca.mid]\nissuer = "{mid}"\n[ca.people]\n[ca.people-2027]\n[ca.inner]\nissuer = "{inner}"\n'
+CAS = (
+    '[ca.root]\n[ca.root-2027]\n[ca.mid]\nissuer = "{mid}"\n[ca.people]\n[ca.people-2027]\n[ca.inner]\n'
+    'issuer = "{inner}"\n'
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,13 +83,14 @@ def install(server: Server, tables: str) -> Path:
     return out
 
 
-# --- hostile names ------------------------------------------------------------------------------------------------------------------------------
+# --- hostile names ----------------------------------------------------------------------------------------------------
 
 
 def named_users(names: tuple[str, ...]) -> str:
     return "".join(
         f'[user.u{number}]\nca = "clients"\nroles = [{toml(name)}]\n'
-        f'[policy.p{number}]\nusers = ["u{number}"]\ndatabases = [{{ name = {toml(name)} }}]\nfrom = ["127.0.0.0/8", "::1"]\nauth = "cert"\n'
+        f'[policy.p{number}]\nusers = ["u{number}"]\ndatabases = [{{ name = {toml(name)} }}]\n'
+        'from = ["127.0.0.0/8", "::1"]\nauth = "cert"\n'
         for number, name in enumerate(names)
     )
 
@@ -139,7 +140,7 @@ def test_a_service_that_libpq_would_misread_is_not_written(tmp_path: Path) -> No
     assert "psql service=" not in (bundle.directory / "README.md").read_text()
 
 
-# --- what a person reads and does -------------------------------------------------------------------------------------------------------------
+# --- what a person reads and does -------------------------------------------------------------------------------------
 
 BI = """
 [user.bi]
@@ -285,7 +286,7 @@ def test_a_bundle_that_shows_no_certificate_says_nothing_of_keys_for_java(tmp_pa
     assert ("## Java" in text, "openssl" in text, "JDBC URLs" in text) == (False, False, True)
 
 
-# --- physical replication -----------------------------------------------------------------------------------------------------------------------
+# --- physical replication ---------------------------------------------------------------------------------------------
 
 BACKUP = """
 [user.backup]

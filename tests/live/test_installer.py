@@ -147,7 +147,8 @@ def test_a_dry_run_changes_nothing(one: Server, tmp_path: Path) -> None:
 
 def spoil_key(files: Path) -> None:
     subprocess.run(
-        ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", str(files / "server.key")],
+        ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out",
+            str(files / "server.key")],
         check=True, capture_output=True,
     )  # fmt: skip
 

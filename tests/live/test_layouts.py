@@ -82,7 +82,8 @@ def test_the_installer_finds_the_cluster_by_itself(layout: str, tmp_path: Path) 
     try:
         run = subprocess.run(
             ["unshare", "--mount", "--propagation=private", "bash", "-c", script],
-            env=surroundings | {"PORT": str(free_port())}, capture_output=True, text=True, check=False, timeout=PATIENCE, cwd="/",
+            env=surroundings | {"PORT": str(free_port())}, capture_output=True, text=True, check=False,
+            timeout=PATIENCE, cwd="/",
         )  # fmt: skip
     finally:
         server.close()

@@ -42,7 +42,7 @@ def listed(*entries: Revocation, number: int = 1, at: datetime = NOW) -> Revocat
     return RevocationList(number, at, at + 365 * DAY, plain, None)
 
 
-# --- what others make of them --------------------------------------------------------------------------------------------------
+# --- what others make of them -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -178,7 +178,7 @@ def test_the_hash_is_the_one_that_openssl_looks_for_in_a_directory() -> None:
     assert names.hashed_name(root.issuer.name) == openssl("crl", "-noout", "-hash", stdin=signed(root)).strip()
 
 
-# --- what stays on a list ------------------------------------------------------------------------------------------------------
+# --- what stays on a list ---------------------------------------------------------------------------------------------
 
 FIRST = Revocation("a", NOW - 10 * DAY, "cessation_of_operation", NOW + 30 * DAY)
 

@@ -33,7 +33,7 @@ def armoured(data: bytes) -> bytes:
     return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(data) + b"-----END CERTIFICATE-----\n"
 
 
-# --- what a profile asks for ---------------------------------------------------------------------------------------------------
+# --- what a profile asks for ------------------------------------------------------------------------------------------
 
 
 def test_a_profile_s_facts_are_sorted_words() -> None:
@@ -53,7 +53,7 @@ def test_a_profile_s_facts_are_sorted_words() -> None:
     )  # fmt: skip
 
 
-# --- several, and none ---------------------------------------------------------------------------------------------------------
+# --- several, and none ------------------------------------------------------------------------------------------------
 
 
 def test_all_certificates_of_a_file_are_read_in_their_order_whatever_stands_between() -> None:
@@ -102,7 +102,7 @@ def test_one_broken_certificate_spoils_the_file() -> None:
     assert isinstance(facts.read(good + armoured(b"0\x03\x02\x01\x00")), Unreadable)
 
 
-# --- certificates of others ----------------------------------------------------------------------------------------------------
+# --- certificates of others -------------------------------------------------------------------------------------------
 
 
 def foreign(directory: Path, *request: str, serial: str = "0x1234", extensions: str = "") -> bytes:
@@ -140,11 +140,13 @@ def test_every_kind_of_name_and_usage_has_a_word(tmp_path: Path) -> None:
         )
     )
     assert certificate.names == (
-        "DNS:a.example.com", "IP:10.0.0.5", "RID:1.2.3", "URI:https://a", "dirName:CN=x", "email:a@b.example", "otherName:1.2.3",
+        "DNS:a.example.com", "IP:10.0.0.5", "RID:1.2.3", "URI:https://a", "dirName:CN=x", "email:a@b.example",
+        "otherName:1.2.3",
     )  # fmt: skip
     assert certificate.usages == (
-        "1.2.3.4", "CA", "cRLSign", "clientAuth", "codeSigning", "dataEncipherment", "digitalSignature", "excluded:IP:10.0.0.0/8",
-        "keyAgreement", "keyCertSign", "keyEncipherment", "nonRepudiation", "pathlen:3", "permitted:DNS:example.com", "serverAuth",
+        "1.2.3.4", "CA", "cRLSign", "clientAuth", "codeSigning", "dataEncipherment", "digitalSignature",
+        "excluded:IP:10.0.0.0/8", "keyAgreement", "keyCertSign", "keyEncipherment", "nonRepudiation", "pathlen:3",
+        "permitted:DNS:example.com", "serverAuth",
     )  # fmt: skip
     assert certificate.key_id == "0102"
 

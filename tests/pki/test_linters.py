@@ -80,7 +80,8 @@ def test_nothing_that_is_issued_differs_from_rfc_5280(algorithm: KeyAlgorithm, t
 
 
 PRIVATE = {
-    # Where to ask about revocation, and where the CA's certificate is: servers and clients have the CRLs and CAs as files.
+    # Where to ask about revocation, and where to find the CA's certificate:
+    # servers and clients have the CRLs and CAs as files.
     "cabf.serverauth.ca.crl_distribution_points_extension_absent",
     "cabf.serverauth.ca.authority_info_access_extension_absent",
     "cabf.serverauth.subscriber.authority_info_access_extension_absent",
@@ -97,9 +98,11 @@ PRIVATE = {
     "cabf.serverauth.ca.incomplete_name_constraints",
     # Databases are dialled by addresses of the inside, too.
     "cabf.internal_ip_address",
-    # A common name is no more than not recommended there; people look at it, and libpq up to 14 has nothing else for addresses.
+    # The linter does not recommend a common name, but allows it:
+    # people read it, and libpq up to 14 needs it for addresses.
     "cabf.serverauth.dv.common_name_attribute_present",
-    # RFC 5280 (4.2.1.2) wants the key identifier that they do not recommend, and (4.2.1.1) leaves a root's other one out.
+    # RFC 5280 (4.2.1.2) wants the key identifier that the linter does not recommend,
+    # and omits the authority's from a root (4.2.1.1).
     "cabf.serverauth.subscriber.subject_key_identifier_extension_present",
     "cabf.serverauth.root.authority_key_identifier_extension_absent",
     # Only for a CA that answers OCSP requests itself.
@@ -134,8 +137,9 @@ def test_of_the_rules_for_browsers_only_those_for_public_cas_are_not_met(
 def test_the_linter_finds_what_is_wrong(tmp_path: Path) -> None:
     """A CA and a list as a hasty script makes them."""
     bare = tmp_path / "bare"
-    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(tmp_path / "key"),
-            "-out", str(bare), "-subj", "/CN=x", "-addext", "keyUsage=keyCertSign", "-addext", "basicConstraints=CA:TRUE")  # fmt: skip
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+            str(tmp_path / "key"), "-out", str(bare), "-subj", "/CN=x", "-addext", "keyUsage=keyCertSign", 
+            "-addext", "basicConstraints=CA:TRUE")  # fmt: skip
     stranger = tmp_path / "stranger"
     stranger.write_bytes(authority("lint-stranger").pem)
     certificate, chain = findings(

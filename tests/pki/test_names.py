@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 Attributes = tuple[tuple[str, str], ...]
 
-# Control characters are errors in a spec, but nobody keeps them out of other people's certificates; NUL alone cannot be in OpenSSL's text.
+# Control characters are errors in a spec, but certificates from elsewhere may hold them;
+# only NUL cannot be in OpenSSL's text.
 values = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=16)
 tricky = st.text(' #,+"\\<>;=/aé\t\x7f', min_size=1, max_size=6)
 strings = st.one_of(values, tricky).filter(lambda text: len(text.encode()) <= 64)

@@ -141,7 +141,7 @@ def test_gnutls_accepts_a_certificate_for_its_purpose_under_its_root(
     assert "expired" in (gnutls_refusal(tmp_path, expired, root.pem, kind) or "")
 
 
-# --- any tree of CAs -----------------------------------------------------------------------------------------------------------
+# --- any tree of CAs --------------------------------------------------------------------------------------------------
 
 
 @st.composite

@@ -78,7 +78,10 @@ def test_the_timeline_says_what_would_fail_for_whom_and_what_would_stay_open(her
         "server.main refuses every client certificate (user.app and user.auditor)",
         "user.auditor should end: access without a certificate stays until a build",
         "policy.metrics should end: access stays until a build",
-        "the certificates of ca.root and ca.servers end: so does everything below: ca.people, user.app, user.auditor and 1 more",
+        (
+            "the certificates of ca.root and ca.servers end: so does everything below: ca.people, user.app, "
+            "user.auditor and 1 more"
+        ),
         "the certificate of ca.people ends: so does everything below: user.app and user.auditor",
     ):
         assert sentence in text, text
@@ -131,9 +134,9 @@ def test_a_status_of_a_list_that_ended_in_a_bundle_says_who_fails(tmp_path: Path
     short = SPEC.replace('[ca.servers]\nvalidity = "10y"\n', '[ca.servers]\nvalidity = "10y"\ncrl_validity = "10d"\n')
     build(tmp_path, short.replace('validity = "30d"\n', 'validity = "30d"\ncrl      = true\n'))
     lines = page(tmp_path, "2026-01-12")
-    assert (
-        lines[1]
-        == "Failing since 2026-01-11 (24 hours ago): the CRL of ca.servers ended: user.app (crl = true) refuses server.main"
+    assert lines[1] == (
+        "Failing since 2026-01-11 (24 hours ago): the CRL of ca.servers ended: user.app (crl = true) refuses "
+        "server.main"
     )
     build(tmp_path, short, now="2026-01-12")
     assert not any("Failing" in line for line in page(tmp_path, "2026-01-12"))
@@ -148,9 +151,9 @@ def test_access_that_should_have_ended_is_said_until_somebody_builds(tmp_path: P
     late = pgtls("status", "--detailed-exitcode", cwd=tmp_path, now="2026-07-01")
     assert late.status == 2
     lines = late.stdout.splitlines()
-    assert (
-        lines[1]
-        == "Open since 2026-06-30 (24 hours ago): user.auditor should have ended: access without a certificate stays until a build"
+    assert lines[1] == (
+        "Open since 2026-06-30 (24 hours ago): user.auditor should have ended: access without a certificate "
+        "stays until a build"
     )
     assert lines[-1] == "To do: run pgtls build, then deploy what it wrote for servers (reload)"
     build(tmp_path, now="2026-07-01T00:00:00Z")

@@ -80,11 +80,13 @@ auth      = "scram-sha-256"
 CHANGES = {
     "a name more in the certificate": Change('"db.example.com"]', '"db.example.com", "db2"]', "reload", served),
     "a policy more": Change("[policy.app]", f"{OTHER}\n[policy.app]", "reload", rules),
-    "TLS 1.3 alone": Change("postgres  =", 'min_tls = "1.3"\npostgres  =', "reload", setting("ssl_min_protocol_version")),
+    "TLS 1.3 alone": Change("postgres  =", 'min_tls = "1.3"\npostgres  =', "reload",
+        setting("ssl_min_protocol_version")),
     "other ciphers": Change(
         "postgres  =", 'ciphers = "ECDHE-ECDSA-AES256-GCM-SHA384"\npostgres  =', "reload", setting("ssl_ciphers")
     ),
-    "a setting that is read at reload": Change('log_connections = "on"', 'log_duration = "on"', "reload", setting("log_duration")),
+    "a setting that is read at reload": Change('log_connections = "on"', 'log_duration = "on"', "reload",
+        setting("log_duration")),
     "a setting that is read at start": Change(
         "max_connections = 20", "max_connections = 21", "restart", setting("max_connections")
     ),

@@ -523,9 +523,16 @@ def test_who_reads_a_half_built_tree_is_told_to_build(built: Site) -> None:
 DAMAGED = {
     "no JSON": "{",
     "another version": '{"pgtls_commit": 1, "lock": null, "steps": []}',
-    "an absolute path": '{"pgtls_commit": 2, "lock": null, "before": null, "after": null, "steps": [["unlink", "/etc/passwd", 0]]}',
-    "a path out of the tree": '{"pgtls_commit": 2, "lock": null, "before": null, "after": null, "steps": [["unlink", "clients/../../victim", 0]]}',
-    "an unknown verb": '{"pgtls_commit": 2, "lock": null, "before": null, "after": null, "steps": [["exec", "clients", 0]]}',
+    "an absolute path": (
+        '{"pgtls_commit": 2, "lock": null, "before": null, "after": null, "steps": [["unlink", "/etc/passwd", 0]]}'
+    ),
+    "a path out of the tree": (
+        '{"pgtls_commit": 2, "lock": null, "before": null, "after": null, '
+        '"steps": [["unlink", "clients/../../victim", 0]]}'
+    ),
+    "an unknown verb": (
+        '{"pgtls_commit": 2, "lock": null, "before": null, "after": null, "steps": [["exec", "clients", 0]]}'
+    ),
     "nothing": "",
     "a list": "[]",
 }

@@ -296,7 +296,7 @@ def _policy(random: Random, name: str, subjects: bool) -> Policy:
     )
 
 
-# --- the wire ------------------------------------------------------------------------------------------------------------------
+# --- the wire ---------------------------------------------------------------------------------------------------------
 
 
 def enter(port: int, place: Place, transport: Transport, holder: Holder | None) -> bool | Literal["password"]:

@@ -25,7 +25,7 @@ def spec(server: Server, policies: str, cas: str = "[ca.people]\n", *, crl: bool
     )
 
 
-# --- grants by certificate add up ----------------------------------------------------------------------------------------------------------------
+# --- grants by certificate add up -------------------------------------------------------------------------------------
 
 SHARED = """
 [user.alice]
@@ -70,7 +70,7 @@ def test_two_users_of_one_role_are_admitted_where_each_is_granted_and_nowhere_el
         assert there.knock("shared", address=address, transport="plain").kind == "error"
 
 
-# --- effective trust -----------------------------------------------------------------------------------------------------------------------------
+# --- effective trust --------------------------------------------------------------------------------------------------
 
 SIBLINGS = '[ca.company]\n[ca.people]\nissuer = "company"\n[ca.machines]\nissuer = "company"\n'
 OWN_ROOT = '[ca.company]\n[ca.people]\n[ca.machines]\nissuer = "company"\n'
@@ -115,7 +115,7 @@ def test_a_server_with_lists_of_revoked_certificates_has_none_of_the_sibling(ser
     assert "certificate verify failed" in server.wait_for_log("could not accept SSL connection", mark)
 
 
-# --- no downgrade --------------------------------------------------------------------------------------------------------------------------------
+# --- no downgrade -----------------------------------------------------------------------------------------------------
 
 BY_HAND = "hostssl all app all cert\nhost all all all scram-sha-256\n"
 DOWNGRADE = """
@@ -170,9 +170,12 @@ def test_the_proof_fails_without_the_lines_that_refuse_cleartext(server: Server)
     admitted(there.knock("app", transport="plain"))  # what the proof says is so
 
 
-# --- the difference that a change makes ----------------------------------------------------------------------------------------------------------
+# --- the difference that a change makes -------------------------------------------------------------------------------
 
-NARROW = '[user.app]\nca = "people"\n[policy.app]\nusers = ["app"]\ndatabases = ["shop"]\nfrom = ["127.1.0.0/16"]\nauth = "cert"\n'
+NARROW = (
+    '[user.app]\nca = "people"\n[policy.app]\nusers = ["app"]\ndatabases = ["shop"]\nfrom = ["127.1.0.0/16"]\n'
+    'auth = "cert"\n'
+)
 WIDE = NARROW.replace('"127.1.0.0/16"', '"127.1.0.0/16", "127.2.0.0/16"')
 HELD, NEW = "127.1.0.1", "127.2.0.0"
 

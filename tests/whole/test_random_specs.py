@@ -129,7 +129,7 @@ def _trial(world: World, place: Place, transport: Transport, holder: User | None
     return Trial(connection, holder, world.verdict(place, transport, holder))
 
 
-# --- on a server ---------------------------------------------------------------------------------------------------------------------------------
+# --- on a server ------------------------------------------------------------------------------------------------------
 
 
 class Judge:
@@ -193,7 +193,10 @@ class Judge:
             if trial.holder and not world.trusted(trial.holder):
                 shown = replace(shown, certificate=None)
             explained = explained_by(rules, shown, world, version)
-            story = f"{trial}\nserver says {answer}\nexplain says {explained}\n{section}\n{rules.hba_text}\n{rules.ident_text}\n{world.toml(version)}"
+            story = (
+                f"{trial}\nserver says {answer}\nexplain says {explained}\n{section}\n{rules.hba_text}\n"
+                f"{rules.ident_text}\n{world.toml(version)}"
+            )
             self.compare(world, trial, answer, section, explained, rules, story)
 
     def compare(
@@ -247,7 +250,7 @@ def test_random_specs_admit_whom_their_policies_admit_and_nobody_else(server: Se
     assert all(judge.count[kind] for kind in ("admitted", "refused", "line named")), judge.count
 
 
-# --- the comparison can fail -------------------------------------------------------------------------------------------------------------------
+# --- the comparison can fail ------------------------------------------------------------------------------------------
 
 
 Ruled = tuple["Line", tuple["Policy", ...]]

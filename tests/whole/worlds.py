@@ -1,6 +1,7 @@
 """Random specs, and what they mean: an evaluator of its own, written from "What policies mean" of the design, that shares nothing with the compiler.
 
-A :class:`World` is plain data. :meth:`World.toml` writes it as a spec, :meth:`World.verdict` says what becomes of a connection.
+A :class:`World` is plain data. :meth:`World.toml` writes it as a spec,
+:meth:`World.verdict` says what becomes of a connection.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class World:
         for policy in self.policies:
             self.scopes[policy.name] = frozenset(place for place in places if self._covers(policy, place))
 
-    # ---- what it means -----------------------------------------------------------------------------------------------------------------
+    # ---- what it means -----------------------------------------------------------------------------------------------
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -191,7 +192,7 @@ class World:
             return Verdict(admitted=False, policies=names)
         accepted = True
         if certificate == "verify-full":
-            # Whom the server's roots let show a certificate besides those of the CAs that it names is not meant by anybody.
+            # The server's roots also let in certificates of CAs that it does not name; no policy covers those.
             accepted = (
                 holder is not None
                 and holder.ca in self.client_cas
@@ -218,7 +219,7 @@ class World:
             return False
         return not self.crl or user.ca in {*self.client_cas, *roots}
 
-    # ---- as a spec ---------------------------------------------------------------------------------------------------------------------
+    # ---- as a spec ---------------------------------------------------------------------------------------------------
 
     def toml(self, postgres: int) -> str:
         """Write it as a spec for that version."""
@@ -227,7 +228,10 @@ class World:
     def _tables(self, postgres: int) -> Iterator[str]:
         for name, issuer in self.cas:
             yield f"[ca.{name}]" + (f'\nissuer = "{issuer}"' if issuer else "")
-        yield f'[server.db]\nca = "servers"\nclient_ca = {_array(self.client_cas)}\nhosts = ["localhost"]\npostgres = {postgres}\nno_local = true\ncrl = {str(self.crl).lower()}'
+        yield (
+            f'[server.db]\nca = "servers"\nclient_ca = {_array(self.client_cas)}\nhosts = ["localhost"]\n'
+            f"postgres = {postgres}\nno_local = true\ncrl = {str(self.crl).lower()}"
+        )
         for user in self.users:
             yield f"[user.{user.name}]\nroles = {_array(user.roles)}\ncommon_name = {_string(user.common_name)}"
             yield f'ca = "{user.ca}"' if user.ca else ""
@@ -268,7 +272,7 @@ def _string(value: str) -> str:
     return f'"{value}"'
 
 
-# --- random ones ---------------------------------------------------------------------------------------------------------------------------------
+# --- random ones ------------------------------------------------------------------------------------------------------
 
 
 def random_world(random: Random) -> World:
@@ -305,7 +309,8 @@ def _users(random: Random, *, has_guests: bool) -> Iterator[User]:
 
 def _policy(random: Random, name: str) -> Policy:
     databases = random.choice(
-        [("all",), ("all",), ("shop",), ("shop", "books"), ("books", "sameuser"), ("sameuser",), ("all", "replication"), ("replication",)]
+        [("all",), ("all",), ("shop",), ("shop", "books"), ("books", "sameuser"), ("sameuser",), ("all", "replication"),
+         ("replication",)]
     )  # fmt: skip
     priority = random.choice([0, 0, 1, 2, 3, 4, 5])
     if random.random() < 0.2:
@@ -318,7 +323,8 @@ def _policy(random: Random, name: str) -> Policy:
     client_cert = "none"
     if auth in {"scram-sha-256", "trust"} and sslmode != "prefer":
         client_cert = random.choice(["none", "verify-ca", "verify-full"])
-    # A policy names nobody who could not show what it asks for: the compiler says so (and, of maps, that a password takes none).
+    # A policy names only users who can show what it asks for, and a map only without a password:
+    # the compiler rejects the rest.
     holders = CERTIFIED if auth == "cert" or client_cert != "none" else NAMED
     users = _named(random, ("alice",)) if client_cert == "verify-full" else _anybody(random, holders)
     return Policy(name, users, databases, sources, sslmode, auth, client_cert, priority)
