@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from support.servers import Server
 
-MADE_FROM_THE_CODE = {"docs/spec.md", "docs/diagnostics.md", "docs/commands.md"}
+MADE_FROM_THE_CODE = {"docs/api.md", "docs/spec.md", "docs/diagnostics.md", "docs/commands.md"}
 PAGES = sorted(
     {str(page.relative_to(ROOT)) for part in ("*.md", "docs/**/*.md", "examples/**/*.md") for page in ROOT.glob(part)}
     - MADE_FROM_THE_CODE
