@@ -1,7 +1,8 @@
-"""Write the repository's pages as a site wants them: ``python docs/pages.py DIRECTORY``, the first half of ``make site``.
+"""Write the pages for the site: ``python docs/pages.py DIRECTORY``, the first half of ``make site``.
 
-Pages link to each other and to files of the repository by paths, as git hosts follow them. For the site, those outside of docs/ get a place among the others, and a
-file that a page links to gets a page that shows it. What stands in comments is for the tests, and left out.
+Pages link to each other and to files of the repository by paths, as git hosts follow them. On the site, pages outside
+of docs/ move among the others, and each linked file gets a page that shows it. The site omits comments: they are for
+the tests.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def page(path: PurePosixPath) -> tuple[str, list[str]]:
 
 
 def relinked(text: str, at: PurePosixPath) -> tuple[str, list[str]]:
-    """Turn the links of a page at ``at`` into the site's, and give the paths that they lead to. Blocks of code stay as they are."""
+    """Rewrite the links of the page at ``at`` for the site and return their paths. Leave code blocks alone."""
     here = PurePosixPath(site_path(at.parent if at.name == "-" else at))
     links = []
 
@@ -113,7 +114,7 @@ def _listing(path: PurePosixPath) -> str:
 
 
 def _spec(path: PurePosixPath) -> Iterator[str]:
-    """Give a scenario's spec below its text, beside which it lies on a git host, and the test that puts it on servers."""
+    """Append a scenario's spec, which is a file next to it on a git host, and the test that runs it on servers."""
     if path.match("docs/scenarios/*/README.md"):
         test = f"tests/scenarios/test_{path.parent.name.replace('-', '_')}.py"
         yield f"\n## The spec\n\n{_fenced(ROOT / path.parent / 'pgtls.toml')}"

@@ -54,7 +54,7 @@ match `[a-z0-9][a-z0-9._-]{0,62}`, since they become directories; a name with a 
 **Durations** are `"12h"`, `"90d"`, `"52w"`, `"10y"`; a year is 365 days. **Instants** are TOML dates (00:00 UTC) or date-times with an offset.
 **Secrets** are `{ env = "NAME" }`, `{ file = "PATH" }` or `{ command = ["sops", "-d", "x"] }`; a literal one is an error. Paths are relative to the file that names them.
 A name that is itself a keyword of a list is written `{ name = "all" }`.
-"""
+"""  # noqa: E501
 
 _COMMANDS_HEAD = r"""# Commands
 
@@ -93,7 +93,7 @@ Commands, options, their values, files, the names in your spec and the codes of 
 | fish | `~/.config/fish/completions/pgtls.fish` | `_PGTLS_COMPLETE=fish_source pgtls \| source` |
 
 `pgtls build --renew <TAB>` offers the entities of `pgtls.toml`, of `$PGTLS_SPEC`, or of the spec that precedes it on the line.
-"""
+"""  # noqa: E501
 
 
 def main() -> int:

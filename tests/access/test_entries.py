@@ -11,7 +11,7 @@ from pgtls.access.bundles import entries, index
 
 
 class Case(NamedTuple):
-    """Tables to be added to the base, and the entries of the user ``app``: name, role, database, sslmode, what else it says."""
+    """Tables to add to the base, and the entries of the user ``app``: name, role, database, sslmode and the rest."""
 
     title: str
     tables: str

@@ -1,7 +1,7 @@
-"""The proof sees what it is there to see: each of these faults, put into the compiler or into the meaning, is found by it.
+"""The proof finds each of these faults, injected into the compiler or into the meaning.
 
-A mutant replaces a passage of a module's source; the passage has to be there exactly once, so that no mutant ends up as the original. The spec is
-one in which every rule matters, and the original proves.
+A mutant replaces a passage of a module's source; the passage must occur exactly once, so that no mutant equals the
+original. In the spec every rule matters, and the proof accepts the original.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Pieces of policies whose grants add up: they say what cutting at every intersection says, and there are as many as connections that differ."""
+"""Pieces of policies whose grants add up.
+
+They mean what cutting at every intersection means, and there are as many as connections that differ.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ def tables(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def every_intersection(order: Order, index: int) -> list[tuple[Scope, tuple[Item, ...]]]:
-    """Cut a policy at every intersection with later ones, the narrowest first: right, and twice as much with each of them."""
+    """Cut a policy at every intersection with later ones, the narrowest first: correct, but each doubles the pieces."""
     first = order.items[index]
     found: dict[Scope, tuple[Item, ...]] = {first.scope: (first,)}
     for other in (order.items[later] for later in order.overlaps[index]):

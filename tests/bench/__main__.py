@@ -1,6 +1,7 @@
 """``make bench``: what pgtls takes, beside what it replaces and beside the floor, as a Markdown table.
 
-Figures depend on the machine and on what else it does; ratios of what ran side by side are what to read. Nothing here fails by the clock.
+Figures depend on the machine and its load: read the ratios of programs that ran side by side.
+No benchmark fails by the clock.
 """
 
 from __future__ import annotations
@@ -60,7 +61,10 @@ auth      = "cert"
 
 
 class Bench:
-    """One run of everything, in a directory of its own. Trees are only removed at the end: ext4 is slow where much was deleted lately."""
+    """One run of everything, in its own directory.
+
+    It removes trees only at the end: ext4 is slow after many deletions.
+    """
 
     def __init__(self, directory: Path, rounds: int, users: Sequence[int]) -> None:
         self.directory = directory
@@ -159,7 +163,10 @@ class Bench:
         yield from self.table(costs["1"], rows)
 
     def reviewing(self, reach: int, users: int = 10_000, count: int = 200, servers: int = 20) -> Iterator[str]:
-        """Compare the proof, ``access`` and ``diff`` with parsing and validating the same spec (``diff``: two), each policy on ``reach`` servers."""
+        """Compare the proof, ``access`` and ``diff`` with parsing and validating the same spec (``diff``: two).
+
+        Each policy applies to ``reach`` servers.
+        """
         old, new = (self.directory / f"policies-{reach}-{name}.toml" for name in ("old", "new"))
         for path, widened in ((old, False), (new, True)):
             path.write_text(policies.spec_text(users, count, servers, reach, widened=widened))
@@ -190,7 +197,10 @@ class Bench:
             yield ""
 
     def overlaps(self, counts: Sequence[int] = (14, 50, 200)) -> Iterator[str]:
-        """Compare ``check`` of policies of one role on overlapping lists of databases with parsing and validating them."""
+        """Compare ``check`` of policies with parsing and validating them.
+
+        The policies share one role and their lists of databases overlap.
+        """
         for count in counts:
             path = self.directory / f"overlapping-{count}.toml"
             path.write_text(policies.overlapping(count))

@@ -1,6 +1,9 @@
-"""The floor: the least that Python must do for the same result, with no checks, no plan and no templates. Each is a program of its own.
+"""The floor: the least that Python must do for the same result, with no checks, no plan and no templates.
 
-floor.py issue DIRECTORY USERS ALGORITHM SIZES   keys and certificates by a bare loop over cryptography, and files of the same sizes
+Each is a program of its own.
+
+floor.py issue DIRECTORY USERS ALGORITHM SIZES   keys and certificates by a bare loop over cryptography,
+                                                 and files of the same sizes
 floor.py look SPEC LIST                          read the spec, and one stat for each file on the list
 """
 
@@ -11,7 +14,10 @@ import sys
 
 
 def issue(directory: str, users: int, algorithm: str, sizes: dict[str, int]) -> None:
-    """Make a root, a CA, and a key and certificate for each user; write ``sizes`` (bytes by file name) for each; end with one syncfs."""
+    """Issue a root, a CA, and a key and certificate for each user.
+
+    Write ``sizes`` (bytes by file name) for each user; end with one syncfs.
+    """
     from datetime import UTC, datetime, timedelta
 
     from cryptography import x509

@@ -1,6 +1,8 @@
-"""A spec with many policies, and what it takes to parse and validate it: what the proof, ``access`` and ``diff`` are measured against.
+"""A spec with many policies, and the cost of parsing and validating it.
 
-Run with the paths of specs it loads, resolves and checks them, and does nothing of what follows.
+The bench compares the proof, ``access`` and ``diff`` with that cost.
+
+Run with the paths of specs, it loads, resolves and checks them, and stops there.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ ca = "clients"
 
 
 def spec_text(users: int, policies: int, servers: int, reach: int, *, widened: bool = False) -> str:
-    """Write a spec whose policies hold on ``reach`` servers each, name users of their own and overlap in a role that these share.
+    """Return a spec whose policies apply to ``reach`` servers each.
+
+    Each policy names its own users, and all overlap in a role that these users share.
 
     ``widened``: with another network in one of them.
     """

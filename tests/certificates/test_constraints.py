@@ -1,4 +1,4 @@
-"""Name constraints on real servers: what they keep out, and the dotted common name that they would keep out by mistake."""
+"""Name constraints on real servers: what they exclude, and the dotted common name they would exclude by mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys that are encrypted: written so, opened again, rewritten when the spec changes, and read by real servers and clients."""
+"""Encrypted keys: written, decrypted again, rewritten when the spec changes, read by real servers and clients."""
 
 from __future__ import annotations
 

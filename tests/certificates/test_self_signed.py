@@ -1,4 +1,4 @@
-"""Servers that sign themselves, and servers of a public CA: what their clients need, and that no renewal cuts them off."""
+"""Self-signed servers and servers of a public CA: what clients need, and that no renewal cuts clients off."""
 
 from __future__ import annotations
 

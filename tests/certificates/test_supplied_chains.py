@@ -1,4 +1,7 @@
-"""Chains and CRLs from elsewhere: whole, or refused with what is missing; servers show their chain, and clients trust roots alone."""
+"""Chains and CRLs from elsewhere are complete, or pgtls rejects them and names what is missing.
+
+Servers send their chain, and clients trust roots only.
+"""
 
 from __future__ import annotations
 

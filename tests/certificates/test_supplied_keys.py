@@ -1,4 +1,7 @@
-"""Keys and certificates that users bring: what servers and clients would refuse, or take for more, is said at the build."""
+"""Keys and certificates that users supply.
+
+The build reports what servers or clients would reject, or take for more than it is.
+"""
 
 from __future__ import annotations
 

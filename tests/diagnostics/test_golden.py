@@ -1,7 +1,7 @@
 """Every diagnostic code has a spec that raises it and nothing else, with its exact text as a file.
 
-A case is a folder ``cases/CODE-slug/`` with a ``pgtls.toml`` and ``expected.txt``: what `pgtls check` prints. After a change that is meant to
-change texts, run ``PGTLS_TEST_GOLDEN=write pytest tests/diagnostics`` and read the difference.
+A case is a folder ``cases/CODE-slug/`` with a ``pgtls.toml`` and ``expected.txt``: what `pgtls check` prints.
+After an intended change of texts, run ``PGTLS_TEST_GOLDEN=write pytest tests/diagnostics`` and read the difference.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ RAISED_BY_STATE = (
     "PGT298",
     "PGT299",
 )
-"""How codes begin that no spec alone need raise, being about the out directory, builds, questions and imports: the tests of those show them."""
+"""Prefixes of codes that no spec alone raises: the out directory, builds, questions and imports.
+
+The tests of those raise them.
+"""
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.directory.name) for case in cases()])

@@ -1,6 +1,7 @@
 """Mistakes that a new user makes: each gets one finding, at its place, with a hint that says what to type.
 
-``mistakes.txt`` has the answers. After a change that is meant to change texts, run ``PGTLS_TEST_GOLDEN=write pytest tests/diagnostics`` and read the difference.
+``mistakes.txt`` has the answers. After an intended change of texts,
+run ``PGTLS_TEST_GOLDEN=write pytest tests/diagnostics`` and read the difference.
 """
 
 from __future__ import annotations

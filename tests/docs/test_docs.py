@@ -1,4 +1,7 @@
-"""The documentation says what is so: references are those of the code, links lead somewhere, the README's spec compiles to what it shows."""
+"""The documentation is true.
+
+References match the code, links resolve, and the README's spec compiles to what the README shows.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +99,7 @@ users = ["app"]
 from = ["10.0.0.0/8"]
 auth = "ldap"
 auth_options = { ldapserver = "l.example.com", ldapbasedn = "dc=x", ldapbindpasswd = { command = ["touch", "was-run"] } }
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a page of the documentation shows is what happens: every spec is checked, every command run (see support.walking).
+"""Pages of the documentation show what happens: each spec passes, each command runs (see support.walking).
 
 ``PGTLS_TEST_GOLDEN=write`` writes what the commands print into the pages; read what it wrote.
 """

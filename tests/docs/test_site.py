@@ -1,4 +1,4 @@
-"""The documentation is a site: built without network, with every link and anchor leading somewhere, and nothing in it from elsewhere."""
+"""The site builds without network, every link and anchor on it resolves, and it loads nothing from elsewhere."""
 
 from __future__ import annotations
 

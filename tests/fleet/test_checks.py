@@ -1,4 +1,7 @@
-"""Rules that span tables: what is next to a mistake and is none. The mistakes themselves are the golden cases of the diagnostics."""
+"""Rules that span tables: specs close to a mistake that are correct.
+
+The mistakes themselves are the golden cases of the diagnostics.
+"""
 
 from __future__ import annotations
 
@@ -145,7 +148,8 @@ CLEAN = {
         '[policy.o]\nusers = ["app2"]\nfrom = ["192.168.0.0/16"]\nauth = "cert"\n',
     },
     "a user without a certificate, in a policy for everybody": {
-        "more": '[user.bob]\n[policy.all]\nusers = ["all"]\ndatabases = ["x"]\nfrom = ["192.168.0.0/16"]\nauth = "cert"\n'
+        "more": '[user.bob]\n[policy.all]\nusers = ["all"]\ndatabases = ["x"]\n'
+        'from = ["192.168.0.0/16"]\nauth = "cert"\n'
     },
     "a user of a CA below one that the server names": {
         "more": '[ca.below]\nissuer = "clients"\nvalidity = "1y"\n[user.bob]\nca = "below"\n'

@@ -1,4 +1,4 @@
-"""What a server refuses, the parser refuses, in the same words on the same line; and what one takes, the other takes."""
+"""The parser accepts what a server accepts, and rejects what a server rejects, in the same words on the same line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The matcher against the servers: random files, random connections, and the line that decides is the one that the server's log names.
+"""The matcher against the servers: random files, random connections.
+
+The line that the matcher chooses is the line that the server's log names.
 
 ``PGTLS_TEST_HBA_CONNECTIONS`` says how many connections to try on each server (320).
 """

@@ -1,4 +1,7 @@
-"""Any text whatsoever as pg_hba.conf and pg_ident.conf: it is read or refused, each refusal has a place, and what was read is written back the same."""
+"""Any text at all as pg_hba.conf and pg_ident.conf: the parser reads it or rejects it.
+
+Each error has a place, and what the parser reads it writes back unchanged.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 r"""Which line decides, and whom a certificate is good for: every case of the matching rules by hand.
 
-Many are those of PostgreSQL's own suites (src/test/authentication/t/001_password.pl, 003_peer.pl),
-which try them on servers; the others were tried
+Many are from PostgreSQL's own suites (src/test/authentication/t/001_password.pl, 003_peer.pl), which try them on
+servers; we tried the others on servers (host names, masks, replication).
 on servers where these have none (host names, masks, replication).
 """
 

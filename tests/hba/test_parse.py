@@ -1,4 +1,7 @@
-"""What a pg_hba.conf and a pg_ident.conf say to a server of each version, by hand: every case of the tokenizer, of addresses, and of files in files."""
+"""What a pg_hba.conf and a pg_ident.conf mean to a server of each version, by hand.
+
+Every case of the tokenizer, of addresses, and of files in files.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 r"""The expressions of the files: our engine against the servers', and what it leaves open.
 
 A server compiles them before it knows a database's encoding,
+so the test asks servers in a database without one (SQL_ASCII).
 so the servers are asked in a database without one (SQL_ASCII).
 """
 

@@ -1,4 +1,7 @@
-"""What is written is what is read: render, parse, render is the identity, on hostile names too; and a server takes every file that is written."""
+"""Render, parse, render is the identity, on hostile names too.
+
+A server accepts every file that the renderer writes.
+"""
 
 from __future__ import annotations
 

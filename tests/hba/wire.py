@@ -1,6 +1,9 @@
-"""The first bytes of a connection, spoken over bare sockets: what a server answers to a role before a libpq gets in the way.
+"""The first bytes of a connection, over bare sockets.
 
-One :class:`Wire` per server. A password is always wrong and a refusal always taken: the question is which line of pg_hba.conf decides, not who is let in.
+They show what a server answers to a role before a libpq interferes.
+
+One :class:`Wire` per server. Every password is wrong and every refusal final:
+the question is which line of pg_hba.conf decides, not which user gets in.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ _WRONG = b"not the password"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server said first that matters: ``ok``, a request for a password (``cleartext``, ``md5``, ``sasl``), or an error's text."""
+    """Return the server's first answer: ``ok``, a password request (``cleartext``, ``md5``, ``sasl``) or an error."""
 
     kind: str
     message: str = ""
@@ -81,7 +84,10 @@ class Authority:
         return builder.sign(self.key, hashes.SHA256())
 
     def client(self, number: int, names: list[tuple[x509.ObjectIdentifier, str]]) -> Credential:
-        """Make a client certificate; its subject is written by openssl, so that this side of the comparison is no code of ours."""
+        """Create a client certificate.
+
+        openssl writes its subject, so that this side of the comparison uses no code of ours.
+        """
         file = f"client{number}"
         self.issue(file, x509.Name([x509.NameAttribute(oid, value) for oid, value in names]))
         path = self.directory / file

@@ -1,4 +1,4 @@
-"""Random files and connections in a small hostile world, where names collide with keywords, groups, files and expressions.
+"""Random files and connections in a small hostile world: names collide with keywords, groups, files and expressions.
 
 Files are written as text, not by our renderer: every way of quoting, joining and breaking lines that a server reads.
 """
@@ -276,13 +276,16 @@ def _connections(
 
 
 def rounds(version: int, certificates: Sequence[ClientCertificate], count: int) -> st.SearchStrategy[Files]:
-    """Give random files with ``count`` connections, most of which meet a line that asks for a password: the log names it."""
+    """Return random files with ``count`` connections; most match a line with a password, so that the log names it."""
     connections = st.lists(_connections(certificates, TRANSPORTS), min_size=count, max_size=count).map(tuple)
     return st.builds(Files, _hba(version), _idents(version), connections)
 
 
 def identity_rounds(version: int, certificates: Sequence[ClientCertificate], count: int) -> st.SearchStrategy[Files]:
-    """Give random ident maps with ``count`` connections that are judged by them: certificates, and the operating system's user."""
+    """Return random ident maps with ``count`` connections that they decide.
+
+    The connections use certificates and the operating system's user.
+    """
     methods = [
         "cert map=m1",
         "cert map=m1",

@@ -1,4 +1,7 @@
-"""One mistake gives one diagnostic: every field of a rich spec with a value of a wrong type, and every reference that leads nowhere."""
+"""One mistake gives one diagnostic.
+
+The tests give every field of a rich spec a value of a wrong type, and break every reference.
+"""
 
 from __future__ import annotations
 

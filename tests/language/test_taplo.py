@@ -1,4 +1,7 @@
-"""The JSON Schema as editors use it: by taplo, the TOML language server of Visual Studio Code, Neovim, Zed and others; and its formatter (docs/faq.md)."""
+"""The JSON Schema as editors use it, and the formatter (docs/faq.md).
+
+Both run in taplo, the TOML language server of Visual Studio Code, Neovim, Zed and others.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Trees that were damaged or rearranged: what a plan says is what the build says, whatever is wrong stays as it is, and nothing is lost."""
+"""Trees that were damaged or rearranged.
+
+A plan announces what the build reports, damage that a build cannot fix stays as it is, and no file is lost.
+"""
 
 from __future__ import annotations
 

@@ -118,7 +118,10 @@ def test_an_added_certificate_under_another_ca_is_not_revoked_unless_asked_to(pl
 
 
 def test_added_lines_that_revoke_nobody_are_taken(place: Place) -> None:
-    """The control: a certificate of somebody who is in the spec, issued elsewhere, and a revocation whose certificate has ended."""
+    """The control: changes that are valid.
+
+    A user of the spec gets a certificate issued elsewhere, and a revocation goes whose certificate has expired.
+    """
     place.build(SMALL)
     (line,) = lines(place)
     add(place, line | {"serial": "abc", "sha256": "0" * 64, "not_before": "2025-06-01T00:00:00Z"})

@@ -1,6 +1,8 @@
-"""Random lives of a fleet: edits, renewals, damage and years that pass, one after the other. Whatever happens, what a plan says is what a build does, and what a
-build leaves is whole: keys match, chains end in roots that the other side holds, nobody's present certificate is revoked, every CRL is fresh, and nothing is left to do.
-"""  # noqa: D205
+"""Random lives of a fleet: edits, renewals, damage and years that pass, one after the other.
+
+A plan always announces what the build does, and a build leaves a complete tree: keys match, chains end in roots that
+the other side holds, no CRL lists a current certificate, every CRL is fresh, and nothing is left to do.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +134,10 @@ damages = st.tuples(st.integers(0, 99), st.sampled_from(["gone", "cut", "open", 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happens before a build: time passes, the spec is edited, one file may be damaged, and something may be asked for."""
+    """Prepare a build.
+
+    Time passes, the spec changes, one file may be damaged, and options may ask for something.
+    """
 
     after: timedelta
     edits: tuple[tuple[str, str, str], ...]
@@ -239,7 +244,10 @@ class Life:
 
 
 def damage(place: Place, number: int, how: str) -> None:
-    """Do something to a file of the tree; not to what pgtls keeps for itself, nor to what can only be restored (CAs that left)."""
+    """Damage a file of the tree.
+
+    Spare pgtls's own files and files that only a restore brings back (CAs that left the spec).
+    """
     kept = (".pgtls", ".retired")
     files = [path for path in sorted(place.out.rglob("*.*")) if path.is_file() and not set(kept) & set(path.parts)]
     files = [path for path in files if path.name not in ("manifest.json", ".gitignore")]

@@ -1,7 +1,10 @@
-"""Every way from one arrangement of CAs to another: a plan refuses it exactly where somebody would be cut off while it is being deployed.
+"""Every way from one arrangement of CAs to another.
 
-The files judge: of each arrangement, whose chain ends in a root that the other side holds, signatures and all. Servers and bundles are deployed one after the other, so
-each mixture of before and after must hold. (CRLs are another matter: what was revoked is meant to be refused.)
+A plan refuses it exactly where its deployment would cut off a server or a user.
+
+The files judge: whether each chain of each arrangement ends in a root that the other side holds, signatures and all.
+Servers and bundles are deployed one after the other, so each mixture of before and after must hold. (CRLs are not
+part of this: servers must reject what a build revokes.)
 """
 
 from __future__ import annotations
@@ -98,7 +101,8 @@ class Files:
 def holds(shown: bytes, trusted: bytes) -> bool:
     """Whether a chain, as it is sent, ends in a root that is trusted.
 
-    OpenSSL would also take an intermediate from the file of roots in place of the one that was sent; a plan does not rely on it.
+    OpenSSL would also accept an intermediate from the file of roots in place of the one that was sent;
+    a plan does not rely on it.
     """
     leaf, *above = x509.load_pem_x509_certificates(shown)
     anchors = [ca for ca in x509.load_pem_x509_certificates(trusted) if ca.issuer == ca.subject]
@@ -119,7 +123,7 @@ def signed(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
 
 
 Cut = set[tuple[str, str]]
-"""Who is refused: "server", its certificate, or "user", his, each by a mixture of before and after; and which user that is about."""
+"""Which certificate a mixture of before and after rejects, "server" or "user", and the user concerned."""
 
 
 def cut_off(before: Files, after: Files) -> Cut:

@@ -364,6 +364,6 @@ def run_program(
 
 
 def programs(version: int) -> tuple[Path, ...]:
-    """Give pg_basebackup and pg_receivewal of Debian, where they are new enough for a server (they refuse newer ones)."""
+    """Return Debian's pg_basebackup and pg_receivewal if they support the server: they refuse newer servers."""
     debian = [found for found in versions() if found.builder == "Debian" and found.major >= version]
     return tuple(debian[-1].bin / name for name in ("pg_basebackup", "pg_receivewal")) if debian else ()

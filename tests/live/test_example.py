@@ -1,4 +1,4 @@
-"""The example of the README on every server: each user connects with its own bundle as its policy says, and not otherwise."""
+"""The example of the README on every server: each user connects with its bundle only as its policy allows."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ Way = Literal["brought", "external"]
 
 
 class Company:
-    """A company root with two CAs below it: the one that signs for the spec, and one of which the spec knows nothing."""
+    """Build a company root with two CAs below it: one signs for the spec, and the spec does not know the other."""
 
     def __init__(self, directory: Path, way: Way) -> None:
         self.directory, self.way = directory, way

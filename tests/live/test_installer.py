@@ -1,4 +1,4 @@
-"""install.sh (docs/output.md) puts a server's files in place, whole or not at all, and goes back where the server does not take them."""
+"""install.sh (docs/output.md) installs a server's files completely or not at all, and undoes what it rejects."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ echo "--- rules"; cat $hba
 echo "--- served"; openssl s_client -starttls postgres -connect 127.0.0.1:$PORT </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256
 echo "--- installed"; openssl x509 -noout -fingerprint -sha256 <"$FILES/server.crt"
 echo "--- again"; sh "$FILES/install.sh"
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.skipif(not is_root(), reason="unavailable: only root can mount directories of its own")

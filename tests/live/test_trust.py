@@ -1,4 +1,7 @@
-"""Effective trust: OpenSSL takes every chain that ends in a trusted root, so a sibling CA's clients get in; the compiler says so first."""
+"""Effective trust: OpenSSL accepts every chain that ends in a trusted root, so clients of a sibling CA get in.
+
+The compiler reports it first.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,10 @@ EVERYBODY = "hostssl all all 127.0.0.1/32 cert\n"
 
 
 def knock(server: Server, guests: str) -> tuple[str, object]:
-    """Put the files of a spec on a server (without CRLs: a CA that has none here is refused for that), with a line that the compiler would not write for it, and come as the guest."""
+    """Install the files of a spec on a server, add a line that the compiler would not write, and connect as the guest.
+
+    Leave out CRLs: the server would reject a CA without one.
+    """
     server.populate(("alice", "mallory"), ("shop", "reports"), "secret")
     spec = SPEC.format(guests=guests, users='"alice"', postgres=server.version)
     out = compiled(spec, new_directory("trust"))

@@ -1,4 +1,4 @@
-"""The wheel is installed as its users install it: by pip, pipx and uv, each into an environment of its own, and works there.
+"""The wheel installs with pip, pipx and uv, each into an environment of its own, and works there.
 
 What it needs is downloaded once, by pip and its cache; from there on nothing asks the network.
 """
@@ -63,7 +63,7 @@ def house() -> Path:
 
 
 def offline(house: Path, home: Path) -> dict[str, str | Path]:
-    """Settings with which each of the tools finds what is in the house and nothing else, and leaves nothing outside ``home``."""
+    """Return settings that limit each tool to packages on this machine and to files below ``home``."""
     return {
         "HOME": home,
         "PIP_NO_INDEX": "1",

@@ -148,7 +148,7 @@ def test_a_mode_that_is_mended_costs_nothing(place: Place) -> None:
 def test_a_file_that_is_replaced_while_a_build_runs_is_compiled_by_the_next(
     place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, replaced: str
 ) -> None:
-    """The file changes at the end of the build: whatever the build had read by then is what its digest must speak of."""
+    """A file changes at the end of the build: the digest must cover what the build had read by then."""
     spec = SMALL.replace("version = 1", 'version = 1\ninclude = ["users.toml"]') + REQUESTED
     included, request = place.directory / "users.toml", place.directory / "bob.csr"
     included.write_text('[user.alice]\nca = "clients"\n')

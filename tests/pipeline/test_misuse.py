@@ -1,4 +1,4 @@
-"""Options that would take the place of what must not be lost, clocks out of reach, and lists made by a clock that was ahead."""
+"""Options that would overwrite what must not be lost, clocks out of range, and lists from a clock that was ahead."""
 
 from __future__ import annotations
 

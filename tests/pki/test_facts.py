@@ -136,7 +136,7 @@ def test_every_kind_of_name_and_usage_has_a_word(tmp_path: Path) -> None:
             certificatePolicies = 1.2.3.4
             [dn]
             CN = x
-            """.replace("            ", ""),
+            """.replace("            ", ""),  # noqa: E501
         )
     )
     assert certificate.names == (

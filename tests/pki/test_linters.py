@@ -1,4 +1,7 @@
-"""Linters that are not ours judge every kind of certificate and CRL: pkilint (RFC 5280, and the CA/Browser Forum's rules for servers)."""
+"""Independent linters judge every kind of certificate and CRL.
+
+pkilint applies RFC 5280 and, to servers, the CA/Browser Forum's rules.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ for name, *words in json.load(sys.stdin):
 
 
 def findings(jobs: Iterable[tuple[str, ...]]) -> list[set[str]]:
-    """Run pkilint's command lines (the program and its words), and give what each found, from notices up: severity and code."""
+    """Run pkilint's command lines (program and arguments). Return each one's findings: severity and code."""
     done = subprocess.run(
         [sys.executable, "-c", RUN], input=json.dumps([*jobs]), capture_output=True, text=True, check=False
     )

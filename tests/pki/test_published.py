@@ -1,4 +1,4 @@
-"""CRLs that others have published: all of a file are looked at, and what they say together is what OpenSSL would make of them."""
+"""CRLs that others published: pgtls reads all CRLs of a file, and reads from them what OpenSSL reads."""
 
 from __future__ import annotations
 

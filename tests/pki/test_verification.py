@@ -1,4 +1,4 @@
-"""What other software makes of the certificates. Each acceptance stands beside the refusals that show what it hung on."""
+"""What other software makes of the certificates. Each acceptance has the refusals that show its conditions."""
 
 from __future__ import annotations
 

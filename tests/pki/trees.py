@@ -1,4 +1,4 @@
-"""Trees of CAs to test with, and the programs of others that judge what was issued: ``openssl verify`` and GnuTLS's ``certtool``."""
+"""Trees of CAs for tests, and independent judges of what was issued: ``openssl verify`` and GnuTLS's ``certtool``."""
 
 from __future__ import annotations
 
@@ -143,7 +143,10 @@ def openssl(*words: str, stdin: bytes = b"") -> str:
 def refusal(
     directory: Path, chain: bytes, trusted: bytes, purpose: str, at: datetime = NOW, crls: bytes = b""
 ) -> str | None:
-    """Ask ``openssl verify``, as strict as it can be, about a chain as it is sent. None: accepted; else the reason, in OpenSSL's words."""
+    """Verify a chain as it is sent, with ``openssl verify`` at its strictest.
+
+    Return None if it accepts the chain, else the reason in OpenSSL's words.
+    """
     first, *rest = split(chain)
     files = {"trusted": trusted, "chain": b"".join(rest), "crls": crls, "leaf": first}
     for name, content in files.items():

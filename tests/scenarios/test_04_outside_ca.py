@@ -1,4 +1,7 @@
-"""The key and the request are made here, somebody else signs: a company's CA below its root, and a public CA that the system knows."""
+"""pgtls creates the key and the request, and a CA outside signs.
+
+The CA is a company's, below its root, or a public CA that the system knows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates whose common name is a host name, mapped to roles by an expression: that domain's hosts, each as itself."""
+"""An expression maps certificates with a host name as common name to roles: each host of that domain is itself."""
 
 from __future__ import annotations
 

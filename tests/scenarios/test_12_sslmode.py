@@ -1,4 +1,4 @@
-"""The six sslmodes: what the server enforces, what the client's bundle says and enforces, and what each of them lets pass."""
+"""The six sslmodes: what the server enforces, what the client's bundle sets and enforces, and what each lets pass."""
 
 from __future__ import annotations
 

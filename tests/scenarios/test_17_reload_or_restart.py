@@ -1,4 +1,7 @@
-"""What each change needs until it is in force, as the plan says and as servers have it; and what a broken file does at a reload and at a start."""
+"""What each change needs to take effect, in the plan and on servers.
+
+And what a broken file does at a reload and at a start.
+"""
 
 from __future__ import annotations
 

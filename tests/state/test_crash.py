@@ -59,7 +59,11 @@ NEW: Tree = {
     "servers/plain/server.key": key("server.plain", "a key in a directory that was open"),
     "reports/access.md": public("ca.root", "a new top directory", "bundle"),
 }
-"""After: a pair replaced, bundles added, changed and deleted, a file and a directory that change places, a key that closes its directory."""
+"""After: every kind of change.
+
+The build replaces a pair, adds, changes and deletes bundles, and swaps a file and a directory;
+a key closes its directory.
+"""
 
 LINES_BEFORE = (issued(1, "ca.root"), issued(2, "server.db"))
 LINES_AFTER = (issued(3, "server.db"), issued(4, "user.dora"))
@@ -140,7 +144,11 @@ def state(site: Site) -> State:
 
 
 def finish(site: Site, sites: Sites, decided: bool) -> None:
-    """Recover, and judge: new if it was decided, else old; nothing staged is left; the manifest is true; a next build gets to the new state."""
+    """Recover, and judge the tree.
+
+    It is new if the commit was decided, else old; nothing staged is left; the manifest is true.
+    The next build reaches the new state.
+    """
     assert recover(str(site.out), str(site.lock)) is decided
     assert state(site) == (sites.new if decided else sites.old)
     assert leftovers(site) == []

@@ -1,6 +1,8 @@
-"""What others may have written into the lock, the commit record, the manifest, the index of git: never a traceback, never a write outside of the tree.
+"""Random content of the lock, the commit record, the manifest and the index of git.
 
-Short in the usual run. ``PGTLS_FUZZ_SECONDS=600`` has each test go on for that long with new examples.
+pgtls never prints a traceback and never writes outside of the tree.
+
+Short by default. ``PGTLS_FUZZ_SECONDS=600`` runs each test for that long with new examples.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A build that is killed at any of its writes: the next one has all of it or nothing, and keys match their certificates."""
+"""A build killed at any of its writes: the next build has all of it or nothing, and keys match their certificates."""
 
 from __future__ import annotations
 

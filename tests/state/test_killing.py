@@ -40,7 +40,10 @@ STATES = [
     "d d/b=0123456789",
     "d",
 ]
-"""What is there after a kill at each of the writes, from the first: before mkdir, open, in write, fsync, rename, chmod, unlink, rmdir."""
+"""The files that exist after a kill at each of the writes, from the first.
+
+The kill comes before mkdir, open, in write, fsync, rename, chmod, unlink, rmdir.
+"""
 
 
 def state(directory: Path) -> str:

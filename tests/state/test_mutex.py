@@ -249,7 +249,7 @@ class _Program(ctypes.Structure):
 
 
 def refuse(system_call: int, error: int) -> None:
-    """Have the kernel refuse a system call to this process from now on, as a file system does that does not know it (seccomp(2))."""
+    """Make the kernel refuse a system call to this process, like a file system without support for it (seccomp(2))."""
     load, jump_if_equal, answer = 0x20, 0x15, 0x06
     allowed, failed = 0x7FFF0000, 0x00050000 | error
     instructions = (_Instruction * 4)(

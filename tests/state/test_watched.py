@@ -1,4 +1,7 @@
-"""Commands that only report, under a watcher: they open no private key and start no program, whatever the spec and the tree hold."""
+"""Commands that only report, under a watcher.
+
+They open no private key and start no program, whatever the spec and the tree hold.
+"""
 
 from __future__ import annotations
 

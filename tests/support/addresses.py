@@ -1,8 +1,8 @@
 """Connections that come from other addresses than 127.0.0.1.
 
-:class:`Network` is a network namespace whose loopback has addresses of one's choice (root only). A connection to an address of the machine itself
-comes from that same address, so a client in there that dials 10.9.0.7 is seen as 10.9.0.7. :class:`Relay` needs no rights, and can only
-lend addresses that the machine has: all of 127.0.0.0/8, on Linux.
+:class:`Network` is a network namespace whose loopback has any addresses a test wants (root only). A connection to an
+address of the machine itself comes from that same address: a client inside that connects to 10.9.0.7 has that
+address. :class:`Relay` needs no privileges, and lends only addresses of the machine: on Linux, all of 127.0.0.0/8.
 """
 
 from __future__ import annotations

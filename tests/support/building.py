@@ -85,7 +85,10 @@ class Place:
         return self.out / path
 
     def state(self) -> dict[str, tuple[int, str]]:
-        """Everything in the out directory and the lock: mode and digest by path, without what pgtls keeps for itself while it works."""
+        """Return mode and digest by path of everything in the out directory, and of the lock.
+
+        Leave out pgtls's own working files.
+        """
         files = [path for path in sorted(self.out.rglob("*")) if ".pgtls" not in path.parts and path.is_file()]
         files += [self.lock] if self.lock.exists() else []
         return {

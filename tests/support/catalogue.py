@@ -29,7 +29,7 @@ value alone is followed by it.
 from __future__ import annotations
 
 CATALOGUE = """\\
-'''
+'''  # noqa: E501
 
 UNLISTED = [
     "default_with_oids 13- user bool off",

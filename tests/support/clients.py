@@ -1,7 +1,7 @@
 """Real clients: psql, and the libpq of each version, in surroundings that decide nothing.
 
-A client has a ``HOME`` of its own without anything in it, no ``PG*`` variable, and every ssl parameter is said: what a test does not give
-names a file that does not exist. So whoever is admitted was admitted for what the test gave.
+A client has an empty ``HOME`` of its own, no ``PG*`` variable, and a value for every ssl parameter: a parameter that a
+test leaves out names a file that does not exist. So the server admits a client only for what the test passed.
 
     outcome = PSQL.connect(bundle.parameters("shop") | at(server))
     admitted(outcome)
@@ -49,7 +49,7 @@ TLS = "select ssl, version, cipher, bits, client_dn from pg_stat_ssl where pid =
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an attempt. ``text`` is what the query gave (columns divided by ``|``), or the reason in libpq's words."""
+    """The result of an attempt. ``text`` is what the query returned (columns divided by ``|``), or libpq's reason."""
 
     admitted: bool
     text: str
@@ -134,7 +134,7 @@ def conninfo(parameters: Mapping[str, str]) -> str:
 
 
 def at(server: Server, hostaddr: str = "127.0.0.1") -> Parameters:
-    """Say where a server really listens; ``host``, the name that its certificate must have, stays what the bundle says."""
+    """Return the real address of a server; ``host``, the name in its certificate, stays as in the bundle."""
     return {"hostaddr": hostaddr, "port": str(server.port)}
 
 

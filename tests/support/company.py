@@ -1,6 +1,8 @@
-"""The CAs of others, for the pages of the documentation: ``python -m support.company root NAME``, then ``… sign NAME REQUEST CERTIFICATE``.
+"""The CAs of others, for the pages of the documentation.
 
-They sign what is asked for, for 300 days, and their clock is ``$PGTLS_NOW``, which no program outside can be told.
+``python -m support.company root NAME``, then ``… sign NAME REQUEST CERTIFICATE``.
+
+They sign any request, for 300 days. Their clock is ``$PGTLS_NOW``, which no other program can follow.
 """
 
 from __future__ import annotations

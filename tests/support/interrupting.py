@@ -1,7 +1,7 @@
-"""Builds that are killed at each of their writes, and what must hold afterwards: done or undone, and no key apart from its certificate.
+"""Builds killed at each of their writes: each ends done or undone, and every key matches its certificate.
 
-A case is a spec that was built and the build to be killed; each kill works on a copy of it, in memory where the machine has some to spare. The build is the real
-one, in a forked child of a process that has imported everything.
+A case is a built spec and the build to kill; each kill works on a copy of it, in memory if the machine has enough. The
+build is the real one, in a forked child of a process that has imported everything.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Interrupted:
         self.old = self.origin.state()
 
     def at_each_write(self) -> Counter[str]:
-        """Kill it at each of its writes. How many kills left the old state, the new one, or a decision to be carried out."""
+        """Kill the build at each write. Count the kills that left the old state, the new one, or a decision."""
         found: Counter[str] = Counter()
         for number in range(1, self._writes() + 1):
             with self._killed_at(number) as place:
@@ -61,7 +61,7 @@ class Interrupted:
         return found
 
     def at_each_write_of_the_next_build(self) -> int:
-        """Kill it when it has just decided, and the build that comes next at each of its writes. How many those were."""
+        """Kill the build just after its decision, and the next build at each write. Return the number of writes."""
         decided = self._first_decision()
         with self._killed_at(decided) as place:
             total = in_child(partial(self.build, place)).writes

@@ -1,8 +1,9 @@
 """Kill a program by SIGKILL at each of its writes.
 
-What counts as a write: opening a file for writing, ``os.write``, and every call that changes a directory entry, a mode or a time. Python
-announces most of them to an audit hook before they happen; ``os.write`` and ``os.fsync`` are wrapped. At the write numbered N, from 1, the process kills
-itself instead of writing; of an ``os.write`` it first writes half. Only the process that was started counts, not its children.
+These count as writes: opening a file for writing, ``os.write``, and every call that changes a directory entry, a mode
+or a time. Python announces most of them to an audit hook before they happen; this module wraps ``os.write`` and
+``os.fsync``. At the write numbered N, from 1, the process kills itself instead of writing; of an ``os.write`` it first
+writes half. Only the started process counts, not its children.
 
 Two ways: :func:`in_child` runs a function in a forked child, :func:`command` a Python module in a new interpreter::
 
@@ -32,7 +33,10 @@ _WRITES = frozenset(
     for name in ("chmod", "chown", "link", "mkdir", "remove", "rename", "rmdir", "symlink", "truncate", "utime")
 )
 _LONGEST = 300
-"""Seconds after which a child that hangs is ended, by SIGALRM: it was forked beside threads, and may have inherited a lock that nobody opens."""
+"""Seconds until SIGALRM ends a child that hangs.
+
+A child forked while threads run may inherit a lock that no thread opens.
+"""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 

@@ -1,6 +1,8 @@
-"""One attempt with the libpq that LD_LIBRARY_PATH names: ``libpq_client.py MAJOR QUERY CONNINFO``. It prints as psql -At does.
+"""Connect once with the libpq that LD_LIBRARY_PATH names, and print as psql -At does.
 
-By ctypes, and nothing else is imported: a driver takes longer to load than all that happens here.
+Usage: ``libpq_client.py MAJOR QUERY CONNINFO``.
+
+It imports ctypes and nothing else: loading a driver takes longer than everything here.
 """
 
 from __future__ import annotations

@@ -61,7 +61,10 @@ def pgtls(
 
 
 def compiled(spec: str, directory: Path, *arguments: str, now: str | None = None) -> Path:
-    """Write ``spec`` to ``directory``, build it, and give the out directory. A build that fails is the test's failure, with its diagnostics."""
+    """Write ``spec`` to ``directory``, build it, and return the out directory.
+
+    If the build fails, fail the test with its diagnostics.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "pgtls.toml"
     path.write_text(spec, encoding="utf-8")

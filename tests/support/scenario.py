@@ -1,4 +1,4 @@
-"""The scenarios of docs/scenarios on a server: their spec compiled for its version, their roles and databases made, their files in force."""
+"""The scenarios of docs/scenarios on a server: spec compiled for its version, roles and databases made, files live."""
 
 from __future__ import annotations
 

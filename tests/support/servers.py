@@ -125,7 +125,7 @@ def versions() -> tuple[Installation, ...]:
 
 
 def why_absent(wanted: str) -> str | None:
-    """Return why a server of EXPECTED cannot be had, in the words of ``install-debian``; None where it was not tried."""
+    """Return why a server of EXPECTED is missing, in the words of ``install-debian``; None without an attempt."""
     reason = UNPACKED / f"{wanted.removeprefix('pg').removesuffix('-debian')}.unavailable"
     return reason.read_text().strip() if wanted.endswith("-debian") and reason.exists() else None
 

@@ -1,6 +1,8 @@
-"""Processes under other accounts and in other networks, and the directory where a test session keeps what they must reach.
+"""Processes under other accounts and in other networks.
 
-A session that was killed leaves that directory behind; the next one removes it. It leaves no process: see :func:`until_we_end`.
+A session keeps the files that they must reach in a directory of its own.
+
+A killed session leaves that directory behind; the next one removes it. No process survives: see :func:`until_we_end`.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": 
 
 @cache
 def scratch() -> Path:
-    """Give the session's directory, which other accounts can traverse (pytest's own are for their owner alone). It goes with the session."""
+    """Return the session's directory, which other accounts can traverse (pytest's own admit their owner only).
+
+    The end of the session removes it.
+    """
     if (known := os.environ.get(SCRATCH)) is not None:
         return Path(known)
     # Not below a deep TMPDIR: the path of a socket has 107 bytes.
@@ -57,7 +62,7 @@ def _own(directory: Path) -> None:
 
 
 def _remove_leftovers(place: Path) -> None:
-    """Remove the scratch directories of sessions that were killed: what they keep in memory is missed by those that come."""
+    """Remove the scratch directories of killed sessions: they hold memory that later sessions need."""
     for owned in place.glob(f"{_PREFIX}*/{_OWNED}"):
         with suppress(OSError), owned.open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,7 +70,10 @@ def _remove_leftovers(place: Path) -> None:
 
 
 def _memory() -> str | None:
-    """Where files are kept in memory, if there is room for a few servers: copying data directories is most of what the tests wait for."""
+    """Return a directory in memory if it has room for a few servers.
+
+    The tests spend most of their time on copies of data directories.
+    """
     if not os.access(MEMORY, os.W_OK) or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
         return None
     return MEMORY if shutil.disk_usage(MEMORY).free > 4 << 30 else None
@@ -112,7 +120,10 @@ def is_root() -> bool:
 
 @cache
 def server_account() -> Account:
-    """Who runs the servers: PostgreSQL refuses to run as root, so root lends them ``postgres``, or ``nobody`` where there is none."""
+    """Return the account that runs the servers.
+
+    PostgreSQL refuses to run as root, so root uses ``postgres``, or ``nobody`` if there is none.
+    """
     own = pwd.getpwuid(os.geteuid())
     if not is_root():
         return Account(own.pw_name, own.pw_uid, own.pw_gid)
@@ -133,9 +144,11 @@ def run_as(account: Account | None, network: Network | None = None) -> tuple[str
 
 @cache
 def until_we_end() -> tuple[str, ...]:
-    """Give the words that start a program which must not outlive us: it gets SIGQUIT when we end, by whatever signal (prctl(2), PR_SET_PDEATHSIG).
+    """Return the words that start a program which must not outlive us.
 
-    Last before the program's own: the kernel forgets it when a process changes its account.
+    The program gets SIGQUIT when we end, by whatever signal (prctl(2), PR_SET_PDEATHSIG).
+
+    Place them last before the program's own words: the kernel forgets the signal when a process changes its account.
     """
     return ("setpriv", "--pdeathsig=QUIT", "--") if shutil.which("setpriv") else ()
 

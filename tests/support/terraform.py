@@ -64,7 +64,10 @@ class Terraform:
 
 
 def terraform(module: Path, directory: Path, now: str) -> Terraform:
-    """Initialize a module from a mirror that holds the external provider alone. Skips where the program or the provider cannot be had."""
+    """Initialize a module from a mirror that holds only the external provider.
+
+    Skip the test if the program or the provider is unavailable.
+    """
     if shutil.which("terraform") is None:
         pytest.skip("unavailable: there is no terraform, and no registry has it")
     mirror = directory / "mirror"

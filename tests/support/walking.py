@@ -1,13 +1,17 @@
-"""Pages of the documentation, walked through from the first line to the last as a reader would: files written, commands run.
+"""Walk through pages of the documentation from top to bottom as a reader would: write files, run commands.
 
-- A block with a title, ````toml title="pgtls.toml"``, is the file of that name; under ``diff`` it is an edit of it, and what has no ``+`` must stand there once.
-- A ``toml`` block without a title is a part of ``pgtls.toml``: its tables are added, its fields replace those of the same name.
-- A ``console`` block holds commands after ``$``, which go on after a backslash at the end of a line, and what each prints. A line ``...`` stands for any lines, and a run of
-  eight or more hex digits for any other. A command that fails says ``error`` or is followed by ``echo $?``.
+- A block with a title, ````toml title="pgtls.toml"``, is the file of that name; under ``diff`` it is an edit of it, and
+  each passage without ``+`` must occur there exactly once.
+- A ``toml`` block without a title is a part of ``pgtls.toml``: its tables are added, its fields replace those of the
+  same name.
+- A ``console`` block holds commands after ``$``, which continue after a backslash at the end of a line, and what each
+  prints. A line ``...`` matches any lines, and a run of eight or more hex digits matches any other. A command that
+  fails prints ``error`` or has ``echo $?`` after it.
 - A spec that no command follows must be without findings.
 
-In comments, which no reader sees: ``<!-- now 2027-03-01 -->`` sets the clock; ``<!--`` and ``-->`` on lines of their own hide blocks that prepare what a reader has anyway;
-``<!-- tested by: FILE -->`` and ``<!-- not run: REASON -->`` exempt the block that follows.
+Readers do not see comments: ``<!-- now 2027-03-01 -->`` sets the clock; ``<!--`` and ``-->`` on lines of their own hide
+blocks that prepare what a reader already has; ``<!-- tested by: FILE -->`` and ``<!-- not run: REASON -->`` exempt the
+block that follows.
 """
 
 from __future__ import annotations
@@ -177,7 +181,10 @@ class Reader:
         return seen
 
     def _outcomes(self, words: list[str], now: str) -> list[tuple[list[str], int]]:
-        """Run commands in one shell, and give what each printed on both streams, and its exit status. Where the last one leaves off, the next shell begins."""
+        """Run commands in one shell. Return the output of each, on both streams, and its exit status.
+
+        The next shell continues where this one ends.
+        """
         ends = "; status=$?; printf '\\n\\036%s %s\\n' $status \"$PWD\"; (exit $status)\n"
         done = subprocess.run(
             ["bash", "-c", "".join(f"{{ {command}\n}}{ends}" for command in words)],

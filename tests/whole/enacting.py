@@ -55,7 +55,7 @@ class Enacted:
         transport: Transport = "tls",
         database: str = "shop",
     ) -> Answer:
-        """Try to get in with the right password; ``holder`` is whose certificate is shown, and the CA under which it was issued."""
+        """Try to connect with the right password; ``holder`` is the certificate's user and the CA that issued it."""
         certificate = ClientCertificate(holder[0], f"CN={holder[0]}") if holder else None
         bundles = {certificate: self._bundle(*holder)} if certificate and holder else {}
         connection = Connection(role, database, transport, ip_address(address), certificate=certificate)

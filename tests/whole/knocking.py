@@ -61,7 +61,7 @@ def client_context(bundle: Path) -> ssl.SSLContext:
 
 
 def _scram(channel: socket.socket, password: str) -> tuple[str, bytes]:
-    """Prove the knowledge of a password (RFC 5802, 3), and give what the server says to it: an error or AuthenticationOk."""
+    """Prove knowledge of a password (RFC 5802, 3). Return the server's answer: an error or AuthenticationOk."""
     first = "n=,r=fyko+d2lbbFgONRv9qkxdawL"
     message = f"n,,{first}".encode()
     _respond(channel, b"SCRAM-SHA-256\0" + struct.pack("!i", len(message)) + message)

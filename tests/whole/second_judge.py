@@ -1,7 +1,10 @@
-"""A second judge of compiled access: random specs, and what they mean, evaluated from the design's "What policies mean" alone.
+"""A second judge of compiled access: random specs and what they mean.
 
-It imports nothing of pgtls, speaks the protocol itself, and reads from certificates what they say. The certificates that it shows are those of the
-spec's users and those of outsiders, whose common names no policy mentions, but whose other attributes are full of what policies mention.
+It evaluates them from the design's "What policies mean" alone.
+
+It imports nothing of pgtls, speaks the protocol itself, and reads attributes from the certificates. It uses
+certificates of the spec's users and of outsiders: no policy mentions an outsider's common name, but
+the outsiders' other attributes are full of what policies mention.
 """
 
 from __future__ import annotations
@@ -108,7 +111,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A client with a certificate: its attributes as encoded, the CA that signed it, and the user of the spec that it is, if any."""
+    """A client with a certificate: its encoded attributes, the CA that signed it, and its user in the spec, if any."""
 
     bundle: Path
     attributes: tuple[tuple[str, str], ...]
@@ -135,7 +138,7 @@ def attributes(certificate: x509.Certificate) -> tuple[tuple[str, str], ...]:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A spec with one server, which trusts the CAs ``people`` and, where it is there, ``company``, whose key is elsewhere."""
+    """A spec with one server, which trusts the CAs ``people`` and, if present, ``company``, whose key is elsewhere."""
 
     users: tuple[User, ...]
     policies: tuple[Policy, ...]

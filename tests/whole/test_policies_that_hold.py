@@ -1,4 +1,7 @@
-"""What policies promise where hand-written files fail, on real servers: grants that add up, trust as it is, no downgrade, and the difference a change makes."""
+"""What policies promise where hand-written files fail, on real servers.
+
+Grants that add up, effective trust, no downgrade, and the difference that a change makes.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +106,7 @@ def test_with_a_root_of_its_own_clients_of_another_ca_stay_out(server: Server) -
 
 
 def test_a_server_with_lists_of_revoked_certificates_has_none_of_the_sibling(server: Server) -> None:
-    """OpenSSL wants a list of every CA in the chain: that of a sibling is not among them. The check does not rely on it."""
+    """OpenSSL wants a CRL of every CA in the chain, and a sibling's is missing. The check does not rely on it."""
     there = Enacted(server, ("app", "robot"))
     there.enact(spec(server, USERS + APP, SIBLINGS))
     found = there.check(spec(server, USERS + EVERYBODY, SIBLINGS))

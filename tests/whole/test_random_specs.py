@@ -1,6 +1,9 @@
-"""Random specs on real servers: every class of connection that the policies can tell apart is tried, and what comes of it is what the policies say.
+"""Random specs on real servers.
 
-``PGTLS_TEST_SPECS`` says how many specs to try, all versions together (two a version); each version has those of its own.
+The test tries every class of connection that the policies distinguish, and each ends as the policies say.
+
+``PGTLS_TEST_SPECS`` is the number of specs to try, all versions together (two a version);
+each version has specs of its own.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Random specs on real servers, judged by an evaluator that shares nothing with the compiler, its proof or its matcher.
 
-``PGTLS_TEST_SPECS`` says how many specs to try, all versions together (one a version); each version has those of its own.
+``PGTLS_TEST_SPECS`` is the number of specs to try, all versions together (one a version);
+each version has specs of its own.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Case:
         return not codes
 
     def holders(self) -> list[Holder]:
-        """Give the users with their own certificates, and outsiders of every trusted CA and of one that is not trusted."""
+        """Return the users with their own certificates, and outsiders of every trusted CA and of one untrusted CA."""
         self.place.build(now=datetime.now(UTC))
         found = []
         for user in self.world.users:

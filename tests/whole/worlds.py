@@ -1,6 +1,9 @@
-"""Random specs, and what they mean: an evaluator of its own, written from "What policies mean" of the design, that shares nothing with the compiler.
+"""Random specs, and what they mean.
 
-A :class:`World` is plain data. :meth:`World.toml` writes it as a spec,
+The evaluator follows "What policies mean" of the design and shares nothing with the compiler.
+
+A :class:`World` is plain data. :meth:`World.toml` writes it as a spec, :meth:`World.verdict` returns what happens to a
+connection.
 :meth:`World.verdict` says what becomes of a connection.
 """
 
@@ -52,7 +55,7 @@ Transport = Literal["socket", "plain", "tls"]
 
 
 class Place(NamedTuple):
-    """Where a connection comes from, as who, to what: all that a policy covers. ``address`` is None on the Unix socket."""
+    """A connection's origin, user and target: all that a policy covers. ``address`` is None on the Unix socket."""
 
     role: str
     database: str
@@ -143,7 +146,7 @@ class World:
         return frozenset(role for user in self.users if user.in_team for role in user.roles)
 
     def meant(self, policy: Policy) -> list[User]:
-        """Give the users that a policy speaks of: all, those with a role in the team (whoever said that it is), those that it names."""
+        """Return the users a policy covers: all, members of the team (as either side declares), or those it names."""
         team = self.members if f"+{TEAM}" in policy.users else frozenset()
         return [
             user
@@ -210,8 +213,8 @@ class World:
     def trusted(self, user: User) -> bool:
         """Whether OpenSSL on the server accepts a user's certificate.
 
-        Its root must be that of a CA that the server names. Where the server has CRLs it needs one of every CA in the chain, and it has
-        those of the CAs that it names and of what is above them: not of a sibling.
+        Its root must be that of a CA that the server names. A server with CRLs needs one of every CA in the chain, and
+        has those of the CAs that it names and of the CAs above them: not of a sibling.
         """
         issuers = dict(self.cas)
         roots = {issuers[name] or name for name in self.client_cas}
@@ -291,7 +294,7 @@ def random_world(random: Random) -> World:
 
 
 def _users(random: Random, *, has_guests: bool) -> Iterator[User]:
-    """Draw users who share roles; ``eve`` is certified by a CA that the server need not name, and no policy names her."""
+    """Draw users who share roles; the CA of ``eve`` may be untrusted by the server, and no policy names her."""
 
     def in_team() -> bool:
         return random.random() < 0.4
