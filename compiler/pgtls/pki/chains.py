@@ -1,4 +1,4 @@
-"""Chains that somebody else made: whether each certificate was signed by the next (RFC 5280, 6.1)."""
+"""Chains from other CAs: check that each certificate signed the one before it (RFC 5280, 6.1)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def path(
     leaf: x509.Certificate, others: Iterable[x509.Certificate], anchor: x509.Certificate
 ) -> tuple[x509.Certificate, ...] | None:
-    """Find the shortest way up from a certificate to the CA that it ends under: those between them, from below; None: there is none.
+    """Return the intermediate certificates of the shortest path up from a certificate to a CA; None if there is none.
 
-    ``others`` may come in any order; what the way does not need is left out.
+    ``others`` may come in any order; certificates that the path does not need are left out.
     """
     reached: list[tuple[x509.Certificate, tuple[x509.Certificate, ...]]] = [(leaf, ())]
     left = list(others)
@@ -37,7 +37,7 @@ def path(
 
 
 def ends_under(file: bytes, authority: bytes) -> bool:
-    """Whether the first certificate of a PEM file leads, through the others in it, to the first one of another file."""
+    """Return whether the certificates of a PEM file form a path from its first one to the first one of another file."""
     own, above = facts.parse(file), facts.parse(authority)
     if isinstance(own, Unreadable) or isinstance(above, Unreadable):
         return False
@@ -45,13 +45,13 @@ def ends_under(file: bytes, authority: bytes) -> bool:
 
 
 def is_whole(file: bytes) -> bool:
-    """Whether a PEM file has a chain, leaf first, up to a certificate that signed itself."""
+    """Return whether a PEM file has a chain, leaf first, up to a self-signed certificate."""
     chain = facts.parse(file)
     return not isinstance(chain, Unreadable) and unsigned(chain) is None
 
 
 def unsigned(chain: Sequence[x509.Certificate], *, rooted: bool = True) -> str | None:
-    """Say where a chain, leaf first, is broken; None: it is whole. ``rooted``: it has to end in a certificate that signed itself."""
+    """Return where a chain, leaf first, is broken, else None. If ``rooted``, it must end in a self-signed one."""
     for number, (one, above) in enumerate(pairwise(chain), 1):
         if not signed_by(one, above):
             return f"certificate {number} of the file was not signed by the next one"
@@ -61,12 +61,12 @@ def unsigned(chain: Sequence[x509.Certificate], *, rooted: bool = True) -> str |
 
 
 def signed_by(one: x509.Certificate, above: x509.Certificate) -> bool:
-    """Whether a certificate names another as its issuer, and the signature is by the key of that."""
+    """Return whether a certificate names another as its issuer and is signed with its key."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             one.verify_directly_issued_by(above)
-        except ValueError:  # another issuer, or a digest that it does not take
+        except ValueError:  # another issuer, or a digest that it does not accept
             return one.issuer == above.subject and _verifies(one, above.public_key())
         except (TypeError, InvalidSignature, UnsupportedAlgorithm):
             return False
@@ -74,7 +74,7 @@ def signed_by(one: x509.Certificate, above: x509.Certificate) -> bool:
 
 
 def _verifies(one: x509.Certificate, key: object) -> bool:
-    """Verify a signature whose digest cryptography no longer takes in chains; whether to use it is asked elsewhere."""
+    """Verify a signature whose digest cryptography no longer accepts; other checks decide whether to use it."""
     digest = one.signature_hash_algorithm
     try:
         if isinstance(key, rsa.RSAPublicKey) and digest:
@@ -89,7 +89,7 @@ def _verifies(one: x509.Certificate, key: object) -> bool:
 
 
 def weak_digest(one: x509.Certificate) -> str | None:
-    """Return the digest of a signature that OpenSSL refuses by its default security level; a root's own is never checked."""
+    """Return the digest of a signature if OpenSSL rejects it by default; a root's own is never checked."""
     try:
         digest = one.signature_hash_algorithm
     except UnsupportedAlgorithm:
@@ -98,7 +98,7 @@ def weak_digest(one: x509.Certificate) -> str | None:
 
 
 def signed_with(pem: bytes) -> str | None:
-    """Return the kind of key that signed a certificate, where its signature names no digest: ``ed25519`` or ``ed448``."""
+    """Return the kind of the signing key if the signature names no digest: ``ed25519`` or ``ed448``."""
     parsed = facts.parse(pem)
     if isinstance(parsed, Unreadable):
         return None

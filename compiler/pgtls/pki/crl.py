@@ -1,7 +1,8 @@
 """Certificate revocation lists (RFC 5280, section 5).
 
-PostgreSQL checks the CRL of every CA in a chain, and one that is missing or has run out locks every client out: a list is made for every CA, also when it is
-empty. A serial number that was ever on a list stays until its certificate has run out and a list has said so after that (3.3).
+PostgreSQL checks the CRL of every CA in a chain, and rejects all clients if one is missing or expired: pgtls writes a
+CRL for every CA, even an empty one. A serial number stays on the CRL until its certificate has expired and a CRL
+issued after that has listed it (3.3).
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ _BLOCK = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DO
 
 
 def of(crl: x509.CertificateRevocationList) -> RevocationList | Unreadable:
-    """State the facts of a CRL. One without an end is none (5.1.2.5: it MUST have one): nobody could know when to fetch the next."""
+    """Return the facts of a CRL. A CRL without nextUpdate is invalid (5.1.2.5: it MUST have one)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -123,10 +124,10 @@ def _revocation(entry: x509.RevokedCertificate) -> Revocation:
 
 
 def merge(there: RevocationList | None, known: Iterable[Revocation], now: datetime) -> tuple[Revocation, ...]:
-    """Unite what is known to be revoked (from the lock and the spec) with the list that is there, in the order of the serials.
+    """Merge the known revocations (of the lock and the spec) with the present CRL, in the order of the serials.
 
-    What was said first holds: the earlier date, with its reason. An entry goes once its certificate has run out and, if it was
-    on the list that is there, that list was made afterwards; one whose end nobody knows stays for ever.
+    The earlier date counts, with its reason. Drop an entry once its certificate has expired and, if the present CRL has
+    it, that CRL was issued after the expiry; keep an entry without a known expiry for ever.
     """
     listed = {revocation.serial: revocation for revocation in there.revoked} if there else {}
     merged = dict(listed)
@@ -150,28 +151,29 @@ def _first(one: Revocation | None, other: Revocation) -> Revocation:
 
 
 def next_number(there: RevocationList | None, now: datetime) -> int:
-    """Choose the number of the next list (5.2.3): the seconds since 1970, so that it grows even where the list that was there is lost."""
+    """Return the next CRL number (5.2.3): the seconds since 1970, so that it grows even if the last CRL is lost."""
     return max(int(now.timestamp()), there.number + 1 if there else 1)
 
 
 def covers(there: RevocationList, revocations: Iterable[Revocation]) -> bool:
-    """Whether a list says of every serial what it should. The ends of the certificates are not on it, and dates have whole seconds.
+    """Return whether a CRL has all these revocations. It has no ends of certificates, and dates in whole seconds.
 
-    It may say more: that certificates have ended which it lists is no reason to make another.
+    It may have more: an expired certificate on it is no reason to sign another one.
     """
     wanted = {replace(entry, date=entry.date.replace(microsecond=0), not_after=None) for entry in revocations}
     return wanted <= set(there.revoked)
 
 
 def half_life(there: RevocationList) -> datetime:
-    """When a list is due to be made again, though nothing changed: half its life before it runs out."""
+    """Return when an unchanged CRL is due to be signed again: after half of its lifetime."""
     return there.this_update + (there.next_update - there.this_update) / 2
 
 
 def lasting(there: RevocationList | None, validity: timedelta, now: datetime, *, doubted: bool) -> timedelta:
-    """How long a list made now is to live: its ``validity``; where the clock is ``doubted``, at least as long as the list that is there.
+    """Return the lifetime of a new CRL: ``validity``, but if the clock is ``doubted``, no end before the present one's.
 
-    What a clock that is behind makes may have ended already by the clocks of servers, and lock every client out.
+    A clock that is behind could issue a CRL that is already expired by the clocks of servers, which then reject all
+    clients.
     """
     if there is None or not (doubted or there.this_update > now):
         return validity
@@ -179,7 +181,7 @@ def lasting(there: RevocationList | None, validity: timedelta, now: datetime, *,
 
 
 def why_due(there: RevocationList, now: datetime) -> str | None:
-    """Say why a list is to be made again by now, though nothing changed; None: it stays."""
+    """Return why an unchanged CRL must be signed again now; None if it stays."""
     if now >= there.next_update:
         return f"it ran out on {there.next_update:%Y-%m-%d}"
     return "half its life is over" if now >= half_life(there) else None

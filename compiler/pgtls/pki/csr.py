@@ -1,6 +1,6 @@
-"""Certification requests (PKCS#10, RFC 2986): made for somebody else to sign, and read to be signed here.
+"""Certification requests (PKCS#10, RFC 2986): write them for other CAs to sign, and read them to sign them here.
 
-A request says what its maker would like. Of one that is signed here only the public key is taken; names and usages come from the spec.
+A request only proposes its content. pgtls takes the public key from it; names and usages come from the spec.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The facts of a request whose signature is right. ``subject`` and ``names`` are as in :class:`pgtls.pki.model.Certificate`."""
+    """The facts of a validly signed request; ``subject`` and ``names`` as in :class:`pgtls.pki.model.Certificate`."""
 
     public_key: keys.PublicKey
     subject: str
@@ -33,7 +33,7 @@ class Request:
 
 
 def make(profile: Profile, key: keys.PrivateKey) -> bytes:
-    """Ask for a certificate of this profile, with every extension that it should get, as PEM."""
+    """Return a request for a certificate of this profile, with all its extensions, as PEM."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(profiles.name(profile.subject))
     complete = profiles.PROFILES[profile.kind](cast("x509.CertificateBuilder", builder), profile)
     request = cast("x509.CertificateSigningRequestBuilder", complete).sign(key, digest_for(key))
@@ -41,7 +41,7 @@ def make(profile: Profile, key: keys.PrivateKey) -> bytes:
 
 
 def read(pem: bytes) -> Request | Unreadable:
-    """Read a request. One whose signature is not right proves nothing of who holds the key (RFC 2986, 3): it is refused."""
+    """Read a request; reject a wrong signature, which does not prove possession of the key (RFC 2986, 3)."""
     if fault := damage.of_file(pem, damage.REQUEST):
         return Unreadable(fault)
     with warnings.catch_warnings():
@@ -72,6 +72,6 @@ def _facts(request: x509.CertificateSigningRequest) -> Request | Unreadable:
 
 
 def asks_for(request: Request, profile: Profile) -> bool:
-    """Whether a request asks for the names of this profile."""
+    """Return whether a request asks for the names of this profile."""
     subject, names, _ = wanted_facts(profile)
     return (request.subject, request.names) == (subject, names)

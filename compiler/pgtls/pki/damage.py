@@ -1,4 +1,4 @@
-"""Why a file does not hold what it should, in words of our own: those of a library quote what they were given, or link to pages about themselves."""
+"""Explain why a file is damaged, in words of pgtls: those of libraries quote their input or link to their pages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 CERTIFICATE = ("a certificate", (b"CERTIFICATE", b"X509 CERTIFICATE"))
 REQUEST = ("a certificate request", (b"CERTIFICATE REQUEST", b"NEW CERTIFICATE REQUEST"))
 CRL = ("a CRL", (b"X509 CRL",))
-"""What a file should hold, and the labels of that in PEM (RFC 7468; the longer ones are older tools')."""
+"""The expected content of a file, and its labels in PEM (RFC 7468; older tools write the longer ones)."""
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----(.*?)(?=-----BEGIN |\Z)", re.DOTALL)
 
 
 def of_file(content: bytes, wanted: tuple[str, tuple[bytes, ...]]) -> str | None:
-    """Say why there is nothing of what is wanted in a file, or not all of it; None: there is, whatever stands in it."""
+    """Return why a file lacks the wanted blocks, or a part of them; None if it has them, valid or not."""
     what, labels = wanted
     if not content.strip():
         return "it is empty"
@@ -32,7 +32,7 @@ def of_file(content: bytes, wanted: tuple[str, tuple[bytes, ...]]) -> str | None
 
 
 def of_block(content: bytes, wanted: tuple[str, tuple[bytes, ...]], error: Exception) -> str:
-    """Say what is wrong with a block of a file: with the first one that is damaged, or else what the ``error`` means."""
+    """Return what is wrong with the first damaged block of a file, or else the meaning of ``error``."""
     what, labels = wanted
     bodies = (block.partition(b"-----END ")[0] for label, block in _BLOCK.findall(content) if label in labels)
     fault = next(filter(None, map(_of_body, bodies)), None)
@@ -50,7 +50,7 @@ def _of_body(body: bytes) -> str | None:
 
 
 def of_field(error: Exception) -> str:
-    """Say which field cannot be understood of what is otherwise well-formed."""
+    """Return which field of a well-formed object cannot be understood."""
     return _WORDS.get(type(error), "a field is not as RFC 5280 has it")
 
 

@@ -1,4 +1,4 @@
-"""Just enough DER (X.690) for what cryptography has no words for: names as OpenSSL hashes them, and encrypted keys."""
+"""Just enough DER (X.690) for what cryptography lacks: names as OpenSSL hashes them, and encrypted keys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def integer(number: int) -> bytes:
 
 
 def elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield tag and content of each element in a row; the bytes are known to be well-formed, cryptography wrote them."""
+    """Yield tag and content of each element in a row; the bytes are well-formed, since cryptography wrote them."""
     at = 0
     while at < len(data):
         tag, size, at = data[at], data[at + 1], at + 2

@@ -1,6 +1,6 @@
-"""The facts that a profile asks for, in the words of :class:`pgtls.pki.model.Certificate`: what differs is then a comparison of fields.
+"""The facts that a profile asks for, as fields of :class:`pgtls.pki.model.Certificate`, to compare field by field.
 
-Nothing here needs cryptography: to see that nothing has changed takes no X.509.
+Nothing here imports cryptography: an unchanged certificate needs no X.509.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SHORT_NAMES = {
 
 
 def wanted_facts(profile: Profile) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """Return subject, names and usages as :class:`Certificate` has them: what a certificate of this profile must say."""
+    """Return the subject, names and usages of a certificate of this profile, as :class:`Certificate` has them."""
     return subject_text(profile.subject), _wanted_names(profile), _wanted_usages(profile)
 
 
@@ -61,8 +61,8 @@ def _wanted_constraints(constraints: Constraints) -> Iterator[str]:
 def subject_text(attributes: Iterable[tuple[str, str]]) -> str:
     r"""Write a profile's subject as PostgreSQL compares it for ``clientname=DN``: ``CN=x,O=A\, B``.
 
-    That is ``X509_NAME_print_ex`` with ``XN_FLAG_RFC2253`` (be-secure-openssl.c): RFC 4514, most specific first, and what is not printable
-    ASCII as escaped bytes of UTF-8 (``\CE\9F``).
+    That is ``X509_NAME_print_ex`` with ``XN_FLAG_RFC2253`` (be-secure-openssl.c): RFC 4514, most specific first, with
+    all but printable ASCII as escaped bytes of UTF-8 (``\CE\9F``).
     """
     return ",".join([f"{SHORT_NAMES[attribute]}={escape(value)}" for attribute, value in attributes][::-1])
 
@@ -91,7 +91,7 @@ def _escape_byte(byte: int, first: bool, last: bool) -> str:
 
 
 def taken_for_host(common_name: str) -> bool:
-    """Whether OpenSSL takes a common name for a host name where there is no SAN (v3_ncons.c, cn2dnsid): it then falls under DNS constraints."""
+    """Return whether OpenSSL applies DNS constraints to a common name if there is no SAN (v3_ncons.c, cn2dnsid)."""
     return _HOST_LIKE.fullmatch(common_name) is not None
 
 

@@ -1,6 +1,6 @@
-"""Certificates read into facts, whoever made them.
+"""Read certificates of any origin into facts.
 
-Whatever is wrong with the bytes comes back as a value: a file that somebody else wrote may hold anything.
+Return every fault of the bytes as a value: a foreign file may hold anything.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _PURPOSES = {
 
 
 def read(pem: bytes) -> tuple[Certificate, ...] | Unreadable:
-    """Read every certificate of a file, in its order. One that cannot be read spoils the file, as it does for PostgreSQL."""
+    """Read every certificate of a file, in order. One unreadable certificate spoils the file, as for PostgreSQL."""
     certificates = parse(pem)
     if isinstance(certificates, Unreadable):
         return certificates
@@ -57,7 +57,7 @@ def parse(pem: bytes) -> tuple[x509.Certificate, ...] | Unreadable:
     """Read every certificate of a file as an X.509 object."""
     if fault := damage.of_file(pem, damage.CERTIFICATE):
         return Unreadable(fault)
-    with warnings.catch_warnings():  # what cryptography deplores in other people's certificates is not ours to print
+    with warnings.catch_warnings():  # cryptography's warnings about foreign certificates are not ours to print
         warnings.simplefilter("ignore")
         try:
             return tuple(x509.load_pem_x509_certificates(pem))
@@ -66,12 +66,12 @@ def parse(pem: bytes) -> tuple[x509.Certificate, ...] | Unreadable:
 
 
 def pems(pem: bytes) -> tuple[bytes, ...]:
-    """Write every certificate of a file that is known to be good, each alone, without what stands between."""
+    """Return every certificate of a valid file as PEM of its own, without the text between them."""
     return tuple(certificate.public_bytes(Encoding.PEM) for certificate in x509.load_pem_x509_certificates(pem))
 
 
 def of(certificate: x509.Certificate) -> Certificate | Unreadable:
-    """State the facts of a certificate."""
+    """Return the facts of a certificate."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -120,11 +120,11 @@ def _algorithm(certificate: x509.Certificate) -> str:
 
 
 CRITICAL = "critical:"
-"""Before the OID of an extension among the usages: OpenSSL refuses a certificate with a critical one that it does not know."""
+"""The prefix of an unknown critical extension among the usages: OpenSSL rejects a certificate with one."""
 _HANDLED = frozenset(
     f"2.5.29.{arc}" for arc in (15, 17, 19, 30, 31, 32, 33, 36, 37, 54)
 )  # keyUsage, SAN, basicConstraints, nameConstraints, CRL points, policies and their mappings and constraints, EKU
-"""What OpenSSL handles where it is critical (v3_purp.c, X509_supported_extension)."""
+"""The critical extensions that OpenSSL handles (v3_purp.c, X509_supported_extension)."""
 
 
 def _is_unhandled(extension: x509.Extension[x509.ExtensionType]) -> bool:
@@ -132,7 +132,7 @@ def _is_unhandled(extension: x509.Extension[x509.ExtensionType]) -> bool:
 
 
 def _usages(value: x509.ExtensionType) -> Iterator[str]:
-    """Yield the words of one extension for what a certificate is good for."""
+    """Yield the usages of one extension."""
     if isinstance(value, x509.KeyUsage):
         yield from (word for bit, word in _KEY_USAGES.items() if getattr(value, bit))
     elif isinstance(value, x509.ExtendedKeyUsage):

@@ -1,4 +1,4 @@
-"""Signing certificates. Serial numbers and the clock are passed in; the only randomness left is what ECDSA needs inside."""
+"""Sign certificates. The caller passes serial numbers and the clock; only ECDSA itself uses randomness."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Issuer:
-    """A CA that can sign: its certificate with its private key. What all its certificates share is worked out once."""
+    """A CA that can sign: its certificate and private key. The fields that its certificates share are computed once."""
 
     certificate: x509.Certificate
     key: keys.PrivateKey
@@ -42,7 +42,7 @@ class Issuer:
 
     @cached_property
     def authority_key_id(self) -> x509.AuthorityKeyIdentifier:
-        """What its certificates and CRLs say of its key: the subjectKeyIdentifier that it has, else the usual one (4.2.1.1)."""
+        """The key identifier for what it signs: its own subjectKeyIdentifier, else the usual one (4.2.1.1)."""
         try:
             own = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         except x509.ExtensionNotFound:
@@ -57,7 +57,7 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Issued:
-    """A new certificate, as it is written and as facts."""
+    """A new certificate, as PEM and as facts."""
 
     certificate: x509.Certificate
     pem: bytes
@@ -74,17 +74,17 @@ def issue(
 ) -> Issued:
     """Sign a certificate.
 
-    ``issuer`` is the CA or, for a self-signed certificate, the private key that belongs to ``public_key``. ``serial`` is positive and
-    has at most 159 bits (RFC 5280, 4.1.2.2: 20 octets). ``issuer_limit`` is the earliest notAfter of the chain above. Where that or ``until`` is not after
-    the start, nothing can be signed: ValueError (the plan has it waiting).
+    ``issuer`` is the CA or, for a self-signed certificate, the private key of ``public_key``. ``serial`` is
+    positive and has at most 159 bits (RFC 5280, 4.1.2.2: 20 octets). ``issuer_limit`` is the earliest notAfter of the
+    chain above. If that or ``until`` is not after the start, raise ValueError (the plan lists the entity as waiting).
     """
     authority, key = (issuer, issuer.key) if isinstance(issuer, Issuer) else (None, issuer)
     not_before, not_after = profiles.lifetime(profile, now, issuer_limit)
     key_id = x509.SubjectKeyIdentifier.from_public_key(public_key)
     authority_key_id = authority.authority_key_id if authority else None
     if authority is None and profile.kind == "server":
-        # Clients hold this certificate and the next one, of one name: OpenSSL tells them apart by key identifier alone (X509_check_issued),
-        # and refuses the one that is served if it came upon the other first.
+        # Clients hold this certificate and the next one, with the same name: OpenSSL distinguishes them only by key
+        # identifier (X509_check_issued), and without it rejects the served one if it finds the other first.
         authority_key_id = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id)
     shared = profiles.shared(
         profile,
@@ -119,7 +119,7 @@ def issue(
 
 
 def digest_for(key: keys.PrivateKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
-    """Choose what a signature digests with: as strong as the curve (RFC 5480, section 4), SHA-256 with RSA, none with EdDSA (RFC 8410)."""
+    """Return the digest of a signature: as strong as the curve (RFC 5480, 4), SHA-256 for RSA, none for EdDSA."""
     if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey):
         return None
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size > 256:

@@ -1,7 +1,7 @@
-"""Private keys: made, written, read, named.
+"""Private keys: generate, write, read and name them.
 
-Randomness comes from the operating system through OpenSSL; whoever wants other keys passes another ``generate`` along. No message of this
-module contains a byte of a key or of a passphrase.
+Randomness comes from the operating system through OpenSSL; a caller that wants other keys passes its own ``generate``.
+No message of this module contains a byte of a key or of a passphrase.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pgtls.pki.model import KeyAlgorithm
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
-"""What can sign a certificate. The last is never made here, but may be brought along."""
+"""The keys that can sign a certificate. pgtls never generates the last kind, but users may supply it."""
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
 
 LONGEST_PASSPHRASE = 1023
@@ -57,7 +57,8 @@ def generate_many(
 ) -> list[PrivateKey]:
     """Make one key for each algorithm, in their order; RSA in ``jobs`` threads (None: as many as there are cores).
 
-    OpenSSL works on RSA without the interpreter's lock, so that threads scale; the other algorithms are faster in one thread than in two.
+    OpenSSL works on RSA without the interpreter's lock, so that threads scale; the other algorithms are faster in one
+    thread.
     """
     slow = [index for index, algorithm in enumerate(algorithms) if algorithm.startswith("rsa-")]
     workers = min(jobs or _cores(), len(slow))
@@ -72,7 +73,7 @@ def generate_many(
 
 
 def _cores() -> int:
-    """How many cores this process may use (a container often has fewer than the machine)."""
+    """Return how many cores this process may use (a container often has fewer than the machine)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -124,15 +125,15 @@ def _encrypted(plain: bytes, passphrase: bytes, salt: bytes, start: bytes) -> by
 
 
 def is_encrypted(pem: bytes) -> bool:
-    """Whether it takes a passphrase to read this key (PKCS#8, or the older form with a ``Proc-Type`` header)."""
+    """Return whether this key needs a passphrase (PKCS#8, or the older form with a ``Proc-Type`` header)."""
     return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem or b"Proc-Type: 4,ENCRYPTED" in pem
 
 
 def load(pem: bytes, passphrase: bytes | None = None, ours: bool = False) -> PrivateKey | Unreadable:
-    """Read a key: PKCS#8, or as older tools write it. A passphrase that is not needed is ignored.
+    """Read a key in PKCS#8 or an older format. Ignore a passphrase that is not needed.
 
-    ``ours``: the bytes are known to be those that were written here (by their digest). An RSA key's numbers are then not proved to be sound again,
-    which takes as long as making it.
+    ``ours`` says that pgtls wrote these bytes (by their digest): skip the validation of an RSA key, which takes as long
+    as its generation.
     """
     encrypted = is_encrypted(pem)
     if encrypted and passphrase is None:
@@ -152,11 +153,11 @@ def load(pem: bytes, passphrase: bytes | None = None, ours: bool = False) -> Pri
 
 PSS = "it is an RSA-PSS key (id-RSASSA-PSS), and pgtls works with plain RSA keys (rsaEncryption) only"
 PSS_OID = bytes.fromhex("06092a864886f70d01010a")
-"""id-RSASSA-PSS in DER: cryptography reads such a key as plain RSA, and what is made of it is of another algorithm."""
+"""id-RSASSA-PSS in DER: cryptography reads such a key as plain RSA, and writes it with another algorithm."""
 
 
 def _is_pss(pem: bytes) -> bool:
-    """Whether an unencrypted PKCS#8 key names RSA-PSS as its algorithm, at its beginning (RFC 5958, section 2)."""
+    """Return whether an unencrypted PKCS#8 key names RSA-PSS as its algorithm (RFC 5958, section 2)."""
     body = pem.partition(b"-----BEGIN PRIVATE KEY-----")[2].partition(b"-----END")[0]
     try:
         return PSS_OID in base64.b64decode(b"".join(body.split()))[:40]
@@ -167,11 +168,11 @@ def _is_pss(pem: bytes) -> bool:
 FIT_FOR_TLS = frozenset(("ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "ed25519", "ed448"))
 """Algorithms besides RSA with which a server or client of PostgreSQL completes a handshake by its defaults."""
 LEAST_RSA_BITS = 2048
-"""What OpenSSL's security level 2 takes, the default of today's distributions."""
+"""The minimum of OpenSSL's security level 2, the default of current distributions."""
 
 
 def unfit(algorithm: str) -> str | None:
-    """Return why TLS peers refuse a key of this algorithm, as :func:`algorithm_of` names it; None: they take it."""
+    """Return why TLS peers reject a key of this algorithm, as :func:`algorithm_of` names it; None if they accept it."""
     kind, _, bits = algorithm.partition("-")
     if kind == "rsa":
         short = int(bits) < LEAST_RSA_BITS
@@ -189,7 +190,7 @@ def spki_sha256(public_key: PublicKeyTypes) -> str:
 
 
 def algorithm_of(public_key: PublicKeyTypes) -> str:
-    """Name a key's algorithm as the spec does; one that the spec does not have likewise (``rsa-1024``, ``ecdsa-p521``, ``dsa``)."""
+    """Return a key's algorithm as the spec writes it, also for others (``rsa-1024``, ``ecdsa-p521``, ``dsa``)."""
     if isinstance(public_key, rsa.RSAPublicKey):
         return f"rsa-{public_key.key_size}"
     if isinstance(public_key, ec.EllipticCurvePublicKey):

@@ -1,4 +1,4 @@
-"""Certificates as facts: what is wanted, and what is there. No key material and no parsed X.509 object in sight."""
+"""Certificates as facts, wanted and present, without key material or parsed X.509 objects."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ CERTIFICATE_KINDS: tuple[CertificateKind, ...] = ("ca", "server", "user")
 RevocationReason = Literal[
     "unspecified", "key_compromise", "superseded", "affiliation_changed", "cessation_of_operation"
 ]
-"""Why (RFC 5280, 5.3.1), as far as the lock records it; what other reasons a CRL made elsewhere gives is read as unspecified."""
+"""The reasons (RFC 5280, 5.3.1) that the lock records; any other reason in a CRL is read as unspecified."""
 
 COMMON_NAME_LENGTH = 64
 """ub-common-name (RFC 5280, appendix A.1)."""
 
 SERIAL_BITS = 159
-"""What a serial number may have: at most 20 octets with the sign bit clear (RFC 5280, 4.1.2.2)."""
+"""The bits of the longest serial number: 20 octets with the sign bit clear (RFC 5280, 4.1.2.2)."""
 
 SELF_SIGNED = "self-signed"
-"""What stands for the issuer of a certificate that is its own root."""
+"""The issuer of a certificate that is its own root."""
 
 
 class Entity(str):
@@ -75,7 +75,10 @@ class Profile:
     issuer: str | None
     """The NAME of the CA that signs it; None: it signs itself."""
     subject: tuple[tuple[str, str], ...]
-    """(attribute, value) in encoding order, e.g. ``("organization", "Example"), ("common_name", "app")``; attributes named as in the spec."""
+    """(attribute, value) in encoding order, attributes named as in the spec.
+
+    For example ``("organization", "Example"), ("common_name", "app")``.
+    """
     dns_names: tuple[str, ...]
     ip_addresses: tuple[str, ...]
     """In canonical text."""
@@ -87,18 +90,19 @@ class Profile:
     path_length: int | None = None
     constraints: Constraints | None = None
     until: datetime | None = None
-    """It may not outlive this instant."""
+    """It must not outlive this instant."""
     revoke_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The public facts of a certificate: what the lock records of it and what is read from a file, in one form.
+    """The public facts of a certificate, in one form for the lock and for files.
 
-    ``subject`` is RFC 4514 text (most specific first, as ``clientname=DN`` compares it); ``names`` are ``DNS:db.example.com``, ``IP:10.0.0.5``, sorted;
-    ``usages`` are sorted words for everything that a profile decides apart from names: ``CA``, ``pathlen:0``, ``keyCertSign``, ``cRLSign``,
-    ``digitalSignature``, ``keyEncipherment``, ``serverAuth``, ``clientAuth``, ``permitted:DNS:example.com``. ``serial`` is lower-case hex without leading zeros.
-    ``issuer_spki_sha256`` is the key that signed it, as far as the authority key identifier tells (None: no such identifier).
+    ``subject`` is RFC 4514 text (most specific first, as ``clientname=DN`` compares it); ``names`` are
+    ``DNS:db.example.com``, ``IP:10.0.0.5``, sorted; ``usages`` are sorted words for everything that a profile decides
+    apart from names: ``CA``, ``pathlen:0``, ``keyCertSign``, ``cRLSign``, ``digitalSignature``, ``keyEncipherment``,
+    ``serverAuth``, ``clientAuth``, ``permitted:DNS:example.com``. ``serial`` is lower-case hex without leading zeros.
+    ``authority_key_id`` names the key that signed it (None: the certificate has no authority key identifier).
     """
 
     serial: str
@@ -118,14 +122,14 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A file that is there and cannot be used, with the reason."""
+    """A file that exists but cannot be used, with the reason."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """An entry of a CRL (RFC 5280, 5.3). ``serial`` is lower-case hex; ``not_after`` is the end of the certificate, if known."""
+    """An entry of a CRL (RFC 5280, 5.3). ``serial`` is lower-case hex; ``not_after`` the certificate's end if known."""
 
     serial: str
     date: datetime

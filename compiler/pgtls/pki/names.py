@@ -1,4 +1,4 @@
-"""Distinguished names of certificates as PostgreSQL and OpenSSL know them: as text, and as the hash that names files in ``ssl_crl_dir``."""
+"""Distinguished names as PostgreSQL and OpenSSL write them: as text, and as the hash of files in ``ssl_crl_dir``."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def hashed_name(name: x509.Name) -> str:
 def canonical(name: x509.Name) -> bytes:
     """Write a name as OpenSSL compares it (``x509_name_canon``).
 
-    Every string is in UTF-8, its ASCII letters small, blanks at the ends dropped and elsewhere single; the outer sequence is left out.
+    Every string is in UTF-8 with lower-case ASCII letters, no blanks at the ends and single blanks elsewhere; the outer
+    sequence is left out.
     """
     steps = (b"".join(sorted(_canonical(*attribute) for attribute in step)) for step in _attributes(name))
     return b"".join(tlv(SET, step) for step in steps)

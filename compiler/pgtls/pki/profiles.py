@@ -1,9 +1,10 @@
-"""What a certificate says: three profiles side by side over what they share (RFC 5280, sections 4.1 and 4.2).
+"""The content of certificates: three profiles and the fields that they share (RFC 5280, sections 4.1 and 4.2).
 
-A builder here is complete but for the issuer's signature. Leaf certificates carry no basicConstraints: RFC 5280 (4.2.1.9) leaves the choice, without
-it no verifier takes a version 3 certificate for a CA, and what is not there cannot be wrong. A leaf has one purpose in its extendedKeyUsage, so that
-a client's certificate can never serve and a server's never log in. A server's keyUsage has keyEncipherment for RSA alone, for clients that still
-do TLS 1.2 without forward secrecy; a client only signs (RFC 5246, 7.4.8). ``nonRepudiation`` is for documents.
+The builders here are complete except for the issuer's signature. Leaf certificates have no basicConstraints: RFC 5280
+(4.2.1.9) leaves the choice, and without it no verifier accepts a version 3 certificate as a CA. A leaf has one purpose
+in its extendedKeyUsage, so that a client's certificate can never serve and a server's can never log in. A server's
+keyUsage has keyEncipherment only for RSA, for clients that still use TLS 1.2 without forward secrecy; a client only
+signs (RFC 5246, 7.4.8). ``nonRepudiation`` is for documents.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pgtls.pki.model import Constraints, Profile
 
 BACKDATED = timedelta(minutes=5)
-"""How far notBefore and thisUpdate lie back, for peers whose clocks are slow."""
+"""How far notBefore and thisUpdate lie in the past, for peers with slow clocks."""
 
 ATTRIBUTES: Mapping[str, ObjectIdentifier] = {
     "country": NameOID.COUNTRY_NAME,
@@ -61,7 +62,7 @@ _CLIENT_PURPOSE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
 
 
 def ca(shared: x509.CertificateBuilder, profile: Profile) -> x509.CertificateBuilder:
-    """Complete a certificate authority: it signs certificates and CRLs, and is good for nothing else."""
+    """Complete a certificate authority: it only signs certificates and CRLs."""
     builder = shared.add_extension(
         x509.BasicConstraints(ca=True, path_length=profile.path_length), critical=True
     ).add_extension(_CA_USAGE, critical=True)
@@ -71,16 +72,16 @@ def ca(shared: x509.CertificateBuilder, profile: Profile) -> x509.CertificateBui
 
 
 def server(shared: x509.CertificateBuilder, profile: Profile) -> x509.CertificateBuilder:
-    """Complete a server: what clients dial is in the subjectAltName, addresses as addresses."""
+    """Complete a server: the names and addresses that clients dial are in the subjectAltName."""
     usage = _RSA_SERVER_USAGE if profile.key_algorithm.startswith("rsa-") else _LEAF_USAGE
     builder = shared.add_extension(usage, critical=True).add_extension(_SERVER_PURPOSE, critical=False)
     return _named(builder, profile)
 
 
 def user(shared: x509.CertificateBuilder, profile: Profile) -> x509.CertificateBuilder:
-    """Complete a user: PostgreSQL looks at the subject alone.
+    """Complete a user: PostgreSQL reads only the subject.
 
-    Host names stand here only where name constraints above would refuse the common name.
+    It has host names only if name constraints above would reject the common name.
     """
     builder = shared.add_extension(_LEAF_USAGE, critical=True).add_extension(_CLIENT_PURPOSE, critical=False)
     return _named(builder, profile)
@@ -99,7 +100,7 @@ def shared(
     not_before: datetime,
     not_after: datetime,
 ) -> x509.CertificateBuilder:
-    """Begin with what all profiles have in common. No issuer: it signs itself, and needs no authorityKeyIdentifier (4.2.1.1)."""
+    """Build the fields of all profiles. Without an issuer it is self-signed: no authorityKeyIdentifier (4.2.1.1)."""
     subject = name(profile.subject)
     builder = (
         x509.CertificateBuilder()
@@ -115,12 +116,12 @@ def shared(
 
 
 def name(attributes: Iterable[tuple[str, str]]) -> x509.Name:
-    """Encode a subject, one attribute a step, in UTF-8 but for the country and the e-mail address (RFC 5280, appendix A)."""
+    """Encode a subject, one attribute per RDN, in UTF-8 except country and e-mail (RFC 5280, appendix A)."""
     return x509.Name([x509.NameAttribute(ATTRIBUTES[attribute], value) for attribute, value in attributes])
 
 
 def lifetime(profile: Profile, now: datetime, issuer_limit: datetime | None) -> tuple[datetime, datetime]:
-    """Return notBefore and notAfter in whole seconds: nothing outlives its chain (``issuer_limit``) or its ``until``."""
+    """Return notBefore and notAfter in whole seconds, no later than the chain's ``issuer_limit`` and ``until``."""
     start = now.replace(microsecond=0)
     ends = [start + profile.validity, *(limit for limit in (issuer_limit, profile.until) if limit is not None)]
     return start - BACKDATED, min(ends).replace(microsecond=0)
@@ -136,7 +137,8 @@ def _named(builder: x509.CertificateBuilder, profile: Profile) -> x509.Certifica
 def alternative_names(profile: Profile) -> x509.SubjectAlternativeName:
     """Make a subjectAltName (4.2.1.6): host names as dNSName, addresses as iPAddress, in the order of the spec.
 
-    An e-mail address of the subject stands here again (4.1.2.6: new certificates MUST have it here; in the subject it is a legacy).
+    It repeats an e-mail address of the subject (4.1.2.6: new certificates MUST have it here; in the subject it is
+    legacy).
     """
     hosts = [x509.DNSName(host) for host in profile.dns_names]
     addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in profile.ip_addresses]

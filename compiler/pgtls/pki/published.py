@@ -1,7 +1,8 @@
-"""CRLs that other CAs have published: whose they are, whether those have signed them, and what they say together.
+"""CRLs that other CAs publish: find their issuers, verify their signatures, and merge their facts.
 
-PostgreSQL checks every certificate of a chain against the CRL of who issued it (X509_V_FLAG_CRL_CHECK_ALL). So what is brought along for a CA and its chain has to have a list of
-each, and the one that runs out first locks everybody out. Deltas (RFC 5280, 5.2.4) do not count: PostgreSQL does not ask for them.
+PostgreSQL checks every certificate of a chain against the CRL of its issuer (X509_V_FLAG_CRL_CHECK_ALL). So the CRLs
+for a CA must cover its whole chain, and the first one that expires locks everybody out. Deltas (RFC 5280, 5.2.4) do not
+count: PostgreSQL does not read them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def as_pem(content: bytes) -> bytes:
-    """Write a CRL as PEM that is in DER, as CAs publish it (RFC 5280, 4.2.1.13); what is neither stays as it is."""
+    """Convert a CRL in DER, as CAs publish it (RFC 5280, 4.2.1.13), to PEM; return anything else unchanged."""
     if content[:1] != b"\x30":
         return content
     try:
@@ -34,9 +35,9 @@ def as_pem(content: bytes) -> bytes:
 
 
 def faults(lists: Lists, needed: Iterable[x509.Certificate], known: Sequence[x509.Certificate]) -> Iterator[str]:
-    """Say which lists are not what they should be.
+    """Yield what is wrong with the CRLs.
 
-    ``needed`` are the CAs that must have a list among them, ``known`` all that may have.
+    ``needed`` are the CAs that must have a CRL here, ``known`` all CAs that may have one.
     """
     for one in lists:
         issuers = [ca for ca in known if canonical(ca.subject) == canonical(one.issuer)]
@@ -67,14 +68,14 @@ def _is_delta(one: x509.CertificateRevocationList) -> bool:
 
 
 def issuers(lists: Lists) -> frozenset[bytes]:
-    """Give the names of the CAs that have a list among them, in canonical form."""
+    """Return the names of the CAs that have a CRL here, in canonical form."""
     return frozenset(canonical(one.issuer) for one in lists if not _is_delta(one))
 
 
 def together(lists: Lists, ca: x509.Certificate, now: datetime) -> RevocationList:
-    """Give what the lists of a CA and of its chain, which have no faults, say as one: revoked is who is on the CA's own; it holds as long as all of them do.
+    """Merge the valid CRLs of a CA and its chain into one: the revocations of the CA's own, the earliest end of all.
 
-    Of several lists of one CA the newest counts that holds ``now``, as for OpenSSL (x509_vfy.c, ``get_crl_score``).
+    Of several CRLs of one CA, the newest that is valid ``now`` counts, as for OpenSSL (x509_vfy.c, ``get_crl_score``).
     """
     counting = {
         name: max((_facts(one) for one in lists if _of(name, one)), key=lambda facts: _score(facts, now))

@@ -1,4 +1,4 @@
-"""Files and directories, without following a symbolic link: what :mod:`pgtls.state.transaction` is made of."""
+"""Operations on files and directories that follow no symbolic link, for :mod:`pgtls.state.transaction`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_directory(path: str, dir_fd: int | None = None) -> int:
-    """Open a directory; NotADirectoryError where it is something else, a symbolic link included."""
+    """Open a directory; raise NotADirectoryError for anything else, including a symbolic link."""
     return os.open(path, _DIRECTORY, dir_fd=dir_fd)
 
 
 class Directories:
     """The directories below a root, opened one component at a time.
 
-    It keeps the way to the last one open, so that a walk in the order of the paths opens each directory about once.
+    It keeps the directories above the last one open, so that a walk in path order opens each directory about once.
     """
 
     def __init__(self, root: int) -> None:
@@ -33,7 +33,7 @@ class Directories:
         self._descriptors: list[int] = []
 
     def open(self, path: str) -> int:
-        """Open ``path`` ("" is the root). The descriptor is good until the next call."""
+        """Open ``path`` ("" is the root). The descriptor is valid until the next call."""
         names = path.split("/") if path else []
         common = 0
         while common < min(len(names), len(self._names)) and names[common] == self._names[common]:
@@ -60,7 +60,7 @@ class Directories:
 
 
 def ancestors(path: str) -> Iterator[str]:
-    """Give the directories that lead to a path, from the top: ``a``, ``a/b`` for ``a/b/c``."""
+    """Return the directories above a path, from the top: ``a``, ``a/b`` for ``a/b/c``."""
     position = path.find("/")
     while position >= 0:
         yield path[:position]
@@ -68,16 +68,16 @@ def ancestors(path: str) -> Iterator[str]:
 
 
 def all_ancestors(paths: Iterable[str]) -> set[str]:
-    """Give every directory that leads to one of the paths."""
+    """Return every directory above one of the paths."""
     parents = {path.rpartition("/")[0] for path in paths} - {""}
     return {directory for parent in parents for directory in ancestors(f"{parent}/")}
 
 
 def create(path: str, content: bytes, mode: int, dir_fd: int | None = None, *, later: int = 0) -> os.stat_result:
-    """Write a new file with exactly this mode, and give its stat. From its first byte on, nobody has more rights to it than ``mode`` says.
+    """Write a new file with exactly this mode from its first byte, and return its stat.
 
-    ``later`` are nanoseconds that are added to its modification time. The kernel's clock stands still for milliseconds: without them, many files of one build
-    have the same time, and two of the same size could change places unseen.
+    ``later`` are nanoseconds to add to its modification time. The kernel's clock advances in steps of milliseconds:
+    without them, many files of one build have the same time, and two of the same size could be swapped unnoticed.
     """
     descriptor = os.open(path, _CREATE, mode, dir_fd=dir_fd)
     try:
@@ -104,7 +104,7 @@ def make_directory(path: str, mode: int, dir_fd: int | None = None) -> None:
 
 
 def make_directories(path: str) -> None:
-    """Make the directories that lead to a path where they are missing: none is open to more than 0755, whatever the umask."""
+    """Create the missing directories of a path, with at most 0755 whatever the umask."""
     if not path or os.path.isdir(path):
         return
     make_directories(os.path.dirname(path.rstrip("/")))
@@ -116,12 +116,12 @@ def make_directories(path: str) -> None:
 
 
 def public(path: str, flags: int) -> int:
-    """Open a file for :func:`open`: one that is made now is open to no more than 0644, whatever the umask."""
+    """Open a file for :func:`open`; create it with at most 0644 whatever the umask."""
     return os.open(path, flags | os.O_CLOEXEC, 0o644)
 
 
 def change_mode(path: str, mode: int, dir_fd: int | None = None) -> None:
-    """Give a file or a directory this mode, never what a symbolic link leads to: OSError with ELOOP for a link, whenever it came."""
+    """Set the mode of a file or directory; never follow a symbolic link, but raise OSError with ELOOP."""
     if os.chmod in os.supports_follow_symlinks:
         os.chmod(path, mode, dir_fd=dir_fd, follow_symlinks=False)
         return
@@ -137,9 +137,9 @@ def change_mode(path: str, mode: int, dir_fd: int | None = None) -> None:
 
 
 def read(path: str, dir_fd: int | None = None, longest: int | None = None, *, follow: bool = False) -> bytes:
-    """Read a regular file that is no symbolic link, or with ``follow`` what that leads to; OSError for anything else, and for more bytes than ``longest``.
+    """Read a regular file; follow a symbolic link only with ``follow``.
 
-    A pipe or a device might never end.
+    Raise OSError for anything else (a pipe or a device might never end), and for more bytes than ``longest``.
     """
     flags = (_READ & ~os.O_NOFOLLOW if follow else _READ) | os.O_NONBLOCK
     with open(os.open(path, flags, dir_fd=dir_fd), "rb") as file:
@@ -152,7 +152,7 @@ def read(path: str, dir_fd: int | None = None, longest: int | None = None, *, fo
 
 
 def exists(path: str, dir_fd: int) -> bool:
-    """Tell whether something lies there, if only a symbolic link."""
+    """Return whether the path exists, even as a symbolic link."""
     try:
         os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
     except FileNotFoundError:
@@ -161,7 +161,7 @@ def exists(path: str, dir_fd: int) -> bool:
 
 
 def remove(name: str, dir_fd: int) -> None:
-    """Remove a directory with all that is in it, if it is there."""
+    """Remove a directory and its content, if it exists."""
     with suppress(FileNotFoundError):
         for _, directories, names, descriptor in os.fwalk(name, topdown=False, dir_fd=dir_fd):
             for entry in names:
@@ -184,7 +184,7 @@ def sync_file(path: str, dir_fd: int | None = None) -> None:
 
 
 def sync(*descriptors: int) -> None:
-    """Make everything that was written to the file systems of these descriptors durable: once each, and not once a file."""
+    """Make everything written to the file systems of these descriptors durable, with one call per file system."""
     import ctypes  # here, since nothing else in the program needs it
 
     devices = {os.fstat(descriptor).st_dev: descriptor for descriptor in descriptors}

@@ -1,4 +1,4 @@
-"""Which files of a directory git tracks, read from the index itself (gitformat-index(5)): no program is run."""
+"""The files of a directory that git tracks, read from the index itself (gitformat-index(5)) without running git."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _EXTENDED = 0x4000
 
 
 def tracked(directory: str) -> list[str]:
-    """Return the paths at or below a directory that the index of a repository around it lists, relative to the directory ("" is itself).
+    """Return the paths at or below a directory that the index of its repository lists, relative to it ("" is itself).
 
-    Empty where there is no repository, or no index that can be read.
+    Return an empty list without a repository or a readable index.
     """
     directory = os.path.realpath(directory)
     found: list[str] = []
@@ -50,7 +50,7 @@ def _index(top: str) -> list[str]:
 
 
 def _sha256(git: str) -> bool:
-    """Tell whether a repository names objects by SHA-256; a linked work tree has its configuration in the common directory."""
+    """Return whether a repository names objects by SHA-256, by the configuration in its common directory."""
     try:
         common = os.path.join(git, os.fsdecode(files.read(os.path.join(git, "commondir"))).strip())
     except OSError:

@@ -1,7 +1,8 @@
-"""The commit record: what a build has decided, from the moment that it is sure until it is done.
+"""The commit record: the operations of a decided build, kept until the build is complete.
 
-Two lines: the record as JSON, and its authentication code (see :mod:`pgtls.state.seal`). A record counts only if this tree's last build wrote it:
-it names the manifest that it starts from and the one that it ends with, and touches nothing that these two do not list.
+It has two lines: the record as JSON, and its authentication code (see :mod:`pgtls.state.seal`). A record counts only if
+this tree's last build wrote it: it names the manifest before and after the build, and touches only files that these
+two list.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ class LockStep:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What was decided. ``lock`` is None where the lock stays as it is; ``before`` and ``after`` are digests of the manifest, None where there was none."""
+    """A decided build. ``lock`` is None if the lock stays; ``before`` and ``after`` are digests of the manifests."""
 
     steps: tuple[Operation, ...]
     lock: LockStep | None
     before: str | None
     after: str | None
     known: str | None = None
-    """The digest of the copy of the lock that takes the place of the one in the private directory; None where that stays."""
+    """The digest of the new copy of the lock in the private directory; None if the old copy stays."""
 
     def render(self, key: bytes) -> bytes:
         """Return the file."""
@@ -60,7 +61,7 @@ class Record:
 
 
 def digest(name: str, directory: int) -> str | None:
-    """Return the sha256 of a file; None where there is none, or something else."""
+    """Return the sha256 of a file; None if there is no regular file."""
     try:
         return sha256(files.read(name, directory)).hexdigest()
     except OSError:
@@ -68,9 +69,9 @@ def digest(name: str, directory: int) -> str | None:
 
 
 def read(place: Opened) -> Record | None:
-    """Read the record; None if there is none. :class:`Rejected` with PGT532 if it is damaged, PGT538 if no build of this tree wrote it.
+    """Read the record; None if there is none. Raise PGT532 if it is damaged, PGT538 if no build of this tree wrote it.
 
-    A record whose manifest is in place has been carried out: it is returned without its steps.
+    If the manifest of the record is in place, the build is complete: return the record without its steps.
     """
     try:
         content = files.read(RECORD, place.private)
@@ -88,7 +89,7 @@ def read(place: Opened) -> Record | None:
 
 
 def _parse(body: bytes) -> Record:
-    """Take a record apart; any of several errors if it is not what :meth:`Record.render` writes."""
+    """Parse a record; raise one of several errors if :meth:`Record.render` did not write it."""
     document = json.loads(body)
     if document["pgtls_commit"] != VERSION:
         raise ValueError(document["pgtls_commit"])
@@ -98,7 +99,7 @@ def _parse(body: bytes) -> Record:
 
 
 def _operation(verb: Any, path: Any, mode: Any) -> Operation:
-    """Check one step: whatever it says, it stays inside the tree."""
+    """Check one step: it must stay inside the tree."""
     whole = isinstance(path, str) and type(mode) is int and verb in get_args(Verb)
     if not whole or "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
         raise ValueError(path)
@@ -106,7 +107,7 @@ def _operation(verb: Any, path: Any, mode: Any) -> Operation:
 
 
 def _lock_step(step: LockStep) -> LockStep:
-    """Check that the staged lock lies beside the lock, under the name that a build gives it."""
+    """Check that the staged lock lies next to the lock, under the name that a build gives it."""
     directory, name = os.path.split(step.path)
     beside, staged = os.path.split(step.staged)
     named = re.fullmatch(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}\.new", staged)
@@ -124,7 +125,7 @@ def _digest_or_none(value: Any) -> str | None:
 
 
 def _current(place: Opened, record: Record) -> Record:
-    """Check that a record belongs to the tree as it is: it starts from the manifest that lies there, or has already put its own in place."""
+    """Check that a record fits the tree: its manifest before or after the build is the present one."""
     there = digest(MANIFEST, place.root)
     if there == record.after != record.before:
         return replace(record, steps=())
@@ -140,7 +141,7 @@ def _current(place: Opened, record: Record) -> Record:
 
 
 def _listed(name: str, directory: int, expected: str | None) -> Mapping[str, Any]:
-    """Return what a manifest lists, if it is the one that the record names; nothing otherwise."""
+    """Return the files of a manifest if the record names it; otherwise an empty mapping."""
     try:
         content = files.read(name, directory)
         listed = json.loads(content)["files"] if sha256(content).hexdigest() == expected else {}
@@ -150,7 +151,7 @@ def _listed(name: str, directory: int, expected: str | None) -> Mapping[str, Any
 
 
 def _strange(steps: Iterable[Operation], before: Mapping[str, Any], after: Mapping[str, Any]) -> Operation | None:
-    """Return the first step that does not follow from the two manifests: the new one lists what it brings and opens, the old one what it deletes."""
+    """Return the first step that adds or opens a path the new manifest lacks, or deletes one the old one lacks."""
     brought = {*after, *all_ancestors(after), *OURS}
     emptied = all_ancestors(before)
     closed = {path.rpartition("/")[0] for path, entry in after.items() if entry["kind"] == "key"}
@@ -173,8 +174,8 @@ def _strange(steps: Iterable[Operation], before: Mapping[str, Any], after: Mappi
 
 def _forged(place: Opened, why: str) -> Rejected:
     hint = (
-        "find out who put it there; nothing was done. Delete it together with .pgtls/staging, or restore the out directory "
-        "and the lock from one backup"
+        "nothing was done: find out who created the file; then delete it together with .pgtls/staging, or restore "
+        "the out directory and the lock from one backup"
     )
     message = f"the record of an interrupted build does not count: {why}"
     return Rejected(Diagnostic("PGT538", message, hint=hint, file=_name(place)))

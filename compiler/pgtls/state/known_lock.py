@@ -1,6 +1,7 @@
-"""The lock as this tree's last build left it, kept in the private directory: what the lock of today is compared with.
+"""The lock as this tree's last build wrote it: a copy in the private directory, to compare with the present lock.
 
-The lock is committed, so whoever can commit can add lines to it, change them, or go back to an older one. The copy tells their lines from those of builds.
+The lock is committed, so everyone who can commit can add or change lines, or restore an older lock. The copy
+distinguishes their lines from those of builds.
 """
 
 from __future__ import annotations
@@ -24,25 +25,25 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How the lock differs from what this tree's last build left."""
+    """The differences between the lock and the copy of this tree's last build."""
 
     issued: frozenset[Key] = frozenset()
-    """Certificates that only the lock of today lists."""
+    """Certificates that only the present lock lists."""
     revoked: frozenset[Key] = frozenset()
-    """Certificates that only the lock of today revokes."""
+    """Certificates that only the present lock revokes."""
     lost: tuple[IssuedLine, ...] = ()
-    """Lines that are gone from the lock."""
+    """Lines that the lock no longer has."""
     reinstated: tuple[RevokedLine, ...] = ()
-    """Revocations that are gone from the lock."""
+    """Revocations that the lock no longer has."""
     altered: tuple[IssuedLine, ...] = ()
-    """Lines of today that tell other facts of a certificate than the build that issued it; not those with another fingerprint."""
+    """Present lines that differ from the line of the build that issued the certificate, with the same fingerprint."""
 
 
 NONE = Drift()
 
 
 def compare(out: str, lock: Lock) -> Drift:
-    """Compare the lock with the copy in the out directory. No difference where there is no copy yet."""
+    """Compare the lock with the copy in the out directory. Return no difference if there is no copy yet."""
     try:
         content = files.read(os.path.join(out, KNOWN_PATH))
         if sha256(content).hexdigest() == lock.digest:
@@ -61,7 +62,7 @@ def compare(out: str, lock: Lock) -> Drift:
 
 
 def _altered(line: IssuedLine, before: IssuedLine) -> bool:
-    """Tell whether a line says something else. One with another fingerprint is no line of the certificate, which the lock then does not know."""
+    """Return whether a line has other facts. A line with another fingerprint is about another certificate."""
     if line.certificate.sha256 != before.certificate.sha256:
         return False
     return (line.entity, line.certificate) != (before.entity, before.certificate)

@@ -11,7 +11,7 @@ CA_REQUEST = "ca.csr"
 CA_PREVIOUS_CERTIFICATE = "previous.crt"
 
 RETIRED = "ca/.retired/"
-"""Where CAs that left the spec are kept."""
+"""The directory of CAs that left the spec."""
 
 SERVER_CERTIFICATE = "server.crt"
 SERVER_KEY = "server.key"
@@ -50,31 +50,31 @@ _PAIRS = {
 
 
 def directory(entity: Entity) -> str:
-    """Where the files of an entity lie: ``server.primary`` in ``servers/primary``."""
+    """Return the directory of an entity: ``servers/primary`` for ``server.primary``."""
     kind, name = entity.table
     return f"{_DIRECTORIES[kind]}/{name}"
 
 
 def path(entity: Entity, file: str) -> str:
-    """Give the path of one file of an entity."""
+    """Return the path of one file of an entity."""
     return f"{directory(entity)}/{file}"
 
 
 def certificate_path(entity: Entity) -> str:
-    """Where the certificate of an entity lies."""
+    """Return the path of an entity's certificate."""
     return path(entity, _PAIRS[entity.kind][0])
 
 
 def key_path(entity: Entity) -> str:
-    """Where the private key of an entity lies."""
+    """Return the path of an entity's private key."""
     return path(entity, _PAIRS[entity.kind][1])
 
 
 def request_path(entity: Entity) -> str:
-    """Where the certificate request of an entity lies, for somebody else to sign."""
+    """Return the path of an entity's certificate request, for another CA to sign."""
     return path(entity, _REQUESTS[entity.kind])
 
 
 def crl_path(ca: str) -> str:
-    """Where the CRL of the CA called NAME lies."""
+    """Return the path of the CRL of the CA called NAME."""
     return path(ca_entity(ca), CA_CRL)

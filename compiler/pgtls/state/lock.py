@@ -1,10 +1,11 @@
 """The lock: the committed record of every certificate ever issued.
 
-JSON Lines, so that git merges it line by line (``merge=union``): a header, then one object a line. Lines are only ever added:
-``issued`` says that a certificate exists, ``revoked`` that it is no longer good; *superseded* follows from the two. Equal lines count once.
-A certificate that later goes into further bundles for trust gets a further ``issued`` line, equal but for its ``trust``.
+The format is JSON Lines, so that git merges it line by line (``merge=union``): a header, then one object a line. Builds
+only add lines: ``issued`` says that a certificate exists, ``revoked`` that it is revoked; *superseded* follows from
+the two. Equal lines count once. A certificate that later goes into further bundles for trust gets another ``issued``
+line, equal except for its ``trust``.
 
-Keys of a line that this version does not know are kept when the lock is written again.
+Rewriting the lock keeps keys of a line that this version does not know.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def instant(text: str) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class IssuedLine:
-    """A certificate was issued. ``ca`` is the NAME of the CA that signed it ("self-signed" for a server that is its own root)."""
+    """An issued certificate. ``ca`` is the NAME of its CA ("self-signed" for a server that is its own root)."""
 
     ca: str
     entity: Entity
@@ -78,7 +79,7 @@ class IssuedLine:
         return self.certificate.serial
 
     def fields(self) -> dict[str, object]:
-        """Give the object that stands in the lock."""
+        """Return the object of the lock's line."""
         c = self.certificate
         known: dict[str, object] = {"event": "issued", "ca": self.ca, "entity": self.entity}
         known |= {name: getattr(c, name) for name in (*_TEXTS, *_LISTS, "authority_key_id")}
@@ -90,7 +91,7 @@ class IssuedLine:
 
 @dataclass(frozen=True, slots=True)
 class RevokedLine:
-    """A certificate was revoked. ``reason`` as in :class:`pgtls.pki.model.Revocation`."""
+    """A revoked certificate. ``reason`` as in :class:`pgtls.pki.model.Revocation`."""
 
     ca: str
     entity: Entity
@@ -100,14 +101,14 @@ class RevokedLine:
     extra: Mapping[str, object] = field(default_factory=dict)
 
     def fields(self) -> dict[str, object]:
-        """Give the object that stands in the lock."""
+        """Return the object of the lock's line."""
         known = {"event": "revoked", "ca": self.ca, "entity": self.entity, "serial": self.serial}
         return {**self.extra, **known, "reason": self.reason, "date": timestamp(self.date)}
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock as a value. ``id`` is None where there is no lock yet; ``digest`` is the sha256 of the file that it was read from."""
+    """A lock as a value. ``id`` is None if there is no lock yet; ``digest`` is the sha256 of its file."""
 
     id: str | None = None
     issued: tuple[IssuedLine, ...] = ()
@@ -118,7 +119,7 @@ class Lock:
 
     @cached_property
     def by_serial(self) -> Mapping[tuple[str, str], IssuedLine]:
-        """Each certificate by (CA, serial), with everything that it was ever trusted by."""
+        """Each certificate by (CA, serial), with the union of its ``trust``."""
         found: dict[tuple[str, str], IssuedLine] = {}
         for line in self.issued:
             key = (line.ca, line.certificate.serial)
@@ -130,7 +131,7 @@ class Lock:
 
     @cached_property
     def revocations(self) -> Mapping[tuple[str, str], RevokedLine]:
-        """By (CA, serial). Where merged branches revoked the same certificate, the earlier date counts."""
+        """By (CA, serial). If merged branches revoked the same certificate, the earlier date counts."""
         found: dict[tuple[str, str], RevokedLine] = {}
         for line in sorted(self.revoked, key=lambda line: (line.date, line.reason)):
             found.setdefault((line.ca, line.serial), line)
@@ -138,7 +139,7 @@ class Lock:
 
     @cached_property
     def latest(self) -> Mapping[str, IssuedLine]:
-        """Each entity's newest certificate: the one whose life began last, then the one that lives longest, then one that is not revoked."""
+        """Each entity's newest certificate: by the latest start, then the latest end, then an unrevoked one."""
         found: dict[str, IssuedLine] = {}
         for line in self.by_serial.values():
             known = found.setdefault(line.entity, line)
@@ -157,14 +158,14 @@ class Lock:
         return frozenset(self.by_serial.keys() - newest)
 
     def alive(self, now: datetime) -> tuple[IssuedLine, ...]:
-        """List what is neither expired nor revoked, superseded certificates included: their keys still open doors."""
+        """List the certificates that are neither expired nor revoked, superseded ones included: their keys work."""
         revoked = self.revocations
         return tuple(
             line for key, line in self.by_serial.items() if key not in revoked and line.certificate.not_after > now
         )
 
     def unexpired(self, now: datetime) -> tuple[IssuedLine, ...]:
-        """List what has not expired, revoked or not: what a server that looks at no CRL accepts."""
+        """List the unexpired certificates, revoked or not: those that a server without a CRL accepts."""
         return tuple(line for line in self.by_serial.values() if line.certificate.not_after > now)
 
     def with_lines(self, *lines: IssuedLine | RevokedLine) -> Lock:
@@ -174,7 +175,7 @@ class Lock:
         return Lock(self.id, (*self.issued, *issued), (*self.revoked, *revoked), self.extra, self.digest)
 
     def render(self) -> bytes:
-        """Give the file: the header, then each line once, sorted by CA, entity, serial and event."""
+        """Return the file: the header, then each line once, sorted by CA, entity, serial and event."""
         if self.id is None:
             raise ValueError("a lock without an id cannot be written")
         header = json.dumps({"pgtls_lock": VERSION, "id": self.id, **self.extra}, ensure_ascii=False)
@@ -190,7 +191,7 @@ _dump = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
 def read_any(lock: str | os.PathLike[str] | bytes) -> tuple[Lock, tuple[Diagnostic, ...]]:
-    """Read a lock from its path or content. One that is damaged is empty: it hides nothing that is wrong with the spec."""
+    """Read a lock from its path or content. A damaged one becomes empty, so that the spec is still checked."""
     try:
         if isinstance(lock, bytes):
             return parse(lock, "lock") if lock else Lock(), ()
@@ -200,10 +201,10 @@ def read_any(lock: str | os.PathLike[str] | bytes) -> tuple[Lock, tuple[Diagnost
 
 
 def read(path: str | os.PathLike[str]) -> Lock:
-    """Read the lock at ``path``; where there is none, an empty one.
+    """Read the lock at ``path``; return an empty one if there is none.
 
-    :class:`Rejected` with PGT500 (cannot be read), PGT501 (conflict marker), PGT502 (damaged), PGT503 (of a newer pgtls), PGT504 (one
-    serial, two certificates), PGT505 (two locks in one) or PGT539 (a symbolic link).
+    Raise :class:`Rejected` with PGT500 (cannot be read), PGT501 (conflict marker), PGT502 (damaged), PGT503 (written by
+    a newer pgtls), PGT504 (one serial, two certificates), PGT505 (two locks in one) or PGT539 (a symbolic link).
     """
     name = str(path)
     try:
@@ -212,10 +213,10 @@ def read(path: str | os.PathLike[str]) -> Lock:
         return Lock()
     except OSError as error:
         if os.path.islink(name):
-            hint = "replace the link with the file that it names, or name that file with --lock"
+            hint = "replace the link with the file that it points to, or name that file with --lock"
             message = f'the lock "{name}" is a symbolic link, and a commit can point it at any file'
             raise Rejected(Diagnostic("PGT539", message, hint=hint)) from None
-        hint = "the lock is a file beside the spec; name another one with --lock"
+        hint = "the lock is a file next to the spec; name another one with --lock"
         raise Rejected(Diagnostic("PGT500", f'cannot read the lock "{name}": {error.strerror}', hint=hint)) from None
     return parse(content, name)
 
@@ -256,7 +257,7 @@ class _Line(NamedTuple):
 
 
 class _Damage(Exception):  # noqa: N818  (becomes a diagnostic)
-    """Why a line cannot be what pgtls wrote."""
+    """The reason why pgtls cannot have written a line."""
 
 
 _HINTS = {
@@ -408,7 +409,7 @@ def _serial(text: str) -> str:
 
 
 class _Seen:
-    """The certificates that were read so far. A serial number is unique per CA (RFC 5280, 4.1.2.2), and a certificate has one."""
+    """The certificates read so far. A serial number is unique per CA (RFC 5280, 4.1.2.2), and a certificate has one."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -416,7 +417,7 @@ class _Seen:
         self.digests: dict[str, IssuedLine] = {}
 
     def check(self, issued: IssuedLine, line: _Line) -> None:
-        """Refuse a line that contradicts an earlier one: PGT504."""
+        """Raise PGT504 for a line that contradicts an earlier one."""
         serial, certificate = (
             f'CA "{issued.ca}" has two certificates with the serial {issued.serial}',
             issued.certificate,
@@ -431,7 +432,8 @@ class _Seen:
         same = self.digests.setdefault(certificate.sha256, issued)
         if (same.ca, same.serial) != (issued.ca, issued.serial):
             raise self._fault(
-                f'two lines name one certificate: as serial {same.serial} of CA "{same.ca}", and as serial {issued.serial} of CA "{issued.ca}"',
+                f'two lines name one certificate: as serial {same.serial} of CA "{same.ca}", '
+                f'and as serial {issued.serial} of CA "{issued.ca}"',
                 line,
             )
 

@@ -1,4 +1,4 @@
-"""The lock as a file that others may write as well: staged beside itself, put in place, joined with what came in between."""
+"""The lock as a file that others also write: stage it next to the lock, rename it, merge lines added meanwhile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PUBLIC = 0o644
 
 @dataclass(frozen=True, slots=True)
 class LockChange:
-    """The lock as it shall be. ``before`` is the :attr:`pgtls.state.lock.Lock.digest` of the lock that the build has read."""
+    """The new lock. ``before`` is the :attr:`pgtls.state.lock.Lock.digest` of the lock that the build read."""
 
     path: str
     content: bytes
@@ -28,7 +28,7 @@ class LockChange:
 
 
 def stage(lock: LockChange, out: str) -> LockStep | None:
-    """Write the new lock beside the old one; None if it does not change. :class:`Rejected` with PGT530 or PGT531."""
+    """Write the new lock next to the old one; None if it does not change. Raise PGT530 or PGT531."""
     path, staged, _ = names(lock.path, out)
     step = LockStep(path, staged, lock.before, sha256(lock.content).hexdigest())
     with writing(path):
@@ -45,9 +45,10 @@ def stage(lock: LockChange, out: str) -> LockStep | None:
 
 
 def put(step: LockStep) -> None:
-    """Put the staged lock in its place. One that was pulled or merged since the build was decided keeps its lines: the two are joined.
+    """Move the staged lock into place. If the lock changed since the build was decided, merge the lines of both.
 
-    OSError if it cannot be done; :class:`Rejected` with PGT524 if another lock lies there, or as :func:`pgtls.state.lock.read`.
+    Raise OSError if that fails; :class:`Rejected` with PGT524 if another lock lies there, or as
+    :func:`pgtls.state.lock.read`.
     """
     staged = _digest(step.staged)
     if staged is None:
@@ -62,16 +63,16 @@ def put(step: LockStep) -> None:
 
 
 def discard(path: str, out: str) -> None:
-    """Remove what a build into ``out`` has staged beside the lock at ``path``."""
+    """Delete the files that a build into ``out`` staged next to the lock at ``path``."""
     for staged in names(path, out)[1:]:
         with suppress(FileNotFoundError):
             os.unlink(staged)
 
 
 def names(path: str, out: str) -> tuple[str, str, str]:
-    """Return the real paths of the lock, of the one that a build into ``out`` stages beside it, and of both of them joined.
+    """Return the real paths of the lock, of the lock that a build into ``out`` stages, and of both merged.
 
-    Links that lead to the lock's directory are followed; the lock itself is not followed as one.
+    Follow links to the lock's directory, but not the lock itself if it is a link.
     """
     directory, name = os.path.split(path)
     path = os.path.join(os.path.realpath(directory), name)
@@ -80,7 +81,7 @@ def names(path: str, out: str) -> tuple[str, str, str]:
 
 
 def _staged(path: str, out: str) -> str:
-    """Name the staged lock: beside the lock, and another one for each out directory that shares it."""
+    """Return the path of the staged lock: next to the lock, different for each out directory that shares it."""
     directory, name = os.path.split(path)
     return os.path.join(directory, f".{name}.{sha256(os.fsencode(os.path.realpath(out))).hexdigest()[:16]}.new")
 
@@ -111,6 +112,6 @@ def _digest(path: str) -> str | None:
 
 
 def own_files(lock: str, out: str) -> frozenset[str]:
-    """Give the paths of the lock, and of the one that is staged beside it, relative to the out directory; none if they lie elsewhere."""
+    """Return the paths of the lock and of the staged lock relative to the out directory; none if they lie elsewhere."""
     root = os.path.join(os.path.realpath(out), "")
     return frozenset(path.removeprefix(root) for path in names(lock, out) if path.startswith(root))

@@ -46,7 +46,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a build depended on, so that the next can find that nothing changed: see :mod:`pgtls.state.up_to_date`.
+    """The inputs of a build, by which the next one finds out that nothing changed: see :mod:`pgtls.state.up_to_date`.
 
     ``include`` are the patterns as written; ``files`` the other files that were read, relative to the spec's directory.
     """
@@ -58,7 +58,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest. ``version`` is the pgtls that wrote it, ``built`` the instant that it took for now."""
+    """A manifest. ``version`` is the pgtls that wrote it, ``built`` the time of the build."""
 
     version: str
     lock_id: str
@@ -102,7 +102,7 @@ def entries(
     stats: Mapping[str, os.stat_result],
     kept: Mapping[str, Entry],
 ) -> dict[str, Entry]:
-    """Describe every file of a tree: as ``written``, as ``kept`` from the last build, or as it is if others made it."""
+    """Describe every file of a tree: ``written`` now, ``kept`` from the last build, or as it is if others wrote it."""
     return {path: _described(out, path, file, written, stats, kept) for path, file in tree.items()}
 
 
@@ -163,7 +163,7 @@ def _damaged(name: str, reason: str) -> Diagnostic:
 
 
 def _manifest(document: Mapping[str, Any]) -> Manifest:
-    """Take a manifest apart; ValueError, KeyError or TypeError if it is not what :meth:`Manifest.render` writes."""
+    """Parse a manifest; raise ValueError, KeyError or TypeError if :meth:`Manifest.render` did not write it."""
     inputs, due = document["inputs"], document["next_due"]
     files = {path: _entry(path, fields) for path, fields in document["files"].items()}
     return Manifest(
@@ -180,7 +180,7 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
 
 
 def _entry(path: str, fields: Mapping[str, Any]) -> Entry:
-    """Check and take one entry: its path must stay inside the tree, since what it names may be deleted."""
+    """Check and return one entry: its path must stay inside the tree, since a build may delete it."""
     made = Entry(**fields)
     digits, size, mtime, mode, kind, entity = made
     whole = type(size) is int and type(mtime) is int and type(mode) is int
@@ -193,7 +193,7 @@ def _entry(path: str, fields: Mapping[str, Any]) -> Entry:
 
 @cache  # an entity has several files
 def _owner(entity: str) -> Entity:
-    """Return whose file it is; TypeError for what owns none."""
+    """Return the entity that owns the file; raise TypeError for an entity that owns no files."""
     owner = Entity(entity)
     if owner.kind not in CERTIFICATE_KINDS:
         raise TypeError(entity)

@@ -1,8 +1,8 @@
 """One build at a time in an out directory; those that only read share it.
 
-An advisory ``flock`` on ``out/.pgtls/mutex``: the kernel drops it when its holder ends, however it ends. The standard library's ``fcntl`` and not a locking library:
-the file must be opened without following symbolic links and without being created by readers, and the libraries that wait
-for a lock cost more time to import than all else here.
+The mutex is an advisory ``flock`` on ``out/.pgtls/mutex``; the kernel drops it when its holder ends, even by SIGKILL.
+This module uses the standard library's ``fcntl``, not a locking library: it must open the file without following
+symbolic links, and readers must not create it. Locking libraries also cost more import time than everything else here.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ _PAUSE = 0.05
 
 @contextmanager
 def exclusive(out: str, timeout: float) -> Iterator[None]:
-    """Hold the out directory alone, for a build; it is made if it is not there, and gone again if nothing was built into it.
+    """Lock the out directory exclusively. Create it if missing; remove it again if the build wrote nothing.
 
-    ``timeout`` is in seconds. :class:`Rejected` with PGT523 (the directory is not writable), PGT525 or PGT526 (something else lies in the way), PGT535 (others held it for that long) or PGT536 (it
-    cannot be locked). Whether the directory is ours is to be asked before: see :func:`pgtls.state.out_directory.inspect`.
+    ``timeout`` is in seconds. Raise :class:`Rejected` with PGT523 (the directory is not writable), PGT525 or PGT526
+    (something else is in the way), PGT535 (others held it for longer than the timeout) or PGT536 (it cannot be locked).
+    The caller has checked that the directory belongs to pgtls: see :func:`pgtls.state.out_directory.inspect`.
     """
     deadline = time.monotonic() + timeout
     made = False
@@ -52,9 +53,10 @@ def exclusive(out: str, timeout: float) -> Iterator[None]:
 
 @contextmanager
 def shared(out: str, timeout: float) -> Iterator[None]:
-    """Hold the out directory together with others that only read, so that no build changes it meanwhile.
+    """Share the out directory with other readers, so that no build changes it meanwhile.
 
-    Nothing is made: where there is no mutex, or this user may not open it, nothing is held. :class:`Rejected` as :func:`exclusive`.
+    Create nothing: without a mutex, or if this user cannot open it, lock nothing. Raise :class:`Rejected` as
+    :func:`exclusive`.
     """
     deadline = time.monotonic() + timeout
     try:
@@ -107,7 +109,7 @@ def _lock(descriptor: int, kind: int, out: str, deadline: float, timeout: float)
 
 
 def _same(descriptor: int, out: str) -> bool:
-    """Whether the mutex that was locked is still the one that others will open."""
+    """Return whether the locked mutex is still the file that other commands will open."""
     try:
         found = os.stat(os.path.join(out, MUTEX), follow_symlinks=False)
     except FileNotFoundError:
@@ -116,7 +118,7 @@ def _same(descriptor: int, out: str) -> bool:
 
 
 def _remove_if_unused(out: str, made: bool) -> None:
-    """Leave nothing behind of a build that failed: no mutex in a directory that is not ours yet, no directory that was not there."""
+    """Clean up after a failed build: remove the mutex from a directory without a manifest, and the directory if new."""
     if any(os.path.lexists(os.path.join(out, name)) for name in (MANIFEST, RECORD_PATH)):
         return
     for name in (KEY_PATH, KNOWN_PATH, MUTEX):

@@ -1,4 +1,4 @@
-"""The names of what pgtls keeps for itself: the manifest, its private directory, the lock.
+"""The names of the files that pgtls keeps for itself: the manifest, its private directory, the lock.
 
 Imports nothing but ``os``: a build with nothing to do reads these names and little else.
 """
@@ -13,9 +13,9 @@ PRIVATE = ".pgtls"
 """In the out directory, 0700: staging, commit record, mutex."""
 GITIGNORE = ".gitignore"
 GITKEEP = ".gitkeep"
-"""What a repository commits so that an empty directory exists; left alone."""
+"""The placeholder that a repository commits to keep an empty directory; builds leave it alone."""
 RECORD = "commit.json"
-"""In the private directory, from the moment a build is decided until it is carried out (see :mod:`pgtls.state.transaction`)."""
+"""In the private directory while a decided build is not complete (see :mod:`pgtls.state.transaction`)."""
 RECORD_PATH = f"{PRIVATE}/{RECORD}"
 DRAFT = "commit.json.new"
 """In the private directory: a record that is being written."""
@@ -39,7 +39,7 @@ OURS = frozenset((MANIFEST, PRIVATE, GITIGNORE, GITKEEP))
 
 
 def lock_path(spec: str | os.PathLike[str], override: str | os.PathLike[str] | None = None) -> str:
-    """Where the lock of a spec lies: ``override`` if given, else a final ``.toml`` becomes ``.lock``, else ``.lock`` is appended."""
+    """Return the lock of a spec: ``override`` if given, else with ``.lock`` in place of ``.toml`` or appended."""
     if override:
         return os.fspath(override)
     return os.fspath(spec).removesuffix(".toml") + ".lock"

@@ -1,4 +1,4 @@
-"""Which operations turn a tree into another: what a commit record lists."""
+"""The operations that turn one tree into another: the content of a commit record."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Verb = Literal["chmod", "rename", "rmdir", "unlink"]
 
 OPEN = 0o755
 CLOSED = 0o700
-"""The modes of directories: closed are those that hold a key."""
+"""The modes of directories: a directory that holds a key is closed."""
 
 
 class Operation(NamedTuple):
-    """One step. ``rename`` brings ``path`` from the same path in staging; ``rmdir`` removes a directory only if it is empty."""
+    """One step. ``rename`` moves ``path`` from the same path in staging; ``rmdir`` removes only an empty directory."""
 
     verb: Verb
     path: str
@@ -34,10 +34,10 @@ class Operation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """What a transaction does."""
+    """The operations of a transaction."""
 
     scaffold: Mapping[str, int]
-    """The directories to make in staging with their modes, parents first."""
+    """The directories to create in staging with their modes, parents first."""
     steps: tuple[Operation, ...]
     """In their order."""
 
@@ -45,10 +45,11 @@ class Operations:
 def operations(
     root: int, changes: Mapping[str, File], deletions: Collection[str], private: Collection[str] | None, last: str
 ) -> Operations:
-    """Work out the steps for the tree that is open as ``root``; the rename of ``last`` is the last step.
+    """Compute the steps for the tree that is open as ``root``; the rename of ``last`` is the last step.
 
-    What stands in the way goes first and all else that is deleted goes last; a directory is closed before a key comes in, and opened after it
-    went. Parameters and errors (PGT525, PGT526) as for :func:`pgtls.state.transaction.commit`; content may still be pending.
+    Delete obstacles first and all other files last; close a directory before a key enters it, and open it after the key
+    is gone. Parameters and errors (PGT525, PGT526) are those of :func:`pgtls.state.transaction.commit`; content may
+    still be pending.
     """
     staged = {path for path, file in changes.items() if file.content is not Later.KEPT}
     above, gone = all_ancestors(staged), frozenset(deletions)
@@ -75,13 +76,13 @@ def operations(
 
 
 def _deletions(paths: Collection[str], keep: Collection[str]) -> Iterable[Operation]:
-    """Delete files, then the directories that this leaves empty, the deepest first."""
+    """Delete files, then the directories that become empty, the deepest first."""
     yield from (Operation("unlink", path) for path in sorted(paths))
     yield from (Operation("rmdir", path) for path in sorted(all_ancestors(paths) - set(keep), reverse=True))
 
 
 def _directory_modes(changes: Mapping[str, File], private: Collection[str] | None) -> Callable[[str], int | None]:
-    """Tell the mode that a directory shall have; None: the one that it has."""
+    """Return a function from a directory to its wanted mode; None: it keeps its mode."""
     if private is None:
         keys = {path.rpartition("/")[0] for path, file in changes.items() if file.kind == "key"}
         return lambda path: CLOSED if path in keys else None
@@ -89,7 +90,7 @@ def _directory_modes(changes: Mapping[str, File], private: Collection[str] | Non
 
 
 def _existing(root: int, directories: Iterable[str], gone: Collection[str]) -> dict[str, int]:
-    """Find which directories are there, with their modes. They come parents first, and nothing is asked below what is not there."""
+    """Find the existing directories with their modes. Parents come first; skip everything below a missing one."""
     found: dict[str, int] = {"": 0}
     for path in directories:
         if path.rpartition("/")[0] not in found:
@@ -108,7 +109,7 @@ def _existing(root: int, directories: Iterable[str], gone: Collection[str]) -> d
 
 
 def _check_files(root: int, files: Iterable[str], there: Mapping[str, int], gone: Collection[str]) -> None:
-    """Refuse where a directory lies in a file's place, unless all that is in it goes."""
+    """Raise PGT526 if a directory lies in a file's place, unless this build deletes everything in it."""
     for path in files:
         if path.rpartition("/")[0] not in there:
             continue
@@ -128,5 +129,5 @@ def _all_goes(root: int, top: str, gone: Collection[str]) -> bool:
 
 
 def _topmost_absent(path: str, there: Mapping[str, int]) -> str:
-    """Find what one rename can bring in: the highest directory that is not there, or the file itself."""
+    """Return what one rename can move: the topmost missing directory, or the file itself."""
     return next((directory for directory in ancestors(path) if directory not in there), path)

@@ -1,4 +1,4 @@
-"""The out directory: whether it is ours, and what has become of each file since it was written."""
+"""The out directory: check that pgtls built it, and how each file changed since pgtls wrote it."""
 
 from __future__ import annotations
 
@@ -27,23 +27,24 @@ if TYPE_CHECKING:
 Ownership = Literal["absent", "empty", "ours"]
 
 FileState = Literal["same", "touched", "mode", "edited", "missing"]
-"""What has become of a file: nothing; its stat changed, its content and mode did not; its mode changed (or a key's directory was opened to
-others), its content did not; its content changed, or it is a symbolic link or no file at all; it is gone."""
+"""How a file changed: not at all; only its stat; its mode, or that of a key's directory, but not its content; its
+content, or it is a symbolic link or not a file; it is gone."""
 
 _SHOWN = 5
 
 
 def inspect(out: str, own: Collection[str] = ()) -> Ownership:
-    """Find out whether the out directory is ours: by its manifest, or because a build into it was interrupted.
+    """Find out whether pgtls built the out directory: it has a manifest or the record of an interrupted build.
 
-    It may be new, empty, or hold only a ``.gitignore`` or ``.gitkeep``, and the :func:`pgtls.state.lock_file.own_files`. :class:`Rejected` with PGT520 (it holds something
-    else), PGT521 (a symbolic link), PGT522 (not a directory), PGT525 (a symbolic link in it) or PGT527 (cannot be read).
+    It may also be new, empty, or hold only a ``.gitignore``, a ``.gitkeep`` and the
+    :func:`pgtls.state.lock_file.own_files`. Raise :class:`Rejected` with PGT520 (it holds something else), PGT521 (a
+    symbolic link), PGT522 (not a directory), PGT525 (a symbolic link in it) or PGT527 (cannot be read).
     """
     out = out.rstrip("/") or "/"
     try:
         mode = os.lstat(out).st_mode
         if stat.S_ISLNK(mode):
-            hint = "name the directory itself with --out: a link could be bent to another place between two builds"
+            hint = "name the directory itself with --out: a link can change between two builds"
             raise Rejected(Diagnostic("PGT521", f'the out directory "{out}" is a symbolic link', hint=hint))
         if not stat.S_ISDIR(mode):
             raise Rejected(_no_directory(out))
@@ -66,10 +67,10 @@ def inspect(out: str, own: Collection[str] = ()) -> Ownership:
 
 
 def check_owner(out: str) -> None:
-    """Refuse to build into an out directory that belongs to another user: :class:`Rejected` with PGT540."""
+    """Raise :class:`Rejected` with PGT540 if the out directory belongs to another user."""
     try:
         owner = os.lstat(out).st_uid
-    except OSError:  # absent, or said elsewhere
+    except OSError:  # absent, or reported elsewhere
         return
     if owner == os.geteuid():
         return
@@ -82,7 +83,7 @@ def check_owner(out: str) -> None:
 
 
 def check_untracked(out: str, own: Collection[str] = ()) -> None:
-    """Refuse an out directory of which git tracks more than a placeholder and the :func:`own_files`: :class:`Rejected` with PGT541."""
+    """Raise :class:`Rejected` with PGT541 if git tracks more of it than placeholders and :func:`own_files`."""
     found = [path for path in tracked(out) if path not in {GITIGNORE, GITKEEP, *own}]
     if not found:
         return
@@ -96,7 +97,7 @@ def check_untracked(out: str, own: Collection[str] = ()) -> None:
 
 
 def check_lock_path(lock: str, spec: str, out: str) -> None:
-    """Refuse a lock that would take the place of the spec, or of what a build writes: :class:`Rejected` with PGT537."""
+    """Raise :class:`Rejected` with PGT537 if the lock is the spec, or a file that a build writes."""
     path, inside = os.path.realpath(lock), os.path.realpath(out)
     below = os.path.relpath(path, inside).split(os.sep)
     if path == os.path.realpath(spec):
@@ -105,7 +106,7 @@ def check_lock_path(lock: str, spec: str, out: str) -> None:
         message = f'the lock "{lock}" would lie among what a build writes into the out directory "{out}"'
     else:
         return
-    hint = "keep it beside the spec, where it is committed, or name another file with --lock"
+    hint = "keep it next to the spec, where you commit it, or name another file with --lock"
     raise Rejected(Diagnostic("PGT537", message, hint=hint))
 
 
@@ -113,12 +114,15 @@ _TREE = ("ca", "servers", "clients")
 
 
 def check_lock(out: str, manifest: Manifest | None, lock: Lock) -> None:
-    """Refuse an out directory that was built with another lock: :class:`Rejected` with PGT524."""
+    """Raise :class:`Rejected` with PGT524 if the out directory was built with another lock."""
     if manifest is None or manifest.lock_id == lock.id:
         return
     if lock.id is None:
         message = f'the lock of the out directory "{out}" is missing'
-        hint = "restore it from version control, or name it with --lock: it is the record of every certificate in there"
+        hint = (
+            "restore it from version control, or name it with --lock: "
+            "it is the record of every certificate in the directory"
+        )
     else:
         message = (
             f'the out directory "{out}" belongs to another lock: its id is {manifest.lock_id}, the lock says {lock.id}'
@@ -129,9 +133,10 @@ def check_lock(out: str, manifest: Manifest | None, lock: Lock) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The files of an out directory. ``entries`` are those of the manifest with the stat of today where the content is the same.
+    """The files of an out directory.
 
-    ``foreign`` are paths that pgtls did not make, a directory with a final ``/``; they are left alone.
+    ``entries`` are those of the manifest, with today's stat if the content is the same. ``foreign`` are paths that
+    pgtls did not create, a directory with a final ``/``; pgtls leaves them alone.
     """
 
     states: Mapping[str, FileState]
@@ -140,10 +145,11 @@ class Observed:
 
 
 def observe_files(out: str, manifest: Manifest, own: Collection[str] = (), *, sealed: bool = False) -> Observed:
-    """Compare what lies in the out directory with its manifest: one walk, and a file is read only where its stat differs.
+    """Compare the out directory with its manifest in one walk; read a file only if its stat differs.
 
-    ``own`` are the :func:`pgtls.state.lock_file.own_files`, which are not foreign. If ``sealed`` no key is opened: of one whose stat differs its size alone tells.
-    :class:`Rejected` with PGT525 where a directory of the tree has become a symbolic link, PGT527 where something cannot be read.
+    ``own`` are the :func:`pgtls.state.lock_file.own_files`, which are not foreign. If ``sealed``, open no key: compare
+    the size only. Raise :class:`Rejected` with PGT525 if a directory of the tree has become a symbolic link, PGT527 if
+    something cannot be read.
     """
     states: dict[str, FileState] = {}
     entries: dict[str, Entry] = dict(manifest.files)
@@ -168,7 +174,7 @@ def observe_files(out: str, manifest: Manifest, own: Collection[str] = (), *, se
 
 
 def foreign_files(out: str, observed: Observed) -> tuple[Diagnostic, ...]:
-    """Report the files that pgtls did not make: PGT528, a warning."""
+    """Report the files that pgtls did not create: PGT528, a warning."""
     if not observed.foreign:
         return ()
     message = f'pgtls did not make what lies in the out directory "{out}": {_some(observed.foreign)}'
@@ -177,7 +183,7 @@ def foreign_files(out: str, observed: Observed) -> tuple[Diagnostic, ...]:
 
 
 def open_keys(out: str, observed: Observed) -> tuple[Diagnostic, ...]:
-    """Report the private keys that others can read: PGT559, a warning, since a build gives them their modes back."""
+    """Report the private keys that others can read: PGT559, a warning, since a build restores their modes."""
     suspects = (
         path for path, state in observed.states.items() if state == "mode" and observed.entries[path].kind == "key"
     )
@@ -195,7 +201,7 @@ def open_keys(out: str, observed: Observed) -> tuple[Diagnostic, ...]:
 def _walk(
     out: str, directory: str, known: set[str], ours: Collection[str], private: bool = True
 ) -> Iterator[tuple[str, os.stat_result, bool]]:
-    """Give everything below a directory that is ours, and whether others are kept out of where it lies. Follows no link."""
+    """Yield everything below a directory of pgtls, and whether its directory is closed to others. Follow no link."""
     with os.scandir(os.path.join(out, directory)) as entries:
         for entry in entries:
             path = f"{directory}/{entry.name}" if directory else entry.name
@@ -237,7 +243,7 @@ def _some(names: list[str] | tuple[str, ...]) -> str:
 
 
 class Opened(NamedTuple):
-    """An out directory, opened: itself, its private directory, and its name in messages."""
+    """An open out directory: its descriptor, that of its private directory, and its name in messages."""
 
     root: int
     private: int
@@ -246,7 +252,7 @@ class Opened(NamedTuple):
 
 @contextmanager
 def opened(out: str) -> Iterator[Opened]:
-    """Open the out directory and its private one, which is made if it is not there. :class:`Rejected` with PGT525, PGT526 or PGT530."""
+    """Open the out directory and its private one; create the latter if missing. Raise PGT525, PGT526 or PGT530."""
     out = out.rstrip("/") or "/"
     with writing(out):
         root = files.open_directory(out)

@@ -1,7 +1,8 @@
-"""The key that authenticates commit records. The first build into a tree draws it and keeps it in the tree's private directory.
+"""The key that authenticates commit records. The first build into a tree generates it, in the private directory.
 
-A record decides what a build moves, deletes and opens, so it counts only if a build into the same tree wrote it. The key has a mode that git cannot
-give to a file: git writes 0644 or 0755 (less the umask), and it overwrites ignored files without asking, so a commit could otherwise bring a key of its own.
+A record decides what a build moves, deletes and opens, so it counts only if a build into the same tree wrote it. The
+key has a mode that git cannot set: git writes 0644 or 0755 (less the umask). Git overwrites ignored files without
+asking, so a commit could otherwise bring its own key.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _BYTES = 32
 
 
 def draw(place: Opened) -> bytes:
-    """Return the key of this tree; draw it where there is none that this tree's user wrote."""
+    """Return the key of this tree; generate it if there is none that this tree's user wrote."""
     known = read(place)
     if known is not None:
         return known
@@ -39,7 +40,7 @@ def draw(place: Opened) -> bytes:
 
 
 def read(place: Opened) -> bytes | None:
-    """Return the key of this tree; None where there is none, or one that another user or git has put there."""
+    """Return the key of this tree; None if it is missing, or if another user or git wrote it."""
     try:
         found = os.stat(KEY, dir_fd=place.private, follow_symlinks=False)
         ours = found.st_uid == os.fstat(place.root).st_uid and stat.S_IMODE(found.st_mode) == _MODE
@@ -49,7 +50,7 @@ def read(place: Opened) -> bytes | None:
 
 
 def discard(place: Opened) -> None:
-    """Remove what an interrupted drawing has left."""
+    """Delete the file of an interrupted key generation."""
     with suppress(FileNotFoundError):
         os.unlink(_DRAFT, dir_fd=place.private)
 
@@ -60,5 +61,5 @@ def sign(key: bytes, content: bytes) -> str:
 
 
 def fits(key: bytes | None, content: bytes, code: str) -> bool:
-    """Tell whether a record was written with this key."""
+    """Return whether this key signed a record."""
     return key is not None and hmac.compare_digest(sign(key, content).encode(), code.encode(errors="replace"))

@@ -1,16 +1,18 @@
 """The transaction: a build changes the tree, the manifest and the lock together, or nothing.
 
-1. Stage: every new file is written below ``out/.pgtls/staging``, under the path that it will have; the new lock beside the lock, which may be on
-   another file system. One ``syncfs`` per file system makes it all durable.
-2. Decide: the commit record, a list of all operations, is written, made durable and renamed into place. Until then nothing has happened; from
-   then on the build has. A key that the tree's first build drew authenticates it (see :mod:`pgtls.state.seal`).
-3. Carry out the operations of the record, in their order, the manifest last; then the record goes.
+1. Stage: write every new file below ``out/.pgtls/staging``, under its final path; write the new lock next to the lock,
+   which may be on another file system. One ``syncfs`` per file system makes all of them durable.
+2. Decide: write the commit record, a list of all operations, make it durable and rename it into place. Before this
+   rename the build has changed nothing; after it the build counts as done. A key that the tree's first build generated
+   authenticates the record (see :mod:`pgtls.state.seal`).
+3. Carry out the operations of the record in order, the manifest last; then delete the record.
 
-Whoever finds a record (:func:`pending`) finds a build that was decided and not yet carried out; :func:`recover` finishes it. Each operation can be
-repeated: a rename whose source is gone has been done, and so has a deletion whose file is gone. What is staged without a record is thrown away.
+A record (:func:`pending`) means that a build was decided but not completed; :func:`recover` completes it. Each
+operation can be repeated: a rename without a source is done, and so is a deletion without a file. Staged files without
+a record are deleted.
 
-A directory that the tree does not have yet is staged as a whole and enters it by one rename. Directories are opened one component at a time, never
-through a symbolic link, so that nothing outside of the tree is written or deleted.
+A new directory is staged as a whole and moved into the tree by one rename. Directories are opened one component at a
+time, never through a symbolic link, so that the build writes and deletes nothing outside the tree.
 """
 
 from __future__ import annotations
@@ -67,14 +69,16 @@ def commit(
 ) -> None:
     """Write ``changes``, delete ``deletions``, replace the manifest and the lock: all or nothing.
 
-    ``changes`` are by path relative to ``out``; one without bytes as its content only gets its mode. ``deletions`` are files that the old manifest
-    lists; directories that they leave empty go too. ``manifest`` makes the new manifest from the stat of each file written. ``private`` are the
-    directories that hold a key afterwards: they become 0700 and other directories with a change in them 0755 (None: those that get a key become
-    0700, and no other changes). ``progress`` is told how many more files are staged.
+    ``changes`` are by path relative to ``out``; a change without bytes as content only sets the mode. ``deletions`` are
+    files that the old manifest lists; directories that become empty are deleted too. ``manifest`` returns the new
+    manifest from the stat of each written file. ``private`` are the directories that hold a key afterwards: they become
+    0700, and other changed directories 0755 (None: directories that get a key become 0700, the others keep their mode).
+    ``progress`` is called with the number of files staged since the last call.
 
-    The caller holds the mutex of ``out``, which exists, and has called :func:`recover`. :class:`Rejected`, and nothing has changed: PGT525
-    (a symbolic link in the way), PGT526 (a file of somebody else's in the way), PGT530 (cannot be written), PGT531 (the lock changed
-    meanwhile). PGT533: decided, but an operation failed; the next build repeats it.
+    The caller holds the mutex of ``out``, which exists, and has called :func:`recover`. Raise :class:`Rejected` without
+    any change: PGT525 (a symbolic link in the way), PGT526 (a foreign file in the way), PGT530 (cannot be written),
+    PGT531 (the lock changed meanwhile). PGT533: the build is decided, but an operation failed; the next build repeats
+    it.
     """
     with opened(out) as place:
         try:
@@ -98,7 +102,7 @@ def commit(
 def foresee(
     out: str, changes: Mapping[str, File], deletions: Collection[str], private: Collection[str] | None = None
 ) -> None:
-    """Raise what :func:`commit` would refuse because of what lies in the way: :class:`Rejected` with PGT525 or PGT526. Writes nothing."""
+    """Raise :class:`Rejected` with PGT525 or PGT526 if something is in the way of :func:`commit`. Write nothing."""
     try:
         root = files.open_directory(out)
     except FileNotFoundError:
@@ -110,22 +114,22 @@ def foresee(
 
 
 def pending(out: str) -> bool:
-    """Tell whether a build was decided and not carried out: the tree is then neither old nor new."""
+    """Return whether a build was decided but not completed: the tree is then neither old nor new."""
     return os.path.lexists(os.path.join(out, RECORD_PATH))
 
 
 def refuse_pending(out: str) -> None:
-    """Raise :class:`Rejected` with PGT534 if there is a build to be finished: for commands that only read."""
+    """Raise :class:`Rejected` with PGT534 if a build must be completed first: for commands that only read."""
     if pending(out):
         hint = "it first finishes what the interrupted one had decided"
         raise Rejected(Diagnostic("PGT534", "an interrupted build: run pgtls build", hint=hint, file=out))
 
 
 def recover(out: str, lock_path: str | None = None) -> bool:
-    """Finish a build that was decided, and throw away what was staged by one that was not. Whether there was one to finish.
+    """Complete a decided build, or delete the staged files of an undecided one. Return whether it completed one.
 
-    The caller holds the mutex of ``out``. :class:`Rejected` with PGT530 (cannot be written), PGT532 (the record is damaged), PGT533 (an operation
-    failed) or PGT538 (no build of this tree wrote the record).
+    The caller holds the mutex of ``out``. Raise :class:`Rejected` with PGT530 (cannot be written), PGT532 (the record
+    is damaged), PGT533 (an operation failed) or PGT538 (no build of this tree wrote the record).
     """
     if not os.path.lexists(os.path.join(out, PRIVATE)):
         return False
@@ -150,7 +154,7 @@ def _stage(
     manifest: Callable[[Mapping[str, os.stat_result]], bytes],
     progress: Callable[[int], None],
 ) -> str:
-    """Write what is new below staging; return the digest of the new manifest."""
+    """Write the new files below staging; return the digest of the new manifest."""
     path = STAGING
     try:
         os.mkdir(STAGING, 0o700, dir_fd=place.private)
@@ -174,7 +178,7 @@ def _stage(
 
 
 def _stage_known(place: Opened, lock: bytes) -> str | None:
-    """Write the new copy of the lock; None if the one that is there stays."""
+    """Write the new copy of the lock and return its digest; None if the present copy stays."""
     wanted = sha256(lock).hexdigest()
     if digest(KNOWN, place.private) == wanted:
         return None
@@ -184,7 +188,7 @@ def _stage_known(place: Opened, lock: bytes) -> str | None:
 
 
 def _check_rights(place: Opened, decided: Record) -> None:
-    """Refuse where a directory of the tree may not be changed: found out afterwards, the build would be decided and could not be carried out."""
+    """Raise PGT530 if this user cannot write a directory of the tree: a decided build could not be completed."""
     effective = os.access in os.supports_effective_ids
     for directory in sorted({step.path.rpartition("/")[0] or "." for step in decided.steps if step.verb != "chmod"}):
         there, writable = (
@@ -197,7 +201,7 @@ def _check_rights(place: Opened, decided: Record) -> None:
 
 
 def _decide(place: Opened, decided: Record) -> None:
-    """Make all that is staged durable, then the record; with its renaming the build has happened."""
+    """Make the staged files durable, then the record; once the record is renamed, the build counts as done."""
     with writing(place.out):
         key = seal.draw(place)
         sync(place, decided)
@@ -208,7 +212,7 @@ def _decide(place: Opened, decided: Record) -> None:
 
 
 def _discard(place: Opened, lock_path: str | None) -> None:
-    """Throw away what is staged. The record goes first: without what it names it would be a lie."""
+    """Delete the staged files. Delete the record first: it must not name missing files."""
     for name in (RECORD, DRAFT, KNOWN_DRAFT):
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=place.private)

@@ -18,7 +18,7 @@ FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
 
 
 class Later(Enum):
-    """Content that is not at hand when a tree is rendered."""
+    """Content that is not available when a tree is rendered."""
 
     PENDING = "depends on a certificate that is not issued yet"
     KEPT = "stays as it is: a key that nobody had to read"

@@ -1,6 +1,6 @@
-"""Whether a build has nothing to do, found out without reading the spec: by a digest of the inputs and one stat per file.
+"""Find out whether a build has nothing to do without parsing the spec: digest the inputs and stat each file.
 
-Imports as little as possible, since this is most of what a build with nothing to do costs: no dataclasses, no pathlib, no TOML.
+Import as little as possible (no dataclasses, no pathlib, no TOML): imports are most of the cost of such a build.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ _LONGEST = 1 << 30
 """Bytes."""
 
 FORMAT = 1
-"""The version of the manifest that is understood here: :data:`pgtls.state.manifest.VERSION`."""
+"""The version of the manifest that this module understands: :data:`pgtls.state.manifest.VERSION`."""
 
 
 def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch: bool = True) -> bool:
-    """Tell whether a build has nothing to do; if so and with ``touch``, the manifest's modification time becomes that of this build.
+    """Return whether a build has nothing to do. If so, ``touch`` sets the manifest's modification time to now.
 
-    ``options`` are those that a build depends on, in any fixed form. ``now`` is RFC 3339 as :func:`pgtls.state.lock.timestamp` writes it: such
-    texts sort as the instants do. Whatever cannot be read or is unclear is answered by False: a real build then says what is wrong.
+    ``options`` are the options that a build depends on, in any fixed form. ``now`` is RFC 3339 text of
+    :func:`pgtls.state.lock.timestamp`: such texts sort as the instants do. Return False if something cannot be read or
+    is unclear: a real build then reports what is wrong.
     """
     out = out.rstrip("/") or "/"
     name = f"{out}/{MANIFEST}"
@@ -41,7 +42,7 @@ def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch:
             and manifest["built"] <= now
             and (due is None or now < due)
             and not os.path.islink(out)
-            and stat.S_ISREG(os.stat(spec).st_mode)  # of what comes through a pipe nothing is known before it is read
+            and stat.S_ISREG(os.stat(spec).st_mode)  # the content of a pipe is unknown before it is read
             and not os.path.islink(name)
             and not os.path.islink(f"{out}/{PRIVATE}")
             and not os.path.lexists(f"{out}/{RECORD_PATH}")
@@ -61,9 +62,10 @@ def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch:
 
 
 def source_digest(spec: str, include: Iterable[str], files: Iterable[str], options: str) -> str:
-    """Digest what would be compiled now: :func:`contents_digest` of the spec, of whatever its ``include`` patterns match, and of the other
-    ``files`` that it names (both relative to the directory of the spec).
-    """  # noqa: D205
+    """Return the :func:`contents_digest` of the spec, of the files that ``include`` matches, and of ``files``.
+
+    The patterns and ``files``, the other files that the spec names, are relative to the directory of the spec.
+    """
     directory = os.path.dirname(spec) or "."
     names = {os.path.normpath(name) for name in (*_included(directory, include), *files)}
     paths = {"": spec} | {name: os.path.join(directory, name) for name in names}
@@ -71,7 +73,7 @@ def source_digest(spec: str, include: Iterable[str], files: Iterable[str], optio
 
 
 def contents_digest(contents: Mapping[str, str], options: str) -> str:
-    """Digest what is compiled: the version of pgtls, ``options``, and the digest of each file (:meth:`pgtls.language.source.Source.contents`)."""
+    """Digest the version of pgtls, ``options``, and each digest of :meth:`pgtls.language.source.Source.contents`."""
     digest = sha256(f"{__version__}\0{options}\0".encode())
     for name in sorted(contents):
         digest.update(f"{name}\0{contents[name]}\0".encode(errors="surrogateescape"))
@@ -101,7 +103,7 @@ def _included(directory: str, patterns: Iterable[str]) -> Iterable[str]:
 
 
 def _read(path: str, *, links: bool = True) -> bytes:
-    """Read a file. OSError if it is none, since a pipe or a device might never end, or longer than anything that is read here, or a link without ``links``."""
+    """Read a file. Raise OSError for a pipe or a device, a file that is too long, or, without ``links``, a link."""
     with open(path, "rb", buffering=0, opener=_opener if links else _opener_without_links) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST:
@@ -118,7 +120,7 @@ def _opener_without_links(path: str, flags: int) -> int:
 
 
 def _untouched(out: str, files: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Compare the stat of each file, and see that no directory is a link and none that holds a key is open to others."""
+    """Compare the stat of each file, and check that no directory is a link and that those of keys are closed."""
     private = {path.rpartition("/")[0] for path, entry in files.items() if entry["kind"] == "key"}
     lstat, regular = os.lstat, stat.S_IFREG
     directories = {path.rpartition("/")[0] for path in files} | {""}
