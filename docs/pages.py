@@ -57,7 +57,7 @@ def main(directory: Path) -> None:
 
 
 def page(path: PurePosixPath) -> tuple[str, list[str]]:
-    """Give the site's page for a path of the repository, and the paths that it links to."""
+    """Return the site's page for a path of the repository, and the paths that it links to."""
     if (ROOT / path).is_dir():
         return relinked(_listing(path), path / "-")
     if path.suffix == ".md":
@@ -86,7 +86,7 @@ def _bars(text: str) -> str:
 
 
 def site_path(path: PurePosixPath) -> str:
-    """Say where the site has what lies at a path of the repository."""
+    """Return the place on the site for a path of the repository."""
     if str(path) in ELSEWHERE:
         return ELSEWHERE[str(path)]
     if path.is_relative_to("docs") and path.suffix in (".md", ".svg"):

@@ -55,7 +55,7 @@ def compiled(
 
 
 def written(tables: str, server: str = "primary") -> tuple[list[str], list[str]]:
-    """Give the lines of both files with single blanks, without titles and header; comments stay."""
+    """Return the lines of both files with single blanks, without titles and header; comments stay."""
     rules, diagnostics = compiled(tables, server)
     assert rules is not None, diagnostics
     return _lines(rules.hba_text), _lines(rules.ident_text)

@@ -1,4 +1,4 @@
-"""Who would be locked out, who would not be although revoked, and who is a member of a member."""
+"""Users that a build would lock out, revoked users that keep access, and members of members."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ STAGES = (
     "pgtls.access.text",
     "pgtls.access.proof",
 )
-"""The modules that are made anew for a mutant, each after those that it imports."""
+"""The modules to rebuild for a mutant, each after those that it imports."""
 
 
 class Mutant(NamedTuple):
@@ -357,7 +357,7 @@ def _install(name: str, module: ModuleType) -> None:
 
 
 def _remake(mutant: Mutant | None) -> None:
-    """Make the stages anew, one of them with a fault."""
+    """Rebuild the stages, one of them with a fault."""
     for name in STAGES:
         found = find_spec(name)
         assert found is not None

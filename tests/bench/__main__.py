@@ -79,16 +79,16 @@ class Bench:
         return path
 
     def build(self, spec: Path, name: str, *options: str) -> list[str]:
-        """Give the command that builds a spec into a tree of that name."""
+        """Return the command that builds a spec into a tree of that name."""
         out = self.directory / name
         return [PGTLS, "build", str(spec), "--out", str(out), "--lock", f"{out}.lock", *options]
 
     def with_jobs(self, spec: Path, jobs: int, number: int) -> list[str]:
-        """Give the command that builds with so many cores."""
+        """Return the command that builds with that many cores."""
         return self.build(spec, f"jobs-{jobs}-{number}", "--jobs", str(jobs))
 
     def sizes(self, tree: str) -> list[str]:
-        """Give name and size of the files of one user's bundle, as the floor wants them."""
+        """Return name and size of the files of one user's bundle, as the floor needs them."""
         bundle = self.directory / tree / "clients" / "u00000"
         return [f"{path.name}={path.stat().st_size}" for path in sorted(bundle.iterdir())]
 
@@ -145,7 +145,7 @@ class Bench:
         )
 
     def growth(self) -> Iterator[str]:
-        """Say how builds grow, in time and in memory."""
+        """Measure how builds grow, in time and in memory."""
         yield "| | time | a user | peak memory | nothing to do | peak memory |"
         yield "|---|--:|--:|--:|--:|--:|"
         for users, (first, nothing) in self.builds.items():
@@ -185,7 +185,7 @@ class Bench:
         yield from self.table(next(iter(costs.values())), costs)
 
     def crowds(self, few: int = 1000, many: int = 4000) -> Iterator[str]:
-        """Say how ``check`` grows with what stands on one server."""
+        """Measure how ``check`` grows with the policies of one server."""
         for noun, text in (("policies", policies.crowded), ("addresses in one policy", policies.spread)):
             commands: dict[str, list[str]] = {}
             for count in (few, many):
@@ -239,7 +239,7 @@ def _time(seconds: float) -> str:
 
 
 def machine(directory: Path) -> Iterator[str]:
-    """Say what this was measured on."""
+    """Return the machine and versions of the measurement."""
     openssl = subprocess.run(["openssl", "version"], check=True, capture_output=True, text=True).stdout.split()[1]
     disk = subprocess.run(
         ["df", "--output=fstype", directory], check=True, capture_output=True, text=True

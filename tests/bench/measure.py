@@ -42,7 +42,7 @@ def run(command: Sequence[str]) -> Cost:
 def side_by_side(contenders: Mapping[str, Callable[[int], Sequence[str]]], rounds: int) -> dict[str, Cost]:
     """Run each in turn, round after round, so that a busy moment of the machine meets all of them; give the medians.
 
-    A contender is told the number of the round, and gives the command.
+    A contender gets the number of the round and returns the command.
     """
     costs: dict[str, list[Cost]] = {name: [] for name in contenders}
     for number in range(rounds):
@@ -52,7 +52,7 @@ def side_by_side(contenders: Mapping[str, Callable[[int], Sequence[str]]], round
 
 
 def median(costs: Sequence[Cost]) -> Cost:
-    """Give the median of each."""
+    """Return the median of each."""
     return Cost(
         statistics.median(cost.wall for cost in costs),
         statistics.median(cost.cpu for cost in costs),

@@ -42,7 +42,7 @@ auth = "cert"
 
 
 def forged(out: Path, directory: Path, name: str, extensions: str) -> dict[str, str]:
-    """Have the CA's own key sign what pgtls would not: whoever has it is still bound by the constraints."""
+    """Sign with the CA's own key what pgtls would not: the constraints bind even the holder of that key."""
     (directory / "extensions").write_text(extensions)
     ca = out / "ca" / "root"
     key, request, certificate = (directory / f"forged.{end}" for end in ("key", "csr", "crt"))

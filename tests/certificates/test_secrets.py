@@ -1,4 +1,4 @@
-"""Secrets: from where they come, what is said when they do not, and that nobody else sees them."""
+"""Secrets: their sources, the error when a source fails, and that they stay secret."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_a_renewal_is_trusted_before_it_is_served(place: Place) -> None:
     old, new = trusted(place)
     assert (old, new.public_key() != first.public_key()) == (first, True)
     assert place.file("servers/db/next.key").stat().st_mode & 0o777 == 0o600
-    # Until half of the window is over, nothing moves, however often somebody builds.
+    # Until half of the window is over, nothing moves, however often a build runs.
     assert steps(place.build(now=opened + timedelta(days=30))) == []
     manifest = json.loads(place.file("manifest.json").read_text())
     assert manifest["next_due"].startswith(
@@ -199,7 +199,7 @@ def test_nobody_is_refused_at_any_step_of_a_renewal(server: Server, tmp_path: Pa
     server.install(out / "servers" / "db")
     connects(tmp_path / "deployed-2")
     connects(out / "clients")
-    # The control: whoever has not been given the next certificate in the meantime is cut off.
+    # The control: a client without the next certificate is cut off.
     refused(PSQL.connect(stale, environment=known), "certificate verify failed")
 
 

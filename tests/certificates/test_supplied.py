@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Somebody else's tree, to bring things from."""
+    """Another company's tree, as a source of supplied files."""
     other = Place(tmp_path_factory.mktemp("stock"))
     other.build(SMALL)
     return other

@@ -45,7 +45,7 @@ def fleet(text: str, now: datetime = NOW) -> Fleet:
 
 
 def findings(text: str, now: datetime = NOW) -> list[str]:
-    """Give what is found as ``CODE path: message (hint)``."""
+    """Return the findings as ``CODE path: message (hint)``."""
     return [said(diagnostic) for diagnostic in judge(text, now)[1]]
 
 

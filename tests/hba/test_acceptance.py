@@ -77,7 +77,7 @@ _BUILDS = re.compile("not supported by this build|cannot match because|oauth_val
 
 @st.composite
 def _lines(draw: st.DrawFn) -> str:
-    """Give a line that is good in most of its fields."""
+    """Return a line with mostly valid fields."""
     broken = draw(st.integers(0, 6))
     parts = [
         draw(_TYPES) if broken == 0 else draw(st.sampled_from(["local", "host", "hostssl"])),

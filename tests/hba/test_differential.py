@@ -69,7 +69,7 @@ def identifier(name: str) -> str:
 
 
 def judged(line: Line | None, idents: tuple[IdentLine, ...], connection: Connection, version: int) -> Outcome:
-    """Say what becomes of a connection; on a ``peer`` line the identity is the user who runs the tests."""
+    """Return the result of a connection; on a ``peer`` line the identity is the user who runs the tests."""
     if line is None or line.method != "peer":
         return outcome(line, idents, connection, version, SURROUNDINGS)
     user = pwd.getpwuid(os.geteuid()).pw_name
@@ -77,7 +77,7 @@ def judged(line: Line | None, idents: tuple[IdentLine, ...], connection: Connect
 
 
 def expected(line: Line | None, verdict: Outcome) -> Answer:
-    """Say what the server answers first when this line decides; an error by how its text begins."""
+    """Return the server's first answer when this line decides; for an error, how its text begins."""
     if line is None or line.method == "reject" or verdict.reason == "connection requires a valid client certificate":
         return Answer("error", verdict.reason or "")
     if line.method in {"password", "scram-sha-256", "md5"}:
@@ -108,7 +108,7 @@ def sections(log: str) -> list[str]:
 
 
 def named_line(section: str) -> tuple[str, int] | None:
-    """Give the file and the line that the server names."""
+    """Return the file and the line that the server names."""
     found = LINE.search(section)
     if found is None:
         return None

@@ -36,7 +36,7 @@ def error(text: str, version: int = 17) -> HbaError:
 
 
 def files(tree: dict[str, str]) -> tuple[Callable[[str], str], Callable[[str], Iterable[str]]]:
-    """Give what parse_hba asks for, over a tree in memory: the way to a file's text, and to a directory's names."""
+    """Return what parse_hba needs, over a tree in memory: readers of a file's text and of a directory's names."""
 
     def read(path: str) -> str:
         try:

@@ -53,7 +53,7 @@ _COMMENTS = st.one_of(
 
 @st.composite
 def lines(draw: st.DrawFn, version: int) -> Line:
-    """Give a line that this version can say."""
+    """Return a line that this version supports."""
     record_type: RecordType = draw(
         st.sampled_from(("local", "host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc"))
     )
@@ -75,7 +75,7 @@ def lines(draw: st.DrawFn, version: int) -> Line:
 
 @st.composite
 def idents(draw: st.DrawFn, version: int) -> IdentLine:
-    """Give an ident line that this version can say."""
+    """Return an ident line that this version supports."""
     roles: list[Any] = [_NAMES, _NAMES]
     if version >= 16:
         roles += [st.just(ALL), _TEXTS.map(Member), _REGEXES]
@@ -163,7 +163,7 @@ def test_ident_files_with_hostile_names_load_in_the_server_without_an_error(serv
 
 
 def line(**fields: Any) -> Line:
-    """Give a line that admits all over TLS, but for what is named."""
+    """Return a line that admits all over TLS, except for the fields given."""
     wanted: dict[str, Any] = {"type": "hostssl", "databases": (ALL,), "roles": (ALL,), "address": ALL, "method": "cert"}
     return Line(**{**wanted, **fields})
 

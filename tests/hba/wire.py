@@ -108,7 +108,7 @@ def _client_context() -> ssl.SSLContext:
 
 
 def serve_tls(server: Server, authority: Authority) -> None:
-    """Have the server speak TLS and ask for certificates of that authority."""
+    """Enable TLS on the server and ask for certificates of that authority."""
     for name in ("server.crt", "server.key", "root.crt"):
         server.write(name, (authority.directory / name).read_bytes())
     server.configure(ssl="on", ssl_ca_file="root.crt", max_connections="100", max_wal_senders="50")

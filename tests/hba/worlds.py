@@ -94,7 +94,7 @@ _QUANTIFIERS = st.sampled_from(["", "", "", "*", "+", "?", "{2}", "{1,2}", "*?",
 
 @st.composite
 def patterns(draw: st.DrawFn) -> str:
-    """Give a regular expression that our engine reads."""
+    """Return a regular expression that our engine reads."""
     body = "".join(
         atom + quantifier
         for atom, quantifier in draw(st.lists(st.tuples(_ATOMS, _QUANTIFIERS), min_size=1, max_size=4))

@@ -124,7 +124,7 @@ def _answers(server: Server, hba: str) -> list[str]:
 
 
 def _answer(server: Server, role: str, database: str, host: str) -> str:
-    """Say what the server does: it admits, asks for a password, or refuses and says why."""
+    """Return what the server does: it admits, asks for a password, or refuses and says why."""
     where = server.sockets if host == "socket" else host
     try:
         psycopg.connect(

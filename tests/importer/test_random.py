@@ -85,7 +85,7 @@ def _connections() -> list[Connection]:
 
 
 def decision(files: Files, connection: Connection, version: int) -> tuple[object, ...]:
-    """Say what is asked, and which identities are accepted; to accept none is to refuse."""
+    """Return what the server asks for and which identities it accepts; none means that it rejects."""
     line = decide(files.lines, connection, MEMBERS)
     if line is None or line.method == "reject":
         return ("refused",)

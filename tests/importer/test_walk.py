@@ -279,7 +279,7 @@ def _install(server: Server, access: Path, made: Path, setup: SetUp) -> None:
 
 
 def _answer(server: Server, made: Path, ask: Ask) -> str:
-    """Tell whether the server admits somebody who knows every password."""
+    """Return whether the server admits a client that knows every password."""
     values = {"sslmode": "disable"}
     if ask.how not in ("socket", "plain"):
         trusted = "root.crt" if (made / "root.crt").exists() else "server.crt"

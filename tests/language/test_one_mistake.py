@@ -212,7 +212,7 @@ def changed(path: tuple[str, ...], key: str, value: Any) -> str:
 
 
 def refused(model: type[Table], key: str, value: Any) -> bool:
-    """Whether the shape of a value is wrong for this field."""
+    """Return whether the shape of a value is wrong for this field."""
     try:
         model.model_validate({key: value})
     except ValidationError as error:
@@ -228,7 +228,7 @@ def wrong_values(model: type[Table]) -> Iterator[tuple[str, Any]]:
 
 
 def said(spec: Path, text: str) -> str:
-    """Give what is reported in place of exactly one diagnostic; nothing where it is one."""
+    """Return what pgtls reports instead of exactly one diagnostic; nothing if it is one."""
     spec.write_text(text)
     found = diagnose(spec)
     return "" if len(found) == 1 else render(found) or "nothing"

@@ -63,7 +63,7 @@ FILE = SourceFile(Path("/etc/pgtls.toml"), "pgtls.toml", DOCUMENT)
 
 
 def underlined(place: Place) -> str:
-    """Give what a place covers of its first line."""
+    """Return the part of its first line that a place covers."""
     end = place.end_column - 1 if place.end_line == place.line else None
     return place.text[place.column - 1 : end]
 

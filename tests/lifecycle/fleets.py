@@ -65,10 +65,10 @@ def deploy(place: Place, server: Server) -> None:
 
 
 def serial(place: Place, entity: str) -> str:
-    """Give the serial number of the newest certificate of an entity."""
+    """Return the serial number of the newest certificate of an entity."""
     return locks.read(place.lock).latest[entity].serial
 
 
 def logged(server: Server, reason: str) -> str:
-    """Say what a server logs when a certificate is refused: the reason only from 16 on."""
+    """Return what a server logs when it refuses a certificate: the reason only from 16 on."""
     return reason if server.version >= 16 else "could not accept SSL connection"

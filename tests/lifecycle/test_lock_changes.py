@@ -38,7 +38,7 @@ def add(place: Place, *added: Line) -> None:
 
 
 def on_list(place: Place) -> set[str]:
-    """Give the serial numbers on the CRL of the clients' CA."""
+    """Return the serial numbers on the CRL of the clients' CA."""
     crl = x509.load_pem_x509_crl(place.file("ca/clients/ca.crl").read_bytes())
     return {f"{entry.serial_number:x}" for entry in crl}
 
@@ -97,7 +97,7 @@ def test_added_lines_revoke_nobody_unless_asked_to(place: Place, count: int) -> 
 
 
 def test_an_added_certificate_of_nobody_is_not_revoked_unless_asked_to(place: Place) -> None:
-    """A line of an entity that the spec does not have reads like somebody who left."""
+    """A line of an entity that the spec lacks looks like an entity that left."""
     place.build(SMALL)
     (line,) = lines(place)
     ghost = line | {"entity": "user.ghost", "subject": "CN=ghost", "serial": "abc", "sha256": "0" * 64}
@@ -109,7 +109,7 @@ def test_an_added_certificate_of_nobody_is_not_revoked_unless_asked_to(place: Pl
 
 
 def test_an_added_certificate_under_another_ca_is_not_revoked_unless_asked_to(place: Place) -> None:
-    """A line of an entity under a CA that it does not have reads like somebody who moved."""
+    """A line of an entity under a CA that it lacks looks like an entity that moved."""
     place.build(SMALL)
     (line,) = lines(place)
     add(place, line | {"ca": "root", "serial": "abc", "sha256": "0" * 64, "not_before": "2025-06-01T00:00:00Z"})

@@ -182,7 +182,7 @@ class Life:
         self.judge()
 
     def go_on_as_before(self) -> None:
-        """Build the spec of before; a CA whose key is lost is started anew, as the error says."""
+        """Build the previous spec; replace a CA whose key is lost, as the error says."""
         asked = Asked(accept_outage=True, allow_revoke=True)
         refused = self.both(self.fleet, asked)
         if isinstance(refused, Rejected):

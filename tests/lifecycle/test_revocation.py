@@ -1,4 +1,4 @@
-"""Who is revoked is refused, and everybody else goes on connecting."""
+"""Servers refuse a revoked user, and all others continue to connect."""
 
 from __future__ import annotations
 

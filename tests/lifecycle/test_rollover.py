@@ -1,4 +1,4 @@
-"""A root is rolled over step by step: nobody is refused, and a step that would refuse somebody is."""
+"""A root is rolled over step by step: each side always trusts the other, and pgtls refuses a step that breaks that."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ CAS = (
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """Who certifies and who trusts whom; ``mid`` and ``inner`` are under the roots that are named."""
+    """An arrangement of issuers and trust; ``mid`` and ``inner`` are under the roots that it names."""
 
     ca: str = "root"
     trust: tuple[str, ...] = ()
@@ -99,7 +99,7 @@ class Files:
 
 
 def holds(shown: bytes, trusted: bytes) -> bool:
-    """Whether a chain, as it is sent, ends in a root that is trusted.
+    """Return whether a chain, as it is sent, ends in a root that is trusted.
 
     OpenSSL would also accept an intermediate from the file of roots in place of the one that was sent;
     a plan does not rely on it.

@@ -162,7 +162,7 @@ TELLS = ("bash", "zsh")
 
 @pytest.fixture
 def awkward(tmp_path: Path) -> Path:
-    """Give the bundles of bi and app in a directory whose name is one to stumble over."""
+    """Return the bundles of bi and app in a directory with a difficult name."""
     place = tmp_path / AWKWARD
     place.mkdir()
     return compiled(BASE.format(port=5432, version=17) + BI + APP, place) / "clients"
@@ -209,7 +209,7 @@ def test_env_sh_in_libpqs_own_directory_is_found_there_if_it_is_that_of_the_user
 
 
 def command(bundle: Bundle, program: str) -> str:
-    """Give the one command of a program that the README shows as a line of its own."""
+    """Return the one command of a program that the README shows as a line of its own."""
     tokens = MarkdownIt("commonmark").parse((bundle.directory / "README.md").read_text())
     shown = [line for token in tokens if token.type == "code_block" for line in token.content.splitlines()]
     (found,) = (line for line in shown if line.startswith(f"{program} "))
@@ -340,14 +340,14 @@ def test_pg_basebackup_and_pg_receivewal_take_the_service(server: Server) -> Non
 
 
 def install_backup(server: Server) -> Bundle:
-    """Give the bundle of somebody who may only replicate, in force on the server."""
+    """Return the bundle of a user who may only replicate, in force on the server."""
     server.populate(["backup"])
     server.sql("alter role backup replication")
     return Bundle(install(server, BACKUP) / "clients" / "backup")
 
 
 def run(bundle: Bundle, client: Client, conninfo: str, query: str = WHO) -> str:
-    """Give what a client finds with nothing but a connection string of the bundle."""
+    """Return what a client finds with only a connection string of the bundle."""
     made = run_program(bundle, [*client.words, query, conninfo], client.environment)
     return made.stdout.removesuffix("\n") if made.returncode == 0 else made.stderr
 

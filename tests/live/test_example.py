@@ -30,7 +30,7 @@ BY_CERTIFICATE = [
 
 
 def install(server: Server) -> Path:
-    """Give the out directory of the example, in force on ``server``."""
+    """Return the out directory of the example, in force on ``server``."""
     server.populate(ROLES, DATABASES, PASSWORD)
     out = compiled_for(EXAMPLE, server.version)
     server.install(out / "servers" / "primary")
@@ -214,7 +214,7 @@ MATRIX = {
     "192.168.7.9": {"app": False, "alice": True, "auditor": True},
     "172.16.0.1": {"app": False, "alice": False, "auditor": False},
 }
-"""Who may come from where."""
+"""The users that may connect from each address."""
 
 
 @pytest.mark.skipif(not networks_available(), reason="unavailable: this machine gives no network of its own")

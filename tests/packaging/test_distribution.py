@@ -53,7 +53,7 @@ def dist() -> Path:
 
 
 def used_checkout() -> Path:
-    """Give a copy of the checkout in which somebody has worked."""
+    """Return a copy of the checkout with leftovers of daily work."""
     copy = new_directory("checkout") / "pgtls"
     shutil.copytree(ROOT, copy, ignore=_not_sources)
     for path in (copy / name for name in LYING_AROUND):

@@ -265,7 +265,7 @@ def test_a_key_that_cannot_be_read_when_it_is_needed_stops_the_build(place: Plac
     key = place.file("ca/clients/ca.key")
     before = key.stat()
     key.write_bytes(b"x" * before.st_size)
-    os.utime(key, ns=(before.st_atime_ns, before.st_mtime_ns))  # damaged behind the back of whoever looks at times
+    os.utime(key, ns=(before.st_atime_ns, before.st_mtime_ns))  # damaged without a change of its times
     tree = place.state()
     with pytest.raises(Rejected) as rejected:
         place.build(asked=Asked(renew=frozenset({"user.app"})))

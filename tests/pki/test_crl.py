@@ -37,7 +37,7 @@ def signed(
 
 
 def listed(*entries: Revocation, number: int = 1, at: datetime = NOW) -> RevocationList:
-    """Give a list as it would be read: without the ends of the certificates."""
+    """Return a list as pgtls reads it: without the expiry of the certificates."""
     plain = tuple(Revocation(entry.serial, entry.date, entry.reason) for entry in entries)
     return RevocationList(number, at, at + 365 * DAY, plain, None)
 

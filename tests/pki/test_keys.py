@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def same(one: object, other: object) -> bool:
-    """Whether two keys are one."""
+    """Return whether two keys are one."""
     return keys.to_pem(one) == keys.to_pem(other)  # type: ignore[arg-type]
 
 

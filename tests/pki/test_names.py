@@ -50,7 +50,7 @@ def judged(subject: x509.Name) -> tuple[str, str]:
 
 
 def told(subject: x509.Name) -> tuple[str, str]:
-    """Say the same ourselves, of the name as it is read."""
+    """Return our own text for the name as pgtls reads it."""
     read = certificate(subject).subject
     return names.name_text(read), names.hashed_name(read)
 

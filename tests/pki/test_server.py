@@ -27,7 +27,7 @@ NOW = datetime.now(UTC)
 def serve(
     server: Server, servers: Authority, clients: Authority, hba: str, ident: str = "", revoked: tuple[Issued, ...] = ()
 ) -> None:
-    """Give a server its certificate, the CA of its clients with its CRL, and its rules."""
+    """Install a server's certificate, the CA of its clients with its CRL, and its rules."""
     certificate = leaf(servers, "server", now=NOW, ip_addresses=("127.0.0.1",))
     entries = [Revocation(each.facts.serial, NOW, "superseded") for each in revoked]
     lists = [crl.make(ca.issuer, 1, NOW, DAY, entries if ca is clients else ()) for ca in (clients, *clients.above)]

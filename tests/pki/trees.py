@@ -39,12 +39,12 @@ _serials = itertools.count(0x1000)
 
 @cache
 def key(name: str, algorithm: KeyAlgorithm) -> keys.PrivateKey:
-    """Give the one key of that name: RSA keys are dear."""
+    """Return the one key of that name: RSA keys are expensive."""
     return keys.generate(algorithm)
 
 
 def profile(kind: CertificateKind, name: str = "", **changes: Any) -> Profile:
-    """Give an unremarkable profile of a kind, but for the changes."""
+    """Return a plain profile of a kind with the changes applied."""
     fields: dict[str, Any] = {
         "entity": f"{kind}.{name or kind}",
         "kind": kind,
@@ -95,12 +95,12 @@ def leaf(
 
 
 def presented(certificate: Issued, by: Authority) -> bytes:
-    """Give what its holder sends in a handshake, as a build puts it together."""
+    """Return the chain that a holder sends in a handshake, as a build writes it."""
     return _known(credentials.chain(Credential(certificate.pem, None), _in_fleet(by), _credentials(by)))
 
 
 def trust(*authorities: Authority) -> bytes:
-    """Give the file of those who trust these CAs, as a build puts it together."""
+    """Return the trust file for these CAs, as a build writes it."""
     together = {entity: each for ca in authorities for entity, each in _credentials(ca).items()}
     return _known(credentials.trust([_in_fleet(ca) for ca in authorities], together))
 

@@ -1,4 +1,4 @@
-"""How each version stores a password unless it is told otherwise, and what of that SCRAM accepts."""
+"""How each version stores a password by default, and which of these SCRAM accepts."""
 
 from __future__ import annotations
 

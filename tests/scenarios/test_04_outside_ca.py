@@ -139,7 +139,7 @@ def test_what_somebody_else_signed_is_not_taken(company: Path) -> None:
 
 
 def public(spec: str) -> str:
-    """Say what the README says of a public CA."""
+    """Return the spec as the README writes it for a public CA."""
     table = spec[spec.index("[ca.company]") : spec.index("[server.db]")]
     return spec.replace(table, "").replace('"company"', '"system"').replace("[user.app]\n", "[user.app]\nlibpq = 16\n")
 

@@ -1,4 +1,4 @@
-"""Each person and each application has a key of its own: nobody can be somebody else."""
+"""Each person and each application has a key of its own: none can pose as another."""
 
 from __future__ import annotations
 

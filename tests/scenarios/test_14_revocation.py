@@ -1,4 +1,4 @@
-"""Somebody leaves, somebody's laptop is stolen: they are refused from the next reload, and nobody else notices."""
+"""One user leaves, another's laptop is stolen: servers refuse both from the next reload and admit all others."""
 
 from __future__ import annotations
 

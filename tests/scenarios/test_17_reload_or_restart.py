@@ -43,7 +43,7 @@ def setting(name: str) -> Callable[[Server], str]:
 
 
 def served(server: Server) -> str:
-    """Give the certificate that a client is shown."""
+    """Return the certificate that the server sends to a client."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with socket.create_connection(("127.0.0.1", server.port)) as plain:
@@ -57,7 +57,7 @@ def served(server: Server) -> str:
 
 
 def rules(server: Server) -> str:
-    """Give what becomes of a role of whom no policy speaks: the reason names the rules that are in force."""
+    """Return the result for a role in no policy: the reason names the rules in force."""
     parameters = at(server) | {"host": "localhost", "sslmode": "require", "user": "other", "dbname": "shop"}
     return PSQL.connect(parameters, environment={"PGPASSWORD": "wrong"}).text.partition("FATAL:")[2]
 

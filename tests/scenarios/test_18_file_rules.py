@@ -1,4 +1,4 @@
-"""Who may read a key: the rules of the server and of libpq, and what the compiler writes."""
+"""Access to key files: the rules of the server and of libpq, and what the compiler writes."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ EASY_RSA = Path(shutil.which("easyrsa") or "/usr/share/easy-rsa/easyrsa")
 
 
 def missing(signer: type[Signer]) -> str | None:
-    """Say what to install, where a signer's program is not here."""
+    """Return what to install for a signer's missing program."""
     if signer is EasyRSA and not EASY_RSA.exists():
         return "easyrsa is not installed: apt-get install easy-rsa"
     return "certtool is not installed: apt-get install gnutls-bin" if shutil.which("certtool") is None else None

@@ -84,7 +84,7 @@ def signed(spec: str, **files: str) -> str:
 
 
 def both(place: Place, signer: Signer, major: int = 17) -> str:
-    """Have both requests signed and give the spec that names what came back."""
+    """Get both requests signed and return the spec that names the results."""
     spec = COMPANY.format(major=major)
     place.build(spec, now=now())
     signer.sign(place.file("ca/clients/ca.csr"), place.directory / "clients.crt")

@@ -53,7 +53,7 @@ waiver = "a test"
 
 
 def program() -> str:
-    """Give the program of step-ca, built where it is not installed."""
+    """Return the program of step-ca; build it if it is not installed."""
     return shutil.which("step") or str(go_program("step"))
 
 
@@ -108,7 +108,7 @@ def now() -> datetime:
 
 
 def signed(place: Place, by: StepCA, major: int) -> str:
-    """Have both requests signed and give the spec that names what came back."""
+    """Get both requests signed and return the spec that names the results."""
     spec = SPEC.format(major=major)
     planned = place.build(spec, now=now())
     assert {("server.db", "wait"), ("user.app", "wait")} <= set(steps(planned))

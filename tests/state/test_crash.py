@@ -68,7 +68,7 @@ a key closes its directory.
 LINES_BEFORE = (issued(1, "ca.root"), issued(2, "server.db"))
 LINES_AFTER = (issued(3, "server.db"), issued(4, "user.dora"))
 FOREIGN = "clients/bob/notes.txt"
-"""Somebody's own file, in a directory whose other files go."""
+"""A user's own file, in a directory whose other files go."""
 
 
 MEMORY = Path("/dev/shm")

@@ -163,7 +163,7 @@ def _everything(directory: Path, without: Path) -> dict[str, bytes]:
 def test_a_record_with_the_right_code_touches_nothing_outside_of_the_tree(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """The worst case: whoever writes it has the key of the tree."""
+    """The worst case: the author has the key of the tree."""
     directory = tmp_path_factory.mktemp("records")
     site = Site(directory / "site", directory / "site/pgtls.lock")
     site.directory.mkdir()

@@ -103,7 +103,7 @@ def test_who_waits_long_enough_gets_it(site: Site) -> None:
         if waiting == 0:
             with exclusive(out, 250):
                 os._exit(7)
-        os.kill(child, signal.SIGKILL)  # whoever dies gives it up
+        os.kill(child, signal.SIGKILL)  # a dead process releases it
         assert os.waitstatus_to_exitcode(os.waitpid(waiting, 0)[1]) == 7
 
 

@@ -79,7 +79,7 @@ def test_what_root_has_built_in_a_users_directory_is_said_to_be_roots() -> None:
 
 
 def test_a_mode_is_never_given_to_what_a_link_leads_to(tmp_path: Path) -> None:
-    """A link that comes between the check and the change of a mode, as whoever may write the directory can bring it."""
+    """A link appears between the check and the change of a mode: any user who can write the directory can place it."""
     target, link = tmp_path / "target", tmp_path / "link"
     target.write_text("mine")
     target.chmod(0o600)

@@ -28,7 +28,7 @@ _numbers = itertools.count()
 
 @cache
 def networks_available() -> bool:
-    """Whether this process may make network namespaces (in a container, root often may not)."""
+    """Return whether this process may make network namespaces (in a container, root often may not)."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         return False
     try:

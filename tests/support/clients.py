@@ -139,7 +139,7 @@ def at(server: Server, hostaddr: str = "127.0.0.1") -> Parameters:
 
 
 def socket_of(server: Server) -> Parameters:
-    """Say where the Unix socket of a server is."""
+    """Return the place of a server's Unix socket."""
     return {"host": server.sockets, "port": str(server.port)}
 
 
@@ -167,7 +167,7 @@ class Bundle:
         return listed
 
     def parameters(self, database: str | None = None, role: str | None = None, server: str | None = None) -> Parameters:
-        """Give the parameters of the one entry that fits, with the files of the bundle."""
+        """Return the parameters of the one entry that fits, with the files of the bundle."""
         wanted = {"database": database, "role": role, "server": server}
         fitting = [
             entry for entry in self.connections if all(value in (None, entry[name]) for name, value in wanted.items())

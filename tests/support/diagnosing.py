@@ -55,12 +55,12 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """Give every case, in the order of their names."""
+    """Return every case, in the order of their names."""
     return (Case(directory) for directory in sorted(CASES.iterdir()) if directory.is_dir())
 
 
 def diagnose(spec: Path, now: datetime = NOW) -> tuple[Diagnostic, ...]:
-    """Give what `pgtls check` reports, with places."""
+    """Return what `pgtls check` reports, with places."""
     try:
         return check(spec, now, spec.with_suffix(".lock")).diagnostics
     except Rejected as rejected:
@@ -68,6 +68,6 @@ def diagnose(spec: Path, now: datetime = NOW) -> tuple[Diagnostic, ...]:
 
 
 def load_errors(spec: Path) -> str:
-    """Give what loading alone reports, as text."""
+    """Return what loading alone reports, as text."""
     result = load(spec)
     return render(locate(result.diagnostics, result.source))

@@ -31,7 +31,7 @@ _ATTEMPTS = 3
 
 @cache
 def go_program(name: str) -> Path:
-    """Give a program of :data:`PROGRAMS`. Skips where there is no Go, or where the proxy refuses a module."""
+    """Return a program of :data:`PROGRAMS`. Skips where there is no Go, or where the proxy refuses a module."""
     if shutil.which("go") is None:
         pytest.skip("unavailable: Go is not on this machine, and Debian's is too old")
     binary = scratch() / "go" / name

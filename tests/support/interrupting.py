@@ -103,7 +103,7 @@ class Interrupted:
             shutil.rmtree(place.directory)
 
     def _outcome(self, place: Place) -> str:
-        """Say what a kill left, and see that recovery leaves all old or all new, byte for byte."""
+        """Return what a kill left, and check that recovery leaves all old or all new, byte for byte."""
         for path in place.directory.rglob("*.key"):  # staged ones too
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
         if recover(str(place.out), str(place.lock)):
@@ -145,14 +145,14 @@ def pairs_match(place: Place, passphrase: bytes | None = None) -> None:
 
 
 def authorities(place: Place, passphrase: bytes | None = None) -> set[object]:
-    """Give the numbers of the private keys of all CAs, retired ones included."""
+    """Return the numbers of the private keys of all CAs, retired ones included."""
     pems = [path.read_bytes() for path in (place.out / "ca").rglob("*.key")]
     keys = (load_pem_private_key(pem, passphrase if b"ENCRYPTED" in pem else None) for pem in pems)
     return {key.private_numbers() for key in keys}  # type: ignore[union-attr]
 
 
 def is_whole(place: Place) -> bool:
-    """Whether the tree and the lock are, byte for byte, those of one build: the one that wrote the manifest."""
+    """Return whether the tree and the lock are, byte for byte, those of one build: the one that wrote the manifest."""
     manifest = manifests.read(place.out)
     if manifest is None:
         return False

@@ -52,7 +52,7 @@ class Outcome:
 
     @property
     def killed(self) -> bool:
-        """Whether it reached the write that it should die at."""
+        """Return whether it reached the write that it should die at."""
         return self.status == -signal.SIGKILL
 
 

@@ -16,7 +16,7 @@ FAILED = (5, 6, 7)
 
 
 def main(major: str, query: str, conninfo: str) -> str | None:
-    """Give the reason of a failure."""
+    """Return the reason of a failure."""
     libpq = ctypes.CDLL("libpq.so.5")
     if libpq.PQlibVersion() // 10000 != int(major):
         return f"this is libpq {libpq.PQlibVersion()}, not {major}"

@@ -88,7 +88,7 @@ def for_postgres(spec: Path, major: int) -> str:
 def compiled_for(spec: Path, major: int, made_by: str = "us") -> Path:
     """Build a committed spec for a version, once per session, and give the out directory, which is not to be changed.
 
-    ``made_by`` somebody else has the same names and other keys: a stranger's certificates.
+    Another ``made_by`` has the same names and other keys: a stranger's certificates.
     """
     name = "-".join(spec.relative_to(ROOT).with_suffix("").parts)
     directory = scratch() / "compiled" / f"{name}-pg{major}-by-{made_by.replace(' ', '-')}"

@@ -17,7 +17,7 @@ KNOWN = {"PGPASSWORD": PASSWORD}
 
 
 def compiled_scenario(name: str, server: Server, made_by: str = "us") -> Path:
-    """Give the out directory of a scenario, compiled for the version of ``server``."""
+    """Return the out directory of a scenario, compiled for the version of ``server``."""
     return compiled_for(SCENARIOS / name / "pgtls.toml", server.version, made_by)
 
 

@@ -345,7 +345,7 @@ class Server:
         self.start()
 
     def reload(self) -> str:
-        """Have it read its files again, wait until that is in force, and give what it logged.
+        """Reload the server's files, wait until they are in force, and return what it logged.
 
         Raises ServerError where it keeps the old state.
         """
@@ -473,7 +473,7 @@ class Server:
         self.include(target / "pgtls.conf" if directory else Path("pgtls.conf"))
 
     def include(self, path: str | Path) -> None:
-        """Have the server read a file after its own postgresql.conf."""
+        """Make the server read a file after its own postgresql.conf."""
         line = f"include {quoted(str(path))}\n"
         conf = self.data / "postgresql.conf"
         if line not in conf.read_text():

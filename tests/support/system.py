@@ -114,7 +114,7 @@ def find_account(name: str) -> Account | None:
 
 
 def is_root() -> bool:
-    """Whether this process may become any other user."""
+    """Return whether this process may become any other user."""
     return os.geteuid() == 0
 
 
@@ -133,7 +133,7 @@ def server_account() -> Account:
 
 
 def run_as(account: Account | None, network: Network | None = None) -> tuple[str, ...]:
-    """Give the words that start a program as ``account`` (None: as we are) in ``network`` (None: the machine's)."""
+    """Return the words that start a program as ``account`` (None: as we are) in ``network`` (None: the machine's)."""
     words: list[str] = []
     if network is not None:
         words += ["ip", "netns", "exec", network.name]

@@ -59,7 +59,7 @@ class Terraform:
         return plan
 
     def outputs(self) -> dict[str, Any]:
-        """Give the outputs of the state."""
+        """Return the outputs of the state."""
         return {name: output["value"] for name, output in json.loads(self.run("output", "-json")).items()}
 
 

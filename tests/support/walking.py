@@ -64,7 +64,7 @@ class Block:
 
 
 def blocks(page: str) -> Iterator[Block]:
-    """Give every block of a page."""
+    """Return every block of a page."""
     now, exempt = NOW, None
     lines = iter(enumerate(page.splitlines()))
     for number, line in lines:
@@ -86,7 +86,7 @@ def blocks(page: str) -> Iterator[Block]:
 
 
 def shown(page: Path, language: str) -> list[str]:
-    """Give the blocks of a page in a language, for a test that does itself what they say."""
+    """Return the blocks of a page in a language, for a test that follows them itself."""
     return [block.text for block in blocks(page.read_text(encoding="utf-8")) if block.language == language]
 
 
@@ -142,7 +142,7 @@ def commands(lines: list[str]) -> list[Command]:
 
 
 class Reader:
-    """Somebody at a terminal, who does what a page says."""
+    """A reader at a terminal who follows a page."""
 
     def __init__(self, directory: Path) -> None:
         """Begin in a directory, with an empty home beside it."""
@@ -221,7 +221,7 @@ _SET_CLOCK = re.compile(r"^pgtls: the clock is set to .*\n", re.MULTILINE)
 
 
 def agrees(shown: Sequence[str], printed: Sequence[str]) -> bool:
-    """Whether what was printed is what is shown. Empty lines at the end set commands apart."""
+    """Return whether what was printed is what is shown. Empty lines at the end set commands apart."""
 
     def normal(lines: Sequence[str]) -> list[str]:
         text = "\n".join(line.rstrip() for line in lines).rstrip("\n")
@@ -254,7 +254,7 @@ def joined(spec: str, part: str) -> str:
 
 
 def _tables(text: str) -> dict[str, list[str]]:
-    """Give the lines of each table under its header."""
+    """Return the lines of each table under its header."""
     chunks = [chunk.strip() for chunk in re.split(r"^(?=\[)", text, flags=re.MULTILINE)]
     return {chunk.partition("]")[0]: chunk.splitlines() for chunk in chunks if chunk}
 

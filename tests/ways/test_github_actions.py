@@ -55,7 +55,7 @@ def test_actionlint_would_find_something(tmp_path: Path) -> None:
 
 
 def step(workflow: str, job: str, name: str) -> str:
-    """Give the script of a step."""
+    """Return the script of a step."""
     document = yaml.safe_load((ROOT / "examples" / "github-actions" / workflow).read_text())
     (script,) = [step["run"] for step in document["jobs"][job]["steps"] if step.get("name") == name]
     assert isinstance(script, str)

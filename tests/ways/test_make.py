@@ -220,7 +220,7 @@ def timestamps(here: Path, now: str = NOW, status: int = 0) -> bool:
 
 
 def later(path: Path) -> None:
-    """Give a file the time of the manifest and a second, so that no clock has to be waited for."""
+    """Set a file's time one second after the manifest's, so that no test waits for the clock."""
     stamp = (path.parent / "out/manifest.json").stat() if (path.parent / "out").is_dir() else None
     stamp = stamp or (path.parents[1] / "out/manifest.json").stat()
     os.utime(path, ns=(stamp.st_mtime_ns + 10**6, stamp.st_mtime_ns + 10**6))

@@ -64,7 +64,7 @@ def hooks(home: Path) -> tuple[str, str]:
 
 @pytest.fixture
 def repository(tmp_path: Path, hooks: tuple[str, str], home: Path) -> Path:
-    """Somebody's repository with a spec, an included file, and the hook installed."""
+    """Return a user's repository with a spec, an included file, and the hook installed."""
     repo, revision = hooks
     (tmp_path / "users").mkdir()
     (tmp_path / "pgtls.toml").write_text(SPEC)

@@ -40,7 +40,7 @@ class Enacted:
         return check(self.place.spec, datetime.now(UTC), self.place.lock)
 
     def load(self, hba: str, ident: str | None = None) -> None:
-        """Have the server load another pg_hba.conf."""
+        """Load another pg_hba.conf into the server."""
         self.server.write("pg_hba.conf", hba)
         if ident is not None:
             self.server.write("pg_ident.conf", ident)

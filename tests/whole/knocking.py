@@ -30,7 +30,7 @@ PASSWORD = "correct horse"
 
 
 class Knocker(Wire):
-    """Like :class:`Wire`, with the right password. ``bundles`` has the directory of whoever shows a certificate."""
+    """Like :class:`Wire`, with the right password. ``bundles`` has the directories of certificate holders."""
 
     def __init__(self, server: Server, bundles: dict[ClientCertificate, Path]) -> None:
         super().__init__(server, {})
@@ -54,7 +54,7 @@ class Knocker(Wire):
 
 
 def client_context(bundle: Path) -> ssl.SSLContext:
-    """Give a TLS client that shows the certificate of a bundle."""
+    """Return a TLS client that shows the certificate of a bundle."""
     context = _client_context()
     context.load_cert_chain(bundle / "postgresql.crt", bundle / "postgresql.key")
     return context
@@ -81,7 +81,7 @@ def _scram(channel: socket.socket, password: str) -> tuple[str, bytes]:
 
 
 def certify(cas: Path, name: str, chain: list[str], common_name: str) -> Path:
-    """Have a CA of a build certify somebody who has no bundle there, and give what a bundle would have."""
+    """Certify a user without a bundle by a CA of a build. Return what a bundle would hold."""
     authority = x509.load_pem_x509_certificate((cas / name / "ca.crt").read_bytes())
     signer = load_pem_private_key((cas / name / "ca.key").read_bytes(), None)
     assert isinstance(signer, ec.EllipticCurvePrivateKey)

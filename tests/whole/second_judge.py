@@ -158,7 +158,7 @@ class World:
         return [user for user in self.users if "all" in policy.users or user.name in policy.users]
 
     def covers(self, policy: Policy, place: Place) -> bool:
-        """Whether a policy covers a place."""
+        """Return whether a policy covers a place."""
         roles = {role for user in self.meant(policy) for role in user.roles}
         inside = (source == "all" or ip_address(place.address) in ip_network(source) for source in policy.sources)
         return (
@@ -177,12 +177,12 @@ class World:
         return next(iter(parts), None)
 
     def compete(self, one: Policy, other: Policy) -> bool:
-        """Whether two policies ask for different things."""
+        """Return whether two policies ask for different things."""
         parts = {self.compares(one), self.compares(other)}
         return one.demand != other.demand or parts == {"cn", "dn"}
 
     def overrides(self, one: Policy, other: Policy) -> bool:
-        """Whether a policy decides what both cover: by priority, else as the more specific one."""
+        """Return whether a policy decides what both cover: by priority, else as the more specific one."""
         if one.priority != other.priority:
             return one.priority > other.priority
         mine = {place for place in self.places() if self.covers(one, place)}
@@ -201,7 +201,7 @@ class World:
         return found
 
     def admits(self, place: Place, transport: Transport, holder: Holder | None) -> bool | Literal["password"]:
-        """Say what becomes of a connection: admitted, refused, or asked for a password."""
+        """Return the result of a connection: admitted, refused, or asked for a password."""
         deciding = self.deciding(place)
         if not deciding or transport == "plain":
             return False
@@ -215,7 +215,7 @@ class World:
         return "password" if method == "scram-sha-256" else True
 
     def admits_users(self) -> bool:
-        """Whether a user gets in somewhere by certificate."""
+        """Return whether a user gets in somewhere by certificate."""
         holders = [
             Holder(Path(), (("CN", user.common_name),), user.ca, user.name)
             for user in self.users

@@ -65,7 +65,7 @@ class Trial:
 
 
 def worlds(version: int, share: int) -> Iterator[tuple[World, Directory]]:
-    """Give that many worlds whose policies do not contradict each other, each with its spec written."""
+    """Return that many worlds whose policies do not contradict each other, each with its spec written."""
     directory = Directory(new_directory("spec"))
     drawn = (random_world(Random(f"{version} {number}")) for number in count())  # noqa: S311
     consistent = (world for world in drawn if is_consistent(world, version, directory))
@@ -76,7 +76,7 @@ def worlds(version: int, share: int) -> Iterator[tuple[World, Directory]]:
 
 
 def is_consistent(world: World, version: int, place: Directory) -> bool:
-    """Whether the compiler takes a spec; nothing may be wrong with it but that it contradicts itself."""
+    """Return whether the compiler takes a spec; nothing may be wrong with it but that it contradicts itself."""
     place.write(world.toml(version))
     found = check(place.spec, datetime.now(UTC), place.lock).diagnostics
     codes = {diagnostic.code for diagnostic in found if diagnostic.severity == "error"}
@@ -95,7 +95,7 @@ def certificate(user: User) -> ClientCertificate:
 
 
 def trials(world: World, random: Random) -> Iterator[Trial]:
-    """Give every class of connections: role × what covers it × transport × whose certificate."""
+    """Return every class of connections: role × what covers it × transport × whose certificate."""
     classes: dict[tuple[str, bool, frozenset[str]], list[Place]] = {}
     for role in world.roles:
         for database in (*DATABASES, role, ANY_OTHER):
@@ -157,7 +157,7 @@ class Judge:
         self.admin.close()
 
     def enact(self, world: World, place: Directory) -> None:
-        """Say who is in the team, and put its files into force."""
+        """Grant the team's role to its members only, and install the server's files."""
         with self.admin.pipeline():
             for role in ROLES:
                 if role != TEAM:
@@ -167,7 +167,7 @@ class Judge:
         self.server.install(place.file("servers/db"))
 
     def knocker(self, world: World, place: Directory) -> Knocker:
-        """Give somebody who has everybody's certificate, but for those that the server does not even trust."""
+        """Return a client that holds the users' certificates."""
         bundles: dict[ClientCertificate, Path] = {}
         issuers = dict(world.cas)
         for user in world.users:
@@ -266,12 +266,12 @@ def without_refusals(ruled: list[Ruled]) -> list[Ruled]:
 
 
 def turned_round(ruled: list[Ruled]) -> list[Ruled]:
-    """Have the least specific decide."""
+    """Let the least specific decide."""
     return ruled[::-1]
 
 
 def in_cleartext(ruled: list[Ruled]) -> list[Ruled]:
-    """Have password lines take cleartext, too."""
+    """Let password lines accept cleartext, too."""
     return [
         (
             replace(line, type="host")
@@ -284,7 +284,7 @@ def in_cleartext(ruled: list[Ruled]) -> list[Ruled]:
 
 
 def without_maps(ruled: list[Ruled]) -> list[Ruled]:
-    """Have everybody be who their certificate says."""
+    """Let every user be the one that the certificate names."""
     return [
         (replace(line, options=tuple(option for option in line.options if option[0] != "map")), origin)
         for line, origin in ruled

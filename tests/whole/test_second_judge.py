@@ -79,7 +79,7 @@ class Case:
 
 
 def cases(version: int, share: int) -> Iterator[Case]:
-    """Give that many worlds whose policies do not contradict each other."""
+    """Return that many worlds whose policies do not contradict each other."""
     drawn = (random_world(Random(f"second {version} {number}"), subjects=version >= 14) for number in count())  # noqa: S311
     consistent = (case for case in (Case(world, version) for world in drawn) if case.is_consistent())
     yield from islice((case for case in consistent if case.world.admits_users()), share)

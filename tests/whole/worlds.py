@@ -172,7 +172,7 @@ class World:
         return self.scopes[one.name] < self.scopes[other.name]
 
     def deciding(self, place: Place) -> list[Policy]:
-        """Give the policies that decide for a place: those that none that asks for something else overrides."""
+        """Return the policies that decide for a place: those that no policy with other demands overrides."""
         covering = [policy for policy in self.policies if place in self.scopes[policy.name]]
         found = [
             policy
@@ -183,7 +183,7 @@ class World:
         return found
 
     def verdict(self, place: Place, transport: Transport, holder: User | None) -> Verdict:
-        """Say what becomes of a connection; ``holder`` is whose certificate the client shows."""
+        """Return the result of a connection; ``holder`` is the user whose certificate the client shows."""
         deciding = self.deciding(place)
         if not deciding:
             return REFUSED
@@ -211,7 +211,7 @@ class World:
         return Verdict(accepted, names, password=method == "scram-sha-256")
 
     def trusted(self, user: User) -> bool:
-        """Whether OpenSSL on the server accepts a user's certificate.
+        """Return whether OpenSSL on the server accepts a user's certificate.
 
         Its root must be that of a CA that the server names. A server with CRLs needs one of every CA in the chain, and
         has those of the CAs that it names and of the CAs above them: not of a sibling.
