@@ -24,7 +24,7 @@ _PATHS = {"FILE": "file", "PATH": "file", "DIR": "dir", "[DIR]": "dir", "SPEC": 
 
 
 def answer(instruction: str) -> str:
-    """Return the script of a shell (``bash_source``), or what it offers for the words typed so far (``bash_complete``)."""
+    """Return the script of a shell (``bash_source``), or its completions of the typed words (``bash_complete``)."""
     shell, _, what = instruction.partition("_")
     if shell not in SCRIPTS or what not in ("source", "complete"):
         return ""

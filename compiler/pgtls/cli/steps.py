@@ -113,7 +113,7 @@ def as_dict(plan: Plan) -> dict[str, Any]:
 
 
 def text(plan: Plan, width: int | None = None, *, colour: bool = False, verbose: bool = False) -> str:
-    """Write a plan for a terminal: entity, action, why and cost, then the sums; ``verbose``: each step, with its files."""
+    """Write a plan for a terminal: entity, action, why and cost, then the sums. ``verbose``: each step with files."""
     if not plan.steps:
         return "nothing to do"
     folds = folded(plan.steps, alike=len(plan.steps) if verbose else _ALIKE)

@@ -60,7 +60,7 @@ def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
 
 
 def table(rows: Iterable[Row], width: int | None, *, indent: str = "") -> Iterator[str]:
-    """Align the cells of rows in columns. If even the longest words do not fit, put the cells of a row below each other."""
+    """Align the cells of rows in columns, or put them below each other if the longest words do not fit."""
     rows = list(rows)
     if not rows:
         return

@@ -40,8 +40,8 @@ def command() -> int:
       include  kinds of files whose text is wanted, separated by commas:
                certificate, request, trust, crl, hba, ident, conf, bundle, script
 
-    The answer on stdout is a flat object of strings: status (ok or changes), serial number, fingerprint, dates and paths
-    of every certificate, a report as one JSON string. An error is one line on stderr, and status 1.
+    The answer on stdout is a flat object of strings: status (ok or changes), serial number, fingerprint, dates and
+    paths of every certificate, a report as one JSON string. An error is one line on stderr, and status 1.
     """  # noqa: D301  (the mark for lines that are not to be wrapped)
     from pgtls.certificates.observe import content
     from pgtls.diagnostics import Rejected

@@ -1,8 +1,8 @@
 """Problems of a spec, as values.
 
 Stages collect diagnostics and hand them on; only the command line prints them. A diagnostic names its place by the path
-in the TOML (``("policy", "app", "auth")``); lines and columns are looked up afterwards, and only when there is something to
-report, by :func:`pgtls.language.positions.locate`.
+in the TOML (``("policy", "app", "auth")``); :func:`pgtls.language.positions.locate` looks up lines and columns
+afterwards, only if there is something to report.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Place:
 
 
 class Accepted(NamedTuple):
-    """What accepts a finding: ``policy.NAME`` (its waiver), ``lint.waiver`` or ``lint.ignore``, and the reason that it states."""
+    """What accepts a finding: ``policy.NAME`` (its waiver), ``lint.waiver`` or ``lint.ignore``, and its reason."""
 
     by: str
     reason: str | None
@@ -56,8 +56,8 @@ class Accepted(NamedTuple):
 class Diagnostic:
     """One problem: what is wrong with the value that was found and, apart from it, a hint that can be acted on.
 
-    ``message`` and ``hint`` are lower case without a full stop. ``at`` says which part of the path is meant: its value, its key,
-    or the header of its table (for a key that is missing).
+    ``message`` and ``hint`` are lower case without a full stop. ``at`` selects the part of the path: its value,
+    its key, or the header of its table (for a missing key).
     """
 
     code: str

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def inputs(spec: str, patterns: Iterable[str], files: Iterable[str], lock: str) -> list[str]:
-    """Return what is read: the spec, what its ``include`` patterns match, the directories of these, other files, the lock.
+    """Return the inputs: the spec, the matches of its ``include`` patterns with directories, other files, the lock.
 
     A file that comes to or leaves a directory changes the time of the directory.
     """

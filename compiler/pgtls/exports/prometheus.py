@@ -115,7 +115,7 @@ def _labels(item: Item, out: str) -> dict[str, str]:
 
 
 def _names(prefix: str, name: str | None) -> dict[str, str]:
-    """Return the parts of a name (RFC 4514) as labels ``subject_CN``, ``subject_O``, …: of several, the most specific."""
+    """Return the parts of a name (RFC 4514) as labels ``subject_CN``, ``subject_O``, …; the most specific wins."""
     found: dict[str, str] = {}
     for attribute, value in _ATTRIBUTE.findall(name or ""):
         if attribute in _KEPT:

@@ -196,7 +196,7 @@ def _files_digest(existing: Existing, entity: Entity) -> str:
 
 
 def _texts(planned: Planned, kinds: tuple[str, ...], read: Callable[[str], bytes | None]) -> Iterator[tuple[str, str]]:
-    """Return the files of some kinds by entity and name: texts as the spec compiles now, certificates and CRLs as they are.
+    """Return the files of some kinds by entity and name: texts as compiled now, certificates and CRLs as they are.
 
     Terraform keeps them in the clear: in pg_hba.conf the name of a secret replaces it.
     """

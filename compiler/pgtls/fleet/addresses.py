@@ -24,8 +24,8 @@ class Fault(NamedTuple):
 def parse_address(text: str) -> Address | Fault:
     """Read one element of ``from``; a single address becomes a block of one.
 
-    PostgreSQL itself ignores host bits, accepts ``10.1`` for ``10.0.0.1``, and takes anything that it cannot read for a host name (hba.c,
-    ``parse_hba_line``): each of them is a mistake here.
+    PostgreSQL itself ignores host bits, accepts ``10.1`` for ``10.0.0.1``, and takes anything that it cannot read for a
+    host name (hba.c, ``parse_hba_line``): each of them is an error here.
     """
     if keyword := _KEYWORDS.get(text):
         return keyword

@@ -47,7 +47,7 @@ class Finder(NamedTuple):
         hint: str | None = None,
         severity: Severity = "error",
     ) -> Diagnostic:
-        """Return a diagnostic on a field (``"users", 0``). Without a place, or if the spec does not set it: on the header."""
+        """Return a diagnostic on a field (``"users", 0``), or on the header if there is no such field in the spec."""
         path = self.path(str(place[0]), *place[1:]) if place else (self.kind, self.name)
         return Diagnostic(code, message, path, hint, "value" if len(path) > 2 else "table", severity)
 

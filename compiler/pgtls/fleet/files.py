@@ -44,7 +44,7 @@ def _names(fleet: Fleet) -> Iterator[tuple[Path, str]]:
 
 
 def public_files(fleet: Fleet) -> dict[tuple[str, str], tuple[str, str]]:
-    """Return the certificates, requests and CRLs that entities name, by entity and field: each path, and the digest of its content."""
+    """Return the path and digest of the certificates, requests and CRLs that entities name, by entity and field."""
     found: dict[tuple[str, str], tuple[str, str]] = {}
     for thing in entities(fleet):
         for field in sorted(thing.table.model_fields_set & {"cert_file", "csr_file", "crl_file"}):

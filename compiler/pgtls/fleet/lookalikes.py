@@ -40,9 +40,10 @@ _WILDCARD = re.compile(r"(?P<known>(?:\d{1,3}\.){1,3})(?:[*%xX]\.?)+")
 class Names(NamedTuple):
     """The names that one list may hold.
 
-    ``keywords`` have a meaning there. ``every`` is what to write for everything, where it is not the keyword "all". ``known`` are names
-    that the list may hold, ``marked`` those that need a mark in front ("@office"), by what they are. ``sigils`` are the first characters
-    with a meaning. ``verbatim`` says that ``{ name = "..." }`` is possible, ``reference`` that the names are those of tables.
+    ``keywords`` have a meaning there. ``every`` is the text for everything, if it is not the keyword "all". ``known``
+    are names that the list may hold, ``marked`` those that need a mark in front ("@office"), by their kind. ``sigils``
+    are first characters with a meaning. ``verbatim`` says that ``{ name = "..." }`` is possible, ``reference`` that
+    the names are those of tables.
     """
 
     noun: str

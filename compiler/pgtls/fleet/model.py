@@ -91,7 +91,7 @@ class Authority:
 
     @property
     def foreign_root(self) -> Link | None:
-        """The root above :attr:`root` that is not in the spec: everybody whom any of its CAs certifies is trusted with this CA."""
+        """The root above :attr:`root` that is not in the spec: trust in this CA is trust in all of its CAs."""
         links = self.root.links
         return links[-1] if len(links) > 1 else None
 
@@ -174,9 +174,9 @@ class User:
 class Policy:
     """A policy with its groups and networks expanded.
 
-    ``users`` are the users it names (every user of the spec, where it names ``all``; the users whose ``member_of`` has the role, where it names
-    ``+role``): whose certificates and operating-system accounts it accepts. ``roles`` are what its hba lines match. ``addresses`` is empty
-    where ``local`` is True.
+    ``users`` are the users that it names (every user of the spec for ``all``; the users whose ``member_of`` has the
+    role for ``+role``): it accepts their certificates and operating-system accounts. ``roles`` are the roles of its hba
+    lines. ``addresses`` is empty if ``local`` is True.
     """
 
     name: str
@@ -212,7 +212,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The whole spec, resolved at one instant, without what had ended by then (``until``). All in the order of names."""
+    """The whole spec, resolved at one instant, without ended entities (``until``). All in the order of names."""
 
     cas: Mapping[str, Authority]
     servers: Mapping[str, Server]

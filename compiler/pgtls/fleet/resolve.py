@@ -35,8 +35,8 @@ def resolve(
 ) -> tuple[Fleet | None, tuple[Diagnostic, ...]]:
     """Link the tables of a spec at the time ``now``.
 
-    There is a fleet only if every reference leads somewhere and every address can be read. Where one does not, everything that can be
-    checked in spite of it is, so that one run finds all there is to find. ``faulty`` are the tables and fields that could not be read.
+    There is a fleet only if every reference resolves and every address can be read. Otherwise everything else is still
+    checked, so that one run finds all faults. ``faulty`` are the tables and fields that could not be read.
     """
     report: list[Diagnostic] = []
     fleet = _fleet(loaded, now, report)
@@ -93,7 +93,7 @@ def _server(
 
 
 def _of_its_version(finder: Finder, table: ServerTable) -> ServerTable:
-    """Drop fields of ``[defaults]`` that the version of the server does not have. Checks judge fields of the table itself."""
+    """Drop fields of ``[defaults]`` that the server's version lacks. Checks judge fields of the table itself."""
     left: dict[str, object] = {name: None for name in of_later_versions(table) if not finder.says(name)}
     if table.settings and not finder.says("settings"):
         known = settings(table.postgres)

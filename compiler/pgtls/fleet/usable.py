@@ -1,7 +1,7 @@
 """Select the part of a fleet that rules can judge: without faulty fields, and without what depends on them.
 
-A field that could not be read has a stand-in, or is left out. Whatever a rule then finds where that field plays a part follows from the
-stand-in, and not from the spec.
+A field that could not be read has a stand-in, or is left out. A finding that involves that field follows from the
+stand-in, not from the spec.
 """
 
 from __future__ import annotations

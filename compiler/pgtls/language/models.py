@@ -64,7 +64,8 @@ class CaTable(Table):
     renew_before: RenewBefore = None
     path_length: Annotated[int, Field(ge=0, le=20)] | None = Field(
         None,
-        description="How many levels of CAs are allowed below it. Default: no limit for a root; otherwise as many as the spec has.",
+        description="How many levels of CAs are allowed below it. Default: no limit for a root; "
+        "otherwise as many as the spec has.",
         examples=[0, 1],
     )
     name_constraints: NameConstraints | None = Field(None, description="The names that certificates below it may hold.")
@@ -131,14 +132,16 @@ class ServerTable(Table):
 
     ca: Text | None = Field(
         None,
-        description='The CA that signs its certificate, "self-signed", or "system" (a public CA). Required without `cert_file`.',
+        description='The CA that signs its certificate, "self-signed", or "system" (a public CA). '
+        "Required without `cert_file`.",
         examples=["root", "self-signed", "system"],
     )
     client_ca: Tuple[Text] = Field(
         (), description="The CAs whose client certificates it accepts.", examples=[["clients"]]
     )
     hosts: Bounded[Text] = Field(
-        description="The names and addresses that clients dial (the SANs). The first is used in connection strings, and is the CN.",
+        description="The names and addresses that clients dial (the SANs). "
+        "The first is used in connection strings, and is the CN.",
         examples=[["db.example.com", "10.0.0.5"]],
     )
     port: Port = Field(
@@ -216,8 +219,8 @@ class ServerTable(Table):
     replication_user: Text | None = Field(None, description="The user that it replicates as.", examples=["replicator"])
     openssl: OpenSsl | None = Field(
         None,
-        description="The OpenSSL release that the server is linked with. It decides which groups, cipher suites and key "
-        "algorithms are allowed. Default: only what OpenSSL 1.1.1 has.",
+        description="The OpenSSL release that the server is linked with. It decides which groups, cipher suites and "
+        "key algorithms are allowed. Default: only what OpenSSL 1.1.1 has.",
         examples=["3.5"],
     )
     sni: Tuple[SniTable] = Field(
@@ -230,7 +233,8 @@ class UserTable(Table):
 
     ca: Text | None = Field(
         None,
-        description='The CA that signs the client certificate. Default: no certificate; `"none"` overrides `[defaults.user]`.',
+        description="The CA that signs the client certificate. "
+        'Default: no certificate; `"none"` overrides `[defaults.user]`.',
         examples=["clients", "none"],
     )
     roles: Bounded[NameOf] | None = Field(
@@ -240,8 +244,8 @@ class UserTable(Table):
     )
     common_name: Text | None = Field(
         None,
-        description="The common name of the certificate, at most 64 characters. If it is not the role, pgtls compiles an "
-        "ident map. Default: NAME.",
+        description="The common name of the certificate, at most 64 characters. If it is not the role, pgtls compiles "
+        "an ident map. Default: NAME.",
         examples=["alice"],
     )
     subject: Subject = Field(Subject(), description="The subject without the common name.")
@@ -302,11 +306,12 @@ class MapEntry(Table):
     )
     of: Literal["cn", "dn"] = Field(
         "cn",
-        description="What `identity` is compared with, where the method checks certificates: the common name, or the whole "
-        "subject (PostgreSQL 14 and later).",
+        description="What `identity` is compared with, where the method checks certificates: the common name, or the "
+        "whole subject (PostgreSQL 14 and later).",
     )
     role: Text = Field(
-        description="The role; `\\1` is the first group of the expression. PostgreSQL 16: also `all`, `+role`, `/regex`.",
+        description="The role; `\\1` is the first group of the expression. "
+        "PostgreSQL 16: also `all`, `+role`, `/regex`.",
         examples=["\\1"],
     )
 
@@ -325,12 +330,14 @@ class PolicyTable(Table):
     )
     databases: Bounded[NameOf] = Field(
         ("all",),
-        description='Names, `"all"`, `"sameuser"`, `"samerole"`, `"replication"` (physical; never part of `all`), or `"/regex"` (PostgreSQL 16).',
+        description='Names, `"all"`, `"sameuser"`, `"samerole"`, `"replication"` (physical; never part of `all`), '
+        'or `"/regex"` (PostgreSQL 16).',
         examples=[["shop"], ["replication"], ["/^tenant_"]],
     )
     from_: Bounded[NameOf] = Field(
         alias="from",
-        description='CIDR blocks, single addresses, host names, `".suffix"`, `"samehost"`, `"samenet"`, `"@network"`, `"all"`; or only `["local"]`.',
+        description='CIDR blocks, single addresses, host names, `".suffix"`, `"samehost"`, `"samenet"`, `"@network"`, '
+        '`"all"`; or only `["local"]`.',
         examples=[["10.0.0.0/8"], ["local"]],
     )
     sslmode: SslMode | None = Field(

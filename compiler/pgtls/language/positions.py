@@ -49,7 +49,7 @@ class _Spot:
 def locate(diagnostics: Iterable[Diagnostic], source: Source) -> tuple[Diagnostic, ...]:
     """Fill in the places, and sort by file and position; equal findings are one.
 
-    A path that the file does not have is shown at the nearest table around it; a field from ``[defaults]`` is shown there.
+    A path that the file lacks is shown at the nearest table around it; a field from ``[defaults]`` is shown there.
     A finding without a path has no place.
     """
     diagnostics, files = _bounded(diagnostics), {file.name: file for file in reversed(source.files)}

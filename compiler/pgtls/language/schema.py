@@ -1,7 +1,7 @@
 """The JSON Schema of the spec (its top file), for editors and for generators of specs.
 
-It is pydantic's schema of the models, adapted to the file that users write: TOML has no null, durations are text, fields
-are optional in ``[defaults]``, and the top file has ``include``. ``pgtls check`` also judges what spans several tables.
+It is pydantic's schema of the models, adapted to the file that users write: TOML has no null, durations are text,
+fields are optional in ``[defaults]``, and the top file has ``include``. ``pgtls check`` also checks across tables.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": DIALECT,
         "title": "pgtls.toml",
-        "description": "TLS and access for PostgreSQL: certificate authorities, servers, users and the policies between them.",
+        "description": "TLS and access for PostgreSQL: "
+        "certificate authorities, servers, users and the policies between them.",
         "type": "object",
         "additionalProperties": False,
         "required": ["version"],
@@ -107,7 +108,8 @@ _NAMES = {
     "not": {"pattern": rf"^({'|'.join(sorted(DEVICE_NAMES))})(\.|$)"},
 }
 _INCLUDE = {
-    "description": "Patterns of further files, relative to this one; each must match. They hold tables of every kind, and nothing else.",
+    "description": "Patterns of further files, relative to this one; each must match. "
+    "They hold tables of every kind, and nothing else.",
     "type": "array",
     "items": {"type": "string", "minLength": 1},
     "default": [],

@@ -1,7 +1,7 @@
 """Check the shape of the tables with pydantic, and turn its errors into diagnostics.
 
-A message names what is required and what was found. An error of a union is one diagnostic, and a misspelt key is not also
-reported as a missing one.
+A message names the required and the found value. An error of a union is one diagnostic, and a misspelt key is not
+also reported as a missing one.
 """
 
 from __future__ import annotations

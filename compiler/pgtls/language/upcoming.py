@@ -1,4 +1,4 @@
-"""Fields of the language that are not implemented yet. A spec that uses one is an error, so that none is silently ignored.
+"""Fields of the language that are not implemented yet. A spec with one is an error, so that none is silently ignored.
 
 Delete the line of a field when it is implemented. When the table is empty, delete this module and code PGT090.
 """

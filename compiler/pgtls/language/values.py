@@ -199,7 +199,7 @@ _TOML_TYPES = {str: "string", bool: "boolean", int: "integer", float: "float", d
 
 
 def _one_of(expected: str) -> Discriminator:
-    """Choose the branch of a union by the TOML type of the value: a wrong value is then one error, not one per branch."""
+    """Choose the branch of a union by the TOML type of the value: a wrong value is one error, not one per branch."""
     return Discriminator(
         lambda value: _TOML_TYPES.get(type(value)),
         custom_error_type="wrong_type",

@@ -39,7 +39,7 @@ class Method(NamedTuple):
     map: bool = False
     """True if it takes an ident map: it proves an identity that need not be the role."""
     sends_password: bool = False
-    """True if the client sends its password as it is, readable to the server and to everyone who reads the connection."""
+    """True if the client sends its password in plain text, to the server and to everyone who reads the connection."""
     options: tuple[Option, ...] = ()
     required: tuple[tuple[str, ...], ...] = ()
 

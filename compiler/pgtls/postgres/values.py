@@ -120,7 +120,7 @@ _NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
 
 
 def _integer(text: str) -> tuple[float, str] | None:
-    """Read a number and its unit as ``strtol`` with base 0 does, or ``strtod`` where there is a fraction or an exponent."""
+    """Read a number and its unit as ``strtol`` with base 0, or as ``strtod`` if it has a fraction or an exponent."""
     found = _INTEGER.match(text)
     if text[found.end() if found else 0 :][:1] in (".", "e", "E") or found is None:
         return _real(text) if found or text[:1] == "." else None

@@ -29,8 +29,8 @@ FAMILIES = {
 class Rule:
     """One diagnostic code.
 
-    ``title`` is one line; ``meaning``, ``why`` and ``fix`` are short Markdown paragraphs. ``standards`` are the ids of CIS and STIG
-    rules that the code stands for.
+    ``title`` is one line; ``meaning``, ``why`` and ``fix`` are short Markdown paragraphs. ``standards`` are the ids of
+    the CIS and STIG rules that the code implements.
     """
 
     code: str

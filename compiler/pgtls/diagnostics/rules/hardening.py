@@ -1,6 +1,7 @@
 """PGT3xx: what PostgreSQL would accept and a security review would not. All of them can be waived with a reason.
 
-The ids are those of the CIS PostgreSQL Benchmark (numbering of its edition for 17) and of DISA's STIG for Crunchy Data PostgreSQL.
+The ids are those of the CIS PostgreSQL Benchmark (numbering of its edition for 17) and of DISA's STIG for Crunchy Data
+PostgreSQL.
 """
 
 from __future__ import annotations

@@ -59,14 +59,16 @@ ABSENT: tuple[Check, ...] = (*names.ABSENT, *policies.ABSENT)
 
 
 def check(fleet: Fleet) -> tuple[Diagnostic, ...]:
-    """Find everything that is wrong or doubtful in a fleet and not waived, apart from what overlaps (:mod:`pgtls.access`)."""
+    """Find all faults and doubts of a fleet that are not waived, except overlaps (see :mod:`pgtls.access`)."""
     return tuple(diagnostic for diagnostic in judge(fleet)[1] if not diagnostic.accepted)
 
 
 def judge(
     fleet: Fleet, faulty: Collection[Path] = (), resolving: Iterable[Diagnostic] = ()
 ) -> tuple[Fleet, tuple[Diagnostic, ...]]:
-    """Judge values wherever they stand, and ask rules where nothing that is wrong plays a part: that part of the fleet, and what is found; what a waiver accepts is marked.
+    """Check all values, then apply the rules to the part of the fleet without faults.
+
+    Return that part and the findings, with those marked that a waiver accepts.
 
     ``faulty`` are the tables and fields that could not be read, and ``resolving`` is what resolving found.
     """

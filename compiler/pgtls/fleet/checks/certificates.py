@@ -146,8 +146,8 @@ def constrained_hosts(fleet: Fleet) -> Iterator[Diagnostic]:
 def constrained_users(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find users whose dotted common name OpenSSL takes for a host name that the DNS constraints above do not permit.
 
-    Such a user gets a SAN that they permit, since a certificate with one has its common name left alone; where there is no such SAN, it
-    could not connect.
+    Such a user gets a SAN that they permit, since OpenSSL ignores the common name of a certificate with a SAN; without
+    such a SAN, the user could not connect.
     """
     for user in fleet.users.values():
         if not user.ca or not taken_for_host(user.common_name):
@@ -212,7 +212,8 @@ def scram_failures(fleet: Fleet, by_ed25519: Callable[[Server], bool]) -> Iterat
     """Find SCRAM on the servers whose certificate an Ed25519 key signed.
 
     Channel binding hashes the certificate as its signature does (RFC 5929, 4.1), and Ed25519 names no hash. The
-    issuer's key counts. The client ends with ``could not find digest for NID UNDEF`` unless it leaves channel binding out.
+    issuer's key counts. The client fails with ``could not find digest for NID UNDEF`` unless it disables
+    channel binding.
     """
     for policy in fleet.policies.values():
         if policy.table.auth not in ("scram-sha-256", "md5") or policy.sslmode in (None, "disable"):
@@ -235,7 +236,7 @@ def _signed_by_ed25519(server: Server) -> bool:
 
 
 def revocation_lists(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find CAs without a CRL above a server's clients: PostgreSQL asks for those of the whole chain (X509_V_FLAG_CRL_CHECK_ALL)."""
+    """Find CAs without a CRL above a server's clients: PostgreSQL checks all CAs (X509_V_FLAG_CRL_CHECK_ALL)."""
     for server in fleet.servers.values():
         chains = {ca.name: ca for trusted in server.client_cas for ca in trusted.chain} if server.table.crl else {}
         for ca in chains.values():
@@ -269,7 +270,8 @@ def _twins(fleet: Fleet, first: User, second: User) -> Iterator[Diagnostic]:
     servers = [s.name for s in fleet.servers.values() if _accepts(s, first) and _accepts(s, second)]
     if servers:
         message = (
-            f'the certificates of users "{first.name}" and "{second.name}" have the same common name, "{second.common_name}": '
+            f'the certificates of users "{first.name}" and "{second.name}" have the same common name, '
+            f'"{second.common_name}": '
             f"server {listed(servers)} cannot tell them apart"
         )
         place = ("common_name",) if "common_name" in second.table.model_fields_set else ()

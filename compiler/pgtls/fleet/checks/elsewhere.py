@@ -70,8 +70,9 @@ def _of_kind(fleet: Fleet, thing: Authority | Server | User) -> Iterator[Diagnos
 def misspelt_files(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find files that the spec names and that have another name.
 
-    A stranger's spec must not learn what is on the machine: only directories below the file that names them are listed, and no file is
-    opened. A file without a similar one beside it may be elsewhere in a review; a build looks again.
+    A stranger's spec must not learn what is on the machine: it lists only directories below the
+    file that names them, and opens no file. In a review, a missing file without a similar one next to it may be
+    elsewhere; a build checks again.
     """
     for thing in entities(fleet):
         for field in ("cert_file", "key_file", "csr_file", "crl_file"):
@@ -124,12 +125,15 @@ def who_signs(fleet: Fleet) -> Iterator[Diagnostic]:
             yield finder(fleet, server).fault("PGT142", message, "ca", hint=hint)
         elif server.self_signed and (outside or server.table.csr_file):
             field = next(f for f in ("cert_file", "external", "csr_file") if getattr(server.table, f))
-            message = f'`ca = "self-signed"` and `{field}` contradict each other: a self-signed certificate needs a key that pgtls makes'
+            message = (
+                f'`ca = "self-signed"` and `{field}` contradict each other: '
+                "a self-signed certificate needs a key that pgtls makes"
+            )
             yield finder(fleet, server).fault("PGT139", message, field, hint="delete one of them")
 
 
 def public_cas(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find clients that cannot verify the server of a public CA: ``sslrootcert=system`` needs libpq 16 and verify-full."""
+    """Find clients that cannot verify a server of a public CA: ``sslrootcert=system`` needs libpq 16, verify-full."""
     system = [server for server in fleet.servers.values() if server.system]
     for server in system:
         users: dict[str, User] = {}
@@ -138,11 +142,17 @@ def public_cas(fleet: Fleet) -> Iterator[Diagnostic]:
                 continue
             users |= {user.name: user for user in policy.users}
             if policy.sslmode != "verify-full":
-                message = f'policy "{policy.name}" applies to server "{server.name}" of a public CA, whose clients must use verify-full'
+                message = (
+                    f'policy "{policy.name}" applies to server "{server.name}" of a public CA, '
+                    "whose clients must use verify-full"
+                )
                 yield finder(fleet, policy).fault("PGT143", message, "sslmode", hint='sslmode = "verify-full"')
         for user in users.values():
             if user.table.libpq < SYSTEM_ROOTS_SINCE:
-                message = f'user "{user.name}" may have libpq {user.table.libpq}, which cannot verify server "{server.name}" with the CAs of the system'
+                message = (
+                    f'user "{user.name}" may have libpq {user.table.libpq}, '
+                    f'which cannot verify server "{server.name}" with the CAs of the system'
+                )
                 hint = f"set libpq = {SYSTEM_ROOTS_SINCE} when every client has it"
                 yield finder(fleet, user).fault("PGT143", message, "libpq", hint=hint)
 
@@ -163,7 +173,8 @@ def foreign_lists(fleet: Fleet) -> Iterator[Diagnostic]:
                 for ca in missing
             ]
             message = (
-                f'server "{server.name}" needs the CRLs of all CAs that it trusts, but that of {" and ".join(names)} is not here: '
+                f'server "{server.name}" needs the CRLs of all CAs that it trusts, '
+                f"but that of {' and '.join(names)} is not here: "
                 "nobody could log in by certificate"
             )
             hint = f"set crl_file in [ca.{missing[0].name}], or crl = false in [server.{server.name}]"

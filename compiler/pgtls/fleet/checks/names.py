@@ -135,7 +135,7 @@ def long_databases(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def blanks_at_the_end(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find names of databases and roles that no service file can hold: libpq drops blanks at the end of its lines (parseServiceFile)."""
+    """Find database and role names that end in blanks: libpq drops them in service files (parseServiceFile)."""
     for policy in fleet.policies.values():
         for index, item in enumerate(() if policy.local else policy.table.databases):
             name = plain(item)

@@ -88,7 +88,7 @@ def _expression_problem(text: str) -> str | None:
 
 
 def method_on_transport(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find methods that do not work here: ``peer`` needs the socket, ``cert`` needs TLS, ``ident`` and ``gss`` need TCP."""
+    """Find methods that cannot work: ``peer`` needs the socket, ``cert`` needs TLS, ``ident`` and ``gss`` need TCP."""
     method = METHODS.get(policy.table.auth)
     if method is None:
         return
@@ -130,7 +130,7 @@ def certificate_without_tls(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic
 
 
 def certificate_twice(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find ``client_cert`` that contradicts the method: ``cert`` is always ``verify-full`` (hba.c), ``reject`` asks for nothing."""
+    """Find ``client_cert`` that contradicts the method: ``cert`` is ``verify-full`` (hba.c), ``reject`` needs none."""
     asked = policy.table.client_cert
     messages = {
         ("cert", "verify-ca"): '"cert" always checks the whole certificate: client_cert = "verify-ca" contradicts it',
@@ -184,8 +184,8 @@ def users_of_other_cas(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         if trusted and foreign:
             user, ca = foreign[-1]
             message = (
-                f'policy "{policy.name}" asks for client certificates, but server "{server.name}" does not trust ca "{ca.name}", '
-                f'which signs that of user "{user.name}"'
+                f'policy "{policy.name}" asks for client certificates, '
+                f'but server "{server.name}" does not trust ca "{ca.name}", which signs that of user "{user.name}"'
             )
             hint = f'add "{ca.name}" to client_ca of {header("server", server.name)}'
             yield finder(fleet, policy).fault("PGT217", message, *_place(policy, user), hint=hint)
@@ -205,7 +205,7 @@ _ATTRIBUTE = re.compile(r"(?<![A-Za-z0-9])(?:CN|OU|O|DC|C|ST|L|UID|E|emailAddres
 
 
 def compared_part(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
-    """Find entries of a map that look like what they are not compared with, and ``of = "dn"`` where no certificate is compared."""
+    """Find map entries that look like a name they are not compared with, and ``of = "dn"`` without a certificate."""
     found, certified = finder(fleet, policy), policy.asks_certificate == "verify-full"
     for index, entry in enumerate(policy.table.map):
         place = ("map", index, "identity")
@@ -337,7 +337,10 @@ def no_local_way_in(fleet: Fleet) -> Iterator[Diagnostic]:
     admitting = {s.name for p in fleet.policies.values() if p.local and p.table.auth != "reject" for s in p.servers}
     for server in fleet.servers.values():
         if server.name not in admitting and not server.table.no_local:
-            message = f'no policy admits anybody to server "{server.name}" through "local", its Unix socket: its DBA is locked out'
+            message = (
+                f'no policy admits anybody to server "{server.name}" through "local", its Unix socket: '
+                "its DBA is locked out"
+            )
             hint = 'add a policy with users = ["postgres"], from = ["local"] and auth = "peer", or set no_local = true'
             yield finder(fleet, server).fault("PGT206", message, hint=hint)
 
@@ -347,7 +350,7 @@ def _has_certificate(user: User) -> bool:
 
 
 def _certified_elsewhere(policy: Policy, user: User) -> bool:
-    """Whether a certificate that is not the spec's lets a user in: the policy's map gives it a role, or only others sign for the servers."""
+    """Return whether a foreign certificate admits a user: by the policy's map, or since only other CAs sign."""
     if takes_map(policy.table.auth):
         return any(_may_name(entry.role, user) for entry in policy.table.map)
     cas = [ca for server in policy.servers for ca in server.client_cas]

@@ -23,7 +23,10 @@ def dates(fleet: Fleet) -> Iterator[Diagnostic]:
             continue
         if instant > fleet.now:
             message = f"{instant:%Y-%m-%d %H:%M} is in the future"
-            hint = "write a time in the past: every build before that time would revoke the certificate that the previous build issued"
+            hint = (
+                "write a time in the past: every build before that time would revoke the certificate "
+                "that the previous build issued"
+            )
             yield found.fault("PGT570", message, "revoke_before", hint=hint)
         elif thing.ca and not _published(thing.ca):
             message = (
@@ -55,7 +58,7 @@ def _published(ca: Authority) -> bool:
 
 
 def client_lists(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find bundles that ask for CRLs of chains in which a CA has none: libpq asks for all of them (X509_V_FLAG_CRL_CHECK_ALL)."""
+    """Find bundles with CRLs whose chains have a CA without one: libpq checks all (X509_V_FLAG_CRL_CHECK_ALL)."""
     for user in fleet.users.values():
         if not user.table.crl:
             continue

@@ -40,7 +40,7 @@ def mark_by_path(fleet: Fleet, diagnostics: Iterable[Diagnostic]) -> tuple[Diagn
 
 
 def bare(fleet: Fleet, accepted: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Find waivers without codes, which would also accept what a later edit opens. ``accepted`` is all that waivers accept."""
+    """Find waivers without codes, which would also accept later findings. ``accepted`` is all that waivers accept."""
     codes: dict[Path, set[str]] = {path: set() for path in dict.fromkeys(_bare(fleet))}
     for diagnostic in accepted:
         kind, _, name = diagnostic.accepted.by.partition(".") if diagnostic.accepted else ("", "", "")
