@@ -85,6 +85,12 @@ def test_the_security_model_names_the_findings_of_every_item_of_a_standard() -> 
     assert {standard: codes.split(", ") for standard, codes in rows} == found
 
 
+def test_the_tests_that_the_security_model_names_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / "docs" / "security.md").read_text())
+    assert len(named) > 20
+    assert [(file, name) for file, name in named if f"def {name}" not in (ROOT / file).read_text()] == []
+
+
 SPEC_THAT_RUNS_A_PROGRAM = """
 version = 1
 [ca.root]
