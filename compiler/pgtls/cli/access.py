@@ -125,10 +125,10 @@ def _shows(row: Row) -> str:
         return "refused"
     names = _some([f"{name} (as {', '.join(roles)})" if roles != (name,) else name for name, roles in row.certificates])
     if row.method == "cert":
-        return f"a certificate: {names}" if names else "a certificate named like the role"
+        return f"a certificate: {names}" if names else "certificate with CN = role"
     if row.method == "peer":
         return f"operating-system user: {names}" if names else "operating-system user named like the role"
-    extra = {"none": "", "verify-ca": ", and a certificate", "verify-full": ", and a certificate named like the role"}
+    extra = {"none": "", "verify-ca": ", and a certificate", "verify-full": ", and a certificate with CN = role"}
     return f"{row.method}{f' as {names}' if names else ''}{extra[row.certificate]}"
 
 

@@ -126,9 +126,9 @@ def _refuse_contradictions(question: dict[str, Any]) -> None:
     if question["hba"] and question["server"]:
         raise UsageError("--server: a foreign file (--hba) is of no server of the spec")
     if not question["hba"] and (question["ident"] or question["postgres"]):
-        raise UsageError("--ident and --postgres are about a foreign file: name it with --hba")
+        raise UsageError("--ident and --postgres require --hba")
     if question["cert"] not in (None, "none") and (question["cleartext"] or question["from_"] == "local"):
-        raise UsageError("--cert: a certificate is shown over TLS alone")
+        raise UsageError("--cert requires TLS")
 
 
 def _question(words: dict[str, Any]) -> Question:

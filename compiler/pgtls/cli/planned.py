@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from pgtls.pipeline import Planned
 
 
+_UNCOMPARED = (
+    "This plan covers certificates only: without the out directory, compiled rules and settings cannot be compared. "
+    "`pgtls diff` shows what changes for people."
+)
+
+
 def fill(report: Report, planned: Planned, format_: str, *, verbose: bool, after: Iterable[str] = ()) -> None:
     """Put a plan into the report, and what to say ``after`` it."""
     report.diagnostics, report.waived = planned.diagnostics, planned.checked.waived
@@ -28,9 +34,10 @@ def fill(report: Report, planned: Planned, format_: str, *, verbose: bool, after
         if planned.existing.lost and not planned.plan.steps:
             return "nothing can be planned: the out directory is not here"
         if format_ == "markdown":
-            return steps.markdown(planned.plan)
+            return steps.markdown(planned.plan) + ("\n\n" + _UNCOMPARED if planned.existing.from_lock else "")
         width, colour = columns(sys.stdout), coloured(sys.stdout)
-        lines = (line for said in after for line in wrapped(said, width, " " * len("next: ")))
+        notes = [*([_UNCOMPARED] if planned.existing.from_lock else []), *after]
+        lines = (line for said in notes for line in wrapped(said, width, " " * len("next: ")))
         return "\n".join([steps.text(planned.plan, width, colour=colour, verbose=verbose), *lines])
 
     report.text = text

@@ -186,7 +186,7 @@ def _happening(events: Sequence[Event], now: datetime) -> str:
         case "due":
             return f"{subject} {'come' if several else 'comes'} due: a build makes {'them' if several else 'it'} again"
         case "blocks":
-            return f"{subject} {_ends(events, now)}: the spec is refused until that is settled"
+            return f"{subject} {_ends(events, now)}: no build is possible until this is fixed"
         case "stays":
             access = "access" if first.entity.kind == "policy" else "access without a certificate"
             return f"{subject} should {'have ended' if first.at <= now else 'end'}: {access} stays until a build"

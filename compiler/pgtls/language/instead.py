@@ -71,6 +71,8 @@ HINTS: Mapping[tuple[str, str], str] = {
     ("policy", "ca"): "a server says which client CAs it trusts: client_ca in [server.NAME]",
     ("user", "database"): "a policy says which databases: databases in [policy.NAME]",
     ("user", "databases"): "a policy says which databases: databases in [policy.NAME]",
+    ("user", "replication"): 'a policy admits to replication: databases = ["replication"] in [policy.NAME]',
+    ("user", "readonly"): "pgtls says who may connect; rights are granted in the database: GRANT SELECT ON …",
     ("user", "groups"): "a group lists its users: users in [group.NAME]",
     ("user", "group"): "a group lists its users: users in [group.NAME]",
     ("user", "from"): "a policy says from where: from in [policy.NAME]",

@@ -19,6 +19,7 @@ from pgtls.language.hints import hint_for_choice, hint_for_type, hint_for_union
 from pgtls.language.models import KINDS, Spec
 from pgtls.language.source import holds_secret
 from pgtls.language.words import did_you_mean, field_name, quoted, value_found
+from pgtls.postgres.methods import is_option
 from pgtls.postgres.releases import NEWEST, OLDEST
 
 if TYPE_CHECKING:
@@ -224,6 +225,8 @@ def _hint_for_key(fault: _Fault, key: str) -> str | None:
         return f"a name with dots needs quotes: [{kind}.{quoted('.'.join(names))}]"
     if hint := instead.HINTS.get((_kind(fault), key)):
         return hint
+    if _kind(fault) == "policy" and len(fault.path) == 3 and is_option(key):
+        return f"options of a method go into a table: auth_options = {{ {key} = … }}"
     if meant := _meant(fault):
         return f"did you mean {quoted(meant)}?"
     fields = list(fields_of(fault.model))

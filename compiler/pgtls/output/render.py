@@ -256,7 +256,7 @@ def _row(entry: Entry, *, service: bool) -> dict[str, str]:
 def _database(entry: Entry) -> str:
     if entry.replication:
         return "physical replication"
-    return _code(entry.database) if entry.database is not None else "any that you may"
+    return _code(entry.database) if entry.database is not None else "any database you may access"
 
 
 def _proof(entry: Entry) -> str:

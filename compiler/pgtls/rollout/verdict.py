@@ -20,7 +20,7 @@ def verdict(fleet: Fleet, entries: Entries, decisions: Decisions, existing: Exis
     found = gate(fleet, entries, decisions.certificates, existing, accepted=accepted)
     if errors(decisions.diagnostics):  # what a certificate that does not fit would do to anybody follows from that
         return replace(found, diagnostics=())
-    # Of those who are cut off in any order, there is no order to speak of.
+    # Skip entities that lose access in every order.
     left = {e: ca for e, ca in moved(decisions.revocations, decisions.certificates).items() if e not in found.cut_off}
     order = first_the_holder(fleet, entries, left) if left else ()
     return replace(found, diagnostics=(*found.diagnostics, *order))

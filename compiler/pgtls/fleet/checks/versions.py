@@ -32,7 +32,7 @@ def end_of_life(fleet: Fleet) -> Iterator[Diagnostic]:
         if end and end < fleet.now.date():
             message = f"PostgreSQL {version} has had no fixes since {end}, the end of its life"
             alive = [r.major for r in RELEASES.values() if r.end_of_life and r.end_of_life >= fleet.now.date()]
-            hint = f"upgrade, to {alive[-1]} at best" if alive else None
+            hint = f"upgrade, preferably to {alive[-1]}" if alive else None
             yield finder(fleet, server).fault("PGT400", message, "postgres", hint=hint, severity="warning")
 
 
