@@ -1,9 +1,9 @@
-"""Classes of connections: everything that a set of policies and a set of lines can tell apart, and an example of each.
+"""Classes of connections: everything that policies and lines can distinguish, with an example of each.
 
-Policies and lines have the same form here, a :class:`Coverage`; a class knows by a bit for each of them whether it lies
-inside. What nobody can know at compile time makes two classes, one of either kind: whether a role is a member of
-``+role``, whether a database matches a regular expression, whether an address has a host name or is one of the server's
-own. Classes with the same bits are one class.
+Policies and lines have the same form here, a :class:`Coverage`; for each of them, a bit says whether a class
+lies inside. A fact that is unknown at compile time makes two classes, one for each answer: whether a role is a member
+of ``+role``, whether a database matches a regular expression, whether an address has a host name or is one of the
+server's own. Classes with the same bits are one class.
 
 Nothing in here knows about order, priorities or what is demanded.
 """
@@ -30,14 +30,14 @@ _Term = TypeVar("_Term")
 _Kind = TypeVar("_Kind", "DatabaseClass", "AddressClass")
 
 _EXHAUSTIVE = 6
-"""Up to how many unknown facts about one name every combination is looked at.
+"""The most unknown facts about one name for which every combination is checked.
 
-Beyond, each pair of them, none and all are looked at.
+Beyond that, each pair of them, none and all are checked.
 """
 
 
 class Bits(NamedTuple):
-    """Which policies and which lines contain something: a bit for each, in their order."""
+    """The policies and lines that contain something: a bit for each, in their order."""
 
     policies: int = 0
     lines: int = 0
@@ -54,7 +54,7 @@ NONE = Bits()
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What a policy or a line covers; ``addresses`` is None for the Unix socket."""
+    """The roles, databases and addresses of a policy or a line; ``addresses`` is None for the Unix socket."""
 
     roles: tuple[Role, ...]
     databases: tuple[Database, ...]
@@ -63,7 +63,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoleClass:
-    """Roles that nothing tells apart. ``own`` is the database that has the name of the role, where that matters."""
+    """Indistinguishable roles. ``own`` is the database with the name of the role, if that matters."""
 
     names: tuple[str, ...]
     bits: Bits
@@ -72,7 +72,7 @@ class RoleClass:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseClass:
-    """Databases that nothing tells apart, for some role."""
+    """Databases that are indistinguishable for some role."""
 
     example: str
     bits: Bits
@@ -80,7 +80,7 @@ class DatabaseClass:
 
 @dataclass(frozen=True, slots=True)
 class AddressClass:
-    """Addresses that nothing tells apart; the example of the Unix socket is "local"."""
+    """Indistinguishable addresses; the example of the Unix socket is "local"."""
 
     example: str
     bits: Bits
@@ -96,9 +96,9 @@ class Class(NamedTuple):
 
 
 class Classes:
-    """The classes of connections to one server, by what policies and lines say.
+    """The classes of connections to one server, by its policies and lines.
 
-    ``names`` are further roles to look at.
+    ``names`` are further roles to check.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Classes:
         return tuple(RoleClass(tuple(members), bits, own) for (bits, own), members in found.items())
 
     def _possible(self, name: str, certain: Bits, doubtful: Mapping[Role, Bits]) -> Iterator[Bits]:
-        """Yield what may contain a role, one for each possible state of what is not known about it."""
+        """Yield the bits of a role, one for each possible state of the unknown facts about it."""
         inside = {term: self._known.member(name, term.role) if isinstance(term, Member) else None for term in doubtful}
         sure = [term for term, member in inside.items() if member]
         for chosen in _subsets([term for term, member in inside.items() if member is None]):
@@ -154,7 +154,7 @@ class Classes:
                 yield bits
 
     def _consistent(self, chosen: Collection[Role], certain: Collection[Role], doubtful: Collection[Role]) -> bool:
-        """Return whether a role can be in these groups: who is in a group is in all groups that the group is in."""
+        """Return whether a role can be in these groups: membership is transitive."""
         return all(
             outer in chosen or outer in certain
             for term in chosen
@@ -226,7 +226,7 @@ class Classes:
 
     @cached_property
     def addresses(self) -> tuple[AddressClass, ...]:
-        """The classes of client addresses, the Unix socket not among them."""
+        """The classes of client addresses without the Unix socket."""
         every = self._addresses.get(Keyword.ALL, NONE)
         found: dict[Bits, str] = {}
         for (cell, inside), (host, named), own in product(self._cells(), self._hosts(), self._interfaces()):
@@ -240,7 +240,7 @@ class Classes:
         return AddressClass("local", self._addresses.get(None, NONE))
 
     def each(self) -> Iterator[Bits]:
-        """Yield what contains each class of roles, of databases, and of addresses."""
+        """Yield the bits of each class of roles, of databases, and of addresses."""
         yield from (role.bits for role in self.roles)
         for role in self.roles if self._compares_names else self.roles[:1]:
             yield from (database.bits for database in self.databases(role))
@@ -372,7 +372,7 @@ _LITERAL = re.compile(r"\^((?:[^][\\^$.*+?(){}|]|\\[][\\^$.*+?(){}|])*)\$", re.D
 
 
 def plain(term: _Term) -> _Term | Name:
-    """Read a regular expression that stands for one name as that name."""
+    """Return the name if a regular expression matches only one name."""
     return Name(name) if isinstance(term, Regex) and (name := literal(term.pattern)) is not None else term
 
 

@@ -35,8 +35,8 @@ class Nearest:
 class Explanation:
     """What a server answers to one connection.
 
-    ``line`` and ``rule`` are the deciding line's number and text, None where there is none. ``asks`` are the things
-    that the client must show besides; the answer takes their success for granted.
+    ``line`` and ``rule`` are the deciding line's number and text, None if there is none. ``asks`` are the further
+    proofs that the client must show; the answer assumes that they succeed.
     """
 
     outcome: Literal["admit", "refuse"]
@@ -49,7 +49,7 @@ class Explanation:
     asks: tuple[str, ...]
     nearest: Nearest | None = None
     notes: tuple[str, ...] = ()
-    """What else may be the reason: a name that is misspelt, a user or a policy that has ended."""
+    """Other possible reasons: a misspelt name, an ended user or policy."""
 
 
 def explain(
@@ -60,9 +60,9 @@ def explain(
     connection: Connection,
     surroundings: Surroundings,
 ) -> Explanation:
-    """Find the deciding line of a file that was read, and what it makes of the connection.
+    """Find the deciding line of a file, and its decision about the connection.
 
-    ``texts`` are by the name of the file, without the secrets of their lines. Raises Rejected with PGT293 where the
+    ``texts`` are by the name of the file, without the secrets of their lines. Raise Rejected with PGT293 if the
     answer depends on a regular expression that pgtls cannot evaluate.
     """
     line = _deciding(lines, texts, connection, surroundings)
@@ -125,7 +125,7 @@ def _refused(line: Line, reason: str | None) -> str:
 
 
 def _proves_otherwise(line: Line) -> bool:
-    """Whether the method proves an identity that is not in the question: an account, a ticket, a token."""
+    """Return whether the method proves an identity that the question lacks: an account, a ticket, a token."""
     return takes_map(line.method) and line.method != "cert" and (line.method == "peer" or bool(line.option("map")))
 
 
@@ -138,7 +138,7 @@ def _nobody(line: Line, idents: Sequence[IdentLine], role: str) -> str:
 
 
 def _mapped(line: Line, known: Sequence[Identity], role: str) -> Iterator[str]:
-    """List whose certificate the line accepts."""
+    """List the certificates that the line accepts."""
     if known:
         yield f'map "{line.option("map")}" gives role "{role}" to {_alternatives(known)} (--cert)'
     else:
@@ -262,7 +262,7 @@ def _missing(policy: Policy, connection: Connection, surroundings: Surroundings)
 
 
 _ANY = Line("local", (Keyword.ALL, Keyword.REPLICATION), (Keyword.ALL,), None, "trust")
-"""Everything over the socket: what one part of a policy is put into, to ask for that part alone."""
+"""A line for everything over the socket: replace one part of it to check that part of a policy alone."""
 
 
 def _covers(connection: Connection, surroundings: Surroundings, line: Line) -> bool:

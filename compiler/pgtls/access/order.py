@@ -1,8 +1,8 @@
-"""Which of two policies decides, and in which order lines can say so.
+"""Decide between two policies, and order their lines accordingly.
 
 Among the policies that cover a connection the one with the higher ``priority`` decides, and among equals the more
-specific one: roles, databases and addresses each a subset of the other's. Lines are tried from the top, so that whoever
-decides has to stand above.
+specific one: roles, databases and addresses each a subset of the other's. PostgreSQL tries lines from the top, so the
+lines of the deciding policy must come first.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Compared = Literal["cn", "dn"]
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a policy asks of a connection, whosever it is. Policies that demand the same do not compete."""
+    """What a policy requires of a connection. Policies with the same demand do not compete."""
 
     type: Literal["local", "host", "hostssl"]
     method: str
@@ -45,7 +45,7 @@ class Item:
     """A policy with what it covers and what it demands.
 
     ``compares`` is the part of a certificate that its lines must compare with roles: the common name (``cn``), the
-    whole subject (``dn``), or None where both will do, since all clients that it accepts are users of the spec.
+    whole subject (``dn``), or None if either works, since all clients that it accepts are users of the spec.
     """
 
     policy: Policy
@@ -54,11 +54,11 @@ class Item:
     compares: Compared | None = None
 
     def competes(self, other: Item) -> bool:
-        """Return whether no line can say what both ask for."""
+        """Return whether no line can express the demands of both."""
         return self.demand != other.demand or None is not self.compares != other.compares is not None
 
     def beats(self, other: Item, known: Memberships) -> bool:
-        """Return whether it decides what both cover."""
+        """Return whether this policy decides connections that both cover."""
         if self.policy.table.priority != other.policy.table.priority:
             return self.policy.table.priority > other.policy.table.priority
         return self.scope.within(other.scope, known) and not other.scope.within(self.scope, known)
@@ -98,7 +98,7 @@ class Order:
         return Cells([item.scope for item in self.items], self.known)
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Yield each two policies that compete for a connection which neither they nor a third policy decides."""
+        """Yield each pair of policies that compete for a connection which neither they nor a third policy decides."""
         for index, (first, later) in enumerate(zip(self.items, self.overlaps, strict=True)):
             for position in later:
                 other = self.items[position]
@@ -117,7 +117,7 @@ class Order:
     def raised(self, other: Item, first: Item) -> Order | None:
         """Return the order with a later policy right above another one.
 
-        None where one between decides instead of it.
+        Return None if a policy between them decides instead.
         """
         start, end = self.items.index(first), self.items.index(other)
         between = self.items[start:end]
@@ -152,7 +152,7 @@ def arrange(policies: Iterable[Policy], known: Memberships, accepted: frozenset[
 
 
 def _overlapping(ranked: Sequence[Item], pairs: Iterable[tuple[Item, Item]]) -> tuple[tuple[int, ...], ...]:
-    """Give, for each policy, the later ones that it overlaps."""
+    """Return, for each policy, the later ones that it overlaps."""
     position = {item.policy.name: index for index, item in enumerate(ranked)}
     overlaps: list[list[int]] = [[] for _ in ranked]
     for pair in pairs:

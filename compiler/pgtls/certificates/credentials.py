@@ -33,7 +33,7 @@ class Credential:
     previous: bytes | None = None
     """The one that it served before, until it expires."""
     lists: bytes | None = None
-    """Of a CA: the CRLs of the CAs ``above`` it."""
+    """For a CA: the CRLs of the CAs ``above`` it."""
 
     @property
     def file(self) -> bytes | Later | None:

@@ -1,4 +1,4 @@
-"""What certificates a fleet asks for: entities to profiles."""
+"""The certificates that a fleet asks for: entities to profiles."""
 
 from __future__ import annotations
 

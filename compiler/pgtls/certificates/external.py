@@ -83,7 +83,7 @@ def missing_signer(
 
 
 def has_list(ca: Authority, existing: Existing) -> bool:
-    """Whether there is a CRL of this CA, or will be: of one that is only trusted, only if it was brought along."""
+    """Return whether this CA has or will have a CRL: a CA without a key here only if the user supplies one."""
     return ca.entity not in existing.outside.keyless or ca.name in existing.crls
 
 
@@ -101,7 +101,7 @@ def withheld_crl(crl: CrlDecision, ca: Decision, existing: Existing, now: dateti
 
 
 def until_above(crl: CrlDecision, outside: Outside) -> CrlDecision:
-    """Have a CRL come due no later than those of the CAs above end, which are brought along."""
+    """Make a CRL due no later than the end of the supplied CRLs of the CAs above."""
     above = outside.above.get(crl.entity.name)
     return crl if above is None or crl.due is None else replace(crl, due=min(crl.due, above.facts.next_update))
 

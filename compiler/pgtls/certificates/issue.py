@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What was issued, ready to be rendered and recorded."""
+    """The issued material, ready to render and to record."""
 
     credentials: Mapping[Entity, Credential]
     """By entity."""
@@ -34,7 +34,7 @@ class Material:
     retired: Mapping[str, bytes | Later]
     """By path: the CRLs of CAs that left the spec, where they are signed again."""
     lines: tuple[IssuedLine, ...] = ()
-    """What the lock records."""
+    """The new lines of the lock."""
 
 
 def planned(decisions: Decisions, existing: Existing) -> Material:

@@ -1,7 +1,6 @@
-"""What others did to the lock since the last build: added, lost and altered lines (see :mod:`pgtls.state.known_lock`).
+"""Changes to the lock since the last build: added, lost and altered lines (see :mod:`pgtls.state.known_lock`).
 
-A line that no build into this out directory wrote revokes nothing unless asked to. A line that is gone is recorded
-again.
+A line that no build into this out directory wrote revokes nothing without --allow-revoke. A build restores a lost line.
 """
 
 from __future__ import annotations

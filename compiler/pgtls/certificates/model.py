@@ -1,4 +1,4 @@
-"""What is found, asked for and decided about certificates, keys and CRLs, as values."""
+"""Certificates, keys and CRLs as found, wanted and decided, as values."""
 
 from __future__ import annotations
 
@@ -27,17 +27,15 @@ KeyState = Literal["present", "missing", "mismatch", "unreadable", "locked"]
 """``locked``: it is encrypted, and the passphrase of the spec, if there is one, does not open it."""
 
 Stored = Literal["kept", "written", "elsewhere"]
-"""What becomes of a key in the tree: it stays, it is written again (brought along, or protected otherwise), or it is
-not in there.
-"""
+"""How a build stores a key in the tree: it keeps it, writes it (supplied, or with another passphrase), or has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """The certificate and key of one entity.
 
-    ``pem`` is the certificate file as it is, None where there is none. ``ours``: pgtls wrote it. ``at_hand``: the key
-    can sign. ``above`` are the further certificates of a file that was brought along.
+    ``pem`` is the certificate file as it is, None if there is none. ``ours``: pgtls wrote it. ``at_hand``: the key can
+    sign. ``above`` are the further certificates of a supplied file.
     """
 
     certificate: Certificate | Unreadable | None
@@ -73,7 +71,7 @@ class Lists(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What users supply, by entity (CRLs by NAME of the CA).
+    """The material that users supply, by entity (CRLs by NAME of the CA).
 
     ``external`` are the entities with a request made here for an outside signer. ``keyless`` are those whose
     private key is never here; ``guarded`` those whose key is encrypted.
@@ -86,12 +84,12 @@ class Outside:
     guarded: frozenset[Entity] = frozenset()
     requests: Mapping[Entity, PublicKey] = field(default_factory=dict)
     key_files: Mapping[Entity, str] = field(default_factory=dict)
-    """Where the key of an entity was brought along: the path of the file."""
+    """The path of the supplied key of an entity."""
     lent: Mapping[Entity, PrivateKey] = field(default_factory=dict)
     """Keys that are lent to this build."""
     crls: Mapping[str, Lists] = field(default_factory=dict)
     above: Mapping[str, Lists] = field(default_factory=dict)
-    """Of a CA whose key is here: the CRLs of the CAs above it that came in its file."""
+    """For a CA whose key is here: the CRLs of the CAs above it, from its file."""
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @property
@@ -110,7 +108,7 @@ class Existing:
     files: Mapping[str, str] = field(default_factory=dict)
     """The state of every file that the manifest lists: see :data:`pgtls.state.out_directory.FileState`."""
     entries: Mapping[str, Entry] = field(default_factory=dict)
-    """The manifest's entries, with the stat of today where the content is the same."""
+    """The manifest's entries, with today's stat if the content is the same."""
     found: Mapping[Entity, Found] = field(default_factory=dict)
     """By entity: everything that is wanted."""
     crls: Mapping[str, RevocationList | Unreadable] = field(default_factory=dict)
@@ -120,16 +118,16 @@ class Existing:
     brought: Mapping[Entity, PrivateKey | Unreadable] = field(default_factory=dict)
     """By entity: the keys of ``key_file`` that this build takes in."""
     from_lock: bool = False
-    """There is no out directory: what the lock lists is taken as present."""
+    """There is no out directory: assume that the certificates of the lock exist."""
     lost: bool = False
     """It is missing, and this is no review."""
     outside: Outside = Outside()
     drift: Drift = NO_DRIFT
-    """How the lock differs from what the last build left."""
+    """The differences between the lock and the copy of the last build."""
     sealed: bool = False
-    """Whether private keys stayed shut; those that are there count as the right ones."""
+    """Whether the build opens no private key, and assumes that the present ones fit."""
     forgotten: tuple[RevokedLine, ...] = ()
-    """Revocations of certificates that others took out of the lock, where the caller lets them be revoked."""
+    """Revocations of certificates that others removed from the lock, if the caller allows them."""
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @property
@@ -155,7 +153,7 @@ class Keyring(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the caller of a build asks for by name: entities, or NAMEs of CAs."""
+    """The entities, or NAMEs of CAs, that the caller of a build names."""
 
     renew: frozenset[str] = frozenset()
     """Entities; "all" for all of them."""
@@ -195,7 +193,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Certificates in PEM that peers trust beside the one of a root or of a self-signed server."""
+    """Certificates in PEM that peers trust in addition to that of a root or of a self-signed server."""
 
     next: bytes | None = None
     """The next certificate of a self-signed server, which is not served yet."""
@@ -203,12 +201,12 @@ class Beside:
     """This build makes the next certificate and its key."""
     previous: bytes | None = None
     ends: datetime | None = None
-    """When the first of the previous ones does."""
+    """The earliest end of the previous ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Decided:
-    """What every decision about a certificate says. ``end`` and ``due``: when it ends, and when its window opens."""
+    """The fields of every decision about a certificate. ``end``: its expiry; ``due``: the start of its window."""
 
     profile: Profile
     found: Found
@@ -238,7 +236,7 @@ class Issue(_Decided):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait(_Decided):
-    """A certificate is due, and a key or a signature is missing that is not here; what is there stays meanwhile.
+    """A certificate is due, but a key or a signature is missing; the present certificate stays meanwhile.
 
     ``new_key``: the key for its request is made. ``adopted``: as for :class:`Adopt`.
     """
@@ -254,7 +252,7 @@ class Promote(_Decided):
 
 
 Decision: TypeAlias = Keep | Adopt | Issue | Wait | Promote
-"""What happens to the certificate of one entity."""
+"""The decision about the certificate of one entity."""
 
 
 def makes_key(decision: Decision | None) -> bool:
@@ -268,33 +266,33 @@ def is_adopted(decision: Decision | None) -> bool:
 
 
 class Signer(NamedTuple):
-    """What signs the CRL of a CA that left the spec: its certificate, and its key in PEM."""
+    """The signer of the CRL of a CA that left the spec: its certificate, and its key in PEM."""
 
     certificate: bytes
     key: bytes
     directory: str
-    """Where they lie now, with a final ``/``."""
+    """Their present directory, with a final ``/``."""
 
 
 @dataclass(frozen=True, slots=True)
 class CrlDecision:
-    """What the CRL of a CA says next, and why it is signed again; without a ``reason`` it stays."""
+    """The next content of a CA's CRL, and why it is signed again; without a ``reason`` it stays."""
 
     entity: Entity
     path: str
-    """Where it will lie."""
+    """Its path after the build."""
     found: RevocationList | Unreadable | None
     reason: str | None
     due: datetime | None
-    """When half its life is over; None: it is never signed again."""
+    """The middle of its lifetime; None: it is never signed again."""
     number: int
     entries: tuple[Revocation, ...]
     validity: timedelta
-    """How long one that is signed now lives."""
+    """The lifetime of a CRL signed now."""
     waits: str | None = None
-    """Why it should be signed again and is not: the key that signs it is not here."""
+    """Why it should be signed again but waits: its key is not here."""
     signer: Signer | None = None
-    """Of a CA that left the spec."""
+    """For a CA that left the spec."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,14 +300,14 @@ class Decisions:
     """Everything that a build decides about certificates, before any of it is done."""
 
     certificates: Mapping[Entity, Decision]
-    """By entity; a CA comes before what it signs."""
+    """By entity; a CA comes before the certificates that it signs."""
     revocations: tuple[RevokedLine, ...]
     """New ones."""
     crls: Mapping[str, CrlDecision]
     """By NAME of the CA."""
     diagnostics: tuple[Diagnostic, ...] = ()
     retired: tuple[CrlDecision, ...] = ()
-    """Of CAs that left the spec."""
+    """For CAs that left the spec."""
 
     @property
     def waiting(self) -> bool:

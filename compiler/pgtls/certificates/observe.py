@@ -1,4 +1,4 @@
-"""What is there: the only stage that reads the out directory. Absent and corrupt material are values."""
+"""Read the out directory, the only stage that does. Absent and corrupt material are values."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def observe(
 
 
 class _Look(NamedTuple):
-    """Where to look for certificates and keys, and what is known about them."""
+    """The paths of certificates and keys, and the known facts about them."""
 
     out: str
     states: Mapping[str, str]
@@ -290,7 +290,7 @@ def _in_tree(entity: Entity, look: _Look) -> Found:
     line = look.known.get(_fingerprint(pem) or "")
     line = line if line and line.entity == entity else None
     if line and states.get(certificate) in UNTOUCHED and states.get(key) in UNTOUCHED:
-        # One transaction wrote both, and nobody has changed either since: no key is read if nothing changed.
+        # One transaction wrote both, and neither has changed since: read no key if nothing changed.
         return Found(line.certificate, "present", pem)
     facts = _facts(pem)
     ours = line is not None or certificate in states

@@ -1,4 +1,4 @@
-"""When a certificate is issued again: an ordered list of questions; the first that holds is the reason.
+"""Decide whether to reissue a certificate: an ordered list of questions; the first that applies is the reason.
 
 Later questions rely on earlier ones: when names are compared, there is a readable certificate (see docs/design.md).
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is wanted and what was found, for one certificate.
+    """One certificate as wanted and as found.
 
     ``issuer_key_id`` is the subject key identifier of its issuer; None where that CA gets a new key in this build, and
     for a certificate that signs itself. ``limit`` is the earliest end in the issuer's chain.
@@ -45,7 +45,7 @@ class Case:
 
     @property
     def end_if_issued(self) -> datetime:
-        """When a certificate issued now would end."""
+        """The end of a certificate issued now."""
         ends = (self.now + self.wanted.validity, self.limit, self.wanted.until)
         return min(end for end in ends if end is not None)
 

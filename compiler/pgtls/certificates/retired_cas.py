@@ -91,7 +91,7 @@ def _authorities(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, str, E
 
 
 def _signs(key: str, existing: Existing) -> bool:
-    """Tell whether a key is there and not encrypted; one that stayed shut counts."""
+    """Return whether a key exists unencrypted; a key that was not opened counts."""
     if existing.files.get(key) not in UNTOUCHED:
         return False
     content = existing.contents.get(key)
@@ -103,7 +103,7 @@ def _present(fleet: Fleet) -> frozenset[str]:
 
 
 def _directory(path: str, entry: Entry, listed: Mapping[str, Entry]) -> str:
-    """Where the files of such a CA belong. Two CAs may have had the same name, one after the other."""
+    """Return the directory of a retired CA. Two CAs may have had the same name, one after the other."""
     if path.startswith(layout.RETIRED):
         return path.rpartition("/")[0] + "/"
     certificate = listed.get(layout.certificate_path(entry.entity), entry)
@@ -192,5 +192,5 @@ def _files(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, File]]:
 
 
 def _shut(path: str, entry: Entry, existing: Existing) -> Later | None:
-    """Stand for the content of a key that stayed shut."""
+    """Return a placeholder for a key that was not opened."""
     return Later.PENDING if existing.sealed and entry.kind == "key" and path in existing.kept else None

@@ -29,12 +29,12 @@ _MOST = 64 * 1024
 
 
 class Secrets:
-    """What reads the secrets of a spec. Every method raises :class:`Rejected` with PGT560 where one cannot be had."""
+    """The reader of a spec's secrets. Every method raises :class:`Rejected` with PGT560 if it cannot read one."""
 
     def __init__(self, fleet: Fleet, *, sealed: bool = False) -> None:
         self._fleet = fleet
         self.sealed = sealed
-        """Whether keys stay shut and no secret is fetched: what they hold is taken for right."""
+        """Whether to open no key and fetch no secret, and assume that they fit."""
         self._read: dict[tuple[str, object], str] = {}
 
     def option(self, policy: Policy, name: str, secret: Secret) -> str:

@@ -1,4 +1,4 @@
-"""What a change of the spec does to certificates and to trust, from the two fleets alone."""
+"""The effects of a change of the spec on certificates and trust, from the two fleets alone."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CertificateChange:
-    """What happens to the certificate of an entity, or to what it trusts.
+    """A change of an entity's certificate, or of its trust.
 
-    ``fields`` are those of the spec that differ; for what is trusted and revoked, the
-    CAs and serial numbers.
+    ``fields`` are the fields of the spec that differ; for trust and revocations, the CAs and serial numbers.
 
-    A CA that left the spec is "retired": what it signed is good until it ends, or is revoked. "limited" is what now
-    ends sooner.
+    A CA that left the spec is "retired": its certificates stay valid until they expire or are revoked. A "limited"
+    certificate now ends sooner.
     """
 
     entity: Entity

@@ -1,4 +1,4 @@
-"""What users supply: certificates, keys, requests and CRLs that the spec names. Read here, judged in ``external``."""
+"""Read what users supply: the certificates, keys, requests and CRLs of the spec. ``external`` checks them."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ _CONCERNED = frozenset(("cert_file", "key_file", "csr_file", "crl_file", "extern
 
 
 class _Gathering:
-    """What has been read so far."""
+    """The material read so far."""
 
     def __init__(self, fleet: Fleet, secrets: Secrets) -> None:
         self.fleet, self.secrets = fleet, secrets

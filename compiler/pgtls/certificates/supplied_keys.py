@@ -27,7 +27,7 @@ def problems(fleet: Fleet, decisions: Mapping[Entity, Decision], existing: Exist
 
 
 def _requests_of_cas(fleet: Fleet, decisions: Mapping[Entity, Decision], existing: Existing) -> Iterator[Diagnostic]:
-    """Report the requests that were made with the key of a CA: whoever runs that server could sign anything."""
+    """Report the requests that were made with the key of a CA: its owner could sign anything."""
     from pgtls.pki.keys import spki_sha256
 
     found = {e: d.found.certificate for e, d in decisions.items() if e.kind == "ca"}

@@ -30,7 +30,7 @@ def checked_cas(fleet: Fleet, server: Server) -> tuple[Authority, ...]:
 
 
 def unsigned_cas(fleet: Fleet, decisions: Mapping[Entity, Decision]) -> frozenset[Entity]:
-    """Return the CAs that have no certificate yet, because somebody else must sign it."""
+    """Return the CAs that have no certificate yet, because another CA must sign it."""
     waiting = {entity for entity, decision in decisions.items() if isinstance(decision, Wait)}
     return frozenset(
         ca.entity for ca in fleet.cas.values() if ca.entity in waiting and decisions[ca.entity].found.pem is None
@@ -38,7 +38,7 @@ def unsigned_cas(fleet: Fleet, decisions: Mapping[Entity, Decision]) -> frozense
 
 
 def trusts_somebody(server: Server, unsigned: Collection[Entity]) -> bool:
-    """Tell whether a server has the certificate of a client CA: PostgreSQL does not start with an empty ssl_ca_file."""
+    """Return whether a server has a client CA's certificate: PostgreSQL does not start with an empty ssl_ca_file."""
     return any(link.entity not in unsigned for ca in server.client_cas for link in ca.chain)
 
 

@@ -1,1 +1,1 @@
-"""The order in which what was compiled can be deployed."""
+"""The order in which compiled files can be deployed."""

@@ -1,4 +1,4 @@
-"""Moving to another root without cutting anybody off: first trusted everywhere, then used, then the old one retired.
+"""Moves to another root without an outage: first trust it everywhere, then use it, then retire the old root.
 
 Servers and clients are deployed one after the other. So a peer that verifies a certificate must trust the root that it
 moves to in the last build, and the root that it moves from in this one. Roots differ by their keys: a root that is
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     """By user."""
 
 VERIFYING = ("require", "verify-ca", "verify-full")
-"""The modes in which a client rejects what it cannot verify: with a root.crt, libpq verifies with ``require`` too."""
+"""The modes in which a client verifies the server: with a root.crt, libpq verifies with ``require`` too."""
 
 
 class Move(NamedTuple):
@@ -44,7 +44,7 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a build would cut off: the entities whose certificates would be refused."""
+    """The outages of a build: the entities whose certificates peers would reject."""
 
     diagnostics: tuple[Diagnostic, ...] = ()
     cut_off: frozenset[Entity] = frozenset()
@@ -60,15 +60,15 @@ def gate(
     *,
     accepted: bool,
 ) -> Verdict:
-    """Return the entities that a build would cut off. ``accepted``: as warnings."""
+    """Return the entities that a build would cut off, with errors, or with warnings if ``accepted``."""
     # A known CA that would get a new key is an error of its own, or was asked for.
-    anew = {
+    rekeyed = {
         entity for entity, decision in certificates.items() if makes_key(decision) and entity in existing.lock.latest
     }
     roots = _Roots(certificates, existing)
     retirable = tuple(_retirable(fleet, roots, existing.lock, _held(roots)))
     afterwards = any(_retirable(fleet, roots, existing.lock, {}))
-    moves = dict(_moves(fleet, certificates, roots, anew))
+    moves = dict(_moves(fleet, certificates, roots, rekeyed))
     if not moves:
         return Verdict(retirable, retirable=afterwards)
     faults: dict[_Cut, list[Entity]] = defaultdict(list)
@@ -104,7 +104,7 @@ class _Cut(NamedTuple):
 
 
 class _Roots:
-    """Who signed whom, by key identifiers, before this build and after it."""
+    """The issuers of certificates by key identifier, before this build and after it."""
 
     def __init__(self, certificates: Mapping[Entity, Decision], existing: Existing) -> None:
         self.certificates, self.existing = certificates, existing
@@ -130,7 +130,7 @@ class _Roots:
         return self.chain(key_id)[-1]
 
     def own_key(self, ca: Authority) -> str | None:
-        """Return the key identifier of a CA, by the lock where its certificate is lost; None where it never had one."""
+        """Return the key identifier of a CA, by the lock if its certificate is lost; None if it never had one."""
         found = self.certificates[ca.entity].found.certificate
         if isinstance(found, Certificate):
             return found.key_id
@@ -138,19 +138,19 @@ class _Roots:
         return line.certificate.key_id if line else None
 
     def key_of(self, ca: Authority) -> str | None:
-        """Return the key identifier that a root has after this build; None: of a new key."""
+        """Return the key identifier of a root after this build; None for a new key."""
         decision = self.certificates[ca.root.entity]
         known = self.own_key(ca.root)
         if makes_key(decision) or known is None:
             return None
-        return self.above(known)  # of a CA that was brought along with its chain, the root is at the end of that
+        return self.above(known)  # the root of a supplied CA is at the end of its chain
 
     def name_of(self, key_id: str) -> str:
-        """Return the NAME that a key goes by."""
+        """Return the NAME of a key's CA."""
         return self.names.get(key_id, "the old root")
 
     def trusted_by(self, entity: Entity) -> frozenset[str]:
-        """Return the keys that an entity trusted in the last build: by its file, or by the lock where there is none."""
+        """Return the keys that an entity trusted in the last build: by its file, or by the lock if there is none."""
         if entity not in self._trusted:
             self._trusted[entity] = frozenset(self._read(entity))
         return self._trusted[entity]
@@ -165,7 +165,7 @@ class _Roots:
 
 
 def _read(pem: Sequence[bytes]) -> tuple[Certificate, ...]:
-    """Return the certificates of a file; none where it is empty or cannot be read."""
+    """Return the certificates of a file; none if it is empty or cannot be read."""
     from pgtls.pki import facts
 
     found = facts.read(b"".join(pem)) if pem else ()
@@ -173,7 +173,7 @@ def _read(pem: Sequence[bytes]) -> tuple[Certificate, ...]:
 
 
 def _moves(
-    fleet: Fleet, certificates: Mapping[Entity, Decision], roots: _Roots, anew: Collection[str]
+    fleet: Fleet, certificates: Mapping[Entity, Decision], roots: _Roots, rekeyed: Collection[str]
 ) -> Iterator[tuple[Entity, Move]]:
     for entity, decision in certificates.items():
         found, issuer = decision.found.certificate, decision.profile.issuer
@@ -181,14 +181,14 @@ def _moves(
             continue
         root = fleet.cas[issuer].root
         old, new = roots.above(found.authority_key_id or found.key_id), roots.key_of(root)
-        if old != new and root.entity not in anew:
+        if old != new and root.entity not in rekeyed:
             yield entity, Move(old, new, root)
 
 
 def _pairs(
     fleet: Fleet, entries: Entries, moves: Mapping[Entity, Move]
 ) -> Iterator[tuple[Entity, Entity, tuple[Authority, ...]]]:
-    """Yield who shows a certificate that moves, who verifies it, and what the latter will trust."""
+    """Yield the holder of each moving certificate, the peer that verifies it, and the CAs that the peer will trust."""
     for name, user in fleet.users.items():
         mine = [entry for entry in entries[name] if entry.sslmode in VERIFYING]
         cas = tuple(ca for entry in mine for ca in (entry.server.ca, *entry.server.trust) if ca)
