@@ -178,7 +178,7 @@ def foreign_files(out: str, observed: Observed) -> tuple[Diagnostic, ...]:
     if not observed.foreign:
         return ()
     message = f'pgtls did not make what lies in the out directory "{out}": {_some(observed.foreign)}'
-    hint = "it is left alone; keep such files elsewhere: whoever deploys the directory takes them along"
+    hint = "pgtls leaves these files alone; keep them elsewhere: every copy of the directory includes them"
     return (Diagnostic("PGT528", message, hint=hint, severity="warning"),)
 
 
