@@ -122,10 +122,7 @@ def test_texts_and_public_pems_are_given_when_asked_for(here: Path) -> None:
     for entity, directory in {"ca.root": "ca/root", "server.main": "servers/main", "user.app": "clients/app"}.items():
         mine = {key.removeprefix(f"{entity}."): full[key] for key in added if key.startswith(f"{entity}.")}
         top = here / "out" / directory
-        # Keys are never given; the installer holds digests of files whose secrets are left out here.
-        found = (
-            path for path in top.rglob("*") if path.is_file() and path.suffix != ".key" and path.name != "install.sh"
-        )
+        found = (path for path in top.rglob("*") if path.is_file() and path.suffix != ".key")  # keys are never given
         files = {str(path.relative_to(top)): path.read_text() for path in found}
         assert mine == files
     assert answer(here, {"include": "hba"}).keys() - bare.keys() == {"server.main.pg_hba.conf"}
