@@ -88,7 +88,7 @@ def install(server: Server, tables: str) -> Path:
 
 def named_users(names: tuple[str, ...]) -> str:
     return "".join(
-        f'[user.u{number}]\nca = "clients"\nroles = [{toml(name)}]\n'
+        f'[user.u{number}]\nca = "clients"\nroles = [{{ name = {toml(name)} }}]\n'
         f'[policy.p{number}]\nusers = ["u{number}"]\ndatabases = [{{ name = {toml(name)} }}]\n'
         'from = ["127.0.0.0/8", "::1"]\nauth = "cert"\n'
         for number, name in enumerate(names)
