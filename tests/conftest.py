@@ -81,6 +81,39 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
+SLOW = (
+    "docs/test_pages.py",
+    "docs/test_psql_messages.py",
+    "docs/test_site.py",
+    "importer/test_random.py",
+    "importer/test_walk.py",
+    "lifecycle/",
+    "live/",
+    "packaging/",
+    "scenarios/",
+    "signers/",
+    "state/test_crash.py",
+    "state/test_fuzz.py",
+    "state/test_kill.py",
+    "state/test_killing.py",
+    "ways/",
+    "whole/",
+)
+"""What takes minutes as a whole; `make quick` leaves it out, and every server but one of each test that is left."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow: the folders and files above, and tests that run again on another server."""
+    here = os.path.dirname(__file__) + os.sep
+    quick = f"pg{max(found.major for found in versions() if found.builder == 'npm')}" if versions() else ""
+    for item in items:
+        path = str(item.path).removeprefix(here)
+        callspec = getattr(item, "callspec", None)
+        servers = [v for v in (callspec.params.values() if callspec else ()) if isinstance(v, Installation)]
+        if path.startswith(SLOW) or any(found.id != quick for found in servers):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

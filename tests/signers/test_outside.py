@@ -39,13 +39,13 @@ ca = "clients"
 users = ["postgres"]
 from = ["local"]
 auth = "trust"
-waiver = "a test"
+waiver = {{ reason = "a test", codes = ["PGT301"] }}
 [policy.app]
 users = ["app"]
 databases = ["shop"]
 from = ["127.0.0.0/8"]
 auth = "cert"
-waiver = "a test"
+waiver = {{ reason = "a test", codes = ["PGT330"] }}
 """
 
 
@@ -136,7 +136,7 @@ MISFITS = {
         "subjectAltName = DNS:db.example.com\nextendedKeyUsage = serverAuth\n",
         'it lacks the host "127.0.0.1"',
     ),
-    "no names": ("extendedKeyUsage = serverAuth\n", "it lacks the hosts"),
+    "no names": ("extendedKeyUsage = serverAuth\n", "it lacks the host"),
     "another purpose": (
         "subjectAltName = DNS:db.example.com, IP:127.0.0.1\nextendedKeyUsage = clientAuth\n",
         "its extended key usage is not serverAuth",

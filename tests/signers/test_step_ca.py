@@ -42,13 +42,13 @@ external = true
 users = ["postgres"]
 from = ["local"]
 auth = "trust"
-waiver = "a test"
+waiver = {{ reason = "a test", codes = ["PGT301"] }}
 [policy.app]
 users = ["app"]
 databases = ["shop"]
 from = ["127.0.0.0/8"]
 auth = "cert"
-waiver = "a test"
+waiver = {{ reason = "a test", codes = ["PGT330"] }}
 """
 
 

@@ -51,8 +51,8 @@ PLACES = 2
 NOT_MEANT = "this is not what the policies say"
 ENOUGH = 12
 """Specs among which a wrong text is noticed."""
-CONTRADICTIONS = {"PGT250", "PGT251"}
-"""What may be wrong with a random spec."""
+CONTRADICTIONS = {"PGT250", "PGT251", "PGT255"}
+"""What may be wrong with a random spec: it contradicts itself, or a root that it trusts lets in others."""
 
 
 @dataclass(frozen=True, slots=True)
