@@ -125,13 +125,19 @@ def _steps(
             why = f"its CRL: {crl_decision.waits}, and its key is not here"
             yield Step(crl_decision.entity, "wait", why, "nothing")
     for line in decisions.revocations:
-        why = "the lock had lost it" if line in existing.forgotten else _why_revoked(fleet, line)
+        decision = decisions.certificates.get(line.entity)
+        why = "the lock had lost it" if line in existing.forgotten else _why_revoked(fleet, line, decision)
         yield Step(line.entity, "revoke", f"{why}: certificate {line.serial}", "reload")
 
 
-def _why_revoked(fleet: Fleet, line: RevokedLine) -> str:
+def _why_revoked(fleet: Fleet, line: RevokedLine, decision: Decision | None) -> str:
     if line.reason == "cessation_of_operation":
         return _left(fleet, line.entity)
+    if line.reason == "superseded" and isinstance(decision, Issue):
+        if decision.reason.name == "issuer":
+            return "its CA changed"
+        if decision.reason.fields:
+            return f"its {' and '.join(decision.reason.fields)} changed"
     return _WHY_REVOKED.get(line.reason, line.reason)
 
 
