@@ -151,7 +151,7 @@ from = ["127.0.0.1", "::1"]
 auth = "cert"
 """
 APP = BI.replace("bi", "app").replace("from", 'databases = ["shop"]\nfrom')
-AWKWARD = """it's a %n "place" $HOME"""
+AWKWARD = """it's a %n "place" $HOME `id` {a,b} [x]\nand *\n"""
 SHELLS = [
     pytest.param(shell, marks=pytest.mark.skipif(not shutil.which(shell), reason=f"unavailable: {shell}"))
     for shell in ("bash", "zsh", "dash")
