@@ -337,3 +337,24 @@ def test_killed_at_any_step_it_leaves_a_server_that_starts_and_the_next_run_fini
         assert is_near
         assert ways == {False, True}
         assert len(seen) == 2
+
+
+@pytest.mark.skipif(not is_root(), reason="unavailable: only root has more rights than the owner of the cluster")
+def test_root_runs_and_writes_nothing_that_the_owner_of_the_cluster_chose(one: Server, tmp_path: Path) -> None:
+    files = build(tmp_path, one) / "servers" / "main"
+    home = new_directory("evil")
+    program = home / "postgres"
+    program.write_text(f'#!/bin/sh\nid -u >>{home}/ran\nexec {one.installation.bin}/postgres "$@"\n')
+    program.chmod(0o755)
+    give(home, server_account())
+    opts = one.data / "postmaster.opts"
+    words = opts.read_text()
+    opts.write_text(f"{program} {words.split(' ', 1)[1]}")
+    install(files, one, "--dry-run", "--bindir", "").done()
+    assert set((home / "ran").read_text().split()) == {str(server_account().uid)}
+    secret = new_directory("root") / "shadow"
+    secret.write_text("secret\n")
+    secret.parent.chmod(0o700)
+    opts.write_text(words.rstrip("\n") + f' "-c" "hba_file={secret}"\n')
+    install(files, one).refused("may not write in")
+    assert (secret.read_text(), secret.stat().st_uid) == ("secret\n", 0)

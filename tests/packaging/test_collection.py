@@ -30,8 +30,6 @@ def test_every_file_with_tests_is_collected() -> None:
     words = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     kept = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     environment = {"PGTLS_TEST_WHEEL": "dist", **kept}  # the tests of the wheel too
-        "PGTLS_TEST_WHEEL": os.environ.get("PGTLS_TEST_WHEEL", "dist")
-    }  # the tests of the wheel too
     run = subprocess.run(words, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-2000:]
     collected = {line.partition("::")[0] for line in run.stdout.splitlines() if "::" in line}
