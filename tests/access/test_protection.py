@@ -163,6 +163,39 @@ def test_a_change_of_what_protects_is_reported(edit: tuple[str, str], expected: 
         assert back.exceeds("weakened")
 
 
+UNTIL, LATER = "until = 2027-01-01\n# policy", "until = 2037-01-01\n# policy"
+BLOCK = '\n[policy.block]\nusers = ["app"]\ndatabases = ["old"]\nfrom = ["10.0.0.0/8"]\nauth = "reject"\n'
+
+
+@pytest.mark.parametrize(
+    ("was", "will", "effect"),
+    [
+        (UNTIL, "# policy", "weakened"),
+        (UNTIL, LATER, "weakened"),
+        (LATER, UNTIL, "changed"),
+        ("# policy", UNTIL, "changed"),
+        (f"# policy{BLOCK}", f"# policy{BLOCK}until = 2027-01-01\n", "weakened"),
+        (f"# policy{BLOCK}until = 2027-01-01\n", f"# policy{BLOCK}", "strengthened"),
+    ],
+    ids=[
+        "a grant without end",
+        "a grant for longer",
+        "a grant for less",
+        "a grant that ends",
+        "a refusal that ends",
+        "a refusal",
+    ],
+)
+def test_another_end_of_a_policy_is_reported(was: str, will: str, effect: str) -> None:
+    difference = pgtls.diff(spec(("# policy", was)), spec(("# policy", will)))
+    assert [kind for kind, _, field in found(difference) if field == "until"] == [effect]
+
+
+def test_a_setting_in_capitals_is_the_same_setting() -> None:
+    difference = compared(("# settings", 'Archive_Command = "evil"'))
+    assert ("weakened", "server.main", "settings.Archive_Command") in found(difference)
+
+
 def test_a_finding_that_is_newly_waived_is_a_weakening() -> None:
     weaker = ('auth = "cert"\n# policy\n', 'auth = "trust"\nsslmode = "disable"\n')
     codes = 'waiver = { reason = "x", codes = ["PGT301", "PGT310"] }\n'

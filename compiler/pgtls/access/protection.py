@@ -81,7 +81,7 @@ _ELSEWHERE = {
         "os_users",
         "member_of",
     },
-    "policy": {"servers", "users", "databases", "from_", "sslmode", "auth", "client_cert", "map", "priority", "until"},
+    "policy": {"servers", "users", "databases", "from_", "sslmode", "auth", "client_cert", "map", "priority"},
 }
 _UNORDERED = {"databases", "formats", "revoked"}
 
@@ -108,7 +108,9 @@ def _fields(before: _Thing, after: _Thing) -> Iterator[ProtectionChange]:
         was, will = getattr(before.table, field), getattr(after.table, field)
         if field in elsewhere or _same(field, was, will):
             continue
-        if field in ("settings", "auth_options"):
+        if (kind, field) == ("policy", "until"):
+            yield ProtectionChange(_ends(before, after), before.entity, field, _shown(was), _shown(will))
+        elif field in ("settings", "auth_options"):
             yield from _entries(before.entity, field, was, will)
         else:
             yield ProtectionChange(_effect(field, was, will), before.entity, field, _shown(was), _shown(will))
@@ -124,7 +126,7 @@ def _entries(entity: str, field: str, was: Mapping[str, Any], will: Mapping[str,
     for name in sorted(was.keys() | will.keys()):
         one, other = was.get(name), will.get(name)
         if one != other or (name in was) != (name in will):
-            weak = field == "auth_options" or _SETTINGS_THAT_WEAKEN.search(name)
+            weak = field == "auth_options" or _SETTINGS_THAT_WEAKEN.search(name.lower())
             yield ProtectionChange(
                 "weakened" if weak else "changed", entity, f"{field}.{name}", _shown(one), _shown(other)
             )
@@ -218,6 +220,15 @@ def _sets(entity: str, what: str, old: Mapping[str, str], new: Mapping[str, str]
         yield ProtectionChange("strengthened", entity, what, before, after)
 
 
+def _ends(before: Any, after: Any) -> Effect:
+    """Return what another end of a policy means: a grant that lasts longer, or a refusal that ends sooner, weakens."""
+    was, will = before.table.until, after.table.until
+    is_longer = will is None or (was is not None and will > was)
+    if "reject" in (before.table.auth, after.table.auth):
+        return "strengthened" if is_longer else "weakened"
+    return "weakened" if is_longer else "changed"
+
+
 def _files(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
     """Compare the content of certificates, requests and CRLs that both states name. Keys are not read.
 
@@ -227,7 +238,10 @@ def _files(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
     for key in sorted(before.keys() & after.keys()):
         entity, field = key
         (was, one), (will, other) = before[key], after[key]
-        if was == will and one != other and "OSError" not in (one, other):
+        is_inside = not was.startswith(("/", "../"))
+        # A revision that holds a link does not show what a build would read.
+        differs = one != other and "OSError" not in (one, other)
+        if was == will and (differs or (is_inside and "OSError" in (one, other))):
             yield ProtectionChange("weakened", entity, field, f"{was} ({_digits(one)})", f"{will} ({_digits(other)})")
 
 

@@ -85,13 +85,20 @@ class Revision(Mapped):
         path = os.path.normpath(path)
         if path.startswith(("..", "/")):
             raise OSError(errno.EXDEV, "it is outside of the repository", path)
-        entry = self._entries.get(path)
+        entry = self._entries.get(path) or self._around(path)
         if entry is None:
             return super()._read(path, longest, pipes=pipes)
         if not entry.kind.startswith(_FILE):
             what = "a symbolic link" if entry.kind.startswith(_LINK) else "a submodule"
             raise OSError(errno.ELOOP, f"it is {what}, and git:REV follows none", path)
         return self._blob(entry)
+
+    def _around(self, path: str) -> _Entry | None:
+        """Return the link or submodule that a path leads through; None where there is none."""
+        while path := os.path.dirname(path):
+            if entry := self._entries.get(path):
+                return entry
+        return None
 
     def _blob(self, entry: _Entry) -> bytes:
         self._fetch((entry,))

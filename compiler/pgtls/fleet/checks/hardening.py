@@ -45,6 +45,13 @@ _WEAK_NAME = re.compile(r"(.*-)?(RC2|RC4|DES|3DES|CBC3|EXP|EXPORT|LOW|IDEA|MD5)(
 """Words and suites that only some builds of OpenSSL have."""
 
 
+def _setting(server: Server, name: str) -> tuple[str, object]:
+    """Return a setting as the spec spells it, and its value; PostgreSQL ignores the case of names."""
+    return next(
+        ((spelt, value) for spelt, value in server.table.settings.items() if spelt.lower() == name), (name, None)
+    )
+
+
 def trust(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find policies that admit every client that reaches the server, under any name."""
     if policy.table.auth != "trust":
@@ -172,12 +179,12 @@ def replication_in_cleartext(fleet: Fleet, policy: Policy) -> Iterator[Diagnosti
 def listens_everywhere(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find servers that listen on every interface."""
     for server in fleet.servers.values():
-        addresses = {part.strip() for part in str(server.table.settings.get("listen_addresses", "")).split(",")}
+        addresses = {part.strip() for part in str(_setting(server, "listen_addresses")[1] or "").split(",")}
         if wide := sorted(addresses & {"*", "0.0.0.0", "::"}):  # noqa: S104  (this is what is looked for)
             message = f'server "{server.name}" listens on every interface: "{wide[0]}"'
             hint = "name its own addresses"
             yield finder(fleet, server).fault(
-                "PGT315", message, "settings", "listen_addresses", hint=hint, severity="warning"
+                "PGT315", message, "settings", _setting(server, "listen_addresses")[0], hint=hint, severity="warning"
             )
 
 
@@ -240,13 +247,11 @@ def _weak_entries(text: str) -> list[str]:
 def md5_passwords(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find servers that would store new passwords as MD5 hashes."""
     for server in fleet.servers.values():
-        value = server.table.settings.get("password_encryption")
+        name, value = _setting(server, "password_encryption")
         if value is not None and str(value).lower() != "scram-sha-256":
             message = f'server "{server.name}" stores new passwords as MD5 hashes'
             hint = 'password_encryption = "scram-sha-256"'
-            yield finder(fleet, server).fault(
-                "PGT320", message, "settings", "password_encryption", hint=hint, severity="warning"
-            )
+            yield finder(fleet, server).fault("PGT320", message, "settings", name, hint=hint, severity="warning")
 
 
 def from_afar(policy: Policy) -> bool:
