@@ -236,6 +236,12 @@ DAMAGE = {
     "an empty file": ("", "PGT502", "the lock has no header", 1),
     "a line before the header": (WRITTEN + HEADER, "PGT502", "the lock has no header", 1),
     "an id that is none": (HEADER.replace(ID, "0123"), "PGT502", 'the "id" of the lock is not 32 hex digits', 1),
+    "half a character": (
+        HEADER + '{"event":"issued","x":"\\ud800"}\n',
+        "PGT502",
+        "a line of the lock is damaged: it holds half a character",
+        2,
+    ),
     "a conflict": (HEADER + "<<<<<<< HEAD\n" + WRITTEN, "PGT501", "the lock holds a merge conflict", 2),
     "the middle of a conflict": (HEADER + WRITTEN + "=======\n", "PGT501", "the lock holds a merge conflict", 3),
     "a truncated line": (HEADER + WRITTEN[:100], "PGT502", "a line of the lock is damaged: it ends early", 2),

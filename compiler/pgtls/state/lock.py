@@ -272,6 +272,15 @@ _HINTS = {
 }
 
 
+def _is_text(fields: object) -> bool:
+    """Return whether all strings can be written as UTF-8: JSON can hold half of a surrogate pair."""
+    try:
+        json.dumps(fields, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _rejected(code: str, message: str, name: str, line: _Line, column: int = 1) -> Rejected:
     text = line.text.decode(errors="replace").rstrip("\r")
     place = Place(name, line.number, column, line.number, column + 1, text)
@@ -292,6 +301,9 @@ def _lines(content: bytes, name: str) -> Iterator[_Line]:
             raise _not_json(_Line(number, text), error, name) from None
         if not isinstance(fields, dict):
             raise _rejected("PGT502", "a line of the lock is damaged: it is no JSON object", name, _Line(number, text))
+        if b"\\ud" in text.lower() and not _is_text(fields):
+            reason = "a line of the lock is damaged: it holds half a character"
+            raise _rejected("PGT502", reason, name, _Line(number, text))
         yield _Line(number, text, fields)
 
 
