@@ -132,7 +132,7 @@ def _proves_otherwise(line: Line) -> bool:
 def _nobody(line: Line, idents: Sequence[IdentLine], role: str) -> str:
     name = line.option("map")
     if any(ident.map == name for ident in idents):
-        return f'no match in usermap "{name}" for user "{role}", whoever asks: the map gives this role to nobody'
+        return f'no match in usermap "{name}" for user "{role}": the map gives this role to no identity'
     where = "no line of pg_ident.conf has that map" if idents else "no line of pg_ident.conf is known (--ident)"
     return f'no match in usermap "{name}" for user "{role}": {where}'
 
