@@ -109,7 +109,7 @@ def _fenced(path: Path) -> str:
 
 
 def _listing(path: PurePosixPath) -> str:
-    names = sorted(file.name for file in (ROOT / path).iterdir() if not file.name.startswith("."))
+    names = sorted(file.name for file in (ROOT / path).iterdir() if not file.name.startswith((".", "__pycache__")))
     return f"{_UNSOUGHT}# {path}\n\n" + "".join(f"- [{name}]({name})\n" for name in names)
 
 

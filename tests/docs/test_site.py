@@ -80,6 +80,13 @@ def test_nothing_of_the_site_is_loaded_from_elsewhere(site: Path) -> None:
     assert loaded_from_elsewhere("<script src=//cdn.example/x.js></script>")
 
 
+def test_a_listing_passes_over_what_python_compiled(site: Path) -> None:
+    listing = (site / "files/templates/index.html").read_text(encoding="utf-8")
+    assert "server" in listing
+    assert "__pycache__" not in listing
+    assert not list(site.rglob("__pycache__"))
+
+
 def test_the_search_knows_every_page_and_no_file_that_is_only_shown(site: Path) -> None:
     index = json.loads((site / "search.json").read_text())
     found = {item["location"].partition("#")[0] for item in index["items"]}

@@ -225,7 +225,5 @@ def first_of_network(text: str) -> str | None:
     if isinstance(address, IPv4Address):
         zeros = 4 - len(text.split(".")) + sum(1 for _ in re.finditer(r"\.0(?=(\.0)*$)", f".{text}"))
         return f"{address}/{32 - 8 * zeros}" if zeros else None
-    groups = address.exploded.split(":")
-    while groups and int(groups[-1], 16) == 0:
-        groups.pop()
-    return f"{address}/{16 * len(groups)}" if len(groups) <= 4 else None
+    groups = -(-len(address.packed.rstrip(b"\0")) // 2)
+    return f"{address}/{16 * groups}" if groups <= 4 else None
