@@ -21,6 +21,7 @@ from pgtls.access.question import Question, of_spec, server_named
 from pgtls.certificates.model import Asked
 from pgtls.difference import Difference, State, difference
 from pgtls.language.files import Disk, Files, Mapped
+from pgtls.stages import Request
 from pgtls.state.names import lock_path, out_path
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from pgtls.access.explain import Explanation
     from pgtls.access.matrix import Matrix
     from pgtls.diagnostics import Diagnostic
-    from pgtls.pipeline import Planned
     from pgtls.plan.model import Cost, Step
     from pgtls.plan.status import Status
+    from pgtls.stages import Checked, Planned
 
     StrPath = str | os.PathLike[str]
 
@@ -48,9 +49,9 @@ class Spec:
     files: Files
     lock: str | bytes
     """The path of the lock, or what it holds."""
-    _checked: list[pipeline.Checked] = field(default_factory=list, compare=False, repr=False)
+    _checked: list[Checked] = field(default_factory=list, compare=False, repr=False)
 
-    def checked(self) -> pipeline.Checked:
+    def checked(self) -> Checked:
         """Check the spec, once."""
         if not self._checked:
             self._checked.append(pipeline.check(Path(self.path), self.now, self.lock, self.files))
@@ -262,10 +263,10 @@ def status(spec: Spec, *, out: StrPath | None = None) -> Status:
 
 def _request(
     spec: Spec, out: StrPath | None, asked: Asked, *, new_out: bool = False, sealed: bool = False, jobs: int = 0
-) -> pipeline.Request:
+) -> Request:
     if isinstance(spec.lock, bytes):
         raise ValueError("lock: the spec has no path for its lock; give one to loads()")  # noqa: TRY004
-    return pipeline.Request(
+    return Request(
         spec=Path(spec.path),
         out=out_path(spec.path, out),
         lock=spec.lock,

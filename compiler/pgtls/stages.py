@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
+from pgtls import __version__
 from pgtls.access.bundles import index
 from pgtls.certificates.model import Asked, Decisions, Existing
 from pgtls.diagnostics import Diagnostic, Rejected, errors
-from pgtls.fleet.files import named_files
+from pgtls.fleet.files import kept_outside, named_files
+from pgtls.plan.due import next_due
+from pgtls.state.manifest import Inputs, Manifest
 from pgtls.state.names import LOCK_TIMEOUT
-from pgtls.state.up_to_date import contents_digest
+from pgtls.state.up_to_date import contents_digest, input_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from pgtls.plan.plan import Plan
     from pgtls.rollout.rollover import Verdict
     from pgtls.state.lock import Lock
+    from pgtls.state.manifest import Entry as ManifestEntry
     from pgtls.state.tree import Tree
 
 Progress: TypeAlias = "Callable[[str, int], Callable[[int], None]]"
@@ -74,6 +79,15 @@ class Checked:
     diagnostics: tuple[Diagnostic, ...]
     waived: tuple[Diagnostic, ...] = ()
     """What waivers accept, and ``[lint] ignore``."""
+
+    @classmethod
+    def of(
+        cls, source: Source, fleet: Fleet | None, rules: Mapping[str, Rules], lock: Lock, found: Sequence[Diagnostic]
+    ) -> Checked:
+        """Make one of all findings, waived or not."""
+        waived = tuple(diagnostic for diagnostic in found if diagnostic.accepted)
+        standing = tuple(diagnostic for diagnostic in found if not diagnostic.accepted)
+        return cls(source, fleet, rules, lock, standing, waived)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -124,3 +138,20 @@ class Planned:
     """The files that hold no certificate that is issued now."""
     plan: Plan
     diagnostics: tuple[Diagnostic, ...]
+
+
+def manifest(request: Request, planned: Planned, lock: Lock, files: Mapping[str, ManifestEntry]) -> bytes:
+    """Return the manifest of a build. Without a digest, the next build has something to do."""
+    checked, decisions = planned.checked, planned.decisions
+    assert lock.id is not None  # noqa: S101
+    again = decisions.waiting or planned.verdict.retirable or kept_outside(planned.fleet)
+    digest = "" if again else input_digest(checked.digest, lock.render())
+    return Manifest(
+        version=__version__,
+        lock_id=lock.id,
+        spec=os.path.basename(request.spec),
+        inputs=Inputs(digest, checked.source.patterns, checked.files),
+        built=request.now,
+        next_due=next_due(planned.fleet, decisions),
+        files=files,
+    ).render()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from pathlib import Path
 
-    from pgtls.pipeline import Planned
+    from pgtls.stages import Planned
 
     Table = Mapping[str, str]
 

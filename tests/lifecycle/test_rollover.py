@@ -19,7 +19,7 @@ from support.system import new_directory
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pgtls.pipeline import Planned
+    from pgtls.stages import Planned
     from support.servers import Server
 
 CAS = "[ca.root]\n[ca.people]\n[ca.root-2027]\n[ca.people-2027]\n"

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pgtls.certificates.model import Asked
-from pgtls.pipeline import Planned, Request, build, plan
+from pgtls.pipeline import build, plan
+from pgtls.stages import Planned, Request
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pgtls.pipeline import Planned
+    from pgtls.stages import Planned
 
 
 @dataclass(slots=True)

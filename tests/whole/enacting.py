@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hba.wire import Answer
     from pgtls.hba.model import Transport
-    from pgtls.pipeline import Checked
+    from pgtls.stages import Checked
     from support.servers import Server
 
 

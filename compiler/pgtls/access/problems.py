@@ -12,6 +12,7 @@ from pgtls.hba.model import Keyword
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
     from pgtls.access.order import Item, Order
     from pgtls.fleet.model import Fleet, Server, User
@@ -37,6 +38,16 @@ class Known(Protocol):
     @property
     def certificate(self) -> Certificate:
         """What it says."""
+
+
+class Issued(Protocol):
+    """All that was ever issued (the lock)."""
+
+    def alive(self, now: datetime) -> tuple[Known, ...]:
+        """List the certificates that are neither expired nor revoked."""
+
+    def unexpired(self, now: datetime) -> tuple[Known, ...]:
+        """List the certificates that are not expired, the revoked ones too."""
 
 
 def conflicting(order: Order, server: Server) -> Iterator[Diagnostic]:

@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING
 
 from pgtls.access.compile import alike, compile_rules, for_server, unread
 from pgtls.access.proof import prove
-from pgtls.diagnostics import errors
-from pgtls.fleet.checks.waivers import certain
+from pgtls.diagnostics import errors, refuse
+from pgtls.fleet.checks.waivers import bare, certain
+from pgtls.language.positions import locate
 from pgtls.language.values import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from pgtls.access.model import Rules
-    from pgtls.access.problems import Known
+    from pgtls.access.problems import Issued
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Policy
+    from pgtls.fleet.resolve import Resolved
+    from pgtls.language.load import LoadResult
 
 
 class ProofFailed(Exception):  # noqa: N818
@@ -25,21 +28,20 @@ class ProofFailed(Exception):  # noqa: N818
 
 def rules_by_server(
     fleet: Fleet,
-    alive: Iterable[Known],
-    unexpired: Iterable[Known],
+    issued: Issued,
     secret: Callable[[Policy, str, Secret], str] = unread,
     *,
     provable: bool = True,
 ) -> tuple[dict[str, Rules], tuple[Diagnostic, ...]]:
     """Compile the rules of every server, servers that are alike once, and prove them. Raise :class:`ProofFailed`.
 
-    ``alive`` are the certificates of the lock that are neither expired nor revoked, ``unexpired`` the revoked ones too.
-    ``secret`` reads a secret option. Without ``provable``, or where rules contradict each other, nothing is proved.
+    ``issued`` is the lock. ``secret`` reads a secret option. Without ``provable``, or if rules contradict each other,
+    nothing is proved.
     """
     rules: dict[str, Rules] = {}
     found: list[Diagnostic] = []
     compiled: dict[Hashable, Rules | None] = {}
-    alive, unexpired = tuple(alive), tuple(unexpired)
+    alive, unexpired = issued.alive(fleet.now), issued.unexpired(fleet.now)
     for server in fleet.servers.values():
         kind = alike(fleet, server)
         if kind not in compiled:
@@ -55,14 +57,39 @@ def rules_by_server(
     return rules, tuple(dict.fromkeys(found))
 
 
+def compiled(resolved: Resolved, loaded: LoadResult, issued: Issued) -> tuple[dict[str, Rules], tuple[Diagnostic, ...]]:
+    """Compile and prove the rules of a spec, as far as it has no faults; return them with all that is wrong with it."""
+    fleet, part, found = resolved
+    if fleet is None or part is None:
+        return {}, found
+    wrong = errors(found)
+    rules, faults = rules_by_server(part, issued, provable=not wrong)
+    found = (*found, *(independent(loaded.unaffected(faults), wrong) if wrong else faults))
+    accepted = [diagnostic for diagnostic in found if diagnostic.accepted]
+    return rules, found if errors(found) else (*found, *bare(fleet, accepted))
+
+
 def independent(faults: Iterable[Diagnostic], wrong: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """Keep only the rule errors that do not follow from other errors: no warnings, no line that cannot be written."""
     likely = certain(errors(faults), (diagnostic.path for diagnostic in wrong))
     return tuple(fault for fault in likely if fault.code != "PGT253")
 
 
-def has_secret_options(fleet: Fleet) -> bool:
-    """Return whether the text of a rule contains a secret."""
+def with_secrets(
+    fleet: Fleet, rules: Mapping[str, Rules], issued: Issued, secret: Callable[[Policy, str, Secret], str]
+) -> Mapping[str, Rules]:
+    """Return the rules with their secrets, as ``secret`` reads them. Raise :class:`Rejected` if one cannot be written.
+
+    ``rules`` are those of a check, in which the names of secrets replace them. No secret is read if there is none.
+    """
+    if not _has_secret_options(fleet):
+        return rules
+    full, faults = rules_by_server(fleet, issued, secret)
+    refuse(locate(faults, fleet.source))
+    return full
+
+
+def _has_secret_options(fleet: Fleet) -> bool:
     return any(
         isinstance(value, Secret) for policy in fleet.policies.values() for value in policy.table.auth_options.values()
     )

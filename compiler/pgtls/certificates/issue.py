@@ -16,11 +16,11 @@ from pgtls.state.lock import IssuedLine
 from pgtls.state.tree import Later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from pgtls.certificates.model import CrlDecision, Decision, Decisions, Existing, Keyring
-    from pgtls.state.lock import Lock
+    from pgtls.state.lock import Lock, RevokedLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +139,12 @@ def _with_lists(credentials: Mapping[Entity, Credential], existing: Existing) ->
     """Add the CRLs of the CAs above a CA that came with it."""
     above = {ca_entity(name): lists.pem for name, lists in existing.outside.above.items()}
     return {**credentials, **{entity: replace(credentials[entity], lists=pem) for entity, pem in above.items()}}
+
+
+def recorded(lock: Lock, lines: Iterable[IssuedLine], revocations: Iterable[RevokedLine]) -> Lock:
+    """Return the lock after a build; a new one gets its id."""
+    named = lock if lock.id else replace(lock, id=secrets.token_hex(16))
+    return named.with_lines(*lines, *revocations)
 
 
 def carry_out(

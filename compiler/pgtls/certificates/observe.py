@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.certificates.credentials import first_block
 from pgtls.certificates.issue import needed_keys, needed_passphrases
+from pgtls.certificates.lock_changes import restored, revocations
 from pgtls.certificates.model import UNTOUCHED, Existing, Found, Keyring, Promote
 from pgtls.certificates.passphrases import way_out
 from pgtls.certificates.retired_cas import left_files
-from pgtls.certificates.supplied import brought_key
+from pgtls.certificates.supplied import brought_key, taken_keys
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.words import listed
 from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList, Unreadable
@@ -22,11 +23,12 @@ from pgtls.state import layout
 from pgtls.state import manifest as manifests
 from pgtls.state.faults import cannot_read
 from pgtls.state.files import read
-from pgtls.state.known_lock import NONE as NO_DRIFT
+from pgtls.state.known_lock import compare
 from pgtls.state.out_directory import check_lock, foreign_files, inspect, observe_files, open_keys
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from pgtls.certificates.model import Decision, Decisions, KeyState, Outside, Stored
     from pgtls.certificates.secrets import Secrets
@@ -45,16 +47,40 @@ def observe(
     outside: Outside,
     secrets: Secrets,
     *,
-    own: Collection[str] = (),
+    own: Collection[str],
+    now: datetime,
+    allow_revoke: bool = False,
     new_out: bool = False,
-    drift: Drift = NO_DRIFT,
     review: bool = False,
 ) -> Existing:
-    """Look at the tree and at every certificate that is wanted. :class:`Rejected` where the directory is not ours.
+    """Look at the tree and at every desired certificate. Raise :class:`Rejected` if the directory is not ours.
 
-    ``own`` are the :func:`pgtls.state.lock_file.own_files`.
+    ``own`` are the :func:`pgtls.state.lock_file.own_files`. ``lock`` is the lock as it was read; that of the result
+    also has the revocations that others removed, and with ``allow_revoke`` the certificates, revoked.
     Without a tree, what the lock lists counts as present; with ``new_out``, as lost. A ``review`` expects no tree.
     """
+    drift = compare(out, lock)
+    whole = restored(lock, drift, now, allowed=allow_revoke)
+    existing = _existing(out, whole, profiles, outside, secrets, own=own, new_out=new_out, drift=drift, review=review)
+    return replace(
+        existing,
+        forgotten=revocations(lock, drift, now) if allow_revoke else (),
+        diagnostics=(*existing.diagnostics, *outside.diagnostics, *taken_keys(outside, whole, out)),
+    )
+
+
+def _existing(
+    out: str,
+    lock: Lock,
+    profiles: Mapping[Entity, Profile],
+    outside: Outside,
+    secrets: Secrets,
+    *,
+    own: Collection[str],
+    new_out: bool,
+    drift: Drift,
+    review: bool,
+) -> Existing:
     manifest = manifests.read(out) if inspect(out, own) == "ours" else None
     if manifest is None:
         if lock.id and not new_out:

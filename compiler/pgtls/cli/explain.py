@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pgtls.access.explain import Explanation
     from pgtls.access.question import Answer, Question
     from pgtls.hba.model import Connection
-    from pgtls.pipeline import Checked
+    from pgtls.stages import Checked
 
 _T = TypeVar("_T")
 

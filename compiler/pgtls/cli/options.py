@@ -18,7 +18,7 @@ from pgtls.cli.printing import say
 from pgtls.state.names import LOCK_TIMEOUT, lock_path, out_path
 
 if TYPE_CHECKING:
-    from pgtls.pipeline import Request
+    from pgtls.stages import Request
 
 
 def read_now(text: str) -> datetime:
@@ -146,7 +146,7 @@ class Where:
         from pathlib import Path
 
         from pgtls.certificates.model import Asked
-        from pgtls.pipeline import Request
+        from pgtls.stages import Request
 
         asks = asks or Asks()
         asked = Asked(

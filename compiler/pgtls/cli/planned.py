@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pgtls.cli.printing import Report
     from pgtls.diagnostics import Diagnostic
-    from pgtls.pipeline import Planned
+    from pgtls.stages import Planned
 
 
 _UNCOMPARED = (

@@ -7,12 +7,12 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from pgtls.pipeline import no_progress
+from pgtls.stages import no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pgtls.pipeline import Progress
+    from pgtls.stages import Progress
 
 _WORTH_SHOWING = 200
 """How many certificates or files make a build long enough for a bar."""

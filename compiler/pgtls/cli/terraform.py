@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.exports.terraform import Query
-    from pgtls.pipeline import Request
+    from pgtls.stages import Request
 
 
 EXAMPLES = {

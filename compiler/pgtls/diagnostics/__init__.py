@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 Severity = Literal["error", "warning"]
 Path = tuple[str | int, ...]
@@ -85,6 +85,12 @@ class Rejected(Exception):  # noqa: N818  (a refusal of the input, not an error 
     def __init__(self, *diagnostics: Diagnostic) -> None:
         super().__init__("; ".join(f"{d.code}: {d.message}" for d in diagnostics))
         self.diagnostics = diagnostics
+
+
+def refuse(diagnostics: Sequence[Diagnostic]) -> None:
+    """Raise :class:`Rejected` with all of the diagnostics if any of them is an error."""
+    if errors(diagnostics):
+        raise Rejected(*diagnostics)
 
 
 def errors(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:

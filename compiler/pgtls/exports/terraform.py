@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pgtls.certificates.model import Existing
-    from pgtls.pipeline import Planned
+    from pgtls.stages import Planned
     from pgtls.state.tree import FileKind
 
 KEYS = ("spec", "out", "lock", "now", "include")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.diagnostics import errors
 from pgtls.fleet.authorities import resolve_authorities
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pgtls.diagnostics import Diagnostic, Path
     from pgtls.fleet.model import Authority, Policy
+    from pgtls.language.load import LoadResult
     from pgtls.language.models import ServerTable, UserTable
     from pgtls.language.source import Loaded
 
@@ -43,6 +44,28 @@ def resolve(
     if errors(report):
         return None, tuple(once([*report, *judge(fleet, faulty, report)[1]]))
     return fleet, tuple(once(report))
+
+
+class Resolved(NamedTuple):
+    """The fleet of a spec, if all its references resolve, and the ``part`` of it without faults, with all findings."""
+
+    fleet: Fleet | None
+    part: Fleet | None
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def judged(result: LoadResult, now: datetime) -> Resolved:
+    """Link the tables of a spec, as far as it could be read, and apply all rules that need no compiled file."""
+    if result.loaded is None:
+        return Resolved(None, None, result.diagnostics)
+    fleet, later = resolve(result.loaded, now, result.faulty)
+    found = (*result.diagnostics, *result.unaffected(later))
+    if fleet is None:
+        return Resolved(None, None, found)
+    part, checked = judge(fleet, result.faulty, result.diagnostics)
+    # A table that could not be read may be what a warning misses.
+    certain = errors(result.unaffected(checked)) if errors(result.diagnostics) else checked
+    return Resolved(fleet, part, (*found, *certain))
 
 
 def _fleet(loaded: Loaded, now: datetime, report: list[Diagnostic]) -> Fleet:

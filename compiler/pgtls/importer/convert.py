@@ -18,8 +18,9 @@ from pgtls.importer.server import Conf, read_settings, server_tables
 from pgtls.importer.settle import Settled, settle
 from pgtls.importer.write import Access, access_tables
 from pgtls.language.files import Disk
-from pgtls.pipeline import Request, check, decided, plan
+from pgtls.pipeline import check, decided, plan
 from pgtls.postgres.methods import takes_map
+from pgtls.stages import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pgtls.hba.model import Line
     from pgtls.importer.foreign import Foreign
     from pgtls.importer.server import Given
-    from pgtls.pipeline import Checked
+    from pgtls.stages import Checked
 
 _NO_SECRET = "PGT560"  # noqa: S105  (the code of a diagnostic)
 _PGT297_HINT = "change the policies until they say what is meant"

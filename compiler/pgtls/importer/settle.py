@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pgtls.diagnostics import Diagnostic
     from pgtls.hba.model import Line
     from pgtls.importer.findings import Findings
-    from pgtls.pipeline import Checked
+    from pgtls.stages import Checked
 
 _REASON = "imported: was so before"
 _OPTIONAL = ("port", "socket_directory", "directory", "min_tls", "ciphers", "tls13_ciphers", "groups", "settings")

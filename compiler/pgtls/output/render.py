@@ -8,6 +8,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pgtls.certificates.credentials import chain, joined, roots, trust
+from pgtls.certificates.retired_cas import files as retired_files
 from pgtls.certificates.trust import checked_cas, listed_cas, server_cas, trusts_somebody
 from pgtls.language.models import SSLMODES
 from pgtls.output.connection_strings import jdbc, key_value, parameters, services, unserviceable, uri
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from pgtls.access.model import Entry, Rules
     from pgtls.certificates.credentials import Credential
+    from pgtls.certificates.issue import Material
+    from pgtls.certificates.model import Existing
     from pgtls.fleet.model import Authority, Fleet, Server, User
     from pgtls.pki.model import Entity
     from pgtls.state.tree import Tree
@@ -31,6 +34,12 @@ if TYPE_CHECKING:
     Files: TypeAlias = Iterator[tuple[str, File]]
     Entries: TypeAlias = Mapping[str, Sequence[Entry]]
     """By user."""
+
+
+def tree(fleet: Fleet, entries: Entries, existing: Existing, texts: Tree, made: Material) -> Tree:
+    """Return the whole out directory: ``texts``, the files of CAs that left the spec, and what ``made`` holds."""
+    issued = material(fleet, entries, made.credentials, made.crls)
+    return {**texts, **retired_files(fleet, existing, made.retired), **issued}
 
 
 def texts(

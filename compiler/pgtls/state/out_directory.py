@@ -96,6 +96,13 @@ def check_untracked(out: str, own: Collection[str] = ()) -> None:
     raise Rejected(Diagnostic("PGT541", message, hint=hint))
 
 
+def check(out: str, own: Collection[str]) -> None:
+    """Refuse an out directory that is not ours alone: of another program, of another user, or of the repository."""
+    inspect(out, own)
+    check_owner(out)
+    check_untracked(out, own)
+
+
 def check_lock_path(lock: str, spec: str, out: str) -> None:
     """Raise :class:`Rejected` with PGT537 if the lock is the spec, or a file that a build writes."""
     path, inside = os.path.realpath(lock), os.path.realpath(out)
