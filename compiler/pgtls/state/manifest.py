@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from json.encoder import encode_basestring
+from operator import itemgetter
 from stat import S_IMODE
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -85,9 +87,18 @@ class Manifest:
             "next_due": None if self.next_due is None else timestamp(self.next_due),
         }
         encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-        lines = ",\n".join(f"{encode(path)}:{encode(self.files[path]._asdict())}" for path in sorted(self.files))
+        lines = ",\n".join(_line(path, self.files[path]) for path in sorted(self.files))
         # A file name that is no text (PEP 383) becomes an escape of JSON.
         return f'{encode(head)[:-1]},"files":{{\n{lines}\n}}}}\n'.encode(errors="backslashreplace")
+
+
+def _line(path: str, entry: Entry) -> str:
+    """Return the JSON of one file. Its digits, numbers and kind need no escapes."""
+    digits, size, mtime, mode, kind, entity = entry
+    return (
+        f'{encode_basestring(path)}:{{"sha256":"{digits}","size":{size},"mtime_ns":{mtime},"mode":{mode},'
+        f'"kind":"{kind}","entity":{encode_basestring(entity)}}}'
+    )
 
 
 def entry(content: bytes, stat: os.stat_result, kind: FileKind, entity: Entity) -> Entry:
@@ -116,8 +127,10 @@ def _described(
 ) -> Entry:
     if path in written and isinstance(file.content, bytes):
         return entry(file.content, stats[path], file.kind, file.entity)
-    if path in kept:
-        return kept[path]._replace(mode=file.mode, kind=file.kind, entity=file.entity)
+    known = kept.get(path)
+    if known is not None:
+        same = (known.mode, known.kind, known.entity) == (file.mode, file.kind, file.entity)
+        return known if same else known._replace(mode=file.mode, kind=file.kind, entity=file.entity)
     with open(os.path.join(out, path), "rb") as adopted:
         return entry(adopted.read(), os.fstat(adopted.fileno()), file.kind, file.entity)
 
@@ -181,14 +194,25 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
 
 def _entry(path: str, fields: Mapping[str, Any]) -> Entry:
     """Check and return one entry: its path must stay inside the tree, since a build may delete it."""
-    made = Entry(**fields)
-    digits, size, mtime, mode, kind, entity = made
-    whole = type(size) is int and type(mtime) is int and type(mode) is int
-    if not (whole and kind in FILE_KINDS and isinstance(entity, str) and _SHA256.match(digits)):
+    digits, size, mtime, mode, kind, entity = _values(fields)
+    whole = type(size) is type(mtime) is type(mode) is int
+    if not (whole and kind in FILE_KINDS and type(entity) is str and _SHA256.match(digits)) or len(fields) != _FIELDS:
         raise TypeError(path)
-    if "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
+    name = path.rpartition("/")[2]
+    if "\0" in path or name in _NO_NAMES or not _inside(path[: -len(name)]):
         raise TypeError(path)
-    return made._replace(entity=_owner(entity))
+    return Entry(digits, size, mtime, mode, kind, _owner(entity))
+
+
+_values = itemgetter(*Entry._fields)
+_FIELDS = len(Entry._fields)
+_NO_NAMES = frozenset(("", ".", ".."))
+
+
+@cache  # a directory has several files
+def _inside(directory: str) -> bool:
+    """Return whether a directory, with a final ``/`` or empty, lies inside the tree."""
+    return not directory or _NO_NAMES.isdisjoint(directory[:-1].split("/"))
 
 
 @cache  # an entity has several files

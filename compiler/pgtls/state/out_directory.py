@@ -159,16 +159,17 @@ def observe_files(out: str, manifest: Manifest, own: Collection[str] = (), *, se
     something cannot be read.
     """
     states: dict[str, FileState] = {}
-    entries: dict[str, Entry] = dict(manifest.files)
+    listed = manifest.files
+    entries: dict[str, Entry] = dict(listed)
     foreign: list[str] = []
     known = all_ancestors((*manifest.files, *own))
     ours = OURS.union(own)
     try:
         for path, found, private in _walk(out, "", known, ours):
-            entry = manifest.files.get(path)
+            entry = listed.get(path)
             if entry is not None:
-                states[path] = _state(os.path.join(out, path), entry, found, private, sealed)
-                if states[path] == "touched":
+                states[path] = state = _state(out, path, entry, found, private, sealed)
+                if state == "touched":
                     entries[path] = entry._replace(mtime_ns=found.st_mtime_ns)
             elif path not in known:
                 foreign.append(f"{path}/" if stat.S_ISDIR(found.st_mode) else path)
@@ -209,27 +210,32 @@ def _walk(
     out: str, directory: str, known: set[str], ours: Collection[str], private: bool = True
 ) -> Iterator[tuple[str, os.stat_result, bool]]:
     """Yield everything below a directory of pgtls, and whether its directory is closed to others. Follow no link."""
+    above = f"{directory}/" if directory else ""
+    below: list[tuple[str, bool]] = []
     with os.scandir(os.path.join(out, directory)) as entries:
         for entry in entries:
-            path = f"{directory}/{entry.name}" if directory else entry.name
+            path = above + entry.name
             if path in ours:
                 continue
             found = entry.stat(follow_symlinks=False)
             yield path, found, private
-            if path in known and stat.S_ISDIR(found.st_mode):
-                yield from _walk(out, path, known, ours, not stat.S_IMODE(found.st_mode) & 0o077)
+            if stat.S_ISDIR(found.st_mode) and path in known:
+                below.append((path, not stat.S_IMODE(found.st_mode) & 0o077))
+    for path, closed in below:
+        yield from _walk(out, path, known, ours, closed)
 
 
-def _state(path: str, entry: Entry, found: os.stat_result, private: bool, sealed: bool) -> FileState:
+def _state(out: str, path: str, entry: Entry, found: os.stat_result, private: bool, sealed: bool) -> FileState:
+    same_stat = found.st_mtime_ns == entry.mtime_ns
+    right = found.st_mode == stat.S_IFREG | entry.mode and (private or entry.kind != "key")
+    if same_stat and right and found.st_size == entry.size:
+        return "same"
     if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size:
         return "edited"
-    same_stat = found.st_mtime_ns == entry.mtime_ns
     opened = not same_stat and not (sealed and entry.kind == "key")
-    if opened and sha256(files.read(path)).hexdigest() != entry.sha256:
+    if opened and sha256(files.read(os.path.join(out, path))).hexdigest() != entry.sha256:
         return "edited"
-    if stat.S_IMODE(found.st_mode) != entry.mode or (entry.kind == "key" and not private):
-        return "mode"
-    return "same" if same_stat else "touched"
+    return "touched" if right else "mode"
 
 
 def _no_directory(out: str) -> Diagnostic:
