@@ -11,28 +11,28 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgtls import pipeline
-from pgtls.access.matrix import matrix
-from pgtls.access.question import Question, of_spec, server_named
 from pgtls.certificates.model import Asked
-from pgtls.difference import Difference, State, difference
+from pgtls.diagnostics import Rejected
 from pgtls.language.files import Disk, Files, Mapped
-from pgtls.stages import Request
-from pgtls.state.names import lock_path, out_path
+from pgtls.stages import Request, no_progress
+from pgtls.state.names import LOCK_TIMEOUT, lock_path, out_path
+from pgtls.state.up_to_date import input_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from pgtls.access.explain import Explanation
     from pgtls.access.matrix import Matrix
+    from pgtls.access.question import Answer, Question
     from pgtls.diagnostics import Diagnostic
+    from pgtls.difference import Difference, State
     from pgtls.plan.model import Cost, Step
     from pgtls.plan.status import Status
-    from pgtls.stages import Checked, Planned
+    from pgtls.stages import Checked, Planned, Progress
 
     StrPath = str | os.PathLike[str]
 
@@ -59,6 +59,8 @@ class Spec:
 
     def usable(self) -> State:
         """Return the spec without errors. Raise Rejected where it has any."""
+        from pgtls.difference import State
+
         checked = self.checked()
         return State(checked.usable(), checked.rules, checked.waived)
 
@@ -67,8 +69,8 @@ class Spec:
 class Check:
     """What :func:`check` found. It is true where nothing forbids a build."""
 
-    errors: tuple[Diagnostic, ...]
-    warnings: tuple[Diagnostic, ...]
+    diagnostics: tuple[Diagnostic, ...]
+    """Errors and warnings, in the order of their places."""
     waived: tuple[Diagnostic, ...]
     """Findings that a waiver or ``[lint] ignore`` accepts; ``accepted`` of each says by what, and why."""
 
@@ -76,14 +78,14 @@ class Check:
         return not self.errors
 
     @property
-    def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """Errors and warnings, in the order of their places."""
-        return tuple(sorted((*self.errors, *self.warnings), key=_place))
+    def errors(self) -> tuple[Diagnostic, ...]:
+        """What forbids a build."""
+        return tuple(diagnostic for diagnostic in self.diagnostics if diagnostic.severity == "error")
 
-
-def _place(diagnostic: Diagnostic) -> tuple[str, int, int]:
-    place = diagnostic.place
-    return (place.file, place.line, place.column) if place else (diagnostic.file or "", 0, 0)
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """What does not."""
+        return tuple(diagnostic for diagnostic in self.diagnostics if diagnostic.severity == "warning")
 
 
 def load(
@@ -136,9 +138,7 @@ def check(spec: Spec) -> Check:
     (False, 'PGT005')
     """
     checked = spec.checked()
-    found = checked.diagnostics
-    wrong = tuple(diagnostic for diagnostic in found if diagnostic.severity == "error")
-    return Check(wrong, tuple(d for d in found if d.severity == "warning"), checked.waived)
+    return Check(checked.diagnostics, checked.waived)
 
 
 def access(spec: Spec) -> tuple[Matrix, ...]:
@@ -149,6 +149,8 @@ def access(spec: Spec) -> tuple[Matrix, ...]:
     >>> [row.roles for row in pgtls.access(spec)[0].rows if row.admits]
     [('postgres',), ('app',)]
     """
+    from pgtls.access.matrix import matrix
+
     state = spec.usable()
     return tuple(matrix(state.fleet, rules) for rules in state.rules.values())
 
@@ -172,9 +174,10 @@ def explain(
     >>> pgtls.explain(spec, user="app", database="shop", source="10.1.2.3").outcome
     'admit'
     """
-    state = spec.usable()
-    if server is None and len(state.fleet.servers) != 1:
-        raise ValueError(f"server: the spec has several: {', '.join(state.fleet.servers)}")
+    from ipaddress import ip_address
+
+    from pgtls.access.question import Question
+
     asked = Question(
         role=user,
         database=database,
@@ -183,8 +186,17 @@ def explain(
         cleartext=not tls,
         certificate=certificate,
     )
-    named = server_named(state.fleet, server or next(iter(state.fleet.servers)))
-    return of_spec(state.fleet, named, state.rules, asked).explanation
+    return answer(spec, asked, server).explanation
+
+
+def answer(spec: Spec, question: Question, server: str | None = None) -> Answer:
+    """Answer any question about one connection, with the connection as it was judged and the place of the policy."""
+    from pgtls.access.question import of_spec
+
+    state = spec.usable()
+    if not state.rules:
+        raise Rejected(*spec.checked().diagnostics)
+    return of_spec(state.fleet, server, state.rules, question)
 
 
 def diff(old: Spec, new: Spec) -> Difference:
@@ -194,6 +206,8 @@ def diff(old: Spec, new: Spec) -> Difference:
     >>> [(change.kind, change.roles) for change in pgtls.diff(spec, changed).access]
     [('granted', ('app',))]
     """
+    from pgtls.difference import difference
+
     return difference(old.usable(), new.usable())
 
 
@@ -205,6 +219,16 @@ class Build:
     cost: Cost
     diagnostics: tuple[Diagnostic, ...]
     waived: tuple[Diagnostic, ...]
+    known: tuple[Diagnostic, ...] = ()
+    """The diagnostics that the last build reported about the same spec."""
+    from_lock: bool = False
+    """Whether there is no out directory: then the steps are about the certificates that the lock lists."""
+    lost: bool = False
+    """Whether the out directory is missing although this is no review."""
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """By NAME of a server: the name or address that clients dial first."""
+    users: frozenset[str] = frozenset()
+    """The NAMEs of all users."""
 
     @property
     def summary(self) -> dict[str, int]:
@@ -220,16 +244,18 @@ def plan(
     secrets: bool = True,
     asked: Asked = _NOTHING_ASKED,
     new_out: bool = False,
+    review: bool = False,
+    lock_timeout: int = LOCK_TIMEOUT,
 ) -> Build:
     """Compute what a build would do, why, and what it costs. Writes nothing.
 
     ``out`` is by default the directory ``out`` next to the spec. Without ``secrets``, no key is opened and no command
-    of the spec runs.
+    of the spec runs. A ``review`` expects no out directory. ``lock_timeout`` is how many seconds to wait for a build.
 
     >>> pgtls.plan(spec, out="out").summary
     {'create': 4}
     """
-    return _result(pipeline.plan(_request(spec, out, asked, new_out=new_out, sealed=not secrets)))
+    return _result(pipeline.plan(request(spec, out, asked, new_out, review, lock_timeout, sealed=not secrets)))
 
 
 def build(
@@ -239,31 +265,44 @@ def build(
     asked: Asked = _NOTHING_ASKED,
     new_out: bool = False,
     jobs: int = 0,
+    lock_timeout: int = LOCK_TIMEOUT,
+    progress: Progress | None = None,
 ) -> Build:
     """Compile a spec into the out directory, and return what was done. Where it raises Rejected, nothing has changed.
 
-    The spec must have the path of a lock: one from :func:`loads` needs ``lock=``.
+    The spec must have the path of a lock: one from :func:`loads` needs ``lock=``. ``jobs`` is how many cores make keys,
+    by default all. ``progress`` gets the name of each stage and its length, and returns what is called as it advances.
 
     >>> pgtls.build(spec, out="out").summary
     {'create': 4}
     >>> pgtls.build(spec, out="out").steps
     ()
     """
-    return _result(pipeline.build(_request(spec, out, asked, new_out=new_out, jobs=jobs)))
+    asking = request(spec, out, asked, new_out, lock_timeout=lock_timeout, jobs=jobs)
+    return _result(pipeline.build(asking, progress or no_progress))
 
 
-def status(spec: Spec, *, out: StrPath | None = None) -> Status:
+def status(spec: Spec, *, out: StrPath | None = None, review: bool = False, lock_timeout: int = LOCK_TIMEOUT) -> Status:
     """Return every certificate and CRL with its state, how long it lives, and what to do. Opens no key.
 
     >>> [item.entity for item in pgtls.status(spec, out="out").items if item.state != "ok"]
     []
     """
-    return pipeline.status(_request(spec, out, _NOTHING_ASKED))
+    return pipeline.status(request(spec, out, review=review, lock_timeout=lock_timeout))
 
 
-def _request(
-    spec: Spec, out: StrPath | None, asked: Asked, *, new_out: bool = False, sealed: bool = False, jobs: int = 0
+def request(
+    spec: Spec,
+    out: StrPath | None,
+    asked: Asked = _NOTHING_ASKED,
+    new_out: bool = False,
+    review: bool = False,
+    lock_timeout: int = LOCK_TIMEOUT,
+    *,
+    sealed: bool = False,
+    jobs: int = 0,
 ) -> Request:
+    """Return what the pipeline works on."""
     if isinstance(spec.lock, bytes):
         raise ValueError("lock: the spec has no path for its lock; give one to loads()")  # noqa: TRY004
     return Request(
@@ -273,12 +312,33 @@ def _request(
         now=spec.now,
         asked=asked,
         new_out=new_out,
+        lock_timeout=lock_timeout,
         jobs=jobs,
         files=spec.files,
         sealed=sealed,
+        review=review,
     )
 
 
 def _result(planned: Planned) -> Build:
-    plan = planned.plan
-    return Build(plan.steps, plan.cost, planned.diagnostics, planned.checked.waived)
+    plan, existing, fleet = planned.plan, planned.existing, planned.fleet
+    return Build(
+        plan.steps,
+        plan.cost,
+        planned.diagnostics,
+        planned.checked.waived,
+        _known(planned),
+        existing.from_lock,
+        existing.lost,
+        {name: server.table.hosts[0] for name, server in fleet.servers.items()},
+        frozenset(fleet.users),
+    )
+
+
+def _known(planned: Planned) -> tuple[Diagnostic, ...]:
+    """Return the findings of the spec if the last build was of the same spec, and so reported them."""
+    manifest, found = planned.existing.manifest, planned.checked.diagnostics
+    if manifest is None or not found or planned.existing.sealed:  # the digest is also that of key_file
+        return ()
+    digest = input_digest(planned.checked.digest, planned.checked.lock.render())
+    return found if digest == manifest.inputs.digest else ()

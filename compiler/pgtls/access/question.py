@@ -12,6 +12,7 @@ from pgtls.access.grants import distinguished_name
 from pgtls.access.trust import trust
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.hba.model import ClientCertificate, Connection, Surroundings
+from pgtls.language.positions import locate
 from pgtls.language.words import did_you_mean
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ class Answer:
 
     connection: Connection
     explanation: Explanation
+    place: str | None = None
+    """The file and line where the spec defines the deciding policy, or the nearest one."""
+
+
+class UnclearServer(ValueError):  # noqa: N818
+    """A question that does not name its server, to a spec that has several."""
 
 
 def of_file(
@@ -91,11 +98,33 @@ def _shown(name: str) -> ClientCertificate:
     return ClientCertificate(found[1], name) if found else ClientCertificate(name, f"CN={name}")
 
 
-def of_spec(fleet: Fleet, server: Server, rules: Mapping[str, Rules], question: Question) -> Answer:
-    """Ask the compiled rules of a server.
+def of_spec(fleet: Fleet, server: str | None, rules: Mapping[str, Rules], question: Question) -> Answer:
+    """Ask the compiled rules of a server; None: of the only one, or raise :class:`UnclearServer`.
 
-    Raises Rejected with PGT291 for a user that does not exist, or has no certificate.
+    Raise Rejected with PGT291 for a server or user that does not exist, or a user without a certificate.
     """
+    answer = _of_server(fleet, _server(fleet, server), rules, question)
+    return replace(answer, place=_place(fleet, answer.explanation))
+
+
+def _server(fleet: Fleet, name: str | None) -> Server:
+    if name is None and len(fleet.servers) > 1:
+        raise UnclearServer(f"say which: {', '.join(fleet.servers)}")
+    name = name if name is not None else next(iter(fleet.servers))
+    if name not in fleet.servers:
+        raise Rejected(_unknown("server", name, fleet.servers))
+    return fleet.servers[name]
+
+
+def _place(fleet: Fleet, answer: Explanation) -> str | None:
+    policy = answer.policies[0] if answer.policies else answer.nearest.policy if answer.nearest else None
+    if policy is None:
+        return None
+    (found,) = locate([Diagnostic("", "", path=("policy", policy), at="table")], fleet.source)
+    return f"{found.place.file}:{found.place.line}" if found.place else None
+
+
+def _of_server(fleet: Fleet, server: Server, rules: Mapping[str, Rules], question: Question) -> Answer:
     around, shown = question.around(surroundings_of(fleet)), _presented(fleet, server, question)
     connection = replace(question.connection, certificate=shown.certificate)
     answer = _answer(fleet, rules[server.name], connection, around)
@@ -134,13 +163,6 @@ def _elsewhere(fleet: Fleet, server: Server, rules: Mapping[str, Rules], questio
             )
             if answer.outcome == "admit":
                 yield f'server "{other.name}" admits it, by policy {", ".join(answer.policies)}'
-
-
-def server_named(fleet: Fleet, name: str) -> Server:
-    """Return a server. Raises Rejected with PGT291."""
-    if name not in fleet.servers:
-        raise Rejected(_unknown("server", name, fleet.servers))
-    return fleet.servers[name]
 
 
 # --- certificates ---

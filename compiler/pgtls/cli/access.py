@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pgtls.cli import markdown as md
@@ -35,15 +34,12 @@ EXAMPLES = {
 @expanded
 def command(where: Where, format_: Annotated[Literal["text", "json", "markdown"], FORMAT] = "text") -> int:
     """Show who may connect from where to what, and how: the whole matrix, from the compiled pg_hba.conf."""
-    from pgtls.access.matrix import matrix
-    from pgtls.pipeline import check
+    from pgtls.api import access, check
 
     with reporting("access", format_) as report:
-        spec, _, lock = where.paths
-        checked = check(Path(spec), clock(where.now), lock)
-        fleet = checked.usable()
+        spec = where.open(clock(where.now))
+        checked, found = check(spec), access(spec)
         report.diagnostics, report.waived = checked.diagnostics, checked.waived
-        found = [matrix(fleet, rules) for rules in checked.rules.values()]
         report.result = lambda: {"servers": [_as_dict(server) for server in found]}
         width, colour = columns(sys.stdout), coloured(sys.stdout)
         report.text = lambda: "\n\n".join(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from pgtls.cli import CHANGES, OK
-from pgtls.cli.options import FORMAT, Asks, Verbose, Where, clock, expanded
+from pgtls.cli.options import FORMAT, Asks, Verbose, Where, clock, expanded, in_review
 from pgtls.cli.printing import UnwrittenError, as_json, emit, reporting
 from pgtls.state.up_to_date import up_to_date
 
@@ -47,25 +47,32 @@ def command(
         emit(as_json("build", (), steps=[], summary={}) if format_ == "json" else "nothing to do")
         return OK
 
+    from pgtls.api import build, plan
     from pgtls.cli import planned
     from pgtls.cli.next_steps import next_steps
     from pgtls.cli.progress import bars
-    from pgtls.pipeline import build, plan
 
     with reporting("build", format_) as report:
-        work = where.request(moment, asks, jobs=jobs or 0)
+        spec, out, wait = where.open(moment), paths[1], where.lock_timeout
         if only_check:
-            found = plan(work)
+            found = plan(spec, out=out, asked=asks.asked, new_out=asks.new_out, review=in_review(), lock_timeout=wait)
             planned.fill(report, found, format_, verbose=verbose)
-            report.status = CHANGES if found.plan.steps else OK
+            report.status = CHANGES if found.steps else OK
         else:
             with bars() as progress:
-                found = build(work, progress)
-            report.done = f"{work.out} is built"
+                found = build(
+                    spec,
+                    out=out,
+                    asked=asks.asked,
+                    new_out=asks.new_out,
+                    jobs=jobs or 0,
+                    lock_timeout=wait,
+                    progress=progress,
+                )
+            report.done = f"{out} is built"
             _write(depfile, paths, report.done)
-            steps = found.plan.steps
-            after = [f"built {work.out}", *(f"next: {step}" for step in next_steps(steps, found.fleet, work.out))]
-            planned.fill(report, found, format_, verbose=verbose, after=after if steps else ())
+            after = [f"built {out}", *(f"next: {step}" for step in next_steps(found, out))]
+            planned.fill(report, found, format_, verbose=verbose, after=after if found.steps else ())
     return report.status
 
 

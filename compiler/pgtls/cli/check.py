@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -34,15 +33,14 @@ def command(
     warnings_as_errors: Annotated[bool, typer.Option("--warnings-as-errors", help="Exit 1 on warnings too.")] = False,
 ) -> int:
     """Parse, validate, lint and prove a spec; write nothing."""
-    from pgtls.pipeline import check
+    from pgtls.api import check
 
-    spec, _, lock = where.paths
     try:
-        checked = check(Path(spec), clock(where.now), lock)
+        checked = check(where.open(clock(where.now)))
         diagnostics, waived = checked.diagnostics, checked.waived
     except Rejected as rejected:
         diagnostics, waived = rejected.diagnostics, ()
-    _print(diagnostics, waived, spec, format_)
+    _print(diagnostics, waived, where.spec, format_)
     failed = any(d.severity == "error" or warnings_as_errors for d in diagnostics)
     return FAILED if failed else OK
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
@@ -13,16 +12,13 @@ from pgtls.cli.completion import names
 from pgtls.cli.options import FORMAT, Where, clock, expanded
 from pgtls.cli.printing import reporting
 from pgtls.cli.usage import UsageError
-from pgtls.diagnostics import Diagnostic, Rejected, errors
 from pgtls.postgres.releases import NEWEST, OLDEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgtls.access.explain import Explanation
     from pgtls.access.question import Answer, Question
-    from pgtls.hba.model import Connection
-    from pgtls.stages import Checked
+    from pgtls.api import Spec
 
 _T = TypeVar("_T")
 
@@ -106,16 +102,13 @@ def command(
     with reporting("explain", format_) as report:
         asked = _question(question)
         if question["hba"]:
-            answer, place = _of_file(question, asked), None
-        else:
-            from pgtls.pipeline import check
+            from pgtls.importer.foreign import ask
 
-            spec, _, lock = where.paths
-            checked = check(Path(spec), clock(where.now), lock)
-            answer = _of_spec(checked, question["server"], asked)
-            place = _place(checked, answer.explanation)
-        report.result = lambda: _as_dict(answer.explanation, place)
-        report.text = lambda: _text(answer.explanation, place, answer.connection)
+            answer = ask(question["hba"], question["ident"], question["postgres"], asked)
+        else:
+            answer = _of_spec(where.open(clock(where.now)), question["server"], asked)
+        report.result = lambda: _as_dict(answer)
+        report.text = lambda: _text(answer)
     return report.status
 
 
@@ -160,42 +153,23 @@ def _parsed(option: str, parse: Callable[[], _T]) -> _T:
         raise UsageError(f"{option} {error}") from None
 
 
-def _of_file(words: dict[str, Any], question: Question) -> Answer:
-    from pgtls.access.question import of_file
-    from pgtls.importer.foreign import read_foreign
+def _of_spec(spec: Spec, server: str | None, question: Question) -> Answer:
+    from pgtls.access.question import UnclearServer
+    from pgtls.api import answer
 
-    foreign = read_foreign(words["hba"], words["ident"], words["postgres"])
-    return of_file(foreign.lines, foreign.idents, foreign.texts, words["postgres"], question)
-
-
-def _of_spec(checked: Checked, name: str | None, question: Question) -> Answer:
-    from pgtls.access.question import of_spec, server_named
-
-    fleet, rules = checked.fleet, checked.rules
-    if fleet is None or not rules or errors(checked.diagnostics):
-        raise Rejected(*checked.diagnostics)
-    if name is None and len(fleet.servers) > 1:
-        raise UsageError(f"--server: say which: {', '.join(fleet.servers)}")
-    server = server_named(fleet, name) if name else next(iter(fleet.servers.values()))
-    return of_spec(fleet, server, rules, question)
+    try:
+        return answer(spec, question, server)
+    except UnclearServer as unclear:
+        raise UsageError(f"--server: {unclear}") from None
 
 
-def _place(checked: Checked, answer: Explanation) -> str | None:
-    """Return where the spec defines the deciding policy, or the nearest one."""
-    from pgtls.language.positions import locate
-
-    policy = answer.policies[0] if answer.policies else answer.nearest.policy if answer.nearest else None
-    if policy is None:
-        return None
-    (found,) = locate([Diagnostic("", "", path=("policy", policy), at="table")], checked.source)
-    return f"{found.place.file}:{found.place.line}" if found.place else None
+def _as_dict(found: Answer) -> dict[str, Any]:
+    answer = found.explanation
+    return {**asdict(answer), "policy": answer.policies[0] if answer.policies else None, "place": found.place}
 
 
-def _as_dict(answer: Explanation, place: str | None) -> dict[str, Any]:
-    return {**asdict(answer), "policy": answer.policies[0] if answer.policies else None, "place": place}
-
-
-def _text(answer: Explanation, place: str | None, connection: Connection) -> str:
+def _text(found: Answer) -> str:
+    answer, connection, place = found.explanation, found.connection, found.place
     over = {"socket": "over the Unix socket", "tls": "over TLS", "plain": "in cleartext", "gss": "with GSS encryption"}
     where = f" from {connection.address}" if connection.address else ""
     shown = f', showing the certificate of "{connection.certificate.common_name}"' if connection.certificate else ""

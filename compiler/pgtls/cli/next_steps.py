@@ -9,32 +9,33 @@ from pgtls.pki.model import Entity
 from pgtls.state import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from pgtls.fleet.model import Fleet
+    from pgtls.api import Build
     from pgtls.plan.model import Step
 
 _NAMED = 3
 """How many directories a line names."""
 
 
-def next_steps(steps: Sequence[Step], fleet: Fleet, out: str) -> Iterator[str]:
+def next_steps(built: Build, out: str) -> Iterator[str]:
     """Return what to deploy, and where: only the servers and bundles that this build changed."""
+    steps, hosts = built.steps, built.hosts
     if any(step.action in ("create", "renew") and _makes_ca_key(step) for step in steps):
         yield f"back up {out}/ca: the keys of your CAs are there and nowhere else"
     for restart, after in ((False, "which reloads PostgreSQL"), (True, "then restart PostgreSQL")):
         servers = [
             name
             for name in _deployed(steps, "server")
-            if name in fleet.servers and restart is _restarts(steps, f"server.{name}")
+            if name in hosts and restart is _restarts(steps, f"server.{name}")
         ]
         if servers:
             where, script = (
-                _destination(fleet, servers),
+                _destination(hosts, servers),
                 f"{servers[0] if len(servers) == 1 else 'NAME'}/{layout.INSTALLER}",
             )
             yield f"copy {_directories(out, 'server', servers)} to {where}, run sudo sh {script} there, {after}"
-    users = [name for name in _deployed(steps, "user") if name in fleet.users]
+    users = [name for name in _deployed(steps, "user") if name in built.users]
     if users:
         yield f"copy {_directories(out, 'user', users)} to {'its client' if len(users) == 1 else 'their clients'}"
     if "verify" in COMMANDS and _deployed(steps, "server"):
@@ -63,5 +64,5 @@ def _directories(out: str, kind: str, names: Sequence[str]) -> str:
     return ", ".join(shown) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
-def _destination(fleet: Fleet, servers: Sequence[str]) -> str:
-    return "their servers" if len(servers) > 1 else fleet.servers[servers[0]].table.hosts[0]
+def _destination(hosts: Mapping[str, str], servers: Sequence[str]) -> str:
+    return "their servers" if len(servers) > 1 else hosts[servers[0]]

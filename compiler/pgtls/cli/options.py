@@ -18,7 +18,8 @@ from pgtls.cli.printing import say
 from pgtls.state.names import LOCK_TIMEOUT, lock_path, out_path
 
 if TYPE_CHECKING:
-    from pgtls.stages import Request
+    from pgtls.api import Spec
+    from pgtls.certificates.model import Asked
 
 
 def read_now(text: str) -> datetime:
@@ -114,6 +115,20 @@ class Asks:
         bool, typer.Option("--new-out", help="Create the out directory even though the lock already exists.")
     ] = False
 
+    @property
+    def asked(self) -> "Asked":
+        """Return what the API is asked for."""
+        from pgtls.certificates.model import Asked
+
+        return Asked(
+            frozenset(self.renew or ()),
+            frozenset(self.replace or ()),
+            frozenset(self.new_ca or ()),
+            self.allow_revoke,
+            self.accept_outage,
+            tuple(self.ca_key or ()),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Where:
@@ -141,34 +156,17 @@ class Where:
         """Return the paths of spec, out directory and lock."""
         return self.spec, out_path(self.spec, self.out), lock_path(self.spec, self.lock)
 
-    def request(self, moment: datetime, asks: Asks | None = None, *, jobs: int = 0) -> "Request":
-        """Return what the pipeline works on."""
-        from pathlib import Path
+    def open(self, moment: datetime) -> "Spec":
+        """Open the spec."""
+        from pgtls.api import load
 
-        from pgtls.certificates.model import Asked
-        from pgtls.stages import Request
+        spec, _, lock = self.paths
+        return load(spec, lock=lock, now=moment)
 
-        asks = asks or Asks()
-        asked = Asked(
-            frozenset(asks.renew or ()),
-            frozenset(asks.replace or ()),
-            frozenset(asks.new_ca or ()),
-            asks.allow_revoke,
-            asks.accept_outage,
-            tuple(asks.ca_key or ()),
-        )
-        spec, out, lock = self.paths
-        return Request(
-            Path(spec),
-            out,
-            lock,
-            moment,
-            asked,
-            new_out=asks.new_out,
-            lock_timeout=self.lock_timeout,
-            jobs=jobs,
-            review=os.environ.get("CI", "").lower() not in ("", "0", "false"),
-        )
+
+def in_review() -> bool:
+    """Return whether this is a review in a checkout, where no out directory is expected: ``$CI`` says so."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 def expanded(command: Callable[..., int]) -> Callable[..., int]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
 
 from pgtls.cli import CHANGES, OK
-from pgtls.cli.options import FORMAT, Asks, Verbose, Where, clock, expanded
+from pgtls.cli.options import FORMAT, Asks, Verbose, Where, clock, expanded, in_review
 from pgtls.cli.printing import reporting
 from pgtls.cli.usage import UsageError
 
@@ -32,14 +31,21 @@ def command(
     ] = False,
 ) -> int:
     """Show what build would do, why, and what it costs on the wire."""
+    from pgtls.api import plan
     from pgtls.cli import planned
-    from pgtls.pipeline import plan
 
     if no_secrets and asks.ca_key:
         raise UsageError("--ca-key lends a key, and --no-secrets opens none: leave one out")
     with reporting("plan", format_) as report:
-        request = where.request(clock(where.now), asks)
-        found = plan(replace(request, sealed=no_secrets, review=request.review or no_secrets))
+        found = plan(
+            where.open(clock(where.now)),
+            out=where.out,
+            secrets=not no_secrets,
+            asked=asks.asked,
+            new_out=asks.new_out,
+            review=in_review() or no_secrets,
+            lock_timeout=where.lock_timeout,
+        )
         planned.fill(report, found, format_, verbose=verbose)
-        report.status = CHANGES if detailed_exitcode and (found.plan.steps or found.existing.lost) else OK
+        report.status = CHANGES if detailed_exitcode and (found.steps or found.lost) else OK
     return report.status

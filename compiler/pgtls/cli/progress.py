@@ -7,12 +7,8 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from pgtls.stages import no_progress
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from pgtls.stages import Progress
 
 _WORTH_SHOWING = 200
 """How many certificates or files make a build long enough for a bar."""
@@ -20,10 +16,10 @@ _LENGTH = 30
 
 
 @contextmanager
-def bars() -> Iterator[Progress]:
-    """Yield what reports the progress of a build: a bar on stderr if that is a terminal, otherwise nothing."""
+def bars() -> Iterator[Callable[[str, int], Callable[[int], None]] | None]:
+    """Yield what reports the progress of a build: a bar on stderr if that is a terminal, otherwise None."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield no_progress
+        yield None
         return
     width = 0
 
@@ -36,7 +32,7 @@ def bars() -> Iterator[Progress]:
 
     def stage(name: str, total: int) -> Callable[[int], None]:
         if total < _WORTH_SHOWING:
-            return no_progress(name, total)
+            return lambda more: None
         done = shown = 0
 
         def advance(more: int) -> None:

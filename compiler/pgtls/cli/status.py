@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pgtls.cli import CHANGES
-from pgtls.cli.options import FORMAT, Where, clock, expanded
+from pgtls.cli.options import FORMAT, Where, clock, expanded, in_review
 from pgtls.cli.printing import coloured, reporting
 from pgtls.cli.table import columns
 from pgtls.cli.usage import UsageError
@@ -61,12 +61,13 @@ def command(
     ] = False,
 ) -> int:
     """Show every certificate and CRL with its state, how long it lives, and what to do."""
-    from pgtls.pipeline import status
+    from pgtls.api import status
 
     if timeline and format_ == "prometheus":
         raise UsageError("--timeline is for people and programs: --format text or json")
     with reporting("status", format_) as report:
-        found = status(where.request(clock(where.now)))
+        spec = where.open(clock(where.now))
+        found = status(spec, out=where.out, review=in_review(), lock_timeout=where.lock_timeout)
         if within is not None:
             found = found.within(within)
         report.diagnostics, report.waived = found.diagnostics, found.waived

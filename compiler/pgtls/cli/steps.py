@@ -12,8 +12,8 @@ from pgtls.plan.model import COSTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from pgtls.api import Build
     from pgtls.plan.model import Action, Cost, Step
-    from pgtls.plan.plan import Plan
 
 _SIGNS = {"create": "+", "renew": "~", "rewrite": "~", "adopt": "=", "wait": "…", "revoke": "!", "delete": "-"}
 _COLOURS = {"create": "32", "renew": "33", "rewrite": "33", "adopt": "36", "wait": "35", "revoke": "31", "delete": "31"}
@@ -107,12 +107,12 @@ def _certificate(step: Step) -> str:
     return f"certificate {serial}" if serial else ""
 
 
-def as_dict(plan: Plan) -> dict[str, Any]:
+def as_dict(plan: Build) -> dict[str, Any]:
     """Return what ``--format json`` has of a plan."""
     return {"steps": [asdict(step) for step in plan.steps], "summary": plan.summary}
 
 
-def text(plan: Plan, width: int | None = None, *, colour: bool = False, verbose: bool = False) -> str:
+def text(plan: Build, width: int | None = None, *, colour: bool = False, verbose: bool = False) -> str:
     """Write a plan for a terminal: entity, action, why and cost, then the sums. ``verbose``: each step with files."""
     if not plan.steps:
         return "nothing to do"
@@ -122,7 +122,7 @@ def text(plan: Plan, width: int | None = None, *, colour: bool = False, verbose:
     return "\n".join([*lines, "", *wrapped(f"Plan: {_sums(plan)}.", width, " " * 6), *costs])
 
 
-def markdown(plan: Plan) -> str:
+def markdown(plan: Build) -> str:
     """Write a plan for a pull request."""
     if not plan.steps:
         return "**pgtls plan**: nothing to do."
@@ -154,7 +154,7 @@ def _what(fold: Fold) -> str:
     return f"{fold.what}: {md.text(fold.names)}" if fold.names else md.code(fold.what)
 
 
-def _sums(plan: Plan) -> str:
+def _sums(plan: Build) -> str:
     return ", ".join(f"{count} to {action}" for action, count in plan.summary.items())
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import partial
 from typing import TYPE_CHECKING
 
 from pgtls.cli import FAILED, OK
-from pgtls.cli.options import Where, clock, expanded
+from pgtls.cli.options import Where, clock, expanded, in_review
 from pgtls.cli.printing import emit, tell
 from pgtls.cli.usage import UsageError
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.exports.terraform import Query
-    from pgtls.stages import Request
 
 
 EXAMPLES = {
@@ -43,17 +41,15 @@ def command() -> int:
     The answer on stdout is a flat object of strings: status (ok or changes), serial number, fingerprint, dates and
     paths of every certificate, a report as one JSON string. An error is one line on stderr, and status 1.
     """  # noqa: D301  (the mark for lines that are not to be wrapped)
-    from pgtls.certificates.observe import content
     from pgtls.diagnostics import Rejected
     from pgtls.exports import terraform
-    from pgtls.pipeline import plan
 
     if sys.stdin.isatty():
         raise UsageError("the query is read from stdin; try: echo '{}' | pgtls terraform")
     try:
         query = terraform.read_query(sys.stdin.buffer.read())
-        work = _request(query)
-        answer = terraform.answer(plan(work), query, work.out, partial(content, work.out))
+        where = _where(query)
+        answer = terraform.answer(where.open(query.now or _now()), where.paths[1], query, review=in_review())
     except terraform.WrongQuery as wrong:
         return _failed(f"pgtls terraform: {wrong}")
     except Rejected as rejected:
@@ -62,11 +58,11 @@ def command() -> int:
     return OK
 
 
-def _request(query: Query) -> Request:
+def _where(query: Query) -> Where:
     spec = query.spec or os.environ.get("PGTLS_SPEC") or "pgtls.toml"
     out = query.out or os.environ.get("PGTLS_OUT")
     lock = query.lock or os.environ.get("PGTLS_LOCK")
-    return Where(spec, out, lock).request(query.now or _now())
+    return Where(spec, out, lock)
 
 
 def _now() -> datetime:

@@ -11,16 +11,20 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from pgtls.api import request
 from pgtls.certificates import issue
 from pgtls.certificates.model import Issue, Wait
+from pgtls.certificates.observe import content
 from pgtls.certificates.reissue import due_at
 from pgtls.diagnostics.text import as_json
 from pgtls.language.instant import read_instant
 from pgtls.language.words import quoted, suggestion
 from pgtls.output.render import material as render_material
+from pgtls.pipeline import plan
 from pgtls.pki.crl import half_life
 from pgtls.pki.model import Certificate, Entity, RevocationList
 from pgtls.state import layout
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
+    from pgtls.api import Spec
     from pgtls.certificates.model import Existing
     from pgtls.stages import Planned
     from pgtls.state.tree import FileKind
@@ -101,15 +106,13 @@ def _kinds(text: str) -> tuple[FileKind, ...]:
     return tuple(kind for kind in KINDS if kind in asked)
 
 
-def answer(planned: Planned, query: Query, out: str, content: Callable[[str], bytes | None]) -> dict[str, str]:
-    """Return every key with its value, in the order of the keys.
-
-    ``out`` is the out directory as it is to stand in paths; ``content`` reads a file of it.
-    """
+def answer(spec: Spec, out: str, query: Query, *, review: bool) -> dict[str, str]:
+    """Plan, and return every key with its value, in the order of the keys. Paths begin with ``out``."""
+    planned = plan(request(spec, out, review=review))
     found = dict(_summary(planned))
     for entity in _entities(planned):
         found |= {f"{entity}.{field}": value for field, value in _entity(planned, entity, out)}
-    found |= dict(_texts(planned, query.include, content))
+    found |= dict(_texts(planned, query.include, partial(content, out)))
     return dict(sorted(found.items()))
 
 

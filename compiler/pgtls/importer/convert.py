@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from pgtls.api import Spec, check, plan
 from pgtls.diagnostics import Diagnostic, Rejected, errors
 from pgtls.importer.compare import Files, differences
 from pgtls.importer.entries import client_cert
@@ -18,18 +18,15 @@ from pgtls.importer.server import Conf, read_settings, server_tables
 from pgtls.importer.settle import Settled, settle
 from pgtls.importer.write import Access, access_tables
 from pgtls.language.files import Disk
-from pgtls.pipeline import check, decided, plan
 from pgtls.postgres.methods import takes_map
-from pgtls.stages import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from datetime import datetime
 
     from pgtls.hba.model import Line
     from pgtls.importer.foreign import Foreign
     from pgtls.importer.server import Given
-    from pgtls.stages import Checked
 
 _NO_SECRET = "PGT560"  # noqa: S105  (the code of a diagnostic)
 _PGT297_HINT = "change the policies until they say what is meant"
@@ -82,13 +79,13 @@ def adopt(sources: Sources, given: Given, server: str, now: datetime) -> Adopted
     tables = {name: value for name, value in tables.items() if value}
     draft = _Draft(tables, given, now)
     _say_unknown(access, files, findings)
-    settled = settle(tables, access.origin, findings, draft.check, draft.plan, given.directory)
+    settled = settle(tables, access.origin, findings, lambda: check(draft.spec), draft.plan, given.directory)
     return _judged(draft, settled, files, findings, access, server)
 
 
 def _judged(draft: _Draft, settled: Settled, files: Files, findings: Findings, access: Access, server: str) -> Adopted:
     """Compare, and bring what was found into one order: errors, then warnings."""
-    rules = None if errors(settled.checked.diagnostics) else settled.checked.rules.get(server)
+    rules = draft.spec.usable().rules.get(server) if settled.checked else None
     if rules is None:
         findings.found.append(_NOTHING)
         equal = None
@@ -192,24 +189,16 @@ class _Draft:
         """Return the spec."""
         return tomli_w.dumps(self.tables)
 
-    def check(self) -> Checked:
-        """Check it."""
-        files = _Written(self.given.output, self.text)
-        return check(Path(self.given.output), self.now, f"{self.given.output}.lock", files)
+    @property
+    def spec(self) -> Spec:
+        """Open it, as if it were written."""
+        output = self.given.output
+        return Spec(output, self.now, _Written(output, self.text), f"{output}.lock")
 
     def plan(self) -> tuple[Diagnostic, ...]:
         """Plan a first build, and return what stops it, except that nobody has set the variables of secrets yet."""
-        output = self.given.output
-        files = _Written(output, self.text)
-        request = Request(Path(output), f"{output}.out", f"{output}.lock", self.now, files=files)
         try:
-            if any(self._secrets()):
-                return errors(decided(request).diagnostics)
-            plan(request)
+            plan(self.spec, out=f"{self.given.output}.out")
         except Rejected as rejected:
             return tuple(fault for fault in errors(rejected.diagnostics) if fault.code != _NO_SECRET)
         return ()
-
-    def _secrets(self) -> Iterator[object]:
-        for policy in self.tables.get("policy", {}).values():
-            yield from (value for value in policy.get("auth_options", {}).values() if isinstance(value, dict))

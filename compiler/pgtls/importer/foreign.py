@@ -15,6 +15,7 @@ from pgtls.postgres.methods import CLIENTCERT_NUMBERS_UNTIL
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from pgtls.access.question import Answer, Question
     from pgtls.hba.model import IdentLine, Line
     from pgtls.hba.parse import HbaError
 
@@ -50,6 +51,14 @@ def read_foreign(hba: str, ident: str | None, version: int) -> Foreign:
     if faults:
         raise Rejected(*faults)
     return Foreign(rules.lines, maps.lines if maps else (), texts)
+
+
+def ask(hba: str, ident: str | None, version: int, question: Question) -> Answer:
+    """Ask the files of a server of that version about one connection. Raise OSError, and Rejected with PGT290."""
+    from pgtls.access.question import of_file
+
+    foreign = read_foreign(hba, ident, version)
+    return of_file(foreign.lines, foreign.idents, foreign.texts, version, question)
 
 
 def read_text(path: str) -> str:

@@ -13,10 +13,10 @@ from pgtls.importer.write import without_strangers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pgtls.api import Check
     from pgtls.diagnostics import Diagnostic
     from pgtls.hba.model import Line
     from pgtls.importer.findings import Findings
-    from pgtls.stages import Checked
 
 _REASON = "imported: was so before"
 _OPTIONAL = ("port", "socket_directory", "directory", "min_tls", "ciphers", "tls13_ciphers", "groups", "settings")
@@ -27,7 +27,7 @@ _OPTIONAL = ("port", "socket_directory", "directory", "min_tls", "ciphers", "tls
 class Settled:
     """The draft as it was checked last, and what still stops a build."""
 
-    checked: Checked
+    checked: Check
     faults: tuple[Diagnostic, ...]
 
 
@@ -35,7 +35,7 @@ def settle(
     tables: dict[str, Any],
     origin: dict[str, Line],
     findings: Findings,
-    check: Callable[[], Checked],
+    check: Callable[[], Check],
     plan: Callable[[], tuple[Diagnostic, ...]],
     base: str,
 ) -> Settled:
@@ -66,7 +66,7 @@ class _Draft:
     waived: dict[str | None, set[str]]
     """The codes that are waived, by policy; None: for all."""
 
-    def settled(self, check: Callable[[], Checked]) -> Checked:
+    def settled(self, check: Callable[[], Check]) -> Check:
         """Check and change the tables until nothing changes any more."""
         while True:
             self._allow_no_local()
