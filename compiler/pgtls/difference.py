@@ -59,7 +59,8 @@ class Difference:
 def difference(old: State, new: State) -> Difference:
     """Compare two states."""
     before, after = Side(old.fleet, old.rules, old.waived), Side(new.fleet, new.rules, new.waived)
-    access, protected = access_changes(before, after), protection(before, after)
+    access = access_changes(before, after)
+    protected = protection(before, after, access)
     issued = certificates(old.fleet, new.fleet)
     explained = {f"server.{change.server}" for change in access}
     explained |= {change.entity for change in protected} | {change.entity for change in issued}

@@ -215,6 +215,33 @@ auth_options = {{ radiusservers = "{}", radiussecrets = {{ env = "{}" }} }}
     assert "secret" not in change.before + change.after
 
 
+SOURCES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
+    "a wider network": ("10.0.0.0/8", "10.0.0.0/7", "granted", ("11.0.0.0/8",)),
+    "a narrower network": ("10.0.0.0/8", "10.64.0.0/10", "lost", ("10.0.0.0/10", "10.128.0.0/9")),
+    "a network around an address": ("10.0.0.1", "10.0.0.0/30", "granted", ("10.0.0.0/32", "10.0.0.2/31")),
+    "another network": ("10.0.0.0/8", "10.0.0.0/8', '::1", "granted", ("::1/128",)),
+    "everything": ("10.0.0.0/8", "all", "granted", ("all but 10.0.0.0/8",)),
+    "everything and nothing else": ("db.example.com", "all", "granted", ("all",)),
+    "a host name": ("10.0.0.0/8", "10.0.0.0/8', 'db.example.com", "granted", ("db.example.com",)),
+    "a network that another policy divides": (
+        "192.168.0.0/16",
+        "10.0.0.0/8', '192.168.0.0/16",
+        "granted",
+        ("10.0.0.0/8",),
+    ),
+}
+
+
+@pytest.mark.parametrize(("was", "becomes", "kind", "sources"), SOURCES.values(), ids=SOURCES)
+def test_of_a_network_the_part_that_changes_is_named(
+    was: str, becomes: str, kind: str, sources: tuple[str, ...]
+) -> None:
+    other = "[policy.two]\nusers = ['postgres']\ndatabases = ['x']\nfrom = ['10.7.0.0/16']\nauth = 'scram-sha-256'\n"
+    old, new = (_side(PEOPLE + other + ONE.format(["alice"]).replace("10.0.0.0/8", where)) for where in (was, becomes))
+    found = [change for change in diff(old, new) if change.kind == kind]
+    assert [change.sources for change in found] == [sources]
+
+
 DATABASES: dict[str, tuple[str, set[str]]] = {
     "all": ('["all"]', {"every database"}),
     "one": ('["shop"]', {"shop"}),

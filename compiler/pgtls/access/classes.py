@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, summarize_address_range
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
@@ -229,7 +229,7 @@ class Classes:
         """The classes of client addresses without the Unix socket."""
         every = self._addresses.get(Keyword.ALL, NONE)
         found: dict[Bits, str] = {}
-        for (cell, inside), (host, named), own in product(self._cells(), self._hosts(), self._interfaces()):
+        for (cell, inside), (host, named), own in product(self._all_cells, self._hosts(), self._interfaces()):
             bits = every | inside | named | own
             found.setdefault(bits, f"{cell} ({host})" if host else str(cell))
         return tuple(AddressClass(example, bits) for bits, example in found.items())
@@ -264,6 +264,25 @@ class Classes:
         ]
         for version, make in ((4, IPv4Address), (6, IPv6Address)):
             yield from _pieces([(net, bits) for net, bits in networks if net.version == version], make)
+
+    def parts(self, connection: Class, network: IPNetwork) -> tuple[IPNetwork, ...]:
+        """Return the parts of a network whose addresses are in a class, whatever their names."""
+        bounds = int(network.network_address), int(network.broadcast_address)
+        every = self._addresses.get(Keyword.ALL, NONE)
+        covering = connection.role.bits & connection.database.bits
+        starts = [(int(cell), bits) for cell, bits in self._all_cells if cell.version == network.version]
+        ends = [start - 1 for start, _ in starts[1:]] + [bounds[1]]
+        make = type(network.network_address)
+        found: list[IPNetwork] = []
+        for (start, bits), end in zip(starts, ends, strict=True):
+            first, last = max(start, bounds[0]), min(end, bounds[1])
+            if first <= last and covering & (every | bits) == connection.bits:
+                found += summarize_address_range(make(first), make(last))
+        return tuple(found)
+
+    @cached_property
+    def _all_cells(self) -> tuple[tuple[IPAddress, Bits], ...]:
+        return tuple(self._cells())
 
     def _hosts(self) -> Iterator[tuple[str, Bits]]:
         """Yield no name; and each name that is asked for, and one below each suffix.

@@ -8,25 +8,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.access.classes import Bits, Classes
 from pgtls.access.matrix import word
 from pgtls.access.meaning import Accepted, Holders, secret_options
+from pgtls.access.sets import collapse
 from pgtls.access.text import Text, line_coverage
 from pgtls.fleet.membership import Memberships, memberships
 from pgtls.hba.model import Keyword, Name, Regex
 from pgtls.language.models import SSLMODES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pgtls.access.classes import Class
     from pgtls.access.meaning import Ask, Bearer
     from pgtls.access.model import Rules
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Policy, Server
-    from pgtls.hba.model import Database, Line, Transport
+    from pgtls.hba.model import Address, Database, IPNetwork, Line, Transport
     from pgtls.language.models import SslMode
 
     _Databases = Mapping[Database, Bits]
@@ -58,7 +60,8 @@ _TLS = ("", "1.0", "1.1", "1.2", "1.3")
 class Change:
     """Connections that a change treats alike: what ``before`` and ``after`` ask of them, and by which ``policies``.
 
-    ``roles``, ``databases`` and ``sources`` are what the deciding lines cover, as far as the change reaches;
+    ``roles``, ``databases`` and ``sources`` are what the deciding lines cover, as far as the change reaches (of a
+    network, its changed parts);
     ``example`` is one connection.
     """
 
@@ -194,7 +197,7 @@ def _server(name: str, old: Side, new: Side) -> Iterator[Change]:
         for group, place in _compare(connection, states, socket=connection.address is classes.socket):
             found.setdefault(group, []).append(place)
     for group, places in found.items():
-        yield _change(name, group, places, named, databases)
+        yield _change(name, group, places, named, databases, classes)
 
 
 def _both(one: Memberships, other: Memberships) -> Memberships:
@@ -221,8 +224,48 @@ def _compare(connection: Class, states: tuple[_State, _State], *, socket: bool) 
             yield _Group(kind, before, after, policies), _Place(connection, role, state.lines[answer.line])
 
 
-def _source(line: Line) -> str:
-    return "the Unix socket" if line.address is None else word(line.address)
+def _sources(places: Sequence[_Place], classes: Classes) -> tuple[str, ...]:
+    """List where connections come from: of a network, the parts that the change reaches."""
+    parts: list[IPNetwork] = []
+    others: dict[str, None] = {}
+    is_wide = False
+    for (address, *_), place in {_covering(place): place for place in places}.items():
+        networks = _EVERYWHERE if address is Keyword.ALL else (address,)
+        found = [
+            part
+            for network in networks
+            if isinstance(network, IPv4Network | IPv6Network)
+            for part in classes.parts(place.connection, network)
+        ]
+        parts += found
+        is_wide |= bool(found) and address is Keyword.ALL
+        if not found:
+            others["the Unix socket" if address is None else word(address)] = None
+    inside = collapse(parts)
+    return (*((_all_but(inside),) if is_wide else map(word, inside)), *others)
+
+
+def _covering(place: _Place) -> tuple[Address | None, Bits, Bits]:
+    connection = place.connection
+    return place.line.address, connection.bits, connection.role.bits & connection.database.bits
+
+
+_EVERYWHERE: tuple[IPNetwork, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+
+
+def _all_but(networks: Sequence[IPNetwork]) -> str:
+    """Name everything that a change reaches by what it does not reach."""
+    rest: Iterable[IPNetwork] = _EVERYWHERE
+    for network in networks:
+        rest = [part for one in rest for part in _excluded(one, network)]
+    names = [word(one) for one in collapse(rest)]
+    return f"all but {', '.join(names[:_SHOWN])}{' …' if len(names) > _SHOWN else ''}" if names else "all"
+
+
+def _excluded(network: IPNetwork, part: IPNetwork) -> Iterable[IPNetwork]:
+    if network.version != part.version or not network.overlaps(part):
+        return (network,)
+    return () if network.subnet_of(part) else network.address_exclude(part)  # type: ignore[arg-type]
 
 
 def _kinds(old: _Answer, new: _Answer, whose: tuple[Accepted, ...], clear: tuple[bool, ...]) -> Iterator[Kind]:
@@ -344,7 +387,9 @@ def _patterns(place: _Place) -> tuple[str, ...]:
     return tuple(word(term) for term in terms if isinstance(term, Regex))
 
 
-def _change(server: str, group: _Group, places: Sequence[_Place], named: frozenset[str], known: _Databases) -> Change:
+def _change(
+    server: str, group: _Group, places: Sequence[_Place], named: frozenset[str], known: _Databases, classes: Classes
+) -> Change:
     first = places[0]
     socket = first.connection.address.example == "local"
     where = "over the Unix socket" if socket else f"from {first.connection.address.example}"
@@ -357,7 +402,7 @@ def _change(server: str, group: _Group, places: Sequence[_Place], named: frozens
         databases=tuple(
             dict.fromkeys(name for place in places for name in _patterns(place) or databases(place.connection))
         ),
-        sources=tuple(dict.fromkeys(_source(place.line) for place in places)),
+        sources=_sources(places, classes),
         before=group.before,
         after=group.after,
         policies=group.policies,

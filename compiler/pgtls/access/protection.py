@@ -1,32 +1,33 @@
 """What a change of the spec changes about protection: trust, TLS, settings, host names, waivers.
 
-Every field of every table is compared. :data:`_ELSEWHERE` lists those that other reports cover: access
-(:mod:`pgtls.access.diff`) and certificates (:mod:`pgtls.certificates.spec_change`).
+Every field of every table is compared as :data:`~pgtls.access.comparisons.FIELDS` says; those that it does not compare
+are in the reports of access (:mod:`pgtls.access.diff`), certificates (:mod:`pgtls.certificates.spec_change`) or trust.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from pgtls.access.comparisons import FIELDS, Effect, Field, exposing
 from pgtls.access.trust import trust
 from pgtls.fleet.files import public_files
-from pgtls.language.models import SSLMODES
-from pgtls.language.values import Secret, Waiver
+from pgtls.language.values import Secret
+from pgtls.postgres.settings import is_harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from pgtls.access.diff import Side
+    from pgtls.access.diff import Change, Side
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Authority, Fleet, Policy, Server, User
+    from pgtls.language.models import LintTable
 
-Effect = Literal["weakened", "strengthened", "changed"]
+    _Thing = Authority | Server | User | Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,124 +41,105 @@ class ProtectionChange:
     after: str
 
 
-def protection(old: Side, new: Side) -> tuple[ProtectionChange, ...]:
-    """Compare two states, entity by entity. Entities that only one of them has are in the other reports."""
-    changes = [*_trust(old.fleet, new.fleet), *_files(old.fleet, new.fleet), *_lint(old.fleet, new.fleet)]
-    for before, after in _pairs(old.fleet, new.fleet):
-        changes += _fields(before, after)
-    changes += _accepted(old.waived, new.waived)
-    order = ("weakened", "strengthened", "changed")
-    return tuple(sorted(dict.fromkeys(changes), key=lambda c: (order.index(c.kind), c.entity, c.what, c.before)))
+_ORDER: tuple[Effect, ...] = ("weakened", "granted", "strengthened", "lost", "changed")
 
 
-def _pairs(old: Fleet, new: Fleet) -> Iterator[tuple[_Thing, _Thing]]:
-    kinds: tuple[tuple[Mapping[str, _Thing], Mapping[str, _Thing]], ...] = (
-        (old.cas, new.cas),
-        (old.servers, new.servers),
-        (old.users, new.users),
-        (old.policies, new.policies),
-    )
-    for before, after in kinds:
-        yield from ((before[name], after[name]) for name in sorted(before.keys() & after.keys()))
-
-
-if TYPE_CHECKING:
-    _Thing = Authority | Server | User | Policy
+def protection(old: Side, new: Side, access: Iterable[Change] = ()) -> tuple[ProtectionChange, ...]:
+    """Compare two states, entity by entity. What ``access`` says of a policy is not repeated."""
+    said = {(f"policy.{policy}", change.kind) for change in access for policy in change.policies}
+    changes = [
+        *_trust(old.fleet, new.fleet),
+        *_files(old.fleet, new.fleet),
+        *_lint(old.fleet.lint, new.fleet.lint),
+        *(change for change in _entities(old.fleet, new.fleet) if (change.entity, change.kind) not in said),
+        *_accepted(old.waived, new.waived),
+    ]
+    return tuple(sorted(dict.fromkeys(changes), key=lambda c: (_ORDER.index(c.kind), c.entity, c.what, c.before)))
 
 
 # --- fields ----------------------------------------------------------------------------------------------------------
 
-_ELSEWHERE = {
-    "ca": {"common_name", "subject", "key_algorithm"},
-    "server": {"ca", "client_ca", "trust", "subject", "key_algorithm", "revoke_before"},
-    "user": {
-        "ca",
-        "common_name",
-        "subject",
-        "key_algorithm",
-        "revoke_before",
-        "until",
-        "roles",
-        "os_users",
-        "member_of",
-    },
-    "policy": {"servers", "users", "databases", "from_", "sslmode", "auth", "client_cert", "map", "priority"},
-}
-_UNORDERED = {"databases", "formats", "revoked"}
 
-_GREATER_IS_STRONGER: Mapping[str, tuple[Any, ...]] = {
-    "min_tls": ("1.0", "1.1", "1.2", "1.3"),
-    "crl": (False, True),
-    "channel_binding": ("disable", "prefer", "require"),
-    "minimum_sslmode": (None, *SSLMODES),
-    "rotate_key": (False, True),
-}
-_PRESENT_IS_STRONGER = {"passphrase", "name_constraints", "path_length"}
-_WEAKENS = {"sni", "ciphers", "tls13_ciphers", "groups", "passphrase_command", "identity"}
-"""Fields whose values cannot be ranked: a reviewer must look at every change of them."""
-_SETTINGS_THAT_WEAKEN = re.compile(
-    "command|librar|preload|^ssl|^krb_|^gss_|password|^pam|ident|hba|directory|authentication|^db_user|security|"
-    "^log_connections|^log_disconnections|^listen_addresses|conninfo|oauth|socket_permissions|_file$"
-)
-
-
-def _fields(before: _Thing, after: _Thing) -> Iterator[ProtectionChange]:
-    kind = before.entity.partition(".")[0]
-    elsewhere = _ELSEWHERE[kind]
-    for field in type(before.table).model_fields:
-        was, will = getattr(before.table, field), getattr(after.table, field)
-        if field in elsewhere or _same(field, was, will):
-            continue
-        if (kind, field) == ("policy", "until"):
-            yield ProtectionChange(_ends(before, after), before.entity, field, _shown(was), _shown(will))
-        elif field in ("settings", "auth_options"):
-            yield from _entries(before.entity, field, was, will)
-        else:
-            yield ProtectionChange(_effect(field, was, will), before.entity, field, _shown(was), _shown(will))
-
-
-def _same(field: str, was: Any, will: Any) -> bool:
-    if field in _UNORDERED and was is not None and will is not None:
-        return Counter(was) == Counter(will)
-    return bool(was == will)
-
-
-def _entries(entity: str, field: str, was: Mapping[str, Any], will: Mapping[str, Any]) -> Iterator[ProtectionChange]:
-    for name in sorted(was.keys() | will.keys()):
-        one, other = was.get(name), will.get(name)
-        if one != other or (name in was) != (name in will):
-            weak = field == "auth_options" or _SETTINGS_THAT_WEAKEN.search(name.lower())
-            yield ProtectionChange(
-                "weakened" if weak else "changed", entity, f"{field}.{name}", _shown(one), _shown(other)
-            )
-
-
-def _effect(field: str, was: Any, will: Any) -> Effect:
-    if field in _GREATER_IS_STRONGER:
-        order = _GREATER_IS_STRONGER[field]
-        return "strengthened" if order.index(will) > order.index(was) else "weakened"
-    if field in _PRESENT_IS_STRONGER and (was is None) != (will is None):
-        return "strengthened" if was is None else "weakened"
-    if field == "path_length" and was is not None and will is not None:
-        return "strengthened" if will < was else "weakened"
-    if field == "waiver":
-        return _of_waiver(was, will)
-    return "weakened" if field in _WEAKENS or field == "name_constraints" else "changed"
-
-
-def _of_waiver(was: str | Waiver | None, will: str | Waiver | None) -> Effect:
-    """Another reason accepts nothing more; other codes and another end may."""
-    if (was is None) != (will is None):
-        return "weakened" if was is None else "strengthened"
-    scopes = [(w.codes, w.until) if isinstance(w, Waiver) else ((), None) for w in (was, will)]
-    if scopes[0] == scopes[1]:
-        return "changed"
-    fewer = [set(codes) for codes, _ in scopes]
-    sooner = scopes[0][1] == scopes[1][1] or (
-        scopes[1][1] is not None and (scopes[0][1] is None or scopes[1][1] < scopes[0][1])
+def _entities(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
+    kinds: tuple[tuple[str, Mapping[str, _Thing], Mapping[str, _Thing]], ...] = (
+        ("ca", old.cas, new.cas),
+        ("server", old.servers, new.servers),
+        ("user", old.users, new.users),
+        ("policy", old.policies, new.policies),
     )
-    narrower = bool(fewer[1]) and (not fewer[0] or fewer[1] <= fewer[0])
-    return "strengthened" if narrower and sooner else "weakened"
+    for kind, before, after in kinds:
+        for name in sorted(before.keys() & after.keys()):
+            yield from _compared(kind, before[name], after[name])
+        for name in sorted(after.keys() - before.keys()):
+            yield from _new(kind, after[name], before.values())
+
+
+def _lint(was: LintTable, will: LintTable) -> Iterator[ProtectionChange]:
+    for name, field in FIELDS["lint"].items():
+        if isinstance(field, Field):
+            yield from _field("lint", name, field, getattr(was, name), getattr(will, name))
+
+
+def _compared(kind: str, before: _Thing, after: _Thing) -> Iterator[ProtectionChange]:
+    rejects = "reject" in (getattr(before.table, "auth", ""), getattr(after.table, "auth", ""))
+    for name, field in FIELDS[kind].items():
+        if isinstance(field, Field):
+            for change in _field(after.entity, name, field, _value(before, name), _value(after, name)):
+                yield replace(change, kind=_OPPOSITE[change.kind]) if rejects and name == "until" else change
+
+
+_OPPOSITE: Mapping[Effect, Effect] = {"weakened": "strengthened", "strengthened": "weakened"}
+"""What an end means for a policy that rejects."""
+
+
+def _value(thing: _Thing, name: str) -> Any:
+    """Return the value of a field, with the default that other fields decide."""
+    table: Any = thing.table
+    match name:
+        case "validity" | "sslmode" if hasattr(thing, name):
+            return getattr(thing, name)
+        case _:
+            return getattr(table, name)
+
+
+def _field(entity: str, name: str, field: Field, was: Any, will: Any) -> Iterator[ProtectionChange]:
+    one, other = field.key(was), field.key(will)
+    if name in _ENTRIES:
+        yield from _entries(entity, name, one, other)
+    elif one != other:
+        yield ProtectionChange(field.judge(one, other), entity, name, _shown(was), _shown(will))
+
+
+def _entries(entity: str, name: str, was: Mapping[str, Any], will: Mapping[str, Any]) -> Iterator[ProtectionChange]:
+    for key in sorted(was.keys() | will.keys()):
+        one, other = was.get(key), will.get(key)
+        if one != other:
+            kind: Effect = "changed" if name == "settings" and is_harmless(key) else "weakened"
+            yield ProtectionChange(kind, entity, f"{name}.{key}", _shown(one), _shown(other))
+
+
+_ENTRIES = ("settings", "auth_options")
+"""Fields that are tables of their own: each entry is compared by itself."""
+
+
+def _new(kind: str, thing: _Thing, known: Collection[_Thing]) -> Iterator[ProtectionChange]:
+    """Compare a new entity with a plain one. What another entity of its kind already had is no weakening."""
+    for name, field in FIELDS[kind].items():
+        if not isinstance(field, Field) or not field.of_new:
+            continue
+        default, will = type(thing.table).model_fields[name].default, _value(thing, name)
+        others = () if name == "waiver" else (field.key(_value(other, name)) for other in known)
+        if name in _ENTRIES:
+            had = {entry for other in others for entry in other.items()}
+            will = dict(entry for entry in field.key(will).items() if entry not in had and _is_suspect(name, entry[1]))
+        elif field.key(will) == field.key(default) or field.key(will) in others:
+            continue
+        yield from (c for c in _field(thing.entity, name, field, default, will) if c.kind == "weakened")
+
+
+def _is_suspect(name: str, value: Any) -> bool:
+    """Return whether an entry of a new entity may weaken: of a new policy, an option that runs a program."""
+    return name == "settings" or (isinstance(value, Secret) and value.command is not None)
 
 
 def _shown(value: Any) -> str:
@@ -187,46 +169,40 @@ def _shown(value: Any) -> str:
 
 
 def _trust(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
-    for name in sorted(old.servers.keys() & new.servers.keys()):
-        server = f"server.{name}"
-        yield from _sets(server, "accepts client certificates of", _accepting(old, name), _accepting(new, name))
-        yield from _sets(server, "is trusted through", _roots(old, name), _roots(new, name))
+    for what, trusted in (("accepts client certificates of", _accepted_cas), ("is trusted through", _trusted_cas)):
+        known = frozenset(one for server in old.servers.values() for one in trusted(old, server))
+        for name, server in new.servers.items():
+            will = trusted(new, server)
+            # The CAs of a new server are new to nobody; those with a foreign key, and those that it does not name, are.
+            was = (
+                trusted(old, old.servers[name]) if name in old.servers else (will & (known | new.cas.keys() | {_SELF}))
+            )
+            if was != will:
+                yield ProtectionChange(
+                    exposing(was, will), server.entity, what, _shown(sorted(was)), _shown(sorted(will))
+                )
 
 
-def _accepting(fleet: Fleet, name: str) -> dict[str, str]:
-    """Return the CAs whose client certificates a server accepts, and how each is described."""
-    found = trust(fleet, fleet.servers[name])
+_SELF = "its own certificate"
+
+
+def _accepted_cas(fleet: Fleet, server: Server) -> frozenset[str]:
+    """Describe the CAs whose client certificates a server accepts."""
+    found = trust(fleet, server)
     foreign = {ca: f"{ca} (anyone certified under it)" for ca in found.foreign}
     others = {ca: f"{ca} (not named, but under the same root)" for ca in found.others}
-    return {ca: ca for ca in found.named} | others | foreign
+    return frozenset(({ca: ca for ca in found.named} | others | foreign).values())
 
 
-def _roots(fleet: Fleet, name: str) -> dict[str, str]:
-    """Return what clients of a server trust: the roots of its CA and of ``trust``."""
-    server = fleet.servers[name]
-    roots = {ca.root.name: ca.root.name for ca in (*((server.ca,) if server.ca else ()), *server.trust)}
-    if server.system:
-        roots[""] = "every public CA"
-    if server.self_signed:
-        roots[""] = "its own certificate"
-    return roots
-
-
-def _sets(entity: str, what: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[ProtectionChange]:
-    before, after = (_shown(sorted(one.values())) for one in (old, new))
-    if set(new.values()) - set(old.values()):
-        yield ProtectionChange("weakened", entity, what, before, after)
-    elif before != after:
-        yield ProtectionChange("strengthened", entity, what, before, after)
-
-
-def _ends(before: Any, after: Any) -> Effect:
-    """Return what another end of a policy means: a grant that lasts longer, or a refusal that ends sooner, weakens."""
-    was, will = before.table.until, after.table.until
-    is_longer = will is None or (was is not None and will > was)
-    if "reject" in (before.table.auth, after.table.auth):
-        return "strengthened" if is_longer else "weakened"
-    return "weakened" if is_longer else "changed"
+def _trusted_cas(fleet: Fleet, server: Server) -> frozenset[str]:
+    """Describe the CAs whose certificates clients of a server accept: all those under the roots that they trust."""
+    cas = (*((server.ca,) if server.ca else ()), *server.trust)
+    anchors = {ca.anchor for ca in cas}
+    under = {ca.name: ca.name for ca in fleet.cas.values() if ca.anchor in anchors}
+    foreign = [ca.name for ca in fleet.cas.values() if ca.name in under and ca.trusted_only]
+    foreign += [ca.foreign_root.subject for ca in cas if ca.foreign_root]
+    special = {"every public CA"} if server.system else {_SELF} if server.self_signed else set()
+    return frozenset((under | {ca: f"{ca} (anyone certified under it)" for ca in foreign}).values()) | special
 
 
 def _files(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
@@ -242,24 +218,11 @@ def _files(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
         # A revision that holds a link does not show what a build would read.
         differs = one != other and "OSError" not in (one, other)
         if was == will and (differs or (is_inside and "OSError" in (one, other))):
-            yield ProtectionChange("weakened", entity, field, f"{was} ({_digits(one)})", f"{will} ({_digits(other)})")
+            states = ("cannot be read" if digest == "OSError" else "other content" for digest in (one, other))
+            yield ProtectionChange("weakened", entity, field, *(f"{will} ({state})" for state in states))
 
 
-def _digits(digest: str) -> str:
-    return f"SHA-256 {digest[:16]}…" if re.fullmatch("[0-9a-f]{64}", digest) else "cannot be read"
-
-
-# --- lint and waivers ------------------------------------------------------------------------------------------------
-
-
-def _lint(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
-    was, will = old.lint, new.lint
-    for field in type(was).model_fields:
-        one, other = getattr(was, field), getattr(will, field)
-        if field == "ignore":
-            yield from _sets("lint", field, dict(zip(one, one, strict=True)), dict(zip(other, other, strict=True)))
-        elif one != other:
-            yield ProtectionChange(_effect(field, one, other), "lint", field, _shown(one), _shown(other))
+# --- findings --------------------------------------------------------------------------------------------------------
 
 
 def _accepted(old: Iterable[Diagnostic], new: Iterable[Diagnostic]) -> Iterator[ProtectionChange]:

@@ -105,6 +105,42 @@ def versions(name: str) -> tuple[int, int] | None:
     return (min(s.since for s in found), max(s.until for s in found)) if found else None
 
 
+_HARMLESS = re.compile(
+    r"""
+      (autovacuum|vacuum|bgwriter|checkpoint|commit|cpu|enable|geqo|gin|io|min_parallel|max_parallel|parallel)_\w+
+    | (max|min)_wal_size | wal_(buffers|compression|init_zero|keep_size|log_hints|recycle|skip_threshold|writer_\w+)
+    | \w+_(buffers|mem|page_cost|flush_after|io_concurrency|collapse_limit)
+    | geqo | jit | jit_\w+_cost | huge_pages? | huge_page_size | hash_mem_multiplier | effective_cache_size
+    | temp_file_limit
+    | max_(connections|worker_processes|files_per_process|stack_depth|(locks|pred_locks)_per_\w+)
+    | max_(prepared_transactions|wal_senders|replication_slots|logical_replication_workers)
+    | (deadlock|lock|statement|transaction)_timeout | tcp_(keepalives_\w+|user_timeout)
+    | lc_\w+ | datestyle | intervalstyle | timezone | log_timezone | extra_float_digits
+    | bytea_output | xmlbinary | default_(statistics_target|text_search_config|toast_compression)
+    | cluster_name | application_name | update_process_title
+    | track_(counts|functions|io_timing|wal_io_timing|cost_delay_timing) | compute_query_id
+    | log_(autovacuum|autoanalyze)_min_duration | log_(checkpoints|lock_waits|temp_files)
+    | plan_cache_mode | constraint_exclusion | cursor_tuple_fraction | recursive_worktable_factor
+    """,
+    re.VERBOSE,
+)
+"""Settings that decide about speed, memory, limits and formats alone.
+
+None of them decides who gets in, what runs, what is encrypted or kept, or what a log says of a connection.
+"""
+
+
+def folded(name: str) -> str:
+    """Return the one spelling of a setting's name: PostgreSQL compares names without case, and knows former ones."""
+    return ALIASES.get(name.lower(), name.lower())
+
+
+def is_harmless(name: str) -> bool:
+    """Return whether a change of a setting weakens nothing, whatever its value. An unknown setting may."""
+    lower = folded(name)
+    return versions(lower) is not None and bool(_HARMLESS.fullmatch(lower))
+
+
 @cache
 def _catalogue() -> tuple[Setting, ...]:
     return tuple(map(_setting, CATALOGUE.splitlines()))
