@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pgtls.access.rules import compiled, with_secrets
-from pgtls.certificates import issue
+from pgtls.certificates import issue, key_formats
 from pgtls.certificates.decide import decide
 from pgtls.certificates.desired import wanted
 from pgtls.certificates.model import Issue
-from pgtls.certificates.observe import keyring, locked_keys, nothing_to_build_on, observe
+from pgtls.certificates.observe import keyring, locked_keys, nothing_to_build_on, observe, unusable
 from pgtls.certificates.passphrases import to_try, unopened
 from pgtls.certificates.secrets import Secrets
 from pgtls.certificates.supplied import adapted, gather
@@ -121,20 +121,27 @@ def _planned(state: Decided) -> Planned:
     opens = not (existing.from_lock or state.secrets.sealed)
     rules = with_secrets(fleet, checked.rules, checked.lock, state.secrets.option) if opens else checked.rules
     texts = render.texts(fleet, rules, checked.entries, unsigned_cas(fleet, decisions.certificates))
-    tree = render.tree(fleet, checked.entries, existing, texts, issue.planned(decisions, existing))
+    material = key_formats.planned(fleet, issue.planned(decisions, existing), existing)
+    tree = render.tree(fleet, checked.entries, existing, texts, material)
     steps = compare(fleet, decisions, state.verdict.cut_off, tree, existing)
     touched = {change.file.entity for change in steps.changes.values()}
     locked = locked_keys(to_try(decisions, touched, existing), existing, state.secrets)
-    diagnostics = (*state.diagnostics, *locate(unopened(fleet, decisions, locked), checked.source))
+    converted = key_formats.converted(material)
+    found = list(unopened(fleet, decisions, converted, locked))
+    found += unusable(fleet, decisions, existing, converted, state.secrets) if opens else ()
+    diagnostics = (*state.diagnostics, *locate(found, checked.source))
     refuse(diagnostics)
-    return Planned(checked, fleet, existing, decisions, state.verdict, state.secrets, texts, steps, diagnostics)
+    return Planned(
+        checked, fleet, existing, decisions, state.verdict, state.secrets, texts, material, steps, diagnostics
+    )
 
 
 def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
     decisions, existing, fleet, lock = planned.decisions, planned.existing, planned.fleet, planned.existing.lock
     issuing = sum(isinstance(decision, Issue) for decision in decisions.certificates.values())
-    keys = keyring(decisions, existing, planned.secrets)
+    keys = keyring(decisions, existing, planned.secrets, key_formats.converted(planned.material))
     material = issue.carry_out(decisions, existing, keys, request.now, request.jobs, progress("issuing", issuing))
+    material = key_formats.make(fleet, planned.material, material, keys)
     tree = render.tree(fleet, planned.checked.entries, existing, planned.texts, material)
     final = compare(fleet, decisions, planned.verdict.cut_off, tree, existing)
     changes = {path: change.file for path, change in final.changes.items()}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pgtls.access.model import Entry, Rules
+    from pgtls.certificates.issue import Material
     from pgtls.certificates.secrets import Secrets
     from pgtls.fleet.model import Fleet
     from pgtls.language.files import Files
@@ -136,6 +137,8 @@ class Planned:
     secrets: Secrets
     texts: Tree
     """The files that hold no certificate that is issued now."""
+    material: Material
+    """What is issued, as far as it is known before."""
     plan: Plan
     diagnostics: tuple[Diagnostic, ...]
 

@@ -16,6 +16,7 @@ from pgtls.diagnostics.text import render
 from support.diagnosing import REWRITE, Case, cases
 
 RAISED_BY_STATE = (
+    "PGT443",  # a passphrase, which no check reads
     "PGT5",
     "PGT280",
     "PGT281",

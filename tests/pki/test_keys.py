@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgtls.pki import keys
-from pgtls.pki.model import Unreadable
+from pgtls.pki.encryption import Encryption
+from pgtls.pki.model import LONGEST_PASSPHRASE, Unreadable
 from pki.trees import ALGORITHMS, key, openssl, run
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def test_a_key_is_read_as_it_was_written(algorithm: KeyAlgorithm, ours: bool) ->
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_an_encrypted_key_opens_with_its_passphrase_and_no_other(algorithm: KeyAlgorithm) -> None:
     made = key("keys", algorithm)
-    pem = keys.to_pem(made, b"correct horse")
+    pem = keys.to_pem(made, Encryption(b"correct horse"))
     assert pem.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
     assert keys.is_encrypted(pem)
     assert not keys.is_encrypted(keys.to_pem(made))
@@ -71,11 +72,11 @@ def test_an_encrypted_key_opens_with_its_passphrase_and_no_other(algorithm: KeyA
 
 def test_the_longest_passphrase_is_the_longest_that_openssl_takes() -> None:
     made = key("keys", "ed25519")
-    longest = b"x" * keys.LONGEST_PASSPHRASE
-    assert same(keys.load(keys.to_pem(made, longest), longest), made)
+    longest = b"x" * LONGEST_PASSPHRASE
+    assert same(keys.load(keys.to_pem(made, Encryption(longest)), longest), made)
     for wrong in (longest + b"x", b""):
         with pytest.raises(ValueError, match="a passphrase has 1 to 1023 bytes"):
-            keys.to_pem(made, wrong)
+            Encryption(wrong)
 
 
 def test_a_passphrase_that_is_not_needed_is_ignored() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pgtls.certificates.credentials import Credential, first_block
 from pgtls.certificates.model import Issue, Wait, is_adopted, makes_key
 from pgtls.pki import crl, facts, keys
+from pgtls.pki.encryption import derive_all
 from pgtls.pki.issue import Issuer, issue
 from pgtls.pki.model import SELF_SIGNED, SERIAL_BITS, Certificate, Entity, Unreadable, ca_entity
 from pgtls.state import layout
@@ -35,6 +36,10 @@ class Material:
     """By path: the CRLs of CAs that left the spec, where they are signed again."""
     lines: tuple[IssuedLine, ...] = ()
     """The new lines of the lock."""
+    keys: Mapping[Entity, keys.PrivateKey] = field(default_factory=dict)
+    """The keys that this build made or opened."""
+    formats: Mapping[Entity, Mapping[str, bytes | Later]] = field(default_factory=dict)
+    """By entity and file: keys in other formats than PEM; see :mod:`pgtls.certificates.key_formats`."""
 
 
 def planned(decisions: Decisions, existing: Existing) -> Material:
@@ -103,11 +108,10 @@ def _kept_crl(existing: Existing, name: str) -> bytes:
     return given.pem if given else existing.contents[layout.crl_path(name)]
 
 
-def needed_keys(decisions: Decisions, existing: Existing) -> frozenset[Entity]:
-    """Return the entities whose present key signs, is certified, or is written again."""
-    return frozenset(
-        entity for entity in _used_keys(decisions, existing) if not makes_key(decisions.certificates.get(entity))
-    )
+def needed_keys(decisions: Decisions, existing: Existing, converted: Collection[Entity]) -> frozenset[Entity]:
+    """Return the entities whose present key signs, is certified, or is written again, perhaps in another format."""
+    used = (*_used_keys(decisions, existing), *converted)
+    return frozenset(entity for entity in used if not makes_key(decisions.certificates.get(entity)))
 
 
 def _used_keys(decisions: Decisions, existing: Existing) -> Iterator[Entity]:
@@ -125,12 +129,13 @@ def _used_keys(decisions: Decisions, existing: Existing) -> Iterator[Entity]:
     yield from (one.entity for one in decisions.crls.values() if one.reason)
 
 
-def needed_passphrases(decisions: Decisions, existing: Existing) -> frozenset[Entity]:
+def needed_passphrases(decisions: Decisions, existing: Existing, converted: Collection[Entity]) -> frozenset[Entity]:
     """Return the entities of which an encrypted key is written."""
     return frozenset(
         entity
         for entity in existing.outside.guarded & decisions.certificates.keys()
-        if _planned_key(decision := decisions.certificates[entity], existing.outside.guarded) is Later.PENDING
+        if entity in converted
+        or _planned_key(decision := decisions.certificates[entity], existing.outside.guarded) is Later.PENDING
         or (decision.beside and decision.beside.makes_next)
     )
 
@@ -167,7 +172,8 @@ def carry_out(
         if one.reason or name in existing.crls
     }
     retired = {one.path: issuing.crl(one) for one in decisions.retired if one.reason}
-    return Material(_with_lists(issuing.credentials, existing), crls, retired, tuple(issuing.lines))
+    credentials = _with_lists(issuing.credentials, existing)
+    return Material(credentials, crls, retired, tuple(issuing.lines), issuing.keys)
 
 
 @dataclass(slots=True)
@@ -188,6 +194,7 @@ class _Issuing:
         wanted = {e: d.profile.key_algorithm for e, d in self.decisions.certificates.items() if makes_key(d)}
         made = zip(wanted, keys.generate_many(list(wanted.values()), jobs), strict=True)
         self.keys = {**self.keyring.keys, **dict(made)}
+        derive_all(frozenset(self.keyring.encryptions.values()), jobs)
 
     def certificate(self, decision: Decision) -> None:
         """Issue one certificate, or take the one that stays."""
@@ -224,7 +231,7 @@ class _Issuing:
         key = keys.generate(profile.key_algorithm)
         issued = issue(profile, key.public_key(), key, _serial(None, self.existing.lock), self.now)
         self._record(decision, issued.facts)
-        return issued.pem, keys.to_pem(key, self.keyring.passphrases.get(profile.entity))
+        return issued.pem, keys.to_pem(key, self.keyring.encryptions.get(profile.entity))
 
     def crl(self, decision: CrlDecision) -> bytes:
         """Sign a CRL. Where the key of a CA that left the spec cannot be read any more, the old one stays."""
@@ -257,7 +264,7 @@ class _Issuing:
         """Write a key that is new, or that is to be protected in another way."""
         if planned.key is not Later.PENDING:
             return planned.key
-        return keys.to_pem(self.keys[entity], self.keyring.passphrases.get(entity))
+        return keys.to_pem(self.keys[entity], self.keyring.encryptions.get(entity))
 
     def _request(self, decision: Decision, planned: Credential) -> bytes | Later | None:
         from pgtls.pki import csr

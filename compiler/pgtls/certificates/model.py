@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from pgtls.diagnostics import Diagnostic
+    from pgtls.pki.encryption import Encryption
     from pgtls.pki.keys import PrivateKey, PublicKey
     from pgtls.pki.model import Certificate, Entity, Profile, Revocation, RevocationList, Unreadable
     from pgtls.state.known_lock import Drift
@@ -142,10 +143,11 @@ class Existing:
 
 
 class Keyring(NamedTuple):
-    """The keys that sign or are certified in a build, and the passphrases of those that it writes, by entity."""
+    """The keys that sign or are certified in a build, and what encrypts those that it writes, by entity."""
 
     keys: Mapping[Entity, PrivateKey]
-    passphrases: Mapping[Entity, bytes]
+    encryptions: Mapping[Entity, Encryption]
+    """One for each passphrase, however many entities share it."""
 
 
 # ---- what is asked for -----------------------------------------------------------------------------------------------

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.certificates.credentials import first_block
 from pgtls.certificates.issue import needed_keys, needed_passphrases
+from pgtls.certificates.key_formats import wants_pkcs12
 from pgtls.certificates.lock_changes import restored, revocations
 from pgtls.certificates.model import UNTOUCHED, Existing, Found, Keyring, Promote
 from pgtls.certificates.passphrases import way_out
 from pgtls.certificates.retired_cas import left_files
 from pgtls.certificates.supplied import brought_key, taken_keys
 from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.fleet.fields import place_of
 from pgtls.language.words import listed
 from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList, Unreadable
 from pgtls.state import layout
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
     from pgtls.certificates.model import Decision, Decisions, KeyState, Outside, Stored
     from pgtls.certificates.secrets import Secrets
+    from pgtls.fleet.model import Fleet
+    from pgtls.pki.encryption import Encryption
     from pgtls.pki.keys import PrivateKey
     from pgtls.pki.model import Profile
     from pgtls.state.known_lock import Drift
@@ -161,6 +165,8 @@ def _paths(profiles: Mapping[Entity, Profile], entries: Mapping[str, Entry], out
         elif profile.kind == "server" and profile.issuer is None:
             yield layout.path(entity, layout.SERVER_NEXT_CERTIFICATE)
             yield layout.path(entity, layout.SERVER_PREVIOUS_CERTIFICATE)
+        elif profile.kind == "user" and (path := layout.path(entity, layout.CLIENT_PKCS12)) in entries:
+            yield path
     yield from (path for path, entry in entries.items() if entry.kind in ("conf", "trust"))
     yield from left_files(entries, profiles)
 
@@ -420,11 +426,40 @@ def _opens(entity: Entity, out: str, secrets: Secrets) -> bool:
         return True
 
 
-def keyring(decisions: Decisions, existing: Existing, secrets: Secrets) -> Keyring:
-    """Open the keys that a build needs and read the passphrases of those that it writes. Raise :class:`Rejected`."""
-    keys = {e: _opened(decisions.certificates[e], existing, secrets) for e in needed_keys(decisions, existing)}
-    protected = needed_passphrases(decisions, existing)
-    return Keyring(keys, {entity: word for entity in protected if (word := secrets.passphrase(entity))})
+def unusable(
+    fleet: Fleet, decisions: Decisions, existing: Existing, converted: Collection[Entity], secrets: Secrets
+) -> Iterator[Diagnostic]:
+    """Read the passphrases of keys that a build writes. Report those that it cannot read, and those unfit for Java."""
+    for entity in sorted(needed_passphrases(decisions, existing, converted)):
+        try:
+            passphrase = secrets.passphrase(entity)
+        except Rejected as rejected:
+            yield from rejected.diagnostics
+            continue
+        if passphrase and not passphrase.isascii() and entity.kind == "user" and wants_pkcs12(fleet.users[entity.name]):
+            message = "the passphrase has characters outside ASCII: Java opens no PKCS#12 file with it"
+            hint = "choose one of ASCII characters, or delete pkcs12 from formats"
+            yield Diagnostic("PGT443", message, place_of(fleet, *entity.table, "passphrase"), hint)
+
+
+def keyring(decisions: Decisions, existing: Existing, secrets: Secrets, converted: Collection[Entity]) -> Keyring:
+    """Open the keys that a build needs and read the passphrases of those that it writes. Raise :class:`Rejected`.
+
+    ``converted`` are the entities whose key it writes in another format than PEM.
+    """
+    needed = needed_keys(decisions, existing, converted)
+    keys = {entity: _opened(decisions.certificates[entity], existing, secrets) for entity in needed}
+    protected = needed_passphrases(decisions, existing, converted)
+    return Keyring(keys, _encryptions({e: word for e in protected if (word := secrets.passphrase(e))}))
+
+
+def _encryptions(passphrases: Mapping[Entity, bytes]) -> dict[Entity, Encryption]:
+    if not passphrases:
+        return {}
+    from pgtls.pki.encryption import Encryption
+
+    distinct = {passphrase: Encryption(passphrase) for passphrase in set(passphrases.values())}
+    return {entity: distinct[passphrase] for entity, passphrase in passphrases.items()}
 
 
 def _opened(decision: Decision, existing: Existing, secrets: Secrets) -> PrivateKey:

@@ -30,16 +30,21 @@ def to_try(decisions: Decisions, touched: Collection[Entity], existing: Existing
     """Return the entities whose encrypted key this build needs or ships: whether the passphrase opens it matters."""
     return tuple(
         entity
-        for entity in sorted((_needed(decisions) | set(touched)) & existing.outside.guarded)
+        for entity in sorted((_needed(decisions, ()) | set(touched)) & existing.outside.guarded)
         if (decision := decisions.certificates.get(entity))
         and not makes_key(decision)
         and decision.found.stored == "kept"
     )
 
 
-def unopened(fleet: Fleet, decisions: Decisions, locked: Sequence[Entity]) -> Iterator[Diagnostic]:
-    """Report the keys that do not open: an error where the build needs the key, a warning where it only ships it."""
-    needed = _needed(decisions)
+def unopened(
+    fleet: Fleet, decisions: Decisions, converted: Collection[Entity], locked: Sequence[Entity]
+) -> Iterator[Diagnostic]:
+    """Report the keys that do not open: an error where the build needs the key, a warning where it only ships it.
+
+    ``converted`` are the entities whose key it writes in another format than PEM.
+    """
+    needed = _needed(decisions, converted)
     faults: dict[tuple[Path, bool], list[Entity]] = defaultdict(list)
     for entity in locked:
         faults[place_of(fleet, *entity.table, "passphrase"), entity in needed].append(entity)
@@ -51,12 +56,12 @@ def unopened(fleet: Fleet, decisions: Decisions, locked: Sequence[Entity]) -> It
         )
 
 
-def _needed(decisions: Decisions) -> frozenset[Entity]:
-    """Return the entities whose present key signs something in this build, or gets another certificate."""
+def _needed(decisions: Decisions, converted: Collection[Entity]) -> frozenset[Entity]:
+    """Return the entities whose present key signs something in this build, or gets another certificate or format."""
     issued = [decision for decision in decisions.certificates.values() if isinstance(decision, Issue)]
     signing = (ca_entity(one.profile.issuer) if one.profile.issuer else one.profile.entity for one in issued)
     certified = (one.profile.entity for one in issued if not one.new_key)
-    return frozenset((*signing, *certified, *(crl.entity for crl in decisions.crls.values() if crl.reason)))
+    return frozenset((*signing, *certified, *converted, *(crl.entity for crl in decisions.crls.values() if crl.reason)))
 
 
 def does_not_open(entities: Sequence[str], *, guarded: bool) -> str:

@@ -13,6 +13,7 @@ from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.fleet.fields import entity_named, place_of
 from pgtls.fleet.files import directory_of
 from pgtls.language.positions import locate
+from pgtls.pki.model import LONGEST_PASSPHRASE
 
 if TYPE_CHECKING:
     from pgtls.diagnostics import Path
@@ -44,20 +45,20 @@ class Secrets:
     def passphrase(self, entity: Entity) -> bytes | None:
         """Read the passphrase of an entity's key; None where the spec has none for it."""
         secret = entity_named(self._fleet, entity).table.passphrase
-        return self._text(secret, entity.table, "passphrase").encode() if secret else None
+        return self._text(secret, entity.table, "passphrase", longest=LONGEST_PASSPHRASE).encode() if secret else None
 
     def file(self, path: str) -> bytes:
         """Read a file that the spec names; OSError where it cannot be read."""
         return self._fleet.source.reader.read(path)
 
-    def _text(self, secret: Secret, table: tuple[str, str], *field: str) -> str:
+    def _text(self, secret: Secret, table: tuple[str, str], *field: str, longest: int = _MOST) -> str:
         assert not self.sealed  # noqa: S101
         path = place_of(self._fleet, *table, *field)
         directory = directory_of(self._fleet, path)
         key = (directory, secret)
         if key not in self._read:
             try:
-                self._read[key] = _checked(_fetched(secret, directory, self._fleet.source.reader))
+                self._read[key] = _checked(_fetched(secret, directory, self._fleet.source.reader), longest)
             except _Unavailable as fault:
                 raise Rejected(*locate((_fault(secret, str(fault), path),), self._fleet.source)) from None
         return self._read[key]
@@ -106,7 +107,7 @@ def _without_line_end(content: bytes) -> bytes:
     return content.removesuffix(b"\n").removesuffix(b"\r")
 
 
-def _checked(content: bytes) -> str:
+def _checked(content: bytes, longest: int) -> str:
     """Refuse what could be no secret, or would break out of the line that it is written into."""
     try:
         text = content.decode()
@@ -114,6 +115,8 @@ def _checked(content: bytes) -> str:
         raise _Unavailable("what it holds is not UTF-8") from None
     if not text:
         raise _Unavailable("it is empty")
+    if len(content) > longest:
+        raise _Unavailable(f"it has {len(content)} bytes, and OpenSSL reads {longest} at most")
     if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
         raise _Unavailable("it holds control characters, or several lines")
     return text

@@ -16,7 +16,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pgtls.api import request
-from pgtls.certificates import issue
 from pgtls.certificates.model import Issue, Wait
 from pgtls.certificates.observe import content
 from pgtls.certificates.reissue import due_at
@@ -205,8 +204,7 @@ def _texts(planned: Planned, kinds: tuple[str, ...], read: Callable[[str], bytes
     """
     if not kinds:
         return
-    material = issue.planned(planned.decisions, planned.existing)
-    public = render_material(planned.fleet, planned.checked.entries, material.credentials, material.crls)
+    public = render_material(planned.fleet, planned.checked.entries, planned.material)
     blotted = {layout.path(r.server.entity, layout.HBA): r.hba_text.encode() for r in planned.checked.rules.values()}
     for path, file in {**planned.texts, **public}.items():
         if file.kind in kinds and not path.startswith(layout.RETIRED):

@@ -271,8 +271,11 @@ class UserTable(Table):
         description="The directory of the bundle on the client; connection strings then have absolute paths.",
         examples=["/home/alice/.postgresql"],
     )
-    formats: Several[Literal["pem", "pkcs12", "pkcs8-der"]] = Field(
-        ("pem",), description="The formats of the key.", examples=[["pem"]]
+    formats: Several[Literal["pem", "pkcs12", "pkcs12-3des", "pkcs8-der"]] = Field(
+        ("pem",),
+        description="The formats of the key. PEM is always there. For Java: `pkcs12` (needs `passphrase`) or "
+        "`pkcs8-der` (not encrypted). `pkcs12-3des` is PKCS#12 for Windows Server 2016, Java 8 and older.",
+        examples=[["pem", "pkcs12"]],
     )
     libpq: Annotated[int, Field(ge=OLDEST, le=NEWEST)] = Field(
         14,

@@ -24,17 +24,12 @@ class Upcoming:
     asked_for: Callable[[Any], object] = bool
 
 
-def _but_pem(value: Any) -> bool:
-    return isinstance(value, list) and any(item != "pem" for item in value)
-
-
 _STANDBY = Upcoming("files for a standby")
 
 UPCOMING: Mapping[tuple[str, str], Upcoming] = {
     ("server", "standby_of"): _STANDBY,
     ("server", "replication_user"): _STANDBY,
     ("server", "sni"): Upcoming("further identities of a server by SNI"),
-    ("user", "formats"): Upcoming("keys in other formats than PEM", _but_pem),
 }
 """Those fields, by kind of table and key."""
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 def tree(fleet: Fleet, entries: Entries, existing: Existing, texts: Tree, made: Material) -> Tree:
     """Return the whole out directory: ``texts``, the files of CAs that left the spec, and what ``made`` holds."""
-    issued = material(fleet, entries, made.credentials, made.crls)
+    issued = material(fleet, entries, made)
     return {**texts, **retired_files(fleet, existing, made.retired), **issued}
 
 
@@ -53,16 +53,21 @@ def texts(
     return dict((*servers, *clients))
 
 
-def material(
-    fleet: Fleet, entries: Entries, credentials: Mapping[Entity, Credential], crls: Mapping[str, bytes | Later]
-) -> Tree:
-    """Return the files that hold certificates, keys and CRLs. ``credentials`` are by entity, ``crls`` by CA."""
+def material(fleet: Fleet, entries: Entries, issued: Material) -> Tree:
+    """Return the files that hold certificates, keys and CRLs."""
+    credentials, crls = issued.credentials, issued.crls
     cas = (file for ca in fleet.cas.values() for file in _ca(ca, credentials[ca.entity], crls.get(ca.name)))
     servers = (file for server in fleet.servers.values() for file in _server(fleet, server, credentials, crls))
     clients = (
         file for user in fleet.users.values() for file in _client(user, entries.get(user.name, ()), credentials, crls)
     )
-    return dict((*cas, *servers, *clients))
+    return dict((*cas, *servers, *clients, *_formats(issued.formats)))
+
+
+def _formats(formats: Mapping[Entity, Mapping[str, bytes | Later]]) -> Files:
+    for entity, files in formats.items():
+        for name, content in files.items():
+            yield layout.path(entity, name), File(content, layout.SECRET, "key", entity)
 
 
 def _ca(ca: Authority, credential: Credential, crl: bytes | Later | None) -> Files:

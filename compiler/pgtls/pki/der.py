@@ -1,4 +1,4 @@
-"""Just enough DER (X.690) for what cryptography lacks: names as OpenSSL hashes them, and encrypted keys."""
+"""Just enough DER (X.690) for what cryptography lacks: names as OpenSSL hashes them, encrypted keys, PKCS#12."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-INTEGER, OCTET_STRING, NULL, UTF8_STRING, SEQUENCE, SET = 0x02, 0x04, 0x05, 0x0C, 0x30, 0x31
-"""Tags."""
+INTEGER, OCTET_STRING, NULL, UTF8_STRING, BMP_STRING, SEQUENCE, SET = 0x02, 0x04, 0x05, 0x0C, 0x1E, 0x30, 0x31
+EXPLICIT = 0xA0
+"""Tags; the last is that of a value around another one, ``[0] EXPLICIT``."""
 
 
 def tlv(tag: int, content: bytes) -> bytes:
@@ -18,6 +19,11 @@ def tlv(tag: int, content: bytes) -> bytes:
         return bytes((tag, size)) + content
     length = size.to_bytes((size.bit_length() + 7) // 8, "big")
     return bytes((tag, 0x80 | len(length))) + length + content
+
+
+def sequence(*parts: bytes) -> bytes:
+    """Write a sequence of elements."""
+    return tlv(SEQUENCE, b"".join(parts))
 
 
 def integer(number: int) -> bytes:

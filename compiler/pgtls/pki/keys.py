@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
-from pgtls.pki import der
+from pgtls.pki.encryption import cores
 from pgtls.pki.model import Unreadable
 
 if TYPE_CHECKING:
@@ -24,14 +23,12 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+    from pgtls.pki.encryption import Encryption
     from pgtls.pki.model import KeyAlgorithm
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 """The keys that can sign a certificate. pgtls never generates the last kind, but users may supply it."""
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
-
-LONGEST_PASSPHRASE = 1023
-"""In bytes: what OpenSSL's passphrase callback holds (PEM_BUFSIZE, with its terminating zero)."""
 
 _RSA_EXPONENT = 65537
 _CURVES = {"secp256r1": "ecdsa-p256", "secp384r1": "ecdsa-p384", "secp521r1": "ecdsa-p521"}
@@ -61,7 +58,7 @@ def generate_many(
     thread.
     """
     slow = [index for index, algorithm in enumerate(algorithms) if algorithm.startswith("rsa-")]
-    workers = min(jobs or _cores(), len(slow))
+    workers = min(jobs or cores(), len(slow))
     if workers <= 1:
         return [generate(algorithm) for algorithm in algorithms]
     from concurrent.futures import ThreadPoolExecutor  # only here: importing it costs more than a hundred EC keys
@@ -72,56 +69,21 @@ def generate_many(
         return [pending[i].result() if i in pending else quick[i] for i in range(len(algorithms))]
 
 
-def _cores() -> int:
-    """Return how many cores this process may use (a container often has fewer than the machine)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def to_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
-    """Write a key as PKCS#8 (RFC 5958): what libpq, PostgreSQL, pgjdbc and PgBouncer all read.
-
-    With a passphrase, which has 1 to :data:`LONGEST_PASSPHRASE` bytes (else ValueError), it is encrypted by AES-256-CBC
-    under PBKDF2 with HMAC-SHA256 and :data:`ROUNDS` rounds (PBES2, RFC 8018).
-    """
-    if passphrase is None:
+def to_pem(key: PrivateKey, encryption: Encryption | None = None) -> bytes:
+    """Write a key as PKCS#8 (RFC 5958): what libpq, PostgreSQL, pgjdbc and PgBouncer all read."""
+    if encryption is None:
         return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, _PLAIN)
-    if not 0 < len(passphrase) <= LONGEST_PASSPHRASE:
-        raise ValueError(f"a passphrase has 1 to {LONGEST_PASSPHRASE} bytes, not {len(passphrase)}")
-    plain = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, _PLAIN)
-    body = base64.encodebytes(_encrypted(plain, passphrase, os.urandom(_SALT), os.urandom(_BLOCK))).replace(b"\n", b"")
+    body = base64.encodebytes(encryption.key_info(to_der(key))).replace(b"\n", b"")
     lines = b"\n".join(body[at : at + 64] for at in range(0, len(body), 64))
     return b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n" + lines + b"\n-----END ENCRYPTED PRIVATE KEY-----\n"
 
 
+def to_der(key: PrivateKey) -> bytes:
+    """Write a key as PKCS#8 in DER, unencrypted: what every pgjdbc reads."""
+    return key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, _PLAIN)
+
+
 _PLAIN = serialization.NoEncryption()
-_SALT, _BLOCK = 16, 16
-ROUNDS = 600_000
-"""Of PBKDF2 with HMAC-SHA256, as OWASP asks; cryptography's own encryption of PKCS#8 has 2,048."""
-
-_PBES2 = bytes.fromhex("06092a864886f70d01050d")
-_PBKDF2 = bytes.fromhex("06092a864886f70d01050c")
-_HMAC_SHA256 = bytes.fromhex("06082a864886f70d0209")
-_AES_256_CBC = bytes.fromhex("060960864801650304012a")
-"""Object identifiers of RFC 8018, appendix B, and of NIST, in DER."""
-
-
-def _encrypted(plain: bytes, passphrase: bytes, salt: bytes, start: bytes) -> bytes:
-    """Write an EncryptedPrivateKeyInfo (RFC 5958, section 3) in DER."""
-    from cryptography.hazmat.primitives import hashes, padding
-    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-    from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
-
-    key = PBKDF2HMAC(hashes.SHA256(), 32, salt, ROUNDS).derive(passphrase)
-    padder, encryptor = padding.PKCS7(8 * _BLOCK).padder(), Cipher(algorithms.AES(key), modes.CBC(start)).encryptor()
-    content = encryptor.update(padder.update(plain) + padder.finalize()) + encryptor.finalize()
-
-    def sequence(*parts: bytes) -> bytes:
-        return der.tlv(der.SEQUENCE, b"".join(parts))
-
-    digest = sequence(_HMAC_SHA256, der.tlv(der.NULL, b""))
-    derivation = sequence(_PBKDF2, sequence(der.tlv(der.OCTET_STRING, salt), der.integer(ROUNDS), digest))
-    cipher = sequence(_AES_256_CBC, der.tlv(der.OCTET_STRING, start))
-    return sequence(sequence(_PBES2, sequence(derivation, cipher)), der.tlv(der.OCTET_STRING, content))
 
 
 def is_encrypted(pem: bytes) -> bool:

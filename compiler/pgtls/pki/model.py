@@ -22,6 +22,9 @@ COMMON_NAME_LENGTH = 64
 SERIAL_BITS = 159
 """The bits of the longest serial number: 20 octets with the sign bit clear (RFC 5280, 4.1.2.2)."""
 
+LONGEST_PASSPHRASE = 1023
+"""In bytes: what OpenSSL's passphrase callback holds (PEM_BUFSIZE, with its terminating zero)."""
+
 SELF_SIGNED = "self-signed"
 """The issuer of a certificate that is its own root."""
 

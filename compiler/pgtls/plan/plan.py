@@ -209,10 +209,11 @@ def _reason(change: Change, crl: str | None) -> str:
     if crl and change.file.kind == "crl":
         return f"its CRL: {crl}"
     if change.reason == "its content changes" or change.reason == "its certificate is issued":
-        return f"{_WHAT.get(change.file.kind, name)} changed"
+        return f"{_WHAT_NAMED.get(name) or _WHAT.get(change.file.kind, name)} changed"
     return f"{name}: {change.reason}" if change.reason != "new" else f"{name} is new"
 
 
+_WHAT_NAMED = {layout.CLIENT_PKCS8: layout.CLIENT_PKCS8, layout.CLIENT_PKCS12: layout.CLIENT_PKCS12}
 _WHAT = {
     "hba": "its policies",
     "ident": "its identity maps",

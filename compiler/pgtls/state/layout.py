@@ -29,6 +29,8 @@ INSTALLER = "install.sh"
 
 CLIENT_CERTIFICATE = "postgresql.crt"
 CLIENT_KEY = "postgresql.key"
+CLIENT_PKCS8 = "postgresql.pk8"
+CLIENT_PKCS12 = "postgresql.p12"
 CLIENT_REQUEST = "postgresql.csr"
 CLIENT_TRUST = "root.crt"
 CLIENT_CRL = "root.crl"

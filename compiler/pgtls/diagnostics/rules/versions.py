@@ -188,4 +188,55 @@ RULES: tuple[Rule, ...] = (
         why="The server does not start, unless its own configuration says something else than the default.",
         fix="State the other setting, too. If the server's own configuration does, ignore this code.",
     ),
+    Rule(
+        "PGT440",
+        "error",
+        "PKCS#12 without a passphrase",
+        meaning="`formats` has a kind of PKCS#12, and the user has no `passphrase`.",
+        why="Java: pgjdbc asks for the passphrase of a PKCS#12 file, and Java reads no key from one without.",
+        fix="Set `passphrase`; the program that connects needs it as `sslpassword`. Or use `pkcs8-der`, which is not "
+        "encrypted.",
+    ),
+    Rule(
+        "PGT441",
+        "warning",
+        "an encrypted key, and the same key unencrypted",
+        meaning="The user has a `passphrase`, and `formats` has `pkcs8-der`.",
+        why="Java: pgjdbc before 42.7.9 reads only an unencrypted postgresql.pk8. Its thief needs no passphrase.",
+        fix="Use `pkcs12`, which the passphrase encrypts. If the file must be there, ignore this code.",
+    ),
+    Rule(
+        "PGT442",
+        "error",
+        "a format for a key that is not here",
+        meaning="`formats` has another format than PEM, and pgtls does not hold the key of that user.",
+        why="pgtls can convert only keys that it makes or stores.",
+        fix="Delete the format. Whoever has the key converts it: `openssl pkcs12 -export -name user`.",
+    ),
+    Rule(
+        "PGT443",
+        "error",
+        "a PKCS#12 passphrase outside ASCII",
+        meaning="The passphrase of a user with PKCS#12 has a character outside ASCII. A build finds it when it makes "
+        "the file.",
+        why="Java rejects such passphrases: `keystore password was incorrect`.",
+        fix="Choose a passphrase of ASCII characters.",
+    ),
+    Rule(
+        "PGT444",
+        "warning",
+        "PKCS#12 by 3DES",
+        meaning="`formats` has `pkcs12-3des`: 3DES encrypts the file, and its MAC has SHA-1.",
+        why="Such a passphrase is much cheaper to guess than that of `pkcs12`, which has AES-256, SHA-256 and 600,000 "
+        "rounds. A system in FIPS mode cannot open the file.",
+        fix="Use `pkcs12`. If a reader is older than Java 8u301 or Windows Server 2019, ignore this code.",
+    ),
+    Rule(
+        "PGT445",
+        "error",
+        "two kinds of PKCS#12",
+        meaning="`formats` has `pkcs12` and `pkcs12-3des`.",
+        why="Both are the file postgresql.p12.",
+        fix="Delete one of them.",
+    ),
 )

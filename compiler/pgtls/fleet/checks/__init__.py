@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import errors
 from pgtls.fleet.checks import (
+    bundles,
     certificates,
     elsewhere,
     hardening,
@@ -44,6 +45,7 @@ POLICY_VALUES: tuple[PolicyCheck, ...] = (*lookalikes.POLICY_VALUES, *policies.P
 PRESENT: tuple[Check, ...] = (
     *certificates.PRESENT,
     *elsewhere.PRESENT,
+    *bundles.PRESENT,
     *revocation.PRESENT,
     *hardening.PRESENT,
     *versions.PRESENT,
