@@ -204,6 +204,7 @@ def test_what_comes_next_works_as_it_is_written(tmp_path: Path) -> None:
 SECRETS = {
     "in a warning's excerpt": "host all all 10.0.0.0/8 ldap ldapserver=x ldapbasedn=x ldapbindpasswd=CANARY",
     "in an error's excerpt": "host all all 10.0.0.0/8 ldap ldapserver=x ldapbasedn=x ldapbindpasswd=CANARY ldapport=x",
+    "in a URL": 'host all all 10.0.0.0/8 ldap ldapurl="ldap://reader:CANARY@ldap.example/dc=x?uid"',
     "in a difference": "hostssl shop all 10.0.0.0/8 ldap ldapserver=x ldapbasedn=x ldapbindpasswd=CANARY\n"
     "host all all 10.0.0.0/8 radius radiusservers=x radiussecrets=CANARY",
     "in an option of a validator": 'hostssl all all all oauth issuer=x scope="y" validator.secret=CANARY',

@@ -129,7 +129,7 @@ servers = ["replica"]
 users = ["+staff"]
 from = ["10.2.0.0/16"]
 auth = "ldap"
-auth_options = { ldapserver = "ldap.example.com", ldapprefix = "uid=", ldapsuffix = ",dc=example" }
+auth_options = { ldapserver = "ldap.example.com", ldaptls = true, ldapprefix = "uid=", ldapsuffix = ",dc=example" }
 
 [policy.no]
 servers = ["all"]

@@ -11,7 +11,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pgtls.postgres.methods import SECRET_OPTIONS, is_option, is_secret
+from pgtls.postgres.methods import PASSWORD_IN_URL, SECRET_OPTIONS, is_option, is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,7 +23,6 @@ _LOGICAL = re.compile(r"(?:[^\n]*\\\r?\n)*[^\n]*\n?")
 _RAW_TOKEN = re.compile(r'(?:\\\r?\n|[^\s,"]|"[^"]*"?)+')
 _NOT_HIDDEN = re.compile(r"[^\r\n]")
 _AROUND_A_NAME = "\"'#:\\\r\n "
-_IN_URL = re.compile(r"(?<=://)[^/\s@]*:([^/\s@]+)(?=@)")
 
 
 def blotted(text: str) -> str:
@@ -60,5 +59,5 @@ def _spans(tokens: Iterable[str]) -> Iterator[tuple[str, tuple[int, int]]]:
             yield token, (0, len(token))
         else:
             after_secret = after_secret or name in SECRET_OPTIONS or (following[:1] == "=" and is_secret(name))
-            password = _IN_URL.search(token)
+            password = PASSWORD_IN_URL.search(token)
             yield token, password.span(1) if password else (0, 0)

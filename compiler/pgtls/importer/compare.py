@@ -64,7 +64,7 @@ class _Anybody(Holders):
 def differences(original: Files, compiled: Files) -> tuple[Difference, ...]:
     """Return what differs, one difference for each line and kind; nothing when both mean the same."""
     secrets = frozenset(
-        name for f in (original, compiled) for line in f.lines for name, _ in line.options if is_secret(name)
+        name for f in (original, compiled) for line in f.lines for name, value in line.options if is_secret(name, value)
     )
     before, after = (
         Text(tuple(map(_plain, f.lines)), tuple(map(_plain_ident, f.idents)), _Anybody(), secrets)

@@ -103,7 +103,9 @@ def _policy(item: Entry, users: Sequence[str], mapped: Sequence[dict[str, str]],
         table["priority"] = item.priority
     if item.options:
         table["auth_options"] = {
-            name: {"env": variables.name(name, value, item.lines[0])} if is_secret(name) else _option(name, value)
+            name: {"env": variables.name(name, value, item.lines[0])}
+            if is_secret(name, value)
+            else _option(name, value)
             for name, value in item.options
         }
     if mapped:
@@ -140,6 +142,8 @@ def _address(term: Address) -> str | dict[str, str]:
     return str(term) if first_of_network(address) else address
 
 
-def _option(name: str, value: str) -> str | bool:
-    is_flag = any(o.name == name and o.kind == "flag" for method in METHODS.values() for o in method.options)
-    return value == "1" if is_flag else value
+def _option(name: str, value: str) -> str | bool | int:
+    kind = next((o.kind for method in METHODS.values() for o in method.options if o.name == name), "text")
+    if kind == "flag":
+        return value == "1"
+    return int(value) if kind == "port" and value.isdecimal() else value

@@ -155,12 +155,17 @@ def takes_map(method: str) -> bool:
     return method in METHODS and METHODS[method].map
 
 
-def is_secret(option: str) -> bool:
+PASSWORD_IN_URL = re.compile(r"(?<=://)[^/\s@:]*:([^/\s]+)(?=@)")
+"""The password of a URL."""
+
+
+def is_secret(option: str, value: object = None) -> bool:
     """Tell whether the value of an option is a secret.
 
-    A known one, or one of an unknown option (``validator.*``) with such a name.
+    A known one, one of an unknown option (``validator.*``) with such a name, or a URL that holds a password.
     """
-    return option in SECRET_OPTIONS or (option not in _OPTIONS and bool(_LIKE_A_SECRET.search(option)))
+    named = option in SECRET_OPTIONS or (option not in _OPTIONS and bool(_LIKE_A_SECRET.search(option)))
+    return named or (isinstance(value, str) and bool(PASSWORD_IN_URL.search(value)))
 
 
 def is_option(name: str) -> bool:

@@ -210,4 +210,15 @@ RULES: tuple[Rule, ...] = (
         fix="Add `!eNULL` to the list, or leave it out.",
         standards=("CIS 6.10",),
     ),
+    Rule(
+        "PGT370",
+        "warning",
+        "passwords go to the directory in cleartext",
+        meaning="A policy with `ldap` uses neither `ldaptls` nor `ldaps` for a directory on another machine.",
+        why="The client sends its password over TLS, and the server sends it on without: an attacker on the network "
+        "between server and directory reads every password, and can answer in place of the directory.",
+        fix='`ldaptls = true` (StartTLS), or `ldapscheme = "ldaps"`. OpenLDAP verifies the directory\'s certificate '
+        "as `ldap.conf` on the server says.",
+        standards=("STIG CD12-00-000800",),
+    ),
 )

@@ -332,4 +332,13 @@ RULES: tuple[Rule, ...] = (
         "`crl = false` in the server.",
         standards=("STIG CD12-00-007000",),
     ),
+    Rule(
+        "PGT145",
+        "error",
+        "a setting in two spellings",
+        meaning="`settings` of a server holds one setting twice: with other capitals, or under a former name "
+        "(`sort_mem` and `work_mem`).",
+        why="PostgreSQL ignores case, and the last line of the file decides. A reviewer may read the other one.",
+        fix="Delete one of them.",
+    ),
 )

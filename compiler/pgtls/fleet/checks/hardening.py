@@ -6,11 +6,13 @@ import re
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pgtls.fleet.fields import entities, finder, listed
 from pgtls.fleet.model import Server
 from pgtls.hba.model import HostName, Keyword, MaskedAddress, Name
 from pgtls.language.models import SSLMODES
+from pgtls.language.values import Secret
 from pgtls.language.words import quoted
 from pgtls.postgres.ciphers import cipher_list, suites
 from pgtls.postgres.methods import METHODS
@@ -98,6 +100,29 @@ def md5(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         message = f'"md5" accepts hashes that are as good as the password{state}{warns}'
         hint = 'auth = "scram-sha-256", once every password is set again under password_encryption = "scram-sha-256"'
         yield found.fault("PGT304", message, "auth", hint=hint, severity="warning")
+
+
+def ldap_in_cleartext(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find directories that the server asks without TLS: the password of each login crosses that network, too."""
+    given = policy.table.auth_options
+    is_whole = policy.table.auth == "ldap" and any(name in given for name in METHODS["ldap"].required[0])
+    if not is_whole or given.get("ldaptls") in (True, "1") or given.get("ldapscheme") == "ldaps":
+        return
+    named = next((name for name in ("ldapurl", "ldapserver") if isinstance(given.get(name), str)), None)
+    value = str(given[named]) if named else ""
+    if value.startswith("ldaps:") or isinstance(given.get("ldapurl"), Secret):
+        return
+    hosts = [urlsplit(value).hostname or ""] if named == "ldapurl" else value.split()
+    if hosts and all(host in _OWN for host in hosts):
+        return
+    message = f'the server of policy "{policy.name}" sends each password to the directory in cleartext'
+    place = ("auth_options", named) if named else ("auth",)
+    hint = 'add ldaptls = true, or ldapscheme = "ldaps"'
+    yield finder(fleet, policy).fault("PGT370", message, *place, hint=hint, severity="warning")
+
+
+_OWN = ("localhost", "127.0.0.1", "::1", "[::1]")
+"""Directories on the server itself."""
 
 
 def ident(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
@@ -290,6 +315,7 @@ POLICY_RULES = (
     readable_password,
     password,
     md5,
+    ldap_in_cleartext,
     ident,
     weak_sslmode,
     wide_network,

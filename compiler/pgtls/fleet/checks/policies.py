@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pgtls.fleet.fields import Finder, finder, header, listed
 from pgtls.hba.model import Name
 from pgtls.hba.regex import InvalidRegex, Undecidable, compile_regex
 from pgtls.language.values import Secret
 from pgtls.language.words import quoted, suggestion, value_found
-from pgtls.postgres.methods import METHODS, OURS, Method, Option, option_of, takes_map
+from pgtls.postgres.methods import METHODS, OURS, Method, Option, is_secret, option_of, takes_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -253,12 +255,13 @@ def _option(fleet: Fleet, policy: Policy, method: Method, name: str, value: obje
         own = [option.name for option in method.options]
         hint = suggestion(name, own) or (f"it is an option of {listed(others)}" if others else None)
         yield found.fault("PGT212", message, "auth_options", name, hint=hint)
-    elif option.secret and not isinstance(value, Secret):
+    elif not isinstance(value, Secret) and (option.secret or is_secret(name, value)):
         message = f'"{name}" is a secret, and the spec holds it as plain text'
         hint = f'write {name} = {{ env = "NAME" }}, {{ file = "PATH" }} or {{ command = [...] }}'
         yield found.fault("PGT214", message, "auth_options", name, hint=hint)
     elif problem := _value_problem(option, value):
-        yield found.fault("PGT215", f'"{name}" must be {problem}, not {value_found(value)}', "auth_options", name)
+        message = f'"{name}" must be {problem}, not {value_found(value)}'
+        yield found.fault("PGT215", message, "auth_options", name, hint=_value_hint(option, value))
 
 
 def _value_problem(option: Option, value: object) -> str | None:
@@ -266,13 +269,32 @@ def _value_problem(option: Option, value: object) -> str | None:
         return None
     if option.kind == "flag" and value not in (True, False, "0", "1"):
         return "true or false"
-    if option.kind == "port" and not (
-        str(value).isdigit() and not isinstance(value, bool) and 0 < int(str(value)) < 65536
-    ):
+    if option.kind == "port" and (type(value) is not int or not 0 < value < 65536):
         return "a port from 1 to 65535"
+    if option.name == "ldapserver" and isinstance(value, str) and not all(map(_LDAP_HOST.fullmatch, value.split())):
+        return "host names or addresses, separated by blanks"
     if option.kind == "choice" and value not in option.choices:
         return "one of " + ", ".join(f'"{choice}"' for choice in option.choices)
     return "a string" if option.kind == "text" and not isinstance(value, str) else None
+
+
+_LDAP_HOST = re.compile(r"[^\s/:]+|\[[0-9A-Fa-f:.]+\]")
+"""A server in ``ldapserver``: PostgreSQL makes a URL of scheme, server and port (InitializeLDAPConnection)."""
+
+
+def _value_hint(option: Option, value: object) -> str | None:
+    """Return how to write a value that looks like another field's."""
+    if option.kind == "port" and isinstance(value, str) and value.isdecimal():
+        return f"write it without quotes: {option.name} = {value}"
+    if option.name != "ldapserver" or not isinstance(value, str):
+        return None
+    url = urlsplit(value if "://" in value else f"//{value}")
+    with suppress(ValueError):
+        parts = {"ldapserver": f'"{url.hostname or "ldap.example.com"}"'}
+        parts |= {"ldapscheme": '"ldaps"'} if url.scheme == "ldaps" else {}
+        parts |= {"ldapport": str(url.port)} if url.port else {}
+        return "write " + ", ".join(f"{name} = {text}" for name, text in parts.items())
+    return 'e.g. ldapserver = "ldap.example.com"'
 
 
 def ldap_modes(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:

@@ -11,7 +11,7 @@ from pgtls.language.words import quoted, suggestion, value_found
 from pgtls.postgres.libpq import ADDRESSES_SINCE
 from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, REGEX_SINCE, option_of
 from pgtls.postgres.releases import RELEASES
-from pgtls.postgres.settings import ELSEWHERE, FILE_NAME, OURS, settings, versions
+from pgtls.postgres.settings import ELSEWHERE, FILE_NAME, OURS, folded, settings, versions
 from pgtls.postgres.texts import items
 from pgtls.postgres.together import clashes
 from pgtls.postgres.values import refusal, written
@@ -87,6 +87,16 @@ _FIELDS = {
     "hba_file": "use the field `directory`",
     "ident_file": "use the field `directory`",
 }
+
+
+def settings_twice(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find settings that a table has in two spellings: PostgreSQL takes the last, TOML has no order of keys."""
+    for server in fleet.servers.values():
+        first: dict[str, str] = {}
+        for name in server.table.settings:
+            if (other := first.setdefault(folded(name), name)) != name:
+                message = f'server "{server.name}" has {quoted(other)} and {quoted(name)}, which are one setting'
+                yield finder(fleet, server).fault("PGT145", message, "settings", name, hint="delete one of them")
 
 
 def setting_values(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -282,5 +292,6 @@ PRESENT = (
     setting_names,
     setting_values,
     settings_together,
+    settings_twice,
 )
 POLICY_RULES = (methods_of_version, options_of_version, expressions, validators, whole_subjects)
