@@ -21,7 +21,7 @@ import typer
 from pydantic_core import PydanticUndefined
 from typer.core import TyperOption
 
-from pgtls.certificates.model import Asked
+from pgtls.certificates.asked import Asked
 from pgtls.cli import COMMANDS, EXIT_STATUS
 from pgtls.cli.app import command
 from pgtls.diagnostics.rules import FAMILIES, catalogue

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pgtls.api import loads as loads
     from pgtls.api import plan as plan
     from pgtls.api import status as status
-    from pgtls.certificates.model import Asked as Asked
+    from pgtls.certificates.asked import Asked as Asked
     from pgtls.certificates.spec_change import CertificateChange as CertificateChange
     from pgtls.diagnostics import Diagnostic as Diagnostic
     from pgtls.diagnostics import Place as Place
@@ -41,7 +41,7 @@ _HOMES = {
     "pgtls.access.explain": ("Explanation",),
     "pgtls.access.matrix": ("Matrix", "Row"),
     "pgtls.access.protection": ("ProtectionChange",),
-    "pgtls.certificates.model": ("Asked",),
+    "pgtls.certificates.asked": ("Asked",),
     "pgtls.certificates.spec_change": ("CertificateChange",),
     "pgtls.diagnostics": ("Diagnostic", "Place", "Rejected"),
     "pgtls.difference": ("Difference",),

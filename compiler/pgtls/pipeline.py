@@ -4,6 +4,8 @@ load -> judge -> compile, prove              ``check``
      -> observe -> decide                    ``status``
      -> render -> plan                       ``plan``
      -> issue -> render -> commit            ``build``
+
+A function imports the stages that it adds, so that a command loads no more than its own.
 """
 
 from __future__ import annotations
@@ -12,30 +14,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pgtls.access.rules import compiled, with_secrets
-from pgtls.certificates import issue, key_formats
-from pgtls.certificates.decide import decide
-from pgtls.certificates.desired import wanted
-from pgtls.certificates.model import Issue
-from pgtls.certificates.observe import keyring, locked_keys, nothing_to_build_on, observe, unusable
-from pgtls.certificates.passphrases import to_try, unopened
-from pgtls.certificates.secrets import Secrets
-from pgtls.certificates.supplied import adapted, gather
-from pgtls.certificates.trust import unsigned_cas, without_client_cas
 from pgtls.diagnostics import Rejected, refuse
 from pgtls.fleet.resolve import judged
 from pgtls.language.load import load
 from pgtls.language.positions import locate
-from pgtls.output import render
-from pgtls.plan.plan import plan as compare
-from pgtls.rollout.rollover import recorded
-from pgtls.rollout.verdict import verdict
 from pgtls.stages import Checked, Decided, Planned, Progress, Request, manifest, no_progress
-from pgtls.state import out_directory
 from pgtls.state.lock import read_any
-from pgtls.state.lock_file import LockChange, own_files
-from pgtls.state.manifest import entries
-from pgtls.state.mutex import exclusive, shared
-from pgtls.state.transaction import commit, foresee, recover, refuse_pending
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -59,6 +43,15 @@ def check(spec: Path, now: datetime, lock: str | Path | bytes, files: Files | No
 
 def decided(request: Request) -> Decided:
     """Check, observe and decide; the caller holds the mutex. Raise :class:`Rejected` for errors in spec or lock."""
+    from pgtls.certificates.decide import decide
+    from pgtls.certificates.desired import wanted
+    from pgtls.certificates.observe import observe
+    from pgtls.certificates.secrets import Secrets
+    from pgtls.certificates.supplied import adapted, gather
+    from pgtls.certificates.trust import unsigned_cas, without_client_cas
+    from pgtls.rollout.verdict import verdict
+    from pgtls.state.lock_file import own_files
+
     checked, asked = check(request.spec, request.now, request.lock, request.files), request.asked
     fleet = checked.usable()
     secrets = Secrets(fleet, sealed=request.sealed)
@@ -83,9 +76,9 @@ def decided(request: Request) -> Decided:
 def status(request: Request) -> Status:
     """Describe every certificate and CRL, and open no key. Raise :class:`Rejected` for errors in spec or lock."""
     from pgtls.plan.status import describe
+    from pgtls.state.session import looking
 
-    with shared(request.out, request.lock_timeout):
-        refuse_pending(request.out)
+    with looking(request.out, request.lock_timeout):
         state = decided(replace(request, sealed=True))
     found, waived = state.diagnostics, state.checked.waived
     return describe(state.fleet, state.checked.entries, state.decisions, state.existing, found, waived)
@@ -93,9 +86,10 @@ def status(request: Request) -> Status:
 
 def plan(request: Request) -> Planned:
     """Plan a build. Raise :class:`Rejected` where the spec, the lock or the out directory forbids it."""
-    out_directory.check(request.out, own_files(request.lock, request.out))
-    with shared(request.out, request.lock_timeout):
-        refuse_pending(request.out)
+    from pgtls.state.session import planning
+    from pgtls.state.transaction import foresee
+
+    with planning(request.out, request.lock, request.lock_timeout):
         planned = _planned(decided(request))
         if not planned.existing.from_lock:
             foresee(request.out, {path: c.file for path, c in planned.plan.changes.items()}, planned.plan.deletions)
@@ -104,10 +98,10 @@ def plan(request: Request) -> Planned:
 
 def build(request: Request, progress: Progress = no_progress) -> Planned:
     """Compile the spec into the out directory; the plan is what was done. On :class:`Rejected`, nothing changed."""
-    out_directory.check_lock_path(request.lock, str(request.spec), request.out)
-    out_directory.check(request.out, own_files(request.lock, request.out))
-    with exclusive(request.out, request.lock_timeout):
-        recover(request.out, request.lock)
+    from pgtls.certificates.observe import nothing_to_build_on
+    from pgtls.state.session import building
+
+    with building(request.out, request.lock, str(request.spec), request.lock_timeout):
         planned = _planned(decided(request))
         if planned.existing.from_lock:
             raise Rejected(nothing_to_build_on(request.out))
@@ -116,6 +110,13 @@ def build(request: Request, progress: Progress = no_progress) -> Planned:
 
 
 def _planned(state: Decided) -> Planned:
+    from pgtls.certificates import issue, key_formats
+    from pgtls.certificates.observe import locked_keys, unusable
+    from pgtls.certificates.passphrases import to_try, unopened
+    from pgtls.certificates.trust import unsigned_cas
+    from pgtls.output import render
+    from pgtls.plan.plan import plan as compare
+
     refuse(state.diagnostics)
     checked, fleet, existing, decisions = state.checked, state.fleet, state.existing, state.decisions
     opens = not (existing.from_lock or state.secrets.sealed)
@@ -137,6 +138,16 @@ def _planned(state: Decided) -> Planned:
 
 
 def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
+    from pgtls.certificates import issue, key_formats
+    from pgtls.certificates.model import Issue
+    from pgtls.certificates.observe import keyring
+    from pgtls.output import render
+    from pgtls.plan.plan import plan as compare
+    from pgtls.rollout.rollover import recorded
+    from pgtls.state.lock_file import LockChange
+    from pgtls.state.manifest import entries
+    from pgtls.state.transaction import commit
+
     decisions, existing, fleet, lock = planned.decisions, planned.existing, planned.fleet, planned.existing.lock
     issuing = sum(isinstance(decision, Issue) for decision in decisions.certificates.values())
     keys = keyring(decisions, existing, planned.secrets, key_formats.converted(planned.material))

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
-from pgtls import __version__
-from pgtls.access.bundles import index
-from pgtls.certificates.model import Asked, Decisions, Existing
+from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Diagnostic, Rejected, errors
 from pgtls.fleet.files import kept_outside, named_files
-from pgtls.plan.due import next_due
-from pgtls.state.manifest import Inputs, Manifest
 from pgtls.state.names import LOCK_TIMEOUT
 from pgtls.state.up_to_date import contents_digest, input_digest
 
@@ -24,6 +19,7 @@ if TYPE_CHECKING:
 
     from pgtls.access.model import Entry, Rules
     from pgtls.certificates.issue import Material
+    from pgtls.certificates.model import Decisions, Existing
     from pgtls.certificates.secrets import Secrets
     from pgtls.fleet.model import Fleet
     from pgtls.language.files import Files
@@ -104,6 +100,8 @@ class Checked:
     @cached_property
     def entries(self) -> Mapping[str, tuple[Entry, ...]]:
         """What each user may connect to, by NAME; nothing without a fleet."""
+        from pgtls.access.bundles import index
+
         return index(self.fleet) if self.fleet else {}
 
     @property
@@ -145,6 +143,12 @@ class Planned:
 
 def manifest(request: Request, planned: Planned, lock: Lock, files: Mapping[str, ManifestEntry]) -> bytes:
     """Return the manifest of a build. Without a digest, the next build has something to do."""
+    import os
+
+    from pgtls import __version__
+    from pgtls.plan.due import next_due
+    from pgtls.state.manifest import Inputs, Manifest
+
     checked, decisions = planned.checked, planned.decisions
     assert lock.id is not None  # noqa: S101
     again = decisions.waiting or planned.verdict.retirable or kept_outside(planned.fleet)

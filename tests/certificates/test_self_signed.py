@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 
-from pgtls.certificates.model import Asked
+from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.state import lock as locks
 from signers.programs import OpenSSL

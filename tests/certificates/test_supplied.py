@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from pgtls.certificates.model import Asked
+from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.pipeline import status
 from pgtls.state import lock as locks

@@ -10,7 +10,7 @@ import pytest
 
 import pgtls.pipeline
 from pgtls.cli import COMMANDS, run
-from pgtls.cli.unknown import INSTEAD
+from pgtls.cli.wrong_usage import INSTEAD
 from pgtls.diagnostics.rules import catalogue
 from support.building import SMALL
 
@@ -70,7 +70,7 @@ def test_these_are_all_commands_that_print_json(capsys: pytest.CaptureFixture[st
 def test_wrong_usage_is_one_object(capsys: pytest.CaptureFixture[str], command: str, wrong: tuple[str, ...]) -> None:
     status, answer = failed(capsys, command, *USES[command], *wrong)
     assert (status, codes(answer)) == (64, {"PGT590"})
-    assert answer["diagnostics"][0]["message"][0].islower()
+    assert answer["diagnostics"][0]["message"][0].isupper() is False
 
 
 @pytest.mark.parametrize(
@@ -252,3 +252,40 @@ def test_an_import_writes_no_spec_for_a_server_that_cannot_be_called_so(
     assert run([*words, "--server", name]) == status
     assert (directory / "new.toml").exists() is (status == 0)
     assert ("is no name of a table" in capsys.readouterr().err) is (status == 64)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("check", "--format", "jsno"), '--format: "jsno" is none of text, json, github and sarif; did you mean json?'),
+        (("build", "--jobs", "x"), '--jobs: "x" is not a whole number'),
+        (("build", "--jobs", "0"), "--jobs: 0 is out of range: it must be 1 or more"),
+        (("explain", "--hba", "f", "--postgres", "9"), "--postgres: 9 is out of range: it must be 13 to 19"),
+        (("explain",), "--user ROLE is missing: the database role that connects"),
+        (("build", "--renew"), "--renew needs a value"),
+        (("build", "--check=yes"), "--check takes no value"),
+        (("check", "a", "b"), "too many arguments: b"),
+        (("plan", "--now", "soon"), '--now: "soon" is no instant: write 2027-06-30 or 2027-06-30T12:00:00Z'),
+        (("build", "--ca-key", "x"), '--ca-key: "x" is not NAME=PATH'),
+        (("build", "--depfile", "/nowhere/x"), '--depfile: "/nowhere/x": there is no such directory'),
+        (("build", "--force"), "there is no option --force: each refusal names its own option, such as --allow-revoke"),
+        (("build", "--dry-run"), "there is no option --dry-run: pgtls plan shows what a build would do"),
+        (("plan", "--json"), "there is no option --json: name the format with --format"),
+        (("build", "--zebra"), "there is no option --zebra of pgtls build"),
+        (("--zebra",), "there is no option --zebra; options follow the command: pgtls COMMAND --zebra"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_values_and_options_are_described_in_the_words_of_pgtls(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    assert run(words) == 64
+    assert f"Error: {said}" in capsys.readouterr().err
+
+
+def test_a_wrong_variable_is_named_as_the_variable(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGTLS_NOW", "soon")
+    assert run(["plan"]) == 64
+    assert 'Error: $PGTLS_NOW: "soon" is no instant' in capsys.readouterr().err

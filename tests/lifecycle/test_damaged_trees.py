@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lifecycle.fleets import DAY
-from pgtls.certificates.model import Asked
+from pgtls.certificates.asked import Asked
 from pgtls.cli import run
 from pgtls.diagnostics import Rejected
 from pgtls.pipeline import build, plan, status

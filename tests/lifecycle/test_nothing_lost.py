@@ -15,7 +15,7 @@ import pytest
 
 from lifecycle.fleets import DAY, serial, spec
 from lifecycle.test_rollover import CAS, OLD, PEOPLE_2027, SERVER_STEPS, step
-from pgtls.certificates.model import Asked
+from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.state import lock as locks
 from support.building import NOW, Place, reason, steps

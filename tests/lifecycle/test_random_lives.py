@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lifecycle.fleets import DAY, HOUR
 from lifecycle.test_rollover_orders import holds, quoted
-from pgtls.certificates.model import Asked
+from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.pipeline import status
 from pgtls.pki import crl

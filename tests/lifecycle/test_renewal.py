@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 
 from lifecycle.fleets import DAY, HOUR, ROLES, attempt, clock, deploy, serial, spec
-from pgtls.certificates.model import Asked
+from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.pki import crl
 from pgtls.pki.model import RevocationList

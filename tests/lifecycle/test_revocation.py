@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lifecycle.fleets import DAY, HOUR, ROLES, attempt, clock, deploy, logged, serial, spec
-from pgtls.certificates.model import Asked
+from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.pki import crl
 from pgtls.pki.model import RevocationList

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lifecycle.fleets import DAY, HOUR, ROLES, attempt, clock, deploy, spec
-from pgtls.certificates.model import Asked
+from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from support.building import NOW, Place, steps
 from support.clients import Bundle, admitted, refused

@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from lifecycle.fleets import DAY, ROLES, spec
-from pgtls.certificates.model import Asked
+from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from support.building import NOW, Place
 

@@ -19,13 +19,13 @@ HEAVY = {"cryptography", "jinja2", "pydantic"}
 COMMAND_LINE = {"inspect", "rich", "typer", "typing"}
 
 
-def imported(*arguments: str | Path) -> set[str]:
-    """Run pgtls, which must end well, and give the top-level packages that it imported."""
+def imported(*arguments: str | Path, status: int = 0) -> set[str]:
+    """Run pgtls, which must end with this status, and give the top-level packages that it imported."""
     words = [sys.executable, "-E", "-X", "importtime", "-m", "pgtls", *map(str, arguments)]
     run = subprocess.run(
         words, check=False, capture_output=True, text=True, env={**ENVIRONMENT, "HOME": "/nonexistent"}, cwd="/"
     )
-    assert run.returncode == 0, run.stderr
+    assert run.returncode == status, run.stderr
     return {match.partition(".")[0] for match in re.findall(r"(?m)^import time:.*\| +(\S+)$", run.stderr)}
 
 
@@ -43,6 +43,15 @@ def test_a_build_with_nothing_to_do_loads_no_library(tmp_path: Path) -> None:
     assert built(EXAMPLE, out) == out
     assert imported(*arguments) & (HEAVY | COMMAND_LINE) == set()
     assert imported(*arguments, "--format", "json") >= COMMAND_LINE - {"rich"}, "any other option is read by typer"
+
+
+@pytest.mark.parametrize("words", [("rule", "PGT101"), ("explain", "--user", "x")], ids=" ".join)
+def test_a_value_is_read_without_pydantic(words: tuple[str, ...]) -> None:
+    assert imported(*words, status=0 if words[0] == "rule" else 64) & HEAVY == set()
+
+
+def test_a_check_loads_nothing_of_a_build(tmp_path: Path) -> None:
+    assert imported("check", EXAMPLE, "--lock", tmp_path / "x.lock") & HEAVY == {"pydantic"}
 
 
 def test_the_program_and_the_module_are_the_same(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from pgtls import pipeline
 from pgtls.cli import run
+from pgtls.pipeline import build
+from pgtls.state import transaction
 from pgtls.state.transaction import commit
 from pgtls.state.up_to_date import up_to_date
 from support.building import NOW, SMALL, Place, steps
@@ -162,7 +163,7 @@ def test_a_file_that_is_replaced_while_a_build_runs_is_compiled_by_the_next(
         )
         commit(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline, "commit", replace_then_commit)
+    monkeypatch.setattr(transaction, "commit", replace_then_commit)
     place.build(spec.replace('["db.example.com", "10.0.0.5"]', '["db.example.com"]'))
     monkeypatch.undo()
     assert "nothing to do" not in command_line(place, capsys)[1]
@@ -197,7 +198,7 @@ def test_what_is_replaced_while_a_build_runs_is_built_by_the_next_one(place: Pla
             included.write_text("# nobody\n")
         return lambda more: None
 
-    pipeline.build(place.request(), replaced)
+    build(place.request(), replaced)
     assert done
     assert not up_to_date(str(place.spec), str(place.out), str(place.lock), "", "2026-01-01T00:00:00Z")
     assert ("user.leaver", "delete") in steps(place.build())

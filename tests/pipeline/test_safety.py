@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from pgtls.certificates.model import Asked
+from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.state import lock as locks
 from support.building import NOW, SMALL, Place, reason, steps

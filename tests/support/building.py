@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pgtls.certificates.model import Asked
+from pgtls.certificates.asked import Asked
 from pgtls.pipeline import build, plan
 from pgtls.stages import Planned, Request
 

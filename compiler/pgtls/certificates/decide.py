@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from pgtls.certificates.model import Asked, Decision, Existing, Found
+    from pgtls.certificates.asked import Asked
+    from pgtls.certificates.model import Decision, Existing, Found
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile, RevocationReason, Unreadable
     from pgtls.state.lock import IssuedLine, Lock, RevokedLine

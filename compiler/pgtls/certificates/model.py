@@ -150,23 +150,6 @@ class Keyring(NamedTuple):
     """One for each passphrase, however many entities share it."""
 
 
-# ---- what is asked for -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The entities, or NAMEs of CAs, that the caller of a build names."""
-
-    renew: frozenset[str] = frozenset()
-    """Entities; "all" for all of them."""
-    replace: frozenset[str] = frozenset()
-    new_ca: frozenset[str] = frozenset()
-    allow_revoke: bool = False
-    accept_outage: bool = False
-    ca_keys: tuple[tuple[str, str], ...] = ()
-    """NAMEs of CAs whose key is lent to this build, with the path of the key."""
-
-
 # ---- what is decided -------------------------------------------------------------------------------------------------
 
 ReasonName = Literal[

@@ -13,6 +13,7 @@ from typer.main import get_command
 from pgtls import __version__
 from pgtls.cli import COMMANDS, DOCUMENTATION, EXIT_STATUS, OK
 from pgtls.cli.usage import UsageError
+from pgtls.cli.values import read_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,17 +55,17 @@ def command(name: str) -> Command:
     return found
 
 
-class _QuickHelp:
-    """A help option that is off by default: typer imports pydantic (60 ms) to convert a value that is not there."""
+class _OwnValues:
+    """Parameters that read their values without pydantic."""
 
-    def get_help_option(self, ctx: Any) -> Any:
-        """Return the option."""
-        option = super().get_help_option(ctx)  # type: ignore[misc]
-        option.default = False
-        return option
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, with the help option."""
+        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        read_values(parameters)
+        return parameters
 
 
-class Command(_QuickHelp, TyperCommand):
+class Command(_OwnValues, TyperCommand):
     """A command, and examples of its use with what each is for."""
 
     examples: Mapping[str, str]
@@ -78,7 +79,7 @@ class Command(_QuickHelp, TyperCommand):
         _write_epilog(self.examples, formatter)
 
 
-class _Group(_QuickHelp, TyperGroup):
+class _Group(_OwnValues, TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
@@ -87,7 +88,7 @@ class _Group(_QuickHelp, TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            from pgtls.cli.unknown import unknown
+            from pgtls.cli.wrong_usage import unknown
 
             raise UsageError(unknown(args[0], args[1:]), ctx)
         return super().resolve_command(ctx, args)

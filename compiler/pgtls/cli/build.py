@@ -40,7 +40,7 @@ def command(
         from pgtls.cli.depfile import refuse
 
         if reason := refuse(depfile, *paths):
-            raise typer.BadParameter(f'"{depfile}": {reason}', param_hint="'--depfile'")
+            raise typer.BadParameter(f'"{depfile}": {reason}', param_hint="--depfile")
     special = only_check or asks.renew or asks.replace or asks.new_ca or asks.ca_key
     if not special and up_to_date(*paths, "", f"{moment:%Y-%m-%dT%H:%M:%SZ}"):
         _write(depfile, paths, "nothing was to be done")

@@ -48,7 +48,9 @@ def _judged(error: BaseException, words: Sequence[str]) -> tuple[int, Diagnostic
     match error:
         case typer.TyperException():
             command = " ".join(("pgtls", *(word for word in words[:1] if word in COMMANDS)))
-            return USAGE, Diagnostic("PGT590", _wrong(error), hint=f"{command} --help shows how to use it")
+            from pgtls.cli.wrong_usage import wrong
+
+            return USAGE, Diagnostic("PGT590", wrong(error, words), hint=f"{command} --help shows how to use it")
         case UnwrittenError():
             hint = f"{error.done} all the same" if error.done else None
             return FAILED, Diagnostic("PGT591", _reason(error), hint=hint, file=error.filename)
@@ -80,14 +82,6 @@ def _context(error: typer.TyperException) -> typer.Context | None:
     """Return the context of wrong usage, which typer keeps in a class that it does not publish."""
     context: typer.Context | None = getattr(error, "ctx", None)
     return context
-
-
-def _wrong(error: typer.TyperException) -> str:
-    """Return what is wrong, with the nearest option for one that does not exist."""
-    if hasattr(error, "possibilities") and hasattr(error, "option_name"):
-        near = f"; did you mean {error.possibilities[0]}?" if error.possibilities else ""
-        return f"there is no option {error.option_name}{near}"
-    return _lower(error.format_message().replace("Value error, ", "", 1))
 
 
 def _reason(error: OSError) -> str:

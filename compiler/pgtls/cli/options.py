@@ -19,7 +19,7 @@ from pgtls.state.names import LOCK_TIMEOUT, lock_path, out_path
 
 if TYPE_CHECKING:
     from pgtls.api import Spec
-    from pgtls.certificates.model import Asked
+    from pgtls.certificates.asked import Asked
 
 
 def read_now(text: str) -> datetime:
@@ -118,7 +118,7 @@ class Asks:
     @property
     def asked(self) -> "Asked":
         """Return what the API is asked for."""
-        from pgtls.certificates.model import Asked
+        from pgtls.certificates.asked import Asked
 
         return Asked(
             frozenset(self.renew or ()),
