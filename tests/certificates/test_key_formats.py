@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509 import load_pem_x509_certificates
 
-from pgtls.certificates.model import Asked
+from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.pipeline import plan
 from pgtls.pki.pkcs12 import is_for_old_readers
