@@ -18,6 +18,7 @@ from support.diagnosing import REWRITE, Case, cases
 RAISED_BY_STATE = (
     "PGT443",  # a passphrase, which no check reads
     "PGT5",
+    "PGT47",
     "PGT280",
     "PGT281",
     "PGT282",

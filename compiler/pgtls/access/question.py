@@ -103,11 +103,12 @@ def of_spec(fleet: Fleet, server: str | None, rules: Mapping[str, Rules], questi
 
     Raise Rejected with PGT291 for a server or user that does not exist, or a user without a certificate.
     """
-    answer = _of_server(fleet, _server(fleet, server), rules, question)
+    answer = _of_server(fleet, server_named(fleet, server), rules, question)
     return replace(answer, place=_place(fleet, answer.explanation))
 
 
-def _server(fleet: Fleet, name: str | None) -> Server:
+def server_named(fleet: Fleet, name: str | None) -> Server:
+    """Return a server by its name; None: the only one. Raise Rejected (PGT291) or UnclearServer."""
     if name is None and len(fleet.servers) > 1:
         raise UnclearServer(f"say which: {', '.join(fleet.servers)}")
     name = name if name is not None else next(iter(fleet.servers))

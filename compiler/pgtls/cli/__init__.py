@@ -37,6 +37,7 @@ COMMANDS = {
     "access": "Show who may connect from where to what, and how.",
     "explain": "Explain one connection: admitted or refused, by which line, and why.",
     "diff": "Show what changes for people between two specs or two git revisions.",
+    "verify": "Compare a running server with the spec, on the wire and without a password.",
     "import": "Make a spec of an existing server's files.",
     "schema": "Print the JSON Schema of the spec.",
     "rule": "Explain a diagnostic: what it means, why it matters, how to fix it.",

@@ -88,6 +88,11 @@ def needs_restart(version: int, before: str | None, after: str) -> bool:
     return any(name in known and known[name].context == "postmaster" for name in differing)
 
 
+def read_fragment(text: str) -> dict[str, str]:
+    """Return the settings of a fragment that :func:`assignment` wrote, by name."""
+    return {name: value[1:-1].replace("''", "'").replace("\\\\", "\\") for name, value in _parsed(text).items()}
+
+
 def _parsed(text: str) -> dict[str, str]:
     lines = (line.partition(" = ") for line in text.splitlines() if not line.startswith("#"))
     return {name: value for name, separator, value in lines if separator}

@@ -239,4 +239,95 @@ RULES: tuple[Rule, ...] = (
         why="Both are the file postgresql.p12.",
         fix="Delete one of them.",
     ),
+    Rule(
+        "PGT470",
+        "error",
+        "no server answers",
+        meaning="`pgtls verify` cannot connect: the name does not resolve, nothing listens on the port, or the address "
+        "cannot be reached.",
+        why="Clients cannot connect either, or the spec names another host or port than they use.",
+        fix="Start the server, correct `hosts` and `port`, or name its address with `--host` and `--port`.",
+    ),
+    Rule(
+        "PGT471",
+        "error",
+        "something else answers on the port",
+        meaning="What listens there is not the PostgreSQL server: a connection pooler, an HTTP server, a program that "
+        "hangs, closes connections, or speaks another protocol.",
+        why="Clients do not reach the server that was compiled, and what answers may take their passwords.",
+        fix="Name the server's own host and port with `--host` and `--port`, or find out what listens there.",
+    ),
+    Rule(
+        "PGT472",
+        "error",
+        "the server has no TLS",
+        meaning="The server answers PostgreSQL's request for TLS with no: `ssl` is off.",
+        why="All that clients send is readable on the way. Bundles refuse to connect.",
+        fix="Include the compiled `pgtls.conf` last in `postgresql.conf` and reload. The server's log says why TLS "
+        "stays off.",
+    ),
+    Rule(
+        "PGT473",
+        "error",
+        "the server serves another certificate",
+        meaning="The certificate on the wire is not the compiled one: an older one of this server, that of another "
+        "entity, or one that the lock does not know.",
+        why="A renewal or a revocation is not in force, or an impostor answers. After a failed reload PostgreSQL shows "
+        "the new settings and serves the old certificate.",
+        fix="Run `install.sh` on the server and look at its log. Send no password to a server that nobody knows.",
+    ),
+    Rule(
+        "PGT474",
+        "error",
+        "clients cannot verify the server",
+        meaning="The chain on the wire is incomplete, in another order, expired, not valid yet, or not valid for a "
+        "name of `hosts`; or the `root.crt` of a bundle does not verify it.",
+        why="Clients with `verify-ca` or `verify-full` refuse to connect.",
+        fix="Serve the compiled `server.crt` as it is: run `pgtls build`, then `install.sh` on the server.",
+    ),
+    Rule(
+        "PGT475",
+        "error",
+        "the TLS protocol is not the compiled one",
+        meaning="The server speaks a TLS version or takes a group for the key exchange that the spec does not have, "
+        "refuses one that it has, or takes no direct TLS.",
+        why="The settings of the compiled `pgtls.conf` are not in force. A weaker protocol helps an attacker.",
+        fix="Include `pgtls.conf` last in `postgresql.conf` and reload. The log names a setting that the server "
+        "refuses.",
+    ),
+    Rule(
+        "PGT476",
+        "error",
+        "the server trusts other client CAs",
+        meaning="The server asks for client certificates of other CAs than the compiled `root.crt` has, or for none.",
+        why="Holders of a stranger's certificate pass for clients, or clients cannot log in.",
+        fix="Install the compiled `root.crt`: run `install.sh` on the server.",
+    ),
+    Rule(
+        "PGT477",
+        "error",
+        "the server refuses a valid client certificate",
+        meaning="A certificate of a bundle that is valid, and whose CA is trusted, is refused in the TLS handshake.",
+        why="A CRL is missing or has expired, or a clock is wrong. One CRL that is missing or stale locks out every "
+        "client of its CA.",
+        fix="Run `pgtls build`, install the server's files, and compare the clocks.",
+    ),
+    Rule(
+        "PGT478",
+        "error",
+        "the server admits what it must refuse",
+        meaning="The server takes a client certificate that it must refuse, or answers a connection otherwise than the "
+        "compiled `pg_hba.conf` says, in cleartext or over TLS.",
+        why="Other rules than the compiled ones are in force. Access that the spec does not grant may be open.",
+        fix="Make `hba_file` point to the compiled file, reload, and look in the log for a line with an error.",
+    ),
+    Rule(
+        "PGT479",
+        "error",
+        "SQL shows other files, settings or roles",
+        meaning="With `--user`, `pgtls verify` found files, rules, settings, roles, databases or memberships on the "
+        "server that differ from what was compiled.",
+        why="What is loaded now, or at the next reload, is not what the spec says.",
+        fix="Install the compiled files, create what is missing, and reload.",
+    ),
 )

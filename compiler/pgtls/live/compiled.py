@@ -1,0 +1,176 @@
+"""What the last build compiled for a server and for its clients, read from the out directory."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.hba.parse import parse_hba, parse_ident
+from pgtls.live.handshake import Identity
+from pgtls.output.postgresql_conf import read_fragment
+from pgtls.pki import facts, keys
+from pgtls.pki.model import Certificate, Unreadable
+from pgtls.state import files, layout
+from pgtls.state import manifest as manifests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pgtls.access.model import Entry
+    from pgtls.fleet.model import Fleet, Server, User
+    from pgtls.hba.model import IdentLine, Line
+    from pgtls.pki.model import Entity
+    from pgtls.state.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What a build made for a client that connects to the server. ``certificate`` is None for one without."""
+
+    user: User
+    directory: str
+    entries: tuple[Entry, ...]
+    certificate: Certificate | None
+    chain: bytes = field(default=b"", repr=False)
+    trust: bytes = field(default=b"", repr=False)
+
+    def identity(self) -> Identity | str:
+        """Open the client's certificate and key; return why that is impossible otherwise."""
+        path = os.path.join(self.directory, layout.CLIENT_KEY)
+        return _identity(self.chain, path)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What a server should run, and what its clients hold."""
+
+    server: Server
+    out: str
+    generation: str
+    """The digest of all files of the server."""
+    files: Mapping[str, str]
+    """The sha256 of each file of the server, by its name in the server's directory."""
+    chain: tuple[bytes, ...] = field(repr=False)
+    """The certificates of ``server.crt``, leaf first, as PEM."""
+    leaf: Certificate
+    trust: tuple[Certificate, ...]
+    """The certificates of the server's ``root.crt``."""
+    settings: Mapping[str, str]
+    lines: tuple[Line, ...]
+    idents: tuple[IdentLine, ...]
+    bundles: tuple[Bundle, ...]
+
+    @property
+    def roots(self) -> Mapping[bytes, tuple[str, ...]]:
+        """The contents of the clients' ``root.crt``, each with its users."""
+        found: dict[bytes, tuple[str, ...]] = {}
+        for bundle in self.bundles:
+            if bundle.trust:
+                found[bundle.trust] = (*found.get(bundle.trust, ()), bundle.user.name)
+        return found
+
+    def own_identity(self) -> Identity | str:
+        """Open the server's certificate and key; return why that is impossible otherwise."""
+        path = os.path.join(self.out, layout.key_path(self.server.entity))
+        return _identity(b"".join(self.chain), path)
+
+
+def compiled(fleet: Fleet, entries: Mapping[str, Sequence[Entry]], out: str, server: Server) -> Compiled:
+    """Read the files of a server. Raise :class:`Rejected` with PGT597 where it was never built."""
+    manifest = manifests.read(out)
+    if manifest is None:
+        raise Rejected(_never_built(server, f'"{out}" holds no build'))
+    of_server = dict(_files(manifest, server.entity))
+    for name in (layout.SERVER_CERTIFICATE, layout.CONF, layout.HBA):
+        if name not in of_server:
+            raise Rejected(_never_built(server, f'"{out}" holds no {name} for it'))
+    texts = {name: _read(out, layout.path(server.entity, name)) for name in of_server if name not in _UNREAD}
+    chain = texts[layout.SERVER_CERTIFICATE]
+    leaf = facts.read(chain)
+    if isinstance(leaf, Unreadable):
+        raise Rejected(_never_built(server, f"{layout.SERVER_CERTIFICATE} cannot be read: {leaf.reason}"))
+    version = server.table.postgres
+    return Compiled(
+        server=server,
+        out=out,
+        generation=_generation(of_server),
+        files=of_server,
+        chain=facts.pems(chain),
+        leaf=leaf[0],
+        trust=_certificates(texts.get(layout.SERVER_TRUST, b"")),
+        settings=read_fragment(texts[layout.CONF].decode()),
+        lines=parse_hba(texts[layout.HBA].decode(errors="surrogateescape"), version).lines,
+        idents=parse_ident(texts.get(layout.IDENT, b"").decode(errors="surrogateescape"), version).lines,
+        bundles=tuple(_bundles(fleet, entries, out, server, manifest)),
+    )
+
+
+_UNREAD = frozenset((layout.SERVER_KEY, layout.SERVER_NEXT_KEY))
+
+
+def _never_built(server: Server, reason: str) -> Diagnostic:
+    message = f'server "{server.name}" was never built: {reason}'
+    hint = "run pgtls build; if you did, name its directory with --out"
+    return Diagnostic("PGT597", message, ("server", server.name), hint, at="table")
+
+
+def _files(manifest: Manifest, entity: Entity) -> Iterator[tuple[str, str]]:
+    below = layout.directory(entity) + "/"
+    for path, entry in sorted(manifest.files.items()):
+        if path.startswith(below):
+            yield path.removeprefix(below), entry.sha256
+
+
+def _generation(digests: Mapping[str, str]) -> str:
+    return sha256("".join(f"{name} {digest}\n" for name, digest in sorted(digests.items())).encode()).hexdigest()
+
+
+def generation(manifest: Manifest, entity: Entity) -> str | None:
+    """Return the digest of what the last build has for a server or user; None where it has nothing."""
+    found = dict(_files(manifest, entity))
+    return _generation(found) if found else None
+
+
+def _read(out: str, path: str) -> bytes:
+    name = os.path.join(out, path)
+    try:
+        return files.read(name)
+    except OSError as error:
+        hint = "run pgtls build, which completes the out directory; or run pgtls verify as the user that owns it"
+        raise Rejected(Diagnostic("PGT597", f'cannot read "{name}": {error.strerror or error}', hint=hint)) from None
+
+
+def _certificates(pem: bytes) -> tuple[Certificate, ...]:
+    found = facts.read(pem) if pem else ()
+    return () if isinstance(found, Unreadable) else found
+
+
+def _bundles(
+    fleet: Fleet, entries: Mapping[str, Sequence[Entry]], out: str, server: Server, manifest: Manifest
+) -> Iterator[Bundle]:
+    for user in fleet.users.values():
+        here = tuple(entry for entry in entries.get(user.name, ()) if entry.server.name == server.name)
+        if not here:
+            continue
+        paths = [layout.path(user.entity, name) for name in (layout.CLIENT_CERTIFICATE, layout.CLIENT_TRUST)]
+        chain, trust = (_read(out, path) if path in manifest.files else b"" for path in paths)
+        certificates = _certificates(chain)
+        directory = os.path.join(out, layout.directory(user.entity))
+        yield Bundle(user, directory, here, certificates[0] if certificates else None, chain, trust)
+
+
+def _identity(chain: bytes, key_path: str) -> Identity | str:
+    certificates = facts.parse(chain)
+    if isinstance(certificates, Unreadable):
+        return f"its certificate cannot be read: {certificates.reason}"
+    try:
+        pem = files.read(key_path)
+    except FileNotFoundError:
+        return "its key is not in the out directory"
+    except OSError as error:
+        return f"its key cannot be read: {error.strerror}"
+    key = keys.load(pem, ours=True)
+    return f"its key cannot be used: {key.reason}" if isinstance(key, Unreadable) else Identity(certificates, key)

@@ -1,0 +1,72 @@
+"""``verify`` as one call: read what was compiled, look at a server, judge it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pgtls.access.question import server_named
+from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.language.positions import locate
+from pgtls.live.compiled import compiled
+from pgtls.live.handshake import Address
+from pgtls.live.survey import survey
+from pgtls.live.verify import is_current, is_known, judge
+from pgtls.state.mutex import shared
+from pgtls.state.names import LOCK_TIMEOUT, out_path
+from pgtls.state.out_directory import inspect
+from pgtls.state.transaction import refuse_pending
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pgtls.api import Spec
+    from pgtls.fleet.model import Fleet
+    from pgtls.live.compiled import Compiled
+    from pgtls.live.verify import Verified
+    from pgtls.stages import Checked
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A spec without errors, with what was compiled for each of its servers, or why there is nothing."""
+
+    checked: Checked
+    fleet: Fleet
+    compiled: dict[str, Compiled | Diagnostic]
+
+
+def loaded(spec: Spec, out: str | None = None, lock_timeout: int = LOCK_TIMEOUT) -> Tree:
+    """Read the spec, the lock and the out directory. Raise :class:`Rejected` for errors in them."""
+    checked = spec.checked()
+    fleet, directory = checked.usable(), out_path(spec.path, out)
+    inspect(directory)
+    found: dict[str, Compiled | Diagnostic] = {}
+    with shared(directory, lock_timeout):
+        refuse_pending(directory)
+        for server in fleet.servers.values():
+            try:
+                found[server.name] = compiled(fleet, checked.entries, directory, server)
+            except Rejected as rejected:
+                (found[server.name],) = locate(rejected.diagnostics[:1], checked.source)
+    return Tree(checked, fleet, found)
+
+
+def chosen(tree: Tree, name: str | None) -> tuple[str, ...]:
+    """Return the servers to look at. Raise :class:`Rejected` with PGT291 for a name that the spec does not have."""
+    return (server_named(tree.fleet, name).name,) if name else tuple(tree.fleet.servers)
+
+
+def verify(
+    tree: Tree, name: str, host: str | None, port: int | None, user: str | None, wait: float, now: datetime
+) -> Verified | Diagnostic:
+    """Look at a server and judge it; return a diagnostic where it was never built."""
+    of_server = tree.compiled[name]
+    if isinstance(of_server, Diagnostic):
+        return of_server
+    table, lock = of_server.server.table, tree.checked.lock
+    address = Address(host or table.hosts[0], port or table.port)
+    known, current = partial(is_known, of_server, lock), partial(is_current, of_server)
+    seen = survey(of_server, lock, address, now, known, current, wait)
+    return judge(tree.fleet, of_server, lock, seen, now)

@@ -1,0 +1,296 @@
+"""What to look at on a server, and looking: few connections, four at a time, none with a password."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from secrets import randbits
+from typing import TYPE_CHECKING
+
+from pgtls.hba.model import Name
+from pgtls.live.handshake import STRANGE_PROTOCOL, TIMEOUT, Address, Identity, Probe, Seen, Startup, look
+from pgtls.live.hello import GROUPS
+from pgtls.pki import keys
+from pgtls.pki.issue import Issuer, issue
+from pgtls.pki.model import SERIAL_BITS, Entity, Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pgtls.live.compiled import Bundle, Compiled
+    from pgtls.live.handshake import TlsVersion
+    from pgtls.state.lock import Lock
+
+MOST = 40
+"""Connections to one server."""
+AT_ONCE = 4
+_POLLS = 8
+"""Connections that waiting for a reload may take."""
+_PAIRS = 5
+"""Pairs of role and database that are tried, each in cleartext and over TLS."""
+_BUNDLES = 4
+"""Client certificates of each kind that are tried, one of each CA."""
+_GROUPS = 4
+NOBODY = "pgtls-verify"
+"""A role and a database that exist nowhere: the refusal shows which address the server sees."""
+
+Key = tuple[str, ...]
+"""What a look is for: ``("version", "1.1")``, ``("group", "X25519")``, ``("other groups",)``, ``("direct",)``,
+``("protocol",)``, ``("plain" | "tls", ROLE, DATABASE)``,
+``("client" | "stranger" | "server" | "expired" | "revoked", WHOSE, CA)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All that was seen of a server, and why the rest was not tried."""
+
+    address: Address
+    first: Seen
+    web: Seen | None = None
+    """Where no PostgreSQL answers: what an HTTP request yields."""
+    seen: Mapping[Key, Seen] = field(default_factory=dict)
+    untried: Mapping[Key, str] = field(default_factory=dict)
+    connections: int = 0
+
+    def of(self, kind: str) -> dict[Key, Seen]:
+        """Return what was seen of one kind."""
+        return {key: seen for key, seen in self.seen.items() if key[0] == kind}
+
+
+class Looks:
+    """Connections to one server: no more than MOST in all, and AT_ONCE at a time."""
+
+    def __init__(self, address: Address) -> None:
+        self.address, self.made = address, 0
+        self._timeout = TIMEOUT
+
+    def one(self, probe: Probe) -> Seen:
+        """Look once."""
+        self.made += 1
+        return look(self.address, probe, self._timeout)
+
+    def many(self, probes: Mapping[Key, Probe]) -> tuple[dict[Key, Seen], dict[Key, str]]:
+        """Look as often as the limit allows, and say what it leaves out."""
+        allowed = dict(list(probes.items())[: MOST - self.made])
+        left = {key: f"{MOST} connections are enough" for key in probes if key not in allowed}
+        self.made += len(allowed)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = pool.map(lambda probe: look(self.address, probe, self._timeout), allowed.values())
+            return dict(zip(allowed, found, strict=True)), left
+
+
+def survey(
+    compiled: Compiled,
+    lock: Lock,
+    address: Address,
+    now: datetime,
+    is_known: Callable[[Seen], bool],
+    is_current: Callable[[Seen], bool],
+    wait: float = 0,
+) -> Survey:
+    """Look at a server. Names and certificates of the spec go to one whose certificate is known alone.
+
+    ``wait`` are seconds in which it may become current: a reload may be under way.
+    """
+    looks = Looks(address)
+    name = server_name(compiled)
+    first = _first(looks, Probe(server_name=name), is_current, wait)
+    if first.peer:  # the same machine from now on, whatever its name resolves to
+        looks.address = Address(first.peer, address.port)
+    if first.session is None:
+        return _without_session(looks, address, first)
+    probes = _of_protocol(compiled, name)
+    untried = _impossible_groups(compiled)
+    if is_known(first):
+        shown, hidden = _certificates(compiled, lock, now)
+        # In TLS 1.2 the reason of a refusal arrives before the handshake ends.
+        highest: TlsVersion = "1.3" if compiled.settings.get("ssl_min_protocol_version") == "TLSv1.3" else "1.2"
+        probes |= _pairs(compiled, name)
+        probes |= {key: _showing(identity, name, highest) for key, identity in shown.items()}
+        untried |= hidden
+    seen, left = looks.many(probes)
+    return Survey(address, first, None, seen, {**untried, **left}, looks.made)
+
+
+def server_name(compiled: Compiled) -> str | None:
+    """Return the name that a client asks for: its first host, unless that is an address (libpq, sslsni)."""
+    host = compiled.server.table.hosts[0]
+    try:
+        ip_address(host)
+    except ValueError:
+        return host
+    return None
+
+
+def _first(looks: Looks, probe: Probe, is_current: Callable[[Seen], bool], wait: float) -> Seen:
+    deadline = time.monotonic() + wait
+    while True:
+        seen = looks.one(probe)
+        left = deadline - time.monotonic()
+        if is_current(seen) or left <= 0 or looks.made >= _POLLS:
+            return seen
+        time.sleep(min(left, wait / _POLLS))
+
+
+def _without_session(looks: Looks, address: Address, first: Seen) -> Survey:
+    web = looks.one(Probe("web")) if first.fault in ("silent", "closed", "foreign") else None
+    asked: dict[Key, Probe] = {("protocol",): Probe("plain", startup=_STRANGE)} if first.fault == "cleartext" else {}
+    seen, _ = looks.many(asked)
+    return Survey(address, first, web, seen, {}, looks.made)
+
+
+_STRANGE = Startup(NOBODY, NOBODY, STRANGE_PROTOCOL)
+
+
+def _of_protocol(compiled: Compiled, name: str | None) -> dict[Key, Probe]:
+    ranges: dict[str, tuple[TlsVersion, TlsVersion]] = {
+        "1.1": ("1.0", "1.1"),
+        "1.2": ("1.2", "1.2"),
+        "1.3": ("1.3", "1.3"),
+    }
+    probes: dict[Key, Probe] = {
+        ("version", version): Probe(server_name=name, lowest=lowest, highest=highest)
+        for version, (lowest, highest) in ranges.items()
+    }
+    probes["protocol",] = Probe(server_name=name, startup=_STRANGE)
+    if compiled.server.table.postgres >= DIRECT_SINCE:
+        probes["direct",] = Probe("direct", server_name=name)
+    if listed := groups(compiled.settings):
+        mine = [group for group in listed if group in GROUPS][:_GROUPS]
+        probes |= {("group", group): Probe(groups=(group,)) for group in mine}
+        probes["other groups",] = Probe(groups=tuple(group for group in GROUPS if group not in listed))
+    return probes
+
+
+DIRECT_SINCE = 17
+"""The first version that takes TLS without a request for it."""
+_ALIASES = {name.lower(): name for name in GROUPS} | {
+    "p-256": "prime256v1",
+    "secp256r1": "prime256v1",
+    "p-384": "secp384r1",
+    "p-521": "secp521r1",
+}
+
+
+def groups(settings: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the groups of a server for TLS 1.3; none where its list says more than names, or it has no TLS 1.3."""
+    text = settings.get("ssl_groups") or settings.get("ssl_ecdh_curve") or ""
+    names = text.split(":")
+    if settings.get("ssl_max_protocol_version", "") not in ("", "TLSv1.3"):
+        return ()
+    if not all(name.replace("-", "").isalnum() and name.upper() != "DEFAULT" and name[:1] != "-" for name in names):
+        return ()
+    return tuple(_ALIASES.get(name.lower(), name) for name in names)
+
+
+def _impossible_groups(compiled: Compiled) -> dict[Key, str]:
+    listed = groups(compiled.settings)
+    if not listed:
+        return {("group", "all"): "pgtls does not read this list of groups, or the server has no TLS 1.3"}
+    return {("group", group): "pgtls cannot offer this group" for group in listed if group not in GROUPS}
+
+
+def _pairs(compiled: Compiled, name: str | None) -> dict[Key, Probe]:
+    probes: dict[Key, Probe] = {}
+    for role, database in [(NOBODY, NOBODY), *_named(compiled)][: _PAIRS + 1]:
+        startup = Startup(role, database)
+        probes["plain", role, database] = Probe("plain", startup=startup)
+        probes["tls", role, database] = Probe(server_name=name, startup=startup)
+    return probes
+
+
+def _named(compiled: Compiled) -> Iterator[tuple[str, str]]:
+    """Yield a role and a database of each line over TCP, the lines of one method after those of others."""
+    known: set[tuple[str, str]] = set()
+    lines = [line for line in compiled.lines if line.type != "local" and line.method != "reject"]
+    methods: dict[str, int] = {}
+    ranked = []
+    for line in lines:
+        methods[line.method] = methods.get(line.method, 0) + 1
+        ranked.append((methods[line.method], line))
+    for _, line in sorted(ranked, key=lambda pair: pair[0]):
+        role = next((term.text for term in line.roles if isinstance(term, Name)), NOBODY)
+        database = next((term.text for term in line.databases if isinstance(term, Name)), "postgres")
+        if (role, database) not in known and "\0" not in role + database:
+            known.add((role, database))
+            yield role, database
+
+
+def _showing(identity: Identity, name: str | None, highest: TlsVersion) -> Probe:
+    """Show a certificate; what follows the handshake counts, too, since a server of TLS 1.3 judges it only then."""
+    return Probe(server_name=name, highest=highest, identity=identity, startup=Startup(NOBODY, NOBODY))
+
+
+def _certificates(compiled: Compiled, lock: Lock, now: datetime) -> tuple[dict[Key, Identity], dict[Key, str]]:
+    """Return the client certificates to show, by what they are, and why others are not."""
+    if not compiled.trust:
+        return {}, {}
+    shown: dict[Key, Identity] = {("stranger", "an unknown CA", ""): stranger(NOBODY)}
+    hidden: dict[Key, str] = {}
+    own = compiled.own_identity()
+    key = ("server", compiled.server.entity, "")
+    if isinstance(own, Identity):
+        shown[key] = own
+    else:
+        hidden[key] = own
+    for bundle in compiled.bundles:
+        kind = _kind(bundle, lock, now)
+        if kind is None or bundle.user.ca is None:
+            continue
+        key = (kind, bundle.user.entity, bundle.user.ca.name)
+        if sum(one[0] == kind for one in shown) >= _BUNDLES or any((one[0], one[2]) == key[::2] for one in shown):
+            continue
+        identity = bundle.identity()
+        if isinstance(identity, Identity):
+            shown[key] = identity
+            hidden = {one: why for one, why in hidden.items() if (one[0], one[2]) != key[::2]}
+        else:
+            hidden[key] = identity
+    for kind in ("client", "expired", "revoked"):
+        if not any(key[0] == kind for key in (*shown, *hidden)):
+            hidden[kind, "", ""] = f"the out directory has no {_ADJECTIVES[kind]} client certificate with its key"
+    return shown, hidden
+
+
+_ADJECTIVES = {"client": "valid", "expired": "expired", "revoked": "revoked"}
+
+
+def _kind(bundle: Bundle, lock: Lock, now: datetime) -> str | None:
+    """Return what a bundle's certificate is to the server; None where the server is not to see it."""
+    certificate = bundle.certificate
+    if certificate is None or not any(entry.certificate for entry in bundle.entries):
+        return None
+    revoked = {(line.ca, line.serial) for line in lock.revoked}
+    issued = next((line for line in lock.issued if line.certificate.sha256 == certificate.sha256), None)
+    if issued and (issued.ca, issued.serial) in revoked:
+        return "revoked"
+    if certificate.not_after <= now:
+        return "expired"
+    return "client" if certificate.not_before <= now else None
+
+
+def stranger(common_name: str) -> Identity:
+    """Make a client certificate of a CA that nobody knows."""
+    now, key, own = datetime.now(UTC), keys.generate("ecdsa-p256"), keys.generate("ecdsa-p256")
+    ca = _profile("ca", "pgtls verify, unknown to everybody")
+    root = issue(ca, key.public_key(), key, randbits(SERIAL_BITS - 1) + 1, now)
+    signer = Issuer(root.certificate, key)
+    leaf = issue(_profile("user", common_name), own.public_key(), signer, randbits(SERIAL_BITS - 1) + 1, now)
+    return Identity((leaf.certificate, root.certificate), own)
+
+
+def _profile(kind: str, common_name: str) -> Profile:
+    return Profile(
+        entity=Entity(f"{kind}.stranger"),
+        kind="ca" if kind == "ca" else "user",
+        issuer=None if kind == "ca" else "stranger",
+        subject=(("common_name", common_name),),
+        dns_names=(),
+        ip_addresses=(),
+        key_algorithm="ecdsa-p256",
+        validity=timedelta(days=1),
+        renew_before=None,
+    )

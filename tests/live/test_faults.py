@@ -1,0 +1,292 @@
+"""Faults made on purpose on servers of every version; `pgtls verify` names each, and finds none on a good server."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from live.verifying import Site, faults, listener, seen
+from support.authority import Authority
+from support.building import Place
+from support.system import new_directory
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from support.servers import Server
+
+
+SPEC = """
+version = 1
+[ca.root]
+[ca.middle]
+issuer = "root"
+[ca.servers]
+issuer = "middle"
+[ca.clients]
+[ca.partners]
+[server.db]
+ca = "servers"
+client_ca = ["clients", "partners"]
+hosts = ["db.example.com", "127.0.0.1"]
+postgres = {postgres}
+{more}
+[user.postgres]
+[user.app]
+ca = "clients"
+[user.etl]
+ca = "partners"
+[user.report]
+[policy.dba]
+users = ["postgres"]
+from = ["local"]
+auth = "trust"
+waiver = "a throwaway server"
+[policy.apps]
+users = ["app", "etl"]
+databases = ["shop"]
+from = ["127.0.0.0/8"]
+auth = "cert"
+[policy.report]
+users = ["report"]
+databases = ["shop"]
+from = ["127.0.0.0/8"]
+sslmode = "require"
+auth = "scram-sha-256"
+"""
+NOW = datetime.now(UTC)
+
+
+def built(version: int, *, more: str = "", now: datetime = NOW) -> Place:
+    place = Place(new_directory("verified"))
+    place.build(SPEC.format(postgres=version, more=more), now=now, new_out=True)
+    return place
+
+
+def blocks(pem: bytes) -> list[bytes]:
+    return re.findall(b"-----BEGIN.*?-----END[^\n]*\n", pem, re.DOTALL)
+
+
+class Fault(NamedTuple):
+    """A fault, how it is made, and the word that `verify` has for it."""
+
+    what: str
+    make: Callable[[Site], None]
+    named: str
+    since: int = 13
+    openssl: str = ""
+    """Only on servers with this OpenSSL: others do not take the fault."""
+
+
+def old_certificate(site: Site) -> None:
+    """Renew in the tree, and deploy nothing."""
+    site.place.build(now=NOW + timedelta(days=80))
+
+
+def without_intermediate(site: Site) -> None:
+    site.write("server.crt", blocks(site.read("server.crt"))[0])
+
+
+def wrong_order(site: Site) -> None:
+    leaf, *above = blocks(site.read("server.crt"))
+    site.write("server.crt", b"".join([leaf, *reversed(above)]))
+
+
+def of_another_out_directory(site: Site) -> None:
+    other = built(site.server.version)
+    for name in ("server.crt", "server.key"):
+        site.server.write(name, other.file(f"servers/db/{name}").read_bytes())
+    site.reload()
+
+
+def half_installed(site: Site) -> None:
+    """Certificate and key are there, and root.crt is one from before `partners`."""
+    ca_missing(site)
+
+
+def ca_missing(site: Site) -> None:
+    site.write("root.crt", site.place.file("ca/clients/ca.crt").read_bytes())
+
+
+def ca_of_a_stranger(site: Site) -> None:
+    site.write("root.crt", site.read("root.crt") + Authority.root("stranger").pem)
+
+
+def stale_crl(site: Site) -> None:
+    cas = [Authority.of(site.place.file(f"ca/{name}")) for name in ("clients", "partners")]
+    site.server.write("root.crl", b"".join(ca.crl(days=0) for ca in cas))
+    site.configure(**({"ssl_crl_dir": ""} if site.server.version >= 14 else {}))
+
+
+def crl_of_one_missing(site: Site) -> None:
+    site.server.write("root.crl", site.place.file("ca/clients/ca.crl").read_bytes())
+    site.configure(**({"ssl_crl_dir": ""} if site.server.version >= 14 else {}))
+
+
+def crl_directory_without_hashes(site: Site) -> None:
+    directory = site.server.data / "crls"
+    directory.mkdir(exist_ok=True)
+    for name in ("clients", "partners"):
+        site.server.write(f"crls/{name}.crl", site.place.file(f"ca/{name}/ca.crl").read_bytes())
+    directory.chmod(0o755)
+    site.configure(ssl_crl_file="", ssl_crl_dir="crls")
+
+
+def cleartext_open(site: Site) -> None:
+    lines = site.read("pg_hba.conf").splitlines(keepends=True)
+    site.write("pg_hba.conf", b"".join(re.sub(rb"^hostssl(?=.*scram)", b"host   ", line) for line in lines))
+
+
+def another_hba(site: Site) -> None:
+    hba = site.read("pg_hba.conf").replace(b"scram-sha-256", b"reject       ")
+    site.write("pg_hba.conf", hba)
+
+
+def hba_elsewhere(site: Site) -> None:
+    site.server.write("elsewhere.conf", "local all all trust\nhostssl all all all trust\n")
+    site.server.configure(hba_file=str(site.server.data / "elsewhere.conf"))
+    site.server.restart()
+
+
+def hba_with_an_error(site: Site) -> None:
+    """The rules from before stay in force: the compiled file was never loaded."""
+    site.write("pg_hba.conf", "local all all trust\nhostssl all all all md5\n")
+    site.write("pg_hba.conf", site.read("pg_hba.conf") + b"hostssl all all 10.0.0.0/8 nonsense\n")
+
+
+def mismatched_key(site: Site) -> None:
+    """Renew, and install the new certificate with the old key: the reload fails, and the old one stays on the wire."""
+    old_certificate(site)
+    site.write("server.crt", site.read("server.crt"))
+
+
+FAULTS = (
+    Fault("the certificate was renewed and not deployed", old_certificate, "old certificate"),
+    Fault("key and certificate do not match, so that the reload failed", mismatched_key, "old certificate"),
+    Fault("server.crt has the leaf alone", without_intermediate, "missing intermediate"),
+    Fault("server.crt has its intermediates in the wrong order", wrong_order, "wrong order"),
+    Fault("certificate and key of another out directory", of_another_out_directory, "certificate of a stranger"),
+    Fault("half of the set is installed: root.crt is an old one", half_installed, "CA missing"),
+    Fault("root.crt lacks a CA", ca_missing, "CA missing"),
+    Fault("root.crt has a stranger's CA as well", ca_of_a_stranger, "CA of a stranger"),
+    Fault("ssl_ca_file is empty", lambda site: site.configure(ssl_ca_file=""), "no client certificate asked"),
+    Fault("the CRLs have expired", stale_crl, "refused: certificate expired"),
+    Fault("the CRL of one CA is missing", crl_of_one_missing, "refused: unknown ca"),
+    Fault("ssl_crl_dir has files without hash names", crl_directory_without_hashes, "refused: unknown ca", 14),
+    Fault(
+        "TLS 1.1 is allowed",
+        lambda site: site.configure(ssl_min_protocol_version="TLSv1.1", ssl_ciphers="ALL:@SECLEVEL=0"),
+        "TLS version allowed",
+    ),
+    Fault(
+        "TLS 1.3 is switched off",
+        lambda site: site.configure(ssl_max_protocol_version="TLSv1.2"),
+        "TLS version refused",
+    ),
+    Fault(
+        "another group for the key exchange", lambda site: site.configure(**{curve(site): "secp521r1"}), "group refused"
+    ),
+    Fault("ssl is off", lambda site: site.configure(ssl="off"), "ssl = off"),
+    Fault("pg_hba.conf admits in cleartext what must use TLS", cleartext_open, "cleartext open"),
+    Fault("another pg_hba.conf is loaded", another_hba, "other rules"),
+    Fault("pg_hba.conf has an error, so that the rules from before stay", hba_with_an_error, "other rules"),
+    Fault("hba_file points elsewhere", hba_elsewhere, "other rules"),
+)
+
+
+def curve(site: Site) -> str:
+    return "ssl_groups" if site.server.version >= 18 else "ssl_ecdh_curve"
+
+
+def test_each_fault_on_a_server_is_named_and_a_good_one_has_none(server: Server) -> None:
+    wrong: list[str] = []
+    site = Site(server, built(server.version))
+    server.populate(("app", "etl", "report"), ("shop",), "secret")
+    site.install()
+    assert faults(seen(site.place, server.port)) == []
+    for fault in FAULTS:
+        if fault.since > server.version:
+            continue
+        site.install()
+        fault.make(site)
+        found = faults(seen(site.place, server.port))
+        wrong += [f"{fault.what!r}: not {fault.named!r} but {found}"] * (fault.named not in found)
+        if fault.make in (old_certificate, mismatched_key):
+            site.place = built(server.version)
+        if fault.make is hba_elsewhere:
+            server.write("postgresql.conf", site._conf)
+            server.place(site.place.file("servers/db"))
+            server.restart()
+    site.install()
+    assert (wrong, faults(seen(site.place, server.port))) == ([], [])
+
+
+def hang(connection: socket.socket) -> None:
+    connection.settimeout(20)
+    while connection.recv(64):
+        pass
+
+
+def close_early(connection: socket.socket) -> None:
+    connection.recv(8)
+
+
+def speak_garbage(connection: socket.socket) -> None:
+    connection.recv(8)
+    connection.sendall(b"\x00\x01garbage, and more of it\r\n")
+
+
+def speak_http(connection: socket.socket) -> None:
+    connection.recv(64)
+    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+def promise_tls_and_send_garbage(connection: socket.socket) -> None:
+    connection.recv(8)
+    connection.sendall(b"S")
+    connection.recv(1024)
+    connection.sendall(b"this is no TLS record at all")
+
+
+def refuse_like_a_pooler(connection: socket.socket) -> None:
+    """Answer as PgBouncer without TLS does: its errors name no function of the server."""
+    connection.recv(8)
+    connection.sendall(b"N")
+    connection.recv(1024)
+    body = b"SFATAL\0C08P01\0Munsupported protocol\0\0"
+    connection.sendall(b"E" + (len(body) + 4).to_bytes(4) + body)
+
+
+@pytest.fixture(scope="module")
+def small() -> Place:
+    return built(17)
+
+
+@pytest.mark.parametrize(
+    ("answer", "named", "code"),
+    [
+        pytest.param(hang, "silent", "PGT471", id="a server that hangs"),
+        pytest.param(close_early, "closed", "PGT471", id="a server that closes early"),
+        pytest.param(speak_garbage, "foreign", "PGT471", id="a server that answers garbage"),
+        pytest.param(speak_http, "web", "PGT471", id="a server that speaks HTTP"),
+        pytest.param(promise_tls_and_send_garbage, "no handshake", "PGT475", id="garbage instead of TLS"),
+        pytest.param(refuse_like_a_pooler, "pooler", "PGT471", id="a pooler"),
+    ],
+)
+def test_what_else_answers_on_the_port_is_named(
+    small: Place, answer: Callable[[socket.socket], None], named: str, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgtls.live.survey.TIMEOUT", 1.0)
+    with listener(answer) as port:
+        found = seen(small, port)
+    assert [(check.fault, check.code) for check in found.checks if check.outcome == "differs"] == [(named, code)]
+    assert found.checks[-1].outcome == "not tried"
+
+
+def test_no_server_and_no_such_name_are_named(small: Place) -> None:
+    assert faults(seen(small, 1)) == ["no server"]
+    assert faults(seen(small, 1, host="nowhere.invalid")) == ["no name"]
