@@ -198,6 +198,30 @@ FAULTS = (
 )
 
 
+CODES = {
+    "no name": "PGT470",
+    "no server": "PGT470",
+    "pooler": "PGT471",
+    "ssl = off": "PGT472",
+    "old certificate": "PGT473",
+    "certificate of a stranger": "PGT473",
+    "missing intermediate": "PGT474",
+    "wrong order": "PGT474",
+    "expired": "PGT474",
+    "not yet valid": "PGT474",
+    "TLS version allowed": "PGT475",
+    "TLS version refused": "PGT475",
+    "group refused": "PGT475",
+    "CA missing": "PGT476",
+    "CA of a stranger": "PGT476",
+    "no client certificate asked": "PGT476",
+    "refused: certificate expired": "PGT477",
+    "refused: unknown ca": "PGT477",
+    "cleartext open": "PGT478",
+    "other rules": "PGT478",
+}
+
+
 def curve(site: Site) -> str:
     return "ssl_groups" if site.server.version >= 18 else "ssl_ecdh_curve"
 
@@ -213,8 +237,8 @@ def test_each_fault_on_a_server_is_named_and_a_good_one_has_none(server: Server)
             continue
         site.install()
         fault.make(site)
-        found = faults(seen(site.place, server.port))
-        wrong += [f"{fault.what!r}: not {fault.named!r} but {found}"] * (fault.named not in found)
+        found = {check.fault: check.code for check in seen(site.place, server.port).checks}
+        wrong += [f"{fault.what}: not {fault.named!r} but {found}"] * (found.get(fault.named) != CODES[fault.named])
         if fault.make in (old_certificate, mismatched_key):
             site.place = built(server.version)
         if fault.make is hba_elsewhere:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EXAMPLES = {
     "pgtls verify --server primary": "Look at a running server; no password and no SQL is needed.",
     "pgtls verify --host 10.0.0.5 --wait 30": "Dial this address, and wait for a reload that is under way.",
-    "pgtls verify --user monitor --format junit": "Log in with a bundle, too; report to a CI system.",
+    "pgtls verify --format junit": "Report to a CI system.",
 }
 
 
@@ -42,14 +42,6 @@ def command(
     port: Annotated[
         int | None, typer.Option(metavar="P", min=1, max=65535, show_default="the server's", help="The port.")
     ] = None,
-    user: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Also log in with this user's bundle and compare what SQL shows (needs psycopg: pgtls[sql]).",
-            autocompletion=names("{name}", "user"),
-        ),
-    ] = None,
     wait: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How long to wait until a reload is done.")] = 0,
     format_: Annotated[Literal["text", "json", "junit"], FORMAT] = "text",
 ) -> int:
@@ -62,7 +54,7 @@ def command(
         servers = chosen(tree, server)
         if (host or port) and len(servers) > 1:
             raise UsageError(f"--host and --port need --server: say which of {', '.join(servers)}")
-        found = [verify(tree, name, host, port, user, wait, now) for name in servers]
+        found = [verify(tree, name, host, port, None, wait, now) for name in servers]
         results = [one for one in found if not isinstance(one, Diagnostic)]
         findings = tuple(_findings(found, tree, everything=format_ == "json"))
         report.diagnostics, report.waived = (*tree.checked.diagnostics, *findings), tree.checked.waived
