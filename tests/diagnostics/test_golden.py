@@ -24,6 +24,7 @@ RAISED_BY_STATE = (
     "PGT282",
     "PGT019",
     "PGT116",
+    "PGT146",
     "PGT290",
     "PGT291",
     "PGT292",

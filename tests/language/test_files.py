@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pgtls
 from pgtls.diagnostics.text import render
 from pgtls.language.files import Disk, Mapped
 from pgtls.language.load import load
+from pgtls.language.positions import locate
 from pgtls.state.up_to_date import contents_digest, source_digest
 
 SPEC = 'version = 1\ninclude = ["users/*.toml"]\n[ca.root]\n'
@@ -126,3 +128,71 @@ def test_a_file_is_read_once(tmp_path: Path) -> None:
     assert files.read(f"{tmp_path}//a") == b"old"
     with pytest.raises(OSError, match="too large"):
         files.read(str(path), 2)
+
+
+LEADS_NOWHERE, NO_TOML = '[user.app]\nca = "hunter2"\n', "token = hunter2\n"
+SECRETS = {
+    "the credentials of another program": '[hunter2]\ntoken = "x"\n',
+    "a table with the name of a kind": '[user]\nname = "x"\nhunter2 = "y"\n',
+    "a value that has the wrong type": '[user.app]\nroles = "hunter2"\n',
+    "an unknown key": "[user.app]\nhunter2 = 1\n",
+    "a name that leads nowhere": LEADS_NOWHERE,
+    "a syntax error": NO_TOML,
+    "a control character": '"hunter2\\u0001" = "x"\n',
+    "a version": 'version = "hunter2"\n',
+    "a key that only the top file has": 'include = "hunter2"\n',
+}
+
+
+@pytest.mark.parametrize("content", SECRETS.values(), ids=SECRETS)
+@pytest.mark.parametrize("link", [False, True], ids=["by an include", "by a link in place of the spec"])
+def test_no_message_shows_the_content_of_a_file_outside_of_the_repository(
+    tmp_path: Path, content: str, link: bool
+) -> None:
+    (tmp_path / "secret.toml").write_text(content)
+    spec = tmp_path / "repository" / "pgtls.toml"
+    (spec.parent / ".git").mkdir(parents=True)
+    if link:
+        spec.symlink_to(tmp_path / "secret.toml")
+    else:
+        spec.write_text('version = 1\ninclude = ["../secret.toml"]\n[user.bob]\nca = "hunter"\n')
+    assert "hunter2" not in said(spec)
+    if not link and content not in (LEADS_NOWHERE, NO_TOML):
+        assert {d.code for d in pgtls.check(pgtls.load(spec)).errors if d.file and "secret" in d.file} == {"PGT146"}
+    # Inside the repository, the same file is explained.
+    (spec.parent / "inside.toml").write_text(content)
+    spec.unlink()
+    spec.write_text('version = 1\ninclude = ["inside.toml"]\n[user.bob]\nca = "hunter"\n')
+    assert "hunter2" in said(spec)
+
+
+def said(spec: Path) -> str:
+    """Return everything that `check` says of a spec with errors."""
+    checked = pgtls.check(pgtls.load(spec))
+    assert checked.errors
+    return f"{checked.diagnostics} {render(checked.diagnostics)}"
+
+
+def test_a_sound_file_outside_of_the_repository_is_a_part_of_the_spec(tmp_path: Path) -> None:
+    (tmp_path / "repository" / ".git").mkdir(parents=True)
+    (tmp_path / "shared.toml").write_text("[user.app]\n")
+    spec = tmp_path / "repository" / "pgtls.toml"
+    spec.write_text('version = 1\ninclude = ["../shared.toml"]\n[defaults.user]\nlibpq = 16\n')
+    result = load(spec)
+    assert result.diagnostics == ()
+    assert result.loaded is not None
+    assert list(result.loaded.spec.user) == ["app"]
+
+
+@pytest.mark.parametrize(("name", "shown"), [("shadow", False), ("shadow.toml", True)])
+def test_a_file_elsewhere_that_is_given_as_a_spec_is_shown_only_if_its_name_is_that_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shown: bool
+) -> None:
+    (tmp_path / name).write_text("root:hunter2:!\n")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    result = load(tmp_path / name)
+    assert ("hunter2" in render(locate(result.diagnostics, result.source))) == shown
+    monkeypatch.chdir(tmp_path)
+    result = load(name)
+    assert "hunter2" in render(locate(result.diagnostics, result.source))

@@ -45,7 +45,8 @@ NOBODY = Line("host", (Keyword.ALL,), (Keyword.ALL,), Keyword.ALL, "reject", com
 
 def unread(policy: Policy, option: str, source: Secret) -> str:
     """Stand for a secret that nobody needs: what is rendered with it can be proved, and must not be written."""
-    return f"<{option} of policy {policy.name}>"
+    placeholder = f"<{option} of policy {policy.name}>"
+    return f"ldap://{policy.name}/{placeholder}" if option == "ldapurl" else placeholder
 
 
 @dataclass(frozen=True, slots=True)

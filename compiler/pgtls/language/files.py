@@ -75,7 +75,7 @@ class Files(ABC):
         return ()
 
     def shows(self, path: str, top: str) -> bool:
-        """Return whether an excerpt may show a line of a file that the spec ``top`` includes."""
+        """Return whether messages may show the content of a file that the spec ``top`` includes, or is."""
         return True
 
 
@@ -127,11 +127,14 @@ class Disk(Files):
     def shows(self, path: str, top: str) -> bool:
         """Return whether a file is inside the repository of the spec (or its directory, without one), links followed.
 
-        A log must not show the lines of a file elsewhere, to which an include or a link leads. A pipe is no file.
+        A log must not show the lines of a file elsewhere, to which an include or a link leads. Any file can be given as
+        a spec: one that is not called ``*.toml`` must be inside the repository of the working directory. A pipe is no
+        file.
         """
         if not os.path.isfile(path):
             return True
-        root = repository(os.path.realpath(os.path.dirname(top)))
+        is_any = path == top and not path.endswith(".toml")
+        root = repository(os.path.realpath("" if is_any else os.path.dirname(top)))
         inside = os.path.relpath(os.path.realpath(path), root).split(os.sep)
         return inside[0] != os.pardir and ".git" not in inside
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
-from pgtls.diagnostics import Diagnostic
+from pgtls.diagnostics import Diagnostic, errors
 from pgtls.language.files import Disk
 from pgtls.language.gather import FIELD, TABLE, Gathered, gather, stand_in
 from pgtls.language.models import KINDS, Spec
@@ -78,18 +78,39 @@ def load(path: str | os.PathLike[str], files: Files | None = None) -> LoadResult
     if fault and type(top.data.get("version")) is int:
         return LoadResult(None, Source((top.source,), reader=files), (fault,))
     include = _include(files, os.fspath(path), top.data.get("include", []))
-    documents = (top, *include.documents)
+    documents = (top, *(_foreign(document, top) for document in include.documents))
     gathered = gather(documents)
     gathered.report(*include.faults, *([fault] if fault else ()))
     spec = _validated(gathered, _with_defaults(gathered))
     gathered.report_faulty(*_not_built_yet(gathered))
     texts = tuple(document.source for document in documents)
     source = Source(texts, gathered.owner, include.patterns, include.matched, files)
-    if any(document.data is None for document in include.documents):
+    if any(document.data is None for document in documents):
         gathered.faulty.add(_INCLUDE)
     loaded = Loaded(spec, source, gathered.own)
     found = tuple(d for d in gathered.diagnostics if d.severity == "error" or d.code not in spec.lint.ignore)
     return LoadResult(loaded, source, found, frozenset(gathered.faulty))
+
+
+def _foreign(document: Document, top: Document) -> Document:
+    """Leave out a file outside of the repository that is no part of a spec: messages must not name what it holds."""
+    if document.source.shown or document.data is None:
+        return document
+    around = replace(top, data={"defaults": (top.data or {}).get("defaults", {})}, diagnostics=())
+    known, found = (_shape_faults(documents) for documents in ((around,), (around, document)))
+    if found <= known:
+        return document
+    message = "this file is outside of the repository of the spec, and its tables have faults"
+    hint = "move it into the repository: messages show nothing of the content of other files"
+    return replace(
+        document, data=None, diagnostics=(Diagnostic("PGT146", message, hint=hint, file=document.source.name),)
+    )
+
+
+def _shape_faults(documents: tuple[Document, ...]) -> set[Diagnostic]:
+    gathered = gather(documents)
+    _validated(gathered, _with_defaults(gathered))
+    return set(errors(gathered.diagnostics))
 
 
 def _version(top: Raw) -> Diagnostic | None:

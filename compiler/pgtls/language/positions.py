@@ -69,8 +69,19 @@ def locate(diagnostics: Iterable[Diagnostic], source: Source) -> tuple[Diagnosti
         for name, group in wanted.items():
             positions = top if name == first.name else _Positions(files[name], paths[name])
             done += [replace(d, file=name, place=_place(d, positions, top)) for d in group]
+    done = [
+        diagnostic if not diagnostic.place or diagnostic.place.shown else _hidden(diagnostic) for diagnostic in done
+    ]
     order = {file.name: index for index, file in enumerate(source.files)}
     return tuple(sorted(dict.fromkeys(done), key=lambda diagnostic: _rank(diagnostic, order)))
+
+
+def _hidden(diagnostic: Diagnostic) -> Diagnostic:
+    """Say what is wrong with a file outside of the repository without a word of its content."""
+    from pgtls.diagnostics.rules import catalogue
+
+    hint = "this file is outside of the repository, so messages show nothing of its content"
+    return replace(diagnostic, path=(), message=catalogue()[diagnostic.code].title, hint=hint)
 
 
 def _bounded(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:

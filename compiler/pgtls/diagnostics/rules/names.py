@@ -341,4 +341,14 @@ RULES: tuple[Rule, ...] = (
         why="PostgreSQL ignores case, and the last line of the file decides. A reviewer may read the other one.",
         fix="Delete one of them.",
     ),
+    Rule(
+        "PGT146",
+        "error",
+        "an included file outside of the repository has faults",
+        meaning="`include` leads to a file outside of the repository (or, without one, of the spec's directory), and "
+        "this file is no part of a spec.",
+        why="A pull request can include any file of the machine that reviews it. A message about that file could show "
+        "a secret in it, so pgtls names the file alone.",
+        fix="Move the file into the repository, or correct the include.",
+    ),
 )
