@@ -115,13 +115,16 @@ def _planned(state: Decided) -> Planned:
     from pgtls.certificates.passphrases import to_try, unopened
     from pgtls.certificates.trust import unsigned_cas
     from pgtls.output import render
+    from pgtls.output.kept import digests, kept_texts
     from pgtls.plan.plan import plan as compare
 
     refuse(state.diagnostics)
     checked, fleet, existing, decisions = state.checked, state.fleet, state.existing, state.decisions
     opens = not (existing.from_lock or state.secrets.sealed)
     rules = with_secrets(fleet, checked.rules, checked.lock, state.secrets.option) if opens else checked.rules
-    texts = render.texts(fleet, rules, checked.entries, unsigned_cas(fleet, decisions.certificates))
+    follows = digests(fleet, checked.entries)
+    unsigned, kept = unsigned_cas(fleet, decisions.certificates), kept_texts(existing, follows)
+    texts = render.texts(fleet, rules, checked.entries, unsigned, kept)
     material = key_formats.planned(fleet, issue.planned(decisions, existing), existing)
     tree = render.tree(fleet, checked.entries, existing, texts, material)
     steps = compare(fleet, decisions, state.verdict.cut_off, tree, existing)
@@ -132,9 +135,8 @@ def _planned(state: Decided) -> Planned:
     found += unusable(fleet, decisions, existing, converted, state.secrets) if opens else ()
     diagnostics = (*state.diagnostics, *locate(found, checked.source))
     refuse(diagnostics)
-    return Planned(
-        checked, fleet, existing, decisions, state.verdict, state.secrets, texts, material, steps, diagnostics
-    )
+    made = texts, follows, material, tree, steps
+    return Planned(checked, fleet, existing, decisions, state.verdict, state.secrets, *made, diagnostics)
 
 
 def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
@@ -142,7 +144,7 @@ def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
     from pgtls.certificates.model import Issue
     from pgtls.certificates.observe import keyring
     from pgtls.output import render
-    from pgtls.plan.plan import plan as compare
+    from pgtls.plan.plan import completed
     from pgtls.rollout.rollover import recorded
     from pgtls.state.lock_file import LockChange
     from pgtls.state.manifest import entries
@@ -151,19 +153,23 @@ def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
     decisions, existing, fleet, lock = planned.decisions, planned.existing, planned.fleet, planned.existing.lock
     issuing = sum(isinstance(decision, Issue) for decision in decisions.certificates.values())
     keys = keyring(decisions, existing, planned.secrets, key_formats.converted(planned.material))
-    material = issue.carry_out(decisions, existing, keys, request.now, request.jobs, progress("issuing", issuing))
+    count = progress("issuing", issuing)
+    material = issue.carry_out(decisions, existing, keys, request.now, request.jobs, count, planned.material)
     material = key_formats.make(fleet, planned.material, material, keys)
-    tree = render.tree(fleet, planned.checked.entries, existing, planned.texts, material)
-    final = compare(fleet, decisions, planned.verdict.cut_off, tree, existing)
+    tree = render.completed(fleet, planned.checked.entries, existing, planned.tree, planned.texts, material)
+    final = completed(planned.plan, planned.tree, tree, existing)
     changes = {path: change.file for path, change in final.changes.items()}
     lines = recorded(material.lines, fleet, planned.checked.entries, decisions.certificates, lock)
     after = issue.recorded(lock, lines, decisions.revocations)
+    content = after.render()
     commit(
         request.out,
         changes,
         final.deletions,
-        lambda stats: manifest(request, planned, after, entries(request.out, tree, changes, stats, existing.kept)),
-        LockChange(request.lock, after.render(), planned.checked.lock.digest),
+        lambda stats: manifest(
+            request, planned, after, content, entries(request.out, tree, changes, stats, existing.kept)
+        ),
+        LockChange(request.lock, content, planned.checked.lock.digest),
         private={path.rpartition("/")[0] for path, file in tree.items() if file.kind == "key"},
         progress=progress("writing", len(changes)),
     )

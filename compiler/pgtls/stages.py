@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pgtls.fleet.model import Fleet
     from pgtls.language.files import Files
     from pgtls.language.source import Source
+    from pgtls.pki.model import Entity
     from pgtls.plan.plan import Plan
     from pgtls.rollout.rollover import Verdict
     from pgtls.state.lock import Lock
@@ -135,14 +136,23 @@ class Planned:
     secrets: Secrets
     texts: Tree
     """The files that hold no certificate that is issued now."""
+    follows: Mapping[Entity, str]
+    """By user: the digest of what the texts of its bundle follow from."""
     material: Material
     """What is issued, as far as it is known before."""
+    tree: Tree
+    """The out directory after the build, as far as it is known before."""
     plan: Plan
     diagnostics: tuple[Diagnostic, ...]
 
 
-def manifest(request: Request, planned: Planned, lock: Lock, files: Mapping[str, ManifestEntry]) -> bytes:
-    """Return the manifest of a build. Without a digest, the next build has something to do."""
+def manifest(
+    request: Request, planned: Planned, lock: Lock, content: bytes, files: Mapping[str, ManifestEntry]
+) -> bytes:
+    """Return the manifest of a build; ``content`` is the file of the lock after it.
+
+    Without a digest, the next build has something to do.
+    """
     import os
 
     from pgtls import __version__
@@ -152,7 +162,7 @@ def manifest(request: Request, planned: Planned, lock: Lock, files: Mapping[str,
     checked, decisions = planned.checked, planned.decisions
     assert lock.id is not None  # noqa: S101
     again = decisions.waiting or planned.verdict.retirable or kept_outside(planned.fleet)
-    digest = "" if again else input_digest(checked.digest, lock.render())
+    digest = "" if again else input_digest(checked.digest, content)
     return Manifest(
         version=__version__,
         lock_id=lock.id,
@@ -161,4 +171,5 @@ def manifest(request: Request, planned: Planned, lock: Lock, files: Mapping[str,
         built=request.now,
         next_due=next_due(planned.fleet, decisions),
         files=files,
+        texts=planned.follows,
     ).render()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +27,14 @@ MANIFEST = Manifest(
     built=NOW,
     next_due=datetime(2026, 4, 1, tzinfo=UTC),
     files={"clients/b/x": ENTRY, "clients/ä/y": ENTRY._replace(mode=0o644, kind="bundle")},
+    texts={Entity("user.app"): "e" * 64},
 )
 
 
 def test_what_was_written_is_read() -> None:
     content = MANIFEST.render()
     found = parse(content, "manifest.json")
-    assert found.files == MANIFEST.files
+    assert (found.files, found.texts) == (MANIFEST.files, MANIFEST.texts)
     assert found.render() == content
     assert (found.built, found.next_due, found.lock_id) == (MANIFEST.built, MANIFEST.next_due, ID)
     assert found.inputs.files == ("keys/a.csr", "keys/b.csr")
@@ -40,7 +42,7 @@ def test_what_was_written_is_read() -> None:
 
 def test_a_manifest_is_one_object_with_a_file_a_line() -> None:
     lines = MANIFEST.render().decode().splitlines()
-    assert len(lines) == 1 + len(MANIFEST.files) + 1
+    assert len(lines) == 1 + len(MANIFEST.texts) + 1 + len(MANIFEST.files) + 1
     assert json.loads(MANIFEST.render())["files"]["clients/b/x"] == {
         "sha256": "a" * 64,
         "size": 12,
@@ -54,6 +56,14 @@ def test_a_manifest_is_one_object_with_a_file_a_line() -> None:
 def test_nothing_may_ever_be_due_and_no_file_be_there() -> None:
     empty = Manifest("0.1.0", ID, "pgtls.toml", Inputs("d" * 64), NOW, None, {})
     assert parse(empty.render(), "x") == empty
+
+
+def test_a_manifest_of_before_says_nothing_about_texts() -> None:
+    document = json.loads(MANIFEST.render())
+    del document["texts"]
+    assert parse(json.dumps(document).encode(), "x") == replace(
+        MANIFEST, texts={}, inputs=parse(MANIFEST.render(), "x").inputs
+    )
 
 
 def test_where_there_is_none_there_is_none(tmp_path: Path) -> None:
@@ -71,7 +81,7 @@ def _file(path: str, **fields: object) -> Callable[[dict[str, Any]], object]:
 
 FIELD = "a field is missing or of the wrong type"
 DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    **{f"without {name}": (_without(name), FIELD) for name in json.loads(MANIFEST.render())},
+    **{f"without {n}": (_without(n), FIELD) for n in json.loads(MANIFEST.render()) if n != "texts"},
     "an instant that is none": (lambda document: document.update(built="yesterday"), "it is not JSON"),
     "a number for the lock's id": (lambda document: document.update(lock_id=7), FIELD),
     "files in a list": (lambda document: document.update(files=[]), FIELD),
@@ -83,6 +93,9 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "an instant out of reach": (lambda document: document.update(built="0001-01-01T00:00:00+23:59"), FIELD),
     "an entity that is none": (_file("x", entity="../x"), FIELD),
     "a digest that is none": (_file("x", sha256="abc"), FIELD),
+    "a digest of texts that is none": (lambda document: document.update(texts={"user.app": "abc"}), FIELD),
+    "texts of no entity": (lambda document: document.update(texts={"../x": "a" * 64}), FIELD),
+    "texts in a list": (lambda document: document.update(texts=[]), FIELD),
 }
 
 

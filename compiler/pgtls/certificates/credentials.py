@@ -36,6 +36,12 @@ class Credential:
     """For a CA: the CRLs of the CAs ``above`` it."""
 
     @property
+    def complete(self) -> bool:
+        """Whether no part of it is still to be made."""
+        parts = (self.certificate, self.key, self.request, *(self.following or ()))
+        return Later.PENDING not in parts
+
+    @property
     def file(self) -> bytes | Later | None:
         """The certificate with those above, as they came."""
         return joined(_whole(self)) if self.certificate else None

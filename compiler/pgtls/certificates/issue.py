@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pgtls.certificates.credentials import Credential, first_block
-from pgtls.certificates.model import Issue, Wait, is_adopted, makes_key
+from pgtls.certificates.model import Issue, Keep, Wait, is_adopted, makes_key
 from pgtls.pki import crl, facts, keys
 from pgtls.pki.encryption import derive_all
 from pgtls.pki.issue import Issuer, issue
@@ -159,12 +159,16 @@ def carry_out(
     now: datetime,
     jobs: int,
     progress: Callable[[int], None],
+    foreseen: Material,
 ) -> Material:
-    """Make every key, certificate and CRL that was decided on. ``progress`` gets how many more certificates exist."""
+    """Make every key, certificate and CRL that was decided on, from what was :func:`planned`.
+
+    ``progress`` gets how many more certificates exist.
+    """
     issuing = _Issuing(decisions, existing, keyring, now)
     issuing.make_keys(jobs)
-    for decision in decisions.certificates.values():
-        issuing.certificate(decision)
+    for entity, decision in decisions.certificates.items():
+        issuing.certificate(decision, foreseen.credentials[entity])
         progress(1)
     crls = {
         name: issuing.crl(one) if one.reason else _kept_crl(existing, name)
@@ -196,9 +200,12 @@ class _Issuing:
         self.keys = {**self.keyring.keys, **dict(made)}
         derive_all(frozenset(self.keyring.encryptions.values()), jobs)
 
-    def certificate(self, decision: Decision) -> None:
+    def certificate(self, decision: Decision, planned: Credential) -> None:
         """Issue one certificate, or take the one that stays."""
-        entity, planned = decision.profile.entity, _planned(decision, self.existing)
+        entity = decision.profile.entity
+        if isinstance(decision, Keep) and planned.complete:
+            self.credentials[entity] = planned
+            return
         planned = replace(planned, key=self._key_file(entity, planned), request=self._request(decision, planned))
         if decision.beside and decision.beside.makes_next:
             planned = replace(planned, following=self._following(decision))

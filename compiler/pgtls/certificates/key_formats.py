@@ -52,7 +52,7 @@ def _planned(user: User, material: Material, existing: Existing) -> dict[str, La
 def _stays(user: User, made: str, key: bytes | Later, shown: bytes | Later | None, existing: Existing) -> bool:
     """Return whether a file holds what the last build made it from, and that is still so."""
     path, certificate = layout.path(user.entity, FILES[made]), existing.listed.get(layout.certificate_path(user.entity))
-    if not (path in existing.kept and key is Later.KEPT and layout.key_path(user.entity) in existing.kept):
+    if not (existing.keeps(path) and key is Later.KEPT and existing.keeps(layout.key_path(user.entity))):
         return False
     if made == "pkcs8-der":
         return True

@@ -139,7 +139,11 @@ class Existing:
     @property
     def kept(self) -> Mapping[str, Entry]:
         """Return the manifest's entries of the files whose content is what pgtls wrote."""
-        return {path: entry for path, entry in self.entries.items() if self.files.get(path) in UNTOUCHED}
+        return {path: entry for path, entry in self.entries.items() if self.keeps(path)}
+
+    def keeps(self, path: str) -> bool:
+        """Return whether the manifest lists a file and its content is what pgtls wrote."""
+        return self.files.get(path) in UNTOUCHED
 
 
 class Keyring(NamedTuple):

@@ -193,4 +193,4 @@ def _files(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, File]]:
 
 def _shut(path: str, entry: Entry, existing: Existing) -> Later | None:
     """Return a placeholder for a key that was not opened."""
-    return Later.PENDING if existing.sealed and entry.kind == "key" and path in existing.kept else None
+    return Later.PENDING if existing.sealed and entry.kind == "key" and existing.keeps(path) else None

@@ -28,6 +28,7 @@ from pgtls.pki.crl import half_life
 from pgtls.pki.model import Certificate, Entity, RevocationList
 from pgtls.state import layout
 from pgtls.state.lock import timestamp
+from pgtls.state.tree import Later
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -209,6 +210,7 @@ def _texts(planned: Planned, kinds: tuple[str, ...], read: Callable[[str], bytes
     for path, file in {**planned.texts, **public}.items():
         if file.kind in kinds and not path.startswith(layout.RETIRED):
             content = blotted.get(path, file.content) if path in planned.texts else read(path)
+            content = read(path) if content is Later.KEPT else content
             text = content.decode(errors="replace") if isinstance(content, bytes) else ""
             yield f"{file.entity}.{path.removeprefix(layout.directory(file.entity) + '/')}", text
 

@@ -42,26 +42,54 @@ def tree(fleet: Fleet, entries: Entries, existing: Existing, texts: Tree, made: 
     return {**texts, **retired_files(fleet, existing, made.retired), **issued}
 
 
+def completed(fleet: Fleet, entries: Entries, existing: Existing, planned: Tree, texts: Tree, made: Material) -> Tree:
+    """Return the :func:`tree` of what ``made`` holds, given the one that was ``planned`` with parts pending."""
+    late = {file.entity for file in planned.values() if file.content is Later.PENDING}
+    return {
+        **{path: file for path, file in planned.items() if file.entity not in late},
+        **{path: file for path, file in texts.items() if file.entity in late},
+        **retired_files(fleet, existing, made.retired),
+        **material(fleet, entries, made, late),
+    }
+
+
 def texts(
-    fleet: Fleet, rules: Mapping[str, Rules], entries: Entries, unsigned: Collection[Entity] = frozenset()
+    fleet: Fleet,
+    rules: Mapping[str, Rules],
+    entries: Entries,
+    unsigned: Collection[Entity] = frozenset(),
+    kept: Mapping[Entity, Tree] | None = None,
 ) -> Tree:
-    """Return the files without a certificate. ``rules`` are by server; ``unsigned`` are CAs without a certificate."""
+    """Return the files without a certificate.
+
+    ``rules`` are by server; ``unsigned`` are CAs without a certificate; ``kept`` are the texts of users that stay.
+    """
+    kept = kept or {}
     servers = (
         file for server in fleet.servers.values() for file in _server_texts(fleet, server, rules[server.name], unsigned)
     )
-    clients = (file for user in fleet.users.values() for file in _client_texts(user, entries.get(user.name, ())))
-    return dict((*servers, *clients))
+    changed = (user for user in fleet.users.values() if user.entity not in kept)
+    clients = (file for user in changed for file in _client_texts(user, entries.get(user.name, ())))
+    return dict((*servers, *(file for files in kept.values() for file in files.items()), *clients))
 
 
-def material(fleet: Fleet, entries: Entries, issued: Material) -> Tree:
-    """Return the files that hold certificates, keys and CRLs."""
+def material(fleet: Fleet, entries: Entries, issued: Material, only: Collection[Entity] | None = None) -> Tree:
+    """Return the files that hold certificates, keys and CRLs, of all entities or ``only`` some."""
     credentials, crls = issued.credentials, issued.crls
-    cas = (file for ca in fleet.cas.values() for file in _ca(ca, credentials[ca.entity], crls.get(ca.name)))
-    servers = (file for server in fleet.servers.values() for file in _server(fleet, server, credentials, crls))
-    clients = (
-        file for user in fleet.users.values() for file in _client(user, entries.get(user.name, ()), credentials, crls)
+    cas, servers, users = list(fleet.cas.values()), list(fleet.servers.values()), list(fleet.users.values())
+    formats = issued.formats
+    if only is not None:
+        cas, servers = [ca for ca in cas if ca.entity in only], [server for server in servers if server.entity in only]
+        users = [user for user in users if user.entity in only]
+        formats = {entity: files for entity, files in formats.items() if entity in only}
+    return dict(
+        (
+            *(file for ca in cas for file in _ca(ca, credentials[ca.entity], crls.get(ca.name))),
+            *(file for server in servers for file in _server(fleet, server, credentials, crls)),
+            *(file for user in users for file in _client(user, entries.get(user.name, ()), credentials, crls)),
+            *_formats(formats),
+        )
     )
-    return dict((*cas, *servers, *clients, *_formats(issued.formats)))
 
 
 def _formats(formats: Mapping[Entity, Mapping[str, bytes | Later]]) -> Files:

@@ -56,8 +56,19 @@ class Plan:
 def plan(fleet: Fleet, decisions: Decisions, cut_off: Collection[str], tree: Tree, existing: Existing) -> Plan:
     """Compare the desired tree with the one that is there; ``cut_off`` are the entities that peers would reject."""
     changes = {} if existing.from_lock else dict(_changes(tree, existing))
-    deletions = tuple(sorted(path for path in existing.listed if path not in tree))
+    deletions = _deletions(tree, existing)
     return Plan(tuple(_steps(fleet, decisions, cut_off, tree, changes, deletions, existing)), changes, deletions)
+
+
+def completed(plan: Plan, planned: Tree, tree: Tree, existing: Existing) -> Plan:
+    """Return a plan with the files of ``tree``, which has the content that was pending in the ``planned`` one."""
+    made = {path: file for path, file in tree.items() if planned.get(path) is not file}
+    stay = {path: change for path, change in plan.changes.items() if path in tree and path not in made}
+    return Plan(plan.steps, {**stay, **dict(_changes(made, existing))}, _deletions(tree, existing))
+
+
+def _deletions(tree: Tree, existing: Existing) -> tuple[str, ...]:
+    return tuple(sorted(path for path in existing.listed if path not in tree))
 
 
 def _changes(tree: Tree, existing: Existing) -> Iterator[tuple[str, Change]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from json.encoder import encode_basestring
@@ -70,6 +70,8 @@ class Manifest:
     next_due: datetime | None
     files: Mapping[str, Entry]
     """By path relative to the out directory, with ``/``."""
+    texts: Mapping[Entity, str] = field(default_factory=dict)
+    """By user: the digest of what the texts of its bundle follow from: see :mod:`pgtls.output.kept`."""
 
     def render(self) -> bytes:
         """Return the file: sorted keys, one file a line, so that ``diff`` can compare two manifests."""
@@ -87,9 +89,12 @@ class Manifest:
             "next_due": None if self.next_due is None else timestamp(self.next_due),
         }
         encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+        texts = ",\n".join(f'{encode_basestring(entity)}:"{self.texts[entity]}"' for entity in sorted(self.texts))
+        texts = f"\n{texts}\n" if texts else ""
         lines = ",\n".join(_line(path, self.files[path]) for path in sorted(self.files))
         # A file name that is no text (PEP 383) becomes an escape of JSON.
-        return f'{encode(head)[:-1]},"files":{{\n{lines}\n}}}}\n'.encode(errors="backslashreplace")
+        rest = f'"texts":{{{texts}}},"files":{{\n{lines}\n}}}}\n'
+        return f"{encode(head)[:-1]},{rest}".encode(errors="backslashreplace")
 
 
 def _line(path: str, entry: Entry) -> str:
@@ -189,7 +194,14 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
         built=instant(document["built"]),
         next_due=None if due is None else instant(due),
         files=files,
+        texts={_owner(entity): _digest(digits) for entity, digits in document.get("texts", {}).items()},
     )
+
+
+def _digest(digits: object) -> str:
+    if not (isinstance(digits, str) and _SHA256.match(digits)):
+        raise TypeError(digits)
+    return digits
 
 
 def _entry(path: str, fields: Mapping[str, Any]) -> Entry:
