@@ -211,3 +211,17 @@ def test_a_ca_that_leaves_the_spec_is_named_where_it_takes_many_with_it(place: P
     spec = spec.replace('[user.app]\nca = "clients"\n', "").partition("[policy.app]")[0]
     said = refused(place, "PGT553", spec)
     assert "the spec no longer has [ca.clients]" in said
+
+
+@pytest.mark.parametrize(("begin", "code"), [(timedelta(hours=1), "PGT558"), (timedelta(days=30), "PGT580")])
+def test_a_copy_of_a_line_with_later_dates_is_said_to_be_an_added_line(
+    place: Place, begin: timedelta, code: str
+) -> None:
+    place.build(SMALL)
+    (line,) = lines(place)
+    later = f"{locks.timestamp(locks.instant(line['not_before']) + begin)}"
+    add(place, line | {"serial": "1" + line["serial"][1:], "sha256": line["sha256"][::-1], "not_before": later})
+    found = {d.code: d for d in place.plan().diagnostics}
+    assert "no build into this out directory" in f"{found[code].message} {found[code].hint}"
+    for diagnostic in found.values():
+        assert "restore" not in str(diagnostic.hint)

@@ -13,7 +13,9 @@ import pytest
 
 from pgtls.diagnostics import Rejected
 from pgtls.state import files
-from support.building import SMALL, Place
+from pgtls.state import lock as locks
+from pgtls.state.up_to_date import up_to_date
+from support.building import NOW, SMALL, Place
 from support.killing import in_child
 from support.pgtls import pgtls
 from support.system import find_account, is_root, new_directory
@@ -54,6 +56,32 @@ def test_an_out_directory_of_another_user_is_not_taken(tmp_path: Path, command: 
     assert list((tmp_path / "out").iterdir()) == []
     os.chown(tmp_path / "out", 0, 0)
     assert pgtls(command, cwd=tmp_path).status == 0
+
+
+@pytest.mark.skipif(not is_root(), reason="unavailable: a file of another user needs root")
+@pytest.mark.parametrize(
+    "path",
+    ["ca", "ca/clients", "ca/clients/ca.key", "servers/main/pg_hba.conf", "manifest.json", ".pgtls", ".pgtls/key"],
+)
+def test_what_another_user_owns_below_the_out_directory_is_not_taken(tmp_path: Path, path: str) -> None:
+    nobody = find_account("nobody")
+    assert nobody is not None
+    place = Place(tmp_path)
+    place.build(SMALL)
+    assert (place.out / path).exists()
+    os.chown(place.out / path, nobody.uid, nobody.gid)
+    for run in (place.plan, place.build):
+        with pytest.raises(Rejected, match=f'PGT540: .* which belongs to root, nobody owns "{path}"'):
+            run(SMALL)
+    if path != ".pgtls/key":
+        assert not is_current(place)
+    os.chown(place.out / path, 0, 0)
+    assert is_current(place)
+
+
+def is_current(place: Place) -> bool:
+    """Return whether the check for nothing to do lets a build pass."""
+    return up_to_date(str(place.spec), str(place.out), str(place.lock), "", locks.timestamp(NOW), touch=False)
 
 
 @pytest.mark.skipif(not is_root(), reason="unavailable: a file of another user needs root")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pgtls.certificates.model import Existing
-    from pgtls.state.lock import Lock
+    from pgtls.state.lock import IssuedLine, Lock
 
 TOLERANCE = timedelta(days=1)
 """By how much the clocks of machines that build may differ."""
@@ -21,18 +21,36 @@ TOLERANCE = timedelta(days=1)
 
 def issued_later(lock: Lock, now: datetime) -> list[datetime]:
     """Return when certificates were issued after now: this clock is slow, or an earlier one was fast."""
-    instants = (line.certificate.not_before + BACKDATED for line in lock.by_serial.values() if line.entity.kind != "ca")
-    return [instant for instant in instants if instant > now + TOLERANCE]
+    return [_issued(line) for line in _later(lock, now)]
+
+
+def _later(lock: Lock, now: datetime) -> list[IssuedLine]:
+    lines = (line for line in lock.by_serial.values() if line.entity.kind != "ca")
+    return [line for line in lines if _issued(line) > now + TOLERANCE]
+
+
+def _issued(line: IssuedLine) -> datetime:
+    return line.certificate.not_before + BACKDATED
 
 
 def clock(existing: Existing, now: datetime, *, issuing: bool) -> Iterator[Diagnostic]:
     """Report certificates that were issued after now. A slow clock issues nothing: it might have expired already."""
-    if later := issued_later(existing.lock, now):
+    if later := _later(existing.lock, now):
+        added = all((line.ca, line.serial) in existing.drift.issued for line in later)
         yield Diagnostic(
             "PGT580",
             f"the clock says {now:%Y-%m-%d %H:%M}, but {len(later)} certificates were issued later, "
-            f"the last on {max(later):%Y-%m-%d %H:%M}",
-            hint="set the clock of this machine; if it is right and the clock of an earlier build was fast, "
-            "restore the out directory and the lock from before that build",
+            f"the last on {max(map(_issued, later)):%Y-%m-%d %H:%M}",
+            hint=_ADDED if added else _CLOCK,
             severity="error" if issuing else "warning",
         )
+
+
+_CLOCK = (
+    "set the clock of this machine; if it is right and the clock of an earlier build was fast, "
+    "restore the out directory and the lock from before that build"
+)
+_ADDED = (
+    "no build into this out directory wrote these lines of the lock: read who added them in its history, and take them "
+    "out if nobody issued these certificates; otherwise, set the clock of this machine"
+)

@@ -118,7 +118,7 @@ def _existing(
         sealed=secrets.sealed,
         diagnostics=(
             *(() if drift.lost else _behind(ours, known, files.states)),
-            *_ahead(ours, lock),
+            *_ahead(ours, lock, drift),
             *open_keys(out, files),
             *foreign_files(out, files),
         ),
@@ -389,13 +389,25 @@ def _behind(
             )
 
 
-def _ahead(found: Mapping[Entity, Found], lock: Lock) -> Iterator[Diagnostic]:
-    """Report whose last certificate is not in the tree: a backup was restored, or another out directory is in use."""
+def _ahead(found: Mapping[Entity, Found], lock: Lock, drift: Drift) -> Iterator[Diagnostic]:
+    """Report whose last certificate is not in the tree: a backup was restored, or another out directory is in use.
+
+    Or somebody added a line to the lock.
+    """
     older = sorted(entity for entity, one in found.items() if _is_older(one, lock.latest.get(entity), lock))
-    if older:
+    added = [entity for entity in older if (lock.latest[entity].ca, lock.latest[entity].serial) in drift.issued]
+    if added:
         yield Diagnostic(
             "PGT558",
-            f"the out directory is older than the lock, which lists later certificates of {listed(older)}",
+            f"the lock lists later certificates of {listed(added)}, which no build into this out directory issued",
+            hint="read who added these lines in the lock's history: if another out directory issued them, use that "
+            "one; if nobody did, take them out of the lock",
+            severity="warning",
+        )
+    if kept := [entity for entity in older if entity not in added]:
+        yield Diagnostic(
+            "PGT558",
+            f"the out directory is older than the lock, which lists later certificates of {listed(kept)}",
             hint="restore a newer one if there is any; or renew and deploy them with --renew ENTITY or --renew all",
             severity="warning",
         )

@@ -156,17 +156,22 @@ def observe_files(out: str, manifest: Manifest, own: Collection[str] = (), *, se
 
     ``own`` are the :func:`pgtls.state.lock_file.own_files`, which are not foreign. If ``sealed``, open no key: compare
     the size only. Raise :class:`Rejected` with PGT525 if a directory of the tree has become a symbolic link, PGT527 if
-    something cannot be read.
+    something cannot be read, PGT540 if something of pgtls belongs to another user than the directory.
     """
     states: dict[str, FileState] = {}
     listed = manifest.files
     entries: dict[str, Entry] = dict(listed)
     foreign: list[str] = []
+    others: dict[str, int] = {}
     known = all_ancestors((*manifest.files, *own))
     ours = OURS.union(own)
     try:
+        owner = os.lstat(out).st_uid
+        others |= {path: uid for path, uid in _owners_of_private_files(out) if uid != owner}
         for path, found, private in _walk(out, "", known, ours):
             entry = listed.get(path)
+            if found.st_uid != owner and (entry is not None or path in known):
+                others[path] = found.st_uid
             if entry is not None:
                 states[path] = state = _state(out, path, entry, found, private, sealed)
                 if state == "touched":
@@ -177,8 +182,32 @@ def observe_files(out: str, manifest: Manifest, own: Collection[str] = (), *, se
                 raise Rejected(link_in_the_way(path))
     except OSError as error:
         raise Rejected(cannot_read(error.filename or out, error)) from None
+    if others:
+        raise Rejected(_of_another_user(out, others, owner))
     states |= dict.fromkeys(manifest.files.keys() - states.keys(), "missing")
     return Observed(states, entries, tuple(sorted(foreign)))
+
+
+def _owners_of_private_files(out: str) -> Iterator[tuple[str, int]]:
+    """Yield the owners of the manifest, of the private directory, and of what is in it."""
+    for name in (MANIFEST, PRIVATE):
+        with suppress(FileNotFoundError):
+            yield name, os.lstat(os.path.join(out, name)).st_uid
+    with suppress(FileNotFoundError, PermissionError), os.scandir(os.path.join(out, PRIVATE)) as entries:
+        for entry in entries:
+            yield f"{PRIVATE}/{entry.name}", entry.stat(follow_symlinks=False).st_uid
+
+
+def _of_another_user(out: str, others: Mapping[str, int], owner: int) -> Diagnostic:
+    """Return the diagnostic for files in the out directory that another user can replace: PGT540."""
+    names = tuple(sorted(others))
+    whose, mine = user_name(others[names[0]]), user_name(owner)
+    message = f'in the out directory "{out}", which belongs to {mine}, {whose} owns {_some(names)}'
+    hint = (
+        f"{whose} can read and replace it: compare it with a backup, take it back with "
+        f"sudo chown -R {mine} {quote(out)}, and reissue a key that {whose} could read"
+    )
+    return Diagnostic("PGT540", message, hint=hint)
 
 
 def foreign_files(out: str, observed: Observed) -> tuple[Diagnostic, ...]:

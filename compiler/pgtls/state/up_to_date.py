@@ -120,21 +120,28 @@ def _opener_without_links(path: str, flags: int) -> int:
 
 
 def _untouched(out: str, files: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Compare the stat of each file, and check that no directory is a link and that those of keys are closed."""
+    """Compare the stat of each file, and check that no directory is a link and that those of keys are closed.
+
+    All of it belongs to the user who builds.
+    """
     private = {path.rpartition("/")[0] for path, entry in files.items() if entry["kind"] == "key"}
-    lstat, regular = os.lstat, stat.S_IFREG
+    lstat, regular, owner = os.lstat, stat.S_IFREG, os.geteuid()
     directories = {path.rpartition("/")[0] for path in files} | {""}
     directories |= {above.rpartition("/")[0] for above in directories}
     for directory in directories:
-        mode = lstat(f"{out}/{directory}").st_mode
-        if not stat.S_ISDIR(mode) or (directory in private and stat.S_IMODE(mode) & 0o077):
+        found = lstat(f"{out}/{directory}")
+        is_open = directory in private and stat.S_IMODE(found.st_mode) & 0o077
+        if not stat.S_ISDIR(found.st_mode) or is_open or found.st_uid != owner:
             return False
+    if any(lstat(f"{out}/{name}").st_uid != owner for name in (MANIFEST, PRIVATE)):
+        return False
     for path, entry in files.items():
         found = lstat(f"{out}/{path}")
         if (
             found.st_mtime_ns != entry["mtime_ns"]
             or found.st_size != entry["size"]
             or found.st_mode != regular | entry["mode"]
+            or found.st_uid != owner
         ):
             return False
     return True
