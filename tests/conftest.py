@@ -85,6 +85,7 @@ SLOW = (
     "docs/test_pages.py",
     "docs/test_psql_messages.py",
     "docs/test_site.py",
+    "drivers/",
     "importer/test_random.py",
     "importer/test_walk.py",
     "lifecycle/",

@@ -31,6 +31,7 @@ from pgtls.language.values import (
     Tuple,
 )
 from pgtls.pki.model import KeyAlgorithm
+from pgtls.postgres.drivers import DriverName
 from pgtls.postgres.releases import NEWEST, OLDEST
 
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
@@ -281,6 +282,12 @@ class UserTable(Table):
         14,
         description="The oldest libpq that the bundle must work with. pgtls writes no parameter that it does not know.",
         examples=[16],
+    )
+    drivers: Tuple[DriverName] = Field(
+        (),
+        description="The drivers that the bundle is for: it shows a program for each, and `check` says what they "
+        "cannot be told.",
+        examples=[["psycopg", "pgjdbc"]],
     )
     crl: bool = Field(
         False, description="Give the bundle the CRLs of the servers' CAs (and the duty to keep them fresh)."

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pgtls.certificates.credentials import chain, joined, roots, trust
 from pgtls.certificates.retired_cas import files as retired_files
@@ -14,14 +13,14 @@ from pgtls.language.models import SSLMODES
 from pgtls.output.connection_strings import jdbc, key_value, parameters, services, unserviceable, uri
 from pgtls.output.crl_directory import hashed
 from pgtls.output.postgresql_conf import has_crl_directory, server_settings
+from pgtls.output.snippets import snippet
+from pgtls.output.templates import template
 from pgtls.state import layout
 from pgtls.state.tree import File, FileKind, Later
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from typing import TypeAlias
-
-    from jinja2 import Environment, Template
 
     from pgtls.access.model import Entry, Rules
     from pgtls.certificates.credentials import Credential
@@ -150,7 +149,7 @@ def _server_texts(fleet: Fleet, server: Server, rules: Rules, unsigned: Collecti
     yield file(layout.IDENT, rules.ident_text, "ident", layout.SECRET)
     listed = any(ca.entity not in unsigned for ca in checked_cas(fleet, server))
     settings, extra = server_settings(server, trust=trusts_somebody(server, unsigned), crl=listed)
-    text = _template("server/pgtls.conf.j2").render(
+    text = template("server/pgtls.conf.j2").render(
         server=server.entity, version=server.table.postgres, settings=settings, extra=extra
     )
     yield file(layout.CONF, text, "conf", layout.PUBLIC)
@@ -159,7 +158,7 @@ def _server_texts(fleet: Fleet, server: Server, rules: Rules, unsigned: Collecti
 
 def _installer(server: Server) -> str:
     """Return the script that puts the files of a server where they belong."""
-    return _template("server/install.sh.j2").render(
+    return template("server/install.sh.j2").render(
         server=server.entity,
         version=server.table.postgres,
         directory=quote((server.table.directory or "").rstrip("/")),
@@ -221,7 +220,7 @@ def _client_texts(user: User, entries: Sequence[Entry]) -> Files:
     rows = [_row(entry, service=entry.name not in lacking) for entry in entries]
     usable = [entry for entry in entries if entry.name not in lacking]
     directory = user.table.directory
-    text = _template("client/README.md.j2").render(
+    text = template("client/README.md.j2").render(
         user=_code(user.name),
         directory=_code(directory) if directory else None,
         rows=rows,
@@ -252,7 +251,7 @@ def _environment_file(user: User, entries: Sequence[Entry]) -> str:
         files += [("PGSSLCERT", layout.CLIENT_CERTIFICATE), ("PGSSLKEY", layout.CLIENT_KEY)]
     system = [("PGSSLROOTCERT", "system")] if entries and all(entry.server.system for entry in entries) else []
     strictest = max((entry.sslmode for entry in entries), key=SSLMODES.index, default="verify-full")
-    return _template("client/env.sh.j2").render(
+    return template("client/env.sh.j2").render(
         user=user.entity,
         directory=quote(user.table.directory) if user.table.directory else None,
         files=files,
@@ -273,12 +272,19 @@ def _connections(user: User, entries: Sequence[Entry], sections: Sequence[tuple[
             "dsn": key_value(values),
             "jdbc": jdbc(values),
             "parameters": values,
+            **_snippets(user, entry, values),
         }
         for entry, (name, values) in zip(entries, sections, strict=True)
     )
     # A line for each: readable, and several times faster than an indented document.
     lines = ",\n".join(_json(connection) for connection in connections)
     return f'{{"format_version": 1, "user": {_json(user.name)}, "connections": [\n{lines}\n]}}\n'
+
+
+def _snippets(user: User, entry: Entry, values: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    if entry.replication or not user.table.drivers:
+        return {}
+    return {"snippets": {driver: snippet(driver, user, entry, values) for driver in user.table.drivers}}
 
 
 _json = json.JSONEncoder(ensure_ascii=False).encode
@@ -337,24 +343,3 @@ def _pair(entity: Entity, certificate: bytes | Later | None, credential: Credent
         yield layout.key_path(entity), File(credential.key, layout.SECRET, "key", entity)
     if credential.request is not None:
         yield layout.request_path(entity), File(credential.request, layout.PUBLIC, "request", entity)
-
-
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    # What is written is configuration, not HTML: every value is quoted for its own language before it gets here.
-    return Environment(
-        loader=PackageLoader("pgtls.templates", ""),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701
-    )
-
-
-@cache
-def _template(name: str) -> Template:
-    template: Any = _environment().get_template(name)
-    return template  # type: ignore[no-any-return]

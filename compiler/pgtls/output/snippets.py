@@ -1,0 +1,94 @@
+"""Programs that connect by one driver each: what a bundle shows for an entry, and the tests run as it stands."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from pgtls.output.connection_strings import jdbc, key_value, uri
+from pgtls.output.templates import template
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pgtls.access.model import Entry
+    from pgtls.fleet.model import User
+
+Values = dict[str, str]
+
+
+def snippet(driver: str, user: User, entry: Entry, values: Mapping[str, str]) -> str:
+    """Return a whole program for a driver. ``values`` are the libpq parameters of the entry."""
+    literal = _LITERALS.get(driver, _json)
+    settings = _SETTINGS.get(driver, _same)(user, entry, dict(values))
+    directory = user.table.directory
+    return template(f"client/drivers/{driver}.j2").render(
+        host=literal(entry.server.table.hosts[0]),
+        port=entry.server.table.port,
+        role=literal(entry.role),
+        database=literal(entry.database if entry.database is not None else "NAME"),
+        directory=literal(directory or "~/.postgresql"),
+        home=not directory,
+        system=entry.server.system,
+        certificate=entry.certificate,
+        password=any(policy.table.auth not in _WITHOUT_PASSWORD for policy in entry.policies),
+        tls=entry.sslmode != "disable",
+        names=entry.sslmode == "verify-full",
+        sslmode=entry.sslmode,
+        settings=literal(settings),
+    )
+
+
+def _same(user: User, entry: Entry, values: Values) -> str:
+    return key_value(values)
+
+
+def _sqlalchemy(user: User, entry: Entry, values: Values) -> str:
+    return uri(values).replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def _pgx(user: User, entry: Entry, values: Values) -> str:
+    """Return a URL; an unknown parameter would go to the server as a setting."""
+    known = {name: value for name, value in values.items() if name in _PGX}
+    if entry.certificate or not user.ca:
+        known.pop("sslcertmode", None)
+    methods = {policy.table.auth for policy in entry.policies}
+    if methods <= _INSISTED:
+        known["require_auth"] = ",".join(sorted("none" if method == "cert" else method for method in methods))
+    return uri(known)
+
+
+def _lib_pq(user: User, entry: Entry, values: Values) -> str:
+    return uri({name: value for name, value in values.items() if name in _LIB_PQ})
+
+
+def _pgjdbc(user: User, entry: Entry, values: Values) -> str:
+    return jdbc(values)
+
+
+def _tokio(user: User, entry: Entry, values: Values) -> str:
+    """Return its own settings; the connector decides what is verified."""
+    known = {name: value for name, value in values.items() if name in _TOKIO}
+    return key_value(known | {"sslmode": "disable" if entry.sslmode == "disable" else "require"})
+
+
+def _json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+_WITHOUT_PASSWORD = frozenset({"cert", "trust", "peer", "reject"})
+_INSISTED = frozenset({"cert", "scram-sha-256"})
+"""Methods of which a server can be held to no less."""
+_COMMON = frozenset({"host", "port", "dbname", "user"})
+_TOKIO = _COMMON | {"hostaddr", "channel_binding", "sslnegotiation", "target_session_attrs", "load_balance_hosts"}
+_LIB_PQ = _COMMON | {"sslmode", "sslrootcert", "sslcert", "sslkey", "sslnegotiation", "target_session_attrs"}
+_PGX = _LIB_PQ | {"sslcertmode", "channel_binding"}
+_SETTINGS: Mapping[str, Callable[[User, Entry, Values], str]] = {
+    "sqlalchemy": _sqlalchemy,
+    "pgx": _pgx,
+    "lib-pq": _lib_pq,
+    "pgjdbc": _pgjdbc,
+    "tokio-postgres-native-tls": _tokio,
+    "tokio-postgres-rustls": _tokio,
+}
+_LITERALS: Mapping[str, Callable[[str], str]] = dict.fromkeys(("psycopg", "sqlalchemy", "asyncpg", "pg8000"), repr)

@@ -1,0 +1,63 @@
+"""What clients other than psql can be told: one table, from which bundles, diagnostics and the documentation are made.
+
+Each row is tested with the driver itself, against servers that ask for less than the policy (tests/drivers).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DriverName = Literal[
+    "psycopg",
+    "sqlalchemy",
+    "asyncpg",
+    "pg8000",
+    "node-pg",
+    "postgres.js",
+    "pgjdbc",
+    "pgx",
+    "lib-pq",
+    "tokio-postgres-native-tls",
+    "tokio-postgres-rustls",
+]
+Noticed = Literal["at the next connection", "after a restart"]
+
+
+class Driver(NamedTuple):
+    """A driver, and what it can enforce."""
+
+    name: DriverName
+    """As in the `drivers` of a user."""
+    title: str
+    language: str
+    insists: bool = False
+    """True if it can refuse a server that asks for less than the policy's method, or for nothing."""
+    binds: bool = False
+    """True if `channel_binding = "require"` makes it refuse a server that does not bind SCRAM to its certificate."""
+    demands: bool = False
+    """True if it can refuse a server that asks for no client certificate."""
+    skips_names: bool = True
+    """True if it can verify the issuer without the name, as `verify-ca` and `require` do."""
+    notices: Noticed = "after a restart"
+    """When an open pool uses a certificate file that was renewed."""
+
+
+DRIVERS: Mapping[DriverName, Driver] = {
+    driver.name: driver
+    for driver in (
+        Driver("psycopg", "psycopg 3", "Python", True, True, True, notices="at the next connection"),
+        Driver("sqlalchemy", "SQLAlchemy over psycopg 3", "Python", True, True, True, notices="at the next connection"),
+        Driver("asyncpg", "asyncpg", "Python"),
+        Driver("pg8000", "pg8000", "Python"),
+        Driver("node-pg", "pg (node-postgres)", "JavaScript"),
+        Driver("postgres.js", "postgres.js", "JavaScript"),
+        Driver("pgjdbc", "pgjdbc", "Java", True, True, notices="at the next connection"),
+        Driver("pgx", "pgx 5", "Go", True, True),
+        Driver("lib-pq", "lib/pq", "Go", notices="at the next connection"),
+        Driver("tokio-postgres-native-tls", "tokio-postgres with native-tls", "Rust", binds=True),
+        Driver("tokio-postgres-rustls", "tokio-postgres with rustls", "Rust", binds=True, skips_names=False),
+    )
+}

@@ -1,0 +1,163 @@
+"""The servers and the impostors of the matrix, and the bundles for all of them, compiled from one spec."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from pgtls.postgres.drivers import DRIVERS
+from support.authority import Authority, key_pem, named
+from support.clients import Bundle
+from support.impostor import Guise, Impostor
+from support.pgtls import compiled
+from support.servers import Server, free_port, loopback
+from support.system import new_directory
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from support.servers import Installation
+
+Mode = Literal["require", "verify-ca", "verify-full"]
+Proof = Literal["certificate", "password", "bound"]
+
+MODES: tuple[Mode, ...] = ("require", "verify-ca", "verify-full")
+PROOFS: tuple[Proof, ...] = ("certificate", "password", "bound")
+"""How a user shows who it is; ``bound`` is a password with ``channel_binding = "require"``."""
+HOSTS = {"by-name": "localhost", "by-ipv4": "127.0.0.1", "by-ipv6": "::1"}
+"""The real servers, and what clients call them."""
+IMPOSTORS = ("stranger", "misnamed", "expired", "plain", "cleartext", "md5", "nothing")
+PASSWORD = "p-of-everybody"
+
+SERVER = """
+[server.{name}]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["{host}"]
+port = {port}
+postgres = {version}
+no_local = true
+"""
+USER = """
+[user.{name}]
+{ca}directory = "{directory}"
+libpq = {libpq}
+{drivers}
+[policy.{name}]
+users = ["{name}"]
+servers = ["all"]
+databases = ["shop"]
+from = ["0.0.0.0/0", "::/0"]
+sslmode = "{mode}"
+auth = "{auth}"
+{binding}waiver = {{ reason = "the matrix has every mode", codes = ["PGT301", "PGT302", "PGT310", "PGT311"] }}
+"""
+
+
+def user_name(mode: Mode, proof: Proof, libpq: int | None = None) -> str:
+    """Name the user of a cell; ``libpq`` is that of a bundle for nothing else."""
+    return f"{mode}-{proof}" + (f"-{libpq}" if libpq else "")
+
+
+@dataclass
+class Surroundings:
+    """Started servers and impostors."""
+
+    installation: Installation
+    libpqs: tuple[int, ...]
+    ports: dict[str, int] = field(default_factory=dict)
+    impostor: Impostor = field(init=False)
+    out: Path = field(init=False)
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Self:
+        servers = {name: self._stack.enter_context(Server(self.installation)) for name in self.hosts}
+        self.ports = {name: server.port for name, server in servers.items()}
+        self.ports |= {name: free_port() for name in (*IMPOSTORS, "elsewhere")}
+        self.out = self._build()
+        for name, server in servers.items():
+            server.populate(self._users(), ["shop"], PASSWORD)
+            server.install(self.out / "servers" / name)
+        self.impostor = self._stack.enter_context(Impostor(self._guises()))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    @property
+    def hosts(self) -> list[str]:
+        """The real servers that this machine can have."""
+        return [name for name, host in HOSTS.items() if host != "::1" or "::1" in loopback()]
+
+    def bundle(self, user: str) -> Bundle:
+        """Return what a user gets."""
+        return Bundle(self.out / "clients" / user)
+
+    def _users(self) -> list[str]:
+        return [user_name(mode, proof, libpq) for mode, proof, libpq in product(MODES, PROOFS, (None, *self.libpqs))]
+
+    def _build(self) -> Path:
+        directory = new_directory("drivers")
+        tables = ["version = 1\n[ca.root]\n[ca.clients]\n"]
+        for name, port in self.ports.items():
+            host = HOSTS.get(name, "localhost" if name in IMPOSTORS else "elsewhere.example")
+            tables.append(SERVER.format(name=name, host=host, port=port, version=self.installation.major))
+        for mode, proof, libpq in product(MODES, PROOFS, (None, *self.libpqs)):
+            name = user_name(mode, proof, libpq)
+            tables.append(
+                USER.format(
+                    name=name,
+                    directory=directory / "out" / "clients" / name,
+                    ca='ca = "clients"\n' if proof == "certificate" else "",
+                    libpq=libpq or 14,
+                    drivers=f"drivers = {list(DRIVERS)}" if libpq is None else "",
+                    mode=mode,
+                    auth="cert" if proof == "certificate" else "scram-sha-256",
+                    binding='channel_binding = "require"\n' if proof == "bound" else "",
+                )
+            )
+        return compiled("".join(tables), directory)
+
+    def _guises(self) -> dict[int, Guise]:
+        genuine = self.out / "servers"
+        root = Authority.of(self.out / "ca" / "root")
+        clients = self.out / "ca" / "clients" / "ca.crt"
+        expired, stranger = _leaf(root, days=-1), _leaf(Authority.root("root"), days=30)
+        ours = {name: (genuine / name / "server.crt", genuine / name / "server.key") for name in self.ports}
+        guises = {
+            "stranger": Guise(*stranger, client_ca=clients),
+            "misnamed": Guise(*ours["elsewhere"], client_ca=clients),
+            "expired": Guise(*expired, client_ca=clients),
+            "plain": Guise(),
+            "cleartext": Guise(*ours["cleartext"], asks="cleartext", client_ca=clients),
+            "md5": Guise(*ours["md5"], asks="md5", client_ca=clients),
+            "nothing": Guise(*ours["nothing"]),
+        }
+        return {self.ports[name]: guise for name, guise in guises.items()}
+
+
+def _leaf(authority: Authority, days: int) -> tuple[Path, Path]:
+    """Certify localhost until that many days from now."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder(authority.certificate.subject, named(CN="localhost"), key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=30))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    )
+    directory = new_directory("leaf")
+    certificate, file = directory / "server.crt", directory / "server.key"
+    certificate.write_bytes(builder.sign(authority.key, SHA256()).public_bytes(Encoding.PEM))
+    file.write_bytes(key_pem(key))
+    return certificate, file
