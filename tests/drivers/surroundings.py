@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from cryptography import x509
@@ -23,6 +22,7 @@ from support.servers import Server, free_port, loopback
 from support.system import new_directory
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from support.servers import Installation
@@ -90,7 +90,9 @@ class Surroundings:
         self.impostor = self._stack.enter_context(Impostor(self._guises()))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stack.close()
 
     @property

@@ -47,7 +47,9 @@ def entries(testbed: Surroundings, mode: Mode, proof: Proof, libpq: int | None =
     return {entry["server"]: entry for entry in testbed.bundle(user_name(mode, proof, libpq)).connections}
 
 
-def walk(testbed: Surroundings, connect: Callable[[Entry, Proof], Answer], libpq: int | None = None) -> dict[str, set[str]]:
+def walk(
+    testbed: Surroundings, connect: Callable[[Entry, Proof], Answer], libpq: int | None = None
+) -> dict[str, set[str]]:
     """Connect to everything; return who was taken in by which impostor, as "mode-proof" by impostor."""
     taken: dict[str, set[str]] = {name: set() for name in IMPOSTORS}
     for mode in MODES:
@@ -65,13 +67,17 @@ def walk(testbed: Surroundings, connect: Callable[[Entry, Proof], Answer], libpq
     return taken
 
 
-def expected(*, insists: bool, binds: bool, demands: bool, skips_names: bool, answers_without: bool = False) -> dict[str, set[str]]:
+def expected(
+    *, insists: bool, binds: bool, demands: bool, skips_names: bool, answers_without: bool = False
+) -> dict[str, set[str]]:
     """Return who can be taken in where a driver can enforce that much, and no more."""
     passwords = set() if insists else {"password"} | (set() if binds else {"bound"})
     unproven = passwords | (set() if demands else {"certificate"})
     asked = passwords | ({"certificate"} if answers_without else set())
     # Without the name, another server of the same CA is as good; it asks for the certificate, and for nothing else.
-    unnamed = {f"{mode}-{proof}" for mode in MODES[:2] for proof in passwords | {"certificate"}} if skips_names else set()
+    unnamed = (
+        {f"{mode}-{proof}" for mode in MODES[:2] for proof in passwords | {"certificate"}} if skips_names else set()
+    )
     return {
         "stranger": set(),
         "expired": set(),
@@ -95,12 +101,12 @@ ANSWER_WITHOUT = ("asyncpg", "node-pg", "postgres.js")
 
 def programs(testbed: Surroundings, driver: str, runner: Runner) -> dict[str, set[str]]:
     with runner:
-        return walk(
-            testbed, lambda entry, proof: runner.run(environment(proof), program=entry["snippets"][driver])
-        )
+        return walk(testbed, lambda entry, proof: runner.run(environment(proof), program=entry["snippets"][driver]))
 
 
-def judged(driver: str, taken: dict[str, set[str]], *, insists: bool | None = None, demands: bool | None = None) -> None:
+def judged(
+    driver: str, taken: dict[str, set[str]], *, insists: bool | None = None, demands: bool | None = None
+) -> None:
     """Compare who was taken in with what the table says of a driver."""
     row = DRIVERS[driver]  # type: ignore[index]
     assert taken == expected(
@@ -115,7 +121,9 @@ def judged(driver: str, taken: dict[str, set[str]], *, insists: bool | None = No
 def test_an_impostor_of_each_kind_takes_in_a_client_without_the_settings_of_a_bundle(testbed: Surroundings) -> None:
     user = user_name("verify-full", "password")
     for name in IMPOSTORS:
-        words = f"host=localhost port={testbed.ports[name]} user={user} dbname=shop sslmode=prefer sslrootcert=/nonexistent"
+        words = (
+            f"host=localhost port={testbed.ports[name]} user={user} dbname=shop sslmode=prefer sslrootcert=/nonexistent"
+        )
         subprocess.run(
             [*PSQL.words, "select 1", words], check=False, capture_output=True, timeout=60,
             env={**ENVIRONMENT, "HOME": "/nonexistent", "PGPASSWORD": PASSWORD},

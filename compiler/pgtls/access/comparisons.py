@@ -260,6 +260,7 @@ FIELDS: Mapping[str, Mapping[str, Field | Report]] = {
         "member_of": Field(granting, _set),
         "directory": Field(reviewed),
         "formats": Field(neutral, frozenset),
+        "drivers": Field(neutral, frozenset),
         "libpq": Field(version),
         "crl": Field(ranked(False, True)),
         "passphrase": _SECRET,
