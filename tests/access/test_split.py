@@ -96,7 +96,7 @@ def points() -> Iterator[Scope]:
 def test_pieces_accept_whom_a_cut_at_every_intersection_accepts(spec: dict[str, Any]) -> None:
     fleet = fleet_of(spec)
     server = fleet.servers["primary"]
-    cas = accepted_authorities(fleet, server)
+    cas = accepted_authorities(fleet, server.accepted_cas)
     order = arrange(fleet.policies_of(server), memberships(fleet.users.values()), cas)
     if any(order.conflicts()):
         return

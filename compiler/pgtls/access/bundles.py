@@ -14,13 +14,14 @@ from pgtls.access.order import arrange
 from pgtls.access.sets import Databases, Roles, Scope
 from pgtls.fleet.membership import memberships
 from pgtls.language.models import SSLMODES
+from pgtls.postgres.libpq import SNI_SINCE
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     from pgtls.access.order import Item, Order
     from pgtls.fleet.membership import Memberships
-    from pgtls.fleet.model import Fleet, Policy, Server, User
+    from pgtls.fleet.model import Fleet, Identity, Policy, Server, User
     from pgtls.language.models import SslMode
 
 ChannelBinding = Literal["disable", "prefer", "require"]
@@ -39,22 +40,25 @@ def index(fleet: Fleet) -> Mapping[str, tuple[Entry, ...]]:
     known = memberships(fleet.users.values())
     found: dict[str, list[Entry]] = {name: [] for name in fleet.users}
     kinds: dict[Hashable, dict[str, list[Entry]]] = {}
-    for server in fleet.servers.values():
-        entries = kinds.setdefault(alike(fleet, server), {})
+    identities = [(server, identity) for server in fleet.servers.values() for identity in server.identities]
+    for server, identity in identities:
+        accepted = frozenset(ca.name for ca in identity.client_cas)
+        entries = kinds.setdefault((alike(fleet, server), accepted, bool(identity.place)), {})
         if not entries:
-            _collect(fleet, server, known, entries)
+            _collect(fleet, server, identity, known, entries)
         for name, of_user in entries.items():
             roles = fleet.users[name].roles
             found[name].extend(
-                entry if entry.server is server else _on(entry, server, first=roles[0]) for entry in of_user
+                entry if entry.identity is identity else _on(entry, server, identity, first=roles[0])
+                for entry in of_user
             )
     return {name: tuple(_distinct(entries)) for name, entries in found.items()}
 
 
-def _on(entry: Entry, server: Server, first: str) -> Entry:
-    """Return the entry that a server with the same policies has."""
+def _on(entry: Entry, server: Server, identity: Identity, first: str) -> Entry:
+    """Return the entry that an identity has on a server with the same policies."""
     role = None if entry.role == first else entry.role
-    return replace(entry, server=server, name=_name(server, _target(entry), role))
+    return replace(entry, server=server, identity=identity, name=_name(identity, _target(entry), role))
 
 
 def entries(fleet: Fleet, user: User) -> tuple[Entry, ...]:
@@ -74,11 +78,15 @@ class _Way:
     rivals: tuple[Item, ...]
 
 
-def _collect(fleet: Fleet, server: Server, known: Memberships, found: dict[str, list[Entry]]) -> None:
-    accepted = accepted_authorities(fleet, server)
+def _collect(
+    fleet: Fleet, server: Server, identity: Identity, known: Memberships, found: dict[str, list[Entry]]
+) -> None:
+    accepted = accepted_authorities(fleet, identity.client_cas)
     by_user: dict[str, list[_Way]] = {}
-    for way in _ways(arrange(fleet.policies_of(server), known, accepted)):
+    for way in _ways(arrange(fleet.policies_of(server), known, accepted_authorities(fleet, server.accepted_cas))):
         for user in way.item.policy.users:
+            if identity.place and user.table.libpq < SNI_SINCE:
+                continue  # it cannot ask for a host name
             if way.item.demand.client_cert == "none" or (user.ca and user.ca.name in accepted):
                 by_user.setdefault(user.name, []).append(way)
     same: dict[tuple[int, ...], tuple[Entry, ...]] = {}
@@ -91,17 +99,18 @@ def _collect(fleet: Fleet, server: Server, known: Memberships, found: dict[str, 
             first = role == user.roles[0]
             key = (*map(id, ways), presents, first)
             if key not in same or any(way.rivals for way in ways):
-                same[key] = tuple(_of_role(server, user, role, ways, known, presents=presents))
+                same[key] = tuple(_of_role(server, identity, user, role, ways, known, presents=presents))
             found.setdefault(name, []).extend(_for_role(entry, role, first=first) for entry in same[key])
 
 
 def _for_role(entry: Entry, role: str, *, first: bool) -> Entry:
     if entry.role == role:
         return entry
-    name = entry.name if first else _name(entry.server, _target(entry), role)
+    name = entry.name if first else _name(entry.identity, _target(entry), role)
     return Entry(
         name=name,
         server=entry.server,
+        identity=entry.identity,
         role=role,
         database=entry.database,
         sslmode=entry.sslmode,
@@ -129,7 +138,14 @@ def _ways(order: Order) -> Iterator[_Way]:
 
 
 def _of_role(
-    server: Server, user: User, role: str, ways: Sequence[_Way], known: Memberships, *, presents: bool
+    server: Server,
+    identity: Identity,
+    user: User,
+    role: str,
+    ways: Sequence[_Way],
+    known: Memberships,
+    *,
+    presents: bool,
 ) -> Iterator[Entry]:
     databases: list[str | None] = [None] if any(way.wide for way in ways) else []
     databases += sorted({name for way in ways for name in way.names})
@@ -143,8 +159,9 @@ def _of_role(
         ]
         if applying:
             yield Entry(
-                name=_name(server, REPLICATION if replication else database, None if role == user.roles[0] else role),
+                name=_name(identity, REPLICATION if replication else database, None if role == user.roles[0] else role),
                 server=server,
+                identity=identity,
                 role=role,
                 database=database,
                 sslmode=max((mode for mode in map(_mode, applying)), key=SSLMODES.index),
@@ -210,9 +227,9 @@ def _contains_usual(network: IPv4Network | IPv6Network) -> bool:
     return int(network.network_address) <= 0x7F000001 <= int(network.broadcast_address)
 
 
-def _name(server: Server, database: str | None, role: str | None) -> str:
+def _name(identity: Identity, database: str | None, role: str | None) -> str:
     """Name a service. A database or a role may be called anything, a line of pg_service.conf may not."""
-    parts = (server.name, *(part for part in (database, role) if part is not None))
+    parts = (*identity.name.split("/"), *(part for part in (database, role) if part is not None))
     return "-".join(_UNFIT_FOR_A_NAME.sub("_", part) for part in parts)
 
 

@@ -81,7 +81,7 @@ def compile_rules(
     server that they share.
     """
     roles = memberships(fleet.users.values())
-    accepted = accepted_authorities(fleet, server)
+    accepted = accepted_authorities(fleet, server.accepted_cas)
     order = arrange(fleet.policies_of(server), roles, accepted)
     grants = {item.policy.name: granted(item.policy, item.demand, accepted) for item in order.items}
     certified = Certified(fleet, accepted)
@@ -134,7 +134,7 @@ def alike(fleet: Fleet, server: Server) -> Hashable:
     """Return what the rules of a server follow from: servers for which it is equal have the same rules."""
     policies = tuple(policy.name for policy in fleet.policies_of(server))
     table = server.table
-    return policies, tuple(ca.name for ca in server.client_cas), table.postgres, table.crl, table.no_local
+    return policies, tuple(ca.name for ca in server.accepted_cas), table.postgres, table.crl, table.no_local
 
 
 def for_server(rules: Rules, server: Server) -> Rules:

@@ -98,14 +98,14 @@ def _is_same(old: Rules | None, new: Rules | None) -> bool:
     if old is None or new is None:
         return False
     texts = (old.hba_text, old.ident_text) == (new.hba_text, new.ident_text)
-    trust = [ca.name for ca in old.server.client_cas] == [ca.name for ca in new.server.client_cas]
+    trust = [ca.name for ca in old.server.accepted_cas] == [ca.name for ca in new.server.accepted_cas]
     tls = (_checks_crls(old.server), old.server.table.min_tls) == (_checks_crls(new.server), new.server.table.min_tls)
     return texts and trust and tls and _modes(old) == _modes(new)
 
 
 def _checks_crls(server: Server) -> bool:
     """Return whether a server knows which certificates are revoked."""
-    return server.table.crl and any(ca.table.crl for named in server.client_cas for ca in named.chain)
+    return server.table.crl and any(ca.table.crl for named in server.accepted_cas for ca in named.chain)
 
 
 def _modes(rules: Rules) -> list[tuple[tuple[str, SslMode | None], ...]]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from pgtls.access.order import Demand
-    from pgtls.fleet.model import Fleet, Policy, Server, User
+    from pgtls.fleet.model import Authority, Fleet, Policy, User
     from pgtls.hba.model import Role
     from pgtls.language.models import MapEntry
 
@@ -98,12 +98,9 @@ def _entries(policy: Policy) -> frozenset[MapEntry]:
     return frozenset(policy.table.map)
 
 
-def accepted_authorities(fleet: Fleet, server: Server) -> frozenset[str]:
-    """Name the CAs whose client certificates a server is meant to accept.
-
-    These are the CAs that it names, and those below them.
-    """
-    named = {ca.name for ca in server.client_cas}
+def accepted_authorities(fleet: Fleet, client_cas: Iterable[Authority]) -> frozenset[str]:
+    """Name the CAs whose client certificates a server is meant to accept that names these CAs: they and those below."""
+    named = {ca.name for ca in client_cas}
     return frozenset(name for name, ca in fleet.cas.items() if any(above.name in named for above in ca.chain))
 
 

@@ -120,7 +120,7 @@ def idle(order: Order, server: Server, grants: Mapping[str, Grants]) -> Iterator
     for item in order.items:
         grant = grants[item.policy.name]
         # Users who are named and have no certificate are a mistake of their own.
-        unnamed = server.client_cas and not item.scope.roles.names
+        unnamed = server.accepted_cas and not item.scope.roles.names
         nobody = item.demand.client_cert == "verify-full" and unnamed and not grant.pairs and not grant.entries
         if nobody and server.name == item.policy.servers[0].name:
             yield Diagnostic(

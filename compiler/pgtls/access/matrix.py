@@ -54,6 +54,18 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """An identity of a server: its host names, the CA of its certificate, and the CAs that it names for clients.
+
+    The first of a server is its default, for every other name and for clients that ask for none.
+    """
+
+    hosts: tuple[str, ...]
+    ca: str | None
+    client_ca: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Matrix:
     """One server: whose certificates it takes at all, and its rows. The first row that covers a connection decides."""
 
@@ -61,6 +73,7 @@ class Matrix:
     hosts: tuple[str, ...]
     trust: Trust
     rows: tuple[Row, ...]
+    identities: tuple[Shown, ...]
 
 
 def matrix(fleet: Fleet, rules: Rules) -> Matrix:
@@ -73,7 +86,9 @@ def matrix(fleet: Fleet, rules: Rules) -> Matrix:
             rows[-1] = replace(rows[-1], addresses=(*rows[-1].addresses, *row.addresses))
         else:
             rows.append(row)
-    return Matrix(rules.server.name, rules.server.table.hosts, trust(fleet, rules.server), tuple(rows))
+    server = rules.server
+    shown = (Shown(one.table.hosts, one.table.ca, tuple(ca.name for ca in one.client_cas)) for one in server.identities)
+    return Matrix(server.name, server.table.hosts, trust(fleet, server), tuple(rows), tuple(shown))
 
 
 def _maps(idents: Iterable[IdentLine]) -> Mapping[str, Sequence[IdentLine]]:

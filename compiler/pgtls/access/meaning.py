@@ -75,8 +75,8 @@ class Holders:
     """
 
     def __init__(self, fleet: Fleet, server: Server) -> None:
-        anchors = {ca.anchor for ca in server.client_cas}
-        named = {ca.name for ca in server.client_cas}
+        anchors = {ca.anchor for ca in server.accepted_cas}
+        named = {ca.name for ca in server.accepted_cas}
         under = {ca.name for ca in fleet.cas.values() if ca.anchor in anchors}
         intended = {ca.name for ca in fleet.cas.values() if any(above.name in named for above in ca.chain)}
         self.users = [user for user in fleet.users.values() if user.ca and user.ca.name in under]

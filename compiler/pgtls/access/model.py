@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pgtls.hba.parse import parse_hba, parse_ident
 
 if TYPE_CHECKING:
-    from pgtls.fleet.model import Policy, Server
+    from pgtls.fleet.model import Identity, Policy, Server
     from pgtls.hba.model import IdentLine, Line, Transport
     from pgtls.hba.parse import ParsedHba, ParsedIdent
     from pgtls.language.models import SslMode
@@ -50,11 +50,12 @@ class Entry:
 
     ``database`` is None where the policy names none, and with ``replication`` (physical), which needs none. ``sslmode``
     is the strictest that applies. ``certificate`` says whether the client presents one: a server that would not accept
-    it must not see it.
+    it must not see it. ``identity`` is what the server is under the host name that the client dials.
     """
 
     name: str
     server: Server
+    identity: Identity
     role: str
     database: str | None
     sslmode: SslMode

@@ -138,7 +138,7 @@ def unwritable(server: Server, reason: str) -> Diagnostic:
 def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterator[Diagnostic]:
     """Find users who share a name with a certificate of another user that is still good and still trusted."""
     known = tuple(known)
-    accepted = accepted_authorities(fleet, server)
+    accepted = accepted_authorities(fleet, server.accepted_cas)
     trusted = _trusted_names(fleet, server, known)
     known = tuple(line for line in known if line.ca in trusted and line.entity.kind == "user")
     if not known:
@@ -154,7 +154,7 @@ def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterato
             s.name
             for s in fleet.servers.values()
             if s.table.crl == server.table.crl
-            and heir.ca.name in accepted_authorities(fleet, s)
+            and heir.ca.name in accepted_authorities(fleet, s.accepted_cas)
             and line.ca in _trusted_names(fleet, s, known)
         ):
             yield _inheritance(server, heir, line)
@@ -165,7 +165,7 @@ def _trusted_names(fleet: Fleet, server: Server, known: Iterable[Known]) -> froz
 
     The lock says who signed these.
     """
-    anchors = {ca.anchor for ca in server.client_cas}
+    anchors = {ca.anchor for ca in server.accepted_cas}
     found = {ca.name for ca in fleet.cas.values() if ca.anchor in anchors}
     signed = [(line.entity.name, line.ca) for line in known if line.entity.kind == "ca"]
     left = [(name, above) for name, above in signed if name not in fleet.cas]

@@ -196,12 +196,13 @@ def _accepted_cas(fleet: Fleet, server: Server) -> frozenset[str]:
 
 def _trusted_cas(fleet: Fleet, server: Server) -> frozenset[str]:
     """Describe the CAs whose certificates clients of a server accept: all those under the roots that they trust."""
-    cas = (*((server.ca,) if server.ca else ()), *server.trust)
+    cas = tuple(ca for one in server.identities for ca in (one.ca, *one.trust) if ca)
     anchors = {ca.anchor for ca in cas}
     under = {ca.name: ca.name for ca in fleet.cas.values() if ca.anchor in anchors}
     foreign = [ca.name for ca in fleet.cas.values() if ca.name in under and ca.trusted_only]
     foreign += [ca.foreign_root.subject for ca in cas if ca.foreign_root]
-    special = {"every public CA"} if server.system else {_SELF} if server.self_signed else set()
+    special = {"every public CA" for one in server.identities if one.system}
+    special |= {_SELF for one in server.identities if one.self_signed}
     return frozenset((under | {ca: f"{ca} (anyone certified under it)" for ca in foreign}).values()) | special
 
 

@@ -183,7 +183,7 @@ def _presented(fleet: Fleet, server: Server, question: Question) -> _Presented:
     if question.connection.transport != "tls" or named == NONE:
         return _Presented()
     trusted = trust(fleet, server)
-    if not server.client_cas:
+    if not server.accepted_cas:
         user = _holder(fleet, question)
         note = f'server "{server.name}" asks for no certificate, since it has no client_ca'
         return _Presented(notes=(note,) if named and user else ())

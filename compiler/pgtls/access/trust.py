@@ -42,10 +42,10 @@ class Trust:
 
 def trust(fleet: Fleet, server: Server) -> Trust:
     """Compute which CAs a server trusts."""
-    named = accepted_authorities(fleet, server)
-    anchors = {ca.anchor for ca in server.client_cas}
+    named = accepted_authorities(fleet, server.accepted_cas)
+    anchors = {ca.anchor for ca in server.accepted_cas}
     under = [ca for ca in fleet.cas.values() if ca.anchor in anchors]
-    roots = [ca.foreign_root.subject for ca in server.client_cas if ca.foreign_root]
+    roots = [ca.foreign_root.subject for ca in server.accepted_cas if ca.foreign_root]
     return Trust(
         tuple(ca.name for ca in under if ca.name in named),
         tuple(ca.name for ca in under if ca.name not in named),
@@ -82,7 +82,7 @@ def intruders(fleet: Fleet, rules: Rules, known: Memberships) -> Iterator[Diagno
             f'which it does not name, could log in as role "{role}" by policy "{policy.name}"',
             ("server", rules.server.name, "client_ca"),
             hint="give clients a root of their own"
-            + (f": take `issuer` out of {header('ca', rules.server.client_cas[0].name)}" if user.ca.issuer else ""),
+            + (f": take `issuer` out of {header('ca', rules.server.accepted_cas[0].name)}" if user.ca.issuer else ""),
         )
 
 

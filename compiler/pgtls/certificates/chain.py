@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.diagnostics import Diagnostic
+from pgtls.fleet.fields import identity_named
 from pgtls.pki.model import Entity, Unreadable, ca_entity
 from pgtls.pki.names import canonical, name_text
 
@@ -46,7 +47,7 @@ def way_up(
     assert not isinstance(parsed, Unreadable)  # noqa: S101  (it was read before)
     leaf, others = parsed[0], parsed[1:]
     if profile.issuer is None:
-        public = profile.kind == "server" and fleet.servers[profile.entity.name].system
+        public = profile.kind == "server" and identity_named(fleet, profile.entity).system
         fault = chains.unsigned(parsed, rooted=not public)
         return NoWay(fault, _COMPLETE) if fault else others
     signer = above[ca_entity(profile.issuer)].found.pem
@@ -99,17 +100,17 @@ def unlisted(
             f"but {peers[0]} checks it"
         )
         hint = f"add its CRL to crl_file of [ca.{issuer.name}], or set crl = false in [{peers[0]}]"
-        yield Diagnostic("PGT565", message, (*profile.entity.table, "cert_file"), hint)
+        yield Diagnostic("PGT565", message, (*profile.entity.path, "cert_file"), hint)
 
 
 def _asking(profile: Profile, issuer: Authority, fleet: Fleet) -> list[str]:
     """Return who checks a certificate against CRLs: servers those of users, users those of servers."""
     if profile.kind == "server":
-        server = fleet.servers[profile.entity.name]
+        server = fleet.servers[profile.entity.table[1]]
         policies = [policy for policy in fleet.policies_of(server) if not policy.local]
         return [user.entity for policy in policies for user in policy.users if user.table.crl]
     return [
         server.entity
         for server in fleet.servers.values()
-        if server.table.crl and any(ca in issuer.chain or issuer in ca.chain for ca in server.client_cas)
+        if server.table.crl and any(ca in issuer.chain or issuer in ca.chain for ca in server.accepted_cas)
     ]

@@ -251,7 +251,7 @@ def _foreign_faults(decision: Issue, asked: Asked) -> Iterator[Diagnostic]:
     yield Diagnostic(
         "PGT552",
         f"the certificate of {entity} was not written by pgtls and does not satisfy the spec: {why.text}",
-        path=entity.table,
+        path=entity.path,
         at="table",
         hint=f"move it away, or let pgtls replace it with --replace {entity}",
     )

@@ -12,7 +12,7 @@ from pgtls.pki.model import COMMON_NAME_LENGTH, Constraints, Entity, Profile
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.fleet.model import Authority, Fleet, Identity, User
     from pgtls.language.values import NameConstraints
 
 
@@ -25,8 +25,8 @@ def wanted(fleet: Fleet) -> dict[Entity, Profile]:
 def _profiles(fleet: Fleet, cas: list[Authority]) -> Iterator[Profile]:
     for ca in cas:
         yield _ca(ca)
-    for server in fleet.servers.values():
-        yield _server(server)
+    for identity in fleet.identities():
+        yield _server(identity)
     for user in fleet.users.values():
         if user.ca:
             yield _user(user, user.ca)
@@ -50,7 +50,7 @@ def _ca(ca: Authority) -> Profile:
     )
 
 
-def _server(server: Server) -> Profile:
+def _server(server: Identity) -> Profile:
     dns, addresses = _split_hosts(server.table.hosts)
     return Profile(
         entity=server.entity,
@@ -84,14 +84,14 @@ def _user(user: User, ca: Authority) -> Profile:
     )
 
 
-def server_common_name(server: Server) -> str:
+def server_common_name(server: Identity) -> str:
     """Return the first host that is a name, else the first address; NAME where that does not fit into a common name.
 
     Without a name there, libpq before 15 compares nothing but the common name with the address that it dials.
     """
     hosts = server.table.hosts
     first = next((host for host in hosts if not _address(host)), hosts[0])
-    return server.name if len(first) > COMMON_NAME_LENGTH else first
+    return server.entity.table[1] if len(first) > COMMON_NAME_LENGTH else first
 
 
 def _split_hosts(hosts: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

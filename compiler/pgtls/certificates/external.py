@@ -403,9 +403,9 @@ def _listed(words: Collection[str]) -> str:
 
 
 def _fault(code: str, message: str, entity: Entity, hint: str, field: str | None = None) -> Diagnostic:
-    path = (*entity.table, field) if field else entity.table
+    path = (*entity.path, field) if field else entity.path
     return Diagnostic(code, message, path, hint, "value" if field else "table")
 
 
 def _warning(message: str, entity: Entity, hint: str | None = None) -> Diagnostic:
-    return Diagnostic("PGT562", message, entity.table, hint, at="table", severity="warning")
+    return Diagnostic("PGT562", message, entity.path, hint, at="table", severity="warning")

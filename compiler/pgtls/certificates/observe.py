@@ -451,7 +451,7 @@ def unusable(
         if passphrase and not passphrase.isascii() and entity.kind == "user" and wants_pkcs12(fleet.users[entity.name]):
             message = "the passphrase has characters outside ASCII: Java opens no PKCS#12 file with it"
             hint = "choose one of ASCII characters, or delete pkcs12 from formats"
-            yield Diagnostic("PGT443", message, place_of(fleet, *entity.table, "passphrase"), hint)
+            yield Diagnostic("PGT443", message, place_of(fleet, entity, "passphrase"), hint)
 
 
 def keyring(decisions: Decisions, existing: Existing, secrets: Secrets, converted: Collection[Entity]) -> Keyring:

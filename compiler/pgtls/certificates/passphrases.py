@@ -47,7 +47,7 @@ def unopened(
     needed = _needed(decisions, converted)
     faults: dict[tuple[Path, bool], list[Entity]] = defaultdict(list)
     for entity in locked:
-        faults[place_of(fleet, *entity.table, "passphrase"), entity in needed].append(entity)
+        faults[place_of(fleet, entity, "passphrase"), entity in needed].append(entity)
     for (path, is_needed), entities in faults.items():
         profile = decisions.certificates[entities[0]].profile
         severity: Severity = "error" if is_needed else "warning"

@@ -101,7 +101,7 @@ def same_key_again(decisions: Iterable[Decision], existing: Existing) -> Iterato
             yield Diagnostic(
                 "PGT574",
                 f"revoke_before revokes the certificate of {profile.entity}, but pgtls does not hold its key",
-                path=(*profile.entity.table, "revoke_before"),
+                path=(*profile.entity.path, "revoke_before"),
                 hint="make a new key there, and name its new request or certificate",
             )
 

@@ -40,20 +40,20 @@ class Secrets:
 
     def option(self, policy: Policy, name: str, secret: Secret) -> str:
         """Read a secret option of a policy's method."""
-        return self._text(secret, ("policy", policy.name), "auth_options", name)
+        return self._text(secret, policy.entity, "auth_options", name)
 
     def passphrase(self, entity: Entity) -> bytes | None:
         """Read the passphrase of an entity's key; None where the spec has none for it."""
         secret = entity_named(self._fleet, entity).table.passphrase
-        return self._text(secret, entity.table, "passphrase", longest=LONGEST_PASSPHRASE).encode() if secret else None
+        return self._text(secret, entity, "passphrase", longest=LONGEST_PASSPHRASE).encode() if secret else None
 
     def file(self, path: str) -> bytes:
         """Read a file that the spec names; OSError where it cannot be read."""
         return self._fleet.source.reader.read(path)
 
-    def _text(self, secret: Secret, table: tuple[str, str], *field: str, longest: int = _MOST) -> str:
+    def _text(self, secret: Secret, entity: Entity, *field: str, longest: int = _MOST) -> str:
         assert not self.sealed  # noqa: S101
-        path = place_of(self._fleet, *table, *field)
+        path = place_of(self._fleet, entity, *field)
         directory = directory_of(self._fleet, path)
         key = (directory, secret)
         if key not in self._read:

@@ -49,7 +49,7 @@ def in_two_steps(
         f"{why.text}, and its clients are to trust its next certificate before it is served: "
         "deploy their bundles, then build again"
     )
-    path = profile.entity.table
+    path = profile.entity.path
     problem = Diagnostic("PGT562", f"{profile.entity} waits: {waits}", path, at="table", severity="warning")
     return Wait(profile=profile, found=found, end=end, due=due, beside=beside, why=waits, problems=(problem,))
 

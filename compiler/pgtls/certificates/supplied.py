@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from pgtls.certificates.model import Lists, Outside, Signed
 from pgtls.diagnostics import Diagnostic
-from pgtls.fleet.fields import entity_named, place_of
+from pgtls.fleet.fields import entities, entity_named, place_of
 from pgtls.fleet.files import directory_of
 from pgtls.language.words import listed, suggestion
 from pgtls.pki.model import Entity, Unreadable, ca_entity
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pgtls.certificates.secrets import Secrets
     from pgtls.diagnostics import Path
-    from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.fleet.model import Authority, Fleet, Identity, User
     from pgtls.pki.keys import PrivateKey, PublicKey
     from pgtls.pki.model import KeyAlgorithm, Profile
     from pgtls.state.lock import Lock
@@ -66,7 +66,7 @@ def taken_keys(outside: Outside, lock: Lock, out: str) -> Iterator[Diagnostic]:
         else:
             continue
         hint = "find out who wrote this; make a key of its own for it"
-        yield Diagnostic("PGT584", why, (*entity.table, "key_file"), hint)
+        yield Diagnostic("PGT584", why, (*entity.path, "key_file"), hint)
 
 
 def adapted(profiles: Mapping[Entity, Profile], outside: Outside) -> dict[Entity, Profile]:
@@ -86,11 +86,9 @@ def adapted(profiles: Mapping[Entity, Profile], outside: Outside) -> dict[Entity
 def gather(fleet: Fleet, secrets: Secrets, lent: Mapping[str, str]) -> Outside:
     """Read every file that the spec names, and the keys that are ``lent`` (paths by NAME of the CA)."""
     found = _Gathering(fleet, secrets)
-    for things in (fleet.cas, fleet.servers, fleet.users):
-        for thing in things.values():
-            fields = thing.table.model_fields_set
-            if not fields.isdisjoint(_CONCERNED):
-                found.thing(thing)
+    for thing in entities(fleet):
+        if not thing.table.model_fields_set.isdisjoint(_CONCERNED):
+            found.thing(thing)
     for ca in fleet.cas.values():
         if ca.table.crl_file:
             found.lists(ca, ca.table.crl_file)
@@ -130,7 +128,7 @@ class _Gathering:
         self.above: dict[str, Lists] = {}
         self.diagnostics: list[Diagnostic] = []
 
-    def thing(self, thing: Authority | Server | User) -> None:
+    def thing(self, thing: Authority | Identity | User) -> None:
         """Read what one entity names."""
         entity, table = thing.entity, thing.table
         if table.passphrase:
@@ -213,7 +211,7 @@ class _Gathering:
             else:
                 self.lent[entity] = key
 
-    def _content(self, thing: Authority | Server | User, what: str, name: str) -> bytes | None:
+    def _content(self, thing: Authority | Identity | User, what: str, name: str) -> bytes | None:
         path = _place(self.fleet, thing, what)
         try:
             return self.secrets.file(os.path.join(directory_of(self.fleet, path), name))
@@ -222,7 +220,7 @@ class _Gathering:
             self._fault(thing, what, f'cannot read "{name}": {reason}')
             return None
 
-    def _take(self, thing: Authority | Server | User, what: str, name: str, content: bytes) -> None:
+    def _take(self, thing: Authority | Identity | User, what: str, name: str, content: bytes) -> None:
         from pgtls.pki import csr, facts
 
         entity = thing.entity
@@ -243,7 +241,7 @@ class _Gathering:
             else:
                 self.requests[entity] = request.public_key
 
-    def _fault(self, thing: Authority | Server | User, what: str, message: str, hint: str | None = None) -> None:
+    def _fault(self, thing: Authority | Identity | User, what: str, message: str, hint: str | None = None) -> None:
         self.diagnostics.append(Diagnostic("PGT564", message, _place(self.fleet, thing, what), hint))
 
 
@@ -253,12 +251,12 @@ _LISTS = (
 )
 
 
-def _files(thing: Authority | Server | User) -> Iterator[tuple[str, str]]:
+def _files(thing: Authority | Identity | User) -> Iterator[tuple[str, str]]:
     for what in ("cert_file", "key_file", "csr_file"):
         name = getattr(thing.table, what, None)
         if name is not None:
             yield what, name
 
 
-def _place(fleet: Fleet, thing: Authority | Server | User, field: str) -> Path:
-    return place_of(fleet, thing.entity.kind, thing.name, field)
+def _place(fleet: Fleet, thing: Authority | Identity | User, field: str) -> Path:
+    return place_of(fleet, thing.entity, field)

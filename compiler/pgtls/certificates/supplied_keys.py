@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.checks.certificates import scram_failures
-from pgtls.fleet.fields import place_of
+from pgtls.fleet.fields import identity_named, place_of
 from pgtls.pki.model import Certificate, Entity, ca_entity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pgtls.certificates.model import Decision, Existing, Outside
-    from pgtls.fleet.model import Fleet, Server
+    from pgtls.fleet.model import Fleet, Identity
 
 
 def problems(fleet: Fleet, decisions: Mapping[Entity, Decision], existing: Existing) -> Iterator[Diagnostic]:
@@ -40,10 +40,10 @@ def _requests_of_cas(fleet: Fleet, decisions: Mapping[Entity, Decision], existin
         if ca:
             message = f"the request of {entity} was made with the private key of {ca}"
             hint = "make a key of its own for it: openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 …"
-            yield Diagnostic("PGT564", message, place_of(fleet, entity.kind, entity.name, "csr_file"), hint)
+            yield Diagnostic("PGT564", message, place_of(fleet, entity, "csr_file"), hint)
 
 
-def _signed_by_ed25519(server: Server, decisions: Mapping[Entity, Decision], outside: Outside) -> bool:
+def _signed_by_ed25519(server: Identity, decisions: Mapping[Entity, Decision], outside: Outside) -> bool:
     """Return whether a supplied certificate makes a server's signature one of Ed25519: its own, or its CA's key."""
     own = outside.signed.get(server.entity)
     if own:
@@ -60,13 +60,13 @@ def _servers_that_log_in(fleet: Fleet, outside: Outside) -> Iterator[Diagnostic]
     for entity, signed in outside.signed.items():
         if entity.kind != "server" or "clientAuth" not in signed.certificate.usages:
             continue
-        ca = fleet.servers[entity.name].ca
-        trusting = [s for s in fleet.servers.values() if ca and any(ca.root is one.root for one in s.client_cas)]
+        ca = identity_named(fleet, entity).ca
+        trusting = [s for s in fleet.servers.values() if ca and any(ca.root is one.root for one in s.accepted_cas)]
         if trusting:
             message = (
                 f"the certificate of {entity} may also log in (clientAuth), and {trusting[0].entity} trusts its CA for "
                 f"clients: its key opens every role that its common name maps to"
             )
             hint = "have it signed again with serverAuth alone, or give clients a root of their own"
-            path = place_of(fleet, entity.kind, entity.name, "cert_file")
+            path = place_of(fleet, entity, "cert_file")
             yield Diagnostic("PGT567", message, path, hint, severity="warning")

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgtls.certificates.model import Wait
-from pgtls.diagnostics import Diagnostic
+from pgtls.fleet.fields import finder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from pgtls.access.model import Entry
     from pgtls.certificates.model import Decision
-    from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.diagnostics import Diagnostic
+    from pgtls.fleet.model import Authority, Fleet, Identity, Server, User
     from pgtls.pki.model import Entity
 
 
@@ -23,8 +24,8 @@ def checked_cas(fleet: Fleet, server: Server) -> tuple[Authority, ...]:
     """
     if not server.table.crl:
         return ()
-    named = {ca.name for ca in server.client_cas}
-    links = {link.name: link for ca in server.client_cas for link in ca.chain}
+    named = {ca.name for ca in server.accepted_cas}
+    links = {link.name: link for ca in server.accepted_cas for link in ca.chain}
     links |= {ca.name: ca for ca in fleet.cas.values() if any(link.name in named for link in ca.chain)}
     return tuple(link for link in links.values() if link.table.crl)
 
@@ -37,25 +38,25 @@ def unsigned_cas(fleet: Fleet, decisions: Mapping[Entity, Decision]) -> frozense
     )
 
 
-def trusts_somebody(server: Server, unsigned: Collection[Entity]) -> bool:
-    """Return whether a server has a client CA's certificate: PostgreSQL does not start with an empty ssl_ca_file."""
+def trusts_somebody(server: Identity, unsigned: Collection[Entity]) -> bool:
+    """Return whether an identity has a client CA's certificate: PostgreSQL does not start with an empty ssl_ca_file."""
     return any(link.entity not in unsigned for ca in server.client_cas for link in ca.chain)
 
 
 def without_client_cas(fleet: Fleet, unsigned: Collection[Entity]) -> Iterator[Diagnostic]:
     """Find servers whose client CAs all wait to be signed."""
-    for server in fleet.servers.values():
+    for server in fleet.identities():
         if server.client_cas and not trusts_somebody(server, unsigned):
             names = ", ".join(f'"{ca.name}"' for ca in server.client_cas)
             message = f'nobody can log in to server "{server.name}" by certificate yet: client CA {names} is not signed'
             hint = "have its CSR signed, name the certificate in cert_file, build again, and deploy the server"
-            yield Diagnostic("PGT116", message, ("server", server.name, "client_ca"), hint, severity="warning")
+            yield finder(fleet, server).fault("PGT116", message, "client_ca", hint=hint, severity="warning")
 
 
 def server_cas(entries: Sequence[Entry]) -> tuple[Authority, ...]:
     """Return the CAs of the servers that a bundle connects to, and those that they are rolled over from or to."""
-    servers = {entry.server.name: entry.server for entry in entries}.values()
-    return tuple(ca for server in servers for ca in (server.ca, *server.trust) if ca)
+    identities = {entry.identity.name: entry.identity for entry in entries}.values()
+    return tuple(ca for one in identities for ca in (one.ca, *one.trust) if ca)
 
 
 def listed_cas(user: User, entries: Sequence[Entry]) -> tuple[Authority, ...]:

@@ -50,7 +50,13 @@ def command(where: Where, format_: Annotated[Literal["text", "json", "markdown"]
 
 def _as_dict(server: Matrix) -> dict[str, Any]:
     rows = [_as_row(row) for row in server.rows]
-    return {"server": server.server, "hosts": server.hosts, "trust": asdict(server.trust), "rows": rows}
+    return {
+        "server": server.server,
+        "hosts": server.hosts,
+        "identities": [asdict(identity) for identity in server.identities],
+        "trust": asdict(server.trust),
+        "rows": rows,
+    }
 
 
 def _as_row(row: Row) -> dict[str, Any]:
@@ -97,6 +103,9 @@ def _markdown(server: Matrix) -> str:
 
 def _intro(server: Matrix) -> Iterator[str]:
     yield f"server {server.server} ({', '.join(server.hosts)})"
+    for one in server.identities[1:]:
+        accepts = f"client certificates of {', '.join(one.client_ca)}" if one.client_ca else "no client certificates"
+        yield f"  as {', '.join(one.hosts)}: accepts {accepts}"
     yield f"  client certificates: {', '.join(server.trust.named) or 'none are asked for'}"
     if server.trust.others:
         yield f"  also accepted, under the same root: {', '.join(server.trust.others)}"

@@ -52,7 +52,7 @@ def _deployed(steps: Sequence[Step], kind: str) -> list[str]:
     new = {step.entity for step in steps if step.action == "create"}
     changed = (step for step in steps if step.cost != "nothing" and step.action != "revoke")
     found = (step.entity for step in changed if step.entity not in waiting & new)
-    return list(dict.fromkeys(entity.name for entity in found if entity.kind == kind))
+    return list(dict.fromkeys(entity.table[1] for entity in found if entity.kind == kind))
 
 
 def _restarts(steps: Sequence[Step], entity: str) -> bool:

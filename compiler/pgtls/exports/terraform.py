@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from pgtls.state.tree import FileKind
 
 KEYS = ("spec", "out", "lock", "now", "include")
-KINDS: tuple[FileKind, ...] = ("certificate", "request", "trust", "crl", "hba", "ident", "conf", "bundle", "script")
+KINDS: tuple[FileKind, ...] = (
+    *("certificate", "request", "trust", "crl"),
+    *("hba", "ident", "conf", "hosts", "bundle", "script"),
+)
 """Kinds of files whose text may be asked for, as the manifest calls them: all but keys."""
 
 
@@ -193,7 +196,9 @@ def _files_digest(existing: Existing, entity: Entity) -> str:
     lines = [
         f"{entry.sha256}  {path}\n"
         for path, entry in sorted(existing.listed.items())
-        if entry.entity == entity and entry.kind != "key" and not path.startswith(layout.RETIRED)
+        if entry.entity in (entity, f"{entity}/{entry.entity.host}")
+        and entry.kind != "key"
+        and not path.startswith(layout.RETIRED)
     ]
     return sha256("".join(lines).encode()).hexdigest() if lines else ""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.lookalikes import Names, lookalike
+from pgtls.fleet.model import Identity
 from pgtls.language import words
 from pgtls.language.values import TABLE_NAME
 from pgtls.language.words import quoted
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from pgtls.diagnostics import Path, Severity
-    from pgtls.fleet.model import Authority, Fleet, Policy, Server, User
+    from pgtls.fleet.model import Authority, Fleet, Policy, User
     from pgtls.language.values import Table
     from pgtls.pki.model import Entity
 
@@ -26,18 +27,29 @@ class Finder(NamedTuple):
     kind: str
     name: str
     table: Table
+    place: Path = ()
+    """Where the table lies in that of ``kind`` and ``name``: ``("sni", 0)`` for a further identity of a server."""
 
     def says(self, key: str) -> bool:
         """Tell whether the table itself has the field."""
+        if self.place:
+            return _attribute(key) in self.table.model_fields_set
         return key in self.own.get((self.kind, self.name), ())
 
     def path(self, key: str, *rest: str | int) -> Path:
         """Return the path of a field, or that of its table if the spec does not set the field."""
         if self.says(key):
-            return (self.kind, self.name, key, *rest)
-        if _attribute(key) in self.table.model_fields_set:
+            return (*self.header, key, *rest)
+        if not self.place and _attribute(key) in self.table.model_fields_set:
             return ("defaults", self.kind, key, *rest)
-        return (self.kind, self.name)
+        return self.header
+
+    @property
+    def header(self) -> Path:
+        """The path of the table itself."""
+        if not self.place or self.place[0] in self.own.get((self.kind, self.name), ()):
+            return (self.kind, self.name, *self.place)
+        return ("defaults", self.kind, *self.place)
 
     def fault(
         self,
@@ -48,32 +60,43 @@ class Finder(NamedTuple):
         severity: Severity = "error",
     ) -> Diagnostic:
         """Return a diagnostic on a field (``"users", 0``), or on the header if there is no such field in the spec."""
-        path = self.path(str(place[0]), *place[1:]) if place else (self.kind, self.name)
-        return Diagnostic(code, message, path, hint, "value" if len(path) > 2 else "table", severity)
+        path = self.path(str(place[0]), *place[1:]) if place else self.header
+        return Diagnostic(code, message, path, hint, "table" if path == self.header else "value", severity)
 
 
-def finder(fleet: Fleet, thing: Authority | Server | User | Policy) -> Finder:
+def finder(fleet: Fleet, thing: Authority | Identity | User | Policy) -> Finder:
     """Make the finder of an entity or policy."""
-    return Finder(fleet.own, thing.entity.kind, thing.name, thing.table)
+    place = thing.place if isinstance(thing, Identity) else ()
+    return Finder(fleet.own, *thing.entity.table, thing.table, place)
 
 
-def entities(fleet: Fleet) -> Iterator[Authority | Server | User]:
-    """Every CA, server and user."""
+def entities(fleet: Fleet) -> Iterator[Authority | Identity | User]:
+    """Every CA, identity of a server, and user."""
     yield from fleet.cas.values()
-    yield from fleet.servers.values()
+    yield from fleet.identities()
     yield from fleet.users.values()
 
 
-def entity_named(fleet: Fleet, entity: Entity) -> Authority | Server | User:
-    """Return the CA, server or user ``ca.NAME``, ``server.NAME`` or ``user.NAME``."""
+def entity_named(fleet: Fleet, entity: Entity) -> Authority | Identity | User:
+    """Return the CA, identity or user ``ca.NAME``, ``server.NAME``, ``server.NAME/HOST`` or ``user.NAME``."""
     kind, name = entity.table
-    return fleet.cas[name] if kind == "ca" else fleet.servers[name] if kind == "server" else fleet.users[name]
+    if kind == "server":
+        return identity_named(fleet, entity)
+    return fleet.cas[name] if kind == "ca" else fleet.users[name]
 
 
-def place_of(fleet: Fleet, kind: str, name: str, field: str, *rest: str) -> Path:
+def identity_named(fleet: Fleet, entity: Entity) -> Identity:
+    """Return the identity ``server.NAME`` or ``server.NAME/HOST``."""
+    return next(identity for identity in fleet.servers[entity.table[1]].identities if identity.entity == entity)
+
+
+def place_of(fleet: Fleet, entity: Entity, *field: str) -> Path:
     """Return the place of a field that is said: in its own table, or in ``[defaults]``."""
-    own = field in fleet.own.get((kind, name), ())
-    return (kind, name, field, *rest) if own else ("defaults", kind, field, *rest)
+    kind, name = entity.table
+    if entity.host:
+        return finder(fleet, identity_named(fleet, entity)).path(*field)
+    own = field[0] in fleet.own.get((kind, name), ())
+    return (kind, name, *field) if own else ("defaults", kind, *field)
 
 
 def header(kind: str, name: str) -> str:

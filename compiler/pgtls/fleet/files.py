@@ -36,11 +36,11 @@ def _names(fleet: Fleet) -> Iterator[tuple[Path, str]]:
             value = getattr(thing.table, field)
             name = value if field in _FILES else value.file if value else None
             if name is not None:
-                yield place_of(fleet, thing.entity.kind, thing.name, field), name
+                yield place_of(fleet, thing.entity, field), name
     for policy in fleet.policies.values():
         for option, value in policy.table.auth_options.items():
             if (file := getattr(value, "file", None)) is not None:
-                yield place_of(fleet, "policy", policy.name, "auth_options", option), file
+                yield place_of(fleet, policy.entity, "auth_options", option), file
 
 
 def public_files(fleet: Fleet) -> dict[tuple[str, str], tuple[str, str]]:
@@ -49,7 +49,7 @@ def public_files(fleet: Fleet) -> dict[tuple[str, str], tuple[str, str]]:
     for thing in entities(fleet):
         for field in sorted(thing.table.model_fields_set & {"cert_file", "csr_file", "crl_file"}):
             if name := getattr(thing.table, field):
-                directory = directory_of(fleet, place_of(fleet, thing.entity.partition(".")[0], thing.name, field))
+                directory = directory_of(fleet, place_of(fleet, thing.entity, field))
                 found[thing.entity, field] = name, fleet.source.reader.digest(os.path.join(directory, name))
     return found
 

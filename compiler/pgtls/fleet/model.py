@@ -14,7 +14,7 @@ from pgtls.language.values import plain
 from pgtls.pki.model import Entity, ca_entity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from pgtls.hba.model import Address, Database, Keyword, Member, Name
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         NetworkTable,
         PolicyTable,
         ServerTable,
+        SniTable,
         SslMode,
         UserTable,
     )
@@ -108,18 +109,23 @@ class Authority:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """A server. ``ca`` is None where ``table.ca`` is "self-signed", "system" or not said."""
+class Identity:
+    """What a server is under some host names: its certificate, and the CAs whose client certificates it accepts there.
+
+    ``ca`` is None where ``table.ca`` is "self-signed", "system" or not said. ``place`` is where the table of a further
+    identity lies in that of its server: ``("sni", 0)``.
+    """
 
     name: str
-    table: ServerTable
+    table: ServerTable | SniTable
     ca: Authority | None
     client_cas: tuple[Authority, ...]
     trust: tuple[Authority, ...] = ()
+    place: tuple[str | int, ...] = ()
 
     @property
     def entity(self) -> Entity:
-        """``server.NAME``."""
+        """``server.NAME``, or ``server.NAME/HOST`` for a further identity."""
         return Entity(f"server.{self.name}")
 
     @property
@@ -133,15 +139,36 @@ class Server:
         return self.table.ca == "system"
 
     @property
+    def validity(self) -> timedelta:
+        """The lifetime of its certificate."""
+        return self.table.validity or timedelta(days=3650 if self.self_signed else 90)
+
+
+@dataclass(frozen=True, slots=True)
+class Server(Identity):
+    """A server, which is itself the identity for every host name that is not in ``sni``."""
+
+    table: ServerTable
+    sni: tuple[Identity, ...] = ()
+
+    @property
+    def identities(self) -> tuple[Identity, ...]:
+        """All of them, the default first."""
+        return (self, *self.sni)
+
+    @property
+    def accepted_cas(self) -> tuple[Authority, ...]:
+        """The CAs whose client certificates any of its identities accepts.
+
+        Rules of pg_hba.conf cannot see the host name that a client asked for: who gets in under one name gets in.
+        """
+        return tuple({ca.name: ca for identity in self.identities for ca in identity.client_cas}.values())
+
+    @property
     def databases(self) -> tuple[str, ...] | None:
         """The only databases that policies may name on it; None for any."""
         listed = self.table.databases
         return None if listed is None else tuple(map(plain, listed))
-
-    @property
-    def validity(self) -> timedelta:
-        """The lifetime of its certificate."""
-        return self.table.validity or timedelta(days=3650 if self.self_signed else 90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +256,11 @@ class Fleet:
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
     networks: Mapping[str, NetworkTable] = field(default_factory=dict)
     """Groups and networks as written: for checks alone, since policies have them expanded."""
+
+    def identities(self) -> Iterator[Identity]:
+        """Yield the identities of every server."""
+        for server in self.servers.values():
+            yield from server.identities
 
     def policies_of(self, server: Server) -> tuple[Policy, ...]:
         """Return the policies of a server, in the order of names."""

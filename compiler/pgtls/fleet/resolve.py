@@ -9,10 +9,10 @@ from pgtls.fleet.authorities import resolve_authorities
 from pgtls.fleet.checks import judge
 from pgtls.fleet.checks.tls_strings import of_later_versions
 from pgtls.fleet.fields import Finder, once, report_unknown
-from pgtls.fleet.model import Fleet, Server, User
+from pgtls.fleet.model import Fleet, Identity, Server, User
 from pgtls.fleet.policies import make_context, resolve_policy
 from pgtls.language.values import plain
-from pgtls.postgres.settings import settings, versions
+from pgtls.postgres.settings import SNI_SINCE, settings, versions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pgtls.diagnostics import Diagnostic, Path
     from pgtls.fleet.model import Authority, Policy
     from pgtls.language.load import LoadResult
-    from pgtls.language.models import ServerTable, UserTable
+    from pgtls.language.models import ServerTable, SniTable, UserTable
     from pgtls.language.source import Loaded
 
 NOT_OURS = ("self-signed", "system")
@@ -99,25 +99,38 @@ def _server(
 ) -> Server:
     finder = Finder(loaded.own, "server", name, table)
     table = _of_its_version(finder, table)
-    if table.ca is None and not (table.cert_file or table.external):
-        hint = f'ca = "{next(iter(cas))}"' if cas else 'define a CA, e.g. [ca.root], and write ca = "root"'
-        report.append(finder.fault("PGT103", f'server "{name}" has no CA', hint=hint))
     if table.standby_of is not None and table.standby_of not in loaded.spec.server:
         report_unknown(report, finder, "server", table.standby_of, loaded.spec.server, "standby_of")
     if table.replication_user is not None and table.replication_user not in loaded.spec.user:
         report_unknown(report, finder, "user", table.replication_user, loaded.spec.user, "replication_user")
-    return Server(
-        name=name,
-        table=table,
-        ca=None if table.ca in NOT_OURS else _ca(finder, table.ca, cas, report),
-        client_cas=_cas(finder, "client_ca", table.client_ca, cas, report),
-        trust=_cas(finder, "trust", table.trust, cas, report),
+    sni = tuple(
+        Identity(f"{name}/{one.hosts[0].lower()}", one, *_links(further, one, cas, report), further.place)
+        for index, one in enumerate(table.sni)
+        for further in (Finder(loaded.own, "server", name, one, ("sni", index)),)
+    )
+    return Server(name, table, *_links(finder, table, cas, report), sni=sni)
+
+
+def _links(
+    finder: Finder, table: ServerTable | SniTable, cas: Mapping[str, Authority], report: list[Diagnostic]
+) -> tuple[Authority | None, tuple[Authority, ...], tuple[Authority, ...]]:
+    """Return the CA of an identity, those whose clients it accepts, and those that its clients trust besides."""
+    if table.ca is None and not (table.cert_file or table.external):
+        hint = f'ca = "{next(iter(cas))}"' if cas else 'define a CA, e.g. [ca.root], and write ca = "root"'
+        whose = f'identity "{table.hosts[0]}" of server' if finder.place else "server"
+        report.append(finder.fault("PGT103", f'{whose} "{finder.name}" has no CA', hint=hint))
+    return (
+        None if table.ca in NOT_OURS else _ca(finder, table.ca, cas, report),
+        _cas(finder, "client_ca", table.client_ca, cas, report),
+        _cas(finder, "trust", table.trust, cas, report),
     )
 
 
 def _of_its_version(finder: Finder, table: ServerTable) -> ServerTable:
     """Drop fields of ``[defaults]`` that the server's version lacks. Checks judge fields of the table itself."""
     left: dict[str, object] = {name: None for name in of_later_versions(table) if not finder.says(name)}
+    if table.sni and table.postgres < SNI_SINCE and not finder.says("sni"):
+        left["sni"] = ()
     if table.settings and not finder.says("settings"):
         known = settings(table.postgres)
         left["settings"] = {k: v for k, v in table.settings.items() if k.lower() in known or versions(k) is None}

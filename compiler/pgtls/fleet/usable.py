@@ -22,7 +22,7 @@ _OWN_AFFAIR = {
     "server": {
         *("port", "directory", "socket_directory", "renew_before", "rotate_key", "subject", "settings"),
         *("ciphers", "tls13_ciphers", "groups", "no_local", "revoke_before"),
-        *("standby_of", "replication_user", "sni"),
+        *("standby_of", "replication_user"),
     },
     "user": {"directory", "renew_before", "rotate_key", "os_users", "key_algorithm", "formats", "revoke_before"},
     "policy": {"description"},
@@ -50,7 +50,8 @@ def sound(fleet: Fleet, faulty: Collection[Path]) -> Fleet:
     servers = {
         name: server
         for name, server in fleet.servers.items()
-        if ("server", name) not in doubtful and _all_in(cas, (server.ca, *server.client_cas, *server.trust))
+        if ("server", name) not in doubtful
+        and all(_all_in(cas, (one.ca, *one.client_cas, *one.trust)) for one in server.identities)
     }
     users = {
         name: user

@@ -124,7 +124,7 @@ def _hba_cells(line: Line, version: int) -> tuple[str, ...]:
 
 def _ident_cells(ident: IdentLine, version: int) -> tuple[str, ...]:
     return (
-        _quoted(ident.map, version),
+        quoted(ident.map, version),
         _identity(ident.identity, version),
         _ident_role(ident, version),
     )
@@ -137,7 +137,7 @@ def _joined(kind: str, tokens: Iterator[str]) -> str:
     return written
 
 
-def _quoted(text: str, version: int) -> str:
+def quoted(text: str, version: int) -> str:
     """Quote a token. Raises Unwritable for what no token can hold."""
     if _SIMPLE.fullmatch(text):
         return f'"{text}"'
@@ -172,13 +172,13 @@ def _regex(regex: Regex, version: int, since: int = 16) -> str:
         raise Unwritable(f'the regular expression "{shown(regex.pattern)}" is wrong: {invalid}') from None
     except (Undecidable, UnicodeEncodeError):
         pass
-    return _quoted(f"/{regex.pattern}", version)
+    return quoted(f"/{regex.pattern}", version)
 
 
 def _name(name: Name, version: int) -> str:
     if version >= 16 and name.text.startswith("/"):
-        return _quoted("/" + _literal_regex(name.text), version)
-    return _quoted(name.text, version)
+        return quoted("/" + _literal_regex(name.text), version)
+    return quoted(name.text, version)
 
 
 def _database(database: Database, version: int) -> str:
@@ -191,7 +191,7 @@ def _role(role: Role, version: int) -> str:
     if isinstance(role, Keyword):
         return _keyword(role, {Keyword.ALL})
     if isinstance(role, Member):
-        return "+" + _quoted(role.role, version)
+        return "+" + quoted(role.role, version)
     return _regex(role, version) if isinstance(role, Regex) else _name(role, version)
 
 
@@ -207,7 +207,7 @@ def _address(address: Address, version: int) -> str:
     if isinstance(address, HostName):
         if "/" in address.name or numeric_address(address.name) is not None:
             raise Unwritable(f'"{shown(address.name)}" would not be read as a host name')
-        return _quoted(address.name, version)
+        return quoted(address.name, version)
     if isinstance(address, MaskedAddress):
         if address.address.version != address.mask.version:
             raise Unwritable(f'the mask "{address.mask}" does not fit the address "{address.address}"')
@@ -219,14 +219,14 @@ def _address(address: Address, version: int) -> str:
 def _options(line: Line, version: int) -> Iterator[str]:
     for name, value in line.options:
         token = f"{name}={value}"
-        yield token if _NO_QUOTES_NEEDED.fullmatch(token) else _quoted(token, version)
+        yield token if _NO_QUOTES_NEEDED.fullmatch(token) else quoted(token, version)
 
 
 def _identity(identity: Name | Regex, version: int) -> str:
     """Write the identity that a client proves; a leading slash makes a regular expression in every version."""
     if isinstance(identity, Regex):
         return _regex(identity, version, since=13)
-    return _quoted("/" + _literal_regex(identity.text) if identity.text.startswith("/") else identity.text, version)
+    return quoted("/" + _literal_regex(identity.text) if identity.text.startswith("/") else identity.text, version)
 
 
 def _ident_role(ident: IdentLine, version: int) -> str:
@@ -241,10 +241,10 @@ def _ident_role(ident: IdentLine, version: int) -> str:
             raise Unwritable(
                 f'PostgreSQL {version} reads "{shown(role.text)}" as a regular expression and replaces nothing'
             )
-        return _quoted(role.text, version)
+        return quoted(role.text, version)
     if not ident.identity.text.startswith("/"):
         return _name(role, version)
     # The identity has to be written as a regular expression, below which the role must not look like a template.
     if version < 16:
         raise Unwritable(f'"{shown(role.text)}" below "{shown(ident.identity.text)}" would have its \\1 replaced')
-    return _quoted("/" + _literal_regex(role.text), version)
+    return quoted("/" + _literal_regex(role.text), version)

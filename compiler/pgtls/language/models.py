@@ -99,18 +99,31 @@ class SniTable(Table):
     """A further identity of a server, chosen by the host name that the client asks for: `[[server.NAME.sni]]`."""
 
     hosts: Several[Text] = Field(
-        description="The host names that clients ask for to get this certificate.", examples=[["db.example.org"]]
+        description="The host names that clients ask for to get this certificate. The first is used in connection "
+        "strings, is the CN, and names the identity: `server.NAME/HOST`.",
+        examples=[["db.example.org"]],
     )
     ca: Text | None = Field(
-        None, description="The CA that signs the certificate. Required unless `cert_file` is given.", examples=["root"]
+        None,
+        description='The CA that signs the certificate, "self-signed", or "system" (a public CA). '
+        "Required without `cert_file`.",
+        examples=["root"],
     )
     client_ca: Tuple[Text] = Field(
         (),
         description="The CAs whose client certificates the server accepts under these names.",
         examples=[["clients"]],
     )
+    trust: Tuple[Text] = Field(
+        (), description="More CAs that clients of these names must trust (for a rollover).", examples=[["new-root"]]
+    )
+    revoke_before: Instant | None = Field(
+        None, description="A build revokes and replaces every certificate that was issued before this time."
+    )
     key_algorithm: KeyAlgorithm = Field("ecdsa-p256", description="The algorithm of the key.")
-    validity: Duration = Field(_QUARTER, description="The lifetime of the certificate.")
+    validity: Duration | None = Field(
+        None, description="How long the certificate lives. Default: 90d; self-signed, 10y."
+    )
     renew_before: RenewBefore = None
     rotate_key: bool = Field(True, description="Whether a renewed certificate gets a new key.")
     subject: Subject = Field(Subject(), description="The subject without the common name.")

@@ -29,7 +29,6 @@ _STANDBY = Upcoming("files for a standby")
 UPCOMING: Mapping[tuple[str, str], Upcoming] = {
     ("server", "standby_of"): _STANDBY,
     ("server", "replication_user"): _STANDBY,
-    ("server", "sni"): Upcoming("further identities of a server by SNI"),
 }
 """Those fields, by kind of table and key."""
 

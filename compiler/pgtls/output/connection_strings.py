@@ -21,7 +21,7 @@ _NO_FILE = "/nonexistent"
 def parameters(user: User, entry: Entry) -> dict[str, str]:
     """Return the libpq parameters of an entry: absolute paths where the bundle's directory is known, else defaults."""
     return {
-        "host": entry.server.table.hosts[0],
+        "host": entry.identity.table.hosts[0],
         **({"hostaddr": entry.hostaddr} if entry.hostaddr else {}),
         "port": str(entry.server.table.port),
         **({"dbname": entry.database} if entry.database is not None else {}),
@@ -40,7 +40,7 @@ def _files(user: User, entry: Entry) -> dict[str, str]:
     files = {"sslrootcert": f"{directory}/{layout.CLIENT_TRUST}"} if directory else {}
     if directory and user.table.crl:
         files["sslcrl"] = f"{directory}/{layout.CLIENT_CRL}"
-    if entry.server.system:
+    if entry.identity.system:
         files = {"sslrootcert": "system"}
     if not entry.certificate and user.ca:
         # libpq would present the certificate that lies in its default place.

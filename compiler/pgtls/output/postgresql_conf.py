@@ -26,13 +26,15 @@ def server_settings(server: Server, *, trust: bool, crl: bool) -> tuple[list[str
     table = server.table
     decided: dict[str, str] = {
         "ssl": "on",
-        "ssl_cert_file": _path(server, layout.SERVER_CERTIFICATE),
-        "ssl_key_file": _path(server, layout.SERVER_KEY),
-        "ssl_ca_file": _path(server, layout.SERVER_TRUST) if trust else "",
-        "ssl_crl_file": _path(server, layout.SERVER_CRL) if crl else "",
-        "ssl_crl_dir": _path(server, layout.SERVER_CRLS) if crl and has_crl_directory(server) else "",
+        "ssl_cert_file": on_server(server, layout.SERVER_CERTIFICATE),
+        "ssl_key_file": on_server(server, layout.SERVER_KEY),
+        "ssl_ca_file": on_server(server, layout.SERVER_TRUST) if trust else "",
+        "ssl_crl_file": on_server(server, layout.SERVER_CRL) if crl else "",
+        "ssl_crl_dir": on_server(server, layout.SERVER_CRLS) if crl and has_crl_directory(server) else "",
         "ssl_min_protocol_version": _PROTOCOLS[table.min_tls],
     }
+    if server.sni:
+        decided["ssl_sni"] = "on"
     if table.passphrase_command:
         decided["ssl_passphrase_command"] = table.passphrase_command
         # Otherwise a reload would keep the old certificate: "cannot be reloaded because it requires a passphrase".
@@ -48,7 +50,8 @@ def server_settings(server: Server, *, trust: bool, crl: bool) -> tuple[list[str
     settings = {name: decided.get(name, default) for name, default in known.items()}
     if table.directory:
         # A relative hba_file is relative to the data directory; without a directory the server's own stay in force.
-        settings |= {"hba_file": _path(server, layout.HBA), "ident_file": _path(server, layout.IDENT)}
+        settings |= {"hba_file": on_server(server, layout.HBA), "ident_file": on_server(server, layout.IDENT)}
+        settings |= {"hosts_file": on_server(server, layout.HOSTS)} if server.sni else {}
     added = {name: written(value) for name, value in sorted(table.settings.items())}
     return _lines(settings), _lines(added)
 
@@ -76,7 +79,8 @@ def assignment(name: str, value: str) -> str:
     return f"{name} = '{quoted}'"
 
 
-def _path(server: Server, file: str) -> str:
+def on_server(server: Server, file: str) -> str:
+    """Return the path of a file on the server: absolute, or in the data directory."""
     return f"{server.table.directory.rstrip('/')}/{file}" if server.table.directory else file
 
 

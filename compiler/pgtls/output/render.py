@@ -12,6 +12,7 @@ from pgtls.certificates.trust import checked_cas, listed_cas, server_cas, trusts
 from pgtls.language.models import SSLMODES
 from pgtls.output.connection_strings import jdbc, key_value, parameters, services, unserviceable, uri
 from pgtls.output.crl_directory import hashed
+from pgtls.output.pg_hosts import hosts_file
 from pgtls.output.postgresql_conf import has_crl_directory, server_settings
 from pgtls.output.snippets import snippet
 from pgtls.output.templates import template
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pgtls.certificates.credentials import Credential
     from pgtls.certificates.issue import Material
     from pgtls.certificates.model import Existing
-    from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.fleet.model import Authority, Fleet, Identity, Server, User
     from pgtls.pki.model import Entity
     from pgtls.state.tree import Tree
 
@@ -112,17 +113,8 @@ def _server(
     def file(name: str, content: bytes | Later, kind: FileKind) -> tuple[str, File]:
         return layout.path(server.entity, name), File(content, layout.PUBLIC, kind, server.entity)
 
-    credential = credentials[server.entity]
-    yield from _pair(server.entity, chain(credential, server.ca, credentials), credential)
-    if credential.following:
-        certificate, key = credential.following
-        yield file(layout.SERVER_NEXT_CERTIFICATE, certificate, "certificate")
-        yield layout.path(server.entity, layout.SERVER_NEXT_KEY), File(key, layout.SECRET, "key", server.entity)
-    if credential.previous:
-        yield file(layout.SERVER_PREVIOUS_CERTIFICATE, credential.previous, "certificate")
-    trusted = trust(server.client_cas, credentials)
-    if trusted:
-        yield file(layout.SERVER_TRUST, trusted, "trust")
+    for identity in server.identities:
+        yield from _identity(identity, credentials)
     checked = checked_cas(fleet, server)
     if checked:
         # The CRL of a CA that waits for its first signature is still to come.
@@ -131,6 +123,24 @@ def _server(
         yield file(layout.SERVER_CRL, joined(content for _, content in lists), "crl")
         for name, content in hashed(lists, credentials) if has_crl_directory(server) else ():
             yield file(f"{layout.SERVER_CRLS}/{name}", content, "crl")
+
+
+def _identity(identity: Identity, credentials: Mapping[Entity, Credential]) -> Files:
+    """Yield what a server shows under some host names, and the CAs that it accepts there."""
+    entity, credential = identity.entity, credentials[identity.entity]
+
+    def file(name: str, content: bytes | Later, kind: FileKind, mode: int = layout.PUBLIC) -> tuple[str, File]:
+        return layout.path(entity, name), File(content, mode, kind, entity)
+
+    yield from _pair(entity, chain(credential, identity.ca, credentials), credential)
+    if credential.following:
+        certificate, key = credential.following
+        yield file(layout.SERVER_NEXT_CERTIFICATE, certificate, "certificate")
+        yield file(layout.SERVER_NEXT_KEY, key, "key", layout.SECRET)
+    if credential.previous:
+        yield file(layout.SERVER_PREVIOUS_CERTIFICATE, credential.previous, "certificate")
+    if trusted := trust(identity.client_cas, credentials):
+        yield file(layout.SERVER_TRUST, trusted, "trust")
 
 
 def _lists(
@@ -153,6 +163,8 @@ def _server_texts(fleet: Fleet, server: Server, rules: Rules, unsigned: Collecti
         server=server.entity, version=server.table.postgres, settings=settings, extra=extra
     )
     yield file(layout.CONF, text, "conf", layout.PUBLIC)
+    if server.sni:
+        yield file(layout.HOSTS, hosts_file(server, unsigned), "hosts", layout.PUBLIC)
     yield file(layout.INSTALLER, _installer(server), "script", layout.PUBLIC)
 
 
@@ -162,6 +174,7 @@ def _installer(server: Server) -> str:
         server=server.entity,
         version=server.table.postgres,
         directory=quote((server.table.directory or "").rstrip("/")),
+        identities=quote(" ".join(identity.entity.host for identity in server.sni)),
     )
 
 
@@ -189,13 +202,13 @@ def _roots(entries: Sequence[Entry]) -> list[Authority]:
     return [found[name] for name in sorted(found)]
 
 
-def _rootless(entries: Sequence[Entry]) -> list[Server]:
+def _rootless(entries: Sequence[Entry]) -> list[Identity]:
     """Return the servers whose certificate no CA of the spec has signed, and no public one."""
-    servers = {e.server.name: e.server for e in entries if e.server.ca is None and not e.server.system}
+    servers = {e.identity.name: e.identity for e in entries if e.identity.ca is None and not e.identity.system}
     return [servers[name] for name in sorted(servers)]
 
 
-def _own_roots(server: Server, credential: Credential) -> Iterator[bytes | Later]:
+def _own_roots(server: Identity, credential: Credential) -> Iterator[bytes | Later]:
     """Yield what clients of such a server trust: all that it served, serves and will serve, or its supplied root."""
     if not server.self_signed:
         yield from (credential.above or (credential.certificate,))[-1:] if credential.certificate else ()
@@ -249,7 +262,7 @@ def _environment_file(user: User, entries: Sequence[Entry]) -> str:
         files += [("PGSSLCRL", layout.CLIENT_CRL)]
     if user.ca:
         files += [("PGSSLCERT", layout.CLIENT_CERTIFICATE), ("PGSSLKEY", layout.CLIENT_KEY)]
-    system = [("PGSSLROOTCERT", "system")] if entries and all(entry.server.system for entry in entries) else []
+    system = [("PGSSLROOTCERT", "system")] if entries and all(entry.identity.system for entry in entries) else []
     strictest = max((entry.sslmode for entry in entries), key=SSLMODES.index, default="verify-full")
     return template("client/env.sh.j2").render(
         user=user.entity,
@@ -293,7 +306,7 @@ _json = json.JSONEncoder(ensure_ascii=False).encode
 def _row(entry: Entry, *, service: bool) -> dict[str, str]:
     return {
         "service": _code(entry.name) if service else "none: see `connections.json`",
-        "server": _code(f"{entry.server.table.hosts[0]}:{entry.server.table.port}"),
+        "server": _code(f"{entry.identity.table.hosts[0]}:{entry.server.table.port}"),
         "database": _database(entry),
         "role": _code(entry.role),
         "sslmode": f"`{entry.sslmode}`",

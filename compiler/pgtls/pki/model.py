@@ -32,7 +32,9 @@ SELF_SIGNED = "self-signed"
 class Entity(str):
     """A table of the spec by kind and name: ``ca.root``, ``server.primary``, ``user.alice``, ``policy.app``.
 
-    It is text, as the lock, the manifest and every JSON have it; nothing else takes that text apart.
+    A further identity of a server (``[[server.primary.sni]]``) adds its first host:
+    ``server.primary/shop.example.com``. It is text, as the lock, the manifest and every JSON have it; nothing else
+    takes that text apart.
     """
 
     __slots__ = ()
@@ -44,14 +46,24 @@ class Entity(str):
 
     @property
     def name(self) -> str:
-        """Return the NAME of the table, which may have a dot in it."""
+        """Return the NAME of the table, which may have a dot in it; of a further identity, with its host."""
         return self.partition(".")[2]
 
     @property
     def table(self) -> tuple[str, str]:
-        """Return the place of its table."""
+        """Return the place of its table, that of its server for a further identity."""
         kind, _, name = self.partition(".")
-        return kind, name
+        return kind, name.partition("/")[0]
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Return the place of its table, by its host for a further identity."""
+        return (*self.table, *(("sni", self.host) if self.host else ()))
+
+    @property
+    def host(self) -> str:
+        """Return the first host of a further identity, and nothing for anything else."""
+        return self.partition("/")[2]
 
 
 def ca_entity(name: str) -> Entity:

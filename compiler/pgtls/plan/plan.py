@@ -229,6 +229,7 @@ _WHAT = {
     "hba": "its policies",
     "ident": "its identity maps",
     "conf": "its settings",
+    "hosts": "its host names",
     "trust": "the CAs that it trusts",
     "crl": "a CRL",
     "bundle": "what it connects to",

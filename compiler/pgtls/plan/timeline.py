@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pgtls.access.model import Entry
     from pgtls.diagnostics import Diagnostic
-    from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.fleet.model import Authority, Fleet, Identity, User
     from pgtls.plan.model import Item
 
 What = Literal["due", "fails", "stays", "blocks"]
@@ -64,7 +64,7 @@ class _World:
     def __init__(self, fleet: Fleet, entries: Mapping[str, Sequence[Entry]]) -> None:
         self.fleet = fleet
         self.verifying: dict[str, dict[str, None]] = {}
-        """By NAME of a server: the users that verify it."""
+        """By name of an identity: the users that verify it."""
         self.presenting: dict[str, dict[str, None]] = {}
         """By NAME of a server: the users that show it a certificate."""
         self.shown_to: dict[str, dict[str, None]] = {}
@@ -74,13 +74,13 @@ class _World:
         for name, user in fleet.users.items():
             for entry in entries[name]:
                 if entry.sslmode in VERIFYING:
-                    self._check(user, entry.server)
-                    self.verifying.setdefault(entry.server.name, {})[user.entity] = None
+                    self._check(user, entry.identity)
+                    self.verifying.setdefault(entry.identity.name, {})[user.entity] = None
                     if entry.certificate:
                         self.presenting.setdefault(entry.server.name, {})[user.entity] = None
                         self.shown_to.setdefault(name, {})[entry.server.entity] = None
 
-    def _check(self, user: User, server: Server) -> None:
+    def _check(self, user: User, server: Identity) -> None:
         """Record that a bundle rejects a server once the CRL of any CA in its chain expires (CRL_CHECK_ALL)."""
         for ca in server.ca.chain if user.table.crl and server.ca else ():
             if ca.table.crl:
@@ -109,7 +109,7 @@ def _consequences(world: _World, item: Item) -> tuple[tuple[str, ...], tuple[str
     if kind == "ca":
         return (), tuple(_below(world.fleet, world.fleet.cas[name]))
     if kind == "server":
-        return (item.entity,), tuple(world.verifying.get(name, ()))
+        return (item.entity,), tuple(world.verifying.get(item.entity.name, ()))
     servers = tuple(world.shown_to.get(name, ()))
     return servers, (item.entity,) if servers else ()
 
@@ -130,7 +130,7 @@ def _below(fleet: Fleet, ca: Authority) -> Iterator[str]:
     for other in fleet.cas.values():
         if other is not ca and ca in other.chain:
             yield other.entity
-    holders: list[Server | User] = [*fleet.servers.values(), *fleet.users.values()]
+    holders: list[Identity | User] = [*fleet.identities(), *fleet.users.values()]
     for holder in holders:
         if holder.ca and ca in holder.ca.chain:
             yield holder.entity

@@ -82,6 +82,9 @@ ADDRESSES_SINCE = 15
 SYSTEM_ROOTS_SINCE = 16
 """``sslrootcert=system``. An older libpq takes the word for the name of a file."""
 
+SNI_SINCE = 14
+"""The first libpq that asks for a host name (``sslsni``), unless it dials an address."""
+
 
 @cache
 def parameters(version: int) -> dict[str, Parameter]:

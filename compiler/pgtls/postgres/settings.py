@@ -49,6 +49,9 @@ SSL_SETTINGS = (
 )
 """Every setting of TLS that can be set, in the order in which they are written. All take effect with a reload."""
 
+SNI_SINCE = 19
+"""``ssl_sni`` and pg_hosts.conf."""
+
 OURS = frozenset({"hba_file", "ident_file", "hosts_file", *(setting.name for setting in SSL_SETTINGS)})
 """What a spec's ``settings`` cannot hold, since it follows from other fields."""
 

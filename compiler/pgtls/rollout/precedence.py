@@ -46,8 +46,9 @@ def first_the_holder(
             server = entry.server
             if entry.certificate and left.get(user.entity) in checked[server.name]:
                 holders[server.name, left[user.entity]][name] = None
-            if entry.sslmode in VERIFYING and left.get(server.entity) in own:
-                tellers[server.name, left[server.entity]][name] = None
+            shown = entry.identity.entity
+            if entry.sslmode in VERIFYING and left.get(shown) in own:
+                tellers[server.name, left[shown]][name] = None
     yield from (_users_first(server, ca, list(names)) for (server, ca), names in holders.items())
     yield from (_server_first(server, ca, list(names)) for (server, ca), names in tellers.items())
 

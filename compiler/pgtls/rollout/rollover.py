@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pgtls.access.model import Entry
     from pgtls.certificates.model import Decision, Existing
     from pgtls.diagnostics import Severity
-    from pgtls.fleet.model import Authority, Fleet, Server
+    from pgtls.fleet.model import Authority, Fleet, Identity
     from pgtls.state.lock import Lock
 
     Entries = Mapping[str, Sequence[Entry]]
@@ -191,18 +191,19 @@ def _pairs(
     """Yield the holder of each moving certificate, the peer that verifies it, and the CAs that the peer will trust."""
     for name, user in fleet.users.items():
         mine = [entry for entry in entries[name] if entry.sslmode in VERIFYING]
-        cas = tuple(ca for entry in mine for ca in (entry.server.ca, *entry.server.trust) if ca)
-        for server in {entry.server.name: entry.server for entry in mine}.values():
-            if server.entity in moves:
-                yield server.entity, user.entity, cas
-        for server in {entry.server.name: entry.server for entry in mine if entry.certificate}.values():
+        cas = tuple(ca for entry in mine for ca in (entry.identity.ca, *entry.identity.trust) if ca)
+        for identity in {entry.identity.name: entry.identity for entry in mine}.values():
+            if identity.entity in moves:
+                yield identity.entity, user.entity, cas
+        for identity in {entry.identity.name: entry.identity for entry in mine if entry.certificate}.values():
             if user.entity in moves:
-                yield user.entity, server.entity, server.client_cas
+                yield user.entity, identity.entity, identity.client_cas
 
 
 def _fault(cut: _Cut, users: Sequence[Entity]) -> Diagnostic:
     """Return the error about entities that a build cuts off."""
     name, root = cut.server.name, cut.root
+    whose = f"[[{cut.server.kind}.{cut.server.table[1]}.sni]]" if cut.server.host else f"[server.{name}]"
     clients = listed(sorted({entity.name for entity in users}))
     many = len(set(users)) > 1
     who = f"{'clients' if many else 'client'} {clients}"
@@ -211,23 +212,23 @@ def _fault(cut: _Cut, users: Sequence[Entity]) -> Diagnostic:
             f"{who} {'do' if many else 'does'} not trust {root} yet: "
             f"first build and deploy with {root} in trust of server {name}"
         )
-        hint = f'set trust = ["{root}"] in [server.{name}] and keep the old ca; or proceed with --accept-outage'
+        hint = f'set trust = ["{root}"] in {whose} and keep the old ca; or proceed with --accept-outage'
     elif cut.serving:
         message = f"{who} would no longer trust {root}, which certifies server {name} until this build is deployed"
-        hint = f'keep trust = ["{root}"] in [server.{name}] for one more build; or proceed with --accept-outage'
+        hint = f'keep trust = ["{root}"] in {whose} for one more build; or proceed with --accept-outage'
     elif cut.when == "yet":
         message = (
             f"{clients} would get {'certificates' if many else 'a certificate'} from {root}, "
             f"which server {name} does not trust yet: first build and deploy with {root} in its client_ca"
         )
-        hint = f"add it to client_ca in [server.{name}] and change no user; or proceed with --accept-outage"
+        hint = f"add it to client_ca in {whose} and change no user; or proceed with --accept-outage"
     else:
         message = (
             f"server {name} would no longer trust {root}, from which {clients} "
             f"{'have certificates' if many else 'has a certificate'} until this build is deployed"
         )
-        hint = f"keep it in client_ca of [server.{name}] for one more build; or proceed with --accept-outage"
-    return Diagnostic("PGT581", message, ("server", name), hint, "table")
+        hint = f"keep it in client_ca of {whose} for one more build; or proceed with --accept-outage"
+    return Diagnostic("PGT581", message, cut.server.path, hint, "table")
 
 
 def _retirable(fleet: Fleet, roots: _Roots, lock: Lock, held: Mapping[Entity, tuple[str, ...]]) -> Iterator[Diagnostic]:
@@ -237,7 +238,7 @@ def _retirable(fleet: Fleet, roots: _Roots, lock: Lock, held: Mapping[Entity, tu
     """
     holders = {key for keys in held.values() for key in keys}
     used = {ca.name for user in fleet.users.values() if user.ca for ca in user.ca.chain}
-    for server in fleet.servers.values():
+    for server in fleet.identities():
         left = [ca for ca in server.trust if server.ca and ca.root != server.ca.root]
         left = [ca for ca in left if roots.key_of(ca) not in held.get(server.entity, ())]
         idle = [ca for ca in server.client_cas if ca.name not in used and roots.own_key(ca) not in holders]
@@ -281,20 +282,20 @@ def _once(lock: Lock) -> set[tuple[str, str | None]]:
 
 def _uses(fleet: Fleet) -> Counter[str]:
     """Count by NAME how often the spec needs each CA: to sign, to be trusted, or above one that does."""
-    servers = (ca for server in fleet.servers.values() for ca in (server.ca, *server.trust, *server.client_cas))
+    servers = (ca for server in fleet.identities() for ca in (server.ca, *server.trust, *server.client_cas))
     users = (user.ca for user in fleet.users.values())
     below = (ca.issuer for ca in fleet.cas.values())
     return Counter(link.name for ca in (*servers, *users, *below) if ca for link in ca.chain)
 
 
-def _retire(server: Server, ca: Authority, field: str, uses: Counter[str]) -> Diagnostic:
+def _retire(server: Identity, ca: Authority, field: str, uses: Counter[str]) -> Diagnostic:
     who = f"server {server.name} has no" if field == "trust" else "no user has a"
     message = (
         f'{who} certificate of ca "{ca.name}" any more: once the last build is deployed everywhere, it can be retired'
     )
     then = f"; then delete [ca.{ca.name}]" if uses[ca.name] == 1 else ""
     hint = f'remove "{ca.name}" from {field}, build and deploy{then}'
-    return Diagnostic("PGT582", message, ("server", server.name, field), hint, severity="warning")
+    return Diagnostic("PGT582", message, (*server.entity.table, *server.place, field), hint, severity="warning")
 
 
 def recorded(
@@ -319,11 +320,11 @@ def _carriers(fleet: Fleet, entries: Entries) -> dict[Entity, set[Entity]]:
     """Return who carries the certificate of each CA in its ``root.crt``."""
     found: dict[Entity, set[Entity]] = defaultdict(set)
     for name, mine in entries.items():
-        for server in {entry.server.name: entry.server for entry in mine}.values():
-            for ca in (server.ca, *server.trust):
+        for identity in {entry.identity.name: entry.identity for entry in mine}.values():
+            for ca in (identity.ca, *identity.trust):
                 if ca:
                     found[ca.root.entity].add(fleet.users[name].entity)
-    for server in fleet.servers.values():
+    for server in fleet.identities():
         for link in (link for ca in server.client_cas for link in ca.chain):
             found[link.entity].add(server.entity)
     return found

@@ -26,6 +26,9 @@ HBA = "pg_hba.conf"
 IDENT = "pg_ident.conf"
 CONF = "pgtls.conf"
 INSTALLER = "install.sh"
+HOSTS = "pg_hosts.conf"
+IDENTITIES = "sni"
+"""The directory of a server's further identities, in its own."""
 
 CLIENT_CERTIFICATE = "postgresql.crt"
 CLIENT_KEY = "postgresql.key"
@@ -52,9 +55,13 @@ _PAIRS = {
 
 
 def directory(entity: Entity) -> str:
-    """Return the directory of an entity: ``servers/primary`` for ``server.primary``."""
+    """Return the directory of an entity: ``servers/primary`` for ``server.primary``.
+
+    A further identity has one below its server's: ``servers/primary/sni/shop.example.com``.
+    """
     kind, name = entity.table
-    return f"{_DIRECTORIES[kind]}/{name}"
+    below = f"/{IDENTITIES}/{entity.host}" if entity.host else ""
+    return f"{_DIRECTORIES[kind]}/{name}{below}"
 
 
 def path(entity: Entity, file: str) -> str:

@@ -361,6 +361,33 @@ RULES: tuple[Rule, ...] = (
         fix="Name another file with `--output`, or move the old one away.",
     ),
     Rule(
+        "PGT283",
+        "error",
+        "a login across the identities of a server",
+        meaning="Two users have the same common name, and a server accepts their CAs under different host names "
+        "(`[[server.NAME.sni]]`).",
+        why="Lines of pg_hba.conf see the common name, the role and the database, and not the host name that the "
+        "client asked for. Each user dials the host name that accepts its own CA and logs in as the other.",
+        fix="Set another `common_name` for one of them. pgtls compiles an ident map for it.",
+    ),
+    Rule(
+        "PGT284",
+        "error",
+        "a host name with two certificates",
+        meaning="Two identities of a server have the same host name, or one has it twice with its server.",
+        why="PostgreSQL does not load a pg_hosts.conf that names a host twice, and a host name has one certificate.",
+        fix="Delete the host name from one of them.",
+    ),
+    Rule(
+        "PGT285",
+        "error",
+        "an identity for what no client asks for",
+        meaning="A host of `[[server.NAME.sni]]` is a wildcard or an address.",
+        why="PostgreSQL compares the whole name that a client asks for, so it takes `*.example.com` for a host of that "
+        "very name. Clients that dial an address ask for no name. The identity would never be used.",
+        fix="List the host names. Add addresses to the `hosts` of the server: its own certificate answers them.",
+    ),
+    Rule(
         "PGT290",
         "error",
         "a pg_hba.conf or pg_ident.conf that the server refuses",

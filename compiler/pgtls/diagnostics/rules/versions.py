@@ -189,6 +189,23 @@ RULES: tuple[Rule, ...] = (
         fix="State the other setting, too. If the server's own configuration does, ignore this code.",
     ),
     Rule(
+        "PGT425",
+        "error",
+        "identities by host name before PostgreSQL 19",
+        meaning="A server has `sni`, and its version has no pg_hosts.conf.",
+        why="PostgreSQL before 19 has one certificate, whatever host name a client asks for.",
+        fix="Set the version that the server has, or use a server for each identity.",
+    ),
+    Rule(
+        "PGT426",
+        "warning",
+        "a client that asks for no host name",
+        meaning="A user whose `libpq` is below 14 may connect to a server with `sni`.",
+        why="An older libpq sends no host name in the handshake (SNI). It gets the default certificate, and the "
+        "client CAs of the default identity, whatever name it dials. Its bundle has entries for the default only.",
+        fix="Set `libpq = 14` when every client has it.",
+    ),
+    Rule(
         "PGT440",
         "error",
         "PKCS#12 without a passphrase",

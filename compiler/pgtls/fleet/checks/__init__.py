@@ -10,6 +10,7 @@ from pgtls.fleet.checks import (
     certificates,
     elsewhere,
     hardening,
+    identities,
     lookalikes,
     names,
     policies,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 VALUES: tuple[Check, ...] = (
     *names.VALUES,
     *lookalikes.VALUES,
+    *identities.VALUES,
     *certificates.VALUES,
     *policies.VALUES,
     waivers.codes,
@@ -49,6 +51,7 @@ PRESENT: tuple[Check, ...] = (
     *revocation.PRESENT,
     *hardening.PRESENT,
     *versions.PRESENT,
+    *identities.PRESENT,
     *tls_strings.PRESENT,
 )
 """Checks of what is there, together with other fields and tables."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pgtls.fleet.addresses import host_name_fault
 from pgtls.fleet.checks.names import is_address
 from pgtls.fleet.fields import entities, finder, header, listed
-from pgtls.fleet.model import Authority, Server
+from pgtls.fleet.model import Authority, Identity
 from pgtls.pki.expected import taken_for_host
 from pgtls.pki.model import COMMON_NAME_LENGTH
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pgtls.diagnostics import Diagnostic
-    from pgtls.fleet.model import Fleet, User
+    from pgtls.fleet.model import Fleet, Server, User
 
 _LENGTHS = {
     "state": 128,
@@ -32,7 +32,7 @@ _LENGTHS = {
 def long_subjects(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find parts of a subject that no certificate can hold."""
     for thing in entities(fleet):
-        if isinstance(thing, Server):
+        if isinstance(thing, Identity):
             continue  # its common name is one that fits
         name = thing.table.common_name or ""  # the default is the name of the table, which has its own check
         if len(name) > COMMON_NAME_LENGTH or len(name.encode()) > COMMON_NAME_LENGTH:
@@ -85,7 +85,7 @@ def _span(length: timedelta) -> str:
 _UNITS = ((365 * 24, "year"), (24, "day"), (1, "hour"))
 
 
-def _issuer(thing: Authority | Server | User) -> Authority | None:
+def _issuer(thing: Authority | Identity | User) -> Authority | None:
     return thing.issuer if isinstance(thing, Authority) else thing.ca
 
 
@@ -130,14 +130,14 @@ def _no_network(text: str) -> str | None:
 
 def constrained_hosts(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find names of servers that the CAs above do not permit."""
-    for server in fleet.servers.values():
+    for server in fleet.identities():
         chain = server.ca.chain if server.ca else ()
         for index, host in enumerate(server.table.hosts):
             breach = next(((ca, words) for ca in chain if (words := _breach(ca, host))), None)
             if breach:
                 hint = f"change the host, or name_constraints of {header('ca', breach[0].name)}"
                 yield finder(fleet, server).fault("PGT134", breach[1], "hosts", index, hint=hint)
-        if chain and all(map(is_address, server.table.hosts)) and (words := _cn_breach(chain, server.name)):
+        if chain and all(map(is_address, server.table.hosts)) and (words := _cn_breach(chain, server.entity.table[1])):
             yield finder(fleet, server).fault(
                 "PGT135", words, hint="add a host name, or give the server a name without dots"
             )
@@ -208,7 +208,7 @@ def ed25519_and_scram(fleet: Fleet) -> Iterator[Diagnostic]:
     yield from scram_failures(fleet, _signed_by_ed25519)
 
 
-def scram_failures(fleet: Fleet, by_ed25519: Callable[[Server], bool]) -> Iterator[Diagnostic]:
+def scram_failures(fleet: Fleet, by_ed25519: Callable[[Identity], bool]) -> Iterator[Diagnostic]:
     """Find SCRAM on the servers whose certificate an Ed25519 key signed.
 
     Channel binding hashes the certificate as its signature does (RFC 5929, 4.1), and Ed25519 names no hash. The
@@ -220,7 +220,7 @@ def scram_failures(fleet: Fleet, by_ed25519: Callable[[Server], bool]) -> Iterat
             continue
         if policy.table.channel_binding == "disable":
             continue
-        signed = [server for server in policy.servers if by_ed25519(server)]
+        signed = [one for server in policy.servers for one in server.identities if by_ed25519(one)]
         if signed:
             message = (
                 f'policy "{policy.name}" uses passwords with channel binding, which fails with the Ed25519 signature '
@@ -230,7 +230,7 @@ def scram_failures(fleet: Fleet, by_ed25519: Callable[[Server], bool]) -> Iterat
             yield finder(fleet, policy).fault("PGT136", message, "auth", hint=hint)
 
 
-def _signed_by_ed25519(server: Server) -> bool:
+def _signed_by_ed25519(server: Identity) -> bool:
     table = server.ca.table if server.ca else server.table if server.self_signed else None
     return table is not None and table.key_algorithm == "ed25519" and not table.cert_file
 
@@ -238,7 +238,7 @@ def _signed_by_ed25519(server: Server) -> bool:
 def revocation_lists(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find CAs without a CRL above a server's clients: PostgreSQL checks all CAs (X509_V_FLAG_CRL_CHECK_ALL)."""
     for server in fleet.servers.values():
-        chains = {ca.name: ca for trusted in server.client_cas for ca in trusted.chain} if server.table.crl else {}
+        chains = {ca.name: ca for trusted in server.accepted_cas for ca in trusted.chain} if server.table.crl else {}
         for ca in chains.values():
             if not ca.table.crl and not ca.table.crl_file:
                 message = (
@@ -267,21 +267,31 @@ def _twins(fleet: Fleet, first: User, second: User) -> Iterator[Diagnostic]:
         return
     if "common_name" in first.table.model_fields_set and "common_name" not in second.table.model_fields_set:
         first, second = second, first
-    servers = [s.name for s in fleet.servers.values() if _accepts(s, first) and _accepts(s, second)]
-    if servers:
-        message = (
-            f'the certificates of users "{first.name}" and "{second.name}" have the same common name, '
-            f'"{second.common_name}": '
-            f"server {listed(servers)} cannot tell them apart"
-        )
-        place = ("common_name",) if "common_name" in second.table.model_fields_set else ()
-        hint = "set another common_name for one of them; pgtls compiles an ident map for it"
+    place = ("common_name",) if "common_name" in second.table.model_fields_set else ()
+    hint = "set another common_name for one of them; pgtls compiles an ident map for it"
+    same = f'the certificates of users "{first.name}" and "{second.name}" have the same common name, '
+    same += f'"{second.common_name}": '
+    accepting = [
+        server for server in fleet.servers.values() if _accepting(server, first) and _accepting(server, second)
+    ]
+    if blind := [s.name for s in accepting if {*_accepting(s, first)} & {*_accepting(s, second)}]:
+        message = f"{same}server {listed(blind)} cannot tell them apart"
         yield finder(fleet, second).fault("PGT137", message, *place, hint=hint)
+    elif accepting:
+        one, other = _accepting(accepting[0], first)[0], _accepting(accepting[0], second)[0]
+        message = (
+            f'{same}pg_hba.conf of server "{accepting[0].name}" cannot see the host name that a client asked for, so '
+            f'"{second.name}" logs in as "{first.name}" by way of "{other}", and "{first.name}" as "{second.name}" by '
+            f'way of "{one}"'
+        )
+        yield finder(fleet, second).fault("PGT283", message, *place, hint=hint)
 
 
-def _accepts(server: Server, user: User) -> bool:
-    """OpenSSL accepts any chain that ends in a root that it holds."""
-    return user.ca is not None and user.ca.anchor in {ca.anchor for ca in server.client_cas}
+def _accepting(server: Server, user: User) -> list[str]:
+    """Return the first host of each identity that accepts a user: OpenSSL takes any chain that ends in its roots."""
+    anchor = user.ca.anchor if user.ca else None
+    accepting = (one for one in server.identities if anchor in {ca.anchor for ca in one.client_cas})
+    return [identity.table.hosts[0] for identity in accepting]
 
 
 VALUES = (long_subjects, constraints)

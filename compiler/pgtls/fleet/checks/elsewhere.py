@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgtls.diagnostics import Diagnostic
-    from pgtls.fleet.model import Fleet, Server, User
+    from pgtls.fleet.model import Fleet, Identity, User
 
 _CONTRADICTIONS = (
     ("csr_file", "external", "a request is signed either here or elsewhere"),
@@ -55,7 +55,7 @@ _FIELDS = frozenset(
 )
 
 
-def _of_kind(fleet: Fleet, thing: Authority | Server | User) -> Iterator[Diagnostic]:
+def _of_kind(fleet: Fleet, thing: Authority | Identity | User) -> Iterator[Diagnostic]:
     kind, found = thing.entity.kind, finder(fleet, thing)
     if kind == "user" and getattr(thing, "ca", None) is None:
         said = [field for field in ("cert_file", "external", "csr_file", "passphrase") if found.says(field)]
@@ -82,26 +82,25 @@ def misspelt_files(fleet: Fleet) -> Iterator[Diagnostic]:
                 yield finder(fleet, thing).fault("PGT117", message, field, hint=hint, severity="warning")
 
 
-def _meant_file(fleet: Fleet, thing: Authority | Server | User, name: str) -> str | None:
+def _meant_file(fleet: Fleet, thing: Authority | Identity | User, name: str) -> str | None:
     path = os.path.normpath(name)
     if os.path.isabs(path) or path.split(os.sep)[0] == os.pardir or not fleet.source.files:
         return None
-    kind, _, entity = thing.entity.partition(".")
-    file = fleet.source.owner.get((kind, entity), fleet.source.files[0])
+    file = fleet.source.owner.get(thing.entity.table, fleet.source.files[0])
     directory, base = os.path.split(path)
     names = fleet.source.reader.beside(os.fspath(file.path.parent), path)
     meant = None if base in names else did_you_mean(base, (other for other in names if "." in other))
     return os.path.join(directory, meant) if meant else None
 
 
-def _keyless(thing: Authority | Server | User) -> bool:
+def _keyless(thing: Authority | Identity | User) -> bool:
     """Tell whether its key is never here."""
     return bool(thing.table.cert_file and not getattr(thing.table, "key_file", None) and not thing.table.external)
 
 
 def passphrase_commands(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find servers with an encrypted key and no command to open it."""
-    for server in fleet.servers.values():
+    for server in fleet.identities():
         if server.table.passphrase and not server.table.passphrase_command:
             message = f'the key of server "{server.name}" is encrypted, but the server has no command to open it'
             hint = "set passphrase_command to a program on the server that prints the passphrase"
@@ -117,7 +116,7 @@ def who_signs(fleet: Fleet) -> Iterator[Diagnostic]:
             message = f'ca "{issuer.name}" cannot sign: its key is not here'
             hint = "set external = true to get a CSR, and name the signed certificate in cert_file"
             yield finder(fleet, thing).fault("PGT142", message, field, hint=hint)
-    for server in fleet.servers.values():
+    for server in fleet.identities():
         outside = server.table.cert_file or server.table.external
         if server.system and not outside:
             hint = "set external = true to get a CSR, and name the signed certificate in cert_file"
@@ -134,7 +133,7 @@ def who_signs(fleet: Fleet) -> Iterator[Diagnostic]:
 
 def public_cas(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find clients that cannot verify a server of a public CA: ``sslrootcert=system`` needs libpq 16, verify-full."""
-    system = [server for server in fleet.servers.values() if server.system]
+    system = [server for server in fleet.servers.values() if any(one.system for one in server.identities)]
     for server in system:
         users: dict[str, User] = {}
         for policy in fleet.policies_of(server):
@@ -162,8 +161,8 @@ def foreign_lists(fleet: Fleet) -> Iterator[Diagnostic]:
     for server in fleet.servers.values():
         if not server.table.crl:
             continue
-        named = {ca.name for ca in server.client_cas}
-        chains = {ca.name: ca for trusted in server.client_cas for ca in trusted.chain}
+        named = {ca.name for ca in server.accepted_cas}
+        chains = {ca.name: ca for trusted in server.accepted_cas for ca in trusted.chain}
         chains |= {ca.name: ca for ca in fleet.cas.values() if any(link.name in named for link in ca.chain)}
         lacking = [ca for ca in chains.values() if ca.table.crl and not ca.table.crl_file]
         missing = [ca for ca in lacking if ca.trusted_only or ca.links[1:]]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.fields import Finder
-    from pgtls.fleet.model import Authority, Fleet, Server
+    from pgtls.fleet.model import Authority, Fleet, Identity
 
 NAMEDATALEN = 63
 """The maximum bytes of a role or database name; PostgreSQL cuts longer names (NAMEDATALEN - 1)."""
@@ -49,12 +49,12 @@ def names_on_one_path(fleet: Fleet) -> Iterator[Diagnostic]:
 
 def hosts(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find hosts that are neither address nor host name, and wildcards where a name to dial is needed."""
-    for server in fleet.servers.values():
+    for server in fleet.identities():
         for index, host in enumerate(server.table.hosts):
             yield from _host(fleet, server, index, host)
 
 
-def _host(fleet: Fleet, server: Server, index: int, host: str) -> Iterator[Diagnostic]:
+def _host(fleet: Fleet, server: Identity, index: int, host: str) -> Iterator[Diagnostic]:
     found = finder(fleet, server)
     if is_address(host):
         return
@@ -62,7 +62,7 @@ def _host(fleet: Fleet, server: Server, index: int, host: str) -> Iterator[Diagn
         yield found.fault("PGT114", looks.message, "hosts", index, hint=looks.hint)
     elif bare := _bracketed(host):
         yield found.fault("PGT107", f'"{host}" is an address in brackets', "hosts", index, hint=f'write "{bare}"')
-    elif host.startswith("*.") and index == 0:
+    elif host.startswith("*.") and index == 0 and not server.place:
         message = f'"{host}", the first host of server "{server.name}", is a wildcard: no client can dial it'
         yield found.fault("PGT109", message, "hosts", index, hint="put the name that clients dial first")
     elif "/" in host or _is_numeric(host):
@@ -88,7 +88,7 @@ def _host_hint(host: str) -> str:
 
 def equal_hosts(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find equal hosts: names without regard to case, addresses in any spelling."""
-    for server in fleet.servers.values():
+    for server in fleet.identities():
         seen: dict[str, str] = {}
         for index, host in enumerate(server.table.hosts):
             canonical = str(ip_address(host)) if is_address(host) else host.lower()
@@ -215,7 +215,7 @@ def unused_cas(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def _used(fleet: Fleet) -> Iterator[Authority]:
-    for server in fleet.servers.values():
+    for server in fleet.identities():
         yield from (*server.client_cas, *server.trust)
         if server.ca:
             yield server.ca

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgtls.diagnostics import Diagnostic
-    from pgtls.fleet.model import Fleet, Policy, User
+    from pgtls.fleet.model import Fleet, Policy, Server, User
 
 _ALIASES = {
     "scram": "scram-sha-256",
@@ -146,7 +146,7 @@ def certificate_twice(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 def client_ca(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find servers without a CA file, which cannot check a client certificate (auth.c, ClientAuthentication)."""
-    blind = [server for server in policy.servers if not server.table.client_ca]
+    blind = [server for server in policy.servers if not _client_cas(server)]
     if blind and policy.asks_certificate != "none":
         trusts = "trusts no client CA" if len(blind) == 1 else "trust no client CA"
         servers = ("server " if len(blind) == 1 else "servers ") + listed(server.name for server in blind)
@@ -163,7 +163,7 @@ def users_without_certificate(fleet: Fleet, policy: Policy) -> Iterator[Diagnost
         return
     bare = [user for user in policy.named if not (_has_certificate(user) or _certified_elsewhere(policy, user))]
     if bare:
-        cas = policy.servers[0].table.client_ca if policy.servers else ()
+        cas = _client_cas(policy.servers[0]) if policy.servers else ()
         hint = (
             f'add ca = "{cas[0]}" to {header("user", bare[0].name)}'
             if cas
@@ -181,7 +181,7 @@ def users_of_other_cas(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         return
     signed = {user.ca.name: (user, user.ca) for user in reversed(policy.named) if user.ca}
     for server in policy.servers:
-        trusted = set(server.table.client_ca)
+        trusted = set(_client_cas(server))
         foreign = [found for found in signed.values() if trusted.isdisjoint(ca.name for ca in found[1].chain)]
         if trusted and foreign:
             user, ca = foreign[-1]
@@ -367,6 +367,11 @@ def no_local_way_in(fleet: Fleet) -> Iterator[Diagnostic]:
             yield finder(fleet, server).fault("PGT206", message, hint=hint)
 
 
+def _client_cas(server: Server) -> tuple[str, ...]:
+    """Return the CAs that a server names for clients, under any host name; some may be unknown."""
+    return tuple(name for identity in server.identities for name in identity.table.client_ca)
+
+
 def _has_certificate(user: User) -> bool:
     return bool(user.ca or user.table.ca or user.table.cert_file or user.table.external)
 
@@ -375,7 +380,7 @@ def _certified_elsewhere(policy: Policy, user: User) -> bool:
     """Return whether a foreign certificate admits a user: by the policy's map, or since only other CAs sign."""
     if takes_map(policy.table.auth):
         return any(_may_name(entry.role, user) for entry in policy.table.map)
-    cas = [ca for server in policy.servers for ca in server.client_cas]
+    cas = [ca for server in policy.servers for ca in server.accepted_cas]
     return bool(cas) and all(ca.trusted_only for ca in cas)
 
 

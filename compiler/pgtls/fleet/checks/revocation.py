@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgtls.diagnostics import Diagnostic
-    from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.fleet.model import Authority, Fleet, Identity, User
 
 
 def dates(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find ``revoke_before`` in the future, and revocations without a CRL."""
-    holders: list[Server | User] = [*fleet.servers.values(), *fleet.users.values()]
+    holders: list[Identity | User] = [*fleet.identities(), *fleet.users.values()]
     for thing in holders:
         instant, found = thing.table.revoke_before, finder(fleet, thing)
         if instant is None:
@@ -63,9 +63,10 @@ def client_lists(fleet: Fleet) -> Iterator[Diagnostic]:
         if not user.table.crl:
             continue
         servers = {s.name: s for policy in fleet.policies.values() if user in policy.users for s in policy.servers}
-        cas = {ca.name: ca for s in servers.values() if s.ca for ca in s.ca.chain}
+        identities = [identity for server in servers.values() for identity in server.identities]
+        cas = {ca.name: ca for one in identities if one.ca for ca in one.ca.chain}
         without = [ca.name for ca in cas.values() if not ca.table.crl]
-        alone = [server.name for server in servers.values() if server.self_signed]
+        alone = [one.name for one in identities if one.self_signed]
         if without or alone:
             who = f"ca {listed(without)}" if without else f"self-signed server {listed(alone)}"
             message = (

@@ -82,6 +82,8 @@ _FIELDS = {
     "ssl_ca_file": "use the field `client_ca`",
     "ssl_crl_file": "use the field `crl`",
     "ssl_crl_dir": "use the field `crl`",
+    "ssl_sni": "use the field `sni`",
+    "hosts_file": "use the field `directory`",
     "ssl_cert_file": "use the field `directory`",
     "ssl_key_file": "use the field `directory`",
     "hba_file": "use the field `directory`",

@@ -107,7 +107,7 @@ def codes(fleet: Fleet) -> Iterator[Diagnostic]:
         yield from _codes(fleet.lint.waiver.codes, ("lint", "waiver", "codes"))
     for policy in fleet.policies.values():
         if isinstance(policy.table.waiver, Waiver) and policy.table.waiver.codes:
-            yield from _codes(policy.table.waiver.codes, place_of(fleet, "policy", policy.name, "waiver", "codes"))
+            yield from _codes(policy.table.waiver.codes, place_of(fleet, policy.entity, "waiver", "codes"))
 
 
 def _code_hint(code: str, longer: str | None) -> str:
