@@ -19,6 +19,7 @@ RAISED_BY_STATE = (
     "PGT443",  # a passphrase, which no check reads
     "PGT5",
     "PGT47",
+    "PGT6",
     "PGT280",
     "PGT281",
     "PGT282",

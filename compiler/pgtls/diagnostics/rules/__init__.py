@@ -22,6 +22,7 @@ FAMILIES = {
     "hardening": "PGT3xx: hardening",
     "versions": "PGT4xx: PostgreSQL versions and drivers",
     "state": "PGT5xx: state, lock, out directory, and pgtls itself",
+    "wire": "PGT6xx: running servers",
 }
 
 

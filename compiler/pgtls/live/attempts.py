@@ -1,0 +1,472 @@
+"""What ``try`` attempts on a server, and what must come of it.
+
+Whether a connection must be admitted is what :mod:`pgtls.access.question` says of it, the judge of ``pgtls explain``;
+what only the handshake decides (a certificate that is expired, revoked or a stranger's; a server that is an impostor)
+is a promise of the spec's ``client_ca``, ``crl`` and ``sslmode``.
+
+**Addresses.** A machine has few addresses, and a policy names many. Addresses that the lines of pg_hba.conf treat
+alike are one :class:`Source`. For each of them the server gets its compiled pg_hba.conf with the lines that cover it,
+written for the loopback address: pgtls itself decides which lines cover an address, PostgreSQL all else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from ipaddress import IPv4Network, ip_address
+from typing import TYPE_CHECKING, Literal
+
+from pgtls.access.bundles import REPLICATION, index
+from pgtls.access.classes import Classes
+from pgtls.access.explain import surroundings_of
+from pgtls.access.meaning import coverage
+from pgtls.access.question import NONE, Question, of_spec
+from pgtls.access.text import line_coverage
+from pgtls.diagnostics import Rejected
+from pgtls.fleet.membership import memberships
+from pgtls.hba.match import Identities, decide
+from pgtls.hba.model import Connection, Keyword, Name, Regex
+from pgtls.hba.render import render_hba
+from pgtls.live.private import STRANGER
+from pgtls.live.throwaway import Account, account_named, own_account
+from pgtls.state import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from pgtls.access.explain import Explanation
+    from pgtls.access.model import Entry, Rules
+    from pgtls.fleet.model import Fleet, Server, User
+    from pgtls.hba.model import IPAddress, Line
+    from pgtls.live.private import Private
+
+Parameters = dict[str, str]
+"""Those of libpq, by keyword. Paths are relative to the private directory."""
+
+Dial = Literal["server", "socket", "impostor", "other host", "no TLS"]
+Password = Literal["right", "wrong", "none"]
+
+TRIED = frozenset({"trust", "reject", "cert", "scram-sha-256", "md5", "password", "peer"})
+"""Methods that need nothing but the server. The others ask a program that is not here."""
+
+_LOOPBACK = IPv4Network("127.0.0.1/32")
+_ANYWHERE = {4: ip_address("192.0.2.1"), 6: ip_address("2001:db8::1")}
+"""Addresses for documentation (RFC 5737, RFC 3849)."""
+_NO_FILE = "no-such-file"
+_WITH_PASSWORD = frozenset({"scram-sha-256", "md5", "password"})
+_VERIFYING = ("verify-ca", "verify-full")
+_HANDSHAKE = r"alert|SSL error|SSL SYSCALL|certificate verify failed|closed the connection|reset by peer|Broken pipe"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where clients come from whom a server treats alike: an address with its names; None is the Unix socket."""
+
+    address: IPAddress | None
+    host_names: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        names = f" ({', '.join(sorted(self.host_names))})" if self.host_names else ""
+        return f"{self.address or 'local'}{names}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A connection to try. ``reason`` is what the refusal must say, as a regular expression."""
+
+    server: str
+    user: str | None
+    """Whose bundle."""
+    role: str
+    database: str
+    """ "replication": physical replication."""
+    source: Source
+    what: str
+    """How it differs from what the bundle does."""
+    expected: Literal["admit", "refuse"]
+    reason: str = ""
+    method: str | None = None
+    policies: tuple[str, ...] = ()
+    parameters: Parameters = field(default_factory=dict)
+    dial: Dial = "server"
+    password: Password = "none"  # noqa: S105
+    account: Account | None = None
+    """The operating-system account that connects; None: our own."""
+    untried: str = ""
+    """Why it cannot be tried."""
+
+
+class Attempts:
+    """All attempts on one server. ``compiled`` are the lines of the pg_hba.conf that it gets."""
+
+    def __init__(self, private: Private, server: Server, rules: Rules, compiled: Sequence[Line]) -> None:
+        self._private = private
+        self._server = server
+        self._rules = rules
+        self._compiled = compiled
+        self._fleet: Fleet = private.fleet
+        self._around = surroundings_of(private.fleet)
+        self._policies = private.fleet.policies_of(server)
+        self._done: set[object] = set()
+
+    def all(self) -> list[Attempt]:
+        """Return every attempt once, those from one source together."""
+        found: dict[object, Attempt] = {}
+        for attempt in (*self._of_bundles(), *self._of_strangers(), *self._on_the_socket()):
+            parameters = tuple(sorted(attempt.parameters.items()))
+            key = (attempt.source, parameters, attempt.dial, attempt.password, attempt.account, attempt.untried)
+            found.setdefault((attempt.role, attempt.database, *key), attempt)
+        return list(found.values())
+
+    # --- sources ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def sources(self) -> tuple[Source, ...]:
+        """One source for each set of lines that cover it; loopback first."""
+        found: dict[tuple[bool, ...], Source] = {}
+        lines = (*self._rules.hba.lines, *self._compiled)
+        for source in (Source(ip_address("127.0.0.1")), *self._examples()):
+            found.setdefault(tuple(self._covers(line, source) for line in lines), source)
+        return tuple(found.values())
+
+    def _examples(self) -> Iterator[Source]:
+        lines = [line_coverage(line) for line in (*self._rules.hba.lines, *self._compiled)]
+        known = memberships(self._fleet.users.values())
+        for one in Classes([coverage(policy) for policy in self._policies], lines, known).addresses:
+            address, _, host = one.example.partition(" ")
+            names = frozenset({host.strip("()")} if host else ())
+            # The first address of a network looks odd, and so does the first of all.
+            first = ip_address(address)
+            own = Source(first, names)
+            usual = [Source(other, names) for other in (_ANYWHERE[first.version], first + 1)]
+            yield next((source for source in usual if self._alike(source, own)), own)
+
+    def _alike(self, one: Source, two: Source) -> bool:
+        lines = (*self._rules.hba.lines, *self._compiled)
+        return all(self._covers(line, one) == self._covers(line, two) for line in lines)
+
+    def _covers(self, line: Line, source: Source) -> bool:
+        """Return whether a line is for this address, whoever connects to what."""
+        if line.address is None or source.address is None:
+            return line.address is None and source.address is None
+        anybody = replace(line, type="host", databases=(Keyword.ALL,), roles=(Keyword.ALL,))
+        connection = Connection("somebody", "something", "tls", source.address, source.host_names)
+        return decide([anybody], connection, self._around) is not None
+
+    def hba(self, source: Source) -> str:
+        """Write the compiled pg_hba.conf for a client that comes from the loopback address instead of ``source``."""
+        lines = [
+            replace(_triable(line), address=line.address and _LOOPBACK)
+            for line in self._compiled
+            if line.address is None or self._covers(line, source)
+        ]
+        return render_hba(lines, self._server.table.postgres)
+
+    # --- what the spec names ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def somebody(self) -> str:
+        """A role that the spec does not name."""
+        named = {role for user in self._fleet.users.values() for role in user.roles} | set(self._named_roles)
+        return next(
+            name for name in ("somebody", *(f"somebody{n}" for n in range(len(named) + 1))) if name not in named
+        )
+
+    @cached_property
+    def _named_roles(self) -> tuple[str, ...]:
+        terms = (term for policy in self._policies for term in policy.roles)
+        return tuple(dict.fromkeys(term.text for term in terms if isinstance(term, Name)))
+
+    @cached_property
+    def databases(self) -> tuple[str, ...]:
+        """Databases that the spec names, or that its patterns match; and the one of every server."""
+        terms = [term for policy in self._policies for term in policy.databases]
+        named = [term.text for term in terms if isinstance(term, Name)]
+        matched = [re.sub(r"\\(.)", r"\1", term.pattern.strip("^$")) for term in terms if isinstance(term, Regex)]
+        plain = [text for text in matched if re.fullmatch(r"[\w-]+", text)]
+        return tuple(dict.fromkeys(("postgres", *(self._server.databases or ()), *named, *plain)))
+
+    # --- attempts with the bundles ------------------------------------------------------------------------------------
+
+    def _of_bundles(self) -> Iterator[Attempt]:
+        entries = index(self._fleet)
+        for user in self._fleet.users.values():
+            listed = [entry for entry in entries[user.name] if entry.server.name == self._server.name]
+            parameters = _connections(self._private.bundle(user)) if listed else {}
+            for entry in listed:
+                target = (entry.server.name, entry.role, entry.database, entry.replication)
+                certificate = user.name if entry.certificate else NONE
+                yield from self._of_entry(user, entry, _Way(user.name, parameters[target], "", certificate))
+
+    def _of_entry(self, user: User, entry: Entry, way: _Way) -> Iterator[Attempt]:
+        way, best = self._best(user, entry, way)
+        yield self._judged(way, best, "its bundle")
+        for source in self.sources:
+            if source != best and self._outcome(way, source) == "admit":
+                yield self._judged(way, source, "its bundle")
+        yield self._judged(way.changed(sslmode="disable"), best, "without TLS")
+        if entry.certificate:
+            without = replace(way.changed(sslcert=_NO_FILE), certificate=NONE)
+            yield self._judged(without, best, "without a certificate")
+            yield from self._of_others(user, way, best)
+            yield from self._certificates(user, way, best)
+        yield from self._elsewhere(entry, way, best)
+        yield from self._passwords(way, best)
+        yield from self._impostors(user, way, best)
+
+    def _best(self, user: User, entry: Entry, way: _Way) -> tuple[_Way, Source]:
+        """Return the way to a database that the entry is for, and a source: one that is admitted, if there is one."""
+        if entry.replication:
+            ways = [replace(way, database=REPLICATION)]
+        else:
+            names = (entry.database,) if entry.database else (*self.databases, *user.member_of, entry.role)
+            ways = [way.to(name) for name in names]
+        pairs = ((found, source) for found in ways for source in self.sources)
+        return next(
+            ((found, source) for found, source in pairs if self._outcome(found, source) == "admit"),
+            (
+                ways[0],
+                self.sources[0],
+            ),
+        )
+
+    def _of_others(self, user: User, way: _Way, source: Source) -> Iterator[Attempt]:
+        """Yield the same connection with the certificate of another user who must be refused."""
+        for other in self._fleet.users.values():
+            bundle = self._private.bundle(other)
+            if other is user or other.ca is None or not (bundle / layout.CLIENT_KEY).exists():
+                continue
+            found = replace(way.changed(**self._files(bundle)), certificate=other.name)
+            if self._outcome(found, source) != "admit":
+                yield self._judged(found, source, f"with the certificate of {other.name}")
+                return
+
+    def _certificates(self, user: User, way: _Way, source: Source) -> Iterator[Attempt]:
+        """Yield certificates that the handshake must refuse, once for each user."""
+        if user.ca is None or not self._first_time("certificates", user.name):
+            return
+        private, own = self._private, self._private.server(self._server)
+        stranger = self._files(private.bundle(user, STRANGER))
+        yield self._refused(way.changed(**stranger), source, "with a certificate of another CA with the same name")
+        yield self._refused(
+            way.changed(sslcert=self._path(private.expired(user))), source, "with an expired certificate"
+        )
+        withdrawn = private.withdrawn(user) if self._server.table.crl else None
+        if withdrawn is not None:
+            yield self._refused(way.changed(sslcert=self._path(withdrawn)), source, "with a revoked certificate")
+        if self._server.ca in user.ca.chain and self._first_time("the server's own"):
+            files = self._pair(own / layout.SERVER_CERTIFICATE, own / layout.SERVER_KEY)
+            yield self._refused(way.changed(**files), source, "with the certificate of the server")
+
+    def _elsewhere(self, entry: Entry, way: _Way, source: Source) -> Iterator[Attempt]:
+        """Yield one database, one role and one source that are not granted, if there is one of each."""
+        names = () if entry.replication else self.databases
+        kinds = (
+            ((way.to(name), source, "to another database") for name in names if name != way.database),
+            ((way.changed(user=role), source, "as another role") for role in (*self._named_roles, self.somebody)),
+            ((way, other, "from another address") for other in self.sources if other != source),
+        )
+        for kind in kinds:
+            attempts = [self._judged(*one) for one in kind]
+            refused = [one for one in attempts if one.expected == "refuse" and not one.untried]
+            # Where a line covers it, more than the want of a line is tried.
+            yield from sorted(refused, key=lambda one: one.method is None)[:1]
+
+    def _passwords(self, way: _Way, source: Source) -> Iterator[Attempt]:
+        """Yield a wrong password and none, where one is asked for."""
+        right = self._judged(way, source, "")
+        if (right.password, right.expected, right.untried) == ("right", "admit", ""):
+            refused = replace(right, expected="refuse")
+            wrong = "authentication failed"
+            yield replace(refused, what="with a wrong password", password="wrong", reason=wrong)  # noqa: S106
+            yield replace(refused, what="without a password", password="none", reason="no password")  # noqa: S106
+
+    def _impostors(self, user: User, way: _Way, source: Source) -> Iterator[Attempt]:
+        """Yield servers that this client's sslmode must refuse, once for each user and mode."""
+        mode = way.parameters["sslmode"]
+        if mode not in ("require", *_VERIFYING) or not self._first_time("impostors", user.name, mode):
+            return
+        if mode in _VERIFYING:
+            yield self._fooled(way, source, "an impostor: same names, another CA", "impostor", "verify failed")
+        if mode == "verify-full" and self._server.ca is not None:
+            reason = "does not match host name|verify failed"
+            yield self._fooled(way, source, "an impostor: another host, same CA", "other host", reason)
+        reason = "does not support SSL|SSL|closed the connection|reset by peer"
+        yield self._fooled(way, source, "an impostor that turns TLS off", "no TLS", reason)
+
+    def _fooled(self, way: _Way, source: Source, what: str, dial: Dial, reason: str) -> Attempt:
+        return replace(self._refused(way, source, what), reason=reason, dial=dial)
+
+    def _refused(self, way: _Way, source: Source, what: str) -> Attempt:
+        """Return an attempt that the handshake decides, before pg_hba.conf does."""
+        return Attempt(
+            self._server.name, way.user, way.parameters["user"], way.database, source, what, "refuse", _HANDSHAKE,
+            parameters=way.parameters,
+        )  # fmt: skip
+
+    def _first_time(self, *key: str) -> bool:
+        first = key not in self._done
+        self._done.add(key)
+        return first
+
+    # --- others -------------------------------------------------------------------------------------------------------
+
+    def _of_strangers(self) -> Iterator[Attempt]:
+        """Yield connections as a role that the spec does not name, from everywhere, with and without TLS."""
+        host = self._server.table.hosts[0]
+        for source in self.sources:
+            for sslmode, what in (
+                ("require", "nobody's client, over TLS"),
+                ("disable", "nobody's client, without TLS"),
+            ):
+                database = self.databases[-1]
+                parameters = {"host": host, "dbname": database, "user": self.somebody, "sslmode": sslmode}
+                parameters |= {"sslcert": _NO_FILE, "gssencmode": "disable"}
+                yield self._judged(_Way(None, parameters, database), source, what)
+
+    def _on_the_socket(self) -> Iterator[Attempt]:
+        socket = Source(None)
+        for policy in self._policies if any(policy.local for policy in self._policies) else ():
+            for role in (term.text for term in policy.roles if isinstance(term, Name)):
+                for account in self._accounts(role) if policy.local else (own_account(),):
+                    database = self._socket_database(role)
+                    parameters = {"dbname": database, "user": role}
+                    way = _Way(None, parameters, database)
+                    attempt = self._judged(way, socket, f"on the Unix socket as {account.name}")
+                    yield replace(self._by_account(attempt, account), dial="socket")
+
+    def _socket_database(self, role: str) -> str:
+        for database in (*self.databases, role):
+            if self._outcome(_Way(None, {"user": role}, database), Source(None)) == "admit":
+                return database
+        return self.databases[0]
+
+    def _accounts(self, role: str) -> Iterator[Account]:
+        """Yield our own account, and one that the role's policy lets in if there is one that we can become."""
+        own = own_account()
+        yield own
+        for name in self._accepted(role):
+            if name != own.name:
+                yield (own.uid == 0 and account_named(name)) or Account(name, -1, -1)
+
+    def _accepted(self, role: str) -> tuple[str, ...]:
+        """Name the accounts that may be this role on the socket."""
+        connection = Connection(role, self._socket_database(role), "socket")
+        line = decide(self._rules.hba.lines, connection, self._around)
+        if line is None or line.method != "peer":
+            return ()
+        known = Identities(self._rules.ident.lines, self._server.table.postgres, self._around)
+        names = known.of(line.option("map"), role)
+        return tuple(name.text for name in names if isinstance(name, Name))[:1]
+
+    def _by_account(self, attempt: Attempt, account: Account) -> Attempt:
+        """Let an account connect: with ``peer``, it is what the judge takes to be the right one."""
+        attempt = replace(attempt, account=account)
+        if attempt.method != "peer" or attempt.untried:
+            return attempt
+        if account.uid < 0:
+            return replace(attempt, untried=f"peer: this run cannot become the operating-system user {account.name}")
+        if account.name not in self._accepted(attempt.role):
+            return replace(attempt, expected="refuse", reason="Peer authentication failed")
+        return attempt
+
+    # --- the judge ----------------------------------------------------------------------------------------------------
+
+    def _says(self, way: _Way, source: Source) -> Explanation | str:
+        """Ask the judge about a connection; it may be unable to tell."""
+        question = Question(
+            role=way.parameters["user"],
+            database=way.database,
+            address=source.address,
+            host_names=source.host_names,
+            cleartext=source.address is not None and way.parameters.get("sslmode") == "disable",
+            certificate=way.certificate,
+        )
+        try:
+            return of_spec(self._fleet, self._server, {self._server.name: self._rules}, question).explanation
+        except Rejected as rejected:
+            return rejected.diagnostics[0].message
+
+    def _outcome(self, way: _Way, source: Source) -> Literal["admit", "refuse"] | None:
+        said = self._says(way, source)
+        return None if isinstance(said, str) else said.outcome
+
+    def _judged(self, way: _Way, source: Source, what: str) -> Attempt:
+        said = self._says(way, source)
+        attempt = self._refused(way, source, what)
+        if isinstance(said, str):
+            return replace(attempt, untried=said)
+        attempt = replace(attempt, expected=said.outcome, method=said.method, policies=said.policies)
+        if said.method is not None and said.method not in TRIED:
+            return replace(attempt, untried=f"{said.method}: what it asks is not on this machine")
+        password: Password = "right" if said.method in _WITH_PASSWORD else "none"
+        return replace(attempt, reason=_reason(said), password=password)
+
+    def _files(self, bundle: Path) -> Parameters:
+        return self._pair(bundle / layout.CLIENT_CERTIFICATE, bundle / layout.CLIENT_KEY)
+
+    def _pair(self, certificate: Path, key: Path) -> Parameters:
+        return {"sslcert": self._path(certificate), "sslkey": self._path(key)}
+
+    def _path(self, path: Path) -> str:
+        return str(path.relative_to(self._private.directory))
+
+
+_Target = tuple[str, str, str | None, bool]
+"""The server, role and database of an entry, and whether it is for physical replication."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A way to connect: with the bundle of a user, or without one. ``certificate`` is whose is shown."""
+
+    user: str | None
+    parameters: Parameters
+    database: str
+    certificate: str = NONE
+
+    def changed(self, **parameters: str) -> _Way:
+        return replace(self, parameters=self.parameters | parameters)
+
+    def to(self, database: str) -> _Way:
+        return replace(self.changed(dbname=database), database=database)
+
+
+def _connections(bundle: Path) -> Mapping[_Target, Parameters]:
+    """Return the parameters of every entry of a bundle, with the files that lie there."""
+    files = {
+        "sslrootcert": layout.CLIENT_TRUST,
+        "sslcert": layout.CLIENT_CERTIFICATE,
+        "sslkey": layout.CLIENT_KEY,
+        "sslcrl": layout.CLIENT_CRL,
+    }
+    home = bundle.relative_to(bundle.parents[2])
+    there = {name: str(home / file) for name, file in files.items() if (bundle / file).exists()}
+    listed = json.loads((bundle / layout.CONNECTIONS).read_text())["connections"]
+    return {
+        (one["server"], one["role"], one["database"], one["replication"]): _ordered(there | one["parameters"])
+        for one in listed
+    }
+
+
+def _ordered(parameters: Parameters) -> Parameters:
+    """Put who connects to what first."""
+    first = ("host", "port", "dbname", "user", "sslmode")
+    return {name: parameters[name] for name in (*first, *parameters) if name in parameters}
+
+
+def _triable(line: Line) -> Line:
+    """Replace a method that needs another program: a server without it would not read the file."""
+    return line if line.method in TRIED else replace(line, method="reject", options=())
+
+
+def _reason(said: Explanation) -> str:
+    """Return what the server must say when it refuses."""
+    if said.method == "reject":
+        return "pg_hba.conf rejects"
+    if said.line is None:
+        return _HANDSHAKE if "handshake" in said.why else "no pg_hba.conf entry"
+    return "valid client certificate|authentication failed for user"
