@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 EXAMPLES = {
     "pgtls try": "Try every bundle, and everything that must be refused.",
-    "pgtls try --bindir /usr/lib/postgresql/17/bin": "Use this PostgreSQL.",
     "pgtls try --keep": "Leave the server running, to try the psql lines by hand.",
 }
 
@@ -102,17 +101,17 @@ def _trials(
         def wait(trial: Trial) -> None:
             if not quiet:
                 emit("\n".join(_tables([trial])))
-            say(f"server {trial.server} runs: cd {directory} to run the psql lines; Ctrl-C ends it")
-            _wait()
+            _wait(f"server {trial.server} runs: cd {directory} to run the psql lines; Ctrl-C ends it")
 
         yield from tried(checked, directory, now, server, bindir, wait if keep else None)
 
 
-def _wait() -> None:
+def _wait(message: str) -> None:
     """Wait for Ctrl-C or SIGTERM."""
     import time
 
     try:
+        say(message)
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:

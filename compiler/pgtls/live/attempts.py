@@ -16,18 +16,19 @@ import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Network, ip_address
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from pgtls.access.bundles import REPLICATION, index
-from pgtls.access.classes import Classes
+from pgtls.access.classes import Classes, indices
 from pgtls.access.explain import surroundings_of
 from pgtls.access.meaning import coverage
 from pgtls.access.question import NONE, Question, of_spec
 from pgtls.access.text import line_coverage
 from pgtls.diagnostics import Rejected
 from pgtls.fleet.membership import memberships
-from pgtls.hba.match import Identities, decide
-from pgtls.hba.model import Connection, Keyword, Name, Regex
+from pgtls.hba.match import Identities, decide, map_identity
+from pgtls.hba.model import Connection, Keyword, Line, Name, Regex
 from pgtls.hba.render import render_hba
 from pgtls.live.private import STRANGER
 from pgtls.live.throwaway import Account, account_named, own_account
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pgtls.access.explain import Explanation
-    from pgtls.access.model import Entry, Rules
+    from pgtls.access.model import Entry
     from pgtls.fleet.model import Fleet, Server, User
-    from pgtls.hba.model import IPAddress, Line
+    from pgtls.hba.model import IPAddress
     from pgtls.live.private import Private
 
 Parameters = dict[str, str]
@@ -53,6 +54,8 @@ TRIED = frozenset({"trust", "reject", "cert", "scram-sha-256", "md5", "password"
 """Methods that need nothing but the server. The others ask a program that is not here."""
 
 _LOOPBACK = IPv4Network("127.0.0.1/32")
+_NOTHING = Line("host", (Keyword.ALL,), (Keyword.ALL,), IPv4Network("0.0.0.0/32"), "reject")
+"""A line for nobody: a file without any is an error to the server."""
 _ANYWHERE = {4: ip_address("192.0.2.1"), 6: ip_address("2001:db8::1")}
 """Addresses for documentation (RFC 5737, RFC 3849)."""
 _NO_FILE = "no-such-file"
@@ -67,6 +70,8 @@ class Source:
 
     address: IPAddress | None
     host_names: frozenset[str] = frozenset()
+    lines: frozenset[int] = field(default=frozenset(), compare=False)
+    """Which lines of the judge's pg_hba.conf, and after them of the compiled one, are for it, whoever connects."""
 
     def __str__(self) -> str:
         names = f" ({', '.join(sorted(self.host_names))})" if self.host_names else ""
@@ -102,10 +107,10 @@ class Attempt:
 class Attempts:
     """All attempts on one server. ``compiled`` are the lines of the pg_hba.conf that it gets."""
 
-    def __init__(self, private: Private, server: Server, rules: Rules, compiled: Sequence[Line]) -> None:
+    def __init__(self, private: Private, server: Server, compiled: Sequence[Line]) -> None:
         self._private = private
         self._server = server
-        self._rules = rules
+        self._rules = private.rules[server.name]
         self._compiled = compiled
         self._fleet: Fleet = private.fleet
         self._around = surroundings_of(private.fleet)
@@ -124,46 +129,59 @@ class Attempts:
     # --- sources ------------------------------------------------------------------------------------------------------
 
     @cached_property
+    def _lines(self) -> tuple[Line, ...]:
+        return (*self._rules.hba.lines, *self._compiled)
+
+    @cached_property
     def sources(self) -> tuple[Source, ...]:
-        """One source for each set of lines that cover it; loopback first."""
-        found: dict[tuple[bool, ...], Source] = {}
-        lines = (*self._rules.hba.lines, *self._compiled)
-        for source in (Source(ip_address("127.0.0.1")), *self._examples()):
-            found.setdefault(tuple(self._covers(line, source) for line in lines), source)
-        return tuple(found.values())
+        """One source for each sequence of lines that are for it, apart from their addresses; loopback first."""
+        alike = [replace(line, address=None, file=None, number=None) for line in self._lines]
+        found: dict[tuple[Line, ...], Source] = {}
+        for source in (self._at("127.0.0.1"), *self._examples()):
+            found.setdefault(tuple(dict.fromkeys(alike[index] for index in sorted(source.lines))), source)
+        return tuple(map(self._usual, found.values()))
 
     def _examples(self) -> Iterator[Source]:
-        lines = [line_coverage(line) for line in (*self._rules.hba.lines, *self._compiled)]
+        """Yield each class of addresses: of those that an unknown fact divides, the one its example is in."""
+        near = [index for index, line in enumerate(self._lines) if isinstance(line.address, Keyword)]
         known = memberships(self._fleet.users.values())
-        for one in Classes([coverage(policy) for policy in self._policies], lines, known).addresses:
+        policies = [coverage(policy) for policy in self._policies]
+        for one in Classes(policies, [line_coverage(line) for line in self._lines], known).addresses:
             address, _, host = one.example.partition(" ")
             names = frozenset({host.strip("()")} if host else ())
-            # The first address of a network looks odd, and so does the first of all.
-            first = ip_address(address)
-            own = Source(first, names)
-            usual = [Source(other, names) for other in (_ANYWHERE[first.version], first + 1)]
-            yield next((source for source in usual if self._alike(source, own)), own)
+            source = Source(ip_address(address), names, frozenset(indices(one.bits.lines)))
+            if all((index in source.lines) == self._covers(self._lines[index], source) for index in near):
+                yield source
 
-    def _alike(self, one: Source, two: Source) -> bool:
-        lines = (*self._rules.hba.lines, *self._compiled)
-        return all(self._covers(line, one) == self._covers(line, two) for line in lines)
+    def _usual(self, source: Source) -> Source:
+        """Return an address that looks less odd than the first one of a network, if the lines treat it alike."""
+        if source.address is None or source.address.is_loopback:
+            return source
+        usual = (_ANYWHERE[source.address.version], source.address + 1)
+        others = (self._at(str(address), source.host_names) for address in usual)
+        return next((other for other in others if other.lines == source.lines), source)
+
+    def _at(self, address: str, host_names: frozenset[str] = frozenset()) -> Source:
+        source = Source(ip_address(address), host_names)
+        return replace(source, lines=frozenset(i for i, line in enumerate(self._lines) if self._covers(line, source)))
 
     def _covers(self, line: Line, source: Source) -> bool:
         """Return whether a line is for this address, whoever connects to what."""
-        if line.address is None or source.address is None:
-            return line.address is None and source.address is None
+        if line.address is None:
+            return False
         anybody = replace(line, type="host", databases=(Keyword.ALL,), roles=(Keyword.ALL,))
         connection = Connection("somebody", "something", "tls", source.address, source.host_names)
         return decide([anybody], connection, self._around) is not None
 
     def hba(self, source: Source) -> str:
         """Write the compiled pg_hba.conf for a client that comes from the loopback address instead of ``source``."""
+        first = len(self._rules.hba.lines)
         lines = [
             replace(_triable(line), address=line.address and _LOOPBACK)
-            for line in self._compiled
-            if line.address is None or self._covers(line, source)
+            for index, line in enumerate(self._compiled, first)
+            if line.address is None or index in source.lines
         ]
-        return render_hba(lines, self._server.table.postgres)
+        return render_hba(lines or [_NOTHING], self._server.table.postgres)
 
     # --- what the spec names ------------------------------------------------------------------------------------------
 
@@ -203,10 +221,13 @@ class Attempts:
 
     def _of_entry(self, user: User, entry: Entry, way: _Way) -> Iterator[Attempt]:
         way, best = self._best(user, entry, way)
-        yield self._judged(way, best, "its bundle")
-        for source in self.sources:
-            if source != best and self._outcome(way, source) == "admit":
-                yield self._judged(way, source, "its bundle")
+        policies: set[tuple[str, ...]] = set()
+        for source in (best, *self.sources):
+            attempt = self._judged(way, source, "its bundle")
+            new = attempt.policies not in policies or self._first_time("from", user.name, str(source))
+            if source == best or (attempt.expected == "admit" and not attempt.untried and new):
+                policies.add(attempt.policies)
+                yield attempt
         yield self._judged(way.changed(sslmode="disable"), best, "without TLS")
         if entry.certificate:
             without = replace(way.changed(sslcert=_NO_FILE), certificate=NONE)
@@ -345,22 +366,25 @@ class Attempts:
         return self.databases[0]
 
     def _accounts(self, role: str) -> Iterator[Account]:
-        """Yield our own account, and one that the role's policy lets in if there is one that we can become."""
+        """Yield our own account, and one that may be this role if it is not ours: with no number if it is not here."""
         own = own_account()
         yield own
-        for name in self._accepted(role):
-            if name != own.name:
-                yield (own.uid == 0 and account_named(name)) or Account(name, -1, -1)
-
-    def _accepted(self, role: str) -> tuple[str, ...]:
-        """Name the accounts that may be this role on the socket."""
-        connection = Connection(role, self._socket_database(role), "socket")
-        line = decide(self._rules.hba.lines, connection, self._around)
-        if line is None or line.method != "peer":
-            return ()
+        line = self._socket_line(role)
+        if line is None or line.method != "peer" or self._is(own, role):
+            return
         known = Identities(self._rules.ident.lines, self._server.table.postgres, self._around)
-        names = known.of(line.option("map"), role)
-        return tuple(name.text for name in names if isinstance(name, Name))[:1]
+        names = [name.text for name in known.of(line.option("map"), role) if isinstance(name, Name)]
+        here = (account for name in names if own.uid == 0 and (account := account_named(name)))
+        yield from islice((*here, *(Account(name, -1, -1) for name in names)), 1)
+
+    def _socket_line(self, role: str) -> Line | None:
+        return decide(self._rules.hba.lines, Connection(role, self._socket_database(role), "socket"), self._around)
+
+    def _is(self, account: Account, role: str) -> bool:
+        """Return whether ``peer`` lets an account be this role."""
+        line, version = self._socket_line(role), self._server.table.postgres
+        name, idents = line.option("map") if line else None, self._rules.ident.lines
+        return map_identity(idents, name, role, account.name, version, self._around).accepted
 
     def _by_account(self, attempt: Attempt, account: Account) -> Attempt:
         """Let an account connect: with ``peer``, it is what the judge takes to be the right one."""
@@ -369,7 +393,7 @@ class Attempts:
             return attempt
         if account.uid < 0:
             return replace(attempt, untried=f"peer: this run cannot become the operating-system user {account.name}")
-        if account.name not in self._accepted(attempt.role):
+        if not self._is(account, attempt.role):
             return replace(attempt, expected="refuse", reason="Peer authentication failed")
         return attempt
 
@@ -386,7 +410,7 @@ class Attempts:
             certificate=way.certificate,
         )
         try:
-            return of_spec(self._fleet, self._server, {self._server.name: self._rules}, question).explanation
+            return of_spec(self._fleet, self._server.name, self._private.rules, question).explanation
         except Rejected as rejected:
             return rejected.diagnostics[0].message
 

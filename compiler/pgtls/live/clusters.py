@@ -75,6 +75,13 @@ def client(server: Installation, found: Iterable[Installation]) -> Path:
     raise Rejected(Diagnostic("PGT601", "there is no psql on this machine", hint=hint))
 
 
+def libpq(psql: Path) -> int:
+    """Return the major version of a psql, and so of the libpq that it was made with."""
+    said = subprocess.run([str(psql), "--version"], check=True, capture_output=True, text=True, timeout=_PATIENCE)  # noqa: S603
+    version = _VERSION.search(said.stdout)
+    return int(version["major"]) if version else OLDEST
+
+
 def _all() -> tuple[Installation, ...]:
     known = {one.bin: one for one in map(_installation, _directories()) if isinstance(one, Installation)}
     return tuple(known.values())

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from pgtls import api
 from pgtls.certificates.desired import wanted
-from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.certificates.asked import Asked
+from pgtls.diagnostics import Diagnostic, Rejected, errors
 from pgtls.language.models import KINDS
 from pgtls.pki import facts, keys
 from pgtls.pki.issue import Issuer, issue
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from pgtls.access.model import Rules
     from pgtls.fleet.model import Fleet, Server, User
     from pgtls.language.source import Source
     from pgtls.pki.model import Profile
@@ -57,7 +59,7 @@ class Private:
 
     directory: Path
     fleet: Fleet
-    rules: Mapping[str, Any]
+    rules: Mapping[str, Rules]
     """The rules of each server, by NAME: what the judge goes by."""
     now: datetime
     revoked: Mapping[str, int]
@@ -119,14 +121,15 @@ class Private:
 OTHER_HOST = "another-host.example"
 
 
-def compiled(source: Source, majors: Mapping[str, int], directory: Path, now: datetime) -> Private:
-    """Compile a spec without errors into ``directory``, each server for a major version, twice: once as a stranger.
+def compiled(source: Source, majors: Mapping[str, int], libpq: int, directory: Path, now: datetime) -> Private:
+    """Compile a spec without errors into ``directory``, twice: once as a stranger.
 
-    Raise Rejected with PGT602 if a version cannot do what the spec asks for.
+    Each server is compiled for a major version, and bundles for no newer libpq than is at hand. Raise Rejected with
+    PGT602 if a version cannot do what the spec asks for.
     """
     document = _document(source)
     revoked = {name: randbits(SERIAL_BITS) for name in document.get("ca", {})}
-    text = _text(_private(document, majors, revoked))
+    text = _text(_private(document, majors, libpq, revoked))
     state = None
     for tree in (STRANGER, OUT):
         home = directory / ("" if tree == OUT else f".{tree}")
@@ -135,9 +138,9 @@ def compiled(source: Source, majors: Mapping[str, int], directory: Path, now: da
         (home / _SECRET).write_text("not the real one\n", encoding="utf-8")
         spec = api.load(home / _SPEC, lock=home / _LOCK, now=now)
         try:
-            api.build(spec, out=directory / tree)
+            api.build(spec, out=directory / tree, asked=Asked(allow_revoke=True))
         except Rejected as rejected:
-            raise Rejected(*(_of_version(one, majors) for one in rejected.diagnostics)) from None
+            raise Rejected(*(_of_version(one, majors) for one in errors(rejected.diagnostics))) from None
         state = spec.usable()
     assert state is not None  # noqa: S101
     return Private(directory, state.fleet, state.rules, now, revoked)
@@ -148,7 +151,7 @@ def _of_version(found: Diagnostic, majors: Mapping[str, int]) -> Diagnostic:
     versions = ", ".join(map(str, sorted(set(majors.values()))))
     message = f"the spec does not compile with throwaway keys for PostgreSQL {versions}: {found.message}"
     hint = "install the PostgreSQL version that the spec names, or name it with --bindir"
-    return Diagnostic("PGT602", message, hint=hint, severity=found.severity)
+    return Diagnostic("PGT602", message, hint=hint)
 
 
 def _document(source: Source) -> Raw:
@@ -163,13 +166,16 @@ def _document(source: Source) -> Raw:
     return document
 
 
-def _private(document: Raw, majors: Mapping[str, int], revoked: Mapping[str, int]) -> Raw:
+def _private(document: Raw, majors: Mapping[str, int], libpq: int, revoked: Mapping[str, int]) -> Raw:
     """Return the spec with throwaway keys everywhere, each server of its major version."""
     private = {name: value for name, value in document.items() if name not in (*_ELSEWHERE, "policy", "defaults")}
     defaults = document.get("defaults", {})
     private["defaults"] = {kind: _stripped(kind, table) for kind, table in defaults.items()}
     for kind in (*_ELSEWHERE, "policy"):
         private[kind] = {name: _stripped(kind, table) for name, table in document.get(kind, {}).items()}
+    for table in (*private["user"].values(), private["defaults"].get("user", {})):
+        if "libpq" in table:
+            table["libpq"] = min(table["libpq"], libpq)
     public = _unused(private["ca"])
     for name, table in private["server"].items():
         table["postgres"] = majors[name]

@@ -111,7 +111,8 @@ def tried(
             made[one] = Throwaway(one, directory / f"server{number or ''}")
             stack.callback(made[one].stop)
             made[one].begin()
-        private = compiled(checked.source, {name: one.major for name, one in chosen.items()}, directory, now)
+        libpq = min(map(clusters.libpq, set(clients.values())))
+        private = compiled(checked.source, {name: one.major for name, one in chosen.items()}, libpq, directory, now)
         plans = {name: _plan(private, private.fleet.servers[name]) for name in names}
         _populate(private, plans, tuple(made.values()))
         for name in names:
@@ -146,7 +147,7 @@ class _Plan:
 
 def _plan(private: Private, server: Server) -> _Plan:
     text = (private.server(server) / layout.HBA).read_text(encoding="utf-8")
-    attempts = Attempts(private, server, private.rules[server.name], parse_hba(text, server.table.postgres).lines)
+    attempts = Attempts(private, server, parse_hba(text, server.table.postgres).lines)
     return _Plan(attempts, tuple(attempts.all()))
 
 
@@ -154,7 +155,10 @@ def _populate(private: Private, plans: Mapping[str, _Plan], made: Sequence[Throw
     """Create the roles with drawn passwords, and the databases, on every cluster."""
     listed = [attempt for plan in plans.values() for attempt in plan.listed]
     policies = private.fleet.policies.values()
-    groups = {role: user.member_of for user in private.fleet.users.values() for role in user.roles}
+    groups: dict[str, tuple[str, ...]] = {}
+    for user in private.fleet.users.values():
+        for role in user.roles:
+            groups[role] = tuple(dict.fromkeys((*groups.get(role, ()), *user.member_of)))
     named = [term.text for policy in policies for term in policy.roles if isinstance(term, Name)]
     replication = any(Keyword.REPLICATION in policy.databases for policy in policies)
     names = dict.fromkeys((*groups, *named, *(attempt.role for attempt in listed)))

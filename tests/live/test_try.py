@@ -1,0 +1,428 @@
+"""``pgtls try``: what it finds on good servers and on broken ones, and what it leaves behind: nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pgtls import api
+from pgtls.diagnostics import Rejected
+from pgtls.live import clusters
+from pgtls.live.throwaway import private_directory
+from pgtls.live.trial import tried
+from support.building import Place
+from support.pgtls import EXAMPLE, ROOT, Run, pgtls
+from support.servers import PATIENCE, Installation, versions
+from support.system import ENVIRONMENT, find_account, is_root, new_directory, run_as
+from whole.test_random_specs import is_consistent
+from whole.worlds import random_world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TRIED_ON = ("pg13", "pg16", "pg18-debian", "pg19-debian")
+"""The oldest, one in the middle, and the newest with today's OpenSSL."""
+SPECS = int(os.environ.get("PGTLS_TEST_SPECS", "4"))
+"""How many random specs are tried."""
+
+PROMISED = {
+    "its bundle",
+    "without TLS",
+    "without a certificate",
+    "with an expired certificate",
+    "with a revoked certificate",
+    "with a certificate of another CA with the same name",
+    "with the certificate of the server",
+    "to another database",
+    "as another role",
+    "from another address",
+    "with a wrong password",
+    "without a password",
+    "an impostor: same names, another CA",
+    "an impostor: another host, same CA",
+    "an impostor that turns TLS off",
+}
+"""What the example must make try try."""
+
+
+def attempt(*words: str | Path, temporary: Path | None = None) -> Run:
+    """Run ``pgtls try``, which must leave nothing behind."""
+    home = temporary or short_directory()
+    run = pgtls("try", *words, environment={"TMPDIR": str(home)})
+    assert list(home.iterdir()) == []
+    return run
+
+
+def short_directory() -> Path:
+    """Return an empty directory in which other accounts find their way, and a socket has room for its path."""
+    directory = new_directory("t")
+    directory.chmod(0o711)
+    return directory
+
+
+def rows(run: Run) -> list[dict[str, Any]]:
+    return [row for server in run.json["servers"] for row in server["rows"]]
+
+
+def some() -> Installation:
+    """Return a server with a psql of its own, for what is the same on all of them."""
+    return next(found for found in versions() if (found.bin / "psql").exists())
+
+
+def of(wanted: str) -> Installation:
+    found = next((one for one in versions() if one.id == wanted), None)
+    if found is None:
+        pytest.skip(f"unavailable: {wanted} is not here")
+    return found
+
+
+@pytest.mark.parametrize("wanted", TRIED_ON)
+def test_every_promise_of_the_example_is_tried_and_kept(wanted: str) -> None:
+    server = of(wanted)
+    run = attempt(EXAMPLE, "--bindir", server.bin, "--format", "json")
+    assert run.status == 0, run.stdout
+    found = rows(run)
+    assert {row["attempt"] for row in found} >= PROMISED
+    assert [row for row in found if not row["agrees"] or row["outcome"] == "not tried"] == []
+    assert run.json["servers"][0]["tried_on"]["version"] == server.release
+    assert run.json["summary"] == {"admitted": 16, "refused": len(found) - 16, "not_tried": 0, "different": 0}
+    admitted = {(row["user"], row["role"], row["database"]) for row in found if row["outcome"] == "admitted"}
+    assert {("app", "app", "shop"), ("alice", "reporting", "reports"), ("metrics", "metrics", "postgres")} <= admitted
+    assert {row["from"] for row in found} == {"local", "127.0.0.1", "192.0.2.1", "10.0.0.1", "10.9.0.1", "192.168.7.1"}
+    assert {row["reason"] for row in found if row["attempt"].startswith("an impostor: same")} == {
+        "SSL error: certificate verify failed"
+    }
+    for row in found:
+        words = shlex.split(row["psql"])
+        assert "psql" in words
+        assert "password=" not in row["psql"]
+
+
+def test_people_get_a_table_with_a_psql_line_for_each_row_and_a_summary() -> None:
+    run = attempt(EXAMPLE, "--bindir", some().bin)
+    assert run.status == 0, run.stderr
+    assert re.search(r"^\d+ connections admitted, \d+ refused, as the policies say$", run.stdout, re.MULTILINE)
+    lines = run.stdout.splitlines()
+    results = [line for line in lines if line.startswith(("admitted ", "refused "))]
+    assert len(results) == len([line for line in lines if re.match(r" +(sudo |env |psql )", line)])
+    assert "the spec says 17: this is the nearest here, and the files are compiled for 15" in lines[0]
+    assert run.stderr == ""
+
+
+# --- what is broken is found --------------------------------------------------------------------------------------
+
+
+def sabotaged(server: Installation, *, postgres: str = "", psql: str = "") -> Path:
+    """Return a directory of programs like those of a server, with shell code that runs before each real program.
+
+    For ``postgres`` it runs when the server starts with the compiled files; the data directory is ``$2``.
+    """
+    programs = new_directory("programs")
+    programs.chmod(0o755)
+    starting = f'case "$1" in -D) {postgres or ":"};; esac'
+    for name, code in (("initdb", ":"), ("postgres", starting), ("psql", psql or ":")):
+        script = programs / name
+        script.write_text(f'#!/bin/sh\n{code}\nexec {shlex.quote(str(server.bin / name))} "$@"\n')
+        script.chmod(0o755)
+    return programs
+
+
+def first_line(line: str) -> str:
+    return f'sed -i "1i {line}" "$2/pg_hba.conf"'
+
+
+def setting(line: str) -> str:
+    return f'echo "{line}" >> "$2/postgresql.conf"'
+
+
+@pytest.mark.parametrize(
+    ("postgres", "psql", "differing"),
+    [
+        pytest.param(
+            first_line("host all all 127.0.0.1/32 trust"), "",
+            {"without TLS", "without a certificate", "to another database", "as another role", "with a wrong password"},
+            id="a line that admits everybody",
+        ),
+        pytest.param(
+            first_line("host all all 127.0.0.1/32 reject"), "", {"its bundle"}, id="a line that admits nobody"
+        ),
+        pytest.param(
+            first_line("hostnossl shop app 127.0.0.1/32 trust"), "", {"without TLS"}, id="cleartext for one user"
+        ),
+        pytest.param(
+            setting("ssl_crl_file = ''") + ";" + setting("ssl_crl_dir = ''"), "", {"with a revoked certificate"},
+            id="no revocation list",
+        ),
+        pytest.param(
+            "", 'for last; do :; done; set -- -XwAtq -c "select 1" "$last sslmode=require sslrootcert=none"',
+            {"an impostor: same names, another CA", "an impostor: another host, same CA"},
+            id="a client that verifies nothing",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_broken_differs_from_the_spec(postgres: str, psql: str, differing: set[str]) -> None:
+    run = attempt(EXAMPLE, "--bindir", sabotaged(some(), postgres=postgres, psql=psql), "--format", "json")
+    assert run.status == 1, run.stdout
+    different = [row for row in rows(run) if not row["agrees"]]
+    assert differing <= {row["attempt"] for row in different}
+    assert [diagnostic["code"] for diagnostic in run.json["diagnostics"]] == ["PGT604"]
+    assert run.json["summary"]["different"] == len(different)
+    assert any(row["agrees"] for row in rows(run))
+
+
+def test_a_server_that_does_not_start_is_reported_with_its_log() -> None:
+    programs = sabotaged(some(), postgres=setting("ssl_ecdh_curve = 'nonsense'"))
+    run = attempt(EXAMPLE, "--bindir", programs)
+    assert (run.status, run.stdout) == (1, "")
+    assert "error[PGT603]" in run.stderr
+    assert "unrecognized" in run.stderr or "nonsense" in run.stderr, run.stderr
+
+
+def test_a_spec_that_the_nearest_version_cannot_have_is_refused(place: Place) -> None:
+    newer = SPEC.replace("postgres = 15", "postgres = 17")
+    place.write(newer.replace('databases = ["shop"]', 'databases = ["/^shop"]'))
+    run = attempt(place.spec, "--bindir", some().bin)
+    assert run.status == 1
+    assert "error[PGT602]: the spec does not compile with throwaway keys for PostgreSQL 15" in run.stderr
+
+
+def test_a_directory_without_a_server_is_refused(tmp_path: Path) -> None:
+    run = attempt(EXAMPLE, "--bindir", tmp_path)
+    assert run.status == 1
+    assert "error[PGT600]" in run.stderr
+    assert "there is no program initdb" in run.stderr
+
+
+def test_a_machine_without_postgresql_is_told_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert clusters.installations(), "those of Debian are not on PATH"
+    monkeypatch.setattr(clusters, "PLACES", (f"{tmp_path}/*/bin",))
+    with pytest.raises(Rejected, match="PGT600: there is no PostgreSQL server on this machine") as refused:
+        clusters.installations()
+    assert "apt install postgresql" in str(refused.value.diagnostics[0].hint)
+    one = clusters.Installation(17, "17.1", tmp_path)
+    with pytest.raises(Rejected, match="PGT601: there is no psql"):
+        clusters.client(one, [one])
+
+
+def test_the_nearest_version_is_taken_and_of_two_the_newer() -> None:
+    here = [clusters.Installation(major, f"{major}.1", Path(f"/pg{major}")) for major in (14, 16, 18)]
+    assert [clusters.nearest(here, wanted).major for wanted in (13, 14, 15, 16, 17, 19)] == [14, 14, 16, 16, 18, 18]
+
+
+def test_wrong_input_is_reported_as_elsewhere(place: Place) -> None:
+    assert "PGT001" in attempt(place.spec).stderr
+    place.write(SPEC)
+    run = attempt(place.spec, "--server", "mian")
+    assert (run.status, 'did you mean "main"?' in run.stderr) == (1, True)
+    place.write(SPEC.replace("cert", "certt"))
+    run = attempt(place.spec, "--format", "json")
+    assert run.status == 1
+    assert run.json["servers"] == []
+    assert run.json["summary"] == {"admitted": 0, "refused": 0, "not_tried": 0, "different": 0}
+
+
+# --- what it does not touch -----------------------------------------------------------------------------------------
+
+SPEC = """
+version = 1
+[ca.web]
+offline = true
+passphrase = { command = ["touch", "MARKER"] }
+[ca.people]
+cert_file = "people.crt"
+crl_file = "people.crl"
+[ca.others]
+external = true
+[server.main]
+ca = "web"
+client_ca = ["people"]
+hosts = ["db.example.com"]
+postgres = 15
+passphrase = { command = ["touch", "MARKER"] }
+passphrase_command = "touch MARKER"
+settings = { shared_buffers = "900GB", shared_preload_libraries = "nothing_here" }
+directory = "/nonexistent/tls"
+[server.public]
+ca = "system"
+hosts = ["public.example.com"]
+external = true
+client_ca = ["people"]
+postgres = 15
+[user.dba]
+roles = ["postgres"]
+[user.app]
+ca = "people"
+cert_file = "app.crt"
+libpq = 16
+directory = "/nonexistent/app"
+[user.boss]
+ca = "others"
+libpq = 16
+[policy.dba]
+servers = ["all"]
+users = ["dba"]
+from = ["local"]
+auth = "peer"
+[policy.app]
+servers = ["all"]
+users = ["app"]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+waiver = { reason = "a test", codes = ["PGT330"] }
+[policy.boss]
+servers = ["all"]
+users = ["boss"]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = "ldap"
+[policy.boss.auth_options]
+ldapserver = "ldap.example.com"
+ldaptls = true
+ldapbasedn = "dc=x"
+ldapbinddn = "cn=x"
+ldapbindpasswd = { command = ["touch", "MARKER"] }
+"""
+"""A spec whose keys, certificates, secrets and settings are all elsewhere."""
+
+
+def test_nothing_of_the_spec_is_opened_run_or_written(place: Place) -> None:
+    place.write(SPEC.replace("MARKER", str(place.file("../marker").resolve())))
+    run = attempt(place.spec, "--bindir", some().bin, "--format", "json")
+    assert run.status == 0, run.stdout
+    assert sorted(path.name for path in place.directory.iterdir()) == ["pgtls.toml"]
+    admitted = [(row["role"], row["from"]) for row in rows(run) if row["outcome"] == "admitted" and row["user"]]
+    assert admitted == [("app", "10.0.0.1")] * 2, "one on each server"
+    untried = [row for row in rows(run) if row["outcome"] == "not tried"]
+    assert {(row["user"], row["reason"]) for row in untried} == {("boss", "ldap: what it asks is not on this machine")}
+    assert run.json["summary"]["not_tried"] == len(untried)
+
+
+def test_one_server_is_tried_where_one_is_named(place: Place) -> None:
+    place.write(SPEC)
+    run = attempt(place.spec, "--bindir", some().bin, "--server", "public", "--format", "json")
+    assert [server["server"] for server in run.json["servers"]] == ["public"]
+
+
+# --- interrupted ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("reached", ["server", "server/data/postgresql.conf", "server/data/postmaster.pid"])
+def test_an_interrupted_run_leaves_nothing_behind(number: int, reached: str) -> None:
+    home = short_directory()
+    words = [sys.executable, "-m", "pgtls", "try", str(EXAMPLE), "--bindir", str(some().bin)]
+    environment = {**ENVIRONMENT, "HOME": "/nonexistent", "TMPDIR": str(home)}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as run:
+        deadline = time.monotonic() + PATIENCE
+        while not list(home.glob(f"pgtls-try-*/{reached}")):
+            assert run.poll() is None, "it was to be interrupted before its end"
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        run.send_signal(number)
+        _, said = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 130, said
+    assert list(home.iterdir()) == []
+    assert not [line for line in _processes() if str(home) in line]
+
+
+def _processes() -> Iterator[str]:
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            yield (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+
+
+def test_kept_servers_take_the_lines_that_are_printed() -> None:
+    home = short_directory()
+    words = [sys.executable, "-m", "pgtls", "try", str(EXAMPLE), "--bindir", str(some().bin), "--keep"]
+    environment = {**ENVIRONMENT, "HOME": "/nonexistent", "TMPDIR": str(home)}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        waits = run.stderr.readline()
+        title, blank = run.stdout.readline(), run.stdout.readline()
+        table = list(iter(run.stdout.readline, "\n"))
+        assert (title[:14], blank) == ("server primary", "\n")
+        assert "Ctrl-C ends it" in waits
+        directory = waits.partition(": cd ")[2].partition(" to run")[0]
+        tried_by_hand = 0
+        for result, line in zip(table[::2], table[1::2], strict=True):
+            if "127.0.0.1" not in result or tried_by_hand > 12:
+                continue
+            tried_by_hand += 1
+            program = line.replace("psql ", f"{some().bin}/psql -XAtw -c 'select 1' ", 1)
+            status = subprocess.run(program, shell=True, check=False, capture_output=True, cwd=directory).returncode  # noqa: S602
+            assert (status == 0) == result.startswith("admitted"), (result, line)
+        assert tried_by_hand > 12
+        run.send_signal(signal.SIGINT)
+        summary, said = run.communicate(timeout=PATIENCE)
+    assert (run.returncode, said) == (0, "")
+    assert "as the policies say" in summary
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.skipif(not is_root(), reason="unavailable: root alone can log in as another operating-system user")
+def test_an_ordinary_user_can_try(tmp_path: Path) -> None:
+    account = find_account("nobody")
+    probe = subprocess.run([*run_as(account), "test", "-r", ROOT, "-a", "-x", sys.executable], check=False)
+    if probe.returncode != 0:
+        pytest.skip("unavailable: this checkout is closed to other users")
+    home = short_directory()
+    home.chmod(0o777)
+    words = [
+        *run_as(account),
+        sys.executable,
+        "-m",
+        "pgtls",
+        "try",
+        EXAMPLE,
+        "--bindir",
+        some().bin,
+        "--format",
+        "json",
+    ]
+    environment = {**ENVIRONMENT, "HOME": "/nonexistent", "TMPDIR": str(home)}
+    command = [*run_as(account), *map(str, words)]
+    run = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd="/")
+    assert run.returncode == 0, run.stdout
+    found = [row for server in json.loads(run.stdout)["servers"] for row in server["rows"]]
+    untried = [row["reason"] for row in found if row["outcome"] == "not tried"]
+    assert untried == ["peer: this run cannot become the operating-system user postgres"]
+    assert list(home.iterdir()) == []
+
+
+# --- random specs ---------------------------------------------------------------------------------------------------
+
+
+def test_random_specs_are_kept_by_real_servers() -> None:
+    server = some()
+    place = Place(new_directory("spec"))
+    left = SPECS
+    number = 0
+    while left:
+        world = random_world(Random(f"try {number}"))  # noqa: S311
+        number += 1
+        if not is_consistent(world, server.major, place):
+            continue
+        left -= 1
+        now = datetime.now(UTC)
+        checked = api.load(place.spec, now=now).checked()
+        with private_directory() as directory:
+            for trial in tried(checked, directory, now, bindir=str(server.bin)):
+                assert trial.different == (), f"{trial.different}\n{world.toml(server.major)}"
+                assert trial.rows
