@@ -103,7 +103,7 @@ def of_spec(fleet: Fleet, server: str | None, rules: Mapping[str, Rules], questi
 
     Raise Rejected with PGT291 for a server or user that does not exist, or a user without a certificate.
     """
-    answer = _of_server(fleet, server_named(fleet, server), rules, question)
+    answer = of_server(fleet, server_named(fleet, server), rules, question)
     return replace(answer, place=_place(fleet, answer.explanation))
 
 
@@ -125,7 +125,8 @@ def _place(fleet: Fleet, answer: Explanation) -> str | None:
     return f"{found.place.file}:{found.place.line}" if found.place else None
 
 
-def _of_server(fleet: Fleet, server: Server, rules: Mapping[str, Rules], question: Question) -> Answer:
+def of_server(fleet: Fleet, server: Server, rules: Mapping[str, Rules], question: Question) -> Answer:
+    """Ask the compiled rules of a server, for those who ask many questions: the answer has no place."""
     around, shown = question.around(surroundings_of(fleet)), _presented(fleet, server, question)
     connection = replace(question.connection, certificate=shown.certificate)
     answer = _answer(fleet, rules[server.name], connection, around)

@@ -23,7 +23,7 @@ from pgtls.access.bundles import REPLICATION, index
 from pgtls.access.classes import Classes, indices
 from pgtls.access.explain import surroundings_of
 from pgtls.access.meaning import coverage
-from pgtls.access.question import NONE, Question, of_spec
+from pgtls.access.question import NONE, Question, of_server
 from pgtls.access.text import line_coverage
 from pgtls.diagnostics import Rejected
 from pgtls.fleet.membership import memberships
@@ -116,6 +116,7 @@ class Attempts:
         self._around = surroundings_of(private.fleet)
         self._policies = private.fleet.policies_of(server)
         self._done: set[object] = set()
+        self._said: dict[Question, Explanation | str] = {}
 
     def all(self) -> list[Attempt]:
         """Return every attempt once, those from one source together."""
@@ -400,7 +401,7 @@ class Attempts:
     # --- the judge ----------------------------------------------------------------------------------------------------
 
     def _says(self, way: _Way, source: Source) -> Explanation | str:
-        """Ask the judge about a connection; it may be unable to tell."""
+        """Ask the judge about a connection, once; it may be unable to tell."""
         question = Question(
             role=way.parameters["user"],
             database=way.database,
@@ -409,10 +410,13 @@ class Attempts:
             cleartext=source.address is not None and way.parameters.get("sslmode") == "disable",
             certificate=way.certificate,
         )
-        try:
-            return of_spec(self._fleet, self._server.name, self._private.rules, question).explanation
-        except Rejected as rejected:
-            return rejected.diagnostics[0].message
+        if question not in self._said:
+            try:
+                answer = of_server(self._fleet, self._server, self._private.rules, question)
+                self._said[question] = answer.explanation
+            except Rejected as rejected:
+                self._said[question] = rejected.diagnostics[0].message
+        return self._said[question]
 
     def _outcome(self, way: _Way, source: Source) -> Literal["admit", "refuse"] | None:
         said = self._says(way, source)

@@ -14,8 +14,8 @@ from secrets import randbits
 from typing import TYPE_CHECKING, Any
 
 from pgtls import api
-from pgtls.certificates.desired import wanted
 from pgtls.certificates.asked import Asked
+from pgtls.certificates.desired import wanted
 from pgtls.diagnostics import Diagnostic, Rejected, errors
 from pgtls.language.models import KINDS
 from pgtls.pki import facts, keys
