@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -83,19 +82,12 @@ def command(
 def _trials(
     spec: str, lock: str | None, server: str | None, bindir: str | None, *, keep: bool, quiet: bool
 ) -> Iterator[Trial]:
-    from datetime import UTC, datetime
-
-    from pgtls.access.question import server_named
+    from pgtls import api
     from pgtls.live.throwaway import private_directory
     from pgtls.live.trial import tried
-    from pgtls.pipeline import check
-    from pgtls.state.names import lock_path
 
-    now = datetime.now(UTC)  # not an instant of --now: a server looks at the machine's clock
-    checked = check(Path(spec), now, lock_path(spec, lock))
-    fleet = checked.usable()
-    if server is not None:
-        server_named(fleet, server)
+    opened = api.load(spec, lock=lock or None)  # not at an instant of --now: a server looks at the machine's clock
+    opened.usable()
     with private_directory() as directory:
 
         def wait(trial: Trial) -> None:
@@ -103,7 +95,7 @@ def _trials(
                 emit("\n".join(_tables([trial])))
             _wait(f"server {trial.server} runs: cd {directory} to run the psql lines; Ctrl-C ends it")
 
-        yield from tried(checked, directory, now, server, bindir, wait if keep else None)
+        yield from tried(opened, directory, server, bindir, wait if keep else None)
 
 
 def _wait(message: str) -> None:

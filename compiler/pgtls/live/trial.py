@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Literal, Self
 
 from pgtls.access.bundles import REPLICATION
+from pgtls.access.question import server_named
 from pgtls.diagnostics import Diagnostic
 from pgtls.hba.model import Keyword, Name
 from pgtls.hba.parse import parse_hba
@@ -26,14 +27,13 @@ from pgtls.state import layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import datetime
     from pathlib import Path
 
+    from pgtls.api import Spec
     from pgtls.fleet.model import Server
     from pgtls.live.attempts import Attempt
     from pgtls.live.clusters import Installation
     from pgtls.live.private import Private
-    from pgtls.stages import Checked
 
 Outcome = Literal["admitted", "refused", "failed", "not tried"]
 
@@ -88,21 +88,20 @@ class Trial:
 
 
 def tried(
-    checked: Checked,
+    spec: Spec,
     directory: Path,
-    now: datetime,
     server: str | None = None,
     bindir: str | None = None,
     keep: Callable[[Trial], None] | None = None,
 ) -> Iterator[Trial]:
-    """Try the servers of a spec without errors, or one of them, in a private directory. Raise Rejected (PGT60x).
+    """Try the servers of a spec, or one of them, in a private directory. Raise Rejected for a spec with errors.
 
     ``keep`` is called while the server of a trial still runs.
     """
-    fleet = checked.usable()
+    fleet = spec.usable().fleet
+    names = list(fleet.servers) if server is None else [server_named(fleet, server).name]
     found = clusters.installations(bindir)
     chosen = {name: clusters.nearest(found, one.table.postgres) for name, one in fleet.servers.items()}
-    names = list(fleet.servers) if server is None else [server]
     clients = {one: clusters.client(one, found) for one in {chosen[name] for name in names}}
     with ExitStack() as stack:
         versions = list(dict.fromkeys(chosen[name] for name in names))
@@ -112,7 +111,8 @@ def tried(
             stack.callback(made[one].stop)
             made[one].begin()
         libpq = min(map(clusters.libpq, set(clients.values())))
-        private = compiled(checked.source, {name: one.major for name, one in chosen.items()}, libpq, directory, now)
+        majors = {name: one.major for name, one in chosen.items()}
+        private = compiled(fleet.source, majors, libpq, directory, spec.now)
         plans = {name: _plan(private, private.fleet.servers[name]) for name in names}
         _populate(private, plans, tuple(made.values()))
         for name in names:
