@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -78,8 +79,8 @@ class Fault(NamedTuple):
     make: Callable[[Site], None]
     named: str
     since: int = 13
-    openssl: str = ""
-    """Only on servers with this OpenSSL: others do not take the fault."""
+    sql: bool = False
+    """Whether the wire does not show it, and SQL does."""
 
 
 def old_certificate(site: Site) -> None:
@@ -154,7 +155,7 @@ def hba_elsewhere(site: Site) -> None:
 
 def hba_with_an_error(site: Site) -> None:
     """The rules from before stay in force: the compiled file was never loaded."""
-    site.write("pg_hba.conf", "local all all trust\nhostssl all all all md5\n")
+    site.write("pg_hba.conf", "local all all trust\nhostssl shop app all cert\nhostssl all all all md5\n")
     site.write("pg_hba.conf", site.read("pg_hba.conf") + b"hostssl all all 10.0.0.0/8 nonsense\n")
 
 
@@ -162,6 +163,35 @@ def mismatched_key(site: Site) -> None:
     """Renew, and install the new certificate with the old key: the reload fails, and the old one stays on the wire."""
     old_certificate(site)
     site.write("server.crt", site.read("server.crt"))
+
+
+def key_on_disk(site: Site) -> None:
+    """Replace the key and do not reload: SHOW, pg_settings and the wire are as before."""
+    site.server.write("server.key", Authority.root("another").key_pem)
+
+
+def half_on_disk(site: Site) -> None:
+    for name in ("root.crt", "pg_ident.conf"):
+        site.server.write(name, site.read(name) + b"\n")
+
+
+def hba_not_reloaded(site: Site) -> None:
+    path = site.server.write("pg_hba.conf", site.read("pg_hba.conf") + b"# a comment\n")
+    later = NOW.timestamp() + 3600
+    os.utime(path, (later, later))
+
+
+def setting_overridden(site: Site) -> None:
+    site.server.sql("alter system set ssl_prefer_server_ciphers = off")
+    site.reload()
+
+
+def error_in_conf(site: Site) -> None:
+    site.server.configure(ssl_min_protocol_version="TLSv9")
+
+
+def role_missing(site: Site) -> None:
+    site.server.sql("drop role report")
 
 
 FAULTS = (
@@ -194,6 +224,19 @@ FAULTS = (
     Fault("pg_hba.conf admits in cleartext what must use TLS", cleartext_open, "cleartext open"),
     Fault("another pg_hba.conf is loaded", another_hba, "other rules"),
     Fault("pg_hba.conf has an error, so that the rules from before stay", hba_with_an_error, "other rules"),
+    Fault(
+        "key and certificate on disk do not match, before a reload",
+        key_on_disk,
+        "key and certificate do not match",
+        sql=True,
+    ),
+    Fault("half of the set lies on disk, before a reload", half_on_disk, "half-installed", sql=True),
+    Fault("pg_hba.conf has an error (SQL)", hba_with_an_error, "error in pg_hba.conf", sql=True),
+    Fault("another pg_hba.conf is loaded (SQL)", another_hba, "other pg_hba.conf", sql=True),
+    Fault("pg_hba.conf was changed and not reloaded", hba_not_reloaded, "not reloaded", sql=True),
+    Fault("ALTER SYSTEM overrides a setting", setting_overridden, "setting ssl_prefer_server_ciphers", sql=True),
+    Fault("postgresql.conf has an error", error_in_conf, "error in postgresql.conf", sql=True),
+    Fault("a role of the spec does not exist", role_missing, "role missing", sql=True),
     Fault("hba_file points elsewhere", hba_elsewhere, "other rules"),
 )
 
@@ -230,23 +273,31 @@ def test_each_fault_on_a_server_is_named_and_a_good_one_has_none(server: Server)
     wrong: list[str] = []
     site = Site(server, built(server.version))
     server.populate(("app", "etl", "report"), ("shop",), "secret")
+    server.sql("alter role app superuser")
     site.install()
-    assert faults(seen(site.place, server.port)) == []
+    assert faults(seen(site.place, server.port, user="app")) == []
     for fault in FAULTS:
         if fault.since > server.version:
             continue
         site.install()
         fault.make(site)
-        found = {check.fault: check.code for check in seen(site.place, server.port).checks}
-        wrong += [f"{fault.what}: not {fault.named!r} but {found}"] * (found.get(fault.named) != CODES[fault.named])
+        checks = seen(site.place, server.port, user="app" if fault.sql else None).checks
+        found = {check.fault: check.code for check in checks if check.outcome == "differs"}
+        code = "PGT479" if fault.sql else CODES[fault.named]
+        wrong += [f"{fault.what}: not {fault.named!r} but {found} {checks[-1]}"] * (found.get(fault.named) != code)
         if fault.make in (old_certificate, mismatched_key):
             site.place = built(server.version)
+        if fault.make is setting_overridden:
+            server.sql("alter system reset all")
+        if fault.make is role_missing:
+            server.populate(("report",))
         if fault.make is hba_elsewhere:
             server.write("postgresql.conf", site._conf)
             server.place(site.place.file("servers/db"))
             server.restart()
     site.install()
-    assert (wrong, faults(seen(site.place, server.port))) == ([], [])
+    assert wrong == []
+    assert faults(seen(site.place, server.port)) == []
 
 
 def hang(connection: socket.socket) -> None:

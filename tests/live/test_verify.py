@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as Xml
@@ -11,12 +12,21 @@ import pytest
 
 from live.test_faults import SPEC, built
 from live.verifying import Site, faults, seen
+from pgtls.api import Spec
+from pgtls.diagnostics import Rejected
+from pgtls.language.files import Disk
+from pgtls.live.database import judge
+from pgtls.live.run import loaded
+from pgtls.live.sql import Session, Shown
+from pgtls.state.lock import read
 from support.pgtls import pgtls
 from support.servers import Server, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pgtls.live.check import Check
+    from pgtls.live.verify import Verified
     from support.building import Place
     from support.pgtls import Run
 
@@ -120,3 +130,86 @@ def test_a_server_that_the_spec_lacks_and_contradictory_options_are_refused(plac
     assert "error[PGT291]" in verified(place, "--server", "nobody").stderr
     assert verified(place, "--port", 1).status == 64
     assert pgtls("verify", place.spec, "--wait", "-1").status == 64
+
+
+# --- with SQL ---
+
+
+def by_name(found: Verified) -> dict[str, Check]:
+    return {check.name: check for check in found.checks}
+
+
+def test_a_login_compares_files_rules_settings_and_roles(site: Site) -> None:
+    found = by_name(seen(site.place, site.server.port, user="etl"))
+    assert found["login"].outcome == found["roles"].outcome == found["settings"].outcome == "ok"
+    assert found["files on the server"].outcome == "not tried", "this role is no superuser"
+    assert "permission denied" in found["pg_hba.conf"].what
+
+
+def test_an_impostor_gets_no_login_and_no_name_to_see(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPASSWORD", "correct horse")
+    mark = site.server.mark()
+    found = seen(built(17), site.server.port, user="report")
+    assert "certificate of a stranger" in faults(found)
+    assert by_name(found)["login"].outcome == "not tried"
+    log = site.server.log(mark)
+    assert log.count("connection received") == found.connections
+    assert not re.search(r"user=|database=|password|report|shop", log), log
+
+
+def test_a_password_goes_to_the_server_that_proves_who_it_is(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPASSWORD", "secret")
+    assert by_name(seen(site.place, site.server.port, user="report"))["login"].outcome == "ok"
+    monkeypatch.setenv("PGPASSWORD", "wrong")
+    refused = by_name(seen(site.place, site.server.port, user="report"))["login"]
+    assert (refused.outcome, refused.what) == (
+        "not tried",
+        'FATAL:  password authentication failed for user "report"',
+    )
+
+
+def test_a_user_without_a_bundle_gets_a_diagnostic(site: Site) -> None:
+    for user in ("postgres", "nobody"):
+        run = verified(site.place, "--port", site.server.port, "--user", user)
+        assert run.status == 1
+        assert "error[PGT596]" in run.stderr
+        assert "hint: users with a bundle for it: app, etl, report" in run.stderr
+
+
+def test_without_psycopg_a_diagnostic_says_what_to_install(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(Rejected) as refused:
+        seen(site.place, site.server.port, user="app")
+    (found,) = refused.value.diagnostics
+    assert (found.code, found.hint) == ("PGT595", "pip install 'pgtls[sql]', or leave --user out")
+
+
+def judged(site: Site, shown: Shown) -> list[str | None]:
+    tree = loaded(Spec(str(site.place.spec), datetime.now(UTC), Disk(), str(site.place.lock)))
+    checks = judge(tree.fleet, tree.of("db"), tree.checked.lock, shown)
+    return [check.fault for check in checks if check.outcome == "differs"]
+
+
+def test_a_server_whose_clock_is_off_is_named(site: Site) -> None:
+    now = datetime.now(UTC)
+    assert judged(site, Shown("app", 17, now - timedelta(seconds=50), now)) == []
+    assert judged(site, Shown("app", 17, now - timedelta(minutes=5), now)) == ["clock off"]
+
+
+def test_who_is_connected_with_a_revoked_certificate_is_named(place: Place) -> None:
+    spec = SPEC.format(postgres=17, more="")
+    place.build(spec, now=datetime.now(UTC) - timedelta(days=2), new_out=True)
+    serial = read(place.lock).latest["user.etl"].serial
+    connected = Shown("app", 17, sessions=(Session("etl", True, "CN=etl", serial, "CN=partners"),))
+    tree = loaded(Spec(str(place.spec), datetime.now(UTC), Disk(), str(place.lock)))
+    good = [check.what for check in judge(tree.fleet, tree.of("db"), tree.checked.lock, connected)]
+    assert good[-1] == "1 user.etl of ca.partners"
+    before = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
+    place.build(spec.replace("[user.etl]", f"[user.etl]\nrevoke_before = {before}"), now=datetime.now(UTC))
+    tree = loaded(Spec(str(place.spec), datetime.now(UTC), Disk(), str(place.lock)))
+    bad = list(judge(tree.fleet, tree.of("db"), tree.checked.lock, connected))
+    assert bad[-1].fault == "revoked certificate connected"
+
+
+def test_another_version_is_named(site: Site) -> None:
+    assert judged(site, Shown("app", 18)) == ["version"]

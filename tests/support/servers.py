@@ -403,6 +403,12 @@ class Server:
         with self._connect(database) as connection:
             return _rows(connection, query)
 
+    @property
+    def administrator(self) -> psycopg.Connection[Any]:
+        """The superuser's connection from before any install."""
+        assert self._admin is not None
+        return self._admin
+
     def _connect(self, database: str) -> psycopg.Connection[Any]:
         return psycopg.connect(
             host=self.sockets, port=self.port, user="postgres", dbname=database, autocommit=True, gssencmode="disable"

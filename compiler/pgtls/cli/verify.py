@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
+    from pgtls.live.check import Check
     from pgtls.live.run import Tree
-    from pgtls.live.verify import Check, Verified
+    from pgtls.live.verify import Verified
 
 EXAMPLES = {
     "pgtls verify --server primary": "Look at a running server; no password and no SQL is needed.",
@@ -42,7 +43,15 @@ def command(
     port: Annotated[
         int | None, typer.Option(metavar="P", min=1, max=65535, show_default="the server's", help="The port.")
     ] = None,
-    wait: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How long to wait until a reload is done.")] = 0,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also log in with this user's bundle and compare what SQL shows (needs psycopg: pgtls[sql]).",
+            autocompletion=names("{name}", "user"),
+        ),
+    ] = None,
+    wait: Annotated[int, typer.Option(metavar="SECONDS", min=0, help="How long to wait until a reload is done.")] = 0,
     format_: Annotated[Literal["text", "json", "junit"], FORMAT] = "text",
 ) -> int:
     """Compare a running server with the spec, the lock and the out directory, on the wire and without a password."""
@@ -54,7 +63,7 @@ def command(
         servers = chosen(tree, server)
         if (host or port) and len(servers) > 1:
             raise UsageError(f"--host and --port need --server: say which of {', '.join(servers)}")
-        found = [verify(tree, name, host, port, None, wait, now) for name in servers]
+        found = [verify(tree, name, host, port, user, wait, now) for name in servers]
         results = [one for one in found if not isinstance(one, Diagnostic)]
         findings = tuple(_findings(found, tree, everything=format_ == "json"))
         report.diagnostics, report.waived = (*tree.checked.diagnostics, *findings), tree.checked.waived

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pgtls.access.question import server_named
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.positions import locate
+from pgtls.live import database
+from pgtls.live.check import untried
 from pgtls.live.compiled import compiled
 from pgtls.live.handshake import Address
+from pgtls.live.sql import ask, bundle_of
 from pgtls.live.survey import survey
 from pgtls.live.verify import is_current, is_known, judge
 from pgtls.state.mutex import shared
@@ -35,6 +38,13 @@ class Tree:
     checked: Checked
     fleet: Fleet
     compiled: dict[str, Compiled | Diagnostic]
+
+    def of(self, name: str) -> Compiled:
+        """Return what was compiled for a server. Raise :class:`Rejected` where it was never built."""
+        found = self.compiled[name]
+        if isinstance(found, Diagnostic):
+            raise Rejected(found)
+        return found
 
 
 def loaded(spec: Spec, out: str | None = None, lock_timeout: int = LOCK_TIMEOUT) -> Tree:
@@ -61,12 +71,24 @@ def chosen(tree: Tree, name: str | None) -> tuple[str, ...]:
 def verify(
     tree: Tree, name: str, host: str | None, port: int | None, user: str | None, wait: float, now: datetime
 ) -> Verified | Diagnostic:
-    """Look at a server and judge it; return a diagnostic where it was never built."""
+    """Look at a server and judge it; return a diagnostic where it was never built.
+
+    Raise :class:`Rejected` with PGT595 or PGT596 where ``user`` has nothing to log in with.
+    """
     of_server = tree.compiled[name]
     if isinstance(of_server, Diagnostic):
         return of_server
     table, lock = of_server.server.table, tree.checked.lock
+    login = bundle_of(tree.fleet, of_server, user) if user else None
     address = Address(host or table.hosts[0], port or table.port)
     known, current = partial(is_known, of_server, lock), partial(is_current, of_server)
     seen = survey(of_server, lock, address, now, known, current, wait)
-    return judge(tree.fleet, of_server, lock, seen, now)
+    found = judge(tree.fleet, of_server, lock, seen, now)
+    if login is None:
+        return found
+    if not (known(seen.first) and found.is_trusted):
+        reason = "the server does not prove who it is: no password and no login for it"
+        return replace(found, checks=(*found.checks, untried("login", reason)))
+    shown = ask(of_server, *login, Address(seen.first.peer, address.port))
+    more = [untried("login", shown)] if isinstance(shown, str) else database.judge(tree.fleet, of_server, lock, shown)
+    return replace(found, checks=(*found.checks, *more), connections=found.connections + 1)

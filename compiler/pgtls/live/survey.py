@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pgtls.live.handshake import TlsVersion
     from pgtls.state.lock import Lock
 
-MOST = 40
-"""Connections to one server."""
+MOST = 39
+"""Connections to one server; one more is left for SQL."""
 AT_ONCE = 4
 _POLLS = 8
 """Connections that waiting for a reload may take."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pgtls.access.explain import surroundings_of
 from pgtls.hba.match import decide, outcome
@@ -17,6 +17,7 @@ from pgtls.hba.model import Connection, HostName, Keyword, Member
 from pgtls.hba.regex import Undecidable
 from pgtls.language.words import listed
 from pgtls.live.chain import covers, refusal
+from pgtls.live.check import INSTALL, Check, differs, ok, untried
 from pgtls.live.survey import DIRECT_SINCE, groups
 from pgtls.pki import facts
 from pgtls.pki.model import Certificate, Unreadable
@@ -32,22 +33,6 @@ if TYPE_CHECKING:
     from pgtls.live.survey import Key, Survey
     from pgtls.pki.model import Entity
     from pgtls.state.lock import IssuedLine, Lock
-
-Outcome = Literal["ok", "differs", "not tried"]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at, or why it was not. ``code`` and ``fault`` name what differs."""
-
-    name: str
-    outcome: Outcome
-    what: str
-    why: str = ""
-    todo: str = ""
-    code: str | None = None
-    fault: str | None = None
-    """A word for the kind of difference, for programs: ``old certificate``, ``cleartext open``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +53,16 @@ class Verified:
         """Whether nothing differs."""
         return all(check.outcome != "differs" for check in self.checks)
 
-
-def _ok(name: str, what: str) -> Check:
-    return Check(name, "ok", what)
-
-
-def untried(name: str, reason: str) -> Check:
-    """Return a check that was not made."""
-    return Check(name, "not tried", reason)
+    @property
+    def is_trusted(self) -> bool:
+        """Whether clients verify the server."""
+        return any(check.name == TRUST and check.outcome == "ok" for check in self.checks) and all(
+            check.name != TRUST or check.outcome == "ok" for check in self.checks
+        )
 
 
-def differs(code: str, fault: str, name: str, what: str, why: str, todo: str) -> Check:
-    """Return a check that found a difference."""
-    return Check(name, "differs", what, why, todo, code, fault)
+TRUST = "clients' trust"
+"""The name of the checks that verify the chain as clients do."""
 
 
 def served(seen: Seen) -> tuple[Certificate, ...]:
@@ -209,7 +191,7 @@ def _pooler(survey: Survey) -> bool:
 def _program(survey: Survey) -> Check:
     if _pooler(survey):
         return _other("pooler", f"a connection pooler or a proxy answers on {survey.address}, not PostgreSQL itself")
-    return _ok("server", f"PostgreSQL answers on {survey.address}")
+    return ok("server", f"PostgreSQL answers on {survey.address}")
 
 
 # --- the certificate ---
@@ -219,28 +201,23 @@ def _by_digest(lock: Lock, certificate: Certificate) -> IssuedLine | None:
     return next((line for line in lock.issued if line.certificate.sha256 == certificate.sha256), None)
 
 
-_INSTALL = "run install.sh in the server's directory of the out directory there, which installs all files and reloads"
-
-
 def _certificate(compiled: Compiled, lock: Lock, seen: Seen, now: datetime) -> Check:
     chain = served(seen)
     if not chain:
         return differs(
             "PGT473", "unreadable certificate", "certificate", "the server's certificate cannot be read",
-            "clients cannot verify it", _INSTALL,
+            "clients cannot verify it", INSTALL,
         )  # fmt: skip
     leaf, wanted = chain[0], compiled.leaf
     if leaf.sha256 == wanted.sha256:
-        return _ok(
-            "certificate", f"the compiled one is served (serial {_short(leaf)}, until {leaf.not_after:%Y-%m-%d})"
-        )
+        return ok("certificate", f"the compiled one is served (serial {_short(leaf)}, until {leaf.not_after:%Y-%m-%d})")
     line = _by_digest(lock, leaf)
     if line is None:
         return _strange(leaf, wanted)
     if line.entity != compiled.server.entity:
         what = f"it serves the certificate of {line.entity}, not its own"
         return differs(
-            "PGT473", "certificate of another", "certificate", what, "clients that verify names refuse it", _INSTALL
+            "PGT473", "certificate of another", "certificate", what, "clients that verify names refuse it", INSTALL
         )
     revoked = " and revoked" if (line.ca, line.serial) in lock.revocations else ""
     age = "a superseded" if leaf.not_before <= wanted.not_before else "a newer"
@@ -252,7 +229,7 @@ def _certificate(compiled: Compiled, lock: Lock, seen: Seen, now: datetime) -> C
         "the new files were never installed, or PostgreSQL did not take them at the last reload: it then keeps the "
         "old certificate, and SHOW and pg_settings show the new settings all the same"
     )
-    todo = f'{_INSTALL}; then look for "could not" and "not reloaded" in the server\'s log'
+    todo = f'{INSTALL}; then look for "could not" and "not reloaded" in the server\'s log'
     return differs("PGT473", "old certificate", "certificate", what, why, todo)
 
 
@@ -283,8 +260,10 @@ def _order(compiled: Compiled, seen: Seen) -> Check:
     sent = seen.session.chain[1:] if seen.session else ()
     wanted = compiled.chain[1:]
     name = "chain"
-    if sent == wanted:
-        return _ok(
+    added = {certificate.sha256 for certificate in served(seen)[1 + len(wanted) :]}
+    if sent[: len(wanted)] == wanted and added <= {certificate.sha256 for certificate in compiled.trust}:
+        # A server whose server.crt has the leaf alone adds what its root.crt has above it (SSL_MODE_NO_AUTO_CHAIN).
+        return ok(
             name, f"{len(wanted)} intermediate certificates follow the leaf" if wanted else "the leaf comes alone"
         )
     missing = [one for one in wanted if one not in sent]
@@ -292,14 +271,14 @@ def _order(compiled: Compiled, seen: Seen) -> Check:
     if missing:
         lost = _subjects(missing)
         what = f"the server does not send the intermediate certificate of {lost}"
-        return differs("PGT474", "missing intermediate", name, what, why, f"serve all of server.crt: {_INSTALL}")
+        return differs("PGT474", "missing intermediate", name, what, why, f"serve all of server.crt: {INSTALL}")
     if set(sent) == set(wanted):
         what = "the server sends its intermediate certificates in the wrong order"
         why = "TLS 1.2 demands the order from the leaf upwards, and strict clients refuse another one"
-        return differs("PGT474", "wrong order", name, what, why, f"serve server.crt as it is: {_INSTALL}")
+        return differs("PGT474", "wrong order", name, what, why, f"serve server.crt as it is: {INSTALL}")
     extra = _subjects([one for one in sent if one not in wanted] or sent)
     what = f"the server sends certificates that server.crt does not have: {extra}"
-    return differs("PGT474", "other chain", name, what, "it does not serve the compiled server.crt", _INSTALL)
+    return differs("PGT474", "other chain", name, what, "it does not serve the compiled server.crt", INSTALL)
 
 
 def _subjects(pems: Sequence[bytes]) -> str:
@@ -309,7 +288,7 @@ def _subjects(pems: Sequence[bytes]) -> str:
 
 def _trusted(compiled: Compiled, session: Session, now: datetime) -> Iterator[Check]:
     """Verify the chain as the clients do, each with its root.crt."""
-    name = "clients' trust"
+    name = TRUST
     roots: Mapping[bytes, tuple[str, ...]] | Mapping[None, tuple[str, ...]]
     if compiled.server.system and compiled.bundles:
         roots = {None: tuple(bundle.user.name for bundle in compiled.bundles)}
@@ -321,22 +300,22 @@ def _trusted(compiled: Compiled, session: Session, now: datetime) -> Iterator[Ch
         whose = listed([f"user.{user}" for user in users], 3)
         reason = refusal(session.chain, trust, now)
         if reason is None:
-            yield _ok(name, f"the root.crt of {whose} verifies the chain")
+            yield ok(name, f"the root.crt of {whose} verifies the chain")
             continue
         what = f"{whose} cannot verify the server: {reason}"
         why = "every connection of these clients with verify-ca or verify-full fails"
         fault = "expired" if "expired" in reason else "untrusted chain"
-        yield differs("PGT474", fault, name, what, why, f"look at the checks above, then {_INSTALL}")
+        yield differs("PGT474", fault, name, what, why, f"look at the checks above, then {INSTALL}")
 
 
 def _names(compiled: Compiled, seen: Seen) -> Check:
     chain, hosts = served(seen), compiled.server.table.hosts
     lost = [host for host in hosts if not chain or not covers(chain[0], host)]
     if not lost:
-        return _ok("names", f"the certificate is valid for {listed(hosts, 4)}")
+        return ok("names", f"the certificate is valid for {listed(hosts, 4)}")
     what = f"the certificate is not valid for {listed(lost, 4)}"
     why = "clients with sslmode = verify-full that dial these names refuse to connect"
-    return differs("PGT474", "wrong name", "names", what, why, _INSTALL)
+    return differs("PGT474", "wrong name", "names", what, why, INSTALL)
 
 
 def _dates(seen: Seen, now: datetime) -> Check:
@@ -345,7 +324,7 @@ def _dates(seen: Seen, now: datetime) -> Check:
         if certificate.not_after <= now:
             what = f'"{certificate.subject}" expired on {certificate.not_after:%Y-%m-%d %H:%M} UTC (now: {at})'
             why = "clients that verify the server refuse to connect"
-            return differs("PGT474", "expired", "dates", what, why, f"run pgtls build, then {_INSTALL}")
+            return differs("PGT474", "expired", "dates", what, why, f"run pgtls build, then {INSTALL}")
         if certificate.not_before > now:
             what = f'"{certificate.subject}" is valid from {certificate.not_before:%Y-%m-%d %H:%M} UTC, later than {at}'
             why = "the clock of this machine is behind, or that of the machine which issued the certificate was ahead"
@@ -353,7 +332,7 @@ def _dates(seen: Seen, now: datetime) -> Check:
     if not chain:
         return untried("dates", "the certificate cannot be read")
     end = min(certificate.not_after for certificate in chain)
-    return _ok("dates", f"valid for {(end - now).days} more days, until {end:%Y-%m-%d}")
+    return ok("dates", f"valid for {(end - now).days} more days, until {end:%Y-%m-%d}")
 
 
 # --- the protocol ---
@@ -374,7 +353,7 @@ def _direct(compiled: Compiled, survey: Survey) -> Check:
     if first and seen.session.chain != first.chain:
         what = "the server serves another certificate to clients that begin with TLS at once"
         return differs("PGT473", "two certificates", name, what, "something in between ends TLS", "look at proxies")
-    return _ok(name, "the same certificate without a request for TLS")
+    return ok(name, "the same certificate without a request for TLS")
 
 
 def _told(seen: Seen) -> str:
@@ -401,14 +380,14 @@ def _versions(compiled: Compiled, survey: Survey) -> Iterator[Check]:
         elif seen.session and not wanted:
             what = f"the server speaks TLS {shown or version}; the spec has {lowest} to {highest}"
             why = "an attacker on the way can make both ends use the weaker version"
-            todo = f"include pgtls.conf last in postgresql.conf and reload: {_INSTALL}"
+            todo = f"include pgtls.conf last in postgresql.conf and reload: {INSTALL}"
             yield differs("PGT475", "TLS version allowed", name, what, why, todo)
         elif seen.session is None and wanted:
             what = f"the server refuses TLS {version}; the spec has {lowest} to {highest} ({_told(seen)})"
             why = "clients that lack the other versions cannot connect"
-            yield differs("PGT475", "TLS version refused", name, what, why, _INSTALL)
+            yield differs("PGT475", "TLS version refused", name, what, why, INSTALL)
         else:
-            yield _ok(name, "spoken, as compiled" if wanted else "refused, as compiled")
+            yield ok(name, "spoken, as compiled" if wanted else "refused, as compiled")
 
 
 def _version_of(setting: str) -> str | None:
@@ -427,19 +406,19 @@ def _groups(compiled: Compiled, survey: Survey) -> Iterator[Check]:
     for key, seen in survey.of("group").items():
         name = f"group {key[1]}"
         if seen.group == key[1]:
-            yield _ok(name, "taken, as compiled")
+            yield ok(name, "taken, as compiled")
         elif seen.fault in ("alert", None):
             what = f"the server does not take the group {key[1]} ({_told(seen) if seen.fault else 'it took another'})"
-            todo = f'look for "group" or "curve" in the server\'s log; correct openssl in the spec, or {_INSTALL}'
+            todo = f'look for "group" or "curve" in the server\'s log; correct openssl in the spec, or {INSTALL}'
             yield differs("PGT475", "group refused", name, what, why, todo)
         else:
             yield untried(name, f"this machine cannot tell: {_told(seen)}")
     other = survey.seen.get(("other groups",))
     if other is not None and other.group:
         what = f"the server takes the group {other.group}, which is not in {':'.join(listed_)}"
-        yield differs("PGT475", "group allowed", "other groups", what, why, _INSTALL)
+        yield differs("PGT475", "group allowed", "other groups", what, why, INSTALL)
     elif other is not None:
-        yield _ok("other groups", "refused, as compiled")
+        yield ok("other groups", "refused, as compiled")
 
 
 # --- client certificates ---
@@ -456,21 +435,21 @@ def _compiled_cas(compiled: Compiled) -> frozenset[str]:
 def _client_cas(compiled: Compiled, survey: Survey) -> Check:
     name, asked, wanted = "client CAs", _asked(survey.first), _compiled_cas(compiled)
     if asked == wanted:
-        return _ok(name, f"asks for certificates of {_quoted(wanted)}" if wanted else "asks for no client certificate")
+        return ok(name, f"asks for certificates of {_quoted(wanted)}" if wanted else "asks for no client certificate")
     if not asked:
         what = f"the server asks for no client certificate; compiled are {_quoted(wanted)}"
         why = "nobody can log in with a certificate (ssl_ca_file is empty or another file)"
-        return differs("PGT476", "no client certificate asked", name, what, why, _INSTALL)
+        return differs("PGT476", "no client certificate asked", name, what, why, INSTALL)
     missing, extra = wanted - asked, asked - wanted
     if extra:
         what = f"the server takes client certificates of {_quoted(extra)}, which were not compiled"
         if missing:
             what += f", and not those of {_quoted(missing)}"
         why = "whoever holds such a certificate passes for a client, under any name that this CA certifies"
-        return differs("PGT476", "CA of a stranger", name, what, why, f"replace its ssl_ca_file: {_INSTALL}")
+        return differs("PGT476", "CA of a stranger", name, what, why, f"replace its ssl_ca_file: {INSTALL}")
     what = f"the server does not take client certificates of {_quoted(missing)}"
     why = "clients with certificates of these CAs cannot log in"
-    return differs("PGT476", "CA missing", name, what, why, f"replace its ssl_ca_file: {_INSTALL}")
+    return differs("PGT476", "CA missing", name, what, why, f"replace its ssl_ca_file: {INSTALL}")
 
 
 def _quoted(names: frozenset[str]) -> str:
@@ -502,7 +481,7 @@ def _accepted(compiled: Compiled, survey: Survey) -> Iterator[Check]:
         name = f"certificate of {key[1]}"
         if not seen.refused_certificate:
             taken = seen.reply is not None
-            yield _ok(name, f"accepted (ca.{key[2]})") if taken else untried(name, f"no answer: {_told(seen)}")
+            yield ok(name, f"accepted (ca.{key[2]})") if taken else untried(name, f"no answer: {_told(seen)}")
             continue
         every = (
             "every client certificate"
@@ -511,7 +490,7 @@ def _accepted(compiled: Compiled, survey: Survey) -> Iterator[Check]:
         )
         what = f"the server refuses {every}, of ca.{key[2]}: {seen.detail or 'it closes the connection'}"
         why = _CRL_ALERTS.get(seen.detail, "the server's log has the reason")
-        todo = f"run pgtls build, which renews CRLs, then {_INSTALL}; compare the server's clock (NTP)"
+        todo = f"run pgtls build, which renews CRLs, then {INSTALL}; compare the server's clock (NTP)"
         yield differs("PGT477", f"refused: {seen.detail or 'closed'}", name, what, why, todo)
 
 
@@ -533,12 +512,12 @@ def _refused(survey: Survey) -> Iterator[Check]:
             whose = f" ({key[1]})" if kind in ("expired", "revoked") else ""
             name = f"refuses {thing}"
             if seen.refused_certificate:
-                yield _ok(name, f"refused{whose}: {seen.detail or 'the connection is closed'}")
+                yield ok(name, f"refused{whose}: {seen.detail or 'the connection is closed'}")
             elif seen.reply is None:
                 yield untried(name, f"no answer: {_told(seen)}")
             else:
                 what = f"the server accepts {thing}{whose} from a client"
-                yield differs("PGT478", f"accepts: {kind}", name, what, why, _INSTALL)
+                yield differs("PGT478", f"accepts: {kind}", name, what, why, INSTALL)
 
 
 # --- access ---
@@ -563,7 +542,7 @@ def _access(fleet: Fleet, compiled: Compiled, survey: Survey) -> Iterator[Check]
         if found:
             yield found[0]
         elif compared:
-            yield _ok(name, f"{compared} connections from {address} are answered as the compiled pg_hba.conf says")
+            yield ok(name, f"{compared} connections from {address} are answered as the compiled pg_hba.conf says")
         if undecided and not found:
             yield untried(name if not compared else f"{name}, other rules", undecided)
 
@@ -655,7 +634,7 @@ def _otherwise(name: str, connection: Connection, wanted: frozenset[str], answer
     what = f"{who}: the server {got}; the compiled pg_hba.conf {should}"
     if reply and answer == "refused" and reply.message:
         what += f" ({reply.message})"
-    todo = f"make hba_file point to the compiled pg_hba.conf and reload: {_INSTALL}; its log names a line with an error"
+    todo = f"make hba_file point to the compiled pg_hba.conf and reload: {INSTALL}; its log names a line with an error"
     if name == "cleartext" and "refused" in wanted:
         why = "passwords and data cross the network unencrypted, and an attacker can make clients fall back to that"
         return differs("PGT478", "cleartext open", name, what, why, todo)

@@ -601,6 +601,22 @@ RULES: tuple[Rule, ...] = (
         fix="Run it again.",
     ),
     Rule(
+        "PGT595",
+        "error",
+        "psycopg is missing",
+        meaning="`pgtls verify --user` logs in with psycopg, which is not installed.",
+        why="Without it, `verify` looks at the wire alone.",
+        fix="Install it with `pip install 'pgtls[sql]'`, or leave `--user` out.",
+    ),
+    Rule(
+        "PGT596",
+        "error",
+        "no bundle to log in with",
+        meaning="The user that `--user` names has no bundle for this server, or cannot log in with it.",
+        why="SQL needs a login, and `verify` uses a bundle of the out directory.",
+        fix="Name a user whom a policy admits to the server over TCP.",
+    ),
+    Rule(
         "PGT597",
         "error",
         "a server was never built",

@@ -338,4 +338,13 @@ RULES: tuple[Rule, ...] = (
         why="Other rules than the compiled ones are in force. Access that the spec does not grant may be open.",
         fix="Make `hba_file` point to the compiled file, reload, and look in the log for a line with an error.",
     ),
+    Rule(
+        "PGT479",
+        "error",
+        "SQL shows other files, settings or roles",
+        meaning="With `--user`, `pgtls verify` found files, rules, settings, roles, databases or memberships on the "
+        "server that differ from what was compiled.",
+        why="What is loaded now, or at the next reload, is not what the spec says.",
+        fix="Install the compiled files, create what is missing, and reload.",
+    ),
 )

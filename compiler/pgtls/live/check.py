@@ -1,0 +1,40 @@
+"""One finding of ``verify``: what was looked at, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["ok", "differs", "not tried"]
+
+INSTALL = "run install.sh in the server's directory of the out directory there, which installs all files and reloads"
+"""What to do about most differences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at, or why it was not. ``code`` and ``fault`` name what differs."""
+
+    name: str
+    outcome: Outcome
+    what: str
+    why: str = ""
+    todo: str = ""
+    code: str | None = None
+    fault: str | None = None
+    """A word for the kind of difference, for programs: ``old certificate``, ``cleartext open``."""
+
+
+def ok(name: str, what: str) -> Check:
+    """Return a check that found what was compiled."""
+    return Check(name, "ok", what)
+
+
+def untried(name: str, reason: str) -> Check:
+    """Return a check that was not made."""
+    return Check(name, "not tried", reason)
+
+
+def differs(code: str, fault: str, name: str, what: str, why: str, todo: str) -> Check:
+    """Return a check that found a difference."""
+    return Check(name, "differs", what, why, todo, code, fault)

@@ -1,0 +1,306 @@
+"""What SQL shows of a running server, as a value. Logs in with a bundle, only to a server that this bundle verifies.
+
+psycopg is optional and imported here alone.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.state import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pgtls.access.model import Entry
+    from pgtls.fleet.model import Fleet
+    from pgtls.live.compiled import Bundle, Compiled
+    from pgtls.live.handshake import Address
+
+_TIMEOUT = 10
+
+FILES = {
+    "ssl_cert_file": layout.SERVER_CERTIFICATE,
+    "ssl_key_file": layout.SERVER_KEY,
+    "ssl_ca_file": layout.SERVER_TRUST,
+    "ssl_crl_file": layout.SERVER_CRL,
+    "hba_file": layout.HBA,
+    "ident_file": layout.IDENT,
+}
+"""The setting that names each file of a server."""
+
+
+class Setting(NamedTuple):
+    """A setting in force. ``shown`` is its value with a unit; ``written`` are the values of its lines in files."""
+
+    value: str
+    shown: str
+    pending: bool
+    written: tuple[str, ...] = ()
+
+
+class Rule(NamedTuple):
+    """A row of ``pg_hba_file_rules``."""
+
+    line: int | None
+    type: str | None
+    databases: tuple[str, ...]
+    users: tuple[str, ...]
+    address: str | None
+    netmask: str | None
+    method: str | None
+    options: tuple[str, ...]
+    error: str | None
+
+
+class Mapped(NamedTuple):
+    """A row of ``pg_ident_file_mappings``, of PostgreSQL 15 and later."""
+
+    line: int | None
+    map: str | None
+    identity: str | None
+    role: str | None
+    error: str | None
+
+
+_MAPPINGS_SINCE = 150000
+
+
+class Session(NamedTuple):
+    """A connection of somebody to the server."""
+
+    role: str
+    tls: bool
+    subject: str | None
+    serial: str | None
+    """Lower-case hex, as the lock has it."""
+    issuer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What SQL showed. What is None was not readable, for the reason in ``untried``."""
+
+    role: str
+    version: int = 0
+    clock: datetime | None = None
+    asked: datetime | None = None
+    """The time of this machine when the server said its own."""
+    settings: Mapping[str, Setting] | None = None
+    digests: Mapping[str, str] | None = None
+    """The sha256 of each file that a setting of FILES names, by that setting, computed by the server."""
+    rules: tuple[Rule, ...] | None = None
+    mappings: tuple[Mapped, ...] | None = None
+    changed: bool | None = None
+    """Whether pg_hba.conf or pg_ident.conf was changed after the last reload."""
+    errors: tuple[str, ...] | None = None
+    """Of lines of configuration files."""
+    roles: Mapping[str, bool] | None = None
+    """Whether each may log in."""
+    databases: frozenset[str] | None = None
+    members: frozenset[tuple[str, str]] | None = None
+    """Direct memberships: (member, of)."""
+    sessions: tuple[Session, ...] | None = None
+    untried: Mapping[str, str] = field(default_factory=dict)
+
+
+def bundle_of(fleet: Fleet, compiled: Compiled, user: str) -> tuple[Bundle, Entry]:
+    """Return the bundle and the entry to log in with. Raise :class:`Rejected` with PGT595 or PGT596."""
+    try:
+        import psycopg  # noqa: F401
+    except ImportError:
+        hint = "pip install 'pgtls[sql]', or leave --user out"
+        raise Rejected(Diagnostic("PGT595", "--user needs psycopg, which is not installed", hint=hint)) from None
+    bundle = next((one for one in compiled.bundles if one.user.name == user), None)
+    entry = next((one for one in bundle.entries if not one.replication), None) if bundle else None
+    if bundle is None or entry is None:
+        known = [one.user.name for one in compiled.bundles if any(not entry.replication for entry in one.entries)]
+        what = "connects to" if user in fleet.users else "is known to the spec for"
+        message = f'no bundle of user "{user}" {what} server "{compiled.server.name}"'
+        hint = f"users with a bundle for it: {', '.join(known[:10])}" if known else "no policy admits a user over TCP"
+        raise Rejected(Diagnostic("PGT596", message, ("server", compiled.server.name), hint, at="table"))
+    return bundle, entry
+
+
+def parameters(compiled: Compiled, bundle: Bundle, entry: Entry, address: Address) -> dict[str, str]:
+    """Return the libpq parameters of the login: always verify-full, whatever the policy asks for."""
+    files = {name: os.path.join(bundle.directory, file) for name, file in _BUNDLE.items()}
+    if not entry.certificate:
+        files |= {"sslcert": "/nonexistent", "sslkey": "/nonexistent"}
+    if compiled.server.system:
+        files["sslrootcert"] = "system"
+    return {
+        "host": compiled.server.table.hosts[0],
+        "hostaddr": address.host,
+        "port": str(address.port),
+        "user": entry.role,
+        "dbname": entry.database or "postgres",
+        "sslmode": "verify-full",
+        "gssencmode": "disable",
+        "sslcrl": "",
+        "application_name": "pgtls verify",
+        "connect_timeout": str(_TIMEOUT),
+        "options": f"-c statement_timeout={_TIMEOUT}s",
+        **files,
+    }
+
+
+_BUNDLE = {
+    "sslrootcert": layout.CLIENT_TRUST,
+    "sslcert": layout.CLIENT_CERTIFICATE,
+    "sslkey": layout.CLIENT_KEY,
+}
+
+
+def ask(compiled: Compiled, bundle: Bundle, entry: Entry, address: Address) -> Shown | str:
+    """Log in and look; return why that is impossible otherwise."""
+    import psycopg
+
+    try:
+        with psycopg.connect(autocommit=True, **parameters(compiled, bundle, entry, address)) as connection:  # type: ignore[arg-type]
+            return read(connection, entry.role)
+    except psycopg.Error as error:
+        return _said(str(error))
+
+
+def _said(message: str) -> str:
+    """Return the last line of what libpq says, without the server that it is about."""
+    lines = message.strip().splitlines() or ["the connection failed"]
+    return lines[-1].rpartition(" failed: ")[2]
+
+
+class _Asker:
+    """Runs queries, and notes why one could not run."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.untried: dict[str, str] = {}
+
+    def rows(self, what: str, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]] | None:
+        import psycopg
+
+        try:
+            found: list[tuple[Any, ...]] = self._connection.execute(query, values).fetchall()
+        except psycopg.Error as error:
+            self.untried[what] = error.diag.message_primary or "the query failed"
+            return None
+        return found
+
+
+def read(connection: Any, role: str) -> Shown:
+    """Ask an open connection for everything."""
+    asker, version = _Asker(connection), connection.info.server_version
+    clock, asked = asker.rows("clock", "select clock_timestamp()"), datetime.now(UTC)
+    settings = _settings(asker)
+    roles = asker.rows("roles", "select rolname, rolcanlogin from pg_catalog.pg_roles")
+    databases = asker.rows("databases", "select datname from pg_catalog.pg_database")
+    members = asker.rows("memberships", _MEMBERS)
+    found = asker.rows("configuration", _ERRORS)
+    return Shown(
+        role,
+        version // 10000,
+        clock[0][0] if clock else None,
+        asked,
+        settings,
+        _digests(asker, settings),
+        _rules(asker),
+        _mappings(asker) if version >= _MAPPINGS_SINCE else None,
+        _changed(asker),
+        None if found is None else tuple(f"{file}:{line}: {error}" for file, line, error in found),
+        None if roles is None else dict(roles),
+        None if databases is None else frozenset(name for (name,) in databases),
+        None if members is None else frozenset(members),
+        _sessions(asker),
+        asker.untried,
+    )
+
+
+_MEMBERS = """
+select member.rolname, of.rolname from pg_catalog.pg_auth_members
+join pg_catalog.pg_roles member on member.oid = pg_auth_members.member
+join pg_catalog.pg_roles of on of.oid = pg_auth_members.roleid
+"""
+_ERRORS = (
+    "select sourcefile, sourceline, error from pg_catalog.pg_file_settings where error is not null and not applied"
+)
+_SETTINGS = "select name, setting, pg_catalog.current_setting(name), pending_restart from pg_catalog.pg_settings"
+_WRITTEN = "select name, setting from pg_catalog.pg_file_settings where applied"
+_RULES = """
+select line_number, type, database, user_name, address, netmask, auth_method, options, error
+from pg_catalog.pg_hba_file_rules
+"""
+_MAPPINGS = """
+select line_number, map_name, sys_name, pg_username, error from pg_catalog.pg_ident_file_mappings
+"""
+_CHANGED = """
+select bool_or((pg_catalog.pg_stat_file(pg_catalog.current_setting(name))).modification
+  > pg_catalog.pg_conf_load_time() + interval '1 second') from unnest(array['hba_file', 'ident_file']) name
+"""
+_SESSIONS = """
+select usename, ssl, client_dn, client_serial::text, issuer_dn
+from pg_catalog.pg_stat_ssl join pg_catalog.pg_stat_activity using (pid)
+where client_addr is not null and usename is not null and pid <> pg_catalog.pg_backend_pid()
+"""
+
+
+def _settings(asker: _Asker) -> dict[str, Setting] | None:
+    rows = asker.rows("settings", _SETTINGS)
+    if rows is None:
+        return None
+    written: dict[str, tuple[str, ...]] = {}
+    for name, value in asker.rows("lines of settings", _WRITTEN) or ():
+        written[name] = (*written.get(name, ()), value)
+    asker.untried.pop("lines of settings", None)
+    return {name: Setting(value, shown, pending, written.get(name, ())) for name, value, shown, pending in rows}
+
+
+def _digests(asker: _Asker, settings: Mapping[str, Setting] | None) -> dict[str, str] | None:
+    """Let the server compute the digest of each of its files: a private key stays there."""
+    found: dict[str, str] = {}
+    for name in FILES:
+        if settings is None or name not in settings or not settings[name].value:
+            continue
+        query = "select pg_catalog.encode(pg_catalog.sha256(pg_catalog.pg_read_binary_file(%s)), 'hex')"
+        rows = asker.rows("files", query, (settings[name].value,))
+        if rows is None and "permission" in asker.untried["files"]:
+            return None
+        found[name] = rows[0][0] if rows else ""
+    if not found:
+        asker.untried.setdefault("files", "this role does not see where they are")
+        return None
+    asker.untried.pop("files", None)
+    return found
+
+
+def _rules(asker: _Asker) -> tuple[Rule, ...] | None:
+    rows = asker.rows("rules", _RULES)
+    if rows is None:
+        return None
+    return tuple(
+        Rule(line, kind, tuple(databases or ()), tuple(users or ()), address, mask, method, tuple(options or ()), error)
+        for line, kind, databases, users, address, mask, method, options, error in rows
+    )
+
+
+def _mappings(asker: _Asker) -> tuple[Mapped, ...] | None:
+    rows = asker.rows("mappings", _MAPPINGS)
+    return None if rows is None else tuple(Mapped(*row) for row in rows)
+
+
+def _changed(asker: _Asker) -> bool | None:
+    rows = asker.rows("reload", _CHANGED)
+    return None if rows is None else bool(rows[0][0])
+
+
+def _sessions(asker: _Asker) -> tuple[Session, ...] | None:
+    rows = asker.rows("connections", _SESSIONS)
+    if rows is None:
+        return None
+    return tuple(
+        Session(role, bool(tls), subject, f"{int(serial):x}" if serial else None, issuer)
+        for role, tls, subject, serial, issuer in rows
+    )
