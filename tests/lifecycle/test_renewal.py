@@ -14,6 +14,7 @@ from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.pki import crl
 from pgtls.pki.model import RevocationList
+from pgtls.state import lock as locks
 from support.building import NOW, Place, reason, steps
 from support.clients import Bundle, admitted, refused
 from support.interrupting import pairs_match
@@ -21,6 +22,7 @@ from support.system import new_directory
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
     from support.servers import Server
 
@@ -115,6 +117,28 @@ def test_a_key_is_renewed_unless_the_spec_keeps_it(place: Place) -> None:
     after = {user: place.file(f"clients/{user}/postgresql.key").read_bytes() for user in ROLES}
     assert (after["alice"] == keys["alice"], after["bob"] == keys["bob"]) == (True, False)
     pairs_match(place)
+
+
+def test_an_old_key_is_deleted_and_its_bytes_are_not_overwritten(place: Place, tmp_path: Path) -> None:
+    place.build(spec())
+    key, other_name = place.file("clients/alice/postgresql.key"), tmp_path / "another-name-of-the-same-bytes"
+    old = key.read_bytes()
+    other_name.hardlink_to(key)
+    place.build(now=NOW + DAY, asked=ALL)
+    assert key.read_bytes() != old
+    assert other_name.read_bytes() == old
+    assert other_name.stat().st_nlink == 1
+
+
+def test_every_one_of_the_159_bits_of_a_serial_number_is_drawn(place: Place) -> None:
+    users = "".join(f'[user.u{number}]\nca = "inner"\n' for number in range(100))
+    place.build(spec() + users)
+    drawn = [int(line.serial, 16) for line in locks.read(place.lock).issued]
+    any_set, all_set = 0, (1 << 159) - 1
+    for serial_number in drawn:
+        any_set, all_set = any_set | serial_number, all_set & serial_number
+    assert (any_set, all_set) == ((1 << 159) - 1, 0)
+    assert len(set(drawn)) == len(drawn) > 100
 
 
 def test_all_renews_every_certificate_once(place: Place) -> None:

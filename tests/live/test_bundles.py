@@ -367,3 +367,26 @@ def programs(version: int) -> tuple[Path, ...]:
     """Return Debian's pg_basebackup and pg_receivewal if they support the server: they refuse newer servers."""
     debian = [found for found in versions() if found.builder == "Debian" and found.major >= version]
     return tuple(debian[-1].bin / name for name in ("pg_basebackup", "pg_receivewal")) if debian else ()
+
+
+def test_no_connection_of_a_bundle_uses_gss_encryption(tmp_path: Path) -> None:
+    policies = "".join(
+        f'[policy.{name}]\nusers = ["app"]\ndatabases = ["{name}"]\nfrom = ["10.0.0.0/8"]\nauth = "{method}"\n{more}\n'
+        for name, method, more in (
+            ("shop", "cert", ""),
+            ("logs", "scram-sha-256", 'sslmode = "prefer"'),
+            ("bi", "gss", 'sslmode = "disable"'),
+        )
+    )
+    out = compiled(BASE.format(port=5432, version=17) + f'[user.app]\nca = "clients"\n{policies}', tmp_path)
+    bundle = out / "clients" / "app"
+    connections = json.loads((bundle / "connections.json").read_text())["connections"]
+    assert len(connections) == 3
+    for connection in connections:
+        assert connection["parameters"]["gssencmode"] == "disable"
+        for form in ("uri", "dsn"):
+            assert re.search(r"[ &?]gssencmode=disable\b", connection[form])
+        assert "&gssEncMode=disable" in connection["jdbc"]
+    services = (bundle / "pg_service.conf").read_text()
+    assert services.count("[") == services.count("gssencmode=disable") == 3
+    assert "export PGGSSENCMODE=disable" in (bundle / "env.sh").read_text()
