@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from live.verifying import seen
 from pgtls.pipeline import status
 from support.authority import Authority, named
 from support.building import Place
@@ -22,6 +23,8 @@ from support.system import ENVIRONMENT, new_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pgtls.live.verify import Verified
 
 NEWEST = [found for found in versions() if found.major >= 19]
 
@@ -173,6 +176,35 @@ def test_a_tenant_logs_in_as_another_by_its_own_host_name_so_no_spec_lets_two_of
     # Where one identity accepts both, it is the mistake that it is without SNI.
     other.write(spec(bob='common_name = "alice"').replace('["tenant-a"]', '["tenant-a", "tenant-b"]'))
     assert "PGT137" in [finding.code for finding in diagnose(other.spec)]
+
+
+def test_verify_looks_at_every_identity(nineteen: Server, place: Place) -> None:
+    place.build(spec(), now=datetime.now(UTC), new_out=True)
+    nineteen.install(place.file("servers/main"))
+    good = seen(place, nineteen.port)
+    outcomes = {check.name: check.outcome for check in good.checks}
+    for host in ("a.example.com", "A2.example.com", "b.example.com"):
+        looked = ("certificate", "clients' trust", "names", "client CAs")
+        assert {outcomes[f"{host}: {name}"] for name in looked} == {"ok"}
+    whose = [f"certificate of user.{user}" for user in ("operator", "alice", "bob")]
+    assert [outcomes[name] for name in whose] == ["ok"] * 3
+    assert good.as_compiled
+    assert good.connections <= 40
+
+    # Each fault of one identity is seen under its host names alone.
+    trust = nineteen.data / "sni/b.example.com/root.crt"
+    nineteen.write("sni/b.example.com/root.crt", trust.read_bytes() + place.file("ca/tenant-a/ca.crt").read_bytes())
+    nineteen.reload()
+    assert differing(seen(place, nineteen.port)) == [("b.example.com: client CAs", "CA of a stranger")]
+    nineteen.write("pg_hosts.conf", re.sub('.*"b.example.com".*', "", (nineteen.data / "pg_hosts.conf").read_text()))
+    nineteen.reload()
+    found = differing(seen(place, nineteen.port))
+    assert ("b.example.com: certificate", "certificate of another") in found
+    assert {name.partition(":")[0] for name, _ in found} == {"b.example.com", "certificate of user.bob"}
+
+
+def differing(found: Verified) -> list[tuple[str, str | None]]:
+    return [(check.name, check.fault) for check in found.checks if check.outcome == "differs"]
 
 
 def test_a_revoked_certificate_is_refused_under_every_host_name(nineteen: Server, place: Place) -> None:

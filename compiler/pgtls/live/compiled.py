@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.hba.parse import parse_hba, parse_ident
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pgtls.access.model import Entry
     from pgtls.fleet.model import Fleet, Server, User
+    from pgtls.fleet.model import Identity as Shown
     from pgtls.hba.model import IdentLine, Line
     from pgtls.pki.model import Entity
     from pgtls.state.manifest import Manifest
@@ -48,6 +49,8 @@ class Compiled:
     """What a server should run, and what its clients hold."""
 
     server: Server
+    shown: Shown
+    """What it should be under some host names: the server itself is its default identity."""
     out: str
     generation: str
     """The digest of all files of the server."""
@@ -57,11 +60,14 @@ class Compiled:
     """The certificates of ``server.crt``, leaf first, as PEM."""
     leaf: Certificate
     trust: tuple[Certificate, ...]
-    """The certificates of the server's ``root.crt``."""
+    """The certificates of the ``root.crt`` of the identity."""
     settings: Mapping[str, str]
     lines: tuple[Line, ...]
     idents: tuple[IdentLine, ...]
     bundles: tuple[Bundle, ...]
+    """Those that dial the identity."""
+    others: tuple[Compiled, ...] = ()
+    """The same for each further identity of the server (``sni``)."""
 
     @property
     def roots(self) -> Mapping[bytes, tuple[str, ...]]:
@@ -74,7 +80,7 @@ class Compiled:
 
     def own_identity(self) -> Identity | str:
         """Open the server's certificate and key; return why that is impossible otherwise."""
-        path = os.path.join(self.out, layout.key_path(self.server.entity))
+        path = os.path.join(self.out, layout.key_path(self.shown.entity))
         return _identity(b"".join(self.chain), path)
 
 
@@ -87,25 +93,61 @@ def compiled(fleet: Fleet, entries: Mapping[str, Sequence[Entry]], out: str, ser
     for name in (layout.SERVER_CERTIFICATE, layout.CONF, layout.HBA):
         if name not in of_server:
             raise Rejected(_never_built(server, f'"{out}" holds no {name} for it'))
-    texts = {name: _read(out, layout.path(server.entity, name)) for name in of_server if name not in _UNREAD}
-    chain = texts[layout.SERVER_CERTIFICATE]
-    leaf = facts.read(chain)
-    if isinstance(leaf, Unreadable):
-        raise Rejected(_never_built(server, f"{layout.SERVER_CERTIFICATE} cannot be read: {leaf.reason}"))
+    texts = {
+        name: _read(out, layout.path(server.entity, name))
+        for name in of_server
+        if name.rpartition("/")[2] not in _UNREAD
+    }
     version = server.table.postgres
-    return Compiled(
+    default = Compiled(
         server=server,
+        shown=server,
         out=out,
         generation=_generation(of_server),
         files=of_server,
-        chain=facts.pems(chain),
-        leaf=leaf[0],
-        trust=_certificates(texts.get(layout.SERVER_TRUST, b"")),
         settings=read_fragment(texts[layout.CONF].decode()),
         lines=parse_hba(texts[layout.HBA].decode(errors="surrogateescape"), version).lines,
         idents=parse_ident(texts.get(layout.IDENT, b"").decode(errors="surrogateescape"), version).lines,
-        bundles=tuple(_bundles(fleet, entries, out, server, manifest)),
+        **_of_identity(fleet, entries, out, server, server, manifest, texts),
     )
+    others = (
+        replace(default, shown=shown, **_of_identity(fleet, entries, out, server, shown, manifest, texts))
+        for shown in server.sni
+    )
+    return replace(default, others=tuple(others))
+
+
+def _of_identity(
+    fleet: Fleet,
+    entries: Mapping[str, Sequence[Entry]],
+    out: str,
+    server: Server,
+    shown: Shown,
+    manifest: Manifest,
+    texts: Mapping[str, bytes],
+) -> _OfIdentity:
+    """Return what differs from one identity of a server to the next."""
+    below = layout.directory(shown.entity).removeprefix(layout.directory(server.entity)).removeprefix("/")
+    chain = texts.get(os.path.join(below, layout.SERVER_CERTIFICATE), b"")
+    leaf = facts.read(chain)
+    if isinstance(leaf, Unreadable) or not leaf:
+        reason = leaf.reason if isinstance(leaf, Unreadable) else "it is missing"
+        raise Rejected(
+            _never_built(server, f"{os.path.join(below, layout.SERVER_CERTIFICATE)} cannot be read: {reason}")
+        )
+    return {
+        "chain": facts.pems(chain),
+        "leaf": leaf[0],
+        "trust": _certificates(texts.get(os.path.join(below, layout.SERVER_TRUST), b"")),
+        "bundles": tuple(_bundles(fleet, entries, out, shown, manifest)),
+    }
+
+
+class _OfIdentity(TypedDict):
+    chain: tuple[bytes, ...]
+    leaf: Certificate
+    trust: tuple[Certificate, ...]
+    bundles: tuple[Bundle, ...]
 
 
 _UNREAD = frozenset((layout.SERVER_KEY, layout.SERVER_NEXT_KEY))
@@ -149,10 +191,10 @@ def _certificates(pem: bytes) -> tuple[Certificate, ...]:
 
 
 def _bundles(
-    fleet: Fleet, entries: Mapping[str, Sequence[Entry]], out: str, server: Server, manifest: Manifest
+    fleet: Fleet, entries: Mapping[str, Sequence[Entry]], out: str, shown: Shown, manifest: Manifest
 ) -> Iterator[Bundle]:
     for user in fleet.users.values():
-        here = tuple(entry for entry in entries.get(user.name, ()) if entry.server.name == server.name)
+        here = tuple(entry for entry in entries.get(user.name, ()) if entry.identity.name == shown.name)
         if not here:
             continue
         paths = [layout.path(user.entity, name) for name in (layout.CLIENT_CERTIFICATE, layout.CLIENT_TRUST)]

@@ -39,7 +39,7 @@ NOBODY = "pgtls-verify"
 
 Key = tuple[str, ...]
 """What a look is for: ``("version", "1.1")``, ``("group", "X25519")``, ``("other groups",)``, ``("direct",)``,
-``("protocol",)``, ``("plain" | "tls", ROLE, DATABASE)``,
+``("protocol",)``, ``("host", NAME)``, ``("plain" | "tls", ROLE, DATABASE)``,
 ``("client" | "stranger" | "server" | "expired" | "revoked", WHOSE, CA)``."""
 
 
@@ -111,13 +111,19 @@ def survey(
         probes |= _pairs(compiled, name)
         probes |= {key: _showing(identity, name, highest) for key, identity in shown.items()}
         untried |= hidden
+        for other in compiled.others:
+            probes |= {("host", host): Probe(server_name=host) for host in other.shown.table.hosts}
+            shown, hidden = _certificates(other, lock, now)
+            asked = server_name(other)
+            more = {key: identity for key, identity in shown.items() if key[0] == "client" and key not in probes}
+            probes |= {key: _showing(identity, asked, highest) for key, identity in more.items()}
     seen, left = looks.many(probes)
     return Survey(address, first, None, seen, {**untried, **left}, looks.made)
 
 
 def server_name(compiled: Compiled) -> str | None:
     """Return the name that a client asks for: its first host, unless that is an address (libpq, sslsni)."""
-    host = compiled.server.table.hosts[0]
+    host = compiled.shown.table.hosts[0]
     try:
         ip_address(host)
     except ValueError:
@@ -231,7 +237,7 @@ def _certificates(compiled: Compiled, lock: Lock, now: datetime) -> tuple[dict[K
     shown: dict[Key, Identity] = {("stranger", "an unknown CA", ""): stranger(NOBODY)}
     hidden: dict[Key, str] = {}
     own = compiled.own_identity()
-    key = ("server", compiled.server.entity, "")
+    key = ("server", compiled.shown.entity, "")
     if isinstance(own, Identity):
         shown[key] = own
     else:

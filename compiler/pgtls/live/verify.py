@@ -79,7 +79,7 @@ def is_known(compiled: Compiled, lock: Lock, seen: Seen) -> bool:
     if chain[0].sha256 == compiled.leaf.sha256:
         return True
     line = _by_digest(lock, chain[0])
-    return line is not None and line.entity == compiled.server.entity
+    return line is not None and line.entity == compiled.shown.entity
 
 
 def is_current(compiled: Compiled, seen: Seen) -> bool:
@@ -122,9 +122,30 @@ def _checks(fleet: Fleet, compiled: Compiled, lock: Lock, survey: Survey, now: d
         reason = "the server may be an impostor, so it gets no name and no certificate of the spec to see"
         yield from (untried(name, reason) for name in ("client certificates", "cleartext", "access"))
         return
+    for other in compiled.others:
+        yield from _of_identity(other, lock, survey, now)
     yield from _accepted(compiled, survey)
     yield from _refused(survey)
     yield from _access(fleet, compiled, survey)
+
+
+def _of_identity(compiled: Compiled, lock: Lock, survey: Survey, now: datetime) -> Iterator[Check]:
+    """Judge what the server shows to clients that ask for the host names of a further identity."""
+    for host in compiled.shown.table.hosts:
+        seen = survey.seen.get(("host", host))
+        if seen is None or seen.session is None:
+            reason = _told(seen) if seen else _reason(survey, ("host", host))
+            yield untried(f"{host}: certificate", reason)
+            continue
+        checks = (
+            _certificate(compiled, lock, seen, now),
+            _order(compiled, seen),
+            *_trusted(compiled, seen.session, now),
+            _names(compiled, seen),
+            _dates(seen, now),
+            _client_cas(compiled, replace(survey, first=seen)),
+        )
+        yield from (replace(check, name=f"{host}: {check.name}") for check in checks)
 
 
 # --- who answers ---
@@ -214,7 +235,7 @@ def _certificate(compiled: Compiled, lock: Lock, seen: Seen, now: datetime) -> C
     line = _by_digest(lock, leaf)
     if line is None:
         return _strange(leaf, wanted)
-    if line.entity != compiled.server.entity:
+    if line.entity != compiled.shown.entity:
         what = f"it serves the certificate of {line.entity}, not its own"
         return differs(
             "PGT473", "certificate of another", "certificate", what, "clients that verify names refuse it", INSTALL
@@ -290,7 +311,7 @@ def _trusted(compiled: Compiled, session: Session, now: datetime) -> Iterator[Ch
     """Verify the chain as the clients do, each with its root.crt."""
     name = TRUST
     roots: Mapping[bytes, tuple[str, ...]] | Mapping[None, tuple[str, ...]]
-    if compiled.server.system and compiled.bundles:
+    if compiled.shown.system and compiled.bundles:
         roots = {None: tuple(bundle.user.name for bundle in compiled.bundles)}
     else:
         roots = compiled.roots
@@ -309,7 +330,7 @@ def _trusted(compiled: Compiled, session: Session, now: datetime) -> Iterator[Ch
 
 
 def _names(compiled: Compiled, seen: Seen) -> Check:
-    chain, hosts = served(seen), compiled.server.table.hosts
+    chain, hosts = served(seen), compiled.shown.table.hosts
     lost = [host for host in hosts if not chain or not covers(chain[0], host)]
     if not lost:
         return ok("names", f"the certificate is valid for {listed(hosts, 4)}")

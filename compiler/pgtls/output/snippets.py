@@ -23,13 +23,13 @@ def snippet(driver: str, user: User, entry: Entry, values: Mapping[str, str]) ->
     settings = _SETTINGS.get(driver, _same)(user, entry, dict(values))
     directory = user.table.directory
     return template(f"client/drivers/{driver}.j2").render(
-        host=literal(entry.server.table.hosts[0]),
+        host=literal(entry.identity.table.hosts[0]),
         port=entry.server.table.port,
         role=literal(entry.role),
         database=literal(entry.database if entry.database is not None else "NAME"),
         directory=literal(directory or "~/.postgresql"),
         home=not directory,
-        system=entry.server.system,
+        system=entry.identity.system,
         certificate=entry.certificate,
         password=any(policy.table.auth not in _WITHOUT_PASSWORD for policy in entry.policies),
         tls=entry.sslmode != "disable",
