@@ -14,7 +14,7 @@ import pytest
 
 from pgtls.cli import COMMANDS
 from pgtls.cli.app import command
-from pgtls.cli.table import cells
+from pgtls.diagnostics.lines import cells
 from support.building import SMALL
 from support.pgtls import pgtls
 from support.servers import PATIENCE
@@ -101,6 +101,48 @@ def test_what_is_shown_fits_and_no_word_is_cut(directory: Path, words: tuple[str
     cut = {word for word in piped.split() if word not in shown.split() and not word.endswith("…")}
     assert cut <= {"SERIAL", "policy"}
     assert max(map(len, piped.splitlines())) > 120, "this would fit anyway"
+
+
+WORDS_ON_A_TERMINAL = {
+    "check, a long line": ("check", "long.toml"),
+    "check, waived": ("check", "waived.toml"),
+    "explain, admitted": ("explain", "wide.toml", "--user", LONG, "--database", "shop", "--from", "10.0.0.1"),
+    "explain, refused": ("explain", "wide.toml", "--user", "nobody", "--database", "shop", "--from", "172.16.0.1"),
+    "diff": ("diff", "pgtls.toml", "wide.toml"),
+    "rule": ("rule",),
+    "rule CODE": ("rule", "PGT203"),
+    "an error of plan": ("plan", "long.toml"),
+    "a wrong option": ("build", "--dry-run"),
+}
+
+
+@pytest.mark.parametrize("words", WORDS_ON_A_TERMINAL.values(), ids=WORDS_ON_A_TERMINAL)
+def test_findings_and_explanations_fit(directory: Path, words: tuple[str, ...]) -> None:
+    (directory / "wide.toml").write_text(WIDE)
+    names = ", ".join(f'"größe-漢字-{n}"' for n in range(40))
+    (directory / "long.toml").write_text(SPEC.replace('roles = ["app"', f"roles = [{names}, 7, {names}"))
+    waiver = (
+        'auth = "md5"\nwaiver = { reason = "the old client cannot do better until it is replaced", codes = ["PGT302"] }'
+    )
+    (directory / "waived.toml").write_text(SPEC.replace('auth = "cert"', waiver))
+    piped = pgtls(*words, cwd=directory)
+    assert max(map(cells, (piped.stdout + piped.stderr).splitlines())) > 80, "this would fit anyway"
+    for columns in (80, 120):
+        shown = seen(directory, *words, columns=columns, NO_COLOR="1")
+        assert [line for line in shown.splitlines() if cells(line) > columns] == []
+        said = [
+            word for word in (piped.stdout + piped.stderr).split() if not {"…", "漢"} & {*word} and cells(word) < 60
+        ]
+        assert {word for word in said if word not in shown.split() and "^" not in word} == set(), "no word is cut"
+
+
+def test_a_message_that_goes_on_below_is_coloured_throughout(directory: Path) -> None:
+    (directory / "bad.toml").write_text(SPEC.replace('users = ["app"]', f'users = ["{"a" * 58}"]'))
+    plain = seen(directory, "check", "bad.toml", NO_COLOR="1").splitlines()
+    painted = seen(directory, "check", "bad.toml").splitlines()
+    assert plain[1].startswith('    "aaa'), "the name does not fit into the first line"
+    assert painted[1].strip().startswith("\x1b[1m")
+    assert painted[1].endswith("\x1b[0m")
 
 
 @pytest.mark.parametrize("columns", [80, 120])

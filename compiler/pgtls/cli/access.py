@@ -10,7 +10,9 @@ from pgtls.cli import markdown as md
 from pgtls.cli import table
 from pgtls.cli.options import FORMAT, Where, clock, expanded
 from pgtls.cli.printing import coloured, reporting
-from pgtls.cli.table import columns, wrapped
+from pgtls.cli.table import columns
+from pgtls.diagnostics.lines import whole, wrapped
+from pgtls.language.words import some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,7 +87,7 @@ def _blocks(rows: Sequence[Row], width: int | None, *, colour: bool) -> Iterator
         above = row.policies
         named = zip(_HEAD, _cells(row)[:-1], strict=False)
         style = _style(row, colour=colour)
-        lines = [table.Row((table.whole(head.ljust(_LABEL)), cell), style) for head, cell in named if cell]
+        lines = [table.Row((whole(head.ljust(_LABEL)), cell), style) for head, cell in named if cell]
         yield from table.table(lines, width, indent="  ")
 
 
@@ -115,9 +117,9 @@ def _intro(server: Matrix) -> Iterator[str]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     return (
-        _some(row.roles),
-        _some(row.databases),
-        _some(row.addresses) or "this machine",
+        some(row.roles, _SHOWN),
+        some(row.databases, _SHOWN),
+        some(row.addresses, _SHOWN) or "this machine",
         row.over,
         _shows(row),
         row.sslmode or "",
@@ -128,15 +130,12 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _shows(row: Row) -> str:
     if not row.admits:
         return "refused"
-    names = _some([f"{name} (as {', '.join(roles)})" if roles != (name,) else name for name, roles in row.certificates])
+    names = some(
+        [f"{name} (as {', '.join(roles)})" if roles != (name,) else name for name, roles in row.certificates], _SHOWN
+    )
     if row.method == "cert":
         return f"a certificate: {names}" if names else "certificate with CN = role"
     if row.method == "peer":
         return f"operating-system user: {names}" if names else "operating-system user named like the role"
     extra = {"none": "", "verify-ca": ", and a certificate", "verify-full": ", and a certificate with CN = role"}
     return f"{row.method}{f' as {names}' if names else ''}{extra[row.certificate]}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

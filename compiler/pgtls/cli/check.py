@@ -12,7 +12,9 @@ import typer
 from pgtls.cli import FAILED, OK
 from pgtls.cli.options import FORMAT, Where, clock, expanded
 from pgtls.cli.printing import as_json, as_text, document, emit, say
+from pgtls.cli.table import columns
 from pgtls.diagnostics import Rejected
+from pgtls.diagnostics.lines import wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -63,7 +65,8 @@ def _print(diagnostics: tuple[Diagnostic, ...], waived: tuple[Diagnostic, ...], 
 
         if not diagnostics:
             say(f"{spec}: no findings")
-        if found := "\n".join((*filter(None, (as_text(diagnostics, sys.stdout),)), *waivers.text(waived))):
+        accepted = (line for said in waivers.text(waived) for line in wrapped(said, columns(sys.stdout), " " * 4))
+        if found := "\n".join((*filter(None, (as_text(diagnostics, sys.stdout),)), *accepted)):
             emit(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,10 +13,13 @@ from pgtls.cli import CHANGES, FAILED, OK
 from pgtls.cli import markdown as md
 from pgtls.cli.options import FORMAT, Now, clock, expanded
 from pgtls.cli.printing import reporting
+from pgtls.cli.table import columns
 from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.diagnostics.lines import labelled, wrapped
+from pgtls.language.words import some
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from datetime import datetime
 
     from pgtls.access.diff import Change
@@ -68,7 +72,9 @@ def command(
             "certificates": [asdict(change) for change in found.certificates],
             "summary": found.summary,
         }
-        report.text = lambda: "\n".join(_markdown(found) if format_ == "markdown" else _text(found))
+        report.text = lambda: "\n".join(
+            _markdown(found) if format_ == "markdown" else _text(found, columns(sys.stdout))
+        )
         failed = fail_on is not None and found.exceeds(fail_on)
         report.status = FAILED if failed else CHANGES if detailed_exitcode and found else OK
     return report.status
@@ -90,31 +96,28 @@ def _side(side: str, other: str, moment: datetime) -> Spec:
 # --- formats ---------------------------------------------------------------------------------------------------------
 
 
-def _text(found: Difference) -> Iterator[str]:
+def _text(found: Difference, width: int | None) -> Iterator[str]:
     if not found:
-        yield _SAME
+        yield from wrapped(_SAME, width)
     for change in found.access:
-        yield f"{_SIGNS[change.kind]} {change.kind}: {_who(change)}"
-        yield f"    before   {change.before}"
-        yield f"    after    {change.after}"
-        yield f"    policy   {', '.join(change.policies)}"
-        yield f"    example  {change.example}"
+        yield from wrapped(f"{_SIGNS[change.kind]} {change.kind}: {_who(change)}", width, "  ")
+        yield from labelled("    before   ", change.before, width)
+        yield from labelled("    after    ", change.after, width)
+        yield from labelled("    policy   ", ", ".join(change.policies), width)
+        yield from labelled("    example  ", change.example, width)
     for protection in found.protection:
-        yield f"{_SIGNS[protection.kind]} {protection.kind}: {protection.entity}: {protection.what}"
-        yield f"    before   {protection.before}"
-        yield f"    after    {protection.after}"
+        head = f"{_SIGNS[protection.kind]} {protection.kind}: {protection.entity}: {protection.what}"
+        yield from wrapped(head, width, "  ")
+        yield from labelled("    before   ", protection.before, width)
+        yield from labelled("    after    ", protection.after, width)
     for certificate in found.certificates:
         fields = f" ({', '.join(certificate.fields)})" if certificate.fields else ""
-        yield f"* {certificate.entity}: {certificate.action}{fields}"
+        yield from wrapped(f"* {certificate.entity}: {certificate.action}{fields}", width, "  ")
 
 
 def _who(change: Change) -> str:
-    return f"{_some(change.roles)} to {_some(change.databases)} on {change.server}, from {_some(change.sources)}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    roles, databases, sources = (some(names, _SHOWN) for names in (change.roles, change.databases, change.sources))
+    return f"{roles} to {databases} on {change.server}, from {sources}"
 
 
 def _markdown(found: Difference) -> Iterator[str]:
@@ -141,7 +144,7 @@ def _markdown(found: Difference) -> Iterator[str]:
 
 
 def _cells(change: Change) -> tuple[str, ...]:
-    who, databases, sources = _some(change.roles), _some(change.databases), _some(change.sources)
+    who, databases, sources = some(change.roles, _SHOWN), some(change.databases, _SHOWN), some(change.sources, _SHOWN)
     policies = ", ".join(change.policies)
     cells = (who, databases, change.server, sources, change.before, change.after, policies, change.example)
     return (f"**{change.kind}**", *map(md.text, cells))

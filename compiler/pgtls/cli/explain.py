@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -11,7 +12,9 @@ import typer
 from pgtls.cli.completion import names
 from pgtls.cli.options import FORMAT, Where, clock, expanded
 from pgtls.cli.printing import reporting
+from pgtls.cli.table import columns
 from pgtls.cli.usage import UsageError
+from pgtls.diagnostics.lines import labelled, wrapped
 from pgtls.postgres.releases import NEWEST, OLDEST
 
 if TYPE_CHECKING:
@@ -108,7 +111,7 @@ def command(
         else:
             answer = _of_spec(where.open(clock(where.now)), question["server"], asked)
         report.result = lambda: _as_dict(answer)
-        report.text = lambda: _text(answer)
+        report.text = lambda: _text(answer, columns(sys.stdout))
     return report.status
 
 
@@ -168,7 +171,7 @@ def _as_dict(found: Answer) -> dict[str, Any]:
     return {**asdict(answer), "policy": answer.policies[0] if answer.policies else None, "place": found.place}
 
 
-def _text(found: Answer) -> str:
+def _text(found: Answer, width: int | None) -> str:
     answer, connection, place = found.explanation, found.connection, found.place
     over = {"socket": "over the Unix socket", "tls": "over TLS", "plain": "in cleartext", "gss": "with GSS encryption"}
     where = f" from {connection.address}" if connection.address else ""
@@ -189,4 +192,7 @@ def _text(found: Answer) -> str:
             + ("; ".join(answer.nearest.missing) or "it covers this connection")
         )
     rows += [f"  note     {note}" for note in answer.notes]
-    return "\n".join(rows)
+    head, *named = rows
+    label = len("  policy   ")
+    lines = (line for row in named for line in labelled(row[:label], row[label:], width))
+    return "\n".join([*wrapped(head, width, "    "), *lines])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pgtls.cli import COMMANDS, FAILED, INTERRUPTED, OK, USAGE
-from pgtls.cli.printing import STDOUT, UnwrittenError, as_json, drop, emit, tell, tell_diagnostics
+from pgtls.cli.printing import STDOUT, UnwrittenError, as_json, drop, emit, tell, tell_diagnostics, tell_wrapped
 from pgtls.diagnostics import Diagnostic
 from pgtls.diagnostics.text import visible
 
@@ -38,7 +38,10 @@ def fail(error: BaseException, words: Sequence[str]) -> int:
     if _asks_for_json(words):
         emit(as_json(words[0] if words[0] in COMMANDS else None, [diagnostic]))
     elif isinstance(error, typer.TyperException):
-        tell(_usage(error, diagnostic) if words else _help(error))
+        if words:
+            tell_wrapped(_usage(error, diagnostic))
+        else:
+            tell(_help(error))
     elif isinstance(error, OSError):
         tell_diagnostics([diagnostic])
     return status

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgtls.cli import COMMANDS
+from pgtls.language.words import some
 from pgtls.pki.model import Entity
 from pgtls.state import layout
 
@@ -60,8 +61,7 @@ def _restarts(steps: Sequence[Step], entity: str) -> bool:
 
 
 def _directories(out: str, kind: str, names: Sequence[str]) -> str:
-    shown = [f"{out}/{layout.directory(Entity(f'{kind}.{name}'))}" for name in names[:_NAMED]]
-    return ", ".join(shown) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return some([f"{out}/{layout.directory(Entity(f'{kind}.{name}'))}" for name in names], _NAMED)
 
 
 def _destination(hosts: Mapping[str, str], servers: Sequence[str]) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from pgtls.cli import steps
 from pgtls.cli.printing import coloured
-from pgtls.cli.table import columns, wrapped
+from pgtls.cli.table import columns
+from pgtls.diagnostics.lines import wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

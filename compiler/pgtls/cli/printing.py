@@ -55,7 +55,16 @@ def tell(text: str) -> None:
 
 def say(message: str) -> None:
     """Print a message of pgtls to stderr."""
-    tell(f"pgtls: {message}")
+    tell_wrapped(f"pgtls: {message}")
+
+
+def tell_wrapped(text: str) -> None:
+    """Print what is no result in lines that fit."""
+    from pgtls.cli.table import columns
+    from pgtls.diagnostics.lines import wrapped
+
+    width = columns(sys.stderr)
+    tell("\n".join(part for line in text.split("\n") for part in wrapped(line, width, " " * 4)))
 
 
 def drop(stream: Any) -> None:
@@ -108,7 +117,7 @@ def reporting(command: str, format_: str) -> Iterator[Report]:
         text = "\n".join((text, *waivers.markdown(report.waived)))
     else:
         for line in waivers.text(report.waived):
-            tell(line)
+            tell_wrapped(line)
     if text:
         emit(text, report.done)
 
@@ -121,9 +130,10 @@ def tell_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
 
 def as_text(diagnostics: Iterable[Diagnostic], stream: Any) -> str:
     """Write diagnostics as text for a stream."""
+    from pgtls.cli.table import columns
     from pgtls.diagnostics.text import render
 
-    return render(tuple(diagnostics), colour=coloured(stream)).rstrip("\n")
+    return render(tuple(diagnostics), colour=coloured(stream), width=columns(stream)).rstrip("\n")
 
 
 def as_json(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,7 +12,9 @@ import typer
 from pgtls.cli.completion import codes
 from pgtls.cli.options import FORMAT, expanded
 from pgtls.cli.printing import reporting
+from pgtls.cli.table import Row, columns, table
 from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.diagnostics.lines import wrapped
 from pgtls.diagnostics.rules import catalogue
 
 if TYPE_CHECKING:
@@ -49,10 +52,11 @@ def _named(code: str) -> Rule:
 
 
 def _list(rules: Sequence[Rule]) -> str:
-    return "\n".join(f"{rule.code}  {rule.severity:7}  {rule.title}" for rule in rules)
+    return "\n".join(table([Row((rule.code, rule.severity, rule.title)) for rule in rules], columns(sys.stdout)))
 
 
 def _page(rule: Rule) -> str:
     standards = f"\n\nStandards: {', '.join(rule.standards)}" if rule.standards else ""
     head = f"{rule.code} ({rule.severity}): {rule.title}\n\n{rule.meaning}"
-    return f"{head}\n\nWhy it matters: {rule.why}\n\nHow to fix it: {rule.fix}{standards}"
+    page = f"{head}\n\nWhy it matters: {rule.why}\n\nHow to fix it: {rule.fix}{standards}"
+    return "\n".join(part for line in page.split("\n") for part in wrapped(line, columns(sys.stdout)))

@@ -6,7 +6,8 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pgtls.cli.table import Row, table, whole, wrapped
+from pgtls.cli.table import Row, table
+from pgtls.diagnostics.lines import whole, wrapped
 from pgtls.language.words import listed
 
 if TYPE_CHECKING:

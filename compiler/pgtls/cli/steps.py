@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from pgtls.cli import markdown as md
-from pgtls.cli.table import Row, table, whole, wrapped
+from pgtls.cli.table import Row, table
+from pgtls.diagnostics.lines import whole, wrapped
+from pgtls.language.words import some
 from pgtls.plan.model import COSTS
 
 if TYPE_CHECKING:
@@ -56,8 +58,7 @@ class Fold:
     def names(self) -> str:
         """The first of the entities that share the row; nothing of a single one."""
         names = [step.entity for step in self.steps]
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        return ", ".join(names[:_NAMED]) + more if len(names) > 1 else ""
+        return some(names, _NAMED) if len(names) > 1 else ""
 
     @property
     def action(self) -> Action:
@@ -164,5 +165,4 @@ def _costs(steps: Iterable[Step]) -> Iterator[str]:
     for cost in reversed(COSTS[1:]):
         entities = list(dict.fromkeys(step.entity for step in steps if step.cost == cost))
         if entities:
-            more = f" and {len(entities) - _COSTING} more" if len(entities) > _COSTING else ""
-            yield f"{_MEANING[cost]} ({', '.join(entities[:_COSTING])}{more})"
+            yield f"{_MEANING[cost]} ({some(entities, _COSTING)})"

@@ -1,4 +1,4 @@
-"""Text that fits: lines are broken at blanks alone, so that no name and no address is cut, and tables keep to a width.
+"""Tables that keep to a width, and how wide a terminal is.
 
 A width of None is no limit: what goes into a file or a pipe is not broken, unless ``COLUMNS`` says how wide it may be.
 """
@@ -6,8 +6,9 @@ A width of None is no limit: what goes into a file or a pipe is not broken, unle
 from __future__ import annotations
 
 import os
-import unicodedata
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pgtls.diagnostics.lines import STANDING, cells, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -16,8 +17,6 @@ _GAP = 2
 """Blanks between two columns."""
 _USUAL = 80
 """Columns of a terminal that does not say how many it has."""
-_STANDING = "\0"
-"""Replaces a blank at which a line must not be broken; no text of a spec holds one."""
 
 
 class Row(NamedTuple):
@@ -39,24 +38,6 @@ def columns(stream: Any) -> int | None:
         return os.get_terminal_size(stream.fileno()).columns or _USUAL
     except (OSError, ValueError):
         return _USUAL
-
-
-def whole(text: str) -> str:
-    """Return the text as one word."""
-    return text.replace(" ", _STANDING)
-
-
-def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
-    """Break a text at blanks; later lines begin with ``indent``. A word that is too long has a line of its own."""
-    words = text.lstrip(" ").split(" ")
-    lines, line = [], text[: len(text) - len(text.lstrip(" "))] + words[0]
-    for word in words[1:]:
-        if line.strip() and width is not None and cells(line) + 1 + cells(word) > width:
-            lines.append(line)
-            line = indent + word
-        else:
-            line = f"{line} {word}"
-    return [found.replace(_STANDING, " ").rstrip() for found in (*lines, line)]
 
 
 def table(rows: Iterable[Row], width: int | None, *, indent: str = "") -> Iterator[str]:
@@ -87,19 +68,6 @@ def fits(rows: Sequence[Row], width: int | None) -> bool:
     return width is None or sum(least) + _GAP * (len(least) - 1) <= width
 
 
-def cells(text: str) -> int:
-    """Count the columns that a text takes on a terminal."""
-    if text.isascii():
-        return len(text)
-    return sum(_cell(character) for character in text)
-
-
-def _cell(character: str) -> int:
-    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
 def _shrunk(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
     """Take columns away from the widest column that has some to spare, until all fit."""
     widths = list(natural)
@@ -124,7 +92,7 @@ def _aligned(row: Row, widths: Sequence[int], indent: str) -> Iterator[str]:
 
 def _stacked(row: Row, width: int | None, indent: str) -> Iterator[str]:
     first, *others = [cell for cell in row.cells if cell] or [""]
-    yield indent + _painted(first.replace(_STANDING, " "), first, row.style)
+    yield indent + _painted(first.replace(STANDING, " "), first, row.style)
     for cell in others:
         yield from _indented(cell, width, indent)
 

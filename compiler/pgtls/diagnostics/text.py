@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import TYPE_CHECKING, Any
+
+from pgtls.diagnostics.lines import cells, whole, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pgtls.diagnostics import Diagnostic, Place
 
-_WIDTH = 100
-"""The number of columns of a line that are shown."""
+_EXCERPT = 100
+"""How many characters of a line are shown at most."""
+_TAB = 8
+"""Columns that a tab may take."""
 _STYLES = {"error": "1;31", "warning": "1;33", "message": "1", "gutter": "34"}
 
 
-def render(diagnostics: Iterable[Diagnostic], *, colour: bool = False) -> str:
+def render(diagnostics: Iterable[Diagnostic], *, colour: bool = False, width: int | None = None) -> str:
     """Write diagnostics as text: each with its place, an excerpt and its hint, and an empty line between them.
 
-    What is not empty ends in a line end. Nothing that a spec holds reaches a terminal as a control character.
+    ``width`` is that of the terminal, if there is one. What is not empty ends in a line end. Nothing
+    that a spec holds reaches a terminal as a control character.
     """
-    return "\n".join(_block(diagnostic, colour=colour) for diagnostic in diagnostics)
+    return "\n".join(_block(diagnostic, width, colour=colour) for diagnostic in diagnostics)
 
 
 def as_json(diagnostic: Diagnostic) -> dict[str, Any]:
@@ -69,15 +73,12 @@ def _paint(text: str, style: str, *, colour: bool) -> str:
     return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if colour else text
 
 
-def _block(diagnostic: Diagnostic, *, colour: bool) -> str:
+def _block(diagnostic: Diagnostic, width: int | None, *, colour: bool) -> str:
     place = diagnostic.place
-    where = f"{place.file}:{place.line}:{place.column}" if place else diagnostic.file or "pgtls"
-    kind = _paint(f"{diagnostic.severity}[{diagnostic.code}]", diagnostic.severity, colour=colour)
-    message = _paint(visible(diagnostic.message), "message", colour=colour)
-    lines = [f"{visible(where)}: {kind}: {message}"]
     margin = " " * len(str(place.line)) if place else ""
+    lines = _head(diagnostic, width, colour=colour)
     if place and place.shown:
-        text, carets = _excerpt(place)
+        text, carets = _excerpt(place, None if width is None else width - len(margin) - len(" | "))
         gutters = (
             _paint(gutter, "gutter", colour=colour) for gutter in (f"{margin} |", f"{place.line} |", f"{margin} |")
         )
@@ -85,42 +86,57 @@ def _block(diagnostic: Diagnostic, *, colour: bool) -> str:
         carets = carets[: len(carets) - len(carets.lstrip())] + pointed
         lines += [f"{gutter} {line}".rstrip() for gutter, line in zip(gutters, ("", text, carets), strict=True)]
     if diagnostic.hint:
-        first, *more = diagnostic.hint.split("\n")
-        lines.append(f"{margin} = hint: {visible(first)}")
-        lines += [f"{margin}         {visible(line)}".rstrip() for line in more]
+        first, *more = map(visible, diagnostic.hint.split("\n"))
+        below = f"{margin}         "
+        lines += wrapped(f"{margin} = hint: {first}", width, below)
+        lines += [part for line in more for part in wrapped(f"{below}{line}".rstrip(), width, below)]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _excerpt(place: Place) -> tuple[str, str]:
+def _head(diagnostic: Diagnostic, width: int | None, *, colour: bool) -> list[str]:
+    """Write the place, the code and the message; a message that does not fit goes on below, indented."""
+    place = diagnostic.place
+    where = visible(f"{place.file}:{place.line}:{place.column}" if place else diagnostic.file or "pgtls")
+    kind = f"{diagnostic.severity}[{diagnostic.code}]"
+    first, *more = wrapped(f"{whole(f'{where}: {kind}:')} {visible(diagnostic.message)}", width, _INDENT)
+    said = first.removeprefix(f"{where}: {kind}:").lstrip(" ")
+    painted = f"{where}: {_paint(kind, diagnostic.severity, colour=colour)}:"
+    shown = f"{painted} {_paint(said, 'message', colour=colour)}" if said else painted
+    return [shown, *(_INDENT + _paint(line.removeprefix(_INDENT), "message", colour=colour) for line in more)]
+
+
+_INDENT = " " * 4
+
+
+def _excerpt(place: Place, room: int | None) -> tuple[str, str]:
     """Return the line and the carets below it. Carets never go beyond the line, and tabs are kept for alignment."""
     line = place.text
     start = min(place.column - 1, len(line))
     end = len(line) if place.end_line > place.line else min(place.end_column - 1, len(line))
-    first, last = _window(len(line), start, end)
+    first, last = _window(line, start, end, room)
     shown = [_cell(character) for character in line[first:last]]
-    before = "".join("\t" if cell == "\t" else " " * _columns(cell) for cell in shown[: start - first])
-    width = sum(map(_columns, shown[start - first : max(end, start) - first]))
+    before = "".join("\t" if cell == "\t" else " " * cells(cell) for cell in shown[: start - first])
+    width = sum(map(cells, shown[start - first : max(end, start) - first]))
     left, right = "…" if first else "", "…" if last < len(line) else ""
     return f"{left}{''.join(shown)}{right}", f"{' ' * len(left)}{before}{'^' * max(1, width)}"
 
 
-def _window(length: int, start: int, end: int) -> tuple[int, int]:
+def _window(line: str, start: int, end: int, room: int | None) -> tuple[int, int]:
     """Choose the part of a long line that is shown: the value, or at least its start, with some context."""
-    if length <= _WIDTH:
-        return 0, length
-    spare = max(_WIDTH - (end - start), _WIDTH // 4)
-    first = max(0, min(start - spare // 2, length - _WIDTH))
-    return first, min(length, first + _WIDTH)
+    first, size = 0, len(line)
+    while size > 1 and (size > _EXCERPT or (room is not None and _takes(line[first : first + size]) > room)):
+        if size == len(line):
+            room = None if room is None else room - len("……")
+        size = min(size - 1, _EXCERPT)
+        spare = max(size - (end - start), size // 4)
+        first = max(0, min(start - spare // 2, len(line) - size))
+    return first, min(len(line), first + size)
+
+
+def _takes(text: str) -> int:
+    """Count the columns of a part of a line."""
+    return sum(_TAB if character == "\t" else cells(_cell(character)) for character in text)
 
 
 def _cell(character: str) -> str:
     return character if character == "\t" else visible(character)
-
-
-def _columns(cell: str) -> int:
-    """Count the terminal columns of a character as it is shown."""
-    if len(cell) > 1:
-        return len(cell)
-    if unicodedata.combining(cell) or unicodedata.category(cell) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(cell) in ("W", "F") else 1

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from pgtls.diagnostics import Path
 
@@ -80,8 +80,14 @@ def listed(names: Iterable[str], most: int = 5) -> str:
     """Name things in a sentence, ``a, b and c``; of more than ``most`` the first: ``a, b and 7 more``."""
     found = list(names)
     if len(found) > most:
-        return f"{', '.join(found[:most])} and {len(found) - most} more"
+        return some(found, most)
     return " and ".join(filter(None, (", ".join(found[:-1]), *found[-1:])))
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """Name things in a cell, ``a, b, c``; of more than ``most`` the first: ``a, b and 7 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _type(value: Any) -> str:
