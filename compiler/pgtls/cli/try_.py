@@ -11,7 +11,8 @@ import typer
 from pgtls.cli.completion import names
 from pgtls.cli.options import FORMAT, expanded
 from pgtls.cli.printing import coloured, emit, reporting, say
-from pgtls.cli.table import Row, columns, table, whole, wrapped
+from pgtls.cli.table import Row, columns, table
+from pgtls.diagnostics.lines import whole, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -120,7 +120,8 @@ _COLOURS = {"ok": "32", "differs": "1;31", "not tried": "33"}
 
 
 def _text(results: Iterable[Verified]) -> str:
-    from pgtls.cli.table import Row, columns, table, whole, wrapped
+    from pgtls.cli.table import Row, columns, table
+    from pgtls.diagnostics.lines import whole, wrapped
 
     width, colour = columns(sys.stdout), coloured(sys.stdout)
     lines: list[str] = []
