@@ -12,6 +12,8 @@ import pytest
 from live.verifying import Site, faults, listener, seen
 from support.authority import Authority
 from support.building import Place
+from support.diagnosing import REWRITE
+from support.pgtls import ROOT
 from support.system import new_directory
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ sslmode = "require"
 auth = "scram-sha-256"
 """
 NOW = datetime.now(UTC)
+GUIDE = ROOT / "docs/guides/verify.md"
 
 
 def built(version: int, *, more: str = "", now: datetime = NOW) -> Place:
@@ -231,8 +234,8 @@ FAULTS = (
         sql=True,
     ),
     Fault("half of the set lies on disk, before a reload", half_on_disk, "half-installed", sql=True),
-    Fault("pg_hba.conf has an error (SQL)", hba_with_an_error, "error in pg_hba.conf", sql=True),
-    Fault("another pg_hba.conf is loaded (SQL)", another_hba, "other pg_hba.conf", sql=True),
+    Fault("pg_hba.conf has an error", hba_with_an_error, "error in pg_hba.conf", sql=True),
+    Fault("another pg_hba.conf is loaded", another_hba, "other pg_hba.conf", sql=True),
     Fault("pg_hba.conf was changed and not reloaded", hba_not_reloaded, "not reloaded", sql=True),
     Fault("ALTER SYSTEM overrides a setting", setting_overridden, "setting ssl_prefer_server_ciphers", sql=True),
     Fault("postgresql.conf has an error", error_in_conf, "error in postgresql.conf", sql=True),
@@ -365,3 +368,35 @@ def test_what_else_answers_on_the_port_is_named(
 def test_no_server_and_no_such_name_are_named(small: Place) -> None:
     assert faults(seen(small, 1)) == ["no server"]
     assert faults(seen(small, 1, host="nowhere.invalid")) == ["no name"]
+
+
+OTHERS = (
+    ("nothing listens on the port, or the name does not resolve", "no server", "PGT470"),
+    ("something else answers: a pooler", "pooler", "PGT471"),
+    ("a server that speaks HTTP, answers garbage, hangs or closes early", "web", "PGT471"),
+    ("a certificate has expired", "expired", "PGT474"),
+    ("the clock of this machine is behind", "not yet valid", "PGT474"),
+    ("the clock of the server is off (--user)", "clock off", "PGT479"),
+    ("somebody is connected with a revoked certificate (--user)", "revoked certificate connected", "PGT479"),
+)
+"""What this file or test_verify.py makes elsewhere."""
+
+
+def test_the_guide_lists_every_fault() -> None:
+    """``PGTLS_TEST_GOLDEN=write`` writes the table of docs/guides/verify.md."""
+    rows = [
+        (
+            f"{fault.what} (--user)" if fault.sql else fault.what,
+            fault.named,
+            "PGT479" if fault.sql else CODES[fault.named],
+        )
+        for fault in FAULTS
+    ]
+    head = "| fault | `verify` says | code |\n|---|---|---|\n"
+    table = head + "".join(f"| {what} | {named} | {code} |\n" for what, named, code in (*rows, *OTHERS))
+    page = GUIDE.read_text()
+    start = page.index(head)
+    end = page.index("\n\n", start) + 1
+    if REWRITE:
+        GUIDE.write_text(page[:start] + table + page[end:])
+    assert page[start:end] == table

@@ -19,7 +19,7 @@ from pgtls.live.database import judge
 from pgtls.live.run import loaded
 from pgtls.live.sql import Session, Shown
 from pgtls.state.lock import read
-from support.pgtls import pgtls
+from support.pgtls import ROOT, pgtls
 from support.servers import Server, versions
 
 if TYPE_CHECKING:
@@ -213,3 +213,10 @@ def test_who_is_connected_with_a_revoked_certificate_is_named(place: Place) -> N
 
 def test_another_version_is_named(site: Site) -> None:
     assert judged(site, Shown("app", 18)) == ["version"]
+
+
+def test_the_guide_shows_the_checks_that_are_made(site: Site) -> None:
+    shown = (ROOT / "docs/guides/verify.md").read_text()
+    names = re.findall(r"^  (ok|not tried) +(\S.*?)  ", shown, re.MULTILINE)
+    found = seen(site.place, site.server.port)
+    assert [(outcome, name) for outcome, name in names] == [(check.outcome, check.name) for check in found.checks]

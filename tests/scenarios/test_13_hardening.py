@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from support.clients import PSQL, TLS, Bundle, admitted, at, refused, socket_of
 from support.pgtls import SCENARIOS, compiled, for_postgres
-from support.scenario import KNOWN, PASSWORD, enact
+from support.scenario import KNOWN, PASSWORD, enact, verified
 from support.servers import ServerError
 from support.system import find_account, is_root, new_directory
 
@@ -40,6 +41,9 @@ def test_a_short_list_of_ciphers_and_one_curve_are_in_force(server: Server, tmp_
         )
     matching = openssl_conf(tmp_path, "CipherString = ECDHE-ECDSA-AES256-GCM-SHA384\nGroups = secp384r1")
     admitted(PSQL.connect(older, environment=KNOWN | {"OPENSSL_CONF": str(matching)}))
+    run = verified(out, server, "careful")
+    assert run.status == 0, run.stdout
+    assert re.search("ok +group secp384r1 ", run.stdout)
 
 
 def openssl_conf(directory: Path, lines: str) -> Path:
@@ -69,6 +73,9 @@ def test_tls_1_3_alone_and_files_in_a_directory_of_their_own(server: Server) -> 
     own = Bundle(out / "clients" / "app").parameters("shop", server="modern") | at(server)
     assert admitted(PSQL.connect(own, query=TLS, environment=KNOWN)).startswith("t|TLSv1.3|")
     refused(PSQL.connect(own | {"ssl_max_protocol_version": "TLSv1.2"}, environment=KNOWN), "protocol version")
+    run = verified(out, server, "modern")
+    assert run.status == 0, run.stdout
+    assert re.search("ok +TLS 1.2 +refused", run.stdout)
 
     (directory / "server.key").chmod(0o640)
     with pytest.raises(ServerError, match="has group or world access"):

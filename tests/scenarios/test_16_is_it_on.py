@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from support.clients import PSQL, TLS, Bundle, admitted, at, refused
-from support.scenario import enact
+from support.scenario import enact, verified
 
 if TYPE_CHECKING:
     from support.servers import Server
@@ -21,6 +21,8 @@ def test_server_and_client_say_whether_it_is_on(server: Server) -> None:
     assert (tls, version, subject) == ("t", "TLSv1.3", "/CN=alice")
     assert cipher.startswith("TLS_")
     assert int(bits) >= 128
+    run = verified(out, server)
+    assert run.status == 0, run.stdout
 
     encryption = "SSL off" if server.version == 13 else "no encryption"
     refused(
@@ -38,3 +40,6 @@ def test_a_server_without_tls_says_so(server: Server) -> None:
     server.configure(ssl="off")
     server.reload()
     refused(PSQL.connect(own), "server does not support SSL, but SSL was required")
+    run = verified(out, server)
+    assert run.status == 1
+    assert "has TLS switched off (ssl = off)" in run.stdout

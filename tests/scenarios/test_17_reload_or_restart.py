@@ -16,7 +16,7 @@ import pytest
 
 from support.clients import PSQL, Bundle, admitted, at, conninfo, refused, socket_of
 from support.pgtls import SCENARIOS, built, for_postgres, pgtls
-from support.scenario import KNOWN, PASSWORD
+from support.scenario import KNOWN, PASSWORD, verified
 from support.servers import ServerError
 from support.system import find_account, is_root
 
@@ -191,6 +191,19 @@ def test_a_broken_file_is_ignored_at_a_reload_and_fatal_at_a_start(server: Serve
             refused(PSQL.connect(alice | {"sslcert": "/nonexistent"}), "connection requires a valid client certificate")
             server.write(name, whole)
             server.reload()
+        server.write("server.key", BROKEN["server.key"][0])
+        assert (
+            pgtls("build", path, "--out", out, "--lock", out.with_suffix(".lock"), "--renew", "server.db").status == 0
+        )
+        server.write("server.crt", (out / "servers/db/server.crt").read_bytes())
+        with pytest.raises(ServerError, match="could not load private key file"):
+            server.reload()
+        run = verified(out, server)
+        assert run.status == 1, "the new certificate lies there, and the old one is served"
+        assert "it serves a superseded certificate" in run.stdout
+        server.write("server.key", (out / "servers/db/server.key").read_bytes())
+        server.reload()
+        assert verified(out, server).status == 0
         assert held.execute("select ssl from pg_stat_ssl where pid = pg_backend_pid()").fetchall() == [(True,)]
 
     for name, (content, reason) in BROKEN.items():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from support.pgtls import SCENARIOS, compiled_for
+from support.pgtls import SCENARIOS, compiled_for, pgtls
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from support.pgtls import Run
     from support.servers import Server
 
 PASSWORD = "correct horse"
@@ -33,3 +34,10 @@ def enact(
     assert complaints == []
     assert server.hba_errors() == []
     return out
+
+
+def verified(out: Path, server: Server, entity: str = "db", *words: str) -> Run:
+    """Verify a running server against the out directory that it was installed from."""
+    spec, lock = out.parent / "pgtls.toml", out.with_suffix(".lock")
+    where = ("--out", out, "--lock", lock, "--server", entity, "--host", "127.0.0.1", "--port", str(server.port))
+    return pgtls("verify", spec, *where, *words)
