@@ -18,13 +18,15 @@ from support.servers import PATIENCE
 from support.system import locked, scratch
 
 PROGRAMS = {
+    "drivers": ".",
     "actionlint": "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12",
     # With --offline it signs by step-ca's own code, and needs no server. Later releases cannot be had by `go install`.
     "step": "github.com/smallstep/cli/cmd/step@v0.21.0",
     "terraform-provider-external": "github.com/terraform-providers/terraform-provider-external",
 }
-"""The package of each; one without a version is a tool of the module in ``external``, whose go.mod pins it."""
-_PINNED = Path(__file__).with_name("external")
+"""The package of each; one without a version is of a module here, whose go.mod pins it."""
+_PINNED = {"drivers": Path(__file__).with_name("drivers") / "go"}
+_EXTERNAL = Path(__file__).with_name("external")
 _ATTEMPTS = 3
 """A proxy may hang up; what was downloaded by then is kept."""
 
@@ -51,7 +53,7 @@ def _build(name: str, binary: Path) -> str:
     for _ in range(_ATTEMPTS):
         run = subprocess.run(
             ("go", "install", package),
-            cwd=binary.parent if "@" in package else _PINNED,
+            cwd=binary.parent if "@" in package else _PINNED.get(name, _EXTERNAL),
             env=surroundings,
             check=False,
             capture_output=True,

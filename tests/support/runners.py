@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
+from support.cargo import rust_drivers
+from support.golang import go_program
 from support.servers import PATIENCE
-from support.system import ENVIRONMENT, new_directory, until_we_end
+from support.system import ENVIRONMENT, locked, new_directory, scratch, until_we_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,9 +57,13 @@ class Runner:
 
     def run(self, environment: Mapping[str, str] | None = None, **case: Any) -> Answer:
         """Run one case."""
+        return self.ask(json.dumps({**case, "environment": environment or {}}, default=str))
+
+    def ask(self, case: str) -> Answer:
+        """Send a line and read the answer."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps({**case, "environment": environment or {}}), file=self._process.stdin, flush=True)
+        print(case, file=self._process.stdin, flush=True)
         watch = threading.Timer(PATIENCE, self._process.kill)
         watch.start()
         line = self._process.stdout.readline()
@@ -93,3 +99,46 @@ def node_runner() -> Runner:
     directory = new_directory("programs")
     (directory / "node_modules").symlink_to(modules)
     return Runner("node", "--no-warnings", DRIVERS / "node" / "run.mjs", directory)
+
+
+def go_runner() -> Runner:
+    """Start a program that connects by pgx and lib/pq."""
+    return Runner(go_program("drivers"))
+
+
+@cache
+def _java_classes() -> tuple[Path, Path]:
+    """Return the jar of pgjdbc and the compiled runner."""
+    if shutil.which("javac") is None:
+        pytest.skip("unavailable: no JDK is on this machine")
+    jars = list((DRIVERS / "java" / "lib").glob("postgresql-*.jar"))
+    if not jars:
+        pytest.skip(
+            "unavailable: no Maven is on this machine" if shutil.which("mvn") is None else "pgjdbc: `make test`"
+        )
+    classes = scratch() / "java"
+    with locked(classes):
+        if not classes.exists():
+            words = ["javac", "-cp", str(jars[0]), "-d", str(classes), str(DRIVERS / "java" / "Run.java")]
+            subprocess.run(words, check=True, timeout=PATIENCE)
+    return jars[0], classes
+
+
+class JavaRunner(Runner):
+    """Its cases are lines of fields, with tabs between them."""
+
+    def run(self, environment: Mapping[str, str] | None = None, **case: Any) -> Answer:
+        """Run one case."""
+        fields = (case["url"], (environment or {}).get("PGPASSWORD", ""), *map(str, case.get("renewed", ("", ""))))
+        return self.ask("\t".join(fields))
+
+
+def java_runner() -> Runner:
+    """Start a JVM that connects by pgjdbc."""
+    jar, classes = _java_classes()
+    return JavaRunner("java", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", f"{jar}:{classes}", "Run")
+
+
+def rust_runner() -> Runner:
+    """Start a program that connects by tokio-postgres."""
+    return Runner(rust_drivers())

@@ -23,6 +23,7 @@ DriverName = Literal[
     "tokio-postgres-native-tls",
     "tokio-postgres-rustls",
 ]
+Binding = Literal["enforced", "ignored", "fails"]
 Noticed = Literal["at the next connection", "after a restart"]
 
 
@@ -35,8 +36,8 @@ class Driver(NamedTuple):
     language: str
     insists: bool = False
     """True if it can refuse a server that asks for less than the policy's method, or for nothing."""
-    binds: bool = False
-    """True if `channel_binding = "require"` makes it refuse a server that does not bind SCRAM to its certificate."""
+    binding: Binding = "ignored"
+    """What `channel_binding = "require"` does. `fails`: it cannot bind, and connects to no server."""
     demands: bool = False
     """True if it can refuse a server that asks for no client certificate."""
     skips_names: bool = True
@@ -48,16 +49,24 @@ class Driver(NamedTuple):
 DRIVERS: Mapping[DriverName, Driver] = {
     driver.name: driver
     for driver in (
-        Driver("psycopg", "psycopg 3", "Python", True, True, True, notices="at the next connection"),
-        Driver("sqlalchemy", "SQLAlchemy over psycopg 3", "Python", True, True, True, notices="at the next connection"),
+        Driver("psycopg", "psycopg 3", "Python", True, "enforced", True, notices="at the next connection"),
+        Driver(
+            "sqlalchemy",
+            "SQLAlchemy over psycopg 3",
+            "Python",
+            True,
+            "enforced",
+            True,
+            notices="at the next connection",
+        ),
         Driver("asyncpg", "asyncpg", "Python"),
         Driver("pg8000", "pg8000", "Python"),
         Driver("node-pg", "pg (node-postgres)", "JavaScript"),
         Driver("postgres.js", "postgres.js", "JavaScript"),
-        Driver("pgjdbc", "pgjdbc", "Java", True, True, notices="at the next connection"),
-        Driver("pgx", "pgx 5", "Go", True, True),
+        Driver("pgjdbc", "pgjdbc", "Java", True, "enforced", notices="at the next connection"),
+        Driver("pgx", "pgx 5", "Go", True, "enforced"),
         Driver("lib-pq", "lib/pq", "Go", notices="at the next connection"),
-        Driver("tokio-postgres-native-tls", "tokio-postgres with native-tls", "Rust", binds=True),
-        Driver("tokio-postgres-rustls", "tokio-postgres with rustls", "Rust", binds=True, skips_names=False),
+        Driver("tokio-postgres-native-tls", "tokio-postgres with native-tls", "Rust", binding="enforced"),
+        Driver("tokio-postgres-rustls", "tokio-postgres with rustls", "Rust", binding="fails", skips_names=False),
     )
 }
