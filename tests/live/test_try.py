@@ -25,6 +25,7 @@ from support.building import Place
 from support.pgtls import EXAMPLE, ROOT, Run, pgtls
 from support.servers import PATIENCE, Installation, versions
 from support.system import ENVIRONMENT, find_account, is_root, new_directory, run_as
+from support.walking import agrees, shown
 from whole.test_random_specs import is_consistent
 from whole.worlds import random_world
 
@@ -423,3 +424,17 @@ def test_random_specs_are_kept_by_real_servers() -> None:
             for trial in tried(api.load(place.spec), directory, bindir=str(server.bin)):
                 assert trial.different == (), f"{trial.different}\n{world.toml(server.major)}"
                 assert trial.rows
+
+
+# --- the page that leads here ---------------------------------------------------------------------------------------
+
+
+def test_the_readme_shows_what_its_first_minute_prints() -> None:
+    typed = next(text for text in shown(ROOT / "README.md", "sh") if "pgtls try" in text)
+    commands = [line.partition("#")[0].strip() for line in typed.splitlines()]
+    assert commands == ["make build", ".venv/bin/pgtls try pgtls.toml.example"]
+    page = next(text for text in shown(ROOT / "README.md", "") if "an impostor" in text).splitlines()
+    printed = attempt(EXAMPLE, "--bindir", some().bin).stdout.splitlines()
+    if not is_root():  # who cannot become postgres cannot try its peer line
+        printed = [line.replace("15 connections", "16 connections").replace("; 1 not tried", "") for line in printed]
+    assert agrees(["...", *page, "..."], printed), "\n".join(printed)
