@@ -11,8 +11,6 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.serialization import pkcs12
 from markdown_it import MarkdownIt
 
 from support.clients import PSQL, WHO, Bundle, Client, libpq_clients
@@ -252,38 +250,6 @@ def test_a_bundle_that_has_its_place_says_that_place(tmp_path: Path) -> None:
     assert "`~/.postgresql/`" not in text
     assert sourced("dash", "./env.sh", bundle.directory).returncode != 0, "nothing lies there"
     assert "pgtls_bundle='/etc/my app'\n" in (bundle.directory / "env.sh").read_text()
-
-
-def test_what_the_readme_makes_for_java_is_the_key_as_der(tmp_path: Path) -> None:
-    bundle = Bundle(compiled(BASE.format(port=5432, version=17) + BI, tmp_path) / "clients" / "bi")
-    subprocess.run(shlex.split(command(bundle, "openssl")), check=True, cwd=bundle.directory, capture_output=True)
-    made = serialization.load_der_private_key((bundle.directory / "postgresql.pk8").read_bytes(), None)
-    key = serialization.load_pem_private_key((bundle.directory / "postgresql.key").read_bytes(), None)
-    assert made.public_key() == key.public_key()
-    with pytest.raises(ValueError, match="Could not deserialize"):
-        serialization.load_der_private_key((bundle.directory / "postgresql.key").read_bytes(), None)
-
-
-def test_what_the_readme_makes_for_java_of_an_encrypted_key_is_never_in_the_clear(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("a-passphrase\n")
-    guarded = BI.replace("[policy", 'passphrase = { file = "secret" }\n[policy')
-    bundle = Bundle(compiled(BASE.format(port=5432, version=17) + guarded, tmp_path) / "clients" / "bi")
-    assert "-nocrypt" not in (bundle.directory / "README.md").read_text()
-    words = [*shlex.split(command(bundle, "openssl")), "-passin", "pass:a-passphrase", "-passout", "pass:a-passphrase"]
-    subprocess.run(words, check=True, cwd=bundle.directory, capture_output=True)
-    content = (bundle.directory / "postgresql.p12").read_bytes()
-    made = pkcs12.load_pkcs12(content, b"a-passphrase")
-    assert made.cert
-    assert (made.cert.friendly_name, made.key is not None) == (b"user", True)
-    with pytest.raises(ValueError, match="Invalid password"):
-        pkcs12.load_pkcs12(content, b"another")
-
-
-def test_a_bundle_that_shows_no_certificate_says_nothing_of_keys_for_java(tmp_path: Path) -> None:
-    plain = BI.replace('ca = "clients"\n', "").replace('"cert"', '"scram-sha-256"')
-    out = compiled(BASE.format(port=5432, version=17) + plain, tmp_path)
-    text = (out / "clients" / "bi" / "README.md").read_text()
-    assert ("## Java" in text, "openssl" in text, "JDBC URLs" in text) == (False, False, True)
 
 
 # --- physical replication ---------------------------------------------------------------------------------------------

@@ -63,3 +63,20 @@ def listed_cas(user: User, entries: Sequence[Entry]) -> tuple[Authority, ...]:
     """Return the CAs whose CRLs a bundle carries, if any: libpq checks all in a chain (X509_V_FLAG_CRL_CHECK_ALL)."""
     links = {link.name: link for ca in server_cas(entries) for link in ca.chain}
     return tuple(links[name] for name in sorted(links) if links[name].table.crl) if user.table.crl else ()
+
+
+def client_roots(entries: Sequence[Entry]) -> list[Authority]:
+    """Return the roots that a client must trust: of its servers, before and after a rollover."""
+    found = {ca.root.name: ca.root for ca in server_cas(entries)}
+    return [found[name] for name in sorted(found)]
+
+
+def rootless(entries: Sequence[Entry]) -> list[Identity]:
+    """Return the servers whose certificate no CA of the spec has signed, and no public one."""
+    servers = {e.identity.name: e.identity for e in entries if e.identity.ca is None and not e.identity.system}
+    return [servers[name] for name in sorted(servers)]
+
+
+def trusted_roots(entries: Sequence[Entry]) -> bool:
+    """Return whether a client of these servers needs a file of roots."""
+    return bool(client_roots(entries) or rootless(entries))

@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from pgtls.postgres import libpq
+from pgtls.postgres.libpq import DIRECT_SINCE, authentications
 from pgtls.state import layout
 
 if TYPE_CHECKING:
@@ -19,8 +21,12 @@ _NO_FILE = "/nonexistent"
 
 
 def parameters(user: User, entry: Entry) -> dict[str, str]:
-    """Return the libpq parameters of an entry: absolute paths where the bundle's directory is known, else defaults."""
-    return {
+    """Return the libpq parameters of an entry, as far as the oldest libpq of the bundle knows them.
+
+    The paths are absolute if the bundle's directory is known; otherwise libpq's defaults apply.
+    """
+    known = libpq.parameters(user.table.libpq)
+    wanted = {
         "host": entry.identity.table.hosts[0],
         **({"hostaddr": entry.hostaddr} if entry.hostaddr else {}),
         "port": str(entry.server.table.port),
@@ -32,7 +38,25 @@ def parameters(user: User, entry: Entry) -> dict[str, str]:
         # A Kerberos ticket would otherwise take precedence over TLS.
         "gssencmode": "disable",
         **({"channel_binding": entry.channel_binding} if entry.channel_binding else {}),
+        **_demands(user, entry),
     }
+    return {name: value for name, value in wanted.items() if name in known}
+
+
+def _demands(user: User, entry: Entry) -> dict[str, str]:
+    """Return what makes a client reject a server that asks for less than the policies."""
+    methods = authentications({policy.table.auth for policy in entry.policies}, user.table.libpq)
+    asked = entry.certificate and all(policy.asks_certificate != "none" for policy in entry.policies)
+    return {
+        **({"require_auth": ",".join(methods)} if methods else {}),
+        **({"sslcertmode": "require"} if asked else {}),
+        **({"sslnegotiation": "direct"} if _direct(entry) else {}),
+    }
+
+
+def _direct(entry: Entry) -> bool:
+    """Return whether the connection can begin with TLS: no one on the way can answer first."""
+    return entry.server.table.postgres >= DIRECT_SINCE and entry.sslmode in ("require", "verify-ca", "verify-full")
 
 
 def _files(user: User, entry: Entry) -> dict[str, str]:
@@ -55,7 +79,7 @@ def uri(values: Mapping[str, str]) -> str:
     rest = "&".join(f"{name}={_encode(value)}" for name, value in values.items() if name not in _URI_PARTS)
     host = f"[{values['host']}]" if ":" in values["host"] else _encode(values["host"])
     database = _encode(values.get("dbname", ""))
-    return f"postgresql://{_encode(values['user'])}@{host}:{values['port']}/{database}?{rest}"
+    return f"postgresql://{_encode(values['user'])}@{host}:{values['port']}/{database}" + (f"?{rest}" if rest else "")
 
 
 def key_value(values: Mapping[str, str]) -> str:
@@ -63,22 +87,85 @@ def key_value(values: Mapping[str, str]) -> str:
     return " ".join(f"{name}={_quote(value)}" for name, value in values.items())
 
 
-def jdbc(values: Mapping[str, str]) -> str:
-    """Return the URL for pgjdbc, in its own spelling of the parameters."""
-    host = values.get("hostaddr", values["host"]) if values["sslmode"] != "verify-full" else values["host"]
+def jdbc(user: User, entry: Entry) -> str:
+    """Return the URL for pgjdbc, in its own spelling of the parameters.
+
+    A pgjdbc that does not know one of them passes over it.
+    """
+    properties = jdbc_properties(user, entry)
+    host = _dialled(entry) or entry.identity.table.hosts[0]
     host = f"[{host}]" if ":" in host else host
-    rest = {_JDBC[name]: value for name, value in values.items() if name in _JDBC}
-    if (
-        rest.get("sslrootcert") == "system"
-    ):  # to pgjdbc the name of a file; this is how it is told to use the CAs of its JVM
-        del rest["sslrootcert"]
-        rest["sslfactory"] = "org.postgresql.ssl.DefaultJavaSSLFactory"
-    if (
-        "replication" in values
-    ):  # which takes replication commands alone: none of those that pgjdbc sends to learn about the server
-        rest |= {"replication": "true", "assumeMinServerVersion": "13", "preferQueryMode": "simple"}
-    query = "&".join(f"{name}={_encode(value)}" for name, value in rest.items())
-    return f"jdbc:postgresql://{host}:{values['port']}/{_encode(values.get('dbname', ''))}?{query}"
+    query = "&".join(f"{name}={_encode(value)}" for name, value in properties.items())
+    return f"jdbc:postgresql://{host}:{entry.server.table.port}/{_encode(entry.database or '')}?{query}"
+
+
+def jdbc_properties(user: User, entry: Entry) -> dict[str, str]:
+    """Return the connection properties of pgjdbc for an entry, without host, port and database."""
+    methods = authentications({policy.table.auth for policy in entry.policies}, libpq.OAUTH_SINCE - 1)
+    return {
+        "user": entry.role,
+        "sslmode": entry.sslmode,
+        **_jdbc_files(user, entry),
+        "gssEncMode": "disable",
+        **({"channelBinding": entry.channel_binding} if entry.channel_binding else {}),
+        **({"requireAuth": ",".join(methods)} if methods else {}),
+        **({"sslNegotiation": "direct"} if _direct(entry) else {}),
+        # What takes replication commands alone takes none of those that pgjdbc sends to learn about the server.
+        **(
+            {"replication": "true", "assumeMinServerVersion": "13", "preferQueryMode": "simple"}
+            if entry.replication
+            else {}
+        ),
+    }
+
+
+def _jdbc_files(user: User, entry: Entry) -> dict[str, str]:
+    directory = user.table.directory
+    files = {"sslrootcert": f"{directory}/{layout.CLIENT_TRUST}"} if directory else {}
+    if entry.identity.system:  # to pgjdbc, "system" is the name of a file; this tells it to use the CAs of its JVM
+        files = {"sslfactory": "org.postgresql.ssl.DefaultJavaSSLFactory"}
+    if not entry.certificate and user.ca:
+        return files | {"sslcert": "", "sslkey": ""}  # none, also where one lies in the default place
+    if directory and entry.certificate:
+        files |= {"sslcert": f"{directory}/{layout.CLIENT_CERTIFICATE}", "sslkey": f"{directory}/{jdbc_key(user)}"}
+    return files
+
+
+def jdbc_key(user: User) -> str:
+    """Return the file of a bundle that has the key in the form that suits pgjdbc best."""
+    if any(one.startswith("pkcs12") for one in user.table.formats):
+        return layout.CLIENT_PKCS12
+    return layout.CLIENT_PKCS8 if "pkcs8-der" in user.table.formats else layout.CLIENT_KEY
+
+
+def go(entry: Entry, values: Mapping[str, str]) -> str | None:
+    """Return a URL for pgx and lib/pq, which send any other parameter to the server as a setting.
+
+    None where they cannot dial the address and verify the name.
+    """
+    return _of_known(entry, values, {"sslmode", "sslrootcert", "sslcert", "sslkey"})
+
+
+def node(entry: Entry, values: Mapping[str, str]) -> str | None:
+    """Return a URL for node-postgres, which takes the modes of libpq if told so; None as for :func:`go`."""
+    found = _of_known(entry, values, {"sslmode", "sslrootcert", "sslcert", "sslkey"})
+    return found and f"{found}&uselibpqcompat=true"
+
+
+def _of_known(entry: Entry, values: Mapping[str, str], known: set[str]) -> str | None:
+    host = _dialled(entry)
+    if host is None or entry.replication:
+        return None
+    chosen = {name: value for name, value in values.items() if name in known | _URI_PARTS and value != _NO_FILE}
+    return uri({**chosen, "host": host})
+
+
+def _dialled(entry: Entry) -> str | None:
+    """Return the host for drivers without `hostaddr`; None: the one that they verify is not the one that they dial."""
+    host = entry.identity.table.hosts[0]
+    if entry.hostaddr is None or host in (entry.hostaddr, "localhost"):
+        return host
+    return None if entry.sslmode == "verify-full" else entry.hostaddr
 
 
 def services(sections: Iterable[tuple[str, Mapping[str, str]]]) -> str:
@@ -101,16 +188,6 @@ def unserviceable(values: Mapping[str, str]) -> str | None:
 
 
 _URI_PARTS = frozenset({"host", "port", "dbname", "user"})
-_JDBC = {
-    "user": "user",
-    "sslmode": "sslmode",
-    "sslrootcert": "sslrootcert",
-    "sslcert": "sslcert",
-    "sslkey": "sslkey",
-    "gssencmode": "gssEncMode",
-    "channel_binding": "channelBinding",
-}
-
 
 _PLAIN = re.compile(r"[A-Za-z0-9._/:-]+")
 

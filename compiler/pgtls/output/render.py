@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from shlex import quote
 from typing import TYPE_CHECKING
 
 from pgtls.certificates.credentials import chain, joined, roots, trust
 from pgtls.certificates.retired_cas import files as retired_files
-from pgtls.certificates.trust import checked_cas, listed_cas, server_cas, trusts_somebody
-from pgtls.language.models import SSLMODES
-from pgtls.output.connection_strings import jdbc, key_value, parameters, services, unserviceable, uri
+from pgtls.certificates.trust import (
+    checked_cas,
+    client_roots,
+    listed_cas,
+    rootless,
+    trusted_roots,
+    trusts_somebody,
+)
+from pgtls.output import bundle
 from pgtls.output.crl_directory import hashed
 from pgtls.output.pg_hosts import hosts_file
 from pgtls.output.postgresql_conf import has_crl_directory, server_settings
-from pgtls.output.snippets import snippet
 from pgtls.output.templates import template
 from pgtls.state import layout
 from pgtls.state.tree import File, FileKind, Later
@@ -68,8 +72,12 @@ def texts(
     servers = (
         file for server in fleet.servers.values() for file in _server_texts(fleet, server, rules[server.name], unsigned)
     )
-    changed = (user for user in fleet.users.values() if user.entity not in kept)
-    clients = (file for user in changed for file in _client_texts(user, entries.get(user.name, ())))
+    clients = (
+        (layout.path(user.entity, name), File(text.encode(), layout.PUBLIC, "bundle", user.entity))
+        for user in fleet.users.values()
+        if user.entity not in kept
+        for name, text in bundle.texts(user, entries.get(user.name, ()))
+    )
     return dict((*servers, *(file for files in kept.values() for file in files.items()), *clients))
 
 
@@ -187,25 +195,13 @@ def _client(
     credential = credentials.get(user.entity)
     if credential:
         yield from _pair(user.entity, chain(credential, user.ca, credentials), credential)
-    if _roots(entries) or _rootless(entries):
-        parts = (part for server in _rootless(entries) for part in _own_roots(server, credentials[server.entity]))
-        content = joined((roots(_roots(entries), credentials), *parts))
+    if trusted_roots(entries):
+        parts = (part for server in rootless(entries) for part in _own_roots(server, credentials[server.entity]))
+        content = joined((roots(client_roots(entries), credentials), *parts))
         yield layout.path(user.entity, layout.CLIENT_TRUST), File(content, layout.PUBLIC, "trust", user.entity)
     lists = [content for ca in listed_cas(user, entries) for content in _lists(ca, credentials, crls)]
     if lists:
         yield layout.path(user.entity, layout.CLIENT_CRL), File(joined(lists), layout.PUBLIC, "crl", user.entity)
-
-
-def _roots(entries: Sequence[Entry]) -> list[Authority]:
-    """Return the roots that a client must trust: of its servers, before and after a rollover."""
-    found = {ca.root.name: ca.root for ca in server_cas(entries)}
-    return [found[name] for name in sorted(found)]
-
-
-def _rootless(entries: Sequence[Entry]) -> list[Identity]:
-    """Return the servers whose certificate no CA of the spec has signed, and no public one."""
-    servers = {e.identity.name: e.identity for e in entries if e.identity.ca is None and not e.identity.system}
-    return [servers[name] for name in sorted(servers)]
 
 
 def _own_roots(server: Identity, credential: Credential) -> Iterator[bytes | Later]:
@@ -215,138 +211,6 @@ def _own_roots(server: Identity, credential: Credential) -> Iterator[bytes | Lat
         return
     served = credential.certificate, credential.following and credential.following[0], credential.previous
     yield from (certificate for certificate in served if certificate)
-
-
-def _client_texts(user: User, entries: Sequence[Entry]) -> Files:
-    def file(name: str, text: str) -> tuple[str, File]:
-        return layout.path(user.entity, name), File(text.encode(), layout.PUBLIC, "bundle", user.entity)
-
-    if not entries and not user.ca:  # who may only connect locally needs no bundle
-        return
-    sections = [(entry.name, parameters(user, entry)) for entry in entries]
-    if sections:
-        yield file(layout.SERVICES, services(sections))
-        yield file(layout.CONNECTIONS, _connections(user, entries, sections))
-    yield file(layout.ENVIRONMENT, _environment_file(user, entries))
-    guarded = user.table.passphrase is not None and user.ca is not None and user.table.csr_file is None
-    lacking = {name for name, values in sections if unserviceable(values)}
-    rows = [_row(entry, service=entry.name not in lacking) for entry in entries]
-    usable = [entry for entry in entries if entry.name not in lacking]
-    directory = user.table.directory
-    text = template("client/README.md.j2").render(
-        user=_code(user.name),
-        directory=_code(directory) if directory else None,
-        rows=rows,
-        guarded=guarded,
-        presented=any(entry.certificate for entry in entries),
-        unnamed=next((_example(entry) for entry in usable if _unnamed(entry)), None),
-        # What connects as it stands, before what still wants a name, before replication.
-        example=_example(min(usable, key=lambda entry: (entry.replication, _unnamed(entry)))) if usable else None,
-    )
-    yield file(layout.README, text)
-
-
-def _example(entry: Entry) -> str:
-    if entry.replication:  # where psql could send nothing but replication commands
-        return f"pg_basebackup -d service={entry.name} -D copy"
-    return f'psql "service={entry.name} dbname=NAME"' if _unnamed(entry) else f"psql service={entry.name}"
-
-
-def _unnamed(entry: Entry) -> bool:
-    return entry.database is None and not entry.replication
-
-
-def _environment_file(user: User, entries: Sequence[Entry]) -> str:
-    files = [("PGSSLROOTCERT", layout.CLIENT_TRUST)] if _roots(entries) or _rootless(entries) else []
-    if listed_cas(user, entries):
-        files += [("PGSSLCRL", layout.CLIENT_CRL)]
-    if user.ca:
-        files += [("PGSSLCERT", layout.CLIENT_CERTIFICATE), ("PGSSLKEY", layout.CLIENT_KEY)]
-    system = [("PGSSLROOTCERT", "system")] if entries and all(entry.identity.system for entry in entries) else []
-    strictest = max((entry.sslmode for entry in entries), key=SSLMODES.index, default="verify-full")
-    return template("client/env.sh.j2").render(
-        user=user.entity,
-        directory=quote(user.table.directory) if user.table.directory else None,
-        files=files,
-        values=[*system, ("PGSSLMODE", strictest), ("PGGSSENCMODE", "disable")],
-        services=bool(entries),
-    )
-
-
-def _connections(user: User, entries: Sequence[Entry], sections: Sequence[tuple[str, Mapping[str, str]]]) -> str:
-    connections = (
-        {
-            "service": None if unserviceable(values) else name,
-            "server": entry.server.name,
-            "database": entry.database,
-            "replication": entry.replication,
-            "role": entry.role,
-            "uri": uri(values),
-            "dsn": key_value(values),
-            "jdbc": jdbc(values),
-            "parameters": values,
-            **_snippets(user, entry, values),
-        }
-        for entry, (name, values) in zip(entries, sections, strict=True)
-    )
-    # A line for each: readable, and several times faster than an indented document.
-    lines = ",\n".join(_json(connection) for connection in connections)
-    return f'{{"format_version": 1, "user": {_json(user.name)}, "connections": [\n{lines}\n]}}\n'
-
-
-def _snippets(user: User, entry: Entry, values: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    if entry.replication or not user.table.drivers:
-        return {}
-    return {"snippets": {driver: snippet(driver, user, entry, values) for driver in user.table.drivers}}
-
-
-_json = json.JSONEncoder(ensure_ascii=False).encode
-
-
-def _row(entry: Entry, *, service: bool) -> dict[str, str]:
-    return {
-        "service": _code(entry.name) if service else "none: see `connections.json`",
-        "server": _code(f"{entry.identity.table.hosts[0]}:{entry.server.table.port}"),
-        "database": _database(entry),
-        "role": _code(entry.role),
-        "sslmode": f"`{entry.sslmode}`",
-        "proof": _proof(entry),
-    }
-
-
-def _database(entry: Entry) -> str:
-    if entry.replication:
-        return "physical replication"
-    return _code(entry.database) if entry.database is not None else "any database you may access"
-
-
-def _proof(entry: Entry) -> str:
-    methods = sorted({policy.table.auth for policy in entry.policies})
-    shown = [_PROOFS.get(method, f"`{method}`") for method in methods]
-    certificate = (
-        entry.certificate and "cert" not in methods and any(p.asks_certificate != "none" for p in entry.policies)
-    )
-    return " or ".join(shown) + (" and the certificate" if certificate else "")
-
-
-_PROOFS = {
-    "cert": "the certificate",
-    "scram-sha-256": "a password",
-    "md5": "a password",
-    "password": "a password",
-    "trust": "nothing",
-}
-
-
-def _code(text: str) -> str:
-    """Return any text as code in Markdown, fit for a table cell.
-
-    A code span shows its text as it is (CommonMark 6.1), except backticks, blanks at its ends, and bars, which end a
-    cell of a table; text with these becomes HTML with character references, which are never markup.
-    """
-    if "`" not in text and "|" not in text and text == text.strip():
-        return f"`{text}`"
-    return "<code>" + "".join(c if c.isalnum() else f"&#{ord(c)};" for c in text) + "</code>"
 
 
 def _pair(entity: Entity, certificate: bytes | Later | None, credential: Credential) -> Files:

@@ -7,7 +7,10 @@ the oldest libpq they are for understands. Source: fe-connect.c, ``PQconninfoOpt
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 class Parameter(NamedTuple):
@@ -90,3 +93,29 @@ SNI_SINCE = 14
 def parameters(version: int) -> dict[str, Parameter]:
     """Return the parameters that a libpq of that version understands, by name."""
     return {parameter.name: parameter for parameter in PARAMETERS if parameter.since <= version <= parameter.until}
+
+
+DIRECT_SINCE = 17
+"""``sslnegotiation=direct``: server and libpq."""
+
+OAUTH_SINCE = 18
+
+_REQUESTS = {
+    **dict.fromkeys(("trust", "cert", "ident", "peer"), ("none",)),
+    "scram-sha-256": ("scram-sha-256",),
+    "md5": ("scram-sha-256", "md5"),
+    **dict.fromkeys(("password", "ldap", "pam", "bsd", "radius"), ("password",)),
+    "gss": ("gss",),
+    "sspi": ("sspi",),
+    "oauth": ("oauth",),
+}
+"""By method of pg_hba.conf: what a server that uses it asks for, in the words of ``require_auth``, strongest first.
+
+``md5`` asks for SCRAM where the stored password is one for it; ``cert`` asks for nothing but the certificate.
+"""
+
+
+def authentications(methods: Collection[str], version: int) -> tuple[str, ...]:
+    """Return the ``require_auth`` for these methods; nothing if a libpq of that version cannot name one of them."""
+    words = dict.fromkeys(word for method in sorted(methods, key=tuple(_REQUESTS).index) for word in _REQUESTS[method])
+    return () if "oauth" in words and version < OAUTH_SINCE else tuple(words)

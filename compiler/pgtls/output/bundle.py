@@ -1,0 +1,245 @@
+"""The texts of a client's bundle: what it connects to, in the words of each program that reads it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgtls.certificates.trust import listed_cas, trusted_roots
+from pgtls.language.models import SSLMODES
+from pgtls.output import connection_strings as strings
+from pgtls.output.quoting import code, powershell, property_key, property_value, shell
+from pgtls.output.snippets import snippet
+from pgtls.output.templates import template
+from pgtls.postgres import libpq
+from pgtls.postgres.releases import NEWEST
+from pgtls.state import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pgtls.access.model import Entry
+    from pgtls.fleet.model import User
+
+
+class Section(NamedTuple):
+    """An entry, with its libpq parameters."""
+
+    entry: Entry
+    parameters: Mapping[str, str]
+
+    @property
+    def service(self) -> str | None:
+        """Its name in pg_service.conf; None where that file cannot hold it."""
+        return None if strings.unserviceable(self.parameters) else self.entry.name
+
+
+def texts(user: User, entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
+    """Yield name and text of every file of a bundle that holds no certificate. Who connects locally gets none."""
+    if not entries and not user.ca:
+        return
+    sections = [Section(entry, strings.parameters(user, entry)) for entry in entries]
+    if sections:
+        yield layout.SERVICES, strings.services((one.entry.name, one.parameters) for one in sections)
+        yield layout.CONNECTIONS, _connections(user, sections)
+        yield layout.JDBC, _jdbc(user, sections)
+    if any(not one.entry.replication for one in sections):
+        yield layout.PGADMIN, _pgadmin(sections)
+    yield from _environment(user, sections)
+    yield from _installers(user, sections)
+    yield layout.README, _readme(user, sections)
+
+
+# ---- connections -----------------------------------------------------------------------------------------------------
+
+
+def _connections(user: User, sections: Sequence[Section]) -> str:
+    connections = (
+        {
+            "service": one.service,
+            "server": one.entry.server.name,
+            "database": one.entry.database,
+            "replication": one.entry.replication,
+            "role": one.entry.role,
+            "uri": strings.uri(one.parameters),
+            "dsn": strings.key_value(one.parameters),
+            "jdbc": strings.jdbc(user, one.entry),
+            "go": strings.go(one.entry, one.parameters),
+            "node": strings.node(one.entry, one.parameters),
+            "parameters": one.parameters,
+            **_programs(user, one),
+        }
+        for one in sections
+    )
+    # A line for each: readable, and several times faster than an indented document.
+    lines = ",\n".join(_json(connection) for connection in connections)
+    return f'{{"format_version": 1, "user": {_json(user.name)}, "connections": [\n{lines}\n]}}\n'
+
+
+def _programs(user: User, one: Section) -> dict[str, dict[str, str]]:
+    if one.entry.replication or not user.table.drivers:
+        return {}
+    return {"snippets": {driver: snippet(driver, user, one.entry, one.parameters) for driver in user.table.drivers}}
+
+
+_json = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _jdbc(user: User, sections: Sequence[Section]) -> str:
+    """Return the URL of every entry by its name, for java.util.Properties."""
+    lines = (
+        f"{property_key(one.entry.name)}.url={property_value(strings.jdbc(user, one.entry))}\n" for one in sections
+    )
+    return f"# Written by pgtls for {user.entity}: the URL of each connection, for pgjdbc.\n" + "".join(lines)
+
+
+def _pgadmin(sections: Sequence[Section]) -> str:
+    """Return what pgAdmin 4 imports: `setup.py load-servers`, or Tools, Import/Export Servers."""
+    servers = {
+        str(number): {
+            "Name": one.entry.name,
+            "Group": "pgtls",
+            "Host": one.parameters["host"],
+            "Port": one.entry.server.table.port,
+            "MaintenanceDB": one.entry.database if one.entry.database is not None else "postgres",
+            "Username": one.entry.role,
+            "ConnectionParameters": {k: v for k, v in one.parameters.items() if k not in _PGADMIN_OWN},
+        }
+        for number, one in enumerate((one for one in sections if not one.entry.replication), start=1)
+    }
+    return json.dumps({"Servers": servers}, ensure_ascii=False, indent=1) + "\n"
+
+
+_PGADMIN_OWN = frozenset({"host", "port", "dbname", "user"})
+
+
+# ---- scripts ---------------------------------------------------------------------------------------------------------
+
+
+def _environment(user: User, sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
+    entries = [one.entry for one in sections]
+    files = [("PGSSLROOTCERT", layout.CLIENT_TRUST)] if trusted_roots(entries) else []
+    if listed_cas(user, entries):
+        files += [("PGSSLCRL", layout.CLIENT_CRL)]
+    if user.ca:
+        files += [("PGSSLCERT", layout.CLIENT_CERTIFICATE), ("PGSSLKEY", layout.CLIENT_KEY)]
+    system = [("PGSSLROOTCERT", "system")] if entries and all(entry.identity.system for entry in entries) else []
+    strictest = max((entry.sslmode for entry in entries), key=SSLMODES.index, default="verify-full")
+    values = [*system, ("PGSSLMODE", strictest), ("PGGSSENCMODE", "disable"), *_shared(sections)]
+    for name, quote in ((layout.ENVIRONMENT, shell), (layout.ENVIRONMENT_WINDOWS, powershell)):
+        text = template(f"client/{name}.j2").render(
+            user=user.entity,
+            directory=quote(user.table.directory) if user.table.directory else None,
+            files=files,
+            values=values,
+            services=bool(entries),
+        )
+        yield name, text
+
+
+def _shared(sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
+    """Yield the demands that all entries have in common, as variables."""
+    for name in ("channel_binding", "require_auth", "sslcertmode", "sslnegotiation"):
+        values = {one.parameters.get(name) for one in sections}
+        variable = libpq.parameters(NEWEST)[name].env
+        if len(values) == 1 and (value := values.pop()) and variable:
+            yield variable, value
+
+
+def _installers(user: User, sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
+    services = [one.service for one in sections if one.service]
+    for name, quote in ((layout.INSTALLER, shell), (layout.INSTALLER_WINDOWS, powershell)):
+        text = template(f"client/{name}.j2").render(
+            user=user.entity,
+            directory=quote((user.table.directory or "").rstrip("/")),
+            kept_key=_key_elsewhere(user),
+            certificate=user.ca is not None,
+            services=services,
+            example=_example(sections),
+        )
+        yield name, text
+
+
+def _key_elsewhere(user: User) -> bool:
+    """Return whether the key of a certificate was made at the client and stays there."""
+    return bool(user.ca and (user.table.csr_file or (user.table.cert_file and not user.table.external)))
+
+
+# ---- for people ------------------------------------------------------------------------------------------------------
+
+
+def _readme(user: User, sections: Sequence[Section]) -> str:
+    table, usable = user.table, [one.entry for one in sections if one.service]
+    unnamed = next((entry for entry in usable if _unnamed(entry)), None)
+    methods = {policy.table.auth for one in sections for policy in one.entry.policies}
+    return template("client/README.md.j2").render(
+        user=code(user.name),
+        directory=code(table.directory) if table.directory else None,
+        rows=[_row(one) for one in sections],
+        guarded=table.passphrase is not None and user.ca is not None and not _key_elsewhere(user),
+        kept_key=_key_elsewhere(user),
+        certificate=user.ca is not None,
+        password=not methods.isdisjoint(_PASSWORDS),
+        unnamed=_command(unnamed) if unnamed else None,
+        example=_example(sections),
+        first=usable[0].name if usable else None,
+        java=_java(user, sections),
+        pgadmin=any(not one.entry.replication for one in sections),
+    )
+
+
+def _java(user: User, sections: Sequence[Section]) -> Mapping[str, object] | None:
+    """Return what the README says of Java; None for those whose bundle has no key for it, and needs none."""
+    shown = next((one.entry for one in sections if one.entry.certificate and not one.entry.replication), None)
+    key = strings.jdbc_key(user)
+    if shown is None or key == layout.CLIENT_KEY:
+        return None
+    return {"key": key, "encrypted": key == layout.CLIENT_PKCS12, "property": f"{shown.name}.url"}
+
+
+def _example(sections: Sequence[Section]) -> str | None:
+    """Return a command that connects as it stands, if there is one: before what still wants a name, or replicates."""
+    usable = [one.entry for one in sections if one.service]
+    return _command(min(usable, key=lambda entry: (entry.replication, _unnamed(entry)))) if usable else None
+
+
+def _command(entry: Entry) -> str:
+    if entry.replication:  # where psql could send nothing but replication commands
+        return f"pg_basebackup -d service={entry.name} -D copy"
+    return f'psql "service={entry.name} dbname=NAME"' if _unnamed(entry) else f"psql service={entry.name}"
+
+
+def _unnamed(entry: Entry) -> bool:
+    return entry.database is None and not entry.replication
+
+
+def _row(one: Section) -> dict[str, str]:
+    entry = one.entry
+    host = entry.hostaddr or entry.identity.table.hosts[0]
+    return {
+        "service": code(one.service) if one.service else "none: see `connections.json`",
+        "server": code(f"{host}:{entry.server.table.port}"),
+        "database": _database(entry),
+        "role": code(entry.role),
+        "sslmode": f"`{entry.sslmode}`",
+        "proof": _proof(entry),
+    }
+
+
+def _database(entry: Entry) -> str:
+    if entry.replication:
+        return "physical replication"
+    return code(entry.database) if entry.database is not None else "any database you may access"
+
+
+def _proof(entry: Entry) -> str:
+    methods = sorted({policy.table.auth for policy in entry.policies})
+    shown = [_PROOFS.get(method, f"`{method}`") for method in methods]
+    certificate = (
+        entry.certificate and "cert" not in methods and any(p.asks_certificate != "none" for p in entry.policies)
+    )
+    return " or ".join(dict.fromkeys(shown)) + (" and the certificate" if certificate else "")
+
+
+_PASSWORDS = frozenset({"scram-sha-256", "md5", "password"})
+_PROOFS = {"cert": "the certificate", "trust": "nothing", **dict.fromkeys(_PASSWORDS, "a password")}

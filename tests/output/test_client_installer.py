@@ -1,0 +1,282 @@
+"""install.sh of a bundle: a fresh account connects after one command, and no file of another identity is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.building import SMALL, Place
+from support.clients import WHO
+from support.pgtls import compiled
+from support.servers import PATIENCE, Server, versions
+from support.system import ENVIRONMENT, new_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SHELLS = [
+    pytest.param(words, id=words[0], marks=pytest.mark.skipif(not shutil.which(words[0]), reason="unavailable"))
+    for words in (("dash",), ("bash", "--posix"), ("busybox", "sh"), ("zsh",))
+]
+
+
+def install(
+    bundle: Path, home: Path, *options: str, shell: tuple[str, ...] = ("dash",), umask: int = 0o022
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*shell, str(bundle / "install.sh"), *options],
+        check=False, capture_output=True, text=True, timeout=PATIENCE, cwd="/", umask=umask,
+        env={**ENVIRONMENT, "HOME": str(home)},
+    )  # fmt: skip
+
+
+def done(run: subprocess.CompletedProcess[str]) -> str:
+    assert (run.returncode, run.stderr) == (0, ""), run.stdout + run.stderr
+    return run.stdout
+
+
+def failed(run: subprocess.CompletedProcess[str], message: str) -> None:
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert message in run.stderr
+
+
+def state(home: Path) -> dict[str, tuple[str, bytes]]:
+    files = (path for path in sorted(home.rglob("*")) if path.is_file())
+    return {str(path.relative_to(home)): (f"{path.stat().st_mode & 0o777:o}", path.read_bytes()) for path in files}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    place = tmp_path / "it's a home"
+    place.mkdir()
+    return place
+
+
+@pytest.fixture
+def app(place: Place) -> Path:
+    place.build(SMALL)
+    return place.file("clients/app")
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[Server, Path]]:
+    """Return a server of the newest version, and the bundles of app (a certificate) and bi (a password)."""
+    with Server(versions()[-1]) as server:
+        server.populate(["app", "bi"], ["shop"])
+        server.sql("alter role bi password 'secret'")
+        out = compiled(SPEC.format(port=server.port, version=server.version), new_directory("spec"))
+        server.install(out / "servers" / "db")
+        yield server, out / "clients"
+
+
+SPEC = """
+version = 1
+[ca.root]
+[ca.clients]
+[server.db]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["localhost"]
+port = {port}
+postgres = {version}
+no_local = true
+[user.app]
+ca = "clients"
+[user.bi]
+[policy.app]
+users = ["app"]
+databases = ["shop"]
+from = ["127.0.0.0/8", "::1"]
+auth = "cert"
+[policy.bi]
+users = ["bi"]
+databases = ["shop"]
+from = ["127.0.0.0/8", "::1"]
+auth = "scram-sha-256"
+"""
+
+
+def psql(home: Path, words: str) -> str:
+    run = subprocess.run(
+        ["psql", "-X", "-w", "-A", "-t", "-c", WHO, words],
+        check=False, capture_output=True, text=True, cwd="/", timeout=PATIENCE,
+        env={**ENVIRONMENT, "HOME": str(home), "PGPASSWORD": "secret"},
+    )  # fmt: skip
+    return run.stdout.strip() or run.stderr
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_fresh_account_connects_with_its_service_after_one_command(
+    running: tuple[Server, Path], home: Path, shell: tuple[str, ...]
+) -> None:
+    _, clients = running
+    copied = new_directory("down loads") / "app's bundle"
+    shutil.copytree(clients / "app", copied)
+    assert 'definition of service "db-shop" not found' in psql(home, "service=db-shop")
+    assert "Connect with:  psql service=db-shop\n" in done(install(copied, home, shell=shell, umask=0))
+    shutil.rmtree(copied)
+    assert psql(home, "service=db-shop") == "app@shop"
+    assert "no pg_hba.conf entry" in psql(home, "service=db-shop sslmode=disable")
+    modes = {name: mode for name, (mode, _) in state(home).items()}
+    assert {modes[".postgresql/postgresql.key"], modes[".pg_service.conf"]} == {"600"}
+    assert stat.S_IMODE((home / ".postgresql").stat().st_mode) == 0o700
+
+
+def test_who_has_a_password_connects_with_the_roots_of_the_bundle(running: tuple[Server, Path], home: Path) -> None:
+    _, clients = running
+    done(install(clients / "bi", home))
+    assert psql(home, "service=db-shop") == "bi@shop"
+    (home / ".postgresql" / "root.crt").unlink()
+    assert "root.crt" in psql(home, "service=db-shop")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_second_run_changes_nothing(app: Path, home: Path, shell: tuple[str, ...]) -> None:
+    done(install(app, home, shell=shell))
+    before, times = state(home), {path: path.stat().st_mtime_ns for path in home.rglob("postgresql.*")}
+    assert done(install(app, home, shell=shell)).startswith("nothing to do\n")
+    assert (state(home), {path: path.stat().st_mtime_ns for path in times}) == (before, times)
+
+
+def test_a_dry_run_does_nothing_and_says_what_it_would(app: Path, home: Path) -> None:
+    said = done(install(app, home, "--dry-run"))
+    assert f"would write {home}/.postgresql/postgresql.key\n" in said
+    assert "would write the services of user.app" in said
+    assert list(home.iterdir()) == []
+
+
+def test_files_of_others_stay_until_they_are_to_be_replaced_and_are_kept_then(app: Path, home: Path) -> None:
+    theirs = home / ".postgresql"
+    theirs.mkdir()
+    (theirs / "postgresql.key").write_text("a key of another program\n")
+    before = state(home)
+    failed(
+        install(app, home), "has other files (pgtls did not put them there): postgresql.key. --replace moves them aside"
+    )
+    assert state(home) == before
+    done(install(app, home, "--replace"))
+    assert (theirs / "postgresql.key").read_bytes() == (app / "postgresql.key").read_bytes()
+    (aside,) = theirs.glob("before-*/postgresql.key")
+    assert aside.read_text() == "a key of another program\n"
+
+
+def test_the_bundle_of_another_user_is_another_identity(place: Place, home: Path) -> None:
+    spec = SMALL + '[user.bi]\nca = "clients"\n'
+    place.build(spec)
+    done(install(place.file("clients/app"), home))
+    before = state(home)
+    failed(install(place.file("clients/bi"), home), "they are those of user.app")
+    assert state(home) == before
+
+
+def test_a_user_of_the_same_name_from_another_pgtls_is_another_identity(tmp_path: Path, home: Path) -> None:
+    places = [Place(tmp_path / name) for name in ("production", "staging")]
+    for place in places:
+        place.directory.mkdir()
+        place.build(SMALL)
+    done(install(places[0].file("clients/app"), home))
+    failed(install(places[1].file("clients/app"), home), "their CA is another one")
+
+
+def test_a_renewed_bundle_replaces_the_one_before_and_deletes_what_it_no_longer_has(place: Place, home: Path) -> None:
+    place.build(SMALL.replace("[user.app]", '[user.app]\ncrl = true\nformats = ["pkcs8-der"]'))
+    done(install(place.file("clients/app"), home))
+    assert {"root.crl", "postgresql.pk8"} <= {path.name for path in (home / ".postgresql").iterdir()}
+    place.build(SMALL.replace("[user.app]", '[user.app]\nkey_algorithm = "ecdsa-p384"'))
+    said = done(install(place.file("clients/app"), home))
+    assert f"delete {home}/.postgresql/root.crl, which this bundle no longer has\n" in said
+    names = {path.name for path in (home / ".postgresql").iterdir()}
+    assert names.isdisjoint({"root.crl", "postgresql.pk8"})
+    for name in ("postgresql.crt", "postgresql.key"):
+        assert (home / ".postgresql" / name).read_bytes() == place.file(f"clients/app/{name}").read_bytes()
+
+
+def test_other_services_stay_as_they_are_and_one_of_the_same_name_is_an_error(app: Path, home: Path) -> None:
+    services = home / ".pg_service.conf"
+    services.write_text("# mine\n[other]\nhost=elsewhere\n")
+    services.chmod(0o640)
+    done(install(app, home))
+    done(install(app, home))
+    assert services.read_text().startswith("# mine\n[other]\nhost=elsewhere\n# >>> pgtls user.app\n[main-shop]\n")
+    assert services.read_text().count("[main-shop]") == 1
+    assert stat.S_IMODE(services.stat().st_mode) == 0o640
+    services.write_text("[main-shop]\nhost=elsewhere\n")
+    failed(install(app, home), "has another service [main-shop]")
+    assert services.read_text() == "[main-shop]\nhost=elsewhere\n"
+
+
+def test_a_service_file_that_is_a_link_stays_one(app: Path, home: Path) -> None:
+    (home / "dotfiles").mkdir()
+    (home / "dotfiles" / "services").write_text("[other]\nhost=elsewhere\n")
+    (home / ".pg_service.conf").symlink_to("dotfiles/services")
+    done(install(app, home))
+    assert (home / ".pg_service.conf").is_symlink()
+    assert "[main-shop]" in (home / "dotfiles" / "services").read_text()
+
+
+def test_a_bundle_that_is_not_whole_is_not_installed(app: Path, home: Path) -> None:
+    (app / "postgresql.key").unlink()
+    failed(install(app, home), "postgresql.key is missing: copy the whole bundle")
+    assert list(home.iterdir()) == []
+
+
+def test_a_key_of_another_certificate_is_not_installed(place: Place, app: Path, home: Path) -> None:
+    shutil.copy(place.file("servers/main/server.key"), app / "postgresql.key")
+    failed(install(app, home), "is not the key of postgresql.crt")
+    assert list(home.iterdir()) == []
+
+
+def test_a_key_that_was_made_at_the_client_stays_there(place: Place, home: Path) -> None:
+    target = home / ".postgresql"
+    target.mkdir(mode=0o700)
+    for name in ("postgresql", "other"):
+        words = ["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        words += [
+            "-subj",
+            "/CN=app",
+            "-keyout",
+            str(target / f"{name}.key"),
+            "-out",
+            str(place.directory / f"{name}.csr"),
+        ]
+        subprocess.run(words, check=True, capture_output=True)
+    place.build(SMALL.replace("[user.app]", '[user.app]\ncsr_file = "postgresql.csr"'))
+    app, key = place.file("clients/app"), (target / "postgresql.key").read_bytes()
+    assert not (app / "postgresql.key").exists()
+    assert "Your key was made elsewhere" in (app / "README.md").read_text()
+    done(install(app, home))
+    assert (target / "postgresql.key").read_bytes() == key
+    os.replace(target / "other.key", target / "postgresql.key")
+    failed(install(app, home), "is not the key of postgresql.crt")
+    (target / "postgresql.key").unlink()
+    run = install(app, home)
+    assert (run.returncode, "it was made elsewhere" in run.stderr) == (0, True)
+
+
+def test_a_bundle_with_its_place_goes_there(place: Place, home: Path, tmp_path: Path) -> None:
+    target = tmp_path / "it's $HOME"
+    place.build(SMALL.replace("[user.app]", f'[user.app]\ndirectory = "{target}"'))
+    done(install(place.file("clients/app"), home))
+    assert (target / "postgresql.key").exists()
+    assert f"sslkey={target}/postgresql.key\n" in (home / ".pg_service.conf").read_text()
+
+
+def test_wrong_usage_is_said(app: Path, home: Path) -> None:
+    run = install(app, home, "--force")
+    assert (run.returncode, "Usage:" in run.stderr) == (64, True)
+    assert "Usage:" in done(install(app, home, "--help"))
+
+
+def test_shellcheck_finds_nothing(place: Place) -> None:
+    place.build(SMALL.replace("[user.app]", '[user.app]\ndirectory = "/it\'s $HOME"') + '[user.bi]\nca = "clients"\n')
+    program = Path(sys.prefix) / "bin" / "shellcheck"
+    scripts = [place.file(f"clients/{name}/{script}") for name in ("app", "bi") for script in ("install.sh",)]
+    found = subprocess.run([program, *scripts], check=False, capture_output=True, text=True)
+    assert found.stdout == ""
