@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 CONFLICT = "PGT250"
 MIXED = "PGT260"
+
 UNMAPPABLE = "PGT252"
+
+_SPECIAL = frozenset(",+\\")
+"""Characters that end a part of a subject, or escape another."""
 
 
 class Known(Protocol):
@@ -135,6 +139,18 @@ def unwritable(server: Server, reason: str) -> Diagnostic:
     )
 
 
+def heritable(fleet: Fleet, known: Iterable[Known]) -> tuple[Known, ...]:
+    """Return what :func:`inheritable` is about on any server: CAs, and users whose name another user has, too."""
+    holders: dict[str, set[str]] = {}
+    for user in fleet.users.values():
+        holders.setdefault(user.common_name, set()).add(user.entity)
+
+    def is_shared(line: Known) -> bool:
+        return bool(holders.get(common_name(line.certificate.subject) or "", set()) - {line.entity})
+
+    return tuple(line for line in known if line.entity.kind == "ca" or is_shared(line))
+
+
 def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterator[Diagnostic]:
     """Find users who share a name with a certificate of another user that is still good and still trusted."""
     known = tuple(known)
@@ -194,6 +210,8 @@ def _inheritance(server: Server, heir: User, line: Known) -> Diagnostic:
 @lru_cache(maxsize=65536)
 def common_name(subject: str) -> str | None:
     """Find the first common name in encoding order, which is the last one of the text (RFC 4514, 2.1)."""
+    if subject.startswith("CN=") and _SPECIAL.isdisjoint(subject):
+        return subject[3:]
     parts: list[str] = [""]
     escaped = False
     for character in subject:

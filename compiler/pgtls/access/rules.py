@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgtls.access.compile import alike, compile_rules, for_server, unread
+from pgtls.access.problems import heritable
 from pgtls.access.proof import prove
 from pgtls.diagnostics import errors, refuse
 from pgtls.fleet.checks.waivers import bare, certain
@@ -41,7 +42,7 @@ def rules_by_server(
     rules: dict[str, Rules] = {}
     found: list[Diagnostic] = []
     compiled: dict[Hashable, Rules | None] = {}
-    alive, unexpired = issued.alive(fleet.now), issued.unexpired(fleet.now)
+    alive, unexpired = heritable(fleet, issued.alive(fleet.now)), heritable(fleet, issued.unexpired(fleet.now))
     for server in fleet.servers.values():
         kind = alike(fleet, server)
         if kind not in compiled:

@@ -32,8 +32,9 @@ def memberships(users: Iterable[User]) -> Memberships:
     """Collect the memberships of all users. The roles of a user without ``member_of`` are unknown."""
     direct: dict[str, set[str]] = {}
     for user in users:
-        for role in user.roles if user.member_of else ():
-            direct.setdefault(role, set()).update(user.member_of)
+        if user.table.member_of:
+            for role in user.roles:
+                direct.setdefault(role, set()).update(user.member_of)
     return Memberships({role: frozenset(_closure(role, direct)) for role in direct})
 
 
