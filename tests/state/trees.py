@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pgtls.pki.model import Certificate, Entity
 from pgtls.state import lock as locks
 from pgtls.state import manifest as manifests
+from pgtls.state.files import Stat
 from pgtls.state.lock import IssuedLine, Lock
 from pgtls.state.manifest import Inputs, Manifest, entry
 from pgtls.state.out_directory import observe_files
@@ -100,7 +101,7 @@ class Site:
         after = Lock(lock.id or ID, lock.issued, lock.revoked).with_lines(*lines)
         digest = input_digest(source_digest(str(self.spec), (), (), ""), after.render())
 
-        def manifest(stats: Mapping[str, os.stat_result]) -> bytes:
+        def manifest(stats: Mapping[str, Stat]) -> bytes:
             written = {path: entry(_bytes(file), stats[path], file.kind, file.entity) for path, file in changes.items()}
             return Manifest("0.1.0", ID, self.spec.name, Inputs(digest), NOW, None, {**entries, **written}).render()
 
@@ -120,7 +121,10 @@ def _bytes(file: File) -> bytes:
 
 
 def _same(file: File, known: manifests.Entry) -> bool:
-    return entry(_bytes(file), os.stat("/"), file.kind, file.entity).sha256 == known.sha256 and file.mode == known.mode
+    return (
+        entry(_bytes(file), Stat.of(os.stat("/")), file.kind, file.entity).sha256 == known.sha256
+        and file.mode == known.mode
+    )
 
 
 Snapshot = dict[str, tuple[str, int, bytes]]

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.language.values import plain
-from pgtls.pki.model import Entity, ca_entity
+from pgtls.pki.model import Entity, ca_entity, entity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -126,7 +126,7 @@ class Identity:
     @property
     def entity(self) -> Entity:
         """``server.NAME``, or ``server.NAME/HOST`` for a further identity."""
-        return Entity(f"server.{self.name}")
+        return entity("server", self.name)
 
     @property
     def self_signed(self) -> bool:
@@ -184,7 +184,7 @@ class User:
     @property
     def entity(self) -> Entity:
         """``user.NAME``."""
-        return Entity(f"user.{self.name}")
+        return entity("user", self.name)
 
     @property
     def member_of(self) -> tuple[str, ...]:
@@ -222,7 +222,7 @@ class Policy:
     @property
     def entity(self) -> Entity:
         """``policy.NAME``."""
-        return Entity(f"policy.{self.name}")
+        return entity("policy", self.name)
 
     @property
     def requires_tls(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -66,9 +67,15 @@ class Entity(str):
         return self.partition("/")[2]
 
 
+@cache  # asked for again and again, and kept with each file
+def entity(kind: str, name: str) -> Entity:
+    """Return the table called NAME of a kind."""
+    return Entity(f"{kind}.{name}")
+
+
 def ca_entity(name: str) -> Entity:
     """Return the CA called NAME."""
-    return Entity(f"ca.{name}")
+    return entity("ca", name)
 
 
 @dataclass(frozen=True, slots=True)

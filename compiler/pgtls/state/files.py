@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -73,7 +73,21 @@ def all_ancestors(paths: Iterable[str]) -> set[str]:
     return {directory for parent in parents for directory in ancestors(f"{parent}/")}
 
 
-def create(path: str, content: bytes, mode: int, dir_fd: int | None = None, *, later: int = 0) -> os.stat_result:
+class Stat(NamedTuple):
+    """The part of a file's stat that the manifest records: a build of a big tree keeps one of each file."""
+
+    size: int
+    mtime_ns: int
+    mode: int
+    """The permission bits."""
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Self:
+        """Take it from the whole."""
+        return cls(found.st_size, found.st_mtime_ns, stat.S_IMODE(found.st_mode))
+
+
+def create(path: str, content: bytes, mode: int, dir_fd: int | None = None, *, later: int = 0) -> Stat:
     """Write a new file with exactly this mode from its first byte, and return its stat.
 
     ``later`` are nanoseconds to add to its modification time. The kernel's clock advances in steps of milliseconds:
@@ -91,7 +105,7 @@ def create(path: str, content: bytes, mode: int, dir_fd: int | None = None, *, l
         if later:
             os.utime(descriptor, ns=(found.st_atime_ns, found.st_mtime_ns + later))
             found = os.fstat(descriptor)
-        return found
+        return Stat.of(found)
     finally:
         os.close(descriptor)
 

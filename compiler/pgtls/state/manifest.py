@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
+from itertools import chain, islice
 from json.encoder import encode_basestring
 from operator import itemgetter
-from stat import S_IMODE
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
@@ -25,9 +25,10 @@ from pgtls.state.names import MANIFEST
 from pgtls.state.tree import FILE_KINDS, FileKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
+    from pgtls.state.files import Stat
     from pgtls.state.tree import File, Tree
 
 VERSION = 1
@@ -89,12 +90,22 @@ class Manifest:
             "next_due": None if self.next_due is None else timestamp(self.next_due),
         }
         encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-        texts = ",\n".join(f'{encode_basestring(entity)}:"{self.texts[entity]}"' for entity in sorted(self.texts))
-        texts = f"\n{texts}\n" if texts else ""
-        lines = ",\n".join(_line(path, self.files[path]) for path in sorted(self.files))
+        texts = (f'{encode_basestring(entity)}:"{self.texts[entity]}"' for entity in sorted(self.texts))
+        lines = (_line(path, self.files[path]) for path in sorted(self.files))
+        begin, middle, end = (encode(head)[:-1] + ',"texts":{',), ('},"files":{',), ("}}\n",)
+        parts = chain(begin, _separated(texts), middle, _separated(lines), end)
         # A file name that is no text (PEP 383) becomes an escape of JSON.
-        rest = f'"texts":{{{texts}}},"files":{{\n{lines}\n}}}}\n'
-        return f"{encode(head)[:-1]},{rest}".encode(errors="backslashreplace")
+        return b"".join(part.encode(errors="backslashreplace") for part in parts)
+
+
+def _separated(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the members of an object, one a line, in pieces of a thousand: a big tree has many."""
+    rest = iter(lines)
+    between = "\n"
+    while some := ",\n".join(islice(rest, 1000)):
+        yield between + some
+        between = ",\n"
+    yield "\n" if between == ",\n" else ""
 
 
 def _line(path: str, entry: Entry) -> str:
@@ -106,16 +117,16 @@ def _line(path: str, entry: Entry) -> str:
     )
 
 
-def entry(content: bytes, stat: os.stat_result, kind: FileKind, entity: Entity) -> Entry:
+def entry(content: bytes, stat: Stat, kind: FileKind, entity: Entity) -> Entry:
     """Describe a file of this content whose ``stat`` is this."""
-    return Entry(sha256(content).hexdigest(), stat.st_size, stat.st_mtime_ns, S_IMODE(stat.st_mode), kind, entity)
+    return Entry(sha256(content).hexdigest(), *stat, kind, entity)
 
 
 def entries(
     out: str,
     tree: Tree,
     written: Mapping[str, File],
-    stats: Mapping[str, os.stat_result],
+    stats: Mapping[str, Stat],
     kept: Mapping[str, Entry],
 ) -> dict[str, Entry]:
     """Describe every file of a tree: ``written`` now, ``kept`` from the last build, or as it is if others wrote it."""
@@ -127,7 +138,7 @@ def _described(
     path: str,
     file: File,
     written: Mapping[str, File],
-    stats: Mapping[str, os.stat_result],
+    stats: Mapping[str, Stat],
     kept: Mapping[str, Entry],
 ) -> Entry:
     if path in written and isinstance(file.content, bytes):
@@ -137,7 +148,7 @@ def _described(
         same = (known.mode, known.kind, known.entity) == (file.mode, file.kind, file.entity)
         return known if same else known._replace(mode=file.mode, kind=file.kind, entity=file.entity)
     with open(os.path.join(out, path), "rb") as adopted:
-        return entry(adopted.read(), os.fstat(adopted.fileno()), file.kind, file.entity)
+        return entry(adopted.read(), files.Stat.of(os.fstat(adopted.fileno())), file.kind, file.entity)
 
 
 def read(out: str | os.PathLike[str]) -> Manifest | None:

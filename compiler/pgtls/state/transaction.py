@@ -50,6 +50,8 @@ from pgtls.state.tree import File
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from pgtls.state.files import Stat
+
 
 __all__ = ["LockChange", "commit", "pending", "recover", "refuse_pending"]
 
@@ -61,7 +63,7 @@ def commit(
     out: str,
     changes: Mapping[str, File],
     deletions: Collection[str],
-    manifest: Callable[[Mapping[str, os.stat_result]], bytes],
+    manifest: Callable[[Mapping[str, Stat]], bytes],
     lock: LockChange | None = None,
     *,
     private: Collection[str] | None = None,
@@ -151,7 +153,7 @@ def _stage(
     place: Opened,
     scaffold: Mapping[str, int],
     changes: Mapping[str, File],
-    manifest: Callable[[Mapping[str, os.stat_result]], bytes],
+    manifest: Callable[[Mapping[str, Stat]], bytes],
     progress: Callable[[int], None],
 ) -> str:
     """Write the new files below staging; return the digest of the new manifest."""
