@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from pgtls.language.files import Files
     from pgtls.plan.status import Status
+    from pgtls.state.lock import Lock
+    from pgtls.state.tree import Tree
 
 
 def check(spec: Path, now: datetime, lock: str | Path | bytes, files: Files | None = None) -> Checked:
@@ -140,36 +142,39 @@ def _planned(state: Decided) -> Planned:
 
 
 def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
-    from pgtls.certificates import issue, key_formats
-    from pgtls.certificates.model import Issue
-    from pgtls.certificates.observe import keyring
-    from pgtls.output import render
     from pgtls.plan.plan import completed
-    from pgtls.rollout.rollover import recorded
     from pgtls.state.lock_file import LockChange
     from pgtls.state.manifest import entries
     from pgtls.state.transaction import commit
 
-    decisions, existing, fleet, lock = planned.decisions, planned.existing, planned.fleet, planned.existing.lock
+    tree, lock = _issued(request, planned, progress)
+    existing, content = planned.existing, lock.render()
+    changes, deletions = completed(planned.plan, planned.tree, tree, existing)
+    commit(
+        request.out,
+        changes,
+        deletions,
+        lambda written: manifest(request, planned, lock, content, entries(request.out, tree, written, existing.kept)),
+        LockChange(request.lock, content, planned.checked.lock.digest),
+        private={path.rpartition("/")[0] for path, file in tree.items() if file.kind == "key"},
+        progress=progress("writing", len(changes)),
+    )
+
+
+def _issued(request: Request, planned: Planned, progress: Progress) -> tuple[Tree, Lock]:
+    """Issue what is planned; return the tree and the lock after the build. Keys are gone again when this returns."""
+    from pgtls.certificates import issue, key_formats
+    from pgtls.certificates.model import Issue
+    from pgtls.certificates.observe import keyring
+    from pgtls.output import render
+    from pgtls.rollout.rollover import recorded
+
+    decisions, existing, fleet, entries = planned.decisions, planned.existing, planned.fleet, planned.checked.entries
     issuing = sum(isinstance(decision, Issue) for decision in decisions.certificates.values())
     keys = keyring(decisions, existing, planned.secrets, key_formats.converted(planned.material))
     count = progress("issuing", issuing)
     material = issue.carry_out(decisions, existing, keys, request.now, request.jobs, count, planned.material)
     material = key_formats.make(fleet, planned.material, material, keys)
-    tree = render.completed(fleet, planned.checked.entries, existing, planned.tree, planned.texts, material)
-    final = completed(planned.plan, planned.tree, tree, existing)
-    changes = {path: change.file for path, change in final.changes.items()}
-    lines = recorded(material.lines, fleet, planned.checked.entries, decisions.certificates, lock)
-    after = issue.recorded(lock, lines, decisions.revocations)
-    content = after.render()
-    commit(
-        request.out,
-        changes,
-        final.deletions,
-        lambda stats: manifest(
-            request, planned, after, content, entries(request.out, tree, changes, stats, existing.kept)
-        ),
-        LockChange(request.lock, content, planned.checked.lock.digest),
-        private={path.rpartition("/")[0] for path, file in tree.items() if file.kind == "key"},
-        progress=progress("writing", len(changes)),
-    )
+    lines = recorded(material.lines, fleet, entries, decisions.certificates, existing.lock)
+    tree = render.completed(fleet, entries, existing, planned.tree, planned.texts, material)
+    return tree, issue.recorded(existing.lock, lines, decisions.revocations)

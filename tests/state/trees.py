@@ -101,8 +101,8 @@ class Site:
         after = Lock(lock.id or ID, lock.issued, lock.revoked).with_lines(*lines)
         digest = input_digest(source_digest(str(self.spec), (), (), ""), after.render())
 
-        def manifest(stats: Mapping[str, Stat]) -> bytes:
-            written = {path: entry(_bytes(file), stats[path], file.kind, file.entity) for path, file in changes.items()}
+        def manifest(written: Mapping[str, manifests.Entry]) -> bytes:
+            written = {path: written[path] for path in changes}
             return Manifest("0.1.0", ID, self.spec.name, Inputs(digest), NOW, None, {**entries, **written}).render()
 
         change = LockChange(str(self.lock), after.render(), lock.digest)

@@ -165,7 +165,7 @@ def carry_out(
 
     ``progress`` gets how many more certificates exist.
     """
-    issuing = _Issuing(decisions, existing, keyring, now)
+    issuing = _Issuing(decisions, existing, keyring, now, foreseen.formats.keys())
     issuing.make_keys(jobs)
     for entity, decision in decisions.certificates.items():
         issuing.certificate(decision, foreseen.credentials[entity])
@@ -188,14 +188,20 @@ class _Issuing:
     existing: Existing
     keyring: Keyring
     now: datetime
+    converted: Collection[Entity]
+    """The users whose key is also written in other formats."""
     credentials: dict[Entity, Credential] = field(default_factory=dict)
     lines: list[IssuedLine] = field(default_factory=list)
     keys: dict[Entity, keys.PrivateKey] = field(default_factory=dict)
     issuers: dict[Entity, Issuer] = field(default_factory=dict)
 
     def make_keys(self, jobs: int) -> None:
-        """Make all keys first: RSA takes most of the time of a build, and all cores."""
-        wanted = {e: d.profile.key_algorithm for e, d in self.decisions.certificates.items() if makes_key(d)}
+        """Make all RSA keys first, which take most of the time of a build, on all cores, and those of CAs and servers.
+
+        A user's key of another algorithm takes a moment: it is made when it is used, and not kept in memory.
+        """
+        making = {e: d.profile for e, d in self.decisions.certificates.items() if makes_key(d)}
+        wanted = {e: p.key_algorithm for e, p in making.items() if p.kind != "user" or p.key_algorithm[:3] == "rsa"}
         made = zip(wanted, keys.generate_many(list(wanted.values()), jobs), strict=True)
         self.keys = {**self.keyring.keys, **dict(made)}
         derive_all(frozenset(self.keyring.encryptions.values()), jobs)
@@ -206,6 +212,9 @@ class _Issuing:
         if isinstance(decision, Keep) and planned.complete:
             self.credentials[entity] = planned
             return
+        passing = makes_key(decision) and entity not in self.keys
+        if passing:
+            self.keys[entity] = keys.generate(decision.profile.key_algorithm)
         planned = replace(planned, key=self._key_file(entity, planned), request=self._request(decision, planned))
         if decision.beside and decision.beside.makes_next:
             planned = replace(planned, following=self._following(decision))
@@ -215,6 +224,8 @@ class _Issuing:
             assert isinstance(decision.found.certificate, Certificate)  # noqa: S101
             self._record(decision, decision.found.certificate)
         self.credentials[entity] = planned
+        if passing and entity not in self.converted:
+            del self.keys[entity]
 
     def _issued(self, decision: Issue) -> bytes:
         profile = decision.profile

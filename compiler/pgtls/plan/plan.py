@@ -60,11 +60,12 @@ def plan(fleet: Fleet, decisions: Decisions, cut_off: Collection[str], tree: Tre
     return Plan(tuple(_steps(fleet, decisions, cut_off, tree, changes, deletions, existing)), changes, deletions)
 
 
-def completed(plan: Plan, planned: Tree, tree: Tree, existing: Existing) -> Plan:
-    """Return a plan with the files of ``tree``, which has the content that was pending in the ``planned`` one."""
+def completed(plan: Plan, planned: Tree, tree: Tree, existing: Existing) -> tuple[dict[str, File], tuple[str, ...]]:
+    """Return what to write and what to delete, now that ``tree`` has what was pending in the ``planned`` one."""
     made = {path: file for path, file in tree.items() if planned.get(path) is not file}
-    stay = {path: change for path, change in plan.changes.items() if path in tree and path not in made}
-    return Plan(plan.steps, {**stay, **dict(_changes(made, existing))}, _deletions(tree, existing))
+    changes = {path: change.file for path, change in plan.changes.items() if path in tree and path not in made}
+    changes |= {path: change.file for path, change in _changes(made, existing)}
+    return changes, _deletions(tree, existing)
 
 
 def _deletions(tree: Tree, existing: Existing) -> tuple[str, ...]:

@@ -17,6 +17,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
+from io import BytesIO
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Place, Rejected
@@ -181,14 +184,18 @@ class Lock:
         if self.id is None:
             raise ValueError("a lock without an id cannot be written")
         header = json.dumps({"pgtls_lock": VERSION, "id": self.id, **self.extra}, ensure_ascii=False)
-        lines = {
-            (line.ca, line.entity, line.serial, event, _dump(line.fields()))
-            for event, lines in (("issued", self.issued), ("revoked", self.revoked))
-            for line in lines
-        }
-        return "".join(f"{text}\n" for text in (header, *(line[-1] for line in sorted(lines)))).encode()
+        lines: list[tuple[tuple[str, ...], IssuedLine | RevokedLine]]
+        lines = [((line.ca, line.entity, line.serial, "issued"), line) for line in self.issued]
+        lines += [((line.ca, line.entity, line.serial, "revoked"), line) for line in self.revoked]
+        lines.sort(key=_sorting)
+        file = BytesIO(f"{header}\n".encode())
+        file.seek(0, os.SEEK_END)
+        for _, alike in groupby(lines, _sorting):  # of a big lock, only the text of a line at a time
+            file.writelines(f"{text}\n".encode() for text in sorted({_dump(line.fields()) for _, line in alike}))
+        return file.getvalue()
 
 
+_sorting = itemgetter(0)
 _dump = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
+from io import BytesIO
 from itertools import chain, islice
 from json.encoder import encode_basestring
 from operator import itemgetter
@@ -95,7 +96,9 @@ class Manifest:
         begin, middle, end = (encode(head)[:-1] + ',"texts":{',), ('},"files":{',), ("}}\n",)
         parts = chain(begin, _separated(texts), middle, _separated(lines), end)
         # A file name that is no text (PEP 383) becomes an escape of JSON.
-        return b"".join(part.encode(errors="backslashreplace") for part in parts)
+        file = BytesIO()
+        file.writelines(part.encode(errors="backslashreplace") for part in parts)
+        return file.getvalue()
 
 
 def _separated(lines: Iterable[str]) -> Iterator[str]:
@@ -125,24 +128,14 @@ def entry(content: bytes, stat: Stat, kind: FileKind, entity: Entity) -> Entry:
 def entries(
     out: str,
     tree: Tree,
-    written: Mapping[str, File],
-    stats: Mapping[str, Stat],
+    written: Mapping[str, Entry],
     kept: Mapping[str, Entry],
 ) -> dict[str, Entry]:
     """Describe every file of a tree: ``written`` now, ``kept`` from the last build, or as it is if others wrote it."""
-    return {path: _described(out, path, file, written, stats, kept) for path, file in tree.items()}
+    return {path: written.get(path) or _described(out, path, file, kept) for path, file in tree.items()}
 
 
-def _described(
-    out: str,
-    path: str,
-    file: File,
-    written: Mapping[str, File],
-    stats: Mapping[str, Stat],
-    kept: Mapping[str, Entry],
-) -> Entry:
-    if path in written and isinstance(file.content, bytes):
-        return entry(file.content, stats[path], file.kind, file.entity)
+def _described(out: str, path: str, file: File, kept: Mapping[str, Entry]) -> Entry:
     known = kept.get(path)
     if known is not None:
         same = (known.mode, known.kind, known.entity) == (file.mode, file.kind, file.entity)

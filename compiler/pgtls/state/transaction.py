@@ -30,6 +30,7 @@ from pgtls.state.faults import cannot_write, writing
 from pgtls.state.journal import Record, digest
 from pgtls.state.journal import read as read_record
 from pgtls.state.lock_file import LockChange
+from pgtls.state.manifest import entry
 from pgtls.state.names import (
     DRAFT,
     GITIGNORE,
@@ -50,7 +51,7 @@ from pgtls.state.tree import File
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from pgtls.state.files import Stat
+    from pgtls.state.manifest import Entry
 
 
 __all__ = ["LockChange", "commit", "pending", "recover", "refuse_pending"]
@@ -63,7 +64,7 @@ def commit(
     out: str,
     changes: Mapping[str, File],
     deletions: Collection[str],
-    manifest: Callable[[Mapping[str, Stat]], bytes],
+    manifest: Callable[[Mapping[str, Entry]], bytes],
     lock: LockChange | None = None,
     *,
     private: Collection[str] | None = None,
@@ -73,8 +74,9 @@ def commit(
 
     ``changes`` are by path relative to ``out``; a change without bytes as content only sets the mode. ``deletions`` are
     files that the old manifest lists; directories that become empty are deleted too. ``manifest`` returns the new
-    manifest from the stat of each written file. ``private`` are the directories that hold a key afterwards: they become
-    0700, and other changed directories 0755 (None: directories that get a key become 0700, the others keep their mode).
+    manifest from the entries of the written files. ``private`` are the directories that hold a key afterwards: they
+    become 0700, and other changed directories 0755 (None: directories that get a key become 0700, the others keep
+    their mode).
     ``progress`` is called with the number of files staged since the last call.
 
     The caller holds the mutex of ``out``, which exists, and has called :func:`recover`. Raise :class:`Rejected` without
@@ -153,7 +155,7 @@ def _stage(
     place: Opened,
     scaffold: Mapping[str, int],
     changes: Mapping[str, File],
-    manifest: Callable[[Mapping[str, Stat]], bytes],
+    manifest: Callable[[Mapping[str, Entry]], bytes],
     progress: Callable[[int], None],
 ) -> str:
     """Write the new files below staging; return the digest of the new manifest."""
@@ -164,13 +166,18 @@ def _stage(
         try:
             for path, mode in scaffold.items():
                 files.make_directory(path, mode, staging)
-            stats = {}
+            written: dict[str, Entry] = {}
             for number, (path, file) in enumerate(changes.items()):
                 if isinstance(file.content, bytes):
-                    stats[path] = files.create(path, file.content, file.mode, staging, later=number)
+                    written[path] = entry(
+                        file.content,
+                        files.create(path, file.content, file.mode, staging, later=number),
+                        file.kind,
+                        file.entity,
+                    )
                     progress(1)
             path = MANIFEST
-            content = manifest(stats)
+            content = manifest(written)
             files.create(path, content, _PUBLIC, staging)
         finally:
             os.close(staging)
