@@ -81,20 +81,16 @@ def texts(
     return dict((*servers, *(file for files in kept.values() for file in files.items()), *clients))
 
 
-def material(fleet: Fleet, entries: Entries, issued: Material, only: Collection[Entity] | None = None) -> Tree:
-    """Return the files that hold certificates, keys and CRLs, of all entities or ``only`` some."""
+def material(fleet: Fleet, entries: Entries, issued: Material, users: Collection[Entity] | None = None) -> Tree:
+    """Return the files that hold certificates, keys and CRLs, of all users or only of some."""
     credentials, crls = issued.credentials, issued.crls
-    cas, servers, users = list(fleet.cas.values()), list(fleet.servers.values()), list(fleet.users.values())
-    formats = issued.formats
-    if only is not None:
-        cas, servers = [ca for ca in cas if ca.entity in only], [server for server in servers if server.entity in only]
-        users = [user for user in users if user.entity in only]
-        formats = {entity: files for entity, files in formats.items() if entity in only}
+    some = [user for user in fleet.users.values() if users is None or user.entity in users]
+    formats = {entity: files for entity, files in issued.formats.items() if users is None or entity in users}
     return dict(
         (
-            *(file for ca in cas for file in _ca(ca, credentials[ca.entity], crls.get(ca.name))),
-            *(file for server in servers for file in _server(fleet, server, credentials, crls)),
-            *(file for user in users for file in _client(user, entries.get(user.name, ()), credentials, crls)),
+            *(file for ca in fleet.cas.values() for file in _ca(ca, credentials[ca.entity], crls.get(ca.name))),
+            *(file for server in fleet.servers.values() for file in _server(fleet, server, credentials, crls)),
+            *(file for user in some for file in _client(user, entries.get(user.name, ()), credentials, crls)),
             *_formats(formats),
         )
     )
