@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import stat
@@ -18,6 +19,7 @@ from support.building import Place
 from support.clients import PSQL, Bundle, admitted, at, refused
 from support.diagnosing import diagnose
 from support.installer import install
+from support.pgtls import pgtls
 from support.servers import Server, versions
 from support.system import ENVIRONMENT, new_directory
 
@@ -201,6 +203,30 @@ def test_verify_looks_at_every_identity(nineteen: Server, place: Place) -> None:
     found = differing(seen(place, nineteen.port))
     assert ("b.example.com: certificate", "certificate of another") in found
     assert {name.partition(":")[0] for name, _ in found} == {"b.example.com", "certificate of user.bob"}
+
+
+def test_try_and_explain_know_which_host_name_a_client_dials(place: Place) -> None:
+    place.write(spec())
+    if NEWEST:
+        tried = pgtls("try", place.spec, "--bindir", NEWEST[-1].bin)
+        assert tried.status == 0, tried.stdout + tried.stderr
+        assert "host=a.example.com" in tried.stdout
+        assert re.search(r"refused +alice +shop_a .* with the certificate of bob", tried.stdout)
+    asked = ("explain", place.spec, "--user", "alice", "--database", "shop_a", "--from", "127.0.0.1")
+    assert "must dial a.example.com or A2.example.com" in pgtls(*asked).stdout
+    assert pgtls(*asked, "--host", "a2.example.com").stdout.startswith("admitted")
+    refusal = pgtls(*asked, "--host", "b.example.com").stdout
+    assert 'server "main" as "b.example.com" asks' not in refusal
+    assert refusal.startswith("refused")
+    shown_there = pgtls(*asked, "--host", "b.example.com", "--cert", "alice").stdout
+    assert 'server "main" as "b.example.com" does not trust ca "tenant-a"' in shown_there
+    matrix = json.loads(pgtls("access", place.spec, "--format", "json").stdout)["servers"][0]
+    assert [(one["hosts"][0], one["ca"], one["client_ca"]) for one in matrix["identities"]] == [
+        ("db.example.com", "root", ["operators"]),
+        ("a.example.com", "shops", ["tenant-a"]),
+        ("b.example.com", "root", ["tenant-b"]),
+    ]
+    assert matrix["trust"]["named"] == ["operators", "tenant-a", "tenant-b"]
 
 
 def differing(found: Verified) -> list[tuple[str, str | None]]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pgtls.access.model import Rules
     from pgtls.access.trust import Trust
-    from pgtls.fleet.model import Fleet, Server, User
+    from pgtls.fleet.model import Authority, Fleet, Server, User
     from pgtls.hba.model import IdentLine, IPAddress, Line, Transport
 
 NONE = "none"
@@ -33,7 +33,8 @@ _COMMON_NAME = re.compile(r"(?:^|[,+/])\s*CN=((?:[^,+/\\]|\\.)+)")
 class Question:
     """What is asked.
 
-    ``address`` is None on the Unix socket; ``certificate`` is a user's or a common name, NONE, or not said.
+    ``address`` is None on the Unix socket; ``certificate`` is a user's or a common name, NONE, or not said. ``dialled``
+    is the host name that the client asks for; None: one that accepts its certificate, if there is any.
     """
 
     role: str
@@ -42,6 +43,7 @@ class Question:
     host_names: frozenset[str] = frozenset()
     cleartext: bool = False
     certificate: str | None = None
+    dialled: str | None = None
     members: frozenset[tuple[str, str]] = frozenset()
     """Memberships of roles besides those of the spec: (member, of)."""
     interfaces: tuple[str, ...] = ()
@@ -183,10 +185,11 @@ def _presented(fleet: Fleet, server: Server, question: Question) -> _Presented:
     named = question.certificate
     if question.connection.transport != "tls" or named == NONE:
         return _Presented()
-    trusted = trust(fleet, server)
-    if not server.accepted_cas:
+    trusted = trust(fleet, server, question.dialled)
+    as_host = f' as "{question.dialled}"' if question.dialled and server.sni else ""
+    if not (server.identity_for(question.dialled).client_cas if question.dialled else server.accepted_cas):
         user = _holder(fleet, question)
-        note = f'server "{server.name}" asks for no certificate, since it has no client_ca'
+        note = f'server "{server.name}" asks for no certificate{as_host}, since it has no client_ca'
         return _Presented(notes=(note,) if named and user else ())
     if (outside := _outside(fleet, trusted, question)) is not None:
         return _Presented(ClientCertificate(outside, f"CN={outside}"))
@@ -194,11 +197,22 @@ def _presented(fleet: Fleet, server: Server, question: Question) -> _Presented:
     if user is None or user.ca is None:
         return _Presented()
     if user.ca.name in (*trusted.named, *trusted.others):
-        return _Presented(ClientCertificate(user.common_name, distinguished_name(user)))
-    signed = f'server "{server.name}" does not trust ca "{user.ca.name}", which signs the certificate of "{user.name}"'
+        notes = tuple(_to_dial(server, user.ca)) if question.dialled is None else ()
+        return _Presented(ClientCertificate(user.common_name, distinguished_name(user)), notes=notes)
+    signed = (
+        f'server "{server.name}"{as_host} does not trust ca "{user.ca.name}", '
+        f'which signs the certificate of "{user.name}"'
+    )
     if named:
         return _Presented(refused=f"the TLS handshake fails (unknown ca): {signed}")
     return _Presented(notes=(f"the client shows no certificate: {signed}",))
+
+
+def _to_dial(server: Server, ca: Authority) -> Iterator[str]:
+    """Say which host names a client must dial that shows a certificate of this CA, if not any."""
+    trusting = [one for one in server.identities if ca.anchor in {trusted.anchor for trusted in one.client_cas}]
+    if len(trusting) < len(server.identities):
+        yield f"the client must dial {' or '.join(host for one in trusting for host in one.table.hosts)}"
 
 
 def _outside(fleet: Fleet, trusted: Trust, question: Question) -> str | None:

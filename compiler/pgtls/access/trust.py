@@ -40,12 +40,13 @@ class Trust:
     foreign: tuple[str, ...]
 
 
-def trust(fleet: Fleet, server: Server) -> Trust:
-    """Compute which CAs a server trusts."""
-    named = accepted_authorities(fleet, server.accepted_cas)
-    anchors = {ca.anchor for ca in server.accepted_cas}
+def trust(fleet: Fleet, server: Server, host: str | None = None) -> Trust:
+    """Compute which CAs a server trusts: under any of its host names, or of clients that ask for this one."""
+    cas = server.accepted_cas if host is None else server.identity_for(host).client_cas
+    named = accepted_authorities(fleet, cas)
+    anchors = {ca.anchor for ca in cas}
     under = [ca for ca in fleet.cas.values() if ca.anchor in anchors]
-    roots = [ca.foreign_root.subject for ca in server.accepted_cas if ca.foreign_root]
+    roots = [ca.foreign_root.subject for ca in cas if ca.foreign_root]
     return Trust(
         tuple(ca.name for ca in under if ca.name in named),
         tuple(ca.name for ca in under if ca.name not in named),

@@ -49,6 +49,10 @@ def command(
             autocompletion=names("{name}", "server"),
         ),
     ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", show_default="any", help="The host that the client dials, for a server with sni."),
+    ] = None,
     host_name: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="A name that the client's address has, both ways. May be repeated."),
@@ -92,6 +96,7 @@ def command(
         "database": database,
         "from_": from_,
         "server": server,
+        "host": host,
         "host_name": tuple(host_name or ()),
         "cleartext": cleartext,
         "cert": cert,
@@ -121,6 +126,8 @@ def _refuse_contradictions(question: dict[str, Any]) -> None:
         raise UsageError("--hba needs --postgres: what a file means depends on the version")
     if question["hba"] and question["server"]:
         raise UsageError("--server: a foreign file (--hba) is of no server of the spec")
+    if question["hba"] and question["host"]:
+        raise UsageError("--host: a foreign file (--hba) is of no server of the spec")
     if not question["hba"] and (question["ident"] or question["postgres"]):
         raise UsageError("--ident and --postgres require --hba")
     if question["cert"] not in (None, "none") and (question["cleartext"] or question["from_"] == "local"):
@@ -144,6 +151,7 @@ def _question(words: dict[str, Any]) -> Question:
         host_names=frozenset(words["host_name"]),
         cleartext=words["cleartext"],
         certificate=words["cert"],
+        dialled=words["host"],
         members=_parsed("--member-of", lambda: memberships(words["member_of"], words["role"])),
         interfaces=_parsed("--interface", lambda: interfaces(words["interface"])),
     )

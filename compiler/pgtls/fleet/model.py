@@ -156,6 +156,11 @@ class Server(Identity):
         """All of them, the default first."""
         return (self, *self.sni)
 
+    def identity_for(self, host: str) -> Identity:
+        """Return what it is to clients that ask for a host name (without regard to case)."""
+        named = (one for one in self.sni if host.lower() in (name.lower() for name in one.table.hosts))
+        return next(named, self)
+
     @property
     def accepted_cas(self) -> tuple[Authority, ...]:
         """The CAs whose client certificates any of its identities accepts.

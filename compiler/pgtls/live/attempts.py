@@ -216,7 +216,8 @@ class Attempts:
             listed = [entry for entry in entries[user.name] if entry.server.name == self._server.name]
             parameters = _connections(self._private.bundle(user)) if listed else {}
             for entry in listed:
-                target = (entry.server.name, entry.role, entry.database, entry.replication)
+                host = entry.identity.table.hosts[0]
+                target = (entry.server.name, host, entry.role, entry.database, entry.replication)
                 certificate = user.name if entry.certificate else NONE
                 yield from self._of_entry(user, entry, _Way(user.name, parameters[target], "", certificate))
 
@@ -409,6 +410,7 @@ class Attempts:
             host_names=source.host_names,
             cleartext=source.address is not None and way.parameters.get("sslmode") == "disable",
             certificate=way.certificate,
+            dialled=way.parameters.get("host"),
         )
         if question not in self._said:
             try:
@@ -443,8 +445,8 @@ class Attempts:
         return str(path.relative_to(self._private.directory))
 
 
-_Target = tuple[str, str, str | None, bool]
-"""The server, role and database of an entry, and whether it is for physical replication."""
+_Target = tuple[str, str, str, str | None, bool]
+"""The server, host, role and database of an entry, and whether it is for physical replication."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -475,7 +477,9 @@ def _connections(bundle: Path) -> Mapping[_Target, Parameters]:
     there = {name: str(home / file) for name, file in files.items() if (bundle / file).exists()}
     listed = json.loads((bundle / layout.CONNECTIONS).read_text())["connections"]
     return {
-        (one["server"], one["role"], one["database"], one["replication"]): _ordered(there | one["parameters"])
+        (one["server"], one["parameters"]["host"], one["role"], one["database"], one["replication"]): _ordered(
+            there | one["parameters"]
+        )
         for one in listed
     }
 

@@ -115,10 +115,11 @@ def bundle_of(fleet: Fleet, compiled: Compiled, user: str) -> tuple[Bundle, Entr
     except ImportError:
         hint = "pip install 'pgtls[sql]', or leave --user out"
         raise Rejected(Diagnostic("PGT595", "--user needs psycopg, which is not installed", hint=hint)) from None
-    bundle = next((one for one in compiled.bundles if one.user.name == user), None)
+    bundles = [bundle for one in (compiled, *compiled.others) for bundle in one.bundles]
+    bundle = next((one for one in bundles if one.user.name == user), None)
     entry = next((one for one in bundle.entries if not one.replication), None) if bundle else None
     if bundle is None or entry is None:
-        known = [one.user.name for one in compiled.bundles if any(not entry.replication for entry in one.entries)]
+        known = [one.user.name for one in bundles if any(not entry.replication for entry in one.entries)]
         what = "connects to" if user in fleet.users else "is known to the spec for"
         message = f'no bundle of user "{user}" {what} server "{compiled.server.name}"'
         hint = f"users with a bundle for it: {', '.join(known[:10])}" if known else "no policy admits a user over TCP"
@@ -131,10 +132,10 @@ def parameters(compiled: Compiled, bundle: Bundle, entry: Entry, address: Addres
     files = {name: os.path.join(bundle.directory, file) for name, file in _BUNDLE.items()}
     if not entry.certificate:
         files |= {"sslcert": "/nonexistent", "sslkey": "/nonexistent"}
-    if compiled.server.system:
+    if entry.identity.system:
         files["sslrootcert"] = "system"
     return {
-        "host": compiled.server.table.hosts[0],
+        "host": entry.identity.table.hosts[0],
         "hostaddr": address.host,
         "port": str(address.port),
         "user": entry.role,
