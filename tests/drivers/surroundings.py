@@ -37,6 +37,14 @@ HOSTS = {"by-name": "localhost", "by-ipv4": "127.0.0.1", "by-ipv6": "::1"}
 """The real servers, and what clients call them."""
 IMPOSTORS = ("stranger", "misnamed", "expired", "plain", "cleartext", "md5", "nothing")
 PASSWORD = "p-of-everybody"
+PASSPHRASE = "a-passphrase"
+KEYS = {
+    "key-pk8": 'formats = ["pem", "pkcs8-der"]',
+    "key-p12": 'formats = ["pem", "pkcs12"]\npassphrase = { file = "passphrase" }',
+    "key-rsa": 'key_algorithm = "rsa-2048"',
+    "key-ed25519": 'key_algorithm = "ed25519"',
+}
+"""Users whose keys are of another kind, for pgjdbc."""
 
 SERVER = """
 [server.{name}]
@@ -104,8 +112,13 @@ class Surroundings:
         """Return what a user gets."""
         return Bundle(self.out / "clients" / user)
 
+    def renewed(self, user: str) -> Path:
+        """Return a directory with another certificate of a user, and its key."""
+        return Authority.of(self.out / "ca" / "clients").bundle(named(CN=user))
+
     def _users(self) -> list[str]:
-        return [user_name(mode, proof, libpq) for mode, proof, libpq in product(MODES, PROOFS, (None, *self.libpqs))]
+        cells = product(MODES, PROOFS, (None, *self.libpqs))
+        return [*KEYS, *(user_name(mode, proof, libpq) for mode, proof, libpq in cells)]
 
     def _build(self) -> Path:
         directory = new_directory("drivers")
@@ -121,12 +134,26 @@ class Surroundings:
                     directory=directory / "out" / "clients" / name,
                     ca='ca = "clients"\n' if proof == "certificate" else "",
                     libpq=libpq or 14,
-                    drivers=f"drivers = {list(DRIVERS)}" if libpq is None else "",
+                    drivers=f"drivers = {_drivers(proof)}" if libpq is None else "",
                     mode=mode,
                     auth="cert" if proof == "certificate" else "scram-sha-256",
                     binding='channel_binding = "require"\n' if proof == "bound" else "",
                 )
             )
+        tables += [
+            USER.format(
+                name=name,
+                directory=directory / "out" / "clients" / name,
+                ca='ca = "clients"\n',
+                libpq=14,
+                drivers=f'drivers = ["pgjdbc"]\n{fields}',
+                mode="verify-full",
+                auth="cert",
+                binding="",
+            )
+            for name, fields in KEYS.items()
+        ]
+        directory.joinpath("passphrase").write_text(PASSPHRASE)
         return compiled("".join(tables), directory)
 
     def _guises(self) -> dict[int, Guise]:
@@ -145,6 +172,11 @@ class Surroundings:
             "nothing": Guise(*ours["nothing"]),
         }
         return {self.ports[name]: guise for name, guise in guises.items()}
+
+
+def _drivers(proof: Proof) -> list[str]:
+    """Return the drivers that can connect: PGT457 is an error."""
+    return [name for name, driver in DRIVERS.items() if proof != "bound" or driver.binding != "fails"]
 
 
 def _leaf(authority: Authority, days: int) -> tuple[Path, Path]:

@@ -8,9 +8,11 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
 
-from drivers.surroundings import IMPOSTORS, MODES, PASSWORD, PROOFS, Surroundings, user_name
+from drivers.surroundings import IMPOSTORS, KEYS, MODES, PASSPHRASE, PASSWORD, PROOFS, Surroundings, user_name
 from pgtls.postgres.drivers import DRIVERS
+from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE
 from support.clients import PSQL
 from support.runners import go_runner, java_runner, libpq_runner, node_runner, python_runner, rust_runner
 from support.servers import versions
@@ -18,6 +20,7 @@ from support.system import ENVIRONMENT, new_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from drivers.surroundings import Mode, Proof
     from support.runners import Answer, Runner
@@ -161,8 +164,6 @@ def test_a_libpq_connects_to_its_servers_and_gives_impostors_what_it_cannot_be_t
     testbed: Surroundings, found: Installation
 ) -> None:
     tier = TIERS.get(found.major, 17)
-    told = entries(testbed, "verify-full", "password", tier)["by-name"]["parameters"]
-    shown = entries(testbed, "verify-full", "certificate", tier)["by-name"]["parameters"]
 
     def connect(entry: Entry, proof: Proof) -> Answer:
         file = testbed.out / "clients" / entry["role"] / "pg_service.conf"
@@ -171,9 +172,8 @@ def test_a_libpq_connects_to_its_servers_and_gives_impostors_what_it_cannot_be_t
 
     with libpq_runner(found) as runner:
         taken = walk(testbed, connect, tier)
-    assert taken == expected(
-        insists="require_auth" in told, binds=True, demands="sslcertmode" in shown, skips_names=True
-    )
+    told = tier >= REQUIRE_AUTH_SINCE
+    assert taken == expected(insists=told, binds=True, demands=told, skips_names=True)
 
 
 def test_psql_connects_with_the_service_of_the_bundle(testbed: Surroundings) -> None:
@@ -243,11 +243,163 @@ def test_a_driver_of_rust_connects_to_its_servers_and_gives_impostors_what_its_r
 
 
 def rust_case(testbed: Surroundings, entry: Entry, driver: str) -> dict[str, Any]:
-    """Return what the runner needs to do the same as the program."""
+    """Return what the runner needs to do the same as the program; what rustls cannot do has none."""
+    shown = driver if driver in entry["snippets"] else "tokio-postgres-native-tls"
     return {
         "driver": driver,
-        "settings": setting(entry, driver),
+        "settings": setting(entry, shown),
         "directory": testbed.bundle(entry["role"]).directory,
-        "names": "danger_accept_invalid_hostnames" not in entry["snippets"][driver],
-        "certificate": "postgresql.key" in entry["snippets"][driver],
+        "names": "danger_accept_invalid_hostnames" not in entry["snippets"][shown],
+        "certificate": "postgresql.key" in entry["snippets"][shown],
     }
+
+
+@pytest.mark.parametrize("kind", sorted(KEYS))
+def test_pgjdbc_takes_every_form_of_a_key(testbed: Surroundings, kind: str) -> None:
+    (found,) = (one for one in testbed.bundle(kind).connections if one["server"] == "by-name")
+    given = f"&sslpassword={PASSPHRASE}" if "passphrase" in KEYS[kind] else ""
+    with java_runner() as runner:
+        assert runner.run(url=setting(found, "pgjdbc") + given).printed == kind
+        assert runner.run(url=setting(found, "pgjdbc").replace("postgresql.", "another.") + given).printed is None
+
+
+# --- a certificate that was renewed -----------------------------------------------------------------------------------
+
+SERIAL = "select client_serial::text from pg_stat_ssl where pid = pg_backend_pid()"
+PYTHON_RENEWS = """
+import shutil
+
+def renew():
+    for name in ("postgresql.crt", "postgresql.key"):
+        shutil.copy(f"{RENEWED}/{name}", f"{DIRECTORY}/{name}")
+"""
+NODE_RENEWS = """
+import { copyFileSync } from "node:fs";
+const renew = () => {
+  for (const name of ["postgresql.crt", "postgresql.key"]) copyFileSync(`${RENEWED}/${name}`, `${DIRECTORY}/${name}`);
+};
+"""
+POOLS = {
+    "psycopg": (
+        "with psycopg",
+        """
+first = psycopg.connect(DSN)
+print(first.execute(SERIAL).fetchone()[0])
+renew()
+print(psycopg.connect(DSN).execute(SERIAL).fetchone()[0])
+""",
+    ),
+    "sqlalchemy": (
+        "with engine",
+        """
+with engine.connect() as first:
+    print(first.scalar(sqlalchemy.text(SERIAL)))
+    renew()
+    with engine.connect() as second:
+        print(second.scalar(sqlalchemy.text(SERIAL)))
+engine.dispose()
+""",
+    ),
+    "asyncpg": (
+        "async def main",
+        """
+async def main():
+    async with asyncpg.create_pool(host=HOST, port=PORT, user=ROLE, database="shop", ssl=tls, min_size=1) as pool:
+        async with pool.acquire() as first:
+            print(await first.fetchval(SERIAL))
+            renew()
+            async with pool.acquire() as second:
+                print(await second.fetchval(SERIAL))
+
+asyncio.run(main())
+""",
+    ),
+    "pg8000": (
+        "connection =",
+        """
+def serial():
+    connection = pg8000.dbapi.connect(host=HOST, port=PORT, user=ROLE, database="shop", ssl_context=tls)
+    cursor = connection.cursor()
+    cursor.execute(SERIAL)
+    return cursor.fetchone()[0]
+
+print(serial())
+renew()
+print(serial())
+""",
+    ),
+    "node-pg": (
+        "await client.connect",
+        """
+const first = await client.connect();
+console.log((await first.query(SERIAL)).rows[0].client_serial);
+renew();
+const second = await client.connect();
+console.log((await second.query(SERIAL)).rows[0].client_serial);
+first.release();
+second.release();
+await client.end();
+""",
+    ),
+    "postgres.js": (
+        "console.log((await",
+        """
+const first = await sql.reserve();
+console.log((await first.unsafe(SERIAL))[0].client_serial);
+renew();
+const second = await sql.reserve();
+console.log((await second.unsafe(SERIAL))[0].client_serial);
+first.release();
+second.release();
+await sql.end();
+""",
+    ),
+}
+"""Where the program of a bundle ends, and what follows there: two connections of a pool, one after the renewal."""
+
+
+def pooled(testbed: Surroundings, entry: Entry, driver: str, renewed: Path) -> str:
+    """Return a program that opens a pool as the bundle's program does."""
+    end, rest = POOLS[driver]
+    start = entry["snippets"][driver].partition(end)[0].replace("pg.Client", "pg.Pool")
+    values = {
+        "DSN": entry["dsn"], "HOST": "localhost", "PORT": testbed.ports["by-name"], "ROLE": entry["role"],
+        "SERIAL": SERIAL, "RENEWED": str(renewed), "DIRECTORY": str(testbed.bundle(entry["role"]).directory),
+    }  # fmt: skip
+    word, renews = ("const ", NODE_RENEWS) if driver in ("node-pg", "postgres.js") else ("", PYTHON_RENEWS)
+    constants = "\n".join(f"{word}{name} = {json.dumps(value)}" for name, value in values.items())
+    return f"{constants}\n{renews}\n{start}\n{rest}"
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_renewed_certificate_is_used_when_the_row_of_the_driver_says(testbed: Surroundings, driver: str) -> None:
+    entry = entries(testbed, "verify-full", "certificate")["by-name"]
+    directory = testbed.bundle(entry["role"]).directory
+    issued = x509.load_pem_x509_certificate((directory / "postgresql.crt").read_bytes())
+    renewed = testbed.renewed(entry["role"])
+    serial = x509.load_pem_x509_certificate((renewed / "postgresql.crt").read_bytes()).serial_number
+    kept = {path: path.read_bytes() for path in (directory / "postgresql.crt", directory / "postgresql.key")}
+    try:
+        answer = _renewing(testbed, entry, driver, renewed)
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    assert answer.printed, answer
+    expected = serial if DRIVERS[driver].notices == "at the next connection" else issued.serial_number  # type: ignore[index]
+    assert list(map(int, answer.printed.split())) == [issued.serial_number, expected]
+
+
+def _renewing(testbed: Surroundings, entry: Entry, driver: str, renewed: Path) -> Answer:
+    directory = testbed.bundle(entry["role"]).directory
+    if driver in POOLS:
+        assert NEWEST is not None
+        with node_runner() if driver in ("node-pg", "postgres.js") else python_runner(NEWEST) as runner:
+            return runner.run(program=pooled(testbed, entry, driver, renewed))
+    if driver == "pgjdbc":
+        with java_runner() as runner:
+            return runner.run(url=setting(entry, driver), renewed=(directory, renewed))
+    if driver in ("pgx", "lib-pq"):
+        with go_runner() as runner:
+            return runner.run(driver=driver, settings=setting(entry, driver), renewed=renewed, directory=directory)
+    with rust_runner() as runner:
+        return runner.run(**rust_case(testbed, entry, driver), renewed=renewed)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pgtls.access.model import Entry
     from pgtls.fleet.model import User
 
-_NO_FILE = "/nonexistent"
+NO_FILE = "/nonexistent"
 """A client certificate file that libpq does not find is silently none (fe-secure-openssl.c, initialize_SSL)."""
 
 
@@ -68,7 +68,7 @@ def _files(user: User, entry: Entry) -> dict[str, str]:
         files = {"sslrootcert": "system"}
     if not entry.certificate and user.ca:
         # libpq would present the certificate that lies in its default place.
-        return files | ({"sslcertmode": "disable"} if user.table.libpq >= 16 else {"sslcert": _NO_FILE})
+        return files | ({"sslcertmode": "disable"} if user.table.libpq >= 16 else {"sslcert": NO_FILE})
     if directory and entry.certificate:
         files |= {"sslcert": f"{directory}/{layout.CLIENT_CERTIFICATE}", "sslkey": f"{directory}/{layout.CLIENT_KEY}"}
     return files
@@ -104,7 +104,8 @@ def jdbc_properties(user: User, entry: Entry) -> dict[str, str]:
     methods = authentications({policy.table.auth for policy in entry.policies}, libpq.OAUTH_SINCE - 1)
     return {
         "user": entry.role,
-        "sslmode": entry.sslmode,
+        # Its `require` verifies nothing, where libpq verifies the issuer.
+        "sslmode": "verify-ca" if entry.sslmode == "require" else entry.sslmode,
         **_jdbc_files(user, entry),
         "gssEncMode": "disable",
         **({"channelBinding": entry.channel_binding} if entry.channel_binding else {}),
@@ -128,7 +129,12 @@ def _jdbc_files(user: User, entry: Entry) -> dict[str, str]:
         return files | {"sslcert": "", "sslkey": ""}  # none, also where one lies in the default place
     if directory and entry.certificate:
         files |= {"sslcert": f"{directory}/{layout.CLIENT_CERTIFICATE}", "sslkey": f"{directory}/{jdbc_key(user)}"}
+    if entry.certificate and jdbc_key(user) == layout.CLIENT_KEY:  # the word of Java for the algorithm, or it takes RSA
+        files["pemKeyAlgorithm"] = _JAVA_KEYS[user.table.key_algorithm.partition("-")[0]]
     return files
+
+
+_JAVA_KEYS = {"rsa": "RSA", "ecdsa": "EC", "ed25519": "EdDSA"}
 
 
 def jdbc_key(user: User) -> str:
@@ -156,7 +162,7 @@ def _of_known(entry: Entry, values: Mapping[str, str], known: set[str]) -> str |
     host = _dialled(entry)
     if host is None or entry.replication:
         return None
-    chosen = {name: value for name, value in values.items() if name in known | _URI_PARTS and value != _NO_FILE}
+    chosen = {name: value for name, value in values.items() if name in known | _URI_PARTS and value != NO_FILE}
     return uri({**chosen, "host": host})
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pgtls.output.connection_strings import jdbc, key_value, uri
+from pgtls.output.connection_strings import NO_FILE, jdbc, key_value, parameters, uri
 from pgtls.output.templates import template
+from pgtls.postgres.libpq import DIRECT_SINCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,17 +51,13 @@ def _sqlalchemy(user: User, entry: Entry, values: Values) -> str:
 
 def _pgx(user: User, entry: Entry, values: Values) -> str:
     """Return a URL; an unknown parameter would go to the server as a setting."""
-    known = {name: value for name, value in values.items() if name in _PGX}
-    if entry.certificate or not user.ca:
-        known.pop("sslcertmode", None)
-    methods = {policy.table.auth for policy in entry.policies}
-    if methods <= _INSISTED:
-        known["require_auth"] = ",".join(sorted("none" if method == "cert" else method for method in methods))
-    return uri(known)
+    told = replace(user, table=user.table.model_copy(update={"libpq": DIRECT_SINCE}))
+    return uri({name: value for name, value in parameters(told, entry).items() if name in _PGX})
 
 
 def _lib_pq(user: User, entry: Entry, values: Values) -> str:
-    return uri({name: value for name, value in values.items() if name in _LIB_PQ})
+    known = {name: value for name, value in values.items() if name in _LIB_PQ}
+    return uri(known if entry.certificate or not user.ca else known | {"sslcert": NO_FILE})
 
 
 def _pgjdbc(user: User, entry: Entry, values: Values) -> str:
@@ -77,12 +75,11 @@ def _json(text: str) -> str:
 
 
 _WITHOUT_PASSWORD = frozenset({"cert", "trust", "peer", "reject"})
-_INSISTED = frozenset({"cert", "scram-sha-256"})
-"""Methods of which a server can be held to no less."""
 _COMMON = frozenset({"host", "port", "dbname", "user"})
-_TOKIO = _COMMON | {"hostaddr", "channel_binding", "sslnegotiation", "target_session_attrs", "load_balance_hosts"}
+_TOKIO = _COMMON | {"hostaddr", "channel_binding", "target_session_attrs", "load_balance_hosts"}
 _LIB_PQ = _COMMON | {"sslmode", "sslrootcert", "sslcert", "sslkey", "sslnegotiation", "target_session_attrs"}
-_PGX = _LIB_PQ | {"sslcertmode", "channel_binding"}
+_PGX = _LIB_PQ | {"sslcertmode", "channel_binding", "require_auth"}
+"""pgx knows these as libpq 17 does."""
 _SETTINGS: Mapping[str, Callable[[User, Entry, Values], str]] = {
     "sqlalchemy": _sqlalchemy,
     "pgx": _pgx,

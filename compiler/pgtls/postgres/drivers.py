@@ -44,28 +44,26 @@ class Driver(NamedTuple):
     """True if it can verify the issuer without the name, as `verify-ca` and `require` do."""
     notices: Noticed = "after a restart"
     """When an open pool uses a certificate file that was renewed."""
+    on_libpq: bool = False
+    """True if it can do what its libpq can; `insists` and `demands` then need libpq 16."""
 
+
+_NEXT: Noticed = "at the next connection"
 
 DRIVERS: Mapping[DriverName, Driver] = {
     driver.name: driver
     for driver in (
-        Driver("psycopg", "psycopg 3", "Python", True, "enforced", True, notices="at the next connection"),
+        Driver("psycopg", "psycopg 3", "Python", True, "enforced", True, notices=_NEXT, on_libpq=True),
         Driver(
-            "sqlalchemy",
-            "SQLAlchemy over psycopg 3",
-            "Python",
-            True,
-            "enforced",
-            True,
-            notices="at the next connection",
+            "sqlalchemy", "SQLAlchemy over psycopg 3", "Python", True, "enforced", True, notices=_NEXT, on_libpq=True
         ),
         Driver("asyncpg", "asyncpg", "Python"),
         Driver("pg8000", "pg8000", "Python"),
         Driver("node-pg", "pg (node-postgres)", "JavaScript"),
         Driver("postgres.js", "postgres.js", "JavaScript"),
-        Driver("pgjdbc", "pgjdbc", "Java", True, "enforced", notices="at the next connection"),
-        Driver("pgx", "pgx 5", "Go", True, "enforced"),
-        Driver("lib-pq", "lib/pq", "Go", notices="at the next connection"),
+        Driver("pgjdbc", "pgjdbc", "Java", True, "enforced", notices=_NEXT),
+        Driver("pgx", "pgx 5", "Go", True, "enforced", True, notices=_NEXT),
+        Driver("lib-pq", "lib/pq", "Go", notices=_NEXT),
         Driver("tokio-postgres-native-tls", "tokio-postgres with native-tls", "Rust", binding="enforced"),
         Driver("tokio-postgres-rustls", "tokio-postgres with rustls", "Rust", binding="fails", skips_names=False),
     )

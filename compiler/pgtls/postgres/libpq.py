@@ -82,6 +82,9 @@ PARAMETERS = (
 ADDRESSES_SINCE = 15
 """Addresses in a certificate's SAN are compared with the host. An older libpq ignores them."""
 
+REQUIRE_AUTH_SINCE = 16
+"""``require_auth`` and ``sslcertmode``: a client refuses a server that asks for less than it should."""
+
 SYSTEM_ROOTS_SINCE = 16
 """``sslrootcert=system``. An older libpq takes the word for the name of a file."""
 

@@ -347,4 +347,31 @@ RULES: tuple[Rule, ...] = (
         why="What is loaded now, or at the next reload, is not what the spec says.",
         fix="Install the compiled files, create what is missing, and reload.",
     ),
+    Rule(
+        "PGT456",
+        "warning",
+        "a driver that does not insist on SCRAM",
+        meaning="A user of a SCRAM policy names a driver that cannot refuse a server which asks for the password in "
+        "the clear, as MD5, or not at all.",
+        why="Whoever has a valid certificate of the server, and its key, gets the password.",
+        fix='Use certificates (`auth = "cert"`); `libpq = 16` for drivers on libpq; `channel_binding = "require"` for '
+        "drivers that enforce it; or a driver that insists on SCRAM. The page on drivers has a table.",
+    ),
+    Rule(
+        "PGT457",
+        "error",
+        "a driver that cannot bind SCRAM to TLS",
+        meaning='A policy has `channel_binding = "require"`, and a user of it names a driver that cannot do it.',
+        why="The driver connects to no server.",
+        fix='Use another driver, or `channel_binding = "prefer"`.',
+    ),
+    Rule(
+        "PGT458",
+        "warning",
+        "a driver that always verifies the server's name",
+        meaning="A policy asks for `require` or `verify-ca`, and a user of it names a driver that cannot verify the "
+        "issuer without the name.",
+        why="The driver rejects a server by a name that its certificate lacks; libpq would not.",
+        fix='Use `sslmode = "verify-full"`, and list every name in `hosts`.',
+    ),
 )

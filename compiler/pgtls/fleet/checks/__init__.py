@@ -8,6 +8,7 @@ from pgtls.diagnostics import errors
 from pgtls.fleet.checks import (
     bundles,
     certificates,
+    drivers,
     elsewhere,
     hardening,
     identities,
@@ -48,6 +49,7 @@ PRESENT: tuple[Check, ...] = (
     *certificates.PRESENT,
     *elsewhere.PRESENT,
     *bundles.PRESENT,
+    *drivers.PRESENT,
     *revocation.PRESENT,
     *hardening.PRESENT,
     *versions.PRESENT,

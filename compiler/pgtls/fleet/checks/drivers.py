@@ -1,0 +1,62 @@
+"""What the drivers of a bundle cannot be told, where a policy relies on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgtls.fleet.fields import finder
+from pgtls.postgres.drivers import DRIVERS
+from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgtls.diagnostics import Diagnostic
+    from pgtls.fleet.model import Fleet, Policy, User
+    from pgtls.postgres.drivers import Driver
+
+
+def drivers(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find drivers that do less, or more, than a policy asks for."""
+    for user in fleet.users.values():
+        policies = [policy for policy in fleet.policies.values() if user in policy.users and policy.addresses]
+        for name in user.table.drivers:
+            yield from _driver(fleet, user, DRIVERS[name], policies)
+
+
+def _driver(fleet: Fleet, user: User, driver: Driver, policies: list[Policy]) -> Iterator[Diagnostic]:
+    found = finder(fleet, user)
+    scram = [policy for policy in policies if policy.table.auth == "scram-sha-256"]
+    binding = [policy for policy in scram if policy.table.channel_binding == "require"]
+    weak = [policy for policy in scram if not (driver.binding == "enforced" and policy in binding)]
+    if driver.binding == "fails" and binding:
+        message = (
+            f'{driver.title} cannot bind SCRAM to TLS, which policy "{binding[0].name}" requires: it cannot connect'
+        )
+        yield found.fault("PGT457", message, "drivers", hint=_HINT_BINDING)
+    elif weak and not insists(driver, user.table.libpq):
+        message = (
+            f"{driver.title} sends the password in the clear to a server with a valid certificate that asks for it"
+        )
+        hint = _HINT_LIBPQ if driver.insists else _HINT_DRIVER
+        yield found.fault("PGT456", message, "drivers", hint=hint, severity="warning")
+    nameless = next((one for one in policies if one.table.sslmode in ("require", "verify-ca")), None)
+    if nameless and not driver.skips_names:
+        message = (
+            f"{driver.title} verifies the server's name, which the {nameless.table.sslmode} of policy "
+            f'"{nameless.name}" does not ask for'
+        )
+        yield found.fault("PGT458", message, "drivers", hint=_HINT_NAMES, severity="warning")
+
+
+def insists(driver: Driver, libpq: int) -> bool:
+    """Return whether a driver refuses a server that asks for less than SCRAM; those on libpq need a recent one."""
+    return driver.insists and (not driver.on_libpq or libpq >= REQUIRE_AUTH_SINCE)
+
+
+_HINT_BINDING = 'use another driver, or channel_binding = "prefer"'
+_HINT_LIBPQ = f"if every client has libpq {REQUIRE_AUTH_SINCE} or later: libpq = {REQUIRE_AUTH_SINCE}"
+_HINT_DRIVER = 'use auth = "cert", or a driver that insists on SCRAM: docs/drivers.md lists them'
+_HINT_NAMES = 'use sslmode = "verify-full", and list in `hosts` every name that clients use'
+
+PRESENT = (drivers,)
