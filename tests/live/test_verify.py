@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as Xml
@@ -220,3 +221,33 @@ def test_the_guide_shows_the_checks_that_are_made(site: Site) -> None:
     names = re.findall(r"^  (ok|not tried) +(\S.*?)  ", shown, re.MULTILINE)
     found = seen(site.place, site.server.port)
     assert [(outcome, name) for outcome, name in names] == [(check.outcome, check.name) for check in found.checks]
+
+
+# --- waiting, and the limit of connections ---
+
+
+def test_waiting_ends_as_soon_as_the_server_has_reloaded(site: Site) -> None:
+    later = built(17)
+    for file in sorted(later.file("servers/db").iterdir()):
+        if file.is_file():
+            site.server.write(file.name, file.read_bytes())
+    mark = site.server.mark()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(seen, later, site.server.port, wait=60)
+        site.server.wait_for_log("connection received", mark)
+        site.server.reload()
+        found = waiting.result()
+    assert faults(found) == []
+    site.install()
+
+
+def test_no_more_than_forty_connections_are_made(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgtls.live.survey._PAIRS", 30)
+    site.place.build(now=datetime.now(UTC) + timedelta(days=80))  # so all polls are made
+    mark = site.server.mark()
+    found = seen(site.place, site.server.port, user="app", wait=0.5)
+    assert "old certificate" in faults(found)
+    received = site.server.log(mark).count("connection received")
+    assert received == found.connections <= 40
+    site.place = built(17)
+    site.install()

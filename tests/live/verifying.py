@@ -24,13 +24,19 @@ if TYPE_CHECKING:
 
 
 def seen(
-    place: Place, port: int, *, now: datetime | None = None, host: str = "127.0.0.1", user: str | None = None
+    place: Place,
+    port: int,
+    *,
+    now: datetime | None = None,
+    host: str = "127.0.0.1",
+    user: str | None = None,
+    wait: float = 0,
 ) -> Verified:
     """Verify the only server of a spec on a port."""
     moment = now or datetime.now(UTC)
     tree = loaded(Spec(str(place.spec), moment, Disk(), str(place.lock)))
     (name,) = tree.compiled
-    found = verify(tree, name, host, port, user, 0, moment)
+    found = verify(tree, name, host, port, user, wait, moment)
     assert not isinstance(found, Diagnostic), found
     return found
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 Outcome = Literal["ok", "differs", "not tried"]
 
-INSTALL = "run install.sh in the server's directory of the out directory there, which installs all files and reloads"
+INSTALL = "copy the server's directory from the out directory to the server, and run its install.sh"
 """What to do about most differences."""
 
 

@@ -132,13 +132,14 @@ def server_name(compiled: Compiled) -> str | None:
 
 
 def _first(looks: Looks, probe: Probe, is_current: Callable[[Seen], bool], wait: float) -> Seen:
-    deadline = time.monotonic() + wait
-    while True:
+    """Look until the server is current: soon at first, then after twice the time."""
+    begin, seen = time.monotonic(), looks.one(probe)
+    for poll in range(_POLLS if wait else 0):
+        if is_current(seen):
+            break
+        time.sleep(max(0, begin + wait / 2 ** (_POLLS - 1 - poll) - time.monotonic()))
         seen = looks.one(probe)
-        left = deadline - time.monotonic()
-        if is_current(seen) or left <= 0 or looks.made >= _POLLS:
-            return seen
-        time.sleep(min(left, wait / _POLLS))
+    return seen
 
 
 def _without_session(looks: Looks, address: Address, first: Seen) -> Survey:
