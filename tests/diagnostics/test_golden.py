@@ -20,6 +20,8 @@ RAISED_BY_STATE = (
     "PGT5",
     "PGT47",
     "PGT6",
+    "PGT275",
+    "PGT276",
     "PGT280",
     "PGT281",
     "PGT282",

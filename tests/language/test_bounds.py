@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,41 @@ def test_a_list_has_a_bound(tmp_path: Path, key: str) -> None:
     (one,) = found(tmp_path, BASE + table)
     assert (one.code, one.path) == ("PGT013", ("policy", "more", key))
     assert one.message == f"{key} must have at most {MOST_ITEMS} items, not {MOST_ITEMS + 1}"
+
+
+def addresses(count: int) -> list[str]:
+    """Return addresses of which no two make a network."""
+    return [f"10.{2 * n >> 16}.{(2 * n >> 8) & 255}.{2 * n & 255 | 1}" for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("items", "code", "message"),
+    [
+        pytest.param(addresses(30_000), "PGT275", "30001 addresses", id="addresses"),
+        pytest.param([*addresses(9_999), *(f"h{n}.x" for n in range(20))], "PGT275", "200000 pairs", id="host names"),
+    ],
+)
+def test_the_addresses_of_a_server_have_a_bound_in_all(
+    tmp_path: Path, items: list[str], code: str, message: str
+) -> None:
+    lists = [items[start : start + 9_000] for start in range(0, len(items), 9_000)]
+    networks = "".join(f"[network.n{number}]\naddresses = {json.dumps(names)}\n" for number, names in enumerate(lists))
+    policy = f'[policy.more]\nusers = ["postgres"]\nfrom = {json.dumps([f"@n{n}" for n in range(len(lists))])}\n'
+    text = f'{BASE}{networks}{policy}auth = "scram-sha-256"\n[policy.one]\nusers = ["postgres"]\n'
+    text += 'databases = ["one"]\nfrom = ["192.168.1.1"]\nauth = "scram-sha-256"\n'
+    (one,) = (d for d in found(tmp_path, text) if d.severity == "error")
+    assert (one.code, one.path) == (code, ("server", "main"))
+    assert message in one.message
+
+
+def test_the_patterns_of_a_server_have_a_bound_in_all(tmp_path: Path) -> None:
+    policies = "".join(
+        f'[policy.p{n}]\nusers = ["{"+" if n % 2 else ""}postgres{n if n % 2 else ""}"]\ndatabases = ["/^a{n}"]\n'
+        'from = ["10.0.0.0/8"]\nauth = "scram-sha-256"\n'
+        for n in range(400)
+    )
+    (one,) = (d for d in found(tmp_path, BASE + policies) if d.severity == "error")
+    assert (one.code, one.path) == ("PGT276", ("server", "main"))
 
 
 @pytest.mark.parametrize(

@@ -293,10 +293,9 @@ class Classes:
         yield "", NONE
         for name in terms:
             example = f"{_fresh('host', terms)}{name}" if name.startswith(".") else name
-            bits = NONE
-            for other, inside in terms.items():
-                if example == other or (other.startswith(".") and example.endswith(other)):
-                    bits |= inside
+            bits = terms.get(example, NONE)
+            for start in (index for index, character in enumerate(example) if character == "."):
+                bits |= terms.get(example[start:], NONE)
             yield example, bits
 
     def _interfaces(self) -> Iterator[Bits]:

@@ -315,6 +315,25 @@ RULES: tuple[Rule, ...] = (
         fix="Leave `of` out, or use `cert`.",
     ),
     Rule(
+        "PGT275",
+        "error",
+        "too many addresses on a server",
+        meaning="The policies of a server have more than 20,000 addresses in all, in however many lists, or more than "
+        "100,000 pairs of a network and a host name.",
+        why="Each address is a line of pg_hba.conf, and PostgreSQL reads the lines from the top for each connection. A "
+        "check compares each network with each host name, and would take minutes.",
+        fix="Write networks in place of single addresses, or let a firewall select the addresses.",
+    ),
+    Rule(
+        "PGT276",
+        "error",
+        "too many patterns on a server",
+        meaning="The policies of a server have more than 500 different regular expressions and `+role` in all.",
+        why="Which of them match one name together is not known before a client connects, so a check compares every "
+        "pair, and would take minutes.",
+        fix="Name the roles and databases, or join regular expressions with `|`.",
+    ),
+    Rule(
         "PGT330",
         "error",
         "certificates of a CA whose key is not here",

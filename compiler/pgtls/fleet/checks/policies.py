@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pgtls.fleet.fields import Finder, finder, header, listed
-from pgtls.hba.model import Name
+from pgtls.hba.model import HostName, Member, Name, Regex
 from pgtls.hba.regex import InvalidRegex, Undecidable, compile_regex
 from pgtls.language.values import Secret
 from pgtls.language.words import quoted, suggestion, value_found
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Policy, Server, User
+    from pgtls.hba.model import Address
 
 _ALIASES = {
     "scram": "scram-sha-256",
@@ -412,5 +413,51 @@ POLICY_RULES = (
     channel_binding,
     databases,
 )
-VALUES = (empty_groups,)
+MOST_ADDRESSES = 20_000
+"""On one server: each is a line of pg_hba.conf, which PostgreSQL reads from the top for each connection."""
+MOST_PAIRS = 100_000
+"""Of networks and host names on one server: an address may be in each network, and have each name."""
+
+
+def many_addresses(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find servers whose policies have too many addresses in all."""
+    found: dict[str, list[Address]] = {}
+    for policy in fleet.policies.values():
+        for server in policy.servers:
+            found.setdefault(server.name, []).extend(policy.addresses)
+    for name, addresses in found.items():
+        hosts = {address for address in addresses if isinstance(address, HostName)}
+        pairs = len(hosts) * len(set(addresses) - hosts)
+        message = hint = None
+        if len(addresses) > MOST_ADDRESSES:
+            message = f'the policies of server "{name}" have {len(addresses)} addresses, more than {MOST_ADDRESSES}'
+            hint = "write networks in place of single addresses"
+        elif pairs > MOST_PAIRS:
+            message = f'the policies of server "{name}" have {pairs} pairs of a network and a host name, '
+            message += f"more than {MOST_PAIRS}"
+            hint = "write networks in place of host names"
+        if message:
+            yield finder(fleet, fleet.servers[name]).fault("PGT275", message, hint=hint)
+
+
+MOST_PATTERNS = 500
+"""Of roles and databases on one server: which of them match a name together is not known, so every pair is compared."""
+
+
+def many_patterns(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find servers whose policies have too many regular expressions and groups of the database in all."""
+    found: dict[str, set[object]] = {}
+    for policy in fleet.policies.values():
+        terms = [term for term in (*policy.roles, *policy.databases) if isinstance(term, Member | Regex)]
+        for server in policy.servers:
+            found.setdefault(server.name, set()).update(terms)
+    for name, patterns in found.items():
+        if len(patterns) > MOST_PATTERNS:
+            message = f'the policies of server "{name}" have {len(patterns)} regular expressions and "+role" in all, '
+            message += f"more than {MOST_PATTERNS}"
+            hint = "name the roles and databases, or join expressions with |"
+            yield finder(fleet, fleet.servers[name]).fault("PGT276", message, hint=hint)
+
+
+VALUES = (empty_groups, many_addresses, many_patterns)
 ABSENT = (no_local_way_in,)
