@@ -25,7 +25,7 @@ from pgtls.certificates.asked import Asked
 from pgtls.cli import COMMANDS, EXIT_STATUS
 from pgtls.cli.app import command
 from pgtls.diagnostics.rules import FAMILIES, catalogue
-from pgtls.language.models import KINDS, LintTable, MapEntry
+from pgtls.language.models import KINDS, LintTable, MapEntry, SniTable
 from pgtls.language.schema import schema
 from pgtls.language.upcoming import UPCOMING
 from pgtls.language.values import NameConstraints, Secret, Subject, Waiver
@@ -124,6 +124,7 @@ def spec_page() -> Iterator[str]:
     yield from _section("`[lint]`", LintTable, "lint")
     yield "\n# Values that are tables\n"
     for title, model in {
+        "[[server.NAME.sni]]": SniTable,
         "subject": Subject,
         "name_constraints": NameConstraints,
         "secrets": Secret,
