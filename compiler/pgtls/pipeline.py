@@ -11,6 +11,7 @@ A function imports the stages that it adds, so that a command loads no more than
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pgtls.access.rules import compiled, with_secrets
@@ -165,7 +166,7 @@ def _issued(request: Request, planned: Planned, progress: Progress) -> tuple[Tre
     """Issue what is planned; return the tree and the lock after the build. Keys are gone again when this returns."""
     from pgtls.certificates import issue, key_formats
     from pgtls.certificates.model import Issue
-    from pgtls.certificates.observe import keyring
+    from pgtls.certificates.observe import content, keyring
     from pgtls.output import render
     from pgtls.rollout.rollover import recorded
 
@@ -176,5 +177,6 @@ def _issued(request: Request, planned: Planned, progress: Progress) -> tuple[Tre
     material = issue.carry_out(decisions, existing, keys, request.now, request.jobs, count, planned.material)
     material = key_formats.make(fleet, planned.material, material, keys)
     lines = recorded(material.lines, fleet, entries, decisions.certificates, existing.lock)
-    tree = render.completed(fleet, entries, existing, planned.tree, planned.texts, material)
+    read = partial(content, request.out)
+    tree = render.completed(fleet, entries, existing, planned.tree, planned.texts, material, read)
     return tree, issue.recorded(existing.lock, lines, decisions.revocations)

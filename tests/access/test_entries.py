@@ -83,7 +83,7 @@ priority = 1
         [],
     ),
     Case(
-        "the strictest mode of several policies",
+        "each way its own mode, if loopback and the network differ",
         APP
         + """
 [policy.near]
@@ -97,6 +97,36 @@ waiver = "near"
 users = ["app"]
 databases = ["shop"]
 from = ["10.0.0.0/8"]
+auth = "cert"
+""",
+        [
+            "primary-shop app shop verify-full certificate",
+            "primary-shop-loopback app shop prefer certificate channel_binding=prefer hostaddr=127.0.0.1",
+        ],
+    ),
+    Case(
+        "one policy for loopback and the network gives both",
+        APP
+        + """
+[policy.app]
+users = ["app"]
+databases = ["shop"]
+from = ["10.0.0.0/8", "::1", "127.0.0.2"]
+auth = "cert"
+""",
+        [
+            "primary-shop app shop verify-full certificate",
+            "primary-shop-loopback app shop verify-full certificate hostaddr=::1",
+        ],
+    ),
+    Case(
+        "a block around loopback is the network",
+        APP
+        + """
+[policy.app]
+users = ["app"]
+databases = ["shop"]
+from = ["0.0.0.0/0"]
 auth = "cert"
 """,
         ["primary-shop app shop verify-full certificate"],

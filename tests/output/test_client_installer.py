@@ -1,4 +1,4 @@
-"""install.sh of a bundle: a fresh account connects after one command, and no file of another identity is lost."""
+"""install.sh of a bundle (docs/output.md): a fresh account connects after one command, and nobody loses a file."""
 
 from __future__ import annotations
 

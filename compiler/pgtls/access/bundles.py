@@ -11,7 +11,7 @@ from pgtls.access.compile import alike
 from pgtls.access.grants import accepted_authorities
 from pgtls.access.model import Entry
 from pgtls.access.order import arrange
-from pgtls.access.sets import Databases, Roles, Scope
+from pgtls.access.sets import Addresses, Databases, Roles, Scope
 from pgtls.fleet.membership import memberships
 from pgtls.language.models import SSLMODES
 from pgtls.postgres.libpq import SNI_SINCE
@@ -29,6 +29,7 @@ ChannelBinding = Literal["disable", "prefer", "require"]
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _BINDINGS: tuple[ChannelBinding, ...] = ("disable", "prefer", "require")
 REPLICATION = "replication"
+_LOOPBACK_WORD = "loopback"
 _UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -58,7 +59,8 @@ def index(fleet: Fleet) -> Mapping[str, tuple[Entry, ...]]:
 def _on(entry: Entry, server: Server, identity: Identity, first: str) -> Entry:
     """Return the entry that an identity has on a server with the same policies."""
     role = None if entry.role == first else entry.role
-    return replace(entry, server=server, identity=identity, name=_name(identity, _target(entry), role))
+    name = _name(identity, _target(entry), role, beside=entry.beside)
+    return replace(entry, server=server, identity=identity, name=name)
 
 
 def entries(fleet: Fleet, user: User) -> tuple[Entry, ...]:
@@ -76,6 +78,10 @@ class _Way:
     wide: bool
     """Whether it also speaks of databases that it does not name."""
     rivals: tuple[Item, ...]
+    near: tuple[Addresses, ...]
+    """The parts of its addresses that are loopback."""
+    far: tuple[Addresses, ...]
+    """All others."""
 
 
 def _collect(
@@ -106,7 +112,7 @@ def _collect(
 def _for_role(entry: Entry, role: str, *, first: bool) -> Entry:
     if entry.role == role:
         return entry
-    name = entry.name if first else _name(entry.identity, _target(entry), role)
+    name = entry.name if first else _name(entry.identity, _target(entry), role, beside=entry.beside)
     return Entry(
         name=name,
         server=entry.server,
@@ -119,6 +125,7 @@ def _for_role(entry: Entry, role: str, *, first: bool) -> Entry:
         hostaddr=entry.hostaddr,
         policies=entry.policies,
         replication=entry.replication,
+        beside=entry.beside,
     )
 
 
@@ -134,7 +141,10 @@ def _ways(order: Order) -> Iterator[_Way]:
             continue
         above = (order.items[other] for other in order.above[position])
         rivals = tuple(one for one in above if one.competes(item) and one.beats(item, order.known))
-        yield _Way(item, databases.names, wide, rivals)
+        parts = [part for part in item.scope.addresses.parts() if part]
+        near = tuple(part for part in parts if _is_loopback(part))
+        far = tuple(part for part in parts if not _is_loopback(part))
+        yield _Way(item, databases.names, wide, rivals, near, far)
 
 
 def _of_role(
@@ -152,14 +162,16 @@ def _of_role(
     targets = [(database, False) for database in databases]
     targets += [(None, True)] if any(way.item.scope.databases.replication for way in ways) else []
     for database, replication in targets:
-        applying = [
-            way.item.policy
-            for way in ways
-            if _applies(way, role, _meant(way, database, replication=replication), known)
-        ]
-        if applying:
+        meant = [(way, _meant(way, database, replication=replication)) for way in ways]
+        far = [way.item.policy for way, them in meant if _applies(way, role, them, way.far, known)]
+        near = [way.item.policy for way, them in meant if _applies(way, role, them, way.near, known)]
+        for applying, loopback in ((far, False), (near, True)):
+            if not applying:
+                continue
+            beside = bool(loopback and far)
+            target = REPLICATION if replication else database
             yield Entry(
-                name=_name(identity, REPLICATION if replication else database, None if role == user.roles[0] else role),
+                name=_name(identity, target, None if role == user.roles[0] else role, beside=beside),
                 server=server,
                 identity=identity,
                 role=role,
@@ -167,9 +179,10 @@ def _of_role(
                 sslmode=max((mode for mode in map(_mode, applying)), key=SSLMODES.index),
                 certificate=presents,
                 channel_binding=_channel_binding(applying),
-                hostaddr=_hostaddr(applying),
+                hostaddr=_hostaddr(applying) if loopback else None,
                 policies=tuple(sorted(applying, key=lambda policy: policy.name)),
                 replication=replication,
+                beside=beside,
             )
 
 
@@ -186,13 +199,12 @@ def _meant(way: _Way, database: str | None, *, replication: bool) -> Databases |
     return Databases(frozenset((database,))) if database in way.names or databases.every else None
 
 
-def _applies(way: _Way, role: str, databases: Databases | None, known: Memberships) -> bool:
-    """Return whether a policy lets a role into these databases from anywhere."""
-    if databases is None or not way.rivals:
-        return databases is not None
-    scope = Scope(Roles(frozenset((role,))), databases, way.item.scope.addresses)
-    parts = (replace(scope, addresses=part) for part in scope.addresses.parts() if part)
-    return any(not any(part.within(rival.scope, known) for rival in way.rivals) for part in parts)
+def _applies(way: _Way, role: str, databases: Databases | None, parts: Sequence[Addresses], known: Memberships) -> bool:
+    """Return whether a policy lets a role into these databases from any of these parts of its addresses."""
+    if databases is None or not parts or not way.rivals:
+        return databases is not None and bool(parts)
+    scopes = (Scope(Roles(frozenset((role,))), databases, part) for part in parts)
+    return any(not any(scope.within(rival.scope, known) for rival in way.rivals) for scope in scopes)
 
 
 def _mode(policy: Policy) -> SslMode:
@@ -210,26 +222,35 @@ def _channel_binding(policies: Sequence[Policy]) -> ChannelBinding | None:
 
 
 def _hostaddr(policies: Sequence[Policy]) -> str | None:
-    """Return the loopback address to dial, where nothing else is let in."""
-    found: list[str] = []
-    for policy in policies:
-        for address in policy.addresses:
-            if not isinstance(address, IPv4Network | IPv6Network) or not any(
-                address.version == loopback.version and address.subnet_of(loopback)  # type: ignore[arg-type]
-                for loopback in _LOOPBACK
-            ):
-                return None
-            found.append("127.0.0.1" if address.version == 4 and _contains_usual(address) else str(address[0]))
+    """Return the loopback address to dial: the usual one, if these policies let it in."""
+    found = [
+        "127.0.0.1" if address.version == 4 and _contains_usual(address) else str(address[0])
+        for policy in policies
+        for address in policy.addresses
+        if isinstance(address, IPv4Network | IPv6Network) and _on_loopback(address)
+    ]
     return found[0] if found else None
+
+
+def _is_loopback(part: Addresses) -> bool:
+    return bool(part.networks) and all(map(_on_loopback, part.networks))
+
+
+def _on_loopback(network: IPv4Network | IPv6Network) -> bool:
+    return any(network.version == one.version and network.subnet_of(one) for one in _LOOPBACK)  # type: ignore[arg-type]
 
 
 def _contains_usual(network: IPv4Network | IPv6Network) -> bool:
     return int(network.network_address) <= 0x7F000001 <= int(network.broadcast_address)
 
 
-def _name(identity: Identity, database: str | None, role: str | None) -> str:
-    """Name a service. A database or a role may be called anything, a line of pg_service.conf may not."""
-    parts = (*identity.name.split("/"), *(part for part in (database, role) if part is not None))
+def _name(identity: Identity, database: str | None, role: str | None, *, beside: bool) -> str:
+    """Name a service. A database or a role may be called anything, a line of pg_service.conf may not.
+
+    ``beside``: it is that for loopback, beside the one over the network.
+    """
+    words = database, role, _LOOPBACK_WORD if beside else None
+    parts = (*identity.name.split("/"), *(part for part in words if part is not None))
     return "-".join(_UNFIT_FOR_A_NAME.sub("_", part) for part in parts)
 
 

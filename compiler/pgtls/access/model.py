@@ -64,6 +64,8 @@ class Entry:
     hostaddr: str | None
     policies: tuple[Policy, ...]
     replication: bool = False
+    beside: bool = False
+    """True for loopback if another entry reaches the same over the network."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,16 @@ _OWN_AFFAIR = {
         *("ciphers", "tls13_ciphers", "groups", "no_local", "revoke_before"),
         *("standby_of", "replication_user"),
     },
-    "user": {"directory", "renew_before", "rotate_key", "os_users", "key_algorithm", "formats", "revoke_before"},
+    "user": {
+        "directory",
+        "renew_before",
+        "rotate_key",
+        "os_users",
+        "key_algorithm",
+        "formats",
+        "bundle",
+        "revoke_before",
+    },
     "policy": {"description"},
 }
 """The fields that no rule holds against another field or table: what is left out there changes no other finding."""

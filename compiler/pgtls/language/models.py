@@ -291,6 +291,11 @@ class UserTable(Table):
         "`pkcs8-der` (not encrypted). `pkcs12-3des` is PKCS#12 for Windows Server 2016, Java 8 and older.",
         examples=[["pem", "pkcs12"]],
     )
+    bundle: Literal["directory", "zip"] = Field(
+        "directory",
+        description="`zip` also packs the bundle, with its keys, into one file: `<user>.zip`, of mode 0600.",
+        examples=["zip"],
+    )
     libpq: Annotated[int, Field(ge=OLDEST, le=NEWEST)] = Field(
         14,
         description="The oldest libpq that the bundle must work with. pgtls writes no parameter that it does not know.",

@@ -15,7 +15,7 @@ from pgtls.certificates.trust import (
     trusted_roots,
     trusts_somebody,
 )
-from pgtls.output import bundle
+from pgtls.output import archive, bundle
 from pgtls.output.crl_directory import hashed
 from pgtls.output.pg_hosts import hosts_file
 from pgtls.output.postgresql_conf import has_crl_directory, server_settings
@@ -24,7 +24,7 @@ from pgtls.state import layout
 from pgtls.state.tree import File, FileKind, Later
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     from pgtls.access.model import Entry, Rules
@@ -43,18 +43,31 @@ if TYPE_CHECKING:
 def tree(fleet: Fleet, entries: Entries, existing: Existing, texts: Tree, made: Material) -> Tree:
     """Return the whole out directory: ``texts``, the files of CAs that left the spec, and what ``made`` holds."""
     issued = material(fleet, entries, made)
-    return {**texts, **retired_files(fleet, existing, made.retired), **issued}
+    whole = {**texts, **retired_files(fleet, existing, made.retired), **issued}
+    return {**whole, **archive.planned(fleet, whole, existing)}
 
 
-def completed(fleet: Fleet, entries: Entries, existing: Existing, planned: Tree, texts: Tree, made: Material) -> Tree:
-    """Return the :func:`tree` of what ``made`` holds, given the one that was ``planned`` with parts pending."""
+def completed(
+    fleet: Fleet,
+    entries: Entries,
+    existing: Existing,
+    planned: Tree,
+    texts: Tree,
+    made: Material,
+    read: Callable[[str], bytes | None],
+) -> Tree:
+    """Return the :func:`tree` of what ``made`` holds, given the one that was ``planned`` with parts pending.
+
+    ``read`` returns a file that stays as it is.
+    """
     late = {file.entity for file in planned.values() if file.content is Later.PENDING}
-    return {
+    whole = {
         **{path: file for path, file in planned.items() if file.entity not in late},
         **{path: file for path, file in texts.items() if file.entity in late},
         **retired_files(fleet, existing, made.retired),
         **material(fleet, entries, made, late),
     }
+    return {**whole, **archive.packed(fleet, whole, planned, read)}
 
 
 def texts(

@@ -234,6 +234,7 @@ _WHAT = {
     "trust": "the CAs that it trusts",
     "crl": "a CRL",
     "bundle": "what it connects to",
+    "archive": "its archive",
     "certificate": "its chain",
     "key": "the protection of its key",
     "request": "its certificate request",

@@ -12,7 +12,19 @@ if TYPE_CHECKING:
 
 
 FileKind = Literal[
-    "certificate", "key", "request", "crl", "trust", "hba", "ident", "conf", "hosts", "script", "bundle", "gitignore"
+    "certificate",
+    "key",
+    "request",
+    "crl",
+    "trust",
+    "hba",
+    "ident",
+    "conf",
+    "hosts",
+    "script",
+    "bundle",
+    "archive",
+    "gitignore",
 ]
 FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
 

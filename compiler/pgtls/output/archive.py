@@ -1,0 +1,90 @@
+"""A bundle as one file: what ``bundle = "zip"`` adds to it.
+
+Equal files make equal archives: every entry has the same time and is stored, not compressed, since another zlib
+compresses otherwise.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from hashlib import sha256
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from pgtls.state import layout
+from pgtls.state.tree import File, Later
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pgtls.certificates.model import Existing
+    from pgtls.fleet.model import Fleet
+    from pgtls.pki.model import Entity
+    from pgtls.state.tree import Tree
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest time of the format."""
+
+
+def planned(fleet: Fleet, tree: Tree, existing: Existing) -> Tree:
+    """Return the archives of a tree: those that stay, and those that a build makes."""
+    return {
+        _path(entity): _file(entity, files, Later.KEPT if _stays(entity, files, existing) else Later.PENDING)
+        for entity, files in _bundles(fleet, tree)
+    }
+
+
+def packed(fleet: Fleet, tree: Tree, plan: Tree, read: Callable[[str], bytes | None]) -> Tree:
+    """Return the archives of a tree whose other files are known; ``read`` returns those that stay as they are."""
+    return {
+        _path(entity): plan[_path(entity)]
+        if plan[_path(entity)].content is Later.KEPT
+        else _file(entity, files, _packed(entity, files, read))
+        for entity, files in _bundles(fleet, tree)
+    }
+
+
+def _bundles(fleet: Fleet, tree: Tree) -> Iterator[tuple[Entity, Mapping[str, File]]]:
+    """Yield the files by user, for those whose bundle is to be one file."""
+    found: dict[Entity, dict[str, File]] = {
+        user.entity: {} for user in fleet.users.values() if user.table.bundle == "zip"
+    }
+    if not found:
+        return
+    for path, file in tree.items():
+        if file.entity in found and path != _path(file.entity):
+            found[file.entity][path] = file
+    yield from ((entity, files) for entity, files in found.items() if files)
+
+
+def _path(entity: Entity) -> str:
+    return layout.path(entity, f"{entity.name}.zip")
+
+
+def _file(entity: Entity, files: Mapping[str, File], content: bytes | Later) -> File:
+    """Return the archive as a file of the tree, which is secret in any case."""
+    secret = any(file.kind == "key" for file in files.values())
+    return File(content, layout.SECRET, "key" if secret else "archive", entity)
+
+
+def _stays(entity: Entity, files: Mapping[str, File], existing: Existing) -> bool:
+    """Return whether the archive has these files: one transaction wrote all of them."""
+    archive = _path(entity)
+    before = {path for path, entry in existing.listed.items() if entry.entity == entity and path != archive}
+    return archive in existing.kept and before == files.keys() and all(
+        path in existing.kept
+        if file.content is Later.KEPT
+        else isinstance(file.content, bytes) and sha256(file.content).hexdigest() == existing.listed[path].sha256
+        for path, file in files.items()
+    )  # fmt: skip
+
+
+def _packed(entity: Entity, files: Mapping[str, File], read: Callable[[str], bytes | None]) -> bytes:
+    whole = BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        for path in sorted(files):
+            content = files[path].content
+            info = zipfile.ZipInfo(f"{entity.name}/{path.rpartition('/')[2]}", _EPOCH)
+            info.create_system, info.external_attr = 3, (0o100000 | files[path].mode) << 16  # of Unix, with its mode
+            archive.writestr(info, content if isinstance(content, bytes) else read(path) or b"")
+    return whole.getvalue()
