@@ -295,9 +295,7 @@ def test_each_fault_on_a_server_is_named_and_a_good_one_has_none(server: Server)
         if fault.make is role_missing:
             server.populate(("report",))
         if fault.make is hba_elsewhere:
-            server.write("postgresql.conf", site._conf)
-            server.place(site.place.file("servers/db"))
-            server.restart()
+            site.start_again()
     site.install()
     assert wrong == []
     assert faults(seen(site.place, server.port)) == []

@@ -20,15 +20,17 @@ from pgtls.live.database import judge
 from pgtls.live.run import loaded
 from pgtls.live.sql import Session, Shown
 from pgtls.state.lock import read
+from support.authority import Authority
+from support.building import Place
 from support.pgtls import ROOT, pgtls
 from support.servers import Server, versions
+from support.system import new_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgtls.live.check import Check
     from pgtls.live.verify import Verified
-    from support.building import Place
     from support.pgtls import Run
 
 NPM = {found.major: found for found in versions() if found.builder == "npm"}
@@ -251,3 +253,53 @@ def test_no_more_than_forty_connections_are_made(site: Site, monkeypatch: pytest
     assert received == found.connections <= 40
     site.place = built(17)
     site.install()
+
+
+# --- what lies on disk, and what is at hand ---
+
+
+def test_on_the_server_itself_the_files_of_its_directory_are_compared(site: Site) -> None:
+    directory = new_directory("etc")
+    place = built(17, more=f'directory = "{directory}"')
+    site.server.place(place.file("servers/db"), directory)
+    site.server.restart()
+    assert by_name(seen(place, site.server.port))["files on the server"].outcome == "ok"
+    (directory / "server.key").write_bytes(Authority.root("another").key_pem)
+    assert faults(seen(place, site.server.port)) == ["key and certificate do not match"]
+    (directory / "server.key").unlink()
+    (directory / "server.crt").unlink()
+    assert faults(seen(place, site.server.port)) == ["half-installed"]
+    site.start_again()
+
+
+def test_an_expired_certificate_at_hand_is_shown_and_refused(site: Site) -> None:
+    past = datetime.now(UTC) - timedelta(days=2)
+    site.place = Place(new_directory("verified"))
+    late = SPEC.format(postgres=17, more="").replace("[user.etl]", '[user.etl]\nvalidity = "1d"')
+    site.place.build(late, now=past, new_out=True)
+    site.install()
+    found = by_name(seen(site.place, site.server.port))["refuses an expired certificate"]
+    assert (found.outcome, found.what) == ("ok", "refused (user.etl): certificate expired")
+
+
+def test_a_revoked_certificate_at_hand_is_refused_only_with_crls(site: Site) -> None:
+    spec = SPEC.format(postgres=17, more="")
+    site.place = Place(new_directory("verified"))
+    site.place.build(spec, now=datetime.now(UTC) - timedelta(days=2), new_out=True)
+    pair = {name: site.place.file(f"clients/etl/{name}").read_bytes() for name in ("postgresql.crt", "postgresql.key")}
+    before = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
+    site.place.build(spec.replace("[user.etl]", f"[user.etl]\nrevoke_before = {before}"), now=datetime.now(UTC))
+    site.install()
+    for name, content in pair.items():
+        site.place.file(f"clients/etl/{name}").write_bytes(content)
+    name = "refuses a revoked certificate"
+    assert by_name(seen(site.place, site.server.port))[name].what == "refused (user.etl): certificate revoked"
+    site.configure(ssl_crl_file="", ssl_crl_dir="")
+    assert "accepts: revoked" in faults(seen(site.place, site.server.port))
+
+
+def test_without_user_psycopg_is_not_even_looked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    site.place = built(17)
+    site.install()
+    assert faults(seen(site.place, site.server.port)) == []

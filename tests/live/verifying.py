@@ -58,6 +58,12 @@ class Site:
         self.server.write("postgresql.conf", self._conf)
         self.server.install((place or self.place).file(compiled))
 
+    def start_again(self) -> None:
+        """Start the server with its first configuration and the compiled files: after what a reload does not undo."""
+        self.server.write("postgresql.conf", self._conf)
+        self.server.place(self.place.file("servers/db"))
+        self.server.restart()
+
     def reload(self) -> None:
         """Reload, whether the server takes its files or not."""
         with contextlib.suppress(ServerError):

@@ -150,12 +150,33 @@ class _OfIdentity(TypedDict):
     bundles: tuple[Bundle, ...]
 
 
+OUT_OF_SIGHT = "a connection shows what is loaded, not what lies on disk: log in with --user, or run this on the server"
+
+
+def installed(compiled: Compiled) -> dict[str, str] | str:
+    """Return the sha256 of the files in the server's ``directory`` on this machine, by name; or why that is impossible.
+
+    A file that is missing has no digest.
+    """
+    directory, found = compiled.server.table.directory, dict[str, str]()
+    if directory is None or not os.path.isdir(directory):
+        return OUT_OF_SIGHT
+    for name in compiled.files:
+        try:
+            found[name] = sha256(files.read(os.path.join(directory, name), follow=True)).hexdigest()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            return f"{os.path.join(directory, name)} cannot be read: {error.strerror}"
+    return found
+
+
 _UNREAD = frozenset((layout.SERVER_KEY, layout.SERVER_NEXT_KEY))
 
 
 def _never_built(server: Server, reason: str) -> Diagnostic:
-    message = f'server "{server.name}" was never built: {reason}'
-    hint = "run pgtls build; if you did, name its directory with --out"
+    message = f'server "{server.name}" was not built: {reason}'
+    hint = "run pgtls build, and have its CSR signed if it waits for that; or name its directory with --out"
     return Diagnostic("PGT597", message, ("server", server.name), hint, at="table")
 
 

@@ -13,7 +13,7 @@ from pgtls.live.sql import FILES
 from pgtls.state import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pgtls.fleet.model import Fleet
     from pgtls.hba.model import Address, Database, Line, Role
@@ -31,7 +31,7 @@ def judge(fleet: Fleet, compiled: Compiled, lock: Lock, shown: Shown) -> Iterato
     yield ok("login", f'as role "{shown.role}"')
     yield _version(compiled, shown)
     yield _clock(shown)
-    yield from _files(compiled, shown)
+    yield _files(compiled, shown)
     yield from _rules(compiled, shown)
     yield from _settings(compiled, shown)
     yield from _names(fleet, compiled, shown)
@@ -65,28 +65,30 @@ def _clock(shown: Shown) -> Check:
 # --- files ---
 
 
-def _files(compiled: Compiled, shown: Shown) -> Iterator[Check]:
-    """Compare the files that lie on the server, loaded or not, with the compiled ones."""
-    name = "files on the server"
+def _files(compiled: Compiled, shown: Shown) -> Check:
     if shown.digests is None:
-        yield untried(name, _why(shown, "files"))
-        return
-    wanted = {setting: compiled.files[file] for setting, file in FILES.items() if file in compiled.files}
-    other = [FILES[setting] for setting, digest in wanted.items() if shown.digests.get(setting, "") != digest]
+        return untried(FILES_THERE, _why(shown, "files"))
+    named = {FILES[setting]: digest for setting, digest in shown.digests.items()}
+    return files(compiled, named, [name for name in FILES.values() if name in compiled.files])
+
+
+FILES_THERE = "files on the server"
+
+
+def files(compiled: Compiled, digests: Mapping[str, str], names: Sequence[str]) -> Check:
+    """Compare files that lie on the server, loaded or not, with the compiled ones."""
+    other = [name for name in names if digests.get(name) != compiled.files[name]]
     if not other:
-        yield ok(name, "each is the compiled one")
-        return
-    pair = {layout.SERVER_CERTIFICATE, layout.SERVER_KEY}
-    what = f"these files of the server are not the compiled ones: {listed(other, 6)}"
-    if len(pair & set(other)) == 1:
-        (odd,) = pair & set(other)
-        what = f"certificate and key on the server do not match: {odd} is not the compiled one"
+        return ok(FILES_THERE, "each is the compiled one")
+    pair = {layout.SERVER_CERTIFICATE, layout.SERVER_KEY} & set(other)
+    if len(pair) == 1:
+        what = f"certificate and key on the server do not match: {pair.pop()} is not the compiled one"
         why = "the next reload fails, and a restart does not come up; until then nothing else shows it"
-        yield differs(_CODE, "key and certificate do not match", name, what, why, INSTALL)
-        return
+        return differs(_CODE, "key and certificate do not match", FILES_THERE, what, why, INSTALL)
+    what = f"these files of the server are not the compiled ones: {listed(other, 6)}"
     why = "what is loaded at the next reload, if not already, is not what was compiled"
-    fault = "half-installed" if len(other) < len(wanted) else "other files"
-    yield differs(_CODE, fault, name, what, why, INSTALL)
+    fault = "half-installed" if len(other) < len(names) else "other files"
+    return differs(_CODE, fault, FILES_THERE, what, why, INSTALL)
 
 
 # --- rules ---

@@ -11,7 +11,7 @@ from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.positions import locate
 from pgtls.live import database
 from pgtls.live.check import untried
-from pgtls.live.compiled import compiled
+from pgtls.live.compiled import OUT_OF_SIGHT, compiled, installed
 from pgtls.live.handshake import Address
 from pgtls.live.sql import ask, bundle_of
 from pgtls.live.survey import survey
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     from pgtls.api import Spec
     from pgtls.fleet.model import Fleet
+    from pgtls.live.check import Check
     from pgtls.live.compiled import Compiled
+    from pgtls.live.handshake import Seen
     from pgtls.live.verify import Verified
     from pgtls.stages import Checked
 
@@ -85,10 +87,19 @@ def verify(
     seen = survey(of_server, lock, address, now, known, current, wait)
     found = judge(tree.fleet, of_server, lock, seen, now)
     if login is None:
-        return found
+        there = _on_disk(of_server, seen.first)
+        return replace(found, checks=(*found.checks, there)) if seen.first.session else found
     if not (known(seen.first) and found.is_trusted):
         reason = "the server does not prove who it is: no password and no login for it"
         return replace(found, checks=(*found.checks, untried("login", reason)))
     shown = ask(of_server, *login, Address(seen.first.peer, address.port))
     more = [untried("login", shown)] if isinstance(shown, str) else database.judge(tree.fleet, of_server, lock, shown)
     return replace(found, checks=(*found.checks, *more), connections=found.connections + 1)
+
+
+def _on_disk(compiled: Compiled, first: Seen) -> Check:
+    """Compare the files of a server on this machine; without SQL, those of others are out of sight."""
+    digests = installed(compiled) if first.own == first.peer else OUT_OF_SIGHT
+    if isinstance(digests, str):
+        return untried(database.FILES_THERE, digests)
+    return database.files(compiled, digests, list(compiled.files))
