@@ -24,7 +24,7 @@ from pgtls.live.trial import tried
 from support.building import Place
 from support.pgtls import EXAMPLE, ROOT, Run, pgtls
 from support.servers import PATIENCE, Installation, versions
-from support.system import ENVIRONMENT, find_account, is_root, new_directory, run_as
+from support.system import ENVIRONMENT, find_account, is_root, new_directory, run_as, server_account
 from support.walking import agrees, shown
 from whole.test_random_specs import is_consistent
 from whole.worlds import random_world
@@ -311,6 +311,35 @@ def test_nothing_of_the_spec_is_opened_run_or_written(place: Place) -> None:
     assert run.json["summary"]["not_tried"] == len(untried)
 
 
+def test_of_many_users_who_are_alike_each_connects_and_one_is_refused_for_all(place: Place) -> None:
+    users = [f"u{number}" for number in range(101)]
+    tables = "".join(f'[user.{name}]\nca = "people"\n' for name in users)
+    place.write(MANY.replace("NAMES", json.dumps(users)) + tables)
+    run = attempt(place.spec, "--bindir", some().bin, "--format", "json")
+    assert run.status == 0, run.stdout
+    found = [row for row in rows(run) if row["user"]]
+    assert {row["user"] for row in found if row["outcome"] == "admitted"} == set(users)
+    assert {row["user"] for row in found if row["outcome"] == "refused"} == {"u0"}
+
+
+MANY = """
+version = 1
+[ca.web]
+[ca.people]
+[server.main]
+ca = "web"
+client_ca = ["people"]
+hosts = ["db.example.com"]
+postgres = 15
+no_local = true
+[policy.all]
+users = NAMES
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+"""
+
+
 def test_one_server_is_tried_where_one_is_named(place: Place) -> None:
     place.write(SPEC)
     run = attempt(place.spec, "--bindir", some().bin, "--server", "public", "--format", "json")
@@ -360,6 +389,7 @@ def test_kept_servers_take_the_lines_that_are_printed() -> None:
         assert (title[:14], blank) == ("server primary", "\n")
         assert "Ctrl-C ends it" in waits
         directory = waits.partition(": cd ")[2].partition(" to run")[0]
+        assert _closed(Path(directory)), "keys and passwords are for their owner alone"
         tried_by_hand = 0
         for result, line in zip(table[::2], table[1::2], strict=True):
             if "127.0.0.1" not in result or tried_by_hand > 12:
@@ -374,6 +404,14 @@ def test_kept_servers_take_the_lines_that_are_printed() -> None:
     assert (run.returncode, said) == (0, "")
     assert "as the policies say" in summary
     assert list(home.iterdir()) == []
+
+
+def _closed(directory: Path) -> bool:
+    """Return whether every key and password is its owner's alone, and the server's key that of its account."""
+    secret = [*directory.rglob("*.key"), *directory.glob("*passwords")]
+    assert len(secret) > 8
+    own = (directory / "server" / "data" / "server.key").stat()
+    return all(path.stat().st_mode & 0o777 == 0o600 for path in secret) and own.st_uid == server_account().uid
 
 
 @pytest.mark.skipif(not is_root(), reason="unavailable: root alone can log in as another operating-system user")

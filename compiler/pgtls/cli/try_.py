@@ -84,19 +84,20 @@ def _trials(
     spec: str, lock: str | None, server: str | None, bindir: str | None, *, keep: bool, quiet: bool
 ) -> Iterator[Trial]:
     from pgtls import api
+    from pgtls.cli.progress import bars
     from pgtls.live.throwaway import private_directory
     from pgtls.live.trial import tried
 
     opened = api.load(spec, lock=lock or None)  # not at an instant of --now: a server looks at the machine's clock
     opened.usable()
-    with private_directory() as directory:
+    with private_directory() as directory, bars() as progress:
 
         def wait(trial: Trial) -> None:
             if not quiet:
                 emit("\n".join(_tables([trial])))
             _wait(f"server {trial.server} runs: cd {directory} to run the psql lines; Ctrl-C ends it")
 
-        yield from tried(opened, directory, server, bindir, wait if keep else None)
+        yield from tried(opened, directory, server, bindir, wait if keep else None, progress)
 
 
 def _wait(message: str) -> None:

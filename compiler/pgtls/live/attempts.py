@@ -53,6 +53,7 @@ Password = Literal["right", "wrong", "none"]
 TRIED = frozenset({"trust", "reject", "cert", "scram-sha-256", "md5", "password", "peer"})
 """Methods that need nothing but the server. The others ask a program that is not here."""
 
+_MANY = 100
 _LOOPBACK = IPv4Network("127.0.0.1/32")
 _NOTHING = Line("host", (Keyword.ALL,), (Keyword.ALL,), IPv4Network("0.0.0.0/32"), "reject")
 """A line for nobody: a file without any is an error to the server."""
@@ -211,15 +212,27 @@ class Attempts:
     # --- attempts with the bundles ------------------------------------------------------------------------------------
 
     def _of_bundles(self) -> Iterator[Attempt]:
-        entries = index(self._fleet)
         for user in self._fleet.users.values():
-            listed = [entry for entry in entries[user.name] if entry.server.name == self._server.name]
+            listed = self._entries[user.name]
             parameters = _connections(self._private.bundle(user)) if listed else {}
             for entry in listed:
                 host = entry.identity.table.hosts[0]
                 target = (entry.server.name, host, entry.role, entry.database, entry.replication)
                 certificate = user.name if entry.certificate else NONE
                 yield from self._of_entry(user, entry, _Way(user.name, parameters[target], "", certificate))
+
+    @cached_property
+    def _entries(self) -> Mapping[str, Sequence[Entry]]:
+        """The entries for this server, by user."""
+        return {
+            user: [entry for entry in entries if entry.server.name == self._server.name]
+            for user, entries in index(self._fleet).items()
+        }
+
+    @cached_property
+    def _many(self) -> bool:
+        """Whether refusals are tried once for entries of the same policies, since there are so many entries."""
+        return sum(map(len, self._entries.values())) > _MANY
 
     def _of_entry(self, user: User, entry: Entry, way: _Way) -> Iterator[Attempt]:
         way, best = self._best(user, entry, way)
@@ -230,6 +243,8 @@ class Attempts:
             if source == best or (attempt.expected == "admit" and not attempt.untried and new):
                 policies.add(attempt.policies)
                 yield attempt
+        if self._many and not self._first_time("refusals", *_kind(entry)):
+            return
         yield self._judged(way.changed(sslmode="disable"), best, "without TLS")
         if entry.certificate:
             without = replace(way.changed(sslcert=_NO_FILE), certificate=NONE)
@@ -264,7 +279,10 @@ class Attempts:
                 continue
             found = replace(way.changed(**self._files(bundle)), certificate=other.name)
             if self._outcome(found, source) != "admit":
-                yield self._judged(found, source, f"with the certificate of {other.name}")
+                attempt = self._judged(found, source, f"with the certificate of {other.name}")
+                # An identity of its own for a host name (sni) may accept fewer CAs than the server as a whole.
+                either = f"{attempt.reason}|{_HANDSHAKE}" if self._server.table.sni else attempt.reason
+                yield replace(attempt, reason=either)
                 return
 
     def _certificates(self, user: User, way: _Way, source: Source) -> Iterator[Attempt]:
@@ -285,7 +303,9 @@ class Attempts:
             yield self._refused(way.changed(**files), source, "with the certificate of the server")
 
     def _elsewhere(self, entry: Entry, way: _Way, source: Source) -> Iterator[Attempt]:
-        """Yield one database, one role and one source that are not granted, if there is one of each."""
+        """Yield one database, one role and one source that are not granted to a role, if there is one of each."""
+        if not self._first_time("elsewhere", way.user or "", entry.role, str(entry.replication)):
+            return
         names = () if entry.replication else self.databases
         kinds = (
             ((way.to(name), source, "to another database") for name in names if name != way.database),
@@ -488,6 +508,11 @@ def _ordered(parameters: Parameters) -> Parameters:
     """Put who connects to what first."""
     first = ("host", "port", "dbname", "user", "sslmode")
     return {name: parameters[name] for name in (*first, *parameters) if name in parameters}
+
+
+def _kind(entry: Entry) -> tuple[str, ...]:
+    """Return what decides about an entry, whoever has it."""
+    return (*(policy.name for policy in entry.policies), entry.sslmode, str(entry.certificate), str(entry.database))
 
 
 def _triable(line: Line) -> Line:

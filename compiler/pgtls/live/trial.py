@@ -23,6 +23,8 @@ from pgtls.live.impostor import BELIEVED, Impostor
 from pgtls.live.private import STRANGER, compiled
 from pgtls.live.throwaway import Role, Throwaway, drawn
 from pgtls.output.connection_strings import key_value
+from pgtls.postgres.releases import NEWEST
+from pgtls.stages import no_progress
 from pgtls.state import layout
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from pgtls.live.attempts import Attempt
     from pgtls.live.clusters import Installation
     from pgtls.live.private import Private
+    from pgtls.stages import Progress
 
 Outcome = Literal["admitted", "refused", "failed", "not tried"]
 
@@ -93,6 +96,7 @@ def tried(
     server: str | None = None,
     bindir: str | None = None,
     keep: Callable[[Trial], None] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Trial]:
     """Try the servers of a spec, or one of them, in a private directory. Raise Rejected for a spec with errors.
 
@@ -110,7 +114,7 @@ def tried(
             made[one] = Throwaway(one, directory / f"server{number or ''}")
             stack.callback(made[one].stop)
             made[one].begin()
-        libpq = min(map(clusters.libpq, set(clients.values())))
+        libpq = min(map(clusters.libpq, set(clients.values())), default=NEWEST)
         majors = {name: one.major for name, one in chosen.items()}
         private = compiled(fleet.source, majors, libpq, directory, spec.now)
         plans = {name: _plan(private, private.fleet.servers[name]) for name in names}
@@ -118,7 +122,7 @@ def tried(
         for name in names:
             one = chosen[name]
             with _Run(private, private.fleet.servers[name], made[one], clients[one], plans[name]) as run:
-                trial = Trial(name, fleet.servers[name].table.postgres, one, tuple(run.rows()))
+                trial = Trial(name, fleet.servers[name].table.postgres, one, tuple(run.rows(progress or no_progress)))
                 if keep is not None:
                     run.return_to_loopback()
                     keep(trial)
@@ -234,14 +238,17 @@ class _Run:
             yield "other host", Impostor(other, own / layout.SERVER_KEY)
         yield "no TLS", Impostor()
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, progress: Progress) -> Iterator[Row]:
         """Make every attempt, a few at a time."""
+        advance = progress("trying", len(self._plan.listed))
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for source, attempts in self._batches:
                 mark = len(self._cluster.log())
                 if source != self._first:
                     self._cluster.reload(self._plan.attempts.hba(source))
-                yield from pool.map(self._row, attempts)
+                for row in pool.map(self._row, attempts):
+                    advance(1)
+                    yield row
                 self._cluster.complain(mark)
 
     def return_to_loopback(self) -> None:
