@@ -27,6 +27,7 @@ EXAMPLES = {
 
 _COLOURS = {"admitted": "32", "refused": "36", "not tried": "33"}
 _DIFFERS = "31"
+_WIDEST = len("not tried")
 _BY_HAND = "to run a psql line by hand: pgtls try --keep"
 
 
@@ -180,7 +181,7 @@ def _row(row: Tried, *, colour: bool) -> Row:
     who = attempt.role if attempt.user in (None, attempt.role) else f"{attempt.user} as {attempt.role}"
     outcome = row.outcome if row.agrees else f"DIFFERS: {row.outcome}"
     style = (_COLOURS[row.outcome] if row.agrees else _DIFFERS) if colour else ""
-    cells = (outcome, who, attempt.database, str(attempt.source), attempt.what, _short(row.text))
+    cells = (whole(f"{outcome:{_WIDEST}}"), who, attempt.database, str(attempt.source), attempt.what, _short(row.text))
     return Row(cells, style, whole(row.psql))
 
 

@@ -76,8 +76,12 @@ def client(server: Installation, found: Iterable[Installation]) -> Path:
 
 
 def libpq(psql: Path) -> int:
-    """Return the major version of a psql, and so of the libpq that it was made with."""
-    said = subprocess.run([str(psql), "--version"], check=True, capture_output=True, text=True, timeout=_PATIENCE)  # noqa: S603
+    """Return the major version of a psql, and so of the libpq that it was made with. Raise Rejected (PGT601)."""
+    try:
+        said = subprocess.run([str(psql), "--version"], check=True, capture_output=True, text=True, timeout=_PATIENCE)  # noqa: S603
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
+        message = f"{psql} --version fails ({error})"
+        raise Rejected(Diagnostic("PGT601", message, hint="name other programs with --bindir")) from None
     version = _VERSION.search(said.stdout)
     return int(version["major"]) if version else OLDEST
 
