@@ -173,6 +173,19 @@ def said(spec: Path) -> str:
     return f"{checked.diagnostics} {render(checked.diagnostics)}"
 
 
+def test_no_message_shows_the_content_of_a_file_in_the_repository_that_is_no_toml_file(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "root.pass").write_text("hunter2\n")
+    (tmp_path / "link.toml").symlink_to("root.pass")
+    spec = tmp_path / "pgtls.toml"
+    for include in ("root.pass", "link.toml", "*.pass"):
+        spec.write_text(f'version = 1\ninclude = ["{include}"]\n')
+        assert "hunter2" not in said(spec)
+    spec.unlink()
+    spec.symlink_to("root.pass")
+    assert "hunter2" not in said(spec)
+
+
 def test_a_sound_file_outside_of_the_repository_is_a_part_of_the_spec(tmp_path: Path) -> None:
     (tmp_path / "repository" / ".git").mkdir(parents=True)
     (tmp_path / "shared.toml").write_text("[user.app]\n")

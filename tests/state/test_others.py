@@ -79,6 +79,19 @@ def test_what_another_user_owns_below_the_out_directory_is_not_taken(tmp_path: P
     assert is_current(place)
 
 
+@pytest.mark.parametrize("path", ["", "servers", "servers/main"])
+def test_a_directory_that_everybody_can_write_is_not_taken(tmp_path: Path, path: str) -> None:
+    place = Place(tmp_path)
+    place.build(SMALL)
+    (place.out / path).chmod(0o777)
+    for run in (place.plan, place.build):
+        with pytest.raises(Rejected, match=r"PGT585: every user of this machine can write to"):
+            run(SMALL)
+    assert not is_current(place)
+    (place.out / path).chmod(0o700 if path == "servers/main" else 0o755)
+    assert is_current(place)
+
+
 def is_current(place: Place) -> bool:
     """Return whether the check for nothing to do lets a build pass."""
     return up_to_date(str(place.spec), str(place.out), str(place.lock), "", locks.timestamp(NOW), touch=False)

@@ -125,17 +125,20 @@ class Disk(Files):
         return None
 
     def shows(self, path: str, top: str) -> bool:
-        """Return whether a file is inside the repository of the spec (or its directory, without one), links followed.
+        """Return whether a file is a part of the repository of the spec (or of its directory, without one).
 
-        A log must not show the lines of a file elsewhere, to which an include or a link leads. Any file can be given as
-        a spec: one that is not called ``*.toml`` must be inside the repository of the working directory. A pipe is no
+        A log must not show the lines of a file elsewhere, to which an include or a link leads, nor those of a key or a
+        passphrase that lies in the repository: links are followed, and the file is called ``*.toml``. Any file can be
+        given as a spec: one with another name must be inside the repository of the working directory. A pipe is no
         file.
         """
         if not os.path.isfile(path):
             return True
-        is_any = path == top and not path.endswith(".toml")
-        root = repository(os.path.realpath("" if is_any else os.path.dirname(top)))
-        inside = os.path.relpath(os.path.realpath(path), root).split(os.sep)
+        real = os.path.realpath(path)
+        if not real.endswith(".toml") and (path != top or path.endswith(".toml")):
+            return False
+        root = repository(os.path.realpath(os.path.dirname(top) if path.endswith(".toml") else ""))
+        inside = os.path.relpath(real, root).split(os.sep)
         return inside[0] != os.pardir and ".git" not in inside
 
 

@@ -93,15 +93,15 @@ def load(path: str | os.PathLike[str], files: Files | None = None) -> LoadResult
 
 
 def _foreign(document: Document, top: Document) -> Document:
-    """Leave out a file outside of the repository that is no part of a spec: messages must not name what it holds."""
+    """Leave out a file that is not shown and no part of a spec: messages must not name what it holds."""
     if document.source.shown or document.data is None:
         return document
     around = replace(top, data={"defaults": (top.data or {}).get("defaults", {})}, diagnostics=())
     known, found = (_shape_faults(documents) for documents in ((around,), (around, document)))
     if found <= known:
         return document
-    message = "this file is outside of the repository of the spec, and its tables have faults"
-    hint = "move it into the repository: messages show nothing of the content of other files"
+    message = "this file is no *.toml file in the repository of the spec, and its tables have faults"
+    hint = "messages show nothing of its content; move or rename it to see what is wrong"
     return replace(
         document, data=None, diagnostics=(Diagnostic("PGT146", message, hint=hint, file=document.source.name),)
     )

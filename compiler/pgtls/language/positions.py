@@ -80,7 +80,7 @@ def _hidden(diagnostic: Diagnostic) -> Diagnostic:
     """Say what is wrong with a file outside of the repository without a word of its content."""
     from pgtls.diagnostics.rules import catalogue
 
-    hint = "this file is outside of the repository, so messages show nothing of its content"
+    hint = "messages show content of *.toml files in the repository alone"
     return replace(diagnostic, path=(), message=catalogue()[diagnostic.code].title, hint=hint)
 
 

@@ -6,6 +6,7 @@ import os
 import stat
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from shlex import quote
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -67,12 +68,15 @@ def inspect(out: str, own: Collection[str] = ()) -> Ownership:
 
 
 def check_owner(out: str) -> None:
-    """Raise :class:`Rejected` with PGT540 if the out directory belongs to another user."""
+    """Raise :class:`Rejected` with PGT540 if the out directory belongs to another user, PGT585 if all can write it."""
     try:
-        owner = os.lstat(out).st_uid
+        found = os.lstat(out)
     except OSError:  # absent, or reported elsewhere
         return
+    owner = found.st_uid
     if owner == os.geteuid():
+        if found.st_mode & stat.S_IWOTH and stat.S_ISDIR(found.st_mode):
+            raise Rejected(_open_to_all(out, ()))
         return
     message = f'the out directory "{out}" belongs to {user_name(owner)}, and you are {user_name(os.geteuid())}'
     hint = (
@@ -162,16 +166,15 @@ def observe_files(out: str, manifest: Manifest, own: Collection[str] = (), *, se
     listed = manifest.files
     entries: dict[str, Entry] = dict(listed)
     foreign: list[str] = []
-    others: dict[str, int] = {}
+    exposed = _Exposed(out)
     known = all_ancestors((*manifest.files, *own))
     ours = OURS.union(own)
     try:
-        owner = os.lstat(out).st_uid
-        others |= {path: uid for path, uid in _owners_of_private_files(out) if uid != owner}
+        exposed.look_at_private_files()
         for path, found, private in _walk(out, "", known, ours):
             entry = listed.get(path)
-            if found.st_uid != owner and (entry is not None or path in known):
-                others[path] = found.st_uid
+            if entry is not None or path in known:
+                exposed.look(path, found)
             if entry is not None:
                 states[path] = state = _state(out, path, entry, found, private, sealed)
                 if state == "touched":
@@ -182,20 +185,45 @@ def observe_files(out: str, manifest: Manifest, own: Collection[str] = (), *, se
                 raise Rejected(link_in_the_way(path))
     except OSError as error:
         raise Rejected(cannot_read(error.filename or out, error)) from None
-    if others:
-        raise Rejected(_of_another_user(out, others, owner))
+    exposed.refuse()
     states |= dict.fromkeys(manifest.files.keys() - states.keys(), "missing")
     return Observed(states, entries, tuple(sorted(foreign)))
 
 
-def _owners_of_private_files(out: str) -> Iterator[tuple[str, int]]:
-    """Yield the owners of the manifest, of the private directory, and of what is in it."""
-    for name in (MANIFEST, PRIVATE):
-        with suppress(FileNotFoundError):
-            yield name, os.lstat(os.path.join(out, name)).st_uid
-    with suppress(FileNotFoundError, PermissionError), os.scandir(os.path.join(out, PRIVATE)) as entries:
-        for entry in entries:
-            yield f"{PRIVATE}/{entry.name}", entry.stat(follow_symlinks=False).st_uid
+class _Exposed:
+    """What other users can replace in an out directory: what they own, and directories that everybody can write."""
+
+    def __init__(self, out: str) -> None:
+        self._out = out
+        self._others: dict[str, int] = {}
+        self._open: list[str] = []
+
+    @cached_property
+    def _owner(self) -> int:
+        return os.lstat(self._out).st_uid
+
+    def look(self, path: str, found: os.stat_result) -> None:
+        """Note the owner and the mode of a path of pgtls."""
+        if found.st_uid != self._owner:
+            self._others[path] = found.st_uid
+        if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_IWOTH:
+            self._open.append(path)
+
+    def look_at_private_files(self) -> None:
+        """Note the manifest, the private directory, and what is in it."""
+        for name in (MANIFEST, PRIVATE):
+            with suppress(FileNotFoundError):
+                self.look(name, os.lstat(os.path.join(self._out, name)))
+        with suppress(FileNotFoundError, PermissionError), os.scandir(os.path.join(self._out, PRIVATE)) as entries:
+            for entry in entries:
+                self.look(f"{PRIVATE}/{entry.name}", entry.stat(follow_symlinks=False))
+
+    def refuse(self) -> None:
+        """Raise :class:`Rejected` with PGT540 or PGT585 if there is any such path."""
+        if self._others:
+            raise Rejected(_of_another_user(self._out, self._others, self._owner))
+        if self._open:
+            raise Rejected(_open_to_all(self._out, self._open))
 
 
 def _of_another_user(out: str, others: Mapping[str, int], owner: int) -> Diagnostic:
@@ -208,6 +236,14 @@ def _of_another_user(out: str, others: Mapping[str, int], owner: int) -> Diagnos
         f"sudo chown -R {mine} {quote(out)}, and reissue a key that {whose} could read"
     )
     return Diagnostic("PGT540", message, hint=hint)
+
+
+def _open_to_all(out: str, paths: Collection[str]) -> Diagnostic:
+    """Return the diagnostic for directories in which every user can replace files: PGT585."""
+    where = f'{_some(sorted(paths))} in the out directory "{out}"' if paths else f'the out directory "{out}"'
+    names = " ".join(quote(os.path.join(out, path)) for path in paths) or quote(out)
+    hint = f"compare it with a backup, then close it: chmod o-w {names}"
+    return Diagnostic("PGT585", f"every user of this machine can write to {where}", hint=hint)
 
 
 def foreign_files(out: str, observed: Observed) -> tuple[Diagnostic, ...]:

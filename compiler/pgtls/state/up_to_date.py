@@ -130,7 +130,7 @@ def _untouched(out: str, files: Mapping[str, Mapping[str, Any]]) -> bool:
     directories |= {above.rpartition("/")[0] for above in directories}
     for directory in directories:
         found = lstat(f"{out}/{directory}")
-        is_open = directory in private and stat.S_IMODE(found.st_mode) & 0o077
+        is_open = found.st_mode & (0o077 if directory in private else 0o002)
         if not stat.S_ISDIR(found.st_mode) or is_open or found.st_uid != owner:
             return False
     if any(lstat(f"{out}/{name}").st_uid != owner for name in (MANIFEST, PRIVATE)):

@@ -344,11 +344,11 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PGT146",
         "error",
-        "an included file outside of the repository has faults",
-        meaning="`include` leads to a file outside of the repository (or, without one, of the spec's directory), and "
-        "this file is no part of a spec.",
-        why="A pull request can include any file of the machine that reviews it. A message about that file could show "
-        "a secret in it, so pgtls names the file alone.",
-        fix="Move the file into the repository, or correct the include.",
+        "an included file that messages do not show has faults",
+        meaning="`include` leads to a file outside of the repository (or, without one, of the spec's directory), or to "
+        "one that is not called `*.toml`, and this file is no part of a spec.",
+        why="A pull request can include any file of the machine that reviews it: a key, or a passphrase. A message "
+        "about that file could show a secret in it, so pgtls names the file alone.",
+        fix="Move the file into the repository and call it `*.toml`, or correct the include.",
     ),
 )

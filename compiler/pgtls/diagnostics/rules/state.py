@@ -575,6 +575,14 @@ RULES: tuple[Rule, ...] = (
         fix="Find out who changed `key_file`. Create a key for this entity alone.",
     ),
     Rule(
+        "PGT585",
+        "error",
+        "every user can write to the out directory",
+        meaning="The out directory, or a directory of pgtls in it, has a mode that lets every user write.",
+        why="Another user of the machine can replace the files of servers and bundles before you deploy them.",
+        fix="Compare the directory with a backup, and close it: `chmod o-w`.",
+    ),
+    Rule(
         "PGT590",
         "error",
         "wrong usage",
