@@ -100,6 +100,12 @@ class Installation:
         return self.root / "usr/bin/openssl" if self.root else None
 
     @property
+    def headers(self) -> Path | None:
+        """The directory of the server's headers, where the installation has them."""
+        found = self.root / f"usr/include/postgresql/{self.major}/server" if self.root else None
+        return found if found and found.is_dir() else None
+
+    @property
     def python(self) -> tuple[str, ...]:
         """The words that start a Python which can load this libpq.
 
