@@ -163,8 +163,9 @@ def test_all_servers_may_be_said_and_one_server_is_the_default() -> None:
 
 def test_who_was_in_a_policy_that_has_ended_is_told_so() -> None:
     old = policy().replace("[policy.it]", "[policy.old]\nuntil = 2026-05-31").replace("app", "alice")
-    (found,) = findings(BASE + PEOPLE + policy() + old)
+    found, ended = findings(BASE + PEOPLE + policy() + old)
     assert 'user "alice" cannot connect: its only policy, "old", ended at 2026-05-31T00:00:00Z' in found
+    assert ended.startswith("PGT126 user.auditor"), "one finding is enough for the policy"
 
 
 def test_what_has_ended_is_not_there_and_may_still_be_named() -> None:
@@ -173,8 +174,12 @@ def test_what_has_ended_is_not_there_and_may_still_be_named() -> None:
     )
     old = '[policy.c]\nusers = ["app"]\nfrom = ["10.0.0.0/8"]\nauth = "scram-sha-256"\nuntil = 2026-06-01T00:00:00Z\n'
     text = BASE + PEOPLE + policy() + ended + old
-    assert findings(text) == [
+    unused, *ended_ones = findings(text)
+    assert unused == (
         'PGT121 user.alice: user "alice" cannot connect: no policy names it (name the user in a policy, or delete it)'
+    )
+    assert [one.partition(":")[0] for one in ended_ones] == [
+        *("PGT126 user.auditor.until", "PGT126 user.bob.until", "PGT126 policy.c.until")
     ]
     assert list(fleet(text).policies) == ["admin", "it"]
     assert list(fleet(text).users) == ["alice", "app", "postgres"]

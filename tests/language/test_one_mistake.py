@@ -126,7 +126,7 @@ waiver = { reason = "loopback only, read by a local agent", codes = ["PGT311"] }
 
 [policy.ldap]
 servers = ["replica"]
-users = ["+staff"]
+users = ["+members"]
 from = ["10.2.0.0/16"]
 auth = "ldap"
 auth_options = { ldapserver = "ldap.example.com", ldaptls = true, ldapprefix = "uid=", ldapsuffix = ",dc=example" }

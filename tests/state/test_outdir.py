@@ -133,13 +133,13 @@ def test_another_lock_or_none_is_an_error(site: Site) -> None:
     check_lock("out", manifest, Lock(ID))
     check_lock("out", None, Lock("f" * 32))
     with pytest.raises(Rejected) as raised:
-        check_lock("out", manifest, Lock("f" * 32))
+        check_lock("out", manifest, Lock("f" * 32, file="other.lock"))
     assert code(raised) == (
-        f'PGT524: the out directory "out" belongs to another lock: its id is {ID}, the lock says {"f" * 32}'
+        f'PGT524: the out directory "out" belongs to another lock: its id is {ID}, that of "other.lock" is {"f" * 32}'
     )
     with pytest.raises(Rejected) as raised:
-        check_lock("out", manifest, Lock())
-    assert code(raised) == 'PGT524: the lock of the out directory "out" is missing'
+        check_lock("out", manifest, Lock(file="pgtls.lock"))
+    assert code(raised) == 'PGT524: the lock of the out directory "out" is missing: there is no "pgtls.lock"'
 
 
 # What became of its files

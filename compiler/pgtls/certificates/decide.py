@@ -212,7 +212,7 @@ def _authority_faults(decision: Issue, lock: Lock, replaced: Collection[str], no
         return
     known = lock.latest.get(profile.entity)
     if decision.found.key not in ("present", "locked") and known:
-        dependent = sum(line.ca == name and line.entity != profile.entity for line in lock.alive(now))
+        dependent = len({line.entity for line in lock.alive(now) if line.ca == name} - {profile.entity})
         yield Diagnostic(
             "PGT550",
             f'the private key of CA "{name}" is {_KEY_STATES[decision.found.key]}, but the lock lists this CA; '

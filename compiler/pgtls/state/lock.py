@@ -121,6 +121,8 @@ class Lock:
     extra: Mapping[str, object] = field(default_factory=dict)
     """Keys of the header that this version does not know."""
     digest: str | None = field(default=None, compare=False)
+    file: str | None = field(default=None, compare=False)
+    """Where it was read, or was looked for."""
 
     @cached_property
     def by_serial(self) -> Mapping[tuple[str, str], IssuedLine]:
@@ -177,7 +179,7 @@ class Lock:
         """Add lines to those of this lock."""
         issued = (line for line in lines if isinstance(line, IssuedLine))
         revoked = (line for line in lines if isinstance(line, RevokedLine))
-        return Lock(self.id, (*self.issued, *issued), (*self.revoked, *revoked), self.extra, self.digest)
+        return Lock(self.id, (*self.issued, *issued), (*self.revoked, *revoked), self.extra, self.digest, self.file)
 
     def render(self) -> bytes:
         """Return the file: the header, then each line once, sorted by CA, entity, serial and event."""
@@ -219,7 +221,7 @@ def read(path: str | os.PathLike[str]) -> Lock:
     try:
         content = files.read(name)
     except FileNotFoundError:
-        return Lock()
+        return Lock(file=name)
     except OSError as error:
         if os.path.islink(name):
             hint = "replace the link with the file that it points to, or name that file with --lock"
@@ -254,7 +256,7 @@ def parse(content: bytes, name: str) -> Lock:
         except _Damage as damage:
             raise _rejected("PGT502", f"a line of the lock is damaged: {damage}", name, line) from None
     extra = _extra(header, frozenset(("pgtls_lock", "id")))
-    return Lock(header["id"], tuple(issued), tuple(revoked), extra, sha256(content).hexdigest())
+    return Lock(header["id"], tuple(issued), tuple(revoked), extra, sha256(content).hexdigest(), name)
 
 
 class _Line(NamedTuple):

@@ -129,17 +129,22 @@ def check_lock(out: str, manifest: Manifest | None, lock: Lock) -> None:
     if manifest is None or manifest.lock_id == lock.id:
         return
     if lock.id is None:
-        message = f'the lock of the out directory "{out}" is missing'
+        message = f'the lock of the out directory "{out}" is missing: there is no {_named(lock)}'
         hint = (
             "restore it from version control, or name it with --lock: "
             "it is the record of every certificate in the directory"
         )
     else:
         message = (
-            f'the out directory "{out}" belongs to another lock: its id is {manifest.lock_id}, the lock says {lock.id}'
+            f'the out directory "{out}" belongs to another lock: its id is {manifest.lock_id}, '
+            f"that of {_named(lock)} is {lock.id}"
         )
         hint = "build into another directory with --out, or name the lock of this one with --lock"
     raise Rejected(Diagnostic("PGT524", message, hint=hint))
+
+
+def _named(lock: Lock) -> str:
+    return f'"{lock.file}"' if lock.file else "the lock"
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,6 +184,33 @@ RULES: tuple[Rule, ...] = (
         fix="Delete it, or use it.",
     ),
     Rule(
+        "PGT124",
+        "warning",
+        "the members of a role, or a group of the spec",
+        meaning="`users` has `+NAME`, and there is a table `[group.NAME]`.",
+        why="`+NAME` means the members of the database role NAME, which only the server knows. The users of a group "
+        "are `@NAME`.",
+        fix="Write `@NAME`. If the members of the role are meant, waive this, or give the group another name.",
+    ),
+    Rule(
+        "PGT125",
+        "warning",
+        "the name of a server table as a source",
+        meaning="`from` has the NAME of a `[server.NAME]` table that is not one of its host names.",
+        why="In `from`, a word is a host name. The server looks it up in DNS for each connection, and the rule matches "
+        "nothing if no address has that name.",
+        fix="Write the addresses from which the server connects, or its host name.",
+    ),
+    Rule(
+        "PGT126",
+        "warning",
+        "a user or policy whose time is over",
+        meaning="The `until` of the table is in the past.",
+        why="It counts as deleted: it gives no access, and a build revokes what the user had. A table without effect "
+        "misleads its readers.",
+        fix="Delete the table, or set a later `until`.",
+    ),
+    Rule(
         "PGT130",
         "error",
         "a certificate that would outlive its issuer",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.fields import Finder, finder
+from pgtls.fleet.fields import Finder, finder, header
 from pgtls.fleet.lookalikes import (
     DATABASES,
     GROUP_ROLES,
@@ -17,6 +17,7 @@ from pgtls.fleet.lookalikes import (
     lookalike,
 )
 from pgtls.hba.model import Name
+from pgtls.language.words import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -48,6 +49,30 @@ def policy_databases(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     known |= {"postgres", "template1", *(database.text for database in policy.databases if isinstance(database, Name))}
     names = DATABASES._replace(known=known)
     yield from _items(finder(fleet, policy), "databases", policy.table.databases, names)
+
+
+def members_or_group(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find members of a role in ``users`` where a group of the spec has that name."""
+    for index, item in enumerate(policy.table.users):
+        name = item[1:] if isinstance(item, str) and item[:1] == "+" else None
+        if name in fleet.groups:
+            message = (
+                f'"+{name}" means the members of the database role "{name}", and the spec has a group of that name'
+            )
+            hint = f'write "@{name}" for the users of {header("group", str(name))}'
+            yield finder(fleet, policy).fault("PGT124", message, "users", index, hint=hint, severity="warning")
+
+
+def servers_as_sources(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
+    """Find the NAME of a server in ``from``, which is read as a host name."""
+    for index, item in enumerate(policy.table.from_):
+        server = fleet.servers.get(item) if isinstance(item, str) else None
+        if server is None or item in server.table.hosts:
+            continue
+        message = f'"{item}" is read as a host name, and the spec has a server of that name'
+        hosts = ", ".join(map(quoted, server.table.hosts))
+        hint = f"write the addresses from which it connects, or its host name: {hosts}"
+        yield finder(fleet, policy).fault("PGT125", message, "from", index, hint=hint, severity="warning")
 
 
 def map_entries(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
@@ -86,4 +111,4 @@ def _items(found: Finder, key: str, items: Sequence[str | Literally], names: Nam
 
 
 VALUES = (roles, server_databases, first_addresses_of_networks)
-POLICY_VALUES = (policy_databases, map_entries, first_addresses)
+POLICY_VALUES = (policy_databases, map_entries, first_addresses, members_or_group, servers_as_sources)

@@ -7,17 +7,18 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from pgtls.fleet.addresses import host_name_fault
-from pgtls.fleet.fields import finder
+from pgtls.fleet.fields import finder, header
 from pgtls.fleet.lookalikes import HOSTS, addresses, lookalike
 from pgtls.hba.model import Name
 from pgtls.language.values import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.fields import Finder
-    from pgtls.fleet.model import Authority, Fleet, Identity
+    from pgtls.fleet.model import Authority, Fleet, Identity, Policy, User
 
 NAMEDATALEN = 63
 """The maximum bytes of a role or database name; PostgreSQL cuts longer names (NAMEDATALEN - 1)."""
@@ -190,19 +191,41 @@ _ABSOLUTE_HINT = "write the path from the root, e.g. /etc/postgresql/tls"
 
 def unused_users(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find users that no policy mentions: they can connect to nothing."""
-    if not fleet.users:
-        return
+    for user, policy in _unused(fleet):
+        why = (
+            f'its only policy, "{policy.name}", ended at {_instant(policy.table.until)}'
+            if policy
+            else "no policy names it"
+        )
+        message = f'user "{user.name}" cannot connect: {why}'
+        hint = "name the user in a policy, or delete it"
+        yield finder(fleet, user).fault("PGT121", message, hint=hint, severity="warning")
+
+
+def _unused(fleet: Fleet) -> Iterator[tuple[User, Policy | None]]:
+    """Yield the users that no policy mentions, each with a policy that has ended and mentioned it."""
     used = {user.name for users in {id(p.users): p.users for p in fleet.policies.values()}.values() for user in users}
     used |= {s.table.replication_user for s in fleet.servers.values() if s.table.replication_user}
     ended = {user.name: policy for policy in fleet.ended_policies.values() for user in policy.users}
     for user in fleet.users.values():
         if user.name not in used:
-            policy = ended.get(user.name)
-            ended_at = f"{policy.table.until:%Y-%m-%dT%H:%M:%SZ}" if policy else ""
-            why = f'its only policy, "{policy.name}", ended at {ended_at}' if policy else "no policy names it"
-            message = f'user "{user.name}" cannot connect: {why}'
-            hint = "name the user in a policy, or delete it"
-            yield finder(fleet, user).fault("PGT121", message, hint=hint, severity="warning")
+            yield user, ended.get(user.name)
+
+
+def ended_tables(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find users and policies whose ``until`` is over; not a policy that the finding about a user names."""
+    named = {policy.name for _, policy in _unused(fleet) if policy}
+    policies = (policy for policy in fleet.ended_policies.values() if policy.name not in named)
+    tables: tuple[User | Policy, ...] = (*fleet.ended_users.values(), *policies)
+    for table in tables:
+        found = finder(fleet, table)
+        message = f'{found.kind} "{table.name}" ended at {_instant(table.table.until)} and counts as deleted'
+        hint = f"delete {header(found.kind, table.name)}, or set a later until"
+        yield found.fault("PGT126", message, "until", hint=hint, severity="warning")
+
+
+def _instant(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment else ""
 
 
 def unused_cas(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -253,4 +276,4 @@ VALUES = (
     blanks_at_the_end,
     directories,
 )
-ABSENT = (unused_users, unused_cas)
+ABSENT = (unused_users, ended_tables, unused_cas)
