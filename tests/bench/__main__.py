@@ -162,6 +162,28 @@ class Bench:
         rows = {f"`--jobs {jobs}`, {RSA_USERS} users with RSA-2048": cost for jobs, cost in costs.items()}
         yield from self.table(costs["1"], rows)
 
+    def formats(self, users: int = 1000) -> Iterator[str]:
+        """Compare the formats of a key: those with a passphrase derive 600,000 rounds, once for all who share it."""
+        (self.directory / "phrase").write_text("correct horse")
+        guarded = 'passphrase = { file = "phrase" }\n'
+        asked = {
+            "PEM": "",
+            "PEM and PKCS#8 DER": 'formats = ["pkcs8-der"]\n',
+            "PEM, encrypted": guarded,
+            "PEM, encrypted, and PKCS#12": f'{guarded}formats = ["pkcs12"]\n',
+        }
+        plain = self.spec(users).read_text()
+        specs = {name: self.directory / f"formats-{number}.toml" for number, name in enumerate(asked)}
+        for name, path in specs.items():
+            assert "[defaults.user]\n" in plain
+            path.write_text(plain.replace("[defaults.user]\n", f"[defaults.user]\n{asked[name]}"))
+        commands = {name: partial(self._formats, path) for name, path in specs.items()}
+        costs = side_by_side(commands, self.rounds)
+        yield from self.table(costs["PEM"], {f"{name}, {users:,} users": cost for name, cost in costs.items()})
+
+    def _formats(self, spec: Path, number: int) -> list[str]:
+        return self.build(spec, f"{spec.stem}-{number}")
+
     def reviewing(self, reach: int, users: int = 10_000, count: int = 200, servers: int = 20) -> Iterator[str]:
         """Compare the proof, ``access`` and ``diff`` with parsing and validating the same spec (``diff``: two).
 
@@ -279,6 +301,7 @@ def main() -> None:
             *(bench.nothing(users) for users in asked.users),
             bench.growth(),
             bench.rsa(),
+            bench.formats(),
             bench.reviewing(reach=1),
             bench.reviewing(reach=3),
             bench.crowds(),

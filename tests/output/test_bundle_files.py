@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from markdown_it import MarkdownIt
 
 from pgtls.postgres import libpq
 from support.building import SMALL, Place
@@ -270,3 +271,13 @@ from = ["127.0.0.0/8"]
 auth = "scram-sha-256"
 client_cert = "verify-ca"
 """
+
+
+@pytest.mark.parametrize("database", ["shop", "a```b", "`" * 9])
+def test_the_readme_shows_the_program_of_each_driver_as_it_is_run(place: Place, database: str) -> None:
+    named = SMALL.replace('["shop"]', f'[{{ name = "{database}" }}]')
+    files = bundle(place, named.replace("[user.app]", '[user.app]\ndrivers = ["psycopg", "pgjdbc"]'))
+    (found,) = json.loads(files["connections.json"])["connections"]
+    fences = [token for token in MarkdownIt("commonmark").parse(files["README.md"]) if token.type == "fence"]
+    assert [token.info for token in fences] == ["python", "java"]
+    assert [token.content.rstrip() for token in fences] == [text.rstrip() for text in found["snippets"].values()]

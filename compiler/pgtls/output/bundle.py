@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from pgtls.certificates.trust import listed_cas, trusted_roots
 from pgtls.language.models import SSLMODES
 from pgtls.output import connection_strings as strings
-from pgtls.output.quoting import code, powershell, property_key, property_value, shell
+from pgtls.output.quoting import code, fenced, powershell, property_key, property_value, shell
 from pgtls.output.snippets import snippet
 from pgtls.output.templates import template
 from pgtls.postgres import libpq
+from pgtls.postgres.drivers import DRIVERS
 from pgtls.postgres.releases import NEWEST
 from pgtls.state import layout
 
@@ -184,8 +185,18 @@ def _readme(user: User, sections: Sequence[Section]) -> str:
         example=_example(sections),
         first=usable[0].name if usable else None,
         java=_java(user, sections),
+        programs=list(_shown(user, sections)),
         pgadmin=any(not one.entry.replication for one in sections),
     )
+
+
+def _shown(user: User, sections: Sequence[Section]) -> Iterator[dict[str, str]]:
+    """Yield a program for each driver of a user, for the first entry that it can use."""
+    usable = [one for one in sections if not one.entry.replication]
+    for one in usable[:1]:
+        for name in user.table.drivers:
+            driver, text = DRIVERS[name], snippet(name, user, one.entry, one.parameters)
+            yield {"title": driver.title, "text": fenced(text, driver.language.lower())}
 
 
 def _java(user: User, sections: Sequence[Section]) -> Mapping[str, object] | None:

@@ -36,6 +36,12 @@ def code(text: str) -> str:
     return "<code>" + "".join(c if c.isalnum() else f"&#{ord(c)};" for c in text) + "</code>"
 
 
+def fenced(text: str, language: str) -> str:
+    """Return a text as a block of code in Markdown, behind more backticks than it has in a row (CommonMark 4.5)."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
 def _latin(text: str) -> str:
     units = text.replace("\\", "\\\\").encode("utf-16-be")
     pairs = (int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2))

@@ -98,6 +98,9 @@ def parameters(version: int) -> dict[str, Parameter]:
     return {parameter.name: parameter for parameter in PARAMETERS if parameter.since <= version <= parameter.until}
 
 
+LONGEST_DIRECTORY = 980
+"""In bytes. A line of pg_service.conf has at most 1,021 (fe-connect.c, parseServiceFile): a parameter, a file in it."""
+
 DIRECT_SINCE = 17
 """``sslnegotiation=direct``: server and libpq."""
 

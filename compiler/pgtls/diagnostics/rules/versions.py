@@ -257,6 +257,15 @@ RULES: tuple[Rule, ...] = (
         fix="Delete one of them.",
     ),
     Rule(
+        "PGT446",
+        "error",
+        "a directory that is too long for libpq",
+        meaning="The `directory` of a user has more than 980 bytes.",
+        why="A line of pg_service.conf has at most 1,021 bytes. A longer one makes libpq reject the whole "
+        "file, with every service in it.",
+        fix="Choose a shorter directory.",
+    ),
+    Rule(
         "PGT470",
         "error",
         "no server answers",

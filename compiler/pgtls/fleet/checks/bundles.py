@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgtls.fleet.fields import finder
+from pgtls.postgres.libpq import LONGEST_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,9 +55,19 @@ def _keyless(user: User) -> str | None:
     return None
 
 
+def directories(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find directories whose files a line of pg_service.conf cannot name."""
+    for user in fleet.users.values():
+        size = len((user.table.directory or "").encode())
+        if size > LONGEST_DIRECTORY:
+            message = f"the directory has {size} bytes: libpq reads no service file with such long lines"
+            hint = f"choose one of at most {LONGEST_DIRECTORY} bytes"
+            yield finder(fleet, user).fault("PGT446", message, "directory", hint=hint)
+
+
 _HINT_NO_KEY = "delete it; whoever has the key can convert it with openssl"
 _HINT_GUARD = 'add passphrase = { env = "NAME" }, or use "pkcs8-der", which is not encrypted'
 _HINT_PKCS12 = 'use "pkcs12", which the passphrase encrypts'
 _HINT_3DES = 'use "pkcs12" as soon as every reader is Java 8u301, Windows Server 2019 or later'
 
-PRESENT = (formats,)
+PRESENT = (formats, directories)
