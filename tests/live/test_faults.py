@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from live.verifying import Site, faults, listener, seen
+from pgtls.live.check import differs
 from support.authority import Authority
 from support.building import Place
 from support.diagnosing import REWRITE
@@ -19,6 +23,7 @@ from support.system import new_directory
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from pathlib import Path
 
     from support.servers import Server
 
@@ -361,6 +366,35 @@ def test_what_else_answers_on_the_port_is_named(
         found = seen(small, port)
     assert [(check.fault, check.code) for check in found.checks if check.outcome == "differs"] == [(named, code)]
     assert found.checks[-1].outcome == "not tried"
+
+
+def test_a_certificate_that_no_library_reads_is_named(small: Place, tmp_path: Path) -> None:
+    pem = small.file("servers/db/server.crt").read_bytes()
+    der = bytearray(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER))
+    at = der.index(bytes.fromhex("a003020102")) + 7  # the first byte of the serial number: make it negative
+    der[at] |= 0x80
+    (tmp_path / "odd.crt").write_text(ssl.DER_cert_to_PEM_cert(bytes(der)))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "odd.crt", small.file("servers/db/server.key"))
+
+    def answer(connection: socket.socket) -> None:
+        connection.recv(8)
+        connection.sendall(b"S")
+        with context.wrap_socket(connection, server_side=True) as tls:
+            tls.recv(64)
+
+    with listener(answer) as port:
+        found = seen(small, port)
+    assert [check.code for check in found.checks if check.outcome == "differs"][:1] != []
+    assert not found.is_trusted
+
+
+def test_what_a_server_says_is_fit_for_a_terminal() -> None:
+    found = differs(
+        "PGT473", "certificate of a stranger", "certificate", "\x1b[2Jit serves \u202e" + "x" * 9000, "", ""
+    )
+    assert found.what.startswith("\ufffd[2Jit serves \ufffdxxx")
+    assert len(found.what) <= 600
 
 
 def test_no_server_and_no_such_name_are_named(small: Place) -> None:

@@ -24,6 +24,20 @@ class Check:
     fault: str | None = None
     """A word for the kind of difference, for programs: ``old certificate``, ``cleartext open``."""
 
+    def __post_init__(self) -> None:
+        """Make what a server said fit for a terminal and for XML: it may be an impostor's."""
+        for name in ("what", "why", "todo", "fault"):
+            if text := getattr(self, name):
+                object.__setattr__(self, name, _printable(text))
+
+
+_LONGEST = 600
+
+
+def _printable(text: str) -> str:
+    shown = text if text.isprintable() else "".join(one if one.isprintable() else "\ufffd" for one in text)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
+
 
 def ok(name: str, what: str) -> Check:
     """Return a check that found what was compiled."""

@@ -297,17 +297,10 @@ class _Tls:
     def handshake(self) -> Session:
         self._run(self._connection.do_handshake)
         self._flush()
-        connection = self._connection
-        chain = connection.get_peer_cert_chain(as_cryptography=True) or []
-        asked = connection.get_client_ca_list(as_cryptography=True)
-        return Session(
-            version=connection.get_protocol_version_name().removeprefix("TLSv"),
-            group=connection.get_group_name(),
-            cipher=connection.get_cipher_name() or "",
-            chain=tuple(certificate.public_bytes(Encoding.PEM) for certificate in chain),
-            asked=tuple(name_text(name) for name in asked),
-            alpn=connection.get_alpn_proto_negotiated().decode(errors="replace"),
-        )
+        try:
+            return _session(self._connection)
+        except Exception:  # noqa: BLE001  (the exceptions of both libraries share no class; all are about these bytes)
+            raise _Ended("tls", "its certificate, or the name of a CA, cannot be read") from None
 
     def send(self, data: bytes) -> None:
         self._run(lambda: self._connection.sendall(data))
@@ -336,6 +329,19 @@ class _Tls:
         with suppress(SSL.WantReadError):
             while True:
                 self._wire.send(self._connection.bio_read(16384))
+
+
+def _session(connection: SSL.Connection) -> Session:
+    chain = connection.get_peer_cert_chain(as_cryptography=True) or []
+    asked = connection.get_client_ca_list(as_cryptography=True)
+    return Session(
+        version=connection.get_protocol_version_name().removeprefix("TLSv"),
+        group=connection.get_group_name(),
+        cipher=connection.get_cipher_name() or "",
+        chain=tuple(certificate.public_bytes(Encoding.PEM) for certificate in chain),
+        asked=tuple(name_text(name) for name in asked),
+        alpn=connection.get_alpn_proto_negotiated().decode(errors="replace"),
+    )
 
 
 def _context(probe: Probe) -> SSL.Context:
