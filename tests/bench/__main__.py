@@ -144,6 +144,29 @@ class Bench:
             },
         )
 
+    def changing(self, users: int, servers: int = 20) -> Iterator[str]:
+        """Compare commands after one address, then one user, changed with a build that has nothing to do."""
+        count = users // 50
+        spec, build = self.directory / f"changing-{users}.toml", f"changing-{users}"
+        texts = [policies.spec_text(users, count, servers, 1, widened=widened) for widened in (False, True)]
+        other = [text.replace("[user.u00001]", '[user.u00001]\nroles = ["u00001", "guest"]', 1) for text in texts]
+
+        def command(number: int, word: str, *, user: bool) -> list[str]:
+            """Write the spec of a step: in each round first the address changes, then the user, there or back."""
+            there = number % 2 == 0
+            spec.write_text((other if there == user else texts)[there])
+            return [PGTLS, word, *self.build(spec, build)[2:]]
+
+        spec.write_text(texts[0])
+        run(self.build(spec, build))
+        nothing = f"`pgtls build` with nothing to do, {users:,} users, {count} policies, {servers} servers"
+        commands = {nothing: partial(_same, self.build(spec, build))}
+        for what in ("address", "user"):
+            for word in ("plan", "status", "build"):
+                commands[f"`pgtls {word}`, one {what} changed"] = partial(command, word=word, user=what == "user")
+        costs = side_by_side(commands, self.rounds)
+        yield from self.table(costs[nothing], costs)
+
     def growth(self) -> Iterator[str]:
         """Measure how builds grow, in time and in memory."""
         yield "| | time | a user | peak memory | nothing to do | peak memory |"
@@ -299,6 +322,7 @@ def main() -> None:
             machine(directory),
             bench.full(1000),
             *(bench.nothing(users) for users in asked.users),
+            *(bench.changing(users) for users in asked.users if users >= 1000),
             bench.growth(),
             bench.rsa(),
             bench.formats(),
