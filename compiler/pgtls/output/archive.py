@@ -15,7 +15,7 @@ from pgtls.state import layout
 from pgtls.state.tree import File, Later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from pgtls.certificates.model import Existing
     from pgtls.fleet.model import Fleet
@@ -28,9 +28,14 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 def planned(fleet: Fleet, tree: Tree, existing: Existing) -> Tree:
     """Return the archives of a tree: those that stay, and those that a build makes."""
+    bundles = dict(_bundles(fleet, tree))
+    before: dict[Entity, set[str]] = {entity: set() for entity in bundles}
+    for path, entry in existing.listed.items() if bundles else ():
+        if entry.entity in before:
+            before[entry.entity].add(path)
     return {
-        _path(entity): _file(entity, files, Later.KEPT if _stays(entity, files, existing) else Later.PENDING)
-        for entity, files in _bundles(fleet, tree)
+        _path(one): _file(one, files, Later.KEPT if _stays(one, files, before[one], existing) else Later.PENDING)
+        for one, files in bundles.items()
     }
 
 
@@ -67,12 +72,10 @@ def _file(entity: Entity, files: Mapping[str, File], content: bytes | Later) -> 
     return File(content, layout.SECRET, "key" if secret else "archive", entity)
 
 
-def _stays(entity: Entity, files: Mapping[str, File], existing: Existing) -> bool:
-    """Return whether the archive has these files: one transaction wrote all of them."""
-    archive = _path(entity)
-    before = {path for path, entry in existing.listed.items() if entry.entity == entity and path != archive}
-    return archive in existing.kept and before == files.keys() and all(
-        path in existing.kept
+def _stays(entity: Entity, files: Mapping[str, File], before: Collection[str], existing: Existing) -> bool:
+    """Return whether the archive has these files: one transaction wrote all of them, and those ``before``."""
+    return existing.keeps(_path(entity)) and before == {*files, _path(entity)} and all(
+        existing.keeps(path)
         if file.content is Later.KEPT
         else isinstance(file.content, bytes) and sha256(file.content).hexdigest() == existing.listed[path].sha256
         for path, file in files.items()
