@@ -51,7 +51,7 @@ def decided(request: Request) -> Decided:
     from pgtls.certificates.observe import observe
     from pgtls.certificates.secrets import Secrets
     from pgtls.certificates.supplied import adapted, gather
-    from pgtls.certificates.trust import unsigned_cas, without_client_cas
+    from pgtls.certificates.trust import unsigned, without_client_cas
     from pgtls.rollout.verdict import verdict
     from pgtls.state.lock_file import own_files
 
@@ -70,7 +70,7 @@ def decided(request: Request) -> Decided:
     )
     decisions = decide(fleet, profiles, existing, asked)
     order = verdict(fleet, checked.entries, decisions, existing, accepted=asked.accept_outage)
-    blind = without_client_cas(fleet, unsigned_cas(fleet, decisions.certificates))
+    blind = without_client_cas(fleet, unsigned(decisions.certificates))
     found = (*existing.diagnostics, *decisions.diagnostics, *order.diagnostics, *blind)
     diagnostics = (*checked.diagnostics, *locate(found, checked.source))
     return Decided(checked, fleet, secrets, existing, decisions, order, diagnostics)
@@ -116,7 +116,7 @@ def _planned(state: Decided) -> Planned:
     from pgtls.certificates import issue, key_formats
     from pgtls.certificates.observe import locked_keys, unusable
     from pgtls.certificates.passphrases import to_try, unopened
-    from pgtls.certificates.trust import unsigned_cas
+    from pgtls.certificates.trust import unsigned
     from pgtls.output import render
     from pgtls.output.kept import digests, kept_texts
     from pgtls.plan.plan import plan as compare
@@ -126,8 +126,8 @@ def _planned(state: Decided) -> Planned:
     opens = not (existing.from_lock or state.secrets.sealed)
     rules = with_secrets(fleet, checked.rules, checked.lock, state.secrets.option) if opens else checked.rules
     follows = digests(fleet, checked.entries)
-    unsigned, kept = unsigned_cas(fleet, decisions.certificates), kept_texts(existing, follows)
-    texts = render.texts(fleet, rules, checked.entries, unsigned, kept)
+    lacking, kept = unsigned(decisions.certificates), kept_texts(existing, follows)
+    texts = render.texts(fleet, rules, checked.entries, lacking, kept)
     material = key_formats.planned(fleet, issue.planned(decisions, existing), existing)
     tree = render.tree(fleet, checked.entries, existing, texts, material)
     steps = compare(fleet, decisions, state.verdict.cut_off, tree, existing)

@@ -30,23 +30,22 @@ def checked_cas(fleet: Fleet, server: Server) -> tuple[Authority, ...]:
     return tuple(link for link in links.values() if link.table.crl)
 
 
-def unsigned_cas(fleet: Fleet, decisions: Mapping[Entity, Decision]) -> frozenset[Entity]:
-    """Return the CAs that have no certificate yet, because another CA must sign it."""
-    waiting = {entity for entity, decision in decisions.items() if isinstance(decision, Wait)}
+def unsigned(decisions: Mapping[Entity, Decision]) -> frozenset[Entity]:
+    """Return the entities that have no certificate yet, because another CA must sign it."""
     return frozenset(
-        ca.entity for ca in fleet.cas.values() if ca.entity in waiting and decisions[ca.entity].found.pem is None
+        entity for entity, decision in decisions.items() if isinstance(decision, Wait) and decision.found.pem is None
     )
 
 
-def trusts_somebody(server: Identity, unsigned: Collection[Entity]) -> bool:
+def trusts_somebody(server: Identity, lacking: Collection[Entity]) -> bool:
     """Return whether an identity has a client CA's certificate: PostgreSQL does not start with an empty ssl_ca_file."""
-    return any(link.entity not in unsigned for ca in server.client_cas for link in ca.chain)
+    return any(link.entity not in lacking for ca in server.client_cas for link in ca.chain)
 
 
-def without_client_cas(fleet: Fleet, unsigned: Collection[Entity]) -> Iterator[Diagnostic]:
+def without_client_cas(fleet: Fleet, lacking: Collection[Entity]) -> Iterator[Diagnostic]:
     """Find servers whose client CAs all wait to be signed."""
     for server in fleet.identities():
-        if server.client_cas and not trusts_somebody(server, unsigned):
+        if server.client_cas and not trusts_somebody(server, lacking):
             names = ", ".join(f'"{ca.name}"' for ca in server.client_cas)
             message = f'nobody can log in to server "{server.name}" by certificate yet: client CA {names} is not signed'
             hint = "have its CSR signed, name the certificate in cert_file, build again, and deploy the server"

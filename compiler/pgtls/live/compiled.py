@@ -113,6 +113,7 @@ def compiled(fleet: Fleet, entries: Mapping[str, Sequence[Entry]], out: str, ser
     others = (
         replace(default, shown=shown, **_of_identity(fleet, entries, out, server, shown, manifest, texts))
         for shown in server.sni
+        if layout.certificate_path(shown.entity) in manifest.files
     )
     return replace(default, others=tuple(others))
 

@@ -25,13 +25,17 @@ _HEADER = """\
 """
 
 
-def hosts_file(server: Server, unsigned: Collection[Entity]) -> str:
-    """Return the file: a line for each identity. The default has ``*``, also for clients that ask for no name."""
-    lines = (" ".join(_line(server, identity, unsigned)) for identity in server.identities)
+def hosts_file(server: Server, lacking: Collection[Entity]) -> str:
+    """Return the file: a line for each identity. The default has ``*``, also for clients that ask for no name.
+
+    An identity without a certificate has none yet: PostgreSQL would load no line of the file.
+    """
+    shown = (server, *(one for one in server.sni if one.entity not in lacking))
+    lines = (" ".join(_line(server, identity, lacking)) for identity in shown)
     return _HEADER.format(server=server.entity) + "".join(f"{line}\n" for line in lines)
 
 
-def _line(server: Server, identity: Identity, unsigned: Collection[Entity]) -> Iterator[str]:
+def _line(server: Server, identity: Identity, lacking: Collection[Entity]) -> Iterator[str]:
     version = server.table.postgres
     below = f"{layout.IDENTITIES}/{identity.entity.host}/" if identity.place else ""
 
@@ -41,7 +45,7 @@ def _line(server: Server, identity: Identity, unsigned: Collection[Entity]) -> I
     yield ",".join(quoted(host, version) for host in identity.table.hosts) if identity.place else "*"
     yield path(layout.SERVER_CERTIFICATE)
     yield path(layout.SERVER_KEY)
-    trusts, command = trusts_somebody(identity, unsigned), identity.table.passphrase_command
+    trusts, command = trusts_somebody(identity, lacking), identity.table.passphrase_command
     if trusts or command:
         yield path(layout.SERVER_TRUST) if trusts else quoted("", version)
     if command:

@@ -74,16 +74,16 @@ def texts(
     fleet: Fleet,
     rules: Mapping[str, Rules],
     entries: Entries,
-    unsigned: Collection[Entity] = frozenset(),
+    lacking: Collection[Entity] = frozenset(),
     kept: Mapping[Entity, Tree] | None = None,
 ) -> Tree:
     """Return the files without a certificate.
 
-    ``rules`` are by server; ``unsigned`` are CAs without a certificate; ``kept`` are the texts of users that stay.
+    ``rules`` are by server; ``lacking`` are entities without a certificate; ``kept`` are the texts of users that stay.
     """
     kept = kept or {}
     servers = (
-        file for server in fleet.servers.values() for file in _server_texts(fleet, server, rules[server.name], unsigned)
+        file for server in fleet.servers.values() for file in _server_texts(fleet, server, rules[server.name], lacking)
     )
     clients = (
         (layout.path(user.entity, name), File(text.encode(), layout.PUBLIC, "bundle", user.entity))
@@ -168,30 +168,30 @@ def _lists(
     yield from (content for content in (crls.get(ca.name), above) if content is not None)
 
 
-def _server_texts(fleet: Fleet, server: Server, rules: Rules, unsigned: Collection[Entity]) -> Files:
+def _server_texts(fleet: Fleet, server: Server, rules: Rules, lacking: Collection[Entity]) -> Files:
     def file(name: str, text: str, kind: FileKind, mode: int) -> tuple[str, File]:
         return layout.path(server.entity, name), File(text.encode(), mode, kind, server.entity)
 
     yield file(layout.HBA, rules.hba_text, "hba", layout.SECRET)
     yield file(layout.IDENT, rules.ident_text, "ident", layout.SECRET)
-    listed = any(ca.entity not in unsigned for ca in checked_cas(fleet, server))
-    settings, extra = server_settings(server, trust=trusts_somebody(server, unsigned), crl=listed)
+    listed = any(ca.entity not in lacking for ca in checked_cas(fleet, server))
+    settings, extra = server_settings(server, trust=trusts_somebody(server, lacking), crl=listed)
     text = template("server/pgtls.conf.j2").render(
         server=server.entity, version=server.table.postgres, settings=settings, extra=extra
     )
     yield file(layout.CONF, text, "conf", layout.PUBLIC)
     if server.sni:
-        yield file(layout.HOSTS, hosts_file(server, unsigned), "hosts", layout.PUBLIC)
-    yield file(layout.INSTALLER, _installer(server), "script", layout.PUBLIC)
+        yield file(layout.HOSTS, hosts_file(server, lacking), "hosts", layout.PUBLIC)
+    yield file(layout.INSTALLER, _installer(server, lacking), "script", layout.PUBLIC)
 
 
-def _installer(server: Server) -> str:
+def _installer(server: Server, lacking: Collection[Entity]) -> str:
     """Return the script that puts the files of a server where they belong."""
     return template("server/install.sh.j2").render(
         server=server.entity,
         version=server.table.postgres,
         directory=quote((server.table.directory or "").rstrip("/")),
-        identities=quote(" ".join(identity.entity.host for identity in server.sni)),
+        identities=quote(" ".join(one.entity.host for one in server.sni if one.entity not in lacking)),
     )
 
 
