@@ -117,6 +117,9 @@ def test_the_patterns_of_a_server_have_a_bound_in_all(tmp_path: Path) -> None:
         pytest.param(BASE + ".".join("a" * 1000) + " = 1", "PGT004", 11, id="a key of a thousand parts"),
         pytest.param(BASE + '\nx = "' + "\\u00e9" * 20_000 + '"', "PGT004", 12, id="a string of escapes"),
         pytest.param('version = 1\ninclude = ["**/a/**/b/**/*.toml"]\n', "PGT013", 2, id="many ** in an include"),
+        pytest.param('version = 1\ninclude = ["/**/*.toml"]\n', "PGT013", 2, id="an include that searches the machine"),
+        pytest.param('version = 1\ninclude = ["x/../../**/*.toml"]\n', "PGT013", 2, id="** above the spec"),
+        pytest.param('version = 1\ninclude = ["/*/*/*/*.toml"]\n', "PGT013", 2, id="many * from the root"),
     ],
 )
 def test_what_would_take_minutes_is_an_error_at_its_place(tmp_path: Path, text: str, code: str, line: int) -> None:

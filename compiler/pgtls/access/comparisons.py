@@ -161,6 +161,10 @@ def _crl_validity(value: timedelta | None) -> timedelta:
     return value or timedelta(days=365)
 
 
+def _in_lower_case(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(str.lower, value))
+
+
 def _serials(value: tuple[str, ...]) -> frozenset[int]:
     return frozenset(int(serial.replace(":", "") or "0", 16) for serial in value)
 
@@ -215,7 +219,7 @@ FIELDS: Mapping[str, Mapping[str, Field | Report]] = {
     "server": {
         "ca": "trust",
         "client_ca": "trust",
-        "hosts": Field(hosts),
+        "hosts": Field(hosts, _in_lower_case),
         "port": _NEUTRAL,
         "postgres": Field(version),
         "databases": Field(permitted, _set),

@@ -160,6 +160,9 @@ def _include(files: Files, top: str, patterns: object) -> _Included:
         elif len(_ANY_DEPTH.findall(pattern)) > _MOST_DEPTHS:
             message = f"{quoted(pattern)} has more than {_MOST_DEPTHS} times **, which takes too long"
             faults.append(Diagnostic("PGT013", message, ("include", index), "name the directories"))
+        elif _searches_elsewhere(pattern):
+            message = f"{quoted(pattern)} searches directories outside of that of the spec, which takes too long"
+            faults.append(Diagnostic("PGT013", message, ("include", index), "name the directories"))
         elif "\0" in pattern:
             continue  # reported as a control character, and no system call takes it
         else:
@@ -176,6 +179,16 @@ def _include(files: Files, top: str, patterns: object) -> _Included:
     documents = tuple(read(files, path, top, pattern) for path, pattern in sorted(found.values()))
     sound = tuple(p for p in patterns if isinstance(p, str) and "\0" not in p)
     return _Included(sound, tuple(sorted(matched)), documents, tuple(faults))
+
+
+def _searches_elsewhere(pattern: str) -> bool:
+    """Return whether a pattern would walk through more of the machine than two levels of one directory."""
+    parts = os.path.normpath(pattern).split(os.sep)
+    wild = [part for part in parts if not _WILD.isdisjoint(part)]
+    return parts[0] in ("", os.pardir) and ("**" in wild or len(wild) > _MOST_DEPTHS)
+
+
+_WILD = frozenset("*?[")
 
 
 def _no_file(pattern: str, index: int, *, itself: bool, directory: bool) -> Diagnostic:
