@@ -198,6 +198,8 @@ OTHERS = (
     Step("user.app", "common_name", None, '"application"'),
     Step("user.app", "subject", None, '{ organization = "Example" }'),
     Step("user.app", "renew_before", None, '"9d"'),
+    Step("user.app", "bundle", None, '"zip"'),
+    Step("user.app", "formats", None, '["pem", "pkcs8-der"]'),
     Step("policy.app", "description", None, '"x"'),
 )
 NO_SPEC_OF_ITS_OWN = {

@@ -264,6 +264,7 @@ FIELDS: Mapping[str, Mapping[str, Field | Report]] = {
         "member_of": Field(granting, _set),
         "directory": Field(reviewed),
         "formats": Field(neutral, frozenset),
+        "bundle": _NEUTRAL,
         "drivers": Field(neutral, frozenset),
         "libpq": Field(version),
         "crl": Field(ranked(False, True)),
