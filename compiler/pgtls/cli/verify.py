@@ -119,6 +119,10 @@ def _as_dict(one: Verified) -> dict[str, Any]:
 _COLOURS = {"ok": "32", "differs": "1;31", "not tried": "33"}
 
 
+_ABSENT = ("PGT470", "PGT471")
+"""Nothing answers, or something else does."""
+
+
 def _text(results: Iterable[Verified]) -> str:
     from pgtls.cli.table import Row, columns, table
     from pgtls.diagnostics.lines import whole, wrapped
@@ -127,9 +131,11 @@ def _text(results: Iterable[Verified]) -> str:
     lines: list[str] = []
     for one in results:
         counts = {outcome: sum(check.outcome == outcome for check in one.checks) for outcome in _COLOURS}
-        verdict = "as compiled" if one.as_compiled else "NOT as compiled"
+        absent = any(check.code in _ABSENT for check in one.checks)
+        verdict = "as compiled" if one.as_compiled else "not found" if absent else "NOT as compiled"
         counted = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
-        lines += ["", f"{one.server} at {one.address}: {verdict} ({counted}; {one.connections} connections)"]
+        made = f"{one.connections} connection{'s' * (one.connections != 1)}"
+        lines += ["", f"{one.server} at {one.address}: {verdict} ({counted}; {made})"]
         rows = [
             Row((whole(check.outcome), whole(check.name), check.what), _COLOURS[check.outcome] if colour else "")
             for check in one.checks

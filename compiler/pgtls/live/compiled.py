@@ -52,8 +52,6 @@ class Compiled:
     shown: Shown
     """What it should be under some host names: the server itself is its default identity."""
     out: str
-    generation: str
-    """The digest of all files of the server."""
     files: Mapping[str, str]
     """The sha256 of each file of the server, by its name in the server's directory."""
     chain: tuple[bytes, ...] = field(repr=False)
@@ -103,7 +101,6 @@ def compiled(fleet: Fleet, entries: Mapping[str, Sequence[Entry]], out: str, ser
         server=server,
         shown=server,
         out=out,
-        generation=_generation(of_server),
         files=of_server,
         settings=read_fragment(texts[layout.CONF].decode()),
         lines=parse_hba(texts[layout.HBA].decode(errors="surrogateescape"), version).lines,
@@ -186,16 +183,6 @@ def _files(manifest: Manifest, entity: Entity) -> Iterator[tuple[str, str]]:
     for path, entry in sorted(manifest.files.items()):
         if path.startswith(below):
             yield path.removeprefix(below), entry.sha256
-
-
-def _generation(digests: Mapping[str, str]) -> str:
-    return sha256("".join(f"{name} {digest}\n" for name, digest in sorted(digests.items())).encode()).hexdigest()
-
-
-def generation(manifest: Manifest, entity: Entity) -> str | None:
-    """Return the digest of what the last build has for a server or user; None where it has nothing."""
-    found = dict(_files(manifest, entity))
-    return _generation(found) if found else None
 
 
 def _read(out: str, path: str) -> bytes:

@@ -43,10 +43,6 @@ class Verified:
     address: str
     checks: tuple[Check, ...]
     connections: int
-    certificate: str | None
-    """The sha256 of the certificate that it serves, where the lock knows it as this server's."""
-    trust: tuple[str, ...]
-    """The subjects of the CAs that it takes client certificates from."""
 
     @property
     def as_compiled(self) -> bool:
@@ -90,15 +86,11 @@ def is_current(compiled: Compiled, seen: Seen) -> bool:
 
 def judge(fleet: Fleet, compiled: Compiled, lock: Lock, survey: Survey, now: datetime) -> Verified:
     """Judge everything that was seen."""
-    known = is_known(compiled, lock, survey.first)
-    chain = served(survey.first)
     return Verified(
         compiled.server.entity,
         str(survey.address),
         tuple(_checks(fleet, compiled, lock, survey, now)),
         survey.connections,
-        chain[0].sha256 if known else None,
-        tuple(sorted(_asked(survey.first))),
     )
 
 
