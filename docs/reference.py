@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tempfile
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from inspect import cleandoc, isfunction, signature
@@ -21,6 +22,7 @@ import typer
 from pydantic_core import PydanticUndefined
 from typer.core import TyperOption
 
+from pgtls.api import build, load
 from pgtls.certificates.asked import Asked
 from pgtls.cli import COMMANDS, EXIT_STATUS
 from pgtls.cli.app import command
@@ -29,12 +31,16 @@ from pgtls.language.models import KINDS, LintTable, MapEntry, SniTable
 from pgtls.language.schema import schema
 from pgtls.language.upcoming import UPCOMING
 from pgtls.language.values import NameConstraints, Secret, Subject, Waiver
+from pgtls.postgres.drivers import DRIVERS, limits
+from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
+
+    from pgtls.postgres.drivers import DriverName
 
 _SPEC_HEAD = """# Tables and fields
 
@@ -95,6 +101,51 @@ Commands, options, their values, files, the names in your spec and the codes of 
 `pgtls build --renew <TAB>` offers the entities of `pgtls.toml`, of `$PGTLS_SPEC`, or of the spec that precedes it on the line.
 """  # noqa: E501
 
+_DRIVERS_HEAD = """# Drivers
+
+<!-- Written by docs/reference.py from the table of drivers; edit that. -->
+
+libpq decides for psql, and for every driver built on it, what is verified and which servers are refused. Other drivers read its parameters in their own way, or have none. Name the drivers of a user, and its bundle has a program for each,
+in `README.md` and in `connections.json`; `check` reports what they cannot be told ([PGT456](diagnostics.md#pgt456-a-driver-that-does-not-insist-on-scram) to PGT458).
+
+The tests run these programs against real servers, by name, IPv4 and IPv6, with `require`, `verify-ca` and `verify-full`, certificate and password; and against impostors: another CA, another name, an expired certificate, no TLS,
+and a valid certificate whose server asks for the password in the clear, for MD5, or for nothing. None connects to the first four (another name counts from `verify-full` on), whatever the driver. The others are refused as the table says:
+
+- **insists**: refuses a server that asks for less than SCRAM. Otherwise a server with a valid certificate gets the password.
+- **binds**: what `channel_binding = "require"` does. `ignored`: nothing. `fails`: the driver connects to no server.
+- **demands**: refuses a server that asks for no client certificate.
+- **skips names**: verifies the issuer without the name for `require` and `verify-ca`, as libpq does.
+- **renewal**: when an open pool uses a renewed certificate.
+
+"""  # noqa: E501
+_COLUMNS = ("insists", "binds", "demands", "skips names", "renewal")
+_DRIVERS_SPEC_HEAD = "## A spec with all of them\n\nThe programs below are those of this bundle.\n"
+_DRIVERS_SPEC = """version = 1
+
+[ca.root]
+[ca.clients]
+
+[server.primary]
+ca        = "root"
+client_ca = ["clients"]
+hosts     = ["db.example.com"]
+no_local  = true
+
+[user.app]
+ca        = "clients"
+libpq     = 16
+directory = "/etc/app/tls"
+drivers   = [
+NAMES
+]
+
+[policy.app]
+users     = ["app"]
+databases = ["shop"]
+from      = ["10.0.0.0/8"]
+auth      = "cert"
+""".replace("NAMES", "\n".join(f'  "{name}",' for name in DRIVERS))
+
 
 def main() -> int:
     """Write or check the pages."""
@@ -104,6 +155,7 @@ def main() -> int:
         folder / "diagnostics.md": "".join(diagnostics_page()),
         folder / "api.md": "".join(api_page()),
         folder / "commands.md": "".join(commands_page()),
+        folder / "drivers.md": "".join(drivers_page()),
         folder / "pgtls.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
     }
     if "--check" not in sys.argv:
@@ -175,6 +227,41 @@ def diagnostics_page() -> Iterator[str]:
                 f"\n### {rule.code}: {rule.title}\n\n*{rule.severity}.* {rule.meaning}\n\n"
                 f"*Why it matters:* {rule.why}\n\n*How to fix it:* {rule.fix}{standards}\n"
             )
+
+
+def drivers_page() -> Iterator[str]:
+    """Yield what each driver can be told, and a program for each, from the bundle of a spec with all of them."""
+    yield _DRIVERS_HEAD
+    yield "| driver | " + " | ".join(_COLUMNS) + " |\n|---|---|---|---|---|---|\n"
+    yield f"| psql, and all on libpq | yes (libpq {REQUIRE_AUTH_SINCE}) | enforced | yes (libpq {REQUIRE_AUTH_SINCE}) "
+    yield "| yes | at the next connection |\n"
+    for driver in DRIVERS.values():
+        since = f" (libpq {REQUIRE_AUTH_SINCE})" if driver.on_libpq else ""
+        cells = (
+            f"yes{since}" if driver.insists else "no",
+            driver.binding,
+            f"yes{since}" if driver.demands else "no",
+            "yes" if driver.skips_names else "no",
+            driver.notices,
+        )
+        yield f"| {driver.title} | {' | '.join(cells)} |\n"
+    yield f'\n{_DRIVERS_SPEC_HEAD}\n```toml title="pgtls.toml"\n{_DRIVERS_SPEC}```\n'
+    for name, program in _programs().items():
+        driver = DRIVERS[name]
+        yield f"\n## {driver.title}\n\n<!-- tested by: tests/drivers/test_matrix.py -->\n```{driver.language.lower()}\n{program}```\n"
+        told = limits(driver, 16, password=False, certificate=True, bound=False)
+        yield "".join(f"\n- {limit}" for limit in told) + "\n" * bool(told)
+
+
+def _programs() -> dict[DriverName, str]:
+    """Build the spec, and return the program for each driver."""
+    with tempfile.TemporaryDirectory() as directory:
+        spec = Path(directory, "pgtls.toml")
+        spec.write_text(_DRIVERS_SPEC, encoding="utf-8")
+        build(load(spec))
+        bundle = json.loads(Path(directory, "out/clients/app/connections.json").read_text(encoding="utf-8"))
+    programs: dict[DriverName, str] = bundle["connections"][0]["snippets"]
+    return programs
 
 
 def commands_page() -> Iterator[str]:

@@ -12,7 +12,7 @@ from pgtls.output.quoting import code, fenced, powershell, property_key, propert
 from pgtls.output.snippets import snippet
 from pgtls.output.templates import template
 from pgtls.postgres import libpq
-from pgtls.postgres.drivers import DRIVERS
+from pgtls.postgres.drivers import DRIVERS, limits
 from pgtls.postgres.releases import NEWEST
 from pgtls.state import layout
 
@@ -190,13 +190,21 @@ def _readme(user: User, sections: Sequence[Section]) -> str:
     )
 
 
-def _shown(user: User, sections: Sequence[Section]) -> Iterator[dict[str, str]]:
-    """Yield a program for each driver of a user, for the first entry that it can use."""
+def _shown(user: User, sections: Sequence[Section]) -> Iterator[dict[str, object]]:
+    """Yield a program for each driver of a user, for the first entry that it can use, and what the driver cannot do."""
     usable = [one for one in sections if not one.entry.replication]
     for one in usable[:1]:
+        methods = {policy.table.auth for policy in one.entry.policies}
         for name in user.table.drivers:
             driver, text = DRIVERS[name], snippet(name, user, one.entry, one.parameters)
-            yield {"title": driver.title, "text": fenced(text, driver.language.lower())}
+            known = limits(
+                driver,
+                user.table.libpq,
+                password=not methods.isdisjoint(_PASSWORDS),
+                certificate=one.entry.certificate,
+                bound=one.entry.channel_binding == "require",
+            )
+            yield {"title": driver.title, "text": fenced(text, driver.language.lower()), "limits": known}
 
 
 def _java(user: User, sections: Sequence[Section]) -> Mapping[str, object] | None:

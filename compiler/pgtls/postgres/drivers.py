@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -45,7 +47,18 @@ class Driver(NamedTuple):
     notices: Noticed = "after a restart"
     """When an open pool uses a certificate file that was renewed."""
     on_libpq: bool = False
-    """True if it can do what its libpq can; `insists` and `demands` then need libpq 16."""
+    """True if it can do what its libpq can."""
+
+    def insisting(self, libpq: int) -> bool:
+        """Tell whether it insists, where that is the oldest libpq that it is used with."""
+        return self.insists and self._can(libpq)
+
+    def demanding(self, libpq: int) -> bool:
+        """Tell whether it demands, likewise."""
+        return self.demands and self._can(libpq)
+
+    def _can(self, libpq: int) -> bool:
+        return not self.on_libpq or libpq >= REQUIRE_AUTH_SINCE
 
 
 _NEXT: Noticed = "at the next connection"
@@ -68,3 +81,22 @@ DRIVERS: Mapping[DriverName, Driver] = {
         Driver("tokio-postgres-rustls", "tokio-postgres with rustls", "Rust", binding="fails", skips_names=False),
     )
 }
+
+
+def limits(driver: Driver, libpq: int, *, password: bool, certificate: bool, bound: bool) -> tuple[str, ...]:
+    """Return what a user of a driver must know: sentences, for one who shows these things.
+
+    ``bound`` says that every password is bound to the certificate of the server.
+    """
+    gives = password and not driver.insisting(libpq) and not (bound and driver.binding == "enforced")
+    found = {
+        "It gives the password to a server that has a valid certificate and asks for it in the clear.": gives,
+        "It connects to a server that has a valid certificate and asks for none of yours.": (
+            certificate and not driver.demanding(libpq)
+        ),
+        "It always verifies the server's name.": not driver.skips_names,
+        "It reads the certificate once: restart the program after a renewal.": (
+            certificate and driver.notices == "after a restart"
+        ),
+    }
+    return tuple(sentence for sentence, applies in found.items() if applies)

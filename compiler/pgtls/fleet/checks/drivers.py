@@ -34,7 +34,7 @@ def _driver(fleet: Fleet, user: User, driver: Driver, policies: list[Policy]) ->
             f'{driver.title} cannot bind SCRAM to TLS, which policy "{binding[0].name}" requires: it cannot connect'
         )
         yield found.fault("PGT457", message, "drivers", hint=_HINT_BINDING)
-    elif weak and not insists(driver, user.table.libpq):
+    elif weak and not driver.insisting(user.table.libpq):
         message = (
             f"{driver.title} sends the password in the clear to a server with a valid certificate that asks for it"
         )
@@ -47,11 +47,6 @@ def _driver(fleet: Fleet, user: User, driver: Driver, policies: list[Policy]) ->
             f'"{nameless.name}" does not ask for'
         )
         yield found.fault("PGT458", message, "drivers", hint=_HINT_NAMES, severity="warning")
-
-
-def insists(driver: Driver, libpq: int) -> bool:
-    """Return whether a driver refuses a server that asks for less than SCRAM; those on libpq need a recent one."""
-    return driver.insists and (not driver.on_libpq or libpq >= REQUIRE_AUTH_SINCE)
 
 
 _HINT_BINDING = 'use another driver, or channel_binding = "prefer"'
