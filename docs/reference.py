@@ -248,7 +248,8 @@ def drivers_page() -> Iterator[str]:
     yield f'\n{_DRIVERS_SPEC_HEAD}\n```toml title="pgtls.toml"\n{_DRIVERS_SPEC}```\n'
     for name, program in _programs().items():
         driver = DRIVERS[name]
-        yield f"\n## {driver.title}\n\n<!-- tested by: tests/drivers/test_matrix.py -->\n```{driver.language.lower()}\n{program}```\n"
+        yield f"\n## {driver.title}\n\n<!-- tested by: tests/drivers/test_matrix.py -->\n"
+        yield f"```{driver.language.lower()}\n{program}```\n"
         told = limits(driver, 16, password=False, certificate=True, bound=False)
         yield "".join(f"\n- {limit}" for limit in told) + "\n" * bool(told)
 

@@ -1,4 +1,4 @@
-"""Every driver against real servers and impostors, with nothing but what its bundle says."""
+"""Every driver against real servers and impostors, with nothing but what its bundle says: docs/drivers.md."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pytest
 from cryptography import x509
@@ -14,6 +15,7 @@ from drivers.surroundings import IMPOSTORS, KEYS, MODES, PASSPHRASE, PASSWORD, P
 from pgtls.postgres.drivers import DRIVERS
 from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE
 from support.clients import PSQL
+from support.pgtls import ROOT
 from support.runners import go_runner, java_runner, libpq_runner, node_runner, python_runner, rust_runner
 from support.servers import versions
 from support.system import ENVIRONMENT, new_directory
@@ -191,6 +193,21 @@ def test_psql_connects_with_the_service_of_the_bundle(testbed: Surroundings) -> 
                         },
                     )  # fmt: skip
                     assert (run.stdout.strip(), run.stderr) == (entry["role"], "")
+
+
+def test_the_page_on_drivers_shows_what_is_run_here(testbed: Surroundings) -> None:
+    page = ROOT / "docs" / "drivers.md"
+    entry = entries(testbed, "verify-full", "certificate")["by-name"]
+    ours = {
+        str(testbed.bundle(entry["role"]).directory): "/etc/app/tls", "localhost": "db.example.com",
+        str(testbed.ports["by-name"]): "5432", entry["role"]: "app",
+    }  # fmt: skip
+    for driver, program in entry["snippets"].items():
+        run = unquote(program)
+        for found, shown in ours.items():
+            run = run.replace(found, shown)
+        if not DRIVERS[driver].on_libpq:  # the page is for a later libpq
+            assert f"{run}```" in unquote(page.read_text()), driver
 
 
 # --- compiled languages: a runner does what the program of the bundle does -------------------------------------------

@@ -110,6 +110,7 @@ def test_each_form_of_a_connection_says_the_same(place: Place) -> None:
         "sslrootcert": "/srv/app/root.crt",
         "sslcert": "/srv/app/postgresql.crt",
         "sslkey": "/srv/app/postgresql.key",
+        "pemKeyAlgorithm": "EC",
         "gssEncMode": "disable",
         "requireAuth": "none",
         "sslNegotiation": "direct",
