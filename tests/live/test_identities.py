@@ -308,6 +308,12 @@ def test_the_installer_knows_every_identity(nineteen: Server, place: Place, own:
     now = datetime.now(UTC)
     place.build(spec(server), now=now, new_out=True)
     files = place.file("servers/main")
+    directory.mkdir(exist_ok=True)
+    (directory / "sni").symlink_to("/etc")
+    before = sorted(path.name for path in directory.iterdir())
+    install(files, nineteen).refused("sni is a symbolic link")
+    assert sorted(path.name for path in directory.iterdir() if path.name != ".pgtls-install") == before
+    (directory / "sni").unlink()
     said = install(files, nineteen).done()
     assert "serves the certificate that is in place as a.example.com" in said
     assert "nothing to do" in install(files, nineteen).done()
