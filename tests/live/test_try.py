@@ -110,17 +110,6 @@ def test_every_promise_of_the_example_is_tried_and_kept(wanted: str) -> None:
         assert "password=" not in row["psql"]
 
 
-def test_people_get_a_table_with_a_psql_line_for_each_row_and_a_summary() -> None:
-    run = attempt(EXAMPLE, "--bindir", some().bin)
-    assert run.status == 0, run.stderr
-    assert re.search(r"^\d+ connections admitted, \d+ refused, as the policies say$", run.stdout, re.MULTILINE)
-    lines = run.stdout.splitlines()
-    results = [line for line in lines if line.startswith(("admitted ", "refused "))]
-    assert len(results) == len([line for line in lines if re.match(r" +(sudo |env |psql )", line)])
-    assert "the spec says 17: this is the nearest here, and the files are compiled for 15" in lines[0]
-    assert run.stderr == ""
-
-
 # --- what is broken is found --------------------------------------------------------------------------------------
 
 
@@ -317,7 +306,8 @@ def test_nothing_of_the_spec_is_opened_run_or_written(place: Place) -> None:
 def test_of_many_users_who_are_alike_each_connects_and_one_is_refused_for_all(place: Place) -> None:
     users = [f"u{number}" for number in range(101)]
     tables = "".join(f'[user.{name}]\nca = "people"\n' for name in users)
-    place.write(MANY.replace("NAMES", json.dumps(users)) + tables)
+    place.write(MANY.replace("NAMES", json.dumps(users)))
+    (place.directory / "users.toml").write_text(tables)
     run = attempt(place.spec, "--bindir", some().bin, "--format", "json")
     assert run.status == 0, run.stdout
     found = [row for row in rows(run) if row["user"]]
@@ -327,6 +317,7 @@ def test_of_many_users_who_are_alike_each_connects_and_one_is_refused_for_all(pl
 
 MANY = """
 version = 1
+include = ["users.toml"]
 [ca.web]
 [ca.people]
 [server.main]
@@ -347,6 +338,128 @@ def test_one_server_is_tried_where_one_is_named(place: Place) -> None:
     place.write(SPEC)
     run = attempt(place.spec, "--bindir", some().bin, "--server", "public", "--format", "json")
     assert [server["server"] for server in run.json["servers"]] == ["public"]
+
+
+EVERYTHING = r"""
+version = 1
+[ca.web]
+[ca.people]
+key_algorithm = "ecdsa-p384"
+[ca.staff]
+issuer = "people"
+[ca.robots]
+[defaults.user]
+formats = ["pem", "pkcs12"]
+passphrase = { env = "NOT_SET" }
+bundle = "zip"
+[server.main]
+ca = "web"
+client_ca = ["staff", "robots"]
+hosts = ["db.example.com", "10.0.0.5"]
+port = 6543
+postgres = 18
+min_tls = "1.3"
+databases = ["shop", "books", "postgres", "anna", "We ird'\"\\ ü"]
+[server.alone]
+ca = "self-signed"
+hosts = ["10.0.0.6"]
+postgres = 18
+no_local = true
+[user.dba]
+roles = ["postgres"]
+[user.anna]
+ca = "staff"
+roles = ["anna", "reporting: x\\y", "Quo\"te'd"]
+member_of = ["team"]
+directory = "/home/anna/.postgresql"
+[user.berta]
+ca = "staff"
+member_of = ["team", "pg_monitor"]
+[user.robot]
+ca = "robots"
+crl = true
+libpq = 18
+[user.standby]
+ca = "robots"
+[user.pw]
+roles = ["p:w\\", "$(touch /tmp/x)"]
+[user.boss]
+ca = "staff"
+identity = "dn"
+subject = { organization = "Example" }
+[policy.dba]
+servers = ["main"]
+users = ["dba"]
+from = ["local"]
+auth = "peer"
+[policy.team]
+servers = ["main"]
+users = ["+team"]
+databases = ["shop", "sameuser"]
+from = ["10.0.0.0/8", "fd00::/8", ".office.example.com"]
+auth = "cert"
+[policy.anna]
+servers = ["main"]
+users = ["anna"]
+databases = ["books", "We ird'\"\\ ü"]
+from = ["10.0.0.0/8", "192.168.0.0/16"]
+auth = "cert"
+[policy.kept-out]
+servers = ["main"]
+users = ["anna"]
+databases = ["books"]
+from = ["10.66.0.0/16"]
+auth = "reject"
+[policy.robot]
+servers = ["main"]
+users = ["robot"]
+databases = ["books"]
+from = ["samenet", "10.0.0.0/8"]
+sslmode = "verify-ca"
+auth = "scram-sha-256"
+client_cert = "verify-full"
+channel_binding = "require"
+[policy.standby]
+servers = ["main"]
+users = ["standby"]
+databases = ["replication"]
+from = ["10.0.0.7"]
+auth = "cert"
+[policy.pw]
+servers = ["all"]
+users = ["pw"]
+databases = ["postgres"]
+from = ["10.0.0.0/8", "127.0.0.1"]
+sslmode = "require"
+auth = "scram-sha-256"
+waiver = { reason = "test", codes = ["PGT310", "PGT311", "PGT312", "PGT313"] }
+[policy.boss]
+servers = ["main"]
+users = ["boss"]
+databases = ["books"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+"""
+"""Hostile names, and one of each kind of policy and bundle."""
+
+
+def test_every_kind_of_policy_and_hostile_names_are_tried(place: Place) -> None:
+    place.write(EVERYTHING)
+    run = attempt(place.spec, "--bindir", of("pg18-debian").bin, "--format", "json")
+    assert run.status == 0, run.stdout
+    assert run.json["summary"]["not_tried"] == 0
+    admitted = {(row["role"], row["database"], row["from"]) for row in rows(run) if row["outcome"] == "admitted"}
+    assert {
+        ("Quo\"te'd", "We ird'\"\\ ü", "10.0.0.1"),
+        ("reporting: x\\y", "books", "10.0.0.1"),
+        ("$(touch /tmp/x)", "postgres", "127.0.0.1"),
+        ("p:w\\", "postgres", "10.0.0.1"),
+        ("anna", "shop", "192.0.2.1 (host.office.example.com)"),
+        ("berta", "shop", "10.0.0.1"),
+        ("robot", "books", "127.0.0.1"),
+        ("standby", "replication", "10.0.0.7"),
+        ("boss", "books", "10.0.0.1"),
+    } <= admitted
 
 
 # --- interrupted ----------------------------------------------------------------------------------------------------
@@ -467,7 +580,7 @@ def test_random_specs_are_kept_by_real_servers() -> None:
                 assert trial.rows
 
 
-# --- the page that leads here ---------------------------------------------------------------------------------------
+# --- for people -----------------------------------------------------------------------------------------------------
 
 
 def test_the_readme_shows_what_its_first_minute_prints() -> None:
@@ -475,7 +588,12 @@ def test_the_readme_shows_what_its_first_minute_prints() -> None:
     commands = [line.partition("#")[0].strip() for line in typed.splitlines()]
     assert commands == ["make build", ".venv/bin/pgtls try pgtls.toml.example"]
     page = next(text for text in shown(ROOT / "README.md", "") if "an impostor" in text).splitlines()
-    printed = attempt(EXAMPLE, "--bindir", some().bin).stdout.splitlines()
+    run = attempt(EXAMPLE, "--bindir", some().bin)
+    assert (run.status, run.stderr) == (0, "")
+    printed = run.stdout.splitlines()
     if not is_root():  # who cannot become postgres cannot try its peer line
         printed = [line.replace("15 connections", "16 connections").replace("; 1 not tried", "") for line in printed]
     assert agrees(["...", *page, "..."], printed), "\n".join(printed)
+    results = [line for line in printed if line.startswith(("admitted ", "refused "))]
+    assert len(results) == len([line for line in printed if re.match(r" +(sudo |env |psql )", line)])
+    assert "the spec says 17: this is the nearest here, and the files are compiled for 15" in printed[0]

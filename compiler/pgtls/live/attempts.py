@@ -59,6 +59,7 @@ _NOTHING = Line("host", (Keyword.ALL,), (Keyword.ALL,), IPv4Network("0.0.0.0/32"
 """A line for nobody: a file without any is an error to the server."""
 _ANYWHERE = {4: ip_address("192.0.2.1"), 6: ip_address("2001:db8::1")}
 """Addresses for documentation (RFC 5737, RFC 3849)."""
+_DEMANDS = frozenset({"channel_binding", "require_auth", "sslcertmode", "sslnegotiation"})
 _NO_FILE = "no-such-file"
 _WITH_PASSWORD = frozenset({"scram-sha-256", "md5", "password"})
 _VERIFYING = ("verify-ca", "verify-full")
@@ -245,9 +246,9 @@ class Attempts:
                 yield attempt
         if self._many and not self._first_time("refusals", *_kind(entry)):
             return
-        yield self._judged(way.changed(sslmode="disable"), best, "without TLS")
+        yield self._judged(way.careless(sslmode="disable"), best, "without TLS")
         if entry.certificate:
-            without = replace(way.changed(sslcert=_NO_FILE), certificate=NONE)
+            without = replace(way.careless(sslcert=_NO_FILE), certificate=NONE)
             yield self._judged(without, best, "without a certificate")
             yield from self._of_others(user, way, best)
             yield from self._certificates(user, way, best)
@@ -480,6 +481,11 @@ class _Way:
 
     def changed(self, **parameters: str) -> _Way:
         return replace(self, parameters=self.parameters | parameters)
+
+    def careless(self, **parameters: str) -> _Way:
+        """Change parameters, and leave out what the client itself demands: the server alone must refuse it."""
+        left = {name: value for name, value in self.parameters.items() if name not in _DEMANDS}
+        return replace(self, parameters=left | parameters)
 
     def to(self, database: str) -> _Way:
         return replace(self.changed(dbname=database), database=database)

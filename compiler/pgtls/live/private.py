@@ -43,9 +43,12 @@ _ELSEWHERE = {
         *("cert_file", "key_file", "csr_file", "external", "passphrase", "passphrase_command"),
         *("directory", "port", "revoke_before"),
     ),
-    "user": ("cert_file", "csr_file", "external", "passphrase", "formats", "directory", "revoke_before"),
+    "user": (
+        *("cert_file", "csr_file", "external", "passphrase", "revoke_before"),
+        *("directory", "formats", "bundle", "drivers"),
+    ),
 }
-"""Fields for keys and certificates that are made elsewhere, and for places on the real machines."""
+"""Fields for keys and certificates that are made elsewhere, and for the shape and the place of the files."""
 
 _SETTINGS = frozenset({"scram_iterations", "db_user_namespace", "md5_password_warnings"})
 """Settings that decide who gets in. Others need the memory, disks and libraries of the real machine."""
