@@ -202,9 +202,27 @@ def role_missing(site: Site) -> None:
     site.server.sql("drop role report")
 
 
+def expired_leaf(site: Site) -> None:
+    """Serve what was built a hundred days ago and never again."""
+    site.place = built(site.server.version, now=NOW - timedelta(days=100))
+    site.install()
+
+
+def group_that_openssl_lacks(site: Site) -> None:
+    """Renew, and install it with a group that the server's OpenSSL does not know: the reload fails as a whole."""
+    old_certificate(site)
+    site.server.place(site.place.file("servers/db"))
+    site.configure(**{curve(site): "X25519MLKEM99999"})
+
+
+OTHER_TREE = (old_certificate, mismatched_key, expired_leaf, group_that_openssl_lacks)
+"""After these, the tree is not the one of the other faults."""
+
 FAULTS = (
     Fault("the certificate was renewed and not deployed", old_certificate, "old certificate"),
     Fault("key and certificate do not match, so that the reload failed", mismatched_key, "old certificate"),
+    Fault("a group that the server's OpenSSL lacks: the reload failed", group_that_openssl_lacks, "old certificate"),
+    Fault("the certificate has expired", expired_leaf, "expired"),
     Fault("server.crt has the leaf alone", without_intermediate, "missing intermediate"),
     Fault("server.crt has its intermediates in the wrong order", wrong_order, "wrong order"),
     Fault("certificate and key of another out directory", of_another_out_directory, "certificate of a stranger"),
@@ -293,7 +311,7 @@ def test_each_fault_on_a_server_is_named_and_a_good_one_has_none(server: Server)
         found = {check.fault: check.code for check in checks if check.outcome == "differs"}
         code = "PGT479" if fault.sql else CODES[fault.named]
         wrong += [f"{fault.what}: not {fault.named!r} but {found} {checks[-1]}"] * (found.get(fault.named) != code)
-        if fault.make in (old_certificate, mismatched_key):
+        if fault.make in OTHER_TREE:
             site.place = built(server.version)
         if fault.make is setting_overridden:
             server.sql("alter system reset all")
@@ -406,7 +424,7 @@ OTHERS = (
     ("nothing listens on the port, or the name does not resolve", "no server", "PGT470"),
     ("something else answers: a pooler", "pooler", "PGT471"),
     ("a server that speaks HTTP, answers garbage, hangs or closes early", "web", "PGT471"),
-    ("a certificate has expired", "expired", "PGT474"),
+    ("an impostor answers", "certificate of a stranger", "PGT473"),
     ("the clock of this machine is behind", "not yet valid", "PGT474"),
     ("the clock of the server is off (--user)", "clock off", "PGT479"),
     ("somebody is connected with a revoked certificate (--user)", "revoked certificate connected", "PGT479"),
