@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 def drivers(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find drivers that do less, or more, than a policy asks for."""
-    for user in fleet.users.values():
-        policies = [policy for policy in fleet.policies.values() if user in policy.users and policy.addresses]
+    policies: dict[str, list[Policy]] = {name: [] for name, user in fleet.users.items() if user.table.drivers}
+    for policy in fleet.policies.values() if policies else ():
+        for user in policy.users if policy.addresses else ():
+            if user.name in policies:
+                policies[user.name].append(policy)
+    for user_name, of_user in policies.items():
+        user = fleet.users[user_name]
         for name in user.table.drivers:
-            yield from _driver(fleet, user, DRIVERS[name], policies)
+            yield from _driver(fleet, user, DRIVERS[name], of_user)
 
 
 def _driver(fleet: Fleet, user: User, driver: Driver, policies: list[Policy]) -> Iterator[Diagnostic]:
