@@ -202,7 +202,9 @@ def test_scripts_for_powershell_are_scripts_whatever_the_directory_is_called(pla
     place.build(LATEST + users)
     for number, directory in enumerate(DIRECTORIES):
         for name, variable in (("env.ps1", "$pgtlsBundle = "), ("install.ps1", "$given = ")):
-            script = place.file(f"clients/u{number}/{name}").read_text()
+            text = place.file(f"clients/u{number}/{name}").read_text()
+            script = text.removeprefix("\ufeff")
+            assert text.startswith("\ufeff") == (not text.isascii()), "PowerShell 5 would read it as ANSI"
             # To the grammar, typographic quotes are none.
             assert set(directory) & {"\u2018", "\u2019", "\u201a", "\u201b"} or faults(script) == [], script
             (said,) = (line for line in script.splitlines() if line.startswith(variable))
@@ -214,7 +216,7 @@ def test_the_grammar_of_powershell_notices_a_script_that_is_none(place: Place) -
     script = files["install.ps1"]
     assert faults(script) == faults(files["env.ps1"]) == []
     assert faults(script.replace("'root.crt'", "'root.crt", 1)) != []
-    assert len(list(of_kind(parsed(script), "function_statement"))) == 2
+    assert len(list(of_kind(parsed(script), "function_statement"))) == 3
 
 
 # ---- with real servers and every libpq ----

@@ -135,7 +135,7 @@ def _environment(user: User, sections: Sequence[Section]) -> Iterator[tuple[str,
             values=values,
             services=bool(entries),
         )
-        yield name, text
+        yield name, _marked(name, text)
 
 
 def _shared(sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
@@ -158,7 +158,12 @@ def _installers(user: User, sections: Sequence[Section]) -> Iterator[tuple[str, 
             services=services,
             example=_example(sections),
         )
-        yield name, text
+        yield name, _marked(name, text)
+
+
+def _marked(name: str, text: str) -> str:
+    """Put a byte order mark before a script for PowerShell: without one, Windows PowerShell 5 takes it for ANSI."""
+    return "\ufeff" + text if name.endswith(".ps1") and not text.isascii() else text
 
 
 def _key_elsewhere(user: User) -> bool:
