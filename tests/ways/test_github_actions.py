@@ -174,7 +174,7 @@ def test_access_that_one_character_widens_is_in_the_comment(checkout: Path) -> N
     assert run(checkout, script).returncode == 0
     review = (checkout / "review.md").read_text()
     assert "granted" in review
-    assert "10.8.0.0/15" in review
+    assert "10.8.0.0/16" in review
     _git(checkout, "commit", "--quiet", "--all", "--message=merged")
     assert run(checkout, script).returncode == 0
     assert "granted" not in (checkout / "review.md").read_text()
