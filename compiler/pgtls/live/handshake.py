@@ -299,7 +299,7 @@ class _Tls:
         self._flush()
         try:
             return _session(self._connection)
-        except Exception:  # noqa: BLE001  (the exceptions of both libraries share no class; all are about these bytes)
+        except (ValueError, SSL.Error):  # what cryptography and OpenSSL say of bytes that they cannot read
             raise _Ended("tls", "its certificate, or the name of a CA, cannot be read") from None
 
     def send(self, data: bytes) -> None:

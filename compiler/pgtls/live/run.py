@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -84,8 +85,10 @@ def verify(
     login = bundle_of(tree.fleet, of_server, user) if user else None
     address = Address(host or table.hosts[0], port or table.port)
     known, current = partial(is_known, of_server, lock), partial(is_current, of_server)
-    seen = survey(of_server, lock, address, now, known, current, wait)
-    found = judge(tree.fleet, of_server, lock, seen, now)
+    with warnings.catch_warnings():  # what cryptography remarks on a stranger's certificate is not ours to print
+        warnings.simplefilter("ignore")
+        seen = survey(of_server, lock, address, now, known, current, wait)
+        found = judge(tree.fleet, of_server, lock, seen, now)
     if login is None:
         there = _on_disk(of_server, seen.first)
         return replace(found, checks=(*found.checks, there)) if seen.first.session else found
