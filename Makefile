@@ -55,7 +55,7 @@ system:  ## as root on Debian: install the distribution's packages that the test
 	@tests/support/system-packages
 
 clean:  ## remove what the other targets made: the environment, the servers, caches, out/
-	rm -rf $(VENV) build dist tests/support/postgres/node_modules tests/support/postgres/debian tests/support/drivers/node/node_modules tests/support/drivers/java/lib tests/support/drivers/rust/target .mypy_cache .pytest_cache .ruff_cache .cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist tests/support/postgres/node_modules tests/support/postgres/debian tests/support/drivers/node/node_modules tests/support/drivers/java/jars tests/support/drivers/rust/target .mypy_cache .pytest_cache .ruff_cache .cache .import_linter_cache .hypothesis
 	find out -mindepth 1 ! -name .gitkeep -delete
 
 servers:

@@ -18,7 +18,7 @@ from support.authority import Authority, key_pem, named
 from support.clients import Bundle
 from support.impostor import Guise, Impostor
 from support.pgtls import compiled
-from support.servers import Server, free_port, loopback
+from support.servers import Server, loopback
 from support.system import new_directory
 
 if TYPE_CHECKING:
@@ -90,12 +90,14 @@ class Surroundings:
     def __enter__(self) -> Self:
         servers = {name: self._stack.enter_context(Server(self.installation)) for name in self.hosts}
         self.ports = {name: server.port for name, server in servers.items()}
-        self.ports |= {name: free_port() for name in (*IMPOSTORS, "elsewhere")}
+        self.impostor = self._stack.enter_context(Impostor())
+        self.ports |= {name: self.impostor.reserve() for name in IMPOSTORS} | {"elsewhere": 5432}
         self.out = self._build()
         for name, server in servers.items():
             server.populate(self._users(), ["shop"], PASSWORD)
             server.install(self.out / "servers" / name)
-        self.impostor = self._stack.enter_context(Impostor(self._guises()))
+        for port, guise in self._guises().items():
+            self.impostor.play(port, guise)
         return self
 
     def __exit__(

@@ -17,7 +17,7 @@ from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE
 from support.clients import PSQL
 from support.pgtls import ROOT
 from support.runners import go_runner, java_runner, libpq_runner, node_runner, python_runner, rust_runner
-from support.servers import versions
+from support.servers import PATIENCE, versions
 from support.system import ENVIRONMENT, new_directory
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def test_an_impostor_of_each_kind_takes_in_a_client_without_the_settings_of_a_bu
             f"host=localhost port={testbed.ports[name]} user={user} dbname=shop sslmode=prefer sslrootcert=/nonexistent"
         )
         subprocess.run(
-            [*PSQL.words, "select 1", words], check=False, capture_output=True, timeout=60,
+            [*PSQL.words, "select 1", words], check=False, capture_output=True, timeout=PATIENCE,
             env={**ENVIRONMENT, "HOME": "/nonexistent", "PGPASSWORD": PASSWORD},
         )  # fmt: skip
         assert any(meeting.gave_something for meeting in testbed.impostor.seen(testbed.ports[name], user)), name
@@ -186,7 +186,7 @@ def test_psql_connects_with_the_service_of_the_bundle(testbed: Surroundings) -> 
                 if name in testbed.hosts:
                     run = subprocess.run(
                         [*PSQL.words, "select current_user", f"service={entry['service']}"],
-                        check=False, capture_output=True, text=True, timeout=60,
+                        check=False, capture_output=True, text=True, timeout=PATIENCE,
                         env={
                             **ENVIRONMENT, **environment(proof), "HOME": str(new_directory("home")),
                             "PGSERVICEFILE": str(bundle.directory / "pg_service.conf"),

@@ -101,6 +101,14 @@ def test_every_program_of_an_unnamed_place_looks_in_the_home_of_its_user(tmp_pat
             assert ".postgresql" in program, driver
 
 
+def test_a_driver_without_hostaddr_dials_loopback_where_the_policy_admits_that_alone(tmp_path: Path) -> None:
+    spec = SPEC.replace('"192.0.2.0/24"', '"127.0.0.1"')
+    text = spec.format(name='"app"', drivers=json.dumps(list(DRIVERS)), sslmode="require", auth="scram-sha-256")
+    found = programs(compiled(text, tmp_path) / "clients" / "app")
+    dialled = {driver: "127.0.0.1" in program for driver, program in found.items()}
+    assert dialled == dict.fromkeys(DRIVERS, True)
+
+
 def test_a_bundle_without_drivers_has_no_program(tmp_path: Path) -> None:
     spec = SPEC.format(name='"app"', drivers="[]", sslmode="verify-full", auth="scram-sha-256")
     directory = compiled(spec, tmp_path) / "clients" / "app"

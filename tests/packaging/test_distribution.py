@@ -30,6 +30,9 @@ LYING_AROUND = (
     "dist/x",
     "tests/support/postgres/node_modules/x",
     "tests/support/postgres/debian/x",
+    "tests/support/drivers/node/node_modules/x",
+    "tests/support/drivers/java/jars/x",
+    "tests/support/drivers/rust/target/x",
     "compiler/pgtls/__pycache__/x.pyc",
 )
 """What a checkout has beside its sources."""
@@ -64,7 +67,11 @@ def used_checkout() -> Path:
 
 def _not_sources(directory: str, names: list[str]) -> set[str]:
     """Choose what is hidden or built at the top, and what programs leave below."""
-    made = {name for name in names if name in ("__pycache__", "node_modules", "debian") or name.endswith(".egg-info")}
+    made = {
+        name
+        for name in names
+        if name in ("__pycache__", "node_modules", "debian", "jars", "target") or name.endswith(".egg-info")
+    }
     if Path(directory) == ROOT:  # tests/build and compiler/pgtls/build are sources
         made |= {name for name in names if name.startswith(".") or name in ("build", "dist", "out", "site")}
     return made

@@ -2,9 +2,11 @@
 
 It speaks the start of PostgreSQL's protocol, with TLS, and records what clients show it before they turn away:
 
-    with Impostor({15433: Guise(certificate, key, asks="cleartext")}) as impostor:
+    with Impostor() as impostor:
+        port = impostor.reserve()
+        impostor.play(port, Guise(certificate, key, asks="cleartext"))
         ...
-        assert not any(meeting.gave_something for meeting in impostor.seen(15433, "alice"))
+        assert not any(meeting.gave_something for meeting in impostor.seen(port, "alice"))
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
-from support.servers import PATIENCE, loopback
+from support.servers import PATIENCE, free_port, loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -92,30 +94,67 @@ class Meeting:
         return self.session or self.password is not None
 
 
+class _Listener(socketserver.ThreadingTCPServer):
+    """A port of one address."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    answer: Callable[[socket.socket], None]
+
+    def __init__(self, address: str, port: int) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        super().__init__((address, port), _Handler)
+
+
+class _Handler(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        assert isinstance(self.server, _Listener)
+        self.server.answer(self.request)
+
+
 @dataclass(slots=True)
 class Impostor:
     """All guises at once, each at a port of every loopback address."""
 
-    guises: Mapping[int, Guise]
     _meetings: dict[int, list[Meeting]] = field(default_factory=dict)
-    _listeners: list[socketserver.BaseServer] = field(default_factory=list)
+    _listeners: dict[int, list[_Listener]] = field(default_factory=dict)
     _open: dict[int, socket.socket] = field(default_factory=dict)
     _idle: threading.Condition = field(default_factory=threading.Condition)
+    _playing: list[_Listener] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        for port, guise in self.guises.items():
-            for address in loopback():
-                listener = _listener(self, address, port, guise)
-                self._listeners.append(listener)
-                threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for listener in self._listeners:
+        for listener in self._playing:
             listener.shutdown()
-            listener.server_close()
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.server_close()
+
+    def reserve(self) -> int:
+        """Take a port of every loopback address; clients wait there until a guise is played."""
+        while True:
+            port, taken = free_port(), list[_Listener]()
+            try:
+                for address in loopback():
+                    taken.append(_Listener(address, port))
+            except OSError:  # a server was faster
+                for listener in taken:
+                    listener.server_close()
+            else:
+                self._listeners[port] = taken
+                return port
+
+    def play(self, port: int, guise: Guise) -> None:
+        """Answer at a reserved port."""
+        context = guise.context()
+        for listener in self._listeners[port]:
+            listener.answer = lambda connection: self.meet(port, connection, guise, context)
+            threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+            self._playing.append(listener)
 
     def meet(self, port: int, connection: socket.socket, guise: Guise, context: ssl.SSLContext | None) -> None:
         """Talk to one client until it turns away."""
@@ -140,21 +179,6 @@ class Impostor:
                     connection.shutdown(socket.SHUT_RD)
             assert self._idle.wait_for(lambda: not self._open, PATIENCE), "a client never ended its connection"
             return [meeting for meeting in self._meetings.pop(port, []) if meeting.user == user]
-
-
-def _listener(impostor: Impostor, address: str, port: int, guise: Guise) -> socketserver.BaseServer:
-    context = guise.context()
-
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            impostor.meet(port, self.request, guise, context)
-
-    class Listener(socketserver.ThreadingTCPServer):
-        allow_reuse_address = True
-        daemon_threads = True
-        address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
-
-    return Listener((address, port), Handler)
 
 
 def _talk(

@@ -111,7 +111,7 @@ def _java_classes() -> tuple[Path, Path]:
     """Return the jar of pgjdbc and the compiled runner."""
     if shutil.which("javac") is None:
         pytest.skip("unavailable: no JDK is on this machine")
-    jars = list((DRIVERS / "java" / "lib").glob("postgresql-*.jar"))
+    jars = list((DRIVERS / "java" / "jars").glob("postgresql-*.jar"))
     if not jars:
         pytest.skip(
             "unavailable: no Maven is on this machine" if shutil.which("mvn") is None else "pgjdbc: `make test`"

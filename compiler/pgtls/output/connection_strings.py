@@ -93,7 +93,7 @@ def jdbc(user: User, entry: Entry) -> str:
     A pgjdbc that does not know one of them passes over it.
     """
     properties = jdbc_properties(user, entry)
-    host = _dialled(entry) or entry.identity.table.hosts[0]
+    host = dialled(entry) or entry.identity.table.hosts[0]
     host = f"[{host}]" if ":" in host else host
     query = "&".join(f"{name}={_encode(value)}" for name, value in properties.items())
     return f"jdbc:postgresql://{host}:{entry.server.table.port}/{_encode(entry.database or '')}?{query}"
@@ -159,14 +159,14 @@ def node(entry: Entry, values: Mapping[str, str]) -> str | None:
 
 
 def _of_known(entry: Entry, values: Mapping[str, str], known: set[str]) -> str | None:
-    host = _dialled(entry)
+    host = dialled(entry)
     if host is None or entry.replication:
         return None
     chosen = {name: value for name, value in values.items() if name in known | _URI_PARTS and value != NO_FILE}
     return uri({**chosen, "host": host})
 
 
-def _dialled(entry: Entry) -> str | None:
+def dialled(entry: Entry) -> str | None:
     """Return the host for drivers without `hostaddr`; None: the one that they verify is not the one that they dial."""
     host = entry.identity.table.hosts[0]
     if entry.hostaddr is None or host in (entry.hostaddr, "localhost"):

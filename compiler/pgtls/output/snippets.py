@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pgtls.output.connection_strings import NO_FILE, jdbc, key_value, parameters, uri
+from pgtls.output.connection_strings import NO_FILE, dialled, jdbc, key_value, parameters, uri
 from pgtls.output.templates import template
 from pgtls.postgres.libpq import DIRECT_SINCE
 
@@ -25,7 +25,7 @@ def snippet(driver: str, user: User, entry: Entry, values: Mapping[str, str]) ->
     settings = _SETTINGS.get(driver, _same)(user, entry, dict(values))
     directory = user.table.directory
     return template(f"client/drivers/{driver}.j2").render(
-        host=literal(entry.identity.table.hosts[0]),
+        host=literal(_host(entry)),
         port=entry.server.table.port,
         role=literal(entry.role),
         database=literal(entry.database if entry.database is not None else "NAME"),
@@ -41,6 +41,11 @@ def snippet(driver: str, user: User, entry: Entry, values: Mapping[str, str]) ->
     )
 
 
+def _host(entry: Entry) -> str:
+    """Return the host for drivers that have no `hostaddr`."""
+    return dialled(entry) or entry.identity.table.hosts[0]
+
+
 def _same(user: User, entry: Entry, values: Values) -> str:
     return key_value(values)
 
@@ -52,11 +57,12 @@ def _sqlalchemy(user: User, entry: Entry, values: Values) -> str:
 def _pgx(user: User, entry: Entry, values: Values) -> str:
     """Return a URL; an unknown parameter would go to the server as a setting."""
     told = replace(user, table=user.table.model_copy(update={"libpq": DIRECT_SINCE}))
-    return uri({name: value for name, value in parameters(told, entry).items() if name in _PGX})
+    known = {name: value for name, value in parameters(told, entry).items() if name in _PGX}
+    return uri({**known, "host": _host(entry)})
 
 
 def _lib_pq(user: User, entry: Entry, values: Values) -> str:
-    known = {name: value for name, value in values.items() if name in _LIB_PQ}
+    known = {**{name: value for name, value in values.items() if name in _LIB_PQ}, "host": _host(entry)}
     return uri(known if entry.certificate or not user.ca else known | {"sslcert": NO_FILE})
 
 
