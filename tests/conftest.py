@@ -82,12 +82,18 @@ def place(tmp_path: Path) -> Place:
 
 
 SLOW = (
+    "certificates/test_key_formats.py",
+    "cli/test_streams.py",
+    "cli/test_terminal.py",
     "docs/test_pages.py",
     "docs/test_psql_messages.py",
     "docs/test_site.py",
     "drivers/",
+    "exports/test_terraform.py",
+    "hba/test_differential.py",
     "importer/test_random.py",
     "importer/test_walk.py",
+    "language/test_one_mistake.py",
     "lifecycle/",
     "live/",
     "packaging/",
