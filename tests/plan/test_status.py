@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -177,6 +178,38 @@ def test_a_lost_ca_is_an_error_and_the_rest_is_shown_all_the_same(here: Path) ->
     assert text.status == 1
     assert "PGT550" in text.stderr
     assert "user.app" in text.stdout
+
+
+def test_a_lost_ca_is_not_to_be_built(here: Path) -> None:
+    (here / "out/ca/people/ca.key").unlink()
+    assert (
+        items(look(here, "--format", "json"))["ca.people", "certificate"]["todo"] == "no build is possible: see PGT550"
+    )
+    assert "To do: fix the errors, then run pgtls build" in look(here).stdout
+
+
+def test_a_lost_bundle_is_not_new(here: Path) -> None:
+    shutil.rmtree(here / "out/clients/app")
+    run = look(here, "--format", "json")
+    assert [d["code"] for d in run.json["diagnostics"]] == ["PGT558"]
+    assert "the lock lists the certificate of user.app, and" in run.json["diagnostics"][0]["message"]
+    assert items(run)["user.app", "certificate"]["todo"] == "pgtls build issues it: its certificate is gone"
+    assert pgtls("build", cwd=here, now=BUILT).status == 0
+    assert look(here, "--format", "json").json["diagnostics"] == []
+
+
+def test_status_and_plan_say_the_same_of_certificates_that_were_swapped(here: Path) -> None:
+    one, other = here / "out/servers/main/server.crt", here / "out/clients/app/postgresql.crt"
+    contents = one.read_bytes(), other.read_bytes()
+    other.write_bytes(contents[0])
+    one.write_bytes(contents[1])
+    run = look(here, "--format", "json")
+    found = {item["entity"]: item for item in run.json["items"] if item["state"] == "due"}
+    planned = pgtls("plan", "--format", "json", cwd=here, now=BUILT).json["steps"]
+    for entity in ("server.main", "user.app"):
+        (reason,) = [step["reason"] for step in planned if step["entity"] == entity and step["action"] == "renew"]
+        assert found[entity]["todo"].endswith(reason.partition(", with")[0])
+    assert len(found) == 2, "nothing is to be revoked"
 
 
 def test_without_an_out_directory_the_lock_tells(here: Path) -> None:

@@ -179,6 +179,7 @@ def _case(
         revoked=isinstance(found.certificate, Certificate) and is_revoked(profile, found.certificate, existing, listed),
         asked=not asked.renew.isdisjoint({profile.entity, "all"}) or profile.entity in asked.replace,
         now=now,
+        issued=existing.lock.opens(profile.entity, now),
     )
 
 

@@ -65,7 +65,9 @@ def observe(
     """
     drift = compare(out, lock)
     whole = restored(lock, drift, now, allowed=allow_revoke)
-    existing = _existing(out, whole, profiles, outside, secrets, own=own, new_out=new_out, drift=drift, review=review)
+    existing = _existing(
+        out, whole, profiles, outside, secrets, own=own, now=now, new_out=new_out, drift=drift, review=review
+    )
     return replace(
         existing,
         forgotten=revocations(lock, drift, now) if allow_revoke else (),
@@ -82,6 +84,7 @@ def _existing(
     *,
     own: Collection[str],
     new_out: bool,
+    now: datetime,
     drift: Drift,
     review: bool,
 ) -> Existing:
@@ -119,6 +122,7 @@ def _existing(
         diagnostics=(
             *(() if drift.lost else _behind(ours, known, files.states)),
             *_ahead(ours, lock, drift),
+            *_lacking(ours, lock, now),
             *open_keys(out, files),
             *foreign_files(out, files),
         ),
@@ -345,12 +349,23 @@ def _facts(pem: bytes) -> Certificate | Unreadable:
     return certificates if isinstance(certificates, Unreadable) else certificates[0]
 
 
+def _sealed_state(entity: Entity, certificate: Certificate | Unreadable | None, look: _Look) -> KeyState:
+    """Tell about a key that may not be opened: an unchanged one is that of a certificate in the lock."""
+    path = layout.key_path(entity)
+    if not os.path.isfile(os.path.join(look.out, path)):
+        return "missing"
+    if not isinstance(certificate, Certificate) or look.states.get(path) not in UNTOUCHED:
+        return "present"
+    own = {line.certificate.spki_sha256 for line in look.known.values() if line.entity == entity}
+    return "mismatch" if own and certificate.spki_sha256 not in own else "present"
+
+
 def _key_state(entity: Entity, certificate: Certificate | Unreadable | None, look: _Look) -> KeyState:
     """Return whether the key in the tree is the one of a certificate, or is a key at all."""
     from pgtls.pki import keys
 
     if look.secrets.sealed:
-        return "present" if os.path.isfile(os.path.join(look.out, layout.key_path(entity))) else "missing"
+        return _sealed_state(entity, certificate, look)
     pem = _read(look.out, layout.key_path(entity))
     if pem is None:
         return "missing"
@@ -409,6 +424,24 @@ def _ahead(found: Mapping[Entity, Found], lock: Lock, drift: Drift) -> Iterator[
             "PGT558",
             f"the out directory is older than the lock, which lists later certificates of {listed(kept)}",
             hint="restore a newer one if there is any; or renew and deploy them with --renew ENTITY or --renew all",
+            severity="warning",
+        )
+
+
+def _lacking(found: Mapping[Entity, Found], lock: Lock, now: datetime) -> Iterator[Diagnostic]:
+    """Report servers and users whose certificate the lock lists as good, and whose files are gone."""
+    lacking = sorted(
+        entity
+        for entity, one in found.items()
+        if entity.kind != "ca" and one.pem is None and one.key == "missing" and lock.opens(entity, now)
+    )
+    if lacking:
+        what = f"certificate of {lacking[0]}" if len(lacking) == 1 else f"certificates of {listed(lacking)}"
+        yield Diagnostic(
+            "PGT558",
+            f"the lock lists the {what}, and the out directory has neither certificate nor key",
+            hint="restore them from a backup; otherwise a build makes new keys, and what was lost stays "
+            "valid until it ends or revoke_before revokes it",
             severity="warning",
         )
 

@@ -36,6 +36,8 @@ class Case:
     revoked: bool
     asked: bool
     now: datetime
+    issued: bool = False
+    """Whether the lock lists a certificate of it that is still good."""
 
     @property
     def found(self) -> Certificate:
@@ -69,7 +71,9 @@ def reason(case: Case) -> Reason | None:
 
 
 def _missing(case: Case) -> Reason | None:
-    return None if case.certificate else Reason("missing", "there is no certificate yet")
+    if case.certificate:
+        return None
+    return Reason("missing", "its certificate is gone" if case.issued else "there is no certificate yet")
 
 
 def _unreadable(case: Case) -> Reason | None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pgtls.cli.table import Row, table
+from pgtls.diagnostics import errors
 from pgtls.diagnostics.lines import whole, wrapped
 from pgtls.language.words import listed
 
@@ -65,7 +66,8 @@ def _end(status: Status) -> Iterator[str]:
         yield from ("", f"Not in use, and not yet ended: {counted} (--format json lists them)")
     building = [item for item in status.items if item.needs_a_build]
     if building or status.overdue:
-        yield from ("", f"To do: {_todo(building, overdue=bool(status.overdue))}")
+        first = "fix the errors, then " if errors(status.diagnostics) else ""
+        yield from ("", f"To do: {first}{_todo(building, overdue=bool(status.overdue))}")
 
 
 def _wrapped(sentences: Iterable[str], width: int | None) -> Iterator[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pgtls.certificates.model import Issue, Promote, Wait
+from pgtls.diagnostics import errors
 from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList
 from pgtls.plan.model import STATES, Item, State
 from pgtls.plan.timeline import timeline
@@ -116,11 +117,13 @@ def _urgency(item: Item) -> tuple[int, float, str, str]:
 
 
 def _items(decisions: Decisions, existing: Existing, now: datetime) -> Iterator[Item]:
+    stopping = {one.path[:2]: one.code for one in errors(decisions.diagnostics)}
     for entity, decision in decisions.certificates.items():
         if existing.from_lock and entity in existing.outside.not_ours:
             yield Item(entity, "certificate", "unknown", todo=_UNKNOWN)
         else:
-            yield _certificate(existing.found[entity].certificate, decision, now)
+            item, code = _certificate(existing.found[entity].certificate, decision, now), stopping.get(entity.table)
+            yield replace(item, todo=f"no build is possible: see {code}") if code else item
     for crl in (*decisions.crls.values(), *decisions.retired):
         if crl.due is not None:  # None: no certificate of a CA that left the spec is valid any more
             yield _crl(crl, existing, now)

@@ -158,6 +158,11 @@ class Lock:
         good = (line.ca, line.serial) not in self.revocations
         return line.certificate.not_before, line.certificate.not_after, good, line.serial
 
+    def opens(self, entity: str, now: datetime) -> bool:
+        """Return whether the newest certificate of an entity is neither expired nor revoked."""
+        line = self.latest.get(entity)
+        return line is not None and line.certificate.not_after > now and (line.ca, line.serial) not in self.revocations
+
     @cached_property
     def superseded(self) -> frozenset[tuple[str, str]]:
         """(CA, serial) of every certificate whose entity has a newer one."""
