@@ -258,6 +258,9 @@ def test_asking_for_what_is_not_there_is_an_error(place: Place) -> None:
         place.build(asked=Asked(renew=frozenset({"user.ap"})))
     assert codes(rejected) == ["PGT556"]
     assert rejected.value.diagnostics[0].hint == 'did you mean "user.app"?'
+    with pytest.raises(Rejected) as rejected:
+        place.build(asked=Asked(renew=frozenset({"app"})))
+    assert rejected.value.diagnostics[0].hint == 'did you mean "user.app"?'
 
 
 def test_a_key_that_cannot_be_read_when_it_is_needed_stops_the_build(place: Place) -> None:

@@ -103,13 +103,18 @@ def _problems(decisions: Collection[Decision], existing: Existing, asked: Asked,
         yield from _foreign_faults(decision, asked)
 
 
+_ENTITIES = "entities are ca.NAME, server.NAME or user.NAME"
+
+
 def _unknown(asked: Asked, wanted: Mapping[Entity, Profile]) -> Iterator[Diagnostic]:
     names: dict[str, str] = {ca_entity(name): f"--new-ca {name}" for name in asked.new_ca}
     names |= {name: f"--renew {name}" for name in asked.renew - {"all"}} | {
         name: f"--replace {name}" for name in asked.replace
     }
     for entity in sorted(names.keys() - wanted.keys()):
-        hint = suggestion(entity, wanted) or "entities are ca.NAME, server.NAME or user.NAME"
+        named = [known for known in wanted if known.name == entity]
+        meant = " or ".join(f'"{known}"' for known in named)
+        hint = f"did you mean {meant}?" if named else suggestion(entity, wanted) or _ENTITIES
         yield Diagnostic("PGT556", f'{names[entity]}: the spec asks for no certificate of "{entity}"', hint=hint)
 
 
