@@ -34,6 +34,7 @@ _SUPERUSER = "pgtls_try"
 """The bootstrap superuser: no role of a spec should be one."""
 _PATIENCE = 120.0
 """Seconds until something that takes less than one has failed."""
+_PATIENCE_AT_THE_END = 5.0
 _LOG_LINES = 6
 _SHARED, _ROOM = "/dev/shm", 512 * 1024 * 1024  # noqa: S108  (mkdtemp makes a directory of its own there)
 _SETTINGS = {
@@ -100,16 +101,26 @@ def server_account() -> Account:
 @contextmanager
 def private_directory() -> Iterator[Path]:
     """Make a directory that is gone afterwards, whatever ends the run: Ctrl-C, SIGTERM and SIGHUP are exceptions."""
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heard = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _interrupt) for number in heard}
     directory = Path(tempfile.mkdtemp(prefix="pgtls-try-", dir=_memory()))
     try:
         directory.chmod(0o711 if os.geteuid() == 0 else 0o700)
         yield directory
     finally:
-        with _uninterrupted():
-            shutil.rmtree(directory, ignore_errors=True)
+        with _uninterrupted() as interrupts:
+            _remove(directory)
         for number, handler in before.items():
             signal.signal(number, handler)
+        if interrupts:
+            raise KeyboardInterrupt
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory, also where a program that is ending still writes into it."""
+    deadline = time.monotonic() + _PATIENCE_AT_THE_END
+    while directory.exists() and time.monotonic() < deadline:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _memory() -> str | None:
@@ -130,7 +141,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _uninterrupted() -> Iterator[list[int]]:
     """Note signals that would interrupt what must not be half done, and yield the list of them."""
     noted: list[int] = []
-    interrupting = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    interrupting = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, lambda found, _: noted.append(found)) for number in interrupting}
     try:
         yield noted
@@ -198,8 +209,10 @@ class Throwaway:
             self._run()
             yield self
         finally:
-            with _uninterrupted():
+            with _uninterrupted() as interrupts:
                 self.stop()
+            if interrupts:
+                raise KeyboardInterrupt
 
     def _run(self) -> None:
         for _ in range(10):
@@ -242,18 +255,23 @@ class Throwaway:
             raise self._failure("the server does not take the compiled files")
 
     def stop(self) -> None:
-        """Stop whatever runs, at once."""
+        """Stop whatever runs, at once, with the programs that it has started."""
         process = self._process
         if process is None or process.poll() is not None:
             return
         with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGQUIT)
+            os.killpg(process.pid, signal.SIGQUIT)
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             process.wait()
+        # initdb does not wait for the servers that it runs.
+        deadline = time.monotonic() + _PATIENCE_AT_THE_END
+        with suppress(ProcessLookupError, PermissionError):
+            while time.monotonic() < deadline:
+                os.killpg(process.pid, signal.SIGKILL)
+                time.sleep(0.005)
 
     def log(self) -> str:
         """Return what the programs have written."""

@@ -204,6 +204,8 @@ class _Run:
         self._plan = plan
         self._stack = ExitStack()
         self._ports: dict[str, int] = {}
+        self._clients: set[subprocess.Popen[bytes]] = set()
+        self._ended = False
         self._first = self._batches[0][0] if self._batches else Source(None)
 
     @property
@@ -242,14 +244,21 @@ class _Run:
         """Make every attempt, a few at a time."""
         advance = progress("trying", len(self._plan.listed))
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for source, attempts in self._batches:
-                mark = len(self._cluster.log())
-                if source != self._first:
-                    self._cluster.reload(self._plan.attempts.hba(source))
-                for row in pool.map(self._row, attempts):
-                    advance(1)
-                    yield row
-                self._cluster.complain(mark)
+            try:
+                for source, attempts in self._batches:
+                    mark = len(self._cluster.log())
+                    if source != self._first:
+                        self._cluster.reload(self._plan.attempts.hba(source))
+                    for row in pool.map(self._row, attempts):
+                        advance(1)
+                        yield row
+                    self._cluster.complain(mark)
+            except BaseException:  # interrupted: no client may keep us waiting
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._ended = True
+                for client in tuple(self._clients):
+                    client.kill()
+                raise
 
     def return_to_loopback(self) -> None:
         """Let the server treat clients as those from loopback."""
@@ -262,20 +271,26 @@ class _Run:
             return Row(attempt, "not tried", attempt.untried, shown)
         query = _REPLICATION if attempt.database == REPLICATION else _WHO
         words = [str(self._psql), "-X", "-w", "-A", "-t", "-q", "-c", query, key_value(parameters)]
-        try:
-            done = subprocess.run(  # noqa: S603
-                words,
-                check=False,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                cwd=self._private.directory,
-                env=self._environment(attempt),
-                timeout=_PATIENCE,
-                **(attempt.account.process if attempt.account else {}),
-            )
-        except subprocess.TimeoutExpired:
-            return Row(attempt, "failed", f"no answer within {_PATIENCE} seconds", shown)
-        outcome, text = _result(done.returncode, done.stderr.decode(errors="backslashreplace"))
+        with subprocess.Popen(  # noqa: S603
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self._private.directory,
+            env=self._environment(attempt),
+            **(attempt.account.process if attempt.account else {}),
+        ) as client:
+            self._clients.add(client)
+            if self._ended:
+                client.kill()
+            try:
+                _, said = client.communicate(timeout=_PATIENCE)
+            except subprocess.TimeoutExpired:
+                client.kill()
+                return Row(attempt, "failed", f"no answer within {_PATIENCE} seconds", shown)
+            finally:
+                self._clients.discard(client)
+        outcome, text = _result(client.returncode, said.decode(errors="backslashreplace"))
         return Row(attempt, outcome, text, shown)
 
     def _parameters(self, attempt: Attempt) -> dict[str, str]:
