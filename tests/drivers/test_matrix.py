@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -14,9 +16,12 @@ from cryptography import x509
 from drivers.surroundings import IMPOSTORS, KEYS, MODES, PASSPHRASE, PASSWORD, PROOFS, Surroundings, user_name
 from pgtls.postgres.drivers import DRIVERS
 from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE
+from support.cargo import rust_drivers
 from support.clients import PSQL
+from support.golang import go_program
 from support.pgtls import ROOT
-from support.runners import go_runner, java_runner, libpq_runner, node_runner, python_runner, rust_runner
+from support.runners import DRIVERS as DRIVERS_DIRECTORY
+from support.runners import go_runner, java_classes, java_runner, libpq_runner, node_runner, python_runner, rust_runner
 from support.servers import PATIENCE, versions
 from support.system import ENVIRONMENT, new_directory
 
@@ -420,3 +425,62 @@ def _renewing(testbed: Surroundings, entry: Entry, driver: str, renewed: Path) -
             return runner.run(driver=driver, settings=setting(entry, driver), renewed=renewed, directory=directory)
     with rust_runner() as runner:
         return runner.run(**rust_case(testbed, entry, driver), renewed=renewed)
+
+
+# --- the programs as they stand --------------------------------------------------------------------------------------
+
+
+def shown(testbed: Surroundings, proof: Proof, driver: str) -> str:
+    """Return the program that a bundle shows for its server."""
+    return str(entries(testbed, "require", proof)["by-name"]["snippets"][driver])
+
+
+@pytest.mark.parametrize("driver", ["pgx", "lib-pq"])
+def test_the_program_for_go_runs_as_it_stands(testbed: Surroundings, driver: str) -> None:
+    go_program("drivers")  # or skip
+    directory = new_directory("program")
+    (directory / "main.go").write_text(shown(testbed, "password", driver))
+    for name in ("go.mod", "go.sum"):
+        shutil.copy(DRIVERS_DIRECTORY / "go" / name, directory)
+    assert ran(["go", "run", "-mod=mod", "main.go"], directory) == user_name("require", "password")
+
+
+def test_the_program_for_java_runs_as_it_stands(testbed: Surroundings) -> None:
+    jar, _ = java_classes()
+    directory = new_directory("program")
+    (directory / "Connect.java").write_text(shown(testbed, "password", "pgjdbc"))
+    assert ran(["java", "-cp", str(jar), "Connect.java"], directory) == user_name("require", "password")
+
+
+RUST_MAIN = """
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    println!("{}", runtime.block_on(connect()).unwrap());
+}
+"""
+
+
+@pytest.mark.parametrize("driver", ["tokio-postgres-native-tls", "tokio-postgres-rustls"])
+@pytest.mark.parametrize("proof", ["certificate", "password"])
+def test_the_program_for_rust_runs_as_it_stands(testbed: Surroundings, driver: str, proof: Proof) -> None:
+    built = rust_drivers()
+    name, directory = f"{driver}-{proof}", new_directory("program")
+    (directory / "src").mkdir()
+    program = entries(testbed, "verify-full", proof)["by-name"]["snippets"][driver]
+    (directory / "src" / "main.rs").write_text(program + RUST_MAIN)
+    # By the libraries that are built already.
+    for file in ("Cargo.toml", "Cargo.lock"):
+        text = (DRIVERS_DIRECTORY / "rust" / file).read_text()
+        (directory / file).write_text(text.replace('name = "drivers"', f'name = "{name}"'))
+    words = ["cargo", "run", "--quiet", "--offline", "--target-dir", str(built.parents[1])]
+    assert ran(words, directory) == user_name("verify-full", proof)
+
+
+def ran(words: list[str], directory: Path) -> str:
+    """Run a program that takes its password from the environment."""
+    surroundings = {**os.environ, "PGPASSWORD": PASSWORD}
+    run = subprocess.run(
+        words, cwd=directory, env=surroundings, check=False, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()

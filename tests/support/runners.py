@@ -107,7 +107,7 @@ def go_runner() -> Runner:
 
 
 @cache
-def _java_classes() -> tuple[Path, Path]:
+def java_classes() -> tuple[Path, Path]:
     """Return the jar of pgjdbc and the compiled runner."""
     if shutil.which("javac") is None:
         pytest.skip("unavailable: no JDK is on this machine")
@@ -135,7 +135,7 @@ class JavaRunner(Runner):
 
 def java_runner() -> Runner:
     """Start a JVM that connects by pgjdbc."""
-    jar, classes = _java_classes()
+    jar, classes = java_classes()
     return JavaRunner("java", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", f"{jar}:{classes}", "Run")
 
 
