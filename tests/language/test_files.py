@@ -7,6 +7,7 @@ import os
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,9 @@ from pgtls.language.files import Disk, Mapped
 from pgtls.language.load import load
 from pgtls.language.positions import locate
 from pgtls.state.up_to_date import contents_digest, source_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SPEC = 'version = 1\ninclude = ["users/*.toml"]\n[ca.root]\n'
 TREE = ("a.toml", "users/b.toml", "users/.hidden.toml", "users/deep/c.toml", ".secret/d.toml", "x/users/e.toml")
@@ -32,6 +36,10 @@ def tree(directory: Path) -> Path:
     return directory
 
 
+def regular(start: Path, names: Iterable[str]) -> set[str]:
+    return {os.path.normpath(name) for name in names if (start / name).is_file()}
+
+
 @given(parts=st.lists(st.sampled_from(PARTS), min_size=1, max_size=4).filter(lambda parts: parts.count("..") < 2))
 @settings(max_examples=300, deadline=None)
 def test_patterns_match_in_memory_what_they_match_on_the_disk(parts: list[str]) -> None:
@@ -39,6 +47,8 @@ def test_patterns_match_in_memory_what_they_match_on_the_disk(parts: list[str]) 
     with TemporaryDirectory() as directory:
         start = tree(Path(directory)) / "users"
         inside = os.path.realpath(directory)
+        ours, known = Disk().glob(str(start), pattern), glob.glob(pattern, root_dir=start, recursive=True)
+        assert regular(start, ours) == regular(start, known)
         on_disk = {os.path.realpath(start / name) for name in glob.glob(pattern, root_dir=start, recursive=True)}
         matched = Mapped({name: name for name in TREE}).glob("users", pattern)
         found = {os.path.normpath(f"{inside}/users/{name}") for name in matched}
@@ -209,3 +219,12 @@ def test_a_file_elsewhere_that_is_given_as_a_spec_is_shown_only_if_its_name_is_t
     monkeypatch.chdir(tmp_path)
     result = load(name)
     assert "hunter2" in render(locate(result.diagnostics, result.source))
+
+
+def test_two_stars_follow_no_link(tmp_path: Path) -> None:
+    (tmp_path / "a" / "deep").mkdir(parents=True)
+    (tmp_path / "a" / "deep" / "one.toml").write_text("[user.one]\n")
+    (tmp_path / "a" / "loop").symlink_to("..")
+    (tmp_path / "machine").symlink_to("/")
+    assert sorted(Disk().glob(str(tmp_path), "**/*.toml")) == ["a/deep/one.toml"]
+    assert sorted(Disk().glob(str(tmp_path), "a/**/one.toml")) == ["a/deep/one.toml"]

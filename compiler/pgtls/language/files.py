@@ -7,7 +7,6 @@ file once, so that every stage sees the same bytes, and remembers their digest.
 from __future__ import annotations
 
 import errno
-import glob
 import os
 import stat
 from abc import ABC, abstractmethod
@@ -17,6 +16,8 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING
+
+from pgtls.language.matching import matches
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -90,7 +91,7 @@ class Disk(Files):
 
     def glob(self, directory: str, pattern: str) -> Iterable[str]:
         """Return what a pattern matches now."""
-        return glob.glob(pattern, root_dir=directory or None, recursive=True)
+        return matches(directory, pattern)
 
     def identity(self, path: str) -> str:
         """Follow symbolic links."""

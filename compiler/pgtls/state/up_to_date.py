@@ -96,10 +96,10 @@ def _included(directory: str, patterns: Iterable[str]) -> Iterable[str]:
     """Expand the patterns as :func:`pgtls.language.load.load` does."""
     patterns = tuple(patterns)
     if patterns:
-        import glob  # brings re and fnmatch with it
+        from pgtls.language.matching import matches  # brings glob, re and fnmatch with it
 
         for pattern in patterns:
-            yield from glob.glob(pattern, root_dir=directory, recursive=True)
+            yield from matches(directory, pattern)
 
 
 def _read(path: str, *, links: bool = True) -> bytes:
