@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 USES = {
     "check": (),
     "plan": (),
+    "try": (),
+    "verify": (),
     "build": (),
     "status": (),
     "access": (),

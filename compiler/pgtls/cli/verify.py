@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from pgtls.live.verify import Verified
 
 EXAMPLES = {
-    "pgtls verify --server primary": "Look at a running server; no password and no SQL is needed.",
-    "pgtls verify --host 10.0.0.5 --wait 30": "Dial this address, and wait for a reload that is under way.",
-    "pgtls verify --format junit": "Report to a CI system.",
+    "pgtls verify --server primary --wait 30": "Look at a running server after a reload; no password is needed.",
+    "pgtls verify --user monitor --format junit": "Log in with a bundle, too, and report to a CI system.",
 }
 
 
