@@ -39,12 +39,16 @@ def test_a_detour_is_found() -> None:
         TopologicalSorter({"pgtls.a": {"pgtls.b"}, "pgtls.b": {"pgtls.a"}}).prepare()
 
 
+IN_MEMORY = {"BytesIO", "StringIO"}
+"""What looks like a file to its caller, and is none."""
+
+
 def looks_outside(source: str) -> Iterator[str]:
     """Yield what a module has to do with files and programs."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from OUTSIDE & {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and {alias.name for alias in node.names} - IN_MEMORY:
             yield from OUTSIDE & {(node.module or "").partition(".")[0]}
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
             yield "open"
