@@ -15,28 +15,6 @@ from pgtls.language.upcoming import UPCOMING
 if TYPE_CHECKING:
     from pathlib import Path
 
-VALUES: dict[str, Any] = {
-    "passphrase": {"env": "X"},
-    "offline": True,
-    "external": True,
-    "revoked": ["0a"],
-    "ca": "self-signed",
-    "trust": ["root"],
-    "formats": ["pkcs12"],
-    "crl": True,
-    "sni": [{"hosts": ["b"], "ca": "root"}],
-}
-HARMLESS: dict[str, Any] = {
-    "offline": False,
-    "external": False,
-    "revoked": [],
-    "ca": "root",
-    "trust": [],
-    "formats": ["pem"],
-    "crl": False,
-    "sni": [],
-}
-
 
 def table(kind: str, **fields: Any) -> dict[str, Any]:
     hosts = {"hosts": ["db"]} if kind == "server" else {}
@@ -46,17 +24,8 @@ def table(kind: str, **fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(("kind", "key"), sorted(UPCOMING))
 def test_a_field_that_is_to_come_is_refused(tmp_path: Path, kind: str, key: str) -> None:
     assert key in fields_of(KINDS[kind])
-    value = "2026-01-01" if key == "revoke_before" else VALUES.get(key, "x")
     path = tmp_path / "pgtls.toml"
-    text = tomli_w.dumps(table(kind, **{key: value})).replace('"2026-01-01"', "2026-01-01")
-    path.write_text(text)
+    path.write_text(tomli_w.dumps(table(kind, **{key: "x"})))
     (found,) = load(path).diagnostics
     assert (found.code, found.path) == ("PGT090", (kind, "a", key))
     assert found.message == f"not built yet: {UPCOMING[kind, key].effect} ({key})"
-
-
-@pytest.mark.parametrize(("kind", "key"), sorted(entry for entry in UPCOMING if entry[1] in HARMLESS))
-def test_a_value_that_asks_for_nothing_is_accepted(tmp_path: Path, kind: str, key: str) -> None:
-    path = tmp_path / "pgtls.toml"
-    path.write_text(tomli_w.dumps(table(kind, **{key: HARMLESS[key]})))
-    assert load(path).diagnostics == ()
