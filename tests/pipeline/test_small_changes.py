@@ -191,9 +191,13 @@ def test_a_build_after_a_small_change_ends_in_the_bytes_of_a_full_one(tmp_path: 
         assert not kept(expected)
         happened["files written"] += len(place.build(now=now, asked=WILLING).plan.changes)
         after = planned_in_full(place, now)
-        assert (dict(after.plan.changes), after.plan.deletions) == ({}, ())
-        assert after.existing.files.keys() == after.tree.keys()
         assert {*after.existing.files.values()} == {"same"}
+        if "servers/alone/next.key" in after.plan.deletions:  # the second step of a self-signed server: due at once
+            assert not [path for path, change in after.plan.changes.items() if change.file.kind == "bundle"]
+            assert comparable(place.plan(now=now, asked=WILLING)) == comparable(after)
+        else:
+            assert (dict(after.plan.changes), after.plan.deletions) == ({}, ())
+            assert after.existing.files.keys() == after.tree.keys()
     assert happened["texts kept"] > 5 * EDITS
     assert happened["files written"] > EDITS
     assert happened["rejected"] < EDITS / 2
