@@ -329,7 +329,7 @@ def test_the_installer_knows_every_identity(nineteen: Server, place: Place, own:
     broken = files / "sni/b.example.com/server.key"
     good = broken.read_bytes()
     broken.write_bytes((files / "sni/a.example.com/server.key").read_bytes())
-    install(files, nineteen).refused("sni/b.example.com/server.key is not the key of sni/b.example.com/server.crt")
+    install(files, nineteen).refused("sni/b.example.com/server.key does not match sni/b.example.com/server.crt")
     broken.write_bytes(good)
 
     place.build(spec(server).replace('hosts = ["b.example.com"]', 'hosts = ["c.example.com"]'), now=now)

@@ -168,9 +168,9 @@ def no_certificate(files: Path) -> None:
 
 
 SPOILT = {
-    "server.key is not the key of server.crt": spoil_key,
-    "has a line of no known type": spoil_rules,
-    "server.crt is not in order": spoil_chain,
+    "server.key does not match server.crt": spoil_key,
+    "has a line of an unknown type": spoil_rules,
+    "server.crt is out of order": spoil_chain,
     "there is no server.crt": no_certificate,
 }
 
@@ -257,12 +257,12 @@ def test_wrong_usage_and_wrong_clusters_are_diagnosed(one: Server, tmp_path: Pat
     files = out / "servers" / "main"
     assert install(files, one, "--rolback").status == 64
     assert install(files, one, "--wait", "long").status == 64
-    install(files, one, "--data", str(tmp_path)).refused("is no data directory")
+    install(files, one, "--data", str(tmp_path)).refused("is not a data directory")
     install(files, one, "--rollback").refused("there is no previous set")
     other = tmp_path / "other"
     other.mkdir()
     (other / "PG_VERSION").write_text("9.6\n")
-    install(files, one, "--data", str(other)).refused("belongs to PostgreSQL 9.6")
+    install(files, one, "--data", str(other)).refused("is of PostgreSQL 9.6")
     assert "Usage:" in install(files, one, "--help").done()
 
 
@@ -356,5 +356,5 @@ def test_root_runs_and_writes_nothing_that_the_owner_of_the_cluster_chose(one: S
     secret.write_text("secret\n")
     secret.parent.chmod(0o700)
     opts.write_text(words.rstrip("\n") + f' "-c" "hba_file={secret}"\n')
-    install(files, one).refused("may not write in")
+    install(files, one).refused("cannot write to")
     assert (secret.read_text(), secret.stat().st_uid) == ("secret\n", 0)
