@@ -106,7 +106,7 @@ _DRIVERS_HEAD = """# Drivers
 <!-- Written by docs/reference.py from the table of drivers; edit that. -->
 
 libpq decides for psql, and for every driver built on it, what is verified and which servers are refused. Other drivers read its parameters in their own way, or have none. Name the drivers of a user, and its bundle has a program for each,
-in `README.md` and in `connections.json`; `check` reports what they cannot be told ([PGT456](diagnostics.md#pgt456-a-driver-that-does-not-insist-on-scram) to PGT458).
+in `README.md` and in `connections.json`; `check` reports what they cannot be told ([PGT456](diagnostics.md#pgt456-a-driver-that-does-not-insist-on-scram) to PGT459).
 
 The tests run these programs against real servers, by name, IPv4 and IPv6, with `require`, `verify-ca` and `verify-full`, certificate and password; and against impostors: another CA, another name, an expired certificate, no TLS,
 and a valid certificate whose server asks for the password in the clear, for MD5, or for nothing. None connects to the first four (another name counts from `verify-full` on), whatever the driver. The others are refused as the table says:

@@ -45,6 +45,8 @@ KEYS = {
     "key-ed25519": 'key_algorithm = "ed25519"',
 }
 """Users whose keys are of another kind, for pgjdbc."""
+GUARDED = "guarded"
+"""The user with an encrypted PEM key, for the drivers that open it."""
 
 SERVER = """
 [server.{name}]
@@ -120,7 +122,7 @@ class Surroundings:
 
     def _users(self) -> list[str]:
         cells = product(MODES, PROOFS, (None, *self.libpqs))
-        return [*KEYS, *(user_name(mode, proof, libpq) for mode, proof, libpq in cells)]
+        return [*KEYS, GUARDED, *(user_name(mode, proof, libpq) for mode, proof, libpq in cells)]
 
     def _build(self) -> Path:
         directory = new_directory("drivers")
@@ -148,12 +150,12 @@ class Surroundings:
                 directory=directory / "out" / "clients" / name,
                 ca='ca = "clients"\n',
                 libpq=14,
-                drivers=f'drivers = ["pgjdbc"]\n{fields}',
+                drivers=f"drivers = {_key_drivers(name)}\n{fields}",
                 mode="verify-full",
                 auth="cert",
                 binding="",
             )
-            for name, fields in KEYS.items()
+            for name, fields in (KEYS | {GUARDED: 'passphrase = { file = "passphrase" }'}).items()
         ]
         directory.joinpath("passphrase").write_text(PASSPHRASE)
         return compiled("".join(tables), directory)
@@ -179,6 +181,10 @@ class Surroundings:
 def _drivers(proof: Proof) -> list[str]:
     """Return the drivers that can connect: PGT457 is an error."""
     return [name for name, driver in DRIVERS.items() if proof != "bound" or driver.binding != "fails"]
+
+
+def _key_drivers(user: str) -> list[str]:
+    return [name for name, driver in DRIVERS.items() if driver.decrypts] if user == GUARDED else ["pgjdbc"]
 
 
 def _leaf(authority: Authority, days: int) -> tuple[Path, Path]:

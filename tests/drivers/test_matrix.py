@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pytest
 from cryptography import x509
 
-from drivers.surroundings import IMPOSTORS, KEYS, MODES, PASSPHRASE, PASSWORD, PROOFS, Surroundings, user_name
+from drivers.surroundings import GUARDED, IMPOSTORS, KEYS, MODES, PASSPHRASE, PASSWORD, PROOFS, Surroundings, user_name
 from pgtls.postgres.drivers import DRIVERS
 from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE
 from support.cargo import rust_drivers
@@ -283,6 +283,16 @@ def test_pgjdbc_takes_every_form_of_a_key(testbed: Surroundings, kind: str) -> N
     with java_runner() as runner:
         assert runner.run(url=setting(found, "pgjdbc") + given).printed == kind
         assert runner.run(url=setting(found, "pgjdbc").replace("postgresql.", "another.") + given).printed is None
+
+
+@pytest.mark.parametrize("driver", [name for name, row in DRIVERS.items() if row.decrypts])
+def test_an_encrypted_key_is_opened_with_its_passphrase_and_with_no_other(testbed: Surroundings, driver: str) -> None:
+    assert NEWEST is not None
+    (found,) = (one for one in testbed.bundle(GUARDED).connections if one["server"] == "by-name")
+    program = found["snippets"][driver]
+    with node_runner() if driver in ("node-pg", "postgres.js") else python_runner(NEWEST) as runner:
+        assert runner.run({"SSLPASSWORD": PASSPHRASE}, program=program).printed == GUARDED
+        assert runner.run({"SSLPASSWORD": "another"}, program=program).printed is None
 
 
 # --- a certificate that was renewed -----------------------------------------------------------------------------------

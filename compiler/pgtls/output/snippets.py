@@ -33,6 +33,7 @@ def snippet(driver: str, user: User, entry: Entry, values: Mapping[str, str]) ->
         home=not directory,
         system=entry.identity.system,
         certificate=entry.certificate,
+        guarded=entry.certificate and user.table.passphrase is not None,
         password=any(policy.table.auth not in _WITHOUT_PASSWORD for policy in entry.policies),
         tls=entry.sslmode != "disable",
         names=entry.sslmode == "verify-full",

@@ -46,6 +46,8 @@ class Driver(NamedTuple):
     """True if it can verify the issuer without the name, as `verify-ca` and `require` do."""
     notices: Noticed = "after a restart"
     """When an open pool uses a certificate file that was renewed."""
+    decrypts: bool = True
+    """True if it takes a key of PEM that a passphrase encrypts."""
     on_libpq: bool = False
     """True if it can do what its libpq can."""
 
@@ -62,6 +64,8 @@ class Driver(NamedTuple):
 
 
 _NEXT: Noticed = "at the next connection"
+_NATIVE: DriverName = "tokio-postgres-native-tls"
+_RUSTLS: DriverName = "tokio-postgres-rustls"
 
 DRIVERS: Mapping[DriverName, Driver] = {
     driver.name: driver
@@ -74,11 +78,20 @@ DRIVERS: Mapping[DriverName, Driver] = {
         Driver("pg8000", "pg8000", "Python"),
         Driver("node-pg", "pg (node-postgres)", "JavaScript"),
         Driver("postgres.js", "postgres.js", "JavaScript"),
-        Driver("pgjdbc", "pgjdbc", "Java", True, "enforced", notices=_NEXT),
-        Driver("pgx", "pgx 5", "Go", True, "enforced", True, notices=_NEXT),
-        Driver("lib-pq", "lib/pq", "Go", notices=_NEXT),
-        Driver("tokio-postgres-native-tls", "tokio-postgres with native-tls", "Rust", binding="enforced"),
-        Driver("tokio-postgres-rustls", "tokio-postgres with rustls", "Rust", binding="fails", skips_names=False),
+        Driver("pgjdbc", "pgjdbc", "Java", True, "enforced", notices=_NEXT, decrypts=False),
+        Driver("pgx", "pgx 5", "Go", True, "enforced", True, notices=_NEXT, decrypts=False),
+        Driver("lib-pq", "lib/pq", "Go", notices=_NEXT, decrypts=False),
+        Driver(
+            "tokio-postgres-native-tls", "tokio-postgres with native-tls", "Rust", binding="enforced", decrypts=False
+        ),
+        Driver(
+            "tokio-postgres-rustls",
+            "tokio-postgres with rustls",
+            "Rust",
+            binding="fails",
+            skips_names=False,
+            decrypts=False,
+        ),
     )
 }
 

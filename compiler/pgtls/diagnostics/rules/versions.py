@@ -383,4 +383,12 @@ RULES: tuple[Rule, ...] = (
         why="The driver rejects a server by a name that its certificate lacks; libpq would not.",
         fix='Use `sslmode = "verify-full"`, and list every name in `hosts`.',
     ),
+    Rule(
+        "PGT459",
+        "error",
+        "a driver that cannot open an encrypted key",
+        meaning="A user has a `passphrase` and names a driver that reads no encrypted PEM key.",
+        why="The driver cannot show the certificate, so it cannot connect.",
+        fix='For pgjdbc, add "pkcs12" to `formats`. For others, leave the passphrase out, or use another driver.',
+    ),
 )

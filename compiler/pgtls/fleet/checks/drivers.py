@@ -27,6 +27,16 @@ def drivers(fleet: Fleet) -> Iterator[Diagnostic]:
         user = fleet.users[user_name]
         for name in user.table.drivers:
             yield from _driver(fleet, user, DRIVERS[name], of_user)
+            yield from _key(fleet, user, DRIVERS[name])
+
+
+def _key(fleet: Fleet, user: User, driver: Driver) -> Iterator[Diagnostic]:
+    """Find a driver that cannot open the key."""
+    by_java = driver.name == "pgjdbc" and any(one.startswith("pkcs") for one in user.table.formats)
+    if user.ca and user.table.passphrase is not None and not driver.decrypts and not by_java:
+        message = f"{driver.title} cannot open the key, which the passphrase encrypts"
+        hint = 'add "pkcs12" to `formats`' if driver.name == "pgjdbc" else "leave the passphrase out"
+        yield finder(fleet, user).fault("PGT459", message, "drivers", hint=hint)
 
 
 def _driver(fleet: Fleet, user: User, driver: Driver, policies: list[Policy]) -> Iterator[Diagnostic]:
