@@ -295,6 +295,28 @@ def test_an_encrypted_key_is_opened_with_its_passphrase_and_with_no_other(testbe
         assert runner.run({"SSLPASSWORD": "another"}, program=program).printed is None
 
 
+@pytest.mark.parametrize("driver", [name for name, row in DRIVERS.items() if not row.decrypts])
+def test_an_encrypted_key_is_not_opened_by_the_drivers_of_which_check_says_so(
+    testbed: Surroundings, driver: str
+) -> None:
+    entry = entries(testbed, "verify-full", "certificate")["by-name"]
+    own = testbed.bundle(entry["role"]).directory
+    for directory, user in ((own, entry["role"]), (testbed.bundle(GUARDED).directory, GUARDED)):
+        settings = setting(entry, driver).replace(entry["role"], user)
+        if driver == "pgjdbc":
+            with java_runner() as runner:
+                answer = runner.run(url=f"{settings}&sslpassword={PASSPHRASE}")
+        elif driver in ("pgx", "lib-pq"):
+            given = f"&sslpassword={PASSPHRASE}" if driver == "pgx" else ""  # lib/pq has no such parameter
+            with go_runner() as runner:
+                answer = runner.run(driver=driver, settings=settings + given)
+        else:
+            with rust_runner() as runner:
+                case = rust_case(testbed, entry, driver) | {"settings": settings, "directory": directory}
+                answer = runner.run(**case)
+        assert answer.printed == (None if user == GUARDED else user), answer
+
+
 # --- a certificate that was renewed -----------------------------------------------------------------------------------
 
 SERIAL = "select client_serial::text from pg_stat_ssl where pid = pg_backend_pid()"

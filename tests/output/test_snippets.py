@@ -95,6 +95,19 @@ def test_the_readme_names_what_a_driver_cannot_be_told(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("libpq", "fields", "is_said"),
+    [(14, "", True), (16, "", False), (14, 'channel_binding = "require"', False)],
+    ids=["an old libpq", "a libpq that insists on SCRAM", "an old libpq that binds"],
+)
+def test_the_readme_says_what_an_old_libpq_cannot_be_told(
+    tmp_path: Path, libpq: int, fields: str, is_said: bool
+) -> None:
+    spec = SPEC.format(name='"app"', drivers=f"[]\nlibpq = {libpq}", sslmode="verify-full", auth="scram-sha-256")
+    readme = (compiled(spec + fields, tmp_path) / "clients" / "app" / "README.md").read_text()
+    assert ("add `require_auth=scram-sha-256`" in readme) == is_said
+
+
 def test_every_program_of_an_unnamed_place_looks_in_the_home_of_its_user(tmp_path: Path) -> None:
     for driver, program in programs(bundle(tmp_path)).items():
         if driver in ("asyncpg", "pg8000", "node-pg", "postgres.js") or driver.startswith("tokio"):

@@ -186,12 +186,21 @@ def _readme(user: User, sections: Sequence[Section]) -> str:
         kept_key=_key_elsewhere(user),
         certificate=user.ca is not None,
         password=not methods.isdisjoint(_PASSWORDS),
+        lax=table.libpq if table.libpq < libpq.REQUIRE_AUTH_SINCE and _unbound(sections) else None,
         unnamed=_command(unnamed) if unnamed else None,
         example=_example(sections),
         first=usable[0].name if usable else None,
         java=_java(user, sections),
         programs=list(_shown(user, sections)),
         pgadmin=any(not one.entry.replication for one in sections),
+    )
+
+
+def _unbound(sections: Sequence[Section]) -> bool:
+    """Tell whether a password by SCRAM goes to a server that need not bind it to its certificate."""
+    return any(
+        one.entry.channel_binding != "require" and any(p.table.auth == "scram-sha-256" for p in one.entry.policies)
+        for one in sections
     )
 
 
