@@ -196,10 +196,12 @@ def unserviceable(values: Mapping[str, str]) -> str | None:
 _URI_PARTS = frozenset({"host", "port", "dbname", "user"})
 
 _PLAIN = re.compile(r"[A-Za-z0-9._/:-]+")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
+"""RFC 3986, 2.3: what :func:`quote` leaves as it is."""
 
 
 def _encode(value: str) -> str:
-    return quote(value, safe="")
+    return value if _UNRESERVED.fullmatch(value) else quote(value, safe="")
 
 
 def _quote(value: str) -> str:
