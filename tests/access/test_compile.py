@@ -271,7 +271,7 @@ auth = "cert"
 [user.app]
 ca = "clients"
 identity = "dn"
-subject = { organization = 'A, "B"', organizational_unit = "Ομάδα", country = "GR" }
+subject = { organization = 'A, "B"', organizational_unit = ["Ομάδα", "Team A"], country = "GR" }
 [policy.app]
 users = ["app"]
 from = ["10.0.0.0/8"]
@@ -280,7 +280,7 @@ auth = "cert"
         ["# policy app", 'hostssl all "app" 10.0.0.0/8 cert clientname=DN map=app'],
         [
             "# policy app",
-            '"app" "CN=app,OU=\\CE\\9F\\CE\\BC\\CE\\AC\\CE\\B4\\CE\\B1,O=A\\, \\""B\\"",C=GR" "app"',
+            '"app" "CN=app,OU=Team A,OU=\\CE\\9F\\CE\\BC\\CE\\AC\\CE\\B4\\CE\\B1,O=A\\, \\""B\\"",C=GR" "app"',
         ],
     ),
     Case(

@@ -38,7 +38,7 @@ hosts    = ["db.example.com"]
 settings = { work_mem = "1MB", max_connections = 7, x = true, random_page_cost = 1.1 }
 
 [user."a.b"]
-subject = { country = "GR" }
+subject = { country = "GR", state = "Attica", organizational_unit = ["Databases", "Team A"] }
 until   = 2027-06-30
 
 [policy.app]
@@ -145,6 +145,10 @@ def test_a_required_key_may_stand_in_the_defaults() -> None:
         pytest.param('[user."a.b"]', '[user."con.x"]', ("user",), id="a name that is a device's"),
         pytest.param('[user."a.b"]', "[user.a.b]", ("user", "a"), id="a dotted name without quotes"),
         pytest.param('"GR"', '"gr"', ("user", "a.b", "subject", "country"), id="a country in small letters"),
+        pytest.param('"Attica"', "7", ("user", "a.b", "subject", "state"), id="a state that is a number"),
+        pytest.param(
+            '"Databases"', '""', ("user", "a.b", "subject", "organizational_unit"), id="an empty unit of several"
+        ),
         pytest.param("2027-06-30\n", '"30.6.2027"\n', ("user", "a.b", "until"), id="a date of another form"),
         pytest.param("00Z", "00", ("policy", "app", "waiver"), id="a date-time without an offset"),
         pytest.param('role = "\\\\1"', 'rule = "\\\\1"', ("policy", "app", "map", 0), id="a misspelt key in an array"),

@@ -116,6 +116,8 @@ SUBJECT = (
     ("country", "GR"),
     ("organization", 'Α & B, "C" + <D>; E=\\F#'),
     ("organizational_unit", "#1 "),
+    ("organizational_unit", "Team A, B"),
+    *(("organizational_unit", f"{number}" * 64) for number in range(9)),
     ("email", "alice@b.example"),
     ("common_name", "Ελένη x"),
 )
@@ -127,7 +129,8 @@ def test_the_text_of_a_subject_is_what_clientname_dn_compares(
     server.populate(["app"])
     certificate = leaf(clients, name="dn", now=NOW, subject=SUBJECT)
     quoted = '"' + subject_text(SUBJECT).replace('"', '""') + '"'
-    other = '"' + subject_text(SUBJECT[1:]).replace('"', '""') + '"'
+    swapped = (*SUBJECT[:2], SUBJECT[3], SUBJECT[2], *SUBJECT[4:])
+    others = ['"' + subject_text(subject).replace('"', '""') + '"' for subject in (SUBJECT[1:], swapped)]
     hba = "hostssl all all 127.0.0.1/32 cert clientname=DN map=dn\n"
     if server.version < 14:
         with pytest.raises(ServerError, match="clientname"):
@@ -135,7 +138,7 @@ def test_the_text_of_a_subject_is_what_clientname_dn_compares(
         return
     serve(server, servers, clients, hba, f"dn {quoted} app\n")
     assert connect(server, tmp_path, servers, certificate, clients, "dn", "app")
-    serve(server, servers, clients, hba, f"dn {other} app\n")
+    serve(server, servers, clients, hba, "".join(f"dn {other} app\n" for other in others))
     with pytest.raises(psycopg.OperationalError, match="certificate authentication failed"):
         connect(server, tmp_path, servers, certificate, clients, "dn", "app")
 

@@ -11,12 +11,12 @@ from pgtls.diagnostics import Rejected
 from signers.programs import SIGNERS, Certtool, OpenSSL, missing
 from support.building import Place, steps
 from support.clients import PSQL, Bundle, admitted, at, refused
+from support.servers import Server, versions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from signers.programs import Signer
-    from support.servers import Server
 
 COMPANY = """
 version = 1
@@ -244,6 +244,40 @@ def test_a_users_certificate_is_signed_outside(place: Place, openssl: OpenSSL) -
     with pytest.raises(Rejected) as rejected:
         place.build(signed(spec, user_app="app.crt", server_db="db.crt"), now=now())
     assert ("PGT563", "the certificate of user.app was revoked") in complaints(rejected)
+
+
+UNITS = """[user.app]
+ca = "company"
+external = true
+identity = "dn"
+subject = { organization = "Example", organizational_unit = ["Databases", "Team A"] }"""
+
+
+def test_a_users_certificate_with_several_units_comes_back_and_its_whole_subject_logs_in(
+    place: Place, openssl: OpenSSL
+) -> None:
+    major = versions()[-1].major
+    spec = COMPANY.format(major=major).replace('[user.app]\nca = "clients"', UNITS)
+    spec = spec.replace('[ca.clients]\nissuer = "company"\nexternal = true\n', "").replace('["clients"]', '["company"]')
+    place.build(spec, now=now())
+    openssl.sign(place.file("clients/app/postgresql.csr"), place.directory / "app.crt")
+    openssl.sign(place.file("servers/db/server.csr"), place.directory / "db.crt")
+    spec = signed(spec, user_app="app.crt", server_db="db.crt")
+    place.build(spec, now=now())
+    assert '"CN=app,OU=Team A,OU=Databases,O=Example"  "app"' in place.file("servers/db/pg_ident.conf").read_text()
+    with Server(versions()[-1]) as server:
+        server.populate(["app"], ["shop"])
+        server.install(place.file("servers/db"))
+        parameters = Bundle(place.file("clients/app")).parameters("shop") | at(server)
+        assert admitted(PSQL.connect(parameters)) == "app@shop"
+        ident = (server.data / "pg_ident.conf").read_text()
+        server.write("pg_ident.conf", ident.replace("OU=Team A,OU=Databases", "OU=Databases,OU=Team A"))
+        server.reload()
+        refused(PSQL.connect(parameters), "certificate authentication failed")
+    with pytest.raises(Rejected) as rejected:
+        place.build(spec.replace('["Databases", "Team A"]', '["Team A", "Databases"]'), now=now())
+    message = 'its subject is "CN=app,OU=Team A,OU=Databases,O=Example", not "CN=app,OU=Databases,OU=Team A,O=Example"'
+    assert ("PGT565", f"the certificate of user.app does not fit the spec: {message}") in complaints(rejected)
 
 
 def test_a_users_certificate_for_somebody_else_is_refused(place: Place, openssl: OpenSSL) -> None:

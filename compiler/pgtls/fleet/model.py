@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 
 def subject_attributes(subject: Subject, common_name: str) -> tuple[tuple[str, str], ...]:
-    """Return a subject as pairs of attribute and value, in the order of a certificate."""
-    fields = (
+    """Return a subject as pairs of attribute and value, in the order of a certificate: a pair for each of several."""
+    fields: tuple[tuple[str, str | tuple[str, ...] | None], ...] = (
         ("country", subject.country),
         ("state", subject.state),
         ("locality", subject.locality),
@@ -44,7 +44,12 @@ def subject_attributes(subject: Subject, common_name: str) -> tuple[tuple[str, s
         ("common_name", common_name),
         ("email", subject.email),
     )
-    return tuple((name, value) for name, value in fields if value is not None)
+    return tuple((name, value) for name, found in fields for value in values_of(found))
+
+
+def values_of(found: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the values of a part of a subject, which is one string, several, or none."""
+    return (found,) if isinstance(found, str) else found or ()
 
 
 class Link(NamedTuple):

@@ -56,6 +56,8 @@ def hint_for_union(path: Path, found: object) -> str | None:
             return f"write one string: {quoted(', '.join(map(str, found)))}"
         case (*_, int()), int() | float() if not isinstance(found, bool):
             return f'write it in quotes: "{found}"'
+        case (*_, "subject", str(key)), int() | float() if not isinstance(found, bool):
+            return f'write it in quotes: {key} = "{found}"'
         case (*_, str(key), int()), [str(item)]:
             return f"write it without brackets: {key} = [{quoted(item)}]"
     return None

@@ -166,7 +166,8 @@ def _diagnostic(fault: _Fault) -> Diagnostic:
 def _too_long(fault: _Fault) -> Diagnostic:
     unit = "characters" if isinstance(fault.found, str) else "items"
     message = f"{field_name(fault.path)} must have at most {fault.context['max_length']} {unit}, not {len(fault.found)}"
-    hint = None if isinstance(fault.found, str) else "use a network, a regular expression or a role for so many"
+    no_line = isinstance(fault.found, str) or "subject" in fault.path
+    hint = None if no_line else "use a network, a regular expression or a role for so many"
     return Diagnostic("PGT013", message, fault.path, hint)
 
 

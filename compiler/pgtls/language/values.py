@@ -195,7 +195,7 @@ Email = Annotated[
 ]
 """An e-mail address, which certificates hold in ASCII (RFC 5280, 4.1.2.6: an IA5String) and as a Mailbox (4.2.1.6)."""
 
-_TOML_TYPES = {str: "string", bool: "boolean", int: "integer", float: "float", dict: "table"}
+_TOML_TYPES = {str: "string", bool: "boolean", int: "integer", float: "float", dict: "table", list: "array"}
 
 
 def _one_of(expected: str) -> Discriminator:
@@ -245,21 +245,33 @@ class Waiver(Table):
     until: Instant | None = Field(None, description="Afterwards the waiver does not exist.")
 
 
+MOST_PARTS = 16
+"""The most values of one part: PostgreSQL 14 and 15 skip a name of more than 10,240 bytes in pg_ident.conf."""
+
+OneOrSeveral = Annotated[
+    Annotated[T, Tag("string")]
+    | Annotated[tuple[T, ...], Field(min_length=1, max_length=MOST_PARTS), BeforeValidator(_items), Tag("array")],
+    _one_of("a string or an array of strings"),
+]
+"""A string, or an array of them."""
+
+_Short = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+_Long = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
 class Subject(Table):
-    """The subject of a certificate without the common name (RFC 5280, 4.1.2.6)."""
+    """The subject of a certificate without the common name (RFC 5280, 4.1.2.6).
+
+    A certificate holds its parts in the order of this table, the common name before the e-mail address. State,
+    locality, organization and unit take an array: each item is a part of its own, in this order.
+    """
 
     country: Country | None = Field(None, description="Two capital letters (ISO 3166).", examples=["GR"])
-    state: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = Field(
-        None, description="State or province.", examples=["Attica"]
-    )
-    locality: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = Field(
-        None, description="City.", examples=["Athens"]
-    )
-    organization: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = Field(
-        None, description="Organization.", examples=["Example Ltd"]
-    )
-    organizational_unit: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = Field(
-        None, description="Department.", examples=["Databases"]
+    state: OneOrSeveral[_Long] | None = Field(None, description="State or province.", examples=["Attica"])
+    locality: OneOrSeveral[_Long] | None = Field(None, description="City.", examples=["Athens"])
+    organization: OneOrSeveral[_Short] | None = Field(None, description="Organization.", examples=["Example Ltd"])
+    organizational_unit: OneOrSeveral[_Short] | None = Field(
+        None, description="Department; several as an array.", examples=["Databases", ["Databases", "Team A"]]
     )
     email: Email | None = Field(None, description="E-mail address.", examples=["dba@example.com"])
 

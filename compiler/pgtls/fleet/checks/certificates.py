@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pgtls.fleet.addresses import host_name_fault
 from pgtls.fleet.checks.names import is_address
 from pgtls.fleet.fields import entities, finder, header, listed
-from pgtls.fleet.model import Authority, Identity
+from pgtls.fleet.model import Authority, Identity, subject_attributes, values_of
 from pgtls.pki.expected import taken_for_host
 from pgtls.pki.model import COMMON_NAME_LENGTH
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pgtls.diagnostics import Diagnostic
+    from pgtls.fleet.fields import Finder
     from pgtls.fleet.model import Fleet, Server, User
+    from pgtls.language.values import Subject
 
 _LENGTHS = {
     "state": 128,
@@ -41,12 +43,16 @@ def long_subjects(fleet: Fleet) -> Iterator[Diagnostic]:
             )
     for owner in entities(fleet):
         if "subject" in owner.table.model_fields_set:
-            for key, most in _LENGTHS.items():
-                value = getattr(owner.table.subject, key)
-                if value and len(value.encode()) > most:
-                    yield finder(fleet, owner).fault(
-                        "PGT110", _too_long(key, value, most), "subject", key, hint=_SHORTEN
-                    )
+            yield from _long_parts(finder(fleet, owner), owner.table.subject)
+
+
+def _long_parts(found: Finder, subject: Subject) -> Iterator[Diagnostic]:
+    for key, most in _LENGTHS.items():
+        part = getattr(subject, key)
+        for index, value in enumerate(values_of(part)):
+            if len(value.encode()) > most:
+                place = ("subject", key) if isinstance(part, str) else ("subject", key, index)
+                yield found.fault("PGT110", _too_long(key, value, most), *place, hint=_SHORTEN)
 
 
 _SHORTEN = "shorten it"
@@ -262,8 +268,8 @@ def twins(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def _twins(fleet: Fleet, first: User, second: User) -> Iterator[Diagnostic]:
-    subjects = first.table.subject == second.table.subject
-    if not subjects and first.table.identity == second.table.identity == "dn":
+    mine, its = (subject_attributes(user.table.subject, user.common_name) for user in (first, second))
+    if mine != its and first.table.identity == second.table.identity == "dn":
         return
     if "common_name" in first.table.model_fields_set and "common_name" not in second.table.model_fields_set:
         first, second = second, first
