@@ -266,6 +266,47 @@ auth = "cert"
         ["# policy writers", '"writers" "app" "app"'],
     ),
     Case(
+        "policies that share lines have a second map where a third policy takes somebody away from them",
+        PEOPLE
+        + '[policy.team]\nusers = ["+team"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\npriority = 2\n'
+        + (
+            '[policy.mail]\nusers = ["alice"]\ndatabases = ["mail"]\nfrom = ["10.0.0.0/8"]\nauth = "scram-sha-256"\n'
+            "priority = 1\n"
+        )
+        + '[policy.people]\nusers = ["app", "alice", "bob"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\n',
+        [
+            "# policy people",
+            "# policy team",
+            'hostssl "mail" +"team" 10.0.0.0/8 cert "map=people+team"',
+            "# policy people",
+            "# policy team",
+            'hostssl all +"team" 10.0.0.0/8 cert "map=people+team:2"',
+            "# policy mail",
+            'hostssl "mail" "alice","reporting" 10.0.0.0/8 scram-sha-256',
+            "# policy people",
+            'hostssl all "app","alice","reporting","bob" 10.0.0.0/8 cert map=people',
+        ],
+        [
+            "# policy people",
+            "# policy team",
+            '"people+team" "app" "app"',
+            '"people+team" "bob" "bob"',
+            "# policy people",
+            "# policy team",
+            '"people+team:2" "alice" "alice"',
+            '"people+team:2" "app" "app"',
+            '"people+team:2" "bob" "bob"',
+            '"people+team:2" "alice" "reporting"',
+            '"people+team:2" "bob" "reporting"',
+            "# policy people",
+            '"people" "alice" "alice"',
+            '"people" "app" "app"',
+            '"people" "bob" "bob"',
+            '"people" "alice" "reporting"',
+            '"people" "bob" "reporting"',
+        ],
+    ),
+    Case(
         "a whole subject, most specific first, with its escapes",
         """
 [user.app]

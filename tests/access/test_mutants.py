@@ -122,6 +122,23 @@ users = ["bob"]
 databases = ["mail"]
 from = ["192.168.5.0/24"]
 auth = "md5"
+[policy.night]
+users = ["+night"]
+databases = ["duty", "pager"]
+from = ["192.0.2.0/24"]
+auth = "cert"
+priority = 2
+[policy.pager]
+users = ["alice"]
+databases = ["pager"]
+from = ["192.0.2.0/24"]
+auth = "scram-sha-256"
+priority = 1
+[policy.day]
+users = ["alice", "bob"]
+databases = ["duty", "pager"]
+from = ["192.0.2.0/24"]
+auth = "cert"
 [policy.everybody]
 users = ["all"]
 databases = ["public"]
@@ -139,6 +156,7 @@ STAGES = (
     "pgtls.access.order",
     "pgtls.access.grants",
     "pgtls.access.split",
+    "pgtls.access.map_names",
     "pgtls.access.compile",
     "pgtls.access.classes",
     "pgtls.access.meaning",
@@ -204,12 +222,12 @@ MUTANTS = [
     Mutant(
         "the common name instead of the subject", "pgtls.access.compile", 'yield "clientname", "DN"', "yield from ()"
     ),
-    Mutant("no map on the line", "pgtls.access.compile", 'yield "map", map_name(piece)', "yield from ()"),
+    Mutant("no map on the line", "pgtls.access.compile", 'yield "map", name', "yield from ()"),
     Mutant(
         "an option is lost",
         "pgtls.access.compile",
-        "for name, value in item.demand.options:",
-        "for name, value in item.demand.options[:-1]:",
+        "for option, value in item.demand.options:",
+        "for option, value in item.demand.options[:-1]:",
     ),
     Mutant(
         "another value of an option",
@@ -227,9 +245,15 @@ MUTANTS = [
     Mutant("accounts are not looked at", "pgtls.access.compile", "return alike and (", "return True or ("),
     Mutant(
         "all policies have one map",
-        "pgtls.access.compile",
-        'name = "+".join(sorted(item.policy.name for item in piece.grantors))',
-        'name = "pgtls"',
+        "pgtls.access.map_names",
+        'found[piece] = f"{name}:{number + 1}" if number else name',
+        'found[piece] = "pgtls"',
+    ),
+    Mutant(
+        "pieces of the same policies have one map",
+        "pgtls.access.map_names",
+        "return not any(_widens(",
+        "return True or any(_widens(",
     ),
     Mutant(
         "a policy's later addresses are lost",

@@ -6,6 +6,7 @@ Grants that add up, effective trust, no downgrade, and the difference that a cha
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,6 +72,63 @@ def test_two_users_of_one_role_are_admitted_where_each_is_granted_and_nowhere_el
             assert (answer.kind == "ok") == (name in granted), f"{title}: {name} from {address}: {answer}"
         assert there.knock("shared", address=address).kind == "error"
         assert there.knock("shared", address=address, transport="plain").kind == "error"
+
+
+# --- who decides for a connection, decides alone ----------------------------------------------------------------------
+
+TAKEN = """
+[user.alice]
+ca = "people"
+[user.bob]
+ca = "people"
+[user.carol]
+ca = "people"
+[policy.team]
+users = ["+team"]
+databases = ["shop", "books"]
+from = ["127.0.0.0/8"]
+auth = "cert"
+priority = 2
+[policy.books]
+users = ["alice"]
+databases = ["books"]
+from = ["127.0.0.0/8"]
+auth = "scram-sha-256"
+priority = 1
+[policy.people]
+users = ["alice", "bob"]
+databases = ["shop", "books"]
+from = ["127.0.0.0/8"]
+auth = "cert"
+"""
+"""The spec does not say who is in the team. For alice and ``books``, ``books`` decides over ``people``."""
+
+
+def test_a_member_that_the_spec_does_not_know_keeps_no_grant_that_another_policy_takes_away(server: Server) -> None:
+    there = Enacted(server, ("team", "alice", "bob"))
+    there.enact(spec(server, TAKEN))
+    compiled = [(server.data / name).read_text() for name in ("pg_hba.conf", "pg_ident.conf")]
+    of_one_map = [text.replace("+team:2", "+team") for text in compiled]
+    assert of_one_map != compiled
+
+    def entered() -> set[tuple[str, str]]:
+        tried = product(("alice", "bob"), ("shop", "books"))
+        return {
+            (name, database)
+            for name, database in tried
+            if there.knock(name, holder=(name, "people"), database=database).kind == "ok"
+        }
+
+    everywhere = {("alice", "shop"), ("bob", "shop"), ("bob", "books")}
+    passwords = ("alice", "books")
+    assert entered() == {*everywhere, passwords}
+    server.sql("grant team to alice, bob")
+    try:
+        assert entered() == everywhere
+        there.load(*of_one_map)
+        assert entered() == {*everywhere, passwords}
+    finally:
+        server.sql("revoke team from alice, bob")
 
 
 # --- effective trust --------------------------------------------------------------------------------------------------

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, TypeVar
 
 from pgtls.access import lint, problems, trust
 from pgtls.access.grants import Certified, accepted_authorities, granted, ident_lines, proves_identity
+from pgtls.access.map_names import map_names
 from pgtls.access.model import Rules
 from pgtls.access.order import SOCKET, arrange
 from pgtls.access.sets import Roles, Scope, addresses_of, databases_of, roles_of
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_LONGEST_MAP_NAME = 100
-"""Characters; a map's name names its policies, and a token of PostgreSQL 15 and older may have 255 bytes."""
 _LIMITED = 13
 _BYTES_A_FIELD = 3500
 """How long a list of roles or databases may be for PostgreSQL 13, which reads lines of 8191 bytes."""
@@ -217,21 +215,23 @@ class _Compiler:
 
     def _admitting(self) -> Iterator[_Ruled]:
         """Yield the lines of all policies in order, without those that an earlier one covers as a whole."""
+        cut = [pieces(self.order, index, self.grants) for index in range(len(self.order.items))]
+        maps = self._maps(cut)
         for index, item in enumerate(self.order.items):
             done = [self.order.items[other].scope for other in self.order.above[index]]
-            for piece in pieces(self.order, index, self.grants):
+            for piece in cut[index]:
                 own = piece.scope == item.scope
-                for ruled in self._lines(index, piece, own=own):
+                for ruled in self._lines(index, piece, maps.get(piece), own=own):
                     if not any(ruled.scope.within(scope, self.order.known) for scope in done):
                         yield ruled
                 done.append(piece.scope)
 
-    def _lines(self, position: int, piece: Piece, *, own: bool) -> Iterator[_Ruled]:
-        """Write a piece, one line an address."""
+    def _lines(self, position: int, piece: Piece, name: str | None, *, own: bool) -> Iterator[_Ruled]:
+        """Write a piece, one line an address; ``name`` is that of its map."""
         item, scope = self.order.items[position], piece.scope
         policy = item.policy
-        idents = self._idents(item, piece)
-        options = tuple(self._options(item, idents, piece))
+        idents = self._idents(item, piece, name) if name else ()
+        options = tuple(self._options(item, piece, name))
         databases = policy.databases if own else scope.databases.terms()
         addresses: Sequence[Address | None] = (_outermost(policy.addresses) if own else scope.addresses.terms()) or (
             None,
@@ -244,7 +244,7 @@ class _Compiler:
                         item.demand.type, some_databases, roles, address, item.demand.method, options, _comments(piece)
                     )
                     part = Scope(roles_of(roles), databases_of(some_databases), sets)
-                    yield _Ruled(line, part, piece, position, idents or ())
+                    yield _Ruled(line, part, piece, position, idents)
 
     def _chunks(self, terms: Sequence[_T]) -> Iterator[tuple[_T, ...]]:
         """Cut a list that would make a line too long for PostgreSQL 13."""
@@ -262,26 +262,32 @@ class _Compiler:
             size += length
         yield tuple(chunk)
 
-    def _options(self, item: Item, idents: Sequence[IdentLine] | None, piece: Piece) -> Iterator[tuple[str, str]]:
+    def _options(self, item: Item, piece: Piece, name: str | None) -> Iterator[tuple[str, str]]:
         if item.demand.client_cert != "none" and item.demand.method != "cert":
             yield "clientcert", item.demand.client_cert
         if piece.by_subject:
             yield "clientname", "DN"
-        if idents is not None:
-            yield "map", map_name(piece)
-        for name, value in item.demand.options:
-            yield name, value if isinstance(value, str) else self.secret(item.policy, name, value)
+        if name is not None:
+            yield "map", name
+        for option, value in item.demand.options:
+            yield option, value if isinstance(value, str) else self.secret(item.policy, option, value)
 
-    def _idents(self, item: Item, piece: Piece) -> tuple[IdentLine, ...] | None:
-        """Write the map of a piece; None where it accepts exactly the clients whose name is the role."""
-        if not proves_identity(item.demand) or self._plain(item, piece):
-            return None
-        if not takes_map(item.demand.method):
-            raise Unmappable(item)
+    def _maps(self, cut: Sequence[Sequence[Piece]]) -> Mapping[Piece, str]:
+        """Name the maps of the pieces that do not accept exactly the clients whose name is the role."""
+        mapped: list[Piece] = []
+        for item, own in zip(self.order.items, cut, strict=True):
+            needing = [piece for piece in own if proves_identity(item.demand) and not self._plain(item, piece)]
+            if needing and not takes_map(item.demand.method):
+                raise Unmappable(item)
+            mapped += needing
+        return map_names(mapped, self.order.known)
+
+    def _idents(self, item: Item, piece: Piece, name: str) -> tuple[IdentLine, ...]:
+        """Write the map of a piece."""
         identity = self.certified.subjects if piece.by_subject else self.certified.common_names
         found = list(
             ident_lines(
-                map_name(piece),
+                name,
                 piece.grants,
                 identity if item.demand.client_cert == "verify-full" else {},
                 self.server.table.postgres,
@@ -307,15 +313,6 @@ class _Compiler:
             name in grants.pairs or not roles.intersection(Roles(frozenset((name,))), self.order.known)
             for name in candidates
         )
-
-
-def map_name(piece: Piece) -> str:
-    """Name the map of a piece after the policies whose identities it has: ``app``, ``app+staff``."""
-    name = "+".join(sorted(item.policy.name for item in piece.grantors))
-    if len(name) <= _LONGEST_MAP_NAME:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-    return f"{piece.grantors[0].policy.name}+{len(piece.grantors) - 1}-{digest}"
 
 
 def _origin(piece: Piece) -> tuple[Policy, ...]:
