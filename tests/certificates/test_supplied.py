@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import subprocess
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.pipeline import status
+from pgtls.pki.keys import algorithm_of
 from pgtls.state import lock as locks
 from support.building import NOW, SMALL, Place, steps
 from support.clients import PSQL, Bundle, admitted, at, refused
@@ -234,6 +236,36 @@ def test_a_request_with_a_weak_key_is_refused(place: Place) -> None:
     request(place.directory, "-newkey", "rsa:1024")
     code, message = complaint(place, REQUESTED)
     assert (code, "1024 bits" in message) == ("PGT564", True)
+    _made_as_told(place, REQUESTED)
+    place.build(REQUESTED)
+
+
+def _made_as_told(place: Place, spec: str) -> None:
+    """Run the command of the diagnostic about a request, where its file belongs."""
+    with pytest.raises(Rejected) as rejected:
+        place.build(spec)
+    (hint,) = [str(found.hint) for found in rejected.value.diagnostics if found.code == "PGT564"]
+    command = hint.removeprefix("where the key stays, run: ")
+    subprocess.run(["sh", "-c", command], check=True, capture_output=True, cwd=place.directory)
+
+
+@pytest.mark.parametrize("algorithm", ["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "ed25519"])
+@pytest.mark.parametrize("table", ["user.app", "server.main"])
+def test_the_command_for_a_request_that_is_not_there_makes_what_the_spec_asks_for(
+    place: Place, table: str, algorithm: str
+) -> None:
+    fields = f"csr_file = \"their.csr\"\nkey_algorithm = '{algorithm}'\n"
+    fields += """subject = { organization = 'A/B + "C" \\é', organizational_unit = ["Databases", "$HOME 'A'"] }"""
+    spec = having(SMALL, f"[{table}]", fields)
+    _made_as_told(place, spec)
+    place.build(spec)
+    asked = x509.load_pem_x509_csr((place.directory / "their.csr").read_bytes())
+    path = "clients/app/postgresql" if table == "user.app" else "servers/main/server"
+    (issued,) = x509.load_pem_x509_certificates(place.file(f"{path}.crt").read_bytes())
+    key = place.directory / f"{path.rpartition('/')[2]}.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert asked.subject.rfc4514_string() == issued.subject.rfc4514_string()
+    assert (algorithm_of(issued.public_key()), issued.public_key()) == (algorithm, asked.public_key())
 
 
 def test_a_server_signs_in_with_a_key_that_never_came_here(server: Server, tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ import shutil
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pgtls.diagnostics import Rejected
 from support.building import SMALL, Place
 from support.clients import WHO
 from support.pgtls import compiled
@@ -258,6 +260,96 @@ def test_a_key_that_was_made_at_the_client_stays_there(place: Place, home: Path)
     (target / "postgresql.key").unlink()
     run = install(app, home)
     assert (run.returncode, "it was made elsewhere" in run.stderr) == (0, True)
+
+
+OWN_KEY = """
+version = 1
+[ca.root]
+[ca.clients]
+[server.db]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["localhost"]
+port = {port}
+postgres = {version}
+no_local = true
+[user.app]
+ca = "clients"
+identity = "dn"
+subject = {{ organization = "Example/Ltd + Co", organizational_unit = ["Databases", "Team 'A'"] }}
+csr_file = "requests/app.csr"
+[policy.app]
+users = ["app"]
+databases = ["shop"]
+from = ["127.0.0.0/8", "::1"]
+auth = "cert"
+"""
+
+
+def requested(place: Place, spec: str, directory: Path) -> str:
+    """Build without the request, do at the client what the diagnostic says, and return it."""
+    with pytest.raises(Rejected) as rejected:
+        place.build(spec, now=datetime.now(UTC))
+    (found,) = [one for one in rejected.value.diagnostics if one.severity == "error"]
+    assert (found.code, found.message) == ("PGT564", 'cannot read "requests/app.csr": No such file or directory')
+    introduction, command = str(found.hint).split(": ", 1)
+    assert introduction == "where the key stays, run"
+    subprocess.run(["dash", "-c", command], check=True, capture_output=True, cwd=directory, umask=0, env=ENVIRONMENT)
+    (place.directory / "requests").mkdir()
+    shutil.move(directory / "app.csr", place.directory / "requests")
+    return command
+
+
+def test_a_client_makes_its_key_as_the_build_says_and_connects_with_the_bundle_beside_it(
+    place: Place, home: Path
+) -> None:
+    target = home / ".postgresql"
+    target.mkdir()
+    with Server(versions()[-1]) as server:
+        server.populate(["app"], ["shop"])
+        spec = OWN_KEY.format(port=server.port, version=server.version)
+        requested(place, spec, target)
+        key = target / "postgresql.key"
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        place.build(spec, now=datetime.now(UTC))
+        server.install(place.file("servers/db"))
+        mine = key.read_bytes()
+        done(install(place.file("clients/app"), home))
+        assert (key.read_bytes(), psql(home, "service=db-shop")) == (mine, "app@shop")
+        key.chmod(0o644)
+        assert "group or world access" in psql(home, "service=db-shop")
+        assert f"set the mode of {key} to 0600\n" in done(install(place.file("clients/app"), home))
+        assert psql(home, "service=db-shop") == "app@shop"
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True)
+        before = state(home)
+        failed(install(place.file("clients/app"), home), "is not the key of postgresql.crt")
+        assert state(home) == before
+        assert "does not match private key file" in psql(home, "service=db-shop")
+
+
+def test_a_key_from_elsewhere_that_comes_along_is_compared_and_installed(place: Place, home: Path) -> None:
+    requested(place, OWN_KEY.format(port=5432, version=17), home)
+    place.build()
+    app = place.file("clients/app")
+    shutil.copy(place.file("servers/db/server.key"), app / "postgresql.key")
+    before = state(home)
+    failed(install(app, home), "is not the key of postgresql.crt")
+    assert state(home) == before
+    shutil.copy(home / "postgresql.key", app / "postgresql.key")
+    done(install(app, home))
+    assert (home / ".postgresql" / "postgresql.key").read_bytes() == (home / "postgresql.key").read_bytes()
+
+
+def test_a_key_from_elsewhere_that_cannot_be_compared_is_reported(place: Place, home: Path) -> None:
+    target = home / ".postgresql"
+    target.mkdir()
+    requested(place, OWN_KEY.format(port=5432, version=17), target)
+    place.build()
+    words = ["openssl", "pkey", "-in", "postgresql.key", "-aes256", "-passout", "pass:secret", "-out", "guarded"]
+    subprocess.run(words, check=True, cwd=target)
+    (target / "guarded").replace(target / "postgresql.key")
+    run = install(place.file("clients/app"), home)
+    assert (run.returncode, "is not compared with postgresql.crt" in run.stderr) == (0, True)
 
 
 def test_a_bundle_with_its_place_goes_there(place: Place, home: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from pgtls.certificates.model import Lists, Outside, Signed
+from pgtls.certificates.request_command import own_key
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import entities, entity_named, place_of
 from pgtls.fleet.files import directory_of
@@ -217,7 +218,8 @@ class _Gathering:
             return self.secrets.file(os.path.join(directory_of(self.fleet, path), name))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is no path"
-            self._fault(thing, what, f'cannot read "{name}": {reason}')
+            hint = own_key(thing) if what == "csr_file" and isinstance(error, FileNotFoundError) else None
+            self._fault(thing, what, f'cannot read "{name}": {reason}', hint)
             return None
 
     def _take(self, thing: Authority | Identity | User, what: str, name: str, content: bytes) -> None:
@@ -237,7 +239,7 @@ class _Gathering:
         elif what == "csr_file":
             request = csr.read(content)
             if isinstance(request, Unreadable):
-                self._fault(thing, what, f'"{name}" cannot be used: {request.reason}')
+                self._fault(thing, what, f'"{name}" cannot be used: {request.reason}', own_key(thing))
             else:
                 self.requests[entity] = request.public_key
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgtls.certificates.request_command import own_key
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.checks.certificates import scram_failures
-from pgtls.fleet.fields import identity_named, place_of
+from pgtls.fleet.fields import entity_named, identity_named, place_of
 from pgtls.pki.model import Certificate, Entity, ca_entity
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def _requests_of_cas(fleet: Fleet, decisions: Mapping[Entity, Decision], existin
         ca = cas.get(spki_sha256(public_key))
         if ca:
             message = f"the request of {entity} was made with the private key of {ca}"
-            hint = "make a key of its own for it: openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 …"
-            yield Diagnostic("PGT564", message, place_of(fleet, entity, "csr_file"), hint)
+            own = own_key(entity_named(fleet, entity))
+            yield Diagnostic("PGT564", message, place_of(fleet, entity, "csr_file"), own)
 
 
 def _signed_by_ed25519(server: Identity, decisions: Mapping[Entity, Decision], outside: Outside) -> bool:

@@ -132,7 +132,9 @@ class SniTable(Table):
         None, description="The command that the server runs to open the key.", examples=["/usr/local/bin/unlock %p"]
     )
     csr_file: Text | None = Field(
-        None, description="A certificate request to sign; its key is kept elsewhere.", examples=["primary.csr"]
+        None,
+        description="A certificate request to sign; its key is made elsewhere and stays there.",
+        examples=["primary.csr"],
     )
     external: bool = Field(
         False, description="pgtls makes the key and a CSR, another CA signs, and `cert_file` names the certificate."
@@ -209,7 +211,7 @@ class ServerTable(Table):
     crl: bool = Field(True, description="Give the server the CRLs of the CAs that it trusts.")
     csr_file: Text | None = Field(
         None,
-        description="A certificate request to sign; its key is kept elsewhere.",
+        description="A certificate request to sign; its key is made elsewhere and stays there.",
         examples=["primary.csr"],
     )
     external: bool = Field(
@@ -312,7 +314,9 @@ class UserTable(Table):
     )
     passphrase: Secret | None = Field(None, description="Encrypts the client key, and is the PKCS#12 password.")
     csr_file: Text | None = Field(
-        None, description="A certificate request to sign; its key is kept elsewhere.", examples=["alice.csr"]
+        None,
+        description="A certificate request to sign; its key is made elsewhere and stays there.",
+        examples=["alice.csr"],
     )
     external: bool = Field(
         False, description="pgtls makes the key and a CSR, another CA signs, and `cert_file` names the certificate."
