@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from access.fleets import fleet_of, shuffled, specs
+from access.fleets import BASE, compiled, fleet_of, shuffled, specs
 from pgtls.access.compile import compile_rules
 from pgtls.access.proof import prove
 from pgtls.cli import run
@@ -48,3 +50,97 @@ def test_a_map_that_accepts_whoever_has_the_name_of_the_role_is_understood(tmp_p
         'map = [{ identity = "/^(.*)$", role = "\\\\1" }]\n'
     )
     assert run(["check", str(spec)]) == 0
+
+
+# --- specs for which a rule was missing -------------------------------------------------------------------------------
+
+BOB = '[user.bob]\nca = "clients"\n[user.dee]\nca = "clients"\n'
+SAMEUSER = (
+    BOB
+    + """
+[policy.pattern]
+users = ["bob"]
+databases = ["/^b"]
+from = ["all"]
+auth = "scram-sha-256"
+priority = 2
+[policy.staff]
+users = ["+staff"]
+from = ["all"]
+auth = "reject"
+[policy.own]
+users = ["bob"]
+databases = ["sameuser"]
+from = ["all"]
+auth = "cert"
+"""
+)
+HOST_AND_NETWORK = (
+    BOB
+    + """
+[policy.crew]
+users = ["+staff"]
+from = ["all"]
+auth = "cert"
+[policy.host]
+users = ["dee"]
+from = ["db.example.com"]
+auth = "cert"
+[policy.network]
+users = ["bob"]
+from = ["192.168.0.0/16"]
+auth = "cert"
+"""
+)
+BOOKS = """
+[user.bob]
+roles = ["staff"]
+member_of = ["staff"]
+[policy.first]
+users = ["bob"]
+from = ["all"]
+auth = "scram-sha-256"
+priority = 2
+[policy.books]
+users = ["all"]
+databases = ["books"]
+from = ["all"]
+auth = "cert"
+priority = 1
+[policy.staff]
+users = ["+staff"]
+databases = ["samerole"]
+from = ["all"]
+auth = "reject"
+priority = 1
+"""
+
+
+def _local(text: str) -> str:
+    return BASE.replace("hosts", "no_local = true\nhosts") + text
+
+
+@pytest.mark.parametrize(
+    ("text", "decisive"),
+    [
+        pytest.param(SAMEUSER, "scram-sha-256", id="a pattern matches the database of the role that a policy names"),
+        pytest.param(HOST_AND_NETWORK, "192.168.0.0/16", id="a host and a network for two members of one group"),
+    ],
+)
+def test_a_good_spec_compiles_and_proves_and_each_line_counts(text: str, decisive: str) -> None:
+    fleet = fleet_of(_local(text))
+    rules, _ = compile_rules(fleet, fleet.servers["primary"])
+    assert rules is not None
+    assert prove(fleet, rules) == ()
+    without = "".join(line for line in rules.hba_text.splitlines(keepends=True) if decisive not in line)
+    assert without != rules.hba_text
+    assert prove(fleet, replace(rules, hba_text=without))
+
+
+def test_whether_an_unknown_member_of_a_group_is_in_another_is_not_known() -> None:
+    rules, found = compiled(_local(BOOKS))
+    assert rules is None
+    assert [fault.code for fault in found if fault.severity == "error"] == ["PGT250"]
+    known = BOOKS.replace('["samerole"]', '["shop"]')
+    rules, found = compiled(_local(known))
+    assert rules is not None, found

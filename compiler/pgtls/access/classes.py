@@ -207,10 +207,8 @@ class Classes:
             if name == role:
                 certain |= sameuser | samerole
             # Whether a listed name matches is known; every other one stands for names of all kinds.
-            matched = {
-                pattern: decided(pattern.pattern, name) if name in self._database_names else None
-                for pattern in patterns
-            }
+            is_listed = name in self._database_names or (name == role and Name(name) in self._roles)
+            matched = {pattern: decided(pattern.pattern, name) if is_listed else None for pattern in patterns}
             unsure = [pattern for pattern, known in matched.items() if known is None]
             for pattern in (pattern for pattern, known in matched.items() if known):
                 certain |= self._databases[pattern]

@@ -146,6 +146,11 @@ class _Meeting(NamedTuple):
         """Whether lines can name all of it but the roles."""
         return self.databases != INEXACT and self.addresses != INEXACT
 
+    @property
+    def possible(self) -> bool:
+        """Whether there may be a connection in it, whoever's it is."""
+        return bool(self.databases and self.addresses)
+
 
 def _meeting(one: Scope | _Meeting, other: Scope | _Meeting, known: Memberships) -> _Meeting:
     return _Meeting(
@@ -169,15 +174,20 @@ def _separable(order: Order, index: int, cuts: Sequence[int]) -> bool:
     vague = [item for item in items if not item.scope.definite]
     definite = [item for item in items if item.scope.definite]
     pairs = (*combinations(vague, 2), *product(vague, definite))
-    met = list(shared.items()) + [
-        (two, _meeting(shared[one], shared[two], order.known))
-        for one, two in pairs
-        if one.scope.overlaps(two.scope, order.known)
-    ]
-    for other, meeting in met:
+    met = list(shared.items())
+    apart: list[tuple[Item, _Meeting]] = []
+    for one, two in pairs:
+        meeting = _meeting(shared[one], shared[two], order.known)
+        if one.scope.overlaps(two.scope, order.known):
+            met.append((two, meeting))
+        elif meeting.possible:
+            apart.append((two, meeting))
+    by_role = all(meeting.roles != INEXACT for _, meeting in met)
+    # Lines that do not name the roles cover those of both, even where no role is one of both.
+    for other, meeting in met if by_role else (*met, *apart):
         if not meeting.nameable:
             raise Inseparable(first, other)
-    return all(meeting.roles != INEXACT for _, meeting in met)
+    return by_role
 
 
 def _common(items: Sequence[Item], known: Memberships, *, by_role: bool) -> Scope:

@@ -77,19 +77,22 @@ def _roles(first: Roles, other: Roles, scopes: Sequence[Scope], known: Membershi
         if first.may_have(name, known) and other.may_have(name, known):
             yield _Point(name, (Roles(frozenset((name,))),))
     for mine, theirs in product(_wide(first), _wide(other)):
-        yield _Point(_unsaid(SOME_ROLE, names, *sorted(mine.groups | theirs.groups)), (mine, theirs))
+        better = sorted(mine.groups | theirs.groups)
+        yield _Point(better[0] if better else _unsaid(SOME_ROLE, names), (mine, theirs))
+        if better:  # the spec may say of which roles this one is a member, and says nothing of others of the group
+            yield _Point(_unsaid(SOME_ROLE, {*names, *known.groups}), (mine, theirs))
 
 
 def _wide(roles: Roles) -> Iterator[Roles]:
     return (term for term in roles.singles() if not term.names)
 
 
-def _unsaid(usual: str, said: Iterable[str], *better: str) -> str:
-    """Return a name that nobody says, unless there is a better one."""
+def _unsaid(usual: str, said: Iterable[str]) -> str:
+    """Return a name that nobody says."""
     name = usual
     while name in said:
         name += "_"
-    return better[0] if better else name
+    return name
 
 
 def _databases(
