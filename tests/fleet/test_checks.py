@@ -45,6 +45,13 @@ def codes(server: str = "", user: str = "", policy: str = CERT, more: str = "", 
     return {diagnostic.code for diagnostic in judge(text, now)[1]}
 
 
+DN = 'identity = "dn"\nsubject = {{ organizational_unit = [{}] }}'
+TWO_SUBJECTS = {
+    "more": '[user.app2]\nca = "clients"\ncommon_name = "app"\nidentity = "dn"\nroles = ["app2"]\n'
+    'subject = { organizational_unit = "X" }\n'
+    '[policy.o]\nusers = ["app2"]\nfrom = ["192.168.0.0/16"]\nauth = "cert"\n'
+}
+
 CLEAN = {
     "a password over TLS": {"policy": SCRAM},
     "a refusal from everywhere": {"policy": 'from = ["all"]\nauth = "reject"'},
@@ -56,7 +63,7 @@ CLEAN = {
     "cert with require": {"policy": CERT + '\nsslmode = "require"'},
     "ldap with a secret from elsewhere": {
         "policy": 'from = ["10.0.0.0/8"]\nauth = "ldap"\n'
-        'auth_options = { ldapserver = "l", ldapbasedn = "d", ldapbindpasswd = { env = "X" } }'
+        'auth_options = { ldapserver = "l", ldapbasedn = "d", ldaptls = true, ldapbindpasswd = { env = "X" } }'
     },
     "ldap that finds its server in the DNS": {
         "policy": 'from = ["10.0.0.0/8"]\nauth = "ldap"\n'
@@ -147,6 +154,7 @@ CLEAN = {
         'roles = ["app2"]\n'
         '[policy.o]\nusers = ["app2"]\nfrom = ["192.168.0.0/16"]\nauth = "cert"\n',
     },
+    "one common name in two subjects of which one has a unit more": TWO_SUBJECTS | {"user": DN.format('"X", "Y"')},
     "a user without a certificate, in a policy for everybody": {
         "more": '[user.bob]\n[policy.all]\nusers = ["all"]\ndatabases = ["x"]\n'
         'from = ["192.168.0.0/16"]\nauth = "cert"\n'
@@ -170,6 +178,10 @@ CLEAN = {
         "server": 'key_algorithm = "rsa-3072"\nvalidity = "1y"',
     },
 }  # fmt: skip
+
+
+def test_a_unit_and_an_array_of_it_are_one_subject() -> None:
+    assert codes(user=DN.format('"X"'), more=TWO_SUBJECTS["more"]) == {"PGT137"}
 
 
 def test_a_certificate_asked_for_by_defaults_is_left_out_where_there_is_none() -> None:
