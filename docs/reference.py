@@ -29,7 +29,6 @@ from pgtls.cli.app import command
 from pgtls.diagnostics.rules import FAMILIES, catalogue
 from pgtls.language.models import KINDS, LintTable, MapEntry, SniTable
 from pgtls.language.schema import schema
-from pgtls.language.upcoming import UPCOMING
 from pgtls.language.values import NameConstraints, Secret, Subject, Waiver
 from pgtls.postgres.drivers import DRIVERS, limits
 from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE
@@ -189,8 +188,7 @@ def spec_page() -> Iterator[str]:
 def _section(title: str, model: type[BaseModel], kind: str) -> Iterator[str]:
     yield f"\n## {title}\n\n{(model.__doc__ or '').strip()}\n\n| field | default | meaning |\n|---|---|---|\n"
     for name, field in model.model_fields.items():
-        later = " *(not built yet)*" if (kind, field.alias or name) in UPCOMING else ""
-        yield f"| `{field.alias or name}` | {_default(field)} | {_cell(field.description or '')}{later} |\n"
+        yield f"| `{field.alias or name}` | {_default(field)} | {_cell(field.description or '')} |\n"
 
 
 def _default(field: FieldInfo) -> str:

@@ -438,7 +438,7 @@ def test_defaults_are_judged_though_no_table_uses_them(
         pytest.param("[server.a.b]\nca = 'root'", ("PGT010", ("server", "a", "b")), id="a dotted name lacks no keys"),
         pytest.param("[serve.a]\nhosts = 1", ("PGT010", ("serve",)), id="below an unknown table nothing is judged"),
         pytest.param("[server]\na = 5", ("PGT012", ("server", "a")), id="what is no table lacks no keys"),
-        pytest.param('[user.a]\nexternal = "x"', ("PGT012", ("user", "a", "external")), id="and is not also upcoming"),
+        pytest.param('[user.a]\nexternal = "x"', ("PGT012", ("user", "a", "external")), id="a switch that is a text"),
         pytest.param("[user.a]\nwaiver = 1", ("PGT010", ("user", "a", "waiver")), id="a key of another kind"),
         pytest.param("[user.A]\n", ("PGT015", ("user", "A")), id="a name that is no directory's"),
         pytest.param("[user.'x/../y']\n", ("PGT015", ("user", "x/../y")), id="a name that leaves the directory"),

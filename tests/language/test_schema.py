@@ -13,7 +13,6 @@ from jsonschema import Draft202012Validator
 from pgtls.language.load import load
 from pgtls.language.models import KINDS, WITH_DEFAULTS
 from pgtls.language.schema import DIALECT, schema
-from pgtls.language.upcoming import UPCOMING
 from support.diagnosing import CASES
 from support.pgtls import ROOT, SCENARIOS, pgtls
 
@@ -184,11 +183,6 @@ def test_every_field_shows_what_may_be_written_and_all_of_that_is_valid() -> Non
         validator = VALIDATOR.evolve(schema={**field, "$defs": generated["$defs"]})
         for value in shown:
             assert list(validator.iter_errors(value)) == [], name
-
-
-def test_what_is_not_built_yet_is_marked_and_nothing_else() -> None:
-    marked = {name for name, field in fields(schema()).items() if field["description"].endswith("(not built yet)")}
-    assert marked == {f"{KINDS[kind].__name__}.{key}" for kind, key in UPCOMING}
 
 
 def test_every_field_is_described_and_no_default_is_null() -> None:

@@ -37,7 +37,7 @@ def unused(order: Order, rules: Rules) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 "PGT256",
                 f'policy "{item.policy.name}" decides nothing: {names} {verb} wherever it applies',
-                ("policy", item.policy.name),
+                item.policy.path,
                 hint=f"give it a higher priority than {names}, or delete it",
                 at="table",
                 severity="warning",
@@ -48,7 +48,7 @@ def unused(order: Order, rules: Rules) -> Iterator[Diagnostic]:
                 "PGT257",
                 f'policy "{item.policy.name}" grants nothing that {names} '
                 f"{'does' if len(above) == 1 else 'do'} not {grants[:5]}",
-                ("policy", item.policy.name),
+                item.policy.path,
                 hint="delete it, or make one of them narrower",
                 at="table",
                 severity="warning",
@@ -107,7 +107,7 @@ def _finding(order: Order, item: Item, other: Item, less: str) -> Diagnostic:
         "PGT331" if tls else "PGT258",
         f'policy "{one}" takes {connection(*witness)} from policy "{two}", and does not demand {less}, '
         f'which "{two}" does',
-        ("policy", one, "sslmode" if tls else "auth"),
+        (*item.policy.path, "sslmode" if tls else "auth"),
         hint=f'raise sslmode to "require" at least, narrow {header("policy", one)}, or accept it with a waiver'
         if tls
         else f"narrow {header('policy', one)}, or have it demand the same",
@@ -127,7 +127,7 @@ def idle(order: Order, server: Server, grants: Mapping[str, Grants]) -> Iterator
                 "PGT259",
                 f'policy "{item.policy.name}" accepts nobody\'s certificate: no user that it covers '
                 f'has one that server "{server.name}" accepts',
-                ("policy", item.policy.name, "users"),
+                (*item.policy.path, "users"),
                 hint="`+role` covers the users that say so in member_of; identities that are no users of "
                 "the spec are named in `map`",
                 severity="warning",

@@ -59,14 +59,14 @@ def conflicting(order: Order, server: Server) -> Iterator[Diagnostic]:
     for first, other, witness in order.conflicts():
         if server.name != first_shared(first, other):
             continue
-        one, two = sorted((first.policy.name, other.policy.name))
+        (one, _), (two, path) = sorted((item.policy.name, item.policy.path) for item in (first, other))
         asking = (
             "ask for different things" if first.demand != other.demand else "compare different parts of a certificate"
         )
         yield Diagnostic(
             CONFLICT,
             f'policies "{one}" and "{two}" both cover {connection(*witness)}, {asking}, and neither decides',
-            ("policy", two),
+            path,
             hint=f"give {header('policy', one)} or {header('policy', two)} a higher priority, or make one "
             "of them the more specific in every respect",
             at="table",
@@ -86,7 +86,7 @@ def mixed(order: Order) -> Iterator[Diagnostic]:
             MIXED,
             f'policy "{item.policy.name}" compares this identity with common names, and {why} the '
             "whole subject: one line can compare only one of them",
-            ("policy", item.policy.name, "map", index, "identity"),
+            (*item.policy.path, "map", index, "identity"),
             hint='write the whole subject here and add of = "dn"; or move this entry to a policy of its own',
         )
 
@@ -106,12 +106,12 @@ def first_shared(first: Item, other: Item) -> str:
 
 def inseparable(first: Item, other: Item) -> Diagnostic:
     """Return that no line can name what two policies share."""
-    one, two = sorted((first.policy.name, other.policy.name))
+    (one, _), (two, path) = sorted((item.policy.name, item.policy.path) for item in (first, other))
     return Diagnostic(
         "PGT251",
         f'policies "{one}" and "{two}" accept different certificates for connections that no line of '
         "pg_hba.conf can tell apart",
-        ("policy", two),
+        path,
         hint="use the same kind of addresses in both (networks, not host names or samenet) and no regular expressions; "
         "say member_of in the users of `+role`; or let both name the same users",
         at="table",
@@ -124,7 +124,7 @@ def unmappable(item: Item) -> Diagnostic:
         UNMAPPABLE,
         f'policy "{item.policy.name}" compares certificates with roles, some of which differ, and the '
         f'method "{item.policy.table.auth}" takes no ident map',
-        ("policy", item.policy.name, "client_cert"),
+        (*item.policy.path, "client_cert"),
         hint='give these users a certificate whose common name is the role, or use client_cert = "verify-ca"',
     )
 

@@ -123,7 +123,7 @@ def _place(fleet: Fleet, answer: Explanation) -> str | None:
     policy = answer.policies[0] if answer.policies else answer.nearest.policy if answer.nearest else None
     if policy is None:
         return None
-    (found,) = locate([Diagnostic("", "", path=("policy", policy), at="table")], fleet.source)
+    (found,) = locate([Diagnostic("", "", path=fleet.policies[policy].path, at="table")], fleet.source)
     return f"{found.place.file}:{found.place.line}" if found.place else None
 
 

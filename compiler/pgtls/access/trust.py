@@ -148,7 +148,7 @@ def strangers(fleet: Fleet, server: Server) -> Iterator[Diagnostic]:
                 f'policy "{policy.name}" admits by certificate alone, and anyone certified under '
                 f"{whose}, whose key is not here, "
                 f'may hold any name on server "{server.name}"',
-                ("policy", policy.name, "auth"),
+                (*policy.path, "auth"),
                 hint="ask for a password too (client_cert with another method), or accept it with a waiver "
                 "that says who certifies",
             )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.lookalikes import Names, lookalike
-from pgtls.fleet.model import Identity
+from pgtls.fleet.model import Identity, Policy
 from pgtls.language import words
 from pgtls.language.values import TABLE_NAME
 from pgtls.language.words import quoted
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from pgtls.diagnostics import Path, Severity
-    from pgtls.fleet.model import Authority, Fleet, Policy, User
+    from pgtls.fleet.model import Authority, Fleet, User
     from pgtls.language.values import Table
     from pgtls.pki.model import Entity
 
@@ -66,6 +66,8 @@ class Finder(NamedTuple):
 
 def finder(fleet: Fleet, thing: Authority | Identity | User | Policy) -> Finder:
     """Make the finder of an entity or policy."""
+    if isinstance(thing, Policy) and thing.standby is not None:
+        return Finder(fleet.own, "server", thing.standby, thing.table, ("replication_user",))
     place = thing.place if isinstance(thing, Identity) else ()
     return Finder(fleet.own, *thing.entity.table, thing.table, place)
 

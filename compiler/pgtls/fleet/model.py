@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
+    from pgtls.diagnostics import Path
     from pgtls.hba.model import Address, Database, Keyword, Member, Name
     from pgtls.language.models import (
         CaTable,
@@ -228,11 +229,18 @@ class Policy:
     """None where TLS has no meaning: on the Unix socket, and with ``reject``."""
     named: tuple[User, ...] = ()
     """The users that it names, by themselves or in a group, rather than by ``all`` or ``+role``."""
+    standby: str | None = None
+    """The server whose ``standby_of`` it follows from; None: the spec has its table."""
 
     @property
     def entity(self) -> Entity:
         """``policy.NAME``."""
         return entity("policy", self.name)
+
+    @property
+    def path(self) -> Path:
+        """Where it is in the spec: its table, or the field of a standby that it follows from."""
+        return ("policy", self.name) if self.standby is None else ("server", self.standby, "replication_user")
 
     @property
     def requires_tls(self) -> bool:

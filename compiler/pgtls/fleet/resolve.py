@@ -11,6 +11,7 @@ from pgtls.fleet.checks.tls_strings import of_later_versions
 from pgtls.fleet.fields import Finder, once, report_unknown
 from pgtls.fleet.model import Fleet, Identity, Server, User
 from pgtls.fleet.policies import make_context, resolve_policy
+from pgtls.fleet.standbys import inherited, replication
 from pgtls.language.values import plain
 from pgtls.postgres.settings import SNI_SINCE, settings, versions
 
@@ -73,7 +74,7 @@ def _fleet(loaded: Loaded, now: datetime, report: list[Diagnostic]) -> Fleet:
     servers = {name: _server(loaded, name, table, cas, report) for name, table in sorted(loaded.spec.server.items())}
     everybody = {name: _user(loaded, name, table, cas, report) for name, table in sorted(loaded.spec.user.items())}
     users = {name: user for name, user in everybody.items() if not _ended(user.table.until, now)}
-    policies = _policies(loaded, servers, users, report)
+    policies = {**inherited(loaded, servers, _policies(loaded, servers, users, report)), **replication(servers, users)}
     return Fleet(
         cas=cas,
         servers=servers,

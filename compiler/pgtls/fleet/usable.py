@@ -22,7 +22,6 @@ _OWN_AFFAIR = {
     "server": {
         *("port", "directory", "socket_directory", "renew_before", "rotate_key", "subject", "settings"),
         *("ciphers", "tls13_ciphers", "groups", "no_local", "revoke_before"),
-        *("standby_of", "replication_user"),
     },
     "user": {
         "directory",
@@ -100,7 +99,7 @@ def _leans(policy: Policy, doubtful: Collection[Path]) -> bool:
     """Tell whether a policy, or a group or network that it names, is in doubt."""
     groups = {("group", item[1:]) for item in policy.table.users if isinstance(item, str) and item[0] == "@"}
     networks = {("network", item[1:]) for item in policy.table.from_ if isinstance(item, str) and item[0] == "@"}
-    return not {("policy", policy.name), *groups, *networks}.isdisjoint(doubtful)
+    return not {policy.path[:2], *groups, *networks}.isdisjoint(doubtful)
 
 
 def _narrowed(policy: Policy, servers: Mapping[str, Server], users: Mapping[str, User]) -> Policy:

@@ -12,11 +12,10 @@ from pydantic import ValidationError
 from pgtls.diagnostics import Diagnostic, errors
 from pgtls.language.files import Disk
 from pgtls.language.gather import FIELD, TABLE, Gathered, gather, stand_in
-from pgtls.language.models import KINDS, Spec
+from pgtls.language.models import Spec
 from pgtls.language.read import Document, read
 from pgtls.language.shape import faults, stand_ins
 from pgtls.language.source import Loaded, Source
-from pgtls.language.upcoming import not_built_yet
 from pgtls.language.words import quoted, value_found
 
 if TYPE_CHECKING:
@@ -82,7 +81,6 @@ def load(path: str | os.PathLike[str], files: Files | None = None) -> LoadResult
     gathered = gather(documents)
     gathered.report(*include.faults, *([fault] if fault else ()))
     spec = _validated(gathered, _with_defaults(gathered))
-    gathered.report_faulty(*_not_built_yet(gathered))
     texts = tuple(document.source for document in documents)
     source = Source(texts, gathered.owner, include.patterns, include.matched, files)
     if any(document.data is None for document in documents):
@@ -259,17 +257,3 @@ def _complete(gathered: Gathered, tables: Raw, table: Key, lacking: Iterable[str
     tables[name] = examples | tables[name]
     gathered.own[table] |= examples.keys()
     gathered.faulty |= {(kind, name, key) for key in lacking}
-
-
-def _not_built_yet(gathered: Gathered) -> list[Diagnostic]:
-    """Report fields in use that are not implemented yet, except those with another fault."""
-    tables = [((kind, name), table) for kind in KINDS for name, table in gathered.tables[kind].items()]
-    tables += [(("defaults", kind), default) for kind, default in gathered.defaults.items()]
-    reported = {d.path[:FIELD] for d in gathered.diagnostics}
-    return [
-        diagnostic
-        for path, table in tables
-        if isinstance(table, dict)
-        for diagnostic in not_built_yet(path[1] if path[0] == "defaults" else path[0], table, path)
-        if diagnostic.path not in reported
-    ]

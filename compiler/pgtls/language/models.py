@@ -231,8 +231,18 @@ class ServerTable(Table):
         examples=[{"log_connections": True, "max_connections": 200}],
     )
     no_local: bool = Field(False, description="Allows a server without a policy for its Unix socket.")
-    standby_of: Text | None = Field(None, description="The server that this one replicates.", examples=["primary"])
-    replication_user: Text | None = Field(None, description="The user that it replicates as.", examples=["replicator"])
+    standby_of: Text | None = Field(
+        None,
+        description="The server that this one replicates. It has the policies of that server unless policies name it. "
+        "Requires `replication_user`.",
+        examples=["primary"],
+    )
+    replication_user: Text | None = Field(
+        None,
+        description="The user as which it replicates: by certificate over TLS, from the `hosts` of this server. Its "
+        "certificate and key come with the files of this server.",
+        examples=["replicator"],
+    )
     openssl: OpenSsl | None = Field(
         None,
         description="The OpenSSL release that the server is linked with. It decides which groups, cipher suites and "

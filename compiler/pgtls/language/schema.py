@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from pgtls.language.models import KINDS, WITH_DEFAULTS, Spec
-from pgtls.language.upcoming import UPCOMING
 from pgtls.language.values import DEVICE_NAMES, TABLE_NAME, Table, duration_text
 
 if TYPE_CHECKING:
@@ -57,8 +56,6 @@ def schema() -> dict[str, Any]:
     tables: dict[str, Any] = generated["$defs"]
     for table in tables.values():
         del table["title"]
-    for kind, key in UPCOMING:
-        tables[KINDS[kind].__name__]["properties"][key]["description"] += " (not built yet)"
     properties: dict[str, Any] = generated["properties"]
     for kind, model in KINDS.items():
         properties[kind]["description"] = tables[model.__name__]["description"]

@@ -15,7 +15,7 @@ from pgtls.certificates.trust import (
     trusted_roots,
     trusts_somebody,
 )
-from pgtls.output import archive, bundle
+from pgtls.output import archive, bundle, replication
 from pgtls.output.crl_directory import hashed
 from pgtls.output.pg_hosts import hosts_file
 from pgtls.output.postgresql_conf import has_crl_directory, server_settings
@@ -44,6 +44,7 @@ def tree(fleet: Fleet, entries: Entries, existing: Existing, texts: Tree, made: 
     """Return the whole out directory: ``texts``, the files of CAs that left the spec, and what ``made`` holds."""
     issued = material(fleet, entries, made)
     whole = {**texts, **retired_files(fleet, existing, made.retired), **issued}
+    whole |= replication.planned(fleet, whole, existing)
     return {**whole, **archive.planned(fleet, whole, existing)}
 
 
@@ -67,6 +68,7 @@ def completed(
         **retired_files(fleet, existing, made.retired),
         **material(fleet, entries, made, late),
     }
+    whole |= replication.copied(fleet, whole, planned, read)
     return {**whole, **archive.packed(fleet, whole, planned, read)}
 
 
@@ -132,6 +134,9 @@ def _server(
 
     for identity in server.identities:
         yield from _identity(identity, credentials)
+    if link := replication.link_of(fleet, server):
+        for name, content, kind in _verifying(link.user, (link.entry,), credentials, crls):
+            yield file(f"{layout.REPLICATION}/{name}", content, kind)
     checked = checked_cas(fleet, server)
     if checked:
         # The CRL of a CA that waits for its first signature is still to come.
@@ -182,6 +187,9 @@ def _server_texts(fleet: Fleet, server: Server, rules: Rules, lacking: Collectio
     yield file(layout.CONF, text, "conf", layout.PUBLIC)
     if server.sni:
         yield file(layout.HOSTS, hosts_file(server, lacking), "hosts", layout.PUBLIC)
+    if link := replication.link_of(fleet, server):
+        text = replication.primary_conninfo(link)
+        yield file(f"{layout.REPLICATION}/{layout.PRIMARY_CONNINFO}", text, "conf", layout.PUBLIC)
     yield file(layout.INSTALLER, _installer(server, lacking), "script", layout.PUBLIC)
 
 
@@ -204,13 +212,23 @@ def _client(
     credential = credentials.get(user.entity)
     if credential:
         yield from _pair(user.entity, chain(credential, user.ca, credentials), credential)
+    for name, content, kind in _verifying(user, entries, credentials, crls):
+        yield layout.path(user.entity, name), File(content, layout.PUBLIC, kind, user.entity)
+
+
+def _verifying(
+    user: User,
+    entries: Sequence[Entry],
+    credentials: Mapping[Entity, Credential],
+    crls: Mapping[str, bytes | Later],
+) -> Iterator[tuple[str, bytes | Later, FileKind]]:
+    """Yield what verifies the servers of some entries: roots, and the CRLs of their CAs if the user wants them."""
     if trusted_roots(entries):
         parts = (part for server in rootless(entries) for part in _own_roots(server, credentials[server.entity]))
-        content = joined((roots(client_roots(entries), credentials), *parts))
-        yield layout.path(user.entity, layout.CLIENT_TRUST), File(content, layout.PUBLIC, "trust", user.entity)
+        yield layout.CLIENT_TRUST, joined((roots(client_roots(entries), credentials), *parts)), "trust"
     lists = [content for ca in listed_cas(user, entries) for content in _lists(ca, credentials, crls)]
     if lists:
-        yield layout.path(user.entity, layout.CLIENT_CRL), File(joined(lists), layout.PUBLIC, "crl", user.entity)
+        yield layout.CLIENT_CRL, joined(lists), "crl"
 
 
 def _own_roots(server: Identity, credential: Credential) -> Iterator[bytes | Later]:

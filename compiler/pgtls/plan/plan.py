@@ -220,6 +220,8 @@ def _reason(change: Change, crl: str | None) -> str:
     name = change.path.rpartition("/")[2]
     if crl and change.file.kind == "crl":
         return f"its CRL: {crl}"
+    if change.path == layout.replication_path(change.file.entity, name):
+        return "what it logs in to its primary with"
     if change.reason == "its content changes" or change.reason == "its certificate is issued":
         return f"{_WHAT_NAMED.get(name) or _WHAT.get(change.file.kind, name)} changed"
     return f"{name}: {change.reason}" if change.reason != "new" else f"{name} is new"

@@ -27,6 +27,9 @@ IDENT = "pg_ident.conf"
 CONF = "pgtls.conf"
 INSTALLER = "install.sh"
 HOSTS = "pg_hosts.conf"
+REPLICATION = "replication"
+"""The directory of a standby, in its own, that has what it logs in to its primary with."""
+PRIMARY_CONNINFO = "primary_conninfo.conf"
 IDENTITIES = "sni"
 """The directory of a server's further identities, in its own."""
 
@@ -71,6 +74,11 @@ def directory(entity: Entity) -> str:
 def path(entity: Entity, file: str) -> str:
     """Return the path of one file of an entity."""
     return f"{directory(entity)}/{file}"
+
+
+def replication_path(entity: Entity, file: str) -> str:
+    """Return the path of a file that a standby logs in to its primary with."""
+    return path(entity, f"{REPLICATION}/{file}")
 
 
 def certificate_path(entity: Entity) -> str:

@@ -407,6 +407,40 @@ RULES: tuple[Rule, ...] = (
         fix="List the host names. Add addresses to the `hosts` of the server: its own certificate answers them.",
     ),
     Rule(
+        "PGT286",
+        "error",
+        "a standby of itself",
+        meaning="`standby_of` of a server names the server itself, or leads back to it by way of other standbys.",
+        why="None of these servers would be the primary: each would wait for another to send it the log.",
+        fix="Delete `standby_of` from the server that is the primary.",
+    ),
+    Rule(
+        "PGT287",
+        "error",
+        "a standby without a user, or a user without a primary",
+        meaning="A server has only one of `standby_of` and `replication_user`.",
+        why="A standby logs in to its primary as that user. With only one of them, there is nothing to compile.",
+        fix="Write both, or neither.",
+    ),
+    Rule(
+        "PGT288",
+        "error",
+        "a replication user that a standby cannot log in as",
+        meaning="The `until` of the `replication_user` is over, or its key has a passphrase.",
+        why="An ended user counts as deleted, so the primary rejects it. A standby connects without anyone who could "
+        "enter a passphrase.",
+        fix="Set a later `until`, delete the `passphrase`, or name another user.",
+    ),
+    Rule(
+        "PGT289",
+        "error",
+        "a standby of another major version",
+        meaning="`postgres` of a standby is not that of its primary.",
+        why="Physical replication copies the files of the primary, whose format changes with each major version: the "
+        "standby would not start.",
+        fix="Set the same `postgres` for both. Logical replication and pg_upgrade move to another major version.",
+    ),
+    Rule(
         "PGT290",
         "error",
         "a pg_hba.conf or pg_ident.conf that the server refuses",

@@ -180,12 +180,4 @@ RULES: tuple[Rule, ...] = (
         why="It also accepts what a later edit of the policy opens: nobody is asked again.",
         fix='Name what is accepted, as the hint lists it: `waiver = { reason = "...", codes = ["PGT310"] }`.',
     ),
-    Rule(
-        "PGT090",
-        "error",
-        "not built yet",
-        meaning="The field is part of the language, but this version of pgtls does not implement it.",
-        why="If pgtls ignored the field, it would promise something that is not true.",
-        fix="Delete the field, or wait for the version that implements it.",
-    ),
 )

@@ -16,6 +16,7 @@ from pgtls.fleet.checks import (
     names,
     policies,
     revocation,
+    standbys,
     tls_strings,
     versions,
     waivers,
@@ -54,6 +55,7 @@ PRESENT: tuple[Check, ...] = (
     *hardening.PRESENT,
     *versions.PRESENT,
     *identities.PRESENT,
+    *standbys.PRESENT,
     *tls_strings.PRESENT,
 )
 """Checks of what is there, together with other fields and tables."""

@@ -205,7 +205,6 @@ def unused_users(fleet: Fleet) -> Iterator[Diagnostic]:
 def _unused(fleet: Fleet) -> Iterator[tuple[User, Policy | None]]:
     """Yield the users that no policy mentions, each with a policy that has ended and mentioned it."""
     used = {user.name for users in {id(p.users): p.users for p in fleet.policies.values()}.values() for user in users}
-    used |= {s.table.replication_user for s in fleet.servers.values() if s.table.replication_user}
     ended = {user.name: policy for policy in fleet.ended_policies.values() for user in policy.users}
     for user in fleet.users.values():
         if user.name not in used:
