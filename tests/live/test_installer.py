@@ -186,6 +186,25 @@ def test_files_that_do_not_fit_are_refused_before_anything_is_replaced(
     assert contents(one.data) == before
 
 
+def test_a_key_that_was_made_on_the_server_stays_there_and_has_to_be_that_of_the_certificate(
+    one: Server, tmp_path: Path
+) -> None:
+    key = one.data / "server.key"
+    words = ["openssl", "req", "-new", "-newkey", "ed25519", "-nodes", "-subj", "/", "-out", str(tmp_path / "own.csr")]
+    subprocess.run([*words, "-keyout", str(key)], check=True, capture_output=True)
+    give(key, server_account())
+    files = build(tmp_path, one, more='csr_file = "own.csr"') / "servers" / "main"
+    assert not (files / "server.key").exists()
+    mine = key.read_bytes()
+    install(files, one).done()
+    assert ("db.example.com" in served(one), key.read_bytes()) == (True, mine)
+    assert "nothing to do" in install(files, one).done()
+    spoil_key(one.data)
+    before = contents(one.data)
+    install(files, one).refused("server.key does not match server.crt")
+    assert contents(one.data) == before
+
+
 def test_the_previous_set_comes_back_where_another_setting_wins(one: Server, tmp_path: Path) -> None:
     out = build(tmp_path, one)
     one.sql("alter system set ssl = off")
