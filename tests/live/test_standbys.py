@@ -56,7 +56,7 @@ waiver = "a throwaway server"
 servers = ["{primary}"]
 users = ["app"]
 databases = ["shop"]
-from = ["127.0.0.0/8"]
+from = ["127.0.0.0/8", "10.0.0.0/8"]
 auth = "cert"
 """
 STANDBY_OF = 'standby_of = "{}"\nreplication_user = "copier"'
@@ -143,7 +143,12 @@ def test_a_standby_is_copied_streams_is_promoted_and_takes_its_old_primary_back(
         _only_the_standby_replicates(a, conninfo, place, waiting)
         # The app reaches both by one policy, which the standby has from its primary.
         app = Bundle(place.file("clients/app"))
-        assert {admitted(PSQL.connect(app.parameters("shop", server=name))) for name in "ab"} == {"app@shop"}
+        services = {entry["service"]: app.files | entry["parameters"] for entry in app.connections}
+        assert {admitted(PSQL.connect(services[name])) for name in ("a-shop", "b-shop")} == {"app@shop"}
+        # One service for whichever is the primary, and one for the standby.
+        recovering = "select pg_is_in_recovery(), inet_server_port()"
+        assert admitted(PSQL.connect(services["a-shop-read-write"], query=recovering)) == f"f|{a.port}"
+        assert admitted(PSQL.connect(services["a-shop-read-only"], query=recovering)) == f"t|{b.port}"
 
         # The roles change in the spec, and both servers get their files.
         run(b, "pg_ctl", "promote", "-D", str(b.data), "-w")
@@ -151,6 +156,7 @@ def test_a_standby_is_copied_streams_is_promoted_and_takes_its_old_primary_back(
         b.sql("insert into t values (2)", database="shop")
         a.sql("insert into t values (3)", database="shop")
         a.stop()
+        assert admitted(PSQL.connect(services["a-shop-read-write"], query=recovering)) == f"f|{b.port}"
         place.build(spec(installation.major, a.port, b.port, primary="b"), now=datetime.now(UTC))
         install(place.file("servers/b"), b).done()
         assert not (b.data / "replication").exists()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -147,3 +148,63 @@ def test_a_standby_of_a_standby_inherits_what_that_one_has(place: Place) -> None
     assert admitting[3] == '"db3.example.com"'
     conninfo = place.file("servers/third/replication/primary_conninfo.conf").read_text()
     assert "host=db2.example.com" in conninfo
+
+
+APP = """[user.app]
+ca = "clients"
+libpq = {libpq}
+[policy.app]
+servers = ["primary"]
+users = ["app"]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+"""
+
+
+def connections(place: Place) -> dict[str, dict[str, Any]]:
+    found = json.loads(place.file("clients/app/connections.json").read_text())["connections"]
+    return {one["service"]: one for one in found}
+
+
+@pytest.mark.parametrize(
+    ("libpq", "reading"),
+    [
+        pytest.param(13, {"target_session_attrs": "any"}, id="13"),
+        pytest.param(14, {"target_session_attrs": "prefer-standby"}, id="14"),
+        pytest.param(16, {"target_session_attrs": "prefer-standby", "load_balance_hosts": "random"}, id="16"),
+    ],
+)
+def test_clients_of_a_primary_and_its_standby_get_connections_to_both(
+    place: Place, libpq: int, reading: dict[str, str]
+) -> None:
+    place.build(spec(more=APP.format(libpq=libpq)))
+    found = connections(place)
+    assert list(found) == ["primary-shop", "replica-shop", "primary-shop-read-write", "primary-shop-read-only"]
+    for name, chosen in (("read-write", {"target_session_attrs": "read-write"}), ("read-only", reading)):
+        one = found[f"primary-shop-{name}"]
+        hosts = {"host": "db1.example.com,db2.example.com", "port": "5432,5432"}
+        assert one["parameters"] == {**found["primary-shop"]["parameters"], **hosts, **chosen}
+        assert one["server"] == "primary,replica"
+        assert one["uri"].startswith(
+            "postgresql://app@db1.example.com:5432,db2.example.com:5432/shop?sslmode=verify-full"
+        )
+        assert one["jdbc"].startswith("jdbc:postgresql://db1.example.com:5432,db2.example.com:5432/shop?")
+        assert one["go"] is one["node"] is None
+    assert "targetServerType=primary" in found["primary-shop-read-write"]["jdbc"]
+    assert "targetServerType=preferSecondary&loadBalanceHosts=true" in found["primary-shop-read-only"]["jdbc"]
+    assert "[primary-shop-read-only]\n" in place.file("clients/app/pg_service.conf").read_text()
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        pytest.param('auth = "scram-sha-256"\ndatabases = ["shop"]\n', id="another method"),
+        pytest.param('auth = "cert"\ndatabases = ["reports"]\n', id="another database"),
+    ],
+)
+def test_servers_that_ask_for_different_things_have_no_connection_together(place: Place, own: str) -> None:
+    policy = f'[policy.own]\nservers = ["replica"]\nusers = ["app"]\nfrom = ["10.0.0.0/8"]\n{own}'
+    socket = '[policy.socket]\nservers = ["replica"]\nusers = ["postgres"]\nfrom = ["local"]\nauth = "peer"\n'
+    place.build(spec(more=APP.format(libpq=16) + policy + socket))
+    assert len(connections(place)) == 2

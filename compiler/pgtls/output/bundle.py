@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.certificates.trust import listed_cas, trusted_roots
 from pgtls.language.models import SSLMODES
 from pgtls.output import connection_strings as strings
 from pgtls.output.quoting import code, fenced, powershell, property_key, property_value, shell
+from pgtls.output.several_hosts import Several, several
 from pgtls.output.snippets import snippet
 from pgtls.output.templates import template
 from pgtls.postgres import libpq
@@ -24,10 +26,16 @@ if TYPE_CHECKING:
 
 
 class Section(NamedTuple):
-    """An entry, with its libpq parameters."""
+    """An entry, with its libpq parameters; or one to several servers, of which ``entry`` is that of the primary."""
 
     entry: Entry
     parameters: Mapping[str, str]
+    several: Several | None = None
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The entries of all servers."""
+        return self.several.entries if self.several else (self.entry,)
 
     @property
     def service(self) -> str | None:
@@ -40,15 +48,20 @@ def texts(user: User, entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
     if not entries and not user.ca:
         return
     sections = [Section(entry, strings.parameters(user, entry)) for entry in entries]
+    further = [
+        Section(replace(one.entries[0], name=one.name), one.parameters, one)
+        for one in several(user, [(section.entry, section.parameters) for section in sections])
+    ]
+    every = [*sections, *further]
     if sections:
-        yield layout.SERVICES, strings.services((one.entry.name, one.parameters) for one in sections)
-        yield layout.CONNECTIONS, _connections(user, sections)
-        yield layout.JDBC, _jdbc(user, sections)
+        yield layout.SERVICES, strings.services((one.entry.name, one.parameters) for one in every)
+        yield layout.CONNECTIONS, _connections(user, every)
+        yield layout.JDBC, _jdbc(user, every)
     if any(not one.entry.replication for one in sections):
         yield layout.PGADMIN, _pgadmin(sections)
     yield from _environment(user, sections)
-    yield from _installers(user, sections)
-    yield layout.README, _readme(user, sections)
+    yield from _installers(user, every)
+    yield layout.README, _readme(user, every)
 
 
 # ---- connections -----------------------------------------------------------------------------------------------------
@@ -58,15 +71,16 @@ def _connections(user: User, sections: Sequence[Section]) -> str:
     connections = (
         {
             "service": one.service,
-            "server": one.entry.server.name,
+            "server": ",".join(entry.server.name for entry in one.entries),
             "database": one.entry.database,
             "replication": one.entry.replication,
             "role": one.entry.role,
             "uri": strings.uri(one.parameters),
             "dsn": strings.key_value(one.parameters),
-            "jdbc": strings.jdbc(user, one.entry),
-            "go": strings.go(one.entry, one.parameters),
-            "node": strings.node(one.entry, one.parameters),
+            "jdbc": _jdbc_url(user, one),
+            # lib/pq and node-postgres cannot choose among several servers.
+            "go": None if one.several else strings.go(one.entry, one.parameters),
+            "node": None if one.several else strings.node(one.entry, one.parameters),
             "parameters": one.parameters,
             **_programs(user, one),
         }
@@ -78,7 +92,7 @@ def _connections(user: User, sections: Sequence[Section]) -> str:
 
 
 def _programs(user: User, one: Section) -> dict[str, dict[str, str]]:
-    if one.entry.replication or not user.table.drivers:
+    if one.entry.replication or one.several or not user.table.drivers:
         return {}
     return {"snippets": {driver: snippet(driver, user, one.entry, one.parameters) for driver in user.table.drivers}}
 
@@ -88,10 +102,12 @@ _json = json.JSONEncoder(ensure_ascii=False).encode
 
 def _jdbc(user: User, sections: Sequence[Section]) -> str:
     """Return the URL of every entry by its name, for java.util.Properties."""
-    lines = (
-        f"{property_key(one.entry.name)}.url={property_value(strings.jdbc(user, one.entry))}\n" for one in sections
-    )
+    lines = (f"{property_key(one.entry.name)}.url={property_value(_jdbc_url(user, one))}\n" for one in sections)
     return f"# Written by pgtls for {user.entity}: the URL of each connection, for pgjdbc.\n" + "".join(lines)
+
+
+def _jdbc_url(user: User, one: Section) -> str:
+    return strings.jdbc(user, one.entries, one.several.target.jdbc if one.several else strings.NOTHING)
 
 
 def _pgadmin(sections: Sequence[Section]) -> str:
@@ -248,10 +264,10 @@ def _unnamed(entry: Entry) -> bool:
 
 def _row(one: Section) -> dict[str, str]:
     entry = one.entry
-    host = entry.hostaddr or entry.identity.table.hosts[0]
+    servers = (f"{entry.hostaddr or entry.identity.table.hosts[0]}:{entry.server.table.port}" for entry in one.entries)
     return {
         "service": code(one.service) if one.service else "none: see `connections.json`",
-        "server": code(f"{host}:{entry.server.table.port}"),
+        "server": code(", ".join(servers)),
         "database": _database(entry),
         "role": code(entry.role),
         "sslmode": f"`{entry.sslmode}`",

@@ -11,10 +11,12 @@ from pgtls.postgres.libpq import DIRECT_SINCE, authentications
 from pgtls.state import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pgtls.access.model import Entry
     from pgtls.fleet.model import User
+
+NOTHING: Mapping[str, str] = {}
 
 NO_FILE = "/nonexistent"
 """A client certificate file that libpq does not find is silently none (fe-secure-openssl.c, initialize_SSL)."""
@@ -77,9 +79,14 @@ def _files(user: User, entry: Entry) -> dict[str, str]:
 def uri(values: Mapping[str, str]) -> str:
     """RFC 3986, as libpq's conninfo_uri_parse reads it; every value is percent-encoded."""
     rest = "&".join(f"{name}={_encode(value)}" for name, value in values.items() if name not in _URI_PARTS)
-    host = f"[{values['host']}]" if ":" in values["host"] else _encode(values["host"])
+    hosts = zip(values["host"].split(","), values["port"].split(","), strict=True)
+    places = ",".join(f"{_bracketed(host)}:{port}" for host, port in hosts)
     database = _encode(values.get("dbname", ""))
-    return f"postgresql://{_encode(values['user'])}@{host}:{values['port']}/{database}" + (f"?{rest}" if rest else "")
+    return f"postgresql://{_encode(values['user'])}@{places}/{database}" + (f"?{rest}" if rest else "")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else _encode(host)
 
 
 def key_value(values: Mapping[str, str]) -> str:
@@ -87,16 +94,17 @@ def key_value(values: Mapping[str, str]) -> str:
     return " ".join(f"{name}={_quote(value)}" for name, value in values.items())
 
 
-def jdbc(user: User, entry: Entry) -> str:
-    """Return the URL for pgjdbc, in its own spelling of the parameters.
+def jdbc(user: User, entries: Sequence[Entry], more: Mapping[str, str] = NOTHING) -> str:
+    """Return the URL for pgjdbc, in its own spelling of the parameters: of one entry, or of several servers.
 
     A pgjdbc that does not know one of them passes over it.
     """
-    properties = jdbc_properties(user, entry)
-    host = dialled(entry) or entry.identity.table.hosts[0]
-    host = f"[{host}]" if ":" in host else host
+    entry = entries[0]
+    hosts = ((dialled(one) or one.identity.table.hosts[0], one.server.table.port) for one in entries)
+    places = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in hosts)
+    properties = {**jdbc_properties(user, entry), **more}
     query = "&".join(f"{name}={_encode(value)}" for name, value in properties.items())
-    return f"jdbc:postgresql://{host}:{entry.server.table.port}/{_encode(entry.database or '')}?{query}"
+    return f"jdbc:postgresql://{places}/{_encode(entry.database or '')}?{query}"
 
 
 def jdbc_properties(user: User, entry: Entry) -> dict[str, str]:

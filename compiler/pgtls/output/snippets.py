@@ -68,7 +68,7 @@ def _lib_pq(user: User, entry: Entry, values: Values) -> str:
 
 
 def _pgjdbc(user: User, entry: Entry, values: Values) -> str:
-    return jdbc(user, entry)
+    return jdbc(user, (entry,))
 
 
 def _tokio(user: User, entry: Entry, values: Values) -> str:

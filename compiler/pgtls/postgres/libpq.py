@@ -82,6 +82,9 @@ PARAMETERS = (
 ADDRESSES_SINCE = 15
 """Addresses in a certificate's SAN are compared with the host. An older libpq ignores them."""
 
+PREFER_STANDBY_SINCE = 14
+"""``target_session_attrs=prefer-standby``. An older libpq knows ``any`` and ``read-write``."""
+
 REQUIRE_AUTH_SINCE = 16
 """``require_auth`` and ``sslcertmode``: a client refuses a server that asks for less than it should."""
 
