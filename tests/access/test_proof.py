@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from access.fleets import BASE, compiled, fleet_of, shuffled, specs
 from pgtls.access.compile import compile_rules
 from pgtls.access.proof import prove
+from pgtls.access.sets import Addresses, Databases, Roles, Scope
 from pgtls.cli import run
+from pgtls.fleet.membership import Memberships
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,3 +146,39 @@ def test_whether_an_unknown_member_of_a_group_is_in_another_is_not_known() -> No
     known = BOOKS.replace('["samerole"]', '["shop"]')
     rules, found = compiled(_local(known))
     assert rules is not None, found
+
+
+NAMED_LIKE_A_DATABASE = """
+[user.bob]
+[policy.every]
+users = ["all"]
+databases = ["ann"]
+from = ["all"]
+auth = "gss"
+[policy.own]
+users = ["+dba"]
+databases = ["sameuser"]
+from = ["all"]
+auth = "scram-sha-256"
+"""
+THIRD = '[policy.third]\nusers = ["bob"]\nfrom = ["all"]\nauth = "md5"\npriority = 3\n'
+
+
+def test_a_role_with_the_name_of_a_database_may_be_in_a_group_whatever_a_third_policy_decides() -> None:
+    for third in ("", THIRD):
+        rules, found = compiled(_local(NAMED_LIKE_A_DATABASE + third))
+        assert rules is None
+        assert [fault.code for fault in found if fault.severity == "error"] == ["PGT250"]
+    rules, found = compiled(_local(NAMED_LIKE_A_DATABASE.replace('["sameuser"]', '["books"]') + THIRD))
+    assert rules is not None, found
+
+
+def test_two_policies_overlap_in_both_directions_or_in_none() -> None:
+    known = Memberships({"staff": frozenset({"staff"})})
+    one = Scope(Roles(groups=frozenset({"dba"})), Databases(sameuser=True), Addresses(every=True))
+    two = Scope(Roles(groups=frozenset({"staff"})), Databases(frozenset({"staff"})), Addresses(every=True))
+    assert not one.overlaps(two, known)
+    assert not two.overlaps(one, known)
+    unknown = Memberships({})
+    assert one.overlaps(two, unknown)
+    assert two.overlaps(one, unknown)

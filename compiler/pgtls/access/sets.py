@@ -98,7 +98,8 @@ class Roles:
                     if any(known.member(name, group) is certain for group in sorted(two.groups))
                 )
         if self.groups and other.groups:
-            yield min(self.groups & other.groups or self.groups)
+            groups = sorted(self.groups & other.groups or self.groups | other.groups)
+            yield next((one for one in groups if self.may_have(one, known) and other.may_have(one, known)), SOME_ROLE)
 
     def intersection(self, other: Roles, known: Memberships) -> Roles | Inexact:
         """Return what is in both."""

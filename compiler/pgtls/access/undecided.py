@@ -55,7 +55,7 @@ def undecided(first: Scope, other: Scope, thirds: Sequence[Scope], known: Member
         (point, _around(point, [scope.addresses for scope in thirds]))
         for point in _addresses(first.addresses, other.addresses, thirds)
     ]
-    for role in _roles(first.roles, other.roles, thirds, known):
+    for role in _roles(first, other, thirds, known):
         covering = [i for i, scope in enumerate(thirds) if any(t.within(scope.roles, known) for t in role.terms)]
         for database in _databases(str(role.example), first.databases, other.databases, thirds, known):
             both = {covering[i] for i in _around(database, [thirds[i].databases for i in covering])}
@@ -70,10 +70,11 @@ def _around(point: _Point[Databases] | _Point[Addresses], sets: Sequence[Databas
     return {i for i, one in enumerate(sets) if any(term.within(one) for term in point.terms)}  # type: ignore[arg-type]
 
 
-def _roles(first: Roles, other: Roles, scopes: Sequence[Scope], known: Memberships) -> Iterator[_Point[Roles]]:
+def _roles(one: Scope, two: Scope, scopes: Sequence[Scope], known: Memberships) -> Iterator[_Point[Roles]]:
+    first, other = one.roles, two.roles
     sets = (first, other, *(scope.roles for scope in scopes))
     names = sorted(frozenset().union(*(one.names | one.groups for one in sets)))
-    for name in (*first.common(other, known), *names):
+    for name in dict.fromkeys((*first.common(other, known), *names, *_alike(one.databases, two.databases))):
         if first.may_have(name, known) and other.may_have(name, known):
             yield _Point(name, (Roles(frozenset((name,))),))
     for mine, theirs in product(_wide(first), _wide(other)):
@@ -81,6 +82,13 @@ def _roles(first: Roles, other: Roles, scopes: Sequence[Scope], known: Membershi
         yield _Point(better[0] if better else _unsaid(SOME_ROLE, names), (mine, theirs))
         if better:  # the spec may say of which roles this one is a member, and says nothing of others of the group
             yield _Point(_unsaid(SOME_ROLE, {*names, *known.groups}), (mine, theirs))
+
+
+def _alike(mine: Databases, theirs: Databases) -> Iterator[str]:
+    """Yield the databases for which it matters that a role has their name."""
+    for one, two in ((mine, theirs), (theirs, mine)):
+        if one.sameuser or one.samerole:
+            yield from sorted(two.names)
 
 
 def _wide(roles: Roles) -> Iterator[Roles]:
