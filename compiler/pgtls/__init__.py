@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pgtls.api import access as access
     from pgtls.api import build as build
     from pgtls.api import check as check
+    from pgtls.api import confirm as confirm
     from pgtls.api import diff as diff
     from pgtls.api import explain as explain
     from pgtls.api import load as load
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
     from pgtls.plan.model import Item as Item
     from pgtls.plan.model import Step as Step
     from pgtls.plan.status import Status as Status
+    from pgtls.state.deployed import Evidence as Evidence
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "pgtls.api": ("Build", "Check", "Spec", "build", "check", "diff", "explain", "load", "loads", "status"),
+    "pgtls.api": ("Build", "Check", "Spec", "build", "check", "confirm", "diff", "explain", "load", "loads", "status"),
     "pgtls.access.diff": ("Change",),
     "pgtls.access.explain": ("Explanation",),
     "pgtls.access.matrix": ("Matrix", "Row"),
@@ -47,6 +49,7 @@ _HOMES = {
     "pgtls.difference": ("Difference",),
     "pgtls.plan.model": ("Item", "Step"),
     "pgtls.plan.status": ("Status",),
+    "pgtls.state.deployed": ("Evidence",),
 }
 # pgtls.access and pgtls.plan are packages that can be called.
 _PACKAGES = ("access", "plan")

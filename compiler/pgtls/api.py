@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from pgtls.difference import Difference, State
     from pgtls.plan.model import Cost, Step
     from pgtls.plan.status import Status
+    from pgtls.rollout.words import Deployment
     from pgtls.stages import Checked, Planned, Progress
+    from pgtls.state.deployed import Evidence, Witness
 
     StrPath = str | os.PathLike[str]
 
@@ -229,6 +231,10 @@ class Build:
     """By NAME of a server: the name or address that clients dial first."""
     users: frozenset[str] = frozenset()
     """The NAMEs of all users."""
+    waves: tuple[Deployment, ...] = ()
+    """In which order to deploy what the build changes; empty where any order does."""
+    notes: tuple[str, ...] = ()
+    """Who goes on accepting a certificate that the build revokes, and until when."""
 
     @property
     def summary(self) -> dict[str, int]:
@@ -291,6 +297,22 @@ def status(spec: Spec, *, out: StrPath | None = None, review: bool = False, lock
     return pipeline.status(request(spec, out, review=review, lock_timeout=lock_timeout))
 
 
+def confirm(
+    spec: Spec,
+    *entities: str,
+    reason: str = "",
+    by: Witness = "confirm",
+    out: StrPath | None = None,
+    lock_timeout: int = LOCK_TIMEOUT,
+) -> tuple[Evidence, ...]:
+    """Record that what the last build made of servers and users is deployed; "all" is all of them.
+
+    >>> [seen.entity for seen in pgtls.confirm(spec, "user.app", reason="copied by hand", out="out")]
+    ['user.app']
+    """
+    return pipeline.confirm(request(spec, out, lock_timeout=lock_timeout), entities, by, reason)
+
+
 def request(
     spec: Spec,
     out: StrPath | None,
@@ -332,6 +354,8 @@ def _result(planned: Planned) -> Build:
         existing.lost,
         {name: server.table.hosts[0] for name, server in fleet.servers.items()},
         frozenset(fleet.users),
+        planned.verdict.waves,
+        planned.verdict.notes,
     )
 
 
@@ -340,5 +364,5 @@ def _known(planned: Planned) -> tuple[Diagnostic, ...]:
     manifest, found = planned.existing.manifest, planned.checked.diagnostics
     if manifest is None or not found or planned.existing.sealed:  # the digest is also that of key_file
         return ()
-    digest = input_digest(planned.checked.digest, planned.checked.lock.render())
+    digest = input_digest(planned.checked.digest, planned.checked.lock.render(), planned.existing.deployed.digest)
     return found if digest == manifest.inputs.digest else ()

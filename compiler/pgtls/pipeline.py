@@ -23,11 +23,14 @@ from pgtls.stages import Checked, Decided, Planned, Progress, Request, manifest,
 from pgtls.state.lock import read_any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
 
     from pgtls.language.files import Files
     from pgtls.plan.status import Status
+    from pgtls.state.deployed import Evidence, Witness
+    from pgtls.state.generations import History
     from pgtls.state.lock import Lock
     from pgtls.state.tree import Tree
 
@@ -61,7 +64,7 @@ def decided(request: Request) -> Decided:
     outside = gather(fleet, secrets, dict(asked.ca_keys))
     profiles = adapted(wanted(fleet), outside)
     existing = observe(
-        *(request.out, checked.lock, profiles, outside, secrets),
+        *(request.out, checked.lock, request.lock, profiles, outside, secrets),
         own=own_files(request.lock, request.out),
         now=request.now,
         allow_revoke=asked.allow_revoke,
@@ -69,7 +72,7 @@ def decided(request: Request) -> Decided:
         review=request.review,
     )
     decisions = decide(fleet, profiles, existing, asked)
-    order = verdict(fleet, checked.entries, decisions, existing, accepted=asked.accept_outage)
+    order = verdict(fleet, checked.rules, checked.entries, decisions, existing, accepted=asked.outage)
     blind = without_client_cas(fleet, unsigned(decisions.certificates))
     found = (*existing.diagnostics, *decisions.diagnostics, *order.diagnostics, *blind)
     diagnostics = (*checked.diagnostics, *locate(found, checked.source))
@@ -112,6 +115,20 @@ def build(request: Request, progress: Progress = no_progress) -> Planned:
         return planned
 
 
+def confirm(request: Request, entities: Sequence[str], by: Witness, reason: str) -> tuple[Evidence, ...]:
+    """Record that what the last build made of entities is deployed. Raise :class:`Rejected` if it made nothing."""
+    from pgtls.certificates.observe import built
+    from pgtls.state.deployed import record
+    from pgtls.state.session import looking
+
+    with looking(request.out, request.lock_timeout):
+        known, damage = read_any(request.lock)
+        refuse(damage)
+        seen = built(request.out, known, entities, by, request.now, reason)
+        record(request.lock, request.out, seen)
+        return seen
+
+
 def _planned(state: Decided) -> Planned:
     from pgtls.certificates import issue, key_formats
     from pgtls.certificates.observe import locked_keys, unusable
@@ -144,11 +161,12 @@ def _planned(state: Decided) -> Planned:
 
 def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
     from pgtls.plan.plan import completed
+    from pgtls.state import generations
     from pgtls.state.lock_file import LockChange
     from pgtls.state.manifest import entries
     from pgtls.state.transaction import commit
 
-    tree, lock = _issued(request, planned, progress)
+    tree, lock, past = _issued(request, planned, progress)
     existing, content = planned.existing, lock.render()
     changes, deletions = completed(planned.plan, planned.tree, tree, existing)
     commit(
@@ -157,18 +175,20 @@ def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
         deletions,
         lambda written: manifest(request, planned, lock, content, entries(request.out, tree, written, existing.kept)),
         LockChange(request.lock, content, planned.checked.lock.digest),
+        generations=generations.render(past),
         private={path.rpartition("/")[0] for path, file in tree.items() if file.kind == "key"},
         progress=progress("writing", len(changes)),
     )
 
 
-def _issued(request: Request, planned: Planned, progress: Progress) -> tuple[Tree, Lock]:
-    """Issue what is planned; return the tree and the lock after the build. Keys are gone again when this returns."""
+def _issued(request: Request, planned: Planned, progress: Progress) -> tuple[Tree, Lock, History]:
+    """Issue what is planned; return tree, lock and generations after the build. Keys are gone when this returns."""
     from pgtls.certificates import issue, key_formats
     from pgtls.certificates.model import Issue
     from pgtls.certificates.observe import content, keyring
     from pgtls.output import render
-    from pgtls.rollout.rollover import recorded
+    from pgtls.rollout.carriers import recorded
+    from pgtls.rollout.verdict import history
 
     decisions, existing, fleet, entries = planned.decisions, planned.existing, planned.fleet, planned.checked.entries
     issuing = sum(isinstance(decision, Issue) for decision in decisions.certificates.values())
@@ -179,4 +199,5 @@ def _issued(request: Request, planned: Planned, progress: Progress) -> tuple[Tre
     lines = recorded(material.lines, fleet, entries, decisions.certificates, existing.lock)
     read = partial(content, request.out)
     tree = render.completed(fleet, entries, existing, planned.tree, planned.texts, material, read)
-    return tree, issue.recorded(existing.lock, lines, decisions.revocations)
+    past = history(fleet, planned.checked.rules, entries, decisions, existing, material.lines, tree)
+    return tree, issue.recorded(existing.lock, lines, decisions.revocations), past

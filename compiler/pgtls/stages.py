@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pgtls.language.source import Source
     from pgtls.pki.model import Entity
     from pgtls.plan.plan import Plan
-    from pgtls.rollout.rollover import Verdict
+    from pgtls.rollout.verdict import Verdict
     from pgtls.state.lock import Lock
     from pgtls.state.manifest import Entry as ManifestEntry
     from pgtls.state.tree import Tree
@@ -162,7 +162,7 @@ def manifest(
     checked, decisions = planned.checked, planned.decisions
     assert lock.id is not None  # noqa: S101
     again = decisions.waiting or planned.verdict.retirable or kept_outside(planned.fleet)
-    digest = "" if again else input_digest(checked.digest, content)
+    digest = "" if again else input_digest(checked.digest, content, planned.existing.deployed.digest)
     return Manifest(
         version=__version__,
         lock_id=lock.id,

@@ -56,6 +56,7 @@ def interrupted(change: str) -> Interrupted:
     def prepare(place: Place) -> None:
         for number, text in enumerate(before):
             place.build(text, now=NOW + number * DAY)
+            place.confirm(now=NOW + number * DAY)
         place.write(after)
 
     return Interrupted(prepare, lambda place: place.build(now=LATER))

@@ -17,9 +17,9 @@ from support.pgtls import pgtls
 from support.system import new_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from pgtls.stages import Planned
     from support.servers import Server
 
 CAS = "[ca.root]\n[ca.people]\n[ca.root-2027]\n[ca.people-2027]\n"
@@ -78,6 +78,7 @@ def test_a_server_s_root_is_rolled_over_with_everybody_connected_all_the_time(
                 everybody(place, server, bundles)
             deploy(place, server)
         everybody(place, server, bundles)
+        place.confirm(now=now - (9 - number) * HOUR)
     place.build(step(server.version, SERVER_STEPS["retired"], cas=CAS.replace("[ca.root]\n", "")), now=now)
     everybody(place, server, kept(place))
 
@@ -93,11 +94,11 @@ def test_the_clients_ca_is_rolled_over_with_everybody_connected_all_the_time(ser
         (step(version), step(version, both), step(version, both, **moved), step(version, new, **moved))
     ):
         place.build(text, now=now - (9 - number) * HOUR)
-        bundles = kept(place)
-        if number:  # clients first: what they had is revoked on the server
-            everybody(place, server, bundles)
+        old, bundles = bundles, kept(place)
         deploy(place, server)
+        everybody(place, server, old or bundles)
         everybody(place, server, bundles)
+        place.confirm(now=now - (9 - number) * HOUR)
 
 
 def test_a_step_that_is_skipped_is_refused_and_breaks_clients_when_it_is_wanted(server: Server, place: Place) -> None:
@@ -112,7 +113,7 @@ def test_a_step_that_is_skipped_is_refused_and_breaks_clients_when_it_is_wanted(
     with pytest.raises(Rejected) as rejected:
         place.build(text, now=now)
     (message,) = refusals(rejected)
-    assert message.startswith("clients alice and bob do not trust root-2027 yet")
+    assert message.startswith("server db and clients alice and bob cannot connect until both are deployed")
     assert place.state() == before
 
     planned = place.build(text, now=now, asked=WANTED)
@@ -123,45 +124,76 @@ def test_a_step_that_is_skipped_is_refused_and_breaks_clients_when_it_is_wanted(
     everybody(place, server, kept(place))
 
 
-CUT_OFF = {
+BEFORE_BUNDLES = ("server.db",)
+ORDERS: dict[str, tuple[str, str, tuple[str, ...] | str]] = {
     "clients that do not trust the new root": (
         step(17),
-        step(17, SERVER_STEPS["used"]),
-        "clients alice and bob do not trust root-2027 yet",
+        step(17, SERVER_STEPS["retired"]),
+        (
+            "server db and clients alice and bob cannot connect until both are deployed: with the new server the old "
+            'bundles do not trust ca "root-2027", under which its certificate is; with the old server the new bundles '
+            'do not trust ca "root", under which its certificate is'
+        ),
     ),
-    "clients that stop trusting the old root too early": (
+    "clients that trust both roots from now on": (
+        step(17),
+        step(17, SERVER_STEPS["used"]),
+        ("user.alice", "user.bob"),
+    ),
+    "clients that stop trusting the old root": (
         step(17, SERVER_STEPS["trusted"]),
         step(17, SERVER_STEPS["retired"]),
-        "clients alice and bob would no longer trust root, which certifies server db until this build is deployed",
+        BEFORE_BUNDLES,
     ),
-    "a server that does not trust the new CA of its clients": (
+    "a server that does not trust the new CA of its clients yet": (
         step(17),
         step(17, OLD.replace('["people"]', '["people", "people-2027"]'), alice=PEOPLE_2027),
-        "alice would get a certificate from people-2027, which server db does not trust yet",
+        BEFORE_BUNDLES,
     ),
-    "a server that stops trusting the old CA too early": (
+    "a server that stops trusting the old CA": (
         step(17, OLD.replace('["people"]', '["people", "people-2027"]')),
         step(17, OLD.replace("people", "people-2027"), alice=PEOPLE_2027, bob=PEOPLE_2027),
-        "server db would no longer trust people, from which alice and bob have certificates",
+        ("user.alice", "user.bob"),
     ),
     "an intermediate that moves to another root": (
         step(17, 'ca = "mid"\nclient_ca = ["people"]\n', cas=CAS + '[ca.mid]\nissuer = "root"\n'),
         step(17, 'ca = "mid"\nclient_ca = ["people"]\n', cas=CAS + '[ca.mid]\nissuer = "root-2027"\n'),
-        "clients alice and bob do not trust root-2027 yet",
+        "server db and clients alice and bob cannot connect until both are deployed",
     ),
 }
 
 
-@pytest.mark.parametrize("case", CUT_OFF.values(), ids=CUT_OFF)
+@pytest.mark.parametrize("case", ORDERS.values(), ids=ORDERS)
 @pytest.mark.parametrize("known_by", ["the tree", "the lock"])
-def test_whoever_would_be_cut_off_is_named(place: Place, case: tuple[str, str, str], known_by: str) -> None:
-    before, after, message = case
+def test_a_plan_tells_who_goes_first_or_that_there_is_no_order(
+    place: Place, case: tuple[str, str, tuple[str, ...] | str], known_by: str
+) -> None:
+    before, after, expected = case
     place.build(before)
     if known_by == "the lock":
         shutil.rmtree(place.out)
+    if isinstance(expected, str):
+        with pytest.raises(Rejected) as rejected:
+            place.plan(after, now=NOW + DAY)
+        assert [text[: len(expected)] for text in refusals(rejected)] == [expected]
+    else:
+        assert place.plan(after, now=NOW + DAY).verdict.waves[0].entities == expected
+
+
+def test_three_builds_in_a_row_are_refused_until_something_says_that_they_are_deployed(place: Place) -> None:
+    for name in ("as it was", "trusted", "used"):
+        place.build(step(17, SERVER_STEPS[name]))
+    retired = step(17, SERVER_STEPS["retired"])
     with pytest.raises(Rejected) as rejected:
-        place.plan(after, now=NOW + DAY)
-    assert [text[: len(message)] for text in refusals(rejected)] == [message]
+        place.build(retired)
+    (found,) = [d for d in rejected.value.diagnostics if d.severity == "error"]
+    assert found.code == "PGT583"
+    assert "pgtls confirm server.db" in (found.hint or "")
+    place.confirm("user.alice")
+    with pytest.raises(Rejected):
+        place.build(retired)
+    place.confirm("server.db")
+    assert place.build(retired).verdict.waves == ()
 
 
 def retirable(place: Place, spec: str | None = None, *, now: datetime) -> list[tuple[str, str]]:
@@ -170,50 +202,53 @@ def retirable(place: Place, spec: str | None = None, *, now: datetime) -> list[t
     return [(d.message.partition(":")[0], d.hint or "") for d in found]
 
 
-def test_the_plan_says_when_a_root_can_be_retired(place: Place) -> None:
+def deployed(place: Place, texts: Sequence[str]) -> list[list[tuple[str, str]]]:
+    """Build and deploy one after the other; return what can be retired in each plan, before and after deploying."""
     said = []
-    for number, text in enumerate(SERVER_STEPS.values()):
+    for number, text in enumerate(texts):
         now = NOW + number * DAY
-        said.append(retirable(place, step(17, text), now=now) if number else [])
-        place.build(step(17, text), now=now)
+        said.append(retirable(place, text, now=now) if number else [])
+        place.build(text, now=now)
         said.append(retirable(place, now=now))
+        place.confirm(now=now)
+        said.append(retirable(place, now=now))
+    return said
+
+
+def test_the_plan_says_when_a_root_can_be_retired(place: Place) -> None:
     gone = (
         'server db has no certificate of ca "root" any more',
         'remove "root" from trust, build and deploy; then delete [ca.root]',
     )
-    assert said == [[], [], [], [], [], [gone], [], []]
+    said = deployed(place, [step(17, text) for text in SERVER_STEPS.values()])
+    assert said == [[]] * 8 + [[gone]] + [[]] * 3
 
 
 def test_the_program_goes_on_saying_that_a_root_can_be_retired_until_it_is(place: Place) -> None:
     said = []
     for number, text in enumerate(SERVER_STEPS.values()):
         place.write(step(17, text))
-        for command in ("build", "plan", "build", "plan"):
-            run = pgtls(command, place.spec, now=f"2026-01-0{number + 1}")
+        for command in (("build",), ("confirm", "server.db", "--reason", "test"), ("plan",), ("build",), ("plan",)):
+            words = (*command, "--spec", place.spec) if command[0] == "confirm" else (*command, place.spec)
+            run = pgtls(*words, now=f"2026-01-0{number + 1}")
             assert run.status == 0, run.stderr
             said.append("PGT582" in run.stderr)
-    assert said == [False] * 8 + [False, True, True, True] + [False] * 4
+    assert said == [False] * 12 + [True] * 3 + [False] * 5
 
 
 def test_the_plan_says_when_a_ca_of_clients_can_be_retired(place: Place) -> None:
     both = OLD.replace('["people"]', '["people", "people-2027"]')
-    steps_ = (
+    gone = (
+        'no user has a certificate of ca "people" any more',
+        'remove "people" from client_ca, build and deploy; then delete [ca.people]',
+    )
+    texts = (
         step(17, OLD),
         step(17, both),
         step(17, both, alice=PEOPLE_2027),
         step(17, both, alice=PEOPLE_2027, bob=PEOPLE_2027),
     )
-    said = []
-    for number, text in enumerate(steps_):
-        now = NOW + number * DAY
-        said.append(retirable(place, text, now=now) if number else [])
-        place.build(text, now=now)
-        said.append(retirable(place, now=now))
-    gone = (
-        'no user has a certificate of ca "people" any more',
-        'remove "people" from client_ca, build and deploy; then delete [ca.people]',
-    )
-    assert said == [[]] * 7 + [[gone]]
+    assert deployed(place, texts) == [[]] * 11 + [[gone]]
 
 
 def test_the_plan_says_when_a_root_above_an_intermediate_can_be_retired(place: Place) -> None:
@@ -221,10 +256,11 @@ def test_the_plan_says_when_a_root_above_an_intermediate_can_be_retired(place: P
         server = f'ca = "mid"\nclient_ca = ["people"]\ntrust = [{trust}]\n'
         return step(17, server, cas=f'{CAS}[ca.mid]\nissuer = "{issuer}"\n')
 
-    place.build(moved("root", '"root-2027"'))
-    place.build(moved("root-2027", '"root"'), now=NOW + DAY)
-    (gone,) = retirable(place, now=NOW + DAY)
-    assert gone[0] == 'server db has no certificate of ca "root" any more'
+    said = deployed(place, (moved("root", '"root-2027"'), moved("root-2027", '"root"')))
+    assert [[message for message, _ in found] for found in said[-2:]] == [
+        [],
+        ['server db has no certificate of ca "root" any more'],
+    ]
 
 
 def two(first: str, second: str) -> str:
@@ -239,10 +275,12 @@ def test_servers_that_are_rolled_over_one_after_the_other_are_told_apart(place: 
     trusted, used = SERVER_STEPS["trusted"], SERVER_STEPS["used"]
     place.build(two(trusted, trusted))
     place.build(two(used, trusted), now=NOW + DAY)
+    place.confirm(now=NOW + DAY)
     gone = ('server db has no certificate of ca "root" any more', 'remove "root" from trust, build and deploy')
     assert retirable(place, now=NOW + DAY) == [gone]
     assert retirable(place, two(used, used), now=NOW + DAY) == [gone], "the second moves now"
     place.build(two(used, used), now=NOW + DAY)
+    place.confirm(now=NOW + DAY)
     assert [message for message, _ in retirable(place, now=NOW + DAY)] == [gone[0], gone[0].replace("db", "two")]
 
 
@@ -289,80 +327,45 @@ def test_the_program_refuses_the_step_and_goes_on_when_told_to(place: Place) -> 
     assert "warning[PGT581]" in run.stderr
 
 
-# ---- who is deployed first -------------------------------------------------------------------------------------------
+# ---- what is left behind at another CA -------------------------------------------------------------------------------
 
 
-def precedence(planned: Planned) -> list[tuple[str, str]]:
-    """What a plan says of the order of deployment: messages and hints."""
-    return [(d.message, d.hint or "") for d in planned.diagnostics if d.code == "PGT583"]
-
-
-def test_a_server_that_moves_comes_before_the_bundles_that_check_its_list(server: Server, place: Place) -> None:
-    server.populate(ROLES, ("shop",))
-    now, alice = clock(), f"{PEOPLE}crl = true\n"
-    for number, name in enumerate(("as it was", "trusted")):
-        planned = place.build(step(server.version, SERVER_STEPS[name], alice=alice), now=now - (9 - number) * HOUR)
-        assert precedence(planned) == []
-    deploy(place, server)
-    old = kept(place)
-    everybody(place, server, old)
-    planned = place.build(step(server.version, SERVER_STEPS["used"], alice=alice), now=now)
-    assert precedence(planned) == [
-        (
-            (
-                'this build revokes the old certificate of server db (moved from ca "root"): alice (crl = true) '
-                "rejects it once it has its new bundle"
-            ),
-            "deploy server db before the bundle of alice",
-        )
-    ]
-    new = kept(place)
-    refused(attempt(place, server, "alice", new["alice"]), "certificate verify failed")
-    assert admitted(attempt(place, server, "bob", new["bob"])) == "bob@shop", "who checks no list may come first"
-    deploy(place, server)
-    everybody(place, server, old)
-    everybody(place, server, new)
-    assert precedence(place.plan(now=now)) == [], "it is said once, when it matters"
-
-
-def test_bundles_that_move_come_before_the_servers_that_check_their_list(server: Server, place: Place) -> None:
+def test_who_moves_to_another_ca_is_cut_off_by_no_order_and_loses_the_old_certificate_once_the_new_one_is_in_use(
+    server: Server, place: Place
+) -> None:
     server.populate(ROLES, ("shop",))
     now, version = clock(), server.version
     both = OLD.replace('["people"]', '["people", "people-2027"]')
-    place.build(step(version, both), now=now - HOUR)
+    place.build(step(version, both), now=now - 2 * HOUR)
     deploy(place, server)
     old = kept(place)
-    planned = place.build(step(version, both, alice=PEOPLE_2027), now=now)
-    assert precedence(planned) == [
-        (
-            (
-                'this build revokes the old certificate of alice (moved from ca "people"): server db rejects it once '
-                "it has its new files"
-            ),
-            "deploy the bundle of alice before server db",
-        )
-    ]
-    everybody(place, server, kept(place))
+    planned = place.build(step(version, both, alice=PEOPLE_2027), now=now - HOUR)
+    assert (planned.verdict.waves, ("user.alice", "revoke") in steps(planned)) == ((), False)
+    new = kept(place)
+    everybody(place, server, new)
+    deploy(place, server)
+    everybody(place, server, old)
+    everybody(place, server, new)
+
+    assert steps(place.plan(now=now)) == [], "nothing says that the new bundle is in use"
+    place.confirm("user.alice", now=now)
+    assert ("user.alice", "revoke") in steps(place.build(now=now))
     deploy(place, server)
     refused(attempt(place, server, "alice", old["alice"]), "")
-    assert admitted(attempt(place, server, "bob", old["bob"])) == "bob@shop"
-    everybody(place, server, kept(place))
+    everybody(place, server, new)
 
 
-def test_where_nobody_is_told_of_a_revocation_any_order_will_do(place: Place) -> None:
-    unchecked = OLD.replace('["people"]', '["people", "people-2027"]') + "crl = false\n"
-    place.build(step(17, unchecked))
-    planned = place.build(step(17, unchecked, alice=PEOPLE_2027), now=NOW + DAY)
-    assert ("user.alice", "revoke") in steps(planned)
-    assert precedence(planned) == []
-    renamed = step(17, unchecked, alice=f'{PEOPLE_2027}common_name = "al"\n')
-    planned = place.build(renamed, now=NOW + 2 * DAY)
-    assert ("user.alice", "revoke") in steps(planned)
-    assert precedence(planned) == [], "it is of the same CA"
+def test_a_line_of_evidence_that_somebody_commits_revokes_nothing(place: Place) -> None:
+    both = OLD.replace('["people"]', '["people", "people-2027"]')
+    place.build(step(17, both))
+    place.build(step(17, both, alice=PEOPLE_2027))
+    place.confirm("user.alice")
+    (place.out / ".pgtls/deployed").unlink()
+    assert steps(place.plan(now=NOW + DAY)) == []
 
 
 def test_who_is_cut_off_in_any_order_is_told_of_no_order(place: Place) -> None:
     place.build(step(17))
-    both = OLD.replace('["people"]', '["people", "people-2027"]')
-    planned = place.plan(step(17, both, alice=PEOPLE_2027), now=NOW + DAY, asked=WANTED)
+    planned = place.plan(step(17, SERVER_STEPS["retired"]), now=NOW + DAY, asked=WANTED)
     assert [d.code for d in planned.diagnostics if d.code in ("PGT581", "PGT583")] == ["PGT581"]
+    assert planned.verdict.waves == ()

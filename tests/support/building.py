@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pgtls.certificates.asked import Asked
-from pgtls.pipeline import build, plan
+from pgtls.pipeline import build, confirm, plan
 from pgtls.stages import Planned, Request
 
 if TYPE_CHECKING:
@@ -81,6 +81,10 @@ class Place:
 
     def plan(self, spec: str | None = None, *, now: datetime = NOW, asked: Asked = NOTHING) -> Planned:
         return plan(self.request(spec, now=now, asked=asked))
+
+    def confirm(self, *entities: str, now: datetime = NOW) -> None:
+        """Record that what the last build made is deployed, of everything if nothing is named."""
+        confirm(self.request(now=now), entities or ("all",), "confirm", "as tests deploy")
 
     def file(self, path: str) -> Path:
         return self.out / path

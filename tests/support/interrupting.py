@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from pgtls.state import deployed
 from pgtls.state import lock as locks
 from pgtls.state import manifest as manifests
 from pgtls.state.out_directory import observe_files
@@ -120,7 +121,13 @@ class Interrupted:
         self.build(place)
         assert is_whole(place)
         assert steps(self.build(place)) == []
-        assert {path.name for path in (place.out / ".pgtls").iterdir()} == {"key", "lock", "mutex"}
+        assert {path.name for path in (place.out / ".pgtls").iterdir()} <= {
+            "deployed",
+            "generations",
+            "key",
+            "lock",
+            "mutex",
+        }
         assert not list(place.directory.glob(".*.new*")), "a staged lock is left"
         self._nothing_is_lost(place)
 
@@ -164,7 +171,8 @@ def is_whole(place: Place) -> bool:
         # Something is said at every build: then the lock's last certificates must be those of the tree.
         listed = {line.serial for line in locks.read(place.lock).latest.values()}
         return listed == {f"{number:x}" for number in _serials(place)}
-    digest = input_digest(source_digest(str(place.spec), inputs.include, inputs.files, ""), place.lock.read_bytes())
+    sources = source_digest(str(place.spec), inputs.include, inputs.files, "")
+    digest = input_digest(sources, place.lock.read_bytes(), deployed.read(place.lock, str(place.out)).digest)
     return inputs.digest == digest
 
 

@@ -17,3 +17,8 @@ class Asked:
     accept_outage: bool = False
     ca_keys: tuple[tuple[str, str], ...] = ()
     """NAMEs of CAs whose key is lent to this build, with the path of the key."""
+
+    @property
+    def outage(self) -> bool:
+        """Whether an outage is accepted: a CA with a new key cannot do without."""
+        return self.accept_outage or bool(self.new_ca) or any(name.startswith("ca.") for name in self.replace)

@@ -18,6 +18,7 @@ from pgtls.certificates.revocation import (
     revocations,
     same_key_again,
     serials,
+    settled,
     why_revoked,
 )
 from pgtls.certificates.self_signed import in_two_steps
@@ -45,7 +46,7 @@ def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, a
     for profile in wanted.values():
         certificates[profile.entity] = _certificate(profile, fleet, existing, certificates, asked, listed)
     former = retired_cas.names(fleet, existing)
-    fresh = revocations(certificates, wanted, existing.lock, listed, former, fleet.now)
+    fresh = revocations(certificates, wanted, existing.lock, listed, former, settled(certificates, existing), fleet.now)
     revoked = (*existing.forgotten, *fresh)
     doubted = bool(issued_later(existing.lock, fleet.now))
     crls = {
@@ -81,7 +82,8 @@ def _taken(
     listed = serials(fleet)
 
     def meant(line: IssuedLine) -> bool:
-        return line.serial in listed.get(line.ca, ()) or why_revoked(line, certificates.get(line.entity)) is not None
+        why = why_revoked(line, certificates.get(line.entity), gone=True)
+        return line.serial in listed.get(line.ca, ()) or why is not None
 
     others = lock_changes.revoked_by_others(existing, revoked, meant, fleet.now)
     yield from lock_changes.faults(existing, others, fleet.now, allowed=asked.allow_revoke)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from pgtls.state.deployed import Deployed
 from pgtls.state.known_lock import NONE as NO_DRIFT
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pgtls.pki.encryption import Encryption
     from pgtls.pki.keys import PrivateKey, PublicKey
     from pgtls.pki.model import Certificate, Entity, Profile, Revocation, RevocationList, Unreadable
+    from pgtls.state.generations import History
     from pgtls.state.known_lock import Drift
     from pgtls.state.lock import Lock, RevokedLine
     from pgtls.state.manifest import Entry, Manifest
@@ -125,6 +127,10 @@ class Existing:
     outside: Outside = Outside()
     drift: Drift = NO_DRIFT
     """The differences between the lock and the copy of the last build."""
+    history: History | None = None
+    """The generations of earlier builds; None: the tree has none, and the lock tells what it can."""
+    deployed: Deployed = Deployed()  # noqa: RUF009  (frozen)
+    """What is known to be deployed."""
     sealed: bool = False
     """Whether the build opens no private key, and assumes that the present ones fit."""
     forgotten: tuple[RevokedLine, ...] = ()

@@ -56,15 +56,19 @@ def revocations(
     lock: Lock,
     listed: Mapping[str, set[str]],
     retired: frozenset[str],
+    settled: AbstractSet[Entity],
     now: datetime,
 ) -> Iterator[RevokedLine]:
-    """Yield what is revoked now. ``retired`` are the NAMEs of CAs that left the spec and still sign their CRL."""
+    """Yield what is revoked now. ``retired`` are the NAMEs of CAs that left the spec and still sign their CRL.
+
+    ``settled`` are the :func:`settled` entities.
+    """
     cas = {profile.entity.name for profile in wanted.values() if profile.kind == "ca"} | retired
     for line in lock.alive(now):
         listed_here = line.serial in listed.get(line.ca, ())
         if line.entity.kind == "ca" or line.ca not in cas or listed_here:
             continue
-        if why := why_revoked(line, certificates.get(line.entity)):
+        if why := why_revoked(line, certificates.get(line.entity), gone=line.ca in retired or line.entity in settled):
             yield RevokedLine(line.ca, line.entity, line.serial, why, now)
     for ca, numbers in listed.items():
         for serial in sorted(numbers):
@@ -73,19 +77,36 @@ def revocations(
                 yield RevokedLine(ca, known.entity if known else ca_entity(ca), serial, "unspecified", now)
 
 
-def why_revoked(line: IssuedLine, decision: Decision | None) -> str | None:
-    """Return why the spec revokes a certificate, None if it does not; ``decision`` is that about its entity."""
+def settled(certificates: Mapping[Entity, Decision], existing: Existing) -> frozenset[Entity]:
+    """Return the entities that are known to use a certificate of their present CA: what they had before can go.
+
+    Only evidence from this machine counts: a line that somebody commits revokes nothing.
+    """
+    found = set()
+    for entity, evidence in existing.deployed.own.items():
+        past, decision = (existing.history or {}).get(entity, ()), certificates.get(entity)
+        used = next((one.certificates for one in past if evidence.generation in one.ids), ())
+        if decision and decision.profile.issuer in {ca for ca, _ in used[:1]}:
+            found.add(entity)
+    return frozenset(found)
+
+
+def why_revoked(line: IssuedLine, decision: Decision | None, *, gone: bool) -> str | None:
+    """Return why the spec revokes a certificate, None if it does not; ``decision`` is that about its entity.
+
+    One that was left behind at another CA is revoked when it is ``gone``: its successor is in use, or the CA retired.
+    """
     if decision is None:
         return "cessation_of_operation"
     if too_old(line.certificate, decision.profile):
         return "key_compromise"
-    return "superseded" if _replaced(line, decision) else None
+    return "superseded" if _replaced(line, decision, gone=gone) else None
 
 
-def _replaced(line: IssuedLine, decision: Decision) -> bool:
+def _replaced(line: IssuedLine, decision: Decision, *, gone: bool) -> bool:
     """Return whether a certificate says what the spec no longer does. A merely renewed one stays good until it ends."""
     if line.ca != decision.profile.issuer:
-        return True
+        return gone
     why = decision.reason if isinstance(decision, Issue) else None
     return why is not None and why.name == "differs" and not _IDENTITY.isdisjoint(why.fields)
 

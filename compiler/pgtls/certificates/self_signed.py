@@ -15,6 +15,7 @@ from pgtls.diagnostics import Diagnostic
 from pgtls.pki.expected import wanted_facts
 from pgtls.pki.model import Certificate, Entity, Unreadable
 from pgtls.state import layout
+from pgtls.state.generations import in_use
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,25 +38,36 @@ def in_two_steps(
     gone = why is not None and nothing_left(why, found.certificate, profile, now)
     if profile.entity in replaced or (following is None and (why is None or gone)):
         return replace(decision, beside=Beside(previous=previous))
-    if following and (why is None or why.name != "due" or now >= _half(decision)):
+    if following and (gone or _trusted(existing, profile.entity, following[0], now)):
         return _promoted(decision, following, None if gone else found.pem, previous)
-    assert why is not None  # noqa: S101
     assert isinstance(found.certificate, Certificate)  # noqa: S101
     beside = Beside(next=following[1] if following else None, makes_next=following is None, previous=previous)
     end, due = found.certificate.not_after, _half(decision)
-    if why.name == "due":
+    if why is None or (why.name == "due" and now < due):
         return Keep(profile=profile, found=found, end=end, due=due, beside=beside)
     waits = (
         f"{why.text}, and its clients are to trust its next certificate before it is served: "
-        "deploy their bundles, then build again"
+        "deploy their bundles, say so (pgtls confirm), then build again"
     )
     path = profile.entity.path
     problem = Diagnostic("PGT562", f"{profile.entity} waits: {waits}", path, at="table", severity="warning")
     return Wait(profile=profile, found=found, end=end, due=due, beside=beside, why=waits, problems=(problem,))
 
 
+def _trusted(existing: Existing, server: Entity, following: Certificate, now: datetime) -> bool:
+    """Return whether every bundle that may be in use, and that verifies the server, trusts its next certificate."""
+    if existing.history is None:
+        return False
+    for entity, past in existing.history.items():
+        for one in in_use(past, existing.deployed.latest.get(entity), now) if entity.kind == "user" else ():
+            dials = any(entry["server"] == server.name for entry in one.facts["entries"])
+            if dials and following.key_id not in one.facts["trust"]:
+                return False
+    return True
+
+
 def _half(decision: Decision) -> datetime:
-    """Return when the next certificate is served: half the window before the present one ends."""
+    """Return when somebody is told that the next certificate waits: half the window before the present one ends."""
     found = decision.found.certificate
     assert isinstance(found, Certificate)  # noqa: S101  (it is due)
     due = due_at(found, decision.profile)

@@ -33,6 +33,7 @@ COMMANDS = {
     "plan": "Show what build would do, why, and what it costs.",
     "build": "Compile the spec into the out directory.",
     "try": "Try a spec on a throwaway PostgreSQL: every bundle, and every refusal.",
+    "confirm": "Record that what the last build made of servers and bundles is deployed.",
     "status": "Show every certificate and CRL with its state, days left, and what to do.",
     "terraform": "Answer Terraform's external data source: JSON on stdin and stdout; reads only.",
     "access": "Show who may connect from where to what, and how.",

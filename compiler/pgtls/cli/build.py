@@ -44,7 +44,7 @@ def command(
     special = only_check or asks.renew or asks.replace or asks.new_ca or asks.ca_key
     if not special and up_to_date(*paths, "", f"{moment:%Y-%m-%dT%H:%M:%SZ}"):
         _write(depfile, paths, "nothing was to be done")
-        emit(as_json("build", (), steps=[], summary={}) if format_ == "json" else "nothing to do")
+        emit(as_json("build", (), steps=[], summary={}, waves=[], notes=[]) if format_ == "json" else "nothing to do")
         return OK
 
     from pgtls.api import build, plan

@@ -17,7 +17,7 @@ from pgtls.state.files import make_directories, public
 
 _LOCK = "pgtls.lock"
 # What is built holds secrets and is never committed; the lock is, and git can merge it line by line.
-_IGNORED, _MERGED = b"/out/", b"*.lock merge=union"
+_IGNORED, _MERGED = b"/out/", b"*.lock merge=union\n*.deployed merge=union"
 
 
 EXAMPLES = {

@@ -169,6 +169,13 @@ def in_review() -> bool:
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
+@dataclass(frozen=True, slots=True)
+class Beside(Where):
+    """The same for a command whose arguments are something else: the spec is an option."""
+
+    spec: Annotated[str, typer.Option("--spec", metavar="SPEC", envvar="PGTLS_SPEC", help="The spec.")] = "pgtls.toml"
+
+
 def expanded(command: Callable[..., int]) -> Callable[..., int]:
     """Return the command with each parameter that is a group of options replaced by the fields of the group."""
     parameters: list[Parameter] = []

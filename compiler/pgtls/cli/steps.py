@@ -110,7 +110,13 @@ def _certificate(step: Step) -> str:
 
 def as_dict(plan: Build) -> dict[str, Any]:
     """Return what ``--format json`` has of a plan."""
-    return {"steps": [asdict(step) for step in plan.steps], "summary": plan.summary}
+    waves = [asdict(wave) for wave in plan.waves]
+    return {
+        "steps": [asdict(step) for step in plan.steps],
+        "summary": plan.summary,
+        "waves": waves,
+        "notes": plan.notes,
+    }
 
 
 def text(plan: Build, width: int | None = None, *, colour: bool = False, verbose: bool = False) -> str:
@@ -120,7 +126,8 @@ def text(plan: Build, width: int | None = None, *, colour: bool = False, verbose
     folds = folded(plan.steps, alike=len(plan.steps) if verbose else _ALIKE)
     lines = table([_row(fold, colour=colour, verbose=verbose) for fold in folds], width, indent="  ")
     costs = (line for cost in _costs(plan.steps) for line in wrapped(f"Cost: {cost}", width, " " * 6))
-    return "\n".join([*lines, "", *wrapped(f"Plan: {_sums(plan)}.", width, " " * 6), *costs])
+    order = (line for said, indent in _order(plan) for line in wrapped(said, width, indent))
+    return "\n".join([*lines, "", *wrapped(f"Plan: {_sums(plan)}.", width, " " * 6), *costs, *order])
 
 
 def markdown(plan: Build) -> str:
@@ -138,7 +145,30 @@ def markdown(plan: Build) -> str:
     ]
     lines = md.table(("what", "action", "why", "cost"), rows)
     costs = [f"- Cost: {md.text(cost)}" for cost in _costs(plan.steps)]
-    return "\n".join([f"**pgtls plan**: {_sums(plan)}.", "", *lines, *([""] if costs else []), *costs])
+    return "\n".join([f"**pgtls plan**: {_sums(plan)}.", "", *lines, *([""] if costs else []), *costs, *_waves(plan)])
+
+
+def _waves(plan: Build) -> Iterator[str]:
+    """Yield the order of deployment as Markdown."""
+    if plan.waves:
+        yield from ("", "Deploy in this order:", "")
+    for number, wave in enumerate(plan.waves, 1):
+        yield f"{number}. {md.text(wave.deploy)}"
+        yield from (f"   - {md.text(why)}" for why in wave.why)
+    if plan.notes:
+        yield from ("", *(f"- {md.text(note)}" for note in plan.notes))
+
+
+def _order(plan: Build) -> Iterator[tuple[str, str]]:
+    """Yield the order of deployment line by line, and how far the rest of a long line is indented."""
+    if plan.waves:
+        yield "Order:", ""
+    for number, wave in enumerate(plan.waves, 1):
+        yield f"  {number}. {wave.deploy}", " " * 5
+        for why in wave.why:
+            yield f"     {why}", " " * 7
+    for note in plan.notes:
+        yield f"Note: {note}", " " * 6
 
 
 def _row(fold: Fold, *, colour: bool, verbose: bool) -> Row:

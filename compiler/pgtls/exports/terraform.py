@@ -144,6 +144,7 @@ def _report(planned: Planned) -> dict[str, object]:
         "from_lock": planned.existing.from_lock,
         "steps": [asdict(step) for step in planned.plan.steps],
         "summary": planned.plan.summary,
+        "waves": [asdict(wave) for wave in planned.verdict.waves],
     }
 
 

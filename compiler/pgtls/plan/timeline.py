@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeGuard
 from pgtls.certificates.trust import checked_cas
 from pgtls.language.values import Waiver
 from pgtls.pki.model import Entity
-from pgtls.rollout.rollover import VERIFYING
+from pgtls.rollout.works import VERIFYING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

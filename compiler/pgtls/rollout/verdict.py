@@ -1,26 +1,202 @@
-"""Which entities a build would cut off, and in which order everything else has to be deployed."""
+"""What a build does to those who run the files of earlier builds: the order of deployment, and who is cut off.
+
+A pure function of what was decided and of the generations that may be in use (docs/design.md, Rollout).
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from pgtls.access.explain import surroundings_of
 from pgtls.diagnostics import errors
-from pgtls.rollout.precedence import first_the_holder, moved
-from pgtls.rollout.rollover import gate
+from pgtls.rollout import facts
+from pgtls.rollout.order import Order, Sides, order
+from pgtls.rollout.retire import retirable
+from pgtls.rollout.words import Namer, accepted_until, problems, waves
+from pgtls.rollout.works import Dialling, Serving
+from pgtls.state import layout
+from pgtls.state.generations import Generation, extended, identity, in_use
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from pgtls.access.model import Entry, Rules
     from pgtls.certificates.model import Decisions, Existing
-    from pgtls.fleet.model import Fleet
-    from pgtls.rollout.rollover import Entries, Verdict
+    from pgtls.diagnostics import Diagnostic
+    from pgtls.fleet.model import Fleet, Identity, User
+    from pgtls.pki.model import Entity
+    from pgtls.rollout.words import Deployment
+    from pgtls.state.generations import History
+    from pgtls.state.lock import IssuedLine, RevokedLine
+    from pgtls.state.tree import Tree
+
+    Entries = Mapping[str, Sequence[Entry]]
+    """By user."""
 
 
-def verdict(fleet: Fleet, entries: Entries, decisions: Decisions, existing: Existing, *, accepted: bool) -> Verdict:
-    """Judge what the decisions do to those who are deployed already; ``accepted``: an outage is a warning."""
-    found = gate(fleet, entries, decisions.certificates, existing, accepted=accepted)
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The rollout of a build. ``cut_off`` are the entities that no order of deployment spares."""
+
+    order: Order = field(default_factory=Order)
+    waves: tuple[Deployment, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Who goes on accepting what this build revokes, and until when."""
+    diagnostics: tuple[Diagnostic, ...] = ()
+    cut_off: frozenset[Entity] = frozenset()
+    retirable: bool = False
+    """Whether a CA is still trusted though nothing in use needs it."""
+
+
+def verdict(
+    fleet: Fleet,
+    rules: Mapping[str, Rules],
+    entries: Entries,
+    decisions: Decisions,
+    existing: Existing,
+    *,
+    accepted: bool,
+) -> Verdict:
+    """Judge what the decisions do to everything that may be in use; ``accepted``: an outage is a warning."""
+    keys = facts.Keys(decisions.certificates, existing)
+    made = generations(fleet, rules, entries, decisions, keys)
+    used = _in_use(fleet, made, existing, keys)
+    idle = tuple(retirable(fleet, used, existing.lock, keys))
     if errors(decisions.diagnostics):  # what a certificate that does not fit would do to anybody follows from that
-        return replace(found, diagnostics=())
-    # Skip entities that lose access in every order.
-    left = {e: ca for e, ca in moved(decisions.revocations, decisions.certificates).items() if e not in found.cut_off}
-    order = first_the_holder(fleet, entries, left) if left else ()
-    return replace(found, diagnostics=(*found.diagnostics, *order))
+        return Verdict(retirable=bool(idle))
+    revoked = _Revoked((*existing.lock.revocations.values(), *decisions.revocations))
+    servers, bundles = _sides(used, made, revoked, "server", Serving), _sides(used, made, revoked, "user", Dialling)
+    changed = frozenset(_changed(used, made, decisions.revocations))
+    found = order(servers, bundles, changed, surroundings_of(fleet))
+    cut_off = (entity for one in found.conflicts if not one.unconfirmed for entity in (one.server, *one.bundles))
+    namer = Namer(fleet, keys)
+    said = (*problems(found.conflicts, namer, accepted=accepted), *idle)
+    notes = accepted_until(decisions.revocations, existing.lock, servers)
+    return Verdict(found, tuple(waves(found, namer)), tuple(notes), said, frozenset(cut_off), bool(idle))
+
+
+def generations(
+    fleet: Fleet,
+    rules: Mapping[str, Rules],
+    entries: Entries,
+    decisions: Decisions,
+    keys: facts.Keys,
+) -> dict[Entity, Generation]:
+    """Return what a build makes of every server and every bundle."""
+    roots = facts.own_roots(fleet, decisions.certificates, keys)
+    found: dict[Entity, Generation] = {}
+    for server in fleet.servers.values():
+        said = facts.of_server(fleet, server, rules[server.name], keys)
+        found[server.entity] = _generation(server.entity, server.identities, said, fleet.now, keys)
+    for user in fleet.users.values():
+        if mine := entries.get(user.name):
+            said = facts.of_bundle(user, mine, roots, keys)
+            found[user.entity] = _generation(user.entity, (user,), said, fleet.now, keys)
+    return found
+
+
+def _generation(
+    entity: Entity, shown: Sequence[Identity | User], said: Mapping[str, object], now: datetime, keys: facts.Keys
+) -> Generation:
+    known = [(one.ca.name if one.ca else "", keys.certificate(one.entity)) for one in shown]
+    certificates = tuple((ca, certificate[0]) for ca, certificate in known if certificate)
+    ends = max((certificate[1] for _, certificate in known if certificate), default=None)
+    return Generation(entity, (), now, said, certificates, ends)
+
+
+def history(
+    fleet: Fleet,
+    rules: Mapping[str, Rules],
+    entries: Entries,
+    decisions: Decisions,
+    existing: Existing,
+    issued: Iterable[IssuedLine],
+    tree: Tree,
+) -> History:
+    """Return the generations that may be in use after a build that ``issued`` certificates and wrote ``tree``."""
+    keys = facts.Keys(decisions.certificates, existing, issued)
+    made = generations(fleet, rules, entries, decisions, keys)
+    used = _in_use(fleet, made, existing, keys)
+    return {
+        entity: extended(used.get(entity, ()), replace(one, ids=(identity(one, _settings(entity, tree, existing)),)))
+        for entity, one in made.items()
+    }
+
+
+def _settings(entity: Entity, tree: Tree, existing: Existing) -> str:
+    """Return the digest of what no peer can tell and whoever deploys it can: the settings of a server."""
+    path = layout.path(entity, layout.CONF)
+    if entity.kind != "server" or path not in tree:
+        return ""
+    content = tree[path].content
+    return sha256(content).hexdigest() if isinstance(content, bytes) else existing.listed[path].sha256
+
+
+def _in_use(
+    fleet: Fleet, made: Mapping[Entity, Generation], existing: Existing, keys: facts.Keys
+) -> dict[Entity, tuple[Generation, ...]]:
+    """Return the generations that may be in use before a build; of a tree without them, what the lock knows."""
+    evidence = existing.deployed.latest
+    if existing.history is None:
+        known = {entity for line in existing.lock.by_serial.values() for entity in (line.entity, *line.trust)}
+        return {
+            e: (facts.from_lock(e, _shown(fleet, e), one, existing.lock, keys),)
+            for e, one in made.items()
+            if e in known
+        }
+    return {
+        entity: in_use(existing.history[entity], evidence.get(entity), fleet.now)
+        for entity in made
+        if entity in existing.history
+    }
+
+
+def _shown(fleet: Fleet, entity: Entity) -> tuple[Entity, ...]:
+    """Return the entities whose certificates a server or a client presents."""
+    if entity.kind == "user":
+        return (entity,)
+    return tuple(identity.entity for identity in fleet.servers[entity.name].identities)
+
+
+class _Revoked:
+    """What was revoked when a generation was built: its CRLs know that."""
+
+    def __init__(self, lines: Iterable[RevokedLine]) -> None:
+        self._lines = tuple(lines)
+        self._known: dict[datetime, frozenset[tuple[str, str]]] = {}
+
+    def at(self, moment: datetime) -> frozenset[tuple[str, str]]:
+        """Return (CA, serial) of the certificates that were revoked then."""
+        if moment not in self._known:
+            self._known[moment] = frozenset((line.ca, line.serial) for line in self._lines if line.date <= moment)
+        return self._known[moment]
+
+
+def _sides(
+    used: Mapping[Entity, Sequence[Generation]],
+    made: Mapping[Entity, Generation],
+    revoked: _Revoked,
+    kind: str,
+    side: type[Serving | Dialling],
+) -> dict[Entity, Sides]:
+    return {
+        entity: Sides(
+            tuple(side(one, revoked.at(one.built)) for one in used.get(entity, ())), side(new, revoked.at(new.built))
+        )
+        for entity, new in made.items()
+        if entity.kind == kind
+    }
+
+
+def _changed(
+    used: Mapping[Entity, Sequence[Generation]], made: Mapping[Entity, Generation], revoked: Collection[RevokedLine]
+) -> Iterable[Entity]:
+    """Yield the entities whose peers can tell that this build changes them, or revokes what they may still show."""
+    newly = {(line.ca, line.serial) for line in revoked}
+    for entity, one in made.items():
+        known = used.get(entity, ())
+        if not known or known[-1].facts != one.facts or any(not newly.isdisjoint(old.certificates) for old in known):
+            yield entity

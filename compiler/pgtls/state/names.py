@@ -33,6 +33,11 @@ KNOWN = "lock"
 KNOWN_PATH = f"{PRIVATE}/{KNOWN}"
 KNOWN_DRAFT = "lock.new"
 """In the private directory: the copy that a build has staged."""
+GENERATIONS = "generations"
+"""In the private directory: what builds made that may still be in use (see :mod:`pgtls.state.generations`)."""
+GENERATIONS_PATH = f"{PRIVATE}/{GENERATIONS}"
+DEPLOYED_PATH = f"{PRIVATE}/deployed"
+"""In the private directory: the evidence that commands of this machine recorded (see :mod:`pgtls.state.deployed`)."""
 
 OURS = frozenset((MANIFEST, PRIVATE, GITIGNORE, GITKEEP))
 """The names in the out directory that the manifest does not list."""
@@ -43,6 +48,11 @@ def lock_path(spec: str | os.PathLike[str], override: str | os.PathLike[str] | N
     if override:
         return os.fspath(override)
     return os.fspath(spec).removesuffix(".toml") + ".lock"
+
+
+def deployed_path(lock: str | os.PathLike[str]) -> str:
+    """Return the evidence of deployments next to a lock: ``.deployed`` in place of ``.lock``, or appended."""
+    return os.fspath(lock).removesuffix(".lock") + ".deployed"
 
 
 def out_path(spec: str | os.PathLike[str], override: str | os.PathLike[str] | None = None) -> str:

@@ -33,6 +33,7 @@ from pgtls.state.lock_file import LockChange
 from pgtls.state.manifest import entry
 from pgtls.state.names import (
     DRAFT,
+    GENERATIONS_PATH,
     GITIGNORE,
     KNOWN,
     KNOWN_DRAFT,
@@ -67,6 +68,7 @@ def commit(
     manifest: Callable[[Mapping[str, Entry]], bytes],
     lock: LockChange | None = None,
     *,
+    generations: bytes | None = None,
     private: Collection[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> None:
@@ -74,10 +76,10 @@ def commit(
 
     ``changes`` are by path relative to ``out``; a change without bytes as content only sets the mode. ``deletions`` are
     files that the old manifest lists; directories that become empty are deleted too. ``manifest`` returns the new
-    manifest from the entries of the written files. ``private`` are the directories that hold a key afterwards: they
-    become 0700, and other changed directories 0755 (None: directories that get a key become 0700, the others keep
-    their mode).
-    ``progress`` is called with the number of files staged since the last call.
+    manifest from the entries of the written files. ``generations`` are what may be in use afterwards. ``private`` are
+    the directories that hold a key afterwards: they become 0700, and other changed directories 0755 (None: directories
+    that get a key become 0700, the others keep their mode). ``progress`` is called with the number of files staged
+    since the last call.
 
     The caller holds the mutex of ``out``, which exists, and has called :func:`recover`. Raise :class:`Rejected` without
     any change: PGT525 (a symbolic link in the way), PGT526 (a foreign file in the way), PGT530 (cannot be written),
@@ -89,6 +91,9 @@ def commit(
             with writing(out):
                 if not files.exists(GITIGNORE, place.root):
                     changes = {**changes, GITIGNORE: _IGNORE_ALL}
+                if generations is not None:
+                    changes = {**changes, GENERATIONS_PATH: File(generations, 0o600, "generations", Entity())}
+                    private = None if private is None else {*private, PRIVATE}
                 plan = operations(place.root, changes, deletions, private, last=MANIFEST)
             after = _stage(place, plan.scaffold, changes, manifest, progress or _silent)
             step = lock_file.stage(lock, out) if lock else None

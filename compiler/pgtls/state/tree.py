@@ -25,6 +25,7 @@ FileKind = Literal[
     "bundle",
     "archive",
     "gitignore",
+    "generations",
 ]
 FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
 

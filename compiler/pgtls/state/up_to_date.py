@@ -11,7 +11,7 @@ import stat
 from hashlib import sha256
 
 from pgtls import __version__
-from pgtls.state.names import MANIFEST, PRIVATE, RECORD_PATH, STAGING_PATH
+from pgtls.state.names import MANIFEST, PRIVATE, RECORD_PATH, STAGING_PATH, deployed_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing alone costs 2 ms
@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # typing alone costs 2 ms
 
 _LONGEST = 1 << 30
 """Bytes."""
+
+ABSENT = FileNotFoundError.__name__
+"""Stands for the digest of a file that is not there."""
 
 FORMAT = 1
 """The version of the manifest that this module understands: :data:`pgtls.state.manifest.VERSION`."""
@@ -48,7 +51,11 @@ def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch:
             and not os.path.lexists(f"{out}/{RECORD_PATH}")
             and not os.path.lexists(f"{out}/{STAGING_PATH}")  # with the keys of a build that was killed
             and inputs["digest"]
-            == input_digest(source_digest(spec, inputs["include"], inputs["files"], options), _read(lock, links=False))
+            == input_digest(
+                source_digest(spec, inputs["include"], inputs["files"], options),
+                _read(lock, links=False),
+                _content(deployed_path(lock)),
+            )
             and _untouched(out, manifest["files"])
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -87,9 +94,12 @@ def _content(path: str) -> str:
         return type(error).__name__
 
 
-def input_digest(sources: str, lock: bytes) -> str:
-    """Digest everything that a build depends on: :func:`source_digest` and the lock as it is after the build."""
-    return sha256(f"{sources}\0{sha256(lock).hexdigest()}".encode()).hexdigest()
+def input_digest(sources: str, lock: bytes, deployed: str = ABSENT) -> str:
+    """Digest all that a build depends on: :func:`source_digest`, the lock after the build, and ``deployed``.
+
+    That is the :attr:`pgtls.state.deployed.Deployed.digest`.
+    """
+    return sha256(f"{sources}\0{sha256(lock).hexdigest()}\0{deployed}".encode()).hexdigest()
 
 
 def _included(directory: str, patterns: Iterable[str]) -> Iterable[str]:

@@ -66,6 +66,39 @@ RULES: tuple[Rule, ...] = (
         "came with it.",
     ),
     Rule(
+        "PGT506",
+        "error",
+        "the evidence of deployments cannot be read",
+        meaning="`pgtls.deployed`, next to the lock, is a directory or a symbolic link, or this user cannot read it.",
+        why="Without it, a build does not know which servers and clients run which files.",
+        fix="Restore the file from version control, or give this user permission to read it.",
+    ),
+    Rule(
+        "PGT507",
+        "error",
+        "the evidence of deployments is damaged",
+        meaning="A line of `pgtls.deployed` is not what pgtls writes, or a merge left its conflict markers.",
+        why="A plan that relies on it could cut somebody off.",
+        fix="Keep the lines of both sides of a merge; restore a damaged line from version control, or delete it. "
+        "`*.deployed merge=union` in `.gitattributes` makes git merge the file by itself.",
+    ),
+    Rule(
+        "PGT508",
+        "error",
+        "nothing was built here",
+        meaning="`pgtls confirm` records what the last build made, and the out directory has no record of a build.",
+        why="Evidence names a generation of files that a build made.",
+        fix="Run it where the out directory is, after `pgtls build`; or name the directory with `--out`.",
+    ),
+    Rule(
+        "PGT509",
+        "error",
+        "the last build made nothing of that name",
+        meaning="`pgtls confirm` names an entity for which the last build made nothing that is deployed.",
+        why="Evidence about an entity that does not exist would never be used.",
+        fix="Name servers and users of the spec, as `server.NAME` and `user.NAME`.",
+    ),
+    Rule(
         "PGT510",
         "error",
         "the manifest is damaged",
@@ -534,35 +567,33 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PGT581",
         "error",
-        "a step that locks out servers or clients",
-        meaning="A certificate would move to another root. A peer that verifies it does not trust that root yet, "
-        "or would stop trusting the old root before the new certificate is deployed.",
-        why="You never deploy servers and clients in the same instant: the first ones would reject the others.",
-        fix="First let all servers and clients trust both roots (`trust` of a server for its clients, `client_ca` for "
-        "users), build and deploy; then move, build and deploy; then remove the old root. "
-        "`--accept-outage` does it at once.",
+        "an outage",
+        meaning="A server and the bundles of clients reject each other in whichever order they are deployed: the old "
+        "bundles fail with the new server, and the new bundles with the old server.",
+        why="You never deploy servers and clients in the same instant.",
+        fix="Make the change in two builds, so that each side accepts the other in between: the hint says what "
+        "to keep. `--accept-outage` makes it at once.",
     ),
     Rule(
         "PGT582",
         "warning",
         "a root that can be retired",
-        meaning="`trust` or `client_ca` still names a CA, and no certificate of the spec is under that CA any more.",
-        why="Once the last build is deployed everywhere, the CA is no longer needed, but peers would still accept "
-        "everything that its key signs.",
-        fix="When everything is deployed, remove the CA from the field, build and deploy. Then delete its table: "
-        "pgtls keeps "
-        "its key and its CRL in `ca/.retired`.",
+        meaning="`trust` or `client_ca` names a CA, and nothing that may be in use has a certificate "
+        "under it any more.",
+        why="The CA is no longer needed, but peers would still accept everything that its key signs.",
+        fix="Remove the CA from the field, build and deploy. Then delete its table: pgtls keeps its key and its CRL in "
+        "`ca/.retired`.",
     ),
     Rule(
         "PGT583",
-        "warning",
-        "the order of deployment matters",
-        meaning="A user or a server moves to another CA, and the same build revokes its old certificate.",
-        why="A peer with the new CRL rejects the old certificate at once: a server rejects clients that still have "
-        "their old bundle; a client with `crl = true` rejects a server that still has its old files.",
-        fix="Deploy the entities that move first, then their peers: bundles before servers where users move, "
-        "servers before bundles where a server moves. If both apply to the same server and user, move them "
-        "in two builds.",
+        "error",
+        "an earlier build is not known to be deployed",
+        meaning="This build is safe if the last build is deployed, and nothing says that it is. Files of an older "
+        "build would be cut off.",
+        why="A build only writes files. What runs is what was deployed: `pgtls verify` sees it on the wire, and "
+        "`pgtls confirm` records what you know.",
+        fix="Deploy what the message names, then run `pgtls verify` or `pgtls confirm`. `--accept-outage` builds "
+        "without evidence.",
     ),
     Rule(
         "PGT584",

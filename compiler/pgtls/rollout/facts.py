@@ -1,0 +1,231 @@
+"""What the peers of a server or a bundle can tell of its files: the facts by which generations are compared.
+
+They are JSON, as :mod:`pgtls.state.generations` keeps them. CAs stand there by the identifiers of their keys: a CA that
+is renewed with its key is the same to its peers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pgtls.access.grants import distinguished_name
+from pgtls.certificates.model import Issue, makes_key
+from pgtls.certificates.trust import checked_cas, listed_cas, server_cas
+from pgtls.output.connection_strings import parameters
+from pgtls.pki.model import Certificate, Entity, Unreadable
+from pgtls.state.generations import Generation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from pgtls.access.model import Entry, Rules
+    from pgtls.certificates.model import Decision, Existing
+    from pgtls.fleet.model import Authority, Fleet, Identity, Server, User
+    from pgtls.state.lock import IssuedLine, Lock
+
+SYSTEM = "system"
+"""Stands for the public CAs that clients trust by themselves."""
+
+_PARAMETERS = (
+    "host",
+    "port",
+    "sslmode",
+    "channel_binding",
+    "require_auth",
+    "sslcertmode",
+    "sslnegotiation",
+)
+"""The parameters of an entry that a server can tell from others."""
+
+
+class Keys:
+    """The identifiers of the keys of CAs, and of the keys above them; ``issued`` are certificates of this build."""
+
+    def __init__(
+        self, certificates: Mapping[Entity, Decision], existing: Existing, issued: Iterable[IssuedLine] = ()
+    ) -> None:
+        self._certificates, self._lock = certificates, existing.lock
+        self._issued = {line.entity: line.certificate for line in issued}
+        lines = [line for line in existing.lock.by_serial.values() if line.entity.kind == "ca"]
+        self._parents = {line.certificate.key_id: line.certificate.authority_key_id for line in lines}
+        for decision in certificates.values():
+            found = decision.found.certificate
+            if isinstance(found, Certificate) and (decision.found.above or decision.profile.kind == "ca"):
+                self._parents |= {one.key_id: one.authority_key_id for one in (found, *_read(decision.found.above))}
+
+    def own(self, entity: Entity) -> str:
+        """Return the key identifier of an entity after this build; of a key that is still to be made, a word for it."""
+        decision = self._certificates.get(entity)
+        found = decision.found.certificate if decision else None
+        if isinstance(found, Certificate) and not makes_key(decision):
+            return found.key_id
+        if entity in self._issued:
+            return self._issued[entity].key_id
+        line = None if makes_key(decision) else self._lock.latest.get(entity)
+        return line.certificate.key_id if line else f"new {entity}"
+
+    def next(self, entity: Entity) -> str:
+        """Return the key identifier of the next certificate of a self-signed server, which this build makes."""
+        return self._issued[entity].key_id if entity in self._issued else f"next {entity}"
+
+    def above(self, key: str) -> tuple[str, ...]:
+        """Return a key and those above it, up to its root."""
+        found = [key]
+        while (parent := self._parents.get(found[-1])) and parent not in found:
+            found.append(parent)
+        return tuple(found)
+
+    def chain(self, ca: Authority) -> tuple[str, ...]:
+        """Return the keys of a CA and of those above it after this build, up to the root."""
+        *below, root = (self.own(link.entity) for link in ca.chain)
+        return (*below, *self.above(root))
+
+    def root(self, ca: Authority) -> str:
+        """Return the key that a peer must trust to accept what a CA has signed."""
+        return self.chain(ca)[-1]
+
+    def presented(self, entity: Entity, issuer: Authority | None) -> tuple[str, ...]:
+        """Return the keys above the certificate that an entity presents after this build."""
+        decision = self._certificates[entity]
+        found = decision.found.certificate
+        if isinstance(found, Certificate) and not isinstance(decision, Issue):
+            signer = found.authority_key_id or found.key_id
+            if issuer is None or signer != self.own(issuer.entity):
+                return self.above(signer)
+        return self.chain(issuer) if issuer else (self.own(entity),)
+
+    def certificate(self, entity: Entity) -> tuple[str, datetime] | None:
+        """Return serial number and end of the certificate that an entity presents; None if it is still to be issued."""
+        decision = self._certificates.get(entity)
+        if decision is None:
+            return None
+        if isinstance(decision, Issue):
+            issued = self._issued.get(entity)
+            return (issued.serial, issued.not_after) if issued else None
+        found = decision.found.certificate
+        return (found.serial, found.not_after) if isinstance(found, Certificate) else None
+
+
+def _read(pem: Sequence[bytes]) -> tuple[Certificate, ...]:
+    """Return the certificates of a file; none if it is empty or cannot be read."""
+    from pgtls.pki import facts
+
+    found = facts.read(b"".join(pem)) if pem else ()
+    return () if isinstance(found, Unreadable) else found
+
+
+def of_server(fleet: Fleet, server: Server, rules: Rules, keys: Keys) -> dict[str, Any]:
+    """Return the facts of a server: what it is under each name, whom it trusts, and its rules."""
+    return {
+        "port": server.table.port,
+        "postgres": server.table.postgres,
+        "identities": [_identity(identity, keys) for identity in server.identities],
+        "crl": _distinct(key for ca in checked_cas(fleet, server) for key in keys.chain(ca)),
+        "hba": rules.hba_text,
+        "ident": rules.ident_text,
+    }
+
+
+def _identity(identity: Identity, keys: Keys) -> dict[str, Any]:
+    return {
+        "hosts": list(identity.table.hosts),
+        "chain": [SYSTEM] if identity.system else list(keys.presented(identity.entity, identity.ca)),
+        "trust": _distinct(keys.root(ca) for ca in identity.client_cas),
+    }
+
+
+def of_bundle(
+    user: User, entries: Sequence[Entry], own_roots: Mapping[str, Sequence[str]], keys: Keys
+) -> dict[str, Any]:
+    """Return the facts of a bundle: who it presents, whom it trusts, and what it dials.
+
+    ``own_roots`` are, by name, the keys that clients trust of identities that no CA of the spec certifies.
+    """
+    dialled = {entry.identity.name: entry.identity for entry in entries}
+    trusted = [keys.root(ca) for ca in server_cas(entries)]
+    trusted += [key for name in dialled for key in own_roots.get(name, ())]
+    trusted += [SYSTEM] if any(identity.system for identity in dialled.values()) else []
+    return {
+        "chain": list(keys.presented(user.entity, user.ca)) if user.ca else [],
+        "name": user.common_name if user.ca else "",
+        "subject": distinguished_name(user) if user.ca else "",
+        "trust": _distinct(trusted),
+        "crl": _distinct(key for ca in listed_cas(user, entries) for key in keys.chain(ca)),
+        "entries": [_entry(user, entry) for entry in entries],
+    }
+
+
+def _distinct(found: Iterable[str]) -> list[str]:
+    return sorted(set(found))
+
+
+def _entry(user: User, entry: Entry) -> dict[str, Any]:
+    values = parameters(user, entry)
+    return {
+        "server": entry.server.name,
+        "role": entry.role,
+        "database": entry.database,
+        "replication": entry.replication,
+        "certificate": entry.certificate,
+        "methods": sorted({policy.table.auth for policy in entry.policies}),
+        **{name: values[name] for name in _PARAMETERS if name in values},
+    }
+
+
+def own_roots(fleet: Fleet, certificates: Mapping[Entity, Decision], keys: Keys) -> dict[str, list[str]]:
+    """Return the keys that clients trust of each identity that no CA of the spec certifies, by its name."""
+    return {
+        identity.name: list(_own_roots(identity, certificates[identity.entity], keys))
+        for identity in fleet.identities()
+        if identity.ca is None and not identity.system
+    }
+
+
+def _own_roots(server: Identity, decision: Decision, keys: Keys) -> Iterator[str]:
+    """Yield the keys: of all that a self-signed server served, serves and will serve, or of its supplied root."""
+    if not server.self_signed:
+        yield from keys.presented(server.entity, None)[-1:]
+        return
+    yield keys.presented(server.entity, None)[-1]
+    beside = decision.beside
+    if beside and beside.makes_next:
+        yield keys.next(server.entity)
+    for pem in (beside.next, beside.previous) if beside else ():
+        yield from (certificate.key_id for certificate in _read((pem,) if pem else ()))
+
+
+def from_lock(entity: Entity, shown: Sequence[Entity], now: Generation, lock: Lock, keys: Keys) -> Generation:
+    """Return what the lock tells of the files of an entity before this build; all else is taken to be as ``now``.
+
+    ``shown`` are the entities of its certificates. The rules of a server are not known then.
+    """
+    facts, lines = dict(now.facts), [lock.latest.get(one) for one in shown]
+    if facts["crl"]:  # of which CAs, the lock does not know
+        cas = (one.certificate.key_id for one in lock.by_serial.values() if one.entity.kind == "ca")
+        facts["crl"] = _distinct((*facts["crl"], *cas))
+    if entity.kind == "server":
+        facts |= {"hba": None, "ident": None}
+        sides = zip(facts["identities"], shown, lines, strict=True)
+        facts["identities"] = [_known(side, one, line, lock, keys) for side, one, line in sides]
+    else:
+        facts = _known(facts, entity, lines[0] if lines else None, lock, keys)
+    known = [line for line in lines if line]
+    certificates = tuple((line.ca, line.serial) for line in known)
+    built = max((line.certificate.not_before for line in known), default=now.built)
+    return Generation(
+        entity, (), built, facts, certificates, max((line.certificate.not_after for line in known), default=None)
+    )
+
+
+def _known(
+    now: Mapping[str, Any], entity: Entity, line: IssuedLine | None, lock: Lock, keys: Keys
+) -> dict[str, Any]:
+    """Return the facts of one side with what the lock knows of its chain, its names, and whom it trusts."""
+    trusted = [one.certificate.key_id for one in lock.by_serial.values() if entity in one.trust]
+    facts = {**now, "trust": _distinct(keys.above(key)[-1] for key in trusted)}
+    if line:
+        facts["chain"] = list(keys.above(line.certificate.authority_key_id or line.certificate.key_id))
+        if "hosts" in facts and line.certificate.names:
+            facts["hosts"] = [name.partition(":")[2] for name in line.certificate.names]
+    return facts

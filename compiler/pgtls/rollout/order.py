@@ -1,0 +1,261 @@
+"""In which order a build can be deployed so that nobody is cut off: waves, and where there is no such order.
+
+Of a bundle and a server, either is deployed first. Until then the other side runs any generation that may be in use.
+Only connections count that work now and that the new spec still grants.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pgtls.rollout.works import Cause, Dialling, Serving, handshake, points, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from pgtls.hba.model import Line, Surroundings
+    from pgtls.pki.model import Entity
+
+    Dialled = Mapping[str, Any]
+    """An entry of a bundle's facts."""
+
+
+class Sides(NamedTuple):
+    """What may be in use of an entity, oldest first, and what it will be."""
+
+    old: tuple[Any, ...]
+    new: Any
+
+
+@dataclass(slots=True)
+class Pair:
+    """What speaks against either order for a bundle and a server: causes by the generation that fails.
+
+    ``server_first`` are old bundles that fail with the new server, ``bundle_first`` old servers with which the new
+    bundle fails. Generations are numbered from the newest: 0 is of the last build.
+    """
+
+    server_first: dict[int, Cause] = field(default_factory=dict)
+    bundle_first: dict[int, Cause] = field(default_factory=dict)
+
+    @property
+    def first(self) -> Literal["server", "bundle", "any", "neither"]:
+        """Return which of the two has to be deployed first."""
+        if self.server_first:
+            return "neither" if self.bundle_first else "bundle"
+        return "server" if self.bundle_first else "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Entities that are deployed together, and why they go before those that follow."""
+
+    entities: tuple[Entity, ...]
+    why: tuple[Reason, ...]
+
+
+class Reason(NamedTuple):
+    """Why ``first`` is deployed before ``then``: otherwise a connection fails for ``cause``.
+
+    ``old``: it is that of an old bundle with the new server; else of a new bundle with the old server.
+    """
+
+    first: Entity
+    then: Entity
+    cause: Cause
+    old: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A server and bundles that reject each other in either order.
+
+    ``old`` is why the old bundles fail with the new server, ``new`` why the new ones fail with the old server.
+    ``unconfirmed`` are the entities of which it would be enough to know that the last build is deployed: none where
+    that does not help.
+    """
+
+    server: Entity
+    bundles: tuple[Entity, ...]
+    old: Cause
+    new: Cause
+    unconfirmed: tuple[Entity, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The waves of a build, and what no order spares."""
+
+    waves: tuple[Wave, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+
+
+def order(
+    servers: Mapping[Entity, Sides], bundles: Mapping[Entity, Sides], changed: Collection[Entity], around: Surroundings
+) -> Order:
+    """Compare old and new of every bundle and server of which one is ``changed`` by this build."""
+    compare = _Comparison(around)
+    reasons: dict[tuple[Entity, Entity], Reason] = {}
+    conflicts: dict[tuple[Any, ...], list[Entity]] = defaultdict(list)
+    for bundle, mine in bundles.items():
+        for server in _dialled(mine.new, servers):
+            if bundle not in changed and server not in changed:
+                continue
+            pair = compare.pair(mine, servers[server], server.name)
+            if pair.first == "neither":
+                conflicts[server, *_worst(pair)].append(bundle)
+            elif pair.first == "bundle":
+                cause = pair.server_first[min(pair.server_first)]
+                reasons[bundle, server] = Reason(bundle, server, cause, old=True)
+            elif pair.first == "server":
+                cause = pair.bundle_first[min(pair.bundle_first)]
+                reasons[server, bundle] = Reason(server, bundle, cause, old=False)
+    found = [_conflict(*key, bundles=tuple(mine)) for key, mine in conflicts.items()]
+    waves, circular = _waves(reasons)
+    return Order(waves, (*found, *circular))
+
+
+def _dialled(bundle: Dialling, servers: Mapping[Entity, Sides]) -> Iterator[Entity]:
+    names = dict.fromkeys(entry["server"] for entry in bundle.facts["entries"])
+    by_name = {entity.name: entity for entity in servers}
+    return (by_name[name] for name in names if name in by_name)
+
+
+def _worst(pair: Pair) -> tuple[Cause, Cause, bool, bool]:
+    """Return why both orders fail, and whether only bundles, only servers before the last build do."""
+    newest = min(pair.server_first), min(pair.bundle_first)
+    return pair.server_first[newest[0]], pair.bundle_first[newest[1]], newest[0] > 0, newest[1] > 0
+
+
+def _conflict(
+    server: Entity, old: Cause, new: Cause, stale_bundles: bool, stale_server: bool, *, bundles: tuple[Entity, ...]
+) -> Conflict:
+    unconfirmed = (server,) if stale_server else bundles if stale_bundles else ()
+    return Conflict(server, bundles, old, new, unconfirmed)
+
+
+def _waves(reasons: Mapping[tuple[Entity, Entity], Reason]) -> tuple[tuple[Wave, ...], tuple[Conflict, ...]]:
+    """Put entities into layers: each after all that go before it. What waits for itself in a circle is a conflict."""
+    before: dict[Entity, set[Entity]] = {}
+    for first, then in reasons:
+        before.setdefault(first, set())
+        before.setdefault(then, set()).add(first)
+    waves = []
+    while ready := sorted(entity for entity, others in before.items() if not others):
+        going = set(ready)
+        why = tuple(reason for (first, _), reason in reasons.items() if first in going)
+        waves.append(Wave(tuple(ready), why))
+        before = {entity: others - going for entity, others in before.items() if entity not in going}
+    return tuple(waves), tuple(_circle(before, reasons))
+
+
+def _circle(left: Collection[Entity], reasons: Mapping[tuple[Entity, Entity], Reason]) -> Iterator[Conflict]:
+    """Report each server that is in a circle, with the bundles that it waits for."""
+    for (first, then), reason in reasons.items():
+        if first in left and then in left and reason.old:
+            back = next(one for (_, other), one in reasons.items() if other == first)
+            yield Conflict(then, (first,), reason.cause, back.cause)
+
+
+class _Comparison:
+    """Compares pairs; what is alike is compared once."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._known: dict[tuple[Any, ...], tuple[tuple[int, int, Cause | None, Cause | None], ...]] = {}
+
+    def pair(self, bundle: Sides, server: Sides, name: str) -> Pair:
+        """Compare the entries of a bundle for a server, all generations of both."""
+        found = Pair()
+        for entry in bundle.new.facts["entries"]:
+            if entry["server"] == name:
+                for i, j, old, new in self._entry(bundle, server, entry):
+                    if old:
+                        found.server_first.setdefault(i, old)
+                    if new:
+                        found.bundle_first.setdefault(j, new)
+        return found
+
+    def _entry(
+        self, bundle: Sides, server: Sides, entry: Dialled
+    ) -> Iterable[tuple[int, int, Cause | None, Cause | None]]:
+        """Yield, for each two generations with which a connection works now, why it fails with the new other side."""
+        for i, old_bundle in enumerate(reversed(bundle.old)):
+            for before in old_bundle.facts["entries"]:
+                if _same(before, entry):
+                    for j, old_server in enumerate(reversed(server.old)):
+                        yield from (
+                            (i, j, *causes)
+                            for causes in self._causes(old_bundle, before, old_server, bundle.new, entry, server.new)
+                        )
+
+    def _causes(
+        self,
+        old_bundle: Dialling,
+        before: Dialled,
+        old_server: Serving,
+        new_bundle: Dialling,
+        entry: Dialled,
+        new_server: Serving,
+    ) -> Iterator[tuple[Cause | None, Cause | None]]:
+        lines = self._lines(entry, before, old_bundle, new_bundle, old_server, new_server)
+        judge = _by_handshake if lines is None else self._by_rules
+        where = (None,) if lines is None else points(entry, lines)
+        for point in where:
+            now = judge(old_bundle, before, old_server, point)
+            then = judge(new_bundle, entry, new_server, point)
+            if now is None and then is None:
+                old = judge(old_bundle, before, new_server, point)
+                new = judge(new_bundle, entry, old_server, point)
+                if old or new:
+                    yield old, new
+
+    def _by_rules(self, bundle: Dialling, entry: Dialled, server: Serving, point: Any) -> Cause | None:
+        return refusal(bundle, entry, server, point, self._around)
+
+    def _lines(
+        self,
+        entry: Dialled,
+        before: Dialled,
+        old_bundle: Dialling,
+        new_bundle: Dialling,
+        old_server: Serving,
+        new_server: Serving,
+    ) -> Sequence[Line] | None:
+        """Return the lines that tell connections of an entry apart; None where rules and demands are as they were."""
+        if old_server.facts["hba"] is None:
+            return None
+        old, new = old_server.lines(entry["role"]), new_server.lines(entry["role"])
+        idents = old_server.facts["ident"] == new_server.facts["ident"] or not any(line.option("map") for line in old)
+        if idents and _rules(old) == _rules(new) and _holder(old_bundle, before) == _holder(new_bundle, entry):
+            return None
+        return (*old, *new)
+
+
+def _rules(lines: Iterable[Line]) -> list[tuple[Any, ...]]:
+    """Return what lines say about a role that they cover."""
+    return [(line.type, line.databases, line.address, line.method, line.options) for line in lines]
+
+
+def _same(before: Dialled, entry: Dialled) -> bool:
+    """Return whether two entries are for the same connections: those that both speak of."""
+    there = (before["server"], before["role"], before["replication"])
+    databases = before["database"], entry["database"]
+    alike = databases[0] == databases[1] or None in databases
+    return alike and there == (entry["server"], entry["role"], entry["replication"])
+
+
+def _holder(bundle: Dialling, entry: Dialled) -> tuple[Any, ...]:
+    """Return what the rules of a server can ask of the holder of an entry."""
+    names = ("database", "sslmode", "certificate", "methods", "require_auth", "channel_binding")
+    facts = bundle.facts
+    return facts["name"], facts["subject"], bool(facts["chain"]), *(entry.get(name) for name in names)
+
+
+def _by_handshake(bundle: Dialling, entry: Dialled, server: Serving, point: object) -> Cause | None:
+    """Judge what does not hang on the rules of the server."""
+    if entry["port"] != str(server.facts["port"]):
+        return Cause("port", entry["port"])
+    return None if entry["sslmode"] in ("disable", "allow", "prefer") else handshake(bundle, entry, server)

@@ -1,0 +1,243 @@
+"""One connection between two generations: whether a bundle's entry works against a server, and if not, why.
+
+The handshake as libpq and OpenSSL do it (chain, name, CRLs, client certificate), then the server's rules as
+:mod:`pgtls.hba.match` reads them, then whether the bundle can do what the deciding line asks for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pgtls.hba.match import decide, outcome
+from pgtls.hba.model import ClientCertificate, Connection, HostName, Keyword, Name
+from pgtls.hba.parse import parse_hba, parse_ident
+from pgtls.hba.regex import Undecidable
+from pgtls.rollout.facts import SYSTEM
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pgtls.hba.model import Database, IPAddress, Line, Surroundings, Transport
+    from pgtls.state.generations import Generation
+
+VERIFYING = ("require", "verify-ca", "verify-full")
+"""The modes in which a client verifies the server: with a root.crt, libpq verifies with ``require`` too."""
+
+_TRANSPORTS: Mapping[str, tuple[Transport, ...]] = {
+    "disable": ("plain",),
+    "allow": ("plain", "tls"),
+    "prefer": ("tls", "plain"),
+}
+"""What a client tries, in its order; every other mode is TLS alone."""
+
+_PASSWORDS = frozenset(("scram-sha-256", "md5", "password"))
+"""Methods for the password that the server knows: who has one can do all of them."""
+
+_ON_THE_WIRE = {"md5": "scram-sha-256"} | {name: name for name in ("scram-sha-256", "gss", "sspi", "oauth")}
+"""What a method is for ``require_auth``; ``cert`` and ``trust`` ask for nothing, all else for a password as it is."""
+
+
+class Cause(NamedTuple):
+    """Why a connection fails. ``kind`` is for decisions, ``detail`` the name, port, method or key that it is about."""
+
+    kind: str
+    detail: str = ""
+
+
+class Point(NamedTuple):
+    """Where a connection comes from and goes to, as the rules of a server tell them apart."""
+
+    database: str
+    address: IPAddress
+    host_names: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)  # without slots: what is read is kept
+class Serving:
+    """One generation of a server. ``revoked`` are the (CA, serial) that its CRLs list."""
+
+    generation: Generation
+    revoked: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Return its facts."""
+        return self.generation.facts
+
+    def identity(self, host: str) -> tuple[Mapping[str, Any], tuple[str, str] | None]:
+        """Return what it is under a host name, and the certificate that it shows there."""
+        default, *further = self.facts["identities"]
+        named = next((n for n, one in enumerate(further, 1) if host.lower() in map(str.lower, one["hosts"])), 0)
+        shown = self.generation.certificates
+        return (further[named - 1] if named else default), shown[named] if named < len(shown) else None
+
+    @cached_property
+    def _lines(self) -> tuple[dict[str, list[Line]], list[Line], tuple[Line, ...]]:
+        """The lines by each role that they name, those that do not name their roles, and all."""
+        lines = parse_hba(self.facts["hba"], self.facts["postgres"]).lines
+        named: dict[str, list[Line]] = {}
+        for line in lines:
+            for term in line.roles:
+                if isinstance(term, Name):
+                    named.setdefault(term.text, []).append(line)
+        return named, [line for line in lines if not all(isinstance(term, Name) for term in line.roles)], lines
+
+    def lines(self, role: str) -> tuple[Line, ...]:
+        """Return the lines that may decide for a role, in their order."""
+        named, wide, _ = self._lines
+        mine = {id(line): line for line in (*named.get(role, ()), *wide)}
+        return tuple(sorted(mine.values(), key=lambda line: line.number or 0))
+
+    @cached_property
+    def idents(self) -> tuple[Any, ...]:
+        """The lines of its ident maps."""
+        return tuple(parse_ident(self.facts["ident"], self.facts["postgres"]).lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialling:
+    """One generation of a bundle. ``revoked`` are the (CA, serial) that its CRLs list."""
+
+    generation: Generation
+    revoked: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Return its facts."""
+        return self.generation.facts
+
+
+def handshake(bundle: Dialling, entry: Mapping[str, Any], server: Serving) -> Cause | None:
+    """Return why the two do not get as far as the server's rules over TLS; None where they do."""
+    shown, certificate = server.identity(entry["host"])
+    mine, lists = bundle.facts, server.facts["crl"]
+    if entry["sslmode"] in VERIFYING and (cause := _verify(bundle, entry, shown, certificate)):
+        return cause
+    if entry["certificate"] and shown["trust"] and mine["chain"]:
+        if mine["chain"][-1] not in shown["trust"]:
+            return Cause("client root", mine["chain"][-1])
+        if lists and not server.revoked.isdisjoint(bundle.generation.certificates):
+            return Cause("client revoked")
+        if lists and not set(mine["chain"]) <= set(lists):
+            return Cause("no client crl")
+    return None
+
+
+def _verify(
+    bundle: Dialling, entry: Mapping[str, Any], shown: Mapping[str, Any], certificate: tuple[str, str] | None
+) -> Cause | None:
+    mine = bundle.facts
+    if shown["chain"][-1] not in mine["trust"]:
+        return Cause("root", shown["chain"][-1])
+    if entry["sslmode"] == "verify-full" and entry["host"] not in shown["hosts"]:
+        return Cause("name", entry["host"])
+    if mine["crl"] and shown["chain"] != [SYSTEM]:
+        if certificate in bundle.revoked:
+            return Cause("revoked")
+        if not set(shown["chain"]) <= set(mine["crl"]):
+            return Cause("no crl")
+    return None
+
+
+def refusal(
+    bundle: Dialling, entry: Mapping[str, Any], server: Serving, point: Point, surroundings: Surroundings
+) -> Cause | None:
+    """Return why a connection fails, None where it works: of the transports that the client tries, one is enough."""
+    if entry["port"] != str(server.facts["port"]):
+        return Cause("port", entry["port"])
+    cause: Cause | None = None
+    for transport in _TRANSPORTS.get(entry["sslmode"], ("tls",)):
+        found = handshake(bundle, entry, server) if transport == "tls" else None
+        found = found or _access(bundle, entry, server, point, transport, surroundings)
+        if found is None:
+            return None
+        cause = cause or found
+    return cause
+
+
+def _access(
+    bundle: Dialling,
+    entry: Mapping[str, Any],
+    server: Serving,
+    point: Point,
+    transport: Transport,
+    surroundings: Surroundings,
+) -> Cause | None:
+    facts, mine = server.facts, bundle.facts
+    if facts["hba"] is None:  # the lock does not know the rules
+        return None
+    trust = server.identity(entry["host"])[0]["trust"]
+    shows = transport == "tls" and entry["certificate"] and trust and mine["chain"]
+    connection = Connection(
+        role=entry["role"],
+        database=point.database,
+        transport=transport,
+        address=point.address,
+        host_names=point.host_names,
+        replication=entry["replication"],
+        certificate=ClientCertificate(mine["name"], mine["subject"]) if shows else None,
+    )
+    try:
+        line = decide(server.lines(entry["role"]), connection, surroundings)
+        accepted = outcome(line, server.idents, connection, facts["postgres"], surroundings).accepted
+    except Undecidable:
+        return Cause("unknown")
+    if line is None or line.method == "reject":
+        return Cause("line")
+    if not accepted:
+        return Cause("identity" if connection.certificate else "certificate", line.method)
+    return None if _can(entry, line.method) else Cause("method", line.method)
+
+
+def _can(entry: Mapping[str, Any], method: str) -> bool:
+    """Return whether the holder of an entry can do what a line asks for, and its client agrees to."""
+    allowed = entry.get("require_auth")
+    wire = "none" if method in ("cert", "trust") else _ON_THE_WIRE.get(method, "password")
+    if allowed is not None and not _agrees(allowed.split(","), wire):
+        return False
+    if entry.get("channel_binding") == "require" and wire != "scram-sha-256":
+        return False
+    known = set(entry["methods"])
+    return wire == "none" or method in known or (method in _PASSWORDS and bool(known & _PASSWORDS))
+
+
+def _agrees(allowed: Sequence[str], wire: str) -> bool:
+    """Read ``require_auth``: a list of methods, or of methods that are not accepted (libpq, fe-auth.c)."""
+    if allowed[0].startswith("!"):
+        return f"!{wire}" not in allowed
+    return wire in allowed
+
+
+def points(entry: Mapping[str, Any], lines: Iterable[Line]) -> Iterator[Point]:
+    """Yield one connection of each kind that the lines can tell apart for the role of an entry."""
+    lines = tuple(lines)
+    addresses = [line.address for line in lines if line.address is not None]
+    starts: dict[IPAddress, None] = {ip_address("198.51.100.77"): None, ip_address("2001:db8::77"): None}
+    for network in addresses:
+        if isinstance(network, IPv4Network | IPv6Network):
+            last = int(network.broadcast_address)
+            starts[network.network_address] = None
+            if last + 1 < 1 << network.max_prefixlen:
+                starts[type(network.network_address)(last + 1)] = None
+    near = {Keyword.SAMEHOST, Keyword.SAMENET} & {one for one in addresses if isinstance(one, Keyword)}
+    starts |= {ip_address("127.0.0.1"): None} if near else {}
+    names = {_example(one.name) for one in addresses if isinstance(one, HostName)}
+    for database in _databases(entry, lines):
+        yield from (Point(database, address) for address in starts)
+        yield from (Point(database, next(iter(starts)), frozenset((name,))) for name in sorted(names))
+
+
+def _example(name: str) -> str:
+    return f"host{name}" if name.startswith(".") else name
+
+
+def _databases(entry: Mapping[str, Any], lines: Sequence[Line]) -> Iterator[str]:
+    if entry["database"] is not None or entry["replication"]:
+        yield entry["database"] or "replication"
+        return
+    named: dict[Database, None] = dict.fromkeys(term for line in lines for term in line.databases)
+    names = [term.text for term in named if isinstance(term, Name)]
+    yield from dict.fromkeys((*names, entry["role"], "anything"))

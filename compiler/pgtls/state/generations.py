@@ -1,0 +1,124 @@
+"""Generations: what earlier builds made of each server and bundle, as far as its peers can tell the difference.
+
+A server or a client runs the files of some build, perhaps not of the last one. The file in the private directory keeps
+what rollouts are judged by (:mod:`pgtls.rollout`), oldest first. Its facts are public. Without it, the lock tells less.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pgtls.pki.model import Entity
+from pgtls.state import files
+from pgtls.state.lock import instant, timestamp
+from pgtls.state.names import GENERATIONS_PATH
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from pgtls.state.deployed import Evidence
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generation of a server's or a client's files.
+
+    ``ids`` name the builds that made it: several where their files differ in nothing that a peer can tell. ``facts``
+    are what peers can tell (:mod:`pgtls.rollout.facts`). ``certificates`` are (CA, serial), of a server one for each of
+    its identities; ``ends`` is when the last of them ends.
+    """
+
+    entity: Entity
+    ids: tuple[str, ...]
+    built: datetime
+    facts: Mapping[str, Any]
+    certificates: tuple[tuple[str, str], ...] = ()
+    ends: datetime | None = None
+
+
+History: TypeAlias = "Mapping[Entity, tuple[Generation, ...]]"
+"""By entity, oldest first; the last one is of the last build."""
+
+
+def identity(one: Generation, settings: str) -> str:
+    """Return what names a generation: a digest of its facts, its certificate, and the settings of a server."""
+    said = _encode([one.facts, one.certificates, settings])
+    return sha256(said.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def read(out: str) -> History | None:
+    """Read the generations of an out directory; None where there are none, or where they cannot be read."""
+    try:
+        first, *lines = files.read(os.path.join(out, GENERATIONS_PATH)).splitlines()
+        if json.loads(first)["pgtls_generations"] != VERSION:
+            return None
+        found: dict[Entity, list[Generation]] = {}
+        for line in lines:
+            one = _generation(json.loads(line))
+            found.setdefault(one.entity, []).append(one)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    return {entity: tuple(mine) for entity, mine in found.items()}
+
+
+def render(history: History) -> bytes:
+    """Return the file: a header, then one generation a line."""
+    lines = [{"pgtls_generations": VERSION}, *(_fields(one) for entity in sorted(history) for one in history[entity])]
+    return "".join(f"{_encode(line)}\n" for line in lines).encode(errors="backslashreplace")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _fields(one: Generation) -> dict[str, Any]:
+    return {
+        "entity": one.entity,
+        "ids": one.ids,
+        "built": timestamp(one.built),
+        "certificates": one.certificates,
+        "ends": one.ends and timestamp(one.ends),
+        "facts": one.facts,
+    }
+
+
+def _generation(fields: Mapping[str, Any]) -> Generation:
+    ends = fields["ends"]
+    return Generation(
+        Entity(fields["entity"]),
+        tuple(fields["ids"]),
+        instant(fields["built"]),
+        dict(fields["facts"]),
+        tuple((str(ca), str(serial)) for ca, serial in fields["certificates"]),
+        ends and instant(ends),
+    )
+
+
+def extended(known: Sequence[Generation], made: Generation) -> tuple[Generation, ...]:
+    """Add the generation of a build to the earlier ones; one with the same facts takes its place."""
+    same = [one for one in known if one.facts == made.facts]
+    ids = dict.fromkeys((*(identity for one in same for identity in one.ids), *made.ids))
+    return (*(one for one in known if one not in same), replace(made, ids=tuple(ids)[-_IDS:]))
+
+
+_IDS = 64
+"""The most names that a generation keeps: a renewal every week for a year."""
+
+
+def in_use(known: Sequence[Generation], evidence: Evidence | None, now: datetime) -> tuple[Generation, ...]:
+    """Return the generations that may be in use: those since the one that is known to be deployed.
+
+    One whose certificate has ended serves nobody.
+    """
+    last = known[-1:]
+    known = [one for one in known if one.ends is None or one.ends > now or one in last]
+    for position, one in enumerate(known):
+        if evidence and evidence.generation in one.ids:
+            return tuple(known[position:])
+    return tuple(known)
