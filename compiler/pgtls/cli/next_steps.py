@@ -20,10 +20,24 @@ _NAMED = 3
 
 
 def next_steps(built: Build, out: str) -> Iterator[str]:
-    """Return what to deploy, and where: only the servers and bundles that this build changed."""
-    steps, hosts = built.steps, built.hosts
+    """Return what to deploy, and where: only the servers and bundles that this build changed, in the plan's order."""
+    steps = built.steps
     if any(step.action in ("create", "renew") and _makes_ca_key(step) for step in steps):
         yield f"back up {out}/ca: the keys of your CAs are there and nowhere else"
+    deployments = [*_servers(built, out)], [*_clients(built, out)]
+    for lines in reversed(deployments) if _bundles_first(built) else deployments:
+        yield from lines
+    if "verify" in COMMANDS and _deployed(steps, "server"):
+        yield "run pgtls verify"
+
+
+def _bundles_first(built: Build) -> bool:
+    """Return whether the plan's order starts with bundles; where it starts with both, it is printed above."""
+    return bool(built.waves) and all(entity.kind == "user" for entity in built.waves[0].entities)
+
+
+def _servers(built: Build, out: str) -> Iterator[str]:
+    steps, hosts = built.steps, built.hosts
     for restart, after in ((False, "which reloads PostgreSQL"), (True, "then restart PostgreSQL")):
         servers = [
             name
@@ -36,11 +50,12 @@ def next_steps(built: Build, out: str) -> Iterator[str]:
                 f"{servers[0] if len(servers) == 1 else 'NAME'}/{layout.INSTALLER}",
             )
             yield f"copy {_directories(out, 'server', servers)} to {where}, run sudo sh {script} there, {after}"
-    users = [name for name in _deployed(steps, "user") if name in built.users]
+
+
+def _clients(built: Build, out: str) -> Iterator[str]:
+    users = [name for name in _deployed(built.steps, "user") if name in built.users]
     if users:
         yield f"copy {_directories(out, 'user', users)} to {'its client' if len(users) == 1 else 'their clients'}"
-    if "verify" in COMMANDS and _deployed(steps, "server"):
-        yield "run pgtls verify"
 
 
 def _makes_ca_key(step: Step) -> bool:

@@ -18,7 +18,7 @@ from pgtls.diagnostics import errors
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pgtls.plan.model import Item
+    from pgtls.plan.model import Deployed, Item
     from pgtls.plan.status import Status
     from pgtls.plan.timeline import Event
 
@@ -101,11 +101,22 @@ def _as_dict(status: Status, *, timeline: bool) -> dict[str, Any]:
         "from_lock": status.from_lock,
         "summary": status.counts,
         "items": [_item(item, status.now) for item in status.items],
+        "deployed": [_deployed(one) for one in status.deployed],
         "next": _event(status.next_failure) if status.next_failure else None,
     }
     if timeline:
         result["timeline"] = [_event(event) for event in status.events]
     return result
+
+
+def _deployed(one: Deployed) -> dict[str, Any]:
+    return {
+        "entity": one.entity,
+        "built": _instant(one.built),
+        "deployed": one.deployed,
+        "since": _instant(one.since),
+        "by": one.by,
+    }
 
 
 def _item(item: Item, now: datetime) -> dict[str, Any]:

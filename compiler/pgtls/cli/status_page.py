@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
+    from pgtls.pki.model import Entity
     from pgtls.plan.model import Item, State
     from pgtls.plan.status import Status
     from pgtls.plan.timeline import Cause, Event
@@ -64,10 +65,17 @@ def _end(status: Status) -> Iterator[str]:
     if former:
         counted = ", ".join(f"{count} {state}" for state, count in former.items())
         yield from ("", f"Not in use, and not yet ended: {counted} (--format json lists them)")
+    if any(one.deployed != "unknown" for one in status.deployed):  # somebody keeps evidence
+        yield from _not_deployed([one.entity for one in status.deployed if one.deployed != "last build"])
     building = [item for item in status.items if item.needs_a_build]
     if building or status.overdue:
         first = "fix the errors, then " if errors(status.diagnostics) else ""
         yield from ("", f"To do: {first}{_todo(building, overdue=bool(status.overdue))}")
+
+
+def _not_deployed(entities: Sequence[Entity]) -> Iterator[str]:
+    if entities:
+        yield from ("", f"Not known to be deployed: {_names(entities)} (pgtls verify, or pgtls confirm)")
 
 
 def _wrapped(sentences: Iterable[str], width: int | None) -> Iterator[str]:

@@ -28,6 +28,20 @@ class Step:
     files: tuple[str, ...] = ()
 
 
+Known = Literal["last build", "older build", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What is known to be deployed of a server or a bundle: what, ``since`` when, and from which command."""
+
+    entity: Entity
+    built: datetime
+    deployed: Known = "unknown"
+    since: datetime | None = None
+    by: str | None = None
+
+
 Kind = Literal["certificate", "crl"]
 State = Literal[
     "expired",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pgtls.certificates.model import Issue, Promote, Wait
 from pgtls.diagnostics import errors
 from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList
-from pgtls.plan.model import STATES, Item, State
+from pgtls.plan.model import STATES, Deployed, Item, Known, State
 from pgtls.plan.timeline import timeline
 from pgtls.state import layout
 
@@ -48,6 +48,8 @@ class Status:
     diagnostics: tuple[Diagnostic, ...] = ()
     waived: tuple[Diagnostic, ...] = ()
     """Findings that waivers accept."""
+    deployed: tuple[Deployed, ...] = ()
+    """Every server and bundle that builds made, with what is known of its deployment."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -108,7 +110,19 @@ def describe(
         lost=existing.lost,
         diagnostics=diagnostics,
         waived=waived,
+        deployed=tuple(_deployed(existing)),
     )
+
+
+def _deployed(existing: Existing) -> Iterator[Deployed]:
+    for entity, past in (existing.history or {}).items():
+        last, evidence = past[-1], existing.deployed.latest.get(entity)
+        known = {name for one in past for name in one.ids}
+        if evidence is None or evidence.generation not in known:
+            yield Deployed(entity, last.built)
+        else:
+            which: Known = "last build" if evidence.generation == last.ids[-1] else "older build"
+            yield Deployed(entity, last.built, which, evidence.at, evidence.by)
 
 
 def _urgency(item: Item) -> tuple[int, float, str, str]:

@@ -218,9 +218,7 @@ def from_lock(entity: Entity, shown: Sequence[Entity], now: Generation, lock: Lo
     )
 
 
-def _known(
-    now: Mapping[str, Any], entity: Entity, line: IssuedLine | None, lock: Lock, keys: Keys
-) -> dict[str, Any]:
+def _known(now: Mapping[str, Any], entity: Entity, line: IssuedLine | None, lock: Lock, keys: Keys) -> dict[str, Any]:
     """Return the facts of one side with what the lock knows of its chain, its names, and whom it trusts."""
     trusted = [one.certificate.key_id for one in lock.by_serial.values() if entity in one.trust]
     facts = {**now, "trust": _distinct(keys.above(key)[-1] for key in trusted)}

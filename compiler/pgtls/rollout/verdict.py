@@ -102,9 +102,9 @@ def _generation(
     entity: Entity, shown: Sequence[Identity | User], said: Mapping[str, object], now: datetime, keys: facts.Keys
 ) -> Generation:
     known = [(one.ca.name if one.ca else "", keys.certificate(one.entity)) for one in shown]
-    certificates = tuple((ca, certificate[0]) for ca, certificate in known if certificate)
+    certificates = tuple((ca, certificate[0] if certificate else "") for ca, certificate in known)
     ends = max((certificate[1] for _, certificate in known if certificate), default=None)
-    return Generation(entity, (), now, said, certificates, ends)
+    return Generation(entity, (), now, said, certificates if ends else (), ends)
 
 
 def history(

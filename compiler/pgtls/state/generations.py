@@ -30,7 +30,7 @@ VERSION = 1
 class Generation:
     """One generation of a server's or a client's files.
 
-    ``ids`` name the builds that made it: several where their files differ in nothing that a peer can tell. ``facts``
+    ``ids`` name the files that builds made, the last ones last: several where no peer can tell them apart. ``facts``
     are what peers can tell (:mod:`pgtls.rollout.facts`). ``certificates`` are (CA, serial), of a server one for each of
     its identities; ``ends`` is when the last of them ends.
     """
@@ -103,8 +103,8 @@ def _generation(fields: Mapping[str, Any]) -> Generation:
 def extended(known: Sequence[Generation], made: Generation) -> tuple[Generation, ...]:
     """Add the generation of a build to the earlier ones; one with the same facts takes its place."""
     same = [one for one in known if one.facts == made.facts]
-    ids = dict.fromkeys((*(identity for one in same for identity in one.ids), *made.ids))
-    return (*(one for one in known if one not in same), replace(made, ids=tuple(ids)[-_IDS:]))
+    names = dict.fromkeys(name for one in same for name in one.ids if name not in made.ids)
+    return (*(one for one in known if one not in same), replace(made, ids=(*names, *made.ids)[-_IDS:]))
 
 
 _IDS = 64

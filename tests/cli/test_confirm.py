@@ -1,0 +1,65 @@
+"""`pgtls confirm` records what somebody knows; errors name what was not built."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.building import SMALL
+from support.pgtls import pgtls
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    (tmp_path / "pgtls.toml").write_text(SMALL)
+    assert pgtls("build", cwd=tmp_path, now="2026-01-01").status == 0
+    return tmp_path
+
+
+def test_what_is_confirmed_is_in_the_file_beside_the_lock_and_in_status(built: Path) -> None:
+    run = pgtls("confirm", "server.main", "user.app", "--reason", "change 4711", cwd=built, now="2026-01-02")
+    assert (run.status, run.stdout) == (0, "confirmed server.main and user.app; commit pgtls.deployed\n")
+    lines = [json.loads(line) for line in (built / "pgtls.deployed").read_text().splitlines()]
+    assert [(line["entity"], line["by"], line["reason"], line["at"]) for line in lines[1:]] == [
+        ("server.main", "confirm", "change 4711", "2026-01-02T00:00:00Z"),
+        ("user.app", "confirm", "change 4711", "2026-01-02T00:00:00Z"),
+    ]
+    known = {
+        one["entity"]: one for one in pgtls("status", "--format", "json", cwd=built, now="2026-01-03").json["deployed"]
+    }
+    assert known["server.main"]["deployed"] == "last build"
+    assert known["server.main"]["since"] == "2026-01-02T00:00:00Z"
+
+
+def test_status_tells_what_is_not_known_to_be_deployed(built: Path) -> None:
+    pgtls("confirm", "server.main", "--reason", "x", cwd=built, now="2026-01-02")
+    spec = built / "pgtls.toml"
+    spec.write_text(SMALL.replace('"db.example.com"', '"db.example.com", "db2.example.com"'))
+    assert pgtls("build", cwd=built, now="2026-01-03").status == 0
+    found = pgtls("status", "--format", "json", cwd=built, now="2026-01-03").json["deployed"]
+    assert {one["entity"]: one["deployed"] for one in found} == {"server.main": "older build", "user.app": "unknown"}
+    assert "Not known to be deployed: server.main and user.app" in pgtls("status", cwd=built, now="2026-01-03").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        pytest.param(("server.nope", "--reason", "x"), 1, "PGT509", id="an unknown entity"),
+        pytest.param(("ca.root", "--reason", "x"), 1, "PGT509", id="a CA"),
+        pytest.param(("server.main",), 64, "--reason", id="no reason"),
+        pytest.param(("--reason", "x"), 64, "ENTITY", id="no entity"),
+        pytest.param(("server.main", "--reason", "x", "--out", "elsewhere"), 1, "PGT508", id="nothing built there"),
+    ],
+)
+def test_what_cannot_be_confirmed_is_refused_and_nothing_is_written(
+    built: Path, words: tuple[str, ...], status: int, said: str
+) -> None:
+    run = pgtls("confirm", *words, cwd=built)
+    assert run.status == status
+    assert said in run.stderr
+    assert not (built / "pgtls.deployed").exists()

@@ -1,0 +1,98 @@
+"""Evidence of deployments: a file next to the lock that everybody may add to, and a copy that this machine writes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgtls.diagnostics import Rejected
+from pgtls.pki.model import Entity
+from pgtls.state.deployed import HEADER, Evidence, read, record
+from pgtls.state.up_to_date import ABSENT
+from support.building import NOW, SMALL, Place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+APP = Evidence(Entity("user.app"), "0" * 16, "a" * 64, ("b" * 64,), "confirm", NOW, 'by "hand"')
+LATER = Evidence(Entity("user.app"), "1" * 16, None, (), "verify", NOW + timedelta(days=1))
+
+
+def beside(place: Place) -> Path:
+    return place.lock.with_suffix(".deployed")
+
+
+def refused(place: Place, code: str) -> str:
+    with pytest.raises(Rejected, match=code) as rejected:
+        read(place.lock, str(place.out))
+    (found,) = rejected.value.diagnostics
+    assert found.hint
+    return found.message
+
+
+def test_what_is_recorded_is_read_again_and_the_latest_line_counts(place: Place) -> None:
+    assert read(place.lock, str(place.out)).digest == ABSENT
+    place.build(SMALL)
+    record(place.lock, str(place.out), [LATER])
+    record(place.lock, str(place.out), [APP])
+    found = read(place.lock, str(place.out))
+    assert found.latest == found.own == {"user.app": LATER}
+    assert beside(place).read_text().splitlines() == [HEADER, LATER.render(), APP.render()]
+
+
+def test_lines_of_others_count_as_deployed_and_not_as_our_own(place: Place) -> None:
+    place.build(SMALL)
+    record(place.lock, str(place.out), [APP])
+    with beside(place).open("a") as file:
+        file.write(f"{HEADER}\n{LATER.render()}\n{LATER.render()}\n\n")
+    found = read(place.lock, str(place.out))
+    assert (found.latest["user.app"], found.own["user.app"]) == (LATER, APP)  # type: ignore[index]
+
+
+DAMAGE = {
+    "a merge conflict": "<<<<<<< ours\n",
+    "a line that ends early": '{"entity": "user.app"',
+    "a list": "[]",
+    "another version": '{"pgtls_deployed": 2}',
+    "no entity": APP.render().replace("user.app", "app"),
+    "a path as entity": APP.render().replace("user.app", "user.../x"),
+    "no generation": APP.render().replace("0" * 16, "x"),
+    "no fingerprint": APP.render().replace("a" * 64, "a"),
+    "no instant": APP.render().replace("2026-01-01T00:00:00Z", "today"),
+    "an unknown witness": APP.render().replace('"confirm"', '"hearsay"'),
+    "trust that is no list": APP.render().replace('["' + "b" * 64 + '"]', "{}"),
+}
+
+
+@pytest.mark.parametrize("line", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_line_is_an_error_at_its_place_and_nothing_is_added(place: Place, line: str) -> None:
+    place.build(SMALL)
+    text = f"{HEADER}\n{line}\n"
+    beside(place).write_text(text)
+    refused(place, "PGT507")
+    with pytest.raises(Rejected, match="PGT507"):
+        record(place.lock, str(place.out), [APP])
+    with pytest.raises(Rejected, match="PGT507"):
+        place.plan()
+    assert beside(place).read_text() == text
+
+
+def test_a_link_and_a_directory_are_not_read(place: Place, tmp_path: Path) -> None:
+    beside(place).symlink_to(tmp_path / "elsewhere")
+    assert "symbolic link" in refused(place, "PGT506")
+    beside(place).unlink()
+    beside(place).mkdir()
+    refused(place, "PGT506")
+
+
+def test_evidence_is_an_input_of_the_build(place: Place) -> None:
+    place.build(SMALL)
+    first = place.build().existing.manifest
+    place.confirm()
+    place.build()
+    second = place.build().existing.manifest
+    assert first
+    assert second
+    assert first.inputs.digest != second.inputs.digest
