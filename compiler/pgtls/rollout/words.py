@@ -70,7 +70,7 @@ def problems(conflicts: Sequence[Conflict], namer: Namer, *, accepted: bool) -> 
     """Report what no order of deployment spares: errors, or warnings if an outage is ``accepted``."""
     for conflict in conflicts:
         found = _unconfirmed(conflict, namer) if conflict.unconfirmed else _outage(conflict, namer)
-        yield replace(found, severity="warning" if accepted else "error")
+        yield replace(found, severity="warning", hint="deploy both sides at the same time") if accepted else found
 
 
 def _outage(conflict: Conflict, namer: Namer) -> Diagnostic:
