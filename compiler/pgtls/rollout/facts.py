@@ -85,8 +85,20 @@ class Keys:
         """Return the key that a peer must trust to accept what a CA has signed."""
         return self.chain(ca)[-1]
 
+    def signed(self, ca: Authority) -> bool:
+        """Return whether a CA and all above it have a certificate after this build: others may still have to sign."""
+        return all(self._exists(link.entity) for link in ca.chain)
+
+    def _exists(self, entity: Entity) -> bool:
+        decision = self._certificates.get(entity)
+        return isinstance(decision, Issue) or (
+            decision is not None and isinstance(decision.found.certificate, Certificate)
+        )
+
     def presented(self, entity: Entity, issuer: Authority | None) -> tuple[str, ...]:
-        """Return the keys above the certificate that an entity presents after this build."""
+        """Return the keys above the certificate that an entity presents after this build; none without one."""
+        if not self._exists(entity):
+            return ()
         decision = self._certificates[entity]
         found = decision.found.certificate
         if isinstance(found, Certificate) and not isinstance(decision, Issue):
@@ -121,7 +133,7 @@ def of_server(fleet: Fleet, server: Server, rules: Rules, keys: Keys) -> dict[st
         "port": server.table.port,
         "postgres": server.table.postgres,
         "identities": [_identity(identity, keys) for identity in server.identities],
-        "crl": _distinct(key for ca in checked_cas(fleet, server) for key in keys.chain(ca)),
+        "crl": _distinct(key for ca in checked_cas(fleet, server) if keys.signed(ca) for key in keys.chain(ca)),
         "hba": rules.hba_text,
         "ident": rules.ident_text,
     }
@@ -131,7 +143,7 @@ def _identity(identity: Identity, keys: Keys) -> dict[str, Any]:
     return {
         "hosts": list(identity.table.hosts),
         "chain": [SYSTEM] if identity.system else list(keys.presented(identity.entity, identity.ca)),
-        "trust": _distinct(keys.root(ca) for ca in identity.client_cas),
+        "trust": _distinct(keys.root(ca) for ca in identity.client_cas if keys.signed(ca)),
     }
 
 
@@ -143,7 +155,7 @@ def of_bundle(
     ``own_roots`` are, by name, the keys that clients trust of identities that no CA of the spec certifies.
     """
     dialled = {entry.identity.name: entry.identity for entry in entries}
-    trusted = [keys.root(ca) for ca in server_cas(entries)]
+    trusted = [keys.root(ca) for ca in server_cas(entries) if keys.signed(ca)]
     trusted += [key for name in dialled for key in own_roots.get(name, ())]
     trusted += [SYSTEM] if any(identity.system for identity in dialled.values()) else []
     return {
@@ -151,7 +163,7 @@ def of_bundle(
         "name": user.common_name if user.ca else "",
         "subject": distinguished_name(user) if user.ca else "",
         "trust": _distinct(trusted),
-        "crl": _distinct(key for ca in listed_cas(user, entries) for key in keys.chain(ca)),
+        "crl": _distinct(key for ca in listed_cas(user, entries) if keys.signed(ca) for key in keys.chain(ca)),
         "entries": [_entry(user, entry) for entry in entries],
     }
 
@@ -187,7 +199,7 @@ def _own_roots(server: Identity, decision: Decision, keys: Keys) -> Iterator[str
     if not server.self_signed:
         yield from keys.presented(server.entity, None)[-1:]
         return
-    yield keys.presented(server.entity, None)[-1]
+    yield from keys.presented(server.entity, None)[-1:]
     beside = decision.beside
     if beside and beside.makes_next:
         yield keys.next(server.entity)

@@ -130,8 +130,9 @@ def _verify(
     bundle: Dialling, entry: Mapping[str, Any], shown: Mapping[str, Any], certificate: tuple[str, str] | None
 ) -> Cause | None:
     mine = bundle.facts
-    if shown["chain"][-1] not in mine["trust"]:
-        return Cause("root", shown["chain"][-1])
+    root = shown["chain"][-1] if shown["chain"] else ""
+    if root not in mine["trust"]:
+        return Cause("root", root)
     if entry["sslmode"] == "verify-full" and entry["host"] not in shown["hosts"]:
         return Cause("name", entry["host"])
     if mine["crl"] and shown["chain"] != [SYSTEM]:
