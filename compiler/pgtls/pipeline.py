@@ -116,16 +116,20 @@ def build(request: Request, progress: Progress = no_progress) -> Planned:
 
 
 def confirm(request: Request, entities: Sequence[str], by: Witness, reason: str) -> tuple[Evidence, ...]:
-    """Record that what the last build made of entities is deployed. Raise :class:`Rejected` if it made nothing."""
+    """Record that what the last build made of entities is deployed. Raise :class:`Rejected` if it made nothing.
+
+    What is known already is recorded again only if somebody says so: a check that runs every hour adds no lines.
+    """
     from pgtls.certificates.observe import built
-    from pgtls.state.deployed import record
+    from pgtls.state.deployed import read, record
     from pgtls.state.session import looking
 
     with looking(request.out, request.lock_timeout):
         known, damage = read_any(request.lock)
         refuse(damage)
-        seen = built(request.out, known, entities, by, request.now, reason)
-        record(request.lock, request.out, seen)
+        seen, before = built(request.out, known, entities, by, request.now, reason), read(request.lock, request.out).own
+        news = [one for one in seen if by == "confirm" or not one.repeats(before.get(one.entity))]
+        record(request.lock, request.out, news)
         return seen
 
 

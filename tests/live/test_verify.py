@@ -58,8 +58,17 @@ def test_a_good_server_is_as_compiled_and_gets_few_connections(site: Site) -> No
     assert (run.status, found["as_compiled"], found["server"]) == (0, True, "server.db"), run.stdout
     received = log.count("connection received")
     assert received == found["connections"] <= 40
+
     assert most_at_once(log) <= 5, "four, and one that the server has not yet seen the end of"
     assert "password" not in log
+
+
+def test_a_good_server_is_evidence_once(site: Site) -> None:
+    for _ in range(2):
+        assert verified(site.place, "--port", site.server.port).status == 0
+    lines = site.place.lock.with_suffix(".deployed").read_text().splitlines()
+    assert [line.partition('"by": ')[2][:8] for line in lines[1:]] == ['"verify"']
+    assert '"entity": "server.db"' in lines[1]
 
 
 def most_at_once(log: str) -> int:

@@ -69,7 +69,23 @@ def command(
         report.result = lambda: {"servers": [_as_dict(one) for one in results]}
         report.text = lambda: _junit(results, now) if format_ == "junit" else _text(results)
         report.status = 0 if len(results) == len(found) and all(one.as_compiled for one in results) else 1
+        report.diagnostics += _recorded(where, now, [one.server for one in results if one.as_compiled])
     return report.status
+
+
+def _recorded(where: Where, now: datetime, servers: list[str]) -> tuple[Diagnostic, ...]:
+    """Record which servers run what was compiled. Where that fails, the answer is still what was seen."""
+    from dataclasses import replace
+
+    from pgtls.api import confirm
+    from pgtls.diagnostics import Rejected
+
+    try:
+        if servers:
+            confirm(where.open(now), *servers, by="verify", out=where.out, lock_timeout=where.lock_timeout)
+    except Rejected as rejected:
+        return tuple(replace(one, severity="warning") for one in rejected.diagnostics)
+    return ()
 
 
 def _findings(found: Iterable[Verified | Diagnostic], tree: Tree, *, everything: bool) -> Iterator[Diagnostic]:

@@ -57,6 +57,10 @@ class Evidence:
     at: datetime
     reason: str = ""
 
+    def repeats(self, other: Evidence | None) -> bool:
+        """Return whether another line says the same already."""
+        return other is not None and (other.entity, other.generation) == (self.entity, self.generation)
+
     def render(self) -> str:
         """Return the line."""
         return json.dumps(
