@@ -227,11 +227,13 @@ class _Comparison:
         """Return the lines that tell connections of an entry apart; None where rules and demands are as they were."""
         if old_server.facts["hba"] is None:
             return None
-        old, new = old_server.lines(entry["role"]), new_server.lines(entry["role"])
-        idents = old_server.facts["ident"] == new_server.facts["ident"] or not any(line.option("map") for line in old)
-        if idents and _rules(old) == _rules(new) and _holder(old_bundle, before) == _holder(new_bundle, entry):
+        role, known = entry["role"], _holder(old_bundle, before) == _holder(new_bundle, entry)
+        idents, texts = (old_server.facts[name] == new_server.facts[name] for name in ("ident", "hba"))
+        if known and idents and texts:
             return None
-        return (*old, *new)
+        old, new = old_server.lines(role), new_server.lines(role)
+        idents = idents or not any(line.option("map") for line in old)
+        return None if known and idents and _rules(old) == _rules(new) else (*old, *new)
 
 
 def _rules(lines: Iterable[Line]) -> list[tuple[Any, ...]]:
