@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+MERGED = "*.lock merge=union\n*.deployed merge=union\n"
+
+
 def init(directory: Path, capsys: pytest.CaptureFixture[str], status: int = 0) -> str:
     assert run(["init", str(directory)]) == status
     said = capsys.readouterr()
@@ -27,7 +30,7 @@ def test_a_new_directory_has_all_three_and_builds(tmp_path: Path, capsys: pytest
     said = init(new, capsys)
     assert sorted(path.name for path in new.iterdir()) == [".gitattributes", ".gitignore", "pgtls.toml"]
     assert (new / ".gitignore").read_text() == "/out/\n"
-    assert (new / ".gitattributes").read_text() == "*.lock merge=union\n"
+    assert (new / ".gitattributes").read_text() == MERGED
     assert said.endswith(f"documentation: {DOCUMENTATION}\n")
     (next_step,) = (line for line in said.splitlines() if line.startswith("next: "))
     change = next_step.removeprefix("next: ").partition(" && ")[0]
@@ -43,11 +46,11 @@ def test_files_that_are_there_keep_every_line(tmp_path: Path, capsys: pytest.Cap
     (tmp_path / ".gitattributes").write_bytes(old)
     init(tmp_path, capsys)
     assert (tmp_path / ".gitignore").read_bytes() == old.rstrip(b"\n") + b"\n/out/\n"
-    assert (tmp_path / ".gitattributes").read_bytes() == old.rstrip(b"\n") + b"\n*.lock merge=union\n"
+    assert (tmp_path / ".gitattributes").read_bytes() == old.rstrip(b"\n") + b"\n" + MERGED.encode()
 
 
 def test_lines_that_are_there_are_not_said_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = {".gitignore": "x\n/out/\ny\n", ".gitattributes": "*.lock merge=union\n*.x binary\n"}
+    lines = {".gitignore": "x\n/out/\ny\n", ".gitattributes": f"{MERGED}*.x binary\n"}
     for name, text in lines.items():
         (tmp_path / name).write_text(text)
     said = init(tmp_path, capsys)
@@ -61,7 +64,7 @@ def test_lines_that_are_there_are_not_said_again(tmp_path: Path, capsys: pytest.
         ("*.lock merge=ours\n", "*.lock merge=ours"),
         ("*.lock merge=union\npgtls.* -merge\n", "pgtls.* -merge"),
         ("/pgtls.lock binary", "/pgtls.lock binary"),
-        ("*.lock -merge\n*.lock merge=union\n", None),
+        ("*.lock -merge\n*.lock merge=union\n*.deployed merge=union\n", None),
         ("poetry.lock merge=ours\n", None),
         ("*.lock text\n# *.lock merge=ours\n", None),
     ],
@@ -73,7 +76,7 @@ def test_another_way_of_merging_is_left_and_said(
     path.write_text(attributes)
     said = init(tmp_path, capsys)
     assert (f'says "{other}" and is left as it is' in said) is (other is not None)
-    assert (path.read_text() == attributes) is (other is not None or attributes.endswith("*.lock merge=union\n"))
+    assert (path.read_text() == attributes) is (other is not None or attributes.endswith("*.deployed merge=union\n"))
 
 
 def test_a_spec_that_is_there_is_not_touched_nor_anything_else(

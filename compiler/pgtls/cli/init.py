@@ -17,7 +17,7 @@ from pgtls.state.files import make_directories, public
 
 _LOCK = "pgtls.lock"
 # What is built holds secrets and is never committed; the lock is, and git can merge it line by line.
-_IGNORED, _MERGED = b"/out/", b"*.lock merge=union\n*.deployed merge=union"
+_IGNORED, _MERGED = b"/out/", (b"*.lock merge=union", b"*.deployed merge=union")
 
 
 EXAMPLES = {
@@ -41,8 +41,8 @@ def command(directory: Annotated[str, typer.Argument(metavar="DIR", help="Where 
         wrote.append(_append(ignore, known, _IGNORED))
     if (other := _merged_otherwise(known := _read(attributes))) is not None:
         say(f'{attributes} says "{other}" and is left as it is: {_LOCK} is best merged with merge=union')
-    elif _MERGED not in known.splitlines():
-        wrote.append(_append(attributes, known, _MERGED))
+    elif missing := [line for line in _MERGED if line not in known.splitlines()]:
+        wrote.append(_append(attributes, known, b"\n".join(missing)))
     # Last: where it lies, all is done.
     with open(spec, "x", encoding="utf-8", opener=public) as file:
         file.write(files("pgtls.templates").joinpath("start", "pgtls.toml").read_text(encoding="utf-8"))
