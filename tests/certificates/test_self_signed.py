@@ -17,7 +17,7 @@ from signers.programs import OpenSSL
 from support.building import NOW, Place, steps
 from support.clients import PSQL, Bundle, admitted, at, libpq_clients, refused
 from support.interrupting import pairs_match
-from support.pgtls import compiled
+from support.pgtls import compiled, pgtls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,6 +87,9 @@ def test_a_renewal_is_trusted_before_it_is_served(place: Place) -> None:
         f"{(first.not_valid_after_utc - (first.not_valid_after_utc - opened) / 2).year}"
     )
     planned = place.build(now=opened + 2 * YEAR)
+    assert ("server.db", "wait") in steps(planned), "nothing says that clients trust the next one"
+    place.confirm(now=opened + 2 * YEAR)
+    place.build(now=opened + 2 * YEAR)
     assert served(place) == new
     assert set(trusted(place)) == {first, new}, "a server that was not reloaded yet still serves the old one"
     assert not place.file("servers/db/next.key").exists()
@@ -103,6 +106,9 @@ def test_a_new_name_takes_two_builds(place: Place) -> None:
     assert ("server.db", "wait") in steps(planned)
     assert served(place) == first
     place.build()
+    assert served(place) == first
+    place.confirm("user.app")
+    place.build()
     assert served(place) == trusted(place)[0] != first
     assert steps(place.build()) == []
 
@@ -113,6 +119,7 @@ def test_asking_for_a_renewal_takes_two_builds(place: Place) -> None:
     asked = Asked(renew=frozenset({"server.db"}))
     place.build(asked=asked)
     assert served(place) == first
+    place.confirm("user.app")
     place.build()
     assert served(place) != first
     assert set(trusted(place)) == {first, served(place)}
@@ -122,7 +129,9 @@ def test_what_is_lost_is_replaced_at_once(place: Place) -> None:
     place.build(ALONE)
     first = served(place)
     place.file("servers/db/server.key").unlink()
-    place.build()
+    with pytest.raises(Rejected, match="PGT581"):
+        place.build()
+    place.build(asked=Asked(accept_outage=True))
     assert trusted(place) == [served(place)]
     assert served(place) != first
 
@@ -147,6 +156,7 @@ def test_a_lost_key_is_succeeded_by_what_clients_trust_already(place: Place) -> 
     place.build(now=NOW + 7 * YEAR)
     (following,) = set(trusted(place)) - {first}
     place.file("servers/db/server.key").unlink()
+    place.confirm("user.app", now=NOW + 7 * YEAR)
     place.build(now=NOW + 7 * YEAR + timedelta(days=1))
     assert served(place) == following
     pairs_match(place)
@@ -158,7 +168,7 @@ def test_what_was_stolen_together_is_not_succeeded_by_it(place: Place) -> None:
     place.build(now=NOW + 7 * YEAR)
     stolen = trusted(place)
     revoked = ALONE.replace("[server.db]\n", "[server.db]\nrevoke_before = 2033-06-01\n")
-    place.build(revoked, now=NOW + 8 * YEAR)
+    place.build(revoked, now=NOW + 8 * YEAR, asked=Asked(accept_outage=True))
     assert served(place) not in stolen
     assert trusted(place) == [served(place)]
 
@@ -194,6 +204,7 @@ def test_nobody_is_refused_at_any_step_of_a_renewal(server: Server, tmp_path: Pa
     connects(bundles)
     connects(shutil.copytree(out / "clients", tmp_path / "deployed-2"))
 
+    assert pgtls("confirm", "all", "--reason", "deployed", cwd=tmp_path).status == 0
     out = compiled(spec, tmp_path)  # serves the next one from here on
     connects(out / "clients")  # the new bundle with the old server
     server.install(out / "servers" / "db")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pgtls.access.grants import distinguished_name
-from pgtls.certificates.model import Issue, makes_key
+from pgtls.certificates.model import Issue, Wait, makes_key
 from pgtls.certificates.trust import checked_cas, listed_cas, server_cas
 from pgtls.output.connection_strings import parameters
 from pgtls.pki.model import Certificate, Entity, Unreadable
@@ -107,6 +107,13 @@ class Keys:
                 return self.above(signer)
         return self.chain(issuer) if issuer else (self.own(entity),)
 
+    def waiting_names(self, entity: Entity) -> tuple[str, ...]:
+        """Return the names in a certificate that stays because another one waits; none where that is not so."""
+        decision = self._certificates.get(entity)
+        if not isinstance(decision, Wait) or not isinstance(decision.found.certificate, Certificate):
+            return ()
+        return tuple(name.partition(":")[2] for name in decision.found.certificate.names)
+
     def certificate(self, entity: Entity) -> tuple[str, datetime] | None:
         """Return serial number and end of the certificate that an entity presents; None if it is still to be issued."""
         decision = self._certificates.get(entity)
@@ -141,7 +148,7 @@ def of_server(fleet: Fleet, server: Server, rules: Rules, keys: Keys) -> dict[st
 
 def _identity(identity: Identity, keys: Keys) -> dict[str, Any]:
     return {
-        "hosts": list(identity.table.hosts),
+        "hosts": list(keys.waiting_names(identity.entity) or identity.table.hosts),
         "chain": [SYSTEM] if identity.system else list(keys.presented(identity.entity, identity.ca)),
         "trust": _distinct(keys.root(ca) for ca in identity.client_cas if keys.signed(ca)),
     }

@@ -184,11 +184,16 @@ def _sides(
 ) -> dict[Entity, Sides]:
     return {
         entity: Sides(
-            tuple(side(one, revoked.at(one.built)) for one in used.get(entity, ())), side(new, revoked.at(new.built))
+            tuple(side(one, revoked.at(one.built), _ended(one, new.built)) for one in used.get(entity, ())),
+            side(new, revoked.at(new.built), _ended(new, new.built)),
         )
         for entity, new in made.items()
         if entity.kind == kind
     }
+
+
+def _ended(one: Generation, now: datetime) -> bool:
+    return one.ends is not None and one.ends <= now
 
 
 def _changed(

@@ -37,6 +37,8 @@ _WHY = {
     "name": 'dial "{detail}", which its certificate does not name',
     "root": "do not trust {ca}, under which its certificate is",
     "revoked": "have a CRL that revokes its certificate",
+    "ended": "meet a certificate that has ended",
+    "client ended": "show a certificate that has ended",
     "no crl": "have no CRL of the CA that signed its certificate",
     "client root": "show a certificate under {ca}, which it does not trust",
     "client revoked": "show a certificate that its CRL revokes",

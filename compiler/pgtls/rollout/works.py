@@ -57,10 +57,11 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)  # without slots: what is read is kept
 class Serving:
-    """One generation of a server. ``revoked`` are the (CA, serial) that its CRLs list."""
+    """One generation of a server. ``revoked`` are the (CA, serial) in its CRLs; ``ended``: its certificate is."""
 
     generation: Generation
     revoked: frozenset[tuple[str, str]] = frozenset()
+    ended: bool = False
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -99,10 +100,11 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Dialling:
-    """One generation of a bundle. ``revoked`` are the (CA, serial) that its CRLs list."""
+    """One generation of a bundle. ``revoked`` are the (CA, serial) in its CRLs; ``ended``: its certificate is."""
 
     generation: Generation
     revoked: frozenset[tuple[str, str]] = frozenset()
+    ended: bool = False
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -116,7 +118,11 @@ def handshake(bundle: Dialling, entry: Mapping[str, Any], server: Serving) -> Ca
     mine, lists = bundle.facts, server.facts["crl"]
     if entry["sslmode"] in VERIFYING and (cause := _verify(bundle, entry, shown, certificate)):
         return cause
+    if server.ended and entry["sslmode"] in VERIFYING:
+        return Cause("ended")
     if entry["certificate"] and shown["trust"] and mine["chain"]:
+        if bundle.ended:
+            return Cause("client ended")
         if mine["chain"][-1] not in shown["trust"]:
             return Cause("client root", mine["chain"][-1])
         if lists and not server.revoked.isdisjoint(bundle.generation.certificates):
