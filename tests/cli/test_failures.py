@@ -23,6 +23,7 @@ USES = {
     "try": (),
     "verify": (),
     "build": (),
+    "confirm": ("server.main", "--reason", "test"),
     "status": (),
     "access": (),
     "explain": ("--user", "app", "--database", "shop", "--from", "10.0.0.1"),
@@ -30,7 +31,7 @@ USES = {
     "rule": (),
 }
 """Commands with ``--format json``, and what they need in addition to a spec."""
-OF_A_SPEC = [name for name in USES if name != "rule"]
+OF_A_SPEC = [name for name in USES if name not in ("rule", "confirm")]
 MEMBERS = {"code", "severity", "message", "hint", "file", "line", "column", "end_line", "end_column", "path"}
 
 
@@ -70,6 +71,8 @@ def test_these_are_all_commands_that_print_json(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize("command", USES)
 @pytest.mark.parametrize("wrong", [("--bogus",), ("--format",), ("a", "b", "c")], ids=" ".join)
 def test_wrong_usage_is_one_object(capsys: pytest.CaptureFixture[str], command: str, wrong: tuple[str, ...]) -> None:
+    if command == "confirm" and "a" in wrong:
+        wrong = ("--spec",)  # it takes any number of words
     status, answer = failed(capsys, command, *USES[command], *wrong)
     assert (status, codes(answer)) == (64, {"PGT590"})
     assert answer["diagnostics"][0]["message"][0].isupper() is False

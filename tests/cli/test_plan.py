@@ -172,7 +172,9 @@ def test_a_build_ends_with_what_to_do_next(capsys: pytest.CaptureFixture[str], d
     ]
     assert next_of() == []
     edit(directory, "[server.main]", '[server.main]\ndirectory = "/etc/pgtls"\nport = 5433')
-    assert next_of("--accept-outage")[0] == f"copy {server}, {run_there}, then restart PostgreSQL"
+    assert next_of("--accept-outage")[0] == (
+        f"copy {server}, {run_there}, which reloads PostgreSQL; restart it where a setting asks for it"
+    )
     everything = next_of("--out", "new", "--lock", "new.lock")
     assert everything[0] == "back up new/ca: the keys of your CAs are there and nowhere else"
     assert everything[2] == "copy new/clients/app, new/clients/u0, new/clients/u1 and 3 more to their clients"

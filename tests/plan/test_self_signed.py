@@ -46,6 +46,8 @@ def test_each_step_is_due_in_its_time_and_what_is_not_served_yet_is_no_former_on
     served = (tmp_path / "out/servers/main/server.crt").read_bytes()
 
     half = "2026-03-18"
+    assert states(tmp_path, half)[0][0] == "waiting", "nothing says that clients trust it"
+    assert pgtls("confirm", "user.app", "--reason", "copied", cwd=tmp_path, now=half).status == 0
     assert states(tmp_path, half)[0] == ("due", "pgtls build serves its next one")
     assert pgtls("build", cwd=tmp_path, now=half).status == 0
     assert (tmp_path / "out/servers/main/server.crt").read_bytes() != served

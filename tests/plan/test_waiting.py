@@ -73,7 +73,7 @@ def test_an_intermediate_whose_root_is_away_waits_when_it_comes_due(tmp_path: Pa
     assert f"pgtls_due{{{labels}}} 0" in metrics
 
     ended = "2027-02-01"
-    assert "To do: get the key (--ca-key) or the signature that is waited for, run pgtls build" in (
+    assert "get the key (--ca-key) or the signature that is waited for, run pgtls build" in (
         pgtls("status", cwd=tmp_path, now=ended).stdout
     )
     refused = pgtls("build", cwd=tmp_path, now=ended)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from signers.programs import SIGNERS, Certtool, OpenSSL, missing
 from support.building import Place, steps
@@ -240,7 +241,7 @@ def test_a_users_certificate_is_signed_outside(place: Place, openssl: OpenSSL) -
     # Who leaves is revoked, and does not come back with the same certificate.
     without = spec.replace('[user.app]\nca = "company"\nexternal = true', "[user.app]\nlibpq = 14")
     without = without.replace('auth = "cert"', 'auth = "scram-sha-256"')
-    place.build(signed(without, server_db="db.crt"), now=now())
+    place.build(signed(without, server_db="db.crt"), now=now(), asked=Asked(accept_outage=True))
     with pytest.raises(Rejected) as rejected:
         place.build(signed(spec, user_app="app.crt", server_db="db.crt"), now=now())
     assert ("PGT563", "the certificate of user.app was revoked") in complaints(rejected)

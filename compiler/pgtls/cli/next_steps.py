@@ -36,13 +36,18 @@ def _bundles_first(built: Build) -> bool:
     return bool(built.waves) and all(entity.kind == "user" for entity in built.waves[0].entities)
 
 
+_AFTER = {
+    "reload": "which reloads PostgreSQL",
+    "restart": "then restart PostgreSQL",
+    "outage": "which reloads PostgreSQL; restart it where a setting asks for it",
+}
+
+
 def _servers(built: Build, out: str) -> Iterator[str]:
     steps, hosts = built.steps, built.hosts
-    for restart, after in ((False, "which reloads PostgreSQL"), (True, "then restart PostgreSQL")):
+    for cost, after in _AFTER.items():
         servers = [
-            name
-            for name in _deployed(steps, "server")
-            if name in hosts and restart is _restarts(steps, f"server.{name}")
+            name for name in _deployed(steps, "server") if name in hosts and _cost(steps, f"server.{name}") == cost
         ]
         if servers:
             where, script = (
@@ -71,8 +76,10 @@ def _deployed(steps: Sequence[Step], kind: str) -> list[str]:
     return list(dict.fromkeys(entity.table[1] for entity in found if entity.kind == kind))
 
 
-def _restarts(steps: Sequence[Step], entity: str) -> bool:
-    return any(step.entity == entity and step.cost == "restart" for step in steps)
+def _cost(steps: Sequence[Step], entity: str) -> str:
+    """Return what it takes at a server, whatever else of it changes."""
+    costs = {step.cost for step in steps if step.entity.partition("/")[0] == entity}
+    return next((cost for cost in ("outage", "restart") if cost in costs), "reload")
 
 
 def _directories(out: str, kind: str, names: Sequence[str]) -> str:

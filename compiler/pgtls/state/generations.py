@@ -114,11 +114,15 @@ _IDS = 64
 def in_use(known: Sequence[Generation], evidence: Evidence | None, now: datetime) -> tuple[Generation, ...]:
     """Return the generations that may be in use: those since the one that is known to be deployed.
 
-    One whose certificate has ended serves nobody.
+    One whose certificate has ended serves nobody, unless it is a bundle that also connects without one.
     """
     last = known[-1:]
-    known = [one for one in known if one.ends is None or one.ends > now or one in last]
+    known = [one for one in known if one.ends is None or one.ends > now or one in last or _shows_none(one)]
     for position, one in enumerate(known):
         if evidence and evidence.generation in one.ids:
             return tuple(known[position:])
     return tuple(known)
+
+
+def _shows_none(one: Generation) -> bool:
+    return any(not entry["certificate"] for entry in one.facts.get("entries", ()))
