@@ -72,7 +72,7 @@ def test_these_are_all_commands_that_print_json(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize("wrong", [("--bogus",), ("--format",), ("a", "b", "c")], ids=" ".join)
 def test_wrong_usage_is_one_object(capsys: pytest.CaptureFixture[str], command: str, wrong: tuple[str, ...]) -> None:
     if command == "confirm" and "a" in wrong:
-        wrong = ("--spec",)  # it takes any number of words
+        wrong = ("--bogus", "c")  # it takes any number of words
     status, answer = failed(capsys, command, *USES[command], *wrong)
     assert (status, codes(answer)) == (64, {"PGT590"})
     assert answer["diagnostics"][0]["message"][0].isupper() is False

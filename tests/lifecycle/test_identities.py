@@ -95,14 +95,15 @@ def test_a_move_of_an_identity_to_another_root_is_trusted_first(place: Place) ->
         place.build(spec("other"), now=NOW + timedelta(days=1))
     (found,) = [one for one in rejected.value.diagnostics if one.severity == "error"]
     assert (found.code, found.path[:3]) == ("PGT581", ("server", "main", "sni"))
-    assert "client buyer does not trust other yet" in found.message
+    assert "server main and client buyer cannot connect until both are deployed: with the new server" in found.message
     assert "clerk" not in found.message
     assert "[[server.main.sni]]" in str(found.hint)
 
     place.build(spec(more='trust = ["other"]'), now=NOW + timedelta(days=1))
     assert sorted(subjects(place, "clients/buyer/root.crt")) == ["CN=other", "CN=shops"]
     assert subjects(place, "clients/clerk/root.crt") == ["CN=root"]
-    place.build(spec("other", 'trust = ["shops"]'), now=NOW + timedelta(days=2))
+    planned = place.build(spec("other", 'trust = ["shops"]'), now=NOW + timedelta(days=2))
+    assert planned.verdict.waves[0].entities == ("user.buyer",)
     assert leaf(place).issuer == "CN=other"
 
 

@@ -39,6 +39,8 @@ class Pair:
 
     server_first: dict[int, Cause] = field(default_factory=dict)
     bundle_first: dict[int, Cause] = field(default_factory=dict)
+    host: str = ""
+    """The name that the bundle dials where it fails."""
 
     @property
     def first(self) -> Literal["server", "bundle", "any", "neither"]:
@@ -74,10 +76,11 @@ class Conflict:
 
     ``old`` is why the old bundles fail with the new server, ``new`` why the new ones fail with the old server.
     ``unconfirmed`` are the entities of which it would be enough to know that the last build is deployed: none where
-    that does not help.
+    that does not help. ``host`` is the name that the bundles dial.
     """
 
     server: Entity
+    host: str
     bundles: tuple[Entity, ...]
     old: Cause
     new: Cause
@@ -105,7 +108,7 @@ def order(
                 continue
             pair = compare.pair(mine, servers[server], server.name)
             if pair.first == "neither":
-                conflicts[server, *_worst(pair)].append(bundle)
+                conflicts[server, pair.host, *_worst(pair)].append(bundle)
             elif pair.first == "bundle":
                 cause = pair.server_first[min(pair.server_first)]
                 reasons[bundle, server] = Reason(bundle, server, cause, old=True)
@@ -130,10 +133,17 @@ def _worst(pair: Pair) -> tuple[Cause, Cause, bool, bool]:
 
 
 def _conflict(
-    server: Entity, old: Cause, new: Cause, stale_bundles: bool, stale_server: bool, *, bundles: tuple[Entity, ...]
+    server: Entity,
+    host: str,
+    old: Cause,
+    new: Cause,
+    stale_bundles: bool,
+    stale_server: bool,
+    *,
+    bundles: tuple[Entity, ...],
 ) -> Conflict:
     unconfirmed = (server,) if stale_server else bundles if stale_bundles else ()
-    return Conflict(server, bundles, old, new, unconfirmed)
+    return Conflict(server, host, bundles, old, new, unconfirmed)
 
 
 def _waves(reasons: Mapping[tuple[Entity, Entity], Reason]) -> tuple[tuple[Wave, ...], tuple[Conflict, ...]]:
@@ -156,7 +166,7 @@ def _circle(left: Collection[Entity], reasons: Mapping[tuple[Entity, Entity], Re
     for (first, then), reason in reasons.items():
         if first in left and then in left and reason.old:
             back = next(one for (_, other), one in reasons.items() if other == first)
-            yield Conflict(then, (first,), reason.cause, back.cause)
+            yield Conflict(then, "", (first,), reason.cause, back.cause)
 
 
 class _Comparison:
@@ -172,6 +182,7 @@ class _Comparison:
         for entry in bundle.new.facts["entries"]:
             if entry["server"] == name:
                 for i, j, old, new in self._entry(bundle, server, entry):
+                    found.host = entry["host"]
                     if old:
                         found.server_first.setdefault(i, old)
                     if new:

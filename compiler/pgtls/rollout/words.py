@@ -56,11 +56,18 @@ class Namer:
     """Names the CAs of a fleet by the identifiers of their keys."""
 
     def __init__(self, fleet: Fleet, keys: Keys) -> None:
+        self._fleet = fleet
         self._names = {keys.own(ca.entity): ca.name for ca in fleet.cas.values()}
 
     def name(self, key: str) -> str | None:
         """Return the NAME of the CA with a key, None where the spec has none."""
         return self._names.get(key)
+
+    def table(self, conflict: Conflict) -> tuple[str, tuple[str | int, ...]]:
+        """Return the table of the spec that a conflict is about, as it is written, and its path."""
+        name = conflict.server.name
+        place = self._fleet.servers[name].identity_for(conflict.host).place
+        return (f"[[server.{name}.sni]]" if place else f"[server.{name}]"), ("server", name, *place)
 
     def why(self, cause: Cause) -> str:
         """Return the rest of a sentence about bundles and a server."""
@@ -82,7 +89,7 @@ def _outage(conflict: Conflict, namer: Namer) -> Diagnostic:
         f"{namer.why(conflict.old)}; with the old server the new bundles {namer.why(conflict.new)}"
     )
     hint = f"{_way(conflict, namer)}; or proceed with --accept-outage"
-    return Diagnostic("PGT581", message, ("server", server), hint, "table")
+    return Diagnostic("PGT581", message, namer.table(conflict)[1], hint, "table")
 
 
 def _unconfirmed(conflict: Conflict, namer: Namer) -> Diagnostic:
@@ -98,7 +105,7 @@ def _unconfirmed(conflict: Conflict, namer: Namer) -> Diagnostic:
         f"deploy the last build of {whose}, then say so: pgtls verify, or pgtls confirm {entities}; "
         "or proceed with --accept-outage"
     )
-    return Diagnostic("PGT583", message, ("server", server), hint, "table")
+    return Diagnostic("PGT583", message, namer.table(conflict)[1], hint, "table")
 
 
 def _clients(bundles: Sequence[Entity]) -> str:
@@ -108,20 +115,20 @@ def _clients(bundles: Sequence[Entity]) -> str:
 
 def _way(conflict: Conflict, namer: Namer) -> str:
     """Return the way without an outage: what to keep in this build, and until when."""
-    server, until = conflict.server.name, f"until the bundles of {_clients(conflict.bundles)} are deployed"
+    table, until = namer.table(conflict)[0], f"until the bundles of {_clients(conflict.bundles)} are deployed"
     old, new = conflict.old, conflict.new
     if "name" in (old.kind, new.kind):
         kept = old.detail if old.kind == "name" else "the old name"
         quoted = f'"{kept}"' if old.kind == "name" else kept
-        return f"keep {quoted} in hosts of [server.{server}] {until}"
+        return f"keep {quoted} in hosts of {table} {until}"
     if new.kind == "root":
-        return f"keep {_ca(new, namer)} in trust of [server.{server}] {until}"
+        return f"keep {_ca(new, namer)} in trust of {table} {until}"
     if old.kind == "root":
-        return f"first build with {_ca(old, namer)} in trust of [server.{server}] and the old ca"
+        return f"first build with {_ca(old, namer)} in trust of {table} and the old ca"
     if old.kind == "client root":
-        return f"keep {_ca(old, namer)} in client_ca of [server.{server}] {until}"
+        return f"keep {_ca(old, namer)} in client_ca of {table} {until}"
     if new.kind == "client root":
-        return f"first build with {_ca(new, namer)} in client_ca of [server.{server}], and change no user"
+        return f"first build with {_ca(new, namer)} in client_ca of {table}, and change no user"
     if "port" in (old.kind, new.kind):
         return "a server listens on one port: deploy both sides at once"
     if old.kind in ("certificate", "method") or new.kind in ("certificate", "method"):
