@@ -1,4 +1,7 @@
-"""A standby of a real server, with the files that a build makes: copied, streaming, promoted and rewound."""
+"""A standby of a real server, with the files that a build makes: copied, streaming, promoted and rewound.
+
+``docs/guides/standby.md`` shows the same by hand.
+"""
 
 from __future__ import annotations
 
