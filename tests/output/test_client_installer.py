@@ -229,6 +229,50 @@ def test_a_bundle_that_is_not_whole_is_not_installed(app: Path, home: Path) -> N
     assert list(home.iterdir()) == []
 
 
+def test_the_scripts_of_many_users_are_the_same_bytes_and_each_installs_its_own_user(
+    place: Place, tmp_path: Path
+) -> None:
+    place.build(
+        SMALL.replace('users = ["app"]', 'users = ["app", "bi"]') + '[user.bi]\nca = "clients"\nroles = ["guest"]\n'
+    )
+    app, bi = (place.file(f"clients/{name}") for name in ("app", "bi"))
+    for script in ("install.sh", "install.ps1"):
+        assert (app / script).read_bytes() == (bi / script).read_bytes()
+    for bundle in (app, bi):
+        account = tmp_path / bundle.name
+        account.mkdir()
+        assert "Connect with:  psql service=main-shop\n" in done(install(bundle, account))
+        assert (account / ".postgresql" / ".pgtls").read_text().startswith(f"user.{bundle.name}\n")
+        assert f"# >>> pgtls user.{bundle.name}\n[main-shop]\n" in (account / ".pg_service.conf").read_text()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    "name", ["user.$(touch pwned)", "user.a b", "user.`touch pwned`", "user.a;touch pwned", "server.a"]
+)
+def test_a_bundle_that_names_no_user_is_not_installed(app: Path, home: Path, name: str, shell: tuple[str, ...]) -> None:
+    environment = app / "env.sh"
+    environment.write_text(
+        environment.read_text().replace("# Written by pgtls for user.app:", f"# Written by pgtls for {name}:")
+    )
+    failed(install(app, home, shell=shell), "names no user: copy the whole bundle")
+    environment.unlink()
+    failed(install(app, home, shell=shell), "env.sh is missing: copy the whole bundle")
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_values_of_a_service_file_name_no_service(app: Path, home: Path, shell: tuple[str, ...]) -> None:
+    """Roles and databases are hostile: a line that only looks like a service is none, and no shell expands it."""
+    services = app / "pg_service.conf"
+    hostile = "dbname=[other]\n[$(touch pwned)]\n[a b]\n[*]\n"
+    services.write_text(services.read_text() + hostile)
+    (home / ".pg_service.conf").write_text("[other]\n")
+    done(install(app, home, shell=shell))
+    assert (home / ".pg_service.conf").read_text().startswith("[other]\n# >>> pgtls user.app\n[main-shop]\n")
+    assert hostile in (home / ".pg_service.conf").read_text()
+
+
 def test_a_key_of_another_certificate_is_not_installed(place: Place, app: Path, home: Path) -> None:
     shutil.copy(place.file("servers/main/server.key"), app / "postgresql.key")
     failed(install(app, home), "is not the key of postgresql.crt")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.certificates.trust import listed_cas, trusted_roots
@@ -86,7 +87,8 @@ def _connections(user: User, sections: Sequence[Section]) -> str:
         }
         for one in sections
     )
-    # A line for each: readable, and several times faster than an indented document.
+    # A line for each: readable, several times faster than an indented document, and free of reference cycles, which
+    # would stay in memory until the end.
     lines = ",\n".join(_json(connection) for connection in connections)
     return f'{{"format_version": 1, "user": {_json(user.name)}, "connections": [\n{lines}\n]}}\n'
 
@@ -112,8 +114,8 @@ def _jdbc_url(user: User, one: Section) -> str:
 
 def _pgadmin(sections: Sequence[Section]) -> str:
     """Return what pgAdmin 4 imports: `setup.py load-servers`, or Tools, Import/Export Servers."""
-    servers = {
-        str(number): {
+    servers = (
+        {
             "Name": one.entry.name,
             "Group": "pgtls",
             "Host": one.parameters["host"],
@@ -122,9 +124,11 @@ def _pgadmin(sections: Sequence[Section]) -> str:
             "Username": one.entry.role,
             "ConnectionParameters": {k: v for k, v in one.parameters.items() if k not in _PGADMIN_OWN},
         }
-        for number, one in enumerate((one for one in sections if not one.entry.replication), start=1)
-    }
-    return json.dumps({"Servers": servers}, ensure_ascii=False, indent=1) + "\n"
+        for one in sections
+        if not one.entry.replication
+    )
+    lines = ",\n".join(f'"{number}": {_json(server)}' for number, server in enumerate(servers, start=1))
+    return f'{{"Servers": {{\n{lines}\n}}}}\n'
 
 
 _PGADMIN_OWN = frozenset({"host", "port", "dbname", "user"})
@@ -150,6 +154,7 @@ def _environment(user: User, sections: Sequence[Section]) -> Iterator[tuple[str,
             files=files,
             values=values,
             services=bool(entries),
+            example=_example(sections),
         )
         yield name, _marked(name, text)
 
@@ -164,17 +169,19 @@ def _shared(sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
 
 
 def _installers(user: User, sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
-    services = [one.service for one in sections if one.service]
-    for name, quote in ((layout.INSTALLER, shell), (layout.INSTALLER_WINDOWS, powershell)):
-        text = template(f"client/{name}.j2").render(
-            user=user.entity,
-            directory=quote((user.table.directory or "").rstrip("/")),
-            kept_key=_key_elsewhere(user),
-            certificate=user.ca is not None,
-            services=services,
-            example=_example(sections),
-        )
-        yield name, _marked(name, text)
+    directory, services = (user.table.directory or "").rstrip("/"), any(one.service for one in sections)
+    for name in (layout.INSTALLER, layout.INSTALLER_WINDOWS):
+        yield name, _installer(name, directory, _key_elsewhere(user), user.ca is not None, services)
+
+
+@lru_cache(maxsize=64)
+def _installer(name: str, directory: str, kept_key: bool, certificate: bool, services: bool) -> str:
+    """Return a script that many users share: it reads the names of user and services from the files next to it."""
+    quote = powershell if name == layout.INSTALLER_WINDOWS else shell
+    text = template(f"client/{name}.j2").render(
+        directory=quote(directory), kept_key=kept_key, certificate=certificate, services=services
+    )
+    return _marked(name, text)
 
 
 def _marked(name: str, text: str) -> str:

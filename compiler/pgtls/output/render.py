@@ -40,6 +40,14 @@ if TYPE_CHECKING:
     """By user."""
 
 
+class _Same(dict[bytes, bytes]):
+    """Content by itself: equal files share one object, since a big tree keeps all of them until they are written."""
+
+    def __missing__(self, content: bytes) -> bytes:
+        self[content] = content
+        return content
+
+
 def tree(fleet: Fleet, entries: Entries, existing: Existing, texts: Tree, made: Material) -> Tree:
     """Return the whole out directory: ``texts``, the files of CAs that left the spec, and what ``made`` holds."""
     issued = material(fleet, entries, made)
@@ -83,12 +91,12 @@ def texts(
 
     ``rules`` are by server; ``lacking`` are entities without a certificate; ``kept`` are the texts of users that stay.
     """
-    kept = kept or {}
+    kept, same = kept or {}, _Same()
     servers = (
         file for server in fleet.servers.values() for file in _server_texts(fleet, server, rules[server.name], lacking)
     )
     clients = (
-        (layout.path(user.entity, name), File(text.encode(), layout.PUBLIC, "bundle", user.entity))
+        (layout.path(user.entity, name), File(same[text.encode()], layout.PUBLIC, "bundle", user.entity))
         for user in fleet.users.values()
         if user.entity not in kept
         for name, text in bundle.texts(user, entries.get(user.name, ()))
@@ -99,13 +107,14 @@ def texts(
 def material(fleet: Fleet, entries: Entries, issued: Material, users: Collection[Entity] | None = None) -> Tree:
     """Return the files that hold certificates, keys and CRLs, of all users or only of some."""
     credentials, crls = issued.credentials, issued.crls
+    same = _Same()
     some = [user for user in fleet.users.values() if users is None or user.entity in users]
     formats = {entity: files for entity, files in issued.formats.items() if users is None or entity in users}
     return dict(
         (
             *(file for ca in fleet.cas.values() for file in _ca(ca, credentials[ca.entity], crls.get(ca.name))),
             *(file for server in fleet.servers.values() for file in _server(fleet, server, credentials, crls)),
-            *(file for user in some for file in _client(user, entries.get(user.name, ()), credentials, crls)),
+            *(file for user in some for file in _client(user, entries.get(user.name, ()), credentials, crls, same)),
             *_formats(formats),
         )
     )
@@ -208,12 +217,14 @@ def _client(
     entries: Sequence[Entry],
     credentials: Mapping[Entity, Credential],
     crls: Mapping[str, bytes | Later],
+    same: _Same,
 ) -> Files:
     credential = credentials.get(user.entity)
     if credential:
         yield from _pair(user.entity, chain(credential, user.ca, credentials), credential)
     for name, content, kind in _verifying(user, entries, credentials, crls):
-        yield layout.path(user.entity, name), File(content, layout.PUBLIC, kind, user.entity)
+        shared = same[content] if isinstance(content, bytes) else content
+        yield layout.path(user.entity, name), File(shared, layout.PUBLIC, kind, user.entity)
 
 
 def _verifying(
