@@ -9,7 +9,8 @@ for it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import combinations, product
+from itertools import chain, combinations, compress, product
+from operator import not_
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.cells import members
@@ -17,7 +18,7 @@ from pgtls.access.grants import Grants, added, proves_identity
 from pgtls.access.sets import INEXACT, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pgtls.access.order import Item, Order
     from pgtls.access.sets import Addresses, Databases, Inexact, Roles
@@ -173,21 +174,23 @@ def _separable(order: Order, index: int, cuts: Sequence[int]) -> bool:
     shared = {item: _meeting(first.scope, item.scope, order.known) for item in items}
     vague = [item for item in items if not item.scope.definite]
     definite = [item for item in items if item.scope.definite]
-    pairs = (*combinations(vague, 2), *product(vague, definite))
-    met = list(shared.items())
-    apart: list[tuple[Item, _Meeting]] = []
-    for one, two in pairs:
-        meeting = _meeting(shared[one], shared[two], order.known)
-        if one.scope.overlaps(two.scope, order.known):
-            met.append((two, meeting))
-        elif meeting.possible:
-            apart.append((two, meeting))
+    pairs = list(chain(combinations(vague, 2), product(vague, definite)))
+    meet = [one.scope.overlaps(two.scope, order.known) for one, two in pairs]
+    met = [*shared.items(), *_met(compress(pairs, meet), shared, order.known)]
     by_role = all(meeting.roles != INEXACT for _, meeting in met)
-    # Lines that do not name the roles cover those of both, even where no role is one of both.
-    for other, meeting in met if by_role else (*met, *apart):
-        if not meeting.nameable:
+    if not by_role:  # lines that do not name the roles cover those of both, even where no role is one of both
+        met += _met(compress(pairs, map(not_, meet)), shared, order.known)
+    for other, meeting in met:
+        if meeting.possible and not meeting.nameable:
             raise Inseparable(first, other)
     return by_role
+
+
+def _met(
+    pairs: Iterable[tuple[Item, Item]], shared: Mapping[Item, _Meeting], known: Memberships
+) -> Iterator[tuple[Item, _Meeting]]:
+    """Yield what the parts of two policies share, with the second one."""
+    return ((two, _meeting(shared[one], shared[two], known)) for one, two in pairs)
 
 
 def _common(items: Sequence[Item], known: Memberships, *, by_role: bool) -> Scope:
