@@ -67,10 +67,15 @@ def conflicting(order: Order, server: Server) -> Iterator[Diagnostic]:
             CONFLICT,
             f'policies "{one}" and "{two}" both cover {connection(*witness)}, {asking}, and neither decides',
             path,
-            hint=f"give {header('policy', one)} or {header('policy', two)} a higher priority, or make one "
-            "of them the more specific in every respect",
+            hint=f"give {_tables(first, other)} a higher priority, or make one of them the more specific in every "
+            "respect",
             at="table",
         )
+
+
+def _tables(*items: Item) -> str:
+    """Name the tables of policies; one that follows from a standby has none."""
+    return " or ".join(header("policy", name) for name in sorted(i.policy.name for i in items if not i.policy.standby))
 
 
 def mixed(order: Order) -> Iterator[Diagnostic]:
