@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -356,6 +357,44 @@ def test_killed_at_any_step_it_leaves_a_server_that_starts_and_the_next_run_fini
         assert is_near
         assert ways == {False, True}
         assert len(seen) == 2
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of its own with hardly any room, where the files of a server will lie."""
+    directory = new_directory("small") / "pgtls"
+    directory.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", directory], check=False).returncode != 0:
+        pytest.skip("unavailable: only root mounts a file system of its own")
+    give(directory, server_account())
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "--lazy", directory], check=True)
+
+
+def test_a_full_disk_leaves_what_is_there_and_the_next_run_installs(
+    one: Server, tmp_path: Path, small_disk: Path
+) -> None:
+    more = f'directory = "{small_disk}"'
+    install(build(tmp_path, one, more=more) / "servers" / "main", one).done()
+    one.restart()
+    before = {path: path.read_bytes() for path in small_disk.glob("*.*") if path.is_file()}
+    assert "db.example.com" in served(one)
+
+    files = build(tmp_path, one, host="db2.example.com", more=more) / "servers" / "main"
+    filler = small_disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 512)
+    assert install(files, one).status == 1
+    assert before == {path: path.read_bytes() for path in before}
+    one.restart()
+    assert "db.example.com" in served(one), "a full disk leaves a server that starts"
+
+    filler.unlink()
+    install(files, one).done()
+    assert "db2.example.com" in served(one)
 
 
 @pytest.mark.skipif(not is_root(), reason="unavailable: only root has more rights than the owner of the cluster")
