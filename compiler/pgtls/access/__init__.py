@@ -1,4 +1,7 @@
-"""Policies to rules: order, identity maps, the proof that they mean the same, and whose bundle may connect where."""
+"""Compile policies to rules: order them, write identity maps, and prove the result.
+
+List where each bundle may connect.
+"""
 
 from pgtls.callable import make_callable
 

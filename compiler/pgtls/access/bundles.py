@@ -1,4 +1,4 @@
-"""What a client's bundle holds: an entry for each server and database that policies admit its user to over TCP."""
+"""Compute the content of a client's bundle: an entry for each server and database that its user may reach over TCP."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ _UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def index(fleet: Fleet) -> Mapping[str, tuple[Entry, ...]]:
-    """Return the entries of every user by its name: by server, role (in the order of its table) and database.
+    """Return the entries of every user, by user name.
+
+    Sort them by server, role (in the order of its table) and database.
 
     The entry without a database comes first, replication last.
     """
@@ -57,31 +59,31 @@ def index(fleet: Fleet) -> Mapping[str, tuple[Entry, ...]]:
 
 
 def _on(entry: Entry, server: Server, identity: Identity, first: str) -> Entry:
-    """Return the entry that an identity has on a server with the same policies."""
+    """Return the same entry for another server that has the same policies."""
     role = None if entry.role == first else entry.role
     name = _name(identity, _target(entry), role, beside=entry.beside)
     return replace(entry, server=server, identity=identity, name=name)
 
 
 def entries(fleet: Fleet, user: User) -> tuple[Entry, ...]:
-    """Return the entries of one user. For many of them, :func:`index`."""
+    """Return the entries of one user. For many users, call :func:`index`."""
     return index(fleet)[user.name]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Way:
-    """A policy that lets users in over TCP. ``rivals`` are the policies with another demand that override it."""
+    """A policy that admits users over TCP. ``rivals`` are the policies with another demand that override it."""
 
     item: Item
     names: frozenset[str]
-    """The databases that it names."""
+    """The databases that the policy names."""
     wide: bool
-    """Whether it also speaks of databases that it does not name."""
+    """Whether the policy also covers databases that it does not name."""
     rivals: tuple[Item, ...]
     near: tuple[Addresses, ...]
-    """The parts of its addresses that are loopback."""
+    """The loopback part of the policy's addresses."""
     far: tuple[Addresses, ...]
-    """All others."""
+    """All other addresses of the policy."""
 
 
 def _collect(
@@ -100,8 +102,8 @@ def _collect(
         user = fleet.users[name]
         presents = user.ca is not None and user.ca.name in accepted
         for role in user.roles:
-            # Users of the same policies have the same entries, but for the role; what overrides a policy may look at
-            # that, too.
+            # Users with the same policies have the same entries, except for the role. An overriding policy may depend
+            # on the role.
             first = role == user.roles[0]
             key = (*map(id, ways), presents, first)
             if key not in same or any(way.rivals for way in ways):
@@ -187,9 +189,9 @@ def _of_role(
 
 
 def _meant(way: _Way, database: str | None, *, replication: bool) -> Databases | None:
-    """Return what an entry means of a policy's databases, if any.
+    """Return the part of a policy's databases that an entry stands for, or None.
 
-    That is one by its name, physical replication, or those without a name.
+    An entry stands for one named database, for physical replication, or for all databases that have no name.
     """
     databases = way.item.scope.databases
     if replication:
@@ -200,7 +202,7 @@ def _meant(way: _Way, database: str | None, *, replication: bool) -> Databases |
 
 
 def _applies(way: _Way, role: str, databases: Databases | None, parts: Sequence[Addresses], known: Memberships) -> bool:
-    """Return whether a policy lets a role into these databases from any of these parts of its addresses."""
+    """Return whether a policy admits a role to these databases from any of these parts of its addresses."""
     if databases is None or not parts or not way.rivals:
         return databases is not None and bool(parts)
     scopes = (Scope(Roles(frozenset((role,))), databases, part) for part in parts)
@@ -212,9 +214,9 @@ def _mode(policy: Policy) -> SslMode:
 
 
 def _channel_binding(policies: Sequence[Policy]) -> ChannelBinding | None:
-    """Return the strictest that is asked for, where every way in is SCRAM.
+    """Return the strictest channel binding that policies ask for, if every policy uses SCRAM.
 
-    Other methods cannot bind and would be refused by ``require``.
+    Other methods cannot bind the channel: a client with ``require`` would reject them.
     """
     if any(policy.table.auth != "scram-sha-256" for policy in policies):
         return None
@@ -222,7 +224,7 @@ def _channel_binding(policies: Sequence[Policy]) -> ChannelBinding | None:
 
 
 def _hostaddr(policies: Sequence[Policy]) -> str | None:
-    """Return the loopback address to dial: the usual one, if these policies let it in."""
+    """Return the loopback address to dial. Prefer the usual one if these policies admit it."""
     found = [
         "127.0.0.1" if address.version == 4 and _contains_usual(address) else str(address[0])
         for policy in policies
@@ -245,9 +247,9 @@ def _contains_usual(network: IPv4Network | IPv6Network) -> bool:
 
 
 def _name(identity: Identity, database: str | None, role: str | None, *, beside: bool) -> str:
-    """Name a service. A database or a role may be called anything, a line of pg_service.conf may not.
+    """Name a service. The names of databases and roles are free; a line of pg_service.conf limits its characters.
 
-    ``beside``: it is that for loopback, beside the one over the network.
+    ``beside`` marks the loopback service of an entry that also has a service over the network.
     """
     words = database, role, _LOOPBACK_WORD if beside else None
     parts = (*identity.name.split("/"), *(part for part in words if part is not None))
@@ -255,7 +257,7 @@ def _name(identity: Identity, database: str | None, role: str | None, *, beside:
 
 
 def _distinct(found: Iterable[Entry]) -> Iterator[Entry]:
-    """Number names that come twice: ``primary-a_b``, ``primary-a_b-2``."""
+    """Number repeated names: ``primary-a_b``, ``primary-a_b-2``."""
     listed = list(found)
     taken = {entry.name for entry in listed}
     if len(taken) == len(listed):

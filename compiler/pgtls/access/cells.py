@@ -25,9 +25,9 @@ _Item = TypeVar("_Item")
 
 
 class _Containers(Generic[_Set]):
-    """Which policies certainly contain a term.
+    """Find the policies that certainly contain a term.
 
-    ``keys`` are the names or networks of a set that consists of nothing else.
+    ``keys`` are the names or networks of a set that contains only these.
     """
 
     def __init__(
@@ -101,10 +101,9 @@ class Cells:
     def of(self, index: int, others: int, above: int, *, by_role: bool) -> Iterator[int]:
         """Yield the cells of a policy, as sets of ``others`` and of policies ``above`` it.
 
-        Cells differ by what the policy and the others name.
+        Cells differ by the terms that the policy and the others name.
 
-        Without ``by_role``, roles are no reason to tell connections apart: all ``others`` are taken to have any role of
-        this one.
+        Without ``by_role``, ignore roles: assume that all ``others`` cover every role of this policy.
         """
         scope, around = self._scopes[index], others | above
         scopes = [scope, *members(self._scopes, others)]

@@ -1,11 +1,11 @@
-"""Classes of connections: everything that policies and lines can distinguish, with an example of each.
+"""Compute classes of connections: everything that policies and lines can distinguish, with an example of each.
 
-Policies and lines have the same form here, a :class:`Coverage`; for each of them, a bit says whether a class
-lies inside. A fact that is unknown at compile time makes two classes, one for each answer: whether a role is a member
-of ``+role``, whether a database matches a regular expression, whether an address has a host name or is one of the
-server's own. Classes with the same bits are one class.
+Policies and lines have the same form here, a :class:`Coverage`. Each has a bit that says whether it contains a class. A
+fact that is unknown at compile time makes two classes, one for each answer: whether a role is a member of ``+role``,
+whether a database matches a regular expression, whether an address has a host name or belongs to the server. Classes
+with the same bits are one class.
 
-Nothing in here knows about order, priorities or what is demanded.
+This module knows nothing about order, priorities or demands.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _Term = TypeVar("_Term")
 _Kind = TypeVar("_Kind", "DatabaseClass", "AddressClass")
 
 _EXHAUSTIVE = 6
-"""The most unknown facts about one name for which every combination is checked.
+"""The largest number of unknown facts about one name for which every combination is checked.
 
-Beyond that, each pair of them, none and all are checked.
+With more unknown facts, only these combinations are checked: each pair, none, and all.
 """
 
 
 class Bits(NamedTuple):
-    """The policies and lines that contain something: a bit for each, in their order."""
+    """The policies and lines that contain a class: a bit for each, in their order."""
 
     policies: int = 0
     lines: int = 0
@@ -63,7 +63,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoleClass:
-    """Indistinguishable roles. ``own`` is the database with the name of the role, if that matters."""
+    """Indistinguishable roles. ``own`` is the database with the name of the role, if that database matters."""
 
     names: tuple[str, ...]
     bits: Bits
@@ -125,7 +125,7 @@ class Classes:
 
     @cached_property
     def roles(self) -> tuple[RoleClass, ...]:
-        """The classes of roles: those that the spec names, and one that it does not."""
+        """The classes of roles: those that the spec names, and one role that the spec does not name."""
         named = {term.text: bits for term, bits in self._roles.items() if isinstance(term, Name)}
         doubtful: dict[Role, Bits] = {
             term: bits for term, bits in self._roles.items() if isinstance(term, Member | Regex)
@@ -178,7 +178,7 @@ class Classes:
         if not self._compares_names:
             yield from self._plain_databases
             return
-        # Of two roles in one class, what is known about membership in a role named like a database may differ.
+        # Two roles of one class may differ in one fact: membership in a role that has the name of a database.
         found: dict[Bits, str] = {}
         for name in role.names:
             for database in self._databases_for(name):
@@ -206,7 +206,7 @@ class Classes:
             certain = every | self._databases.get(Name(name), NONE)
             if name == role:
                 certain |= sameuser | samerole
-            # Whether a listed name matches is known; every other one stands for names of all kinds.
+            # For a listed name the match is known. Every other name is an example of all kinds of names.
             is_listed = name in self._database_names or (name == role and Name(name) in self._roles)
             matched = {pattern: decided(pattern.pattern, name) if is_listed else None for pattern in patterns}
             unsure = [pattern for pattern, known in matched.items() if known is None]
@@ -264,7 +264,7 @@ class Classes:
             yield from _pieces([(net, bits) for net, bits in networks if net.version == version], make)
 
     def parts(self, connection: Class, network: IPNetwork) -> tuple[IPNetwork, ...]:
-        """Return the parts of a network whose addresses are in a class, whatever their names."""
+        """Return the parts of a network whose addresses are in a class, regardless of their host names."""
         bounds = int(network.network_address), int(network.broadcast_address)
         every = self._addresses.get(Keyword.ALL, NONE)
         covering = connection.role.bits & connection.database.bits
@@ -283,7 +283,7 @@ class Classes:
         return tuple(self._cells())
 
     def _hosts(self) -> Iterator[tuple[str, Bits]]:
-        """Yield no name; and each name that is asked for, and one below each suffix.
+        """Yield no name, then each requested name, and one name below each suffix.
 
         An address has one name (``check_hostname``).
         """
@@ -305,7 +305,7 @@ class Classes:
 
 
 class _Touching(Generic[_Kind]):
-    """Classes of one kind, found by what contains them: of thousands, most have nothing to do with a role."""
+    """Classes of one kind, indexed by the policies and lines that contain them: most do not concern a given role."""
 
     def __init__(self, classes: Sequence[_Kind]) -> None:
         self._classes: Sequence[_Kind] = classes
@@ -315,9 +315,9 @@ class _Touching(Generic[_Kind]):
                 self._inside.setdefault(bit, []).append(index)
 
     def touching(self, bits: Bits) -> Iterator[tuple[Bits, _Kind]]:
-        """Yield the first class for each intersection with ``bits``, and it.
+        """Yield the first class for each intersection with ``bits``, and that intersection.
 
-        These are the classes that meet it, and one that does not.
+        Yield the classes that intersect ``bits``, and one that does not.
         """
         near: set[int] = {index for bit in _positions(bits) for index in self._inside.get(bit, ())}
         apart = next((index for index in range(len(self._classes)) if index not in near), None)
@@ -393,9 +393,9 @@ def plain(term: _Term) -> _Term | Name:
 
 
 def literal(pattern: str) -> str | None:
-    """Return the one text that a regular expression matches, if it is anchored and has no operators.
+    """Return the only text that a regular expression matches, if it is anchored and has no operators.
 
-    Names that start with ``/`` are written so.
+    Names that start with ``/`` are written this way.
     """
     match = _LITERAL.fullmatch(pattern)
     return re.sub(r"\\(.)", r"\1", match[1], flags=re.DOTALL) if match else None

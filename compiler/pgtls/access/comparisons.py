@@ -1,7 +1,7 @@
-"""What a change of a field means for protection: one comparison for every field of every table.
+"""Decide what the change of a field means for protection: one comparison for every field of every table.
 
-A comparison takes the value before and after, and is asked only where they differ. A field that no comparison can rank
-is :func:`reviewed`: a reviewer must look at every change of it.
+A comparison takes the value before and after, and runs only if they differ. A field that no comparison can rank is
+:func:`reviewed`: a reviewer must look at every change of it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Report = Literal["access", "certificates", "trust"]
 
 
 def neutral(_was: object, _will: object) -> Effect:
-    """Pass a change that protects nothing."""
+    """Accept every change: the field protects nothing."""
     return "changed"
 
 
@@ -73,7 +73,7 @@ def permitted(was: frozenset[object] | None, will: frozenset[object] | None) -> 
 
 
 def sslmode(was: SslMode | None, will: SslMode | None) -> Effect:
-    """Rank the mode of a policy; None: it has no meaning there, and access says what changes."""
+    """Rank the mode of a policy. None means that the mode has no effect there; the access report shows the change."""
     return "changed" if was is None or will is None else ranked(*SSLMODES)(was, will)
 
 
@@ -83,7 +83,7 @@ def hosts(was: tuple[str, ...], will: tuple[str, ...]) -> Effect:
 
 
 def secret(was: Secret | None, will: Secret | None) -> Effect:
-    """Rank the source of a secret: a program runs on the build machine, and another source may be a known text."""
+    """Rank the source of a secret: a program runs on the build machine, and other sources may hold a known text."""
     return "strengthened" if was is None and will is not None and will.command is None else "weakened"
 
 
@@ -98,7 +98,7 @@ def algorithm(was: str, will: str) -> Effect:
 
 
 def constraints(was: NameConstraints | None, will: NameConstraints | None) -> Effect:
-    """Rank name constraints: these are stronger if every name that they permit was permitted before."""
+    """Rank name constraints: new ones are stronger if the old ones permitted every name that the new ones permit."""
     before, after = was or NameConstraints(), will or NameConstraints()
     narrower = (
         _all_within(after.permitted_dns, before.permitted_dns, _domain_within)
@@ -110,7 +110,7 @@ def constraints(was: NameConstraints | None, will: NameConstraints | None) -> Ef
 
 
 def _all_within(names: tuple[str, ...], outer: tuple[str, ...], within: Callable[[str, str], bool]) -> bool:
-    """Return whether a list permits nothing more; an empty one permits everything."""
+    """Return whether a list permits no more than another. An empty list permits everything."""
     return not outer or (bool(names) and all(_is_within(name, outer, within) for name in names))
 
 
@@ -129,7 +129,7 @@ def _network_within(name: str, outer: str) -> bool:
 
 
 def waiver(was: str | Waiver | None, will: str | Waiver | None) -> Effect:
-    """Rank waivers: another reason accepts nothing more; other codes and another end may."""
+    """Rank waivers: a new reason accepts nothing more; new codes or a new end may."""
     if was is None or will is None:
         return "weakened" if was is None else "strengthened"
     (codes, until), (codes2, until2) = _scope(was), _scope(will)
@@ -170,7 +170,7 @@ def _serials(value: tuple[str, ...]) -> frozenset[int]:
 
 
 def _settings(value: Mapping[str, Any]) -> dict[str, str]:
-    """Return settings as PostgreSQL reads them: names have no case, and a value is a text."""
+    """Return settings as PostgreSQL reads them: names ignore case, and each value is a text."""
     return {folded(name): written(one) for name, one in value.items()}
 
 
@@ -179,9 +179,9 @@ def _options(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Field(NamedTuple):
-    """How a field is compared: ``key`` is what of its value counts.
+    """How to compare a field. ``key`` returns the part of its value that counts.
 
-    ``of_new``: a new entity is compared with a plain one, too.
+    ``of_new``: whether to compare a new entity with a plain one, too.
     """
 
     judge: Callable[[Any, Any], Effect]
@@ -299,4 +299,4 @@ FIELDS: Mapping[str, Mapping[str, Field | Report]] = {
         "waiver": Field(waiver),
     },
 }
-"""The comparison of each field, or the report that covers it. A new field of a table fails a test until it is here."""
+"""The comparison of each field, or the report that covers it. A test fails for a new field until it is listed here."""

@@ -34,24 +34,24 @@ _T = TypeVar("_T")
 
 _LIMITED = 13
 _BYTES_A_FIELD = 3500
-"""How long a list of roles or databases may be for PostgreSQL 13, which reads lines of 8191 bytes."""
+"""The longest list of roles or databases that PostgreSQL 13 can read: its lines have at most 8191 bytes."""
 
 
 NOBODY = Line("host", (Keyword.ALL,), (Keyword.ALL,), Keyword.ALL, "reject", comment="no policy admits anybody")
-"""What is written where there is no policy: a server does not start without any line."""
+"""The line of a server without policies: PostgreSQL does not start with an empty pg_hba.conf."""
 
 
 def unread(policy: Policy, option: str, source: Secret) -> str:
-    """Stand for a secret that nobody needs: what is rendered with it can be proved, and must not be written."""
+    """Return a placeholder for a secret. Rules with placeholders can be proved, but must not be deployed."""
     placeholder = f"<{option} of policy {policy.name}>"
     return f"ldap://{policy.name}/{placeholder}" if option == "ldapurl" else placeholder
 
 
 @dataclass(frozen=True, slots=True)
 class _Ruled:
-    """A line with the part of its policies that it covers, and the piece that it is written for.
+    """A line, the part of its policies that it covers, and the piece that it implements.
 
-    ``position`` is that of its policy in the order.
+    ``position`` is the position of its policy in the order.
     """
 
     line: Line
@@ -62,7 +62,7 @@ class _Ruled:
 
     @property
     def origin(self) -> tuple[Policy, ...]:
-        """The policies that speak in it."""
+        """The policies that the line implements."""
         return _origin(self.piece)
 
 
@@ -72,11 +72,11 @@ def compile_rules(
     known: Iterable[Known] = (),
     secret: Callable[[Policy, str, Secret], str] = unread,
 ) -> tuple[Rules | None, tuple[Diagnostic, ...]]:
-    """Compile the policies of a server; None where they contradict each other.
+    """Compile the policies of a server. Return None if policies contradict each other.
 
     ``known`` are the certificates of the lock that are neither expired nor revoked. ``secret`` reads a secret option of
-    a policy's method; without it a placeholder stands in the text. What concerns two policies is reported for the first
-    server that they share.
+    a policy's method; without it the text contains a placeholder. A fault between two policies is reported only for the
+    first server that they share.
     """
     roles = memberships(fleet.users.values())
     accepted = accepted_authorities(fleet, server.accepted_cas)
@@ -111,7 +111,7 @@ def compile_rules(
 def _separated(compiler: _Compiler) -> tuple[_Ruled, ...]:
     """Write the lines of all policies.
 
-    Where lines of one cannot tell apart the clients that another admits, try those of the other first.
+    Where the lines of one policy cannot separate the clients of another policy, try the lines of the other first.
     """
     tried: set[tuple[str, str]] = set()
     fault: Inseparable | None = None
@@ -129,14 +129,14 @@ def _separated(compiler: _Compiler) -> tuple[_Ruled, ...]:
 
 
 def alike(fleet: Fleet, server: Server) -> Hashable:
-    """Return what the rules of a server follow from: servers for which it is equal have the same rules."""
+    """Return the inputs of a server's rules: servers with equal inputs have the same rules."""
     policies = tuple(policy.name for policy in fleet.policies_of(server))
     table = server.table
     return policies, tuple(ca.name for ca in server.accepted_cas), table.postgres, table.crl, table.no_local
 
 
 def for_server(rules: Rules, server: Server) -> Rules:
-    """Return the rules of one server to another that is :func:`alike`: nothing but the header differs."""
+    """Return the rules of one server for another that is :func:`alike`: only the header differs."""
     if server is rules.server:
         return rules
     before, after = _header(rules.server), _header(server)
@@ -169,7 +169,7 @@ def _written(server: Server, ruled: Sequence[_Ruled]) -> Rules:
 
 @dataclass(frozen=True, slots=True)
 class _Compiler:
-    """What the lines of one server are made from."""
+    """The inputs for the lines of one server."""
 
     server: Server
     order: Order
@@ -178,17 +178,17 @@ class _Compiler:
     secret: Callable[[Policy, str, Secret], str]
 
     def unmappable(self) -> Iterator[Item]:
-        """Yield the policies that need an ident map and whose method has none."""
+        """Yield the policies that need an ident map but whose method supports none."""
         for item in self.order.items:
             alone = Piece(item.scope, (item,), self.grants[item.policy.name])
             if proves_identity(item.demand) and not takes_map(item.demand.method) and not self._plain(item, alone):
                 yield item
 
     def ruled(self) -> Iterator[_Ruled]:
-        """Return the lines, with a refusal of cleartext after each that something further down would admit."""
+        """Return the lines. After each line, reject cleartext if a later line would admit it."""
         kept: list[_Ruled] = []
         cleartext: dict[int, list[_Ruled]] = {}
-        """By position, the lines that decide in cleartext; the nearest one last."""
+        """By position, the lines that decide in cleartext. The nearest one is the last."""
         for ruled in reversed(list(self._admitting())):
             if ruled.line.type == "hostssl" and self._falls_through(ruled, cleartext):
                 kept.append(_refusal(ruled))
@@ -199,9 +199,9 @@ class _Compiler:
         return reversed(kept)
 
     def _falls_through(self, ruled: _Ruled, cleartext: Mapping[int, Sequence[_Ruled]]) -> bool:
-        """Return whether a line further down could admit without TLS.
+        """Return whether a later line could admit the connection without TLS.
 
-        Lines of one piece have nothing in common, nor have policies that do not overlap.
+        Lines of one piece do not overlap, nor do lines of policies that do not overlap.
         """
         near = (ruled.position, *self.order.overlaps[ruled.position])
         for other in (other for position in near for other in reversed(cleartext.get(position, ()))):
@@ -214,7 +214,7 @@ class _Compiler:
         return False
 
     def _admitting(self) -> Iterator[_Ruled]:
-        """Yield the lines of all policies in order, without those that an earlier one covers as a whole."""
+        """Yield the lines of all policies in order. Skip lines that one earlier line covers completely."""
         cut = [pieces(self.order, index, self.grants) for index in range(len(self.order.items))]
         maps = self._maps(cut)
         for index, item in enumerate(self.order.items):
@@ -227,7 +227,7 @@ class _Compiler:
                 done.append(piece.scope)
 
     def _lines(self, position: int, piece: Piece, name: str | None, *, own: bool) -> Iterator[_Ruled]:
-        """Write a piece, one line an address; ``name`` is that of its map."""
+        """Write a piece, one line for each address. ``name`` is the name of its map."""
         item, scope = self.order.items[position], piece.scope
         policy = item.policy
         idents = self._idents(item, piece, name) if name else ()
@@ -273,7 +273,7 @@ class _Compiler:
             yield option, value if isinstance(value, str) else self.secret(item.policy, option, value)
 
     def _maps(self, cut: Sequence[Sequence[Piece]]) -> Mapping[Piece, str]:
-        """Name the maps of the pieces that do not accept exactly the clients whose name is the role."""
+        """Name the maps of the pieces that need one: those that accept other clients than those with CN = role."""
         mapped: list[Piece] = []
         for item, own in zip(self.order.items, cut, strict=True):
             needing = [piece for piece in own if proves_identity(item.demand) and not self._plain(item, piece)]
@@ -297,7 +297,7 @@ class _Compiler:
         return tuple(replace(ident, comment=comment if ident is found[0] else None) for ident in found)
 
     def _plain(self, item: Item, piece: Piece) -> bool:
-        """Return whether no map is needed: who proves to be a role may log in as it, and nobody else may."""
+        """Return whether no map is needed: each role accepts exactly the clients that prove this role."""
         grants, roles = piece.grants, piece.scope.roles
         wide = roles.every or bool(roles.groups)
         if grants.entries or piece.by_subject:
@@ -320,7 +320,7 @@ def _origin(piece: Piece) -> tuple[Policy, ...]:
 
 
 def _outermost(addresses: Sequence[Address]) -> Sequence[Address]:
-    """Leave out the networks that lie within another one of the list: beside it, their lines say nothing."""
+    """Drop the networks that lie inside another network of the list: their lines would have no effect."""
     networks = {term for term in addresses if isinstance(term, IPv4Network | IPv6Network)}
     lengths = sorted({network.prefixlen for network in networks})
     inner = {
@@ -339,7 +339,7 @@ def _comments(piece: Piece) -> str:
 
 
 def _refusal(ruled: _Ruled) -> _Ruled:
-    """Refuse in cleartext, and under GSS encryption, what a line admits with TLS."""
+    """Reject in cleartext, and under GSS encryption, the connections that a line admits with TLS."""
     names = ", ".join(policy.name for policy in ruled.origin)
     line = replace(
         ruled.line,

@@ -1,6 +1,6 @@
-"""Access that a change of the spec grants, takes away, weakens or strengthens, each with an example connection.
+"""Report the access that a change of the spec grants, revokes, weakens or strengthens, each with an example connection.
 
-Both texts are compared over every class of connection that either of them can tell apart, as the proof does
+Compare both texts over every class of connection that either of them distinguishes, as the proof does
 (:mod:`pgtls.access.classes`).
 """
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from pgtls.language.models import SslMode
 
     _Databases = Mapping[Database, Bits]
-    """By term; under "all", any database that no line names."""
+    """Classes by term; under "all", any database that no line names."""
 
 Kind = Literal["granted", "weakened", "strengthened", "lost"]
 KINDS: tuple[Kind, ...] = ("granted", "weakened", "strengthened", "lost")
-"""From what a reviewer looks at first."""
+"""Kinds of changes, in the order in which a reviewer reads them."""
 
 _PASSWORD = frozenset(("a password",))
 _FACTORS = {
@@ -45,24 +45,25 @@ _FACTORS = {
     "password": _PASSWORD,
     "md5": _PASSWORD | {"which is not sent as it is"},
     "scram-sha-256": _PASSWORD | {"which is not sent as it is", "which the server does not know"},
-    "cert": frozenset[str](),  # the certificate, which is a factor of its own
+    "cert": frozenset[str](),  # the certificate, which is a separate factor
     "peer": frozenset(("an account of the machine",)),
     "gss": frozenset(("a Kerberos ticket",)),
     "sspi": frozenset(("a Windows login",)),
     "oauth": frozenset(("a token",)),
 }
-"""What each method makes a client show. A method that is not here has a password checked elsewhere."""
+"""What a client must show for each method. For a method that is missing here, another service checks the password."""
 _CERTIFICATES = ("none", "verify-ca", "verify-full")
 _TLS = ("", "1.0", "1.1", "1.2", "1.3")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Connections that a change treats alike: what ``before`` and ``after`` ask of them, and by which ``policies``.
+    """Connections that a change affects in the same way.
 
-    ``roles``, ``databases`` and ``sources`` are what the deciding lines cover, as far as the change reaches (of a
-    network, its changed parts);
-    ``example`` is one connection.
+    ``before`` and ``after`` are the demands on them, ``policies`` the policies that cause these.
+
+    ``roles``, ``databases`` and ``sources`` are the parts of the deciding lines that the change affects (of a network,
+    its changed parts). ``example`` is one connection.
     """
 
     kind: Kind
@@ -85,7 +86,7 @@ class Side(NamedTuple):
 
 
 def diff(old: Side, new: Side) -> tuple[Change, ...]:
-    """Compare two states, server by server; a server refuses every connection in a state without it."""
+    """Compare two states, server by server. A server that a state lacks rejects every connection in that state."""
     names = sorted(old.rules.keys() | new.rules.keys())
     if old.fleet.users == new.fleet.users and old.fleet.cas == new.fleet.cas:
         names = [name for name in names if not _is_same(old.rules.get(name), new.rules.get(name))]
@@ -94,7 +95,7 @@ def diff(old: Side, new: Side) -> tuple[Change, ...]:
 
 
 def _is_same(old: Rules | None, new: Rules | None) -> bool:
-    """Return whether nothing about a server differs, as for most servers of a change."""
+    """Return whether a server is the same in both states, as are most servers of a change."""
     if old is None or new is None:
         return False
     texts = (old.hba_text, old.ident_text) == (new.hba_text, new.ident_text)
@@ -113,10 +114,10 @@ def _modes(rules: Rules) -> list[tuple[tuple[str, SslMode | None], ...]]:
 
 
 class _Answer(NamedTuple):
-    """What a server answers to a class of connections over one transport.
+    """A server's answer to a class of connections over one transport.
 
-    ``mode`` is the sslmode that the policy requires of clients; ``checked``, whether the server rejects revoked
-    certificates; ``tls``, the least version of TLS, "" without TLS.
+    ``mode`` is the sslmode that the policy requires of clients. ``checked`` says whether the server rejects revoked
+    certificates. ``tls`` is the minimum version of TLS, "" without TLS.
     """
 
     line: int | None = None
@@ -165,7 +166,7 @@ class _State:
 
 
 class _Group(NamedTuple):
-    """What makes two classes one change."""
+    """The key that groups classes into one change."""
 
     kind: Kind
     before: str
@@ -174,7 +175,7 @@ class _Group(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where a change was seen: a class of connections, one of its roles, and the line that decides."""
+    """A place where a change has an effect: a class of connections, one of its roles, and the deciding line."""
 
     connection: Class
     role: str
@@ -201,7 +202,7 @@ def _server(name: str, old: Side, new: Side) -> Iterator[Change]:
 
 
 def _both(one: Memberships, other: Memberships) -> Memberships:
-    """Return the memberships that both states agree on; others count as unknown."""
+    """Return the memberships that are the same in both states; all others count as unknown."""
     return one if one == other else Memberships({})
 
 
@@ -225,7 +226,7 @@ def _compare(connection: Class, states: tuple[_State, _State], *, socket: bool) 
 
 
 def _sources(places: Sequence[_Place], classes: Classes) -> tuple[str, ...]:
-    """List where connections come from: of a network, the parts that the change reaches."""
+    """List where connections come from: of a network, the parts that the change affects."""
     parts: list[IPNetwork] = []
     others: dict[str, None] = {}
     is_wide = False
@@ -254,7 +255,7 @@ _EVERYWHERE: tuple[IPNetwork, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/
 
 
 def _all_but(networks: Sequence[IPNetwork]) -> str:
-    """Name everything that a change reaches by what it does not reach."""
+    """List everything that a change affects, as the exceptions that it does not affect."""
     rest: Iterable[IPNetwork] = _EVERYWHERE
     for network in networks:
         rest = [part for one in rest for part in _excluded(one, network)]
@@ -274,13 +275,13 @@ def _kinds(old: _Answer, new: _Answer, whose: tuple[Accepted, ...], clear: tuple
             yield "granted" if old.ask is None else "lost"
         return
     if (old.ask.method, old.ask.certificate) == (new.ask.method, new.ask.certificate):
-        # Who is accepted can be compared only where the same is asked of them.
+        # Accepted identities are comparable only where both states ask the same of them.
         if whose[1].bearers - whose[0].bearers or whose[1].patterns - whose[0].patterns:
             yield "granted"
         if whose[0].bearers - whose[1].bearers or whose[0].patterns - whose[1].patterns:
             yield "lost"
     before, after = _factors(old, cleartext=clear[0]), _factors(new, cleartext=clear[1])
-    # Another method, or other options of the same (another LDAP server), may be weaker: a reviewer must look.
+    # Another method, or other options of the same method (another LDAP server), may be weaker: a reviewer must look.
     same = old.ask.method == new.ask.method
     other = not same or old.ask.options != new.ask.options
     if before - after or (other and before == after) or (same and other):
@@ -290,7 +291,10 @@ def _kinds(old: _Answer, new: _Answer, whose: tuple[Accepted, ...], clear: tuple
 
 
 def _factors(answer: _Answer, *, cleartext: bool) -> frozenset[str]:
-    """Return everything that a client must show and use: dropping any of it weakens, whatever is added."""
+    """Return everything that a client must show and use.
+
+    Dropping any of it weakens access, even if other demands are added.
+    """
     assert answer.ask is not None  # noqa: S101
     certificates = _CERTIFICATES[1 : _CERTIFICATES.index(answer.ask.certificate) + 1]
     modes = SSLMODES[1 : SSLMODES.index(answer.mode) + 1] if answer.mode else ()
@@ -319,14 +323,14 @@ def _words(answer: _Answer, other: _Answer, whose: str, over: str, *, cleartext:
 
 
 def _options(ask: Ask, other: Ask) -> str:
-    """List the options of a method that only this state has, and those that only the other has."""
+    """List the options of a method that only this state has, and those that only the other state has."""
     own = [f" with {name}={word(Name(value))}" for name, value in sorted(ask.options - other.options)]
     names = {name for name, _ in ask.options}
     return "".join((*own, *(f" without {name}" for name in sorted({name for name, _ in other.options} - names))))
 
 
 def _whose(answer: _Answer, accepted: Accepted, other: Accepted, role: str) -> str:
-    """List whose identity is accepted, new ones first; return "" where only the role's own identity is."""
+    """List the accepted identities, new ones first. Return "" if only the role's own identity is accepted."""
     if answer.ask is None:
         return ""
     named = {bearer: _label(bearer) for bearer in accepted.bearers}
@@ -346,13 +350,13 @@ def _label(bearer: Bearer) -> str:
 
 
 _WHOLE = {"name": "", "cn": "", "dn": "subject "}
-"""The prefix of an entry of a map, by what it is compared with."""
+"""The prefix of a map entry, by the part of the certificate that it matches."""
 _SHOWN = 5
-"""How many identities are named."""
+"""The maximum number of identities that a report names."""
 
 
 def _bits_of_databases(states: tuple[_State, _State]) -> _Databases:
-    """Return every database that a line names, with the lines that cover it by name or as one of all."""
+    """Return every database that a line names, with the lines that cover it by name or by ``all``."""
     terms = {term for state in states for line in state.lines for term in line.databases}
     named = {term for term in terms if isinstance(term, Name) or term is Keyword.REPLICATION}
 
@@ -364,13 +368,13 @@ def _bits_of_databases(states: tuple[_State, _State]) -> _Databases:
 
 
 def _databases(connection: Class, known: _Databases) -> tuple[str, ...]:
-    """List the databases of a class: those that no line tells apart for its roles."""
+    """List the databases of a class: no line distinguishes them for its roles."""
     role, bits = connection.role.bits, connection.role.bits & connection.database.bits
     alike = {term for term, inside in known.items() if role & inside == bits}
     example = connection.database.example
     if example == Keyword.REPLICATION.value:
         alike.add(Keyword.REPLICATION)
-    else:  # one that no line names represents all such databases
+    else:  # one database that no line names is the example of all such databases
         alike.add(Name(example) if Name(example) in known else Keyword.ALL)
     replication = ("replication",) if Keyword.REPLICATION in alike else ()
     if not known.keys() - {*alike, Keyword.REPLICATION}:
@@ -380,7 +384,7 @@ def _databases(connection: Class, known: _Databases) -> tuple[str, ...]:
 
 
 def _patterns(place: _Place) -> tuple[str, ...]:
-    """Return the regular expressions by which a line covers a class, if it does so by nothing else."""
+    """Return the regular expressions by which a line covers a class, if it covers it by nothing else."""
     terms, example = place.line.databases, place.connection.database.example
     if not {Name(example), Keyword.ALL}.isdisjoint(terms) or example == Keyword.REPLICATION.value:
         return ()

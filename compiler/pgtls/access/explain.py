@@ -1,4 +1,4 @@
-"""One connection explained: what a server answers, by which line, and why."""
+"""Explain one connection: the server's answer, the deciding line, and the reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """The policy that comes nearest to covering a connection that was refused, and what each of its parts lacks."""
+    """The policy that comes nearest to covering a rejected connection, and what each of its parts lacks."""
 
     policy: str
     missing: tuple[str, ...]
@@ -33,10 +33,10 @@ class Nearest:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What a server answers to one connection.
+    """A server's answer to one connection.
 
-    ``line`` and ``rule`` are the deciding line's number and text, None if there is none. ``asks`` are the further
-    proofs that the client must show; the answer assumes that they succeed.
+    ``line`` and ``rule`` are the number and text of the deciding line, None if no line decides. ``asks`` lists the
+    further proofs that the client must show; the answer assumes that they succeed.
     """
 
     outcome: Literal["admit", "refuse"]
@@ -62,8 +62,8 @@ def explain(
 ) -> Explanation:
     """Find the deciding line of a file, and its decision about the connection.
 
-    ``texts`` are by the name of the file, without the secrets of their lines. Raise Rejected with PGT293 if the
-    answer depends on a regular expression that pgtls cannot evaluate.
+    ``texts`` are by file name, without the secrets of their lines. Raise Rejected with PGT293 if the answer depends on
+    a regular expression that pgtls cannot evaluate.
     """
     line = _deciding(lines, texts, connection, surroundings)
     notes = tuple(conditional(lines, line, connection, surroundings))
@@ -125,7 +125,7 @@ def _refused(line: Line, reason: str | None) -> str:
 
 
 def _proves_otherwise(line: Line) -> bool:
-    """Return whether the method proves an identity that the question lacks: an account, a ticket, a token."""
+    """Return whether the method proves an identity that the question does not contain: an account, ticket or token."""
     return takes_map(line.method) and line.method != "cert" and (line.method == "peer" or bool(line.option("map")))
 
 
@@ -185,19 +185,19 @@ def _patterns(known: Sequence[Identity]) -> bool:
 
 
 def _alternatives(known: Sequence[Identity]) -> str:
-    """List the identities that a map accepts: names, and what they match."""
+    """List the identities that a map accepts: names, and the patterns they match."""
     words = [f'"{one.text}"' if isinstance(one, Name) else f'one that matches "/{one.pattern}"' for one in known]
     return " or ".join(words[:_MOST]) + (f" or {len(words) - _MOST} more" if len(words) > _MOST else "")
 
 
 _MOST = 5
-"""Identities that an answer names."""
+"""The maximum number of identities that an answer names."""
 
 
 def nearest(fleet: Fleet, server: Server, connection: Connection, surroundings: Surroundings) -> Nearest | None:
     """Return the policy that lacks least to cover a connection; of several, the first by name.
 
-    The role weighs most, TLS least.
+    The role has the highest weight, TLS the lowest.
     """
     admitting = [policy for policy in fleet.policies_of(server) if policy.table.auth != "reject"]
     lacking = {policy.name: tuple(_missing(policy, connection, surroundings)) for policy in admitting}
@@ -206,14 +206,14 @@ def nearest(fleet: Fleet, server: Server, connection: Connection, surroundings: 
 
 
 def user_for_role(fleet: Fleet, role: str) -> Iterator[str]:
-    """Report that a name is a user of the spec, which logs in as other roles."""
+    """Report that a name is a user of the spec who logs in with other roles."""
     if role in fleet.users and not any(role in user.roles for user in fleet.users.values()):
         roles = ", ".join(f'"{one}"' for one in fleet.users[role].roles)
         yield f'"{role}" is a user, not a role: it logs in as {roles}'
 
 
 def notes(fleet: Fleet, server: Server, connection: Connection, surroundings: Surroundings) -> Iterator[str]:
-    """Report what the names and the instant of a refused connection have to do with the refusal."""
+    """Report how the names or the time of a rejected connection explain the rejection."""
     policies = fleet.policies_of(server)
     roles = {role for user in fleet.users.values() for role in user.roles}
     roles |= {term.text for policy in policies for term in policy.roles if isinstance(term, Name)}
@@ -262,7 +262,7 @@ def _missing(policy: Policy, connection: Connection, surroundings: Surroundings)
 
 
 _ANY = Line("local", (Keyword.ALL, Keyword.REPLICATION), (Keyword.ALL,), None, "trust")
-"""A line for everything over the socket: replace one part of it to check that part of a policy alone."""
+"""A line that covers everything over the socket. Replace one part of it to check that part of a policy alone."""
 
 
 def _covers(connection: Connection, surroundings: Surroundings, line: Line) -> bool:

@@ -1,8 +1,8 @@
-"""Whose identity a policy accepts for which role.
+"""Compute whose identity a policy accepts for each role.
 
-Certificates, operating-system accounts, and the entries of its ``map``.
+Identities are certificates, operating-system accounts, and the entries of the policy's ``map``.
 
-Grants add up: where policies that demand the same cover a connection, each admits those that it names.
+Grants add up: where policies with the same demand cover a connection, each admits the identities that it names.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 IDENTITY = Regex("^(.*)$")
 ITSELF = Name("\\1")
-"""As a line of a map: everybody is who they are."""
+"""The line of a map that accepts each client for the role of the same name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """What one or several policies accept.
+    """The identities that one or several policies accept.
 
-    ``pairs`` has, by role, the users whose certificates may log in as it (with ``peer``: the operating-system
-    accounts). ``entries`` are those of ``map``. ``implied``: a client that proves to be a role may log in as it, as if
-    there were no map.
+    ``pairs`` lists, by role, the users whose certificates may log in with it (for ``peer``: the operating-system
+    accounts). ``entries`` are the entries of ``map``. ``implied``: a client that proves a role may log in with it, as
+    without a map.
     """
 
     pairs: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -44,18 +44,18 @@ class Grants:
 
     @property
     def wide(self) -> bool:
-        """Whether it accepts clients for roles that it does not list."""
+        """Whether the policies accept clients for roles that ``pairs`` does not list."""
         return self.implied or bool(self.entries)
 
     def of(self, roles: Collection[str] | None) -> Grants:
-        """Keep what concerns these roles; None: all of them."""
+        """Keep the grants that concern these roles. With None, keep all."""
         if roles is None:
             return self
         return Grants({role: self.pairs[role] for role in roles if role in self.pairs}, self.entries, self.implied)
 
 
 def added(grants: Iterable[Grants]) -> Grants:
-    """Add up."""
+    """Return the sum of both grants."""
     pairs: dict[str, frozenset[str]] = {}
     entries: frozenset[MapEntry] = frozenset()
     implied = False
@@ -68,18 +68,18 @@ def added(grants: Iterable[Grants]) -> Grants:
 
 
 def proves_identity(demand: Demand) -> bool:
-    """Return whether it matters who the client is: the method takes a map, or the certificate's name is compared."""
+    """Return whether the identity of the client matters: the method takes a map, or compares the certificate's name."""
     return takes_map(demand.method) or demand.client_cert == "verify-full"
 
 
 def granted(policy: Policy, demand: Demand, accepted: frozenset[str]) -> Grants:
-    """Return what a policy accepts on a server that accepts the certificates of these CAs (by name)."""
+    """Return the identities that a policy accepts on a server that accepts the certificates of these CAs (by name)."""
     if demand.client_cert == "verify-full":
         holders = ((user, (user.name,)) for user in policy.users if user.ca and user.ca.name in accepted)
         return Grants(_pairs(holders), _entries(policy))
     wide = any(not isinstance(term, Name) for term in policy.roles)
     if demand.method == "peer":
-        # For ``all`` and ``+role`` also every role that is no user's: it takes the account of that name.
+        # For ``all`` and ``+role`` also every role that belongs to no user: it takes the account with the same name.
         plain = {user.name for user in policy.users if wide and user.os_users == user.roles and len(user.roles) == 1}
         accounts = ((user, user.os_users) for user in policy.users if user.name not in plain)
         return Grants(_pairs(accounts), _entries(policy), implied=wide)
@@ -99,13 +99,13 @@ def _entries(policy: Policy) -> frozenset[MapEntry]:
 
 
 def accepted_authorities(fleet: Fleet, client_cas: Iterable[Authority]) -> frozenset[str]:
-    """Name the CAs whose client certificates a server is meant to accept that names these CAs: they and those below."""
+    """Name the CAs whose client certificates a server should accept if it names these CAs: they and all below them."""
     named = {ca.name for ca in client_cas}
     return frozenset(name for name, ca in fleet.cas.items() if any(above.name in named for above in ca.chain))
 
 
 class Certified:
-    """The users whose certificates a server is meant to accept, and what these say."""
+    """The users whose certificates a server should accept, and the names in these certificates."""
 
     def __init__(self, fleet: Fleet, accepted: frozenset[str]) -> None:
         self._fleet = fleet
@@ -123,15 +123,15 @@ class Certified:
 
     @cached_property
     def subjects(self) -> Mapping[str, str]:
-        """What ``clientname=DN`` compares, by user."""
+        """The texts that ``clientname=DN`` compares, by user."""
         return {name: distinguished_name(user) for name, user in self._fleet.users.items() if self.has(user)}
 
     def has(self, user: User) -> bool:
-        """Return whether a user has a certificate that is accepted."""
+        """Return whether the server accepts a certificate of a user."""
         return user.ca is not None and user.ca.name in self._accepted
 
     def of(self, policy: Policy) -> Iterator[User]:
-        """Return those that a policy names."""
+        """Return the accepted users that a policy names."""
         return filter(self.has, policy.users)
 
 
@@ -143,7 +143,8 @@ def distinguished_name(user: User) -> str:
 def ident_lines(name: str, grants: Grants, identity: Mapping[str, str], version: int) -> Iterator[IdentLine]:
     """Write grants as the lines of a map.
 
-    ``identity`` has what a user proves to be; who is not in it proves to be what the grant says.
+    ``identity`` maps users to the identity that they prove. For a user that it does not contain, write the name in
+    the grant.
     """
     for role in sorted(grants.pairs):
         for proven in sorted({identity.get(who, who) for who in grants.pairs[role]}):
@@ -158,7 +159,7 @@ def ident_lines(name: str, grants: Grants, identity: Mapping[str, str], version:
 
 
 def _entry_role(text: str, version: int) -> Role:
-    """Read a map entry's role as that version reads it."""
+    """Read the role of a map entry as this version of PostgreSQL reads it."""
     if version < REGEX_SINCE or len(text) < 2:
         return Name(text)
     if text == "all":

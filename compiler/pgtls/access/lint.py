@@ -1,4 +1,4 @@
-"""Policies that do nothing, and policies that take connections from one that demands more of them."""
+"""Find policies without effect, and policies that take connections from a policy that demands more of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CERTIFICATE = {"none": 0, "verify-ca": 1, "verify-full": 2}
 
 
 def unused(order: Order, rules: Rules) -> Iterator[Diagnostic]:
-    """Find policies that decide nothing, since others cover all that they cover."""
+    """Find policies that decide nothing because other policies cover all of their connections."""
     used = {policy.name for origin in rules.origin for policy in origin}
     for index, item in enumerate(order.items):
         above = [order.items[other] for other in order.above[index]]
@@ -56,9 +56,9 @@ def unused(order: Order, rules: Rules) -> Iterator[Diagnostic]:
 
 
 def locked_out(order: Order, rules: Rules) -> Iterator[Diagnostic]:
-    """Find a server whose policies for the socket all lose to refusals.
+    """Find a server on which reject rules override all policies for the socket.
 
-    A server without any is found by :mod:`pgtls.fleet.checks`.
+    :mod:`pgtls.fleet.checks` finds a server without any such policy.
     """
     server = rules.server
     admitting = [item for item in order.items if item.policy.local and item.demand.method != "reject"]
@@ -75,7 +75,7 @@ def locked_out(order: Order, rules: Rules) -> Iterator[Diagnostic]:
 
 
 def lenient(order: Order, server: Server) -> Iterator[Diagnostic]:
-    """Find policies that take connections from one that demands more of them; giving up TLS is an error."""
+    """Find policies that take connections from a policy that demands more. To lose TLS is an error."""
     for item, later in zip(order.items, order.overlaps, strict=True):
         for other in (order.items[index] for index in later):
             if not item.beats(other, order.known) or server.name != first_shared(item, other):
@@ -86,7 +86,7 @@ def lenient(order: Order, server: Server) -> Iterator[Diagnostic]:
 
 
 def _less(demand: Demand, other: Demand) -> str | None:
-    """Return what the first demand leaves out of the second; refusals demand nothing."""
+    """Return what the second demand requires and the first does not. A reject demands nothing."""
     if "reject" in (demand.method, other.method) or demand.type == "local":
         return None
     if other.type == "hostssl" and demand.type == "host":
@@ -116,10 +116,10 @@ def _finding(order: Order, item: Item, other: Item, less: str) -> Diagnostic:
 
 
 def idle(order: Order, server: Server, grants: Mapping[str, Grants]) -> Iterator[Diagnostic]:
-    """Find policies that ask whose certificate it is, and accept nobody's."""
+    """Find policies that compare a certificate's name and accept no certificate at all."""
     for item in order.items:
         grant = grants[item.policy.name]
-        # Users who are named and have no certificate are a mistake of their own.
+        # Another check reports named users without a certificate.
         unnamed = server.accepted_cas and not item.scope.roles.names
         nobody = item.demand.client_cert == "verify-full" and unnamed and not grant.pairs and not grant.entries
         if nobody and server.name == item.policy.servers[0].name:

@@ -1,7 +1,7 @@
-"""The names of ident maps.
+"""Name the ident maps.
 
-A map has the name of the policies whose identities it has. Lines whose pieces have these in common share it, unless
-one of them would then accept an identity that its piece does not.
+A map has the name of the policies whose identities it lists. Lines whose pieces have the same policies share a map,
+unless one of the lines would then accept an identity that its piece does not accept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from pgtls.fleet.membership import Memberships
 
 _LONGEST = 100
-"""Characters; a map's name names its policies, and a token of PostgreSQL 15 and older may have 255 bytes."""
+"""The longest name, in characters.
+
+A map's name names its policies; PostgreSQL 15 and older read tokens of at most 255 bytes.
+"""
 
 
 def map_names(pieces: Iterable[Piece], known: Memberships) -> Mapping[Piece, str]:
@@ -40,7 +43,7 @@ def _may_join(piece: Piece, sharing: Iterable[Piece], known: Memberships) -> boo
 
 
 def _widens(piece: Piece, other: Piece, known: Memberships) -> bool:
-    """Return whether the lines of a piece would accept more if they had the identities of another one, too."""
+    """Return whether the lines of a piece would accept more if they also had the identities of another piece."""
     mine, theirs = piece.grants, other.grants
     if not theirs.entries <= mine.entries or theirs.implied > mine.implied:
         return True

@@ -1,4 +1,4 @@
-"""Who may connect from where to what, and how: the compiled file of a server as a table for people."""
+"""Show the compiled file of a server as a table for people: who may connect from where to what, and how."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _OVER: Mapping[str, Over] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Connections that are treated alike.
+    """Connections that the server treats alike.
 
-    ``certificates`` are the names that a client certificate may hold, with the roles that each opens.
+    ``certificates`` are the names that a client certificate may hold, with the roles that each may use.
 
-    ``sslmode`` is what the policy asks of the client, None on the socket and where it is refused.
+    ``sslmode`` is what the policy asks of the client; None on the socket and for rejected connections.
     """
 
     roles: tuple[str, ...]
@@ -67,7 +67,10 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """One server: whose certificates it takes at all, and its rows. The first row that covers a connection decides."""
+    """One server: the CAs whose certificates it accepts, and its rows.
+
+    The first row that covers a connection decides.
+    """
 
     server: str
     hosts: tuple[str, ...]
@@ -77,7 +80,10 @@ class Matrix:
 
 
 def matrix(fleet: Fleet, rules: Rules) -> Matrix:
-    """Read the compiled text of a server and put it in rows: lines that differ in their address alone are one row."""
+    """Read the compiled text of a server and group it into rows.
+
+    Lines that differ only in their address form one row.
+    """
     maps = _maps(rules.ident.lines)
     rows: list[Row] = []
     for line, policies in zip(rules.hba.lines, rules.origin, strict=True):
@@ -133,7 +139,7 @@ def _names(line: Line, maps: Mapping[str, Sequence[IdentLine]]) -> tuple[tuple[s
 
 
 def word(term: Role | Database | Address) -> str:
-    """Write a term as the spec would; a name that is itself a keyword is quoted."""
+    """Write a term as in the spec. Quote a name that is also a keyword."""
     match term:
         case Keyword():
             return term.value

@@ -1,8 +1,8 @@
-"""What policies mean, evaluated directly (the rules that docs/design.md calls "What policies mean").
+"""Evaluate the meaning of policies directly (the rules in docs/design.md, "What policies mean").
 
-For a class of connections: the policies that cover it; of these, the ones that no other overrides; what they demand;
-and whose identity they accept. Nothing here orders, compiles or renders: :mod:`pgtls.access.proof` holds this against
-the text that was written.
+For a class of connections, compute the policies that cover it, those of them that no other overrides, their demand, and
+the identities that they accept. This module does not order, compile or render: :mod:`pgtls.access.proof` compares its
+results with the compiled text.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from pgtls.hba.model import Role, Transport
 
 SECRET = "(secret)"  # noqa: S105  (stands for a value that is not looked at)
-"""What stands for the value of a secret option."""
+"""The placeholder for the value of a secret option."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a connection has to show to be admitted, whosever it is."""
+    """What a connection must show to be admitted, for any identity."""
 
     method: str
     options: frozenset[tuple[str, str]]
@@ -42,17 +42,17 @@ ITSELF = (Regex("^(.*)$"), Name("\\1"))
 """The entry of a map that accepts a client whose name is the role."""
 
 Part = Literal["name", "cn", "dn"]
-"""What an identity is compared with.
+"""The part of an identity that is compared.
 
-The name that a method proves, or the common name or the whole subject of a certificate.
+This is the name that a method proves, or the common name or the whole subject of a certificate.
 """
 Bearer = tuple[str, str]
-"""Who is accepted: ("user", NAME) of the spec.
+"""An accepted identity: ("user", NAME) of the spec.
 
-("name", text), ("cn", text) or ("dn", text) any other client that proves it.
+("name", text), ("cn", text) or ("dn", text) is any other client that proves this text.
 """
 Pattern = tuple[Part, Regex | Name, "Role"]
-"""A line of a map that accepts more than one identity: what is compared, with what, for which role."""
+"""A line of a map that accepts more than one identity: the part it compares, the text, and the role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,14 @@ class Accepted:
 
 
 def coverage(policy: Policy) -> Coverage:
-    """Return what a policy covers, with TLS and without."""
+    """Return the connections that a policy covers, with TLS and without."""
     return Coverage(policy.roles, policy.databases, None if policy.local else policy.addresses)
 
 
 class Holders:
-    """Whom a server's trust lets in.
+    """The clients that a server's trust admits.
 
-    That is every holder of a certificate under the *roots* of the CAs that it names: OpenSSL asks for no more.
+    These are all holders of a certificate under the *roots* of the CAs that the server names: OpenSSL checks no more.
     """
 
     def __init__(self, fleet: Fleet, server: Server) -> None:
@@ -83,9 +83,9 @@ class Holders:
         self.meant = {user.name for user in self.users if user.ca and user.ca.name in intended}
 
     def showing(self, text: str, part: Part) -> frozenset[Bearer]:
-        """Return who shows a common name, or a whole subject.
+        """Return the users that show a common name, or a whole subject.
 
-        Users with ``identity = "dn"`` are not known by their common name.
+        A user with ``identity = "dn"`` is not identified by a common name.
         """
         if part == "dn":
             return frozenset(("user", name) for name in self._by_subject.get(text, ()))
@@ -126,9 +126,9 @@ class Meaning:
         self._accepted: dict[tuple[int, str], Accepted] = {}
 
     def learn(self, classes: Classes) -> None:
-        """Find out which policy lies within which.
+        """Compute which policy lies within which.
 
-        One is within another where every class of roles, databases and addresses in it is.
+        A policy lies within another if the other contains every class of its roles, databases and addresses.
         """
         everything = (1 << len(self.policies)) - 1
         around = [everything] * len(self.policies)
@@ -137,14 +137,17 @@ class Meaning:
         self._around = around
 
     def _overrides(self, one: int, other: int) -> bool:
-        """Return whether a policy decides what both cover: by priority, else by being the more specific one."""
+        """Return whether a policy decides the connections that both cover.
+
+        It decides if it has the higher priority or, among equals, if it is the more specific one.
+        """
         mine, theirs = self.policies[one].table.priority, self.policies[other].table.priority
         if mine != theirs:
             return mine > theirs
         return bool(self._around[one] >> other & 1) and not self._around[other] >> one & 1
 
     def deciding(self, covering: int) -> int:
-        """Return those of a set of policies that no policy of the set with another demand overrides."""
+        """Return the policies of a set that no policy of the set with another demand overrides."""
         found = self._deciding.get(covering)
         if found is None:
             found = 0
@@ -156,7 +159,7 @@ class Meaning:
 
     @cached_property
     def _competing(self) -> tuple[int, ...]:
-        """For each policy those with another demand, as a set."""
+        """Return, for each policy, the set of policies with another demand."""
         demands: dict[tuple[object, ...], int] = {}
         parts: dict[Part | None, int] = {}
         own = [(self._demand(index), self.compared(1 << index)) for index in range(len(self.policies))]
@@ -168,13 +171,13 @@ class Meaning:
         return tuple(everything & ~demands[demand] | _bits(parts, opposite.get(part)) for demand, part in own)
 
     def compared(self, deciding: int) -> Part | None:
-        """Return which part of a certificate these policies compare with roles; None: either will do."""
+        """Return the part of a certificate that these policies compare with roles. None: either part works."""
         found = {part for index in indices(deciding) for part in self._parts[index]}
         return "dn" if "dn" in found else "cn" if "cn" in found else None
 
     @cached_property
     def _parts(self) -> tuple[frozenset[Part], ...]:
-        """What each policy compares: its entries say so, and its users' ``identity = "dn"``."""
+        """The part that each policy compares: its entries decide, and its users' ``identity = "dn"``."""
         return tuple(
             frozenset(entry.of for entry in policy.table.map)
             | frozenset(
@@ -196,15 +199,15 @@ class Meaning:
         )
 
     def asks(self, deciding: int, transport: Transport) -> tuple[Ask | None, ...]:
-        """Return what the deciding policies ask of a connection over a transport; None: they refuse it.
+        """Return what the deciding policies ask of a connection over a transport. None: they reject it.
 
-        Where the compiler has not erred, there is one answer.
+        If the compiler is correct, there is exactly one answer.
         """
         members = (self.policies[index] for index in indices(deciding))
         return tuple(dict.fromkeys(_ask(policy, transport) for policy in members)) or (None,)
 
     def accepted(self, deciding: int, role: str) -> Accepted:
-        """Return whose identity the deciding policies accept for a role, taken together."""
+        """Return the identities that the deciding policies together accept for a role."""
         key = (deciding, role)
         if key not in self._accepted:
             parts = [self._accepted_by(self.policies[index], role) for index in indices(deciding)]
@@ -237,7 +240,7 @@ class Meaning:
         return Accepted(frozenset(bearers), frozenset(patterns))
 
     def _named(self, policy: Policy) -> Mapping[str, Sequence[str]]:
-        """Return by role the users that a policy names (with ``peer``: their accounts)."""
+        """Return, by role, the users that a policy names (with ``peer``: their accounts)."""
         if policy.name not in self._by_role:
             found: dict[str, list[str]] = {}
             for user in policy.users:
@@ -251,7 +254,7 @@ class Meaning:
         return {}
 
     def _shown(self, part: Part, identity: str) -> frozenset[Bearer]:
-        """Return who shows an identity that a policy's own map names."""
+        """Return the clients that show an identity of a policy's own map."""
         return (part != "name" and self._holders.showing(identity, part)) or frozenset({(part, identity)})
 
     def _entries(self, policy: Policy) -> Iterator[Pattern]:
@@ -277,7 +280,7 @@ def _bits(parts: Mapping[Part | None, int], part: Part | None) -> int:
 
 
 def _narrow(around: list[int], inside: int) -> None:
-    """Strike from what surrounds each policy of a class whatever does not contain that class."""
+    """From the policies around each policy of a class, remove those that do not contain the class."""
     for index in indices(inside):
         around[index] &= inside
 
@@ -285,7 +288,7 @@ def _narrow(around: list[int], inside: int) -> None:
 def secret_options(policies: Iterable[Policy]) -> frozenset[str]:
     """Name the options whose values are secrets.
 
-    What a compiled text says for them is nothing to compare, nor to show.
+    Never compare or show their values in a compiled text.
     """
     return frozenset(
         name for policy in policies for name, value in policy.table.auth_options.items() if isinstance(value, Secret)

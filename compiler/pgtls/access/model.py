@@ -1,4 +1,4 @@
-"""What the policies of one server compile to, and what a client may connect to."""
+"""Define the compiled rules of one server, and the entries of a client's bundle."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from pgtls.language.models import SslMode
 
 
-@dataclass(frozen=True)  # without slots: what was read back is kept
+@dataclass(frozen=True)  # no slots: cached properties keep what was read back
 class Rules:
     """The compiled access of one server.
 
-    It has hba lines in the order in which they are tried, ident lines, and both as text.
+    It has hba lines in the order in which PostgreSQL tries them, ident lines, and both as text.
     """
 
     server: Server
     lines: tuple[Line, ...]
     idents: tuple[IdentLine, ...]
     origin: tuple[tuple[Policy, ...], ...]
-    """For each of ``lines``, the policies that it stands for."""
+    """For each of ``lines``, the policies that it implements."""
     hba_text: str
     ident_text: str
 
@@ -34,23 +34,23 @@ class Rules:
     def hba(self) -> ParsedHba:
         """The text of pg_hba.conf, read back as its server reads it.
 
-        The proof, the matrix, explanations and differences go by it.
+        The proof, the matrix, explanations and differences use it.
         """
         return parse_hba(self.hba_text, self.server.table.postgres)
 
     @cached_property
     def ident(self) -> ParsedIdent:
-        """The text of pg_ident.conf, read back likewise."""
+        """The text of pg_ident.conf, read back in the same way."""
         return parse_ident(self.ident_text, self.server.table.postgres)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that a client connects to: a service of its bundle.
+    """One connection of a client: a service of its bundle.
 
-    ``database`` is None where the policy names none, and with ``replication`` (physical), which needs none. ``sslmode``
-    is the strictest that applies. ``certificate`` says whether the client presents one: a server that would not accept
-    it must not see it. ``identity`` is what the server is under the host name that the client dials.
+    ``database`` is None where the policy names none, and for physical ``replication``, which needs none. ``sslmode`` is
+    the strictest that applies. ``certificate`` says whether the client presents one: it must not show it to a server
+    that would not accept it. ``identity`` is the server's identity under the host name that the client dials.
     """
 
     name: str
@@ -65,14 +65,14 @@ class Entry:
     policies: tuple[Policy, ...]
     replication: bool = False
     beside: bool = False
-    """True for loopback if another entry reaches the same over the network."""
+    """True for loopback if another entry reaches the same database over the network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A connection that the compiled text treats otherwise than the policies say: a fault of the compiler.
+    """A connection that the compiled text treats differently from the policies: a fault of the compiler.
 
-    ``policies`` and ``text`` say what becomes of it, in words; ``line`` is the number of the deciding line in
+    ``policies`` and ``text`` describe in words how each treats it. ``line`` is the number of the deciding line in
     pg_hba.conf.
     """
 

@@ -1,9 +1,9 @@
-"""Which two of thousands of policies may have a connection in common.
+"""Find the pairs of policies, among thousands, that may have a connection in common.
 
-Comparing all pairs would cost the square of their number.
+To compare all pairs would cost the square of their number.
 
-Policies that share a connection share a role, a database and an address. Each of the three finds candidates by what
-policies name; of the three, those that are fewest are enough.
+Policies that share a connection share a role, a database and an address. Each of these three finds candidates by the
+terms that policies name. The smallest of the three candidate sets is enough.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class _Named(NamedTuple):
-    """What a policy names in one respect.
+    """The terms that a policy names of one kind.
 
-    ``own`` are the terms under which others find it, ``sought`` those under which it finds others.
+    Others find it under its ``own`` terms. It finds others under its ``sought`` terms.
     """
 
     own: Collection[Hashable]
@@ -32,7 +32,7 @@ class _Named(NamedTuple):
 
 
 def neighbours(scopes: Sequence[Scope]) -> Iterator[tuple[int, int]]:
-    """Yield the positions of each two scopes, in their order, that may have something in common by their terms."""
+    """Yield, in order, the positions of each pair of scopes whose terms may have something in common."""
     finders = [_Finder(_addresses(scopes)), _Finder(map(_databases, scopes)), _Finder(map(_roles, scopes))]
     for index in range(len(scopes)):
         finder = min(finders, key=lambda finder: finder.count(index))
@@ -40,7 +40,7 @@ def neighbours(scopes: Sequence[Scope]) -> Iterator[tuple[int, int]]:
 
 
 class _Finder:
-    """Policies by what they name in one respect; None of a policy is one that may have something in common with all."""
+    """Policies by their terms of one kind. A policy with None may have something in common with all others."""
 
     def __init__(self, named: Iterable[_Named | None]) -> None:
         self._named = list(named)
@@ -51,7 +51,7 @@ class _Finder:
                 self._by_term[term].append(index)
 
     def count(self, index: int) -> int:
-        """Return how many others there are at most."""
+        """Return the largest possible number of others."""
         named = self._named[index]
         if named is None:
             return len(self._named)
@@ -76,7 +76,7 @@ def _databases(scope: Scope) -> _Named | None:
 
 
 def _addresses(scopes: Sequence[Scope]) -> Iterator[_Named | None]:
-    """Two networks have an address in common where one lies within the other. The socket has only itself."""
+    """Two networks share an address if one lies within the other. The socket shares only itself."""
     around = _around({network for scope in scopes for network in scope.addresses.networks})
     within: dict[IPNetwork, list[IPNetwork]] = defaultdict(list)
     for network, outer in around.items():
@@ -94,7 +94,7 @@ def _addresses(scopes: Sequence[Scope]) -> Iterator[_Named | None]:
 
 
 def _around(networks: Collection[IPNetwork]) -> dict[IPNetwork, tuple[IPNetwork, ...]]:
-    """Return for each network those of the others that it lies in."""
+    """Return, for each network, the other networks that contain it."""
     found: dict[IPNetwork, tuple[IPNetwork, ...]] = {}
     opened: list[IPNetwork] = []
     for network in sorted(networks, key=lambda one: (one.version, int(one.network_address), one.prefixlen)):

@@ -31,7 +31,7 @@ Compared = Literal["cn", "dn"]
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a policy requires of a connection. Policies with the same demand do not compete."""
+    """A policy's demand on a connection. Policies with the same demand do not compete."""
 
     type: Literal["local", "host", "hostssl"]
     method: str
@@ -45,7 +45,7 @@ class Item:
     """A policy with what it covers and what it demands.
 
     ``compares`` is the part of a certificate that its lines must compare with roles: the common name (``cn``), the
-    whole subject (``dn``), or None if either works, since all clients that it accepts are users of the spec.
+    whole subject (``dn``), or None if either works because all clients that it accepts are users of the spec.
     """
 
     policy: Policy
@@ -54,18 +54,18 @@ class Item:
     compares: Compared | None = None
 
     def competes(self, other: Item) -> bool:
-        """Return whether no line can express the demands of both."""
+        """Return whether no single line can express the demands of both."""
         return self.demand != other.demand or None is not self.compares != other.compares is not None
 
     def beats(self, other: Item, known: Memberships) -> bool:
-        """Return whether this policy decides connections that both cover."""
+        """Return whether this policy decides the connections that both cover."""
         if self.policy.table.priority != other.policy.table.priority:
             return self.policy.table.priority > other.policy.table.priority
         return self.scope.within(other.scope, known) and not other.scope.within(self.scope, known)
 
 
 class Conflict(NamedTuple):
-    """Two policies of which neither decides, and a connection for which it matters."""
+    """Two policies of which neither decides, and a connection that is therefore undecided."""
 
     first: Item
     other: Item
@@ -74,9 +74,9 @@ class Conflict(NamedTuple):
 
 @dataclass(frozen=True)
 class Order:
-    """The policies of a server, each above those that it beats.
+    """The policies of a server, each above the policies that it overrides.
 
-    ``overlaps`` has, for each, the later ones that it may share a connection with.
+    ``overlaps`` lists, for each policy, the later ones that it may share a connection with.
     """
 
     items: tuple[Item, ...]
@@ -115,7 +115,7 @@ class Order:
         return one.competes(other) and one.beats(other, self.known)
 
     def raised(self, other: Item, first: Item) -> Order | None:
-        """Return the order with a later policy right above another one.
+        """Return the order with a later policy moved directly above another one.
 
         Return None if a policy between them decides instead.
         """
@@ -169,7 +169,7 @@ def item(policy: Policy, accepted: frozenset[str]) -> Item:
 
 
 def compared(policy: Policy, accepted: frozenset[str]) -> Compared | None:
-    """Return the part of a certificate that a policy must compare: its map says so, or ``identity = "dn"``."""
+    """Return the part of a certificate that a policy must compare: its map decides, or ``identity = "dn"``."""
     if policy.asks_certificate != "verify-full":
         return None
     if any(entry.of == "dn" for entry in policy.table.map):
@@ -181,7 +181,7 @@ def compared(policy: Policy, accepted: frozenset[str]) -> Compared | None:
 
 
 def demand_of(policy: Policy) -> Demand:
-    """Return what a policy asks for. A method named ``ident`` is ``peer`` on the socket (``parse_hba_line``)."""
+    """Return the demand of a policy. On the socket, the method ``ident`` means ``peer`` (``parse_hba_line``)."""
     table = policy.table
     options = tuple(sorted((name, _text(value)) for name, value in table.auth_options.items()))
     if policy.local:
@@ -191,14 +191,14 @@ def demand_of(policy: Policy) -> Demand:
 
 
 def _text(value: str | int | Secret) -> str | Secret:
-    """Write an option: PostgreSQL's flags are on as ``1``."""
+    """Write an option. PostgreSQL turns a flag on with ``1``."""
     return str(int(value)) if isinstance(value, bool) else str(value) if isinstance(value, int) else value
 
 
 def _levels(items: Sequence[Item], pairs: Iterable[tuple[Item, Item]], known: Memberships) -> dict[str, int]:
-    """Count, for each policy, the longest chain of more specific ones of its priority.
+    """Count, for each policy, the longest chain of more specific policies with the same priority.
 
-    ``pairs`` are those that overlap.
+    ``pairs`` are the policies that overlap.
     """
     inner: dict[str, list[str]] = {item.policy.name: [] for item in items}
     for one, two in pairs:
@@ -207,7 +207,7 @@ def _levels(items: Sequence[Item], pairs: Iterable[tuple[Item, Item]], known: Me
                 if small.beats(large, known):
                     inner[large.policy.name].append(small.policy.name)
     levels: dict[str, int] = {}
-    # What lies inside something has fewer policies inside itself, so that this order meets it first.
+    # A policy inside another contains fewer policies itself, so this order reaches it first.
     for name in sorted(inner, key=lambda name: len(inner[name])):
         levels[name] = 1 + max((levels[small] for small in inner[name]), default=-1)
     return levels

@@ -1,7 +1,7 @@
-"""What an answer depends on besides the files: memberships of roles, interfaces of the server, names of the client.
+"""List what an answer depends on besides the files: role memberships, interfaces of the server, names of the client.
 
-A line decides only if the premises of its ``+role``, ``samerole``, ``samenet``, ``samehost`` or host name hold. The
-answer to a question that does not mention them names the lines that would decide, each with what must be true.
+A line decides only if the premises of its ``+role``, ``samerole``, ``samenet``, ``samehost`` or host name hold. If the
+question does not state these facts, the answer names the lines that would decide, each with what must be true.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 
 _ALL = (Keyword.ALL, Keyword.REPLICATION)
 _MOST = 10
-"""Notes of one answer."""
+"""The maximum number of notes in one answer."""
 
 
 def memberships(words: Iterable[str], role: str) -> frozenset[tuple[str, str]]:
-    """Read ``--member-of``: ``GROUP`` for the connecting role, ``ROLE=GROUP`` for another. Raises ValueError."""
+    """Read ``--member-of``: ``GROUP`` for the connecting role, ``ROLE=GROUP`` for another.
+
+    Raise ValueError if it is malformed.
+    """
     found: set[tuple[str, str]] = set()
     for word in words:
         chain = word.split("=")
@@ -39,7 +42,10 @@ def memberships(words: Iterable[str], role: str) -> frozenset[tuple[str, str]]:
 
 
 def interfaces(words: Iterable[str]) -> tuple[str, ...]:
-    """Read ``--interface``: an address of the server with its network's prefix length. Raises ValueError."""
+    """Read ``--interface``: a server address with the prefix length of its network.
+
+    Raise ValueError if it is malformed.
+    """
     for word in words:
         try:
             ip_interface(word)
@@ -51,7 +57,7 @@ def interfaces(words: Iterable[str]) -> tuple[str, ...]:
 def conditional(
     lines: Sequence[Line], deciding: Line | None, connection: Connection, surroundings: Surroundings
 ) -> Iterator[str]:
-    """Say which lines above the deciding one would decide, and what must be true for that."""
+    """Name the lines above the deciding one that would decide, and what must be true for that."""
     found = []
     several = len({line.file for line in lines}) > 1
     for line in lines:
@@ -68,7 +74,7 @@ def conditional(
 
 
 def _premises(line: Line, connection: Connection, surroundings: Surroundings) -> list[str]:
-    """Return what must be true for a line to cover a connection; nothing if it covers it anyway, or never does."""
+    """Return what must be true for a line to cover a connection. Return nothing if it always or never covers it."""
     if line.type not in RECORD_TYPES_OF[connection.transport]:
         return []
     role, wide = connection.role, replace(line, databases=_ALL, roles=_ALL[:1], address=line.address and Keyword.ALL)
@@ -98,7 +104,7 @@ def _address(line: Line, connection: Connection) -> Iterator[str]:
 
 
 def _covers(line: Line, connection: Connection, surroundings: Surroundings) -> bool:
-    """Whether a line covers a connection; a regular expression that pgtls cannot evaluate is taken not to match."""
+    """Whether a line covers a connection. A regular expression that pgtls cannot evaluate counts as no match."""
     try:
         return decide([line], connection, surroundings) is not None
     except Undecidable:

@@ -1,4 +1,4 @@
-"""What is wrong with the policies of a server when they are looked at together, as diagnostics."""
+"""Report faults between the policies of a server as diagnostics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SPECIAL = frozenset(",+\\")
 
 
 class Known(Protocol):
-    """A certificate that was issued and still opens doors (a line of the lock)."""
+    """A certificate of the lock that still gives access."""
 
     @property
     def ca(self) -> str:
@@ -37,21 +37,21 @@ class Known(Protocol):
 
     @property
     def entity(self) -> Entity:
-        """Whose it is: ``user.alice``."""
+        """The owner of the certificate: ``user.alice``."""
 
     @property
     def certificate(self) -> Certificate:
-        """What it says."""
+        """The subject of the certificate."""
 
 
 class Issued(Protocol):
-    """All that was ever issued (the lock)."""
+    """All certificates that were ever issued (the lock)."""
 
     def alive(self, now: datetime) -> tuple[Known, ...]:
         """List the certificates that are neither expired nor revoked."""
 
     def unexpired(self, now: datetime) -> tuple[Known, ...]:
-        """List the certificates that are not expired, the revoked ones too."""
+        """List the certificates that are not expired, including revoked ones."""
 
 
 def conflicting(order: Order, server: Server) -> Iterator[Diagnostic]:
@@ -74,12 +74,12 @@ def conflicting(order: Order, server: Server) -> Iterator[Diagnostic]:
 
 
 def _tables(*items: Item) -> str:
-    """Name the tables of policies; one that follows from a standby has none."""
+    """Name the tables of policies. A policy that pgtls derives from a standby has no table."""
     return " or ".join(header("policy", name) for name in sorted(i.policy.name for i in items if not i.policy.standby))
 
 
 def mixed(order: Order) -> Iterator[Diagnostic]:
-    """Find policies that compare common names and whole subjects: a line can compare but one of them."""
+    """Find pairs of policies that compare common names and whole subjects: a line can compare only one of them."""
     for item in order.items:
         parts = {entry.of for entry in item.policy.table.map}
         if item.compares != "dn" or "cn" not in parts:
@@ -104,13 +104,13 @@ def connection(role: str, database: str | Keyword, address: str) -> str:
 
 
 def first_shared(first: Item, other: Item) -> str:
-    """Name the first server that two policies share: what concerns both is reported there alone."""
+    """Name the first server that two policies share: a fault between them is reported only there."""
     names = {server.name for server in other.policy.servers}
     return min(server.name for server in first.policy.servers if server.name in names)
 
 
 def inseparable(first: Item, other: Item) -> Diagnostic:
-    """Return that no line can name what two policies share."""
+    """Return the diagnostic: no line can name the connections that two policies share."""
     (one, _), (two, path) = sorted((item.policy.name, item.policy.path) for item in (first, other))
     return Diagnostic(
         "PGT251",
@@ -124,7 +124,7 @@ def inseparable(first: Item, other: Item) -> Diagnostic:
 
 
 def unmappable(item: Item) -> Diagnostic:
-    """Return that a policy needs an ident map, and its method has none."""
+    """Return the diagnostic: a policy needs an ident map, and its method supports none."""
     return Diagnostic(
         UNMAPPABLE,
         f'policy "{item.policy.name}" compares certificates with roles, some of which differ, and the '
@@ -135,7 +135,7 @@ def unmappable(item: Item) -> Diagnostic:
 
 
 def unwritable(server: Server, reason: str) -> Diagnostic:
-    """Return that the server's version has no way to write a rule."""
+    """Return the diagnostic: the server's version has no syntax for a rule."""
     return Diagnostic(
         "PGT253",
         f'the rules of server "{server.name}" cannot be written: {reason}',
@@ -145,7 +145,7 @@ def unwritable(server: Server, reason: str) -> Diagnostic:
 
 
 def heritable(fleet: Fleet, known: Iterable[Known]) -> tuple[Known, ...]:
-    """Return what :func:`inheritable` is about on any server: CAs, and users whose name another user has, too."""
+    """Return the inputs of :func:`inheritable` for any server: CAs, and users who share a name with another user."""
     holders: dict[str, set[str]] = {}
     for user in fleet.users.values():
         holders.setdefault(user.common_name, set()).add(user.entity)
@@ -157,7 +157,7 @@ def heritable(fleet: Fleet, known: Iterable[Known]) -> tuple[Known, ...]:
 
 
 def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterator[Diagnostic]:
-    """Find users who share a name with a certificate of another user that is still good and still trusted."""
+    """Find users who share a name with a valid, trusted certificate of another user."""
     known = tuple(known)
     accepted = accepted_authorities(fleet, server.accepted_cas)
     trusted = _trusted_names(fleet, server, known)
@@ -182,9 +182,9 @@ def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterato
 
 
 def _trusted_names(fleet: Fleet, server: Server, known: Iterable[Known]) -> frozenset[str]:
-    """Name the CAs below the roots that a server trusts, those that left the spec included.
+    """Name the CAs below the roots that a server trusts, including CAs that the spec no longer contains.
 
-    The lock says who signed these.
+    The lock lists which CA signed them.
     """
     anchors = {ca.anchor for ca in server.accepted_cas}
     found = {ca.name for ca in fleet.cas.values() if ca.anchor in anchors}
@@ -214,7 +214,7 @@ def _inheritance(server: Server, heir: User, line: Known) -> Diagnostic:
 
 @lru_cache(maxsize=65536)
 def common_name(subject: str) -> str | None:
-    """Find the first common name in encoding order, which is the last one of the text (RFC 4514, 2.1)."""
+    """Find the first common name in encoding order, which is the last one in the text (RFC 4514, 2.1)."""
     if subject.startswith("CN=") and _SPECIAL.isdisjoint(subject):
         return subject[3:]
     parts: list[str] = [""]

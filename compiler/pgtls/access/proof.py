@@ -1,9 +1,9 @@
-"""The proof that the text of a server's pg_hba.conf and pg_ident.conf admits exactly what the policies grant.
+"""Prove that a server's pg_hba.conf and pg_ident.conf admit exactly what the policies grant.
 
-The text is read back and asked line by line; the policies are evaluated directly (:mod:`pgtls.access.meaning`). Both
-are compared over every class of connection that they can tell apart: role × database × address or socket × transport ×
-whose certificate. Lines and policies are bits, the deciding line is the lowest bit that is left: what is compared grows
-with what policies distinguish, and users are looked at once for each role.
+The proof reads the text back and evaluates it line by line; it evaluates the policies directly
+(:mod:`pgtls.access.meaning`). It compares both over every class of connection that they can distinguish: role ×
+database × address or socket × transport × certificate. Lines and policies are bits, and the lowest remaining bit is the
+deciding line. The cost therefore grows with what policies distinguish, and each role looks at users only once.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from pgtls.hba.model import IdentLine, Line
 
 ENOUGH = 20
-"""Differences of one server that are reported."""
+"""The maximum number of differences to report for one server."""
 
 
 def prove(fleet: Fleet, rules: Rules) -> tuple[Difference, ...]:
-    """Compare a server's text with the policies; nothing is returned when they mean the same."""
+    """Compare a server's text with the policies. Return nothing if both mean the same."""
     server, hba, ident = rules.server, rules.hba, rules.ident
     refused = [*hba.errors, *ident.errors]
     if refused:
@@ -57,18 +57,18 @@ def prove(fleet: Fleet, rules: Rules) -> tuple[Difference, ...]:
 
 
 def _is_wide(policies: Sequence[Policy], lines: Sequence[Line]) -> bool:
-    """Return whether roles matter that nobody names."""
+    """Return whether roles matter that neither policies nor lines name."""
     fields = (*(policy.roles for policy in policies), *(line.roles for line in lines))
     return any(not isinstance(term, Name) for terms in fields for term in terms)
 
 
 def _names(fleet: Fleet, idents: Sequence[IdentLine]) -> list[str]:
-    """Return the roles to look at beside those that the spec names.
+    """Return the roles to check besides those that the spec names.
 
-    These are all roles of users, and all names that their certificates show.
+    These are all roles of users, and all names in their certificates.
 
-    Of users that are alike in everything but their name, which is all that they are called, one stands for all, unless
-    a map names it.
+    Users share one example if they differ only in their name, which is also their only role, account and common name,
+    and if no map names them.
     """
     mapped = {term.text for ident in idents for term in (ident.identity, ident.role) if isinstance(term, Name)}
     found: dict[str, None] = {}
@@ -117,12 +117,12 @@ def _differences(server: str, classes: Classes, meaning: Meaning, text: Text) ->
 
 
 def _disagreement(roles: RoleClass, deciding: int, line: Line, meaning: Meaning, text: Text) -> str | None:
-    """Return a role for which the line accepts others than the policies do."""
+    """Return a role for which the line accepts other clients than the policies do."""
     return next((role for role in roles.names if meaning.accepted(deciding, role) != text.accepted(line, role)), None)
 
 
 def _compared(ask: Ask) -> bool:
-    """Return whether it matters who the client is."""
+    """Return whether the identity of the client matters."""
     return ask.certificate == "verify-full" or takes_map(ask.method)
 
 

@@ -1,7 +1,7 @@
-"""What a change of the spec changes about protection: trust, TLS, settings, host names, waivers.
+"""Report how a change of the spec changes protection: trust, TLS, settings, host names, waivers.
 
-Every field of every table is compared as :data:`~pgtls.access.comparisons.FIELDS` says; those that it does not compare
-are in the reports of access (:mod:`pgtls.access.diff`), certificates (:mod:`pgtls.certificates.spec_change`) or trust.
+Every field of every table is compared as :data:`~pgtls.access.comparisons.FIELDS` says. The reports of access
+(:mod:`pgtls.access.diff`), certificates (:mod:`pgtls.certificates.spec_change`) or trust cover the other fields.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProtectionChange:
-    """One thing that protects, before and after. ``what`` names a field or a kind of trust."""
+    """One protection, before and after. ``what`` names a field or a kind of trust."""
 
     kind: Effect
     entity: str
@@ -45,7 +45,7 @@ _ORDER: tuple[Effect, ...] = ("weakened", "granted", "strengthened", "lost", "ch
 
 
 def protection(old: Side, new: Side, access: Iterable[Change] = ()) -> tuple[ProtectionChange, ...]:
-    """Compare two states, entity by entity. What ``access`` says of a policy is not repeated."""
+    """Compare two states, entity by entity. Do not repeat what ``access`` reports about a policy."""
     said = {(f"policy.{policy}", change.kind) for change in access for policy in change.policies}
     changes = [
         *_trust(old.fleet, new.fleet),
@@ -89,11 +89,11 @@ def _compared(kind: str, before: _Thing, after: _Thing) -> Iterator[ProtectionCh
 
 
 _OPPOSITE: Mapping[Effect, Effect] = {"weakened": "strengthened", "strengthened": "weakened"}
-"""What an end means for a policy that rejects."""
+"""The meaning of an end date for a policy that rejects."""
 
 
 def _value(thing: _Thing, name: str) -> Any:
-    """Return the value of a field, with the default that other fields decide."""
+    """Return the value of a field. If it is unset, return the default that other fields determine."""
     table: Any = thing.table
     match name:
         case "validity" | "sslmode" if hasattr(thing, name):
@@ -119,11 +119,11 @@ def _entries(entity: str, name: str, was: Mapping[str, Any], will: Mapping[str, 
 
 
 _ENTRIES = ("settings", "auth_options")
-"""Fields that are tables of their own: each entry is compared by itself."""
+"""Fields that are tables: each of their entries is compared separately."""
 
 
 def _new(kind: str, thing: _Thing, known: Collection[_Thing]) -> Iterator[ProtectionChange]:
-    """Compare a new entity with a plain one. What another entity of its kind already had is no weakening."""
+    """Compare a new entity with a plain one. A value that another entity of its kind already had does not weaken."""
     for name, field in FIELDS[kind].items():
         if not isinstance(field, Field) or not field.of_new:
             continue
@@ -138,12 +138,12 @@ def _new(kind: str, thing: _Thing, known: Collection[_Thing]) -> Iterator[Protec
 
 
 def _is_suspect(name: str, value: Any) -> bool:
-    """Return whether an entry of a new entity may weaken: of a new policy, an option that runs a program."""
+    """Return whether an entry of a new entity may weaken protection: in a new policy, an option that runs a program."""
     return name == "settings" or (isinstance(value, Secret) and value.command is not None)
 
 
 def _shown(value: Any) -> str:
-    """Write a value of the spec in words. A secret is shown by its source."""
+    """Write a value of the spec in words. Show a secret by its source."""
     match value:
         case None | () | {}:
             return "none"
@@ -173,7 +173,8 @@ def _trust(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
         known = frozenset(one for server in old.servers.values() for one in trusted(old, server))
         for name, server in new.servers.items():
             will = trusted(new, server)
-            # The CAs of a new server are new to nobody; those with a foreign key, and those that it does not name, are.
+            # Nobody trusted a new server before, so its CAs weaken nothing, except CAs with a foreign key or that it
+            # does not name.
             was = (
                 trusted(old, old.servers[name]) if name in old.servers else (will & (known | new.cas.keys() | {_SELF}))
             )
@@ -195,7 +196,7 @@ def _accepted_cas(fleet: Fleet, server: Server) -> frozenset[str]:
 
 
 def _trusted_cas(fleet: Fleet, server: Server) -> frozenset[str]:
-    """Describe the CAs whose certificates clients of a server accept: all those under the roots that they trust."""
+    """Describe the CAs whose server certificates the clients of a server accept: all CAs under their trusted roots."""
     cas = tuple(ca for one in server.identities for ca in (one.ca, *one.trust) if ca)
     anchors = {ca.anchor for ca in cas}
     under = {ca.name: ca.name for ca in fleet.cas.values() if ca.anchor in anchors}
@@ -207,9 +208,9 @@ def _trusted_cas(fleet: Fleet, server: Server) -> frozenset[str]:
 
 
 def _files(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
-    """Compare the content of certificates, requests and CRLs that both states name. Keys are not read.
+    """Compare the content of certificates, requests and CRLs that both states name. Do not read keys.
 
-    A revision has none of what lies outside of its repository.
+    A revision does not contain files outside of its repository.
     """
     before, after = (public_files(fleet) for fleet in (old, new))
     for key in sorted(before.keys() & after.keys()):
@@ -227,7 +228,7 @@ def _files(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
 
 
 def _accepted(old: Iterable[Diagnostic], new: Iterable[Diagnostic]) -> Iterator[ProtectionChange]:
-    """Compare the findings that waivers accept: a finding that is newly accepted is a weakening."""
+    """Compare the findings that waivers accept: each newly accepted finding is a weakening."""
     before, after = (Counter((_about(d), d.code) for d in found) for found in (old, new))
     said = {(_about(d), d.code): d for d in (*old, *new)}
     for key in sorted(before.keys() | after.keys()):

@@ -1,4 +1,4 @@
-"""A question about one connection (``pgtls explain``): to the rules of a spec, or to the lines of a foreign file."""
+"""Answer a question about one connection (``pgtls explain``): from the rules of a spec, or from a foreign file."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ if TYPE_CHECKING:
     from pgtls.hba.model import IdentLine, IPAddress, Line, Transport
 
 NONE = "none"
-"""As a certificate: the client shows none."""
+"""The value of ``certificate`` for a client that shows none."""
 
 _COMMON_NAME = re.compile(r"(?:^|[,+/])\s*CN=((?:[^,+/\\]|\\.)+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked.
+    """A question.
 
-    ``address`` is None on the Unix socket; ``certificate`` is a user's or a common name, NONE, or not said. ``dialled``
-    is the host name that the client asks for; None: one that accepts its certificate, if there is any.
+    ``address`` is None on the Unix socket. ``certificate`` is a user's or a common name, NONE, or unset. ``dialled`` is
+    the host name that the client dials. If it is None, the answer picks a host name that accepts its certificate, if
+    there is one.
     """
 
     role: str
@@ -45,7 +46,7 @@ class Question:
     certificate: str | None = None
     dialled: str | None = None
     members: frozenset[tuple[str, str]] = frozenset()
-    """Memberships of roles besides those of the spec: (member, of)."""
+    """Role memberships in addition to those of the spec: (member, group)."""
     interfaces: tuple[str, ...] = ()
     """The server's own addresses besides loopback, each with its network's prefix length."""
 
@@ -63,13 +64,13 @@ class Question:
         )
 
     def around(self, known: Surroundings) -> Surroundings:
-        """Add what the question says to what is known."""
+        """Add the facts of the question to the known facts."""
         return Surroundings(known.members | self.members, (*known.interfaces, *self.interfaces))
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The connection as it was judged, with its certificate, and what the server makes of it."""
+    """The connection under judgment, with its certificate, and the server's answer."""
 
     connection: Connection
     explanation: Explanation
@@ -78,15 +79,15 @@ class Answer:
 
 
 class UnclearServer(ValueError):  # noqa: N818
-    """A question that does not name its server, to a spec that has several."""
+    """Report that the question names no server although the spec has several."""
 
 
 def of_file(
     lines: Sequence[Line], idents: Sequence[IdentLine], texts: Mapping[str, str], version: int, question: Question
 ) -> Answer:
-    """Ask the lines of a foreign file.
+    """Answer from the lines of a foreign file.
 
-    The client shows a certificate with the role as its common name unless the question names another.
+    The client shows a certificate with CN = role unless the question names another.
     """
     connection, shown = question.connection, question.certificate or question.role
     if connection.transport == "tls" and shown != NONE:
@@ -101,16 +102,16 @@ def _shown(name: str) -> ClientCertificate:
 
 
 def of_spec(fleet: Fleet, server: str | None, rules: Mapping[str, Rules], question: Question) -> Answer:
-    """Ask the compiled rules of a server; None: of the only one, or raise :class:`UnclearServer`.
+    """Answer from the compiled rules of a server. None means the only one; with several, raise :class:`UnclearServer`.
 
-    Raise Rejected with PGT291 for a server or user that does not exist, or a user without a certificate.
+    Raise Rejected with PGT291 for an unknown server or user, or a user without a certificate.
     """
     answer = of_server(fleet, server_named(fleet, server), rules, question)
     return replace(answer, place=_place(fleet, answer.explanation))
 
 
 def server_named(fleet: Fleet, name: str | None) -> Server:
-    """Return a server by its name; None: the only one. Raise Rejected (PGT291) or UnclearServer."""
+    """Return a server by its name. None means the only one. Raise Rejected (PGT291) or UnclearServer."""
     if name is None and len(fleet.servers) > 1:
         raise UnclearServer(f"say which: {', '.join(fleet.servers)}")
     name = name if name is not None else next(iter(fleet.servers))
@@ -128,7 +129,7 @@ def _place(fleet: Fleet, answer: Explanation) -> str | None:
 
 
 def of_server(fleet: Fleet, server: Server, rules: Mapping[str, Rules], question: Question) -> Answer:
-    """Ask the compiled rules of a server, for those who ask many questions: the answer has no place."""
+    """Answer from the compiled rules of a server, for callers with many questions. The answer contains no place."""
     around, shown = question.around(surroundings_of(fleet)), _presented(fleet, server, question)
     connection = replace(question.connection, certificate=shown.certificate)
     answer = _answer(fleet, rules[server.name], connection, around)
@@ -156,7 +157,7 @@ def _answer(fleet: Fleet, rules: Rules, connection: Connection, around: Surround
 
 
 def _elsewhere(fleet: Fleet, server: Server, rules: Mapping[str, Rules], question: Question) -> Iterator[str]:
-    """Name the servers that admit what this one refuses; what cannot be told of one is not said."""
+    """Name the servers that admit what this server rejects. Skip servers whose answer is uncertain."""
     around = question.around(surroundings_of(fleet))
     for other in fleet.servers.values():
         if other is server or (shown := _presented(fleet, other, question)).refused:
@@ -174,7 +175,7 @@ def _elsewhere(fleet: Fleet, server: Server, rules: Mapping[str, Rules], questio
 
 @dataclass(frozen=True, slots=True)
 class _Presented:
-    """The certificate that the server gets to see, or why the handshake fails over it."""
+    """The certificate that the server sees, or the reason why the handshake fails because of it."""
 
     certificate: ClientCertificate | None = None
     refused: str | None = None
@@ -209,14 +210,14 @@ def _presented(fleet: Fleet, server: Server, question: Question) -> _Presented:
 
 
 def _to_dial(server: Server, ca: Authority) -> Iterator[str]:
-    """Say which host names a client must dial that shows a certificate of this CA, if not any."""
+    """Name the host names that a client with a certificate of this CA must dial, unless all of them work."""
     trusting = [one for one in server.identities if ca.anchor in {trusted.anchor for trusted in one.client_cas}]
     if len(trusting) < len(server.identities):
         yield f"the client must dial {' or '.join(host for one in trusting for host in one.table.hosts)}"
 
 
 def _outside(fleet: Fleet, trusted: Trust, question: Question) -> str | None:
-    """Return the common name of a certificate of a CA whose key is not here; None where a user of the spec is meant."""
+    """Return the common name of a certificate of a CA whose key is elsewhere. Return None for a user of the spec."""
     name = question.certificate or question.role
     user = fleet.users.get(name)
     if not trusted.foreign or name in fleet.ended_users or (user and user.ca):
@@ -227,7 +228,7 @@ def _outside(fleet: Fleet, trusted: Trust, question: Question) -> str | None:
 
 
 def _holder(fleet: Fleet, question: Question) -> User | None:
-    """Return the user whose certificate the client shows: the one that the question names, or one of the role."""
+    """Return the user whose certificate the client shows: the one in the question, or one with the role."""
     named = question.certificate
     if named is not None:
         if named in fleet.ended_users:

@@ -1,4 +1,4 @@
-"""The rules of every server: compiled from its policies, then proved against them."""
+"""Compile the rules of every server from its policies, then prove them against the policies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ProofFailed(Exception):  # noqa: N818
-    """The compiled text does not say what the policies say: a fault of the compiler, never of the spec."""
+    """Report that the compiled text differs from the policies: a fault of the compiler, never of the spec."""
 
 
 def rules_by_server(
@@ -34,10 +34,12 @@ def rules_by_server(
     *,
     provable: bool = True,
 ) -> tuple[dict[str, Rules], tuple[Diagnostic, ...]]:
-    """Compile the rules of every server, servers that are alike once, and prove them. Raise :class:`ProofFailed`.
+    """Compile and prove the rules of every server. Compile servers that are alike only once.
+
+    Raise :class:`ProofFailed`.
 
     ``issued`` is the lock. ``secret`` reads a secret option. Without ``provable``, or if rules contradict each other,
-    nothing is proved.
+    prove nothing.
     """
     rules: dict[str, Rules] = {}
     found: list[Diagnostic] = []
@@ -59,7 +61,7 @@ def rules_by_server(
 
 
 def compiled(resolved: Resolved, loaded: LoadResult, issued: Issued) -> tuple[dict[str, Rules], tuple[Diagnostic, ...]]:
-    """Compile and prove the rules of a spec, as far as it has no faults; return them with all that is wrong with it."""
+    """Compile and prove the rules of a spec as far as it has no faults. Return them with all faults."""
     fleet, part, found = resolved
     if fleet is None or part is None:
         return {}, found
@@ -71,7 +73,10 @@ def compiled(resolved: Resolved, loaded: LoadResult, issued: Issued) -> tuple[di
 
 
 def independent(faults: Iterable[Diagnostic], wrong: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Keep only the rule errors that do not follow from other errors: no warnings, no line that cannot be written."""
+    """Keep only the rule errors that do not follow from other errors.
+
+    Drop warnings, and lines that cannot be written.
+    """
     likely = certain(errors(faults), (diagnostic.path for diagnostic in wrong))
     return tuple(fault for fault in likely if fault.code != "PGT253")
 
@@ -81,7 +86,7 @@ def with_secrets(
 ) -> Mapping[str, Rules]:
     """Return the rules with their secrets, as ``secret`` reads them. Raise :class:`Rejected` if one cannot be written.
 
-    ``rules`` are those of a check, in which the names of secrets replace them. No secret is read if there is none.
+    ``rules`` come from a check and contain the names of secrets as placeholders. If there are none, read no secret.
     """
     if not _has_secret_options(fleet):
         return rules

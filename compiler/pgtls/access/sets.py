@@ -1,9 +1,9 @@
-"""Sets of roles, databases and addresses as pg_hba.conf can name them: inclusion, overlap, intersection.
+"""Compute inclusion, overlap and intersection of sets of roles, databases and addresses as pg_hba.conf can name them.
 
-Every answer is sound. *Within* means certainly inside, *overlap* of whatever may have a connection in
-common, and an intersection that pg_hba.conf cannot express exactly is :data:`INEXACT`, never an approximation. A host
-name and a network, ``samehost`` and a network, two regular expressions, ``+role`` and a role of which the spec says
-nothing: these may overlap, and neither is within the other.
+Every answer is sound. *Within* means certainly inside. *Overlap* means that there may be a connection in common. An
+intersection that pg_hba.conf cannot express exactly is :data:`INEXACT`, never an approximation. Some pairs may overlap
+although neither is within the other: a host name and a network, ``samehost`` and a network, two regular expressions,
+``+role`` and a role whose memberships the spec does not state.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 INEXACT: Final = "inexact"
 Inexact = Literal["inexact"]
-"""An intersection that exists, perhaps, and cannot be written as terms."""
+"""An intersection that may exist but that terms cannot express."""
 
 SOME_ROLE = "postgres"
 SOME_DATABASE = "postgres"
 SOME_ADDRESS = "192.0.2.1"
-"""Examples of ``all``, where nothing narrower is there to take one from.
+"""Examples of ``all``, used where no narrower term offers one.
 
-The address is one for documentation (RFC 5737).
+The address is from a range for documentation (RFC 5737).
 """
 
 
@@ -53,7 +53,7 @@ class Roles:
 
     @property
     def listed(self) -> bool:
-        """Whether it consists of names alone."""
+        """Whether the set consists of names alone."""
         return not (self.every or self.groups)
 
     def within(self, other: Roles, known: Memberships) -> bool:
@@ -70,22 +70,22 @@ class Roles:
         return any(known.member(name, group) for group in self.groups)
 
     def _covers_group(self, group: str, known: Memberships) -> bool:
-        # Membership is transitive: who is in a group is in every group that the group is in.
+        # Membership is transitive: a member of a group is a member of every group that contains this group.
         return any(known.member(group, outer) for outer in self.groups)
 
     def has(self, name: str, known: Memberships) -> bool | None:
-        """Return whether a role is one of these; None: that is not known."""
+        """Return whether a role is in the set. None: unknown."""
         if self.every or name in self.names:
             return True
         found = {known.member(name, group) for group in self.groups}
         return True if True in found else None if None in found else False
 
     def may_have(self, name: str, known: Memberships) -> bool:
-        """Return whether a role may be one of these."""
+        """Return whether a role may be in the set."""
         return self.has(name, known) is not False
 
     def common(self, other: Roles, known: Memberships) -> Iterator[str]:
-        """Yield roles that may be in both, certain ones first; none if there can be none."""
+        """Yield roles that may be in both, certain ones first. Yield nothing if both have no role in common."""
         yield from sorted(self.names & other.names)
         for one, two in ((self, other), (other, self)):
             if two.every:
@@ -102,7 +102,7 @@ class Roles:
             yield next((one for one in groups if self.may_have(one, known) and other.may_have(one, known)), SOME_ROLE)
 
     def intersection(self, other: Roles, known: Memberships) -> Roles | Inexact:
-        """Return what is in both."""
+        """Return the intersection."""
         if self.within(other, known):
             return self
         if other.within(self, known):
@@ -119,7 +119,7 @@ class Roles:
         return INEXACT if self.groups - exact.groups and other.groups - exact.groups else exact
 
     def singles(self) -> Iterator[Roles]:
-        """Yield its terms, each as a set of its own."""
+        """Yield the terms, each as a set of its own."""
         yield from (Roles(names=frozenset((name,))) for name in sorted(self.names))
         yield from (Roles(groups=frozenset((group,))) for group in sorted(self.groups))
         if self.every:
@@ -130,7 +130,7 @@ class Roles:
         yield from sorted(self.names) or sorted(self.groups) or [SOME_ROLE]
 
     def terms(self) -> tuple[Role, ...]:
-        """Write it as terms, in a fixed order."""
+        """Write the set as terms, in a fixed order."""
         if self.every:
             return (Keyword.ALL,)
         return (*(Name(name) for name in sorted(self.names)), *(Member(group) for group in sorted(self.groups)))
@@ -152,7 +152,7 @@ class Databases:
 
     @property
     def listed(self) -> bool:
-        """Whether it consists of names alone."""
+        """Whether the set consists of names alone."""
         return not (self.every or self.patterns or self.sameuser or self.samerole or self.replication)
 
     def within(self, other: Databases) -> bool:
@@ -168,7 +168,7 @@ class Databases:
         )
 
     def parts(self) -> Iterator[Databases]:
-        """Yield the kinds of terms in it, each as a set of its own."""
+        """Yield the kinds of terms in the set, each as a set of its own."""
         yield Databases(names=self.names)
         yield Databases(patterns=self.patterns)
         yield Databases(every=self.every)
@@ -177,13 +177,13 @@ class Databases:
         yield Databases(replication=self.replication)
 
     def singles(self) -> Iterator[Databases]:
-        """Yield its terms, each as a set of its own."""
+        """Yield the terms, each as a set of its own."""
         yield from (Databases(names=frozenset((name,))) for name in sorted(self.names))
         yield from (Databases(patterns=frozenset((pattern,))) for pattern in sorted(self.patterns))
         yield from (part for part in self.parts() if part and not (part.names or part.patterns))
 
     def intersection(self, other: Databases) -> Databases | Inexact:
-        """Return what is in both."""
+        """Return the intersection."""
         if self.listed and other.listed:
             return Databases(self.names & other.names)
         exact = Databases(
@@ -204,7 +204,7 @@ class Databases:
         return exact
 
     def terms(self) -> tuple[Database, ...]:
-        """Write it as terms, in a fixed order."""
+        """Write the set as terms, in a fixed order."""
         words = [
             (self.every, Keyword.ALL),
             (self.sameuser, Keyword.SAMEUSER),
@@ -236,7 +236,7 @@ def _may_match(name: str, patterns: frozenset[str]) -> bool:
 
 
 def _may_meet(mine: Databases, theirs: Databases) -> bool:
-    """Return whether two sets of one kind of term each, neither ``all``, may share a database that no term names."""
+    """Return whether two sets, each with one kind of term and neither ``all``, may share a database that none names."""
     if mine.every or theirs.every or mine.replication or theirs.replication:
         return False
     if mine.names and theirs.names:
@@ -276,7 +276,7 @@ class Addresses:
 
     @property
     def listed(self) -> bool:
-        """Whether it consists of networks alone."""
+        """Whether the set consists of networks alone."""
         return not (self.hosts or self.every or self.samehost or self.samenet or self.socket)
 
     @property
@@ -284,24 +284,27 @@ class Addresses:
         return bool(self.networks or self.hosts or self.every or self.samehost or self.samenet)
 
     def parts(self) -> Iterator[Addresses]:
-        """Yield its terms, each as a set of its own."""
+        """Yield the terms, each as a set of its own."""
         yield from (Addresses(networks=(network,)) for network in self.networks)
         yield from self._words
 
     @property
     def _words(self) -> Iterator[Addresses]:
-        """Yield its terms that are no networks, each as a set of its own."""
+        """Yield the terms that are no networks, each as a set of its own."""
         yield from (Addresses(hosts=frozenset((host,))) for host in sorted(self.hosts))
         yield from _WORDS_OF[self.every, self.samehost, self.samenet, self.socket]
 
     def _pairs(self, other: Addresses) -> Iterator[tuple[Addresses, Addresses]]:
-        """Yield each two of its terms and the other's of which one is no network: of networks there may be many."""
+        """Yield each pair of terms of both sets of which at least one is no network.
+
+        Skip networks: there may be many.
+        """
         words = tuple(other._words)
         yield from ((mine, theirs) for mine in self.parts() for theirs in words)
         yield from ((mine, theirs) for mine in self._words for theirs in other.parts() if theirs.networks)
 
     def overlap(self, other: Addresses) -> str | None:
-        """Return an address (a host name where that is all there is) that may be in both."""
+        """Return an address that may be in both, or a host name if no address is known."""
         if self.socket or other.socket:
             return "local" if self.socket and other.socket else None
         shared = _shared(self.networks, other.networks)
@@ -310,7 +313,7 @@ class Addresses:
         return next(filter(None, (meeting(mine, theirs) for mine, theirs in self._pairs(other))), None)
 
     def intersection(self, other: Addresses) -> Addresses | Inexact:
-        """Return what is in both."""
+        """Return the intersection."""
         if self.within(other):
             return self
         if other.within(self):
@@ -326,7 +329,7 @@ class Addresses:
         return exact
 
     def terms(self) -> tuple[Address, ...]:
-        """Write it as terms, in a fixed order; nothing for the socket."""
+        """Write the set as terms, in a fixed order. Write nothing for the socket."""
         if self.every:
             return (Keyword.ALL,)
         words = [
@@ -348,7 +351,7 @@ _WORDS_OF = {
 
 
 def union(one: Addresses, two: Addresses) -> Addresses:
-    """Return what is in either."""
+    """Return the union."""
     return Addresses(
         collapse((*one.networks, *two.networks)),
         one.hosts | two.hosts,
@@ -360,7 +363,7 @@ def union(one: Addresses, two: Addresses) -> Addresses:
 
 
 def collapse(networks: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
-    """Merge networks into as few as possible; IPv4 first, each by address."""
+    """Merge networks into as few as possible. Sort IPv4 first, then by address."""
     found = tuple(networks)
     return (
         *collapse_addresses(net for net in found if isinstance(net, IPv4Network)),
@@ -369,9 +372,9 @@ def collapse(networks: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
 
 
 def _around(network: IPNetwork, networks: Sequence[IPNetwork]) -> bool:
-    """Return whether a network lies in a union of collapsed ones, which are in order.
+    """Return whether a network lies in a union of collapsed networks, which are sorted.
 
-    It lies in one, since they have no siblings left to merge.
+    It then lies in a single one of them, because no siblings are left to merge.
     """
     before = bisect_right(networks, _begin(network), key=_begin)
     return before > 0 and _inside(network, networks[before - 1])
@@ -382,7 +385,7 @@ def _begin(network: IPNetwork) -> tuple[int, int]:
 
 
 def _shared(networks: Sequence[IPNetwork], others: Sequence[IPNetwork]) -> tuple[IPNetwork, ...]:
-    """Return what is in both of two unions of collapsed networks: of two networks that meet, one lies in the other."""
+    """Return the intersection of two unions of collapsed networks: where two networks meet, one lies in the other."""
     mine = (network for network in networks if _around(network, others))
     return collapse((*mine, *(network for network in others if _around(network, networks))))
 
@@ -421,7 +424,8 @@ def meeting(mine: Addresses, theirs: Addresses) -> str | None:
     if mine.hosts and theirs.hosts:
         inner = mine if mine.within(theirs) else theirs
         return _example(inner) if mine.within(theirs) or theirs.within(mine) else None
-    # A network and what only the resolver or the server's interfaces can tell: it may be, and the address names it.
+    # Only the resolver or the server's interfaces can tell whether the network contains it: it may, and the address
+    # names it.
     return _example(mine if mine.networks or not theirs.networks else theirs)
 
 
@@ -438,7 +442,7 @@ def _example(addresses: Addresses) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a policy or a line speaks of: roles × databases × addresses."""
+    """The scope of a policy or a line: roles × databases × addresses."""
 
     roles: Roles
     databases: Databases
@@ -446,9 +450,9 @@ class Scope:
 
     @property
     def definite(self) -> bool:
-        """Whether what it shares with others that are definite can be named.
+        """Whether terms can name what the scope shares with other definite scopes.
 
-        It has no term of which only the server knows what is in it.
+        No term of the scope depends on facts that only the server knows.
         """
         databases, addresses = self.databases, self.addresses
         return not (
@@ -462,7 +466,7 @@ class Scope:
         )
 
     def within(self, other: Scope, known: Memberships) -> bool:
-        """Return whether it is certainly inside another in each respect: then it is the more specific one."""
+        """Return whether the scope is certainly inside another in each respect. It is then the more specific one."""
         return (
             self.roles.within(other.roles, known)
             and self.databases.within(other.databases)
@@ -472,7 +476,7 @@ class Scope:
     def overlaps(self, other: Scope, known: Memberships) -> bool:
         """Return whether there may be a connection in both."""
         for mine, theirs in ((self.roles, other.roles), (self.databases, other.databases)):
-            # Most policies of a large spec name their roles and databases, and have none in common.
+            # Most policies of a large spec name their roles and databases, and share none of them.
             if mine.listed and theirs.listed and mine.names.isdisjoint(theirs.names):
                 return False
         return self.witness(other, known) is not None
@@ -490,8 +494,7 @@ class Scope:
             if database is not None:
                 return role, database, address
         for role in sorted(self.databases.names | other.databases.names):
-            # ``sameuser`` against a name: only the role of that name has both, and none of the examples above need be
-            # it.
+            # ``sameuser`` and a name: only the role of that name has both, and the examples above may not contain it.
             if self.roles.may_have(role, known) and other.roles.may_have(role, known):
                 database = _common_database(self.databases, other.databases, role, known)
                 if database is not None:
@@ -508,9 +511,9 @@ def _common_database(mine: Databases, theirs: Databases, role: str, known: Membe
 
 
 def may_name(databases: Databases, name: str, role: str, known: Memberships, names: frozenset[str]) -> bool:
-    """Return whether a name may be one of these.
+    """Return whether the set may contain a name.
 
-    ``names`` are those that are said; any other stands for all that are not.
+    ``names`` are the names that terms mention. Any other name is an example of all that they do not mention.
     """
     return (
         databases.every
@@ -522,7 +525,7 @@ def may_name(databases: Databases, name: str, role: str, known: Memberships, nam
 
 
 def roles_of(terms: Iterable[Role]) -> Roles:
-    """Read terms as a set. A regular expression in a role is none of our own lines' (policies have none)."""
+    """Read terms as a set. A regular expression in a role never comes from pgtls (policies have none)."""
     found = tuple(terms)
     return Roles(
         frozenset(term.text for term in found if isinstance(term, Name)),

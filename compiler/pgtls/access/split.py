@@ -1,9 +1,9 @@
-"""Lines split where grants add up.
+"""Split lines where grants add up.
 
-The lines of a policy also admit the clients that later policies with the same demand admit to the same connections.
-They are cut where these policies end, so that each piece has one list of clients that it accepts. Pieces follow from
-:mod:`pgtls.access.cells`: there is one for each set of policies that some connection has, unless a policy above decides
-for it.
+The lines of a policy also admit the clients that later policies with the same demand admit to the same connections. Cut
+the lines where these policies end, so that each piece has one list of accepted clients. Pieces follow from
+:mod:`pgtls.access.cells`: there is one piece for each set of policies that some connection has, unless a higher policy
+decides for it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """A part of what a policy covers, and the policies whose identities it accepts, the first being its own."""
+    """A part of a policy's scope, and the policies whose identities it accepts. The first is the policy itself."""
 
     scope: Scope
     grantors: tuple[Item, ...]
@@ -35,12 +35,12 @@ class Piece:
 
     @property
     def by_subject(self) -> bool:
-        """Whether its lines compare whole subjects with roles, not common names."""
+        """Whether the lines compare whole subjects with roles, not common names."""
         return any(item.compares == "dn" for item in self.grantors)
 
 
 class Inseparable(Exception):  # noqa: N818
-    """Lines of pg_hba.conf cannot tell apart the connections that two policies share."""
+    """Report that lines of pg_hba.conf cannot separate the connections that two policies share."""
 
     def __init__(self, first: Item, other: Item) -> None:
         super().__init__(first.policy.name, other.policy.name)
@@ -49,7 +49,7 @@ class Inseparable(Exception):  # noqa: N818
 
 
 class Unmappable(Exception):  # noqa: N818
-    """A policy needs an ident map, and its method has none."""
+    """Report that a policy needs an ident map but its method supports none."""
 
     def __init__(self, item: Item) -> None:
         super().__init__(item.policy.name)
@@ -57,9 +57,9 @@ class Unmappable(Exception):  # noqa: N818
 
 
 def pieces(order: Order, index: int, grants: Mapping[str, Grants]) -> tuple[Piece, ...]:
-    """Cut a policy's lines, the narrowest piece first: the first one that covers a connection is right for it.
+    """Cut a policy's lines, the narrowest piece first: the first piece that covers a connection is the right one.
 
-    Raises :class:`Inseparable`.
+    Raise :class:`Inseparable` if lines cannot separate the policies.
     """
     first = order.items[index]
     if not proves_identity(first.demand):
@@ -77,7 +77,10 @@ def pieces(order: Order, index: int, grants: Mapping[str, Grants]) -> tuple[Piec
 
 
 def _needed_cells(order: Order, index: int, cuts: Sequence[int], *, by_role: bool) -> list[int]:
-    """Return the sets of later policies for which a policy needs pieces: more policies, so narrower pieces, first."""
+    """Return the sets of later policies that need pieces of a policy.
+
+    Larger sets, hence narrower pieces, come first.
+    """
     later, above = _set(cuts), _set(order.above[index])
     cells = order.cells.of(index, later, above, by_role=by_role)
     return sorted({cell for cell in cells if not cell & above}, reverse=True)
@@ -90,7 +93,7 @@ def _set(positions: Sequence[int]) -> int:
 def _cuts(order: Order, index: int, grants: Mapping[str, Grants]) -> list[int]:
     """Return the later policies that make a difference.
 
-    These are the policies that grant something more, and those that override one of these.
+    These are the policies that grant more, and those that override one of these.
     """
     first = order.items[index]
     later = {other: order.items[other] for other in order.overlaps[index]}
@@ -100,7 +103,7 @@ def _cuts(order: Order, index: int, grants: Mapping[str, Grants]) -> list[int]:
     if not adding:
         return []
     rivals = [item for item in later.values() if first.competes(item)]
-    # A policy grants nothing here where others override it wherever the first applies.
+    # A policy grants nothing here if others override it wherever the first one applies.
     around = [item for item in rivals if first.scope.within(item.scope, order.known)]
     adding = [other for other in adding if not any(_overrides(item, other, order.known) for item in around)]
     return [
@@ -118,7 +121,7 @@ def _overrides(item: Item, other: Item, known: Memberships) -> bool:
 
 
 def _adds(first: Item, other: Item, grants: Mapping[str, Grants], known: Memberships) -> bool:
-    """Return whether the other accepts a client for a role that the first refuses."""
+    """Return whether the other policy accepts a client for a role for which the first one rejects it."""
     mine, theirs = grants[first.policy.name], grants[other.policy.name]
     roles = first.scope.roles
     if roles.listed and other.scope.roles.listed and roles.names.isdisjoint(other.scope.roles.names):
@@ -136,7 +139,7 @@ def _adds(first: Item, other: Item, grants: Mapping[str, Grants], known: Members
 
 
 class _Meeting(NamedTuple):
-    """What two policies share, as far as lines can name it."""
+    """The overlap of two policies, as far as lines can name it."""
 
     roles: Roles | Inexact
     databases: Databases | Inexact
@@ -144,12 +147,12 @@ class _Meeting(NamedTuple):
 
     @property
     def nameable(self) -> bool:
-        """Whether lines can name all of it but the roles."""
+        """Whether lines can name all of the overlap except the roles."""
         return self.databases != INEXACT and self.addresses != INEXACT
 
     @property
     def possible(self) -> bool:
-        """Whether there may be a connection in it, whoever's it is."""
+        """Whether the overlap may contain a connection, of any client."""
         return bool(self.databases and self.addresses)
 
 
@@ -166,9 +169,9 @@ def _meeting(one: Scope | _Meeting, other: Scope | _Meeting, known: Memberships)
 
 
 def _separable(order: Order, index: int, cuts: Sequence[int]) -> bool:
-    """Return whether lines can name the roles that a policy shares with others, and these with each other.
+    """Return whether lines can name the roles that a policy shares with others, and the others with each other.
 
-    Raises :class:`Inseparable` where they cannot name the databases or the addresses.
+    Raise :class:`Inseparable` if they cannot name the databases or the addresses.
     """
     first, items = order.items[index], [order.items[cut] for cut in cuts]
     shared = {item: _meeting(first.scope, item.scope, order.known) for item in items}
@@ -178,7 +181,7 @@ def _separable(order: Order, index: int, cuts: Sequence[int]) -> bool:
     meet = [one.scope.overlaps(two.scope, order.known) for one, two in pairs]
     met = [*shared.items(), *_met(compress(pairs, meet), shared, order.known)]
     by_role = all(meeting.roles != INEXACT for _, meeting in met)
-    if not by_role:  # lines that do not name the roles cover those of both, even where no role is one of both
+    if not by_role:  # lines that do not name the roles cover those of both policies, even where they share no role
         met += _met(compress(pairs, map(not_, meet)), shared, order.known)
     for other, meeting in met:
         if meeting.possible and not meeting.nameable:
@@ -194,7 +197,7 @@ def _met(
 
 
 def _common(items: Sequence[Item], known: Memberships, *, by_role: bool) -> Scope:
-    """Return what policies share; of roles, without ``by_role``, those of the first. Raises :class:`Inseparable`."""
+    """Return the overlap of policies. Without ``by_role``, take the roles of the first. Raise :class:`Inseparable`."""
     first = items[0]
     found = _Meeting(first.scope.roles, first.scope.databases, first.scope.addresses)
     for item in items[1:]:
@@ -214,9 +217,9 @@ def _whole(scope: Scope, items: Sequence[Item], grants: Mapping[str, Grants], kn
 
 
 def _role_by_role(scope: Scope, items: Sequence[Item], grants: Mapping[str, Grants], known: Memberships) -> Piece:
-    """Make a piece of policies of which some cover some of its roles alone: the map says which.
+    """Make a piece of policies of which some cover only some of its roles: the map lists which.
 
-    Raises :class:`Inseparable`.
+    Raise :class:`Inseparable` if lines cannot separate the policies.
     """
     first, *others = items
     found = [grants[first.policy.name]]
@@ -235,9 +238,9 @@ def _role_by_role(scope: Scope, items: Sequence[Item], grants: Mapping[str, Gran
 def _adding(
     first: Item, other: Item, rivals: Sequence[Item], grants: Mapping[str, Grants], known: Memberships
 ) -> Grants | None:
-    """Return what another policy adds to the lines of the first, which cover its roles and maybe more.
+    """Return the grants that another policy adds to the lines of the first, which cover its roles and maybe more.
 
-    Raises :class:`Inseparable`.
+    Raise :class:`Inseparable` if lines cannot separate the policies.
     """
     mine, theirs = grants[first.policy.name], grants[other.policy.name]
     if theirs.wide and not (theirs.entries <= mine.entries and mine.implied >= theirs.implied):
@@ -262,7 +265,7 @@ def _adding(
 
 
 def _covers(first: Item, other: Item, role: str, known: Memberships) -> bool | None:
-    """Return whether a role that the first policy covers is one of another's; None: that is not known."""
+    """Return whether another policy covers a role of the first policy. None: unknown."""
     return first.scope.roles.within(other.scope.roles, known) or other.scope.roles.has(role, known)
 
 
@@ -271,7 +274,7 @@ def _within(scope: Scope, grants: Grants) -> Grants:
 
 
 def _needed(found: Sequence[Piece], known: Memberships) -> tuple[Piece, ...]:
-    """Leave out pieces for which the ones below them say the same."""
+    """Drop pieces that have the same meaning as the pieces below them."""
     kept: list[Piece] = []
     for piece in reversed(found):
         below = next((other for other in reversed(kept) if piece.scope.overlaps(other.scope, known)), None)

@@ -1,6 +1,6 @@
-"""The text of a server's rules as the server tries it, asked in the terms of classes.
+"""Evaluate the text of a server's rules as the server tries it, for classes of connections.
 
-It is what :mod:`pgtls.access.proof` judges.
+:mod:`pgtls.access.proof` judges the result.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _OWN_OPTIONS = ("clientcert", "clientname", "map")
 
 
 def line_coverage(line: Line) -> Coverage:
-    """Return what a line covers, whatever the transport."""
+    """Return the connections that a line covers, over any transport."""
     return Coverage(line.roles, line.databases, None if line.address is None else (line.address,))
 
 
 def shows(line: Line) -> tuple[bool, str | None, bool]:
-    """Return by what a line knows a client: by a certificate or not, through which map, by the whole subject or not.
+    """Return how a line identifies a client: by a certificate or not, through which map, by the whole subject or not.
 
-    Lines for which this is equal accept the same for the same role.
+    Lines with equal results accept the same clients for the same role.
     """
     certified = line.method == "cert" or line.option("clientcert") == "verify-full"
     return certified, line.option("map"), line.option("clientname") == "DN"
 
 
 class Text:
-    """The lines that were read back, as the server tries them."""
+    """The lines that were read back, in the order in which the server tries them."""
 
     def __init__(
         self, lines: Sequence[Line], idents: Sequence[IdentLine], holders: Holders, secret_options: frozenset[str]
@@ -65,7 +65,7 @@ class Text:
         return self._lines[(left & -left).bit_length() - 1] if left else None
 
     def ask(self, line: Line | None) -> Ask | None:
-        """Return what a line asks; None: it refuses."""
+        """Return what a line demands. None: it rejects."""
         if line is None or line.method == "reject":
             return None
         options = {name: SECRET if name in self._secret_options else value for name, value in line.options}
@@ -74,7 +74,7 @@ class Text:
         return Ask(line.method, own, certificate)
 
     def accepted(self, line: Line | None, role: str) -> Accepted:
-        """Return whose identity a line accepts for a role."""
+        """Return the identities that a line accepts for a role."""
         if line is None:
             return Accepted()
         certified, ident_map, subject = shows(line)
@@ -97,9 +97,9 @@ class Text:
         )
 
     def _shown(self, name: str, part: Part, *, implied: bool) -> frozenset[Bearer]:
-        """Return who shows an identity.
+        """Return the clients that show an identity.
 
-        That nobody has a certificate in the name of a role is no grant: CAs of the spec certify its users alone.
+        A role without any certificate in its name is no grant: CAs of the spec certify only its users.
         """
         if part == "name":
             return frozenset({(part, name)})

@@ -1,7 +1,7 @@
-"""Whom a server really lets show a certificate.
+"""Compute which CAs' client certificates a server really accepts.
 
-OpenSSL accepts any chain that ends in a trusted *root*: a server whose ``client_ca`` is an intermediate also accepts
-what every other CA under the same root has signed.
+OpenSSL accepts any chain that ends in a trusted *root*. A server whose ``client_ca`` is an intermediate therefore also
+accepts certificates of every other CA under the same root.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 class Trust:
     """The CAs whose client certificates a server accepts.
 
-    ``named`` are the CAs of the spec that its ``client_ca`` names, and those below them; ``others`` come with their
-    roots. Under those in ``foreign``, whose keys are not here, anyone may hold any name: CAs of the spec by their name,
-    roots that came in a file by their subject.
+    ``named`` are the CAs of the spec in its ``client_ca``, and those below them. ``others`` are accepted because they
+    share a root with them. Under the CAs in ``foreign``, whose keys pgtls does not hold, a certificate may contain any
+    name. ``foreign`` lists CAs of the spec by their name, and roots from a file by their subject.
     """
 
     named: tuple[str, ...]
@@ -41,7 +41,7 @@ class Trust:
 
 
 def trust(fleet: Fleet, server: Server, host: str | None = None) -> Trust:
-    """Compute which CAs a server trusts: under any of its host names, or of clients that ask for this one."""
+    """Compute which CAs a server trusts: under all of its host names, or for clients that dial this one."""
     cas = server.accepted_cas if host is None else server.identity_for(host).client_cas
     named = accepted_authorities(fleet, cas)
     anchors = {ca.anchor for ca in cas}
@@ -55,7 +55,7 @@ def trust(fleet: Fleet, server: Server, host: str | None = None) -> Trust:
 
 
 def intruders(fleet: Fleet, rules: Rules, known: Memberships) -> Iterator[Diagnostic]:
-    """Find users of CAs that a server does not name who could log in with their certificate all the same.
+    """Find users of CAs that a server does not name who could still log in with their certificate.
 
     Report one user for each such CA.
     """
@@ -64,7 +64,7 @@ def intruders(fleet: Fleet, rules: Rules, known: Memberships) -> Iterator[Diagno
     strangers = [user for user in fleet.users.values() if user.ca and user.ca.name in others]
     if not strangers:
         return
-    # A stranger with the common name of a user that is meant: another check reports any two users of one name.
+    # Another check reports any two users that share a common name.
     meant = {user.common_name for user in fleet.users.values() if user.ca and user.ca.name in server_trust.named}
     roles = tuple(dict.fromkeys(role for user in fleet.users.values() for role in user.roles))
     for user in strangers:
@@ -89,7 +89,7 @@ def intruders(fleet: Fleet, rules: Rules, known: Memberships) -> Iterator[Diagno
 
 def _way_in(user: User, rules: Rules, roles: Sequence[str], known: Memberships) -> tuple[Policy, str] | None:
     for line, origin in zip(rules.lines, rules.origin, strict=True):
-        # Where a policy names the user itself, that it does is the mistake.
+        # If a policy names the user itself, that policy is the mistake.
         if not origin or any(user in policy.named for policy in origin):
             continue
         role = _role_for(user, line, rules, roles, known)
@@ -99,7 +99,7 @@ def _way_in(user: User, rules: Rules, roles: Sequence[str], known: Memberships) 
 
 
 def _role_for(user: User, line: Line, rules: Rules, roles: Sequence[str], known: Memberships) -> str | None:
-    """Return a role of a line for which a user's certificate passes; a password may be asked for besides."""
+    """Return a role of a line that accepts a user's certificate. The line may ask for a password, too."""
     covered, version = roles_of(line.roles), rules.server.table.postgres
     asked = "verify-full" if line.method == "cert" else line.option("clientcert")
     identity = distinguished_name(user) if line.option("clientname") == "DN" else user.common_name
@@ -133,9 +133,9 @@ def _accepts(line: Line, idents: Sequence[IdentLine], role: str, identity: str, 
 
 
 def strangers(fleet: Fleet, server: Server) -> Iterator[Diagnostic]:
-    """Find policies that admit by certificate alone where the key of a trusted CA is elsewhere.
+    """Find policies that admit by certificate alone although the key of a trusted CA is elsewhere.
 
-    Its holder may certify any name.
+    The holder of this key may certify any name.
     """
     foreign = trust(fleet, server).foreign
     for policy in fleet.policies_of(server) if foreign else ():

@@ -1,8 +1,8 @@
-"""Connections that two policies may cover and that no third policy decides.
+"""Find connections that two policies may cover and that no third policy decides.
 
-They are looked for among points: names that policies mention, an address of each piece between the ends of networks,
-and for each two terms that may meet a point that nobody mentions. A third policy decides for a point only where it
-certainly covers it.
+Check these points: the names that policies mention, an address of each piece between the ends of networks, and for each
+two terms that may overlap a point that no policy mentions. A third policy decides for a point only if it certainly
+covers it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Witness = tuple[str, str | Keyword, str]
 
 @dataclass(frozen=True, slots=True)
 class _Point(Generic[_Set]):
-    """An example in one respect; what contains one of ``terms`` contains it."""
+    """An example in one respect. Every set that contains one of ``terms`` contains it."""
 
     example: str | Keyword
     terms: tuple[_Set, ...]
@@ -80,7 +80,7 @@ def _roles(one: Scope, two: Scope, scopes: Sequence[Scope], known: Memberships) 
     for mine, theirs in product(_wide(first), _wide(other)):
         better = sorted(mine.groups | theirs.groups)
         yield _Point(better[0] if better else _unsaid(SOME_ROLE, names), (mine, theirs))
-        if better:  # the spec may say of which roles this one is a member, and says nothing of others of the group
+        if better:  # the spec may state some groups of this role, and says nothing about other members of the group
             yield _Point(_unsaid(SOME_ROLE, {*names, *known.groups}), (mine, theirs))
 
 
@@ -96,7 +96,7 @@ def _wide(roles: Roles) -> Iterator[Roles]:
 
 
 def _unsaid(usual: str, said: Iterable[str]) -> str:
-    """Return a name that nobody says."""
+    """Return a name that no policy mentions."""
     name = usual
     while name in said:
         name += "_"
@@ -134,9 +134,9 @@ def _addresses(first: Addresses, other: Addresses, scopes: Sequence[Scope]) -> I
 
 
 def _pieces(network: IPNetwork, inner: Iterable[IPNetwork]) -> Iterator[IPAddress]:
-    """Yield an address of each piece that other networks cut a network into.
+    """Yield an address of each piece into which other networks cut a network.
 
-    The second one where there is one, since the first may have no host.
+    Yield the second address if there is one, because the first may belong to no host.
     """
     first, last = int(network.network_address), int(network.broadcast_address)
     starts = {first}
