@@ -1,1 +1,1 @@
-"""Certificates, keys and CRLs: desired and observed, decisions about them, issuing."""
+"""Compare desired and observed certificates, keys and CRLs, decide about them, and issue them."""

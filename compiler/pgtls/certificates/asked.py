@@ -1,4 +1,4 @@
-"""What the caller of a build asks for in addition to the spec."""
+"""Define what the caller of a build requests in addition to the spec."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ class Asked:
 
     @property
     def outage(self) -> bool:
-        """Whether an outage is accepted: a CA with a new key cannot do without."""
+        """Whether to accept an outage: a new key for a CA cannot avoid one."""
         return self.accept_outage or bool(self.new_ca) or any(name.startswith("ca.") for name in self.replace)

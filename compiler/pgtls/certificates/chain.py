@@ -28,7 +28,7 @@ _NEW_KEY = "name the certificate of today of that CA in its own cert_file; or ha
 
 
 class NoWay(NamedTuple):
-    """Why a certificate does not lead to the CA that the spec names, and what helps."""
+    """Why a certificate does not lead to the CA that the spec names, and how to fix it."""
 
     reason: str
     hint: str
@@ -39,7 +39,7 @@ def way_up(
 ) -> tuple[x509.Certificate, ...] | NoWay:
     """Return the CAs between a certificate and the CA that the spec names, or why there is no chain.
 
-    Without a CA in the spec these are all others of the file, up to a root; a public CA may be missing.
+    Without a CA in the spec, return all other certificates of the file, up to a root; a public CA may be missing.
     """
     from pgtls.pki import chains, facts
 
@@ -53,7 +53,7 @@ def way_up(
     signer = above[ca_entity(profile.issuer)].found.pem
     authority = facts.parse(signer) if signer else ()
     if isinstance(authority, Unreadable) or not authority:
-        return ()  # that CA waits itself, or has a fault of its own
+        return ()  # that CA is itself waiting, or has a fault of its own
     way = chains.path(leaf, others, authority[0])
     if way is None:
         return _astray(leaf, profile.issuer, authority[0])
@@ -87,9 +87,9 @@ def _unfit(way: Iterable[x509.Certificate], now: datetime) -> Iterator[str]:
 def unlisted(
     profile: Profile, way: Sequence[x509.Certificate], fleet: Fleet, existing: Existing
 ) -> Iterator[Diagnostic]:
-    """Find CAs of the chain without a CRL, where a peer checks all CRLs."""
+    """Find CAs of the chain without a CRL if a peer checks all CRLs."""
     lists = existing.outside.crls.get(profile.issuer or "")
-    if lists is None or not way:  # its absence is reported at the CA
+    if lists is None or not way:  # another check reports its absence at the CA
         return
     issuer = fleet.cas[profile.issuer or ""]
     peers = _asking(profile, issuer, fleet) if issuer.table.crl else ()
@@ -104,7 +104,7 @@ def unlisted(
 
 
 def _asking(profile: Profile, issuer: Authority, fleet: Fleet) -> list[str]:
-    """Return who checks a certificate against CRLs: servers those of users, users those of servers."""
+    """Return the entities that check a certificate against CRLs: servers check users, users check servers."""
     if profile.kind == "server":
         server = fleet.servers[profile.entity.table[1]]
         policies = [policy for policy in fleet.policies_of(server) if not policy.local]

@@ -1,4 +1,4 @@
-"""Clocks that cannot be right: certificates were issued later than now."""
+"""Detect wrong clocks: certificates that were issued later than now."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pgtls.state.lock import IssuedLine, Lock
 
 TOLERANCE = timedelta(days=1)
-"""By how much the clocks of machines that build may differ."""
+"""The maximum difference between the clocks of build machines."""
 
 
 def issued_later(lock: Lock, now: datetime) -> list[datetime]:
@@ -34,7 +34,10 @@ def _issued(line: IssuedLine) -> datetime:
 
 
 def clock(existing: Existing, now: datetime, *, issuing: bool) -> Iterator[Diagnostic]:
-    """Report certificates that were issued after now. A slow clock issues nothing: it might have expired already."""
+    """Report certificates that were issued after now.
+
+    With a slow clock, issue nothing: it might already have expired.
+    """
     if later := _later(existing.lock, now):
         added = all((line.ca, line.serial) in existing.drift.issued for line in later)
         yield Diagnostic(

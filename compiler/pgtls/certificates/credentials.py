@@ -1,4 +1,4 @@
-"""Certificates and keys as they go into files."""
+"""Define certificates and keys as files contain them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One certificate in PEM, alone, and its private key. Either is None where there is none here.
+    """One certificate in PEM, alone, and its private key. Either is None if it does not exist here.
 
     ``above`` are the further certificates of its file. ``request`` is the CSR for an outside signer.
     """
@@ -31,19 +31,19 @@ class Credential:
     following: tuple[bytes | Later, bytes | Later] | None = None
     """The next certificate and key of a self-signed server."""
     previous: bytes | None = None
-    """The one that it served before, until it expires."""
+    """The previously served certificate, until it expires."""
     lists: bytes | None = None
     """For a CA: the CRLs of the CAs ``above`` it."""
 
     @property
     def complete(self) -> bool:
-        """Whether no part of it is still to be made."""
+        """Whether every part of it exists already."""
         parts = (self.certificate, self.key, self.request, *(self.following or ()))
         return Later.PENDING not in parts
 
     @property
     def file(self) -> bytes | Later | None:
-        """The certificate with those above, as they came."""
+        """The certificate and the further certificates of its file, in their original order."""
         return joined(_whole(self)) if self.certificate else None
 
 
@@ -63,7 +63,7 @@ def blocks(pem: bytes) -> Iterator[bytes]:
 
 
 def joined(parts: Iterable[bytes | Later]) -> bytes | Later:
-    """Concatenate; what has a pending part is pending."""
+    """Concatenate PEM files. The result is pending if a part is pending."""
     known = []
     for part in parts:
         if isinstance(part, Later):
@@ -84,13 +84,13 @@ def chain(leaf: Credential, issuer: Authority | None, credentials: Mapping[Entit
 
 
 def _below_root(ca: Authority, credentials: Mapping[Entity, Credential]) -> Iterator[bytes | Later]:
-    """Yield a CA's certificate, and what came above it in its file, without a root."""
+    """Yield a CA's certificate and the further certificates of its file, without a root."""
     parts = _whole(credentials[ca.entity])
     yield from parts if ca.issuer else parts[:-1]
 
 
 def trust(authorities: Iterable[Authority], credentials: Mapping[Entity, Credential]) -> bytes | Later:
-    """Return the file of a server: each CA that it trusts with everything above it, every certificate once."""
+    """Return the file of a server: each CA that it trusts with every CA above it, each certificate once."""
     entities = dict.fromkeys(link.entity for ca in authorities for link in ca.chain)
     return joined(
         part for entity in entities for part in (credentials[entity].file, credentials[entity].previous) if part
@@ -98,10 +98,10 @@ def trust(authorities: Iterable[Authority], credentials: Mapping[Entity, Credent
 
 
 def roots(authorities: Iterable[Authority], credentials: Mapping[Entity, Credential]) -> bytes | Later:
-    """Return the file of a client, which gets whole chains: the root of each CA, and the one before its renewal.
+    """Return the file of a client, which contains whole chains: the root of each CA, and the one before its renewal.
 
-    Of a CA that came with its chain, the root is the last certificate of the file: an intermediate alone is no
-    anchor for OpenSSL, and :func:`pgtls.pki.chains.unsigned` rejects it.
+    For a CA with a supplied chain, the root is the last certificate of the file: an intermediate alone is no anchor for
+    OpenSSL, and :func:`pgtls.pki.chains.unsigned` rejects it.
     """
     known = (credentials[entity] for entity in dict.fromkeys(ca.root.entity for ca in authorities))
     return joined(part for root in known for part in (*_whole(root)[-1:], root.previous) if part)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, asked: Asked) -> Decisions:
-    """Decide about every certificate that is wanted or was issued, and about every CRL."""
+    """Decide about every certificate that is desired or was issued, and about every CRL."""
     certificates: dict[Entity, Decision] = {}
     listed = serials(fleet)
     for profile in wanted.values():
@@ -78,7 +78,7 @@ def _taken(
     certificates: Mapping[Entity, Decision],
     asked: Asked,
 ) -> Iterator[Diagnostic]:
-    """Refuse to take certificates and keys from their holders where that needs to be asked for."""
+    """Refuse to remove certificates and keys from entities unless the caller requested it."""
     listed = serials(fleet)
 
     def meant(line: IssuedLine) -> bool:
@@ -93,7 +93,7 @@ def _taken(
 
 
 def _problems(decisions: Collection[Decision], existing: Existing, asked: Asked, now: datetime) -> Iterator[Diagnostic]:
-    """Report what is wrong with certificates and keys."""
+    """Report faults of certificates and keys."""
     replaced = asked.replace | {ca_entity(name) for name in asked.new_ca}
     yield from (problem for decision in decisions for problem in decision.problems)
     yield from external.wrong_keys(decisions, existing.outside)
@@ -139,7 +139,7 @@ def _certificate(
     asked: Asked,
     listed: Mapping[str, set[str]],
 ) -> Decision:
-    """Decide about one certificate; ``decided`` are the decisions about CAs, made before."""
+    """Decide about one certificate. ``decided`` are the earlier decisions about CAs."""
     found, now = existing.found[profile.entity], fleet.now
     if profile.entity in existing.outside.not_ours:
         return external.signed_outside(profile, found, fleet, existing, decided, asked.renew)
@@ -252,7 +252,7 @@ _KEY_STATES = {
 
 
 def _foreign_faults(decision: Issue, asked: Asked) -> Iterator[Diagnostic]:
-    """Report what pgtls did not write and does not satisfy the spec: it is overwritten only with --replace."""
+    """Report files that pgtls did not write and that do not satisfy the spec. Overwrite them only with --replace."""
     entity, why = decision.profile.entity, decision.reason
     if decision.found.ours or decision.found.pem is None or entity in asked.replace:
         return
@@ -279,7 +279,8 @@ def _crl(
     entries = pki_crl.merge(there, _known(ca.name, existing.lock, revocations), now)
     why = _crl_reason(found, _key_id(decision, existing.lock), entries, now)
     if there and isinstance(own, Certificate) and own.not_before <= now < there.this_update:
-        # A fast clock made it: until then it locks every client out. If the CA is from the future, this clock is slow.
+        # A fast clock made it: until that instant it locks every client out. If the CA is from the future, this clock
+        # is slow.
         why = "it is not yet valid"
     validity = pki_crl.lasting(there, crl_validity(ca), now, doubted=doubted)
     due = pki_crl.half_life(there) if there and why is None else now + validity / 2
@@ -289,7 +290,7 @@ def _crl(
 
 
 def _known(ca: str, lock: Lock, fresh: Sequence[RevokedLine]) -> list[Revocation]:
-    """Return what the lock and this build revoke."""
+    """Return the revocations of the lock and of this build."""
     ends = {line.serial: line.certificate.not_after for line in lock.by_serial.values() if line.ca == ca}
     lines = (line for line in (*lock.revocations.values(), *fresh) if line.ca == ca)
     return [
@@ -313,7 +314,7 @@ def _crl_reason(
 
 
 def crl_validity(ca: Authority) -> timedelta:
-    """Return how long a CRL of this CA is valid, by the spec."""
+    """Return the lifetime of this CA's CRLs in the spec."""
     if ca.table.crl_validity is not None:
         return ca.table.crl_validity
     return ca.table.validity if ca.table.offline else timedelta(days=365)

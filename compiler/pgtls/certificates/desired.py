@@ -1,4 +1,4 @@
-"""The certificates that a fleet asks for: entities to profiles."""
+"""Compute the certificates that a fleet requires: a profile for each entity."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def wanted(fleet: Fleet) -> dict[Entity, Profile]:
-    """Return every certificate that the spec asks for, by entity: a CA after its issuer, then servers and users."""
+    """Return every certificate that the spec requires, by entity: CAs after their issuers, then servers and users."""
     cas = sorted(fleet.cas.values(), key=lambda ca: (len(ca.chain), ca.name))
     return {profile.entity: profile for profile in _profiles(fleet, cas)}
 
@@ -85,9 +85,11 @@ def _user(user: User, ca: Authority) -> Profile:
 
 
 def server_common_name(server: Identity) -> str:
-    """Return the first host that is a name, else the first address; NAME where that does not fit into a common name.
+    """Return the first host that is a name, else the first address.
 
-    Without a name there, libpq before 15 compares nothing but the common name with the address that it dials.
+    Return NAME if that does not fit into a common name.
+
+    If no host is a name, libpq before 15 compares the address that it dials only with the common name.
     """
     hosts = server.table.hosts
     first = next((host for host in hosts if not _address(host)), hosts[0])

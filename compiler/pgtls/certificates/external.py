@@ -1,4 +1,4 @@
-"""Decisions about what is signed or held elsewhere: what fits is used, what cannot be signed here and now waits."""
+"""Decide about certificates that another party signs or whose key is elsewhere: use what fits, wait for the rest."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ def waiting(profile: Profile, found: Found, why: Reason, cause: Cause, beside: B
 
 
 class Cause(NamedTuple):
-    """Why something cannot be signed here."""
+    """Why pgtls cannot sign something here."""
 
     text: str
     first: bool = False
-    """Its CA has never been signed itself."""
+    """Its CA has never been signed."""
     key: str | None = None
-    """The NAME of the CA whose key would do."""
+    """The NAME of the CA whose key is needed."""
     follows: bool = False
-    """Its CA has ended, which is an error of the CA's."""
+    """Its CA has expired, which is reported at the CA."""
 
 
 def missing_signer(
     profile: Profile, found: Found, above: Mapping[Entity, Decision], now: datetime, *, new_key: bool
 ) -> Cause | None:
-    """Return why a certificate cannot be signed here; None if it can. ``above`` are the decisions about CAs."""
+    """Return why a certificate cannot be signed here. None: it can. ``above`` are the decisions about CAs."""
     issuer = profile.issuer
     if issuer is None:
         away = profile.kind == "ca" and not new_key and not found.at_hand
@@ -83,7 +83,7 @@ def missing_signer(
 
 
 def has_list(ca: Authority, existing: Existing) -> bool:
-    """Return whether this CA has or will have a CRL: a CA without a key here only if the user supplies one."""
+    """Return whether this CA has or will have a CRL. For a CA whose key is elsewhere, the user must supply it."""
     return ca.entity not in existing.outside.keyless or ca.name in existing.crls
 
 
@@ -117,7 +117,7 @@ def above_problems(outside: Outside, now: datetime) -> Iterator[Diagnostic]:
 
 
 def crl_problems(crls: Mapping[str, CrlDecision], existing: Existing, now: datetime) -> Iterator[Diagnostic]:
-    """Report the CRLs that wait for a key, and those that have run out: they lock every client out."""
+    """Report the CRLs that wait for a key, and expired CRLs: they lock every client out."""
     for name, crl in crls.items():
         found, given = crl.found, name in existing.outside.crls
         hint = (
@@ -147,7 +147,7 @@ def crl_problems(crls: Mapping[str, CrlDecision], existing: Existing, now: datet
 
 
 def wrong_keys(decisions: Iterable[Decision], outside: Outside) -> Iterator[Diagnostic]:
-    """Report the keys that were lent and are not those of their CAs."""
+    """Report the lent keys that do not belong to their CAs."""
     if not outside.lent:
         return
     from pgtls.pki.keys import spki_sha256
@@ -161,7 +161,7 @@ def wrong_keys(decisions: Iterable[Decision], outside: Outside) -> Iterator[Diag
 
 
 def locked(decisions: Iterable[Decision], outside: Outside, replaced: Collection[str]) -> Iterator[Diagnostic]:
-    """Report the keys that are encrypted and do not open."""
+    """Report the encrypted keys that do not open."""
     for decision in decisions:
         entity = decision.profile.entity
         if decision.found.key == "locked" and entity not in replaced:
@@ -220,7 +220,7 @@ def _judged(
     existing: Existing,
     above: Mapping[Entity, Decision],
 ) -> tuple[Diagnostic | None, tuple[x509.Certificate, ...]]:
-    """Return why a certificate cannot be used, or None, and the CAs between it and the CA of the spec."""
+    """Return why a certificate cannot be used, or None. Also return the CAs between it and the CA of the spec."""
     entity = profile.entity
     if certificate.not_after <= fleet.now:
         message = f"the certificate of {entity} ended on {certificate.not_after:%Y-%m-%d}"
@@ -246,9 +246,9 @@ _LOST = "restore the key from a backup; or remove cert_file, move the key away a
 
 
 def _not_back(profile: Profile, found: Found, existing: Existing, now: datetime) -> Keep | Wait:
-    """Wait for the signature of a request; ``new_key`` where the request is still to be made."""
+    """Wait for the signature of a request. ``new_key``: the request does not exist yet."""
     entity, key = profile.entity, found.key
-    if entity not in existing.outside.external:  # its file could not be read, which is reported already
+    if entity not in existing.outside.external:  # its file is unreadable, which is already reported
         return Keep(profile=profile, found=found, end=now, due=now)
     if key == "unreadable":
         hint = "restore it from a backup; or move it away and build: this makes a new key and CSR"
@@ -262,7 +262,7 @@ def _not_back(profile: Profile, found: Found, existing: Existing, now: datetime)
 
 
 def _key_faults(profile: Profile, found: Found, existing: Existing) -> Iterator[str]:
-    """Compare the certificate with the key that goes with it."""
+    """Compare the certificate with its key."""
     brought, certificate = existing.brought.get(profile.entity), found.certificate
     if isinstance(brought, Unreadable):
         yield f"its key_file cannot be used: {brought.reason}"
@@ -278,7 +278,7 @@ def _key_faults(profile: Profile, found: Found, existing: Existing) -> Iterator[
 
 
 def _misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:
-    """Yield what differs from the spec, a field at a time."""
+    """Yield the differences from the spec, one for each field."""
     yield from _subject_misfits(profile, certificate, fleet)
     yield from _name_misfits(profile, certificate)
     yield from _usage_misfits(profile, certificate, fleet)
@@ -290,7 +290,7 @@ def _misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterat
 
 
 def _peer_faults(certificate: Certificate) -> Iterator[str]:
-    """Yield what makes OpenSSL refuse a certificate whatever the spec says."""
+    """Yield the properties for which OpenSSL rejects a certificate, independent of the spec."""
     from pgtls.pki.facts import CRITICAL
     from pgtls.pki.keys import PSS, unfit
 
@@ -304,7 +304,7 @@ def _peer_faults(certificate: Certificate) -> Iterator[str]:
 
 
 def _weak_signatures(found: Found) -> Iterator[str]:
-    """Yield the signatures of a certificate and its file whose digest OpenSSL no longer takes."""
+    """Yield the signatures of a certificate and its file whose digest OpenSSL no longer accepts."""
     from pgtls.pki import chains, facts
     from pgtls.pki.names import name_text
 
@@ -333,7 +333,7 @@ def _name_misfits(profile: Profile, certificate: Certificate) -> Iterator[str]:
     if profile.kind != "server":
         return
     names = {name.lower() for name in certificate.names if name.startswith(("DNS:", "IP:"))}
-    if not names:  # which is where clients look at the common name
+    if not names:  # clients then compare the common name
         names = set(_by_common_name(certificate))
     hosts = [f"DNS:{host}" for host in profile.dns_names] + [f"IP:{address}" for address in profile.ip_addresses]
     missing = [host.partition(":")[2] for host in hosts if not _covered(host.lower(), names)]
@@ -342,7 +342,10 @@ def _name_misfits(profile: Profile, certificate: Certificate) -> Iterator[str]:
 
 
 def _by_common_name(certificate: Certificate) -> Iterator[str]:
-    """Yield what a certificate without any name in its SAN is good for (fe-secure-openssl.c, RFC 6125 6.4.4)."""
+    """Yield the names for which a certificate without names in its SAN is valid.
+
+    Source: fe-secure-openssl.c, RFC 6125 6.4.4.
+    """
     from pgtls.access.problems import common_name
 
     name = (common_name(certificate.subject) or "").lower()
@@ -380,7 +383,7 @@ def _usage_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> 
 
 
 def _limits_misfits(profile: Profile, usages: Collection[str], fleet: Fleet) -> Iterator[str]:
-    """Compare how far a CA reaches: its path length and its name constraints."""
+    """Compare the scope of a CA: its path length and its name constraints."""
     from pgtls.pki.expected import wanted_facts
 
     ca = fleet.cas[profile.entity.name]

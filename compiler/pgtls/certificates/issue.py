@@ -1,4 +1,4 @@
-"""Carry out decisions in memory: make keys, sign certificates and CRLs. The only stage with randomness in it."""
+"""Carry out decisions in memory: make keys, sign certificates and CRLs. Only this stage uses randomness."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Material:
     crls: Mapping[str, bytes | Later]
     """By NAME of the CA."""
     retired: Mapping[str, bytes | Later]
-    """By path: the CRLs of CAs that left the spec, where they are signed again."""
+    """CRLs by path: those of CAs that left the spec and that this build signs again."""
     lines: tuple[IssuedLine, ...] = ()
     """The new lines of the lock."""
     keys: Mapping[Entity, keys.PrivateKey] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Material:
 
 
 def planned(decisions: Decisions, existing: Existing) -> Material:
-    """Return the material as a plan sees it: what will be issued is pending."""
+    """Return the material for a plan: certificates that the build will issue are pending."""
     return Material(
         _with_lists({e: _planned(decision, existing) for e, decision in decisions.certificates.items()}, existing),
         {
@@ -77,7 +77,7 @@ def _planned(decision: Decision, existing: Existing) -> Credential:
 
 
 def _planned_key(decision: Decision, guarded: Collection[Entity]) -> Later | None:
-    """Return whether a key stays or is written. ``--renew`` encrypts a key again, as it is done today."""
+    """Return whether a key stays or is written. ``--renew`` encrypts a key again, with the present method."""
     kept = decision.found.stored == "kept" and decision.found.key == "present"
     asked = isinstance(decision, Issue) and decision.reason.name == "asked"
     if asked and kept and decision.profile.entity in guarded:
@@ -89,7 +89,7 @@ def _planned_key(decision: Decision, guarded: Collection[Entity]) -> Later | Non
 
 
 def _planned_request(decision: Decision, existing: Existing) -> Later | None:
-    """Return whether a CSR for an outside signer stays or is made; None where there is none."""
+    """Return whether a CSR for an outside signer stays or is made. None: there is no CSR."""
     entity = decision.profile.entity
     if entity not in existing.outside.external or existing.from_lock:
         return None
@@ -109,7 +109,7 @@ def _kept_crl(existing: Existing, name: str) -> bytes:
 
 
 def needed_keys(decisions: Decisions, existing: Existing, converted: Collection[Entity]) -> frozenset[Entity]:
-    """Return the entities whose present key signs, is certified, or is written again, perhaps in another format."""
+    """Return the entities whose present key signs, gets a certificate, or is written again, perhaps in a new format."""
     used = (*_used_keys(decisions, existing), *converted)
     return frozenset(entity for entity in used if not makes_key(decisions.certificates.get(entity)))
 
@@ -130,7 +130,7 @@ def _used_keys(decisions: Decisions, existing: Existing) -> Iterator[Entity]:
 
 
 def needed_passphrases(decisions: Decisions, existing: Existing, converted: Collection[Entity]) -> frozenset[Entity]:
-    """Return the entities of which an encrypted key is written."""
+    """Return the entities whose key is written encrypted."""
     return frozenset(
         entity
         for entity in existing.outside.guarded & decisions.certificates.keys()
@@ -141,13 +141,13 @@ def needed_passphrases(decisions: Decisions, existing: Existing, converted: Coll
 
 
 def _with_lists(credentials: Mapping[Entity, Credential], existing: Existing) -> Mapping[Entity, Credential]:
-    """Add the CRLs of the CAs above a CA that came with it."""
+    """Add the CRLs of the CAs above a CA with a supplied chain."""
     above = {ca_entity(name): lists.pem for name, lists in existing.outside.above.items()}
     return {**credentials, **{entity: replace(credentials[entity], lists=pem) for entity, pem in above.items()}}
 
 
 def recorded(lock: Lock, lines: Iterable[IssuedLine], revocations: Iterable[RevokedLine]) -> Lock:
-    """Return the lock after a build; a new one gets its id."""
+    """Return the lock after a build. A new lock gets its id."""
     named = lock if lock.id else replace(lock, id=secrets.token_hex(16))
     return named.with_lines(*lines, *revocations)
 
@@ -161,9 +161,9 @@ def carry_out(
     progress: Callable[[int], None],
     foreseen: Material,
 ) -> Material:
-    """Make every key, certificate and CRL that was decided on, from what was :func:`planned`.
+    """Make every key, certificate and CRL of the decisions, from the ``planned`` material.
 
-    ``progress`` gets how many more certificates exist.
+    ``progress`` receives the number of certificates made since the last call.
     """
     issuing = _Issuing(decisions, existing, keyring, now, foreseen.formats.keys())
     issuing.make_keys(jobs)
@@ -182,7 +182,7 @@ def carry_out(
 
 @dataclass(slots=True)
 class _Issuing:
-    """The state of one round of issuing: what has been made so far, and the issuers."""
+    """The state of one round of issuing: the results so far, and the issuers."""
 
     decisions: Decisions
     existing: Existing
@@ -196,9 +196,11 @@ class _Issuing:
     issuers: dict[Entity, Issuer] = field(default_factory=dict)
 
     def make_keys(self, jobs: int) -> None:
-        """Make all RSA keys first, which take most of the time of a build, on all cores, and those of CAs and servers.
+        """Make all RSA keys on all cores first: they take most of a build's time.
 
-        A user's key of another algorithm takes a moment: it is made when it is used, and not kept in memory.
+        Also make the keys of CAs and servers.
+
+        A user's key of another algorithm takes a moment: make it when it is used, and do not keep it in memory.
         """
         making = {e: d.profile for e, d in self.decisions.certificates.items() if makes_key(d)}
         wanted = {e: p.key_algorithm for e, p in making.items() if p.kind != "user" or p.key_algorithm[:3] == "rsa"}
@@ -207,7 +209,7 @@ class _Issuing:
         derive_all(frozenset(self.keyring.encryptions.values()), jobs)
 
     def certificate(self, decision: Decision, planned: Credential) -> None:
-        """Issue one certificate, or take the one that stays."""
+        """Issue one certificate, or return the one that stays."""
         entity = decision.profile.entity
         if isinstance(decision, Keep) and planned.complete:
             self.credentials[entity] = planned
@@ -252,14 +254,14 @@ class _Issuing:
         return issued.pem, keys.to_pem(key, self.keyring.encryptions.get(profile.entity))
 
     def crl(self, decision: CrlDecision) -> bytes:
-        """Sign a CRL. Where the key of a CA that left the spec cannot be read any more, the old one stays."""
+        """Sign a CRL. If the key of a CA that left the spec is no longer readable, keep the old CRL."""
         issuer = self._retired(decision)
         if isinstance(issuer, bytes):
             return issuer
         return crl.make(issuer, decision.number, self.now, decision.validity, decision.entries)
 
     def _retired(self, decision: CrlDecision) -> Issuer | bytes:
-        """Return what signs a CRL, or the CRL that stays."""
+        """Return the signer of a CRL, or the CRL that stays."""
         signer = decision.signer
         if signer is None:
             return self._issuer(decision.entity)
@@ -279,7 +281,7 @@ class _Issuing:
         return self.issuers[entity]
 
     def _key_file(self, entity: Entity, planned: Credential) -> bytes | Later | None:
-        """Write a key that is new, or that is to be protected in another way."""
+        """Write a key that is new, or whose protection changes."""
         if planned.key is not Later.PENDING:
             return planned.key
         return keys.to_pem(self.keys[entity], self.keyring.encryptions.get(entity))
@@ -293,7 +295,7 @@ class _Issuing:
 
 
 def _signer(decision: Decision) -> str:
-    """Return under what NAME the lock files a certificate; a root under its own."""
+    """Return the NAME under which the lock records a certificate. A root has its own NAME."""
     profile = decision.profile
     if profile.issuer:
         return profile.issuer

@@ -1,7 +1,7 @@
-"""The key of a user in other formats than PEM: PKCS#8 DER and PKCS#12, made from its key and its chain.
+"""Write the key of a user in other formats than PEM: PKCS#8 DER and PKCS#12, from its key and its chain.
 
-PKCS#12 is encrypted, and so no two files are equal. A build makes one only if its inputs changed: the key, the chain,
-the kind of file. It recognises that without opening a key: one transaction writes all files of a bundle.
+PKCS#12 is encrypted, so no two files are equal. A build makes one only if its inputs changed: the key, the chain, the
+kind of file. It detects that without opening a key, because one transaction writes all files of a bundle.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FILES = {
     "pkcs12": layout.CLIENT_PKCS12,
     "pkcs12-3des": layout.CLIENT_PKCS12,
 }
-"""By format: the file that it adds to a bundle."""
+"""The file that each format adds to a bundle."""
 
 
 def planned(fleet: Fleet, material: Material, existing: Existing) -> Material:
@@ -50,7 +50,7 @@ def _planned(user: User, material: Material, existing: Existing) -> dict[str, La
 
 
 def _stays(user: User, made: str, key: bytes | Later, shown: bytes | Later | None, existing: Existing) -> bool:
-    """Return whether a file holds what the last build made it from, and that is still so."""
+    """Return whether a file still matches the inputs from which the last build made it."""
     path, certificate = layout.path(user.entity, FILES[made]), existing.listed.get(layout.certificate_path(user.entity))
     if not (existing.keeps(path) and key is Later.KEPT and existing.keeps(layout.key_path(user.entity))):
         return False
@@ -64,12 +64,12 @@ def _stays(user: User, made: str, key: bytes | Later, shown: bytes | Later | Non
 
 
 def converted(material: Material) -> frozenset[Entity]:
-    """Return the entities whose key a build must open, since it makes one of these files."""
+    """Return the entities whose key a build must open because it makes one of these files."""
     return frozenset(entity for entity, files in material.formats.items() if Later.PENDING in files.values())
 
 
 def make(fleet: Fleet, plan: Material, material: Material, keyring: Keyring) -> Material:
-    """Make the files that a plan says, from the material that was issued since."""
+    """Make the files of a plan from the material issued since."""
 
     def content(user: User, name: str) -> bytes:
         made = next(one for one in user.table.formats if FILES.get(one) == name)

@@ -1,4 +1,4 @@
-"""Changes to the lock since the last build: added, lost and altered lines (see :mod:`pgtls.state.known_lock`).
+"""Detect changes to the lock since the last build: added, lost and altered lines (see :mod:`pgtls.state.known_lock`).
 
 A line that no build into this out directory wrote revokes nothing without --allow-revoke. A build restores a lost line.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def forgotten(lock: Lock, drift: Drift, now: datetime) -> tuple[IssuedLine, ...]:
-    """Return the certificates that still open doors and that the lock no longer lists."""
+    """Return the certificates that still give access and that the lock no longer lists."""
     revoked = {(line.ca, line.serial) for line in drift.reinstated} | lock.revocations.keys()
     return tuple(
         line for line in drift.lost if line.certificate.not_after > now and (line.ca, line.serial) not in revoked
@@ -31,7 +31,7 @@ def forgotten(lock: Lock, drift: Drift, now: datetime) -> tuple[IssuedLine, ...]
 
 
 def revocations(lock: Lock, drift: Drift, now: datetime) -> tuple[RevokedLine, ...]:
-    """Return the revocation of every certificate that the lock has forgotten; not of CAs, which stay."""
+    """Return the revocation of every certificate that is missing from the lock. Skip CAs, which stay."""
     return tuple(
         RevokedLine(line.ca, line.entity, line.serial, "unspecified", now)
         for line in forgotten(lock, drift, now)
@@ -40,7 +40,7 @@ def revocations(lock: Lock, drift: Drift, now: datetime) -> tuple[RevokedLine, .
 
 
 def restored(lock: Lock, drift: Drift, now: datetime, *, allowed: bool) -> Lock:
-    """Return the lock with its lost revocations; if ``allowed``, forgotten certificates are added and revoked."""
+    """Return the lock with its lost revocations. If ``allowed``, add and revoke the missing certificates."""
     known = {(line.ca, line.serial): line for line in drift.lost}
     again = [line for line in drift.reinstated if _lives(known.get((line.ca, line.serial)), lock, line, now)]
     issued = [known[key] for line in again if (key := (line.ca, line.serial)) in known]
@@ -59,14 +59,14 @@ def revoked_by_others(
 ) -> frozenset[str]:
     """Return the entities whose certificates would be revoked because of lines that others added.
 
-    ``fresh`` are the revocations of this build; ``meant`` tells whether the spec revokes a certificate by itself.
+    ``fresh`` are the revocations of this build. ``meant`` tells whether the spec itself revokes a certificate.
     """
     because = (line.entity for line in fresh if (line.ca, line.serial) in existing.drift.issued)
     return frozenset((*_added(existing, meant, now), *because))
 
 
 def faults(existing: Existing, revoked: AbstractSet[str], now: datetime, *, allowed: bool) -> Iterator[Diagnostic]:
-    """Report what is wrong with the lock. ``revoked`` are the entities of :func:`revoked_by_others`."""
+    """Report faults of the lock. ``revoked`` are the entities of :func:`revoked_by_others`."""
     lock, drift = existing.lock, existing.drift
     if drift.altered:
         yield _altered(drift.altered)
@@ -98,7 +98,7 @@ def _altered(lines: Collection[IssuedLine]) -> Diagnostic:
 
 
 def _added(existing: Existing, meant: Callable[[IssuedLine], bool], now: datetime) -> Iterator[str]:
-    """Yield the entities whose certificates only added lines revoke, neither the CRL in the tree nor the spec."""
+    """Yield the entities whose certificates only added lines revoke, and neither the CRL in the tree nor the spec."""
     for ca, serial in existing.drift.revoked:
         there, line = existing.crls.get(ca), existing.lock.by_serial.get((ca, serial))
         on_list = isinstance(there, RevocationList) and any(entry.serial == serial for entry in there.revoked)

@@ -1,4 +1,4 @@
-"""Certificates, keys and CRLs as found, wanted and decided, as values."""
+"""Define certificates, keys and CRLs as found, as desired and as decided."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 # ---- what is found ---------------------------------------------------------------------------------------------------
 
 UNTOUCHED = ("same", "touched", "mode")
-"""States of a file whose content is what pgtls wrote."""
+"""States of a file with the content that pgtls wrote."""
 
 KeyState = Literal["present", "missing", "mismatch", "unreadable", "locked"]
-"""``locked``: it is encrypted, and the passphrase of the spec, if there is one, does not open it."""
+"""``locked``: the key is encrypted, and the passphrase of the spec, if there is one, does not open it."""
 
 Stored = Literal["kept", "written", "elsewhere"]
 """How a build stores a key in the tree: it keeps it, writes it (supplied, or with another passphrase), or has none."""
@@ -37,7 +37,7 @@ Stored = Literal["kept", "written", "elsewhere"]
 class Found:
     """The certificate and key of one entity.
 
-    ``pem`` is the certificate file as it is, None if there is none. ``ours``: pgtls wrote it. ``at_hand``: the key can
+    ``pem`` is the present certificate file, None if there is none. ``ours``: pgtls wrote it. ``at_hand``: the key can
     sign. ``above`` are the further certificates of a supplied file.
     """
 
@@ -52,7 +52,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A certificate that an outside signer issued. ``above`` are the further ones of its file, in their order."""
+    """A certificate that an outside signer issued.
+
+    ``above`` are the further certificates of its file, in their order.
+    """
 
     certificate: Certificate
     pem: bytes
@@ -60,12 +63,12 @@ class Signed:
 
     @property
     def file(self) -> bytes:
-        """Return all of its file."""
+        """Return the content of the whole file."""
         return b"".join((self.pem, *self.above))
 
 
 class Lists(NamedTuple):
-    """The CRLs of a CA that were brought along: what they say together, their PEM, their issuers in canonical form."""
+    """The supplied CRLs of a CA: their merged facts, their PEM, their issuers in canonical form."""
 
     facts: RevocationList
     pem: bytes
@@ -76,8 +79,8 @@ class Lists(NamedTuple):
 class Outside:
     """The material that users supply, by entity (CRLs by NAME of the CA).
 
-    ``external`` are the entities with a request made here for an outside signer. ``keyless`` are those whose
-    private key is never here; ``guarded`` those whose key is encrypted.
+    ``external`` are the entities with a request made here for an outside signer. ``keyless`` are the entities whose
+    private key is never here, ``guarded`` those whose key is encrypted.
     """
 
     signed: Mapping[Entity, Signed] = field(default_factory=dict)
@@ -103,7 +106,7 @@ class Outside:
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """The out directory, the lock and what users supply, as they were found."""
+    """The out directory, the lock and the supplied material, as found."""
 
     out: str
     lock: Lock
@@ -111,26 +114,26 @@ class Existing:
     files: Mapping[str, str] = field(default_factory=dict)
     """The state of every file that the manifest lists: see :data:`pgtls.state.out_directory.FileState`."""
     entries: Mapping[str, Entry] = field(default_factory=dict)
-    """The manifest's entries, with today's stat if the content is the same."""
+    """The manifest's entries. Entries with unchanged content have the present stat values."""
     found: Mapping[Entity, Found] = field(default_factory=dict)
-    """By entity: everything that is wanted."""
+    """Every desired certificate, by entity."""
     crls: Mapping[str, RevocationList | Unreadable] = field(default_factory=dict)
-    """By NAME of the CA, where there is one."""
+    """The present CRLs, by NAME of the CA."""
     contents: Mapping[str, bytes] = field(default_factory=dict)
-    """By path: the further files that decisions follow from, as far as they exist."""
+    """Other files that decisions depend on, by path, if they exist."""
     brought: Mapping[Entity, PrivateKey | Unreadable] = field(default_factory=dict)
-    """By entity: the keys of ``key_file`` that this build takes in."""
+    """By entity: the keys of ``key_file`` that this build copies into the tree."""
     from_lock: bool = False
     """There is no out directory: assume that the certificates of the lock exist."""
     lost: bool = False
-    """It is missing, and this is no review."""
+    """The out directory is missing, and this is no review."""
     outside: Outside = Outside()
     drift: Drift = NO_DRIFT
     """The differences between the lock and the copy of the last build."""
     history: History | None = None
-    """The generations of earlier builds; None: the tree has none, and the lock tells what it can."""
+    """The generations of earlier builds. None: the tree has none, and the lock is the only source."""
     deployed: Deployed = Deployed()  # noqa: RUF009  (frozen)
-    """What is known to be deployed."""
+    """The files that are known to be deployed."""
     sealed: bool = False
     """Whether the build opens no private key, and assumes that the present ones fit."""
     forgotten: tuple[RevokedLine, ...] = ()
@@ -139,25 +142,25 @@ class Existing:
 
     @property
     def listed(self) -> Mapping[str, Entry]:
-        """Return what the manifest lists, by path."""
+        """Return the files that the manifest lists, by path."""
         return self.manifest.files if self.manifest else {}
 
     @property
     def kept(self) -> Mapping[str, Entry]:
-        """Return the manifest's entries of the files whose content is what pgtls wrote."""
+        """Return the manifest's entries of the files that still have the content that pgtls wrote."""
         return {path: entry for path, entry in self.entries.items() if self.keeps(path)}
 
     def keeps(self, path: str) -> bool:
-        """Return whether the manifest lists a file and its content is what pgtls wrote."""
+        """Return whether the manifest lists a file and the file still has the content that pgtls wrote."""
         return self.files.get(path) in UNTOUCHED
 
 
 class Keyring(NamedTuple):
-    """The keys that sign or are certified in a build, and what encrypts those that it writes, by entity."""
+    """The keys that a build uses to sign or certifies, and the encryption of the keys that it writes, by entity."""
 
     keys: Mapping[Entity, PrivateKey]
     encryptions: Mapping[Entity, Encryption]
-    """One for each passphrase, however many entities share it."""
+    """One for each passphrase; entities may share it."""
 
 
 # ---- what is decided -------------------------------------------------------------------------------------------------
@@ -179,7 +182,7 @@ ReasonName = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a certificate is issued: ``name`` is for decisions, ``text`` for people, ``fields`` name what differs."""
+    """Why a certificate is issued: ``name`` is for decisions, ``text`` for people, ``fields`` names the differences."""
 
     name: ReasonName
     text: str
@@ -188,15 +191,15 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Certificates in PEM that peers trust in addition to that of a root or of a self-signed server."""
+    """Certificates in PEM that peers trust in addition to the certificate of a root or of a self-signed server."""
 
     next: bytes | None = None
-    """The next certificate of a self-signed server, which is not served yet."""
+    """The next certificate of a self-signed server, which it does not serve yet."""
     makes_next: bool = False
     """This build makes the next certificate and its key."""
     previous: bytes | None = None
     ends: datetime | None = None
-    """The earliest end of the previous ones."""
+    """The earliest end of the previous certificates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,17 +216,17 @@ class _Decided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep(_Decided):
-    """The certificate stays."""
+    """Keep the certificate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopt(_Decided):
-    """The certificate stays as it is, though pgtls did not write it; the lock records it."""
+    """Keep a certificate that pgtls did not write. The lock records it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issue(_Decided):
-    """A certificate is issued, for a new key or for the present one."""
+    """Issue a certificate, for a new key or for the present one."""
 
     reason: Reason
     new_key: bool
@@ -231,9 +234,9 @@ class Issue(_Decided):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait(_Decided):
-    """A certificate is due, but a key or a signature is missing; the present certificate stays meanwhile.
+    """Wait: a certificate is due, but a key or a signature is missing. The present certificate stays meanwhile.
 
-    ``new_key``: the key for its request is made. ``adopted``: as for :class:`Adopt`.
+    ``new_key``: make the key for its request. ``adopted``: as for :class:`Adopt`.
     """
 
     why: str
@@ -243,7 +246,7 @@ class Wait(_Decided):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promote(_Decided):
-    """A self-signed server serves its next pair, which ``found`` describes, from now on."""
+    """Let a self-signed server serve its next pair from now on. ``found`` describes the pair."""
 
 
 Decision: TypeAlias = Keep | Adopt | Issue | Wait | Promote
@@ -266,38 +269,38 @@ class Signer(NamedTuple):
     certificate: bytes
     key: bytes
     directory: str
-    """Their present directory, with a final ``/``."""
+    """The present directory of the files, with a final ``/``."""
 
 
 @dataclass(frozen=True, slots=True)
 class CrlDecision:
-    """The next content of a CA's CRL, and why it is signed again; without a ``reason`` it stays."""
+    """The next content of a CA's CRL, and the reason to sign it again. Without a ``reason`` it stays."""
 
     entity: Entity
     path: str
-    """Its path after the build."""
+    """The path of the CRL after the build."""
     found: RevocationList | Unreadable | None
     reason: str | None
     due: datetime | None
-    """The middle of its lifetime; None: it is never signed again."""
+    """The middle of the CRL's lifetime. None: it is never signed again."""
     number: int
     entries: tuple[Revocation, ...]
     validity: timedelta
     """The lifetime of a CRL signed now."""
     waits: str | None = None
-    """Why it should be signed again but waits: its key is not here."""
+    """Why the CRL should be signed again but waits: its key is not here."""
     signer: Signer | None = None
-    """For a CA that left the spec."""
+    """The signer, for a CA that left the spec."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """Everything that a build decides about certificates, before any of it is done."""
+    """Every decision of a build about certificates, before any of them is carried out."""
 
     certificates: Mapping[Entity, Decision]
-    """By entity; a CA comes before the certificates that it signs."""
+    """By entity. A CA comes before the certificates that it signs."""
     revocations: tuple[RevokedLine, ...]
-    """New ones."""
+    """The new revocations."""
     crls: Mapping[str, CrlDecision]
     """By NAME of the CA."""
     diagnostics: tuple[Diagnostic, ...] = ()

@@ -1,4 +1,4 @@
-"""Read the out directory, the only stage that does. Absent and corrupt material are values."""
+"""Read the out directory. Only this stage does. Absent and corrupt material are values."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def observe(
     new_out: bool = False,
     review: bool = False,
 ) -> Existing:
-    """Look at the tree and at every desired certificate. Raise :class:`Rejected` if the directory is not ours.
+    """Read the tree and every desired certificate. Raise :class:`Rejected` if the directory is not ours.
 
-    ``own`` are the :func:`pgtls.state.lock_file.own_files`. ``lock`` is what was read from ``lock_file``; that of the
-    result also has the revocations that others removed, and with ``allow_revoke`` the certificates, revoked.
-    Without a tree, what the lock lists counts as present; with ``new_out``, as lost. A ``review`` expects no tree.
+    ``own`` are the :func:`pgtls.state.lock_file.own_files`. ``lock`` is the content of ``lock_file``; the result also
+    has the revocations that others removed, and with ``allow_revoke`` the removed certificates, revoked. Without a
+    tree, certificates of the lock count as present; with ``new_out``, as lost. A ``review`` expects no tree.
     """
     drift, evidence = compare(out, lock), deployed.read(lock_file, out)
     whole = restored(lock, drift, now, allowed=allow_revoke)
@@ -141,7 +141,7 @@ class _Look(NamedTuple):
     out: str
     states: Mapping[str, str]
     known: Mapping[str, IssuedLine]
-    """By the SHA-256 of the certificate."""
+    """Facts by the SHA-256 of the certificate."""
     outside: Outside
     secrets: Secrets
 
@@ -149,7 +149,7 @@ class _Look(NamedTuple):
 def _contents(
     out: str, profiles: Mapping[Entity, Profile], files: Observed, look: _Look
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the further files that decisions follow from. Equal files are read once: bundles share what they trust."""
+    """Yield the other files that decisions depend on. Read equal files once: bundles share the CAs that they trust."""
     shared: dict[str, bytes | None] = {}
     for path in _paths(profiles, files.entries, look.outside):
         entry = files.entries.get(path)
@@ -195,7 +195,7 @@ _NOTHING = Found(None, "missing")
 
 
 def _nothing(out: str, lock: Lock, profiles: Mapping[Entity, Profile], outside: Outside, secrets: Secrets) -> Existing:
-    """Return what there is before a first build."""
+    """Return the observation before a first build."""
     found = dict.fromkeys(profiles, _NOTHING)
     known = {line.certificate.sha256 for line in lock.by_serial.values()}
     for entity in outside.not_ours | outside.keyless:
@@ -209,7 +209,7 @@ def _nothing(out: str, lock: Lock, profiles: Mapping[Entity, Profile], outside: 
 
 
 def _restored(entity: Entity, found: Found, lock: Lock, outside: Outside) -> Found:
-    """Take the key of a known CA into a new tree; one that is offline stays where it is."""
+    """Copy the key of a known CA into a new tree. Leave the key of an offline CA in its place."""
     from pgtls.pki.keys import spki_sha256
 
     line = lock.latest.get(entity)
@@ -221,7 +221,7 @@ def _restored(entity: Entity, found: Found, lock: Lock, outside: Outside) -> Fou
 
 
 def _from_lock(out: str, lock: Lock, profiles: Mapping[Entity, Profile], outside: Outside, *, review: bool) -> Existing:
-    """Take what the lock lists as present: a checkout has the lock and no keys."""
+    """Assume that the certificates of the lock are present: a checkout has the lock and no keys."""
     latest = {entity: line for entity, line in lock.latest.items() if (line.ca, line.serial) not in lock.revocations}
     found = {e: Found(latest[e].certificate, "present") if e in latest else _NOTHING for e in profiles}
     note = _expected(out) if review else _lost(out, (entity for entity in profiles if entity in latest), outside)
@@ -235,7 +235,7 @@ def _expected(out: str) -> Diagnostic:
 
 
 def _lost(out: str, built: Iterable[Entity], outside: Outside) -> Diagnostic:
-    """Report the keys that were in a directory which is not here."""
+    """Report the keys that were in a directory that no longer exists."""
     here = set(built) - outside.keyless - outside.offline
     cas = sorted(entity for entity in here if entity.kind == "ca")
     leaves = len(here) - len(cas)
@@ -282,7 +282,7 @@ def _found(entity: Entity, look: _Look) -> Found:
 
 
 def _of_this_ca(entity: Entity, found: Found, lock: Lock, look: _Look) -> Found:
-    """Check by the lock that a CA whose certificate is lost still has its key: another key makes another CA."""
+    """Check with the lock that a CA whose certificate is lost still has its key: another key would make another CA."""
     line = lock.latest.get(entity)
     lost = not isinstance(found.certificate, Certificate) and entity not in look.outside.not_ours
     if line is None or not lost or found.key != "present" or found.stored == "elsewhere":
@@ -291,7 +291,7 @@ def _of_this_ca(entity: Entity, found: Found, lock: Lock, look: _Look) -> Found:
 
 
 def _made_outside(entity: Entity, found: Found, known: Collection[str], outside: Outside) -> Found:
-    """Replace what lies in the tree by what users supply, or put it next to its key."""
+    """Replace the material in the tree by supplied material, or put it next to its key."""
     signed = outside.signed.get(entity)
     if entity in outside.keyless:
         found = replace(found, key=_request_state(entity, found, outside), stored="elsewhere", at_hand=False)
@@ -316,7 +316,7 @@ def _request_state(entity: Entity, found: Found, outside: Outside) -> KeyState:
 
 
 def _protected(entity: Entity, out: str, found: Found, outside: Outside) -> Found:
-    """Compare the encryption of a key with the spec. One that is encrypted and should not be cannot be read."""
+    """Compare the encryption of a key with the spec. A key that should not be encrypted, but is, cannot be read."""
     pem = _read(out, layout.key_path(entity))
     encrypted = pem is not None and b"ENCRYPTED" in pem
     if encrypted and entity not in outside.guarded:
@@ -332,7 +332,7 @@ def _in_tree(entity: Entity, look: _Look) -> Found:
     line = look.known.get(_fingerprint(pem) or "")
     line = line if line and line.entity == entity else None
     if line and states.get(certificate) in UNTOUCHED and states.get(key) in UNTOUCHED:
-        # One transaction wrote both, and neither has changed since: read no key if nothing changed.
+        # One transaction wrote both, and neither changed since. Read no key if nothing changed.
         return Found(line.certificate, "present", pem)
     facts = _facts(pem)
     ours = line is not None or certificate in states
@@ -340,7 +340,7 @@ def _in_tree(entity: Entity, look: _Look) -> Found:
 
 
 def _fingerprint(pem: bytes) -> str | None:
-    """Hash the DER of the first certificate of a file, without understanding it."""
+    """Hash the DER of the first certificate of a file, without parsing it."""
     try:
         body = b"".join(first_block(pem).split(b"\n")[1:-2])
         return sha256(base64.b64decode(body, validate=True)).hexdigest()
@@ -356,7 +356,7 @@ def _facts(pem: bytes) -> Certificate | Unreadable:
 
 
 def _sealed_state(entity: Entity, certificate: Certificate | Unreadable | None, look: _Look) -> KeyState:
-    """Tell about a key that may not be opened: an unchanged one is that of a certificate in the lock."""
+    """Judge a key that must not be opened: an unchanged key belongs to a certificate in the lock."""
     path = layout.key_path(entity)
     if not os.path.isfile(os.path.join(look.out, path)):
         return "missing"
@@ -367,7 +367,7 @@ def _sealed_state(entity: Entity, certificate: Certificate | Unreadable | None, 
 
 
 def _key_state(entity: Entity, certificate: Certificate | Unreadable | None, look: _Look) -> KeyState:
-    """Return whether the key in the tree is the one of a certificate, or is a key at all."""
+    """Return whether the key in the tree belongs to a certificate, or is a key at all."""
     from pgtls.pki import keys
 
     if look.secrets.sealed:
@@ -396,7 +396,7 @@ def _crl(entity: Entity, contents: Mapping[str, bytes]) -> RevocationList | Unre
 def _behind(
     found: Mapping[Entity, Found], known: Mapping[str, IssuedLine], states: Mapping[str, str]
 ) -> Iterator[Diagnostic]:
-    """A certificate that pgtls wrote and the lock does not know: the lock is older than the tree."""
+    """A certificate that pgtls wrote and that the lock does not list: the lock is older than the tree."""
     for entity, one in found.items():
         certificate = one.certificate
         if states.get(layout.certificate_path(entity)) not in UNTOUCHED or not isinstance(certificate, Certificate):
@@ -411,9 +411,9 @@ def _behind(
 
 
 def _ahead(found: Mapping[Entity, Found], lock: Lock, drift: Drift) -> Iterator[Diagnostic]:
-    """Report whose last certificate is not in the tree: a backup was restored, or another out directory is in use.
+    """Report entities whose last certificate is not in the tree: it is a restored backup or another out directory.
 
-    Or somebody added a line to the lock.
+    Another cause is a line that was added to the lock.
     """
     older = sorted(entity for entity, one in found.items() if _is_older(one, lock.latest.get(entity), lock))
     added = [entity for entity in older if (lock.latest[entity].ca, lock.latest[entity].serial) in drift.issued]
@@ -435,7 +435,7 @@ def _ahead(found: Mapping[Entity, Found], lock: Lock, drift: Drift) -> Iterator[
 
 
 def _lacking(found: Mapping[Entity, Found], lock: Lock, now: datetime) -> Iterator[Diagnostic]:
-    """Report servers and users whose certificate the lock lists as good, and whose files are gone."""
+    """Report servers and users whose certificate the lock lists as valid, and whose files are missing."""
     lacking = sorted(
         entity
         for entity, one in found.items()
@@ -453,7 +453,7 @@ def _lacking(found: Mapping[Entity, Found], lock: Lock, now: datetime) -> Iterat
 
 
 def _is_older(one: Found, last: IssuedLine | None, lock: Lock) -> bool:
-    """Return whether the lock lists a later good certificate; the next one of a self-signed server does not count."""
+    """Return whether the lock lists a later valid certificate. Ignore the next one of a self-signed server."""
     if last is None or not isinstance(one.certificate, Certificate) or not one.ours or last.ca == SELF_SIGNED:
         return False
     revoked = (last.ca, last.serial) in lock.revocations
@@ -461,7 +461,7 @@ def _is_older(one: Found, last: IssuedLine | None, lock: Lock) -> bool:
 
 
 def locked_keys(entities: Iterable[Entity], existing: Existing, secrets: Secrets) -> tuple[Entity, ...]:
-    """Return the entities whose passphrase does not open their key. A passphrase that cannot be read does not count."""
+    """Return the entities whose passphrase does not open their key. Ignore passphrases that cannot be read."""
     return () if secrets.sealed else tuple(e for e in entities if not _opens(e, existing.out, secrets))
 
 
@@ -480,7 +480,7 @@ def _opens(entity: Entity, out: str, secrets: Secrets) -> bool:
 def unusable(
     fleet: Fleet, decisions: Decisions, existing: Existing, converted: Collection[Entity], secrets: Secrets
 ) -> Iterator[Diagnostic]:
-    """Read the passphrases of keys that a build writes. Report those that it cannot read, and those unfit for Java."""
+    """Read the passphrases of keys that a build writes. Report unreadable passphrases, and those unfit for Java."""
     for entity in sorted(needed_passphrases(decisions, existing, converted)):
         try:
             passphrase = secrets.passphrase(entity)
@@ -494,7 +494,7 @@ def unusable(
 
 
 def keyring(decisions: Decisions, existing: Existing, secrets: Secrets, converted: Collection[Entity]) -> Keyring:
-    """Open the keys that a build needs and read the passphrases of those that it writes. Raise :class:`Rejected`.
+    """Open the keys that a build needs and read the passphrases of the keys that it writes. Raise :class:`Rejected`.
 
     ``converted`` are the entities whose key it writes in another format than PEM.
     """
@@ -514,7 +514,7 @@ def _encryptions(passphrases: Mapping[Entity, bytes]) -> dict[Entity, Encryption
 
 
 def _opened(decision: Decision, existing: Existing, secrets: Secrets) -> PrivateKey:
-    """Return the key of an entity: lent, brought along, or in the tree."""
+    """Return the key of an entity: lent, supplied, or in the tree."""
     from pgtls.pki import keys
 
     entity, outside, path = decision.profile.entity, existing.outside, layout.key_path(decision.profile.entity)
@@ -535,12 +535,15 @@ def _opened(decision: Decision, existing: Existing, secrets: Secrets) -> Private
 
 
 def content(out: str, path: str) -> bytes | None:
-    """Return the content of a file of the tree, for exports; None where there is none."""
+    """Return the content of a file of the tree, for exports. Return None if it does not exist."""
     return _read(out, path)
 
 
 def _read(out: str, path: str) -> bytes | None:
-    """Read a file of the tree; None where there is none. Raise :class:`Rejected` (PGT527) without permission."""
+    """Read a file of the tree. Return None if it does not exist.
+
+    Raise :class:`Rejected` (PGT527) without permission.
+    """
     name = os.path.join(out, path)
     try:
         return read(name, longest=_LONGEST)
@@ -551,15 +554,15 @@ def _read(out: str, path: str) -> bytes | None:
 
 
 _LONGEST = 256 * 1024 * 1024
-"""Bytes: a CRL with millions of entries is shorter, and what is longer is none of ours."""
+"""The maximum bytes of a file: a CRL with millions of entries is shorter, and pgtls writes no longer file."""
 
 
 def built(
     out: str, lock: Lock, entities: Sequence[str], by: Witness, now: datetime, reason: str = ""
 ) -> tuple[Evidence, ...]:
-    """Return evidence that what the last build made of each entity is deployed; "all" is everything it made.
+    """Return evidence that the last build of each entity is deployed. "all" names everything that it made.
 
-    Raise :class:`Rejected`: PGT508 (nothing was built here), PGT509 (nothing of that name).
+    Raise :class:`Rejected`: PGT508 (nothing was built here), PGT509 (no entity has that name).
     """
     past = generations.read(out)
     if not past:

@@ -1,7 +1,7 @@
-"""Encrypted keys that stay as they are: check that the present passphrase opens those that a build needs or ships.
+"""Check that the present passphrase opens the unchanged encrypted keys that a build needs or delivers.
 
 A passphrase may change where pgtls does not see it: in an environment variable, or behind a command. A build that
-does nothing reads no secret. One that changes files of an entity tries its key before it ships with a passphrase
+changes nothing reads no secret. A build that changes files of an entity tries its key before it delivers a passphrase
 that does not open it.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def to_try(decisions: Decisions, touched: Collection[Entity], existing: Existing) -> tuple[Entity, ...]:
-    """Return the entities whose encrypted key this build needs or ships: whether the passphrase opens it matters."""
+    """Return the entities whose encrypted key this build needs or delivers: the passphrase must open it."""
     return tuple(
         entity
         for entity in sorted((_needed(decisions, ()) | set(touched)) & existing.outside.guarded)
@@ -40,7 +40,7 @@ def to_try(decisions: Decisions, touched: Collection[Entity], existing: Existing
 def unopened(
     fleet: Fleet, decisions: Decisions, converted: Collection[Entity], locked: Sequence[Entity]
 ) -> Iterator[Diagnostic]:
-    """Report the keys that do not open: an error where the build needs the key, a warning where it only ships it.
+    """Report the keys that do not open: an error if the build needs the key, a warning if it only delivers it.
 
     ``converted`` are the entities whose key it writes in another format than PEM.
     """

@@ -1,4 +1,7 @@
-"""The certificates that a root had before its renewal: bundles carry them beside the present one until they end."""
+"""Find the certificates that a root had before its renewal.
+
+Bundles contain them with the present one until they expire.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
 def previous_roots(
     profile: Profile, found: Found, existing: Existing, now: datetime, *, reissued: bool
 ) -> Beside | None:
-    """Return the certificates that a root had with its present key, until they end; ``reissued``: it gets another."""
+    """Return the certificates that a root had with its present key, until they expire.
+
+    ``reissued``: it gets another one.
+    """
     if profile.kind != "ca" or profile.issuer or existing.from_lock:
         return None
     path = layout.path(profile.entity, layout.CA_PREVIOUS_CERTIFICATE)
@@ -31,7 +37,7 @@ def previous_roots(
 
 
 def _end(pem: bytes, present: object) -> datetime | None:
-    """Return when an old certificate of the present key ends; None for anything else."""
+    """Return when an old certificate of the present key expires. Return None for anything else."""
     from pgtls.pki.facts import read
 
     certificates = read(pem)

@@ -1,6 +1,7 @@
-"""Decide whether to reissue a certificate: an ordered list of questions; the first that applies is the reason.
+"""Decide whether to reissue a certificate: an ordered list of questions. The first question that applies is the reason.
 
-Later questions rely on earlier ones: when names are compared, there is a readable certificate (see docs/design.md).
+Later questions rely on earlier ones: a comparison of names, for example, needs a readable certificate (see
+docs/design.md).
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One certificate as wanted and as found.
+    """One certificate as desired and as found.
 
-    ``issuer_key_id`` is the subject key identifier of its issuer; None where that CA gets a new key in this build, and
-    for a certificate that signs itself. ``limit`` is the earliest end in the issuer's chain.
+    ``issuer_key_id`` is the subject key identifier of its issuer. It is None if that CA gets a new key in this build,
+    and for a certificate that signs itself. ``limit`` is the earliest end in the issuer's chain.
     """
 
     wanted: Profile
@@ -37,17 +38,17 @@ class Case:
     asked: bool
     now: datetime
     issued: bool = False
-    """Whether the lock lists a certificate of it that is still good."""
+    """Whether the lock lists a valid certificate of the entity."""
 
     @property
     def found(self) -> Certificate:
-        """The certificate, for questions that come after the first two."""
+        """The certificate, for questions after the first two."""
         assert isinstance(self.certificate, Certificate)  # noqa: S101
         return self.certificate
 
     @property
     def end_if_issued(self) -> datetime:
-        """The end of a certificate issued now."""
+        """The end of a certificate that is issued now."""
         ends = (self.now + self.wanted.validity, self.limit, self.wanted.until)
         return min(end for end in ends if end is not None)
 
@@ -66,7 +67,7 @@ def due_at(certificate: Certificate, wanted: Profile) -> datetime:
 
 
 def reason(case: Case) -> Reason | None:
-    """Return the first reason to issue a certificate; None: it stays."""
+    """Return the first reason to issue a certificate. None: it stays."""
     return next((found for question in REASONS if (found := question(case))), None)
 
 
@@ -130,7 +131,7 @@ _FIELDS = {
 
 
 def _too_long(case: Case) -> Reason | None:
-    # A clock that is behind makes no life longer: what was issued after now is measured from then.
+    # A slow clock must not extend a lifetime: for a certificate issued after now, count from now.
     start = max(case.now, case.found.not_before + BACKDATED)
     if case.found.not_after > start + case.wanted.validity:
         return Reason("too long", "it lives longer than its validity now allows", ("validity",))
@@ -150,7 +151,8 @@ def _expired(case: Case) -> Reason | None:
 
 
 def _due(case: Case) -> Reason | None:
-    # A certificate that ends with its issuer gains nothing by being renewed; without this it would be, at every build.
+    # A certificate that expires with its issuer gains nothing from renewal. Without this test every build would renew
+    # it.
     if case.now >= due_at(case.found, case.wanted) and case.end_if_issued > case.found.not_after:
         return Reason("due", f"it expires on {case.found.not_after:%Y-%m-%d}")
     return None
@@ -177,7 +179,7 @@ REASONS: tuple[Callable[[Case], Reason | None], ...] = (
 
 
 def nothing_left(why: Reason, certificate: Certificate | Unreadable | None, wanted: Profile, now: datetime) -> bool:
-    """Return whether the present certificate cannot be used any more. Several reasons may hold at once."""
+    """Return whether the present certificate is no longer usable. Several reasons may hold at once."""
     if why.name in _NOTHING_LEFT or not isinstance(certificate, Certificate):
         return True
     return certificate.not_after <= now or too_old(certificate, wanted)

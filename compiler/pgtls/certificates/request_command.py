@@ -1,4 +1,4 @@
-"""The command that makes a key, and the request for ``csr_file``, on the machine where the key stays."""
+"""Write the command that makes a key, and the request for ``csr_file``, on the machine where the key stays."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def own_key(thing: Authority | Identity | User) -> str | None:
-    """Return the hint that says how to make a key and its request; None for a CA, which has no ``csr_file``."""
+    """Return the hint that shows how to make a key and its request. Return None for a CA, which has no ``csr_file``."""
     return None if isinstance(thing, Authority) else f"where the key stays, run: {request_command(thing)}"
 
 
 def request_command(thing: Identity | User) -> str:
     """Return the openssl command for a key and a request with the algorithm and the subject of the spec.
 
-    A build takes only the public key from a request: its subject tells people whose it is.
+    A build takes only the public key from a request. Its subject tells people which entity it belongs to.
     """
     server = isinstance(thing, Identity)
     common_name = server_common_name(thing) if isinstance(thing, Identity) else thing.common_name
@@ -47,5 +47,5 @@ def _new_key(algorithm: KeyAlgorithm) -> tuple[str, ...]:
 
 
 def _escaped(value: str) -> str:
-    """Escape what separates attributes in ``-subj``."""
+    """Escape the separators of attributes in ``-subj``."""
     return re.sub(r"[/+\\]", r"\\\g<0>", value)

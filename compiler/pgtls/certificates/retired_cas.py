@@ -1,4 +1,4 @@
-"""CAs that left the spec: pgtls keeps their keys and signs their CRLs until their last certificate expires."""
+"""Keep the keys of CAs that left the spec, and sign their CRLs until their last certificate expires."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _VALIDITY = timedelta(days=365)
 
 
 def left_files(listed: Mapping[str, Entry], cas: Collection[str]) -> Iterator[str]:
-    """Yield the files that a manifest lists of CAs that are not among ``cas`` (entities)."""
+    """Yield the files in a manifest that belong to CAs that are not among ``cas`` (entities)."""
     for path, entry in listed.items():
         if path.startswith("ca/") and (path.startswith(layout.RETIRED) or entry.entity not in cas):
             yield path
@@ -47,7 +47,7 @@ def leaving(fleet: Fleet, existing: Existing) -> frozenset[str]:
 def decide(
     fleet: Fleet, existing: Existing, revoked: Sequence[RevokedLine], now: datetime, *, doubted: bool
 ) -> tuple[tuple[CrlDecision, ...], tuple[Diagnostic, ...]]:
-    """Decide about the CRL of every such CA; what cannot be signed is a warning. ``doubted`` is the clock."""
+    """Decide about the CRL of every such CA. A CRL that cannot be signed is a warning. ``doubted`` is the clock."""
     found, problems = [], []
     for key, directory, entry in _authorities(fleet, existing):
         one = _retired(key, directory, entry, existing, revoked, now, doubted=doubted)
@@ -91,7 +91,7 @@ def _authorities(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, str, E
 
 
 def _signs(key: str, existing: Existing) -> bool:
-    """Return whether a key exists unencrypted; a key that was not opened counts."""
+    """Return whether a key exists unencrypted. A key that was not opened counts."""
     if existing.files.get(key) not in UNTOUCHED:
         return False
     content = existing.contents.get(key)
@@ -103,7 +103,7 @@ def _present(fleet: Fleet) -> frozenset[str]:
 
 
 def _directory(path: str, entry: Entry, listed: Mapping[str, Entry]) -> str:
-    """Return the directory of a retired CA. Two CAs may have had the same name, one after the other."""
+    """Return the directory of a retired CA. Two successive CAs may have had the same name."""
     if path.startswith(layout.RETIRED):
         return path.rpartition("/")[0] + "/"
     certificate = listed.get(layout.certificate_path(entry.entity), entry)
@@ -173,7 +173,7 @@ def _reason(there: RevocationList | None, entries: Sequence[Revocation], now: da
 
 
 def files(fleet: Fleet, existing: Existing, crls: Mapping[str, bytes | Later]) -> Tree:
-    """Return the files of every such CA, where they will lie; ``crls`` are by path and replace those that are there."""
+    """Return the files of every such CA at their future paths. ``crls`` are by path and replace the present ones."""
     return {
         path: File(crls[path], file.mode, file.kind, file.entity) if path in crls else file
         for path, file in _files(fleet, existing)

@@ -1,4 +1,7 @@
-"""Which certificates are revoked and why: their entity left, another one replaces them, or the spec revokes them."""
+"""Compute which certificates are revoked and why.
+
+The entity left, another certificate replaces this one, or the spec revokes it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from pgtls.state.lock import IssuedLine, Lock
 
 KEEPS_ENTITIES = 3
-"""A build that takes the certificates or keys of more entities needs --allow-revoke (docs/design.md, Certificates)."""
+"""The most entities that may lose certificates or keys without --allow-revoke (docs/design.md, Certificates)."""
 
 _IDENTITY = {"subject", "hosts", "common_name"}
 
@@ -59,7 +62,7 @@ def revocations(
     settled: AbstractSet[Entity],
     now: datetime,
 ) -> Iterator[RevokedLine]:
-    """Yield what is revoked now. ``retired`` are the NAMEs of CAs that left the spec and still sign their CRL.
+    """Yield the new revocations. ``retired`` are the NAMEs of CAs that left the spec and still sign their CRL.
 
     ``settled`` are the :func:`settled` entities.
     """
@@ -78,9 +81,9 @@ def revocations(
 
 
 def settled(certificates: Mapping[Entity, Decision], existing: Existing) -> frozenset[Entity]:
-    """Return the entities that are known to use a certificate of their present CA: what they had before can go.
+    """Return the entities that certainly use a certificate of their present CA: their older ones can be revoked.
 
-    Only evidence from this machine counts: a line that somebody commits revokes nothing.
+    Only evidence from this machine counts: a committed line alone revokes nothing.
     """
     found = set()
     for entity, evidence in existing.deployed.own.items():
@@ -92,9 +95,10 @@ def settled(certificates: Mapping[Entity, Decision], existing: Existing) -> froz
 
 
 def why_revoked(line: IssuedLine, decision: Decision | None, *, gone: bool) -> str | None:
-    """Return why the spec revokes a certificate, None if it does not; ``decision`` is that about its entity.
+    """Return why the spec revokes a certificate, None if it does not. ``decision`` is the decision about its entity.
 
-    One that was left behind at another CA is revoked when it is ``gone``: its successor is in use, or the CA retired.
+    A certificate that remains at an earlier CA is revoked when it is ``gone``: its successor is in use, or the CA
+    retired.
     """
     if decision is None:
         return "cessation_of_operation"
@@ -104,7 +108,10 @@ def why_revoked(line: IssuedLine, decision: Decision | None, *, gone: bool) -> s
 
 
 def _replaced(line: IssuedLine, decision: Decision, *, gone: bool) -> bool:
-    """Return whether a certificate says what the spec no longer does. A merely renewed one stays good until it ends."""
+    """Return whether a certificate contains something that the spec no longer does.
+
+    A renewed one stays valid until it ends.
+    """
     if line.ca != decision.profile.issuer:
         return gone
     why = decision.reason if isinstance(decision, Issue) else None
@@ -112,7 +119,7 @@ def _replaced(line: IssuedLine, decision: Decision, *, gone: bool) -> bool:
 
 
 def same_key_again(decisions: Iterable[Decision], existing: Existing) -> Iterator[Diagnostic]:
-    """Refuse what ``revoke_before`` takes from an entity whose key was made elsewhere and is still the same."""
+    """Refuse a ``revoke_before`` that revokes the certificate of an unchanged key that was made elsewhere."""
     for decision in decisions:
         profile, found = decision.profile, decision.found.certificate
         elsewhere = existing.outside.not_ours | existing.outside.keyless
@@ -128,7 +135,7 @@ def same_key_again(decisions: Iterable[Decision], existing: Existing) -> Iterato
 
 
 def keys_deleted(existing: Existing, fleet: Fleet, certificates: Mapping[Entity, Decision]) -> frozenset[str]:
-    """Return the entities whose keys this build deletes, without CAs (kept) and users past ``until`` (announced)."""
+    """Return the entities whose keys this build deletes. Skip CAs (kept) and users past ``until`` (announced)."""
     kept = {*certificates, *(user.entity for user in fleet.ended_users.values())}
     entries = existing.listed.values()
     found = {entry.entity for entry in entries if entry.kind == "key" and entry.entity.kind != "ca"}
@@ -136,7 +143,7 @@ def keys_deleted(existing: Existing, fleet: Fleet, certificates: Mapping[Entity,
 
 
 def newly_listed(lists: Iterable[CrlDecision], existing: Existing) -> Iterator[str]:
-    """Yield the entities whose certificates the next CRLs list and the present CRLs do not, whatever revokes them."""
+    """Yield the entities whose certificates the next CRLs list and the present CRLs do not, for any reason."""
     for one in lists:
         if isinstance(one.found, RevocationList):
             known, ca = {entry.serial for entry in one.found.revoked}, one.entity.name
@@ -148,7 +155,7 @@ def newly_listed(lists: Iterable[CrlDecision], existing: Existing) -> Iterator[s
 def mass_revocation(
     losing: AbstractSet[str], deleted: frozenset[str], left: Sequence[str], *, allowed: bool
 ) -> list[Diagnostic]:
-    """Refuse to revoke or delete for many entities without --allow-revoke: a lost include looks exactly like it.
+    """Refuse to revoke or delete for many entities without --allow-revoke: a lost include looks the same.
 
     ``left`` are the NAMEs of CAs that leave the spec in this build.
     """

@@ -1,6 +1,6 @@
-"""Secrets, fetched from where they are kept: only when one is needed, and each once in a build.
+"""Read secrets from their sources: only when one is needed, and each once in a build.
 
-No message of this module contains a byte of what was read, nor of what a command printed.
+No message of this module contains a byte of a secret, or of a command's output.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from pgtls.pki.model import Entity
 
 PATIENCE = 120
-"""Seconds until a command is ended: it may be waiting for an answer on a terminal."""
+"""Seconds until a command is killed: it may be waiting for input on a terminal."""
 
 _MOST = 64 * 1024
-"""Bytes: what is longer is no passphrase."""
+"""The maximum bytes of a passphrase."""
 
 
 class Secrets:
@@ -35,7 +35,7 @@ class Secrets:
     def __init__(self, fleet: Fleet, *, sealed: bool = False) -> None:
         self._fleet = fleet
         self.sealed = sealed
-        """Whether to open no key and fetch no secret, and assume that they fit."""
+        """Whether to open no key and read no secret, and assume that they fit."""
         self._read: dict[tuple[str, object], str] = {}
 
     def option(self, policy: Policy, name: str, secret: Secret) -> str:
@@ -43,12 +43,12 @@ class Secrets:
         return self._text(secret, policy.entity, "auth_options", name)
 
     def passphrase(self, entity: Entity) -> bytes | None:
-        """Read the passphrase of an entity's key; None where the spec has none for it."""
+        """Read the passphrase of an entity's key. Return None if the spec has none for it."""
         secret = entity_named(self._fleet, entity).table.passphrase
         return self._text(secret, entity, "passphrase", longest=LONGEST_PASSPHRASE).encode() if secret else None
 
     def file(self, path: str) -> bytes:
-        """Read a file that the spec names; OSError where it cannot be read."""
+        """Read a file that the spec names. Raise OSError if it is unreadable."""
         return self._fleet.source.reader.read(path)
 
     def _text(self, secret: Secret, entity: Entity, *field: str, longest: int = _MOST) -> str:
@@ -65,7 +65,7 @@ class Secrets:
 
 
 class _Unavailable(Exception):  # noqa: N818
-    """Why a secret cannot be had."""
+    """Report why a secret is unavailable."""
 
 
 def _fetched(secret: Secret, directory: str, files: Files) -> bytes:
@@ -108,7 +108,7 @@ def _without_line_end(content: bytes) -> bytes:
 
 
 def _checked(content: bytes, longest: int) -> str:
-    """Refuse what could be no secret, or would break out of the line that it is written into."""
+    """Refuse a text that cannot be a secret, or that would break the line that contains it."""
     try:
         text = content.decode()
     except UnicodeDecodeError:

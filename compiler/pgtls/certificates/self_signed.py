@@ -1,7 +1,7 @@
-"""Self-signed servers: the next certificate goes to the clients one build before it is served.
+"""Renew self-signed servers: clients get the next certificate one build before the server serves it.
 
-Beside its pair lie ``next.crt`` and ``next.key``, which clients trust already, and ``previous.crt``, which they trust
-until it ends: server and clients understand each other in whichever order they are deployed (see docs/design.md).
+Next to its pair are ``next.crt`` and ``next.key``, which clients already trust, and ``previous.crt``, which they trust
+until it expires. Server and clients work together in any order of deployment (see docs/design.md).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 def in_two_steps(
     decision: Keep | Adopt | Issue, existing: Existing, replaced: Collection[str], now: datetime
 ) -> Decision:
-    """Turn the renewal of a self-signed server into two steps.
+    """Split the renewal of a self-signed server into two steps.
 
-    A certificate that cannot be used any more is replaced at once: by the next one if clients trust it already.
+    Replace an unusable certificate at once: by the next one if clients already trust it.
     """
     profile, found = decision.profile, decision.found
     why = decision.reason if isinstance(decision, Issue) else None
@@ -67,7 +67,7 @@ def _trusted(existing: Existing, server: Entity, following: Certificate, now: da
 
 
 def _half(decision: Decision) -> datetime:
-    """Return when somebody is told that the next certificate waits: half the window before the present one ends."""
+    """Return when to report that the next certificate waits: half the window before the present one expires."""
     found = decision.found.certificate
     assert isinstance(found, Certificate)  # noqa: S101  (it is due)
     due = due_at(found, decision.profile)
@@ -77,7 +77,7 @@ def _half(decision: Decision) -> datetime:
 def _promoted(
     decision: Decision, following: tuple[Certificate, bytes], served: bytes | None, previous: bytes | None
 ) -> Promote:
-    """Serve the next certificate. The one that was served stays trusted while a server may show it."""
+    """Serve the next certificate. Clients trust the old one as long as a server may still present it."""
     certificate, pem = following
     shown = served if isinstance(decision.found.certificate, Certificate) else None
     found = replace(decision.found, certificate=certificate, pem=pem, key="present", stored="written", ours=True)
@@ -86,7 +86,7 @@ def _promoted(
 
 
 def _following(decision: Decision, existing: Existing, now: datetime) -> tuple[Certificate, bytes] | None:
-    """Return the next certificate, if there is one that fits the spec, with its key."""
+    """Return the next certificate with its key, if one exists and fits the spec."""
     entity = decision.profile.entity
     pem = existing.contents.get(layout.path(entity, layout.SERVER_NEXT_CERTIFICATE))
     if pem is None or existing.files.get(layout.path(entity, layout.SERVER_NEXT_KEY)) not in UNTOUCHED:
@@ -103,7 +103,7 @@ def _following(decision: Decision, existing: Existing, now: datetime) -> tuple[C
 
 
 def _still_good(existing: Existing, entity: Entity, now: datetime) -> bytes | None:
-    """Return the certificate that was served before, until it ends."""
+    """Return the previously served certificate, until it expires."""
     pem = existing.contents.get(layout.path(entity, layout.SERVER_PREVIOUS_CERTIFICATE))
     if pem is None:
         return None

@@ -1,4 +1,4 @@
-"""The effects of a change of the spec on certificates and trust, from the two fleets alone."""
+"""Compute the effects of a spec change on certificates and trust, from the two fleets alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class CertificateChange:
     """A change of an entity's certificate, or of its trust.
 
-    ``fields`` are the fields of the spec that differ; for trust and revocations, the CAs and serial numbers.
+    ``fields`` are the fields of the spec that differ. For trust and revocations, they are the CAs and serial numbers.
 
     A CA that left the spec is "retired": its certificates stay valid until they expire or are revoked. A "limited"
     certificate now ends sooner.
@@ -40,7 +40,7 @@ class CertificateChange:
 
 
 def certificates(old: Fleet, new: Fleet) -> tuple[CertificateChange, ...]:
-    """Compare the certificates that two states ask for, and what their CAs revoke."""
+    """Compare the certificates that two states require, and the certificates that their CAs revoke."""
     return (*_certificates(old, new), *_revoked(old, new))
 
 

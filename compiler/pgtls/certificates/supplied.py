@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 _LONGEST = 16 * 1024 * 1024
-"""Bytes of a file from outside: a CRL of a large CA is the longest that makes sense."""
+"""The maximum bytes of a supplied file: the CRL of a large CA is the longest plausible file."""
 
 
 def _read(path: str) -> bytes:
-    """Read a regular file of a sane size that the command line names; OSError for any other."""
+    """Read a regular file of plausible size that the command line names. Raise OSError for any other."""
     return files.read(path, longest=_LONGEST, follow=True)
 
 
@@ -50,7 +50,10 @@ def brought_key(entity: Entity, path: str, secrets: Secrets) -> PrivateKey | Unr
 
 
 def taken_keys(outside: Outside, lock: Lock, out: str) -> Iterator[Diagnostic]:
-    """Reject a ``key_file`` in the out directory, and the key of another CA by its public key: no key is opened."""
+    """Reject a ``key_file`` in the out directory.
+
+    Detect the key of another CA by its public key, without opening a key.
+    """
     inside = os.path.join(os.path.realpath(out), "")
     cas = {(line.certificate.spki_sha256, line.entity) for line in lock.issued if line.entity.kind == "ca"}
     cas |= {
@@ -71,7 +74,7 @@ def taken_keys(outside: Outside, lock: Lock, out: str) -> Iterator[Diagnostic]:
 
 
 def adapted(profiles: Mapping[Entity, Profile], outside: Outside) -> dict[Entity, Profile]:
-    """Fit profiles to keys that are made elsewhere: the key of a request decides the algorithm."""
+    """Fit profiles to keys that are made elsewhere: the key of a request determines the algorithm."""
     changed = dict(profiles)
     if not outside.requests:
         return changed
@@ -130,7 +133,7 @@ class _Gathering:
         self.diagnostics: list[Diagnostic] = []
 
     def thing(self, thing: Authority | Identity | User) -> None:
-        """Read what one entity names."""
+        """Read the files that one entity names."""
         entity, table = thing.entity, thing.table
         if table.passphrase:
             self.guarded.add(entity)
@@ -150,13 +153,13 @@ class _Gathering:
     def lists(self, ca: Authority, name: str) -> None:
         """Read the CRLs of a CA whose key is not here, or of the CAs above one whose key is here.
 
-        They have to be signed by the CAs of its certificate file, or by those below it that others sent along.
+        The CAs of its certificate file, or supplied CAs below them, must have signed the CRLs.
         """
         from pgtls.pki import crl, facts, published
 
         signed = self.signed.get(ca.entity)
         content = self._content(ca, "crl_file", name)
-        if signed is None or content is None:  # which has been said
+        if signed is None or content is None:  # which is already reported
             return
         pem = published.as_pem(content)
         found, chain = crl.parse(pem), facts.parse(signed.file)
@@ -165,7 +168,7 @@ class _Gathering:
             self._fault(ca, "crl_file", f'"{name}" cannot be used: {found.reason}', _LISTS)
             return
         ours = 0 if ca.trusted_only else 1
-        needed = chain[ours:1] if ca.issuer else chain[ours:]  # those of the spec have lists of their own
+        needed = chain[ours:1] if ca.issuer else chain[ours:]  # CAs of the spec have CRL files of their own
         wrong = dict.fromkeys(published.faults(found, needed, (*chain, *self._around(ca))))
         if wrong:
             self._fault(ca, "crl_file", f'"{name}" cannot be used: ' + "; ".join(wrong), _LISTS)
@@ -174,7 +177,7 @@ class _Gathering:
             (self.above if ours else self.crls)[ca.name] = Lists(together, pem, published.issuers(found))
 
     def _around(self, ca: Authority) -> Iterator[x509.Certificate]:
-        """Yield the CAs above one, and those that others have sent along with what they have signed below it."""
+        """Yield the CAs above one, and those in the supplied chains of certificates below it."""
         from pgtls.pki import facts
 
         for entity, signed in self.signed.items():

@@ -1,4 +1,4 @@
-"""Judge keys that users supply: a CA's key in a request, an Ed25519 signature, a server that may log in."""
+"""Judge keys that users supply: a CA's key in a request, an Ed25519 signature, a server certificate that can log in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def problems(fleet: Fleet, decisions: Mapping[Entity, Decision], existing: Existing) -> Iterator[Diagnostic]:
-    """Report what only the supplied certificates and requests themselves show."""
+    """Report faults that only the supplied certificates and requests reveal."""
     outside = existing.outside
     if outside.requests:
         yield from _requests_of_cas(fleet, decisions, existing)
@@ -28,7 +28,7 @@ def problems(fleet: Fleet, decisions: Mapping[Entity, Decision], existing: Exist
 
 
 def _requests_of_cas(fleet: Fleet, decisions: Mapping[Entity, Decision], existing: Existing) -> Iterator[Diagnostic]:
-    """Report the requests that were made with the key of a CA: its owner could sign anything."""
+    """Report requests with the key of a CA: the owner of the request could sign anything."""
     from pgtls.pki.keys import spki_sha256
 
     found = {e: d.found.certificate for e, d in decisions.items() if e.kind == "ca"}
@@ -45,7 +45,7 @@ def _requests_of_cas(fleet: Fleet, decisions: Mapping[Entity, Decision], existin
 
 
 def _signed_by_ed25519(server: Identity, decisions: Mapping[Entity, Decision], outside: Outside) -> bool:
-    """Return whether a supplied certificate makes a server's signature one of Ed25519: its own, or its CA's key."""
+    """Return whether a supplied certificate makes the server sign with Ed25519: by its own key, or its CA's key."""
     own = outside.signed.get(server.entity)
     if own:
         from pgtls.pki import chains
@@ -57,7 +57,7 @@ def _signed_by_ed25519(server: Identity, decisions: Mapping[Entity, Decision], o
 
 
 def _servers_that_log_in(fleet: Fleet, outside: Outside) -> Iterator[Diagnostic]:
-    """Report supplied server certificates that are good for logging in as well, where a server trusts their CA."""
+    """Report supplied server certificates that can also log in because a server trusts their CA."""
     for entity, signed in outside.signed.items():
         if entity.kind != "server" or "clientAuth" not in signed.certificate.usages:
             continue

@@ -1,4 +1,4 @@
-"""Which CAs a server trusts, and whose CRLs a server or a bundle needs."""
+"""Compute which CAs a server trusts, and whose CRLs a server or a bundle needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def checked_cas(fleet: Fleet, server: Server) -> tuple[Authority, ...]:
     """Return the CAs whose CRLs a server needs: all in the chains that it trusts (OpenSSL: CRL_CHECK_ALL).
 
-    Those are the CAs that it names, all above them, and all below, which sign its clients as well.
+    These are the CAs that it names, all above them, and all below, which also sign its clients.
     """
     if not server.table.crl:
         return ()
@@ -31,7 +31,7 @@ def checked_cas(fleet: Fleet, server: Server) -> tuple[Authority, ...]:
 
 
 def unsigned(decisions: Mapping[Entity, Decision]) -> frozenset[Entity]:
-    """Return the entities that have no certificate yet, because another CA must sign it."""
+    """Return the entities that have no certificate yet because another CA must sign it."""
     return frozenset(
         entity for entity, decision in decisions.items() if isinstance(decision, Wait) and decision.found.pem is None
     )
@@ -43,7 +43,7 @@ def trusts_somebody(server: Identity, lacking: Collection[Entity]) -> bool:
 
 
 def without_client_cas(fleet: Fleet, lacking: Collection[Entity]) -> Iterator[Diagnostic]:
-    """Find servers whose client CAs all wait to be signed."""
+    """Find servers whose client CAs all wait for a signature."""
     for server in fleet.identities():
         if server.client_cas and not trusts_somebody(server, lacking):
             names = ", ".join(f'"{ca.name}"' for ca in server.client_cas)
@@ -53,13 +53,13 @@ def without_client_cas(fleet: Fleet, lacking: Collection[Entity]) -> Iterator[Di
 
 
 def server_cas(entries: Sequence[Entry]) -> tuple[Authority, ...]:
-    """Return the CAs of the servers that a bundle connects to, and those that they are rolled over from or to."""
+    """Return the CAs of the servers that a bundle connects to, and those before and after their rollover."""
     identities = {entry.identity.name: entry.identity for entry in entries}.values()
     return tuple(ca for one in identities for ca in (one.ca, *one.trust) if ca)
 
 
 def listed_cas(user: User, entries: Sequence[Entry]) -> tuple[Authority, ...]:
-    """Return the CAs whose CRLs a bundle carries, if any: libpq checks all in a chain (X509_V_FLAG_CRL_CHECK_ALL)."""
+    """Return the CAs whose CRLs a bundle contains, if any: libpq checks all in a chain (X509_V_FLAG_CRL_CHECK_ALL)."""
     links = {link.name: link for ca in server_cas(entries) for link in ca.chain}
     return tuple(links[name] for name in sorted(links) if links[name].table.crl) if user.table.crl else ()
 
@@ -71,7 +71,7 @@ def client_roots(entries: Sequence[Entry]) -> list[Authority]:
 
 
 def rootless(entries: Sequence[Entry]) -> list[Identity]:
-    """Return the servers whose certificate no CA of the spec has signed, and no public one."""
+    """Return the servers whose certificate is signed neither by a CA of the spec nor by a public CA."""
     servers = {e.identity.name: e.identity for e in entries if e.identity.ca is None and not e.identity.system}
     return [servers[name] for name in sorted(servers)]
 

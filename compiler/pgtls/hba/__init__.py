@@ -1,1 +1,1 @@
-"""pg_hba.conf and pg_ident.conf as a language: model, parse, render, match (src/backend/libpq/hba.c)."""
+"""Model, parse, render and match pg_hba.conf and pg_ident.conf (src/backend/libpq/hba.c)."""

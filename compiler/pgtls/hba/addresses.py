@@ -1,7 +1,7 @@
-"""The address field of pg_hba.conf, as a server on Linux reads it.
+"""Read the address field of pg_hba.conf as a server on Linux reads it.
 
-``parse_hba_line`` in hba.c asks glibc's getaddrinfo with AI_NUMERICHOST, which also takes what inet_aton(3) takes
-(``10.1``, ``0x7f000001``, ``010.0.0.1``); whatever it does not take is a host name.
+``parse_hba_line`` in hba.c calls glibc's getaddrinfo with AI_NUMERICHOST, which also accepts the forms of inet_aton(3)
+(``10.1``, ``0x7f000001``, ``010.0.0.1``). Any other text is a host name.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _PREFIX = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)", re.ASCII)
 
 @lru_cache(maxsize=4096)
 def numeric_address(text: str) -> IPAddress | None:
-    """Read an address as getaddrinfo(AI_NUMERICHOST) does; None: it is no address, so a host name."""
+    """Read an address as getaddrinfo(AI_NUMERICHOST) does. Return None for a host name."""
     return _ipv6(text) if ":" in text else _ipv4(text)
 
 
 def _ipv4(text: str) -> IPv4Address | None:
-    """Read one to four numbers, decimal, octal or hexadecimal; the last one fills the bytes that are left."""
+    """Read one to four numbers, decimal, octal or hexadecimal. The last number fills the remaining bytes."""
     parts = text.split(".")
     if len(parts) > 4 or not all(_NUMBER.fullmatch(part) for part in parts):
         return None
@@ -41,7 +41,7 @@ def _integer(part: str) -> int:
 
 
 def _ipv6(text: str) -> IPv6Address | None:
-    """Read an IPv6 address; its zone is ignored, and taken by name only where an interface can be meant."""
+    """Read an IPv6 address. Ignore its zone; accept a zone by name only if it can mean an interface."""
     plain, percent, zone = text.partition("%")
     try:
         address = IPv6Address(plain)
@@ -54,7 +54,7 @@ def _ipv6(text: str) -> IPv6Address | None:
 
 
 def prefix_length(text: str, address: IPAddress) -> int | None:
-    """Read what follows the slash as strtol(3) does; None: the server refuses it."""
+    """Read the text after the slash as strtol(3) does. Return None if the server rejects it."""
     found = _PREFIX.fullmatch(text)
     if found is None or len(found[1]) > 19:
         return None
@@ -64,14 +64,14 @@ def prefix_length(text: str, address: IPAddress) -> int | None:
 
 @lru_cache(maxsize=4096)
 def network(address: IPAddress, bits: int) -> IPNetwork:
-    """Return the block around an address; bits right of the mask do not count."""
+    """Return the block around an address. Ignore the bits right of the mask."""
     if isinstance(address, IPv4Address):
         return IPv4Network((address, bits), strict=False)
     return IPv6Network((address, bits), strict=False)
 
 
 def masked(address: IPAddress, mask: IPAddress) -> IPNetwork | MaskedAddress:
-    """Return a block where the mask is a prefix, and otherwise the two as they are. Both are of one family."""
+    """Return a block if the mask is a prefix, otherwise address and mask. Both have the same family."""
     inverse = int(mask) ^ ((1 << mask.max_prefixlen) - 1)
     if inverse & (inverse + 1):
         return MaskedAddress(address, mask)

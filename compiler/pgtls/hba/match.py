@@ -1,11 +1,11 @@
-r"""What a server does with a connection: which line decides, and whether what the client's certificate says is enough.
+r"""Compute what a server does with a connection: which line decides, and whether the client's certificate satisfies it.
 
-After ``check_hba``, ``check_db``, ``check_role``, ``check_ip``, ``check_hostname`` and ``check_usermap`` of
-src/backend/libpq/hba.c, and ``ClientAuthentication`` and ``CheckCertAuth`` of auth.c. The first line that matches
-decides; nothing falls through when its method fails.
+The code follows ``check_hba``, ``check_db``, ``check_role``, ``check_ip``, ``check_hostname`` and ``check_usermap`` of
+src/backend/libpq/hba.c, and ``ClientAuthentication`` and ``CheckCertAuth`` of auth.c. The first matching line decides;
+if its method fails, the server tries no other line.
 
-Where a regular expression is beyond :mod:`pgtls.hba.regex` and the answer hangs on it,
-:class:`~pgtls.hba.regex.Undecidable` is raised.
+Raise :class:`~pgtls.hba.regex.Undecidable` if the answer depends on a regular expression that :mod:`pgtls.hba.regex`
+cannot evaluate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pgtls.hba.model import Address, Connection, Database, IdentLine, IPAddress, Line, Role
 
 _LONGEST_NAME = 63
-"""Bytes of a role's or a database's name; a server cuts what a client sends (NAMEDATALEN)."""
+"""The maximum bytes of a role or database name: a server truncates longer names (NAMEDATALEN)."""
 
 RECORD_TYPES_OF = {
     "socket": frozenset({"local"}),
@@ -32,16 +32,16 @@ RECORD_TYPES_OF = {
     "gss": frozenset({"host", "hostnossl", "hostgssenc"}),
     "plain": frozenset({"host", "hostnossl", "hostnogssenc"}),
 }
-"""The lines that a connection's transport lets it match; with GSS encryption it counts as one without SSL."""
+"""The line types that match a connection's transport. A connection with GSS encryption counts as one without SSL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Whether the line and the client's certificate let a connection through.
 
-    ``reason`` is what the server says or logs where not.
+    ``reason`` is the server's message or log entry for a rejection.
 
-    The method's own part (a password, a Kerberos ticket, the operating system's user) is taken to succeed.
+    Assume that the method itself (a password, a Kerberos ticket, the operating system's user) succeeds.
     """
 
     accepted: bool
@@ -56,9 +56,9 @@ def decide(
     connection: Connection,
     surroundings: Surroundings = Surroundings(),  # noqa: B008
 ) -> Line | None:
-    """Return the line that decides for a connection; None: the server refuses it for want of one.
+    """Return the line that decides for a connection. None: no line matches, so the server rejects it.
 
-    The connecting role is taken to exist. Raises Undecidable.
+    Assume that the connecting role exists. Raise Undecidable if a regular expression cannot be evaluated.
     """
     role = _cut(connection.role)
     covers_role = partial(role_matches, role=role, surroundings=surroundings)
@@ -87,9 +87,10 @@ def outcome(
     version: int,
     surroundings: Surroundings = Surroundings(),  # noqa: B008
 ) -> Outcome:
-    """Return what becomes of a connection that this line decides (ClientAuthentication in auth.c).
+    """Return the outcome of a connection for which this line decides (ClientAuthentication in auth.c).
 
-    The client's certificate, if there is one, is one that the server trusts. Raises Undecidable.
+    The client's certificate, if there is one, must be one that the server trusts. Raise Undecidable if a regular
+    expression cannot be evaluated.
     """
     if line is None:
         return Outcome(accepted=False, reason=_turned_away("no pg_hba.conf entry for", "from ", connection, version))
@@ -108,7 +109,7 @@ def outcome(
 
 
 def _turned_away(what: str, preposition: str, connection: Connection, version: int) -> str:
-    """Write the refusal that a client and the log get to see."""
+    """Write the rejection that the client and the log see."""
     words = {"tls": "SSL on"} if version == 13 else {"tls": "SSL encryption", "gss": "GSS encryption"}
     encryption = words.get(connection.transport, "SSL off" if version == 13 else "no encryption")
     host = "[local]" if connection.address is None else connection.address
@@ -131,9 +132,9 @@ def identity_accepted(
 
 
 def _asks_for(line: Line) -> str | None:
-    """Return the level of ``clientcert`` that is in force; ``cert`` implies the highest.
+    """Return the effective level of ``clientcert``. ``cert`` implies the highest level.
 
-    The old names are those of 13.
+    The old names are those of PostgreSQL 13.
     """
     if line.method == "cert":
         return "verify-full"
@@ -151,8 +152,8 @@ def map_identity(
 ) -> Outcome:
     r"""Return whether a client that proved to be ``identity`` may log in as ``role`` (check_usermap).
 
-    Without a map they must be equal. With one, its lines are tried in order; the first that fits is enough, and a
-    ``\1`` without a group ends the search. Raises Undecidable.
+    Without a map they must be equal. With a map, its lines are tried in order and the first match is enough; a ``\1``
+    without a group ends the search. Raise Undecidable if a regular expression cannot be evaluated.
     """
     role = _cut(role)
     if not ident_map:
@@ -177,7 +178,10 @@ def _is_identity(term: Name | Regex, identity: str) -> bool:
 
 
 def _expanded(ident: IdentLine, identity: str, version: int) -> Role | Outcome:
-    r"""Replace ``\1`` in a name below a regular expression, once up to 18; give a refusal where there is no group."""
+    r"""Replace ``\1`` in a name after a regular expression, only once up to version 18.
+
+    Return a rejection if there is no group.
+    """
     role = ident.role
     if not isinstance(ident.identity, Regex) or not isinstance(role, Name) or "\\1" not in role.text:
         return role
@@ -193,16 +197,16 @@ def _expanded(ident: IdentLine, identity: str, version: int) -> Role | Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """Who may log in as a role by the lines of pg_ident.conf, asked the other way round."""
+    """The identities that may log in as a role: the lines of pg_ident.conf, searched by role."""
 
     idents: Sequence[IdentLine]
     version: int
     surroundings: Surroundings
 
     def of(self, ident_map: str | None, role: str) -> tuple[Name | Regex, ...]:
-        """Return the identities that a map accepts for a role; without a map that of the role itself.
+        """Return the identities that a map accepts for a role. Without a map, return the identity of the role itself.
 
-        An entry whose regular expression is beyond :mod:`pgtls.hba.regex` is taken to accept.
+        Assume that an entry accepts if :mod:`pgtls.hba.regex` cannot evaluate its regular expression.
         """
         if not ident_map:
             return (Name(role),)
@@ -222,15 +226,15 @@ class Identities:
 
 
 def _fits(template: str, role: str) -> bool:
-    r"""Return whether a role can come of a name with ``\1`` in it."""
+    r"""Return whether a name with ``\1`` can produce a role."""
     first, *rest = template.split("\\1")
     return role.startswith(first) and role[len(first) :].endswith(rest[-1])
 
 
 def expanded_role(ident: IdentLine, identity: str) -> str | None:
-    r"""Return the role that an identity gets where the expression of a line matches and ``\1`` says so.
+    r"""Return the role of an identity if the expression of a line matches and the role contains ``\1``.
 
-    None where that is not known.
+    Return None if the role is unknown.
     """
     try:
         role = _expanded(ident, identity, 19) if _is_identity(ident.identity, identity) else None
@@ -243,7 +247,10 @@ def expanded_role(ident: IdentLine, identity: str) -> str | None:
 
 
 def role_matches(term: Role, role: str, surroundings: Surroundings) -> bool:
-    """Return whether a term of the role field covers a role (check_role). Raises Undecidable."""
+    """Return whether a term of the role field covers a role (check_role).
+
+    Raise Undecidable if a regular expression cannot be evaluated.
+    """
     if isinstance(term, Name):
         return term.text == role
     if isinstance(term, Member):
@@ -269,9 +276,9 @@ def _database_matches(term: Database, role: str, database: str, *, physical: boo
 
 
 def is_member(role: str, group: str, surroundings: Surroundings) -> bool:
-    """Return whether a role is the group or, directly or not, a member of it.
+    """Return whether a role is the group or, directly or indirectly, a member of it.
 
-    Superusers are none by that alone (is_member_of_role_nosuper).
+    A superuser is not automatically a member (is_member_of_role_nosuper).
     """
     return role == group or group in _groups(surroundings.members, role)
 
@@ -313,7 +320,10 @@ def _address_matches(address: Address, connection: Connection, surroundings: Sur
 
 
 def _host_matches(pattern: str, name: str) -> bool:
-    """Compare host names, ASCII letters without case; a pattern that starts with a dot is a suffix (hostname_match)."""
+    """Compare host names and ignore the case of ASCII letters.
+
+    A pattern that starts with a dot is a suffix (hostname_match).
+    """
     pattern, name = _folded(pattern), _folded(name)
     return name.endswith(pattern) if pattern.startswith(".") else name == pattern
 
@@ -338,7 +348,7 @@ _Term = TypeVar("_Term")
 
 
 def _any(covers: Callable[[_Term], bool], terms: Iterable[_Term]) -> bool | Undecidable:
-    """Return whether any term covers; what cannot be decided matters only where no other term does."""
+    """Return whether any term covers. An undecidable term matters only if no other term covers."""
     undecidable = None
     for term in terms:
         try:
@@ -350,7 +360,10 @@ def _any(covers: Callable[[_Term], bool], terms: Iterable[_Term]) -> bool | Unde
 
 
 def _both(one: bool | Undecidable, other: bool | Undecidable) -> bool:
-    """Return whether both hold; what cannot be decided matters only where the other one holds. Raises Undecidable."""
+    """Return whether both hold. An undecidable term matters only if the other one holds.
+
+    Raise Undecidable in that case.
+    """
     if one is False or other is False:
         return False
     for answer in (one, other):

@@ -1,8 +1,8 @@
-"""The lines of pg_hba.conf and pg_ident.conf as values.
+"""Define the lines of pg_hba.conf and pg_ident.conf as values.
 
-A line holds *terms*, what PostgreSQL of one major version understands by the tokens that are written;
-:mod:`pgtls.hba.parse` reads them and :mod:`pgtls.hba.render` writes them, so that ``/^app_`` is a :class:`Name` in
-version 15 and a :class:`Regex` in 16.
+A line holds *terms*: the meaning that a major version of PostgreSQL gives to the written tokens. :mod:`pgtls.hba.parse`
+reads them and :mod:`pgtls.hba.render` writes them. ``/^app_`` is therefore a :class:`Name` in version 15 and a
+:class:`Regex` in 16.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ IPNetwork = IPv4Network | IPv6Network
 
 
 class Keyword(Enum):
-    """Words that lose their meaning when they are quoted."""
+    """Words that lose their special meaning when they are quoted."""
 
     ALL = "all"
     SAMEUSER = "sameuser"
@@ -86,13 +86,13 @@ class Line:
     method: str
     options: tuple[tuple[str, str], ...] = ()
     comment: str | None = None
-    """What is written above it; on a line that was read, None."""
+    """The comment above the line; None on a line that was read."""
     file: str | None = None
     number: int | None = None
-    """The line number in its file, from 1; on a line that was not read, None."""
+    """The line number in its file, from 1; None on a line that was not read."""
 
     def option(self, name: str) -> str | None:
-        """Return the value of an option; the last one written counts."""
+        """Return the value of an option. If it is repeated, the last value counts."""
         return dict(self.options).get(name)
 
 
@@ -110,7 +110,7 @@ class IdentLine:
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """A client certificate that the server's trust has accepted: its first common name, and its subject (RFC 2253)."""
+    """A client certificate that the server trusts: its first common name, and its subject (RFC 2253)."""
 
     common_name: str | None
     subject: str
@@ -132,9 +132,9 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What else decides: the role graph, and the server's own interfaces (for ``samehost`` and ``samenet``)."""
+    """The other facts that decide: the role graph, and the server's interfaces (for ``samehost`` and ``samenet``)."""
 
     members: frozenset[tuple[str, str]] = frozenset()
-    """Direct memberships: (member, of)."""
+    """Direct memberships: (member, group)."""
     interfaces: tuple[str, ...] = ("127.0.0.1/8", "::1/128")
     """Own addresses, each with its network's prefix length."""

@@ -1,10 +1,10 @@
-"""Methods and their options.
+"""Check methods and their options.
 
-They say what a server of each version takes on a line, and its words when it does not (parse_hba_line,
-parse_hba_auth_opt).
+The functions return what a server of each version accepts on a line, and its message when it rejects one
+(parse_hba_line, parse_hba_auth_opt).
 
-Which methods a *build* has (gss, pam, ldap, bsd, sspi) and which OAuth validators are installed cannot be known here:
-they are taken to be there.
+The methods of a *build* of PostgreSQL (gss, pam, ldap, bsd, sspi) and its installed OAuth validators are unknown here.
+Assume that they exist.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _SEARCH = ("ldapbasedn", "ldapbinddn", "ldapbindpasswd", "ldapsearchattribute", 
 def line_refusal(
     record_type: str, method: str, options: tuple[tuple[str, str], ...], version: int, *, is_whole: bool = True
 ) -> tuple[str, int | None] | None:
-    """Return the server's words for what it refuses, and the index of the option that it is about.
+    """Return the server's message for a rejected line, and the index of the option at fault.
 
-    None: it takes the line.
+    None: the server accepts the line.
 
-    ``is_whole``: there are no more options, so that what is missing can be told.
+    ``is_whole``: the list of options is complete, so a missing option is a fault.
     """
     refusal = method_refusal(record_type, method, version)
     if refusal:
@@ -53,7 +53,10 @@ def line_refusal(
 
 
 def method_refusal(record_type: str, method: str, version: int) -> str | None:
-    """Return why a method cannot stand on a line of this type. ``ident`` on ``local`` has become ``peer`` before."""
+    """Return why a line of this type cannot have a method.
+
+    The caller has already replaced ``ident`` on ``local`` by ``peer``.
+    """
     if method not in methods(version):
         return f'invalid authentication method "{method}"'
     if method == "gss" and record_type == "local":
@@ -66,7 +69,7 @@ def method_refusal(record_type: str, method: str, version: int) -> str | None:
 
 
 def option_refusal(record_type: str, method: str, name: str, value: str, version: int) -> str | None:
-    """Return why an option cannot stand on such a line, or have this value."""
+    """Return why such a line cannot have an option, or the option cannot have this value."""
     if not _is_known(name, version):
         return f'unrecognized authentication option name: "{name}"'
     if name.startswith("validator.") and not VALIDATOR_OPTION.fullmatch(name):
@@ -92,7 +95,7 @@ def _is_known(name: str, version: int) -> bool:
 
 
 def _misplaced(method: str, name: str, version: int) -> str | None:
-    """Return which methods the option is for, where this one is not among them."""
+    """Return the methods that support the option if this method is not one of them."""
     if name == "map":
         takers = {taker.name for taker in methods(version).values() if taker.map}
         words = (
@@ -140,12 +143,12 @@ def _atoi(text: str) -> int:
 
 
 def _listed(value: str) -> list[str]:
-    """Split a list as SplitGUCList does, but for quotes that are not balanced."""
+    """Split a list as SplitGUCList does, except for unbalanced quotes."""
     return [item.strip().strip('"') for item in value.split(",")] if value.strip() else []
 
 
 def _incomplete(method: str, options: Mapping[str, str], version: int) -> str | None:
-    """Return which option is missing, or does not go with another one."""
+    """Return which option is missing, or conflicts with another one."""
     if method == "ldap":
         return _incomplete_ldap({**_from_url(options.get("ldapurl")), **options}, version)
     if method == "radius":
@@ -160,7 +163,7 @@ def _incomplete(method: str, options: Mapping[str, str], version: int) -> str | 
 
 
 def _from_url(url: str | None) -> dict[str, str]:
-    """Return the options that an LDAP URL stands for (RFC 4516: ldap://host/dn?attributes?scope?filter)."""
+    """Return the options that an LDAP URL contains (RFC 4516: ldap://host/dn?attributes?scope?filter)."""
     if not url:
         return {}
     parts = urlsplit(url)

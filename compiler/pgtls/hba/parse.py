@@ -1,8 +1,9 @@
 """Read pg_hba.conf and pg_ident.conf as a server of one version does.
 
-After parse_hba_line and parse_ident_line of src/backend/libpq/hba.c.
+The code follows parse_hba_line and parse_ident_line of src/backend/libpq/hba.c.
 
-Every line that the server would refuse is a :class:`HbaError` in its words; the server then refuses the whole file.
+Every line that the server would reject is an :class:`HbaError` with the server's message. The server then rejects the
+whole file.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HbaError:
-    """What a server says about a file that it refuses.
+    """The server's message about a file that it rejects.
 
-    ``line`` and ``column`` are where the token stands (None: the file as a whole is meant); ``record`` is the line
-    number that the server names, which is where a continued line starts.
+    ``line`` and ``column`` are the place of the token (None: the whole file is at fault). ``record`` is the line number
+    that the server reports: the start of a continued line.
     """
 
     message: str
@@ -54,27 +55,27 @@ class HbaError:
 
 @dataclass(frozen=True, slots=True)
 class ParsedHba:
-    """The lines that are good, in the order in which they are tried, and what is wrong with the others."""
+    """The valid lines, in the order in which the server tries them, and the errors of the others."""
 
     lines: tuple[Line, ...]
     errors: tuple[HbaError, ...]
 
     @property
     def consequence(self) -> str | None:
-        """What the server does with such a file."""
+        """How the server handles such a file."""
         return "the server does not start; at a reload it keeps the lines it had" if self.errors else None
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedIdent:
-    """The lines that are good, in the order in which they are tried, and what is wrong with the others."""
+    """The valid lines, in the order in which the server tries them, and the errors of the others."""
 
     lines: tuple[IdentLine, ...]
     errors: tuple[HbaError, ...]
 
     @property
     def consequence(self) -> str | None:
-        """What the server does with such a file."""
+        """How the server handles such a file."""
         return "the server starts without any ident map; at a reload it keeps those it had" if self.errors else None
 
 
@@ -87,9 +88,9 @@ def parse_hba(
 ) -> ParsedHba:
     """Read a pg_hba.conf of that major version.
 
-    ``text`` has its line ends as they are in the file, and bytes that are not UTF-8 as surrogates. ``read`` and
-    ``names`` give the files and directories that lines refer to, see :class:`pgtls.hba.tokens.Files`; relative ones are
-    looked for beside ``file``.
+    ``text`` keeps the line ends of the file, and has surrogates for bytes that are not UTF-8. ``read`` and ``names``
+    return the files and directories that lines refer to, see :class:`pgtls.hba.tokens.Files`. Relative paths start at
+    the directory of ``file``.
     """
     lines, errors = _parsed(text, version, file, Files(read, names), partial(_hba_line, version=version))
     if not lines and not errors:
@@ -109,7 +110,7 @@ def parse_ident(
 
 
 class _Refused(Exception):  # noqa: N818
-    """A record that the server refuses, on its way to the list of errors."""
+    """Carry a record that the server rejects to the list of errors."""
 
     def __init__(self, message: str, place: Place) -> None:
         super().__init__(message)
@@ -124,7 +125,7 @@ def _parsed(
 ) -> tuple[tuple[_Parsed, ...], tuple[HbaError, ...]]:
     lines: list[_Parsed] = []
     errors: list[HbaError] = []
-    carried: tuple[str, ...] = ()  # by a backslash at the end of the line before, which is no continuation to 13
+    carried: tuple[str, ...] = ()  # by a backslash at the end of the previous line; in 13 that is no continuation
     for record in tokenize(text, version, file, files):
         if isinstance(record, Fault):
             errors.append(_error(record.message, record.place, record.record))
@@ -147,21 +148,21 @@ def _error(message: str, place: Place, record: int) -> HbaError:
 
 
 class _Fields:
-    """The fields of a record, one after the other."""
+    """The fields of a record, in order."""
 
     def __init__(self, record: Record) -> None:
         self.rest: Iterator[tuple[Token, ...]] = iter(record.fields)
         self.record = record
 
     def next(self, at_end: str) -> tuple[Token, ...]:
-        """Return the next field; ``at_end`` is what the server says where there is none."""
+        """Return the next field. ``at_end`` is the server's message if there is none."""
         field = next(self.rest, None)
         if field is None:
             raise _Refused(at_end, self.record.end)
         return field
 
     def single(self, at_end: str, several: str) -> Token:
-        """Return the next field's only token; ``several`` is what the server says where there are more."""
+        """Return the only token of the next field. ``several`` is the server's message if there are more tokens."""
         field = self.next(at_end)
         if len(field) > 1:
             raise _Refused(several, field[1].place)
@@ -212,7 +213,10 @@ def _role(token: Token, version: int) -> Role:
 
 
 def _name_or_regex(token: Token, version: int) -> Name | Regex:
-    """Quotes do not hide a slash: only the first character is looked at (regcomp_auth_token)."""
+    """Read a token that may be a regular expression.
+
+    Quotes do not hide a slash: only the first character counts (regcomp_auth_token).
+    """
     if version < 16 or not token.text.startswith("/"):
         return Name(token.text)
     return _regex(token)
@@ -225,7 +229,7 @@ def _regex(token: Token) -> Regex:
     except InvalidRegex as invalid:
         raise _Refused(f'invalid regular expression "{pattern}": {invalid}', token.place) from None
     except Undecidable:
-        pass  # the server may take it, and what it matches is asked later
+        pass  # the server may accept it; a later step asks what it matches
     return Regex(pattern)
 
 
@@ -260,7 +264,7 @@ def _with_mask(address: IPAddress, fields: _Fields) -> IPNetwork | MaskedAddress
 def _method_and_options(
     record_type: str, method: Token, tokens: list[Token], version: int
 ) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Read the rest of a line; errors come in the server's order."""
+    """Read the rest of a line. Errors come in the server's order."""
     name = "peer" if (record_type, method.text) == ("local", "ident") else method.text
     options: list[tuple[str, str]] = []
     malformed = None
@@ -283,7 +287,7 @@ def _method_and_options(
 
 
 def _ident_line(record: Record, version: int) -> IdentLine:
-    """Read a line; fields after the third are ignored."""
+    """Read a line. Ignore fields after the third."""
     fields = _Fields(record)
     ident_map, identity, role = (
         fields.single("missing entry at end of line", "multiple values in ident field") for _ in range(3)

@@ -29,8 +29,7 @@ _OPTIONS_START = re.compile(r"\(\?[A-Za-z]")
 class Pattern:
     """A compiled regular expression.
 
-    ``around`` are the parts before, within and after the first group, if it stands at the top level; None where there
-    is no such group.
+    ``around`` are the parts before, inside and after the first group if this group is at the top level, otherwise None.
     """
 
     source: str
@@ -38,22 +37,22 @@ class Pattern:
     around: tuple[Node, Node, Node] | None
     groups: int
     is_plain: bool
-    """Nothing but greedy quantifiers and no alternation: the first group is as long as it can be."""
+    """Only greedy quantifiers and no alternation: the first group is as long as possible."""
     is_anchored: bool
     """Starts with ``^`` and ends with ``$``."""
 
     def matches(self, subject: str) -> bool:
         """Return whether the pattern matches anywhere in the subject (pg_regexec without captures).
 
-        Raises Undecidable.
+        Raise Undecidable if the pattern cannot be evaluated.
         """
         data = Subject(subject.encode("utf-8", "surrogateescape"))
         return bool(self.whole(data, frozenset(range(len(data) + 1))))
 
     def first_group(self, subject: str) -> str | None:
-        r"""Return what ``\1`` stands for in a subject that matches; None: there is no group.
+        r"""Return the text of ``\1`` in a matching subject. None: the pattern has no group.
 
-        Raises Undecidable where several substrings are possible and PostgreSQL's preference is not obvious.
+        Raise Undecidable if several substrings are possible and PostgreSQL's preference is not obvious.
         """
         if not self.groups:
             return None
@@ -68,7 +67,7 @@ class Pattern:
 
 
 def _spans(around: tuple[Node, Node, Node], data: Subject) -> set[tuple[int, int]]:
-    """Return all the places of the first group, in the matches that start leftmost."""
+    """Return all places of the first group in the leftmost matches."""
     before, inner, after = around
     for origin in range(len(data) + 1):
         spans = {
@@ -84,8 +83,8 @@ def _spans(around: tuple[Node, Node, Node], data: Subject) -> set[tuple[int, int
 
 @lru_cache(maxsize=4096)
 def compile_regex(pattern: str) -> Pattern:
-    """Compile a pattern (without the slash that marks it in the files). Raises InvalidRegex, Undecidable."""
-    data = pattern.encode("utf-8", "surrogateescape").decode("latin-1")  # one character a byte
+    """Compile a pattern (without the slash that marks it in the files). Raise InvalidRegex or Undecidable."""
+    data = pattern.encode("utf-8", "surrogateescape").decode("latin-1")  # one character for each byte
     try:
         rest, ignore_case, doubt = _start(data)
         parser = Parser(rest, ignore_case=ignore_case)
@@ -97,7 +96,7 @@ def compile_regex(pattern: str) -> Pattern:
 
 @lru_cache(maxsize=65536)
 def decided(pattern: str, subject: str) -> bool | None:
-    """Return whether a pattern matches; None where that is not known here."""
+    """Return whether a pattern matches. None: unknown."""
     try:
         return compile_regex(pattern).matches(subject)
     except (InvalidRegex, Undecidable):
@@ -123,12 +122,12 @@ def _pattern(source: str, parser: Parser, branches: list[list[Node]]) -> Pattern
 def _start(data: str) -> tuple[str, bool, str | None]:
     """Read a director and embedded options (regc_lex.c, prefixes).
 
-    Return what follows them, whether case is ignored, and a doubt.
+    Return the rest of the pattern, whether case is ignored, and a doubt.
     """
     doubt = None
     if data.startswith("***") and len(data) > 3:
         if data[3] == "=":
-            raise Undecidable("a director")  # all that follows is literal
+            raise Undecidable("a director")  # the rest is literal
         if data[3] != ":":
             raise InvalidRegex("invalid regexp (reg version 0.8)" if data[3] == "?" else "quantifier operand invalid")
         data, doubt = data[4:], "a director"

@@ -1,9 +1,9 @@
-"""What a regular expression is made of.
+"""Define the nodes of a regular expression.
 
-Functions from a set of positions to the positions where a match that starts at one of them can end.
+A node is a function from a set of positions to the positions at which a match that starts there can end.
 
-There is no backtracking, and what a subject may cost is bounded: groups that repeat groups, or look ahead in a
-lookahead, would take a time that grows with every level. Beyond that, :class:`Undecidable` is raised.
+There is no backtracking, and the cost for a subject is bounded: groups that repeat groups, or lookaheads inside
+lookaheads, would need time that grows with every level. Above the bound, :class:`Undecidable` is raised.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 _MOST_STEPS = 300_000
-"""Positions that are looked at for one subject: a fraction of a second."""
+"""The maximum number of positions to visit for one subject: a fraction of a second."""
 
 
 class Undecidable(Exception):  # noqa: N818  (a limit of the reader, not an error of the pattern's author)
-    """What PostgreSQL would do cannot be told here; the message says why."""
+    """Report that pgtls cannot tell what PostgreSQL would do. The message gives the reason."""
 
 
 class Subject(bytes):
-    """The bytes that a pattern is tried on, and what that has cost so far."""
+    """The bytes to match, and the cost so far."""
 
     def __init__(self, _: bytes) -> None:
         self.left = _MOST_STEPS
         self.looked: dict[tuple[int, int], bool] = {}
-        """What a lookahead has found at a position."""
+        """The result of a lookahead at a position."""
 
     def spend(self, steps: int) -> None:
-        """Count positions. Raises :class:`Undecidable` for too many."""
+        """Count positions. Raise :class:`Undecidable` above the maximum."""
         self.left -= steps + 1
         if self.left < 0:
             raise Undecidable("it takes too many steps to find out what the regular expression matches")
@@ -71,7 +71,7 @@ def byte_in(members: frozenset[int]) -> Node:
 
 
 def sequence(nodes: list[Node]) -> Node:
-    """Match one after the other."""
+    """Match the parts in sequence."""
 
     def run(data: Subject, at: Positions) -> Positions:
         for node in nodes:
@@ -84,19 +84,19 @@ def sequence(nodes: list[Node]) -> Node:
 
 
 def either(nodes: list[Node]) -> Node:
-    """Match any of them."""
+    """Match any of the branches."""
     if len(nodes) == 1:
         return nodes[0]
     return lambda data, at: frozenset[int]().union(*(node(data, at) for node in nodes))
 
 
 def repeated(node: Node, least: int, most: int | None) -> Node:
-    """Match it from ``least`` to ``most`` times, or without limit."""
+    """Match the node from ``least`` to ``most`` times, or without limit."""
 
     def run(data: Subject, at: Positions) -> Positions:
         for _ in range(least):
             before, at = at, node(data, at)
-            if at == before:  # nothing more comes of going on
+            if at == before:  # more repetitions reach no new position
                 break
         reached, fresh, rounds = at, at, least
         while fresh and (most is None or rounds < most):
@@ -117,7 +117,7 @@ def _where(holds: Callable[[Subject, int], bool]) -> Node:
 
 
 def ahead(node: Node, *, wanted: bool) -> Node:
-    """Match nothing, where it would match, or where it would not."""
+    """Match the empty string where the node matches, or where it does not match."""
 
     def holds(data: Subject, position: int) -> bool:
         key = id(node), position

@@ -1,6 +1,6 @@
-"""The syntax of PostgreSQL's AREs, as far as :mod:`pgtls.hba.regex` understands it.
+"""Parse PostgreSQL's AREs, as far as :mod:`pgtls.hba.regex` can evaluate them.
 
-Source: src/backend/regex/regc_lex.c and regcomp.c; the texts are those of regerrs.h.
+Source: src/backend/regex/regc_lex.c and regcomp.c. The messages are those of regerrs.h.
 """
 
 from __future__ import annotations
@@ -137,11 +137,11 @@ _OPEN_BOUND = re.compile(r"\{[0-9]+(,[0-9]*)?")
 
 
 class InvalidRegex(ValueError):  # noqa: N818  (a fault of the pattern's author)
-    """A pattern that PostgreSQL refuses; the message is the reason in its words."""
+    """Report a pattern that PostgreSQL rejects. The message is PostgreSQL's reason."""
 
 
 class Parser:
-    """A recursive descent over one pattern, a character standing for a byte."""
+    """A recursive descent parser of one pattern. Each character stands for a byte."""
 
     def __init__(self, source: str, *, ignore_case: bool) -> None:
         self.source = source
@@ -150,16 +150,16 @@ class Parser:
         self.groups = 0
         self.is_plain = True
         self.first: tuple[int, Node] | None = None
-        """The first group, when it was met at the top level: its index in the branch, and what is in it."""
+        """The first group, if it is at the top level: its index in the branch, and its content."""
         self.doubt: str | None = None
-        """What the pattern has that PostgreSQL reads and this reader does not evaluate."""
+        """The parts of the pattern that PostgreSQL reads and this parser cannot evaluate."""
         self.is_ahead = False
-        """Within a lookahead or lookbehind, where no group captures."""
+        """Whether the parser is inside a lookahead or lookbehind, where no group captures."""
 
     def parse(self) -> list[list[Node]]:
         """Return the nodes of each top-level branch.
 
-        What PostgreSQL refuses is found wherever it is; then doubts count.
+        Report a pattern that PostgreSQL rejects first, then doubts.
         """
         branches = self.branches(0)
         if self.position < len(self.source):
@@ -169,15 +169,15 @@ class Parser:
         return branches
 
     def unsure(self, reason: str) -> None:
-        """Note that the pattern is valid so far, and cannot be evaluated."""
+        """Record that the pattern is valid so far but cannot be evaluated."""
         self.doubt = self.doubt or reason
 
     def peek(self, text: str) -> bool:
-        """Return whether this comes next."""
+        """Return whether this text comes next."""
         return self.source.startswith(text, self.position)
 
     def take(self) -> str:
-        """Return the next character and pass it."""
+        """Return the next character and move past it."""
         self.position += 1
         return self.source[self.position - 1]
 
@@ -193,7 +193,7 @@ class Parser:
         return found
 
     def branch(self, depth: int) -> list[Node]:
-        """Read atoms and constraints in a row; an empty branch matches nothing at all."""
+        """Read a sequence of atoms and constraints. An empty branch matches the empty string."""
         nodes: list[Node] = []
         while self.comments() and not self.peek("|") and not self.peek(")"):
             constraint = self.constraint(depth)
@@ -209,14 +209,14 @@ class Parser:
         return nodes
 
     def comments(self) -> bool:
-        """Pass comments, which may be between any two parts; say whether anything is left."""
+        """Skip comments, which may appear between any two parts. Return whether anything is left."""
         while self.peek("(?#"):
             end = self.source.find(")", self.position)
             self.position = len(self.source) if end < 0 else end + 1
         return self.position < len(self.source)
 
     def constraint(self, depth: int) -> Node | None:
-        """Read what matches no character. A quantifier after it is one without an operand."""
+        """Read a constraint, which matches no character. A quantifier after it lacks an operand."""
         for mark, wanted in (("(?=", True), ("(?!", False), ("(?<=", True), ("(?<!", False)):
             if self.peek(mark):
                 self.position += len(mark)
@@ -234,7 +234,7 @@ class Parser:
         return None
 
     def around(self, depth: int, mark: str, *, wanted: bool) -> Node:
-        """Read the rest of a lookahead or lookbehind, in which groups do not count."""
+        """Read the rest of a lookahead or lookbehind. Groups inside it do not count."""
         groups, is_ahead = self.groups, self.is_ahead
         self.is_ahead = True
         node = self.closed(depth)
@@ -252,7 +252,7 @@ class Parser:
         return node
 
     def atom(self, depth: int) -> tuple[Node, bool]:
-        """Read one atom; True with it if it is a capturing group."""
+        """Read one atom. Return True with it if it is a capturing group."""
         character = self.take()
         if character == "(":
             return self.group(depth)
@@ -267,7 +267,7 @@ class Parser:
         return byte_in(self.cased(frozenset({ord(character)}))), False
 
     def group(self, depth: int) -> tuple[Node, bool]:
-        """Read a group, capturing (True) or not."""
+        """Read a group. Return True with it if it captures."""
         if self.peek("?:"):
             self.position += 2
             return self.closed(depth), False
@@ -278,7 +278,7 @@ class Parser:
         return node, True
 
     def back_reference(self) -> bool:
-        """Read a back reference from after its backslash, if there is one (regc_lex.c, lexescape)."""
+        """Read a back reference after its backslash, if there is one (regc_lex.c, lexescape)."""
         found = self.reference()
         if found is None:
             return False
@@ -291,19 +291,19 @@ class Parser:
     def reference(self) -> re.Match[str] | None:
         """Find the number of a back reference after a backslash.
 
-        Several digits are one if there are so many groups, else an octal escape.
+        Several digits are one number if the pattern has that many groups, otherwise an octal escape.
         """
         found = _NUMBER.match(self.source, self.position)
         return None if found and len(found[0]) > 1 and int(found[0]) > self.groups else found
 
     def cased(self, members: frozenset[int]) -> frozenset[int]:
-        """Add the letters of the other case where case is ignored."""
+        """Add the letters of the other case if case is ignored."""
         if not self.ignore_case:
             return members
         return members | {m ^ 0x20 for m in members if m in UPPER or m in LOWER}
 
     def escape(self) -> frozenset[int]:
-        """Read what follows a backslash, outside brackets and in."""
+        """Read the text after a backslash, outside or inside brackets."""
         if self.position == len(self.source):
             raise InvalidRegex("invalid escape \\ sequence")
         character = self.take()
@@ -323,7 +323,7 @@ class Parser:
         return frozenset({0})
 
     def quantified(self, node: Node) -> Node:
-        """Read the quantifier after an atom, if there is one; the same node comes back if not."""
+        """Read the quantifier after an atom. Return the same node if there is none."""
         least, most = 0, None
         if self.peek("{") and self.source[self.position + 1 : self.position + 2].isdecimal():
             least, most = self.bound()
@@ -337,7 +337,7 @@ class Parser:
         return repeated(node, least, most)
 
     def lazy(self) -> None:
-        """Read the mark of a quantifier that is not greedy."""
+        """Read the mark of a non-greedy quantifier."""
         if self.peek("?"):
             self.position += 1
             self.is_plain = False
@@ -359,7 +359,7 @@ class Parser:
 
 
 class _Bracket:
-    """A bracket expression, from after its ``[``."""
+    """Read a bracket expression after its ``[``."""
 
     def __init__(self, parser: Parser) -> None:
         self.parser = parser

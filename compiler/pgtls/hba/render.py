@@ -1,7 +1,7 @@
-r"""Write pg_hba.conf and pg_ident.conf so that a server of one version reads what is meant.
+r"""Write pg_hba.conf and pg_ident.conf so that a server of one version reads the intended terms.
 
-Whatever is not meant as a keyword is quoted. Quotes hide keywords, ``+``, ``@``, ``#``, commas and blanks, but not a
-leading ``/``: from 16, a name that starts with one is written as an anchored regular expression (regcomp_auth_token in
+Quote every token that is not a keyword. Quotes hide keywords, ``+``, ``@``, ``#``, commas and blanks, but not a leading
+``/``: from 16, write a name with a leading ``/`` as an anchored regular expression (regcomp_auth_token in
 src/backend/libpq/hba.c).
 """
 
@@ -35,31 +35,31 @@ if TYPE_CHECKING:
 _DATABASE_KEYWORDS = {Keyword.ALL, Keyword.SAMEUSER, Keyword.SAMEROLE, Keyword.REPLICATION}
 _ADDRESS_KEYWORDS = {Keyword.ALL, Keyword.SAMEHOST, Keyword.SAMENET}
 _WIDEST_COLUMN = 40
-_LONGEST_TOKEN = 254  # bytes within quotes that every minor release up to 15 reads
-_LONGEST_LINE = 8190  # bytes that every minor release of 13 reads
-_LONGEST_COMMENT = 2000  # characters: within that limit, whatever they are
+_LONGEST_TOKEN = 254  # maximum bytes within quotes that every minor release up to 15 reads
+_LONGEST_LINE = 8190  # maximum bytes that every minor release of 13 reads
+_LONGEST_COMMENT = 2000  # maximum characters: whatever the characters are, they fit into that limit
 _NO_QUOTES_NEEDED = re.compile(r"[A-Za-z0-9._=-]+")
 _SIMPLE = re.compile(r"[ A-Za-z0-9._@+/-]{0,63}")
 _SPECIAL = re.compile(r"[][\\^$.*+?(){}|]")
 
 
 class Unwritable(ValueError):  # noqa: N818  (a refusal of the input, not an error of the program)
-    """A value that no file of this version can say; the message is lower case and names it."""
+    """Report a value that no file of this version can express. The message is lower case and names the value."""
 
 
 def render_hba(lines: Sequence[Line], version: int, header: str = "") -> str:
-    """Write a pg_hba.conf for that major version, each line below its comment, ``header`` above all.
+    """Write a pg_hba.conf for that major version: ``header`` first, then each line below its comment.
 
-    Raises Unwritable.
+    Raise Unwritable if a value cannot be expressed.
     """
     titles = ("# TYPE", "DATABASE", "USER", "ADDRESS", "METHOD")
     return _render(titles, [(line.comment, _hba_cells(line, version)) for line in lines], version, header)
 
 
 def render_ident(idents: Sequence[IdentLine], version: int, header: str = "") -> str:
-    """Write a pg_ident.conf for that major version, each line below its comment, ``header`` above all.
+    """Write a pg_ident.conf for that major version: ``header`` first, then each line below its comment.
 
-    Raises Unwritable.
+    Raise Unwritable if a value cannot be expressed.
     """
     titles = ("# MAPNAME", "SYSTEM-USERNAME", "PG-USERNAME")
     return _render(titles, [(ident.comment, _ident_cells(ident, version)) for ident in idents], version, header)
@@ -80,7 +80,7 @@ def _render(
 
 
 def _widths(rows: Iterable[Sequence[str]]) -> list[int]:
-    """Return each column the width of its widest cell; very long ones stick out."""
+    """Return the columns, each as wide as its widest cell. Very long cells exceed their column."""
     widths: dict[int, int] = {}
     for row in rows:
         for column, cell in enumerate(row):
@@ -94,7 +94,7 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _comment(text: str) -> str:
-    """Write a comment; one that ended in a backslash would swallow the line below it."""
+    """Write a comment. A comment that ended in a backslash would swallow the next line."""
     return "\n".join(map(_comment_line, re.split(r"\r\n|\r|\n", text.rstrip("\r\n"))))
 
 
@@ -138,7 +138,7 @@ def _joined(kind: str, tokens: Iterator[str]) -> str:
 
 
 def quoted(text: str, version: int) -> str:
-    """Quote a token. Raises Unwritable for what no token can hold."""
+    """Quote a token. Raise Unwritable if no token can hold the text."""
     if _SIMPLE.fullmatch(text):
         return f'"{text}"'
     if {"\0", "\r", "\n"} & set(text):
@@ -159,7 +159,7 @@ def shown(text: str) -> str:
 
 
 def _literal_regex(text: str) -> str:
-    """Return the pattern that matches this text alone."""
+    """Return the pattern that matches only this text."""
     return "^" + _SPECIAL.sub(r"\\\g<0>", text) + "$"
 
 
@@ -223,14 +223,14 @@ def _options(line: Line, version: int) -> Iterator[str]:
 
 
 def _identity(identity: Name | Regex, version: int) -> str:
-    """Write the identity that a client proves; a leading slash makes a regular expression in every version."""
+    """Write the identity that a client proves. A leading slash marks a regular expression in every version."""
     if isinstance(identity, Regex):
         return _regex(identity, version, since=13)
     return quoted("/" + _literal_regex(identity.text) if identity.text.startswith("/") else identity.text, version)
 
 
 def _ident_role(ident: IdentLine, version: int) -> str:
-    r"""Write the role; in a name below a regular expression, ``\1`` is replaced, and nowhere else."""
+    r"""Write the role. PostgreSQL replaces ``\1`` only in a name after a regular expression."""
     role = ident.role
     if version < 16 and not isinstance(role, Name):
         raise Unwritable(f'the role "{shown(str(role))}" in an ident map needs PostgreSQL 16, not {version}')
@@ -244,7 +244,7 @@ def _ident_role(ident: IdentLine, version: int) -> str:
         return quoted(role.text, version)
     if not ident.identity.text.startswith("/"):
         return _name(role, version)
-    # The identity has to be written as a regular expression, below which the role must not look like a template.
+    # Write the identity as a regular expression. The role after it must not look like a template.
     if version < 16:
         raise Unwritable(f'"{shown(role.text)}" below "{shown(ident.identity.text)}" would have its \\1 replaced')
     return quoted("/" + _literal_regex(role.text), version)

@@ -1,8 +1,8 @@
-"""Secrets in the lines of foreign files: passwords that no message and no excerpt may show.
+"""Find secrets in the lines of foreign files: passwords that no message and no excerpt may show.
 
-A secret is the value of an option whose name says so (``ldapbindpasswd``, ``radiussecrets``, any name with "pass",
-"secret" or "token"), and the password of a URL. A line can be malformed: after such an option, each token that is no
-other option counts as a part of the secret.
+A secret is the value of an option with a telling name (``ldapbindpasswd``, ``radiussecrets``, any name with "pass",
+"secret" or "token"), and the password of a URL. A line can be malformed. After such an option, each token that is no
+other option therefore counts as part of the secret.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 HIDDEN = "(secret)"
-"""What stands for a secret in a message."""
+"""The replacement for a secret in a message."""
 
 _LOGICAL = re.compile(r"(?:[^\n]*\\\r?\n)*[^\n]*\n?")
 _RAW_TOKEN = re.compile(r'(?:\\\r?\n|[^\s,"]|"[^"]*"?)+')
@@ -26,12 +26,12 @@ _AROUND_A_NAME = "\"'#:\\\r\n "
 
 
 def blotted(text: str) -> str:
-    """Replace every character of a secret with an asterisk, in a file or a part of it. Lines keep their length."""
+    """Replace every character of a secret with an asterisk, in a file or a part of it. Keep the length of lines."""
     return "".join(map(_blotted, _LOGICAL.findall(text)))
 
 
 def without_secrets(message: str, tokens: Iterable[str]) -> str:
-    """Take the secrets that a line's tokens hold out of a message about that line."""
+    """Remove the secrets in a line's tokens from a message about that line."""
     found = {token[start:end] for token, (start, end) in _spans(tokens) if start < end}
     for secret in sorted(found, key=len, reverse=True):
         message = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, message)
@@ -47,7 +47,7 @@ def _blotted(line: str) -> str:
 
 
 def _spans(tokens: Iterable[str]) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield each token with the part of it that is secret."""
+    """Yield each token with its secret part."""
     after_secret = False
     for token, following in pairwise((*tokens, "")):
         name, equals, _ = token.partition("=")

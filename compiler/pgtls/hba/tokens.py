@@ -27,7 +27,7 @@ _LONGEST_LINE = 20479  # bytes with its line feed; 13 only (8191 before)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a file; lines and columns count from 1, columns in code points of that physical line."""
+    """A place in a file. Lines and columns count from 1, columns in code points of that physical line."""
 
     file: str
     line: int
@@ -37,7 +37,8 @@ class Place:
 class Token(NamedTuple):
     """A token without its quotes. ``quoted``: its first character was a quote, so it is no keyword, group or file.
 
-    A tuple, and with its place left to be looked up: a file has tens of thousands of them, and an error few.
+    It is a tuple and computes its place on demand: a file has tens of thousands of tokens, and an error needs few
+    places.
     """
 
     text: str
@@ -47,12 +48,12 @@ class Token(NamedTuple):
 
     @property
     def place(self) -> Place:
-        """Where it stands."""
+        """The place of the token."""
         return self.within.place(self.offset)
 
 
 class Logical(NamedTuple):
-    """A line after continuation; ``starts`` are the offsets at which its physical lines begin."""
+    """A line after continuation. ``starts`` are the offsets of its physical lines."""
 
     file: str
     number: int
@@ -66,7 +67,7 @@ class Logical(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One logical line that is not empty; ``line`` is where it starts, the number that the server names."""
+    """One logical line that is not empty. ``line`` is the line number of its start, which the server reports."""
 
     file: str
     line: int
@@ -75,13 +76,13 @@ class Record(NamedTuple):
 
     @property
     def end(self) -> Place:
-        """Where it ends."""
+        """The place of its end."""
         return self.within.place(len(self.within.text))
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A record that the server refuses: its own words, the place of the token, and the line number that it names."""
+    """A record that the server rejects: the server's message, the place of the token, and the reported line number."""
 
     message: str
     place: Place
@@ -90,10 +91,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The way to other files.
+    """Access to other files.
 
-    ``read`` gives a path's text (undecodable bytes as surrogates, line ends as they are), ``names`` a directory's
-    entries; both raise OSError. None refuses every reference of that kind.
+    ``read`` returns the text of a path (surrogates for undecodable bytes, line ends unchanged). ``names`` returns the
+    entries of a directory. Both raise OSError. With None, every reference of that kind is rejected.
     """
 
     read: Callable[[str], str] | None = None
@@ -101,7 +102,7 @@ class Files:
 
 
 class _Unreadable(Exception):  # noqa: N818
-    """A file that a record refers to cannot be had; the message is the server's."""
+    """Report a file that a record refers to and that cannot be read. The message is the server's."""
 
     def __init__(self, message: str, *, missing: bool = False) -> None:
         super().__init__(message)
@@ -109,12 +110,12 @@ class _Unreadable(Exception):  # noqa: N818
 
 
 def size(text: str) -> int:
-    """Count the bytes that a server sees."""
+    """Count bytes as a server counts them."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
 
 
 def tokenize(text: str, version: int, file: str, files: Files, depth: int = 0) -> Iterator[Record | Fault]:
-    """Yield the records of a file, and those of the files that it includes, in order; linear in the text."""
+    """Yield the records of a file and of the files that it includes, in order. The time is linear in the text."""
     for logical in _logical_lines(text, version, file):
         try:
             fields = _fields(logical, version, files, depth)
@@ -127,7 +128,7 @@ def tokenize(text: str, version: int, file: str, files: Files, depth: int = 0) -
 
 
 class _Refused(Exception):  # noqa: N818
-    """A fault inside a record, on its way to it."""
+    """Carry a fault inside a record to its record."""
 
     def __init__(self, message: str, place: Place) -> None:
         super().__init__(message)
@@ -160,7 +161,7 @@ _PIECE = re.compile(r'([^"]++)|"([^"]*+)"?')
 
 
 def _unquoted(raw: str) -> str:
-    """Take the quotes away: pieces in quotes that touch have one quote between them."""
+    """Remove the quotes. Adjacent quoted pieces have one quote between them."""
     quotes = raw.count('"')
     if not quotes:
         return raw
@@ -175,7 +176,7 @@ def _unquoted(raw: str) -> str:
 
 
 def _fields(logical: Logical, version: int, files: Files, depth: int) -> tuple[tuple[Token, ...], ...]:
-    """Return the fields that hold a token: one made of an empty file vanishes, and the next one takes its place."""
+    """Return the fields that hold a token. A field from an empty file vanishes, and the next one takes its place."""
     if version == 13 and size(logical.text) + 1 >= _LONGEST_LINE:
         raise _Refused("authentication file line too long", logical.place(0))
     text = logical.text
@@ -203,7 +204,7 @@ def _fields(logical: Logical, version: int, files: Files, depth: int) -> tuple[t
 
 
 def _check_size(token: Token, raw: str, *, joins: bool) -> None:
-    """Refuse what is longer than the server's buffer, which is full at one more character, even a quote or a comma."""
+    """Reject a text longer than the server's buffer. One more character, even a quote or a comma, already fills it."""
     if size(token.text) + (joins or raw.endswith('"')) > _LONGEST_TOKEN:
         raise _Refused("authentication file token too long", token.place)
 
@@ -227,7 +228,7 @@ def _expanded(token: Token, version: int, files: Files, depth: int) -> Iterable[
 
 
 def _path(name: str, referrer: str) -> str:
-    """Find a file relative to the one that refers to it."""
+    """Find a file relative to the file that refers to it."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(referrer), name))
 
 
@@ -243,7 +244,7 @@ def _open(path: str, version: int, files: Files, depth: int) -> str:
 
 
 def _is_include(fields: tuple[tuple[Token, ...], ...], version: int) -> bool:
-    """Tell an include from a broken record: exactly two fields, whatever their quoting."""
+    """Tell an include from a broken record: an include has exactly two fields, quoted or not."""
     return version >= 16 and len(fields) == 2 and fields[0][0].text in {"include", "include_if_exists", "include_dir"}
 
 
@@ -272,7 +273,7 @@ def _include(
 
 
 def _directory(path: str, target: Token, files: Files) -> list[str]:
-    """Return the files that ``include_dir`` takes: ``*.conf``, not hidden, in byte order."""
+    """Return the files that ``include_dir`` reads: ``*.conf``, not hidden, in byte order."""
     if files.names is None:
         raise _Refused(f'could not open directory "{path}": directories are not read here', target.place)
     try:

@@ -1,1 +1,1 @@
-"""The order in which compiled files can be deployed."""
+"""Compute the order in which compiled files can be deployed."""

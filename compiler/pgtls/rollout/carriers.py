@@ -1,4 +1,4 @@
-"""Which bundles carry the certificate of each CA: what the lock records of trust."""
+"""Record in the lock which bundles contain the certificate of each CA."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from pgtls.state.lock import Lock
 
     Entries = Mapping[str, Sequence[Entry]]
-    """By user."""
+    """Names by user."""
 
 
 def recorded(
     lines: Iterable[IssuedLine], fleet: Fleet, entries: Entries, certificates: Mapping[Entity, Decision], lock: Lock
 ) -> Iterator[IssuedLine]:
-    """Yield the lines of a build with what each bundle trusts from now on (docs/design.md, State and safety)."""
+    """Yield the lock lines of a build: the CAs that each bundle now trusts (docs/design.md, State and safety)."""
     carriers = _carriers(fleet, entries)
     for line in lines:
         trust = carriers.pop(line.entity, ())
@@ -40,7 +40,7 @@ def recorded(
 
 
 def _carriers(fleet: Fleet, entries: Entries) -> dict[Entity, set[Entity]]:
-    """Return who carries the certificate of each CA in its ``root.crt``."""
+    """Return the bundles that contain the certificate of each CA in their ``root.crt``."""
     found: dict[Entity, set[Entity]] = defaultdict(set)
     for name, mine in entries.items():
         for identity in {entry.identity.name: entry.identity for entry in mine}.values():

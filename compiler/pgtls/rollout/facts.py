@@ -1,7 +1,7 @@
-"""What the peers of a server or a bundle can tell of its files: the facts by which generations are compared.
+"""Compute the facts about a server's or a bundle's files that its peers can observe. The rollout compares these facts.
 
-They are JSON, as :mod:`pgtls.state.generations` keeps them. CAs stand there by the identifiers of their keys: a CA that
-is renewed with its key is the same to its peers.
+They are JSON, as :mod:`pgtls.state.generations` keeps them. They identify CAs by the identifiers of their keys: a CA
+that is renewed with its key is the same to its peers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pgtls.state.lock import IssuedLine, Lock
 
 SYSTEM = "system"
-"""Stands for the public CAs that clients trust by themselves."""
+"""A placeholder for the public CAs that clients trust by themselves."""
 
 _PARAMETERS = (
     "host",
@@ -36,7 +36,7 @@ _PARAMETERS = (
     "sslcertmode",
     "sslnegotiation",
 )
-"""The parameters of an entry that a server can tell from others."""
+"""The parameters of an entry that a server can distinguish."""
 
 
 class Keys:
@@ -55,7 +55,7 @@ class Keys:
                 self._parents |= {one.key_id: one.authority_key_id for one in (found, *_read(decision.found.above))}
 
     def own(self, entity: Entity) -> str:
-        """Return the key identifier of an entity after this build; of a key that is still to be made, a word for it."""
+        """Return the key identifier of an entity after this build, or a placeholder for a key that does not exist."""
         decision = self._certificates.get(entity)
         found = decision.found.certificate if decision else None
         if isinstance(found, Certificate) and not makes_key(decision):
@@ -66,27 +66,30 @@ class Keys:
         return line.certificate.key_id if line else f"new {entity}"
 
     def next(self, entity: Entity) -> str:
-        """Return the key identifier of the next certificate of a self-signed server, which this build makes."""
+        """Return the key identifier of the next certificate of a self-signed server that this build makes."""
         return self._issued[entity].key_id if entity in self._issued else f"next {entity}"
 
     def above(self, key: str) -> tuple[str, ...]:
-        """Return a key and those above it, up to its root."""
+        """Return a key and the keys above it, up to its root."""
         found = [key]
         while (parent := self._parents.get(found[-1])) and parent not in found:
             found.append(parent)
         return tuple(found)
 
     def chain(self, ca: Authority) -> tuple[str, ...]:
-        """Return the keys of a CA and of those above it after this build, up to the root."""
+        """Return the keys of a CA and of the CAs above it after this build, up to the root."""
         *below, root = (self.own(link.entity) for link in ca.chain)
         return (*below, *self.above(root))
 
     def root(self, ca: Authority) -> str:
-        """Return the key that a peer must trust to accept what a CA has signed."""
+        """Return the key that a peer must trust to accept a certificate of a CA."""
         return self.chain(ca)[-1]
 
     def signed(self, ca: Authority) -> bool:
-        """Return whether a CA and all above it have a certificate after this build: others may still have to sign."""
+        """Return whether a CA and all CAs above it have a certificate after this build.
+
+        Others may still have to sign.
+        """
         return all(self._exists(link.entity) for link in ca.chain)
 
     def _exists(self, entity: Entity) -> bool:
@@ -96,7 +99,10 @@ class Keys:
         )
 
     def presented(self, entity: Entity, issuer: Authority | None) -> tuple[str, ...]:
-        """Return the keys above the certificate that an entity presents after this build; none without one."""
+        """Return the keys above the certificate that an entity presents after this build.
+
+        Return none without a certificate.
+        """
         if not self._exists(entity):
             return ()
         decision = self._certificates[entity]
@@ -108,14 +114,17 @@ class Keys:
         return self.chain(issuer) if issuer else (self.own(entity),)
 
     def waiting_names(self, entity: Entity) -> tuple[str, ...]:
-        """Return the names in a certificate that stays because another one waits; none where that is not so."""
+        """Return the names in a certificate that stays because its successor waits.
+
+        Return none if no successor waits.
+        """
         decision = self._certificates.get(entity)
         if not isinstance(decision, Wait) or not isinstance(decision.found.certificate, Certificate):
             return ()
         return tuple(name.partition(":")[2] for name in decision.found.certificate.names)
 
     def certificate(self, entity: Entity) -> tuple[str, datetime] | None:
-        """Return serial number and end of the certificate that an entity presents; None if it is still to be issued."""
+        """Return serial number and end of the certificate that an entity presents. Return None before it is issued."""
         decision = self._certificates.get(entity)
         if decision is None:
             return None
@@ -127,7 +136,7 @@ class Keys:
 
 
 def _read(pem: Sequence[bytes]) -> tuple[Certificate, ...]:
-    """Return the certificates of a file; none if it is empty or cannot be read."""
+    """Return the certificates of a file. Return none if it is empty or unreadable."""
     from pgtls.pki import facts
 
     found = facts.read(b"".join(pem)) if pem else ()
@@ -135,7 +144,7 @@ def _read(pem: Sequence[bytes]) -> tuple[Certificate, ...]:
 
 
 def of_server(fleet: Fleet, server: Server, rules: Rules, keys: Keys) -> dict[str, Any]:
-    """Return the facts of a server: what it is under each name, whom it trusts, and its rules."""
+    """Return the facts of a server: its identity under each name, the CAs it trusts, and its rules."""
     return {
         "port": server.table.port,
         "postgres": server.table.postgres,
@@ -157,7 +166,7 @@ def _identity(identity: Identity, keys: Keys) -> dict[str, Any]:
 def of_bundle(
     user: User, entries: Sequence[Entry], own_roots: Mapping[str, Sequence[str]], keys: Keys
 ) -> dict[str, Any]:
-    """Return the facts of a bundle: who it presents, whom it trusts, and what it dials.
+    """Return the facts of a bundle: the identity it presents, the CAs it trusts, and the entries it dials.
 
     ``own_roots`` are, by name, the keys that clients trust of identities that no CA of the spec certifies.
     """
@@ -193,7 +202,7 @@ def _entry(user: User, entry: Entry) -> dict[str, Any]:
 
 
 def own_roots(fleet: Fleet, certificates: Mapping[Entity, Decision], keys: Keys) -> dict[str, list[str]]:
-    """Return the keys that clients trust of each identity that no CA of the spec certifies, by its name."""
+    """Return, by name, the keys that clients trust of each identity that no CA of the spec certifies."""
     return {
         identity.name: list(_own_roots(identity, certificates[identity.entity], keys))
         for identity in fleet.identities()
@@ -202,7 +211,7 @@ def own_roots(fleet: Fleet, certificates: Mapping[Entity, Decision], keys: Keys)
 
 
 def _own_roots(server: Identity, decision: Decision, keys: Keys) -> Iterator[str]:
-    """Yield the keys: of all that a self-signed server served, serves and will serve, or of its supplied root."""
+    """Yield the keys: all past, present and next keys of a self-signed server, or the key of its supplied root."""
     if not server.self_signed:
         yield from keys.presented(server.entity, None)[-1:]
         return
@@ -215,12 +224,12 @@ def _own_roots(server: Identity, decision: Decision, keys: Keys) -> Iterator[str
 
 
 def from_lock(entity: Entity, shown: Sequence[Entity], now: Generation, lock: Lock, keys: Keys) -> Generation:
-    """Return what the lock tells of the files of an entity before this build; all else is taken to be as ``now``.
+    """Return what the lock knows of an entity's files before this build. Assume that everything else is as ``now``.
 
-    ``shown`` are the entities of its certificates. The rules of a server are not known then.
+    ``shown`` are the entities of its certificates. The lock does not know the rules of a server.
     """
     facts, lines = dict(now.facts), [lock.latest.get(one) for one in shown]
-    if facts["crl"]:  # of which CAs, the lock does not know
+    if facts["crl"]:  # the lock does not know of which CAs
         cas = (one.certificate.key_id for one in lock.by_serial.values() if one.entity.kind == "ca")
         facts["crl"] = _distinct((*facts["crl"], *cas))
     if entity.kind == "server":
@@ -238,7 +247,7 @@ def from_lock(entity: Entity, shown: Sequence[Entity], now: Generation, lock: Lo
 
 
 def _known(now: Mapping[str, Any], entity: Entity, line: IssuedLine | None, lock: Lock, keys: Keys) -> dict[str, Any]:
-    """Return the facts of one side with what the lock knows of its chain, its names, and whom it trusts."""
+    """Return the facts of one side, with its chain, its names and its trust as the lock knows them."""
     trusted = [one.certificate.key_id for one in lock.by_serial.values() if entity in one.trust]
     facts = {**now, "trust": _distinct(keys.above(key)[-1] for key in trusted)}
     if line:

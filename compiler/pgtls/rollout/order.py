@@ -1,7 +1,7 @@
-"""In which order a build can be deployed so that nobody is cut off: waves, and where there is no such order.
+"""Compute an order of deployment that cuts nobody off: waves, and the conflicts where no such order exists.
 
-Of a bundle and a server, either is deployed first. Until then the other side runs any generation that may be in use.
-Only connections count that work now and that the new spec still grants.
+Of a bundle and a server, either is deployed first. Until the other side follows, it runs any generation that may be in
+use. Only connections count that work now and that the new spec still grants.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Sides(NamedTuple):
-    """What may be in use of an entity, oldest first, and what it will be."""
+    """The generations of an entity that may be in use, oldest first, and its new generation."""
 
     old: tuple[Any, ...]
     new: Any
@@ -31,20 +31,20 @@ class Sides(NamedTuple):
 
 @dataclass(slots=True)
 class Pair:
-    """What speaks against either order for a bundle and a server: causes by the generation that fails.
+    """What prevents either order for a bundle and a server: causes by the generation that fails.
 
-    ``server_first`` are old bundles that fail with the new server, ``bundle_first`` old servers with which the new
-    bundle fails. Generations are numbered from the newest: 0 is of the last build.
+    ``server_first`` are old bundles that fail with the new server. ``bundle_first`` are old servers with which the new
+    bundle fails. Generations count from the newest: 0 is the last build.
     """
 
     server_first: dict[int, Cause] = field(default_factory=dict)
     bundle_first: dict[int, Cause] = field(default_factory=dict)
     host: str = ""
-    """The name that the bundle dials where it fails."""
+    """The name that the failing bundle dials."""
 
     @property
     def first(self) -> Literal["server", "bundle", "any", "neither"]:
-        """Return which of the two has to be deployed first."""
+        """Return which of the two must be deployed first."""
         if self.server_first:
             return "neither" if self.bundle_first else "bundle"
         return "server" if self.bundle_first else "any"
@@ -52,7 +52,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """Entities that are deployed together, and why they go before those that follow."""
+    """Entities that are deployed together, and why they precede the next wave."""
 
     entities: tuple[Entity, ...]
     why: tuple[Reason, ...]
@@ -61,7 +61,7 @@ class Wave:
 class Reason(NamedTuple):
     """Why ``first`` is deployed before ``then``: otherwise a connection fails for ``cause``.
 
-    ``old``: it is that of an old bundle with the new server; else of a new bundle with the old server.
+    ``old``: an old bundle fails with the new server. Otherwise a new bundle fails with the old server.
     """
 
     first: Entity
@@ -75,8 +75,8 @@ class Conflict:
     """A server and bundles that reject each other in either order.
 
     ``old`` is why the old bundles fail with the new server, ``new`` why the new ones fail with the old server.
-    ``unconfirmed`` are the entities of which it would be enough to know that the last build is deployed: none where
-    that does not help. ``host`` is the name that the bundles dial.
+    ``unconfirmed`` are the entities that resolve the conflict once their last build is known to be deployed; it is
+    empty if this does not help. ``host`` is the name that the bundles dial.
     """
 
     server: Entity
@@ -89,7 +89,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The waves of a build, and what no order spares."""
+    """The waves of a build, and the conflicts that no order avoids."""
 
     waves: tuple[Wave, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
@@ -98,7 +98,7 @@ class Order:
 def order(
     servers: Mapping[Entity, Sides], bundles: Mapping[Entity, Sides], changed: Collection[Entity], around: Surroundings
 ) -> Order:
-    """Compare old and new of every bundle and server of which one is ``changed`` by this build."""
+    """Compare old and new of every bundle and server if this build changes one of them (``changed``)."""
     compare = _Comparison(around)
     reasons: dict[tuple[Entity, Entity], Reason] = {}
     conflicts: dict[tuple[Any, ...], list[Entity]] = defaultdict(list)
@@ -147,7 +147,7 @@ def _conflict(
 
 
 def _waves(reasons: Mapping[tuple[Entity, Entity], Reason]) -> tuple[tuple[Wave, ...], tuple[Conflict, ...]]:
-    """Put entities into layers: each after all that go before it. What waits for itself in a circle is a conflict."""
+    """Put entities into layers, each after all its predecessors. Entities that wait for each other are a conflict."""
     before: dict[Entity, set[Entity]] = {}
     for first, then in reasons:
         before.setdefault(first, set())
@@ -162,7 +162,7 @@ def _waves(reasons: Mapping[tuple[Entity, Entity], Reason]) -> tuple[tuple[Wave,
 
 
 def _circle(left: Collection[Entity], reasons: Mapping[tuple[Entity, Entity], Reason]) -> Iterator[Conflict]:
-    """Report each server that is in a circle, with the bundles that it waits for."""
+    """Report each server of a circle, with the bundles that it waits for."""
     for (first, then), reason in reasons.items():
         if first in left and then in left and reason.old:
             back = next(one for (_, other), one in reasons.items() if other == first)
@@ -170,14 +170,14 @@ def _circle(left: Collection[Entity], reasons: Mapping[tuple[Entity, Entity], Re
 
 
 class _Comparison:
-    """Compares pairs; what is alike is compared once."""
+    """Compare pairs. Compare equal pairs only once."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self._known: dict[tuple[Any, ...], tuple[tuple[int, int, Cause | None, Cause | None], ...]] = {}
 
     def pair(self, bundle: Sides, server: Sides, name: str) -> Pair:
-        """Compare the entries of a bundle for a server, all generations of both."""
+        """Compare the entries of a bundle for a server, over all generations of both."""
         found = Pair()
         for entry in bundle.new.facts["entries"]:
             if entry["server"] == name:
@@ -192,7 +192,7 @@ class _Comparison:
     def _entry(
         self, bundle: Sides, server: Sides, entry: Dialled
     ) -> Iterable[tuple[int, int, Cause | None, Cause | None]]:
-        """Yield, for each two generations with which a connection works now, why it fails with the new other side."""
+        """Yield, for each two generations with a working connection, why it fails with the new other side."""
         for i, old_bundle in enumerate(reversed(bundle.old)):
             for before in old_bundle.facts["entries"]:
                 if _same(before, entry):
@@ -235,7 +235,7 @@ class _Comparison:
         old_server: Serving,
         new_server: Serving,
     ) -> Sequence[Line] | None:
-        """Return the lines that tell connections of an entry apart; None where rules and demands are as they were."""
+        """Return the lines that tell the connections of an entry apart. None: rules and demands are unchanged."""
         if old_server.facts["hba"] is None:
             return None
         role, known = entry["role"], _holder(old_bundle, before) == _holder(new_bundle, entry)
@@ -248,12 +248,12 @@ class _Comparison:
 
 
 def _rules(lines: Iterable[Line]) -> list[tuple[Any, ...]]:
-    """Return what lines say about a role that they cover."""
+    """Return what lines specify for a role that they cover."""
     return [(line.type, line.databases, line.address, line.method, line.options) for line in lines]
 
 
 def _same(before: Dialled, entry: Dialled) -> bool:
-    """Return whether two entries are for the same connections: those that both speak of."""
+    """Return whether two entries are for the same connections: they agree wherever both have a value."""
     there = (before["server"], before["role"], before["replication"])
     databases = before["database"], entry["database"]
     alike = databases[0] == databases[1] or None in databases
@@ -261,14 +261,14 @@ def _same(before: Dialled, entry: Dialled) -> bool:
 
 
 def _holder(bundle: Dialling, entry: Dialled) -> tuple[Any, ...]:
-    """Return what the rules of a server can ask of the holder of an entry."""
+    """Return what the rules of a server can ask of the owner of an entry."""
     names = ("database", "sslmode", "certificate", "methods", "require_auth", "channel_binding")
     facts = bundle.facts
     return facts["name"], facts["subject"], bool(facts["chain"]), *(entry.get(name) for name in names)
 
 
 def _by_handshake(bundle: Dialling, entry: Dialled, server: Serving, point: object) -> Cause | None:
-    """Judge what does not hang on the rules of the server."""
+    """Judge everything that does not depend on the rules of the server."""
     if entry["port"] != str(server.facts["port"]):
         return Cause("port", entry["port"])
     return None if entry["sslmode"] in ("disable", "allow", "prefer") else handshake(bundle, entry, server)

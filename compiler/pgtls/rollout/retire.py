@@ -1,4 +1,4 @@
-"""CAs that are still trusted though nothing in use has a certificate under them any more."""
+"""Find CAs that are still trusted although no certificate in use depends on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def retirable(
     fleet: Fleet, used: Mapping[Entity, Sequence[Generation]], lock: Lock, keys: Keys
 ) -> Iterator[Diagnostic]:
-    """Report the CAs that ``trust`` and ``client_ca`` name in vain; ``used`` are the generations in use."""
+    """Report the CAs that ``trust`` and ``client_ca`` name without need. ``used`` are the generations in use."""
     shown = {key for user in fleet.users.values() for one in used.get(user.entity, ()) for key in one.facts["chain"]}
     signing = {link.name for user in fleet.users.values() if user.ca for link in user.ca.chain}
     once, uses = _once(lock), _uses(fleet)
@@ -57,7 +57,7 @@ def _once(lock: Lock) -> set[tuple[str, str | None]]:
 
 
 def _uses(fleet: Fleet) -> Counter[str]:
-    """Count for what the spec needs each CA: to sign, to be trusted, or above one that does."""
+    """Count the uses of each CA in the spec: to sign, to be trusted, or above such a CA."""
     servers = (ca for server in fleet.identities() for ca in (server.ca, *server.trust, *server.client_cas))
     users = (user.ca for user in fleet.users.values())
     below = (ca.issuer for ca in fleet.cas.values())

@@ -1,6 +1,6 @@
-"""What a build does to those who run the files of earlier builds: the order of deployment, and who is cut off.
+"""Compute what a build does to the holders of earlier files: the order of deployment, and the connections that fail.
 
-A pure function of what was decided and of the generations that may be in use (docs/design.md, Rollout).
+This is a pure function of the decisions and of the generations that may be in use (docs/design.md, Rollout).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pgtls.state.tree import Tree
 
     Entries = Mapping[str, Sequence[Entry]]
-    """By user."""
+    """Generations by user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class Verdict:
     order: Order = field(default_factory=Order)
     waves: tuple[Deployment, ...] = ()
     notes: tuple[str, ...] = ()
-    """Who goes on accepting what this build revokes, and until when."""
+    """The servers that still accept a certificate that this build revokes, and until when."""
     diagnostics: tuple[Diagnostic, ...] = ()
     cut_off: frozenset[Entity] = frozenset()
     retirable: bool = False
-    """Whether a CA is still trusted though nothing in use needs it."""
+    """Whether a CA is still trusted although nothing in use needs it."""
 
 
 def verdict(
@@ -60,12 +60,12 @@ def verdict(
     *,
     accepted: bool,
 ) -> Verdict:
-    """Judge what the decisions do to everything that may be in use; ``accepted``: an outage is a warning."""
+    """Judge what the decisions do to everything that may be in use. ``accepted``: an outage is only a warning."""
     keys = facts.Keys(decisions.certificates, existing)
     made = generations(fleet, rules, entries, decisions, keys)
     used = _in_use(fleet, made, existing, keys)
     idle = tuple(retirable(fleet, used, existing.lock, keys))
-    if errors(decisions.diagnostics):  # what a certificate that does not fit would do to anybody follows from that
+    if errors(decisions.diagnostics):  # the other effects of a certificate that does not fit follow from this error
         return Verdict(retirable=bool(idle))
     revoked = _Revoked((*existing.lock.revocations.values(), *decisions.revocations))
     servers, bundles = _sides(used, made, revoked, "server", Serving), _sides(used, made, revoked, "user", Dialling)
@@ -85,7 +85,7 @@ def generations(
     decisions: Decisions,
     keys: facts.Keys,
 ) -> dict[Entity, Generation]:
-    """Return what a build makes of every server and every bundle."""
+    """Return the new generation of every server and every bundle."""
     roots = facts.own_roots(fleet, decisions.certificates, keys)
     found: dict[Entity, Generation] = {}
     for server in fleet.servers.values():
@@ -127,7 +127,7 @@ def history(
 
 
 def _settings(entity: Entity, tree: Tree, existing: Existing) -> str:
-    """Return the digest of what no peer can tell and whoever deploys it can: the settings of a server."""
+    """Return the digest of a server's settings: no peer can observe them, but they must be deployed."""
     path = layout.path(entity, layout.CONF)
     if entity.kind != "server" or path not in tree:
         return ""
@@ -138,7 +138,7 @@ def _settings(entity: Entity, tree: Tree, existing: Existing) -> str:
 def _in_use(
     fleet: Fleet, made: Mapping[Entity, Generation], existing: Existing, keys: facts.Keys
 ) -> dict[Entity, tuple[Generation, ...]]:
-    """Return the generations that may be in use before a build; of a tree without them, what the lock knows."""
+    """Return the generations that may be in use before a build. For a tree without any, use the lock."""
     evidence = existing.deployed.latest
     if existing.history is None:
         known = {entity for line in existing.lock.by_serial.values() for entity in (line.entity, *line.trust)}
@@ -162,14 +162,14 @@ def _shown(fleet: Fleet, entity: Entity) -> tuple[Entity, ...]:
 
 
 class _Revoked:
-    """What was revoked when a generation was built: its CRLs know that."""
+    """The certificates that were revoked when a generation was built, from its CRLs."""
 
     def __init__(self, lines: Iterable[RevokedLine]) -> None:
         self._lines = tuple(lines)
         self._known: dict[datetime, frozenset[tuple[str, str]]] = {}
 
     def at(self, moment: datetime) -> frozenset[tuple[str, str]]:
-        """Return (CA, serial) of the certificates that were revoked then."""
+        """Return (CA, serial) of the certificates that were revoked at that time."""
         if moment not in self._known:
             self._known[moment] = frozenset((line.ca, line.serial) for line in self._lines if line.date <= moment)
         return self._known[moment]
@@ -199,7 +199,10 @@ def _ended(one: Generation, now: datetime) -> bool:
 def _changed(
     used: Mapping[Entity, Sequence[Generation]], made: Mapping[Entity, Generation], revoked: Collection[RevokedLine]
 ) -> Iterable[Entity]:
-    """Yield the entities whose peers can tell that this build changes them, or revokes what they may still show."""
+    """Yield the entities whose peers notice this build.
+
+    The build changes the files of such an entity, or revokes certificates that it may still use.
+    """
     newly = {(line.ca, line.serial) for line in revoked}
     for entity, one in made.items():
         known = used.get(entity, ())

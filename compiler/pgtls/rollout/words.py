@@ -1,4 +1,4 @@
-"""Rollouts in words: why a connection would fail, what to do about it, and the waves of a plan."""
+"""Describe rollouts in words: why a connection would fail, how to avoid it, and the waves of a plan."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One wave of a rollout: what is deployed together, and why before what follows; in words for people."""
+    """One wave of a rollout in words: the entities that are deployed together, and why they precede the next wave."""
 
     entities: tuple[Entity, ...]
     deploy: str
@@ -30,7 +30,7 @@ class Deployment:
 
 
 _NAMED = 3
-"""How many entities a sentence names."""
+"""The maximum number of entities that a sentence names."""
 
 _WHY = {
     "port": "dial port {detail}, on which it does not listen",
@@ -49,22 +49,22 @@ _WHY = {
     "method": "are asked for {detail}, which they do not do",
     "unknown": "meet a regular expression that cannot be decided here",
 }
-"""What bundles do that a server does not accept, or the other way round: "they" are bundles, "it" is the server."""
+"""The faults of bundles that a server rejects, or the other way round: "they" are bundles, "it" is the server."""
 
 
 class Namer:
-    """Names the CAs of a fleet by the identifiers of their keys."""
+    """Name the CAs of a fleet by the identifiers of their keys."""
 
     def __init__(self, fleet: Fleet, keys: Keys) -> None:
         self._fleet = fleet
         self._names = {keys.own(ca.entity): ca.name for ca in fleet.cas.values()}
 
     def name(self, key: str) -> str | None:
-        """Return the NAME of the CA with a key, None where the spec has none."""
+        """Return the NAME of the CA with a key. Return None if the spec has no such CA."""
         return self._names.get(key)
 
     def table(self, conflict: Conflict) -> tuple[str, tuple[str | int, ...]]:
-        """Return the table of the spec that a conflict is about, as it is written, and its path."""
+        """Return the header of the spec's table that a conflict concerns, and its path."""
         name = conflict.server.name
         place = self._fleet.servers[name].identity_for(conflict.host).place
         return (f"[[server.{name}.sni]]" if place else f"[server.{name}]"), ("server", name, *place)
@@ -76,7 +76,7 @@ class Namer:
 
 
 def problems(conflicts: Sequence[Conflict], namer: Namer, *, accepted: bool) -> Iterator[Diagnostic]:
-    """Report what no order of deployment spares: errors, or warnings if an outage is ``accepted``."""
+    """Report the conflicts that no order of deployment avoids: errors, or warnings if an outage is ``accepted``."""
     for conflict in conflicts:
         found = _unconfirmed(conflict, namer) if conflict.unconfirmed else _outage(conflict, namer)
         yield replace(found, severity="warning", hint="deploy both sides at the same time") if accepted else found
@@ -114,7 +114,7 @@ def _clients(bundles: Sequence[Entity]) -> str:
 
 
 def _way(conflict: Conflict, namer: Namer) -> str:
-    """Return the way without an outage: what to keep in this build, and until when."""
+    """Return how to avoid the outage: what to keep in this build, and until when."""
     table, until = namer.table(conflict)[0], f"until the bundles of {_clients(conflict.bundles)} are deployed"
     old, new = conflict.old, conflict.new
     if "name" in (old.kind, new.kind):
@@ -142,13 +142,13 @@ def _ca(cause: Cause, namer: Namer) -> str:
 
 
 def waves(order: Order, namer: Namer) -> Iterator[Deployment]:
-    """Yield each wave in words."""
+    """Yield a description of each wave."""
     for wave in order.waves:
         yield Deployment(wave.entities, _deploy(wave.entities), tuple(_reasons(wave.why, namer)))
 
 
 def accepted_until(revoked: Iterable[RevokedLine], lock: Lock, servers: Mapping[Entity, Sides]) -> Iterator[str]:
-    """Say who goes on accepting a certificate that a build revokes, and until when."""
+    """Describe which servers still accept a certificate that a build revokes, and until when."""
     groups: dict[tuple[str, str], list[tuple[str, datetime]]] = {}
     for line in revoked:
         known = lock.by_serial.get((line.ca, line.serial))
@@ -190,7 +190,7 @@ def _deploy(entities: Sequence[Entity]) -> str:
 
 
 def _reasons(reasons: Sequence[Reason], namer: Namer) -> Iterator[str]:
-    """Yield one sentence for reasons that are alike."""
+    """Yield one sentence for each group of similar reasons."""
     alike: dict[tuple[Entity, str, bool], list[str]] = {}
     for reason in reasons:
         server, bundle = (reason.then, reason.first) if reason.old else (reason.first, reason.then)

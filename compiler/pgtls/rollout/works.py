@@ -1,7 +1,7 @@
-"""One connection between two generations: whether a bundle's entry works against a server, and if not, why.
+"""Decide whether a bundle's entry works against a server, each of one generation, and if not, why.
 
-The handshake as libpq and OpenSSL do it (chain, name, CRLs, client certificate), then the server's rules as
-:mod:`pgtls.hba.match` reads them, then whether the bundle can do what the deciding line asks for.
+Follow the handshake of libpq and OpenSSL (chain, name, CRLs, client certificate), then the server's rules as
+:mod:`pgtls.hba.match` reads them. Then check that the bundle can do what the deciding line demands.
 """
 
 from __future__ import annotations
@@ -24,38 +24,38 @@ if TYPE_CHECKING:
     from pgtls.state.generations import Generation
 
 VERIFYING = ("require", "verify-ca", "verify-full")
-"""The modes in which a client verifies the server: with a root.crt, libpq verifies with ``require`` too."""
+"""The modes in which a client verifies the server. With a root.crt, libpq verifies with ``require`` too."""
 
 _TRANSPORTS: Mapping[str, tuple[Transport, ...]] = {
     "disable": ("plain",),
     "allow": ("plain", "tls"),
     "prefer": ("tls", "plain"),
 }
-"""What a client tries, in its order; every other mode is TLS alone."""
+"""The transports that a client tries, in order. Every other mode uses only TLS."""
 
 _PASSWORDS = frozenset(("scram-sha-256", "md5", "password"))
-"""Methods for the password that the server knows: who has one can do all of them."""
+"""Methods for a password that the server knows: a client with the password supports all of them."""
 
 _ON_THE_WIRE = {"md5": "scram-sha-256"} | {name: name for name in ("scram-sha-256", "gss", "sspi", "oauth")}
-"""What a method is for ``require_auth``; ``cert`` and ``trust`` ask for nothing, all else for a password as it is."""
+"""The name of a method in ``require_auth``. ``cert`` and ``trust`` ask for nothing, all others for a plain password."""
 
 
 class Cause(NamedTuple):
-    """Why a connection fails. ``kind`` is for decisions, ``detail`` the name, port, method or key that it is about."""
+    """Why a connection fails. ``kind`` is for decisions; ``detail`` is the name, port, method or key at fault."""
 
     kind: str
     detail: str = ""
 
 
 class Point(NamedTuple):
-    """Where a connection comes from and goes to, as the rules of a server tell them apart."""
+    """The ends of a connection as the rules of a server distinguish them."""
 
     database: str
     address: IPAddress
     host_names: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)  # without slots: what is read is kept
+@dataclass(frozen=True)  # no slots: cached properties keep what was read
 class Serving:
     """One generation of a server. ``revoked`` are the (CA, serial) in its CRLs; ``ended``: its certificate is."""
 
@@ -65,11 +65,11 @@ class Serving:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Return its facts."""
+        """Return the facts of the server."""
         return self.generation.facts
 
     def identity(self, host: str) -> tuple[Mapping[str, Any], tuple[str, str] | None]:
-        """Return what it is under a host name, and the certificate that it shows there."""
+        """Return the server's identity under a host name, and the certificate that it shows there."""
         default, *further = self.facts["identities"]
         named = next((n for n, one in enumerate(further, 1) if host.lower() in map(str.lower, one["hosts"])), 0)
         shown = self.generation.certificates
@@ -77,7 +77,7 @@ class Serving:
 
     @cached_property
     def _lines(self) -> tuple[dict[str, list[Line]], list[Line], tuple[Line, ...]]:
-        """The lines by each role that they name, those that do not name their roles, and all."""
+        """The lines by each role that they name, the lines that do not name their roles, and all lines."""
         lines = parse_hba(self.facts["hba"], self.facts["postgres"]).lines
         named: dict[str, list[Line]] = {}
         for line in lines:
@@ -108,12 +108,12 @@ class Dialling:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Return its facts."""
+        """Return the facts of the bundle."""
         return self.generation.facts
 
 
 def handshake(bundle: Dialling, entry: Mapping[str, Any], server: Serving) -> Cause | None:
-    """Return why the two do not get as far as the server's rules over TLS; None where they do."""
+    """Return why the two fail before the server checks its rules over TLS. None: they do not fail."""
     shown, certificate = server.identity(entry["host"])
     mine, lists = bundle.facts, server.facts["crl"]
     if entry["sslmode"] in VERIFYING and (cause := _verify(bundle, entry, shown, certificate)):
@@ -152,7 +152,7 @@ def _verify(
 def refusal(
     bundle: Dialling, entry: Mapping[str, Any], server: Serving, point: Point, surroundings: Surroundings
 ) -> Cause | None:
-    """Return why a connection fails, None where it works: of the transports that the client tries, one is enough."""
+    """Return why a connection fails. None: it works over at least one transport that the client tries."""
     if entry["port"] != str(server.facts["port"]):
         return Cause("port", entry["port"])
     cause: Cause | None = None
@@ -200,7 +200,7 @@ def _access(
 
 
 def _can(entry: Mapping[str, Any], method: str) -> bool:
-    """Return whether the holder of an entry can do what a line asks for, and its client agrees to."""
+    """Return whether the holder of an entry can do what a line demands, and its client agrees."""
     allowed = entry.get("require_auth")
     wire = "none" if method in ("cert", "trust") else _ON_THE_WIRE.get(method, "password")
     if allowed is not None and not _agrees(allowed.split(","), wire):
@@ -212,14 +212,14 @@ def _can(entry: Mapping[str, Any], method: str) -> bool:
 
 
 def _agrees(allowed: Sequence[str], wire: str) -> bool:
-    """Read ``require_auth``: a list of methods, or of methods that are not accepted (libpq, fe-auth.c)."""
+    """Read ``require_auth``: a list of accepted methods, or of rejected methods (libpq, fe-auth.c)."""
     if allowed[0].startswith("!"):
         return f"!{wire}" not in allowed
     return wire in allowed
 
 
 def points(entry: Mapping[str, Any], lines: Iterable[Line]) -> Iterator[Point]:
-    """Yield one connection of each kind that the lines can tell apart for the role of an entry."""
+    """Yield one connection of each kind that the lines distinguish for the role of an entry."""
     lines = tuple(lines)
     addresses = [line.address for line in lines if line.address is not None]
     starts: dict[IPAddress, None] = {ip_address("198.51.100.77"): None, ip_address("2001:db8::77"): None}
