@@ -1,1 +1,1 @@
-"""The wire: running servers, and throwaway ones. What is compiled, tried and seen on real connections."""
+"""Check running servers (``verify``) and throwaway servers (``try``) with real connections."""

@@ -1,12 +1,12 @@
-"""What ``try`` attempts on a server, and what must come of it.
+"""Compute what ``try`` attempts on a server, and the expected outcome of each attempt.
 
-Whether a connection must be admitted is what :mod:`pgtls.access.question` says of it, the judge of ``pgtls explain``;
-what only the handshake decides (a certificate that is expired, revoked or a stranger's; a server that is an impostor)
-is a promise of the spec's ``client_ca``, ``crl`` and ``sslmode``.
+:mod:`pgtls.access.question`, which also answers ``pgtls explain``, decides whether a connection must be admitted. Only
+the handshake decides about expired, revoked and unknown certificates, and about impostors: there the spec's
+``client_ca``, ``crl`` and ``sslmode`` are the promise to test.
 
-**Addresses.** A machine has few addresses, and a policy names many. Addresses that the lines of pg_hba.conf treat
-alike are one :class:`Source`. For each of them the server gets its compiled pg_hba.conf with the lines that cover it,
-written for the loopback address: pgtls itself decides which lines cover an address, PostgreSQL all else.
+**Addresses.** A machine has few addresses, and a policy names many. Addresses that the lines of pg_hba.conf treat alike
+are one :class:`Source`. For each source the server gets its compiled pg_hba.conf with the lines that cover it,
+rewritten for the loopback address. pgtls decides which lines cover an address; PostgreSQL decides everything else.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ if TYPE_CHECKING:
     from pgtls.live.private import Private
 
 Parameters = dict[str, str]
-"""Those of libpq, by keyword. Paths are relative to the private directory."""
+"""libpq parameters by keyword. Paths are relative to the private directory."""
 
 Dial = Literal["server", "socket", "impostor", "other host", "no TLS"]
 Password = Literal["right", "wrong", "none"]
 
 TRIED = frozenset({"trust", "reject", "cert", "scram-sha-256", "md5", "password", "peer"})
-"""Methods that need nothing but the server. The others ask a program that is not here."""
+"""Methods that need only the server. The other methods need a program that is not here."""
 
 _MANY = 100
 _LOOPBACK = IPv4Network("127.0.0.1/32")
 _NOTHING = Line("host", (Keyword.ALL,), (Keyword.ALL,), IPv4Network("0.0.0.0/32"), "reject")
-"""A line for nobody: a file without any is an error to the server."""
+"""A line that matches no client: PostgreSQL rejects a file without lines."""
 _ANYWHERE = {4: ip_address("192.0.2.1"), 6: ip_address("2001:db8::1")}
 """Addresses for documentation (RFC 5737, RFC 3849)."""
 _DEMANDS = frozenset({"channel_binding", "require_auth", "sslcertmode", "sslnegotiation"})
@@ -68,12 +68,12 @@ _HANDSHAKE = r"alert|SSL error|SSL SYSCALL|certificate verify failed|closed the 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where clients come from whom a server treats alike: an address with its names; None is the Unix socket."""
+    """A source whose clients the server treats alike: an address with its names. None is the Unix socket."""
 
     address: IPAddress | None
     host_names: frozenset[str] = frozenset()
     lines: frozenset[int] = field(default=frozenset(), compare=False)
-    """Which lines of the judge's pg_hba.conf, and after them of the compiled one, are for it, whoever connects."""
+    """The indexes of the lines for this source and any role: in the judge's pg_hba.conf, then in the compiled one."""
 
     def __str__(self) -> str:
         names = f" ({', '.join(sorted(self.host_names))})" if self.host_names else ""
@@ -82,17 +82,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A connection to try. ``reason`` is what the refusal must say, as a regular expression."""
+    """A connection to try. ``reason`` is the text of an expected rejection, as a regular expression."""
 
     server: str
     user: str | None
-    """Whose bundle."""
+    """The user whose bundle it uses."""
     role: str
     database: str
     """ "replication": physical replication."""
     source: Source
     what: str
-    """How it differs from what the bundle does."""
+    """How it differs from a connection with the unchanged bundle."""
     expected: Literal["admit", "refuse"]
     reason: str = ""
     method: str | None = None
@@ -101,13 +101,13 @@ class Attempt:
     dial: Dial = "server"
     password: Password = "none"  # noqa: S105
     account: Account | None = None
-    """The operating-system account that connects; None: our own."""
+    """The operating-system account that connects. None: the account that runs pgtls."""
     untried: str = ""
-    """Why it cannot be tried."""
+    """Why pgtls cannot try it."""
 
 
 class Attempts:
-    """All attempts on one server. ``compiled`` are the lines of the pg_hba.conf that it gets."""
+    """All attempts on one server. ``compiled`` are the lines of its pg_hba.conf."""
 
     def __init__(self, private: Private, server: Server, compiled: Sequence[Line]) -> None:
         self._private = private
@@ -121,7 +121,7 @@ class Attempts:
         self._said: dict[Question, Explanation | str] = {}
 
     def all(self) -> list[Attempt]:
-        """Return every attempt once, those from one source together."""
+        """Return every attempt once, grouped by source."""
         found: dict[object, Attempt] = {}
         for attempt in (*self._of_bundles(), *self._of_strangers(), *self._on_the_socket()):
             parameters = tuple(sorted(attempt.parameters.items()))
@@ -137,7 +137,7 @@ class Attempts:
 
     @cached_property
     def sources(self) -> tuple[Source, ...]:
-        """One source for each sequence of lines that are for it, apart from their addresses; loopback first."""
+        """One source for each list of lines that apply to it, regardless of their addresses. Loopback is the first."""
         alike = [replace(line, address=None, file=None, number=None) for line in self._lines]
         found: dict[tuple[Line, ...], Source] = {}
         for source in (self._at("127.0.0.1"), *self._examples()):
@@ -145,7 +145,7 @@ class Attempts:
         return tuple(map(self._usual, found.values()))
 
     def _examples(self) -> Iterator[Source]:
-        """Yield each class of addresses: of those that an unknown fact divides, the one its example is in."""
+        """Yield each class of addresses. If an unknown fact divides a class, yield the part with the example."""
         near = [index for index, line in enumerate(self._lines) if isinstance(line.address, Keyword)]
         known = memberships(self._fleet.users.values())
         policies = [coverage(policy) for policy in self._policies]
@@ -157,7 +157,7 @@ class Attempts:
                 yield source
 
     def _usual(self, source: Source) -> Source:
-        """Return an address that looks less odd than the first one of a network, if the lines treat it alike."""
+        """Return a more usual address than the first one of a network, if the lines treat both alike."""
         if source.address is None or source.address.is_loopback:
             return source
         usual = (_ANYWHERE[source.address.version], source.address + 1)
@@ -169,7 +169,7 @@ class Attempts:
         return replace(source, lines=frozenset(i for i, line in enumerate(self._lines) if self._covers(line, source)))
 
     def _covers(self, line: Line, source: Source) -> bool:
-        """Return whether a line is for this address, whoever connects to what."""
+        """Return whether a line covers this address for some role and database."""
         if line.address is None:
             return False
         anybody = replace(line, type="host", databases=(Keyword.ALL,), roles=(Keyword.ALL,))
@@ -177,7 +177,7 @@ class Attempts:
         return decide([anybody], connection, self._around) is not None
 
     def hba(self, source: Source) -> str:
-        """Write the compiled pg_hba.conf for a client that comes from the loopback address instead of ``source``."""
+        """Rewrite the compiled pg_hba.conf for a client that connects from loopback instead of ``source``."""
         first = len(self._rules.hba.lines)
         lines = [
             replace(_triable(line), address=line.address and _LOOPBACK)
@@ -203,7 +203,7 @@ class Attempts:
 
     @cached_property
     def databases(self) -> tuple[str, ...]:
-        """Databases that the spec names, or that its patterns match; and the one of every server."""
+        """Databases that the spec names or its patterns match, and the database that every server has."""
         terms = [term for policy in self._policies for term in policy.databases]
         named = [term.text for term in terms if isinstance(term, Name)]
         matched = [re.sub(r"\\(.)", r"\1", term.pattern.strip("^$")) for term in terms if isinstance(term, Regex)]
@@ -232,7 +232,7 @@ class Attempts:
 
     @cached_property
     def _many(self) -> bool:
-        """Whether refusals are tried once for entries of the same policies, since there are so many entries."""
+        """Whether to try rejections only once for entries of the same policies, because there are so many entries."""
         return sum(map(len, self._entries.values())) > _MANY
 
     def _of_entry(self, user: User, entry: Entry, way: _Way) -> Iterator[Attempt]:
@@ -257,7 +257,7 @@ class Attempts:
         yield from self._impostors(user, way, best)
 
     def _best(self, user: User, entry: Entry, way: _Way) -> tuple[_Way, Source]:
-        """Return the way to a database that the entry is for, and a source: one that is admitted, if there is one."""
+        """Return the connection to a database of the entry, and a source. Prefer a connection that is admitted."""
         if entry.replication:
             ways = [replace(way, database=REPLICATION)]
         else:
@@ -273,7 +273,7 @@ class Attempts:
         )
 
     def _of_others(self, user: User, way: _Way, source: Source) -> Iterator[Attempt]:
-        """Yield the same connection with the certificate of another user who must be refused."""
+        """Yield the same connection with the certificate of another user that the server must reject."""
         for other in self._fleet.users.values():
             bundle = self._private.bundle(other)
             if other is user or other.ca is None or not (bundle / layout.CLIENT_KEY).exists():
@@ -281,13 +281,13 @@ class Attempts:
             found = replace(way.changed(**self._files(bundle)), certificate=other.name)
             if self._outcome(found, source) != "admit":
                 attempt = self._judged(found, source, f"with the certificate of {other.name}")
-                # An identity of its own for a host name (sni) may accept fewer CAs than the server as a whole.
+                # A further identity for a host name (sni) may accept fewer CAs than the server as a whole.
                 either = f"{attempt.reason}|{_HANDSHAKE}" if self._server.table.sni else attempt.reason
                 yield replace(attempt, reason=either)
                 return
 
     def _certificates(self, user: User, way: _Way, source: Source) -> Iterator[Attempt]:
-        """Yield certificates that the handshake must refuse, once for each user."""
+        """Yield certificates that the handshake must reject, once for each user."""
         if user.ca is None or not self._first_time("certificates", user.name):
             return
         private, own = self._private, self._private.server(self._server)
@@ -304,7 +304,7 @@ class Attempts:
             yield self._refused(way.changed(**files), source, "with the certificate of the server")
 
     def _elsewhere(self, entry: Entry, way: _Way, source: Source) -> Iterator[Attempt]:
-        """Yield one database, one role and one source that are not granted to a role, if there is one of each."""
+        """Yield one database, one role and one source without a grant for a role, if they exist."""
         if not self._first_time("elsewhere", way.user or "", entry.role, str(entry.replication)):
             return
         names = () if entry.replication else self.databases
@@ -316,11 +316,11 @@ class Attempts:
         for kind in kinds:
             attempts = [self._judged(*one) for one in kind]
             refused = [one for one in attempts if one.expected == "refuse" and not one.untried]
-            # Where a line covers it, more than the want of a line is tried.
+            # If a line covers it, the attempt also tests that line.
             yield from sorted(refused, key=lambda one: one.method is None)[:1]
 
     def _passwords(self, way: _Way, source: Source) -> Iterator[Attempt]:
-        """Yield a wrong password and none, where one is asked for."""
+        """Yield a wrong password and no password, if the line asks for one."""
         right = self._judged(way, source, "")
         if (right.password, right.expected, right.untried) == ("right", "admit", ""):
             refused = replace(right, expected="refuse")
@@ -329,7 +329,7 @@ class Attempts:
             yield replace(refused, what="without a password", password="none", reason="no password")  # noqa: S106
 
     def _impostors(self, user: User, way: _Way, source: Source) -> Iterator[Attempt]:
-        """Yield servers that this client's sslmode must refuse, once for each user and mode."""
+        """Yield servers that this client's sslmode must reject, once for each user and mode."""
         mode = way.parameters["sslmode"]
         if mode not in ("require", *_VERIFYING) or not self._first_time("impostors", user.name, mode):
             return
@@ -345,7 +345,7 @@ class Attempts:
         return replace(self._refused(way, source, what), reason=reason, dial=dial)
 
     def _refused(self, way: _Way, source: Source, what: str) -> Attempt:
-        """Return an attempt that the handshake decides, before pg_hba.conf does."""
+        """Return an attempt that the handshake decides, before the server reads pg_hba.conf."""
         return Attempt(
             self._server.name, way.user, way.parameters["user"], way.database, source, what, "refuse", _HANDSHAKE,
             parameters=way.parameters,
@@ -359,7 +359,7 @@ class Attempts:
     # --- others -------------------------------------------------------------------------------------------------------
 
     def _of_strangers(self) -> Iterator[Attempt]:
-        """Yield connections as a role that the spec does not name, from everywhere, with and without TLS."""
+        """Yield connections with a role that the spec does not name, from every source, with and without TLS."""
         host = self._server.table.hosts[0]
         for source in self.sources:
             for sslmode, what in (
@@ -389,7 +389,10 @@ class Attempts:
         return self.databases[0]
 
     def _accounts(self, role: str) -> Iterator[Account]:
-        """Yield our own account, and one that may be this role if it is not ours: with no number if it is not here."""
+        """Yield our own account and, if it may not use this role, one that may.
+
+        Its uid is -1 if it does not exist here.
+        """
         own = own_account()
         yield own
         line = self._socket_line(role)
@@ -404,13 +407,13 @@ class Attempts:
         return decide(self._rules.hba.lines, Connection(role, self._socket_database(role), "socket"), self._around)
 
     def _is(self, account: Account, role: str) -> bool:
-        """Return whether ``peer`` lets an account be this role."""
+        """Return whether ``peer`` accepts an account for this role."""
         line, version = self._socket_line(role), self._server.table.postgres
         name, idents = line.option("map") if line else None, self._rules.ident.lines
         return map_identity(idents, name, role, account.name, version, self._around).accepted
 
     def _by_account(self, attempt: Attempt, account: Account) -> Attempt:
-        """Let an account connect: with ``peer``, it is what the judge takes to be the right one."""
+        """Set the connecting account. For ``peer``, it is the account that the judge expects."""
         attempt = replace(attempt, account=account)
         if attempt.method != "peer" or attempt.untried:
             return attempt
@@ -423,7 +426,7 @@ class Attempts:
     # --- the judge ----------------------------------------------------------------------------------------------------
 
     def _says(self, way: _Way, source: Source) -> Explanation | str:
-        """Ask the judge about a connection, once; it may be unable to tell."""
+        """Ask the judge about a connection, once. It may be unable to answer."""
         question = Question(
             role=way.parameters["user"],
             database=way.database,
@@ -472,7 +475,10 @@ _Target = tuple[str, str, str, str | None, bool]
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """A way to connect: with the bundle of a user, or without one. ``certificate`` is whose is shown."""
+    """A way to connect: with the bundle of a user, or without one.
+
+    ``certificate`` names the owner of the certificate.
+    """
 
     user: str | None
     parameters: Parameters
@@ -483,7 +489,7 @@ class _Way:
         return replace(self, parameters=self.parameters | parameters)
 
     def careless(self, **parameters: str) -> _Way:
-        """Change parameters, and leave out what the client itself demands: the server alone must refuse it."""
+        """Change parameters, and drop the client's own demands: the server alone must reject it."""
         left = {name: value for name, value in self.parameters.items() if name not in _DEMANDS}
         return replace(self, parameters=left | parameters)
 
@@ -492,7 +498,7 @@ class _Way:
 
 
 def _connections(bundle: Path) -> Mapping[_Target, Parameters]:
-    """Return the parameters of every entry of a bundle, with the files that lie there."""
+    """Return the parameters of every entry of a bundle, with the files that exist there."""
     files = {
         "sslrootcert": layout.CLIENT_TRUST,
         "sslcert": layout.CLIENT_CERTIFICATE,
@@ -511,23 +517,23 @@ def _connections(bundle: Path) -> Mapping[_Target, Parameters]:
 
 
 def _ordered(parameters: Parameters) -> Parameters:
-    """Put who connects to what first."""
+    """Put host, port, database, user and sslmode first."""
     first = ("host", "port", "dbname", "user", "sslmode")
     return {name: parameters[name] for name in (*first, *parameters) if name in parameters}
 
 
 def _kind(entry: Entry) -> tuple[str, ...]:
-    """Return what decides about an entry, whoever has it."""
+    """Return the facts that decide about an entry, for any user."""
     return (*(policy.name for policy in entry.policies), entry.sslmode, str(entry.certificate), str(entry.database))
 
 
 def _triable(line: Line) -> Line:
-    """Replace a method that needs another program: a server without it would not read the file."""
+    """Replace a method that needs another program: a server without that program would not read the file."""
     return line if line.method in TRIED else replace(line, method="reject", options=())
 
 
 def _reason(said: Explanation) -> str:
-    """Return what the server must say when it refuses."""
+    """Return the text of the expected rejection."""
     if said.method == "reject":
         return "pg_hba.conf rejects"
     if said.line is None:

@@ -1,4 +1,4 @@
-"""Whether clients can verify a chain: OpenSSL's own verification, at a given instant, with their ``root.crt``."""
+"""Check whether clients can verify a chain: OpenSSL's own verification, at a given instant, with their ``root.crt``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def refusal(chain: Sequence[bytes], trust: bytes | None, now: datetime) -> str | None:
-    """Return why a client with this ``root.crt`` (None: the system's CAs) refuses a chain, in OpenSSL's words."""
+    """Return why a client with this ``root.crt`` (None: the system's CAs) rejects a chain, in OpenSSL's words."""
     leaf, *sent = (crypto.X509.from_cryptography(x509.load_pem_x509_certificate(pem)) for pem in chain)
     store = crypto.X509Store()
     if trust is None:
@@ -35,7 +35,7 @@ def refusal(chain: Sequence[bytes], trust: bytes | None, now: datetime) -> str |
 
 
 def covers(certificate: Certificate, host: str) -> bool:
-    """Return whether libpq takes a certificate for a host name or an address."""
+    """Return whether libpq accepts a certificate for a host name or an address."""
     name = host.lower().rstrip(".")
     found = {entry.partition(":")[2].lower() for entry in certificate.names}
     return name in found or any(

@@ -1,4 +1,4 @@
-"""One finding of ``verify``: what was looked at, and what is wrong with it."""
+"""Define one finding of ``verify``: the checked property, and its difference."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Literal
 Outcome = Literal["ok", "differs", "not tried"]
 
 INSTALL = "copy the server's directory from the out directory to the server, and run its install.sh"
-"""What to do about most differences."""
+"""The usual hint for a difference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at, or why it was not. ``code`` and ``fault`` name what differs."""
+    """One checked property, or why it was not checked. ``code`` and ``fault`` name the difference."""
 
     name: str
     outcome: Outcome
@@ -25,7 +25,7 @@ class Check:
     """A word for the kind of difference, for programs: ``old certificate``, ``cleartext open``."""
 
     def __post_init__(self) -> None:
-        """Make what a server said fit for a terminal and for XML: it may be an impostor's."""
+        """Make a server's text safe for a terminal and for XML: it may come from an impostor."""
         for name in ("what", "why", "todo", "fault"):
             if text := getattr(self, name):
                 object.__setattr__(self, name, _printable(text))
@@ -40,15 +40,15 @@ def _printable(text: str) -> str:
 
 
 def ok(name: str, what: str) -> Check:
-    """Return a check that found what was compiled."""
+    """Return a check without a difference."""
     return Check(name, "ok", what)
 
 
 def untried(name: str, reason: str) -> Check:
-    """Return a check that was not made."""
+    """Return a check that was not possible."""
     return Check(name, "not tried", reason)
 
 
 def differs(code: str, fault: str, name: str, what: str, why: str, todo: str) -> Check:
-    """Return a check that found a difference."""
+    """Return a check with a difference."""
     return Check(name, "differs", what, why, todo, code, fault)

@@ -1,4 +1,4 @@
-"""The PostgreSQL servers that are installed on this machine, and the one to try a spec on."""
+"""Find the PostgreSQL servers that are installed on this machine, and choose one to try a spec on."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def installations(bindir: str | None = None) -> tuple[Installation, ...]:
 
 
 def nearest(found: Sequence[Installation], wanted: int) -> Installation:
-    """Return the server of that major version, else the nearest one; of two, the newer."""
+    """Return the server of that major version, or the nearest one. Of two equally near ones, return the newer."""
     return min(found, key=lambda one: (abs(one.major - wanted), -one.major))
 
 
@@ -76,7 +76,7 @@ def client(server: Installation, found: Iterable[Installation]) -> Path:
 
 
 def libpq(psql: Path) -> int:
-    """Return the major version of a psql, and so of the libpq that it was made with. Raise Rejected (PGT601)."""
+    """Return the major version of a psql, which is also that of its libpq. Raise Rejected (PGT601)."""
     try:
         said = subprocess.run([str(psql), "--version"], check=True, capture_output=True, text=True, timeout=_PATIENCE)  # noqa: S603
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
@@ -110,7 +110,7 @@ def _named(directory: Path) -> Installation:
 
 
 def _installation(directory: Path) -> Installation | str:
-    """Return the server whose programs lie in a directory, links followed, or why there is none."""
+    """Return the server in a directory after following links, or why there is none."""
     for program in ("initdb", "postgres"):
         if not os.access(directory / program, os.X_OK):
             return f"there is no program {program}"

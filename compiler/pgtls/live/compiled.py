@@ -1,4 +1,4 @@
-"""What the last build compiled for a server and for its clients, read from the out directory."""
+"""Read the output of the last build for a server and for its clients from the out directory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What a build made for a client that connects to the server. ``certificate`` is None for one without."""
+    """The output of a build for a client that connects to the server. ``certificate`` is None for one without."""
 
     user: User
     directory: str
@@ -39,18 +39,18 @@ class Bundle:
     trust: bytes = field(default=b"", repr=False)
 
     def identity(self) -> Identity | str:
-        """Open the client's certificate and key; return why that is impossible otherwise."""
+        """Open the client's certificate and key. If that is impossible, return why."""
         path = os.path.join(self.directory, layout.CLIENT_KEY)
         return _identity(self.chain, path)
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """What a server should run, and what its clients hold."""
+    """The expected files of a server, and the files of its clients."""
 
     server: Server
     shown: Shown
-    """What it should be under some host names: the server itself is its default identity."""
+    """The expected identity under some host names. The default identity is the server itself."""
     out: str
     files: Mapping[str, str]
     """The sha256 of each file of the server, by its name in the server's directory."""
@@ -63,7 +63,7 @@ class Compiled:
     lines: tuple[Line, ...]
     idents: tuple[IdentLine, ...]
     bundles: tuple[Bundle, ...]
-    """Those that dial the identity."""
+    """The clients that dial the identity."""
     others: tuple[Compiled, ...] = ()
     """The same for each further identity of the server (``sni``)."""
 
@@ -77,13 +77,13 @@ class Compiled:
         return found
 
     def own_identity(self) -> Identity | str:
-        """Open the server's certificate and key; return why that is impossible otherwise."""
+        """Open the server's certificate and key. If that is impossible, return why."""
         path = os.path.join(self.out, layout.key_path(self.shown.entity))
         return _identity(b"".join(self.chain), path)
 
 
 def compiled(fleet: Fleet, entries: Mapping[str, Sequence[Entry]], out: str, server: Server) -> Compiled:
-    """Read the files of a server. Raise :class:`Rejected` with PGT597 where it was never built."""
+    """Read the files of a server. Raise :class:`Rejected` with PGT597 if it was never built."""
     manifest = manifests.read(out)
     if manifest is None:
         raise Rejected(_never_built(server, f'"{out}" holds no build'))
@@ -124,7 +124,7 @@ def _of_identity(
     manifest: Manifest,
     texts: Mapping[str, bytes],
 ) -> _OfIdentity:
-    """Return what differs from one identity of a server to the next."""
+    """Return the properties of one identity of a server."""
     below = layout.directory(shown.entity).removeprefix(layout.directory(server.entity)).removeprefix("/")
     chain = texts.get(os.path.join(below, layout.SERVER_CERTIFICATE), b"")
     leaf = facts.read(chain)
@@ -152,9 +152,9 @@ OUT_OF_SIGHT = "a connection shows what is loaded, not what lies on disk: log in
 
 
 def installed(compiled: Compiled) -> dict[str, str] | str:
-    """Return the sha256 of the files in the server's ``directory`` on this machine, by name; or why that is impossible.
+    """Return the sha256 of the files in the server's ``directory`` on this machine, by name. If impossible, return why.
 
-    A file that is missing has no digest.
+    A missing file has no digest.
     """
     directory, found = compiled.server.table.directory, dict[str, str]()
     if directory is None or not os.path.isdir(directory):

@@ -1,4 +1,4 @@
-"""What SQL showed of a server, judged by what was compiled for it. A pure function of both."""
+"""Compare the SQL facts of a server with its compiled files. This is a pure function of both."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _CODE = "PGT479"
 _APART = 60
-"""Seconds by which two clocks may differ."""
+"""The maximum difference between two clocks, in seconds."""
 
 
 def judge(fleet: Fleet, compiled: Compiled, lock: Lock, shown: Shown) -> Iterator[Check]:
@@ -76,7 +76,7 @@ FILES_THERE = "files on the server"
 
 
 def files(compiled: Compiled, digests: Mapping[str, str], names: Sequence[str]) -> Check:
-    """Compare files that lie on the server, loaded or not, with the compiled ones."""
+    """Compare files on the server, loaded or not, with the compiled ones."""
     other = [name for name in names if digests.get(name) != compiled.files[name]]
     if not other:
         return ok(FILES_THERE, "each is the compiled one")
@@ -234,7 +234,7 @@ _WORDS = {"on": "on", "true": "on", "yes": "on", "1": "on", "off": "off", "false
 
 
 def _is(found: Setting, value: str) -> bool:
-    """Return whether a value is in force, in whatever unit or spelling."""
+    """Return whether a value is in force, in any unit or spelling."""
     texts = {found.value, found.shown, *found.written}
     if value in texts or value.lower() in {text.lower() for text in texts}:
         return True
@@ -276,7 +276,10 @@ def _all_there(name: str, thing: str, lost: list[str], count: int, todo: str) ->
 
 
 def _connections(lock: Lock, shown: Shown) -> Check:
-    """Say who is connected with certificates of which CA; one that is revoked or unknown differs."""
+    """Report the connected clients by the CA of their certificates.
+
+    A revoked or unknown certificate is a difference.
+    """
     if shown.sessions is None:
         return untried("connections", _why(shown, "connections"))
     by_serial = {line.serial: line for line in lock.issued}

@@ -1,6 +1,6 @@
-"""One connection to a server, as far as it gets without a password: what was seen, as a value.
+"""Make one connection to a server, as far as possible without a password, and return the observations.
 
-Nothing here judges. A :class:`Probe` says what to send, a :class:`Seen` what came back.
+This module judges nothing. A :class:`Probe` defines what to send, a :class:`Seen` contains the answers.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from pgtls.pki.keys import PrivateKey
 
 TIMEOUT = 5.0
-"""Seconds for a whole connection."""
+"""The time limit of a whole connection, in seconds."""
 
 _VERDICT = 0.3
-"""Seconds in which a server of TLS 1.3 refuses a client certificate; one that takes it says nothing."""
+"""Seconds to wait for a TLS 1.3 server to reject a client certificate. A server that accepts it sends nothing."""
 
 _SSL_REQUEST = struct.pack("!II", 8, 80877103)
 PROTOCOL = 3 << 16
 _TERMINATE = b"X\0\0\0\4"
 _ALPN = b"postgresql"
 _MOST = 1 << 20
-"""Bytes after which a server is cut off: no handshake is that long."""
+"""The maximum bytes to read from a server: no handshake is longer."""
 
 Fault = Literal["no name", "refused", "unreachable", "silent", "closed", "web", "foreign", "cleartext", "alert", "tls"]
 """How a connection ended early.
 
-``web``: the server speaks HTTP; ``foreign``: it speaks something else that is not PostgreSQL's protocol; ``cleartext``:
-it is PostgreSQL and has no TLS; ``alert``: it refused the TLS handshake, in the words of ``detail``.
+``web``: the server speaks HTTP. ``foreign``: it speaks another protocol that is not PostgreSQL's. ``cleartext``: it is
+PostgreSQL without TLS. ``alert``: it rejected the TLS handshake, with the words in ``detail``.
 """
 TlsVersion = Literal["1.0", "1.1", "1.2", "1.3"]
 _VERSIONS: dict[TlsVersion, int] = {
@@ -74,7 +74,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Startup:
-    """The role and the database of a connection that ends before a password is due."""
+    """The role and the database of a connection that ends before the server expects a password."""
 
     role: str
     database: str
@@ -82,19 +82,19 @@ class Startup:
 
 
 STRANGE_PROTOCOL = 9 << 16
-"""A protocol that no server speaks: PostgreSQL says so before it looks at anything else, in an answer of its own."""
+"""A protocol version that no server supports: PostgreSQL reports that first, with an answer of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What to try. ``web``: send an HTTP request, to name what else answers on the port."""
+    """The parameters of an attempt. ``web``: send an HTTP request to identify another service on the port."""
 
     transport: Literal["tls", "direct", "plain", "web"] = "tls"
     server_name: str | None = None
     lowest: TlsVersion = "1.2"
     highest: TlsVersion = "1.3"
     groups: tuple[str, ...] = ()
-    """Offer these groups alone, and see which one the server takes; there is no session then."""
+    """Offer only these groups, and record which one the server selects. No session follows."""
     identity: Identity | None = None
     startup: Startup | None = None
 
@@ -108,31 +108,31 @@ class Session:
     cipher: str
     chain: tuple[bytes, ...] = field(repr=False)
     asked: tuple[str, ...]
-    """The subjects of the CAs from which the server takes client certificates; empty where it asks for none."""
+    """The subjects of the CAs whose client certificates the server accepts. Empty if it requests no certificate."""
     alpn: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The first answer to a startup message. ``method`` says what it asks for: ``password``, ``md5``, ``scram``."""
+    """The first answer to a startup message. ``method`` is what it requests: ``password``, ``md5``, ``scram``."""
 
     kind: Literal["refused", "asks", "in"]
     method: str = ""
     sqlstate: str = ""
     message: str = ""
     routine: str = ""
-    """The function of the server that refused; only PostgreSQL itself names one."""
+    """The function of the server that rejected. Only PostgreSQL itself names one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What became of a connection."""
+    """The observations of a connection."""
 
     fault: Fault | None = None
     detail: str = ""
     session: Session | None = None
     group: str | None = None
-    """The group that the server took of those that were offered alone."""
+    """The group that the server selected from the offered groups."""
     reply: Reply | None = None
     own: str = ""
     """The address of this end."""
@@ -141,7 +141,7 @@ class Seen:
 
     @property
     def refused_certificate(self) -> bool:
-        """Whether the server ended the connection over the client's certificate, in the handshake or right after it."""
+        """Whether the server rejected the client's certificate, in the handshake or directly after it."""
         return self.fault == "alert" or (self.session is not None and self.reply is None and self.fault == "closed")
 
 
@@ -162,7 +162,7 @@ class _Notes:
 
 
 def look(address: Address, probe: Probe, timeout: float = TIMEOUT) -> Seen:
-    """Connect once, and return what was seen. Whatever the other end does is no exception here."""
+    """Connect once, and return the observations. No behaviour of the other end raises an exception here."""
     seen = _Notes()
     fault, detail = None, ""
     try:
@@ -175,7 +175,7 @@ def look(address: Address, probe: Probe, timeout: float = TIMEOUT) -> Seen:
 
 
 class _Wire:
-    """A TCP connection that ends at a deadline, however slowly the other end sends."""
+    """A TCP connection that ends at a deadline, even if the other end sends slowly."""
 
     def __init__(self, address: Address, timeout: float) -> None:
         self._deadline = time.monotonic() + timeout
@@ -217,7 +217,7 @@ class _Wire:
         return data
 
     def rest(self, seconds: float) -> None:
-        """Wait until there is something to read, or the time is over."""
+        """Wait until data arrives, or the time is over."""
         select.select([self._socket], [], [], seconds)
 
     def _wait(self) -> None:
@@ -245,7 +245,7 @@ def _talk(wire: _Wire, probe: Probe, seen: _Notes) -> None:
         tls = _Tls(wire, probe)
         seen.session = tls.handshake()
         if probe.identity and seen.session.version == "1.3":
-            # Such a server judges after the handshake. Who sends before it did may lose its reason to a reset.
+            # Such a server judges after the handshake. A client that sends earlier may lose the reason to a reset.
             wire.rest(_VERDICT)
         send, receive = tls.send, tls.receive
     if probe.startup:
@@ -274,7 +274,7 @@ def _foreign(data: bytes) -> _Ended:
 
 
 def _offer(wire: _Wire, groups: tuple[str, ...]) -> str | None:
-    """Return the group that the server takes of these; None: it takes none of them."""
+    """Return the group that the server selects from these. Return None if it selects none."""
     wire.send(hello.client_hello(groups))
     data = b""
     while (answer := hello.read(data)) is None:
@@ -285,7 +285,7 @@ def _offer(wire: _Wire, groups: tuple[str, ...]) -> str | None:
 
 
 class _Tls:
-    """TLS over a wire, through memory: the wire keeps the time."""
+    """TLS over a wire, through memory: the wire enforces the deadline."""
 
     def __init__(self, wire: _Wire, probe: Probe) -> None:
         self._wire = wire
@@ -299,7 +299,7 @@ class _Tls:
         self._flush()
         try:
             return _session(self._connection)
-        except (ValueError, SSL.Error):  # what cryptography and OpenSSL say of bytes that they cannot read
+        except (ValueError, SSL.Error):  # errors of cryptography and OpenSSL about bytes that they cannot read
             raise _Ended("tls", "its certificate, or the name of a CA, cannot be read") from None
 
     def send(self, data: bytes) -> None:
@@ -348,7 +348,7 @@ def _context(probe: Probe) -> SSL.Context:
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(_VERSIONS[probe.lowest])
     context.set_max_proto_version(_VERSIONS[probe.highest])
-    context.set_verify(SSL.VERIFY_NONE)  # what the server shows is judged afterwards, and no secret is sent
+    context.set_verify(SSL.VERIFY_NONE)  # the certificate is judged later, and no secret is sent
     if _VERSIONS[probe.lowest] < SSL.TLS1_2_VERSION:
         context.set_cipher_list(b"ALL:@SECLEVEL=0")
     if probe.transport == "direct":
@@ -363,7 +363,7 @@ def _context(probe: Probe) -> SSL.Context:
 
 
 def _of_library(error: SSL.Error) -> _Ended:
-    """Tell an alert of the server from a failure of this end's library."""
+    """Distinguish an alert of the server from a failure of the local library."""
     reason = str(error.args[0][-1][-1]) if error.args and isinstance(error.args[0], list) and error.args[0] else ""
     before, alert, after = reason.partition(" alert ")
     if alert and before.startswith(("tls", "ssl")):
@@ -374,7 +374,7 @@ def _of_library(error: SSL.Error) -> _Ended:
 
 
 def _start(startup: Startup, send: Callable[[bytes], None], receive: Callable[[], bytes]) -> Reply:
-    """Send a startup message, read the first answer, and end before a password is due."""
+    """Send a startup message, read the first answer, and stop before the server expects a password."""
     words = ("user", startup.role, "database", startup.database, "application_name", "pgtls verify")
     body = struct.pack("!I", startup.protocol) + b"".join(word.encode() + b"\0" for word in words) + b"\0"
     send(struct.pack("!I", len(body) + 4) + body)
@@ -392,7 +392,7 @@ _SASL = 10
 
 
 def _reply(data: bytes) -> Reply | None:
-    """Read an answer; None while it is not complete. End with ``foreign`` for what is none."""
+    """Read an answer. Return None while it is incomplete. End with ``foreign`` if it is not an answer."""
     if not data:
         return None
     if data[:1] not in (b"R", b"E"):

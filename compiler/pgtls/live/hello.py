@@ -1,8 +1,8 @@
-"""A TLS ClientHello that offers chosen groups, and the first answer to it.
+"""Write a TLS ClientHello that offers chosen groups, and read the first answer to it.
 
-No library lets a program offer a group that it lacks itself, so the message is made here (RFC 8446, 4.1.2). It holds no
-key share: a server of TLS 1.3 that takes one of the groups names it in a HelloRetryRequest, one of TLS 1.2 in its
-ServerKeyExchange. Nothing follows, so nothing secret is needed.
+Libraries offer only groups that they implement, so this module writes the message (RFC 8446, 4.1.2). It contains no key
+share: a TLS 1.3 server that accepts one of the groups names it in a HelloRetryRequest, a TLS 1.2 server in its
+ServerKeyExchange. Nothing follows, so no secret is needed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ GROUPS: Mapping[str, int] = {
     "X25519MLKEM768": 4588,
     "SecP384r1MLKEM1024": 4589,
 }
-"""By OpenSSL's name: the number of each group that an offer may hold (IANA, TLS Supported Groups)."""
+"""The number of each group that an offer may contain, by OpenSSL's name (IANA, TLS Supported Groups)."""
 _NAMES = {number: name for name, number in GROUPS.items()}
 
 _SUITES = (0x1301, 0x1302, 0x1303, 0xC02B, 0xC02C, 0xC02F, 0xC030, 0xCCA8, 0xCCA9)
@@ -38,7 +38,7 @@ _SUPPORTED_GROUPS, _SIGNATURE_ALGORITHMS, _SUPPORTED_VERSIONS, _KEY_SHARE = 10, 
 
 
 class Answer(NamedTuple):
-    """The group that the server takes (None: another one), or the alert by which it refuses."""
+    """The group that the server selects (None: another one), or the alert by which it rejects."""
 
     group: str | None = None
     alert: str | None = None
@@ -70,7 +70,7 @@ def _extension(kind: int, content: bytes) -> bytes:
 
 
 def read(data: bytes) -> Answer | None:
-    """Read what the server sent so far; None: more is to come."""
+    """Read the data that the server sent so far. Return None if more must come."""
     try:
         return _read(data)
     except (IndexError, struct.error):

@@ -1,7 +1,7 @@
-"""Servers that are not what a client dials: an impostor, another host's server, and one that speaks no TLS.
+"""Run servers that a client does not expect: an impostor, another host's server, and one without TLS.
 
-Each takes connections on a port of loopback, answers as PostgreSQL does up to the point at which a client that
-believes it sends its name, and says so.
+Each accepts connections on a loopback port and answers as PostgreSQL does. If a client believes it and sends its name,
+the answer says so.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 BELIEVED = "the client believes this server"
-"""What a client gets to read that has sent its name to one of these servers."""
+"""The error text for a client that sent its name to one of these servers."""
 
 _TLS_REQUEST = 80877103
 _HANDSHAKE = 22
@@ -26,7 +26,7 @@ _PATIENCE = 30
 
 
 class Impostor:
-    """A server that shows a certificate; None: it speaks no TLS. Entering starts it."""
+    """A server with a certificate. None: it has no TLS. Entering the context starts it."""
 
     def __init__(self, certificate: Path | None = None, key: Path | None = None) -> None:
         self._context = _context(certificate, key) if certificate and key else None
@@ -54,7 +54,7 @@ class Impostor:
 
     def _answer(self, client: socket.socket) -> None:
         client.settimeout(_PATIENCE)
-        with client, suppress(OSError, struct.error):  # a client that hangs up has seen enough
+        with client, suppress(OSError, struct.error):  # a client that hangs up has rejected the server
             if client.recv(1, socket.MSG_PEEK)[:1] == bytes([_HANDSHAKE]):  # sslnegotiation=direct
                 if self._context is None:
                     return

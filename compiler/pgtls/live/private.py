@@ -1,7 +1,7 @@
-"""A private tree for ``try``: the spec compiled with throwaway keys, and what refused clients and impostors hold.
+"""Compile the spec for ``try`` into a private tree with throwaway keys, for all clients and for impostors.
 
-The spec's own out directory, keys, passphrases and commands are never touched: every CA gets a throwaway key, whoever
-holds the real one. What suits the real machine alone (directories, ports, most settings) is left out.
+pgtls never uses the spec's own out directory, keys, passphrases or commands: every CA gets a throwaway key, even if its
+real key is elsewhere. It drops everything that fits only the real machine (directories, ports, most settings).
 """
 
 from __future__ import annotations
@@ -48,22 +48,22 @@ _ELSEWHERE = {
         *("directory", "formats", "bundle", "drivers"),
     ),
 }
-"""Fields for keys and certificates that are made elsewhere, and for the shape and the place of the files."""
+"""Fields for keys and certificates that are made elsewhere, and for the format and the place of the files."""
 
 _SETTINGS = frozenset({"scram_iterations", "db_user_namespace", "md5_password_warnings"})
-"""Settings that decide who gets in. Others need the memory, disks and libraries of the real machine."""
+"""Settings that decide about access. Other settings need the memory, disks and libraries of the real machine."""
 
 Raw = dict[str, Any]
 
 
-@dataclass(frozen=True)  # without slots: what follows from it is computed once
+@dataclass(frozen=True)  # no slots: cached properties are computed once
 class Private:
-    """A compiled private tree in ``directory``, and that of a stranger who uses the same names."""
+    """A compiled private tree in ``directory``, and a tree of an attacker who uses the same names."""
 
     directory: Path
     fleet: Fleet
     rules: Mapping[str, Rules]
-    """The rules of each server, by NAME: what the judge goes by."""
+    """The rules of each server, by NAME. The judge uses them."""
     now: datetime
     revoked: Mapping[str, int]
     """A revoked serial number of each CA, by NAME."""
@@ -77,18 +77,21 @@ class Private:
         return self.directory / tree / layout.directory(user.entity)
 
     def expired(self, user: User) -> Path:
-        """Make a certificate of the user's CA for the user's key that expired a year ago."""
+        """Make a certificate for the user's key, from the user's CA, that expired a year ago."""
         profile = replace(self._profiles[user.entity], validity=timedelta(days=1), until=None)
         return self._certify(user, "expired", profile, randbits(SERIAL_BITS), self.now - timedelta(days=366))
 
     def withdrawn(self, user: User) -> Path | None:
-        """Make a certificate that the CRL of the user's CA lists; None if the CA publishes no CRL."""
+        """Make a certificate that the CRL of the user's CA lists. Return None if the CA publishes no CRL."""
         if user.ca is None or not user.ca.table.crl:
             return None
         return self._certify(user, "revoked", self._profiles[user.entity], self.revoked[user.ca.name], self.now)
 
     def misnamed(self, server: Server) -> Path | None:
-        """Make a certificate of the server's CA for another host; None if no CA signs the server's."""
+        """Make a certificate of the server's CA for another host.
+
+        Return None if no CA signs the server's certificate.
+        """
         if server.ca is None:
             return None
         own = self._profiles[server.entity]
@@ -104,7 +107,7 @@ class Private:
         return self._signed(profile, user.ca.name, kind, self.bundle(user), serial, now)
 
     def _signed(self, profile: Profile, ca: str, kind: str, own: Path, serial: int, now: datetime) -> Path:
-        """Sign a certificate for the key in ``own``; the file has the chain above it, like the one there."""
+        """Sign a certificate for the key in ``own``. The file contains the same chain as the original."""
         certificate, key = layout.certificate_path(profile.entity), layout.key_path(profile.entity)
         public = _key(own.parents[1] / key).public_key()
         above = facts.pems((own.parents[1] / certificate).read_bytes())[1:]
@@ -125,10 +128,10 @@ OTHER_HOST = "another-host.example"
 
 
 def compiled(source: Source, majors: Mapping[str, int], libpq: int, directory: Path, now: datetime) -> Private:
-    """Compile a spec without errors into ``directory``, twice: once as a stranger.
+    """Compile a spec without errors into ``directory``, twice: the second time as an attacker.
 
-    Each server is compiled for a major version, and bundles for no newer libpq than is at hand. Raise Rejected with
-    PGT602 if a version cannot do what the spec asks for.
+    Compile each server for a major version, and bundles for a libpq no newer than the installed one. Raise Rejected
+    with PGT602 if a version does not support the spec.
     """
     document = _document(source)
     revoked = {name: randbits(SERIAL_BITS) for name in document.get("ca", {})}
@@ -150,7 +153,7 @@ def compiled(source: Source, majors: Mapping[str, int], libpq: int, directory: P
 
 
 def _of_version(found: Diagnostic, majors: Mapping[str, int]) -> Diagnostic:
-    """Report what is wrong with the private spec, without its place: that is in a file that the user never sees."""
+    """Report faults of the private spec without a place: the user never sees its file."""
     versions = ", ".join(map(str, sorted(set(majors.values()))))
     message = f"the spec does not compile with throwaway keys for PostgreSQL {versions}: {found.message}"
     hint = "install the PostgreSQL version that the spec names, or name it with --bindir"
@@ -158,7 +161,7 @@ def _of_version(found: Diagnostic, majors: Mapping[str, int]) -> Diagnostic:
 
 
 def _document(source: Source) -> Raw:
-    """Put the files of a spec together."""
+    """Write the files of a spec."""
     document: Raw = {}
     for file in source.files:
         for name, value in tomllib.loads(file.text).items():
@@ -170,7 +173,7 @@ def _document(source: Source) -> Raw:
 
 
 def _private(document: Raw, majors: Mapping[str, int], libpq: int, revoked: Mapping[str, int]) -> Raw:
-    """Return the spec with throwaway keys everywhere, each server of its major version."""
+    """Return the spec with throwaway keys everywhere, and a major version for each server."""
     private = {name: value for name, value in document.items() if name not in (*_ELSEWHERE, "policy", "defaults")}
     defaults = document.get("defaults", {})
     private["defaults"] = {kind: _stripped(kind, table) for kind, table in defaults.items()}
@@ -192,7 +195,7 @@ def _private(document: Raw, majors: Mapping[str, int], libpq: int, revoked: Mapp
 
 
 def _stripped(kind: str, table: Raw) -> Raw:
-    """Leave out what is made elsewhere, and replace secrets."""
+    """Remove fields for material that is made elsewhere, and replace secrets."""
     left = {name: value for name, value in table.items() if name not in _ELSEWHERE.get(kind, ())}
     if "settings" in left:
         left["settings"] = {name: value for name, value in left["settings"].items() if name.lower() in _SETTINGS}
@@ -207,7 +210,7 @@ def _stripped(kind: str, table: Raw) -> Raw:
 
 
 def _from_public(table: Raw, public: str, default: Raw) -> None:
-    """Let a throwaway CA sign what a public CA signs, or an outside one."""
+    """Let a throwaway CA sign certificates that a public or outside CA signs."""
     if table.get("ca", default.get("ca", "system")) == "system":
         table["ca"] = public
 

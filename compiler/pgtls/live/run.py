@@ -1,4 +1,4 @@
-"""``verify`` as one call: read what was compiled, look at a server, judge it."""
+"""Run ``verify`` as one call: read the compiled files, connect to a server, judge the result."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A spec without errors, with what was compiled for each of its servers, or why there is nothing."""
+    """A spec without errors, with the compiled files of each of its servers, or why there are none."""
 
     checked: Checked
     fleet: Fleet
     compiled: dict[str, Compiled | Diagnostic]
 
     def of(self, name: str) -> Compiled:
-        """Return what was compiled for a server. Raise :class:`Rejected` where it was never built."""
+        """Return the compiled files of a server. Raise :class:`Rejected` if it was never built."""
         found = self.compiled[name]
         if isinstance(found, Diagnostic):
             raise Rejected(found)
@@ -51,7 +51,7 @@ class Tree:
 
 
 def loaded(spec: Spec, out: str | None = None, lock_timeout: int = LOCK_TIMEOUT) -> Tree:
-    """Read the spec, the lock and the out directory. Raise :class:`Rejected` for errors in them."""
+    """Read the spec, the lock and the out directory. Raise :class:`Rejected` if they have errors."""
     checked = spec.checked()
     fleet, directory = checked.usable(), out_path(spec.path, out)
     inspect(directory)
@@ -67,16 +67,16 @@ def loaded(spec: Spec, out: str | None = None, lock_timeout: int = LOCK_TIMEOUT)
 
 
 def chosen(tree: Tree, name: str | None) -> tuple[str, ...]:
-    """Return the servers to look at. Raise :class:`Rejected` with PGT291 for a name that the spec does not have."""
+    """Return the servers to check. Raise :class:`Rejected` with PGT291 for a name that the spec does not have."""
     return (server_named(tree.fleet, name).name,) if name else tuple(tree.fleet.servers)
 
 
 def verify(
     tree: Tree, name: str, host: str | None, port: int | None, user: str | None, wait: float, now: datetime
 ) -> Verified | Diagnostic:
-    """Look at a server and judge it; return a diagnostic where it was never built.
+    """Check a server and judge the result. Return a diagnostic if it was never built.
 
-    Raise :class:`Rejected` with PGT595 or PGT596 where ``user`` has nothing to log in with.
+    Raise :class:`Rejected` with PGT595 or PGT596 if ``user`` cannot log in.
     """
     of_server = tree.compiled[name]
     if isinstance(of_server, Diagnostic):
@@ -85,7 +85,7 @@ def verify(
     login = bundle_of(tree.fleet, of_server, user) if user else None
     address = Address(host or table.hosts[0], port or table.port)
     known, current = partial(is_known, of_server, lock), partial(is_current, of_server)
-    with warnings.catch_warnings():  # what cryptography remarks on a stranger's certificate is not ours to print
+    with warnings.catch_warnings():  # cryptography's warnings about foreign certificates do not concern the user
         warnings.simplefilter("ignore")
         seen = survey(of_server, lock, address, now, known, current, wait)
         found = judge(tree.fleet, of_server, lock, seen, now)
@@ -101,7 +101,7 @@ def verify(
 
 
 def _on_disk(compiled: Compiled, first: Seen) -> Check:
-    """Compare the files of a server on this machine; without SQL, those of others are out of sight."""
+    """Compare the files of a server on this machine. Without SQL, files of other machines are unreadable."""
     digests = installed(compiled) if first.own == first.peer else OUT_OF_SIGHT
     if isinstance(digests, str):
         return untried(database.FILES_THERE, digests)

@@ -1,6 +1,6 @@
-"""What SQL shows of a running server, as a value. Logs in with a bundle, only to a server that this bundle verifies.
+"""Read the state of a running server over SQL. Log in with a bundle, and only to a server that this bundle verifies.
 
-psycopg is optional and imported here alone.
+psycopg is optional, and only this module imports it.
 """
 
 from __future__ import annotations
@@ -71,39 +71,39 @@ _MAPPINGS_SINCE = 150000
 
 
 class Session(NamedTuple):
-    """A connection of somebody to the server."""
+    """A client connection to the server."""
 
     role: str
     tls: bool
     subject: str | None
     serial: str | None
-    """Lower-case hex, as the lock has it."""
+    """Lower-case hex, as in the lock."""
     issuer: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What SQL showed. What is None was not readable, for the reason in ``untried``."""
+    """The SQL observations. A value is None if it was not readable; ``untried`` has the reason."""
 
     role: str
     version: int = 0
     clock: datetime | None = None
     asked: datetime | None = None
-    """The time of this machine when the server said its own."""
+    """The time of this machine when the server reported its own."""
     settings: Mapping[str, Setting] | None = None
     digests: Mapping[str, str] | None = None
-    """The sha256 of each file that a setting of FILES names, by that setting, computed by the server."""
+    """The sha256 of each file that a setting of FILES names, by that setting. The server computes it."""
     rules: tuple[Rule, ...] | None = None
     mappings: tuple[Mapped, ...] | None = None
     changed: bool | None = None
     """Whether pg_hba.conf or pg_ident.conf was changed after the last reload."""
     errors: tuple[str, ...] | None = None
-    """Of lines of configuration files."""
+    """Errors in lines of configuration files."""
     roles: Mapping[str, bool] | None = None
-    """Whether each may log in."""
+    """Whether each role may log in."""
     databases: frozenset[str] | None = None
     members: frozenset[tuple[str, str]] | None = None
-    """Direct memberships: (member, of)."""
+    """Direct memberships: (member, group)."""
     sessions: tuple[Session, ...] | None = None
     untried: Mapping[str, str] = field(default_factory=dict)
 
@@ -158,7 +158,7 @@ _BUNDLE = {
 
 
 def ask(compiled: Compiled, bundle: Bundle, entry: Entry, address: Address) -> Shown | str:
-    """Log in and look; return why that is impossible otherwise."""
+    """Log in and read everything. If that is impossible, return why."""
     import psycopg
 
     try:
@@ -169,13 +169,13 @@ def ask(compiled: Compiled, bundle: Bundle, entry: Entry, address: Address) -> S
 
 
 def _said(message: str) -> str:
-    """Return the last line of what libpq says, without the server that it is about."""
+    """Return the last line of libpq's message, without the name of the server."""
     lines = message.strip().splitlines() or ["the connection failed"]
     return lines[-1].rpartition(" failed: ")[2]
 
 
 class _Asker:
-    """Runs queries, and notes why one could not run."""
+    """Run queries, and note why one could not run."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -193,7 +193,7 @@ class _Asker:
 
 
 def read(connection: Any, role: str) -> Shown:
-    """Ask an open connection for everything."""
+    """Run all queries on an open connection."""
     asker, version = _Asker(connection), connection.info.server_version
     clock, asked = asker.rows("clock", "select clock_timestamp()"), datetime.now(UTC)
     settings = _settings(asker)
@@ -260,7 +260,7 @@ def _settings(asker: _Asker) -> dict[str, Setting] | None:
 
 
 def _digests(asker: _Asker, settings: Mapping[str, Setting] | None) -> dict[str, str] | None:
-    """Let the server compute the digest of each of its files: a private key stays there."""
+    """Let the server compute the digest of each of its files: a private key never leaves it."""
     found: dict[str, str] = {}
     for name in FILES:
         if settings is None or name not in settings or not settings[name].value:

@@ -1,4 +1,4 @@
-"""What to look at on a server, and looking: few connections, four at a time, none with a password."""
+"""Choose the connections to a server and make them: few in all, four at a time, none with a password."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from pgtls.state.lock import Lock
 
 MOST = 39
-"""Connections to one server; one more is left for SQL."""
+"""The maximum number of connections to one server, in addition to one for SQL."""
 AT_ONCE = 4
 _POLLS = 8
-"""Connections that waiting for a reload may take."""
+"""The maximum number of connections while waiting for a reload."""
 _PAIRS = 5
-"""Pairs of role and database that are tried, each in cleartext and over TLS."""
+"""The maximum number of role and database pairs to try, each in cleartext and over TLS."""
 _BUNDLES = 4
-"""Client certificates of each kind that are tried, one of each CA."""
+"""The maximum number of client certificates of each kind to try, one of each CA."""
 _GROUPS = 4
 NOBODY = "pgtls-verify"
-"""A role and a database that exist nowhere: the refusal shows which address the server sees."""
+"""A role and a database that do not exist: the rejection shows which address the server sees."""
 
 Key = tuple[str, ...]
 """What a look is for: ``("version", "1.1")``, ``("group", "X25519")``, ``("other groups",)``, ``("direct",)``,
@@ -45,35 +45,35 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All that was seen of a server, and why the rest was not tried."""
+    """All observations of a server, and why others are missing."""
 
     address: Address
     first: Seen
     web: Seen | None = None
-    """Where no PostgreSQL answers: what an HTTP request yields."""
+    """The answer to an HTTP request, if no PostgreSQL answers."""
     seen: Mapping[Key, Seen] = field(default_factory=dict)
     untried: Mapping[Key, str] = field(default_factory=dict)
     connections: int = 0
 
     def of(self, kind: str) -> dict[Key, Seen]:
-        """Return what was seen of one kind."""
+        """Return the observations of one kind."""
         return {key: seen for key, seen in self.seen.items() if key[0] == kind}
 
 
 class Looks:
-    """Connections to one server: no more than MOST in all, and AT_ONCE at a time."""
+    """Connections to one server: at most MOST in total, and AT_ONCE at a time."""
 
     def __init__(self, address: Address) -> None:
         self.address, self.made = address, 0
         self._timeout = TIMEOUT
 
     def one(self, probe: Probe) -> Seen:
-        """Look once."""
+        """Connect once."""
         self.made += 1
         return look(self.address, probe, self._timeout)
 
     def many(self, probes: Mapping[Key, Probe]) -> tuple[dict[Key, Seen], dict[Key, str]]:
-        """Look as often as the limit allows, and say what it leaves out."""
+        """Connect as often as the limit allows, and report the skipped connections."""
         allowed = dict(list(probes.items())[: MOST - self.made])
         left = {key: f"{MOST} connections are enough" for key in probes if key not in allowed}
         self.made += len(allowed)
@@ -91,14 +91,14 @@ def survey(
     is_current: Callable[[Seen], bool],
     wait: float = 0,
 ) -> Survey:
-    """Look at a server. Names and certificates of the spec go to one whose certificate is known alone.
+    """Examine a server. Send names and certificates of the spec only to a server with a known certificate.
 
-    ``wait`` are seconds in which it may become current: a reload may be under way.
+    ``wait`` is the time in seconds for the server to become current: it may be reloading.
     """
     looks = Looks(address)
     name = server_name(compiled)
     first = _first(looks, Probe(server_name=name), is_current, wait)
-    if first.peer:  # the same machine from now on, whatever its name resolves to
+    if first.peer:  # stay with this machine, even if its name resolves to others later
         looks.address = Address(first.peer, address.port)
     if first.session is None:
         return _without_session(looks, address, first)
@@ -106,7 +106,7 @@ def survey(
     untried = _impossible_groups(compiled)
     if is_known(first):
         shown, hidden = _certificates(compiled, lock, now)
-        # In TLS 1.2 the reason of a refusal arrives before the handshake ends.
+        # In TLS 1.2 the reason of a rejection arrives before the handshake ends.
         highest: TlsVersion = "1.3" if compiled.settings.get("ssl_min_protocol_version") == "TLSv1.3" else "1.2"
         probes |= _pairs(compiled, name)
         probes |= {key: _showing(identity, name, highest) for key, identity in shown.items()}
@@ -122,7 +122,7 @@ def survey(
 
 
 def server_name(compiled: Compiled) -> str | None:
-    """Return the name that a client asks for: its first host, unless that is an address (libpq, sslsni)."""
+    """Return the name that a client requests: its first host, unless that is an address (libpq, sslsni)."""
     host = compiled.shown.table.hosts[0]
     try:
         ip_address(host)
@@ -132,7 +132,7 @@ def server_name(compiled: Compiled) -> str | None:
 
 
 def _first(looks: Looks, probe: Probe, is_current: Callable[[Seen], bool], wait: float) -> Seen:
-    """Look until the server is current: soon at first, then after twice the time."""
+    """Connect until the server is current. Double the pause after each attempt."""
     begin, seen = time.monotonic(), looks.one(probe)
     for poll in range(_POLLS if wait else 0):
         if is_current(seen):
@@ -173,7 +173,7 @@ def _of_protocol(compiled: Compiled, name: str | None) -> dict[Key, Probe]:
 
 
 DIRECT_SINCE = 17
-"""The first version that takes TLS without a request for it."""
+"""The first version that accepts TLS without a request for it."""
 _ALIASES = {name.lower(): name for name in GROUPS} | {
     "p-256": "prime256v1",
     "secp256r1": "prime256v1",
@@ -183,7 +183,10 @@ _ALIASES = {name.lower(): name for name in GROUPS} | {
 
 
 def groups(settings: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the groups of a server for TLS 1.3; none where its list says more than names, or it has no TLS 1.3."""
+    """Return the groups of a server for TLS 1.3.
+
+    Return none if its list contains more than names, or it has no TLS 1.3.
+    """
     text = settings.get("ssl_groups") or settings.get("ssl_ecdh_curve") or ""
     names = text.split(":")
     if settings.get("ssl_max_protocol_version", "") not in ("", "TLSv1.3"):
@@ -210,7 +213,7 @@ def _pairs(compiled: Compiled, name: str | None) -> dict[Key, Probe]:
 
 
 def _named(compiled: Compiled) -> Iterator[tuple[str, str]]:
-    """Yield a role and a database of each line over TCP, the lines of one method after those of others."""
+    """Yield a role and a database of each line over TCP. Alternate between the methods of the lines."""
     known: set[tuple[str, str]] = set()
     lines = [line for line in compiled.lines if line.type != "local" and line.method != "reject"]
     methods: dict[str, int] = {}
@@ -227,12 +230,15 @@ def _named(compiled: Compiled) -> Iterator[tuple[str, str]]:
 
 
 def _showing(identity: Identity, name: str | None, highest: TlsVersion) -> Probe:
-    """Show a certificate; what follows the handshake counts, too, since a server of TLS 1.3 judges it only then."""
+    """Present a certificate.
+
+    Events after the handshake count, too: a TLS 1.3 server judges the certificate only then.
+    """
     return Probe(server_name=name, highest=highest, identity=identity, startup=Startup(NOBODY, NOBODY))
 
 
 def _certificates(compiled: Compiled, lock: Lock, now: datetime) -> tuple[dict[Key, Identity], dict[Key, str]]:
-    """Return the client certificates to show, by what they are, and why others are not."""
+    """Return the client certificates to present, by kind, and why others are missing."""
     if not compiled.trust:
         return {}, {}
     shown: dict[Key, Identity] = {("stranger", "an unknown CA", ""): stranger(NOBODY)}
@@ -266,7 +272,7 @@ _ADJECTIVES = {"client": "valid", "expired": "expired", "revoked": "revoked"}
 
 
 def _kind(bundle: Bundle, lock: Lock, now: datetime) -> str | None:
-    """Return what a bundle's certificate is to the server; None where the server is not to see it."""
+    """Return how the server must judge a bundle's certificate. Return None if the server must not see it."""
     certificate = bundle.certificate
     if certificate is None or not any(entry.certificate for entry in bundle.entries):
         return None
@@ -280,7 +286,7 @@ def _kind(bundle: Bundle, lock: Lock, now: datetime) -> str | None:
 
 
 def stranger(common_name: str) -> Identity:
-    """Make a client certificate of a CA that nobody knows."""
+    """Make a client certificate of an unknown CA."""
     now, key, own = datetime.now(UTC), keys.generate("ecdsa-p256"), keys.generate("ecdsa-p256")
     ca = _profile("ca", "pgtls verify, unknown to everybody")
     root = issue(ca, key.public_key(), key, randbits(SERIAL_BITS - 1) + 1, now)

@@ -1,6 +1,7 @@
-"""A throwaway PostgreSQL server: made in a private directory, on a port of its own, and gone without a trace.
+"""Run a throwaway PostgreSQL server in a private directory, on its own port, and remove it without a trace.
 
-PostgreSQL refuses to run as root. Then the server runs as another account, which owns nothing but its data directory.
+PostgreSQL refuses to run as root. For root, the server therefore runs as another account, which owns only its data
+directory.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 
     from pgtls.live.clusters import Installation
 
-_PASSWORDS = {"password_encryption": "scram-sha-256"}  # 13 would make MD5 hashes; SCRAM passes for "md5", too
+_PASSWORDS = {"password_encryption": "scram-sha-256"}  # version 13 would make MD5 hashes; SCRAM also works for "md5"
 _ACCOUNTS = ("postgres", "nobody", "daemon")
-"""Whom root lets run the server: the first that exists."""
+"""The accounts under which root runs the server: the first one that exists."""
 _SUPERUSER = "pgtls_try"
-"""The bootstrap superuser: no role of a spec should be one."""
+"""The bootstrap superuser: no role of a spec should have this name."""
 _PATIENCE = 120.0
-"""Seconds until something that takes less than one has failed."""
+"""The time limit in seconds of an operation that usually takes less than one."""
 _PATIENCE_AT_THE_END = 5.0
 _LOG_LINES = 6
 _SHARED, _ROOM = "/dev/shm", 512 * 1024 * 1024  # noqa: S108  (mkdtemp makes a directory of its own there)
@@ -50,7 +51,7 @@ _SETTINGS = {
     "log_min_error_statement": "panic",  # a statement may hold a password
     "lc_messages": "C",
 }
-"""On the command line, where no compiled file can change them."""
+"""Parameters on the command line, where no compiled file can change them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Account:
 
     @property
     def process(self) -> dict[str, Any]:
-        """How a child process becomes it, if this one is another."""
+        """The options that let a child process run under this account, if it is another one."""
         if self.uid == os.geteuid():
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
@@ -73,7 +74,7 @@ def own_account() -> Account:
     """Return the account that runs pgtls."""
     try:
         found = pwd.getpwuid(os.geteuid())
-    except KeyError:  # in a container, an account may have a number alone
+    except KeyError:  # in a container, an account may have only a number
         return Account(str(os.geteuid()), os.geteuid(), os.getegid())
     return Account(found.pw_name, found.pw_uid, found.pw_gid)
 
@@ -88,7 +89,7 @@ def account_named(name: str) -> Account | None:
 
 
 def server_account() -> Account:
-    """Return the account that runs the server: our own or, for root, one without rights."""
+    """Return the account that runs the server: our own or, for root, an unprivileged one."""
     if os.geteuid() != 0:
         return own_account()
     for name in _ACCOUNTS:
@@ -100,7 +101,7 @@ def server_account() -> Account:
 
 @contextmanager
 def private_directory() -> Iterator[Path]:
-    """Make a directory that is gone afterwards, whatever ends the run: Ctrl-C, SIGTERM and SIGHUP are exceptions."""
+    """Make a directory and remove it at any end of the run: Ctrl-C, SIGTERM and SIGHUP raise exceptions."""
     heard = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, _interrupt) for number in heard}
     directory = Path(tempfile.mkdtemp(prefix="pgtls-try-", dir=_memory()))
@@ -117,14 +118,14 @@ def private_directory() -> Iterator[Path]:
 
 
 def _remove(directory: Path) -> None:
-    """Remove a directory, also where a program that is ending still writes into it."""
+    """Remove a directory, even while a terminating program still writes into it."""
     deadline = time.monotonic() + _PATIENCE_AT_THE_END
     while directory.exists() and time.monotonic() < deadline:
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def _memory() -> str | None:
-    """Return a file system in memory with room for a cluster, unless TMPDIR says where to go."""
+    """Return a file system in memory with room for a cluster, unless TMPDIR names a directory."""
     try:
         room = os.statvfs(_SHARED)
     except OSError:
@@ -139,7 +140,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def _uninterrupted() -> Iterator[list[int]]:
-    """Note signals that would interrupt what must not be half done, and yield the list of them."""
+    """Record signals during an operation that must not be interrupted, and yield their list."""
     noted: list[int] = []
     interrupting = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, lambda found, _: noted.append(found)) for number in interrupting}
@@ -164,7 +165,7 @@ class Throwaway:
         self._process: subprocess.Popen[bytes] | None = None
 
     def begin(self) -> Self:
-        """Start initdb, which takes half a second; :meth:`populate` waits for it."""
+        """Start initdb, which takes half a second. :meth:`populate` waits for it."""
         self.directory.mkdir(mode=0o711)
         self.directory.chmod(0o711)
         for path in (self.data, self.sockets):
@@ -176,7 +177,7 @@ class Throwaway:
         return self
 
     def populate(self, roles: Mapping[str, Role], databases: Iterable[str]) -> None:
-        """Create roles with their passwords and memberships, and databases, before anybody can connect."""
+        """Create roles with their passwords and memberships, and databases, before any client can connect."""
         self._finish("initdb fails")
         statements = "".join(f"{statement};\n" for statement in _statements(roles, databases))
         words = ["--single", "-D", self.data, "-F", *_options(_SETTINGS | _PASSWORDS), "template1"]
@@ -186,13 +187,13 @@ class Throwaway:
         conf.write_text(conf.read_text() + "include 'pgtls.conf'\n")
 
     def install(self, files: Path, hba: str) -> None:
-        """Put the compiled files of a server into the data directory, with this pg_hba.conf."""
+        """Install the compiled files of a server in the data directory, with this pg_hba.conf."""
         for source in sorted(path for path in files.rglob("*") if path.is_file()):
             self._write(self.data / source.relative_to(files), source.read_bytes())
         self._write(self.data / "pg_hba.conf", hba.encode())
 
     def _write(self, path: Path, content: bytes) -> None:
-        """Write a file that only the server's account may read, whole or not at all."""
+        """Write a file that only the server's account may read. Write it completely or not at all."""
         for directory in reversed(path.relative_to(self.data).parents[:-1]):
             (self.data / directory).mkdir(exist_ok=True)
             os.chown(self.data / directory, self._account.uid, self._account.gid)
@@ -204,7 +205,7 @@ class Throwaway:
 
     @contextmanager
     def running(self) -> Iterator[Self]:
-        """Run the server with the files that are installed. Raise Rejected with PGT603 and its log."""
+        """Run the server with the installed files. Raise Rejected with PGT603 and its log."""
         try:
             self._run()
             yield self
@@ -227,7 +228,7 @@ class Throwaway:
         raise self._failure("the server does not start with the compiled files")
 
     def _wait(self) -> bool:
-        """Wait until the server takes connections, or has ended."""
+        """Wait until the server accepts connections, or has ended."""
         assert self._process is not None  # noqa: S101
         deadline = time.monotonic() + _PATIENCE
         while self._process.poll() is None and time.monotonic() < deadline:
@@ -237,7 +238,7 @@ class Throwaway:
         return False
 
     def reload(self, hba: str) -> None:
-        """Replace pg_hba.conf and let the server read it. Raise Rejected with PGT603 if it does not."""
+        """Replace pg_hba.conf and reload the server. Raise Rejected with PGT603 if it does not load the file."""
         assert self._process is not None  # noqa: S101
         self._write(self.data / "pg_hba.conf", hba.encode())
         mark = len(self.log())
@@ -249,13 +250,13 @@ class Throwaway:
             time.sleep(0.002)
 
     def complain(self, mark: int = 0) -> None:
-        """Raise Rejected with PGT603 if the server has ended, or kept a file out."""
+        """Raise Rejected with PGT603 if the server has ended, or rejected a file."""
         assert self._process is not None  # noqa: S101
         if self._process.poll() is not None or "not reloaded" in self.log()[mark:]:
             raise self._failure("the server does not take the compiled files")
 
     def stop(self) -> None:
-        """Stop whatever runs, at once, with the programs that it has started."""
+        """Stop all running programs at once, including their child processes."""
         process = self._process
         if process is None or process.poll() is not None:
             return
@@ -274,14 +275,14 @@ class Throwaway:
                 time.sleep(0.005)
 
     def log(self) -> str:
-        """Return what the programs have written."""
+        """Return the output of the programs."""
         try:
             return self._log.read_text(errors="backslashreplace")
         except FileNotFoundError:
             return ""
 
     def _start(self, program: str, words: Iterable[object], stdin: int = subprocess.DEVNULL) -> None:
-        """Start a program of the server as its account, apart from our terminal's signals."""
+        """Start a program of the server under its account, isolated from the signals of our terminal."""
         command = [str(self.installation.bin / program), *map(str, words)]
         environment = {"PATH": os.defpath, "LC_ALL": "C", "HOME": str(self.data), "TZ": "UTC"}
         with self._log.open("ab") as log, _uninterrupted() as interrupts:
@@ -302,7 +303,7 @@ class Throwaway:
             raise KeyboardInterrupt
 
     def _finish(self, message: str, given: bytes | None = None) -> None:
-        """Wait until the program has ended, well."""
+        """Wait until the program has succeeded."""
         assert self._process is not None  # noqa: S101
         try:
             self._process.communicate(given, _PATIENCE)
@@ -329,7 +330,7 @@ class Role:
     """A role to create."""
 
     password: str | None = None
-    """None: it may not log in."""
+    """None: the role may not log in."""
     member_of: tuple[str, ...] = ()
     replication: bool = False
 
@@ -363,7 +364,7 @@ def _options(settings: Mapping[str, str]) -> Iterator[str]:
 
 
 def drawn() -> str:
-    """Draw a password."""
+    """Generate a random password."""
     return secrets.token_urlsafe(18)
 
 

@@ -1,4 +1,4 @@
-"""``try``: the compiled files on a throwaway server, every attempt made, and what came of it."""
+"""Run ``try``: install the compiled files on a throwaway server, make every attempt, and record the outcome."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _LET_IN = re.compile(
     r'(database|role) ".*" does not exist|permission denied for database|replication role|to start WAL sender|'
     + BELIEVED
 )
-"""What only a client gets to read that has been let in."""
+"""A text that only an admitted client can read."""
 _NOT_OPTION = re.compile(r'invalid connection option "([^"]+)"|invalid (\w+) value')
 _FAILURE = re.compile(
     r"could not connect|Connection refused|timeout expired|too many clients|starting up|shutting down"
@@ -58,7 +58,7 @@ _HEAD = re.compile(r"^(psql: )?(error: )?(connection to server (at|on socket) .*
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An attempt, and what came of it. ``psql`` is the line that does the same; it holds no password."""
+    """An attempt and its outcome. ``psql`` is the equivalent command line; it contains no password."""
 
     attempt: Attempt
     outcome: Outcome
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def agrees(self) -> bool:
-        """Whether it ended as the policies say, and for their reason. What was not tried does not differ."""
+        """Whether the outcome and its reason match the policies. An attempt that was not made matches."""
         if self.outcome == "not tried":
             return True
         if self.attempt.expected == "admit":
@@ -77,7 +77,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What was tried on one server of the spec. ``wanted`` is the version that the spec names."""
+    """The trial of one server of the spec. ``wanted`` is the version in the spec."""
 
     server: str
     wanted: int
@@ -86,7 +86,7 @@ class Trial:
 
     @property
     def different(self) -> tuple[Row, ...]:
-        """What ended otherwise than the policies say."""
+        """The attempts whose outcome does not match the policies."""
         return tuple(row for row in self.rows if not row.agrees)
 
 
@@ -100,7 +100,7 @@ def tried(
 ) -> Iterator[Trial]:
     """Try the servers of a spec, or one of them, in a private directory. Raise Rejected for a spec with errors.
 
-    ``keep`` is called while the server of a trial still runs.
+    Call ``keep`` while the server of a trial still runs.
     """
     fleet = spec.usable().fleet
     names = list(fleet.servers) if server is None else [server_named(fleet, server).name]
@@ -130,7 +130,7 @@ def tried(
 
 
 def differences(trials: Sequence[Trial]) -> tuple[Diagnostic, ...]:
-    """Report each server on which something ended otherwise than the policies say."""
+    """Report each server on which an outcome did not match the policies."""
     return tuple(
         Diagnostic(
             "PGT604",
@@ -156,7 +156,7 @@ def _plan(private: Private, server: Server) -> _Plan:
 
 
 def _populate(private: Private, plans: Mapping[str, _Plan], made: Sequence[Throwaway]) -> None:
-    """Create the roles with drawn passwords, and the databases, on every cluster."""
+    """Create the roles with random passwords, and the databases, on every cluster."""
     listed = [attempt for plan in plans.values() for attempt in plan.listed]
     policies = private.fleet.policies.values()
     groups: dict[str, tuple[str, ...]] = {}
@@ -176,7 +176,7 @@ def _populate(private: Private, plans: Mapping[str, _Plan], made: Sequence[Throw
 
 
 def _write_passwords(path: Path, passwords: Mapping[str, str]) -> None:
-    """Write a password file of libpq's (PGPASSFILE): not even the environment holds a password."""
+    """Write a libpq password file (PGPASSFILE): not even the environment contains a password."""
     lines = (":".join(("*", "*", "*", _escaped(role), password)) for role, password in passwords.items())
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in lines)
@@ -187,7 +187,7 @@ def _escaped(name: str) -> str:
 
 
 class _Run:
-    """One server of the spec on its throwaway cluster. Entering starts it, and its impostors."""
+    """One server of the spec on its throwaway cluster. Entering the context starts it and its impostors."""
 
     def __init__(
         self,
@@ -210,7 +210,7 @@ class _Run:
 
     @property
     def _batches(self) -> list[tuple[Source, list[Attempt]]]:
-        """The attempts by source. The Unix socket's lines are in every pg_hba.conf: it goes with loopback."""
+        """The attempts by source. The Unix socket shares a pg_hba.conf with loopback: every file contains its lines."""
         loopback = self._plan.attempts.sources[0]
         place = {source: number for number, source in enumerate(self._plan.attempts.sources)} | {Source(None): 0}
         listed = sorted(self._plan.listed, key=lambda attempt: place[attempt.source])
@@ -253,7 +253,7 @@ class _Run:
                         advance(1)
                         yield row
                     self._cluster.complain(mark)
-            except BaseException:  # interrupted: no client may keep us waiting
+            except BaseException:  # interrupted: do not wait for any client
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._ended = True
                 for client in tuple(self._clients):
@@ -261,7 +261,7 @@ class _Run:
                 raise
 
     def return_to_loopback(self) -> None:
-        """Let the server treat clients as those from loopback."""
+        """Make the server treat loopback clients as clients of this source."""
         self._cluster.reload(self._plan.attempts.hba(self._plan.attempts.sources[0]))
 
     def _row(self, attempt: Attempt) -> Row:
@@ -294,7 +294,7 @@ class _Run:
         return Row(attempt, outcome, text, shown)
 
     def _parameters(self, attempt: Attempt) -> dict[str, str]:
-        """Return the parameters with the port that is dialled; host names of the spec resolve to loopback."""
+        """Return the parameters with the port to dial. Host names of the spec resolve to loopback."""
         if attempt.dial == "socket":
             return {"host": str(self._cluster.sockets), "port": str(self._cluster.port), **attempt.parameters}
         port = self._ports.get(attempt.dial, self._cluster.port)
@@ -302,7 +302,7 @@ class _Run:
         return {**first, **{key: value for key, value in attempt.parameters.items() if key not in first}}
 
     def _environment(self, attempt: Attempt) -> dict[str, str]:
-        """Return surroundings that decide nothing: no PG variable, an empty home."""
+        """Return an environment that decides nothing: no PG variable, an empty home."""
         environment = {"PATH": os.defpath, "LC_ALL": "C", "HOME": str(self._private.directory / "nobody")}
         return environment | {"PGCONNECT_TIMEOUT": str(_PATIENCE // 2), "PGPASSFILE": _passfile(attempt)}
 
@@ -312,7 +312,7 @@ def _passfile(attempt: Attempt) -> str:
 
 
 def _line(parameters: Mapping[str, str], attempt: Attempt) -> str:
-    """Write the line for a shell. With a password, it names the file that holds the drawn ones."""
+    """Write the command line. With a password, it names the file with the random passwords."""
     words = ["psql", key_value(parameters)]
     if attempt.password != "none":  # noqa: S105
         words = ["env", f"PGPASSFILE={_passfile(attempt)}", *words]

@@ -1,7 +1,7 @@
-"""What was seen of a server, judged by what was compiled for it. A pure function of both.
+"""Compare the observations of a server with its compiled files. This is a pure function of both.
 
-Each check is ``ok``, ``differs`` or ``not tried``, with the reason; one that differs says why that matters and what to
-do.
+Each check is ``ok``, ``differs`` or ``not tried``, with the reason. A check that differs explains the effect and the
+fix.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A server, and everything that was found out about it."""
+    """A server, and all checks of it."""
 
     server: Entity
     address: str
@@ -46,7 +46,7 @@ class Verified:
 
     @property
     def as_compiled(self) -> bool:
-        """Whether nothing differs."""
+        """Whether no check differs."""
         return all(check.outcome != "differs" for check in self.checks)
 
     @property
@@ -68,7 +68,7 @@ def served(seen: Seen) -> tuple[Certificate, ...]:
 
 
 def is_known(compiled: Compiled, lock: Lock, seen: Seen) -> bool:
-    """Return whether a server serves a certificate that was ever issued for it."""
+    """Return whether a server presents a certificate that was ever issued for it."""
     chain = served(seen)
     if not chain:
         return False
@@ -79,13 +79,13 @@ def is_known(compiled: Compiled, lock: Lock, seen: Seen) -> bool:
 
 
 def is_current(compiled: Compiled, seen: Seen) -> bool:
-    """Return whether a server serves the compiled certificate and asks for the compiled CAs."""
+    """Return whether a server presents the compiled certificate and names the compiled CAs."""
     chain = served(seen)
     return bool(chain) and chain[0].sha256 == compiled.leaf.sha256 and _asked(seen) == _compiled_cas(compiled)
 
 
 def judge(fleet: Fleet, compiled: Compiled, lock: Lock, survey: Survey, now: datetime) -> Verified:
-    """Judge everything that was seen."""
+    """Judge all observations."""
     return Verified(
         compiled.server.entity,
         str(survey.address),
@@ -122,7 +122,7 @@ def _checks(fleet: Fleet, compiled: Compiled, lock: Lock, survey: Survey, now: d
 
 
 def _of_identity(compiled: Compiled, lock: Lock, survey: Survey, now: datetime) -> Iterator[Check]:
-    """Judge what the server shows to clients that ask for the host names of a further identity."""
+    """Judge what the server presents to clients that request the host names of a further identity."""
     for host in compiled.shown.table.hosts:
         seen = survey.seen.get(("host", host))
         if seen is None or seen.session is None:
@@ -146,7 +146,7 @@ _WHY_NOBODY = "clients cannot connect either"
 
 
 def _absent(survey: Survey) -> Check:
-    """Say what is on the port instead of a PostgreSQL with TLS."""
+    """Report which service answers on the port instead of a PostgreSQL with TLS."""
     first, where = survey.first, survey.address
     if first.fault == "cleartext":
         return _without_tls(survey)
@@ -193,7 +193,7 @@ def _other(fault: str, what: str) -> Check:
 
 
 def _pooler(survey: Survey) -> bool:
-    """Return whether something else speaks PostgreSQL's protocol: its errors name no function of the server."""
+    """Return whether a program other than PostgreSQL speaks its protocol: its errors name no function of the server."""
     seen = survey.seen.get(("protocol",))
     if seen is None:
         return False
@@ -251,7 +251,7 @@ def _short(certificate: Certificate) -> str:
 
 
 def _strange(leaf: Certificate, wanted: Certificate) -> Check:
-    """Say what is known of a certificate that the lock does not know."""
+    """Describe a certificate that the lock does not list."""
     who = f'it serves a certificate that the lock does not know: "{leaf.subject}", issued by "{leaf.issuer}"'
     if leaf.authority_key_id is not None and leaf.authority_key_id == wanted.authority_key_id:
         what, fault = f"{who}, under the same CA key as the compiled one", "certificate outside of the lock"
@@ -275,7 +275,8 @@ def _order(compiled: Compiled, seen: Seen) -> Check:
     name = "chain"
     added = {certificate.sha256 for certificate in served(seen)[1 + len(wanted) :]}
     if sent[: len(wanted)] == wanted and added <= {certificate.sha256 for certificate in compiled.trust}:
-        # A server whose server.crt has the leaf alone adds what its root.crt has above it (SSL_MODE_NO_AUTO_CHAIN).
+        # A server whose server.crt contains only the leaf adds the CAs above it from its root.crt
+        # (SSL_MODE_NO_AUTO_CHAIN).
         return ok(
             name, f"{len(wanted)} intermediate certificates follow the leaf" if wanted else "the leaf comes alone"
         )
@@ -382,7 +383,7 @@ _ORDER = ("1.0", "1.1", "1.2", "1.3")
 
 
 def _versions(compiled: Compiled, survey: Survey) -> Iterator[Check]:
-    """Compare the TLS versions that the server speaks with the compiled bounds."""
+    """Compare the TLS versions that the server accepts with the compiled bounds."""
     lowest = _version_of(compiled.settings.get("ssl_min_protocol_version", "")) or "1.2"
     highest = _version_of(compiled.settings.get("ssl_max_protocol_version", "")) or "1.3"
     for (_, version), seen in ((key[:2], seen) for key, seen in survey.of("version").items()):
@@ -476,7 +477,7 @@ _CRL_ALERTS = {
     "certificate revoked": "a CRL of its lists the certificate",
     "unsupported certificate": "the certificate is not one for clients",
 }
-"""The alert with which OpenSSL refuses each fault (ssl_x509err2alert)."""
+"""The alert that OpenSSL sends for each fault (ssl_x509err2alert)."""
 
 
 def _accepted(compiled: Compiled, survey: Survey) -> Iterator[Check]:
@@ -516,7 +517,7 @@ _REFUSED = {
 
 
 def _refused(survey: Survey) -> Iterator[Check]:
-    """Judge certificates that the server must refuse."""
+    """Judge certificates that the server must reject."""
     for kind, (thing, why) in _REFUSED.items():
         for key, reason in survey.untried.items():
             if key[0] == kind:
@@ -537,7 +538,7 @@ def _refused(survey: Survey) -> Iterator[Check]:
 
 
 def _access(fleet: Fleet, compiled: Compiled, survey: Survey) -> Iterator[Check]:
-    """Compare what the server answers without a certificate and a password with what the compiled rules say."""
+    """Compare the server's answers without a certificate and a password with the compiled rules."""
     address = _address_seen(survey)
     for transport, name in (("plain", "cleartext"), ("tls", "access")):
         compared, undecided = 0, ""
@@ -564,7 +565,7 @@ _HOST = re.compile(r'host "([0-9A-Fa-f:.]+)(?:%\w+)?"')
 
 
 def _address_seen(survey: Survey) -> str:
-    """Return the address that the server sees: a refusal names it, and otherwise it is that of this end."""
+    """Return the address that the server sees: a rejection names it. Otherwise return the local address."""
     for seen in (*survey.of("plain").values(), *survey.of("tls").values()):
         found = _HOST.search(seen.reply.message) if seen.reply else None
         if found:
@@ -588,7 +589,7 @@ _METHODS: dict[str, frozenset[str]] = {
 
 
 def _expected(fleet: Fleet, compiled: Compiled, connection: Connection) -> frozenset[str] | str:
-    """Return the answers that the compiled rules allow, or why they do not tell."""
+    """Return the answers that the compiled rules allow, or why they cannot tell."""
     around = surroundings_of(fleet)
     certain = [line for line in compiled.lines if not _depends(line)]
     try:
@@ -607,7 +608,7 @@ def _expected(fleet: Fleet, compiled: Compiled, connection: Connection) -> froze
 
 
 def _depends(line: Line) -> bool:
-    """Return whether a line matches by what is not known here."""
+    """Return whether the match of a line depends on facts that are unknown here."""
     near = (Keyword.SAMEHOST, Keyword.SAMENET)
     return (
         isinstance(line.address, HostName)
@@ -628,13 +629,13 @@ _BUSY = frozenset({"53300", "57P03", "57P01", "57P02", "53200"})
 
 
 def _answered(seen: Seen) -> str | None:
-    """Return what the server made of a connection: ``refused``, ``in``, or what it asks for; None: nothing."""
+    """Return the server's reaction to a connection: ``refused``, ``in``, or its request. None: no reaction."""
     reply = seen.reply
     if reply is None or reply.sqlstate in _BUSY:
         return None
     if reply.kind == "asks":
         return reply.method
-    # Whoever gets past the rules is refused later, elsewhere in the server, for the lack of a role or a database.
+    # If the rules admit a client, the server rejects it later because the role or the database does not exist.
     return "refused" if reply.kind == "refused" and reply.routine == "ClientAuthentication" else "in"
 
 
