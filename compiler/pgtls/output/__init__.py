@@ -1,1 +1,1 @@
-"""The files of servers and clients, rendered."""
+"""Render the files of servers and clients."""

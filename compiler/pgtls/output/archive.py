@@ -1,7 +1,7 @@
-"""A bundle as one file: what ``bundle = "zip"`` adds to it.
+"""Write a bundle as one file: the archive that ``bundle = "zip"`` adds.
 
-Equal files make equal archives: every entry has the same time and is stored, not compressed, since another zlib
-compresses otherwise.
+Equal files make equal archives: every entry has the same time and is stored without compression, because versions of
+zlib compress differently.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def planned(fleet: Fleet, tree: Tree, existing: Existing) -> Tree:
 
 
 def packed(fleet: Fleet, tree: Tree, plan: Tree, read: Callable[[str], bytes | None]) -> Tree:
-    """Return the archives of a tree whose other files are known; ``read`` returns those that stay as they are."""
+    """Return the archives of a tree whose other files are known. ``read`` returns the files that stay."""
     return {
         _path(entity): plan[_path(entity)]
         if plan[_path(entity)].content is Later.KEPT
@@ -50,7 +50,7 @@ def packed(fleet: Fleet, tree: Tree, plan: Tree, read: Callable[[str], bytes | N
 
 
 def _bundles(fleet: Fleet, tree: Tree) -> Iterator[tuple[Entity, Mapping[str, File]]]:
-    """Yield the files by user, for those whose bundle is to be one file."""
+    """Yield the files by user, for users with an archive."""
     found: dict[Entity, dict[str, File]] = {
         user.entity: {} for user in fleet.users.values() if user.table.bundle == "zip"
     }
@@ -67,13 +67,13 @@ def _path(entity: Entity) -> str:
 
 
 def _file(entity: Entity, files: Mapping[str, File], content: bytes | Later) -> File:
-    """Return the archive as a file of the tree, which is secret in any case."""
+    """Return the archive as a file of the tree. It is always secret."""
     secret = any(file.kind == "key" for file in files.values())
     return File(content, layout.SECRET, "key" if secret else "archive", entity)
 
 
 def _stays(entity: Entity, files: Mapping[str, File], before: Collection[str], existing: Existing) -> bool:
-    """Return whether the archive has these files: one transaction wrote all of them, and those ``before``."""
+    """Return whether the archive contains these files: one transaction wrote all of them, and the files ``before``."""
     return existing.keeps(_path(entity)) and before == {*files, _path(entity)} and all(
         existing.keeps(path)
         if file.content is Later.KEPT
@@ -88,6 +88,6 @@ def _packed(entity: Entity, files: Mapping[str, File], read: Callable[[str], byt
         for path in sorted(files):
             content = files[path].content
             info = zipfile.ZipInfo(f"{entity.name}/{path.rpartition('/')[2]}", _EPOCH)
-            info.create_system, info.external_attr = 3, (0o100000 | files[path].mode) << 16  # of Unix, with its mode
+            info.create_system, info.external_attr = 3, (0o100000 | files[path].mode) << 16  # Unix, with the file mode
             archive.writestr(info, content if isinstance(content, bytes) else read(path) or b"")
     return whole.getvalue()

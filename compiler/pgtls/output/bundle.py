@@ -1,4 +1,4 @@
-"""The texts of a client's bundle: what it connects to, in the words of each program that reads it."""
+"""Write the texts of a client's bundle: its connections in the format of each program that reads them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Section(NamedTuple):
-    """An entry, with its libpq parameters; or one to several servers, of which ``entry`` is that of the primary."""
+    """An entry with its libpq parameters. With several servers, ``entry`` is that of the primary."""
 
     entry: Entry
     parameters: Mapping[str, str]
@@ -40,12 +40,15 @@ class Section(NamedTuple):
 
     @property
     def service(self) -> str | None:
-        """Its name in pg_service.conf; None where that file cannot hold it."""
+        """Its name in pg_service.conf. None if that file cannot contain it."""
         return None if strings.unserviceable(self.parameters) else self.entry.name
 
 
 def texts(user: User, entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
-    """Yield name and text of every file of a bundle that holds no certificate. Who connects locally gets none."""
+    """Yield name and text of every file of a bundle without a certificate.
+
+    Yield none for a user that connects locally.
+    """
     if not entries and not user.ca:
         return
     sections = [Section(entry, strings.parameters(user, entry)) for entry in entries]
@@ -79,7 +82,7 @@ def _connections(user: User, sections: Sequence[Section]) -> str:
             "uri": strings.uri(one.parameters),
             "dsn": strings.key_value(one.parameters),
             "jdbc": _jdbc_url(user, one),
-            # lib/pq and node-postgres cannot choose among several servers.
+            # lib/pq and node-postgres cannot choose between several servers.
             "go": None if one.several else strings.go(one.entry, one.parameters),
             "node": None if one.several else strings.node(one.entry, one.parameters),
             "parameters": one.parameters,
@@ -160,7 +163,7 @@ def _environment(user: User, sections: Sequence[Section]) -> Iterator[tuple[str,
 
 
 def _shared(sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
-    """Yield the demands that all entries have in common, as variables."""
+    """Yield the demands that all entries share, as variables."""
     for name in ("channel_binding", "require_auth", "sslcertmode", "sslnegotiation"):
         values = {one.parameters.get(name) for one in sections}
         variable = libpq.parameters(NEWEST)[name].env
@@ -185,7 +188,7 @@ def _installer(name: str, directory: str, kept_key: bool, certificate: bool, ser
 
 
 def _marked(name: str, text: str) -> str:
-    """Put a byte order mark before a script for PowerShell: without one, Windows PowerShell 5 takes it for ANSI."""
+    """Put a byte order mark before a PowerShell script: without it, Windows PowerShell 5 reads the script as ANSI."""
     return "\ufeff" + text if name.endswith(".ps1") and not text.isascii() else text
 
 
@@ -220,7 +223,7 @@ def _readme(user: User, sections: Sequence[Section]) -> str:
 
 
 def _unbound(sections: Sequence[Section]) -> bool:
-    """Tell whether a password by SCRAM goes to a server that need not bind it to its certificate."""
+    """Return whether a SCRAM password goes to a server that need not bind it to its certificate."""
     return any(
         one.entry.channel_binding != "require" and any(p.table.auth == "scram-sha-256" for p in one.entry.policies)
         for one in sections
@@ -228,7 +231,7 @@ def _unbound(sections: Sequence[Section]) -> bool:
 
 
 def _shown(user: User, sections: Sequence[Section]) -> Iterator[dict[str, object]]:
-    """Yield a program for each driver of a user, for the first entry that it can use, and what the driver cannot do."""
+    """Yield a program for each driver of a user, for the first entry that it supports, and the limits of the driver."""
     usable = [one for one in sections if not one.entry.replication]
     for one in usable[:1]:
         methods = {policy.table.auth for policy in one.entry.policies}
@@ -245,7 +248,7 @@ def _shown(user: User, sections: Sequence[Section]) -> Iterator[dict[str, object
 
 
 def _java(user: User, sections: Sequence[Section]) -> Mapping[str, object] | None:
-    """Return what the README says of Java; None for those whose bundle has no key for it, and needs none."""
+    """Return the Java values for the README. Return None if the bundle has no key for Java, and needs none."""
     shown = next((one.entry for one in sections if one.entry.certificate and not one.entry.replication), None)
     key = strings.jdbc_key(user)
     if shown is None or key == layout.CLIENT_KEY:
@@ -254,13 +257,13 @@ def _java(user: User, sections: Sequence[Section]) -> Mapping[str, object] | Non
 
 
 def _example(sections: Sequence[Section]) -> str | None:
-    """Return a command that connects as it stands, if there is one: before what still wants a name, or replicates."""
+    """Return a ready-to-run command, if there is one. Prefer entries with a database, and those without replication."""
     usable = [one.entry for one in sections if one.service]
     return _command(min(usable, key=lambda entry: (entry.replication, _unnamed(entry)))) if usable else None
 
 
 def _command(entry: Entry) -> str:
-    if entry.replication:  # where psql could send nothing but replication commands
+    if entry.replication:  # psql could send only replication commands here
         return f"pg_basebackup -d service={entry.name} -D copy"
     return f'psql "service={entry.name} dbname=NAME"' if _unnamed(entry) else f"psql service={entry.name}"
 

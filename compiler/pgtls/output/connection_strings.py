@@ -1,4 +1,4 @@
-"""The parameters of an entry as a client writes them: a URI, a key/value string, a JDBC URL, a service."""
+"""Write the parameters of an entry for a client: a URI, a key/value string, a JDBC URL, a service."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NOTHING: Mapping[str, str] = {}
 
 NO_FILE = "/nonexistent"
-"""A client certificate file that libpq does not find is silently none (fe-secure-openssl.c, initialize_SSL)."""
+"""libpq ignores a client certificate file that does not exist (fe-secure-openssl.c, initialize_SSL)."""
 
 
 def parameters(user: User, entry: Entry) -> dict[str, str]:
@@ -46,7 +46,7 @@ def parameters(user: User, entry: Entry) -> dict[str, str]:
 
 
 def _demands(user: User, entry: Entry) -> dict[str, str]:
-    """Return what makes a client reject a server that asks for less than the policies."""
+    """Return the parameters with which a client rejects a server that demands less than the policies."""
     methods = authentications({policy.table.auth for policy in entry.policies}, user.table.libpq)
     asked = entry.certificate and all(policy.asks_certificate != "none" for policy in entry.policies)
     return {
@@ -57,7 +57,7 @@ def _demands(user: User, entry: Entry) -> dict[str, str]:
 
 
 def _direct(entry: Entry) -> bool:
-    """Return whether the connection can begin with TLS: no one on the way can answer first."""
+    """Return whether the connection can begin with TLS, so that no attacker on the network can answer first."""
     return entry.server.table.postgres >= DIRECT_SINCE and entry.sslmode in ("require", "verify-ca", "verify-full")
 
 
@@ -69,7 +69,7 @@ def _files(user: User, entry: Entry) -> dict[str, str]:
     if entry.identity.system:
         files = {"sslrootcert": "system"}
     if not entry.certificate and user.ca:
-        # libpq would present the certificate that lies in its default place.
+        # libpq would present a certificate that exists at the default path.
         return files | ({"sslcertmode": "disable"} if user.table.libpq >= 16 else {"sslcert": NO_FILE})
     if directory and entry.certificate:
         files |= {"sslcert": f"{directory}/{layout.CLIENT_CERTIFICATE}", "sslkey": f"{directory}/{layout.CLIENT_KEY}"}
@@ -90,14 +90,14 @@ def _bracketed(host: str) -> str:
 
 
 def key_value(values: Mapping[str, str]) -> str:
-    """Return libpq's keyword/value string; values are quoted, with backslash and quote escaped."""
+    """Return libpq's keyword/value string. Quote values, and escape quotes and backslashes."""
     return " ".join(f"{name}={_quote(value)}" for name, value in values.items())
 
 
 def jdbc(user: User, entries: Sequence[Entry], more: Mapping[str, str] = NOTHING) -> str:
     """Return the URL for pgjdbc, in its own spelling of the parameters: of one entry, or of several servers.
 
-    A pgjdbc that does not know one of them passes over it.
+    A pgjdbc ignores a parameter that it does not know.
     """
     entry = entries[0]
     hosts = ((dialled(one) or one.identity.table.hosts[0], one.server.table.port) for one in entries)
@@ -119,7 +119,7 @@ def jdbc_properties(user: User, entry: Entry) -> dict[str, str]:
         **({"channelBinding": entry.channel_binding} if entry.channel_binding else {}),
         **({"requireAuth": ",".join(methods)} if methods else {}),
         **({"sslNegotiation": "direct"} if _direct(entry) else {}),
-        # What takes replication commands alone takes none of those that pgjdbc sends to learn about the server.
+        # A server that accepts only replication commands rejects the queries that pgjdbc sends at the start.
         **(
             {"replication": "true", "assumeMinServerVersion": "13", "preferQueryMode": "simple"}
             if entry.replication
@@ -131,13 +131,13 @@ def jdbc_properties(user: User, entry: Entry) -> dict[str, str]:
 def _jdbc_files(user: User, entry: Entry) -> dict[str, str]:
     directory = user.table.directory
     files = {"sslrootcert": f"{directory}/{layout.CLIENT_TRUST}"} if directory else {}
-    if entry.identity.system:  # to pgjdbc, "system" is the name of a file; this tells it to use the CAs of its JVM
+    if entry.identity.system:  # pgjdbc reads "system" as a file name; this makes it use the CAs of its JVM
         files = {"sslfactory": "org.postgresql.ssl.DefaultJavaSSLFactory"}
     if not entry.certificate and user.ca:
-        return files | {"sslcert": "", "sslkey": ""}  # none, also where one lies in the default place
+        return files | {"sslcert": "", "sslkey": ""}  # present no certificate, even if one exists at the default path
     if directory and entry.certificate:
         files |= {"sslcert": f"{directory}/{layout.CLIENT_CERTIFICATE}", "sslkey": f"{directory}/{jdbc_key(user)}"}
-    if entry.certificate and jdbc_key(user) == layout.CLIENT_KEY:  # the word of Java for the algorithm, or it takes RSA
+    if entry.certificate and jdbc_key(user) == layout.CLIENT_KEY:  # without Java's name, it assumes RSA
         files["pemKeyAlgorithm"] = _JAVA_KEYS[user.table.key_algorithm.partition("-")[0]]
     return files
 
@@ -146,22 +146,22 @@ _JAVA_KEYS = {"rsa": "RSA", "ecdsa": "EC", "ed25519": "EdDSA"}
 
 
 def jdbc_key(user: User) -> str:
-    """Return the file of a bundle that has the key in the form that suits pgjdbc best."""
+    """Return the file of a bundle with the key in the best format for pgjdbc."""
     if any(one.startswith("pkcs12") for one in user.table.formats):
         return layout.CLIENT_PKCS12
     return layout.CLIENT_PKCS8 if "pkcs8-der" in user.table.formats else layout.CLIENT_KEY
 
 
 def go(entry: Entry, values: Mapping[str, str]) -> str | None:
-    """Return a URL for pgx and lib/pq, which send any other parameter to the server as a setting.
+    """Return a URL for pgx and lib/pq, which send unknown parameters to the server as settings.
 
-    None where they cannot dial the address and verify the name.
+    Return None if they cannot dial the address and verify the name.
     """
     return _of_known(entry, values, {"sslmode", "sslrootcert", "sslcert", "sslkey"})
 
 
 def node(entry: Entry, values: Mapping[str, str]) -> str | None:
-    """Return a URL for node-postgres, which takes the modes of libpq if told so; None as for :func:`go`."""
+    """Return a URL for node-postgres, which can use the modes of libpq. Return None as :func:`go` does."""
     found = _of_known(entry, values, {"sslmode", "sslrootcert", "sslcert", "sslkey"})
     return found and f"{found}&uselibpqcompat=true"
 
@@ -175,7 +175,10 @@ def _of_known(entry: Entry, values: Mapping[str, str], known: set[str]) -> str |
 
 
 def dialled(entry: Entry) -> str | None:
-    """Return the host for drivers without `hostaddr`; None: the one that they verify is not the one that they dial."""
+    """Return the host for drivers without `hostaddr`.
+
+    Return None if they cannot verify a host other than the dialled one.
+    """
     host = entry.identity.table.hosts[0]
     if entry.hostaddr is None or host in (entry.hostaddr, "localhost"):
         return host
@@ -183,7 +186,7 @@ def dialled(entry: Entry) -> str | None:
 
 
 def services(sections: Iterable[tuple[str, Mapping[str, str]]]) -> str:
-    """Return a pg_service.conf: one section an entry, and a comment for one that cannot be there."""
+    """Return a pg_service.conf: one section for each entry, and a comment for an entry that the file cannot contain."""
     return "\n".join(_service(name, values) for name, values in sections)
 
 
@@ -194,7 +197,7 @@ def _service(name: str, values: Mapping[str, str]) -> str:
 
 
 def unserviceable(values: Mapping[str, str]) -> str | None:
-    """Name the parameter that a service file cannot hold, if there is one.
+    """Name the parameter that a service file cannot contain, if there is one.
 
     The file has no quoting: a value is the rest of its line, without blanks at the end (parseServiceFile).
     """
@@ -205,7 +208,7 @@ _URI_PARTS = frozenset({"host", "port", "dbname", "user"})
 
 _PLAIN = re.compile(r"[A-Za-z0-9._/:-]+")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
-"""RFC 3986, 2.3: what :func:`quote` leaves as it is."""
+"""Characters that :func:`quote` does not encode (RFC 3986, 2.3)."""
 
 
 def _encode(value: str) -> str:

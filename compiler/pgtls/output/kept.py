@@ -1,7 +1,7 @@
-"""Texts of bundles that stay as the last build wrote them, and so need not be rendered again.
+"""Find bundle texts that stay as the last build wrote them, so that no build renders them again.
 
-The manifest has, for each user, the digest of all that the texts of its bundle follow from. Texts stay where that
-digest is the same and nobody changed any of the files since.
+For each user, the manifest contains the digest of all inputs of the bundle's texts. Texts stay if this digest is the
+same and the files are unchanged since.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from pgtls.state.tree import Tree
 
 _IN_ENTRIES = frozenset(("from_", "users", "databases", "servers"))
-"""Fields of a policy that decide which entries there are, and of which no text says anything else."""
+"""Fields of a policy that decide which entries exist, and that affect the texts in no other way."""
 
 
 def digests(fleet: Fleet, entries: Mapping[str, Sequence[Entry]]) -> dict[Entity, str]:
-    """Return the digest of what the texts of each user follow from; ``entries`` are by user.
+    """Return, for each user, the digest of the inputs of the texts. ``entries`` are by user.
 
-    It covers every field that they can see, used or not, so that a text cannot come to follow from anything else.
+    It covers every field that the texts can read, used or not, so that a text cannot depend on other inputs.
     """
     servers = {name: repr(server) for name, server in fleet.servers.items()}
     policies = {name: _policy(policy) for name, policy in fleet.policies.items()}
@@ -60,7 +60,7 @@ def _entries(entries: Sequence[Entry], servers: Mapping[str, str], policies: Map
 
 
 def kept_texts(existing: Existing, wanted: Mapping[Entity, str]) -> dict[Entity, Tree]:
-    """Return the texts that stay, by user, without their content; ``wanted`` are the :func:`digests`."""
+    """Return the texts that stay, by user, without their content. ``wanted`` are the :func:`digests`."""
     before = existing.manifest.texts if existing.manifest else {}
     same = {entity for entity, digest in wanted.items() if before.get(entity) == digest}
     found: dict[Entity, dict[str, File]] = {}

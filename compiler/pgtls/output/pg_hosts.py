@@ -1,7 +1,7 @@
-"""pg_hosts.conf (PostgreSQL 19): by host name, the certificate of a server and the CAs that it accepts for clients.
+"""Write pg_hosts.conf (PostgreSQL 19): by host name, a server's certificate and the CAs that it accepts for clients.
 
-Its lines are cut as those of pg_hba.conf are. With any line there, PostgreSQL reads ``ssl_cert_file``,
-``ssl_key_file`` and ``ssl_ca_file`` of postgresql.conf no more (be-secure-openssl.c, ``be_tls_init``).
+Its lines have the syntax of pg_hba.conf. If the file has a line, PostgreSQL no longer reads ``ssl_cert_file``,
+``ssl_key_file`` and ``ssl_ca_file`` of postgresql.conf (be-secure-openssl.c, ``be_tls_init``).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _HEADER = """\
 
 
 def hosts_file(server: Server, lacking: Collection[Entity]) -> str:
-    """Return the file: a line for each identity. The default has ``*``, also for clients that ask for no name.
+    """Return the file: a line for each identity. The default has ``*``, also for clients that request no name.
 
-    An identity without a certificate has none yet: PostgreSQL would load no line of the file.
+    Skip an identity without a certificate: PostgreSQL would load no line of the file.
     """
     shown = (server, *(one for one in server.sni if one.entity not in lacking))
     lines = (" ".join(_line(server, identity, lacking)) for identity in shown)

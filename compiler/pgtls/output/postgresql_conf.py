@@ -1,4 +1,4 @@
-"""The postgresql.conf fragment of a server: every ``ssl*`` setting of its version, then those of the spec."""
+"""Write the postgresql.conf fragment of a server: every ``ssl*`` setting of its version, then those of the spec."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _PROTOCOLS = {"1.0": "TLSv1", "1.1": "TLSv1.1", "1.2": "TLSv1.2", "1.3": "TLSv1.
 
 
 def server_settings(server: Server, *, trust: bool, crl: bool) -> tuple[list[str], list[str]]:
-    """Return the lines that pgtls decides, and those that the spec adds.
+    """Return the lines that pgtls decides, and the lines that the spec adds.
 
-    Every setting of the version is stated, so that an old one left elsewhere in the configuration does not survive.
+    State every setting of the version, so that an old value elsewhere in the configuration has no effect.
     """
     table = server.table
     decided: dict[str, str] = {
@@ -49,7 +49,8 @@ def server_settings(server: Server, *, trust: bool, crl: bool) -> tuple[list[str
     known = ssl_settings(table.postgres)
     settings = {name: decided.get(name, default) for name, default in known.items()}
     if table.directory:
-        # A relative hba_file is relative to the data directory; without a directory the server's own stay in force.
+        # A relative hba_file is relative to the data directory. Without a directory, the server's own files stay in
+        # force.
         settings |= {"hba_file": on_server(server, layout.HBA), "ident_file": on_server(server, layout.IDENT)}
         settings |= {"hosts_file": on_server(server, layout.HOSTS)} if server.sni else {}
     added = {name: written(value) for name, value in sorted(table.settings.items())}
@@ -61,7 +62,7 @@ def _lines(settings: Mapping[str, str]) -> list[str]:
 
 
 def has_crl_directory(server: Server) -> bool:
-    """Return whether a server can have its CRLs in a hashed directory, too: a colon in a path splits it (by_dir.c)."""
+    """Return whether a server can also have its CRLs in a hashed directory: a colon would split its path (by_dir.c)."""
     return server.table.postgres >= _CRL_DIRECTORY_SINCE and ":" not in (server.table.directory or "")
 
 
@@ -69,9 +70,10 @@ _CRL_DIRECTORY_SINCE = 14
 
 
 def assignment(name: str, value: str) -> str:
-    """Write a line of postgresql.conf: nothing else puts a name or a value into such a file.
+    """Write a line of postgresql.conf. Only this function writes a name or a value into such a file.
 
-    Quotes and backslashes are doubled (guc-file.l, DeescapeQuotedString). Raise ValueError for what no line can hold.
+    Double quotes and backslashes (guc-file.l, DeescapeQuotedString). Raise ValueError for a text that no line can
+    contain.
     """
     if not FILE_NAME.fullmatch(name) or {"\0", "\r", "\n"} & set(value):
         raise ValueError(f"postgresql.conf cannot hold {name!r} = {value!r}")
@@ -85,7 +87,7 @@ def on_server(server: Server, file: str) -> str:
 
 
 def needs_restart(version: int, before: str | None, after: str) -> bool:
-    """Return whether a server with one fragment must restart for another: a changed setting is read at start only."""
+    """Return whether a server must restart to replace a fragment: it reads a changed setting only at its start."""
     old, new = _parsed(before or ""), _parsed(after)
     differing = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
     known = known_settings(version)

@@ -1,4 +1,7 @@
-"""Any text as a literal of another language: what the spec names is hostile until it is quoted for where it goes."""
+"""Quote any text as a literal of another language.
+
+Names in the spec are hostile until they are quoted for the language that contains them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ shell = quote
 
 
 def powershell(text: str) -> str:
-    """Quote for PowerShell, to which four typographic characters are single quotes, too."""
+    """Quote for PowerShell, where four typographic characters are single quotes, too."""
     return "'" + _POWERSHELL_QUOTES.sub(r"\g<0>\g<0>", text) + "'"
 
 
@@ -20,7 +23,7 @@ def property_key(text: str) -> str:
 
 
 def property_value(text: str) -> str:
-    """Escape a value of a Java properties file: readers of it drop blanks at its start, and read bytes as Latin-1."""
+    """Escape a value of a Java properties file: readers drop blanks at its start, and read bytes as Latin-1."""
     value = _latin(text)
     return "\\" + value if value.startswith(" ") else value
 
@@ -37,7 +40,7 @@ def code(text: str) -> str:
 
 
 def fenced(text: str, language: str) -> str:
-    """Return a text as a block of code in Markdown, behind more backticks than it has in a row (CommonMark 4.5)."""
+    """Return a text as a block of code in Markdown, inside more backticks than its longest run (CommonMark 4.5)."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 

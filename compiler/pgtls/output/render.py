@@ -1,4 +1,4 @@
-"""The whole out directory as a value, from the fleet, its rules and its credentials."""
+"""Render the whole out directory as a value, from the fleet, its rules and its credentials."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
     Files: TypeAlias = Iterator[tuple[str, File]]
     Entries: TypeAlias = Mapping[str, Sequence[Entry]]
-    """By user."""
+    """Texts by user."""
 
 
 class _Same(dict[bytes, bytes]):
-    """Content by itself: equal files share one object, since a big tree keeps all of them until they are written."""
+    """One object for each content: equal files share it, because a large tree stays in memory until it is written."""
 
     def __missing__(self, content: bytes) -> bytes:
         self[content] = content
@@ -49,7 +49,7 @@ class _Same(dict[bytes, bytes]):
 
 
 def tree(fleet: Fleet, entries: Entries, existing: Existing, texts: Tree, made: Material) -> Tree:
-    """Return the whole out directory: ``texts``, the files of CAs that left the spec, and what ``made`` holds."""
+    """Return the whole out directory: ``texts``, the files of CAs that left the spec, and the material in ``made``."""
     issued = material(fleet, entries, made)
     whole = {**texts, **retired_files(fleet, existing, made.retired), **issued}
     whole |= replication.planned(fleet, whole, existing)
@@ -65,9 +65,9 @@ def completed(
     made: Material,
     read: Callable[[str], bytes | None],
 ) -> Tree:
-    """Return the :func:`tree` of what ``made`` holds, given the one that was ``planned`` with parts pending.
+    """Return the :func:`tree` of the material in ``made``, given the ``planned`` tree with pending parts.
 
-    ``read`` returns a file that stays as it is.
+    ``read`` returns a file that stays.
     """
     late = {file.entity for file in planned.values() if file.content is Later.PENDING}
     whole = {
@@ -89,7 +89,7 @@ def texts(
 ) -> Tree:
     """Return the files without a certificate.
 
-    ``rules`` are by server; ``lacking`` are entities without a certificate; ``kept`` are the texts of users that stay.
+    ``rules`` are by server. ``lacking`` are entities without a certificate. ``kept`` are the unchanged texts of users.
     """
     kept, same = kept or {}, _Same()
     servers = (
@@ -105,7 +105,7 @@ def texts(
 
 
 def material(fleet: Fleet, entries: Entries, issued: Material, users: Collection[Entity] | None = None) -> Tree:
-    """Return the files that hold certificates, keys and CRLs, of all users or only of some."""
+    """Return the files that contain certificates, keys and CRLs, of all users or only of some."""
     credentials, crls = issued.credentials, issued.crls
     same = _Same()
     some = [user for user in fleet.users.values() if users is None or user.entity in users]
@@ -148,7 +148,7 @@ def _server(
             yield file(f"{layout.REPLICATION}/{name}", content, kind)
     checked = checked_cas(fleet, server)
     if checked:
-        # The CRL of a CA that waits for its first signature is still to come.
+        # The CRL of a CA that waits for its first signature does not exist yet.
         lists = [(ca, content) for ca in checked for content in _lists(ca, credentials, crls)]
     if checked and lists:
         yield file(layout.SERVER_CRL, joined(content for _, content in lists), "crl")
@@ -157,7 +157,7 @@ def _server(
 
 
 def _identity(identity: Identity, credentials: Mapping[Entity, Credential]) -> Files:
-    """Yield what a server shows under some host names, and the CAs that it accepts there."""
+    """Yield the files that a server presents under some host names, and the CAs that it accepts there."""
     entity, credential = identity.entity, credentials[identity.entity]
 
     def file(name: str, content: bytes | Later, kind: FileKind, mode: int = layout.PUBLIC) -> tuple[str, File]:
@@ -177,7 +177,7 @@ def _identity(identity: Identity, credentials: Mapping[Entity, Credential]) -> F
 def _lists(
     ca: Authority, credentials: Mapping[Entity, Credential], crls: Mapping[str, bytes | Later]
 ) -> Iterator[bytes | Later]:
-    """Yield the CRL of a CA, and those of the CAs above it that are not in the spec."""
+    """Yield the CRL of a CA, and the CRLs of the CAs above it that are not in the spec."""
     above = credentials[ca.entity].lists
     yield from (content for content in (crls.get(ca.name), above) if content is not None)
 
@@ -203,7 +203,7 @@ def _server_texts(fleet: Fleet, server: Server, rules: Rules, lacking: Collectio
 
 
 def _installer(server: Server, lacking: Collection[Entity]) -> str:
-    """Return the script that puts the files of a server where they belong."""
+    """Return the script that installs the files of a server."""
     return template("server/install.sh.j2").render(
         server=server.entity,
         version=server.table.postgres,
@@ -233,7 +233,7 @@ def _verifying(
     credentials: Mapping[Entity, Credential],
     crls: Mapping[str, bytes | Later],
 ) -> Iterator[tuple[str, bytes | Later, FileKind]]:
-    """Yield what verifies the servers of some entries: roots, and the CRLs of their CAs if the user wants them."""
+    """Yield the files that verify the servers of some entries: roots, and their CAs' CRLs if the user wants them."""
     if trusted_roots(entries):
         parts = (part for server in rootless(entries) for part in _own_roots(server, credentials[server.entity]))
         yield layout.CLIENT_TRUST, joined((roots(client_roots(entries), credentials), *parts)), "trust"
@@ -243,7 +243,7 @@ def _verifying(
 
 
 def _own_roots(server: Identity, credential: Credential) -> Iterator[bytes | Later]:
-    """Yield what clients of such a server trust: all that it served, serves and will serve, or its supplied root."""
+    """Yield the certificates that clients of such a server trust: past, present and next, or its supplied root."""
     if not server.self_signed:
         yield from (credential.above or (credential.certificate,))[-1:] if credential.certificate else ()
         return

@@ -1,4 +1,4 @@
-"""What a standby logs in to its primary with: the replication user's certificate and key, and ``primary_conninfo``.
+"""Write a standby's login to its primary: the replication user's certificate and key, and ``primary_conninfo``.
 
 Certificate and key are those of the user's bundle, so both change in one build.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Link(NamedTuple):
-    """How a standby reaches its primary."""
+    """The connection of a standby to its primary."""
 
     standby: Server
     user: User
@@ -32,7 +32,7 @@ class Link(NamedTuple):
 
 
 def link_of(fleet: Fleet, standby: Server) -> Link | None:
-    """Return how a server reaches its primary; None if it is no standby."""
+    """Return the connection of a server to its primary. Return None if it is no standby."""
     if (found := primary_of(fleet, standby)) is None:
         return None
     primary, policy = found
@@ -42,7 +42,7 @@ def link_of(fleet: Fleet, standby: Server) -> Link | None:
         server=primary,
         identity=primary,
         role=user.roles[0],
-        database=None,  # the server itself asks for replication
+        database=None,  # the server itself requests replication
         sslmode="verify-full",
         certificate=True,
         channel_binding=None,
@@ -53,9 +53,9 @@ def link_of(fleet: Fleet, standby: Server) -> Link | None:
 
 
 def primary_conninfo(link: Link) -> str:
-    """Return the fragment to include in postgresql.conf; its paths are absolute, or lie in the data directory."""
+    """Return the fragment to include in postgresql.conf. Its paths are absolute, or relative to the data directory."""
     standby, user = link.standby, link.user
-    # The libpq of a standby is that of its version, whatever the clients have.
+    # The libpq of a standby has the version of its server, regardless of the clients.
     settled = {"directory": on_server(standby, layout.REPLICATION), "libpq": standby.table.postgres}
     there = replace(user, table=user.table.model_copy(update=settled))
     value = strings.key_value(strings.parameters(there, link.entry))
@@ -76,7 +76,7 @@ def planned(fleet: Fleet, tree: Tree, existing: Existing) -> Tree:
 
 
 def copied(fleet: Fleet, tree: Tree, plan: Tree, read: Callable[[str], bytes | None]) -> Tree:
-    """Return the copies of a tree whose other files are known; ``read`` returns a file that stays as it is."""
+    """Return the copies of a tree whose other files are known. ``read`` returns a file that stays."""
 
     def content(path: str, source: str, file: File) -> bytes | Later:
         if file.content is Later.KEPT and plan[path].content is not Later.KEPT:
@@ -90,7 +90,7 @@ def copied(fleet: Fleet, tree: Tree, plan: Tree, read: Callable[[str], bytes | N
 
 
 def _planned(path: str, source: str, file: File, existing: Existing) -> bytes | Later:
-    """Return what a copy holds. Of a key that nobody had to read: that it stays, if it is the same."""
+    """Return the content of a copy. For a key that no build step read, return whether the copy stays."""
     if file.content is not Later.KEPT:
         return file.content
     same = existing.keeps(path) and existing.keeps(source)
@@ -98,7 +98,7 @@ def _planned(path: str, source: str, file: File, existing: Existing) -> bytes | 
 
 
 def _copies(fleet: Fleet, tree: Tree) -> Iterator[tuple[Server, str, str, File]]:
-    """Yield each standby with the path of a copy, and path and file of what it is a copy of."""
+    """Yield each standby with the path of a copy, and path and file of the original."""
     for standby in fleet.servers.values():
         if link := link_of(fleet, standby):
             for name in (layout.CLIENT_CERTIFICATE, layout.CLIENT_KEY):

@@ -1,4 +1,4 @@
-"""Connections to a primary and its standbys at once: a client takes the server that it finds in the role it needs."""
+"""Connect to a primary and its standbys at once: the client chooses the server with the role that it needs."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Several(NamedTuple):
 
 
 def several(user: User, known: Sequence[Known]) -> Iterator[Several]:
-    """Yield the connections to a primary and all of its standbys that ask a client for the same."""
+    """Yield the connections to a primary and all of its standbys with equal demands on the client."""
     taken = {entry.name for entry, _ in known}
     for members in _groups(known):
         entries, parameters = zip(*members, strict=True)
         hosts = {key: ",".join(one[key] for one in parameters) for key in _OF_A_HOST}
         if len(hosts["host"].encode()) > LONGEST_DIRECTORY:
-            continue  # pg_service.conf cannot hold it
+            continue  # pg_service.conf cannot contain it
         for target in (READ_WRITE, READ_ONLY):
             name = f"{entries[0].name}-{target.name}"
             if name not in taken:
@@ -86,7 +86,7 @@ def _groups(known: Sequence[Known]) -> Iterator[list[Known]]:
 
 
 def _primary(server: Server, servers: Mapping[str, Server]) -> Server:
-    """Return the first server above a standby, of those that a client may connect to."""
+    """Return the topmost server above a standby that a client may connect to."""
     while server.table.standby_of in servers:
         server = servers[str(server.table.standby_of)]
     return server

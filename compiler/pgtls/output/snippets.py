@@ -1,4 +1,7 @@
-"""Programs that connect by one driver each: what a bundle shows for an entry, and the tests run as it stands."""
+"""Write programs that connect with one driver each.
+
+Bundles show them for an entry, and the tests run them unchanged.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ def _sqlalchemy(user: User, entry: Entry, values: Values) -> str:
 
 
 def _pgx(user: User, entry: Entry, values: Values) -> str:
-    """Return a URL; an unknown parameter would go to the server as a setting."""
+    """Return a URL. The driver sends an unknown parameter to the server as a setting."""
     told = replace(user, table=user.table.model_copy(update={"libpq": DIRECT_SINCE}))
     known = {name: value for name, value in parameters(told, entry).items() if name in _PGX}
     return uri({**known, "host": _host(entry)})
@@ -72,7 +75,7 @@ def _pgjdbc(user: User, entry: Entry, values: Values) -> str:
 
 
 def _tokio(user: User, entry: Entry, values: Values) -> str:
-    """Return its own settings; the connector decides what is verified."""
+    """Return tokio-postgres's own settings. The connector decides what to verify."""
     known = {name: value for name, value in values.items() if name in _TOKIO}
     return key_value(known | {"sslmode": "disable" if entry.sslmode == "disable" else "require"})
 
@@ -86,7 +89,7 @@ _COMMON = frozenset({"host", "port", "dbname", "user"})
 _TOKIO = _COMMON | {"hostaddr", "channel_binding", "target_session_attrs", "load_balance_hosts"}
 _LIB_PQ = _COMMON | {"sslmode", "sslrootcert", "sslcert", "sslkey", "sslnegotiation", "target_session_attrs"}
 _PGX = _LIB_PQ | {"sslcertmode", "channel_binding", "require_auth"}
-"""pgx knows these as libpq 17 does."""
+"""pgx supports these as libpq 17 does."""
 _SETTINGS: Mapping[str, Callable[[User, Entry, Values], str]] = {
     "sqlalchemy": _sqlalchemy,
     "pgx": _pgx,

@@ -1,4 +1,4 @@
-"""The templates of the package, compiled once."""
+"""Load the templates of the package, and compile each once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def template(name: str) -> Template:
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    # What is written is configuration, not HTML: every value is quoted for its own language before it gets here.
+    # The output is configuration, not HTML. Every value is already quoted for its own language.
     return Environment(
         loader=PackageLoader("pgtls.templates", ""),
         undefined=StrictUndefined,

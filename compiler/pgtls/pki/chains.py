@@ -1,4 +1,4 @@
-"""Chains from other CAs: check that each certificate signed the one before it (RFC 5280, 6.1)."""
+"""Check chains from other CAs: each certificate must have signed the one before it (RFC 5280, 6.1)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 def path(
     leaf: x509.Certificate, others: Iterable[x509.Certificate], anchor: x509.Certificate
 ) -> tuple[x509.Certificate, ...] | None:
-    """Return the intermediate certificates of the shortest path up from a certificate to a CA; None if there is none.
+    """Return the intermediate certificates of the shortest path up from a certificate to a CA.
 
-    ``others`` may come in any order; certificates that the path does not need are left out.
+    Return None without a path.
+
+    ``others`` may come in any order. Leave out certificates that the path does not need.
     """
     reached: list[tuple[x509.Certificate, tuple[x509.Certificate, ...]]] = [(leaf, ())]
     left = list(others)

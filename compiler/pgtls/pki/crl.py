@@ -1,8 +1,8 @@
-"""Certificate revocation lists (RFC 5280, section 5).
+"""Read and sign certificate revocation lists (RFC 5280, section 5).
 
-PostgreSQL checks the CRL of every CA in a chain, and rejects all clients if one is missing or expired: pgtls writes a
-CRL for every CA, even an empty one. A serial number stays on the CRL until its certificate has expired and a CRL
-issued after that has listed it (3.3).
+PostgreSQL checks the CRL of every CA in a chain, and rejects all clients if one is missing or expired. pgtls therefore
+writes a CRL for every CA, even an empty one. A serial number stays on the CRL until its certificate has expired and a
+CRL issued after that has listed it (3.3).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _REASONS: Mapping[x509.ReasonFlags, RevocationReason] = {
 def make(issuer: Issuer, number: int, now: datetime, validity: timedelta, revocations: Iterable[Revocation]) -> bytes:
     """Sign a CRL as PEM: entries in the order of their serials, valid from five minutes ago until ``now + validity``.
 
-    Serial numbers that no certificate may have (zero, over 159 bits) raise ValueError.
+    Raise ValueError for serial numbers that no certificate may have (zero, over 159 bits).
     """
     start = now.replace(microsecond=0)
     builder = (
@@ -68,7 +68,7 @@ def read(pem: bytes) -> RevocationList | Unreadable:
 
 
 def parse(pem: bytes) -> tuple[x509.CertificateRevocationList, ...] | Unreadable:
-    """Read every CRL of a file as an X.509 object; there is at least one."""
+    """Read every CRL of a file as an X.509 object. Return at least one."""
     if fault := damage.of_file(pem, damage.CRL):
         return Unreadable(fault)
     with warnings.catch_warnings():
@@ -80,7 +80,7 @@ def parse(pem: bytes) -> tuple[x509.CertificateRevocationList, ...] | Unreadable
 
 
 def by_issuer(pem: bytes) -> Iterator[tuple[x509.Name, bytes]]:
-    """Yield every CRL of a file that is known to be good, with the name of the CA that issued it."""
+    """Yield every CRL of a valid file, with the name of the CA that issued it."""
     for block in _BLOCK.findall(pem):
         yield x509.load_pem_x509_crl(block).issuer, block + b"\n"
 
@@ -156,9 +156,9 @@ def next_number(there: RevocationList | None, now: datetime) -> int:
 
 
 def covers(there: RevocationList, revocations: Iterable[Revocation]) -> bool:
-    """Return whether a CRL has all these revocations. It has no ends of certificates, and dates in whole seconds.
+    """Return whether a CRL contains all these revocations. It contains no certificate ends, and dates in whole seconds.
 
-    It may have more: an expired certificate on it is no reason to sign another one.
+    It may contain more: an expired certificate on it is no reason to sign another one.
     """
     wanted = {replace(entry, date=entry.date.replace(microsecond=0), not_after=None) for entry in revocations}
     return wanted <= set(there.revoked)
@@ -172,8 +172,7 @@ def half_life(there: RevocationList) -> datetime:
 def lasting(there: RevocationList | None, validity: timedelta, now: datetime, *, doubted: bool) -> timedelta:
     """Return the lifetime of a new CRL: ``validity``, but if the clock is ``doubted``, no end before the present one's.
 
-    A clock that is behind could issue a CRL that is already expired by the clocks of servers, which then reject all
-    clients.
+    With a slow clock, the new CRL could already be expired by the clocks of servers, which then reject all clients.
     """
     if there is None or not (doubted or there.this_update > now):
         return validity

@@ -1,4 +1,4 @@
-"""Certification requests (PKCS#10, RFC 2986): write them for other CAs to sign, and read them to sign them here.
+"""Write certification requests (PKCS#10, RFC 2986) for other CAs to sign, and read requests to sign them here.
 
 A request only proposes its content. pgtls takes the public key from it; names and usages come from the spec.
 """

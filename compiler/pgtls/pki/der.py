@@ -1,4 +1,4 @@
-"""Just enough DER (X.690) for what cryptography lacks: names as OpenSSL hashes them, encrypted keys, PKCS#12."""
+"""Write the DER (X.690) that cryptography lacks: names as OpenSSL hashes them, encrypted keys, PKCS#12."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def integer(number: int) -> bytes:
 
 
 def elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield tag and content of each element in a row; the bytes are well-formed, since cryptography wrote them."""
+    """Yield tag and content of each element in a row. The bytes are well-formed because cryptography wrote them."""
     at = 0
     while at < len(data):
         tag, size, at = data[at], data[at + 1], at + 2

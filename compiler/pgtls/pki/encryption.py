@@ -1,4 +1,4 @@
-"""Encryption under a passphrase, for keys in PKCS#8 and PKCS#12: AES-256-CBC under PBKDF2 (PBES2, RFC 8018).
+"""Encrypt keys in PKCS#8 and PKCS#12 under a passphrase: AES-256-CBC under PBKDF2 (PBES2, RFC 8018).
 
 No message of this module contains a byte of a passphrase.
 """
@@ -42,8 +42,8 @@ class Encrypted(NamedTuple):
 class Encryption:
     """Encrypts under one passphrase of 1 to :data:`LONGEST_PASSPHRASE` bytes (else ValueError).
 
-    It derives its keys once, however many keys it encrypts: who guesses the passphrase of one opens all anyway. Each
-    ciphertext has its own initialisation vector.
+    It derives its keys once for all keys that it encrypts: an attacker who guesses the passphrase opens all of them
+    anyway. Each ciphertext has its own initialisation vector.
     """
 
     def __init__(self, passphrase: bytes) -> None:
@@ -58,7 +58,7 @@ class Encryption:
 
     @cached_property
     def _mac_key(self) -> bytes:
-        """PKCS#12's own derivation (RFC 7292, B.2). As many rounds: the MAC must not be the cheaper one to try."""
+        """PKCS#12's own derivation (RFC 7292, B.2). The same rounds: the MAC must not be cheaper to attack."""
         size = hashlib.sha256().block_size
         password = (self.passphrase.decode() + "\0").encode("utf-16-be")
         digest = b"\x03" * size + _filled(self._salt, size) + _filled(password, size)
@@ -67,7 +67,7 @@ class Encryption:
         return digest
 
     def derive(self) -> None:
-        """Derive the key of :meth:`encrypt` now; it releases the interpreter's lock, so that threads scale."""
+        """Derive the key of :meth:`encrypt` now. This releases the interpreter's lock, so threads scale."""
         _ = self._key
 
     def encrypt(self, plain: bytes) -> Encrypted:
@@ -98,14 +98,14 @@ def derive_all(encryptions: Collection[Encryption], jobs: int) -> None:
     workers = min(jobs or cores(), len(encryptions))
     if workers <= 1:
         return
-    from concurrent.futures import ThreadPoolExecutor  # only here: importing it takes longer than most builds need
+    from concurrent.futures import ThreadPoolExecutor  # only here: the import takes longer than most builds need
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(Encryption.derive, encryptions))
 
 
 def cores() -> int:
-    """Return how many cores this process may use (a container often has fewer than the machine)."""
+    """Return how many cores this process may use. A container often has fewer than the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,6 +1,6 @@
-"""The facts that a profile asks for, as fields of :class:`pgtls.pki.model.Certificate`, to compare field by field.
+"""Compute the facts that a profile requires, as fields of :class:`pgtls.pki.model.Certificate`, to compare each field.
 
-Nothing here imports cryptography: an unchanged certificate needs no X.509.
+This module does not import cryptography: an unchanged certificate needs no X.509.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _escape_byte(byte: int, first: bool, last: bool) -> str:
     if byte < 0x20 or byte >= 0x7F:
         return f"\\{byte:02X}"
     character = chr(byte)
-    # OpenSSL looks at a single character as the last one, so that a lone "#" stays as it is.
+    # OpenSSL treats a single character as the last one, so a lone "#" stays unescaped.
     special = (
         character in ',+"\\<>;' or (character == " " and (first or last)) or (character == "#" and first and not last)
     )

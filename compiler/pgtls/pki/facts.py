@@ -57,7 +57,7 @@ def parse(pem: bytes) -> tuple[x509.Certificate, ...] | Unreadable:
     """Read every certificate of a file as an X.509 object."""
     if fault := damage.of_file(pem, damage.CERTIFICATE):
         return Unreadable(fault)
-    with warnings.catch_warnings():  # cryptography's warnings about foreign certificates are not ours to print
+    with warnings.catch_warnings():  # cryptography's warnings about foreign certificates do not concern the user
         warnings.simplefilter("ignore")
         try:
             return tuple(x509.load_pem_x509_certificates(pem))
@@ -66,7 +66,7 @@ def parse(pem: bytes) -> tuple[x509.Certificate, ...] | Unreadable:
 
 
 def pems(pem: bytes) -> tuple[bytes, ...]:
-    """Return every certificate of a valid file as PEM of its own, without the text between them."""
+    """Return every certificate of a valid file as separate PEM, without the text between them."""
     return tuple(certificate.public_bytes(Encoding.PEM) for certificate in x509.load_pem_x509_certificates(pem))
 
 

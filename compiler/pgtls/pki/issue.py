@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Issuer:
-    """A CA that can sign: its certificate and private key. The fields that its certificates share are computed once."""
+    """A CA that can sign: its certificate and private key. Computes the common fields of its certificates once."""
 
     certificate: x509.Certificate
     key: keys.PrivateKey
@@ -42,7 +42,7 @@ class Issuer:
 
     @cached_property
     def authority_key_id(self) -> x509.AuthorityKeyIdentifier:
-        """The key identifier for what it signs: its own subjectKeyIdentifier, else the usual one (4.2.1.1)."""
+        """The key identifier of the issuer: its own subjectKeyIdentifier, else the usual one (4.2.1.1)."""
         try:
             own = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         except x509.ExtensionNotFound:

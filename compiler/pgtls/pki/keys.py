@@ -1,6 +1,6 @@
-"""Private keys: generate, write, read and name them.
+"""Generate, write, read and name private keys.
 
-Randomness comes from the operating system through OpenSSL; a caller that wants other keys passes its own ``generate``.
+Randomness comes from the operating system through OpenSSL. A caller that wants other keys passes its own ``generate``.
 No message of this module contains a byte of a key or of a passphrase.
 """
 
@@ -52,16 +52,16 @@ def generate_many(
     jobs: int | None = None,
     generate: Callable[[KeyAlgorithm], PrivateKey] = generate,
 ) -> list[PrivateKey]:
-    """Make one key for each algorithm, in their order; RSA in ``jobs`` threads (None: as many as there are cores).
+    """Make one key for each algorithm, in their order. Make RSA keys in ``jobs`` threads (None: one for each core).
 
-    OpenSSL works on RSA without the interpreter's lock, so that threads scale; the other algorithms are faster in one
+    OpenSSL works on RSA without the interpreter's lock, so threads scale. The other algorithms are faster in one
     thread.
     """
     slow = [index for index, algorithm in enumerate(algorithms) if algorithm.startswith("rsa-")]
     workers = min(jobs or cores(), len(slow))
     if workers <= 1:
         return [generate(algorithm) for algorithm in algorithms]
-    from concurrent.futures import ThreadPoolExecutor  # only here: importing it costs more than a hundred EC keys
+    from concurrent.futures import ThreadPoolExecutor  # only here: the import costs more than a hundred EC keys
 
     with ThreadPoolExecutor(workers) as pool:
         pending = {index: pool.submit(generate, algorithms[index]) for index in slow}
@@ -70,7 +70,7 @@ def generate_many(
 
 
 def to_pem(key: PrivateKey, encryption: Encryption | None = None) -> bytes:
-    """Write a key as PKCS#8 (RFC 5958): what libpq, PostgreSQL, pgjdbc and PgBouncer all read."""
+    """Write a key as PKCS#8 (RFC 5958), the format that libpq, PostgreSQL, pgjdbc and PgBouncer all read."""
     if encryption is None:
         return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, _PLAIN)
     body = base64.encodebytes(encryption.key_info(to_der(key))).replace(b"\n", b"")
@@ -79,7 +79,7 @@ def to_pem(key: PrivateKey, encryption: Encryption | None = None) -> bytes:
 
 
 def to_der(key: PrivateKey) -> bytes:
-    """Write a key as PKCS#8 in DER, unencrypted: what every pgjdbc reads."""
+    """Write a key as PKCS#8 in DER, unencrypted: the format that every pgjdbc reads."""
     return key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, _PLAIN)
 
 
@@ -152,7 +152,10 @@ def spki_sha256(public_key: PublicKeyTypes) -> str:
 
 
 def algorithm_of(public_key: PublicKeyTypes) -> str:
-    """Return a key's algorithm as the spec writes it, also for others (``rsa-1024``, ``ecdsa-p521``, ``dsa``)."""
+    """Return a key's algorithm as the spec writes it.
+
+    Name other algorithms in the same way: ``rsa-1024``, ``ecdsa-p521``, ``dsa``.
+    """
     if isinstance(public_key, rsa.RSAPublicKey):
         return f"rsa-{public_key.key_size}"
     if isinstance(public_key, ec.EllipticCurvePublicKey):

@@ -1,4 +1,4 @@
-"""Certificates as facts, wanted and present, without key material or parsed X.509 objects."""
+"""Define certificates as facts, desired and present, without key material or parsed X.509 objects."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Entity(str):
     """A table of the spec by kind and name: ``ca.root``, ``server.primary``, ``user.alice``, ``policy.app``.
 
     A further identity of a server (``[[server.primary.sni]]``) adds its first host:
-    ``server.primary/shop.example.com``. It is text, as the lock, the manifest and every JSON have it; nothing else
-    takes that text apart.
+    ``server.primary/shop.example.com``. It is text, as in the lock, the manifest and every JSON. No other code splits
+    that text.
     """
 
     __slots__ = ()
@@ -47,34 +47,34 @@ class Entity(str):
 
     @property
     def name(self) -> str:
-        """Return the NAME of the table, which may have a dot in it; of a further identity, with its host."""
+        """Return the NAME of the table, which may contain a dot. For a further identity, it includes the host."""
         return self.partition(".")[2]
 
     @property
     def table(self) -> tuple[str, str]:
-        """Return the place of its table, that of its server for a further identity."""
+        """Return the path of its table. For a further identity, return that of its server."""
         kind, _, name = self.partition(".")
         return kind, name.partition("/")[0]
 
     @property
     def path(self) -> tuple[str, ...]:
-        """Return the place of its table, by its host for a further identity."""
+        """Return the path of its table. For a further identity, include its host."""
         return (*self.table, *(("sni", self.host) if self.host else ()))
 
     @property
     def host(self) -> str:
-        """Return the first host of a further identity, and nothing for anything else."""
+        """Return the first host of a further identity, or an empty text for any other table."""
         return self.partition("/")[2]
 
 
-@cache  # asked for again and again, and kept with each file
+@cache  # called often, and stored with each file
 def entity(kind: str, name: str) -> Entity:
-    """Return the table called NAME of a kind."""
+    """Return the table with this NAME of a kind."""
     return Entity(f"{kind}.{name}")
 
 
 def ca_entity(name: str) -> Entity:
-    """Return the CA called NAME."""
+    """Return the CA with this NAME."""
     return entity("ca", name)
 
 
@@ -95,7 +95,7 @@ class Profile:
     entity: Entity
     kind: CertificateKind
     issuer: str | None
-    """The NAME of the CA that signs it; None: it signs itself."""
+    """The NAME of the CA that signs it. None: it signs itself."""
     subject: tuple[tuple[str, str], ...]
     """(attribute, value) in encoding order, attributes named as in the spec.
 
@@ -103,16 +103,16 @@ class Profile:
     """
     dns_names: tuple[str, ...]
     ip_addresses: tuple[str, ...]
-    """In canonical text."""
+    """Addresses in canonical text."""
     key_algorithm: KeyAlgorithm
     validity: timedelta
     renew_before: timedelta | None
-    """None: a third of the lifetime actually issued."""
+    """Time before the end at which to renew. None: a third of the lifetime actually issued."""
     rotate_key: bool = True
     path_length: int | None = None
     constraints: Constraints | None = None
     until: datetime | None = None
-    """It must not outlive this instant."""
+    """The certificate must end no later than this instant."""
     revoke_before: datetime | None = None
 
 

@@ -1,4 +1,4 @@
-"""Distinguished names as PostgreSQL and OpenSSL write them: as text, and as the hash of files in ``ssl_crl_dir``."""
+"""Write distinguished names as PostgreSQL and OpenSSL do: as text, and as the hash of files in ``ssl_crl_dir``."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def canonical(name: x509.Name) -> bytes:
 def _canonical(oid: bytes, tag: int, content: bytes) -> bytes:
     encoding = _STRINGS.get(tag)
     if encoding is not None:
-        words = content.decode(encoding).encode().translate(_SMALL).split()  # bytes.split: the blanks of ASCII alone
+        words = content.decode(encoding).encode().translate(_SMALL).split()  # bytes.split: only the blanks of ASCII
         tag, content = UTF8_STRING, b" ".join(words)
     return tlv(SEQUENCE, oid + tlv(tag, content))
 

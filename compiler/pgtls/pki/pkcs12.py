@@ -1,8 +1,8 @@
-"""PKCS#12 (RFC 7292): a key with its chain in one file, for Java and for Windows.
+"""Write PKCS#12 (RFC 7292): a key with its chain in one file, for Java and for Windows.
 
-The file holds what ``postgresql.key`` and ``postgresql.crt`` hold, under the alias that pgjdbc looks for. Keys and
-certificates are encrypted by AES-256 (:mod:`pgtls.pki.encryption`), and the MAC is made with SHA-256. pgtls writes the
-file by itself, since cryptography's own derives three keys anew for each file, and its MAC has 2,048 rounds.
+The file contains the same as ``postgresql.key`` and ``postgresql.crt``, under the alias that pgjdbc looks for. Keys and
+certificates are encrypted by AES-256 (:mod:`pgtls.pki.encryption`), and the MAC uses SHA-256. pgtls writes the file
+itself: cryptography derives three new keys for each file, and its MAC has 2,048 rounds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pgtls.pki.keys import PrivateKey
 
 ALIAS = "user"
-"""The friendly name of key and certificate: pgjdbc takes no other."""
+"""The friendly name of key and certificate: pgjdbc accepts no other."""
 
 _DATA = bytes.fromhex("06092a864886f70d010701")
 _ENCRYPTED_DATA = bytes.fromhex("06092a864886f70d010706")
@@ -52,7 +52,10 @@ def make(key: PrivateKey, chain: Sequence[Certificate], encryption: Encryption) 
 
 
 def make_for_old_readers(key: PrivateKey, chain: Sequence[Certificate], passphrase: bytes) -> bytes:
-    """Write a file as of before 2020: 3DES, and a MAC with SHA-1. Windows Server 2016 and Java 8 read no other."""
+    """Write a file in the format before 2020: 3DES, and a MAC with SHA-1.
+
+    Windows Server 2016 and Java 8 read no other.
+    """
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.serialization import pkcs12
 
@@ -67,7 +70,7 @@ def make_for_old_readers(key: PrivateKey, chain: Sequence[Certificate], passphra
 
 
 _OLD_ROUNDS = 50_000
-"""The file is weak whatever they are: this many slow down whoever tries passphrases, and no reader noticeably."""
+"""The rounds. The file is weak with any number: this one slows down an attacker, and no reader noticeably."""
 
 
 def is_for_old_readers(content: bytes) -> bool:
@@ -94,7 +97,7 @@ def _certificate(certificate: bytes, attributes: bytes) -> bytes:
 
 
 def _own_attributes(certificate: bytes) -> bytes:
-    """Write the attributes by which readers find a key and the certificate that belongs to it."""
+    """Write the attributes by which readers match a key and its certificate."""
     name = der.tlv(der.BMP_STRING, ALIAS.encode("utf-16-be"))
     mark = der.tlv(der.OCTET_STRING, hashlib.sha1(certificate, usedforsecurity=False).digest())
     both = (_FRIENDLY_NAME, name), (_LOCAL_KEY_ID, mark)

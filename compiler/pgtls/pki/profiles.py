@@ -1,10 +1,10 @@
-"""The content of certificates: three profiles and the fields that they share (RFC 5280, sections 4.1 and 4.2).
+"""Build the content of certificates: three profiles and the fields that they share (RFC 5280, sections 4.1 and 4.2).
 
 The builders here are complete except for the issuer's signature. Leaf certificates have no basicConstraints: RFC 5280
 (4.2.1.9) leaves the choice, and without it no verifier accepts a version 3 certificate as a CA. A leaf has one purpose
-in its extendedKeyUsage, so that a client's certificate can never serve and a server's can never log in. A server's
-keyUsage has keyEncipherment only for RSA, for clients that still use TLS 1.2 without forward secrecy; a client only
-signs (RFC 5246, 7.4.8). ``nonRepudiation`` is for documents.
+in its extendedKeyUsage, so a client's certificate can never serve and a server's can never log in. A server's keyUsage
+has keyEncipherment only for RSA, for clients that still use TLS 1.2 without forward secrecy; a client only signs (RFC
+5246, 7.4.8). ``nonRepudiation`` is for documents.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def alternative_names(profile: Profile) -> x509.SubjectAlternativeName:
 
 
 def name_constraints(constraints: Constraints) -> x509.NameConstraints:
-    """Make nameConstraints (4.2.1.10); an empty list of subtrees is not encoded."""
+    """Make nameConstraints (4.2.1.10). Do not encode an empty list of subtrees."""
     permitted = _subtrees(constraints.permitted_dns, constraints.permitted_ip)
     excluded = _subtrees(constraints.excluded_dns, constraints.excluded_ip)
     return x509.NameConstraints(permitted or None, excluded or None)

@@ -1,8 +1,8 @@
-"""CRLs that other CAs publish: find their issuers, verify their signatures, and merge their facts.
+"""Read CRLs that other CAs publish: find their issuers, verify their signatures, and merge their facts.
 
-PostgreSQL checks every certificate of a chain against the CRL of its issuer (X509_V_FLAG_CRL_CHECK_ALL). So the CRLs
-for a CA must cover its whole chain, and the first one that expires locks everybody out. Deltas (RFC 5280, 5.2.4) do not
-count: PostgreSQL does not read them.
+PostgreSQL checks every certificate of a chain against the CRL of its issuer (X509_V_FLAG_CRL_CHECK_ALL). The CRLs for a
+CA must therefore cover its whole chain, and the first one that expires locks all clients out. Deltas (RFC 5280, 5.2.4)
+do not count: PostgreSQL does not read them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def as_pem(content: bytes) -> bytes:
-    """Convert a CRL in DER, as CAs publish it (RFC 5280, 4.2.1.13), to PEM; return anything else unchanged."""
+    """Convert a CRL in DER, as CAs publish it (RFC 5280, 4.2.1.13), to PEM. Return anything else unchanged."""
     if content[:1] != b"\x30":
         return content
     try:
@@ -35,7 +35,7 @@ def as_pem(content: bytes) -> bytes:
 
 
 def faults(lists: Lists, needed: Iterable[x509.Certificate], known: Sequence[x509.Certificate]) -> Iterator[str]:
-    """Yield what is wrong with the CRLs.
+    """Yield the faults of the CRLs.
 
     ``needed`` are the CAs that must have a CRL here, ``known`` all CAs that may have one.
     """

@@ -1,4 +1,4 @@
-"""What each major version of PostgreSQL has, as tables.
+"""Define the features of each major version of PostgreSQL as tables.
 
 Releases, settings, authentication methods, libpq's parameters.
 """

@@ -1,4 +1,4 @@
-"""Cipher lists (``ssl_ciphers``) and suites of TLS 1.3 (``ssl_tls13_ciphers``).
+"""Read cipher lists (``ssl_ciphers``) and suites of TLS 1.3 (``ssl_tls13_ciphers``).
 
 Source: ssl_ciph.c; compared with every OpenSSL that the tests have.
 """
@@ -13,7 +13,7 @@ from pgtls.postgres.openssl import OLDEST, Refused, Version, shown
 from pgtls.postgres.suites import SUITES
 
 STANDARD_NAMES_SINCE: Version = (3, 2)
-"""Suites in a cipher list may have the names of the standard."""
+"""The first version in which a cipher list may contain the standard's names of suites."""
 
 SHORT_TAGS_ARE_MEDIUM_SINCE: Version = (3, 2)
 """AESCCM8, with its tag of 8 bytes, was HIGH before."""
@@ -62,12 +62,12 @@ _OF_SOME_BUILDS = frozenset(
         "GOST89",
     ]
 )
-"""Words that select nothing, or nothing any more, in most builds: known, whatever they yield."""
+"""Words that select nothing in most builds, or nothing any more. They are valid, whatever they select."""
 
 _WEAK_NAME = re.compile(
     r".*(RC4|RC2|DES|EXP|IDEA|SEED|MD5|GOST|DSS|DH-RSA).*|(EDH|KRB5|EXP1024|FZA|PSK|SRP|ADH|AECDH|ECDH)-.*"
 )
-"""Suites that only some builds and former versions have."""
+"""Suites that only some builds and old versions have."""
 
 TLS13_SUITES = (
     "TLS_AES_256_GCM_SHA384",
@@ -77,14 +77,14 @@ TLS13_SUITES = (
     "TLS_AES_128_CCM_8_SHA256",
 )
 INTEGRITY_ONLY = {"TLS_SHA256_SHA256": (3, 4), "TLS_SHA384_SHA384": (3, 4)}
-"""Suites of TLS 1.3 without encryption (RFC 9150), and since when."""
+"""Suites of TLS 1.3 without encryption (RFC 9150), and the first version that has them."""
 
 _PIECE = re.compile(r"[A-Za-z0-9.=_-]+")
 _SEPARATORS = re.compile(r"[: ;,]+")
 
 
 class CipherList(NamedTuple):
-    """What a cipher list selects: suites by name, and words that OpenSSL passes over without a word."""
+    """The selection of a cipher list: suites by name, and words that OpenSSL ignores silently."""
 
     suites: frozenset[str]
     unknown: tuple[str, ...]
@@ -93,21 +93,21 @@ class CipherList(NamedTuple):
 
 @cache
 def suites() -> dict[str, frozenset[str]]:
-    """Return the words that select each suite, by its name; words that stand for others are left out."""
+    """Return the words that select each suite, by its name. Skip words that are aliases."""
     lines = SUITES.splitlines()
     return {name.split()[0]: frozenset(words.split()) for name, words in zip(lines[::2], lines[1::2], strict=True)}
 
 
 @cache
 def standard_names() -> dict[str, str]:
-    """Return OpenSSL's name of a suite by the standard's."""
+    """Return OpenSSL's name of a suite, by the standard's name."""
     return {standard: name for name, standard in (line.split() for line in SUITES.splitlines()[::2])}
 
 
 def cipher_list(text: str, openssl: Version) -> CipherList:
     """Read a cipher list as ssl_create_cipher_list does.
 
-    Raises Refused for what it refuses, an empty outcome included.
+    Raise Refused if it rejects the list or the list selects no suite.
     """
     chosen: set[str] = set()
     killed: set[str] = set()
@@ -133,7 +133,7 @@ def cipher_list(text: str, openssl: Version) -> CipherList:
 
 
 def _entries(text: str) -> list[str]:
-    """Split a list; a word of Suite B replaces all of it, and DEFAULT is one at its start alone."""
+    """Split a list. A word of Suite B replaces the whole list, and DEFAULT is a keyword only at its start."""
     entries = [entry for entry in _SEPARATORS.split(text) if entry]
     suite_b = next(
         (word for word in ("SUITEB128ONLY", "SUITEB128C2", "SUITEB128", "SUITEB192") if text.startswith(word)), None
@@ -157,7 +157,7 @@ def _command(entry: str, level: int | None) -> int | None:
 
 
 def _selected(words: list[str], openssl: Version) -> set[str] | None:
-    """Return the suites that all of these words select; None where OpenSSL does not know one."""
+    """Return the suites that all of these words select. Return None if OpenSSL does not know a word."""
     found = set(suites())
     for word in words:
         one = _of_word(word, openssl)
@@ -189,7 +189,7 @@ def _nothing(text: str, unknown: list[str]) -> tuple[str, str | None]:
 
 
 def is_tls13(word: str) -> bool:
-    """Tell whether a word is a suite of TLS 1.3."""
+    """Return whether a word is a suite of TLS 1.3."""
     return word in TLS13_SUITES or word in INTEGRITY_ONLY
 
 
@@ -201,7 +201,7 @@ def _tls13_name(word: str) -> tuple[str, str]:
 
 
 def misread(found: CipherList, openssl: Version) -> Refused | None:
-    """Return what is wrong with a list that OpenSSL takes, and of which it passes over a word."""
+    """Return the fault of a list that OpenSSL accepts although it ignores a word."""
     for word in found.unknown:
         if is_tls13(word):
             return Refused(*_tls13_name(word))
@@ -218,7 +218,10 @@ def misread(found: CipherList, openssl: Version) -> Refused | None:
 
 
 def tls13_suites(text: str, openssl: Version) -> list[str]:
-    """Return the suites of a list for TLS 1.3 (PostgreSQL 18 and later). Raises Refused."""
+    """Return the suites of a list for TLS 1.3 (PostgreSQL 18 and later).
+
+    Raise Refused for a list that OpenSSL rejects.
+    """
     found = []
     for entry in text.split(":"):
         word = entry.strip()

@@ -1,6 +1,6 @@
-"""What clients other than psql can be told: one table, from which bundles, diagnostics and the documentation are made.
+"""Define the features of clients other than psql: one table for bundles, diagnostics and the documentation.
 
-Each row is tested with the driver itself, against servers that ask for less than the policy (tests/drivers).
+The tests check each row with the driver itself, against servers that ask for less than the policy (tests/drivers).
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ Noticed = Literal["at the next connection", "after a restart"]
 
 
 class Driver(NamedTuple):
-    """A driver, and what it can enforce."""
+    """A driver, and the demands that it can enforce."""
 
     name: DriverName
-    """As in the `drivers` of a user."""
+    """The driver's name in the `drivers` of a user."""
     title: str
     language: str
     insists: bool = False
-    """True if it can refuse a server that asks for less than the policy's method, or for nothing."""
+    """True if it can reject a server that asks for less than the policy's method, or for nothing."""
     binding: Binding = "ignored"
-    """What `channel_binding = "require"` does. `fails`: it cannot bind, and connects to no server."""
+    """The effect of `channel_binding = "require"`. `fails`: the driver cannot bind, and connects to no server."""
     demands: bool = False
-    """True if it can refuse a server that asks for no client certificate."""
+    """True if it can reject a server that asks for no client certificate."""
     skips_names: bool = True
     """True if it can verify the issuer without the name, as `verify-ca` and `require` do."""
     notices: Noticed = "after a restart"
-    """When an open pool uses a certificate file that was renewed."""
+    """When an open pool reads a renewed certificate file."""
     decrypts: bool = True
-    """True if it takes a key of PEM that a passphrase encrypts."""
+    """True if it accepts a PEM key that is encrypted with a passphrase."""
     on_libpq: bool = False
-    """True if it can do what its libpq can."""
+    """True if it supports what its libpq supports."""
 
     def insisting(self, libpq: int) -> bool:
-        """Tell whether it insists, where that is the oldest libpq that it is used with."""
+        """Return whether it insists, if this is its oldest libpq."""
         return self.insists and self._can(libpq)
 
     def demanding(self, libpq: int) -> bool:
-        """Tell whether it demands, likewise."""
+        """Return whether it demands, if this is its oldest libpq."""
         return self.demands and self._can(libpq)
 
     def _can(self, libpq: int) -> bool:
@@ -97,9 +97,9 @@ DRIVERS: Mapping[DriverName, Driver] = {
 
 
 def limits(driver: Driver, libpq: int, *, password: bool, certificate: bool, bound: bool) -> tuple[str, ...]:
-    """Return what a user of a driver must know: sentences, for one who shows these things.
+    """Return the sentences that a user of a driver must know, for a user with a password or a certificate.
 
-    ``bound`` says that every password is bound to the certificate of the server.
+    ``bound``: every password is bound to the certificate of the server.
     """
     gives = password and not driver.insisting(libpq) and not (bound and driver.binding == "enforced")
     found = {

@@ -1,4 +1,4 @@
-"""Groups for the key exchange: lists for ``ssl_groups``, one curve for ``ssl_ecdh_curve`` before PostgreSQL 18.
+"""Read groups for the key exchange: lists for ``ssl_groups``, one curve for ``ssl_ecdh_curve`` before PostgreSQL 18.
 
 Source: t1_lib.c of each OpenSSL and be-secure-openssl.c; compared with every OpenSSL and every server that the tests
 have.
@@ -13,14 +13,17 @@ from typing import NamedTuple
 from pgtls.postgres.openssl import OLDEST, Refused, Version, shown, version
 
 HYBRID_SINCE: Version = (3, 5)
-"""The first OpenSSL with ML-KEM, and with it hybrid key exchange: one that also holds against a quantum computer."""
+"""The first OpenSSL with ML-KEM and hybrid key exchange, which a quantum computer cannot break, either."""
 
 GROUPS_WITH_HYBRID = "X25519MLKEM768:X25519:prime256v1"
-"""PostgreSQL's own default with the hybrid first. A client that lacks it takes the next one."""
+"""PostgreSQL's own default with the hybrid group first. A client that lacks it uses the next one."""
 
 
 def default_groups(openssl: str | None) -> str | None:
-    """Return the groups of a server that asks for none, where its OpenSSL has better ones than PostgreSQL's default."""
+    """Return the groups of a server whose spec names none.
+
+    Return them only if its OpenSSL has better ones than PostgreSQL's default.
+    """
     return GROUPS_WITH_HYBRID if version(openssl) >= HYBRID_SINCE else None
 
 
@@ -70,17 +73,17 @@ _GROUPS = """\
 3.5 MLKEM768
 3.5 MLKEM1024
 """
-"""The first version, the name, further names and since when."""
+"""The first version, the name, and further names with their first version."""
 
 _OPTIONAL_SINCE: Version = (3, 3)
-"""``?`` before a group: one that OpenSSL does not know is left out."""
+"""``?`` before a group: OpenSSL skips the group if it does not know it."""
 
 _TUPLES_SINCE: Version = (3, 5)
-"""``/`` between groups, ``*`` and ``-`` before them, ``DEFAULT``, names in any case, and a group that comes twice."""
+"""``/`` between groups, ``*`` and ``-`` before them, ``DEFAULT``, names in any case, and repeated groups."""
 
 
 class GroupName(NamedTuple):
-    """A name of a group, with the name that this module calls it by."""
+    """A name of a group, with the name that this module uses for it."""
 
     group: str
     since: Version
@@ -97,11 +100,11 @@ def _group_names() -> dict[str, GroupName]:
 
 
 CURVES = tuple(name for name, group in _group_names().items() if group == (name, OLDEST) and name[0] != "X")
-"""What ``ssl_ecdh_curve`` takes up to PostgreSQL 17: curves by OpenSSL's short names (EC_KEY_new_by_curve_name)."""
+"""The values of ``ssl_ecdh_curve`` up to PostgreSQL 17: OpenSSL's short names of curves (EC_KEY_new_by_curve_name)."""
 
 
 def curve(text: str) -> str:
-    """Return the curve that ``ssl_ecdh_curve`` names up to PostgreSQL 17. Raises Refused."""
+    """Return the curve that ``ssl_ecdh_curve`` names up to PostgreSQL 17. Raise Refused for any other text."""
     if text in CURVES:
         return text
     known = _group_names().get(text) or _any_case().get(text.lower())
@@ -114,9 +117,9 @@ def curve(text: str) -> str:
 
 
 def groups(text: str, openssl: Version) -> list[str]:
-    """Return the groups of a list by the names of this module, in order, for PostgreSQL 18 and later.
+    """Return the groups of a list in order, with the names of this module, for PostgreSQL 18 and later.
 
-    Raises Refused.
+    Raise Refused for a list that OpenSSL rejects.
     """
     found: list[str] = []
     separators = ":/" if openssl >= _TUPLES_SINCE else ":"
@@ -129,7 +132,7 @@ def groups(text: str, openssl: Version) -> list[str]:
 
 
 def _group(entry: str, openssl: Version) -> str | None:
-    """Return the group of an entry; None where it names none."""
+    """Return the group of an entry. Return None if it names none."""
     prefixes = "?*-" if openssl >= _TUPLES_SINCE else "?" if openssl >= _OPTIONAL_SINCE else ""
     name = entry.lstrip(prefixes) if prefixes else entry
     marks = entry[: len(entry) - len(name)]

@@ -1,7 +1,7 @@
-"""libpq's connection parameters by version.
+"""Define libpq's connection parameters by version.
 
-A parameter that a libpq does not know is a hard error there (``invalid connection option``), so bundles hold only what
-the oldest libpq they are for understands. Source: fe-connect.c, ``PQconninfoOptions``.
+An older libpq rejects an unknown parameter (``invalid connection option``), so bundles contain only parameters that
+their oldest libpq supports. Source: fe-connect.c, ``PQconninfoOptions``.
 """
 
 from __future__ import annotations
@@ -83,21 +83,21 @@ ADDRESSES_SINCE = 15
 """Addresses in a certificate's SAN are compared with the host. An older libpq ignores them."""
 
 PREFER_STANDBY_SINCE = 14
-"""``target_session_attrs=prefer-standby``. An older libpq knows ``any`` and ``read-write``."""
+"""``target_session_attrs=prefer-standby``. An older libpq supports ``any`` and ``read-write``."""
 
 REQUIRE_AUTH_SINCE = 16
-"""``require_auth`` and ``sslcertmode``: a client refuses a server that asks for less than it should."""
+"""``require_auth`` and ``sslcertmode``: a client rejects a server that asks for less than it should."""
 
 SYSTEM_ROOTS_SINCE = 16
-"""``sslrootcert=system``. An older libpq takes the word for the name of a file."""
+"""``sslrootcert=system``. An older libpq reads the word as a file name."""
 
 SNI_SINCE = 14
-"""The first libpq that asks for a host name (``sslsni``), unless it dials an address."""
+"""The first libpq that sends a host name (``sslsni``), unless it dials an address."""
 
 
 @cache
 def parameters(version: int) -> dict[str, Parameter]:
-    """Return the parameters that a libpq of that version understands, by name."""
+    """Return the parameters that a libpq of that version supports, by name."""
     return {parameter.name: parameter for parameter in PARAMETERS if parameter.since <= version <= parameter.until}
 
 
@@ -118,13 +118,14 @@ _REQUESTS = {
     "sspi": ("sspi",),
     "oauth": ("oauth",),
 }
-"""By method of pg_hba.conf: what a server that uses it asks for, in the words of ``require_auth``, strongest first.
+"""The requests of a server for each method of pg_hba.conf, in the words of ``require_auth``, strongest first.
 
-``md5`` asks for SCRAM where the stored password is one for it; ``cert`` asks for nothing but the certificate.
+With ``md5``, a server requests SCRAM if the stored password is a SCRAM secret. With ``cert``, it requests only the
+certificate.
 """
 
 
 def authentications(methods: Collection[str], version: int) -> tuple[str, ...]:
-    """Return the ``require_auth`` for these methods; nothing if a libpq of that version cannot name one of them."""
+    """Return the ``require_auth`` for these methods. Return nothing if a libpq of that version lacks a word for one."""
     words = dict.fromkeys(word for method in sorted(methods, key=tuple(_REQUESTS).index) for word in _REQUESTS[method])
     return () if "oauth" in words and version < OAUTH_SINCE else tuple(words)

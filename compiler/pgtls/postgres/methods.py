@@ -1,4 +1,4 @@
-"""The authentication methods of pg_hba.conf with their options, by version.
+"""Define the authentication methods of pg_hba.conf with their options, by version.
 
 Source: hba.c, ``parse_hba_line`` and ``parse_hba_auth_opt``; tested line by line against the servers.
 """
@@ -10,7 +10,7 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 Transports = frozenset[Literal["local", "tcp", "tls"]]
-"""Where a method may stand: ``local`` lines, lines for any TCP connection, ``hostssl`` lines."""
+"""The line types for a method: ``local`` lines, lines for any TCP connection, ``hostssl`` lines."""
 
 _ANYWHERE: Transports = frozenset({"local", "tcp", "tls"})
 _OVER_TCP: Transports = frozenset({"tcp", "tls"})
@@ -19,7 +19,7 @@ _OVER_TLS: Transports = frozenset({"tls"})
 
 
 class Option(NamedTuple):
-    """An option of methods. A ``flag`` is on as ``1``, and anything else is off."""
+    """An option of methods. A ``flag`` is on as ``1``, and off with any other value."""
 
     name: str
     kind: Literal["text", "flag", "port", "choice"] = "text"
@@ -30,21 +30,21 @@ class Option(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A method. ``required`` are sets of options, of each of which at least one must be given."""
+    """A method. ``required`` are sets of options. The line must contain at least one option of each set."""
 
     name: str
     transports: Transports = _ANYWHERE
     since: int = 13
     until: int = 99
     map: bool = False
-    """True if it takes an ident map: it proves an identity that need not be the role."""
+    """True if it accepts an ident map: it proves an identity that may differ from the role."""
     sends_password: bool = False
-    """True if the client sends its password in plain text, to the server and to everyone who reads the connection."""
+    """True if the client sends its password in plain text: the server and anyone who reads the connection see it."""
     options: tuple[Option, ...] = ()
     required: tuple[tuple[str, ...], ...] = ()
 
     def has(self, version: int) -> bool:
-        """Tell whether that version has it."""
+        """Return whether that version has the method."""
         return self.since <= version <= self.until
 
 
@@ -81,7 +81,7 @@ METHODS = {
                 Option("ldapsearchfilter"),
                 Option("ldapurl"),
             ),
-            # Without a server OpenLDAP looks for one in the DNS, so that one of these alone is enough.
+            # Without a server OpenLDAP searches the DNS for one, so one of these alone is enough.
             required=(("ldapbasedn", "ldapprefix", "ldapsuffix", "ldapurl"),),
         ),
         Method(
@@ -111,7 +111,10 @@ METHODS = {
         ),
     )
 }
-"""``ident`` may also stand on ``local`` lines, where PostgreSQL reads it as ``peer``; here it has to be called so."""
+"""``ident`` is also valid on ``local`` lines, where PostgreSQL reads it as ``peer``.
+
+A spec must name ``peer`` there.
+"""
 
 SECRET_OPTIONS = frozenset(option.name for method in METHODS.values() for option in method.options if option.secret)
 
@@ -119,7 +122,7 @@ _OPTIONS = frozenset(option.name for method in METHODS.values() for option in me
 _LIKE_A_SECRET = re.compile("pass|pwd|secret|token|credential", re.IGNORECASE)
 
 OURS = {"map": "map", "clientcert": "client_cert", "clientname": "identity"}
-"""Options that follow from other fields of the spec, and which."""
+"""Options that follow from other fields of the spec, and the name of each field."""
 
 REGEX_SINCE = 16
 """Regular expressions for databases and roles in pg_hba.conf, and for roles in pg_ident.conf, with ``all`` and
@@ -132,13 +135,13 @@ CLIENTNAME_SINCE = 14
 """``clientname=DN``."""
 
 VALIDATOR_OPTION = re.compile(r"validator\.[A-Za-z0-9_-]+")
-"""An option of ``oauth`` that the validator library reads, whatever its name."""
+"""An option of ``oauth`` that the validator library reads. It may have any name."""
 
 VALIDATOR_OPTIONS_SINCE = 19
 
 
 def option_of(method: Method, name: str) -> Option | None:
-    """Return an option of a method by its name; None where the method has no such option."""
+    """Return an option of a method by its name. Return None if the method has no such option."""
     if method.name == "oauth" and VALIDATOR_OPTION.fullmatch(name):
         return Option(name, since=VALIDATOR_OPTIONS_SINCE)
     return next((option for option in method.options if option.name == name), None)
@@ -151,7 +154,7 @@ def methods(version: int) -> dict[str, Method]:
 
 
 def takes_map(method: str) -> bool:
-    """Tell whether a method takes an ident map."""
+    """Return whether a method accepts an ident map."""
     return method in METHODS and METHODS[method].map
 
 
@@ -160,14 +163,15 @@ PASSWORD_IN_URL = re.compile(r"(?<=://)[^/\s@:]*:([^/\s]+)(?=@)")
 
 
 def is_secret(option: str, value: object = None) -> bool:
-    """Tell whether the value of an option is a secret.
+    """Return whether the value of an option is a secret.
 
-    A known one, one of an unknown option (``validator.*``) with such a name, or a URL that holds a password.
+    It is one for a known secret option, an unknown option (``validator.*``) with a telling name, or a URL with a
+    password.
     """
     named = option in SECRET_OPTIONS or (option not in _OPTIONS and bool(_LIKE_A_SECRET.search(option)))
     return named or (isinstance(value, str) and bool(PASSWORD_IN_URL.search(value)))
 
 
 def is_option(name: str) -> bool:
-    """Tell whether some method has an option of that name, or every line may have it."""
+    """Return whether some method has an option of that name, or every line may have it."""
     return name in _OPTIONS or name in OURS

@@ -1,4 +1,4 @@
-"""Versions of OpenSSL, on which the strings depend that a server hands to it."""
+"""Define versions of OpenSSL: they decide which strings of a server's settings are valid."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ Version = tuple[int, int]
 """Major and minor: ``(3, 5)``."""
 
 OLDEST: Version = (1, 1)
-"""What is taken for granted where a spec does not say: 1.1.1, the oldest that PostgreSQL 18 takes."""
+"""The version to assume if a spec states none: 1.1.1, the oldest that PostgreSQL 18 supports."""
 
 
 class Refused(ValueError):  # noqa: N818  (a refusal of the input, not an error of the program)
-    """A string that OpenSSL refuses, or that cannot mean what was meant; ``since`` is the version that has it."""
+    """Report a string that OpenSSL rejects or misreads. ``since`` is the first version that supports it."""
 
     def __init__(self, message: str, hint: str | None = None, since: Version | None = None) -> None:
         super().__init__(message)
@@ -25,5 +25,5 @@ def version(text: str | None) -> Version:
 
 
 def shown(openssl: Version) -> str:
-    """Write a version as a spec does."""
+    """Write a version as in a spec."""
     return "1.1.1" if openssl == OLDEST else ".".join(map(str, openssl))

@@ -1,4 +1,4 @@
-"""The major versions that the compiler knows, and how long each is supported (postgresql.org/support/versioning)."""
+"""Define the major versions that pgtls supports, and their support periods (postgresql.org/support/versioning)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Release(NamedTuple):
-    """A major version. A date that is not known yet is None."""
+    """A major version. An unknown date is None."""
 
     major: int
     first: date | None
@@ -16,7 +16,7 @@ class Release(NamedTuple):
 
     @property
     def final(self) -> bool:
-        """Tell whether it has been released; before that its tables may still change."""
+        """Return whether it has been released. Before the release its tables may still change."""
         return self.first is not None
 
 

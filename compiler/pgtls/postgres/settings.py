@@ -1,4 +1,6 @@
-"""The settings of postgresql.conf by version: those of TLS, which pgtls writes, and all others, which a spec may add.
+"""Define the settings of postgresql.conf by version.
+
+pgtls writes the settings of TLS. A spec may add all others.
 
 Source: guc_tables.c of each version, through the ``pg_settings`` of a server of each.
 """
@@ -16,7 +18,7 @@ Kind = Literal["bool", "integer", "real", "string", "enum"]
 
 
 LIST_SETTINGS_SINCE = 18
-"""``ssl_tls13_ciphers``, and ``ssl_groups``, which takes several, in place of ``ssl_ecdh_curve``, which takes one."""
+"""The first version with ``ssl_tls13_ciphers`` and with ``ssl_groups``, a list that replaces ``ssl_ecdh_curve``."""
 
 
 class SslSetting(NamedTuple):
@@ -47,28 +49,28 @@ SSL_SETTINGS = (
     SslSetting("ssl_dh_params_file", ""),
     SslSetting("ssl_sni", "off", since=19),
 )
-"""Every setting of TLS that can be set, in the order in which they are written. All take effect with a reload."""
+"""Every configurable TLS setting, in the order of output. All take effect with a reload."""
 
 SNI_SINCE = 19
 """``ssl_sni`` and pg_hosts.conf."""
 
 OURS = frozenset({"hba_file", "ident_file", "hosts_file", *(setting.name for setting in SSL_SETTINGS)})
-"""What a spec's ``settings`` cannot hold, since it follows from other fields."""
+"""Settings that a spec's ``settings`` cannot contain because they follow from other fields."""
 
 ELSEWHERE = frozenset(
     {"config_file", "data_directory", "external_pid_file", "include", "include_dir", "include_if_exists"}
 )
-"""What they cannot hold either: it would move the server's files, or read further ones."""
+"""Settings that they cannot contain because these move the server's files, or include further ones."""
 
 FILE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
-"""The names that postgresql.conf can hold (guc-file.l, ``ID`` and ``QUALIFIED_ID``); those of extensions have a dot."""
+"""The valid names in postgresql.conf (guc-file.l, ``ID`` and ``QUALIFIED_ID``). Names of extensions have a dot."""
 
 ALIASES = {"sort_mem": "work_mem", "vacuum_mem": "maintenance_work_mem"}
 """Former names that every version reads (guc.c, ``map_old_guc_names``)."""
 
 
 class Setting(NamedTuple):
-    """A setting as one range of versions has it. ``unit`` is what a bare number counts in."""
+    """A setting as one range of versions has it. ``unit`` is the unit of a number without one."""
 
     name: str
     since: int
@@ -79,14 +81,14 @@ class Setting(NamedTuple):
     most: float | None = None
     unit: str | None = None
     choices: tuple[str, ...] = ()
-    """The values of an enumeration; of a boolean the one value that it takes, if it does not take both."""
+    """The values of an enumeration. For a boolean with only one valid value, this value."""
     hidden: tuple[str, ...] = ()
-    """Values of an enumeration that PostgreSQL takes and does not list."""
+    """Values of an enumeration that PostgreSQL accepts and does not list."""
 
 
 @cache
 def ssl_settings(version: int) -> dict[str, str]:
-    """Return the settings of TLS of a version with their defaults, in the order in which they are written."""
+    """Return the TLS settings of a version with their defaults, in the order of output."""
     return {s.name: s.default for s in SSL_SETTINGS if s.since <= version <= s.until}
 
 
@@ -94,7 +96,7 @@ def ssl_settings(version: int) -> dict[str, str]:
 def settings(version: int) -> dict[str, Setting]:
     """Return every setting of a version, by its name in lower case.
 
-    Names are compared without case (guc.c, guc_name_compare).
+    Names ignore case (guc.c, guc_name_compare).
     """
     known = {s.name.lower(): s for s in _catalogue() if s.since <= version <= s.until}
     return known | {alias: known[name] for alias, name in ALIASES.items()}
@@ -102,7 +104,7 @@ def settings(version: int) -> dict[str, Setting]:
 
 @cache
 def versions(name: str) -> tuple[int, int] | None:
-    """Return the first and the last version that has a setting; None where none has."""
+    """Return the first and the last version that has a setting. Return None if no version has it."""
     name = ALIASES.get(name.lower(), name).lower()
     found = [s for s in _catalogue() if s.name.lower() == name]
     return (min(s.since for s in found), max(s.until for s in found)) if found else None
@@ -127,19 +129,19 @@ _HARMLESS = re.compile(
     """,
     re.VERBOSE,
 )
-"""Settings that decide about speed, memory, limits and formats alone.
+"""Settings that affect only speed, memory, limits and formats.
 
-None of them decides who gets in, what runs, what is encrypted or kept, or what a log says of a connection.
+None of them affects access, running programs, encryption, stored data, or what a log records about a connection.
 """
 
 
 def folded(name: str) -> str:
-    """Return the one spelling of a setting's name: PostgreSQL compares names without case, and knows former ones."""
+    """Return the canonical name of a setting: PostgreSQL ignores the case of names, and accepts old ones."""
     return ALIASES.get(name.lower(), name.lower())
 
 
 def is_harmless(name: str) -> bool:
-    """Return whether a change of a setting weakens nothing, whatever its value. An unknown setting may."""
+    """Return whether no change of a setting can weaken anything. An unknown setting may weaken."""
     lower = folded(name)
     return versions(lower) is not None and bool(_HARMLESS.fullmatch(lower))
 

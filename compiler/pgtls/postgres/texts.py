@@ -1,7 +1,7 @@
-"""Settings that are texts with a syntax of their own: lists of words, names, places.
+"""Check settings that are texts with a syntax of their own: lists of words, names, places.
 
-Source: the check hooks of each setting; tested value by value against the servers. What only the server's own machine
-can tell (a locale, a time zone, a tablespace) is not judged.
+Source: the check hooks of each setting; tested value by value against the servers. This module does not check values
+that depend on the server's machine (a locale, a time zone, a tablespace).
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable
 
 Judge = Callable[[str, int], str | None]
-"""Returns what a setting takes if a version refuses the text, worded to follow its name; else None."""
+"""Describes the valid values if a version rejects the text, worded to follow the setting's name; else None."""
 
 
 def items(text: str) -> list[str] | None:
-    """Split a list as SplitIdentifierString does; None if its syntax is wrong.
+    """Split a list as SplitIdentifierString does. Return None if its syntax is wrong.
 
-    Names without quotes come in lower case.
+    Convert names without quotes to lower case.
     """
     if not text.strip():
         return []
@@ -34,9 +34,9 @@ _ITEM = re.compile(r'\s*("(?:[^"]|"")*"|[^\s,"][^\s,]*)\s*(,|$)')
 
 
 def _list_of(*words: str, alone: tuple[str, ...] = (), since: int = 13, **later: int) -> Judge:
-    """Judge lists of words.
+    """Check lists of words.
 
-    ``alone`` are words that stand for a whole list; ``later`` are words by the version that added them.
+    ``alone`` are words that replace a whole list. ``later`` are words by the version that added them.
     """
 
     def judge(text: str, version: int) -> str | None:
@@ -63,7 +63,7 @@ def _directories(text: str, _version: int) -> str | None:
 
 
 def _like(pattern: str, words: str) -> Judge:
-    """Judge texts by a regular expression, which is compiled when the first one comes: all of them take 13 ms."""
+    """Check texts with a regular expression. Compile it at the first use: all of them take 13 ms."""
     return lambda text, _version: None if re.fullmatch(pattern, text) else words
 
 
@@ -108,7 +108,7 @@ PROCESSES = [
 
 
 def _messages(text: str, _version: int) -> str | None:
-    """Judge ``log_min_messages`` of 19: one level, and others for kinds of processes."""
+    """Check ``log_min_messages`` of 19: one level, and others for kinds of processes."""
     found = [entry.partition(":") for entry in items(text) or []]
     general = [level for level, colon, _ in found if not colon]
     special = {process.strip(): level.strip() for process, colon, level in found if colon}
@@ -128,7 +128,7 @@ def _date_style(text: str, _version: int) -> str | None:
 
 
 def _date_word(word: str) -> tuple[str, str]:
-    """Return whether a word of DateStyle is about the style or the order, and which it means."""
+    """Return whether a word of DateStyle sets the style or the order, and its meaning."""
     return next((meaning for pattern, meaning in _DATE_WORDS.items() if re.fullmatch(pattern, word)), ("", ""))
 
 
@@ -244,4 +244,4 @@ TEXTS: dict[str, Judge] = {
         *["all", "heap2", "heap", "btree", "hash", "gin", "gist", "sequence", "spgist", "brin", "generic", "logicalmsg"]
     ),
 }
-"""The texts that a server refuses when they are wrong; every other text is taken as it is."""
+"""The texts that a server can reject. It accepts every other text."""

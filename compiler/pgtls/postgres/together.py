@@ -1,6 +1,6 @@
-"""Settings that a server refuses together, though it takes each of them alone.
+"""Find settings that a server rejects together, although it accepts each of them alone.
 
-It says so at its start, and does not start.
+The server reports that at its start, and does not start.
 
 Source: postmaster.c (``PostmasterMain``), xlog.c and the check hooks of the settings; tested with the servers.
 """
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class Clash(NamedTuple):
-    """What does not go with what. ``is_stated``: all of it is said; otherwise PostgreSQL's default is a part of it."""
+    """A conflict between settings.
+
+    ``is_stated``: the spec states all of them; otherwise one is PostgreSQL's default.
+    """
 
     name: str
     message: str
@@ -37,7 +40,7 @@ _SEGMENTS = 2 * 16
 
 
 def clashes(said: Mapping[str, str], version: int) -> Iterator[Clash]:
-    """Yield what these settings, by names in lower case, contradict. Values that no version takes count for nothing."""
+    """Yield the conflicts of these settings, by names in lower case. Ignore values that no version accepts."""
     yield from _minimal_log(said, version)
     yield from _reserved_connections(said, version)
     for name in ("min_wal_size", "max_wal_size"):
@@ -53,7 +56,7 @@ def clashes(said: Mapping[str, str], version: int) -> Iterator[Clash]:
 
 
 def _minimal_log(said: Mapping[str, str], version: int) -> Iterator[Clash]:
-    """``wal_level = minimal`` goes with nothing that reads the log later."""
+    """Yield the conflicts of ``wal_level = minimal`` with settings that read the log later."""
     if said.get("wal_level", "").lower() != "minimal":
         return
     senders = _amount("max_wal_senders", said.get("max_wal_senders", "10"), version)

@@ -1,6 +1,6 @@
-"""The values of settings as each version reads them: booleans, enumerations, numbers with units.
+"""Read the values of settings as each version does: booleans, enumerations, numbers with units.
 
-:mod:`pgtls.postgres.texts` judges texts.
+:mod:`pgtls.postgres.texts` checks texts.
 
 Source: guc.c (``parse_int``, ``parse_real``) and bool.c; tested value by value against the servers.
 """
@@ -36,12 +36,12 @@ _TIME = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.
 
 
 def written(value: Scalar) -> str:
-    """Return a value of the spec as the text that postgresql.conf holds."""
+    """Return a value of the spec as the text that postgresql.conf contains."""
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def refusal(setting: Setting, value: Scalar, version: int) -> str | None:
-    """Return what the setting takes if that version refuses the value, worded to follow its name; else None."""
+    """Describe the valid values if that version rejects the value, worded to follow the setting's name; else None."""
     text = written(value)
     if setting.kind == "bool":
         return _boolean(setting, text)
@@ -54,7 +54,7 @@ def refusal(setting: Setting, value: Scalar, version: int) -> str | None:
 
 
 def truth(text: str) -> bool | None:
-    """Return what PostgreSQL reads as a boolean, None if it reads none."""
+    """Return the boolean that PostgreSQL reads, or None for any other text."""
     return True if _TRUE.fullmatch(text) else False if _FALSE.fullmatch(text) else None
 
 
@@ -84,7 +84,7 @@ def _number(setting: Setting, text: str) -> str | None:
 
 
 def amount(setting: Setting, text: str) -> float | None:
-    """Return a number in the unit of its setting; None if it is none, or has a unit that the setting does not take."""
+    """Return a number in the unit of its setting. Return None for any other text, or a unit that the setting lacks."""
     found = _real(text) if setting.kind == "real" else _integer(text)
     scale = _scale(setting)
     if found is None or (found[1] and (found[1] not in scale or found[1] == "8kB")):
@@ -116,7 +116,7 @@ _NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
     "io_max_concurrency": (lambda amount: amount != 0, "is -1 or from 1 to 1024"),
     "vacuum_buffer_usage_limit": (lambda amount: amount == 0 or amount >= 128, "is 0 or from 128 kB to 16 GB"),
 }
-"""What check hooks ask of numbers within their bounds."""
+"""The tests of check hooks for numbers within their bounds."""
 
 
 def _integer(text: str) -> tuple[float, str] | None:
