@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pgtls.language.models import SslMode
 
     _Databases = Mapping[Database, Bits]
-    """Classes by term; under "all", any database that no line names."""
+    """The lines that name each term; under "all", the lines for any database that no line names."""
 
 Kind = Literal["granted", "weakened", "strengthened", "lost"]
 KINDS: tuple[Kind, ...] = ("granted", "weakened", "strengthened", "lost")

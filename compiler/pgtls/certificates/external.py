@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pgtls.pki.model import Profile
 
 
-# ---- what is due, and cannot be signed -------------------------------------------------------------------------------
+# ---- due certificates that cannot be signed --------------------------------------------------------------------------
 
 
 def waiting(profile: Profile, found: Found, why: Reason, cause: Cause, beside: Beside | None, now: datetime) -> Wait:

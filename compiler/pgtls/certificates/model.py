@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pgtls.state.lock import Lock, RevokedLine
     from pgtls.state.manifest import Entry, Manifest
 
-# ---- what is found ---------------------------------------------------------------------------------------------------
+# ---- found -----------------------------------------------------------------------------------------------------------
 
 UNTOUCHED = ("same", "touched", "mode")
 """States of a file with the content that pgtls wrote."""
@@ -163,7 +163,7 @@ class Keyring(NamedTuple):
     """One for each passphrase; entities may share it."""
 
 
-# ---- what is decided -------------------------------------------------------------------------------------------------
+# ---- decisions -------------------------------------------------------------------------------------------------------
 
 ReasonName = Literal[
     "missing",
@@ -298,14 +298,14 @@ class Decisions:
     """Every decision of a build about certificates, before any of them is carried out."""
 
     certificates: Mapping[Entity, Decision]
-    """By entity. A CA comes before the certificates that it signs."""
+    """Decisions by entity. A CA comes before the certificates that it signs."""
     revocations: tuple[RevokedLine, ...]
     """The new revocations."""
     crls: Mapping[str, CrlDecision]
     """By NAME of the CA."""
     diagnostics: tuple[Diagnostic, ...] = ()
     retired: tuple[CrlDecision, ...] = ()
-    """For CAs that left the spec."""
+    """The CRLs of CAs that left the spec."""
 
     @property
     def waiting(self) -> bool:

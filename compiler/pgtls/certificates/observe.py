@@ -141,7 +141,7 @@ class _Look(NamedTuple):
     out: str
     states: Mapping[str, str]
     known: Mapping[str, IssuedLine]
-    """Facts by the SHA-256 of the certificate."""
+    """The lines of the lock, by the SHA-256 of the certificate."""
     outside: Outside
     secrets: Secrets
 

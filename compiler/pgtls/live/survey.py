@@ -38,7 +38,7 @@ NOBODY = "pgtls-verify"
 """A role and a database that do not exist: the rejection shows which address the server sees."""
 
 Key = tuple[str, ...]
-"""What a look is for: ``("version", "1.1")``, ``("group", "X25519")``, ``("other groups",)``, ``("direct",)``,
+"""The purpose of a probe: ``("version", "1.1")``, ``("group", "X25519")``, ``("other groups",)``, ``("direct",)``,
 ``("protocol",)``, ``("host", NAME)``, ``("plain" | "tls", ROLE, DATABASE)``,
 ``("client" | "stranger" | "server" | "expired" | "revoked", WHOSE, CA)``."""
 

@@ -140,7 +140,7 @@ def _of_identity(compiled: Compiled, lock: Lock, survey: Survey, now: datetime) 
         yield from (replace(check, name=f"{host}: {check.name}") for check in checks)
 
 
-# --- who answers ---
+# --- the service that answers ---
 
 _WHY_NOBODY = "clients cannot connect either"
 

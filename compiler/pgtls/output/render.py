@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Files: TypeAlias = Iterator[tuple[str, File]]
     Entries: TypeAlias = Mapping[str, Sequence[Entry]]
-    """Texts by user."""
+    """The entries of each user's bundle, by user."""
 
 
 class _Same(dict[bytes, bytes]):

@@ -1,4 +1,4 @@
-"""Explain why a file is damaged, in words of pgtls: those of libraries quote their input or link to their pages."""
+"""Explain why a file is damaged, in pgtls's own words: libraries quote their input or link to their pages."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pgtls.postgres.openssl import OLDEST, Refused, Version, shown, version
 
 HYBRID_SINCE: Version = (3, 5)
-"""The first OpenSSL with ML-KEM and hybrid key exchange, which a quantum computer cannot break, either."""
+"""The first OpenSSL with ML-KEM and hybrid key exchange, which even a quantum computer cannot break."""
 
 GROUPS_WITH_HYBRID = "X25519MLKEM768:X25519:prime256v1"
 """PostgreSQL's own default with the hybrid group first. A client that lacks it uses the next one."""

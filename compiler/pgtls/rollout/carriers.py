@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pgtls.state.lock import Lock
 
     Entries = Mapping[str, Sequence[Entry]]
-    """Names by user."""
+    """The entries of each user's bundle, by user."""
 
 
 def recorded(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pgtls.state.tree import Tree
 
     Entries = Mapping[str, Sequence[Entry]]
-    """Generations by user."""
+    """The entries of each user's bundle, by user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Verdict:
     order: Order = field(default_factory=Order)
     waves: tuple[Deployment, ...] = ()
     notes: tuple[str, ...] = ()
-    """The servers that still accept a certificate that this build revokes, and until when."""
+    """The servers that still accept revoked certificates, and until when."""
     diagnostics: tuple[Diagnostic, ...] = ()
     cut_off: frozenset[Entity] = frozenset()
     retirable: bool = False

@@ -48,7 +48,7 @@ class Cause(NamedTuple):
 
 
 class Point(NamedTuple):
-    """The ends of a connection as the rules of a server distinguish them."""
+    """The database and the client's address, as the rules of a server distinguish them."""
 
     database: str
     address: IPAddress
