@@ -27,7 +27,7 @@ def command(
     entities: Annotated[
         list[str],
         typer.Argument(
-            metavar="ENTITY...",
+            metavar="ENTITY",
             help="server.NAME or user.NAME, or all.",
             autocompletion=names("{kind}.{name}", "server", "user", further=("all",)),
         ),

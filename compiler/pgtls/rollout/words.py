@@ -102,7 +102,7 @@ def _unconfirmed(conflict: Conflict, namer: Namer) -> Diagnostic:
         f"bundles {namer.why(conflict.new)}"
     )
     hint = (
-        f"deploy the last build of {whose}, then say so: pgtls verify, or pgtls confirm {entities}; "
+        f"deploy the last build of {whose}, then say so: pgtls verify, or pgtls confirm {entities} --reason TEXT; "
         "or proceed with --accept-outage"
     )
     return Diagnostic("PGT583", message, namer.table(conflict)[1], hint, "table")
