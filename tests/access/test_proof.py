@@ -148,6 +148,31 @@ def test_whether_an_unknown_member_of_a_group_is_in_another_is_not_known() -> No
     assert rules is not None, found
 
 
+OF_ITSELF = """
+[user.ann]
+roles = ["staff", "ann"]
+member_of = ["dba"]
+[policy.staff]
+users = ["+staff"]
+databases = ["ann"]
+from = ["all"]
+auth = "gss"
+[policy.own]
+users = ["+staff"]
+databases = ["samerole"]
+from = ["all"]
+auth = "reject"
+"""
+
+
+def test_members_of_a_group_of_whom_nothing_is_said_count_where_the_group_itself_is_known() -> None:
+    rules, found = compiled(_local(OF_ITSELF))
+    assert rules is None
+    assert [fault.code for fault in found if fault.severity == "error"] == ["PGT250"]
+    rules, found = compiled(_local(OF_ITSELF.replace('["samerole"]', '["shop"]')))
+    assert rules is not None, found
+
+
 NAMED_LIKE_A_DATABASE = """
 [user.bob]
 [policy.every]

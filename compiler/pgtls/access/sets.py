@@ -18,7 +18,7 @@ from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
 from pgtls.hba.regex import decided
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from pgtls.fleet.membership import Memberships
     from pgtls.hba.model import Address, Database, IPAddress, IPNetwork, Role
@@ -38,6 +38,14 @@ The address is from a range for documentation (RFC 5737).
 
 EVERYTHING = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 """All of IPv4 and all of IPv6."""
+
+
+def unsaid(usual: str, said: Container[str]) -> str:
+    """Return a name of which nothing is said."""
+    name = usual
+    while name in said:
+        name += "_"
+    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,7 @@ class Roles:
         if self.groups and other.groups:
             groups = sorted(self.groups & other.groups or self.groups | other.groups)
             yield next((one for one in groups if self.may_have(one, known) and other.may_have(one, known)), SOME_ROLE)
+            yield unsaid(SOME_ROLE, known.groups)  # of its memberships the spec says nothing
 
     def intersection(self, other: Roles, known: Memberships) -> Roles | Inexact:
         """Return the intersection."""

@@ -22,6 +22,7 @@ from pgtls.access.sets import (
     may_name,
     meeting,
     single_address,
+    unsaid,
 )
 from pgtls.hba.model import Keyword
 
@@ -79,9 +80,9 @@ def _roles(one: Scope, two: Scope, scopes: Sequence[Scope], known: Memberships) 
             yield _Point(name, (Roles(frozenset((name,))),))
     for mine, theirs in product(_wide(first), _wide(other)):
         better = sorted(mine.groups | theirs.groups)
-        yield _Point(better[0] if better else _unsaid(SOME_ROLE, names), (mine, theirs))
+        yield _Point(better[0] if better else unsaid(SOME_ROLE, names), (mine, theirs))
         if better:  # the spec may state some groups of this role, and says nothing about other members of the group
-            yield _Point(_unsaid(SOME_ROLE, {*names, *known.groups}), (mine, theirs))
+            yield _Point(unsaid(SOME_ROLE, {*names, *known.groups}), (mine, theirs))
 
 
 def _alike(mine: Databases, theirs: Databases) -> Iterator[str]:
@@ -93,14 +94,6 @@ def _alike(mine: Databases, theirs: Databases) -> Iterator[str]:
 
 def _wide(roles: Roles) -> Iterator[Roles]:
     return (term for term in roles.singles() if not term.names)
-
-
-def _unsaid(usual: str, said: Iterable[str]) -> str:
-    """Return a name that no policy mentions."""
-    name = usual
-    while name in said:
-        name += "_"
-    return name
 
 
 def _databases(
@@ -116,7 +109,7 @@ def _databases(
         if mine.replication and theirs.replication:
             yield _Point(Keyword.REPLICATION, (mine,))
         elif all(term.every or term.patterns or term.samerole for term in (mine, theirs)):
-            yield _Point(_unsaid(SOME_DATABASE, names), (mine, theirs))
+            yield _Point(unsaid(SOME_DATABASE, names), (mine, theirs))
 
 
 def _addresses(first: Addresses, other: Addresses, scopes: Sequence[Scope]) -> Iterator[_Point[Addresses]]:
