@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pgtls.access.question import Answer, Question
     from pgtls.diagnostics import Diagnostic
     from pgtls.difference import Difference, State
+    from pgtls.pki.model import Entity
     from pgtls.plan.model import Cost, Step
     from pgtls.plan.status import Status
     from pgtls.rollout.words import Deployment
@@ -304,13 +305,16 @@ def confirm(
     by: Witness = "confirm",
     out: StrPath | None = None,
     lock_timeout: int = LOCK_TIMEOUT,
+    looked_at: Mapping[Entity, str] | None = None,
 ) -> tuple[Evidence, ...]:
     """Record that what the last build made of servers and users is deployed; "all" is all of them.
+
+    ``looked_at`` are generations by entity: where the last build made another one, nothing is recorded.
 
     >>> [seen.entity for seen in pgtls.confirm(spec, "user.app", reason="copied by hand", out="out")]
     ['user.app']
     """
-    return pipeline.confirm(request(spec, out, lock_timeout=lock_timeout), entities, by, reason)
+    return pipeline.confirm(request(spec, out, lock_timeout=lock_timeout), entities, by, reason, looked_at)
 
 
 def request(

@@ -23,11 +23,12 @@ from pgtls.stages import Checked, Decided, Planned, Progress, Request, manifest,
 from pgtls.state.lock import read_any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from pgtls.language.files import Files
+    from pgtls.pki.model import Entity
     from pgtls.plan.status import Status
     from pgtls.state.deployed import Evidence, Witness
     from pgtls.state.generations import History
@@ -115,8 +116,12 @@ def build(request: Request, progress: Progress = no_progress) -> Planned:
         return planned
 
 
-def confirm(request: Request, entities: Sequence[str], by: Witness, reason: str) -> tuple[Evidence, ...]:
+def confirm(
+    request: Request, entities: Sequence[str], by: Witness, reason: str, looked_at: Mapping[Entity, str] | None = None
+) -> tuple[Evidence, ...]:
     """Record that what the last build made of entities is deployed. Raise :class:`Rejected` if it made nothing.
+
+    ``looked_at`` are the generations that were looked at: where a build has made another one since, nobody saw that.
 
     What is known already is recorded again only if somebody says so: a check that runs every hour adds no lines.
     """
@@ -128,6 +133,8 @@ def confirm(request: Request, entities: Sequence[str], by: Witness, reason: str)
         known, damage = read_any(request.lock)
         refuse(damage)
         seen, before = built(request.out, known, entities, by, request.now, reason), read(request.lock, request.out).own
+        if looked_at is not None:
+            seen = tuple(one for one in seen if looked_at.get(one.entity) == one.generation)
         news = [one for one in seen if by == "confirm" or not one.repeats(before.get(one.entity))]
         record(request.lock, request.out, news)
         return seen

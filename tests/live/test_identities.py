@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from live.verifying import seen
+from pgtls.certificates.asked import Asked
 from pgtls.pipeline import status
 from support.authority import Authority, named
 from support.building import Place
@@ -276,7 +277,7 @@ def test_identities_are_renewed_revoked_and_removed_one_by_one(nineteen: Server,
     assert items == dict.fromkeys(ENTITIES, "ok")
 
     gone = spec(b=short).replace('hosts = ["a.example.com", "A2.example.com"]', 'hosts = ["c.example.com"]')
-    planned = place.build(gone, now=now)
+    planned = place.build(gone, now=now, asked=Asked(accept_outage=True))
     steps = {(step.entity, step.action) for step in planned.plan.steps}
     assert ("server.main/c.example.com", "create") in steps
     assert {("server.main/a.example.com", "delete"), ("server.main/a.example.com", "revoke")} <= steps
@@ -332,7 +333,8 @@ def test_the_installer_knows_every_identity(nineteen: Server, place: Place, own:
     install(files, nineteen).refused("sni/b.example.com/server.key does not match sni/b.example.com/server.crt")
     broken.write_bytes(good)
 
-    place.build(spec(server).replace('hosts = ["b.example.com"]', 'hosts = ["c.example.com"]'), now=now)
+    renamed = spec(server).replace('hosts = ["b.example.com"]', 'hosts = ["c.example.com"]')
+    place.build(renamed, now=now, asked=Asked(accept_outage=True))
     install(files, nineteen).done()
     assert [path.name for path in sorted((directory / "sni").iterdir())] == ["a.example.com", "c.example.com"]
     assert shown(nineteen, "b.example.com") == ["db.example.com"]
@@ -341,7 +343,7 @@ def test_the_installer_knows_every_identity(nineteen: Server, place: Place, own:
     assert shown(nineteen, "c.example.com") == ["db.example.com"]
 
     # Without identities nothing of them is left.
-    place.build(alone(server), now=now)
+    place.build(alone(server), now=now, asked=Asked(accept_outage=True))
     install(files, nineteen).done()
     assert shown(nineteen, "a.example.com") == ["db.example.com"]
     assert not (directory / "sni").exists()

@@ -416,3 +416,21 @@ def test_root_runs_and_writes_nothing_that_the_owner_of_the_cluster_chose(one: S
     opts.write_text(words.rstrip("\n") + f' "-c" "hba_file={secret}"\n')
     install(files, one).refused("cannot write to")
     assert (secret.read_text(), secret.stat().st_uid) == ("secret\n", 0)
+
+
+@pytest.mark.parametrize("name", ["root.crl", "server.key", "root.crl.d", ".pgtls-install"])
+@pytest.mark.skipif(not is_root(), reason="unavailable: only root has more rights than the owner of the cluster")
+def test_root_follows_no_link_that_the_owner_put_where_a_file_lies(one: Server, tmp_path: Path, name: str) -> None:
+    secret = new_directory("root") / "secret"
+    secret.mkdir()
+    (secret / "file").write_text("canary\n")
+    (secret / "file").chmod(0o600)
+    secret.chmod(0o700)
+    link = one.data / name
+    link.symlink_to(secret if name in ("root.crl.d", ".pgtls-install") else secret / "file")
+    os.chown(link, server_account().uid, server_account().gid, follow_symlinks=False)
+    install(build(tmp_path, one) / "servers" / "main", one, "--no-reload")
+    assert [(path.name, path.read_text()) for path in secret.iterdir()] == [("file", "canary\n")]
+    link.unlink(missing_ok=True)
+    seen = subprocess.run(["grep", "-rl", "canary", one.data], check=False, capture_output=True, text=True)
+    assert seen.stdout == ""

@@ -18,13 +18,13 @@ import pytest
 
 from pgtls import api
 from pgtls.diagnostics import Rejected
-from pgtls.live import clusters
+from pgtls.live import clusters, throwaway
 from pgtls.live.throwaway import private_directory
 from pgtls.live.trial import tried
 from support.building import Place
 from support.pgtls import EXAMPLE, ROOT, Run, pgtls
 from support.servers import PATIENCE, Installation, versions
-from support.system import ENVIRONMENT, find_account, is_root, new_directory, run_as, server_account
+from support.system import ENVIRONMENT, find_account, give, is_root, new_directory, run_as, server_account
 from support.walking import agrees, shown
 from whole.test_random_specs import is_consistent
 from whole.worlds import random_world
@@ -598,3 +598,31 @@ def test_the_readme_shows_what_its_first_minute_prints() -> None:
     results = [line for line in printed if line.startswith(("admitted ", "refused "))]
     assert len(results) == len([line for line in printed if re.match(r" +(sudo |env |psql )", line)])
     assert "the spec says 17: this is the nearest here, and the files are compiled for 15" in printed[0]
+
+
+def test_no_role_of_a_spec_reaches_the_machine() -> None:
+    """The server listens on loopback, and a policy of a stranger's spec may ask for nothing."""
+    strong = ("pg_execute_server_program", "pg_read_server_files", "pg_write_server_files")
+    said = list(throwaway._statements({"app": throwaway.Role(member_of=("staff", *strong))}, ()))
+    assert [one for one in said if one.startswith("grant")] == ['grant "staff" to "app"']
+    assert len(throwaway._SUPERUSER) > len("pgtls_try_") + 12, "nobody guesses it"
+
+
+@pytest.mark.skipif(not is_root(), reason="unavailable: only root has more rights than the account of the server")
+def test_a_link_of_the_servers_account_leads_root_nowhere() -> None:
+    account = server_account()
+    victim = new_directory("victim") / "file"
+    victim.write_text("canary\n")
+    victim.chmod(0o600)
+    data = new_directory("data")
+    give(data, account)
+    (data / "pg_hba.conf.part").symlink_to(victim)
+    one = object.__new__(throwaway.Throwaway)
+    one.data = data
+    one._account = throwaway.Account(account.name, account.uid, account.gid)
+    with pytest.raises(OSError, match=r"pg_hba\.conf\.part"):
+        one._write(data / "pg_hba.conf", b"x")
+    assert (victim.read_text(), victim.stat().st_uid) == ("canary\n", 0)
+    (data / "pg_hba.conf.part").unlink()
+    one._write(data / "pg_hba.conf", b"x")
+    assert (data / "pg_hba.conf").stat().st_uid == account.uid

@@ -69,11 +69,11 @@ def command(
         report.result = lambda: {"servers": [_as_dict(one) for one in results]}
         report.text = lambda: _junit(results, now) if format_ == "junit" else _text(results)
         report.status = 0 if len(results) == len(found) and all(one.as_compiled for one in results) else 1
-        report.diagnostics += _recorded(where, now, [one.server for one in results if one.as_compiled])
+        report.diagnostics += _recorded(where, now, tree, [one.server for one in results if one.as_compiled])
     return report.status
 
 
-def _recorded(where: Where, now: datetime, servers: list[str]) -> tuple[Diagnostic, ...]:
+def _recorded(where: Where, now: datetime, tree: Tree, servers: list[str]) -> tuple[Diagnostic, ...]:
     """Record which servers run what was compiled. Where that fails, the answer is still what was seen."""
     from dataclasses import replace
 
@@ -82,7 +82,8 @@ def _recorded(where: Where, now: datetime, servers: list[str]) -> tuple[Diagnost
 
     try:
         if servers:
-            confirm(where.open(now), *servers, by="verify", out=where.out, lock_timeout=where.lock_timeout)
+            opened, seen = where.open(now), tree.made
+            confirm(opened, *servers, by="verify", out=where.out, lock_timeout=where.lock_timeout, looked_at=seen)
     except Rejected as rejected:
         return tuple(replace(one, severity="warning") for one in rejected.diagnostics)
     return ()

@@ -17,12 +17,14 @@ from pgtls.live.handshake import Address
 from pgtls.live.sql import ask, bundle_of
 from pgtls.live.survey import survey
 from pgtls.live.verify import is_current, is_known, judge
+from pgtls.state import generations
 from pgtls.state.mutex import shared
 from pgtls.state.names import LOCK_TIMEOUT, out_path
 from pgtls.state.out_directory import inspect
 from pgtls.state.transaction import refuse_pending
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from pgtls.api import Spec
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pgtls.live.compiled import Compiled
     from pgtls.live.handshake import Seen
     from pgtls.live.verify import Verified
+    from pgtls.pki.model import Entity
     from pgtls.stages import Checked
 
 
@@ -41,6 +44,8 @@ class Tree:
     checked: Checked
     fleet: Fleet
     compiled: dict[str, Compiled | Diagnostic]
+    made: Mapping[Entity, str]
+    """The generation of each entity that was last built when this was read: what can be looked at."""
 
     def of(self, name: str) -> Compiled:
         """Return the compiled files of a server. Raise :class:`Rejected` if it was never built."""
@@ -63,7 +68,8 @@ def loaded(spec: Spec, out: str | None = None, lock_timeout: int = LOCK_TIMEOUT)
                 found[server.name] = compiled(fleet, checked.entries, directory, server)
             except Rejected as rejected:
                 (found[server.name],) = locate(rejected.diagnostics[:1], checked.source)
-    return Tree(checked, fleet, found)
+        made = {entity: past[-1].ids[-1] for entity, past in (generations.read(directory) or {}).items()}
+    return Tree(checked, fleet, found, made)
 
 
 def chosen(tree: Tree, name: str | None) -> tuple[str, ...]:

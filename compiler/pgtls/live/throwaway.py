@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 _PASSWORDS = {"password_encryption": "scram-sha-256"}  # version 13 would make MD5 hashes; SCRAM also works for "md5"
 _ACCOUNTS = ("postgres", "nobody", "daemon")
 """The accounts under which root runs the server: the first one that exists."""
-_SUPERUSER = "pgtls_try"
-"""The bootstrap superuser: no role of a spec should have this name."""
+_SUPERUSER = f"pgtls_try_{secrets.token_hex(8)}"
+"""The bootstrap superuser. Nobody can guess its name, so no spec can name it."""
+_OUTSIDE = frozenset({"pg_execute_server_program", "pg_read_server_files", "pg_write_server_files"})
+"""Roles that can reach this machine. No member gets them: with ``trust``, every local user can log in as a role."""
 _PATIENCE = 120.0
 """The time limit in seconds of an operation that usually takes less than one."""
 _PATIENCE_AT_THE_END = 5.0
@@ -68,6 +70,23 @@ class Account:
         if self.uid == os.geteuid():
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """Access files with its rights: it may replace a file by a link, and root would follow the link anywhere."""
+        if self.uid == os.geteuid():
+            yield
+            return
+        before = os.getgroups(), os.getegid(), os.geteuid()
+        os.setgroups([])
+        os.setegid(self.gid)
+        os.seteuid(self.uid)
+        try:
+            yield
+        finally:
+            os.seteuid(before[2])
+            os.setegid(before[1])
+            os.setgroups(before[0])
 
 
 def own_account() -> Account:
@@ -183,8 +202,8 @@ class Throwaway:
         words = ["--single", "-D", self.data, "-F", *_options(_SETTINGS | _PASSWORDS), "template1"]
         self._start("postgres", words, stdin=subprocess.PIPE)
         self._finish("the roles and databases of the spec cannot be created", statements.encode())
-        conf = self.data / "postgresql.conf"
-        conf.write_text(conf.read_text() + "include 'pgtls.conf'\n")
+        with self._account.acting(), (self.data / "postgresql.conf").open("a") as conf:
+            conf.write("include 'pgtls.conf'\n")
 
     def install(self, files: Path, hba: str) -> None:
         """Install the compiled files of a server in the data directory, with this pg_hba.conf."""
@@ -194,14 +213,12 @@ class Throwaway:
 
     def _write(self, path: Path, content: bytes) -> None:
         """Write a file that only the server's account may read. Write it completely or not at all."""
-        for directory in reversed(path.relative_to(self.data).parents[:-1]):
-            (self.data / directory).mkdir(exist_ok=True)
-            os.chown(self.data / directory, self._account.uid, self._account.gid)
-        part = path.with_name(f"{path.name}.part")
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            os.fchown(file.fileno(), self._account.uid, self._account.gid)
-            file.write(content)
-        part.replace(path)
+        with self._account.acting():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f"{path.name}.part")
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(content)
+            part.replace(path)
 
     @contextmanager
     def running(self) -> Iterator[Self]:
@@ -343,7 +360,8 @@ def _statements(roles: Mapping[str, Role], databases: Iterable[str]) -> Iterator
         login = f" login password {_literal(role.password)}" if role.password else ""
         yield f"create role {_identifier(name)}{login}{' replication' if role.replication else ''}"
     for name, role in roles.items():
-        yield from (f"grant {_identifier(group)} to {_identifier(name)}" for group in role.member_of if group != name)
+        groups_here = (group for group in role.member_of if group != name and group not in _OUTSIDE)
+        yield from (f"grant {_identifier(group)} to {_identifier(name)}" for group in groups_here)
     yield from (f"create database {_identifier(name)}" for name in databases if name not in _THERE)
 
 
