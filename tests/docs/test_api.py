@@ -34,7 +34,7 @@ def test_an_example_of_the_reference_gives_what_it_shows(
         git("add", "-A")
         git("-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "x")
     example.globs = {"pgtls": pgtls, "spec": pgtls.load("pgtls.toml", now=NOW), "spec_text": SMALL}
-    if "status" in example.name:
+    if "status" in example.name or "confirm" in example.name:
         pgtls.build(example.globs["spec"], out="out")
         example.globs["spec"] = pgtls.load("pgtls.toml", now=NOW)
     printed: list[str] = []
@@ -47,7 +47,7 @@ def git(*words: str) -> None:
 
 def test_every_function_has_an_example() -> None:
     assert {test.name.removeprefix("pgtls.") for test in EXAMPLES} == {
-        *("load", "loads", "check", "access", "explain", "diff", "plan", "build", "status")
+        *("load", "loads", "check", "access", "explain", "diff", "plan", "build", "status", "confirm")
     }
 
 

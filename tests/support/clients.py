@@ -172,6 +172,8 @@ class Bundle:
         fitting = [
             entry for entry in self.connections if all(value in (None, entry[name]) for name, value in wanted.items())
         ]
+        if len(fitting) > 1:  # over the network, if there is an entry for loopback beside it
+            fitting = [entry for entry in fitting if "hostaddr" not in entry["parameters"]]
         assert len(fitting) == 1, f"{len(fitting)} entries of {self.directory} fit {wanted}"
         parameters: Parameters = fitting[0]["parameters"]
         return self.files | parameters

@@ -150,6 +150,7 @@ def test_a_file_that_a_server_has_no_longer_is_not_missed(here: Path) -> None:
     make(here)
     edit(here / "pgtls.toml", "[server.replica]\n", "[server.replica]\nclient_ca = []\n")
     edit(here / "users/report.toml", '"cert"', '"scram-sha-256"')
+    edit(here / "Makefile", "build pgtls.toml", "build --accept-outage pgtls.toml")
     assert deployed(make(here)) == ["replica"]
     assert not (here / "out/servers/replica/root.crt").exists()
     assert deployed(make(here)) == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posixpath
 import re
 import shlex
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ def request_command(thing: Identity | User) -> str:
     words = [
         *("openssl", "req", "-new", *_new_key(thing.table.key_algorithm), "-nodes"),
         *("-keyout", "server.key" if server else "postgresql.key"),
-        *("-out", os.path.basename(thing.table.csr_file or "request.csr")),
+        *("-out", posixpath.basename(thing.table.csr_file or "request.csr")),
         *("-subj", text, *(() if text.isascii() else ("-utf8",))),
     ]
     return f"(umask 077; {shlex.join(words)})"

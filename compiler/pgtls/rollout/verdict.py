@@ -121,7 +121,11 @@ def history(
     made = generations(fleet, rules, entries, decisions, keys)
     used = _in_use(fleet, made, existing, keys)
     return {
-        entity: extended(used.get(entity, ()), replace(one, ids=(identity(one, _settings(entity, tree, existing)),)))
+        entity: extended(
+            used.get(entity, ()),
+            replace(one, ids=(identity(one, _settings(entity, tree, existing)),)),
+            revoking=bool(decisions.revocations),
+        )
         for entity, one in made.items()
     }
 

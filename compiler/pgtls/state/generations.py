@@ -100,8 +100,13 @@ def _generation(fields: Mapping[str, Any]) -> Generation:
     )
 
 
-def extended(known: Sequence[Generation], made: Generation) -> tuple[Generation, ...]:
-    """Add the generation of a build to the earlier ones; one with the same facts takes its place."""
+def extended(known: Sequence[Generation], made: Generation, *, revoking: bool) -> tuple[Generation, ...]:
+    """Add the generation of a build to the earlier ones; one with the same facts takes its place.
+
+    A build that changes nothing, and is not ``revoking``, leaves them as they are.
+    """
+    if not revoking and known and (known[-1].facts, known[-1].ids[-1:]) == (made.facts, made.ids):
+        return tuple(known)
     same = [one for one in known if one.facts == made.facts]
     names = dict.fromkeys(name for one in same for name in one.ids if name not in made.ids)
     return (*(one for one in known if one not in same), replace(made, ids=(*names, *made.ids)[-_IDS:]))

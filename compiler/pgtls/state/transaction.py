@@ -33,6 +33,7 @@ from pgtls.state.lock_file import LockChange
 from pgtls.state.manifest import entry
 from pgtls.state.names import (
     DRAFT,
+    GENERATIONS,
     GENERATIONS_PATH,
     GITIGNORE,
     KNOWN,
@@ -91,8 +92,8 @@ def commit(
             with writing(out):
                 if not files.exists(GITIGNORE, place.root):
                     changes = {**changes, GITIGNORE: _IGNORE_ALL}
-                if generations is not None:
-                    changes = {**changes, GENERATIONS_PATH: File(generations, 0o600, "generations", Entity())}
+                if generations is not None and sha256(generations).hexdigest() != digest(GENERATIONS, place.private):
+                    changes = {**changes, GENERATIONS_PATH: File(generations, 0o600, _IGNORE_ALL.kind, Entity())}
                     private = None if private is None else {*private, PRIVATE}
                 plan = operations(place.root, changes, deletions, private, last=MANIFEST)
             after = _stage(place, plan.scaffold, changes, manifest, progress or _silent)

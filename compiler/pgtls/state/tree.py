@@ -25,7 +25,6 @@ FileKind = Literal[
     "bundle",
     "archive",
     "gitignore",
-    "generations",
 ]
 FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
 
