@@ -170,11 +170,10 @@ def _circle(left: Collection[Entity], reasons: Mapping[tuple[Entity, Entity], Re
 
 
 class _Comparison:
-    """Compare pairs. Compare equal pairs only once."""
+    """Compare the pairs of a bundle and a server amid the same surroundings."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
-        self._known: dict[tuple[Any, ...], tuple[tuple[int, int, Cause | None, Cause | None], ...]] = {}
 
     def pair(self, bundle: Sides, server: Sides, name: str) -> Pair:
         """Compare the entries of a bundle for a server, over all generations of both."""
