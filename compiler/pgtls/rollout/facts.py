@@ -212,10 +212,9 @@ def own_roots(fleet: Fleet, certificates: Mapping[Entity, Decision], keys: Keys)
 
 def _own_roots(server: Identity, decision: Decision, keys: Keys) -> Iterator[str]:
     """Yield the keys: all past, present and next keys of a self-signed server, or the key of its supplied root."""
-    if not server.self_signed:
-        yield from keys.presented(server.entity, None)[-1:]
-        return
     yield from keys.presented(server.entity, None)[-1:]
+    if not server.self_signed:
+        return
     beside = decision.beside
     if beside and beside.makes_next:
         yield keys.next(server.entity)
