@@ -391,4 +391,14 @@ RULES: tuple[Rule, ...] = (
         why="The driver cannot show the certificate, so it cannot connect.",
         fix='For pgjdbc, add "pkcs12" to `formats`. For others, leave the passphrase out, or use another driver.',
     ),
+    Rule(
+        "PGT460",
+        "warning",
+        "an old libpq that does not insist on SCRAM",
+        meaning="A user of a SCRAM policy has a `libpq` before 16. That version cannot refuse a server which asks for "
+        "the password in the clear.",
+        why="Whoever has a valid certificate of the server, and its key, gets the password.",
+        fix='Set `channel_binding = "require"` in the policy: every libpq from 13 on refuses such a server then. Or '
+        "use certificates, or set `libpq = 16` when every client has it.",
+    ),
 )

@@ -1,15 +1,15 @@
-"""What the drivers of a bundle cannot be told, where a policy relies on it."""
+"""What libpq and the drivers of a bundle cannot be told, where a policy relies on it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.fields import finder
+from pgtls.fleet.fields import finder, header
 from pgtls.postgres.drivers import DRIVERS
 from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Policy, User
@@ -18,16 +18,48 @@ if TYPE_CHECKING:
 
 def drivers(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find drivers that do less, or more, than a policy asks for."""
-    policies: dict[str, list[Policy]] = {name: [] for name, user in fleet.users.items() if user.table.drivers}
-    for policy in fleet.policies.values() if policies else ():
-        for user in policy.users if policy.addresses else ():
-            if user.name in policies:
-                policies[user.name].append(policy)
-    for user_name, of_user in policies.items():
-        user = fleet.users[user_name]
+    concerned = {name for name, user in fleet.users.items() if user.table.drivers}
+    for user, of_user in _policies(fleet, concerned):
         for name in user.table.drivers:
             yield from _driver(fleet, user, DRIVERS[name], of_user)
             yield from _key(fleet, user, DRIVERS[name])
+
+
+def old_libpq(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find users of passwords whose spec says that they have a libpq without ``require_auth``.
+
+    With the default, every spec with passwords would be reported: there, the README of the bundle says it.
+    """
+    concerned = {name for name, user in fleet.users.items() if _says_old_libpq(user)}
+    for user, policies in _policies(fleet, concerned):
+        unbound = [one for one in policies if _asks_scram(one) and one.table.channel_binding != "require"]
+        if unbound:
+            message = (
+                f"libpq {user.table.libpq} sends the password in the clear to a server with a valid certificate that "
+                "asks for it"
+            )
+            hint = f'add channel_binding = "require" to {header("policy", unbound[0].name)}; {_HINT_LIBPQ}'
+            yield finder(fleet, user).fault("PGT460", message, "libpq", hint=hint, severity="warning")
+
+
+def _says_old_libpq(user: User) -> bool:
+    """Return whether the spec says so itself. PGT456 reports a driver on that libpq."""
+    by_driver = any(DRIVERS[name].on_libpq for name in user.table.drivers)
+    return "libpq" in user.table.model_fields_set and user.table.libpq < REQUIRE_AUTH_SINCE and not by_driver
+
+
+def _asks_scram(policy: Policy) -> bool:
+    return policy.table.auth == "scram-sha-256"
+
+
+def _policies(fleet: Fleet, users: Collection[str]) -> Iterator[tuple[User, Sequence[Policy]]]:
+    """Yield each of these users with the policies that admit it over the network."""
+    found: dict[str, list[Policy]] = {name: [] for name in users}
+    for policy in fleet.policies.values() if found else ():
+        for user in policy.users if policy.addresses else ():
+            if user.name in found:
+                found[user.name].append(policy)
+    return ((fleet.users[name], policies) for name, policies in found.items())
 
 
 def _key(fleet: Fleet, user: User, driver: Driver) -> Iterator[Diagnostic]:
@@ -39,9 +71,9 @@ def _key(fleet: Fleet, user: User, driver: Driver) -> Iterator[Diagnostic]:
         yield finder(fleet, user).fault("PGT459", message, "drivers", hint=hint)
 
 
-def _driver(fleet: Fleet, user: User, driver: Driver, policies: list[Policy]) -> Iterator[Diagnostic]:
+def _driver(fleet: Fleet, user: User, driver: Driver, policies: Sequence[Policy]) -> Iterator[Diagnostic]:
     found = finder(fleet, user)
-    scram = [policy for policy in policies if policy.table.auth == "scram-sha-256"]
+    scram = [policy for policy in policies if _asks_scram(policy)]
     binding = [policy for policy in scram if policy.table.channel_binding == "require"]
     weak = [policy for policy in scram if not (driver.binding == "enforced" and policy in binding)]
     if driver.binding == "fails" and binding:
@@ -69,4 +101,4 @@ _HINT_LIBPQ = f"if every client has libpq {REQUIRE_AUTH_SINCE} or later: libpq =
 _HINT_DRIVER = 'use auth = "cert", or a driver that insists on SCRAM: docs/drivers.md lists them'
 _HINT_NAMES = 'use sslmode = "verify-full", and list in `hosts` every name that clients use'
 
-PRESENT = (drivers,)
+PRESENT = (drivers, old_libpq)
