@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -178,6 +179,12 @@ def test_a_build_ends_with_what_to_do_next(capsys: pytest.CaptureFixture[str], d
     everything = next_of("--out", "new", "--lock", "new.lock")
     assert everything[0] == "back up new/ca: the keys of your CAs are there and nowhere else"
     assert everything[2] == "copy new/clients/app, new/clients/u0, new/clients/u1 and 3 more to their clients"
+    assert everything[3:] == ["run pgtls verify --out new --lock new.lock"]
+    edit(directory, "/etc/pgtls", "/etc/postgresql/tls")
+    shutil.copy(directory / "pgtls.toml", directory / "a b.toml")
+    assert next_of("a b.toml", "--accept-outage", "--out", "out", "--lock", "pgtls.lock")[-1] == (
+        "run pgtls verify 'a b.toml' --out out --lock pgtls.lock"
+    )
     for line in everything:
         for path in re.findall(r"new/\S+", line):
             assert (directory / path.rstrip(",:")).is_dir()

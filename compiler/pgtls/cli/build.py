@@ -71,7 +71,7 @@ def command(
                 )
             report.done = f"{out} is built"
             _write(depfile, paths, report.done)
-            after = [f"built {out}", *(f"next: {step}" for step in next_steps(found, out))]
+            after = [f"built {out}", *(f"next: {step}" for step in next_steps(found, out, where.words))]
             planned.fill(report, found, format_, verbose=verbose, after=after if found.steps else ())
     return report.status
 

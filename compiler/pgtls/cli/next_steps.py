@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from pgtls.cli import COMMANDS
@@ -19,8 +20,11 @@ _NAMED = 3
 """How many directories a line names."""
 
 
-def next_steps(built: Build, out: str) -> Iterator[str]:
-    """Return what to deploy, and where: only the servers and bundles that this build changed, in the plan's order."""
+def next_steps(built: Build, out: str, words: Sequence[str]) -> Iterator[str]:
+    """Return what to deploy, and where: only the servers and bundles that this build changed, in the plan's order.
+
+    ``words`` are the arguments that name this spec to another command.
+    """
     steps = built.steps
     if any(step.action in ("create", "renew") and _makes_ca_key(step) for step in steps):
         yield f"back up {out}/ca: the keys of your CAs are there and nowhere else"
@@ -28,7 +32,7 @@ def next_steps(built: Build, out: str) -> Iterator[str]:
     for lines in reversed(deployments) if _bundles_first(built) else deployments:
         yield from lines
     if "verify" in COMMANDS and _deployed(steps, "server"):
-        yield "run pgtls verify"
+        yield f"run {shlex.join(['pgtls', 'verify', *words])}"
 
 
 def _bundles_first(built: Build) -> bool:

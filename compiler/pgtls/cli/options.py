@@ -130,11 +130,14 @@ class Asks:
         )
 
 
+_SPEC = "pgtls.toml"
+
+
 @dataclass(frozen=True, slots=True)
 class Where:
     """Where things are, and what time it is."""
 
-    spec: Annotated[str, typer.Argument(metavar="SPEC", envvar="PGTLS_SPEC", help="The spec.")] = "pgtls.toml"
+    spec: Annotated[str, typer.Argument(metavar="SPEC", envvar="PGTLS_SPEC", help="The spec.")] = _SPEC
     out: Annotated[
         str | None,
         typer.Option(metavar="DIR", envvar="PGTLS_OUT", show_default="out next to the spec", help="The out directory."),
@@ -156,6 +159,13 @@ class Where:
         """Return the paths of spec, out directory and lock."""
         return self.spec, out_path(self.spec, self.out), lock_path(self.spec, self.lock)
 
+    @property
+    def words(self) -> list[str]:
+        """Return the arguments of another command for the same spec: none where all are the default."""
+        options = {"--out": self.out, "--lock": self.lock}
+        named = [word for option, value in options.items() if value for word in (option, value)]
+        return [*([] if self.spec == _SPEC else [self.spec]), *named]
+
     def open(self, moment: datetime) -> "Spec":
         """Open the spec."""
         from pgtls.api import load
@@ -173,7 +183,7 @@ def in_review() -> bool:
 class Beside(Where):
     """The same for a command whose arguments are something else: the spec is an option."""
 
-    spec: Annotated[str, typer.Option("--spec", metavar="SPEC", envvar="PGTLS_SPEC", help="The spec.")] = "pgtls.toml"
+    spec: Annotated[str, typer.Option("--spec", metavar="SPEC", envvar="PGTLS_SPEC", help="The spec.")] = _SPEC
 
 
 def expanded(command: Callable[..., int]) -> Callable[..., int]:
