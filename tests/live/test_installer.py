@@ -53,6 +53,9 @@ SHELLS = [
 ]
 
 
+ROOT_ONLY = pytest.mark.skipif(not is_root(), reason="unavailable: only root has more rights than the cluster's owner")
+
+
 def build(directory: Path, server: Server, host: str = "db.example.com", more: str = "") -> Path:
     """Build the spec with one host more; return the out directory."""
     return compiled(SPEC.format(postgres=server.version, host=host, more=more), directory)
@@ -245,17 +248,63 @@ def test_a_directory_of_its_own_takes_the_files_and_the_rules_in_force_follow(on
     refused(PSQL.connect(own), "no pg_hba.conf entry")
 
 
-@pytest.mark.skipif(not is_root(), reason="unavailable: only root can give a key to root")
+@ROOT_ONLY
 def test_a_group_may_read_the_key(one: Server, tmp_path: Path) -> None:
     group = subprocess.run(
         ["id", "-gn", server_account().name], capture_output=True, text=True, check=True
     ).stdout.strip()
-    out = build(tmp_path, one)
+    directory = new_directory("etc") / "main"
+    out = build(tmp_path, one, more=f'directory = "{directory}"')
     install(out / "servers" / "main", one, "--group", group).done()
-    key = (one.data / "server.key").stat()
+    key = (directory / "server.key").stat()
     assert (stat.S_IMODE(key.st_mode), key.st_uid, key.st_gid) == (0o640, 0, server_account().gid)
     assert "nothing to do" in install(out / "servers" / "main", one, "--group", group).done()
     one.restart()
+    assert "db.example.com" in served(one)
+    build(tmp_path, one, host="db2.example.com", more=f'directory = "{directory}"')
+    install(out / "servers" / "main", one, "--group", group).done()
+    assert "db2.example.com" in served(one)
+
+
+@ROOT_ONLY
+def test_root_keeps_no_key_where_the_owner_of_the_cluster_can_replace_it(one: Server, tmp_path: Path) -> None:
+    owner = server_account()
+    files = build(tmp_path, one) / "servers" / "main"
+    reason = f"--group gives the key to root, and {owner.name} can write to {one.data}"
+    install(files, one, "--group", "root").refused(reason)
+    theirs = new_directory("theirs")
+    give(theirs, owner)
+    build(tmp_path, one, more=f'directory = "{theirs}/new/main"')
+    install(files, one, "--group", "root").refused(f"{owner.name} can write to {theirs}")
+    install(files, one).done()
+    assert (theirs / "new" / "main" / "server.key").stat().st_uid == owner.uid
+    ours = theirs / "ours"
+    ours.mkdir(mode=0o755)
+    link = new_directory("etc") / "link"
+    link.symlink_to(ours)
+    planted = theirs / "planted"  # by the owner, in the way of a directory that is not there yet
+    planted.symlink_to(new_directory("another"))
+    for directory in (ours, link, planted):
+        build(tmp_path, one, more=f'directory = "{directory}"')
+        install(files, one).refused(f"{owner.name} can write to {theirs}, and so replace {directory}")
+        assert list(directory.iterdir()) == []
+
+
+@ROOT_ONLY
+def test_root_works_in_no_directory_of_the_owner_of_the_cluster_beside_files_of_its_own(
+    one: Server, tmp_path: Path
+) -> None:
+    directory = new_directory("etc") / "main"
+    directory.mkdir(mode=0o755)
+    files = build(tmp_path, one, more=f'directory = "{directory}"') / "servers" / "main"
+    install(files, one).done()
+    owned = {path.name for path in directory.rglob("*") if path.is_dir() and path.stat().st_uid != 0}
+    assert owned == set()
+    assert (directory / "server.key").stat().st_uid == server_account().uid
+    one.restart()
+    assert "db.example.com" in served(one)
+    give(directory / ".pgtls-install", server_account())
+    install(files, one).refused(f"{directory}/.pgtls-install belongs to {server_account().name}")
 
 
 def test_the_owner_of_the_cluster_installs_and_nobody_else(one: Server, tmp_path: Path) -> None:
@@ -397,7 +446,7 @@ def test_a_full_disk_leaves_what_is_there_and_the_next_run_installs(
     assert "db2.example.com" in served(one)
 
 
-@pytest.mark.skipif(not is_root(), reason="unavailable: only root has more rights than the owner of the cluster")
+@ROOT_ONLY
 def test_root_runs_and_writes_nothing_that_the_owner_of_the_cluster_chose(one: Server, tmp_path: Path) -> None:
     files = build(tmp_path, one) / "servers" / "main"
     home = new_directory("evil")
@@ -419,7 +468,7 @@ def test_root_runs_and_writes_nothing_that_the_owner_of_the_cluster_chose(one: S
 
 
 @pytest.mark.parametrize("name", ["root.crl", "server.key", "root.crl.d", ".pgtls-install"])
-@pytest.mark.skipif(not is_root(), reason="unavailable: only root has more rights than the owner of the cluster")
+@ROOT_ONLY
 def test_root_follows_no_link_that_the_owner_put_where_a_file_lies(one: Server, tmp_path: Path, name: str) -> None:
     secret = new_directory("root") / "secret"
     secret.mkdir()
