@@ -9,7 +9,7 @@ Faults of the spec are :class:`~pgtls.diagnostics.Diagnostic` values: :func:`che
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +66,13 @@ class Spec:
 
         checked = self.checked()
         return State(checked.usable(), checked.rules, checked.waived)
+
+    def later(self, moment: datetime) -> State | None:
+        """Return the spec as it will be at another instant. Return None if it has errors then."""
+        try:
+            return replace(self, now=moment, _checked=[]).usable()
+        except Rejected:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +218,7 @@ def diff(old: Spec, new: Spec) -> Difference:
     """
     from pgtls.difference import difference
 
-    return difference(old.usable(), new.usable())
+    return difference(old.usable(), new.usable(), lambda end: (old.later(end), new.later(end)))
 
 
 @dataclass(frozen=True, slots=True)

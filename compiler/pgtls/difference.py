@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pgtls.access.bundles import index
@@ -13,7 +13,8 @@ from pgtls.certificates.spec_change import CertificateChange, certificates
 from pgtls.output import render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
 
     from pgtls.access.model import Rules
     from pgtls.diagnostics import Diagnostic
@@ -29,6 +30,15 @@ class State:
     fleet: Fleet
     rules: Mapping[str, Rules]
     waived: tuple[Diagnostic, ...]
+
+    @property
+    def side(self) -> Side:
+        """What the reports of access and protection compare."""
+        return Side(self.fleet, self.rules, self.waived)
+
+
+Later = tuple[State | None, State | None]
+"""Both states at a later instant; None for a state that has errors by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +66,55 @@ class Difference:
         return bool(kinds & self.summary.keys()) or (threshold == "any" and bool(self))
 
 
-def difference(old: State, new: State) -> Difference:
-    """Compare two states."""
-    before, after = Side(old.fleet, old.rules, old.waived), Side(new.fleet, new.rules, new.waived)
-    access = access_changes(before, after)
-    protected = protection(before, after, access)
+def difference(old: State, new: State, later: Callable[[datetime], Later]) -> Difference:
+    """Compare two states, now and after each end (``until``) that may open access. ``later`` gives them as of then."""
+    now = access_changes(old.side, new.side)
+    ends = _ends(old.fleet, new.fleet)
+    access = (*now, *_opened(now, ends[:_MOST_ENDS], later))
+    protected = (*protection(old.side, new.side, now), *_uncompared(ends[_MOST_ENDS:]))
     issued = certificates(old.fleet, new.fleet)
     explained = {f"server.{change.server}" for change in access}
     explained |= {change.entity for change in protected} | {change.entity for change in issued}
     texts = tuple(_texts(old, new, explained))
     return Difference(access, (*protected, *texts), issued, new.waived)
+
+
+_MOST_ENDS = 50
+
+
+def _ends(old: Fleet, new: Fleet) -> tuple[datetime, ...]:
+    """Return when policies of the new state end, and users whose end is not that of the old state.
+
+    Whoever ends may have been what refused others, or asked more of them: another line decides from then on.
+    """
+    policies = {policy.table.until for policy in new.policies.values()}
+    users = {
+        user.table.until
+        for name, user in new.users.items()
+        if name not in old.users or old.users[name].table.until != user.table.until
+    }
+    return tuple(sorted(end for end in policies | users if end is not None))
+
+
+def _opened(
+    now: tuple[Change, ...], ends: tuple[datetime, ...], later: Callable[[datetime], Later]
+) -> Iterator[Change]:
+    """Yield the access that opens at a later instant, when it opens."""
+    known = set(now)
+    for end in ends:
+        old, new = later(end)
+        if old is None or new is None:
+            continue
+        for change in access_changes(old.side, new.side):
+            if change.kind in ("granted", "weakened") and change not in known:
+                known.add(change)
+                yield replace(change, since=f"{end:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def _uncompared(ends: tuple[datetime, ...]) -> Iterator[ProtectionChange]:
+    if ends:
+        what = f"{len(ends)} ends (until) after {ends[0]:%Y-%m-%d}"
+        yield ProtectionChange("weakened", "policies and users", what, "other ends", "not compared: there are too many")
 
 
 def _texts(old: State, new: State, explained: set[str]) -> Iterator[ProtectionChange]:

@@ -191,6 +191,77 @@ def test_another_end_of_a_policy_is_reported(was: str, will: str, effect: str) -
     assert [kind for kind, _, field in found(difference) if field == "until"] == [effect]
 
 
+SHADOWED = """
+version = 1
+[ca.servers]
+[ca.clients]
+[server.main]
+ca = "servers"
+client_ca = ["clients"]
+hosts = ["db.example.com"]
+[user.postgres]
+[user.bob]
+[user.mallory]
+# mallory
+[user.admin]
+ca = "clients"
+[policy.dba]
+users = ["postgres"]
+from = ["local"]
+auth = "peer"
+[policy.no]
+users = ["mallory", "bob"]
+from = ["10.0.0.0/8"]
+auth = "reject"
+priority = 5
+[policy.strict]
+users = ["admin"]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+priority = 5
+# strict
+[policy.everybody]
+users = ["all"]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = "scram-sha-256"
+# everybody
+"""
+
+
+@pytest.mark.parametrize(
+    ("mark", "opened"),
+    [
+        pytest.param("mallory", [("granted", ("mallory",))], id="somebody whom a policy refuses"),
+        pytest.param("strict", [("weakened", ("admin",))], id="a policy that asks for more"),
+        pytest.param("everybody", [], id="a policy behind all others"),
+    ],
+)
+def test_an_end_that_opens_access_is_told_with_its_day(mark: str, opened: list[tuple[str, tuple[str, ...]]]) -> None:
+    def ended(day: str) -> pgtls.Spec:
+        return pgtls.loads(SHADOWED.replace(f"# {mark}", f"until = {day}\n# {mark}"), now=NOW)
+
+    without = pgtls.loads(SHADOWED, now=NOW)
+    difference = pgtls.diff(without, ended("2026-07-01"))
+    since = "2026-07-01T00:00:00Z"
+    assert [(c.kind, c.roles, c.since) for c in difference.access] == [(*one, since) for one in opened]
+    assert difference.exceeds("granted") == bool(opened)
+    assert difference.exceeds("weakened") == any(kind == "weakened" for kind, _ in opened)
+    assert pgtls.diff(ended("2026-07-01"), ended("2026-07-01")).access == ()
+    assert all(change.since == "" for change in pgtls.diff(without, ended("2026-05-01")).access), "it has ended"
+
+
+def test_more_ends_than_are_compared_are_a_weakening() -> None:
+    def people(most: int) -> pgtls.Spec:
+        tables = (f"[user.u{n}]\nuntil = 2026-07-01T00:00:{n:02}Z\n" for n in range(most))
+        return pgtls.loads(SHADOWED + "".join(tables), now=NOW)
+
+    without = pgtls.loads(SHADOWED, now=NOW)
+    assert not pgtls.diff(without, people(50)).exceeds("weakened")
+    assert pgtls.diff(without, people(51)).exceeds("weakened")
+
+
 def test_a_setting_in_capitals_is_the_same_setting() -> None:
     difference = compared(("# settings", 'Archive_Command = "evil"'))
     assert ("weakened", "server.main", "settings.archive_command") in found(difference)

@@ -63,7 +63,8 @@ class Change:
     ``before`` and ``after`` are the demands on them, ``policies`` the policies that cause these.
 
     ``roles``, ``databases`` and ``sources`` are the parts of the deciding lines that the change affects (of a network,
-    its changed parts). ``example`` is one connection.
+    its changed parts). ``example`` is one connection. ``since`` is the later instant from which on it holds (RFC 3339),
+    or "" if it holds at once.
     """
 
     kind: Kind
@@ -75,6 +76,7 @@ class Change:
     after: str
     policies: tuple[str, ...]
     example: str
+    since: str = ""
 
 
 class Side(NamedTuple):

@@ -100,7 +100,7 @@ def _text(found: Difference, width: int | None) -> Iterator[str]:
     if not found:
         yield from wrapped(_SAME, width)
     for change in found.access:
-        yield from wrapped(f"{_SIGNS[change.kind]} {change.kind}: {_who(change)}", width, "  ")
+        yield from wrapped(f"{_SIGNS[change.kind]} {change.kind}{_since(change)}: {_who(change)}", width, "  ")
         yield from labelled("    before   ", change.before, width)
         yield from labelled("    after    ", change.after, width)
         yield from labelled("    policy   ", ", ".join(change.policies), width)
@@ -118,6 +118,10 @@ def _text(found: Difference, width: int | None) -> Iterator[str]:
 def _who(change: Change) -> str:
     roles, databases, sources = (some(names, _SHOWN) for names in (change.roles, change.databases, change.sources))
     return f"{roles} to {databases} on {change.server}, from {sources}"
+
+
+def _since(change: Change) -> str:
+    return f" from {change.since} on" if change.since else ""
 
 
 def _markdown(found: Difference) -> Iterator[str]:
@@ -147,4 +151,4 @@ def _cells(change: Change) -> tuple[str, ...]:
     who, databases, sources = some(change.roles, _SHOWN), some(change.databases, _SHOWN), some(change.sources, _SHOWN)
     policies = ", ".join(change.policies)
     cells = (who, databases, change.server, sources, change.before, change.after, policies, change.example)
-    return (f"**{change.kind}**", *map(md.text, cells))
+    return (f"**{change.kind}**{_since(change)}", *map(md.text, cells))
