@@ -41,7 +41,7 @@ TABLES: dict[str, dict[str, str]] = {
     | {"passphrase": '{ env = "A" }', "passphrase_command": '"unlock %p"'},
     "user.postgres": {},
     "user.app": {"ca": '"clients"'},
-    "user.copy": {"ca": '"clients"'},
+    "user.copy": {"ca": '"clients"', "passphrase": '{ env = "A" }'},
     "policy.dba": {"users": '["postgres"]', "from": '["local"]', "auth": '"peer"', "servers": '["all"]'},
     "policy.app": {
         "users": '["app", "copy"]',
@@ -85,6 +85,8 @@ class Step(NamedTuple):
 
 
 WEAKENINGS = (
+    Step("user.copy", "formats", '["pem", "pkcs12"]', '["pem", "pkcs12", "pkcs8-der"]'),
+    Step("user.copy", "formats", '["pem", "pkcs12"]', '["pem", "pkcs12-3des"]'),
     Step("ca.clients", "key_algorithm", '"ecdsa-p384"', '"rsa-2048"'),
     Step("ca.clients", "validity", '"5y"', '"20y"'),
     Step("ca.clients", "path_length", "0", "2"),
@@ -301,6 +303,7 @@ def test_what_protects_nothing_is_a_difference_and_no_weakening(step: Step) -> N
 
 
 SERVER = '[server.new]\nca = "root"\nhosts = ["n"]\nno_local = true\nclient_ca = ["clients"]\n'
+SNI = '[[server.new.sni]]\nca = "root"\nhosts = ["m"]\n'
 CERT = '[policy.new]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\n'
 NEW = {
     "a plain server": (SERVER, False),
@@ -313,6 +316,15 @@ NEW = {
     "a server with a newer TLS": (f'{SERVER}min_tls = "1.3"\n', False),
     "a server that accepts a foreign CA": (
         SERVER.replace('["clients"]', '["clients", "company"]').replace("no_local", "crl = false\nno_local"),
+        True,
+    ),
+    "a server with a plain identity": (f"{SERVER}postgres = 19\n{SNI}", False),
+    "a server with an identity and a command": (
+        f'{SERVER}postgres = 19\n{SNI}passphrase = {{ command = ["evil"] }}\npassphrase_command = "unlock %p"\n',
+        True,
+    ),
+    "a server with an identity and a passphrase_command": (
+        f'{SERVER}postgres = 19\n{SNI}passphrase = {{ env = "X" }}\npassphrase_command = "evil"\n',
         True,
     ),
     "a server that clients trust through a foreign CA": (f'{SERVER}trust = ["company"]\n', True),

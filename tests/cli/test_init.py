@@ -110,3 +110,15 @@ def test_a_read_only_directory_is_named(tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr().err
     assert f"{directory}/.gitignore: error[PGT591]: " in said
     assert "Traceback" not in said
+
+
+def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "profile"
+    target.write_text("kept\n")
+    place = tmp_path / "new"
+    place.mkdir()
+    (place / ".gitignore").symlink_to(target)
+    assert run(["init", str(place)]) == 1
+    assert ".gitignore" in capsys.readouterr().err
+    assert target.read_text() == "kept\n"
+    assert not (place / "pgtls.toml").exists()

@@ -37,6 +37,18 @@ def test_a_depfile_takes_nobodys_place(place: Place, target: str, capsys: pytest
     assert (place.spec.read_text(), (place.directory / "other").read_text()) == (SMALL, "mine")
 
 
+def test_a_depfile_is_written_through_no_link_beside_it(place: Place) -> None:
+    place.write(SMALL)
+    target, kept = place.directory / "pgtls.d", place.directory / "profile"
+    kept.write_text("kept\n")
+    for name in ("pgtls.d.new", "pgtls.d.tmp"):
+        (place.directory / name).symlink_to(kept)
+    assert run(words(place, "--depfile", str(target))) == 0
+    assert "manifest" in target.read_text()
+    assert (target.stat().st_mode & 0o777, kept.read_text()) == (0o644, "kept\n")
+    assert not target.is_symlink()
+
+
 def test_a_depfile_is_written_and_written_again(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.write(SMALL)
     target = place.directory / "pgtls.d"

@@ -87,6 +87,11 @@ def secret(was: Secret | None, will: Secret | None) -> Effect:
     return "strengthened" if was is None and will is not None and will.command is None else "weakened"
 
 
+def formats(was: frozenset[str], will: frozenset[str]) -> Effect:
+    """Rank the files of a key: a further one that is not encrypted, or weakly, is weaker."""
+    return "weakened" if (will - was) & {"pkcs8-der (not encrypted)", "pkcs12-3des"} else "changed"
+
+
 _STRENGTHS = {"rsa-2048": 112, "ecdsa-p256": 128, "ed25519": 128, "rsa-3072": 128, "rsa-4096": 140, "ecdsa-p384": 192}
 """Bits of security (NIST SP 800-57 part 1, table 2)."""
 
@@ -263,7 +268,7 @@ FIELDS: Mapping[str, Mapping[str, Field | Report]] = {
         "os_users": "access",
         "member_of": Field(granting, _set),
         "directory": Field(reviewed),
-        "formats": Field(neutral, frozenset),
+        "formats": Field(formats, frozenset),
         "bundle": _NEUTRAL,
         "drivers": Field(neutral, frozenset),
         "libpq": Field(version),

@@ -16,7 +16,7 @@ from pgtls.access.matrix import word
 from pgtls.access.meaning import Accepted, Holders, secret_options
 from pgtls.access.sets import collapse
 from pgtls.access.text import Text, line_coverage
-from pgtls.fleet.membership import Memberships, memberships
+from pgtls.fleet.membership import memberships
 from pgtls.hba.model import Keyword, Name, Regex
 from pgtls.language.models import SSLMODES
 
@@ -190,7 +190,7 @@ def _server(name: str, old: Side, new: Side) -> Iterator[Change]:
     classes = Classes(
         [line_coverage(line) for line in states[0].lines],
         [line_coverage(line) for line in states[1].lines],
-        _both(memberships(old.fleet.users.values()), memberships(new.fleet.users.values())),
+        memberships(old.fleet.users.values()).agreed(memberships(new.fleet.users.values())),
         sorted({name for user in users for name in user.roles}),
     )
     named = frozenset(role for user in users for role in user.roles)
@@ -201,11 +201,6 @@ def _server(name: str, old: Side, new: Side) -> Iterator[Change]:
             found.setdefault(group, []).append(place)
     for group, places in found.items():
         yield _change(name, group, places, named, databases, classes)
-
-
-def _both(one: Memberships, other: Memberships) -> Memberships:
-    """Return the memberships that are the same in both states; all others count as unknown."""
-    return one if one == other else Memberships({})
 
 
 def _compare(connection: Class, states: tuple[_State, _State], *, socket: bool) -> Iterator[tuple[_Group, _Place]]:

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from pgtls.access.diff import Change, Side
     from pgtls.diagnostics import Diagnostic
-    from pgtls.fleet.model import Authority, Fleet, Policy, Server, User
+    from pgtls.fleet.model import Authority, Fleet, Identity, Policy, Server, User
     from pgtls.language.models import LintTable
 
-    _Thing = Authority | Server | User | Policy
+    _Thing = Authority | Identity | User | Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,9 @@ def _entities(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
             yield from _compared(kind, before[name], after[name])
         for name in sorted(after.keys() - before.keys()):
             yield from _new(kind, after[name], before.values())
+    for name in sorted(new.servers.keys() - old.servers.keys()):
+        for identity in new.servers[name].sni:
+            yield from _new("server", identity, [*old.identities()])
 
 
 def _lint(was: LintTable, will: LintTable) -> Iterator[ProtectionChange]:
@@ -98,6 +101,8 @@ def _value(thing: _Thing, name: str) -> Any:
     match name:
         case "validity" | "sslmode" if hasattr(thing, name):
             return getattr(thing, name)
+        case "formats" if table.passphrase is not None:
+            return tuple("pkcs8-der (not encrypted)" if one == "pkcs8-der" else one for one in table.formats)
         case _:
             return getattr(table, name)
 
@@ -124,11 +129,16 @@ _ENTRIES = ("settings", "auth_options")
 
 def _new(kind: str, thing: _Thing, known: Collection[_Thing]) -> Iterator[ProtectionChange]:
     """Compare a new entity with a plain one. A value that another entity of its kind already had does not weaken."""
+    fields = type(thing.table).model_fields
     for name, field in FIELDS[kind].items():
-        if not isinstance(field, Field) or not field.of_new:
+        if not isinstance(field, Field) or not field.of_new or name not in fields:
             continue
-        default, will = type(thing.table).model_fields[name].default, _value(thing, name)
-        others = () if name == "waiver" else (field.key(_value(other, name)) for other in known)
+        default, will = fields[name].default, _value(thing, name)
+        others = (
+            ()
+            if name == "waiver"
+            else (field.key(_value(other, name)) for other in known if hasattr(other.table, name))
+        )
         if name in _ENTRIES:
             had = {entry for other in others for entry in other.items()}
             will = dict(entry for entry in field.key(will).items() if entry not in had and _is_suspect(name, entry[1]))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 
 from pgtls.exports.depfile import inputs, rule
-from pgtls.state.files import public
 from pgtls.state.names import MANIFEST
 
 
@@ -30,12 +30,22 @@ def write(path: str, spec: str, out: str, lock: str) -> None:
         known = json.load(file)["inputs"]
     text = rule(manifest, inputs(spec, known["include"], known["files"], lock))
     if _read(path) != text:
-        staged = f"{path}.new"
-        with open(staged, "w", encoding="utf-8", errors="surrogateescape", opener=public) as file:
-            file.write(text)
-        os.replace(staged, path)
+        _replace(path, text)
     # The lock, and directories that a build writes to, are among the inputs: the target has to be newer than they are.
     os.utime(manifest, follow_symlinks=False)
+
+
+def _replace(path: str, text: str) -> None:
+    """Give a file a new content, whole, through no link that lies in the way."""
+    descriptor, staged = tempfile.mkstemp(prefix=f"{os.path.basename(path)}.", dir=os.path.dirname(path) or ".")
+    try:
+        with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+        os.chmod(staged, 0o644)
+        os.replace(staged, path)
+    except BaseException:
+        os.unlink(staged)
+        raise
 
 
 def _read(path: str) -> str | None:

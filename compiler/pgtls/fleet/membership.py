@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Memberships:
-    """The groups of each role whose user says ``member_of``, groups of groups included as far as the spec knows."""
+    """The groups of each role whose user says ``member_of``, groups of groups included as far as the spec knows.
+
+    ``open`` has the groups of such a role of which two states of a spec say different things.
+    """
 
     groups: Mapping[str, frozenset[str]]
+    open: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def member(self, role: str, group: str) -> bool | None:
         """Return whether ``+group`` covers a role; None: the spec does not say.
@@ -25,7 +29,15 @@ class Memberships:
         if role == group:
             return True
         said = self.groups.get(role)
-        return None if said is None else group in said
+        return None if said is None or group in self.open.get(role, ()) else group in said
+
+    def agreed(self, other: Memberships) -> Memberships:
+        """Return what another state of the spec says, too."""
+        both = self.groups.keys() & other.groups.keys()
+        return Memberships(
+            {role: self.groups[role] & other.groups[role] for role in both},
+            {role: self.groups[role] ^ other.groups[role] for role in both},
+        )
 
 
 def memberships(users: Iterable[User]) -> Memberships:

@@ -63,7 +63,7 @@ def _addresses(standby: Server) -> Iterator[Address]:
     """Yield where a standby connects from: its hosts, of which a wildcard is a suffix."""
     for host in standby.table.hosts:
         address = parse_address(host.removeprefix("*"))
-        if not isinstance(address, Fault):  # which a check of hosts reports
+        if not isinstance(address, Fault | Keyword):  # which a check of hosts reports
             yield address
 
 

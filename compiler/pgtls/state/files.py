@@ -130,8 +130,8 @@ def make_directories(path: str) -> None:
 
 
 def public(path: str, flags: int) -> int:
-    """Open a file for :func:`open`; create it with at most 0644 whatever the umask."""
-    return os.open(path, flags | os.O_CLOEXEC, 0o644)
+    """Open a file for :func:`open`, through no link; create it with at most 0644 whatever the umask."""
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
 
 
 def change_mode(path: str, mode: int, dir_fd: int | None = None) -> None:

@@ -61,6 +61,9 @@ def _host(fleet: Fleet, server: Identity, index: int, host: str) -> Iterator[Dia
         return
     if looks := addresses(host) or lookalike(host, HOSTS):
         yield found.fault("PGT114", looks.message, "hosts", index, hint=looks.hint)
+    elif host.lower() in ("samehost", "samenet"):
+        message = f'"{host}" is a keyword of pg_hba.conf, not a host name'
+        yield found.fault("PGT114", message, "hosts", index, hint=HOSTS.every)
     elif bare := _bracketed(host):
         yield found.fault("PGT107", f'"{host}" is an address in brackets', "hosts", index, hint=f'write "{bare}"')
     elif host.startswith("*.") and index == 0 and not server.place:
