@@ -131,3 +131,47 @@ def test_the_waves_cut_nobody_off_whom_no_conflict_names(
         for name, facts in zip(USERS, of_users, strict=True)
     }
     judge(order(servers, users, {*servers, *users}, Surroundings()), servers, users)
+
+
+def server_facts(chain: str, *trust: str) -> dict[str, Any]:
+    identity = {"hosts": ["db"], "chain": [chain], "trust": list(trust)}
+    return {"port": 5432, "identities": [identity], "crl": [], "hba": None, "ident": None, "postgres": 17}
+
+
+def bundle_facts(chain: str, trust: str, *servers: str) -> dict[str, Any]:
+    entry = {"role": "app", "database": "shop", "replication": False, "certificate": True, "methods": ["cert"]}
+    entry |= {"host": "db", "port": "5432", "sslmode": "verify-full"}
+    entries = [{**entry, "server": server} for server in servers]
+    names = {"name": "app", "subject": "CN=app", "crl": []}
+    return {**names, "chain": [chain], "trust": trust.split(), "entries": entries}
+
+
+def test_what_waits_behind_a_circle_is_in_no_conflict() -> None:
+    """Server one waits for ada, ada for two, two for bob, bob for one; eve waits for one, and three for eve."""
+    of_servers = {
+        "one": [server_facts("r1", "p1", "p2"), server_facts("r2", "p1", "p2", "p3")],
+        "two": [server_facts("r1", "p1", "p3"), server_facts("r3", "p1", "p2", "p3")],
+        "three": [server_facts("r1", "p1", "p3"), server_facts("r3", "p1", "p3")],
+    }
+    of_users = {
+        "ada": [bundle_facts("p1", "r1 r3", "one", "two"), bundle_facts("p2", "r1 r2 r3", "one", "two")],
+        "bob": [bundle_facts("p1", "r1 r2", "one", "two"), bundle_facts("p3", "r1 r2 r3", "one", "two")],
+        "eve": [bundle_facts("p1", "r1 r2", "one", "three"), bundle_facts("p3", "r1 r2 r3", "one", "three")],
+    }
+    servers = {Entity(f"server.{name}"): sides(Serving, f"server.{name}", both) for name, both in of_servers.items()}
+    users = {Entity(f"user.{name}"): sides(Dialling, f"user.{name}", both) for name, both in of_users.items()}
+    found = order(servers, users, {*servers, *users}, Surroundings())
+    assert found.waves == ()
+    circle = {(one.server.name, one.bundles[0].name, one.other and one.other.name) for one in found.conflicts}
+    assert circle == {("one", "ada", "two"), ("two", "bob", "one")}
+
+    alone = {name: both for name, both in users.items() if name.name != "bob"}  # without him there is no circle
+    open_ = order(servers, alone, {*servers, *alone}, Surroundings())
+    assert open_.conflicts == ()
+    assert [[entity.name for entity in wave.entities] for wave in open_.waves] == [
+        ["two"],
+        ["ada"],
+        ["one"],
+        ["eve"],
+        ["three"],
+    ]

@@ -183,8 +183,8 @@ def _trust(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
         known = frozenset(one for server in old.servers.values() for one in trusted(old, server))
         for name, server in new.servers.items():
             will = trusted(new, server)
-            # Nobody trusted a new server before, so its CAs weaken nothing, except CAs with a foreign key or that it
-            # does not name.
+            # Nobody depends on a new server yet, so CAs that the spec adds together with it weaken no protection.
+            # CAs with a foreign key do, and CAs that the server accepts without naming them.
             was = (
                 trusted(old, old.servers[name]) if name in old.servers else (will & (known | new.cas.keys() | {_SELF}))
             )

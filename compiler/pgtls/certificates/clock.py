@@ -54,6 +54,6 @@ _CLOCK = (
     "restore the out directory and the lock from before that build"
 )
 _ADDED = (
-    "no build into this out directory wrote these lines of the lock: read who added them in its history, and take them "
-    "out if nobody issued these certificates; otherwise, set the clock of this machine"
+    "no build into this out directory wrote these lines of the lock: look up in its history who added them; if the "
+    "certificates do not exist, delete the lines; if they exist, set the clock of this machine"
 )

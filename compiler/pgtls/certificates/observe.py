@@ -421,8 +421,8 @@ def _ahead(found: Mapping[Entity, Found], lock: Lock, drift: Drift) -> Iterator[
         yield Diagnostic(
             "PGT558",
             f"the lock lists later certificates of {listed(added)}, which no build into this out directory issued",
-            hint="read who added these lines in the lock's history: if another out directory issued them, use that "
-            "one; if nobody did, take them out of the lock",
+            hint="look up in the lock's history who added these lines: if a build into another out directory issued "
+            "the certificates, use that directory; if the certificates do not exist, delete the lines",
             severity="warning",
         )
     if kept := [entity for entity in older if entity not in added]:

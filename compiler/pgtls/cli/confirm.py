@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,9 +10,6 @@ from pgtls.cli.completion import names
 from pgtls.cli.options import FORMAT, Beside, clock, expanded
 from pgtls.cli.printing import reporting
 from pgtls.language.words import listed
-
-if TYPE_CHECKING:
-    from pgtls.state.deployed import Evidence
 
 EXAMPLES = {
     'pgtls confirm server.main --reason "installed by hand"': "Record that the last build of server main is deployed.",
@@ -44,11 +40,6 @@ def command(
         seen = confirm(opened, *entities, reason=reason, out=where.out, lock_timeout=where.lock_timeout)
         path = deployed_path(where.paths[2])
         report.done = f"{path} has the evidence"
-        report.result = lambda: {"evidence": [_as_dict(one) for one in seen]}
+        report.result = lambda: {"evidence": [one.fields() for one in seen]}
         report.text = lambda: f"confirmed {listed(one.entity for one in seen)}; commit {path}"
     return report.status
-
-
-def _as_dict(one: Evidence) -> dict[str, Any]:
-    fields: dict[str, Any] = json.loads(one.render())
-    return fields

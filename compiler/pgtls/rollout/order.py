@@ -76,7 +76,8 @@ class Conflict:
 
     ``old`` is why the old bundles fail with the new server, ``new`` why the new ones fail with the old server.
     ``unconfirmed`` are the entities that resolve the conflict once their last build is known to be deployed; it is
-    empty if this does not help. ``host`` is the name that the bundles dial.
+    empty if this does not help. ``host`` is the name that the bundles dial. ``other``, in a circle, is the server with
+    whose old files the new bundles fail; otherwise it is None.
     """
 
     server: Entity
@@ -85,6 +86,7 @@ class Conflict:
     old: Cause
     new: Cause
     unconfirmed: tuple[Entity, ...] = ()
+    other: Entity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,15 +160,36 @@ def _waves(reasons: Mapping[tuple[Entity, Entity], Reason]) -> tuple[tuple[Wave,
         why = tuple(reason for (first, _), reason in reasons.items() if first in going)
         waves.append(Wave(tuple(ready), why))
         before = {entity: others - going for entity, others in before.items() if entity not in going}
-    return tuple(waves), tuple(_circle(before, reasons))
+    return tuple(waves), tuple(_circles(before, reasons))
 
 
-def _circle(left: Collection[Entity], reasons: Mapping[tuple[Entity, Entity], Reason]) -> Iterator[Conflict]:
-    """Report each server of a circle, with the bundles that it waits for."""
-    for (first, then), reason in reasons.items():
-        if first in left and then in left and reason.old:
-            back = next(one for (_, other), one in reasons.items() if other == first)
-            yield Conflict(then, "", (first,), reason.cause, back.cause)
+def _circles(left: Collection[Entity], reasons: Mapping[tuple[Entity, Entity], Reason]) -> Iterator[Conflict]:
+    """Report each server of a circle, with each bundle of the circle that it waits for.
+
+    ``left`` are the entities without a wave. Some of them are in no circle: they only wait for entities that are.
+    """
+    following: dict[Entity, list[Reason]] = defaultdict(list)
+    preceding: dict[Entity, list[Reason]] = defaultdict(list)
+    for reason in reasons.values():
+        if reason.first in left and reason.then in left:
+            following[reason.first].append(reason)
+            preceding[reason.then].append(reason)
+    for server in [entity for entity in preceding if entity.kind == "server"]:
+        later = _later(server, following)
+        for reason in preceding[server]:
+            if reason.first in later:
+                back = next(one for one in preceding[reason.first] if one.first in later)
+                yield Conflict(server, "", (reason.first,), reason.cause, back.cause, other=back.first)
+
+
+def _later(start: Entity, following: Mapping[Entity, Sequence[Reason]]) -> set[Entity]:
+    """Return the entities that wait for ``start``, directly or through others. In a circle, it waits for itself."""
+    found: set[Entity] = set()
+    fresh = {start}
+    while fresh:
+        fresh = {reason.then for entity in fresh for reason in following.get(entity, ())} - found
+        found |= fresh
+    return found
 
 
 class _Comparison:

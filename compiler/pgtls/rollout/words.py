@@ -84,9 +84,10 @@ def problems(conflicts: Sequence[Conflict], namer: Namer, *, accepted: bool) -> 
 
 def _outage(conflict: Conflict, namer: Namer) -> Diagnostic:
     server, clients = conflict.server.name, _clients(conflict.bundles)
+    other = f"server {conflict.other.name}" if conflict.other else "server"
     message = (
         f"server {server} and {clients} cannot connect until both are deployed: with the new server the old bundles "
-        f"{namer.why(conflict.old)}; with the old server the new bundles {namer.why(conflict.new)}"
+        f"{namer.why(conflict.old)}; with the old {other} the new bundles {namer.why(conflict.new)}"
     )
     hint = f"{_way(conflict, namer)}; or proceed with --accept-outage"
     return Diagnostic("PGT581", message, namer.table(conflict)[1], hint, "table")

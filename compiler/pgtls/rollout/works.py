@@ -57,7 +57,10 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)  # no slots: cached properties keep what was read
 class Serving:
-    """One generation of a server. ``revoked`` are the (CA, serial) in its CRLs; ``ended``: its certificate is."""
+    """One generation of a server.
+
+    ``revoked`` are the (CA, serial) in its CRLs. ``ended``: its certificate has expired.
+    """
 
     generation: Generation
     revoked: frozenset[tuple[str, str]] = frozenset()
@@ -100,7 +103,10 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Dialling:
-    """One generation of a bundle. ``revoked`` are the (CA, serial) in its CRLs; ``ended``: its certificate is."""
+    """One generation of a bundle.
+
+    ``revoked`` are the (CA, serial) in its CRLs. ``ended``: its certificate has expired.
+    """
 
     generation: Generation
     revoked: frozenset[tuple[str, str]] = frozenset()

@@ -61,20 +61,21 @@ class Evidence:
         """Return whether another line says the same already."""
         return other is not None and (other.entity, other.generation) == (self.entity, self.generation)
 
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of the line, as JSON has them."""
+        return {
+            "entity": self.entity,
+            "generation": self.generation,
+            "certificate": self.certificate,
+            "trust": list(self.trust),
+            "by": self.by,
+            "at": timestamp(self.at),
+            **({"reason": self.reason} if self.reason else {}),
+        }
+
     def render(self) -> str:
         """Return the line."""
-        return json.dumps(
-            {
-                "entity": self.entity,
-                "generation": self.generation,
-                "certificate": self.certificate,
-                "trust": list(self.trust),
-                "by": self.by,
-                "at": timestamp(self.at),
-                **({"reason": self.reason} if self.reason else {}),
-            },
-            ensure_ascii=False,
-        )
+        return json.dumps(self.fields(), ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
