@@ -97,6 +97,7 @@ SLOW = (
     "lifecycle/",
     "live/",
     "packaging/",
+    "rollout/test_handshakes.py",
     "scenarios/",
     "signers/",
     "state/test_crash.py",

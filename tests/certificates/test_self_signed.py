@@ -125,6 +125,27 @@ def test_asking_for_a_renewal_takes_two_builds(place: Place) -> None:
     assert set(trusted(place)) == {first, served(place)}
 
 
+def test_a_server_leaves_its_ca_at_once_and_bundles_that_trust_both_go_first(place: Place) -> None:
+    of_ca = ALONE.replace("[server.db]", "[ca.root]\n[server.db]").replace('"self-signed"', '"root"')
+    place.build(of_ca)
+    alone = of_ca.replace('ca = "root"', 'ca = "self-signed"')
+    with pytest.raises(Rejected) as rejected:
+        place.build(alone)
+    (found,) = [d for d in rejected.value.diagnostics if d.severity == "error"]
+    assert (found.code, found.hint and found.hint.split(" until")[0]) == (
+        "PGT581",
+        'keep "root" in trust of [server.db]',
+    )
+    planned = place.build(alone.replace('ca = "self-signed"', 'ca = "self-signed"\ntrust = ["root"]'))
+    assert [[str(entity) for entity in wave.entities] for wave in planned.verdict.waves] == [
+        ["user.app"],
+        ["server.db"],
+    ]
+    assert served(place).issuer == served(place).subject
+    assert served(place) in trusted(place)
+    assert certificates(place.file("ca/root/ca.crt").read_bytes())[0] in trusted(place)
+
+
 def test_what_is_lost_is_replaced_at_once(place: Place) -> None:
     place.build(ALONE)
     first = served(place)

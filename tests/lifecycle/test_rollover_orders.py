@@ -102,19 +102,24 @@ class Files:
 
 
 def holds(shown: bytes, trusted: bytes) -> bool:
-    """Return whether a chain, as it is sent, ends in a root that is trusted.
+    """Return whether a chain ends in a root that is trusted."""
+    return bool(path_of(shown, trusted))
 
-    OpenSSL would also accept an intermediate from the file of roots in place of the one that was sent;
-    a plan does not rely on it.
+
+def path_of(shown: bytes, trusted: bytes) -> list[x509.Certificate]:
+    """Return the certificates from a leaf to a trusted root, or nothing.
+
+    OpenSSL prefers an intermediate from the file of roots to the one that was sent, if both have the same key
+    (``X509_V_FLAG_TRUSTED_FIRST``).
     """
     leaf, *above = x509.load_pem_x509_certificates(shown)
-    anchors = [ca for ca in x509.load_pem_x509_certificates(trusted) if ca.issuer == ca.subject]
-    while leaf.issuer != leaf.subject:
-        signers = [ca for ca in (*anchors, *above) if signed(leaf, ca)]
+    known, path = x509.load_pem_x509_certificates(trusted), [leaf]
+    while path[-1].issuer != path[-1].subject:
+        signers = [ca for ca in (*known, *above) if signed(path[-1], ca)]
         if not signers:
-            return False
-        leaf = signers[0]
-    return leaf in anchors
+            return []
+        path.append(signers[0])
+    return path if path[-1] in known else []
 
 
 def signed(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
@@ -144,10 +149,10 @@ def orders(before: Files, after: Files) -> dict[str, Order]:
 
 
 def understand(files: Files, client: tuple[bytes, bytes]) -> bool:
-    """Return whether a server accepts a client and is accepted; it needs the CRL of each CA in the client's chain."""
+    """Return whether a server accepts a client and is accepted; it needs the CRL of each CA on the client's path."""
     listed = {found.issuer for found in revocation_lists(files.lists)}
-    issuers = {certificate.issuer for certificate in x509.load_pem_x509_certificates(client[0])}
-    return holds(files.server[0], client[1]) and holds(client[0], files.server[1]) and issuers <= listed
+    path = path_of(client[0], files.server[1])
+    return holds(files.server[0], client[1]) and bool(path) and {found.issuer for found in path} <= listed
 
 
 def revocation_lists(pem: bytes) -> list[x509.CertificateRevocationList]:

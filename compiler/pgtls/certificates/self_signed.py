@@ -29,14 +29,15 @@ def in_two_steps(
 ) -> Decision:
     """Split the renewal of a self-signed server into two steps.
 
-    Replace an unusable certificate at once: by the next one if clients already trust it.
+    Replace an unusable certificate at once: by the next one if clients already trust it. Replace a certificate of a CA
+    at once, too: a client that trusts only the certificate, and not the root above it, rejects it.
     """
     profile, found = decision.profile, decision.found
     why = decision.reason if isinstance(decision, Issue) else None
     previous = _still_good(existing, profile.entity, now)
     following = _following(decision, existing, now)
     gone = why is not None and nothing_left(why, found.certificate, profile, now)
-    if profile.entity in replaced or (following is None and (why is None or gone)):
+    if profile.entity in replaced or _of_a_ca(found.certificate) or (following is None and (why is None or gone)):
         return replace(decision, beside=Beside(previous=previous))
     if following and (gone or _trusted(existing, profile.entity, following[0], now)):
         return _promoted(decision, following, None if gone else found.pem, previous)
@@ -52,6 +53,13 @@ def in_two_steps(
     path = profile.entity.path
     problem = Diagnostic("PGT562", f"{profile.entity} waits: {waits}", path, at="table", severity="warning")
     return Wait(profile=profile, found=found, end=end, due=due, beside=beside, why=waits, problems=(problem,))
+
+
+def _of_a_ca(certificate: Certificate | Unreadable | None) -> bool:
+    """Return whether a CA signed a certificate, and not its own key."""
+    if not isinstance(certificate, Certificate):
+        return False
+    return certificate.authority_key_id not in (None, certificate.key_id)
 
 
 def _trusted(existing: Existing, server: Entity, following: Certificate, now: datetime) -> bool:

@@ -159,7 +159,7 @@ def _identity(identity: Identity, keys: Keys) -> dict[str, Any]:
     return {
         "hosts": list(keys.waiting_names(identity.entity) or identity.table.hosts),
         "chain": [SYSTEM] if identity.system else list(keys.presented(identity.entity, identity.ca)),
-        "trust": _distinct(keys.root(ca) for ca in identity.client_cas if keys.signed(ca)),
+        "trust": _distinct(key for ca in identity.client_cas if keys.signed(ca) for key in keys.chain(ca)),
     }
 
 
@@ -247,8 +247,11 @@ def from_lock(entity: Entity, shown: Sequence[Entity], now: Generation, lock: Lo
 
 def _known(now: Mapping[str, Any], entity: Entity, line: IssuedLine | None, lock: Lock, keys: Keys) -> dict[str, Any]:
     """Return the facts of one side, with its chain, its names and its trust as the lock knows them."""
-    trusted = [one.certificate.key_id for one in lock.by_serial.values() if entity in one.trust]
-    facts = {**now, "trust": _distinct(keys.above(key)[-1] for key in trusted)}
+    trusted = [one.certificate for one in lock.by_serial.values() if entity in one.trust]
+    known = {one.key_id for one in trusted}
+    highest = (one.key_id for one in trusted if one.authority_key_id not in known - {one.key_id})
+    above = {keys.above(key)[-1] for key in highest}  # the chain of a supplied CA is longer than the lock knows
+    facts = {**now, "trust": _distinct(above if entity.kind == "user" else known | above)}
     if line:
         facts["chain"] = list(keys.above(line.certificate.authority_key_id or line.certificate.key_id))
         if "hosts" in facts and line.certificate.names:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pgtls.rollout.works import Cause, Dialling, Serving, handshake, points, refusal
+from pgtls.rollout.works import FALLING_BACK, Cause, Dialling, Serving, handshake, points, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -257,9 +257,11 @@ class _Comparison:
         old_server: Serving,
         new_server: Serving,
     ) -> Sequence[Line] | None:
-        """Return the lines that tell the connections of an entry apart. None: rules and demands are unchanged."""
+        """Return the lines that tell the connections of an entry apart. None: only the handshake decides."""
         if old_server.facts["hba"] is None:
             return None
+        if entry["sslmode"] in FALLING_BACK or before["sslmode"] in FALLING_BACK:  # the rules decide after a handshake
+            return (*old_server.lines(entry["role"]), *new_server.lines(entry["role"]))
         role, known = entry["role"], _holder(old_bundle, before) == _holder(new_bundle, entry)
         idents, texts = (old_server.facts[name] == new_server.facts[name] for name in ("ident", "hba"))
         if known and idents and texts:
@@ -293,4 +295,4 @@ def _by_handshake(bundle: Dialling, entry: Dialled, server: Serving, point: obje
     """Judge everything that does not depend on the rules of the server."""
     if entry["port"] != str(server.facts["port"]):
         return Cause("port", entry["port"])
-    return None if entry["sslmode"] in ("disable", "allow", "prefer") else handshake(bundle, entry, server)
+    return None if entry["sslmode"] in ("disable", *FALLING_BACK) else handshake(bundle, entry, server)

@@ -24,7 +24,20 @@ if TYPE_CHECKING:
     from pgtls.state.generations import Generation
 
 VERIFYING = ("require", "verify-ca", "verify-full")
-"""The modes in which a client verifies the server. With a root.crt, libpq verifies with ``require`` too."""
+"""The modes in which a client connects only to a server that it verifies.
+
+With a root.crt, libpq verifies the chain in every mode; with ``allow`` and ``prefer`` it then connects without TLS.
+"""
+
+FALLING_BACK = ("allow", "prefer")
+"""The modes in which a client tries both transports."""
+
+_FINAL = frozenset(("client ended", "client root", "client revoked", "no client crl", "method"))
+"""The causes after which libpq does not try the other transport.
+
+The client ends the authentication itself, or a server with TLS 1.3 rejects the client's certificate: its alert arrives
+after the handshake, and libpq then only has a broken connection. Every supported server prefers TLS 1.3.
+"""
 
 _TRANSPORTS: Mapping[str, tuple[Transport, ...]] = {
     "disable": ("plain",),
@@ -121,20 +134,31 @@ class Dialling:
 def handshake(bundle: Dialling, entry: Mapping[str, Any], server: Serving) -> Cause | None:
     """Return why the two fail before the server checks its rules over TLS. None: they do not fail."""
     shown, certificate = server.identity(entry["host"])
-    mine, lists = bundle.facts, server.facts["crl"]
-    if entry["sslmode"] in VERIFYING and (cause := _verify(bundle, entry, shown, certificate)):
-        return cause
-    if server.ended and entry["sslmode"] in VERIFYING:
-        return Cause("ended")
-    if entry["certificate"] and shown["trust"] and mine["chain"]:
-        if bundle.ended:
-            return Cause("client ended")
-        if mine["chain"][-1] not in shown["trust"]:
-            return Cause("client root", mine["chain"][-1])
-        if lists and not server.revoked.isdisjoint(bundle.generation.certificates):
-            return Cause("client revoked")
-        if lists and not set(mine["chain"]) <= set(lists):
-            return Cause("no client crl")
+    mine = bundle.facts
+    if entry["sslmode"] in VERIFYING or mine["trust"]:
+        if cause := _verify(bundle, entry, shown, certificate):
+            return cause
+        if server.ended:
+            return Cause("ended")
+    return _admit(bundle, server, shown["trust"]) if entry["certificate"] and shown["trust"] and mine["chain"] else None
+
+
+def _admit(bundle: Dialling, server: Serving, trusted: Sequence[str]) -> Cause | None:
+    """Return why a server rejects the certificate of a bundle.
+
+    OpenSSL prefers a trusted CA with the issuer's key to the one that the client sent. Whatever is above it is trusted,
+    because a server trusts whole chains.
+    """
+    chain, lists = bundle.facts["chain"], server.facts["crl"]
+    if bundle.ended:
+        return Cause("client ended")
+    anchor = next((number for number, key in enumerate(chain) if key in trusted), None)
+    if anchor is None:
+        return Cause("client root", chain[-1])
+    if lists and not server.revoked.isdisjoint(bundle.generation.certificates):
+        return Cause("client revoked")
+    if lists and not set(chain[: anchor + 1]) <= set(lists):
+        return Cause("no client crl")
     return None
 
 
@@ -168,6 +192,8 @@ def refusal(
         if found is None:
             return None
         cause = cause or found
+        if found.kind in _FINAL:
+            break
     return cause
 
 
