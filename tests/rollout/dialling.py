@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pgtls.state.generations import Generation
     from support.servers import Installation
 
+DATABASES = ("shop", "books", "anything")
+"""The databases of every server here: no spec names the last one."""
 PASSWORD = "secret"
 PASSWORD_METHODS = {"scram-sha-256", "md5", "password"}
 
@@ -62,27 +64,32 @@ class Dialler:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of a bundle: its facts, and the parameters that libpq gets."""
+    """An entry of a bundle: its facts, the parameters that libpq gets, and the database that they name."""
 
     facts: Mapping[str, Any]
     parameters: dict[str, str]
+    database: str
 
 
 def entries(generation: Generation, directory: Path) -> list[Entry]:
-    """Return the entries of a bundle that was built: the facts that a build kept, and what the bundle says itself."""
+    """Return the entries of a bundle that was built: the facts that a build kept, and what the bundle says itself.
+
+    An entry for all databases counts once for each.
+    """
     bundle = Bundle(directory)
-    known = {
-        (*(one[name] for name in ("server", "role", "database", "replication")), one["parameters"]["host"]): one
-        for one in bundle.connections
-    }
+    known = {_key(one, one["parameters"]["host"]): one["parameters"] for one in bundle.connections}
     found = []
     for facts in generation.facts["entries"]:
-        one = known[(*(facts[name] for name in ("server", "role", "database", "replication")), facts["host"])]
-        parameters = bundle.files | {"dbname": "shop"} | one["parameters"]
+        parameters = bundle.files | known[_key(facts, facts["host"])]
         if PASSWORD_METHODS & set(facts["methods"]):
             parameters["password"] = PASSWORD
-        found.append(Entry(facts, parameters))
+        databases = (facts["database"],) if facts["database"] else DATABASES
+        found += [Entry(facts, parameters | {"dbname": database}, database) for database in databases]
     return found
+
+
+def _key(entry: Mapping[str, Any], host: str) -> tuple[Any, ...]:
+    return (*(entry[name] for name in ("server", "role", "database", "replication")), host)
 
 
 def keep(source: Path, target: Path, before: Path | None) -> Path:
@@ -121,13 +128,13 @@ def address(number: int) -> str:
     return f"127.{64 + (pid >> 7 & 127)}.{1 + (pid & 127)}.{1 + number}"
 
 
-def started(installation: Installation, number: int, roles: Sequence[str], databases: Sequence[str]) -> Server:
-    """Prepare a server on its own address with these roles and databases, and enter it."""
+def started(installation: Installation, number: int, roles: Sequence[str]) -> Server:
+    """Start a server on its own address, with these roles and the databases."""
     server = Server(installation, listen=address(number))
     server.port = PORTS[0]
     server.__enter__()
     try:
-        server.populate(roles, databases, password=PASSWORD)
+        server.populate(roles, DATABASES, password=PASSWORD)
     except BaseException:
         server.close()
         raise

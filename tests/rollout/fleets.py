@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from random import Random
 
 CAS = """
@@ -19,6 +19,7 @@ crl_validity = "300d"
 """
 PEOPLE = ("people", "people-2027", "inner")
 DATABASES = ("shop", "books")
+"""The databases that policies name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,14 @@ def first(random: Random, majors: Sequence[int], ports: Sequence[tuple[int, int]
     return Fleet(tables)
 
 
-def edited(random: Random, fleet: Fleet, ports: Mapping[str, tuple[int, int]], moment: str) -> Fleet:
-    """Return the fleet after one change that somebody may make."""
+def edited(
+    random: Random, fleet: Fleet, ports: Mapping[str, tuple[int, int]], moment: str, *, fixed: Collection[str] = ()
+) -> Fleet:
+    """Return the fleet after one change that somebody may make; of the ``fixed`` fields, none changes."""
     kind = random.choice(["server", "server", "user", "policy", "policy", "ca"])
     table = random.choice(fleet.names(kind))
     edits = dict(_EDITS[kind](random, fleet, table.partition(".")[2], ports, moment))
-    field = random.choice(sorted(edits))
+    field = random.choice(sorted(edits.keys() - set(fixed)))
     return fleet.with_field(table, field, edits[field])
 
 

@@ -23,13 +23,13 @@ from pgtls.rollout.works import Dialling, Point, Serving, refusal
 from pgtls.state import generations
 from pgtls.state import lock as locks
 from rollout.dialling import PORTS, Dialler, Entry, entries, install, keep, started
-from rollout.fleets import DATABASES, edited, first
+from rollout.fleets import edited, first
 from support.building import Place
 from support.servers import versions
 from support.system import new_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pgtls.state.generations import Generation
@@ -102,18 +102,18 @@ class Life:
             folder = "servers" if entity.kind == "server" else "clients"
             target = self.place.directory / "kept" / entity / str(len(kept))
             path = keep(self.place.out / folder / entity.name, target, kept[-1].path if kept else None)
-            if not kept or path != kept[-1].path:
+            if not kept or (path, last.facts) != (kept[-1].path, kept[-1].generation.facts):  # no file has the port
                 revoked = frozenset((line.ca, line.serial) for line in revocations if line.date <= last.built)
                 kept.append(Kept(last, path, revoked))
 
 
-def expected(bundle: Kept, entry: Mapping[str, object], server: Kept, now: datetime) -> str | None:
+def expected(bundle: Kept, entry: Entry, server: Kept, now: datetime) -> str | None:
     """Return why the model says that a connection fails."""
     ended = [one.generation.ends is not None and one.generation.ends <= now for one in (bundle, server)]
     dialling = Dialling(bundle.generation, bundle.revoked, ended[0])
     serving = Serving(server.generation, server.revoked, ended[1])
-    point = Point(str(entry["database"] or DATABASES[0]), ip_address("127.0.0.1"))
-    cause = refusal(dialling, entry, serving, point, Surroundings())
+    point = Point(entry.database, ip_address("127.0.0.1"))
+    cause = refusal(dialling, entry.facts, serving, point, Surroundings())
     return cause and f"{cause.kind} {cause.detail}"
 
 
@@ -138,7 +138,7 @@ def test_a_connection_works_where_the_model_says_so(number: int, dialler: Dialle
     random, now = Random(seed), datetime.now(UTC).replace(microsecond=0)  # noqa: S311
     installation = versions()[-1 - number % len(versions())]
     if installation.id not in running:
-        running[installation.id] = started(installation, len(running), ROLES, DATABASES)
+        running[installation.id] = started(installation, len(running), ROLES)
     server, outcomes = running[installation.id], {True: 0, False: 0}
     while sum(outcomes.values()) < AT_LEAST or not all(outcomes.values()):
         life = Life(random, [installation.major] * 2)
@@ -148,9 +148,9 @@ def test_a_connection_works_where_the_model_says_so(number: int, dialler: Dialle
             attempts = life.attempts(kept.generation.entity.name)
             answers = dialler.connect([entry.parameters | {"hostaddr": server.listen} for _, entry in attempts])
             for (bundle, entry), answer in zip(attempts, answers, strict=True):
-                said = expected(bundle, entry.facts, kept, now)
+                said = expected(bundle, entry, kept, now)
                 assert (said is None) == (answer is None), (
-                    f"seed {seed}, {installation.label}: {bundle.path} to {kept.path} as {dict(entry.facts)}:\n"
+                    f"seed {seed}, {installation.label}: {bundle.path} to {kept.path}, {entry}:\n"
                     f"the model says {said or 'it works'}, libpq says {answer or 'it works'}"
                 )
                 outcomes[answer is None] += 1

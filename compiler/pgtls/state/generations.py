@@ -119,12 +119,15 @@ _IDS = 64
 def in_use(known: Sequence[Generation], evidence: Evidence | None, now: datetime) -> tuple[Generation, ...]:
     """Return the generations that may be in use: those since the one that is known to be deployed.
 
+    A build may make a generation a second time. Evidence from before that build says nothing about the generations
+    between: each of them may have been deployed since. Generations before the evidence are not in the file any more.
+
     One whose certificate has ended serves nobody, unless it is a bundle that also connects without one.
     """
     last = known[-1:]
     known = [one for one in known if one.ends is None or one.ends > now or one in last or _shows_none(one)]
     for position, one in enumerate(known):
-        if evidence and evidence.generation in one.ids:
+        if evidence and evidence.generation in one.ids and one.built <= evidence.at:
             return tuple(known[position:])
     return tuple(known)
 

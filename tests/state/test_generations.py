@@ -1,0 +1,49 @@
+"""Which generations may be in use, from what builds made and from what is known to be deployed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pgtls.pki.model import Entity
+from pgtls.state.deployed import Evidence
+from pgtls.state.generations import Generation, extended, in_use
+from support.building import NOW
+
+APP = Entity("user.app")
+HOUR = timedelta(hours=1)
+
+
+def made(name: str, hour: int) -> Generation:
+    """Return a generation by the name of its facts."""
+    return Generation(APP, (name * 16,), NOW + hour * HOUR, {"facts": name, "entries": []})
+
+
+def seen(name: str, hour: int) -> Evidence:
+    return Evidence(APP, name * 16, None, (), "confirm", NOW + hour * HOUR)
+
+
+def names(found: tuple[Generation, ...]) -> str:
+    return "".join(one.facts["facts"] for one in found)
+
+
+def test_what_was_built_since_the_evidence_may_be_in_use() -> None:
+    known = (made("a", 0), made("b", 2), made("c", 4))
+    assert names(in_use(known, None, NOW)) == "abc"
+    assert names(in_use(known, seen("b", 3), NOW)) == "bc"
+    assert names(in_use(known, seen("d", 3), NOW)) == "abc", "nobody knows this generation"
+
+
+def test_a_generation_that_was_built_again_is_not_known_to_be_deployed_again() -> None:
+    evidence = seen("a", 1)
+    known: tuple[Generation, ...] = (made("a", 0),)
+    for hour, name in ((2, "b"), (3, "a")):
+        known = extended(in_use(known, evidence, NOW), made(name, hour), revoking=False)
+    assert names(known) == "ba"
+    assert names(in_use(known, evidence, NOW)) == "ba", "b may have been deployed after the evidence"
+    assert names(in_use(known, seen("a", 3), NOW)) == "a"
+
+
+def test_generations_before_the_evidence_do_not_come_back() -> None:
+    evidence = seen("b", 2)
+    known = extended(in_use((made("a", 0), made("b", 1)), evidence, NOW), made("c", 3), revoking=False)
+    assert names(known) == "bc"
