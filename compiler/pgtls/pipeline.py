@@ -125,14 +125,15 @@ def confirm(
 
     What is known already is recorded again only if somebody says so: a check that runs every hour adds no lines.
     """
-    from pgtls.certificates.observe import built
+    from pgtls.certificates.evidence import evidence_of
     from pgtls.state.deployed import read, record
     from pgtls.state.session import looking
 
     with looking(request.out, request.lock_timeout):
         known, damage = read_any(request.lock)
         refuse(damage)
-        seen, before = built(request.out, known, entities, by, request.now, reason), read(request.lock, request.out).own
+        seen = evidence_of(request.out, known, entities, by, request.now, reason)
+        before = read(request.lock, request.out, request.now).own
         if looked_at is not None:
             seen = tuple(one for one in seen if looked_at.get(one.entity) == one.generation)
         news = [one for one in seen if by == "confirm" or not one.repeats(before.get(one.entity))]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,18 +27,18 @@ def beside(place: Place) -> Path:
 
 def refused(place: Place, code: str) -> str:
     with pytest.raises(Rejected, match=code) as rejected:
-        read(place.lock, str(place.out))
+        read(place.lock, str(place.out), LATER.at)
     (found,) = rejected.value.diagnostics
     assert found.hint
     return found.message
 
 
 def test_what_is_recorded_is_read_again_and_the_latest_line_counts(place: Place) -> None:
-    assert read(place.lock, str(place.out)).digest == ABSENT
+    assert read(place.lock, str(place.out), LATER.at).digest == ABSENT
     place.build(SMALL)
     record(place.lock, str(place.out), [LATER])
     record(place.lock, str(place.out), [APP])
-    found = read(place.lock, str(place.out))
+    found = read(place.lock, str(place.out), LATER.at)
     assert found.latest == found.own == {"user.app": LATER}
     assert beside(place).read_text().splitlines() == [HEADER, LATER.render(), APP.render()]
 
@@ -47,8 +48,18 @@ def test_lines_of_others_count_as_deployed_and_not_as_our_own(place: Place) -> N
     record(place.lock, str(place.out), [APP])
     with beside(place).open("a") as file:
         file.write(f"{HEADER}\n{LATER.render()}\n{LATER.render()}\n\n")
-    found = read(place.lock, str(place.out))
+    found = read(place.lock, str(place.out), LATER.at)
     assert (found.latest["user.app"], found.own["user.app"]) == (LATER, APP)  # type: ignore[index]
+
+
+def test_a_line_of_the_future_is_not_the_latest_for_ever(place: Place) -> None:
+    place.build(SMALL)
+    record(place.lock, str(place.out), [APP])
+    with beside(place).open("a") as file:
+        file.write(f"{replace(LATER, at=datetime.max.replace(tzinfo=UTC)).render()}\n")
+    assert read(place.lock, str(place.out), NOW).latest == {"user.app": APP}
+    record(place.lock, str(place.out), [LATER])
+    assert read(place.lock, str(place.out), LATER.at).latest == {"user.app": LATER}
 
 
 DAMAGE = {

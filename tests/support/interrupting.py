@@ -23,7 +23,7 @@ from pgtls.state import manifest as manifests
 from pgtls.state.out_directory import observe_files
 from pgtls.state.transaction import pending, recover
 from pgtls.state.up_to_date import input_digest, source_digest
-from support.building import Place, steps
+from support.building import NOW, Place, steps
 from support.killing import in_child
 from support.system import new_directory
 
@@ -173,7 +173,7 @@ def is_whole(place: Place) -> bool:
         listed = {line.serial for line in locks.read(place.lock).latest.values()}
         return listed == {f"{number:x}" for number in _serials(place)}
     sources = source_digest(str(place.spec), inputs.include, inputs.files, "")
-    digest = input_digest(sources, place.lock.read_bytes(), deployed.read(place.lock, str(place.out)).digest)
+    digest = input_digest(sources, place.lock.read_bytes(), deployed.read(place.lock, str(place.out), NOW).digest)
     return inputs.digest == digest
 
 

@@ -19,18 +19,17 @@ from pgtls.certificates.retired_cas import left_files
 from pgtls.certificates.supplied import brought_key, taken_keys
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.fleet.fields import place_of
-from pgtls.language.words import listed, suggestion
+from pgtls.language.words import listed
 from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList, Unreadable
 from pgtls.state import deployed, generations, layout
 from pgtls.state import manifest as manifests
-from pgtls.state.deployed import Evidence
 from pgtls.state.faults import cannot_read
 from pgtls.state.files import read
 from pgtls.state.known_lock import compare
 from pgtls.state.out_directory import check_lock, foreign_files, inspect, observe_files, open_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from pgtls.certificates.model import Decision, Decisions, KeyState, Outside, Stored
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     from pgtls.pki.encryption import Encryption
     from pgtls.pki.keys import PrivateKey
     from pgtls.pki.model import Profile
-    from pgtls.state.deployed import Witness
-    from pgtls.state.generations import Generation
     from pgtls.state.known_lock import Drift
     from pgtls.state.lock import IssuedLine, Lock
     from pgtls.state.manifest import Entry
@@ -67,7 +64,7 @@ def observe(
     has the revocations that others removed, and with ``allow_revoke`` the removed certificates, revoked. Without a
     tree, certificates of the lock count as present; with ``new_out``, as lost. A ``review`` expects no tree.
     """
-    drift, evidence = compare(out, lock), deployed.read(lock_file, out)
+    drift, evidence = compare(out, lock), deployed.read(lock_file, out, now)
     whole = restored(lock, drift, now, allowed=allow_revoke)
     existing = _existing(
         out, whole, profiles, outside, secrets, own=own, now=now, new_out=new_out, drift=drift, review=review
@@ -555,31 +552,3 @@ def _read(out: str, path: str) -> bytes | None:
 
 _LONGEST = 256 * 1024 * 1024
 """The maximum bytes of a file: a CRL with millions of entries is shorter, and pgtls writes no longer file."""
-
-
-def built(
-    out: str, lock: Lock, entities: Sequence[str], by: Witness, now: datetime, reason: str = ""
-) -> tuple[Evidence, ...]:
-    """Return evidence that the last build of each entity is deployed. "all" names everything that it made.
-
-    Raise :class:`Rejected`: PGT508 (nothing was built here), PGT509 (no entity has that name).
-    """
-    past = generations.read(out)
-    if not past:
-        hint = "run pgtls build first, or name the out directory with --out"
-        raise Rejected(Diagnostic("PGT508", f'no build of this pgtls is recorded in "{out}"', hint=hint))
-    names = sorted(past) if "all" in entities else list(dict.fromkeys(entities))
-    if unknown := [name for name in names if name not in past]:
-        hint = suggestion(unknown[0], past) or "entities are server.NAME or user.NAME, and it must have been built"
-        raise Rejected(Diagnostic("PGT509", f'the last build made nothing to deploy of "{unknown[0]}"', hint=hint))
-    return tuple(_evidence(out, past[Entity(name)][-1], lock, by, now, reason) for name in names)
-
-
-def _evidence(out: str, last: Generation, lock: Lock, by: Witness, now: datetime, reason: str) -> Evidence:
-    from pgtls.pki.facts import read as certificates
-
-    line = lock.by_serial.get(last.certificates[0]) if last.certificates else None
-    pem = _read(out, layout.path(last.entity, layout.CLIENT_TRUST))
-    trusted = certificates(pem) if pem else ()
-    trust = () if isinstance(trusted, Unreadable) else tuple(sorted(one.sha256 for one in trusted))
-    return Evidence(last.entity, last.ids[-1], line.certificate.sha256 if line else None, trust, by, now, reason)

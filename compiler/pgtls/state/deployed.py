@@ -88,16 +88,17 @@ class Deployed:
     """The SHA-256 of the file next to the lock, as :mod:`pgtls.state.up_to_date` finds it."""
 
 
-def read(lock: str | os.PathLike[str], out: str) -> Deployed:
+def read(lock: str | os.PathLike[str], out: str, now: datetime) -> Deployed:
     """Read the evidence next to a lock, and the copy of an out directory; nothing where there is none.
 
+    A line from after ``now`` does not count: otherwise, one that somebody commits would be the latest for ever.
     Raise :class:`Rejected`: PGT506 (cannot be read), PGT507 (a merge conflict, or a damaged line), PGT503 (newer).
     """
     copy, path = os.path.join(out, DEPLOYED_PATH), deployed_path(lock)
-    own = _latest(_lines(copy, _content(copy)))
+    own = _latest(_lines(copy, _content(copy)), now)
     shared = _content(path)
     digest = ABSENT if shared is None else sha256(shared).hexdigest()
-    return Deployed(_latest((*own.values(), *_lines(path, shared))), own, digest)
+    return Deployed(_latest((*own.values(), *_lines(path, shared)), now), own, digest)
 
 
 def record(lock: str | os.PathLike[str], out: str, seen: Sequence[Evidence]) -> None:
@@ -107,7 +108,7 @@ def record(lock: str | os.PathLike[str], out: str, seen: Sequence[Evidence]) -> 
     """
     if not seen:
         return
-    read(lock, out)  # nothing is added to a file that cannot be read
+    read(lock, out, seen[0].at)  # nothing is added to a file that cannot be read
     text = "".join(f"{evidence.render()}\n" for evidence in seen)
     for path in (os.path.join(out, DEPLOYED_PATH), deployed_path(lock)):
         if os.path.isdir(os.path.dirname(path) or ".") and not os.path.islink(os.path.join(out, PRIVATE)):
@@ -126,11 +127,11 @@ def _append(path: str, text: str) -> None:
         os.close(descriptor)
 
 
-def _latest(lines: Iterable[Evidence]) -> dict[Entity, Evidence]:
+def _latest(lines: Iterable[Evidence], now: datetime) -> dict[Entity, Evidence]:
     found: dict[Entity, Evidence] = {}
     for line in lines:
         known = found.get(line.entity)
-        if known is None or known.at <= line.at:
+        if line.at <= now and (known is None or known.at <= line.at):
             found[line.entity] = line
     return found
 

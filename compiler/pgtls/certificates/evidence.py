@@ -1,0 +1,48 @@
+"""Evidence that what the last build made is deployed, as somebody says it or ``pgtls verify`` sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgtls.certificates.observe import content
+from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.language.words import suggestion
+from pgtls.pki.model import Entity, Unreadable
+from pgtls.state import generations, layout
+from pgtls.state.deployed import Evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from pgtls.state.deployed import Witness
+    from pgtls.state.generations import Generation
+    from pgtls.state.lock import Lock
+
+
+def evidence_of(
+    out: str, lock: Lock, entities: Sequence[str], by: Witness, now: datetime, reason: str = ""
+) -> tuple[Evidence, ...]:
+    """Return evidence that the last build of each entity is deployed. "all" names everything that it made.
+
+    Raise :class:`Rejected`: PGT508 (nothing was built here), PGT509 (no entity has that name).
+    """
+    past = generations.read(out)
+    if not past:
+        hint = "run pgtls build first, or name the out directory with --out"
+        raise Rejected(Diagnostic("PGT508", f'no build of this pgtls is recorded in "{out}"', hint=hint))
+    names = sorted(past) if "all" in entities else list(dict.fromkeys(entities))
+    if unknown := [name for name in names if name not in past]:
+        hint = suggestion(unknown[0], past) or "entities are server.NAME or user.NAME, and it must have been built"
+        raise Rejected(Diagnostic("PGT509", f'the last build made nothing to deploy of "{unknown[0]}"', hint=hint))
+    return tuple(_evidence(out, past[Entity(name)][-1], lock, by, now, reason) for name in names)
+
+
+def _evidence(out: str, last: Generation, lock: Lock, by: Witness, now: datetime, reason: str) -> Evidence:
+    from pgtls.pki.facts import read as certificates
+
+    line = lock.by_serial.get(last.certificates[0]) if last.certificates else None
+    pem = content(out, layout.path(last.entity, layout.CLIENT_TRUST))
+    trusted = certificates(pem) if pem else ()
+    trust = () if isinstance(trusted, Unreadable) else tuple(sorted(one.sha256 for one in trusted))
+    return Evidence(last.entity, last.ids[-1], line.certificate.sha256 if line else None, trust, by, now, reason)
