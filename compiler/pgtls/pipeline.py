@@ -142,7 +142,7 @@ def confirm(
 
 
 def _planned(state: Decided) -> Planned:
-    from pgtls.certificates import issue, key_formats
+    from pgtls.certificates import issue, key_formats, tokens
     from pgtls.certificates.observe import locked_keys, unusable
     from pgtls.certificates.passphrases import to_try, unopened
     from pgtls.certificates.trust import unsigned
@@ -164,7 +164,9 @@ def _planned(state: Decided) -> Planned:
     locked = locked_keys(to_try(decisions, touched, existing), existing, state.secrets)
     converted = key_formats.converted(material)
     found = list(unopened(fleet, decisions, converted, locked))
-    found += unusable(fleet, decisions, existing, converted, state.secrets) if opens else ()
+    if opens:
+        found += unusable(fleet, decisions, existing, converted, state.secrets)
+        found += tokens.faults(fleet, tokens.uses(fleet, decisions, existing), state.secrets)
     diagnostics = (*state.diagnostics, *locate(found, checked.source))
     refuse(diagnostics)
     made = texts, follows, material, tree, steps
@@ -198,6 +200,7 @@ def _issued(request: Request, planned: Planned, progress: Progress) -> tuple[Tre
     from pgtls.certificates import issue, key_formats
     from pgtls.certificates.model import Issue
     from pgtls.certificates.observe import content, keyring
+    from pgtls.certificates.tokens import opened, uses
     from pgtls.output import render
     from pgtls.rollout.carriers import recorded
     from pgtls.rollout.verdict import history
@@ -206,7 +209,9 @@ def _issued(request: Request, planned: Planned, progress: Progress) -> tuple[Tre
     issuing = sum(isinstance(decision, Issue) for decision in decisions.certificates.values())
     keys = keyring(decisions, existing, planned.secrets, key_formats.converted(planned.material))
     count = progress("issuing", issuing)
-    material = issue.carry_out(decisions, existing, keys, request.now, request.jobs, count, planned.material)
+    with opened(fleet, uses(fleet, decisions, existing), planned.secrets, make=True) as lent:
+        keys = keys.with_tokens(lent)
+        material = issue.carry_out(decisions, existing, keys, request.now, request.jobs, count, planned.material)
     material = key_formats.make(fleet, planned.material, material, keys)
     lines = recorded(material.lines, fleet, entries, decisions.certificates, existing.lock)
     read = partial(content, request.out)

@@ -214,6 +214,7 @@ FIELDS: Mapping[str, Mapping[str, Field | Report]] = {
         "passphrase": _SECRET,
         "cert_file": _FILES,
         "key_file": _FILES,
+        "key": _UNRANKED,
         "offline": Field(ranked(False, True)),
         "external": Field(reviewed),
         "crl": _SWITCH,

@@ -109,3 +109,8 @@ def roots(authorities: Iterable[Authority], credentials: Mapping[Entity, Credent
 
 def _whole(credential: Credential) -> tuple[bytes | Later, ...]:
     return () if credential.certificate is None else (credential.certificate, *credential.above)
+
+
+def key_uri_file(ca: Authority) -> bytes | None:
+    """Return the file that says in which token the key of a CA is. It names no module and no PIN."""
+    return f"{ca.key_uri}\n".encode() if ca.key_uri else None

@@ -123,6 +123,8 @@ def _unknown(asked: Asked, wanted: Mapping[Entity, Profile]) -> Iterator[Diagnos
 def _not_lost(asked: Asked, existing: Existing) -> Iterator[Diagnostic]:
     for name in () if existing.from_lock else sorted(asked.new_ca):
         found = existing.found.get(ca_entity(name))
+        if ca_entity(name) in existing.outside.tokens:
+            continue  # only the token knows, and it is asked later
         if found and found.key == "present" and isinstance(found.certificate, Certificate):
             hint = (
                 f"--replace ca.{name} gives the CA a new key: "

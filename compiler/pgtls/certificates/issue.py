@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from pgtls.certificates.model import CrlDecision, Decision, Decisions, Existing, Keyring
+    from pgtls.certificates.model import CrlDecision, Decision, Decisions, Existing, Keyring, Outside
     from pgtls.state.lock import Lock, RevokedLine
 
 
@@ -64,7 +64,7 @@ def _planned(decision: Decision, existing: Existing) -> Credential:
         certificate = None
     return Credential(
         certificate,
-        _planned_key(decision, existing.outside.guarded),
+        _planned_key(decision, existing.outside),
         found.above if isinstance(certificate, bytes) else (),
         _planned_request(decision, existing),
         following=(beside.next, Later.KEPT)
@@ -76,11 +76,13 @@ def _planned(decision: Decision, existing: Existing) -> Credential:
     )
 
 
-def _planned_key(decision: Decision, guarded: Collection[Entity]) -> Later | None:
+def _planned_key(decision: Decision, outside: Outside) -> Later | None:
     """Return whether a key stays or is written. ``--renew`` encrypts a key again, with the present method."""
+    if decision.profile.entity in outside.tokens:
+        return None
     kept = decision.found.stored == "kept" and decision.found.key == "present"
     asked = isinstance(decision, Issue) and decision.reason.name == "asked"
-    if asked and kept and decision.profile.entity in guarded:
+    if asked and kept and decision.profile.entity in outside.guarded:
         return Later.PENDING
     if makes_key(decision) or (decision.found.stored == "written" and decision.found.key == "present"):
         return Later.PENDING
@@ -109,15 +111,19 @@ def _kept_crl(existing: Existing, name: str) -> bytes:
 
 
 def needed_keys(decisions: Decisions, existing: Existing, converted: Collection[Entity]) -> frozenset[Entity]:
-    """Return the entities whose present key signs, gets a certificate, or is written again, perhaps in a new format."""
-    used = (*_used_keys(decisions, existing), *converted)
+    """Return the entities whose present key signs, gets a certificate, or is written again, perhaps in a new format.
+
+    Leave out the keys in tokens: see :mod:`pgtls.certificates.tokens`.
+    """
+    used = {*used_keys(decisions, existing), *converted} - existing.outside.tokens
     return frozenset(entity for entity in used if not makes_key(decisions.certificates.get(entity)))
 
 
-def _used_keys(decisions: Decisions, existing: Existing) -> Iterator[Entity]:
+def used_keys(decisions: Decisions, existing: Existing) -> Iterator[Entity]:
+    """Yield the entities whose key signs, gets a certificate or a request, or is written. One may come twice."""
     for entity, decision in decisions.certificates.items():
         if (
-            _planned_key(decision, existing.outside.guarded) is Later.PENDING
+            _planned_key(decision, existing.outside) is Later.PENDING
             or _planned_request(decision, existing) is Later.PENDING
         ):
             yield entity
@@ -135,7 +141,7 @@ def needed_passphrases(decisions: Decisions, existing: Existing, converted: Coll
         entity
         for entity in existing.outside.guarded & decisions.certificates.keys()
         if entity in converted
-        or _planned_key(decision := decisions.certificates[entity], existing.outside.guarded) is Later.PENDING
+        or _planned_key(decision := decisions.certificates[entity], existing.outside) is Later.PENDING
         or (decision.beside and decision.beside.makes_next)
     )
 
@@ -202,7 +208,8 @@ class _Issuing:
 
         A user's key of another algorithm takes a moment: make it when it is used, and do not keep it in memory.
         """
-        making = {e: d.profile for e, d in self.decisions.certificates.items() if makes_key(d)}
+        given = self.keyring.keys
+        making = {e: d.profile for e, d in self.decisions.certificates.items() if makes_key(d) and e not in given}
         wanted = {e: p.key_algorithm for e, p in making.items() if p.kind != "user" or p.key_algorithm[:3] == "rsa"}
         made = zip(wanted, keys.generate_many(list(wanted.values()), jobs), strict=True)
         self.keys = {**self.keyring.keys, **dict(made)}

@@ -80,7 +80,7 @@ class Outside:
     """The material that users supply, by entity (CRLs by NAME of the CA).
 
     ``external`` are the entities with a request made here for an outside signer. ``keyless`` are the entities whose
-    private key is never here, ``guarded`` those whose key is encrypted.
+    private key is never here, ``guarded`` those whose key is encrypted, ``tokens`` the CAs whose key is in a token.
     """
 
     signed: Mapping[Entity, Signed] = field(default_factory=dict)
@@ -88,6 +88,7 @@ class Outside:
     keyless: frozenset[Entity] = frozenset()
     offline: frozenset[Entity] = frozenset()
     guarded: frozenset[Entity] = frozenset()
+    tokens: frozenset[Entity] = frozenset()
     requests: Mapping[Entity, PublicKey] = field(default_factory=dict)
     key_files: Mapping[Entity, str] = field(default_factory=dict)
     """The path of the supplied key of an entity."""
@@ -156,11 +157,18 @@ class Existing:
 
 
 class Keyring(NamedTuple):
-    """The keys that a build uses to sign or certifies, and the encryption of the keys that it writes, by entity."""
+    """The keys that a build uses to sign or certifies, and the encryption of the keys that it writes, by entity.
+
+    Keys in tokens are among the ``keys`` even if this build has just made them.
+    """
 
     keys: Mapping[Entity, PrivateKey]
     encryptions: Mapping[Entity, Encryption]
     """One for each passphrase; entities may share it."""
+
+    def with_tokens(self, lent: Mapping[Entity, PrivateKey]) -> Keyring:
+        """Add the keys that are in tokens."""
+        return self._replace(keys={**self.keys, **lent})
 
 
 # ---- decisions -------------------------------------------------------------------------------------------------------

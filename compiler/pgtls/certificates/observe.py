@@ -126,6 +126,7 @@ def _existing(
             *(() if drift.lost else _behind(ours, known, files.states)),
             *_ahead(ours, lock, drift),
             *_lacking(ours, lock, now),
+            *_left_in_files(out, outside.tokens & found.keys()),
             *open_keys(out, files),
             *foreign_files(out, files),
         ),
@@ -168,6 +169,7 @@ def _paths(profiles: Mapping[Entity, Profile], entries: Mapping[str, Entry], out
             yield layout.request_path(entity)
         if profile.kind == "ca":
             yield layout.crl_path(entity.name)
+            yield layout.path(entity, layout.CA_KEY_URI)
             yield layout.path(entity, layout.CA_PREVIOUS_CERTIFICATE)
         elif profile.kind == "server" and profile.issuer is None:
             yield layout.path(entity, layout.SERVER_NEXT_CERTIFICATE)
@@ -198,6 +200,8 @@ def _nothing(out: str, lock: Lock, profiles: Mapping[Entity, Profile], outside: 
     for entity in outside.not_ours | outside.keyless:
         if entity in found:
             found[entity] = _made_outside(entity, found[entity], known, outside)
+    for entity in outside.tokens & profiles.keys():
+        found[entity] = _in_token(entity, found[entity], lock, outside)
     for entity in outside.lent:
         found[entity] = _restored(entity, found[entity], lock, outside)
     crls = {name: lists.facts for name, lists in outside.crls.items()}
@@ -233,7 +237,7 @@ def _expected(out: str) -> Diagnostic:
 
 def _lost(out: str, built: Iterable[Entity], outside: Outside) -> Diagnostic:
     """Report the keys that were in a directory that no longer exists."""
-    here = set(built) - outside.keyless - outside.offline
+    here = set(built) - outside.keyless - outside.offline - outside.tokens
     cas = sorted(entity for entity in here if entity.kind == "ca")
     leaves = len(here) - len(cas)
     keys = [f"of {listed(cas)}"] * bool(cas) + [f"of {leaves} servers and users"] * bool(leaves)
@@ -269,6 +273,8 @@ def _found(entity: Entity, look: _Look) -> Found:
         signed = outside.signed.get(entity)
         if entity in outside.external and signed and signed.certificate.spki_sha256 != mine:
             found = replace(found, key=_key_state(entity, signed.certificate, look))
+    if entity in outside.tokens:
+        return found  # the lock says whether there is a key
     if found.key == "missing" and entity in outside.offline:
         return replace(found, key="present", stored="elsewhere", at_hand=entity in outside.lent)
     if found.key == "missing" and entity in outside.lent:
@@ -278,8 +284,20 @@ def _found(entity: Entity, look: _Look) -> Found:
     return found
 
 
+def _in_token(entity: Entity, found: Found, lock: Lock, outside: Outside, files: Collection[str] = ()) -> Found:
+    """Take the key of a CA as present in its token once anything was made with it. A build opens the token to use it.
+
+    ``files`` are those of the tree: among them may be a request that was made with it.
+    """
+    asked = entity in outside.external and layout.request_path(entity) in files
+    known = isinstance(found.certificate, Certificate) or entity in lock.latest or asked
+    return replace(found, key="present" if known else "missing", stored="elsewhere", at_hand=True)
+
+
 def _of_this_ca(entity: Entity, found: Found, lock: Lock, look: _Look) -> Found:
     """Check with the lock that a CA whose certificate is lost still has its key: another key would make another CA."""
+    if entity in look.outside.tokens:
+        return _in_token(entity, found, lock, look.outside, look.states)
     line = lock.latest.get(entity)
     lost = not isinstance(found.certificate, Certificate) and entity not in look.outside.not_ours
     if line is None or not lost or found.key != "present" or found.stored == "elsewhere":
@@ -328,7 +346,8 @@ def _in_tree(entity: Entity, look: _Look) -> Found:
         return Found(None, "present" if states.get(key) in UNTOUCHED else _key_state(entity, None, look))
     line = look.known.get(_fingerprint(pem) or "")
     line = line if line and line.entity == entity else None
-    if line and states.get(certificate) in UNTOUCHED and states.get(key) in UNTOUCHED:
+    unchanged = states.get(certificate) in UNTOUCHED
+    if line and unchanged and (entity in look.outside.tokens or states.get(key) in UNTOUCHED):
         # One transaction wrote both, and neither changed since. Read no key if nothing changed.
         return Found(line.certificate, "present", pem)
     facts = _facts(pem)
@@ -367,6 +386,8 @@ def _key_state(entity: Entity, certificate: Certificate | Unreadable | None, loo
     """Return whether the key in the tree belongs to a certificate, or is a key at all."""
     from pgtls.pki import keys
 
+    if entity in look.outside.tokens:
+        return "present"
     if look.secrets.sealed:
         return _sealed_state(entity, certificate, look)
     pem = _read(look.out, layout.key_path(entity))
@@ -429,6 +450,19 @@ def _ahead(found: Mapping[Entity, Found], lock: Lock, drift: Drift) -> Iterator[
             hint="restore a newer one if there is any; or renew and deploy them with --renew ENTITY or --renew all",
             severity="warning",
         )
+
+
+def _left_in_files(out: str, entities: Iterable[Entity]) -> Iterator[Diagnostic]:
+    """Report the keys of CAs that are still in the tree although the spec says that they are in tokens."""
+    for entity in sorted(entities):
+        path = layout.key_path(entity)
+        if os.path.lexists(os.path.join(out, path)):
+            yield Diagnostic(
+                "PGT640",
+                f'the key of {entity} is in a token, and the file "{path}" is there, too',
+                (*entity.path, "key"),
+                "if the token holds this key, move the file to a safe place: a build deletes no key of a CA",
+            )
 
 
 def _lacking(found: Mapping[Entity, Found], lock: Lock, now: datetime) -> Iterator[Diagnostic]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from pgtls.certificates.model import UNTOUCHED, CrlDecision, Signer
 from pgtls.diagnostics import Diagnostic
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pgtls.certificates.model import Existing
     from pgtls.fleet.model import Fleet
-    from pgtls.pki.model import Certificate, RevocationReason
+    from pgtls.pki.model import Certificate, Entity, RevocationReason
     from pgtls.state.lock import IssuedLine, Lock, RevokedLine
     from pgtls.state.manifest import Entry
     from pgtls.state.tree import Tree
@@ -34,7 +34,7 @@ def left_files(listed: Mapping[str, Entry], cas: Collection[str]) -> Iterator[st
 
 def names(fleet: Fleet, existing: Existing) -> frozenset[str]:
     """Return the NAMEs of CAs that left the spec and can sign."""
-    return frozenset(entry.entity.name for path, _, entry in _authorities(fleet, existing) if path)
+    return frozenset(left.entry.entity.name for left in _authorities(fleet, existing) if left.key)
 
 
 def leaving(fleet: Fleet, existing: Existing) -> frozenset[str]:
@@ -49,14 +49,23 @@ def decide(
 ) -> tuple[tuple[CrlDecision, ...], tuple[Diagnostic, ...]]:
     """Decide about the CRL of every such CA. A CRL that cannot be signed is a warning. ``doubted`` is the clock."""
     found, problems = [], []
-    for key, directory, entry in _authorities(fleet, existing):
-        one = _retired(key, directory, entry, existing, revoked, now, doubted=doubted)
-        if one and one.reason and not key:
-            message = f"the CRL of {entry.entity}, which left the spec, waits: its key is encrypted, or missing"
-            problems.append(Diagnostic("PGT562", message, severity="warning"))
-        elif one:
+    for left in _authorities(fleet, existing):
+        one = _retired(left, existing, revoked, now, doubted=doubted)
+        if one and left.key:
             found.append(one)
+        elif one and one.due:
+            problems.append(_silent(left.entry.entity))
     return tuple(found), (*problems, *_damaged(fleet, existing, now))
+
+
+def _silent(entity: Entity) -> Diagnostic:
+    """Report a CA whose certificates are still valid and that can revoke none of them."""
+    return Diagnostic(
+        "PGT562",
+        f"the CRL of {entity}, which left the spec, waits: its key is encrypted, in a token, or missing",
+        hint="put its table back until its last certificate has ended",
+        severity="warning",
+    )
 
 
 def _damaged(fleet: Fleet, existing: Existing, now: datetime) -> Iterator[Diagnostic]:
@@ -81,13 +90,26 @@ def _listed(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, Entry]]:
             yield path, existing.listed[path]
 
 
-def _authorities(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, str, Entry]]:
-    """Yield the path of the key that can sign ("" if none can), the future directory, and the certificate's entry."""
+class _Left(NamedTuple):
+    """A CA that left the spec: the path of the key that can sign ("" if none can), and its certificate's entry.
+
+    ``here`` and ``directory`` are the present and the future directory of its files, with a final ``/``.
+    """
+
+    key: str
+    here: str
+    directory: str
+    entry: Entry
+
+
+def _authorities(fleet: Fleet, existing: Existing) -> Iterator[_Left]:
+    """Yield the CAs that left the spec and whose certificate is there."""
     for path, entry in _listed(fleet, existing):
         if not path.endswith(layout.CA_CERTIFICATE) or existing.files.get(path) not in UNTOUCHED:
             continue
-        key = path.removesuffix(layout.CA_CERTIFICATE) + layout.CA_KEY
-        yield key if _signs(key, existing) else "", _directory(path, entry, existing.listed), entry
+        here = path.removesuffix(layout.CA_CERTIFICATE)
+        key = here + layout.CA_KEY
+        yield _Left(key if _signs(key, existing) else "", here, _directory(path, entry, existing.listed), entry)
 
 
 def _signs(key: str, existing: Existing) -> bool:
@@ -111,9 +133,7 @@ def _directory(path: str, entry: Entry, listed: Mapping[str, Entry]) -> str:
 
 
 def _retired(
-    key: str,
-    directory: str,
-    entry: Entry,
+    left: _Left,
     existing: Existing,
     revoked: Sequence[RevokedLine],
     now: datetime,
@@ -122,8 +142,8 @@ def _retired(
 ) -> CrlDecision | None:
     from pgtls.pki import crl, facts
 
+    key, here, directory, entry = left
     name, contents = entry.entity.name, existing.contents
-    here = (key or directory).rpartition("/")[0] + "/"
     pem, old = contents.get(here + layout.CA_CERTIFICATE), contents.get(here + layout.CA_CRL)
     certificates = facts.read(pem) if pem else Unreadable("it is missing")
     if pem is None or old is None or isinstance(certificates, Unreadable):

@@ -47,6 +47,12 @@ class Secrets:
         secret = entity_named(self._fleet, entity).table.passphrase
         return self._text(secret, entity, "passphrase", longest=LONGEST_PASSPHRASE).encode() if secret else None
 
+    def pin(self, entity: Entity) -> str:
+        """Read the PIN of the token that holds the key of a CA."""
+        key = self._fleet.cas[entity.name].table.key
+        assert key is not None  # noqa: S101
+        return self._text(key.pin, entity, "key", "pin")
+
     def file(self, path: str) -> bytes:
         """Read a file that the spec names. Raise OSError if it is unreadable."""
         return self._fleet.source.reader.read(path)

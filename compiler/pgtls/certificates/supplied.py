@@ -103,6 +103,7 @@ def gather(fleet: Fleet, secrets: Secrets, lent: Mapping[str, str]) -> Outside:
         frozenset(found.keyless),
         frozenset(found.offline),
         frozenset(found.guarded),
+        frozenset(found.tokens),
         found.requests,
         found.key_files,
         found.lent,
@@ -112,7 +113,7 @@ def gather(fleet: Fleet, secrets: Secrets, lent: Mapping[str, str]) -> Outside:
     )
 
 
-_CONCERNED = frozenset(("cert_file", "key_file", "csr_file", "crl_file", "external", "offline", "passphrase"))
+_CONCERNED = frozenset(("cert_file", "key_file", "key", "csr_file", "crl_file", "external", "offline", "passphrase"))
 
 
 class _Gathering:
@@ -125,6 +126,7 @@ class _Gathering:
         self.keyless: set[Entity] = set()
         self.offline: set[Entity] = set()
         self.guarded: set[Entity] = set()
+        self.tokens: set[Entity] = set()
         self.requests: dict[Entity, PublicKey] = {}
         self.key_files: dict[Entity, str] = {}
         self.lent: dict[Entity, PrivateKey] = {}
@@ -135,7 +137,10 @@ class _Gathering:
     def thing(self, thing: Authority | Identity | User) -> None:
         """Read the files that one entity names."""
         entity, table = thing.entity, thing.table
-        if table.passphrase:
+        inside = getattr(table, "key", None) is not None
+        if inside:
+            self.tokens.add(entity)
+        elif table.passphrase:
             self.guarded.add(entity)
         if table.external:
             self.external.add(entity)
@@ -145,7 +150,7 @@ class _Gathering:
             if content is not None:
                 self._take(thing, what, name, content)
         brought = getattr(table, "key_file", None)
-        if (table.cert_file and not brought and not table.external) or getattr(table, "csr_file", None):
+        if (table.cert_file and not (brought or inside or table.external)) or getattr(table, "csr_file", None):
             self.keyless.add(entity)
         if getattr(table, "offline", False):
             self.offline.add(entity)
@@ -197,6 +202,10 @@ class _Gathering:
                 hint = suggestion(name, self.fleet.cas) or "say --ca-key NAME=PATH with the NAME of a table [ca.NAME]"
                 message = f'--ca-key {name}: the spec has no CA "{name}"'
                 self.diagnostics.append(Diagnostic("PGT566", message, hint=hint))
+                continue
+            if self.fleet.cas[name].table.key:
+                message = f'--ca-key {name}: the key of CA "{name}" is in a token'
+                self.diagnostics.append(Diagnostic("PGT566", message, (*table, "key"), "leave --ca-key out"))
                 continue
             try:
                 pem = _read(path)

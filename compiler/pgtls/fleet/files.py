@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _FILES = ("cert_file", "key_file", "csr_file", "crl_file")
 _READING = frozenset((*_FILES, "passphrase"))
+"""The fields that may name a file. The PIN of a token is not among them: no file depends on it, and its digest, in a
+manifest that everybody can read, would give a short one away."""
 
 
 def directory_of(fleet: Fleet, path: Path) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.language.values import plain
 from pgtls.pki.model import Entity, ca_entity, entity
+from pgtls.pki.pkcs11_uri import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     )
     from pgtls.language.source import Source
     from pgtls.language.values import Subject
+    from pgtls.pki.pkcs11_uri import KeyUri
 
 
 def subject_attributes(subject: Subject, common_name: str) -> tuple[tuple[str, str], ...]:
@@ -84,6 +86,11 @@ class Authority:
         return self.table.common_name or self.name
 
     @property
+    def key_uri(self) -> KeyUri | None:
+        """The place of its key in a token; None for a key in a file."""
+        return parse(self.table.key.pkcs11) if self.table.key else None
+
+    @property
     def chain(self) -> tuple[Authority, ...]:
         """Itself, its issuer, and so on up to the root."""
         chain = [self]
@@ -111,7 +118,8 @@ class Authority:
     @property
     def trusted_only(self) -> bool:
         """Tell whether its key is never here: others sign with it, and may certify any name."""
-        return bool(self.table.cert_file and not self.table.key_file and not self.table.external)
+        here = self.table.key_file or self.table.key or self.table.external
+        return bool(self.table.cert_file and not here)
 
 
 @dataclass(frozen=True, slots=True)

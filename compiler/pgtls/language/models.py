@@ -28,6 +28,7 @@ from pgtls.language.values import (
     Subject,
     Table,
     Text,
+    TokenKey,
     Tuple,
 )
 from pgtls.pki.model import KeyAlgorithm
@@ -77,6 +78,18 @@ class CaTable(Table):
         examples=["secrets/company-ca.crt"],
     )
     key_file: Text | None = Field(None, description="A key that you bring.", examples=["secrets/company-ca.key"])
+    key: TokenKey | None = Field(
+        None,
+        description="The key is in a PKCS#11 token and never in a file. A build makes it there, or takes the one that "
+        "the URI names (needs `pgtls[pkcs11]`).",
+        examples=[
+            {
+                "pkcs11": "pkcs11:token=pgtls;object=root",
+                "module": "/usr/lib/softhsm/libsofthsm2.so",
+                "pin": {"env": "TOKEN_PIN"},
+            }
+        ],
+    )
     offline: bool = Field(False, description="The key may be elsewhere: certificates that it must sign wait for it.")
     external: bool = Field(
         False, description="pgtls makes the key and a CSR, another CA signs, and `cert_file` names the certificate."

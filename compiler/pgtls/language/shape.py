@@ -17,7 +17,7 @@ from pgtls.diagnostics import Diagnostic
 from pgtls.language import instead
 from pgtls.language.hints import hint_for_choice, hint_for_type, hint_for_union
 from pgtls.language.models import KINDS, Spec
-from pgtls.language.source import holds_secret
+from pgtls.language.source import PIN_IN_URI, holds_secret
 from pgtls.language.words import did_you_mean, field_name, quoted, value_found
 from pgtls.postgres.methods import is_option
 from pgtls.postgres.releases import NEWEST, OLDEST
@@ -172,7 +172,7 @@ def _too_long(fault: _Fault) -> Diagnostic:
 
 
 def _wrong(code: str, fault: _Fault, must: str, hint: str | None = None) -> Diagnostic:
-    secret = "auth_options" in fault.path or holds_secret(fault.path)
+    secret = "auth_options" in fault.path or holds_secret(fault.path) or bool(PIN_IN_URI.search(str(fault.found)))
     found = (
         "" if isinstance(fault.found, dict) and code == "PGT017" else f", not {value_found(fault.found, secret=secret)}"
     )

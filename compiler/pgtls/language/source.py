@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pgtls.language.models import Spec
 
 
-SECRET_KEYS = frozenset({"passphrase", "ldapbindpasswd", "radiussecrets"})
+SECRET_KEYS = frozenset({"passphrase", "pin", "ldapbindpasswd", "radiussecrets"})
 """Keys whose literal values are shown nowhere."""
 
 _LIKE_A_SECRET = re.compile("pass|pwd|secret|token", re.IGNORECASE)
@@ -30,7 +30,10 @@ def holds_secret(path: tuple[str | int, ...]) -> bool:
     return "settings" not in keys and any(key in SECRET_KEYS or _LIKE_A_SECRET.search(key) for key in keys)
 
 
-_SECRET = re.compile(rf"""(?:{"|".join(sorted(SECRET_KEYS))})["']?\s*[=.]""")
+PIN_IN_URI = re.compile(r"(?<=pin-value=)[^\s&\"']+")
+"""The PIN in a PKCS#11 URI (RFC 7512, 2.4), which the language does not take."""
+
+_SECRET = re.compile(rf"""\b(?:{"|".join(sorted(SECRET_KEYS))})["']?\s*[=.]""")
 _STRING = r""""(?:[^"\\]|\\.)*"?|'[^']*'?"""
 _HEADER = re.compile(r"\s*\[+[^\[\]=]+\]+\s*(?:#.*)?")
 _TOKENS = re.compile(
@@ -48,6 +51,7 @@ def blotted(line: str, *, secret: bool = False) -> str:
     if _HEADER.fullmatch(line):
         return line
     line = PASSWORD_IN_URL.sub(lambda url: url[0].removesuffix(url[1]) + "*" * len(url[1]), line)
+    line = PIN_IN_URI.sub(lambda pin: "*" * len(pin[0]), line)
     start = 0 if secret else match.end() if (match := _SECRET.search(line)) else len(line)
     return line[:start] + _TOKENS.sub(lambda token: "*" * len(token[0]) if token["secret"] else token[0], line[start:])
 

@@ -21,6 +21,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from pgtls.pki.pkcs11_uri import BadUri, parse
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -233,6 +235,28 @@ class Secret(Table):
         if (self.env, self.file, self.command).count(None) != 2:
             raise PydanticCustomError("secret_source", "exactly one source")
         return self
+
+
+def _key_uri(value: str) -> str:
+    try:
+        parse(value)
+    except BadUri as fault:
+        raise wrong("value", "a PKCS#11 URI of a private key (RFC 7512)", str(fault)) from None
+    return value
+
+
+class TokenKey(Table):
+    """A private key in a PKCS#11 token: a smart card, a hardware security module, or SoftHSM."""
+
+    pkcs11: Annotated[Text, AfterValidator(_key_uri)] = Field(
+        description="The key, as a PKCS#11 URI (RFC 7512): `token` or `serial`, and `object` or `id`.",
+        examples=["pkcs11:token=pgtls;object=root"],
+    )
+    module: Text = Field(
+        description="The PKCS#11 library of the token. A build loads it only to sign.",
+        examples=["/usr/lib/softhsm/libsofthsm2.so"],
+    )
+    pin: Secret = Field(description="The source of the user PIN.", examples=[{"env": "TOKEN_PIN"}])
 
 
 class Waiver(Table):

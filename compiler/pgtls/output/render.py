@@ -5,7 +5,7 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from pgtls.certificates.credentials import chain, joined, roots, trust
+from pgtls.certificates.credentials import chain, joined, key_uri_file, roots, trust
 from pgtls.certificates.retired_cas import files as retired_files
 from pgtls.certificates.trust import (
     checked_cas,
@@ -128,6 +128,8 @@ def _formats(formats: Mapping[Entity, Mapping[str, bytes | Later]]) -> Files:
 
 def _ca(ca: Authority, credential: Credential, crl: bytes | Later | None) -> Files:
     yield from _pair(ca.entity, credential.file, credential)
+    if uri := key_uri_file(ca):
+        yield layout.path(ca.entity, layout.CA_KEY_URI), File(uri, layout.PUBLIC, "key-uri", ca.entity)
     if credential.previous:
         path = layout.path(ca.entity, layout.CA_PREVIOUS_CERTIFICATE)
         yield path, File(credential.previous, layout.PUBLIC, "certificate", ca.entity)

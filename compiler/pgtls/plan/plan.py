@@ -239,6 +239,7 @@ _WHAT = {
     "archive": "its archive",
     "certificate": "its chain",
     "key": "the protection of its key",
+    "key-uri": "the place of its key",
     "request": "its certificate request",
 }
 

@@ -6,6 +6,8 @@ from pgtls.pki.model import Entity, ca_entity
 
 CA_CERTIFICATE = "ca.crt"
 CA_KEY = "ca.key"
+CA_KEY_URI = "ca.key.uri"
+"""Where the key of a CA is, instead of the key: its PKCS#11 URI."""
 CA_CRL = "ca.crl"
 CA_REQUEST = "ca.csr"
 CA_PREVIOUS_CERTIFICATE = "previous.crt"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 FileKind = Literal[
     "certificate",
     "key",
+    "key-uri",
     "request",
     "crl",
     "trust",

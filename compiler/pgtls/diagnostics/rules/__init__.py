@@ -22,7 +22,8 @@ FAMILIES = {
     "hardening": "PGT3xx: hardening",
     "versions": "PGT4xx: PostgreSQL versions and drivers",
     "state": "PGT5xx: state, lock, out directory, and pgtls itself",
-    "wire": "PGT6xx: running servers",
+    "wire": "PGT60x: running servers",
+    "tokens": "PGT63x and PGT64x: keys in tokens",
 }
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Identity, User
+    from pgtls.pki.pkcs11_uri import KeyUri
 
 _CONTRADICTIONS = (
     ("csr_file", "external", "a request is signed either here or elsewhere"),
@@ -23,6 +24,9 @@ _CONTRADICTIONS = (
     ("csr_file", "passphrase", "the key of a request is not here"),
     ("external", "key_file", "pgtls makes the key of an external certificate"),
     ("offline", "external", "the key of an offline CA is elsewhere, the key of an external CA is here"),
+    ("key", "key_file", "the key is in a token or in a file"),
+    ("key", "offline", "the key of an offline CA is lent in a file, by --ca-key"),
+    ("key", "passphrase", "a passphrase encrypts a file, and the key is in a token"),
 )
 
 
@@ -51,7 +55,7 @@ def contradictions(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 _FIELDS = frozenset(
-    ("cert_file", "key_file", "csr_file", "crl_file", "external", "offline", "passphrase", "passphrase_command")
+    ("cert_file", "key_file", "key", "csr_file", "crl_file", "external", "offline", "passphrase", "passphrase_command")
 )
 
 
@@ -95,7 +99,24 @@ def _meant_file(fleet: Fleet, thing: Authority | Identity | User, name: str) -> 
 
 def _keyless(thing: Authority | Identity | User) -> bool:
     """Tell whether its key is never here."""
-    return bool(thing.table.cert_file and not getattr(thing.table, "key_file", None) and not thing.table.external)
+    here = getattr(thing.table, "key_file", None) or getattr(thing.table, "key", None) or thing.table.external
+    return bool(thing.table.cert_file and not here)
+
+
+def keys_in_tokens(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find keys in tokens with an algorithm that pgtls does not use there, and CAs that name the same key."""
+    owners: dict[KeyUri, Authority] = {}
+    for ca in fleet.cas.values():
+        uri, found = ca.key_uri, finder(fleet, ca)
+        if uri is None:
+            continue
+        if ca.table.key_algorithm == "ed25519":
+            message = f'ca "{ca.name}" has its key in a token, where pgtls uses ECDSA and RSA keys only'
+            yield found.fault("PGT630", message, "key_algorithm", hint='e.g. key_algorithm = "ecdsa-p256"')
+        if (other := owners.setdefault(uri, ca)) is not ca:
+            message = f'ca "{ca.name}" and ca "{other.name}" name the same key'
+            hint = "name another object: each CA needs a key of its own"
+            yield found.fault("PGT631", message, "key", "pkcs11", hint=hint)
 
 
 def passphrase_commands(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -180,4 +201,4 @@ def foreign_lists(fleet: Fleet) -> Iterator[Diagnostic]:
             yield finder(fleet, server).fault("PGT144", message, "client_ca", hint=hint)
 
 
-PRESENT = (misspelt_files, contradictions, passphrase_commands, who_signs, public_cas, foreign_lists)
+PRESENT = (misspelt_files, contradictions, keys_in_tokens, passphrase_commands, who_signs, public_cas, foreign_lists)

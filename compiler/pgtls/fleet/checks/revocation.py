@@ -54,7 +54,7 @@ def serial_numbers(fleet: Fleet) -> Iterator[Diagnostic]:
 
 def _published(ca: Authority) -> bool:
     """Tell whether pgtls writes the CRL of this CA."""
-    return ca.table.crl and not (ca.table.cert_file and not ca.table.key_file and not ca.table.external)
+    return ca.table.crl and not ca.trusted_only
 
 
 def client_lists(fleet: Fleet) -> Iterator[Diagnostic]:

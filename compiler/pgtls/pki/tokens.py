@@ -1,0 +1,373 @@
+"""Find, make and use private keys in PKCS#11 tokens.
+
+A key of a token is a private key of ``cryptography`` whose signatures the token makes: whoever signs with it does not
+see the difference. python-pkcs11 is optional, and only this module imports it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from pgtls.pki import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pkcs11
+
+    from pgtls.pki.model import KeyAlgorithm
+    from pgtls.pki.pkcs11_uri import KeyUri
+
+    Hash: TypeAlias = hashes.HashAlgorithm
+
+Trouble = Literal["extra", "module", "token", "pin", "key", "kind", "another", "failed"]
+"""What is wrong: the extra is not installed, the library is none, the token is absent, the PIN is refused, there is no
+such key, pgtls does not issue with keys of its kind, it is another key, or the token failed."""
+
+
+class TokenFault(Exception):  # noqa: N818
+    """Report why a key in a token cannot be used. Neither message nor hint holds a PIN."""
+
+    def __init__(self, trouble: Trouble, uri: KeyUri, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.trouble, self.uri, self.message, self.hint = trouble, uri, message, hint
+
+
+class Tokens:
+    """The tokens that are open: each library is initialised, and each token logged in to, only once."""
+
+    def __init__(self, *, writing: bool) -> None:
+        self._writing = writing
+        self._libraries: dict[str, Any] = {}
+        self._sessions: dict[tuple[str, int], pkcs11.Session] = {}
+
+    def find(self, module: str, uri: KeyUri, pin: Callable[[], str]) -> TokenKey | None:
+        """Return a key, None if the token has none of that name. Raise :class:`TokenFault`."""
+        return _find(self._session(module, uri, pin), uri)
+
+    def make(self, module: str, uri: KeyUri, pin: Callable[[], str], algorithm: KeyAlgorithm) -> TokenKey:
+        """Make a key that never leaves its token. Raise :class:`TokenFault`."""
+        session = self._session(module, uri, pin)
+        with _failures(uri, "cannot make a key"):
+            _make(session, uri, algorithm)
+        made = _find(session, uri)
+        if made is None:
+            raise TokenFault("failed", uri, f"{uri.of_token} made a key and does not find it again")
+        return made
+
+    def close(self) -> None:
+        """Log out of every token and release the libraries. A token that was pulled out does not object."""
+        if not self._libraries:
+            return
+        import pkcs11
+
+        for session in self._sessions.values():
+            with suppress(pkcs11.PKCS11Error):
+                session.close()
+        for library in self._libraries.values():
+            with suppress(pkcs11.PKCS11Error):
+                library.finalize()
+        self._sessions.clear()
+        self._libraries.clear()
+
+    def _session(self, module: str, uri: KeyUri, pin: Callable[[], str]) -> pkcs11.Session:
+        token = self._token(module, uri)
+        place = module, token.slot.slot_id
+        if place not in self._sessions:
+            self._sessions[place] = _logged_in(token, uri, pin(), writing=self._writing)
+        return self._sessions[place]
+
+    def _token(self, module: str, uri: KeyUri) -> pkcs11.Token:
+        library = self._libraries.get(module)
+        if library is None:
+            library = self._libraries[module] = _loaded(module, uri)
+        with _failures(uri, "cannot be looked for"):
+            found: list[pkcs11.Token] = [token for token in library.get_tokens() if _is_meant(token, uri)]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            hint = "insert it, or name another one in the URI: pkcs11-tool --list-slots shows what the module sees"
+            raise TokenFault("token", uri, f'there is no {uri.of_token} behind the module "{module}"', hint)
+        hint = "add serial=NUMBER to the URI"
+        raise TokenFault("token", uri, f"{len(found)} tokens are meant by {uri.of_token}", hint)
+
+
+@contextmanager
+def _failures(uri: KeyUri, what: str) -> Iterator[None]:
+    """Report every error of the token as a :class:`TokenFault`. Return values of tokens hold no secret."""
+    import pkcs11
+
+    try:
+        yield
+    except pkcs11.PKCS11Error as error:
+        raise TokenFault("failed", uri, f"{uri.of_token} {what}: {_said(error)}") from None
+
+
+def _said(error: Exception) -> str:
+    """Name an error of PKCS#11; most have no text."""
+    return f"{type(error).__name__} ({error})" if str(error) else type(error).__name__
+
+
+def _loaded(module: str, uri: KeyUri) -> Any:
+    try:
+        import pkcs11
+    except ImportError:
+        hint = "pip install 'pgtls[pkcs11]'"
+        raise TokenFault("extra", uri, "keys in tokens need python-pkcs11, which is not installed", hint) from None
+    try:
+        return pkcs11.lib(module)
+    except pkcs11.PKCS11Error as error:
+        if not str(error):  # it was loaded, and C_Initialize failed
+            raise TokenFault("failed", uri, f'the module "{module}" does not start: {_said(error)}') from None
+        reason = str(error).rpartition(f"{module}: ")[2]
+        hint = "name the PKCS#11 library of the token, e.g. /usr/lib/softhsm/libsofthsm2.so"
+        raise TokenFault("module", uri, f'the module "{module}" is no PKCS#11 library: {reason}', hint) from None
+
+
+def _is_meant(token: pkcs11.Token, uri: KeyUri) -> bool:
+    """Return whether a token has every attribute of the URI (RFC 7512, 2.5). A blank one has no label."""
+    pairs = (
+        (uri.token, token.label),
+        (uri.serial, token.serial.decode(errors="replace").strip()),
+        (uri.manufacturer, token.manufacturer_id),
+        (uri.model, token.model),
+    )
+    return all(wanted is None or wanted == found for wanted, found in pairs)
+
+
+_PIN = "no second attempt was made, because a token locks after a few: correct the source in `pin`"
+
+
+def _logged_in(token: pkcs11.Token, uri: KeyUri, pin: str, *, writing: bool) -> pkcs11.Session:
+    """Log in once. A refused PIN is never tried again, nor any when the token would lock with the next wrong one."""
+    import pkcs11
+    from pkcs11.constants import TokenFlag
+
+    refusing = (
+        pkcs11.PinIncorrect,
+        pkcs11.PinInvalid,
+        pkcs11.PinLenRange,
+        pkcs11.PinLocked,
+        pkcs11.PinExpired,
+        pkcs11.UserPinNotInitialized,
+    )
+    if token.flags & (TokenFlag.USER_PIN_FINAL_TRY | TokenFlag.USER_PIN_LOCKED):
+        locked = bool(token.flags & TokenFlag.USER_PIN_LOCKED)
+        state = "is locked" if locked else "locks with the next wrong PIN, so none was tried"
+        hint = "log in with the token's own program, which resets its counter or unlocks it"
+        raise TokenFault("pin", uri, f"{uri.of_token} {state}", hint)
+    with _failures(uri, "cannot be opened"):
+        try:
+            return token.open(rw=writing, user_pin=pin)
+        except refusing as error:
+            raise TokenFault("pin", uri, f"{uri.of_token} refuses the PIN: {type(error).__name__}", _PIN) from None
+
+
+# ---- keys ------------------------------------------------------------------------------------------------------------
+
+
+def _find(session: pkcs11.Session, uri: KeyUri) -> TokenKey | None:
+    from pkcs11 import Attribute, ObjectClass
+
+    wanted = {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.LABEL: uri.object, Attribute.ID: uri.id}
+    with _failures(uri, "cannot be searched"):
+        found: list[Any] = list(session.get_objects({name: one for name, one in wanted.items() if one is not None}))
+        if len(found) > 1:
+            hint = "add id=%XX to the URI"
+            raise TokenFault("key", uri, f"{uri.of_token} holds {len(found)} private keys that are {uri.of_key}", hint)
+        return _usable(session, found[0], uri) if found else None
+
+
+def _usable(session: pkcs11.Session, private: Any, uri: KeyUri) -> TokenKey:
+    """Return a key that signs, and whose public key verifies it."""
+    if not hasattr(private, "sign"):
+        _unfit(uri, "may not sign")
+    public = _public_key(session, private, uri)
+    key = _RsaKey(private, public, uri) if isinstance(public, rsa.RSAPublicKey) else _EcKey(private, public, uri)
+    try:
+        key.prove()
+    except TokenFault as fault:
+        raise TokenFault("kind", uri, fault.message, _FIT) from None
+    except InvalidSignature:
+        message = f"the public key next to {uri.of_key} in {uri.of_token} is not that of its private key"
+        raise TokenFault("another", uri, message, "name the pair that belongs together by its id in the URI") from None
+    return key
+
+
+def _public_key(session: pkcs11.Session, private: Any, uri: KeyUri) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:
+    """Read a public key: of RSA from the private object, of EC from the public one with the same id, else label."""
+    from pkcs11 import Attribute, KeyType, ObjectClass
+    from pkcs11.util.ec import encode_ec_public_key
+
+    kind = private[Attribute.KEY_TYPE]
+    if kind == KeyType.RSA:
+        modulus, exponent = private[Attribute.MODULUS], private[Attribute.PUBLIC_EXPONENT]
+        return rsa.RSAPublicNumbers(int.from_bytes(exponent), int.from_bytes(modulus)).public_key()
+    if kind != KeyType.EC:
+        _unfit(uri, f"is of the kind {getattr(kind, 'name', kind)}")
+    by = {Attribute.ID: private.id} if private.id else {Attribute.LABEL: private.label}
+    found: list[Any] = list(session.get_objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY, **by}))
+    if len(found) != 1:
+        _unfit(uri, "has no public key next to it" if not found else f"has {len(found)} public keys next to it")
+    try:
+        public = load_der_public_key(encode_ec_public_key(found[0]))
+    except (ValueError, UnsupportedAlgorithm):
+        _unfit(uri, "is on a curve that cannot be read")
+    assert isinstance(public, ec.EllipticCurvePublicKey)  # noqa: S101
+    return public
+
+
+def _unfit(uri: KeyUri, why: str) -> NoReturn:
+    raise TokenFault("kind", uri, f"{uri.of_key} in {uri.of_token} {why}", _FIT)
+
+
+_FIT = "pgtls issues with RSA and ECDSA keys that may sign (CKA_SIGN) without a PIN for each signature"
+
+
+_CURVES = {"ecdsa-p256": "secp256r1", "ecdsa-p384": "secp384r1"}
+
+
+def _make(session: pkcs11.Session, uri: KeyUri, algorithm: KeyAlgorithm) -> None:
+    """Make a pair that signs and does nothing else, and whose private key cannot be read."""
+    from pkcs11 import Attribute, KeyType, MechanismFlag
+    from pkcs11.util.ec import encode_named_curve_parameters
+
+    # The id ties the public key to the private one (PKCS #11 v3.1, 4.8).
+    wanted: dict[str, Any] = {
+        "id": uri.id or secrets.token_bytes(16),
+        "label": uri.object,
+        "store": True,
+        "capabilities": MechanismFlag.SIGN | MechanismFlag.VERIFY,
+        "private_template": {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, Attribute.PRIVATE: True},
+    }
+    if algorithm in _CURVES:
+        curve = {Attribute.EC_PARAMS: encode_named_curve_parameters(_CURVES[algorithm])}
+        session.create_domain_parameters(KeyType.EC, curve, local=True).generate_keypair(**wanted)
+    else:
+        session.generate_keypair(KeyType.RSA, int(algorithm.removeprefix("rsa-")), **wanted)
+
+
+_STAYS = "a private key in a token cannot be read"
+
+
+class _RsaKey(rsa.RSAPrivateKey):
+    """An RSA key in a token."""
+
+    def __init__(self, private: Any, public: rsa.RSAPublicKey, uri: KeyUri) -> None:
+        self._private, self._public, self._uri = private, public, uri
+
+    def prove(self) -> None:
+        """Sign something, and verify it. Raise InvalidSignature or :class:`TokenFault`."""
+        scheme, algorithm, nonce = padding.PKCS1v15(), hashes.SHA256(), secrets.token_bytes(32)
+        self._public.verify(self.sign(nonce, scheme, algorithm), nonce, scheme, algorithm)
+
+    def sign(self, data: Any, padding: object, algorithm: Any) -> bytes:
+        """Sign with PKCS #1 v1.5, the only scheme that certificates of pgtls use."""
+        from pkcs11 import Mechanism
+
+        mechanism = getattr(Mechanism, f"{algorithm.name.upper()}_RSA_PKCS")
+        with _failures(self._uri, f"does not sign with {self._uri.of_key}"):
+            return bytes(self._private.sign(bytes(data), mechanism=mechanism))
+
+    def public_key(self) -> rsa.RSAPublicKey:
+        """Return its public key."""
+        return self._public
+
+    @property
+    def key_size(self) -> int:
+        """Its bits."""
+        return self._public.key_size
+
+    def decrypt(self, ciphertext: bytes, padding: object) -> bytes:
+        """Refuse: a CA's key signs only."""
+        raise TypeError(_STAYS)
+
+    def private_numbers(self) -> rsa.RSAPrivateNumbers:
+        """Refuse: the token keeps them."""
+        raise TypeError(_STAYS)
+
+    def private_bytes(self, *_: object) -> bytes:
+        """Refuse: the token keeps them."""
+        raise TypeError(_STAYS)
+
+    def __copy__(self) -> _RsaKey:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> _RsaKey:
+        return self
+
+
+class _EcKey(ec.EllipticCurvePrivateKey):
+    """An ECDSA key in a token."""
+
+    def __init__(self, private: Any, public: ec.EllipticCurvePublicKey, uri: KeyUri) -> None:
+        self._private, self._public, self._uri = private, public, uri
+
+    def prove(self) -> None:
+        """Sign something, and verify it. Raise InvalidSignature or :class:`TokenFault`."""
+        scheme, nonce = ec.ECDSA(hashes.SHA256()), secrets.token_bytes(32)
+        self._public.verify(self.sign(nonce, scheme), nonce, scheme)
+
+    def sign(self, data: Any, signature_algorithm: Any) -> bytes:
+        """Let the token sign the digest: every token with EC keys has CKM_ECDSA, and few hash as well."""
+        from pkcs11 import Mechanism
+
+        digest = hashes.Hash(signature_algorithm.algorithm)
+        digest.update(data)
+        with _failures(self._uri, f"does not sign with {self._uri.of_key}"):
+            pair = bytes(self._private.sign(digest.finalize(), mechanism=Mechanism.ECDSA))
+        half = len(pair) // 2
+        return encode_dss_signature(int.from_bytes(pair[:half]), int.from_bytes(pair[half:]))
+
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        """Return its public key."""
+        return self._public
+
+    @property
+    def curve(self) -> ec.EllipticCurve:
+        """Its curve."""
+        return self._public.curve
+
+    @property
+    def key_size(self) -> int:
+        """The bits of its curve."""
+        return self._public.key_size
+
+    def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> bytes:
+        """Refuse: a CA's key signs only."""
+        raise TypeError(_STAYS)
+
+    def private_numbers(self) -> ec.EllipticCurvePrivateNumbers:
+        """Refuse: the token keeps them."""
+        raise TypeError(_STAYS)
+
+    def private_bytes(self, *_: object) -> bytes:
+        """Refuse: the token keeps them."""
+        raise TypeError(_STAYS)
+
+    def __copy__(self) -> _EcKey:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> _EcKey:
+        return self
+
+
+TokenKey: TypeAlias = _RsaKey | _EcKey
+"""A private key in a token."""
+
+
+def require(key: TokenKey, uri: KeyUri, algorithm: KeyAlgorithm) -> None:
+    """Raise :class:`TokenFault` if a key that is taken over has another algorithm than the spec asks for."""
+    found = keys.algorithm_of(key.public_key())
+    if found != algorithm:
+        hint = f'key_algorithm = "{found}", or name another object in the URI'
+        message = f"{uri.of_key} in {uri.of_token} is {found}, and the spec asks for {algorithm}"
+        raise TokenFault("kind", uri, message, hint)
