@@ -502,7 +502,7 @@ def test_a_module_that_is_none(hsm: SoftHsm, place: Place) -> None:
         assert hint == "name the PKCS#11 library of the token, e.g. /usr/lib/softhsm/libsofthsm2.so"
         assert not place.out.exists()
     os.symlink(softhsm.MODULE, place.directory / "module.so")
-    place.build(in_tokens().replace(softhsm.MODULE, "module.so"))
+    place.build(in_tokens().replace(softhsm.MODULE, "module.so", 1))
 
 
 def test_a_token_that_is_not_there_or_there_twice(hsm: SoftHsm, place: Place) -> None:
@@ -716,7 +716,32 @@ def test_a_key_in_a_token_is_not_lent(hsm: SoftHsm, place: Place, tmp_path: Path
     assert fault(lambda: place.build(in_tokens(), asked=asked)) == (
         "PGT566",
         '--ca-key root: the key of CA "root" is in a token',
-        "leave --ca-key out",
+        "say --ca-key root=token if the CA is offline; otherwise leave it out",
+    )
+    place.build(asked=Asked(ca_keys=(("root", "token"),)))
+
+
+def test_what_an_offline_ca_must_sign_waits_for_its_token(hsm: SoftHsm, place: Place) -> None:
+    spec = SMALL.replace("[ca.root]\n", f'[ca.root]\noffline = true\ncrl_validity = "400d"\n{key("root")}\n')
+    spec = spec.replace("[ca.clients]\n", '[ca.clients]\nissuer = "root"\n').replace('ca = "root"', 'ca = "clients"')
+    place.build(spec)
+    hsm.pull_out()
+    later, lent = NOW + timedelta(days=250), Asked(ca_keys=(("root", "token"),))
+    assert fault(lambda: place.build(spec.replace("offline = true\n", ""), now=later))[0] == "PGT634"
+    built = place.build(spec, now=later)
+    (warning,) = [one for one in built.diagnostics if one.code == "PGT562"]
+    assert warning.message == 'the CRL of CA "root" waits for its key: half its life is over'
+    assert warning.hint == "lend the key with --ca-key root=token, or bring a new CRL in crl_file"
+    assert ("user.app", "renew") in steps(built), "the other CA signs"
+    assert fault(lambda: place.build(spec, now=later, asked=lent))[0] == "PGT634"
+    hsm.insert()
+    assert steps(place.build(spec, now=later)) == [("ca.root", "wait")], "not even a token that is there is opened"
+    assert reason(place.build(spec, now=later, asked=lent), "ca.root") == "its CRL: half its life is over"
+    assert crl_holds(place, "root")
+    assert fault(lambda: place.build(spec, now=later + timedelta(days=401))) == (
+        "PGT563",
+        'the CRL of CA "root" expired on 2027-10-13: servers would reject every client',
+        "lend the key with --ca-key root=token, or bring a new CRL in crl_file",
     )
 
 

@@ -159,7 +159,7 @@ def _certificate(
         cause = external.missing_signer(profile, found, decided, now, new_key=new_key)
         if cause and not existing.from_lock:
             beside = previous_roots(profile, found, existing, now, reissued=False)
-            return external.waiting(profile, found, why, cause, beside, now)
+            return external.waiting(profile, found, why, cause, beside, existing, now)
         beside = None if new_key else previous_roots(profile, found, existing, now, reissued=True)
         end = case.end_if_issued
         due = end - ((end - now) / 3 if profile.renew_before is None else profile.renew_before)

@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 # ---- due certificates that cannot be signed --------------------------------------------------------------------------
 
 
-def waiting(profile: Profile, found: Found, why: Reason, cause: Cause, beside: Beside | None, now: datetime) -> Wait:
+def waiting(
+    profile: Profile, found: Found, why: Reason, cause: Cause, beside: Beside | None, existing: Existing, now: datetime
+) -> Wait:
     """Return the decision to wait for a signer that is not here."""
     entity, text = profile.entity, f"{why.text}, and {cause.text}"
     problem: Diagnostic | None
     if cause.follows:
         problem = None
     elif nothing_left(why, found.certificate, profile, now) and not cause.first:
-        hint = (
-            f"lend the key with --ca-key {cause.key or 'NAME'}=PATH, "
-            "or have it signed elsewhere and name it in cert_file"
-        )
+        lending = existing.outside.lending(cause.key or "NAME")
+        hint = f"lend the key with {lending}, or have it signed elsewhere and name it in cert_file"
         problem = _fault("PGT563", f"{entity} has no valid certificate: {text}", entity, hint)
     else:
-        lend = f"lend the key when it is at hand: --ca-key {cause.key}=PATH" if cause.key else None
+        lend = f"lend the key when it is at hand: {existing.outside.lending(cause.key)}" if cause.key else None
         problem = _warning(f"{entity} waits: {text}", entity, lend)
     end = found.certificate.not_after if isinstance(found.certificate, Certificate) else now
     problems = (problem,) if problem else ()
@@ -123,7 +123,7 @@ def crl_problems(crls: Mapping[str, CrlDecision], existing: Existing, now: datet
         hint = (
             "bring a new one in crl_file"
             if given
-            else f"lend the key with --ca-key {name}=PATH, or bring a new CRL in crl_file"
+            else f"lend the key with {existing.outside.lending(name)}, or bring a new CRL in crl_file"
         )
         if crl.reason is None and isinstance(found, RevocationList) and found.next_update <= now:
             message = (
@@ -140,7 +140,7 @@ def crl_problems(crls: Mapping[str, CrlDecision], existing: Existing, now: datet
                 "PGT563",
                 message,
                 ca_entity(name),
-                f"restore its ca.crl from a backup, or lend the key with --ca-key {name}=PATH",
+                f"restore its ca.crl from a backup, or lend the key with {existing.outside.lending(name)}",
             )
         elif crl.waits:
             yield _warning(f'the CRL of CA "{name}" waits for its key: {crl.waits}', ca_entity(name), hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from pgtls.pki.model import ca_entity
 from pgtls.state.deployed import Deployed
 from pgtls.state.known_lock import NONE as NO_DRIFT
 
@@ -67,6 +68,10 @@ class Signed:
         return b"".join((self.pem, *self.above))
 
 
+TOKEN = "token"  # noqa: S105
+"""What ``--ca-key NAME=`` has in the place of a path for a key in a token."""
+
+
 class Lists(NamedTuple):
     """The supplied CRLs of a CA: their merged facts, their PEM, their issuers in canonical form."""
 
@@ -94,10 +99,20 @@ class Outside:
     """The path of the supplied key of an entity."""
     lent: Mapping[Entity, PrivateKey] = field(default_factory=dict)
     """Keys that are lent to this build."""
+    inserted: frozenset[Entity] = frozenset()
+    """CAs whose token is lent to this build."""
     crls: Mapping[str, Lists] = field(default_factory=dict)
     above: Mapping[str, Lists] = field(default_factory=dict)
     """For a CA whose key is here: the CRLs of the CAs above it, from its file."""
     diagnostics: tuple[Diagnostic, ...] = ()
+
+    def at_hand(self, ca: Entity) -> bool:
+        """Return whether a build may open the token of a CA: the token of an offline CA must be lent."""
+        return ca not in self.offline or ca in self.inserted
+
+    def lending(self, ca: str) -> str:
+        """Return the option that lends the key of the CA called NAME."""
+        return f"--ca-key {ca}={TOKEN if ca_entity(ca) in self.tokens else 'PATH'}"
 
     @property
     def not_ours(self) -> frozenset[Entity]:

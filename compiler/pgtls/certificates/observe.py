@@ -169,8 +169,9 @@ def _paths(profiles: Mapping[Entity, Profile], entries: Mapping[str, Entry], out
             yield layout.request_path(entity)
         if profile.kind == "ca":
             yield layout.crl_path(entity.name)
-            yield layout.path(entity, layout.CA_KEY_URI)
             yield layout.path(entity, layout.CA_PREVIOUS_CERTIFICATE)
+            if entity in outside.tokens:
+                yield layout.path(entity, layout.CA_KEY_URI)
         elif profile.kind == "server" and profile.issuer is None:
             yield layout.path(entity, layout.SERVER_NEXT_CERTIFICATE)
             yield layout.path(entity, layout.SERVER_PREVIOUS_CERTIFICATE)
@@ -291,7 +292,7 @@ def _in_token(entity: Entity, found: Found, lock: Lock, outside: Outside, files:
     """
     asked = entity in outside.external and layout.request_path(entity) in files
     known = isinstance(found.certificate, Certificate) or entity in lock.latest or asked
-    return replace(found, key="present" if known else "missing", stored="elsewhere", at_hand=True)
+    return replace(found, key="present" if known else "missing", stored="elsewhere", at_hand=outside.at_hand(entity))
 
 
 def _of_this_ca(entity: Entity, found: Found, lock: Lock, look: _Look) -> Found:

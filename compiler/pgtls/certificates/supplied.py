@@ -7,7 +7,7 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from pgtls.certificates.model import Lists, Outside, Signed
+from pgtls.certificates.model import TOKEN, Lists, Outside, Signed
 from pgtls.certificates.request_command import own_key
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import entities, entity_named, place_of
@@ -107,6 +107,7 @@ def gather(fleet: Fleet, secrets: Secrets, lent: Mapping[str, str]) -> Outside:
         found.requests,
         found.key_files,
         found.lent,
+        frozenset(found.inserted),
         found.crls,
         found.above,
         tuple(found.diagnostics),
@@ -130,6 +131,7 @@ class _Gathering:
         self.requests: dict[Entity, PublicKey] = {}
         self.key_files: dict[Entity, str] = {}
         self.lent: dict[Entity, PrivateKey] = {}
+        self.inserted: set[Entity] = set()
         self.crls: dict[str, Lists] = {}
         self.above: dict[str, Lists] = {}
         self.diagnostics: list[Diagnostic] = []
@@ -203,9 +205,8 @@ class _Gathering:
                 message = f'--ca-key {name}: the spec has no CA "{name}"'
                 self.diagnostics.append(Diagnostic("PGT566", message, hint=hint))
                 continue
-            if self.fleet.cas[name].table.key:
-                message = f'--ca-key {name}: the key of CA "{name}" is in a token'
-                self.diagnostics.append(Diagnostic("PGT566", message, (*table, "key"), "leave --ca-key out"))
+            if entity in self.tokens:
+                self._lend_token(entity, path)
                 continue
             try:
                 pem = _read(path)
@@ -223,6 +224,14 @@ class _Gathering:
                 self.diagnostics.append(Diagnostic("PGT566", message, table, hint, "table"))
             else:
                 self.lent[entity] = key
+
+    def _lend_token(self, ca: Entity, path: str) -> None:
+        if path == TOKEN:
+            self.inserted.add(ca)
+            return
+        message = f'--ca-key {ca.name}: the key of CA "{ca.name}" is in a token'
+        hint = f"say --ca-key {ca.name}={TOKEN} if the CA is offline; otherwise leave it out"
+        self.diagnostics.append(Diagnostic("PGT566", message, (*ca.path, "key"), hint))
 
     def _content(self, thing: Authority | Identity | User, what: str, name: str) -> bytes | None:
         path = _place(self.fleet, thing, what)

@@ -6,6 +6,7 @@ see the difference. python-pkcs11 is optional, and only this module imports it.
 
 from __future__ import annotations
 
+import os
 import secrets
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
@@ -80,15 +81,16 @@ class Tokens:
 
     def _session(self, module: str, uri: KeyUri, pin: Callable[[], str]) -> pkcs11.Session:
         token = self._token(module, uri)
-        place = module, token.slot.slot_id
+        place = os.path.realpath(module), token.slot.slot_id
         if place not in self._sessions:
             self._sessions[place] = _logged_in(token, uri, pin(), writing=self._writing)
         return self._sessions[place]
 
     def _token(self, module: str, uri: KeyUri) -> pkcs11.Token:
-        library = self._libraries.get(module)
+        file = os.path.realpath(module)  # a library is initialised once, whatever links lead to it
+        library = self._libraries.get(file)
         if library is None:
-            library = self._libraries[module] = _loaded(module, uri)
+            library = self._libraries[file] = _loaded(module, uri)
         with _failures(uri, "cannot be looked for"):
             found: list[pkcs11.Token] = [token for token in library.get_tokens() if _is_meant(token, uri)]
         if len(found) == 1:
@@ -210,7 +212,10 @@ def _public_key(session: pkcs11.Session, private: Any, uri: KeyUri) -> rsa.RSAPu
     kind = private[Attribute.KEY_TYPE]
     if kind == KeyType.RSA:
         modulus, exponent = private[Attribute.MODULUS], private[Attribute.PUBLIC_EXPONENT]
-        return rsa.RSAPublicNumbers(int.from_bytes(exponent), int.from_bytes(modulus)).public_key()
+        try:
+            return rsa.RSAPublicNumbers(int.from_bytes(exponent), int.from_bytes(modulus)).public_key()
+        except ValueError:
+            _unfit(uri, "is no RSA key that can be used")
     if kind != KeyType.EC:
         _unfit(uri, f"is of the kind {getattr(kind, 'name', kind)}")
     by = {Attribute.ID: private.id} if private.id else {Attribute.LABEL: private.label}

@@ -25,7 +25,6 @@ _CONTRADICTIONS = (
     ("external", "key_file", "pgtls makes the key of an external certificate"),
     ("offline", "external", "the key of an offline CA is elsewhere, the key of an external CA is here"),
     ("key", "key_file", "the key is in a token or in a file"),
-    ("key", "offline", "the key of an offline CA is lent in a file, by --ca-key"),
     ("key", "passphrase", "a passphrase encrypts a file, and the key is in a token"),
 )
 
