@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 from pgtls.access.bundles import index
@@ -13,7 +16,7 @@ from pgtls.certificates.spec_change import CertificateChange, certificates
 from pgtls.output import render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from pgtls.access.model import Rules
@@ -69,8 +72,8 @@ class Difference:
 def difference(old: State, new: State, later: Callable[[datetime], Later]) -> Difference:
     """Compare two states, now and after each end (``until``) that may open access. ``later`` gives them as of then."""
     now = access_changes(old.side, new.side)
-    ends = _ends(old.fleet, new.fleet)
-    access = (*now, *_opened(now, ends[:_MOST_ENDS], later))
+    ends = () if old.fleet == new.fleet else tuple(sorted(_ends(old.fleet) | _ends(new.fleet)))
+    access = (*now, *_opened(now, old, ends[:_MOST_ENDS], later))
     protected = (*protection(old.side, new.side, now), *_uncompared(ends[_MOST_ENDS:]))
     issued = certificates(old.fleet, new.fleet)
     explained = {f"server.{change.server}" for change in access}
@@ -82,33 +85,47 @@ def difference(old: State, new: State, later: Callable[[datetime], Later]) -> Di
 _MOST_ENDS = 50
 
 
-def _ends(old: Fleet, new: Fleet) -> tuple[datetime, ...]:
-    """Return when policies of the new state end, and users whose end is not that of the old state.
+def _ends(fleet: Fleet) -> set[datetime]:
+    """Return the instants at which to compare, too: whoever ends may have refused others, or asked more of them.
 
-    Whoever ends may have been what refused others, or asked more of them: another line decides from then on.
+    Each end of a policy counts, and each end of a user whose roles other users have. Where the roles of users are their
+    own, it is enough to look at them when all have ended that end before the next of those.
     """
-    policies = {policy.table.until for policy in new.policies.values()}
-    users = {
-        user.table.until
-        for name, user in new.users.items()
-        if name not in old.users or old.users[name].table.until != user.table.until
-    }
-    return tuple(sorted(end for end in policies | users if end is not None))
+    holders = Counter(role for user in fleet.users.values() for role in user.roles)
+    ending = [user for user in fleet.users.values() if user.table.until is not None]
+    shared = {user.table.until for user in ending if any(holders[role] > 1 for role in user.roles)}
+    single = sorted({user.table.until for user in ending if user.table.until} - shared)
+    marks = sorted({end for end in (policy.table.until for policy in fleet.policies.values()) if end} | _known(shared))
+    last = {max(group) for _, group in groupby(single, key=lambda end: bisect_left(marks, end))}
+    return {*marks, *last}
+
+
+def _known(ends: Iterable[datetime | None]) -> set[datetime]:
+    return {end for end in ends if end is not None}
 
 
 def _opened(
-    now: tuple[Change, ...], ends: tuple[datetime, ...], later: Callable[[datetime], Later]
+    now: tuple[Change, ...], old: State, ends: tuple[datetime, ...], later: Callable[[datetime], Later]
 ) -> Iterator[Change]:
-    """Yield the access that opens at a later instant, when it opens."""
-    known = set(now)
+    """Yield the access that opens at a later instant, when it opens.
+
+    An old state that has errors by then cannot be built: what it grants now stays. A new one opens nothing.
+    """
+    known = list(now)
     for end in ends:
-        old, new = later(end)
-        if old is None or new is None:
-            continue
-        for change in access_changes(old.side, new.side):
-            if change.kind in ("granted", "weakened") and change not in known:
-                known.add(change)
+        before, after = later(end)
+        for change in access_changes((before or old).side, after.side) if after else ():
+            if change.kind in ("granted", "weakened") and not any(_covers(one, change) for one in known):
+                known.append(change)
                 yield replace(change, since=f"{end:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def _covers(one: Change, other: Change) -> bool:
+    """Return whether a change says all that another one says."""
+    alike = all(getattr(one, name) == getattr(other, name) for name in ("kind", "server", "before", "after"))
+    return alike and all(
+        set(getattr(other, name)) <= set(getattr(one, name)) for name in ("roles", "databases", "sources")
+    )
 
 
 def _uncompared(ends: tuple[datetime, ...]) -> Iterator[ProtectionChange]:

@@ -85,6 +85,13 @@ class Step(NamedTuple):
 
 
 WEAKENINGS = (
+    Step(
+        "ca.clients",
+        "key",
+        None,
+        '{ pkcs11 = "pkcs11:token=t;object=o", module = "m.so", pin = { env = "PIN" } }',
+        True,
+    ),
     Step("user.copy", "formats", '["pem", "pkcs12"]', '["pem", "pkcs12", "pkcs8-der"]'),
     Step("user.copy", "formats", '["pem", "pkcs12"]', '["pem", "pkcs12-3des"]'),
     Step("ca.clients", "key_algorithm", '"ecdsa-p384"', '"rsa-2048"'),

@@ -252,14 +252,107 @@ def test_an_end_that_opens_access_is_told_with_its_day(mark: str, opened: list[t
     assert all(change.since == "" for change in pgtls.diff(without, ended("2026-05-01")).access), "it has ended"
 
 
+def test_what_opens_when_somebody_ends_is_told_whatever_else_changes() -> None:
+    ending = SHADOWED.replace("# mallory", "until = 2026-07-01\n# mallory")
+    without = ending.partition("[policy.everybody]")[0]
+    other = '[user.other]\nroles = ["mallory"]\n[policy.low]\nusers = ["other"]\nfrom = ["10.0.0.0/8"]\nauth = "peer"\n'
+    low = without + other.replace("peer", "scram-sha-256")
+    broken = '[user.x]\n[policy.x]\nusers = ["x"]\nfrom = ["10.0.0.0/8"]\ndatabases = ["x"]\nauth = "trust"\n'
+    broken += 'waiver = { reason = "x", until = 2026-06-15 }\n'
+    for old, new in ((without, low), (SHADOWED + broken, ending)):
+        difference = pgtls.diff(pgtls.loads(old, now=NOW), pgtls.loads(new, now=NOW))
+        assert ("granted", ("mallory",), "2026-07-01T00:00:00Z") in [
+            (c.kind, c.roles, c.since) for c in difference.access
+        ]
+
+
+def test_channel_binding_that_goes_with_a_new_name_is_a_weakening() -> None:
+    bound = SHADOWED.replace("# everybody", 'channel_binding = "require"')
+    renamed = SHADOWED.replace("[policy.everybody]", "[policy.all]")
+    assert pgtls.diff(pgtls.loads(bound, now=NOW), pgtls.loads(renamed, now=NOW)).exceeds("weakened")
+    assert not pgtls.diff(pgtls.loads(renamed, now=NOW), pgtls.loads(bound, now=NOW)).exceeds("granted")
+
+
+def test_an_end_that_goes_with_a_new_name_is_no_grant_in_silence() -> None:
+    ends = SHADOWED.replace("# everybody", "until = 2026-07-01")
+    goes_on = SHADOWED.replace("[policy.everybody]", "[policy.all]")
+    difference = pgtls.diff(pgtls.loads(ends, now=NOW), pgtls.loads(goes_on, now=NOW))
+    assert {c.kind for c in difference.access if c.since} == {"granted"}
+    assert difference.exceeds("granted")
+
+
 def test_more_ends_than_are_compared_are_a_weakening() -> None:
-    def people(most: int) -> pgtls.Spec:
-        tables = (f"[user.u{n}]\nuntil = 2026-07-01T00:00:{n:02}Z\n" for n in range(most))
+    def policies(most: int) -> pgtls.Spec:
+        tables = (
+            f'[policy.p{n}]\nuntil = 2026-07-01T00:00:{n:02}Z\nusers = ["bob"]\ndatabases = ["d{n}"]\n'
+            'from = ["192.0.2.0/24"]\nauth = "scram-sha-256"\n'
+            for n in range(most)
+        )
         return pgtls.loads(SHADOWED + "".join(tables), now=NOW)
 
     without = pgtls.loads(SHADOWED, now=NOW)
-    assert not pgtls.diff(without, people(50)).exceeds("weakened")
-    assert pgtls.diff(without, people(51)).exceeds("weakened")
+    assert not pgtls.diff(without, policies(50)).exceeds("weakened")
+    assert pgtls.diff(without, policies(51)).exceeds("weakened")
+
+
+def test_many_people_end_and_are_compared_at_once() -> None:
+    def people(most: int) -> pgtls.Spec:
+        tables = (f"[user.u{n}]\nuntil = 2026-07-{n // 60 + 1:02}T00:00:{n % 60:02}Z\n" for n in range(most))
+        return pgtls.loads(SHADOWED + "".join(tables), now=NOW)
+
+    difference = pgtls.diff(pgtls.loads(SHADOWED, now=NOW), people(200))
+    assert not difference.exceeds("weakened")
+
+
+MATCHING = """
+[policy.ops]
+users = ["admin"]
+databases = ["ops"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+map = [{ identity = "/^(.*)-ops$", role = "admin" }]
+[policy.anyone]
+users = ["admin"]
+databases = ["anyone"]
+from = ["10.0.0.0/8"]
+auth = "scram-sha-256"
+client_cert = "verify-ca"
+waiver = "a test"
+"""
+
+
+@pytest.mark.parametrize(
+    ("common_name", "granted"),
+    [
+        pytest.param("carol-ops", {"ops", "anyone"}, id="a name that an expression matches"),
+        pytest.param("carol", {"anyone"}, id="any certificate of the CA"),
+    ],
+)
+def test_a_certificate_that_a_policy_accepts_without_naming_it_is_a_grant(common_name: str, granted: set[str]) -> None:
+    carol = f'[user.carol]\nca = "clients"\ncommon_name = "{common_name}"\n'
+    old, new = (pgtls.loads(SHADOWED + MATCHING + more, now=NOW) for more in ("", carol))
+    difference = pgtls.diff(old, new)
+    assert {name for c in difference.access if c.kind == "granted" for name in c.databases} == granted
+    assert difference.exceeds("granted")
+    assert {c.kind for c in pgtls.diff(new, old).access} == {"lost"}
+
+
+@pytest.mark.parametrize(
+    ("tables", "weakens"),
+    [
+        ('[server.new]\nca = "servers"\nhosts = ["db.example.com"]\nno_local = true\n', True),
+        ('[server.new]\nca = "servers"\nhosts = ["x.example.org", "*.example.com"]\nno_local = true\n', True),
+        ('[server.new]\nca = "servers"\nhosts = ["x.example.org", "*.com"]\nno_local = true\n', False),
+        ('[server.new]\nca = "servers"\nhosts = ["new.example.com"]\nno_local = true\n', False),
+    ],
+    ids=["the same name", "a wildcard over it", "a wildcard over another label", "another name"],
+)
+def test_a_new_server_in_the_name_of_another_is_a_weakening(tables: str, weakens: bool) -> None:
+    scoped = SHADOWED.replace("auth =", 'servers = ["main"]\nauth =')
+    difference = pgtls.diff(pgtls.loads(scoped, now=NOW), pgtls.loads(scoped + tables, now=NOW))
+    assert difference.exceeds("weakened") == weakens, difference
+    renamed = scoped.replace("[server.main]", "[server.db]").replace('["main"]', '["db"]')
+    assert not pgtls.diff(pgtls.loads(scoped, now=NOW), pgtls.loads(renamed, now=NOW)).exceeds("weakened")
 
 
 def test_a_setting_in_capitals_is_the_same_setting() -> None:

@@ -270,12 +270,12 @@ def test_a_group_may_read_the_key(one: Server, tmp_path: Path) -> None:
 def test_root_keeps_no_key_where_the_owner_of_the_cluster_can_replace_it(one: Server, tmp_path: Path) -> None:
     owner = server_account()
     files = build(tmp_path, one) / "servers" / "main"
-    reason = f"--group gives the key to root, and {owner.name} can write to {one.data}"
-    install(files, one, "--group", "root").refused(reason)
+    reason = "--group gives the key to root, and others than root can change"
+    install(files, one, "--group", "root").refused(f"{reason} {one.data}")
     theirs = new_directory("theirs")
     give(theirs, owner)
     build(tmp_path, one, more=f'directory = "{theirs}/new/main"')
-    install(files, one, "--group", "root").refused(f"{owner.name} can write to {theirs}")
+    install(files, one, "--group", "root").refused(f"{reason} {theirs}")
     install(files, one).done()
     assert (theirs / "new" / "main" / "server.key").stat().st_uid == owner.uid
     ours = theirs / "ours"
@@ -284,10 +284,32 @@ def test_root_keeps_no_key_where_the_owner_of_the_cluster_can_replace_it(one: Se
     link.symlink_to(ours)
     planted = theirs / "planted"  # by the owner, in the way of a directory that is not there yet
     planted.symlink_to(new_directory("another"))
-    for directory in (ours, link, planted):
+    closed = new_directory("closed")  # the owner can open it again at any time
+    closed.chmod(0o555)
+    give(closed, owner)
+    sticky = theirs / "sticky"
+    sticky.mkdir()
+    sticky.chmod(0o1777)
+    give(sticky, owner)
+    (sticky / "main").mkdir(mode=0o755)
+    for directory in (ours, link, planted, closed, sticky / "main"):
         build(tmp_path, one, more=f'directory = "{directory}"')
-        install(files, one).refused(f"{owner.name} can write to {theirs}, and so replace {directory}")
+        install(files, one).refused(f"{owner.name} cannot write to {directory}, and others than root can change it")
+        install(files, one, "--group", "root").refused(f"{reason} {directory}")
         assert list(directory.iterdir()) == []
+
+
+@ROOT_ONLY
+def test_root_writes_no_file_that_the_owner_of_the_cluster_names(one: Server, tmp_path: Path) -> None:
+    files = build(tmp_path, one) / "servers" / "main"
+    another = new_directory("another")
+    (another / "passwd").write_text("kept\n")
+    (another / "passwd").chmod(0o644)
+    with (one.data / "postgresql.conf").open("a") as settings:
+        settings.write(f"hba_file = '{another}/passwd'\n")
+    install(files, one).refused(f"{server_account().name} cannot write to {another}")
+    assert [path.name for path in another.iterdir()] == ["passwd"]
+    assert (another / "passwd").read_text() == "kept\n"
 
 
 @ROOT_ONLY
@@ -304,7 +326,7 @@ def test_root_works_in_no_directory_of_the_owner_of_the_cluster_beside_files_of_
     one.restart()
     assert "db.example.com" in served(one)
     give(directory / ".pgtls-install", server_account())
-    install(files, one).refused(f"{directory}/.pgtls-install belongs to {server_account().name}")
+    install(files, one).refused(f"{directory}/.pgtls-install does not belong to root")
 
 
 def test_the_owner_of_the_cluster_installs_and_nobody_else(one: Server, tmp_path: Path) -> None:

@@ -125,3 +125,23 @@ def test_names_of_others_read_and_hash_as_openssl_has_them(steps: Sequence[Seque
 def test_an_escaped_value_is_printable_ascii(text: str) -> None:
     assert escape(text).isascii()
     assert escape(text).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "raw"),
+    [
+        ("apps", _ASN1Type.UTF8String, None),
+        ("åpps", _ASN1Type.UTF8String, None),
+        ("apps", _ASN1Type.PrintableString, None),
+        ("apps", _ASN1Type.T61String, None),
+        ("åpps", _ASN1Type.T61String, "T61String"),
+        ("慰灳", _ASN1Type.BMPString, "BMPString"),
+        ("apps", _ASN1Type.BMPString, "BMPString"),
+        ("apps", _ASN1Type.UniversalString, "UniversalString"),
+    ],
+)
+def test_a_common_name_whose_bytes_are_another_text_is_named_by_its_type(
+    text: str, kind: _ASN1Type, raw: str | None
+) -> None:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text, _type=kind)])
+    assert names.raw_common_name(name) == raw

@@ -6,7 +6,7 @@ Compare both texts over every class of connection that either of them distinguis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -15,10 +15,15 @@ from pgtls.access.classes import Bits, Classes
 from pgtls.access.matrix import word
 from pgtls.access.meaning import Accepted, Holders, secret_options
 from pgtls.access.sets import collapse
-from pgtls.access.text import Text, line_coverage
+from pgtls.access.text import Text, line_coverage, shows
 from pgtls.fleet.membership import memberships
-from pgtls.hba.model import Keyword, Name, Regex
+from pgtls.fleet.model import subject_attributes
+from pgtls.hba.match import map_identity
+from pgtls.hba.model import Keyword, Name, Regex, Surroundings
+from pgtls.hba.regex import Undecidable
 from pgtls.language.models import SSLMODES
+from pgtls.pki.expected import subject_text
+from pgtls.postgres.releases import NEWEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -111,15 +116,20 @@ def _checks_crls(server: Server) -> bool:
     return server.table.crl and any(ca.table.crl for named in server.accepted_cas for ca in named.chain)
 
 
-def _modes(rules: Rules) -> list[tuple[tuple[str, SslMode | None], ...]]:
-    return [tuple((policy.name, policy.sslmode) for policy in policies) for policies in rules.origin]
+def _modes(rules: Rules) -> list[tuple[tuple[str, SslMode | None, bool], ...]]:
+    return [tuple((policy.name, policy.sslmode, _binds(policy)) for policy in policies) for policies in rules.origin]
+
+
+def _binds(policy: Policy) -> bool:
+    return policy.table.auth == "scram-sha-256" and policy.table.channel_binding == "require"
 
 
 class _Answer(NamedTuple):
     """A server's answer to a class of connections over one transport.
 
-    ``mode`` is the sslmode that the policy requires of clients. ``checked`` says whether the server rejects revoked
-    certificates. ``tls`` is the minimum version of TLS, "" without TLS.
+    ``mode`` is the sslmode that the policy requires of clients, ``bound`` whether it requires channel binding.
+    ``checked`` says whether the server rejects revoked certificates. ``tls`` is the minimum version of TLS, "" without
+    TLS.
     """
 
     line: int | None = None
@@ -128,12 +138,30 @@ class _Answer(NamedTuple):
     policies: tuple[str, ...] = ()
     checked: bool = False
     tls: str = ""
+    bound: bool = False
+
+
+class _Holder(NamedTuple):
+    """What the certificate of a user shows."""
+
+    user: str
+    common_name: str
+    subject: str
+
+
+def _holders(side: Side, server: str) -> frozenset[_Holder]:
+    """Return the certificates that a server trusts."""
+    if server not in side.rules:
+        return frozenset()
+    users = Holders(side.fleet, side.rules[server].server).users
+    subjects = ((user, subject_attributes(user.table.subject, user.common_name)) for user in users)
+    return frozenset(_Holder(user.name, user.common_name, subject_text(subject)) for user, subject in subjects)
 
 
 class _State:
-    """One server in one state."""
+    """One server in one state. ``alone`` are the certificates that only this state has."""
 
-    def __init__(self, side: Side, name: str) -> None:
+    def __init__(self, side: Side, name: str, alone: frozenset[_Holder]) -> None:
         rules = side.rules.get(name)
         self.lines = rules.hba.lines if rules else ()
         self.origin: Sequence[Sequence[Policy]] = rules.origin if rules else ()
@@ -141,6 +169,9 @@ class _State:
         self.min_tls = rules.server.table.min_tls if rules else ""
         secrets = secret_options(side.fleet.policies.values())
         self.text = Text(self.lines, rules.ident.lines, Holders(side.fleet, rules.server), secrets) if rules else None
+        self._idents = rules.ident.lines if rules else ()
+        self._version = rules.server.table.postgres if rules else NEWEST
+        self._alone = alone
         self._index = {line.number: index for index, line in enumerate(self.lines)}
         self.answer = cache(self._answer)
 
@@ -158,13 +189,35 @@ class _State:
             tuple(policy.name for policy in policies),
             ask is not None and ask.certificate != "none" and self.checks_crls,
             self.min_tls if transport == "tls" else "",
+            bool(policies) and all(map(_binds, policies)),
         )
 
     def accepted(self, answer: _Answer, role: str) -> Accepted:
         """Return whose identity is accepted for a role."""
         if self.text is None or answer.line is None or answer.ask is None:
             return Accepted()
-        return self.text.accepted(self.lines[answer.line], role)
+        line = self.lines[answer.line]
+        found = self.text.accepted(line, role)
+        further = frozenset(
+            ("user", one.user) for one in self._alone if self._accepts(line, answer.ask, found, one, role)
+        )
+        return replace(found, bearers=found.bearers | further)
+
+    def _accepts(self, line: Line, ask: Ask, found: Accepted, holder: _Holder, role: str) -> bool:
+        """Return whether a line accepts a certificate without naming it: any of a CA, or by an expression of its map.
+
+        What cannot be evaluated counts as accepted.
+        """
+        if ask.certificate == "verify-ca":
+            return True
+        certified, ident_map, subject = shows(line)
+        if not (certified and ident_map and found.patterns):
+            return False
+        shown = holder.subject if subject else holder.common_name
+        try:
+            return map_identity(self._idents, ident_map, role, shown, self._version, Surroundings()).accepted
+        except Undecidable:
+            return True
 
 
 class _Group(NamedTuple):
@@ -185,7 +238,8 @@ class _Place(NamedTuple):
 
 
 def _server(name: str, old: Side, new: Side) -> Iterator[Change]:
-    states = _State(old, name), _State(new, name)
+    before, after = _holders(old, name), _holders(new, name)
+    states = _State(old, name, before - after), _State(new, name, after - before)
     users = [*old.fleet.users.values(), *new.fleet.users.values()]
     classes = Classes(
         [line_coverage(line) for line in states[0].lines],
@@ -301,6 +355,7 @@ def _factors(answer: _Answer, *, cleartext: bool) -> frozenset[str]:
     }
     found |= _FACTORS.get(answer.ask.method, _PASSWORD)
     found |= {"a certificate that is not revoked"} if answer.checked else set()
+    found |= {"channel binding"} if answer.bound else set()
     return frozenset(found if cleartext else {*found, "TLS"})
 
 
@@ -315,7 +370,7 @@ def _words(answer: _Answer, other: _Answer, whose: str, over: str, *, cleartext:
     )
     version = f" {answer.tls} or later" if other.tls and other.tls != answer.tls else ""
     where = f" over TLS{version} or in cleartext" if cleartext else f"{over}{version}"
-    client = f", clients use {answer.mode}" if answer.mode else ""
+    client = f", clients use {answer.mode}{' and channel binding' * answer.bound}" if answer.mode else ""
     return f"{ask.method}{options}{whose}{certificate}{unchecked}{where}{client}"
 
 

@@ -50,6 +50,7 @@ def protection(old: Side, new: Side, access: Iterable[Change] = ()) -> tuple[Pro
     changes = [
         *_trust(old.fleet, new.fleet),
         *_files(old.fleet, new.fleet),
+        *_names(old.fleet, new.fleet),
         *_lint(old.fleet.lint, new.fleet.lint),
         *(change for change in _entities(old.fleet, new.fleet) if (change.entity, change.kind) not in said),
         *_accepted(old.waived, new.waived),
@@ -192,6 +193,33 @@ def _trust(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
                 yield ProtectionChange(
                     exposing(was, will), server.entity, what, _shown(sorted(was)), _shown(sorted(will))
                 )
+
+
+def _names(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
+    """Find new certificates in a name that clients verify another server by: who holds the key can pretend to be it."""
+    known = {identity.entity: identity for identity in old.identities()}
+    present = {identity.entity for identity in new.identities()}
+    for identity in new.identities():
+        if identity.entity in known:
+            continue
+        for other in known.values():
+            # A server that is renamed keeps its names, and its key has the same origin.
+            if other.entity not in present and _origin(other) == _origin(identity):
+                continue
+            for host in other.table.hosts:
+                if any(_proves(own, host) for own in identity.table.hosts):
+                    what = f"its certificate proves the name {host}"
+                    yield ProtectionChange("weakened", identity.entity, what, other.entity, identity.entity)
+
+
+def _origin(identity: Identity) -> tuple[object, ...]:
+    return tuple(getattr(identity.table, name) for name in ("csr_file", "cert_file", "key_file", "external"))
+
+
+def _proves(own: str, host: str) -> bool:
+    """Return whether a certificate with a name of its own is good for a host; a wildcard is one label (RFC 6125)."""
+    one, other = own.lower(), host.lower()
+    return one == other or (one.startswith("*.") and one[1:] == f".{other.partition('.')[2]}")
 
 
 _SELF = "its own certificate"

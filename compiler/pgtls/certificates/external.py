@@ -304,15 +304,20 @@ def _peer_faults(certificate: Certificate) -> Iterator[str]:
 
 
 def _weak_signatures(found: Found) -> Iterator[str]:
-    """Yield the signatures of a certificate and its file whose digest OpenSSL no longer accepts."""
+    """Yield the signatures of a certificate and its file whose digest OpenSSL no longer accepts.
+
+    Also yield that PostgreSQL reads another common name than everybody else.
+    """
     from pgtls.pki import chains, facts
-    from pgtls.pki.names import name_text
+    from pgtls.pki.names import name_text, raw_common_name
 
     parsed = facts.parse(b"".join((found.pem or b"", *found.above)))
     for number, one in enumerate(() if isinstance(parsed, Unreadable) else parsed):
         if digest := chains.weak_digest(one):
             what = f'"{name_text(one.subject)}" above it' if number else "it"
             yield f"{what} is signed with {digest}, which OpenSSL refuses by default"
+        if not number and (kind := raw_common_name(one.subject)):
+            yield f"its common name is a {kind}, whose bytes PostgreSQL takes for the name: it must be a UTF8String"
 
 
 def _subject_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:

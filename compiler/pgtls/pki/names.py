@@ -90,6 +90,23 @@ _STRINGS = {
     0x1E: "utf-16-be",
 }
 """UTF8String, PrintableString, T61String, IA5String, VisibleString, UniversalString, BMPString."""
+_TYPES = {0x14: "T61String", 0x1C: "UniversalString", 0x1E: "BMPString"}
+"""Types whose bytes are not those of the text in UTF-8."""
+
+
+def raw_common_name(name: x509.Name) -> str | None:
+    """Return the type of a common name whose bytes are not its text in UTF-8; None if they are.
+
+    PostgreSQL compares the bytes with the role (``X509_NAME_get_text_by_NID`` in be-secure-openssl.c): those of another
+    type may be another name.
+    """
+    for attribute in name.get_attributes_for_oid(NameOID.COMMON_NAME):
+        ((_, tag, content),) = next(_attributes(x509.Name([attribute])))
+        if tag in _TYPES and content.decode(_STRINGS[tag]).encode() != content:
+            return _TYPES[tag]
+    return None
+
+
 _SMALL = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
 
 
