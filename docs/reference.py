@@ -29,7 +29,7 @@ from pgtls.cli.app import command
 from pgtls.diagnostics.rules import FAMILIES, catalogue
 from pgtls.language.models import KINDS, LintTable, MapEntry, SniTable
 from pgtls.language.schema import schema
-from pgtls.language.values import NameConstraints, Secret, Subject, Waiver
+from pgtls.language.values import NameConstraints, Secret, Subject, TokenKey, Waiver
 from pgtls.postgres.drivers import DRIVERS, limits
 from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE
 
@@ -178,6 +178,7 @@ def spec_page() -> Iterator[str]:
         "[[server.NAME.sni]]": SniTable,
         "subject": Subject,
         "name_constraints": NameConstraints,
+        "key": TokenKey,
         "secrets": Secret,
         "waiver": Waiver,
         "map": MapEntry,

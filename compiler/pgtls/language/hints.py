@@ -21,6 +21,7 @@ _TABLES = {
     "auth_options": 'ldapserver = "ldap.example.com"',
     "settings": "log_connections = true",
     "name_constraints": 'permitted_dns = ["example.com"]',
+    "key": 'pkcs11 = "pkcs11:token=…;object=…", module = "…", pin = { env = "…" }',
 }
 
 
@@ -112,6 +113,8 @@ def _string(key: Key, found: object) -> str | None:
 
 
 def _table(key: Key, found: object) -> str | None:
+    if key == "key" and isinstance(found, str) and not found.startswith("pkcs11:"):
+        return f"a key in a file is key_file = {quoted(found)}"
     example = _TABLES.get(str(key))
     return f"write a table: {key} = {{ {example} }}" if isinstance(found, str) and example else None
 

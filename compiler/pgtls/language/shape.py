@@ -111,8 +111,15 @@ def fields_of(model: type[BaseModel] | None) -> dict[str, FieldInfo]:
 
 def _missing_key(key: str, path: Path, examples: list[Any] | None) -> Diagnostic:
     """Report that a table lacks a key. ``path`` is the path of the key."""
-    hint = f"add {key} = {json.dumps(examples[0], ensure_ascii=False)}" if examples else None
+    hint = f"add {key} = {_written(examples[0])}" if examples else None
     return Diagnostic("PGT011", f"{_table(path[:-1])} lacks {key}", path, hint=hint, at="table")
+
+
+def _written(value: Any) -> str:
+    """Write an example as TOML."""
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_written(one)}' for key, one in value.items())} }}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _fault(error: ErrorDetails, raw: Mapping[str, Any], prefix: Path) -> _Fault:
@@ -193,7 +200,7 @@ def _hint_for_empty(fault: _Fault) -> str:
         return "delete it"
     field = fields_of(fault.model).get(key)
     if field and field.is_required() and field.examples:
-        return f"e.g. {key} = {json.dumps(field.examples[0], ensure_ascii=False)}"
+        return f"e.g. {key} = {_written(field.examples[0])}"
     return f"delete {key}"
 
 
