@@ -627,6 +627,8 @@ def test_a_spec_holds_no_pin_and_no_excerpt_shows_one(place: Place) -> None:
         (in_tokens().replace('{ env = "TOKEN_PIN" }', '"31415926"'), "PGT016"),
         (in_tokens().replace("object=root", "object=root?pin-value=31415926"), "PGT013"),
         (in_tokens().replace("object=root", "object=root?module-name=x&pin-value=31415926"), "PGT013"),
+        (SMALL.replace("[ca.root]\n", '[ca.root]\nkey = "pkcs11:object=root?pin-value=31415926"\n'), "PGT012"),
+        (SMALL.replace("[ca.root]\n", '[ca.root]\nkey = "root.key?pin-value=31415926"\n'), "PGT012"),
     ):
         place.write(wrong)
         for words in (("check",), ("check", "--format", "json")):

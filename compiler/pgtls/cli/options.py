@@ -98,7 +98,7 @@ class Asks:
         typer.Option(
             parser=read_named_path,
             metavar="NAME=PATH",
-            help="Lend this build the key of an offline CA. May be repeated.",
+            help='Lend this build the key of an offline CA, or its token with "token" as PATH. May be repeated.',
         ),
     ] = None
     allow_revoke: Annotated[

@@ -179,15 +179,20 @@ def _too_long(fault: _Fault) -> Diagnostic:
 
 
 def _wrong(code: str, fault: _Fault, must: str, hint: str | None = None) -> Diagnostic:
-    secret = "auth_options" in fault.path or holds_secret(fault.path) or bool(PIN_IN_URI.search(str(fault.found)))
+    secret = _is_secret(fault)
     found = (
         "" if isinstance(fault.found, dict) and code == "PGT017" else f", not {value_found(fault.found, secret=secret)}"
     )
     return Diagnostic(code, f"{field_name(fault.path)} must {must}{found}", fault.path, hint=hint)
 
 
-def _wrong_type(fault: _Fault, expected: str) -> Diagnostic:
+def _is_secret(fault: _Fault) -> bool:
     secret = "auth_options" in fault.path or holds_secret(fault.path)
+    return secret or bool(PIN_IN_URI.search(str(fault.found)))
+
+
+def _wrong_type(fault: _Fault, expected: str) -> Diagnostic:
+    secret = _is_secret(fault)
     hint = None if secret else hint_for_type(fault.kind, fault.path[-1], fault.found)
     if not hint and len(fault.path) == 2 and fault.path[0] in KINDS:
         hint = f"each {fault.path[0]} is a table of its own: [{fault.path[0]}.NAME]"

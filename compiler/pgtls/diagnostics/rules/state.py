@@ -494,10 +494,11 @@ RULES: tuple[Rule, ...] = (
         "PGT566",
         "error",
         "a lent key that does not fit",
-        meaning="`--ca-key NAME=PATH` names a CA that the spec does not have, a file that cannot be read, or a "
-        "key that is not that CA's.",
+        meaning="`--ca-key NAME=PATH` names a CA that the spec does not have, a file that cannot be read, a "
+        "key that is not that CA's, or a file for a CA whose key is in a token.",
         why="No peer would trust what it signs.",
-        fix="Write `--ca-key NAME=PATH` with the NAME of the CA's table and the PATH of its private key in PEM.",
+        fix="Write `--ca-key NAME=PATH` with the NAME of the CA's table and the PATH of its private key in PEM. "
+        "For an offline CA whose key is in a token, write `--ca-key NAME=token`.",
     ),
     Rule(
         "PGT567",
