@@ -505,6 +505,15 @@ def test_a_module_that_is_none(hsm: SoftHsm, place: Place) -> None:
     place.build(in_tokens().replace(softhsm.MODULE, "module.so", 1))
 
 
+def test_a_module_that_fails_to_start(hsm: SoftHsm, place: Place) -> None:
+    hsm.tokens.rename(hsm.directory / "away")
+    code, message, _ = fault(lambda: place.build(in_tokens()))
+    assert (code, message) == ("PGT639", f'the module "{softhsm.MODULE}" does not start: GeneralError')
+    assert not place.out.exists()
+    (hsm.directory / "away").rename(hsm.tokens)
+    place.build()
+
+
 def test_a_token_that_is_not_there_or_there_twice(hsm: SoftHsm, place: Place) -> None:
     absent = in_tokens().replace("token=CA%20keys", "token=CA%20kyes")
     assert fault(lambda: place.build(absent)) == (
