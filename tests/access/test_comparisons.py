@@ -71,6 +71,7 @@ TABLES: dict[str, dict[str, str]] = {
     "network.office": {"addresses": '["10.9.0.0/16"]'},
     "lint": {"ignore": '["PGT320"]'},
 }
+IN_TOKEN = '{ pkcs11 = "pkcs11:token=t;object=a", module = "hsm.so", pin = { env = "PIN" } }'
 LDAP = '{{ ldapserver = "{}", ldaptls = 1, ldapprefix = "cn=" }}'
 
 
@@ -114,6 +115,10 @@ WEAKENINGS = (
     Step("ca.clients", "passphrase", '{ env = "A" }', '{ command = ["curl", "evil"] }', True),
     Step("ca.clients", "passphrase", '{ command = ["sops", "x"] }', '{ command = ["curl", "evil"] }', True),
     Step("ca.clients", "passphrase", '{ file = "a" }', '{ file = "b" }', True),
+    Step("ca.machines", "key", None, IN_TOKEN, True),
+    Step("ca.machines", "key", IN_TOKEN, IN_TOKEN.replace("object=a", "object=b"), True),
+    Step("ca.machines", "key", IN_TOKEN, IN_TOKEN.replace("hsm.so", "evil.so"), True),
+    Step("ca.machines", "key", IN_TOKEN, IN_TOKEN.replace('env = "PIN"', 'command = ["curl", "evil"]'), True),
     Step("ca.company", "cert_file", '"company.crt"', '"another.crt"', True),
     Step("ca.clients", "offline", "true", "false"),
     Step("ca.clients", "external", None, "true", True),
