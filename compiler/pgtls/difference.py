@@ -145,7 +145,7 @@ def _texts(old: State, new: State, explained: set[str]) -> Iterator[ProtectionCh
     differing: dict[str, list[str]] = {}
     for path in sorted(before.keys() | after.keys()):
         one, other = before.get(path), after.get(path)
-        if (one and one.content) != (other and other.content):
+        if (one and one.read()) != (other and other.read()):
             entity = (other or one).entity  # type: ignore[union-attr]
             differing.setdefault(entity, []).append(path.split("/", 2)[-1])
     for entity, names in differing.items():

@@ -372,7 +372,7 @@ def test_a_new_entity_is_compared_with_a_plain_one_and_with_those_that_were_ther
 def texts(one: pgtls.Spec) -> dict[str, object]:
     state = one.usable()
     rendered = render.texts(state.fleet, state.rules, index(state.fleet))
-    return {path: file.content for path, file in rendered.items()}
+    return {path: file.read() for path, file in rendered.items()}
 
 
 VALUES = tuple(

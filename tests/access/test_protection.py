@@ -483,7 +483,7 @@ CHOICES = [(old, new) for old, news in LINES.items() for new in news]
 def texts(one: pgtls.Spec) -> dict[str, object]:
     state = one.usable()
     rendered = render.texts(state.fleet, state.rules, index(state.fleet))
-    return {path: file.content for path, file in rendered.items()}
+    return {path: file.read() for path, file in rendered.items()}
 
 
 @given(first=st.lists(st.sampled_from(CHOICES), max_size=3), second=st.lists(st.sampled_from(CHOICES), max_size=3))

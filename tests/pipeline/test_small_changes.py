@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pgtls.stages import Planned
+    from pgtls.state.tree import Content
 
     Tables = dict[str, dict[str, str]]
 
@@ -158,8 +159,8 @@ def comparable(planned: Planned) -> object:
     return planned.plan.steps, changes, modes, planned.plan.deletions, planned.diagnostics
 
 
-def _content(content: bytes | Later) -> str:
-    return content.name if isinstance(content, Later) else sha256(content).hexdigest()
+def _content(content: Content) -> str:
+    return content.name if isinstance(content, Later) else sha256(bytes(content)).hexdigest()
 
 
 def kept(planned: Planned) -> int:

@@ -28,7 +28,6 @@ from pgtls.pki.crl import half_life
 from pgtls.pki.model import Certificate, Entity, RevocationList
 from pgtls.state import layout
 from pgtls.state.lock import timestamp
-from pgtls.state.tree import Later
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -215,9 +214,9 @@ def _texts(planned: Planned, kinds: tuple[str, ...], read: Callable[[str], bytes
     blotted = {layout.path(r.server.entity, layout.HBA): r.hba_text.encode() for r in planned.checked.rules.values()}
     for path, file in {**planned.texts, **public}.items():
         if file.kind in kinds and not path.startswith(layout.RETIRED):
-            content = blotted.get(path, file.content) if path in planned.texts else read(path)
-            content = read(path) if content is Later.KEPT else content
-            text = content.decode(errors="replace") if isinstance(content, bytes) else ""
+            content = blotted[path] if path in blotted else file.read() if path in planned.texts else None
+            content = read(path) if content is None else content
+            text = "" if content is None else content.decode(errors="replace")
             yield f"{file.entity}.{path.removeprefix(layout.directory(file.entity) + '/')}", text
 
 

@@ -77,7 +77,7 @@ def _stays(entity: Entity, files: Mapping[str, File], before: Collection[str], e
     return existing.keeps(_path(entity)) and before == {*files, _path(entity)} and all(
         existing.keeps(path)
         if file.content is Later.KEPT
-        else isinstance(file.content, bytes) and sha256(file.content).hexdigest() == existing.listed[path].sha256
+        else (content := file.read()) is not None and sha256(content).hexdigest() == existing.listed[path].sha256
         for path, file in files.items()
     )  # fmt: skip
 
@@ -86,8 +86,8 @@ def _packed(entity: Entity, files: Mapping[str, File], read: Callable[[str], byt
     whole = BytesIO()
     with zipfile.ZipFile(whole, "w") as archive:
         for path in sorted(files):
-            content = files[path].content
+            content = files[path].read()
             info = zipfile.ZipInfo(f"{entity.name}/{path.rpartition('/')[2]}", _EPOCH)
             info.create_system, info.external_attr = 3, (0o100000 | files[path].mode) << 16  # Unix, with the file mode
-            archive.writestr(info, content if isinstance(content, bytes) else read(path) or b"")
+            archive.writestr(info, read(path) or b"" if content is None else content)
     return whole.getvalue()

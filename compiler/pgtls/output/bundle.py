@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.certificates.trust import listed_cas, trusted_roots
@@ -20,7 +20,7 @@ from pgtls.postgres.releases import NEWEST
 from pgtls.state import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pgtls.access.model import Entry
     from pgtls.fleet.model import User
@@ -44,31 +44,66 @@ class Section(NamedTuple):
         return None if strings.unserviceable(self.parameters) else self.entry.name
 
 
-def texts(user: User, entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
-    """Yield name and text of every file of a bundle without a certificate.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bundle:
+    """A user and its entries, from which all texts of its bundle follow."""
+
+    user: User
+    entries: Sequence[Entry]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Text:
+    """A file of a bundle without a certificate: its bytes are rendered when they are asked for."""
+
+    name: str
+    _bundle: _Bundle
+
+    def __bytes__(self) -> bytes:
+        return _rendered(self._bundle)[self.name]
+
+
+def texts(user: User, entries: Sequence[Entry]) -> Iterator[Text]:
+    """Yield every file of a bundle without a certificate.
 
     Yield none for a user that connects locally.
     """
-    if not entries and not user.ca:
-        return
+    bundle = _Bundle(user, entries)
+    yield from (Text(name, bundle) for name in _names(user, entries))
+
+
+def _names(user: User, entries: Sequence[Entry]) -> Iterator[str]:
+    if entries:
+        yield from (layout.SERVICES, layout.CONNECTIONS, layout.JDBC)
+    if any(not entry.replication for entry in entries):
+        yield layout.PGADMIN
+    if entries or user.ca:
+        yield from (layout.ENVIRONMENT, layout.ENVIRONMENT_WINDOWS)
+        yield from (layout.INSTALLER, layout.INSTALLER_WINDOWS, layout.README)
+
+
+@lru_cache(maxsize=2)  # the files of a bundle are asked for one after the other, of two states in a comparison
+def _rendered(bundle: _Bundle) -> Mapping[str, bytes]:
+    user, entries = bundle.user, bundle.entries
     sections = [Section(entry, strings.parameters(user, entry)) for entry in entries]
     further = [
         Section(replace(one.entries[0], name=one.name), one.parameters, one)
         for one in several(user, [(section.entry, section.parameters) for section in sections])
     ]
     every = [*sections, *further]
-    if sections:
-        yield layout.SERVICES, strings.services((one.entry.name, one.parameters) for one in every)
-        yield layout.CONNECTIONS, _connections(user, every)
-        yield layout.JDBC, _jdbc(user, every)
-    if any(not one.entry.replication for one in sections):
-        yield layout.PGADMIN, _pgadmin(sections)
-    yield from _environment(user, sections)
-    yield from _installers(user, every)
-    yield layout.README, _readme(user, every)
+    return {name: _TEXTS[name](user, every).encode() for name in _names(user, entries)}
+
+
+def _alone(sections: Iterable[Section]) -> list[Section]:
+    """Return the sections of one server each."""
+    return [one for one in sections if not one.several]
 
 
 # ---- connections -----------------------------------------------------------------------------------------------------
+
+
+def _services(user: User, sections: Sequence[Section]) -> str:
+    return strings.services((one.entry.name, one.parameters) for one in sections)
 
 
 def _connections(user: User, sections: Sequence[Section]) -> str:
@@ -115,7 +150,7 @@ def _jdbc_url(user: User, one: Section) -> str:
     return strings.jdbc(user, one.entries, one.several.target.jdbc if one.several else strings.NOTHING)
 
 
-def _pgadmin(sections: Sequence[Section]) -> str:
+def _pgadmin(user: User, sections: Sequence[Section]) -> str:
     """Return what pgAdmin 4 imports: `setup.py load-servers`, or Tools, Import/Export Servers."""
     servers = (
         {
@@ -127,7 +162,7 @@ def _pgadmin(sections: Sequence[Section]) -> str:
             "Username": one.entry.role,
             "ConnectionParameters": {k: v for k, v in one.parameters.items() if k not in _PGADMIN_OWN},
         }
-        for one in sections
+        for one in _alone(sections)
         if not one.entry.replication
     )
     lines = ",\n".join(f'"{number}": {_json(server)}' for number, server in enumerate(servers, start=1))
@@ -140,7 +175,8 @@ _PGADMIN_OWN = frozenset({"host", "port", "dbname", "user"})
 # ---- scripts ---------------------------------------------------------------------------------------------------------
 
 
-def _environment(user: User, sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
+def _environment(name: str, quote: Callable[[str], str], user: User, sections: Sequence[Section]) -> str:
+    sections = _alone(sections)
     entries = [one.entry for one in sections]
     files = [("PGSSLROOTCERT", layout.CLIENT_TRUST)] if trusted_roots(entries) else []
     if listed_cas(user, entries):
@@ -150,16 +186,15 @@ def _environment(user: User, sections: Sequence[Section]) -> Iterator[tuple[str,
     system = [("PGSSLROOTCERT", "system")] if entries and all(entry.identity.system for entry in entries) else []
     strictest = max((entry.sslmode for entry in entries), key=SSLMODES.index, default="verify-full")
     values = [*system, ("PGSSLMODE", strictest), ("PGGSSENCMODE", "disable"), *_shared(sections)]
-    for name, quote in ((layout.ENVIRONMENT, shell), (layout.ENVIRONMENT_WINDOWS, powershell)):
-        text = template(f"client/{name}.j2").render(
-            user=user.entity,
-            directory=quote(user.table.directory) if user.table.directory else None,
-            files=files,
-            values=values,
-            services=bool(entries),
-            example=_example(sections),
-        )
-        yield name, _marked(name, text)
+    text = template(f"client/{name}.j2").render(
+        user=user.entity,
+        directory=quote(user.table.directory) if user.table.directory else None,
+        files=files,
+        values=values,
+        services=bool(entries),
+        example=_example(sections),
+    )
+    return _marked(name, text)
 
 
 def _shared(sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
@@ -171,16 +206,16 @@ def _shared(sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
             yield variable, value
 
 
-def _installers(user: User, sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
+def _installer(name: str, quote: Callable[[str], str], user: User, sections: Sequence[Section]) -> str:
     directory, services = (user.table.directory or "").rstrip("/"), any(one.service for one in sections)
-    for name in (layout.INSTALLER, layout.INSTALLER_WINDOWS):
-        yield name, _installer(name, directory, _key_elsewhere(user), user.ca is not None, services)
+    return _shared_installer(name, quote, directory, _key_elsewhere(user), user.ca is not None, services)
 
 
 @lru_cache(maxsize=64)
-def _installer(name: str, directory: str, kept_key: bool, certificate: bool, services: bool) -> str:
+def _shared_installer(
+    name: str, quote: Callable[[str], str], directory: str, kept_key: bool, certificate: bool, services: bool
+) -> str:
     """Return a script that many users share: it reads the names of user and services from the files next to it."""
-    quote = powershell if name == layout.INSTALLER_WINDOWS else shell
     text = template(f"client/{name}.j2").render(
         directory=quote(directory), kept_key=kept_key, certificate=certificate, services=services
     )
@@ -302,3 +337,16 @@ def _proof(entry: Entry) -> str:
 
 _PASSWORDS = frozenset({"scram-sha-256", "md5", "password"})
 _PROOFS = {"cert": "the certificate", "trust": "nothing", **dict.fromkeys(_PASSWORDS, "a password")}
+
+_TEXTS: Mapping[str, Callable[[User, Sequence[Section]], str]] = {
+    layout.SERVICES: _services,
+    layout.CONNECTIONS: _connections,
+    layout.JDBC: _jdbc,
+    layout.PGADMIN: _pgadmin,
+    layout.ENVIRONMENT: partial(_environment, layout.ENVIRONMENT, shell),
+    layout.ENVIRONMENT_WINDOWS: partial(_environment, layout.ENVIRONMENT_WINDOWS, powershell),
+    layout.INSTALLER: partial(_installer, layout.INSTALLER, shell),
+    layout.INSTALLER_WINDOWS: partial(_installer, layout.INSTALLER_WINDOWS, powershell),
+    layout.README: _readme,
+}
+"""What renders each file."""

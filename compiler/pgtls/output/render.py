@@ -91,15 +91,15 @@ def texts(
 
     ``rules`` are by server. ``lacking`` are entities without a certificate. ``kept`` are the unchanged texts of users.
     """
-    kept, same = kept or {}, _Same()
+    kept = kept or {}
     servers = (
         file for server in fleet.servers.values() for file in _server_texts(fleet, server, rules[server.name], lacking)
     )
     clients = (
-        (layout.path(user.entity, name), File(same[text.encode()], layout.PUBLIC, "bundle", user.entity))
+        (layout.path(user.entity, text.name), File(text, layout.PUBLIC, "bundle", user.entity))
         for user in fleet.users.values()
         if user.entity not in kept
-        for name, text in bundle.texts(user, entries.get(user.name, ()))
+        for text in bundle.texts(user, entries.get(user.name, ()))
     )
     return dict((*servers, *(file for files in kept.values() for file in files.items()), *clients))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pgtls.certificates.model import Existing
     from pgtls.fleet.model import Fleet, Server, User
-    from pgtls.state.tree import Tree
+    from pgtls.state.tree import Content, Tree
 
 
 class Link(NamedTuple):
@@ -78,7 +78,7 @@ def planned(fleet: Fleet, tree: Tree, existing: Existing) -> Tree:
 def copied(fleet: Fleet, tree: Tree, plan: Tree, read: Callable[[str], bytes | None]) -> Tree:
     """Return the copies of a tree whose other files are known. ``read`` returns a file that stays."""
 
-    def content(path: str, source: str, file: File) -> bytes | Later:
+    def content(path: str, source: str, file: File) -> Content:
         if file.content is Later.KEPT and plan[path].content is not Later.KEPT:
             return read(source) or b""
         return file.content
@@ -89,7 +89,7 @@ def copied(fleet: Fleet, tree: Tree, plan: Tree, read: Callable[[str], bytes | N
     }
 
 
-def _planned(path: str, source: str, file: File, existing: Existing) -> bytes | Later:
+def _planned(path: str, source: str, file: File, existing: Existing) -> Content:
     """Return the content of a copy. For a key that no build step read, return whether the copy stays."""
     if file.content is not Later.KEPT:
         return file.content

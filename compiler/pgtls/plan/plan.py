@@ -91,7 +91,7 @@ def _difference(file: File, entry: Entry | None, state: str | None) -> str | Non
         return "it was edited by hand"
     if state == "mode":
         return "its mode was changed"
-    if isinstance(file.content, bytes) and sha256(file.content).hexdigest() != entry.sha256:
+    if (content := file.read()) is not None and sha256(content).hexdigest() != entry.sha256:
         return "its content changes"
     return "its mode changes" if file.mode != entry.mode else None
 

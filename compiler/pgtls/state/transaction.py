@@ -75,7 +75,7 @@ def commit(
 ) -> None:
     """Write ``changes``, delete ``deletions``, replace the manifest and the lock: all or nothing.
 
-    ``changes`` are by path relative to ``out``; a change without bytes as content only sets the mode. ``deletions`` are
+    ``changes`` are by path relative to ``out``; a change whose content stays only sets the mode. ``deletions`` are
     files that the old manifest lists; directories that become empty are deleted too. ``manifest`` returns the new
     manifest from the entries of the written files. ``generations`` are what may be in use afterwards. ``private`` are
     the directories that hold a key afterwards: they become 0700, and other changed directories 0755 (None: directories
@@ -174,22 +174,18 @@ def _stage(
                 files.make_directory(path, mode, staging)
             written: dict[str, Entry] = {}
             for number, (path, file) in enumerate(changes.items()):
-                if isinstance(file.content, bytes):
-                    written[path] = entry(
-                        file.content,
-                        files.create(path, file.content, file.mode, staging, later=number),
-                        file.kind,
-                        file.entity,
-                    )
+                if (content := file.read()) is not None:
+                    found = files.create(path, content, file.mode, staging, later=number)
+                    written[path] = entry(content, found, file.kind, file.entity)
                     progress(1)
             path = MANIFEST
-            content = manifest(written)
-            files.create(path, content, _PUBLIC, staging)
+            after = manifest(written)
+            files.create(path, after, _PUBLIC, staging)
         finally:
             os.close(staging)
     except OSError as error:
         raise Rejected(cannot_write(os.path.join(place.out, path), error)) from None
-    return sha256(content).hexdigest()
+    return sha256(after).hexdigest()
 
 
 def _stage_known(place: Opened, lock: bytes) -> str | None:

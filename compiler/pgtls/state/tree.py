@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
+    from typing import SupportsBytes
+
     from pgtls.pki.model import Entity
 
 
@@ -37,14 +39,22 @@ class Later(Enum):
     KEPT = "stays as it is: a key that nobody had to read"
 
 
+Content: TypeAlias = "SupportsBytes | Later"
+"""The content of a file: its bytes, or what renders them when asked: a big tree does not hold all of its texts."""
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """A file of the tree."""
 
-    content: bytes | Later
+    content: Content
     mode: int
     kind: FileKind
     entity: Entity
+
+    def read(self) -> bytes | None:
+        """Return the content. Return None if it is not available."""
+        return None if isinstance(self.content, Later) else bytes(self.content)
 
 
 Tree = Mapping[str, File]
