@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.rules import compiled, with_secrets
 from pgtls.diagnostics import Rejected, refuse
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from pgtls.pki.model import Entity
     from pgtls.plan.status import Status
     from pgtls.state.deployed import Evidence, Witness
-    from pgtls.state.generations import History
-    from pgtls.state.lock import Lock
     from pgtls.state.tree import Tree
 
 
@@ -175,28 +173,38 @@ def _planned(state: Decided) -> Planned:
 
 def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
     from pgtls.plan.plan import completed
-    from pgtls.state import generations
     from pgtls.state.lock_file import LockChange
     from pgtls.state.manifest import entries
     from pgtls.state.transaction import commit
 
-    tree, lock, past = _issued(request, planned, progress)
-    existing, content = planned.existing, lock.render()
+    made, existing = _issued(request, planned, progress), planned.existing
+    tree = made.tree
     changes, deletions = completed(planned.plan, planned.tree, tree, existing)
     commit(
         request.out,
         changes,
         deletions,
-        lambda written: manifest(request, planned, lock, content, entries(request.out, tree, written, existing.kept)),
-        LockChange(request.lock, content, planned.checked.lock.digest),
-        generations=generations.render(past),
+        lambda written: manifest(
+            request, planned, made.lock_id, made.lock, entries(request.out, tree, written, existing.kept)
+        ),
+        LockChange(request.lock, made.lock, planned.checked.lock.digest),
+        generations=made.generations,
         private={path.rpartition("/")[0] for path, file in tree.items() if file.kind == "key"},
         progress=progress("writing", len(changes)),
     )
 
 
-def _issued(request: Request, planned: Planned, progress: Progress) -> tuple[Tree, Lock, History]:
-    """Issue what is planned; return tree, lock and generations after the build. Keys are gone when this returns."""
+class _Made(NamedTuple):
+    """What a build writes: the tree, and the files of the lock and of the generations."""
+
+    tree: Tree
+    lock: bytes
+    lock_id: str
+    generations: bytes
+
+
+def _issued(request: Request, planned: Planned, progress: Progress) -> _Made:
+    """Issue what is planned. When this returns, keys are gone, and so is what the files are rendered from."""
     from pgtls.certificates import issue, key_formats
     from pgtls.certificates.model import Issue
     from pgtls.certificates.observe import content, keyring
@@ -204,6 +212,7 @@ def _issued(request: Request, planned: Planned, progress: Progress) -> tuple[Tre
     from pgtls.output import render
     from pgtls.rollout.carriers import recorded
     from pgtls.rollout.verdict import history
+    from pgtls.state import generations
 
     decisions, existing, fleet, entries = planned.decisions, planned.existing, planned.fleet, planned.checked.entries
     issuing = sum(isinstance(decision, Issue) for decision in decisions.certificates.values())
@@ -217,4 +226,6 @@ def _issued(request: Request, planned: Planned, progress: Progress) -> tuple[Tre
     read = partial(content, request.out)
     tree = render.completed(fleet, entries, existing, planned.tree, planned.texts, material, read)
     past = history(fleet, planned.checked.rules, entries, decisions, existing, material.lines, tree)
-    return tree, issue.recorded(existing.lock, lines, decisions.revocations), past
+    lock = issue.recorded(existing.lock, lines, decisions.revocations)
+    assert lock.id is not None  # noqa: S101
+    return _Made(tree, lock.render(), lock.id, generations.render(past))

@@ -13,7 +13,7 @@ from pgtls.state.names import LOCK_TIMEOUT
 from pgtls.state.up_to_date import contents_digest, input_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -147,9 +147,9 @@ class Planned:
 
 
 def manifest(
-    request: Request, planned: Planned, lock: Lock, content: bytes, files: Mapping[str, ManifestEntry]
-) -> bytes:
-    """Return the manifest of a build; ``content`` is the file of the lock after it.
+    request: Request, planned: Planned, lock_id: str, lock: bytes, files: Mapping[str, ManifestEntry]
+) -> Iterator[bytes]:
+    """Return the manifest of a build, in parts; ``lock`` is the file of the lock after it.
 
     Without a digest, the next build has something to do.
     """
@@ -160,16 +160,15 @@ def manifest(
     from pgtls.state.manifest import Inputs, Manifest
 
     checked, decisions = planned.checked, planned.decisions
-    assert lock.id is not None  # noqa: S101
     again = decisions.waiting or planned.verdict.retirable or kept_outside(planned.fleet)
-    digest = "" if again else input_digest(checked.digest, content, planned.existing.deployed.digest)
+    digest = "" if again else input_digest(checked.digest, lock, planned.existing.deployed.digest)
     return Manifest(
         version=__version__,
-        lock_id=lock.id,
+        lock_id=lock_id,
         spec=os.path.basename(request.spec),
         inputs=Inputs(digest, checked.source.patterns, checked.files),
         built=request.now,
         next_due=next_due(planned.fleet, decisions),
         files=files,
         texts=planned.follows,
-    ).render()
+    ).parts()

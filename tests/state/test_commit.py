@@ -134,7 +134,7 @@ def test_a_file_whose_mode_alone_was_changed_gets_it_back_without_its_content(bu
     content, changed = path.read_bytes(), path.stat().st_mtime_ns
     manifest = (built.out / "manifest.json").read_bytes()
     commit(
-        str(built.out), {"ca/root/ca.key": File(Later.KEPT, 0o600, "key", Entity("ca.root"))}, (), lambda _: manifest
+        str(built.out), {"ca/root/ca.key": File(Later.KEPT, 0o600, "key", Entity("ca.root"))}, (), lambda _: [manifest]
     )
     assert (path.stat().st_mode & 0o777, path.read_bytes(), path.stat().st_mtime_ns) == (0o600, content, changed)
 
@@ -145,7 +145,7 @@ def test_a_directory_with_a_key_that_was_opened_closes_again(built: Site) -> Non
     assert manifest is not None
     assert observe_files(str(built.out), manifest).states["ca/root/ca.key"] == "mode"
     kept = {"ca/root/ca.key": File(Later.KEPT, 0o600, "key", Entity("ca.root"))}
-    commit(str(built.out), kept, (), lambda _: manifest.render(), private={"ca/root"})
+    commit(str(built.out), kept, (), lambda _: manifest.parts(), private={"ca/root"})
     assert (built.out / "ca/root").stat().st_mode & 0o777 == 0o700
     assert set(observe_files(str(built.out), manifest).states.values()) == {"same"}
 
@@ -309,7 +309,7 @@ def as_another_user(site: Site, tree: Tree) -> int:
         os.setgid(65534)
         os.setuid(65534)
         with pytest.raises(Rejected, match=r'PGT530: cannot write ".*": Permission denied'):
-            commit(str(site.out), tree, (), lambda _: b"{}")
+            commit(str(site.out), tree, (), lambda _: [b"{}"])
 
     return in_child(build).status
 
@@ -355,7 +355,7 @@ def test_a_lock_whose_directory_is_gone_is_an_error(built: Site) -> None:
     elsewhere = Site(built.directory, built.directory / "gone" / "pgtls.lock")
     before = snapshot(built.out)
     with pytest.raises(Rejected, match=r'PGT530: cannot write ".*/gone/pgtls\.lock": No such file or directory'):
-        commit(str(elsewhere.out), OTHER, (), lambda _: b"", LockChange(str(elsewhere.lock), b"", None))
+        commit(str(elsewhere.out), OTHER, (), lambda _: [], LockChange(str(elsewhere.lock), b"", None))
     assert snapshot(built.out) == before
     assert leftovers(built) == []
 
@@ -384,7 +384,7 @@ def test_a_link_in_place_of_a_directory_is_never_followed(
     before = snapshot(outside)
     (built.out / path).symlink_to(tmp_path / "nowhere" if dangling else outside)
     with pytest.raises(Rejected, match=re.escape(f'PGT525: "{path}" in the out directory is a symbolic link')):
-        commit(str(built.out), OTHER, ["clients/local/env.sh"], lambda _: b"")
+        commit(str(built.out), OTHER, ["clients/local/env.sh"], lambda _: [])
     assert snapshot(outside) == before
     assert (built.out / path).is_symlink()
     assert not (tmp_path / "nowhere").exists()
@@ -395,7 +395,7 @@ def test_a_link_in_place_of_a_directory_is_not_followed_to_delete(built: Site, t
     shutil.move(built.out / "clients/app", outside)
     (built.out / "clients/app").symlink_to(outside)
     with pytest.raises(Rejected, match="PGT525"):
-        commit(str(built.out), {}, ["clients/app/root.crt"], lambda _: b"")
+        commit(str(built.out), {}, ["clients/app/root.crt"], lambda _: [])
     assert (outside / "root.crt").exists()
 
 
@@ -406,7 +406,7 @@ def test_a_link_in_place_of_a_file_is_replaced_and_what_it_points_to_stays(built
         (built.out / path).unlink()
         (built.out / path).symlink_to(outside)
     changes = {"clients/app/root.crt": OTHER["clients/app/root.crt"]}
-    commit(str(built.out), changes, ["clients/local/env.sh"], lambda _: b"{}")
+    commit(str(built.out), changes, ["clients/local/env.sh"], lambda _: [b"{}"])
     assert outside.read_text() == "mine"
     assert (built.out / "clients/app/root.crt").read_bytes() == OTHER["clients/app/root.crt"].content
     assert not os.path.lexists(built.out / "clients/local")
@@ -472,7 +472,7 @@ def test_a_lock_that_changed_meanwhile_is_not_written_over(built: Site) -> None:
     before = snapshot(built.out)
     change = LockChange(str(built.lock), read.with_lines(issued(8)).render(), read.digest)
     with pytest.raises(Rejected, match="PGT531: the lock changed while the build ran"):
-        commit(str(built.out), OTHER, (), lambda _: b"{}", change)
+        commit(str(built.out), OTHER, (), lambda _: [b"{}"], change)
     assert built.lock_bytes() == pulled.render()
     assert (snapshot(built.out), leftovers(built)) == (before, [])
 
@@ -507,7 +507,7 @@ def test_a_lock_that_becomes_a_link_after_it_was_read_is_not_followed(built: Sit
     before = real.read_bytes()
     change = LockChange(str(built.lock), read.with_lines(issued(8)).render(), read.digest)
     with pytest.raises(Rejected, match="PGT530: cannot write"):
-        commit(str(built.out), OTHER, (), lambda _: b"{}", change)
+        commit(str(built.out), OTHER, (), lambda _: [b"{}"], change)
     assert (real.read_bytes(), leftovers(built)) == (before, [])
 
 

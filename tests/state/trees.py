@@ -21,7 +21,7 @@ from pgtls.state.tree import File, FileKind
 from pgtls.state.up_to_date import input_digest, source_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 ID = "0123456789abcdef0123456789abcdef"
@@ -101,9 +101,9 @@ class Site:
         after = Lock(lock.id or ID, lock.issued, lock.revoked).with_lines(*lines)
         digest = input_digest(source_digest(str(self.spec), (), (), ""), after.render())
 
-        def manifest(written: Mapping[str, manifests.Entry]) -> bytes:
+        def manifest(written: Mapping[str, manifests.Entry]) -> Iterator[bytes]:
             written = {path: written[path] for path in changes}
-            return Manifest("0.1.0", ID, self.spec.name, Inputs(digest), NOW, None, {**entries, **written}).render()
+            return Manifest("0.1.0", ID, self.spec.name, Inputs(digest), NOW, None, {**entries, **written}).parts()
 
         change = LockChange(str(self.lock), after.render(), lock.digest)
         gone = [path for path in listed if path not in tree]

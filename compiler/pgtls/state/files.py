@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
+from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
@@ -87,27 +88,36 @@ class Stat(NamedTuple):
         return cls(found.st_size, found.st_mtime_ns, stat.S_IMODE(found.st_mode))
 
 
-def create(path: str, content: bytes, mode: int, dir_fd: int | None = None, *, later: int = 0) -> Stat:
+def create(path: str, content: bytes, mode: int, dir_fd: int | None = None, mtime_ns: int | None = None) -> Stat:
     """Write a new file with exactly this mode from its first byte, and return its stat.
 
-    ``later`` are nanoseconds to add to its modification time. The kernel's clock advances in steps of milliseconds:
-    without them, many files of one build have the same time, and two of the same size could be swapped unnoticed.
+    ``mtime_ns`` is its modification time. The kernel's clock advances in steps of milliseconds: by it, many files of
+    one build would have the same time, and two of the same size could be swapped unnoticed.
     """
     descriptor = os.open(path, _CREATE, mode, dir_fd=dir_fd)
     try:
         written = os.write(descriptor, content)
         while written < len(content):
             written += os.write(descriptor, content[written:])
+        if mtime_ns is not None:
+            os.utime(descriptor, ns=(mtime_ns, mtime_ns))
         found = os.fstat(descriptor)
         if stat.S_IMODE(found.st_mode) != mode:  # the umask took some
             os.fchmod(descriptor, mode)
-            found = os.fstat(descriptor)
-        if later:
-            os.utime(descriptor, ns=(found.st_atime_ns, found.st_mtime_ns + later))
-            found = os.fstat(descriptor)
-        return Stat.of(found)
+        return Stat(found.st_size, found.st_mtime_ns, mode)
     finally:
         os.close(descriptor)
+
+
+def create_in_parts(path: str, parts: Iterable[bytes], mode: int, dir_fd: int | None = None) -> str:
+    """Write a new file with exactly this mode, one part after the other, and return its SHA-256."""
+    digest = sha256()
+    with open(os.open(path, _CREATE, mode, dir_fd=dir_fd), "wb") as file:
+        for part in parts:
+            digest.update(part)
+            file.write(part)
+        os.fchmod(file.fileno(), mode)  # the umask took some
+    return digest.hexdigest()
 
 
 def make_directory(path: str, mode: int, dir_fd: int | None = None) -> None:

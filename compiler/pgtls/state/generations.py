@@ -10,6 +10,8 @@ import json
 import os
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from io import BytesIO
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pgtls.pki.model import Entity
@@ -70,8 +72,11 @@ def read(out: str) -> History | None:
 
 def render(history: History) -> bytes:
     """Return the file: a header, then one generation a line."""
-    lines = [{"pgtls_generations": VERSION}, *(_fields(one) for entity in sorted(history) for one in history[entity])]
-    return "".join(f"{_encode(line)}\n" for line in lines).encode(errors="backslashreplace")
+    lines = (_fields(one) for entity in sorted(history) for one in history[entity])
+    file = BytesIO()  # a line at a time: a big tree has many
+    for line in chain(({"pgtls_generations": VERSION},), lines):
+        file.write(f"{_encode(line)}\n".encode(errors="backslashreplace"))
+    return file.getvalue()
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

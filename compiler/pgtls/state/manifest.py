@@ -11,7 +11,6 @@ import re
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
-from io import BytesIO
 from itertools import chain, islice
 from json.encoder import encode_basestring
 from operator import itemgetter
@@ -76,7 +75,11 @@ class Manifest:
     """By user: the digest of what the texts of its bundle follow from: see :mod:`pgtls.output.kept`."""
 
     def render(self) -> bytes:
-        """Return the file: sorted keys, one file a line, so that ``diff`` can compare two manifests."""
+        """Return the file."""
+        return b"".join(self.parts())
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield the file in parts: sorted keys, one file a line, so that ``diff`` can compare two manifests."""
         head = {
             "pgtls_manifest": VERSION,
             "version": self.version,
@@ -94,11 +97,9 @@ class Manifest:
         texts = (f'{encode_basestring(entity)}:"{self.texts[entity]}"' for entity in sorted(self.texts))
         lines = (_line(path, self.files[path]) for path in sorted(self.files))
         begin, middle, end = (encode(head)[:-1] + ',"texts":{',), ('},"files":{',), ("}}\n",)
-        parts = chain(begin, _separated(texts), middle, _separated(lines), end)
-        # A file name that is no text (PEP 383) becomes an escape of JSON.
-        file = BytesIO()
-        file.writelines(part.encode(errors="backslashreplace") for part in parts)
-        return file.getvalue()
+        for part in chain(begin, _separated(texts), middle, _separated(lines), end):
+            # A file name that is no text (PEP 383) becomes an escape of JSON.
+            yield part.encode(errors="backslashreplace")
 
 
 def _separated(lines: Iterable[str]) -> Iterator[str]:

@@ -51,7 +51,7 @@ from pgtls.state.recovery import carry_out, sync
 from pgtls.state.tree import File
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from pgtls.state.manifest import Entry
 
@@ -66,7 +66,7 @@ def commit(
     out: str,
     changes: Mapping[str, File],
     deletions: Collection[str],
-    manifest: Callable[[Mapping[str, Entry]], bytes],
+    manifest: Callable[[Mapping[str, Entry]], Iterable[bytes]],
     lock: LockChange | None = None,
     *,
     generations: bytes | None = None,
@@ -77,10 +77,10 @@ def commit(
 
     ``changes`` are by path relative to ``out``; a change whose content stays only sets the mode. ``deletions`` are
     files that the old manifest lists; directories that become empty are deleted too. ``manifest`` returns the new
-    manifest from the entries of the written files. ``generations`` are what may be in use afterwards. ``private`` are
-    the directories that hold a key afterwards: they become 0700, and other changed directories 0755 (None: directories
-    that get a key become 0700, the others keep their mode). ``progress`` is called with the number of files staged
-    since the last call.
+    manifest, in parts, from the entries of the written files. ``generations`` are what may be in use afterwards.
+    ``private`` are the directories that hold a key afterwards: they become 0700, and other changed directories 0755
+    (None: directories that get a key become 0700, the others keep their mode). ``progress`` is called with the number
+    of files staged since the last call.
 
     The caller holds the mutex of ``out``, which exists, and has called :func:`recover`. Raise :class:`Rejected` without
     any change: PGT525 (a symbolic link in the way), PGT526 (a foreign file in the way), PGT530 (cannot be written),
@@ -161,7 +161,7 @@ def _stage(
     place: Opened,
     scaffold: Mapping[str, int],
     changes: Mapping[str, File],
-    manifest: Callable[[Mapping[str, Entry]], bytes],
+    manifest: Callable[[Mapping[str, Entry]], Iterable[bytes]],
     progress: Callable[[int], None],
 ) -> str:
     """Write the new files below staging; return the digest of the new manifest."""
@@ -173,19 +173,18 @@ def _stage(
             for path, mode in scaffold.items():
                 files.make_directory(path, mode, staging)
             written: dict[str, Entry] = {}
+            began = os.fstat(staging).st_mtime_ns
             for number, (path, file) in enumerate(changes.items()):
                 if (content := file.read()) is not None:
-                    found = files.create(path, content, file.mode, staging, later=number)
+                    found = files.create(path, content, file.mode, staging, began + number)
                     written[path] = entry(content, found, file.kind, file.entity)
                     progress(1)
             path = MANIFEST
-            after = manifest(written)
-            files.create(path, after, _PUBLIC, staging)
+            return files.create_in_parts(path, manifest(written), _PUBLIC, staging)
         finally:
             os.close(staging)
     except OSError as error:
         raise Rejected(cannot_write(os.path.join(place.out, path), error)) from None
-    return sha256(after).hexdigest()
 
 
 def _stage_known(place: Opened, lock: bytes) -> str | None:
