@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pgtls.pki.model import Entity
 from pgtls.state import manifest as manifests
 from pgtls.state.lock import timestamp
 from pgtls.state.manifest import Inputs
@@ -57,6 +60,18 @@ def test_a_tree_that_is_as_it_was_built_is_up_to_date(site: Site) -> None:
     assert check(site)
     assert check(site, now=timestamp(NOW))
     assert check(site, now="2026-03-31T23:59:59Z")
+
+
+def test_the_lists_of_a_manifest_are_found_wherever_they_begin(site: Site) -> None:
+    path = site.out / "manifest.json"
+    found = manifests.read(site.out)
+    assert found is not None
+    path.write_bytes(replace(found, spec='a,"texts":{.toml', texts={Entity("user.a"): "0" * 64}).render())
+    assert check(site)
+    path.write_bytes(json.dumps(json.loads(path.read_bytes()), indent=1).encode())
+    assert check(site)
+    (site.out / "clients/app/root.crt").write_bytes(b"changed")
+    assert not check(site)
 
 
 def test_relative_paths_mean_the_same(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
