@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pgtls.fleet.model import Authority
     from pgtls.pki.model import Entity
 
-_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
+_BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+_BLOCK = re.compile(_BEGIN + rb".+?" + _END + rb"\n?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,9 @@ Credentials = "Mapping[Entity, Credential]"
 
 def first_block(pem: bytes) -> bytes:
     """Return the first certificate of a file: of a chain, the leaf."""
-    match = _BLOCK.search(pem)
-    return match[0].rstrip(b"\n") + b"\n" if match else pem
+    begin = pem.find(_BEGIN)
+    end = pem.find(_END, begin + len(_BEGIN) + 1)
+    return pem[begin : end + len(_END)] + b"\n" if 0 <= begin < end else pem
 
 
 def blocks(pem: bytes) -> Iterator[bytes]:

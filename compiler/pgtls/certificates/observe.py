@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import os
 from dataclasses import replace
@@ -360,7 +359,7 @@ def _fingerprint(pem: bytes) -> str | None:
     """Hash the DER of the first certificate of a file, without parsing it."""
     try:
         body = b"".join(first_block(pem).split(b"\n")[1:-2])
-        return sha256(base64.b64decode(body, validate=True)).hexdigest()
+        return sha256(binascii.a2b_base64(body, strict_mode=True)).hexdigest()
     except (binascii.Error, ValueError):
         return None
 

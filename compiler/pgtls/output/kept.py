@@ -62,11 +62,15 @@ def _entries(entries: Sequence[Entry], servers: Mapping[str, str], policies: Map
 def kept_texts(existing: Existing, wanted: Mapping[Entity, str]) -> dict[Entity, Tree]:
     """Return the texts that stay, by user, without their content. ``wanted`` are the :func:`digests`."""
     before = existing.manifest.texts if existing.manifest else {}
-    same = {entity for entity, digest in wanted.items() if before.get(entity) == digest}
+    same = {
+        entity: File(Later.KEPT, layout.PUBLIC, "bundle", entity)
+        for entity, digest in wanted.items()
+        if before.get(entity) == digest
+    }
     found: dict[Entity, dict[str, File]] = {}
     for path, entry in existing.listed.items():
-        if entry.kind == "bundle" and entry.entity in same:
+        if entry.kind == "bundle" and (file := same.get(entry.entity)):
+            found.setdefault(entry.entity, {})[path] = file
             if existing.files[path] not in UNTOUCHED:
-                same.discard(entry.entity)
-            found.setdefault(entry.entity, {})[path] = File(Later.KEPT, layout.PUBLIC, "bundle", entry.entity)
+                del same[entry.entity]
     return {entity: files for entity, files in found.items() if entity in same}

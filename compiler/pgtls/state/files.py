@@ -7,6 +7,7 @@ import os
 import stat
 from contextlib import suppress
 from hashlib import sha256
+from io import FileIO
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
@@ -166,13 +167,13 @@ def read(path: str, dir_fd: int | None = None, longest: int | None = None, *, fo
     Raise OSError for anything else (a pipe or a device might never end), and for more bytes than ``longest``.
     """
     flags = (_READ & ~os.O_NOFOLLOW if follow else _READ) | os.O_NONBLOCK
-    with open(os.open(path, flags, dir_fd=dir_fd), "rb") as file:
+    with FileIO(os.open(path, flags, dir_fd=dir_fd)) as file:  # open() takes twice the time, for a buffer to read all
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", path)
         if longest is not None and found.st_size > longest:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
-        return file.read()
+        return file.readall()
 
 
 def exists(path: str, dir_fd: int) -> bool:

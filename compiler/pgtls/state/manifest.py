@@ -165,7 +165,7 @@ def read(out: str | os.PathLike[str]) -> Manifest | None:
 def parse(content: bytes, name: str) -> Manifest:
     """Read a manifest; ``name`` is its file in messages. :class:`Rejected` as :func:`read`."""
     try:
-        document = json.loads(content)
+        document = json.loads(content, object_hook=_read_entry)
         version = document["pgtls_manifest"]
         if version != VERSION:
             message = f"the manifest is of version {json.dumps(version)}, and this pgtls reads version {VERSION}"
@@ -188,7 +188,6 @@ def _damaged(name: str, reason: str) -> Diagnostic:
 def _manifest(document: Mapping[str, Any]) -> Manifest:
     """Parse a manifest; raise ValueError, KeyError or TypeError if :meth:`Manifest.render` did not write it."""
     inputs, due = document["inputs"], document["next_due"]
-    files = {path: _entry(path, fields) for path, fields in document["files"].items()}
     return Manifest(
         version=_text(document["version"]),
         lock_id=_text(document["lock_id"]),
@@ -198,7 +197,7 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
         ),
         built=instant(document["built"]),
         next_due=None if due is None else instant(due),
-        files=files,
+        files={_inside(path): _of_a_file(entry) for path, entry in document["files"].items()},
         texts={_owner(entity): _digest(digits) for entity, digits in document.get("texts", {}).items()},
     )
 
@@ -209,25 +208,40 @@ def _digest(digits: object) -> str:
     return digits
 
 
-def _entry(path: str, fields: Mapping[str, Any]) -> Entry:
-    """Check and return one entry: its path must stay inside the tree, since a build may delete it."""
+def _read_entry(fields: dict[str, Any]) -> Any:
+    """Read the entry of a file as soon as its object is parsed: the objects of a big tree would need more memory."""
+    if "sha256" not in fields:
+        return fields
     digits, size, mtime, mode, kind, entity = _values(fields)
     whole = type(size) is type(mtime) is type(mode) is int
-    if not (whole and kind in FILE_KINDS and type(entity) is str and _SHA256.match(digits)) or len(fields) != _FIELDS:
-        raise TypeError(path)
-    name = path.rpartition("/")[2]
-    if "\0" in path or name in _NO_NAMES or not _inside(path[: -len(name)]):
-        raise TypeError(path)
-    return Entry(digits, size, mtime, mode, kind, _owner(entity))
+    if not (whole and type(entity) is str and _SHA256.match(digits)) or len(fields) != _FIELDS:
+        raise TypeError(fields)
+    return Entry(digits, size, mtime, mode, _KINDS[kind], _owner(entity))
 
 
 _values = itemgetter(*Entry._fields)
 _FIELDS = len(Entry._fields)
+_KINDS = {kind: kind for kind in FILE_KINDS}
+"""One text for each kind, which all files share."""
 _NO_NAMES = frozenset(("", ".", ".."))
 
 
+def _of_a_file(entry: object) -> Entry:
+    if not isinstance(entry, Entry):
+        raise TypeError(entry)
+    return entry
+
+
+def _inside(path: str) -> str:
+    """Return the path of a file if it stays inside the tree: a build may delete it."""
+    name = path.rpartition("/")[2]
+    if "\0" in path or name in _NO_NAMES or not _is_inside(path[: -len(name)]):
+        raise TypeError(path)
+    return path
+
+
 @cache  # a directory has several files
-def _inside(directory: str) -> bool:
+def _is_inside(directory: str) -> bool:
     """Return whether a directory, with a final ``/`` or empty, lies inside the tree."""
     return not directory or _NO_NAMES.isdisjoint(directory[:-1].split("/"))
 
