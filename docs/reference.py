@@ -14,6 +14,7 @@ import sys
 import tempfile
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
+from importlib import import_module
 from inspect import cleandoc, isfunction, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,8 +217,9 @@ def diagnostics_page() -> Iterator[str]:
         "# Diagnostics\n\n<!-- Written by docs/reference.py from the catalogue; edit that. -->\n\n"
         "`pgtls rule CODE` prints the same.\n"
     )
-    for number, title in enumerate(FAMILIES.values()):
-        rules = [rule for rule in catalogue().values() if rule.code.startswith(f"PGT{number}")]
+    for family, title in FAMILIES.items():
+        codes = sorted(rule.code for rule in import_module(f"pgtls.diagnostics.rules.{family}").RULES)
+        rules = [catalogue()[code] for code in codes]
         if rules:
             yield f"\n## {title}\n"
         for rule in rules:

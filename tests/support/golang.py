@@ -19,13 +19,17 @@ from support.system import locked, scratch
 
 PROGRAMS = {
     "drivers": ".",
+    "etcd": ".",
     "actionlint": "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12",
     # With --offline it signs by step-ca's own code, and needs no server. Later releases cannot be had by `go install`.
     "step": "github.com/smallstep/cli/cmd/step@v0.21.0",
     "terraform-provider-external": "github.com/terraform-providers/terraform-provider-external",
 }
 """The package of each; one without a version is of a module here, whose go.mod pins it."""
-_PINNED = {"drivers": Path(__file__).with_name("drivers") / "go"}
+_PINNED = {
+    "drivers": Path(__file__).with_name("drivers") / "go",
+    "etcd": Path(__file__).with_name("etcd"),
+}
 _EXTERNAL = Path(__file__).with_name("external")
 _ATTEMPTS = 3
 """A proxy may hang up; what was downloaded by then is kept."""

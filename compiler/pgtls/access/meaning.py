@@ -81,6 +81,9 @@ class Holders:
         intended = {ca.name for ca in fleet.cas.values() if any(above.name in named for above in ca.chain)}
         self.users = [user for user in fleet.users.values() if user.ca and user.ca.name in under]
         self.meant = {user.name for user in self.users if user.ca and user.ca.name in intended}
+        self._strangers = any(
+            ca.trusted_only or ca.foreign_root is not None for ca in fleet.cas.values() if ca.name in under
+        )
 
     def showing(self, text: str, part: Part) -> frozenset[Bearer]:
         """Return the users that show a common name, or a whole subject.
@@ -95,6 +98,13 @@ class Holders:
     @cached_property
     def _by_whole_subject(self) -> frozenset[str]:
         return frozenset(user.name for user in self.users if user.table.identity == "dn")
+
+    def may_exist(self, bearer: Bearer) -> bool:
+        """Return whether a client can show an identity that a line accepts.
+
+        A certificate in a name that no user of the spec has exists only under a CA whose key is elsewhere.
+        """
+        return self._strangers or bearer[0] not in ("cn", "dn")
 
     @cached_property
     def _by_common_name(self) -> Mapping[str, tuple[str, ...]]:

@@ -65,7 +65,8 @@ def _is_wide(policies: Sequence[Policy], lines: Sequence[Line]) -> bool:
 def _names(fleet: Fleet, idents: Sequence[IdentLine]) -> list[str]:
     """Return the roles to check besides those that the spec names.
 
-    These are all roles of users, and all names in their certificates.
+    These are all roles of users, all names in their certificates, and all roles of the maps: an engine's map may open a
+    role of which the spec says nothing.
 
     Users share one example if they differ only in their name, which is also their only role, account and common name,
     and if no map names them.
@@ -83,6 +84,7 @@ def _names(fleet: Fleet, idents: Sequence[IdentLine]) -> list[str]:
         if plain and name not in mapped:
             alike.add(kind)
         found |= dict.fromkeys((*user.roles, user.common_name))
+    found |= dict.fromkeys(ident.role.text for ident in idents if isinstance(ident.role, Name))
     return sorted(found)
 
 
@@ -94,6 +96,8 @@ def _differences(server: str, classes: Classes, meaning: Meaning, text: Text) ->
             line = text.deciding(found.bits.lines, transport)
             asks, asked = meaning.asks(deciding, transport), text.ask(line)
             role = None
+            if asks == (None,) and line is not None and text.admits_nobody(line, found.role.names):
+                continue
             if asks == (asked,):
                 if line is None or asked is None or not _compared(asked):
                     continue

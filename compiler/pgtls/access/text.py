@@ -96,6 +96,16 @@ class Text:
             ),
         )
 
+    def admits_nobody(self, line: Line, roles: Sequence[str]) -> bool:
+        """Return whether the map of a line accepts no client for any of the roles: then the line rejects them.
+
+        A name that no user of the spec has counts for nothing if the trusted CAs certify only users of the spec.
+        """
+        if line.option("map") is None:
+            return False
+        accepted = [self.accepted(line, role) for role in roles]
+        return not any(one.patterns or any(map(self._holders.may_exist, one.bearers)) for one in accepted)
+
     def _shown(self, name: str, part: Part, *, implied: bool) -> frozenset[Bearer]:
         """Return the clients that show an identity.
 

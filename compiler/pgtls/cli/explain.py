@@ -88,6 +88,12 @@ def command(
     postgres: Annotated[
         int | None, typer.Option(metavar="N", min=OLDEST, max=NEWEST, help="Its major version.")
     ] = None,
+    engine: Annotated[
+        Literal["patroni", "cloudnativepg"] | None,
+        typer.Option(
+            show_default="none", help="Answer from pg_hba.conf as this engine writes it, with the engine's own lines."
+        ),
+    ] = None,
     format_: Annotated[Literal["text", "json"], FORMAT] = "text",
 ) -> int:
     """Explain one connection: admitted or refused, by which line and which policy, and what is asked of the client."""
@@ -105,6 +111,7 @@ def command(
         "hba": hba,
         "ident": ident,
         "postgres": postgres,
+        "engine": engine,
     }
     _refuse_contradictions(question)
     with reporting("explain", format_) as report:
@@ -114,7 +121,7 @@ def command(
 
             answer = ask(question["hba"], question["ident"], question["postgres"], asked)
         else:
-            answer = _of_spec(where.open(clock(where.now)), question["server"], asked)
+            answer = _of_spec(where.open(clock(where.now)), question, asked)
         report.result = lambda: _as_dict(answer)
         report.text = lambda: _text(answer, columns(sys.stdout))
     return report.status
@@ -128,6 +135,8 @@ def _refuse_contradictions(question: dict[str, Any]) -> None:
         raise UsageError("--server: a foreign file (--hba) is of no server of the spec")
     if question["hba"] and question["host"]:
         raise UsageError("--host: a foreign file (--hba) is of no server of the spec")
+    if question["hba"] and question["engine"]:
+        raise UsageError("--engine: a foreign file (--hba) is whole already")
     if not question["hba"] and (question["ident"] or question["postgres"]):
         raise UsageError("--ident and --postgres require --hba")
     if question["cert"] not in (None, "none") and (question["cleartext"] or question["from_"] == "local"):
@@ -164,12 +173,16 @@ def _parsed(option: str, parse: Callable[[], _T]) -> _T:
         raise UsageError(f"{option} {error}") from None
 
 
-def _of_spec(spec: Spec, server: str | None, question: Question) -> Answer:
+def _of_spec(spec: Spec, words: dict[str, Any], question: Question) -> Answer:
     from pgtls.access.question import UnclearServer
     from pgtls.api import answer
 
     try:
-        return answer(spec, question, server)
+        if words["engine"]:
+            from pgtls.exports.composed import explain
+
+            return explain(spec, words["engine"], question, words["server"])
+        return answer(spec, question, words["server"])
     except UnclearServer as unclear:
         raise UsageError(f"--server: {unclear}") from None
 

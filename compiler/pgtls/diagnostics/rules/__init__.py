@@ -24,6 +24,7 @@ FAMILIES = {
     "state": "PGT5xx: state, lock, out directory, and pgtls itself",
     "wire": "PGT60x: running servers",
     "tokens": "PGT63x and PGT64x: keys in tokens",
+    "engines": "PGT66x: engines that run PostgreSQL",
 }
 
 

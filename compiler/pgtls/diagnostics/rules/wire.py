@@ -1,4 +1,4 @@
-"""PGT6xx: running servers."""
+"""PGT60x: running servers."""
 
 from __future__ import annotations
 

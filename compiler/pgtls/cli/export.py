@@ -1,0 +1,138 @@
+"""``pgtls export``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pgtls.cli.completion import names
+from pgtls.cli.options import FORMAT, Beside, clock, expanded
+from pgtls.cli.printing import reporting
+from pgtls.cli.usage import UsageError
+from pgtls.language.words import listed
+from pgtls.state.files import make_directories, read
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pgtls.exports.built import Exported
+
+EXAMPLES = {
+    "pgtls export patroni --to patroni": "Write a YAML file for each member of a Patroni cluster.",
+    "pgtls export patroni db1 --to -": "Print the file of member db1, secrets of its rules included.",
+}
+
+STDOUT = "-"
+
+
+@expanded
+def command(
+    where: Beside,
+    engine: Annotated[Literal["patroni"], typer.Argument(metavar="FORMAT", help="patroni.")],
+    to: Annotated[str, typer.Option(metavar="DIR|-", help="Where to write; - prints everything, secrets included.")],
+    servers: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="The servers; by default all.", autocompletion=names("{name}", "server")),
+    ] = None,
+    superuser: Annotated[
+        str, typer.Option(metavar="USER", help="Patroni: the user of the spec that is its superuser.")
+    ] = "postgres",
+    replication: Annotated[
+        str, typer.Option(metavar="USER", help="Patroni: the user of the spec that replicates.")
+    ] = "replicator",
+    rewind: Annotated[
+        str | None, typer.Option(metavar="USER", show_default="the superuser", help="Patroni: the user of pg_rewind.")
+    ] = None,
+    format_: Annotated[Literal["text", "json"], FORMAT] = "text",
+) -> int:
+    """Write what the last build made in the form of an engine that runs PostgreSQL, and prove the rules as it has them.
+
+    Files with secrets have mode 0600 and are listed in a .gitignore. A second export changes nothing.
+    """
+    from pgtls.exports import patroni
+
+    if to == STDOUT and format_ == "json":
+        raise UsageError("--to -: the files go to standard output, where --format json prints its report")
+    out = where.paths[1]
+    if to != STDOUT and _inside(to, out):
+        raise UsageError(f"--to {to}: it lies in the out directory, which belongs to pgtls build; name another")
+    with reporting("export", format_) as report:
+        accounts = patroni.Accounts(superuser, replication, rewind)
+        files, report.diagnostics = patroni.export(
+            where.open(clock(where.now)), out, servers or (), accounts, where.lock_timeout
+        )
+        if to == STDOUT:
+            report.text = lambda: "---\n".join(file.content.decode() for file in files.values()).rstrip("\n")
+        else:
+            written = write(to, files)
+            report.done = f"{to} has the files"
+            report.result = lambda: {"files": [{"path": name, "mode": f"{files[name].mode:04o}"} for name in files]}
+            report.text = lambda: _said(to, files, written)
+    return report.status
+
+
+def write(directory: str, files: Mapping[str, Exported]) -> list[str]:
+    """Write files below a directory, with a .gitignore that lists those with secrets. Return those that changed.
+
+    A file has its mode from the first byte, and replaces the old one at once. What is right already is not touched.
+    """
+    changed: dict[str, str] = {}
+    try:
+        for name, file in (*files.items(), (IGNORED, _ignored(files))):
+            path = os.path.join(directory, name)
+            if not _same(path, file):
+                changed[path] = _staged(path, file)
+        for path, staged in changed.items():
+            os.replace(staged, path)
+    finally:
+        for staged in changed.values():
+            with suppress(FileNotFoundError):
+                os.unlink(staged)
+    return list(changed)
+
+
+IGNORED = ".gitignore"
+
+
+def _ignored(files: Mapping[str, Exported]) -> Exported:
+    from pgtls.exports.built import PUBLIC, SECRET, Exported
+
+    secret = sorted(f"/{name}\n" for name, file in files.items() if file.mode == SECRET)
+    return Exported("".join(secret).encode(), PUBLIC)
+
+
+def _same(path: str, file: Exported) -> bool:
+    try:
+        return os.lstat(path).st_mode & 0o7777 == file.mode and read(path) == file.content
+    except OSError:
+        return False
+
+
+def _staged(path: str, file: Exported) -> str:
+    """Write a file next to where it belongs. Return its path."""
+    directory = os.path.dirname(path)
+    make_directories(directory)
+    descriptor, staged = tempfile.mkstemp(prefix=".pgtls-", dir=directory)
+    try:
+        with open(descriptor, "wb") as stream:
+            stream.write(file.content)
+            os.fchmod(descriptor, file.mode)
+            os.fsync(descriptor)
+    except BaseException:
+        os.unlink(staged)
+        raise
+    return staged
+
+
+def _said(to: str, files: Mapping[str, Exported], changed: Sequence[str]) -> str:
+    written = "\n".join(f"wrote {path}" for path in changed)
+    return written or f"{to} is as it should be: {listed(files)}"
+
+
+def _inside(path: str, out: str) -> bool:
+    real, tree = os.path.realpath(path), os.path.realpath(out)
+    return os.path.commonpath((real, tree)) == tree
