@@ -102,17 +102,17 @@ auth = "cert"
 """
 
 
-def built(directory: Path, spec: str) -> Path:
-    """Write a spec and build it. Return its directory."""
+def built(directory: Path, spec: str, now: str | None = NOW) -> Path:
+    """Write a spec and build it; for real servers, now is None. Return its directory."""
     (directory / "pgtls.toml").write_text(spec)
-    run = pgtls("build", cwd=directory, now=NOW)
+    run = pgtls("build", cwd=directory, now=now)
     assert run.status == 0, run.stderr
     return directory
 
 
-def export(directory: Path, *words: str) -> Run:
+def export(directory: Path, *words: str, now: str | None = NOW) -> Run:
     """Export into the directory ``to``."""
-    return pgtls("export", *words, "--to", "to", cwd=directory, now=NOW)
+    return pgtls("export", *words, "--to", "to", cwd=directory, now=now)
 
 
 def said(run: Run) -> str:

@@ -94,7 +94,7 @@ def test_a_link_is_replaced_and_not_followed(place: Path) -> None:
 
 def test_nothing_is_printed_unless_asked_for(place: Path) -> None:
     assert pgtls("export", "patroni", cwd=place).status == 64
-    run = pgtls("export", "patroni", "n1", "--to", "-", cwd=place)
+    run = pgtls("export", "patroni", "server.n1", "--to", "-", cwd=place)
     assert run.status == 0
     assert export(place, "patroni").status == 0
     assert run.stdout == (place / "to/n1.yml").read_text()
@@ -104,7 +104,7 @@ def test_nothing_is_printed_unless_asked_for(place: Path) -> None:
 
 
 def test_json_lists_the_files(place: Path) -> None:
-    run = export(place, "patroni", "n1", "--format", "json")
+    run = export(place, "patroni", "server.n1", "--format", "json")
     assert json.loads(run.stdout)["files"] == [{"path": "n1.yml", "mode": "0600"}]
 
 

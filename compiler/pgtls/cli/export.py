@@ -19,24 +19,35 @@ from pgtls.state.files import make_directories, read
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pgtls.diagnostics import Diagnostic
     from pgtls.exports.built import Exported
 
 EXAMPLES = {
     "pgtls export patroni --to patroni": "Write a YAML file for each member of a Patroni cluster.",
-    "pgtls export patroni db1 --to -": "Print the file of member db1, secrets of its rules included.",
+    "pgtls export kubernetes server.main user.app --to k8s": "Write Secrets and ConfigMaps of a server and a client.",
+    "pgtls export cloudnativepg server.shop --to - | kubectl apply --server-side -f -": "Apply them to a cluster.",
 }
 
 STDOUT = "-"
+_ON_SERVERS = ("patroni", "cloudnativepg")
+"""The formats that take servers alone."""
 
 
 @expanded
 def command(
     where: Beside,
-    engine: Annotated[Literal["patroni"], typer.Argument(metavar="FORMAT", help="patroni.")],
-    to: Annotated[str, typer.Option(metavar="DIR|-", help="Where to write; - prints everything, secrets included.")],
-    servers: Annotated[
+    engine: Annotated[
+        Literal["patroni", "kubernetes", "cloudnativepg"],
+        typer.Argument(metavar="FORMAT", help="patroni, kubernetes or cloudnativepg."),
+    ],
+    to: Annotated[str, typer.Option(metavar="DIR|-", help="Where to write; - prints everything, keys included.")],
+    entities: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="The servers; by default all.", autocompletion=names("{name}", "server")),
+        typer.Argument(
+            metavar="ENTITY",
+            help="server.NAME, with kubernetes also user.NAME; by default all.",
+            autocompletion=names("{kind}.{name}", "server", "user"),
+        ),
     ] = None,
     superuser: Annotated[
         str, typer.Option(metavar="USER", help="Patroni: the user of the spec that is its superuser.")
@@ -53,18 +64,12 @@ def command(
 
     Files with secrets have mode 0600 and are listed in a .gitignore. A second export changes nothing.
     """
-    from pgtls.exports import patroni
-
     if to == STDOUT and format_ == "json":
         raise UsageError("--to -: the files go to standard output, where --format json prints its report")
-    out = where.paths[1]
-    if to != STDOUT and _inside(to, out):
+    if to != STDOUT and _inside(to, where.paths[1]):
         raise UsageError(f"--to {to}: it lies in the out directory, which belongs to pgtls build; name another")
     with reporting("export", format_) as report:
-        accounts = patroni.Accounts(superuser, replication, rewind)
-        files, report.diagnostics = patroni.export(
-            where.open(clock(where.now)), out, servers or (), accounts, where.lock_timeout
-        )
+        files, report.diagnostics = _exported(where, engine, entities or (), (superuser, replication, rewind))
         if to == STDOUT:
             report.text = lambda: "---\n".join(file.content.decode() for file in files.values()).rstrip("\n")
         else:
@@ -73,6 +78,28 @@ def command(
             report.result = lambda: {"files": [{"path": name, "mode": f"{files[name].mode:04o}"} for name in files]}
             report.text = lambda: _said(to, files, written)
     return report.status
+
+
+def _exported(
+    where: Beside, engine: str, entities: Sequence[str], accounts: tuple[str, str, str | None]
+) -> tuple[Mapping[str, Exported], tuple[Diagnostic, ...]]:
+    from pgtls.exports import cloudnativepg, kubernetes, patroni
+    from pgtls.exports.built import named
+
+    spec, out, timeout = where.open(clock(where.now)), where.paths[1], where.lock_timeout
+    try:
+        servers, users = named(spec.usable().fleet, entities)
+    except ValueError as wrong:
+        raise UsageError(str(wrong)) from None
+    if engine in _ON_SERVERS and entities and users:
+        raise UsageError(f"{engine} is about servers: name them as server.NAME")
+    if engine == "patroni":
+        return patroni.export(spec, out, servers, patroni.Accounts(*accounts), timeout)
+    if engine == "kubernetes":
+        return kubernetes.export(spec, out, servers, users, timeout)
+    if len(servers) != 1:
+        raise UsageError(f"a cluster is one server: say which of {', '.join(server.entity for server in servers)}")
+    return cloudnativepg.export(spec, out, servers[0], timeout)
 
 
 def write(directory: str, files: Mapping[str, Exported]) -> list[str]:

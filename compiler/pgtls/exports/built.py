@@ -74,20 +74,31 @@ def built(spec: Spec, out: str, entities: Sequence[Entity], lock_timeout: int = 
     return Built(planned.fleet, rules, planned.checked.entries, files, planned.diagnostics)
 
 
-def servers_named(fleet: Fleet, names: Sequence[str]) -> list[Server]:
-    """Return servers by name; all if there are no names. Raise :class:`Rejected` (PGT291) for an unknown one."""
-    return [server_named(fleet, name) for name in names or fleet.servers]
+def named(fleet: Fleet, entities: Sequence[str]) -> tuple[list[Server], list[User]]:
+    """Return servers and users by ``server.NAME`` and ``user.NAME``; all of both if nothing is named.
+
+    Raise :class:`Rejected` (PGT291) for an unknown one, ValueError for what is neither.
+    """
+    if not entities:
+        return list(fleet.servers.values()), list(fleet.users.values())
+    servers, users = [], []
+    for entity in entities:
+        kind, _, name = entity.partition(".")
+        if kind == "server":
+            servers.append(server_named(fleet, name))
+        elif kind == "user":
+            users.append(user_named(fleet, name))
+        else:
+            raise ValueError(f"{entity}: write server.NAME or user.NAME")
+    return servers, users
 
 
-def user_named(fleet: Fleet, name: str, hint: str) -> User:
+def user_named(fleet: Fleet, name: str, hint: str = "") -> User:
     """Return a user by name. Raise :class:`Rejected` (PGT291) for an unknown one."""
     if name not in fleet.users:
         near = did_you_mean(name, fleet.users)
-        raise Rejected(
-            Diagnostic(
-                "PGT291", f'the spec has no user "{name}"', hint=f'did you mean "{near}"? {hint}' if near else hint
-            )
-        )
+        hints = filter(None, (near and f'did you mean "{near}"?', hint))
+        raise Rejected(Diagnostic("PGT291", f'the spec has no user "{name}"', hint=" ".join(hints) or None))
     return fleet.users[name]
 
 

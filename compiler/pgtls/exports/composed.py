@@ -14,6 +14,7 @@ from pgtls.access.question import of_spec
 from pgtls.access.rules import ProofFailed
 from pgtls.diagnostics import Diagnostic
 from pgtls.exports.engines import CNPG_LAST, ENGINES
+from pgtls.postgres.settings import folded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pgtls.access.question import Answer, Question
     from pgtls.api import Spec
     from pgtls.exports.engines import Engine, Name
-    from pgtls.fleet.model import Fleet
+    from pgtls.fleet.model import Fleet, Server
 
 _SCRAM_SINCE = 14
 """The first version in which CloudNativePG's last line asks for SCRAM instead of MD5."""
@@ -65,6 +66,15 @@ def differences(fleet: Fleet, rules: Rules, name: Name) -> Iterator[Diagnostic]:
         found.setdefault(text, difference)
     for text, difference in found.items():
         yield _decides_otherwise(engine, rules, text, difference)
+
+
+def kept_settings(server: Server, name: Name, hint: str) -> Iterator[Diagnostic]:
+    """Yield the settings of a server that an engine decides itself."""
+    engine = ENGINES[name]
+    for setting in server.table.settings:
+        if folded(setting) in engine.kept:
+            message = f'{engine.title} decides "{setting}" itself, and ignores or rejects this value'
+            yield Diagnostic("PGT663", message, ("server", server.name, "settings", setting), hint)
 
 
 def explain(spec: Spec, name: Name, question: Question, server: str | None) -> Answer:

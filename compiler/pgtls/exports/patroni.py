@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from pgtls.access.question import Question, of_server
 from pgtls.diagnostics import Diagnostic, refuse
-from pgtls.exports.built import SECRET, Built, Exported, built, servers_named, user_named
-from pgtls.exports.composed import composed, differences, hba_lines, ident_lines
+from pgtls.exports.built import SECRET, Built, Exported, built, user_named
+from pgtls.exports.composed import composed, differences, hba_lines, ident_lines, kept_settings
 from pgtls.exports.documents import render
-from pgtls.exports.engines import ENGINES
 from pgtls.hba.match import Identities
 from pgtls.hba.model import Name, Surroundings
 from pgtls.language.models import SSLMODES
 from pgtls.language.positions import locate
 from pgtls.output.postgresql_conf import read_fragment
-from pgtls.postgres.settings import folded
 from pgtls.state import layout
 from pgtls.state.names import LOCK_TIMEOUT
 
@@ -73,17 +71,19 @@ class _Cluster:
 
 
 def export(
-    spec: Spec, out: str, names: Sequence[str] = (), accounts: Accounts = Accounts(), lock_timeout: int = LOCK_TIMEOUT
+    spec: Spec,
+    out: str,
+    members: Sequence[Server],
+    accounts: Accounts,
+    lock_timeout: int = LOCK_TIMEOUT,
 ) -> tuple[dict[str, Exported], tuple[Diagnostic, ...]]:
-    """Return a YAML file for each member (all servers if there are no names), and warnings of the spec.
+    """Return a YAML file for each member, and warnings of the spec.
 
     Raise :class:`Rejected` where the policies do not admit what Patroni needs, or it cannot do what the spec says.
     """
-    fleet = spec.usable().fleet
-    members = servers_named(fleet, names)
     found = built(spec, out, [member.entity for member in members], lock_timeout)
     cluster = _Cluster(members, found, *_users(found, accounts))
-    refuse(locate(tuple(_faults(cluster)), fleet.source))
+    refuse(locate(tuple(_faults(cluster)), found.fleet.source))
     files = {f"{member.name}.yml": Exported(_member(cluster, member), SECRET) for member in members}
     return files, found.diagnostics
 
@@ -117,15 +117,6 @@ def _faults(cluster: _Cluster) -> Iterator[Diagnostic]:
         yield from _without_directory(
             user, (*cluster.entries(user, replication=True), *cluster.entries(user, replication=False))
         )
-
-
-def kept_settings(server: Server, name: Any, hint: str) -> Iterator[Diagnostic]:
-    """Yield the settings of a server that an engine decides itself."""
-    engine = ENGINES[name]
-    for setting in server.table.settings:
-        if folded(setting) in engine.kept:
-            message = f'{engine.title} decides "{setting}" itself, and ignores or rejects this value'
-            yield Diagnostic("PGT663", message, ("server", server.name, "settings", setting), hint)
 
 
 def _without_directory(user: User, entries: Sequence[Entry]) -> Iterator[Diagnostic]:
