@@ -20,6 +20,7 @@ RAISED_BY_STATE = (
     "PGT5",
     "PGT47",
     "PGT60",
+    "PGT66",
     "PGT632",
     "PGT633",
     "PGT634",

@@ -35,7 +35,7 @@ COMMANDS = {
     "try": "Try a spec on a throwaway PostgreSQL: every bundle, and every refusal.",
     "confirm": "Record that what the last build made of servers and bundles is deployed.",
     "status": "Show every certificate and CRL with its state, days left, and what to do.",
-    "export": "Write what was built for Patroni, Kubernetes or CloudNativePG.",
+    "export": "Write what was built for Patroni, Kubernetes, CloudNativePG or Compose.",
     "terraform": "Answer Terraform's external data source: JSON on stdin and stdout; reads only.",
     "access": "Show who may connect from where to what, and how.",
     "explain": "Explain one connection: admitted or refused, by which line, and why.",

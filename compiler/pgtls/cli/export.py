@@ -29,7 +29,7 @@ EXAMPLES = {
 }
 
 STDOUT = "-"
-_ON_SERVERS = ("patroni", "cloudnativepg")
+_ON_SERVERS = ("patroni", "cloudnativepg", "compose")
 """The formats that take servers alone."""
 
 
@@ -37,8 +37,8 @@ _ON_SERVERS = ("patroni", "cloudnativepg")
 def command(
     where: Beside,
     engine: Annotated[
-        Literal["patroni", "kubernetes", "cloudnativepg"],
-        typer.Argument(metavar="FORMAT", help="patroni, kubernetes or cloudnativepg."),
+        Literal["patroni", "kubernetes", "cloudnativepg", "compose"],
+        typer.Argument(metavar="FORMAT", help="patroni, kubernetes, cloudnativepg or compose."),
     ],
     to: Annotated[str, typer.Option(metavar="DIR|-", help="Where to write; - prints everything, keys included.")],
     entities: Annotated[
@@ -62,8 +62,17 @@ def command(
 ) -> int:
     """Write what the last build made in the form of an engine that runs PostgreSQL, and prove the rules as it has them.
 
+    \b
+    FORMAT is one of:
+      patroni         a YAML file for each member of a cluster
+      kubernetes      Secrets and ConfigMaps of servers and clients
+      cloudnativepg   the Secrets of a cluster, and the part of its Cluster
+      compose         a project of Docker Compose, with the files that it mounts
+
     Files with secrets have mode 0600 and are listed in a .gitignore. A second export changes nothing.
-    """
+    """  # noqa: D301  (the mark for lines that are not to be wrapped)
+    if to == STDOUT and engine == "compose":
+        raise UsageError("--to -: compose has several files; name a directory")
     if to == STDOUT and format_ == "json":
         raise UsageError("--to -: the files go to standard output, where --format json prints its report")
     if to != STDOUT and _inside(to, where.paths[1]):
@@ -83,7 +92,7 @@ def command(
 def _exported(
     where: Beside, engine: str, entities: Sequence[str], accounts: tuple[str, str, str | None]
 ) -> tuple[Mapping[str, Exported], tuple[Diagnostic, ...]]:
-    from pgtls.exports import cloudnativepg, kubernetes, patroni
+    from pgtls.exports import cloudnativepg, compose, kubernetes, patroni
     from pgtls.exports.built import named
 
     spec, out, timeout = where.open(clock(where.now)), where.paths[1], where.lock_timeout
@@ -97,6 +106,8 @@ def _exported(
         return patroni.export(spec, out, servers, patroni.Accounts(*accounts), timeout)
     if engine == "kubernetes":
         return kubernetes.export(spec, out, servers, users, timeout)
+    if engine == "compose":
+        return compose.export(spec, out, servers, timeout)
     if len(servers) != 1:
         raise UsageError(f"a cluster is one server: say which of {', '.join(server.entity for server in servers)}")
     return cloudnativepg.export(spec, out, servers[0], timeout)

@@ -54,7 +54,7 @@ def export(
     """
     entities = [*(server.entity for server in servers), *(user.entity for user in users)]
     found = built(spec, out, entities, lock_timeout)
-    faults = [fault for server in servers for fault in (*unexportable(found, server), *_without_directory(server))]
+    faults = [fault for server in servers for fault in (*unexportable(found, server), *without_directory(server))]
     refuse(locate(faults, found.fleet.source))
     files: dict[str, Exported] = {}
     for server in servers:
@@ -77,10 +77,11 @@ def unexportable(found: Built, server: Server) -> Iterator[Diagnostic]:
             yield Diagnostic("PGT663", message, where, hint, at="table")
 
 
-def _without_directory(server: Server) -> Iterator[Diagnostic]:
+def without_directory(server: Server) -> Iterator[Diagnostic]:
+    """Yield a server whose settings do not say where its files are in a container."""
     if server.table.directory is None:
-        message = f'server "{server.name}" has no directory: its settings must name where the pod mounts its files'
-        hint = 'add where to mount them, e.g. directory = "/etc/pgtls"'
+        message = f'server "{server.name}" has no directory: its settings must name where the container has its files'
+        hint = 'add where, e.g. directory = "/etc/pgtls"'
         yield Diagnostic("PGT665", message, ("server", server.name), hint, at="table")
 
 

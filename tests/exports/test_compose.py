@@ -1,0 +1,153 @@
+"""A project of Docker Compose: the schema takes it, and a server starts from it as in the official image."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+from jsonschema import Draft7Validator
+
+from exports.specs import CLOUDNATIVEPG, built, export, said
+from exports.test_patroni_cluster import SUPPORTED
+from support.clients import PSQL, Bundle, admitted, refused
+from support.patroni import until
+from support.pgtls import pgtls
+from support.servers import Server, free_port
+from support.system import ENVIRONMENT, is_root, new_directory, until_we_end
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SCHEMA = Draft7Validator(json.loads(Path(__file__).with_name("compose-spec.json").read_text()))
+SERVED = CLOUDNATIVEPG.replace("[server.shop]\n", '[server.shop]\ndirectory = "/etc/pgtls"\n')
+
+
+def service(directory: Path) -> dict[str, Any]:
+    """Return the service of the server."""
+    project: dict[str, Any] = yaml.safe_load((directory / "to/compose.yaml").read_text())
+    SCHEMA.validate(project)
+    found: dict[str, Any] = project["services"]["shop"]
+    return found
+
+
+def test_the_project_mounts_the_files_and_states_every_setting(tmp_path: Path) -> None:
+    spec = SERVED.replace("[server.shop]\n", "[server.shop]\nsettings = { log_line_prefix = '${x} $HOME ' }\n")
+    assert export(built(tmp_path, spec), "compose").status == 0
+    one = service(tmp_path)
+    conf = (tmp_path / "out/servers/shop/pgtls.conf").read_text().replace("$", "$$")
+    stated = [line for line in conf.splitlines() if " = " in line and not line.startswith("#")]
+    assert [word.replace("=", " = '", 1) + "'" for word in one["command"][2::2]] == stated
+    assert "log_line_prefix=$${x} $$HOME " in one["command"], "Compose would replace a single $"
+    mounted = tmp_path / "to" / one["volumes"][0]["source"]
+    there = tmp_path / "out/servers/shop"
+    for path in mounted.rglob("*"):
+        if path.is_file() and path.name != "start.sh":
+            assert path.read_bytes() == (there / path.relative_to(mounted)).read_bytes()
+            assert path.stat().st_mode == (there / path.relative_to(mounted)).stat().st_mode
+    assert (tmp_path / "to/.gitignore").read_text() == "/shop/pg_hba.conf\n/shop/pg_ident.conf\n/shop/server.key\n"
+    with pytest.raises(Exception, match="comand"):
+        SCHEMA.validate({"services": {"x": {"comand": []}}})
+
+
+def test_a_server_without_a_directory_is_an_error(tmp_path: Path) -> None:
+    built(tmp_path, CLOUDNATIVEPG)
+    assert 'error[PGT665]: server "shop" has no directory' in said(export(tmp_path, "compose"))
+    assert pgtls("export", "compose", "--to", "-", cwd=tmp_path).status == 64
+    built(tmp_path, SERVED)
+    assert export(tmp_path, "compose").status == 0
+
+
+ENTRYPOINT = """#!/bin/sh
+# What docker-entrypoint.sh of the image does in the end with a data directory that exists: as root, become postgres.
+shift
+exec setpriv --reuid="$(id -u postgres)" --regid="$(id -g postgres)" --clear-groups -- "$@"
+"""
+CONTAINER = """
+set -eu
+mount --bind "$1/passwd" /etc/passwd
+mkdir -p /run/pgtls
+mount -t tmpfs none /run
+mkdir /run/pgtls
+mount --bind "$1/mounted" /run/pgtls
+mount -o remount,bind,ro /run/pgtls
+shift
+exec "$@"
+"""
+"""A container as far as the start depends on it: its accounts, and the files mounted where nobody can write."""
+
+
+class Container:
+    """A server that starts as in a container of the image, whose account has the given number."""
+
+    def __init__(self, directory: Path, uid: int) -> None:
+        self.installation = SUPPORTED[-1]
+        self.home, self.uid, self.port = new_directory("container"), uid, free_port()
+        one = service(directory)
+        shutil.copytree(directory / "to" / one["volumes"][0]["source"], self.home / "mounted")
+        accounts = [line for line in Path("/etc/passwd").read_text().splitlines() if not line.startswith("postgres:")]
+        accounts.append(f"postgres:x:{uid}:{uid}::/nonexistent:/bin/sh")
+        (self.home / "passwd").write_text("\n".join(accounts) + "\n")
+        (self.home / "docker-entrypoint.sh").write_text(ENTRYPOINT)
+        with Server(self.installation) as server:
+            server.populate(["app"], ["shop"])
+            server.stop()
+            shutil.copytree(server.data, self.home / "data")
+        for path in (self.home / "data", *(self.home / "data").rglob("*")):
+            os.chown(path, uid, uid)
+        own = {"port": str(self.port), "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+        options = [word for name, value in own.items() for word in ("-c", f"{name}={value}")]
+        command = [word.replace("$$", "$") for word in one["command"][1:]]
+        postgres = [str(self.installation.bin / "postgres"), "-D", str(self.home / "data"), *command, *options]
+        self.words = [*one["entrypoint"][:-1], "sh", str(self.home / "docker-entrypoint.sh"), "postgres", *postgres]
+
+    def start(self, words: Sequence[str]) -> subprocess.Popen[str]:
+        """Start the words in the container."""
+        run = ("unshare", "--mount", *until_we_end(), "sh", "-c", CONTAINER, "sh", str(self.home), *words)
+        return subprocess.Popen(
+            run, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT
+        )
+
+
+@pytest.mark.skipif(not is_root(), reason="a container starts as root")
+@pytest.mark.parametrize("uid", [999, 70], ids=["Debian's image", "Alpine's image"])
+def test_a_server_starts_from_files_that_are_read_only_and_not_its_own(tmp_path: Path, uid: int) -> None:
+    place = new_directory("etc") / "pgtls"
+    spec = SERVED.replace("/etc/pgtls", str(place)).replace("10.0.0.0/8", "127.0.0.0/8")
+    spec = spec.replace("postgres = 17", f"postgres = {SUPPORTED[-1].major}")
+    assert export(built(tmp_path, spec, None), "compose", now=None).status == 0
+    container = Container(tmp_path, uid)
+    server = container.start(container.words)
+    try:
+        web = Bundle(tmp_path / "out/clients/web").parameters("shop")
+        web |= {"hostaddr": "127.0.0.1", "port": str(container.port)}
+        until(lambda: server.poll() is not None or PSQL.connect(web).admitted, "the server admits the app")
+        assert admitted(PSQL.connect(web)) == "app@shop"
+        refused(PSQL.connect(web | {"sslcert": "/none", "sslkey": "/none"}), "requires a valid client certificate")
+        key = (place / "server.key").stat()
+        assert (key.st_uid, key.st_mode & 0o777) == (uid, 0o600)
+        assert place.stat().st_uid == 0
+        again = container.start([*container.words[:2], "true"])  # what a reader does before a reload
+        output = again.communicate()[0]
+        assert again.returncode == 0, output
+        assert sorted(path.name for path in place.parent.iterdir()) == ["pgtls"]
+        server.send_signal(signal.SIGHUP)
+        assert admitted(PSQL.connect(web)) == "app@shop"
+    finally:
+        server.send_signal(signal.SIGINT)
+        log = server.communicate()[0]
+    assert "not reloaded" not in log
+
+    # Without the script, the files are as on the host: root's, and closed to the server.
+    bare = [*container.words[2:]]
+    without = container.start([word.replace(str(place), "/run/pgtls") for word in bare])
+    output = without.communicate()[0]
+    assert re.search(r'"/run/pgtls/\S+": Permission denied', output), output
+    assert without.returncode != 0
