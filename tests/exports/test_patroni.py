@@ -71,8 +71,8 @@ def test_files_are_private_and_a_second_export_touches_nothing(place: Path) -> N
         first = export(place, "patroni")
     finally:
         os.umask(before)
-    assert first.stdout == "wrote to/n1.yml\nwrote to/n2.yml\nwrote to/.gitignore\n"
-    assert (place / "to/.gitignore").read_text() == "/n1.yml\n/n2.yml\n"
+    assert first.stdout == "wrote to/.gitignore\nwrote to/n1.yml\nwrote to/n2.yml\n"
+    assert (place / "to/.gitignore").read_text().splitlines()[1:] == ["/n1.yml", "/n2.yml"]
     files = sorted((place / "to").iterdir())
     assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o644, 0o600, 0o600]
     seen = [(file.stat().st_mtime_ns, file.stat().st_ino) for file in files]
@@ -84,12 +84,30 @@ def test_files_are_private_and_a_second_export_touches_nothing(place: Path) -> N
 
 
 def test_a_link_is_replaced_and_not_followed(place: Path) -> None:
-    (place / "to").mkdir()
+    assert export(place, "patroni").status == 0
     (place / "precious").write_text("precious")
+    (place / "to/n1.yml").unlink()
     (place / "to/n1.yml").symlink_to(place / "precious")
     assert export(place, "patroni").status == 0
     assert (place / "precious").read_text() == "precious"
     assert not (place / "to/n1.yml").is_symlink()
+
+
+def test_files_that_no_export_wrote_are_not_replaced(place: Path) -> None:
+    (place / "to").mkdir()
+    for name in (".gitignore", "n1.yml"):
+        (place / "to" / name).write_text("mine\n")
+        text = said(export(place, "patroni"))
+        assert f'error[PGT668]: "to" holds files that pgtls export did not write, e.g. "{name}"' in text
+        assert [path.read_text() for path in (place / "to").iterdir()] == ["mine\n"]
+        (place / "to" / name).unlink()
+    assert export(place, "patroni", "server.n1").status == 0
+    (place / "to/own.yml").write_text("mine\n")
+    with (place / "to/.gitignore").open("a") as file:
+        file.write("*.log\n")
+    assert export(place, "patroni").status == 0
+    assert (place / "to/own.yml").read_text() == "mine\n"
+    assert (place / "to/.gitignore").read_text().splitlines()[1:] == ["/n1.yml", "*.log", "/n2.yml"]
 
 
 def test_nothing_is_printed_unless_asked_for(place: Path) -> None:
@@ -163,7 +181,7 @@ def test_what_is_not_built_is_not_exported(tmp_path: Path) -> None:
         pytest.param(
             'directory = "/etc/patroni/replicator"\n',
             "",
-            'PGT665]: user "replicator" has no directory: Patroni must know where the members keep its certificate',
+            'PGT665]: user "replicator" has no directory: Patroni must know where the members keep its bundle',
             id="no place for the certificate of the replication user",
         ),
         pytest.param(

@@ -117,10 +117,38 @@ def write(directory: str, files: Mapping[str, Exported]) -> list[str]:
     """Write files below a directory, with a .gitignore that lists those with secrets. Return those that changed.
 
     A file has its mode from the first byte, and replaces the old one at once. What is right already is not touched.
+    Raise Rejected with PGT668 if the directory holds files, and no export has written there before.
     """
+    ignored = _ignored(directory, files)
+    return [*_replaced(directory, {IGNORED: ignored}), *_replaced(directory, files)]
+
+
+IGNORED = ".gitignore"
+_OURS = "# Written by pgtls export: the files here that hold secrets"
+"""The first line of a .gitignore that an export wrote: without it, the files of a directory are somebody else's."""
+
+
+def _ignored(directory: str, files: Mapping[str, Exported]) -> Exported:
+    """Return the .gitignore: what earlier exports listed in it stays."""
+    from pgtls.diagnostics import Diagnostic, Rejected
+    from pgtls.exports.built import PUBLIC, SECRET, Exported
+
+    there = [name for name in os.listdir(directory) if not name.startswith(_STAGED)] if os.path.isdir(directory) else []
+    path = os.path.join(directory, IGNORED)
+    known = read(path).decode(errors="replace").splitlines() if IGNORED in there else []
+    if there and known[:1] != [_OURS]:
+        message = f'"{directory}" holds files that pgtls export did not write, e.g. "{min(there)}"'
+        raise Rejected(Diagnostic("PGT668", message, hint="name a new or an empty directory with --to"))
+    secret = {f"/{name}" for name, file in files.items() if file.mode == SECRET}
+    lines = [_OURS, *known[1:], *sorted(secret - set(known))]
+    return Exported("".join(f"{line}\n" for line in lines).encode(), PUBLIC)
+
+
+def _replaced(directory: str, files: Mapping[str, Exported]) -> list[str]:
+    """Write the files that differ, all or none. Return their paths."""
     changed: dict[str, str] = {}
     try:
-        for name, file in (*files.items(), (IGNORED, _ignored(files))):
+        for name, file in files.items():
             path = os.path.join(directory, name)
             if not _same(path, file):
                 changed[path] = _staged(path, file)
@@ -133,16 +161,6 @@ def write(directory: str, files: Mapping[str, Exported]) -> list[str]:
     return list(changed)
 
 
-IGNORED = ".gitignore"
-
-
-def _ignored(files: Mapping[str, Exported]) -> Exported:
-    from pgtls.exports.built import PUBLIC, SECRET, Exported
-
-    secret = sorted(f"/{name}\n" for name, file in files.items() if file.mode == SECRET)
-    return Exported("".join(secret).encode(), PUBLIC)
-
-
 def _same(path: str, file: Exported) -> bool:
     try:
         return os.lstat(path).st_mode & 0o7777 == file.mode and read(path) == file.content
@@ -150,11 +168,14 @@ def _same(path: str, file: Exported) -> bool:
         return False
 
 
+_STAGED = ".pgtls-"
+
+
 def _staged(path: str, file: Exported) -> str:
     """Write a file next to where it belongs. Return its path."""
     directory = os.path.dirname(path)
     make_directories(directory)
-    descriptor, staged = tempfile.mkstemp(prefix=".pgtls-", dir=directory)
+    descriptor, staged = tempfile.mkstemp(prefix=_STAGED, dir=directory)
     try:
         with open(descriptor, "wb") as stream:
             stream.write(file.content)

@@ -125,11 +125,7 @@ def _with_texts(rules: Rules, files: Mapping[str, bytes]) -> Rules:
     hba, ident = (files.get(layout.path(rules.server.entity, name)) for name in (layout.HBA, layout.IDENT))
     if hba is None:
         return rules
-    return replace(rules, hba_text=_text(hba), ident_text=_text(ident or b""))
-
-
-def _text(content: bytes) -> str:
-    return content.decode()
+    return replace(rules, hba_text=hba.decode(), ident_text=(ident or b"").decode())
 
 
 def _stale(reason: str) -> Diagnostic:

@@ -120,15 +120,16 @@ def _faults(cluster: _Cluster) -> Iterator[Diagnostic]:
 
 
 def _without_directory(user: User, entries: Sequence[Entry]) -> Iterator[Diagnostic]:
-    if user.table.directory is None and any(entry.certificate for entry in entries):
-        message = f'user "{user.name}" has no directory: Patroni must know where the members keep its certificate'
+    needed = any(entry.certificate or entry.sslmode in ("verify-ca", "verify-full") for entry in entries)
+    if user.table.directory is None and needed:
+        message = f'user "{user.name}" has no directory: Patroni must know where the members keep its bundle'
         hint = 'add the directory of its bundle on every member, e.g. directory = "/etc/patroni/replicator"'
         yield Diagnostic("PGT665", message, ("user", user.name), hint, at="table")
 
 
 def _refused(cluster: _Cluster, member: Server) -> Iterator[Diagnostic]:
     """Yield the connections of Patroni's own that a member would refuse."""
-    local = f'add a policy for user "{{}}" with from = ["local"], e.g. auth = "peer" and os_users = ["{ACCOUNT}"]'
+    local = f'add a policy for user "{{}}" with from = ["local"]; with auth = "peer", the user needs os_users = ["{ACCOUNT}"]'
     remote = 'add a policy for user "{}" with databases = ["{}"] and the addresses of the members in from'
     for user, database in ((cluster.superuser, "postgres"), (cluster.replication, "replication")):
         if not _admitted(cluster, member, user, database, None):
@@ -220,7 +221,9 @@ def _remote(user: User, entries: Sequence[Entry]) -> Mapping[str, str]:
     mode = max((entry.sslmode for entry in entries), key=SSLMODES.index, default="verify-full")
     found = {"username": user.roles[0], "sslmode": mode, "gssencmode": "disable"}
     directory = (user.table.directory or "").rstrip("/")
-    if directory:
+    if entries and all(entry.identity.system for entry in entries):
+        found["sslrootcert"] = "system"
+    elif directory:
         found["sslrootcert"] = f"{directory}/{layout.CLIENT_TRUST}"
     if any(entry.certificate for entry in entries):
         found |= {"sslcert": f"{directory}/{layout.CLIENT_CERTIFICATE}", "sslkey": f"{directory}/{layout.CLIENT_KEY}"}

@@ -62,4 +62,13 @@ RULES = (
         why="No other command needs it, so it is optional.",
         fix="Install it: `pip install 'pgtls[export]'`.",
     ),
+    Rule(
+        "PGT668",
+        "error",
+        "an export into a directory of other files",
+        meaning="The directory that `--to` names holds files, and no export has written there before: its "
+        "`.gitignore` does not begin with the line that an export writes.",
+        why="An export replaces files of its names, such as `compose.yaml`. Your own files would be lost.",
+        fix="Name a new or an empty directory. Your own files may be added after the first export.",
+    ),
 )
