@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,14 @@ def test_a_server_without_a_directory_is_an_error(tmp_path: Path) -> None:
     assert pgtls("export", "compose", "--to", "-", cwd=tmp_path).status == 64
     built(tmp_path, SERVED)
     assert export(tmp_path, "compose").status == 0
+
+
+def test_shellcheck_finds_nothing_in_the_script(tmp_path: Path) -> None:
+    assert export(built(tmp_path, SERVED.replace("/etc/pgtls", "/etc/my tls")), "compose").status == 0
+    script = tmp_path / "to/shop/start.sh"
+    program = Path(sys.prefix) / "bin" / "shellcheck"
+    checked = subprocess.run([program, script], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stdout) == (0, "")
 
 
 ENTRYPOINT = """#!/bin/sh

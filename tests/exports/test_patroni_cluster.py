@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -199,5 +200,5 @@ def _is_as_the_spec_says(cluster: Cluster, name: str) -> None:
     hba = cluster.sql(name, "select pg_read_file('pg_hba.conf')").splitlines()
     assert hba[2:] == exported["pg_hba"]
     assert cluster.sql(name, "select count(*) from pg_hba_file_rules where error is not null") == "0"
-    for setting, value in exported["parameters"].items():
-        assert cluster.sql(name, f"show {setting}") == value, setting
+    settings = json.loads(cluster.sql(name, "select json_object_agg(name, setting) from pg_settings"))
+    assert {setting: settings[setting] for setting in exported["parameters"]} == exported["parameters"]

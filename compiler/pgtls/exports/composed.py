@@ -98,7 +98,7 @@ def _decides_otherwise(engine: Engine, rules: Rules, text: str, difference: Diff
 
 
 def _lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line]
+    return [line for line in text.split("\n") if line]
 
 
 def _filled(template: str, lines: list[str]) -> str:

@@ -127,21 +127,23 @@ def _without_directory(user: User, entries: Sequence[Entry]) -> Iterator[Diagnos
         yield Diagnostic("PGT665", message, ("user", user.name), hint, at="table")
 
 
+_LOCAL = f'add a policy for it with from = ["local"]; for auth = "peer", the user needs os_users = ["{ACCOUNT}"]'
+
+
 def _refused(cluster: _Cluster, member: Server) -> Iterator[Diagnostic]:
     """Yield the connections of Patroni's own that a member would refuse."""
-    local = f'add a policy for user "{{}}" with from = ["local"]; with auth = "peer", the user needs os_users = ["{ACCOUNT}"]'
-    remote = 'add a policy for user "{}" with databases = ["{}"] and the addresses of the members in from'
     for user, database in ((cluster.superuser, "postgres"), (cluster.replication, "replication")):
         if not _admitted(cluster, member, user, database, None):
             what = f'over the Unix socket to database "{database}"'
-            yield _needed(member, user, what, local.format(user.name))
+            yield _needed(member, user, what, _LOCAL)
     needs = [(cluster.replication, "replication"), *([(cluster.rewind, "postgres")] if cluster.rewind else [])]
     for user, database in needs:
         for other in cluster.members:
             sources = list(_sources(cluster, other, user)) if other is not member else []
             if other is not member and not any(_admitted(cluster, member, user, database, one) for one in sources):
                 what = f'from member "{other.name}" over TLS to database "{database}"'
-                yield _needed(member, user, what, remote.format(user.name, database))
+                hint = f'add a policy for it with databases = ["{database}"] and the addresses of the members in from'
+                yield _needed(member, user, what, hint)
 
 
 def _needed(member: Server, user: User, what: str, hint: str) -> Diagnostic:
