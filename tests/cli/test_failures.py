@@ -28,10 +28,11 @@ USES = {
     "access": (),
     "explain": ("--user", "app", "--database", "shop", "--from", "10.0.0.1"),
     "diff": ("other.toml",),
+    "export": ("cloudnativepg", "--to", "to"),
     "rule": (),
 }
 """Commands with ``--format json``, and what they need in addition to a spec."""
-OF_A_SPEC = [name for name in USES if name not in ("rule", "confirm")]
+OF_A_SPEC = [name for name in USES if name not in ("rule", "confirm", "export")]
 MEMBERS = {"code", "severity", "message", "hint", "file", "line", "column", "end_line", "end_column", "path"}
 
 

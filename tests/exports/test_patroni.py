@@ -140,6 +140,16 @@ def test_what_is_not_built_is_not_exported(tmp_path: Path) -> None:
     assert export(tmp_path, "patroni").status == 0
 
 
+@pytest.mark.parametrize("spec", [None, b"\xff", b"[[", b"version = 1\n[ca.x]\nissuer = 'y'"])
+def test_a_spec_that_cannot_be_read_is_an_error(tmp_path: Path, spec: bytes | None) -> None:
+    if spec is not None:
+        (tmp_path / "pgtls.toml").write_bytes(spec)
+    run = export(tmp_path, "patroni", "--format", "json")
+    assert run.status == 1
+    assert run.json["diagnostics"]
+    assert not (tmp_path / "to").exists()
+
+
 @pytest.mark.parametrize(
     ("part", "instead", "expected"),
     [

@@ -121,6 +121,7 @@ class Member:
                 "connect_address": f"{self.host}:5432",
                 "data_dir": str(self.directory / "data"),
                 "bin_dir": str(self.installation.bin),
+                "basebackup": [{"checkpoint": "fast"}],
                 "parameters": {
                     "unix_socket_directories": self.sockets,
                     "fsync": "off",

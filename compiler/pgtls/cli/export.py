@@ -80,7 +80,7 @@ def command(
     with reporting("export", format_) as report:
         files, report.diagnostics = _exported(where, engine, entities or (), (superuser, replication, rewind))
         if to == STDOUT:
-            report.text = lambda: "---\n".join(file.content.decode() for file in files.values()).rstrip("\n")
+            report.text = lambda: _printed(files)
         else:
             written = write(to, files)
             report.done = f"{to} has the files"
@@ -185,6 +185,14 @@ def _staged(path: str, file: Exported) -> str:
         os.unlink(staged)
         raise
     return staged
+
+
+def _printed(files: Mapping[str, Exported]) -> str:
+    """Return the objects of all files as one stream of YAML."""
+    from pgtls.exports.kubernetes import POD
+
+    objects = [file.content.decode() for name, file in files.items() if not name.endswith(POD)]
+    return "---\n".join(objects).rstrip("\n")
 
 
 def _said(to: str, files: Mapping[str, Exported], changed: Sequence[str]) -> str:

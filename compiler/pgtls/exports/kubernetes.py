@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pgtls.api import Spec
     from pgtls.fleet.model import Server, User
 
+POD = "-pod.yaml"
+"""How the name of a file ends that has parts of a pod, and no object to apply."""
+
 GROUP = 999
 """The group of PostgreSQL in the Docker image of Debian; in that of Alpine it is 70."""
 
@@ -93,7 +96,7 @@ def _server(found: Built, server: Server) -> dict[str, Exported]:
     comment = f"Written by pgtls from {entity}: do not edit, change the spec, build and export again."
     return {
         f"{name}.yaml": Exported(render([secret(name, private), config_map(name, public)], comment), SECRET),
-        f"{name}-pod.yaml": Exported(render([_pod(server, name, private, public)], _POD.format(entity)), PUBLIC),
+        f"{name}{POD}": Exported(render([_pod(server, name, private, public)], _POD.format(entity)), PUBLIC),
     }
 
 
