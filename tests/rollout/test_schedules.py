@@ -107,8 +107,7 @@ class Site:
             """Policies of a random fleet may contradict each other."""
         for entity in (*CLIENTS, *SERVERS):
             self._put(entity, 0)
-        for server in SERVERS:
-            self._connect(self._pairs(server))
+        self.connect_all()
 
     # ---- events ------------------------------------------------------------------------------------------------------
 
@@ -190,6 +189,11 @@ class Site:
         self.deployed[entity] = build
 
     # ---- connections -------------------------------------------------------------------------------------------------
+
+    def connect_all(self) -> None:
+        """Connect every client to every server that it has an entry for."""
+        for server in SERVERS:
+            self._connect(self._pairs(server))
 
     def _pairs(self, entity: Entity) -> list[tuple[Entity, Entity]]:
         """Return the clients and servers that a deployment concerns."""
@@ -341,8 +345,7 @@ def test_nobody_is_refused_whom_no_plan_named(number: int, dialler: Dialler, ser
     site.begin()
     for _ in range(EVENTS):
         site.happen()
-    for server in SERVERS:
-        site._connect(site._pairs(server))
+    site.connect_all()
     site.make_it_happen()
     print(f"seed {seed}: {len(site.builds)} builds, {dict(site.seen)}")
     assert site.seen["admitted"] > 0
