@@ -8,6 +8,7 @@ a few hundred connections; ``PGTLS_FUZZ_PAIRS=10000`` makes that many, and ``PGT
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -154,4 +155,5 @@ def test_a_connection_works_where_the_model_says_so(number: int, dialler: Dialle
                     f"the model says {said or 'it works'}, libpq says {answer or 'it works'}"
                 )
                 outcomes[answer is None] += 1
+        shutil.rmtree(life.place.directory)
     print(f"seed {seed}, {installation.label}: {outcomes[True]} work, {outcomes[False]} fail")

@@ -7,7 +7,7 @@ order. Nobody is cut off but those of whom a conflict says so, and for each of t
 from __future__ import annotations
 
 from itertools import product
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import event, given, settings
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pgtls.hba.model import Surroundings
 from pgtls.pki.model import Entity
 from pgtls.rollout.order import Order, Sides, order
+from pgtls.rollout.words import problems
 from pgtls.rollout.works import Dialling, Serving, handshake
 from pgtls.state.generations import Generation
 from support.building import NOW
@@ -169,6 +170,14 @@ def test_what_waits_behind_a_circle_is_in_no_conflict() -> None:
     assert found.waves == ()
     circle = {(one.server.name, one.bundles[0].name, one.other and one.other.name) for one in found.conflicts}
     assert circle == {("one", "ada", "two"), ("two", "bob", "one")}
+    namer: Any = SimpleNamespace(why=lambda cause: cause.kind, table=lambda _: ("[server.one]", ("server", "one")))
+    said = {one.message: one.hint for one in problems(found.conflicts, namer, accepted=False)}
+    assert said[
+        "server one and client ada cannot connect until both are deployed: with the new server the old bundles root; "
+        "with the old server two the new bundles client root"
+    ] == (
+        "make the change in two builds, so that each side accepts the other in between; or proceed with --accept-outage"
+    )
 
     alone = {name: both for name, both in users.items() if name.name != "bob"}  # without him there is no circle
     open_ = order(servers, alone, {*servers, *alone}, Surroundings())

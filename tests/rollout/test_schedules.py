@@ -11,6 +11,7 @@ server has a loopback address of its own: network namespaces need privileges tha
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -347,5 +348,6 @@ def test_nobody_is_refused_whom_no_plan_named(number: int, dialler: Dialler, ser
         site.happen()
     site.connect_all()
     site.make_it_happen()
+    shutil.rmtree(site.place.directory)
     print(f"seed {seed}: {len(site.builds)} builds, {dict(site.seen)}")
     assert site.seen["admitted"] > 0

@@ -118,6 +118,8 @@ def _way(conflict: Conflict, namer: Namer) -> str:
     """Return how to avoid the outage: what to keep in this build, and until when."""
     table, until = namer.table(conflict)[0], f"until the bundles of {_clients(conflict.bundles)} are deployed"
     old, new = conflict.old, conflict.new
+    if conflict.other:
+        return _TWO_BUILDS
     if "name" in (old.kind, new.kind):
         kept = old.detail if old.kind == "name" else "the old name"
         quoted = f'"{kept}"' if old.kind == "name" else kept
@@ -134,7 +136,10 @@ def _way(conflict: Conflict, namer: Namer) -> str:
         return "a server listens on one port: deploy both sides at once"
     if old.kind in ("certificate", "method") or new.kind in ("certificate", "method"):
         return "keep auth in this build, and change it in the next, once the new bundles are deployed"
-    return "make the change in two builds, so that each side accepts the other in between"
+    return _TWO_BUILDS
+
+
+_TWO_BUILDS = "make the change in two builds, so that each side accepts the other in between"
 
 
 def _ca(cause: Cause, namer: Namer) -> str:
