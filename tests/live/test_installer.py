@@ -253,7 +253,7 @@ def test_a_group_may_read_the_key(one: Server, tmp_path: Path) -> None:
     group = subprocess.run(
         ["id", "-gn", server_account().name], capture_output=True, text=True, check=True
     ).stdout.strip()
-    directory = new_directory("etc") / "main"
+    directory = new_directory("etc") / "pgtls" / "main"
     out = build(tmp_path, one, more=f'directory = "{directory}"')
     install(out / "servers" / "main", one, "--group", group).done()
     key = (directory / "server.key").stat()

@@ -6,9 +6,11 @@ import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Self
 from xml.etree import ElementTree as Xml
 
+import psycopg
 import pytest
 
 from live.test_faults import SPEC, built
@@ -16,6 +18,7 @@ from live.verifying import Site, faults, seen
 from pgtls.api import Spec
 from pgtls.diagnostics import Rejected
 from pgtls.language.files import Disk
+from pgtls.live import sql
 from pgtls.live.database import judge
 from pgtls.live.run import loaded
 from pgtls.live.sql import Session, Shown
@@ -312,3 +315,44 @@ def test_without_user_psycopg_is_not_even_looked_for(site: Site, monkeypatch: py
     site.place = built(17)
     site.install()
     assert faults(seen(site.place, site.server.port)) == []
+
+
+class Other:
+    """A connection to something that only resembles PostgreSQL."""
+
+    info = SimpleNamespace(server_version=170000)
+
+    def __init__(self, rows: dict[str, list[tuple[Any, ...]]]) -> None:
+        self._rows = rows
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def execute(self, query: str, _values: tuple[object, ...] = ()) -> SimpleNamespace:
+        known = [(True,)] if "bool_or" in query else []
+        found = next((rows for part, rows in self._rows.items() if part in query), known)
+        return SimpleNamespace(fetchall=lambda: found)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"pg_roles": [("a",)]},
+        {"clock_timestamp": [("x",)]},
+        {"pg_stat_ssl": [("a", True, "CN=a", "zz", "CN=b")]},
+        {"pg_roles": [(["a"], True)]},
+        {"bool_or": []},
+    ],
+    ids=["one column", "a word for the clock", "a serial that is no number", "a list for a name", "no rows"],
+)
+def test_a_server_with_rows_that_no_postgresql_returns_is_named(
+    monkeypatch: pytest.MonkeyPatch, rows: dict[str, list[tuple[Any, ...]]]
+) -> None:
+    for found, said in ((rows, "it answers queries as no PostgreSQL does"), ({}, None)):
+        monkeypatch.setattr(psycopg, "connect", lambda *_, found=found, **__: Other(found))
+        monkeypatch.setattr(sql, "parameters", lambda *_: {})
+        answer = sql.ask(None, None, SimpleNamespace(role="postgres"), None)  # type: ignore[arg-type]
+        assert (answer == said) if said else not isinstance(answer, str)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE, authentications
 from pgtls.state import layout
 
 if TYPE_CHECKING:
@@ -128,7 +129,11 @@ def bundle_of(fleet: Fleet, compiled: Compiled, user: str) -> tuple[Bundle, Entr
 
 
 def parameters(compiled: Compiled, bundle: Bundle, entry: Entry, address: Address) -> dict[str, str]:
-    """Return the libpq parameters of the login: always verify-full, whatever the policy asks for."""
+    """Return the libpq parameters of the login: always verify-full, and nothing less than the policies ask for."""
+    from psycopg import pq
+
+    version = pq.version() // 10000
+    methods = authentications({policy.table.auth for policy in entry.policies}, version)
     files = {name: os.path.join(bundle.directory, file) for name, file in _BUNDLE.items()}
     if not entry.certificate:
         files |= {"sslcert": "/nonexistent", "sslkey": "/nonexistent"}
@@ -146,6 +151,8 @@ def parameters(compiled: Compiled, bundle: Bundle, entry: Entry, address: Addres
         "application_name": "pgtls verify",
         "connect_timeout": str(_TIMEOUT),
         "options": f"-c statement_timeout={_TIMEOUT}s",
+        **({"channel_binding": entry.channel_binding} if entry.channel_binding else {}),
+        **({"require_auth": ",".join(methods)} if methods and version >= REQUIRE_AUTH_SINCE else {}),
         **files,
     }
 
@@ -166,6 +173,8 @@ def ask(compiled: Compiled, bundle: Bundle, entry: Entry, address: Address) -> S
             return read(connection, entry.role)
     except psycopg.Error as error:
         return _said(str(error))
+    except (AttributeError, IndexError, TypeError, ValueError):  # rows that no PostgreSQL returns
+        return "it answers queries as no PostgreSQL does"
 
 
 def _said(message: str) -> str:
@@ -204,7 +213,7 @@ def read(connection: Any, role: str) -> Shown:
     return Shown(
         role,
         version // 10000,
-        clock[0][0] if clock else None,
+        clock[0][0].astimezone(UTC) if clock else None,
         asked,
         settings,
         _digests(asker, settings),
