@@ -28,7 +28,7 @@ from pgtls.certificates.asked import Asked
 from pgtls.cli import COMMANDS, EXIT_STATUS
 from pgtls.cli.app import command
 from pgtls.diagnostics.rules import FAMILIES, catalogue
-from pgtls.language.models import KINDS, LintTable, MapEntry, SniTable
+from pgtls.language.models import KINDS, LintTable, MapEntry, Sign, SniTable
 from pgtls.language.schema import schema
 from pgtls.language.values import NameConstraints, Secret, Subject, TokenKey, Waiver
 from pgtls.postgres.drivers import DRIVERS, limits
@@ -180,6 +180,7 @@ def spec_page() -> Iterator[str]:
         "subject": Subject,
         "name_constraints": NameConstraints,
         "key": TokenKey,
+        "sign": Sign,
         "secrets": Secret,
         "waiver": Waiver,
         "map": MapEntry,

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from pgtls.certificates.asked import Asked
+    from pgtls.certificates.model import Existing
+    from pgtls.certificates.secrets import Secrets
     from pgtls.language.files import Files
     from pgtls.pki.model import Entity
     from pgtls.plan.status import Status
@@ -48,13 +51,10 @@ def check(spec: Path, now: datetime, lock: str | Path | bytes, files: Files | No
 
 def decided(request: Request) -> Decided:
     """Check, observe and decide; the caller holds the mutex. Raise :class:`Rejected` for errors in spec or lock."""
-    from pgtls.certificates.decide import decide
     from pgtls.certificates.desired import wanted
     from pgtls.certificates.observe import observe
     from pgtls.certificates.secrets import Secrets
     from pgtls.certificates.supplied import adapted, gather
-    from pgtls.certificates.trust import unsigned, without_client_cas
-    from pgtls.rollout.verdict import verdict
     from pgtls.state.lock_file import own_files
 
     checked, asked = check(request.spec, request.now, request.lock, request.files), request.asked
@@ -70,7 +70,18 @@ def decided(request: Request) -> Decided:
         new_out=request.new_out,
         review=request.review,
     )
-    decisions = decide(fleet, profiles, existing, asked)
+    return _decided(checked, secrets, existing, asked)
+
+
+def _decided(checked: Checked, secrets: Secrets, existing: Existing, asked: Asked) -> Decided:
+    from pgtls.certificates.decide import decide
+    from pgtls.certificates.desired import wanted
+    from pgtls.certificates.supplied import adapted
+    from pgtls.certificates.trust import unsigned, without_client_cas
+    from pgtls.rollout.verdict import verdict
+
+    fleet = checked.usable()
+    decisions = decide(fleet, adapted(wanted(fleet), existing.outside), existing, asked)
     order = verdict(fleet, checked.rules, checked.entries, decisions, existing, accepted=asked.outage)
     blind = without_client_cas(fleet, unsigned(decisions.certificates))
     found = (*existing.diagnostics, *decisions.diagnostics, *order.diagnostics, *blind)
@@ -110,8 +121,24 @@ def build(request: Request, progress: Progress = no_progress) -> Planned:
         planned = _planned(decided(request))
         if planned.existing.from_lock:
             raise Rejected(nothing_to_build_on(request.out))
+        planned = _signed(request, planned, progress)
         _carry_out(request, planned, progress)
         return planned
+
+
+def _signed(request: Request, planned: Planned, progress: Progress) -> Planned:
+    """Ask the programs of CAs to sign what is planned, and plan again with what they returned."""
+    from pgtls.certificates.observe import opened
+    from pgtls.certificates.signing import ask, asked_for
+
+    existing = planned.existing
+    if not (asked := asked_for(planned.fleet, planned.decisions)):
+        return planned
+    key_of = partial(opened, existing=existing, secrets=planned.secrets)
+    answers = ask(planned.fleet, asked, existing, key_of, progress("signing", len(asked)))
+    again = _planned(_decided(planned.checked, planned.secrets, replace(existing, answers=answers), request.asked))
+    assert not asked_for(again.fleet, again.decisions)  # noqa: S101  (otherwise the plan has an error)
+    return again
 
 
 def confirm(

@@ -111,6 +111,7 @@ WEAKENINGS = (
     ),
     Step("ca.below", "name_constraints", '{ excluded_dns = ["a.b", "c.d"] }', '{ excluded_dns = ["a.b"] }'),
     Step("ca.below", "name_constraints", '{ excluded_ip = ["10.0.0.0/8"] }', '{ excluded_ip = ["10.0.0.0/9"] }'),
+    Step("ca.company", "sign", '{ command = ["./a"] }', '{ command = ["./b"] }', True),
     Step("ca.clients", "passphrase", '{ env = "A" }', None),
     Step("ca.clients", "passphrase", '{ env = "A" }', '{ command = ["curl", "evil"] }', True),
     Step("ca.clients", "passphrase", '{ command = ["sops", "x"] }', '{ command = ["curl", "evil"] }', True),

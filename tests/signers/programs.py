@@ -5,9 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pgtls.pki import facts
+from pgtls.pki.model import Certificate, Unreadable
 from support.system import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from pgtls.stages import Planned
+    from support.building import Place
 
 
 def run(directory: Path, *words: str) -> None:
@@ -114,3 +122,23 @@ def missing(signer: type[Signer]) -> str | None:
     if signer is EasyRSA and not EASY_RSA.exists():
         return "easyrsa is not installed: apt-get install easy-rsa"
     return "certtool is not installed: apt-get install gnutls-bin" if shutil.which("certtool") is None else None
+
+
+def now() -> datetime:
+    """The time of the program, which has no other."""
+    return datetime.now(UTC)
+
+
+def certificate(place: Place, path: str) -> Certificate:
+    found = facts.read(place.file(path).read_bytes())
+    assert not isinstance(found, Unreadable)
+    return found[0]
+
+
+def texts(planned: Planned, code: str) -> list[str]:
+    return [one.message for one in planned.diagnostics if one.code == code]
+
+
+def waits(planned: Planned, entity: str) -> str:
+    """What is said about an entity that waits."""
+    return next(one for one in texts(planned, "PGT562") if one.startswith(entity))

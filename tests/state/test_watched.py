@@ -27,6 +27,9 @@ passphrase = { command = ["touch", "ran"] }
 [ca.brought]
 cert_file = "brought.crt"
 key_file = "brought.key"
+[ca.elsewhere]
+cert_file = "elsewhere.crt"
+sign = { command = ["touch", "ran"] }
 [server.main]
 ca = "root"
 client_ca = ["clients", "brought"]
@@ -34,6 +37,10 @@ hosts = ["db.example.com"]
 [server.own]
 ca = "self-signed"
 hosts = ["own.example.com"]
+no_local = true
+[server.signed]
+ca = "elsewhere"
+hosts = ["signed.example.com"]
 no_local = true
 [user.postgres]
 [user.app]
@@ -81,9 +88,10 @@ def watched(tmp_path: Path) -> Place:
     place = Place(tmp_path)
     brought = Place(tmp_path / "elsewhere")
     brought.directory.mkdir()
-    brought.build("version = 1\n[ca.brought]\n")
+    brought.build("version = 1\n[ca.brought]\n[ca.elsewhere]\n")
     for name in ("crt", "key"):
         (tmp_path / f"brought.{name}").write_bytes(brought.file(f"ca/brought/ca.{name}").read_bytes())
+    (tmp_path / "elsewhere.crt").write_bytes(brought.file("ca/elsewhere/ca.crt").read_bytes())
     old = SPEC.replace("[user.bob]", '[ca.left]\n[user.old]\nca = "left"\n[user.bob]')
     old = old.replace('"clients", "brought"]', '"clients", "brought", "left"]').replace(
         '"app", "bob"', '"app", "bob", "old"'
@@ -110,6 +118,7 @@ COMMANDS = [
     ("status", "--timeline"),
     ("check",),
     ("access",),
+    ("diff", "pgtls.toml", "pgtls.toml"),
     ("plan", "--no-secrets"),
 ]
 

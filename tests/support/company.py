@@ -2,7 +2,8 @@
 
 ``python -m support.company root NAME``, then ``… sign NAME REQUEST CERTIFICATE``.
 
-They sign any request, for 300 days. Their clock is ``$PGTLS_NOW``, which no other program can follow.
+They sign any request, for 300 days or as many as a fourth word says. Their clock is ``$PGTLS_NOW``, which no other
+program can follow.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def root(name: str) -> None:
     )
 
 
-def sign(name: str, request: str, certificate: str) -> None:
+def sign(name: str, request: str, certificate: str, days: str = "300") -> None:
     """Sign a request, with all that it asks for."""
     csr = x509.load_pem_x509_csr(Path(request).read_bytes())
     issuer = x509.load_pem_x509_certificate(Path(f"{name}.crt").read_bytes())
@@ -53,7 +54,7 @@ def sign(name: str, request: str, certificate: str) -> None:
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     public = csr.public_key()
     assert isinstance(public, ec.EllipticCurvePublicKey)
-    builder = _builder(public, csr.subject, issuer.subject, 300).add_extension(
+    builder = _builder(public, csr.subject, issuer.subject, int(days)).add_extension(
         x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False
     )
     for extension in csr.extensions:

@@ -23,6 +23,7 @@ PROGRAMS = {
     "actionlint": "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12",
     # With --offline it signs by step-ca's own code, and needs no server. Later releases cannot be had by `go install`.
     "step": "github.com/smallstep/cli/cmd/step@v0.21.0",
+    "step-ca": "github.com/smallstep/certificates/cmd/step-ca@v0.30.2",
     "terraform-provider-external": "github.com/terraform-providers/terraform-provider-external",
 }
 """The package of each; one without a version is of a module here, whose go.mod pins it."""
@@ -30,6 +31,8 @@ _PINNED = {
     "drivers": Path(__file__).with_name("drivers") / "go",
     "etcd": Path(__file__).with_name("etcd"),
 }
+_WITHOUT_C = ("step-ca",)
+"""Programs that need no C library then: with one, step-ca wants that of smart cards."""
 _EXTERNAL = Path(__file__).with_name("external")
 _ATTEMPTS = 3
 """A proxy may hang up; what was downloaded by then is kept."""
@@ -54,6 +57,7 @@ def _build(name: str, binary: Path) -> str:
     """Build a program; give what Go says if it cannot."""
     package, said = PROGRAMS[name], ""
     surroundings = os.environ | {"GOBIN": str(binary.parent), "GOFLAGS": "-buildvcs=false"}
+    surroundings |= {"CGO_ENABLED": "0"} if name in _WITHOUT_C else {}
     for _ in range(_ATTEMPTS):
         run = subprocess.run(
             ("go", "install", package),

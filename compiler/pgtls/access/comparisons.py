@@ -217,6 +217,7 @@ FIELDS: Mapping[str, Mapping[str, Field | Report]] = {
         "key": _UNRANKED,
         "offline": Field(ranked(False, True)),
         "external": Field(reviewed),
+        "sign": _UNRANKED,
         "crl": _SWITCH,
         "crl_validity": Field(limit, _crl_validity),
         "crl_file": _FILES,

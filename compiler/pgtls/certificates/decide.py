@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
-from pgtls.certificates import external, lock_changes, retired_cas, supplied_keys
+from pgtls.certificates import external, lock_changes, retired_cas, signers, supplied_keys
 from pgtls.certificates.clock import clock, issued_later
-from pgtls.certificates.model import Adopt, CrlDecision, Decisions, Issue, Keep, Reason, makes_key
+from pgtls.certificates.model import Adopt, CrlDecision, Decisions, Issue, Keep, makes_key, taken
 from pgtls.certificates.previous_roots import previous_roots
-from pgtls.certificates.reissue import Case, due_at, reason
+from pgtls.certificates.reissue import Case, due_at, needs_key, reason_for
 from pgtls.certificates.revocation import (
     is_revoked,
     keys_deleted,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pgtls.certificates.asked import Asked
-    from pgtls.certificates.model import Decision, Existing, Found
+    from pgtls.certificates.model import Decision, Existing
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile, RevocationReason, Unreadable
     from pgtls.state.lock import IssuedLine, Lock, RevokedLine
@@ -64,6 +64,7 @@ def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, a
         *same_key_again(certificates.values(), existing),
         *external.crl_problems(crls, existing, fleet.now),
         *external.above_problems(existing.outside, fleet.now),
+        *external.unseen_revocations(fleet, existing, revoked, fleet.now),
         *unsigned,
         *clock(existing, fleet.now, issuing=any(isinstance(one, Issue) for one in certificates.values())),
     )
@@ -146,16 +147,16 @@ def _certificate(
     if profile.entity in existing.outside.not_ours:
         return external.signed_outside(profile, found, fleet, existing, decided, asked.renew)
     case = _case(profile, existing, decided, asked, listed, now)
-    why = reason(case)
-    if profile.kind == "ca" and profile.entity.name in asked.new_ca:
-        why = Reason("asked", "a new CA was asked for")
+    if signers.signs(profile, fleet):
+        return signers.decided(case, fleet, existing, decided, asked)
+    why = reason_for(case, asked)
     if why is None:
         beside = previous_roots(profile, found, existing, now, reissued=False)
         stays = Keep if found.ours else Adopt
         end, due = case.found.not_after, due_at(case.found, profile)
         decision: Keep | Adopt | Issue = stays(profile=profile, found=found, end=end, due=due, beside=beside)
     else:
-        new_key = _needs_key(profile, found, why, asked)
+        new_key = needs_key(profile, found, why, asked)
         cause = external.missing_signer(profile, found, decided, now, new_key=new_key)
         if cause and not existing.from_lock:
             beside = previous_roots(profile, found, existing, now, reissued=False)
@@ -194,24 +195,14 @@ def _case(
 
 def _key_id(issuer: Decision, lock: Lock) -> str | None:
     """Return the key identifier of an issuer after this build; None if it gets a new key or is unknown."""
+    if signed := taken(issuer):
+        return signed.certificate.key_id
     if makes_key(issuer):
         return None
     if isinstance(issuer.found.certificate, Certificate):
         return issuer.found.certificate.key_id
     known = lock.latest.get(issuer.profile.entity)
     return known.certificate.key_id if known else None
-
-
-def _needs_key(profile: Profile, found: Found, why: Reason, asked: Asked) -> bool:
-    if found.stored == "elsewhere" and profile.kind != "ca":
-        return False
-    if found.key != "present":
-        return True
-    if profile.entity in asked.replace:
-        return True
-    if profile.kind == "ca":
-        return profile.entity.name in asked.new_ca
-    return profile.rotate_key or why.name == "revoked" or "key_algorithm" in why.fields
 
 
 def _authority_faults(decision: Issue, lock: Lock, replaced: Collection[str], now: datetime) -> Iterator[Diagnostic]:

@@ -12,7 +12,8 @@ from pgtls.certificates.model import Adopt, Issue, Keep, Wait, makes_key
 from pgtls.certificates.passphrases import does_not_open, way_out
 from pgtls.certificates.reissue import due_at, nothing_left
 from pgtls.diagnostics import Diagnostic, errors
-from pgtls.fleet.fields import entity_named
+from pgtls.fleet.fields import entity_named, place_of
+from pgtls.language.words import listed
 from pgtls.pki.crl import half_life
 from pgtls.pki.model import Certificate, Entity, RevocationList, Unreadable, ca_entity
 from pgtls.state import layout
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pgtls.certificates.model import Beside, CrlDecision, Decision, Existing, Found, Outside, Reason
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile
+    from pgtls.state.lock import RevokedLine
 
 
 # ---- due certificates that cannot be signed --------------------------------------------------------------------------
@@ -41,11 +43,11 @@ def waiting(
         problem = None
     elif nothing_left(why, found.certificate, profile, now) and not cause.first:
         lending = existing.outside.lending(cause.key or "NAME")
-        hint = f"lend the key with {lending}, or have it signed elsewhere and name it in cert_file"
+        hint = cause.hint or f"lend the key with {lending}, or have it signed elsewhere and name it in cert_file"
         problem = _fault("PGT563", f"{entity} has no valid certificate: {text}", entity, hint)
     else:
         lend = f"lend the key when it is at hand: {existing.outside.lending(cause.key)}" if cause.key else None
-        problem = _warning(f"{entity} waits: {text}", entity, lend)
+        problem = _warning(f"{entity} waits: {text}", entity, cause.hint or lend)
     end = found.certificate.not_after if isinstance(found.certificate, Certificate) else now
     problems = (problem,) if problem else ()
     return Wait(profile=profile, found=found, end=end, due=end, beside=beside, problems=problems, why=text)
@@ -61,6 +63,8 @@ class Cause(NamedTuple):
     """The NAME of the CA whose key is needed."""
     follows: bool = False
     """Its CA has expired, which is reported at the CA."""
+    hint: str | None = None
+    """The hint, if it is not to lend a key."""
 
 
 def missing_signer(
@@ -146,6 +150,23 @@ def crl_problems(crls: Mapping[str, CrlDecision], existing: Existing, now: datet
             yield _warning(f'the CRL of CA "{name}" waits for its key: {crl.waits}', ca_entity(name), hint)
 
 
+def unseen_revocations(
+    fleet: Fleet, existing: Existing, fresh: Iterable[RevokedLine], now: datetime
+) -> Iterator[Diagnostic]:
+    """Report certificates that count as revoked here, but are not on the CRL of their CA, which another party signs."""
+    lines = (*existing.lock.revocations.values(), *fresh)
+    for name, lists in existing.outside.crls.items():
+        seen = {one.serial for one in lists.facts.revoked}
+        matter = {line.serial for line in existing.lock.unexpired(now) if line.ca == name} - seen
+        missing = [
+            f"{line.entity} (serial {line.serial})" for line in lines if line.ca == name and line.serial in matter
+        ]
+        if missing:
+            message = f'the CRL of ca "{name}" lacks certificates that the spec or the lock revokes: {listed(missing)}'
+            hint = "revoke them where this CA signs, and bring its new CRL"
+            yield Diagnostic("PGT569", message, place_of(fleet, ca_entity(name), "crl_file"), hint, severity="warning")
+
+
 def wrong_keys(decisions: Iterable[Decision], outside: Outside) -> Iterator[Diagnostic]:
     """Report the lent keys that do not belong to their CAs."""
     if not outside.lent:
@@ -186,7 +207,8 @@ def signed_outside(
     """Decide about the certificate of an entity that an outside signer issues."""
     now, entity, certificate = fleet.now, profile.entity, found.certificate
     if existing.from_lock:
-        return Keep(profile=profile, found=found, end=now, due=now)
+        end = certificate.not_after if isinstance(certificate, Certificate) else now
+        return Keep(profile=profile, found=found, end=end, due=end)
     if not isinstance(certificate, Certificate):
         return _not_back(profile, found, existing, now)
     end, due = certificate.not_after, due_at(certificate, profile)
@@ -229,7 +251,8 @@ def _judged(
         message = f"the certificate of {entity} was revoked"
         return _fault("PGT563", message, entity, SIGN_AGAIN, "cert_file"), ()
     way = way_up(profile, found, fleet, above)
-    wrong = [*_key_faults(profile, found, existing), *_misfits(profile, certificate, fleet), *_weak_signatures(found)]
+    wrong = [*_key_faults(profile, found, existing), *(one.text for one in misfits(profile, certificate, fleet))]
+    wrong += [*not_yet_valid(certificate, fleet.now), *weak_signatures(found)]
     if not isinstance(way, NoWay):
         if not wrong:
             return None, way
@@ -277,16 +300,35 @@ def _key_faults(profile: Profile, found: Found, existing: Existing) -> Iterator[
         yield "the key that was made here for it is missing"
 
 
-def _misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:
-    """Yield the differences from the spec, one for each field."""
-    yield from _subject_misfits(profile, certificate, fleet)
-    yield from _name_misfits(profile, certificate)
-    yield from _usage_misfits(profile, certificate, fleet)
-    yield from _peer_faults(certificate)
-    if certificate.not_before > fleet.now:
-        yield f"it is not valid before {certificate.not_before:%Y-%m-%d %H:%M}"
+class Misfit(NamedTuple):
+    """A difference between a certificate that another party signed and the spec: the field of the spec, in words."""
+
+    field: str
+    text: str
+
+
+def misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[Misfit]:
+    """Yield the differences from the spec that matter to a peer, one for each field."""
+    for field, texts in (
+        ("subject", _subject_misfits(profile, certificate, fleet)),
+        ("hosts", _name_misfits(profile, certificate)),
+        ("usages", _usage_misfits(profile, certificate)),
+        ("path_length or name_constraints", _limits_misfits(profile, certificate, fleet)),
+        ("key_algorithm", _peer_faults(certificate)),
+        ("until", _end_misfits(profile, certificate)),
+    ):
+        yield from (Misfit(field, text) for text in texts)
+
+
+def _end_misfits(profile: Profile, certificate: Certificate) -> Iterator[str]:
     if profile.until and certificate.not_after > profile.until:
         yield f"it outlives its user, until {profile.until:%Y-%m-%d}"
+
+
+def not_yet_valid(certificate: Certificate, now: datetime) -> Iterator[str]:
+    """Yield that a certificate is not valid yet, if so."""
+    if certificate.not_before > now:
+        yield f"it is not valid before {certificate.not_before:%Y-%m-%d %H:%M}"
 
 
 def _peer_faults(certificate: Certificate) -> Iterator[str]:
@@ -303,7 +345,7 @@ def _peer_faults(certificate: Certificate) -> Iterator[str]:
         yield f"it has the critical extension {', '.join(unknown)}, which OpenSSL does not know"
 
 
-def _weak_signatures(found: Found) -> Iterator[str]:
+def weak_signatures(found: Found) -> Iterator[str]:
     """Yield the signatures of a certificate and its file whose digest OpenSSL no longer accepts.
 
     Also yield that PostgreSQL reads another common name than everybody else.
@@ -327,7 +369,7 @@ def _subject_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -
     thing = entity_named(fleet, profile.entity)
     wanted = dict(profile.subject)["common_name"]
     found = common_name(certificate.subject)
-    said = "common_name" in thing.table.model_fields_set or thing.table.external
+    said = "common_name" in thing.table.model_fields_set or thing.table.external or not thing.table.cert_file
     if profile.kind != "server" and (profile.kind == "user" or said) and found != wanted:
         yield f'its common name is "{found or ""}", not "{wanted}"'
     elif getattr(thing.table, "identity", "cn") == "dn" and certificate.subject != subject_text(profile.subject):
@@ -369,7 +411,7 @@ _PURPOSES = frozenset(
 _KEY_USAGES = frozenset(("digitalSignature", "keyEncipherment", "keyAgreement", "keyCertSign", "cRLSign"))
 
 
-def _usage_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:
+def _usage_misfits(profile: Profile, certificate: Certificate) -> Iterator[str]:
     usages = frozenset(certificate.usages)
     if profile.kind != "ca":
         if "CA" in usages and not (profile.kind == "server" and certificate.subject == certificate.issuer):
@@ -384,13 +426,15 @@ def _usage_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> 
         return
     if not usages.isdisjoint(_KEY_USAGES) and "keyCertSign" not in usages:
         yield "its key usage is not keyCertSign"
-    yield from _limits_misfits(profile, usages, fleet)
 
 
-def _limits_misfits(profile: Profile, usages: Collection[str], fleet: Fleet) -> Iterator[str]:
+def _limits_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:
     """Compare the scope of a CA: its path length and its name constraints."""
     from pgtls.pki.expected import wanted_facts
 
+    usages = certificate.usages
+    if profile.kind != "ca" or "CA" not in usages:
+        return
     ca = fleet.cas[profile.entity.name]
     length = next((int(usage[8:]) for usage in usages if usage.startswith("pathlen:")), None)
     if ca.table.path_length is not None and length != ca.table.path_length:

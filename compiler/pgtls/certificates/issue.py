@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pgtls.certificates.credentials import Credential, first_block
-from pgtls.certificates.model import Issue, Keep, Wait, is_adopted, makes_key
+from pgtls.certificates.model import Answer, Issue, Keep, Wait, is_adopted, makes_key, taken
 from pgtls.pki import crl, facts, keys
 from pgtls.pki.encryption import derive_all
 from pgtls.pki.issue import Issuer, issue
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from pgtls.certificates.model import CrlDecision, Decision, Decisions, Existing, Keyring, Outside
+    from pgtls.certificates.model import CrlDecision, Decision, Decisions, Existing, Keyring, Outside, Signed
     from pgtls.state.lock import Lock, RevokedLine
 
 
@@ -58,14 +58,17 @@ def planned(decisions: Decisions, existing: Existing) -> Material:
 def _planned(decision: Decision, existing: Existing) -> Credential:
     found, beside = decision.found, decision.beside
     certificate: bytes | Later | None = first_block(found.pem) if found.pem else Later.PENDING
-    if isinstance(decision, Issue):
+    signed = taken(decision)
+    if signed:
+        certificate = signed.pem
+    elif isinstance(decision, Issue):
         certificate = Later.PENDING
     elif isinstance(decision, Wait) and found.pem is None:
         certificate = None
     return Credential(
         certificate,
         _planned_key(decision, existing.outside),
-        found.above if isinstance(certificate, bytes) else (),
+        (signed or found).above if isinstance(certificate, bytes) else (),
         _planned_request(decision, existing),
         following=(beside.next, Later.KEPT)
         if beside and beside.next
@@ -127,7 +130,7 @@ def used_keys(decisions: Decisions, existing: Existing) -> Iterator[Entity]:
             or _planned_request(decision, existing) is Later.PENDING
         ):
             yield entity
-        if isinstance(decision, Issue):
+        if isinstance(decision, Issue) and not decision.signed:
             issuer = decision.profile.issuer
             yield ca_entity(issuer) if issuer else entity
             if entity not in existing.outside.requests:
@@ -208,12 +211,19 @@ class _Issuing:
 
         A user's key of another algorithm takes a moment: make it when it is used, and do not keep it in memory.
         """
-        given = self.keyring.keys
+        given = {**self.keyring.keys, **dict(self._signed_keys())}
         making = {e: d.profile for e, d in self.decisions.certificates.items() if makes_key(d) and e not in given}
         wanted = {e: p.key_algorithm for e, p in making.items() if p.kind != "user" or p.key_algorithm[:3] == "rsa"}
         made = zip(wanted, keys.generate_many(list(wanted.values()), jobs), strict=True)
-        self.keys = {**self.keyring.keys, **dict(made)}
+        self.keys = {**given, **dict(made)}
         derive_all(frozenset(self.keyring.encryptions.values()), jobs)
+
+    def _signed_keys(self) -> Iterator[tuple[Entity, keys.PrivateKey]]:
+        """Yield the new keys whose certificates the programs of CAs signed."""
+        for entity, decision in self.decisions.certificates.items():
+            answer = self.existing.answers.get(entity)
+            if taken(decision) and isinstance(answer, Answer) and answer.key:
+                yield entity, answer.key
 
     def certificate(self, decision: Decision, planned: Credential) -> None:
         """Issue one certificate, or return the one that stays."""
@@ -238,6 +248,8 @@ class _Issuing:
 
     def _issued(self, decision: Issue) -> bytes:
         profile = decision.profile
+        if decision.signed:
+            return self._taken(decision, decision.signed)
         above = self.decisions.certificates[ca_entity(profile.issuer)] if profile.issuer else None
         issued = issue(
             profile,
@@ -251,6 +263,14 @@ class _Issuing:
             self.issuers[profile.entity] = Issuer(issued.certificate, self.keys[profile.entity])
         self._record(decision, issued.facts)
         return issued.pem
+
+    def _taken(self, decision: Issue, signed: Signed) -> bytes:
+        """Take the certificate that the program of a CA signed."""
+        entity = decision.profile.entity
+        if decision.profile.kind == "ca" and entity in self.keys:
+            self.issuers[entity] = self._signer(signed.pem, entity)
+        self._record(decision, signed.certificate)
+        return signed.pem
 
     def _following(self, decision: Decision) -> tuple[bytes, bytes]:
         """Make the next pair of a self-signed server."""
@@ -282,10 +302,13 @@ class _Issuing:
 
     def _issuer(self, entity: Entity) -> Issuer:
         if entity not in self.issuers:
-            parsed = facts.parse(self.decisions.certificates[entity].found.pem or b"")
-            assert not isinstance(parsed, Unreadable)  # noqa: S101  (it was read before)
-            self.issuers[entity] = Issuer(parsed[0], self.keys[entity])
+            self.issuers[entity] = self._signer(self.decisions.certificates[entity].found.pem or b"", entity)
         return self.issuers[entity]
+
+    def _signer(self, pem: bytes, entity: Entity) -> Issuer:
+        parsed = facts.parse(pem)
+        assert not isinstance(parsed, Unreadable)  # noqa: S101  (it was read before)
+        return Issuer(parsed[0], self.keys[entity])
 
     def _key_file(self, entity: Entity, planned: Credential) -> bytes | Later | None:
         """Write a key that is new, or whose protection changes."""

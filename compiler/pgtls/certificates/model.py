@@ -72,6 +72,26 @@ TOKEN = "token"  # noqa: S105
 """What ``--ca-key NAME=`` has in the place of a path for a key in a token."""
 
 
+class Answer(NamedTuple):
+    """What the program of a CA returned for a CSR.
+
+    ``spki_sha256`` is the digest of the CSR's public key. ``key`` is its key if it is new.
+    """
+
+    signed: Signed
+    spki_sha256: str
+    key: PrivateKey | None
+    at: datetime
+    """When it came back."""
+
+
+class NoAnswer(NamedTuple):
+    """Why the program of a CA returned no certificate. ``late``: it did not end in time."""
+
+    reason: str
+    late: bool = False
+
+
 class Lists(NamedTuple):
     """The supplied CRLs of a CA: their merged facts, their PEM, their issuers in canonical form."""
 
@@ -95,6 +115,8 @@ class Outside:
     guarded: frozenset[Entity] = frozenset()
     tokens: frozenset[Entity] = frozenset()
     requests: Mapping[Entity, PublicKey] = field(default_factory=dict)
+    request_files: Mapping[Entity, bytes] = field(default_factory=dict)
+    """The requests of ``csr_file`` in PEM, for the program that signs them."""
     key_files: Mapping[Entity, str] = field(default_factory=dict)
     """The path of the supplied key of an entity."""
     lent: Mapping[Entity, PrivateKey] = field(default_factory=dict)
@@ -139,6 +161,8 @@ class Existing:
     """Other files that decisions depend on, by path, if they exist."""
     brought: Mapping[Entity, PrivateKey | Unreadable] = field(default_factory=dict)
     """By entity: the keys of ``key_file`` that this build copies into the tree."""
+    answers: Mapping[Entity, Answer | NoAnswer] = field(default_factory=dict)
+    """What the programs of CAs returned in this build. It is empty until a build has run them."""
     from_lock: bool = False
     """There is no out directory: assume that the certificates of the lock exist."""
     lost: bool = False
@@ -249,10 +273,14 @@ class Adopt(_Decided):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issue(_Decided):
-    """Issue a certificate, for a new key or for the present one."""
+    """Issue a certificate, for a new key or for the present one.
+
+    ``signed``: the program of its CA has signed it, and this build takes it.
+    """
 
     reason: Reason
     new_key: bool
+    signed: Signed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +307,11 @@ Decision: TypeAlias = Keep | Adopt | Issue | Wait | Promote
 def makes_key(decision: Decision | None) -> bool:
     """Return whether the entity gets a new key."""
     return isinstance(decision, Issue | Wait) and decision.new_key
+
+
+def taken(decision: Decision | None) -> Signed | None:
+    """Return the certificate that the program of a CA signed in this build, if the build takes it."""
+    return decision.signed if isinstance(decision, Issue) else None
 
 
 def is_adopted(decision: Decision | None) -> bool:

@@ -530,7 +530,7 @@ def keyring(decisions: Decisions, existing: Existing, secrets: Secrets, converte
     ``converted`` are the entities whose key it writes in another format than PEM.
     """
     needed = needed_keys(decisions, existing, converted)
-    keys = {entity: _opened(decisions.certificates[entity], existing, secrets) for entity in needed}
+    keys = {entity: opened(decisions.certificates[entity], existing, secrets) for entity in needed}
     protected = needed_passphrases(decisions, existing, converted)
     return Keyring(keys, _encryptions({e: word for e in protected if (word := secrets.passphrase(e))}))
 
@@ -544,8 +544,8 @@ def _encryptions(passphrases: Mapping[Entity, bytes]) -> dict[Entity, Encryption
     return {entity: distinct[passphrase] for entity, passphrase in passphrases.items()}
 
 
-def _opened(decision: Decision, existing: Existing, secrets: Secrets) -> PrivateKey:
-    """Return the key of an entity: lent, supplied, or in the tree."""
+def opened(decision: Decision, existing: Existing, secrets: Secrets) -> PrivateKey:
+    """Return the key of an entity: lent, supplied, or in the tree. Raise :class:`Rejected` if it does not open."""
     from pgtls.pki import keys
 
     entity, outside, path = decision.profile.entity, existing.outside, layout.key_path(decision.profile.entity)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from pgtls.certificates.asked import Asked
+    from pgtls.certificates.model import Found
     from pgtls.pki.model import Profile
 
 
@@ -39,6 +41,10 @@ class Case:
     now: datetime
     issued: bool = False
     """Whether the lock lists a valid certificate of the entity."""
+    by_program: bool = False
+    """Whether the program of its CA signs it. Such a certificate may differ from the spec where no peer looks."""
+    misfit: Reason | None = None
+    """Why a certificate that such a program signed does not fit the spec."""
 
     @property
     def found(self) -> Certificate:
@@ -71,6 +77,13 @@ def reason(case: Case) -> Reason | None:
     return next((found for question in REASONS if (found := question(case))), None)
 
 
+def reason_for(case: Case, asked: Asked) -> Reason | None:
+    """Return the first reason to issue a certificate; a new CA that the caller asked for comes before all others."""
+    if case.wanted.kind == "ca" and case.wanted.entity.name in asked.new_ca:
+        return Reason("asked", "a new CA was asked for")
+    return reason(case)
+
+
 def _missing(case: Case) -> Reason | None:
     if case.certificate:
         return None
@@ -94,6 +107,8 @@ def _key_mismatch(case: Case) -> Reason | None:
 
 
 def _issued_by_another(case: Case) -> Reason | None:
+    if case.by_program:
+        return None  # the misfit says it: CAs may stand between
     if case.wanted.issuer is None:
         differs = case.found.authority_key_id not in (None, case.found.key_id)
     else:
@@ -107,6 +122,8 @@ def _issued_by_another(case: Case) -> Reason | None:
 
 
 def _differs(case: Case) -> Reason | None:
+    if case.by_program:
+        return case.misfit
     subject, names, usages = wanted_facts(case.wanted)
     names_field, usages_field = _FIELDS[case.wanted.kind]
     differing = tuple(
@@ -131,6 +148,8 @@ _FIELDS = {
 
 
 def _too_long(case: Case) -> Reason | None:
+    if case.by_program:
+        return None  # the program decides, as far as the misfit does not say otherwise
     # A slow clock must not extend a lifetime: for a certificate issued after now, count from now.
     start = max(case.now, case.found.not_before + BACKDATED)
     if case.found.not_after > start + case.wanted.validity:
@@ -176,6 +195,19 @@ REASONS: tuple[Callable[[Case], Reason | None], ...] = (
     _asked,
 )
 """The questions, in their order."""
+
+
+def needs_key(profile: Profile, found: Found, why: Reason, asked: Asked) -> bool:
+    """Return whether a certificate that is issued again gets a new key."""
+    if found.stored == "elsewhere" and profile.kind != "ca":
+        return False
+    if found.key != "present":
+        return True
+    if profile.entity in asked.replace:
+        return True
+    if profile.kind == "ca":
+        return profile.entity.name in asked.new_ca
+    return profile.rotate_key or why.name == "revoked" or "key_algorithm" in why.fields
 
 
 def nothing_left(why: Reason, certificate: Certificate | Unreadable | None, wanted: Profile, now: datetime) -> bool:

@@ -105,6 +105,7 @@ def gather(fleet: Fleet, secrets: Secrets, lent: Mapping[str, str]) -> Outside:
         frozenset(found.guarded),
         frozenset(found.tokens),
         found.requests,
+        found.request_files,
         found.key_files,
         found.lent,
         frozenset(found.inserted),
@@ -129,6 +130,7 @@ class _Gathering:
         self.guarded: set[Entity] = set()
         self.tokens: set[Entity] = set()
         self.requests: dict[Entity, PublicKey] = {}
+        self.request_files: dict[Entity, bytes] = {}
         self.key_files: dict[Entity, str] = {}
         self.lent: dict[Entity, PrivateKey] = {}
         self.inserted: set[Entity] = set()
@@ -262,7 +264,7 @@ class _Gathering:
             if isinstance(request, Unreadable):
                 self._fault(thing, what, f'"{name}" cannot be used: {request.reason}', own_key(thing))
             else:
-                self.requests[entity] = request.public_key
+                self.requests[entity], self.request_files[entity] = request.public_key, request.pem
 
     def _fault(self, thing: Authority | Identity | User, what: str, message: str, hint: str | None = None) -> None:
         self.diagnostics.append(Diagnostic("PGT564", message, _place(self.fleet, thing, what), hint))

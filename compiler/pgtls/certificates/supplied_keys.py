@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from pgtls.certificates.model import taken
 from pgtls.certificates.request_command import own_key
+from pgtls.certificates.signers import signs
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.checks.certificates import scram_failures
 from pgtls.fleet.fields import entity_named, identity_named, place_of
 from pgtls.pki.model import Certificate, Entity, ca_entity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from pgtls.certificates.model import Decision, Existing, Outside
     from pgtls.fleet.model import Fleet, Identity
+    from pgtls.pki.model import Profile
 
 
 def problems(fleet: Fleet, decisions: Mapping[Entity, Decision], existing: Existing) -> Iterator[Diagnostic]:
@@ -23,8 +27,24 @@ def problems(fleet: Fleet, decisions: Mapping[Entity, Decision], existing: Exist
     if outside.requests:
         yield from _requests_of_cas(fleet, decisions, existing)
     if outside.signed and not existing.from_lock:
-        yield from scram_failures(fleet, lambda server: _signed_by_ed25519(server, decisions, outside))
-        yield from _servers_that_log_in(fleet, outside)
+        signed = _signed_elsewhere(fleet, decisions, outside)
+        yield from scram_failures(fleet, lambda server: _signed_by_ed25519(server, decisions, signed, outside))
+        logging_in = dict(_servers_that_log_in(fleet, signed, outside))
+        yield from logging_in.values()
+        yield from _more_than_asked(fleet, decisions, signed, outside, logging_in.keys())
+
+
+def _signed_elsewhere(
+    fleet: Fleet, decisions: Mapping[Entity, Decision], outside: Outside
+) -> dict[Entity, tuple[Certificate, bytes]]:
+    """Return the certificates that others signed, as facts and in PEM, after this build."""
+    found = {}
+    for entity, decision in decisions.items():
+        known = taken(decision) or decision.found
+        elsewhere = entity in outside.signed or signs(decision.profile, fleet)
+        if elsewhere and isinstance(known.certificate, Certificate) and known.pem:
+            found[entity] = known.certificate, known.pem
+    return found
 
 
 def _requests_of_cas(fleet: Fleet, decisions: Mapping[Entity, Decision], existing: Existing) -> Iterator[Diagnostic]:
@@ -44,22 +64,28 @@ def _requests_of_cas(fleet: Fleet, decisions: Mapping[Entity, Decision], existin
             yield Diagnostic("PGT564", message, place_of(fleet, entity, "csr_file"), own)
 
 
-def _signed_by_ed25519(server: Identity, decisions: Mapping[Entity, Decision], outside: Outside) -> bool:
+def _signed_by_ed25519(
+    server: Identity,
+    decisions: Mapping[Entity, Decision],
+    signed: Mapping[Entity, tuple[Certificate, bytes]],
+    outside: Outside,
+) -> bool:
     """Return whether a supplied certificate makes the server sign with Ed25519: by its own key, or its CA's key."""
-    own = outside.signed.get(server.entity)
-    if own:
+    if server.entity in signed:
         from pgtls.pki import chains
 
-        return chains.signed_with(own.pem) == "ed25519"
+        return chains.signed_with(signed[server.entity][1]) == "ed25519"
     ca = decisions.get(ca_entity(server.ca.name)) if server.ca else None
     certificate = ca.found.certificate if ca and ca.profile.entity in outside.signed else None
     return isinstance(certificate, Certificate) and certificate.key_algorithm == "ed25519"
 
 
-def _servers_that_log_in(fleet: Fleet, outside: Outside) -> Iterator[Diagnostic]:
+def _servers_that_log_in(
+    fleet: Fleet, signed: Mapping[Entity, tuple[Certificate, bytes]], outside: Outside
+) -> Iterator[tuple[Entity, Diagnostic]]:
     """Report supplied server certificates that can also log in because a server trusts their CA."""
-    for entity, signed in outside.signed.items():
-        if entity.kind != "server" or "clientAuth" not in signed.certificate.usages:
+    for entity, (certificate, _) in signed.items():
+        if entity.kind != "server" or "clientAuth" not in certificate.usages:
             continue
         ca = identity_named(fleet, entity).ca
         trusting = [s for s in fleet.servers.values() if ca and any(ca.root is one.root for one in s.accepted_cas)]
@@ -69,5 +95,57 @@ def _servers_that_log_in(fleet: Fleet, outside: Outside) -> Iterator[Diagnostic]
                 f"clients: its key opens every role that its common name maps to"
             )
             hint = "have it signed again with serverAuth alone, or give clients a root of their own"
-            path = place_of(fleet, entity, "cert_file")
-            yield Diagnostic("PGT567", message, path, hint, severity="warning")
+            yield entity, _warning("PGT567", message, hint, fleet, entity, outside)
+
+
+def _more_than_asked(
+    fleet: Fleet,
+    decisions: Mapping[Entity, Decision],
+    signed: Mapping[Entity, tuple[Certificate, bytes]],
+    outside: Outside,
+    logging_in: Collection[Entity],
+) -> Iterator[Diagnostic]:
+    """Report leaves that a signer gave more than our CSR, or the spec, asked for; ``logging_in`` are reported."""
+    for entity, (certificate, _) in signed.items():
+        profile = decisions[entity].profile
+        by_program = signs(profile, fleet)
+        if entity.kind == "ca" or not (by_program or entity in outside.external):
+            continue
+        more = [
+            usage for usage in _more_usages(profile, certificate) if usage != "clientAuth" or entity not in logging_in
+        ]
+        more += [*_more_names(profile, certificate), *_longer(profile, certificate)] if by_program else []
+        if more:
+            message = f"the certificate of {entity} has more than was asked for: {', '.join(more)}"
+            hint = "have the signer follow the CSR; then renew it: --renew " + entity
+            yield _warning("PGT568", message, hint, fleet, entity, outside)
+
+
+def _more_usages(profile: Profile, certificate: Certificate) -> Iterator[str]:
+    from pgtls.pki.expected import wanted_facts
+    from pgtls.pki.facts import CRITICAL
+
+    known = wanted_facts(profile)[2]
+    yield from (one for one in certificate.usages if one not in known and not one.startswith(CRITICAL))
+
+
+def _more_names(profile: Profile, certificate: Certificate) -> Iterator[str]:
+    """Yield the names of a server that the spec does not have. Of a user, PostgreSQL reads only the subject."""
+    from pgtls.pki.expected import wanted_facts
+
+    known = {name.lower() for name in wanted_facts(profile)[1]}
+    if profile.kind == "server":
+        yield from (f'the name "{name}"' for name in certificate.names if name.lower() not in known)
+
+
+def _longer(profile: Profile, certificate: Certificate) -> Iterator[str]:
+    """Yield the life of a certificate that is longer than the spec allows by more than a day, the usual rounding."""
+    life = certificate.not_after - certificate.not_before
+    if life > profile.validity + timedelta(days=1):
+        yield f"a life of {life.days} days instead of {profile.validity.days}"
+
+
+def _warning(code: str, message: str, hint: str, fleet: Fleet, entity: Entity, outside: Outside) -> Diagnostic:
+    if entity in outside.signed:
+        return Diagnostic(code, message, place_of(fleet, entity, "cert_file"), hint, severity="warning")
+    return Diagnostic(code, message, entity.path, hint, at="table", severity="warning")

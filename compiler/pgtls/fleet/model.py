@@ -117,7 +117,7 @@ class Authority:
 
     @property
     def trusted_only(self) -> bool:
-        """Tell whether its key is never here: others sign with it, and may certify any name."""
+        """Tell whether its key is never here: others (its ``sign``, too) sign with it, and may certify any name."""
         here = self.table.key_file or self.table.key or self.table.external
         return bool(self.table.cert_file and not here)
 

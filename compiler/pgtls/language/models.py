@@ -49,6 +49,19 @@ RenewBefore = Annotated[
 ]
 
 
+class Sign(Table):
+    """The signer of a CA whose key is not here: a program that gets a CSR and returns a certificate."""
+
+    command: Several[Text] = Field(
+        description="The program, with its arguments. It reads the CSR (PEM) from stdin and prints the certificate, "
+        "then the CAs between it and this CA (PEM).",
+        examples=[["./sign.sh"]],
+    )
+    timeout: Annotated[int, Field(ge=1, le=3600)] = Field(
+        120, description="After so many seconds pgtls ends the program.", examples=[30]
+    )
+
+
 class CaTable(Table):
     """A certificate authority: `[ca.NAME]`."""
 
@@ -93,6 +106,12 @@ class CaTable(Table):
     offline: bool = Field(False, description="The key may be elsewhere: certificates that it must sign wait for it.")
     external: bool = Field(
         False, description="pgtls makes the key and a CSR, another CA signs, and `cert_file` names the certificate."
+    )
+    sign: Sign | None = Field(
+        None,
+        description="A build runs this program for each certificate that this CA must sign. Requires `cert_file`, "
+        "without `key_file`.",
+        examples=[{"command": ["./sign.sh"]}],
     )
     crl: bool = Field(True, description="Publish a certificate revocation list.")
     crl_validity: Duration | None = Field(

@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The facts of a validly signed request; ``subject`` and ``names`` as in :class:`pgtls.pki.model.Certificate`."""
+    """The facts of a validly signed request; ``subject`` and ``names`` as in :class:`pgtls.pki.model.Certificate`.
+
+    ``pem`` is the request alone, without the text around it.
+    """
 
     public_key: keys.PublicKey
     subject: str
     names: tuple[str, ...]
+    pem: bytes
 
 
 def make(profile: Profile, key: keys.PrivateKey) -> bytes:
@@ -68,7 +72,8 @@ def _facts(request: x509.CertificateSigningRequest) -> Request | Unreadable:
         if isinstance(extension.value, x509.SubjectAlternativeName)
         for general in extension.value
     ]
-    return Request(public_key, name_text(request.subject), tuple(sorted(set(names))))
+    pem = request.public_bytes(Encoding.PEM)
+    return Request(public_key, name_text(request.subject), tuple(sorted(set(names))), pem)
 
 
 def asks_for(request: Request, profile: Profile) -> bool:

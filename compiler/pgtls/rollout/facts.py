@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pgtls.access.grants import distinguished_name
-from pgtls.certificates.model import Issue, Wait, makes_key
+from pgtls.certificates.model import Issue, Wait, makes_key, taken
 from pgtls.certificates.trust import checked_cas, listed_cas, server_cas
 from pgtls.output.connection_strings import parameters
 from pgtls.pki.model import Certificate, Entity, Unreadable
@@ -50,13 +50,16 @@ class Keys:
         lines = [line for line in existing.lock.by_serial.values() if line.entity.kind == "ca"]
         self._parents = {line.certificate.key_id: line.certificate.authority_key_id for line in lines}
         for decision in certificates.values():
-            found = decision.found.certificate
-            if isinstance(found, Certificate) and (decision.found.above or decision.profile.kind == "ca"):
-                self._parents |= {one.key_id: one.authority_key_id for one in (found, *_read(decision.found.above))}
+            known = taken(decision) or decision.found
+            found = known.certificate
+            if isinstance(found, Certificate) and (known.above or decision.profile.kind == "ca"):
+                self._parents |= {one.key_id: one.authority_key_id for one in (found, *_read(known.above))}
 
     def own(self, entity: Entity) -> str:
         """Return the key identifier of an entity after this build, or a placeholder for a key that does not exist."""
         decision = self._certificates.get(entity)
+        if signed := taken(decision):
+            return signed.certificate.key_id
         found = decision.found.certificate if decision else None
         if isinstance(found, Certificate) and not makes_key(decision):
             return found.key_id
@@ -105,9 +108,9 @@ class Keys:
         """
         if not self._exists(entity):
             return ()
-        decision = self._certificates[entity]
-        found = decision.found.certificate
-        if isinstance(found, Certificate) and not isinstance(decision, Issue):
+        decision, signed = self._certificates[entity], taken(self._certificates[entity])
+        found = signed.certificate if signed else decision.found.certificate
+        if isinstance(found, Certificate) and (signed or not isinstance(decision, Issue)):
             signer = found.authority_key_id or found.key_id
             if issuer is None or signer != self.own(issuer.entity):
                 return self.above(signer)
@@ -128,6 +131,8 @@ class Keys:
         decision = self._certificates.get(entity)
         if decision is None:
             return None
+        if signed := taken(decision):
+            return signed.certificate.serial, signed.certificate.not_after
         if isinstance(decision, Issue):
             issued = self._issued.get(entity)
             return (issued.serial, issued.not_after) if issued else None

@@ -334,7 +334,8 @@ RULES: tuple[Rule, ...] = (
         meaning="A CA should sign a certificate, but only its certificate is here, or it is a public CA.",
         why="Signing needs the key.",
         fix="Let another party sign: `external = true` makes a key and a CSR, and `cert_file` names the "
-        "signed certificate. If the key of the CA is only stored elsewhere, set `offline = true`.",
+        "signed certificate. Or name a program in `sign` of the CA, which gets CSRs signed. If the key of the CA is "
+        "only stored elsewhere, set `offline = true`.",
     ),
     Rule(
         "PGT143",

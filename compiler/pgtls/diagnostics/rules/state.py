@@ -455,11 +455,12 @@ RULES: tuple[Rule, ...] = (
         "warning",
         "something waits for a signature",
         meaning="A certificate or CRL is due, and its signer is not available: the key of an offline CA, an "
-        "outside signer, or a CA that itself waits.",
+        "outside signer, or a CA that itself waits. Or the program of `sign` failed, did not end in time, or "
+        "returned a certificate that does not fit the spec; the message says which.",
         why="The rest of the build continues, and the old certificate stays valid until it expires. The plan "
         "lists the entity as `wait`.",
         fix="Lend the key with `--ca-key NAME=PATH`; or let the CA sign the `*.csr` in the out directory, and "
-        "name the certificate in `cert_file`.",
+        "name the certificate in `cert_file`. A build runs the program of `sign` again.",
     ),
     Rule(
         "PGT563",
@@ -467,7 +468,8 @@ RULES: tuple[Rule, ...] = (
         "no valid certificate is left",
         meaning="A certificate is needed that cannot be signed now, and no valid one is left.",
         why="The compiled files could not connect to anything.",
-        fix="Lend the key with `--ca-key NAME=PATH`, or name a new certificate in `cert_file`.",
+        fix="Lend the key with `--ca-key NAME=PATH`, or name a new certificate in `cert_file`, or correct the program "
+        "of `sign`.",
     ),
     Rule(
         "PGT564",
@@ -508,6 +510,27 @@ RULES: tuple[Rule, ...] = (
         "a server trusts its CA for clients.",
         why="With the server's key one can log in as every role that its common name, or a map, opens.",
         fix="Have it signed again with `serverAuth` alone, or give clients a root of their own.",
+    ),
+    Rule(
+        "PGT568",
+        "warning",
+        "a certificate with more than was asked for",
+        meaning="A certificate that another party signed has usages that its CSR does not ask for. Of a certificate "
+        "from the program of `sign`, also names that are not in `hosts`, or a life that is longer than `validity` by "
+        "more than a day.",
+        why="Whoever steals the key can do all that the certificate allows: with `clientAuth` a server's key also "
+        "logs in where its CA is trusted, and with a name more it also serves there.",
+        fix="Configure the signer so that it follows the CSR, then get a new certificate with `--renew ENTITY`.",
+    ),
+    Rule(
+        "PGT569",
+        "warning",
+        "a revocation that no server sees",
+        meaning="The spec or the lock revokes certificates of a CA whose key is not here, and the CRL in `crl_file` "
+        "does not list them.",
+        why="pgtls cannot sign the CRL of this CA. The certificates stay valid for everybody who reads its CRL, "
+        "although the compiled rules no longer name their users.",
+        fix="Revoke the serial numbers where the CA signs, and bring its new CRL in `crl_file`.",
     ),
     Rule(
         "PGT570",

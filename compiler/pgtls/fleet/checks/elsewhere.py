@@ -26,6 +26,10 @@ _CONTRADICTIONS = (
     ("offline", "external", "the key of an offline CA is elsewhere, the key of an external CA is here"),
     ("key", "key_file", "the key is in a token or in a file"),
     ("key", "passphrase", "a passphrase encrypts a file, and the key is in a token"),
+    ("sign", "key_file", "either a program signs, or pgtls does with this key"),
+    ("sign", "key", "either a program signs, or pgtls does with this key"),
+    ("sign", "external", "a program signs with the key of this CA, which is not here"),
+    ("sign", "offline", "a program signs with the key of this CA, which is not here"),
 )
 
 
@@ -47,6 +51,9 @@ def contradictions(fleet: Fleet) -> Iterator[Diagnostic]:
                 "key_file",
                 hint="name the certificate of this key in cert_file",
             )
+        if getattr(table, "sign", None) and not table.cert_file:
+            hint = "name the certificate of the CA that the program signs with in cert_file"
+            yield found.fault("PGT139", "`sign` without `cert_file`", "sign", hint=hint)
         if found.says("passphrase") and _keyless(thing):
             message = "`passphrase` is set, but the key is not here"
             yield found.fault("PGT139", message, "passphrase", hint="name the key in key_file")
@@ -54,7 +61,10 @@ def contradictions(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 _FIELDS = frozenset(
-    ("cert_file", "key_file", "key", "csr_file", "crl_file", "external", "offline", "passphrase", "passphrase_command")
+    (
+        *("cert_file", "key_file", "key", "csr_file", "crl_file", "external", "offline", "sign"),
+        *("passphrase", "passphrase_command"),
+    )
 )
 
 
@@ -131,11 +141,16 @@ def who_signs(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find certificates whose CA has no key here."""
     for thing in entities(fleet):
         issuer: Authority | None = getattr(thing, "issuer", None) or getattr(thing, "ca", None)
-        if issuer and _keyless(issuer) and not (thing.table.cert_file or thing.table.external):
+        signed = thing.table.cert_file or thing.table.external
+        if issuer and _keyless(issuer) and not issuer.table.sign and not signed:
             field = "issuer" if hasattr(thing, "issuer") else "ca"
             message = f'ca "{issuer.name}" cannot sign: its key is not here'
             hint = "set external = true to get a CSR, and name the signed certificate in cert_file"
             yield finder(fleet, thing).fault("PGT142", message, field, hint=hint)
+        elif issuer and issuer.table.sign and getattr(thing.table, "key", None) and not signed:
+            message = f'the program of ca "{issuer.name}" signs no CA whose key is in a token'
+            hint = "set external = true to get a CSR, and name the signed certificate in cert_file"
+            yield finder(fleet, thing).fault("PGT142", message, "issuer", hint=hint)
     for server in fleet.identities():
         outside = server.table.cert_file or server.table.external
         if server.system and not outside:
