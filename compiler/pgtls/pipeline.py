@@ -3,6 +3,7 @@
 load -> judge -> compile, prove              ``check``
      -> observe -> decide                    ``status``
      -> render -> plan                       ``plan``
+     -> sign, decide and plan again          where programs sign
      -> issue -> render -> commit            ``build``
 
 A function imports the stages that it adds, so that a command loads no more than its own.
@@ -132,12 +133,12 @@ def _signed(request: Request, planned: Planned, progress: Progress) -> Planned:
     from pgtls.certificates.signing import ask, asked_for
 
     existing = planned.existing
-    if not (asked := asked_for(planned.fleet, planned.decisions)):
+    if not (asked := asked_for(planned.fleet, planned.decisions, existing)):
         return planned
     key_of = partial(opened, existing=existing, secrets=planned.secrets)
     answers = ask(planned.fleet, asked, existing, key_of, progress("signing", len(asked)))
     again = _planned(_decided(planned.checked, planned.secrets, replace(existing, answers=answers), request.asked))
-    assert not asked_for(again.fleet, again.decisions)  # noqa: S101  (otherwise the plan has an error)
+    assert not asked_for(again.fleet, again.decisions, existing)  # noqa: S101  (otherwise the plan has an error)
     return again
 
 

@@ -236,6 +236,7 @@ passphrase = { command = ["touch", "MARKER"] }
 [ca.people]
 cert_file = "people.crt"
 crl_file = "people.crl"
+sign = { command = ["touch", "MARKER"] }
 [ca.others]
 external = true
 [server.main]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,8 +27,6 @@ from support.servers import PATIENCE
 from support.system import ENVIRONMENT
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from support.servers import Server
 
 SPEC = """
@@ -414,6 +415,26 @@ def test_a_ca_is_signed_and_signs_in_one_build(place: Place) -> None:
     assert steps(place.build(now=now())) == []
 
 
+def test_every_identity_of_a_server_is_signed(place: Place) -> None:
+    sni = '[[server.db.sni]]\nhosts = ["other.example.com"]\nca = "company"\n[user.postgres]'
+    text = spec(19).replace("[user.postgres]", sni)
+    planned = place.build(text, now=now())
+    assert ("server.db/other.example.com", "create") in steps(planned)
+    assert "server.db/other.example.com" in runs(place)
+    assert steps(place.build(now=now())) == []
+
+
+def test_a_certificate_that_is_gone_and_cannot_be_signed_is_an_error(built: Place) -> None:
+    for name in ("crt", "key"):
+        built.file(f"servers/db/server.{name}").unlink()
+    program(built, "exit 1")
+    with pytest.raises(Rejected, match=r"server\.db has no valid certificate: its certificate is gone"):
+        built.build(now=now(), asked=Asked(renew=frozenset({"user.app"})))
+    assert runs(built) == ["server.db"]
+    program(built)
+    assert ("server.db", "create") in steps(built.build(now=now()))
+
+
 def test_below_a_ca_that_waits_everything_waits(place: Place) -> None:
     text = spec().replace("[ca.own]", '[ca.clients]\nissuer = "company"\n[user.below]\nca = "clients"\n[ca.own]')
     program(place, '[ "$PGTLS_SIGN_PROFILE" != ca ] || exit 1')
@@ -574,6 +595,36 @@ def test_a_build_that_is_killed_while_a_program_signs_leaves_nothing(built: Plac
     program(built)
     built.build(now=now(), asked=Asked(renew=frozenset({"all"})))
     assert runs(built) == ["server.db", "user.app"]
+
+
+def test_an_interrupted_build_ends_the_program_too(built: Place) -> None:
+    before = built.state()
+    program(built, "echo $$ > pid; sleep 1000 & echo $! >> pid; wait")
+    words = (sys.executable, "-m", "pgtls", "build", "--renew", "all")
+    process = subprocess.Popen(
+        words, cwd=built.directory, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    path, deadline = built.directory / "pid", time.monotonic() + PATIENCE
+    while not path.exists() or len(path.read_text().split()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    started = [int(number) for number in path.read_text().split()]
+    assert [number for number in started if not _runs(number)] == []
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    while any(map(_runs, started)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert built.state() == before
+
+
+def _runs(number: int) -> bool:
+    """Whether a process with this number runs; one that has ended may wait to be looked after."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _content(path: Path) -> bytes:

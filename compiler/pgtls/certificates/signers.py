@@ -101,7 +101,7 @@ def _times(profile: Profile, certificate: Certificate, way: tuple[x509.Certifica
 
 
 def _lenient(profile: Profile, certificate: object) -> Profile:
-    """Ignore a ``renew_before`` that is not shorter than the life which the program gave: it would never be over."""
+    """Ignore a ``renew_before`` that is not shorter than the lifetime of a certificate: every build would renew it."""
     if profile.renew_before is None or not isinstance(certificate, Certificate):
         return profile
     life = certificate.not_after - certificate.not_before
@@ -155,7 +155,7 @@ def _judged(
 
 
 def _unusable(answer: Answer, case: Case, existing: Existing) -> Iterator[str]:
-    """Yield why an answer is none to this CSR at this time."""
+    """Yield why an answer is unusable for this CSR at this time."""
     certificate, profile = answer.signed.certificate, case.wanted
     if certificate.spki_sha256 != answer.spki_sha256:
         yield "its key is not that of the CSR"
@@ -174,4 +174,4 @@ def _waiting(case: Case, existing: Existing, found: Found, why: Reason, text: st
     return waiting(case.wanted, found, why, cause, None, existing, case.now)
 
 
-_HINT = "every build asks again: correct the program, or the spec, and run the build again"
+_HINT = "correct the program or the spec, and run the build again"

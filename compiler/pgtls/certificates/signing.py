@@ -19,7 +19,7 @@ from pgtls.certificates.model import Answer, Issue, NoAnswer, Signed
 from pgtls.certificates.reissue import nothing_left
 from pgtls.fleet.fields import place_of
 from pgtls.fleet.files import directory_of
-from pgtls.pki.expected import subject_text, wanted_facts
+from pgtls.pki.expected import wanted_facts
 from pgtls.pki.model import Unreadable, ca_entity
 
 if TYPE_CHECKING:
@@ -39,16 +39,18 @@ _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
 """The variables of this process that a program gets: the least with which programs start."""
 
 
-def asked_for(fleet: Fleet, decisions: Decisions) -> tuple[Issue, ...]:
+def asked_for(fleet: Fleet, decisions: Decisions, existing: Existing) -> tuple[Issue, ...]:
     """Return the certificates that programs must sign. Those without which a build fails come first."""
     issued = [one for one in decisions.certificates.values() if isinstance(one, Issue)]
     asked = [one for one in issued if signers.signs(one.profile, fleet) and one.signed is None]
-    return tuple(sorted(asked, key=lambda one: not _urgent(one, fleet.now)))
+    return tuple(sorted(asked, key=lambda one: not _urgent(one, existing, fleet.now)))
 
 
-def _urgent(decision: Issue, now: datetime) -> bool:
-    found = decision.found.certificate
-    return found is not None and nothing_left(decision.reason, found, decision.profile, now)
+def _urgent(decision: Issue, existing: Existing, now: datetime) -> bool:
+    """Return whether a build without an answer fails: the entity had a certificate, and no valid one is left."""
+    found, entity = decision.found.certificate, decision.profile.entity
+    had = found is not None or existing.lock.opens(entity, now)
+    return had and nothing_left(decision.reason, found, decision.profile, now)
 
 
 def ask(
@@ -69,7 +71,7 @@ def ask(
         entity = decision.profile.entity
         answers[entity] = asking.answer(decision, key_of)
         progress(1)
-        if isinstance(answers[entity], NoAnswer) and _urgent(decision, fleet.now):
+        if isinstance(answers[entity], NoAnswer) and _urgent(decision, existing, fleet.now):
             break
     return answers
 
@@ -134,7 +136,7 @@ def variables(decision: Issue, now: datetime) -> dict[str, str]:
         "PGTLS_SIGN_ENTITY": profile.entity,
         "PGTLS_SIGN_PROFILE": profile.kind,
         "PGTLS_SIGN_COMMON_NAME": dict(profile.subject)["common_name"],
-        "PGTLS_SIGN_SUBJECT": subject or subject_text(profile.subject),
+        "PGTLS_SIGN_SUBJECT": subject,
         "PGTLS_SIGN_NAMES": ",".join(names),
         "PGTLS_SIGN_NOT_AFTER": f"{decision.end:%Y-%m-%dT%H:%M:%SZ}",
         "PGTLS_SIGN_HOURS": str(lasts // timedelta(hours=1)),
@@ -170,7 +172,7 @@ def run(sign: Sign, request: bytes, told: Mapping[str, str], directory: str) -> 
             finally:
                 _end(process)
     except OSError as error:
-        return NoAnswer(f"cannot be talked to: {error.strerror}")
+        return NoAnswer(f"cannot be used: {error.strerror}")
     return _answer(sign, process.returncode, printed)
 
 

@@ -38,7 +38,7 @@ STRANGER = "stranger"
 _SPEC, _LOCK, _SECRET = "pgtls.toml", "pgtls.lock", "secret"
 
 _ELSEWHERE = {
-    "ca": ("cert_file", "key_file", "key", "crl_file", "offline", "external", "passphrase"),
+    "ca": ("cert_file", "key_file", "key", "crl_file", "offline", "external", "sign", "passphrase"),
     "server": (
         *("cert_file", "key_file", "csr_file", "external", "passphrase", "passphrase_command"),
         *("directory", "port", "revoke_before"),

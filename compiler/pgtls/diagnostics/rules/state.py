@@ -518,8 +518,8 @@ RULES: tuple[Rule, ...] = (
         meaning="A certificate that another party signed has usages that its CSR does not ask for. Of a certificate "
         "from the program of `sign`, also names that are not in `hosts`, or a life that is longer than `validity` by "
         "more than a day.",
-        why="Whoever steals the key can do all that the certificate allows: with `clientAuth` a server's key also "
-        "logs in where its CA is trusted, and with a name more it also serves there.",
+        why="A stolen key can do all that its certificate allows: with `clientAuth`, the key of a server also logs in "
+        "where its CA is trusted; with another name, it also serves under that name.",
         fix="Configure the signer so that it follows the CSR, then get a new certificate with `--renew ENTITY`.",
     ),
     Rule(
@@ -528,8 +528,8 @@ RULES: tuple[Rule, ...] = (
         "a revocation that no server sees",
         meaning="The spec or the lock revokes certificates of a CA whose key is not here, and the CRL in `crl_file` "
         "does not list them.",
-        why="pgtls cannot sign the CRL of this CA. The certificates stay valid for everybody who reads its CRL, "
-        "although the compiled rules no longer name their users.",
+        why="pgtls cannot sign the CRL of this CA. Until the CRL lists them, servers and clients accept these "
+        "certificates.",
         fix="Revoke the serial numbers where the CA signs, and bring its new CRL in `crl_file`.",
     ),
     Rule(
