@@ -14,6 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
 
 from pgtls.api import diff, load
 from pgtls.certificates.asked import Asked
@@ -535,6 +536,21 @@ def test_keys_are_encrypted_and_converted_as_elsewhere(place: Place, monkeypatch
     assert steps(place.build(now=now())) == []
     place.build(now=now(), asked=Asked(renew=frozenset({"user.app"})))
     assert place.file("clients/app/postgresql.p12").read_bytes() != first
+
+
+def test_a_refused_answer_leaves_the_present_key_in_every_format(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHRASE", "open it")
+    fields = 'ca = "company"\npassphrase = { env = "PHRASE" }\nformats = ["pem", "pkcs12"]'
+    text = spec().replace('[user.app]\nca = "company"', f"[user.app]\n{fields}")
+    place.build(text, now=now())
+    program(place, "usage=codeSigning")
+    other = text.replace('"pkcs12"', '"pkcs12-3des"')
+    planned = place.build(other, now=now(), asked=Asked(renew=frozenset({"user.app"})))
+    assert ("user.app", "wait") in steps(planned)
+    key, own, _ = load_key_and_certificates(place.file("clients/app/postgresql.p12").read_bytes(), b"open it")
+    assert key is not None
+    assert own is not None
+    assert key.public_key() == own.public_key()
 
 
 def test_a_user_moves_from_a_ca_here_to_a_program_and_back(built: Place) -> None:

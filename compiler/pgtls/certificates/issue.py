@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pgtls.certificates.model import CrlDecision, Decision, Decisions, Existing, Keyring, Outside, Signed
+    from pgtls.pki.keys import PrivateKey
     from pgtls.state.lock import Lock, RevokedLine
 
 
@@ -218,7 +219,7 @@ class _Issuing:
         self.keys = {**given, **dict(made)}
         derive_all(frozenset(self.keyring.encryptions.values()), jobs)
 
-    def _signed_keys(self) -> Iterator[tuple[Entity, keys.PrivateKey]]:
+    def _signed_keys(self) -> Iterator[tuple[Entity, PrivateKey]]:
         """Yield the new keys whose certificates the programs of CAs signed."""
         for entity, decision in self.decisions.certificates.items():
             answer = self.existing.answers.get(entity)
