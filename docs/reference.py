@@ -54,7 +54,7 @@ match `[a-z0-9][a-z0-9._-]{0,62}`, since they become directories; a name with a 
 | at the top | |
 |---|---|
 | `version` | `1` |
-| `include` | patterns of further files, relative to this one; in the top file only. They hold `ca`, `server`, `user`, `policy`, `group` and `network` tables; a table that is defined twice, and a pattern that matches nothing, are errors |
+| `include` | patterns of further files, relative to this one; in the top file only. They hold `ca`, `server`, `pooler`, `user`, `policy`, `group` and `network` tables; a table that is defined twice, and a pattern that matches nothing, are errors |
 | `[defaults.ca]`, `[defaults.server]`, `[defaults.user]`, `[defaults.policy]` | any field of the tables of that kind; a table's own field replaces it whole |
 
 **Durations** are `"12h"`, `"90d"`, `"52w"`, `"10y"`; a year is 365 days. **Instants** are TOML dates (00:00 UTC) or date-times with an offset.

@@ -236,9 +236,9 @@ class Build:
     lost: bool = False
     """Whether the out directory is missing although this is no review."""
     hosts: Mapping[str, str] = field(default_factory=dict)
-    """By NAME of a server: the name or address that clients dial first."""
+    """By NAME of a server or pooler: the name or address that clients dial first."""
     users: frozenset[str] = frozenset()
-    """The NAMEs of all users."""
+    """The NAMEs of all users but those of poolers, whose bundles go to no client."""
     waves: tuple[Deployment, ...] = ()
     """In which order to deploy what the build changes; empty where any order does."""
     notes: tuple[str, ...] = ()
@@ -364,7 +364,7 @@ def _result(planned: Planned) -> Build:
         existing.from_lock,
         existing.lost,
         {name: server.table.hosts[0] for name, server in fleet.servers.items()},
-        frozenset(fleet.users),
+        frozenset(fleet.users.keys() - {pooler.written.user for pooler in fleet.poolers}),
         planned.verdict.waves,
         planned.verdict.notes,
     )

@@ -76,7 +76,8 @@ def difference(old: State, new: State, later: Callable[[datetime], Later]) -> Di
     access = (*now, *_opened(now, old, ends[:_MOST_ENDS], later))
     protected = (*protection(old.side, new.side, now), *_uncompared(ends[_MOST_ENDS:]))
     issued = certificates(old.fleet, new.fleet)
-    explained = {f"server.{change.server}" for change in access}
+    servers = {**old.fleet.servers, **new.fleet.servers}
+    explained: set[str] = {servers[change.server].entity for change in access}
     explained |= {change.entity for change in protected} | {change.entity for change in issued}
     texts = tuple(_texts(old, new, explained))
     return Difference(access, (*protected, *texts), issued, new.waived)

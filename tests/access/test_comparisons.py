@@ -39,7 +39,13 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "server.second": {"ca": '"root"', "client_ca": '["clients"]', "hosts": '["two.example.com"]'}
     | {"passphrase": '{ env = "A" }', "passphrase_command": '"unlock %p"'},
+    "pooler.pool": {"server": '"main"', "user": '"bouncer"', "from": '["10.3.0.9"]', "ca": '"root"'}
+    | {"client_ca": '["clients"]', "hosts": '["pool.example.com", "pool"]'},
+    "pooler.word": {"server": '"main"', "user": '"bouncer"', "from": '["10.3.0.9"]', "ca": '"root"'}
+    | {"auth_file": '"/etc/pgbouncer/secrets.txt"', "hosts": '["word.example.com"]'},
     "user.postgres": {},
+    "user.bouncer": {"ca": '"clients"'},
+    "user.bouncer2": {"ca": '"clients"'},
     "user.app": {"ca": '"clients"'},
     "user.copy": {"ca": '"clients"', "passphrase": '{ env = "A" }'},
     "policy.dba": {"users": '["postgres"]', "from": '["local"]', "auth": '"peer"', "servers": '["all"]'},
@@ -50,6 +56,10 @@ TABLES: dict[str, dict[str, str]] = {
         "auth": '"cert"',
         "servers": '["main"]',
     },
+    "policy.pooled": {"users": '["copy"]', "databases": '["shop"]', "from": '["10.4.0.0/16"]', "auth": '"cert"'}
+    | {"servers": '["pool"]', "waiver": '{ reason = "x", codes = ["PGT380"] }'},
+    "policy.word": {"users": '["app"]', "databases": '["logs"]', "from": '["10.4.0.0/16"]', "auth": '"scram-sha-256"'}
+    | {"servers": '["word"]'},
     "policy.password": {
         "users": '["app", "copy"]',
         "databases": '["logs"]',
@@ -162,6 +172,20 @@ WEAKENINGS = (
     Step("server.main", "trust", None, '["machines"]'),
     Step("server.main", "trust", None, '["company"]'),
     Step("ca.machines", "issuer", None, '"root"'),
+    Step("pooler.pool", "server", None, '"second"', True),
+    Step("pooler.pool", "user", None, '"bouncer2"', True),
+    Step("pooler.word", "auth_file", None, '"/tmp/x"', True),
+    Step("pooler.pool", "hosts", None, '["pool.example.com", "pool", "evil.example"]'),
+    Step("pooler.pool", "directory", None, '"/tmp/x"', True),
+    Step("pooler.pool", "key_algorithm", '"ecdsa-p384"', '"rsa-2048"'),
+    Step("pooler.pool", "validity", None, '"200d"'),
+    Step("pooler.pool", "rotate_key", None, "false"),
+    Step("pooler.pool", "csr_file", None, '"app.csr"', True),
+    Step("pooler.pool", "external", None, "true", True),
+    Step("pooler.pool", "cert_file", None, '"company.crt"', True),
+    Step("pooler.pool", "revoke_before", "2026-03-01", "2026-02-01"),
+    Step("pooler.pool", "client_ca", '["clients"]', '["clients", "machines"]'),
+    Step("pooler.pool", "trust", None, '["machines"]'),
     Step("user.app", "key_algorithm", '"ecdsa-p384"', '"rsa-2048"'),
     Step("user.app", "validity", None, '"200d"'),
     Step("user.app", "rotate_key", None, "false"),
@@ -197,6 +221,7 @@ GRANTS: tuple[tuple[Step, Kind], ...] = (
     (Step("policy.app", "users", '["app"]', '["app", "copy"]'), "granted"),
     (Step("policy.app", "databases", None, '["shop", "more"]'), "granted"),
     (Step("policy.app", "from", None, '["10.0.0.0/7"]'), "granted"),
+    (Step("pooler.pool", "from", None, '["10.3.0.9", "10.3.0.8"]'), "granted"),
     (Step("policy.app", "servers", None, '["main", "second"]'), "granted"),
     (Step("user.postgres", "os_users", None, '["postgres", "root"]'), "granted"),
     (Step("user.copy", "roles", None, '["copy", "app"]'), "granted"),
@@ -209,6 +234,8 @@ OTHERS = (
     Step("server.main", "renew_before", None, '"9d"'),
     Step("server.main", "subject", None, '{ organization = "Example" }'),
     Step("server.main", "settings", None, "{ work_mem = 9000, max_connections = 200 }"),
+    Step("pooler.pool", "port", None, "6433"),
+    Step("pooler.pool", "renew_before", None, '"9d"'),
     Step("user.postgres", "ca", None, '"clients"'),
     Step("user.app", "common_name", None, '"application"'),
     Step("user.app", "subject", None, '{ organization = "Example" }'),
@@ -222,6 +249,7 @@ NO_SPEC_OF_ITS_OWN = {
     "server.sni": "PostgreSQL 19",
     "ca.key_file": "needs a key and its certificate",
     "server.key_file": "needs a key and its certificate",
+    "pooler.key_file": "needs a key and its certificate",
     "server.standby_of": "needs a user that replicates",
     "server.replication_user": "as `standby_of`",
 }
@@ -341,6 +369,10 @@ NEW = {
         True,
     ),
     "a server that clients trust through a foreign CA": (f'{SERVER}trust = ["company"]\n', True),
+    "a plain pooler": (
+        '[pooler.new]\nserver = "main"\nuser = "bouncer"\nca = "root"\nhosts = ["n"]\nclient_ca = ["clients"]\n',
+        False,
+    ),
     "a plain user": ('[user.new]\nca = "clients"\n', False),
     "a user with a request and a directory": (
         '[user.new]\nca = "clients"\ncsr_file = "app.csr"\ndirectory = "/x"\n',

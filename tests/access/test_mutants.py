@@ -338,7 +338,12 @@ MUTANTS = [
         '_joined("databases", (_database(database, version) for database in line.databases))',
         '"all"',
     ),
-    Mutant("no options", "pgtls.hba.render", '" ".join(chain([line.method], _options(line, version)))', "line.method"),
+    Mutant(
+        "no options",
+        "pgtls.hba.render",
+        '" ".join(chain([line.method], _options(line, version, bare=bare)))',
+        "line.method",
+    ),
     Mutant("the meaning forgets priorities", "pgtls.access.meaning", "if mine != theirs:", "if False:"),
     Mutant(
         "the meaning forgets specificity",

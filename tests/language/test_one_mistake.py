@@ -70,7 +70,18 @@ port = 5433
 client_ca = ["people", "robots"]
 trust = ["robots"]
 
+[pooler.pool]
+server = "db"
+user = "bouncer"
+from = ["10.3.0.9"]
+ca = "machines"
+client_ca = ["people"]
+hosts = ["pool.example.com"]
+
 [user.postgres]
+
+[user.bouncer]
+ca = "people"
 
 [user.alice]
 ca = "people"
@@ -123,6 +134,13 @@ from = ["127.0.0.1/32"]
 sslmode = "prefer"
 auth = "scram-sha-256"
 waiver = { reason = "loopback only, read by a local agent", codes = ["PGT311"] }
+
+[policy.pooled]
+servers = ["pool"]
+users = ["alice"]
+from = ["10.4.0.0/16"]
+auth = "cert"
+waiver = { reason = "short-lived", codes = ["PGT380"] }
 
 [policy.ldap]
 servers = ["replica"]

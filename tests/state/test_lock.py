@@ -318,7 +318,10 @@ DAMAGE = {
     "an entity that no table can be": (
         damaged("user.app", "user.../x"),
         "PGT502",
-        'a line of the lock is damaged: its "entity" is not ca.NAME, server.NAME, server.NAME/HOST or user.NAME',
+        (
+            'a line of the lock is damaged: its "entity" is not ca.NAME, server.NAME, server.NAME/HOST, pooler.NAME '
+            "or user.NAME"
+        ),
         2,
     ),
     "a CA that no table can be": (

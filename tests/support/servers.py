@@ -123,7 +123,7 @@ def versions() -> tuple[Installation, ...]:
     """Return all servers of this machine, by version; npm's before Debian's, and the system's before unpacked ones."""
     found = [
         *(_from_npm(program.parents[1]) for program in PACKAGES.glob("pg*/native/bin/postgres")),
-        *(_unpacked(complete.parent) for complete in UNPACKED.glob("*/complete")),
+        *(_unpacked(complete.parent) for complete in UNPACKED.glob("[0-9]*/complete")),
         *(_of_the_system(program.parent) for program in Path("/usr/lib/postgresql").glob("*/bin/postgres")),
     ]
     by_id = {installation.id: installation for installation in found}
@@ -137,14 +137,14 @@ def why_absent(wanted: str) -> str | None:
 
 
 def _from_npm(home: Path) -> Installation:
-    home = _reachable(home, home / "bin" / "postgres")
+    home = reachable(home, home / "bin" / "postgres")
     library = next((home / "lib").glob("libssl.so.*"))
     return _installation(home / "bin", "npm", library.name.removeprefix("libssl.so."), home / "lib")
 
 
 def _unpacked(root: Path) -> Installation:
     programs = Path("usr/lib/postgresql") / root.name / "bin"
-    root = _reachable(root, root / programs / "postgres")
+    root = reachable(root, root / programs / "postgres")
     lib = next(root.glob("usr/lib/*/libpq.so.5")).parent
     return _installation(root / programs, "Debian", _openssl(root / "usr/bin/openssl"), lib, root)
 
@@ -167,7 +167,7 @@ def _openssl(program: str | Path) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def _reachable(home: Path, program: Path) -> Path:
+def reachable(home: Path, program: Path) -> Path:
     """Return where the servers' account can run it.
 
     A checkout in /root is closed to it, and then the session has a copy.

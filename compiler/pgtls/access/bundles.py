@@ -90,18 +90,18 @@ def _collect(
     fleet: Fleet, server: Server, identity: Identity, known: Memberships, found: dict[str, list[Entry]]
 ) -> None:
     accepted = accepted_authorities(fleet, identity.client_cas)
-    by_user: dict[str, list[_Way]] = {}
+    by_user: dict[str, list[tuple[_Way, User]]] = {}
     for way in _ways(arrange(fleet.policies_of(server), known, accepted_authorities(fleet, server.accepted_cas))):
         for user in way.item.policy.users:
             if identity.place and user.table.libpq < SNI_SINCE:
                 continue  # it cannot ask for a host name
             if way.item.demand.client_cert == "none" or (user.ca and user.ca.name in accepted):
-                by_user.setdefault(user.name, []).append(way)
+                by_user.setdefault(user.name, []).append((way, user))
     same: dict[tuple[int, ...], tuple[Entry, ...]] = {}
-    for name, ways in by_user.items():
+    for name, granted in by_user.items():
         user = fleet.users[name]
         presents = user.ca is not None and user.ca.name in accepted
-        for role in user.roles:
+        for role, ways in _by_role(granted).items():
             # Users with the same policies have the same entries, except for the role. An overriding policy may depend
             # on the role.
             first = role == user.roles[0]
@@ -109,6 +109,16 @@ def _collect(
             if key not in same or any(way.rivals for way in ways):
                 same[key] = tuple(_of_role(server, identity, user, role, ways, known, presents=presents))
             found.setdefault(name, []).extend(_for_role(entry, role, first=first) for entry in same[key])
+
+
+def _by_role(granted: Sequence[tuple[_Way, User]]) -> Mapping[str, Sequence[_Way]]:
+    """Return the ways of each role. The user of a pooler has other roles in each policy, any other has the same."""
+    (_, first), *others = granted
+    if all(user is first for _, user in others):
+        ways = [way for way, _ in granted]
+        return dict.fromkeys(first.roles, ways)
+    roles = dict.fromkeys(role for _, user in granted for role in user.roles)
+    return {role: [way for way, user in granted if role in user.roles] for role in roles}
 
 
 def _for_role(entry: Entry, role: str, *, first: bool) -> Entry:

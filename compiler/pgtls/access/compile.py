@@ -89,6 +89,7 @@ def compile_rules(
         *problems.inheritable(fleet, server, known),
         *trust.strangers(fleet, server),
         *lint.lenient(order, server),
+        *lint.severed(order, server),
         *lint.idle(order, server, grants),
     ]
     found = list(mark_by_path(fleet, found))
@@ -132,7 +133,14 @@ def alike(fleet: Fleet, server: Server) -> Hashable:
     """Return the inputs of a server's rules: servers with equal inputs have the same rules."""
     policies = tuple(policy.name for policy in fleet.policies_of(server))
     table = server.table
-    return policies, tuple(ca.name for ca in server.accepted_cas), table.postgres, table.crl, table.no_local
+    return (
+        server.kind,
+        policies,
+        tuple(ca.name for ca in server.accepted_cas),
+        table.postgres,
+        table.crl,
+        table.no_local,
+    )
 
 
 def for_server(rules: Rules, server: Server) -> Rules:
@@ -155,15 +163,15 @@ def _header(server: Server) -> str:
 def _written(server: Server, ruled: Sequence[_Ruled]) -> Rules:
     lines = tuple(item.line for item in ruled) or (NOBODY,)
     idents = tuple(dict.fromkeys(ident for item in ruled for ident in item.idents))
-    version = server.table.postgres
+    version, bare = server.table.postgres, server.kind == "pooler"
     header = _header(server)
     return Rules(
         server=server,
         lines=lines,
         idents=idents,
         origin=tuple(item.origin for item in ruled) or ((),),
-        hba_text=render_hba(lines, version, header),
-        ident_text=render_ident(idents, version, header),
+        hba_text=render_hba(lines, version, header, bare=bare),
+        ident_text=render_ident(idents, version, header, bare=bare),
     )
 
 

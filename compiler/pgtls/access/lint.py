@@ -26,7 +26,7 @@ def unused(order: Order, rules: Rules) -> Iterator[Diagnostic]:
     used = {policy.name for origin in rules.origin for policy in origin}
     for index, item in enumerate(order.items):
         above = [order.items[other] for other in order.above[index]]
-        if item.policy.name in used or not above:
+        if item.policy.name in used or not above or item.policy.follows:
             continue
         if not all(rules.server.name == first_shared(item, other) for other in above):
             continue
@@ -55,6 +55,32 @@ def unused(order: Order, rules: Rules) -> Iterator[Diagnostic]:
             )
 
 
+def severed(order: Order, server: Server) -> Iterator[Diagnostic]:
+    """Find policies that decide for a pooler's connections to its server: the server would not admit them."""
+    for index, item in enumerate(order.items):
+        if not _is_leg(item):
+            continue
+        rivals = [other for other in (order.items[one] for one in order.above[index]) if other.competes(item)]
+        for rival in rivals[:1]:
+            witness = item.scope.witness(rival.scope, order.known)
+            assert witness is not None  # noqa: S101  (they overlap)
+            pooler, user = item.policy.path[1], item.policy.users[0].name
+            yield Diagnostic(
+                "PGT489",
+                f'policy "{rival.policy.name}" decides for {connection(*witness)}, as which pooler "{pooler}" '
+                f'connects: server "{server.name}" would not ask for the certificate of user "{user}"',
+                rival.policy.path,
+                hint=f"lower the priority of {header('policy', rival.policy.name)}, or keep it away from the addresses "
+                "of the pooler",
+                at="table",
+            )
+
+
+def _is_leg(item: Item) -> bool:
+    """Return whether a policy is how a pooler logs in to its server."""
+    return item.policy.follows is not None and item.policy.follows[0] == "pooler"
+
+
 def locked_out(order: Order, rules: Rules) -> Iterator[Diagnostic]:
     """Find a server on which reject rules override all policies for the socket.
 
@@ -78,7 +104,7 @@ def lenient(order: Order, server: Server) -> Iterator[Diagnostic]:
     """Find policies that take connections from a policy that demands more. To lose TLS is an error."""
     for item, later in zip(order.items, order.overlaps, strict=True):
         for other in (order.items[index] for index in later):
-            if not item.beats(other, order.known) or server.name != first_shared(item, other):
+            if not item.beats(other, order.known) or server.name != first_shared(item, other) or _is_leg(other):
                 continue
             less = _less(item.demand, other.demand)
             if less is not None:
@@ -126,7 +152,7 @@ def idle(order: Order, server: Server, grants: Mapping[str, Grants]) -> Iterator
             yield Diagnostic(
                 "PGT259",
                 f'policy "{item.policy.name}" accepts nobody\'s certificate: no user that it covers '
-                f'has one that server "{server.name}" accepts',
+                f'has one that {server.kind} "{server.name}" accepts',
                 (*item.policy.path, "users"),
                 hint="`+role` covers the users that say so in member_of; identities that are no users of "
                 "the spec are named in `map`",

@@ -73,6 +73,7 @@ class Matrix:
     """
 
     server: str
+    kind: Literal["server", "pooler"]
     hosts: tuple[str, ...]
     trust: Trust
     rows: tuple[Row, ...]
@@ -94,7 +95,7 @@ def matrix(fleet: Fleet, rules: Rules) -> Matrix:
             rows.append(row)
     server = rules.server
     shown = (Shown(one.table.hosts, one.table.ca, tuple(ca.name for ca in one.client_cas)) for one in server.identities)
-    return Matrix(server.name, server.table.hosts, trust(fleet, server), tuple(rows), tuple(shown))
+    return Matrix(server.name, server.kind, server.table.hosts, trust(fleet, server), tuple(rows), tuple(shown))
 
 
 def _maps(idents: Iterable[IdentLine]) -> Mapping[str, Sequence[IdentLine]]:

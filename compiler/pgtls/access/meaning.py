@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from pgtls.access.classes import Coverage, indices, plain
 from pgtls.fleet.model import subject_attributes
 from pgtls.hba.model import Keyword, Member, Name, Regex
+from pgtls.hba.pgbouncer import folded
 from pgtls.language.values import Secret
 from pgtls.pki.expected import subject_text
 
@@ -79,6 +80,8 @@ class Holders:
         named = {ca.name for ca in server.accepted_cas}
         under = {ca.name for ca in fleet.cas.values() if ca.anchor in anchors}
         intended = {ca.name for ca in fleet.cas.values() if any(above.name in named for above in ca.chain)}
+        # PgBouncer looks for a name among those of the whole certificate, without regard to case.
+        self._folds = server.kind == "pooler"
         self.users = [user for user in fleet.users.values() if user.ca and user.ca.name in under]
         self.meant = {user.name for user in self.users if user.ca and user.ca.name in intended}
         self._strangers = any(
@@ -92,7 +95,7 @@ class Holders:
         """
         if part == "dn":
             return frozenset(("user", name) for name in self._by_subject.get(text, ()))
-        names = self._by_common_name.get(text, ())
+        names = self._by_common_name.get(folded(text) if self._folds else text, ())
         return frozenset(("cn of user" if name in self._by_whole_subject else "user", name) for name in names)
 
     @cached_property
@@ -108,6 +111,9 @@ class Holders:
 
     @cached_property
     def _by_common_name(self) -> Mapping[str, tuple[str, ...]]:
+        if self._folds:
+            shown = ((user, {folded(name) for name in (user.common_name, *user.dns_names)}) for user in self.users)
+            return _gathered((name, user.name) for user, names in shown for name in sorted(names))
         return _gathered((user.common_name, user.name) for user in self.users)
 
     @cached_property

@@ -74,8 +74,8 @@ def conflicting(order: Order, server: Server) -> Iterator[Diagnostic]:
 
 
 def _tables(*items: Item) -> str:
-    """Name the tables of policies. A policy that pgtls derives from a standby has no table."""
-    return " or ".join(header("policy", name) for name in sorted(i.policy.name for i in items if not i.policy.standby))
+    """Name the tables of policies. A policy that pgtls derives from a standby or a pooler has no table."""
+    return " or ".join(header("policy", name) for name in sorted(i.policy.name for i in items if not i.policy.follows))
 
 
 def mixed(order: Order) -> Iterator[Diagnostic]:
@@ -138,8 +138,8 @@ def unwritable(server: Server, reason: str) -> Diagnostic:
     """Return the diagnostic: the server's version has no syntax for a rule."""
     return Diagnostic(
         "PGT253",
-        f'the rules of server "{server.name}" cannot be written: {reason}',
-        ("server", server.name),
+        f'the rules of {server.kind} "{server.name}" cannot be written: {reason}',
+        server.entity.table,
         at="table",
     )
 

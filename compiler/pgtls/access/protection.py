@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pgtls.access.comparisons import FIELDS, Effect, Field, exposing
 from pgtls.access.trust import trust
 from pgtls.fleet.files import public_files
+from pgtls.fleet.model import Pooler
 from pgtls.language.values import Secret
 from pgtls.postgres.settings import is_harmless
 
@@ -64,7 +65,8 @@ def protection(old: Side, new: Side, access: Iterable[Change] = ()) -> tuple[Pro
 def _entities(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
     kinds: tuple[tuple[str, Mapping[str, _Thing], Mapping[str, _Thing]], ...] = (
         ("ca", old.cas, new.cas),
-        ("server", old.servers, new.servers),
+        ("server", old.clusters, new.clusters),
+        ("pooler", _poolers(old), _poolers(new)),
         ("user", old.users, new.users),
         ("policy", old.policies, new.policies),
     )
@@ -76,6 +78,10 @@ def _entities(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
     for name in sorted(new.servers.keys() - old.servers.keys()):
         for identity in new.servers[name].sni:
             yield from _new("server", identity, [*old.identities()])
+
+
+def _poolers(fleet: Fleet) -> Mapping[str, Pooler]:
+    return {pooler.name: pooler for pooler in fleet.poolers}
 
 
 def _lint(was: LintTable, will: LintTable) -> Iterator[ProtectionChange]:
@@ -98,7 +104,7 @@ _OPPOSITE: Mapping[Effect, Effect] = {"weakened": "strengthened", "strengthened"
 
 def _value(thing: _Thing, name: str) -> Any:
     """Return the value of a field. If it is unset, return the default that other fields determine."""
-    table: Any = thing.table
+    table: Any = _table(thing)
     match name:
         case "validity" | "sslmode" if hasattr(thing, name):
             return getattr(thing, name)
@@ -106,6 +112,11 @@ def _value(thing: _Thing, name: str) -> Any:
             return tuple("pkcs8-der (not encrypted)" if one == "pkcs8-der" else one for one in table.formats)
         case _:
             return getattr(table, name)
+
+
+def _table(thing: _Thing) -> Any:
+    """Return the table of the spec."""
+    return thing.written if isinstance(thing, Pooler) else thing.table
 
 
 def _field(entity: str, name: str, field: Field, was: Any, will: Any) -> Iterator[ProtectionChange]:
@@ -130,7 +141,7 @@ _ENTRIES = ("settings", "auth_options")
 
 def _new(kind: str, thing: _Thing, known: Collection[_Thing]) -> Iterator[ProtectionChange]:
     """Compare a new entity with a plain one. A value that another entity of its kind already had does not weaken."""
-    fields = type(thing.table).model_fields
+    fields = type(_table(thing)).model_fields
     for name, field in FIELDS[kind].items():
         if not isinstance(field, Field) or not field.of_new or name not in fields:
             continue
@@ -138,7 +149,7 @@ def _new(kind: str, thing: _Thing, known: Collection[_Thing]) -> Iterator[Protec
         others = (
             ()
             if name == "waiver"
-            else (field.key(_value(other, name)) for other in known if hasattr(other.table, name))
+            else (field.key(_value(other, name)) for other in known if hasattr(_table(other), name))
         )
         if name in _ENTRIES:
             had = {entry for other in others for entry in other.items()}

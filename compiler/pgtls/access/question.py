@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import TYPE_CHECKING, cast
 
 from pgtls.access.explain import Explanation, explain, nearest, notes, surroundings_of, user_for_role
 from pgtls.access.grants import distinguished_name
 from pgtls.access.trust import trust
 from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.hba.model import ClientCertificate, Connection, Surroundings
+from pgtls.fleet.model import Pooler
+from pgtls.hba.model import ClientCertificate, Connection, HostName, Keyword, Surroundings
 from pgtls.language.positions import locate
 from pgtls.language.words import did_you_mean
 
@@ -76,6 +78,10 @@ class Answer:
     explanation: Explanation
     place: str | None = None
     """The file and line where the spec defines the deciding policy, or the nearest one."""
+    onward: Answer | None = None
+    """If a pooler admits the client: the server's answer to the pooler."""
+    server: str | None = None
+    """The server or pooler that answers, as ``server.NAME``; None for a foreign file."""
 
 
 class UnclearServer(ValueError):  # noqa: N818
@@ -106,8 +112,42 @@ def of_spec(fleet: Fleet, server: str | None, rules: Mapping[str, Rules], questi
 
     Raise Rejected with PGT291 for an unknown server or user, or a user without a certificate.
     """
-    answer = of_server(fleet, server_named(fleet, server), rules, question)
-    return replace(answer, place=_place(fleet, answer.explanation))
+    named = server_named(fleet, server)
+    answer = of_server(fleet, named, rules, question)
+    onward = _onward(fleet, named, rules, question) if answer.explanation.outcome == "admit" else None
+    return replace(answer, place=_place(fleet, answer.explanation), onward=onward, server=named.entity)
+
+
+def _onward(fleet: Fleet, pooler: Server, rules: Mapping[str, Rules], question: Question) -> Answer | None:
+    """Answer for the connection that a pooler makes for the client in question. Return None for a server."""
+    if not isinstance(pooler, Pooler) or pooler.backend is None:
+        return None
+    address, names = _source(pooler)
+    asked = Question(question.role, question.database, address, names, certificate=pooler.written.user)
+    answer = of_server(fleet, pooler.backend, rules, asked)
+    return replace(answer, place=_place(fleet, answer.explanation), server=pooler.backend.entity)
+
+
+def _source(pooler: Pooler) -> tuple[IPAddress, frozenset[str]]:
+    """Return an address from which a pooler connects, with the name that it has, both ways."""
+    source = pooler.addresses[0]
+    if isinstance(source, IPv4Network | IPv6Network):
+        return source.network_address, frozenset()
+    if isinstance(source, HostName):
+        return _SOMEWHERE, frozenset((f"pooler{source.name}" if source.name[0] == "." else source.name,))
+    return (_SOMEWHERE if source is Keyword.ALL else _HERE), frozenset()
+
+
+_SOMEWHERE, _HERE = ip_address("192.0.2.1"), ip_address("127.0.0.1")
+"""An address for documentation (RFC 5737), and that of the server's own machine."""
+
+
+def cluster_named(fleet: Fleet, name: str) -> Server:
+    """Return a server that is PostgreSQL itself by its name. Raise Rejected (PGT291) for a pooler, too."""
+    if fleet.servers.get(name) in fleet.poolers:
+        hint = f"there are: {', '.join(fleet.clusters)}"
+        raise Rejected(Diagnostic("PGT291", f'"{name}" is a pooler, and no PostgreSQL server', hint=hint))
+    return server_named(fleet, name)
 
 
 def server_named(fleet: Fleet, name: str | None) -> Server:
@@ -167,7 +207,7 @@ def _elsewhere(fleet: Fleet, server: Server, rules: Mapping[str, Rules], questio
                 fleet, rules[other.name], replace(question.connection, certificate=shown.certificate), around
             )
             if answer.outcome == "admit":
-                yield f'server "{other.name}" admits it, by policy {", ".join(answer.policies)}'
+                yield f'{other.kind} "{other.name}" admits it, by policy {", ".join(answer.policies)}'
 
 
 # --- certificates ---
@@ -190,7 +230,7 @@ def _presented(fleet: Fleet, server: Server, question: Question) -> _Presented:
     as_host = f' as "{question.dialled}"' if question.dialled and server.sni else ""
     if not (server.identity_for(question.dialled).client_cas if question.dialled else server.accepted_cas):
         user = _holder(fleet, question)
-        note = f'server "{server.name}" asks for no certificate{as_host}, since it has no client_ca'
+        note = f'{server.kind} "{server.name}" asks for no certificate{as_host}, since it has no client_ca'
         return _Presented(notes=(note,) if named and user else ())
     if (outside := _outside(fleet, trusted, question)) is not None:
         return _Presented(ClientCertificate(outside, f"CN={outside}"))
@@ -201,7 +241,7 @@ def _presented(fleet: Fleet, server: Server, question: Question) -> _Presented:
         notes = tuple(_to_dial(server, user.ca)) if question.dialled is None else ()
         return _Presented(ClientCertificate(user.common_name, distinguished_name(user)), notes=notes)
     signed = (
-        f'server "{server.name}"{as_host} does not trust ca "{user.ca.name}", '
+        f'{server.kind} "{server.name}"{as_host} does not trust ca "{user.ca.name}", '
         f'which signs the certificate of "{user.name}"'
     )
     if named:

@@ -78,10 +78,10 @@ def intruders(fleet: Fleet, rules: Rules, known: Memberships) -> Iterator[Diagno
         root = user.ca.foreign_root.subject if user.ca.foreign_root else user.ca.root.name
         yield Diagnostic(
             "PGT255",
-            f'server "{rules.server.name}" accepts whatever leads to root "{root}": user "{user.name}" '
+            f'{rules.server.kind} "{rules.server.name}" accepts whatever leads to root "{root}": user "{user.name}" '
             f'of ca "{user.ca.name}", '
             f'which it does not name, could log in as role "{role}" by policy "{policy.name}"',
-            ("server", rules.server.name, "client_ca"),
+            (*rules.server.entity.table, "client_ca"),
             hint="give clients a root of their own"
             + (f": take `issuer` out of {header('ca', rules.server.accepted_cas[0].name)}" if user.ca.issuer else ""),
         )
@@ -147,7 +147,7 @@ def strangers(fleet: Fleet, server: Server) -> Iterator[Diagnostic]:
                 "PGT330",
                 f'policy "{policy.name}" admits by certificate alone, and anyone certified under '
                 f"{whose}, whose key is not here, "
-                f'may hold any name on server "{server.name}"',
+                f'may hold any name on {server.kind} "{server.name}"',
                 (*policy.path, "auth"),
                 hint="ask for a password too (client_cert with another method), or accept it with a waiver "
                 "that says who certifies",

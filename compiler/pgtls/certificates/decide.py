@@ -106,7 +106,7 @@ def _problems(decisions: Collection[Decision], existing: Existing, asked: Asked,
         yield from _foreign_faults(decision, asked)
 
 
-_ENTITIES = "entities are ca.NAME, server.NAME or user.NAME"
+_ENTITIES = "entities are ca.NAME, server.NAME, pooler.NAME or user.NAME"
 
 
 def _unknown(asked: Asked, wanted: Mapping[Entity, Profile]) -> Iterator[Diagnostic]:

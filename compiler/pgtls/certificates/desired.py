@@ -6,7 +6,6 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from pgtls.fleet.model import subject_attributes
-from pgtls.pki.expected import taken_for_host
 from pgtls.pki.model import COMMON_NAME_LENGTH, Constraints, Entity, Profile
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def _user(user: User, ca: Authority) -> Profile:
         kind="user",
         issuer=ca.name,
         subject=subject_attributes(user.table.subject, user.common_name),
-        dns_names=_names_for_constraints(user, ca),
+        dns_names=user.dns_names,
         ip_addresses=(),
         key_algorithm=user.table.key_algorithm,
         validity=user.table.validity,
@@ -106,14 +105,6 @@ def _address(host: str) -> str | None:
         return str(ip_address(host))
     except ValueError:
         return None
-
-
-def _names_for_constraints(user: User, ca: Authority) -> tuple[str, ...]:
-    """Return a permitted SAN: under DNS constraints OpenSSL reads a dotted common name without SAN as a host name."""
-    permitted = [d for a in ca.chain if a.table.name_constraints for d in a.table.name_constraints.permitted_dns]
-    if not permitted or not taken_for_host(user.common_name):
-        return ()
-    return (f"{user.common_name}.{permitted[0].lstrip('.')}",)
 
 
 def _constraints(table: NameConstraints | None) -> Constraints | None:

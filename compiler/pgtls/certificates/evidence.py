@@ -33,7 +33,8 @@ def evidence_of(
         raise Rejected(Diagnostic("PGT508", f'no build of this pgtls is recorded in "{out}"', hint=hint))
     names = sorted(past) if "all" in entities else list(dict.fromkeys(entities))
     if unknown := [name for name in names if name not in past]:
-        hint = suggestion(unknown[0], past) or "entities are server.NAME or user.NAME, and it must have been built"
+        known = "entities are server.NAME, pooler.NAME or user.NAME"
+        hint = suggestion(unknown[0], past) or f"{known}, and it must have been built"
         raise Rejected(Diagnostic("PGT509", f'the last build made nothing to deploy of "{unknown[0]}"', hint=hint))
     return tuple(_evidence(out, past[Entity(name)][-1], lock, by, now, reason) for name in names)
 

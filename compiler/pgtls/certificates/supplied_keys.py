@@ -85,7 +85,7 @@ def _servers_that_log_in(
 ) -> Iterator[tuple[Entity, Diagnostic]]:
     """Report supplied server certificates that can also log in because a server trusts their CA."""
     for entity, (certificate, _) in signed.items():
-        if entity.kind != "server" or "clientAuth" not in certificate.usages:
+        if entity.kind not in ("server", "pooler") or "clientAuth" not in certificate.usages:
             continue
         ca = identity_named(fleet, entity).ca
         trusting = [s for s in fleet.servers.values() if ca and any(ca.root is one.root for one in s.accepted_cas)]
@@ -134,7 +134,7 @@ def _more_names(profile: Profile, certificate: Certificate) -> Iterator[str]:
     from pgtls.pki.expected import wanted_facts
 
     known = {name.lower() for name in wanted_facts(profile)[1]}
-    if profile.kind == "server":
+    if profile.kind in ("server", "pooler"):
         yield from (f'the name "{name}"' for name in certificate.names if name.lower() not in known)
 
 

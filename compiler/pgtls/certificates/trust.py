@@ -47,7 +47,8 @@ def without_client_cas(fleet: Fleet, lacking: Collection[Entity]) -> Iterator[Di
     for server in fleet.identities():
         if server.client_cas and not trusts_somebody(server, lacking):
             names = ", ".join(f'"{ca.name}"' for ca in server.client_cas)
-            message = f'nobody can log in to server "{server.name}" by certificate yet: client CA {names} is not signed'
+            whose = f'{server.entity.kind} "{server.name}"'
+            message = f"nobody can log in to {whose} by certificate yet: client CA {names} is not signed"
             hint = "have its CSR signed, name the certificate in cert_file, build again, and deploy the server"
             yield finder(fleet, server).fault("PGT116", message, "client_ca", hint=hint, severity="warning")
 

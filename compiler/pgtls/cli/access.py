@@ -54,6 +54,7 @@ def _as_dict(server: Matrix) -> dict[str, Any]:
     rows = [_as_row(row) for row in server.rows]
     return {
         "server": server.server,
+        "kind": server.kind,
         "hosts": server.hosts,
         "identities": [asdict(identity) for identity in server.identities],
         "trust": asdict(server.trust),
@@ -104,7 +105,7 @@ def _markdown(server: Matrix) -> str:
 
 
 def _intro(server: Matrix) -> Iterator[str]:
-    yield f"server {server.server} ({', '.join(server.hosts)})"
+    yield f"{server.kind} {server.server} ({', '.join(server.hosts)})"
     for one in server.identities[1:]:
         accepts = f"client certificates of {', '.join(one.client_ca)}" if one.client_ca else "no client certificates"
         yield f"  as {', '.join(one.hosts)}: accepts {accepts}"

@@ -24,8 +24,8 @@ def command(
         list[str],
         typer.Argument(
             metavar="ENTITY",
-            help="server.NAME or user.NAME, or all.",
-            autocompletion=names("{kind}.{name}", "server", "user", further=("all",)),
+            help="server.NAME, pooler.NAME or user.NAME, or all.",
+            autocompletion=names("{kind}.{name}", "server", "pooler", "user", further=("all",)),
         ),
     ],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="How you know: who deployed it, which change.")],

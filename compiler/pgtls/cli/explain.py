@@ -45,8 +45,8 @@ def command(
         typer.Option(
             metavar="NAME",
             show_default="the only one",
-            help="The server's name.",
-            autocompletion=names("{name}", "server"),
+            help="The name of the server or pooler.",
+            autocompletion=names("{name}", "server", "pooler"),
         ),
     ] = None,
     host: Annotated[
@@ -189,10 +189,22 @@ def _of_spec(spec: Spec, words: dict[str, Any], question: Question) -> Answer:
 
 def _as_dict(found: Answer) -> dict[str, Any]:
     answer = found.explanation
-    return {**asdict(answer), "policy": answer.policies[0] if answer.policies else None, "place": found.place}
+    policy = answer.policies[0] if answer.policies else None
+    onward = _as_dict(found.onward) if found.onward else None
+    return {**asdict(answer), "policy": policy, "place": found.place, "server": found.server, "onward": onward}
 
 
 def _text(found: Answer, width: int | None) -> str:
+    if found.onward is None:
+        return _answer(found, width)
+    to, over = (
+        f"to {' '.join(str(found.server).split('.', 1))}",
+        f"on to {' '.join(str(found.onward.server).split('.', 1))}",
+    )
+    return "\n".join((f"{to}:", _answer(found, width), f"{over}:", _answer(found.onward, width)))
+
+
+def _answer(found: Answer, width: int | None) -> str:
     answer, connection, place = found.explanation, found.connection, found.place
     over = {"socket": "over the Unix socket", "tls": "over TLS", "plain": "in cleartext", "gss": "with GSS encryption"}
     where = f" from {connection.address}" if connection.address else ""

@@ -28,7 +28,7 @@ def next_steps(built: Build, out: str, words: Sequence[str]) -> Iterator[str]:
     steps = built.steps
     if any(step.action in ("create", "renew") and _makes_ca_key(step) for step in steps):
         yield f"back up {out}/ca: the keys of your CAs are there and nowhere else"
-    deployments = [*_servers(built, out)], [*_clients(built, out)]
+    deployments = [*_servers(built, out), *_poolers(built, out)], [*_clients(built, out)]
     for lines in reversed(deployments) if _bundles_first(built) else deployments:
         yield from lines
     if "verify" in COMMANDS and _deployed(steps, "server"):
@@ -59,6 +59,12 @@ def _servers(built: Build, out: str) -> Iterator[str]:
                 f"{servers[0] if len(servers) == 1 else 'NAME'}/{layout.INSTALLER}",
             )
             yield f"copy {_directories(out, 'server', servers)} to {where}, run sudo sh {script} there, {after}"
+
+
+def _poolers(built: Build, out: str) -> Iterator[str]:
+    if poolers := [name for name in _deployed(built.steps, "pooler") if name in built.hosts]:
+        where = "their poolers" if len(poolers) > 1 else built.hosts[poolers[0]]
+        yield f"copy {_directories(out, 'pooler', poolers)} to {where}, and reload PgBouncer"
 
 
 def _clients(built: Build, out: str) -> Iterator[str]:

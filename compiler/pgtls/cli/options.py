@@ -74,7 +74,7 @@ class Asks:
         typer.Option(
             metavar="ENTITY|all",
             help="Issue a certificate again, e.g. user.alice. May be repeated.",
-            autocompletion=names("{kind}.{name}", "ca", "server", "user", further=("all",)),
+            autocompletion=names("{kind}.{name}", "ca", "server", "pooler", "user", further=("all",)),
         ),
     ] = None
     replace: Annotated[
@@ -82,7 +82,7 @@ class Asks:
         typer.Option(
             metavar="ENTITY",
             help="Issue it again with a new key, whatever is there. May be repeated.",
-            autocompletion=names("{kind}.{name}", "ca", "server", "user"),
+            autocompletion=names("{kind}.{name}", "ca", "server", "pooler", "user"),
         ),
     ] = None
     new_ca: Annotated[

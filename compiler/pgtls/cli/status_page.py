@@ -122,9 +122,9 @@ def _verdict(status: Status) -> str:
 def _todo(items: Sequence[Item], *, overdue: bool) -> str:
     kinds = Counter(item.entity.kind for item in items if item.kind == "certificate")
     crls = any(item.kind == "crl" for item in items)
-    deploy = ["servers (reload)"] * bool(kinds["server"] or kinds["ca"] or crls or overdue) + ["clients"] * bool(
-        kinds["user"]
-    )
+    deploy = ["servers (reload)"] * bool(kinds["server"] or kinds["pooler"] or kinds["ca"] or crls or overdue) + [
+        "clients"
+    ] * bool(kinds["user"])
     first = "get the key (--ca-key) or the signature that is waited for, " if any(item.waits for item in items) else ""
     return f"{first}run pgtls build, then deploy what it wrote for {' and '.join(deploy)}"
 
@@ -221,7 +221,7 @@ def _consequence(events: Sequence[Event]) -> str:
     match first.entity.kind:
         case "ca":
             return f"so does everything below: {affected}"
-        case "server":
+        case "server" | "pooler":
             return f"{affected or 'clients that verify it'} can no longer connect to it"
     return f"{where} {'it' if len(events) == 1 else 'them'}"
 

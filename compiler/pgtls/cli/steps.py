@@ -32,7 +32,7 @@ _MEANING: dict[Cost, str] = {
     "rollout": "client rollout: deploy the bundle",
     "outage": "outage: what is deployed now stops working",
 }
-_PLURALS = {"ca": "CAs", "server": "servers", "user": "users"}
+_PLURALS = {"ca": "CAs", "server": "servers", "pooler": "poolers", "user": "users"}
 _ALIKE = 3
 """How many steps that are alike have a row each; more share one."""
 _NAMED = 4

@@ -66,8 +66,9 @@ class Finder(NamedTuple):
 
 def finder(fleet: Fleet, thing: Authority | Identity | User | Policy) -> Finder:
     """Make the finder of an entity or policy."""
-    if isinstance(thing, Policy) and thing.standby is not None:
-        return Finder(fleet.own, "server", thing.standby, thing.table, ("replication_user",))
+    if isinstance(thing, Policy) and thing.follows is not None:
+        kind, name, field = thing.follows
+        return Finder(fleet.own, kind, name, thing.table, (field,))
     place = thing.place if isinstance(thing, Identity) else ()
     return Finder(fleet.own, *thing.entity.table, thing.table, place)
 
@@ -80,15 +81,15 @@ def entities(fleet: Fleet) -> Iterator[Authority | Identity | User]:
 
 
 def entity_named(fleet: Fleet, entity: Entity) -> Authority | Identity | User:
-    """Return the CA, identity or user ``ca.NAME``, ``server.NAME``, ``server.NAME/HOST`` or ``user.NAME``."""
+    """Return a CA, an identity of a server or pooler, or a user: ``ca.NAME``, ``server.NAME/HOST``, ``user.NAME``."""
     kind, name = entity.table
-    if kind == "server":
+    if kind in ("server", "pooler"):
         return identity_named(fleet, entity)
     return fleet.cas[name] if kind == "ca" else fleet.users[name]
 
 
 def identity_named(fleet: Fleet, entity: Entity) -> Identity:
-    """Return the identity ``server.NAME`` or ``server.NAME/HOST``."""
+    """Return the identity ``server.NAME``, ``server.NAME/HOST`` or ``pooler.NAME``."""
     return next(identity for identity in fleet.servers[entity.table[1]].identities if identity.entity == entity)
 
 

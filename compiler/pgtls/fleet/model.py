@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.language.values import plain
+from pgtls.pki.expected import taken_for_host
 from pgtls.pki.model import Entity, ca_entity, entity
 from pgtls.pki.pkcs11_uri import parse
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         LintTable,
         NetworkTable,
         PolicyTable,
+        PoolerTable,
         ServerTable,
         SniTable,
         SslMode,
@@ -184,10 +186,40 @@ class Server(Identity):
         return tuple({ca.name: ca for identity in self.identities for ca in identity.client_cas}.values())
 
     @property
+    def kind(self) -> Literal["server", "pooler"]:
+        """Whether it is PostgreSQL itself, or PgBouncer before it."""
+        return "server"
+
+    @property
     def databases(self) -> tuple[str, ...] | None:
         """The only databases that policies may name on it; None for any."""
         listed = self.table.databases
         return None if listed is None else tuple(map(plain, listed))
+
+
+@dataclass(frozen=True, slots=True)
+class Pooler(Server):
+    """PgBouncer: a server to its clients, and a client to its own server.
+
+    ``table`` has what its clients meet, as the fields of a server; ``written`` is its table in the spec. ``backend``
+    and ``user`` are None only while the spec names some that do not exist.
+    """
+
+    written: PoolerTable = field(kw_only=True)
+    backend: Server | None = field(kw_only=True)
+    user: User | None = field(kw_only=True)
+    addresses: tuple[Address, ...] = field(kw_only=True)
+    """From where it connects to its server."""
+
+    @property
+    def entity(self) -> Entity:
+        """``pooler.NAME``."""
+        return entity("pooler", self.name)
+
+    @property
+    def kind(self) -> Literal["server", "pooler"]:
+        """Whether it is PostgreSQL itself, or PgBouncer before it."""
+        return "pooler"
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +247,18 @@ class User:
         """The common name of its certificate."""
         return self.table.common_name or self.name
 
+    @property
+    def dns_names(self) -> tuple[str, ...]:
+        """The host names in its certificate: under DNS constraints one that they permit.
+
+        Without it, OpenSSL would read a dotted common name as a host name.
+        """
+        chain = self.ca.chain if self.ca else ()
+        permitted = [d for a in chain if a.table.name_constraints for d in a.table.name_constraints.permitted_dns]
+        if not permitted or not taken_for_host(self.common_name):
+            return ()
+        return (f"{self.common_name}.{permitted[0].lstrip('.')}",)
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -237,8 +281,9 @@ class Policy:
     """None where TLS has no meaning: on the Unix socket, and with ``reject``."""
     named: tuple[User, ...] = ()
     """The users that it names, by themselves or in a group, rather than by ``all`` or ``+role``."""
-    standby: str | None = None
-    """The server whose ``standby_of`` it follows from; None: the spec has its table."""
+    follows: tuple[str, str, str] | None = None
+    """The field that it follows from: ``("server", NAME, "replication_user")`` of a standby, ``("pooler", NAME,
+    "user")``. None: the spec has its table."""
 
     @property
     def entity(self) -> Entity:
@@ -247,8 +292,13 @@ class Policy:
 
     @property
     def path(self) -> Path:
-        """Where it is in the spec: its table, or the field of a standby that it follows from."""
-        return ("policy", self.name) if self.standby is None else ("server", self.standby, "replication_user")
+        """Where it is in the spec: its table, or the field that it follows from."""
+        return self.follows or ("policy", self.name)
+
+    @property
+    def clusters(self) -> tuple[Server, ...]:
+        """The servers that are PostgreSQL itself."""
+        return tuple(server for server in self.servers if server.kind == "server")
 
     @property
     def requires_tls(self) -> bool:
@@ -269,6 +319,7 @@ class Fleet:
 
     cas: Mapping[str, Authority]
     servers: Mapping[str, Server]
+    """Whatever clients connect to: servers, and poolers, which share their names."""
     users: Mapping[str, User]
     policies: Mapping[str, Policy]
     lint: LintTable
@@ -282,6 +333,16 @@ class Fleet:
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
     networks: Mapping[str, NetworkTable] = field(default_factory=dict)
     """Groups and networks as written: for checks alone, since policies have them expanded."""
+
+    @property
+    def poolers(self) -> tuple[Pooler, ...]:
+        """The poolers among the servers."""
+        return tuple(server for server in self.servers.values() if isinstance(server, Pooler))
+
+    @property
+    def clusters(self) -> Mapping[str, Server]:
+        """The servers that are PostgreSQL itself."""
+        return {name: server for name, server in self.servers.items() if server.kind == "server"}
 
     def identities(self) -> Iterator[Identity]:
         """Yield the identities of every server."""

@@ -140,7 +140,7 @@ def _merged(parts: Sequence[Subjects]) -> Subjects:
 
 
 def _servers(context: Context, finder: Finder, table: PolicyTable, report: list[Diagnostic]) -> tuple[Server, ...]:
-    everything = tuple(context.servers.values())
+    everything = tuple(server for server in context.servers.values() if server.kind == "server")
     if table.servers is None:
         if len(everything) > 1:
             names = ", ".join(f'"{server.name}"' for server in everything[:3])
@@ -183,7 +183,14 @@ def _addresses(context: Context, finder: Finder, table: PolicyTable, report: lis
             message = f'policy "{finder.name}" mixes "local" (the Unix socket) with addresses'
             report.append(finder.fault("PGT200", message, "from", index, hint=hint))
         return ()
-    return _distinct(_from(context, finder, table.from_, report))
+    return listed_addresses(context, finder, table.from_, report)
+
+
+def listed_addresses(
+    context: Context, finder: Finder, items: Iterable[str | Literally], report: list[Diagnostic]
+) -> tuple[Address, ...]:
+    """Return the addresses of a ``from``, with its networks expanded. Report what is none."""
+    return _distinct(_from(context, finder, items, report))
 
 
 def _from(

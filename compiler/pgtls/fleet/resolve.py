@@ -11,6 +11,7 @@ from pgtls.fleet.checks.tls_strings import of_later_versions
 from pgtls.fleet.fields import Finder, once, report_unknown
 from pgtls.fleet.model import Fleet, Identity, Server, User
 from pgtls.fleet.policies import make_context, resolve_policy
+from pgtls.fleet.poolers import legs, resolve_poolers
 from pgtls.fleet.standbys import inherited, replication
 from pgtls.language.values import plain
 from pgtls.postgres.settings import SNI_SINCE, settings, versions
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from pgtls.diagnostics import Diagnostic, Path
     from pgtls.fleet.model import Authority, Policy
+    from pgtls.fleet.policies import Context
     from pgtls.language.load import LoadResult
     from pgtls.language.models import ServerTable, SniTable, UserTable
     from pgtls.language.source import Loaded
@@ -74,10 +76,14 @@ def _fleet(loaded: Loaded, now: datetime, report: list[Diagnostic]) -> Fleet:
     servers = {name: _server(loaded, name, table, cas, report) for name, table in sorted(loaded.spec.server.items())}
     everybody = {name: _user(loaded, name, table, cas, report) for name, table in sorted(loaded.spec.user.items())}
     users = {name: user for name, user in everybody.items() if not _ended(user.table.until, now)}
-    policies = {**inherited(loaded, servers, _policies(loaded, servers, users, report)), **replication(servers, users)}
+    context = make_context(loaded, servers, users, report)
+    poolers = resolve_poolers(context, lambda finder, table: _links(finder, table, cas, report), report)
+    written = _policies(context._replace(servers=servers | poolers), report)
+    standing = {name: policy for name, policy in written.items() if not _ended(policy.table.until, now)}
+    policies = {**inherited(loaded, servers, {**written, **legs(standing)}), **replication(servers, users)}
     return Fleet(
         cas=cas,
-        servers=servers,
+        servers=servers | poolers,
         users=users,
         policies={name: policy for name, policy in policies.items() if not _ended(policy.table.until, now)},
         lint=loaded.spec.lint,
@@ -118,7 +124,7 @@ def _links(
     """Return the CA of an identity, those whose clients it accepts, and those that its clients trust besides."""
     if table.ca is None and not (table.cert_file or table.external):
         hint = f'ca = "{next(iter(cas))}"' if cas else 'define a CA, e.g. [ca.root], and write ca = "root"'
-        whose = f'identity "{table.hosts[0]}" of server' if finder.place else "server"
+        whose = f'identity "{table.hosts[0]}" of server' if finder.place else finder.kind
         report.append(finder.fault("PGT103", f'{whose} "{finder.name}" has no CA', hint=hint))
     return (
         None if table.ca in NOT_OURS else _ca(finder, table.ca, cas, report),
@@ -168,14 +174,9 @@ def _cas(
     return tuple(found.values())
 
 
-def _policies(
-    loaded: Loaded,
-    servers: Mapping[str, Server],
-    users: Mapping[str, User],
-    report: list[Diagnostic],
-) -> dict[str, Policy]:
+def _policies(context: Context, report: list[Diagnostic]) -> dict[str, Policy]:
     """Return all policies, except those whose users have all ended."""
-    context = make_context(loaded, servers, users, report)
-    found = {name: resolve_policy(context, name, table, report) for name, table in sorted(loaded.spec.policy.items())}
+    tables = sorted(context.loaded.spec.policy.items())
+    found = {name: resolve_policy(context, name, table, report) for name, table in tables}
     broken = bool(errors(report))  # a policy may then be without users because it names unknown ones
     return {name: policy for name, policy in found.items() if policy.roles or broken}

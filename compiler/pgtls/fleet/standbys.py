@@ -11,7 +11,7 @@ from pgtls.hba.model import Keyword, Name
 from pgtls.language.models import PolicyTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pgtls.fleet.model import Fleet, Server, User
     from pgtls.hba.model import Address
@@ -51,17 +51,17 @@ def _policy(standby: Server, primary: Server, user: User) -> Policy:
         users=(user,),
         roles=tuple(map(Name, user.roles)),
         databases=(Keyword.REPLICATION,),
-        addresses=tuple(dict.fromkeys(_addresses(standby))),
+        addresses=tuple(dict.fromkeys(addresses_of(standby.table.hosts))),
         local=False,
         sslmode="verify-full",
         named=(user,),
-        standby=standby.name,
+        follows=("server", standby.name, "replication_user"),
     )
 
 
-def _addresses(standby: Server) -> Iterator[Address]:
-    """Yield where a standby connects from: its hosts, of which a wildcard is a suffix."""
-    for host in standby.table.hosts:
+def addresses_of(hosts: Iterable[str]) -> Iterator[Address]:
+    """Yield where a machine connects from: its hosts, of which a wildcard is a suffix."""
+    for host in hosts:
         address = parse_address(host.removeprefix("*"))
         if not isinstance(address, Fault | Keyword):  # which a check of hosts reports
             yield address

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pgtls.fleet.model import Pooler
 from pgtls.hba.model import Name
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _OWN_AFFAIR = {
         *("port", "directory", "socket_directory", "renew_before", "rotate_key", "subject", "settings"),
         *("ciphers", "tls13_ciphers", "groups", "no_local", "revoke_before"),
     },
+    "pooler": {"port", "directory", "renew_before", "rotate_key", "subject", "revoke_before"},
     "user": {
         "directory",
         "renew_before",
@@ -58,7 +60,7 @@ def sound(fleet: Fleet, faulty: Collection[Path]) -> Fleet:
     servers = {
         name: server
         for name, server in fleet.servers.items()
-        if ("server", name) not in doubtful
+        if (server.kind, name) not in doubtful
         and all(_all_in(cas, (one.ca, *one.client_cas, *one.trust)) for one in server.identities)
     }
     users = {
@@ -66,9 +68,17 @@ def sound(fleet: Fleet, faulty: Collection[Path]) -> Fleet:
         for name, user in fleet.users.items()
         if ("user", name) not in doubtful and _all_in(cas, (user.ca,))
     }  # fmt: skip
+    servers = {name: server for name, server in servers.items() if _reaches(server, servers, users)}
     judged = (_narrowed(policy, servers, users) for policy in fleet.policies.values() if not _leans(policy, doubtful))
     policies = {policy.name: policy for policy in judged if policy.servers and policy.roles}
     return replace(fleet, cas=cas, servers=servers, users=users, policies=policies)
+
+
+def _reaches(server: Server, servers: Mapping[str, Server], users: Mapping[str, User]) -> bool:
+    """Tell whether a pooler still has its server and its user there; a server needs nobody."""
+    if not isinstance(server, Pooler):
+        return True
+    return server.written.server in servers and server.written.user in users
 
 
 def _in_tables(fleet: Fleet, faulty: Collection[Path]) -> Iterator[Path]:

@@ -39,6 +39,7 @@ _LONGEST_TOKEN = 254  # maximum bytes within quotes that every minor release up 
 _LONGEST_LINE = 8190  # maximum bytes that every minor release of 13 reads
 _LONGEST_COMMENT = 2000  # maximum characters: whatever the characters are, they fit into that limit
 _NO_QUOTES_NEEDED = re.compile(r"[A-Za-z0-9._=-]+")
+_BARE = re.compile(r"[A-Za-z0-9._=+:-]+")
 _SIMPLE = re.compile(r"[ A-Za-z0-9._@+/-]{0,63}")
 _SPECIAL = re.compile(r"[][\\^$.*+?(){}|]")
 
@@ -47,22 +48,28 @@ class Unwritable(ValueError):  # noqa: N818  (a refusal of the input, not an err
     """Report a value that no file of this version can express. The message is lower case and names the value."""
 
 
-def render_hba(lines: Sequence[Line], version: int, header: str = "") -> str:
+def render_hba(lines: Sequence[Line], version: int, header: str = "", *, bare: bool = False) -> str:
     """Write a pg_hba.conf for that major version: ``header`` first, then each line below its comment.
+
+    ``bare``: write the names of maps without quotes, as PgBouncer reads them.
 
     Raise Unwritable if a value cannot be expressed.
     """
     titles = ("# TYPE", "DATABASE", "USER", "ADDRESS", "METHOD")
-    return _render(titles, [(line.comment, _hba_cells(line, version)) for line in lines], version, header)
+    return _render(titles, [(line.comment, _hba_cells(line, version, bare=bare)) for line in lines], version, header)
 
 
-def render_ident(idents: Sequence[IdentLine], version: int, header: str = "") -> str:
+def render_ident(idents: Sequence[IdentLine], version: int, header: str = "", *, bare: bool = False) -> str:
     """Write a pg_ident.conf for that major version: ``header`` first, then each line below its comment.
+
+    ``bare``: write the names of maps without quotes, as PgBouncer reads them.
 
     Raise Unwritable if a value cannot be expressed.
     """
     titles = ("# MAPNAME", "SYSTEM-USERNAME", "PG-USERNAME")
-    return _render(titles, [(ident.comment, _ident_cells(ident, version)) for ident in idents], version, header)
+    return _render(
+        titles, [(ident.comment, _ident_cells(ident, version, bare=bare)) for ident in idents], version, header
+    )
 
 
 def _render(
@@ -107,7 +114,7 @@ def _comment_line(text: str) -> str:
 # --- cells ------------------------------------------------------------------------------------------------------------
 
 
-def _hba_cells(line: Line, version: int) -> tuple[str, ...]:
+def _hba_cells(line: Line, version: int, *, bare: bool) -> tuple[str, ...]:
     if line.type not in RECORD_TYPES or (line.type == "local") != (line.address is None):
         raise Unwritable(f'a line of type "{line.type}" with the address "{line.address}" does not exist')
     refusal = line_refusal(line.type, line.method, line.options, version)
@@ -118,16 +125,23 @@ def _hba_cells(line: Line, version: int) -> tuple[str, ...]:
         _joined("databases", (_database(database, version) for database in line.databases)),
         _joined("roles", (_role(role, version) for role in line.roles)),
         "" if line.address is None else _address(line.address, version),
-        " ".join(chain([line.method], _options(line, version))),
+        " ".join(chain([line.method], _options(line, version, bare=bare))),
     )
 
 
-def _ident_cells(ident: IdentLine, version: int) -> tuple[str, ...]:
+def _ident_cells(ident: IdentLine, version: int, *, bare: bool) -> tuple[str, ...]:
     return (
-        quoted(ident.map, version),
+        _bare(ident.map) if bare else quoted(ident.map, version),
         _identity(ident.identity, version),
         _ident_role(ident, version),
     )
+
+
+def _bare(name: str) -> str:
+    """Write a name without quotes. Raise Unwritable for one that needs them."""
+    if not _BARE.fullmatch(name):
+        raise Unwritable(f'the map "{shown(name)}" would need quotes, which PgBouncer does not read there')
+    return name
 
 
 def _joined(kind: str, tokens: Iterator[str]) -> str:
@@ -216,9 +230,12 @@ def _address(address: Address, version: int) -> str:
     return str(address)
 
 
-def _options(line: Line, version: int) -> Iterator[str]:
+def _options(line: Line, version: int, *, bare: bool) -> Iterator[str]:
     for name, value in line.options:
         token = f"{name}={value}"
+        if bare:
+            yield _bare(token)
+            continue
         yield token if _NO_QUOTES_NEEDED.fullmatch(token) else quoted(token, version)
 
 

@@ -32,6 +32,14 @@ _SERVER = {
     "ssl_min_protocol_version": "min_tls",
     "tls": "min_tls",
 }
+_POOLER = {
+    **dict.fromkeys(("host", "hostname", "name", "address", "addresses", "san", "sans", "dns", "names"), "hosts"),
+    **dict.fromkeys(("backend", "upstream", "target", "primary", "database"), "server"),
+    **dict.fromkeys(("login", "role", "auth_user", "server_user"), "user"),
+    "listen_port": "port",
+    "issuer": "ca",
+    "clients": "client_ca",
+}
 _POLICY = {
     **dict.fromkeys(
         ("networks", "network", "address", "addresses", "hosts", "host", "cidr", "source", "client"), "from"
@@ -52,6 +60,7 @@ _CA = {**dict.fromkeys(("parent", "signed_by", "signer", "ca"), "issuer"), "path
 KEYS: Mapping[str, Mapping[str, str]] = {
     "ca": _SAID_ELSEWHERE | _CA,
     "server": _SAID_ELSEWHERE | _SERVER,
+    "pooler": _SAID_ELSEWHERE | _POOLER,
     "user": _SAID_ELSEWHERE | _USER,
     "policy": _POLICY,
     "group": {"members": "users", "user": "users", "roles": "users"},
@@ -86,6 +95,7 @@ TABLES: Mapping[str, str] = {
     **dict.fromkeys(("role", "roles", "client", "clients", "people"), "user"),
     **dict.fromkeys(("authority", "authorities", "cert", "certificate"), "ca"),
     **dict.fromkeys(("host", "hosts", "instance", "cluster", "db"), "server"),
+    **dict.fromkeys(("pgbouncer", "bouncer", "poolers", "proxy"), "pooler"),
     **dict.fromkeys(("rule", "rules", "access", "hba", "policies"), "policy"),
 }
 """Kinds of tables, by what people write."""

@@ -286,6 +286,74 @@ class ServerTable(Table):
     )
 
 
+class PoolerTable(Table):
+    """PgBouncer between clients and one server: `[pooler.NAME]`."""
+
+    server: Text = Field(description="The server that it connects to.", examples=["primary"])
+    user: Text = Field(
+        description="The user as which it proves itself to the server: by certificate, for the roles of the policies "
+        "that name this pooler. The certificate and its key come with the files of this pooler.",
+        examples=["bouncer"],
+    )
+    from_: Bounded[NameOf] | None = Field(
+        None,
+        alias="from",
+        description="The addresses from which it connects to the server, as in a policy. Default: `hosts`.",
+        examples=[["10.0.0.9"]],
+    )
+    ca: Text | None = Field(
+        None,
+        description='The CA that signs the certificate for its clients, "self-signed", or "system" (a public CA). '
+        "Required without `cert_file`.",
+        examples=["root"],
+    )
+    client_ca: Tuple[Text] = Field(
+        (), description="The CAs whose client certificates it accepts.", examples=[["clients"]]
+    )
+    hosts: Bounded[Text] = Field(
+        description="The names and addresses that clients dial (the SANs). "
+        "The first is used in connection strings, and is the CN.",
+        examples=[["pool.example.com"]],
+    )
+    port: Port = Field(
+        6432,
+        description="The TCP port that clients dial: its `listen_port`, which `pgtls.ini` does not set.",
+        examples=[6543],
+    )
+    auth_file: Text | None = Field(
+        None,
+        description="The `auth_file` with the SCRAM secrets of its users, which you keep on its machine. Required for "
+        "policies by password; for policies by certificate pgtls writes one.",
+        examples=["/etc/pgbouncer/userlist.txt"],
+    )
+    directory: Text = Field(
+        "/etc/pgbouncer", description="The directory of its files on its machine.", examples=["/etc/pgbouncer"]
+    )
+    key_algorithm: KeyAlgorithm = Field("ecdsa-p256", description="The algorithm of the key.")
+    validity: Duration | None = Field(
+        None, description="How long the certificate lives. Default: 90d; self-signed, 10y."
+    )
+    renew_before: RenewBefore = None
+    rotate_key: bool = Field(True, description="Whether a renewed certificate gets a new key.")
+    subject: Subject = Field(Subject(), description="The subject without the common name.")
+    csr_file: Text | None = Field(
+        None,
+        description="A certificate request to sign; its key is made elsewhere and stays there.",
+        examples=["pool.csr"],
+    )
+    external: bool = Field(
+        False, description="pgtls makes the key and a CSR, another CA signs, and `cert_file` names the certificate."
+    )
+    cert_file: Text | None = Field(None, description="A certificate that you bring.", examples=["pool.crt"])
+    key_file: Text | None = Field(None, description="A key that you bring.", examples=["secrets/pool.key"])
+    trust: Tuple[Text] = Field(
+        (), description="More CAs that its clients must trust (for a rollover).", examples=[["new-root"]]
+    )
+    revoke_before: Instant | None = Field(
+        None, description="A build revokes and replaces every certificate that was issued before this time."
+    )
+
+
 class UserTable(Table):
     """A person or a program that connects: `[user.NAME]`."""
 
@@ -395,7 +463,8 @@ class PolicyTable(Table):
 
     servers: Several[Text] | None = Field(
         None,
-        description='The servers, or `["all"]`. Default: the only server; required if the spec has several.',
+        description='The servers and poolers, or `["all"]` (every server, no pooler). Default: the only server; '
+        "required if the spec has several.",
         examples=[["primary"], ["all"]],
     )
     users: Several[NameOf] = Field(
@@ -485,6 +554,7 @@ class Spec(Table):
     version: Literal[1]
     ca: dict[str, CaTable] = {}
     server: dict[str, ServerTable] = {}
+    pooler: dict[str, PoolerTable] = {}
     user: dict[str, UserTable] = {}
     policy: dict[str, PolicyTable] = {}
     group: dict[str, GroupTable] = {}
@@ -495,6 +565,7 @@ class Spec(Table):
 KINDS: dict[str, type[Table]] = {
     "ca": CaTable,
     "server": ServerTable,
+    "pooler": PoolerTable,
     "user": UserTable,
     "policy": PolicyTable,
     "group": GroupTable,

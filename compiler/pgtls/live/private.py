@@ -43,6 +43,7 @@ _ELSEWHERE = {
         *("cert_file", "key_file", "csr_file", "external", "passphrase", "passphrase_command"),
         *("directory", "port", "revoke_before"),
     ),
+    "pooler": ("cert_file", "key_file", "csr_file", "external", "directory", "port", "revoke_before"),
     "user": (
         *("cert_file", "csr_file", "external", "passphrase", "revoke_before"),
         *("directory", "formats", "bundle", "drivers"),
@@ -187,7 +188,10 @@ def _private(document: Raw, majors: Mapping[str, int], libpq: int, revoked: Mapp
         table["postgres"] = majors[name]
         for identity in (table, *table.get("sni", ())):
             _from_public(identity, public, private["defaults"].get("server", {}))
-    if any(public in (one.get("ca") for one in (s, *s.get("sni", ()))) for s in private["server"].values()):
+    for table in private["pooler"].values():
+        _from_public(table, public, {})
+    listening = (*private["server"].values(), *private["pooler"].values())
+    if any(public in (one.get("ca") for one in (s, *s.get("sni", ()))) for s in listening):
         private["ca"][public] = {"common_name": "The throwaway CA for certificates of others"}
     for name, serial in revoked.items():
         private["ca"][name]["revoked"] = [*private["ca"][name].get("revoked", ()), f"{serial:x}"]

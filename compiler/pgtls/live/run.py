@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pgtls.access.question import server_named
+from pgtls.access.question import cluster_named
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.positions import locate
 from pgtls.live import database
@@ -63,7 +63,7 @@ def loaded(spec: Spec, out: str | None = None, lock_timeout: int = LOCK_TIMEOUT)
     found: dict[str, Compiled | Diagnostic] = {}
     with shared(directory, lock_timeout):
         refuse_pending(directory)
-        for server in fleet.servers.values():
+        for server in fleet.clusters.values():
             try:
                 found[server.name] = compiled(fleet, checked.entries, directory, server)
             except Rejected as rejected:
@@ -74,7 +74,7 @@ def loaded(spec: Spec, out: str | None = None, lock_timeout: int = LOCK_TIMEOUT)
 
 def chosen(tree: Tree, name: str | None) -> tuple[str, ...]:
     """Return the servers to check. Raise :class:`Rejected` with PGT291 for a name that the spec does not have."""
-    return (server_named(tree.fleet, name).name,) if name else tuple(tree.fleet.servers)
+    return (cluster_named(tree.fleet, name).name,) if name else tuple(tree.fleet.clusters)
 
 
 def verify(

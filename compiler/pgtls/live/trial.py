@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Literal, Self
 
 from pgtls.access.bundles import REPLICATION
-from pgtls.access.question import server_named
+from pgtls.access.question import cluster_named
 from pgtls.diagnostics import Diagnostic
 from pgtls.hba.model import Keyword, Name
 from pgtls.hba.parse import parse_hba
@@ -103,9 +103,9 @@ def tried(
     Call ``keep`` while the server of a trial still runs.
     """
     fleet = spec.usable().fleet
-    names = list(fleet.servers) if server is None else [server_named(fleet, server).name]
+    names = list(fleet.clusters) if server is None else [cluster_named(fleet, server).name]
     found = clusters.installations(bindir)
-    chosen = {name: clusters.nearest(found, one.table.postgres) for name, one in fleet.servers.items()}
+    chosen = {name: clusters.nearest(found, one.table.postgres) for name, one in fleet.clusters.items()}
     clients = {one: clusters.client(one, found) for one in {chosen[name] for name in names}}
     with ExitStack() as stack:
         versions = list(dict.fromkeys(chosen[name] for name in names))

@@ -15,7 +15,8 @@ from pgtls.certificates.trust import (
     trusted_roots,
     trusts_somebody,
 )
-from pgtls.output import archive, bundle, replication
+from pgtls.fleet.model import Pooler
+from pgtls.output import archive, bundle, pgbouncer, replication
 from pgtls.output.crl_directory import hashed
 from pgtls.output.pg_hosts import hosts_file
 from pgtls.output.postgresql_conf import has_crl_directory, server_settings
@@ -147,7 +148,8 @@ def _server(
         yield from _identity(identity, credentials)
     if link := replication.link_of(fleet, server):
         for name, content, kind in _verifying(link.user, (link.entry,), credentials, crls):
-            yield file(f"{layout.REPLICATION}/{name}", content, kind)
+            if server.kind == "server" or kind == "trust":  # PgBouncer reads no CRL
+                yield file(f"{link.directory}/{name}", content, kind)
     checked = checked_cas(fleet, server)
     if checked:
         # The CRL of a CA that waits for its first signature does not exist yet.
@@ -190,6 +192,10 @@ def _server_texts(fleet: Fleet, server: Server, rules: Rules, lacking: Collectio
 
     yield file(layout.HBA, rules.hba_text, "hba", layout.SECRET)
     yield file(layout.IDENT, rules.ident_text, "ident", layout.SECRET)
+    if isinstance(server, Pooler):
+        for name, text in pgbouncer.texts(server, fleet.policies_of(server)):
+            yield file(name, text, "conf", layout.PUBLIC)
+        return
     listed = any(ca.entity not in lacking for ca in checked_cas(fleet, server))
     settings, extra = server_settings(server, trust=trusts_somebody(server, lacking), crl=listed)
     text = template("server/pgtls.conf.j2").render(

@@ -1,6 +1,7 @@
-"""Write a standby's login to its primary: the replication user's certificate and key, and ``primary_conninfo``.
+"""Write what a server logs in to another with: a standby to its primary, a pooler to its server.
 
-Certificate and key are those of the user's bundle, so both change in one build.
+Certificate and key are those of the user's bundle, so both change in one build. A standby also gets its
+``primary_conninfo``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.model import Entry
+from pgtls.fleet.model import Pooler
 from pgtls.fleet.standbys import primary_of
 from pgtls.output import connection_strings as strings
 from pgtls.output.postgresql_conf import assignment, on_server
@@ -24,37 +26,48 @@ if TYPE_CHECKING:
 
 
 class Link(NamedTuple):
-    """The connection of a standby to its primary."""
+    """The connection of a standby to its primary, or of a pooler to its server.
 
-    standby: Server
+    ``directory`` holds its files, in the directory of the ``holder``.
+    """
+
+    holder: Server
+    directory: str
     user: User
     entry: Entry
 
 
-def link_of(fleet: Fleet, standby: Server) -> Link | None:
-    """Return the connection of a server to its primary. Return None if it is no standby."""
-    if (found := primary_of(fleet, standby)) is None:
+def link_of(fleet: Fleet, server: Server) -> Link | None:
+    """Return the connection of a server to another. Return None if it is neither a standby nor a pooler."""
+    if isinstance(server, Pooler):
+        if server.backend is None or server.user is None:
+            return None
+        return Link(server, layout.LOGIN, server.user, _entry(server.backend, server.user))
+    if (found := primary_of(fleet, server)) is None:
         return None
     primary, policy = found
     (user,) = policy.users
-    entry = Entry(
-        name=policy.name,
-        server=primary,
-        identity=primary,
+    return Link(server, layout.REPLICATION, user, replace(_entry(primary, user), name=policy.name, policies=(policy,)))
+
+
+def _entry(server: Server, user: User) -> Entry:
+    return Entry(
+        name=server.name,
+        server=server,
+        identity=server,
         role=user.roles[0],
-        database=None,  # the server itself requests replication
+        database=None,  # the standby or the pooler requests it
         sslmode="verify-full",
         certificate=True,
         channel_binding=None,
         hostaddr=None,
-        policies=(policy,),
+        policies=(),
     )
-    return Link(standby, user, entry)
 
 
 def primary_conninfo(link: Link) -> str:
     """Return the fragment to include in postgresql.conf. Its paths are absolute, or relative to the data directory."""
-    standby, user = link.standby, link.user
+    standby, user = link.holder, link.user
     # The libpq of a standby has the version of its server, regardless of the clients.
     settled = {"directory": on_server(standby, layout.REPLICATION), "libpq": standby.table.postgres}
     there = replace(user, table=user.table.model_copy(update=settled))
@@ -68,10 +81,10 @@ def primary_conninfo(link: Link) -> str:
 
 
 def planned(fleet: Fleet, tree: Tree, existing: Existing) -> Tree:
-    """Return the copies of certificates and keys for the standbys of a tree: those that stay, and those to write."""
+    """Return the copies of certificates and keys for standbys and poolers: those that stay, and those to write."""
     return {
-        path: File(_planned(path, source, file, existing), file.mode, file.kind, standby.entity)
-        for standby, path, source, file in _copies(fleet, tree)
+        path: File(_planned(path, source, file, existing), file.mode, file.kind, holder.entity)
+        for holder, path, source, file in _copies(fleet, tree)
     }
 
 
@@ -84,8 +97,8 @@ def copied(fleet: Fleet, tree: Tree, plan: Tree, read: Callable[[str], bytes | N
         return file.content
 
     return {
-        path: File(content(path, source, file), file.mode, file.kind, standby.entity)
-        for standby, path, source, file in _copies(fleet, tree)
+        path: File(content(path, source, file), file.mode, file.kind, holder.entity)
+        for holder, path, source, file in _copies(fleet, tree)
     }
 
 
@@ -98,10 +111,10 @@ def _planned(path: str, source: str, file: File, existing: Existing) -> Content:
 
 
 def _copies(fleet: Fleet, tree: Tree) -> Iterator[tuple[Server, str, str, File]]:
-    """Yield each standby with the path of a copy, and path and file of the original."""
-    for standby in fleet.servers.values():
-        if link := link_of(fleet, standby):
+    """Yield each standby and pooler with the path of a copy, and path and file of the original."""
+    for server in fleet.servers.values():
+        if link := link_of(fleet, server):
             for name in (layout.CLIENT_CERTIFICATE, layout.CLIENT_KEY):
                 source = layout.path(link.user.entity, name)
                 if source in tree:
-                    yield standby, layout.replication_path(standby.entity, name), source, tree[source]
+                    yield server, layout.path(server.entity, f"{link.directory}/{name}"), source, tree[source]

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 KeyAlgorithm = Literal["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"]
 CertificateKind = Literal["ca", "server", "user"]
-CERTIFICATE_KINDS: tuple[CertificateKind, ...] = ("ca", "server", "user")
+ENTITY_KINDS = ("ca", "server", "pooler", "user")
+"""The kinds of entities that have certificates and files, in the order of a plan."""
 RevocationReason = Literal[
     "unspecified", "key_compromise", "superseded", "affiliation_changed", "cessation_of_operation"
 ]
@@ -31,7 +32,7 @@ SELF_SIGNED = "self-signed"
 
 
 class Entity(str):
-    """A table of the spec by kind and name: ``ca.root``, ``server.primary``, ``user.alice``, ``policy.app``.
+    """A table of the spec by kind and name: ``ca.root``, ``server.primary``, ``pooler.main``, ``user.alice``.
 
     A further identity of a server (``[[server.primary.sni]]``) adds its first host:
     ``server.primary/shop.example.com``. It is text, as in the lock, the manifest and every JSON. No other code splits
@@ -42,7 +43,7 @@ class Entity(str):
 
     @property
     def kind(self) -> str:
-        """Return ``ca``, ``server``, ``user`` or ``policy``."""
+        """Return ``ca``, ``server``, ``pooler``, ``user`` or ``policy``."""
         return self.partition(".")[0]
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.certificates.model import Issue, Wait, is_adopted, makes_key
 from pgtls.output.postgresql_conf import needs_restart
-from pgtls.pki.model import CERTIFICATE_KINDS, Entity
+from pgtls.pki.model import ENTITY_KINDS, Entity
 from pgtls.plan.model import COSTS, Step
 from pgtls.state import layout
 from pgtls.state.tree import Later
@@ -167,7 +167,7 @@ _WHY_REVOKED = {
 
 
 def _order(entity: Entity) -> tuple[int, str]:
-    return CERTIFICATE_KINDS.index(entity.kind), entity
+    return ENTITY_KINDS.index(entity.kind), entity
 
 
 def _step(
@@ -220,14 +220,20 @@ def _reason(change: Change, crl: str | None) -> str:
     name = change.path.rpartition("/")[2]
     if crl and change.file.kind == "crl":
         return f"its CRL: {crl}"
-    if change.path == layout.replication_path(change.file.entity, name):
-        return "what it logs in to its primary with"
+    for directory, whom in ((layout.REPLICATION, "primary"), (layout.LOGIN, "server")):
+        if change.path == layout.path(change.file.entity, f"{directory}/{name}"):
+            return f"what it logs in to its {whom} with"
     if change.reason == "its content changes" or change.reason == "its certificate is issued":
         return f"{_WHAT_NAMED.get(name) or _WHAT.get(change.file.kind, name)} changed"
     return f"{name}: {change.reason}" if change.reason != "new" else f"{name} is new"
 
 
-_WHAT_NAMED = {layout.CLIENT_PKCS8: layout.CLIENT_PKCS8, layout.CLIENT_PKCS12: layout.CLIENT_PKCS12}
+_WHAT_NAMED = {
+    layout.USER_LIST: "its users",
+    layout.POOLER_DATABASES: "its server",
+    layout.CLIENT_PKCS8: layout.CLIENT_PKCS8,
+    layout.CLIENT_PKCS12: layout.CLIENT_PKCS12,
+}
 _WHAT = {
     "hba": "its policies",
     "ident": "its identity maps",
@@ -258,7 +264,7 @@ def _cost(
         weighty = any(not change.path.endswith(layout.README) for change in changes)
         return "rollout" if weighty else "nothing"
     conf = next((change for change in changes if change.file.kind == "conf"), None)
-    if conf and isinstance(conf.file.content, bytes):
+    if kind == "server" and conf and isinstance(conf.file.content, bytes):
         before = existing.contents.get(conf.path)
         text = None if before is None else before.decode(errors="replace")
         if needs_restart(fleet.servers[name].table.postgres, text, conf.file.content.decode()):

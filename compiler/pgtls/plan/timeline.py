@@ -108,7 +108,7 @@ def _consequences(world: _World, item: Item) -> tuple[tuple[str, ...], tuple[str
         return _without_crl(world, name)
     if kind == "ca":
         return (), tuple(_below(world.fleet, world.fleet.cas[name]))
-    if kind == "server":
+    if kind in ("server", "pooler"):
         return (item.entity,), tuple(world.verifying.get(item.entity.name, ()))
     servers = tuple(world.shown_to.get(name, ()))
     return servers, (item.entity,) if servers else ()

@@ -236,7 +236,7 @@ def from_lock(entity: Entity, shown: Sequence[Entity], now: Generation, lock: Lo
     if facts["crl"]:  # the lock does not know of which CAs
         cas = (one.certificate.key_id for one in lock.by_serial.values() if one.entity.kind == "ca")
         facts["crl"] = _distinct((*facts["crl"], *cas))
-    if entity.kind == "server":
+    if entity.kind in ("server", "pooler"):
         facts |= {"hba": None, "ident": None}
         sides = zip(facts["identities"], shown, lines, strict=True)
         facts["identities"] = [_known(side, one, line, lock, keys) for side, one, line in sides]

@@ -174,7 +174,7 @@ def _circles(left: Collection[Entity], reasons: Mapping[tuple[Entity, Entity], R
         if reason.first in left and reason.then in left:
             following[reason.first].append(reason)
             preceding[reason.then].append(reason)
-    for server in [entity for entity in preceding if entity.kind == "server"]:
+    for server in [entity for entity in preceding if entity.kind != "user"]:
         later = _later(server, following)
         for reason in preceding[server]:
             if reason.first in later:

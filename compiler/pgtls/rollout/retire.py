@@ -26,7 +26,7 @@ def retirable(
     signing = {link.name for user in fleet.users.values() if user.ca for link in user.ca.chain}
     once, uses = _once(lock), _uses(fleet)
     for server in fleet.identities():
-        past = used.get(entity("server", server.entity.table[1]), ())
+        past = used.get(entity(*server.entity.table), ())
         served = {key for one in past for identity in one.facts["identities"] for key in identity["chain"]}
         for ca in server.trust:
             key = keys.root(ca)
@@ -47,7 +47,7 @@ def _once(lock: Lock) -> set[tuple[str, str | None]]:
     found: set[tuple[str, str | None]] = {
         (line.entity, line.certificate.authority_key_id)
         for line in lock.by_serial.values()
-        if line.entity.kind == "server"
+        if line.entity.kind in ("server", "pooler")
     }
     fresh = found
     while fresh:
@@ -65,7 +65,7 @@ def _uses(fleet: Fleet) -> Counter[str]:
 
 
 def _retire(server: Identity, ca: Authority, field: str, uses: Counter[str]) -> Diagnostic:
-    who = f"server {server.name} has no" if field == "trust" else "no user has a"
+    who = f"{server.entity.kind} {server.name} has no" if field == "trust" else "no user has a"
     message = f'{who} certificate of ca "{ca.name}" any more: it can be retired'
     then = f"; then delete [ca.{ca.name}]" if uses[ca.name] == 1 else ""
     hint = f'remove "{ca.name}" from {field}, build and deploy{then}'

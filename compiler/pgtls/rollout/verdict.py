@@ -68,7 +68,8 @@ def verdict(
     if errors(decisions.diagnostics):  # the other effects of a certificate that does not fit follow from this error
         return Verdict(retirable=bool(idle))
     revoked = _Revoked((*existing.lock.revocations.values(), *decisions.revocations))
-    servers, bundles = _sides(used, made, revoked, "server", Serving), _sides(used, made, revoked, "user", Dialling)
+    servers = _sides(used, made, revoked, ("server", "pooler"), Serving)
+    bundles = _sides(used, made, revoked, ("user",), Dialling)
     changed = frozenset(_changed(used, made, decisions.revocations))
     found = order(servers, bundles, changed, surroundings_of(fleet))
     cut_off = (entity for one in found.conflicts if not one.unconfirmed for entity in (one.server, *one.bundles))
@@ -132,8 +133,8 @@ def history(
 
 def _settings(entity: Entity, tree: Tree, existing: Existing) -> str:
     """Return the digest of a server's settings: no peer can observe them, but they must be deployed."""
-    path = layout.path(entity, layout.CONF)
-    if entity.kind != "server" or path not in tree:
+    path = layout.path(entity, layout.POOLER_CONF if entity.kind == "pooler" else layout.CONF)
+    if path not in tree:
         return ""
     content = tree[path].content
     return sha256(content).hexdigest() if isinstance(content, bytes) else existing.listed[path].sha256
@@ -183,7 +184,7 @@ def _sides(
     used: Mapping[Entity, Sequence[Generation]],
     made: Mapping[Entity, Generation],
     revoked: _Revoked,
-    kind: str,
+    kinds: Collection[str],
     side: type[Serving | Dialling],
 ) -> dict[Entity, Sides]:
     return {
@@ -192,7 +193,7 @@ def _sides(
             side(new, revoked.at(new.built), _ended(new, new.built)),
         )
         for entity, new in made.items()
-        if entity.kind == kind
+        if entity.kind in kinds
     }
 
 

@@ -65,9 +65,9 @@ class Namer:
 
     def table(self, conflict: Conflict) -> tuple[str, tuple[str | int, ...]]:
         """Return the header of the spec's table that a conflict concerns, and its path."""
-        name = conflict.server.name
+        kind, name = conflict.server.table
         place = self._fleet.servers[name].identity_for(conflict.host).place
-        return (f"[[server.{name}.sni]]" if place else f"[server.{name}]"), ("server", name, *place)
+        return (f"[[server.{name}.sni]]" if place else f"[{kind}.{name}]"), (kind, name, *place)
 
     def why(self, cause: Cause) -> str:
         """Return the rest of a sentence about bundles and a server."""
@@ -83,10 +83,10 @@ def problems(conflicts: Sequence[Conflict], namer: Namer, *, accepted: bool) -> 
 
 
 def _outage(conflict: Conflict, namer: Namer) -> Diagnostic:
-    server, clients = conflict.server.name, _clients(conflict.bundles)
-    other = f"server {conflict.other.name}" if conflict.other else "server"
+    server, clients = _server(conflict.server), _clients(conflict.bundles)
+    other = _server(conflict.other) if conflict.other else "server"
     message = (
-        f"server {server} and {clients} cannot connect until both are deployed: with the new server the old bundles "
+        f"{server} and {clients} cannot connect until both are deployed: with the new server the old bundles "
         f"{namer.why(conflict.old)}; with the old {other} the new bundles {namer.why(conflict.new)}"
     )
     hint = f"{_way(conflict, namer)}; or proceed with --accept-outage"
@@ -94,12 +94,12 @@ def _outage(conflict: Conflict, namer: Namer) -> Diagnostic:
 
 
 def _unconfirmed(conflict: Conflict, namer: Namer) -> Diagnostic:
-    server, clients = conflict.server.name, _clients(conflict.bundles)
+    server, clients = _server(conflict.server), _clients(conflict.bundles)
     entities = " ".join(conflict.unconfirmed[:_NAMED]) + (" …" if len(conflict.unconfirmed) > _NAMED else "")
-    whose = f"server {server}" if conflict.unconfirmed == (conflict.server,) else f"the bundles of {clients}"
+    whose = server if conflict.unconfirmed == (conflict.server,) else f"the bundles of {clients}"
     message = (
         f"nothing says that the last build of {whose} is deployed; if it is not, this build cuts {clients} off from "
-        f"server {server}: with the new server older bundles {namer.why(conflict.old)}; with an older server the new "
+        f"{server}: with the new server older bundles {namer.why(conflict.old)}; with an older server the new "
         f"bundles {namer.why(conflict.new)}"
     )
     hint = (
@@ -107,6 +107,10 @@ def _unconfirmed(conflict: Conflict, namer: Namer) -> Diagnostic:
         "or proceed with --accept-outage"
     )
     return Diagnostic("PGT583", message, namer.table(conflict)[1], hint, "table")
+
+
+def _server(entity: Entity) -> str:
+    return " ".join(entity.table)
 
 
 def _clients(bundles: Sequence[Entity]) -> str:
@@ -178,9 +182,14 @@ def _accepting(line: IssuedLine, servers: Mapping[Entity, Sides]) -> tuple[str, 
         for entity, sides in servers.items()
         if any(root in _trusted(one) for one in (*sides.old, sides.new))
     ]
-    named = [[entity.name for entity, checks in trusting if checks is kind] for kind in (True, False)]
+    named = [[_named(entity) for entity, checks in trusting if checks is kind] for kind in (True, False)]
     later, never = (f"server{'s' * (len(some) > 1)} {listed(some, _NAMED)}" if some else "" for some in named)
     return later, never
+
+
+def _named(entity: Entity) -> str:
+    """Return the name of a server, or of a pooler as one, for a sentence about servers."""
+    return entity.name if entity.kind == "server" else f"{entity.name} (a pooler)"
 
 
 def _trusted(server: Serving) -> set[str]:
@@ -189,8 +198,10 @@ def _trusted(server: Serving) -> set[str]:
 
 def _deploy(entities: Sequence[Entity]) -> str:
     servers = [entity.name for entity in entities if entity.kind == "server"]
+    poolers = [entity.name for entity in entities if entity.kind == "pooler"]
     users = [entity.name for entity in entities if entity.kind == "user"]
     parts = [f"server{'s' * (len(servers) > 1)} {listed(servers, _NAMED)} (reload)"] if servers else []
+    parts += [f"pooler{'s' * (len(poolers) > 1)} {listed(poolers, _NAMED)} (reload)"] if poolers else []
     parts += [f"the bundle{'s' * (len(users) > 1)} of {listed(users, _NAMED)}"] if users else []
     return f"deploy {' and '.join(parts)}"
 
@@ -204,6 +215,6 @@ def _reasons(reasons: Sequence[Reason], namer: Namer) -> Iterator[str]:
     for (server, why, old), names in alike.items():
         whose = f"bundles of {listed(sorted(names), _NAMED)}"
         if old:
-            yield f"before server {server.name}: with its new files, the old {whose} {why}"
+            yield f"before {_server(server)}: with its new files, the old {whose} {why}"
         else:
-            yield f"before the {whose}: with the old files of server {server.name}, the new bundles {why}"
+            yield f"before the {whose}: with the old files of {_server(server)}, the new bundles {why}"

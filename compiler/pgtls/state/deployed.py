@@ -35,7 +35,7 @@ VERSION = 1
 HEADER = json.dumps({"pgtls_deployed": VERSION})
 
 Witness = Literal["confirm", "verify"]
-_ENTITY = re.compile(r"(?:server|user)\.[a-z0-9][a-z0-9._-]{0,62}\Z")
+_ENTITY = re.compile(r"(?:server|pooler|user)\.[a-z0-9][a-z0-9._-]{0,62}\Z")
 _GENERATION = re.compile(r"[0-9a-f]{16}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _CONFLICT = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
@@ -196,7 +196,7 @@ def _evidence(line: bytes) -> Evidence | None:
     if by not in get_args(Witness):
         raise _Damage('has a line whose "by" is neither "confirm" nor "verify"')
     return Evidence(
-        Entity(_text(fields, "entity", _ENTITY, "server.NAME or user.NAME")),
+        Entity(_text(fields, "entity", _ENTITY, "server.NAME, pooler.NAME or user.NAME")),
         _text(fields, "generation", _GENERATION, "16 hex digits"),
         certificate,
         tuple(trust),

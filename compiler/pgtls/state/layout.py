@@ -31,6 +31,11 @@ INSTALLER = "install.sh"
 HOSTS = "pg_hosts.conf"
 REPLICATION = "replication"
 """The directory of a standby, in its own, that has what it logs in to its primary with."""
+LOGIN = "login"
+"""The directory of a pooler, in its own, that has what it logs in to its server with."""
+POOLER_CONF = "pgtls.ini"
+POOLER_DATABASES = "databases.ini"
+USER_LIST = "userlist.txt"
 PRIMARY_CONNINFO = "primary_conninfo.conf"
 IDENTITIES = "sni"
 """The directory of a server's further identities, in its own."""
@@ -54,11 +59,12 @@ README = "README.md"
 PUBLIC = 0o644
 SECRET = 0o600
 
-_DIRECTORIES = {"ca": "ca", "server": "servers", "user": "clients"}
-_REQUESTS = {"ca": CA_REQUEST, "server": SERVER_REQUEST, "user": CLIENT_REQUEST}
+_DIRECTORIES = {"ca": "ca", "server": "servers", "pooler": "poolers", "user": "clients"}
+_REQUESTS = {"ca": CA_REQUEST, "server": SERVER_REQUEST, "pooler": SERVER_REQUEST, "user": CLIENT_REQUEST}
 _PAIRS = {
     "ca": (CA_CERTIFICATE, CA_KEY),
     "server": (SERVER_CERTIFICATE, SERVER_KEY),
+    "pooler": (SERVER_CERTIFICATE, SERVER_KEY),
     "user": (CLIENT_CERTIFICATE, CLIENT_KEY),
 }
 
@@ -76,11 +82,6 @@ def directory(entity: Entity) -> str:
 def path(entity: Entity, file: str) -> str:
     """Return the path of one file of an entity."""
     return f"{directory(entity)}/{file}"
-
-
-def replication_path(entity: Entity, file: str) -> str:
-    """Return the path of a file that a standby logs in to its primary with."""
-    return path(entity, f"{REPLICATION}/{file}")
 
 
 def certificate_path(entity: Entity) -> str:

@@ -39,7 +39,7 @@ _HEX = re.compile(r"[0-9a-f]+\Z")
 _TABLE = r"[a-z0-9][a-z0-9._-]{0,62}"
 _HOST = r"(?!.{254})[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
 _NAME = re.compile(rf"{_TABLE}\Z")
-_ENTITY = re.compile(rf"(?:(?:ca|server|user)\.{_TABLE}|server\.{_TABLE}/{_HOST})\Z")
+_ENTITY = re.compile(rf"(?:(?:ca|server|pooler|user)\.{_TABLE}|server\.{_TABLE}/{_HOST})\Z")
 _CONFLICT = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
 _TEXTS = ("serial", "subject", "issuer", "key_algorithm", "spki_sha256", "key_id", "sha256")
 _LISTS = ("names", "usages")
@@ -425,7 +425,7 @@ def _check_names(ca: str, entity: str) -> None:
     if not _NAME.match(ca):
         raise _Damage('its "ca" is no name of a CA')
     if not _ENTITY.match(entity):
-        raise _Damage('its "entity" is not ca.NAME, server.NAME, server.NAME/HOST or user.NAME')
+        raise _Damage('its "entity" is not ca.NAME, server.NAME, server.NAME/HOST, pooler.NAME or user.NAME')
 
 
 def _serial(text: str) -> str:

@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.pki.model import CERTIFICATE_KINDS, Entity
+from pgtls.pki.model import ENTITY_KINDS, Entity
 from pgtls.state import files
 from pgtls.state.faults import NEW_AROUND_KEYS, cannot_read
 from pgtls.state.lock import instant, timestamp
@@ -250,7 +250,7 @@ def _is_inside(directory: str) -> bool:
 def _owner(entity: str) -> Entity:
     """Return the entity that owns the file; raise TypeError for an entity that owns no files."""
     owner = Entity(entity)
-    if owner.kind not in CERTIFICATE_KINDS:
+    if owner.kind not in ENTITY_KINDS:
         raise TypeError(entity)
     return owner
 

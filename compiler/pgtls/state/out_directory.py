@@ -121,7 +121,7 @@ def check_lock_path(lock: str, spec: str, out: str) -> None:
     raise Rejected(Diagnostic("PGT537", message, hint=hint))
 
 
-_TREE = ("ca", "servers", "clients")
+_TREE = ("ca", "servers", "poolers", "clients")
 
 
 def check_lock(out: str, manifest: Manifest | None, lock: Lock) -> None:

@@ -20,7 +20,7 @@ FAMILIES = {
     "names": "PGT1xx: names, references and certificates",
     "access": "PGT2xx: policies and access",
     "hardening": "PGT3xx: hardening",
-    "versions": "PGT4xx: PostgreSQL versions and drivers",
+    "versions": "PGT4xx: PostgreSQL versions, PgBouncer and drivers",
     "state": "PGT5xx: state, lock, out directory, and pgtls itself",
     "wire": "PGT60x: running servers",
     "tokens": "PGT63x and PGT64x: keys in tokens",

@@ -221,4 +221,16 @@ RULES: tuple[Rule, ...] = (
         "as `ldap.conf` on the server says.",
         standards=("STIG CD12-00-000800",),
     ),
+    Rule(
+        "PGT380",
+        "error",
+        "a pooler reads no CRL",
+        meaning="A policy by certificate names a pooler, and a CA that the pooler accepts publishes a CRL. PgBouncer "
+        "has no setting for CRLs.",
+        why="A certificate that is revoked, because its key was stolen or because its user changed, logs in through "
+        "the pooler until it ends. A user that leaves the policy is refused: the pooler's map no longer has the name. "
+        "The server sees the pooler's own certificate only, so its CRLs do not help.",
+        fix="Let clients that must be revocable connect to the server itself, or use `scram-sha-256` through the "
+        "pooler. Otherwise a waiver with the reason, and a short `validity` for these users.",
+    ),
 )

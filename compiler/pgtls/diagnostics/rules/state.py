@@ -96,7 +96,7 @@ RULES: tuple[Rule, ...] = (
         "the last build made nothing of that name",
         meaning="`pgtls confirm` names an entity for which the last build made nothing that is deployed.",
         why="Evidence about an entity that does not exist would never be used.",
-        fix="Name servers and users of the spec, as `server.NAME` and `user.NAME`.",
+        fix="Name servers, poolers and users of the spec, as `server.NAME`, `pooler.NAME` and `user.NAME`.",
     ),
     Rule(
         "PGT510",
@@ -395,8 +395,8 @@ RULES: tuple[Rule, ...] = (
         "`--new-ca` names a CA whose key is not lost.",
         why="A build that silently did nothing would leave you believing that the certificate was issued "
         "again. And a new key for a CA that does not need one is an outage.",
-        fix="Name entities as `ca.NAME`, `server.NAME` or `user.NAME`, and CAs of `--new-ca` by their NAME. "
-        "`--replace ca.NAME` gives a CA a new key on purpose.",
+        fix="Name entities as `ca.NAME`, `server.NAME`, `pooler.NAME` or `user.NAME`, and CAs of `--new-ca` by their "
+        "NAME. `--replace ca.NAME` gives a CA a new key on purpose.",
     ),
     Rule(
         "PGT557",

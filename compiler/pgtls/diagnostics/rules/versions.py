@@ -401,4 +401,97 @@ RULES: tuple[Rule, ...] = (
         fix='Set `channel_binding = "require"` in the policy: every libpq from 13 on refuses such a server then. Or '
         "use certificates, or set `libpq = 16` when every client has it.",
     ),
+    Rule(
+        "PGT480",
+        "error",
+        "a server and a pooler have one name",
+        meaning="`[server.NAME]` and `[pooler.NAME]` have the same NAME.",
+        why="Policies name both in `servers`, and could not say which they mean.",
+        fix="Give the pooler another name.",
+    ),
+    Rule(
+        "PGT481",
+        "error",
+        "PgBouncer lacks what a policy asks for",
+        meaning="A policy that names a pooler asks for a method other than `cert`, `scram-sha-256` and `reject`, for "
+        "the Unix socket, for cleartext, or for something that PgBouncer's hba and ident files lack: regular "
+        "expressions, `samerole`, `+role`, `samehost`, `samenet`, host names, options, whole subjects, a certificate "
+        "besides a password, channel binding.",
+        why="PgBouncer skips a line that it cannot read and goes on with the next one, so that other lines decide.",
+        fix="Say it in words that PgBouncer has, as the hint says, or let the policy name the server.",
+    ),
+    Rule(
+        "PGT482",
+        "error",
+        "a policy by way of a pooler does not list its users",
+        meaning="A policy that names a pooler has `all` or `+role` in `users`.",
+        why="A pooler logs in to its server as each of its clients, by its own certificate. With `all` that "
+        "certificate would open every role, the superuser included.",
+        fix="Name users, or groups of users.",
+    ),
+    Rule(
+        "PGT483",
+        "error",
+        "a pooler has policies by certificate and by password",
+        meaning="Of the policies that name a pooler, some have `cert` and some `scram-sha-256`.",
+        why="PgBouncer asks every client for a certificate and rejects those without "
+        "(`client_tls_sslmode = verify-full`), or checks none.",
+        fix="Make a second pooler for one of them.",
+    ),
+    Rule(
+        "PGT484",
+        "error",
+        "the auth_file of a pooler does not fit its policies",
+        meaning="Policies by password name a pooler without `auth_file`; or policies by certificate one with it; or "
+        "its path is not absolute.",
+        why="PgBouncer compares passwords with its own file, which is a secret and no part of a spec. For policies by "
+        "certificate the file lists the roles only, and pgtls writes it.",
+        fix='`auth_file` names the file on the pooler\'s machine with lines like `"app" "SCRAM-SHA-256$…"`, as '
+        "`pg_authid` has them.",
+    ),
+    Rule(
+        "PGT485",
+        "error",
+        "PgBouncer would take a certificate for that of another user",
+        meaning="The common names of two users differ in case only, one is a wildcard, or one is a host name in the "
+        "certificate of the other, and a pooler accepts both.",
+        why="PgBouncer compares names in client certificates as those of servers are compared: without regard to case, "
+        "with wildcards, and host names before the common name. PostgreSQL compares the whole common name.",
+        fix="Set another `common_name` for one of them.",
+    ),
+    Rule(
+        "PGT486",
+        "error",
+        "the user of a pooler cannot be used",
+        meaning="The `user` of a pooler has ended, has a key with a passphrase or a key that is not here, is told by "
+        "its whole subject, or a policy names it.",
+        why="PgBouncer cannot enter a passphrase. Its certificate lies on the pooler's machine, and should open what "
+        "the pooler's clients may, and nothing else.",
+        fix="Name a user with a certificate and without policies, for this pooler alone.",
+    ),
+    Rule(
+        "PGT487",
+        "error",
+        "a pooler cannot verify a server of a public CA",
+        meaning='The server of a pooler has `ca = "system"`.',
+        why="PgBouncer verifies its server with the CAs of a file, and knows no CAs of the system.",
+        fix="Sign the certificate of that server with a CA of the spec.",
+    ),
+    Rule(
+        "PGT488",
+        "error",
+        "a pooler connects from a Unix socket",
+        meaning='`from` of a pooler has `"local"`.',
+        why="A pooler proves itself to its server by certificate, which needs TLS.",
+        fix="Write the addresses from which it connects.",
+    ),
+    Rule(
+        "PGT489",
+        "error",
+        "a server does not admit its pooler",
+        meaning="Another policy of the server decides for connections that a pooler makes for its clients: it has the "
+        "higher priority, or names the same roles, databases and addresses more exactly.",
+        why="The pooler admits its clients and then cannot log in for them. They wait, and fail.",
+        fix="Lower the priority of the other policy, or take the addresses of the pooler out of it.",
+    ),
 )

@@ -15,6 +15,7 @@ from pgtls.fleet.checks import (
     lookalikes,
     names,
     policies,
+    poolers,
     revocation,
     standbys,
     tls_strings,
@@ -39,6 +40,7 @@ VALUES: tuple[Check, ...] = (
     *identities.VALUES,
     *certificates.VALUES,
     *policies.VALUES,
+    *poolers.VALUES,
     waivers.codes,
 )
 """Checks of one value by itself."""
@@ -56,11 +58,17 @@ PRESENT: tuple[Check, ...] = (
     *versions.PRESENT,
     *identities.PRESENT,
     *standbys.PRESENT,
+    *poolers.PRESENT,
     *tls_strings.PRESENT,
 )
 """Checks of what is there, together with other fields and tables."""
 
-POLICY: tuple[PolicyCheck, ...] = (*policies.POLICY_RULES, *hardening.POLICY_RULES, *versions.POLICY_RULES)
+POLICY: tuple[PolicyCheck, ...] = (
+    *policies.POLICY_RULES,
+    *poolers.POLICY_RULES,
+    *hardening.POLICY_RULES,
+    *versions.POLICY_RULES,
+)
 """Checks of one policy."""
 
 ABSENT: tuple[Check, ...] = (*names.ABSENT, *policies.ABSENT)
@@ -95,6 +103,7 @@ def _findings(
         for diagnostic in rule(fleet):
             yield None, diagnostic
     for policy in fleet.policies.values():
-        for policy_rule in policy_checks:
+        values = policy_checks is POLICY_VALUES and policy.follows is not None  # which are those of another table
+        for policy_rule in () if values else policy_checks:
             for diagnostic in policy_rule(fleet, policy):
                 yield policy, diagnostic

@@ -155,7 +155,7 @@ def who_signs(fleet: Fleet) -> Iterator[Diagnostic]:
         outside = server.table.cert_file or server.table.external
         if server.system and not outside:
             hint = "set external = true to get a CSR, and name the signed certificate in cert_file"
-            message = f'a public CA must sign the certificate of server "{server.name}"'
+            message = f'a public CA must sign the certificate of {server.entity.kind} "{server.name}"'
             yield finder(fleet, server).fault("PGT142", message, "ca", hint=hint)
         elif server.self_signed and (outside or server.table.csr_file):
             field = next(f for f in ("cert_file", "external", "csr_file") if getattr(server.table, f))
@@ -177,7 +177,7 @@ def public_cas(fleet: Fleet) -> Iterator[Diagnostic]:
             users |= {user.name: user for user in policy.users}
             if policy.sslmode != "verify-full":
                 message = (
-                    f'policy "{policy.name}" applies to server "{server.name}" of a public CA, '
+                    f'policy "{policy.name}" applies to {server.entity.kind} "{server.name}" of a public CA, '
                     "whose clients must use verify-full"
                 )
                 yield finder(fleet, policy).fault("PGT143", message, "sslmode", hint='sslmode = "verify-full"')
@@ -185,7 +185,7 @@ def public_cas(fleet: Fleet) -> Iterator[Diagnostic]:
             if user.table.libpq < SYSTEM_ROOTS_SINCE:
                 message = (
                     f'user "{user.name}" may have libpq {user.table.libpq}, '
-                    f'which cannot verify server "{server.name}" with the CAs of the system'
+                    f'which cannot verify {server.entity.kind} "{server.name}" with the CAs of the system'
                 )
                 hint = f"set libpq = {SYSTEM_ROOTS_SINCE} when every client has it"
                 yield finder(fleet, user).fault("PGT143", message, "libpq", hint=hint)

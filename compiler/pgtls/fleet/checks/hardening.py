@@ -182,7 +182,8 @@ def everybody_everywhere(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 def superuser_from_afar(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find policies by which the bootstrap superuser logs in over a network."""
-    if policy.table.auth != "reject" and from_afar(policy) and _has_superuser(policy):
+    said = policy.follows is not None  # by the policy of the pooler
+    if policy.table.auth != "reject" and from_afar(policy) and _has_superuser(policy) and not said:
         message = f'policy "{policy.name}" lets role "postgres", the superuser, in from other machines'
         hint = 'from = ["local"], or a role with fewer rights'
         yield finder(fleet, policy).fault("PGT314", message, "users", hint=hint, severity="warning")

@@ -26,6 +26,7 @@ NAMEDATALEN = 63
 _RESERVED = {
     "ca": {"self-signed": "a server's own certificate", "system": "a public CA", "none": "no certificate"},
     "server": {"all": "every server"},
+    "pooler": {"all": "every server"},
 }
 
 
@@ -41,7 +42,8 @@ def reserved_names(fleet: Fleet) -> Iterator[Diagnostic]:
 
 def names_on_one_path(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find names that differ in dots at the end, which Windows drops."""
-    for things in (fleet.cas, fleet.servers, fleet.users):
+    poolers = {pooler.name: pooler for pooler in fleet.poolers}
+    for things in (fleet.cas, fleet.clusters, poolers, fleet.users):
         for name, thing in things.items():
             if name[-1:] == "." and name.rstrip(".") in things:
                 message = f'{thing.entity.kind} "{name}" and "{name.rstrip(".")}" are the same directory on Windows'
@@ -67,7 +69,9 @@ def _host(fleet: Fleet, server: Identity, index: int, host: str) -> Iterator[Dia
     elif bare := _bracketed(host):
         yield found.fault("PGT107", f'"{host}" is an address in brackets', "hosts", index, hint=f'write "{bare}"')
     elif host.startswith("*.") and index == 0 and not server.place:
-        message = f'"{host}", the first host of server "{server.name}", is a wildcard: no client can dial it'
+        message = (
+            f'"{host}", the first host of {server.entity.kind} "{server.name}", is a wildcard: no client can dial it'
+        )
         yield found.fault("PGT109", message, "hosts", index, hint="put the name that clients dial first")
     elif "/" in host or _is_numeric(host):
         message = f'"{host}" is neither a host name nor an address'
@@ -102,7 +106,7 @@ def equal_hosts(fleet: Fleet) -> Iterator[Diagnostic]:
                     if seen[canonical] == host
                     else f'"{seen[canonical]}" and "{host}", which are equal'
                 )
-                message = f'server "{server.name}" has {same}'
+                message = f'{server.entity.kind} "{server.name}" has {same}'
                 yield finder(fleet, server).fault("PGT108", message, "hosts", index, hint="delete one of them")
             seen.setdefault(canonical, host)
 

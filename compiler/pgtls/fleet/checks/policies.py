@@ -150,10 +150,10 @@ def client_ca(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     blind = [server for server in policy.servers if not _client_cas(server)]
     if blind and policy.asks_certificate != "none":
         trusts = "trusts no client CA" if len(blind) == 1 else "trust no client CA"
-        servers = ("server " if len(blind) == 1 else "servers ") + listed(server.name for server in blind)
+        servers = (f"{blind[0].kind} " if len(blind) == 1 else "servers ") + listed(server.name for server in blind)
         message = f'policy "{policy.name}" asks for client certificates, but {servers} {trusts}'
         cas = sorted({user.ca.name for user in policy.users if user.ca} or fleet.cas)
-        hint = f'add client_ca = ["{cas[0]}"] to {header("server", blind[0].name)}' if cas else None
+        hint = f'add client_ca = ["{cas[0]}"] to {header(*blind[0].entity.table)}' if cas else None
         key = "auth" if policy.table.auth == "cert" else "client_cert"
         yield finder(fleet, policy).fault("PGT203", message, key, hint=hint)
 
@@ -188,9 +188,10 @@ def users_of_other_cas(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
             user, ca = foreign[-1]
             message = (
                 f'policy "{policy.name}" asks for client certificates, '
-                f'but server "{server.name}" does not trust ca "{ca.name}", which signs that of user "{user.name}"'
+                f'but {server.kind} "{server.name}" does not trust ca "{ca.name}", '
+                f'which signs that of user "{user.name}"'
             )
-            hint = f'add "{ca.name}" to client_ca of {header("server", server.name)}'
+            hint = f'add "{ca.name}" to client_ca of {header(*server.entity.table)}'
             yield finder(fleet, policy).fault("PGT217", message, *_place(policy, user), hint=hint)
 
 

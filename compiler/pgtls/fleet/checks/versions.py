@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def end_of_life(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find versions that get no more security fixes."""
-    for server in fleet.servers.values():
+    for server in fleet.clusters.values():
         version = server.table.postgres
         end = RELEASES[version].end_of_life
         if end and end < fleet.now.date():
@@ -168,7 +168,7 @@ def methods_of_version(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     method = METHODS.get(policy.table.auth)
     if method is None:
         return
-    lacking = [server for server in policy.servers if not method.has(server.table.postgres)]
+    lacking = [server for server in policy.clusters if not method.has(server.table.postgres)]
     if lacking:
         when = (
             f"came with {method.since}" if method.since > lacking[0].table.postgres else f"went with {method.until + 1}"
@@ -186,7 +186,7 @@ def options_of_version(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     method, found = METHODS.get(policy.table.auth), finder(fleet, policy)
     for name in policy.table.auth_options if method else ():
         option = option_of(method, name)  # type: ignore[arg-type]  # there is a method
-        old = [server for server in policy.servers if option and server.table.postgres < option.since]
+        old = [server for server in policy.clusters if option and server.table.postgres < option.since]
         if old and option and method and all(method.has(server.table.postgres) for server in old):
             message = _since(f'the option "{name}"', option.since, *old)
             yield found.fault("PGT403", message, "auth_options", name, hint=_LEAVE_OUT)
@@ -194,7 +194,7 @@ def options_of_version(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 def expressions(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find regular expressions, and words in maps, before PostgreSQL 16, which takes them for names."""
-    old = [server for server in policy.servers if server.table.postgres < REGEX_SINCE]
+    old = [server for server in policy.clusters if server.table.postgres < REGEX_SINCE]
     if not old:
         return
     found = finder(fleet, policy)
@@ -214,7 +214,7 @@ def whole_subjects(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
     The common name in its stead would let more people in, so nothing is left out here, even what ``[defaults]`` says.
     """
-    old = [server for server in policy.servers if server.table.postgres < CLIENTNAME_SINCE]
+    old = [server for server in policy.clusters if server.table.postgres < CLIENTNAME_SINCE]
     if not old or policy.asks_certificate != "verify-full":
         return
     user = next((user for user in policy.users if user.ca and user.table.identity == "dn"), None)
@@ -236,7 +236,7 @@ def validators(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     if policy.table.auth != "oauth":
         return
     found, asked = finder(fleet, policy), policy.table.auth_options.get("validator")
-    for server in (server for server in policy.servers if METHODS["oauth"].has(server.table.postgres)):
+    for server in (server for server in policy.clusters if METHODS["oauth"].has(server.table.postgres)):
         libraries = _libraries(server)
         where = header("server", server.name)
         if libraries is None:
@@ -275,7 +275,7 @@ def addresses_of_old_clients(fleet: Fleet) -> Iterator[Diagnostic]:
         if is_address(s.table.hosts[0]) and not all(is_address(host) for host in s.table.hosts)
     }
     for policy in fleet.policies.values() if dialled else ():
-        servers = [s for s in policy.servers if s.name in dialled] if policy.sslmode == "verify-full" else []
+        servers = [s for s in policy.clusters if s.name in dialled] if policy.sslmode == "verify-full" else []
         old = [u for u in policy.users if u.table.libpq < ADDRESSES_SINCE][:1] if servers else []
         for server, user in product(servers, old):
             dialled.remove(server.name)  # once is enough
