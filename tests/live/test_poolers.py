@@ -55,6 +55,9 @@ ca = "clients"
 ca = "clients"
 common_name = "Alice Example"
 roles = ["alice", "reporting"]
+[user.bob]
+ca = "clients"
+roles = ["reporting"]
 [user.other]
 ca = "clients"
 [user.stranger]
@@ -69,6 +72,13 @@ servers = ["pool"]
 users = ["app", "alice"]
 databases = ["shop", {{ name = 'a "db", x' }}]
 from = ["127.0.0.0/8"]
+auth = "{auth}"
+{policy}
+[policy.more]
+servers = ["pool"]
+users = ["bob"]
+databases = ["shop"]
+from = ["127.0.0.1"]
 auth = "{auth}"
 {policy}
 [policy.others]
@@ -144,6 +154,7 @@ def test_a_certificate_goes_in_and_the_certificate_of_the_pooler_goes_out(site: 
         with site.pooler:
             assert admitted(PSQL.connect(site.bundle("app"), query=WHO)) == "app@shop by /CN=bouncer"
             assert admitted(PSQL.connect(site.bundle("alice", role="reporting"))) == "reporting@shop"
+            assert admitted(PSQL.connect(site.bundle("bob"))) == "reporting@shop"  # by the map of two policies
             assert admitted(PSQL.connect(site.bundle("app", 'a "db", x'))) == 'app@a "db", x'
 
             own = site.bundle("app")
@@ -155,6 +166,7 @@ def test_a_certificate_goes_in_and_the_certificate_of_the_pooler_goes_out(site: 
             refused(PSQL.connect(own | _identity(site, "other")), "certificate authentication failed")
             refused(PSQL.connect(own | {"user": "postgres"}), "no authentication method is found")
             refused(PSQL.connect(own | {"dbname": "postgres"}), "no authentication method is found")
+            assert "could not parse" not in site.pooler.log()
             # A bundle does not take the server for the pooler, nor another pooler for its own.
             refused(PSQL.connect(own | {"port": str(site.server.port)}), 'does not match host name "pool.example.com"')
 

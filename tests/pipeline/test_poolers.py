@@ -289,3 +289,25 @@ def test_a_faulty_pooler_leaves_other_findings_alone(place: Place) -> None:
     place.write(SPEC.replace('server = "main"\nuser', 'server = "mian"\nuser').replace('auth = "peer"', 'auth = "per"'))
     found = check(place.spec, NOW, b"").diagnostics
     assert {one.code for one in found} == {"PGT101", "PGT207"}
+
+
+def test_one_mistake_of_a_pooler_is_one_finding_however_many_policies_it_has() -> None:
+    mistakes = {
+        "no certificate": ('[user.bouncer]\nca = "clients"', "[user.bouncer]", "PGT216", ("pooler", "pool", "user")),
+        "a certificate that the server does not accept": (
+            '[user.bouncer]\nca = "clients"',
+            '[ca.others]\n[user.bouncer]\nca = "others"',
+            "PGT217",
+            ("pooler", "pool", "user"),
+        ),
+        "a database that the server does not have": (
+            'hosts = ["db.example.com"]',
+            'hosts = ["db.example.com"]\ndatabases = ["shop", "jobs"]',
+            "PGT218",
+            ("policy", "reports", "databases", 0),
+        ),
+    }
+    for before, after, code, path in mistakes.values():
+        assert before in SPEC
+        found = api.check(api.loads(SPEC.replace(before, after), now=NOW)).errors
+        assert [(one.code, one.path) for one in found] == [(code, path)], found

@@ -114,13 +114,20 @@ def listed(names: Iterable[str], most: int = 3) -> str:
 
 
 def once(diagnostics: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
-    """Drop repeated findings: a bad default is one mistake, however many tables it affects."""
+    """Drop repeated findings: a bad default is one mistake, however many tables it affects.
+
+    So is the user of a pooler, which logs in for several policies.
+    """
     seen = set()
     for diagnostic in diagnostics:
-        key = (diagnostic.code, diagnostic.path) if diagnostic.path[:1] == ("defaults",) else diagnostic
+        one = diagnostic.path[:1] == ("defaults",) or (diagnostic.path[:1], diagnostic.path[2:]) == _LOGIN
+        key = (diagnostic.code, diagnostic.path) if one else diagnostic
         if key not in seen:
             seen.add(key)
             yield diagnostic
+
+
+_LOGIN = ("pooler",), ("user",)
 
 
 def unknown(

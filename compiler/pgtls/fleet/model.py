@@ -221,6 +221,11 @@ class Pooler(Server):
         """Whether it is PostgreSQL itself, or PgBouncer before it."""
         return "pooler"
 
+    @property
+    def databases(self) -> tuple[str, ...] | None:
+        """The only databases that policies may name on it, which are those of its server; None for any."""
+        return self.backend.databases if self.backend else None
+
 
 @dataclass(frozen=True, slots=True)
 class User:

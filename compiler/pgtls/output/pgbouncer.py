@@ -61,11 +61,13 @@ def _settings(pooler: Pooler, policies: Sequence[Policy]) -> Iterator[tuple[str,
     yield "client_tls_key_file", _place(pooler, layout.SERVER_KEY)
     yield "client_tls_ca_file", _place(pooler, layout.SERVER_TRUST) if certified else ""
     yield "client_tls_protocols", "secure"
+    yield "client_tls_ciphers", "secure"
     yield "server_tls_sslmode", "verify-full"
     yield "server_tls_ca_file", _place(pooler, f"{layout.LOGIN}/{layout.CLIENT_TRUST}")
     yield "server_tls_cert_file", _place(pooler, f"{layout.LOGIN}/{layout.CLIENT_CERTIFICATE}")
     yield "server_tls_key_file", _place(pooler, f"{layout.LOGIN}/{layout.CLIENT_KEY}")
     yield "server_tls_protocols", "secure"
+    yield "server_tls_ciphers", "secure"
 
 
 def _user_list(policies: Sequence[Policy]) -> str:

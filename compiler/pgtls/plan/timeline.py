@@ -141,7 +141,7 @@ def _of_untils(fleet: Fleet, built: datetime | None) -> Iterator[Event]:
     for user in (*fleet.users.values(), *fleet.ended_users.values()):
         if _stays(user.table.until, built, fleet.now):
             yield Event(user.table.until, user.entity, "stays", "until", affects=(user.entity,))
-    for policy in (*fleet.policies.values(), *fleet.ended_policies.values()):
+    for policy in (one for one in (*fleet.policies.values(), *fleet.ended_policies.values()) if not one.follows):
         servers = tuple(server.entity for server in policy.servers)
         if _stays(policy.table.until, built, fleet.now):
             users = tuple(user.entity for user in policy.users)

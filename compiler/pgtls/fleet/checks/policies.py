@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pgtls.fleet.fields import Finder, finder, header, listed
+from pgtls.fleet.model import Pooler
 from pgtls.hba.model import HostName, Member, Name, Regex
 from pgtls.hba.regex import InvalidRegex, Undecidable, compile_regex
 from pgtls.language.values import Secret
@@ -331,17 +332,18 @@ def channel_binding(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 
 def databases(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
     """Find databases that a server, which lists its own, does not have."""
-    for database in policy.databases:
+    for database in () if policy.follows else policy.databases:
         if not isinstance(database, Name):
             continue
         lacking = [s for s in policy.servers if s.databases is not None and database.text not in s.databases]
         if lacking:
             index = next((i for i, item in enumerate(policy.table.databases) if item == database.text), None)
             place = ("databases",) if index is None else ("databases", index)
-            servers = ("server " if len(lacking) == 1 else "servers ") + listed(s.name for s in lacking)
+            servers = (f"{lacking[0].kind} " if len(lacking) == 1 else "servers ") + listed(s.name for s in lacking)
             have = "has" if len(lacking) == 1 else "have"
+            owner = lacking[0].backend if isinstance(lacking[0], Pooler) else None
             hint = suggestion(database.text, lacking[0].databases or ())
-            hint = hint or f"add it to databases of {header('server', lacking[0].name)}"
+            hint = hint or f"add it to databases of {header('server', (owner or lacking[0]).name)}"
             yield finder(fleet, policy).fault(
                 "PGT218", f'{servers} {have} no database "{database.text}"', *place, hint=hint
             )
