@@ -134,7 +134,7 @@ def _more_names(profile: Profile, certificate: Certificate) -> Iterator[str]:
     from pgtls.pki.expected import wanted_facts
 
     known = {name.lower() for name in wanted_facts(profile)[1]}
-    if profile.kind in ("server", "pooler"):
+    if profile.kind == "server":
         yield from (f'the name "{name}"' for name in certificate.names if name.lower() not in known)
 
 
