@@ -425,6 +425,55 @@ def test_every_identity_of_a_server_is_signed(place: Place) -> None:
     assert steps(place.build(now=now())) == []
 
 
+POOLER = """
+version = 1
+[ca.company]
+cert_file = "company/root.crt"
+crl_file = "company/root.crl"
+sign = { command = ["./sign.sh"] }
+[ca.root]
+[ca.clients]
+crl = false
+[server.main]
+ca = "root"
+client_ca = ["clients"]
+crl = false
+hosts = ["db.example.com"]
+[pooler.pool]
+server = "main"
+user = "bouncer"
+ca = "company"
+client_ca = ["clients"]
+hosts = ["pool.example.com"]
+from = ["10.0.0.9"]
+[user.bouncer]
+ca = "clients"
+[user.app]
+ca = "clients"
+[user.postgres]
+[policy.admin]
+users = ["postgres"]
+from = ["local"]
+auth = "peer"
+[policy.app]
+servers = ["pool"]
+users = ["app"]
+databases = ["shop"]
+from = ["10.0.0.0/16"]
+auth = "cert"
+"""
+
+
+def test_a_pooler_is_signed_as_a_server(place: Place) -> None:
+    planned = place.build(POOLER, now=now())
+    assert ("pooler.pool", "create") in steps(planned)
+    assert runs(place) == ["pooler.pool"]
+    assert "PGTLS_SIGN_PROFILE=server\n" in (place.directory / "environment").read_text()
+    assert steps(place.build(now=now())) == []
+    program(place, "exit 1")
+    assert ("pooler.pool", "wait") in steps(place.build(now=now() + timedelta(days=70)))
+
+
 def test_a_certificate_that_is_gone_and_cannot_be_signed_is_an_error(built: Place) -> None:
     for name in ("crt", "key"):
         built.file(f"servers/db/server.{name}").unlink()
