@@ -88,11 +88,12 @@ def test_a_map_of_a_policy_that_has_the_name_of_the_engines_map_is_found() -> No
     assert '"local"  ' in state.rules["shop"].ident_text
     (one,) = differences(state.fleet, state.rules["shop"], "cloudnativepg")
     assert one.code == "PGT661"
-    assert 'CloudNativePG writes "local all all peer map=local" itself' in one.message
-    assert 'for role "app"' in one.message
-    assert one.hint == (
-        'rename the policy or user "local": its map would add to the map "local" of CloudNativePG\'s own'
+    assert one.message == (
+        'policy or user "local" gives its name to a map, and CloudNativePG has a map "local" of its own: '
+        "their lines of pg_ident.conf would add up"
     )
+    assert one.hint == "rename it"
+    assert list(differences(state.fleet, state.rules["shop"], "patroni")) == []
 
 
 def test_without_the_closing_reject_the_engines_last_line_admits_by_password_in_cleartext(
@@ -113,3 +114,9 @@ def test_an_authority_of_others_may_certify_the_names_that_the_engine_admits() -
     assert not holders.may_exist(("cn", "cnpg_pooler_pgbouncer"))
     assert holders.may_exist(("user", "app"))
     assert holders.may_exist(("name", "postgres"))
+
+
+def test_a_role_that_only_a_map_of_the_engine_names_is_looked_at() -> None:
+    spec = CLOUDNATIVEPG.replace("[user.postgres]\n", "").replace('"postgres", "cnpg_metrics', '"cnpg_metrics')
+    (message,) = found(spec)
+    assert 'writes "local all all peer map=local" itself, which decides for role "postgres"' in message

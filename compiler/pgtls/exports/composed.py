@@ -58,6 +58,10 @@ def differences(fleet: Fleet, rules: Rules, name: Name) -> Iterator[Diagnostic]:
     ``rules`` are those of pgtls. Raise :class:`ProofFailed` if one of their lines is the reason.
     """
     whole, engine = composed(rules, name), ENGINES[name]
+    own = {ident.map for ident in replace(rules, ident_text=engine.ident.replace("{lines}", "")).ident.lines}
+    if shared := sorted(own & {ident.map for ident in rules.idents}):
+        yield from (_shared(engine, rules, one) for one in shared)
+        return
     found: dict[str, Difference] = {}
     for difference in prove(fleet, whole):
         text = _text(whole, difference.line)
@@ -65,7 +69,7 @@ def differences(fleet: Fleet, rules: Rules, name: Name) -> Iterator[Diagnostic]:
             raise ProofFailed(str(difference))
         found.setdefault(text, difference)
     for text, difference in found.items():
-        yield _decides_otherwise(engine, rules, text, difference)
+        yield _decides_otherwise(engine, text, difference)
 
 
 def kept_settings(server: Server, name: Name, hint: str) -> Iterator[Diagnostic]:
@@ -83,18 +87,22 @@ def explain(spec: Spec, name: Name, question: Question, server: str | None) -> A
     return of_spec(state.fleet, server, {one: composed(rules, name) for one, rules in state.rules.items()}, question)
 
 
-def _decides_otherwise(engine: Engine, rules: Rules, text: str, difference: Difference) -> Diagnostic:
+def _decides_otherwise(engine: Engine, text: str, difference: Difference) -> Diagnostic:
     where = "the Unix socket" if difference.transport == "socket" else difference.address
     message = (
         f'{engine.title} writes "{text}" itself, which decides for role "{difference.role}", database '
         f'"{difference.database}", from {where}: {difference.text}; the policies say: {difference.policies}'
     )
-    name = text.partition(" map=")[2]
-    if any(ident.map == name for ident in rules.idents):
-        hint = f'rename the policy or user "{name}": its map would add to the map "{name}" of {engine.title}\'s own'
-    else:
-        hint = f"say in the spec what the line says: {engine.policies[text]}"
+    hint = f"say in the spec what the line says: {engine.policies[text]}"
     return Diagnostic("PGT661", message, ("server", difference.server), hint, at="table")
+
+
+def _shared(engine: Engine, rules: Rules, name: str) -> Diagnostic:
+    message = (
+        f'policy or user "{name}" gives its name to a map, and {engine.title} has a map "{name}" of its own: '
+        "their lines of pg_ident.conf would add up"
+    )
+    return Diagnostic("PGT661", message, ("server", rules.server.name), "rename it", at="table")
 
 
 def _lines(text: str) -> list[str]:

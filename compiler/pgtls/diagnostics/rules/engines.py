@@ -20,7 +20,7 @@ RULES = (
         "a line of the engine's own that the policies do not say",
         meaning="The engine writes lines of its own around those of pgtls. pgtls composes the whole `pg_hba.conf` and "
         "`pg_ident.conf` and proves them against the policies: one of the engine's lines decides for a connection "
-        "otherwise than the policies do.",
+        "otherwise than the policies do. Or a map of pgtls has the name of one of the engine's.",
         why="The first line that matches decides. What the engine admits itself would be in no report, and a policy "
         "below such a line has no effect.",
         fix="Declare in the spec what the engine does, as the hint says, or remove the policy that has no effect.",
