@@ -167,6 +167,21 @@ class Bench:
         costs = side_by_side(commands, self.rounds)
         yield from self.table(costs[nothing], costs)
 
+    def rollout(self, users: int = 10_000, count: int = 200, servers: int = 20) -> Iterator[str]:
+        """Compare ``plan`` with a plan that does not ask in which order to deploy, after one address changed."""
+        spec, build = self.directory / "rollout.toml", "rollout"
+        spec.write_text(policies.spec_text(users, count, servers, 1))
+        run(self.build(spec, build))
+        spec.write_text(policies.spec_text(users, count, servers, 1, widened=True))
+        words = ["plan", *self.build(spec, build)[2:]]
+        without = f"a plan without the rollout model: {users:,} users, {count} policies, {servers} servers"
+        commands = {
+            without: partial(_same, [sys.executable, str(HERE / "without_rollout.py"), *words]),
+            "`pgtls plan`": partial(_same, [PGTLS, *words]),
+        }
+        costs = side_by_side(commands, self.rounds)
+        yield from self.table(costs[without], costs)
+
     def growth(self) -> Iterator[str]:
         """Measure how builds grow, in time and in memory."""
         yield "| | time | a user | peak memory | nothing to do | peak memory |"
@@ -323,6 +338,7 @@ def main() -> None:
             bench.full(1000),
             *(bench.nothing(users) for users in asked.users),
             *(bench.changing(users) for users in asked.users if users >= 1000),
+            bench.rollout(),
             bench.growth(),
             bench.rsa(),
             bench.formats(),

@@ -20,7 +20,7 @@ from pgtls.rollout.facts import SYSTEM
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from pgtls.hba.model import Database, IPAddress, Line, Surroundings, Transport
+    from pgtls.hba.model import Database, IdentLine, IPAddress, Line, Surroundings, Transport
     from pgtls.state.generations import Generation
 
 VERIFYING = ("require", "verify-ca", "verify-full")
@@ -109,9 +109,20 @@ class Serving:
         return tuple(sorted(mine.values(), key=lambda line: line.number or 0))
 
     @cached_property
-    def idents(self) -> tuple[Any, ...]:
-        """The lines of its ident maps."""
-        return tuple(parse_ident(self.facts["ident"], self.facts["postgres"]).lines)
+    def _idents(self) -> tuple[dict[str, list[IdentLine]], list[IdentLine]]:
+        """The lines of its ident maps by each identity that they name, and those with a regular expression."""
+        named: dict[str, list[IdentLine]] = {}
+        wide: list[IdentLine] = []
+        for line in parse_ident(self.facts["ident"], self.facts["postgres"]).lines:
+            mine = named.setdefault(line.identity.text, []) if isinstance(line.identity, Name) else wide
+            mine.append(line)
+        return named, wide
+
+    def idents(self, *identities: str) -> tuple[IdentLine, ...]:
+        """Return the lines of its ident maps that may cover an identity, in their order."""
+        named, wide = self._idents
+        mine = (*(line for identity in dict.fromkeys(identities) for line in named.get(identity, ())), *wide)
+        return tuple(sorted(mine, key=lambda line: line.number or 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +230,10 @@ def _access(
         replication=entry["replication"],
         certificate=ClientCertificate(mine["name"], mine["subject"]) if shows else None,
     )
+    idents = server.idents(mine["name"], mine["subject"]) if shows else ()
     try:
         line = decide(server.lines(entry["role"]), connection, surroundings)
-        accepted = outcome(line, server.idents, connection, facts["postgres"], surroundings).accepted
+        accepted = outcome(line, idents, connection, facts["postgres"], surroundings).accepted
     except Undecidable:
         return Cause("unknown")
     if line is None or line.method == "reject":
