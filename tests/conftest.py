@@ -106,6 +106,7 @@ SLOW = (
     "state/test_fuzz.py",
     "state/test_kill.py",
     "state/test_killing.py",
+    "store/",
     "ways/",
     "whole/",
 )

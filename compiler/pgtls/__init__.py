@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pgtls.api import confirm as confirm
     from pgtls.api import diff as diff
     from pgtls.api import explain as explain
+    from pgtls.api import fetch as fetch
     from pgtls.api import load as load
     from pgtls.api import loads as loads
     from pgtls.api import plan as plan
@@ -34,11 +35,25 @@ if TYPE_CHECKING:
     from pgtls.plan.model import Step as Step
     from pgtls.plan.status import Status as Status
     from pgtls.state.deployed import Evidence as Evidence
+    from pgtls.store.fetch import Fetched as Fetched
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "pgtls.api": ("Build", "Check", "Spec", "build", "check", "confirm", "diff", "explain", "load", "loads", "status"),
+    "pgtls.api": (
+        "Build",
+        "Check",
+        "Spec",
+        "build",
+        "check",
+        "confirm",
+        "diff",
+        "explain",
+        "fetch",
+        "load",
+        "loads",
+        "status",
+    ),
     "pgtls.access.diff": ("Change",),
     "pgtls.access.explain": ("Explanation",),
     "pgtls.access.matrix": ("Matrix", "Row"),
@@ -50,6 +65,7 @@ _HOMES = {
     "pgtls.plan.model": ("Item", "Step"),
     "pgtls.plan.status": ("Status",),
     "pgtls.state.deployed": ("Evidence",),
+    "pgtls.store.fetch": ("Fetched",),
 }
 # pgtls.access and pgtls.plan are packages that can be called.
 _PACKAGES = ("access", "plan")

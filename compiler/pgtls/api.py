@@ -9,10 +9,11 @@ Faults of the spec are :class:`~pgtls.diagnostics.Diagnostic` values: :func:`che
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pgtls import pipeline
 from pgtls.certificates.asked import Asked
@@ -21,9 +22,11 @@ from pgtls.language.files import Disk, Files, Mapped
 from pgtls.stages import Request, no_progress
 from pgtls.state.names import LOCK_TIMEOUT, lock_path, out_path
 from pgtls.state.up_to_date import input_digest
+from pgtls.store import is_store
+from pgtls.store.names import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pgtls.access.explain import Explanation
     from pgtls.access.matrix import Matrix
@@ -36,9 +39,13 @@ if TYPE_CHECKING:
     from pgtls.rollout.words import Deployment
     from pgtls.stages import Checked, Planned, Progress
     from pgtls.state.deployed import Evidence, Witness
+    from pgtls.store.copy import Copy
+    from pgtls.store.fetch import Fetched
 
     StrPath = str | os.PathLike[str]
 
+
+T = TypeVar("T")
 
 _NOTHING_ASKED = Asked()
 
@@ -263,13 +270,15 @@ def plan(
 ) -> Build:
     """Compute what a build would do, why, and what it costs. Writes nothing.
 
-    ``out`` is by default the directory ``out`` next to the spec. Without ``secrets``, no key is opened and no command
-    of the spec runs. A ``review`` expects no out directory. ``lock_timeout`` is how many seconds to wait for a build.
+    ``out`` is by default the directory ``out`` next to the spec; it may also be the URL of a store. Without
+    ``secrets``, no key is opened and no command of the spec runs. A ``review`` expects no out directory.
+    ``lock_timeout`` is how many seconds to wait for a build.
 
     >>> pgtls.plan(spec, out="out").summary
     {'create': 4}
     """
-    return _result(pipeline.plan(request(spec, out, asked, new_out, review, lock_timeout, sealed=not secrets)))
+    with _at_hand(request(spec, out, asked, new_out, review, lock_timeout, sealed=not secrets)) as (asking, names):
+        return names.result(_result(pipeline.plan(asking)))
 
 
 def build(
@@ -293,7 +302,7 @@ def build(
     ()
     """
     asking = request(spec, out, asked, new_out, lock_timeout=lock_timeout, jobs=jobs)
-    return _result(pipeline.build(asking, progress or no_progress))
+    return _changed(asking, lambda local, names: names.result(_result(pipeline.build(local, progress or no_progress))))
 
 
 def status(spec: Spec, *, out: StrPath | None = None, review: bool = False, lock_timeout: int = LOCK_TIMEOUT) -> Status:
@@ -302,7 +311,8 @@ def status(spec: Spec, *, out: StrPath | None = None, review: bool = False, lock
     >>> [item.entity for item in pgtls.status(spec, out="out").items if item.state != "ok"]
     []
     """
-    return pipeline.status(request(spec, out, review=review, lock_timeout=lock_timeout))
+    with _at_hand(request(spec, out, review=review, lock_timeout=lock_timeout)) as (asking, names):
+        return names.result(pipeline.status(asking))
 
 
 def confirm(
@@ -321,7 +331,57 @@ def confirm(
     >>> [seen.entity for seen in pgtls.confirm(spec, "user.app", reason="copied by hand", out="out")]
     ['user.app']
     """
-    return pipeline.confirm(request(spec, out, lock_timeout=lock_timeout), entities, by, reason, looked_at)
+    asking = request(spec, out, lock_timeout=lock_timeout)
+    return _changed(asking, lambda local, _: pipeline.confirm(local, entities, by, reason, looked_at))
+
+
+def fetch(
+    directory: StrPath, *entities: str, store: str, now: datetime | None = None, lock_timeout: int = LOCK_TIMEOUT
+) -> tuple[Fetched, ...]:
+    """Write the current directories of servers and users below ``directory``, from the URL of a store.
+
+    ``bucket`` in the example is a URL such as "s3://bucket/prefix". Other functions take it as ``out``.
+
+    >>> [one.directory for one in pgtls.fetch("here", "server.main", store=bucket)]
+    ['servers/main']
+    """
+    from pgtls.store.fetch import fetch
+
+    return fetch(store, os.fspath(directory), entities, now or datetime.now(UTC), lock_timeout)
+
+
+@contextmanager
+def pulled(spec: Spec, out: StrPath | None) -> Iterator[tuple[Spec, str, Names]]:
+    """Yield a spec and an out directory on this machine: of a store, a private copy as long as the context lasts.
+
+    The third value is what the user calls the files of the copy.
+    """
+    with _at_hand(request(spec, out)) as (local, names):
+        yield replace(spec, lock=local.lock, _checked=[]), local.out, names
+
+
+@contextmanager
+def _at_hand(asking: Request) -> Iterator[tuple[Request, Names]]:
+    """Yield a request that reads a directory on this machine: of a store, a copy of the tree that counts now."""
+    if not is_store(asking.out):
+        yield asking, Names()
+        return
+    from pgtls.store.session import reading
+
+    with reading(asking.out, asking.lock) as copy:
+        yield replace(asking, out=copy.out, lock=copy.lock), copy.names
+
+
+def _changed(asking: Request, act: Callable[[Request, Names], T]) -> T:
+    """Let ``act`` change the out directory: of a store, a copy of the tree that counts now, and push what changed."""
+    if not is_store(asking.out):
+        return act(asking, Names())
+    from pgtls.store.session import changing
+
+    def on_copy(copy: Copy) -> T:
+        return act(replace(asking, out=copy.out, lock=copy.lock), copy.names)
+
+    return changing(asking.out, asking.lock, on_copy, asking.lock_timeout)
 
 
 def request(

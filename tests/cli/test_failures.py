@@ -24,6 +24,7 @@ USES = {
     "verify": (),
     "build": (),
     "confirm": ("server.main", "--reason", "test"),
+    "fetch": ("here", "server.main", "--out", "s3://"),
     "status": (),
     "access": (),
     "explain": ("--user", "app", "--database", "shop", "--from", "10.0.0.1"),
@@ -32,7 +33,7 @@ USES = {
     "rule": (),
 }
 """Commands with ``--format json``, and what they need in addition to a spec."""
-OF_A_SPEC = [name for name in USES if name not in ("rule", "confirm", "export")]
+OF_A_SPEC = [name for name in USES if name not in ("rule", "confirm", "export", "fetch")]
 MEMBERS = {"code", "severity", "message", "hint", "file", "line", "column", "end_line", "end_column", "path"}
 
 
@@ -72,7 +73,7 @@ def test_these_are_all_commands_that_print_json(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize("command", USES)
 @pytest.mark.parametrize("wrong", [("--bogus",), ("--format",), ("a", "b", "c")], ids=" ".join)
 def test_wrong_usage_is_one_object(capsys: pytest.CaptureFixture[str], command: str, wrong: tuple[str, ...]) -> None:
-    if command == "confirm" and "a" in wrong:
+    if command in ("confirm", "fetch") and "a" in wrong:
         wrong = ("--bogus", "c")  # it takes any number of words
     status, answer = failed(capsys, command, *USES[command], *wrong)
     assert (status, codes(answer)) == (64, {"PGT590"})

@@ -15,6 +15,8 @@ import pgtls
 from pgtls import api
 from pgtls.language.source import Loaded
 from support.building import SMALL
+from support.killing import in_child
+from support.stores import Builder, store
 
 if TYPE_CHECKING:
     from doctest import DocTest
@@ -37,6 +39,15 @@ def test_an_example_of_the_reference_gives_what_it_shows(
     if "status" in example.name or "confirm" in example.name:
         pgtls.build(example.globs["spec"], out="out")
         example.globs["spec"] = pgtls.load("pgtls.toml", now=NOW)
+    if "fetch" in example.name:
+        example.globs["bucket"] = store().url("examples")
+        Builder(tmp_path / "builder", example.globs["bucket"]).build()
+        for name, value in store().environment.items():
+            monkeypatch.setenv(name, value)
+    assert in_child(lambda: _follow(example)).status == 0
+
+
+def _follow(example: DocTest) -> None:
     printed: list[str] = []
     assert doctest.DocTestRunner().run(example, out=printed.append).failed == 0, "".join(printed)
 
@@ -47,7 +58,7 @@ def git(*words: str) -> None:
 
 def test_every_function_has_an_example() -> None:
     assert {test.name.removeprefix("pgtls.") for test in EXAMPLES} == {
-        *("load", "loads", "check", "access", "explain", "diff", "plan", "build", "status", "confirm")
+        *("load", "loads", "check", "access", "explain", "diff", "plan", "build", "status", "confirm", "fetch")
     }
 
 

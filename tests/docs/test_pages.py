@@ -18,6 +18,7 @@ from markdown_it import MarkdownIt
 
 from support import clients, system
 from support.pgtls import ROOT, SCENARIOS, compiled, for_postgres, pgtls
+from support.stores import store
 from support.walking import agrees, blocks, edited, joined, shown, walked
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ PAGES = sorted(
     {str(page.relative_to(ROOT)) for part in ("*.md", "docs/**/*.md", "examples/**/*.md") for page in ROOT.glob(part)}
     - MADE_FROM_THE_CODE
 )
+WITH_A_STORE = {"docs/guides/several-builders.md"}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -41,7 +43,7 @@ def test_what_a_page_shows_is_what_happens(page: str, tmp_path: Path) -> None:
         shutil.copytree(path.parent, here)
     else:
         here.mkdir()
-    seen = walked(text, here)
+    seen = walked(text, here, store().environment if page in WITH_A_STORE else None)
     if seen != text and os.environ.get("PGTLS_TEST_GOLDEN") == "write":
         path.write_text(seen, encoding="utf-8")
     assert seen == text, "\n".join(

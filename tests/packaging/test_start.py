@@ -45,6 +45,12 @@ def test_a_build_with_nothing_to_do_loads_no_library(tmp_path: Path) -> None:
     assert imported(*arguments, "--format", "json") >= COMMAND_LINE - {"rich"}, "any other option is read by typer"
 
 
+def test_only_an_out_directory_in_a_store_loads_what_talks_to_stores(tmp_path: Path) -> None:
+    spec, of_stores = ("build", EXAMPLE, "--lock", tmp_path / "out.lock"), {"obstore", "tarfile"}
+    assert imported(*spec, "--out", tmp_path / "out") & of_stores == set()
+    assert imported(*spec, "--out", f"file://{tmp_path}/missing", status=1) >= of_stores
+
+
 @pytest.mark.parametrize("words", [("rule", "PGT101"), ("explain", "--user", "x")], ids=" ".join)
 def test_a_value_is_read_without_pydantic(words: tuple[str, ...]) -> None:
     assert imported(*words, status=0 if words[0] == "rule" else 64) & HEAVY == set()

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 _WRITES = frozenset(
     f"os.{name}"
     for name in ("chmod", "chown", "link", "mkdir", "remove", "rename", "rmdir", "symlink", "truncate", "utime")
-)
+) | {"store.write"}
+"""Events of the interpreter, and the one by which :mod:`support.stores` announces a write to a store."""
 _LONGEST = 300
 """Seconds until SIGALRM ends a child that hangs.
 

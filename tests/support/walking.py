@@ -29,7 +29,7 @@ from support.servers import PATIENCE
 from support.system import ENVIRONMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 NOW = "2027-01-01"
 """What time it is on every page, until it says otherwise."""
@@ -90,9 +90,12 @@ def shown(page: Path, language: str) -> list[str]:
     return [block.text for block in blocks(page.read_text(encoding="utf-8")) if block.language == language]
 
 
-def walked(page: str, directory: Path) -> str:
-    """Walk through a page in a directory, and give it with what was printed where it shows something else."""
-    reader = Reader(directory)
+def walked(page: str, directory: Path, surroundings: Mapping[str, str] | None = None) -> str:
+    """Walk through a page in a directory, and give it with what was printed where it shows something else.
+
+    ``surroundings`` are variables that readers of this page have set.
+    """
+    reader = Reader(directory, surroundings or {})
     lines = page.splitlines()
     seen: list[str] = []
     at = 0
@@ -144,9 +147,9 @@ def commands(lines: list[str]) -> list[Command]:
 class Reader:
     """A reader at a terminal who follows a page."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, surroundings: Mapping[str, str]) -> None:
         """Begin in a directory, with an empty home beside it."""
-        self.directory = directory
+        self.directory, self.surroundings = directory, surroundings
         self.home = directory.with_name("home")
         self.home.mkdir()
 
@@ -194,7 +197,7 @@ class Reader:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=self.directory,
-            env={**ENVIRONMENT, **_SURROUNDINGS, "HOME": str(self.home), "PGTLS_NOW": now},
+            env={**ENVIRONMENT, **_SURROUNDINGS, **self.surroundings, "HOME": str(self.home), "PGTLS_NOW": now},
             timeout=10 * PATIENCE,
         )
         *texts, rest = re.split(r"\n\x1e(\d+) (.+)\n", done.stdout)

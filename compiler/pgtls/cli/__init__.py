@@ -36,6 +36,7 @@ COMMANDS = {
     "confirm": "Record that what the last build made of servers and bundles is deployed.",
     "status": "Show every certificate and CRL with its state, days left, and what to do.",
     "export": "Write what was built for Patroni, Kubernetes, CloudNativePG or Compose.",
+    "fetch": "Write the files of servers and users from a store, on the machine that needs them.",
     "terraform": "Answer Terraform's external data source: JSON on stdin and stdout; reads only.",
     "access": "Show who may connect from where to what, and how.",
     "explain": "Explain one connection: admitted or refused, by which line, and why.",

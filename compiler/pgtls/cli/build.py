@@ -38,7 +38,10 @@ def command(
     moment, paths = clock(where.now), where.paths
     if depfile:
         from pgtls.cli.depfile import refuse
+        from pgtls.store import is_store
 
+        if is_store(paths[1]):
+            raise typer.BadParameter("make cannot follow an out directory in a store", param_hint="--depfile")
         if reason := refuse(depfile, *paths):
             raise typer.BadParameter(f'"{depfile}": {reason}', param_hint="--depfile")
     special = only_check or asks.renew or asks.replace or asks.new_ca or asks.ca_key

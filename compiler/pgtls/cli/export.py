@@ -19,6 +19,7 @@ from pgtls.state.files import make_directories, read
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pgtls.api import Spec
     from pgtls.diagnostics import Diagnostic
     from pgtls.exports.built import Exported
 
@@ -78,7 +79,11 @@ def command(
     if to != STDOUT and _inside(to, where.paths[1]):
         raise UsageError(f"--to {to}: it lies in the out directory, which belongs to pgtls build; name another")
     with reporting("export", format_) as report:
-        files, report.diagnostics = _exported(where, engine, entities or (), (superuser, replication, rewind))
+        from pgtls.api import pulled
+
+        with pulled(where.open(clock(where.now)), where.paths[1]) as (spec, out, told):
+            made = _exported(spec, out, where.lock_timeout, engine, entities or (), (superuser, replication, rewind))
+        files, report.diagnostics = made[0], tuple(map(told.diagnostic, made[1]))
         if to == STDOUT:
             report.text = lambda: _printed(files)
         else:
@@ -90,12 +95,11 @@ def command(
 
 
 def _exported(
-    where: Beside, engine: str, entities: Sequence[str], accounts: tuple[str, str, str | None]
+    spec: Spec, out: str, timeout: int, engine: str, entities: Sequence[str], accounts: tuple[str, str, str | None]
 ) -> tuple[Mapping[str, Exported], tuple[Diagnostic, ...]]:
     from pgtls.exports import cloudnativepg, compose, kubernetes, patroni
     from pgtls.exports.built import named
 
-    spec, out, timeout = where.open(clock(where.now)), where.paths[1], where.lock_timeout
     try:
         servers, users = named(spec.usable().fleet, entities)
     except ValueError as wrong:

@@ -9,6 +9,7 @@ from pgtls.cli import COMMANDS
 from pgtls.language.words import some
 from pgtls.pki.model import Entity
 from pgtls.state import layout
+from pgtls.store import is_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +28,8 @@ def next_steps(built: Build, out: str, words: Sequence[str]) -> Iterator[str]:
     """
     steps = built.steps
     if any(step.action in ("create", "renew") and _makes_ca_key(step) for step in steps):
-        yield f"back up {out}/ca: the keys of your CAs are there and nowhere else"
+        where = f"{out}, or keep the versions of its objects" if is_store(out) else f"{out}/ca"
+        yield f"back up {where}: the keys of your CAs are there and nowhere else"
     deployments = [*_servers(built, out), *_poolers(built, out)], [*_clients(built, out)]
     for lines in reversed(deployments) if _bundles_first(built) else deployments:
         yield from lines
@@ -58,19 +60,30 @@ def _servers(built: Build, out: str) -> Iterator[str]:
                 _destination(hosts, servers),
                 f"{servers[0] if len(servers) == 1 else 'NAME'}/{layout.INSTALLER}",
             )
-            yield f"copy {_directories(out, 'server', servers)} to {where}, run sudo sh {script} there, {after}"
+            if is_store(out):
+                fetch = f"run pgtls fetch . {_entities('server', servers)} --out {out} on {where}"
+                yield f"{fetch}, then sudo sh servers/{script}, {after}"
+            else:
+                yield f"copy {_directories(out, 'server', servers)} to {where}, run sudo sh {script} there, {after}"
 
 
 def _poolers(built: Build, out: str) -> Iterator[str]:
     if poolers := [name for name in _deployed(built.steps, "pooler") if name in built.hosts]:
         where = "their poolers" if len(poolers) > 1 else built.hosts[poolers[0]]
-        yield f"copy {_directories(out, 'pooler', poolers)} to {where}, and reload PgBouncer"
+        if is_store(out):
+            yield f"run pgtls fetch . {_entities('pooler', poolers)} --out {out} on {where}, and reload PgBouncer"
+        else:
+            yield f"copy {_directories(out, 'pooler', poolers)} to {where}, and reload PgBouncer"
 
 
 def _clients(built: Build, out: str) -> Iterator[str]:
     users = [name for name in _deployed(built.steps, "user") if name in built.users]
     if users:
-        yield f"copy {_directories(out, 'user', users)} to {'its client' if len(users) == 1 else 'their clients'}"
+        where = "its client" if len(users) == 1 else "their clients"
+        if is_store(out):
+            yield f"run pgtls fetch . {_entities('user', users)} --out {out} on {where}"
+        else:
+            yield f"copy {_directories(out, 'user', users)} to {where}"
 
 
 def _makes_ca_key(step: Step) -> bool:
@@ -94,6 +107,10 @@ def _cost(steps: Sequence[Step], entity: str) -> str:
 
 def _directories(out: str, kind: str, names: Sequence[str]) -> str:
     return some([f"{out}/{layout.directory(Entity(f'{kind}.{name}'))}" for name in names], _NAMED)
+
+
+def _entities(kind: str, names: Sequence[str]) -> str:
+    return f"{kind}.{names[0]}" if len(names) == 1 else f"{kind}.NAME"
 
 
 def _destination(hosts: Mapping[str, str], servers: Sequence[str]) -> str:

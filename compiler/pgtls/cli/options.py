@@ -140,7 +140,12 @@ class Where:
     spec: Annotated[str, typer.Argument(metavar="SPEC", envvar="PGTLS_SPEC", help="The spec.")] = _SPEC
     out: Annotated[
         str | None,
-        typer.Option(metavar="DIR", envvar="PGTLS_OUT", show_default="out next to the spec", help="The out directory."),
+        typer.Option(
+            metavar="DIR|URL",
+            envvar="PGTLS_OUT",
+            show_default="out next to the spec",
+            help="The out directory, or s3://BUCKET/PREFIX.",
+        ),
     ] = None
     lock: Annotated[
         str | None,

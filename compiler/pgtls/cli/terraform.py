@@ -41,6 +41,7 @@ def command() -> int:
     The answer on stdout is a flat object of strings: status (ok or changes), serial number, fingerprint, dates and
     paths of every certificate, a report as one JSON string. An error is one line on stderr, and status 1.
     """  # noqa: D301  (the mark for lines that are not to be wrapped)
+    from pgtls.api import pulled
     from pgtls.diagnostics import Rejected
     from pgtls.exports import terraform
 
@@ -49,7 +50,9 @@ def command() -> int:
     try:
         query = terraform.read_query(sys.stdin.buffer.read())
         where = _where(query)
-        answer = terraform.answer(where.open(query.now or _now()), where.paths[1], query, review=in_review())
+        with pulled(where.open(query.now or _now()), where.paths[1]) as (spec, out, names):
+            found = terraform.answer(spec, out, query, review=in_review())
+        answer = {key: names.text(value) for key, value in found.items()}
     except terraform.WrongQuery as wrong:
         return _failed(f"pgtls terraform: {wrong}")
     except Rejected as rejected:

@@ -55,16 +55,18 @@ def command(
 ) -> int:
     """Compare a running server with the spec, the lock and the out directory, on the wire and without a password."""
     with reporting("verify", format_) as report:
+        from pgtls.api import pulled
         from pgtls.live.run import chosen, loaded, verify
 
         now = clock(where.now)
-        tree = loaded(where.open(now), where.out, where.lock_timeout)
-        servers = chosen(tree, server)
-        if (host or port) and len(servers) > 1:
-            raise UsageError(f"--host and --port need --server: say which of {', '.join(servers)}")
-        found = [verify(tree, name, host, port, user, wait, now) for name in servers]
+        with pulled(where.open(now), where.out) as (spec, out, names):
+            tree = loaded(spec, out, where.lock_timeout)
+            servers = chosen(tree, server)
+            if (host or port) and len(servers) > 1:
+                raise UsageError(f"--host and --port need --server: say which of {', '.join(servers)}")
+            found = [verify(tree, name, host, port, user, wait, now) for name in servers]
         results = [one for one in found if not isinstance(one, Diagnostic)]
-        findings = tuple(_findings(found, tree, everything=format_ == "json"))
+        findings = tuple(map(names.diagnostic, _findings(found, tree, everything=format_ == "json")))
         report.diagnostics, report.waived = (*tree.checked.diagnostics, *findings), tree.checked.waived
         report.result = lambda: {"servers": [_as_dict(one) for one in results]}
         report.text = lambda: _junit(results, now) if format_ == "junit" else _text(results)

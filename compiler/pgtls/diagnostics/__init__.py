@@ -24,9 +24,14 @@ _LONG_VALUE = re.compile(r'"((?:[^"\\]|\\.){100,})"')
 _LONGEST = 2000
 
 
+def shortened(value: str) -> str:
+    """Return a long value as a message shows it."""
+    return value if len(value) < 100 else f"{value[:59]}…"
+
+
 def _bounded(text: str) -> str:
     """Cut the values between quotes to what a reader can compare, and the whole to what a screen can show."""
-    text = _LONG_VALUE.sub(lambda match: f'"{match[1][:59]}…"', text)
+    text = _LONG_VALUE.sub(lambda match: f'"{shortened(match[1])}"', text)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 

@@ -202,6 +202,11 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
     )
 
 
+def listed(files: Mapping[str, Any]) -> dict[str, Entry]:
+    """Read files that a document lists as a manifest does. Raise TypeError or KeyError if it does not."""
+    return {_inside(path): _of_a_file(_read_entry(fields)) for path, fields in files.items()}
+
+
 def _digest(digits: object) -> str:
     if not (isinstance(digits, str) and _SHA256.match(digits)):
         raise TypeError(digits)

@@ -116,6 +116,81 @@ RULES: tuple[Rule, ...] = (
         fix="Use the version of pgtls that built the directory, or a newer one.",
     ),
     Rule(
+        "PGT512",
+        "error",
+        "obstore is not installed",
+        meaning="`--out` names a store, such as `s3://bucket/prefix`, and the library that talks to stores is missing.",
+        why="It is an extra: a build into a local directory does not need it.",
+        fix="Install it with `pip install 'pgtls[store]'`, or build into a local directory.",
+    ),
+    Rule(
+        "PGT513",
+        "error",
+        "the store cannot be used",
+        meaning="The store does not answer, denies what these credentials ask for, or has no such bucket; or the URL "
+        "names no store, or holds credentials. The message has the reason.",
+        why="A build reads the tree from the store and pushes what it changed. Until the pointer is swapped, the store "
+        "has the old tree, complete.",
+        fix="Check URL, network, bucket and credentials. Credentials come from the environment (`AWS_ACCESS_KEY_ID`, "
+        "`AWS_PROFILE`, the role of the machine, …), never from the URL. Then run the command again.",
+    ),
+    Rule(
+        "PGT514",
+        "error",
+        "the store does not know conditional writes",
+        meaning="Before each build, pgtls writes a probe that the store must refuse: one whose condition fails. This "
+        "store accepts it, or cannot do such writes at all.",
+        why="Two builders would replace each other's tree, and the certificates of one would be in no lock.",
+        fix="Use a store that obeys `If-Match` and `If-None-Match`, as S3, Google Cloud Storage and Azure do, or a "
+        "local out directory on one machine.",
+    ),
+    Rule(
+        "PGT515",
+        "error",
+        "an object of the store is damaged",
+        meaning="An object of the tree that the pointer names is missing, or its content is not what a build pushed: "
+        "the digest in its name is another one.",
+        why="A tree with a damaged file is not the tree that was built. pgtls uses none of it.",
+        fix="Restore the object from a version that the bucket keeps, or the whole prefix from a backup. pgtls deletes "
+        "no object that a recent tree names: find out what did, such as a lifecycle rule of the bucket.",
+    ),
+    Rule(
+        "PGT516",
+        "error",
+        "a newer pgtls wrote to the store",
+        meaning="The pointer, a tree or the document of an entity has a version that this pgtls does not know.",
+        why="An older pgtls would lose what the newer one recorded.",
+        fix="Use the version of pgtls that wrote it, or a newer one, on every builder.",
+    ),
+    Rule(
+        "PGT517",
+        "error",
+        "other builders were faster",
+        meaning="At each attempt, another builder had swapped the pointer before this build was complete. The build "
+        "began again from their tree until `--lock-timeout` was over.",
+        why="Only one of several builds from the same tree can count. What the others staged is discarded.",
+        fix="Run the build again, or give it more time with `--lock-timeout`.",
+    ),
+    Rule(
+        "PGT518",
+        "error",
+        "the store has no files of that entity",
+        meaning="`pgtls fetch` names a server or user for which the last build in the store made no files, or which "
+        "has left the spec.",
+        why="A machine must not go on with files of an entity that is gone as if they were current.",
+        fix="Name servers and users as `server.NAME` and `user.NAME`, and the store of the right spec. If the entity "
+        "is gone on purpose, remove what was fetched.",
+    ),
+    Rule(
+        "PGT519",
+        "error",
+        "the directory for copies is not private",
+        meaning="With a store, a command works on a copy of the tree below `pgtls-UID` in the directory for temporary "
+        "files. Somebody else owns that directory, or others can read it.",
+        why="The copy holds private keys.",
+        fix="Find out who created the directory and remove it, or let `TMPDIR` name a directory of your own.",
+    ),
+    Rule(
         "PGT520",
         "error",
         "the out directory was not built by pgtls",
