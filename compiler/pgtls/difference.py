@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import groupby
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from pgtls.access.bundles import index
@@ -13,11 +12,11 @@ from pgtls.access.diff import Change, Side
 from pgtls.access.diff import diff as access_changes
 from pgtls.access.protection import ProtectionChange, protection
 from pgtls.certificates.spec_change import CertificateChange, certificates
+from pgtls.language.values import Waiver
 from pgtls.output import render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from datetime import datetime
+    from collections.abc import Callable, Iterator, Mapping
 
     from pgtls.access.model import Rules
     from pgtls.diagnostics import Diagnostic
@@ -72,7 +71,7 @@ class Difference:
 def difference(old: State, new: State, later: Callable[[datetime], Later]) -> Difference:
     """Compare two states, now and after each end (``until``) that may open access. ``later`` gives them as of then."""
     now = access_changes(old.side, new.side)
-    ends = () if old.fleet == new.fleet else tuple(sorted(_ends(old.fleet) | _ends(new.fleet)))
+    ends = () if old.fleet == new.fleet else _ends(old.fleet, new.fleet)
     access = (*now, *_opened(now, old, ends[:_MOST_ENDS], later))
     protected = (*protection(old.side, new.side, now), *_uncompared(ends[_MOST_ENDS:]))
     issued = certificates(old.fleet, new.fleet)
@@ -83,26 +82,48 @@ def difference(old: State, new: State, later: Callable[[datetime], Later]) -> Di
     return Difference(access, (*protected, *texts), issued, new.waived)
 
 
-_MOST_ENDS = 50
+_MOST_ENDS = 200
 
 
-def _ends(fleet: Fleet) -> set[datetime]:
+def _ends(old: Fleet, new: Fleet) -> tuple[datetime, ...]:
     """Return the instants at which to compare, too: whoever ends may have refused others, or asked more of them.
 
-    Each end of a policy counts, and each end of a user whose roles other users have. Where the roles of users are their
-    own, it is enough to look at them when all have ended that end before the next of those.
+    Each end of a policy or waiver counts, and each end of a user whose roles other users have. If the roles of a user
+    are its own, one instant is enough after its end and before anything else ends: many users share these instants.
     """
+    marks, single = _marks(old) | _marks(new), [*_single(old), *_single(new)]
+    own: dict[str, set[datetime]] = {}
+    for name, end in single:
+        own.setdefault(name, set()).add(end)
+    spans = [
+        (end, min((other for other in marks | ends if other > end), default=_NEVER))
+        for ends in own.values()
+        for end in ends
+    ]
+    found = set(marks)
+    last = None
+    for start, stop in sorted(spans, key=lambda span: (span[1], span[0])):
+        if start not in found and (last is None or not start <= last < stop):
+            last = max(begin for begin, _ in spans if start <= begin < stop)
+            found.add(last)
+    return tuple(sorted(found))
+
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+def _marks(fleet: Fleet) -> set[datetime]:
+    """Return the ends that are looked at one by one."""
+    waivers = [policy.table.waiver for policy in fleet.policies.values()] + [fleet.lint.waiver]
+    ends = [policy.table.until for policy in fleet.policies.values()]
+    ends += [waiver.until for waiver in waivers if isinstance(waiver, Waiver)]
     holders = Counter(role for user in fleet.users.values() for role in user.roles)
-    ending = [user for user in fleet.users.values() if user.table.until is not None]
-    shared = {user.table.until for user in ending if any(holders[role] > 1 for role in user.roles)}
-    single = sorted({user.table.until for user in ending if user.table.until} - shared)
-    marks = sorted({end for end in (policy.table.until for policy in fleet.policies.values()) if end} | _known(shared))
-    last = {max(group) for _, group in groupby(single, key=lambda end: bisect_left(marks, end))}
-    return {*marks, *last}
+    ends += [user.table.until for user in fleet.users.values() if any(holders[role] > 1 for role in user.roles)]
+    return {end for end in ends if end is not None and end > fleet.now}
 
 
-def _known(ends: Iterable[datetime | None]) -> set[datetime]:
-    return {end for end in ends if end is not None}
+def _single(fleet: Fleet) -> Iterator[tuple[str, datetime]]:
+    return ((name, user.table.until) for name, user in fleet.users.items() if user.table.until is not None)
 
 
 def _opened(

@@ -370,8 +370,12 @@ NEW = {
     ),
     "a server that clients trust through a foreign CA": (f'{SERVER}trust = ["company"]\n', True),
     "a plain pooler": (
-        '[pooler.new]\nserver = "main"\nuser = "bouncer"\nca = "root"\nhosts = ["n"]\nclient_ca = ["clients"]\n',
+        '[user.new]\nca = "clients"\n[pooler.new]\nserver = "main"\nuser = "new"\nca = "root"\nhosts = ["n"]\n',
         False,
+    ),
+    "a pooler that gets the key of another": (
+        '[pooler.new]\nserver = "main"\nuser = "bouncer"\nca = "root"\nhosts = ["n"]\nclient_ca = ["clients"]\n',
+        True,
     ),
     "a plain user": ('[user.new]\nca = "clients"\n', False),
     "a user with a request and a directory": (

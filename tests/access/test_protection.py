@@ -266,6 +266,92 @@ def test_what_opens_when_somebody_ends_is_told_whatever_else_changes() -> None:
         ]
 
 
+POOLED = """
+[user.bouncer]
+ca = "clients"
+[pooler.pool]
+server = "main"
+user = "bouncer"
+from = ["10.0.0.9"]
+ca = "servers"
+client_ca = ["clients"]
+hosts = ["pool.example.com"]
+[policy.pooled]
+servers = ["pool"]
+users = ["admin"]
+databases = ["shop"]
+from = ["10.1.0.0/16"]
+auth = "cert"
+waiver = { reason = "a test", codes = ["PGT380"] }
+"""
+SECOND = """
+[pooler.second]
+server = "main"
+user = "bouncer"
+from = ["10.0.0.8"]
+ca = "servers"
+client_ca = ["clients"]
+hosts = ["second.example.com"]
+"""
+
+
+def test_a_pooler_that_gets_the_key_of_another_is_a_weakening() -> None:
+    pooled = SHADOWED.replace("auth =", 'servers = ["main"]\nauth =') + POOLED
+    old = pgtls.loads(pooled, now=NOW)
+    assert not pgtls.diff(old, old)
+    difference = pgtls.diff(old, pgtls.loads(pooled + SECOND, now=NOW))
+    assert ("weakened", "user.bouncer", "its key is on other machines") in found(difference)
+
+
+def test_a_new_name_hides_no_weaker_field() -> None:
+    lists = SHADOWED.replace('[user.admin]\nca = "clients"', '[user.admin]\nca = "clients"\ncrl = true')
+    renamed = SHADOWED.replace('[user.admin]\nca = "clients"', '[user.chief]\nca = "clients"\nroles = ["admin"]')
+    renamed = renamed.replace('users = ["admin"]', 'users = ["chief"]')
+    difference = pgtls.diff(pgtls.loads(lists, now=NOW), pgtls.loads(renamed, now=NOW))
+    assert ("weakened", "user.chief", "crl") in found(difference)
+
+
+def test_a_member_of_two_groups_among_many_is_compared() -> None:
+    groups = "".join(
+        f'[policy.g{n}]\nusers = ["+g{n}"]\ndatabases = ["shop"]\nfrom = ["10.0.0.0/8"]\nauth = "scram-sha-256"\n'
+        for n in range(7)
+    )
+    refused = '[policy.staff]\nusers = ["+staff"]\nfrom = ["10.0.0.0/8"]\nauth = "reject"\npriority = 9\n'
+    member = '[user.staff]\nmember_of = ["g0", "g1"]\n'
+    base = SHADOWED.partition("[policy.everybody]")[0] + groups + member
+    difference = pgtls.diff(pgtls.loads(base + refused, now=NOW), pgtls.loads(base, now=NOW))
+    assert "granted" in {change.kind for change in difference.access}
+
+
+def test_an_identity_is_granted_although_more_is_asked_for() -> None:
+    map_ = 'map = [{{ identity = "app@R", role = "admin" }}{}]\n'
+    kerberos = '[policy.gss]\nusers = ["admin"]\ndatabases = ["gss"]\nfrom = ["10.0.0.0/8"]\nauth = "gss"\n'
+    asking = 'client_cert = "verify-ca"\nwaiver = "a test"\n' + map_.format(
+        ', { identity = "mallory@R", role = "admin" }'
+    )
+    old, new = (pgtls.loads(SHADOWED + kerberos + more, now=NOW) for more in (map_.format(""), asking))
+    assert "granted" in {change.kind for change in pgtls.diff(old, new).access}
+
+
+def test_a_certificate_in_the_name_of_a_role_that_nobody_has_is_compared() -> None:
+    admins = '[policy.admins]\nusers = ["+admins"]\ndatabases = ["adm"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\n'
+    admins += 'map = [{ identity = "/^(.*)$", role = "\\\\1" }]\n'
+    stranger = '[user.stranger]\nca = "clients"\ncommon_name = "root2"\n'
+    old, new = (pgtls.loads(SHADOWED + admins + more, now=NOW) for more in ("", stranger))
+    assert pgtls.diff(old, new).exceeds("granted")
+    assert not pgtls.diff(new, old).exceeds("granted")
+
+
+def test_people_whose_ends_move_are_compared_between_their_ends() -> None:
+    def ending(mallory: str, other: str) -> pgtls.Spec:
+        people = f"[user.other]\nuntil = {other}\n"
+        return pgtls.loads(SHADOWED.replace("# mallory", f"until = {mallory}") + people, now=NOW)
+
+    sooner = pgtls.diff(ending("2090-01-01", "2095-01-01"), ending("2026-07-01", "2095-01-01"))
+    assert [(c.kind, c.roles) for c in sooner.access] == [("granted", ("mallory",))]
+    assert pgtls.diff(ending("2026-07-01", "2095-01-01"), ending("2090-01-01", "2095-01-01")).access == ()
+
+
 def test_channel_binding_that_goes_with_a_new_name_is_a_weakening() -> None:
     bound = SHADOWED.replace("# everybody", 'channel_binding = "require"')
     renamed = SHADOWED.replace("[policy.everybody]", "[policy.all]")
@@ -284,15 +370,15 @@ def test_an_end_that_goes_with_a_new_name_is_no_grant_in_silence() -> None:
 def test_more_ends_than_are_compared_are_a_weakening() -> None:
     def policies(most: int) -> pgtls.Spec:
         tables = (
-            f'[policy.p{n}]\nuntil = 2026-07-01T00:00:{n:02}Z\nusers = ["bob"]\ndatabases = ["d{n}"]\n'
+            f'[policy.p{n}]\nuntil = 2026-07-01T00:{n // 60:02}:{n % 60:02}Z\nusers = ["bob"]\ndatabases = ["d{n}"]\n'
             'from = ["192.0.2.0/24"]\nauth = "scram-sha-256"\n'
             for n in range(most)
         )
         return pgtls.loads(SHADOWED + "".join(tables), now=NOW)
 
     without = pgtls.loads(SHADOWED, now=NOW)
-    assert not pgtls.diff(without, policies(50)).exceeds("weakened")
-    assert pgtls.diff(without, policies(51)).exceeds("weakened")
+    assert not pgtls.diff(without, policies(200)).exceeds("weakened")
+    assert pgtls.diff(without, policies(201)).exceeds("weakened")
 
 
 def test_many_people_end_and_are_compared_at_once() -> None:

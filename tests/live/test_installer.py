@@ -326,7 +326,7 @@ def test_root_works_in_no_directory_of_the_owner_of_the_cluster_beside_files_of_
     one.restart()
     assert "db.example.com" in served(one)
     give(directory / ".pgtls-install", server_account())
-    install(files, one).refused(f"{directory}/.pgtls-install does not belong to root")
+    install(files, one).refused(f"{directory}/.pgtls-install is a link, or does not belong to root")
 
 
 def test_the_owner_of_the_cluster_installs_and_nobody_else(one: Server, tmp_path: Path) -> None:

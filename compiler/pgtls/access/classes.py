@@ -144,24 +144,22 @@ class Classes:
         """Yield the bits of a role, one for each possible state of the unknown facts about it."""
         inside = {term: self._known.member(name, term.role) if isinstance(term, Member) else None for term in doubtful}
         sure = [term for term, member in inside.items() if member]
-        for chosen in _subsets([term for term, member in inside.items() if member is None]):
-            if self._consistent(chosen, sure, doubtful):
+        for chosen in dict.fromkeys(map(self._closed, _subsets([t for t, member in inside.items() if member is None]))):
+            if all(inside.get(term) is not False for term in chosen):
                 bits = certain
-                for term in sure:
-                    bits |= doubtful[term]
-                for term in chosen:
+                for term in (*sure, *(term for term in chosen if term in doubtful)):
                     bits |= doubtful[term]
                 yield bits
 
-    def _consistent(self, chosen: Collection[Role], certain: Collection[Role], doubtful: Collection[Role]) -> bool:
-        """Return whether a role can be in these groups: membership is transitive."""
-        return all(
-            outer in chosen or outer in certain
+    def _closed(self, chosen: Iterable[Role]) -> frozenset[Role]:
+        """Add the groups that the chosen ones are in: membership is transitive."""
+        return frozenset(chosen) | {
+            Member(outer)
             for term in chosen
             if isinstance(term, Member)
-            for outer in doubtful
-            if isinstance(outer, Member) and self._known.member(term.role, outer.role)
-        )
+            for outer in self._known.groups.get(term.role, ())
+            if self._known.member(term.role, outer)
+        }
 
     # --- databases ----------------------------------------------------------------------------------------------------
 

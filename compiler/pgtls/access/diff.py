@@ -18,7 +18,7 @@ from pgtls.access.sets import collapse
 from pgtls.access.text import Text, line_coverage, shows
 from pgtls.fleet.membership import memberships
 from pgtls.fleet.model import subject_attributes
-from pgtls.hba.match import map_identity
+from pgtls.hba.match import expanded_role, map_identity
 from pgtls.hba.model import Keyword, Name, Regex, Surroundings
 from pgtls.hba.regex import Undecidable
 from pgtls.language.models import SSLMODES
@@ -159,9 +159,9 @@ def _holders(side: Side, server: str) -> frozenset[_Holder]:
 
 
 class _State:
-    """One server in one state. ``alone`` are the certificates that only this state has."""
+    """One server in one state. ``holders`` are its certificates if they differ, ``alone`` those the other lacks."""
 
-    def __init__(self, side: Side, name: str, alone: frozenset[_Holder]) -> None:
+    def __init__(self, side: Side, name: str, holders: frozenset[_Holder], alone: frozenset[_Holder]) -> None:
         rules = side.rules.get(name)
         self.lines = rules.hba.lines if rules else ()
         self.origin: Sequence[Sequence[Policy]] = rules.origin if rules else ()
@@ -169,9 +169,9 @@ class _State:
         self.min_tls = rules.server.table.min_tls if rules else ""
         secrets = secret_options(side.fleet.policies.values())
         self.text = Text(self.lines, rules.ident.lines, Holders(side.fleet, rules.server), secrets) if rules else None
-        self._idents = rules.ident.lines if rules else ()
+        self.idents = rules.ident.lines if rules else ()
         self._version = rules.server.table.postgres if rules else NEWEST
-        self._alone = alone
+        self._shown, self._alone = {one.user: one for one in holders}, alone
         self._index = {line.number: index for index, line in enumerate(self.lines)}
         self.answer = cache(self._answer)
 
@@ -203,6 +203,12 @@ class _State:
         )
         return replace(found, bearers=found.bearers | further)
 
+    def with_texts(self, accepted: Accepted) -> Accepted:
+        """Add what the accepted users show: if one of them goes, nobody else gets in by the same text."""
+        shown = [self._shown[user] for kind, user in accepted.bearers if kind == "user" and user in self._shown]
+        texts = {bearer for one in shown for bearer in (("cn", one.common_name), ("dn", one.subject))}
+        return replace(accepted, bearers=accepted.bearers | texts)
+
     def _accepts(self, line: Line, ask: Ask, found: Accepted, holder: _Holder, role: str) -> bool:
         """Return whether a line accepts a certificate without naming it: any of a CA, or by an expression of its map.
 
@@ -215,7 +221,7 @@ class _State:
             return False
         shown = holder.subject if subject else holder.common_name
         try:
-            return map_identity(self._idents, ident_map, role, shown, self._version, Surroundings()).accepted
+            return map_identity(self.idents, ident_map, role, shown, self._version, Surroundings()).accepted
         except Undecidable:
             return True
 
@@ -239,13 +245,16 @@ class _Place(NamedTuple):
 
 def _server(name: str, old: Side, new: Side) -> Iterator[Change]:
     before, after = _holders(old, name), _holders(new, name)
-    states = _State(old, name, before - after), _State(new, name, after - before)
+    if before == after:
+        states = _State(old, name, frozenset(), frozenset()), _State(new, name, frozenset(), frozenset())
+    else:
+        states = _State(old, name, before, before - after), _State(new, name, after, after - before)
     users = [*old.fleet.users.values(), *new.fleet.users.values()]
     classes = Classes(
         [line_coverage(line) for line in states[0].lines],
         [line_coverage(line) for line in states[1].lines],
         memberships(old.fleet.users.values()).agreed(memberships(new.fleet.users.values())),
-        sorted({name for user in users for name in user.roles}),
+        sorted({*(name for user in users for name in user.roles), *_shown_roles(before ^ after, states)}),
     )
     named = frozenset(role for user in users for role in user.roles)
     databases = _bits_of_databases(states)
@@ -255,6 +264,16 @@ def _server(name: str, old: Side, new: Side) -> Iterator[Change]:
             found.setdefault(group, []).append(place)
     for group, places in found.items():
         yield _change(name, group, places, named, databases, classes)
+
+
+def _shown_roles(holders: frozenset[_Holder], states: tuple[_State, _State]) -> Iterator[str]:
+    """Yield the roles that new certificates, and those that are gone, may open by their names or through a map."""
+    for holder in holders:
+        yield holder.common_name
+        for ident in (ident for state in states for ident in state.idents):
+            for shown in (holder.common_name, holder.subject):
+                if role := expanded_role(ident, shown):
+                    yield role
 
 
 def _compare(connection: Class, states: tuple[_State, _State], *, socket: bool) -> Iterator[tuple[_Group, _Place]]:
@@ -268,7 +287,8 @@ def _compare(connection: Class, states: tuple[_State, _State], *, socket: bool) 
     policies = tuple(dict.fromkeys((*old.policies, *new.policies)))
     for role in connection.role.names:
         whose = tuple(state.accepted(answer, role) for state, answer in zip(states, (old, new), strict=True))
-        for kind in _kinds(old, new, whose, clear):
+        compared = tuple(state.with_texts(one) for state, one in zip(states, whose, strict=True))
+        for kind in _kinds(old, new, compared, clear):
             before = _words(old, new, _whose(old, whose[0], whose[1], role), over, cleartext=clear[0])
             after = _words(new, old, _whose(new, whose[1], whose[0], role), over, cleartext=clear[1])
             state, answer = (states[0], old) if kind == "lost" else (states[1], new)
@@ -325,8 +345,8 @@ def _kinds(old: _Answer, new: _Answer, whose: tuple[Accepted, ...], clear: tuple
         if (old.ask is None) != (new.ask is None):
             yield "granted" if old.ask is None else "lost"
         return
-    if (old.ask.method, old.ask.certificate) == (new.ask.method, new.ask.certificate):
-        # Accepted identities are comparable only where both states ask the same of them.
+    if (old.ask.method, _certified(old.ask)) == (new.ask.method, _certified(new.ask)):
+        # Accepted identities are comparable only where both states compare the same of them.
         if whose[1].bearers - whose[0].bearers or whose[1].patterns - whose[0].patterns:
             yield "granted"
         if whose[0].bearers - whose[1].bearers or whose[0].patterns - whose[1].patterns:
@@ -339,6 +359,11 @@ def _kinds(old: _Answer, new: _Answer, whose: tuple[Accepted, ...], clear: tuple
         yield "weakened"
     elif after - before:
         yield "strengthened"
+
+
+def _certified(ask: Ask) -> bool:
+    """Return whether a certificate shows who somebody is."""
+    return ask.certificate == "verify-full"
 
 
 def _factors(answer: _Answer, *, cleartext: bool) -> frozenset[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -16,8 +17,8 @@ from pydantic import BaseModel
 from pgtls.access.comparisons import FIELDS, Effect, Field, exposing
 from pgtls.access.trust import trust
 from pgtls.fleet.files import public_files
-from pgtls.fleet.model import Pooler
-from pgtls.language.values import Secret
+from pgtls.fleet.model import Identity, Policy, Pooler, User
+from pgtls.language.values import Secret, plain
 from pgtls.postgres.settings import is_harmless
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from pgtls.access.diff import Change, Side
     from pgtls.diagnostics import Diagnostic
-    from pgtls.fleet.model import Authority, Fleet, Identity, Policy, Server, User
+    from pgtls.fleet.model import Authority, Fleet, Server
     from pgtls.language.models import LintTable
 
     _Thing = Authority | Identity | User | Policy
@@ -52,6 +53,7 @@ def protection(old: Side, new: Side, access: Iterable[Change] = ()) -> tuple[Pro
         *_trust(old.fleet, new.fleet),
         *_files(old.fleet, new.fleet),
         *_names(old.fleet, new.fleet),
+        *_keys(old.fleet, new.fleet),
         *_lint(old.fleet.lint, new.fleet.lint),
         *(change for change in _entities(old.fleet, new.fleet) if (change.entity, change.kind) not in said),
         *_accepted(old.waived, new.waived),
@@ -73,11 +75,32 @@ def _entities(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
     for kind, before, after in kinds:
         for name in sorted(before.keys() & after.keys()):
             yield from _compared(kind, before[name], after[name])
+        gone = [before[name] for name in sorted(before.keys() - after.keys())]
         for name in sorted(after.keys() - before.keys()):
             yield from _new(kind, after[name], before.values())
+            yield from _renamed(kind, gone, after[name])
     for name in sorted(new.servers.keys() - old.servers.keys()):
         for identity in new.servers[name].sni:
             yield from _new("server", identity, [*old.identities()])
+
+
+def _renamed(kind: str, gone: Iterable[_Thing], thing: _Thing) -> Iterator[ProtectionChange]:
+    """Compare a new entity with those that are gone and whose place it takes: a new name hides no weakening."""
+    for former in gone:
+        if _place(former) & _place(thing):
+            yield from (change for change in _compared(kind, former, thing) if change.kind == "weakened")
+
+
+def _place(thing: _Thing) -> frozenset[object]:
+    """Return what an entity stands for, apart from its name: host names, roles, or who connects to which database."""
+    table = _table(thing)
+    if isinstance(thing, Identity):
+        return frozenset(map(_host, table.hosts))
+    if isinstance(thing, User):
+        return frozenset((*thing.roles, thing.common_name))
+    if isinstance(thing, Policy):
+        return frozenset((user.name, plain(one)) for user in thing.users for one in table.databases)
+    return frozenset((table.common_name,)) if table.common_name else frozenset()
 
 
 def _poolers(fleet: Fleet) -> Mapping[str, Pooler]:
@@ -210,12 +233,13 @@ def _names(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
     """Find new certificates in a name that clients verify another server by: who holds the key can pretend to be it."""
     known = {identity.entity: identity for identity in old.identities()}
     present = {identity.entity for identity in new.identities()}
+    files = public_files(old), public_files(new)
     for identity in new.identities():
         if identity.entity in known:
             continue
         for other in known.values():
             # A server that is renamed keeps its names, and its key has the same origin.
-            if other.entity not in present and _origin(other) == _origin(identity):
+            if other.entity not in present and _origin(other, files[0]) == _origin(identity, files[1]):
                 continue
             for host in other.table.hosts:
                 if any(_proves(own, host) for own in identity.table.hosts):
@@ -223,14 +247,43 @@ def _names(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
                     yield ProtectionChange("weakened", identity.entity, what, other.entity, identity.entity)
 
 
-def _origin(identity: Identity) -> tuple[object, ...]:
-    return tuple(getattr(identity.table, name) for name in ("csr_file", "cert_file", "key_file", "external"))
+def _origin(identity: Identity, files: Mapping[tuple[str, str], tuple[str, str]]) -> tuple[object, ...]:
+    """Return where the key of an identity comes from: a file by its path and, unless it is a key, its content."""
+    named = ((name, getattr(identity.table, name)) for name in ("csr_file", "cert_file", "key_file", "external"))
+    return tuple((value, files.get((identity.entity, name))) for name, value in named)
 
 
 def _proves(own: str, host: str) -> bool:
     """Return whether a certificate with a name of its own is good for a host; a wildcard is one label (RFC 6125)."""
-    one, other = own.lower(), host.lower()
+    one, other = _host(own), _host(host)
     return one == other or (one.startswith("*.") and one[1:] == f".{other.partition('.')[2]}")
+
+
+def _host(text: str) -> str:
+    """Write a host in one form: an address may be spelled in many ways."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return text.lower()
+
+
+def _keys(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
+    """Find users with access whose key goes to more machines: to poolers and standbys that log in as them."""
+    before, after = _logging_in(old), _logging_in(new)
+    admitted = {user.name for policy in old.policies.values() for user in policy.named}
+    for user in sorted(old.users.keys() & after.keys()):
+        if (user in admitted or user in before) and len(after[user]) > len(before.get(user, ())):
+            holders = (", ".join(before.get(user, ())) or "none", ", ".join(after[user]))
+            yield ProtectionChange("weakened", f"user.{user}", "its key is on other machines", *holders)
+
+
+def _logging_in(fleet: Fleet) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, server in sorted(fleet.servers.items()):
+        user = server.written.user if isinstance(server, Pooler) else server.table.replication_user
+        if user:
+            found.setdefault(user, []).append(name)
+    return found
 
 
 _SELF = "its own certificate"
