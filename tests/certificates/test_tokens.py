@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from pgtls.certificates.asked import Asked
@@ -701,7 +703,7 @@ def test_a_public_key_that_is_not_the_one_of_its_private_key(hsm: SoftHsm, place
     asked = Asked(renew=frozenset({"ca.clients"}))
     assert fault(lambda: place.build(asked=asked))[:2] == (
         "PGT638",
-        'the public key next to key "root" in token "CA keys" is not that of its private key',
+        'token "CA keys" signs with key "root" what the public key next to it does not verify',
     )
 
 
@@ -799,3 +801,27 @@ def test_a_server_admits_by_certificates_that_a_token_signed(server: Server, hsm
     assert revoked(place, "clients") == 1
     assert admitted(PSQL.connect(own)) == "app@shop", "the new certificate"
     refused(PSQL.connect(own | {name: str(old / file) for name, file in pair.items()}), "certificate revoked")
+
+
+class StandIn:
+    """A private key that signs like a token, and after some signatures wrongly."""
+
+    def __init__(self, good: int) -> None:
+        self.key, self._left = ec.generate_private_key(ec.SECP256R1()), good
+
+    def sign(self, digest: bytes, mechanism: object = None) -> bytes:
+        self._left -= 1
+        what = digest if self._left >= 0 else digest[::-1]
+        r, s = decode_dss_signature(self.key.sign(what, ec.ECDSA(Prehashed(hashes.SHA256()))))
+        return r.to_bytes(32) + s.to_bytes(32)
+
+
+def test_a_wrong_signature_of_a_token_is_never_used() -> None:
+    uri = parse("pkcs11:token=t;object=o")
+    private = StandIn(good=2)
+    key = tokens._EcKey(private, private.key.public_key(), uri)
+    key.prove()
+    assert key.sign(b"a certificate", ec.ECDSA(hashes.SHA256()))
+    with pytest.raises(tokens.TokenFault, match="does not verify") as caught:
+        key.sign(b"a certificate", ec.ECDSA(hashes.SHA256()))
+    assert caught.value.trouble == "another"

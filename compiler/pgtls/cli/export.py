@@ -72,6 +72,8 @@ def command(
 
     Files with secrets have mode 0600 and are listed in a .gitignore. A second export changes nothing.
     """  # noqa: D301  (the mark for lines that are not to be wrapped)
+    if not to:
+        raise UsageError("--to: it is empty; name a directory")
     if to == STDOUT and engine == "compose":
         raise UsageError("--to -: compose has several files; name a directory")
     if to == STDOUT and format_ == "json":

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from pgtls.access.question import server_named
+from pgtls.access.question import cluster_named
 from pgtls.api import request
 from pgtls.certificates.observe import content
 from pgtls.diagnostics import Diagnostic, Rejected
@@ -77,15 +77,15 @@ def built(spec: Spec, out: str, entities: Sequence[Entity], lock_timeout: int = 
 def named(fleet: Fleet, entities: Sequence[str]) -> tuple[list[Server], list[User]]:
     """Return servers and users by ``server.NAME`` and ``user.NAME``; all of both if nothing is named.
 
-    Raise :class:`Rejected` (PGT291) for an unknown one, ValueError for what is neither.
+    Raise :class:`Rejected` (PGT291) for an unknown one or a pooler, ValueError for what is neither.
     """
     if not entities:
-        return list(fleet.servers.values()), list(fleet.users.values())
+        return list(fleet.clusters.values()), list(fleet.users.values())
     servers, users = [], []
     for entity in entities:
         kind, _, name = entity.partition(".")
         if kind == "server":
-            servers.append(server_named(fleet, name))
+            servers.append(cluster_named(fleet, name))
         elif kind == "user":
             users.append(user_named(fleet, name))
         else:

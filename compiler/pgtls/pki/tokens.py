@@ -197,10 +197,7 @@ def _usable(session: pkcs11.Session, private: Any, uri: KeyUri) -> TokenKey:
     try:
         key.prove()
     except TokenFault as fault:
-        raise TokenFault("kind", uri, fault.message, _FIT) from None
-    except InvalidSignature:
-        message = f"the public key next to {uri.of_key} in {uri.of_token} is not that of its private key"
-        raise TokenFault("another", uri, message, "name the pair that belongs together by its id in the URI") from None
+        raise fault if fault.trouble == "another" else TokenFault("kind", uri, fault.message, _FIT) from None
     return key
 
 
@@ -260,6 +257,20 @@ def _make(session: pkcs11.Session, uri: KeyUri, algorithm: KeyAlgorithm) -> None
         session.generate_keypair(KeyType.RSA, int(algorithm.removeprefix("rsa-")), **wanted)
 
 
+_PKCS1 = padding.PKCS1v15()
+
+
+@contextmanager
+def _verifying(uri: KeyUri) -> Iterator[None]:
+    """Report a signature that is wrong: of another key, or of a faulty token, whose signature may give the key away."""
+    try:
+        yield
+    except InvalidSignature:
+        message = f"{uri.of_token} signs with {uri.of_key} what the public key next to it does not verify"
+        hint = "name the pair that belongs together by its id in the URI; if it does, the token is faulty"
+        raise TokenFault("another", uri, message, hint) from None
+
+
 _STAYS = "a private key in a token cannot be read"
 
 
@@ -270,9 +281,8 @@ class _RsaKey(rsa.RSAPrivateKey):
         self._private, self._public, self._uri = private, public, uri
 
     def prove(self) -> None:
-        """Sign something, and verify it. Raise InvalidSignature or :class:`TokenFault`."""
-        scheme, algorithm, nonce = padding.PKCS1v15(), hashes.SHA256(), secrets.token_bytes(32)
-        self._public.verify(self.sign(nonce, scheme, algorithm), nonce, scheme, algorithm)
+        """Sign something. Raise :class:`TokenFault`."""
+        self.sign(secrets.token_bytes(32), _PKCS1, hashes.SHA256())
 
     def sign(self, data: Any, padding: object, algorithm: Any) -> bytes:
         """Sign with PKCS #1 v1.5, the only scheme that certificates of pgtls use."""
@@ -280,7 +290,10 @@ class _RsaKey(rsa.RSAPrivateKey):
 
         mechanism = getattr(Mechanism, f"{algorithm.name.upper()}_RSA_PKCS")
         with _failures(self._uri, f"does not sign with {self._uri.of_key}"):
-            return bytes(self._private.sign(bytes(data), mechanism=mechanism))
+            signature = bytes(self._private.sign(bytes(data), mechanism=mechanism))
+        with _verifying(self._uri):
+            self._public.verify(signature, data, _PKCS1, algorithm)
+        return signature
 
     def public_key(self) -> rsa.RSAPublicKey:
         """Return its public key."""
@@ -317,9 +330,8 @@ class _EcKey(ec.EllipticCurvePrivateKey):
         self._private, self._public, self._uri = private, public, uri
 
     def prove(self) -> None:
-        """Sign something, and verify it. Raise InvalidSignature or :class:`TokenFault`."""
-        scheme, nonce = ec.ECDSA(hashes.SHA256()), secrets.token_bytes(32)
-        self._public.verify(self.sign(nonce, scheme), nonce, scheme)
+        """Sign something. Raise :class:`TokenFault`."""
+        self.sign(secrets.token_bytes(32), ec.ECDSA(hashes.SHA256()))
 
     def sign(self, data: Any, signature_algorithm: Any) -> bytes:
         """Let the token sign the digest: every token with EC keys has CKM_ECDSA, and few hash as well."""
@@ -330,7 +342,10 @@ class _EcKey(ec.EllipticCurvePrivateKey):
         with _failures(self._uri, f"does not sign with {self._uri.of_key}"):
             pair = bytes(self._private.sign(digest.finalize(), mechanism=Mechanism.ECDSA))
         half = len(pair) // 2
-        return encode_dss_signature(int.from_bytes(pair[:half]), int.from_bytes(pair[half:]))
+        signature = encode_dss_signature(int.from_bytes(pair[:half]), int.from_bytes(pair[half:]))
+        with _verifying(self._uri):
+            self._public.verify(signature, data, signature_algorithm)
+        return signature
 
     def public_key(self) -> ec.EllipticCurvePublicKey:
         """Return its public key."""
