@@ -474,6 +474,19 @@ def test_a_pooler_is_signed_as_a_server(place: Place) -> None:
     assert ("pooler.pool", "wait") in steps(place.build(now=now() + timedelta(days=70)))
 
 
+def test_no_user_of_a_pooler_gets_a_further_name(place: Place) -> None:
+    spec = POOLER.replace('[user.app]\nca = "clients"', '[user.app]\nca = "company"')
+    spec = spec.replace('client_ca = ["clients"]\nhosts = ["pool', 'client_ca = ["company"]\nhosts = ["pool')
+    spec = spec.replace('auth = "cert"', 'auth = "cert"\nwaiver = { reason = "a test", codes = ["PGT330", "PGT380"] }')
+    place.write(spec)
+    program(place, '[ "$PGTLS_SIGN_PROFILE" = server ] || names=DNS:other')
+    planned = place.build(spec, now=now())
+    assert ("user.app", "wait") in steps(planned)
+    assert 'it has the name "other", under which pooler "pool" may admit it' in waits(planned, "user.app")
+    program(place, "")
+    assert ("user.app", "create") in steps(place.build(spec, now=now()))
+
+
 def test_a_certificate_that_is_gone_and_cannot_be_signed_is_an_error(built: Place) -> None:
     for name in ("crt", "key"):
         built.file(f"servers/db/server.{name}").unlink()

@@ -312,6 +312,7 @@ def misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterato
     for field, texts in (
         ("subject", _subject_misfits(profile, certificate, fleet)),
         ("hosts", _name_misfits(profile, certificate)),
+        ("names", _names_at_poolers(profile, certificate, fleet)),
         ("usages", _usage_misfits(profile, certificate)),
         ("path_length or name_constraints", _limits_misfits(profile, certificate, fleet)),
         ("key_algorithm", _peer_faults(certificate)),
@@ -386,6 +387,18 @@ def _name_misfits(profile: Profile, certificate: Certificate) -> Iterator[str]:
     missing = [host.partition(":")[2] for host in hosts if not _covered(host.lower(), names)]
     if missing:
         yield "it lacks the host" + ("s " if len(missing) > 1 else " ") + ", ".join(f'"{host}"' for host in missing)
+
+
+def _names_at_poolers(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:
+    """Yield the further names of a user that PgBouncer compares with its rules, before the common name."""
+    from pgtls.pki.expected import wanted_facts
+
+    ca = fleet.users[profile.entity.name].ca if profile.kind == "user" else None
+    poolers = [one.name for one in fleet.poolers if ca and any(ca.anchor == other.anchor for other in one.accepted_cas)]
+    known = {name.lower() for name in wanted_facts(profile)[1]} if poolers else set()
+    for name in certificate.names if poolers else ():
+        if name.startswith(("DNS:", "IP:")) and name.lower() not in known:
+            yield f'it has the name "{name.partition(":")[2]}", under which pooler "{poolers[0]}" may admit it'
 
 
 def _by_common_name(certificate: Certificate) -> Iterator[str]:
