@@ -164,7 +164,7 @@ def run(sign: Sign, request: bytes, told: Mapping[str, str], directory: str) -> 
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        return NoAnswer(f"cannot be run: {getattr(error, 'strerror', None) or error}")
+        return NoAnswer(f'"{sign.command[0]}" cannot be run: {getattr(error, "strerror", None) or error}')
     try:
         with process:
             try:

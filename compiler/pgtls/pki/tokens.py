@@ -109,7 +109,7 @@ def _failures(uri: KeyUri, what: str) -> Iterator[None]:
 
     try:
         yield
-    except pkcs11.PKCS11Error as error:
+    except (pkcs11.PKCS11Error, ValueError) as error:  # ValueError: a number of which python-pkcs11 knows no name
         raise TokenFault("failed", uri, f"{uri.of_token} {what}: {_said(error)}") from None
 
 
