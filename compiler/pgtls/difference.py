@@ -167,9 +167,10 @@ def _texts(old: State, new: State, explained: set[str]) -> Iterator[ProtectionCh
     differing: dict[str, list[str]] = {}
     for path in sorted(before.keys() | after.keys()):
         one, other = before.get(path), after.get(path)
+        entity = (other or one).entity  # type: ignore[union-attr]
+        if entity in explained or (explained and entity.kind == "user"):
+            continue  # and render none of these
         if (one and one.read()) != (other and other.read()):
-            entity = (other or one).entity  # type: ignore[union-attr]
             differing.setdefault(entity, []).append(path.split("/", 2)[-1])
     for entity, names in differing.items():
-        if entity not in explained and not (explained and entity.startswith("user.")):
-            yield ProtectionChange("changed", entity, ", ".join(names), "as compiled before", "compiled differently")
+        yield ProtectionChange("changed", entity, ", ".join(names), "as compiled before", "compiled differently")
