@@ -208,8 +208,8 @@ REFERENCES = {
 }
 """The fields whose value is looked up or read further once its type is right."""
 
-TWO_MISTAKES = {("waiver", "x"), ("sign", "x")}
-"""``waiver = { x = 1 }`` has a key that does not exist, and lacks the reason; ``sign`` lacks the command."""
+TWO_MISTAKES = {("waiver", "x"), ("sign", "x"), ("key", "x")}
+"""``waiver = { x = 1 }`` has a key that does not exist, and lacks the reason; ``sign`` and ``key`` lack fields, too."""
 
 MODELS: dict[str, type[Table]] = {**KINDS, "lint": LintTable}
 DOCUMENT = tomllib.loads(RICH)
