@@ -53,8 +53,8 @@ def decide(
         one = _retired(left, existing, revoked, now, doubted=doubted)
         if one and left.key:
             found.append(one)
-        elif one and one.due:
-            problems.append(_silent(left.entry.entity))
+        elif one and one.due and existing.files.get(left.here + layout.CA_KEY) in (None, *UNTOUCHED):
+            problems.append(_silent(left.entry.entity))  # a damaged key is reported below
     return tuple(found), (*problems, *_damaged(fleet, existing, now))
 
 

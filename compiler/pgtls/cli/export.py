@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = {
     "pgtls export patroni --to patroni": "Write a YAML file for each member of a Patroni cluster.",
-    "pgtls export kubernetes server.main user.app --to k8s": "Write Secrets and ConfigMaps of a server and a client.",
-    "pgtls export cloudnativepg server.shop --to - | kubectl apply --server-side -f -": "Apply them to a cluster.",
+    "pgtls export kubernetes server.main --to k8s": "Write the Secret and the ConfigMap of a server.",
 }
 
 STDOUT = "-"

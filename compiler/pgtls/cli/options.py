@@ -166,10 +166,11 @@ class Where:
 
     @property
     def words(self) -> list[str]:
-        """Return the arguments of another command for the same spec: none where all are the default."""
-        options = {"--out": self.out, "--lock": self.lock}
-        named = [word for option, value in options.items() if value for word in (option, value)]
-        return [*([] if self.spec == _SPEC else [self.spec]), *named]
+        """Return the arguments of another command for the same spec: none for what is the default or in a variable."""
+        spec = [] if self.spec in (_SPEC, os.environ.get("PGTLS_SPEC")) else [self.spec]
+        options = (("--out", self.out, "PGTLS_OUT"), ("--lock", self.lock, "PGTLS_LOCK"))
+        said = [(option, value) for option, value, name in options if value and value != os.environ.get(name)]
+        return [*spec, *(word for pair in said for word in pair)]
 
     def open(self, moment: datetime) -> "Spec":
         """Open the spec."""
