@@ -159,9 +159,9 @@ def _holders(side: Side, server: str) -> frozenset[_Holder]:
 
 
 class _State:
-    """One server in one state. ``holders`` are its certificates if they differ, ``alone`` those the other lacks."""
+    """One server in one state. ``holders`` are the certificates that it trusts, ``others`` those of the other state."""
 
-    def __init__(self, side: Side, name: str, holders: frozenset[_Holder], alone: frozenset[_Holder]) -> None:
+    def __init__(self, side: Side, name: str, holders: frozenset[_Holder], others: frozenset[_Holder]) -> None:
         rules = side.rules.get(name)
         self.lines = rules.hba.lines if rules else ()
         self.origin: Sequence[Sequence[Policy]] = rules.origin if rules else ()
@@ -171,7 +171,8 @@ class _State:
         self.text = Text(self.lines, rules.ident.lines, Holders(side.fleet, rules.server), secrets) if rules else None
         self.idents = rules.ident.lines if rules else ()
         self._version = rules.server.table.postgres if rules else NEWEST
-        self._shown, self._alone = {one.user: one for one in holders}, alone
+        self._alone = holders - others
+        self._shown = {one.user: one for one in holders} if holders != others else {}
         self._index = {line.number: index for index, line in enumerate(self.lines)}
         self.answer = cache(self._answer)
 
@@ -204,7 +205,10 @@ class _State:
         return replace(found, bearers=found.bearers | further)
 
     def with_texts(self, accepted: Accepted) -> Accepted:
-        """Add what the accepted users show: if one of them goes, nobody else gets in by the same text."""
+        """Add the names in the certificates of the accepted users.
+
+        A line accepts the name of a user who is gone as that of a stranger; that grants nothing to anybody.
+        """
         shown = [self._shown[user] for kind, user in accepted.bearers if kind == "user" and user in self._shown]
         texts = {bearer for one in shown for bearer in (("cn", one.common_name), ("dn", one.subject))}
         return replace(accepted, bearers=accepted.bearers | texts)
@@ -245,10 +249,7 @@ class _Place(NamedTuple):
 
 def _server(name: str, old: Side, new: Side) -> Iterator[Change]:
     before, after = _holders(old, name), _holders(new, name)
-    if before == after:
-        states = _State(old, name, frozenset(), frozenset()), _State(new, name, frozenset(), frozenset())
-    else:
-        states = _State(old, name, before, before - after), _State(new, name, after, after - before)
+    states = _State(old, name, before, after), _State(new, name, after, before)
     users = [*old.fleet.users.values(), *new.fleet.users.values()]
     classes = Classes(
         [line_coverage(line) for line in states[0].lines],
@@ -362,7 +363,7 @@ def _kinds(old: _Answer, new: _Answer, whose: tuple[Accepted, ...], clear: tuple
 
 
 def _certified(ask: Ask) -> bool:
-    """Return whether a certificate shows who somebody is."""
+    """Return whether the server compares a name in the client's certificate with the role."""
     return ask.certificate == "verify-full"
 
 
