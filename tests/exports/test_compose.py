@@ -126,7 +126,7 @@ class Container:
         )
 
 
-@pytest.mark.skipif(not is_root(), reason="a container starts as root")
+@pytest.mark.skipif(not is_root(), reason="unavailable: only root starts a container")
 @pytest.mark.parametrize("uid", [999, 70], ids=["Debian's image", "Alpine's image"])
 def test_a_server_starts_from_files_that_are_read_only_and_not_its_own(tmp_path: Path, uid: int) -> None:
     place = new_directory("etc") / "pgtls"

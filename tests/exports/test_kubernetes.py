@@ -140,7 +140,7 @@ def test_the_same_build_is_exported_as_the_same_bytes(kubernetes: Path) -> None:
     assert len(manifests(printed)) == 8
 
 
-@pytest.mark.skipif(not is_root(), reason="the files of a pod belong to root and a group")
+@pytest.mark.skipif(not is_root(), reason="unavailable: only root gives files to root and a group")
 def test_a_server_takes_the_files_as_a_pod_mounts_them(tmp_path: Path) -> None:
     mount = new_directory("mount")
     installation = versions()[-1]

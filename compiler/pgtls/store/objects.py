@@ -130,7 +130,7 @@ class Objects:
         try:
             yield
         except NotSupportedError as error:
-            raise NotImplementedError from error
+            raise NotImplementedError from error  # as obstore itself says it for a local store
         except (BaseError, OSError) as error:
             raise Rejected(_unusable(self.url, str(error))) from None
         except BaseException as error:
