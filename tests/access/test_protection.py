@@ -359,6 +359,16 @@ def test_channel_binding_that_goes_with_a_new_name_is_a_weakening() -> None:
     assert not pgtls.diff(pgtls.loads(renamed, now=NOW), pgtls.loads(bound, now=NOW)).exceeds("granted")
 
 
+def test_channel_binding_that_goes_with_its_policy_is_a_weakening() -> None:
+    bound = '[policy.bound]\nusers = ["admin"]\ndatabases = ["shop"]\nfrom = ["10.0.0.0/8"]\nauth = "scram-sha-256"\n'
+    bound += 'channel_binding = "require"\npriority = 7\n'
+    behind = bound.replace("bound]", "behind]").replace('channel_binding = "require"\npriority = 7', "priority = 6")
+    old, new = (pgtls.loads(SHADOWED + tables, now=NOW) for tables in (bound + behind, behind))
+    difference = pgtls.diff(old, new)
+    assert [(change.kind, change.roles) for change in difference.access] == [("weakened", ("admin",))]
+    assert not pgtls.diff(new, old).exceeds("weakened")
+
+
 def test_an_end_that_goes_with_a_new_name_is_no_grant_in_silence() -> None:
     ends = SHADOWED.replace("# everybody", "until = 2026-07-01")
     goes_on = SHADOWED.replace("[policy.everybody]", "[policy.all]")
