@@ -534,7 +534,7 @@ def test_a_token_that_is_not_there_or_there_twice(hsm: SoftHsm, place: Place) ->
         place.build(in_tokens().replace("token=CA%20keys", f"token=CA%20keys;serial={serial}"))
         assert fault(lambda: place.build(in_tokens().replace("token=CA%20keys", f"serial={other}")))[:2] == (
             "PGT636",
-            f'the token with serial "{other}" holds no key "clients", the key of ca.clients',
+            f'token with serial "{other}" holds no key "clients", the key of ca.clients',
         )
 
 
@@ -664,6 +664,7 @@ def test_a_key_with_which_pgtls_does_not_issue(hsm: SoftHsm, place: Place) -> No
             store=True,
             capabilities=MechanismFlag.WRAP | MechanismFlag.UNWRAP,
         )
+        session.generate_keypair(KeyType.RSA, 1024, label="small", id=b"6", store=True)
         curve = {Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}
         domain = session.create_domain_parameters(KeyType.EC, curve, local=True)
         public_key, _ = domain.generate_keypair(label="alone", id=b"3", store=True)
@@ -677,6 +678,11 @@ def test_a_key_with_which_pgtls_does_not_issue(hsm: SoftHsm, place: Place) -> No
             "PGT637",
             'key "rsa" in token "CA keys" is rsa-2048, and the spec asks for ecdsa-p256',
             'key_algorithm = "rsa-2048", or name another object in the URI',
+        ),
+        "small": (
+            "PGT637",
+            'key "small" in token "CA keys" is rsa-1024, and the spec asks for ecdsa-p256',
+            "name another object in the URI",
         ),
         "wraps": ("PGT637", 'key "wraps" in token "CA keys" may not sign', fit),
         "alone": ("PGT637", 'key "alone" in token "CA keys" has no public key next to it', fit),

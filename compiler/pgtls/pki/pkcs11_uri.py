@@ -46,7 +46,7 @@ class KeyUri:
     @property
     def of_token(self) -> str:
         """Describe the token for messages."""
-        return f'token "{self.token}"' if self.token is not None else f'the token with serial "{self.serial}"'
+        return f'token "{self.token}"' if self.token is not None else f'token with serial "{self.serial}"'
 
     @property
     def of_key(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeAlias, get_args
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -18,13 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from pgtls.pki import keys
+from pgtls.pki.model import KeyAlgorithm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import pkcs11
 
-    from pgtls.pki.model import KeyAlgorithm
     from pgtls.pki.pkcs11_uri import KeyUri
 
     Hash: TypeAlias = hashes.HashAlgorithm
@@ -274,7 +274,25 @@ def _verifying(uri: KeyUri) -> Iterator[None]:
 _STAYS = "a private key in a token cannot be read"
 
 
-class _RsaKey(rsa.RSAPrivateKey):
+class _InToken:
+    """What both kinds of keys refuse, since the token keeps the key. A copy of one is the same key."""
+
+    def private_numbers(self) -> NoReturn:
+        """Refuse: the token keeps them."""
+        raise TypeError(_STAYS)
+
+    def private_bytes(self, *_: object) -> NoReturn:
+        """Refuse: the token keeps them."""
+        raise TypeError(_STAYS)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
+
+
+class _RsaKey(_InToken, rsa.RSAPrivateKey):
     """An RSA key in a token."""
 
     def __init__(self, private: Any, public: rsa.RSAPublicKey, uri: KeyUri) -> None:
@@ -308,22 +326,8 @@ class _RsaKey(rsa.RSAPrivateKey):
         """Refuse: a CA's key signs only."""
         raise TypeError(_STAYS)
 
-    def private_numbers(self) -> rsa.RSAPrivateNumbers:
-        """Refuse: the token keeps them."""
-        raise TypeError(_STAYS)
 
-    def private_bytes(self, *_: object) -> bytes:
-        """Refuse: the token keeps them."""
-        raise TypeError(_STAYS)
-
-    def __copy__(self) -> _RsaKey:
-        return self
-
-    def __deepcopy__(self, _memo: object) -> _RsaKey:
-        return self
-
-
-class _EcKey(ec.EllipticCurvePrivateKey):
+class _EcKey(_InToken, ec.EllipticCurvePrivateKey):
     """An ECDSA key in a token."""
 
     def __init__(self, private: Any, public: ec.EllipticCurvePublicKey, uri: KeyUri) -> None:
@@ -365,20 +369,6 @@ class _EcKey(ec.EllipticCurvePrivateKey):
         """Refuse: a CA's key signs only."""
         raise TypeError(_STAYS)
 
-    def private_numbers(self) -> ec.EllipticCurvePrivateNumbers:
-        """Refuse: the token keeps them."""
-        raise TypeError(_STAYS)
-
-    def private_bytes(self, *_: object) -> bytes:
-        """Refuse: the token keeps them."""
-        raise TypeError(_STAYS)
-
-    def __copy__(self) -> _EcKey:
-        return self
-
-    def __deepcopy__(self, _memo: object) -> _EcKey:
-        return self
-
 
 TokenKey: TypeAlias = _RsaKey | _EcKey
 """A private key in a token."""
@@ -388,6 +378,7 @@ def require(key: TokenKey, uri: KeyUri, algorithm: KeyAlgorithm) -> None:
     """Raise :class:`TokenFault` if a key that is taken over has another algorithm than the spec asks for."""
     found = keys.algorithm_of(key.public_key())
     if found != algorithm:
-        hint = f'key_algorithm = "{found}", or name another object in the URI'
+        another = "name another object in the URI"
+        hint = f'key_algorithm = "{found}", or {another}' if found in get_args(KeyAlgorithm) else another
         message = f"{uri.of_key} in {uri.of_token} is {found}, and the spec asks for {algorithm}"
         raise TokenFault("kind", uri, message, hint)
