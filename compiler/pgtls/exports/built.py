@@ -102,6 +102,27 @@ def user_named(fleet: Fleet, name: str, hint: str = "") -> User:
     return fleet.users[name]
 
 
+def unexportable(found: Built, server: Server) -> Iterator[Diagnostic]:
+    """Yield what keeps the files of a server out of Secrets."""
+    where = ("server", server.name)
+    if server.sni:
+        message = f'server "{server.name}" has further identities (sni), which this export cannot carry'
+        yield Diagnostic("PGT663", message, (*where, "sni"), "use a server for each identity")
+    for name in (layout.SERVER_CERTIFICATE, layout.SERVER_KEY):
+        if found.file(server.entity, name) is None:
+            message = f'the out directory has no {name} of server "{server.name}"'
+            hint = "a certificate that waits needs its signature first; a key that is elsewhere cannot be exported"
+            yield Diagnostic("PGT663", message, where, hint, at="table")
+
+
+def without_directory(server: Server) -> Iterator[Diagnostic]:
+    """Yield a server whose settings do not say where its files are in a container."""
+    if server.table.directory is None:
+        message = f'server "{server.name}" has no directory: its settings must name where the container has its files'
+        hint = 'add where, e.g. directory = "/etc/pgtls"'
+        yield Diagnostic("PGT665", message, ("server", server.name), hint, at="table")
+
+
 def _pending(planned: Planned, entity: Entity) -> Iterator[str]:
     """Yield the files of an entity that a build would write or delete."""
     start = layout.directory(entity) + "/"

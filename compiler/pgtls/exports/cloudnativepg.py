@@ -10,11 +10,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from pgtls.diagnostics import Diagnostic, refuse
-from pgtls.exports.built import PUBLIC, SECRET, Built, Exported, built
+from pgtls.exports.built import PUBLIC, SECRET, Built, Exported, built, unexportable
 from pgtls.exports.composed import differences, hba_lines, ident_lines, kept_settings
 from pgtls.exports.documents import render
 from pgtls.exports.engines import ENGINES
-from pgtls.exports.kubernetes import unexportable
 from pgtls.exports.objects import LABELS, config_map, crl_directory, object_name, present, secret
 from pgtls.language.positions import locate
 from pgtls.language.values import Secret

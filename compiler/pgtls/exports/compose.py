@@ -10,9 +10,8 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pgtls.diagnostics import Diagnostic, refuse
-from pgtls.exports.built import PUBLIC, SECRET, Built, Exported, built
+from pgtls.exports.built import PUBLIC, SECRET, Built, Exported, built, unexportable, without_directory
 from pgtls.exports.documents import render
-from pgtls.exports.kubernetes import unexportable, without_directory
 from pgtls.exports.objects import crl_directory
 from pgtls.language.positions import locate
 from pgtls.output.postgresql_conf import read_fragment

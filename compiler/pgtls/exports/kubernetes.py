@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pgtls.diagnostics import Diagnostic, refuse
-from pgtls.exports.built import PUBLIC, SECRET, Built, Exported, built
+from pgtls.diagnostics import refuse
+from pgtls.exports.built import PUBLIC, SECRET, Built, Exported, built, unexportable, without_directory
 from pgtls.exports.documents import render
 from pgtls.exports.objects import config_map, crl_directory, object_name, present, secret
 from pgtls.language.positions import locate
@@ -17,9 +17,10 @@ from pgtls.state import layout
 from pgtls.state.names import LOCK_TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pgtls.api import Spec
+    from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Server, User
 
 POD = "-pod.yaml"
@@ -65,27 +66,6 @@ def export(
     for user in users:
         files |= _client(found, user)
     return files, found.diagnostics
-
-
-def unexportable(found: Built, server: Server) -> Iterator[Diagnostic]:
-    """Yield what keeps the files of a server out of Secrets."""
-    where = ("server", server.name)
-    if server.sni:
-        message = f'server "{server.name}" has further identities (sni), which this export cannot carry'
-        yield Diagnostic("PGT663", message, (*where, "sni"), "use a server for each identity")
-    for name in (layout.SERVER_CERTIFICATE, layout.SERVER_KEY):
-        if found.file(server.entity, name) is None:
-            message = f'the out directory has no {name} of server "{server.name}"'
-            hint = "a certificate that waits needs its signature first; a key that is elsewhere cannot be exported"
-            yield Diagnostic("PGT663", message, where, hint, at="table")
-
-
-def without_directory(server: Server) -> Iterator[Diagnostic]:
-    """Yield a server whose settings do not say where its files are in a container."""
-    if server.table.directory is None:
-        message = f'server "{server.name}" has no directory: its settings must name where the container has its files'
-        hint = 'add where, e.g. directory = "/etc/pgtls"'
-        yield Diagnostic("PGT665", message, ("server", server.name), hint, at="table")
 
 
 def _server(found: Built, server: Server) -> dict[str, Exported]:

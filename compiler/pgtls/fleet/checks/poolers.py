@@ -173,7 +173,7 @@ def mixed_methods(fleet: Fleet) -> Iterator[Diagnostic]:
             yield finder(fleet, password[0]).fault("PGT483", message, "auth", hint=hint)
 
 
-def secrets(fleet: Fleet) -> Iterator[Diagnostic]:
+def auth_files(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find poolers without the file of secrets that their policies need, or with one that nothing needs."""
     for pooler in fleet.poolers:
         certified, password = (_policies(fleet, pooler, auth) for auth in ("cert", "scram-sha-256"))
@@ -276,5 +276,5 @@ def sources(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 VALUES = (sources,)
-PRESENT = (mixed_methods, secrets, confused_names, logins, public_backends)
+PRESENT = (mixed_methods, auth_files, confused_names, logins, public_backends)
 POLICY_RULES = (lacking, unlisted_roles, unlisted_members, without_lists)
