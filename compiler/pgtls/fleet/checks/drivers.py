@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgtls.fleet.fields import finder, header
+from pgtls.fleet.model import Pooler
 from pgtls.postgres.drivers import DRIVERS
 from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE
 
@@ -38,7 +39,9 @@ def old_libpq(fleet: Fleet) -> Iterator[Diagnostic]:
                 f"libpq {user.table.libpq} sends the password in the clear to a server with a valid certificate that "
                 "asks for it"
             )
-            hint = f'add channel_binding = "require" to {header("policy", unbound[0].name)}; {_HINT_LIBPQ}'
+            binding = next((one for one in unbound if not any(isinstance(at, Pooler) for at in one.servers)), None)
+            bind = f'add channel_binding = "require" to {header("policy", binding.name)}; ' if binding else ""
+            hint = f"{bind}{_HINT_LIBPQ}"
             yield finder(fleet, user).fault("PGT460", message, "libpq", hint=hint, severity="warning")
 
 
