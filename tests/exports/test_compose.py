@@ -54,9 +54,18 @@ def test_the_project_mounts_the_files_and_states_every_setting(tmp_path: Path) -
             assert path.read_bytes() == (there / path.relative_to(mounted)).read_bytes()
             assert path.stat().st_mode == (there / path.relative_to(mounted)).stat().st_mode
     ignored = (tmp_path / "to/.gitignore").read_text().splitlines()
-    assert ignored[1:] == ["/shop/pg_hba.conf", "/shop/pg_ident.conf", "/shop/server.key"]
+    assert ignored[1:] == [f"/servers/shop/{name}" for name in ("pg_hba.conf", "pg_ident.conf", "server.key")]
     with pytest.raises(Exception, match="comand"):
         SCHEMA.validate({"services": {"x": {"comand": []}}})
+
+
+def test_no_name_of_a_server_is_that_of_another_file(tmp_path: Path) -> None:
+    for name in ("compose.yaml", "start.sh", "servers"):
+        (tmp_path / name).mkdir()
+        run = export(built(tmp_path / name, SERVED.replace("server.shop", f'server."{name}"')), "compose")
+        assert run.status == 0, run.stderr
+        assert (tmp_path / name / "to/servers" / name / "start.sh").is_file()
+        assert yaml.safe_load((tmp_path / name / "to/compose.yaml").read_text())["services"].keys() == {name}
 
 
 def test_a_server_without_a_directory_is_an_error(tmp_path: Path) -> None:
@@ -69,7 +78,7 @@ def test_a_server_without_a_directory_is_an_error(tmp_path: Path) -> None:
 
 def test_shellcheck_finds_nothing_in_the_script(tmp_path: Path) -> None:
     assert export(built(tmp_path, SERVED.replace("/etc/pgtls", "/etc/my tls")), "compose").status == 0
-    script = tmp_path / "to/shop/start.sh"
+    script = tmp_path / "to/servers/shop/start.sh"
     program = Path(sys.prefix) / "bin" / "shellcheck"
     checked = subprocess.run([program, script], capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stdout) == (0, "")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections import Counter
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -195,22 +196,25 @@ def test_an_old_backup_of_the_tree_is_brought_up_to_date(place: Place) -> None:
     pairs_match(place)
 
 
-def test_a_tree_that_is_older_than_the_lock_is_said_until_what_is_missing_was_issued_again(place: Place) -> None:
+@pytest.mark.parametrize("apart", [timedelta(), DAY], ids=["in one second", "a day apart"])
+def test_a_tree_that_is_older_than_the_lock_is_said_until_what_is_missing_was_issued_again(
+    place: Place, apart: timedelta
+) -> None:
     place.build(spec())
     backup = shutil.copytree(place.out, place.directory / "backup", copy_function=shutil.copy2)
     later = Asked(renew=frozenset({"ca.people", "user.alice"}))
-    assert place.build(now=NOW + DAY, asked=later).diagnostics == ()
+    assert place.build(now=NOW + apart, asked=later).diagnostics == ()
     shutil.rmtree(place.out)
     backup.rename(place.out)
     for command in (place.plan, place.build, place.plan):
-        planned = command(now=NOW + 2 * DAY)
+        planned = command(now=NOW + 2 * apart)
         (warning,) = planned.diagnostics
         assert (warning.code, warning.severity) == ("PGT558", "warning")
         assert "lists later certificates of ca.people and user.alice" in warning.message
         assert steps(planned) == []
     pairs_match(place)
-    place.build(now=NOW + 3 * DAY, asked=later)
-    assert place.plan(now=NOW + 3 * DAY).diagnostics == ()
+    place.build(now=NOW + 3 * apart, asked=later)
+    assert place.plan(now=NOW + 3 * apart).diagnostics == ()
     pairs_match(place)
 
 
