@@ -17,19 +17,21 @@ if TYPE_CHECKING:
 
 LABELS = {"app.kubernetes.io/managed-by": "pgtls"}
 
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_LABEL = re.compile(r"[a-z]([a-z0-9-]{0,48}[a-z0-9])?")
+"""A label of RFC 1035 that CloudNativePG takes as the name of a Cluster: of at most 50 characters."""
 _LIKE_A_DIGEST = re.compile(r".*-[0-9a-f]{8}")
 
 
 def object_name(name: str) -> str:
-    """Return a name of the spec as a label of RFC 1123. Two names never become the same.
+    """Return a name of the spec as a label of RFC 1035 with at most 50 characters. Two names never become the same.
 
     A name that is no such label, or that ends as a digest would, gets a part of its digest.
     """
     if _LABEL.fullmatch(name) and not _LIKE_A_DIGEST.fullmatch(name):
         return name
-    plain = re.sub(r"[^a-z0-9]+", "-", name).strip("-")
-    return f"{plain[:40].rstrip('-')}-{sha256(name.encode()).hexdigest()[:8]}".lstrip("-")
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    start = plain if plain[:1].isalpha() else f"x-{plain}"
+    return f"{start[:41].rstrip('-')}-{sha256(name.encode()).hexdigest()[:8]}"
 
 
 def secret(name: str, data: Mapping[str, bytes], labels: Mapping[str, str] = LABELS) -> dict[str, Any]:
