@@ -136,6 +136,20 @@ def test_a_server_that_was_never_built_gets_a_diagnostic(place: Place) -> None:
     assert "Traceback" not in run.stderr
 
 
+def test_rules_that_somebody_edited_are_not_what_was_compiled(site: Site) -> None:
+    site.place = built(17)
+    site.install()
+    hba = site.place.file("servers/db/pg_hba.conf")
+    compiled = hba.read_text()
+    hba.write_text(f"{compiled}host all all 0.0.0.0/0 trust\n")
+    run = verified(site.place, "--port", site.server.port)
+    assert run.status == 1
+    assert f'error[PGT597]: "{hba}" is not what the last build wrote' in run.stderr
+    assert "= hint: run pgtls build, which restores it" in run.stderr
+    hba.write_text(compiled)
+    assert verified(site.place, "--port", site.server.port).status == 0
+
+
 def test_a_server_that_the_spec_lacks_and_contradictory_options_are_refused(place: Place) -> None:
     two = (
         SPEC.format(postgres=17, more="")

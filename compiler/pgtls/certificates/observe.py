@@ -431,16 +431,17 @@ def _behind(
 def _ahead(found: Mapping[Entity, Found], lock: Lock, drift: Drift) -> Iterator[Diagnostic]:
     """Report entities whose last certificate is not in the tree: it is a restored backup or another out directory.
 
-    Another cause is a line that was added to the lock.
+    Another cause is a line that was added to the lock. Whatever it was, a renewal makes what is here the latest again,
+    and no line is deleted that may be that of a deployed certificate.
     """
     older = sorted(entity for entity, one in found.items() if _is_older(one, lock.latest.get(entity), lock))
     added = [entity for entity in older if (lock.latest[entity].ca, lock.latest[entity].serial) in drift.issued]
     if added:
         yield Diagnostic(
             "PGT558",
-            f"the lock lists later certificates of {listed(added)}, which no build into this out directory issued",
-            hint="look up in the lock's history who added these lines: if a build into another out directory issued "
-            "the certificates, use that directory; if the certificates do not exist, delete the lines",
+            f"the lock lists later certificates of {listed(added)}, which this out directory does not know",
+            hint="if the out directory comes from a backup, or nobody knows these lines: renew and deploy them with "
+            "--renew ENTITY or --renew all; if a build into another out directory issued them, use that directory",
             severity="warning",
         )
     if kept := [entity for entity in older if entity not in added]:

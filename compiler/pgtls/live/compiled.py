@@ -92,8 +92,8 @@ def compiled(fleet: Fleet, entries: Mapping[str, Sequence[Entry]], out: str, ser
         if name not in of_server:
             raise Rejected(_never_built(server, f'"{out}" holds no {name} for it'))
     texts = {
-        name: _read(out, layout.path(server.entity, name))
-        for name in of_server
+        name: _unchanged(out, layout.path(server.entity, name), digest)
+        for name, digest in of_server.items()
         if name.rpartition("/")[2] not in _UNREAD
     }
     version = server.table.postgres
@@ -183,6 +183,15 @@ def _files(manifest: Manifest, entity: Entity) -> Iterator[tuple[str, str]]:
     for path, entry in sorted(manifest.files.items()):
         if path.startswith(below):
             yield path.removeprefix(below), entry.sha256
+
+
+def _unchanged(out: str, path: str, digest: str) -> bytes:
+    """Read a file of a server. One that was changed after the build is not what the spec says."""
+    content = _read(out, path)
+    if sha256(content).hexdigest() != digest:
+        message = f'"{os.path.join(out, path)}" is not what the last build wrote'
+        raise Rejected(Diagnostic("PGT597", message, hint="run pgtls build, which restores it"))
+    return content
 
 
 def _read(out: str, path: str) -> bytes:

@@ -487,9 +487,9 @@ RULES: tuple[Rule, ...] = (
         "warning",
         "the out directory is older than the lock",
         meaning="The lock lists later certificates for some entities than the out directory has: a backup was "
-        "restored, or another out directory was used.",
-        why="pgtls keeps the certificates that are here, and issues the missing ones again. But servers and "
-        "clients may have the later certificates, whose keys are no longer here.",
+        "restored, another out directory was used, or somebody added lines to the lock.",
+        why="pgtls keeps the certificates that are here, and issues those that are missing. But servers and "
+        "clients may have the later certificates, whose keys are not here.",
         fix="Restore a newer backup if there is one. Otherwise issue those certificates again with `--renew`, "
         "and deploy them.",
     ),
@@ -757,10 +757,11 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PGT597",
         "error",
-        "a server was never built",
-        meaning="The out directory holds no files of the server, or they cannot be read.",
+        "files of a server that no build wrote",
+        meaning="The out directory holds no files of the server, they cannot be read, or they were changed after "
+        "the build.",
         why="`verify` compares a running server with what was compiled for it.",
-        fix="Run `pgtls build`, or name the directory with `--out`.",
+        fix="Run `pgtls build`, which restores the files, or name the directory with `--out`.",
     ),
     Rule(
         "PGT599",
