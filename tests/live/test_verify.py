@@ -191,10 +191,12 @@ def test_a_password_goes_to_the_server_that_proves_who_it_is(site: Site, monkeyp
     assert by_name(seen(site.place, site.server.port, user="report"))["login"].outcome == "ok"
     monkeypatch.setenv("PGPASSWORD", "wrong")
     refused = by_name(seen(site.place, site.server.port, user="report"))["login"]
-    assert (refused.outcome, refused.what) == (
-        "not tried",
+    assert (refused.outcome, refused.code, refused.fault, refused.what) == (
+        *("differs", "PGT479", "login failed"),
         'FATAL:  password authentication failed for user "report"',
     )
+    assert "PGPASSWORD" in refused.todo
+    assert verified(site.place, "--port", site.server.port, "--user", "report").status == 1
 
 
 def test_a_user_without_a_bundle_gets_a_diagnostic(site: Site) -> None:

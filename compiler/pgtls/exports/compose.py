@@ -35,7 +35,7 @@ _PUBLIC = (layout.SERVER_CERTIFICATE, layout.SERVER_TRUST, layout.SERVER_CRL)
 def export(
     spec: Spec, out: str, servers: Sequence[Server], lock_timeout: int = LOCK_TIMEOUT
 ) -> tuple[dict[str, Exported], tuple[Diagnostic, ...]]:
-    """Return ``compose.yaml`` and what each server mounts, in directories as in the out directory, and warnings of the spec.
+    """Return ``compose.yaml`` and what each server mounts, at its path in the out directory, and warnings of the spec.
 
     Raise :class:`Rejected` where a container could not have what the spec says.
     """
@@ -62,7 +62,9 @@ def _service(found: Built, server: Server) -> dict[str, Any]:
         "image": f"postgres:{server.table.postgres}",
         "entrypoint": ["sh", f"{MOUNTED}/{START}", "docker-entrypoint.sh"],
         "command": [_literal(word) for word in ("postgres", *options)],
-        "volumes": [{"type": "bind", "source": f"./{layout.directory(server.entity)}", "target": MOUNTED, "read_only": True}],
+        "volumes": [
+            {"type": "bind", "source": f"./{layout.directory(server.entity)}", "target": MOUNTED, "read_only": True}
+        ],
     }
 
 

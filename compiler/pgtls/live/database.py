@@ -26,6 +26,16 @@ _APART = 60
 """The maximum difference between two clocks, in seconds."""
 
 
+def refused(said: str) -> Check:
+    """Report a login that was asked for and that failed, for the reason that libpq gave."""
+    why = "nothing that only SQL shows was compared"
+    todo = (
+        "if a policy of this user asks for a password, give it to libpq (PGPASSWORD or a password file); run pgtls "
+        "verify from an address that the policy names"
+    )
+    return differs(_CODE, "login failed", "login", said, why, todo)
+
+
 def judge(fleet: Fleet, compiled: Compiled, lock: Lock, shown: Shown) -> Iterator[Check]:
     """Judge everything that SQL showed."""
     yield ok("login", f'as role "{shown.role}"')

@@ -102,7 +102,7 @@ def verify(
         reason = "the server does not prove who it is: no password and no login for it"
         return replace(found, checks=(*found.checks, untried("login", reason)))
     shown = ask(of_server, *login, Address(seen.first.peer, address.port))
-    more = [untried("login", shown)] if isinstance(shown, str) else database.judge(tree.fleet, of_server, lock, shown)
+    more = [database.refused(shown)] if isinstance(shown, str) else database.judge(tree.fleet, of_server, lock, shown)
     return replace(found, checks=(*found.checks, *more), connections=found.connections + 1)
 
 

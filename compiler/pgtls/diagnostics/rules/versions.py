@@ -352,7 +352,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "SQL shows other files, settings or roles",
         meaning="With `--user`, `pgtls verify` found files, rules, settings, roles, databases or memberships on the "
-        "server that differ from what was compiled.",
+        "server that differ from what was compiled; or that user cannot log in.",
         why="What is loaded now, or at the next reload, is not what the spec says.",
         fix="Install the compiled files, create what is missing, and reload.",
     ),
