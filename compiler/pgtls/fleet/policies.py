@@ -143,7 +143,9 @@ def _servers(context: Context, finder: Finder, table: PolicyTable, report: list[
     everything = tuple(server for server in context.servers.values() if server.kind == "server")
     if table.servers is None:
         if len(everything) > 1:
-            names = ", ".join(f'"{server.name}"' for server in everything[:3])
+            # A standby has the rules of its primary, until a policy names it.
+            primaries = [server for server in everything if server.table.standby_of is None]
+            names = ", ".join(f'"{server.name}"' for server in (primaries or everything)[:3])
             more = f"the spec has {len(everything)} servers: write e.g. servers = [{names}], or servers =" + ' ["all"]'
             report.append(finder.fault("PGT104", f'policy "{finder.name}" does not name its servers', hint=more))
         return everything if len(everything) == 1 else ()

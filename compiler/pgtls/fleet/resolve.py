@@ -17,7 +17,7 @@ from pgtls.language.values import plain
 from pgtls.postgres.settings import SNI_SINCE, settings, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from pgtls.diagnostics import Diagnostic, Path
@@ -77,7 +77,7 @@ def _fleet(loaded: Loaded, now: datetime, report: list[Diagnostic]) -> Fleet:
     everybody = {name: _user(loaded, name, table, cas, report) for name, table in sorted(loaded.spec.user.items())}
     users = {name: user for name, user in everybody.items() if not _ended(user.table.until, now)}
     context = make_context(loaded, servers, users, report)
-    poolers = resolve_poolers(context, lambda finder, table: _links(finder, table, cas, report), report)
+    poolers = resolve_poolers(context, lambda finder, table: _links(loaded, finder, table, cas, report), report)
     written = _policies(context._replace(servers=servers | poolers), report)
     standing = {name: policy for name, policy in written.items() if not _ended(policy.table.until, now)}
     policies = {**inherited(loaded, servers, {**written, **legs(standing)}), **replication(servers, users)}
@@ -111,19 +111,24 @@ def _server(
     if table.replication_user is not None and table.replication_user not in loaded.spec.user:
         report_unknown(report, finder, "user", table.replication_user, loaded.spec.user, "replication_user")
     sni = tuple(
-        Identity(f"{name}/{one.hosts[0].lower()}", one, *_links(further, one, cas, report), further.place)
+        Identity(f"{name}/{one.hosts[0].lower()}", one, *_links(loaded, further, one, cas, report), further.place)
         for index, one in enumerate(table.sni)
         for further in (Finder(loaded.own, "server", name, one, ("sni", index)),)
     )
-    return Server(name, table, *_links(finder, table, cas, report), sni=sni)
+    return Server(name, table, *_links(loaded, finder, table, cas, report), sni=sni)
 
 
 def _links(
-    finder: Finder, table: ServerTable | SniTable, cas: Mapping[str, Authority], report: list[Diagnostic]
+    loaded: Loaded,
+    finder: Finder,
+    table: ServerTable | SniTable,
+    cas: Mapping[str, Authority],
+    report: list[Diagnostic],
 ) -> tuple[Authority | None, tuple[Authority, ...], tuple[Authority, ...]]:
     """Return the CA of an identity, those whose clients it accepts, and those that its clients trust besides."""
     if table.ca is None and not (table.cert_file or table.external):
-        hint = f'ca = "{next(iter(cas))}"' if cas else 'define a CA, e.g. [ca.root], and write ca = "root"'
+        likely = next(_likely_signers(loaded, cas), None)
+        hint = f'ca = "{likely}"' if likely else 'define a CA, e.g. [ca.root], and write ca = "root"'
         whose = f'identity "{table.hosts[0]}" of server' if finder.place else finder.kind
         report.append(finder.fault("PGT103", f'{whose} "{finder.name}" has no CA', hint=hint))
     return (
@@ -131,6 +136,15 @@ def _links(
         _cas(finder, "client_ca", table.client_ca, cas, report),
         _cas(finder, "trust", table.trust, cas, report),
     )
+
+
+def _likely_signers(loaded: Loaded, cas: Mapping[str, Authority]) -> Iterator[str]:
+    """Yield the CAs that may be meant for a server: first those of other servers, last those of clients and roots."""
+    servers = loaded.spec.server.values()
+    yield from (table.ca for table in servers if table.ca is not None and table.ca in cas)
+    others = {name for table in servers for name in table.client_ca} | {ca.table.issuer for ca in cas.values()}
+    yield from (name for name in cas if name not in others)
+    yield from cas
 
 
 def _of_its_version(finder: Finder, table: ServerTable) -> ServerTable:

@@ -379,4 +379,14 @@ RULES: tuple[Rule, ...] = (
         "about that file could show a secret in it, so pgtls names the file alone.",
         fix="Move the file into the repository and call it `*.toml`, or correct the include.",
     ),
+    Rule(
+        "PGT147",
+        "warning",
+        "two servers at one host and port",
+        meaning="The first of `hosts` and the port are the same for two servers or poolers. A standby and its primary "
+        "may share them: the name can move from one to the other.",
+        why="Bundles name this host and port. One of the two answers there, with its certificate and its rules, and "
+        "clients of the other get refusals or more access than was meant.",
+        fix="Write another host or port. A second pooler on the same machine needs its own `port` and `directory`.",
+    ),
 )

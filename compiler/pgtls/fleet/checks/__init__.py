@@ -49,6 +49,7 @@ POLICY_VALUES: tuple[PolicyCheck, ...] = (*lookalikes.POLICY_VALUES, *policies.P
 """Checks of one value of a policy."""
 
 PRESENT: tuple[Check, ...] = (
+    *names.PRESENT,
     *certificates.PRESENT,
     *elsewhere.PRESENT,
     *bundles.PRESENT,

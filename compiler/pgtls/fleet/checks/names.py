@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.fields import Finder
-    from pgtls.fleet.model import Authority, Fleet, Identity, Policy, User
+    from pgtls.fleet.model import Authority, Fleet, Identity, Policy, Server, User
 
 NAMEDATALEN = 63
 """The maximum bytes of a role or database name; PostgreSQL cuts longer names (NAMEDATALEN - 1)."""
@@ -55,6 +55,25 @@ def hosts(fleet: Fleet) -> Iterator[Diagnostic]:
     for server in fleet.identities():
         for index, host in enumerate(server.table.hosts):
             yield from _host(fleet, server, index, host)
+
+
+def shared_addresses(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find servers and poolers that clients dial at one host and port. A standby may take over its primary's name."""
+    owners: dict[tuple[str, int], Server] = {}
+    for server in fleet.servers.values():
+        host, port = server.table.hosts[0], server.table.port
+        owner = owners.setdefault((host.lower(), port), server)
+        if _primary(owner) != _primary(server):
+            message = (
+                f'clients of {server.kind} "{server.name}" dial {host} on port {port}, and so do those of {owner.kind} '
+                f'"{owner.name}"'
+            )
+            hint = "give one of them another host or port: each needs files and a certificate of its own"
+            yield finder(fleet, server).fault("PGT147", message, "hosts", 0, hint=hint, severity="warning")
+
+
+def _primary(server: Server) -> str:
+    return server.table.standby_of or server.name
 
 
 def _host(fleet: Fleet, server: Identity, index: int, host: str) -> Iterator[Diagnostic]:
@@ -282,4 +301,5 @@ VALUES = (
     blanks_at_the_end,
     directories,
 )
+PRESENT = (shared_addresses,)
 ABSENT = (unused_users, ended_tables, unused_cas)

@@ -169,7 +169,7 @@ def mixed_methods(fleet: Fleet) -> Iterator[Diagnostic]:
                 f'policy "{password[0].name}" is by password and policy "{certified[0].name}" by certificate: pooler '
                 f'"{pooler.name}" asks every client for a certificate, or none'
             )
-            hint = "make a second pooler for one of them"
+            hint = "make a second pooler for one of them, with its own port and directory"
             yield finder(fleet, password[0]).fault("PGT483", message, "auth", hint=hint)
 
 
