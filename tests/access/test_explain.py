@@ -86,6 +86,37 @@ def test_who_is_refused_and_what_is_missing(
     assert answer["nearest"] == {"policy": near, "missing": missing}
 
 
+def test_a_policy_of_a_higher_priority_that_asks_for_tls_is_why_cleartext_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    spec = tmp_path / "pgtls.toml"
+    spec.write_text("""
+version = 1
+[ca.root]
+[server.main]
+ca = "root"
+hosts = ["db.example.com"]
+no_local = true
+[user.app]
+[policy.tls]
+users = ["app"]
+from = ["10.0.0.0/8"]
+auth = "scram-sha-256"
+priority = 2
+[policy.clear]
+users = ["app"]
+from = ["10.0.0.0/8"]
+auth = "scram-sha-256"
+sslmode = "prefer"
+priority = 1
+waiver = { reason = "a test", codes = ["PGT306"] }
+""")
+    words = (str(spec), "--user", "app", "--database", "shop", "--from", "10.0.0.1", "--cleartext")
+    missing = ['policy "tls" has a higher priority, and it asks for TLS']
+    assert ask(capsys, *words)["nearest"] == {"policy": "clear", "missing": missing}
+    assert ask(capsys, *words[:-1])["policy"] == "tls"
+
+
 def test_a_page_says_line_and_policy_with_their_places(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["explain", *APP, "10.0.0.7"]) == 0
     text = capsys.readouterr().out

@@ -197,12 +197,25 @@ _MOST = 5
 def nearest(fleet: Fleet, server: Server, connection: Connection, surroundings: Surroundings) -> Nearest | None:
     """Return the policy that lacks least to cover a connection; of several, the first by name.
 
-    The role has the highest weight, TLS the lowest.
+    The role has the highest weight, TLS the lowest. One that lacks nothing yields to another of a higher priority.
     """
-    admitting = [policy for policy in fleet.policies_of(server) if policy.table.auth != "reject"]
-    lacking = {policy.name: tuple(_missing(policy, connection, surroundings)) for policy in admitting}
-    name = min(lacking, key=lambda name: (sum(weight for weight, _ in lacking[name]), name), default=None)
-    return Nearest(name, tuple(text for _, text in lacking[name])) if name else None
+    admitting = {policy.name: policy for policy in fleet.policies_of(server) if policy.table.auth != "reject"}
+    lacking = {name: tuple(_missing(policy, connection, surroundings)) for name, policy in admitting.items()}
+    weights = {name: sum(weight for weight, _ in missing) for name, missing in lacking.items()}
+    name = min(lacking, key=lambda name: (weights[name], name), default=None)
+    if name is None:
+        return None
+    if not lacking[name]:
+        above = [one for one in admitting.values() if one.table.priority > admitting[name].table.priority]
+        decisive = next((one for one in above if weights[one.name] == _LEAST), None)
+        if decisive:
+            ((_, asked),) = lacking[decisive.name]
+            return Nearest(name, (f'policy "{decisive.name}" has a higher priority, and {asked}',))
+    return Nearest(name, tuple(text for _, text in lacking[name]))
+
+
+_LEAST = 1
+"""The weight of what a policy that covers a connection asks of it: TLS, or a certificate."""
 
 
 def user_for_role(fleet: Fleet, role: str) -> Iterator[str]:
@@ -254,11 +267,11 @@ def _missing(policy: Policy, connection: Connection, surroundings: Surroundings)
         if not _covers(connection, surroundings, replace(_ANY, databases=policy.databases)):
             yield 2, f"it does not cover {what}"
     except Undecidable:
-        yield 1, f"its regular expression may cover {what} or not"
+        yield _LEAST, f"its regular expression may cover {what} or not"
     if policy.requires_tls and connection.transport != "tls":
-        yield 1, "it asks for TLS"
+        yield _LEAST, "it asks for TLS"
     elif policy.asks_certificate != "none" and connection.certificate is None:
-        yield 1, "it asks for a certificate that the server accepts"
+        yield _LEAST, "it asks for a certificate that the server accepts"
 
 
 _ANY = Line("local", (Keyword.ALL, Keyword.REPLICATION), (Keyword.ALL,), None, "trust")
