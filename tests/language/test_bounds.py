@@ -118,7 +118,9 @@ def test_the_patterns_of_a_server_have_a_bound_in_all(tmp_path: Path) -> None:
         pytest.param(BASE + '\nx = "' + "\\u00e9" * 20_000 + '"', "PGT004", 12, id="a string of escapes"),
         pytest.param('version = 1\ninclude = ["**/a/**/b/**/*.toml"]\n', "PGT013", 2, id="many ** in an include"),
         pytest.param('version = 1\ninclude = ["/**/*.toml"]\n', "PGT013", 2, id="an include that searches the machine"),
-        pytest.param('version = 1\ninclude = ["x/../../**/*.toml"]\n', "PGT013", 2, id="** above the spec"),
+        pytest.param('version = 1\ninclude = [".././**/*.toml"]\n', "PGT013", 2, id="** above the spec"),
+        pytest.param('version = 1\ninclude = ["*/../*/../*.toml"]\n', "PGT013", 2, id="down, up and down again"),
+        pytest.param('version = 1\ninclude = ["link/../*.toml"]\n', "PGT013", 2, id="up from what may be a link"),
         pytest.param('version = 1\ninclude = ["/*/*/*/*.toml"]\n', "PGT013", 2, id="many * from the root"),
     ],
 )

@@ -78,8 +78,9 @@ def test_the_files_of_a_revision_are_read_and_not_those_of_the_work_tree(reposit
         "users/app.toml export-ignore",
         "users export-ignore",
         "*.toml export-subst",
-        "*.toml filter=evil",
         "* text eol=crlf",
+        "*.png filter=lfs",
+        "*.toml -ident",
     ],
 )
 def test_attributes_hide_and_change_nothing(repository: Repository, attributes: str) -> None:
@@ -89,11 +90,37 @@ def test_attributes_hide_and_change_nothing(repository: Repository, attributes: 
     assert repository.users() == ["app"]
 
 
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ("*.toml working-tree-encoding=ASCII//TRANSLIT", "working-tree-encoding=ASCII//TRANSLIT"),
+        ("app.toml ident", "ident"),
+        ("[attr]large filter=lfs\nusers/** large", "filter=lfs"),
+    ],
+)
+@pytest.mark.parametrize("where", ["", "users/"])
+def test_a_file_that_a_checkout_would_change_is_refused(
+    repository: Repository, attributes: str, said: str, where: str
+) -> None:
+    if where and "[attr]" in attributes:
+        attributes = "*.toml filter=lfs"  # a macro is for the root alone
+    repository.write(f"{where}.gitattributes", attributes + "\n")
+    repository.commit()
+    with pytest.raises(Rejected) as rejected:
+        repository.users()
+    (fault,) = rejected.value.diagnostics
+    assert fault.code == "PGT292"
+    assert fault.message.endswith(f'when it checks "git:HEAD:" out ({said}): a build reads other bytes')
+    repository.write(f"{where}.gitattributes", "*.toml -working-tree-encoding -ident -filter\n")
+    repository.commit()
+    assert repository.users() == ["app"]
+
+
 def test_the_configuration_of_the_repository_runs_nothing(repository: Repository) -> None:
     program = repository.root / "evil"
     program.write_text(f"#!/bin/sh\ntouch {repository.root}/ran\nexec cat\n")
     program.chmod(0o755)
-    repository.write(".gitattributes", "* filter=evil diff=evil\n")
+    repository.write(".gitattributes", "* diff=evil\n*.c filter=evil\n")
     repository.commit()
     for name in (
         *("core.fsmonitor", "core.pager", "core.sshCommand", "core.editor", "core.askPass", "credential.helper"),

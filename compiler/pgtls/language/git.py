@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import tempfile
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
@@ -36,6 +38,9 @@ _ENVIRONMENT = {
 _ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 """Variables that lead git to another repository than the one around the spec: a hook sets them."""
 
+_ALTERING = ("working-tree-encoding", "filter", "ident")
+"""Attributes with which a checkout, which is what a build reads, has other bytes than the object."""
+
 
 class _Entry(NamedTuple):
     """One file of a tree: its kind, and its object."""
@@ -47,12 +52,13 @@ class _Entry(NamedTuple):
 class Revision(Mapped):
     """The files of one revision, by their path from the root of the repository."""
 
-    def __init__(self, root: str, revision: str, tree: Mapping[str, _Entry]) -> None:
+    def __init__(self, root: str, revision: str, identifier: str, tree: Mapping[str, _Entry]) -> None:
         super().__init__({})
         self.label = f"git:{revision}:"
         self._root = root
         self._entries = tree
         self._blobs: dict[str, bytes] = {}
+        self._identifier = identifier
 
     def names(self) -> Iterable[str]:
         """List the paths of all files."""
@@ -91,7 +97,16 @@ class Revision(Mapped):
         if not entry.kind.startswith(_FILE):
             what = "a symbolic link" if entry.kind.startswith(_LINK) else "a submodule"
             raise OSError(errno.ELOOP, f"it is {what}, and git:REV follows none", path)
+        if path in self._altered:
+            raise Rejected(_would_change(path, self.label, self._altered[path]))
         return self._blob(entry)
+
+    @cached_property
+    def _altered(self) -> Mapping[str, str]:
+        """The files of which a checkout has other bytes, by path, with the attribute."""
+        if not any(os.path.basename(path) == ".gitattributes" for path in self._entries):
+            return {}
+        return _altering(self._root, self._identifier, self._entries)
 
     def _around(self, path: str) -> _Entry | None:
         """Return the link or submodule that a path leads through; None where there is none."""
@@ -124,6 +139,24 @@ class Revision(Mapped):
         return _git(self._root, "cat-file", how, stdin=names) if objects else b""
 
 
+def _altering(root: str, tree: str, paths: Iterable[str]) -> dict[str, str]:
+    """Return the files of a tree that a checkout changes, with the attribute that says so. No program is run for it.
+
+    git before 2.40 takes attributes from an index and not from a tree, so the tree is read into an index of its own.
+    """
+    names = b"".join(os.fsencode(path) + b"\0" for path in paths)
+    with tempfile.TemporaryDirectory(prefix="pgtls-") as directory:
+        index = os.path.join(directory, "index")
+        _git(root, "read-tree", tree, index=index)
+        said = _git(root, "check-attr", "--cached", "--stdin", "-z", *_ALTERING, stdin=names, index=index)
+    fields = iter(os.fsdecode(said).split("\0")[:-1])
+    return {
+        path: name if value == "set" else f"{name}={value}"
+        for path, name, value in zip(fields, fields, fields, strict=True)
+        if value not in ("unspecified", "unset")
+    }
+
+
 def revision(name: str, spec: str) -> tuple[Revision, str]:
     """Open a revision of the repository around ``spec``; return its files, and the path of the spec among them.
 
@@ -143,7 +176,7 @@ def revision(name: str, spec: str) -> tuple[Revision, str]:
         raise Rejected(_no_revision(name, spec, "git is not installed")) from None
     except subprocess.CalledProcessError as error:
         raise Rejected(_no_revision(name, spec, *_fault(error.stderr.decode(errors="replace")))) from None
-    files = Revision(root, name, dict(map(_entry, os.fsdecode(listed).split("\0")[:-1])))
+    files = Revision(root, name, tree, dict(map(_entry, os.fsdecode(listed).split("\0")[:-1])))
     inside = os.path.relpath(path, root)
     if not files.has(inside):
         raise Rejected(_no_revision(name, spec, "that revision has no such file"))
@@ -156,8 +189,9 @@ def _entry(line: str) -> tuple[str, _Entry]:
     return path, _Entry(mode, one)
 
 
-def _git(folder: str, *words: str, stdin: bytes = b"") -> bytes:
+def _git(folder: str, *words: str, stdin: bytes = b"", index: str | None = None) -> bytes:
     environment = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE} | _ENVIRONMENT
+    environment |= {"GIT_INDEX_FILE": index} if index else {}
     command = ("git", *_SAFE, "-C", folder, *words)
     return subprocess.run(command, check=True, capture_output=True, input=stdin, env=environment).stdout  # noqa: S603
 
@@ -176,6 +210,11 @@ def _no_revision(name: str, spec: str, reason: str, advice: str = "") -> Diagnos
     message = f'there is no "{spec}" at revision "{name}": {reason}'
     hint = advice or "name a revision and a path that git knows: git:REV or git:REV:PATH"
     return Diagnostic("PGT292", message, hint=hint)
+
+
+def _would_change(path: str, label: str, attribute: str) -> Diagnostic:
+    message = f'git changes "{path}" when it checks "{label}" out ({visible(attribute)}): a build reads other bytes'
+    return Diagnostic("PGT292", message, hint="delete this attribute of the file from .gitattributes")
 
 
 def _no_object(label: str) -> Diagnostic:

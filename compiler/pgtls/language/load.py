@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
+from itertools import dropwhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
@@ -158,6 +159,9 @@ def _include(files: Files, top: str, patterns: object) -> _Included:
         elif len(_ANY_DEPTH.findall(pattern)) > _MOST_DEPTHS:
             message = f"{quoted(pattern)} has more than {_MOST_DEPTHS} times **, which takes too long"
             faults.append(Diagnostic("PGT013", message, ("include", index), "name the directories"))
+        elif os.pardir in _below(pattern):
+            message = f"{quoted(pattern)} goes up after it went down"
+            faults.append(Diagnostic("PGT013", message, ("include", index), "write .. at the beginning only"))
         elif _searches_elsewhere(pattern):
             message = f"{quoted(pattern)} searches directories outside of that of the spec, which takes too long"
             faults.append(Diagnostic("PGT013", message, ("include", index), "name the directories"))
@@ -177,6 +181,15 @@ def _include(files: Files, top: str, patterns: object) -> _Included:
     documents = tuple(read(files, path, top, pattern) for path, pattern in sorted(found.values()))
     sound = tuple(p for p in patterns if isinstance(p, str) and "\0" not in p)
     return _Included(sound, tuple(sorted(matched)), documents, tuple(faults))
+
+
+def _below(pattern: str) -> list[str]:
+    """Return the parts of a pattern after the ``..`` at its beginning.
+
+    A later ``..`` would multiply what ``*`` matches, or walk through what is above the target of a link.
+    """
+    parts = [part for part in pattern.split(os.sep) if part not in ("", os.curdir)]
+    return list(dropwhile(os.pardir.__eq__, parts))
 
 
 def _searches_elsewhere(pattern: str) -> bool:
