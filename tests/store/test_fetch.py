@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import stat
+import tarfile
 from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -179,7 +182,59 @@ def test_only_a_directory_that_was_fetched_from_this_store_is_written(tmp_path: 
     assert files(builder.directory / "out") == kept
 
 
-@pytest.mark.parametrize("damage", ["content", "missing", "document", "another entity's"])
+def test_a_store_that_goes_back_to_an_earlier_build_brings_no_earlier_files_back(tmp_path: Path, url: str) -> None:
+    builder, here = Builder(tmp_path / "builder", url), tmp_path / "here"
+    builder.build()
+    assert builder.run("fetch", here, "user.app").status == 0
+    earlier = store().objects(url)
+    builder.build("--renew", "user.app")
+    assert builder.run("fetch", here, "user.app").status == 0
+    kept = files(here)
+    later = store().objects(url)
+    for path, content in earlier.items():
+        store().put(url, path, content)
+    run = builder.run("fetch", here, "user.app")
+    assert (run.status, f'pgtls: error[PGT529]: the store "{url}" has user.app of build 1,' in run.stderr) == (1, True)
+    assert files(here) == kept
+    assert builder.run("fetch", tmp_path / "new", "user.app").status == 0, "who fetches for the first time cannot tell"
+    for path, content in later.items():
+        store().put(url, path, content)
+    assert builder.run("fetch", here, "user.app").status == 0
+
+
+def sparse(content: bytes) -> bytes:
+    """Return an archive with a member of a terabyte that holds nothing (GNU tar's sparse format 1.0)."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(content)) as given, tarfile.open(fileobj=file, mode="w") as made:
+        for member in given:
+            if member.name.endswith("root.crt"):
+                size = str(1 << 40)
+                member.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": size}
+                member.pax_headers["GNU.sparse.name"] = member.name
+                member.size = 512
+                made.addfile(member, io.BytesIO(f"1\n{size}\n0\n".encode().ljust(512, b"\0")))
+            else:
+                made.addfile(member, given.extractfile(member))
+    return file.getvalue()
+
+
+def test_an_archive_with_holes_takes_no_memory(tmp_path: Path, url: str) -> None:
+    builder, here = Builder(tmp_path / "builder", url), tmp_path / "here"
+    builder.build()
+    document = "entities/clients/app/entity.json"
+    head = json.loads(store().objects(url)[document])
+    archive = sparse(store().objects(url)[f"entities/clients/app/{head['pack']}.tar"])
+    name = f"{'0' * 32}-{sha256(archive).hexdigest()}"
+    store().put(url, f"entities/clients/app/{name}.tar", archive)
+    store().put(url, document, json.dumps({**head, "pack": name}).encode())
+    run = builder.run("fetch", here, "user.app")
+    assert (run.status, "it holds something other than files" in run.stderr) == (1, True), run.stderr
+    assert not files(here)
+
+
+@pytest.mark.parametrize(
+    "damage", ["content", "missing", "document", "another entity's", "set-uid", "for all to write"]
+)
 def test_a_damaged_blob_is_not_written(tmp_path: Path, url: str, damage: str) -> None:
     builder, here = Builder(tmp_path / "builder", url), tmp_path / "here"
     builder.build()
@@ -195,6 +250,10 @@ def test_a_damaged_blob_is_not_written(tmp_path: Path, url: str, damage: str) ->
         store().remove(url, blob)
     elif damage == "document":
         store().put(url, "entities/clients/app/entity.json", b'{"pgtls_entity": 1}')
+    elif damage in ("set-uid", "for all to write"):
+        more = stat.S_ISUID if damage == "set-uid" else stat.S_IWOTH
+        files_ = {path: {**entry, "mode": entry["mode"] | more} for path, entry in head["files"].items()}
+        store().put(url, "entities/clients/app/entity.json", json.dumps({**head, "files": files_}).encode())
     else:
         files_ = {path.replace("clients/app", "clients/../../app"): entry for path, entry in head["files"].items()}
         store().put(url, "entities/clients/app/entity.json", json.dumps({**head, "files": files_}).encode())

@@ -73,6 +73,8 @@ class Manifest:
     """By path relative to the out directory, with ``/``."""
     texts: Mapping[Entity, str] = field(default_factory=dict)
     """By user: the digest of what the texts of its bundle follow from: see :mod:`pgtls.output.kept`."""
+    fetched: Mapping[Entity, int] = field(default_factory=dict)
+    """By entity that was fetched from a store: the number of the build whose files these are."""
 
     def render(self) -> bytes:
         """Return the file."""
@@ -93,6 +95,8 @@ class Manifest:
             "built": timestamp(self.built),
             "next_due": None if self.next_due is None else timestamp(self.next_due),
         }
+        if self.fetched:
+            head["fetched"] = dict(sorted(self.fetched.items()))
         encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
         texts = (f'{encode_basestring(entity)}:"{self.texts[entity]}"' for entity in sorted(self.texts))
         lines = (_line(path, self.files[path]) for path in sorted(self.files))
@@ -199,12 +203,25 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
         next_due=None if due is None else instant(due),
         files={_inside(path): _of_a_file(entry) for path, entry in document["files"].items()},
         texts={_owner(entity): _digest(digits) for entity, digits in document.get("texts", {}).items()},
+        fetched={_owner(entity): _whole(number) for entity, number in document.get("fetched", {}).items()},
     )
 
 
 def listed(files: Mapping[str, Any]) -> dict[str, Entry]:
-    """Read files that a document lists as a manifest does. Raise TypeError or KeyError if it does not."""
-    return {_inside(path): _of_a_file(_read_entry(fields)) for path, fields in files.items()}
+    """Read files that a document of a store lists as a manifest does. Raise TypeError or KeyError if it does not.
+
+    A build lets nobody else write a file, and gives no program the identity of its owner.
+    """
+    found = {_inside(path): _of_a_file(_read_entry(fields)) for path, fields in files.items()}
+    if any(entry.mode & ~0o755 for entry in found.values()):
+        raise TypeError(files)
+    return found
+
+
+def _whole(number: object) -> int:
+    if type(number) is not int:
+        raise TypeError(number)
+    return number
 
 
 def _digest(digits: object) -> str:

@@ -49,7 +49,8 @@ def fetch(url: str, directory: str, entities: Sequence[str], now: datetime, wait
     """Write the current directories of servers and users below ``directory``, as they lie in an out directory.
 
     All or nothing. Raise :class:`Rejected`: PGT512, PGT513, PGT515 or PGT516 as the store answers, PGT518 (it has no
-    such entity), PGT524 (the destination is of another store), or as a build into this directory.
+    such entity), PGT524 (the destination is of another store), PGT529 (it has a later build), or as a build into this
+    directory.
     """
     objects = Objects(url)
     found = {entity: _current(objects, entity) for entity in dict.fromkeys(map(_entity, entities))}
@@ -94,6 +95,9 @@ def _write(url: str, directory: str, found: Mapping[Entity, _Current], now: date
         hint = "fetch into a new or empty directory"
         message = f'the directory "{directory}" was not fetched from the store "{url}"'
         raise Rejected(Diagnostic("PGT524", message, hint=hint))
+    for entity, current in found.items():
+        if current.head.number < old.fetched.get(entity, 0):
+            raise Rejected(_older(url, entity, current.head.number, old.fetched[entity]))
     states = out_directory.observe_files(directory, old).states
     wanted = {path: entry for current in found.values() for path, entry in current.head.files.items()}
     ours = {layout.directory(entity) for entity in found}
@@ -105,9 +109,10 @@ def _write(url: str, directory: str, found: Mapping[Entity, _Current], now: date
 
     def listed(written: Mapping[str, Entry]) -> Iterator[bytes]:
         files = kept | {path: written.get(path) or old.files[path] for path in wanted}
-        return replace(old, files=files, built=now).parts()
+        return replace(old, files=files, built=now, fetched=numbers).parts()
 
-    if changes or deletions:
+    numbers = {**old.fetched, **{entity: current.head.number for entity, current in found.items()}}
+    if changes or deletions or numbers != old.fetched:
         private = {path.rpartition("/")[0] for path, entry in (kept | wanted).items() if entry.kind == "key"}
         commit(directory, changes, deletions, listed, private=private)
     return tuple(
@@ -115,6 +120,12 @@ def _write(url: str, directory: str, found: Mapping[Entity, _Current], now: date
         for entity in found
         for where in [layout.directory(entity)]
     )
+
+
+def _older(url: str, entity: Entity, number: int, known: int) -> Diagnostic:
+    message = f'the store "{url}" has {entity} of build {number}, and this directory has build {known}'
+    hint = "ask who gave the store an older version back; if it was restored from a backup, fetch into a new directory"
+    return Diagnostic("PGT529", message, hint=hint)
 
 
 def _in_place(wanted: Entry, known: Entry | None, state: str | None) -> bool:

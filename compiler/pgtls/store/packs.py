@@ -42,7 +42,8 @@ def unpack(content: bytes, name: str) -> dict[str, bytes]:
     try:
         with tarfile.open(fileobj=BytesIO(content), mode="r:") as archive:
             for head in archive:
-                file = archive.extractfile(head) if head.isreg() else None
+                plain = head.isreg() and not head.issparse()  # holes would take more memory than the archive
+                file = archive.extractfile(head) if plain else None
                 if file is None or head.name in found:
                     raise damaged(name, "it holds something other than files")
                 found[head.name] = file.read()

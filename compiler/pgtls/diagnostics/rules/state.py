@@ -272,6 +272,15 @@ RULES: tuple[Rule, ...] = (
         fix="Keep them elsewhere.",
     ),
     Rule(
+        "PGT529",
+        "error",
+        "a store with an older version than before",
+        meaning="`pgtls fetch` would replace the files of a server or client by those of an earlier build.",
+        why="Rules and CRLs of an earlier build let in whom a later one keeps out. Whoever can write to the store, or "
+        "answer in its place, could bring them back.",
+        fix="Find out who did it. If the store was restored from a backup, fetch into a new directory.",
+    ),
+    Rule(
         "PGT530",
         "error",
         "the build cannot be written",
