@@ -206,6 +206,20 @@ def test_env_sh_in_libpqs_own_directory_is_found_there_if_it_is_that_of_the_user
     assert (str(home) in other.stdout, other.returncode == 0) == (False, shell in TELLS)
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_env_sh_takes_no_bundle_of_a_directory_that_others_may_write(
+    awkward: Path, tmp_path: Path, shell: str
+) -> None:
+    home = Bundle(awkward / "bi").unpacked()
+    shared = tmp_path / "shared"
+    shutil.copytree(awkward / "bi", shared)
+    for mode, trusted in ((0o755, True), (0o777, False)):
+        shared.chmod(mode)
+        run = sourced(shell, f"{home}/.postgresql/env.sh", shared, home)
+        there = shared if trusted and shell not in TELLS else home / ".postgresql"
+        assert run.stdout.endswith(f"\n{there}/postgresql.key"), (run.stderr, oct(mode))
+
+
 def command(bundle: Bundle, program: str) -> str:
     """Return the one command of a program that the README shows as a line of its own."""
     tokens = MarkdownIt("commonmark").parse((bundle.directory / "README.md").read_text())

@@ -23,6 +23,8 @@ _LOGICAL = re.compile(r"(?:[^\n]*\\\r?\n)*[^\n]*\n?")
 _RAW_TOKEN = re.compile(r'(?:\\\r?\n|[^\s,"]|"[^"]*"?)+')
 _NOT_HIDDEN = re.compile(r"[^\r\n]")
 _AROUND_A_NAME = "\"'#:\\\r\n "
+_NAMED = re.compile(r"""([A-Za-z][\w.]*)["']*\s*[=:]""")
+"""A name with its value, wherever in a token: after a mistyped quote, or with a colon for the equals sign."""
 
 
 def blotted(text: str) -> str:
@@ -52,9 +54,11 @@ def _spans(tokens: Iterable[str]) -> Iterator[tuple[str, tuple[int, int]]]:
     for token, following in pairwise((*tokens, "")):
         name, equals, _ = token.partition("=")
         name = name.strip(_AROUND_A_NAME)
-        if equals and is_secret(name):
+        named = (match.end() for match in _NAMED.finditer(token) if is_secret(match[1]))
+        start = token.index("=") + 1 if equals and is_secret(name) else next(named, None)
+        if start is not None:
             after_secret = True
-            yield token, (token.index("=") + 1, len(token))
+            yield token, (start, len(token))
         elif after_secret and not (equals and is_option(name)):
             yield token, (0, len(token))
         else:
