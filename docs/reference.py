@@ -28,7 +28,7 @@ from pgtls.certificates.asked import Asked
 from pgtls.cli import COMMANDS, EXIT_STATUS
 from pgtls.cli.app import command
 from pgtls.diagnostics.rules import FAMILIES, catalogue
-from pgtls.language.models import KINDS, LintTable, MapEntry, Sign, SniTable
+from pgtls.language.models import KINDS, LintTable, MapEntry, Sign, SniTable, StateTable
 from pgtls.language.schema import schema
 from pgtls.language.values import NameConstraints, Secret, Subject, TokenKey, Waiver
 from pgtls.postgres.drivers import DRIVERS, limits
@@ -174,6 +174,7 @@ def spec_page() -> Iterator[str]:
     for kind, model in KINDS.items():
         yield from _section(f"`[{kind}.NAME]`", model, kind)
     yield from _section("`[lint]`", LintTable, "lint")
+    yield from _section("`[state]`", StateTable, "state")
     yield "\n# Values that are tables\n"
     for title, model in {
         "[[server.NAME.sni]]": SniTable,

@@ -168,8 +168,8 @@ def confirm(
 
 
 def _planned(state: Decided) -> Planned:
-    from pgtls.certificates import issue, key_formats, tokens
-    from pgtls.certificates.observe import locked_keys, unusable
+    from pgtls.certificates import at_rest, issue, key_formats, tokens
+    from pgtls.certificates.observe import content, locked_keys, unusable
     from pgtls.certificates.passphrases import to_try, unopened
     from pgtls.certificates.trust import unsigned
     from pgtls.output import render
@@ -185,6 +185,8 @@ def _planned(state: Decided) -> Planned:
     texts = render.texts(fleet, rules, checked.entries, lacking, kept)
     material = key_formats.planned(fleet, issue.planned(decisions, existing), existing)
     tree = render.tree(fleet, checked.entries, existing, texts, material)
+    read = partial(content, existing.out)
+    tree = at_rest.planned(fleet, tree, existing, read)
     steps = compare(fleet, decisions, state.verdict.cut_off, tree, existing)
     touched = {change.file.entity for change in steps.changes.values()}
     locked = locked_keys(to_try(decisions, touched, existing), existing, state.secrets)
@@ -193,6 +195,7 @@ def _planned(state: Decided) -> Planned:
     if opens:
         found += unusable(fleet, decisions, existing, converted, state.secrets)
         found += tokens.faults(fleet, tokens.uses(fleet, decisions, existing), state.secrets)
+        found += at_rest.faults(fleet, tree, decisions, existing, converted, read, state.secrets)
     diagnostics = (*state.diagnostics, *locate(found, checked.source))
     refuse(diagnostics)
     made = texts, follows, material, tree, steps
@@ -233,26 +236,28 @@ class _Made(NamedTuple):
 
 def _issued(request: Request, planned: Planned, progress: Progress) -> _Made:
     """Issue what is planned. When this returns, keys are gone, and so is what the files are rendered from."""
-    from pgtls.certificates import issue, key_formats
+    from pgtls.certificates import at_rest, issue, key_formats
     from pgtls.certificates.model import Issue
-    from pgtls.certificates.observe import content, keyring
+    from pgtls.certificates.observe import content, keyring, opened_content
     from pgtls.certificates.tokens import opened, uses
     from pgtls.output import render
     from pgtls.rollout.carriers import recorded
     from pgtls.rollout.verdict import history
     from pgtls.state import generations
 
-    decisions, existing, fleet, entries = planned.decisions, planned.existing, planned.fleet, planned.checked.entries
+    existing, fleet, entries, secrets = planned.existing, planned.fleet, planned.checked.entries, planned.secrets
+    decisions = at_rest.with_signers(planned.decisions, secrets)
     issuing = sum(isinstance(decision, Issue) for decision in decisions.certificates.values())
-    keys = keyring(decisions, existing, planned.secrets, key_formats.converted(planned.material))
+    keys = keyring(decisions, existing, secrets, key_formats.converted(planned.material))
     count = progress("issuing", issuing)
-    with opened(fleet, uses(fleet, decisions, existing), planned.secrets, make=True) as lent:
+    with opened(fleet, uses(fleet, decisions, existing), secrets, make=True) as lent:
         keys = keys.with_tokens(lent)
         material = issue.carry_out(decisions, existing, keys, request.now, request.jobs, count, planned.material)
     material = key_formats.make(fleet, planned.material, material, keys)
     lines = recorded(material.lines, fleet, entries, decisions.certificates, existing.lock)
-    read = partial(content, request.out)
-    tree = render.completed(fleet, entries, existing, planned.tree, planned.texts, material, read)
+    read, clear = partial(content, request.out), partial(opened_content, request.out, secrets=secrets)
+    tree = render.completed(fleet, entries, existing, planned.tree, planned.texts, material, read, clear)
+    tree = at_rest.protected(fleet, tree, planned.tree, read, secrets)
     past = history(fleet, planned.checked.rules, entries, decisions, existing, material.lines, tree)
     lock = issue.recorded(existing.lock, lines, decisions.revocations)
     assert lock.id is not None  # noqa: S101

@@ -156,6 +156,7 @@ def manifest(
     import os
 
     from pgtls import __version__
+    from pgtls.certificates.at_rest import remembered
     from pgtls.plan.due import next_due
     from pgtls.state.manifest import Inputs, Manifest
 
@@ -171,4 +172,5 @@ def manifest(
         next_due=next_due(planned.fleet, decisions),
         files=files,
         texts=planned.follows,
+        at_rest=remembered(planned.fleet, planned.existing),
     ).parts()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import pgtls
 from pgtls.access.bundles import index
 from pgtls.access.comparisons import FIELDS, Field, neutral
-from pgtls.language.models import KINDS, LintTable
+from pgtls.language.models import KINDS, LintTable, StateTable
 from pgtls.output import render
 
 if TYPE_CHECKING:
@@ -80,7 +80,10 @@ TABLES: dict[str, dict[str, str]] = {
     "group.staff": {"users": '["app"]'},
     "network.office": {"addresses": '["10.9.0.0/16"]'},
     "lint": {"ignore": '["PGT320"]'},
+    "state": {},
 }
+ALICE = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+BOB = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL5Zl3m0bJ3w1bL1Jz6O0Ck2d8m1v7Zl8Zg5mH0J9X2f bob@example.com"
 IN_TOKEN = '{ pkcs11 = "pkcs11:token=t;object=a", module = "hsm.so", pin = { env = "PIN" } }'
 LDAP = '{{ ldapserver = "{}", ldaptls = 1, ldapprefix = "cn=" }}'
 
@@ -213,6 +216,10 @@ WEAKENINGS = (
     Step("policy.app", "waiver", '{ reason = "x", until = 2027-01-01 }', '{ reason = "x" }'),
     Step("lint", "minimum_sslmode", '"require"', None),
     Step("lint", "ignore", None, '["PGT320", "PGT313"]'),
+    Step("state", "recipients", f'["{ALICE}"]', None),
+    Step("state", "recipients", f'["{ALICE}"]', f'["{ALICE}", "{BOB}"]'),
+    Step("state", "recipients", f'["{ALICE}"]', f'["{BOB}"]', back=True),
+    Step("state", "identity", '{ env = "IDENTITY" }', '{ command = ["cat", "key.txt"] }', back=True),
     Step("lint", "waiver", None, '{ reason = "x", codes = ["PGT317"] }'),
 )
 GRANTS: tuple[tuple[Step, Kind], ...] = (
@@ -294,7 +301,7 @@ def states(step: Step) -> tuple[pgtls.Spec, pgtls.Spec]:
 
 
 def test_every_field_of_every_table_has_a_comparison() -> None:
-    models: dict[str, type[Table]] = {**KINDS, "lint": LintTable}
+    models: dict[str, type[Table]] = {**KINDS, "lint": LintTable, "state": StateTable}
     assert {kind: set(fields) for kind, fields in FIELDS.items()} == {
         kind: set(model.model_fields) for kind, model in models.items()
     }

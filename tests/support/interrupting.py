@@ -42,6 +42,8 @@ class Interrupted:
     build: Callable[[Place], Planned]
     passphrase: bytes | None = None
     """That of the keys which are encrypted."""
+    opened: Callable[[bytes], bytes] = bytes
+    """Returns what the file of a key holds, if it is encrypted for recipients."""
     directory: Path = field(default_factory=lambda: new_directory("kill"))
     origin: Place = field(init=False)
     old: dict[str, tuple[int, str]] = field(init=False)
@@ -133,28 +135,27 @@ class Interrupted:
         self._nothing_is_lost(place)
 
     def _nothing_is_lost(self, place: Place) -> None:
-        pairs_match(place, self.passphrase)
-        assert authorities(self.origin, self.passphrase) <= authorities(place, self.passphrase), (
-            "the key of a CA is gone"
-        )
-        before, after = locks.read(self.origin.lock), locks.read(place.lock)
-        assert set(before.revocations) <= set(after.revocations)
-        assert set(before.by_serial) <= set(after.by_serial)
+        pairs_match(place, self.passphrase, self.opened)
+        before, after = (authorities(one, self.passphrase, self.opened) for one in (self.origin, place))
+        assert before <= after, "the key of a CA is gone"
+        old, new = locks.read(self.origin.lock), locks.read(place.lock)
+        assert set(old.revocations) <= set(new.revocations)
+        assert set(old.by_serial) <= set(new.by_serial)
 
 
-def pairs_match(place: Place, passphrase: bytes | None = None) -> None:
+def pairs_match(place: Place, passphrase: bytes | None = None, opened: Callable[[bytes], bytes] = bytes) -> None:
     """See that every key in the tree is that of the certificate beside it, and its owner's alone."""
     for path in place.out.rglob("*.key"):
-        pem = path.read_bytes()
+        pem = opened(path.read_bytes())
         key = load_pem_private_key(pem, passphrase if b"ENCRYPTED" in pem else None)
         certificate = x509.load_pem_x509_certificates(path.with_suffix(".crt").read_bytes())[0]
         assert certificate.public_key() == key.public_key(), path
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
-def authorities(place: Place, passphrase: bytes | None = None) -> set[object]:
+def authorities(place: Place, passphrase: bytes | None = None, opened: Callable[[bytes], bytes] = bytes) -> set[object]:
     """Return the numbers of the private keys of all CAs, retired ones included."""
-    pems = [path.read_bytes() for path in (place.out / "ca").rglob("*.key")]
+    pems = [opened(path.read_bytes()) for path in (place.out / "ca").rglob("*.key")]
     keys = (load_pem_private_key(pem, passphrase if b"ENCRYPTED" in pem else None) for pem in pems)
     return {key.private_numbers() for key in keys}  # type: ignore[union-attr]
 

@@ -62,6 +62,11 @@ def exposing(was: frozenset[object], will: frozenset[object]) -> Effect:
     return "weakened" if will - was else "strengthened"
 
 
+def custody(was: frozenset[str], will: frozenset[str]) -> Effect:
+    """Rank those who can read the private keys at rest: without anybody named, keys are not encrypted."""
+    return "weakened" if (was and will - was) or not will else "strengthened"
+
+
 def granting(was: frozenset[object], will: frozenset[object]) -> Effect:
     """Rank a set whose members get access."""
     return "granted" if will - was else "lost"
@@ -172,6 +177,11 @@ def _in_lower_case(value: tuple[str, ...]) -> tuple[str, ...]:
 
 def _serials(value: tuple[str, ...]) -> frozenset[int]:
     return frozenset(int(serial.replace(":", "") or "0", 16) for serial in value)
+
+
+def _recipients(value: tuple[str, ...]) -> frozenset[str]:
+    """Return public keys without the comments of SSH."""
+    return frozenset(" ".join(one.split()[:2]) for one in value)
 
 
 def _settings(value: Mapping[str, Any]) -> dict[str, str]:
@@ -326,6 +336,10 @@ FIELDS: Mapping[str, Mapping[str, Field | Report]] = {
         "minimum_sslmode": Field(ranked(None, *SSLMODES)),
         "ignore": Field(exposing, frozenset),
         "waiver": Field(waiver),
+    },
+    "state": {
+        "recipients": Field(custody, _recipients),
+        "identity": Field(secret),
     },
 }
 """The comparison of each field, or the report that covers it. A test fails for a new field until it is listed here."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pgtls.access.diff import Change, Side
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Authority, Fleet, Server
-    from pgtls.language.models import LintTable
+    from pgtls.language.values import Table
 
     _Thing = Authority | Identity | User | Policy
 
@@ -54,7 +54,8 @@ def protection(old: Side, new: Side, access: Iterable[Change] = ()) -> tuple[Pro
         *_files(old.fleet, new.fleet),
         *_names(old.fleet, new.fleet),
         *_keys(old.fleet, new.fleet),
-        *_lint(old.fleet.lint, new.fleet.lint),
+        *_single("lint", old.fleet.lint, new.fleet.lint),
+        *_single("state", old.fleet.state, new.fleet.state),
         *(change for change in _entities(old.fleet, new.fleet) if (change.entity, change.kind) not in said),
         *_accepted(old.waived, new.waived),
     ]
@@ -107,10 +108,11 @@ def _poolers(fleet: Fleet) -> Mapping[str, Pooler]:
     return {pooler.name: pooler for pooler in fleet.poolers}
 
 
-def _lint(was: LintTable, will: LintTable) -> Iterator[ProtectionChange]:
-    for name, field in FIELDS["lint"].items():
+def _single(key: str, was: Table, will: Table) -> Iterator[ProtectionChange]:
+    """Compare a table without a name."""
+    for name, field in FIELDS[key].items():
         if isinstance(field, Field):
-            yield from _field("lint", name, field, getattr(was, name), getattr(will, name))
+            yield from _field(key, name, field, getattr(was, name), getattr(will, name))
 
 
 def _compared(kind: str, before: _Thing, after: _Thing) -> Iterator[ProtectionChange]:

@@ -60,7 +60,11 @@ def _stays(user: User, made: str, key: bytes | Later, shown: bytes | Later | Non
 
     same = isinstance(shown, bytes) and certificate is not None and sha256(shown).hexdigest() == certificate.sha256
     content = existing.contents.get(path)
-    return same and (content is None or is_for_old_readers(content) == (made == "pkcs12-3des"))
+    if existing.at_rest:
+        old = user.entity in existing.at_rest.for_old_readers
+    else:
+        old = content is not None and is_for_old_readers(content)
+    return same and (content is None or old == (made == "pkcs12-3des"))
 
 
 def converted(material: Material) -> frozenset[Entity]:

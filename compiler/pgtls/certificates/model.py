@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pgtls.state.generations import History
     from pgtls.state.known_lock import Drift
     from pgtls.state.lock import Lock, RevokedLine
-    from pgtls.state.manifest import Entry, Manifest
+    from pgtls.state.manifest import AtRest, Entry, Manifest
 
 # ---- found -----------------------------------------------------------------------------------------------------------
 
@@ -179,6 +179,16 @@ class Existing:
     forgotten: tuple[RevokedLine, ...] = ()
     """Revocations of certificates that others removed from the lock, if the caller allows them."""
     diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def at_rest(self) -> AtRest | None:
+        """Return how the keys in the out directory are encrypted. None: they are not."""
+        return self.manifest.at_rest if self.manifest else None
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Return those for whom the keys in the out directory are encrypted."""
+        return self.at_rest.recipients if self.at_rest else ()
 
     @property
     def listed(self) -> Mapping[str, Entry]:

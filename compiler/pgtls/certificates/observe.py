@@ -19,6 +19,7 @@ from pgtls.certificates.supplied import brought_key, taken_keys
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.fleet.fields import place_of
 from pgtls.language.words import listed
+from pgtls.pki.age import is_encrypted
 from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList, Unreadable
 from pgtls.state import deployed, generations, layout
 from pgtls.state import manifest as manifests
@@ -98,7 +99,8 @@ def _existing(
     check_lock(out, manifest, lock)
     files = observe_files(out, manifest, own, sealed=secrets.sealed)
     known = {line.certificate.sha256: line for line in lock.by_serial.values()}
-    look = _Look(out, files.states, known, outside, secrets)
+    guarded = manifest.at_rest.guarded if manifest.at_rest else ()
+    look = _Look(out, files.states, known, outside, secrets, guarded)
     found = {entity: _found(entity, look) for entity in profiles}
     cas = [entity for entity in profiles if entity.kind == "ca"]
     found |= {entity: _of_this_ca(entity, found[entity], lock, look) for entity in cas}
@@ -126,7 +128,7 @@ def _existing(
             *_ahead(ours, lock, drift),
             *_lacking(ours, lock, now),
             *_left_in_files(out, outside.tokens & found.keys()),
-            *open_keys(out, files),
+            *(() if manifest.at_rest else open_keys(out, files)),
             *foreign_files(out, files),
         ),
     )
@@ -141,6 +143,12 @@ class _Look(NamedTuple):
     """The lines of the lock, by the SHA-256 of the certificate."""
     outside: Outside
     secrets: Secrets
+    guarded: Collection[Entity]
+    """The entities whose key a passphrase encrypts, in a tree whose keys are encrypted for recipients, too."""
+
+    def key(self, entity: Entity) -> bytes | None:
+        """Return the private key in the tree in PEM. Return None if there is none."""
+        return opened_content(self.out, layout.key_path(entity), self.secrets)
 
 
 def _contents(
@@ -280,7 +288,7 @@ def _found(entity: Entity, look: _Look) -> Found:
     if found.key == "missing" and entity in outside.lent:
         return replace(found, key="present", stored="elsewhere")
     if found.key == "present" and found.stored == "kept" and not look.secrets.sealed:
-        return _protected(entity, look.out, found, outside)
+        return _protected(entity, found, look)
     return found
 
 
@@ -330,13 +338,16 @@ def _request_state(entity: Entity, found: Found, outside: Outside) -> KeyState:
     return "present" if spki_sha256(request) == found.certificate.spki_sha256 else "mismatch"
 
 
-def _protected(entity: Entity, out: str, found: Found, outside: Outside) -> Found:
+def _protected(entity: Entity, found: Found, look: _Look) -> Found:
     """Compare the encryption of a key with the spec. A key that should not be encrypted, but is, cannot be read."""
-    pem = _read(out, layout.key_path(entity))
-    encrypted = pem is not None and b"ENCRYPTED" in pem
-    if encrypted and entity not in outside.guarded:
+    pem, guarded = _read(look.out, layout.key_path(entity)) or b"", entity in look.outside.guarded
+    encrypted = b"ENCRYPTED" in pem
+    if is_encrypted(pem):
+        kept = look.states.get(layout.key_path(entity)) in UNTOUCHED
+        encrypted = entity in look.guarded if kept else b"ENCRYPTED" in (look.key(entity) or b"")
+    if encrypted and not guarded:
         return replace(found, key="locked")
-    return replace(found, stored="written") if entity in outside.guarded and not encrypted else found
+    return replace(found, stored="written") if guarded and not encrypted else found
 
 
 def _in_tree(entity: Entity, look: _Look) -> Found:
@@ -390,7 +401,7 @@ def _key_state(entity: Entity, certificate: Certificate | Unreadable | None, loo
         return "present"
     if look.secrets.sealed:
         return _sealed_state(entity, certificate, look)
-    pem = _read(look.out, layout.key_path(entity))
+    pem = look.key(entity)
     if pem is None:
         return "missing"
     encrypted = keys.is_encrypted(pem)
@@ -501,7 +512,7 @@ def _opens(entity: Entity, out: str, secrets: Secrets) -> bool:
     from pgtls.pki import keys
 
     pem = _read(out, layout.key_path(entity))
-    if pem is None or not keys.is_encrypted(pem):
+    if pem is None or not keys.is_encrypted(pem):  # also if it is encrypted for recipients: its use will tell
         return True
     try:
         return not isinstance(keys.load(pem, secrets.passphrase(entity), ours=True), Unreadable)
@@ -556,7 +567,7 @@ def opened(decision: Decision, existing: Existing, secrets: Secrets) -> PrivateK
         return outside.lent[entity]
     key = existing.brought.get(entity)
     if key is None:
-        pem = _read(existing.out, path) or b""
+        pem = opened_content(existing.out, path, secrets) or b""
         key = keys.load(pem, secrets.passphrase(entity) if keys.is_encrypted(pem) else None, ours=True)
     if isinstance(key, Unreadable):
         guarded = entity in outside.guarded
@@ -569,6 +580,12 @@ def opened(decision: Decision, existing: Existing, secrets: Secrets) -> PrivateK
 def content(out: str, path: str) -> bytes | None:
     """Return the content of a file of the tree, for exports. Return None if it does not exist."""
     return _read(out, path)
+
+
+def opened_content(out: str, path: str, secrets: Secrets) -> bytes | None:
+    """Return the :func:`content` of a file, of a key what it holds. Raise :class:`Rejected` if it does not open."""
+    found = _read(out, path)
+    return None if found is None else secrets.decrypted(found, path)
 
 
 def _read(out: str, path: str) -> bytes | None:

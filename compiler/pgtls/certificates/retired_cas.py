@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from pgtls.certificates.model import UNTOUCHED, CrlDecision, Signer
 from pgtls.diagnostics import Diagnostic
+from pgtls.pki.age import is_encrypted
 from pgtls.pki.model import Revocation, RevocationList, Unreadable, ca_entity
 from pgtls.state import layout
 from pgtls.state.tree import File, Later
@@ -113,10 +114,12 @@ def _authorities(fleet: Fleet, existing: Existing) -> Iterator[_Left]:
 
 
 def _signs(key: str, existing: Existing) -> bool:
-    """Return whether a key exists unencrypted. A key that was not opened counts."""
+    """Return whether a key exists without a passphrase. A key that was not opened counts."""
     if existing.files.get(key) not in UNTOUCHED:
         return False
     content = existing.contents.get(key)
+    if content is not None and is_encrypted(content):
+        return existing.at_rest is None or existing.listed[key].entity not in existing.at_rest.guarded
     return existing.sealed if content is None else b"ENCRYPTED" not in content
 
 

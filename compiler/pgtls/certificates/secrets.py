@@ -13,6 +13,7 @@ from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.fleet.fields import entity_named, place_of
 from pgtls.fleet.files import directory_of
 from pgtls.language.positions import locate
+from pgtls.pki.age import AgeFault, Identities, is_encrypted
 from pgtls.pki.model import LONGEST_PASSPHRASE
 
 if TYPE_CHECKING:
@@ -37,37 +38,77 @@ class Secrets:
         self.sealed = sealed
         """Whether to open no key and read no secret, and assume that they fit."""
         self._read: dict[tuple[str, object], str] = {}
+        self._identities: Identities | None = None
 
     def option(self, policy: Policy, name: str, secret: Secret) -> str:
         """Read a secret option of a policy's method."""
-        return self._text(secret, policy.entity, "auth_options", name)
+        return self._text(secret, place_of(self._fleet, policy.entity, "auth_options", name))
 
     def passphrase(self, entity: Entity) -> bytes | None:
         """Read the passphrase of an entity's key. Return None if the spec has none for it."""
         secret = entity_named(self._fleet, entity).table.passphrase
-        return self._text(secret, entity, "passphrase", longest=LONGEST_PASSPHRASE).encode() if secret else None
+        if secret is None:
+            return None
+        return self._text(secret, place_of(self._fleet, entity, "passphrase"), longest=LONGEST_PASSPHRASE).encode()
 
     def pin(self, entity: Entity) -> str:
         """Read the PIN of the token that holds the key of a CA."""
         key = self._fleet.cas[entity.name].table.key
         assert key is not None  # noqa: S101
-        return self._text(key.pin, entity, "key", "pin")
+        return self._text(key.pin, place_of(self._fleet, entity, "key", "pin"))
+
+    def decrypted(self, content: bytes, path: str) -> bytes:
+        """Return what a file of the out directory holds, whose name is ``path``: it may be encrypted for recipients.
+
+        Raise :class:`Rejected` with PGT650 or PGT652 if it is, and cannot be opened.
+        """
+        if not is_encrypted(content):
+            return content
+        try:
+            if self._identities is None:
+                self._identities = Identities(self._identity(path))
+            return self._identities.decrypt(content)
+        except AgeFault as fault:
+            raise Rejected(*locate((at_rest_fault(self._fleet, fault, path),), self._fleet.source)) from None
+
+    def _identity(self, path: str) -> str:
+        source = self._fleet.state.identity
+        if source is None:
+            raise AgeFault("identity", "it is encrypted, and the spec names no identity", _NO_IDENTITY)
+        return self._text(source, ("state", "identity"), lines=True)
 
     def file(self, path: str) -> bytes:
         """Read a file that the spec names. Raise OSError if it is unreadable."""
         return self._fleet.source.reader.read(path)
 
-    def _text(self, secret: Secret, entity: Entity, *field: str, longest: int = _MOST) -> str:
+    def _text(self, secret: Secret, path: Path, *, longest: int = _MOST, lines: bool = False) -> str:
         assert not self.sealed  # noqa: S101
-        path = place_of(self._fleet, entity, *field)
         directory = directory_of(self._fleet, path)
         key = (directory, secret)
         if key not in self._read:
             try:
-                self._read[key] = _checked(_fetched(secret, directory, self._fleet.source.reader), longest)
+                self._read[key] = _checked(_fetched(secret, directory, self._fleet.source.reader), longest, lines=lines)
             except _Unavailable as fault:
                 raise Rejected(*locate((_fault(secret, str(fault), path),), self._fleet.source)) from None
         return self._read[key]
+
+
+_NO_IDENTITY = (
+    'add a private key of one of its recipients to [state]: identity = { env = "NAME" }, or { file = "PATH" }'
+)
+
+
+def at_rest_fault(fleet: Fleet, fault: AgeFault, path: str = "") -> Diagnostic:
+    """Return the diagnostic of a key at rest that cannot be encrypted, or, with its ``path``, opened."""
+    if fault.trouble == "recipient":
+        return Diagnostic("PGT651", fault.message, ("state", "recipients", fault.index), fault.hint)
+    if fault.trouble == "extra":
+        place: Path = ("state", "recipients") if fleet.state.recipients else ("state", "identity")
+        return Diagnostic("PGT650", fault.message, place, fault.hint)
+    message = f'cannot open "{path}" in the out directory: {fault.message}'
+    if fleet.state.identity is not None:
+        return Diagnostic("PGT652", message, ("state", "identity"), fault.hint)
+    return Diagnostic("PGT652", message, ("state",) if fleet.state.recipients else (), fault.hint, at="table")
 
 
 class _Unavailable(Exception):  # noqa: N818
@@ -113,8 +154,8 @@ def _without_line_end(content: bytes) -> bytes:
     return content.removesuffix(b"\n").removesuffix(b"\r")
 
 
-def _checked(content: bytes, longest: int) -> str:
-    """Refuse a text that cannot be a secret, or that would break the line that contains it."""
+def _checked(content: bytes, longest: int, *, lines: bool) -> str:
+    """Refuse a text that cannot be a secret. Without ``lines``, refuse one that would break the line that holds it."""
     try:
         text = content.decode()
     except UnicodeDecodeError:
@@ -123,7 +164,7 @@ def _checked(content: bytes, longest: int) -> str:
         raise _Unavailable("it is empty")
     if len(content) > longest:
         raise _Unavailable(f"it has {len(content)} bytes, and OpenSSL reads {longest} at most")
-    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
+    if not lines and any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
         raise _Unavailable("it holds control characters, or several lines")
     return text
 

@@ -211,7 +211,7 @@ class _Gathering:
                 self._lend_token(entity, path)
                 continue
             try:
-                pem = _read(path)
+                pem = self.secrets.decrypted(_read(path), path)
             except OSError as error:
                 hint = "the path is relative to the working directory"
                 message = f'--ca-key {name}: cannot read "{path}": {error.strerror}'

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ServerTable,
         SniTable,
         SslMode,
+        StateTable,
         UserTable,
     )
     from pgtls.language.source import Source
@@ -328,6 +329,7 @@ class Fleet:
     users: Mapping[str, User]
     policies: Mapping[str, Policy]
     lint: LintTable
+    state: StateTable
     source: Source
     now: datetime
     own: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)

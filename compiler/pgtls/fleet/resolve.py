@@ -87,6 +87,7 @@ def _fleet(loaded: Loaded, now: datetime, report: list[Diagnostic]) -> Fleet:
         users=users,
         policies={name: policy for name, policy in policies.items() if not _ended(policy.table.until, now)},
         lint=loaded.spec.lint,
+        state=loaded.spec.state,
         source=loaded.source,
         now=now,
         own=loaded.own,

@@ -14,7 +14,7 @@ from pgtls.language import instead
 from pgtls.language.models import KINDS, WITH_DEFAULTS
 from pgtls.language.shape import faults, stand_ins
 from pgtls.language.values import DEVICE_NAMES, TABLE_NAME
-from pgtls.language.words import did_you_mean, quoted, value_found
+from pgtls.language.words import SINGLE, did_you_mean, quoted, value_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Key = tuple[str, str]
 Raw = dict[str, Any]
 
-_TOP_ONLY = ("version", "include", "defaults", "lint")
+_TOP_ONLY = ("version", "include", "defaults", *SINGLE)
 _MOST_MISSPELT = 1000
 TABLE, FIELD = 2, 3
 """The lengths of the path of a table, and of one of its fields."""
@@ -39,7 +39,8 @@ class Gathered:
     top: SourceFile
     tables: dict[str, Raw] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     defaults: dict[str, Raw] = field(default_factory=dict)
-    lint: Any = field(default_factory=dict)
+    single: dict[str, Any] = field(default_factory=lambda: {key: {} for key in SINGLE})
+    """The tables without names, by key."""
     owner: dict[Key, SourceFile] = field(default_factory=dict)
     own: dict[Key, frozenset[str]] = field(default_factory=dict)
     twice: list[tuple[SourceFile, str, str]] = field(default_factory=list)
@@ -100,8 +101,8 @@ def _gather_key(gathered: Gathered, file: SourceFile, key: str, value: Any) -> N
         gathered.report(Diagnostic("PGT022", message, (key,), hint, "key", file=file.name))
     elif key == "defaults":
         _gather_defaults(gathered, value)
-    elif key == "lint":
-        gathered.lint = value
+    elif key in SINGLE:
+        gathered.single[key] = value
 
 
 def _gather_tables(gathered: Gathered, file: SourceFile, kind: str, tables: Any) -> None:

@@ -17,7 +17,7 @@ from pgtls.language.models import Spec
 from pgtls.language.read import Document, read
 from pgtls.language.shape import faults, stand_ins
 from pgtls.language.source import Loaded, Source
-from pgtls.language.words import quoted, value_found
+from pgtls.language.words import SINGLE, quoted, value_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -232,7 +232,7 @@ def _with_defaults(gathered: Gathered) -> dict[str, Raw]:
 
 def _validated(gathered: Gathered, tables: dict[str, Raw]) -> Spec:
     """Judge the shape of everything. Report what is faulty, repair it, and judge again."""
-    raw = {"version": _VERSION, "lint": gathered.lint, **tables}
+    raw = {"version": _VERSION, **gathered.single, **tables}
     try:
         return Spec.model_validate(raw)
     except ValidationError as error:
@@ -242,9 +242,9 @@ def _validated(gathered: Gathered, tables: dict[str, Raw]) -> Spec:
     for diagnostic in found:
         tables_at_fault.setdefault(diagnostic.path[:TABLE], {})[diagnostic.path] = None
     for table, paths in tables_at_fault.items():
-        if table[0] == "lint":
+        if (single := str(table[0])) in SINGLE:
             keys = {path[1] for path in paths if len(path) > 1}
-            raw["lint"] = {key: value for key, value in raw["lint"].items() if key not in keys} if keys else {}
+            raw[single] = {key: value for key, value in raw[single].items() if key not in keys} if keys else {}
         else:
             _repair(gathered, raw[str(table[0])], (str(table[0]), str(table[1])), paths)
     return Spec.model_validate(raw)

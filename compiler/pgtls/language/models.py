@@ -21,6 +21,7 @@ from pgtls.language.values import (
     OpenSsl,
     OptionValue,
     Reason,
+    Recipient,
     Scalar,
     Secret,
     SerialNumber,
@@ -548,6 +549,22 @@ class LintTable(Table):
     )
 
 
+class StateTable(Table):
+    """Who can read the private keys in the out directory: `[state]`."""
+
+    recipients: Tuple[Recipient] = Field(
+        (),
+        description="Public keys of age (`age1…`) or SSH (`ssh-ed25519 …`, `ssh-rsa …`). A build encrypts every "
+        "private key in the out directory for all of them. Default: private keys are not encrypted.",
+        examples=[["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]],
+    )
+    identity: Secret | None = Field(
+        None,
+        description="The source of a private key of one of the `recipients`. A build reads it only to open a key.",
+        examples=[{"env": "AGE_IDENTITY"}, {"command": ["pass", "age/pgtls"]}],
+    )
+
+
 class Spec(Table):
     """The spec as it was read: every table is valid by itself, includes are merged, and defaults are applied."""
 
@@ -560,6 +577,7 @@ class Spec(Table):
     group: dict[str, GroupTable] = {}
     network: dict[str, NetworkTable] = {}
     lint: LintTable = LintTable()
+    state: StateTable = StateTable()
 
 
 KINDS: dict[str, type[Table]] = {

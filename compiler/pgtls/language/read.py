@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pgtls.diagnostics import Diagnostic, Place
 from pgtls.language.source import SourceFile, blotted
 from pgtls.language.syntax import syntax_fault
-from pgtls.language.words import field_name, quoted
+from pgtls.language.words import SINGLE, field_name, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,7 +207,7 @@ def _control_characters(source: SourceFile, data: dict[str, Any]) -> Iterator[Di
         elif isinstance(value, list):
             todo += [((*path, index), item) for index, item in enumerate(value)]
         elif isinstance(value, str) and (
-            _CONTROL if _PROSE & {*(path[1:] if path[0] == "lint" else path[2:])} else _IN_NAMES
+            _CONTROL if _PROSE & {*(path[1:] if path[0] in SINGLE else path[2:])} else _IN_NAMES
         ).search(value):
             yield _control_character(source, path, field_name(path), value, "value")
 

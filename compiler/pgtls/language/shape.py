@@ -17,7 +17,7 @@ from pgtls.diagnostics import Diagnostic
 from pgtls.language import instead
 from pgtls.language.hints import hint_for_choice, hint_for_type, hint_for_union
 from pgtls.language.models import KINDS, Spec
-from pgtls.language.source import PIN_IN_URI, holds_secret
+from pgtls.language.source import AGE_IDENTITY, PIN_IN_URI, holds_secret
 from pgtls.language.words import did_you_mean, field_name, quoted, value_found
 from pgtls.postgres.methods import is_option
 from pgtls.postgres.releases import NEWEST, OLDEST
@@ -188,7 +188,7 @@ def _wrong(code: str, fault: _Fault, must: str, hint: str | None = None) -> Diag
 
 def _is_secret(fault: _Fault) -> bool:
     secret = "auth_options" in fault.path or holds_secret(fault.path)
-    return secret or bool(PIN_IN_URI.search(str(fault.found)))
+    return secret or any(one.search(str(fault.found)) for one in (PIN_IN_URI, AGE_IDENTITY))
 
 
 def _wrong_type(fault: _Fault, expected: str) -> Diagnostic:

@@ -33,6 +33,9 @@ def holds_secret(path: tuple[str | int, ...]) -> bool:
 PIN_IN_URI = re.compile(r"(?<=pin-value=)[^\s&\"']+")
 """The PIN in a PKCS#11 URI (RFC 7512, 2.4), which the language does not take."""
 
+AGE_IDENTITY = re.compile(r"AGE-(?:SECRET-KEY|PLUGIN)-[0-9A-Za-z-]+", re.IGNORECASE)
+"""A private key of age, which somebody took for the public one."""
+
 _SECRET = re.compile(rf"""\b(?:{"|".join(sorted(SECRET_KEYS))})["']?\s*[=.]""")
 _STRING = r""""(?:[^"\\]|\\.)*"?|'[^']*'?"""
 _HEADER = re.compile(r"\s*\[+[^\[\]=]+\]+\s*(?:#.*)?")
@@ -51,7 +54,8 @@ def blotted(line: str, *, secret: bool = False) -> str:
     if _HEADER.fullmatch(line):
         return line
     line = PASSWORD_IN_URL.sub(lambda url: url[0].removesuffix(url[1]) + "*" * len(url[1]), line)
-    line = PIN_IN_URI.sub(lambda pin: "*" * len(pin[0]), line)
+    for secrets in (PIN_IN_URI, AGE_IDENTITY):
+        line = secrets.sub(lambda found: "*" * len(found[0]), line)
     start = 0 if secret else match.end() if (match := _SECRET.search(line)) else len(line)
     return line[:start] + _TOKENS.sub(lambda token: "*" * len(token[0]) if token["secret"] else token[0], line[start:])
 

@@ -259,6 +259,28 @@ class TokenKey(Table):
     pin: Secret = Field(description="The source of the user PIN.", examples=[{"env": "TOKEN_PIN"}])
 
 
+_RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58}|ssh-(?:ed25519|rsa) [A-Za-z0-9+/]+={0,2}(?: [^\n]*)?")
+
+
+def _recipient(value: str) -> str:
+    if not _RECIPIENT.fullmatch(value):
+        hint = 'age-keygen prints it after "public key:"; of SSH it is a line of a .pub file, ssh-ed25519 or ssh-rsa'
+        if value.upper().startswith("AGE-"):
+            hint = "this is a private key: age-keygen -y prints its public key; make a new one if others saw this one"
+        elif value.startswith("age1"):
+            hint = "an X25519 key has 62 characters; keys of plugins and post-quantum keys are not supported"
+        raise wrong("value", "a public key of age or SSH", hint)
+    return value
+
+
+Recipient = Annotated[
+    Text,
+    AfterValidator(_recipient),
+    WithJsonSchema({"type": "string", "pattern": f"^({_RECIPIENT.pattern})$"}),
+]
+"""Somebody for whom age encrypts: a public key of age (X25519), or of SSH."""
+
+
 class Waiver(Table):
     """Why lint findings on a policy are accepted."""
 

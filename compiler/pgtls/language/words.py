@@ -22,9 +22,13 @@ def quoted(text: str) -> str:
     return text.replace("\x7f", "\\u007f")
 
 
+SINGLE = ("lint", "state")
+"""The keys at the top whose tables have no names: ``[lint]``, ``[state]``."""
+
+
 def field_name(path: Path) -> str:
     """Name a field within its table: ``port``, ``subject.country``, ``item 2 of hosts``."""
-    own = path[1:] if path[:1] == ("lint",) else path[2:]
+    own = path[1:] if path and path[0] in SINGLE else path[2:]
     name = ""
     for piece in own or path:
         if isinstance(piece, int):

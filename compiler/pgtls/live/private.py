@@ -175,7 +175,9 @@ def _document(source: Source) -> Raw:
 
 def _private(document: Raw, majors: Mapping[str, int], libpq: int, revoked: Mapping[str, int]) -> Raw:
     """Return the spec with throwaway keys everywhere, and a major version for each server."""
-    private = {name: value for name, value in document.items() if name not in (*_ELSEWHERE, "policy", "defaults")}
+    private = {
+        name: value for name, value in document.items() if name not in (*_ELSEWHERE, "policy", "defaults", "state")
+    }
     defaults = document.get("defaults", {})
     private["defaults"] = {kind: _stripped(kind, table) for kind, table in defaults.items()}
     for kind in (*_ELSEWHERE, "policy"):

@@ -65,10 +65,11 @@ def completed(
     texts: Tree,
     made: Material,
     read: Callable[[str], bytes | None],
+    opened: Callable[[str], bytes | None],
 ) -> Tree:
     """Return the :func:`tree` of the material in ``made``, given the ``planned`` tree with pending parts.
 
-    ``read`` returns a file that stays.
+    ``read`` returns a file that stays, and ``opened`` what it holds if it is encrypted.
     """
     late = {file.entity for file in planned.values() if file.content is Later.PENDING}
     whole = {
@@ -78,7 +79,7 @@ def completed(
         **material(fleet, entries, made, late),
     }
     whole |= replication.copied(fleet, whole, planned, read)
-    return {**whole, **archive.packed(fleet, whole, planned, read)}
+    return {**whole, **archive.packed(fleet, whole, planned, opened)}
 
 
 def texts(

@@ -92,7 +92,7 @@ def copied(fleet: Fleet, tree: Tree, plan: Tree, read: Callable[[str], bytes | N
     """Return the copies of a tree whose other files are known. ``read`` returns a file that stays."""
 
     def content(path: str, source: str, file: File) -> Content:
-        if file.content is Later.KEPT and plan[path].content is not Later.KEPT:
+        if isinstance(file.content, Later) and plan[path].content is Later.PENDING:
             return read(source) or b""
         return file.content
 

@@ -85,6 +85,8 @@ def _difference(file: File, entry: Entry | None, state: str | None) -> str | Non
         return None if file.content is Later.KEPT else "new"
     if file.content is Later.PENDING:
         return "its certificate is issued"
+    if file.content is Later.REENCRYPTED:
+        return _READERS
     if state == "missing":
         return "it was missing"
     if state == "edited" and file.content is not Later.KEPT:
@@ -218,6 +220,8 @@ def _crl_reason(entity: Entity, decisions: Decisions) -> str | None:
 
 def _reason(change: Change, crl: str | None) -> str:
     name = change.path.rpartition("/")[2]
+    if change.reason == _READERS:
+        return _READERS
     if crl and change.file.kind == "crl":
         return f"its CRL: {crl}"
     for directory, whom in ((layout.REPLICATION, "primary"), (layout.LOGIN, "server")):
@@ -228,6 +232,7 @@ def _reason(change: Change, crl: str | None) -> str:
     return f"{name}: {change.reason}" if change.reason != "new" else f"{name} is new"
 
 
+_READERS = "who can read its key changed"
 _WHAT_NAMED = {
     layout.USER_LIST: "its users",
     layout.POOLER_DATABASES: "its server",
@@ -258,8 +263,8 @@ def _cost(
     if kind == "ca":
         lost = decision is not None and makes_key(decision) and decision.found.certificate is not None
         return "outage" if lost else "nothing"
-    # A mode that is mended here changes nothing of what was deployed.
-    changes = [change for change in changes if not change.reason.startswith("its mode")]
+    # A mode that is mended here, or an encryption, changes nothing of what was deployed.
+    changes = [one for one in changes if not one.reason.startswith("its mode") and one.reason != _READERS]
     if kind == "user":
         weighty = any(not change.path.endswith(layout.README) for change in changes)
         return "rollout" if weighty else "nothing"

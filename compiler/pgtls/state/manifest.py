@@ -59,6 +59,18 @@ class Inputs:
     files: tuple[str, ...] = ()
 
 
+class AtRest(NamedTuple):
+    """How the keys of a tree are encrypted: for the ``recipients``, each with one key of the tree in it.
+
+    What no build sees without opening them: ``guarded`` are the entities whose key a passphrase encrypts in addition,
+    ``for_old_readers`` the users whose PKCS#12 file has the old format.
+    """
+
+    recipients: tuple[str, ...]
+    guarded: frozenset[Entity] = frozenset()
+    for_old_readers: frozenset[Entity] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """A manifest. ``version`` is the pgtls that wrote it, ``built`` the time of the build."""
@@ -75,6 +87,8 @@ class Manifest:
     """By user: the digest of what the texts of its bundle follow from: see :mod:`pgtls.output.kept`."""
     fetched: Mapping[Entity, int] = field(default_factory=dict)
     """By entity that was fetched from a store: the number of the build whose files these are."""
+    at_rest: AtRest | None = None
+    """None: the keys are not encrypted."""
 
     def render(self) -> bytes:
         """Return the file."""
@@ -82,7 +96,7 @@ class Manifest:
 
     def parts(self) -> Iterator[bytes]:
         """Yield the file in parts: sorted keys, one file a line, so that ``diff`` can compare two manifests."""
-        head = {
+        head: dict[str, Any] = {
             "pgtls_manifest": VERSION,
             "version": self.version,
             "lock_id": self.lock_id,
@@ -97,6 +111,8 @@ class Manifest:
         }
         if self.fetched:
             head["fetched"] = dict(sorted(self.fetched.items()))
+        if self.at_rest:
+            head["at_rest"] = {name: sorted(value) for name, value in self.at_rest._asdict().items()}
         encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
         texts = (f'{encode_basestring(entity)}:"{self.texts[entity]}"' for entity in sorted(self.texts))
         lines = (_line(path, self.files[path]) for path in sorted(self.files))
@@ -204,6 +220,15 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
         files={_inside(path): _of_a_file(entry) for path, entry in document["files"].items()},
         texts={_owner(entity): _digest(digits) for entity, digits in document.get("texts", {}).items()},
         fetched={_owner(entity): _whole(number) for entity, number in document.get("fetched", {}).items()},
+        at_rest=_at_rest(document["at_rest"]) if "at_rest" in document else None,
+    )
+
+
+def _at_rest(fields: Mapping[str, Any]) -> AtRest:
+    return AtRest(
+        tuple(map(_text, fields["recipients"])),
+        frozenset(map(_owner, fields["guarded"])),
+        frozenset(map(_owner, fields["for_old_readers"])),
     )
 
 

@@ -37,6 +37,7 @@ class Later(Enum):
 
     PENDING = "depends on a certificate that is not issued yet"
     KEPT = "stays as it is: a key that nobody had to read"
+    REENCRYPTED = "stays as it is, encrypted for others than before"
 
 
 Content: TypeAlias = "SupportsBytes | Later"

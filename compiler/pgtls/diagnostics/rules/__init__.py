@@ -24,6 +24,7 @@ FAMILIES = {
     "state": "PGT5xx: state, lock, out directory, and pgtls itself",
     "wire": "PGT60x: running servers",
     "tokens": "PGT63x and PGT64x: keys in tokens",
+    "at_rest": "PGT65x: keys that are encrypted at rest",
     "engines": "PGT66x: engines that run PostgreSQL",
 }
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import errors
 from pgtls.fleet.checks import (
+    at_rest,
     bundles,
     certificates,
     drivers,
@@ -53,6 +54,7 @@ PRESENT: tuple[Check, ...] = (
     *certificates.PRESENT,
     *elsewhere.PRESENT,
     *bundles.PRESENT,
+    *at_rest.PRESENT,
     *drivers.PRESENT,
     *revocation.PRESENT,
     *hardening.PRESENT,
