@@ -248,6 +248,8 @@ class Build:
     """The NAMEs of all users but those of poolers, whose bundles go to no client."""
     waves: tuple[Deployment, ...] = ()
     """In which order to deploy what the build changes; empty where any order does."""
+    encrypted: bool = False
+    """Whether the keys in the out directory are encrypted for recipients."""
     notes: tuple[str, ...] = ()
     """Who goes on accepting a certificate that the build revokes, and until when."""
 
@@ -336,18 +338,25 @@ def confirm(
 
 
 def fetch(
-    directory: StrPath, *entities: str, store: str, now: datetime | None = None, lock_timeout: int = LOCK_TIMEOUT
+    directory: StrPath,
+    *entities: str,
+    store: str,
+    identity: StrPath | None = None,
+    now: datetime | None = None,
+    lock_timeout: int = LOCK_TIMEOUT,
 ) -> tuple[Fetched, ...]:
-    """Write the current directories of servers and users below ``directory``, from the URL of a store.
+    """Write the current directories of servers and users below ``directory``, from a store or an out directory.
 
-    ``bucket`` in the example is a URL such as "s3://bucket/prefix". Other functions take it as ``out``.
+    ``bucket`` in the example is a URL such as "s3://bucket/prefix". Other functions take it as ``out``. ``identity`` is
+    the file of a private key that opens keys which are encrypted for recipients.
 
     >>> [one.directory for one in pgtls.fetch("here", "server.main", store=bucket)]
     ['servers/main']
     """
     from pgtls.store.fetch import fetch
 
-    return fetch(store, os.fspath(directory), entities, now or datetime.now(UTC), lock_timeout)
+    file = None if identity is None else os.fspath(identity)
+    return fetch(store, os.fspath(directory), entities, now or datetime.now(UTC), lock_timeout, file)
 
 
 @contextmanager
@@ -426,6 +435,7 @@ def _result(planned: Planned) -> Build:
         {name: server.table.hosts[0] for name, server in fleet.servers.items()},
         frozenset(fleet.users.keys() - {pooler.written.user for pooler in fleet.poolers}),
         planned.verdict.waves,
+        bool(fleet.state.recipients),
         planned.verdict.notes,
     )
 

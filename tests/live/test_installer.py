@@ -171,7 +171,12 @@ def no_certificate(files: Path) -> None:
     (files / "server.crt").unlink()
 
 
+def encrypt_key(files: Path) -> None:
+    (files / "server.key").write_text("-----BEGIN AGE ENCRYPTED FILE-----\n")
+
+
 SPOILT = {
+    "server.key is encrypted for the builders": encrypt_key,
     "server.key does not match server.crt": spoil_key,
     "has a line of an unknown type": spoil_rules,
     "server.crt is out of order": spoil_chain,

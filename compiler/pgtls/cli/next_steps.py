@@ -61,19 +61,19 @@ def _servers(built: Build, out: str) -> Iterator[str]:
                 f"{servers[0] if len(servers) == 1 else 'NAME'}/{layout.INSTALLER}",
             )
             if is_store(out):
-                fetch = f"run pgtls fetch . {_entities('server', servers)} --out {out} on {where}"
-                yield f"{fetch}, then sudo sh servers/{script}, {after}"
+                fetch = _fetch(built, ".", "server", servers, out)
+                yield f"run {fetch} on {where}, then sudo sh servers/{script}, {after}"
             else:
-                yield f"copy {_directories(out, 'server', servers)} to {where}, run sudo sh {script} there, {after}"
+                yield f"{_copy(built, 'server', servers, out)} to {where}, run sudo sh {script} there, {after}"
 
 
 def _poolers(built: Build, out: str) -> Iterator[str]:
     if poolers := [name for name in _deployed(built.steps, "pooler") if name in built.hosts]:
         where = "their poolers" if len(poolers) > 1 else built.hosts[poolers[0]]
         if is_store(out):
-            yield f"run pgtls fetch . {_entities('pooler', poolers)} --out {out} on {where}, and reload PgBouncer"
+            yield f"run {_fetch(built, '.', 'pooler', poolers, out)} on {where}, and reload PgBouncer"
         else:
-            yield f"copy {_directories(out, 'pooler', poolers)} to {where}, and reload PgBouncer"
+            yield f"{_copy(built, 'pooler', poolers, out)} to {where}, and reload PgBouncer"
 
 
 def _clients(built: Build, out: str) -> Iterator[str]:
@@ -81,9 +81,22 @@ def _clients(built: Build, out: str) -> Iterator[str]:
     if users:
         where = "its client" if len(users) == 1 else "their clients"
         if is_store(out):
-            yield f"run pgtls fetch . {_entities('user', users)} --out {out} on {where}"
+            yield f"run {_fetch(built, '.', 'user', users, out)} on {where}"
         else:
-            yield f"copy {_directories(out, 'user', users)} to {where}"
+            yield f"{_copy(built, 'user', users, out)} to {where}"
+
+
+def _fetch(built: Build, where: str, kind: str, names: Sequence[str], out: str) -> str:
+    """Return the command that writes directories, with the keys in the clear."""
+    identity = " --identity FILE" if built.encrypted else ""
+    return f"pgtls fetch {where} {_entities(kind, names)} --out {out}{identity}"
+
+
+def _copy(built: Build, kind: str, names: Sequence[str], out: str) -> str:
+    """Return what to copy from an out directory. If its keys are encrypted, decrypt them first."""
+    if not built.encrypted:
+        return f"copy {_directories(out, kind, names)}"
+    return f"run {_fetch(built, 'DIR', kind, names, out)}, copy {_directories('DIR', kind, names)}"
 
 
 def _makes_ca_key(step: Step) -> bool:

@@ -60,7 +60,8 @@ class Built:
 def built(spec: Spec, out: str, entities: Sequence[Entity], lock_timeout: int = LOCK_TIMEOUT) -> Built:
     """Read what the last build made of entities.
 
-    Raise :class:`Rejected` with PGT660 if the out directory is missing, or if a build would change one of their files.
+    Raise :class:`Rejected` with PGT660 if the out directory is missing, or if a build would change one of their files;
+    with PGT650 or PGT652 if a key does not open.
     """
     planned = plan(request(spec, out, lock_timeout=lock_timeout))
     if planned.existing.from_lock:
@@ -138,7 +139,7 @@ def _read(planned: Planned, out: str, path: str) -> bytes:
     found = content(out, path)
     if found is None or sha256(found).hexdigest() != planned.existing.listed[path].sha256:
         raise Rejected(_stale(f'"{path}" changed while it was read'))
-    return found
+    return planned.secrets.decrypted(found, path)
 
 
 def _with_texts(rules: Rules, files: Mapping[str, bytes]) -> Rules:

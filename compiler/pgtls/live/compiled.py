@@ -12,6 +12,7 @@ from pgtls.hba.parse import parse_hba, parse_ident
 from pgtls.live.handshake import Identity
 from pgtls.output.postgresql_conf import read_fragment
 from pgtls.pki import facts, keys
+from pgtls.pki.age import is_encrypted
 from pgtls.pki.model import Certificate, Unreadable
 from pgtls.state import files, layout
 from pgtls.state import manifest as manifests
@@ -181,7 +182,7 @@ def _never_built(server: Server, reason: str) -> Diagnostic:
 def _files(manifest: Manifest, entity: Entity) -> Iterator[tuple[str, str]]:
     below = layout.directory(entity) + "/"
     for path, entry in sorted(manifest.files.items()):
-        if path.startswith(below):
+        if path.startswith(below) and not (manifest.at_rest and entry.kind == "key"):
             yield path.removeprefix(below), entry.sha256
 
 
@@ -232,5 +233,7 @@ def _identity(chain: bytes, key_path: str) -> Identity | str:
         return "its key is not in the out directory"
     except OSError as error:
         return f"its key cannot be read: {error.strerror}"
+    if is_encrypted(pem):
+        return "its key is encrypted for the recipients of [state]"
     key = keys.load(pem, ours=True)
     return f"its key cannot be used: {key.reason}" if isinstance(key, Unreadable) else Identity(certificates, key)

@@ -1,4 +1,6 @@
-"""Write the directory of one server or client from a store, on a machine that may read this prefix alone.
+"""Write the directory of one server or client, with its key in the clear, from a store or from an out directory.
+
+A machine needs to read its own prefix of a store alone.
 
 The destination is a small out directory, written by the same transaction as a build: all files of a generation or none,
 keys 0600 from the first byte, and an interrupted fetch is completed or discarded by the next one.
@@ -6,19 +8,25 @@ keys 0600 from the first byte, and an interrupted fetch is completed or discarde
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pgtls import __version__
 from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.pki.age import AN_IDENTITY, AgeFault, Identities, is_encrypted
 from pgtls.pki.model import Entity
-from pgtls.state import layout, out_directory
+from pgtls.state import files, layout, out_directory
 from pgtls.state import manifest as manifests
+from pgtls.state.faults import cannot_read
 from pgtls.state.manifest import Inputs, Manifest
 from pgtls.state.mutex import exclusive
+from pgtls.state.session import looking
 from pgtls.state.transaction import commit, recover
 from pgtls.state.tree import File
-from pgtls.store.copy import directory_of
+from pgtls.store import is_store
+from pgtls.store.copy import by_directory, directory_of
 from pgtls.store.documents import Head, damaged, head_path, pack_path
 from pgtls.store.objects import Objects
 from pgtls.store.packs import read_blob, unpack
@@ -45,19 +53,30 @@ class _Current:
     contents: Mapping[str, bytes]
 
 
-def fetch(url: str, directory: str, entities: Sequence[str], now: datetime, wait: float) -> tuple[Fetched, ...]:
-    """Write the current directories of servers and users below ``directory``, as they lie in an out directory.
+def fetch(
+    source: str, directory: str, entities: Sequence[str], now: datetime, wait: float, identity: str | None = None
+) -> tuple[Fetched, ...]:
+    """Write the current directories of servers and users below ``directory``, as a build without recipients does.
 
-    All or nothing. Raise :class:`Rejected`: PGT512, PGT513, PGT515 or PGT516 as the store answers, PGT518 (it has no
-    such entity), PGT524 (the destination is of another store), PGT529 (it has a later build), or as a build into this
-    directory.
+    ``source`` is the URL of a store, or an out directory. ``identity`` is a file that opens encrypted keys. All or
+    nothing. Raise :class:`Rejected`: PGT512, PGT513, PGT515 or PGT516 as the store answers, PGT518 (there is no such
+    entity), PGT524 (the destination is of another source), PGT529 (it has a later build), PGT650 or PGT652 (a key does
+    not open), or as a build into this directory.
     """
-    objects = Objects(url)
-    found = {entity: _current(objects, entity) for entity in dict.fromkeys(map(_entity, entities))}
+    wanted = dict.fromkeys(map(_entity, entities))
+    if is_store(source):
+        objects = Objects(source)
+        encrypted = {entity: _current(objects, entity) for entity in wanted}
+    else:
+        source = os.path.realpath(source)
+        with looking(source, wait):
+            encrypted = {entity: _local(source, entity) for entity in wanted}
+    clear = _Clear(identity)
+    found = {entity: clear.opened(current) for entity, current in encrypted.items()}
     out_directory.check(directory, ())
     with exclusive(directory, wait):
         recover(directory)
-        return _write(url, directory, found, now)
+        return _write(source, directory, found, now)
 
 
 def _entity(text: str) -> Entity:
@@ -87,17 +106,77 @@ def _current(objects: Objects, entity: Entity) -> _Current:
     return _Current(head, contents)
 
 
-def _write(url: str, directory: str, found: Mapping[Entity, _Current], now: datetime) -> tuple[Fetched, ...]:
+def _local(out: str, entity: Entity) -> _Current:
+    """Read the files of an entity in an out directory."""
+    directory, manifest = layout.directory(entity), manifests.read(out)
+    entries = by_directory(manifest).get(directory, {})
+    if manifest is None or not entries:
+        hint = "name servers and users that have files, as server.NAME and user.NAME, and the out directory with --out"
+        raise Rejected(Diagnostic("PGT518", f'the out directory "{out}" has no {entity}', hint=hint))
+    contents = {}
+    for path, entry in entries.items():
+        name = os.path.join(out, path)
+        try:
+            contents[path] = files.read(name)
+        except OSError as error:
+            raise Rejected(cannot_read(name, error)) from None
+        if sha256(contents[path]).hexdigest() != entry.sha256:
+            hint = "run pgtls build first: fetch writes what the last build made"
+            raise Rejected(Diagnostic("PGT518", f'"{name}" is not what the last build wrote', hint=hint))
+    return _Current(Head(0, manifest.lock_id, None, entries), contents)
+
+
+class _Clear:
+    """Opens encrypted keys with the identity in a file, which is read only if there are any."""
+
+    def __init__(self, identity: str | None) -> None:
+        self._file = identity
+        self._identities: Identities | None = None
+
+    def opened(self, current: _Current) -> _Current:
+        """Return the files of an entity as they are without recipients. Raise :class:`Rejected`: PGT650 or PGT652."""
+        contents = {path: self._decrypted(path, content) for path, content in current.contents.items()}
+        entries = {
+            path: entry._replace(sha256=sha256(contents[path]).hexdigest(), size=len(contents[path]))
+            for path, entry in current.head.files.items()
+        }
+        return _Current(replace(current.head, files=entries), contents)
+
+    def _decrypted(self, path: str, content: bytes) -> bytes:
+        if not is_encrypted(content):
+            return content
+        try:
+            if self._identities is None:
+                self._identities = Identities(self._text())
+            return self._identities.decrypt(content)
+        except AgeFault as fault:
+            code = "PGT650" if fault.trouble == "extra" else "PGT652"
+            message = fault.message if fault.trouble == "extra" else f'cannot open "{path}": {fault.message}'
+            raise Rejected(Diagnostic(code, message, hint=fault.hint)) from None
+
+    def _text(self) -> str:
+        if self._file is None:
+            hint = "name the file of a private key of one of its recipients with --identity, or with $PGTLS_IDENTITY"
+            raise AgeFault("identity", "it is encrypted, and there is no identity", hint)
+        try:
+            return files.read(self._file, follow=True).decode()
+        except UnicodeDecodeError:
+            raise AgeFault("identity", "the identity is no text", AN_IDENTITY) from None
+        except OSError as error:
+            raise Rejected(cannot_read(self._file, error)) from None
+
+
+def _write(source: str, directory: str, found: Mapping[Entity, _Current], now: datetime) -> tuple[Fetched, ...]:
     """Bring the destination up to date; write nothing where it is."""
     ids = {current.head.lock_id for current in found.values()}
-    old = manifests.read(directory) or _empty(url, next(iter(ids)), now)
-    if old.spec != url or ids != {old.lock_id}:
+    old = manifests.read(directory) or _empty(source, next(iter(ids)), now)
+    if old.spec != source or ids != {old.lock_id}:
         hint = "fetch into a new or empty directory"
-        message = f'the directory "{directory}" was not fetched from the store "{url}"'
+        message = f'the directory "{directory}" was not fetched from "{source}"'
         raise Rejected(Diagnostic("PGT524", message, hint=hint))
     for entity, current in found.items():
         if current.head.number < old.fetched.get(entity, 0):
-            raise Rejected(_older(url, entity, current.head.number, old.fetched[entity]))
+            raise Rejected(_older(source, entity, current.head.number, old.fetched[entity]))
     states = out_directory.observe_files(directory, old).states
     wanted = {path: entry for current in found.values() for path, entry in current.head.files.items()}
     ours = {layout.directory(entity) for entity in found}
@@ -111,7 +190,8 @@ def _write(url: str, directory: str, found: Mapping[Entity, _Current], now: date
         files = kept | {path: written.get(path) or old.files[path] for path in wanted}
         return replace(old, files=files, built=now, fetched=numbers).parts()
 
-    numbers = {**old.fetched, **{entity: current.head.number for entity, current in found.items()}}
+    numbers = {entity: current.head.number for entity, current in found.items() if current.head.number}
+    numbers = {**old.fetched, **numbers}
     if changes or deletions or numbers != old.fetched:
         private = {path.rpartition("/")[0] for path, entry in (kept | wanted).items() if entry.kind == "key"}
         commit(directory, changes, deletions, listed, private=private)
@@ -133,6 +213,6 @@ def _in_place(wanted: Entry, known: Entry | None, state: str | None) -> bool:
     return same and state in ("same", "touched")
 
 
-def _empty(url: str, lock_id: str, now: datetime) -> Manifest:
-    """Return the manifest of a destination that is new. It names the store in place of a spec."""
-    return Manifest(__version__, lock_id, url, Inputs(""), now, None, {})
+def _empty(source: str, lock_id: str, now: datetime) -> Manifest:
+    """Return the manifest of a destination that is new. It names the source in place of a spec."""
+    return Manifest(__version__, lock_id, source, Inputs(""), now, None, {})
