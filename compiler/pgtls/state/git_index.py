@@ -16,10 +16,11 @@ _STAT = 40
 _EXTENDED = 0x4000
 
 
-def tracked(directory: str) -> list[str]:
+def tracked(directory: str, *, own: bool = False) -> list[str]:
     """Return the paths at or below a directory that the index of its repository lists, relative to it ("" is itself).
 
-    Return an empty list without a repository or a readable index.
+    Look at every repository around it, or, with ``own``, only at one whose work tree it is. Return an empty list
+    without a repository or a readable index.
     """
     directory = os.path.realpath(directory)
     found: list[str] = []
@@ -28,7 +29,7 @@ def tracked(directory: str) -> list[str]:
         if index := _index(top):
             below = os.path.relpath(directory, top)
             found += (path for name in index if (path := _below(name, below)) is not None)
-        if top == (top := os.path.dirname(top)):
+        if own or top == (top := os.path.dirname(top)):
             return sorted(found)
 
 

@@ -11,6 +11,8 @@ MANIFEST = "manifest.json"
 """In the out directory: what lies in it (see :mod:`pgtls.state.manifest`)."""
 PRIVATE = ".pgtls"
 """In the out directory, 0700: staging, commit record, mutex."""
+GIT = ".git"
+"""In the out directory: the repository of a tree whose keys are encrypted."""
 GITIGNORE = ".gitignore"
 GITKEEP = ".gitkeep"
 """The placeholder that a repository commits to keep an empty directory; builds leave it alone."""
@@ -39,7 +41,7 @@ GENERATIONS_PATH = f"{PRIVATE}/{GENERATIONS}"
 DEPLOYED_PATH = f"{PRIVATE}/deployed"
 """In the private directory: the evidence that commands of this machine recorded (see :mod:`pgtls.state.deployed`)."""
 
-OURS = frozenset((MANIFEST, PRIVATE, GITIGNORE, GITKEEP))
+OURS = frozenset((MANIFEST, PRIVATE, GIT, GITIGNORE, GITKEEP))
 """The names in the out directory that the manifest does not list."""
 
 

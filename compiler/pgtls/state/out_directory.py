@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.words import listed
 from pgtls.state import files
+from pgtls.state import manifest as manifests
 from pgtls.state.faults import NEW_AROUND_KEYS, cannot_read, in_the_way, link_in_the_way, user_name, writing
 from pgtls.state.files import all_ancestors
 from pgtls.state.git_index import tracked
-from pgtls.state.names import GITIGNORE, GITKEEP, MANIFEST, OURS, PRIVATE, RECORD_PATH
+from pgtls.state.names import GIT, GITIGNORE, GITKEEP, MANIFEST, OURS, PRIVATE, RECORD_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -61,7 +63,7 @@ def inspect(out: str, own: Collection[str] = ()) -> Ownership:
             raise Rejected(link_in_the_way(name))
     if MANIFEST in names or os.path.lexists(os.path.join(out, RECORD_PATH)):
         return "ours"
-    strangers = sorted(names - {GITIGNORE, GITKEEP, PRIVATE, *(path.partition("/")[0] for path in own)})
+    strangers = sorted(names - {GIT, GITIGNORE, GITKEEP, PRIVATE, *(path.partition("/")[0] for path in own)})
     if strangers:
         raise Rejected(_not_ours(out, strangers))
     return "empty"
@@ -87,8 +89,14 @@ def check_owner(out: str) -> None:
 
 
 def check_untracked(out: str, own: Collection[str] = ()) -> None:
-    """Raise :class:`Rejected` with PGT541 if git tracks more of it than placeholders and :func:`own_files`."""
+    """Raise :class:`Rejected` with PGT541 if git tracks more of it than placeholders and :func:`own_files`.
+
+    A tree whose keys are encrypted may be a repository of its own, without what each machine remembers.
+    """
     found = [path for path in tracked(out) if path not in {GITIGNORE, GITKEEP, *own}]
+    inside = [path for path in tracked(out, own=True) if not path.startswith(f"{PRIVATE}/")] if found else ()
+    if inside and (manifest := manifests.read(out)) and manifest.at_rest:
+        found = sorted((Counter(found) - Counter(inside)).elements())
     if not found:
         return
     shown = _some([path or "." for path in found])

@@ -381,7 +381,8 @@ RULES: tuple[Rule, ...] = (
         "error",
         "git tracks files in the out directory",
         meaning="The index of the repository lists files in the out directory: more than a `.gitignore` or "
-        "`.gitkeep` in its top directory, and the lock.",
+        "`.gitkeep` in its top directory, and the lock. A repository whose work tree is the out directory itself may "
+        "have it if its keys are encrypted for `recipients`, but not `.pgtls`.",
         why="The out directory holds keys and the state of builds. Everyone who can commit to it decides "
         "what a build finds there, and git overwrites ignored files without asking.",
         fix="Find out who committed the files. Remove them from the repository with `git rm -r --cached`, and "

@@ -1,0 +1,310 @@
+"""What each command does with keys that are encrypted in the out directory, in a repository, and in a store."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+import pgtls as api
+from pgtls.certificates.asked import Asked
+from pgtls.diagnostics import Rejected
+from pgtls.exports import kubernetes, terraform
+from pgtls.exports.built import named
+from pgtls.live.compiled import compiled
+from pgtls.live.private import compiled as privately
+from support import age
+from support.building import NOW, SMALL, Place, steps
+from support.pgtls import pgtls
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.age import Identity
+
+
+@pytest.fixture
+def alice(tmp_path_factory: pytest.TempPathFactory) -> Identity:
+    return age.keygen(tmp_path_factory.mktemp("alice") / "key.txt")
+
+
+def at_rest(*recipients: Identity, identity: Identity | None = None, spec: str = SMALL) -> str:
+    names = json.dumps([one.recipient for one in recipients])
+    source = f'identity = {{ file = "{identity.file}" }}\n' if identity else ""
+    return spec.replace("version = 1\n", f"version = 1\n[state]\nrecipients = {names}\n{source}", 1)
+
+
+def loaded(place: Place) -> api.Spec:
+    return api.load(place.spec, now=NOW, lock=place.lock)
+
+
+def belong(directory: Path) -> bool:
+    """Return whether key and certificate in a directory are a pair in the clear."""
+    (key,) = directory.glob("*.key")
+    public = load_pem_private_key(key.read_bytes(), None).public_key()
+    return x509.load_pem_x509_certificate(key.with_suffix(".crt").read_bytes()).public_key() == public
+
+
+def code(rejected: pytest.ExceptionInfo[Rejected]) -> str:
+    (error,) = [one for one in rejected.value.diagnostics if one.severity == "error"]
+    return error.code
+
+
+# ---- reports ---------------------------------------------------------------------------------------------------------
+
+
+def test_reports_open_no_key(place: Place, alice: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.build(at_rest(alice))
+    monkeypatch.setattr("pgtls.certificates.secrets.Secrets.decrypted", None)
+    more = at_rest(alice, spec=SMALL + '[user.more]\nca = "clients"\n')
+    place.write(more)
+    spec = loaded(place)
+    assert api.check(spec)
+    assert {item.entity for item in api.status(spec, out=place.out).items} >= {"ca.root", "server.main"}
+    assert ("user.more", "create") in [
+        (step.entity, step.action) for step in api.plan(spec, out=place.out, secrets=False).steps
+    ]
+    assert api.access(spec)
+    place.write(at_rest(alice))
+    found = terraform.answer(loaded(place), str(place.out), terraform.read_query(b"{}"), review=False)
+    assert found["server.main.key_path"].endswith("servers/main/server.key")
+
+
+def test_diff_shows_who_else_can_read_the_keys(place: Place, alice: Identity) -> None:
+    bob = age.ssh_keygen(place.directory / "bob", "ed25519")
+    shown = {
+        (change.kind, change.entity, change.what)
+        for old, new in ((SMALL, at_rest(alice)), (at_rest(alice), at_rest(alice, bob)), (at_rest(alice, bob), SMALL))
+        for change in api.diff(api.loads(old), api.loads(new)).protection
+    }
+    assert shown == {(kind, "state", "recipients") for kind in ("strengthened", "weakened")}
+    assert api.diff(api.loads(at_rest(alice)), api.loads(at_rest(alice, bob))).exceeds("weakened")
+    assert not api.diff(api.loads(at_rest(alice, bob)), api.loads(at_rest(alice))).exceeds("weakened")
+    commented = at_rest(bob).replace("somebody@example.com", "else@example.com")
+    assert not api.diff(api.loads(at_rest(bob)), api.loads(commented))
+
+
+def test_verify_and_try_do_without_the_encrypted_keys(place: Place, alice: Identity, tmp_path: Path) -> None:
+    place.build(at_rest(alice))
+    checked = loaded(place).checked()
+    assert checked.fleet is not None
+    found = compiled(checked.fleet, checked.entries, str(place.out), checked.fleet.servers["main"])
+    assert found.own_identity() == "its key is encrypted for the recipients of [state]"
+    assert "server.key" not in found.files, "on the server it lies in the clear"
+    assert "server.crt" in found.files
+    (tmp_path / "private").mkdir()
+    private = privately(checked.source, {"main": 17}, 17, tmp_path / "private", NOW)
+    assert belong(private.server(checked.fleet.servers["main"])), "try has throwaway keys, in the clear"
+
+
+def test_an_export_has_the_keys_in_the_clear(place: Place, alice: Identity) -> None:
+    spec = SMALL.replace("[server.main]\n", '[server.main]\ndirectory = "/etc/pgtls"\n')
+    place.build(at_rest(alice, identity=alice, spec=spec))
+
+    def exported() -> bytes:
+        opened = loaded(place)
+        files, _ = kubernetes.export(opened, str(place.out), *named(opened.usable().fleet, ["server.main"]))
+        return b"".join(file.content for file in files.values())
+
+    clear = alice.age(place.file("servers/main/server.key").read_bytes())
+    assert clear is not None
+    assert base64.b64encode(clear) in exported()
+    place.build(at_rest(alice, spec=spec))
+    with pytest.raises(Rejected) as rejected:
+        exported()
+    assert code(rejected) == "PGT652"
+
+
+def test_a_lost_out_directory_is_built_again_with_encrypted_backups(place: Place, alice: Identity) -> None:
+    spec = at_rest(alice, identity=alice)
+    place.build(spec)
+    backup = place.directory / "backup"
+    place.out.rename(backup)
+    lent = tuple((name, str(backup / f"ca/{name}/ca.key")) for name in ("root", "clients"))
+    with pytest.raises(Rejected) as rejected:
+        place.build(at_rest(alice), new_out=True, asked=Asked(ca_keys=lent))
+    assert code(rejected) == "PGT652"
+    place.build(spec, new_out=True, asked=Asked(ca_keys=lent))
+    for name in ("root", "clients"):
+        before, after = ((path / f"ca/{name}/ca.key").read_bytes() for path in (backup, place.out))
+        assert alice.age(before) == alice.age(after) != before
+
+
+# ---- deploy ----------------------------------------------------------------------------------------------------------
+
+
+def test_fetch_writes_what_a_machine_needs_with_its_key_in_the_clear(place: Place, alice: Identity) -> None:
+    bob, here = age.keygen(place.directory / "bob.txt"), place.directory / "here"
+    place.build(at_rest(alice))
+    for identity, why in (
+        (None, "it is encrypted, and there is no identity"),
+        (bob.file, "it is encrypted for others"),
+    ):
+        with pytest.raises(Rejected, match=f'PGT652: cannot open "servers/main/server.key": {why}'):
+            api.fetch(here, "server.main", store=str(place.out), identity=identity, now=NOW)
+        assert not list(here.glob("*/*"))
+    with pytest.raises(Rejected, match="PGT527"):
+        api.fetch(here, "server.main", store=str(place.out), identity=place.directory / "none", now=NOW)
+    os.umask(0)
+    try:
+        api.fetch(here, "server.main", "user.app", store=str(place.out), identity=alice.file, now=NOW)
+    finally:
+        os.umask(0o022)
+    for directory, key in (("servers/main", "server.key"), ("clients/app", "postgresql.key")):
+        assert belong(here / directory)
+        assert (here / directory / key).stat().st_mode & 0o777 == 0o600
+        assert (here / directory).stat().st_mode & 0o777 == 0o700
+        for path in (here / directory).iterdir():
+            if path.is_file() and path.name != key:
+                assert path.read_bytes() == place.file(f"{directory}/{path.name}").read_bytes()
+    again = api.fetch(here, "server.main", store=str(place.out), identity=alice.file, now=NOW)
+    assert [one.changed for one in again] == [()]
+    place.build(at_rest(alice, identity=alice), asked=Asked(renew=frozenset({"server.main"})))
+    again = api.fetch(here, "server.main", store=str(place.out), identity=alice.file, now=NOW)
+    assert {path.rpartition("/")[2] for path in again[0].changed} == {"server.crt", "server.key"}
+    assert belong(here / "servers/main")
+    assert belong(here / "clients/app"), "what was not named stays"
+
+
+def test_fetch_names_what_is_wrong_with_an_out_directory(place: Place, alice: Identity) -> None:
+    here = place.directory / "here"
+    with pytest.raises(Rejected, match=r'PGT518: the out directory ".*/out" has no server.main'):
+        api.fetch(here, "server.main", store=str(place.out), now=NOW)
+    place.build(at_rest(alice))
+    with pytest.raises(Rejected, match=r"PGT518: .* has no user.nobody"):
+        api.fetch(here, "user.nobody", store=str(place.out), now=NOW)
+    place.append("servers/main/server.crt", "x")
+    with pytest.raises(Rejected, match=r'PGT518: ".*server.crt" is not what the last build wrote'):
+        api.fetch(here, "server.main", store=str(place.out), identity=alice.file, now=NOW)
+    place.build(at_rest(alice, identity=alice), asked=Asked(replace=frozenset({"server.main"})))
+    api.fetch(here, "server.main", store=str(place.out), identity=alice.file, now=NOW)
+    with pytest.raises(Rejected, match="PGT524"):
+        api.fetch(place.out, "server.main", store=str(place.out), identity=alice.file, now=NOW)
+
+
+def test_the_report_of_a_build_says_how_to_deploy(place: Place, alice: Identity) -> None:
+    place.write(at_rest(alice))
+    run = pgtls("build", cwd=place.directory, now=NOW.isoformat())
+    fetch = "run pgtls fetch DIR {} --out out --identity FILE, copy DIR/{} to {}"
+    assert [line.removeprefix("next: ") for line in run.stdout.splitlines()[-3:-1]] == [
+        fetch.format("server.main", "servers/main", "db.example.com")
+        + ", run sudo sh main/install.sh there, which reloads PostgreSQL",
+        fetch.format("user.app", "clients/app", "its client"),
+    ]
+    words = ("fetch", "deploy", "user.app", "--out", "out")
+    run = pgtls(*words, cwd=place.directory, environment={"PGTLS_IDENTITY": str(alice.file)})
+    assert (run.status, run.stdout) == (0, "fetched deploy/clients/app\n"), run.stderr
+    assert belong(place.directory / "deploy/clients/app")
+    for directory, status in ((place.file("clients/app"), 1), (place.directory / "deploy/clients/app", 0)):
+        home = {**os.environ, "HOME": str(place.directory)}
+        done = subprocess.run(
+            ("sh", "install.sh"), cwd=directory, env=home, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == status, done.stderr
+        assert ("postgresql.key is encrypted for the builders" in done.stderr) == (status == 1)
+
+
+# ---- a repository ----------------------------------------------------------------------------------------------------
+
+
+def git(directory: Path, *words: str | Path) -> None:
+    who = ("-c", "user.name=Builder", "-c", "user.email=builder@example.com", "-c", "commit.gpgsign=false")
+    subprocess.run(("git", *who, *words), cwd=directory, check=True, capture_output=True)
+
+
+def commit(directory: Path) -> None:
+    git(directory, "add", "-A", ".")
+    git(directory, "commit", "-qm", "build")
+
+
+def test_a_tree_in_a_repository_of_its_own_is_built_by_whoever_clones_it(place: Place, alice: Identity) -> None:
+    central = place.directory / "central.git"
+    git(place.directory, "init", "-q", "--bare", central)
+    git(place.directory, "clone", "-q", central, "out")
+    place.file(".gitignore").write_text("/.pgtls/\n")
+    place.build(at_rest(alice))
+    commit(place.out)
+    git(place.out, "push", "-q", "origin", "HEAD")
+    assert steps(place.build(at_rest(alice))) == []
+    other = Place(place.directory / "other")
+    other.directory.mkdir()
+    other.lock.write_bytes(place.lock.read_bytes())
+    git(other.directory, "clone", "-q", central, "out")
+    first = other.build(at_rest(alice))
+    assert {change.reason for change in first.plan.changes.values()} == {"its mode was changed"}, "git keeps no mode"
+    assert not [one for one in first.diagnostics if one.code == "PGT559"], "nobody could read a key"
+    assert steps(other.build(at_rest(alice))) == []
+    renewed = other.build(at_rest(alice, identity=alice), now=NOW + timedelta(days=70))
+    assert ("server.main", "renew") in steps(renewed)
+    commit(other.out)
+    objects = subprocess.run(
+        ("git", "grep", "-l", "PRIVATE KEY-----", *git_revisions(other.out)),
+        cwd=other.out,
+        capture_output=True,
+        check=False,
+    )
+    assert objects.stdout == b"", "no private key is in the repository"
+
+
+def git_revisions(directory: Path) -> list[str]:
+    words = ("git", "rev-list", "--all")
+    return subprocess.run(words, cwd=directory, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_the_slower_of_two_builders_discards_its_tree_and_keeps_its_lock(place: Place, alice: Identity) -> None:
+    spec, central = at_rest(alice, identity=alice), place.directory / "central.git"
+    git(place.directory, "init", "-q", "--bare", central)
+    builders = [Place(place.directory / name) for name in ("one", "two")]
+    for one in builders:
+        one.directory.mkdir()
+        git(one.directory, "clone", "-q", central, "out")
+        if one is builders[0]:
+            one.file(".gitignore").write_text("/.pgtls/\n")
+            one.build(spec)
+            commit(one.out)
+            git(one.out, "push", "-q", "origin", "HEAD")
+    first, second = builders
+    second.lock.write_bytes(first.lock.read_bytes())
+    for one in builders:
+        one.build(spec, asked=Asked(renew=frozenset({"server.main"})), now=NOW + timedelta(days=1))
+        commit(one.out)
+    git(first.out, "push", "-q", "origin", "HEAD")
+    with pytest.raises(subprocess.CalledProcessError):
+        git(second.out, "push", "-q", "origin", "HEAD")
+    lines = dict.fromkeys([*first.lock.read_text().splitlines(), *second.lock.read_text().splitlines()])
+    second.lock.write_text("".join(f"{line}\n" for line in lines))
+    git(second.out, "fetch", "-q")
+    git(second.out, "reset", "-q", "--hard", "@{upstream}")
+    second.build(spec, now=NOW + timedelta(days=1))
+    assert second.file("servers/main/server.crt").read_bytes() == first.file("servers/main/server.crt").read_bytes()
+    assert steps(second.build(spec, now=NOW + timedelta(days=1))) == []
+
+
+def test_no_other_repository_may_have_the_tree(place: Place, alice: Identity, tmp_path: Path) -> None:
+    def refused(one: Place) -> None:
+        with pytest.raises(Rejected) as rejected:
+            one.build()
+        assert code(rejected) == "PGT541"
+
+    place.build(at_rest(alice))
+    git(place.directory, "init", "-q")
+    git(place.directory, "add", "-f", "out/ca")
+    refused(place)
+    own = Place(tmp_path / "own")
+    own.directory.mkdir()
+    own.build(at_rest(alice))
+    git(own.out, "init", "-q")
+    git(own.out, "add", "-f", "ca", "manifest.json")
+    own.build()
+    git(own.out, "add", "-f", ".pgtls/lock")
+    refused(own)
+    git(own.out, "rm", "-q", "--cached", ".pgtls/lock")
+    own.build(at_rest(alice, identity=alice).replace("recipients", "#"))
+    refused(own)
