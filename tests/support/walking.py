@@ -212,7 +212,6 @@ class Reader:
 _SURROUNDINGS = {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{ENVIRONMENT['PATH']}",
     "PYTHONPATH": str(Path(__file__).parents[1]),  # for blocks that nobody sees, which run support.company
-    "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_SYSTEM": "/dev/null",
     "GIT_AUTHOR_NAME": "A",
     "GIT_AUTHOR_EMAIL": "a@example.com",
