@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from ipaddress import ip_interface
+from ipaddress import IPv4Network, IPv6Network, ip_interface
 from typing import TYPE_CHECKING, TypeVar
 
-from pgtls.hba.model import HostName, Keyword, MaskedAddress, Member, Name, Regex, Surroundings
+from pgtls.hba.model import HostName, Keyword, Member, Name, Regex, Surroundings
 from pgtls.hba.regex import Undecidable, compile_regex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from pgtls.hba.model import Address, Connection, Database, IdentLine, IPAddress, Line, Role
 
@@ -71,11 +71,12 @@ def decide(
     )
     types = RECORD_TYPES_OF[connection.transport]
     for line in lines:
-        if (
-            line.type in types
-            and (line.address is None or _address_matches(line.address, connection, surroundings))
-            and _both(_any(covers_database, line.databases), _any(covers_role, line.roles))
-        ):
+        if line.type not in types or not (covered := _any(covers_database, line.databases)):
+            continue
+        near = line.address is None or address_matches(
+            line.address, connection.address, connection.host_names, surroundings
+        )
+        if near and _both(covered, _any(covers_role, line.roles)):
             return line
     return None
 
@@ -303,20 +304,22 @@ def _direct(members: frozenset[tuple[str, str]]) -> dict[str, set[str]]:
     return above
 
 
-def _address_matches(address: Address, connection: Connection, surroundings: Surroundings) -> bool:
+def address_matches(
+    address: Address, client: IPAddress | None, host_names: Collection[str], surroundings: Surroundings
+) -> bool:
+    """Return whether an address field covers a client with these names. No field covers a client on the Unix socket."""
+    if isinstance(address, IPv4Network | IPv6Network):
+        return client is not None and client in address
     if address is Keyword.ALL:
         return True
     if isinstance(address, HostName):
-        return any(_host_matches(address.name, name) for name in connection.host_names)
-    client = connection.address
+        return any(_host_matches(address.name, name) for name in host_names)
     if client is None:
         return False
     if isinstance(address, Keyword):
         return _is_near(client, surroundings.interfaces, same_host=address is Keyword.SAMEHOST)
-    if isinstance(address, MaskedAddress):
-        same_family = client.version == address.address.version
-        return same_family and not (int(client) ^ int(address.address)) & int(address.mask)
-    return client in address
+    same_family = client.version == address.address.version
+    return same_family and not (int(client) ^ int(address.address)) & int(address.mask)
 
 
 def _host_matches(pattern: str, name: str) -> bool:

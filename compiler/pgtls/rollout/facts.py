@@ -16,7 +16,7 @@ from pgtls.pki.model import Certificate, Entity, Unreadable
 from pgtls.state.generations import Generation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from pgtls.access.model import Entry, Rules
@@ -46,6 +46,7 @@ class Keys:
         self, certificates: Mapping[Entity, Decision], existing: Existing, issued: Iterable[IssuedLine] = ()
     ) -> None:
         self._certificates, self._lock = certificates, existing.lock
+        self._chains: dict[str, tuple[str, ...]] = {}
         self._issued = {line.entity: line.certificate for line in issued}
         lines = [line for line in existing.lock.by_serial.values() if line.entity.kind == "ca"]
         self._parents = {line.certificate.key_id: line.certificate.authority_key_id for line in lines}
@@ -81,8 +82,10 @@ class Keys:
 
     def chain(self, ca: Authority) -> tuple[str, ...]:
         """Return the keys of a CA and of the CAs above it after this build, up to the root."""
-        *below, root = (self.own(link.entity) for link in ca.chain)
-        return (*below, *self.above(root))
+        if ca.name not in self._chains:
+            *below, root = (self.own(link.entity) for link in ca.chain)
+            self._chains[ca.name] = (*below, *self.above(root))
+        return self._chains[ca.name]
 
     def root(self, ca: Authority) -> str:
         """Return the key that a peer must trust to accept a certificate of a CA."""
@@ -168,25 +171,47 @@ def _identity(identity: Identity, keys: Keys) -> dict[str, Any]:
     }
 
 
-def of_bundle(
-    user: User, entries: Sequence[Entry], own_roots: Mapping[str, Sequence[str]], keys: Keys
-) -> dict[str, Any]:
-    """Return the facts of a bundle: the identity it presents, the CAs it trusts, and the entries it dials.
+class Bundles:
+    """Compute the facts of bundles. Most differ in their user's name alone: what they share is computed once.
 
     ``own_roots`` are, by name, the keys that clients trust of identities that no CA of the spec certifies.
     """
-    dialled = {entry.identity.name: entry.identity for entry in entries}
-    trusted = [keys.root(ca) for ca in server_cas(entries) if keys.signed(ca)]
-    trusted += [key for name in dialled for key in own_roots.get(name, ())]
-    trusted += [SYSTEM] if any(identity.system for identity in dialled.values()) else []
-    return {
-        "chain": list(keys.presented(user.entity, user.ca)) if user.ca else [],
-        "name": user.common_name if user.ca else "",
-        "subject": distinguished_name(user) if user.ca else "",
-        "trust": _distinct(trusted),
-        "crl": _distinct(key for ca in listed_cas(user, entries) if keys.signed(ca) for key in keys.chain(ca)),
-        "entries": [_entry(user, entry) for entry in entries],
-    }
+
+    def __init__(self, own_roots: Mapping[str, Sequence[str]], keys: Keys) -> None:
+        self._own_roots = own_roots
+        self._keys = keys
+        self._trusted: dict[Hashable, Mapping[str, list[str]]] = {}
+        self._dialled: dict[Hashable, Mapping[str, Any]] = {}
+
+    def of(self, user: User, entries: Sequence[Entry]) -> dict[str, Any]:
+        """Return the facts of a bundle: the identity it presents, the CAs it trusts, and the entries it dials."""
+        table, presents = user.table, user.ca is not None
+        servers = tuple(entry.identity.name for entry in entries)
+        if (trusted := self._trusted.get((servers, table.crl))) is None:
+            trusted = self._trusted[servers, table.crl] = self._trust(user, entries)
+        shared = []
+        for entry in entries:
+            # With the entry's policies, these are all that its facts depend on besides its role.
+            own = entry.database, entry.sslmode, entry.certificate, entry.channel_binding, entry.replication
+            kind = (entry.identity.name, id(entry.policies), *own, presents, table.libpq)
+            if (dialled := self._dialled.get(kind)) is None:
+                dialled = self._dialled[kind] = _entry(user, entry)
+            shared.append({**dialled, "role": entry.role})
+        return {
+            "chain": list(self._keys.presented(user.entity, user.ca)) if presents else [],
+            "name": user.common_name if presents else "",
+            "subject": distinguished_name(user) if presents else "",
+            **trusted,
+            "entries": shared,
+        }
+
+    def _trust(self, user: User, entries: Sequence[Entry]) -> dict[str, list[str]]:
+        keys, dialled = self._keys, {entry.identity.name: entry.identity for entry in entries}
+        trusted = [keys.root(ca) for ca in server_cas(entries) if keys.signed(ca)]
+        trusted += [key for name in dialled for key in self._own_roots.get(name, ())]
+        trusted += [SYSTEM] if any(identity.system for identity in dialled.values()) else []
+        listed = (key for ca in listed_cas(user, entries) if keys.signed(ca) for key in keys.chain(ca))
+        return {"trust": _distinct(trusted), "crl": _distinct(listed)}
 
 
 def _distinct(found: Iterable[str]) -> list[str]:

@@ -102,10 +102,11 @@ def order(
 ) -> Order:
     """Compare old and new of every bundle and server if this build changes one of them (``changed``)."""
     compare = _Comparison(around)
+    by_name = {server.name: server for server in servers}
     reasons: dict[tuple[Entity, Entity], Reason] = {}
     conflicts: dict[tuple[Any, ...], list[Entity]] = defaultdict(list)
     for bundle, mine in bundles.items():
-        for server in _dialled(mine.new, servers):
+        for server in _dialled(mine.new, by_name):
             if bundle not in changed and server not in changed:
                 continue
             pair = compare.pair(mine, servers[server], server.name)
@@ -122,10 +123,9 @@ def order(
     return Order(waves, (*found, *circular))
 
 
-def _dialled(bundle: Dialling, servers: Mapping[Entity, Sides]) -> Iterator[Entity]:
+def _dialled(bundle: Dialling, servers: Mapping[str, Entity]) -> Iterator[Entity]:
     names = dict.fromkeys(entry["server"] for entry in bundle.facts["entries"])
-    by_name = {entity.name: entity for entity in servers}
-    return (by_name[name] for name in names if name in by_name)
+    return (servers[name] for name in names if name in servers)
 
 
 def _worst(pair: Pair) -> tuple[Cause, Cause, bool, bool]:
@@ -235,7 +235,7 @@ class _Comparison:
     ) -> Iterator[tuple[Cause | None, Cause | None]]:
         lines = self._lines(entry, before, old_bundle, new_bundle, old_server, new_server)
         judge = _by_handshake if lines is None else self._by_rules
-        where = (None,) if lines is None else points(entry, lines)
+        where = (None,) if lines is None else points(entry, lines, self._around)
         for point in where:
             now = judge(old_bundle, before, old_server, point)
             then = judge(new_bundle, entry, new_server, point)

@@ -87,15 +87,14 @@ def generations(
     keys: facts.Keys,
 ) -> dict[Entity, Generation]:
     """Return the new generation of every server and every bundle."""
-    roots = facts.own_roots(fleet, decisions.certificates, keys)
+    bundles = facts.Bundles(facts.own_roots(fleet, decisions.certificates, keys), keys)
     found: dict[Entity, Generation] = {}
     for server in fleet.servers.values():
         said = facts.of_server(fleet, server, rules[server.name], keys)
         found[server.entity] = _generation(server.entity, server.identities, said, fleet.now, keys)
     for user in fleet.users.values():
         if mine := entries.get(user.name):
-            said = facts.of_bundle(user, mine, roots, keys)
-            found[user.entity] = _generation(user.entity, (user,), said, fleet.now, keys)
+            found[user.entity] = _generation(user.entity, (user,), bundles.of(user, mine), fleet.now, keys)
     return found
 
 

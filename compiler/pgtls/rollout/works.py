@@ -7,20 +7,20 @@ Follow the handshake of libpq and OpenSSL (chain, name, CRLs, client certificate
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pgtls.hba.match import decide, outcome
+from pgtls.hba.match import address_matches, decide, outcome
 from pgtls.hba.model import ClientCertificate, Connection, HostName, Keyword, Name
 from pgtls.hba.parse import parse_hba, parse_ident
 from pgtls.hba.regex import Undecidable
 from pgtls.rollout.facts import SYSTEM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from pgtls.hba.model import Database, IdentLine, IPAddress, Line, Surroundings, Transport
+    from pgtls.hba.model import Address, Database, IdentLine, IPAddress, Line, Surroundings, Transport
     from pgtls.state.generations import Generation
 
 VERIFYING = ("require", "verify-ca", "verify-full")
@@ -262,10 +262,16 @@ def _agrees(allowed: Sequence[str], wire: str) -> bool:
     return wire in allowed
 
 
-def points(entry: Mapping[str, Any], lines: Iterable[Line]) -> Iterator[Point]:
+def points(entry: Mapping[str, Any], lines: Sequence[Line], surroundings: Surroundings) -> Iterator[Point]:
     """Yield one connection of each kind that the lines distinguish for the role of an entry."""
-    lines = tuple(lines)
-    addresses = [line.address for line in lines if line.address is not None]
+    clients = _clients(tuple(dict.fromkeys(line.address for line in lines if line.address is not None)), surroundings)
+    for database in _databases(entry, lines):
+        yield from (Point(database, *client) for client in clients)
+
+
+@lru_cache(maxsize=256)  # users of one policy have the same lines
+def _clients(addresses: Sequence[Address], surroundings: Surroundings) -> tuple[tuple[IPAddress, frozenset[str]], ...]:
+    """Return a client, by its address and its host names, of each kind that address fields distinguish."""
     starts: dict[IPAddress, None] = {ip_address("198.51.100.77"): None, ip_address("2001:db8::77"): None}
     for network in addresses:
         if isinstance(network, IPv4Network | IPv6Network):
@@ -276,9 +282,12 @@ def points(entry: Mapping[str, Any], lines: Iterable[Line]) -> Iterator[Point]:
     near = {Keyword.SAMEHOST, Keyword.SAMENET} & {one for one in addresses if isinstance(one, Keyword)}
     starts |= {ip_address("127.0.0.1"): None} if near else {}
     names = {_example(one.name) for one in addresses if isinstance(one, HostName)}
-    for database in _databases(entry, lines):
-        yield from (Point(database, address) for address in starts)
-        yield from (Point(database, next(iter(starts)), frozenset((name,))) for name in sorted(names))
+    clients = [(address, frozenset[str]()) for address in starts]
+    clients += [(next(iter(starts)), frozenset((name,))) for name in sorted(names)]
+    distinct: dict[tuple[bool, ...], tuple[IPAddress, frozenset[str]]] = {}
+    for client in clients:
+        distinct.setdefault(tuple(address_matches(one, *client, surroundings) for one in addresses), client)
+    return tuple(distinct.values())
 
 
 def _example(name: str) -> str:
