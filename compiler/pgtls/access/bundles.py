@@ -12,7 +12,6 @@ from pgtls.access.grants import accepted_authorities
 from pgtls.access.model import Entry
 from pgtls.access.order import arrange
 from pgtls.access.sets import Addresses, Databases, Roles, Scope
-from pgtls.fleet.membership import memberships
 from pgtls.language.models import SSLMODES
 from pgtls.postgres.libpq import SNI_SINCE
 
@@ -40,7 +39,7 @@ def index(fleet: Fleet) -> Mapping[str, tuple[Entry, ...]]:
 
     The entry without a database comes first, replication last.
     """
-    known = memberships(fleet.users.values())
+    known = fleet.memberships
     found: dict[str, list[Entry]] = {name: [] for name in fleet.users}
     kinds: dict[Hashable, dict[str, list[Entry]]] = {}
     identities = [(server, identity) for server in fleet.servers.values() for identity in server.identities]

@@ -14,7 +14,6 @@ from pgtls.access.order import SOCKET, arrange
 from pgtls.access.sets import Roles, Scope, addresses_of, databases_of, roles_of
 from pgtls.access.split import Inseparable, Piece, Unmappable, pieces
 from pgtls.fleet.checks.waivers import mark_by_path
-from pgtls.fleet.membership import memberships
 from pgtls.hba.model import Keyword, Line
 from pgtls.hba.render import Unwritable, render_hba, render_ident
 from pgtls.postgres.methods import takes_map
@@ -78,7 +77,7 @@ def compile_rules(
     a policy's method; without it the text contains a placeholder. A fault between two policies is reported only for the
     first server that they share.
     """
-    roles = memberships(fleet.users.values())
+    roles = fleet.memberships
     accepted = accepted_authorities(fleet, server.accepted_cas)
     order = arrange(fleet.policies_of(server), roles, accepted)
     grants = {item.policy.name: granted(item.policy, item.demand, accepted) for item in order.items}

@@ -16,7 +16,6 @@ from pgtls.access.matrix import word
 from pgtls.access.meaning import Accepted, Holders, secret_options
 from pgtls.access.sets import collapse
 from pgtls.access.text import Text, line_coverage, shows
-from pgtls.fleet.membership import memberships
 from pgtls.fleet.model import subject_attributes
 from pgtls.hba.match import expanded_role, map_identity
 from pgtls.hba.model import Keyword, Name, Regex, Surroundings
@@ -254,7 +253,7 @@ def _server(name: str, old: Side, new: Side) -> Iterator[Change]:
     classes = Classes(
         [line_coverage(line) for line in states[0].lines],
         [line_coverage(line) for line in states[1].lines],
-        memberships(old.fleet.users.values()).agreed(memberships(new.fleet.users.values())),
+        old.fleet.memberships.agreed(new.fleet.memberships),
         sorted({*(name for user in users for name in user.roles), *_shown_roles(before ^ after, states)}),
     )
     named = frozenset(role for user in users for role in user.roles)

@@ -114,7 +114,10 @@ class Certified:
     @cached_property
     def common_names(self) -> Mapping[str, str]:
         """Common names by user."""
-        return {name: user.common_name for name, user in self._fleet.users.items() if self.has(user)}
+        found: dict[str, str] = {}
+        for ca in self._accepted:
+            found |= self._fleet.common_names[ca]
+        return found
 
     @cached_property
     def all_common_names(self) -> frozenset[str]:

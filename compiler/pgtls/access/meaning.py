@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pgtls.access.classes import Classes
-    from pgtls.fleet.model import Fleet, Policy, Server
+    from pgtls.fleet.model import Fleet, Policy, Server, User
     from pgtls.hba.model import Role, Transport
 
 SECRET = "(secret)"  # noqa: S105  (stands for a value that is not looked at)
@@ -82,11 +82,20 @@ class Holders:
         intended = {ca.name for ca in fleet.cas.values() if any(above.name in named for above in ca.chain)}
         # PgBouncer looks for a name among those of the whole certificate, without regard to case.
         self._folds = server.kind == "pooler"
-        self.users = [user for user in fleet.users.values() if user.ca and user.ca.name in under]
-        self.meant = {user.name for user in self.users if user.ca and user.ca.name in intended}
+        self._fleet = fleet
+        self._under = under
+        self.meant = frozenset[str]().union(*(fleet.common_names[name] for name in under & intended))
         self._strangers = any(
             ca.trusted_only or ca.foreign_root is not None for ca in fleet.cas.values() if ca.name in under
         )
+
+    @cached_property
+    def users(self) -> Sequence[User]:
+        """The users who hold such a certificate."""
+        return [user for user in self._fleet.users.values() if self._admits(user)]
+
+    def _admits(self, user: User) -> bool:
+        return user.ca is not None and user.ca.name in self._under
 
     def showing(self, text: str, part: Part) -> frozenset[Bearer]:
         """Return the users that show a common name, or a whole subject.
@@ -94,13 +103,10 @@ class Holders:
         A user with ``identity = "dn"`` is not identified by a common name.
         """
         if part == "dn":
-            return frozenset(("user", name) for name in self._by_subject.get(text, ()))
-        names = self._by_common_name.get(folded(text) if self._folds else text, ())
-        return frozenset(("cn of user" if name in self._by_whole_subject else "user", name) for name in names)
-
-    @cached_property
-    def _by_whole_subject(self) -> frozenset[str]:
-        return frozenset(user.name for user in self.users if user.table.identity == "dn")
+            return frozenset(("user", user.name) for user in self._by_subject.get(text, ()))
+        found = self._by_folded_name.get(folded(text), ()) if self._folds else self._fleet.by_common_name.get(text, ())
+        holders = filter(self._admits, found)
+        return frozenset(("cn of user" if user.table.identity == "dn" else "user", user.name) for user in holders)
 
     def may_exist(self, bearer: Bearer) -> bool:
         """Return whether a client can show an identity that a line accepts.
@@ -110,23 +116,21 @@ class Holders:
         return self._strangers or bearer[0] not in ("cn", "dn")
 
     @cached_property
-    def _by_common_name(self) -> Mapping[str, tuple[str, ...]]:
-        if self._folds:
-            shown = ((user, {folded(name) for name in (user.common_name, *user.dns_names)}) for user in self.users)
-            return _gathered((name, user.name) for user, names in shown for name in sorted(names))
-        return _gathered((user.common_name, user.name) for user in self.users)
+    def _by_folded_name(self) -> Mapping[str, Sequence[User]]:
+        shown = ((user, {folded(name) for name in (user.common_name, *user.dns_names)}) for user in self.users)
+        return _gathered((name, user) for user, names in shown for name in sorted(names))
 
     @cached_property
-    def _by_subject(self) -> Mapping[str, tuple[str, ...]]:
+    def _by_subject(self) -> Mapping[str, Sequence[User]]:
         return _gathered(
-            (subject_text(subject_attributes(user.table.subject, user.common_name)), user.name) for user in self.users
+            (subject_text(subject_attributes(user.table.subject, user.common_name)), user) for user in self.users
         )
 
 
-def _gathered(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for shown, name in pairs:
-        found[shown] = (*found[shown], name) if shown in found else (name,)
+def _gathered(pairs: Iterable[tuple[str, User]]) -> dict[str, list[User]]:
+    found: dict[str, list[User]] = {}
+    for shown, user in pairs:
+        found.setdefault(shown, []).append(user)
     return found
 
 

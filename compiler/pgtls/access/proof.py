@@ -16,7 +16,6 @@ from pgtls.access.classes import Classes
 from pgtls.access.meaning import Holders, Meaning, coverage, secret_options
 from pgtls.access.model import Difference
 from pgtls.access.text import TRANSPORTS, Text, line_coverage, shows
-from pgtls.fleet.membership import memberships
 from pgtls.hba.model import Name
 from pgtls.postgres.methods import takes_map
 
@@ -48,7 +47,7 @@ def prove(fleet: Fleet, rules: Rules) -> tuple[Difference, ...]:
     classes = Classes(
         [coverage(policy) for policy in policies],
         [line_coverage(line) for line in hba.lines],
-        memberships(fleet.users.values()),
+        fleet.memberships,
         _names(fleet, ident.lines) if _is_wide(policies, hba.lines) else (),
     )
     meaning = Meaning(policies, holders, server.table.postgres)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pgtls.access.compile import alike, compile_rules, for_server, unread
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from pgtls.access.model import Rules
-    from pgtls.access.problems import Issued
+    from pgtls.access.problems import Issued, Known
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Policy
     from pgtls.fleet.resolve import Resolved
@@ -44,12 +45,14 @@ def rules_by_server(
     rules: dict[str, Rules] = {}
     found: list[Diagnostic] = []
     compiled: dict[Hashable, Rules | None] = {}
-    alive, unexpired = heritable(fleet, issued.alive(fleet.now)), heritable(fleet, issued.unexpired(fleet.now))
+    @cache
+    def known(crl: bool) -> tuple[Known, ...]:
+        return heritable(fleet, (issued.alive if crl else issued.unexpired)(fleet.now))
+
     for server in fleet.servers.values():
         kind = alike(fleet, server)
         if kind not in compiled:
-            known = alive if server.table.crl else unexpired
-            compiled[kind], faults = compile_rules(fleet, server, known, secret)
+            compiled[kind], faults = compile_rules(fleet, server, known(server.table.crl), secret)
             found += faults
         if (one := compiled[kind]) is not None:
             rules[server.name] = for_server(one, server)

@@ -61,9 +61,9 @@ def intruders(fleet: Fleet, rules: Rules, known: Memberships) -> Iterator[Diagno
     """
     server_trust = trust(fleet, rules.server)
     others = set(server_trust.others)
-    strangers = [user for user in fleet.users.values() if user.ca and user.ca.name in others]
-    if not strangers:
+    if not any(fleet.common_names[name] for name in others):
         return
+    strangers = [user for user in fleet.users.values() if user.ca and user.ca.name in others]
     # Another check reports any two users that share a common name.
     meant = {user.common_name for user in fleet.users.values() if user.ca and user.ca.name in server_trust.named}
     roles = tuple(dict.fromkeys(role for user in fleet.users.values() for role in user.roles))

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pgtls.fleet.membership import memberships
 from pgtls.language.values import plain
 from pgtls.pki.expected import taken_for_host
 from pgtls.pki.model import Entity, ca_entity, entity
 from pgtls.pki.pkcs11_uri import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from pgtls.diagnostics import Path
+    from pgtls.fleet.membership import Memberships
     from pgtls.hba.model import Address, Database, Keyword, Member, Name
     from pgtls.language.models import (
         CaTable,
@@ -319,7 +322,7 @@ class Policy:
         return "verify-full" if self.table.auth == "cert" else self.table.client_cert
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what follows from its users is computed once
 class Fleet:
     """The whole spec, resolved at one instant, without ended entities (``until``). All in the order of names."""
 
@@ -350,6 +353,29 @@ class Fleet:
     def clusters(self) -> Mapping[str, Server]:
         """The servers that are PostgreSQL itself."""
         return {name: server for name, server in self.servers.items() if server.kind == "server"}
+
+    @cached_property
+    def memberships(self) -> Memberships:
+        """The memberships that its users say."""
+        return memberships(self.users.values())
+
+    @cached_property
+    def common_names(self) -> Mapping[str, Mapping[str, str]]:
+        """By CA: the common names in the certificates that it signs, by user."""
+        found: dict[str, dict[str, str]] = {name: {} for name in self.cas}
+        for name, user in self.users.items():
+            if user.ca:
+                found[user.ca.name][name] = user.common_name
+        return found
+
+    @cached_property
+    def by_common_name(self) -> Mapping[str, Sequence[User]]:
+        """By common name: the users who have it in their certificate."""
+        found: dict[str, list[User]] = {}
+        for user in self.users.values():
+            if user.ca:
+                found.setdefault(user.common_name, []).append(user)
+        return found
 
     def identities(self) -> Iterator[Identity]:
         """Yield the identities of every server."""

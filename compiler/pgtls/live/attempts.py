@@ -26,7 +26,6 @@ from pgtls.access.meaning import coverage
 from pgtls.access.question import NONE, Question, of_server
 from pgtls.access.text import line_coverage
 from pgtls.diagnostics import Rejected
-from pgtls.fleet.membership import memberships
 from pgtls.hba.match import Identities, decide, map_identity
 from pgtls.hba.model import Connection, Keyword, Line, Name, Regex
 from pgtls.hba.render import render_hba
@@ -147,7 +146,7 @@ class Attempts:
     def _examples(self) -> Iterator[Source]:
         """Yield each class of addresses. If an unknown fact divides a class, yield the part with the example."""
         near = [index for index, line in enumerate(self._lines) if isinstance(line.address, Keyword)]
-        known = memberships(self._fleet.users.values())
+        known = self._fleet.memberships
         policies = [coverage(policy) for policy in self._policies]
         for one in Classes(policies, [line_coverage(line) for line in self._lines], known).addresses:
             address, _, host = one.example.partition(" ")
