@@ -66,20 +66,20 @@ def _too_long(what: str, value: str, most: int) -> str:
 def validities(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find validities longer than the issuer's, and renewal windows as long as a life."""
     for thing in entities(fleet):
-        issuer, table, found = _issuer(thing), thing.table, finder(fleet, thing)
+        issuer, table = _issuer(thing), thing.table
         if issuer and "validity" in table.model_fields_set and not issuer.table.cert_file:
             mine, its = table.validity, issuer.table.validity
             if mine and mine > its:
                 message = (
                     f"{_span(mine)} is longer than the validity of its issuer ({_span(its)}), ca " + f'"{issuer.name}"'
                 )
-                yield found.fault("PGT130", message, "validity", hint="shorten it: no certificate outlives its issuer")
+                hint = "shorten it: no certificate outlives its issuer"
+                yield finder(fleet, thing).fault("PGT130", message, "validity", hint=hint)
         life = table.validity
         if life and table.renew_before and table.renew_before >= life:
             message = f"renew_before ({_span(table.renew_before)}) is not shorter than validity ({_span(life)})"
-            yield found.fault(
-                "PGT131", message, "renew_before", hint="shorten it: otherwise every build renews the certificate"
-            )
+            hint = "shorten it: otherwise every build renews the certificate"
+            yield finder(fleet, thing).fault("PGT131", message, "renew_before", hint=hint)
 
 
 def _span(length: timedelta) -> str:
@@ -257,11 +257,7 @@ def revocation_lists(fleet: Fleet) -> Iterator[Diagnostic]:
 
 def twins(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find users whose certificates one server could not tell apart: to it they are one."""
-    names: dict[str, list[User]] = {}
-    for user in fleet.users.values():
-        if user.ca:
-            names.setdefault(user.common_name, []).append(user)
-    for users in names.values():
+    for users in fleet.by_common_name.values():
         for index, second in enumerate(users):
             for first in users[:index]:
                 yield from _twins(fleet, first, second)

@@ -36,9 +36,10 @@ _CONTRADICTIONS = (
 def contradictions(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find fields that contradict each other about a key, and fields that need another one."""
     for thing in entities(fleet):
-        table, found = thing.table, finder(fleet, thing)
+        table = thing.table
         if table.model_fields_set.isdisjoint(_FIELDS):
             continue
+        found = finder(fleet, thing)
         for first, second, why in _CONTRADICTIONS:
             both = getattr(table, first, None) and getattr(table, second, None)
             if both and (second != "passphrase" or found.says(second)):  # a default is for those that have a key here
@@ -88,8 +89,9 @@ def misspelt_files(fleet: Fleet) -> Iterator[Diagnostic]:
     elsewhere; a build checks again.
     """
     for thing in entities(fleet):
-        for field in ("cert_file", "key_file", "csr_file", "crl_file"):
-            name = getattr(thing.table, field, None)
+        said = thing.table.model_fields_set
+        for field in (one for one in ("cert_file", "key_file", "csr_file", "crl_file") if one in said):
+            name = getattr(thing.table, field)
             if name and (meant := _meant_file(fleet, thing, name)):
                 message, hint = f"there is no file {quoted(name)}", f"did you mean {quoted(meant)}?"
                 yield finder(fleet, thing).fault("PGT117", message, field, hint=hint, severity="warning")

@@ -31,10 +31,16 @@ if TYPE_CHECKING:
 def roles(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find roles and operating-system users of a user that look like something else."""
     for user in fleet.users.values():
-        found, table = finder(fleet, user), user.table
+        table = user.table
+        if table.model_fields_set.isdisjoint(_NAMES):
+            continue
+        found = finder(fleet, user)
         yield from _items(found, "roles", table.roles or (), ROLES._replace(known=user.roles))
         yield from _items(found, "member_of", table.member_of, GROUP_ROLES)
         yield from _items(found, "os_users", table.os_users or (), OS_USERS)
+
+
+_NAMES = frozenset(("roles", "member_of", "os_users"))
 
 
 def server_databases(fleet: Fleet) -> Iterator[Diagnostic]:

@@ -18,7 +18,7 @@ def dates(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find ``revoke_before`` in the future, and revocations without a CRL."""
     holders: list[Identity | User] = [*fleet.identities(), *fleet.users.values()]
     for thing in holders:
-        instant, found = thing.table.revoke_before, finder(fleet, thing)
+        instant = thing.table.revoke_before
         if instant is None:
             continue
         if instant > fleet.now:
@@ -27,12 +27,13 @@ def dates(fleet: Fleet) -> Iterator[Diagnostic]:
                 "write a time in the past: every build before that time would revoke the certificate "
                 "that the previous build issued"
             )
-            yield found.fault("PGT570", message, "revoke_before", hint=hint)
+            yield finder(fleet, thing).fault("PGT570", message, "revoke_before", hint=hint)
         elif thing.ca and not _published(thing.ca):
             message = (
                 f'ca "{thing.ca.name}" has no CRL: no peer would see that a certificate of {thing.entity} is revoked'
             )
-            yield found.fault("PGT572", message, "revoke_before", hint=f"crl = true in [ca.{thing.ca.name}]")
+            hint = f"crl = true in [ca.{thing.ca.name}]"
+            yield finder(fleet, thing).fault("PGT572", message, "revoke_before", hint=hint)
 
 
 def serial_numbers(fleet: Fleet) -> Iterator[Diagnostic]:
