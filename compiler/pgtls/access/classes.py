@@ -142,6 +142,9 @@ class Classes:
 
     def _possible(self, name: str, certain: Bits, doubtful: Mapping[Role, Bits]) -> Iterator[Bits]:
         """Yield the bits of a role, one for each possible state of the unknown facts about it."""
+        if not doubtful:
+            yield certain
+            return
         inside = {term: self._known.member(name, term.role) if isinstance(term, Member) else None for term in doubtful}
         sure = [term for term, member in inside.items() if member]
         for chosen in dict.fromkeys(map(self._closed, _subsets([t for t, member in inside.items() if member is None]))):

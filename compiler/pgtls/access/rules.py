@@ -45,6 +45,7 @@ def rules_by_server(
     rules: dict[str, Rules] = {}
     found: list[Diagnostic] = []
     compiled: dict[Hashable, Rules | None] = {}
+
     @cache
     def known(crl: bool) -> tuple[Known, ...]:
         return heritable(fleet, (issued.alive if crl else issued.unexpired)(fleet.now))

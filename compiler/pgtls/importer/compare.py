@@ -54,7 +54,7 @@ class _Anybody(Holders):
     """The holders of any name: the certificates that exist are not known here."""
 
     def __init__(self) -> None:
-        self.users, self.meant = [], set()
+        self.users, self.meant = [], frozenset()
 
     def showing(self, text: str, part: Part) -> frozenset[Bearer]:
         """Return the holder of that name."""
