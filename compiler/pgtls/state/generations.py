@@ -58,12 +58,12 @@ def identity(one: Generation, settings: str) -> str:
 def read(out: str) -> History | None:
     """Read the generations of an out directory; None where there are none, or where they cannot be read."""
     try:
-        first, *lines = files.read(os.path.join(out, GENERATIONS_PATH)).splitlines()
-        if json.loads(first)["pgtls_generations"] != VERSION:
+        lines = files.read(os.path.join(out, GENERATIONS_PATH)).splitlines()
+        first, *rest = json.loads(b"[%s]" % b",".join(lines))  # several times faster than line by line
+        if first["pgtls_generations"] != VERSION:
             return None
         found: dict[Entity, list[Generation]] = {}
-        for line in lines:
-            one = _generation(json.loads(line))
+        for one in map(_generation, rest):
             found.setdefault(one.entity, []).append(one)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None

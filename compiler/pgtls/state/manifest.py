@@ -217,7 +217,7 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
         ),
         built=instant(document["built"]),
         next_due=None if due is None else instant(due),
-        files={_inside(path): _of_a_file(entry) for path, entry in document["files"].items()},
+        files=_files(document["files"]),
         texts={_owner(entity): _digest(digits) for entity, digits in document.get("texts", {}).items()},
         fetched={_owner(entity): _whole(number) for entity, number in document.get("fetched", {}).items()},
         at_rest=_at_rest(document["at_rest"]) if "at_rest" in document else None,
@@ -237,7 +237,7 @@ def listed(files: Mapping[str, Any]) -> dict[str, Entry]:
 
     A build lets nobody else write a file, and gives no program the identity of its owner.
     """
-    found = {_inside(path): _of_a_file(_read_entry(fields)) for path, fields in files.items()}
+    found = _files({path: _read_entry(fields) for path, fields in files.items()})
     if any(entry.mode & ~0o755 for entry in found.values()):
         raise TypeError(files)
     return found
@@ -273,18 +273,15 @@ _KINDS = {kind: kind for kind in FILE_KINDS}
 _NO_NAMES = frozenset(("", ".", ".."))
 
 
-def _of_a_file(entry: object) -> Entry:
-    if not isinstance(entry, Entry):
-        raise TypeError(entry)
-    return entry
-
-
-def _inside(path: str) -> str:
-    """Return the path of a file if it stays inside the tree: a build may delete it."""
-    name = path.rpartition("/")[2]
-    if "\0" in path or name in _NO_NAMES or not _is_inside(path[: -len(name)]):
-        raise TypeError(path)
-    return path
+def _files(found: dict[str, Any]) -> dict[str, Entry]:
+    """Return the files if each has an entry and a path that stays inside the tree: a build may delete them."""
+    if not {*map(type, found.values())} <= {Entry}:
+        raise TypeError(found)
+    for path in found:
+        name = path.rpartition("/")[2]
+        if "\0" in path or name in _NO_NAMES or not _is_inside(path[: -len(name)]):
+            raise TypeError(path)
+    return found
 
 
 @cache  # a directory has several files

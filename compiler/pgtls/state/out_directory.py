@@ -184,7 +184,7 @@ def observe_files(out: str, manifest: Manifest, own: Collection[str] = (), *, se
     ours = OURS.union(own)
     try:
         exposed.look_at_private_files()
-        for path, found, private in _walk(out, "", known, ours):
+        for path, found, private in _walk(out, known, ours):
             entry = listed.get(path)
             if entry is not None or path in known:
                 exposed.look(path, found)
@@ -219,7 +219,7 @@ class _Exposed:
         """Note the owner and the mode of a path of pgtls."""
         if found.st_uid != self._owner:
             self._others[path] = found.st_uid
-        if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_IWOTH:
+        if found.st_mode & stat.S_IWOTH and stat.S_ISDIR(found.st_mode):
             self._open.append(path)
 
     def look_at_private_files(self) -> None:
@@ -284,23 +284,21 @@ def open_keys(out: str, observed: Observed) -> tuple[Diagnostic, ...]:
     return (Diagnostic("PGT559", message, hint=hint, severity="warning"),)
 
 
-def _walk(
-    out: str, directory: str, known: set[str], ours: Collection[str], private: bool = True
-) -> Iterator[tuple[str, os.stat_result, bool]]:
-    """Yield everything below a directory of pgtls, and whether its directory is closed to others. Follow no link."""
-    above = f"{directory}/" if directory else ""
-    below: list[tuple[str, bool]] = []
-    with os.scandir(os.path.join(out, directory)) as entries:
-        for entry in entries:
-            path = above + entry.name
-            if path in ours:
-                continue
-            found = entry.stat(follow_symlinks=False)
-            yield path, found, private
-            if stat.S_ISDIR(found.st_mode) and path in known:
-                below.append((path, not stat.S_IMODE(found.st_mode) & 0o077))
-    for path, closed in below:
-        yield from _walk(out, path, known, ours, closed)
+def _walk(out: str, known: set[str], ours: Collection[str]) -> Iterator[tuple[str, os.stat_result, bool]]:
+    """Yield everything in directories of pgtls, and whether its directory is closed to others. Follow no link."""
+    left = [("", True)]
+    while left:
+        directory, private = left.pop()
+        above = f"{directory}/" if directory else ""
+        with os.scandir(os.path.join(out, directory)) as entries:
+            for entry in entries:
+                path = above + entry.name
+                if path in ours:
+                    continue
+                found = entry.stat(follow_symlinks=False)
+                yield path, found, private
+                if path in known and stat.S_ISDIR(found.st_mode):
+                    left.append((path, not stat.S_IMODE(found.st_mode) & 0o077))
 
 
 def _state(out: str, path: str, entry: Entry, found: os.stat_result, private: bool, sealed: bool) -> FileState:
