@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pgtls.certificates.model import Existing
     from pgtls.certificates.secrets import Secrets
     from pgtls.language.files import Files
-    from pgtls.pki.model import Entity
+    from pgtls.pki.model import Entity, Profile
     from pgtls.plan.status import Status
     from pgtls.state.deployed import Evidence, Witness
     from pgtls.state.tree import Tree
@@ -71,23 +71,23 @@ def decided(request: Request) -> Decided:
         new_out=request.new_out,
         review=request.review,
     )
-    return _decided(checked, secrets, existing, asked)
+    return _decided(checked, profiles, secrets, existing, asked)
 
 
-def _decided(checked: Checked, secrets: Secrets, existing: Existing, asked: Asked) -> Decided:
+def _decided(
+    checked: Checked, profiles: Mapping[Entity, Profile], secrets: Secrets, existing: Existing, asked: Asked
+) -> Decided:
     from pgtls.certificates.decide import decide
-    from pgtls.certificates.desired import wanted
-    from pgtls.certificates.supplied import adapted
     from pgtls.certificates.trust import unsigned, without_client_cas
     from pgtls.rollout.verdict import verdict
 
     fleet = checked.usable()
-    decisions = decide(fleet, adapted(wanted(fleet), existing.outside), existing, asked)
+    decisions = decide(fleet, profiles, existing, asked)
     order = verdict(fleet, checked.rules, checked.entries, decisions, existing, accepted=asked.outage)
     blind = without_client_cas(fleet, unsigned(decisions.certificates))
     found = (*existing.diagnostics, *decisions.diagnostics, *order.diagnostics, *blind)
     diagnostics = (*checked.diagnostics, *locate(found, checked.source))
-    return Decided(checked, fleet, secrets, existing, decisions, order, diagnostics)
+    return Decided(checked, fleet, profiles, secrets, existing, decisions, order, diagnostics)
 
 
 def status(request: Request) -> Status:
@@ -137,7 +137,8 @@ def _signed(request: Request, planned: Planned, progress: Progress) -> Planned:
         return planned
     key_of = partial(opened, existing=existing, secrets=planned.secrets)
     answers = ask(planned.fleet, asked, existing, key_of, progress("signing", len(asked)))
-    again = _planned(_decided(planned.checked, planned.secrets, replace(existing, answers=answers), request.asked))
+    answered = replace(existing, answers=answers)
+    again = _planned(_decided(planned.checked, planned.profiles, planned.secrets, answered, request.asked))
     assert not asked_for(again.fleet, again.decisions, existing)  # noqa: S101  (otherwise the plan has an error)
     return again
 
@@ -199,7 +200,9 @@ def _planned(state: Decided) -> Planned:
     diagnostics = (*state.diagnostics, *locate(found, checked.source))
     refuse(diagnostics)
     made = texts, follows, material, tree, steps
-    return Planned(checked, fleet, existing, decisions, state.verdict, state.secrets, *made, diagnostics)
+    return Planned(
+        checked, fleet, state.profiles, existing, decisions, state.verdict, state.secrets, *made, diagnostics
+    )
 
 
 def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:

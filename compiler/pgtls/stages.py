@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pgtls.fleet.model import Fleet
     from pgtls.language.files import Files
     from pgtls.language.source import Source
-    from pgtls.pki.model import Entity
+    from pgtls.pki.model import Entity, Profile
     from pgtls.plan.plan import Plan
     from pgtls.rollout.verdict import Verdict
     from pgtls.state.lock import Lock
@@ -117,6 +117,8 @@ class Decided:
 
     checked: Checked
     fleet: Fleet
+    profiles: Mapping[Entity, Profile]
+    """The certificates that the spec requires, as supplied material and its lack change them."""
     secrets: Secrets
     existing: Existing
     decisions: Decisions
@@ -130,6 +132,7 @@ class Planned:
 
     checked: Checked
     fleet: Fleet
+    profiles: Mapping[Entity, Profile]
     existing: Existing
     decisions: Decisions
     verdict: Verdict

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from pgtls.pki.model import ca_entity
+from pgtls.state import layout
 from pgtls.state.deployed import Deployed
 from pgtls.state.known_lock import NONE as NO_DRIFT
 
@@ -142,7 +144,7 @@ class Outside:
         return self.external | self.signed.keys()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what follows from it is computed once
 class Existing:
     """The out directory, the lock and the supplied material, as found."""
 
@@ -194,6 +196,11 @@ class Existing:
     def listed(self) -> Mapping[str, Entry]:
         """Return the files that the manifest lists, by path."""
         return self.manifest.files if self.manifest else {}
+
+    @cached_property
+    def listed_of_cas(self) -> Mapping[str, Entry]:
+        """Those of CAs, of which there are few."""
+        return {path: entry for path, entry in self.listed.items() if path.startswith(layout.CAS)}
 
     @property
     def kept(self) -> Mapping[str, Entry]:

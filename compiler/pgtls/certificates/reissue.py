@@ -74,7 +74,10 @@ def due_at(certificate: Certificate, wanted: Profile) -> datetime:
 
 def reason(case: Case) -> Reason | None:
     """Return the first reason to issue a certificate. None: it stays."""
-    return next((found for question in REASONS if (found := question(case))), None)
+    for question in REASONS:
+        if found := question(case):
+            return found
+    return None
 
 
 def reason_for(case: Case, asked: Asked) -> Reason | None:
@@ -124,15 +127,15 @@ def _issued_by_another(case: Case) -> Reason | None:
 def _differs(case: Case) -> Reason | None:
     if case.by_program:
         return case.misfit
-    subject, names, usages = wanted_facts(case.wanted)
+    found, (subject, names, usages) = case.found, wanted_facts(case.wanted)
     names_field, usages_field = _FIELDS[case.wanted.kind]
     differing = tuple(
         field
         for field, want, have in (
-            ("subject", subject, case.found.subject),
-            (names_field, names, case.found.names),
-            (usages_field, usages, case.found.usages),
-            ("key_algorithm", case.wanted.key_algorithm, case.found.key_algorithm),
+            ("subject", subject, found.subject),
+            (names_field, names, found.names),
+            (usages_field, usages, found.usages),
+            ("key_algorithm", case.wanted.key_algorithm, found.key_algorithm),
         )
         if want != have
     )

@@ -29,7 +29,7 @@ _VALIDITY = timedelta(days=365)
 def left_files(listed: Mapping[str, Entry], cas: Collection[str]) -> Iterator[str]:
     """Yield the files in a manifest that belong to CAs that are not among ``cas`` (entities)."""
     for path, entry in listed.items():
-        if path.startswith("ca/") and (path.startswith(layout.RETIRED) or entry.entity not in cas):
+        if path.startswith(layout.CAS) and (path.startswith(layout.RETIRED) or entry.entity not in cas):
             yield path
 
 
@@ -86,7 +86,7 @@ def _damaged(fleet: Fleet, existing: Existing, now: datetime) -> Iterator[Diagno
 
 def _listed(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, Entry]]:
     """Yield the certificates and keys of such CAs that were built."""
-    for path in left_files(existing.listed, _present(fleet)):
+    for path in left_files(existing.listed_of_cas, _present(fleet)):
         if path.endswith((f"/{layout.CA_CERTIFICATE}", f"/{layout.CA_KEY}")):
             yield path, existing.listed[path]
 
@@ -204,7 +204,7 @@ def files(fleet: Fleet, existing: Existing, crls: Mapping[str, bytes | Later]) -
 
 
 def _files(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, File]]:
-    for path in left_files(existing.listed, _present(fleet)):
+    for path in left_files(existing.listed_of_cas, _present(fleet)):
         entry = existing.listed[path]
         if path.startswith(layout.RETIRED):
             if existing.files.get(path) != "missing":

@@ -25,7 +25,7 @@ from pgtls.state import layout
 from pgtls.state.tree import File, FileKind, Later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     from pgtls.access.model import Entry, Rules
@@ -39,14 +39,8 @@ if TYPE_CHECKING:
     Files: TypeAlias = Iterator[tuple[str, File]]
     Entries: TypeAlias = Mapping[str, Sequence[Entry]]
     """The entries of each user's bundle, by user."""
-
-
-class _Same(dict[bytes, bytes]):
-    """One object for each content: equal files share it, because a large tree stays in memory until it is written."""
-
-    def __missing__(self, content: bytes) -> bytes:
-        self[content] = content
-        return content
+    _Shared: TypeAlias = dict[Hashable, tuple[tuple[str, bytes | Later, FileKind], ...]]
+    """What verifies the same servers: many bundles share it, and a large tree stays in memory until it is written."""
 
 
 def tree(fleet: Fleet, entries: Entries, existing: Existing, texts: Tree, made: Material) -> Tree:
@@ -109,14 +103,14 @@ def texts(
 def material(fleet: Fleet, entries: Entries, issued: Material, users: Collection[Entity] | None = None) -> Tree:
     """Return the files that contain certificates, keys and CRLs, of all users or only of some."""
     credentials, crls = issued.credentials, issued.crls
-    same = _Same()
+    shared: _Shared = {}
     some = [user for user in fleet.users.values() if users is None or user.entity in users]
     formats = {entity: files for entity, files in issued.formats.items() if users is None or entity in users}
     return dict(
         (
             *(file for ca in fleet.cas.values() for file in _ca(ca, credentials[ca.entity], crls.get(ca.name))),
             *(file for server in fleet.servers.values() for file in _server(fleet, server, credentials, crls)),
-            *(file for user in some for file in _client(user, entries.get(user.name, ()), credentials, crls, same)),
+            *(file for user in some for file in _client(user, entries.get(user.name, ()), credentials, crls, shared)),
             *_formats(formats),
         )
     )
@@ -226,14 +220,16 @@ def _client(
     entries: Sequence[Entry],
     credentials: Mapping[Entity, Credential],
     crls: Mapping[str, bytes | Later],
-    same: _Same,
+    shared: _Shared,
 ) -> Files:
     credential = credentials.get(user.entity)
     if credential:
         yield from _pair(user.entity, chain(credential, user.ca, credentials), credential)
-    for name, content, kind in _verifying(user, entries, credentials, crls):
-        shared = same[content] if isinstance(content, bytes) else content
-        yield layout.path(user.entity, name), File(shared, layout.PUBLIC, kind, user.entity)
+    servers = frozenset(entry.identity.name for entry in entries), user.table.crl
+    if servers not in shared:
+        shared[servers] = tuple(_verifying(user, entries, credentials, crls))
+    for name, content, kind in shared[servers]:
+        yield layout.path(user.entity, name), File(content, layout.PUBLIC, kind, user.entity)
 
 
 def _verifying(

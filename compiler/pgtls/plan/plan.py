@@ -73,8 +73,9 @@ def _deletions(tree: Tree, existing: Existing) -> tuple[str, ...]:
 
 
 def _changes(tree: Tree, existing: Existing) -> Iterator[tuple[str, Change]]:
+    listed, states = existing.listed, existing.files
     for path, file in tree.items():
-        reason = _difference(file, existing.listed.get(path), existing.files.get(path))
+        reason = _difference(file, listed.get(path), states.get(path))
         if reason:
             yield path, Change(path, file, reason)
 
@@ -93,7 +94,7 @@ def _difference(file: File, entry: Entry | None, state: str | None) -> str | Non
         return "it was edited by hand"
     if state == "mode":
         return "its mode was changed"
-    if (content := file.read()) is not None and sha256(content).hexdigest() != entry.sha256:
+    if file.content is not Later.KEPT and sha256(bytes(file.content)).hexdigest() != entry.sha256:
         return "its content changes"
     return "its mode changes" if file.mode != entry.mode else None
 

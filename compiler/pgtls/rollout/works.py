@@ -104,9 +104,15 @@ class Serving:
 
     def lines(self, role: str) -> tuple[Line, ...]:
         """Return the lines that may decide for a role, in their order."""
-        named, wide, _ = self._lines
-        mine = {id(line): line for line in (*named.get(role, ()), *wide)}
-        return tuple(sorted(mine.values(), key=lambda line: line.number or 0))
+        if role not in self._by_role:
+            named, wide, _ = self._lines
+            mine = {id(line): line for line in (*named.get(role, ()), *wide)}
+            self._by_role[role] = tuple(sorted(mine.values(), key=lambda line: line.number or 0))
+        return self._by_role[role]
+
+    @cached_property
+    def _by_role(self) -> dict[str, tuple[Line, ...]]:
+        return {}
 
     @cached_property
     def _idents(self) -> tuple[dict[str, list[IdentLine]], list[IdentLine]]:

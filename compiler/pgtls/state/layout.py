@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from pgtls.pki.model import Entity, ca_entity
 
 CA_CERTIFICATE = "ca.crt"
@@ -12,6 +14,8 @@ CA_CRL = "ca.crl"
 CA_REQUEST = "ca.csr"
 CA_PREVIOUS_CERTIFICATE = "previous.crt"
 
+CAS = "ca/"
+"""The directory of all CAs."""
 RETIRED = "ca/.retired/"
 """The directory of CAs that left the spec."""
 
@@ -69,6 +73,7 @@ _PAIRS = {
 }
 
 
+@cache  # an entity has several files
 def directory(entity: Entity) -> str:
     """Return the directory of an entity: ``servers/primary`` for ``server.primary``.
 
