@@ -19,7 +19,6 @@ from pgtls.access.grants import accepted_authorities, added, granted
 from pgtls.access.order import arrange
 from pgtls.access.sets import Addresses, Databases, Roles, Scope
 from pgtls.access.split import pieces
-from pgtls.fleet.membership import memberships
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -97,7 +96,7 @@ def test_pieces_accept_whom_a_cut_at_every_intersection_accepts(spec: dict[str, 
     fleet = fleet_of(spec)
     server = fleet.servers["primary"]
     cas = accepted_authorities(fleet, server.accepted_cas)
-    order = arrange(fleet.policies_of(server), memberships(fleet.users.values()), cas)
+    order = arrange(fleet.policies_of(server), fleet.memberships, cas)
     if any(order.conflicts()):
         return
     grants = {item.policy.name: granted(item.policy, item.demand, cas) for item in order.items}

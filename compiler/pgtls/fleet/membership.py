@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from pgtls.fleet.model import User
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +38,13 @@ class Memberships:
         )
 
 
-def memberships(users: Iterable[User]) -> Memberships:
-    """Collect the memberships of all users. The roles of a user without ``member_of`` are unknown."""
+def memberships(users: Iterable[tuple[Sequence[str], Sequence[str]]]) -> Memberships:
+    """Collect the memberships of users: the roles of each, and its ``member_of``. Without that, they are unknown."""
     direct: dict[str, set[str]] = {}
-    for user in users:
-        if user.table.member_of:
-            for role in user.roles:
-                direct.setdefault(role, set()).update(user.member_of)
+    for roles, groups in users:
+        if groups:
+            for role in roles:
+                direct.setdefault(role, set()).update(groups)
     return Memberships({role: frozenset(_closure(role, direct)) for role in direct})
 
 

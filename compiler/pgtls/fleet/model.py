@@ -357,7 +357,7 @@ class Fleet:
     @cached_property
     def memberships(self) -> Memberships:
         """The memberships that its users say."""
-        return memberships(self.users.values())
+        return memberships((user.roles, user.member_of) for user in self.users.values())
 
     @cached_property
     def common_names(self) -> Mapping[str, Mapping[str, str]]:

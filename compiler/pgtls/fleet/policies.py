@@ -87,7 +87,7 @@ def _members(loaded: Loaded, users: Mapping[str, User]) -> dict[str, tuple[User,
     """
     items = (item for table in loaded.spec.policy.values() for item in table.users)
     members: dict[str, list[User]] = {item[1:]: [] for item in items if isinstance(item, str) and item[0] == "+"}
-    groups = memberships(users.values()).groups if members else {}
+    groups = memberships((user.roles, user.member_of) for user in users.values()).groups if members else {}
     for user in users.values() if members else ():
         inherited = frozenset().union(*(groups.get(role, frozenset()) for role in user.roles))
         for role in members.keys() & {*user.roles, *inherited}:
