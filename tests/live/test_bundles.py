@@ -207,9 +207,7 @@ def test_env_sh_in_libpqs_own_directory_is_found_there_if_it_is_that_of_the_user
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_env_sh_takes_no_bundle_of_a_directory_that_others_may_write(
-    awkward: Path, tmp_path: Path, shell: str
-) -> None:
+def test_env_sh_takes_no_bundle_of_a_directory_that_others_may_write(awkward: Path, tmp_path: Path, shell: str) -> None:
     home = Bundle(awkward / "bi").unpacked()
     shared = tmp_path / "shared"
     shutil.copytree(awkward / "bi", shared)
