@@ -57,7 +57,7 @@ match `[a-z0-9][a-z0-9._-]{0,62}`, since they become directories; a name with a 
 | `include` | patterns of further files, relative to this one; in the top file only. They hold `ca`, `server`, `pooler`, `user`, `policy`, `group` and `network` tables; a table that is defined twice, and a pattern that matches nothing, are errors |
 | `[defaults.ca]`, `[defaults.server]`, `[defaults.user]`, `[defaults.policy]` | any field of the tables of that kind; a table's own field replaces it whole |
 
-**Durations** are `"12h"`, `"90d"`, `"52w"`, `"10y"`; a year is 365 days. **Instants** are TOML dates (00:00 UTC) or date-times with an offset.
+**Durations** are `"12h"`, `"90d"`, `"52w"`, `"10y"`; a year is 365 days. **Instants** are TOML dates (00:00 UTC), or dates and times with an offset.
 **Secrets** are `{ env = "NAME" }`, `{ file = "PATH" }` or `{ command = ["sops", "-d", "x"] }`; a literal one is an error. Paths are relative to the file that names them.
 A name that is itself a keyword of a list is written `{ name = "all" }`.
 """  # noqa: E501

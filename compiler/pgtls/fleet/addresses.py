@@ -29,6 +29,8 @@ def parse_address(text: str) -> Address | Fault:
     """
     if keyword := _KEYWORDS.get(text):
         return keyword
+    if text != (bare := text.strip()):
+        return Fault("PGT201", f'"{text}" begins or ends with a blank', f'write "{bare}"')
     if "/" in text or _ADDRESS_LIKE.fullmatch(text) or "%" in text or "[" in text:
         return _network(text)
     if fault := host_name_fault(text.removeprefix(".") or text, "PGT201"):

@@ -144,6 +144,8 @@ def unknown(
     if looks := lookalike(name, names):
         return finder.fault("PGT114", looks.message, *place, hint=looks.hint)
     could_be = f"define {header(kind, name)}" if TABLE_NAME.fullmatch(name) else f"name one of the spec: [{kind}.NAME]"
+    if isinstance(place[-1], int):  # an item of a list, which can do without it
+        could_be += ", or delete it here"
     guess = hint or words.suggestion(name, known) or could_be
     return finder.fault("PGT101", f"there is no {kind} {quoted(name)}", *place, hint=guess)
 

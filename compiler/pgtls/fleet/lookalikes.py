@@ -126,7 +126,7 @@ def _keyword(text: str, names: Names) -> tuple[str, str] | None:
 
 def _marked(text: str, names: Names) -> tuple[str, str] | None:
     for kind, known in names.marked.items():
-        for name in (text, text.strip().lower()):
+        for name in (text, text.strip().lower(), text.removeprefix(f"{kind}.")):
             if name in known:
                 return f"the {kind} {quoted(name)}", f"write {quoted('@' + name)}"
     return None

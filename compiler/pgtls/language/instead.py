@@ -78,6 +78,7 @@ HINTS: Mapping[tuple[str, str], str] = {
     ("policy", "networks"): 'name a network in from: from = ["@NAME"]',
     ("policy", "network"): 'name a network in from: from = ["@NAME"]',
     ("policy", "ca"): "a server says which client CAs it trusts: client_ca in [server.NAME]",
+    ("policy", "clientname"): 'a user says what is matched: identity = "dn" in [user.NAME]',
     ("user", "database"): "a policy says which databases: databases in [policy.NAME]",
     ("user", "databases"): "a policy says which databases: databases in [policy.NAME]",
     ("user", "replication"): 'a policy admits to replication: databases = ["replication"] in [policy.NAME]',

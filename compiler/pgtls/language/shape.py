@@ -19,7 +19,7 @@ from pgtls.language.hints import hint_for_choice, hint_for_type, hint_for_union
 from pgtls.language.models import KINDS, Spec
 from pgtls.language.source import AGE_IDENTITY, PIN_IN_URI, holds_secret
 from pgtls.language.words import did_you_mean, field_name, quoted, value_found
-from pgtls.postgres.methods import is_option
+from pgtls.postgres.methods import OURS, is_option
 from pgtls.postgres.releases import NEWEST, OLDEST
 
 if TYPE_CHECKING:
@@ -238,8 +238,10 @@ def _hint_for_key(fault: _Fault, key: str) -> str | None:
         return f"a name with dots needs quotes: [{kind}.{quoted('.'.join(names))}]"
     if hint := instead.HINTS.get((_kind(fault), key)):
         return hint
-    if _kind(fault) == "policy" and len(fault.path) == 3 and is_option(key):
+    if _kind(fault) == "policy" and len(fault.path) == 3 and is_option(key) and key not in OURS:
         return f"options of a method go into a table: auth_options = {{ {key} = … }}"
+    if _kind(fault) == "server" and _is_setting(fault, key):
+        return f"settings of PostgreSQL go into a table: settings = {{ {key} = … }}"
     if meant := _meant(fault):
         return f"did you mean {quoted(meant)}?"
     fields = list(fields_of(fault.model))
@@ -250,6 +252,15 @@ def _hint_for_key(fault: _Fault, key: str) -> str | None:
     if holds_secret(fault.path) and "passphrase" in fields:
         return "set a password in the database, not here; `passphrase` says where the passphrase of a key comes from"
     return f"the keys are {', '.join(fields)}" if fields else None
+
+
+def _is_setting(fault: _Fault, key: str) -> bool:
+    """Tell whether a key of a server, which has no other name in the language, is a setting of its own."""
+    if len(fault.path) != 3 or key in instead.KEYS["server"]:
+        return False
+    from pgtls.postgres.settings import ELSEWHERE, OURS, versions  # only a faulty spec needs the catalogue
+
+    return versions(key) is not None and key not in {*OURS, *ELSEWHERE}
 
 
 def _meant(fault: _Fault) -> str | None:

@@ -156,6 +156,8 @@ def _after_value(line: str, rest: str) -> str:
         return f"write it without zeros in front: {found[1].lstrip('0') or '0'}"
     if found and re.fullmatch(r"(\d{4}-\d\d-\d\d[Tt ]?)?\d\d:\d\d(Z|[+-].*)?", found[1]):
         return "write the time with its seconds, e.g. 2027-06-30T12:00:00Z"
+    if found and (day := re.fullmatch(r"(\d{4})-(\d\d?)-(\d\d?)", found[1])) and len(found[1]) < len("2027-06-30"):
+        return f"write month and day in two digits: {day[1]}-{day[2]:>02}-{day[3]:>02}"
     if found and re.match(r"\d{4}-\d\d-\d\d", found[1]):
         return "the calendar has no such date"
     if found and not apart and rest[:1] not in "\"'" and blotted(line) == line:
@@ -215,7 +217,7 @@ _HINTS = (
     ("Cannot mutate", "write everything that belongs to an inline table between its { }"),
     ("Duplicate inline table key", "delete one of the two"),
     ("Invalid date", "the calendar has no such date"),
-    ("Unclosed array", "write a comma between two items, and ] after the last"),
+    ("Unclosed array", "put strings in quotes, a comma between two items, and ] after the last"),
     ("Unclosed inline table", "write an inline table { } on one line, with a comma between two keys"),
     ("Illegal character '\\n'", _CLOSE.format('"')),
     ("Unterminated string", _CLOSE.format("the quotes that it begins with")),

@@ -35,6 +35,7 @@ _MONTHS = re.compile(r"\s*([1-9][0-9]{0,3})\s*(?:months?|mon)\s*", re.IGNORECASE
 _DIGITS = 6
 """The digits of the longest duration in the smallest unit."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([Tt ][\d:.]+([Zz]|[+-]\d\d:\d\d)?)?")
+_AN_INSTANT = "a date, or a date and time with an offset"
 LONGEST = 100 * _UNITS["y"]
 """The longest duration: a date that far ahead can still be written into a certificate (RFC 5280, 4.1.2.5)."""
 
@@ -87,15 +88,22 @@ def _instant(value: Any) -> datetime:
     try:
         if isinstance(value, datetime):
             if value.tzinfo is None:
-                raise wrong("value", "a date, or a date-time with an offset", "say the offset: 2027-06-30T12:00:00Z")
+                raise wrong("value", _AN_INSTANT, "say the offset: 2027-06-30T12:00:00Z")
             return value.astimezone(UTC)
     except OverflowError:
         raise wrong("value", "in the years 1 to 9999 (UTC)") from None
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    quoted_date = isinstance(value, str) and _DATE.fullmatch(value)
-    hint = f"write it without quotes: {value}" if quoted_date else "write year, month and day: 2027-06-30"
-    raise wrong("type", "a date or an offset date-time", hint)
+    hint = f"write it without quotes: {value}" if _is_instant(value) else "write year, month and day: 2027-06-30"
+    raise wrong("type", _AN_INSTANT, hint)
+
+
+def _is_instant(value: Any) -> bool:
+    """Tell whether a string holds an instant as TOML writes it, of a day that the calendar has."""
+    try:
+        return isinstance(value, str) and bool(_DATE.fullmatch(value) and datetime.fromisoformat(value))
+    except ValueError:
+        return False
 
 
 def _items(value: Any) -> Any:
@@ -130,7 +138,7 @@ Instant = Annotated[
             "type": "string",
             "anyOf": [{"format": "date"}, {"format": "date-time"}],
             "pattern": r"^\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d))?$",
-            "description": "A TOML date (00:00 UTC) or offset date-time.",
+            "description": "A TOML date (00:00 UTC), or a date and time with an offset.",
             "examples": ["2027-06-30", "2027-06-30T12:00:00Z"],
         }
     ),

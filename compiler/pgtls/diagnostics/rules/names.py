@@ -159,6 +159,15 @@ RULES: tuple[Rule, ...] = (
         fix="Correct the path.",
     ),
     Rule(
+        "PGT118",
+        "error",
+        "a predefined role cannot log in",
+        meaning="A user or a map names a role that begins with `pg_`, such as `pg_monitor`.",
+        why="PostgreSQL reserves these names for its predefined roles (CREATE ROLE refuses others), and none of them "
+        "can log in. They are granted to roles that can.",
+        fix="Write the role that logs in, and `GRANT` it the predefined one; `member_of` tells pgtls about that.",
+    ),
+    Rule(
         "PGT119",
         "error",
         "a code cannot be ignored or waived",

@@ -151,6 +151,25 @@ def long_roles(fleet: Fleet) -> Iterator[Diagnostic]:
                 )
 
 
+def predefined_roles(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find users and maps with a role whose name begins with ``pg_``: PostgreSQL reserves it, and it cannot log in."""
+    for user in fleet.users.values():
+        for index, role in enumerate(user.roles):
+            if role.startswith("pg_"):
+                place = ("roles", index) if user.table.roles else ()
+                hint = f'write the role that logs in; if that is a member: member_of = ["{role}"]'
+                yield finder(fleet, user).fault("PGT118", _predefined(role), *place, hint=hint)
+    for policy in fleet.policies.values():
+        for index, entry in enumerate(policy.table.map):
+            if entry.role.startswith("pg_"):
+                found, hint = finder(fleet, policy), "write the role that logs in"
+                yield found.fault("PGT118", _predefined(entry.role), "map", index, "role", hint=hint)
+
+
+def _predefined(role: str) -> str:
+    return f'nobody can log in as role "{role}": PostgreSQL reserves names that begin with pg_'
+
+
 def long_databases(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find database names of more than 63 bytes, which no database has."""
     for policy in fleet.policies.values():
@@ -297,6 +316,7 @@ VALUES = (
     hosts,
     equal_hosts,
     long_roles,
+    predefined_roles,
     long_databases,
     blanks_at_the_end,
     directories,

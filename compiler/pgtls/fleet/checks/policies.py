@@ -367,7 +367,8 @@ def no_local_way_in(fleet: Fleet) -> Iterator[Diagnostic]:
                 f'no policy admits anybody to server "{server.name}" through "local", its Unix socket: '
                 "its DBA is locked out"
             )
-            hint = 'add a policy with users = ["postgres"], from = ["local"] and auth = "peer", or set no_local = true'
+            add = "add a policy" if "postgres" in fleet.users else "add [user.postgres] and a policy"
+            hint = f'{add} with users = ["postgres"], from = ["local"] and auth = "peer", or set no_local = true'
             yield finder(fleet, server).fault("PGT206", message, hint=hint)
 
 
