@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pgtls.access.question import Answer, Question
     from pgtls.diagnostics import Diagnostic
     from pgtls.difference import Difference, State
+    from pgtls.fleet.model import Fleet
     from pgtls.pki.model import Entity
     from pgtls.plan.model import Cost, Step
     from pgtls.plan.status import Status
@@ -433,11 +434,18 @@ def _result(planned: Planned) -> Build:
         existing.from_lock,
         existing.lost,
         {name: server.table.hosts[0] for name, server in fleet.servers.items()},
-        frozenset(fleet.users.keys() - {pooler.written.user for pooler in fleet.poolers}),
+        frozenset(fleet.users.keys() - _logins(fleet)),
         planned.verdict.waves,
         bool(fleet.state.recipients),
         planned.verdict.notes,
     )
+
+
+def _logins(fleet: Fleet) -> set[str | None]:
+    """Return the users that only servers and poolers log in as: the files of those hold what the bundle does."""
+    named = {user.name for policy in fleet.policies.values() if policy.follows is None for user in policy.named}
+    standbys = {server.table.replication_user for server in fleet.clusters.values()}
+    return (standbys | {pooler.written.user for pooler in fleet.poolers}) - named
 
 
 def _known(planned: Planned) -> tuple[Diagnostic, ...]:
@@ -446,4 +454,8 @@ def _known(planned: Planned) -> tuple[Diagnostic, ...]:
     if manifest is None or not found or planned.existing.sealed:  # the digest is also that of key_file
         return ()
     digest = input_digest(planned.checked.digest, planned.checked.lock.render(), planned.existing.deployed.digest)
-    return found if digest == manifest.inputs.digest else ()
+    return tuple(one for one in found if one.code not in _OF_TIME) if digest == manifest.inputs.digest else ()
+
+
+_OF_TIME = {"PGT126", "PGT400"}
+"""Findings that come with time, whether or not the last build had them."""

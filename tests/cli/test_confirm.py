@@ -43,7 +43,8 @@ def test_status_tells_what_is_not_known_to_be_deployed(built: Path) -> None:
     assert pgtls("build", cwd=built, now="2026-01-03").status == 0
     found = pgtls("status", "--format", "json", cwd=built, now="2026-01-03").json["deployed"]
     assert {one["entity"]: one["deployed"] for one in found} == {"server.main": "older build", "user.app": "unknown"}
-    assert "Not known to be deployed: server.main and user.app" in pgtls("status", cwd=built, now="2026-01-03").stdout
+    text = pgtls("status", cwd=built, now="2026-01-03").stdout
+    assert "Not known to be deployed: server.main (pgtls verify), and user.app (pgtls confirm user.app --reason" in text
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,9 @@ import pytest
 
 from pgtls.cli import COMMANDS, run
 from pgtls.cli.app import command
+from pgtls.cli.steps import folded
+from pgtls.pki.model import Entity
+from pgtls.plan.model import Step
 from support.building import SMALL
 
 if TYPE_CHECKING:
@@ -102,6 +105,27 @@ def test_a_new_ca_and_a_new_out_directory_can_be_looked_at_first(
     assert {"ca.root", "server.main", "user.u1"} <= {step["entity"] for step in planned["steps"]}
 
 
+def test_a_standby_s_login_has_no_client_to_copy_it_to(capsys: pytest.CaptureFixture[str], directory: Path) -> None:
+    edit(
+        directory,
+        "[ca.other]",
+        """[server.copy]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["copy.example.com"]
+standby_of = "main"
+replication_user = "copier"
+[user.copier]
+ca = "clients"
+[ca.other]""",
+    )
+    for policy in ("dba", "app"):
+        edit(directory, f"[policy.{policy}]", f'[policy.{policy}]\nservers = ["main"]')
+    steps = said(capsys, "build")[0]
+    assert "copy out/servers/copy, out/servers/main to their servers" in steps
+    assert "out/clients/copier" not in steps
+
+
 def test_a_plan_with_a_lent_key_shows_what_it_will_sign(capsys: pytest.CaptureFixture[str], directory: Path) -> None:
     edit(directory, "[ca.clients]", "[ca.clients]\noffline = true")
     lent = directory / "lent.key"
@@ -127,13 +151,26 @@ def test_steps_that_are_alike_share_a_row_and_files_are_named_on_request(
     text, _ = said(capsys, "plan", "--allow-revoke")
     assert "  + 10 users     create   there is no certificate yet" in text
     assert "      user.u20, user.u21, user.u22, user.u23 and 6 more\n" in text
-    assert "  ! 5 users      revoke   it is no longer in the spec" in text
+    assert "  ! 5 users      revoke   they are no longer in the spec" in text
     assert "postgresql.key" not in text
     verbose, _ = said(capsys, "plan", "--allow-revoke", "--verbose")
     assert [line for line in verbose.splitlines() if line.startswith("  + user.")] != []
     assert verbose.count("  + user.u2") == 10
     assert "10 users" not in verbose
     assert "postgresql.crt, postgresql.key" in verbose
+
+
+def test_several_certificates_of_one_user_are_one_user() -> None:
+    steps = [
+        Step(Entity("user.app"), "revoke", f"it was issued before revoke_before: certificate {serial}", "reload")
+        for serial in ("a1", "b2", "c3", "d4")
+    ]
+    (fold,) = folded(steps)
+    assert (fold.what, fold.why, fold.more) == (
+        "user.app",
+        "it was issued before revoke_before",
+        "certificates a1, b2, c3, d4",
+    )
 
 
 def test_three_of_a_kind_have_a_row_each(capsys: pytest.CaptureFixture[str], directory: Path) -> None:

@@ -262,3 +262,23 @@ def test_a_key_from_elsewhere_that_is_revoked_needs_another_one(place: Place) ->
     request("alice.csr")
     place.build(now=NOW + 2 * DAY)
     assert len(listed(place, "inner")) == 1
+
+
+def test_a_revocation_of_today_says_that_the_certificates_of_today_are_later(place: Place) -> None:
+    place.build(spec())
+    too_early = f"revoke_before = {NOW:%Y-%m-%d}\n"
+    early = place.plan(spec(alice=f'ca = "inner"\n{too_early}'), now=NOW + HOUR)
+    (warning,) = [d for d in early.diagnostics if d.code == "PGT575"]
+    assert (steps(early), warning.severity) == (steps(place.plan(spec(), now=NOW + HOUR)), "warning")
+    assert warning.message == (
+        "revoke_before revokes nothing: no certificate of user.alice was issued before 2026-01-01T00:00:00Z; "
+        "the last one was issued at 2026-01-01T00:00:00Z"
+    )
+    assert warning.hint == "to revoke that one, write revoke_before = 2026-01-01T00:00:01Z"
+    meant = place.build(spec(alice='ca = "inner"\nrevoke_before = 2026-01-01T00:00:01Z\n'), now=NOW + HOUR)
+    assert reason(meant, "user.alice") == "it was revoked, with a new key"
+    # It has done its work. So has one of [defaults], which is also of users that came later.
+    assert not place.plan(now=NOW + DAY).diagnostics
+    place.build(spec(), now=NOW + DAY)
+    defaults = f"[defaults.user]\n{too_early}\n{spec()}".replace("version = 1\n", "", 1)
+    assert not place.plan(f"version = 1\n{defaults}", now=NOW + DAY).diagnostics

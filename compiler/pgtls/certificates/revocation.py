@@ -5,13 +5,16 @@ The entity left, another certificate replaces this one, or the spec revokes it.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pgtls.certificates.model import Issue
 from pgtls.certificates.reissue import too_old
 from pgtls.diagnostics import Diagnostic
+from pgtls.fleet.fields import entity_named, finder
 from pgtls.language.words import listed
 from pgtls.pki.model import Certificate, Entity, RevocationList, ca_entity
+from pgtls.pki.profiles import BACKDATED
 from pgtls.state.lock import RevokedLine
 
 if TYPE_CHECKING:
@@ -132,6 +135,37 @@ def same_key_again(decisions: Iterable[Decision], existing: Existing) -> Iterato
                 path=(*profile.entity.path, "revoke_before"),
                 hint="make a new key there, and name its new request or certificate",
             )
+
+
+def revoking_nothing(fleet: Fleet, certificates: Mapping[Entity, Decision], lock: Lock) -> Iterator[Diagnostic]:
+    """Warn of a ``revoke_before`` that is earlier than every certificate of its entity: it looks as if it revoked one.
+
+    One of ``[defaults]`` is also of those that came later.
+    """
+    meant = {
+        entity: decision.profile
+        for entity, decision in certificates.items()
+        if decision.profile.revoke_before and finder(fleet, entity_named(fleet, entity)).says("revoke_before")
+    }
+    issued: dict[Entity, list[Certificate]] = {}
+    for line in lock.by_serial.values() if meant else ():
+        issued.setdefault(line.entity, []).append(line.certificate)
+    for entity in meant.keys() & issued.keys():
+        profile, found = meant[entity], issued[entity]
+        if not any(too_old(certificate, profile) for certificate in found):
+            last = max(certificate.not_before for certificate in found) + BACKDATED
+            yield Diagnostic(
+                "PGT575",
+                f"revoke_before revokes nothing: no certificate of {entity} was issued before "
+                f"{profile.revoke_before:{_INSTANT}}; the last one was issued at {last:{_INSTANT}}",
+                path=(*entity.path, "revoke_before"),
+                hint=f"to revoke that one, write revoke_before = {last + _SECOND:{_INSTANT}}",
+                severity="warning",
+            )
+
+
+_INSTANT = "%Y-%m-%dT%H:%M:%SZ"
+_SECOND = timedelta(seconds=1)
 
 
 def keys_deleted(existing: Existing, fleet: Fleet, certificates: Mapping[Entity, Decision]) -> frozenset[str]:

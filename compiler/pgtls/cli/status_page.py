@@ -74,8 +74,13 @@ def _end(status: Status) -> Iterator[str]:
 
 
 def _not_deployed(entities: Sequence[Entity]) -> Iterator[str]:
-    if entities:
-        yield from ("", f"Not known to be deployed: {_names(entities)} (pgtls verify, or pgtls confirm)")
+    """Say how to record it: verify sees servers alone, and only somebody knows of the others."""
+    servers = [entity for entity in entities if entity.kind == "server"]
+    others = [entity for entity in entities if entity.kind != "server"]
+    found = [f"{_names(servers)} (pgtls verify)"] * bool(servers)
+    found += [f"{_names(others)} (pgtls confirm {others[0]} --reason …)"] if others else []
+    if found:
+        yield from ("", f"Not known to be deployed: {', and '.join(found)}")
 
 
 def _wrapped(sentences: Iterable[str], width: int | None) -> Iterator[str]:
@@ -200,7 +205,7 @@ def _happening(events: Sequence[Event], now: datetime) -> str:
             return f"{subject} {_ends(events, now)}: no build is possible until this is fixed"
         case "stays":
             access = "access" if first.entity.kind == "policy" else "access without a certificate"
-            return f"{subject} should {'have ended' if first.at <= now else 'end'}: {access} stays until a build"
+            return f"{subject} {_ends(events, now)}, but {access} stays until a build"
     return f"{subject} {_ends(events, now)}: {_consequence(events)}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pgtls.api import Build
+    from pgtls.pki.model import Entity
     from pgtls.plan.model import Action, Cost, Step
 
 _SIGNS = {"create": "+", "renew": "~", "rewrite": "~", "adopt": "=", "wait": "…", "revoke": "!", "delete": "-"}
@@ -28,7 +30,7 @@ _COSTS: dict[Cost, str] = {
 }
 _MEANING: dict[Cost, str] = {
     "reload": "reload, once its files are there",
-    "restart": "restart: a setting is read at start alone",
+    "restart": "restart: a setting that changes takes effect only then",
     "rollout": "client rollout: deploy the bundle",
     "outage": "outage: what is deployed now stops working",
 }
@@ -38,6 +40,9 @@ _ALIKE = 3
 _NAMED = 4
 """How many of those that share a row are named."""
 _SERIAL = ": certificate "
+_THEY = {"it is": "they are", "it was": "they were", "it left": "they left", "its": "their"}
+_IT = re.compile(rf"\b({'|'.join(_THEY)})\b")
+"""What a reason calls its entity, and what it calls several."""
 _COSTING = 20
 """How many entities a line of costs names."""
 
@@ -49,16 +54,20 @@ class Fold:
     steps: tuple[Step, ...]
 
     @property
+    def entities(self) -> tuple[Entity, ...]:
+        """The entities that share the row, each once: several certificates of one may be revoked."""
+        return tuple(dict.fromkeys(step.entity for step in self.steps))
+
+    @property
     def what(self) -> str:
         """The entity, or how many entities of which kind."""
-        kind = self.steps[0].entity.kind
-        return self.steps[0].entity if len(self.steps) == 1 else f"{len(self.steps)} {_PLURALS.get(kind, kind)}"
+        first, *others = self.entities
+        return f"{len(others) + 1} {_PLURALS.get(first.kind, first.kind)}" if others else first
 
     @property
     def names(self) -> str:
         """The first of the entities that share the row; nothing of a single one."""
-        names = [step.entity for step in self.steps]
-        return some(names, _NAMED) if len(names) > 1 else ""
+        return some(self.entities, _NAMED) if len(self.entities) > 1 else ""
 
     @property
     def action(self) -> Action:
@@ -73,12 +82,19 @@ class Fold:
     @property
     def why(self) -> str:
         """The reason of all."""
-        return _reason(self.steps[0])
+        reason = _reason(self.steps[0])
+        return _IT.sub(lambda found: _THEY[found[0]], reason) if len(self.entities) > 1 else reason
+
+    @property
+    def certificates(self) -> str:
+        """The certificates that are revoked of a single entity."""
+        serials = [serial for step in self.steps if (serial := step.reason.partition(_SERIAL)[2])]
+        return f"{'certificates' if len(serials) > 1 else 'certificate'} {some(serials, _NAMED)}" if serials else ""
 
     @property
     def more(self) -> str:
         """The first of the entities that share the row, or what is revoked of a single one."""
-        return self.names or _certificate(self.steps[0])
+        return self.names or self.certificates
 
 
 def folded(steps: Sequence[Step], *, alike: int = _ALIKE) -> Iterator[Fold]:
@@ -101,11 +117,6 @@ def _likeness(step: Step) -> tuple[str, ...]:
 def _reason(step: Step) -> str:
     """Return why, without the serial number that a revocation ends in."""
     return step.reason.partition(_SERIAL)[0]
-
-
-def _certificate(step: Step) -> str:
-    serial = step.reason.partition(_SERIAL)[2]
-    return f"certificate {serial}" if serial else ""
 
 
 def as_dict(plan: Build) -> dict[str, Any]:
@@ -138,7 +149,7 @@ def markdown(plan: Build) -> str:
         (
             _what(fold),
             fold.action,
-            md.text(f"{fold.why} {_certificate(fold.steps[0])}".rstrip() if not fold.names else fold.why),
+            md.text(fold.why if fold.names else f"{fold.why} {fold.certificates}".rstrip()),
             fold.cost or "nothing",
         )
         for fold in folded(plan.steps)

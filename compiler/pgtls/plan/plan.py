@@ -227,7 +227,7 @@ def _reason(change: Change, crl: str | None) -> str:
         return f"its CRL: {crl}"
     for directory, whom in ((layout.REPLICATION, "primary"), (layout.LOGIN, "server")):
         if change.path == layout.path(change.file.entity, f"{directory}/{name}"):
-            return f"what it logs in to its {whom} with"
+            return f"its login to its {whom} {'is new' if change.reason == 'new' else 'changed'}"
     if change.reason == "its content changes" or change.reason == "its certificate is issued":
         return f"{_WHAT_NAMED.get(name) or _WHAT.get(change.file.kind, name)} changed"
     return f"{name}: {change.reason}" if change.reason != "new" else f"{name} is new"

@@ -663,6 +663,15 @@ RULES: tuple[Rule, ...] = (
         fix="Make a new key where the old one was made, and name its new request or certificate.",
     ),
     Rule(
+        "PGT575",
+        "warning",
+        "a revocation that revokes nothing",
+        meaning="`revoke_before` is earlier than every certificate that was issued for the entity. A date alone is "
+        "its first instant, 00:00 UTC.",
+        why="It looks as if a stolen key were revoked, and it still works.",
+        fix="Write an instant after the issue of the certificate, which the message names, and build.",
+    ),
+    Rule(
         "PGT580",
         "warning",
         "the clock is behind",
