@@ -722,7 +722,7 @@ def test_without_the_extra_only_what_a_token_signs_is_refused(
     assert fault(lambda: place.build(more)) == (
         "PGT632",
         "keys in tokens need python-pkcs11, which is not installed",
-        "pip install 'pgtls[pkcs11]'",
+        "install it where pgtls is installed: pip install python-pkcs11, or pipx inject pgtls python-pkcs11",
     )
     changed = in_tokens().replace('databases = ["shop"]', 'databases = ["shop", "more"]')
     assert steps(place.build(changed)) == [("server.main", "rewrite"), ("user.app", "rewrite")]

@@ -55,6 +55,13 @@ def test_status_tells_what_is_not_known_to_be_deployed(built: Path) -> None:
         pytest.param(("server.main",), 64, "--reason", id="no reason"),
         pytest.param(("--reason", "x"), 64, "ENTITY", id="no entity"),
         pytest.param(("server.main", "--reason", "x", "--out", "elsewhere"), 1, "PGT508", id="nothing built there"),
+        pytest.param(
+            ("server.main", "--reason", "x", "--out", "elsewhere"),
+            1,
+            "name the out directory with --out",
+            id="what is built is elsewhere",
+        ),
+        pytest.param(("main", "--reason", "x"), 1, 'did you mean "server.main"?', id="a name without its kind"),
     ],
 )
 def test_what_cannot_be_confirmed_is_refused_and_nothing_is_written(

@@ -278,8 +278,12 @@ def test_an_import_writes_no_spec_for_a_server_that_cannot_be_called_so(
         (("build", "--force"), "there is no option --force: each refusal names its own option, such as --allow-revoke"),
         (("build", "--dry-run"), "there is no option --dry-run: pgtls plan shows what a build would do"),
         (("plan", "--json"), "there is no option --json: name the format with --format"),
+        (("explain", "PGT101"), "to explain PGT101: pgtls rule PGT101"),
         (("build", "--zebra"), "there is no option --zebra of pgtls build"),
-        (("--zebra",), "there is no option --zebra; options follow the command: pgtls COMMAND --zebra"),
+        (
+            ("--zebra",),
+            "there is no option --zebra before the command; pgtls COMMAND --help lists those that follow it",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -212,7 +212,10 @@ def test_without_psycopg_a_diagnostic_says_what_to_install(site: Site, monkeypat
     with pytest.raises(Rejected) as refused:
         seen(site.place, site.server.port, user="app")
     (found,) = refused.value.diagnostics
-    assert (found.code, found.hint) == ("PGT595", "pip install 'pgtls[sql]', or leave --user out")
+    assert (found.code, found.hint) == (
+        "PGT595",
+        "install it where pgtls is installed: pip install psycopg, or pipx inject pgtls psycopg; or leave --user out",
+    )
 
 
 def judged(site: Site, shown: Shown) -> list[str | None]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgtls.diagnostics import Rejected
+from pgtls.pipeline import status
 from pgtls.state import files
 from pgtls.state import lock as locks
 from pgtls.state.up_to_date import up_to_date
@@ -115,6 +116,27 @@ def test_what_root_has_built_in_a_users_directory_is_said_to_be_roots() -> None:
         with pytest.raises(Rejected, match=r"PGT527: .*ca.key.*; it belongs to root, and you are nobody") as rejected:
             place.build()
         assert "sudo chown -R nobody" in str(rejected.value.diagnostics[0].hint)
+
+    assert in_child(as_nobody).status == 0
+
+
+@pytest.mark.skipif(not is_root(), reason="unavailable: another user's directory needs root")
+def test_a_user_who_cannot_read_the_out_directory_is_told_whose_it_is() -> None:
+    nobody = find_account("nobody")
+    assert nobody is not None
+    place = Place(new_directory("readers"))
+    place.build(SMALL)
+    place.confirm("server.main")
+    place.directory.chmod(0o755)
+
+    def as_nobody() -> None:
+        os.setgroups([])
+        os.setgid(nobody.gid)
+        os.setuid(nobody.uid)
+        with pytest.raises(Rejected, match=r"PGT527: .*out/\.pgtls/.*; it belongs to root, and you are nobody"):
+            status(place.request())
+        with pytest.raises(Rejected, match=r"PGT540: .* belongs to root, and you are nobody"):
+            place.confirm("server.main")
 
     assert in_child(as_nobody).status == 0
 

@@ -286,6 +286,6 @@ def _holder(fleet: Fleet, question: Question) -> User | None:
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> Diagnostic:
     known = list(known)
-    near = did_you_mean(name, known)
+    near = did_you_mean(name.removeprefix(f"{kind}."), known)
     hint = f'did you mean "{near}"?' if near else f"there are: {', '.join(known[:10])}" if known else None
     return Diagnostic("PGT291", f'the spec has no {kind} "{name}"', hint=hint)

@@ -10,6 +10,7 @@ from pgtls.language.words import suggestion
 from pgtls.pki.model import Entity, Unreadable
 from pgtls.state import generations, layout
 from pgtls.state.deployed import Evidence
+from pgtls.state.out_directory import check_owner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,16 +26,20 @@ def evidence_of(
 ) -> tuple[Evidence, ...]:
     """Return evidence that the last build of each entity is deployed. "all" names everything that it made.
 
-    Raise :class:`Rejected`: PGT508 (nothing was built here), PGT509 (no entity has that name).
+    Raise :class:`Rejected`: PGT508 (nothing was built here), PGT540 (it is of another user), PGT509 (no entity of
+    that name).
     """
     past = generations.read(out)
     if not past:
-        hint = "run pgtls build first, or name the out directory with --out"
-        raise Rejected(Diagnostic("PGT508", f'no build of this pgtls is recorded in "{out}"', hint=hint))
+        check_owner(out)  # of another user, it cannot be read
+        hint = "name the out directory with --out" if lock.issued else "run pgtls build first"
+        raise Rejected(Diagnostic("PGT508", f'no build is recorded in "{out}"', hint=hint))
     names = sorted(past) if "all" in entities else list(dict.fromkeys(entities))
     if unknown := [name for name in names if name not in past]:
         known = "entities are server.NAME, pooler.NAME or user.NAME"
-        hint = suggestion(unknown[0], past) or f"{known}, and it must have been built"
+        named = " or ".join(f'"{entity}"' for entity in past if entity.name == unknown[0])
+        meant = f"did you mean {named}?" if named else suggestion(unknown[0], past)
+        hint = meant or f"{known}, and it must have been built"
         raise Rejected(Diagnostic("PGT509", f'the last build made nothing to deploy of "{unknown[0]}"', hint=hint))
     return tuple(_evidence(out, past[Entity(name)][-1], lock, by, now, reason) for name in names)
 

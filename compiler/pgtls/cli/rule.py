@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import asdict
 from difflib import get_close_matches
@@ -46,7 +47,8 @@ def _named(code: str) -> Rule:
     rules = catalogue()
     if code.upper() in rules:
         return rules[code.upper()]
-    near = get_close_matches(code.upper(), rules, n=1)
+    of_the_kind = re.fullmatch(r"PGT\d{3}", code.upper())  # to a number, no other one is near
+    near = [] if of_the_kind else get_close_matches(code.upper(), rules, n=1)
     hint = f"did you mean {near[0]}?" if near else "pgtls rule lists them all"
     raise Rejected(Diagnostic("PGT291", f'there is no rule "{code}"', hint=hint))
 

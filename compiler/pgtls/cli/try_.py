@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -28,7 +29,6 @@ EXAMPLES = {
 _COLOURS = {"admitted": "32", "refused": "36", "not tried": "33"}
 _DIFFERS = "31"
 _WIDEST = len("not tried")
-_BY_HAND = "to run a psql line by hand: pgtls try --keep"
 
 
 @expanded
@@ -73,12 +73,18 @@ def command(
         trials += _trials(spec, lock, server, bindir, keep=keep, quiet=format_ == "json")
         from pgtls.live.trial import differences
 
+        by_hand = f"to run a psql line by hand: {_again(spec, lock, server, bindir)}"
         report.diagnostics = differences(trials)
         report.status = 1 if report.diagnostics else 0
-        report.text = lambda: "\n".join(
-            [*_summary(trials)] if keep else [*_tables(trials), *_summary(trials), _BY_HAND]
-        )
+        report.text = lambda: "\n".join([*_summary(trials)] if keep else [*_tables(trials), *_summary(trials), by_hand])
     return report.status
+
+
+def _again(spec: str, lock: str | None, server: str | None, bindir: str | None) -> str:
+    """Return the command that leaves the servers of this trial running."""
+    options = (("--lock", lock), ("--server", server), ("--bindir", bindir))
+    said = [word for option, value in options if value for word in (option, value)]
+    return shlex.join(["pgtls", "try", *([] if spec == "pgtls.toml" else [spec]), *said, "--keep"])
 
 
 def _trials(

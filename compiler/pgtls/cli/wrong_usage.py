@@ -61,11 +61,14 @@ OPTIONS = {
 }
 """Options that users try, and what to type."""
 
+_CODE = re.compile(r"PGT\d{3}", re.IGNORECASE)
 _ENTITY = re.compile(r"(?:(ca|server|user)\.)?([a-z0-9][a-z0-9._-]{0,62})")
 
 
 def wrong(error: typer.TyperException, words: Sequence[str]) -> str:
     """Return what is wrong with a command line, ``words``, in one line."""
+    if code := next(filter(_CODE.fullmatch, words), None):
+        return f"to explain {code}: pgtls rule {code}"
     context, parameter, option = (getattr(error, name, None) for name in ("ctx", "param", "option_name"))
     match type(error).__name__:
         case "NoSuchOption":
@@ -100,7 +103,9 @@ def _unknown_option(error: Any, context: Any, words: Sequence[str]) -> str:
     near = did_you_mean(name, known) if name.startswith("--") else None
     if near:
         return f"{there}; did you mean {near}?"
-    return f"{there} of pgtls {command}" if command else f"{there}; options follow the command: pgtls COMMAND {name}"
+    if command:
+        return f"{there} of pgtls {command}"
+    return f"{there} before the command; pgtls COMMAND --help lists those that follow it"
 
 
 def _options(context: Any) -> set[str]:

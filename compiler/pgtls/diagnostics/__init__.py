@@ -101,3 +101,8 @@ def refuse(diagnostics: Sequence[Diagnostic]) -> None:
 def errors(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """Return the diagnostics that stop a compilation."""
     return tuple(d for d in diagnostics if d.severity == "error" and d.accepted is None)
+
+
+def installing(library: str) -> str:
+    """Return how to install an optional library next to pgtls: by its own name, which is the same however that was."""
+    return f"install it where pgtls is installed: pip install {library}, or pipx inject pgtls {library}"

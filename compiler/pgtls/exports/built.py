@@ -65,7 +65,9 @@ def built(spec: Spec, out: str, entities: Sequence[Entity], lock_timeout: int = 
     """
     planned = plan(request(spec, out, lock_timeout=lock_timeout))
     if planned.existing.from_lock:
-        raise Rejected(_stale(f'the out directory "{out}" does not exist'))
+        missing = _stale(f'the out directory "{out}" does not exist')
+        listed = planned.existing.lock.issued
+        raise Rejected(replace(missing, hint="name the out directory with --out") if listed else missing)
     outdated = [path for entity in entities for path in _pending(planned, entity)]
     if outdated:
         raise Rejected(_stale(f'"{outdated[0]}" is not what the spec says{_more(len(outdated) - 1)}'))
@@ -97,7 +99,7 @@ def named(fleet: Fleet, entities: Sequence[str]) -> tuple[list[Server], list[Use
 def user_named(fleet: Fleet, name: str, hint: str = "") -> User:
     """Return a user by name. Raise :class:`Rejected` (PGT291) for an unknown one."""
     if name not in fleet.users:
-        near = did_you_mean(name, fleet.users)
+        near = did_you_mean(name.removeprefix("user."), fleet.users)
         hints = filter(None, (near and f'did you mean "{near}"?', hint))
         raise Rejected(Diagnostic("PGT291", f'the spec has no user "{name}"', hint=" ".join(hints) or None))
     return fleet.users[name]

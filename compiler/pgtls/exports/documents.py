@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.diagnostics import Diagnostic, Rejected, installing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ def _yaml() -> Any:
     try:
         import yaml  # type: ignore[import-untyped]
     except ImportError:
-        hint = "install it: pip install 'pgtls[export]'"
+        hint = installing("pyyaml")
         raise Rejected(Diagnostic("PGT667", "this export needs PyYAML, which is not installed", hint=hint)) from None
     return yaml
 

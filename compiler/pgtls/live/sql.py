@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.diagnostics import Diagnostic, Rejected, installing
 from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE, authentications
 from pgtls.state import layout
 
@@ -114,7 +114,7 @@ def bundle_of(fleet: Fleet, compiled: Compiled, user: str) -> tuple[Bundle, Entr
     try:
         import psycopg  # noqa: F401
     except ImportError:
-        hint = "pip install 'pgtls[sql]', or leave --user out"
+        hint = f"{installing('psycopg')}; or leave --user out"
         raise Rejected(Diagnostic("PGT595", "--user needs psycopg, which is not installed", hint=hint)) from None
     bundles = [bundle for one in (compiled, *compiled.others) for bundle in one.bundles]
     bundle = next((one for one in bundles if one.user.name == user), None)

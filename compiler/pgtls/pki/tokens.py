@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from pgtls.diagnostics import installing
 from pgtls.pki import keys
 from pgtls.pki.model import KeyAlgorithm
 
@@ -122,7 +123,7 @@ def _loaded(module: str, uri: KeyUri) -> Any:
     try:
         import pkcs11
     except ImportError:
-        hint = "pip install 'pgtls[pkcs11]'"
+        hint = installing("python-pkcs11")
         raise TokenFault("extra", uri, "keys in tokens need python-pkcs11, which is not installed", hint) from None
     try:
         return pkcs11.lib(module)

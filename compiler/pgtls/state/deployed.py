@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from pgtls.diagnostics import Diagnostic, Place, Rejected
 from pgtls.pki.model import Entity
 from pgtls.state import files
-from pgtls.state.faults import writing
+from pgtls.state.faults import cannot_read, writing
 from pgtls.state.lock import instant, timestamp
 from pgtls.state.names import DEPLOYED_PATH, PRIVATE, deployed_path
 from pgtls.state.up_to_date import ABSENT
@@ -92,7 +92,8 @@ def read(lock: str | os.PathLike[str], out: str, now: datetime) -> Deployed:
     """Read the evidence next to a lock, and the copy of an out directory; nothing where there is none.
 
     A line from after ``now`` does not count: otherwise, one that somebody commits would be the latest for ever.
-    Raise :class:`Rejected`: PGT506 (cannot be read), PGT507 (a merge conflict, or a damaged line), PGT503 (newer).
+    Raise :class:`Rejected`: PGT506 and PGT527 (cannot be read), PGT507 (a merge conflict or a damaged line),
+    PGT503 (newer).
     """
     copy, path = os.path.join(out, DEPLOYED_PATH), deployed_path(lock)
     own = _latest(_lines(copy, _content(copy)), now)
@@ -145,8 +146,10 @@ def _content(path: str) -> bytes | None:
         return files.read(path)
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise Rejected(cannot_read(path, error)) from None
     except OSError as error:
-        hint = "it is a file next to the lock; restore it from version control"
+        hint = "restore it from version control or a backup"
         reason = "it is a symbolic link" if os.path.islink(path) else error.strerror
         raise Rejected(Diagnostic("PGT506", f'cannot read the evidence "{path}": {reason}', hint=hint)) from None
 

@@ -60,6 +60,8 @@ def cannot_read(path: str, error: OSError) -> Diagnostic:
 def _owner(path: str) -> str | None:
     try:
         return user_name(os.lstat(path).st_uid)
+    except PermissionError:  # of a directory above
+        return _owner(os.path.dirname(path))
     except OSError:
         return None
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.diagnostics import Diagnostic, Rejected, installing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -51,7 +51,7 @@ class Objects:
             import obstore
             from obstore.store import from_url
         except ImportError:
-            hint = "install it: pip install 'pgtls[store]'"
+            hint = installing("obstore")
             raise Rejected(Diagnostic("PGT512", "an out directory in a store needs obstore", hint=hint)) from None
         self._api = obstore
         options = {} if url.startswith("file:") else {"retry_config": _RETRIES}

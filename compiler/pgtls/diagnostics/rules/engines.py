@@ -60,7 +60,7 @@ RULES = (
         "an export needs PyYAML",
         meaning="`pgtls export` writes YAML with PyYAML, which is not installed.",
         why="No other command needs it, so it is optional.",
-        fix="Install it: `pip install 'pgtls[export]'`.",
+        fix="Install it where pgtls is installed: `pip install pyyaml`, or `pipx inject pgtls pyyaml`.",
     ),
     Rule(
         "PGT668",

@@ -121,7 +121,8 @@ RULES: tuple[Rule, ...] = (
         "obstore is not installed",
         meaning="`--out` names a store, such as `s3://bucket/prefix`, and the library that talks to stores is missing.",
         why="It is an extra: a build into a local directory does not need it.",
-        fix="Install it with `pip install 'pgtls[store]'`, or build into a local directory.",
+        fix="Install it where pgtls is installed: `pip install obstore`, or `pipx inject pgtls obstore`. Or build into "
+        "a local directory.",
     ),
     Rule(
         "PGT513",
@@ -763,7 +764,8 @@ RULES: tuple[Rule, ...] = (
         "psycopg is missing",
         meaning="`pgtls verify --user` logs in with psycopg, which is not installed.",
         why="Without it, `verify` looks at the wire alone.",
-        fix="Install it with `pip install 'pgtls[sql]'`, or leave `--user` out.",
+        fix="Install it where pgtls is installed: `pip install psycopg`, or `pipx inject pgtls psycopg`. Or leave "
+        "`--user` out.",
     ),
     Rule(
         "PGT596",

@@ -28,7 +28,7 @@ RULES = (
         "python-pkcs11 is missing",
         meaning="The build needs the key of a CA that is in a token, and python-pkcs11 is not installed.",
         why="pgtls talks to tokens through this library. Builds that sign nothing with such a key work without it.",
-        fix="Install it with `pip install 'pgtls[pkcs11]'`.",
+        fix="Install it where pgtls is installed: `pip install python-pkcs11`, or `pipx inject pgtls python-pkcs11`.",
     ),
     Rule(
         "PGT633",
