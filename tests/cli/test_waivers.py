@@ -54,6 +54,19 @@ def test_a_report_shows_what_is_waived(
         assert waived == {("PGT310", "policy.agent", "a local agent"), ("PGT121", "lint.ignore", None)}
 
 
+def test_the_end_of_a_waiver_is_shown_before_and_after_it(
+    spec: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["check"]) == 0
+    assert "(by policy.agent: a local agent, until 2030-01-01, pgtls.toml:" in "".join(capsys.readouterr())
+    assert run(["check", "--format", "json"]) == 0
+    assert [one["until"] for one in json.loads(capsys.readouterr().out)["waived"]] == ["2030-01-01T00:00:00Z", None]
+    monkeypatch.setenv("PGTLS_NOW", "2030-02-01")
+    assert run(["check"]) == 0
+    assert "PGT310" in (text := "".join(capsys.readouterr()))
+    assert "hint: its waiver ended at 2030-01-01T00:00:00Z; " in text
+
+
 def test_a_spec_without_waivers_shows_none(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec.write_text(SMALL)
     for command in ("check", "plan", "access", "status"):

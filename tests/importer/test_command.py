@@ -296,6 +296,32 @@ def test_an_encrypted_key_is_opened_by_a_variable_and_no_passphrase_is_copied(tm
         assert pgtls("build", cwd=tmp_path, environment={"PGTLS_SERVER_PASSPHRASE": value}).status == status
 
 
+def test_postgresql_conf_names_the_access_files(tmp_path: Path) -> None:
+    """As Debian's does; without a word, they lie in the data directory."""
+    self_signed(tmp_path)
+    words = ("import", "--conf", "postgresql.conf", "--postgres", "17", "--host", "localhost")
+    (tmp_path / "postgresql.conf").write_text("ssl = on\n")
+    absent = pgtls(*words, cwd=tmp_path)
+    assert (absent.status, 'error[PGT295]: "pg_hba.conf", the hba_file of "postgresql.conf"' in absent.stderr) == (
+        1,
+        True,
+    )
+    (tmp_path / "pg_hba.conf").write_text("local all postgres peer\nlocal all app peer map=apps\n")
+    (tmp_path / "pg_ident.conf").write_text("apps runner app\n")
+    assert pgtls(*words, cwd=tmp_path).status == 0
+    elsewhere = tmp_path / "etc"
+    elsewhere.mkdir()
+    for name in ("pg_hba.conf", "pg_ident.conf"):
+        (tmp_path / name).rename(elsewhere / name)
+    (tmp_path / "postgresql.conf").write_text(
+        f"hba_file = '{elsewhere}/pg_hba.conf'\nident_file = '{elsewhere}/pg_ident.conf'\n"
+    )
+    assert pgtls(*words, "--output", "other.toml", cwd=tmp_path).status == 0
+    assert "runner" in (tmp_path / "other.toml").read_text()
+    nothing = pgtls("import", "--postgres", "17", "--host", "localhost", cwd=tmp_path)
+    assert (nothing.status, "--hba FILE is missing: the pg_hba.conf; or --conf FILE" in nothing.stderr) == (64, True)
+
+
 MISFITS = {
     "a CN that its SAN does not repeat": (
         "/CN=db.example.com",

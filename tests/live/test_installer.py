@@ -353,6 +353,10 @@ def test_wrong_usage_and_wrong_clusters_are_diagnosed(one: Server, tmp_path: Pat
     files = out / "servers" / "main"
     assert install(files, one, "--rolback").status == 64
     assert install(files, one, "--wait", "long").status == 64
+    assert "unknown argument /srv: options name everything, such as --data DIR" in install(files, one, "/srv").stderr
+    install(files, one, "--data=/nope").refused(
+        "there is no directory /nope" if is_root() else "is not a data directory"
+    )
     install(files, one, "--data", str(tmp_path)).refused("is not a data directory")
     install(files, one, "--rollback").refused("there is no previous set")
     other = tmp_path / "other"

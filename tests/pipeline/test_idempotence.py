@@ -203,3 +203,12 @@ def test_what_is_replaced_while_a_build_runs_is_built_by_the_next_one(place: Pla
     assert not up_to_date(str(place.spec), str(place.out), str(place.lock), "", "2026-01-01T00:00:00Z")
     assert ("user.leaver", "delete") in steps(place.build())
     assert up_to_date(str(place.spec), str(place.out), str(place.lock), "", "2026-01-01T00:00:00Z")
+
+
+def test_what_others_did_to_several_files_is_one_reason(place: Place) -> None:
+    place.build(SMALL)
+    for path in place.file("clients/app").iterdir():
+        path.chmod(0o666)
+    (step,) = place.plan().plan.steps
+    assert step.reason.endswith(" more: their modes were changed"), step.reason
+    assert step.reason.count("mode") == 1

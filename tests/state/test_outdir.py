@@ -142,6 +142,17 @@ def test_another_lock_or_none_is_an_error(site: Site) -> None:
     assert code(raised) == 'PGT524: the lock of the out directory "out" is missing: there is no "pgtls.lock"'
 
 
+def test_the_lock_of_an_out_directory_is_found_under_another_name(site: Site) -> None:
+    manifest = manifests.read(site.out)
+    other, mine, looked_for = (site.out.parent / name for name in ("a.lock", "b.lock", "renamed.lock"))
+    other.write_bytes(Lock("f" * 32).render())
+    mine.write_bytes(Lock(ID).render())
+    for lock in (Lock(file=str(looked_for)), Lock("f" * 32, file=str(other))):
+        with pytest.raises(Rejected) as raised:
+            check_lock(str(site.out), manifest, lock)
+        assert raised.value.diagnostics[0].hint == f"the lock of this out directory is here: --lock {mine}"
+
+
 # What became of its files
 
 

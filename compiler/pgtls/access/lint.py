@@ -131,7 +131,7 @@ def _finding(order: Order, item: Item, other: Item, less: str) -> Diagnostic:
     tls = less == "TLS"
     return Diagnostic(
         "PGT331" if tls else "PGT258",
-        f'policy "{one}" takes {connection(*witness)} from policy "{two}", and does not demand {less}, '
+        f'policy "{one}" decides for {connection(*witness)}, before policy "{two}", and does not demand {less}, '
         f'which "{two}" does',
         (*item.policy.path, "sslmode" if tls else "auth"),
         hint=f'raise sslmode to "require" at least, narrow {header("policy", one)}, or accept it with a waiver'

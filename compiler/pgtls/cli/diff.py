@@ -142,7 +142,8 @@ def _markdown(found: Difference) -> Iterator[str]:
     if found.certificates:
         yield ""
         issued = (
-            (md.text(c.entity), f"{c.action} {md.text(', '.join(c.fields))}".rstrip()) for c in found.certificates
+            (md.text(c.entity), c.action + (f" ({md.text(', '.join(c.fields))})" if c.fields else ""))
+            for c in found.certificates
         )
         yield from md.table(("certificate of", ""), issued)
 

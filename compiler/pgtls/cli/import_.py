@@ -11,6 +11,7 @@ import typer
 from pgtls.cli import FAILED, OK
 from pgtls.cli.options import Now, clock, expanded
 from pgtls.cli.printing import emit, tell_diagnostics
+from pgtls.cli.usage import UsageError
 from pgtls.postgres.releases import NEWEST, OLDEST
 from pgtls.state.files import public
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = {
     "pgtls import --hba pg_hba.conf --postgres 17 --host db.example.com": "Import access alone.",
-    "pgtls import --conf postgresql.conf --hba pg_hba.conf --postgres 17 --host db": "Import certificates, too.",
+    "pgtls import --conf postgresql.conf --postgres 17 --host db.example.com": "Import certificates, too.",
 }
 
 
@@ -33,9 +34,9 @@ def _table_name(text: str) -> str:
 
 @expanded
 def command(
-    hba: Annotated[str, typer.Option(metavar="FILE", help="The pg_hba.conf.")],
     postgres: Annotated[int, typer.Option(metavar="N", min=OLDEST, max=NEWEST, help="The major version.")],
     hosts: Annotated[list[str], typer.Option("--host", metavar="NAME", help="What clients dial. May be repeated.")],
+    hba: Annotated[str | None, typer.Option(metavar="FILE", show_default="of --conf", help="The pg_hba.conf.")] = None,
     ident: Annotated[
         str | None, typer.Option(metavar="FILE", show_default="of --conf", help="The pg_ident.conf.")
     ] = None,
@@ -66,6 +67,8 @@ def command(
     from pgtls.importer.convert import Sources, adopt
     from pgtls.importer.server import Given
 
+    if not hba and not conf:
+        raise UsageError("--hba FILE is missing: the pg_hba.conf; or --conf FILE, which names it")
     if os.path.lexists(output):
         hint = "pgtls import never overwrites a spec; name another with --output"
         tell_diagnostics([Diagnostic("PGT282", f"{output} exists already", hint=hint)])

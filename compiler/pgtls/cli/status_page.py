@@ -114,6 +114,11 @@ def _since(word: str, happened: Sequence[Event], now: datetime) -> list[str]:
 
 
 def _verdict(status: Status) -> str:
+    found = _counted(status)
+    return f"No build is possible until the errors are fixed. {found}" if errors(status.diagnostics) else found
+
+
+def _counted(status: Status) -> str:
     counts = {state: count for state, count in status.counts.items() if state in _VERDICTS}
     if not counts:
         return "Nothing is due, and nothing ends within that time." if status.horizon else "There are no certificates."

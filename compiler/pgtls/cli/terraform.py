@@ -36,7 +36,8 @@ def command() -> int:
       lock     the lock                  [$PGTLS_LOCK, else SPEC with .lock]
       now      read the clock as this    [$PGTLS_NOW]
       include  kinds of files whose text is wanted, separated by commas:
-               certificate, request, trust, crl, hba, ident, conf, bundle, script
+               certificate, request, trust, crl, hba, ident, conf, hosts, bundle,
+               script
 
     The answer on stdout is a flat object of strings: status (ok or changes), serial number, fingerprint, dates and
     paths of every certificate, a report as one JSON string. An error is one line on stderr, and status 1.

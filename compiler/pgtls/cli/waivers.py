@@ -29,7 +29,8 @@ def markdown(waived: Sequence[Diagnostic]) -> Iterator[str]:
 
 def _why(diagnostic: Diagnostic) -> str:
     accepted = _accepted(diagnostic)
-    return f"by {accepted.by}: {accepted.reason}" if accepted.reason else f"by {accepted.by}"
+    until = f", until {accepted.until:%Y-%m-%d}" if accepted.until else ""
+    return f"by {accepted.by}: {accepted.reason}{until}" if accepted.reason else f"by {accepted.by}"
 
 
 def _where(diagnostic: Diagnostic) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
 Severity = Literal["error", "warning"]
 Path = tuple[str | int, ...]
@@ -51,10 +52,11 @@ class Place:
 
 
 class Accepted(NamedTuple):
-    """What accepts a finding: ``policy.NAME`` (its waiver), ``lint.waiver`` or ``lint.ignore``, and its reason."""
+    """What accepts a finding: ``policy.NAME`` (its waiver), ``lint.waiver`` or ``lint.ignore``; why, and until when."""
 
     by: str
     reason: str | None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

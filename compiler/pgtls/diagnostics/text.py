@@ -44,7 +44,8 @@ def as_json(diagnostic: Diagnostic) -> dict[str, Any]:
         "path": list(diagnostic.path),
     }
     if diagnostic.accepted:
-        members |= {"accepted_by": diagnostic.accepted.by, "reason": diagnostic.accepted.reason}
+        by, reason, until = diagnostic.accepted
+        members |= {"accepted_by": by, "reason": reason, "until": until and f"{until:%Y-%m-%dT%H:%M:%SZ}"}
     return {key: _utf8(value) if isinstance(value, str) else value for key, value in members.items()}
 
 

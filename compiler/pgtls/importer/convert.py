@@ -36,7 +36,8 @@ _PGT297_HINT = "change the policies until they say what is meant"
 class Sources:
     """The files to import, by their paths."""
 
-    hba: str
+    hba: str | None
+    """None: the one that ``conf`` names."""
     ident: str | None = None
     conf: str | None = None
 
@@ -62,10 +63,13 @@ def adopt(sources: Sources, given: Given, server: str, now: datetime) -> Adopted
     Raises Rejected where they cannot be read or the server refuses them.
     """
     conf = read_settings(sources.conf) if sources.conf else Conf()
-    ident = sources.ident or conf.file("ident_file")
-    foreign = read_foreign(sources.hba, ident, given.postgres)
+    hba, ident = sources.hba or conf.file("hba_file"), sources.ident or conf.file("ident_file")
+    if hba is None:
+        message = f'"{conf.value("hba_file")}", the hba_file of "{sources.conf}", cannot be read on this machine'
+        raise Rejected(Diagnostic("PGT295", message, hint="name a copy of it with --hba"))
+    foreign = read_foreign(hba, ident, given.postgres)
     findings = Findings(foreign.texts)
-    _require_maps(foreign, findings, ident, sources.hba)
+    _require_maps(foreign, findings, ident, hba)
     files = Files(foreign.lines, foreign.idents)
     access = access_tables(files, given.postgres, findings.left_out)
     table, authorities = server_tables(given, conf, findings, asks_certificates=_asks(files.lines))

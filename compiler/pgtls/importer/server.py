@@ -79,7 +79,7 @@ class Conf:
     def value(self, name: str) -> str:
         """Return the value of a setting, "" for none.
 
-        The certificate and key have defaults if there is a postgresql.conf.
+        Files have defaults if there is a postgresql.conf.
         """
         if name in self.settings:
             return self.settings[name].value
@@ -92,7 +92,8 @@ class Conf:
         return path if value and os.access(path, os.R_OK) else None
 
 
-_DEFAULTS = {"ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
+_SERVED = {"ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
+_DEFAULTS = {**_SERVED, "hba_file": "pg_hba.conf", "ident_file": "pg_ident.conf"}
 
 
 def read_settings(file: str) -> Conf:
@@ -142,7 +143,7 @@ def _served(given: Given, conf: Conf, trusted: str | None, findings: Findings) -
         lacks, has = ("--key", "--cert") if given.cert else ("--cert", "--key")
         message = f"{has} was given without {lacks}, and no --conf names a file that this machine has"
         raise Rejected(Diagnostic("PGT295", message, hint=f"name the other file with {lacks}"))
-    lacking = [conf.value(name) for name in _DEFAULTS if conf.value(name) and not conf.file(name)]
+    lacking = [conf.value(name) for name in _SERVED if conf.value(name) and not conf.file(name)]
     why = f' ("{lacking[0]}" cannot be read on this machine)' if lacking else ""
     findings.note(
         f"the server has no certificate here{why}: a build issues a self-signed one",

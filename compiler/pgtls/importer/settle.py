@@ -108,8 +108,9 @@ class _Draft:
                 where = f'policy "{policy}"' if policy else "[lint]"
                 be = "is" if len(codes) == 1 else "are"
                 message = f'{", ".join(sorted(codes))} {be} waived in {where}: "{_REASON}"'
-                rules = ", ".join(f"pgtls rule {code}" for code in sorted(codes))
-                self.findings.note(message, f"{rules} says how to fix it; then delete the waiver")
+                how = " and ".join(f"pgtls rule {code}" for code in sorted(codes))
+                says = "says how to fix it" if len(codes) == 1 else "say how to fix them"
+                self.findings.note(message, f"{how} {says}; then delete the waiver")
 
     # --- leaving out ---
 

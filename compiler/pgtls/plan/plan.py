@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pgtls.certificates.model import Issue, Wait, is_adopted, makes_key
+from pgtls.language.words import some
 from pgtls.output.postgresql_conf import needs_restart
 from pgtls.pki.model import ENTITY_KINDS, Entity
 from pgtls.plan.model import COSTS, Step
@@ -198,7 +199,7 @@ def _step(
         return Step(entity, "rewrite", "its key is kept elsewhere now", cost, (), files)
     if succession := _succession(changes, gone):
         return Step(entity, "rewrite", succession, cost, (), files)
-    reasons = dict.fromkeys(_reason(change, crl) for change in changes) or {"it no longer has these files": None}
+    reasons = dict.fromkeys(_reasons(changes, crl)) or {"it no longer has these files": None}
     return Step(entity, "rewrite", "; ".join(reasons), cost, (), files)
 
 
@@ -217,6 +218,27 @@ def _crl_reason(entity: Entity, decisions: Decisions) -> str | None:
     """Return why the CRL of a CA is signed again; None where it stays, or where there is none."""
     crl = decisions.crls.get(entity.name) if entity.kind == "ca" else None
     return crl.reason if crl else None
+
+
+def _reasons(changes: Sequence[Change], crl: str | None) -> Iterator[str]:
+    """Yield why files are written; what others did to several of them is one reason."""
+    done: dict[str, list[str]] = {}
+    for change in changes:
+        if change.reason in _DONE_BY_OTHERS:
+            done.setdefault(change.reason, []).append(change.path.rpartition("/")[2])
+        else:
+            yield _reason(change, crl)
+    for reason, names in done.items():
+        yield f"{some(names, _NAMED)}: {reason if len(names) == 1 else _DONE_BY_OTHERS[reason]}"
+
+
+_DONE_BY_OTHERS = {
+    "it was missing": "they were missing",
+    "it was edited by hand": "they were edited by hand",
+    "its mode was changed": "their modes were changed",
+}
+"""What happened to a file, and what to several."""
+_NAMED = 3
 
 
 def _reason(change: Change, crl: str | None) -> str:

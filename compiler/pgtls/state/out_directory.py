@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
 from collections import Counter
@@ -148,7 +149,19 @@ def check_lock(out: str, manifest: Manifest | None, lock: Lock) -> None:
             f"that of {_named(lock)} is {lock.id}"
         )
         hint = "build into another directory with --out, or name the lock of this one with --lock"
+    if mine := _lock_of(manifest, out, os.path.dirname(lock.file or "")):
+        hint = f"the lock of this out directory is here: --lock {quote(mine)}"
     raise Rejected(Diagnostic("PGT524", message, hint=hint))
+
+
+def _lock_of(manifest: Manifest, *directories: str) -> str | None:
+    """Find the lock that an out directory was built with, in one of the directories."""
+    for directory in directories:
+        for path in sorted(glob.glob(os.path.join(glob.escape(directory), "*.lock"))):
+            with suppress(OSError):
+                if manifest.lock_id.encode() in files.read(path).partition(b"\n")[0]:
+                    return path
+    return None
 
 
 def _named(lock: Lock) -> str:

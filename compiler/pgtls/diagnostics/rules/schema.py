@@ -175,9 +175,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PGT023",
         "warning",
-        "a waiver without codes",
-        meaning="A `waiver` gives a reason, and no codes of what it accepts.",
+        "a waiver that accepts more than it does now",
+        meaning="A `waiver` gives a reason, and no codes of what it accepts; or one of its codes accepts nothing.",
         why="It also accepts what a later edit of the policy opens: nobody is asked again.",
-        fix='Name what is accepted, as the hint lists it: `waiver = { reason = "...", codes = ["PGT310"] }`.',
+        fix='Name what is accepted, as the hint lists it: `waiver = { reason = "...", codes = ["PGT310"] }`. Remove '
+        "codes that accept nothing.",
     ),
 )

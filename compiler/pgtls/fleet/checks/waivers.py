@@ -15,7 +15,7 @@ from pgtls.language.values import Waiver
 from pgtls.language.words import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from pgtls.diagnostics import Path
     from pgtls.fleet.model import Fleet, Policy
@@ -29,9 +29,19 @@ def can_be_waived(diagnostic: Diagnostic) -> bool:
 def mark(fleet: Fleet, found: Iterable[tuple[Policy | None, Diagnostic]]) -> tuple[Diagnostic, ...]:
     """Mark what is accepted among findings, each with the policy that it is about."""
     return tuple(
-        replace(diagnostic, accepted=_accepted(fleet, policy, diagnostic)) if can_be_waived(diagnostic) else diagnostic
-        for policy, diagnostic in found
+        _marked(fleet, policy, diagnostic) if can_be_waived(diagnostic) else diagnostic for policy, diagnostic in found
     )
+
+
+def _marked(fleet: Fleet, policy: Policy | None, diagnostic: Diagnostic) -> Diagnostic:
+    """Return a finding with what accepts it, or with the end of the waiver that did."""
+    if accepted := _accepted(fleet, policy, diagnostic):
+        return replace(diagnostic, accepted=accepted)
+    waiver = policy.table.waiver if policy else fleet.lint.waiver
+    if isinstance(waiver, Waiver) and _has_ended(fleet, waiver) and _names(waiver, diagnostic.code):
+        ended = f"its waiver ended at {waiver.until:%Y-%m-%dT%H:%M:%SZ}"
+        return replace(diagnostic, hint=f"{ended}; {diagnostic.hint}" if diagnostic.hint else ended)
+    return diagnostic
 
 
 def mark_by_path(fleet: Fleet, diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
@@ -40,13 +50,33 @@ def mark_by_path(fleet: Fleet, diagnostics: Iterable[Diagnostic]) -> tuple[Diagn
 
 
 def bare(fleet: Fleet, accepted: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Find waivers without codes, which would also accept later findings. ``accepted`` is all that waivers accept."""
+    """Find waivers that would also accept later findings: those without codes, and codes that accept nothing.
+
+    ``accepted`` is all that waivers accept.
+    """
     codes: dict[Path, set[str]] = {path: set() for path in dict.fromkeys(_bare(fleet))}
+    named: dict[str, set[str]] = {}
     for diagnostic in accepted:
         kind, _, name = diagnostic.accepted.by.partition(".") if diagnostic.accepted else ("", "", "")
         path = finder(fleet, fleet.policies[name]).path("waiver") if kind == "policy" else (kind, name)
         codes.get(path, set()).add(diagnostic.code)
-    return mark(fleet, ((None, _without_codes(path, sorted(found))) for path, found in codes.items()))
+        if kind == "policy":
+            named.setdefault(name, set()).add(diagnostic.code)
+    without = (_without_codes(path, sorted(found)) for path, found in codes.items())
+    return mark(fleet, ((None, diagnostic) for diagnostic in (*without, *_idle(fleet, named))))
+
+
+def _idle(fleet: Fleet, accepted: Mapping[str, Collection[str]]) -> Iterator[Diagnostic]:
+    """Find the codes of policies' waivers that accept nothing; ``accepted`` are those that do, by policy."""
+    for policy in fleet.policies.values():
+        waiver = policy.table.waiver
+        if isinstance(waiver, Waiver) and finder(fleet, policy).says("waiver") and not _has_ended(fleet, waiver):
+            for index, code in enumerate(waiver.codes):
+                if code not in accepted.get(policy.name, ()):
+                    path = finder(fleet, policy).path("waiver", "codes", index)
+                    message = f"{code} is waived, and nothing of policy {quoted(policy.name)} raises it"
+                    hint = "remove the code: it would accept what a later edit opens"
+                    yield Diagnostic(BARE, message, path, hint, severity="warning")
 
 
 def _bare(fleet: Fleet) -> Iterator[Path]:
@@ -89,15 +119,20 @@ def _accepted(fleet: Fleet, policy: Policy | None, diagnostic: Diagnostic) -> Ac
     waiver = policy.table.waiver if policy else fleet.lint.waiver
     if diagnostic.code == BARE and _is_bare(waiver):
         return None
-    reason = _reason(fleet, waiver, diagnostic.code)
-    return Accepted(policy.entity if policy else "lint.waiver", reason) if reason else None
-
-
-def _reason(fleet: Fleet, waiver: str | Waiver | None, code: str) -> str | None:
+    by = policy.entity if policy else "lint.waiver"
     if not isinstance(waiver, Waiver):
-        return waiver
-    ended = waiver.until is not None and waiver.until <= fleet.now
-    return None if ended or (waiver.codes and code not in waiver.codes) else waiver.reason
+        return Accepted(by, waiver) if waiver else None
+    if _has_ended(fleet, waiver) or not _names(waiver, diagnostic.code):
+        return None
+    return Accepted(by, waiver.reason, waiver.until)
+
+
+def _has_ended(fleet: Fleet, waiver: Waiver) -> bool:
+    return waiver.until is not None and waiver.until <= fleet.now
+
+
+def _names(waiver: Waiver, code: str) -> bool:
+    return not waiver.codes or code in waiver.codes
 
 
 def codes(fleet: Fleet) -> Iterator[Diagnostic]:
