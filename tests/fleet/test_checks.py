@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from fleet.specs import NOW, fleet, judge
+from pgtls.diagnostics import Accepted
 from pgtls.diagnostics.rules import catalogue
 from pgtls.fleet.checks import check
 from pgtls.fleet.checks import judge as judged
@@ -268,9 +269,9 @@ def test_what_was_waived_is_there_to_be_shown_with_its_reason() -> None:
     assert check(found) == ()
     accepted = {(diagnostic.code, diagnostic.accepted) for diagnostic in judged(found)[1]}
     assert accepted == {
-        ("PGT311", ("policy.app", "a reason")),
-        ("PGT317", ("lint.waiver", "an old client")),
-        ("PGT121", ("lint.ignore", None)),
+        ("PGT311", Accepted("policy.app", "a reason")),
+        ("PGT317", Accepted("lint.waiver", "an old client")),
+        ("PGT121", Accepted("lint.ignore", None)),
     }
 
 

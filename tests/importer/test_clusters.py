@@ -60,6 +60,7 @@ SAME = {title: cluster for title, cluster in CLUSTERS.items() if not cluster.dif
 def test_the_matcher_decides_alike_by_both_files(tmp_path: Path, cluster: Cluster) -> None:
     sources, adopted = imported(tmp_path, cluster)
     _, files = compiled(tmp_path, adopted, cluster.version)
+    assert sources.hba is not None
     before = read_foreign(sources.hba, sources.ident, cluster.version)
     answers = set()
     for connection in connections(before):

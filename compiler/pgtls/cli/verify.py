@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,7 +10,7 @@ import typer
 
 from pgtls.cli.completion import names
 from pgtls.cli.options import FORMAT, Where, clock, expanded
-from pgtls.cli.printing import coloured, reporting
+from pgtls.cli.printing import coloured, reporting, say
 from pgtls.cli.usage import UsageError
 from pgtls.diagnostics import Diagnostic
 
@@ -81,11 +82,16 @@ def _recorded(where: Where, now: datetime, tree: Tree, servers: list[str]) -> tu
 
     from pgtls.api import confirm
     from pgtls.diagnostics import Rejected
+    from pgtls.state.names import deployed_path
 
+    path = deployed_path(where.paths[2])
+    before = os.path.exists(path)
     try:
         if servers:
             opened, seen = where.open(now), tree.made
             confirm(opened, *servers, by="verify", out=where.out, lock_timeout=where.lock_timeout, looked_at=seen)
+            if not before and os.path.exists(path):
+                say(f"wrote {path}, the evidence of what is deployed: commit it")
     except Rejected as rejected:
         return tuple(replace(one, severity="warning") for one in rejected.diagnostics)
     return ()

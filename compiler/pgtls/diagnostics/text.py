@@ -45,7 +45,8 @@ def as_json(diagnostic: Diagnostic) -> dict[str, Any]:
     }
     if diagnostic.accepted:
         by, reason, until = diagnostic.accepted
-        members |= {"accepted_by": by, "reason": reason, "until": until and f"{until:%Y-%m-%dT%H:%M:%SZ}"}
+        ends = f"{until:%Y-%m-%dT%H:%M:%SZ}" if until else None
+        members |= {"accepted_by": by, "reason": reason, "until": ends}
     return {key: _utf8(value) if isinstance(value, str) else value for key, value in members.items()}
 
 
