@@ -67,8 +67,11 @@ def test_a_good_server_is_as_compiled_and_gets_few_connections(site: Site) -> No
 
 
 def test_a_good_server_is_evidence_once(site: Site) -> None:
-    for _ in range(2):
-        assert verified(site.place, "--port", site.server.port).status == 0
+    evidence = site.place.lock.with_suffix(".deployed")
+    new = not evidence.exists()
+    said = [verified(site.place, "--port", site.server.port) for _ in range(2)]
+    assert [run.status for run in said] == [0, 0]
+    assert [f"wrote {evidence}" in run.stderr.replace("\n    ", " ") for run in said] == [new, False]
     lines = site.place.lock.with_suffix(".deployed").read_text().splitlines()
     assert [line.partition('"by": ')[2][:8] for line in lines[1:]] == ['"verify"']
     assert '"entity": "server.db"' in lines[1]
