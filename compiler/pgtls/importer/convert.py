@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -191,7 +192,7 @@ class _Draft:
     @property
     def text(self) -> str:
         """Return the spec."""
-        return tomli_w.dumps(self.tables)
+        return _ARRAY.sub(_on_one_line, tomli_w.dumps(self.tables))
 
     @property
     def spec(self) -> Spec:
@@ -206,3 +207,14 @@ class _Draft:
         except Rejected as rejected:
             return tuple(fault for fault in errors(rejected.diagnostics) if fault.code != _NO_SECRET)
         return ()
+
+
+_ARRAY = re.compile(r"= \[\n((?: {4}[^\n]+,\n)+)\]\n")
+"""An array as tomli-w writes it, with an item on each line."""
+_SHORT = 90
+
+
+def _on_one_line(array: re.Match[str]) -> str:
+    """Write an array on one line if it is short: a spec is read, and most arrays of an import have one item."""
+    line = f"= [{', '.join(item.strip().removesuffix(',') for item in array[1].splitlines())}]\n"
+    return line if len(line) <= _SHORT else array[0]
