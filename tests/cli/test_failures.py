@@ -300,3 +300,8 @@ def test_a_wrong_variable_is_named_as_the_variable(
     monkeypatch.setenv("PGTLS_NOW", "soon")
     assert run(["plan"]) == 64
     assert 'Error: $PGTLS_NOW: "soon" is no instant' in capsys.readouterr().err
+
+
+def test_a_name_in_place_of_the_spec_is_told_where_it_belongs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["verify", "main"]) == 1
+    assert "a name follows its option, such as --server" in capsys.readouterr().err

@@ -192,6 +192,7 @@ MISTAKES = [
     ("postgres = 17", 'postgres = 17\nlisten_addresses = "*"'),
     ("postgres = 17", "postgres = 17\nmax_connections = 100"),
     ("postgres = 17", 'postgres = 17\nhba_file = "/etc/pg_hba.conf"'),
+    ("postgres = 17", 'postgres = 17\nssl_ca_file = "root.crt"'),
     ("postgres = 17", 'postgres = 17\nservers = ["main"]'),
     ("[policy.admin]", '[lint]\nignore = "PGT312"\n[policy.admin]'),
     ("[policy.admin]", '[lint]\nignore = ["PGT999"]\n[policy.admin]'),

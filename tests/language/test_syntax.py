@@ -76,6 +76,7 @@ def test_conflict_markers_are_named(marker: str) -> None:
         ('a = "x" -- c', "a comment starts with #"),
         ('a = "x",', 'delete the ",": a line holds one key and its value'),
         ("a = 1 2", "write one key and its value per line"),
+        ('{"pgtls_lock": 1, "id": "0"}', "this is a lock: name the spec, such as pgtls.toml"),
         ('a = ["x" "y"]', "put strings in quotes, a comma between two items, and ] after the last"),
         ("a = { b = 1,\n c = 2 }", "write an inline table { } on one line, with no comma before the }"),
         ("a = { b = 1, b = 2 }", "delete one of the two"),

@@ -61,7 +61,8 @@ def _judged(error: BaseException, words: Sequence[str]) -> tuple[int, Diagnostic
             return FAILED, Diagnostic("PGT591", "the working directory is gone", hint="change into one that is there")
         case OSError():
             file = None if error.filename is None else str(error.filename)
-            return FAILED, Diagnostic("PGT591", _reason(error), file=file)
+            hint = "run pgtls as a user who may do that" if isinstance(error, PermissionError) else None
+            return FAILED, Diagnostic("PGT591", _reason(error), hint=hint, file=file)
         case KeyboardInterrupt() | typer.Abort():
             return INTERRUPTED, Diagnostic("PGT592", "interrupted")
         case _:

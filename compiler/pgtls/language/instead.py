@@ -30,6 +30,11 @@ _SERVER = {
     "ssl_groups": "groups",
     "ssl_ecdh_curve": "groups",
     "ssl_min_protocol_version": "min_tls",
+    "ssl_tls13_ciphers": "tls13_ciphers",
+    "ssl_passphrase_command": "passphrase_command",
+    "ssl_ca_file": "client_ca",
+    **dict.fromkeys(("ssl_crl_file", "ssl_crl_dir"), "crl"),
+    **dict.fromkeys(("hba_file", "ident_file", "hosts_file"), "directory"),
     "tls": "min_tls",
 }
 _POOLER = {

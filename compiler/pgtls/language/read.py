@@ -156,12 +156,16 @@ def _reason(error: OSError) -> str:
 
 
 def _what_to_name(error: OSError, files: Files, path: str) -> str | None:
+    if isinstance(error, PermissionError):
+        return "run pgtls as a user who may read it"
     if not isinstance(error, FileNotFoundError | IsADirectoryError):
         return None
     if near := files.near(path):
         return f"did you mean {near}?"
     if isinstance(error, IsADirectoryError):
         return "name a file in it"
+    if not Path(path).suffix:
+        return "the argument is the spec, a file such as pgtls.toml; a name follows its option, such as --server"
     return 'name the file of your spec; "pgtls init" writes a first one'
 
 

@@ -240,8 +240,8 @@ def _hint_for_key(fault: _Fault, key: str) -> str | None:
         return hint
     if _kind(fault) == "policy" and len(fault.path) == 3 and is_option(key) and key not in OURS:
         return f"options of a method go into a table: auth_options = {{ {key} = … }}"
-    if _kind(fault) == "server" and _is_setting(fault, key):
-        return f"settings of PostgreSQL go into a table: settings = {{ {key} = … }}"
+    if _kind(fault) == "server" and (hint := _hint_for_setting(fault, key)):
+        return hint
     if meant := _meant(fault):
         return f"did you mean {quoted(meant)}?"
     fields = list(fields_of(fault.model))
@@ -254,13 +254,15 @@ def _hint_for_key(fault: _Fault, key: str) -> str | None:
     return f"the keys are {', '.join(fields)}" if fields else None
 
 
-def _is_setting(fault: _Fault, key: str) -> bool:
-    """Tell whether a key of a server, which has no other name in the language, is a setting of its own."""
+def _hint_for_setting(fault: _Fault, key: str) -> str | None:
+    """Return where a setting of PostgreSQL belongs, if a key of a server is one that has no name in the language."""
     if len(fault.path) != 3 or key in instead.KEYS["server"]:
-        return False
+        return None
     from pgtls.postgres.settings import ELSEWHERE, OURS, versions  # only a faulty spec needs the catalogue
 
-    return versions(key) is not None and key not in {*OURS, *ELSEWHERE}
+    if versions(key) is None or key in {*OURS, *ELSEWHERE}:
+        return None
+    return f"settings of PostgreSQL go into a table: settings = {{ {key} = … }}"
 
 
 def _meant(fault: _Fault) -> str | None:

@@ -171,6 +171,8 @@ def _of_statement(line: str, rest: str) -> str:
     text = line.strip()
     if text.startswith(("//", ";", "--", "/*", "%")):
         return "a comment starts with #"
+    if '"pgtls_lock"' in text:
+        return "this is a lock: name the spec, such as pgtls.toml"
     if text[:1] in ("{", "}"):
         return "this looks like JSON: write [KIND.NAME] headers, and key = value below them"
     if text.startswith("- "):
