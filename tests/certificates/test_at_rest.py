@@ -460,7 +460,7 @@ def test_without_the_library_a_build_that_encrypts_says_what_to_install(
         assert fault(lambda: place.build(at_rest(alice))) == (
             "PGT650",
             "the keys in the out directory need pyrage, which is not installed",
-            "pip install 'pgtls[age]'",
+            "install it where pgtls is installed: pip install pyrage, or pipx inject pgtls pyrage",
         )
         assert not place.file("ca").exists()
     place.build(at_rest(alice))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from pgtls.diagnostics import installing
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -114,5 +116,5 @@ def _require() -> None:
     try:
         import pyrage  # noqa: F401
     except ImportError:
-        message, hint = "the keys in the out directory need pyrage, which is not installed", "pip install 'pgtls[age]'"
-        raise AgeFault("extra", message, hint) from None
+        message = "the keys in the out directory need pyrage, which is not installed"
+        raise AgeFault("extra", message, installing("pyrage")) from None

@@ -12,7 +12,7 @@ RULES = (
         meaning="The build must encrypt or open a private key in the out directory, and pyrage is not installed.",
         why="pgtls encrypts for the `recipients` of `[state]` through this library. Builds that neither write nor open "
         "a key work without it.",
-        fix="Install it with `pip install 'pgtls[age]'`.",
+        fix="Install it where pgtls is installed: `pip install pyrage`, or `pipx inject pgtls pyrage`.",
     ),
     Rule(
         "PGT651",
