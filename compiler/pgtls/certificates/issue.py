@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pgtls.certificates.credentials import Credential, first_block
@@ -13,7 +12,6 @@ from pgtls.pki import crl, facts, keys
 from pgtls.pki.encryption import derive_all
 from pgtls.pki.issue import Issuer, issue
 from pgtls.pki.model import SELF_SIGNED, SERIAL_BITS, Certificate, Entity, Unreadable, ca_entity
-from pgtls.pki.profiles import BACKDATED
 from pgtls.state import layout
 from pgtls.state.lock import IssuedLine
 from pgtls.state.tree import Later
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     from pgtls.certificates.model import CrlDecision, Decision, Decisions, Existing, Keyring, Outside, Signed
     from pgtls.pki.keys import PrivateKey
     from pgtls.state.lock import Lock, RevokedLine
-
-_SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,29 +252,20 @@ class _Issuing:
         if decision.signed:
             return self._taken(decision, decision.signed)
         above = self.decisions.certificates[ca_entity(profile.issuer)] if profile.issuer else None
+        last = self.existing.lock.latest.get(profile.entity)
         issued = issue(
             profile,
             self.existing.outside.requests.get(profile.entity) or self.keys[profile.entity].public_key(),
             self._issuer(ca_entity(profile.issuer)) if profile.issuer else self.keys[profile.entity],
             _serial(profile.issuer, self.existing.lock),
-            self._time_of_issue(profile.entity),
+            self.now,
             above.end if above else None,
+            last.certificate.not_before if last else None,
         )
         if profile.kind == "ca":
             self.issuers[profile.entity] = Issuer(issued.certificate, self.keys[profile.entity])
         self._record(decision, issued.facts)
         return issued.pem
-
-    def _time_of_issue(self, entity: Entity) -> datetime:
-        """Return a time later than that of the entity's last certificate, if that was issued up to five minutes ahead.
-
-        The lock tells by notBefore which one is the latest, and two builds may run in one second, or on machines whose
-        clocks differ. No notBefore is in the future: it lies five minutes before this time.
-        """
-        last = self.existing.lock.latest.get(entity)
-        if last is None:
-            return self.now
-        return max(self.now, min(last.certificate.not_before + BACKDATED + _SECOND, self.now + BACKDATED))
 
     def _taken(self, decision: Issue, signed: Signed) -> bytes:
         """Take the certificate that the program of a CA signed."""

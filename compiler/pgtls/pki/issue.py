@@ -71,15 +71,17 @@ def issue(
     serial: int,
     now: datetime,
     issuer_limit: datetime | None = None,
+    last_begin: datetime | None = None,
 ) -> Issued:
     """Sign a certificate.
 
     ``issuer`` is the CA or, for a self-signed certificate, the private key of ``public_key``. ``serial`` is
     positive and has at most 159 bits (RFC 5280, 4.1.2.2: 20 octets). ``issuer_limit`` is the earliest notAfter of the
     chain above. If that or ``until`` is not after the start, raise ValueError (the plan lists the entity as waiting).
+    ``last_begin`` is the notBefore of the certificate that this one replaces.
     """
     authority, key = (issuer, issuer.key) if isinstance(issuer, Issuer) else (None, issuer)
-    not_before, not_after = profiles.lifetime(profile, now, issuer_limit)
+    not_before, not_after = profiles.lifetime(profile, now, issuer_limit, last_begin)
     key_id = x509.SubjectKeyIdentifier.from_public_key(public_key)
     authority_key_id = authority.authority_key_id if authority else None
     if authority is None and profile.kind == "server":

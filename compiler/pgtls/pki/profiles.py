@@ -120,11 +120,20 @@ def name(attributes: Iterable[tuple[str, str]]) -> x509.Name:
     return x509.Name([x509.NameAttribute(ATTRIBUTES[attribute], value) for attribute, value in attributes])
 
 
-def lifetime(profile: Profile, now: datetime, issuer_limit: datetime | None) -> tuple[datetime, datetime]:
-    """Return notBefore and notAfter in whole seconds, no later than the chain's ``issuer_limit`` and ``until``."""
+def lifetime(
+    profile: Profile, now: datetime, issuer_limit: datetime | None, last_begin: datetime | None = None
+) -> tuple[datetime, datetime]:
+    """Return notBefore and notAfter in whole seconds, no later than the chain's ``issuer_limit`` and ``until``.
+
+    notBefore is later than ``last_begin``, if that was not in the future: the lock tells by it which certificate of an
+    entity is the latest, and two builds may run in one second, or on machines whose clocks differ.
+    """
     start = now.replace(microsecond=0)
     ends = [start + profile.validity, *(limit for limit in (issuer_limit, profile.until) if limit is not None)]
-    return start - BACKDATED, min(ends).replace(microsecond=0)
+    begin = start - BACKDATED
+    if last_begin is not None:
+        begin = max(begin, min(last_begin + timedelta(seconds=1), start))
+    return begin, min(ends).replace(microsecond=0)
 
 
 def _named(builder: x509.CertificateBuilder, profile: Profile) -> x509.CertificateBuilder:
