@@ -28,7 +28,7 @@ from pgtls.certificates.asked import Asked
 from pgtls.cli import COMMANDS, EXIT_STATUS
 from pgtls.cli.app import command
 from pgtls.diagnostics.rules import FAMILIES, catalogue
-from pgtls.language.models import KINDS, LintTable, MapEntry, Sign, SniTable, StateTable
+from pgtls.language.models import KINDS, AccountBinding, Challenge, LintTable, MapEntry, Sign, SniTable, StateTable
 from pgtls.language.schema import schema
 from pgtls.language.values import NameConstraints, Secret, Subject, TokenKey, Waiver
 from pgtls.postgres.drivers import DRIVERS, limits
@@ -182,6 +182,8 @@ def spec_page() -> Iterator[str]:
         "name_constraints": NameConstraints,
         "key": TokenKey,
         "sign": Sign,
+        "challenge": Challenge,
+        "account_binding": AccountBinding,
         "secrets": Secret,
         "waiver": Waiver,
         "map": MapEntry,

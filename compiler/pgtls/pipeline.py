@@ -3,7 +3,7 @@
 load -> judge -> compile, prove              ``check``
      -> observe -> decide                    ``status``
      -> render -> plan                       ``plan``
-     -> sign, decide and plan again          where programs sign
+     -> sign, decide and plan again          where others sign
      -> issue -> render -> commit            ``build``
 
 A function imports the stages that it adds, so that a command loads no more than its own.
@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.rules import compiled, with_secrets
-from pgtls.diagnostics import Rejected, refuse
+from pgtls.diagnostics import Rejected, errors, refuse
 from pgtls.fleet.resolve import judged
 from pgtls.language.load import load
 from pgtls.language.positions import locate
@@ -68,6 +68,7 @@ def decided(request: Request) -> Decided:
         own=own_files(request.lock, request.out),
         now=request.now,
         allow_revoke=asked.allow_revoke,
+        replaced=asked.replace,
         new_out=request.new_out,
         review=request.review,
     )
@@ -119,7 +120,7 @@ def build(request: Request, progress: Progress = no_progress) -> Planned:
     from pgtls.state.session import building
 
     with building(request.out, request.lock, str(request.spec), request.lock_timeout):
-        planned = _planned(decided(request))
+        planned = _planned(_informed(request, decided(request)))
         if planned.existing.from_lock:
             raise Rejected(nothing_to_build_on(request.out))
         planned = _signed(request, planned, progress)
@@ -127,8 +128,21 @@ def build(request: Request, progress: Progress = no_progress) -> Planned:
         return planned
 
 
+def _informed(request: Request, state: Decided) -> Decided:
+    """Ask ACME servers about the renewal of what stays, if it is time to, and decide again with what they say."""
+    from pgtls.certificates.renewals import ask, to_ask
+
+    existing = state.existing
+    asked = to_ask(state.fleet, state.decisions, existing)
+    if not asked or errors(state.diagnostics):
+        return state
+    renewals = {**existing.renewals, **ask(state.fleet, asked, state.decisions, existing)}
+    return _decided(state.checked, state.profiles, state.secrets, replace(existing, renewals=renewals), request.asked)
+
+
 def _signed(request: Request, planned: Planned, progress: Progress) -> Planned:
-    """Ask the programs of CAs to sign what is planned, and plan again with what they returned."""
+    """Ask those who sign for CAs to sign what is planned, and plan again with what they returned."""
+    from pgtls.certificates.acme import Session
     from pgtls.certificates.observe import opened
     from pgtls.certificates.signing import ask, asked_for
 
@@ -136,9 +150,11 @@ def _signed(request: Request, planned: Planned, progress: Progress) -> Planned:
     if not (asked := asked_for(planned.fleet, planned.decisions, existing)):
         return planned
     key_of = partial(opened, existing=existing, secrets=planned.secrets)
-    answers = ask(planned.fleet, asked, existing, key_of, progress("signing", len(asked)))
-    answered = replace(existing, answers=answers)
-    again = _planned(_decided(planned.checked, planned.profiles, planned.secrets, answered, request.asked))
+    session = partial(Session, fleet=planned.fleet, existing=existing, secrets=planned.secrets)
+    answered = ask(planned.fleet, asked, existing, session, key_of, progress("signing", len(asked)))
+    accounts = {ca: account._replace(key=answered.accounts.get(ca)) for ca, account in existing.accounts.items()}
+    existing = replace(existing, answers=answered.answers, accounts=accounts)
+    again = _planned(_decided(planned.checked, planned.profiles, planned.secrets, existing, request.asked))
     assert not asked_for(again.fleet, again.decisions, existing)  # noqa: S101  (otherwise the plan has an error)
     return again
 

@@ -160,11 +160,14 @@ def manifest(
 
     from pgtls import __version__
     from pgtls.certificates.at_rest import remembered
+    from pgtls.certificates.renewals import recorded
     from pgtls.plan.due import next_due
     from pgtls.state.manifest import Inputs, Manifest
 
     checked, decisions = planned.checked, planned.decisions
     again = decisions.waiting or planned.verdict.retirable or kept_outside(planned.fleet)
+    renewals = recorded(planned.fleet, decisions, planned.existing)
+    due = [next_due(planned.fleet, decisions), *(info.again for info in renewals.values())]
     digest = "" if again else input_digest(checked.digest, lock, planned.existing.deployed.digest)
     return Manifest(
         version=__version__,
@@ -172,8 +175,9 @@ def manifest(
         spec=os.path.basename(request.spec),
         inputs=Inputs(digest, checked.source.patterns, checked.files),
         built=request.now,
-        next_due=next_due(planned.fleet, decisions),
+        next_due=min((moment for moment in due if moment), default=None),
         files=files,
         texts=planned.follows,
         at_rest=remembered(planned.fleet, planned.existing),
+        renewals=renewals,
     ).parts()

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -22,6 +24,8 @@ PROGRAMS = {
     "etcd": ".",
     "actionlint": "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12",
     # With --offline it signs by step-ca's own code, and needs no server. Later releases cannot be had by `go install`.
+    "pebble": "github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.3",
+    "pebble-challtestsrv": "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv@v2.10.3",
     "step": "github.com/smallstep/cli/cmd/step@v0.21.0",
     "step-ca": "github.com/smallstep/certificates/cmd/step-ca@v0.30.2",
     "terraform-provider-external": "github.com/terraform-providers/terraform-provider-external",
@@ -31,8 +35,12 @@ _PINNED = {
     "drivers": Path(__file__).with_name("drivers") / "go",
     "etcd": Path(__file__).with_name("etcd"),
 }
-_WITHOUT_C = ("step-ca",)
+_WITHOUT_C = ("pebble", "pebble-challtestsrv", "step-ca")
 """Programs that need no C library then: with one, step-ca wants that of smart cards."""
+_ELSEWHEN = ("pebble",)
+"""Programs whose clock can be moved. libfaketime moves none of Go's, which reads it without the C library."""
+MOVED_CLOCK = "PGTLS_TEST_CLOCK"
+"""Names the file with the seconds by which their clock is fast."""
 _EXTERNAL = Path(__file__).with_name("external")
 _ATTEMPTS = 3
 """A proxy may hang up; what was downloaded by then is kept."""
@@ -58,9 +66,10 @@ def _build(name: str, binary: Path) -> str:
     package, said = PROGRAMS[name], ""
     surroundings = os.environ | {"GOBIN": str(binary.parent), "GOFLAGS": "-buildvcs=false"}
     surroundings |= {"CGO_ENABLED": "0"} if name in _WITHOUT_C else {}
+    options = _with_moved_clock(binary.parent) if name in _ELSEWHEN else ()
     for _ in range(_ATTEMPTS):
         run = subprocess.run(
-            ("go", "install", package),
+            ("go", "install", *options, package),
             cwd=binary.parent if "@" in package else _PINNED.get(name, _EXTERNAL),
             env=surroundings,
             check=False,
@@ -74,6 +83,37 @@ def _build(name: str, binary: Path) -> str:
         if "Forbidden" in said:
             break
     return said or "it ended without a word"
+
+
+def _with_moved_clock(directory: Path) -> tuple[str, ...]:
+    """Return the options that build a program with another ``time.Now``: it adds the seconds of :data:`MOVED_CLOCK`."""
+    root = subprocess.run(("go", "env", "GOROOT"), check=True, capture_output=True, text=True).stdout.strip()
+    original = Path(root) / "src/time/time.go"
+    source = original.read_text(encoding="utf-8").replace("import (\n", 'import (\n\t"syscall"\n', 1)
+    source, found = re.subn(r"^\tsec, nsec, mono := \w+\(\)\n", r"\g<0>\tsec += moved()\n", source, flags=re.MULTILINE)
+    assert found == 1, "Go's time.Now is another than this one knows"
+    (directory / "time.go").write_text(source + _MOVED.replace("NAME", MOVED_CLOCK), encoding="utf-8")
+    overlay = directory / "overlay.json"
+    overlay.write_text(json.dumps({"Replace": {str(original): str(directory / "time.go")}}))
+    return ("-overlay", str(overlay))
+
+
+_MOVED = """
+func moved() (seconds int64) {
+	name, found := syscall.Getenv("NAME")
+	if !found {
+		return 0
+	}
+	text, err := readFile(name)
+	if err != nil {
+		return 0
+	}
+	for _, digit := range text {
+		seconds = 10*seconds + int64(digit-'0')
+	}
+	return seconds
+}
+"""
 
 
 def main() -> None:

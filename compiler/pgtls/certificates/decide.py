@@ -57,9 +57,10 @@ def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, a
     }
     retired, unsigned = retired_cas.decide(fleet, existing, revoked, fleet.now, doubted=doubted)
     problems = (
-        *_unknown(asked, wanted),
+        *_unknown(asked, (*wanted, *existing.outside.acme)),
         *_not_lost(asked, existing),
         *_problems(certificates.values(), existing, asked, fleet.now),
+        *external.lost_accounts(existing),
         *supplied_keys.problems(fleet, certificates, existing),
         *_taken(revoked, (*crls.values(), *retired), fleet, existing, certificates, asked),
         *same_key_again(certificates.values(), existing),
@@ -111,12 +112,12 @@ def _problems(decisions: Collection[Decision], existing: Existing, asked: Asked,
 _ENTITIES = "entities are ca.NAME, server.NAME, pooler.NAME or user.NAME"
 
 
-def _unknown(asked: Asked, wanted: Mapping[Entity, Profile]) -> Iterator[Diagnostic]:
+def _unknown(asked: Asked, wanted: Sequence[Entity]) -> Iterator[Diagnostic]:
     names: dict[str, str] = {ca_entity(name): f"--new-ca {name}" for name in asked.new_ca}
     names |= {name: f"--renew {name}" for name in asked.renew - {"all"}} | {
         name: f"--replace {name}" for name in asked.replace
     }
-    for entity in sorted(names.keys() - wanted.keys()):
+    for entity in sorted(names.keys() - set(wanted)):
         named = [known for known in wanted if known.name == entity]
         meant = " or ".join(f'"{known}"' for known in named)
         hint = f"did you mean {meant}?" if named else suggestion(entity, wanted) or _ENTITIES
@@ -149,7 +150,7 @@ def _certificate(
     if profile.entity in existing.outside.not_ours:
         return external.signed_outside(profile, found, fleet, existing, decided, asked.renew)
     case = _case(profile, existing, decided, asked, listed, now)
-    if signers.signs(profile, fleet):
+    if signers.signer(profile, fleet):
         return signers.decided(case, fleet, existing, decided, asked)
     why = reason_for(case, asked)
     if why is None:

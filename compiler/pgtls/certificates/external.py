@@ -193,6 +193,16 @@ def locked(decisions: Iterable[Decision], outside: Outside, replaced: Collection
             )
 
 
+def lost_accounts(existing: Existing) -> Iterator[Diagnostic]:
+    """Report the keys of accounts that a build wrote and that are gone: a new one is another account."""
+    for ca, account in existing.accounts.items():
+        if account.lost:
+            path = layout.path(ca, layout.CA_ACCOUNT_KEY)
+            message = f"the key of the ACME account of {ca} is missing"
+            hint = f"restore {path} in the out directory from a backup; or register a new account with --replace {ca}"
+            yield Diagnostic("PGT576", message, ca.path, hint, "table")
+
+
 # ---- what an outside signer issued -----------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pgtls.certificates.credentials import Credential, first_block
-from pgtls.certificates.model import Answer, Issue, Keep, Wait, is_adopted, makes_key, taken
+from pgtls.certificates.model import ACCOUNT_ALGORITHM, Answer, Issue, Keep, Wait, is_adopted, makes_key, taken
 from pgtls.pki import crl, facts, keys
 from pgtls.pki.encryption import derive_all
 from pgtls.pki.issue import Issuer, issue
@@ -35,6 +35,8 @@ class Material:
     """By NAME of the CA."""
     retired: Mapping[str, bytes | Later]
     """CRLs by path: those of CAs that left the spec and that this build signs again."""
+    accounts: Mapping[Entity, bytes | Later] = field(default_factory=dict)
+    """By CA: the keys of accounts with ACME servers."""
     lines: tuple[IssuedLine, ...] = ()
     """The new lines of the lock."""
     keys: Mapping[Entity, keys.PrivateKey] = field(default_factory=dict)
@@ -53,7 +55,15 @@ def planned(decisions: Decisions, existing: Existing) -> Material:
             if one.reason or existing.from_lock or name in existing.crls
         },
         {one.path: Later.PENDING for one in decisions.retired if one.reason},
+        {ca: Later.PENDING if ca in written_accounts(existing) else Later.KEPT for ca in existing.accounts},
     )
+
+
+def written_accounts(existing: Existing) -> frozenset[Entity]:
+    """Return the CAs whose account key a build writes: it is new, or the spec has a passphrase for it now."""
+    accounts, guarded = existing.accounts, existing.outside.guarded
+    open_ones = (ca for ca in accounts.keys() & guarded if (accounts[ca].pem or b"").startswith(b"-----BEGIN PRIVATE"))
+    return frozenset((*(ca for ca, account in accounts.items() if account.pem is None), *open_ones))
 
 
 def _planned(decision: Decision, existing: Existing) -> Credential:
@@ -147,7 +157,7 @@ def needed_passphrases(decisions: Decisions, existing: Existing, converted: Coll
         if entity in converted
         or _planned_key(decision := decisions.certificates[entity], existing.outside) is Later.PENDING
         or (decision.beside and decision.beside.makes_next)
-    )
+    ) | (written_accounts(existing) & existing.outside.guarded)
 
 
 def _with_lists(credentials: Mapping[Entity, Credential], existing: Existing) -> Mapping[Entity, Credential]:
@@ -187,7 +197,8 @@ def carry_out(
     }
     retired = {one.path: issuing.crl(one) for one in decisions.retired if one.reason}
     credentials = _with_lists(issuing.credentials, existing)
-    return Material(credentials, crls, retired, tuple(issuing.lines), issuing.keys)
+    accounts = {ca: issuing.account(ca, one) for ca, one in foreseen.accounts.items()}
+    return Material(credentials, crls, retired, accounts, tuple(issuing.lines), issuing.keys)
 
 
 @dataclass(slots=True)
@@ -282,6 +293,19 @@ class _Issuing:
         issued = issue(profile, key.public_key(), key, _serial(None, self.existing.lock), self.now)
         self._record(decision, issued.facts)
         return issued.pem, keys.to_pem(key, self.keyring.encryptions.get(profile.entity))
+
+    def account(self, ca: Entity, planned: bytes | Later) -> bytes | Later:
+        """Return the file of an account's key: new, or encrypted now."""
+        account = self.existing.accounts[ca]
+        if planned is not Later.PENDING:
+            return planned
+        key = account.key or keys.generate(ACCOUNT_ALGORITHM)
+        if account.pem is not None:  # it is not encrypted yet
+            found = keys.load(account.pem, ours=True)
+            if isinstance(found, Unreadable):
+                return Later.KEPT
+            key = found
+        return keys.to_pem(key, self.keyring.encryptions.get(ca))
 
     def crl(self, decision: CrlDecision) -> bytes:
         """Sign a CRL. If the key of a CA that left the spec is no longer readable, keep the old CRL."""

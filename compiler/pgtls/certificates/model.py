@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pgtls.diagnostics import Diagnostic
     from pgtls.pki.encryption import Encryption
     from pgtls.pki.keys import PrivateKey, PublicKey
-    from pgtls.pki.model import Certificate, Entity, Profile, Revocation, RevocationList, Unreadable
+    from pgtls.pki.model import Certificate, Entity, KeyAlgorithm, Profile, Revocation, RevocationList, Unreadable
     from pgtls.state.generations import History
     from pgtls.state.known_lock import Drift
     from pgtls.state.lock import Lock, RevokedLine
-    from pgtls.state.manifest import AtRest, Entry, Manifest
+    from pgtls.state.manifest import AtRest, Entry, Manifest, RenewalInfo
 
 # ---- found -----------------------------------------------------------------------------------------------------------
 
@@ -88,10 +88,26 @@ class Answer(NamedTuple):
 
 
 class NoAnswer(NamedTuple):
-    """Why the program of a CA returned no certificate. ``late``: it did not end in time."""
+    """Why the signer of a CA returned no certificate. ``late``: it is not asked again in this build."""
 
     reason: str
     late: bool = False
+    hint: str | None = None
+
+
+ACCOUNT_ALGORITHM: KeyAlgorithm = "ecdsa-p256"
+"""The algorithm of an account's key: the one that every ACME server knows (RFC 8555, 6.2)."""
+
+
+class Account(NamedTuple):
+    """The key of an account with an ACME server: in PEM as found, None if a build has to make it.
+
+    ``lost``: an earlier build made it, and it is gone. ``key`` is the key that this build made.
+    """
+
+    pem: bytes | None = None
+    lost: bool = False
+    key: PrivateKey | None = None
 
 
 class Lists(NamedTuple):
@@ -123,6 +139,8 @@ class Outside:
     """The path of the supplied key of an entity."""
     lent: Mapping[Entity, PrivateKey] = field(default_factory=dict)
     """Keys that are lent to this build."""
+    acme: frozenset[Entity] = frozenset()
+    """CAs for which an ACME server signs."""
     inserted: frozenset[Entity] = frozenset()
     """CAs whose token is lent to this build."""
     crls: Mapping[str, Lists] = field(default_factory=dict)
@@ -165,6 +183,10 @@ class Existing:
     """By entity: the keys of ``key_file`` that this build copies into the tree."""
     answers: Mapping[Entity, Answer | NoAnswer] = field(default_factory=dict)
     """What the programs of CAs returned in this build. It is empty until a build has run them."""
+    accounts: Mapping[Entity, Account] = field(default_factory=dict)
+    """The keys of accounts with ACME servers, by CA."""
+    renewals: Mapping[Entity, RenewalInfo] = field(default_factory=dict)
+    """What ACME servers suggest about the renewal of certificates."""
     from_lock: bool = False
     """There is no out directory: assume that the certificates of the lock exist."""
     lost: bool = False

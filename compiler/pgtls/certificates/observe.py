@@ -12,7 +12,7 @@ from pgtls.certificates.credentials import first_block
 from pgtls.certificates.issue import needed_keys, needed_passphrases
 from pgtls.certificates.key_formats import wants_pkcs12
 from pgtls.certificates.lock_changes import restored, revocations
-from pgtls.certificates.model import UNTOUCHED, Existing, Found, Keyring, Promote
+from pgtls.certificates.model import UNTOUCHED, Account, Existing, Found, Keyring, Promote
 from pgtls.certificates.passphrases import way_out
 from pgtls.certificates.retired_cas import left_files
 from pgtls.certificates.supplied import brought_key, taken_keys
@@ -55,6 +55,7 @@ def observe(
     own: Collection[str],
     now: datetime,
     allow_revoke: bool = False,
+    replaced: Collection[str] = (),
     new_out: bool = False,
     review: bool = False,
 ) -> Existing:
@@ -63,6 +64,7 @@ def observe(
     ``own`` are the :func:`pgtls.state.lock_file.own_files`. ``lock`` is the content of ``lock_file``; the result also
     has the revocations that others removed, and with ``allow_revoke`` the removed certificates, revoked. Without a
     tree, certificates of the lock count as present; with ``new_out``, as lost. A ``review`` expects no tree.
+    ``replaced`` are the entities that get a new key.
     """
     drift, evidence = compare(out, lock), deployed.read(lock_file, out, now)
     whole = restored(lock, drift, now, allowed=allow_revoke)
@@ -73,9 +75,20 @@ def observe(
         existing,
         forgotten=revocations(lock, drift, now) if allow_revoke else (),
         history=generations.read(out) if existing.manifest else None,
+        accounts={} if existing.from_lock else {ca: _account(ca, existing, replaced) for ca in sorted(outside.acme)},
+        renewals=existing.manifest.renewals if existing.manifest else {},
         deployed=evidence,
         diagnostics=(*existing.diagnostics, *outside.diagnostics, *taken_keys(outside, whole, out)),
     )
+
+
+def _account(ca: Entity, existing: Existing, replaced: Collection[str]) -> Account:
+    """Return the key of an account. A sealed build knows only that there is one."""
+    path = layout.path(ca, layout.CA_ACCOUNT_KEY)
+    if ca in replaced:
+        return Account()
+    pem = existing.contents.get(path, b"" if existing.sealed and existing.keeps(path) else None)
+    return Account(pem, lost=pem is None and path in existing.listed)
 
 
 def _existing(
@@ -184,6 +197,7 @@ def _paths(profiles: Mapping[Entity, Profile], entries: Mapping[str, Entry], out
             yield layout.path(entity, layout.SERVER_PREVIOUS_CERTIFICATE)
         elif profile.kind == "user" and (path := layout.path(entity, layout.CLIENT_PKCS12)) in entries:
             yield path
+    yield from (layout.path(ca, layout.CA_ACCOUNT_KEY) for ca in outside.acme)
     yield from (path for path, entry in entries.items() if entry.kind in ("conf", "trust"))
     yield from left_files(entries, profiles)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pgtls.certificates.asked import Asked
     from pgtls.certificates.model import Found
     from pgtls.pki.model import Profile
+    from pgtls.state.manifest import RenewalInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Case:
     """Whether the lock lists a valid certificate of the entity."""
     by_program: bool = False
     """Whether the program of its CA signs it. Such a certificate may differ from the spec where no peer looks."""
+    suggested: datetime | None = None
+    """When its CA suggests to renew it (RFC 9773)."""
     misfit: Reason | None = None
     """Why a certificate that such a program signed does not fit the spec."""
 
@@ -66,10 +69,28 @@ def too_old(certificate: Certificate, profile: Profile) -> bool:
     return certificate.not_before + BACKDATED < profile.revoke_before.replace(microsecond=0)
 
 
-def due_at(certificate: Certificate, wanted: Profile) -> datetime:
-    """Return when the renewal window opens: ``renew_before`` the end, by default a third of the issued lifetime."""
+def due_at(certificate: Certificate, wanted: Profile, suggested: datetime | None = None) -> datetime:
+    """Return when the renewal window opens: ``renew_before`` the end, by default a third of the issued lifetime.
+
+    What the CA suggests comes before the default, but leaves a sixth of the lifetime, in which a CA may be away.
+    """
     life = certificate.not_after - certificate.not_before
-    return certificate.not_after - (life / 3 if wanted.renew_before is None else wanted.renew_before)
+    usual = life / 3 if suggested is None else life / 6
+    own = certificate.not_after - (usual if wanted.renew_before is None else wanted.renew_before)
+    return own if suggested is None else min(own, suggested)
+
+
+def suggested_at(info: RenewalInfo | None, certificate: object) -> datetime | None:
+    """Return the instant in the suggested window at which to renew a certificate; None: there is no such window.
+
+    RFC 9773 (4.2) spreads the clients over the window by chance. The digest of the certificate spreads them as well,
+    and each build comes to the same instant.
+    """
+    if info is None or not isinstance(certificate, Certificate) or info.sha256 != certificate.sha256:
+        return None
+    if info.start is None or info.end is None:
+        return None
+    return info.start + (info.end - info.start) * (int(info.sha256[:8], 16) / 0xFFFFFFFF)
 
 
 def reason(case: Case) -> Reason | None:
@@ -175,7 +196,10 @@ def _expired(case: Case) -> Reason | None:
 def _due(case: Case) -> Reason | None:
     # A certificate that expires with its issuer gains nothing from renewal. Without this test every build would renew
     # it.
-    if case.now >= due_at(case.found, case.wanted) and case.end_if_issued > case.found.not_after:
+    if case.suggested is not None and case.now >= case.suggested:
+        return Reason("due", "its CA asks for renewal")
+    due = due_at(case.found, case.wanted, case.suggested)
+    if case.now >= due and case.end_if_issued > case.found.not_after:
         return Reason("due", f"it expires on {case.found.not_after:%Y-%m-%d}")
     return None
 

@@ -124,7 +124,7 @@ def _signs(key: str, existing: Existing) -> bool:
 
 
 def _present(fleet: Fleet) -> frozenset[str]:
-    return frozenset(ca.entity for ca in fleet.cas.values())
+    return frozenset(ca.entity for ca in (*fleet.cas.values(), fleet.public) if ca)
 
 
 def _directory(path: str, entry: Entry, listed: Mapping[str, Entry]) -> str:

@@ -18,7 +18,7 @@ from pgtls.pki.model import LONGEST_PASSPHRASE
 
 if TYPE_CHECKING:
     from pgtls.diagnostics import Path
-    from pgtls.fleet.model import Fleet, Policy
+    from pgtls.fleet.model import Authority, Fleet, Policy
     from pgtls.language.files import Files
     from pgtls.language.values import Secret
     from pgtls.pki.model import Entity
@@ -76,6 +76,12 @@ class Secrets:
         if source is None:
             raise AgeFault("identity", "it is encrypted, and the spec names no identity", _NO_IDENTITY)
         return self._text(source, ("state", "identity"), lines=True)
+
+    def account_binding(self, ca: Authority) -> str:
+        """Read the key of the external account binding of an ACME CA."""
+        bound = ca.table.sign and ca.table.sign.account_binding
+        assert bound  # noqa: S101
+        return self._text(bound.hmac, place_of(self._fleet, ca.entity, "sign", "account_binding", "hmac"))
 
     def file(self, path: str) -> bytes:
         """Read a file that the spec names. Raise OSError if it is unreadable."""

@@ -1,7 +1,7 @@
-"""Decide about certificates that the program of a CA signs (``sign``): keep, ask for one, take it, or wait.
+"""Decide about certificates that a program or an ACME server signs (``sign``): keep, ask for one, take it, or wait.
 
-A plan only decides to ask. A build then runs the programs (:mod:`pgtls.certificates.signing`) and decides once more,
-with their answers. An answer is checked like the certificate of an ``external`` signer. What does not fit is no answer.
+A plan only decides to ask. A build then asks (:mod:`pgtls.certificates.signing`) and decides once more, with the
+answers. An answer is checked like the certificate of an ``external`` signer. What does not fit is no answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pgtls.certificates.chain import NoWay, unlisted, way_up
 from pgtls.certificates.credentials import blocks
 from pgtls.certificates.external import Cause, Misfit, misfits, not_yet_valid, waiting, weak_signatures
 from pgtls.certificates.model import Adopt, Issue, Keep, NoAnswer, Reason
-from pgtls.certificates.reissue import due_at, needs_key, reason_for
+from pgtls.certificates.reissue import due_at, needs_key, reason_for, suggested_at
+from pgtls.fleet.fields import identity_named
 from pgtls.pki.model import Certificate
 from pgtls.pki.profiles import BACKDATED
 
@@ -29,13 +30,17 @@ if TYPE_CHECKING:
     from pgtls.certificates.model import Answer, Decision, Existing, Found, Wait
     from pgtls.certificates.reissue import Case
     from pgtls.diagnostics import Diagnostic
-    from pgtls.fleet.model import Fleet
+    from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Entity, Profile
 
 
-def signs(profile: Profile, fleet: Fleet) -> bool:
-    """Return whether a program signs the certificates of the CA of this profile."""
-    return profile.issuer is not None and fleet.cas[profile.issuer].table.sign is not None
+def signer(profile: Profile, fleet: Fleet) -> Authority | None:
+    """Return the CA whose program or ACME server signs the certificate of this profile, if one does."""
+    if profile.issuer is not None:
+        ca = fleet.cas[profile.issuer]
+        return ca if ca.table.sign else None
+    public = fleet.public
+    return public if public and profile.kind == "server" and identity_named(fleet, profile.entity).system else None
 
 
 def decided(
@@ -47,10 +52,12 @@ def decided(
     wrong, way = _compared(profile, found, fleet, above) if found.pem else ([], ())
     if found.pem is None and isinstance(found.certificate, Certificate):  # all that the lock knows
         wrong = [*misfits(profile, found.certificate, fleet), *_other_key(profile, found.certificate)]
-    case = replace(case, by_program=True, misfit=_misfit(wrong))
+    suggested = suggested_at(existing.renewals.get(profile.entity), found.certificate)
+    case = replace(case, by_program=True, misfit=_misfit(wrong), suggested=suggested)
     why = reason_for(replace(case, wanted=_lenient(profile, found.certificate)), asked)
     if why is None:
-        return _kept(profile, replace(found, above=_pems(way)), way, tuple(_unlisted(profile, way, fleet, existing)))
+        problems = tuple(_unlisted(profile, way, fleet, existing))
+        return _kept(profile, replace(found, above=_pems(way)), way, problems, suggested)
     new_key = needs_key(profile, found, why, asked)
     if answer is None:
         end = case.end_if_issued
@@ -59,10 +66,11 @@ def decided(
     if not (case.misfit and case.misfit.name == "issuer"):  # else it is of another CA, and keeps the CAs of its file
         found = replace(found, above=_pems(way))
     if isinstance(answer, NoAnswer):
-        return _waiting(case, existing, found, why, answer.reason)
+        return _waiting(case, fleet, existing, found, why, answer)
     fault, way = _judged(answer, case, fleet, existing, above)
     if fault:
-        return _waiting(case, existing, found, why, f"returned a certificate that does not fit: {fault}")
+        unfit = NoAnswer(f"returned a certificate that does not fit: {fault}")
+        return _waiting(case, fleet, existing, found, why, unfit)
     end, due = _times(profile, answer.signed.certificate, way)
     signed = replace(answer.signed, above=_pems(way))
     return Issue(profile=profile, found=found, end=end, due=due, reason=why, new_key=new_key, signed=signed)
@@ -77,10 +85,14 @@ def _with_chain(found: Found) -> Found:
 
 
 def _kept(
-    profile: Profile, found: Found, way: tuple[x509.Certificate, ...], problems: tuple[Diagnostic, ...]
+    profile: Profile,
+    found: Found,
+    way: tuple[x509.Certificate, ...],
+    problems: tuple[Diagnostic, ...],
+    suggested: datetime | None,
 ) -> Keep | Adopt:
     assert isinstance(found.certificate, Certificate)  # noqa: S101  (otherwise there is a reason)
-    end, due = _times(profile, found.certificate, way)
+    end, due = _times(profile, found.certificate, way, suggested)
     stays = Keep if found.ours else Adopt
     return stays(profile=profile, found=found, end=end, due=due, problems=problems)
 
@@ -94,10 +106,12 @@ def _unlisted(
         yield replace(problem, path=profile.entity.path, at="table", hint=hint)
 
 
-def _times(profile: Profile, certificate: Certificate, way: tuple[x509.Certificate, ...]) -> tuple[datetime, datetime]:
+def _times(
+    profile: Profile, certificate: Certificate, way: tuple[x509.Certificate, ...], suggested: datetime | None = None
+) -> tuple[datetime, datetime]:
     """Return when a certificate ends, at the latest with the CAs above it, and when its renewal window opens."""
     end = min([certificate.not_after, *(ca.not_valid_after_utc for ca in way)])
-    return end, due_at(certificate, _lenient(profile, certificate))
+    return end, due_at(certificate, _lenient(profile, certificate), suggested)
 
 
 def _lenient(profile: Profile, certificate: object) -> Profile:
@@ -168,10 +182,13 @@ def _unusable(answer: Answer, case: Case, existing: Existing) -> Iterator[str]:
         yield f"its serial number {certificate.serial} is not new: {which}"
 
 
-def _waiting(case: Case, existing: Existing, found: Found, why: Reason, text: str) -> Wait:
-    first = case.certificate is None and not case.issued
-    cause = Cause(f'the program of ca "{case.wanted.issuer}" {text}', first=first, hint=_HINT)
+def _waiting(case: Case, fleet: Fleet, existing: Existing, found: Found, why: Reason, answer: NoAnswer) -> Wait:
+    first, ca = case.certificate is None and not case.issued, signer(case.wanted, fleet)
+    assert ca is not None  # noqa: S101
+    whose, hint = ("ACME server", _ORDER_AGAIN) if ca.acme else ("program", _HINT)
+    cause = Cause(f'the {whose} of ca "{ca.name}" {answer.reason}', first=first, hint=answer.hint or hint)
     return waiting(case.wanted, found, why, cause, None, existing, case.now)
 
 
+_ORDER_AGAIN = "correct this, and run the build again, which asks once more"
 _HINT = "correct the program or the spec, and run the build again"

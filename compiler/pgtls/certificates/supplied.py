@@ -108,6 +108,7 @@ def gather(fleet: Fleet, secrets: Secrets, lent: Mapping[str, str]) -> Outside:
         found.request_files,
         found.key_files,
         found.lent,
+        frozenset(ca.entity for ca in fleet.signers() if ca.acme),
         frozenset(found.inserted),
         found.crls,
         found.above,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.certificates.model import taken
 from pgtls.certificates.request_command import own_key
-from pgtls.certificates.signers import signs
+from pgtls.certificates.signers import signer
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.checks.certificates import scram_failures
 from pgtls.fleet.fields import entity_named, identity_named, place_of
@@ -41,7 +41,7 @@ def _signed_elsewhere(
     found = {}
     for entity, decision in decisions.items():
         known = taken(decision) or decision.found
-        elsewhere = entity in outside.signed or signs(decision.profile, fleet)
+        elsewhere = entity in outside.signed or signer(decision.profile, fleet) is not None
         if elsewhere and isinstance(known.certificate, Certificate) and known.pem:
             found[entity] = known.certificate, known.pem
     return found
@@ -108,7 +108,7 @@ def _more_than_asked(
     """Report leaves that a signer gave more than our CSR, or the spec, asked for; ``logging_in`` are reported."""
     for entity, (certificate, _) in signed.items():
         profile = decisions[entity].profile
-        by_program = signs(profile, fleet)
+        by_program = signer(profile, fleet) is not None
         if entity.kind == "ca" or not (by_program or entity in outside.external):
             continue
         more = [

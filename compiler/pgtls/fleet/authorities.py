@@ -22,7 +22,7 @@ def resolve_authorities(loaded: Loaded, report: list[Diagnostic]) -> dict[str, A
 
     One whose issuer is unknown, or in a circle, stands there as a root.
     """
-    tables = dict(sorted(loaded.spec.ca.items()))
+    tables = {name: table for name, table in sorted(loaded.spec.ca.items()) if not _is_public(name, table)}
     issuers = dict(_issuers(loaded, tables, report))
     for circle in tuple(_circles(issuers)):
         report.append(_circle_fault(loaded, tables, circle))
@@ -34,6 +34,21 @@ def resolve_authorities(loaded: Loaded, report: list[Diagnostic]) -> dict[str, A
         links = () if issuer else _links(loaded, name, tables[name])
         made[name] = Authority(name, tables[name], made[issuer] if issuer else None, depths[name], links)
     return {name: made[name] for name in tables}
+
+
+PUBLIC = "system"
+"""The NAME of the CA whose table says who signs for ``ca = "system"``: all know its roots, and it has no certificate.
+"""
+
+
+def resolve_public(loaded: Loaded) -> Authority | None:
+    """Return the public CA with a signer, if the spec has one. It is no CA that anybody trusts by its NAME."""
+    table = loaded.spec.ca.get(PUBLIC)
+    return Authority(PUBLIC, table, None) if table and _is_public(PUBLIC, table) else None
+
+
+def _is_public(name: str, table: CaTable) -> bool:
+    return name == PUBLIC and table.sign is not None
 
 
 def _links(loaded: Loaded, name: str, table: CaTable) -> tuple[Link, ...]:

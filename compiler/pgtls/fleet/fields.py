@@ -76,6 +76,7 @@ def finder(fleet: Fleet, thing: Authority | Identity | User | Policy) -> Finder:
 def entities(fleet: Fleet) -> Iterator[Authority | Identity | User]:
     """Every CA, identity of a server, and user."""
     yield from fleet.cas.values()
+    yield from (fleet.public,) if fleet.public else ()
     yield from fleet.identities()
     yield from fleet.users.values()
 
@@ -85,7 +86,9 @@ def entity_named(fleet: Fleet, entity: Entity) -> Authority | Identity | User:
     kind, name = entity.table
     if kind in ("server", "pooler"):
         return identity_named(fleet, entity)
-    return fleet.cas[name] if kind == "ca" else fleet.users[name]
+    if kind == "ca":
+        return fleet.public if fleet.public and fleet.public.name == name else fleet.cas[name]
+    return fleet.users[name]
 
 
 def identity_named(fleet: Fleet, entity: Entity) -> Identity:

@@ -92,6 +92,11 @@ class Authority:
         return self.table.common_name or self.name
 
     @property
+    def acme(self) -> bool:
+        """Tell whether an ACME server signs with its key."""
+        return self.table.sign is not None and self.table.sign.acme is not None
+
+    @property
     def key_uri(self) -> KeyUri | None:
         """The place of its key in a token; None for a key in a file."""
         return parse(self.table.key.pkcs11) if self.table.key else None
@@ -343,6 +348,8 @@ class Fleet:
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
     networks: Mapping[str, NetworkTable] = field(default_factory=dict)
     """Groups and networks as written: for checks alone, since policies have them expanded."""
+    public: Authority | None = None
+    """``[ca.system]``: who signs for servers with ``ca = "system"``. It is none of the ``cas``."""
 
     @property
     def poolers(self) -> tuple[Pooler, ...]:
@@ -376,6 +383,10 @@ class Fleet:
             if user.ca:
                 found.setdefault(user.common_name, []).append(user)
         return found
+
+    def signers(self) -> Iterator[Authority]:
+        """Yield the CAs whose program or ACME server signs."""
+        yield from (ca for ca in (*self.cas.values(), self.public) if ca and ca.table.sign)
 
     def identities(self) -> Iterator[Identity]:
         """Yield the identities of every server."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.diagnostics import errors
-from pgtls.fleet.authorities import resolve_authorities
+from pgtls.fleet.authorities import resolve_authorities, resolve_public
 from pgtls.fleet.checks import judge
 from pgtls.fleet.checks.tls_strings import of_later_versions
 from pgtls.fleet.fields import Finder, once, report_unknown
@@ -95,6 +95,7 @@ def _fleet(loaded: Loaded, now: datetime, report: list[Diagnostic]) -> Fleet:
         ended_policies={name: policy for name, policy in policies.items() if _ended(policy.table.until, now)},
         groups=loaded.spec.group,
         networks=loaded.spec.network,
+        public=resolve_public(loaded),
     )
 
 

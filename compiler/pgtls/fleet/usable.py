@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pgtls.fleet.authorities import PUBLIC
 from pgtls.fleet.model import Pooler
 from pgtls.hba.model import Name
 
@@ -62,6 +63,7 @@ def sound(fleet: Fleet, faulty: Collection[Path]) -> Fleet:
         for name, server in fleet.servers.items()
         if (server.kind, name) not in doubtful
         and all(_all_in(cas, (one.ca, *one.client_cas, *one.trust)) for one in server.identities)
+        and (("ca", PUBLIC) not in doubtful or not any(one.system for one in server.identities))
     }
     users = {
         name: user
@@ -71,7 +73,8 @@ def sound(fleet: Fleet, faulty: Collection[Path]) -> Fleet:
     servers = {name: server for name, server in servers.items() if _reaches(server, servers, users)}
     judged = (_narrowed(policy, servers, users) for policy in fleet.policies.values() if not _leans(policy, doubtful))
     policies = {policy.name: policy for policy in judged if policy.servers and policy.roles}
-    return replace(fleet, cas=cas, servers=servers, users=users, policies=policies)
+    public = None if ("ca", PUBLIC) in doubtful else fleet.public
+    return replace(fleet, cas=cas, servers=servers, users=users, policies=policies, public=public)
 
 
 def _reaches(server: Server, servers: Mapping[str, Server], users: Mapping[str, User]) -> bool:

@@ -21,6 +21,8 @@ _TABLES = {
     "auth_options": 'ldapserver = "ldap.example.com"',
     "settings": "log_connections = true",
     "name_constraints": 'permitted_dns = ["example.com"]',
+    "sign": 'command = ["./sign.sh"]',
+    "challenge": 'command = ["./dns.sh"]',
     "key": 'pkcs11 = "pkcs11:token=…;object=…", module = "…", pin = { env = "…" }',
 }
 

@@ -7,14 +7,16 @@ field. Its description says what that means, and :mod:`pgtls.fleet`, which knows
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pgtls.language.values import (
     MOST_ITEMS,
     Bounded,
+    DirectoryUrl,
     Duration,
+    Email,
     Instant,
     NameConstraints,
     NameOf,
@@ -31,6 +33,7 @@ from pgtls.language.values import (
     Text,
     TokenKey,
     Tuple,
+    wrong,
 )
 from pgtls.pki.model import KeyAlgorithm
 from pgtls.postgres.drivers import DriverName
@@ -50,17 +53,97 @@ RenewBefore = Annotated[
 ]
 
 
-class Sign(Table):
-    """The signer of a CA whose key is not here: a program that gets a CSR and returns a certificate."""
+class Challenge(Table):
+    """How a host proves to an ACME CA that it is ours (RFC 8555, 8)."""
 
-    command: Several[Text] = Field(
+    directory: Text | None = Field(
+        None,
+        description="For http-01: the directory that the web server of each host serves as "
+        "`/.well-known/acme-challenge/`. A build puts a file there and removes it.",
+        examples=["/var/www/acme-challenge"],
+    )
+    command: Several[Text] | None = Field(
+        None,
+        description="The program, with its arguments, that publishes a challenge. It also gets `present` or `cleanup`, "
+        "the name of the record and its content.",
+        examples=[["./dns.sh"]],
+    )
+    type: Literal["http-01", "dns-01"] | None = Field(
+        None, description="The type of challenge. Default: `http-01` with `directory`, `dns-01` with `command`."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.directory is None) == (self.command is None):
+            raise wrong("value", "a table with either directory or command")
+        if self.directory is not None and self.type == "dns-01":
+            raise wrong("value", 'a table with command for type = "dns-01": a directory serves http-01')
+        return self
+
+    @property
+    def kind(self) -> Literal["http-01", "dns-01"]:
+        """The type of challenge that it answers."""
+        return self.type or ("http-01" if self.directory is not None else "dns-01")
+
+
+class AccountBinding(Table):
+    """The account of an ACME CA's customer, which the CA hands out (RFC 8555, 7.3.4)."""
+
+    kid: Text = Field(description="The name of the key.", examples=["kid-1"])
+    hmac: Secret = Field(description="The source of the key, in base64url.", examples=[{"env": "EAB_HMAC"}])
+
+
+class Sign(Table):
+    """The signer of a CA whose key is not here: a program, or an ACME server. Exactly one of `command` and `acme`."""
+
+    command: Several[Text] | None = Field(
+        None,
         description="The program, with its arguments. It reads the CSR (PEM) from stdin and prints the certificate, "
         "then the CAs between it and this CA (PEM).",
         examples=[["./sign.sh"]],
     )
     timeout: Annotated[int, Field(ge=1, le=3600)] = Field(
-        120, description="After so many seconds pgtls ends the program.", examples=[30]
+        120, description="After so many seconds pgtls gives up on one certificate.", examples=[30]
     )
+    acme: DirectoryUrl | None = Field(
+        None,
+        description="The URL of the directory of an ACME server (RFC 8555), which signs servers and poolers (needs "
+        "`pgtls[acme]`). Requires `challenge`.",
+        examples=["https://acme-v02.api.letsencrypt.org/directory"],
+    )
+    challenge: Challenge | None = Field(
+        None, description="ACME: how hosts prove that they are ours.", examples=[{"command": ["./dns.sh"]}]
+    )
+    profile: Text | None = Field(
+        None, description="ACME: the profile of certificates. Default: the CA decides.", examples=["shortlived"]
+    )
+    contact: Email | None = Field(
+        None, description="ACME: the e-mail address of the account.", examples=["dba@example.com"]
+    )
+    terms_agreed: bool = Field(
+        False, description="ACME: you agree to the terms of service of the CA. Required if it has any."
+    )
+    account_binding: AccountBinding | None = Field(
+        None,
+        description="ACME: external account binding, for CAs that require it.",
+        examples=[{"kid": "kid-1", "hmac": {"env": "EAB_HMAC"}}],
+    )
+    roots_file: Text | None = Field(
+        None,
+        description="ACME: the CAs (PEM) that the HTTPS server of the directory may have its certificate from. "
+        "Default: public CAs.",
+        examples=["company-root.crt"],
+    )
+
+    @model_validator(mode="after")
+    def _one_signer(self) -> Self:
+        if (self.command is None) == (self.acme is None):
+            raise wrong("value", "a table with either command or acme")
+        if self.acme is not None and self.challenge is None:
+            raise wrong("value", "a table with challenge, which acme requires")
+        if self.acme is None and (said := sorted(self.model_fields_set - {"command", "timeout"})):
+            raise wrong("value", f"a table without {said[0]}, which is for acme")
+        return self
 
 
 class CaTable(Table):
@@ -110,8 +193,8 @@ class CaTable(Table):
     )
     sign: Sign | None = Field(
         None,
-        description="A build runs this program for each certificate that this CA must sign. Requires `cert_file`, "
-        "without `key_file`.",
+        description="A build has this program or ACME server sign each certificate that this CA must sign. Requires "
+        '`cert_file`, without `key_file`. In `[ca.system]`, it signs for `ca = "system"`, without `cert_file`.',
         examples=[{"command": ["./sign.sh"]}],
     )
     crl: bool = Field(True, description="Publish a certificate revocation list.")

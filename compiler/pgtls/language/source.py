@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pgtls.language.models import Spec
 
 
-SECRET_KEYS = frozenset({"passphrase", "pin", "ldapbindpasswd", "radiussecrets"})
+SECRET_KEYS = frozenset({"passphrase", "pin", "hmac", "ldapbindpasswd", "radiussecrets"})
 """Keys whose literal values are shown nowhere."""
 
 _LIKE_A_SECRET = re.compile("pass|pwd|secret|token", re.IGNORECASE)

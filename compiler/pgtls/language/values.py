@@ -205,6 +205,17 @@ Email = Annotated[
 ]
 """An e-mail address, which certificates hold in ASCII (RFC 5280, 4.1.2.6: an IA5String) and as a Mailbox (4.2.1.6)."""
 
+_HTTPS = r"https://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(/[!$&'()*+,./0-9:;=?A-Z_a-z~%-]*)?"
+
+DirectoryUrl = Annotated[
+    str,
+    AfterValidator(
+        _matching(_HTTPS, 'the https URL of an ACME directory, e.g. "https://ca.example.com/acme/acme/directory"')
+    ),
+    WithJsonSchema({"type": "string", "pattern": f"^{_HTTPS}$"}),
+]
+"""The directory of an ACME server (RFC 8555, 6.1: HTTPS only). No user name, which might be a secret."""
+
 _TOML_TYPES = {str: "string", bool: "boolean", int: "integer", float: "float", dict: "table", list: "array"}
 
 

@@ -17,6 +17,7 @@ from pgtls import api
 from pgtls.certificates.asked import Asked
 from pgtls.certificates.desired import wanted
 from pgtls.diagnostics import Diagnostic, Rejected, errors
+from pgtls.fleet.authorities import PUBLIC
 from pgtls.language.models import KINDS
 from pgtls.pki import facts, keys
 from pgtls.pki.issue import Issuer, issue
@@ -182,6 +183,7 @@ def _private(document: Raw, majors: Mapping[str, int], libpq: int, revoked: Mapp
     private["defaults"] = {kind: _stripped(kind, table) for kind, table in defaults.items()}
     for kind in (*_ELSEWHERE, "policy"):
         private[kind] = {name: _stripped(kind, table) for name, table in document.get(kind, {}).items()}
+    private["ca"].pop(PUBLIC, None)
     for table in (*private["user"].values(), private["defaults"].get("user", {})):
         if "libpq" in table:
             table["libpq"] = min(table["libpq"], libpq)

@@ -112,6 +112,7 @@ def material(fleet: Fleet, entries: Entries, issued: Material, users: Collection
             *(file for server in fleet.servers.values() for file in _server(fleet, server, credentials, crls)),
             *(file for user in some for file in _client(user, entries.get(user.name, ()), credentials, crls, shared)),
             *_formats(formats),
+            *_accounts(issued.accounts),
         )
     )
 
@@ -120,6 +121,11 @@ def _formats(formats: Mapping[Entity, Mapping[str, bytes | Later]]) -> Files:
     for entity, files in formats.items():
         for name, content in files.items():
             yield layout.path(entity, name), File(content, layout.SECRET, "key", entity)
+
+
+def _accounts(accounts: Mapping[Entity, bytes | Later]) -> Files:
+    for ca, key in accounts.items():
+        yield layout.path(ca, layout.CA_ACCOUNT_KEY), File(key, layout.SECRET, "key", ca)
 
 
 def _ca(ca: Authority, credential: Credential, crl: bytes | Later | None) -> Files:

@@ -71,6 +71,18 @@ class AtRest(NamedTuple):
     for_old_readers: frozenset[Entity] = frozenset()
 
 
+class RenewalInfo(NamedTuple):
+    """When an ACME server suggests to renew a certificate, if it said so, and when to ask it ``again``.
+
+    ``sha256`` is the digest of the certificate.
+    """
+
+    sha256: str
+    start: datetime | None
+    end: datetime | None
+    again: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """A manifest. ``version`` is the pgtls that wrote it, ``built`` the time of the build."""
@@ -89,6 +101,8 @@ class Manifest:
     """By entity that was fetched from a store: the number of the build whose files these are."""
     at_rest: AtRest | None = None
     """None: the keys are not encrypted."""
+    renewals: Mapping[Entity, RenewalInfo] = field(default_factory=dict)
+    """What ACME servers suggest about the renewal of certificates: see :mod:`pgtls.certificates.renewals`."""
 
     def render(self) -> bytes:
         """Return the file."""
@@ -113,6 +127,8 @@ class Manifest:
             head["fetched"] = dict(sorted(self.fetched.items()))
         if self.at_rest:
             head["at_rest"] = {name: sorted(value) for name, value in self.at_rest._asdict().items()}
+        if self.renewals:
+            head["renewals"] = {entity: _written(self.renewals[entity]) for entity in sorted(self.renewals)}
         encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
         texts = (f'{encode_basestring(entity)}:"{self.texts[entity]}"' for entity in sorted(self.texts))
         lines = (_line(path, self.files[path]) for path in sorted(self.files))
@@ -120,6 +136,16 @@ class Manifest:
         for part in chain(begin, _separated(texts), middle, _separated(lines), end):
             # A file name that is no text (PEP 383) becomes an escape of JSON.
             yield part.encode(errors="backslashreplace")
+
+
+def _written(info: RenewalInfo) -> dict[str, str]:
+    moments = {"start": info.start, "end": info.end, "again": info.again}
+    return {"certificate": info.sha256, **{name: timestamp(moment) for name, moment in moments.items() if moment}}
+
+
+def _renewal(fields: Mapping[str, Any]) -> RenewalInfo:
+    start, end = (None if name not in fields else instant(fields[name]) for name in ("start", "end"))
+    return RenewalInfo(_digest(fields["certificate"]), start, end, instant(fields["again"]))
 
 
 def _separated(lines: Iterable[str]) -> Iterator[str]:
@@ -221,6 +247,7 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
         texts={_owner(entity): _digest(digits) for entity, digits in document.get("texts", {}).items()},
         fetched={_owner(entity): _whole(number) for entity, number in document.get("fetched", {}).items()},
         at_rest=_at_rest(document["at_rest"]) if "at_rest" in document else None,
+        renewals={_owner(entity): _renewal(info) for entity, info in document.get("renewals", {}).items()},
     )
 
 

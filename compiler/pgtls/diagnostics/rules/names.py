@@ -343,7 +343,8 @@ RULES: tuple[Rule, ...] = (
         meaning="A CA should sign a certificate, but only its certificate is here, or it is a public CA.",
         why="Signing needs the key.",
         fix="Let another party sign: `external = true` makes a key and a CSR, and `cert_file` names the "
-        "signed certificate. Or name a program in `sign` of the CA, which gets CSRs signed. If the key of the CA is "
+        "signed certificate. Or name a program or an ACME server in `sign` of the CA (of a public CA, in "
+        "`[ca.system]`). If the key of the CA is "
         "only stored elsewhere, set `offline = true`.",
     ),
     Rule(
@@ -397,5 +398,27 @@ RULES: tuple[Rule, ...] = (
         why="Bundles name this host and port. One of the two answers there, with its certificate and its rules, and "
         "clients of the other get refusals or more access than was meant.",
         fix="Write another host or port. A second pooler on the same machine needs its own `port` and `directory`.",
+    ),
+    Rule(
+        "PGT149",
+        "error",
+        "a user of an ACME CA",
+        meaning="A user, or a CA, should have its certificate from a CA whose `sign` names an ACME server.",
+        why="An ACME server certifies who controls a host, not who a user is. Public CAs put no `clientAuth` into "
+        "certificates any more. And a server that trusts such a CA for clients admits everybody whom that CA "
+        "certifies: the owner of any host, under a common name of their choice.",
+        fix="Let a CA of your own sign the certificates of users: `[ca.clients]`, and `client_ca` of the servers. "
+        "Servers may keep the ACME CA.",
+    ),
+    Rule(
+        "PGT148",
+        "error",
+        "a host that its ACME challenge cannot prove",
+        meaning="A server of an ACME CA has a wildcard among its hosts, and the challenge is http-01; or an address, "
+        "and the challenge is dns-01.",
+        why="The CA would refuse the order: a web server proves one name, and the DNS holds no record for an address "
+        "(RFC 8555, 8.3; RFC 8738, 7).",
+        fix="Set `challenge = { command = [...] }` with a program that publishes DNS records for wildcards, and "
+        "`challenge = { directory = ... }` for addresses; or delete the host.",
     ),
 )

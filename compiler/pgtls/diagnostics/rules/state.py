@@ -541,12 +541,12 @@ RULES: tuple[Rule, ...] = (
         "warning",
         "something waits for a signature",
         meaning="A certificate or CRL is due, and its signer is not available: the key of an offline CA, an "
-        "outside signer, or a CA that itself waits. Or the program of `sign` failed, did not end in time, or "
-        "returned a certificate that does not fit the spec; the message says which.",
+        "outside signer, or a CA that itself waits. Or the program or the ACME server of `sign` failed, did not answer "
+        "in time, or returned a certificate that does not fit the spec; the message says which.",
         why="The rest of the build continues, and the old certificate stays valid until it expires. The plan "
         "lists the entity as `wait`.",
         fix="Lend the key with `--ca-key NAME=PATH`; or let the CA sign the `*.csr` in the out directory, and "
-        "name the certificate in `cert_file`. A build runs the program of `sign` again.",
+        "name the certificate in `cert_file`. The next build asks the program or the ACME server of `sign` again.",
     ),
     Rule(
         "PGT563",
@@ -554,8 +554,8 @@ RULES: tuple[Rule, ...] = (
         "no valid certificate is left",
         meaning="A certificate is needed that cannot be signed now, and no valid one is left.",
         why="The compiled files could not connect to anything.",
-        fix="Lend the key with `--ca-key NAME=PATH`, or name a new certificate in `cert_file`, or correct the program "
-        "of `sign`.",
+        fix="Lend the key with `--ca-key NAME=PATH`, or name a new certificate in `cert_file`, or correct what "
+        "keeps the program or the ACME server of `sign` from signing.",
     ),
     Rule(
         "PGT564",
@@ -671,6 +671,16 @@ RULES: tuple[Rule, ...] = (
         "its first instant, 00:00 UTC.",
         why="It looks as if a stolen key were revoked, and it still works.",
         fix="Write an instant after the issue of the certificate, which the message names, and build.",
+    ),
+    Rule(
+        "PGT576",
+        "error",
+        "the key of an ACME account is missing",
+        meaning="A build made the key of the account with the ACME server of a CA, and the file is gone.",
+        why="A new key is another account: records in the DNS (CAA with `accounturi`), limits and bindings of the old "
+        "one do not hold for it. Whoever has the old key can still act for the account.",
+        fix="Restore `ca/NAME/account.key` in the out directory from a backup. If it is lost, `--replace ca.NAME` "
+        "makes a new key; the next certificate that is due registers the account.",
     ),
     Rule(
         "PGT580",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from pgtls.fleet.checks.names import is_address
 from pgtls.fleet.fields import entities, finder
-from pgtls.fleet.model import Authority
+from pgtls.fleet.model import Authority, Identity
 from pgtls.language.words import did_you_mean, quoted
 from pgtls.postgres.libpq import SYSTEM_ROOTS_SINCE
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgtls.diagnostics import Diagnostic
-    from pgtls.fleet.model import Fleet, Identity, User
+    from pgtls.fleet.model import Fleet, User
     from pgtls.pki.pkcs11_uri import KeyUri
 
 _CONTRADICTIONS = (
@@ -52,13 +53,14 @@ def contradictions(fleet: Fleet) -> Iterator[Diagnostic]:
                 "key_file",
                 hint="name the certificate of this key in cert_file",
             )
-        if getattr(table, "sign", None) and not table.cert_file:
-            hint = "name the certificate of the CA that the program signs with in cert_file"
+        if getattr(table, "sign", None) and not table.cert_file and thing is not fleet.public:
+            hint = "name the certificate of the CA that signs in cert_file"
             yield found.fault("PGT139", "`sign` without `cert_file`", "sign", hint=hint)
-        if found.says("passphrase") and _keyless(thing):
+        if found.says("passphrase") and _keyless(thing) and not getattr(thing, "acme", False):
             message = "`passphrase` is set, but the key is not here"
             yield found.fault("PGT139", message, "passphrase", hint="name the key in key_file")
         yield from _of_kind(fleet, thing)
+    yield from _of_public(fleet)
 
 
 _FIELDS = frozenset(
@@ -79,6 +81,19 @@ def _of_kind(fleet: Fleet, thing: Authority | Identity | User) -> Iterator[Diagn
     if isinstance(thing, Authority) and thing.table.crl_file and not (thing.trusted_only or thing.links[1:]):
         message = f'ca "{thing.name}" has `crl_file`, but its key is here: pgtls writes the CRL itself'
         yield found.fault("PGT139", message, "crl_file", hint="delete it")
+
+
+def _of_public(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find fields of ``[ca.system]`` that describe a CA of the spec: a public CA has its own certificate and key."""
+    if fleet.public is None:
+        return
+    found = finder(fleet, fleet.public)
+    allowed = ("sign", "passphrase") if fleet.public.acme else ("sign",)
+    for field in sorted(fleet.public.table.model_fields_set.difference(allowed)):
+        if found.says(field):
+            message = f"`{field}` in [ca.system], which only says who signs for a public CA"
+            hint = 'delete it; or give the CA another name, and name it in place of "system"'
+            yield found.fault("PGT139", message, field, hint=hint)
 
 
 def misspelt_files(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -149,14 +164,22 @@ def who_signs(fleet: Fleet) -> Iterator[Diagnostic]:
             message = f'ca "{issuer.name}" cannot sign: its key is not here'
             hint = "set external = true to get a CSR, and name the signed certificate in cert_file"
             yield finder(fleet, thing).fault("PGT142", message, field, hint=hint)
+        elif issuer and issuer.acme and not isinstance(thing, Identity):
+            field = "issuer" if hasattr(thing, "issuer") else "ca"
+            kind = thing.entity.kind
+            message = (
+                f'{kind} "{thing.name}" cannot have a certificate from ca "{issuer.name}": ACME certifies hosts only'
+            )
+            yield finder(fleet, thing).fault("PGT149", message, field, hint=_OWN_ROOT)
         elif issuer and issuer.table.sign and getattr(thing.table, "key", None) and not signed:
             message = f'the program of ca "{issuer.name}" signs no CA whose key is in a token'
             hint = "set external = true to get a CSR, and name the signed certificate in cert_file"
             yield finder(fleet, thing).fault("PGT142", message, "issuer", hint=hint)
     for server in fleet.identities():
         outside = server.table.cert_file or server.table.external
-        if server.system and not outside:
-            hint = "set external = true to get a CSR, and name the signed certificate in cert_file"
+        if server.system and not (outside or fleet.public):
+            hint = "name an ACME server in sign of [ca.system]; or set external = true to get a CSR, and name the "
+            hint += "signed certificate in cert_file"
             message = f'a public CA must sign the certificate of {server.entity.kind} "{server.name}"'
             yield finder(fleet, server).fault("PGT142", message, "ca", hint=hint)
         elif server.self_signed and (outside or server.table.csr_file):
@@ -166,6 +189,12 @@ def who_signs(fleet: Fleet) -> Iterator[Diagnostic]:
                 "a self-signed certificate needs a key that pgtls makes"
             )
             yield finder(fleet, server).fault("PGT139", message, field, hint="delete one of them")
+
+
+_OWN_ROOT = (
+    "give users a CA of their own, e.g. [ca.clients]: public CAs no longer certify clients, and with a CA that "
+    "certifies other hosts, those could log in"
+)
 
 
 def public_cas(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -217,4 +246,28 @@ def foreign_lists(fleet: Fleet) -> Iterator[Diagnostic]:
             yield finder(fleet, server).fault("PGT144", message, "client_ca", hint=hint)
 
 
-PRESENT = (misspelt_files, contradictions, keys_in_tokens, passphrase_commands, who_signs, public_cas, foreign_lists)
+def unproven_hosts(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find hosts that the challenge of their ACME CA cannot prove: wildcards by http-01, addresses by dns-01."""
+    for server in fleet.identities():
+        ca = fleet.public if server.system else server.ca
+        challenge = ca.table.sign.challenge if ca and ca.table.sign else None
+        if challenge is None or server.table.cert_file or server.table.external:
+            continue
+        for index, host in enumerate(server.table.hosts):
+            wildcard = host.startswith("*.")
+            if (wildcard and challenge.kind == "http-01") or (is_address(host) and challenge.kind == "dns-01"):
+                message = f'"{host}" cannot be proven to the ACME server by {challenge.kind}'
+                hint = "answer dns-01 for wildcards" if wildcard else "answer http-01 for addresses, or delete it"
+                yield finder(fleet, server).fault("PGT148", message, "hosts", index, hint=hint)
+
+
+PRESENT = (
+    misspelt_files,
+    contradictions,
+    keys_in_tokens,
+    passphrase_commands,
+    who_signs,
+    unproven_hosts,
+    public_cas,
+    foreign_lists,
+)

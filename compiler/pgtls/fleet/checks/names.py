@@ -274,6 +274,9 @@ def _instant(moment: datetime | None) -> str:
 
 def unused_cas(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find CAs that sign nothing and that no server trusts."""
+    if fleet.public and not any(server.system for server in fleet.identities()):
+        message = '[ca.system] is not used: no server has ca = "system"'
+        yield finder(fleet, fleet.public).fault("PGT122", message, hint="delete it", severity="warning")
     used = {ca.name for ca in _used(fleet)}
     for ca in fleet.cas.values():
         if ca.name not in used and ca.depth == 0:
