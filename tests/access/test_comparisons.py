@@ -134,7 +134,7 @@ WEAKENINGS = (
     Step("ca.machines", "key", IN_TOKEN, IN_TOKEN.replace("hsm.so", "evil.so"), True),
     Step("ca.machines", "key", IN_TOKEN, IN_TOKEN.replace('env = "PIN"', 'command = ["curl", "evil"]'), True),
     Step("ca.company", "cert_file", '"company.crt"', '"another.crt"', True),
-    Step("ca.clients", "offline", "true", "false"),
+    Step("ca.clients", "offline", "true", "false", True),  # and CRLs of an offline CA live longer
     Step("ca.clients", "external", None, "true", True),
     Step("ca.machines", "crl", "true", "false"),
     Step("ca.clients", "crl_validity", '"30d"', '"60d"'),

@@ -6,12 +6,11 @@ A comparison takes the value before and after, and runs only if they differ. A f
 
 from __future__ import annotations
 
-from datetime import timedelta
-from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pgtls.language.models import SSLMODES, SslMode
 from pgtls.language.values import NameConstraints, Secret, Waiver, plain
+from pgtls.pki.name_constraints import in_domain, in_network
 from pgtls.postgres.settings import folded
 from pgtls.postgres.values import written
 
@@ -111,10 +110,10 @@ def constraints(was: NameConstraints | None, will: NameConstraints | None) -> Ef
     """Rank name constraints: new ones are stronger if the old ones permitted every name that the new ones permit."""
     before, after = was or NameConstraints(), will or NameConstraints()
     narrower = (
-        _all_within(after.permitted_dns, before.permitted_dns, _domain_within)
-        and _all_within(after.permitted_ip, before.permitted_ip, _network_within)
-        and all(_is_within(name, after.excluded_dns, _domain_within) for name in before.excluded_dns)
-        and all(_is_within(name, after.excluded_ip, _network_within) for name in before.excluded_ip)
+        _all_within(after.permitted_dns, before.permitted_dns, in_domain)
+        and _all_within(after.permitted_ip, before.permitted_ip, in_network)
+        and all(_is_within(name, after.excluded_dns, in_domain) for name in before.excluded_dns)
+        and all(_is_within(name, after.excluded_ip, in_network) for name in before.excluded_ip)
     )
     return "strengthened" if narrower else "weakened"
 
@@ -126,16 +125,6 @@ def _all_within(names: tuple[str, ...], outer: tuple[str, ...], within: Callable
 
 def _is_within(name: str, outer: tuple[str, ...], within: Callable[[str, str], bool]) -> bool:
     return any(within(name, one) for one in outer)
-
-
-def _domain_within(name: str, outer: str) -> bool:
-    one, other = name.lower().lstrip("."), outer.lower().lstrip(".")
-    return one == other or one.endswith(f".{other}")
-
-
-def _network_within(name: str, outer: str) -> bool:
-    one, other = ip_network(name, strict=False), ip_network(outer, strict=False)
-    return one.version == other.version and one.subnet_of(other)  # type: ignore[arg-type]
 
 
 def waiver(was: str | Waiver | None, will: str | Waiver | None) -> Effect:
@@ -165,10 +154,6 @@ def _as_it_is(value: Any) -> Any:
 
 def _set(value: Any) -> frozenset[object] | None:
     return None if value is None else frozenset(map(plain, value))
-
-
-def _crl_validity(value: timedelta | None) -> timedelta:
-    return value or timedelta(days=365)
 
 
 def _in_lower_case(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -229,7 +214,7 @@ FIELDS: Mapping[str, Mapping[str, Field | Report]] = {
         "external": Field(reviewed),
         "sign": _UNRANKED,
         "crl": _SWITCH,
-        "crl_validity": Field(limit, _crl_validity),
+        "crl_validity": _LIFETIME,
         "crl_file": _FILES,
         "revoked": Field(protecting, _serials),
     },

@@ -131,7 +131,7 @@ def _value(thing: _Thing, name: str) -> Any:
     """Return the value of a field. If it is unset, return the default that other fields determine."""
     table: Any = _table(thing)
     match name:
-        case "validity" | "sslmode" if hasattr(thing, name):
+        case "validity" | "crl_validity" | "sslmode" if hasattr(thing, name):
             return getattr(thing, name)
         case "formats" if table.passphrase is not None:
             return tuple("pkcs8-der (not encrypted)" if one == "pkcs8-der" else one for one in table.formats)

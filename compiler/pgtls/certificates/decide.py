@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 from pgtls.certificates import external, lock_changes, retired_cas, signers, supplied_keys
@@ -278,7 +277,7 @@ def _crl(
         # A fast clock made it: until that instant it locks every client out. If the CA is from the future, this clock
         # is slow.
         why = "it is not yet valid"
-    validity = pki_crl.lasting(there, crl_validity(ca), now, doubted=doubted)
+    validity = pki_crl.lasting(there, ca.crl_validity, now, doubted=doubted)
     due = pki_crl.half_life(there) if there and why is None else now + validity / 2
     number = pki_crl.next_number(there, now)
     crl = CrlDecision(ca.entity, layout.crl_path(ca.name), found, why, due, number, entries, validity)
@@ -307,10 +306,3 @@ def _crl_reason(
     if not pki_crl.covers(found, entries):
         return "what is revoked changed"
     return pki_crl.why_due(found, now)
-
-
-def crl_validity(ca: Authority) -> timedelta:
-    """Return the lifetime of this CA's CRLs in the spec."""
-    if ca.table.crl_validity is not None:
-        return ca.table.crl_validity
-    return ca.table.validity if ca.table.offline else timedelta(days=365)

@@ -127,6 +127,12 @@ class Authority:
         return links[-1].key if links else self.root.entity
 
     @property
+    def crl_validity(self) -> timedelta:
+        """The lifetime of its CRLs. An offline CA signs none until somebody brings its key."""
+        default = self.table.validity if self.table.offline else timedelta(days=365)
+        return self.table.crl_validity or default
+
+    @property
     def trusted_only(self) -> bool:
         """Tell whether its key is never here: others (its ``sign``, too) sign with it, and may certify any name."""
         here = self.table.key_file or self.table.key or self.table.external

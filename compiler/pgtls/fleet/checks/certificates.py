@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from pgtls.fleet.addresses import host_name_fault
@@ -12,6 +12,7 @@ from pgtls.fleet.fields import entities, finder, header, listed
 from pgtls.fleet.model import Authority, Identity, subject_attributes, values_of
 from pgtls.pki.expected import taken_for_host
 from pgtls.pki.model import COMMON_NAME_LENGTH
+from pgtls.pki.name_constraints import in_domain, in_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -180,7 +181,7 @@ def _breach(ca: Authority, host: str) -> str | None:
     if names is None:
         return None
     address = is_address(host)
-    inside = _in_network if address else _in_domain
+    inside = in_network if address else in_domain
     permitted = names.permitted_ip if address else names.permitted_dns
     excluded = names.excluded_ip if address else names.excluded_dns
     if any(inside(host, area) for area in excluded):
@@ -194,19 +195,6 @@ def _cn_breach(chain: tuple[Authority, ...], name: str) -> str | None:
     if not taken_for_host(name):
         return None
     return next(filter(None, (_breach(ca, name) for ca in chain)), None)
-
-
-def _in_domain(host: str, domain: str) -> bool:
-    """Tell whether a domain covers a name: itself and names below it; with a leading dot only names below."""
-    host, domain = host.lower(), domain.lower()
-    return host == domain or host.endswith(domain if domain[0] == "." else f".{domain}")
-
-
-def _in_network(address: str, block: str) -> bool:
-    try:
-        return ip_address(address) in ip_network(block, strict=False)
-    except ValueError:
-        return False
 
 
 def ed25519_and_scram(fleet: Fleet) -> Iterator[Diagnostic]:
