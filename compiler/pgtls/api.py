@@ -70,17 +70,20 @@ class Spec:
 
     def usable(self) -> State:
         """Return the spec without errors. Raise Rejected where it has any."""
-        from pgtls.difference import State
-
-        checked = self.checked()
-        return State(checked.usable(), checked.rules, checked.waived)
+        return _usable(self.checked())
 
     def later(self, moment: datetime) -> State | None:
-        """Return the spec as it will be at another instant. Return None if it has errors then."""
+        """Return the spec as it will be at another instant, not proved. Return None if it has errors then."""
         try:
-            return replace(self, now=moment, _checked=[]).usable()
+            return _usable(pipeline.check(Path(self.path), moment, self.lock, self.files, proven=False))
         except Rejected:
             return None
+
+
+def _usable(checked: Checked) -> State:
+    from pgtls.difference import State
+
+    return State(checked.usable(), checked.rules, checked.waived)
 
 
 @dataclass(frozen=True, slots=True)

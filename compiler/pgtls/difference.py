@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from pgtls.access.bundles import index
 from pgtls.access.diff import Change, Side
 from pgtls.access.diff import diff as access_changes
 from pgtls.access.protection import ProtectionChange, protection
 from pgtls.certificates.spec_change import CertificateChange, certificates
+from pgtls.hba.model import Member, Name
 from pgtls.language.values import Waiver
 from pgtls.output import render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pgtls.access.model import Rules
     from pgtls.diagnostics import Diagnostic
@@ -70,76 +69,126 @@ class Difference:
 
 def difference(old: State, new: State, later: Callable[[datetime], Later]) -> Difference:
     """Compare two states, now and after each end (``until``) that may open access. ``later`` gives them as of then."""
-    now = access_changes(old.side, new.side)
-    ends = () if old.fleet == new.fleet else _ends(old.fleet, new.fleet)
-    access = (*now, *_opened(now, old, ends[:_MOST_ENDS], later))
-    protected = (*protection(old.side, new.side, now), *_uncompared(ends[_MOST_ENDS:]))
+    sides = old.side, new.side
+    now = access_changes(*sides)
+    runs = () if old.fleet == new.fleet else _runs(old.fleet, new.fleet)
+    opened, uncompared = _opened(now, sides[0], runs, later, _most(old.fleet, new.fleet))
+    access = (*now, *opened)
+    protected = (*protection(*sides), *_uncompared(uncompared))
     issued = certificates(old.fleet, new.fleet)
     servers = {**old.fleet.servers, **new.fleet.servers}
     explained: set[str] = {servers[change.server].entity for change in access}
     explained |= {change.entity for change in protected} | {change.entity for change in issued}
-    texts = tuple(_texts(old, new, explained))
+    texts = tuple(_texts(*sides, explained))
     return Difference(access, (*protected, *texts), issued, new.waived)
 
 
-_MOST_ENDS = 200
+# --- ends ------------------------------------------------------------------------------------------------------------
+
+_WORK = 10_000
+"""How many tables to compile for all later instants together. Without a limit, a short spec would keep a job busy."""
 
 
-def _ends(old: Fleet, new: Fleet) -> tuple[datetime, ...]:
-    """Return the instants at which to compare, too: whoever ends may have refused others, or asked more of them.
+def _most(*fleets: Fleet) -> int:
+    """Return at how many later instants to compare."""
+    tables = max(len(fleet.users) + len(fleet.policies) for fleet in fleets)
+    return max(20, min(200, _WORK // (1 + tables)))
 
-    Each end of a policy or waiver counts, and each end of a user whose roles other users have. If the roles of a user
-    are its own, one instant is enough after its end and before anything else ends: many users share these instants.
+
+_Run = tuple[datetime, ...]
+"""Ends in their order. After the last of them, every connection is as it is after each other one."""
+
+
+def _runs(old: Fleet, new: Fleet) -> tuple[_Run, ...]:
+    """Return the ends after which to compare, too: until the next end, both states stay as they are.
+
+    A user who leaves both states, and whose roles nothing else refers to, opens nothing: from then on, its roles are
+    like any role that no policy names, which is compared already. Such ends follow each other in one run.
     """
-    marks, single = _marks(old) | _marks(new), [*_single(old), *_single(new)]
-    own: dict[str, set[datetime]] = {}
-    for name, end in single:
-        own.setdefault(name, set()).add(end)
-    spans = [
-        (end, min((other for other in marks | ends if other > end), default=_NEVER))
-        for ends in own.values()
-        for end in ends
-    ]
-    found = set(marks)
-    last = None
-    for start, stop in sorted(spans, key=lambda span: (span[1], span[0])):
-        if start not in found and (last is None or not start <= last < stop):
-            last = max(begin for begin, _ in spans if start <= begin < stop)
-            found.add(last)
-    return tuple(sorted(found))
+    fleets, quiet = (old, new), _quiet(old, new)
+    opens = {end: True for fleet in fleets for end in _other_ends(fleet)}
+    for name in old.users.keys() | new.users.keys():
+        ends = {fleet.users[name].table.until or _NEVER for fleet in fleets if name in fleet.users}
+        for end in ends - {_NEVER}:
+            opens[end] = opens.get(end, False) or name not in quiet or end != max(ends)
+    runs: list[_Run] = []
+    for end in sorted(opens):
+        if runs and not opens[end] and not opens[runs[-1][-1]]:
+            runs[-1] = (*runs[-1], end)
+        else:
+            runs.append((end,))
+    return tuple(runs)
 
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-def _marks(fleet: Fleet) -> set[datetime]:
-    """Return the ends that are looked at one by one."""
+def _other_ends(fleet: Fleet) -> Iterator[datetime]:
+    """Yield the ends of policies and waivers that are still to come."""
     waivers = [policy.table.waiver for policy in fleet.policies.values()] + [fleet.lint.waiver]
     ends = [policy.table.until for policy in fleet.policies.values()]
     ends += [waiver.until for waiver in waivers if isinstance(waiver, Waiver)]
-    holders = Counter(role for user in fleet.users.values() for role in user.roles)
-    ends += [user.table.until for user in fleet.users.values() if any(holders[role] > 1 for role in user.roles)]
-    return {end for end in ends if end is not None and end > fleet.now}
+    return (end for end in ends if end is not None and end > fleet.now)
 
 
-def _single(fleet: Fleet) -> Iterator[tuple[str, datetime]]:
-    return ((name, user.table.until) for name, user in fleet.users.items() if user.table.until is not None)
+def _quiet(*fleets: Fleet) -> frozenset[str]:
+    """Return the users whose roles and common names nothing else refers to."""
+    by: dict[str, set[str]] = {}
+    for user, text in {pair for fleet in fleets for pair in _references(fleet)}:
+        by.setdefault(text, set()).add(user)
+    shared = {user for users in by.values() if len(users) > 1 for user in users}
+    if any(policy.table.map for fleet in fleets for policy in fleet.policies.values()):
+        return frozenset()  # an expression may give any role to anybody
+    return frozenset(user for fleet in fleets for user in fleet.users if user not in shared)
+
+
+def _references(fleet: Fleet) -> Iterator[tuple[str, str]]:
+    """Yield each name of a role, with the user that has it or "" for a policy, or for what logs in as that user."""
+    for name, user in fleet.users.items():
+        yield from ((name, text) for text in (*user.roles, user.common_name))
+        yield from (("", text) for text in user.member_of)
+    for policy in fleet.policies.values():
+        yield from (("", term.role) for term in policy.roles if isinstance(term, Member))
+        yield from (("", term.text) for term in policy.databases if isinstance(term, Name))
+        if policy.follows:
+            yield from (("", role) for user in policy.users for role in user.roles)
 
 
 def _opened(
-    now: tuple[Change, ...], old: State, ends: tuple[datetime, ...], later: Callable[[datetime], Later]
-) -> Iterator[Change]:
-    """Yield the access that opens at a later instant, when it opens.
+    now: tuple[Change, ...], old: Side, runs: tuple[_Run, ...], later: Callable[[datetime], Later], left: int
+) -> tuple[list[Change], list[datetime]]:
+    """Return the access that opens at a later instant, when it opens, and the ends that are not compared.
 
-    An old state that has errors by then cannot be built: what it grants now stays. A new one opens nothing.
+    Compare at ``left`` instants at most: after the last end of a run and, if that shows anything but what is known,
+    after each of its ends.
     """
-    known = list(now)
-    for end in ends:
-        before, after = later(end)
-        for change in access_changes((before or old).side, after.side) if after else ():
-            if change.kind in ("granted", "weakened") and not any(_covers(one, change) for one in known):
-                known.append(change)
-                yield replace(change, since=f"{end:%Y-%m-%dT%H:%M:%SZ}")
+    known, uncompared = list(now), list[datetime]()
+    for *others, last in runs:
+        if left <= 0:
+            uncompared += (*others, last)
+            continue
+        states = later(last)
+        opened = list(_opened_at(last, old, states, known))
+        if others and (opened or None in states):
+            uncompared += others[left:]
+            for end in others[:left]:
+                known += _opened_at(end, old, later(end), known)
+            left -= len(others)
+            opened = list(_opened_at(last, old, states, known))
+        known += opened
+        left -= 1
+    return known[len(now) :], uncompared
+
+
+def _opened_at(end: datetime, old: Side, states: Later, known: Sequence[Change]) -> Iterator[Change]:
+    """Yield what opens after one end.
+
+    An old state that has errors by then cannot be built: what it grants now stays. A new one opens nothing of its own.
+    """
+    before, after = states
+    for change in access_changes(before.side if before else old, after.side) if after else ():
+        if change.kind in ("granted", "weakened") and not any(_covers(one, change) for one in known):
+            yield replace(change, since=f"{end:%Y-%m-%dT%H:%M:%SZ}")
 
 
 def _covers(one: Change, other: Change) -> bool:
@@ -150,20 +199,20 @@ def _covers(one: Change, other: Change) -> bool:
     )
 
 
-def _uncompared(ends: tuple[datetime, ...]) -> Iterator[ProtectionChange]:
+def _uncompared(ends: list[datetime]) -> Iterator[ProtectionChange]:
     if ends:
-        what = f"{len(ends)} ends (until) after {ends[0]:%Y-%m-%d}"
+        what = f"{len(ends)} ends (until), the first at {ends[0]:%Y-%m-%dT%H:%M:%SZ}"
         yield ProtectionChange("weakened", "policies and users", what, "other ends", "not compared: there are too many")
 
 
-def _texts(old: State, new: State, explained: set[str]) -> Iterator[ProtectionChange]:
+def _texts(old: Side, new: Side, explained: set[str]) -> Iterator[ProtectionChange]:
     """Name the compiled texts that differ for entities that nothing else mentions.
 
     Bundles follow from servers, so they are named only where nothing at all is mentioned.
     """
     if old.fleet == new.fleet:
         return
-    before, after = (render.texts(state.fleet, state.rules, index(state.fleet)) for state in (old, new))
+    before, after = (render.texts(side.fleet, side.rules, side.entries) for side in (old, new))
     differing: dict[str, list[str]] = {}
     for path in sorted(before.keys() | after.keys()):
         one, other = before.get(path), after.get(path)

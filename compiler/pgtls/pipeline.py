@@ -38,15 +38,18 @@ if TYPE_CHECKING:
     from pgtls.state.tree import Tree
 
 
-def check(spec: Path, now: datetime, lock: str | Path | bytes, files: Files | None = None) -> Checked:
+def check(
+    spec: Path, now: datetime, lock: str | Path | bytes, files: Files | None = None, *, proven: bool = True
+) -> Checked:
     """Load, resolve, validate, compile the rules of every server and prove them.
 
-    ``lock`` is a path, or what the lock holds. ``files`` are what to read, if not the disk.
+    ``lock`` is a path, or what the lock holds. ``files`` are what to read, if not the disk. Without ``proven``, nothing
+    is proved: such rules are only for comparisons.
     """
     loaded = load(spec, files)
     known, damage = read_any(lock)
     resolved = judged(loaded, now)
-    rules, found = compiled(resolved, loaded, known)
+    rules, found = compiled(resolved, loaded, known, proven=proven)
     return Checked.of(loaded.source, resolved.fleet, rules, known, (*damage, *locate(found, loaded.source)))
 
 

@@ -201,7 +201,7 @@ auth_options = {{ ldapserver = "{}", ldapprefix = "cn="{} }}
     assert (change.kind, change.after) == ("weakened", "ldap without ldaptls over TLS, clients use verify-full")
 
 
-def test_a_secret_option_is_neither_compared_nor_shown() -> None:
+def test_a_secret_option_is_compared_and_shown_by_its_source() -> None:
     radius = """[policy.one]
 users = ["alice"]
 from = ["10.0.0.0/8"]
@@ -209,7 +209,12 @@ auth = "radius"
 auth_options = {{ radiusservers = "{}", radiussecrets = {{ env = "{}" }} }}
 """
     one, other = (_side(PEOPLE + radius.format("r1.example.com", name)) for name in ("ONE", "OTHER"))
-    assert diff(one, other) == ()
+    (change,) = diff(one, other)
+    assert (change.kind, change.after.partition(" over")[0]) == (
+        "weakened",
+        "radius with radiussecrets=(from env OTHER)",
+    )
+    assert diff(one, one) == ()
     (change,) = diff(one, _side(PEOPLE + radius.format("r2.example.com", "ONE")))
     assert "radiusservers=r2.example.com" in change.after
     assert "secret" not in change.before + change.after
@@ -508,7 +513,7 @@ def test_a_revision_without_git_gets_the_hint_to_write_it(
     assert "git:HEAD" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("attribute", ["export-ignore", "-text", "filter=evil", "export-subst"])
+@pytest.mark.parametrize("attribute", ["export-ignore", "-text", "export-subst"])
 def test_attributes_hide_no_file_of_a_revision(split: Path, capsys: pytest.CaptureFixture[str], attribute: str) -> None:
     (split / "policies" / "zz.toml").write_text(WIDE)
     (split / ".gitattributes").write_text(f"policies/*.toml {attribute}\n")

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import pgtls
 from pgtls.access.bundles import index
+from pgtls.difference import State, difference
 from pgtls.output import render
 
 if TYPE_CHECKING:
@@ -387,17 +388,249 @@ def test_more_ends_than_are_compared_are_a_weakening() -> None:
         return pgtls.loads(SHADOWED + "".join(tables), now=NOW)
 
     without = pgtls.loads(SHADOWED, now=NOW)
-    assert not pgtls.diff(without, policies(200)).exceeds("weakened")
-    assert pgtls.diff(without, policies(201)).exceeds("weakened")
+    assert not pgtls.diff(without, policies(40)).exceeds("weakened")
+    assert pgtls.diff(without, policies(150)).exceeds("weakened")
 
 
-def test_many_people_end_and_are_compared_at_once() -> None:
-    def people(most: int) -> pgtls.Spec:
-        tables = (f"[user.u{n}]\nuntil = 2026-07-{n // 60 + 1:02}T00:00:{n % 60:02}Z\n" for n in range(most))
-        return pgtls.loads(SHADOWED + "".join(tables), now=NOW)
+@pytest.mark.parametrize(("ends", "most"), [(40, 40), (150, 70)], ids=["as many as there are", "no more than a limit"])
+def test_the_later_instants_that_are_compared_are_limited(ends: int, most: int) -> None:
+    people = "".join(_ending(n, shared=True) for n in range(ends))
+    old, new = (pgtls.loads(SHADOWED + people + more, now=NOW).usable() for more in ("", "[user.more]\n"))
+    asked: list[datetime] = []
 
-    difference = pgtls.diff(pgtls.loads(SHADOWED, now=NOW), people(200))
+    def later(end: datetime) -> tuple[None, None]:
+        asked.append(end)
+        return None, None
+
+    assert difference(old, new, later).exceeds("weakened") == (ends > most)
+    assert len(asked) <= most
+
+
+def _ending(number: int, *, shared: bool) -> str:
+    end = f"2026-07-{number // 60 + 1:02}T00:00:{number % 60:02}Z"
+    return f"[user.u{number}]\nuntil = {end}\n" + 'roles = ["shared"]\n' * shared
+
+
+def test_people_whose_roles_nobody_else_has_end_and_are_compared_once() -> None:
+    people = "".join(_ending(n, shared=False) for n in range(200))
+    old, new = (pgtls.loads(SHADOWED + people + more, now=NOW).usable() for more in ("", "[user.more]\n"))
+    asked: list[datetime] = []
+
+    def later(end: datetime) -> tuple[State, State]:
+        asked.append(end)
+        return old, new
+
+    assert not difference(old, new, later).exceeds("weakened")
+    assert len(asked) == 1
+
+
+ENDING = SHADOWED.replace("# mallory", "until = 2027-01-01\n# mallory")
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        pytest.param(("[user.postgres]", "[user.postgres]\nuntil = 2028-01-01"), id="the only local login ends"),
+        pytest.param(("[user.bob]", "[user.bob]\nuntil = 2028-01-01"), id="somebody else ends"),
+        pytest.param(("# strict", "until = 2028-01-01"), id="a policy ends"),
+    ],
+)
+def test_a_later_end_hides_nothing_that_an_earlier_one_opens(later: tuple[str, str]) -> None:
+    new = pgtls.loads(ENDING.replace(*later), now=NOW)
+    found = pgtls.diff(pgtls.loads(SHADOWED, now=NOW), new)
+    assert ("granted", ("mallory",), "2027-01-01T00:00:00Z") in [(c.kind, c.roles, c.since) for c in found.access]
+
+
+def test_who_is_in_a_group_through_somebody_who_ends_is_compared_then() -> None:
+    barred = '[policy.barred]\nusers = ["+barred"]\nfrom = ["10.0.0.0/8"]\nauth = "reject"\npriority = 9\n'
+    people = '[user.eve]\nmember_of = ["crew"]\n# eve\n[user.crew]\nmember_of = ["barred"]\n# crew\n'
+    old = SHADOWED + barred + people
+    new = old.replace("# eve\n", "until = 2028-01-01\n").replace("# crew\n", "until = 2027-01-01\n")
+    found = pgtls.diff(pgtls.loads(old, now=NOW), pgtls.loads(new, now=NOW)).access
+    assert ("granted", "2027-01-01T00:00:00Z") in [(c.kind, c.since) for c in found if "eve" in c.roles]
+
+
+SHARING = """
+version = 1
+[ca.root]
+[server.main]
+ca = "root"
+client_ca = ["root"]
+hosts = ["db.example.com"]
+no_local = true
+"""
+
+
+def sharing(strong: str, weak: str, more: str, auth: str = "cert", more_of: str = "") -> pgtls.Spec:
+    """Three users of one role; policy "weak" demands less of clients than policy "strong"."""
+    people = "".join(f'[user.u{n}]\nca = "root"\nroles = ["app"]\nlibpq = 17\n' for n in (1, 2, 3))
+    rest = f'databases = ["shop"]\nfrom = ["10.0.0.0/8"]\nauth = "{auth}"\n'
+    tables = f"[policy.strong]\nusers = [{strong}]\n{rest}{more}[policy.weak]\nusers = [{weak}]\n{rest}"
+    return pgtls.loads(SHARING + people + tables + more_of, now=NOW)
+
+
+@pytest.mark.parametrize("beside", ["", "[user.more]\n"], ids=["alone", "with another change"])
+@pytest.mark.parametrize("auth", ["cert", "scram-sha-256"])
+def test_a_user_who_moves_to_a_weaker_policy_is_weakened_whoever_shares_the_role(auth: str, beside: str) -> None:
+    more = 'sslmode = "verify-full"\n' + 'channel_binding = "require"\n' * (auth != "cert")
+    old, new = '"u1", "u3"', '"u3"'
+    weak = 'sslmode = "require"\n'
+    one = sharing(old, '"u2"', more, auth, weak)
+    other = sharing(new, '"u1", "u2"', more, auth, weak + beside)
+    found = [change for change in pgtls.diff(one, other).access if change.kind == "weakened"]
+    assert [("of u1" in c.before, "verify-full" in c.before, "require" in c.after) for c in found] == [(True,) * 3]
+    assert "weakened" not in {change.kind for change in pgtls.diff(other, one).access}
+
+
+def test_a_bundle_that_no_longer_takes_the_mode_of_another_policy_is_a_weakening() -> None:
+    elsewhere = '[policy.far]\nusers = ["u1"]\ndatabases = ["shop"]\nfrom = ["192.0.2.0/24"]\nauth = "cert"\n'
+    weak = 'sslmode = "require"\n'
+    one, other = (sharing('"u3"', '"u1"', "", "cert", weak + more) for more in (elsewhere, ""))
+    found = pgtls.diff(one, other).access
+    assert {change.kind for change in found} == {"weakened", "lost"}
+    assert [c.after for c in found if c.kind == "weakened"] == ["cert (u1, u3) over TLS, clients of u1 use require"]
+
+
+def test_a_group_that_moves_to_a_weaker_policy_is_weakened() -> None:
+    weak = 'sslmode = "require"\n'
+    one = sharing('"+staff", "+dev"', '"+dev"', "", "scram-sha-256", weak)
+    other = sharing('"+dev"', '"+staff", "+dev"', "", "scram-sha-256", weak)
+    assert pgtls.diff(one, other).exceeds("weakened")
+    assert not pgtls.diff(other, one).exceeds("weakened")
+
+
+RADIUS = """
+[policy.{}]
+users = [{}]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = "radius"
+auth_options = {{ radiusservers = "10.0.0.1", radiussecrets = {{ env = "{}" }} }}
+"""
+
+
+def secrets(*policies: tuple[str, str, str], users: tuple[str, str] = ("alice", "bob"), port: int = 5432) -> pgtls.Spec:
+    people = "".join(f'[user.{user}]\nroles = ["{role}"]\n' for user, role in zip(users, ("alice", "bob"), strict=True))
+    server = SHARING.replace("no_local = true", f"no_local = true\nport = {port}")
+    return pgtls.loads(server + people + "".join(RADIUS.format(*one) for one in policies), now=NOW)
+
+
+MOVES = {
+    "a policy of her own": (("login", '"bob"', "A"), ("more", '"alice"', "B")),
+    "the same policy": (("login", '"alice", "bob"', "B"),),
+    "another name": (("logins", '"alice", "bob"', "B"),),
+}
+
+
+@pytest.mark.parametrize("policies", MOVES.values(), ids=MOVES)
+def test_another_source_of_a_secret_is_a_weakening_whatever_the_policy_is_called(
+    policies: tuple[tuple[str, str, str], ...],
+) -> None:
+    old, new = secrets(("login", '"alice", "bob"', "A")), secrets(*policies, port=5433)
+    found = [c for c in pgtls.diff(old, new).access if c.kind == "weakened"]
+    assert ["radiussecrets=(from env B)" in c.after for c in found] == [True]
+    same = secrets(*((name, who, "A") for name, who, _ in policies), port=5433)
+    assert not pgtls.diff(old, same).exceeds("granted")
+
+
+def test_another_source_of_a_secret_is_a_weakening_under_new_names_of_users() -> None:
+    old = secrets(("login", '"alice", "bob"', "A"))
+    new = secrets(("logins", '"al", "bo"', "B"), users=("al", "bo"))
+    assert pgtls.diff(old, new).exceeds("weakened")
+
+
+def test_weaker_fields_of_a_policy_are_listed_beside_its_weaker_access() -> None:
+    old = secrets(("login", '"alice", "bob"', "A"))
+    new = pgtls.loads(
+        _text_of(secrets(("login", '"alice", "bob"', "B"))).replace(
+            "[policy.login]", '[policy.login]\nsslmode = "verify-ca"'
+        ),
+        now=NOW,
+    )
+    assert {
+        ("weakened", "policy.login", "sslmode"),
+        ("weakened", "policy.login", "auth_options.radiussecrets"),
+    } <= found(pgtls.diff(old, new))
+
+
+def renamed(name: str, auth: str, host: str = "db.example.com", more: str = "") -> pgtls.Spec:
+    rest = f'[policy.p]\nusers = ["app"]\ndatabases = ["shop"]\nfrom = ["10.0.0.0/8"]\nauth = "{auth}"\n'
+    server = SHARING.replace("main", name).replace("db.example.com", host)
+    return pgtls.loads(f'{server}[user.app]\nca = "root"\n{rest}{more}', now=NOW)
+
+
+@pytest.mark.parametrize("host", ["db.example.com", "DB.example.com", "other.example.com"])
+def test_a_new_name_of_a_server_hides_no_weaker_access(host: str) -> None:
+    old = renamed("main", "cert")
+    assert pgtls.diff(old, renamed("primary", "scram-sha-256", host)).exceeds("weakened")
+    assert not pgtls.diff(old, renamed("primary", "cert", host)).exceeds("weakened")
+
+
+def test_a_server_that_comes_and_replaces_none_weakens_no_other() -> None:
+    scoped = 'servers = ["main"]\n[server.new]\nca = "root"\nclient_ca = ["root"]\n'
+    scoped += 'hosts = ["new.example.com"]\nno_local = true\n'
+    opened = '[policy.q]\nservers = ["new"]\nusers = ["app"]\nfrom = ["10.0.0.0/8"]\nauth = "scram-sha-256"\n'
+    old = renamed("main", "cert", more='servers = ["main"]\n')
+    difference = pgtls.diff(old, renamed("main", "cert", more=scoped + opened))
+    assert {change.kind for change in difference.access} == {"granted"}
     assert not difference.exceeds("weakened")
+
+
+def test_a_server_that_may_replace_any_of_many_is_a_weakening() -> None:
+    def many(name: str) -> pgtls.Spec:
+        servers = "".join(
+            f'[server.{name}{n}]\nca = "root"\nhosts = ["{name}{n}.example.com"]\nno_local = true\n' for n in range(6)
+        )
+        return renamed("main", "cert", more=f'servers = ["main"]\n{servers}')
+
+    assert ("weakened", "server.new0", "replaces one of several servers") in found(pgtls.diff(many("old"), many("new")))
+
+
+def test_a_new_name_of_a_server_hides_no_further_client_ca() -> None:
+    old, new = (renamed(name, "cert", more="[ca.other]\n") for name in ("main", "primary"))
+    assert not pgtls.diff(old, new).exceeds("weakened")
+    wider = pgtls.loads(_text_of(new).replace('client_ca = ["root"]', 'client_ca = ["root", "other"]'), now=NOW)
+    assert ("weakened", "server.primary", "accepts client certificates of") in found(pgtls.diff(old, wider))
+
+
+def _text_of(one: pgtls.Spec) -> str:
+    return one.files.read(one.path).decode()
+
+
+MEMBERS = {
+    "a member leaves a group that is rejected": (("eve", "barred"), ("eve", ""), "eve"),
+    "a member gets another role": (("eve", "staff"), ("boss", "staff"), "boss"),
+    "a new user is a member": (("", ""), ("eve", "staff"), "eve"),
+    "a user becomes a member": (("eve", ""), ("eve", "staff"), "eve"),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "role"), MEMBERS.values(), ids=MEMBERS)
+def test_what_the_spec_says_about_members_is_compared(
+    before: tuple[str, str], after: tuple[str, str], role: str
+) -> None:
+    def spec_of(own: str, group: str) -> pgtls.Spec:
+        rest = 'databases = ["shop"]\nfrom = ["10.0.0.0/8"]\n'
+        tables = f'[policy.staff]\nusers = ["+staff"]\n{rest}auth = "scram-sha-256"\n'
+        if "barred" in (before[1], after[1]):
+            tables = f'[policy.barred]\nusers = ["+barred"]\n{rest}auth = "reject"\npriority = 9\n'
+            tables += f'[policy.everybody]\nusers = ["all"]\n{rest}auth = "scram-sha-256"\n'
+        member = f'member_of = ["{group}"]\n' * bool(group)
+        tables += "[user.boss]\n" + f'[user.eve]\nroles = ["{own}"]\n{member}' * bool(own)
+        return pgtls.loads(SHARING + tables, now=NOW)
+
+    one, other = spec_of(*before), spec_of(*after)
+    outcomes = [pgtls.explain(s, user=role, database="shop", source="10.1.2.3").outcome for s in (one, other)]
+    assert outcomes == ["refuse", "admit"]
+    granted = [change for change in pgtls.diff(one, other).access if change.kind == "granted"]
+    assert [role in change.roles for change in granted] == [True]
+
+
+def test_longer_crls_of_an_offline_ca_are_a_weakening() -> None:
+    offline = ("[ca.machines]\n", "[ca.machines]\noffline = true\n")
+    short = ("[ca.machines]\n", '[ca.machines]\noffline = true\ncrl_validity = "2y"\n')
+    assert ("weakened", "ca.machines", "crl_validity") in found(pgtls.diff(spec(short), spec(offline)))
+    assert ("strengthened", "ca.machines", "crl_validity") in found(pgtls.diff(spec(offline), spec(short)))
 
 
 MATCHING = """

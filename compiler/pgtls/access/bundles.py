@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ChannelBinding = Literal["disable", "prefer", "require"]
 
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
-_BINDINGS: tuple[ChannelBinding, ...] = ("disable", "prefer", "require")
+BINDINGS: tuple[ChannelBinding, ...] = ("disable", "prefer", "require")
 REPLICATION = "replication"
 _LOOPBACK_WORD = "loopback"
 _UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
@@ -229,7 +229,7 @@ def _channel_binding(policies: Sequence[Policy]) -> ChannelBinding | None:
     """
     if any(policy.table.auth != "scram-sha-256" for policy in policies):
         return None
-    return max((policy.table.channel_binding for policy in policies), key=_BINDINGS.index)
+    return max((policy.table.channel_binding for policy in policies), key=BINDINGS.index)
 
 
 def _hostaddr(policies: Sequence[Policy]) -> str | None:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, summarize_address_range
 from itertools import combinations, product
+from operator import or_
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
@@ -98,7 +99,8 @@ class Class(NamedTuple):
 class Classes:
     """The classes of connections to one server, by its policies and lines.
 
-    ``names`` are further roles to check.
+    ``names`` are further roles to check. ``declared`` is what the spec of the policies, and that of the lines, says
+    about memberships: where they differ, a role is also checked with each as it is said.
     """
 
     def __init__(
@@ -107,8 +109,10 @@ class Classes:
         lines: Sequence[Coverage],
         known: Memberships,
         names: Iterable[str] = (),
+        declared: tuple[Memberships, Memberships] | None = None,
     ) -> None:
         self._known = known
+        self._declared = declared
         self._roles: dict[Role, Bits] = {}
         self._databases: dict[Database, Bits] = {}
         self._addresses: dict[Address | None, Bits] = {}
@@ -153,6 +157,20 @@ class Classes:
                 for term in (*sure, *(term for term in chosen if term in doubtful)):
                     bits |= doubtful[term]
                 yield bits
+        yield from self._as_declared(name, certain, doubtful)
+
+    def _as_declared(self, name: str, certain: Bits, doubtful: Mapping[Role, Bits]) -> Iterator[Bits]:
+        """Yield the bits of a role of which the two specs say different things, as each says them."""
+        said = [
+            {term for term in doubtful if isinstance(term, Member) and known.member(name, term.role)}
+            for known in self._declared or ()
+        ]
+        if said and said[0] != said[1]:
+            policies, lines = ([doubtful[term] for term in terms] for terms in said)
+            yield Bits(
+                reduce(or_, (bits.policies for bits in policies), certain.policies),
+                reduce(or_, (bits.lines for bits in lines), certain.lines),
+            )
 
     def _closed(self, chosen: Iterable[Role]) -> frozenset[Role]:
         """Add the groups that the chosen ones are in: membership is transitive."""

@@ -7,20 +7,23 @@ Compare both texts over every class of connection that either of them distinguis
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pgtls.access.bundles import index
 from pgtls.access.classes import Bits, Classes
+from pgtls.access.demands import Clients, Demand, paired
 from pgtls.access.matrix import word
-from pgtls.access.meaning import Accepted, Holders, secret_options
+from pgtls.access.meaning import SECRET, Accepted, Holders, secret_options
 from pgtls.access.sets import collapse
+from pgtls.access.successors import MOST, formers
 from pgtls.access.text import Text, line_coverage, shows
 from pgtls.fleet.model import subject_attributes
 from pgtls.hba.match import expanded_role, map_identity
 from pgtls.hba.model import Keyword, Name, Regex, Surroundings
 from pgtls.hba.regex import Undecidable
-from pgtls.language.models import SSLMODES
+from pgtls.language.values import Secret
 from pgtls.pki.expected import subject_text
 from pgtls.postgres.releases import NEWEST
 
@@ -28,12 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pgtls.access.classes import Class
+    from pgtls.access.demands import Demands
     from pgtls.access.meaning import Ask, Bearer
-    from pgtls.access.model import Rules
+    from pgtls.access.model import Entry, Rules
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Policy, Server
     from pgtls.hba.model import Address, Database, IPNetwork, Line, Transport
-    from pgtls.language.models import SslMode
 
     _Databases = Mapping[Database, Bits]
     """The lines that name each term; under "all", the lines for any database that no line names."""
@@ -83,31 +86,61 @@ class Change:
     since: str = ""
 
 
-class Side(NamedTuple):
+@dataclass(frozen=True)  # no slots: a cached property
+class Side:
     """One of the two states of a spec."""
 
     fleet: Fleet
     rules: Mapping[str, Rules]
     waived: tuple[Diagnostic, ...] = ()
 
+    @cached_property
+    def entries(self) -> Mapping[str, tuple[Entry, ...]]:
+        """The entries of every user's bundle, by user name."""
+        return index(self.fleet)
+
+    @cached_property
+    def clients(self) -> Clients:
+        """What it demands of clients."""
+        return Clients(self.fleet, self.entries)
+
 
 def diff(old: Side, new: Side) -> tuple[Change, ...]:
-    """Compare two states, server by server. A server that a state lacks rejects every connection in that state."""
+    """Compare two states, server by server. A server that a state lacks rejects every connection in that state.
+
+    Compare a new server with those that are gone and that it may replace, too: nothing may be weaker.
+    """
     names = sorted(old.rules.keys() | new.rules.keys())
     if old.fleet.users == new.fleet.users and old.fleet.cas == new.fleet.cas:
-        names = [name for name in names if not _is_same(old.rules.get(name), new.rules.get(name))]
-    changes = [change for name in names for change in _server(name, old, new)]
+        names = [name for name in names if not _is_same(name, old, new)]
+    changes = [change for name in names for change in _server(name, name, old, new)]
+    changes += [
+        change
+        for name, others in formers(old.fleet, new.fleet).items()
+        for former in (others if len(others) <= MOST else ())
+        for change in _server(former, name, old, new)
+        if change.kind == "weakened" and change not in changes
+    ]
     return tuple(sorted(changes, key=lambda change: (KINDS.index(change.kind), change.server, change.example)))
 
 
-def _is_same(old: Rules | None, new: Rules | None) -> bool:
+def _is_same(name: str, old: Side, new: Side) -> bool:
     """Return whether a server is the same in both states, as are most servers of a change."""
-    if old is None or new is None:
+    if name not in old.rules or name not in new.rules:
         return False
-    texts = (old.hba_text, old.ident_text) == (new.hba_text, new.ident_text)
-    trust = [ca.name for ca in old.server.accepted_cas] == [ca.name for ca in new.server.accepted_cas]
-    tls = (_checks_crls(old.server), old.server.table.min_tls) == (_checks_crls(new.server), new.server.table.min_tls)
-    return texts and trust and tls and _modes(old) == _modes(new)
+    one, other = (_compiled(side, side.rules[name]) for side in (old, new))
+    return one == other and old.clients.services[name] == new.clients.services[name]
+
+
+def _compiled(side: Side, rules: Rules) -> tuple[object, ...]:
+    """Return everything about a server that :func:`_server` compares, apart from users, CAs and bundles."""
+    cas = [ca.name for ca in rules.server.accepted_cas]
+    asked = [
+        (policy.name, policy.sslmode, policy.table.channel_binding, policy.table.auth_options, policy.roles)
+        for policy in side.fleet.policies_of(rules.server)
+    ]
+    users = [[(user.name, user.roles) for user in policy.users] for policy in side.fleet.policies_of(rules.server)]
+    return rules.hba_text, rules.ident_text, cas, _checks_crls(rules.server), rules.server.table.min_tls, asked, users
 
 
 def _checks_crls(server: Server) -> bool:
@@ -115,29 +148,18 @@ def _checks_crls(server: Server) -> bool:
     return server.table.crl and any(ca.table.crl for named in server.accepted_cas for ca in named.chain)
 
 
-def _modes(rules: Rules) -> list[tuple[tuple[str, SslMode | None, bool], ...]]:
-    return [tuple((policy.name, policy.sslmode, _binds(policy)) for policy in policies) for policies in rules.origin]
-
-
-def _binds(policy: Policy) -> bool:
-    return policy.table.auth == "scram-sha-256" and policy.table.channel_binding == "require"
-
-
 class _Answer(NamedTuple):
     """A server's answer to a class of connections over one transport.
 
-    ``mode`` is the sslmode that the policy requires of clients, ``bound`` whether it requires channel binding.
     ``checked`` says whether the server rejects revoked certificates. ``tls`` is the minimum version of TLS, "" without
     TLS.
     """
 
     line: int | None = None
     ask: Ask | None = None
-    mode: SslMode | None = None
     policies: tuple[str, ...] = ()
     checked: bool = False
     tls: str = ""
-    bound: bool = False
 
 
 class _Holder(NamedTuple):
@@ -162,6 +184,7 @@ class _State:
 
     def __init__(self, side: Side, name: str, holders: frozenset[_Holder], others: frozenset[_Holder]) -> None:
         rules = side.rules.get(name)
+        self.name, self._clients = name, side.clients
         self.lines = rules.hba.lines if rules else ()
         self.origin: Sequence[Sequence[Policy]] = rules.origin if rules else ()
         self.checks_crls = rules is not None and _checks_crls(rules.server)
@@ -174,23 +197,27 @@ class _State:
         self._shown = {one.user: one for one in holders} if holders != others else {}
         self._index = {line.number: index for index, line in enumerate(self.lines)}
         self.answer = cache(self._answer)
+        self._asked = cache(lambda line, role: self._clients.asked(name, self.lines[line], self.origin[line], role))
 
     def _answer(self, lines: int, transport: Transport) -> _Answer:
         line = self.text.deciding(lines, transport) if self.text else None
         if line is None or self.text is None:
             return _Answer()
         policies = self.origin[self._index[line.number]]
-        modes = [policy.sslmode for policy in policies if policy.sslmode]
-        ask = self.text.ask(line)
+        ask = _sourced(self.text.ask(line), policies)
         return _Answer(
             self._index[line.number],
             ask,
-            max(modes, key=SSLMODES.index, default=None),
             tuple(policy.name for policy in policies),
             ask is not None and ask.certificate != "none" and self.checks_crls,
             self.min_tls if transport == "tls" else "",
-            bool(policies) and all(map(_binds, policies)),
         )
+
+    def demands(self, answer: _Answer, role: str, connection: Class) -> Demands:
+        """Return what policies and bundles demand of the clients of a role."""
+        if answer.line is None or answer.ask is None:
+            return {"": Demand()}
+        return self._clients.with_bundles(self._asked(answer.line, role), self.name, role, connection)
 
     def accepted(self, answer: _Answer, role: str) -> Accepted:
         """Return whose identity is accepted for a role."""
@@ -229,6 +256,22 @@ class _State:
             return True
 
 
+def _sourced(ask: Ask | None, policies: Sequence[Policy]) -> Ask | None:
+    """Put the source of each secret in its place, never its value: another source may hold a known text."""
+    if ask is None or not any(value == SECRET for _, value in ask.options):
+        return ask
+    hidden = {name for name, value in ask.options if value == SECRET}
+    known = {(name, text) for policy in policies for name, text in _sources_of(policy) if name in hidden}
+    return replace(ask, options=frozenset(one for one in ask.options if one[0] not in hidden) | known)
+
+
+def _sources_of(policy: Policy) -> frozenset[tuple[str, str]]:
+    return frozenset(
+        (name, f"({value.described})" if isinstance(value, Secret) else str(value))
+        for name, value in policy.table.auth_options.items()
+    )
+
+
 class _Group(NamedTuple):
     """The key that groups classes into one change."""
 
@@ -246,15 +289,18 @@ class _Place(NamedTuple):
     line: Line
 
 
-def _server(name: str, old: Side, new: Side) -> Iterator[Change]:
-    before, after = _holders(old, name), _holders(new, name)
-    states = _State(old, name, before, after), _State(new, name, after, before)
+def _server(former: str, name: str, old: Side, new: Side) -> Iterator[Change]:
+    """Compare a server of the old state with one of the new state."""
+    before, after = _holders(old, former), _holders(new, name)
+    states = _State(old, former, before, after), _State(new, name, after, before)
+    declared = old.fleet.memberships, new.fleet.memberships
     users = [*old.fleet.users.values(), *new.fleet.users.values()]
     classes = Classes(
         [line_coverage(line) for line in states[0].lines],
         [line_coverage(line) for line in states[1].lines],
-        old.fleet.memberships.agreed(new.fleet.memberships),
+        declared[0].agreed(declared[1]),
         sorted({*(name for user in users for name in user.roles), *_shown_roles(before ^ after, states)}),
+        declared,
     )
     named = frozenset(role for user in users for role in user.roles)
     databases = _bits_of_databases(states)
@@ -286,11 +332,15 @@ def _compare(connection: Class, states: tuple[_State, _State], *, socket: bool) 
     over = "" if socket else " over TLS"
     policies = tuple(dict.fromkeys((*old.policies, *new.policies)))
     for role in connection.role.names:
+        pairs = paired(
+            *(state.demands(answer, role, connection) for state, answer in zip(states, (old, new), strict=True))
+        )
         whose = tuple(state.accepted(answer, role) for state, answer in zip(states, (old, new), strict=True))
         compared = tuple(state.with_texts(one) for state, one in zip(states, whose, strict=True))
-        for kind in _kinds(old, new, compared, clear):
-            before = _words(old, new, _whose(old, whose[0], whose[1], role), over, cleartext=clear[0])
-            after = _words(new, old, _whose(new, whose[1], whose[0], role), over, cleartext=clear[1])
+        for kind, demands, who in _kinds(old, new, compared, clear, pairs):
+            clients = _demanded(*demands, who), _demanded(*demands[::-1], who)
+            before = _words(old, new, _whose(old, whose[0], whose[1], role), over, cleartext=clear[0]) + clients[0]
+            after = _words(new, old, _whose(new, whose[1], whose[0], role), over, cleartext=clear[1]) + clients[1]
             state, answer = (states[0], old) if kind == "lost" else (states[1], new)
             assert answer.line is not None  # noqa: S101
             yield _Group(kind, before, after, policies), _Place(connection, role, state.lines[answer.line])
@@ -340,7 +390,23 @@ def _excluded(network: IPNetwork, part: IPNetwork) -> Iterable[IPNetwork]:
     return () if network.subnet_of(part) else network.address_exclude(part)  # type: ignore[arg-type]
 
 
-def _kinds(old: _Answer, new: _Answer, whose: tuple[Accepted, ...], clear: tuple[bool, ...]) -> Iterator[Kind]:
+def _kinds(
+    old: _Answer,
+    new: _Answer,
+    whose: tuple[Accepted, ...],
+    clear: tuple[bool, ...],
+    pairs: Mapping[tuple[Demand, Demand], Sequence[str]],
+) -> Iterator[tuple[Kind, tuple[Demand, Demand], str]]:
+    """Yield each kind of change, the demands before and after, and whose clients it concerns ("": everybody's)."""
+    weakest = min(pairs, key=lambda pair: len(pair[1].steps))
+    for kind in _opened(old, new, whose):
+        yield kind, weakest, ""
+    for pair, concerned in pairs.items():
+        if old.ask and new.ask and (rank := _rank(old, new, clear, pair)):
+            yield rank, pair, ", ".join(concerned[:_SHOWN]) if len(pairs) > 1 else ""
+
+
+def _opened(old: _Answer, new: _Answer, whose: tuple[Accepted, ...]) -> Iterator[Kind]:
     if old.ask is None or new.ask is None:
         if (old.ask is None) != (new.ask is None):
             yield "granted" if old.ask is None else "lost"
@@ -351,14 +417,21 @@ def _kinds(old: _Answer, new: _Answer, whose: tuple[Accepted, ...], clear: tuple
             yield "granted"
         if whose[0].bearers - whose[1].bearers or whose[0].patterns - whose[1].patterns:
             yield "lost"
-    before, after = _factors(old, cleartext=clear[0]), _factors(new, cleartext=clear[1])
+
+
+def _rank(old: _Answer, new: _Answer, clear: tuple[bool, ...], pair: tuple[Demand, Demand]) -> Kind | None:
+    assert old.ask is not None  # noqa: S101
+    assert new.ask is not None  # noqa: S101
+    before, after = (
+        _factors(answer, cleartext=plain) | demand.steps
+        for answer, plain, demand in zip((old, new), clear, pair, strict=True)
+    )
     # Another method, or other options of the same method (another LDAP server), may be weaker: a reviewer must look.
     same = old.ask.method == new.ask.method
     other = not same or old.ask.options != new.ask.options
     if before - after or (other and before == after) or (same and other):
-        yield "weakened"
-    elif after - before:
-        yield "strengthened"
+        return "weakened"
+    return "strengthened" if after - before else None
 
 
 def _certified(ask: Ask) -> bool:
@@ -367,20 +440,16 @@ def _certified(ask: Ask) -> bool:
 
 
 def _factors(answer: _Answer, *, cleartext: bool) -> frozenset[str]:
-    """Return everything that a client must show and use.
+    """Return everything that the server makes a client show and use.
 
     Dropping any of it weakens access, even if other demands are added.
     """
     assert answer.ask is not None  # noqa: S101
     certificates = _CERTIFICATES[1 : _CERTIFICATES.index(answer.ask.certificate) + 1]
-    modes = SSLMODES[1 : SSLMODES.index(answer.mode) + 1] if answer.mode else ()
     tls = _TLS[1 : _TLS.index(answer.tls) + 1]
-    found = {
-        f"{kind} {one}" for kind, steps in (("cert", certificates), ("mode", modes), ("TLS", tls)) for one in steps
-    }
+    found = {f"{kind} {one}" for kind, steps in (("cert", certificates), ("TLS", tls)) for one in steps}
     found |= _FACTORS.get(answer.ask.method, _PASSWORD)
     found |= {"a certificate that is not revoked"} if answer.checked else set()
-    found |= {"channel binding"} if answer.bound else set()
     return frozenset(found if cleartext else {*found, "TLS"})
 
 
@@ -395,8 +464,21 @@ def _words(answer: _Answer, other: _Answer, whose: str, over: str, *, cleartext:
     )
     version = f" {answer.tls} or later" if other.tls and other.tls != answer.tls else ""
     where = f" over TLS{version} or in cleartext" if cleartext else f"{over}{version}"
-    client = f", clients use {answer.mode}{' and channel binding' * answer.bound}" if answer.mode else ""
-    return f"{ask.method}{options}{whose}{certificate}{unchecked}{where}{client}"
+    return f"{ask.method}{options}{whose}{certificate}{unchecked}{where}"
+
+
+def _demanded(own: Demand, other: Demand, who: str) -> str:
+    """Describe what clients must do, and what their bundles set if one of the two states differs in that."""
+    clients = (
+        f", clients{f' of {who}' * bool(who)} use {own.mode}{' and channel binding' * own.bound}" if own.mode else ""
+    )
+    if not own.bundled or not other.bundled:
+        return clients
+    bindings = own.bundled.binding, other.bundled.binding
+    binds = bindings[0] != bindings[1] and "disable" in bindings
+    if own.is_met and other.is_met and not binds:
+        return clients
+    return f"{clients}, their bundles {own.bundled.mode}{f' and channel_binding={bindings[0]}' * binds}"
 
 
 def _options(ask: Ask, other: Ask) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from pgtls.access.comparisons import FIELDS, Effect, Field, exposing
+from pgtls.access.successors import MOST, formers, host
 from pgtls.access.trust import trust
 from pgtls.fleet.files import public_files
 from pgtls.fleet.model import Identity, Policy, Pooler, User
@@ -24,7 +24,7 @@ from pgtls.postgres.settings import is_harmless
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from pgtls.access.diff import Change, Side
+    from pgtls.access.diff import Side
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Authority, Fleet, Server
     from pgtls.language.values import Table
@@ -46,17 +46,17 @@ class ProtectionChange:
 _ORDER: tuple[Effect, ...] = ("weakened", "granted", "strengthened", "lost", "changed")
 
 
-def protection(old: Side, new: Side, access: Iterable[Change] = ()) -> tuple[ProtectionChange, ...]:
-    """Compare two states, entity by entity. Do not repeat what ``access`` reports about a policy."""
-    said = {(f"policy.{policy}", change.kind) for change in access for policy in change.policies}
+def protection(old: Side, new: Side) -> tuple[ProtectionChange, ...]:
+    """Compare two states, entity by entity."""
     changes = [
         *_trust(old.fleet, new.fleet),
+        *_unclear(old.fleet, new.fleet),
         *_files(old.fleet, new.fleet),
         *_names(old.fleet, new.fleet),
         *_keys(old.fleet, new.fleet),
         *_single("lint", old.fleet.lint, new.fleet.lint),
         *_single("state", old.fleet.state, new.fleet.state),
-        *(change for change in _entities(old.fleet, new.fleet) if (change.entity, change.kind) not in said),
+        *_entities(old.fleet, new.fleet),
         *_accepted(old.waived, new.waived),
     ]
     return tuple(sorted(dict.fromkeys(changes), key=lambda c: (_ORDER.index(c.kind), c.entity, c.what, c.before)))
@@ -93,14 +93,15 @@ def _renamed(kind: str, gone: Iterable[_Thing], thing: _Thing) -> Iterator[Prote
 
 
 def _place(thing: _Thing) -> frozenset[object]:
-    """Return what an entity stands for, apart from its name: host names, roles, or who connects to which database."""
+    """Return what an entity stands for, apart from its name: host names, roles, or which roles use which database."""
     table = _table(thing)
     if isinstance(thing, Identity):
-        return frozenset(map(_host, table.hosts))
+        return frozenset(map(host, table.hosts))
     if isinstance(thing, User):
         return frozenset((*thing.roles, thing.common_name))
     if isinstance(thing, Policy):
-        return frozenset((user.name, plain(one)) for user in thing.users for one in table.databases)
+        roles = {role for user in thing.users for role in user.roles} | {*thing.roles}
+        return frozenset((role, plain(one)) for role in roles for one in table.databases)
     return frozenset((table.common_name,)) if table.common_name else frozenset()
 
 
@@ -197,7 +198,7 @@ def _shown(value: Any) -> str:
         case bool():
             return str(value).lower()
         case Secret():
-            return next(f"from {key} {_shown(one)}" for key, one in value if one is not None)
+            return value.described
         case datetime():
             return f"{value:%Y-%m-%dT%H:%M:%SZ}"
         case timedelta():
@@ -216,19 +217,27 @@ def _shown(value: Any) -> str:
 
 
 def _trust(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
+    former = formers(old, new)
     for what, trusted in (("accepts client certificates of", _accepted_cas), ("is trusted through", _trusted_cas)):
         known = frozenset(one for server in old.servers.values() for one in trusted(old, server))
         for name, server in new.servers.items():
             will = trusted(new, server)
+            before = [trusted(old, old.servers[one]) for one in former.get(name, (name,)) if one in old.servers]
             # Nobody depends on a new server yet, so CAs that the spec adds together with it weaken no protection.
             # CAs with a foreign key do, and CAs that the server accepts without naming them.
-            was = (
-                trusted(old, old.servers[name]) if name in old.servers else (will & (known | new.cas.keys() | {_SELF}))
-            )
+            was = frozenset.intersection(*before) if before else will & (known | new.cas.keys() | {_SELF})
             if was != will:
                 yield ProtectionChange(
                     exposing(was, will), server.entity, what, _shown(sorted(was)), _shown(sorted(will))
                 )
+
+
+def _unclear(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
+    """Find new servers that may replace so many that their access is not compared."""
+    for name, others in formers(old, new).items():
+        if len(others) > MOST:
+            what = "replaces one of several servers"
+            yield ProtectionChange("weakened", new.servers[name].entity, what, _shown(others), "not compared")
 
 
 def _names(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
@@ -243,9 +252,9 @@ def _names(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
             # A server that is renamed keeps its names, and its key has the same origin.
             if other.entity not in present and _origin(other, files[0]) == _origin(identity, files[1]):
                 continue
-            for host in other.table.hosts:
-                if any(_proves(own, host) for own in identity.table.hosts):
-                    what = f"its certificate proves the name {host}"
+            for name in other.table.hosts:
+                if any(_proves(own, name) for own in identity.table.hosts):
+                    what = f"its certificate proves the name {name}"
                     yield ProtectionChange("weakened", identity.entity, what, other.entity, identity.entity)
 
 
@@ -255,18 +264,10 @@ def _origin(identity: Identity, files: Mapping[tuple[str, str], tuple[str, str]]
     return tuple((value, files.get((identity.entity, name))) for name, value in named)
 
 
-def _proves(own: str, host: str) -> bool:
-    """Return whether a certificate with a name of its own is good for a host; a wildcard is one label (RFC 6125)."""
-    one, other = _host(own), _host(host)
+def _proves(own: str, name: str) -> bool:
+    """Return whether a certificate with a name of its own is good for another; a wildcard is one label (RFC 6125)."""
+    one, other = host(own), host(name)
     return one == other or (one.startswith("*.") and one[1:] == f".{other.partition('.')[2]}")
-
-
-def _host(text: str) -> str:
-    """Write a host in one form: an address may be spelled in many ways."""
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        return text.lower()
 
 
 def _keys(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:

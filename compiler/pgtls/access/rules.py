@@ -64,13 +64,15 @@ def rules_by_server(
     return rules, tuple(dict.fromkeys(found))
 
 
-def compiled(resolved: Resolved, loaded: LoadResult, issued: Issued) -> tuple[dict[str, Rules], tuple[Diagnostic, ...]]:
-    """Compile and prove the rules of a spec as far as it has no faults. Return them with all faults."""
+def compiled(
+    resolved: Resolved, loaded: LoadResult, issued: Issued, *, proven: bool
+) -> tuple[dict[str, Rules], tuple[Diagnostic, ...]]:
+    """Compile and, if asked, prove the rules of a spec as far as it has no faults. Return them with all faults."""
     fleet, part, found = resolved
     if fleet is None or part is None:
         return {}, found
     wrong = errors(found)
-    rules, faults = rules_by_server(part, issued, provable=not wrong)
+    rules, faults = rules_by_server(part, issued, provable=proven and not wrong)
     found = (*found, *(independent(loaded.unaffected(faults), wrong) if wrong else faults))
     accepted = [diagnostic for diagnostic in found if diagnostic.accepted]
     return rules, found if errors(found) else (*found, *bare(fleet, accepted))

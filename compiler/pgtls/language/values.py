@@ -255,6 +255,13 @@ class Secret(Table):
             raise PydanticCustomError("secret_source", "exactly one source")
         return self
 
+    @property
+    def described(self) -> str:
+        """The source in words, without the secret."""
+        return next(
+            f"from {kind} {one if isinstance(one, str) else ', '.join(one)}" for kind, one in self if one is not None
+        )
+
 
 def _key_uri(value: str) -> str:
     try:
