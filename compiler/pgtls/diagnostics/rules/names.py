@@ -400,17 +400,6 @@ RULES: tuple[Rule, ...] = (
         fix="Write another host or port. A second pooler on the same machine needs its own `port` and `directory`.",
     ),
     Rule(
-        "PGT149",
-        "error",
-        "a user of an ACME CA",
-        meaning="A user, or a CA, should have its certificate from a CA whose `sign` names an ACME server.",
-        why="An ACME server certifies who controls a host, not who a user is. Public CAs put no `clientAuth` into "
-        "certificates any more. And a server that trusts such a CA for clients admits everybody whom that CA "
-        "certifies: the owner of any host, under a common name of their choice.",
-        fix="Let a CA of your own sign the certificates of users: `[ca.clients]`, and `client_ca` of the servers. "
-        "Servers may keep the ACME CA.",
-    ),
-    Rule(
         "PGT148",
         "error",
         "a host that its ACME challenge cannot prove",
@@ -420,5 +409,16 @@ RULES: tuple[Rule, ...] = (
         "(RFC 8555, 8.3; RFC 8738, 7).",
         fix="Set `challenge = { command = [...] }` with a program that publishes DNS records for wildcards, and "
         "`challenge = { directory = ... }` for addresses; or delete the host.",
+    ),
+    Rule(
+        "PGT149",
+        "error",
+        "a user of an ACME CA",
+        meaning="A user, or a CA, should have its certificate from a CA whose `sign` names an ACME server.",
+        why="An ACME server certifies who controls a host, not who a user is. Public CAs put no `clientAuth` into "
+        "certificates any more. And a server that trusts such a CA for clients admits everybody whom that CA "
+        "certifies: the owner of any host, under a common name of their choice.",
+        fix="Let a CA of your own sign the certificates of users: `[ca.clients]`, and `client_ca` of the servers. "
+        "Servers may keep the ACME CA.",
     ),
 )
