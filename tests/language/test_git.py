@@ -168,7 +168,7 @@ def test_a_symbolic_link_that_is_included_is_a_fault_and_no_other_link_is(reposi
     assert fault.message == "the file cannot be read: it is a symbolic link, and git:REV follows none"
 
 
-@pytest.mark.parametrize("pattern", ["folder/*.toml", "*/*.toml", "**/*.toml", "folder/app.toml", "users/../folder/*"])
+@pytest.mark.parametrize("pattern", ["folder/*.toml", "*/*.toml", "**/*.toml", "folder/app.toml", "./folder/*"])
 def test_a_pattern_that_leads_through_a_link_is_a_fault(repository: Repository, pattern: str) -> None:
     (repository.root / "folder").symlink_to("/etc")
     repository.write("pgtls.toml", SPEC.replace("users/*.toml", pattern))
@@ -184,7 +184,7 @@ def test_a_link_to_a_file_holds_nothing_that_a_pattern_could_find(repository: Re
     assert repository.users() == ["app"]
 
 
-@pytest.mark.parametrize("pattern", ["../*.toml", "/etc/*.toml", "users/../../*.toml"])
+@pytest.mark.parametrize("pattern", ["../*.toml", "/etc/*.toml", "./../*.toml"])
 def test_a_pattern_that_leaves_the_repository_is_a_fault(repository: Repository, pattern: str) -> None:
     repository.write("pgtls.toml", SPEC.replace("users/*.toml", pattern))
     repository.commit()
