@@ -8,8 +8,9 @@ import stat
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,10 +18,13 @@ from support.clients import PSQL, Bundle, admitted, at, refused
 from support.installer import install
 from support.pgtls import compiled
 from support.servers import Server, versions
-from support.system import find_account, give, is_root, new_directory, server_account
+from support.system import ENVIRONMENT, find_account, give, is_root, new_directory, run_as, server_account
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from support.installer import Installed
+    from support.system import Account
 
 SPEC = """
 version = 1
@@ -514,3 +518,210 @@ def test_root_follows_no_link_that_the_owner_put_where_a_file_lies(one: Server, 
     link.unlink(missing_ok=True)
     seen = subprocess.run(["grep", "-rl", "canary", one.data], check=False, capture_output=True, text=True)
     assert seen.stdout == ""
+
+
+def plant(place: Path, program: str, server: Server) -> None:
+    """Give a data directory a program ``postgres`` of its owner, with which its server says that it was started."""
+    (place / "bin").mkdir()
+    (place / "bin" / "postgres").write_text("#!/bin/sh\n" + program)
+    (place / "bin" / "postgres").chmod(0o755)
+    (place / "PG_VERSION").write_text(f"{server.version}\n")
+    (place / "postgresql.conf").write_text("")
+    (place / "postmaster.opts").write_text(f'{place}/bin/postgres "-D" "x"\n')
+    for path in place.rglob("*"):
+        give(path, server_account())
+
+
+@dataclass(frozen=True, slots=True)
+class Trap:
+    """Data directories with a program that notes who runs it."""
+
+    files: Path
+    home: Path
+    own: Path
+    """The data directory of the server's account, which lies in a directory of that account, as on Debian."""
+    sticky: Path
+    """The same in a directory of root's that everybody can write to, such as /tmp."""
+
+    def run(self, data: Path, one: Server, *options: str, **more: Any) -> Installed:
+        return install(self.files, one, "--data", str(data), "--bindir", "", "--dry-run", *options, **more)
+
+    @property
+    def ran_as(self) -> set[str]:
+        return {path.name for path in (self.home / "who").iterdir()}
+
+
+@pytest.fixture
+def trap(one: Server, tmp_path: Path) -> Trap:
+    """Plant the program where the server's account can."""
+    home = new_directory("trap")
+    (home / "who").mkdir()
+    (home / "who").chmod(0o1777)
+    (home / "15").mkdir()
+    give(home / "15", server_account())
+    program = f'touch "{home}/who/$(id -un)"\nexec {one.installation.bin}/postgres "$@"\n'
+    own, sticky = home / "15" / "main", home / "tmp"
+    for place in (own, sticky):
+        place.mkdir()
+        plant(place, program, one)
+    sticky.chmod(0o1777)
+    own.chmod(0o700)
+    give(own, server_account())
+    return Trap(build(tmp_path, one) / "servers" / "main", home, own, sticky)
+
+
+def linked(link: Path, target: Path, account: Account) -> Path:
+    """Make a symbolic link of an account's."""
+    link.symlink_to(target)
+    os.chown(link, account.uid, account.gid, follow_symlinks=False)
+    return link
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("shell", SHELLS)
+def test_nothing_of_a_cluster_runs_as_root(one: Server, trap: Trap, shell: tuple[str, ...]) -> None:
+    trap.run(trap.own, one, shell=shell).done()
+    assert trap.ran_as == {server_account().name}
+    (trap.home / "who" / server_account().name).unlink()
+    link = linked(trap.home / "15" / "link", trap.sticky, server_account())
+    for data in (trap.sticky, link, Path(f"{link}/")):
+        trap.run(data, one, shell=shell).refused("belongs to root, and PostgreSQL does not run as root")
+    surroundings = {"PGDATA": str(link)}
+    words = ("--data", "", "--bindir", "", "--dry-run")
+    install(trap.files, one, *words, shell=shell, environment=surroundings).refused("belongs to root")
+    assert trap.ran_as == set()
+
+
+@ROOT_ONLY
+def test_the_data_directory_is_one_that_no_third_account_chose(one: Server, trap: Trap) -> None:
+    stranger, owner = find_account("nobody"), server_account()
+    assert stranger
+    if stranger == owner:
+        pytest.skip("unavailable: a third account")
+    for mode in (0o770, 0o701, 0o750):
+        trap.own.chmod(mode)
+        if mode == 0o750:
+            trap.run(trap.own, one).done()
+        else:
+            trap.run(trap.own, one).refused(f"others than {owner.name} can change or read {trap.own}")
+    root, theirs = find_account("root"), trap.home / "theirs"
+    assert root
+    theirs.mkdir()
+    linked(theirs / "main", trap.own, stranger)
+    linked(theirs / "up", Path("../15"), stranger)
+    linked(trap.home / "ours", Path("15/main"), root)
+    linked(trap.home / "over", Path("theirs/main"), root)
+    for way in ("theirs/main", "theirs/main/", "theirs/up/main", "over"):
+        trap.run(Path(f"{trap.home}/{way}"), one).refused("is a link that belongs neither to root nor to")
+    trap.run(trap.home / "ours", one).done()
+
+
+NAMED = ["hba_file", "ident_file", "hosts_file", "config_file"]
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("setting", [*NAMED, "in-force"])
+def test_root_writes_no_name_of_its_own_directory_that_the_cluster_supplies(
+    one: Server, tmp_path: Path, setting: str
+) -> None:
+    directory = new_directory("etc") / "pki"
+    directory.mkdir()
+    directory.chmod(0o755)
+    key = directory / "web.key"
+    key.write_text("# canary\n")
+    key.chmod(0o644 if setting == "config_file" else 0o600)
+    files = build(tmp_path, one, more=f'directory = "{directory}"') / "servers" / "main"
+    if setting == "in-force":
+        install(files, one).done()
+        note = directory / ".pgtls-install" / "in-force"
+        running, _, *others = note.read_text().splitlines()
+        note.write_text("\n".join((running, str(key), *others)) + "\n")
+    else:
+        opts = one.data / "postmaster.opts"
+        opts.write_text(opts.read_text().rstrip("\n") + f' "-c" "{setting}={key}"\n')
+    install(files, one).refused(f"{server_account().name} cannot write to {directory}, the directory of {key}")
+    assert (key.read_text(), key.stat().st_uid) == ("# canary\n", 0)
+    seen = subprocess.run(["grep", "-rl", "canary", directory], check=False, capture_output=True, text=True)
+    assert seen.stdout.split() == [str(key)]
+
+
+LOOKING = """
+found=
+for n in 0 1 2 3 4 5 6 7 8 9; do
+    if [ -t "$n" ]; then found="$found $n"; fi
+done
+if (: </dev/tty) 2>/dev/null; then found="$found tty"; fi
+echo "terminal:$found" >>"{home}/who/seen"
+env >>"{home}/who/seen"
+printf '\\033[2J\\302\\233' >&2
+if [ "$1" = --version ]; then exec {bin}/postgres "$@"; fi
+printf '/\\033]0;title\\007/file\\n'
+"""
+
+
+def on_terminal(*words: str, environment: dict[str, str]) -> str:
+    """Run a command in a session with a terminal; return what it shows there."""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        ["setsid", "--ctty", *words], stdin=theirs, stdout=theirs, stderr=theirs, env=ENVIRONMENT | environment, cwd="/"
+    ):
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):
+            while read := os.read(ours, 4096):
+                shown += read
+        os.close(ours)
+    return shown.decode()
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("shell", SHELLS)
+def test_programs_of_the_cluster_get_nothing_of_root(one: Server, trap: Trap, shell: tuple[str, ...]) -> None:
+    secret = {"SECRET_OF_ROOT": "canary"}
+    control = on_terminal(
+        *run_as(server_account()), "sh", "-c",
+        f"{LOOKING.format(home=trap.home, bin=one.installation.bin)}", "sh", "x",
+        environment=secret,
+    )  # fmt: skip
+    seen = trap.home / "who" / "seen"
+    assert "terminal: 0 1 2 tty\n" in seen.read_text()
+    assert "canary" in seen.read_text()
+    assert "\033[2J" in control
+    seen.unlink()
+    program = "#!/bin/sh\n" + LOOKING.format(home=trap.home, bin=one.installation.bin)
+    (trap.own / "bin" / "postgres").write_text(program)
+    words = (*shell, str(trap.files / "install.sh"), "--data", str(trap.own), "--dry-run")
+    shown = on_terminal(*words, environment=secret)
+    assert f"{server_account().name} cannot write to /?]0;title?, the directory of /?]0;title?/file" in shown
+    assert not set(shown) - set("\r\n\t") - {chr(n) for n in range(32, 127)}
+    assert {line for line in seen.read_text().splitlines() if line.startswith("terminal")} == {"terminal:"}
+    assert "canary" not in seen.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("PG_VERSION", "is not a data directory that"),
+        ("postgresql.conf", "cannot read"),
+        ("server.key", "cannot read"),
+        ("root.crl", "cannot read"),
+        ("pg_hba.conf", "cannot read"),
+        ("postmaster.opts", ""),
+        ("postmaster.pid", ""),
+        (".pgtls-install/lock", ""),
+        (".pgtls-install/swapping", ""),
+    ],
+)
+def test_no_fifo_stops_the_installer(one: Server, tmp_path: Path, name: str, reason: str) -> None:
+    files = build(tmp_path, one) / "servers" / "main"
+    install(files, one).done()
+    build(tmp_path, one, host="db2.example.com")
+    one.stop()
+    (one.data / name).unlink(missing_ok=True)
+    os.mkfifo(one.data / name, 0o600)
+    give(one.data / name, server_account())
+    if reason:
+        install(files, one).refused(reason)
+    else:
+        install(files, one).done()
+    (one.data / name).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from support.building import SMALL, Place
 from support.clients import WHO
 from support.pgtls import compiled
 from support.servers import PATIENCE, Server, versions
-from support.system import ENVIRONMENT, new_directory
+from support.system import ENVIRONMENT, find_account, is_root, new_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -416,3 +416,82 @@ def test_shellcheck_finds_nothing(place: Place) -> None:
     scripts = [place.file(f"clients/{name}/{script}") for name in ("app", "bi") for script in ("install.sh",)]
     found = subprocess.run([program, *scripts], check=False, capture_output=True, text=True)
     assert found.stdout == ""
+
+
+ROOT_ONLY = pytest.mark.skipif(not is_root(), reason="unavailable: only root has more rights than other accounts")
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("shell", SHELLS)
+def test_root_installs_nothing_where_another_account_decides_where_it_goes(
+    place: Place, home: Path, shell: tuple[str, ...]
+) -> None:
+    account = find_account("nobody")
+    assert account
+    top = new_directory("machine")
+    ours, theirs, sticky = top / "ours", top / "theirs", top / "sticky"
+    for directory in (ours, theirs, sticky, theirs / "roots"):
+        directory.mkdir(mode=0o755)
+    os.chown(theirs, account.uid, account.gid)
+    sticky.chmod(0o1777)
+    for link, to in ((theirs / "link", ours), (sticky / "link", ours), (ours / "over", Path("../theirs/roots"))):
+        link.symlink_to(to)
+    for link in (theirs / "link", sticky / "link"):
+        os.chown(link, account.uid, account.gid, follow_symlinks=False)
+    before = state(top)
+    for way in (
+        "theirs",
+        "theirs/new",
+        "theirs/roots",
+        "theirs/link",
+        "sticky",
+        "sticky/link",
+        "sticky/link/",
+        "ours/over",
+    ):
+        place.build(SMALL.replace("[user.app]", f'[user.app]\ndirectory = "{top}/{way}"'))
+        failed(install(place.file("clients/app"), home, shell=shell), "others than root can change")
+        assert state(top) == before
+    (ours / "link").symlink_to("../sticky/new")
+    place.build(SMALL.replace("[user.app]", f'[user.app]\ndirectory = "{top}/ours/link/tls"'))
+    (sticky / "new").mkdir(mode=0o755)
+    done(install(place.file("clients/app"), home, shell=shell))
+    assert (sticky / "new" / "tls" / "postgresql.key").exists()
+    failed(install(place.file("clients/app"), theirs, shell=shell), "others than root can change")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_link_in_the_way_of_a_file_leads_nowhere(app: Path, home: Path, shell: tuple[str, ...]) -> None:
+    target, precious, same = home / ".postgresql", home / "precious", home / "same"
+    target.mkdir()
+    precious.write_text("kept\n")
+    precious.chmod(0o600)
+    shutil.copyfile(app / "env.sh", same)
+    same.chmod(0o600)
+    for name in (".pgtls", *(path.name for path in app.iterdir())):
+        for staged in (f".{name}.new", f"{name}.new", f"{name}.pgtls-new"):
+            (target / staged).symlink_to(precious)
+    (target / "env.sh").symlink_to(same)
+    done(install(app, home, shell=shell))
+    assert (precious.read_text(), stat.S_IMODE(same.stat().st_mode)) == ("kept\n", 0o600)
+    installed = target / "env.sh"
+    assert (installed.is_symlink(), stat.S_IMODE(installed.stat().st_mode)) == (False, 0o644)
+
+
+def test_no_file_is_moved_into_a_directory_that_has_its_name(app: Path, home: Path) -> None:
+    target, elsewhere = home / ".postgresql", home / "elsewhere"
+    target.mkdir()
+    elsewhere.mkdir()
+    (target / "env.sh").symlink_to(elsewhere)
+    failed(install(app, home), "env.sh is a directory")
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_file_with_another_mode_is_written_again(app: Path, home: Path) -> None:
+    done(install(app, home))
+    for name, mode in (("postgresql.key", 0o644), ("root.crt", 0o666)):
+        (home / ".postgresql" / name).chmod(mode)
+    assert "write " in done(install(app, home))
+    modes = {name: mode for name, (mode, _) in state(home).items()}
+    assert (modes[".postgresql/postgresql.key"], modes[".postgresql/root.crt"]) == ("600", "644")
+    assert done(install(app, home)).startswith("nothing to do\n")
