@@ -450,7 +450,9 @@ def test_without_the_library(place: Place, spec: str, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "acme", None)
     planned = place.build(spec, now=now())
     assert "was not asked: the acme library is not installed" in waits(planned, "server.db")
-    assert [one.hint for one in planned.diagnostics if one.code == "PGT562"] == ["pip install 'pgtls[acme]'"]
+    assert [one.hint for one in planned.diagnostics if one.code == "PGT562"] == [
+        "install it where pgtls is installed: pip install acme, or pipx inject pgtls acme"
+    ]
     assert ("user.app", "create") in steps(planned)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.certificates.model import ACCOUNT_ALGORITHM, NoAnswer
 from pgtls.certificates.programs import run
+from pgtls.diagnostics import installing
 from pgtls.fleet.fields import place_of
 from pgtls.fleet.files import directory_of
 from pgtls.pki.model import Certificate, Unreadable
@@ -39,7 +40,7 @@ class Session:
         try:
             from pgtls.pki.acme import AcmeFault
         except ImportError:
-            return NoAnswer("was not asked: the acme library is not installed", late=True, hint=EXTRA)
+            return NoAnswer("was not asked: the acme library is not installed", late=True, hint=installing("acme"))
         sign, began = self.ca.table.sign, time.monotonic()
         assert sign is not None  # noqa: S101
         found = decision.found.certificate
@@ -88,9 +89,6 @@ class Session:
         if challenge.command is None:
             return InDirectory(os.path.join(here, challenge.directory or ""))
         return ByCommand(challenge.kind, challenge.command, here, sign.timeout, self.ca.name)
-
-
-EXTRA = "pip install 'pgtls[acme]'"
 
 
 def connected(fleet: Fleet, ca: Authority, key: PrivateKey | None = None) -> Server:

@@ -47,7 +47,7 @@ def command(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Also log in with this user's bundle and compare what SQL shows (needs psycopg: pgtls[sql]).",
+            help="Also log in with this user's bundle and compare what SQL shows (needs psycopg).",
             autocompletion=names("{name}", "user"),
         ),
     ] = None,

@@ -108,7 +108,7 @@ class Sign(Table):
     acme: DirectoryUrl | None = Field(
         None,
         description="The URL of the directory of an ACME server (RFC 8555), which signs servers and poolers (needs "
-        "`pgtls[acme]`). Requires `challenge`.",
+        "the library acme). Requires `challenge`.",
         examples=["https://acme-v02.api.letsencrypt.org/directory"],
     )
     challenge: Challenge | None = Field(
@@ -178,7 +178,7 @@ class CaTable(Table):
     key: TokenKey | None = Field(
         None,
         description="The key is in a PKCS#11 token and never in a file. A build makes it there, or takes the one that "
-        "the URI names (needs `pgtls[pkcs11]`).",
+        "the URI names (needs python-pkcs11).",
         examples=[
             {
                 "pkcs11": "pkcs11:token=pgtls;object=root",

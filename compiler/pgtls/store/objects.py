@@ -1,4 +1,4 @@
-"""Objects by name: the one place that talks to a store, with obstore (`pgtls[store]`).
+"""Objects by name: the one place that talks to a store, with obstore.
 
 Credentials come from the environment, as obstore reads it. No message repeats a URL that a library reports: it may hold
 a token.
