@@ -122,7 +122,7 @@ def test_findings_and_explanations_fit(directory: Path, words: tuple[str, ...]) 
     names = ", ".join(f'"größe-漢字-{n}"' for n in range(40))
     (directory / "long.toml").write_text(SPEC.replace('roles = ["app"', f"roles = [{names}, 7, {names}"))
     waiver = (
-        'auth = "md5"\nwaiver = { reason = "the old client cannot do better until it is replaced", codes = ["PGT302"] }'
+        'auth = "md5"\nwaiver = { reason = "the old client cannot do better until it is replaced", codes = ["PGT304"] }'
     )
     (directory / "waived.toml").write_text(SPEC.replace('auth = "cert"', waiver))
     piped = pgtls(*words, cwd=directory)

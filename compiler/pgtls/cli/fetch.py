@@ -14,7 +14,6 @@ from pgtls.state.names import LOCK_TIMEOUT
 
 EXAMPLES = {
     "pgtls fetch /srv/pgtls server.main --out s3://bucket/prefix": "Write /srv/pgtls/servers/main, to install it.",
-    "pgtls fetch . user.app --out s3://bucket/prefix": "Write clients/app.",
     "pgtls fetch deploy server.main --out out --identity key.txt": "Decrypt the key of a server to deploy it.",
 }
 
