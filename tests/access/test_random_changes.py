@@ -193,7 +193,7 @@ def opened(old: pgtls.Spec, new: pgtls.Spec) -> Iterator[str]:
 @example((SHARED, replace(ruled(SHARED, 0, Rule(("0", "2"), "scram", "verify-full", "")), server="-new")))
 @example((SECRETS, ended(ended(SECRETS, 2, ENDS[2], 2, ENDS[1]), 0, ENDS[0], 2, "")))
 @given(changes())
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
 def test_what_opens_or_weakens_at_some_instant_is_not_let_pass(pair: tuple[World, World]) -> None:
     texts = tuple(world.text for world in pair)
     now = tuple(at(text, NOW) for text in texts)

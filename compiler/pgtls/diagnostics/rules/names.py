@@ -394,7 +394,7 @@ RULES: tuple[Rule, ...] = (
         "warning",
         "two servers at one host and port",
         meaning="The first of `hosts` and the port are the same for two servers or poolers. A standby and its primary "
-        "may share them: the name can move from one to the other.",
+        "may share them: the name can move from one to the other. So may servers at localhost.",
         why="Bundles name this host and port. One of the two answers there, with its certificate and its rules, and "
         "clients of the other get refusals or more access than was meant.",
         fix="Write another host or port. A second pooler on the same machine needs its own `port` and `directory`.",

@@ -58,10 +58,15 @@ def hosts(fleet: Fleet) -> Iterator[Diagnostic]:
 
 
 def shared_addresses(fleet: Fleet) -> Iterator[Diagnostic]:
-    """Find servers and poolers that clients dial at one host and port. A standby may take over its primary's name."""
+    """Find servers and poolers that clients dial at one host and port.
+
+    A standby may take over its primary's name, and "localhost" is another machine for each client.
+    """
     owners: dict[tuple[str, int], Server] = {}
     for server in fleet.servers.values():
         host, port = server.table.hosts[0], server.table.port
+        if host.lower() == "localhost" or (is_address(host) and ip_address(host).is_loopback):
+            continue
         owner = owners.setdefault((host.lower(), port), server)
         if _primary(owner) != _primary(server):
             message = (
