@@ -229,10 +229,14 @@ def test_what_is_no_revision_is_a_fault(repository: Repository, name: str) -> No
     assert rejected.value.diagnostics[0].code == "PGT292"
 
 
+@pytest.mark.parametrize("lacking", ["users/app.toml", "users/.gitattributes"])
 def test_an_object_that_a_partial_clone_lacks_is_a_fault_and_is_not_fetched(
-    repository: Repository, tmp_path: Path
+    repository: Repository, tmp_path: Path, lacking: str
 ) -> None:
-    blob = repository.git("rev-parse", "HEAD:users/app.toml").strip()
+    repository.write("users/.gitattributes", "*.toml text\n")
+    repository.commit()
+    assert repository.users() == ["app"]
+    blob = repository.git("rev-parse", f"HEAD:{lacking}").strip()
     (repository.root / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
     repository.git("config", "remote.origin.promisor", "true")
     repository.git("config", "remote.origin.url", f"ext::sh -c 'touch% {tmp_path}/ran'")

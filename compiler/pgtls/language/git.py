@@ -104,8 +104,10 @@ class Revision(Mapped):
     @cached_property
     def _altered(self) -> Mapping[str, str]:
         """The files of which a checkout has other bytes, by path, with the attribute."""
-        if not any(os.path.basename(path) == ".gitattributes" for path in self._entries):
+        attributes = [entry for path, entry in self._entries.items() if os.path.basename(path) == ".gitattributes"]
+        if not attributes:
             return {}
+        self._fetch(attributes)  # git would take one that a partial clone lacks for empty
         return _altering(self._root, self._identifier, self._entries)
 
     def _around(self, path: str) -> _Entry | None:
