@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pgtls.language.models import SSLMODES, SslMode
-from pgtls.language.values import NameConstraints, Secret, Waiver, plain
+from pgtls.language.values import NameConstraints, Secret, Waiver, plain, public_keys
 from pgtls.pki.name_constraints import in_domain, in_network
 from pgtls.postgres.settings import folded
 from pgtls.postgres.values import written
@@ -162,11 +162,6 @@ def _in_lower_case(value: tuple[str, ...]) -> tuple[str, ...]:
 
 def _serials(value: tuple[str, ...]) -> frozenset[int]:
     return frozenset(int(serial.replace(":", "") or "0", 16) for serial in value)
-
-
-def _recipients(value: tuple[str, ...]) -> frozenset[str]:
-    """Return public keys without the comments of SSH."""
-    return frozenset(" ".join(one.split()[:2]) for one in value)
 
 
 def _settings(value: Mapping[str, Any]) -> dict[str, str]:
@@ -323,7 +318,7 @@ FIELDS: Mapping[str, Mapping[str, Field | Report]] = {
         "waiver": Field(waiver),
     },
     "state": {
-        "recipients": Field(custody, _recipients),
+        "recipients": Field(custody, public_keys),
         "identity": Field(secret),
     },
 }

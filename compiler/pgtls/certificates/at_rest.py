@@ -16,6 +16,7 @@ from pgtls.certificates.model import Promote
 from pgtls.certificates.secrets import at_rest_fault
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.positions import locate
+from pgtls.language.values import public_keys
 from pgtls.pki.age import AgeFault, Recipients, is_encrypted
 from pgtls.state import layout
 from pgtls.state.manifest import AtRest
@@ -40,8 +41,8 @@ def remembered(fleet: Fleet, existing: Existing) -> AtRest | None:
 
 
 def _names(fleet: Fleet) -> tuple[str, ...]:
-    """Return the recipients without comments, in a fixed order."""
-    return tuple(sorted({" ".join(one.split()[:2]) for one in fleet.state.recipients}))
+    """Return the recipients in a fixed order."""
+    return tuple(sorted(public_keys(fleet.state.recipients)))
 
 
 def planned(fleet: Fleet, tree: Tree, existing: Existing, read: Callable[[str], bytes | None]) -> Tree:

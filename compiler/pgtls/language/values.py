@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 from pgtls.pki.pkcs11_uri import BadUri, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1), "y": timedelta(days=365)}
 _DURATION = re.compile(r"(0|[1-9][0-9]*)([hdwy])")
@@ -304,6 +304,13 @@ Recipient = Annotated[
     AfterValidator(_recipient),
     WithJsonSchema({"type": "string", "pattern": f"^({_RECIPIENT.pattern})$"}),
 ]
+
+
+def public_keys(recipients: Sequence[str]) -> frozenset[str]:
+    """Return the keys of recipients without the comments of SSH: with another comment, the same person can read."""
+    return frozenset(" ".join(one.split()[:2]) for one in recipients)
+
+
 """Somebody for whom age encrypts: a public key of age (X25519), or of SSH."""
 
 
