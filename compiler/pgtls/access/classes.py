@@ -99,8 +99,8 @@ class Class(NamedTuple):
 class Classes:
     """The classes of connections to one server, by its policies and lines.
 
-    ``names`` are further roles to check. ``declared`` is what the spec of the policies, and that of the lines, says
-    about memberships: where they differ, a role is also checked with each as it is said.
+    ``names`` are further roles to check. ``declared`` are the memberships that the spec of the policies says, and
+    those that the spec of the lines says: where they differ, a role is checked with each of them, too.
     """
 
     def __init__(
