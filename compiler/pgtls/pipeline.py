@@ -146,7 +146,7 @@ def _informed(request: Request, state: Decided) -> Decided:
 def _signed(request: Request, planned: Planned, progress: Progress) -> Planned:
     """Ask those who sign for CAs to sign what is planned, and plan again with what they returned."""
     from pgtls.certificates.acme import Session
-    from pgtls.certificates.observe import opened
+    from pgtls.certificates.opening import opened
     from pgtls.certificates.signing import ask, asked_for
 
     existing = planned.existing
@@ -189,7 +189,7 @@ def confirm(
 
 def _planned(state: Decided) -> Planned:
     from pgtls.certificates import at_rest, issue, key_formats, tokens
-    from pgtls.certificates.observe import content, locked_keys, unusable
+    from pgtls.certificates.opening import content, locked_keys, unusable
     from pgtls.certificates.passphrases import to_try, unopened
     from pgtls.certificates.trust import unsigned
     from pgtls.output import render
@@ -260,7 +260,7 @@ def _issued(request: Request, planned: Planned, progress: Progress) -> _Made:
     """Issue what is planned. When this returns, keys are gone, and so is what the files are rendered from."""
     from pgtls.certificates import at_rest, issue, key_formats
     from pgtls.certificates.model import Issue
-    from pgtls.certificates.observe import content, keyring, opened_content
+    from pgtls.certificates.opening import content, keyring, opened_content
     from pgtls.certificates.tokens import opened, uses
     from pgtls.output import render
     from pgtls.rollout.carriers import recorded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.certificates.observe import content
+from pgtls.certificates.opening import content
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.words import suggestion
 from pgtls.pki.model import Entity, Unreadable

@@ -9,22 +9,17 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.certificates.credentials import first_block
-from pgtls.certificates.issue import needed_keys, needed_passphrases
-from pgtls.certificates.key_formats import wants_pkcs12
 from pgtls.certificates.lock_changes import restored, revocations
-from pgtls.certificates.model import UNTOUCHED, Account, Existing, Found, Keyring, Promote
-from pgtls.certificates.passphrases import way_out
+from pgtls.certificates.model import UNTOUCHED, Account, Existing, Found
+from pgtls.certificates.opening import content, opened_content
 from pgtls.certificates.retired_cas import left_files
 from pgtls.certificates.supplied import brought_key, taken_keys
-from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.fleet.fields import place_of
+from pgtls.diagnostics import Diagnostic
 from pgtls.language.words import listed
 from pgtls.pki.age import is_encrypted
 from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList, Unreadable
 from pgtls.state import deployed, generations, layout
 from pgtls.state import manifest as manifests
-from pgtls.state.faults import cannot_read
-from pgtls.state.files import read
 from pgtls.state.known_lock import compare
 from pgtls.state.out_directory import check_lock, foreign_files, inspect, observe_files, open_keys
 
@@ -32,10 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from pgtls.certificates.model import Decision, Decisions, KeyState, Outside, Stored
+    from pgtls.certificates.model import KeyState, Outside, Stored
     from pgtls.certificates.secrets import Secrets
-    from pgtls.fleet.model import Fleet
-    from pgtls.pki.encryption import Encryption
     from pgtls.pki.keys import PrivateKey
     from pgtls.pki.model import Profile
     from pgtls.state.known_lock import Drift
@@ -174,13 +167,13 @@ def _contents(
         if entry is not None and entry.kind == "key" and look.secrets.sealed:
             continue
         if entry is None or files.states.get(path) not in UNTOUCHED:
-            content = _read(out, path)
+            found = content(out, path)
         elif entry.sha256 in shared:
-            content = shared[entry.sha256]
+            found = shared[entry.sha256]
         else:
-            content = shared[entry.sha256] = _read(out, path)
-        if content is not None:
-            yield path, content
+            found = shared[entry.sha256] = content(out, path)
+        if found is not None:
+            yield path, found
 
 
 def _paths(profiles: Mapping[Entity, Profile], entries: Mapping[str, Entry], outside: Outside) -> Iterator[str]:
@@ -354,7 +347,7 @@ def _request_state(entity: Entity, found: Found, outside: Outside) -> KeyState:
 
 def _protected(entity: Entity, found: Found, look: _Look) -> Found:
     """Compare the encryption of a key with the spec. A key that should not be encrypted, but is, cannot be read."""
-    pem, guarded = _read(look.out, layout.key_path(entity)) or b"", entity in look.outside.guarded
+    pem, guarded = content(look.out, layout.key_path(entity)) or b"", entity in look.outside.guarded
     encrypted = b"ENCRYPTED" in pem
     if is_encrypted(pem):
         kept = look.states.get(layout.key_path(entity)) in UNTOUCHED
@@ -366,7 +359,7 @@ def _protected(entity: Entity, found: Found, look: _Look) -> Found:
 
 def _in_tree(entity: Entity, look: _Look) -> Found:
     certificate, key, states = layout.certificate_path(entity), layout.key_path(entity), look.states
-    pem = _read(look.out, certificate)
+    pem = content(look.out, certificate)
     if pem is None:
         return Found(None, "present" if states.get(key) in UNTOUCHED else _key_state(entity, None, look))
     line = look.known.get(_fingerprint(pem) or "")
@@ -515,106 +508,3 @@ def _is_older(one: Found, last: IssuedLine | None, lock: Lock) -> bool:
         return False
     revoked = (last.ca, last.serial) in lock.revocations
     return not revoked and last.certificate.not_before > one.certificate.not_before
-
-
-def locked_keys(entities: Iterable[Entity], existing: Existing, secrets: Secrets) -> tuple[Entity, ...]:
-    """Return the entities whose passphrase does not open their key. Ignore passphrases that cannot be read."""
-    return () if secrets.sealed else tuple(e for e in entities if not _opens(e, existing.out, secrets))
-
-
-def _opens(entity: Entity, out: str, secrets: Secrets) -> bool:
-    from pgtls.pki import keys
-
-    pem = _read(out, layout.key_path(entity))
-    if pem is None or not keys.is_encrypted(pem):  # also if it is encrypted for recipients: its use will tell
-        return True
-    try:
-        return not isinstance(keys.load(pem, secrets.passphrase(entity), ours=True), Unreadable)
-    except Rejected:
-        return True
-
-
-def unusable(
-    fleet: Fleet, decisions: Decisions, existing: Existing, converted: Collection[Entity], secrets: Secrets
-) -> Iterator[Diagnostic]:
-    """Read the passphrases of keys that a build writes. Report unreadable passphrases, and those unfit for Java."""
-    for entity in sorted(needed_passphrases(decisions, existing, converted)):
-        try:
-            passphrase = secrets.passphrase(entity)
-        except Rejected as rejected:
-            yield from rejected.diagnostics
-            continue
-        if passphrase and not passphrase.isascii() and entity.kind == "user" and wants_pkcs12(fleet.users[entity.name]):
-            message = "the passphrase has characters outside ASCII: Java opens no PKCS#12 file with it"
-            hint = "choose one of ASCII characters, or delete pkcs12 from formats"
-            yield Diagnostic("PGT443", message, place_of(fleet, entity, "passphrase"), hint)
-
-
-def keyring(decisions: Decisions, existing: Existing, secrets: Secrets, converted: Collection[Entity]) -> Keyring:
-    """Open the keys that a build needs and read the passphrases of the keys that it writes. Raise :class:`Rejected`.
-
-    ``converted`` are the entities whose key it writes in another format than PEM.
-    """
-    needed = needed_keys(decisions, existing, converted)
-    keys = {entity: opened(decisions.certificates[entity], existing, secrets) for entity in needed}
-    protected = needed_passphrases(decisions, existing, converted)
-    return Keyring(keys, _encryptions({e: word for e in protected if (word := secrets.passphrase(e))}))
-
-
-def _encryptions(passphrases: Mapping[Entity, bytes]) -> dict[Entity, Encryption]:
-    if not passphrases:
-        return {}
-    from pgtls.pki.encryption import Encryption
-
-    distinct = {passphrase: Encryption(passphrase) for passphrase in set(passphrases.values())}
-    return {entity: distinct[passphrase] for entity, passphrase in passphrases.items()}
-
-
-def opened(decision: Decision, existing: Existing, secrets: Secrets) -> PrivateKey:
-    """Return the key of an entity: lent, supplied, or in the tree. Raise :class:`Rejected` if it does not open."""
-    from pgtls.pki import keys
-
-    entity, outside, path = decision.profile.entity, existing.outside, layout.key_path(decision.profile.entity)
-    if isinstance(decision, Promote):
-        path = layout.path(entity, layout.SERVER_NEXT_KEY)
-    if entity in outside.lent:
-        return outside.lent[entity]
-    key = existing.brought.get(entity)
-    if key is None:
-        pem = opened_content(existing.out, path, secrets) or b""
-        key = keys.load(pem, secrets.passphrase(entity) if keys.is_encrypted(pem) else None, ours=True)
-    if isinstance(key, Unreadable):
-        guarded = entity in outside.guarded
-        hint = way_out(decision.profile, guarded=True, path=path) if guarded else "restore it from a backup"
-        message = f"the private key of {entity} cannot be read: {key.reason}"
-        raise Rejected(Diagnostic("PGT561" if guarded else "PGT557", message, hint=hint, file=path))
-    return key
-
-
-def content(out: str, path: str) -> bytes | None:
-    """Return the content of a file of the tree, for exports. Return None if it does not exist."""
-    return _read(out, path)
-
-
-def opened_content(out: str, path: str, secrets: Secrets) -> bytes | None:
-    """Return the :func:`content` of a file, of a key what it holds. Raise :class:`Rejected` if it does not open."""
-    found = _read(out, path)
-    return None if found is None else secrets.decrypted(found, path)
-
-
-def _read(out: str, path: str) -> bytes | None:
-    """Read a file of the tree. Return None if it does not exist.
-
-    Raise :class:`Rejected` (PGT527) without permission.
-    """
-    name = os.path.join(out, path)
-    try:
-        return read(name, longest=_LONGEST)
-    except PermissionError as error:
-        raise Rejected(cannot_read(name, error)) from None
-    except OSError:
-        return None
-
-
-_LONGEST = 256 * 1024 * 1024
-"""The maximum bytes of a file: a CRL with millions of entries is shorter, and pgtls writes no longer file."""

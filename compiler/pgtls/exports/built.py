@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.question import cluster_named
 from pgtls.api import request
-from pgtls.certificates.observe import content
+from pgtls.certificates.opening import content
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.words import did_you_mean
 from pgtls.pipeline import plan

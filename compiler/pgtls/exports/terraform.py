@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.api import request
 from pgtls.certificates.model import Issue, Wait
-from pgtls.certificates.observe import content
+from pgtls.certificates.opening import content
 from pgtls.certificates.reissue import due_at
 from pgtls.diagnostics.text import as_json
 from pgtls.language.instant import read_instant
