@@ -829,3 +829,65 @@ def test_edits_that_change_a_compiled_text_are_never_no_difference(
         assert pgtls.diff(old, new).exceeds("any")
     if first == second:
         assert not pgtls.diff(old, new)
+
+
+ABOVE = """version = 1
+[ca.root]
+[ca.eu]
+issuer = "root"
+name_constraints = { permitted_dns = ["eu.example.com"] }
+path_length = 1
+[ca.narrow]
+issuer = "root"
+name_constraints = { permitted_dns = ["db.eu.example.com"] }
+path_length = 1
+[ca.partner]
+issuer = "eu"
+external = true
+[ca.clients]
+[server.main]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["db.example.com"]
+no_local = true
+[user.app]
+ca = "clients"
+[policy.app]
+users = ["app"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+"""
+
+
+NARROW, DEPTH = ('issuer = "eu"', 'issuer = "narrow"'), "path_length = 1\n[ca.partner]"
+
+
+@pytest.mark.parametrize(
+    ("edits", "weaker"),
+    [
+        ([NARROW], []),
+        ([('issuer = "eu"', 'issuer = "root"')], ["name_constraints of its issuers", "path_length of its issuers"]),
+        ([NARROW, (DEPTH, DEPTH.replace("1", "2"))], ["path_length of its issuers"]),
+        ([NARROW, (DEPTH, f"crl = false\n{DEPTH}")], ["crl of its issuers"]),
+    ],
+)
+def test_a_ca_that_leaves_the_restrictions_above_it_is_a_weakening(
+    edits: list[tuple[str, str]], weaker: list[str]
+) -> None:
+    after = ABOVE
+    for edit in edits:
+        after = after.replace(*edit)
+    changes = pgtls.diff(pgtls.loads(ABOVE, now=NOW), pgtls.loads(after, now=NOW)).protection
+    found = [c.what for c in changes if c.entity == "ca.partner" and c.kind == "weakened"]
+    assert found == weaker
+
+
+def test_a_key_on_another_machine_is_told_of_everybody_who_is_admitted() -> None:
+    everybody = ABOVE.replace('users = ["app"]', 'users = ["all"]\nservers = ["main"]\ndatabases = ["all"]')
+    standby = (
+        '[server.new]\nca = "root"\nclient_ca = ["clients"]\nhosts = ["10.9.9.9"]\nno_local = true\n'
+        'standby_of = "main"\nreplication_user = "app"\n'
+    )
+    after = everybody + standby
+    changes = pgtls.diff(pgtls.loads(everybody, now=NOW), pgtls.loads(after, now=NOW)).protection
+    assert ("weakened", "user.app", "its key is on other machines") in {(c.kind, c.entity, c.what) for c in changes}

@@ -6,18 +6,19 @@ Every field of every table is compared as :data:`~pgtls.access.comparisons.FIELD
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
 
-from pgtls.access.comparisons import FIELDS, Effect, Field, exposing
+from pgtls.access.comparisons import FIELDS, Effect, Field, constraints, exposing, limit
 from pgtls.access.successors import MOST, formers, host
 from pgtls.access.trust import trust
-from pgtls.fleet.files import public_files
-from pgtls.fleet.model import Identity, Policy, Pooler, User
+from pgtls.fleet.files import public_files, references, top_of
+from pgtls.fleet.model import Authority, Identity, Policy, Pooler, User
 from pgtls.language.values import Secret, plain
 from pgtls.postgres.settings import is_harmless
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
     from pgtls.access.diff import Side
     from pgtls.diagnostics import Diagnostic
-    from pgtls.fleet.model import Authority, Fleet, Server
-    from pgtls.language.values import Table
+    from pgtls.fleet.files import Reference
+    from pgtls.fleet.model import Fleet, Server
+    from pgtls.language.values import NameConstraints, Table
 
     _Thing = Authority | Identity | User | Policy
 
@@ -51,7 +53,6 @@ def protection(old: Side, new: Side) -> tuple[ProtectionChange, ...]:
     changes = [
         *_trust(old.fleet, new.fleet),
         *_unclear(old.fleet, new.fleet),
-        *_files(old.fleet, new.fleet),
         *_names(old.fleet, new.fleet),
         *_keys(old.fleet, new.fleet),
         *_single("lint", old.fleet.lint, new.fleet.lint),
@@ -65,31 +66,43 @@ def protection(old: Side, new: Side) -> tuple[ProtectionChange, ...]:
 # --- fields ----------------------------------------------------------------------------------------------------------
 
 
-def _entities(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
-    kinds: tuple[tuple[str, Mapping[str, _Thing], Mapping[str, _Thing]], ...] = (
-        ("ca", old.cas, new.cas),
-        ("server", old.clusters, new.clusters),
-        ("pooler", _poolers(old), _poolers(new)),
-        ("user", old.users, new.users),
-        ("policy", old.policies, new.policies),
-    )
-    for kind, before, after in kinds:
-        for name in sorted(before.keys() & after.keys()):
-            yield from _compared(kind, before[name], after[name])
+class _Pair(NamedTuple):
+    """An entity before and after. ``renamed``: it has another name, and takes the place of the one before."""
+
+    kind: str
+    before: _Thing
+    after: _Thing
+    renamed: bool = False
+
+
+def _kinds(fleet: Fleet) -> dict[str, Mapping[str, _Thing]]:
+    cas = {ca.name: ca for ca in (*fleet.cas.values(), fleet.public) if ca}
+    poolers = {pooler.name: pooler for pooler in fleet.poolers}
+    return {"ca": cas, "server": fleet.clusters, "pooler": poolers, "user": fleet.users, "policy": fleet.policies}
+
+
+def _pairs(old: Fleet, new: Fleet) -> Iterator[_Pair]:
+    """Yield what is to be compared. A new name hides no weakening: see :func:`_place`."""
+    for (kind, before), after in zip(_kinds(old).items(), _kinds(new).values(), strict=True):
+        yield from (_Pair(kind, before[name], after[name]) for name in sorted(before.keys() & after.keys()))
         gone = [before[name] for name in sorted(before.keys() - after.keys())]
         for name in sorted(after.keys() - before.keys()):
+            place = _place(after[name])
+            yield from (_Pair(kind, former, after[name], renamed=True) for former in gone if _place(former) & place)
+
+
+def _entities(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
+    pairs = tuple(_pairs(old, new))
+    for pair in pairs:
+        changes = (*_compared(pair.kind, pair.before, pair.after), *_above(pair.before, pair.after))
+        yield from (change for change in changes if change.kind == "weakened" or not pair.renamed)
+    yield from _references(old, new, pairs)
+    for (kind, before), after in zip(_kinds(old).items(), _kinds(new).values(), strict=True):
+        for name in sorted(after.keys() - before.keys()):
             yield from _new(kind, after[name], before.values())
-            yield from _renamed(kind, gone, after[name])
     for name in sorted(new.servers.keys() - old.servers.keys()):
         for identity in new.servers[name].sni:
             yield from _new("server", identity, [*old.identities()])
-
-
-def _renamed(kind: str, gone: Iterable[_Thing], thing: _Thing) -> Iterator[ProtectionChange]:
-    """Compare a new entity with those that are gone and whose place it takes: a new name hides no weakening."""
-    for former in gone:
-        if _place(former) & _place(thing):
-            yield from (change for change in _compared(kind, former, thing) if change.kind == "weakened")
 
 
 def _place(thing: _Thing) -> frozenset[object]:
@@ -103,10 +116,6 @@ def _place(thing: _Thing) -> frozenset[object]:
         roles = {role for user in thing.users for role in user.roles} | {*thing.roles}
         return frozenset((role, plain(one)) for role in roles for one in table.databases)
     return frozenset((table.common_name,)) if table.common_name else frozenset()
-
-
-def _poolers(fleet: Fleet) -> Mapping[str, Pooler]:
-    return {pooler.name: pooler for pooler in fleet.poolers}
 
 
 def _single(key: str, was: Table, will: Table) -> Iterator[ProtectionChange]:
@@ -213,6 +222,88 @@ def _shown(value: Any) -> str:
             return str(value)
 
 
+# --- the CAs above, and what lies outside of the spec ----------------------------------------------------------------
+
+
+def _above(before: _Thing, after: _Thing) -> Iterator[ProtectionChange]:
+    """Compare what the CAs above a CA restrict, if these are other CAs: what they have themselves is their change."""
+    if not (isinstance(before, Authority) and isinstance(after, Authority)):
+        return
+    was, will = before.chain[1:], after.chain[1:]
+    if [ca.name for ca in was] == [ca.name for ca in will]:
+        return
+    lost = [names for names in _constraints(was) if not any(_restricts(one, names) for one in _constraints(will))]
+    for names in lost:
+        kept = tuple(_constraints(will))
+        yield ProtectionChange("weakened", after.entity, "name_constraints of its issuers", _shown(names), _shown(kept))
+    depths = _path_length(was), _path_length(will)
+    if depths[0] != depths[1] and limit(*depths) == "weakened":
+        yield ProtectionChange("weakened", after.entity, "path_length of its issuers", *map(_shown, depths))
+    if (dropped := [ca.name for ca in will if not ca.table.crl]) and all(ca.table.crl for ca in was):
+        yield ProtectionChange("weakened", after.entity, "crl of its issuers", "true", f"false ({_shown(dropped)})")
+
+
+def _constraints(cas: Iterable[Authority]) -> Iterator[NameConstraints]:
+    return (ca.table.name_constraints for ca in cas if ca.table.name_constraints)
+
+
+def _restricts(one: NameConstraints, other: NameConstraints) -> bool:
+    """Return whether constraints permit no more than others."""
+    return one == other or constraints(other, one) == "strengthened"
+
+
+def _path_length(cas: Iterable[Authority]) -> int | None:
+    """Return how many CAs the CAs of a chain, from the lowest up, allow below the lowest one."""
+    limits = [ca.table.path_length - above for above, ca in enumerate(cas) if ca.table.path_length is not None]
+    return min(limits, default=None)
+
+
+def _references(old: Fleet, new: Fleet, pairs: Iterable[_Pair]) -> Iterator[ProtectionChange]:
+    """Compare the files and programs that both states name: other ones may have the same path."""
+    before, after = _by_entity(old), _by_entity(new)
+    renamed = {(pair.before.entity, pair.after.entity) for pair in pairs if pair.renamed}
+    same = {(entity, entity) for entity in before.keys() & after.keys()}
+    for former, entity in sorted(same | (renamed if before and after else set())):
+        was, will = before.get(former, {}), after.get(entity, {})
+        for field in sorted(was.keys() & will.keys()):
+            if states := _other(old, was[field], new, will[field]):
+                yield ProtectionChange("weakened", entity, field, *states)
+
+
+def _by_entity(fleet: Fleet) -> dict[str, dict[str, Reference]]:
+    found: dict[str, dict[str, Reference]] = {}
+    for (entity, field), reference in references(fleet).items():
+        found.setdefault(entity, {})[field] = reference
+    return found
+
+
+def _other(old: Fleet, was: Reference, new: Fleet, will: Reference) -> tuple[str, str] | None:
+    """Describe how two references differ although their text may be the same. The content of keys is not read.
+
+    A revision does not contain files outside of its repository.
+    """
+    places = _directory(old, was), _directory(new, will)
+    moved = places[0] != places[1] and (was.is_relative or will.is_relative)
+    if not moved and was.name != will.name:
+        return None  # the field differs, which is told
+    if was.use == "public":
+        one, other = old.source.reader.digest(was.path), new.source.reader.digest(will.path)
+        is_inside = not was.name.startswith(("/", "../"))
+        # A revision that holds a link does not show what a build would read.
+        unread = "OSError" in (one, other)
+        if (one != other and not unread) or (unread and (is_inside or moved)):
+            shown = ("cannot be read" if digest == "OSError" else "other content" for digest in (one, other))
+            before, after = (f"{reference.name} ({state})" for reference, state in zip((was, will), shown, strict=True))
+            return before, after
+        return None
+    return (f"{was.name} in {places[0]}", f"{will.name} in {places[1]}") if moved else None
+
+
+def _directory(fleet: Fleet, reference: Reference) -> str:
+    """Return where a reference is said, relative to the spec."""
+    return os.path.relpath(reference.directory, top_of(fleet))
+
+
 # --- trust -----------------------------------------------------------------------------------------------------------
 
 
@@ -273,7 +364,7 @@ def _proves(own: str, name: str) -> bool:
 def _keys(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
     """Find users with access whose key goes to more machines: to poolers and standbys that log in as them."""
     before, after = _logging_in(old), _logging_in(new)
-    admitted = {user.name for policy in old.policies.values() for user in policy.named}
+    admitted = {user.name for policy in old.policies.values() if policy.follows is None for user in policy.users}
     for user in sorted(old.users.keys() & after.keys()):
         if (user in admitted or user in before) and len(after[user]) > len(before.get(user, ())):
             holders = (", ".join(before.get(user, ())) or "none", ", ".join(after[user]))
@@ -310,23 +401,6 @@ def _trusted_cas(fleet: Fleet, server: Server) -> frozenset[str]:
     special = {"every public CA" for one in server.identities if one.system}
     special |= {_SELF for one in server.identities if one.self_signed}
     return frozenset((under | {ca: f"{ca} (anyone certified under it)" for ca in foreign}).values()) | special
-
-
-def _files(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
-    """Compare the content of certificates, requests and CRLs that both states name. Do not read keys.
-
-    A revision does not contain files outside of its repository.
-    """
-    before, after = (public_files(fleet) for fleet in (old, new))
-    for key in sorted(before.keys() & after.keys()):
-        entity, field = key
-        (was, one), (will, other) = before[key], after[key]
-        is_inside = not was.startswith(("/", "../"))
-        # A revision that holds a link does not show what a build would read.
-        differs = one != other and "OSError" not in (one, other)
-        if was == will and (differs or (is_inside and "OSError" in (one, other))):
-            states = ("cannot be read" if digest == "OSError" else "other content" for digest in (one, other))
-            yield ProtectionChange("weakened", entity, field, *(f"{will} ({state})" for state in states))
 
 
 # --- findings --------------------------------------------------------------------------------------------------------

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pydantic import BaseModel
 
 from pgtls.fleet.fields import entities, place_of
 
@@ -13,10 +16,43 @@ if TYPE_CHECKING:
     from pgtls.diagnostics import Path
     from pgtls.fleet.model import Fleet
 
-_FILES = ("cert_file", "key_file", "csr_file", "crl_file")
-_READING = frozenset((*_FILES, "passphrase"))
-"""The fields that may name a file. The PIN of a token is not among them: no file depends on it, and its digest, in a
-manifest that everybody can read, would give a short one away."""
+Use = Literal["public", "private", "program"]
+
+_USES: Mapping[str, Use] = {
+    "cert_file": "public",
+    "csr_file": "public",
+    "crl_file": "public",
+    "roots_file": "public",
+    "key_file": "private",
+    "file": "private",
+    "directory": "private",
+    "module": "program",
+    "command": "program",
+}
+"""By field, also of tables in tables: what it names on the build machine."""
+_FIELDS = frozenset(("cert_file", "csr_file", "crl_file", "key_file", "passphrase", "key", "sign"))
+"""The fields of a CA, server, pooler or user that name something there. Others name what is on their own machines."""
+_READ = frozenset(("cert_file", "csr_file", "crl_file", "key_file", "passphrase", "auth_options"))
+"""The fields whose files a build reads. The PIN of a token is not among them: no file depends on it, and its digest, in
+a manifest that everybody can read, would give a short one away."""
+
+
+class Reference(NamedTuple):
+    """What a field names on the build machine. A program runs in ``directory``, to which relative paths belong."""
+
+    name: str
+    directory: str
+    use: Use
+
+    @property
+    def path(self) -> str:
+        """The path of a file."""
+        return os.path.join(self.directory, self.name)
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether it is another file or program if it is said in another directory."""
+        return self.use == "program" or not os.path.isabs(self.name)
 
 
 def directory_of(fleet: Fleet, path: Path) -> str:
@@ -25,35 +61,53 @@ def directory_of(fleet: Fleet, path: Path) -> str:
     return os.path.dirname(owner.path) or "."
 
 
+def top_of(fleet: Fleet) -> str:
+    """Return the directory of the spec."""
+    return os.path.dirname(fleet.source.files[0].path) or "."
+
+
+def references(fleet: Fleet) -> dict[tuple[str, str], Reference]:
+    """Return what the spec names on the build machine, by entity and field: ``"sign.challenge.command"``."""
+    found: dict[tuple[str, str], Reference] = {}
+    for entity, place, value in _values(fleet):
+        for what, name, use in _named(place[-1], value):
+            found[entity, what] = Reference(name, directory_of(fleet, place), use)
+    return found
+
+
+def _values(fleet: Fleet) -> Iterator[tuple[str, Path, Any]]:
+    for thing in entities(fleet):
+        for field in thing.table.model_fields_set & _FIELDS:
+            yield thing.entity, place_of(fleet, thing.entity, field), getattr(thing.table, field)
+    for policy in fleet.policies.values():
+        if policy.table.auth_options:
+            yield policy.entity, place_of(fleet, policy.entity, "auth_options"), policy.table.auth_options
+    if fleet.state.identity:
+        yield "state", ("state", "identity"), fleet.state.identity
+
+
+def _named(what: str | int, value: Any) -> Iterator[tuple[str, str, Use]]:
+    """Yield what a value names: itself, or the fields of a table."""
+    use = _USES.get(str(what).rpartition(".")[2])
+    if isinstance(value, BaseModel | Mapping):
+        for field, one in value.items() if isinstance(value, Mapping) else value:
+            yield from _named(f"{what}.{field}", one)
+    elif use is not None and value is not None:
+        yield str(what), value if isinstance(value, str) else " ".join(value), use
+
+
 def named_files(fleet: Fleet) -> tuple[str, ...]:
     """List the files that a build may read, relative to the directory of the spec, for the digest of the inputs."""
-    top = os.path.dirname(fleet.source.files[0].path) or "."
-    found = {os.path.join(directory_of(fleet, path), name) for path, name in _names(fleet)}
-    return tuple(sorted(os.path.relpath(name, top) if not os.path.isabs(name) else name for name in found))
-
-
-def _names(fleet: Fleet) -> Iterator[tuple[Path, str]]:
-    for thing in entities(fleet):
-        for field in thing.table.model_fields_set & _READING:
-            value = getattr(thing.table, field)
-            name = value if field in _FILES else value.file if value else None
-            if name is not None:
-                yield place_of(fleet, thing.entity, field), name
-    for policy in fleet.policies.values():
-        for option, value in policy.table.auth_options.items():
-            if (file := getattr(value, "file", None)) is not None:
-                yield place_of(fleet, policy.entity, "auth_options", option), file
+    named = references(fleet).items()
+    read = {one.path for (_, what), one in named if one.use != "program" and what.partition(".")[0] in _READ}
+    top = top_of(fleet)
+    return tuple(sorted(os.path.relpath(path, top) if not os.path.isabs(path) else path for path in read))
 
 
 def public_files(fleet: Fleet) -> dict[tuple[str, str], tuple[str, str]]:
-    """Return the path and digest of the certificates, requests and CRLs that entities name, by entity and field."""
-    found: dict[tuple[str, str], tuple[str, str]] = {}
-    for thing in entities(fleet):
-        for field in sorted(thing.table.model_fields_set & {"cert_file", "csr_file", "crl_file"}):
-            if name := getattr(thing.table, field):
-                directory = directory_of(fleet, place_of(fleet, thing.entity, field))
-                found[thing.entity, field] = name, fleet.source.reader.digest(os.path.join(directory, name))
-    return found
+    """Return the path and digest of the certificates, requests and CRLs that the spec names, by entity and field."""
+    named, reader = references(fleet), fleet.source.reader
+    return {key: (one.name, reader.digest(one.path)) for key, one in named.items() if one.use == "public"}
 
 
 def kept_outside(fleet: Fleet) -> bool:

@@ -1,0 +1,152 @@
+"""What a spec names outside of itself: moved to another file of the spec, the same words name other files."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import BaseModel
+
+import pgtls
+from access.test_protection import NOW, company
+from pgtls.fleet import files
+from pgtls.language.models import KINDS
+
+BASE = """version = 1
+include = ["cas/*.toml"]
+[ca.root]
+[ca.clients]
+[server.main]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["db.example.com"]
+no_local = true
+[user.app]
+ca = "clients"
+[policy.app]
+servers = ["main"]
+users = ["app"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+"""
+ACME = 'acme = "https://acme.example.com/directory"'
+NOTHING = '[network.office]\naddresses = ["192.0.2.0/24"]\n'
+
+
+def loaded(top: str, below: str = NOTHING, **named: bytes) -> pgtls.Spec:
+    there = {name.replace("__", "."): content for name, content in named.items()}
+    return pgtls.loads(BASE + top, {"cas/more.toml": below.encode(), **there}, now=NOW)
+
+
+def weakened(old: pgtls.Spec, new: pgtls.Spec) -> set[tuple[str, str]]:
+    changes = pgtls.diff(old, new).protection
+    return {(change.entity, change.what) for change in changes if change.kind == "weakened"}
+
+
+TABLES = {
+    "passphrase.command": '[ca.more]\npassphrase = { command = ["./pass.sh"] }\n',
+    "passphrase.file": '[ca.more]\npassphrase = { file = "pass" }\n',
+    "key.module": '[ca.more]\nkey = { pkcs11 = "pkcs11:token=a;object=b", module = "./p11.so", pin = { env = "P" } }\n',
+    "key.pin.file": '[ca.more]\nkey = { pkcs11 = "pkcs11:token=a;object=b", module = "/p.so", pin = { file = "p" } }\n',
+    "sign.command": '[ca.system]\nsign = { command = ["./sign.sh"] }\n',
+    "sign.challenge.command": f'[ca.system]\nsign = {{ {ACME}, challenge = {{ command = ["./dns.sh"] }} }}\n',
+    "sign.challenge.directory": f'[ca.system]\nsign = {{ {ACME}, challenge = {{ directory = "www" }} }}\n',
+    "sign.account_binding.hmac.file": (
+        f'[ca.system]\nsign = {{ {ACME}, challenge = {{ directory = "/www" }}, '
+        'account_binding = { kid = "k", hmac = { file = "hmac" } } }\n'
+    ),
+}
+USED = '[server.other]\nca = "system"\nhosts = ["other.example.com"]\nno_local = true\n'
+
+
+@pytest.mark.parametrize("what", TABLES)
+def test_a_table_that_moves_to_another_directory_names_other_files_and_programs(what: str) -> None:
+    table = TABLES[what]
+    more = USED if "[ca.system]" in table else '[ca.leaf]\nissuer = "more"\n'
+    before, after = loaded(table + more), loaded(more, table)
+    entity = "ca.system" if "[ca.system]" in table else "ca.more"
+    assert (entity, what) in weakened(before, after)
+    assert not pgtls.diff(before, before)
+
+
+def test_a_default_that_its_users_say_themselves_names_another_file() -> None:
+    said, user = 'passphrase = { file = "pass" }\n', '[user.etl]\nca = "clients"\n'
+    before, after = loaded(f"[defaults.user]\n{said}", user), loaded("", user + said)
+    assert ("user.etl", "passphrase.file") in weakened(before, after)
+
+
+def test_what_has_one_place_wherever_it_is_said_is_no_difference() -> None:
+    table = '[ca.more]\npassphrase = { file = "/etc/pass" }\n[ca.leaf]\nissuer = "more"\n'
+    assert not pgtls.diff(loaded(table), loaded("", table))
+
+
+def test_a_certificate_that_moves_with_its_table_is_the_same() -> None:
+    def with_file(directory: str, content: bytes, top: str = "", below: str = NOTHING) -> pgtls.Spec:
+        return pgtls.loads(BASE + top, {"cas/more.toml": below.encode(), f"{directory}a.crt": content}, now=NOW)
+
+    table = '[ca.more]\ncert_file = "a.crt"\ncrl = false\n'
+    before = with_file("", company("Company"), table)
+    assert not pgtls.diff(before, with_file("cas/", company("Company"), below=table))
+    assert weakened(before, with_file("cas/", company("Another"), below=table)) == {("ca.more", "cert_file")}
+
+
+def test_the_roots_of_an_acme_server_are_compared() -> None:
+    table = f'[ca.system]\nsign = {{ {ACME}, roots_file = "r.crt", challenge = {{ directory = "/www" }} }}\n{USED}'
+    one, other = (loaded(table, r__crt=company(name)) for name in ("Company", "Another"))
+    assert weakened(one, other) == {("ca.system", "sign.roots_file")}
+
+
+@pytest.mark.parametrize(
+    "will",
+    [
+        'command = ["sh", "-c", "true"]',
+        f'{ACME.replace("acme.example", "other.example")}, challenge = {{ directory = "/www" }}',
+        f'{ACME}, challenge = {{ command = ["./dns.sh"] }}',
+    ],
+)
+def test_who_signs_for_a_public_ca_is_compared(will: str) -> None:
+    was = f'[ca.system]\nsign = {{ {ACME}, challenge = {{ directory = "/www" }} }}\n{USED}'
+    assert ("ca.system", "sign") in weakened(loaded(was), loaded(f"[ca.system]\nsign = {{ {will} }}\n{USED}"))
+
+
+def test_another_request_is_told_whatever_its_user_is_called() -> None:
+    user = '[user.{0}]\nca = "clients"\nroles = ["etl"]\ncommon_name = "etl"\ncsr_file = "a.csr"\n'
+    policy = '[policy.etl]\nservers = ["main"]\nusers = ["{0}"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\n'
+    one, other = (
+        loaded((user + policy).format(name), a__csr=content) for name, content in (("etl", b"a"), ("loader", b"b"))
+    )
+    assert ("user.loader", "csr_file") in weakened(one, other)
+    same = loaded((user + policy).format("loader"), a__csr=b"a")
+    assert ("user.loader", "csr_file") not in weakened(one, same)
+
+
+ELSEWHERE = {
+    ("server", "directory"),
+    ("server", "socket_directory"),
+    ("server", "passphrase_command"),
+    ("sni", "passphrase_command"),
+    ("pooler", "directory"),
+    ("pooler", "auth_file"),
+    ("user", "directory"),
+}
+"""Fields that name something on the machine of a server, pooler or client."""
+
+
+def tables(kind: str, model: type[BaseModel]) -> list[tuple[str, str]]:
+    """List the fields of a table, and of the tables in it, that may name a file or a program."""
+    suspects = ("_file", "command", "module", "directory", "program", "_path")
+    found = [(kind, name) for name in model.model_fields if name == "file" or name.endswith(suspects)]
+    for field in model.model_fields.values():
+        for inner in inner_models(field.annotation):
+            found += [(kind, name) for _, name in tables(kind, inner)]
+    return found
+
+
+def inner_models(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for one in getattr(annotation, "__args__", ()) for model in inner_models(one)]
+
+
+def test_every_field_that_names_a_file_or_a_program_is_known() -> None:
+    named = {(kind, name) for kind, model in KINDS.items() for name in (found[1] for found in tables(kind, model))}
+    assert named >= {("ca", "roots_file"), ("ca", "module"), ("user", "file")}  # the walk sees tables in tables
+    assert not {(kind, name) for kind, name in named if name not in files._USES} - ELSEWHERE
