@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 UNAVAILABLE = "unavailable: "
 """How the reason of a skip begins that stays one in CI: nothing that could be installed would help."""
 
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
+"""Programs that the tests start would compile all their modules anew, each time: half a second for each."""
+
 # In CI, runs repeat the same examples: a change that touches nothing breaks nothing. Elsewhere each run draws new ones.
 settings.register_profile(
     "pgtls",
@@ -40,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
         name for name in os.environ if name.startswith("PG") and not name.startswith(("PGTLS_TEST", "PGTLS_FUZZ"))
     ]:
         del os.environ[name]
-    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR", "KRB5CCNAME"):
+    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR", "KRB5CCNAME", NO_BYTECODE):
         os.environ.pop(name, None)
 
 

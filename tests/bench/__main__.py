@@ -330,6 +330,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="how often [%(default)s]")
     parser.add_argument("--users", type=int, nargs="+", default=[100, 1000, 10000], help="how many users [%(default)s]")
     asked = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process would compile its modules anew
     directory = Path(tempfile.mkdtemp(prefix="pgtls-bench-", dir=asked.directory))
     bench = Bench(directory, asked.rounds, asked.users)
     try:
