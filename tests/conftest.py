@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,6 +39,8 @@ settings.load_profile("pgtls")
 def pytest_configure(config: pytest.Config) -> None:
     """Make the scratch directory before workers start, and forget what the person who runs the tests has set."""
     os.umask(0o022)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script: programs would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     scratch()
     for name in [
         name for name in os.environ if name.startswith("PG") and not name.startswith(("PGTLS_TEST", "PGTLS_FUZZ"))
