@@ -72,7 +72,7 @@ def difference(old: State, new: State, later: Callable[[datetime], Later]) -> Di
     sides = old.side, new.side
     now = access_changes(*sides)
     runs = () if old.fleet == new.fleet else _runs(old.fleet, new.fleet)
-    opened, uncompared = _opened(now, sides[0], runs, later, _most(old.fleet, new.fleet))
+    opened, uncompared = _opened(now, sides[0], runs, later, _most(old, new))
     access = (*now, *opened)
     protected = (*protection(*sides), *_uncompared(uncompared))
     issued = certificates(old.fleet, new.fleet)
@@ -85,14 +85,21 @@ def difference(old: State, new: State, later: Callable[[datetime], Later]) -> Di
 
 # --- ends ------------------------------------------------------------------------------------------------------------
 
-_WORK = 10_000
-"""How many tables to compile for all later instants together. Without a limit, a short spec would keep a job busy."""
+_WORK = 5_000_000
+"""How much to compare at all later instants together, in pairs of hba lines: some ten seconds. Without a limit, a short
+spec would keep a job busy for hours."""
+_TABLE = 25
+"""What a user or policy costs: it is resolved and compiled again."""
 
 
-def _most(*fleets: Fleet) -> int:
-    """Return at how many later instants to compare."""
-    tables = max(len(fleet.users) + len(fleet.policies) for fleet in fleets)
-    return max(20, min(200, _WORK // (1 + tables)))
+def _most(*states: State) -> int:
+    """Return at how many later instants to compare: the classes of a server grow with the square of its lines."""
+    costs = (
+        _TABLE * (len(state.fleet.users) + len(state.fleet.policies))
+        + sum(len(rules.lines) ** 2 for rules in state.rules.values())
+        for state in states
+    )
+    return max(1, min(200, _WORK // (1 + max(costs))))
 
 
 _Run = tuple[datetime, ...]

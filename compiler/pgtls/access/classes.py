@@ -11,6 +11,7 @@ This module knows nothing about order, priorities or demands.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, summarize_address_range
@@ -246,7 +247,7 @@ class Classes:
         """The classes of client addresses without the Unix socket."""
         every = self._addresses.get(Keyword.ALL, NONE)
         found: dict[Bits, str] = {}
-        for (cell, inside), (host, named), own in product(self._all_cells, self._hosts(), self._interfaces()):
+        for (cell, inside), (host, named), own in product(self._cells(), self._hosts(), self._interfaces()):
             bits = every | inside | named | own
             found.setdefault(bits, f"{cell} ({host})" if host else str(cell))
         return tuple(AddressClass(example, bits) for bits, example in found.items())
@@ -284,22 +285,29 @@ class Classes:
 
     def parts(self, connection: Class, network: IPNetwork) -> tuple[IPNetwork, ...]:
         """Return the parts of a network whose addresses are in a class, regardless of their host names."""
-        bounds = int(network.network_address), int(network.broadcast_address)
+        low, high = int(network.network_address), int(network.broadcast_address)
         every = self._addresses.get(Keyword.ALL, NONE)
         covering = connection.role.bits & connection.database.bits
-        starts = [(int(cell), bits) for cell, bits in self._all_cells if cell.version == network.version]
-        ends = [start - 1 for start, _ in starts[1:]] + [bounds[1]]
+        starts, bits = self._starts[network.version]
         make = type(network.network_address)
         found: list[IPNetwork] = []
-        for (start, bits), end in zip(starts, ends, strict=True):
-            first, last = max(start, bounds[0]), min(end, bounds[1])
-            if first <= last and covering & (every | bits) == connection.bits:
-                found += summarize_address_range(make(first), make(last))
+        for index in range(bisect_right(starts, low) - 1, bisect_right(starts, high)):
+            if covering & (every | bits[index]) == connection.bits:
+                end = starts[index + 1] - 1 if index + 1 < len(starts) else high
+                found += summarize_address_range(make(max(starts[index], low)), make(min(end, high)))
         return tuple(found)
 
     @cached_property
-    def _all_cells(self) -> tuple[tuple[IPAddress, Bits], ...]:
-        return tuple(self._cells())
+    def _starts(self) -> Mapping[int, tuple[list[int], list[Bits]]]:
+        """By version: where each cell starts, in order from the first address on, and its bits."""
+        cells = [(cell.version, int(cell), bits) for cell, bits in self._cells()]
+        return {
+            version: (
+                [start for one, start, _ in cells if one == version],
+                [bits for one, _, bits in cells if one == version],
+            )
+            for version in (4, 6)
+        }
 
     def _hosts(self) -> Iterator[tuple[str, Bits]]:
         """Yield no name, then each requested name, and one name below each suffix.

@@ -6,6 +6,7 @@ its own policies and its own bundle.
 
 from __future__ import annotations
 
+from functools import cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -182,5 +183,6 @@ def _binds(policy: Policy) -> bool:
     return policy.table.auth == "scram-sha-256" and policy.table.channel_binding == "require"
 
 
+@cache
 def _is_loopback(address: str) -> bool:
     return ip_address(address.split()[0]).is_loopback
