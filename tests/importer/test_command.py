@@ -66,7 +66,7 @@ REFUSED = {
     "a line that the server refuses": ("local all all", (), "pg_hba.conf:1:14: error[PGT290]: end-of-line before"),
     "a certificate that is not there": (PEER, ("--cert", "no.crt", "--key", "no.key"), 'there is no file "no.crt"'),
     "a certificate without its key": (PEER, ("--cert", "pg_hba.conf"), "--cert was given without --key"),
-    "an ident file that is not there": (PEER, ("--ident", "no.conf"), "no.conf: error[PGT591]: no such file"),
+    "an ident file that is not there": (PEER, ("--ident", "no.conf"), 'error[PGT295]: there is no file "no.conf"'),
     "a directory that is not there": (PEER, ("--output", "no/pgtls.toml"), "no such file or directory"),
 }
 

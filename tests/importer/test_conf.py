@@ -9,8 +9,10 @@ import pytest
 
 from pgtls.diagnostics import Rejected
 from pgtls.importer.conf import read_conf
-from pgtls.importer.convert import Sources, adopt
+from pgtls.importer.convert import Adopted, Sources, adopt
 from pgtls.importer.server import Given
+from pgtls.importer.settings import TLS, Taken, defaults
+from pgtls.postgres.settings import SSL_SETTINGS, ssl_settings
 from support.building import NOW
 from support.servers import Installation, Server, versions
 
@@ -82,17 +84,35 @@ def test_a_server_reads_the_same(tmp_path: Path, installation: Installation) -> 
     assert dict(rows) == {name: setting.value for name, setting in settings.items()}
 
 
-def spec_of(directory: Path, conf: str, **files: str | None) -> tuple[dict[str, Any], list[str]]:
-    """Import with a postgresql.conf; give the spec and the codes and words of what was said."""
-    (directory / "pg_hba.conf").write_text("local all all peer\n")
-    (directory / "postgresql.conf").write_text(conf)
-    sources = Sources(str(directory / "pg_hba.conf"), conf=str(directory / "postgresql.conf"))
-    given = Given(("db.example.com",), 17, str(directory / "spec" / "pgtls.toml"), **files)
+HBA = "local all all peer\n"
+
+
+def imported(
+    directory: Path, conf: str | None, hba: str = HBA, version: int = 17, auto: str | None = "", **files: str | None
+) -> Adopted:
+    """Import with a postgresql.conf and a postgresql.auto.conf."""
+    texts = {"pg_hba.conf": hba, "postgresql.conf": conf, "postgresql.auto.conf": auto}
+    for name, text in texts.items():
+        if text is not None:
+            (directory / name).write_text(text)
     (directory / "spec").mkdir(exist_ok=True)
-    adopted = adopt(sources, given, "main", NOW)
-    return tomllib.loads(adopted.text), [
-        f"{d.code}: {d.message}" for d in adopted.diagnostics if d.code.startswith("PGT29")
-    ]
+    sources = Sources(str(directory / "pg_hba.conf"), conf=None if conf is None else f"{directory}/postgresql.conf")
+    return adopt(sources, Given(("db.example.com",), version, f"{directory}/spec/pgtls.toml", **files), "main", NOW)
+
+
+def spec_of(directory: Path, conf: str | None, hba: str = HBA, **more: Any) -> tuple[dict[str, Any], list[str]]:
+    """Return an imported spec, and the codes and words of what the import reports."""
+    adopted = imported(directory, conf, hba, **more)
+    said = [f"{d.code}: {d.message}" for d in adopted.diagnostics if d.code.startswith("PGT29")]
+    return tomllib.loads(adopted.text), said
+
+
+def refusals(directory: Path, conf: str | None, **more: Any) -> list[str]:
+    """Return why an import is refused."""
+    with pytest.raises(Rejected) as refused:
+        imported(directory, conf, **more)
+    assert {d.code for d in refused.value.diagnostics} == {"PGT295"}
+    return [d.message for d in refused.value.diagnostics]
 
 
 def test_settings_become_fields_and_files_are_adopted(tmp_path: Path) -> None:
@@ -122,13 +142,131 @@ def test_settings_become_fields_and_files_are_adopted(tmp_path: Path) -> None:
     assert said == ['PGT296: ssl_prefer_server_ciphers = "off" is left out: pgtls writes "on"']
 
 
-@pytest.mark.parametrize("file", ["ssl_crl_file = 'root.crl'\n", ""], ids=["beside the file", "alone"])
-def test_a_directory_of_lists_is_missed_where_there_is_no_file_of_them(tmp_path: Path, file: str) -> None:
+TAKEN: dict[str, tuple[str, dict[str, str] | str]] = {
+    "ssl": ("off", "PGT299: TLS was off"),
+    "ssl_cert_file": ("none.crt", "PGT299: the server has no certificate here ("),
+    "ssl_key_file": ("none.key", "PGT299: the server has no certificate here ("),
+    "ssl_ca_file": ("none.crt", "ssl_ca_file = "),
+    "ssl_crl_file": ("none.crl", "ssl_crl_file = "),
+    "ssl_crl_dir": ("none.d", "ssl_crl_dir = "),
+    "ssl_passphrase_command": ("cat /etc/pg/p", {"passphrase_command": "cat /etc/pg/p"}),
+    "ssl_passphrase_command_supports_reload": ("on", "PGT296: ssl_passphrase_command_supports_reload = "),
+    "ssl_min_protocol_version": ("TLSv1.3", {"min_tls": "1.3"}),
+    "ssl_max_protocol_version": ("TLSv1.2", "PGT296: ssl_max_protocol_version = "),
+    "ssl_ciphers": ("ECDHE+AESGCM", {"ciphers": "ECDHE+AESGCM"}),
+    "ssl_tls13_ciphers": ("TLS_AES_256_GCM_SHA384", {"tls13_ciphers": "TLS_AES_256_GCM_SHA384"}),
+    "ssl_prefer_server_ciphers": ("off", "PGT296: ssl_prefer_server_ciphers = "),
+    "ssl_ecdh_curve": ("secp384r1", {"groups": "secp384r1"}),
+    "ssl_groups": ("P-521", {"groups": "P-521"}),
+    "ssl_dh_params_file": ("dh.pem", "PGT296: ssl_dh_params_file = "),
+    "ssl_sni": ("on", "PGT296: ssl_sni = "),
+}
+"""Every setting of TLS with a value that is no default, and what becomes of it: fields of the server, or a finding."""
+VERSIONS = (13, 17, 18, 19)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_setting_of_tls_is_taken_over_or_reported(tmp_path: Path, version: int) -> None:
+    assert TAKEN.keys() == {setting.name for setting in SSL_SETTINGS}
+    for name, (value, outcome) in TAKEN.items():
+        line = f"{name} = '{value}'\n"
+        if TLS.get(name, Taken()).required:
+            assert [message[: len(outcome)] for message in refusals(tmp_path, line, version=version)] == [outcome]
+            continue
+        spec, said = spec_of(tmp_path, line, version=version)
+        known = name in ssl_settings(version) or (name == "ssl_ecdh_curve" and version >= 18)
+        if not known:
+            assert f'PGT296: {name} = "{value}" is left out: PostgreSQL {version} does not have it' in said
+        elif isinstance(outcome, str):
+            assert [words for words in said if words.startswith(outcome)], (name, said)
+        else:
+            assert spec["server"]["main"] | outcome == spec["server"]["main"], name
+            assert not [words for words in said if name in words]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_default_counts_like_the_same_value_in_the_file(tmp_path: Path, version: int) -> None:
+    hba = "local all all peer\nhostssl all app 10.0.0.0/8 md5\nhostssl all web 10.0.0.0/8 scram-sha-256\n"
+    unset = imported(tmp_path, "", hba, version)
+    assert [d.code for d in unset.diagnostics if d.message.startswith("TLS was off")] == ["PGT299"]
+    for name, value in defaults(version).items():
+        written = imported(tmp_path, f"{name} = '{value}'\n", hba, version)
+        assert [(d.code, d.message) for d in unset.diagnostics] == [(d.code, d.message) for d in written.diagnostics]
+        assert tomllib.loads(unset.text)["policy"] == tomllib.loads(written.text)["policy"]
+
+
+def test_hostssl_lines_without_tls_are_named(tmp_path: Path) -> None:
+    hba = "local all all peer\nhostssl all a 10.0.0.0/8 md5\nhostssl all all 10.0.0.0/8 reject\nhost all b ::/0 md5\n"
+    said = "PGT299: TLS was off: pgtls turns it on, and hostssl lines that had no effect now admit clients (line 2)"
+    assert said in spec_of(tmp_path, "port = 5432\n", hba)[1]
+    assert not [words for words in spec_of(tmp_path, "ssl = YES\n", hba)[1] if "TLS was off" in words]
+    assert not [words for words in spec_of(tmp_path, None, hba)[1] if "TLS was off" in words]
+
+
+@pytest.mark.parametrize("conf", [None, "ssl = on\n", "ssl_ca_file = 'root.crt'\n"], ids=["none", "alone", "its CA"])
+def test_no_server_stops_to_check_crls_without_a_finding(tmp_path: Path, conf: str | None) -> None:
     for name in ("root.crt", "root.crl"):
         (tmp_path / name).write_text("")
-    spec, said = spec_of(tmp_path, f"ssl = on\nssl_ca_file = 'root.crt'\nssl_crl_dir = 'root.crl.d'\n{file}")
-    missed = 'PGT296: ssl_crl_dir = "root.crl.d" is left out: the server would accept revoked certificates'
-    assert (missed in said, spec["server"]["main"].get("crl", True)) == (not file, bool(file))
+    own = {} if conf and "ca" in conf else {"ca": f"{tmp_path}/root.crt"}
+    spec, said = spec_of(tmp_path, conf, **own)
+    assert spec["server"]["main"]["crl"] is False
+    assert [words for words in said if "crl = false, and the server accepts revoked certificates" in words]
+    spec, said = spec_of(tmp_path, conf, crl=f"{tmp_path}/root.crl", **own)
+    assert (spec["ca"]["clients"]["crl_file"], "crl" in spec["server"]["main"]) == ("../root.crl", False)
+    assert not [words for words in said if "crl" in words]
+
+
+def test_files_that_the_server_needs_are_refused_all_at_once_and_copies_take_their_place(tmp_path: Path) -> None:
+    conf = "ssl_ca_file = '/none/ca'\nssl_crl_file = '/none/crl'\nssl_crl_dir = '/none/my lists'\n"
+    with pytest.raises(Rejected) as refused:
+        imported(tmp_path, conf)
+    assert [(d.message.partition(" = ")[0], d.place and d.place.line) for d in refused.value.diagnostics] == [
+        ("ssl_ca_file", 1),
+        ("ssl_crl_file", 2),
+        ("ssl_crl_dir", 3),
+    ]
+    assert "cat '/none/my lists'/*.r* /none/crl > all.crl" in f"{refused.value.diagnostics[2].hint}"
+    (tmp_path / "root.crt").write_text("")
+    (tmp_path / "all.crl").write_text("")
+    assert len(refusals(tmp_path, conf, ca=f"{tmp_path}/root.crt")) == 2
+    spec, _ = spec_of(tmp_path, conf, ca=f"{tmp_path}/root.crt", crl=f"{tmp_path}/all.crl")
+    assert spec["ca"]["clients"] == {"cert_file": "../root.crt", "crl_file": "../all.crl"}
+
+
+def test_a_list_without_its_ca_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "root.crl").write_text("")
+    _, said = spec_of(tmp_path, "ssl_crl_file = 'root.crl'\n")
+    assert [words for words in said if 'root.crl" is left out: the server trusts no CA of clients' in words]
+
+
+def test_the_last_of_two_names_of_one_setting_counts(tmp_path: Path) -> None:
+    lines = ["ssl_groups = 'P-256'\n", "ssl_ecdh_curve = 'P-384'\n", "ssl_groups = 'P-521'\n"]
+    assert spec_of(tmp_path, "".join(lines[:2]), version=18)[0]["server"]["main"]["groups"] == "P-384"
+    assert spec_of(tmp_path, "".join(lines), version=18)[0]["server"]["main"]["groups"] == "P-521"
+
+
+def test_a_number_is_read_as_the_server_reads_it(tmp_path: Path) -> None:
+    assert spec_of(tmp_path, "port = 0x1539\n")[0]["server"]["main"]["port"] == 5433
+    spec, said = spec_of(tmp_path, "port = high\n")
+    assert ("port" in spec["server"]["main"], said[0]) == (False, 'PGT296: port = "high" is left out: it is no number')
+
+
+def test_a_moved_access_file_moves_the_directory_or_is_reported(tmp_path: Path) -> None:
+    for name in ("hba_file", "ident_file"):
+        spec, said = spec_of(tmp_path, f"{name} = 'etc/x.conf'\n")
+        assert "directory" not in spec["server"]["main"]
+        assert said[0].startswith(f'PGT296: {name} = "etc/x.conf" is left out: ')
+        spec, said = spec_of(tmp_path, f"{name} = 'etc/x.conf'\ndata_directory = '/srv/pg'\n")
+        assert spec["server"]["main"]["directory"] == "/srv/pg/etc"
+        assert not [words for words in said if name in words]
+
+
+def test_settings_of_alter_system_that_cannot_be_read_are_reported(tmp_path: Path) -> None:
+    missing = "cannot be read on this machine: what ALTER SYSTEM has set is not known"
+    conf = "data_directory = '/none/pg'\nport = 5433\n"
+    assert [words for words in spec_of(tmp_path, conf, auto=None)[1] if missing in words]
+    spec, said = spec_of(tmp_path, conf, auto="port = 5499\n")
+    assert (spec["server"]["main"]["port"], [words for words in said if missing in words]) == (5499, [])
 
 
 def test_what_the_files_do_not_tell_is_said(tmp_path: Path) -> None:
@@ -166,8 +304,7 @@ def test_the_default_names_of_certificate_and_key_are_looked_for_in_the_data_dir
 
 
 def test_what_alter_system_has_set_counts_more(tmp_path: Path) -> None:
-    (tmp_path / "postgresql.auto.conf").write_text("port = '5499'\n")
-    spec, _ = spec_of(tmp_path, "port = 5433\n")
+    spec, _ = spec_of(tmp_path, "port = 5433\n", auto="port = '5499'\n")
     assert spec["server"]["main"]["port"] == 5499
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from pgtls.importer.settings import defaults
 from pgtls.output.postgresql_conf import assignment
 from pgtls.postgres.settings import (
     ALIASES,
@@ -58,6 +59,12 @@ def test_the_catalogue_is_what_the_server_has(server: Server) -> None:
 def test_every_setting_of_tls_is_stated_with_its_default(server: Server) -> None:
     rows = server.sql("select name, boot_val from pg_settings where name ~ '^ssl' and context <> 'internal'")
     assert ssl_settings(server.version) == dict(rows)
+
+
+def test_an_import_knows_the_defaults_of_each_version(server: Server) -> None:
+    known = dict(server.sql("select name, boot_val from pg_settings where boot_val is not null"))
+    expected = {name: value for name, value in defaults(server.version).items() if name not in OURS - known.keys()}
+    assert {name: known[name] for name in expected} == expected
 
 
 def test_settings_of_tls_take_effect_with_a_reload(server: Server) -> None:

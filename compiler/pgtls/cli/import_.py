@@ -51,6 +51,10 @@ def command(
         str | None,
         typer.Option("--ca-file", metavar="FILE", show_default="of --conf", help="The CA of client certificates."),
     ] = None,
+    crl: Annotated[
+        str | None,
+        typer.Option("--crl-file", metavar="FILE", show_default="of --conf", help="The CRLs of that CA, in one file."),
+    ] = None,
     server: Annotated[
         str,
         typer.Option(metavar="NAME", parser=_table_name, help="What the server is called in the spec."),
@@ -73,7 +77,7 @@ def command(
         hint = "pgtls import never overwrites a spec; name another with --output"
         tell_diagnostics([Diagnostic("PGT282", f"{output} exists already", hint=hint)])
         return FAILED
-    asked = Given(output=output, cert=cert, key=key, ca=ca, postgres=postgres, hosts=tuple(hosts))
+    asked = Given(output=output, cert=cert, key=key, ca=ca, crl=crl, postgres=postgres, hosts=tuple(hosts))
     try:
         adopted = adopt(Sources(hba, ident, conf), asked, server, clock(now))
     except Rejected as rejected:

@@ -48,6 +48,7 @@ def read_conf(file: str) -> tuple[dict[str, Setting], tuple[Diagnostic, ...]]:
     faults: list[Diagnostic] = []
     for item in _read(file, 0):
         if isinstance(item, Setting):
+            found.pop(item.name, None)  # so that the order is that of the last lines
             found[item.name] = item
         else:
             faults.append(item)

@@ -12,17 +12,16 @@ import tomli_w
 from pgtls.api import Spec, check, plan
 from pgtls.diagnostics import Diagnostic, Rejected, errors
 from pgtls.importer.compare import Files, differences
-from pgtls.importer.entries import client_cert
 from pgtls.importer.findings import Findings
 from pgtls.importer.foreign import read_foreign
-from pgtls.importer.server import Conf, read_settings, server_tables
+from pgtls.importer.server import asks_certificates, server_tables
+from pgtls.importer.settings import Conf, read_settings, unreadable
 from pgtls.importer.settle import Settled, settle
 from pgtls.importer.write import Access, access_tables
 from pgtls.language.files import Disk
 from pgtls.postgres.methods import takes_map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from datetime import datetime
 
     from pgtls.hba.model import Line
@@ -63,17 +62,14 @@ def adopt(sources: Sources, given: Given, server: str, now: datetime) -> Adopted
 
     Raises Rejected where they cannot be read or the server refuses them.
     """
-    conf = read_settings(sources.conf) if sources.conf else Conf()
-    hba, ident = sources.hba or conf.file("hba_file"), sources.ident or conf.file("ident_file")
-    if hba is None:
-        message = f'"{conf.value("hba_file")}", the hba_file of "{sources.conf}", cannot be read on this machine'
-        raise Rejected(Diagnostic("PGT295", message, hint="name a copy of it with --hba"))
+    conf, hba = _located(sources, given)
+    ident = sources.ident or conf.file("ident_file")
     foreign = read_foreign(hba, ident, given.postgres)
     findings = Findings(foreign.texts)
     _require_maps(foreign, findings, ident, hba)
     files = Files(foreign.lines, foreign.idents)
     access = access_tables(files, given.postgres, findings.left_out)
-    table, authorities = server_tables(given, conf, findings, asks_certificates=_asks(files.lines))
+    table, authorities = server_tables(given, conf, files.lines, findings)
     tables = {
         "version": 1,
         "ca": authorities,
@@ -114,6 +110,27 @@ _NOTHING = Diagnostic(
 # --- before ---
 
 
+def _located(sources: Sources, given: Given) -> tuple[Conf, str]:
+    """Read the settings, and find pg_hba.conf. Raises OSError, and Rejected with all files that are missing."""
+    named = {"--hba": sources.hba, "--ident": sources.ident, "--conf": sources.conf, **given.files}
+    missing = [
+        Diagnostic("PGT295", f'there is no file "{file}"', hint=f"name the file of {option} with its path here")
+        for option, file in named.items()
+        if file and not os.path.exists(file)
+    ]
+    conf = Conf(given.postgres)
+    if sources.conf and os.path.exists(sources.conf):
+        conf = read_settings(sources.conf, given.postgres)
+        missing += unreadable(conf, given.files)
+    hba = sources.hba or conf.file("hba_file")
+    if hba is None and conf.directory is not None:
+        message = f'"{conf.value("hba_file")}", the hba_file of "{sources.conf}", cannot be read on this machine'
+        missing.append(Diagnostic("PGT295", message, hint="name a copy of it with --hba"))
+    if hba is None or missing:
+        raise Rejected(*missing)
+    return conf, hba
+
+
 def _require_maps(foreign: Foreign, findings: Findings, ident: str | None, hba: str) -> None:
     """Refuse lines that name a map where no file has maps, and report those whose map the file lacks."""
     known = {line.map for line in foreign.idents}
@@ -136,10 +153,6 @@ def _require_maps(foreign: Foreign, findings: Findings, ident: str | None, hba: 
         findings.about("PGT281", line, message, "name the right pg_ident.conf with --ident, or delete the line")
 
 
-def _asks(lines: Iterable[Line]) -> bool:
-    return any(client_cert(line) != "none" and line.method != "reject" for line in lines)
-
-
 def _say_unknown(access: Access, files: Files, findings: Findings) -> None:
     """Report what the files of a server do not tell."""
     if any(policy.get("sslmode") == "require" for policy in access.policies.values()):
@@ -150,7 +163,7 @@ def _say_unknown(access: Access, files: Files, findings: Findings) -> None:
     for variable, line in access.secrets.items():
         message = f"the line holds a secret, which a spec must not: the spec reads it from {variable}"
         findings.about("PGT299", line, message, f"set {variable} before a build, or name another source in the spec")
-    if _asks(files.lines):
+    if asks_certificates(files.lines):
         findings.note(
             "users have no certificate in the spec: theirs are not on the server, and policies accept them by name",
             'to have one in its bundle and watched, add ca = "clients" and cert_file = "FILE" to the user',

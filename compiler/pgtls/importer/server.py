@@ -3,47 +3,25 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.importer.certificates import CLIENTS, relative, served
-from pgtls.importer.conf import read_conf
-from pgtls.postgres.settings import SSL_SETTINGS, ssl_settings
+from pgtls.importer.entries import client_cert
+from pgtls.importer.files import content
+from pgtls.importer.settings import left_out, server_fields
+from pgtls.postgres.values import truth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from pgtls.hba.model import Line
     from pgtls.importer.certificates import Material
-    from pgtls.importer.conf import Setting
     from pgtls.importer.findings import Findings
+    from pgtls.importer.settings import Conf
 
-_MIN_TLS = {"tlsv1": "1.0", "tlsv1.1": "1.1", "tlsv1.2": "1.2", "tlsv1.3": "1.3"}
-_FIELDS = {
-    "ssl_ciphers": "ciphers",
-    "ssl_tls13_ciphers": "tls13_ciphers",
-    "ssl_groups": "groups",
-    "ssl_ecdh_curve": "groups",
-    "ssl_passphrase_command": "passphrase_command",
-}
-_KEPT = ("authentication_timeout", "listen_addresses", "log_connections", "log_disconnections", "password_encryption")
-"""Settings of connections, which the spec takes over.
-
-All others stay in the server's own file, which includes the compiled one.
-"""
-_DECIDED = frozenset(
-    (
-        "ssl",
-        "ssl_cert_file",
-        "ssl_key_file",
-        "ssl_ca_file",
-        "ssl_crl_file",
-        "ssl_crl_dir",
-        "ssl_min_protocol_version",
-        *_FIELDS,
-    )
-) | {"ssl_passphrase_command_supports_reload"}
+_SERVED = ("ssl_cert_file", "ssl_key_file")
 KEY_VARIABLE = "PGTLS_SERVER_PASSPHRASE"
 """The environment variable that the spec reads the passphrase of an encrypted server key from."""
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
@@ -62,6 +40,13 @@ class Given:
     cert: str | None = None
     key: str | None = None
     ca: str | None = None
+    crl: str | None = None
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Return the files by their options."""
+        options = {"--cert": self.cert, "--key": self.key, "--ca-file": self.ca, "--crl-file": self.crl}
+        return {option: file for option, file in options.items() if file}
 
     @property
     def directory(self) -> str:
@@ -69,51 +54,17 @@ class Given:
         return os.path.dirname(self.output) or "."
 
 
-@dataclass(frozen=True, slots=True)
-class Conf:
-    """The settings of a server, by name. ``directory`` is its data directory, None where no file says anything."""
-
-    settings: Mapping[str, Setting] = field(default_factory=dict)
-    directory: str | None = None
-
-    def value(self, name: str) -> str:
-        """Return the value of a setting, "" for none.
-
-        Files have defaults if there is a postgresql.conf.
-        """
-        if name in self.settings:
-            return self.settings[name].value
-        return _DEFAULTS.get(name, "") if self.directory is not None else ""
-
-    def file(self, name: str) -> str | None:
-        """Return the file that a setting names, if this machine has it: a relative one lies in the data directory."""
-        value = self.value(name)
-        path = os.path.join(self.directory or "", value)
-        return path if value and os.access(path, os.R_OK) else None
-
-
-_SERVED = {"ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
-_DEFAULTS = {**_SERVED, "hba_file": "pg_hba.conf", "ident_file": "pg_ident.conf"}
-
-
-def read_settings(file: str) -> Conf:
-    """Read postgresql.conf, and what ALTER SYSTEM has set. Raises OSError, and Rejected with PGT295."""
-    conf, faults = read_conf(file)
-    directory = conf["data_directory"].value if "data_directory" in conf else os.path.dirname(file)
-    altered = os.path.join(directory, "postgresql.auto.conf")
-    if os.path.isfile(altered) and os.access(altered, os.R_OK):
-        later, more = read_conf(altered)
-        conf, faults = conf | later, (*faults, *more)
-    if faults:
-        raise Rejected(*faults)
-    return Conf(conf, directory)
+def asks_certificates(lines: Iterable[Line]) -> bool:
+    """Return whether lines ask for client certificates."""
+    return any(client_cert(line) != "none" and line.method != "reject" for line in lines)
 
 
 def server_tables(
-    given: Given, conf: Conf, findings: Findings, *, asks_certificates: bool
+    given: Given, conf: Conf, lines: Sequence[Line], findings: Findings
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the table of the server, and those of CAs by name. Raises Rejected where a named file cannot be read."""
-    findings.add(_left(conf, given.postgres))
+    findings.add(left_out(conf))
+    findings.add(_tls_was_off(conf, lines))
     table: dict[str, Any] = {"hosts": list(given.hosts), "postgres": given.postgres}
     trusted = given.ca or conf.file("ssl_ca_file")
     material = _served(given, conf, trusted, findings)
@@ -129,10 +80,24 @@ def server_tables(
     authorities = dict(material.authorities) if material else {}
     if trusted:
         table |= _trust(trusted, authorities, given, conf, findings)
-    elif asks_certificates:
+    elif asks_certificates(lines):
         message = "pg_hba.conf asks for client certificates, and no file has the CA that signs them"
         raise Rejected(Diagnostic("PGT295", message, hint="name it with --ca-file, or a --conf that has ssl_ca_file"))
-    return table | _fields(conf, given.postgres), authorities
+    elif revoked := given.crl or conf.file("ssl_crl_file"):
+        findings.note(f'"{revoked}" is left out: the server trusts no CA of clients', "name the CA with --ca-file")
+    return table | server_fields(conf), authorities
+
+
+def _tls_was_off(conf: Conf, lines: Iterable[Line]) -> Iterator[Diagnostic]:
+    """Report that the server had no TLS, and the lines that had no effect without it."""
+    if conf.directory is None or truth(conf.value("ssl")):
+        return
+    idle = [str(line.number) for line in lines if line.type == "hostssl" and line.method != "reject"]
+    message = "TLS was off: pgtls turns it on"
+    if idle:
+        message += f", and hostssl lines that had no effect now admit clients (line {', '.join(idle)})"
+    hint = "delete the policies of these lines if nobody is meant to connect by them" if idle else None
+    yield conf.about("ssl", "PGT299", message, hint)
 
 
 def _served(given: Given, conf: Conf, trusted: str | None, findings: Findings) -> Material | None:
@@ -156,12 +121,14 @@ def _trust(trusted: str, authorities: dict[str, Any], given: Given, conf: Conf, 
     """Add the CA of client certificates, and return the fields of the server that go with it."""
     authorities[CLIENTS] = {"cert_file": relative(trusted, given.directory)}
     table: dict[str, Any] = {"client_ca": [CLIENTS]}
-    if revoked := conf.file("ssl_crl_file"):
+    if revoked := given.crl or conf.file("ssl_crl_file"):
         authorities[CLIENTS]["crl_file"] = relative(revoked, given.directory)
     else:
         table["crl"] = False
-        findings.add(_hashed_lists(conf))
-    count = Path(trusted).read_bytes().count(_BEGIN)
+        why = "no file says which CRLs the server checks" if conf.directory is None else "the server checks no CRL"
+        hint = f"to reject revoked certificates, name the CRL of the CA in crl_file of [ca.{CLIENTS}] and delete crl"
+        findings.note(f"{why}: the spec says crl = false, and the server accepts revoked certificates", hint)
+    count = content(trusted).count(_BEGIN)
     if count > 1:
         findings.note(
             f'"{trusted}" has {count} certificates: the first is the CA, the others must be the CAs above it',
@@ -170,58 +137,5 @@ def _trust(trusted: str, authorities: dict[str, Any], given: Given, conf: Conf, 
     return table
 
 
-def _fields(conf: Conf, version: int) -> dict[str, Any]:
-    table: dict[str, Any] = {}
-    if conf.value("port").isdigit():
-        table["port"] = int(conf.value("port"))
-    if sockets := conf.value("unix_socket_directories"):
-        table["socket_directory"] = sockets.split(",")[0].strip()
-    if os.path.isabs(conf.value("hba_file")):
-        # The server does not look into its data directory for pg_hba.conf.
-        table["directory"] = os.path.dirname(conf.value("hba_file"))
-    if least := conf.value("ssl_min_protocol_version"):
-        table["min_tls"] = _MIN_TLS.get(least.lower(), "1.0")
-    for name, field_name in _FIELDS.items():
-        if name in ssl_settings(version) and conf.value(name) and not _holds_secret(name, conf):
-            table[field_name] = conf.value(name)
-    settings = {name: conf.value(name) for name in _KEPT if name in conf.settings}
-    return table | ({"settings": settings} if settings else {})
-
-
-def _hashed_lists(conf: Conf) -> Iterator[Diagnostic]:
-    """Report CRLs that are in a directory alone: a spec takes them in one file."""
-    lists = conf.settings.get("ssl_crl_dir")
-    if lists and lists.value:
-        message = f'ssl_crl_dir = "{lists.value}" is left out: the server would accept revoked certificates'
-        hint = (
-            f"put its lists into one file (cat {lists.value}/*.r*), name that in crl_file of [ca.{CLIENTS}], "
-            "and delete crl = false"
-        )
-        yield Diagnostic("PGT296", message, hint=hint, severity="warning", place=lists.place, file=lists.file)
-
-
-def _left(conf: Conf, version: int) -> Iterator[Diagnostic]:
-    """Report settings of TLS that a spec does not have."""
-    known = {setting.name: setting.default for setting in SSL_SETTINGS}
-    for name, setting in conf.settings.items():
-        if name in known and name not in _DECIDED and setting.value != known[name]:
-            message = f'{name} = "{setting.value}" is left out: pgtls writes "{known[name]}"'
-            hint = "check whether the server still needs it"
-            yield Diagnostic("PGT296", message, hint=hint, severity="warning", place=setting.place, file=setting.file)
-    if (switch := conf.settings.get("ssl")) and switch.value.lower() not in ("on", "true", "yes", "1"):
-        place = switch.place
-        yield Diagnostic("PGT299", "TLS was off: pgtls turns it on", severity="warning", place=place, file=place.file)
-    if (command := conf.settings.get("ssl_passphrase_command")) and _holds_secret(command.name, conf):
-        message = "ssl_passphrase_command is left out: it holds the passphrase itself"
-        hint = "set passphrase_command in the spec to one that reads a file on the server"
-        yield Diagnostic("PGT296", message, hint=hint, severity="warning", place=command.place, file=command.file)
-
-
-def _holds_secret(name: str, conf: Conf) -> bool:
-    """Whether a setting is a command that prints what stands in it."""
-    words = conf.value(name).split()
-    return name == "ssl_passphrase_command" and bool(words) and os.path.basename(words[0]) in ("echo", "printf")
-
-
 def _is_encrypted(path: str | None) -> bool:
-    return path is not None and b"ENCRYPTED" in Path(path).read_bytes()
+    return path is not None and b"ENCRYPTED" in content(path)

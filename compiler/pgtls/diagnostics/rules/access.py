@@ -482,17 +482,20 @@ RULES: tuple[Rule, ...] = (
         "PGT295",
         "error",
         "a file that cannot be imported",
-        meaning="A file that `pgtls import` was given, or that one of them names, does not exist, is missing, or "
-        "has a line that the server refuses.",
+        meaning="A file that `pgtls import` was given, or that one of them names, does not exist, cannot be read here, "
+        "or has a line that the server refuses. Or the server has its CRLs in a directory (`ssl_crl_dir`): a spec "
+        "takes them from one file.",
         why="A spec made from a part of the files would mean something else than the server does.",
-        fix="Correct the line, or name the file with its path on this machine.",
+        fix="Correct the line, or name the file with its path on this machine: `--hba`, `--ident`, `--cert`, `--key`, "
+        "`--ca-file`, `--crl-file`.",
     ),
     Rule(
         "PGT296",
         "warning",
         "what a spec cannot express",
         meaning="A line of the imported files has no counterpart in a spec, and is left out: a policy for "
-        "cleartext alone, roles by a regular expression, a mask that is no prefix length, GSS encryption.",
+        "cleartext alone, roles by a regular expression, a mask that is no prefix length, GSS encryption. Or a setting "
+        "of postgresql.conf has none.",
         why="What the line admitted or refused is decided by the other lines now; PGT297 shows where that differs.",
         fix="Write policies for what the line is meant to do.",
     ),
@@ -520,8 +523,8 @@ RULES: tuple[Rule, ...] = (
         "warning",
         "what an import cannot know, or has decided",
         meaning="The server's files do not say it, or a spec must not hold it: whether clients verify the server, "
-        "secrets, the certificates of users. Or the import decided something: a waiver for what was so "
-        "before, `no_local`, a certificate that is not adopted.",
+        "secrets, the certificates of users, what ALTER SYSTEM has set. Or the import decided something: a waiver for "
+        "what was so before, `no_local`, `crl = false`, a certificate that is not adopted, TLS that was off.",
         why="The spec is complete only with it.",
         fix="Add it to the spec as the hint says.",
     ),
