@@ -3,6 +3,8 @@
 A secret is the value of an option with a telling name (``ldapbindpasswd``, ``radiussecrets``, any name with "pass",
 "secret" or "token"), and the password of a URL. A line can be malformed. After such an option, each token that is no
 other option therefore counts as part of the secret.
+
+A line can also be of another file altogether, which an ``include`` names: there, each word can be a secret.
 """
 
 from __future__ import annotations
@@ -11,10 +13,12 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pgtls.postgres.methods import PASSWORD_IN_URL, SECRET_OPTIONS, is_option, is_secret
+from pgtls.hba.model import Keyword
+from pgtls.hba.options import RECORD_TYPES
+from pgtls.postgres.methods import METHODS, PASSWORD_IN_URL, SECRET_OPTIONS, is_option, is_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
 HIDDEN = "(secret)"
 """The replacement for a secret in a message."""
@@ -25,6 +29,8 @@ _NOT_HIDDEN = re.compile(r"[^\r\n]")
 _AROUND_A_NAME = "\"'#:\\\r\n "
 _NAMED = re.compile(r"""([A-Za-z][\w.]*)["']*\s*[=:]""")
 """A name with its value, wherever in a token: after a mistyped quote, or with a colon for the equals sign."""
+_WORDS = RECORD_TYPES | METHODS.keys() | {keyword.value for keyword in Keyword}
+_QUOTED = re.compile(r'".*"', re.DOTALL)
 
 
 def blotted(text: str) -> str:
@@ -38,6 +44,22 @@ def without_secrets(message: str, tokens: Iterable[str]) -> str:
     for secret in sorted(found, key=len, reverse=True):
         message = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, message)
     return message
+
+
+def is_record(line: str) -> bool:
+    """Return whether a line begins as those of pg_hba.conf do."""
+    first = _RAW_TOKEN.search(line)
+    return first is not None and first[0].strip('"') in RECORD_TYPES
+
+
+def veiled(line: str, known: Container[str] = _WORDS) -> str:
+    """Replace every character of every word that is not known with an asterisk."""
+    return _RAW_TOKEN.sub(lambda word: word[0] if word[0] in known else _NOT_HIDDEN.sub("*", word[0]), line)
+
+
+def without_quotations(message: str) -> str:
+    """Remove from a message about a line what it quotes."""
+    return _QUOTED.sub(HIDDEN, message)
 
 
 def _blotted(line: str) -> str:

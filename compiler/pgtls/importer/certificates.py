@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.importer.files import content
 from pgtls.pki import chains, facts
 from pgtls.pki.model import Unreadable
 
@@ -40,17 +40,17 @@ def served(certificate: str, key: str, trusted: str | None, hosts: Sequence[str]
 
     ``trusted`` is the file of client CAs. Paths in the spec are relative to ``base``. Raises Rejected with PGT295.
     """
-    content = _read(certificate)
+    presented = _read(certificate)
     own = {"cert_file": relative(certificate, base), "key_file": relative(key, base)}
-    found = facts.read(content)
+    found = facts.read(presented)
     if isinstance(found, Unreadable):
         return Material(own)
     notes = tuple(_about_names(found[0], certificate, hosts))
-    if chains.is_whole(content):
+    if chains.is_whole(presented):
         return Material(own, notes=notes)
-    if trusted and chains.ends_under(content, _read(trusted)):
+    if trusted and chains.ends_under(presented, _read(trusted)):
         return Material({"ca": CLIENTS} | own, notes=notes)
-    beside = _issuer_beside(content, dict.fromkeys(map(os.path.dirname, (certificate, trusted or certificate))))
+    beside = _issuer_beside(presented, dict.fromkeys(map(os.path.dirname, (certificate, trusted or certificate))))
     if beside is None:
         return Material(own, notes=notes)
     note = f'"{beside}" has the CA that signed "{certificate}": [ca.{_SERVERS}] names it'
@@ -63,8 +63,8 @@ def served(certificate: str, key: str, trusted: str | None, hosts: Sequence[str]
 
 def signs_itself(path: str) -> bool:
     """Whether the first certificate of a file is its own root."""
-    content = _readable(path)
-    found = facts.read(content) if content else ()
+    presented = _readable(path)
+    found = facts.read(presented) if presented else ()
     return bool(not isinstance(found, Unreadable) and found and found[0].subject == found[0].issuer)
 
 
@@ -88,28 +88,28 @@ def _about_names(certificate: Certificate, path: str, hosts: Sequence[str]) -> I
         )
 
 
-def _issuer_beside(content: bytes, directories: Sequence[str] | dict[str, None]) -> str | None:
+def _issuer_beside(presented: bytes, directories: Sequence[str] | dict[str, None]) -> str | None:
     """Return the file in one of these directories that has the CA of a certificate, up to a root."""
     for directory in directories:
         for name in sorted(os.listdir(directory or ".")):
             path = os.path.join(directory, name)
             if name.endswith(_SUFFIXES) and os.path.isfile(path) and os.path.getsize(path) <= _LARGEST:
                 candidate = _readable(path)
-                if candidate and chains.is_whole(candidate) and chains.ends_under(content, candidate):
+                if candidate and chains.is_whole(candidate) and chains.ends_under(presented, candidate):
                     return path
     return None
 
 
 def _readable(path: str) -> bytes | None:
     try:
-        return Path(path).read_bytes()
+        return content(path)
     except OSError:
         return None
 
 
 def _read(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return content(path)
     except FileNotFoundError:
         raise Rejected(
             Diagnostic("PGT295", f'there is no file "{path}"', hint="name the file with its path on this machine")

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Place
+from pgtls.hba.secrets import veiled
+from pgtls.importer.files import text as text_of
+from pgtls.postgres.releases import NEWEST
+from pgtls.postgres.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,16 +60,16 @@ def read_conf(file: str) -> tuple[dict[str, Setting], tuple[Diagnostic, ...]]:
 
 
 def _read(file: str, depth: int) -> Iterator[Setting | Diagnostic]:
-    with open(file, encoding="utf-8", errors="surrogateescape") as opened:
-        lines = opened.read().split("\n")
-    for number, text in enumerate(lines, 1):
+    lines = text_of(file, pipes=depth == 0).split("\n")
+    for number, text in enumerate((line.rstrip("\r") for line in lines), 1):
         if not text.strip() or text.lstrip().startswith("#"):
             continue
         match = _LINE.fullmatch(text)
         if not match:
-            yield _fault("syntax error", file, number, text)
+            yield _fault("syntax error", file, number, veiled(text, settings(NEWEST)) if depth else text)
             continue
         value = match["bare"] if match["quoted"] is None else _ESCAPE.sub(_unescaped, match["quoted"])
+        value = value.partition("\0")[0]  # a C string ends there
         name = match["name"].lower()
         if name in ("include", "include_if_exists", "include_dir"):
             yield from _included(name, Setting(name, value, file, number, text), depth)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Place, Rejected
 from pgtls.hba.parse import parse_hba, parse_ident
-from pgtls.hba.secrets import blotted
+from pgtls.hba.secrets import blotted, is_record, veiled, without_quotations
+from pgtls.importer.files import text as text_of
 from pgtls.postgres.methods import CLIENTCERT_NUMBERS_UNTIL
 
 if TYPE_CHECKING:
@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
     from pgtls.access.question import Answer, Question
     from pgtls.hba.model import IdentLine, Line
-    from pgtls.hba.parse import HbaError
-
-_LARGEST = 16 << 20
-"""Bytes: far more than a server reads in a moment."""
+    from pgtls.hba.parse import HbaError, ParsedHba, ParsedIdent
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +36,15 @@ def read_foreign(hba: str, ident: str | None, version: int) -> Foreign:
     """
     texts: dict[str, str] = {}
 
-    def read(path: str) -> str:
-        text = read_text(path)
+    def read(path: str, *, pipes: bool = False) -> str:
+        text = text_of(path, pipes=pipes)
         texts[path] = blotted(text)
         return text
 
-    rules = parse_hba(read(hba), version, hba, read, os.listdir)
-    maps = parse_ident(read(ident), version, ident, read, os.listdir) if ident else None
-    faults = [_fault(fault, rules.consequence, texts, version) for fault in rules.errors]
-    faults += [_fault(fault, maps.consequence, texts, version) for fault in maps.errors] if maps else []
+    rules = parse_hba(read(hba, pipes=True), version, hba, read, os.listdir)
+    maps = parse_ident(read(ident, pipes=True), version, ident, read, os.listdir) if ident else None
+    faults = [_fault(fault, rules, texts, version, fault.file == hba) for fault in rules.errors]
+    faults += [_fault(fault, maps, texts, version, fault.file == ident) for fault in maps.errors] if maps else []
     if faults:
         raise Rejected(*faults)
     return Foreign(rules.lines, maps.lines if maps else (), texts)
@@ -59,15 +56,6 @@ def ask(hba: str, ident: str | None, version: int, question: Question) -> Answer
 
     foreign = read_foreign(hba, ident, version)
     return of_file(foreign.lines, foreign.idents, foreign.texts, version, question)
-
-
-def read_text(path: str) -> str:
-    """Read a file as the parsers want it; it may come through a pipe, and must end. Raises OSError."""
-    with open(path, "rb") as file:
-        content = file.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
-    return content.decode("utf-8", "surrogateescape")
 
 
 def line_place(texts: Mapping[str, str], file: str | None, number: int | None) -> Place | None:
@@ -84,12 +72,17 @@ def line_text(texts: Mapping[str, str], file: str | None, number: int | None) ->
     return lines[number - 1].rstrip("\r") if number and number <= len(lines) else None
 
 
-def _fault(fault: HbaError, consequence: str | None, texts: dict[str, str], version: int) -> Diagnostic:
-    place, text = None, line_text(texts, fault.file, fault.line)
-    if fault.line and fault.column and text is not None:
+def _fault(
+    fault: HbaError, parsed: ParsedHba | ParsedIdent, texts: dict[str, str], version: int, is_named: bool
+) -> Diagnostic:
+    """Report a line that the server refuses. ``is_named``: the user named its file, so that it is what it should be."""
+    place, text, message = None, line_text(texts, fault.file, fault.line) or "", fault.message
+    if not is_named and not is_record(line_text(texts, fault.file, fault.record) or ""):
+        text, message = veiled(text), without_quotations(message)
+    if fault.line and fault.column and fault.file in texts:
         place = Place(fault.file, fault.line, fault.column, fault.line, fault.column + 1, text)
-    hint = "; ".join(filter(None, (consequence, *_remedies(fault, version))))
-    return Diagnostic("PGT290", fault.message, hint=hint or None, place=place, file=fault.file)
+    hint = "; ".join(filter(None, (parsed.consequence, *_remedies(fault, version))))
+    return Diagnostic("PGT290", message, hint=hint or None, place=place, file=fault.file)
 
 
 def _remedies(fault: HbaError, version: int) -> Iterable[str]:
