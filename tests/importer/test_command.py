@@ -140,6 +140,18 @@ def _answer(server: Server, role: str, database: str, host: str) -> str:
     return "admitted"
 
 
+def test_all_missing_files_are_reported_at_once(tmp_path: Path) -> None:
+    (tmp_path / "postgresql.conf").write_text("ssl_ca_file = 'no-ca.crt'\nssl_crl_file = 'no.crl'\n")
+    run = run_import(tmp_path, PEER, "--ident", "no.conf", "--cert", "no.crt", "--conf", "postgresql.conf")
+    assert run.status == 1
+    for name in ("no.conf", "no.crt"):
+        assert f'there is no file "{name}"' in run.stderr
+    for name in ('ssl_ca_file = "no-ca.crt"', 'ssl_crl_file = "no.crl"'):
+        assert f"{name} cannot be read on this machine" in run.stderr
+    assert run.stderr.count("error[PGT295]") == 4
+    assert not (tmp_path / "pgtls.toml").exists()
+
+
 MAPPED = "local all postgres peer map=admins\nlocal all all scram-sha-256\nhostssl shop app 10.0.0.0/8 scram-sha-256\n"
 
 
