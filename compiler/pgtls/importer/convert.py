@@ -11,6 +11,7 @@ import tomli_w
 
 from pgtls.api import Spec, check, plan
 from pgtls.diagnostics import Diagnostic, Rejected, errors
+from pgtls.importer.comments import comments
 from pgtls.importer.compare import Files, differences
 from pgtls.importer.findings import Findings
 from pgtls.importer.foreign import read_foreign
@@ -22,13 +23,17 @@ from pgtls.language.files import Disk
 from pgtls.postgres.methods import takes_map
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from pgtls.hba.model import Line
+    from pgtls.importer.comments import Key
     from pgtls.importer.foreign import Foreign
     from pgtls.importer.server import Given
 
 _NO_SECRET = "PGT560"  # noqa: S105  (the code of a diagnostic)
+_SHOWN = 10
+"""Places in a message."""
 _PGT297_HINT = "change the policies until they say what is meant"
 
 
@@ -68,7 +73,8 @@ def adopt(sources: Sources, given: Given, server: str, now: datetime) -> Adopted
     findings = Findings(foreign.texts)
     _require_maps(foreign, findings, ident, hba)
     files = Files(foreign.lines, foreign.idents)
-    access = access_tables(files, given.postgres, findings.left_out)
+    commented = comments((*files.lines, *files.idents), foreign.texts, given.postgres)
+    access = access_tables(files, given.postgres, findings.left_out, commented)
     table, authorities = server_tables(given, conf, files.lines, findings)
     tables = {
         "version": 1,
@@ -81,6 +87,7 @@ def adopt(sources: Sources, given: Given, server: str, now: datetime) -> Adopted
     draft = _Draft(tables, given, now)
     _say_unknown(access, files, findings)
     settled = settle(tables, access.origin, findings, lambda: check(draft.spec), draft.plan, given.directory)
+    _say_lost_comments(commented, access.policies, findings)
     return _judged(draft, settled, files, findings, access, server)
 
 
@@ -171,6 +178,19 @@ def _say_unknown(access: Access, files: Files, findings: Findings) -> None:
 
 
 # --- after ---
+
+
+def _say_lost_comments(commented: Mapping[Key, str], policies: Mapping[str, Any], findings: Findings) -> None:
+    """Report the comments that no policy has in its description."""
+    kept = [policy["description"] for policy in policies.values()]
+    lost = [key for key, text in commented.items() if not any(text in description for description in kept)]
+    if lost:
+        many = f"{len(lost)} comments" if len(lost) > 1 else "1 comment"
+        where = ", ".join(f"{os.path.basename(file or '')}:{number}" for file, number in lost[:_SHOWN])
+        more = ", …" if len(lost) > _SHOWN else ""
+        findings.note(
+            f"the spec does not have {many} of lines ({where}{more})", "copy those that you need into the spec"
+        )
 
 
 def _report_differences(files: Files, compiled: Files, findings: Findings) -> bool:

@@ -14,15 +14,18 @@ from pgtls.importer.people import People, maps_of, narrowed, reached, separated,
 from pgtls.postgres.methods import METHODS, is_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pgtls.hba.model import Address, Database, Line
+    from pgtls.importer.comments import Key
     from pgtls.importer.compare import Files
     from pgtls.importer.entries import Entry, Report
     from pgtls.importer.people import Maps
 
 Tables = dict[str, Any]
 _APART = {"reason": "separates two policies that accept different identities", "codes": ["PGT256"]}
+_LONGEST_COMMENT = 500
+"""Characters of the comments in a description."""
 _SSLMODES = {"host": "prefer", "hostssl": "require"}
 
 
@@ -39,8 +42,8 @@ class Access:
     secrets: dict[str, Line]
 
 
-def access_tables(files: Files, version: int, report: Report) -> Access:
-    """Write the lines as tables; ``report`` takes what they cannot express."""
+def access_tables(files: Files, version: int, report: Report, comments: Mapping[Key, str]) -> Access:
+    """Write the lines as tables; ``report`` takes what they cannot express. ``comments`` are those of lines."""
     maps = maps_of(files.idents)
     people, variables = People(maps, version), Variables()
     policies: Tables = {}
@@ -48,7 +51,8 @@ def access_tables(files: Files, version: int, report: Report) -> Access:
     for item in prioritised(_arranged(files, maps, report)):
         users, mapped = people.subjects(item)
         name = table_name(_title(item, users), policies)
-        policies[name], origin[name] = _policy(item, users, mapped, variables), item.lines[0]
+        described = {"description": _described(item, comments)}
+        policies[name], origin[name] = described | _policy(item, users, mapped, variables), item.lines[0]
     tables = {name: user.table() for name, user in sorted(people.users.items())}
     return Access(without_strangers(tables, policies), policies, origin, variables.lines)
 
@@ -90,7 +94,7 @@ def _title(item: Entry, users: Sequence[str]) -> str:
 
 
 def _policy(item: Entry, users: Sequence[str], mapped: Sequence[dict[str, str]], variables: Variables) -> Tables:
-    table: Tables = {"description": _origin(item), "users": list(dict.fromkeys(users))}
+    table: Tables = {"users": list(dict.fromkeys(users))}
     if item.databases != (Keyword.ALL,):
         table["databases"] = [_database(term) for term in item.databases]
     table["from"] = [_address(term) for term in item.addresses] or ["local"]
@@ -113,6 +117,13 @@ def _policy(item: Entry, users: Sequence[str], mapped: Sequence[dict[str, str]],
     if item.apart:
         table["waiver"] = _APART
     return table
+
+
+def _described(item: Entry, comments: Mapping[Key, str]) -> str:
+    """Return the comments of the lines that an entry comes from, and which these are."""
+    found = () if item.apart else (comments.get((line.file, line.number), "") for line in item.lines)
+    text = "; ".join(dict.fromkeys(one for one in found if one and one.isprintable()))
+    return f"{text} ({_origin(item)})" if 0 < len(text) <= _LONGEST_COMMENT else _origin(item)
 
 
 def _origin(item: Entry) -> str:
