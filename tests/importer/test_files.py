@@ -50,6 +50,20 @@ def test_no_file_names_one_that_never_ends(tmp_path: Path, file: str, line: str)
         assert fault.message.endswith(("it is no regular file", "cannot be read on this machine"))
 
 
+BOMBS = {
+    "pg_hba.conf": ("pg_hba", "include pg_hba.conf\n"),
+    "pg_hba.conf, in a list": ("pg_hba", "local @pg_hba.conf all peer\n"),
+    "pg_ident.conf": ("pg_ident", "include pg_ident.conf\n"),
+    "postgresql.conf": ("postgresql", "include 'postgresql.conf'\n"),
+}
+
+
+@pytest.mark.parametrize(("file", "line"), BOMBS.values(), ids=BOMBS)
+def test_files_that_include_each_other_over_and_over_end(tmp_path: Path, file: str, line: str) -> None:
+    (found,) = {fault.message.rpartition(": ")[2] for fault in refused(tmp_path, **{file: line * 20})}
+    assert found in ("there are too many included files", "maximum nesting depth exceeded")
+
+
 def test_explain_waits_for_none_either(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "pg_hba.conf").write_text("include pipe\n")

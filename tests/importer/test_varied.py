@@ -15,7 +15,7 @@ from pgtls.hba.match import decide
 from pgtls.hba.model import Connection, Surroundings
 from pgtls.hba.parse import parse_hba
 from pgtls.importer.convert import Adopted, Sources, adopt
-from pgtls.importer.files import text as read
+from pgtls.importer.files import Reader
 from pgtls.importer.server import Given
 from support.building import NOW
 
@@ -96,6 +96,7 @@ def test_it_becomes_a_spec_of_the_same_meaning(tmp_path: Path) -> None:
     asked = Surroundings(members=frozenset({("ann", "dba"), ("ann", "staff")}), interfaces=("192.0.2.7/24",))
     _, files = compiled(tmp_path, adopted, 17)
     file = str(tmp_path / "pg_hba.conf")
+    read = Reader("PGT290").text
     before = parse_hba(read(file), 17, file, read, os.listdir)
     assert not before.errors
     answers = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Place
 from pgtls.hba.secrets import veiled
-from pgtls.importer.files import text as text_of
+from pgtls.importer.files import Reader
 from pgtls.postgres.releases import NEWEST
 from pgtls.postgres.settings import settings
 
@@ -50,7 +50,7 @@ def read_conf(file: str) -> tuple[dict[str, Setting], tuple[Diagnostic, ...]]:
     """
     found: dict[str, Setting] = {}
     faults: list[Diagnostic] = []
-    for item in _read(file, 0):
+    for item in _read(file, 0, Reader("PGT295")):
         if isinstance(item, Setting):
             found.pop(item.name, None)  # so that the order is that of the last lines
             found[item.name] = item
@@ -59,8 +59,8 @@ def read_conf(file: str) -> tuple[dict[str, Setting], tuple[Diagnostic, ...]]:
     return found, tuple(faults)
 
 
-def _read(file: str, depth: int) -> Iterator[Setting | Diagnostic]:
-    lines = text_of(file, pipes=depth == 0).split("\n")
+def _read(file: str, depth: int, reader: Reader) -> Iterator[Setting | Diagnostic]:
+    lines = reader.text(file, pipes=depth == 0).split("\n")
     for number, text in enumerate((line.rstrip("\r") for line in lines), 1):
         if not text.strip() or text.lstrip().startswith("#"):
             continue
@@ -72,7 +72,7 @@ def _read(file: str, depth: int) -> Iterator[Setting | Diagnostic]:
         value = value.partition("\0")[0]  # a C string ends there
         name = match["name"].lower()
         if name in ("include", "include_if_exists", "include_dir"):
-            yield from _included(name, Setting(name, value, file, number, text), depth)
+            yield from _included(name, Setting(name, value, file, number, text), depth, reader)
         else:
             yield Setting(name, value, file, number, text)
 
@@ -86,7 +86,7 @@ def _unescaped(match: re.Match[str]) -> str:
     return {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}.get(escaped, escaped)
 
 
-def _included(directive: str, where: Setting, depth: int) -> Iterator[Setting | Diagnostic]:
+def _included(directive: str, where: Setting, depth: int, reader: Reader) -> Iterator[Setting | Diagnostic]:
     path = os.path.join(os.path.dirname(where.file), where.value)
     if depth >= _DEEPEST:
         yield _fault("maximum nesting depth exceeded", where.file, where.line, where.text)
@@ -99,7 +99,7 @@ def _included(directive: str, where: Setting, depth: int) -> Iterator[Setting | 
         else:
             paths = [path]
         for one in paths:
-            yield from _read(one, depth + 1)
+            yield from _read(one, depth + 1, reader)
     except FileNotFoundError as error:
         if directive != "include_if_exists":
             yield _fault(f'could not open "{path}": {error.strerror}', where.file, where.line, where.text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pgtls.diagnostics import Diagnostic, Place, Rejected
 from pgtls.hba.parse import parse_hba, parse_ident
 from pgtls.hba.secrets import blotted, is_record, veiled, without_quotations
-from pgtls.importer.files import text as text_of
+from pgtls.importer.files import Reader
 from pgtls.postgres.methods import CLIENTCERT_NUMBERS_UNTIL
 
 if TYPE_CHECKING:
@@ -35,10 +35,12 @@ def read_foreign(hba: str, ident: str | None, version: int) -> Foreign:
     Raises OSError, and Rejected with PGT290.
     """
     texts: dict[str, str] = {}
+    reader = Reader("PGT290")
 
     def read(path: str, *, pipes: bool = False) -> str:
-        text = text_of(path, pipes=pipes)
-        texts[path] = blotted(text)
+        text = reader.text(path, pipes=pipes)
+        if path not in texts:
+            texts[path] = blotted(text)
         return text
 
     rules = parse_hba(read(hba, pipes=True), version, hba, read, os.listdir)
