@@ -102,6 +102,14 @@ def test_no_word_of_a_file_of_another_kind_is_shown(tmp_path: Path, line: str) -
         assert "CANARY" not in f"{found}"
 
 
+def test_no_word_of_a_list_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "private").write_text("@CANARY\n")
+    (nested,) = refused(tmp_path, pg_hba=f"local @{tmp_path}/private all peer\n")
+    assert nested.message == "could not open file (secret): No such file or directory"
+    (own,) = refused(tmp_path, pg_hba=f"local @{tmp_path}/none all peer\n")
+    assert own.message == f'could not open file "{tmp_path}/none": No such file or directory'
+
+
 def test_known_words_and_what_the_user_names_are_shown(tmp_path: Path) -> None:
     (tmp_path / "more").write_text("hostsll all app 10.0.0.0/8 md5\nhost all app 10.0.0.0/8 md6\n")
     typo, method = refused(tmp_path, pg_hba=f"include {tmp_path}/more\n")

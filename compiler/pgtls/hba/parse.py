@@ -8,7 +8,7 @@ whole file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -43,7 +43,8 @@ class HbaError:
     """The server's message about a file that it rejects.
 
     ``line`` and ``column`` are the place of the token (None: the whole file is at fault). ``record`` is the line number
-    that the server reports: the start of a continued line.
+    that the server reports: the start of a continued line. ``quoted`` is the file whose words the message quotes, if it
+    is another one.
     """
 
     message: str
@@ -51,6 +52,7 @@ class HbaError:
     line: int | None = None
     column: int | None = None
     record: int | None = None
+    quoted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,8 @@ def _parsed(
     carried: tuple[str, ...] = ()  # by a backslash at the end of the previous line; in 13 that is no continuation
     for record in tokenize(text, version, file, files):
         if isinstance(record, Fault):
-            errors.append(_error(record.message, record.place, record.record))
+            quoted = None if record.quoted == record.place.file else record.quoted
+            errors.append(replace(_error(record.message, record.place, record.record), quoted=quoted))
             continue
         try:
             lines.append(line_of(record))

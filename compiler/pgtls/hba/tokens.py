@@ -82,11 +82,15 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A record that the server rejects: the server's message, the place of the token, and the reported line number."""
+    """A record that the server rejects: the server's message, the place of the token, and the reported line number.
+
+    ``quoted`` is the file whose words the message quotes: that of the place, or a list that it names with ``@``.
+    """
 
     message: str
     place: Place
     record: int
+    quoted: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +128,15 @@ def tokenize(text: str, version: int, file: str, files: Files, depth: int = 0) -
             elif fields:
                 yield Record(file, logical.number, fields, logical)
         except _Refused as refused:
-            yield Fault(str(refused), refused.place, logical.number)
+            yield Fault(str(refused), refused.place, logical.number, refused.quoted)
 
 
 class _Refused(Exception):  # noqa: N818
     """Carry a fault inside a record to its record."""
 
-    def __init__(self, message: str, place: Place) -> None:
+    def __init__(self, message: str, place: Place, quoted: str | None = None) -> None:
         super().__init__(message)
-        self.place = place
+        self.place, self.quoted = place, quoted or place.file
 
 
 def _logical_lines(text: str, version: int, file: str) -> Iterator[Logical]:
@@ -222,7 +226,7 @@ def _expanded(token: Token, version: int, files: Files, depth: int) -> Iterable[
     tokens: list[Token] = []
     for record in tokenize(text, version, path, files, depth + 1):
         if isinstance(record, Fault):
-            raise _Refused(record.message, token.place)
+            raise _Refused(record.message, token.place, record.quoted)
         tokens += (inner for field in record.fields for inner in field)
     return tokens
 

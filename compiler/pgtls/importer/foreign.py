@@ -81,6 +81,8 @@ def _fault(
     place, text, message = None, line_text(texts, fault.file, fault.line) or "", fault.message
     if not is_named and not is_record(line_text(texts, fault.file, fault.record) or ""):
         text, message = veiled(text), without_quotations(message)
+    elif fault.quoted:  # a list, in which each word is a name
+        message = without_quotations(message)
     if fault.line and fault.column and fault.file in texts:
         place = Place(fault.file, fault.line, fault.column, fault.line, fault.column + 1, text)
     hint = "; ".join(filter(None, (parsed.consequence, *_remedies(fault, version))))
