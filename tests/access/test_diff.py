@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from itertools import permutations
@@ -535,6 +536,41 @@ def test_a_link_in_the_repository_is_a_fault_where_it_is_included(
     git(split, "commit", "-qm", "three")
     status, answer = compare(capsys, "git:HEAD", "git:HEAD~1")
     assert (status, answer["diagnostics"][0]["file"]) == (1, "git:HEAD:policies/link.toml")
+
+
+@pytest.mark.parametrize("way", ["a link", "a submodule"])
+def test_a_link_or_a_submodule_that_takes_the_place_of_the_spec_is_a_fault_of_either_form(
+    repository: Path, capsys: pytest.CaptureFixture[str], way: str
+) -> None:
+    """Both sides would be read through it, and show no difference."""
+    for name in ("prod", "dev"):
+        (repository / "specs" / name).mkdir(parents=True)
+        (repository / "specs" / name / "pgtls.toml").write_text(OLD + (WIDE if name == "dev" else ""))
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "two")
+    git(repository, "branch", "base")
+    assert compare(capsys, "git:base", "specs/prod/pgtls.toml", "--fail-on", "any")[0] == 0
+    git(repository, "rm", "-rq", "specs/prod")
+    if way == "a link":
+        (repository / "specs" / "prod").symlink_to("dev")
+    else:
+        shutil.copytree(repository / "specs" / "dev", repository / "specs" / "prod")
+        git(repository / "specs" / "prod", "init", "-q", "-b", "base")
+        git(repository / "specs" / "prod", "add", ".")
+        git(repository / "specs" / "prod", "commit", "-qm", "one")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "three")
+    for sides in (
+        ("git:base", "specs/prod/pgtls.toml"),
+        ("specs/prod/pgtls.toml", "git:base"),
+        ("git:base:specs/prod/pgtls.toml", "git:HEAD:specs/prod/pgtls.toml"),
+        ("git:base", str(repository / "specs" / "prod" / "pgtls.toml")),
+    ):
+        status, answer = compare(capsys, *sides)
+        assert (status, [d["code"] for d in answer["diagnostics"]]) == (1, ["PGT292"]), sides
+        assert way.removeprefix("a ") in answer["diagnostics"][0]["message"]
+    status, answer = compare(capsys, "git:base:specs/prod/pgtls.toml", "specs/dev/pgtls.toml")
+    assert (status, {change["kind"] for change in answer["changes"]}) == (0, {"granted"})
 
 
 def test_every_format_has_what_protects(specs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,6 +56,59 @@ def test_patterns_match_in_memory_what_they_match_on_the_disk(parts: list[str]) 
     assert found & files == on_disk & files
 
 
+NAMES = st.text("ab[]!-*?.", min_size=1, max_size=4).filter(lambda name: name.strip(".") != "")
+WORDS = st.one_of(NAMES, st.sampled_from(("**", "*", ".*", "[ab]", "?", ".")))
+
+
+@given(
+    paths=st.sets(st.lists(NAMES, min_size=1, max_size=3).map(tuple), min_size=1, max_size=6),
+    patterns=st.lists(st.lists(WORDS, min_size=1, max_size=4).map("/".join), min_size=1, max_size=8),
+    final=st.sampled_from(("", "/", "/**", "/**/")),
+    up=st.booleans(),
+)
+@settings(max_examples=100, deadline=None)
+def test_names_and_patterns_of_all_kinds_match_in_memory_as_on_the_disk(
+    paths: set[tuple[str, ...]], patterns: list[str], final: str, *, up: bool
+) -> None:
+    files = {"/".join(path) for path in paths if not any(path == other[: len(path)] != other for other in paths)}
+    with TemporaryDirectory() as directory:
+        for name in files:
+            Path(directory, name).parent.mkdir(parents=True, exist_ok=True)
+            Path(directory, name).write_text("")
+        start = next(iter(sorted(files))).rpartition("/")[0] if up else ""
+        names = {("../" * (start.count("/") + 1) if start else "") + name for name in files}
+        for pattern in (*(pattern + final for pattern in patterns), *names):
+            on_disk = sorted(Disk().glob(os.path.join(directory, start), pattern))
+            assert sorted(Mapped(dict.fromkeys(files, "")).glob(start, pattern)) == on_disk, pattern
+            top = Path(directory, start)
+            known = glob.glob(pattern, root_dir=top, recursive=True)
+            assert regular(top, on_disk) == regular(top, known), pattern
+
+
+@pytest.mark.parametrize("pattern", ["**/", "users/**/", "users/", "**/users/", "*/"])
+def test_a_final_slash_matches_directories_only(tmp_path: Path, pattern: str) -> None:
+    for names in (Disk().glob(str(tree(tmp_path)), pattern), Mapped(dict.fromkeys(TREE, "")).glob("", pattern)):
+        assert {os.path.normpath(name) for name in names} >= {"users"}
+        assert all((tmp_path / name).is_dir() for name in names)
+
+
+@pytest.mark.parametrize("pattern", ["**//users/*.toml", "**/**/b.toml", "users//b.toml", "./users/./b.toml"])
+def test_a_build_knows_again_what_a_pattern_with_needless_parts_matched(tmp_path: Path, pattern: str) -> None:
+    spec = tree(tmp_path) / "pgtls.toml"
+    (tmp_path / "users" / "b.toml").write_text("[user.b]\n")
+    (tmp_path / "x" / "users" / "e.toml").write_text("[user.e]\n")
+    spec.write_text(f'version = 1\ninclude = ["{pattern}"]\n')
+    source = load(spec).source
+    assert "users/b.toml" in source.matched
+    assert contents_digest(source.contents(), "o") == source_digest(str(spec), source.patterns, (), "o")
+
+
+def test_a_pattern_is_matched_in_directories_as_deep_as_a_path_can_be() -> None:
+    deep = "/".join(["a"] * 1200)
+    assert list(Mapped({f"{deep}/x.toml": ""}).glob("", "**/*.toml")) == [f"{deep}/x.toml"]
+    assert list(Mapped({f"{deep}/x.toml": ""}).glob("", f"{deep}/*.toml")) == [f"{deep}/x.toml"]
+
+
 def test_a_spec_in_memory_reads_nothing_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("users").mkdir()
@@ -120,6 +173,19 @@ def test_an_excerpt_shows_no_line_of_a_file_outside_of_the_repository(tmp_path: 
     assert "PGT003" in printed
     assert "hunter2" not in printed
     assert ("shown:line" in printed) == bool(include)
+
+
+@pytest.mark.parametrize("way", ["a link", "another repository"])
+def test_no_line_is_shown_of_a_spec_to_which_a_directory_of_the_repository_leads_out(tmp_path: Path, way: str) -> None:
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "pgtls.toml").write_text("root:hunter2:!\n")
+    (tmp_path / "repository" / ".git").mkdir(parents=True)
+    (tmp_path / "repository" / "specs").symlink_to("../private")
+    if way == "another repository":
+        (tmp_path / "private" / ".git").mkdir()
+    assert "hunter2" not in render(load(tmp_path / "repository" / "specs" / "pgtls.toml").diagnostics)
+    (tmp_path / "home").symlink_to("private")
+    assert "hunter2" in render(load(tmp_path / "home" / "pgtls.toml").diagnostics)
 
 
 def test_a_spec_in_a_folder_of_a_repository_shows_lines_of_all_of_it(tmp_path: Path) -> None:

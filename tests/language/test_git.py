@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.language.git import revision
+from pgtls.language.files import OUTSIDE
+from pgtls.language.git import refuse_links, revision
 from pgtls.language.load import LoadResult, load
 from support.system import ENVIRONMENT
 
@@ -45,8 +47,14 @@ class Repository:
         self.git("add", "-A")
         self.git("commit", "-q", "-m", "change")
 
-    def load(self, name: str = "HEAD") -> LoadResult:
-        files, path = revision(name, str(self.root / "pgtls.toml"))
+    def add_submodule(self, name: str) -> None:
+        """Commit another repository, with a spec of its own, as a submodule."""
+        (self.root / name).mkdir(parents=True)
+        Repository(self.root / name)
+        self.commit()
+
+    def load(self, name: str = "HEAD", path: str = "pgtls.toml") -> LoadResult:
+        files, path = revision(name, str(self.root / path))
         return load(path, files)
 
     def users(self) -> list[str]:
@@ -168,20 +176,51 @@ def test_a_symbolic_link_that_is_included_is_a_fault_and_no_other_link_is(reposi
     assert fault.message == "the file cannot be read: it is a symbolic link, and git:REV follows none"
 
 
-@pytest.mark.parametrize("pattern", ["folder/*.toml", "*/*.toml", "**/*.toml", "folder/app.toml", "./folder/*"])
-def test_a_pattern_that_leads_through_a_link_is_a_fault(repository: Repository, pattern: str) -> None:
-    (repository.root / "folder").symlink_to("/etc")
-    repository.write("pgtls.toml", SPEC.replace("users/*.toml", pattern))
+@pytest.mark.parametrize("target", ["/etc", "users", "users/app.toml", "nowhere", "../x/../users"])
+@pytest.mark.parametrize(
+    "pattern",
+    ["folder/*.toml", "*/*.toml", "**/folder/*.toml", "folder/app.toml", "./folder/*", "folder/**", "*r/../*"],
+)
+def test_a_pattern_that_leads_through_a_link_is_a_fault_whatever_its_target(
+    repository: Repository, pattern: str, target: str
+) -> None:
+    (repository.root / "folder").symlink_to(target)
+    repository.commit()
+    files, _ = revision("HEAD", str(repository.root / "pgtls.toml"))
+    assert "folder" in files.glob("", pattern)
+    repository.write("pgtls.toml", SPEC.replace("users/*.toml", pattern.replace("*r/../", "*r/")))
     repository.commit()
     assert repository.fault().file == "git:HEAD:folder"
 
 
-def test_a_link_to_a_file_holds_nothing_that_a_pattern_could_find(repository: Repository) -> None:
-    (repository.root / "README").write_text("")
-    (repository.root / "README.link").symlink_to("README")
+def test_a_link_whose_target_leads_through_another_link_hides_nothing(repository: Repository) -> None:
+    """Read as text, links/a/../decoy is links/decoy, a file; a checkout has other/decoy, a directory."""
+    repository.write("links/decoy", "")
+    repository.write("other/sub/keep", "")
+    repository.write("other/decoy/more.toml", "[user.more]\n")
+    (repository.root / "links" / "a").symlink_to("../other/sub")
+    (repository.root / "users" / "b").symlink_to("../links/a/../decoy")
+    repository.write("pgtls.toml", SPEC.replace("users/*.toml", "users/*/*.toml"))
+    repository.commit()
+    assert repository.fault().file == "git:HEAD:users/b"
+
+
+def test_two_stars_follow_no_link_as_on_the_disk_but_a_submodule_is_a_fault(repository: Repository) -> None:
+    (repository.root / "folder").symlink_to("/etc")
+    (repository.root / "README.link").symlink_to("users/app.toml")
     repository.write("pgtls.toml", SPEC.replace("users/*.toml", "**/app.toml"))
     repository.commit()
     assert repository.users() == ["app"]
+    repository.add_submodule("deep")
+    assert repository.fault().file == "git:HEAD:deep"
+
+
+def test_a_file_whose_name_is_a_pattern_is_matched_as_on_the_disk(repository: Repository) -> None:
+    repository.write("users/part[0-9].toml", "[user.hidden]\n")
+    repository.write("users/part1.toml", "[user.one]\n")
+    repository.write("pgtls.toml", SPEC.replace("*.toml", "part[0-9].toml"))
+    repository.commit()
+    assert repository.users() == ["one"]
 
 
 @pytest.mark.parametrize("pattern", ["../*.toml", "/etc/*.toml", "./../*.toml"])
@@ -191,11 +230,109 @@ def test_a_pattern_that_leaves_the_repository_is_a_fault(repository: Repository,
     assert "it is outside of the repository" in repository.fault().message
 
 
-def test_a_spec_that_is_a_link_is_a_fault(repository: Repository) -> None:
-    (repository.root / "pgtls.toml").unlink()
-    (repository.root / "pgtls.toml").symlink_to("users/app.toml")
+def rejected(name: str, spec: object) -> str:
+    """Return why a spec is refused at a revision."""
+    with pytest.raises(Rejected) as rejected:
+        revision(name, str(spec))
+    (fault,) = rejected.value.diagnostics
+    assert fault.code == "PGT292"
+    return fault.message
+
+
+@pytest.mark.parametrize("way", ["a link", "a link of a directory", "a link of a directory above", "a submodule"])
+def test_a_spec_to_which_a_link_or_a_submodule_leads_is_a_fault(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    spec = repository.root / "specs" / "prod" / "pgtls.toml"
+    repository.write("specs/prod/pgtls.toml", "version = 1\n[user.prod]\n")
+    repository.write("other/prod/pgtls.toml", "version = 1\n[user.other]\n")
     repository.commit()
-    assert "symbolic link" in repository.fault().message
+    refuse_links(str(spec))
+    what = {"a link": spec, "a link of a directory above": spec.parents[1]}.get(way, spec.parent)
+    repository.git("rm", "-rq", str(what))
+    what.parent.mkdir(exist_ok=True, parents=True)
+    kind = "a submodule" if way == "a submodule" else "a symbolic link"
+    if way == "a submodule":
+        repository.add_submodule("specs/prod")
+    else:
+        what.symlink_to(repository.root / "other" / what.relative_to(repository.root / "specs"))
+        repository.commit()
+    for directory in (repository.root, repository.root.parent):
+        monkeypatch.chdir(directory)
+        for path in (spec, os.path.relpath(spec)):
+            assert f"is {kind}, and git:REV follows none" in rejected("HEAD", path)
+            files, inside = revision("HEAD~1", str(path))
+            result = load(inside, files)
+            assert result.loaded is not None
+            assert list(result.loaded.spec.user) == ["prod"], "the revision decides what it has, not the checkout"
+            with pytest.raises(Rejected, match="PGT292"):
+                refuse_links(str(path))
+
+
+@pytest.mark.parametrize("place", ["checkout", "checkout/users", "", "elsewhere", "worktree"])
+def test_links_outside_of_the_repository_are_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    for name in ("checkout", "elsewhere"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    repository = Repository(tmp_path / "data" / "checkout")
+    repository.git("worktree", "add", "-q", "../worktree")
+    (tmp_path / "home").symlink_to("data")
+    (tmp_path / "shortcut").symlink_to("data/checkout/users")
+    monkeypatch.chdir(tmp_path / "home" / place)
+    for path in ("home/checkout/pgtls.toml", "data/checkout/pgtls.toml", "home/worktree/pgtls.toml"):
+        for spec in (tmp_path / path, os.path.relpath(os.path.realpath(tmp_path / path))):
+            files, inside = revision("HEAD", str(spec))
+            assert (inside, load(inside, files).diagnostics) == ("pgtls.toml", ())
+            refuse_links(str(spec))
+    assert revision("HEAD", str(tmp_path / "shortcut" / "app.toml"))[1] == "users/app.toml"
+
+
+def test_the_repository_is_that_of_the_working_directory_or_else_the_outermost_that_tracks_the_spec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outer = Repository(tmp_path)
+    (tmp_path / "untracked").mkdir()
+    Repository(tmp_path / "untracked").git("branch", "own")
+    outer.write(".gitignore", "untracked\n")
+    outer.add_submodule("sub")
+    outer.git("-C", "sub", "branch", "own")
+    for directory in (tmp_path, tmp_path / "users", tmp_path / "sub", tmp_path / "untracked", tmp_path.parent):
+        monkeypatch.chdir(directory)
+        assert revision("own", os.path.relpath(tmp_path / "untracked" / "pgtls.toml"))[1] == "pgtls.toml"
+        if directory == tmp_path / "sub":  # who works in a submodule asks for its revisions
+            assert revision("own", "pgtls.toml")[1] == "pgtls.toml"
+            refuse_links("pgtls.toml")
+        else:
+            assert '"sub" is a submodule' in rejected("HEAD", os.path.relpath(tmp_path / "sub" / "pgtls.toml"))
+
+
+def test_a_spec_that_lay_where_now_a_link_is_can_be_compared(repository: Repository) -> None:
+    repository.git("mv", "users", "people")
+    (repository.root / "users").symlink_to("people")
+    repository.commit()
+    assert repository.load("HEAD~1", "users/app.toml").source.files[0].text == "[user.app]\n"
+
+
+def test_the_digest_of_a_file_is_that_of_what_a_build_reads(repository: Repository) -> None:
+    repository.write("certs/..a.crt", "A")
+    repository.write("certs/b.crt", "B")
+    repository.write("..c.crt", "C")
+    (repository.root / "folder").symlink_to("certs/deep")
+    (repository.root / "certs" / "link.crt").symlink_to("b.crt")
+    repository.write("certs/deep/d.crt", "D")
+    repository.commit()
+    files, _ = revision("HEAD", str(repository.root / "pgtls.toml"))
+    root = os.path.realpath(repository.root)
+    for path in ("certs/..a.crt", "..c.crt", "users/../certs/b.crt", f"{root}/certs/b.crt"):
+        assert files.digest(path) == sha256((repository.root / path).read_bytes()).hexdigest()
+    assert files.digest(f"../{os.path.basename(root)}/certs/b.crt") == files.digest("certs/b.crt")
+    for path in ("certs/link.crt", "users/../certs/link.crt", f"{root}/certs/link.crt", "folder/d.crt"):
+        assert files.digest(path) == "OSError", path
+    assert files.digest("folder/../b.crt") == "OSError", "a build reads certs/b.crt"
+    assert files.digest("folder/../certs/b.crt") == "OSError", "a build reads certs/certs/b.crt, which is not there"
+    for path in ("../b.crt", "users/../../b.crt", "/etc/hostname", f"{root}x/certs/b.crt"):
+        assert files.digest(path) == OUTSIDE, path
 
 
 def test_a_spec_in_a_folder_includes_files_of_the_whole_repository(repository: Repository) -> None:

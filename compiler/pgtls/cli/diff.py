@@ -83,10 +83,14 @@ def command(
 def _side(side: str, other: str, moment: datetime) -> Spec:
     """Open the spec that an argument names; without a path, a revision has that of the other side."""
     from pgtls.api import load
+    from pgtls.language.git import refuse_links
 
     if side.startswith("git:"):
         revision, _, path = side.removeprefix("git:").partition(":")
-        return load(path or ("pgtls.toml" if other.startswith("git:") else other), revision=revision, now=moment)
+        spec = load(path or ("pgtls.toml" if other.startswith("git:") else other), revision=revision, now=moment)
+        if not path and not other.startswith("git:"):
+            refuse_links(other)
+        return spec
     if not os.path.lexists(side):
         hint = f"name a file; git:{side} is the spec at a git revision"
         raise Rejected(Diagnostic("PGT001", "there is no such file", hint=hint, file=side))

@@ -12,7 +12,6 @@ import stat
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -20,10 +19,18 @@ from typing import TYPE_CHECKING
 from pgtls.language.matching import matches
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 LONGEST = 16 * 1024 * 1024
 """Bytes of a file that a spec names: a CRL of a large CA is the longest that makes sense."""
+
+
+class OutsideError(OSError):
+    """A path leads out of the repository, so that no revision has the file."""
+
+
+OUTSIDE = OutsideError.__name__
+"""What :meth:`Files.digest` returns for such a file: a comparison of revisions knows nothing about its content."""
 
 
 class Files(ABC):
@@ -83,6 +90,10 @@ class Files(ABC):
 class Disk(Files):
     """The files of the machine."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._roots: dict[str, tuple[str, ...]] = {}
+
     def _read(self, path: str, longest: int, *, pipes: bool) -> bytes:
         with open(path, "rb", opener=None if pipes else _without_waiting) as file:
             if not pipes and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -138,18 +149,45 @@ class Disk(Files):
         real = os.path.realpath(path)
         if not real.endswith(".toml") and (path != top or path.endswith(".toml")):
             return False
-        root = repository(os.path.realpath(os.path.dirname(top) if path.endswith(".toml") else ""))
-        inside = os.path.relpath(real, root).split(os.sep)
-        return inside[0] != os.pardir and ".git" not in inside
+        near = top if path.endswith(".toml") else "./"
+        if near not in self._roots:
+            self._roots[near] = tuple(repositories(near)) or (os.path.realpath(os.path.dirname(near)),)
+        return all(_is_part(real, root) for root in self._roots[near])
 
 
-def repository(directory: str) -> str:
-    """Return the root of the repository around a directory; the directory itself where there is none."""
-    around = directory
-    while not os.path.lexists(os.path.join(around, ".git")):
-        if around == (around := os.path.dirname(around)):
-            return directory
-    return around
+def _is_part(path: str, root: str) -> bool:
+    below = os.path.relpath(path, root)
+    return not goes_up(below) and ".git" not in below.split(os.sep)
+
+
+def goes_up(path: str) -> bool:
+    """Return whether a relative path leads out of the directory that it starts in."""
+    return os.path.normpath(path).split(os.sep)[0] == os.pardir
+
+
+def repositories(path: str) -> dict[str, str]:
+    """Return the roots of the repositories around a file, the outermost first, each with the path of the file from it.
+
+    Links on the way to a repository are followed, and those inside of it are not: a commit can add them.
+    """
+    found: dict[str, str] = {}
+    parts = os.path.join(os.getcwd(), path).split(os.sep)
+    for depth in range(1, len(parts)):
+        folder = os.path.realpath(os.sep.join(parts[:depth]) or os.sep)
+        root = repository(folder)
+        if root is not None:
+            inside = os.path.join(os.path.relpath(folder, root), *parts[depth:])
+            if not goes_up(inside):
+                found.setdefault(root, inside)
+    return found
+
+
+def repository(directory: str) -> str | None:
+    """Return the root of the innermost repository around a directory."""
+    while not os.path.lexists(os.path.join(directory, ".git")):
+        if directory == (directory := os.path.dirname(directory)):
+            return None
+    return directory
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -182,40 +220,24 @@ class Mapped(Files):
         """Return whether there are files below a path."""
         return os.path.normpath(path) in self._tree
 
-    def glob(self, directory: str, pattern: str) -> Iterable[str]:
-        """Match as :func:`glob.glob` does: ``*`` and ``**`` match no name that begins with a dot."""
-        if pattern.startswith("/"):
-            return ()
-        start = os.path.normpath(directory or ".")
-        return [os.path.relpath(path, start) for path in self._matching(start, pattern.split("/"))]
+    def has(self, path: str) -> bool:
+        """Return whether there is a file or a directory at a path."""
+        directory, name = os.path.split(os.path.normpath(path))
+        return name in self._tree.get(directory or ".", ()) or self.is_directory(path)
 
-    def _matching(self, directory: str, parts: list[str]) -> Iterator[str]:
-        if not parts:
-            yield directory
-            return
-        part, rest = parts[0], parts[1:]
-        if part in ("", ".", ".."):
-            above = os.path.normpath(os.path.join(directory, part))
-            if above in self._tree:
-                yield from self._matching(above, rest)
-            elif self._leads_away(above):
-                yield above
-            return
-        if part == "**":
-            yield from self._matching(directory, rest or ["*"])
-        for name in self._tree.get(directory, ()):
-            path = os.path.normpath(os.path.join(directory, name))
-            hidden = name.startswith(".") and not part.startswith(".")
-            matches = not hidden if part == "**" else name == part or (not hidden and fnmatchcase(name, part))
-            further = parts if part == "**" else rest
-            if matches and (path in self._tree or not further):
-                yield from self._matching(path, further)
-            elif matches and self._leads_away(path):
-                yield path
+    def listing(self, path: str) -> Mapping[str, bool]:
+        """Return the names in a directory, each with whether it is a directory."""
+        directory = os.path.normpath(path)
+        return {name: self.is_directory(os.path.join(directory, name)) for name in self._tree.get(directory, ())}
 
-    def _leads_away(self, path: str) -> bool:
-        """Return whether a path may lead to files that are not in memory; reading it is then an error."""
+    def leads_away(self, path: str) -> bool:
+        """Return False: no path leads to other files than those in memory."""
+        del path
         return False
+
+    def glob(self, directory: str, pattern: str) -> Iterable[str]:
+        """Match as on the disk. There is nothing at an absolute path."""
+        return () if pattern.startswith("/") else matches(directory, pattern, self)
 
     @cached_property
     def _tree(self) -> Mapping[str, frozenset[str]]:

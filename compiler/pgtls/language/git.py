@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.diagnostics.text import visible
-from pgtls.language.files import LONGEST, Mapped, repository
+from pgtls.language.files import LONGEST, Mapped, OutsideError, goes_up, repositories, repository
+from pgtls.language.matching import matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -66,37 +67,49 @@ class Revision(Mapped):
 
     def glob(self, directory: str, pattern: str) -> Iterable[str]:
         """Match as on the disk. Links, submodules and paths outside match too; reading them is then an error."""
-        start = os.path.normpath(directory or ".")
         if pattern.startswith("/"):
-            pattern = os.path.relpath(pattern, os.path.join(self._root, start))
-        found = list(super().glob(directory, pattern))
-        entries = (self._entries.get(os.path.normpath(os.path.join(start, name))) for name in found)
+            inside = repositories(pattern).get(self._root)
+            pattern = pattern if inside is None else os.path.relpath(inside, directory or ".")
+        found = matches(directory, pattern, self)
+        entries = (self._entries.get(os.path.normpath(os.path.join(directory, name))) for name in found)
         self._fetch(entry for entry in entries if entry and entry.kind.startswith(_FILE))
         return found
 
-    def has(self, path: str) -> bool:
-        """Return whether the revision has anything at a path, even a link."""
-        return os.path.normpath(path) in self._entries
+    def listing(self, path: str) -> Mapping[str, bool]:
+        """Let ``**`` descend into submodules, which a checkout has as directories."""
+        found = super().listing(path)
+        entries = {name: self._entries.get(os.path.normpath(os.path.join(path, name))) for name in found}
+        return {name: entry is None or entry.kind.startswith(_SUBMODULE) for name, entry in entries.items()}
 
-    def _leads_away(self, path: str) -> bool:
-        entry = self._entries.get(path)
-        if entry is None or entry.kind.startswith(_FILE):
-            return path.startswith("..")
-        if entry.kind.startswith(_SUBMODULE):
-            return True
-        target = os.path.normpath(os.path.join(os.path.dirname(path), os.fsdecode(self._blob(entry))))
-        return target not in self._entries or not self._entries[target].kind.startswith(_FILE)
+    def leads_away(self, path: str) -> bool:
+        """Return whether a path is a link, a submodule or outside of the repository."""
+        entry = self._entries.get(os.path.normpath(path))
+        return os.path.isabs(path) or goes_up(path) or bool(entry and not entry.kind.startswith(_FILE))
+
+    def read(self, path: str, longest: int = LONGEST, *, pipes: bool = False) -> bytes:
+        """Read a file. Raise OSError for one to which a link or a submodule leads, or OutsideError."""
+        return super().read(self.place(path), longest, pipes=pipes)
+
+    def place(self, path: str) -> str:
+        """Return the path of a file from the root. Raise OSError if a build may find it elsewhere."""
+        inside: str | None = path
+        if os.path.isabs(path) or goes_up(path):
+            inside = repositories(os.path.join(self._root, path)).get(self._root)
+        if inside is None:
+            raise OutsideError(errno.EXDEV, "it is outside of the repository", path)
+        here = "."
+        for part in inside.split("/"):
+            here = os.path.normpath(os.path.join(here, part))
+            if (entry := self._entries.get(here)) and not entry.kind.startswith(_FILE):
+                what = "a symbolic link" if entry.kind.startswith(_LINK) else "a submodule"
+                which = "it" if here == os.path.normpath(inside) else f'"{here}"'
+                raise OSError(errno.ELOOP, f"{which} is {what}, and git:REV follows none", path)
+        return here
 
     def _read(self, path: str, longest: int, *, pipes: bool) -> bytes:
-        path = os.path.normpath(path)
-        if path.startswith(("..", "/")):
-            raise OSError(errno.EXDEV, "it is outside of the repository", path)
-        entry = self._entries.get(path) or self._around(path)
+        entry = self._entries.get(path)
         if entry is None:
             return super()._read(path, longest, pipes=pipes)
-        if not entry.kind.startswith(_FILE):
-            what = "a symbolic link" if entry.kind.startswith(_LINK) else "a submodule"
-            raise OSError(errno.ELOOP, f"it is {what}, and git:REV follows none", path)
         if path in self._altered:
             raise Rejected(_would_change(path, self.label, self._altered[path]))
         return self._blob(entry)
@@ -109,13 +122,6 @@ class Revision(Mapped):
             return {}
         self._fetch(attributes)  # git would take one that a partial clone lacks for empty
         return _altering(self._root, self._identifier, self._entries)
-
-    def _around(self, path: str) -> _Entry | None:
-        """Return the link or submodule that a path leads through; None where there is none."""
-        while path := os.path.dirname(path):
-            if entry := self._entries.get(path):
-                return entry
-        return None
 
     def _blob(self, entry: _Entry) -> bytes:
         self._fetch((entry,))
@@ -166,12 +172,8 @@ def revision(name: str, spec: str) -> tuple[Revision, str]:
     """
     if name.startswith("-"):
         raise Rejected(_no_revision(name, spec, "a revision does not begin with a dash"))
-    folder = os.path.realpath(os.path.dirname(spec) or ".")
-    path = os.path.join(folder, os.path.basename(spec))
-    while not os.path.isdir(folder):  # the directory of the spec may be gone since
-        folder = os.path.dirname(folder)
-    root = repository(folder)
     try:
+        root, inside = _repository(spec)
         tree = _git(root, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{name}^{{tree}}").decode().strip()
         listed = _git(root, "ls-tree", "-r", "-z", "--full-tree", tree)
     except FileNotFoundError:
@@ -179,10 +181,47 @@ def revision(name: str, spec: str) -> tuple[Revision, str]:
     except subprocess.CalledProcessError as error:
         raise Rejected(_no_revision(name, spec, *_fault(error.stderr.decode(errors="replace")))) from None
     files = Revision(root, name, tree, dict(map(_entry, os.fsdecode(listed).split("\0")[:-1])))
-    inside = os.path.relpath(path, root)
+    try:
+        files.place(inside)
+    except OSError as error:
+        raise Rejected(_no_revision(name, spec, str(error.strerror), _HINT_LINK)) from None
     if not files.has(inside):
         raise Rejected(_no_revision(name, spec, "that revision has no such file"))
     return files, inside
+
+
+def refuse_links(spec: str) -> None:
+    """Raise Rejected (PGT292) if a link or a submodule leads to a spec in the checkout: git:REV would follow none."""
+    real = os.path.realpath(spec)
+    root, inside = _repository(spec)
+    if real != os.path.join(root, inside) or repository(os.path.dirname(real)) != root:
+        message = f'a symbolic link or a submodule in the repository leads to "{spec}", and git:REV follows none'
+        raise Rejected(Diagnostic("PGT292", message, hint=_HINT_LINK))
+
+
+_HINT_LINK = "name the path of the file itself; for a submodule, run pgtls in the directory of the submodule"
+
+
+def _repository(spec: str) -> tuple[str, str]:
+    """Return the root of the repository that a spec belongs to, and the path of the spec from there, as it is written.
+
+    It is the repository of the working directory if the spec is in it. Otherwise, of several repositories around the
+    spec, it is the outermost that tracks what the path leads through: a commit that adds a link or a submodule must not
+    choose the repository.
+    """
+    around = {root: os.path.normpath(inside) for root, inside in repositories(spec).items()}
+    here, innermost = repository(os.getcwd()), next(reversed(around), os.sep)
+    order = sorted(around, key=lambda root: root != here) if here != innermost else ()
+    root = next((root for root in order if _tracks(root, around[root])), innermost)
+    return root, around.get(root, spec)
+
+
+def _tracks(root: str, path: str) -> bool:
+    """Return whether the index of a checkout has a file, or a link or submodule that leads to it."""
+    names = set(os.fsdecode(_git(root, "ls-files", "-z")).split("\0"))
+    while path and path not in names:
+        path = os.path.dirname(path)
+    return bool(path)
 
 
 def _entry(line: str) -> tuple[str, _Entry]:

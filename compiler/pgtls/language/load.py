@@ -168,7 +168,7 @@ def _include(files: Files, top: str, patterns: object) -> _Included:
         elif "\0" in pattern:
             continue  # reported as a control character, and no system call takes it
         else:
-            matches = files.glob(directory, _ANY_DEPTH.sub("**/", pattern))
+            matches = files.glob(directory, pattern)
             names = sorted({os.path.normpath(name) for name in matches}, reverse=True)
             paths = {files.identity(path): path for path in (os.path.join(directory, name) for name in names)}
             regular = {
