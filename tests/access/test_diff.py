@@ -573,6 +573,35 @@ def test_a_link_or_a_submodule_that_takes_the_place_of_the_spec_is_a_fault_of_ei
     assert (status, {change["kind"] for change in answer["changes"]}) == (0, {"granted"})
 
 
+@pytest.fixture
+def requesting(repository: Path) -> Path:
+    """A repository whose spec is in a directory, and names a request in another: specs/pgtls.toml, certs/app.csr."""
+    (repository / "specs").mkdir()
+    (repository / "certs").mkdir()
+    (repository / "certs" / "app.csr").write_text("one")
+    spec = (repository / "pgtls.toml").read_text().replace("[user.app]", '[user.app]\ncsr_file = "../certs/app.csr"')
+    (repository / "specs" / "pgtls.toml").write_text(spec)
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "two")
+    return repository
+
+
+SPEC_IN_FOLDER = ("git:HEAD~1:specs/pgtls.toml", "git:HEAD:specs/pgtls.toml")
+
+
+def test_a_file_outside_of_the_repository_is_not_compared_with_a_revision(
+    requesting: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = requesting / "specs" / "pgtls.toml"
+    (requesting.parent / f"{requesting.name}.csr").write_text("outside")
+    spec.write_text(spec.read_text().replace("../certs/app.csr", f"../../{requesting.name}.csr"))
+    git(requesting, "commit", "-qam", "three")
+    git(requesting, "commit", "-q", "--allow-empty", "-m", "four")
+    for sides in (SPEC_IN_FOLDER, ("git:HEAD", "specs/pgtls.toml")):
+        status, answer = compare(capsys, *sides)
+        assert (status, answer["protection"]) == (0, []), sides
+
+
 def test_every_format_has_what_protects(specs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     old, new = specs
     new.write_text(OLD.replace("postgres  = 17", 'postgres  = 17\nciphers   = "HIGH|x"'.replace("|x", "")))

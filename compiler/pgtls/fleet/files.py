@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic import BaseModel
 
 from pgtls.fleet.fields import entities, place_of
+from pgtls.language.files import OUTSIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,9 +106,14 @@ def named_files(fleet: Fleet) -> tuple[str, ...]:
 
 
 def public_files(fleet: Fleet) -> dict[tuple[str, str], tuple[str, str]]:
-    """Return the path and digest of the certificates, requests and CRLs that the spec names, by entity and field."""
+    """Return the path and digest of the certificates, requests and CRLs that the spec names, by entity and field.
+
+    Omit those outside of the repository of a revision. For a file that cannot be read, return the name of the error
+    instead of the digest: for a link in a revision, that is "OSError".
+    """
     named, reader = references(fleet), fleet.source.reader
-    return {key: (one.name, reader.digest(one.path)) for key, one in named.items() if one.use == "public"}
+    digests = {key: (one.name, reader.digest(one.path)) for key, one in named.items() if one.use == "public"}
+    return {key: found for key, found in digests.items() if found[1] != OUTSIDE}
 
 
 def kept_outside(fleet: Fleet) -> bool:
