@@ -300,6 +300,9 @@ def test_the_repository_is_that_of_the_working_directory_or_else_the_outermost_t
     for directory in (tmp_path, tmp_path / "users", tmp_path / "sub", tmp_path / "untracked", tmp_path.parent):
         monkeypatch.chdir(directory)
         assert revision("own", os.path.relpath(tmp_path / "untracked" / "pgtls.toml"))[1] == "pgtls.toml"
+        reason = rejected("own", os.path.relpath(tmp_path / "untracked" / "gone.toml"))
+        is_here = directory in (tmp_path, tmp_path / "users")
+        assert ("git knows no such revision" if is_here else "that revision has no such file") in reason
         if directory == tmp_path / "sub":  # who works in a submodule asks for its revisions
             assert revision("own", "pgtls.toml")[1] == "pgtls.toml"
             refuse_links("pgtls.toml")

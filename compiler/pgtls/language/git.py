@@ -212,7 +212,8 @@ def _repository(spec: str) -> tuple[str, str]:
     around = {root: os.path.normpath(inside) for root, inside in repositories(spec).items()}
     here, innermost = repository(os.getcwd()), next(reversed(around), os.sep)
     order = sorted(around, key=lambda root: root != here) if here != innermost else ()
-    root = next((root for root in order if _tracks(root, around[root])), innermost)
+    otherwise = here if here in around else innermost
+    root = next((root for root in order if _tracks(root, around[root])), otherwise)
     return root, around.get(root, spec)
 
 
