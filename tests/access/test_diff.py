@@ -602,6 +602,27 @@ def test_a_file_outside_of_the_repository_is_not_compared_with_a_revision(
         assert (status, answer["protection"]) == (0, []), sides
 
 
+@pytest.mark.parametrize("link", ["certs/app.csr", "certs"])
+def test_a_named_file_of_the_repository_that_becomes_a_link_is_a_weakening(
+    requesting: Path, capsys: pytest.CaptureFixture[str], link: str
+) -> None:
+    (requesting / "other").mkdir()
+    (requesting / "other" / "app.csr").write_text("two")
+    git(requesting, "rm", "-rq", link)
+    (requesting / link).parent.mkdir(exist_ok=True)
+    (requesting / link).symlink_to("other" if link == "certs" else "../other/app.csr")
+    git(requesting, "add", ".")
+    git(requesting, "commit", "-qm", "three")
+    for sides, state in ((SPEC_IN_FOLDER, "cannot be read"), (("git:HEAD~1", "specs/pgtls.toml"), "other content")):
+        _, answer = compare(capsys, *sides)
+        (change,) = answer["protection"]
+        assert (change["kind"], change["entity"], change["what"]) == ("weakened", "user.app", "csr_file")
+        assert change["after"] == f"../certs/app.csr ({state})"
+    git(requesting, "commit", "-q", "--allow-empty", "-m", "four")
+    (change,) = compare(capsys, *SPEC_IN_FOLDER)[1]["protection"]
+    assert change["before"] == change["after"] == "../certs/app.csr (cannot be read)", "nobody knows what a build reads"
+
+
 def test_every_format_has_what_protects(specs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     old, new = specs
     new.write_text(OLD.replace("postgres  = 17", 'postgres  = 17\nciphers   = "HIGH|x"'.replace("|x", "")))

@@ -19,6 +19,7 @@ from pgtls.access.successors import MOST, formers, host
 from pgtls.access.trust import trust
 from pgtls.fleet.files import public_files, references, top_of
 from pgtls.fleet.model import Authority, Identity, Policy, Pooler, User
+from pgtls.language.files import OUTSIDE
 from pgtls.language.values import Secret, plain
 from pgtls.postgres.settings import is_harmless
 
@@ -280,23 +281,23 @@ def _by_entity(fleet: Fleet) -> dict[str, dict[str, Reference]]:
 def _other(old: Fleet, was: Reference, new: Fleet, will: Reference) -> tuple[str, str] | None:
     """Describe how two references differ although their text may be the same. The content of keys is not read.
 
-    A revision does not contain files outside of its repository.
+    A link in a revision does not show what a build would read.
     """
     places = _directory(old, was), _directory(new, will)
     moved = places[0] != places[1] and (was.is_relative or will.is_relative)
     if not moved and was.name != will.name:
         return None  # the field differs, which is told
-    if was.use == "public":
-        one, other = old.source.reader.digest(was.path), new.source.reader.digest(will.path)
-        is_inside = not was.name.startswith(("/", "../"))
-        # A revision that holds a link does not show what a build would read.
-        unread = "OSError" in (one, other)
-        if (one != other and not unread) or (unread and (is_inside or moved)):
-            shown = ("cannot be read" if digest == "OSError" else "other content" for digest in (one, other))
-            before, after = (f"{reference.name} ({state})" for reference, state in zip((was, will), shown, strict=True))
-            return before, after
+    if was.use != "public":
+        return (f"{was.name} in {places[0]}", f"{will.name} in {places[1]}") if moved else None
+    digests = old.source.reader.digest(was.path), new.source.reader.digest(will.path)
+    if OUTSIDE in digests or (digests[0] == digests[1] != _UNREADABLE):
         return None
-    return (f"{was.name} in {places[0]}", f"{will.name} in {places[1]}") if moved else None
+    states = ("cannot be read" if digest == _UNREADABLE else "other content" for digest in digests)
+    before, after = (f"{one.name} ({state})" for one, state in zip((was, will), states, strict=True))
+    return before, after
+
+
+_UNREADABLE = OSError.__name__
 
 
 def _directory(fleet: Fleet, reference: Reference) -> str:
