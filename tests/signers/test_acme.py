@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 import shutil
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +22,10 @@ from pgtls.pipeline import status
 from pgtls.pki import acme
 from pgtls.state import manifest
 from signers.programs import certificate, now, waits
-from support.acme import DAY, Pebble, Reply, Road, impostor, pebble, web_server
+from support.acme import DAY, Pebble, Reply, Road, endless, impostor, pebble, web_server
 from support.building import SMALL, Place, reason, steps
 from support.clients import PSQL, Bundle, admitted, at, refused
+from support.servers import PATIENCE
 from support.system import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -286,6 +290,13 @@ def test_a_program_that_fails_is_named_and_still_cleans_up(place: Place, ca: Peb
     assert ("server.db", "create") in steps(place.build(now=now()))
 
 
+def test_programs_of_an_order_share_its_time(place: Place, ca: Pebble, road: Road) -> None:
+    challenge = hook(place, ca, "import time\nif sys.argv[1] == 'present': time.sleep(2.5)")
+    text = written(road.url, place.directory, challenge).replace("terms_agreed", "timeout = 4\nterms_agreed")
+    assert re.search("did not end within [12] seconds", waits(place.build(text, now=now()), "server.db"))
+    assert [words[0] for words, _, _ in calls(place)] == ["present", "present", "cleanup", "cleanup"]
+
+
 def test_a_program_that_hangs_is_ended(place: Place, ca: Pebble, road: Road) -> None:
     challenge = hook(place, ca, "import time\nif sys.argv[1] == 'present': time.sleep(600)")
     text = written(road.url, place.directory, challenge).replace("terms_agreed", "timeout = 1\nterms_agreed")
@@ -341,7 +352,7 @@ def test_a_passphrase_encrypts_the_key_of_an_account(place: Place, spec: str, mo
 def test_an_account_that_is_deactivated(place: Place, spec: str, road: Road) -> None:
     place.build(spec, now=now())
     key = load_pem_private_key(key_of(place).read_bytes(), None)
-    own = acme.Server(road.url, str(place.directory / "acme/https.crt"), key)  # type: ignore[arg-type]
+    own = acme.Server(road.url, str(place.directory / "acme/https.crt"), time.monotonic() + PATIENCE, key)  # type: ignore[arg-type]
     assert own.log_in()
     net, directory = own._net, messages.Directory(own._directory)
     assert net.account
@@ -493,9 +504,9 @@ def problem(kind: str, status: int = 400) -> Reply:
     return status, PROBLEM, json.dumps(body).encode()
 
 
-def order(url: str, token: str) -> dict[str, Reply]:
+def order(url: str, token: str, value: str = "db.example.com") -> dict[str, Reply]:
     offered = {"type": "http-01", "url": f"{url}/challenge", "token": token, "status": "pending"}
-    host = {"type": "dns", "value": "db.example.com"}
+    host = {"type": "dns", "value": value}
     authorization = {"identifier": host, "status": "pending", "challenges": [offered]}
     new = {
         "status": "pending",
@@ -507,6 +518,10 @@ def order(url: str, token: str) -> dict[str, Reply]:
         "/newOrder": (201, JSON | {"Location": f"{url}/order"}, json.dumps(new).encode()),
         "/authz": (200, JSON, json.dumps(authorization).encode()),
     }
+
+
+def compressed(body: bytes, megabytes: int) -> bytes:
+    return gzip.compress(body + b" " * (megabytes * 1024 * 1024))
 
 
 IMPOSTORS: Mapping[str, tuple[Callable[[str], Mapping[str, Reply]], str]] = {
@@ -521,6 +536,23 @@ IMPOSTORS: Mapping[str, tuple[Callable[[str], Mapping[str, Reply]], str]] = {
         "does not answer as RFC 8555 says",
     ),
     "a token with a path": (lambda url: endpoints(url) | order(url, "../../../escaped"), "RFC 8555"),
+    "another host than was ordered": (
+        lambda url: endpoints(url) | order(url, "dG9rZW4" * 4, "$(reboot)"),
+        'asks for a proof of "$(reboot)", which was not ordered',
+    ),
+    "a redirect": (lambda url: {"/dir": (302, {"Location": f"{url}/elsewhere"}, b"")}, '/elsewhere", which is not'),
+    "another protocol": (
+        lambda url: endpoints(url) | {"/dir": (200, JSON, b'{"newNonce": "http://127.0.0.1/", "newAccount": "x"}')},
+        "cannot be reached: ",
+    ),
+    "an answer of a megabyte": (
+        lambda _: {"/dir": (200, JSON, b'{"a": "' + b"x" * 1_000_000 + b'"}')},
+        "answers with more than 256 KiB",
+    ),
+    "a hundred megabytes, compressed": (
+        lambda url: {"/dir": (200, JSON | {"Content-Encoding": "gzip"}, compressed(endpoints(url)["/dir"][2], 100))},
+        "does not answer as RFC 8555 says",
+    ),
 }
 
 
@@ -541,6 +573,78 @@ def test_a_server_that_answers_anything_is_reported_and_nothing_is_lost(tmp_path
     assert list(tmp_path.rglob("*escaped*")) == []
     limits = [one.hint for one in planned.diagnostics if one.code == "PGT562" and "rateLimited" in one.message]
     assert limits in ([], ["wait until its limit allows more, and build again"])
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+ENDLESS: Mapping[str, tuple[bytes, bytes, float]] = {
+    "a slow body": (HEAD + b'\r\n{"a": "', b"x", 0.2),
+    "slow headers": (HEAD + b"X: ", b"x", 0.2),
+    "no answer": (b"", b"", 0.2),
+    "answers before the answer": (b"", 1000 * CONTINUE, 0),
+    "chunks of nothing": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"0;", 0.2),
+}
+
+
+@pytest.mark.parametrize("how", ENDLESS)
+def test_a_server_whose_answer_does_not_end_delays_a_build_as_long_as_the_spec_allows(tmp_path: Path, how: str) -> None:
+    place = Place(tmp_path)
+    with endless(tmp_path / "acme", *ENDLESS[how]) as server:
+        text = written(server.url, tmp_path).replace("terms_agreed", "timeout = 1\nterms_agreed")
+        other = '[server.other]\nca = "public"\nclient_ca = ["clients"]\nhosts = ["other.example.com"]\n'
+        text = text.replace("[user.app]", f"{other}[user.app]")
+        text = text.replace("users =", 'servers = ["db", "other"]\nusers =')
+        began = time.monotonic()
+        planned = place.build(text, now=now())
+        took = time.monotonic() - began
+        assert server.left.wait(PATIENCE), "nothing of the build reads on"
+    for name in ("server.db", "server.other"):
+        assert waits(planned, name).endswith('the ACME server of ca "public" did not answer in time')
+    hints = {one.hint for one in planned.diagnostics if one.code == "PGT562"}
+    assert hints == {"set a longer timeout in sign"}
+    assert 1 <= took < 20
+    assert server.asked == 1, "for the second certificate, too"
+    assert ("user.app", "create") in steps(planned)
+
+
+def test_an_answer_without_end_is_read_no_further_than_any_chain_needs(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    with endless(tmp_path / "acme", HEAD + b'\r\n{"a": "', b"x" * 65536, 0) as server:
+        planned = place.build(written(server.url, tmp_path), now=now())
+        assert server.left.wait(PATIENCE)
+    assert "answers with more than 256 KiB" in waits(planned, "server.db")
+    assert server.sent < 16 * 1024 * 1024, "what the system holds of a connection comes on top"
+
+
+def test_an_order_that_stays_pending_ends_in_time(tmp_path: Path) -> None:
+    def replies(url: str) -> Mapping[str, Reply]:
+        pending = json.dumps({"status": "pending", "authorizations": [], "finalize": f"{url}/finalize"}).encode()
+        ordered = 201, JSON | {"Location": f"{url}/order"}, pending
+        return endpoints(url) | {"/newOrder": ordered, "/order": (200, JSON, pending)}
+
+    place = Place(tmp_path)
+    (tmp_path / "acme").mkdir()
+    with impostor(tmp_path / "acme", replies) as url:
+        shutil.copy(tmp_path / "acme/https.crt", tmp_path / "acme/root.crt")
+        text = written(url, tmp_path).replace("terms_agreed", "timeout = 2\nterms_agreed")
+        began = time.monotonic()
+        planned = place.build(text, now=now())
+    assert "did not decide in time" in waits(planned, "server.db")
+    assert time.monotonic() - began < 20
+
+
+def test_a_server_that_hangs_over_renewal_delays_a_build_as_long_as_the_spec_allows(
+    place: Place, spec: str, road: Road, tmp_path: Path
+) -> None:
+    place.build(spec, now=now())
+    road.cut()
+    with endless(tmp_path / "slow", HEAD + b"X: ", b"x", 0.2) as server:
+        shutil.copy(tmp_path / "slow/https.crt", place.directory / "acme/https.crt")
+        began = time.monotonic()
+        text = spec.replace(road.url, server.url).replace("terms_agreed", "timeout = 1\nterms_agreed")
+        planned = place.build(text, now=now() + timedelta(hours=7))
+        assert 1 <= time.monotonic() - began < 20
+    assert [one for one in planned.diagnostics if one.code == "PGT562"] == []
 
 
 # ---- renewal information ---------------------------------------------------------------------------------------------

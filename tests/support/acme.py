@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.request
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_address
@@ -332,3 +332,42 @@ def impostor(directory: Path, replies: Callable[[str], Mapping[str, Reply]]) -> 
     with _serving(server) as port:
         answers.update(replies(f"https://{HERE}:{port}"))
         yield f"https://{HERE}:{port}/dir"
+
+
+@dataclass(slots=True)
+class Endless:
+    """A server whose answers do not end. ``left`` is set when a client closes its connection."""
+
+    url: str = ""
+    asked: int = 0
+    sent: int = 0
+    left: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def endless(directory: Path, begin: bytes, on: bytes, pause: float) -> Iterator[Endless]:
+    """Answer every request over HTTPS with ``begin``, then with ``on`` again and again, a ``pause`` between."""
+    directory.mkdir()
+    _certify_https(directory)
+    (directory / "root.crt").write_bytes((directory / "https.crt").read_bytes())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "https.crt", directory / "https.key")
+    found = Endless()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError), context.wrap_socket(self.request, server_side=True) as client:
+                client.recv(65536)
+                found.asked += 1
+                client.sendall(begin)
+                while not select.select([client], (), (), pause)[0]:  # the client has nothing more to say but its end
+                    client.sendall(on)
+                    found.sent += len(on)
+            found.left.set()
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with _serving(Server((HERE, 0), Handler)) as port:
+        found.url = f"https://{HERE}:{port}/dir"
+        yield found

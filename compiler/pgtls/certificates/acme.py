@@ -41,21 +41,21 @@ class Session:
             from pgtls.pki.acme import AcmeFault
         except ImportError:
             return NoAnswer("was not asked: the acme library is not installed", late=True, hint=installing("acme"))
-        sign, began = self.ca.table.sign, time.monotonic()
+        sign = self.ca.table.sign
         assert sign is not None  # noqa: S101
+        until = time.monotonic() + sign.timeout
         found = decision.found.certificate
         replaced = found if isinstance(found, Certificate) and decision.reason.name != "issuer" else None
         try:
-            server = self._server = self._server or self._logged_in()
-            patience = sign.timeout - (time.monotonic() - began)
-            return server.order(request, sign.profile, replaced, self._publisher(), patience)
+            server = self._server = self._server or self._logged_in(until)
+            return server.order(request, sign.profile, replaced, self._publisher(), until)
         except AcmeFault as fault:
             return NoAnswer(fault.message, late=fault.lasting, hint=fault.hint)
 
-    def _logged_in(self) -> Server:
+    def _logged_in(self, until: float) -> Server:
         sign = self.ca.table.sign
         assert sign is not None  # noqa: S101
-        server = connected(self._fleet, self.ca, self._key())
+        server = connected(self._fleet, self.ca, until, self._key())
         if not server.log_in():
             server.register(sign.contact, self._binding(), agreed=sign.terms_agreed)
         return server
@@ -88,11 +88,14 @@ class Session:
         challenge, here = sign.challenge, directory_of(self._fleet, place_of(self._fleet, self.ca.entity, "sign"))
         if challenge.command is None:
             return InDirectory(os.path.join(here, challenge.directory or ""))
-        return ByCommand(challenge.kind, challenge.command, here, sign.timeout, self.ca.name)
+        return ByCommand(challenge.kind, challenge.command, here, self.ca.name)
 
 
-def connected(fleet: Fleet, ca: Authority, key: PrivateKey | None = None) -> Server:
-    """Return the ACME server of a CA, whose directory has been read. Raise :class:`pgtls.pki.acme.AcmeFault`."""
+def connected(fleet: Fleet, ca: Authority, until: float, key: PrivateKey | None = None) -> Server:
+    """Return the ACME server of a CA, whose directory has been read. Raise :class:`pgtls.pki.acme.AcmeFault`.
+
+    Reading it, and what is asked later, must end by ``until``, an instant of :func:`time.monotonic`.
+    """
     from pgtls.pki.acme import AcmeFault, Server
 
     sign = ca.table.sign
@@ -101,7 +104,7 @@ def connected(fleet: Fleet, ca: Authority, key: PrivateKey | None = None) -> Ser
     roots = sign.roots_file and os.path.join(directory_of(fleet, place_of(fleet, ca.entity, "sign")), sign.roots_file)
     if roots and not os.path.isfile(roots):
         raise AcmeFault(f'was not asked: roots_file "{sign.roots_file}" is no file', "correct the path", lasting=True)
-    return Server(sign.acme, roots, key)
+    return Server(sign.acme, roots, until, key)
 
 
 def opened(pem: bytes, ca: Authority, secrets: Secrets) -> PrivateKey | Unreadable:
@@ -121,11 +124,11 @@ class InDirectory(NamedTuple):
     directory: str
     type: str = "http-01"
 
-    def present(self, challenge: Challenge) -> None:
+    def present(self, challenge: Challenge, patience: float) -> None:
         """Write the file, readable for the web server. Its name is a token, which :mod:`pgtls.pki.acme` has checked."""
         from pgtls.pki.acme import AcmeFault
 
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO would wait for a reader
         try:
             file = os.open(self._path(challenge), flags, 0o644)
             with open(file, "wb") as opened:
@@ -137,7 +140,7 @@ class InDirectory(NamedTuple):
             hint = "name the directory that the web server of each host serves as /.well-known/acme-challenge/"
             raise AcmeFault(message, hint, lasting=True) from None
 
-    def cleanup(self, challenge: Challenge) -> None:
+    def cleanup(self, challenge: Challenge, patience: float) -> None:
         """Remove the file."""
         with suppress(OSError):
             os.unlink(self._path(challenge))
@@ -152,23 +155,22 @@ class ByCommand(NamedTuple):
     type: str
     command: tuple[str, ...]
     directory: str
-    timeout: int
     ca: str
 
-    def present(self, challenge: Challenge) -> None:
+    def present(self, challenge: Challenge, patience: float) -> None:
         """Run the program, which must succeed."""
         from pgtls.pki.acme import AcmeFault
 
-        answer = self._run("present", challenge)
+        answer = self._run("present", challenge, patience)
         if isinstance(answer, NoAnswer):
             message = f'was not asked to look: the challenge command for "{challenge.host}" {answer.reason}'
             raise AcmeFault(message, "correct the program or the spec, and run the build again", lasting=answer.late)
 
-    def cleanup(self, challenge: Challenge) -> None:
+    def cleanup(self, challenge: Challenge, patience: float) -> None:
         """Run the program. A record that stays harms nobody: its token is used up."""
-        self._run("cleanup", challenge)
+        self._run("cleanup", challenge, patience)
 
-    def _run(self, action: str, challenge: Challenge) -> bytes | NoAnswer:
+    def _run(self, action: str, challenge: Challenge, patience: float) -> bytes | NoAnswer:
         told = {
             "PGTLS_ACME_CA": self.ca,
             "PGTLS_ACME_ACTION": action,
@@ -180,4 +182,4 @@ class ByCommand(NamedTuple):
             "PGTLS_ACME_KEY_AUTHORIZATION": challenge.key_authorization,
         }
         command = (*self.command, action, challenge.name, challenge.content)
-        return run(command, self.timeout, b"", told, self.directory)
+        return run(command, patience, b"", told, self.directory)

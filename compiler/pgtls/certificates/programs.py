@@ -11,6 +11,7 @@ import selectors
 import signal
 import subprocess
 import time
+from math import ceil
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from pgtls.certificates.model import NoAnswer
@@ -26,7 +27,7 @@ _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
 
 
 def run(
-    command: Sequence[str], patience: int, request: bytes, told: Mapping[str, str], directory: str
+    command: Sequence[str], patience: float, request: bytes, told: Mapping[str, str], directory: str
 ) -> bytes | NoAnswer:
     """Run a program once, ``patience`` seconds at most; return what it printed, or why that is no answer.
 
@@ -64,7 +65,7 @@ class _Printed(NamedTuple):
     ended: str = ""
 
 
-def _exchanged(process: subprocess.Popen[bytes], request: bytes, patience: int) -> _Printed:
+def _exchanged(process: subprocess.Popen[bytes], request: bytes, patience: float) -> _Printed:
     """Write the CSR and read both outputs, no more than :data:`LONGEST` and no longer than ``patience`` seconds."""
     assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018
     deadline, out, error = time.monotonic() + patience, bytearray(), bytearray()
@@ -107,9 +108,9 @@ def _written(stdin: IO[bytes], request: bytes) -> bytes:
     return rest
 
 
-def _answer(patience: int, status: int, printed: _Printed) -> bytes | NoAnswer:
+def _answer(patience: float, status: int, printed: _Printed) -> bytes | NoAnswer:
     if printed.ended == "late":
-        return NoAnswer(f"did not end within {patience} seconds", late=True)
+        return NoAnswer(f"did not end within {ceil(patience)} seconds", late=True)
     if printed.ended == "long":
         return NoAnswer(f"printed more than {LONGEST // 1024} KiB")
     if status:

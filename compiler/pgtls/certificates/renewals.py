@@ -6,6 +6,7 @@ know what the last build learnt. A server that does not answer delays nothing: c
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,10 @@ def to_ask(fleet: Fleet, decisions: Decisions, existing: Existing) -> dict[Entit
 def ask(
     fleet: Fleet, asked: Mapping[Entity, Authority], decisions: Decisions, existing: Existing
 ) -> dict[Entity, RenewalInfo]:
-    """Ask about each certificate. A server that fails once is not asked again in this build."""
+    """Ask about each certificate. A server that fails once is not asked again in this build.
+
+    All questions to a server have ``timeout`` seconds together.
+    """
     from pgtls.certificates.acme import connected
 
     try:
@@ -64,7 +68,7 @@ def ask(
         try:
             if ca.name not in servers:
                 servers[ca.name] = None
-                servers[ca.name] = connected(fleet, ca)
+                servers[ca.name] = connected(fleet, ca, time.monotonic() + _timeout(ca))
             server = servers[ca.name]
             if server and (renewal := server.renewal(certificate)):
                 window, pause = (renewal.start, renewal.end), renewal.again
@@ -73,6 +77,11 @@ def ask(
         again = fleet.now + min(max(pause, PAUSE), LONGEST_PAUSE)
         found[entity] = RenewalInfo(certificate.sha256, *window, again.replace(microsecond=0))
     return found
+
+
+def _timeout(ca: Authority) -> int:
+    assert ca.table.sign is not None  # noqa: S101
+    return ca.table.sign.timeout
 
 
 def recorded(fleet: Fleet, decisions: Decisions, existing: Existing) -> dict[Entity, RenewalInfo]:

@@ -1,7 +1,8 @@
 """Talk to an ACME server (RFC 8555): its directory, an account, orders, and renewal information (RFC 9773).
 
 Whatever a server answers is untrusted: an answer that is none is an :class:`AcmeFault`, and its texts are shown without
-control characters. The ``acme`` library is optional, and only this module imports it.
+control characters. Every request and every order has an end (:mod:`pgtls.pki.https`). The ``acme`` library is optional,
+and only this module imports it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from josepy.json_util import field
 from josepy.jwa import ES256, ES384, RS256, JWASignature
 from josepy.jwk import JWK, JWKEC, JWKRSA
 
+from pgtls.pki.https import Https, Limit
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
@@ -30,8 +33,8 @@ if TYPE_CHECKING:
 _SHOWN = 200
 """The most characters of a server's text that a message repeats."""
 
-_PATIENCE = 30
-"""Seconds until a request counts as unanswered."""
+_CLEANUP = 30
+"""Seconds for removing all challenges of an order, which may be late by then."""
 
 _ATTEMPTS = 5
 """How often a request is sent whose nonce the server does not know any more (RFC 8555, 6.5)."""
@@ -67,10 +70,13 @@ class Publisher(Protocol):
     def type(self) -> str:
         """``http-01`` or ``dns-01``."""
 
-    def present(self, challenge: Challenge) -> None:
-        """Publish a challenge; return when the ACME server can see it. Raise :class:`AcmeFault`."""
+    def present(self, challenge: Challenge, patience: float) -> None:
+        """Publish a challenge within so many seconds; return when the ACME server can see it.
 
-    def cleanup(self, challenge: Challenge) -> None:
+        Raise :class:`AcmeFault`.
+        """
+
+    def cleanup(self, challenge: Challenge, patience: float) -> None:
         """Remove it, as far as possible."""
 
 
@@ -98,19 +104,18 @@ class _Order(messages.NewOrder):
 class Server:
     """An ACME server. ``roots`` is the file of the CAs that certify its HTTPS; None: public CAs.
 
-    Every method raises :class:`AcmeFault`. All but :meth:`renewal` need the ``key`` of an account.
+    Every method raises :class:`AcmeFault`. All but :meth:`renewal` need the ``key`` of an account. All that is asked of
+    the server, except an order, must end by ``until``, an instant of :func:`time.monotonic`.
     """
 
-    def __init__(self, url: str, roots: str | None, key: PrivateKey | None = None) -> None:
+    def __init__(self, url: str, roots: str | None, until: float, key: PrivateKey | None = None) -> None:
         with _faults(lasting=True):
             jwk, algorithm = _jwk(key) if key else (None, ES256)
             self._key = jwk
-            self._net = client.ClientNetwork(
-                jwk,
-                alg=algorithm,
-                user_agent="pgtls",
-                timeout=_PATIENCE,
-            )
+            self._https = Https(until)
+            self._net = client.ClientNetwork(jwk, alg=algorithm, user_agent="pgtls")
+            self._net.session.adapters.clear()  # no server leads to another protocol than HTTPS
+            self._net.session.mount("https://", self._https)
             self._net.verify_ssl = roots or True  # type: ignore[assignment]  # requests takes a path, too
             self._directory: dict[str, Any] = dict(self._net.get(url).json())
             self._meta: dict[str, Any] = dict(self._directory.get("meta", {}))
@@ -163,17 +168,17 @@ class Server:
     # ---- orders ------------------------------------------------------------------------------------------------------
 
     def order(
-        self, request: bytes, profile: str | None, replaced: Certificate | None, publisher: Publisher, patience: float
+        self, request: bytes, profile: str | None, replaced: Certificate | None, publisher: Publisher, until: float
     ) -> bytes:
-        """Have a CSR signed within ``patience`` seconds; return the certificate and the CAs above it, in PEM."""
+        """Have a CSR signed by ``until``; return the certificate and the CAs above it, in PEM."""
         with _faults():
-            deadline = time.monotonic() + patience
+            self._https.until = until
             csr = x509.load_pem_x509_csr(request)
             url, order = self._ordered(csr, profile, replaced)
-            self._prove(order["authorizations"], publisher, deadline)
-            self._poll(url, {"pending"}, deadline)
+            self._prove(order["authorizations"], frozenset(map(_proven_as, _identifiers(csr))), publisher)
+            self._poll(url, {"pending"})
             self._post(order["finalize"], messages.CertificateRequest(csr=csr))
-            order = self._poll(url, {"pending", "ready", "processing"}, deadline)
+            order = self._poll(url, {"pending", "ready", "processing"})
             if order["status"] != "valid":
                 raise AcmeFault(f"did not issue the certificate: {_problem(order.get('error'))}")
             return bytes(self._post(order["certificate"], None).content)
@@ -198,28 +203,34 @@ class Server:
             response = self._post(self._directory["newOrder"], order.update(replaces=None))
         return response.headers["Location"], dict(response.json())
 
-    def _prove(self, urls: Sequence[str], publisher: Publisher, deadline: float) -> None:
+    def _prove(self, urls: Sequence[str], hosts: Collection[str], publisher: Publisher) -> None:
         """Publish the challenges of all hosts, let the server look at them, and remove them."""
         published: list[tuple[str, messages.ChallengeBody, Challenge]] = []
         try:
             for url in urls:
                 body = messages.Authorization.from_json(self._post(url, None).json())
                 if body.status != messages.STATUS_VALID:
-                    chosen, challenge = self._challenge(body, publisher.type)
+                    chosen, challenge = self._challenge(body, hosts, publisher.type)
                     published.append((url, chosen, challenge))
-                    publisher.present(challenge)
+                    publisher.present(challenge, self._left())
             for _, chosen, _ in published:
                 self._post(chosen.uri, chosen.response(self._key))
             for url, _, challenge in published:
-                found = self._poll(url, {"pending"}, deadline)
+                found = self._poll(url, {"pending"})
                 if found["status"] != "valid":
                     raise AcmeFault(_unproven(found, challenge))
         finally:
+            end = time.monotonic() + _CLEANUP
             for _, _, challenge in published:
-                publisher.cleanup(challenge)
+                if (left := end - time.monotonic()) > 0:
+                    publisher.cleanup(challenge, left)
 
-    def _challenge(self, body: messages.Authorization, wanted: str) -> tuple[messages.ChallengeBody, Challenge]:
+    def _challenge(
+        self, body: messages.Authorization, hosts: Collection[str], wanted: str
+    ) -> tuple[messages.ChallengeBody, Challenge]:
         host = str(body.identifier.value)
+        if host.lower() not in hosts:  # which programs of users would get, and believe
+            raise AcmeFault(f'asks for a proof of "{shown(host)}", which was not ordered')
         for offered in body.challenges:
             chall = offered.chall
             if chall.typ != wanted or not isinstance(chall, challenges.HTTP01 | challenges.DNS01):
@@ -234,7 +245,7 @@ class Server:
         offers = ", ".join(shown(one.chall.typ) for one in body.challenges)
         raise AcmeFault(f'offers no {wanted} for "{shown(host)}", only {offers}', "change challenge in sign")
 
-    def _poll(self, url: str, unfinished: Collection[str], deadline: float) -> dict[str, Any]:
+    def _poll(self, url: str, unfinished: Collection[str]) -> dict[str, Any]:
         """Return a resource as soon as its status is another one than these."""
         pause = 0.01
         while True:
@@ -244,9 +255,12 @@ class Server:
                 return found
             pause = min(2 * pause, 5)
             wait = max(pause, min(_seconds(response.headers.get("Retry-After")) or 0, 60))
-            if time.monotonic() + wait > deadline:
-                raise AcmeFault("did not decide in time", "set a longer timeout in sign")
+            if wait > self._left():
+                raise AcmeFault("did not decide in time", "set a longer timeout in sign", lasting=True)
             time.sleep(wait)
+
+    def _left(self) -> float:
+        return self._https.until - time.monotonic()
 
     def _post(self, url: str, body: Any) -> Any:
         """Post a signed body; with None, a POST-as-GET."""
@@ -335,6 +349,11 @@ def _identifiers(csr: x509.CertificateSigningRequest) -> Iterator[messages.Ident
         yield messages.Identifier(typ=messages.IDENTIFIER_IP, value=str(address))
 
 
+def _proven_as(ordered: messages.Identifier) -> str:
+    """Return the host whose proof covers an identifier: of a wildcard, the domain (RFC 8555, 7.1.4)."""
+    return str(ordered.value).removeprefix("*.").lower()
+
+
 def _jwk(key: PrivateKey) -> tuple[JWK, JWASignature]:
     """Return the key of an account for signatures (RFC 7518, 3.1)."""
     if isinstance(key, rsa.RSAPrivateKey):
@@ -351,6 +370,8 @@ def _faults(*, lasting: bool = False) -> Iterator[None]:
         yield
     except AcmeFault as fault:
         raise AcmeFault(fault.message, fault.hint, lasting=fault.lasting or lasting) from None
+    except Limit as limit:
+        raise AcmeFault(shown(limit.message), limit.hint, lasting=True) from None
     except messages.Error as problem:
         raise _refusal(problem, lasting=lasting) from None
     except OSError as error:  # which those of requests are
@@ -376,8 +397,6 @@ def _refusal(problem: messages.Error, *, lasting: bool) -> AcmeFault:
 
 def _reason(error: BaseException) -> str:
     """Return the reason of an error of the network, which is the deepest one: libraries wrap it."""
-    if "Timeout" in type(error).__name__:
-        return f"no answer within {_PATIENCE} seconds"
     inner: BaseException | None = error
     reason = ""
     while inner is not None:
