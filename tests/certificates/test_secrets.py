@@ -8,9 +8,11 @@ import sys
 
 import pytest
 
+from pgtls.certificates import secrets
 from pgtls.cli import run
 from pgtls.diagnostics import Rejected
 from support.building import SMALL, Place, steps
+from support.system import gone
 
 LDAP = """
 [user.clerk]
@@ -83,6 +85,10 @@ FAULTS = {
         'command "sh": it exited with 3',
     ),
     "a command that prints nothing": ('{ command = ["true"] }', 'command "true": it is empty'),
+    "a command that prints without end": (
+        '{ command = ["yes", "hunter2"] }',
+        'command "yes": it printed more than 64 KiB',
+    ),
 }
 
 
@@ -103,6 +109,29 @@ def test_what_cannot_be_read_is_said_and_nothing_is_written(
     assert found.place.text.startswith("ldapbindpasswd")
     assert "hunter" not in str(rejected.value) + str(found.hint)
     assert not place.out.exists() or not any(place.out.rglob("*.conf"))
+
+
+def test_a_command_that_hangs_is_ended(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "PATIENCE", 0.5)
+    with pytest.raises(Rejected, match='from command "sh": it did not end within 1 seconds'):
+        place.build(with_source('{ command = ["sh", "-c", "echo $$ > pid; echo hunter2; exec sleep 1000"] }'))
+    gone([int((place.directory / "pid").read_text())])
+
+
+def test_what_a_command_left_running_ends_with_it(place: Place) -> None:
+    place.build(with_source('{ command = ["sh", "-c", "sleep 1000 > log 2>&1 & echo $! > pid; echo word"] }'))
+    assert "ldapbindpasswd=word" in hba(place).replace('"', "")
+    gone([int((place.directory / "pid").read_text())])
+
+
+def test_a_command_has_the_variables_of_the_build_and_neither_its_terminal_nor_its_files(place: Place) -> None:
+    program = "env > seen; ls /proc/self/fd | wc -l > files; cat > given; cut -d' ' -f6 /proc/self/stat > self; echo x"
+    place.build(with_source(f'{{ command = ["sh", "-c", "{program}"] }}'))
+    assert int((place.directory / "self").read_text()) != os.getsid(0), "another session has no terminal to ask at"
+    seen = (place.directory / "seen").read_text()
+    assert 'BIND=pass"word #1\n' in seen, "it may log in with what they hold"
+    assert (place.directory / "given").read_text() == ""
+    assert int((place.directory / "files").read_text()) == 4, "the three of each program, and the one that ls opens"
 
 
 def test_checking_a_spec_reads_no_secret(place: Place) -> None:

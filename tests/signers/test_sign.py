@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
 
 from pgtls.api import diff, load
+from pgtls.certificates import programs
 from pgtls.certificates.asked import Asked
+from pgtls.certificates.model import NoAnswer
 from pgtls.diagnostics import Rejected
 from pgtls.state import generations
 from signers.programs import OpenSSL, certificate, now, texts, waits
@@ -25,9 +27,11 @@ from support.authority import Authority
 from support.building import Place, reason, steps
 from support.clients import PSQL, Bundle, admitted, at, refused
 from support.servers import PATIENCE
-from support.system import ENVIRONMENT
+from support.system import ENVIRONMENT, gone, running
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.servers import Server
 
 SPEC = """
@@ -687,22 +691,40 @@ def test_an_interrupted_build_ends_the_program_too(built: Place) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     started = [int(number) for number in path.read_text().split()]
-    assert [number for number in started if not _runs(number)] == []
+    assert [number for number in started if not running(number)] == []
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    while any(map(_runs, started)):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    gone(started)
     assert built.state() == before
 
 
-def _runs(number: int) -> bool:
-    """Whether a process with this number runs; one that has ended may wait to be looked after."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+@pytest.mark.parametrize("after", ["", "exit 1"], ids=["that signs", "that fails"])
+def test_what_a_program_left_running_ends_with_it(place: Place, after: str) -> None:
+    program(place, "sleep 1000 > /dev/null 2>&1 & echo $! >> pid", after)
+    planned = place.build(spec(), now=now())
+    assert ("server.db", "wait" if after else "create") in steps(planned)
+    started = [int(number) for number in (place.directory / "pid").read_text().split()]
+    assert len(started) == 2
+    gone(started)
+
+
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+def test_a_program_that_cannot_be_killed_delays_a_build_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_another_account(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(programs, "_LAST", 0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "killpg", of_another_account)
+        failed = programs.ask(("sh", "-c", "echo $$ > pid; exec sleep 1000"), 0.5, b"", {}, str(tmp_path))
+    assert failed == NoAnswer("did not end within 1 seconds", late=True)
+    number = int((tmp_path / "pid").read_text())
+    assert running(number)
+    os.kill(number, signal.SIGKILL)
+    gone([number])
 
 
 def _content(path: Path) -> bytes:

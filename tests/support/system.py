@@ -13,6 +13,7 @@ import os
 import pwd
 import shutil
 import tempfile
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from support.addresses import Network
 
@@ -151,6 +152,22 @@ def until_we_end() -> tuple[str, ...]:
     Place them last before the program's own words: the kernel forgets the signal when a process changes its account.
     """
     return ("setpriv", "--pdeathsig=QUIT", "--") if shutil.which("setpriv") else ()
+
+
+def running(number: int) -> bool:
+    """Return whether a process with this number runs. One that has ended may wait to be looked after."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(numbers: Iterable[int], patience: float = 60) -> None:
+    """Wait until none of these processes runs."""
+    deadline = time.monotonic() + patience
+    while any(map(running, numbers)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def give(path: Path, account: Account) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.certificates.model import ACCOUNT_ALGORITHM, NoAnswer
-from pgtls.certificates.programs import run
+from pgtls.certificates.programs import ask
 from pgtls.diagnostics import installing
 from pgtls.fleet.fields import place_of
 from pgtls.fleet.files import directory_of
@@ -182,4 +182,4 @@ class ByCommand(NamedTuple):
             "PGTLS_ACME_KEY_AUTHORIZATION": challenge.key_authorization,
         }
         command = (*self.command, action, challenge.name, challenge.content)
-        return run(command, patience, b"", told, self.directory)
+        return ask(command, patience, b"", told, self.directory)

@@ -1,7 +1,8 @@
-"""Run programs that the spec names: those that sign, and those that publish the challenges of ACME servers.
+"""Run programs that the spec names: those that sign, those that publish challenges, and those that print secrets.
 
-They get no secret: no variable but a few of this process and those that the caller tells. What they print is bounded in
-size and time.
+Each is bounded in time and in what it prints, cannot ask at the terminal, and ends with all that it started, except
+what made itself a session of its own. Signers and publishers get no secret: no variable but a few of this process and
+those that the caller tells.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import selectors
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from math import ceil
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -20,20 +22,43 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 LONGEST = 256 * 1024
-"""The maximum bytes that a program may print: a chain of CAs with large keys is a tenth of it."""
+"""The maximum bytes that a signer may print: a chain of CAs with large keys is a tenth of it."""
 
 _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
-"""The variables of this process that a program gets: the least with which programs start."""
+"""The variables of this process that a signer gets: the least with which programs start."""
+
+_LAST = 5
+"""Seconds for a program that was killed to be gone. One of another account (by sudo) cannot be killed."""
+
+
+class Failure(NamedTuple):
+    """Why a program gave nothing. ``said`` is the last line of its errors, which may repeat a secret."""
+
+    reason: str
+    late: bool = False
+    said: str = ""
+
+
+def ask(
+    command: Sequence[str], patience: float, request: bytes, told: Mapping[str, str], directory: str
+) -> bytes | NoAnswer:
+    """Run a signer or a publisher; return what it printed, or why that is no answer."""
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | dict(told)
+    printed = run(command, patience, directory, environment, LONGEST, request)
+    if isinstance(printed, Failure):
+        return NoAnswer(f"{printed.reason}: {printed.said}" if printed.said else printed.reason, printed.late)
+    return printed
 
 
 def run(
-    command: Sequence[str], patience: float, request: bytes, told: Mapping[str, str], directory: str
-) -> bytes | NoAnswer:
-    """Run a program once, ``patience`` seconds at most; return what it printed, or why that is no answer.
-
-    It is in a session of its own: it cannot ask at the terminal, and it is ended with all that it started.
-    """
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | dict(told)
+    command: Sequence[str],
+    patience: float,
+    directory: str,
+    environment: Mapping[str, str],
+    longest: int,
+    given: bytes = b"",
+) -> bytes | Failure:
+    """Run a program once, ``patience`` seconds at most; return what it printed, no more than ``longest`` bytes."""
     try:
         process = subprocess.Popen(  # noqa: S603  (it is the spec that says what to run, and no shell reads it)
             list(command),
@@ -45,16 +70,21 @@ def run(
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        return NoAnswer(f'"{command[0]}" cannot be run: {getattr(error, "strerror", None) or error}')
+        return Failure(f"cannot be run: {getattr(error, 'strerror', None) or error}")
     try:
-        with process:
-            try:
-                printed = _exchanged(process, request, patience)
-            finally:
-                _end(process)
+        printed = _exchanged(process, given, time.monotonic() + patience, longest)
     except OSError as error:
-        return NoAnswer(f"cannot be used: {error.strerror}")
-    return _answer(patience, process.returncode, printed)
+        return Failure(f"cannot be used: {error.strerror}")
+    finally:
+        _end(process)
+    if printed.ended == "late":
+        return Failure(f"did not end within {ceil(patience)} seconds", late=True)
+    if printed.ended == "long":
+        return Failure(f"printed more than {longest // 1024} KiB")
+    if status := process.returncode:
+        how = f"exited with {status}" if status > 0 else f"was ended by signal {-status}"
+        return Failure(how, said=_last_line(printed.error))
+    return printed.out
 
 
 class _Printed(NamedTuple):
@@ -65,10 +95,10 @@ class _Printed(NamedTuple):
     ended: str = ""
 
 
-def _exchanged(process: subprocess.Popen[bytes], request: bytes, patience: float) -> _Printed:
-    """Write the CSR and read both outputs, no more than :data:`LONGEST` and no longer than ``patience`` seconds."""
+def _exchanged(process: subprocess.Popen[bytes], given: bytes, deadline: float, longest: int) -> _Printed:
+    """Write what the program reads, and read both its outputs, until it ends."""
     assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018
-    deadline, out, error = time.monotonic() + patience, bytearray(), bytearray()
+    out, error = bytearray(), bytearray()
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ, out)
         selector.register(process.stderr, selectors.EVENT_READ, error)
@@ -79,8 +109,8 @@ def _exchanged(process: subprocess.Popen[bytes], request: bytes, patience: float
                 return _Printed(b"", bytes(error), "late")
             for key, _ in selector.select(left):
                 if key.fileobj is process.stdin:
-                    request = _written(process.stdin, request)
-                    ended = not request
+                    given = _written(process.stdin, given)
+                    ended = not given
                 else:
                     chunk = os.read(key.fd, 65536)
                     key.data.extend(chunk)
@@ -88,35 +118,20 @@ def _exchanged(process: subprocess.Popen[bytes], request: bytes, patience: float
                 if ended:
                     selector.unregister(key.fileobj)
             del error[: -4 * _SHOWN]
-            if len(out) > LONGEST:
+            if len(out) > longest:
                 return _Printed(b"", bytes(error), "long")
-    try:
-        process.wait(max(deadline - time.monotonic(), 0))
-    except subprocess.TimeoutExpired:
-        return _Printed(b"", bytes(error), "late")
-    return _Printed(bytes(out), bytes(error))
+    return _Printed(bytes(out), bytes(error), "" if _ends(process, deadline) else "late")
 
 
-def _written(stdin: IO[bytes], request: bytes) -> bytes:
-    """Write what fits of a CSR; return the rest. Close stdin after it. A program may end without reading it."""
+def _written(stdin: IO[bytes], given: bytes) -> bytes:
+    """Write what fits; return the rest. Close stdin after it. A program may end without reading it."""
     try:
-        rest = request[os.write(stdin.fileno(), request) :]
+        rest = given[os.write(stdin.fileno(), given) :]
     except BrokenPipeError:
         rest = b""
     if not rest:
         stdin.close()
     return rest
-
-
-def _answer(patience: float, status: int, printed: _Printed) -> bytes | NoAnswer:
-    if printed.ended == "late":
-        return NoAnswer(f"did not end within {ceil(patience)} seconds", late=True)
-    if printed.ended == "long":
-        return NoAnswer(f"printed more than {LONGEST // 1024} KiB")
-    if status:
-        how = f"exited with {status}" if status > 0 else f"was ended by signal {-status}"
-        return NoAnswer(how + _last_line(printed.error))
-    return printed.out
 
 
 _SHOWN = 200
@@ -126,11 +141,34 @@ _SHOWN = 200
 def _last_line(error: bytes) -> str:
     """Return the last line of what a program printed to stderr, if there is one."""
     lines = [line.strip() for line in error.decode(errors="replace").splitlines() if line.strip()]
-    return f": {''.join(one if one.isprintable() else ' ' for one in lines[-1])[:_SHOWN]}" if lines else ""
+    return "".join(one if one.isprintable() else " " for one in lines[-1])[:_SHOWN] if lines else ""
+
+
+def _ends(process: subprocess.Popen[bytes], deadline: float) -> bool:
+    """Wait for the end of a program that has closed its outputs."""
+    pause = 0.0005
+    while not _has_ended(process):
+        if (left := deadline - time.monotonic()) <= 0:
+            return False
+        pause = min(2 * pause, left, 0.05)
+        time.sleep(pause)
+    return True
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Return whether a program has ended. Where the system can, keep its number: no other process gets it then."""
+    if hasattr(os, "waitid"):
+        with suppress(ChildProcessError):  # this process was started with SIGCHLD ignored
+            return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return process.poll() is not None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a program that still runs, and all that it started."""
-    if process.returncode is None:  # otherwise its number may be another's by now
+    """End a program and all that it started, also if it has ended itself."""
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe:
+            pipe.close()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_LAST)

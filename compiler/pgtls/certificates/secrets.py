@@ -6,9 +6,9 @@ No message of this module contains a byte of a secret, or of a command's output.
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import TYPE_CHECKING
 
+from pgtls.certificates.programs import Failure, run
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.fleet.fields import entity_named, place_of
 from pgtls.fleet.files import directory_of
@@ -17,6 +17,8 @@ from pgtls.pki.age import AgeFault, Identities, is_encrypted
 from pgtls.pki.model import LONGEST_PASSPHRASE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pgtls.diagnostics import Path
     from pgtls.fleet.model import Authority, Fleet, Policy
     from pgtls.language.files import Files
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from pgtls.pki.model import Entity
 
 PATIENCE = 120
-"""Seconds until a command is killed: it may be waiting for input on a terminal."""
+"""Seconds until a command is killed: it may be waiting for a person."""
 
 _MOST = 64 * 1024
 """The maximum bytes of a passphrase."""
@@ -132,28 +134,15 @@ def _fetched(secret: Secret, directory: str, files: Files) -> bytes:
             return _without_line_end(files.read(os.path.join(directory, secret.file), _MOST))
         except (OSError, ValueError) as error:
             raise _Unavailable(getattr(error, "strerror", None) or "it is no path") from None
-    return _without_line_end(_printed(list(secret.command or ()), directory))
+    return _without_line_end(_printed(secret.command or (), directory))
 
 
-def _printed(command: list[str], directory: str) -> bytes:
-    try:
-        run = subprocess.run(  # noqa: S603  (it is the spec that says what to run, and no shell reads it)
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=directory,
-            timeout=PATIENCE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise _Unavailable(f"it did not end within {PATIENCE} seconds") from None
-    except (OSError, ValueError) as error:
-        raise _Unavailable(f"it cannot be run: {getattr(error, 'strerror', None) or error}") from None
-    if run.returncode != 0:
-        how = f"exited with {run.returncode}" if run.returncode > 0 else f"was ended by signal {-run.returncode}"
-        raise _Unavailable(f"it {how}")
-    return run.stdout
+def _printed(command: Sequence[str], directory: str) -> bytes:
+    """Run a program. It gets all variables of the build: it may need some to log in where it has the secret from."""
+    printed = run(command, PATIENCE, directory, os.environ, _MOST)
+    if isinstance(printed, Failure):
+        raise _Unavailable(f"it {printed.reason}")
+    return printed
 
 
 def _without_line_end(content: bytes) -> bytes:

@@ -10,9 +10,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from pgtls.certificates import signers
+from pgtls.certificates import programs, signers
 from pgtls.certificates.model import Answer, Issue, NoAnswer, Signed
-from pgtls.certificates.programs import run
 from pgtls.certificates.reissue import nothing_left
 from pgtls.fleet.fields import place_of
 from pgtls.fleet.files import directory_of
@@ -135,7 +134,7 @@ class _Asking:
                 self._sessions[ca.name] = self._session(ca)
             return self._sessions[ca.name].order(decision, request)
         directory = directory_of(self._fleet, place_of(self._fleet, ca.entity, "sign"))
-        return run(sign.command, sign.timeout, request, variables(decision, ca, self._fleet.now), directory)
+        return programs.ask(sign.command, sign.timeout, request, variables(decision, ca, self._fleet.now), directory)
 
     def accounts(self) -> Mapping[Entity, PrivateKey]:
         """Return the keys that were made for accounts."""
