@@ -6,8 +6,10 @@ import base64
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ from support.building import NOW, SMALL, Place, reason, steps
 from support.clients import PSQL, Bundle, admitted, at, refused
 from support.killing import in_child
 from support.pgtls import pgtls
+from support.servers import PATIENCE
 from support.softhsm import PIN, SoftHsm, key
 
 if TYPE_CHECKING:
@@ -820,6 +823,69 @@ class StandIn:
         what = digest if self._left >= 0 else digest[::-1]
         r, s = decode_dss_signature(self.key.sign(what, ec.ECDSA(Prehashed(hashes.SHA256()))))
         return r.to_bytes(32) + s.to_bytes(32)
+
+
+# ---- modules that hang or lie ----------------------------------------------------------------------------------------
+
+FAULTS = {
+    "does not start": ("hangs", 0, "PGT639", 'the module "./faulty.so" does not start: no answer within 1 seconds'),
+    "never lets anyone in": ("hangs", 18, "PGT639", 'token "CA keys" cannot be opened: no answer within 1 seconds'),
+    "never signs": ("hangs", 43, "PGT639", 'token "CA keys" cannot be searched: no answer within 1 seconds'),
+    "finds keys for ever": ("lies", 27, "PGT636", 'token "CA keys" holds 100 private keys that are key "clients"'),
+}
+"""What a module does, in which function, and what a build says then."""
+
+
+@pytest.fixture
+def faulty(hsm: SoftHsm, place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A place with keys in a token, behind a module that :data:`FAULT` and :data:`FUNCTION` make faulty."""
+    if not shutil.which("gcc"):
+        pytest.skip("there is no gcc: `make system` installs it")
+    place.build(in_tokens())
+    source, library = Path(__file__).with_name("faulty_module.c"), place.directory / "faulty.so"
+    subprocess.run(("gcc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-ldl"), check=True)
+    place.write(in_tokens().replace(softhsm.MODULE, "faulty.so"))
+    monkeypatch.setenv("SOFTHSM", softhsm.MODULE)
+    return place
+
+
+def renewing(place: Place, patience: int, does: str, function: int) -> subprocess.Popen[str]:
+    """Start a build that asks for everything anew: in a process of its own, since a module may stay at work."""
+    program = f"import sys; from pgtls.pki import tokens; tokens.PATIENCE = {patience}; from pgtls.cli import run; "
+    program += "sys.exit(run(['build', '--renew', 'all']))"
+    environment = {**os.environ, "FAULT": does, "FUNCTION": str(function), "PGTLS_NOW": NOW.isoformat()}
+    return subprocess.Popen(
+        (sys.executable, "-c", program), cwd=place.directory, env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("how", FAULTS)
+def test_a_module_that_hangs_or_lies_ends_a_build_in_time_and_changes_nothing(faulty: Place, how: str) -> None:
+    does, function, code, message = FAULTS[how]
+    before = faulty.state()
+    with renewing(faulty, 1, does, function) as process:
+        said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert f"error[{code}]: {message}" in said
+    assert faulty.state() == before
+
+
+def test_a_build_whose_module_hangs_can_be_interrupted(faulty: Place) -> None:
+    before = faulty.state()
+    with renewing(faulty, 600, "hangs", 43) as process:
+        deadline = time.monotonic() + PATIENCE
+        while len(list(Path(f"/proc/{process.pid}/task").iterdir())) < 2:  # the thread that waits for the module
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert faulty.state() == before
+    with renewing(faulty, 60, "nothing", 67) as process:
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, "without a fault, the same module serves"
 
 
 def test_a_wrong_signature_of_a_token_is_never_used() -> None:

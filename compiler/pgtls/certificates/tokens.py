@@ -88,7 +88,12 @@ def opened(
                 seen[one.entity] = key
         yield seen
     except TokenFault as fault:
+        if fault.silent:
+            tokens.abandon()
         raise Rejected(*locate((_diagnostic(fleet, fault, wanted),), fleet.source)) from None
+    except KeyboardInterrupt:  # perhaps while a module was asked
+        tokens.abandon()
+        raise
     finally:
         tokens.close()
 

@@ -2,6 +2,9 @@
 
 A key of a token is a private key of ``cryptography`` whose signatures the token makes: whoever signs with it does not
 see the difference. python-pkcs11 is optional, and only this module imports it.
+
+A module is code in this process. What it answers is limited in time and number; but it can end the process, and hang it
+while it is loaded or released, when python-pkcs11 lets no other thread run.
 """
 
 from __future__ import annotations
@@ -9,7 +12,8 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeAlias, get_args
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeAlias, TypeVar, get_args
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -20,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pgtls.diagnostics import installing
 from pgtls.pki import keys
 from pgtls.pki.model import KeyAlgorithm
+from pgtls.pki.patience import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,17 +35,30 @@ if TYPE_CHECKING:
 
     Hash: TypeAlias = hashes.HashAlgorithm
 
+T = TypeVar("T")
+
+PATIENCE = 300
+"""Seconds for one question to a token: somebody may have to touch it, and some take minutes to make a key."""
+
+_SEARCHED = 100
+"""The most objects of one name that are looked at: a faulty module may find more for ever."""
+
 Trouble = Literal["extra", "module", "token", "pin", "key", "kind", "another", "failed"]
 """What is wrong: the extra is not installed, the library is none, the token is absent, the PIN is refused, there is no
 such key, pgtls does not issue with keys of its kind, it is another key, or the token failed."""
 
 
 class TokenFault(Exception):  # noqa: N818
-    """Report why a key in a token cannot be used. Neither message nor hint holds a PIN."""
+    """Report why a key in a token cannot be used. Neither message nor hint holds a PIN.
 
-    def __init__(self, trouble: Trouble, uri: KeyUri, message: str, hint: str | None = None) -> None:
+    ``silent``: the module has not answered, and may still be at work.
+    """
+
+    def __init__(
+        self, trouble: Trouble, uri: KeyUri, message: str, hint: str | None = None, *, silent: bool = False
+    ) -> None:
         super().__init__(message)
-        self.trouble, self.uri, self.message, self.hint = trouble, uri, message, hint
+        self.trouble, self.uri, self.message, self.hint, self.silent = trouble, uri, message, hint, silent
 
 
 class Tokens:
@@ -58,8 +76,7 @@ class Tokens:
     def make(self, module: str, uri: KeyUri, pin: Callable[[], str], algorithm: KeyAlgorithm) -> TokenKey:
         """Make a key that never leaves its token. Raise :class:`TokenFault`."""
         session = self._session(module, uri, pin)
-        with _failures(uri, "cannot make a key"):
-            _make(session, uri, algorithm)
+        _asked(uri, "cannot make a key", lambda: _make(session, uri, algorithm))
         made = _find(session, uri)
         if made is None:
             raise TokenFault("failed", uri, f"{uri.of_token} made a key and does not find it again")
@@ -71,12 +88,20 @@ class Tokens:
             return
         import pkcs11
 
-        for session in self._sessions.values():
-            with suppress(pkcs11.PKCS11Error):
-                session.close()
-        for library in self._libraries.values():
-            with suppress(pkcs11.PKCS11Error):
-                library.finalize()
+        def release() -> None:
+            for leave in (
+                *(session.close for session in self._sessions.values()),
+                *(library.finalize for library in self._libraries.values()),
+            ):
+                with suppress(pkcs11.PKCS11Error):
+                    leave()
+
+        with suppress(TimeoutError):
+            within(PATIENCE, release)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Forget all tokens: a module may be at work, and must not be called meanwhile."""
         self._sessions.clear()
         self._libraries.clear()
 
@@ -92,8 +117,9 @@ class Tokens:
         library = self._libraries.get(file)
         if library is None:
             library = self._libraries[file] = _loaded(module, uri)
-        with _failures(uri, "cannot be looked for"):
-            found: list[pkcs11.Token] = [token for token in library.get_tokens() if _is_meant(token, uri)]
+        found: list[pkcs11.Token] = _asked(
+            uri, "cannot be looked for", lambda: [token for token in library.get_tokens() if _is_meant(token, uri)]
+        )
         if len(found) == 1:
             return found[0]
         if not found:
@@ -103,15 +129,28 @@ class Tokens:
         raise TokenFault("token", uri, f"{len(found)} tokens are meant by {uri.of_token}", hint)
 
 
-@contextmanager
-def _failures(uri: KeyUri, what: str) -> Iterator[None]:
-    """Report every error of the token as a :class:`TokenFault`. Return values of tokens hold no secret."""
+def _asked(uri: KeyUri, what: str, act: Callable[[], T]) -> T:
+    """Let a token do something. Report every error, and silence, as a :class:`TokenFault`.
+
+    Return values of tokens hold no secret.
+    """
     import pkcs11
 
     try:
-        yield
-    except (pkcs11.PKCS11Error, ValueError) as error:  # ValueError: a number of which python-pkcs11 knows no name
+        return within(PATIENCE, act)
+    except TimeoutError:
+        raise _silence(uri, f"{uri.of_token} {what}") from None
+    except (
+        pkcs11.PKCS11Error,
+        ValueError,
+        MemoryError,
+    ) as error:  # ValueError: a number that python-pkcs11 cannot name
         raise TokenFault("failed", uri, f"{uri.of_token} {what}: {_said(error)}") from None
+
+
+def _silence(uri: KeyUri, what: str) -> TokenFault:
+    hint = "look whether the token waits for a touch, and try it with its own program"
+    return TokenFault("failed", uri, f"{what}: no answer within {PATIENCE} seconds", hint, silent=True)
 
 
 def _said(error: Exception) -> str:
@@ -126,7 +165,9 @@ def _loaded(module: str, uri: KeyUri) -> Any:
         hint = installing("python-pkcs11")
         raise TokenFault("extra", uri, "keys in tokens need python-pkcs11, which is not installed", hint) from None
     try:
-        return pkcs11.lib(module)
+        return within(PATIENCE, lambda: pkcs11.lib(module))
+    except TimeoutError:
+        raise _silence(uri, f'the module "{module}" does not start') from None
     except pkcs11.PKCS11Error as error:
         if not str(error):  # it was loaded, and C_Initialize failed
             raise TokenFault("failed", uri, f'the module "{module}" does not start: {_said(error)}') from None
@@ -167,11 +208,14 @@ def _logged_in(token: pkcs11.Token, uri: KeyUri, pin: str, *, writing: bool) -> 
         state = "is locked" if locked else "locks with the next wrong PIN, so none was tried"
         hint = "log in with the token's own program, which resets its counter or unlocks it"
         raise TokenFault("pin", uri, f"{uri.of_token} {state}", hint)
-    with _failures(uri, "cannot be opened"):
+
+    def log_in() -> pkcs11.Session:
         try:
             return token.open(rw=writing, user_pin=pin)
         except refusing as error:
             raise TokenFault("pin", uri, f"{uri.of_token} refuses the PIN: {type(error).__name__}", _PIN) from None
+
+    return _asked(uri, "cannot be opened", log_in)
 
 
 # ---- keys ------------------------------------------------------------------------------------------------------------
@@ -181,12 +225,19 @@ def _find(session: pkcs11.Session, uri: KeyUri) -> TokenKey | None:
     from pkcs11 import Attribute, ObjectClass
 
     wanted = {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.LABEL: uri.object, Attribute.ID: uri.id}
-    with _failures(uri, "cannot be searched"):
-        found: list[Any] = list(session.get_objects({name: one for name, one in wanted.items() if one is not None}))
+
+    def search() -> TokenKey | None:
+        found = _objects(session, {name: one for name, one in wanted.items() if one is not None})
         if len(found) > 1:
             hint = "add id=%XX to the URI"
             raise TokenFault("key", uri, f"{uri.of_token} holds {len(found)} private keys that are {uri.of_key}", hint)
         return _usable(session, found[0], uri) if found else None
+
+    return _asked(uri, "cannot be searched", search)
+
+
+def _objects(session: pkcs11.Session, wanted: dict[Any, Any]) -> list[Any]:
+    return list(islice(session.get_objects(wanted), _SEARCHED))
 
 
 def _usable(session: pkcs11.Session, private: Any, uri: KeyUri) -> TokenKey:
@@ -198,7 +249,9 @@ def _usable(session: pkcs11.Session, private: Any, uri: KeyUri) -> TokenKey:
     try:
         key.prove()
     except TokenFault as fault:
-        raise fault if fault.trouble == "another" else TokenFault("kind", uri, fault.message, _FIT) from None
+        raise (
+            fault if fault.trouble == "another" or fault.silent else TokenFault("kind", uri, fault.message, _FIT)
+        ) from None
     return key
 
 
@@ -217,7 +270,7 @@ def _public_key(session: pkcs11.Session, private: Any, uri: KeyUri) -> rsa.RSAPu
     if kind != KeyType.EC:
         _unfit(uri, f"is of the kind {getattr(kind, 'name', kind)}")
     by = {Attribute.ID: private.id} if private.id else {Attribute.LABEL: private.label}
-    found: list[Any] = list(session.get_objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY, **by}))
+    found = _objects(session, {Attribute.CLASS: ObjectClass.PUBLIC_KEY, **by})
     if len(found) != 1:
         _unfit(uri, "has no public key next to it" if not found else f"has {len(found)} public keys next to it")
     try:
@@ -272,6 +325,10 @@ def _verifying(uri: KeyUri) -> Iterator[None]:
         raise TokenFault("another", uri, message, hint) from None
 
 
+def _signed(uri: KeyUri, act: Callable[[], bytes]) -> bytes:
+    return _asked(uri, f"does not sign with {uri.of_key}", act)
+
+
 _STAYS = "a private key in a token cannot be read"
 
 
@@ -308,8 +365,7 @@ class _RsaKey(_InToken, rsa.RSAPrivateKey):
         from pkcs11 import Mechanism
 
         mechanism = getattr(Mechanism, f"{algorithm.name.upper()}_RSA_PKCS")
-        with _failures(self._uri, f"does not sign with {self._uri.of_key}"):
-            signature = bytes(self._private.sign(bytes(data), mechanism=mechanism))
+        signature = _signed(self._uri, lambda: bytes(self._private.sign(bytes(data), mechanism=mechanism)))
         with _verifying(self._uri):
             self._public.verify(signature, data, _PKCS1, algorithm)
         return signature
@@ -344,8 +400,8 @@ class _EcKey(_InToken, ec.EllipticCurvePrivateKey):
 
         digest = hashes.Hash(signature_algorithm.algorithm)
         digest.update(data)
-        with _failures(self._uri, f"does not sign with {self._uri.of_key}"):
-            pair = bytes(self._private.sign(digest.finalize(), mechanism=Mechanism.ECDSA))
+        hashed = digest.finalize()
+        pair = _signed(self._uri, lambda: bytes(self._private.sign(hashed, mechanism=Mechanism.ECDSA)))
         half = len(pair) // 2
         signature = encode_dss_signature(int.from_bytes(pair[:half]), int.from_bytes(pair[half:]))
         with _verifying(self._uri):
