@@ -603,7 +603,7 @@ def test_a_server_whose_answer_does_not_end_delays_a_build_as_long_as_the_spec_a
     hints = {one.hint for one in planned.diagnostics if one.code == "PGT562"}
     assert hints == {"set a longer timeout in sign"}
     assert 1 <= took < 20
-    assert server.asked == 1, "for the second certificate, too"
+    assert len(server.asked) == 1, "for the second certificate, too"
     assert ("user.app", "create") in steps(planned)
 
 
@@ -614,6 +614,17 @@ def test_an_answer_without_end_is_read_no_further_than_any_chain_needs(tmp_path:
         assert server.left.wait(PATIENCE)
     assert "answers with more than 256 KiB" in waits(planned, "server.db")
     assert server.sent < 16 * 1024 * 1024, "what the system holds of a connection comes on top"
+
+
+def test_no_server_gets_a_password_of_the_build_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password hunter2\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with endless(tmp_path / "acme", HEAD + b"\r\n[", b"x" * 65536, 0) as server:
+        Place(tmp_path).build(written(server.url, tmp_path), now=now())
+    (request,) = server.asked
+    assert request.startswith(b"GET /dir HTTP/1.1\r\n")
+    assert b"Accept-Encoding: identity\r\n" in request
+    assert b"Authorization" not in request
 
 
 def test_an_order_that_stays_pending_ends_in_time(tmp_path: Path) -> None:

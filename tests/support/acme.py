@@ -339,7 +339,7 @@ class Endless:
     """A server whose answers do not end. ``left`` is set when a client closes its connection."""
 
     url: str = ""
-    asked: int = 0
+    asked: list[bytes] = field(default_factory=list)
     sent: int = 0
     left: threading.Event = field(default_factory=threading.Event)
 
@@ -357,8 +357,7 @@ def endless(directory: Path, begin: bytes, on: bytes, pause: float) -> Iterator[
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             with suppress(OSError), context.wrap_socket(self.request, server_side=True) as client:
-                client.recv(65536)
-                found.asked += 1
+                found.asked.append(client.recv(65536))
                 client.sendall(begin)
                 while not select.select([client], (), (), pause)[0]:  # the client has nothing more to say but its end
                     client.sendall(on)

@@ -116,6 +116,7 @@ class Server:
             self._net = client.ClientNetwork(jwk, alg=algorithm, user_agent="pgtls")
             self._net.session.adapters.clear()  # no server leads to another protocol than HTTPS
             self._net.session.mount("https://", self._https)
+            self._net.session.auth = _anonymous
             self._net.verify_ssl = roots or True  # type: ignore[assignment]  # requests takes a path, too
             self._directory: dict[str, Any] = dict(self._net.get(url).json())
             self._meta: dict[str, Any] = dict(self._directory.get("meta", {}))
@@ -352,6 +353,11 @@ def _identifiers(csr: x509.CertificateSigningRequest) -> Iterator[messages.Ident
 def _proven_as(ordered: messages.Identifier) -> str:
     """Return the host whose proof covers an identifier: of a wildcard, the domain (RFC 8555, 7.1.4)."""
     return str(ordered.value).removeprefix("*.").lower()
+
+
+def _anonymous(request: Any) -> Any:
+    """Leave a request as it is: otherwise it gets what netrc has for any host that a server names."""
+    return request
 
 
 def _jwk(key: PrivateKey) -> tuple[JWK, JWASignature]:
