@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[2] / "compiler" / "pgtls"
 PURE = ("access", "certificates", "output", "plan", "rollout")
 READERS = {
-    PACKAGE / "certificates" / f"{name}.py" for name in ("acme", "observe", "programs", "secrets", "supplied", "tokens")
+    PACKAGE / "certificates" / f"{name}.py"
+    for name in ("acme", "observe", "opening", "programs", "secrets", "supplied", "tokens")
 }
 OUTSIDE = {"io", "os", "pathlib", "shutil", "socket", "subprocess", "tempfile"}
 
