@@ -6,7 +6,6 @@ Every field of every table is compared as :data:`~pgtls.access.comparisons.FIELD
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -17,7 +16,7 @@ from pydantic import BaseModel
 from pgtls.access.comparisons import FIELDS, Effect, Field, constraints, exposing, limit
 from pgtls.access.successors import MOST, formers, host
 from pgtls.access.trust import trust
-from pgtls.fleet.files import public_files, references, top_of
+from pgtls.fleet.files import place_in, public_files, references
 from pgtls.fleet.model import Authority, Identity, Policy, Pooler, User
 from pgtls.language.files import OUTSIDE
 from pgtls.language.values import Secret, plain
@@ -283,7 +282,7 @@ def _other(old: Fleet, was: Reference, new: Fleet, will: Reference) -> tuple[str
 
     A link in a revision does not show what a build would read.
     """
-    places = _directory(old, was), _directory(new, will)
+    places = place_in(old, was), place_in(new, will)
     moved = places[0] != places[1] and (was.is_relative or will.is_relative)
     if not moved and was.name != will.name:
         return None  # the field differs, which is told
@@ -298,11 +297,6 @@ def _other(old: Fleet, was: Reference, new: Fleet, will: Reference) -> tuple[str
 
 
 _UNREADABLE = OSError.__name__
-
-
-def _directory(fleet: Fleet, reference: Reference) -> str:
-    """Return where a reference is said, relative to the spec."""
-    return os.path.relpath(reference.directory, top_of(fleet))
 
 
 # --- trust -----------------------------------------------------------------------------------------------------------

@@ -62,9 +62,13 @@ def directory_of(fleet: Fleet, path: Path) -> str:
     return os.path.dirname(owner.path) or "."
 
 
-def top_of(fleet: Fleet) -> str:
-    """Return the directory of the spec."""
+def _top(fleet: Fleet) -> str:
     return os.path.dirname(fleet.source.files[0].path) or "."
+
+
+def place_in(fleet: Fleet, reference: Reference) -> str:
+    """Return the directory of a reference, relative to that of the spec."""
+    return os.path.relpath(reference.directory, _top(fleet))
 
 
 def references(fleet: Fleet) -> dict[tuple[str, str], Reference]:
@@ -101,7 +105,7 @@ def named_files(fleet: Fleet) -> tuple[str, ...]:
     """List the files that a build may read, relative to the directory of the spec, for the digest of the inputs."""
     named = references(fleet).items()
     read = {one.path for (_, what), one in named if one.use != "program" and what.partition(".")[0] in _READ}
-    top = top_of(fleet)
+    top = _top(fleet)
     return tuple(sorted(os.path.relpath(path, top) if not os.path.isabs(path) else path for path in read))
 
 
