@@ -18,10 +18,12 @@ from support.building import SMALL, Place
 from support.clients import WHO
 from support.pgtls import compiled
 from support.servers import PATIENCE, Server, versions
-from support.system import ENVIRONMENT, find_account, is_root, new_directory
+from support.system import ENVIRONMENT, find_account, give, is_root, new_directory, run_as, server_account
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from support.system import Account
 
 SHELLS = [
     pytest.param(words, id=words[0], marks=pytest.mark.skipif(not shutil.which(words[0]), reason="unavailable"))
@@ -30,12 +32,18 @@ SHELLS = [
 
 
 def install(
-    bundle: Path, home: Path, *options: str, shell: tuple[str, ...] = ("dash",), umask: int = 0o022
+    bundle: Path,
+    home: Path,
+    *options: str,
+    shell: tuple[str, ...] = ("dash",),
+    umask: int = 0o022,
+    account: Account | None = None,
+    programs: Path = Path("/nowhere"),
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*shell, str(bundle / "install.sh"), *options],
+        [*run_as(account), *shell, str(bundle / "install.sh"), *options],
         check=False, capture_output=True, text=True, timeout=PATIENCE, cwd="/", umask=umask,
-        env={**ENVIRONMENT, "HOME": str(home)},
+        env={**ENVIRONMENT, "HOME": str(home), "PATH": f"{programs}:{ENVIRONMENT['PATH']}"},
     )  # fmt: skip
 
 
@@ -458,6 +466,62 @@ def test_root_installs_nothing_where_another_account_decides_where_it_goes(
     done(install(place.file("clients/app"), home, shell=shell))
     assert (sticky / "new" / "tls" / "postgresql.key").exists()
     failed(install(place.file("clients/app"), theirs, shell=shell), "others than root can change")
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("made", ["mkdir -m 0777 {0}", "ln -s {0}.theirs {0} && mkdir -m 0777 {0}.theirs"])
+def test_a_directory_that_another_account_makes_meanwhile_gets_no_file(
+    place: Place, home: Path, made: str, shell: tuple[str, ...]
+) -> None:
+    account, sticky, programs = find_account("nobody"), new_directory("sticky"), new_directory("programs")
+    assert account
+    sticky.chmod(0o1777)
+    place.build(SMALL.replace("[user.app]", f'[user.app]\ndirectory = "{sticky}/new/tls"'))
+    words = " ".join(run_as(account))
+    # The script compares the key after it has looked at the way.
+    (programs / "openssl").write_text(
+        f"#!/bin/sh\n[ -e {sticky}/new ] || {words} sh -c '{made.format(sticky / 'new')}'\n"
+        f'exec {shutil.which("openssl")} "$@"\n'
+    )
+    (programs / "openssl").chmod(0o755)
+    run = install(place.file("clients/app"), home, shell=shell, programs=programs)
+    failed(run, f"others than root can change {sticky}/new: run this as the account that uses the files")
+    assert list((sticky / "new").iterdir()) == []
+
+
+@ROOT_ONLY
+def test_an_account_installs_nothing_where_a_third_one_can_replace_it(place: Place) -> None:
+    stranger, account = find_account("nobody"), server_account()
+    if stranger is None or stranger == account:
+        pytest.skip("unavailable: a third account")
+    home, sticky, bundle = new_directory("home"), new_directory("sticky"), new_directory("bundle") / "app"
+    give(home, account)
+    sticky.chmod(0o1777)
+    place.build(SMALL.replace("[user.app]", f'[user.app]\ndirectory = "{sticky}/tls"'))
+    shutil.copytree(place.file("clients/app"), bundle)
+    give(bundle, account)
+    target = sticky / "tls"
+    target.mkdir()
+    for owner, mode in ((stranger, 0o777), (stranger, 0o755), (account, 0o775), (account, 0o757)):
+        give(target, owner)
+        target.chmod(mode)
+        failed(install(bundle, home, account=account), f"others than {account.name} can change {target}: run this as")
+        assert (list(target.iterdir()), list(home.iterdir())) == ([], [])
+    target.chmod(0o755)
+    done(install(bundle, home, account=account))
+    give(home / ".pg_service.conf", stranger)
+    failed(install(bundle, home, account=account), f"can change {home}/.pg_service.conf: ")
+
+
+@ROOT_ONLY
+def test_a_file_of_another_account_is_written_again(app: Path, home: Path) -> None:
+    done(install(app, home))
+    file = home / ".postgresql" / "root.crt"
+    give(file, server_account())
+    assert done(install(app, home)).startswith(f"write {file}\n")
+    assert file.stat().st_uid == 0
+    assert done(install(app, home)).startswith("nothing to do\n")
 
 
 @pytest.mark.parametrize("shell", SHELLS)
