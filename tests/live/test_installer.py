@@ -36,13 +36,13 @@ hosts = ["localhost", "{host}"]
 postgres = {postgres}
 {more}
 [user.postgres]
-[user.app]
-ca = "root"
 [policy.admin]
 users = ["postgres"]
 from = ["local"]
 auth = "trust"
 waiver = "a throwaway server"
+[user.app]
+ca = "root"
 [policy.app]
 users = ["app"]
 databases = ["shop"]
@@ -67,6 +67,13 @@ def build(directory: Path, server: Server, host: str = "db.example.com", more: s
 
 def newest() -> Server:
     return Server(versions()[-1])
+
+
+@pytest.fixture(params=[0, -1], ids=["oldest", "newest"])
+def revoking(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Run servers with the oldest and the newest OpenSSL."""
+    with Server(versions()[request.param]) as server:
+        yield server
 
 
 @pytest.fixture
@@ -141,7 +148,8 @@ def test_every_shell_installs_and_rolls_back(shell: tuple[str, ...], one: Server
     install(first / "servers" / "main", one, shell=shell).done()
     assert "db2.example.com" in served(one)
     install(first / "servers" / "main", one, "--rollback", shell=shell).done()
-    assert contents(one.data) == installed
+    crls = (first / "servers" / "main" / "root.crl").read_bytes() + installed["root.crl"][1]
+    assert contents(one.data) == installed | {"root.crl": (0o644, crls)}
     assert "db.example.com" in served(one)
 
 
@@ -398,7 +406,7 @@ def killing(directory: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_killed_at_any_step_it_leaves_a_server_that_starts_and_the_next_run_finishes(tmp_path: Path) -> None:
+def test_killed_on_the_way_it_leaves_a_server_that_starts_and_the_next_run_finishes(tmp_path: Path) -> None:
     account = server_account()
     home = new_directory("kill")
     programs = killing(home)
@@ -415,10 +423,10 @@ def test_killed_at_any_step_it_leaves_a_server_that_starts_and_the_next_run_fini
         server.stop()
         original = home / "original"
         subprocess.run(["cp", "-a", server.data, original], check=True)
-        step, seen, ways, swapping = 0, set(), set(), server.data / ".pgtls-install" / "swapping"
+        step, seen, ways, swapping = 0, set(), set(), server.data / ".pgtls-install" / "unfinished"
         is_near = False
         while True:
-            step += 1 if is_near else 8  # nothing that a server reads changes before the swap
+            step += 5 if is_near else 8  # nothing that a server reads changes before the swap
             counter.write_text("0\n")
             give(counter, account)
             surroundings = {"COUNTER": str(counter), "KILL_AT": str(step), "PATH": f"{programs}:{os.environ['PATH']}"}
@@ -448,7 +456,12 @@ def small_disk() -> Iterator[Path]:
     """A file system of its own with hardly any room, where the files of a server will lie."""
     directory = new_directory("small") / "pgtls"
     directory.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", directory], check=False).returncode != 0:
+    if (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=256k,mode=0755", "tmpfs", directory], check=False
+        ).returncode
+        != 0
+    ):
         pytest.skip("unavailable: only root mounts a file system of its own")
     give(directory, server_account())
     try:
@@ -612,7 +625,7 @@ def test_the_data_directory_is_one_that_no_third_account_chose(one: Server, trap
     linked(trap.home / "ours", Path("15/main"), root)
     linked(trap.home / "over", Path("theirs/main"), root)
     for way in ("theirs/main", "theirs/main/", "theirs/up/main", "over"):
-        trap.run(Path(f"{trap.home}/{way}"), one).refused("is a link that belongs neither to root nor to")
+        trap.run(Path(f"{trap.home}/{way}"), one).refused(f"others than root and {owner.name} can change {trap.home}/")
     trap.run(trap.home / "ours", one).done()
 
 
@@ -643,6 +656,69 @@ def test_root_writes_no_name_of_its_own_directory_that_the_cluster_supplies(
     assert (key.read_text(), key.stat().st_uid) == ("# canary\n", 0)
     seen = subprocess.run(["grep", "-rl", "canary", directory], check=False, capture_output=True, text=True)
     assert seen.stdout.split() == [str(key)]
+
+
+@ROOT_ONLY
+def test_root_writes_no_other_name_beside_the_files_that_it_compiles(one: Server, tmp_path: Path) -> None:
+    directory = new_directory("etc") / "pki"
+    directory.mkdir(mode=0o755)
+    more = f'directory = "{directory}"'
+    files = build(tmp_path, one, more=more) / "servers" / "main"
+    install(files, one, "--no-reload").done()
+    build(tmp_path, one, host="db2.example.com", more=more)
+    note = directory / ".pgtls-install" / "in-force"
+    assert note.stat().st_uid == 0
+    running, _, *others = note.read_text().splitlines()
+    for name in ("root.crl.d/chosen.pem", ".pgtls-install/chosen.pem", "pg_ident.conf", "server.key"):
+        note.write_text("\n".join((running, f"{directory}/{name}", *others)) + "\n")
+        place = (directory / name).parent
+        install(files, one, "--no-reload").refused(f"{server_account().name} cannot write to {place}, the directory of")
+    give(note, server_account())  # as if the directory had not been root's: it counts for nothing
+    install(files, one, "--no-reload").done()
+    assert not list(directory.rglob("chosen.pem"))
+
+
+@ROOT_ONLY
+def test_no_files_go_where_a_third_account_can_replace_them(one: Server, tmp_path: Path) -> None:
+    stranger, owner = find_account("nobody"), server_account()
+    if stranger is None or stranger == owner:
+        pytest.skip("unavailable: a third account")
+    sticky = new_directory("sticky")
+    sticky.chmod(0o1777)
+    copy = new_directory("copy")
+    give(copy, owner)
+    for name, account, mode in (("made", stranger, 0o777), ("given", stranger, 0o755), ("open", owner, 0o777)):
+        directory = sticky / name
+        directory.mkdir()
+        directory.chmod(mode)
+        give(directory, account)
+        files = build(tmp_path, one, more=f'directory = "{directory}/tls"') / "servers" / "main"
+        shutil.copytree(files, copy / name)
+        give(copy / name, owner)
+        for run in (install(files, one), install(copy / name, one, account=owner)):
+            run.refused(f"others than root and {owner.name} can change {directory}\n")
+        assert list(directory.iterdir()) == []
+    directory.chmod(0o755)
+    install(files, one, "--no-reload").done()
+    give(directory / "tls" / "root.crt", stranger)
+    install(files, one).refused(f"{directory}/tls/root.crt belongs neither to root nor to {owner.name}")
+
+
+def test_a_set_that_comes_back_keeps_the_newer_crls(revoking: Server, tmp_path: Path) -> None:
+    revoking.populate(["app"], ["shop"])
+    out = build(tmp_path, revoking)
+    install(out / "servers" / "main", revoking).done()
+    own = Bundle(shutil.copytree(out / "clients" / "app", tmp_path / "app")).parameters("shop") | at(revoking)
+    assert admitted(PSQL.connect(own)) == "app@shop"
+    compiled((tmp_path / "pgtls.toml").read_text().partition("[user.app]")[0], tmp_path)
+    install(out / "servers" / "main", revoking).done()
+    install(out / "servers" / "main", revoking, "--rollback").done()
+    assert "app" in (revoking.data / "pg_hba.conf").read_text()
+    refused(PSQL.connect(own), "revoked")
+    crls = (revoking.data / "root.crl").read_text()
+    for _ in range(2):
+        install(out / "servers" / "main", revoking, "--rollback", "--no-reload").done()
+    assert (revoking.data / "root.crl").read_text() == crls
 
 
 LOOKING = """
@@ -708,8 +784,7 @@ def test_programs_of_the_cluster_get_nothing_of_root(one: Server, trap: Trap, sh
         ("pg_hba.conf", "cannot read"),
         ("postmaster.opts", ""),
         ("postmaster.pid", ""),
-        (".pgtls-install/lock", ""),
-        (".pgtls-install/swapping", ""),
+        (".pgtls-install/unfinished", ""),
     ],
 )
 def test_no_fifo_stops_the_installer(one: Server, tmp_path: Path, name: str, reason: str) -> None:
