@@ -43,6 +43,7 @@ from = ["127.0.0.0/8"]
 auth = "scram-sha-256"
 """
 
+DAY = timedelta(days=1)
 YEAR = timedelta(days=365)
 
 
@@ -123,6 +124,24 @@ def test_asking_for_a_renewal_takes_two_builds(place: Place) -> None:
     place.build()
     assert served(place) != first
     assert set(trusted(place)) == {first, served(place)}
+
+
+def test_evidence_that_somebody_commits_promotes_nothing(place: Place) -> None:
+    """Neither at once, nor in a later build: the key that deployed bundles trust would be gone."""
+    place.build(ALONE)
+    place.confirm("user.app")
+    first = served(place)
+    place.build(now=NOW + DAY, asked=Asked(renew=frozenset({"server.db"})))
+    own = place.file(".pgtls/deployed").read_bytes()
+    place.confirm("user.app", now=NOW + DAY)
+    place.file(".pgtls/deployed").write_bytes(own)
+    for days in range(1, 4):
+        place.build(now=NOW + days * DAY)
+        assert served(place) == first
+        place.build(ALONE.replace("127.0.0.0/8", f"10.{days}.0.0/16"), now=NOW + days * DAY)
+    place.confirm("user.app", now=NOW + 5 * DAY)
+    place.build(now=NOW + 5 * DAY)
+    assert served(place) != first
 
 
 def test_a_server_leaves_its_ca_at_once_and_bundles_that_trust_both_go_first(place: Place) -> None:

@@ -63,11 +63,14 @@ def _of_a_ca(certificate: Certificate | Unreadable | None) -> bool:
 
 
 def _trusted(existing: Existing, server: Entity, following: Certificate, now: datetime) -> bool:
-    """Return whether every bundle that may be in use, and that verifies the server, trusts its next certificate."""
+    """Return whether every bundle that may be in use, and that verifies the server, trusts its next certificate.
+
+    Only evidence from this machine counts: the old key is deleted.
+    """
     if existing.history is None:
         return False
     for entity, past in existing.history.items():
-        for one in in_use(past, existing.deployed.latest.get(entity), now) if entity.kind == "user" else ():
+        for one in in_use(past, existing.deployed.own.get(entity), now) if entity.kind == "user" else ():
             dials = any(entry["server"] == server.name for entry in one.facts["entries"])
             if dials and following.key_id not in one.facts["trust"]:
                 return False

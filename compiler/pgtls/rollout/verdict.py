@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pgtls.fleet.model import Fleet, Identity, User
     from pgtls.pki.model import Entity
     from pgtls.rollout.words import Deployment
+    from pgtls.state.deployed import Evidence
     from pgtls.state.generations import History
     from pgtls.state.lock import IssuedLine, RevokedLine
     from pgtls.state.tree import Tree
@@ -63,7 +64,7 @@ def verdict(
     """Judge what the decisions do to everything that may be in use. ``accepted``: an outage is only a warning."""
     keys = facts.Keys(decisions.certificates, existing)
     made = generations(fleet, rules, entries, decisions, keys)
-    used = _in_use(fleet, made, existing, keys)
+    used = _in_use(fleet, made, existing, keys, existing.deployed.latest)
     idle = tuple(retirable(fleet, used, existing.lock, keys))
     if errors(decisions.diagnostics):  # the other effects of a certificate that does not fit follow from this error
         return Verdict(retirable=bool(idle))
@@ -116,10 +117,13 @@ def history(
     issued: Iterable[IssuedLine],
     tree: Tree,
 ) -> History:
-    """Return the generations that may be in use after a build that ``issued`` certificates and wrote ``tree``."""
+    """Return the generations that may be in use after a build that ``issued`` certificates and wrote ``tree``.
+
+    Those before committed evidence stay: the next certificate of a self-signed server waits for evidence from here.
+    """
     keys = facts.Keys(decisions.certificates, existing, issued)
     made = generations(fleet, rules, entries, decisions, keys)
-    used = _in_use(fleet, made, existing, keys)
+    used = _in_use(fleet, made, existing, keys, existing.deployed.own)
     return {
         entity: extended(
             used.get(entity, ()),
@@ -140,10 +144,13 @@ def _settings(entity: Entity, tree: Tree, existing: Existing) -> str:
 
 
 def _in_use(
-    fleet: Fleet, made: Mapping[Entity, Generation], existing: Existing, keys: facts.Keys
+    fleet: Fleet,
+    made: Mapping[Entity, Generation],
+    existing: Existing,
+    keys: facts.Keys,
+    evidence: Mapping[Entity, Evidence],
 ) -> dict[Entity, tuple[Generation, ...]]:
     """Return the generations that may be in use before a build. For a tree without any, use the lock."""
-    evidence = existing.deployed.latest
     if existing.history is None:
         known = {entity for line in existing.lock.by_serial.values() for entity in (line.entity, *line.trust)}
         return {

@@ -125,7 +125,8 @@ def in_use(known: Sequence[Generation], evidence: Evidence | None, now: datetime
     """Return the generations that may be in use: those since the one that is known to be deployed.
 
     A build may make a generation a second time. Evidence from before that build says nothing about the generations
-    between: each of them may have been deployed since. Generations before the evidence are not in the file any more.
+    between: each of them may have been deployed since. Generations before evidence from the machine that builds are
+    not in the file any more.
 
     One whose certificate has ended serves nobody, unless it is a bundle that also connects without one.
     """
