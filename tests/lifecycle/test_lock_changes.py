@@ -11,7 +11,11 @@ from cryptography import x509
 
 from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
+from pgtls.pki import crl
+from pgtls.pki.issue import Issuer
+from pgtls.pki.model import Revocation
 from pgtls.state import lock as locks
+from support.authority import Authority
 from support.building import NOW, SMALL, Place, steps
 
 if TYPE_CHECKING:
@@ -37,10 +41,16 @@ def add(place: Place, *added: Line) -> None:
     place.lock.write_text(text)
 
 
+def without(place: Place, text: str) -> None:
+    """Remove the lines of the lock that contain a text."""
+    kept = (line for line in place.lock.read_text().splitlines(keepends=True) if text not in line)
+    place.lock.write_text("".join(kept))
+
+
 def on_list(place: Place) -> set[str]:
     """Return the serial numbers on the CRL of the clients' CA."""
-    crl = x509.load_pem_x509_crl(place.file("ca/clients/ca.crl").read_bytes())
-    return {f"{entry.serial_number:x}" for entry in crl}
+    found = x509.load_pem_x509_crl(place.file("ca/clients/ca.crl").read_bytes())
+    return {f"{entry.serial_number:x}" for entry in found}
 
 
 def refused(place: Place, code: str, spec: str | None = None) -> str:
@@ -132,14 +142,29 @@ def test_added_lines_that_revoke_nobody_are_taken(place: Place) -> None:
     assert on_list(place) == set()
 
 
-def test_a_line_that_was_altered_is_an_error(place: Place) -> None:
-    place.build(SMALL)
-    (line,) = lines(place)
+ALTERED: dict[str, Line] = {
+    "another end": {"not_after": "2099-01-01T00:00:00Z"},
+    "a past end, of another certificate": {"not_after": "2025-06-01T00:00:00Z", "sha256": "0" * 64},
+    "another name, of another certificate": {"subject": "CN=ghost", "sha256": "0" * 64},
+}
+
+
+@pytest.mark.parametrize("fields", ALTERED.values(), ids=ALTERED)
+@pytest.mark.parametrize("entity", ["user.app", "user.bob"])
+def test_a_line_that_was_altered_is_an_error(place: Place, entity: str, fields: Line) -> None:
+    """Also if its certificate is revoked, superseded, or of an entity that leaves the spec with this build."""
+    place.build(WITH_BOB)
+    place.build(asked=Asked(renew=frozenset({"user.app"})), now=NOW + timedelta(hours=1))
     text = place.lock.read_text()
-    place.lock.write_text(text.replace(line["not_after"], "2099-01-01T00:00:00Z"))
-    assert "user.app" in refused(place, "PGT543")
+    line = next(line for line in lines(place) if line["entity"] == entity)
+    without(place, line["serial"])
+    add(place, line | fields)
+    assert line["serial"] in refused(place, "PGT543", SMALL)
+    with pytest.raises(Rejected, match="PGT543"):
+        place.build(asked=ALLOWED)
     place.lock.write_text(text)
-    assert steps(place.build()) == []
+    place.build(SMALL)
+    assert on_list(place) == {line["serial"] for line in lines(place) if line["entity"] == "user.bob"}
 
 
 @pytest.mark.parametrize("left", [True, False], ids=["and the spec with it", "alone"])
@@ -170,8 +195,7 @@ def test_a_superseded_certificate_that_the_lock_has_forgotten_counts_as_well(pla
     place.build(WITH_BOB)
     (first,) = (line for line in lines(place) if line["entity"] == "user.bob")
     place.build(asked=Asked(renew=frozenset({"user.bob"})), now=NOW + timedelta(hours=1))
-    text = "".join(line for line in place.lock.read_text().splitlines(keepends=True) if first["serial"] not in line)
-    place.lock.write_text(text)
+    without(place, first["serial"])
     assert first["serial"] in refused(place, "PGT554", SMALL)
     place.build(asked=ALLOWED, now=NOW + timedelta(hours=1))
     assert first["serial"] in on_list(place)
@@ -195,7 +219,7 @@ def test_revocations_that_are_gone_from_the_lock_come_back(place: Place) -> None
     place.build(SMALL)
     whole = place.lock.read_text()
     assert '"revoked"' in whole
-    place.lock.write_text("".join(line for line in whole.splitlines(keepends=True) if '"revoked"' not in line))
+    without(place, '"revoked"')
     place.build()
     assert place.lock.read_text() == whole
 
@@ -214,6 +238,143 @@ def test_a_ca_that_leaves_the_spec_is_named_where_it_takes_many_with_it(place: P
     assert "the spec no longer has [ca.clients]" in said
 
 
+# ---- what is revoked stays so ---------------------------------------------------------------------------------------
+
+LISTED = SMALL.replace("[ca.clients]", '[ca.clients]\nrevoked = ["AB:C0"]')
+DAYS = timedelta(days=200)
+"""After these, every CRL is signed again."""
+
+
+def forged(line: Line, serial: str, end: str, **fields: str) -> Line:
+    """Make a certificate that does not exist, of a user of the spec, so that the line itself revokes nobody."""
+    dates = {"not_before": "2020-01-01T00:00:00Z", "not_after": end}
+    return line | {"serial": serial, "sha256": "0" * 64, **dates, **fields}
+
+
+@pytest.mark.parametrize("end", ["2020-02-01T00:00:00Z", "2026-01-20T00:00:00Z"], ids=["past", "future"])
+@pytest.mark.parametrize("also", [True, False], ids=["and its revocation", "alone"])
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "no longer listed"])
+def test_an_added_end_of_a_serial_number_that_the_spec_revokes_means_nothing(
+    place: Place, end: str, also: bool, listed: bool
+) -> None:
+    """Neither at once nor later, when the copy in the out directory has the line as well."""
+    place.build(LISTED)
+    (line,) = lines(place)
+    add(place, ghost := forged(line, "abc0", end))
+    if also:
+        add(place, revoked(ghost, reason="key_compromise"))
+    for builds in range(4):
+        place.build(LISTED if listed else SMALL, now=NOW + builds * DAYS)
+        assert on_list(place) == {"abc0"}
+
+
+def test_an_end_that_was_added_before_the_revocation_means_nothing(place: Place) -> None:
+    place.build(SMALL)
+    (line,) = lines(place)
+    add(place, ghost := forged(line, "abc0", "2025-02-01T00:00:00Z"), revoked(ghost, reason="superseded"))
+    place.build()
+    assert on_list(place) == set()
+    for builds, text in enumerate([LISTED, LISTED, SMALL, SMALL], 1):
+        place.build(text, now=NOW + builds * DAYS)
+        assert on_list(place) == {"abc0"}
+
+
+@pytest.mark.parametrize("says", [{"date": "2025-12-31T00:00:00Z", "reason": "key_compromise"}, {}, None])
+def test_an_added_end_of_an_entry_that_only_the_crl_knows_means_nothing(place: Place, says: dict[str, str]) -> None:
+    """Such as one from before pgtls: also where a line says what the CRL does, or a build revokes that certificate."""
+    place.build(SMALL)
+    ca, path = Authority.of(place.file("ca/clients")), place.file("ca/clients/ca.crl")
+    entry = Revocation("abc0", NOW - timedelta(days=1), "key_compromise")
+    path.write_bytes(crl.make(Issuer(ca.certificate, ca.key), 1, NOW, DAYS, [entry]))
+    place.build()
+    (line,) = lines(place)
+    add(place, ghost := forged(line, "abc0", "2026-01-20T00:00:00Z"))
+    if says is not None:
+        add(place, revoked(ghost, **says))
+    place.build()
+    text = SMALL if says is not None else SMALL.replace("[user.app]", "[user.app]\nrevoke_before = 2021-01-01")
+    for builds in range(4):
+        place.build(text, now=NOW + builds * DAYS)
+        assert on_list(place) == {"abc0"}
+
+
+def test_an_entry_goes_when_the_certificate_has_ended_that_a_build_revoked(place: Place) -> None:
+    """The control."""
+    place.build(WITH_BOB)
+    (line,) = (line for line in lines(place) if line["entity"] == "user.bob")
+    end = locks.instant(line["not_after"])
+    for now, listed in ((NOW, True), (end - DAYS, True), (end + DAYS, True), (end + 3 * DAYS, False)):
+        place.build(SMALL, now=now)
+        assert on_list(place) == ({line["serial"]} if listed else set())
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["instead of ours", "beside ours"])
+def test_a_revocation_that_others_write_again_changes_nothing(place: Place, gone: bool) -> None:
+    place.build(WITH_BOB)
+    place.build(SMALL)
+    before = place.file("ca/clients/ca.crl").read_bytes()
+    (line,) = (line for line in lines(place) if line["entity"] == "user.bob")
+    if gone:
+        without(place, '"revoked"')
+    add(place, revoked(line, reason="superseded"))
+    for builds in range(3):
+        place.build(now=NOW + builds * DAYS)
+        assert on_list(place) == {line["serial"]}
+    assert before != place.file("ca/clients/ca.crl").read_bytes(), "they made new ones"
+
+
+def test_an_added_revocation_from_the_future_is_one_of_now(place: Place) -> None:
+    place.build(WITH_BOB)
+    (line,) = (line for line in lines(place) if line["entity"] == "user.bob")
+    add(place, revoked(line, date="2099-01-01T00:00:00Z"))
+    place.build(SMALL)
+    (entry,) = x509.load_pem_x509_crl(place.file("ca/clients/ca.crl").read_bytes())
+    assert (f"{entry.serial_number:x}", entry.revocation_date_utc) == (line["serial"], NOW)
+
+
+def test_a_serial_number_that_no_crl_can_hold_is_an_error_before_it_is_revoked(place: Place) -> None:
+    place.build(SMALL)
+    (line,) = lines(place)
+    text = place.lock.read_text()
+    add(place, forged(line, "8" + "0" * 39, "2026-06-01T00:00:00Z"))
+    assert "8000" in refused(place, "PGT502")
+    place.lock.write_text(text)
+    add(place, forged(line, "7" + "f" * 39, "2026-06-01T00:00:00Z"))
+    place.build(SMALL.replace("[user.app]", "[user.app]\nrevoke_before = 2021-01-01"), asked=ALLOWED)
+    assert on_list(place) == {"7" + "f" * 39}
+
+
+def test_a_lost_line_of_a_revoked_certificate_comes_back(place: Place) -> None:
+    """Otherwise, another line could say later when it ended."""
+    place.build(WITH_BOB)
+    place.build(SMALL)
+    whole = place.lock.read_text()
+    without(place, '"entity": "user.bob", "event": "issued"')
+    assert place.lock.read_text() != whole
+    place.build()
+    assert place.lock.read_text() == whole
+
+
+@pytest.mark.parametrize("lists", ["true", "false"])
+def test_a_lost_line_frees_no_name(place: Place, lists: str) -> None:
+    """A server without CRLs accepts the certificate of who had the name before."""
+    text = SMALL.replace("[server.main]", f"[server.main]\ncrl = {lists}")
+    bob = text.replace('users = ["app"]', 'users = ["app", "bob"]') + '[user.bob]\nca = "clients"\n'
+    heir = bob.replace('"app", "bob"', '"app", "heir"').replace("[user.bob]", '[user.heir]\ncommon_name = "bob"')
+    place.build(bob)
+    place.build(text)
+    whole = place.lock.read_text()
+    without(place, '"entity": "user.bob"')
+    if lists == "true":
+        place.build(heir)
+        return
+    refused(place, "PGT254", heir)
+    with pytest.raises(Rejected, match="PGT254"):
+        place.build(asked=ALLOWED)
+    place.build(text)
+    assert place.lock.read_text() == whole
+
+
 @pytest.mark.parametrize(("begin", "code"), [(timedelta(hours=1), "PGT558"), (timedelta(days=30), "PGT580")])
 def test_a_copy_of_a_line_with_later_dates_is_said_to_be_an_added_line(
     place: Place, begin: timedelta, code: str
@@ -221,7 +382,7 @@ def test_a_copy_of_a_line_with_later_dates_is_said_to_be_an_added_line(
     place.build(SMALL)
     (line,) = lines(place)
     later = f"{locks.timestamp(locks.instant(line['not_before']) + begin)}"
-    add(place, line | {"serial": "1" + line["serial"][1:], "sha256": line["sha256"][::-1], "not_before": later})
+    add(place, line | {"serial": "abc", "sha256": line["sha256"][::-1], "not_before": later})
     found = {d.code: d for d in place.plan().diagnostics}
     said = {"PGT558": "which this out directory does not know", "PGT580": "no build into this out directory wrote"}
     assert said[code] in f"{found[code].message} {found[code].hint}"

@@ -273,7 +273,7 @@ TAMPERED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "cut off after a line": (lambda lock: b"".join(lock.splitlines(keepends=True)[:-1]), "PGT554"),
     "emptied": (lambda lock: b"", "PGT502"),
     "left without a header": (lambda lock: b"".join(lock.splitlines(keepends=True)[1:]), "PGT502"),
-    "altered in a fingerprint": (line_altered, "PGT554"),
+    "altered in a fingerprint": (line_altered, "PGT543"),
     "that of another tree": (lambda lock: lock.replace(lock[25:33], b"01234567", 1), "PGT524"),
     "left in a conflict": (lambda lock: lock + b"<<<<<<< HEAD\n", "PGT501"),
     "saved with a byte order mark": (lambda lock: b"\xef\xbb\xbf" + lock, "PGT502"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from cryptography import x509
@@ -190,10 +191,25 @@ def test_a_list_unites_what_is_there_with_what_is_known() -> None:
     assert crl.merge(there, [], NOW) == there.revoked, "a reverted lock undoes no revocation"
 
 
-def test_what_was_said_first_holds() -> None:
+def test_what_the_list_says_stays_and_of_the_rest_what_was_said_first() -> None:
     later = Revocation("a", NOW, "superseded", NOW + 30 * DAY)
-    assert crl.merge(listed(FIRST), [later], NOW) == (FIRST,)
-    assert crl.merge(listed(later), [FIRST], NOW) == (FIRST,)
+    assert crl.merge(None, [later, FIRST], NOW) == (FIRST,)
+    assert crl.merge(listed(FIRST), [FIRST], NOW) == (FIRST,)
+    assert crl.merge(listed(FIRST), [later, FIRST], NOW) == (FIRST,)
+
+
+ENTRY = Revocation("a", FIRST.date, "unspecified")
+
+
+@pytest.mark.parametrize("said", [{"date": NOW}, {"reason": "superseded"}, {"not_after": None}], ids=str)
+def test_an_entry_of_which_something_else_is_said_later_stays_for_ever(said: dict[str, Any]) -> None:
+    """Only the end that was known when the entry came is the end of that certificate."""
+    there = listed(FIRST)
+    assert crl.merge(there, [replace(FIRST, **said)], NOW) == (replace(FIRST, reason="unspecified", not_after=None),)
+    assert not crl.covers(there, crl.merge(there, [replace(FIRST, **said)], NOW)), "the next list tells it"
+    end = NOW - 5 * DAY
+    for known in [FIRST, replace(FIRST, not_after=end)], [replace(ENTRY, not_after=end)]:
+        assert crl.merge(listed(ENTRY), known, NOW) == (ENTRY,)
 
 
 def test_an_entry_goes_only_after_a_list_has_shown_it_past_the_certificate_s_end() -> None:
@@ -225,16 +241,19 @@ revocations = st.builds(
     serial=st.integers(1, 20).map(lambda number: f"{number:x}"),
     date=st.integers(0, 50).map(lambda days: NOW - days * DAY),
     reason=st.sampled_from(REASONS),
-    not_after=st.one_of(st.none(), st.integers(-20, 20).map(lambda days: NOW + days * DAY)),
 )
+an_end = st.one_of(st.none(), st.integers(-20, 20).map(lambda days: NOW + days * DAY))
+ends = st.lists(an_end, min_size=20, max_size=20)
+"""Of the certificates with the serial numbers 1 to 20."""
 
 
-@given(st.lists(revocations), st.lists(revocations, unique_by=lambda entry: entry.serial))
-def test_a_list_merged_with_itself_is_itself_and_nothing_unexpired_is_lost(
-    known: list[Revocation], there: list[Revocation]
+@given(st.lists(revocations), st.lists(revocations, unique_by=lambda entry: entry.serial), ends)
+def test_a_list_merged_again_is_itself_and_nothing_unexpired_is_lost(
+    known: list[Revocation], there: list[Revocation], ends: list[datetime | None]
 ) -> None:
+    known = [replace(entry, not_after=ends[int(entry.serial, 16) - 1]) for entry in known]
     merged = crl.merge(listed(*there), known, NOW)
-    assert crl.merge(listed(*merged), merged, NOW) == merged
+    assert listed(*crl.merge(listed(*merged), known, NOW)) == listed(*merged)
     assert crl.merge(listed(*there), reversed(known), NOW) == merged
     serials = [int(entry.serial, 16) for entry in merged]
     assert serials == sorted(set(serials))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgtls.diagnostics import Rejected
-from pgtls.pki.model import Entity
+from pgtls.pki.model import Entity, RevocationReason
 from pgtls.state.lock import IssuedLine, Lock, RevokedLine, lock_path, parse, read
 from state.trees import ID, NOW, issued
 
@@ -37,7 +37,9 @@ WRITTEN = (
 )
 
 
-def revoked(number: int, days: int = 0, reason: str = "cessation_of_operation", **extra: object) -> RevokedLine:
+def revoked(
+    number: int, days: int = 0, reason: RevocationReason = "cessation_of_operation", **extra: object
+) -> RevokedLine:
     return RevokedLine("root", Entity("user.app"), f"{number:x}", reason, NOW + timedelta(days=days), extra)
 
 
@@ -224,6 +226,12 @@ def test_windows_line_ends_and_empty_lines_mean_nothing() -> None:
     assert parse(content, "x").render() == (HEADER + WRITTEN).encode()
 
 
+def test_a_certificate_without_an_end_is_read() -> None:
+    """RFC 5280, 4.1.2.5: that is how a CA says so."""
+    text = damaged("2026-06-01T00:00:00Z", "9999-12-31T23:59:59Z")
+    assert parse(text.encode(), "x").by_serial["root", "a1"].certificate.not_after.year == 9999
+
+
 # Damage
 
 
@@ -232,6 +240,7 @@ def damaged(old: str, new: str) -> str:
     return HEADER + WRITTEN.replace(old, new)
 
 
+REVOKED = json.dumps(revoked(0xA1).fields()) + "\n"
 DAMAGE = {
     "an empty file": ("", "PGT502", "the lock has no header", 1),
     "a line before the header": (WRITTEN + HEADER, "PGT502", "the lock has no header", 1),
@@ -314,6 +323,42 @@ DAMAGE = {
         "PGT502",
         'a line of the lock is damaged: its "not_after" is not an instant',
         2,
+    ),
+    "an instant before every certificate": (
+        damaged("2026-01-01T", "1900-01-01T"),
+        "PGT502",
+        'a line of the lock is damaged: its "not_before" is not in the years 1950 to 9998',
+        2,
+    ),
+    "an instant after every certificate": (
+        damaged("2026-01-01T00:00:00Z", "9999-12-31T23:59:59Z"),
+        "PGT502",
+        'a line of the lock is damaged: its "not_before" is not in the years 1950 to 9998',
+        2,
+    ),
+    "an end before every certificate": (
+        damaged("2026-06-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        "PGT502",
+        'a line of the lock is damaged: its "not_after" is not in the years 1950 to 9999',
+        2,
+    ),
+    "a revocation that no CRL can hold": (
+        HEADER + WRITTEN + REVOKED.replace("2026-03-01T", "1900-03-01T"),
+        "PGT502",
+        'a line of the lock is damaged: its "date" is not in the years 1950 to 9998',
+        3,
+    ),
+    "a reason that takes a revocation back": (
+        HEADER + WRITTEN + REVOKED.replace("cessation_of_operation", "remove_from_crl"),
+        "PGT502",
+        'a line of the lock is damaged: its "reason" is no reason that builds write',
+        3,
+    ),
+    "an unknown reason": (
+        HEADER + WRITTEN + REVOKED.replace("cessation_of_operation", "lost"),
+        "PGT502",
+        'a line of the lock is damaged: its "reason" is no reason that builds write',
+        3,
     ),
     "an entity that no table can be": (
         damaged("user.app", "user.../x"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pgtls.certificates import external, lock_changes, retired_cas, signers, supplied_keys
 from pgtls.certificates.clock import clock, issued_later
@@ -12,6 +12,7 @@ from pgtls.certificates.reissue import Case, due_at, needs_key, reason_for
 from pgtls.certificates.revocation import (
     is_revoked,
     keys_deleted,
+    listing,
     mass_revocation,
     newly_listed,
     revocations,
@@ -19,13 +20,14 @@ from pgtls.certificates.revocation import (
     same_key_again,
     serials,
     settled,
+    unlistable,
     why_revoked,
 )
 from pgtls.certificates.self_signed import in_two_steps
 from pgtls.diagnostics import Diagnostic
 from pgtls.language.words import suggestion
 from pgtls.pki import crl as pki_crl
-from pgtls.pki.model import Certificate, Entity, Revocation, RevocationList, ca_entity
+from pgtls.pki.model import Certificate, Entity, RevocationList, ca_entity
 from pgtls.state import layout
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from pgtls.certificates.asked import Asked
     from pgtls.certificates.model import Decision, Existing
     from pgtls.fleet.model import Authority, Fleet
-    from pgtls.pki.model import Profile, RevocationReason, Unreadable
+    from pgtls.pki.model import Profile, Revocation, Unreadable
     from pgtls.state.lock import IssuedLine, Lock, RevokedLine
 
 
@@ -50,7 +52,7 @@ def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, a
     revoked = (*existing.forgotten, *fresh)
     doubted = bool(issued_later(existing.lock, fleet.now))
     crls = {
-        ca.name: _crl(ca, certificates[ca.entity], revoked, existing, fleet.now, doubted=doubted)
+        ca.name: _crl(ca, certificates[ca.entity], revoked, existing, listed[ca.name], fleet.now, doubted=doubted)
         for ca in fleet.cas.values()
         if ca.table.crl and external.has_list(ca, existing)
     }
@@ -62,6 +64,7 @@ def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, a
         *external.lost_accounts(existing),
         *supplied_keys.problems(fleet, certificates, existing),
         *_taken(revoked, (*crls.values(), *retired), fleet, existing, certificates, asked),
+        *unlistable((*crls.values(), *retired), existing.drift),
         *same_key_again(certificates.values(), existing),
         *revoking_nothing(fleet, certificates, existing.lock),
         *external.crl_problems(crls, existing, fleet.now),
@@ -89,7 +92,7 @@ def _taken(
         return line.serial in listed.get(line.ca, ()) or why is not None
 
     others = lock_changes.revoked_by_others(existing, revoked, meant, fleet.now)
-    yield from lock_changes.faults(existing, others, fleet.now, allowed=asked.allow_revoke)
+    yield from lock_changes.faults(fleet, existing, others, allowed=asked.allow_revoke)
     losing = {*(line.entity for line in revoked), *newly_listed(crls, existing)} - others
     deleted, left = keys_deleted(existing, fleet, certificates), sorted(retired_cas.leaving(fleet, existing))
     yield from mass_revocation(losing, deleted, left, allowed=asked.allow_revoke)
@@ -265,13 +268,17 @@ def _crl(
     decision: Decision,
     revocations: Sequence[RevokedLine],
     existing: Existing,
+    named: Collection[str],
     now: datetime,
     *,
     doubted: bool,
 ) -> CrlDecision:
+    """Decide about a CRL. ``named`` are the serial numbers that the spec revokes; ``doubted`` is the clock."""
     found, own = existing.crls.get(ca.name), decision.found.certificate
     there = found if isinstance(found, RevocationList) else None
-    entries = pki_crl.merge(there, _known(ca.name, existing.lock, revocations), now)
+    issued = (line for line in existing.lock.by_serial.values() if line.ca == ca.name)
+    known = (line for line in (*existing.lock.revocations.values(), *revocations) if line.ca == ca.name)
+    entries = listing(there, issued, known, existing.drift, named, now)
     why = _crl_reason(found, _key_id(decision, existing.lock), entries, now)
     if there and isinstance(own, Certificate) and own.not_before <= now < there.this_update:
         # A fast clock made it: until that instant it locks every client out. If the CA is from the future, this clock
@@ -282,16 +289,6 @@ def _crl(
     number = pki_crl.next_number(there, now)
     crl = CrlDecision(ca.entity, layout.crl_path(ca.name), found, why, due, number, entries, validity)
     return external.withheld_crl(crl, decision, existing, now)
-
-
-def _known(ca: str, lock: Lock, fresh: Sequence[RevokedLine]) -> list[Revocation]:
-    """Return the revocations of the lock and of this build."""
-    ends = {line.serial: line.certificate.not_after for line in lock.by_serial.values() if line.ca == ca}
-    lines = (line for line in (*lock.revocations.values(), *fresh) if line.ca == ca)
-    return [
-        Revocation(line.serial, line.date, cast("RevocationReason", line.reason), ends.get(line.serial))
-        for line in lines
-    ]
 
 
 def _crl_reason(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgtls.access.problems import heritable, inheritable
 from pgtls.diagnostics import Diagnostic
 from pgtls.language.words import listed
 from pgtls.pki.model import RevocationList
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pgtls.certificates.model import Existing
+    from pgtls.fleet.model import Fleet
     from pgtls.state.known_lock import Drift
     from pgtls.state.lock import IssuedLine, Lock
 
@@ -40,17 +42,21 @@ def revocations(lock: Lock, drift: Drift, now: datetime) -> tuple[RevokedLine, .
 
 
 def restored(lock: Lock, drift: Drift, now: datetime, *, allowed: bool) -> Lock:
-    """Return the lock with its lost revocations. If ``allowed``, add and revoke the missing certificates."""
-    known = {(line.ca, line.serial): line for line in drift.lost}
-    again = [line for line in drift.reinstated if _lives(known.get((line.ca, line.serial)), lock, line, now)]
-    issued = [known[key] for line in again if (key := (line.ca, line.serial)) in known]
+    """Return the lock with its lost revocations and with the lost certificates that are revoked.
+
+    If ``allowed``, add and revoke the other lost certificates.
+    """
+    own = {key: line for key, line in lock.by_serial.items() if key not in drift.issued}
+    own |= {(line.ca, line.serial): line for line in drift.lost}
+    again = [line for line in drift.reinstated if _lives(own.get((line.ca, line.serial)), now)]
+    revoked = {(line.ca, line.serial) for line in again} | lock.revocations.keys()
+    issued = [line for line in drift.lost if (line.ca, line.serial) in revoked]
     if allowed:
         return lock.with_lines(*issued, *again, *forgotten(lock, drift, now), *revocations(lock, drift, now))
     return lock.with_lines(*issued, *again)
 
 
-def _lives(lost: IssuedLine | None, lock: Lock, revoked: RevokedLine, now: datetime) -> bool:
-    line = lost or lock.by_serial.get((revoked.ca, revoked.serial))
+def _lives(line: IssuedLine | None, now: datetime) -> bool:
     return line is None or line.certificate.not_after > now
 
 
@@ -65,14 +71,15 @@ def revoked_by_others(
     return frozenset((*_added(existing, meant, now), *because))
 
 
-def faults(existing: Existing, revoked: AbstractSet[str], now: datetime, *, allowed: bool) -> Iterator[Diagnostic]:
+def faults(fleet: Fleet, existing: Existing, revoked: AbstractSet[str], *, allowed: bool) -> Iterator[Diagnostic]:
     """Report faults of the lock. ``revoked`` are the entities of :func:`revoked_by_others`."""
-    lock, drift = existing.lock, existing.drift
+    drift = existing.drift
     if drift.altered:
         yield _altered(drift.altered)
+    yield from _inherited(fleet, existing)
     if allowed:
         return
-    if lost := forgotten(lock, drift, now):
+    if lost := forgotten(existing.lock, drift, fleet.now):
         yield Diagnostic(
             "PGT554",
             f"the lock does not know the {'certificate' if len(lost) == 1 else 'certificates'} of {_some(lost)}, "
@@ -88,6 +95,13 @@ def faults(existing: Existing, revoked: AbstractSet[str], now: datetime, *, allo
             hint="read who added them in the lock's history; if they are meant, "
             "or if the out directory was restored from a backup, say --allow-revoke",
         )
+
+
+def _inherited(fleet: Fleet, existing: Existing) -> Iterator[Diagnostic]:
+    """Report names of lost certificates that others would get. The rules were judged by the lock without its lines."""
+    for server in fleet.servers.values() if existing.drift.lost else ():
+        issued = existing.lock.alive if server.table.crl else existing.lock.unexpired
+        yield from inheritable(fleet, server, heritable(fleet, issued(fleet.now)))
 
 
 def _altered(lines: Collection[IssuedLine]) -> Diagnostic:

@@ -130,7 +130,7 @@ def _existing(
         drift=drift,
         sealed=secrets.sealed,
         diagnostics=(
-            *(() if drift.lost else _behind(ours, known, files.states)),
+            *(() if drift.lost or drift.altered else _behind(ours, known, files.states)),
             *_ahead(ours, lock, drift),
             *_lacking(ours, lock, now),
             *_left_in_files(out, outside.tokens & found.keys()),

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.certificates.model import UNTOUCHED, CrlDecision, Signer
+from pgtls.certificates.revocation import listing
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.age import is_encrypted
-from pgtls.pki.model import Revocation, RevocationList, Unreadable, ca_entity
+from pgtls.pki.model import RevocationList, Unreadable, ca_entity
 from pgtls.state import layout
 from pgtls.state.tree import File, Later
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from pgtls.certificates.model import Existing
     from pgtls.fleet.model import Fleet
-    from pgtls.pki.model import Certificate, Entity, RevocationReason
-    from pgtls.state.lock import IssuedLine, Lock, RevokedLine
+    from pgtls.pki.model import Certificate, Entity, Revocation
+    from pgtls.state.lock import IssuedLine, RevokedLine
     from pgtls.state.manifest import Entry
     from pgtls.state.tree import Tree
 
@@ -154,7 +155,10 @@ def _retired(
     read = crl.read(old)
     there = read if isinstance(read, RevocationList) else None
     mine = [line for line in existing.lock.by_serial.values() if _issued_by(line, name, certificates[0])]
-    entries = crl.merge(there, _known(name, mine, existing.lock, revoked), now)
+    serials = {line.serial for line in mine}
+    known = (*existing.lock.revocations.values(), *revoked)
+    lines = (line for line in known if line.ca == name and line.serial in serials)
+    entries = listing(there, mine, lines, existing.drift, (), now)
     in_use = any(line.certificate.not_after > now for line in mine)
     reason = _reason(there, entries, now) if in_use else None
     validity = there.next_update - there.this_update if there else _VALIDITY
@@ -175,14 +179,6 @@ def _retired(
 
 def _issued_by(line: IssuedLine, name: str, ca: Certificate) -> bool:
     return line.ca == name and line.entity != ca_entity(name) and line.certificate.authority_key_id == ca.key_id
-
-
-def _known(name: str, mine: Iterable[IssuedLine], lock: Lock, fresh: Sequence[RevokedLine]) -> list[Revocation]:
-    ends = {line.serial: line.certificate.not_after for line in mine}
-    lines = (line for line in (*lock.revocations.values(), *fresh) if line.ca == name and line.serial in ends)
-    return [
-        Revocation(line.serial, line.date, cast("RevocationReason", line.reason), ends[line.serial]) for line in lines
-    ]
 
 
 def _reason(there: RevocationList | None, entries: Sequence[Revocation], now: datetime) -> str | None:

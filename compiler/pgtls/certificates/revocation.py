@@ -13,18 +13,19 @@ from pgtls.certificates.reissue import too_old
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import entity_named, finder
 from pgtls.language.words import listed
-from pgtls.pki.model import Certificate, Entity, RevocationList, ca_entity
+from pgtls.pki.model import SERIAL_BITS, Certificate, Entity, Revocation, RevocationList, ca_entity
 from pgtls.pki.profiles import BACKDATED
 from pgtls.state.lock import RevokedLine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from datetime import datetime
 
     from pgtls.certificates.model import CrlDecision, Decision, Existing
     from pgtls.fleet.model import Fleet
-    from pgtls.pki.model import Profile
+    from pgtls.pki.model import Profile, RevocationReason
+    from pgtls.state.known_lock import Drift
     from pgtls.state.lock import IssuedLine, Lock
 
 KEEPS_ENTITIES = 3
@@ -83,6 +84,43 @@ def revocations(
                 yield RevokedLine(ca, known.entity if known else ca_entity(ca), serial, "unspecified", now)
 
 
+def listing(
+    there: RevocationList | None,
+    issued: Iterable[IssuedLine],
+    revoked: Iterable[RevokedLine],
+    drift: Drift,
+    named: Collection[str],
+    now: datetime,
+) -> tuple[Revocation, ...]:
+    """Return the entries of the next CRL of a CA from its lines. The spec's ``named`` serial numbers are among them.
+
+    What others added to the lock gives no end and no reason: as if only the serial number were known.
+    """
+    from pgtls.pki import crl
+
+    ends = {line.serial: line.certificate.not_after for line in issued if line.serial not in named}
+    others = drift.issued | drift.revoked
+
+    def known(line: RevokedLine) -> Revocation:
+        end = ends.get(line.serial)
+        if (line.ca, line.serial) in others:
+            return Revocation(line.serial, min(line.date, now), "unspecified", end)
+        return Revocation(line.serial, line.date, line.reason, None if line.reason == "unspecified" else end)
+
+    return crl.merge(there, map(known, revoked), now)
+
+
+def unlistable(lists: Iterable[CrlDecision], drift: Drift) -> Iterator[Diagnostic]:
+    """Report serial numbers that no CRL can hold, in lines that others added, even before they are revoked."""
+    for one in lists:
+        name = one.entity.name
+        serials = {entry.serial for entry in one.entries} | {serial for ca, serial in drift.issued if ca == name}
+        for serial in sorted(serial for serial in serials if int(serial, 16) >> SERIAL_BITS):
+            message = f'CA "{name}" has not issued {serial}: a serial number has at most {SERIAL_BITS} bits'
+            hint = "read in the lock's history who added the line with this serial number, and delete it"
+            yield Diagnostic("PGT502", message, hint=hint)
+
+
 def settled(certificates: Mapping[Entity, Decision], existing: Existing) -> frozenset[Entity]:
     """Return the entities that certainly use a certificate of their present CA: their older ones can be revoked.
 
@@ -97,7 +135,7 @@ def settled(certificates: Mapping[Entity, Decision], existing: Existing) -> froz
     return frozenset(found)
 
 
-def why_revoked(line: IssuedLine, decision: Decision | None, *, gone: bool) -> str | None:
+def why_revoked(line: IssuedLine, decision: Decision | None, *, gone: bool) -> RevocationReason | None:
     """Return why the spec revokes a certificate, None if it does not. ``decision`` is the decision about its entity.
 
     A certificate that remains at an earlier CA is revoked when it is ``gone``: its successor is in use, or the CA

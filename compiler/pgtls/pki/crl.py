@@ -2,7 +2,8 @@
 
 PostgreSQL checks the CRL of every CA in a chain, and rejects all clients if one is missing or expired. pgtls therefore
 writes a CRL for every CA, even an empty one. A serial number stays on the CRL until its certificate has expired and a
-CRL issued after that has listed it (3.3).
+CRL issued after that has listed it (3.3). One whose certificate was not known when it came onto the CRL stays for ever,
+and has no reason: the CRL itself says so, whatever others write into the lock later.
 """
 
 from __future__ import annotations
@@ -126,28 +127,35 @@ def _revocation(entry: x509.RevokedCertificate) -> Revocation:
 def merge(there: RevocationList | None, known: Iterable[Revocation], now: datetime) -> tuple[Revocation, ...]:
     """Merge the known revocations (of the lock and the spec) with the present CRL, in the order of the serials.
 
-    The earlier date counts, with its reason. Drop an entry once its certificate has expired and, if the present CRL has
-    it, that CRL was issued after the expiry; keep an entry without a known expiry for ever.
+    What the CRL says stays; of several others, the earlier counts. Drop an entry once its certificate has expired and,
+    if the present CRL has it, that CRL was issued after the expiry. Keep an entry without a known expiry for ever.
     """
-    listed = {revocation.serial: revocation for revocation in there.revoked} if there else {}
-    merged = dict(listed)
+    found: dict[str, Revocation] = {}
     for revocation in sorted(known, key=lambda revocation: (revocation.date, revocation.reason)):
-        merged[revocation.serial] = _first(merged.get(revocation.serial), revocation)
+        found.setdefault(revocation.serial, revocation if revocation.not_after else _endless(revocation))
+    listed = {entry.serial: _listed(entry, found.get(entry.serial)) for entry in (there.revoked if there else ())}
     seen_until = there.this_update if there else now
     kept = (
         revocation
-        for serial, revocation in merged.items()
+        for serial, revocation in {**found, **listed}.items()
         if revocation.not_after is None or revocation.not_after >= (seen_until if serial in listed else now)
     )
     return tuple(sorted(kept, key=lambda revocation: int(revocation.serial, 16)))
 
 
-def _first(one: Revocation | None, other: Revocation) -> Revocation:
-    if one is None:
-        return other
-    first = min(one, other, key=lambda revocation: revocation.date.replace(microsecond=0))
-    ends = [end for end in (one.not_after, other.not_after) if end is not None]
-    return replace(first, not_after=max(ends, default=None))
+def _listed(entry: Revocation, known: Revocation | None) -> Revocation:
+    """Return an entry of the present CRL, with the end of its certificate if that was known when the entry was made.
+
+    In that case, what is known now agrees with the entry.
+    """
+    if known is None:
+        return entry
+    same = (entry.date, entry.reason) == (known.date.replace(microsecond=0), known.reason)
+    return replace(entry, not_after=known.not_after) if same and entry.reason != "unspecified" else _endless(entry)
+
+
+def _endless(entry: Revocation) -> Revocation:
+    return replace(entry, reason="unspecified", not_after=None)
 
 
 def next_number(there: RevocationList | None, now: datetime) -> int:

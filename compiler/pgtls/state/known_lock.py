@@ -17,7 +17,11 @@ from pgtls.state import lock as locks
 from pgtls.state.names import KNOWN_PATH
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from pgtls.state.lock import IssuedLine, Lock, RevokedLine
+
+    Lines = Mapping["Key", IssuedLine]
 
 Key = tuple[str, str]
 """NAME of a CA, and serial number."""
@@ -36,7 +40,7 @@ class Drift:
     reinstated: tuple[RevokedLine, ...] = ()
     """Revocations that the lock no longer has."""
     altered: tuple[IssuedLine, ...] = ()
-    """Present lines that differ from the line of the build that issued the certificate, with the same fingerprint."""
+    """Present lines of known certificates that differ from what the copy says of them."""
 
 
 NONE = Drift()
@@ -57,12 +61,15 @@ def compare(out: str, lock: Lock) -> Drift:
         frozenset(lock.revocations.keys() - known.revocations.keys()),
         tuple(line for key, line in before.items() if key not in after),
         tuple(line for key, line in known.revocations.items() if key not in lock.revocations),
-        tuple(line for key, line in after.items() if key in before and _altered(line, before[key])),
+        tuple(_altered(before, after)),
     )
 
 
-def _altered(line: IssuedLine, before: IssuedLine) -> bool:
-    """Return whether a line has other facts. A line with another fingerprint is about another certificate."""
-    if line.certificate.sha256 != before.certificate.sha256:
-        return False
-    return (line.entity, line.certificate) != (before.entity, before.certificate)
+def _altered(before: Lines, after: Lines) -> Iterator[IssuedLine]:
+    """Yield the lines that tell something else of a known serial number, or of a known certificate."""
+    digests = {line.certificate.sha256 for line in before.values()}
+    for key, line in after.items():
+        known = before.get(key)
+        same = known is not None and (known.entity, known.certificate) == (line.entity, line.certificate)
+        if not same and (known or line.certificate.sha256 in digests):
+            yield line

@@ -20,10 +20,10 @@ from hashlib import sha256
 from io import BytesIO
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 from pgtls.diagnostics import Diagnostic, Place, Rejected
-from pgtls.pki.model import Certificate, Entity
+from pgtls.pki.model import Certificate, Entity, RevocationReason
 from pgtls.state import files
 from pgtls.state.names import lock_path
 
@@ -48,6 +48,9 @@ _ISSUED_TEXTS = ("ca", "entity", *_TEXTS, *_INSTANTS)
 _ISSUED = frozenset(("event", "authority_key_id", "trust", *_ISSUED_TEXTS, *_LISTS))
 _REVOKED_TEXTS = ("ca", "entity", "serial", "reason", "date")
 _REVOKED = frozenset(("event", *_REVOKED_TEXTS))
+_REASONS = frozenset(get_args(RevocationReason))
+_FIRST, _LAST = 1950, 9998
+"""The years of instants that an ASN.1 time and, with a span added to it, a datetime can hold."""
 
 
 def timestamp(moment: datetime) -> str:
@@ -101,7 +104,7 @@ class RevokedLine:
     ca: str
     entity: Entity
     serial: str
-    reason: str
+    reason: RevocationReason
     date: datetime
     extra: Mapping[str, object] = field(default_factory=dict)
 
@@ -385,7 +388,7 @@ def _issued(fields: dict[str, Any]) -> IssuedLine:
         authority_key_id=authority,
         sha256=digest,
         not_before=_instant("not_before", begin),
-        not_after=_instant("not_after", end),
+        not_after=_instant("not_after", end, _LAST + 1),
     )
     trust = _list(fields, "trust") if "trust" in fields else ()
     _check_names(ca, entity)
@@ -395,7 +398,10 @@ def _issued(fields: dict[str, Any]) -> IssuedLine:
 def _revoked(fields: dict[str, Any]) -> RevokedLine:
     ca, entity, serial, reason, date = _texts(fields, _REVOKED_TEXTS)
     _check_names(ca, entity)
-    return RevokedLine(ca, Entity(entity), _serial(serial), reason, _instant("date", date), _extra(fields, _REVOKED))
+    if reason not in _REASONS:
+        raise _Damage('its "reason" is no reason that builds write')
+    why = cast("RevocationReason", reason)
+    return RevokedLine(ca, Entity(entity), _serial(serial), why, _instant("date", date), _extra(fields, _REVOKED))
 
 
 def _extra(fields: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
@@ -419,11 +425,14 @@ def _list(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _instant(name: str, text: str) -> datetime:
+def _instant(name: str, text: str, last: int = _LAST) -> datetime:
     try:
-        return instant(text)
+        moment = instant(text)
     except ValueError:
         raise _Damage(f'its "{name}" is not an instant') from None
+    if not _FIRST <= moment.year <= last:
+        raise _Damage(f'its "{name}" is not in the years {_FIRST} to {last}')
+    return moment
 
 
 def _check_names(ca: str, entity: str) -> None:

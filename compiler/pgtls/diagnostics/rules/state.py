@@ -28,8 +28,8 @@ RULES: tuple[Rule, ...] = (
         "PGT502",
         "error",
         "the lock is damaged",
-        meaning="A line of the lock is not what pgtls writes: it ends early, is not JSON or lacks a field. Or the "
-        "header is missing.",
+        meaning="A line of the lock is not what pgtls writes: it ends early, is not JSON, lacks a field, or has a "
+        "reason, a date or a serial number that no CRL can hold. Or the header is missing.",
         why="A line that cannot be read is a certificate that can no longer be revoked. pgtls neither skips "
         "nor repairs it.",
         fix="Restore the lock from version control, or copy the line from there. The order of lines does not "
@@ -404,8 +404,8 @@ RULES: tuple[Rule, ...] = (
         "PGT543",
         "error",
         "a line of the lock was altered",
-        meaning="A line of the lock differs in entity, name, date or key from the line that the build into this out "
-        "directory wrote for the certificate.",
+        meaning="A line of the lock differs in entity, name, date or key from the line that the last build into this "
+        "out directory left for this serial number, or names a known certificate with another serial number or CA.",
         why="pgtls decides about renewal and revocation by the lock. It adds lines to it, and never changes one.",
         fix="Restore the line from version control.",
     ),
