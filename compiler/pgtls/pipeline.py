@@ -59,7 +59,7 @@ def decided(request: Request) -> Decided:
     from pgtls.certificates.observe import observe
     from pgtls.certificates.secrets import Secrets
     from pgtls.certificates.supplied import adapted, gather
-    from pgtls.state.lock_file import own_files
+    from pgtls.state.names import own_files
 
     checked, asked = check(request.spec, request.now, request.lock, request.files), request.asked
     fleet = checked.usable()
@@ -99,7 +99,7 @@ def status(request: Request) -> Status:
     from pgtls.plan.status import describe
     from pgtls.state.session import looking
 
-    with looking(request.out, request.lock_timeout):
+    with looking(request.out, request.lock_timeout, request.lock):
         state = decided(replace(request, sealed=True))
     found, waived = state.diagnostics, state.checked.waived
     return describe(state.fleet, state.checked.entries, state.decisions, state.existing, found, waived)
@@ -175,7 +175,7 @@ def confirm(
     from pgtls.state.deployed import read, record
     from pgtls.state.session import looking
 
-    with looking(request.out, request.lock_timeout):
+    with looking(request.out, request.lock_timeout, request.lock):
         known, damage = read_any(request.lock)
         refuse(damage)
         seen = evidence_of(request.out, known, entities, by, request.now, reason)
@@ -238,7 +238,8 @@ def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
         changes,
         deletions,
         lambda written: manifest(
-            request, planned, made.lock_id, made.lock, entries(request.out, tree, written, existing.kept)
+            *(request, planned, made.lock_id, made.lock, made.generations),
+            entries(request.out, tree, written, existing.kept),
         ),
         LockChange(request.lock, made.lock, planned.checked.lock.digest),
         generations=made.generations,

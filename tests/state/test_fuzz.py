@@ -170,7 +170,7 @@ def test_a_record_with_the_right_code_touches_nothing_outside_of_the_tree(
     (directory / "victim").write_text("mine")
     site.build(TREE, issued(1, "ca.root"))
     with opened(str(site.out)) as place:
-        sealing = seal.read(place)
+        sealing = seal.read(place.root, place.private)
         before = journal.digest("manifest.json", place.root)
     assert sealing is not None
     document = {

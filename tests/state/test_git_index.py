@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgtls.diagnostics import Rejected
-from pgtls.state.git_index import tracked
+from pgtls.state.git_index import IndexFault, tracked
 from pgtls.state.out_directory import check_untracked
 
 if TYPE_CHECKING:
@@ -68,13 +68,118 @@ def test_a_linked_work_tree_and_a_submodule_count(tmp_path: Path) -> None:
     assert {"", "out/a"} <= set(tracked(str(whole / "out")))
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"DIRC", b"DIRC\0\0\0\2\0\0\0\5short", b"DIRC\0\0\0\4\0\0\0\1" + b"\xff" * 62]
-)
-def test_an_index_that_cannot_be_read_lists_nothing(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("version", [2, 4])
+@pytest.mark.parametrize("objects", ["sha1", "sha256"])
+def test_a_split_index_says_what_git_says(tmp_path: Path, version: int, objects: str) -> None:
+    git(tmp_path, "init", "-q", f"--object-format={objects}")
+    fill(tmp_path)
+    for number in range(200):
+        (tmp_path / f"out/{number}").write_text("")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "update-index", "--index-version", str(version))
+    git(tmp_path, "config", "splitIndex.maxPercentChange", "100")
+    git(tmp_path, "update-index", "--split-index")
+    assert [*(tmp_path / ".git").glob("sharedindex.*")]
+    assert tracked(str(tmp_path / "out")) == listed(tmp_path)
+    git(tmp_path, "rm", "-q", "--cached", "out/a", *(f"out/{number}" for number in (*range(70), 99)))
+    (tmp_path / "out/100").write_text("another")
+    (tmp_path / "out/new").write_text("new")
+    git(tmp_path, "add", "out/100", "out/new")
+    assert tracked(str(tmp_path / "out")) == listed(tmp_path)
+    assert {"new", "100", ".pgtls/commit.json"} <= set(listed(tmp_path)), "those of both indexes"
+    git(tmp_path, "rm", "-qr", "--cached", "out")
+    assert tracked(str(tmp_path / "out")) == listed(tmp_path) == []
+    (shared,) = (tmp_path / ".git").glob("sharedindex.*")
+    shared.unlink()
+    with pytest.raises(IndexFault, match="No such file"):
+        tracked(str(tmp_path / "out"))
+
+
+def test_a_sparse_index_that_leaves_the_directory_out_is_a_fault(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
+    fill(tmp_path)
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "all")
+    git(tmp_path, "sparse-checkout", "init", "--cone", "--sparse-index")
+    git(tmp_path, "sparse-checkout", "set", "out")
+    assert tracked(str(tmp_path / "out")) == listed(tmp_path) != []
+    with pytest.raises(IndexFault, match="sparse"):
+        tracked(str(tmp_path / "a/out"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"DIRC",
+        b"DIRC\0\0\0\2\0\0\0\5short",
+        b"DIRC\0\0\0\4\0\0\0\1" + b"\xff" * 62,
+        b"DIRC\0\0\0\5\0\0\0\0" + b"\0" * 20,
+        b"DIRC\0\0\0\2\0\0\0\0new!\0\0\0\0" + b"\0" * 20,
+    ],
+    ids=["empty", "cut", "short", "wild", "a newer version", "an extension that one must know"],
+)
+def test_an_index_that_cannot_be_read_is_an_error(tmp_path: Path, content: bytes) -> None:
+    git(tmp_path, "init", "-q")
+    assert tracked(str(tmp_path / "out")) == [], "a new repository has no index"
+    (tmp_path / ".git/index").write_bytes(b"DIRC\0\0\0\2\0\0\0\0NEW!\0\0\0\0" + b"\0" * 20)
+    assert tracked(str(tmp_path / "out")) == [], "the control: an extension that one may ignore"
     (tmp_path / ".git/index").write_bytes(content)
+    with pytest.raises(Rejected, match=r'PGT586: .*/out": ".*/.git/index": it is damaged, or of a version'):
+        check_untracked(str(tmp_path / "out"))
+
+
+def test_a_repository_that_is_out_of_reach_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    check_untracked(str(tmp_path / "out"))  # an empty directory is no repository
+    (tmp_path / ".git").rmdir()
+    (tmp_path / ".git").write_text("gitdir: elsewhere\n")
+    with pytest.raises(Rejected, match=r'PGT586: .*/.git": it leads to "elsewhere", which is no repository'):
+        check_untracked(str(tmp_path / "out"))
+
+
+def test_the_repository_that_the_environment_names_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a hook, or where the repository lies elsewhere."""
+    work, bare = tmp_path / "work", tmp_path / "bare.git"
+    work.mkdir()
+    fill(work)
+    git(tmp_path, "init", "-q", "--bare", str(bare))
+    git(work, f"--git-dir={bare}", "--work-tree=.", "add", "-A")
+    assert tracked(str(work / "out")) == []
+    monkeypatch.setenv("GIT_DIR", str(bare))
+    with pytest.raises(IndexFault, match="bare, and nothing says where its work tree is"):
+        tracked(str(work / "out"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(work))
+    assert ".pgtls/commit.json" in tracked(str(work / "out"))
+    monkeypatch.delenv("GIT_WORK_TREE")
+    git(bare, "config", "core.bare", "false")
+    git(bare, "config", "core.worktree", "../work")
+    assert ".pgtls/commit.json" in tracked(str(work / "out"))
+    monkeypatch.setenv("GIT_DIR", ".")
+    monkeypatch.chdir(work)
+    with pytest.raises(IndexFault, match="GIT_DIR names it, and it is no repository"):
+        tracked(str(work / "out"))
+
+
+def test_another_index_of_the_environment_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git(tmp_path, "init", "-q")
+    fill(tmp_path)
+    git(tmp_path, "add", "out/a")
+    (tmp_path / ".git/index").rename(tmp_path / "other")
+    git(tmp_path, "add", "z")
+    monkeypatch.chdir(tmp_path)
     assert tracked(str(tmp_path / "out")) == []
+    monkeypatch.setenv("GIT_INDEX_FILE", "other")
+    assert tracked(str(tmp_path / "out")) == ["a"]
+
+
+def test_a_repository_may_name_another_work_tree(tmp_path: Path) -> None:
+    fill(tmp_path)
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "config", "core.worktree", "../out")
+    git(tmp_path, "add", "a")
+    assert tracked(str(tmp_path / "out")) == ["a"]
+    assert tracked(str(tmp_path / "a")) == []
 
 
 def test_placeholders_and_the_lock_may_be_tracked_and_nothing_else(tmp_path: Path) -> None:

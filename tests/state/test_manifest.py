@@ -11,7 +11,9 @@ import pytest
 
 from pgtls.diagnostics import Rejected
 from pgtls.pki.model import Entity
+from pgtls.state import seal
 from pgtls.state.manifest import Entry, Inputs, Manifest, parse, read
+from pgtls.state.out_directory import opened as open_
 from state.trees import ID, NOW
 
 if TYPE_CHECKING:
@@ -28,13 +30,14 @@ MANIFEST = Manifest(
     next_due=datetime(2026, 4, 1, tzinfo=UTC),
     files={"clients/b/x": ENTRY, "clients/ä/y": ENTRY._replace(mode=0o644, kind="bundle")},
     texts={Entity("user.app"): "e" * 64},
+    remembered={".pgtls/lock": "f" * 64},
 )
 
 
 def test_what_was_written_is_read() -> None:
     content = MANIFEST.render()
     found = parse(content, "manifest.json")
-    assert (found.files, found.texts) == (MANIFEST.files, MANIFEST.texts)
+    assert (found.files, found.texts, found.remembered) == (MANIFEST.files, MANIFEST.texts, MANIFEST.remembered)
     assert found.render() == content
     assert (found.built, found.next_due, found.lock_id) == (MANIFEST.built, MANIFEST.next_due, ID)
     assert found.inputs.files == ("keys/a.csr", "keys/b.csr")
@@ -81,7 +84,7 @@ def _file(path: str, **fields: object) -> Callable[[dict[str, Any]], object]:
 
 FIELD = "a field is missing or of the wrong type"
 DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    **{f"without {n}": (_without(n), FIELD) for n in json.loads(MANIFEST.render()) if n != "texts"},
+    **{f"without {n}": (_without(n), FIELD) for n in json.loads(MANIFEST.render()) if n not in ("texts", "remembered")},
     "an instant that is none": (lambda document: document.update(built="yesterday"), "it is not JSON"),
     "a number for the lock's id": (lambda document: document.update(lock_id=7), FIELD),
     "files in a list": (lambda document: document.update(files=[]), FIELD),
@@ -90,11 +93,16 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "an empty path": (_file(""), FIELD),
     "an unknown field of a file": (_file("x", owner="root"), FIELD),
     "a size that is no number": (_file("x", size="12"), FIELD),
+    "a program with the identity of its owner": (_file("x", mode=0o4755, kind="conf"), FIELD),
+    "a file that everybody may write": (_file("x", mode=0o666, kind="conf"), FIELD),
+    "a key that others may read": (_file("x", mode=0o640), FIELD),
+    "a key that is said to be none": (_file("clients/app/postgresql.key", mode=0o644, kind="conf"), FIELD),
     "an instant out of reach": (lambda document: document.update(built="0001-01-01T00:00:00+23:59"), FIELD),
     "an entity that is none": (_file("x", entity="../x"), FIELD),
     "a digest that is none": (_file("x", sha256="abc"), FIELD),
     "a digest of texts that is none": (lambda document: document.update(texts={"user.app": "abc"}), FIELD),
     "texts of no entity": (lambda document: document.update(texts={"../x": "a" * 64}), FIELD),
+    "a digest of what is remembered that is none": (lambda document: document.update(remembered={"x": 1}), FIELD),
     "texts in a list": (lambda document: document.update(texts=[]), FIELD),
 }
 
@@ -122,6 +130,22 @@ def test_what_is_no_manifest_at_all_is_damaged(content: bytes, tmp_path: Path) -
     (tmp_path / "manifest.json").write_bytes(content)
     with pytest.raises(Rejected, match="PGT510: the manifest is damaged: "):
         read(tmp_path)
+
+
+def test_what_another_has_written_is_read_and_saves_a_build_nothing(tmp_path: Path) -> None:
+    with open_(str(tmp_path)) as place:
+        key = seal.draw(place.root, place.private)
+    path = tmp_path / "manifest.json"
+    path.write_bytes(b"".join(seal.closed(key, MANIFEST.parts())))
+    assert read(tmp_path) == parse(MANIFEST.render(), "x")
+    for content in (MANIFEST.render(), b"".join(seal.closed(b"k" * 32, MANIFEST.parts()))):
+        path.write_bytes(content)
+        found = read(tmp_path)
+        assert found is not None
+        assert not found.sealed
+        assert (found.texts, found.renewals, found.remembered, found.inputs.digest) == ({}, {}, {}, "")
+        assert {one.mtime_ns for one in found.files.values()} == {-1}
+        assert (found.lock_id, found.files.keys()) == (ID, MANIFEST.files.keys())
 
 
 def test_a_manifest_of_a_newer_pgtls_is_not_read(tmp_path: Path) -> None:

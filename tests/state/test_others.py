@@ -7,21 +7,30 @@ import os
 import stat
 import subprocess
 import sys
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
 
+import pgtls
 from pgtls.diagnostics import Rejected
+from pgtls.exports.built import built as exported
+from pgtls.live.run import loaded
 from pgtls.pipeline import status
-from pgtls.state import files
+from pgtls.pki.model import Entity
+from pgtls.state import files, seal
 from pgtls.state import lock as locks
-from pgtls.state.up_to_date import up_to_date
-from support.building import NOW, SMALL, Place
+from pgtls.state import manifest as manifests
+from pgtls.state.lock import timestamp
+from pgtls.state.manifest import Inputs, Manifest
+from pgtls.state.up_to_date import input_digest, source_digest, up_to_date
+from support.building import NOW, SMALL, Place, steps
 from support.killing import in_child
-from support.pgtls import pgtls
+from support.pgtls import pgtls as run_pgtls
 from support.system import find_account, is_root, new_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -49,14 +58,14 @@ def test_an_out_directory_of_another_user_is_not_taken(tmp_path: Path, command: 
     (tmp_path / "pgtls.toml").write_text(SMALL)
     (tmp_path / "out").mkdir()
     os.chown(tmp_path / "out", nobody.uid, nobody.gid)
-    run = pgtls(command, cwd=tmp_path)
+    run = run_pgtls(command, cwd=tmp_path)
     assert run.status == 1
     assert 'PGT540]: the out directory "out" belongs to nobody, and you are root' in run.stderr.replace(
         f"{tmp_path}/", ""
     )
     assert list((tmp_path / "out").iterdir()) == []
     os.chown(tmp_path / "out", 0, 0)
-    assert pgtls(command, cwd=tmp_path).status == 0
+    assert run_pgtls(command, cwd=tmp_path).status == 0
 
 
 @pytest.mark.skipif(not is_root(), reason="unavailable: a file of another user needs root")
@@ -167,14 +176,14 @@ def test_a_lock_that_is_a_link_is_never_followed(tmp_path: Path, command: str, d
     content = place.lock.read_bytes()
     place.lock.rename(elsewhere / "a.lock")
     place.lock.symlink_to(elsewhere / ("none" if dangling else "a.lock"))
-    run = pgtls(command, cwd=tmp_path)
+    run = run_pgtls(command, cwd=tmp_path)
     assert run.status == 1
     assert "error[PGT539]: the lock" in run.stderr + run.stdout
     assert [path.name for path in elsewhere.iterdir()] == ["a.lock"]
     place.lock.unlink()
     (elsewhere / "a.lock").rename(place.lock)
     assert place.lock.read_bytes() == content
-    assert pgtls(command, cwd=tmp_path).status == 0
+    assert run_pgtls(command, cwd=tmp_path).status == 0
 
 
 def git(directory: Path, *words: str) -> None:
@@ -215,7 +224,7 @@ def test_a_commit_record_of_a_stranger_is_not_carried_out(tmp_path: Path, pulled
         git(tmp_path / "attacker", "commit", "-qm", "tidy")
         git(place.directory, "pull", "-q", str(tmp_path / "attacker"), "main")
     for command in ("plan", "build"):
-        run = pgtls(command, cwd=place.directory)
+        run = run_pgtls(command, cwd=place.directory)
         assert run.status == 1
         if pulled:
             assert "PGT541]: git tracks files in the out directory" in run.stderr
@@ -223,15 +232,141 @@ def test_a_commit_record_of_a_stranger_is_not_carried_out(tmp_path: Path, pulled
     assert not (place.directory / "index.html").exists()
 
 
+def invented(place: Place) -> bytes:
+    """A manifest that says there is nothing to do, by somebody who knows the repository alone."""
+    digest = input_digest(source_digest(str(place.spec), (), (), ""), place.lock.read_bytes())
+    lock_id = json.loads(place.lock.read_bytes().splitlines()[0])["id"]
+    return Manifest(pgtls.__version__, lock_id, "pgtls.toml", Inputs(digest), NOW, None, {}).render()
+
+
+REMEMBERED = {
+    "manifest.json": None,
+    ".pgtls/key": b"k" * 32,
+    ".pgtls/lock": b"",
+    ".pgtls/generations": b"",
+    ".pgtls/deployed": b"",
+    "servers/main/install.sh": b"id",
+}
+"""What a commit may bring, by path in the out directory; None: :func:`invented`."""
+
+
+def readers(place: Place) -> dict[str, Callable[[], object]]:
+    """Every command that reads an out directory."""
+    spec = pgtls.load(place.spec, now=NOW)
+    return {
+        "build": place.build,
+        "plan": place.plan,
+        "status": lambda: pgtls.status(spec, out=place.out),
+        "confirm": lambda: place.confirm("all"),
+        "fetch": lambda: pgtls.fetch(place.directory / "deploy", "server.main", store=str(place.out), now=NOW),
+        "export": lambda: exported(spec, str(place.out), [Entity("server.main")]),
+        "verify": lambda: loaded(spec, str(place.out)).of("main"),
+    }
+
+
+def nothing_to_do(place: Place) -> bool:
+    return up_to_date(str(place.spec), str(place.out), str(place.lock), "", timestamp(NOW))
+
+
+def test_what_a_commit_brings_over_the_ignored_files_of_a_tree_stops_every_command(tmp_path: Path) -> None:
+    place, theirs = Place(tmp_path / "repository"), Place(tmp_path / "attacker")
+    place.directory.mkdir()
+    place.build(SMALL)
+    for read in readers(place).values():
+        read()
+    place.build()
+    assert nothing_to_do(place)
+    git(place.directory, "init", "-q", "-b", "main")
+    git(place.directory, "add", "pgtls.toml", "pgtls.lock")
+    git(place.directory, "commit", "-qm", "spec and lock")
+    git(place.directory, "clone", "-q", ".", str(theirs.directory))
+    for path, content in REMEMBERED.items():
+        theirs.file(path).parent.mkdir(parents=True, exist_ok=True)
+        theirs.file(path).write_bytes(invented(theirs) if content is None else content)
+    git(theirs.directory, "add", "-f", "out")
+    git(theirs.directory, "commit", "-qm", "tidy")
+    git(place.directory, "pull", "-q", str(theirs.directory), "main")
+    for path in REMEMBERED:
+        assert place.file(path).read_bytes() == theirs.file(path).read_bytes(), "git overwrites what is ignored"
+    assert not nothing_to_do(place)
+    for read in readers(place).values():
+        with pytest.raises(Rejected, match="PGT541: git tracks files in the out directory"):
+            read()
+
+
+def test_a_manifest_that_no_build_wrote_saves_no_build_and_delivers_nothing(tmp_path: Path) -> None:
+    """As after ``git rm --cached``, which leaves what a commit has brought."""
+    place = Place(tmp_path)
+    place.build(SMALL)
+    before, installer = place.state(), place.file("servers/main/install.sh")
+    installer.write_bytes(b"id\n".ljust(installer.stat().st_size))
+    os.utime(installer, ns=(1, 1))
+    document = json.loads(place.file("manifest.json").read_bytes())
+    digest = sha256(installer.read_bytes()).hexdigest()
+    document["files"]["servers/main/install.sh"].update(sha256=digest, mtime_ns=1)
+    place.file("manifest.json").write_text(json.dumps(document))
+    assert not nothing_to_do(place)
+    for command, code in {"fetch": "PGT587", "verify": "PGT587", "export": "PGT660"}.items():
+        with pytest.raises(Rejected, match=code):
+            readers(place)[command]()
+    assert not (tmp_path / "deploy").exists()
+    assert steps(place.build()) == [("server.main", "rewrite")]
+    assert {**place.state(), "out/manifest.json": None} == {**before, "out/manifest.json": None}
+    assert nothing_to_do(place)
+    for read in readers(place).values():
+        read()
+
+
+@pytest.mark.parametrize("path", [".pgtls/lock", ".pgtls/generations"])
+def test_a_branch_that_is_checked_out_for_a_moment_takes_no_memory_away(tmp_path: Path, path: str) -> None:
+    place = Place(tmp_path)
+    place.build(SMALL)
+    kept = place.file(path).read_bytes()
+    git(tmp_path, "init", "-q", "-b", "main")
+    git(tmp_path, "add", "pgtls.toml", "pgtls.lock")
+    git(tmp_path, "commit", "-qm", "spec and lock")
+    git(tmp_path, "branch", "other")
+    git(tmp_path, "worktree", "add", "-q", str(tmp_path / "theirs"), "other")
+    (tmp_path / "theirs/out/.pgtls").mkdir(parents=True)
+    (tmp_path / "theirs/out" / path).touch()
+    git(tmp_path / "theirs", "add", "-f", "out")
+    git(tmp_path / "theirs", "commit", "-qm", "tidy")
+    git(tmp_path, "checkout", "-q", "--ignore-other-worktrees", "other")
+    git(tmp_path, "checkout", "-q", "main")
+    assert not place.file(path).exists(), "git has deleted it"
+    for command in ("build", "plan", "status"):
+        with pytest.raises(Rejected, match=f'PGT588: no build wrote .*: "{path}"'):
+            readers(place)[command]()
+    place.file(path).write_bytes(kept)
+    assert steps(place.build()) == []
+    place.file(path).unlink()
+    place.file(".pgtls/key").unlink()  # as the hint says
+    assert steps(place.build()) == []
+    assert place.file(path).exists()
+
+
+def test_a_tree_without_a_seal_is_read_and_sealed_and_that_is_all(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.build(SMALL)
+    before, manifest = place.state(), manifests.read(place.out)
+    place.file("manifest.json").write_bytes(seal.opened(place.file("manifest.json").read_bytes()))
+    assert steps(place.build()) == []
+    after = manifests.read(place.out)
+    assert manifest is not None
+    assert after is not None
+    assert (after.sealed, after.files, after.texts) == (True, manifest.files, manifest.texts)
+    assert {**place.state(), "out/manifest.json": None} == {**before, "out/manifest.json": None}
+
+
 def test_a_build_with_nothing_to_do_throws_away_what_a_killed_one_has_staged(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.write(SMALL)
-    assert pgtls("build", cwd=tmp_path).status == 0
+    assert run_pgtls("build", cwd=tmp_path).status == 0
     staged = place.file(".pgtls/staging/ca/clients")
     staged.mkdir(parents=True)
     (staged / "ca.key").write_text("a key")
     before = place.state()
-    run = pgtls("build", cwd=tmp_path)
+    run = run_pgtls("build", cwd=tmp_path)
     assert run.status == 0
     assert "nothing to do" in run.stdout + run.stderr
     assert not place.file(".pgtls/staging").exists()

@@ -11,8 +11,8 @@ import pytest
 from pgtls.diagnostics import Rejected
 from pgtls.state import manifest as manifests
 from pgtls.state.lock import Lock
-from pgtls.state.lock_file import own_files
 from pgtls.state.manifest import Inputs, Manifest
+from pgtls.state.names import own_files
 from pgtls.state.out_directory import check_lock, foreign_files, inspect, observe_files
 from state.trees import ID, NOW, Site, issued, key, public, snapshot
 from support.killing import in_child

@@ -71,7 +71,7 @@ def sealed(site: Site, document: dict[str, Any]) -> None:
     """Write a record as this tree's builds do, with the key of the tree."""
     content = json.dumps(document).encode()
     with opened(str(site.out)) as place:
-        found = seal.read(place)
+        found = seal.read(place.root, place.private)
     assert found is not None
     record(site).write_bytes(content + b"\n" + seal.sign(found, content).encode() + b"\n")
 
@@ -211,4 +211,4 @@ def test_git_overwrites_an_ignored_key_but_cannot_give_it_its_mode(site: Site) -
     git("pull", "-q", str(other), "main", umask=0o77)
     assert (site.out / ".pgtls/key").read_bytes() == b"k" * 32
     with opened(str(site.out)) as place:
-        assert seal.read(place) is None
+        assert seal.read(place.root, place.private) is None

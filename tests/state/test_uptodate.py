@@ -14,6 +14,7 @@ import pytest
 
 from pgtls.pki.model import Entity
 from pgtls.state import manifest as manifests
+from pgtls.state import seal
 from pgtls.state.lock import timestamp
 from pgtls.state.manifest import Inputs
 from pgtls.state.up_to_date import input_digest, source_digest, up_to_date
@@ -48,7 +49,7 @@ def site(tmp_path: Path) -> Site:
     due = NOW.replace(month=4)
     inputs = Inputs(digest, ("users/*.toml",), ("a.csr",))
     manifest = manifests.Manifest(found.version, found.lock_id, found.spec, inputs, NOW, due, found.files)
-    (built.out / "manifest.json").write_bytes(manifest.render())
+    built.write_manifest(manifest.render())
     return built
 
 
@@ -66,9 +67,9 @@ def test_the_lists_of_a_manifest_are_found_wherever_they_begin(site: Site) -> No
     path = site.out / "manifest.json"
     found = manifests.read(site.out)
     assert found is not None
-    path.write_bytes(replace(found, spec='a,"texts":{.toml', texts={Entity("user.a"): "0" * 64}).render())
+    site.write_manifest(replace(found, spec='a,"texts":{.toml', texts={Entity("user.a"): "0" * 64}).render())
     assert check(site)
-    path.write_bytes(json.dumps(json.loads(path.read_bytes()), indent=1).encode())
+    site.write_manifest(json.dumps(json.loads(path.read_bytes()), indent=1).encode() + b"\n")
     assert check(site)
     (site.out / "clients/app/root.crt").write_bytes(b"changed")
     assert not check(site)
@@ -113,6 +114,17 @@ def _piped(path: Path) -> None:
     os.mkfifo(path)
 
 
+def _manifest(site: Site) -> bytes:
+    return (site.out / "manifest.json").read_bytes()
+
+
+def _tracked(site: Site, path: str) -> Path:
+    """Let git track a path, and return the index."""
+    for words in (["init", "-q"], ["add", "-f", path]):
+        subprocess.run(["git", *words], cwd=site.directory, check=True)
+    return site.directory / ".git/index"
+
+
 REASONS: dict[str, Callable[[Site], object]] = {
     "the spec was edited": lambda site: _rewritten(site.spec),
     "the spec is gone": lambda site: site.spec.unlink(),
@@ -149,9 +161,24 @@ REASONS: dict[str, Callable[[Site], object]] = {
     "the manifest is damaged": lambda site: (site.out / "manifest.json").write_text("{"),
     "the manifest is a list": lambda site: (site.out / "manifest.json").write_text("[]"),
     "the manifest is deep": lambda site: (site.out / "manifest.json").write_text("[" * 200_000),
-    "the manifest is of another version": lambda site: (site.out / "manifest.json").write_text(
-        (site.out / "manifest.json").read_text().replace('"pgtls_manifest":1', '"pgtls_manifest":2')
+    "the manifest is of another version": lambda site: site.write_manifest(
+        _manifest(site).replace(b'"pgtls_manifest":1', b'"pgtls_manifest":2')
     ),
+    "no build wrote the manifest": lambda site: (site.out / "manifest.json").write_bytes(seal.opened(_manifest(site))),
+    "the manifest was altered": lambda site: (site.out / "manifest.json").write_bytes(
+        _manifest(site).replace(b'"next_due":"2026-04-01T00:00:00Z"', b'"next_due":null')
+    ),
+    "a member was added to the manifest": lambda site: (site.out / "manifest.json").write_bytes(
+        _manifest(site).replace(b'"}\n', b'","files":{}}\n')
+    ),
+    "the manifest has the seal of another key": lambda site: (site.out / "manifest.json").write_bytes(
+        b"".join(seal.closed(b"k" * 32, [seal.opened(_manifest(site))]))
+    ),
+    "the key of the tree is gone": lambda site: (site.out / ".pgtls/key").unlink(),
+    "git wrote the key of the tree": lambda site: (site.out / ".pgtls/key").chmod(0o600),
+    "git tracks the manifest": lambda site: _tracked(site, "out/manifest.json"),
+    "git tracks what pgtls remembers": lambda site: _tracked(site, "out/.pgtls"),
+    "nobody can tell what git tracks": lambda site: _tracked(site, "users").write_text("damaged"),
 }
 
 
@@ -176,6 +203,17 @@ def test_there_is_something_to_do_with_other_options(site: Site) -> None:
 def test_there_is_something_to_do_for_another_version_of_pgtls(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pgtls.state.up_to_date.__version__", "0.2.0")
     assert not check(site)
+
+
+def test_a_repository_that_tracks_what_it_may_does_not_matter(site: Site) -> None:
+    (site.out / ".gitkeep").touch()
+    _tracked(site, "users")
+    _tracked(site, "out/.gitkeep")
+    assert check(site)
+    moved = Site(site.directory, site.out / "pgtls.lock")
+    site.lock.rename(moved.lock)
+    _tracked(site, "out/pgtls.lock")
+    assert check(moved)
 
 
 def test_files_that_are_not_ours_do_not_matter(site: Site) -> None:

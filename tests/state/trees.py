@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pgtls.pki.model import Certificate, Entity
 from pgtls.state import lock as locks
 from pgtls.state import manifest as manifests
+from pgtls.state import seal
 from pgtls.state.files import Stat
 from pgtls.state.lock import IssuedLine, Lock
 from pgtls.state.manifest import Inputs, Manifest, entry
@@ -109,6 +110,12 @@ class Site:
         gone = [path for path in listed if path not in tree]
         private = {path.rpartition("/")[0] for path, file in tree.items() if file.kind == "key"}
         commit(str(self.out), changes, gone, manifest, change, private=private, progress=progress)
+
+    def write_manifest(self, content: bytes) -> None:
+        """Put another manifest in place, as the last build would have written it."""
+        key = seal.of(str(self.out))
+        assert key is not None
+        (self.out / "manifest.json").write_bytes(b"".join(seal.closed(key, [seal.opened(content)])))
 
     def lock_bytes(self) -> bytes | None:
         """The lock as it lies there."""

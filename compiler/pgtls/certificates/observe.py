@@ -21,7 +21,7 @@ from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList, Un
 from pgtls.state import deployed, generations, layout
 from pgtls.state import manifest as manifests
 from pgtls.state.known_lock import compare
-from pgtls.state.out_directory import check_lock, foreign_files, inspect, observe_files, open_keys
+from pgtls.state.out_directory import check_lock, check_remembered, foreign_files, inspect, observe_files, open_keys
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -54,7 +54,7 @@ def observe(
 ) -> Existing:
     """Read the tree and every desired certificate. Raise :class:`Rejected` if the directory is not ours.
 
-    ``own`` are the :func:`pgtls.state.lock_file.own_files`. ``lock`` is the content of ``lock_file``; the result also
+    ``own`` are the :func:`pgtls.state.names.own_files`. ``lock`` is the content of ``lock_file``; the result also
     has the revocations that others removed, and with ``allow_revoke`` the removed certificates, revoked. Without a
     tree, certificates of the lock count as present; with ``new_out``, as lost. A ``review`` expects no tree.
     ``replaced`` are the entities that get a new key.
@@ -103,6 +103,7 @@ def _existing(
             return _from_lock(out, lock, profiles, outside, review=review)
         return _nothing(out, lock, profiles, outside, secrets)
     check_lock(out, manifest, lock)
+    check_remembered(out, manifest)
     files = observe_files(out, manifest, own, sealed=secrets.sealed)
     known = {line.certificate.sha256: line for line in lock.by_serial.values()}
     guarded = manifest.at_rest.guarded if manifest.at_rest else ()

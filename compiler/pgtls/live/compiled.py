@@ -15,7 +15,7 @@ from pgtls.pki import facts, keys
 from pgtls.pki.age import is_encrypted
 from pgtls.pki.model import Certificate, Unreadable
 from pgtls.state import files, layout
-from pgtls.state import manifest as manifests
+from pgtls.state.out_directory import last_build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -85,7 +85,7 @@ class Compiled:
 
 def compiled(fleet: Fleet, entries: Mapping[str, Sequence[Entry]], out: str, server: Server) -> Compiled:
     """Read the files of a server. Raise :class:`Rejected` with PGT597 if it was never built."""
-    manifest = manifests.read(out)
+    manifest = last_build(out)
     if manifest is None:
         raise Rejected(_never_built(server, f'"{out}" holds no build'))
     of_server = dict(_files(manifest, server.entity))

@@ -18,10 +18,9 @@ from pgtls.live.sql import ask, bundle_of
 from pgtls.live.survey import survey
 from pgtls.live.verify import is_current, is_known, judge
 from pgtls.state import generations
-from pgtls.state.mutex import shared
 from pgtls.state.names import LOCK_TIMEOUT, out_path
 from pgtls.state.out_directory import inspect
-from pgtls.state.transaction import refuse_pending
+from pgtls.state.session import looking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,8 +60,7 @@ def loaded(spec: Spec, out: str | None = None, lock_timeout: int = LOCK_TIMEOUT)
     fleet, directory = checked.usable(), out_path(spec.path, out)
     inspect(directory)
     found: dict[str, Compiled | Diagnostic] = {}
-    with shared(directory, lock_timeout):
-        refuse_pending(directory)
+    with looking(directory, lock_timeout, spec.lock if isinstance(spec.lock, str) else None):
         for server in fleet.clusters.values():
             try:
                 found[server.name] = compiled(fleet, checked.entries, directory, server)

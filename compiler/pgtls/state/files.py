@@ -7,20 +7,33 @@ import os
 import stat
 from contextlib import suppress
 from hashlib import sha256
-from io import FileIO
 from typing import TYPE_CHECKING, NamedTuple, Self
+
+from pgtls.state.reading import FILE, open_directory, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+__all__ = [
+    "Directories",
+    "Stat",
+    "all_ancestors",
+    "ancestors",
+    "change_mode",
+    "create",
+    "create_in_parts",
+    "exists",
+    "make_directories",
+    "make_directory",
+    "open_directory",
+    "public",
+    "read",
+    "remove",
+    "sync",
+    "sync_file",
+]
+
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def open_directory(path: str, dir_fd: int | None = None) -> int:
-    """Open a directory; raise NotADirectoryError for anything else, including a symbolic link."""
-    return os.open(path, _DIRECTORY, dir_fd=dir_fd)
 
 
 class Directories:
@@ -161,21 +174,6 @@ def change_mode(path: str, mode: int, dir_fd: int | None = None) -> None:
         os.close(descriptor)
 
 
-def read(path: str, dir_fd: int | None = None, longest: int | None = None, *, follow: bool = False) -> bytes:
-    """Read a regular file; follow a symbolic link only with ``follow``.
-
-    Raise OSError for anything else (a pipe or a device might never end), and for more bytes than ``longest``.
-    """
-    flags = (_READ & ~os.O_NOFOLLOW if follow else _READ) | os.O_NONBLOCK
-    with FileIO(os.open(path, flags, dir_fd=dir_fd)) as file:  # open() takes twice the time, for a buffer to read all
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", path)
-        if longest is not None and found.st_size > longest:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
-        return file.readall()
-
-
 def exists(path: str, dir_fd: int) -> bool:
     """Return whether the path exists, even as a symbolic link."""
     try:
@@ -201,7 +199,7 @@ def remove(name: str, dir_fd: int) -> None:
 
 def sync_file(path: str, dir_fd: int | None = None) -> None:
     """Make one file durable."""
-    descriptor = os.open(path, _READ, dir_fd=dir_fd)
+    descriptor = os.open(path, FILE, dir_fd=dir_fd)
     try:
         os.fsync(descriptor)
     finally:

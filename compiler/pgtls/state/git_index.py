@@ -1,36 +1,91 @@
-"""The files of a directory that git tracks, read from the index itself (gitformat-index(5)) without running git."""
+"""The files of a directory that git tracks, read from the index itself (gitformat-index(5)) without running git.
+
+Imports little: a build with nothing to do looks here.
+"""
 
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING
 
-from pgtls.state import files
+from pgtls.state.names import GIT, GITIGNORE, GITKEEP, MANIFEST, PRIVATE, TREE
+from pgtls.state.reading import read
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
+_BUILT = {"", MANIFEST, PRIVATE, *TREE}
 _HEADER = 12
 _STAT = 40
 _EXTENDED = 0x4000
+_WORD = 8
+_BITS = 64
 
 
-def tracked(directory: str, *, own: bool = False) -> list[str]:
-    """Return the paths at or below a directory that the index of its repository lists, relative to it ("" is itself).
+class IndexFault(Exception):  # noqa: N818  (becomes a diagnostic)
+    """A repository whose index cannot be read. ``path`` is what cannot, ``reason`` why."""
 
-    Look at every repository around it, or, with ``own``, only at one whose work tree it is. Return an empty list
-    without a repository or a readable index.
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+
+def strangers(out: str, own: Collection[str] | None, *, encrypted: bool) -> list[str]:
+    """Return what git tracks of an out directory although only builds may write it.
+
+    A repository may have placeholders and the ``own`` files, which are no part of the tree; None: it is not known which
+    these are, so only what builds write counts. A tree whose keys are ``encrypted`` may be a repository of its own,
+    without what each machine remembers. Raise :class:`IndexFault` if an index cannot be read.
     """
-    directory = os.path.realpath(directory)
-    found: list[str] = []
-    top = directory
-    while True:
-        if index := _index(top):
-            below = os.path.relpath(directory, top)
-            found += (path for name in index if (path := _below(name, below)) is not None)
-        if own or top == (top := os.path.dirname(top)):
-            return sorted(found)
+    out = os.path.realpath(out)
+
+    def strange(top: str, path: str) -> bool:
+        first = path.partition("/")[0]
+        if encrypted and top == out and first != PRIVATE:
+            return False
+        return first in _BUILT if own is None else path not in {GITIGNORE, GITKEEP, *own}
+
+    return sorted(path for top, path in _tracked(out) if strange(top, path))
+
+
+def tracked(directory: str) -> list[str]:
+    """Return the paths at or below a directory that an index lists, relative to it ("" is itself)."""
+    return sorted(path for _, path in _tracked(os.path.realpath(directory)))
+
+
+def is_repository(directory: str) -> bool:
+    """Return whether a directory is the top of a work tree."""
+    return os.path.lexists(os.path.join(directory, GIT))
+
+
+def _exists(path: str) -> bool:
+    """Return whether something is there. Raise :class:`IndexFault` where that cannot be told."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return True
+
+
+def _unreadable(path: str, error: OSError) -> IndexFault:
+    return IndexFault(path, error.strerror or "it cannot be read")
+
+
+def _tracked(directory: str) -> Iterator[tuple[str, str]]:
+    """Yield the top of the work tree and the path, from every repository around and of the environment."""
+    for git, top, index in dict.fromkeys((*_around(directory), *_of_environment())):
+        below = os.path.relpath(directory, top)
+        if below.partition("/")[0] == os.pardir:
+            continue
+        for name in _listed(git, index):
+            if name[-1:] == "/" and f"{below}/".startswith(name):
+                raise IndexFault(index, f'it is sparse, and does not say what git tracks in "{name}"')
+            path = _below(name, below)
+            if path is not None:
+                yield top, path
 
 
 def _below(name: str, directory: str) -> str | None:
@@ -39,32 +94,123 @@ def _below(name: str, directory: str) -> str | None:
     return name[len(directory) + 1 :] if name == directory or name.startswith(f"{directory}/") else None
 
 
-def _index(top: str) -> list[str]:
-    """Read the index of the repository whose work tree starts here."""
+def _around(directory: str) -> Iterator[tuple[str, str, str]]:
+    """Yield each repository around a directory: its own directory, the top of its work tree, its index."""
+    top = directory
+    while True:
+        if git := _git_directory(os.path.join(top, GIT)):
+            yield git, _work_tree(git) or top, os.path.join(git, "index")
+        if top == (top := os.path.dirname(top)):
+            return
+
+
+def _of_environment() -> Iterator[tuple[str, str, str]]:
+    """Yield the repository that the environment names: git uses it for the commands that run here, as in a hook."""
+    named, index, tree = map(os.environ.get, ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"))
+    if not (named or index or tree):
+        return
+    here = os.getcwd()
+    if named:
+        git, top = _git_directory(named), here
+        if git is None:
+            raise IndexFault(named, "GIT_DIR names it, and it is no repository")
+    else:
+        git, top, _ = next(_around(os.path.realpath(here)), (None, here, ""))
+    if git is None:  # git cannot run here
+        return
+    index = index or os.path.join(git, "index")
+    worktree = tree or _work_tree(git)
+    if not worktree and _settings(git).get("core.bare") == "true":
+        if _exists(index):
+            raise IndexFault(index, "its repository is bare, and nothing says where its work tree is")
+        return
+    yield git, os.path.realpath(worktree or top), index
+
+
+def _git_directory(path: str) -> str | None:
+    """Return the repository at a path, or the one that a file there names; None if there is none.
+
+    Raise :class:`IndexFault` if the file leads nowhere: whoever has the repository may track files here.
+    """
+    if not os.path.isfile(path):
+        return path if _exists(os.path.join(path, "HEAD")) else None
+    named = _text(path).removeprefix("gitdir:").strip()
+    git = os.path.join(os.path.dirname(path), named)
+    if not _exists(os.path.join(git, "HEAD")):
+        raise IndexFault(path, f'it leads to "{named}", which is no repository')
+    return git
+
+
+def _work_tree(git: str) -> str | None:
+    """Return the work tree that the configuration of a repository names; that of a linked work tree names none."""
+    named = None if _exists(os.path.join(git, "commondir")) else _settings(git).get("core.worktree")
+    return named and os.path.realpath(os.path.join(git, named))
+
+
+def _settings(git: str) -> dict[str, str]:
+    """Return what the configuration in the common directory of a repository says, by lower-case section and name."""
+    common = os.path.join(git, "commondir")
+    if _exists(common):
+        git = os.path.join(git, _text(common).strip())
+    config = os.path.join(git, "config")
+    found, section = dict[str, str](), ""
+    for line in _text(config).splitlines() if _exists(config) else ():
+        text = line.strip()
+        if text.startswith("["):
+            section, _, text = text[1:].partition("]")
+        name, equals, value = text.partition("=")
+        found[f"{section}.{name.strip()}".lower()] = value.strip().strip('"') if equals else "true"
+    return found
+
+
+def _text(path: str) -> str:
     try:
-        git = os.path.join(top, ".git")
-        if not os.path.isdir(git):
-            git = os.path.join(top, os.fsdecode(files.read(git)).removeprefix("gitdir:").strip())
-        return list(_names(files.read(os.path.join(git, "index"), follow=True), 32 if _sha256(git) else 20))
-    except (OSError, ValueError, IndexError):
-        return []
+        return os.fsdecode(read(path, follow=True))
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
-def _sha256(git: str) -> bool:
-    """Return whether a repository names objects by SHA-256, by the configuration in its common directory."""
+def _listed(git: str, path: str) -> Iterable[str]:
+    """Return the names in an index. That of a new repository is missing; anything else that is no index is a fault."""
     try:
-        common = os.path.join(git, os.fsdecode(files.read(os.path.join(git, "commondir"))).strip())
-    except OSError:
-        common = git
-    config = files.read(os.path.join(common, "config"), follow=True)
-    return re.search(rb"^\s*objectformat\s*=\s*sha256\s*$", config, re.IGNORECASE | re.MULTILINE) is not None
+        content = read(path, follow=True)
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    digest = 32 if _settings(git).get("extensions.objectformat", "").lower() == "sha256" else 20
+    try:
+        names, base = _index(content, digest)
+    except (ValueError, LookupError):
+        raise IndexFault(path, "it is damaged, or of a version that pgtls does not know") from None
+    return map(os.fsdecode, names if base is None else _joined(git, names, base, digest))
 
 
-def _names(index: bytes, digest: int) -> Iterator[str]:
-    """Yield the names of an index of version 2, 3 or 4."""
+def _index(content: bytes, digest: int) -> tuple[list[bytes], bytes | None]:
+    """Return the names of an index, and its extension ``link`` if another file has the rest of them.
+
+    Raise ValueError for an extension that git requires everyone to understand, and this module does not.
+    """
+    names, position = _names(content, digest)
+    base = None
+    while position < len(content) - digest:
+        kind, length = content[position : position + 4], int.from_bytes(content[position + 4 : position + 8], "big")
+        if kind == b"link":
+            base = content[position + 8 : position + 8 + length]
+        elif not kind[:1].isupper() and kind != b"sdir":  # of a sparse index: _tracked looks at its entries
+            raise ValueError(kind)
+        position += 8 + length
+    if position != len(content) - digest:
+        raise ValueError(position)
+    return names, base
+
+
+def _names(index: bytes, digest: int) -> tuple[list[bytes], int]:
+    """Return the names of an index of version 2, 3 or 4, and where they end."""
     version, count = int.from_bytes(index[4:8], "big"), int.from_bytes(index[8:12], "big")
     if index[:4] != b"DIRC" or version not in (2, 3, 4):
         raise ValueError(version)
+    found: list[bytes] = []
     position, name = _HEADER, b""
     for _ in range(count):
         start, position = position, position + _STAT + digest + 2
@@ -77,7 +223,8 @@ def _names(index: bytes, digest: int) -> Iterator[str]:
         end = index.index(b"\0", position)
         name = name[:kept] + index[position:end]
         position = end + 1 if version == 4 else start + (end - start + 8) // 8 * 8
-        yield os.fsdecode(name)
+        found.append(name)
+    return found, position
 
 
 def _varint(index: bytes, position: int) -> tuple[int, int]:
@@ -89,3 +236,42 @@ def _varint(index: bytes, position: int) -> tuple[int, int]:
         byte = index[position]
         value = ((value + 1) << 7) | (byte & 0x7F)
     return value, position + 1
+
+
+def _joined(git: str, names: Iterable[bytes], base: bytes, digest: int) -> Iterator[bytes]:
+    """Yield the names of a split index: its own, and those of the shared one that it does not delete.
+
+    An entry without a name replaces one of the shared index.
+    """
+    yield from filter(None, names)
+    number = base[:digest].hex()
+    if not number.strip("0"):
+        return
+    path = os.path.join(git, f"sharedindex.{number}")
+    try:
+        shared, _ = _names(read(path, follow=True), digest)
+        deleted = _positions(base[digest:], len(shared)) if base[digest:] else frozenset[int]()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    except (ValueError, LookupError):
+        raise IndexFault(path, "it is damaged, or of a version that pgtls does not know") from None
+    yield from (name for position, name in enumerate(shared) if position not in deleted)
+
+
+def _positions(bitmap: bytes, count: int) -> Collection[int]:
+    """Return which of the first ``count`` bits of an EWAH bitmap are set (gitformat-bitmap(5), appendix A)."""
+    length = int.from_bytes(bitmap[4:8], "big")
+    words = [int.from_bytes(bitmap[at : at + _WORD], "big") for at in range(8, 8 + _WORD * length, _WORD)]
+    found: set[int] = set()
+    bit = position = 0
+    while position < length:
+        marker = words[position]
+        run, literals = (marker >> 1 & 0xFFFFFFFF) * _BITS, marker >> 33
+        if marker & 1:
+            found.update(range(bit, min(bit + run, count)))
+        bit += run
+        for literal in words[position + 1 : position + 1 + literals]:
+            found.update(bit + at for at in range(_BITS) if literal >> at & 1)
+            bit += _BITS
+        position += 1 + literals
+    return found

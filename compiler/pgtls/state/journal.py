@@ -83,7 +83,7 @@ def read(place: Opened) -> Record | None:
         hint = "restore the out directory and the lock from one backup, or use the version of pgtls that wrote it"
         message = "the record of an interrupted build is damaged, or of another version"
         raise Rejected(Diagnostic("PGT532", message, hint=hint, file=_name(place))) from None
-    if not seal.fits(seal.read(place), body, code.decode(errors="replace").strip()):
+    if not seal.fits(seal.read(place.root, place.private), body, code.decode(errors="replace").strip()):
         raise _forged(place, "no build into this out directory wrote it")
     return _current(place, record)
 

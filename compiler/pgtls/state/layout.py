@@ -62,6 +62,9 @@ PGADMIN = "pgadmin.json"
 CONNECTIONS = "connections.json"
 README = "README.md"
 
+KEYS = frozenset((CA_KEY, CA_ACCOUNT_KEY, SERVER_KEY, SERVER_NEXT_KEY, CLIENT_KEY, CLIENT_PKCS8, CLIENT_PKCS12))
+"""The names of the files that hold private keys."""
+
 PUBLIC = 0o644
 SECRET = 0o600
 

@@ -14,6 +14,7 @@ from pgtls.state import files
 from pgtls.state import lock as locks
 from pgtls.state.faults import writing
 from pgtls.state.journal import LockStep
+from pgtls.state.names import joined_name, staged_names
 
 _PUBLIC = 0o644
 
@@ -29,7 +30,7 @@ class LockChange:
 
 def stage(lock: LockChange, out: str) -> LockStep | None:
     """Write the new lock next to the old one; None if it does not change. Raise PGT530 or PGT531."""
-    path, staged, _ = names(lock.path, out)
+    path, staged, _ = staged_names(lock.path, out)
     step = LockStep(path, staged, lock.before, sha256(lock.content).hexdigest())
     with writing(path):
         if _digest(path) != lock.before:
@@ -64,30 +65,9 @@ def put(step: LockStep) -> None:
 
 def discard(path: str, out: str) -> None:
     """Delete the files that a build into ``out`` staged next to the lock at ``path``."""
-    for staged in names(path, out)[1:]:
+    for staged in staged_names(path, out)[1:]:
         with suppress(FileNotFoundError):
             os.unlink(staged)
-
-
-def names(path: str, out: str) -> tuple[str, str, str]:
-    """Return the real paths of the lock, of the lock that a build into ``out`` stages, and of both merged.
-
-    Follow links to the lock's directory, but not the lock itself if it is a link.
-    """
-    directory, name = os.path.split(path)
-    path = os.path.join(os.path.realpath(directory), name)
-    staged = _staged(path, out)
-    return path, staged, _joined(staged)
-
-
-def _staged(path: str, out: str) -> str:
-    """Return the path of the staged lock: next to the lock, different for each out directory that shares it."""
-    directory, name = os.path.split(path)
-    return os.path.join(directory, f".{name}.{sha256(os.fsencode(os.path.realpath(out))).hexdigest()[:16]}.new")
-
-
-def _joined(staged: str) -> str:
-    return f"{staged}.joined"
 
 
 def _join(step: LockStep) -> None:
@@ -95,7 +75,7 @@ def _join(step: LockStep) -> None:
     if found.id != decided.id:
         hint = "restore the lock of this out directory: its id is in the manifest"
         raise Rejected(Diagnostic("PGT524", "the lock was replaced by another one", hint=hint, file=step.path))
-    joined = _joined(step.staged)
+    joined = joined_name(step.staged)
     with suppress(FileNotFoundError):
         os.unlink(joined)
     files.create(joined, found.with_lines(*decided.issued, *decided.revoked).render(), _PUBLIC)
@@ -109,9 +89,3 @@ def _digest(path: str) -> str | None:
         return sha256(files.read(path)).hexdigest()
     except FileNotFoundError:
         return None
-
-
-def own_files(lock: str, out: str) -> frozenset[str]:
-    """Return the paths of the lock and of the staged lock relative to the out directory; none if they lie elsewhere."""
-    root = os.path.join(os.path.realpath(out), "")
-    return frozenset(path.removeprefix(root) for path in names(lock, out) if path.startswith(root))

@@ -1,6 +1,9 @@
 """``out/manifest.json``: what the last build wrote, from which inputs, and when something is due again.
 
 The modification time of the file is the time of the last build that succeeded, whether or not it had anything to do.
+
+The key of the out directory authenticates the file (:mod:`pgtls.state.seal`). One that another wrote is read as well: a
+repository of encrypted keys brings those of other builders. But it saves a build nothing: see :meth:`Manifest.strange`.
 """
 
 from __future__ import annotations
@@ -8,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from itertools import chain, islice
@@ -18,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.pki.model import ENTITY_KINDS, Entity
-from pgtls.state import files
+from pgtls.state import files, layout, seal
 from pgtls.state.faults import NEW_AROUND_KEYS, cannot_read
 from pgtls.state.lock import instant, timestamp
 from pgtls.state.names import MANIFEST
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 VERSION = 1
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_NEVER = -1
+"""The modification time of a file that is to be read."""
 
 
 class Entry(NamedTuple):
@@ -103,6 +108,19 @@ class Manifest:
     """None: the keys are not encrypted."""
     renewals: Mapping[Entity, RenewalInfo] = field(default_factory=dict)
     """What ACME servers suggest about the renewal of certificates: see :mod:`pgtls.certificates.renewals`."""
+    remembered: Mapping[str, str] = field(default_factory=dict)
+    """The digests of what else a build keeps in the private directory, by path."""
+    sealed: bool = True
+    """Whether a build into this out directory wrote it."""
+
+    def strange(self) -> Manifest:
+        """Return a manifest that no build into this out directory wrote, without what would save a build some work.
+
+        Builds then read every file, and render and ask for everything again.
+        """
+        entries = {path: entry._replace(mtime_ns=_NEVER) for path, entry in self.files.items()}
+        inputs = replace(self.inputs, digest="")
+        return replace(self, inputs=inputs, files=entries, texts={}, renewals={}, remembered={}, sealed=False)
 
     def render(self) -> bytes:
         """Return the file."""
@@ -129,6 +147,8 @@ class Manifest:
             head["at_rest"] = {name: sorted(value) for name, value in self.at_rest._asdict().items()}
         if self.renewals:
             head["renewals"] = {entity: _written(self.renewals[entity]) for entity in sorted(self.renewals)}
+        if self.remembered:
+            head["remembered"] = dict(sorted(self.remembered.items()))
         encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
         texts = (f'{encode_basestring(entity)}:"{self.texts[entity]}"' for entity in sorted(self.texts))
         lines = (_line(path, self.files[path]) for path in sorted(self.files))
@@ -205,7 +225,8 @@ def read(out: str | os.PathLike[str]) -> Manifest | None:
         raise Rejected(cannot_read(name, error)) from None
     except OSError as error:
         raise Rejected(_damaged(name, error.strerror or "it cannot be read")) from None
-    return parse(content, name)
+    found = parse(content, name)
+    return found if seal.closes(seal.of(os.fspath(out)), content) else found.strange()
 
 
 def parse(content: bytes, name: str) -> Manifest:
@@ -248,6 +269,7 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
         fetched={_owner(entity): _whole(number) for entity, number in document.get("fetched", {}).items()},
         at_rest=_at_rest(document["at_rest"]) if "at_rest" in document else None,
         renewals={_owner(entity): _renewal(info) for entity, info in document.get("renewals", {}).items()},
+        remembered={path: _digest(digits) for path, digits in document.get("remembered", {}).items()},
     )
 
 
@@ -260,14 +282,8 @@ def _at_rest(fields: Mapping[str, Any]) -> AtRest:
 
 
 def listed(files: Mapping[str, Any]) -> dict[str, Entry]:
-    """Read files that a document of a store lists as a manifest does. Raise TypeError or KeyError if it does not.
-
-    A build lets nobody else write a file, and gives no program the identity of its owner.
-    """
-    found = _files({path: _read_entry(fields) for path, fields in files.items()})
-    if any(entry.mode & ~0o755 for entry in found.values()):
-        raise TypeError(files)
-    return found
+    """Read files that a document of a store lists as a manifest does. Raise TypeError or KeyError if it does not."""
+    return _files({path: _read_entry(fields) for path, fields in files.items()})
 
 
 def _whole(number: object) -> int:
@@ -298,15 +314,22 @@ _FIELDS = len(Entry._fields)
 _KINDS = {kind: kind for kind in FILE_KINDS}
 """One text for each kind, which all files share."""
 _NO_NAMES = frozenset(("", ".", ".."))
+_ANY_MODE = 0o755
 
 
 def _files(found: dict[str, Any]) -> dict[str, Entry]:
-    """Return the files if each has an entry and a path that stays inside the tree: a build may delete them."""
+    """Return the files if each has an entry, a path that stays inside the tree, since builds delete, and a right mode.
+
+    A build lets nobody else write a file, gives no program the identity of its owner, and keeps every key to itself.
+    """
     if not {*map(type, found.values())} <= {Entry}:
         raise TypeError(found)
-    for path in found:
+    for path, entry in found.items():
         name = path.rpartition("/")[2]
         if "\0" in path or name in _NO_NAMES or not _is_inside(path[: -len(name)]):
+            raise TypeError(path)
+        allowed = layout.SECRET if entry.kind == "key" else _ANY_MODE
+        if entry.mode & ~allowed or (name in layout.KEYS and entry.kind != "key"):
             raise TypeError(path)
     return found
 

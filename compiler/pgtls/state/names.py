@@ -1,11 +1,12 @@
 """The names of the files that pgtls keeps for itself: the manifest, its private directory, the lock.
 
-Imports nothing but ``os``: a build with nothing to do reads these names and little else.
+Imports little: a build with nothing to do reads these names and little else.
 """
 
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 
 MANIFEST = "manifest.json"
 """In the out directory: what lies in it (see :mod:`pgtls.state.manifest`)."""
@@ -41,6 +42,9 @@ GENERATIONS_PATH = f"{PRIVATE}/{GENERATIONS}"
 DEPLOYED_PATH = f"{PRIVATE}/deployed"
 """In the private directory: the evidence that commands of this machine recorded (see :mod:`pgtls.state.deployed`)."""
 
+TREE = ("ca", "servers", "poolers", "clients")
+"""In the out directory: the directories of what a build makes."""
+
 OURS = frozenset((MANIFEST, PRIVATE, GIT, GITIGNORE, GITKEEP))
 """The names in the out directory that the manifest does not list."""
 
@@ -62,3 +66,31 @@ def out_path(spec: str | os.PathLike[str], override: str | os.PathLike[str] | No
     if override:
         return os.fspath(override)
     return os.path.join(os.path.dirname(os.fspath(spec)), "out")
+
+
+def staged_names(path: str, out: str) -> tuple[str, str, str]:
+    """Return the real paths of the lock, of the lock that a build into ``out`` stages, and of both merged.
+
+    Follow links to the lock's directory, but not the lock itself if it is a link.
+    """
+    directory, name = os.path.split(path)
+    path = os.path.join(os.path.realpath(directory), name)
+    staged = _staged(path, out)
+    return path, staged, joined_name(staged)
+
+
+def _staged(path: str, out: str) -> str:
+    """Return the path of the staged lock: next to the lock, different for each out directory that shares it."""
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.{sha256(os.fsencode(os.path.realpath(out))).hexdigest()[:16]}.new")
+
+
+def joined_name(staged: str) -> str:
+    """Return the path of the lock that has the lines of the staged lock, and of the one that others changed."""
+    return f"{staged}.joined"
+
+
+def own_files(lock: str, out: str) -> frozenset[str]:
+    """Return the paths of the lock and of the staged lock relative to the out directory; none if they lie elsewhere."""
+    root = os.path.join(os.path.realpath(out), "")
+    return frozenset(path.removeprefix(root) for path in staged_names(lock, out) if path.startswith(root))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,8 +18,8 @@ from pgtls.state import files
 from pgtls.state import manifest as manifests
 from pgtls.state.faults import NEW_AROUND_KEYS, cannot_read, in_the_way, link_in_the_way, user_name, writing
 from pgtls.state.files import all_ancestors
-from pgtls.state.git_index import tracked
-from pgtls.state.names import GIT, GITIGNORE, GITKEEP, MANIFEST, OURS, PRIVATE, RECORD_PATH
+from pgtls.state.git_index import IndexFault, is_repository, strangers
+from pgtls.state.names import GIT, GITIGNORE, GITKEEP, KEY_PATH, MANIFEST, OURS, PRIVATE, RECORD_PATH, TREE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -41,7 +40,7 @@ def inspect(out: str, own: Collection[str] = ()) -> Ownership:
     """Find out whether pgtls built the out directory: it has a manifest or the record of an interrupted build.
 
     It may also be new, empty, or hold only a ``.gitignore``, a ``.gitkeep`` and the
-    :func:`pgtls.state.lock_file.own_files`. Raise :class:`Rejected` with PGT520 (it holds something else), PGT521 (a
+    :func:`pgtls.state.names.own_files`. Raise :class:`Rejected` with PGT520 (it holds something else), PGT521 (a
     symbolic link), PGT522 (not a directory), PGT525 (a symbolic link in it) or PGT527 (cannot be read).
     """
     out = out.rstrip("/") or "/"
@@ -89,15 +88,17 @@ def check_owner(out: str) -> None:
     raise Rejected(Diagnostic("PGT540", message, hint=hint))
 
 
-def check_untracked(out: str, own: Collection[str] = ()) -> None:
-    """Raise :class:`Rejected` with PGT541 if git tracks more of it than placeholders and :func:`own_files`.
+def check_untracked(out: str, own: Collection[str] | None = ()) -> None:
+    """Raise :class:`Rejected` with PGT541 if git tracks what is not to be tracked: :func:`git_index.strangers`.
 
-    A tree whose keys are encrypted may be a repository of its own, without what each machine remembers.
+    ``own`` are the :func:`pgtls.state.names.own_files`, None if nobody knows them. PGT586: an index is unreadable.
     """
-    found = [path for path in tracked(out) if path not in {GITIGNORE, GITKEEP, *own}]
-    inside = [path for path in tracked(out, own=True) if not path.startswith(f"{PRIVATE}/")] if found else ()
-    if inside and (manifest := manifests.read(out)) and manifest.at_rest:
-        found = sorted((Counter(found) - Counter(inside)).elements())
+    try:
+        found = strangers(out, own, encrypted=False)
+        if found and is_repository(out) and (manifest := manifests.read(out)):
+            found = strangers(out, own, encrypted=_has_a_repository(out, manifest))
+    except IndexFault as fault:
+        raise Rejected(unknown_index(out, fault)) from None
     if not found:
         return
     shown = _some([path or "." for path in found])
@@ -107,6 +108,32 @@ def check_untracked(out: str, own: Collection[str] = ()) -> None:
         f"git rm -r --cached {quote(out)}, and compare the directory with a backup; if a key was committed, replace it"
     )
     raise Rejected(Diagnostic("PGT541", message, hint=hint))
+
+
+def unknown_index(directory: str, fault: IndexFault) -> Diagnostic:
+    """Return the diagnostic for a repository that cannot be read: PGT586."""
+    message = f'it cannot be told whether git tracks files in "{directory}": "{fault.path}": {fault.reason}'
+    hint = "make the repository readable for this account, or name a directory outside of it"
+    return Diagnostic("PGT586", message, hint=hint)
+
+
+def last_build(out: str) -> Manifest | None:
+    """Read the manifest for a command that delivers what the last build wrote, without a look at the spec.
+
+    None if there is none. Raise :class:`Rejected` as :func:`pgtls.state.manifest.read`, and with PGT587 if no build
+    into this directory wrote it.
+    """
+    manifest = manifests.read(out)
+    if manifest is None or manifest.sealed or _has_a_repository(out, manifest):
+        return manifest
+    message = f'no build into the out directory "{out}" wrote its manifest.json'
+    hint = "run pgtls build: it compares every file with the spec"
+    raise Rejected(Diagnostic("PGT587", message, hint=hint))
+
+
+def _has_a_repository(out: str, manifest: Manifest) -> bool:
+    """Return whether a repository of encrypted keys brings the manifests of other builders, and earlier ones."""
+    return manifest.at_rest is not None and is_repository(out)
 
 
 def check(out: str, own: Collection[str]) -> None:
@@ -122,15 +149,12 @@ def check_lock_path(lock: str, spec: str, out: str) -> None:
     below = os.path.relpath(path, inside).split(os.sep)
     if path == os.path.realpath(spec):
         message = f'the lock "{lock}" is the spec itself'
-    elif path == inside or below[0] in OURS or (below[0] in _TREE and len(below) > 1):
+    elif path == inside or below[0] in OURS or (below[0] in TREE and len(below) > 1):
         message = f'the lock "{lock}" would lie among what a build writes into the out directory "{out}"'
     else:
         return
     hint = "keep it next to the spec, where you commit it, or name another file with --lock"
     raise Rejected(Diagnostic("PGT537", message, hint=hint))
-
-
-_TREE = ("ca", "servers", "poolers", "clients")
 
 
 def check_lock(out: str, manifest: Manifest | None, lock: Lock) -> None:
@@ -152,6 +176,31 @@ def check_lock(out: str, manifest: Manifest | None, lock: Lock) -> None:
     if mine := _lock_of(manifest, out, os.path.dirname(lock.file or "")):
         hint = f"the lock of this out directory is here: --lock {quote(mine)}"
     raise Rejected(Diagnostic("PGT524", message, hint=hint))
+
+
+def check_remembered(out: str, manifest: Manifest) -> None:
+    """Raise :class:`Rejected` with PGT588 if what a build remembers is not what the last one wrote.
+
+    A branch that is checked out for a moment can replace or delete these files, although git ignores them.
+    """
+    found = [path for path, digest in sorted(manifest.remembered.items()) if _content_digest(out, path) != digest]
+    if not found or _has_a_repository(out, manifest):
+        return
+    message = f'no build wrote what pgtls remembers in the out directory "{out}": {_some(found)}'
+    hint = (
+        f"restore {quote(os.path.join(out, PRIVATE))} from a backup; without one, compare the lock with its history, "
+        f"then delete {quote(os.path.join(out, KEY_PATH))}: the next build starts from the lock and reads every file"
+    )
+    raise Rejected(Diagnostic("PGT588", message, hint=hint))
+
+
+def _content_digest(out: str, path: str) -> str | None:
+    try:
+        return sha256(files.read(os.path.join(out, path))).hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise Rejected(cannot_read(os.path.join(out, path), error)) from None
 
 
 def _lock_of(manifest: Manifest, *directories: str) -> str | None:
@@ -184,7 +233,7 @@ class Observed:
 def observe_files(out: str, manifest: Manifest, own: Collection[str] = (), *, sealed: bool = False) -> Observed:
     """Compare the out directory with its manifest in one walk; read a file only if its stat differs.
 
-    ``own`` are the :func:`pgtls.state.lock_file.own_files`, which are not foreign. If ``sealed``, open no key: compare
+    ``own`` are the :func:`pgtls.state.names.own_files`, which are not foreign. If ``sealed``, open no key: compare
     the size only. Raise :class:`Rejected` with PGT525 if a directory of the tree has become a symbolic link, PGT527 if
     something cannot be read, PGT540 if something of pgtls belongs to another user than the directory.
     """
@@ -203,7 +252,7 @@ def observe_files(out: str, manifest: Manifest, own: Collection[str] = (), *, se
                 exposed.look(path, found)
             if entry is not None:
                 states[path] = state = _state(out, path, entry, found, private, sealed)
-                if state == "touched":
+                if state in ("touched", "mode"):
                     entries[path] = entry._replace(mtime_ns=found.st_mtime_ns)
             elif path not in known:
                 foreign.append(f"{path}/" if stat.S_ISDIR(found.st_mode) else path)
@@ -335,7 +384,7 @@ def _no_directory(out: str) -> Diagnostic:
 def _not_ours(out: str, strangers: list[str]) -> Diagnostic:
     message = f'the out directory "{out}" is not empty and was not made by pgtls: it holds {_some(strangers)}'
     hint = "name a new or empty directory with --out"
-    if not frozenset(_TREE).isdisjoint(strangers):
+    if not frozenset(TREE).isdisjoint(strangers):
         hint = f"if pgtls built it, its manifest.json is lost: {NEW_AROUND_KEYS}. Otherwise {hint}"
     return Diagnostic("PGT520", message, hint=hint)
 

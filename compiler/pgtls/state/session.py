@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pgtls.state import out_directory
-from pgtls.state.lock_file import own_files
 from pgtls.state.mutex import exclusive, shared
+from pgtls.state.names import own_files
 from pgtls.state.transaction import recover, refuse_pending
 
 if TYPE_CHECKING:
@@ -15,8 +15,18 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def looking(out: str, timeout: float) -> Iterator[None]:
-    """Look at the out directory, whoever it belongs to. Raise :class:`Rejected` if a build is pending."""
+def looking(out: str, timeout: float, lock: str | None = None) -> Iterator[None]:
+    """Look at the out directory, whoever it belongs to; ``lock`` is its lock, if that is known.
+
+    Raise :class:`Rejected` if git tracks it, or if a build is pending.
+    """
+    out_directory.check_untracked(out, None if lock is None else own_files(lock, out))
+    with _still(out, timeout):
+        yield
+
+
+@contextmanager
+def _still(out: str, timeout: float) -> Iterator[None]:
     with shared(out, timeout):
         refuse_pending(out)
         yield
@@ -26,7 +36,7 @@ def looking(out: str, timeout: float) -> Iterator[None]:
 def planning(out: str, lock: str, timeout: float) -> Iterator[None]:
     """Plan a build. Raise :class:`Rejected` if the out directory is not ours alone, or if a build is pending."""
     out_directory.check(out, own_files(lock, out))
-    with looking(out, timeout):
+    with _still(out, timeout):
         yield
 
 

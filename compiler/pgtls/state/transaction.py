@@ -4,7 +4,7 @@
    which may be on another file system. One ``syncfs`` per file system makes all of them durable.
 2. Decide: write the commit record, a list of all operations, make it durable and rename it into place. Before this
    rename the build has changed nothing; after it the build counts as done. A key that the tree's first build generated
-   authenticates the record (see :mod:`pgtls.state.seal`).
+   authenticates the record, and the manifest (see :mod:`pgtls.state.seal`).
 3. Carry out the operations of the record in order, the manifest last; then delete the record.
 
 A record (:func:`pending`) means that a build was decided but not completed; :func:`recover` completes it. Each
@@ -96,12 +96,13 @@ def commit(
                     changes = {**changes, GENERATIONS_PATH: File(generations, 0o600, _IGNORE_ALL.kind, Entity())}
                     private = None if private is None else {*private, PRIVATE}
                 plan = operations(place.root, changes, deletions, private, last=MANIFEST)
-            after = _stage(place, plan.scaffold, changes, manifest, progress or _silent)
+                key = seal.draw(place.root, place.private)
+            after = _stage(place, plan.scaffold, changes, manifest, key, progress or _silent)
             step = lock_file.stage(lock, out) if lock else None
             known = _stage_known(place, lock.content) if lock else None
             decided = Record(plan.steps, step, digest(MANIFEST, place.root), after, known)
             _check_rights(place, decided)
-            _decide(place, decided)
+            _decide(place, decided, key)
         except BaseException:
             with suppress(OSError):
                 _discard(place, lock.path if lock else None)
@@ -162,6 +163,7 @@ def _stage(
     scaffold: Mapping[str, int],
     changes: Mapping[str, File],
     manifest: Callable[[Mapping[str, Entry]], Iterable[bytes]],
+    key: bytes,
     progress: Callable[[int], None],
 ) -> str:
     """Write the new files below staging; return the digest of the new manifest."""
@@ -180,7 +182,7 @@ def _stage(
                     written[path] = entry(content, found, file.kind, file.entity)
                     progress(1)
             path = MANIFEST
-            return files.create_in_parts(path, manifest(written), _PUBLIC, staging)
+            return files.create_in_parts(path, seal.closed(key, manifest(written)), _PUBLIC, staging)
         finally:
             os.close(staging)
     except OSError as error:
@@ -210,10 +212,9 @@ def _check_rights(place: Opened, decided: Record) -> None:
             raise Rejected(cannot_write(os.path.join(place.out, directory), denied))
 
 
-def _decide(place: Opened, decided: Record) -> None:
+def _decide(place: Opened, decided: Record, key: bytes) -> None:
     """Make the staged files durable, then the record; once the record is renamed, the build counts as done."""
     with writing(place.out):
-        key = seal.draw(place)
         sync(place, decided)
         files.create(DRAFT, decided.render(key), 0o600, place.private)
         files.sync_file(DRAFT, place.private)
@@ -227,7 +228,7 @@ def _discard(place: Opened, lock_path: str | None) -> None:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=place.private)
             os.fsync(place.private)
-    seal.discard(place)
+    seal.discard(place.private)
     files.remove(STAGING, place.private)
     if lock_path is not None:
         lock_file.discard(lock_path, place.out)

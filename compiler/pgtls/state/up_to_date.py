@@ -11,7 +11,10 @@ import stat
 from hashlib import sha256
 
 from pgtls import __version__
-from pgtls.state.names import MANIFEST, PRIVATE, RECORD_PATH, STAGING_PATH, deployed_path
+from pgtls.state import seal
+from pgtls.state.git_index import IndexFault, strangers
+from pgtls.state.names import MANIFEST, PRIVATE, RECORD_PATH, STAGING_PATH, deployed_path, own_files
+from pgtls.state.reading import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing alone costs 2 ms
@@ -38,7 +41,7 @@ def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch:
     out = out.rstrip("/") or "/"
     name = f"{out}/{MANIFEST}"
     try:
-        manifest = _read(name)
+        manifest = read(name, longest=_LONGEST)
         head = _head(manifest)
         inputs, due = head["inputs"], head["next_due"]
         nothing = (
@@ -54,12 +57,14 @@ def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch:
             and inputs["digest"]
             == input_digest(
                 source_digest(spec, inputs["include"], inputs["files"], options),
-                _read(lock, links=False),
+                read(lock, longest=_LONGEST),
                 _content(deployed_path(lock)),
             )
+            and seal.closes(seal.of(out), manifest)
+            and not strangers(out, own_files(lock, out), encrypted="at_rest" in head)
             and _untouched(out, json.loads(manifest)["files"])
         )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, IndexFault):
         return False
     if nothing and touch:
         try:
@@ -99,7 +104,7 @@ def contents_digest(contents: Mapping[str, str], options: str) -> str:
 
 def _content(path: str) -> str:
     try:
-        return sha256(_read(path)).hexdigest()
+        return sha256(read(path, longest=_LONGEST, follow=True)).hexdigest()
     except (OSError, ValueError) as error:
         return type(error).__name__
 
@@ -120,23 +125,6 @@ def _included(directory: str, patterns: Iterable[str]) -> Iterable[str]:
 
         for pattern in patterns:
             yield from matches(directory, pattern)
-
-
-def _read(path: str, *, links: bool = True) -> bytes:
-    """Read a file. Raise OSError for a pipe or a device, a file that is too long, or, without ``links``, a link."""
-    with open(path, "rb", buffering=0, opener=_opener if links else _opener_without_links) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST:
-            raise OSError(path)
-        return file.readall()
-
-
-def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _opener_without_links(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
 
 
 def _untouched(out: str, files: Mapping[str, Mapping[str, Any]]) -> bool:

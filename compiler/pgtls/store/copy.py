@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.state import files, lock_file
+from pgtls.state import files, lock_file, seal
 from pgtls.state import lock as locks
 from pgtls.state import manifest as manifests
 from pgtls.state.faults import writing
@@ -28,6 +28,7 @@ from pgtls.state.names import (
     PRIVATE,
     deployed_path,
 )
+from pgtls.state.out_directory import opened
 from pgtls.store.documents import POINTER, Pointer, StoredTree, damaged, pack_path, state_path, tree_path
 from pgtls.store.names import Names
 from pgtls.store.objects import at_once
@@ -133,7 +134,7 @@ def _copied(objects: Objects, copy: Copy, found: Found | None) -> Snapshot:
     if wanted.keys() != tree.packs.keys():
         raise damaged(f"{objects.url}/{tree_path(pointer.tree)}", "it does not have the directories of its manifest")
     _make_directories(copy.out, manifest)
-    for path, content in state.items():
+    for path, content in _sealed(copy.out, state).items():
         files.create(os.path.join(copy.out, path), content, STATE[path])
 
     def write(directory: str) -> None:
@@ -141,6 +142,13 @@ def _copied(objects: Objects, copy: Copy, found: Found | None) -> Snapshot:
 
     at_once(write, wanted)
     return Snapshot(pointer, found.e_tag, tree, manifest, state)
+
+
+def _sealed(out: str, state: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Let the manifest count in the copy: who wrote it can write the pointer, and such a builder is trusted."""
+    with opened(out) as place:
+        key = seal.draw(place.root, place.private)
+    return {**state, MANIFEST: b"".join(seal.closed(key, [seal.opened(state[MANIFEST])]))}
 
 
 def _make_directories(out: str, manifest: Manifest) -> None:

@@ -60,8 +60,9 @@ def fetch(
 
     ``source`` is the URL of a store, or an out directory. ``identity`` is a file that opens encrypted keys. All or
     nothing. Raise :class:`Rejected`: PGT512, PGT513, PGT515 or PGT516 as the store answers, PGT518 (there is no such
-    entity), PGT524 (the destination is of another source), PGT529 (it has a later build), PGT650 or PGT652 (a key does
-    not open), or as a build into this directory.
+    entity), PGT524 (the destination is of another source), PGT529 (it has a later build), PGT541 (git tracks files of
+    the out directory), PGT587 (no build wrote it), PGT650 or PGT652 (a key does not open), or as a build into this
+    directory.
     """
     wanted = dict.fromkeys(map(_entity, entities))
     if is_store(source):
@@ -108,7 +109,7 @@ def _current(objects: Objects, entity: Entity) -> _Current:
 
 def _local(out: str, entity: Entity) -> _Current:
     """Read the files of an entity in an out directory."""
-    directory, manifest = layout.directory(entity), manifests.read(out)
+    directory, manifest = layout.directory(entity), out_directory.last_build(out)
     entries = by_directory(manifest).get(directory, {})
     if manifest is None or not entries:
         hint = "name servers and users that have files, as server.NAME and user.NAME, and the out directory with --out"
@@ -177,17 +178,18 @@ def _write(source: str, directory: str, found: Mapping[Entity, _Current], now: d
     for entity, current in found.items():
         if current.head.number < old.fetched.get(entity, 0):
             raise Rejected(_older(source, entity, current.head.number, old.fetched[entity]))
-    states = out_directory.observe_files(directory, old).states
+    there = out_directory.observe_files(directory, old)
+    states, known = there.states, there.entries
     wanted = {path: entry for current in found.values() for path, entry in current.head.files.items()}
     ours = {layout.directory(entity) for entity in found}
-    kept = {path: entry for path, entry in old.files.items() if directory_of(path) not in ours}
+    kept = {path: entry for path, entry in known.items() if directory_of(path) not in ours}
     contents = {path: content for current in found.values() for path, content in current.contents.items()}
-    differ = {path for path, entry in wanted.items() if not _in_place(entry, old.files.get(path), states.get(path))}
+    differ = {path for path, entry in wanted.items() if not _in_place(entry, known.get(path), states.get(path))}
     changes = {path: File(contents[path], wanted[path].mode, wanted[path].kind, wanted[path].entity) for path in differ}
-    deletions = old.files.keys() - kept.keys() - wanted.keys()
+    deletions = known.keys() - kept.keys() - wanted.keys()
 
     def listed(written: Mapping[str, Entry]) -> Iterator[bytes]:
-        files = kept | {path: written.get(path) or old.files[path] for path in wanted}
+        files = kept | {path: written.get(path) or known[path] for path in wanted}
         return replace(old, files=files, built=now, fetched=numbers).parts()
 
     numbers = {entity: current.head.number for entity, current in found.items() if current.head.number}

@@ -743,6 +743,40 @@ RULES: tuple[Rule, ...] = (
         fix="Compare the directory with a backup, and close it: `chmod o-w`.",
     ),
     Rule(
+        "PGT586",
+        "error",
+        "it cannot be told whether git tracks a directory",
+        meaning="A repository around the out directory, or one that `GIT_DIR`, `GIT_WORK_TREE` or `GIT_INDEX_FILE` "
+        "names, has an index that this account cannot read, or that pgtls does not know.",
+        why="A commit could bring files into the out directory, and a build would take them for its own (`PGT541`). "
+        "Where an export writes, git would commit secrets into a file that it tracks.",
+        fix="Make the repository readable for the account that builds, unset a variable that names another repository, "
+        "turn a sparse index off (`git sparse-checkout reapply --no-sparse-index`), or name an out directory "
+        "outside of the repository with `--out`.",
+    ),
+    Rule(
+        "PGT587",
+        "error",
+        "no build into this directory wrote the manifest",
+        meaning="The authentication code of `manifest.json` is missing, or not from the key in `.pgtls` of the out "
+        "directory. `fetch` and `verify` then trust no file in it.",
+        why="The manifest says which files a build wrote. With another one, `fetch` would deliver what somebody else "
+        "put there: rules, and programs that root runs.",
+        fix="Run `pgtls build`: it reads every file, rewrites what the spec does not say, and writes the manifest "
+        "again. If you copy an out directory, copy `.pgtls` too.",
+    ),
+    Rule(
+        "PGT588",
+        "error",
+        "no build wrote what pgtls remembers",
+        meaning="`.pgtls/lock` or `.pgtls/generations` in the out directory is missing, or not as the last build "
+        "left it.",
+        why="By the copy of the lock, a build tells lines that others added from its own. Git overwrites ignored "
+        "files without asking: to check out a branch for a moment is enough to replace them or to delete them.",
+        fix="Restore `.pgtls` from a backup. Without one, compare the lock with its history in version control, then "
+        "delete `.pgtls/key`: the next build starts from the lock and reads every file.",
+    ),
+    Rule(
         "PGT590",
         "error",
         "wrong usage",
