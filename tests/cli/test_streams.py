@@ -162,6 +162,16 @@ def test_a_path_that_is_no_text_is_named_all_the_same(directory: Path) -> None:
         assert (run.returncode, "Traceback" in run.stderr) == (0, False), run.stderr
 
 
+def test_a_path_with_control_characters_is_shown_without_them(directory: Path) -> None:
+    odd = directory / "a\x1b[31m\x9bb"
+    odd.mkdir()
+    (odd / "pgtls.toml").write_text(SMALL)
+    for command in ("check", "build"):
+        run = shell(directory, (command, f"{odd}/pgtls.toml"), "")
+        assert (run.returncode, {"\x1b", "\x9b"} & {*run.stdout, *run.stderr}) == (0, set()), command
+        assert "a\\x1b[31m\\x9bb/" in run.stdout + run.stderr
+
+
 def test_a_spec_may_come_through_a_pipe_and_is_then_built_each_time(directory: Path) -> None:
     for text, change in ((SMALL, True), (SMALL, False), (SMALL.replace('"shop"', '"shop", "more"'), True)):
         (directory / "pgtls.toml").write_text(text)

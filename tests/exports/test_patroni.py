@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -13,10 +14,14 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from exports.specs import PATRONI, built, export, said
+from pgtls.cli.export_directory import write
+from pgtls.diagnostics import Rejected
+from pgtls.exports.built import PUBLIC, SECRET, Exported
 from support.pgtls import pgtls
 from support.system import ENVIRONMENT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -107,7 +112,53 @@ def test_files_that_no_export_wrote_are_not_replaced(place: Path) -> None:
         file.write("*.log\n")
     assert export(place, "patroni").status == 0
     assert (place / "to/own.yml").read_text() == "mine\n"
-    assert (place / "to/.gitignore").read_text().splitlines()[1:] == ["/n1.yml", "*.log", "/n2.yml"]
+    assert (place / "to/.gitignore").read_text().splitlines()[1:] == ["*.log", "/n1.yml", "/n2.yml"]
+
+
+def git(directory: Path, *words: str) -> str:
+    env = {"PATH": os.environ["PATH"], "HOME": str(directory), "GIT_CONFIG_NOSYSTEM": "1"}
+    return subprocess.run(["git", *words], cwd=directory, env=env, check=True, capture_output=True, text=True).stdout
+
+
+SECRETS = {"a.yml": Exported(b"key", SECRET), "below/b.key": Exported(b"key", SECRET), "c": Exported(b"c", PUBLIC)}
+
+
+def _behind_a_link(directory: Path) -> None:
+    shutil.move(directory, directory.with_name("elsewhere"))
+    directory.symlink_to("elsewhere")
+
+
+PREPARED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a line that takes back": (
+        lambda to: (to / ".gitignore").write_text((to / ".gitignore").read_text() + "!/a.yml\n"),
+        '/.gitignore" has a line that begins with !',
+    ),
+    "another list below": (
+        lambda to: (to / "below/.gitignore").write_text("!*\n"),
+        '/below" has a .gitignore that pgtls export did not write',
+    ),
+    "a file that git tracks": (
+        lambda to: git(to, "add", "-f", "below/b.key"),
+        'git tracks ".*/below/b.key", which is to hold a secret',
+    ),
+    "a link": (_behind_a_link, '/to" is a symbolic link or a file'),
+    "a link below": (lambda to: _behind_a_link(to / "below"), '/below" is a symbolic link or a file'),
+}
+
+
+@pytest.mark.parametrize("fault", PREPARED)
+def test_where_a_commit_has_prepared_that_git_gets_a_secret_nothing_is_written(tmp_path: Path, fault: str) -> None:
+    prepare, message = PREPARED[fault]
+    to = tmp_path / "to"
+    git(tmp_path, "init", "-q")
+    write(str(to), SECRETS)
+    assert git(tmp_path, "ls-files", "-o", "--exclude-standard").splitlines() == ["to/.gitignore", "to/c"]
+    for name in SECRETS:
+        (to / name).write_text("")
+    prepare(to)
+    with pytest.raises(Rejected, match=f"PGT668: .*{message}"):
+        write(str(to), SECRETS)
+    assert {(to / name).read_text() for name in SECRETS} == {""}
 
 
 def test_nothing_is_printed_unless_asked_for(place: Path) -> None:

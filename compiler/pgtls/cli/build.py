@@ -54,6 +54,7 @@ def command(
     from pgtls.cli import planned
     from pgtls.cli.next_steps import next_steps
     from pgtls.cli.progress import bars
+    from pgtls.diagnostics.text import visible
 
     with reporting("build", format_) as report:
         spec, out, wait = where.open(moment), paths[1], where.lock_timeout
@@ -75,6 +76,7 @@ def command(
             report.done = f"{out} is built"
             _write(depfile, paths, report.done)
             after = [f"built {out}", *(f"next: {step}" for step in next_steps(found, out, where.words))]
+            after = [visible(line) for line in after]
             planned.fill(report, found, format_, verbose=verbose, after=after if found.steps else ())
     return report.status
 

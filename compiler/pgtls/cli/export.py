@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -13,8 +11,8 @@ from pgtls.cli.completion import names
 from pgtls.cli.options import FORMAT, Beside, clock, expanded
 from pgtls.cli.printing import reporting
 from pgtls.cli.usage import UsageError
+from pgtls.diagnostics.text import visible
 from pgtls.language.words import listed
-from pgtls.state.files import make_directories, read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,6 +86,8 @@ def command(
         if to == STDOUT:
             report.text = lambda: _printed(files)
         else:
+            from pgtls.cli.export_directory import write
+
             written = write(to, files)
             report.done = f"{to} has the files"
             report.result = lambda: {"files": [{"path": name, "mode": f"{files[name].mode:04o}"} for name in files]}
@@ -118,80 +118,6 @@ def _exported(
     return cloudnativepg.export(spec, out, servers[0], timeout)
 
 
-def write(directory: str, files: Mapping[str, Exported]) -> list[str]:
-    """Write files below a directory, with a .gitignore that lists those with secrets. Return those that changed.
-
-    A file has its mode from the first byte, and replaces the old one at once. What is right already is not touched.
-    Raise Rejected with PGT668 if the directory holds files, and no export has written there before.
-    """
-    ignored = _ignored(directory, files)
-    return [*_replaced(directory, {IGNORED: ignored}), *_replaced(directory, files)]
-
-
-IGNORED = ".gitignore"
-_OURS = "# Written by pgtls export: the files here that hold secrets"
-"""The first line of a .gitignore that an export wrote: without it, the files of a directory are somebody else's."""
-
-
-def _ignored(directory: str, files: Mapping[str, Exported]) -> Exported:
-    """Return the .gitignore: what earlier exports listed in it stays."""
-    from pgtls.diagnostics import Diagnostic, Rejected
-    from pgtls.exports.built import PUBLIC, SECRET, Exported
-
-    there = [name for name in os.listdir(directory) if not name.startswith(_STAGED)] if os.path.isdir(directory) else []
-    path = os.path.join(directory, IGNORED)
-    known = read(path).decode(errors="replace").splitlines() if IGNORED in there else []
-    if there and known[:1] != [_OURS]:
-        message = f'"{directory}" holds files that pgtls export did not write, e.g. "{min(there)}"'
-        raise Rejected(Diagnostic("PGT668", message, hint="name a new or an empty directory with --to"))
-    secret = {f"/{name}" for name, file in files.items() if file.mode == SECRET}
-    lines = [_OURS, *known[1:], *sorted(secret - set(known))]
-    return Exported("".join(f"{line}\n" for line in lines).encode(), PUBLIC)
-
-
-def _replaced(directory: str, files: Mapping[str, Exported]) -> list[str]:
-    """Write the files that differ, all or none. Return their paths."""
-    changed: dict[str, str] = {}
-    try:
-        for name, file in files.items():
-            path = os.path.join(directory, name)
-            if not _same(path, file):
-                changed[path] = _staged(path, file)
-        for path, staged in changed.items():
-            os.replace(staged, path)
-    finally:
-        for staged in changed.values():
-            with suppress(FileNotFoundError):
-                os.unlink(staged)
-    return list(changed)
-
-
-def _same(path: str, file: Exported) -> bool:
-    try:
-        return os.lstat(path).st_mode & 0o7777 == file.mode and read(path) == file.content
-    except OSError:
-        return False
-
-
-_STAGED = ".pgtls-"
-
-
-def _staged(path: str, file: Exported) -> str:
-    """Write a file next to where it belongs. Return its path."""
-    directory = os.path.dirname(path)
-    make_directories(directory)
-    descriptor, staged = tempfile.mkstemp(prefix=_STAGED, dir=directory)
-    try:
-        with open(descriptor, "wb") as stream:
-            stream.write(file.content)
-            os.fchmod(descriptor, file.mode)
-            os.fsync(descriptor)
-    except BaseException:
-        os.unlink(staged)
-        raise
-    return staged
-
-
 def _printed(files: Mapping[str, Exported]) -> str:
     """Return the objects of all files as one stream of YAML."""
     from pgtls.exports.kubernetes import POD
@@ -201,8 +127,8 @@ def _printed(files: Mapping[str, Exported]) -> str:
 
 
 def _said(to: str, files: Mapping[str, Exported], changed: Sequence[str]) -> str:
-    written = "\n".join(f"wrote {path}" for path in changed)
-    return written or f"{to} is as it should be: {listed(files)}"
+    written = "\n".join(f"wrote {visible(path)}" for path in changed)
+    return written or f"{visible(to)} is as it should be: {listed(files)}"
 
 
 def _inside(path: str, out: str) -> bool:

@@ -62,9 +62,10 @@ def tell_wrapped(text: str) -> None:
     """Print what is no result in lines that fit."""
     from pgtls.cli.table import columns
     from pgtls.diagnostics.lines import wrapped
+    from pgtls.diagnostics.text import visible
 
     width = columns(sys.stderr)
-    tell("\n".join(part for line in text.split("\n") for part in wrapped(line, width, " " * 4)))
+    tell("\n".join(visible(part) for line in text.split("\n") for part in wrapped(line, width, " " * 4)))
 
 
 def drop(stream: Any) -> None:

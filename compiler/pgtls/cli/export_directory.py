@@ -1,0 +1,156 @@
+"""Where an export writes: what a commit has prepared there leads no secret elsewhere, nor into a repository."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.exports.built import PUBLIC, SECRET, Exported
+from pgtls.state.files import (
+    Directories,
+    all_ancestors,
+    ancestors,
+    create,
+    exists,
+    make_directories,
+    make_directory,
+    open_directory,
+    read,
+    sync_file,
+)
+from pgtls.state.git_index import IndexFault, tracked
+from pgtls.state.out_directory import unknown_index
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+
+IGNORED = ".gitignore"
+_OURS = "# Written by pgtls export: the files here that hold secrets"
+"""The first line of a .gitignore that an export wrote: without it, the files of a directory are somebody else's."""
+_STAGED = ".pgtls-"
+"""How the name of a file begins that is not in place yet."""
+
+
+def write(directory: str, files: Mapping[str, Exported]) -> list[str]:
+    """Write files below a directory, with a .gitignore that lists those with secrets. Return those that changed.
+
+    A file has its mode from the first byte, and replaces the old one at once. What is right already is not touched.
+    Raise Rejected with PGT668 if the directory holds files, and no export has written there before, or if a commit may
+    have prepared it so that git adds a secret or that a file lands elsewhere; with PGT586 if an index is unreadable.
+    """
+    make_directories(directory)
+    with _opened(directory) as place:
+        secret = sorted(name for name, file in files.items() if file.mode == SECRET)
+        refused = _not_ours(place, directory) or _prepared(place, directory, files) or _listed_by_git(directory, secret)
+        if refused:
+            raise Rejected(Diagnostic("PGT668", refused, hint="name a new or an empty directory with --to"))
+        ignored = _ignored(place, secret)
+        return [
+            os.path.join(directory, name)
+            for some in ({IGNORED: Exported(ignored, PUBLIC)}, files)
+            for name in _replaced(place, some)
+        ]
+
+
+@contextmanager
+def _opened(directory: str) -> Iterator[Directories]:
+    """Open a directory and, later, those below it, never through a link."""
+    try:
+        root = open_directory(directory)
+    except NotADirectoryError:
+        hint = "name a directory of your own with --to: a commit can replace a link"
+        raise Rejected(Diagnostic("PGT668", f'"{directory}" is a symbolic link or a file', hint=hint)) from None
+    place = Directories(root)
+    try:
+        yield place
+    finally:
+        place.close()
+        os.close(root)
+
+
+def _known(place: Directories) -> list[str]:
+    """Return the lines of the .gitignore that is there."""
+    try:
+        return read(IGNORED, place.open("")).decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _not_ours(place: Directories, directory: str) -> str | None:
+    there = [name for name in os.listdir(place.open("")) if not name.startswith(_STAGED)]
+    if there and _known(place)[:1] != [_OURS]:
+        return f'"{directory}" holds files that pgtls export did not write, e.g. "{min(there)}"'
+    return None
+
+
+def _prepared(place: Directories, directory: str, files: Mapping[str, Exported]) -> str | None:
+    """Say what would lead a file elsewhere, or override the .gitignore."""
+    if any(line.lstrip().startswith("!") for line in _known(place)):
+        return f'"{os.path.join(directory, IGNORED)}" has a line that begins with !: git would add secrets'
+    for below in sorted(all_ancestors(files)):
+        name = os.path.join(directory, below)
+        try:
+            if exists(IGNORED, place.open(below)):
+                return f'"{name}" has a {IGNORED} that pgtls export did not write: git could add secrets'
+        except FileNotFoundError:
+            continue
+        except NotADirectoryError:
+            return f'"{name}" is a symbolic link or a file, and the export needs a directory there'
+    return None
+
+
+def _listed_by_git(directory: str, secret: Sequence[str]) -> str | None:
+    """Say which file with a secret git tracks: it would commit the secret whatever a .gitignore says."""
+    try:
+        found = sorted({*secret}.intersection(tracked(directory)))
+    except IndexFault as fault:
+        raise Rejected(unknown_index(directory, fault)) from None
+    return f'git tracks "{os.path.join(directory, found[0])}", which is to hold a secret' if found else None
+
+
+def _ignored(place: Directories, secret: Sequence[str]) -> bytes:
+    """Return the .gitignore: what earlier exports and others listed in it stays; this export's lines are the last."""
+    own = [f"/{name}" for name in secret]
+    kept = [line for line in _known(place)[1:] if line not in own]
+    return "".join(f"{line}\n" for line in (_OURS, *kept, *own)).encode()
+
+
+def _replaced(place: Directories, files: Mapping[str, Exported]) -> list[str]:
+    """Write the files that differ, all or none. Return their names."""
+    changed: dict[str, str] = {}
+    try:
+        for path, file in files.items():
+            _make_above(place, path)
+            name, directory = place.place(path)
+            if not _same(name, directory, file):
+                changed[path] = staged = f"{_STAGED}{token_hex(8)}"
+                create(staged, file.content, file.mode, directory)
+                sync_file(staged, directory)
+        for path, staged in changed.items():
+            name, directory = place.place(path)
+            os.replace(staged, name, src_dir_fd=directory, dst_dir_fd=directory)
+    finally:
+        for path, staged in changed.items():
+            with suppress(FileNotFoundError):
+                os.unlink(staged, dir_fd=place.place(path)[1])
+    return list(changed)
+
+
+def _make_above(place: Directories, path: str) -> None:
+    """Make the directories above a path that are missing."""
+    for above in ancestors(path):
+        name, directory = place.place(above)
+        if not exists(name, directory):
+            make_directory(name, 0o755, directory)
+
+
+def _same(name: str, directory: int, file: Exported) -> bool:
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        return found.st_mode & 0o7777 == file.mode and read(name, directory) == file.content
+    except OSError:
+        return False
