@@ -130,6 +130,8 @@ class Relay:
 def _pump(near: socket.socket, far: socket.socket) -> None:
     """Pass bytes both ways until both sides have ended."""
     with near, far:
+        for end in (near, far):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         back = threading.Thread(target=_copy, args=(far, near), daemon=True)
         back.start()
         _copy(near, far)
