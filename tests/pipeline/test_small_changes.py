@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.state import manifest as manifests
+from pgtls.state import seal
 from pgtls.state.names import MANIFEST
 from pgtls.state.tree import Later
 from support.building import NOW, Place
@@ -138,10 +139,11 @@ def text(tables: Tables) -> str:
 
 
 def planned_in_full(place: Place, now: datetime) -> Planned:
-    """Plan without what the manifest says about texts that stay."""
+    """Plan without what the manifest says about texts that stay: it is sealed as if a build had written it."""
     path = place.file(MANIFEST)
     content = path.read_bytes()
-    path.write_bytes(replace(manifests.parse(content, str(path)), texts={}).render())
+    without = replace(manifests.parse(content, str(path)), texts={}).parts()
+    path.write_bytes(b"".join(seal.closed(seal.of(str(place.out)) or b"", without)))
     try:
         return place.plan(now=now, asked=WILLING)
     finally:
