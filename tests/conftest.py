@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import cache
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -50,10 +52,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.pop(name, None)
 
 
-def _matrix() -> list[Installation]:
+@cache
+def _matrix() -> tuple[Installation, ...]:
     """Return one server of each version: of two, Debian's, with the newer OpenSSL. Tests of OpenSSL take all."""
     from_debian = {found.major for found in versions() if found.builder == "Debian"}
-    return [found for found in versions() if found.builder == "Debian" or found.major not in from_debian]
+    return tuple(found for found in versions() if found.builder == "Debian" or found.major not in from_debian)
 
 
 def _installations() -> list[ParameterSet]:
@@ -125,16 +128,48 @@ SLOW = (
 """What takes minutes as a whole; `make quick` leaves it out, and every server but one of each test that is left."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow: the folders and files above, and tests that run again on another server."""
-    here = os.path.dirname(__file__) + os.sep
+ON_EVERY_SERVER = ("hba/", "importer/", "postgres/", "whole/")
+"""The folders whose tests always run on every server: they are about what versions differ in."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is slow: the folders and files above, and tests that run again on another server.
+
+    With ``PGTLS_TEST_SAMPLE``, leave out what is not in the :func:`_sample` of a test that is for every server.
+    """
     quick = max((found.id for found in _matrix() if found.builder == "npm"), default="")
+    by_test: dict[str, list[pytest.Item]] = {}
     for item in items:
-        path = str(item.path).removeprefix(here)
-        callspec = getattr(item, "callspec", None)
-        servers = [v for v in (callspec.params.values() if callspec else ()) if isinstance(v, Installation)]
-        if path.startswith(SLOW) or any(found.id != quick for found in servers):
+        servers = _servers(item)
+        if _path(item).startswith(SLOW) or any(found.id != quick for found in servers):
             item.add_marker(pytest.mark.slow)
+        if servers and not _path(item).startswith(ON_EVERY_SERVER):
+            by_test.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    if os.environ.get("PGTLS_TEST_SAMPLE"):
+        left_out = {item for test, found in by_test.items() for item in _outside_of_the_sample(test, found)}
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _path(item: pytest.Item) -> str:
+    return str(item.path).removeprefix(os.path.dirname(__file__) + os.sep)
+
+
+def _servers(item: pytest.Item) -> list[Installation]:
+    callspec = getattr(item, "callspec", None)
+    return [one for one in (callspec.params.values() if callspec else ()) if isinstance(one, Installation)]
+
+
+def _outside_of_the_sample(test: str, items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return what to leave out of a test that is for every server: all but the oldest, the newest and one other.
+
+    The other is not the same for all tests: together, they run on every server.
+    """
+    if len(_matrix()) < 4 or {one for item in items for one in _servers(item)} != {*_matrix()}:
+        return []
+    first, *others, last = _matrix()
+    sample = {first, others[crc32(test.encode()) % len(others)], last}
+    return [item for item in items if sample.isdisjoint(_servers(item))]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from pgtls.pki import encryption
 from support.building import NOW, SMALL, Place
 from support.interrupting import Interrupted
 
@@ -30,6 +31,7 @@ def test_a_build_that_is_killed_at_any_write_is_done_or_undone(
     before: str | None, after: str, later: timedelta, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PHRASE", PHRASE)
+    monkeypatch.setattr(encryption, "ROUNDS", 1000)  # each of a hundred builds encrypts keys
 
     def prepare(place: Place) -> None:
         if before is not None:
