@@ -469,8 +469,8 @@ def test_every_kind_of_policy_and_hostile_names_are_tried(place: Place) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 @pytest.mark.parametrize("reached", ["server", "server/data/postgresql.conf", "reached"])
 def test_an_interrupted_run_leaves_nothing_behind(number: int, reached: str) -> None:
-    home = short_directory()
-    hanging = sabotaged(some(), psql='test "$1" = --version || { echo > reached; exec sleep 98765; }')
+    home, sleep = short_directory(), f"sleep 98765.{os.getpid()}"  # of this worker alone
+    hanging = sabotaged(some(), psql=f'test "$1" = --version || {{ echo > reached; exec {sleep}; }}')
     words = [sys.executable, "-m", "pgtls", "try", str(EXAMPLE), "--bindir", str(hanging)]
     environment = {**ENVIRONMENT, "HOME": "/nonexistent", "TMPDIR": str(home)}
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as run:
@@ -483,7 +483,7 @@ def test_an_interrupted_run_leaves_nothing_behind(number: int, reached: str) -> 
         _, said = run.communicate(timeout=PATIENCE)
     assert run.returncode == 130, said
     assert list(home.iterdir()) == []
-    assert not [line for line in _processes() if str(home) in line or "sleep 98765" in line]
+    assert not [line for line in _processes() if str(home) in line or sleep in line]
 
 
 def _processes() -> Iterator[str]:
