@@ -426,7 +426,7 @@ def test_killed_on_the_way_it_leaves_a_server_that_starts_and_the_next_run_finis
         step, seen, ways, swapping = 0, set(), set(), server.data / ".pgtls-install" / "unfinished"
         is_near = False
         while True:
-            step += 5 if is_near else 8  # nothing that a server reads changes before the swap
+            step += 9 if is_near else 14  # nothing that a server reads changes before the swap
             counter.write_text("0\n")
             give(counter, account)
             surroundings = {"COUNTER": str(counter), "KILL_AT": str(step), "PATH": f"{programs}:{os.environ['PATH']}"}
