@@ -602,6 +602,27 @@ def test_a_file_outside_of_the_repository_is_not_compared_with_a_revision(
         assert (status, answer["protection"]) == (0, []), sides
 
 
+def test_a_table_that_moves_and_names_a_file_outside_of_the_repository_is_a_weakening(
+    requesting: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, more = requesting / "specs" / "pgtls.toml", requesting / "specs" / "more"
+    more.mkdir()
+    text = spec.read_text().replace("../certs/app.csr", "../../../../app.csr")
+    text = text.replace("version = 1\n", 'version = 1\ninclude = ["more/*.toml"]\n', 1)
+    (more / "elsewhere.toml").write_text('[network.elsewhere]\naddresses = ["192.0.2.0/24"]\n')
+    spec.write_text(text)
+    git(requesting, "add", ".")
+    git(requesting, "commit", "-qm", "three")
+    rest, _, table = text.partition("[user.app]")
+    table, bracket, others = table.partition("\n[")
+    spec.write_text(f"{rest}{bracket.strip()}{others}")
+    (more / "app.toml").write_text(f"[user.app]{table}\n")
+    git(requesting, "add", ".")
+    git(requesting, "commit", "-qm", "four")
+    (change,) = compare(capsys, *SPEC_IN_FOLDER)[1]["protection"]
+    assert (change["kind"], change["entity"], change["what"]) == ("weakened", "user.app", "csr_file")
+
+
 @pytest.mark.parametrize("link", ["certs/app.csr", "certs"])
 def test_a_named_file_of_the_repository_that_becomes_a_link_is_a_weakening(
     requesting: Path, capsys: pytest.CaptureFixture[str], link: str

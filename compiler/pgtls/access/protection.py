@@ -263,7 +263,7 @@ def _references(old: Fleet, new: Fleet, pairs: Iterable[_Pair]) -> Iterator[Prot
     before, after = _by_entity(old), _by_entity(new)
     renamed = {(pair.before.entity, pair.after.entity) for pair in pairs if pair.renamed}
     same = {(entity, entity) for entity in before.keys() & after.keys()}
-    for former, entity in sorted(same | (renamed if before and after else set())):
+    for former, entity in sorted(same | renamed):
         was, will = before.get(former, {}), after.get(entity, {})
         for field in sorted(was.keys() & will.keys()):
             if states := _other(old, was[field], new, will[field]):
@@ -285,13 +285,13 @@ def _other(old: Fleet, was: Reference, new: Fleet, will: Reference) -> tuple[str
     places = place_in(old, was), place_in(new, will)
     moved = places[0] != places[1] and (was.is_relative or will.is_relative)
     if not moved and was.name != will.name:
-        return None  # the field differs, which is told
+        return None  # the comparison of the field reports this
     if was.use != "public":
         return (f"{was.name} in {places[0]}", f"{will.name} in {places[1]}") if moved else None
     digests = old.source.reader.digest(was.path), new.source.reader.digest(will.path)
-    if OUTSIDE in digests or (digests[0] == digests[1] != _UNREADABLE):
+    if (OUTSIDE in digests and not moved) or (digests[0] == digests[1] and digests[0] not in (_UNREADABLE, OUTSIDE)):
         return None
-    states = ("cannot be read" if digest == _UNREADABLE else "other content" for digest in digests)
+    states = ("cannot be read" if digest in (_UNREADABLE, OUTSIDE) else "other content" for digest in digests)
     before, after = (f"{one.name} ({state})" for one, state in zip((was, will), states, strict=True))
     return before, after
 
