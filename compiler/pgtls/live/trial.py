@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -29,6 +29,7 @@ from pgtls.state import layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from pgtls.api import Spec
@@ -42,6 +43,7 @@ Outcome = Literal["admitted", "refused", "failed", "not tried"]
 
 _AT_ONCE = 4
 _PATIENCE = 60
+_TURN = 0.2
 _PASSWORDS, _WRONG = "passwords", "wrong-passwords"
 _WHO, _REPLICATION = "select current_user", "IDENTIFY_SYSTEM"
 _LET_IN = re.compile(
@@ -249,7 +251,7 @@ class _Run:
                     mark = len(self._cluster.log())
                     if source != self._first:
                         self._cluster.reload(self._plan.attempts.hba(source))
-                    for row in pool.map(self._row, attempts):
+                    for row in _results([pool.submit(self._row, attempt) for attempt in attempts]):
                         advance(1)
                         yield row
                     self._cluster.complain(mark)
@@ -305,6 +307,17 @@ class _Run:
         """Return an environment that decides nothing: no PG variable, an empty home."""
         environment = {"PATH": os.defpath, "LC_ALL": "C", "HOME": str(self._private.directory / "nobody")}
         return environment | {"PGCONNECT_TIMEOUT": str(_PATIENCE // 2), "PGPASSFILE": _passfile(attempt)}
+
+
+def _results(pending: Sequence[Future[Row]]) -> Iterator[Row]:
+    """Yield the result of each attempt in turn.
+
+    Each wait is short: CPython notices a signal that arrives just before a wait only after it, and a client can hang.
+    """
+    for future in pending:
+        while not future.done():
+            wait((future,), _TURN)
+        yield future.result()
 
 
 def _passfile(attempt: Attempt) -> str:
