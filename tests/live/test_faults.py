@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from live.verifying import Site, faults, listener, seen
-from pgtls.live.check import differs
+from pgtls.live.checks.check import differs
 from support.authority import Authority
 from support.building import Place
 from support.diagnosing import REWRITE

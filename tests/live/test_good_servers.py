@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from live.verifying import Site, seen
 from pgtls.api import Spec
 from pgtls.language.files import Disk
-from pgtls.live.database import judge
+from pgtls.live.checks.database import judge
 from pgtls.live.run import loaded
 from pgtls.live.sql import read
 from support.servers import Server, versions
@@ -21,7 +21,7 @@ from whole.test_random_specs import build, worlds
 from whole.worlds import DATABASES, ROLES
 
 if TYPE_CHECKING:
-    from pgtls.live.check import Check
+    from pgtls.live.checks.check import Check
     from support.building import Place
 
 SPECS = int(os.environ.get("PGTLS_TEST_GOOD", str(3 * len(versions()))))

@@ -21,7 +21,7 @@ from support.system import ENVIRONMENT, locked, new_directory, scratch
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pgtls.live.check import Check
+    from pgtls.live.checks.check import Check
     from support.building import Place
 
 SSLYZE = "sslyze==6.3.1"

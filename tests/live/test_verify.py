@@ -19,7 +19,7 @@ from pgtls.api import Spec
 from pgtls.diagnostics import Rejected
 from pgtls.language.files import Disk
 from pgtls.live import sql
-from pgtls.live.database import judge
+from pgtls.live.checks.database import judge
 from pgtls.live.run import loaded
 from pgtls.live.sql import Session, Shown
 from pgtls.state.lock import read
@@ -32,7 +32,7 @@ from support.system import new_directory
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgtls.live.check import Check
+    from pgtls.live.checks.check import Check
     from pgtls.live.verify import Verified
     from support.pgtls import Run
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-    from pgtls.live.check import Check
+    from pgtls.live.checks.check import Check
     from pgtls.live.run import Tree
     from pgtls.live.verify import Verified
 

@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from OpenSSL import crypto
 
+from pgtls.pki import facts
+from pgtls.pki.model import Unreadable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from pgtls.live.handshake import Seen
     from pgtls.pki.model import Certificate
+
+
+def served(seen: Seen) -> tuple[Certificate, ...]:
+    """Return the certificates that a server sent, leaf first."""
+    found = facts.read(b"".join(seen.session.chain)) if seen.session and seen.session.chain else ()
+    return () if isinstance(found, Unreadable) else found
 
 
 def refusal(chain: Sequence[bytes], trust: bytes | None, now: datetime) -> str | None:

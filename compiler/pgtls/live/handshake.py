@@ -144,6 +144,12 @@ class Seen:
         """Whether the server rejected the client's certificate, in the handshake or directly after it."""
         return self.fault == "alert" or (self.session is not None and self.reply is None and self.fault == "closed")
 
+    @property
+    def ending(self) -> str:
+        """The way a connection ended that did not come to a session, in words."""
+        words = {"closed": "it closes the connection", "silent": "it does not answer", "alert": f"alert: {self.detail}"}
+        return words.get(self.fault or "", self.detail or "it speaks another protocol")
+
 
 class _Ended(Exception):  # noqa: N818  (an outcome)
     def __init__(self, fault: Fault, detail: str = "") -> None:

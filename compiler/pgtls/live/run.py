@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from pgtls.access.question import cluster_named
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.positions import locate
-from pgtls.live import database
-from pgtls.live.check import untried
+from pgtls.live.checks import database
+from pgtls.live.checks.check import untried
 from pgtls.live.compiled import OUT_OF_SIGHT, compiled, installed
 from pgtls.live.handshake import Address
 from pgtls.live.sql import ask, bundle_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pgtls.api import Spec
     from pgtls.fleet.model import Fleet
-    from pgtls.live.check import Check
+    from pgtls.live.checks.check import Check
     from pgtls.live.compiled import Compiled
     from pgtls.live.handshake import Seen
     from pgtls.live.verify import Verified

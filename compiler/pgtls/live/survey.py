@@ -59,6 +59,10 @@ class Survey:
         """Return the observations of one kind."""
         return {key: seen for key, seen in self.seen.items() if key[0] == kind}
 
+    def why_untried(self, key: Key) -> str:
+        """Return the reason for a missing observation."""
+        return self.untried.get(key, "no connection was made for it")
+
 
 class Looks:
     """Connections to one server: at most MOST in total, and AT_ONCE at a time."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.hba.model import HostName, Keyword, MaskedAddress, Member, Name, Regex
 from pgtls.language.words import listed
-from pgtls.live.check import INSTALL, Check, differs, ok, untried
+from pgtls.live.checks.check import INSTALL, Check, differs, ok, untried
 from pgtls.live.sql import FILES
 from pgtls.state import layout
 

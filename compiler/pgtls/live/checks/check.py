@@ -10,6 +10,9 @@ Outcome = Literal["ok", "differs", "not tried"]
 INSTALL = "copy the server's directory from the out directory to the server, and run its install.sh"
 """The usual hint for a difference."""
 
+TRUST = "clients' trust"
+"""The name of the checks that verify the chain as clients do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
