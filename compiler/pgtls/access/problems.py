@@ -9,6 +9,7 @@ from pgtls.access.grants import accepted_authorities, distinguished_name
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import header
 from pgtls.hba.model import Keyword
+from pgtls.hba.pgbouncer import folded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -145,40 +146,67 @@ def unwritable(server: Server, reason: str) -> Diagnostic:
 
 
 def heritable(fleet: Fleet, known: Iterable[Known]) -> tuple[Known, ...]:
-    """Return the inputs of :func:`inheritable` for any server: CAs, and users who share a name with another user."""
+    """Return the inputs of :func:`inheritable` for any server: CAs, and users who may share a name with others."""
     holders: dict[str, set[str]] = {}
     for user in fleet.users.values():
-        holders.setdefault(user.common_name, set()).add(user.entity)
+        holders.setdefault(folded(user.common_name), set()).add(user.entity)
 
     def is_shared(line: Known) -> bool:
-        return bool(holders.get(common_name(line.certificate.subject) or "", set()) - {line.entity})
+        names = map(folded, _shown(line.certificate, hosts=True))
+        return any(holders.get(name, set()) - {line.entity} for name in names)
 
     return tuple(line for line in known if line.entity.kind == "ca" or is_shared(line))
 
 
 def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterator[Diagnostic]:
-    """Find users who share a name with a valid, trusted certificate of another user."""
+    """Find users who share a name with a valid, trusted certificate of another user.
+
+    Report each pair for the first server alone, of those with a CRL and of those without.
+    """
     known = tuple(known)
-    accepted = accepted_authorities(fleet, server.accepted_cas)
-    trusted = _trusted_names(fleet, server, known)
-    known = tuple(line for line in known if line.ca in trusted and line.entity.kind == "user")
-    if not known:
+    if not any(line.entity.kind == "user" for line in known):
         return
-    names = {user.common_name: user for user in fleet.users.values() if user.ca and user.ca.name in accepted}
+    heirs = _Heirs(fleet, server, known)
+    alike = [one for one in fleet.servers.values() if one.table.crl == server.table.crl and one.name < server.name]
     for line in known:
-        heir = names.get(common_name(line.certificate.subject) or "")
-        if heir is None or heir.ca is None or heir.entity == line.entity:
-            continue
-        if heir.table.identity == "dn" and distinguished_name(heir) != line.certificate.subject:
-            continue
-        if server.name == min(
-            s.name
-            for s in fleet.servers.values()
-            if s.table.crl == server.table.crl
-            and heir.ca.name in accepted_authorities(fleet, s.accepted_cas)
-            and line.ca in _trusted_names(fleet, s, known)
-        ):
-            yield _inheritance(server, heir, line)
+        for heir in heirs.of(line):
+            if not any(heir in _Heirs(fleet, earlier, known).of(line) for earlier in alike):
+                yield _inheritance(server, heir, line)
+
+
+class _Heirs:
+    """The users of a server, by the names that it compares."""
+
+    def __init__(self, fleet: Fleet, server: Server, known: Iterable[Known]) -> None:
+        accepted = accepted_authorities(fleet, server.accepted_cas)
+        self._trusted = _trusted_names(fleet, server, known)
+        self._pooler = server.kind == "pooler"
+        self._named: dict[str, list[User]] = {}
+        for user in fleet.users.values():
+            if user.ca and user.ca.name in accepted:
+                self._named.setdefault(self._compared(user.common_name), []).append(user)
+
+    def _compared(self, name: str) -> str:
+        return folded(name) if self._pooler else name
+
+    def of(self, line: Known) -> Iterator[User]:
+        """Yield the users for one of whom a server takes the holder of a certificate."""
+        if line.entity.kind != "user" or line.ca not in self._trusted:
+            return
+        names = dict.fromkeys(map(self._compared, _shown(line.certificate, hosts=self._pooler)))
+        for user in (user for name in names for user in self._named.get(name, ())):
+            whole = user.table.identity == "dn" and not self._pooler
+            if user.entity != line.entity and not (whole and distinguished_name(user) != line.certificate.subject):
+                yield user
+
+
+def _shown(certificate: Certificate, *, hosts: bool) -> Iterator[str]:
+    """Yield the names of a certificate that a server compares: PgBouncer also compares host names."""
+    name = common_name(certificate.subject)
+    if name is not None:
+        yield name
+    if hosts:
+        yield from (entry.partition(":")[2] for entry in certificate.names)
 
 
 def _trusted_names(fleet: Fleet, server: Server, known: Iterable[Known]) -> frozenset[str]:
@@ -196,12 +224,13 @@ def _trusted_names(fleet: Fleet, server: Server, known: Iterable[Known]) -> froz
 
 
 def _inheritance(server: Server, heir: User, line: Known) -> Diagnostic:
-    help_ = (
-        f"remove {line.entity} in a build of its own first, which revokes that certificate"
-        if server.table.crl
-        else f"set crl = true on {header('server', server.name)}: without it, that server takes revoked "
-        "certificates too"
-    )
+    if server.kind == "pooler":
+        help_ = f'take it from a CA under another root: PgBouncer reads no CRL, and pooler "{server.name}" takes it'
+    elif server.table.crl:
+        help_ = f"remove {line.entity} in a build of its own first, which revokes that certificate"
+    else:
+        table = header("server", server.name)
+        help_ = f"set crl = true on {table}: without it, that server takes revoked certificates too"
     return Diagnostic(
         "PGT254",
         f"certificate {line.certificate.serial} of {line.entity}, good until {line.certificate.not_after:%Y-%m-%d}, "

@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgtls.access.grants import accepted_authorities, distinguished_name
-from pgtls.access.sets import roles_of
+from pgtls.access.sets import Roles, roles_of
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import header
-from pgtls.hba.match import expanded_role, map_identity
-from pgtls.hba.model import Member, Name, Regex
-from pgtls.hba.regex import Undecidable
+from pgtls.hba.match import Outcome, opened
+from pgtls.hba.model import Name, Regex
+from pgtls.hba.regex import Undecidable, decided
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pgtls.access.model import Rules
     from pgtls.fleet.membership import Memberships
     from pgtls.fleet.model import Fleet, Policy, Server, User
-    from pgtls.hba.model import IdentLine, Line
+    from pgtls.hba.model import Line
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +59,12 @@ def intruders(fleet: Fleet, rules: Rules, known: Memberships) -> Iterator[Diagno
 
     Report one user for each such CA.
     """
-    server_trust = trust(fleet, rules.server)
-    others = set(server_trust.others)
+    others = set(trust(fleet, rules.server).others)
     if not any(fleet.common_names[name] for name in others):
         return
-    strangers = [user for user in fleet.users.values() if user.ca and user.ca.name in others]
-    # Another check reports any two users that share a common name.
-    meant = {user.common_name for user in fleet.users.values() if user.ca and user.ca.name in server_trust.named}
     roles = tuple(dict.fromkeys(role for user in fleet.users.values() for role in user.roles))
-    for user in strangers:
-        if user.ca is None or user.ca.name not in others or user.common_name in meant:
+    for user in fleet.users.values():
+        if user.ca is None or user.ca.name not in others:
             continue
         way = _way_in(user, rules, roles, known)
         if way is None:
@@ -80,7 +76,7 @@ def intruders(fleet: Fleet, rules: Rules, known: Memberships) -> Iterator[Diagno
             "PGT255",
             f'{rules.server.kind} "{rules.server.name}" accepts whatever leads to root "{root}": user "{user.name}" '
             f'of ca "{user.ca.name}", '
-            f'which it does not name, could log in as role "{role}" by policy "{policy.name}"',
+            f'which it does not name, could log in as {role} by policy "{policy.name}"',
             (*rules.server.entity.table, "client_ca"),
             hint="give clients a root of their own"
             + (f": take `issuer` out of {header('ca', rules.server.accepted_cas[0].name)}" if user.ca.issuer else ""),
@@ -99,37 +95,45 @@ def _way_in(user: User, rules: Rules, roles: Sequence[str], known: Memberships) 
 
 
 def _role_for(user: User, line: Line, rules: Rules, roles: Sequence[str], known: Memberships) -> str | None:
-    """Return a role of a line that accepts a user's certificate. The line may ask for a password, too."""
-    covered, version = roles_of(line.roles), rules.server.table.postgres
+    """Describe a role of a line that accepts a user's certificate. The line may ask for a password, too."""
     asked = "verify-full" if line.method == "cert" else line.option("clientcert")
+    if not asked:
+        return None
+    covered = roles_of(line.roles)
+    if asked == "verify-ca":
+        return _one_of(covered, Roles(every=True), (user.common_name, *roles), known)
     identity = distinguished_name(user) if line.option("clientname") == "DN" else user.common_name
-    idents = rules.idents if asked == "verify-full" else ()
-    for role in dict.fromkeys((user.common_name, *covered.examples(), *_targets(idents, identity), *roles)):
-        if not asked or not covered.may_have(role, known):
-            continue
-        if asked == "verify-ca" or _accepts(line, idents, role, identity, version):
-            return role
+    ident_map = line.option("map")
+    if not ident_map:
+        return _one_of(covered, roles_of([Name(identity)]), (), known)
+    try:
+        for term in opened(rules.idents, ident_map, identity, rules.server.table.postgres):
+            if isinstance(term, Outcome):
+                return None
+            if isinstance(term, Regex):
+                found = _matching(covered, term, (user.common_name, *covered.examples(), *roles), known)
+            else:
+                found = _one_of(covered, roles_of([term]), (user.common_name, *roles), known)
+            if found:
+                return found
+    except Undecidable:
+        return _one_of(covered, Roles(every=True), (user.common_name, *roles), known)
     return None
 
 
-def _targets(idents: Sequence[IdentLine], identity: str) -> Iterator[str]:
-    """Yield the roles that maps may give to an identity, by name."""
-    for ident in idents:
-        if isinstance(ident.role, Name):
-            yield ident.role.text
-            if isinstance(ident.identity, Regex) and "\\1" in ident.role.text:
-                expanded = expanded_role(ident, identity)
-                if expanded is not None:
-                    yield expanded
-        elif isinstance(ident.role, Member):
-            yield ident.role.role
+def _one_of(covered: Roles, opened_: Roles, likely: Iterable[str], known: Memberships) -> str | None:
+    """Describe a role that may be in both sets: a likely one, if possible."""
+    common = (role for role in likely if opened_.may_have(role, known) and covered.may_have(role, known))
+    role = next(common, None) or next(covered.common(opened_, known), None)
+    return None if role is None else f'role "{role}"'
 
 
-def _accepts(line: Line, idents: Sequence[IdentLine], role: str, identity: str, version: int) -> bool:
-    try:
-        return map_identity(idents, line.option("map"), role, identity, version).accepted
-    except Undecidable:
-        return True
+def _matching(covered: Roles, term: Regex, likely: Iterable[str], known: Memberships) -> str | None:
+    """Describe a role of a line that matches an expression. Where a line lists no names, any such role may be one."""
+    for role in likely:
+        if covered.may_have(role, known) and decided(term.pattern, role) is not False:
+            return f'role "{role}"'
+    return None if covered.listed else f'a role that matches "/{term.pattern}"'
 
 
 def strangers(fleet: Fleet, server: Server) -> Iterator[Diagnostic]:

@@ -19,7 +19,7 @@ from pgtls.hba.model import HostName, Keyword, Member, Name, Regex, Surroundings
 from pgtls.hba.regex import Undecidable, compile_regex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from pgtls.hba.model import Address, Connection, Database, IdentLine, IPAddress, Line, Role
 
@@ -162,16 +162,23 @@ def map_identity(
             return _ACCEPTED
         words = f"provided user name ({role}) and authenticated user name ({identity}) do not match"
         return Outcome(accepted=False, reason=words)
-    for ident in idents:
-        if ident.map != ident_map or not _is_identity(ident.identity, identity):
-            continue
-        wanted = _expanded(ident, identity, version)
+    for wanted in opened(idents, ident_map, identity, version):
         if isinstance(wanted, Outcome):
             return wanted
         if role_matches(wanted, role, surroundings):
             return _ACCEPTED
     words = f'no match in usermap "{ident_map}" for user "{role}" authenticated as "{identity}"'
     return Outcome(accepted=False, reason=words)
+
+
+def opened(idents: Iterable[IdentLine], ident_map: str, identity: str, version: int) -> Iterator[Role | Outcome]:
+    r"""Yield the roles that a map opens to an identity, in its order. A rejection ends it.
+
+    A role is a term of pg_ident.conf with ``\1`` replaced. Raise Undecidable like :func:`outcome`.
+    """
+    for ident in idents:
+        if ident.map == ident_map and _is_identity(ident.identity, identity):
+            yield _expanded(ident, identity, version)
 
 
 def _is_identity(term: Name | Regex, identity: str) -> bool:

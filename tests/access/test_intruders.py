@@ -1,0 +1,184 @@
+"""Certificates of CAs that a server does not name, and of former users: whoever gets in is found before it happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from itertools import product
+from typing import TYPE_CHECKING
+
+import pytest
+
+from access.fleets import fleet_of
+from pgtls.access.compile import compile_rules
+from pgtls.access.grants import distinguished_name
+from pgtls.hba.match import decide, outcome
+from pgtls.hba.model import ClientCertificate, Connection, Surroundings
+from pgtls.pki.model import Certificate, Entity
+
+if TYPE_CHECKING:
+    from pgtls.access.model import Rules
+    from pgtls.fleet.model import User
+
+FLEET = """
+[ca.root]
+[ca.clients]
+issuer = "root"
+[ca.machines]
+issuer = "root"
+[server.primary]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["db.example.com"]
+postgres = 17
+no_local = true
+[user.app]
+ca = "clients"
+{own}[user.robot]
+ca = "machines"
+common_name = "{name}"
+{its}[policy.p]
+users = [{users}]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+{auth}
+"""
+
+OWN = {"by name": "", "by subject": 'identity = "dn"\nsubject = { organization = "ours" }\n'}
+ITS = {"by name": "", "by subject": 'identity = "dn"\nsubject = { organization = "theirs" }\n'}
+USERS = ('"app"', '"all"', '"+team"')
+AUTH = ('auth = "cert"', 'auth = "scram-sha-256"\nclient_cert = "verify-full"')
+ANY_CERTIFICATE = 'auth = "scram-sha-256"\nclient_cert = "verify-ca"'
+MAPS = ("", *(f"map = [{{ identity = {one}, role = {role} }}]" for one, role in product(
+    ("'robot'", "'/^rob'", r"'/^(\w+)\.m$'"), ("'app'", "'/^tenant_[0-9]+$'", "'/^ap'", r"'\1'")
+)))  # fmt: skip
+ROLES = ("app", "apx", "robot", "tenant_1", "team")
+MEMBERS = frozenset({("app", "team"), ("tenant_1", "team")})
+
+
+@pytest.mark.parametrize("own", OWN)
+@pytest.mark.parametrize("its", ITS)
+@pytest.mark.parametrize("name", ["robot", "app.m", "app"])
+@pytest.mark.parametrize("users", USERS)
+def test_no_user_of_another_ca_gets_in_unseen(own: str, its: str, name: str, users: str) -> None:
+    seen = 0
+    for auth, entries in [*product(AUTH, MAPS), (ANY_CERTIFICATE, "")]:
+        tables = FLEET.format(own=OWN[own], its=ITS[its], name=name, users=users, auth=f"{auth}\n{entries}")
+        fleet = fleet_of(tables)
+        rules, found = compile_rules(fleet, fleet.servers["primary"])
+        if rules is None:
+            continue
+        seen += 1
+        opened = _opened(rules, fleet.users["robot"])
+        assert not opened or "PGT255" in {one.code for one in found}, (auth, entries, opened)
+    assert seen > 1
+
+
+def _opened(rules: Rules, user: User) -> list[str]:
+    """Return the roles that a user's certificate opens, by the rules as a server reads them."""
+    shown = ClientCertificate(user.common_name, distinguished_name(user))
+    around = Surroundings(MEMBERS)
+    found = []
+    for role in ROLES:
+        tried = Connection(role, "shop", "tls", ip_address("10.1.2.3"), certificate=shown)
+        line = decide(rules.lines, tried, around)
+        if line and outcome(line, rules.idents, tried, 17, around).accepted:
+            found.append(role)
+    return found
+
+
+def test_a_map_that_opens_nothing_to_them_is_no_fault() -> None:
+    quiet = 'auth = "cert"\nmap = [{ identity = "/^svc-", role = "/^tenant_" }]'
+    tables = FLEET.format(own="", its="", name="robot", users='"all"', auth=quiet)
+    fleet = fleet_of(tables)
+    assert [one.code for one in compile_rules(fleet, fleet.servers["primary"])[1]] == []
+    (found,) = compile_rules(fleet_of(tables.replace('"robot"', '"svc-1"')), fleet.servers["primary"])[1]
+    assert 'could log in as a role that matches "/^tenant_" by policy "p"' in found.message
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate of the lock."""
+
+    ca: str
+    entity: Entity
+    certificate: Certificate
+
+
+def _issued(subject: str, *names: str) -> Issued:
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    made = Certificate(
+        "1f", subject, "CN=clients", names, (), "ecdsa-p256", "", "", None, "", when, when.replace(year=2027)
+    )
+    return Issued("clients", Entity("user.old"), made)
+
+
+HEIRS = """
+[ca.root]
+[ca.clients]
+[server.primary]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["db.example.com"]
+no_local = true
+crl = false
+[user.new]
+ca = "clients"
+common_name = "batch"
+{whole}[user.other]
+ca = "clients"
+common_name = "{other}"
+{twin}[policy.p]
+users = ["new"]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+"""
+
+
+@pytest.mark.parametrize("other", ["batch", "another"])
+@pytest.mark.parametrize("subject", ["CN=batch,OU=a", "CN=batch,OU=b", "CN=nobody"])
+def test_each_user_of_a_name_is_an_heir(other: str, subject: str) -> None:
+    whole, twin = (f'identity = "dn"\nsubject = {{ organizational_unit = "{unit}" }}\n' for unit in "ab")
+    fleet = fleet_of(HEIRS.format(whole=whole, twin=twin, other=other))
+    _, found = compile_rules(fleet, fleet.servers["primary"], [_issued(subject)])
+    heirs = [one.path[1] for one in found if one.code == "PGT254"]
+    expected = {"CN=batch,OU=a": ["new"], "CN=batch,OU=b": ["other"] if other == "batch" else []}
+    assert heirs == expected.get(subject, [])
+
+
+POOLER = """
+[pooler.pool]
+server = "primary"
+user = "bouncer"
+ca = "root"
+client_ca = ["clients"]
+hosts = ["pool.example.com"]
+from = ["127.0.0.1"]
+directory = "/etc/pgbouncer"
+[user.bouncer]
+ca = "clients"
+"""
+
+
+@pytest.mark.parametrize(
+    ("shown", "at_the_pooler", "at_the_server"),
+    [
+        (_issued("CN=batch"), True, True),
+        (_issued("CN=Batch"), True, False),
+        (_issued("CN=old", "DNS:BATCH"), True, False),
+        (_issued("CN=old", "DNS:old.example.com"), False, False),
+    ],
+)
+def test_a_pooler_takes_a_name_without_regard_to_case_and_from_host_names(
+    shown: Issued, *, at_the_pooler: bool, at_the_server: bool
+) -> None:
+    base = HEIRS.format(whole="", twin="", other="another").replace("crl = false\n", "")
+    fleet = fleet_of(base + POOLER + '[policy.q]\nusers = ["new"]\nservers = ["pool"]\ndatabases = ["shop"]\n'
+                     'from = ["10.0.0.0/8"]\nauth = "cert"\n')  # fmt: skip
+    for name, expected in (("pool", at_the_pooler), ("primary", at_the_server)):
+        others = [one for one in fleet.servers if one != name]
+        assert len(others) == 1
+        _, found = compile_rules(fleet, fleet.servers[name], [shown])
+        assert ("PGT254" in {one.code for one in found}) == expected, name
