@@ -135,6 +135,11 @@ EQUAL = {
         "local all all peer\n"
         'hostssl all all 10.0.0.0/8 ldap ldapserver=l ldapbasedn="dc=x, dc=y" ldapbindpasswd=geheim ldaptls=1\n'
     ),
+    "the URL of a directory, and parts of it that it replaces": Case(
+        "local all all peer\n"
+        "hostssl all all 10.0.0.0/8 ldap ldapscheme=ldaps ldapserver=b ldapport=1 ldapsearchattribute=mail "
+        'ldapurl="ldap://a/dc=x"\n'
+    ),
     "samegroup, and a group of roles": Case(
         "local samerole all scram-sha-256\nlocal all +regress_regression_group md5\n"
     ),
@@ -214,6 +219,11 @@ DIFFERENT = {
     "cleartext alone": Case(
         "local all all peer\nhostnossl all all 10.0.0.0/8 md5\n",
         changed=frozenset({(2, "md5", "refused")}),
+        left_out=frozenset({2}),
+    ),
+    "parts of a directory's URL that are replaced": Case(
+        'local all all peer\nhostssl all all 10.0.0.0/8 ldap ldapurl="ldap://a/dc=x" ldapscheme=ldaps ldapserver=b\n',
+        changed=frozenset({(2, "ldap ldapscheme=ldaps ldapserver=b ldapurl=ldap://a/dc=x", "refused")}),
         left_out=frozenset({2}),
     ),
     "a refusal of TLS alone": Case(

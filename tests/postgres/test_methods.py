@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
+from pgtls.hba.options import in_effect, set_by_url
 from pgtls.postgres.methods import METHODS, OURS, Method, Option, methods, option_of
 
 if TYPE_CHECKING:
@@ -146,3 +148,35 @@ def test_ldap_has_one_way_to_a_name_and_not_two(server: Server) -> None:
 
 def test_the_options_that_pgtls_writes_are_those_of_certificates_and_maps() -> None:
     assert not OURS.keys() & {option.name for method in METHODS.values() for option in method.options}
+
+
+URLS = (
+    "ldap://url.example.com/dc=url",
+    "ldaps://url.example.com:1636/dc=url?mail?one?(a=b)",
+    "ldap://url.example.com",
+    "ldap:///dc=url",
+)
+PARTS = {"ldapscheme": "ldaps", "ldapserver": "own", "ldapport": "77", "ldapbasedn": "dc=own"}
+SEARCH = {"ldapsearchattribute": "own", "ldapsearchfilter": "(own=$username)"}
+
+
+def test_a_url_of_a_directory_replaces_what_stands_before_it(server: Server) -> None:
+    if "ldap" not in built_with(server):
+        assert server.version not in (15, 18, 19), "the servers of Debian know it"
+        return
+
+    def read(*options: tuple[str, str]) -> object:
+        text = " ".join(f'"{name}={value}"' for name, value in options)
+        server.write("pg_hba.conf", f"host all all all ldap {text}\n")
+        (found,) = server.sql("select options, error from pg_hba_file_rules")
+        return found
+
+    seen = {True: 0, False: 0}
+    for url, (name, value) in product(URLS, {**PARTS, **SEARCH}.items()):
+        whole, own = ("ldapurl", url), (name, value)
+        base = ("ldapbasedn", "dc=base")
+        replaced = read(base, own, whole) == read(base, whole)
+        assert replaced == (name in set_by_url(url)), (url, name)
+        assert read(*in_effect((base, own, whole))) == read(base, own, whole)
+        seen[replaced] += 1
+    assert min(seen.values()) > 0

@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, VALIDATOR_OPTION, VALIDATOR_OPTIONS_SINCE, methods
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pgtls.postgres.methods import Method, Option
 
@@ -130,7 +130,7 @@ def _clientname(value: str) -> str | None:
 def _bad_value(name: str, value: str) -> str | None:
     if name == "ldapport" and not _atoi(value):
         return f'invalid LDAP port number: "{value}"'
-    if name == "ldapurl" and urlsplit(value).scheme not in {"ldap", "ldaps"}:
+    if name == "ldapurl" and split_url(value).scheme not in {"ldap", "ldaps"}:
         return f'could not parse LDAP URL "{value}"'
     if name == "radiusports" and not all(_atoi(port) for port in _listed(value)):
         return f'invalid RADIUS port number: "{value}"'
@@ -162,18 +162,58 @@ def _incomplete(method: str, options: Mapping[str, str], version: int) -> str | 
     return None
 
 
+_LDAP_URL = re.compile(
+    r"ldaps?://(\[[0-9a-f:.]+\]|[^/:?#@%\s\[\]]*)(:\d{1,5})?"
+    r"(/[^?#]*(\?[^?]*(\?(base|one|sub|subtree|)(\?[^?]*(\?[^?]+)?)?)?)?)?",
+    re.IGNORECASE | re.ASCII,
+)
+"""What OpenLDAP (ldap_url_parse) and :mod:`urllib.parse` read in the same way."""
+
+
+def is_ldap_url(text: str) -> bool:
+    """Return whether a text is an LDAP URL that everybody reads in the same way."""
+    return _LDAP_URL.fullmatch(text) is not None
+
+
+def split_url(url: str) -> SplitResult:
+    """Divide an LDAP URL; one that is none has no scheme and no host."""
+    try:
+        return urlsplit(url)
+    except ValueError:  # half of an IPv6 address
+        return urlsplit("")
+
+
 def _from_url(url: str | None) -> dict[str, str]:
     """Return the options that an LDAP URL contains (RFC 4516: ldap://host/dn?attributes?scope?filter)."""
     if not url:
         return {}
-    parts = urlsplit(url)
+    parts = split_url(url)
     attributes, _, rest = parts.query.partition("?")
     found = {
-        "ldapbasedn": unquote(parts.path[1:]),
+        "ldapserver": parts.netloc,
         "ldapsearchattribute": attributes.partition(",")[0],
         "ldapsearchfilter": rest.partition("?")[2],
     }
-    return {name: value for name, value in found.items() if value}
+    base = {"ldapbasedn": unquote(parts.path[1:])} if parts.path else {}
+    return base | {name: value for name, value in found.items() if value}
+
+
+def set_by_url(url: str | None) -> frozenset[str]:
+    """Return the options that ``ldapurl`` sets, whatever a line says before it. None: the URL is a secret."""
+    return frozenset({"ldapscheme", "ldapport", *(_OFTEN_SET_BY_URL if url is None else _from_url(url))})
+
+
+_OFTEN_SET_BY_URL = ("ldapserver", "ldapbasedn", "ldapsearchattribute", "ldapsearchfilter")
+
+
+def in_effect(options: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return the options that a server applies: the last of each name, and none that a later ``ldapurl`` replaces."""
+    found: dict[str, str] = {}
+    for name, value in options:
+        if name == "ldapurl":
+            found = {one: said for one, said in found.items() if one not in set_by_url(value)}
+        found[name] = value
+    return tuple(found.items())
 
 
 def _incomplete_ldap(options: Mapping[str, str], version: int) -> str | None:

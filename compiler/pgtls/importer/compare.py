@@ -11,6 +11,7 @@ from pgtls.access.meaning import Accepted, Holders
 from pgtls.access.text import TRANSPORTS, Text, line_coverage
 from pgtls.fleet.membership import Memberships
 from pgtls.hba.model import HostName, Keyword, MaskedAddress, Member, Name, Regex
+from pgtls.hba.options import in_effect
 from pgtls.hba.regex import decided
 from pgtls.importer.entries import client_cert
 from pgtls.postgres.methods import METHODS, is_secret, takes_map
@@ -125,7 +126,7 @@ def _key(line: Line) -> tuple[str | None, int | None]:
 def _plain(line: Line) -> Line:
     """Write options in one way: flags as 0 and 1, certificates as the versions from 14 do."""
     options: dict[str, str] = {}
-    for name, value in line.options:
+    for name, value in in_effect(line.options):
         if name == "clientcert":
             if (asked := client_cert(line)) != "none" and line.method != "cert":
                 options[name] = asked

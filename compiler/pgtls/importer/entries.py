@@ -16,10 +16,11 @@ from pgtls.fleet.addresses import Fault, parse_address
 from pgtls.fleet.membership import Memberships
 from pgtls.hba.match import RECORD_TYPES_OF
 from pgtls.hba.model import HostName, MaskedAddress, Member, Name, Regex
+from pgtls.hba.options import in_effect, is_ldap_url, set_by_url
 from pgtls.postgres.methods import takes_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     from pgtls.hba.model import Address, Database, Line, RecordType, Role
 
@@ -39,6 +40,7 @@ _REFUSED = "reject"
 _HALF = {"hostssl", "hostnossl"}
 
 
+_FIELDS_OF_A_POLICY = ("clientcert", "clientname", "map")
 _FIELDS: tuple[Literal["addresses", "databases", "roles"], ...] = ("addresses", "databases", "roles")
 
 
@@ -127,6 +129,18 @@ def _inexpressible(line: Line) -> str | None:
         return f"{line.type}: a policy cannot ask for GSS encryption, nor forbid it alone"
     if _by_subject(line) and not takes_map(line.method):
         return f"clientname=DN with {line.method}: a policy compares whole subjects only through a map"
+    return _inexpressible_url(dict(in_effect(line.options)))
+
+
+def _inexpressible_url(options: Mapping[str, str]) -> str | None:
+    url = options.get("ldapurl")
+    if url is None:
+        return None
+    if not is_ldap_url(url):
+        return "an LDAP URL of an unusual form"
+    changed = next((name for name in options if name in set_by_url(url)), None)
+    if changed is not None:
+        return f"{changed} after ldapurl, of which it replaces a part: the options of a policy have no order"
     return None
 
 
@@ -209,7 +223,9 @@ def _completes(last: _Scoped, line: Line, scope: Scope) -> bool:
 
 
 def _entry(line: Line) -> Entry:
-    own = tuple((name, value) for name, value in line.options if name not in ("clientcert", "clientname", "map"))
+    own = tuple(
+        (name, value) for name, value in in_effect(line.options) if name not in ("clientcert", "clientname", "map")
+    )
     kind: Kind = "local" if line.type == "local" else "hostssl" if line.type == "hostssl" else "host"
     return Entry(
         kind,

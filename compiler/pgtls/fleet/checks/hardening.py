@@ -6,11 +6,11 @@ import re
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from pgtls.fleet.fields import entities, finder, listed
 from pgtls.fleet.model import Server
 from pgtls.hba.model import HostName, Keyword, MaskedAddress, Name
+from pgtls.hba.options import split_url
 from pgtls.language.models import SSLMODES
 from pgtls.language.values import Secret
 from pgtls.language.words import quoted
@@ -110,14 +110,15 @@ def ldap_in_cleartext(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         return
     named = next((name for name in ("ldapurl", "ldapserver") if isinstance(given.get(name), str)), None)
     value = str(given[named]) if named else ""
-    if value.startswith("ldaps:") or isinstance(given.get("ldapurl"), Secret):
+    if value.lower().startswith("ldaps:") or isinstance(given.get("ldapurl"), Secret):
         return
-    hosts = [urlsplit(value).hostname or ""] if named == "ldapurl" else value.split()
+    hosts = [split_url(value).hostname or ""] if named == "ldapurl" else value.split()
     if hosts and all(host in _OWN for host in hosts):
         return
     message = f'the server of policy "{policy.name}" sends each password to the directory in cleartext'
     place = ("auth_options", named) if named else ("auth",)
-    hint = 'add ldaptls = true, or ldapscheme = "ldaps"'
+    tls = "begin the URL with ldaps://" if "ldapurl" in given else 'ldapscheme = "ldaps"'
+    hint = f"add ldaptls = true, or {tls}"
     yield finder(fleet, policy).fault("PGT370", message, *place, hint=hint, severity="warning")
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pgtls.fleet.fields import Finder, finder, header, listed
 from pgtls.fleet.model import Pooler
 from pgtls.hba.model import HostName, Member, Name, Regex
+from pgtls.hba.options import is_ldap_url, set_by_url
 from pgtls.hba.regex import InvalidRegex, Undecidable, compile_regex
 from pgtls.language.values import Secret
 from pgtls.language.words import quoted, suggestion, value_found
@@ -278,9 +279,14 @@ def _value_problem(option: Option, value: object) -> str | None:
         return "host names or addresses, separated by blanks"
     if option.kind == "choice" and value not in option.choices:
         return "one of " + ", ".join(f'"{choice}"' for choice in option.choices)
-    return "a string" if option.kind == "text" and not isinstance(value, str) else None
+    if option.kind == "text" and not isinstance(value, str):
+        return "a string"
+    if option.name == "ldapurl" and not is_ldap_url(str(value)):
+        return f"an LDAP URL, {LDAP_URL}"
+    return None
 
 
+LDAP_URL = "ldaps://HOST:PORT/BASE?ATTRIBUTE?sub?FILTER"
 _LDAP_HOST = re.compile(r"[^\s/:]+|\[[0-9A-Fa-f:.]+\]")
 """A server in ``ldapserver``: PostgreSQL makes a URL of scheme, server and port (InitializeLDAPConnection)."""
 
@@ -291,8 +297,8 @@ def _value_hint(option: Option, value: object) -> str | None:
         return f"write it without quotes: {option.name} = {value}"
     if option.name != "ldapserver" or not isinstance(value, str):
         return None
-    url = urlsplit(value if "://" in value else f"//{value}")
     with suppress(ValueError):
+        url = urlsplit(value if "://" in value else f"//{value}")
         parts = {"ldapserver": f'"{url.hostname or "ldap.example.com"}"'}
         parts |= {"ldapscheme": '"ldaps"'} if url.scheme == "ldaps" else {}
         parts |= {"ldapport": str(url.port)} if url.port else {}
@@ -312,9 +318,19 @@ def ldap_modes(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
         yield found.fault(
             "PGT215", message, "auth_options", searching[0], hint="keep either the search options or the bind options"
         )
-    elif "ldapsearchattribute" in given and "ldapsearchfilter" in given:
+        return
+    url = given.get("ldapurl")
+    twice = set_by_url(url if isinstance(url, str) else None) if url is not None else frozenset()
+    both = [name for name in ("ldapsearchfilter", "ldapsearchattribute") if name in given or name in twice]
+    if len(both) == 2 and not isinstance(url, Secret):
         message = '"ldapsearchfilter" and "ldapsearchattribute" contradict each other'
-        yield found.fault("PGT215", message, "auth_options", "ldapsearchfilter", hint="keep one of the two")
+        place = next((name for name in both if name in given), "ldapurl")
+        yield found.fault("PGT215", message, "auth_options", place, hint="keep one of the two")
+    else:
+        for name in (name for name in given if name in twice):
+            message = f'"ldapurl" sets "{name}", too: the server takes the one that it reads last'
+            hint = f"write it in the URL ({LDAP_URL}), or write options without ldapurl"
+            yield found.fault("PGT215", message, "auth_options", name, hint=hint)
 
 
 def channel_binding(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
