@@ -182,3 +182,60 @@ def test_a_pooler_takes_a_name_without_regard_to_case_and_from_host_names(
         assert len(others) == 1
         _, found = compile_rules(fleet, fleet.servers[name], [shown])
         assert ("PGT254" in {one.code for one in found}) == expected, name
+
+
+LISTED = """
+[ca.root]
+[ca.clients]
+[ca.company]
+cert_file = "company.crt"
+[server.primary]
+ca = "root"
+client_ca = ["clients", "company"]
+hosts = ["db.example.com"]
+no_local = true
+crl = false
+[user.new]
+ca = "clients"
+{more}
+[policy.p]
+users = ["new"]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+map = [{{ identity = "{identity}", of = "{of}", role = "new" }}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("of", "identity", "subject", "found"),
+    [
+        ("cn", "batch", "CN=batch,OU=a", True),
+        ("cn", "batch", "CN=other", False),
+        ("dn", "CN=batch,OU=a", "CN=batch,OU=a", True),
+        ("dn", "CN=batch,OU=a", "CN=batch,OU=b", False),
+    ],
+)
+def test_a_map_entry_is_an_heir_too(of: str, identity: str, subject: str, *, found: bool) -> None:
+    whole = 'identity = "dn"' if of == "dn" else ""
+    fleet = fleet_of(LISTED.format(more=whole, identity=identity, of=of))
+    _, faults = compile_rules(fleet, fleet.servers["primary"], [_issued(subject)])
+    paths = [one.path for one in faults if one.code == "PGT254"]
+    assert paths == ([("policy", "p", "map", 0, "identity")] if found else [])
+    there = '[user.old]\nca = "clients"\ncommon_name = "batch"\n'
+    present = fleet_of(LISTED.format(more=f"{whole}\n{there}", identity=identity, of=of))
+    _, faults = compile_rules(present, present.servers["primary"], [_issued(subject)])
+    assert "PGT254" not in {one.code for one in faults}, "a user of today"
+
+
+def test_somebody_else_in_the_table_of_a_former_user_is_a_warning() -> None:
+    fleet = fleet_of(
+        HEIRS.format(whole="", twin="", other="another").replace("user.new", "user.old").replace('"new"', '"old"')
+    )
+    known, server = [_issued("CN=batch")], fleet.servers["primary"]
+    assert compile_rules(fleet, server, known)[1] == compile_rules(fleet, server)[1], "its own certificate"
+    _, found = compile_rules(fleet, server, known, former={("clients", "1f")})
+    (warning,) = (one for one in found if one.code == "PGT254")
+    assert (warning.severity, warning.path) == ("warning", ("user", "old"))
+    assert "of a former user.old" in warning.message
+    assert "if this is somebody else" in str(warning.hint)

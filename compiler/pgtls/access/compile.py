@@ -19,7 +19,7 @@ from pgtls.hba.render import Unwritable, render_hba, render_ident
 from pgtls.postgres.methods import takes_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from pgtls.access.grants import Grants
     from pgtls.access.order import Item, Order
@@ -70,10 +70,12 @@ def compile_rules(
     server: Server,
     known: Iterable[Known] = (),
     secret: Callable[[Policy, str, Secret], str] = unread,
+    former: Collection[tuple[str, str]] = (),
 ) -> tuple[Rules | None, tuple[Diagnostic, ...]]:
     """Compile the policies of a server. Return None if policies contradict each other.
 
-    ``known`` are the certificates of the lock that are neither expired nor revoked. ``secret`` reads a secret option of
+    ``known`` are the certificates of the lock that the server may accept, ``former`` those among them of users who left
+    (:func:`pgtls.access.problems.inheritable`). ``secret`` reads a secret option of
     a policy's method; without it the text contains a placeholder. A fault between two policies is reported only for the
     first server that they share.
     """
@@ -85,7 +87,7 @@ def compile_rules(
     found = [
         *problems.conflicting(order, server),
         *problems.mixed(order),
-        *problems.inheritable(fleet, server, known),
+        *problems.inheritable(fleet, server, known, former),
         *trust.strangers(fleet, server),
         *lint.lenient(order, server),
         *lint.severed(order, server),

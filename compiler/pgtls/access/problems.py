@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pgtls.access.grants import accepted_authorities, distinguished_name
 from pgtls.diagnostics import Diagnostic
@@ -12,11 +12,12 @@ from pgtls.hba.model import Keyword
 from pgtls.hba.pgbouncer import folded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from datetime import datetime
 
     from pgtls.access.order import Item, Order
-    from pgtls.fleet.model import Fleet, Server, User
+    from pgtls.diagnostics import Path
+    from pgtls.fleet.model import Fleet, Policy, Server
     from pgtls.pki.model import Certificate, Entity
 
 
@@ -53,6 +54,10 @@ class Issued(Protocol):
 
     def unexpired(self, now: datetime) -> tuple[Known, ...]:
         """List the certificates that are not expired, including revoked ones."""
+
+    @property
+    def ceased(self) -> Collection[tuple[str, str]]:
+        """(CA, serial) of the certificates that were revoked because their owner left the spec."""
 
 
 def conflicting(order: Order, server: Server) -> Iterator[Diagnostic]:
@@ -145,59 +150,101 @@ def unwritable(server: Server, reason: str) -> Diagnostic:
     )
 
 
-def heritable(fleet: Fleet, known: Iterable[Known]) -> tuple[Known, ...]:
-    """Return the inputs of :func:`inheritable` for any server: CAs, and users who may share a name with others."""
+def heritable(fleet: Fleet, known: Iterable[Known], former: Collection[tuple[str, str]]) -> tuple[Known, ...]:
+    """Return the inputs of :func:`inheritable` for any server: CAs, and those whose name others have, or they again."""
     holders: dict[str, set[str]] = {}
     for user in fleet.users.values():
         holders.setdefault(folded(user.common_name), set()).add(user.entity)
+    for policy in fleet.policies.values():
+        for of, name in _listed(policy):
+            holders.setdefault(folded(common_name(name) or "" if of == "dn" else name), set()).add("")
 
     def is_shared(line: Known) -> bool:
-        names = map(folded, _shown(line.certificate, hosts=True))
-        return any(holders.get(name, set()) - {line.entity} for name in names)
+        own = () if (line.ca, line.certificate.serial) in former else (line.entity,)
+        return any(holders.get(folded(name), set()).difference(own) for name in _shown(line.certificate, hosts=True))
 
     return tuple(line for line in known if line.entity.kind == "ca" or is_shared(line))
 
 
-def inheritable(fleet: Fleet, server: Server, known: Iterable[Known]) -> Iterator[Diagnostic]:
-    """Find users who share a name with a valid, trusted certificate of another user.
+def inheritable(
+    fleet: Fleet, server: Server, known: Iterable[Known], former: Collection[tuple[str, str]] = ()
+) -> Iterator[Diagnostic]:
+    """Find users and map entries that share a name with a trusted certificate of somebody else.
 
-    Report each pair for the first server alone, of those with a CRL and of those without.
+    ``former``: (CA, serial) of certificates whose owner left the spec. If a user of that table is back, nobody can tell
+    whether it is the same person. Report each pair for the first server alone, of those with a CRL and of those
+    without.
     """
     known = tuple(known)
     if not any(line.entity.kind == "user" for line in known):
         return
-    heirs = _Heirs(fleet, server, known)
+    heirs = _Heirs(fleet, server, known, former)
     alike = [one for one in fleet.servers.values() if one.table.crl == server.table.crl and one.name < server.name]
     for line in known:
         for heir in heirs.of(line):
-            if not any(heir in _Heirs(fleet, earlier, known).of(line) for earlier in alike):
+            if not any(heir in _Heirs(fleet, earlier, known, former).of(line) for earlier in alike):
                 yield _inheritance(server, heir, line)
 
 
-class _Heirs:
-    """The users of a server, by the names that it compares."""
+class _Heir(NamedTuple):
+    """A user, or an entry of a policy's map, that accepts a name. ``subject``: it compares the whole subject."""
 
-    def __init__(self, fleet: Fleet, server: Server, known: Iterable[Known]) -> None:
-        accepted = accepted_authorities(fleet, server.accepted_cas)
+    words: str
+    path: Path
+    entity: Entity | None = None
+    subject: str | None = None
+
+
+class _Heirs:
+    """Those to whom a server's rules give something, by the names that it compares."""
+
+    def __init__(
+        self, fleet: Fleet, server: Server, known: Iterable[Known], former: Collection[tuple[str, str]]
+    ) -> None:
         self._trusted = _trusted_names(fleet, server, known)
+        self._users = {user.entity for user in fleet.users.values()}
+        self._former = former
         self._pooler = server.kind == "pooler"
-        self._named: dict[str, list[User]] = {}
+        self._named: dict[str, list[_Heir]] = {}
+        accepted = accepted_authorities(fleet, server.accepted_cas)
         for user in fleet.users.values():
             if user.ca and user.ca.name in accepted:
-                self._named.setdefault(self._compared(user.common_name), []).append(user)
+                whole = user.table.identity == "dn" and not self._pooler
+                subject = distinguished_name(user) if whole else None
+                words = f'that of user "{user.name}"'
+                self._add(user.common_name, _Heir(words, user.entity.path, user.entity, subject))
+        for policy in fleet.policies_of(server):
+            for index, (of, name) in enumerate(_listed(policy)):
+                path = (*policy.path, "map", index, "identity")
+                words = f'one that policy "{policy.name}" accepts by its map'
+                if of == "dn":
+                    self._add(common_name(name) or "", _Heir(words, path, subject=name))
+                elif of == "cn":
+                    self._add(name, _Heir(words, path))
+
+    def _add(self, name: str, heir: _Heir) -> None:
+        self._named.setdefault(self._compared(name), []).append(heir)
 
     def _compared(self, name: str) -> str:
         return folded(name) if self._pooler else name
 
-    def of(self, line: Known) -> Iterator[User]:
-        """Yield the users for one of whom a server takes the holder of a certificate."""
+    def of(self, line: Known) -> Iterator[_Heir]:
+        """Yield those for one of whom a server takes the holder of a certificate."""
         if line.entity.kind != "user" or line.ca not in self._trusted:
             return
         names = dict.fromkeys(map(self._compared, _shown(line.certificate, hosts=self._pooler)))
-        for user in (user for name in names for user in self._named.get(name, ())):
-            whole = user.table.identity == "dn" and not self._pooler
-            if user.entity != line.entity and not (whole and distinguished_name(user) != line.certificate.subject):
-                yield user
+        for heir in (heir for name in names for heir in self._named.get(name, ())):
+            owners = self._users if heir.entity is None else {heir.entity}
+            is_own = line.entity in owners and (line.ca, line.certificate.serial) not in self._former
+            if not is_own and heir.subject in (None, line.certificate.subject):
+                yield heir
+
+
+def _listed(policy: Policy) -> Iterator[tuple[str, str]]:
+    """Yield what each entry of a policy's map is compared with, and its identity. Nothing: not with a certificate."""
+    for entry in policy.table.map:
+        compared = policy.asks_certificate == "verify-full" and not entry.identity.startswith("/")
+        yield (entry.of, entry.identity) if compared else ("", "")
 
 
 def _shown(certificate: Certificate, *, hosts: bool) -> Iterator[str]:
@@ -223,7 +270,7 @@ def _trusted_names(fleet: Fleet, server: Server, known: Iterable[Known]) -> froz
     return frozenset(found)
 
 
-def _inheritance(server: Server, heir: User, line: Known) -> Diagnostic:
+def _inheritance(server: Server, heir: _Heir, line: Known) -> Diagnostic:
     if server.kind == "pooler":
         help_ = f'take it from a CA under another root: PgBouncer reads no CRL, and pooler "{server.name}" takes it'
     elif server.table.crl:
@@ -231,13 +278,20 @@ def _inheritance(server: Server, heir: User, line: Known) -> Diagnostic:
     else:
         table = header("server", server.name)
         help_ = f"set crl = true on {table}: without it, that server takes revoked certificates too"
+    is_back = heir.entity == line.entity
+    good = f"good until {line.certificate.not_after:%Y-%m-%d}"
+    if heir.entity is None:
+        change = f"delete the entry until {line.certificate.not_after:%Y-%m-%d}"
+    else:
+        change = f"give {header('user', heir.entity.name)} another common_name"
     return Diagnostic(
         "PGT254",
-        f"certificate {line.certificate.serial} of {line.entity}, good until {line.certificate.not_after:%Y-%m-%d}, "
-        f'could not be told from that of user "{heir.name}"',
-        ("user", heir.name),
-        hint=f"give {header('user', heir.name)} another common_name; or {help_}",
-        at="table",
+        f"certificate {line.certificate.serial} of {'a former ' if is_back else ''}{line.entity}, {good}, "
+        f"could not be told from {heir.words}",
+        heir.path,
+        hint=f"{'if this is somebody else, ' if is_back else ''}{change}; or {help_}",
+        at="value" if heir.entity is None else "table",
+        severity="warning" if is_back else "error",
     )
 
 

@@ -48,12 +48,12 @@ def rules_by_server(
 
     @cache
     def known(crl: bool) -> tuple[Known, ...]:
-        return heritable(fleet, (issued.alive if crl else issued.unexpired)(fleet.now))
+        return heritable(fleet, (issued.alive if crl else issued.unexpired)(fleet.now), issued.ceased)
 
     for server in fleet.servers.values():
         kind = alike(fleet, server)
         if kind not in compiled:
-            compiled[kind], faults = compile_rules(fleet, server, known(server.table.crl), secret)
+            compiled[kind], faults = compile_rules(fleet, server, known(server.table.crl), secret, issued.ceased)
             found += faults
         if (one := compiled[kind]) is not None:
             rules[server.name] = for_server(one, server)

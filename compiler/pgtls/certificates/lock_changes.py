@@ -100,8 +100,9 @@ def faults(fleet: Fleet, existing: Existing, revoked: AbstractSet[str], *, allow
 def _inherited(fleet: Fleet, existing: Existing) -> Iterator[Diagnostic]:
     """Report names of lost certificates that others would get. The rules were judged by the lock without its lines."""
     for server in fleet.servers.values() if existing.drift.lost else ():
-        issued = existing.lock.alive if server.table.crl else existing.lock.unexpired
-        yield from inheritable(fleet, server, heritable(fleet, issued(fleet.now)))
+        lock = existing.lock
+        held = heritable(fleet, (lock.alive if server.table.crl else lock.unexpired)(fleet.now), lock.ceased)
+        yield from inheritable(fleet, server, held, lock.ceased)
 
 
 def _altered(lines: Collection[IssuedLine]) -> Diagnostic:

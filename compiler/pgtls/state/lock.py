@@ -148,6 +148,11 @@ class Lock:
         return found
 
     @cached_property
+    def ceased(self) -> frozenset[tuple[str, str]]:
+        """(CA, serial) of each certificate that was revoked because its owner left the spec."""
+        return frozenset(key for key, line in self.revocations.items() if line.reason == "cessation_of_operation")
+
+    @cached_property
     def latest(self) -> Mapping[str, IssuedLine]:
         """Each entity's newest certificate: by the latest start, then the latest end, then an unrevoked one."""
         found: dict[str, IssuedLine] = {}
