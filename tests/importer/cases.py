@@ -140,6 +140,7 @@ EQUAL = {
         "hostssl all all 10.0.0.0/8 ldap ldapscheme=ldaps ldapserver=b ldapport=1 ldapsearchattribute=mail "
         'ldapurl="ldap://a/dc=x"\n'
     ),
+    "a map without a name": Case('local all all peer map=""\nhostssl all app,web 10.0.0.0/8 cert map=""\n'),
     "samegroup, and a group of roles": Case(
         "local samerole all scram-sha-256\nlocal all +regress_regression_group md5\n"
     ),

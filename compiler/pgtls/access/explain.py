@@ -69,14 +69,14 @@ def explain(
     notes = tuple(conditional(lines, line, connection, surroundings))
     if line is None:
         return Explanation("refuse", None, None, None, None, (), "no line covers this connection", (), notes=notes)
-    known = Identities(idents, version, surroundings).of(line.option("map"), connection.role)
+    known = Identities(idents, version, surroundings).of(line.map, connection.role)
     try:
         verdict = outcome(line, idents, connection, version, surroundings)
     except Undecidable as reason:
-        raise Rejected(_undecided(f'map "{line.option("map")}" accepts the client', line, texts, reason)) from None
+        raise Rejected(_undecided(f'map "{line.map}" accepts the client', line, texts, reason)) from None
     if verdict.accepted and _proves_otherwise(line) and not known:
         verdict = Outcome(accepted=False, reason=_nobody(line, idents, connection.role))
-    elif not verdict.accepted and line.option("map") and connection.certificate:
+    elif not verdict.accepted and line.map and connection.certificate:
         notes = (*notes, *_mapped(line, known, connection.role))
     why = _admitted(line) if verdict.accepted else _refused(line, verdict.reason)
     return Explanation(
@@ -126,11 +126,11 @@ def _refused(line: Line, reason: str | None) -> str:
 
 def _proves_otherwise(line: Line) -> bool:
     """Return whether the method proves an identity that the question does not contain: an account, ticket or token."""
-    return takes_map(line.method) and line.method != "cert" and (line.method == "peer" or bool(line.option("map")))
+    return takes_map(line.method) and line.method != "cert" and (line.method == "peer" or bool(line.map))
 
 
 def _nobody(line: Line, idents: Sequence[IdentLine], role: str) -> str:
-    name = line.option("map")
+    name = line.map
     if any(ident.map == name for ident in idents):
         return f'no match in usermap "{name}" for user "{role}": the map gives this role to no identity'
     where = "no line of pg_ident.conf has that map" if idents else "no line of pg_ident.conf is known (--ident)"
@@ -140,9 +140,9 @@ def _nobody(line: Line, idents: Sequence[IdentLine], role: str) -> str:
 def _mapped(line: Line, known: Sequence[Identity], role: str) -> Iterator[str]:
     """List the certificates that the line accepts."""
     if known:
-        yield f'map "{line.option("map")}" gives role "{role}" to {_alternatives(known)} (--cert)'
+        yield f'map "{line.map}" gives role "{role}" to {_alternatives(known)} (--cert)'
     else:
-        yield f'map "{line.option("map")}" gives role "{role}" to nobody'
+        yield f'map "{line.map}" gives role "{role}" to nobody'
 
 
 _SHOWN = {

@@ -115,7 +115,7 @@ def _row(line: Line, policies: Sequence[Policy], maps: Mapping[str, Sequence[Ide
         over="anything" if line.method == "reject" and line.type == "host" else _OVER.get(line.type, "anything"),
         method=line.method,
         certificate=certificate,
-        certificates=_names(line, maps) if certificate == "verify-full" or line.option("map") else (),
+        certificates=_names(line, maps) if certificate == "verify-full" or line.map else (),
         sslmode=None if line.method == "reject" else max(modes, key=SSLMODES.index, default=None),
         policies=tuple(policy.name for policy in policies),
     )
@@ -130,7 +130,7 @@ def _certificate(line: Line) -> Literal["none", "verify-ca", "verify-full"]:
 
 def _names(line: Line, maps: Mapping[str, Sequence[IdentLine]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return the identities of a line's map, each with its roles; without a map, the name is the role."""
-    name = line.option("map")
+    name = line.map
     if name is None:
         return ()
     found: dict[str, list[str]] = {}

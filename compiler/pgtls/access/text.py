@@ -34,7 +34,7 @@ def shows(line: Line) -> tuple[bool, str | None, bool]:
     Lines with equal results accept the same clients for the same role.
     """
     certified = line.method == "cert" or line.option("clientcert") == "verify-full"
-    return certified, line.option("map"), line.option("clientname") == "DN"
+    return certified, line.map, line.option("clientname") == "DN"
 
 
 class Text:
@@ -101,7 +101,7 @@ class Text:
 
         A name that no user of the spec has counts for nothing if the trusted CAs certify only users of the spec.
         """
-        if line.option("map") is None:
+        if line.map is None:
             return False
         accepted = [self.accepted(line, role) for role in roles]
         return not any(one.patterns or any(map(self._holders.may_exist, one.bearers)) for one in accepted)

@@ -103,7 +103,7 @@ def _role_for(user: User, line: Line, rules: Rules, roles: Sequence[str], known:
     if asked == "verify-ca":
         return _one_of(covered, Roles(every=True), (user.common_name, *roles), known)
     identity = distinguished_name(user) if line.option("clientname") == "DN" else user.common_name
-    ident_map = line.option("map")
+    ident_map = line.map
     if not ident_map:
         return _one_of(covered, roles_of([Name(identity)]), (), known)
     try:

@@ -161,7 +161,7 @@ def _admitted(cluster: _Cluster, member: Server, user: User, database: str, addr
         return answer.outcome == "admit"
     line = next(line for line in rules.hba.lines if line.number == answer.line)
     known = Identities(rules.ident.lines, member.table.postgres, Surroundings())
-    return Name(ACCOUNT) in known.of(line.option("map"), user.roles[0])
+    return Name(ACCOUNT) in known.of(line.map, user.roles[0])
 
 
 def _sources(cluster: _Cluster, member: Server, user: User) -> Iterator[IPAddress]:

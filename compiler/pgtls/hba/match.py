@@ -106,7 +106,7 @@ def outcome(
     identity = connection.certificate.subject if by_subject else connection.certificate.common_name
     if not identity:
         return Outcome(accepted=False, reason="client certificate contains no user name")
-    return map_identity(idents, line.option("map"), connection.role, identity, version, surroundings)
+    return map_identity(idents, line.map, connection.role, identity, version, surroundings)
 
 
 def _turned_away(what: str, preposition: str, connection: Connection, version: int) -> str:

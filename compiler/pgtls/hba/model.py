@@ -95,6 +95,11 @@ class Line:
         """Return the value of an option. If it is repeated, the last value counts."""
         return dict(self.options).get(name)
 
+    @property
+    def map(self) -> str | None:
+        """The name of its ident map. None: it has none, which an empty name means, too (check_usermap)."""
+        return self.option("map") or None
+
 
 @dataclass(frozen=True, slots=True)
 class IdentLine:

@@ -143,7 +143,7 @@ def _require_maps(foreign: Foreign, findings: Findings, ident: str | None, hba: 
     known = {line.map for line in foreign.idents}
     lacking: dict[str, Line] = {}
     for line in foreign.lines:
-        name = line.option("map")
+        name = line.map
         if name and takes_map(line.method) and name not in known:
             lacking.setdefault(name, line)
     if lacking and ident is None:

@@ -235,7 +235,7 @@ def _entry(line: Line) -> Entry:
         line.method,
         () if line.method == _REFUSED else own,
         "none" if line.type == "local" or line.method == _REFUSED else client_cert(line),
-        line.option("map"),
+        line.map,
         (line,),
         by_subject=line.method != _REFUSED and _by_subject(line),
     )

@@ -398,7 +398,7 @@ class Attempts:
         if line is None or line.method != "peer" or self._is(own, role):
             return
         known = Identities(self._rules.ident.lines, self._server.table.postgres, self._around)
-        names = [name.text for name in known.of(line.option("map"), role) if isinstance(name, Name)]
+        names = [name.text for name in known.of(line.map, role) if isinstance(name, Name)]
         here = (account for name in names if own.uid == 0 and (account := account_named(name)))
         yield from islice((*here, *(Account(name, -1, -1) for name in names)), 1)
 
@@ -408,7 +408,7 @@ class Attempts:
     def _is(self, account: Account, role: str) -> bool:
         """Return whether ``peer`` accepts an account for this role."""
         line, version = self._socket_line(role), self._server.table.postgres
-        name, idents = line.option("map") if line else None, self._rules.ident.lines
+        name, idents = line.map if line else None, self._rules.ident.lines
         return map_identity(idents, name, role, account.name, version, self._around).accepted
 
     def _by_account(self, attempt: Attempt, account: Account) -> Attempt:

@@ -267,7 +267,7 @@ class _Comparison:
         if known and idents and texts:
             return None
         old, new = old_server.lines(role), new_server.lines(role)
-        idents = idents or not any(line.option("map") for line in old)
+        idents = idents or not any(line.map for line in old)
         return None if known and idents and _rules(old) == _rules(new) else (*old, *new)
 
 

@@ -17,6 +17,7 @@ from pgtls.language.words import quoted
 from pgtls.postgres.ciphers import cipher_list, suites
 from pgtls.postgres.methods import METHODS
 from pgtls.postgres.openssl import Refused, version
+from pgtls.postgres.texts import items
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -206,7 +207,7 @@ def replication_in_cleartext(fleet: Fleet, policy: Policy) -> Iterator[Diagnosti
 def listens_everywhere(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find servers that listen on every interface."""
     for server in fleet.servers.values():
-        addresses = {part.strip() for part in str(_setting(server, "listen_addresses")[1] or "").split(",")}
+        addresses = set(items(str(_setting(server, "listen_addresses")[1] or "")) or ())
         if wide := sorted(addresses & {"*", "0.0.0.0", "::"}):  # noqa: S104  (this is what is looked for)
             message = f'server "{server.name}" listens on every interface: "{wide[0]}"'
             hint = "name its own addresses"

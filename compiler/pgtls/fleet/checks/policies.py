@@ -80,6 +80,22 @@ def expressions(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
             message = f"{quoted(text)} is not a regular expression of PostgreSQL: {problem}"
             hint = "correct the expression after the slash, or write a name without a slash"
             yield found.fault("PGT253", message, *place, hint=hint)
+    for index, entry in enumerate(policy.table.map):
+        if "\\1" in entry.role and entry.role[0] != "/" and _group_may_lack(entry.identity):
+            message = (
+                f"{quoted(entry.identity)} can match without a first group for {quoted(entry.role)}: "
+                "the server then refuses, and looks at no other entry"
+            )
+            hint = "write the group once, outside of | and without ?, * or {} behind it"
+            yield found.fault("PGT253", message, "map", index, "identity", hint=hint)
+
+
+def _group_may_lack(text: str) -> bool:
+    r"""Return whether ``\1`` may be nothing in a match, which ends the server's search (check_usermap)."""
+    try:
+        return text[0] == "/" and compile_regex(text[1:]).around is None
+    except (InvalidRegex, Undecidable):
+        return False
 
 
 def _expression_problem(text: str) -> str | None:
