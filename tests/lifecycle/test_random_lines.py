@@ -118,6 +118,10 @@ def test_no_change_of_the_lock_takes_a_revoked_certificate_off_the_list(grown: P
         place.lock.write_text("".join(f"{json.dumps(line)}\n" for line in (header, *changed(lines, random))))
         left, listed, allowed = (random.random() < 0.5 for _ in range(3))
         place.write(spec(*() if left else ("carol",), listed=listed))
+        if random.random() < 0.3:
+            # As a branch does that has it and is checked out for a moment. Nothing else knows what was brought.
+            place.file("ca/clients/ca.crl").unlink(missing_ok=True)
+            revoked.pop(BROUGHT, None)
         try:
             place.build(now=now, asked=Asked(allow_revoke=allowed, accept_outage=True))
         except Rejected:
@@ -126,3 +130,20 @@ def test_no_change_of_the_lock_takes_a_revoked_certificate_off_the_list(grown: P
         revoked |= carol if left else {}
         assert {serial for serial, end in revoked.items() if end > now} <= on_list(place)
         now += random.randint(5, 60) * DAY
+
+
+def test_no_line_gives_an_end_to_a_certificate_that_pgtls_never_saw(place: Place) -> None:
+    place.build(spec("bob", listed=True))
+    place.build(spec("bob", listed=False), now=NOW + DAY)
+    header, *lines = map(json.loads, place.lock.read_text().splitlines())
+    issued = next(line for line in lines if line["entity"] == "user.bob")
+    ends = {"serial": LISTED, "sha256": "0" * 64, "not_before": FIRST[1], "not_after": "2026-01-10T00:00:00Z"}
+    revoked = next(line for line in lines if line["event"] == "revoked")
+    earlier = {"entity": "user.bob", "reason": "superseded", "date": FIRST[1]}
+    added = (issued | ends, revoked | earlier)
+    place.lock.write_text("".join(f"{json.dumps(line)}\n" for line in (header, *lines, *added)))
+    place.build(now=NOW + 2 * DAY)
+    assert on_list(place) == {LISTED}
+    place.file("ca/clients/ca.crl").unlink()
+    place.build(now=NOW + 20 * DAY)
+    assert on_list(place) == {LISTED}

@@ -141,9 +141,12 @@ class Lock:
 
     @cached_property
     def revocations(self) -> Mapping[tuple[str, str], RevokedLine]:
-        """By (CA, serial). If merged branches revoked the same certificate, the earlier date counts."""
+        """By (CA, serial). If there are several, a line without a reason counts, then the earliest.
+
+        A line without a reason may be for a certificate that nobody here knew: no other line gives it an end.
+        """
         found: dict[tuple[str, str], RevokedLine] = {}
-        for line in sorted(self.revoked, key=lambda line: (line.date, line.reason)):
+        for line in sorted(self.revoked, key=lambda line: (line.reason != "unspecified", line.date, line.reason)):
             found.setdefault((line.ca, line.serial), line)
         return found
 
