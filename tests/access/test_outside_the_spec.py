@@ -88,6 +88,13 @@ def test_a_certificate_that_moves_with_its_table_is_the_same() -> None:
     assert weakened(before, with_file("cas/", company("Another"), below=table)) == {("ca.more", "cert_file")}
 
 
+def test_a_request_that_nobody_has_yet_moves_with_its_table() -> None:
+    table = '[user.more]\nca = "clients"\ncsr_file = "more.csr"\n'
+    old, new = loaded(table), loaded("", NOTHING + table)
+    assert ("user.more", "csr_file") in weakened(old, new)
+    assert not pgtls.diff(old, old)
+
+
 def test_the_roots_of_an_acme_server_are_compared() -> None:
     table = f'[ca.system]\nsign = {{ {ACME}, roots_file = "r.crt", challenge = {{ directory = "/www" }} }}\n{USED}'
     one, other = (loaded(table, r__crt=company(name)) for name in ("Company", "Another"))

@@ -304,6 +304,21 @@ def test_a_pooler_that_gets_the_key_of_another_is_a_weakening() -> None:
     assert ("weakened", "user.bouncer", "its key is on other machines") in found(difference)
 
 
+@pytest.mark.parametrize(
+    ("edits", "told"),
+    [
+        ([("pooler.pool", "pooler.other"), ('["pool"]', '["other"]')], False),
+        ([("pooler.pool", "pooler.other"), ('["pool"]', '["other"]'), ("pool.example", "else.example")], True),
+    ],
+)
+def test_another_pooler_on_another_machine_gets_the_key(edits: list[tuple[str, str]], *, told: bool) -> None:
+    pooled = after = SHADOWED.replace("auth =", 'servers = ["main"]\nauth =') + POOLED
+    for edit in edits:
+        after = after.replace(*edit)
+    difference = pgtls.diff(pgtls.loads(pooled, now=NOW), pgtls.loads(after, now=NOW))
+    assert (("weakened", "user.bouncer", "its key is on other machines") in found(difference)) == told
+
+
 def test_a_new_name_hides_no_weaker_field() -> None:
     lists = SHADOWED.replace('[user.admin]\nca = "clients"', '[user.admin]\nca = "clients"\ncrl = true')
     renamed = SHADOWED.replace('[user.admin]\nca = "clients"', '[user.chief]\nca = "clients"\nroles = ["admin"]')

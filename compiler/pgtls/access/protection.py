@@ -18,7 +18,7 @@ from pgtls.access.successors import MOST, formers, host
 from pgtls.access.trust import trust
 from pgtls.fleet.files import place_in, public_files, references
 from pgtls.fleet.model import Authority, Identity, Policy, Pooler, User
-from pgtls.language.files import OUTSIDE
+from pgtls.language.files import OUTSIDE, is_digest
 from pgtls.language.values import Secret, plain
 from pgtls.postgres.settings import is_harmless
 
@@ -289,14 +289,18 @@ def _other(old: Fleet, was: Reference, new: Fleet, will: Reference) -> tuple[str
     if was.use != "public":
         return (f"{was.name} in {places[0]}", f"{will.name} in {places[1]}") if moved else None
     digests = old.source.reader.digest(was.path), new.source.reader.digest(will.path)
-    if (OUTSIDE in digests and not moved) or (digests[0] == digests[1] and digests[0] not in (_UNREADABLE, OUTSIDE)):
+    unknown = moved or digests[0] == _LINK
+    if digests[0] == digests[1] and (is_digest(digests[0]) or not unknown):
         return None
-    states = ("cannot be read" if digest in (_UNREADABLE, OUTSIDE) else "other content" for digest in digests)
+    if OUTSIDE in digests and not moved:
+        return None
+    states = ("other content" if is_digest(digest) else "cannot be read" for digest in digests)
     before, after = (f"{one.name} ({state})" for one, state in zip((was, will), states, strict=True))
     return before, after
 
 
-_UNREADABLE = OSError.__name__
+_LINK = OSError.__name__
+"""The digest of a link in a revision."""
 
 
 # --- trust -----------------------------------------------------------------------------------------------------------
@@ -361,17 +365,20 @@ def _keys(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
     before, after = _logging_in(old), _logging_in(new)
     admitted = {user.name for policy in old.policies.values() if policy.follows is None for user in policy.users}
     for user in sorted(old.users.keys() & after.keys()):
-        if (user in admitted or user in before) and len(after[user]) > len(before.get(user, ())):
-            holders = (", ".join(before.get(user, ())) or "none", ", ".join(after[user]))
+        was, will = before.get(user, {}), after[user]
+        more = len(will) > len(was) or any(host not in was.values() for name, host in will.items() if name not in was)
+        if (user in admitted or user in before) and more:
+            holders = (", ".join(was) or "none", ", ".join(will))
             yield ProtectionChange("weakened", f"user.{user}", "its key is on other machines", *holders)
 
 
-def _logging_in(fleet: Fleet) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+def _logging_in(fleet: Fleet) -> dict[str, dict[str, str]]:
+    """Return the poolers and standbys that log in as each user, with the first host of each."""
+    found: dict[str, dict[str, str]] = {}
     for name, server in sorted(fleet.servers.items()):
         user = server.written.user if isinstance(server, Pooler) else server.table.replication_user
         if user:
-            found.setdefault(user, []).append(name)
+            found.setdefault(user, {})[name] = host(server.table.hosts[0])
     return found
 
 

@@ -33,6 +33,11 @@ OUTSIDE = OutsideError.__name__
 """What :meth:`Files.digest` returns for such a file: a comparison of revisions knows nothing about its content."""
 
 
+def is_digest(found: str) -> bool:
+    """Return whether :meth:`Files.digest` returned a digest, and not the name of an error."""
+    return not found.endswith("Error")
+
+
 class Files(ABC):
     """The files of a spec. ``label`` precedes every path in messages."""
 
