@@ -38,7 +38,7 @@ def tree(directory: Path) -> Path:
 
 def regular(start: Path, names: Iterable[str]) -> set[str]:
     """Return the names of files. A name that ends in a slash is none: ``glob`` has them, after ``**``."""
-    return {os.path.normpath(name) for name in names if os.path.isfile(os.path.join(start, name))}  # noqa: PTH113
+    return {os.path.normpath(name) for name in names if os.path.isfile(os.path.join(start, name))}
 
 
 @given(parts=st.lists(st.sampled_from(PARTS), min_size=1, max_size=4).filter(lambda parts: parts.count("..") < 2))
