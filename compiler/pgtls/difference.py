@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from pgtls.access.diff import Change, Side
+from pgtls.access.answers import Side
+from pgtls.access.diff import Change
 from pgtls.access.diff import diff as access_changes
 from pgtls.access.protection import ProtectionChange, protection
 from pgtls.certificates.spec_change import CertificateChange, certificates

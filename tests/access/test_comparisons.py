@@ -21,7 +21,7 @@ from pgtls.language.models import KINDS, LintTable, StateTable
 from pgtls.output import render
 
 if TYPE_CHECKING:
-    from pgtls.access.diff import Kind
+    from pgtls.access.ranks import Kind
     from pgtls.language.values import Table
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

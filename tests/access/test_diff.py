@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from pgtls.access.diff import Side, diff
+from pgtls.access.answers import Side
+from pgtls.access.diff import diff
 from pgtls.certificates.spec_change import certificates
 from pgtls.cli import run
 from pgtls.diagnostics import errors

@@ -25,7 +25,7 @@ from pgtls.postgres.settings import is_harmless
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from pgtls.access.diff import Side
+    from pgtls.access.answers import Side
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.files import Reference
     from pgtls.fleet.model import Fleet, Server
