@@ -202,9 +202,9 @@ class _Heirs:
         self, fleet: Fleet, server: Server, known: Iterable[Known], former: Collection[tuple[str, str]]
     ) -> None:
         self._trusted = _trusted_names(fleet, server, known)
-        self._users = {user.entity for user in fleet.users.values()}
         self._former = former
         self._pooler = server.kind == "pooler"
+        self._present = {user.entity: self._compared(user.common_name) for user in fleet.users.values()}
         self._named: dict[str, list[_Heir]] = {}
         accepted = accepted_authorities(fleet, server.accepted_cas)
         for user in fleet.users.values():
@@ -232,12 +232,13 @@ class _Heirs:
         """Yield those for one of whom a server takes the holder of a certificate."""
         if line.entity.kind != "user" or line.ca not in self._trusted:
             return
-        names = dict.fromkeys(map(self._compared, _shown(line.certificate, hosts=self._pooler)))
-        for heir in (heir for name in names for heir in self._named.get(name, ())):
-            owners = self._users if heir.entity is None else {heir.entity}
-            is_own = line.entity in owners and (line.ca, line.certificate.serial) not in self._former
-            if not is_own and heir.subject in (None, line.certificate.subject):
-                yield heir
+        left = (line.ca, line.certificate.serial) in self._former
+        for name in dict.fromkeys(map(self._compared, _shown(line.certificate, hosts=self._pooler))):
+            has_it = self._present.get(line.entity) == name  # two users who have it today are another finding
+            for heir in self._named.get(name, ()):
+                is_own = has_it or line.entity == heir.entity
+                if (left or not is_own) and heir.subject in (None, line.certificate.subject):
+                    yield heir
 
 
 def _listed(policy: Policy) -> Iterator[tuple[str, str]]:
