@@ -369,6 +369,97 @@ def test_what_is_no_revision_is_a_fault(repository: Repository, name: str) -> No
     assert rejected.value.diagnostics[0].code == "PGT292"
 
 
+def tagged(repository: Repository, *names: str) -> list[str]:
+    """Commit [user.later], and give the first of the names to a tag of the commit before. Complete ids in the names."""
+    repository.write("users/later.toml", "[user.later]\n")
+    repository.commit()
+    head = repository.git("rev-parse", "HEAD").strip()
+    for name in ("refs/remotes/origin/main", "refs/remotes/origin/release"):
+        repository.git("update-ref", name, head)
+    repository.git("symbolic-ref", "refs/remotes/fork/HEAD", "refs/remotes/origin/main")
+    known = [name.replace("SHORT", head[:9]).replace("FULL", head) for name in names]
+    repository.git("update-ref", f"refs/tags/{known[0]}", "HEAD~1")
+    return known
+
+
+BOTH = "git:refs/heads/main or git:refs/tags/main"
+ID = ", or all digits of the id"
+
+
+@pytest.mark.parametrize(
+    ("tag", "name", "written"),
+    [
+        ("main", "main", BOTH),
+        ("main", "main~0", BOTH),
+        ("main", "main^0", BOTH),
+        ("main", "main^{/change}", BOTH),
+        ("heads/main", "heads/main", "git:refs/heads/main or git:refs/tags/heads/main"),
+        ("origin/main", "origin/main", "git:refs/remotes/origin/main or git:refs/tags/origin/main"),
+        ("release", "release", "git:refs/tags/release or git:refs/remotes/origin/release"),
+        ("release", "release~0", "git:refs/tags/release or git:refs/remotes/origin/release"),
+        ("fork", "fork", "git:refs/remotes/fork/HEAD or git:refs/tags/fork"),
+        ("SHORT", "SHORT", "git:refs/tags/SHORT" + ID),
+        ("SHORT", "SHORT~0", "git:refs/tags/SHORT" + ID),
+        ("v1-2-gSHORT", "v1-2-gSHORT", "git:refs/tags/v1-2-gSHORT" + ID),
+        ("v1-2-gSHORT", "v1-2-gSHORT^{/change}", "git:refs/tags/v1-2-gSHORT" + ID),
+        ("side", "@{-1}", "git:refs/heads/BRANCH"),
+    ],
+)
+def test_a_name_that_means_several_revisions_is_a_fault(
+    repository: Repository, tag: str, name: str, written: str
+) -> None:
+    repository.git("config", "core.warnAmbiguousRefs", "false")
+    repository.git("checkout", "-q", "-b", "side")
+    repository.git("checkout", "-q", "main")
+    tag, name, written = tagged(repository, tag, name, written)
+    with pytest.raises(Rejected) as rejected:
+        repository.load(name)
+    (fault,) = rejected.value.diagnostics
+    assert fault.message.startswith(f'revision "{name}" of "{repository.root}/pgtls.toml" is ambiguous: it may be ')
+    assert (fault.code, fault.hint) == ("PGT292", f"write it in full: {written}")
+    repository.git("tag", "-d", tag)
+    if tag != "release":  # a branch of a remote has no short name
+        assert repository.load(name).loaded is not None
+
+
+@pytest.mark.parametrize(
+    ("tag", "name"),
+    [
+        ("HEAD", "HEAD"),
+        ("HEAD", "HEAD~0"),
+        ("HEAD", "@"),
+        ("HEAD", "@{0}"),
+        ("FULL", "FULL"),
+        ("FULL", "FULL~0"),
+        ("refs/heads/main", "refs/heads/main"),
+        ("main", "refs/heads/main~0"),
+        ("main", "heads/main"),
+        ("main", "main@{0}"),
+        ("origin/main", "refs/remotes/origin/main"),
+        ("origin/main", "main@{upstream}"),
+        ("v1-2-gSHORT", "v9-9-gSHORT"),
+        ("v1", "main"),
+    ],
+)
+def test_a_name_of_which_git_takes_one_meaning_before_all_others_is_read(
+    repository: Repository, tag: str, name: str
+) -> None:
+    repository.git("config", "branch.main.remote", "origin")
+    repository.git("config", "branch.main.merge", "refs/heads/main")
+    repository.git("config", "remote.origin.url", "/nowhere")
+    repository.git("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
+    result = repository.load(tagged(repository, tag, name)[1])
+    assert result.loaded is not None
+    assert sorted(result.loaded.spec.user) == ["app", "later"]
+
+
+@pytest.mark.parametrize("name", ["v1", "20240101", "v1-2-gdeadbeef", "v1-2-gSHORT"])
+def test_a_tag_that_means_nothing_else_is_read(repository: Repository, name: str) -> None:
+    name = name.replace("SHORT", repository.git("rev-parse", "--short", "HEAD").strip())
+    repository.git("tag", "-a", "-m", "a tag", name)
+    assert repository.load(name).loaded is not None
+
+
 @pytest.mark.parametrize("lacking", ["users/app.toml", "users/.gitattributes"])
 def test_an_object_that_a_partial_clone_lacks_is_a_fault_and_is_not_fetched(
     repository: Repository, tmp_path: Path, lacking: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import tempfile
 from functools import cached_property
@@ -15,7 +16,7 @@ from pgtls.language.files import LONGEST, Mapped, OutsideError, goes_up, reposit
 from pgtls.language.matching import matches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _FILE, _LINK, _SUBMODULE = "100", "120", "160"
 """How the modes of a tree begin."""
@@ -26,6 +27,7 @@ _SAFE = (
     "--literal-pathspecs",
     *("-c", "core.fsmonitor=false"),
     *("-c", "core.hooksPath=/dev/null"),
+    *("-c", "core.warnAmbiguousRefs=true"),
     *("-c", "protocol.allow=never"),
     *("-c", "safe.bareRepository=explicit"),
 )
@@ -174,7 +176,7 @@ def revision(name: str, spec: str) -> tuple[Revision, str]:
         raise Rejected(_no_revision(name, spec, "a revision does not begin with a dash"))
     try:
         root, inside = _repository(spec)
-        tree = _git(root, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{name}^{{tree}}").decode().strip()
+        tree = _tree(root, name, spec)
         listed = _git(root, "ls-tree", "-r", "-z", "--full-tree", tree)
     except FileNotFoundError:
         raise Rejected(_no_revision(name, spec, "git is not installed")) from None
@@ -188,6 +190,57 @@ def revision(name: str, spec: str) -> tuple[Revision, str]:
     if not files.has(inside):
         raise Rejected(_no_revision(name, spec, "that revision has no such file"))
     return files, inside
+
+
+def _tree(root: str, name: str, spec: str) -> str:
+    """Return the tree of a revision. Raise Rejected (PGT292) if its name means several: git would choose one."""
+    found = _run(root, "rev-parse", "--verify", "--end-of-options", f"{name}^{{tree}}")
+    tree = found.stdout.decode().strip()
+    named = {*_AMBIGUOUS.findall(found.stderr.decode(errors="replace")), *_unwarned(root, name)}
+    for one in named - _HEADS:
+        refs = _refs(root, one)
+        is_object = len(one) == len(tree) and _HEXADECIMAL.issuperset(one)
+        if not is_object and one not in refs:  # git takes an object, and a ref in full, before all others
+            raise Rejected(_ambiguous(name, spec, refs))
+    return tree
+
+
+_AMBIGUOUS = re.compile("^warning: refname '(.*)' is ambiguous", re.MULTILINE)
+_OPERATOR = re.compile(r"[~^]|@\{")
+_DESCRIBED = re.compile("-g([0-9a-f]{4,})$")
+_HEXADECIMAL = frozenset("0123456789abcdef")
+_HEADS = frozenset(("HEAD", "@", ""))
+"""What git calls HEAD. Nothing comes before it."""
+
+
+def _unwarned(root: str, name: str) -> Iterator[str]:
+    """Yield a name of several meanings for which git takes a ref without a warning.
+
+    It may also be a branch of a remote, if the ref is a tag, or what ``git describe`` prints of another commit.
+    """
+    base = _OPERATOR.split(name)[0]
+    refs, described = _refs(root, base), _DESCRIBED.search(base)
+    if refs[1:] and refs[0] == f"refs/tags/{base}":
+        yield base
+    elif refs and described:
+        commit = _git(root, "rev-parse", "--verify", "--end-of-options", f"{refs[0]}^{{commit}}").decode()
+        others = _git(root, "rev-parse", f"--disambiguate={described[1]}")
+        if others and not commit.startswith(described[1]):
+            yield base
+
+
+def _refs(root: str, name: str) -> list[str]:
+    """Return the refs that a name may mean: those of gitrevisions(7), and instead of a tag a branch of a remote."""
+    meant = [rule.format(name) for rule in _RULES]
+    found = sorted({*meant}.intersection(_existing(root, *meant)))
+    return found + _existing(root, f"refs/remotes/*/{name}") if found == [f"refs/tags/{name}"] else found
+
+
+_RULES = ("{}", "refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}", "refs/remotes/{}/HEAD")
+
+
+def _existing(root: str, *patterns: str) -> list[str]:
+    return _git(root, "for-each-ref", "--format=%(refname)", *patterns).decode(errors="replace").splitlines()
 
 
 def refuse_links(spec: str) -> None:
@@ -232,20 +285,36 @@ def _entry(line: str) -> tuple[str, _Entry]:
 
 
 def _git(folder: str, *words: str, stdin: bytes = b"", index: str | None = None) -> bytes:
+    return _run(folder, *words, stdin=stdin, index=index).stdout
+
+
+def _run(folder: str, *words: str, stdin: bytes = b"", index: str | None = None) -> subprocess.CompletedProcess[bytes]:
     environment = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE} | _ENVIRONMENT
     environment |= {"GIT_INDEX_FILE": index} if index else {}
     command = ("git", *_SAFE, "-C", folder, *words)
-    return subprocess.run(command, check=True, capture_output=True, input=stdin, env=environment).stdout  # noqa: S603
+    return subprocess.run(command, check=True, capture_output=True, input=stdin, env=environment)  # noqa: S603
 
 
 def _fault(said: str) -> tuple[str, str]:
     """Return the fault that git reports and the command that it advises; of an unknown revision git says nothing."""
     lines = [visible(line.strip()) for line in said.splitlines() if line.strip()]
-    fatal = next(
-        (line.removeprefix("fatal: ") for line in lines if line.startswith("fatal: ")), "git knows no such revision"
-    )
+    faults = [text for kind, _, text in (line.partition(": ") for line in lines) if kind in ("error", "fatal")]
+    fatal = next((text for text in faults if text != _NOT_ONE), "git knows no such revision")
     advice = next((line for line in lines if line.startswith("git ")), "")
     return fatal, advice
+
+
+_NOT_ONE = "Needed a single revision"
+
+
+def _ambiguous(name: str, spec: str, refs: Sequence[str]) -> Diagnostic:
+    has_object = len(refs) == 1
+    meant = " or ".join((*refs, *["a commit by its id"] * has_object)) or "a branch or a tag"
+    full = (
+        " or ".join(f"git:{ref}" for ref in refs or ("refs/heads/BRANCH",)) + ", or all digits of the id" * has_object
+    )
+    message = f'revision "{name}" of "{spec}" is ambiguous: it may be {meant}'
+    return Diagnostic("PGT292", message, hint=f"write it in full: {full}")
 
 
 def _no_revision(name: str, spec: str, reason: str, advice: str = "") -> Diagnostic:

@@ -462,14 +462,15 @@ RULES: tuple[Rule, ...] = (
         "PGT292",
         "error",
         "a git revision without the spec",
-        meaning="`pgtls diff` was asked for the spec at a revision that git does not know, or that does not have "
-        "that file, or a symbolic link or a submodule in the repository leads to the spec. The repository is that of "
-        "the working directory, or that of a spec elsewhere.",
-        why="A comparison with nothing would show everything as new. A commit that adds a link or a submodule would "
-        "decide which file, or whose revision, is compared.",
+        meaning="`pgtls diff` was asked for the spec at a revision that git does not know or whose name is ambiguous, "
+        "or that does not have that file, or a symbolic link or a submodule in the repository leads to the spec. The "
+        "repository is that of the working directory, or that of a spec elsewhere.",
+        why="A comparison with nothing would show everything as new. If a tag and a branch have the same name, git "
+        "takes the tag: whoever may push a tag would decide what is compared. A commit that adds a link or a submodule "
+        "would decide which file, or whose revision, is compared.",
         fix="Name a revision and, if the spec lay elsewhere then, its path: `git:REV:PATH`. A shallow clone "
-        "may lack the revision. Instead of a link, name the file itself. For a spec in a submodule, run pgtls in the "
-        "directory of the submodule.",
+        "may lack the revision. Write an ambiguous name in full: `git:refs/heads/main`. Instead of a link, name the "
+        "file itself. For a spec in a submodule, run pgtls in the directory of the submodule.",
     ),
     Rule(
         "PGT293",
