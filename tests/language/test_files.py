@@ -288,6 +288,36 @@ def test_a_file_elsewhere_that_is_given_as_a_spec_is_shown_only_if_its_name_is_t
     assert "hunter2" in render(locate(result.diagnostics, result.source))
 
 
+@pytest.mark.parametrize("target", ["nowhere", "m", "/nonexistent/mounted/later"])
+def test_a_link_on_the_way_of_a_pattern_that_leads_nowhere_is_a_fault_and_counts(tmp_path: Path, target: str) -> None:
+    """Without it, users in a directory that is not mounted would be gone, and their certificates revoked."""
+    spec = tree(tmp_path) / "pgtls.toml"
+    (tmp_path / "teams" / "a").mkdir(parents=True)
+    (tmp_path / "teams" / "a" / "a.toml").write_text("[user.a]\n")
+    spec.write_text('version = 1\ninclude = ["teams/*/*.toml"]\n[ca.root]\n')
+    before = load(spec)
+    assert not before.diagnostics
+    (tmp_path / "teams" / "m").symlink_to(target)
+    result = load(spec)
+    (fault,) = result.diagnostics
+    assert (fault.code, fault.file) == ("PGT001", f"{tmp_path}/teams/m")
+    source = result.source
+    assert contents_digest(source.contents(), "") == source_digest(str(spec), source.patterns, (), "")
+    assert source_digest(str(spec), source.patterns, (), "") != contents_digest(before.source.contents(), "")
+
+
+def test_a_link_to_a_directory_is_followed(tmp_path: Path) -> None:
+    """So are the files of a ConfigMap in Kubernetes mounted: ..data is a link."""
+    for directory in ("..2026_01_01", "..2026_01_01/users"):
+        (tmp_path / directory).mkdir()
+    (tmp_path / "..2026_01_01" / "pgtls.toml").write_text(SPEC)
+    (tmp_path / "..2026_01_01" / "users" / "a.toml").write_text("[user.a]\n")
+    (tmp_path / "..data").symlink_to("..2026_01_01")
+    for name in ("pgtls.toml", "users"):
+        (tmp_path / name).symlink_to(f"..data/{name}")
+    assert not load(tmp_path / "pgtls.toml").diagnostics
+
+
 def test_two_stars_follow_no_link(tmp_path: Path) -> None:
     (tmp_path / "a" / "deep").mkdir(parents=True)
     (tmp_path / "a" / "deep" / "one.toml").write_text("[user.one]\n")

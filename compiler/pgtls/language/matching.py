@@ -49,9 +49,8 @@ class Machine:
         return os.path.isdir(path or ".")
 
     def leads_away(self, path: str) -> bool:
-        """Return False: the machine has all files."""
-        del path
-        return False
+        """Return whether a path is a link that leads nowhere: the files behind it are not there now."""
+        return os.path.islink(path) and not os.path.exists(path)
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:
