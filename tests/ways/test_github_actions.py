@@ -72,8 +72,9 @@ def checkout(tmp_path: Path) -> Path:
     programs = tmp_path / "bin"
     programs.mkdir()
     _program(programs / "pgtls", f'exec {sys.executable} -E -m pgtls "$@"')
-    for words in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "--message=base")):
-        _git(directory, *words)
+    _git(directory, "init", "--quiet", "--initial-branch=main")
+    commit(directory)
+    _git(directory, "checkout", "--quiet", "--detach")
     _program(programs / "gh", 'echo "gh $*"; cat review.md')
     return directory
 
@@ -91,7 +92,13 @@ def _program(path: Path, script: str) -> None:
     path.chmod(0o755)
 
 
-def run(checkout: Path, script: str, now: str = NOW) -> subprocess.CompletedProcess[str]:
+def commit(checkout: Path) -> None:
+    """Commit a pull request: actions/checkout leaves nothing that is not in a commit."""
+    _git(checkout, "add", "--all")
+    _git(checkout, "commit", "--quiet", "--message=pull request")
+
+
+def run(checkout: Path, script: str, now: str = NOW, base: str = "main") -> subprocess.CompletedProcess[str]:
     """Run a script as a runner does (https://docs.github.com/actions, `shell: bash`)."""
     surroundings: dict[str, Any] = ENVIRONMENT | {
         "PATH": f"{checkout.parent / 'bin'}:{ENVIRONMENT['PATH']}",
@@ -102,7 +109,7 @@ def run(checkout: Path, script: str, now: str = NOW) -> subprocess.CompletedProc
         "PGTLS_SPEC": "pgtls.toml",
         "PGTLS_NOW": now,
         "NUMBER": "7",
-        "BASE": _git(checkout, "rev-parse", "HEAD"),
+        "BASE": _git(checkout, "rev-parse", base),
     }
     return subprocess.run(
         ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script),
@@ -138,6 +145,7 @@ def test_a_pull_request_runs_no_command_of_its_spec(checkout: Path) -> None:
     more += 'waiver = "a reason"\n'
     spec.write_text(spec.read_text() + more)
     for lock in (True, False):
+        commit(checkout)
         for name in ("Check the spec", "Say what changes"):
             assert run(checkout, step("pgtls.yml", "check", name)).returncode == 0
         if lock:
@@ -159,6 +167,7 @@ def test_findings_are_commands_and_a_bad_spec_fails_the_job(checkout: Path) -> N
 def test_the_comment_and_the_summary_say_what_changes_and_what_a_build_would_do(checkout: Path) -> None:
     spec = checkout / "pgtls.toml"
     spec.write_text(spec.read_text().replace('"db.example.com"', '"db.example.com", "db2.example.com"'))
+    commit(checkout)
     plan = run(checkout, step("pgtls.yml", "check", "Say what changes"))
     assert plan.returncode == 0, plan.stderr
     comment = run(checkout, step("pgtls.yml", "comment", "Comment on the pull request"))
@@ -170,27 +179,51 @@ def test_the_comment_and_the_summary_say_what_changes_and_what_a_build_would_do(
 def test_access_that_one_character_widens_is_in_the_comment(checkout: Path) -> None:
     spec = checkout / "pgtls.toml"
     spec.write_text(spec.read_text().replace("10.9.0.0/16", "10.8.0.0/15"))
+    commit(checkout)
     script = step("pgtls.yml", "check", "Say what changes")
     assert run(checkout, script).returncode == 0
     review = (checkout / "review.md").read_text()
     assert "granted" in review
     assert "10.8.0.0/16" in review
-    _git(checkout, "commit", "--quiet", "--all", "--message=merged")
-    assert run(checkout, script).returncode == 0
+    assert run(checkout, script, base="HEAD").returncode == 0
     assert "granted" not in (checkout / "review.md").read_text()
 
 
+@pytest.mark.parametrize("way", ["a link", "a submodule"])
+def test_a_directory_that_only_the_build_machine_has_fails_the_job(checkout: Path, way: str) -> None:
+    for team in ("web", "new"):
+        (checkout / "teams" / team).mkdir(parents=True)
+    (checkout / "teams" / "web" / "a.toml").write_text('[group.web]\nusers = ["app"]\n')
+    (checkout / "pgtls.toml").write_text(SPEC.replace("version = 1", 'version = 1\ninclude = ["teams/*/*.toml"]'))
+    commit(checkout)
+    _git(checkout, "branch", "--force", "main")
+    script = step("pgtls.yml", "check", "Say what changes")
+    assert run(checkout, script).returncode == 0
+    if way == "a link":
+        (checkout / "teams" / "new").rmdir()
+        (checkout / "teams" / "new").symlink_to(checkout.parent)
+        commit(checkout)
+    else:
+        _git(checkout, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},teams/new")
+        _git(checkout, "commit", "--quiet", "--message=pull request")
+    assert run(checkout, step("pgtls.yml", "check", "Check the spec")).returncode == 0
+    refused = run(checkout, script)
+    assert refused.returncode == 1
+    assert "git:HEAD:teams/new: error[PGT001]" in refused.stderr
+
+
 def test_a_spec_that_is_new_has_nothing_to_be_compared_with(checkout: Path) -> None:
-    spec = checkout / "pgtls.toml"
     _git(checkout, "rm", "--quiet", "--cached", "pgtls.toml")
     _git(checkout, "commit", "--quiet", "--message=none")
-    assert spec.exists()
+    _git(checkout, "branch", "--force", "main")
+    commit(checkout)
     assert run(checkout, step("pgtls.yml", "check", "Say what changes")).returncode == 0
     assert "pgtls plan" in (checkout / "review.md").read_text()
 
 
 def test_a_plan_that_fails_fails_the_job(checkout: Path) -> None:
     (checkout / "pgtls.toml").write_text("version = 2\n")
+    commit(checkout)
     assert run(checkout, step("pgtls.yml", "check", "Say what changes")).returncode == 1
 
 
