@@ -539,6 +539,34 @@ def test_a_link_in_the_repository_is_a_fault_where_it_is_included(
     assert (status, answer["diagnostics"][0]["file"]) == (1, "git:HEAD:policies/link.toml")
 
 
+def test_a_pattern_that_is_widened_is_told_of_either_form(split: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = split / "pgtls.toml"
+    spec.write_text(spec.read_text().replace("policies/*.toml", "**/*.toml"))
+    git(split, "commit", "-qam", "two")
+    for new in ("pgtls.toml", "git:HEAD"):
+        status, answer = compare(capsys, "git:HEAD~1", new, "--fail-on", "weakened")
+        (change,) = answer["protection"]
+        assert (status, change["before"], change["after"]) == (1, "policies/*.toml", "**/*.toml")
+        assert compare(capsys, "git:HEAD", new, "--fail-on", "any")[0] == 0
+
+
+def test_a_submodule_that_is_not_checked_out_where_a_pattern_looks_is_told(
+    split: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = split / "pgtls.toml"
+    spec.write_text(spec.read_text().replace("policies/*.toml", "**/*.toml"))
+    git(split, "commit", "-qam", "two")
+    (split / "more").mkdir()
+    git(split, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},more")
+    git(split, "commit", "-qm", "three")
+    status, answer = compare(capsys, "git:HEAD~1", "pgtls.toml", "--fail-on", "any")
+    (change,) = answer["protection"]
+    assert (status, change["kind"], change["what"]) == (1, "weakened", "it leads through more")
+    assert change["after"] == f"a submodule that is not checked out (commit {'1' * 40})"
+    status, answer = compare(capsys, "git:HEAD~1", "git:HEAD")
+    assert (status, answer["diagnostics"][0]["file"]) == (1, "git:HEAD:more")
+
+
 @pytest.mark.parametrize("way", ["a link", "a submodule"])
 def test_a_link_or_a_submodule_that_takes_the_place_of_the_spec_is_a_fault_of_either_form(
     repository: Path, capsys: pytest.CaptureFixture[str], way: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from pydantic import BaseModel
 
@@ -9,6 +11,9 @@ import pgtls
 from access.test_protection import NOW, company
 from pgtls.fleet import files
 from pgtls.language.models import KINDS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BASE = """version = 1
 include = ["cas/*.toml"]
@@ -123,6 +128,96 @@ def test_another_request_is_told_whatever_its_user_is_called() -> None:
     assert ("user.loader", "csr_file") in weakened(one, other)
     same = loaded((user + policy).format("loader"), a__csr=b"a")
     assert ("user.loader", "csr_file") not in weakened(one, same)
+
+
+def included(*patterns: str, others: str = "") -> pgtls.Spec:
+    written = ", ".join(f'"{pattern}"' for pattern in patterns)
+    top = BASE.replace('"cas/*.toml"', written)
+    return pgtls.loads(top + others, {"cas/more.toml": NOTHING, "cas/deep/x.toml": "[group.x]\nusers = []\n"}, now=NOW)
+
+
+ONE = "cas/*.toml"
+
+
+@pytest.mark.parametrize(
+    "pattern", ["cas/**/*.toml", "**/more.toml", "cas/m*.toml", "cas/?ore.toml", "c[a]s/more.toml"]
+)
+def test_another_pattern_of_include_is_a_weakening_although_it_matches_the_same_files_here(pattern: str) -> None:
+    """On the build machine there may be other files, which no commit has."""
+    for patterns, before in (((pattern,), ONE), ((ONE, pattern), "none")):
+        difference = pgtls.diff(included(ONE), included(*patterns))
+        changes = [change for change in difference.protection if change.entity == "include"]
+        what = "a build may read files that no commit has"
+        assert [(c.kind, c.what, c.before, c.after) for c in changes] == [("weakened", what, before, pattern)]
+        assert difference.exceeds("weakened")
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        (ONE, ONE),
+        ("./cas/*.toml",),
+        ("cas//*.toml",),
+        (ONE, "cas/more.toml"),
+        ("cas/more.toml",),
+        ("./cas/./more.toml", ONE),
+    ],
+)
+def test_patterns_that_match_no_other_files_are_no_difference(patterns: tuple[str, ...]) -> None:
+    assert not pgtls.diff(included(ONE), included(*patterns))
+    two = included("**/more.toml", ONE)
+    assert not pgtls.diff(two, included(ONE, "**/**/more.toml")), "the order of patterns does not matter"
+    assert not pgtls.diff(two, included(ONE)), "what is gone grants nothing"
+
+
+def test_the_files_that_a_new_name_adds_are_compared() -> None:
+    difference = pgtls.diff(included(ONE), included(ONE, "cas/deep/x.toml"))
+    assert not [change for change in difference.protection if change.entity == "include"]
+    granted = NOTHING + '[policy.more]\nservers = ["main"]\nusers = ["app"]\nfrom = ["192.0.2.0/24"]\nauth = "cert"\n'
+    files = {"cas/more.toml": NOTHING, "cas/b.toml": granted.replace("[network.office]", "[network.other]")}
+    before, after = (
+        pgtls.loads(BASE.replace('"cas/*.toml"', names), files, now=NOW)
+        for names in ('"cas/more.toml"', '"cas/more.toml", "cas/b.toml"')
+    )
+    assert [change.kind for change in pgtls.diff(before, after).access] == ["granted"]
+
+
+def test_a_file_outside_of_the_repository_may_have_other_content_at_each_build(tmp_path: Path) -> None:
+    for name, text in (("repository/pgtls.toml", BASE), ("repository/cas/a.toml", NOTHING), ("a.toml", NOTHING)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text.replace("office", name.partition(".")[0].replace("/", "-")))
+    (tmp_path / "repository" / ".git").mkdir()
+    top, other = tmp_path / "repository" / "pgtls.toml", tmp_path / "repository" / "other.toml"
+    for name in ("../a.toml", f"{tmp_path}/a.toml"):
+        other.write_text(BASE.replace('"cas/*.toml"', f'"cas/*.toml", "{name}"'))
+        before, after = (pgtls.load(path, now=NOW) for path in (top, other))
+        assert ("include", "a build may read files that no commit has") in weakened(before, after)
+        assert not pgtls.diff(after, after)
+
+
+def test_a_link_on_the_way_of_a_pattern_is_a_weakening_unless_it_was_there(tmp_path: Path) -> None:
+    sides = tmp_path / "old", tmp_path / "new"
+    for side in sides:
+        (side / "cas" / "web").mkdir(parents=True)
+        (side / "cas" / "web" / "a.toml").write_text(NOTHING)
+        (side / "pgtls.toml").write_text(BASE.replace("cas/*.toml", "cas/*/*.toml"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+
+    def changes() -> list[tuple[str, str, str, str]]:
+        before, after = (pgtls.load(side / "pgtls.toml", now=NOW) for side in sides)
+        return [(c.kind, c.what, c.before, c.after) for c in pgtls.diff(before, after).protection]
+
+    assert changes() == []
+    (sides[1] / "cas" / "m").symlink_to(empty)
+    assert changes() == [("weakened", "it leads through cas/m", "none", f"a link to {empty}")]
+    (sides[0] / "cas" / "m").symlink_to(empty)
+    assert changes() == []
+    (sides[0] / "cas" / "m").unlink()
+    (sides[0] / "cas" / "m").symlink_to("/")
+    assert changes() == [("weakened", "it leads through cas/m", "a link to /", f"a link to {empty}")]
+    (sides[1] / "cas" / "m").unlink()
+    assert changes() == [], "without the link, nothing is read there"
 
 
 ELSEWHERE = {

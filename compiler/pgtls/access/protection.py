@@ -18,7 +18,9 @@ from pgtls.access.successors import MOST, formers, host
 from pgtls.access.trust import trust
 from pgtls.fleet.files import place_in, public_files, references
 from pgtls.fleet.model import Authority, Identity, Policy, Pooler, User
+from pgtls.language.astray import astray, is_open
 from pgtls.language.files import OUTSIDE, is_digest
+from pgtls.language.matching import normal
 from pgtls.language.values import Secret, plain
 from pgtls.postgres.settings import is_harmless
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.files import Reference
     from pgtls.fleet.model import Fleet, Server
+    from pgtls.language.source import Source
     from pgtls.language.values import NameConstraints, Table
 
     _Thing = Authority | Identity | User | Policy
@@ -54,6 +57,7 @@ def protection(old: Side, new: Side) -> tuple[ProtectionChange, ...]:
         *_trust(old.fleet, new.fleet),
         *_unclear(old.fleet, new.fleet),
         *_names(old.fleet, new.fleet),
+        *_include(old.fleet.source, new.fleet.source),
         *_keys(old.fleet, new.fleet),
         *_single("lint", old.fleet.lint, new.fleet.lint),
         *_single("state", old.fleet.state, new.fleet.state),
@@ -301,6 +305,23 @@ def _other(old: Fleet, was: Reference, new: Fleet, will: Reference) -> tuple[str
 
 _LINK = OSError.__name__
 """The digest of a link in a revision."""
+
+
+# --- what else a build may include ------------------------------------------------------------------------------------
+
+
+def _include(old: Source, new: Source) -> Iterator[ProtectionChange]:
+    """Find ways by which a build may include other files than those that are compared."""
+    patterns = [[normal(pattern) for pattern in source.patterns] for source in (old, new)]
+    if added := [pattern for pattern in patterns[1] if pattern not in patterns[0] and is_open(new, pattern)]:
+        gone = [pattern for pattern in patterns[0] if pattern not in patterns[1]]
+        yield ProtectionChange(
+            "weakened", "include", "a build may read files that no commit has", *map(_shown, (gone, added))
+        )
+    before = astray(old)
+    for path, way in astray(new).items():
+        if (was := before.get(path)) != way:
+            yield ProtectionChange("weakened", "include", f"it leads through {path}", _shown(was), way)
 
 
 # --- trust -----------------------------------------------------------------------------------------------------------

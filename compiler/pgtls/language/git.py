@@ -243,6 +243,16 @@ def _existing(root: str, *patterns: str) -> list[str]:
     return _git(root, "for-each-ref", "--format=%(refname)", *patterns).decode(errors="replace").splitlines()
 
 
+def submodules(root: str) -> dict[str, str] | None:
+    """Return the submodules of a checkout by path, each with its commit. Return None if git cannot tell."""
+    try:
+        listed = _git(root, "ls-files", "--stage", "-z")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    entries = (line.partition("\t") for line in os.fsdecode(listed).split("\0"))
+    return {path: fields.split(" ")[1] for fields, _, path in entries if fields.startswith(_SUBMODULE)}
+
+
 def refuse_links(spec: str) -> None:
     """Raise Rejected (PGT292) if a link or a submodule leads to a spec in the checkout: git:REV would follow none."""
     real = os.path.realpath(spec)

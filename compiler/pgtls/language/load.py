@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pgtls.diagnostics import Diagnostic, errors
 from pgtls.language.files import Disk
 from pgtls.language.gather import FIELD, TABLE, Gathered, gather, stand_in
+from pgtls.language.matching import is_wild
 from pgtls.language.models import Spec
 from pgtls.language.read import Document, read
 from pgtls.language.shape import faults, stand_ins
@@ -195,11 +196,8 @@ def _below(pattern: str) -> list[str]:
 def _searches_elsewhere(pattern: str) -> bool:
     """Return whether a pattern would walk through more of the machine than two levels of one directory."""
     parts = os.path.normpath(pattern).split(os.sep)
-    wild = [part for part in parts if not _WILD.isdisjoint(part)]
+    wild = [part for part in parts if is_wild(part)]
     return parts[0] in ("", os.pardir) and ("**" in wild or len(wild) > _MOST_DEPTHS)
-
-
-_WILD = frozenset("*?[")
 
 
 def _no_file(pattern: str, index: int, *, itself: bool, directory: bool) -> Diagnostic:

@@ -79,6 +79,11 @@ def matches(directory: str, pattern: str, tree: Tree = _MACHINE) -> list[str]:
     return [*found, *away]
 
 
+def normal(pattern: str) -> str:
+    """Return a pattern without what changes nothing. Two patterns of one directory that are the same match the same."""
+    return "/" * pattern.startswith("/") + "/".join(_parts(pattern))
+
+
 def _parts(pattern: str) -> list[str]:
     """Split a pattern. Omit what changes nothing: a repeated ``**`` would take long."""
     parts: list[str] = []
@@ -97,10 +102,15 @@ def _step(tree: Tree, directory: str, here: str, part: str, *, is_last: bool) ->
             yield os.path.join(here, part)
     elif part == "**":
         yield from _below(tree, directory, here, files=is_last)
-    elif not _WILD.isdisjoint(part):
+    elif is_wild(part):
         yield from (os.path.join(here, n) for n in matching(tree.listing(where), part) if n[0] != "." or part[0] == ".")
     elif not is_last or tree.has(os.path.join(where, part)):
         yield os.path.join(here, part)
+
+
+def is_wild(part: str) -> bool:
+    """Return whether a pattern or a part of one may match several names."""
+    return not _WILD.isdisjoint(part)
 
 
 _WILD = frozenset("*?[")

@@ -1,0 +1,125 @@
+"""The ways by which a build may include other files than those that are here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from language.test_git import Repository
+from pgtls.language.astray import astray, is_open
+from pgtls.language.files import Disk, Mapped
+from pgtls.language.load import load
+from pgtls.language.source import Source, SourceFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEAMS = 'version = 1\ninclude = ["teams/*/*.toml"]\n'
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """A repository whose spec includes the files of a team."""
+    (tmp_path / "repository").mkdir()
+    repository = Repository(tmp_path / "repository")
+    repository.write("teams/web/users.toml", "[user.web]\n")
+    repository.write("pgtls.toml", TEAMS)
+    repository.commit()
+    return repository
+
+
+def ways(root: Path, include: str = "") -> dict[str, str]:
+    if include:
+        (root / "pgtls.toml").write_text(f"version = 1\ninclude = {include}\n")
+    return astray(load(root / "pgtls.toml").source)
+
+
+def test_a_checkout_whose_patterns_meet_only_its_own_files_has_none(repository: Repository) -> None:
+    (repository.root / "elsewhere").symlink_to("/etc")
+    (repository.root / "teams" / "empty").mkdir()
+    repository.write("teams/README.md", "")
+    assert ways(repository.root) == {}
+    assert ways(repository.root, '["./teams/web/users.toml", "**/*.toml", "../repository/users/*.toml"]') == {}
+
+
+@pytest.mark.parametrize("target", ["/etc", "../users", "web", "/nonexistent", "/proc/self/cwd/teams/web"])
+@pytest.mark.parametrize("include", ["teams/*/*.toml", "teams/m/*.toml", "**/m/*.toml", "./teams/?/users.toml"])
+def test_a_link_to_a_directory_is_told_by_its_target(repository: Repository, target: str, include: str) -> None:
+    (repository.root / "teams" / "m").symlink_to(target)
+    assert ways(repository.root, f'["{include}"]') == {"teams/m": f"a link to {target}"}
+
+
+def test_a_link_to_a_file_is_told_though_its_file_is_included_by_another_name(repository: Repository) -> None:
+    name = "/proc/self/cwd/teams/web/users.toml"
+    (repository.root / "teams" / "web" / "more.toml").symlink_to(name)
+    assert ways(repository.root) == {"teams/web/more.toml": f"a link to {name}"}
+
+
+def test_links_that_two_stars_do_not_follow_are_no_way(repository: Repository) -> None:
+    (repository.root / "teams" / "m").symlink_to("/etc")
+    assert ways(repository.root, '["**/*.toml"]') == {}
+
+
+@pytest.mark.parametrize("include", ["teams/*/*.toml", "**/*.toml", "teams/sub/**"])
+def test_a_submodule_is_told_and_if_it_is_not_checked_out_by_its_commit(repository: Repository, include: str) -> None:
+    repository.add_submodule("teams/sub")
+    assert ways(repository.root, f'["{include}"]') == {"teams/sub": "another repository"}
+    shutil.rmtree(repository.root / "teams" / "sub")
+    (repository.root / "teams" / "sub").mkdir()
+    commit = repository.git("rev-parse", "HEAD:teams/sub").strip()
+    way = f"a submodule that is not checked out (commit {commit})"
+    for spec in (repository.root, repository.root / "teams" / ".." / "."):
+        assert ways(spec) == {"teams/sub": way}
+
+
+def test_where_git_cannot_tell_an_empty_directory_may_be_a_submodule(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repository.root / "teams" / "empty").mkdir()
+    assert ways(repository.root) == {}
+    monkeypatch.setenv("PATH", "")
+    assert ways(repository.root) == {"teams/empty": "an empty directory, perhaps a submodule: git cannot tell"}
+    shutil.rmtree(repository.root / ".git")
+    assert ways(repository.root) == {}, "without a repository, there are no submodules"
+
+
+def test_names_with_control_characters_are_shown_escaped(repository: Repository) -> None:
+    (repository.root / "teams" / "a\x1b[2K").symlink_to(b"\xff\n")
+    assert ways(repository.root) == {"teams/a\\x1b[2K": "a link to \\udcff\\x0a"}
+
+
+def opens(top: Path, pattern: str, files: Disk | Mapped) -> bool:
+    return is_open(Source((SourceFile(top, str(top), ""),), reader=files), pattern)
+
+
+@pytest.mark.parametrize("pattern", ["*.toml", "../*/conf.d/*.toml", "**/a.toml", "user?.toml", "[a].toml"])
+def test_a_pattern_that_may_match_several_files_is_open(repository: Repository, pattern: str) -> None:
+    assert opens(repository.root / "pgtls.toml", pattern, Disk())
+    assert opens(repository.root / "pgtls.toml", pattern, Mapped({}))
+
+
+@pytest.mark.parametrize("place", ["", "deep"])
+def test_a_name_is_open_if_it_leads_out_of_the_repository_or_without_one_of_the_directory(
+    repository: Repository, place: str
+) -> None:
+    top = repository.root / place / "pgtls.toml"
+    top.parent.mkdir(exist_ok=True)
+    up = "../" * bool(place)
+    for inside in ("a.toml", "x/../a.toml", f"{up}users/app.toml", f"{repository.root}/a.toml"):
+        assert not opens(top, inside, Disk()), inside
+    for outside in (f"{up}../a.toml", "/etc/a.toml", f"{repository.root}2/a.toml"):
+        assert opens(top, outside, Disk()), outside
+    shutil.rmtree(repository.root / ".git")
+    assert opens(top, f"{up}users/app.toml", Disk()) is bool(place)
+    assert not opens(top, f"{os.path.dirname(top)}/a.toml", Disk())
+
+
+def test_the_disk_alone_has_ways(repository: Repository) -> None:
+    (repository.root / "teams" / "m").symlink_to("/etc")
+    repository.commit()
+    assert astray(repository.load().source) == {}
+    memory = load("pgtls.toml", Mapped({"pgtls.toml": TEAMS, "teams/web/a.toml": "[user.a]\n"}))
+    assert astray(memory.source) == {}
