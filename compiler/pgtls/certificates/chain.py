@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import identity_named
-from pgtls.pki.model import Entity, Unreadable, ca_entity
+from pgtls.pki.model import Certificate, Entity, Unreadable, ca_entity
 from pgtls.pki.names import canonical, name_text
 
 if TYPE_CHECKING:
@@ -35,10 +35,11 @@ class NoWay(NamedTuple):
 
 
 def way_up(
-    profile: Profile, found: Found, fleet: Fleet, above: Mapping[Entity, Decision]
+    profile: Profile, found: Found, fleet: Fleet, existing: Existing, above: Mapping[Entity, Decision]
 ) -> tuple[x509.Certificate, ...] | NoWay:
     """Return the CAs between a certificate and the CA that the spec names, or why there is no chain.
 
+    Below a CA whose key is here there are none: each would be a CA that certifies clients and is not in the spec.
     Without a CA in the spec, return all other certificates of the file, up to a root; a public CA may be missing.
     """
     from pgtls.pki import chains, facts
@@ -49,7 +50,7 @@ def way_up(
     if profile.issuer is None:
         public = profile.kind == "server" and identity_named(fleet, profile.entity).system
         fault = chains.unsigned(parsed, rooted=not public)
-        return NoWay(fault, _COMPLETE) if fault else others
+        return NoWay(fault, _COMPLETE) if fault else _without_issuer(profile, others, existing) or others
     signer = above[ca_entity(profile.issuer)].found.pem
     authority = facts.parse(signer) if signer else ()
     if isinstance(authority, Unreadable) or not authority:
@@ -57,8 +58,44 @@ def way_up(
     way = chains.path(leaf, others, authority[0])
     if way is None:
         return _astray(leaf, profile.issuer, authority[0])
+    if way and not fleet.cas[profile.issuer].trusted_only:
+        return _between(profile, profile.issuer, way[0], existing)
     unfit = next(_unfit(way, fleet.now), None)
     return NoWay(unfit, SIGN_AGAIN) if unfit else way
+
+
+def _between(profile: Profile, issuer: str, signer: x509.Certificate, existing: Existing) -> NoWay:
+    """Say that a further CA signed, although the key of the CA that the spec names is here."""
+    field, named = "issuer" if profile.kind == "ca" else "ca", _named([signer], existing)
+    if named:
+        return NoWay(f'it was not signed by CA "{issuer}", but by CA "{named}"', f'set {field} = "{named}"')
+    name = name_text(signer.subject)
+    hint = (
+        f'"{name}" can certify any name: add a table [ca.NAME] with its certificate in cert_file and '
+        f'issuer = "{issuer}", and set {field} = "NAME" here'
+    )
+    return NoWay(f'it was not signed by CA "{issuer}", but by "{name}", a CA below that one', hint)
+
+
+def _without_issuer(profile: Profile, others: Iterable[x509.Certificate], existing: Existing) -> NoWay | None:
+    """Say that a CA without an issuer stands below another CA of the spec: both would count as separate roots."""
+    named = _named(others, existing) if profile.kind == "ca" else None
+    if named is None:
+        return None
+    return NoWay(f'its file leads to CA "{named}", but the spec says no issuer', f'set issuer = "{named}"')
+
+
+def _named(certificates: Iterable[x509.Certificate], existing: Existing) -> str | None:
+    """Return the NAME of the first of these CAs that the spec has, by its key."""
+    from pgtls.pki import facts
+
+    known = {
+        found.certificate.spki_sha256: entity.name
+        for entity, found in existing.found.items()
+        if entity.kind == "ca" and isinstance(found.certificate, Certificate)
+    }
+    keys = (one.spki_sha256 for one in map(facts.of, certificates) if isinstance(one, Certificate))
+    return next((known[key] for key in keys if key in known), None)
 
 
 def _astray(leaf: x509.Certificate, name: str, ca: x509.Certificate) -> NoWay:

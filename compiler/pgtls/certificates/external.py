@@ -260,7 +260,7 @@ def _judged(
     if (profile.issuer, certificate.serial) in existing.lock.revocations:
         message = f"the certificate of {entity} was revoked"
         return _fault("PGT563", message, entity, SIGN_AGAIN, "cert_file"), ()
-    way = way_up(profile, found, fleet, above)
+    way = way_up(profile, found, fleet, existing, above)
     wrong = [*_key_faults(profile, found, existing), *(one.text for one in misfits(profile, certificate, fleet))]
     wrong += [*not_yet_valid(certificate, fleet.now), *weak_signatures(found)]
     if not isinstance(way, NoWay):

@@ -49,7 +49,7 @@ def decided(
     """Decide about a certificate that a program signs. ``above`` are the decisions about CAs."""
     profile, answer = case.wanted, existing.answers.get(case.wanted.entity)
     found = _with_chain(existing.found[profile.entity])
-    wrong, way = _compared(profile, found, fleet, above) if found.pem else ([], ())
+    wrong, way = _compared(profile, found, fleet, existing, above) if found.pem else ([], ())
     if found.pem is None and isinstance(found.certificate, Certificate):  # all that the lock knows
         wrong = [*misfits(profile, found.certificate, fleet), *_other_key(profile, found.certificate)]
     suggested = suggested_at(existing.renewals.get(profile.entity), found.certificate)
@@ -123,13 +123,13 @@ def _lenient(profile: Profile, certificate: object) -> Profile:
 
 
 def _compared(
-    profile: Profile, found: Found, fleet: Fleet, above: Mapping[Entity, Decision]
+    profile: Profile, found: Found, fleet: Fleet, existing: Existing, above: Mapping[Entity, Decision]
 ) -> tuple[list[Misfit], tuple[x509.Certificate, ...]]:
     """Compare a certificate with the spec; also return the CAs between it and the CA of the spec."""
     certificate = found.certificate
     if not isinstance(certificate, Certificate):
         return [], ()
-    way = way_up(profile, found, fleet, above)
+    way = way_up(profile, found, fleet, existing, above)
     wrong = [*misfits(profile, certificate, fleet), *_other_key(profile, certificate)]
     if isinstance(way, NoWay):
         return [Misfit("ca" if profile.kind != "ca" else "issuer", way.reason), *wrong], ()
@@ -162,7 +162,7 @@ def _judged(
     """Return why an answer cannot be used, or nothing; also the CAs between it and the CA of the spec."""
     profile, signed = case.wanted, answer.signed
     found = replace(existing.found[profile.entity], certificate=signed.certificate, pem=signed.pem, above=signed.above)
-    wrong, way = _compared(profile, found, fleet, above)
+    wrong, way = _compared(profile, found, fleet, existing, above)
     texts = [*_unusable(answer, case, existing), *(one.text for one in wrong), *weak_signatures(found)]
     texts += [problem.message for problem in _unlisted(profile, way, fleet, existing)]
     return "; ".join(texts), way
