@@ -150,21 +150,92 @@ def test_a_critical_extension_that_openssl_does_not_know_is_named(place: Place) 
     assert "it has the critical extension 1.2.3.4, which OpenSSL does not know" in found(place, OWN_CA)["PGT565"]
 
 
-def test_a_server_that_may_log_in_is_reported_where_its_ca_is_trusted_for_clients(place: Place) -> None:
-    own_ca(place, "rsa:2048")
+CA = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign")
+
+
+def supply(place: Place, *extensions: str, name: str = "s", by: str = "own") -> None:
+    """Let a CA sign a certificate with these extensions; its file has the certificates of the CAs above, too."""
     openssl(
-        "req", "-nodes", "-newkey", "rsa:2048", "-keyout", "s.key", "-out", "s.csr", "-subj", "/CN=app",
+        "req", "-nodes", "-newkey", "rsa:2048", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}",
         cwd=place.directory,
     )  # fmt: skip
-    (place.directory / "ext").write_text("subjectAltName=DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n")
+    (place.directory / "ext").write_text("\n".join(("subjectAltName=DNS:localhost", *extensions, "")))
     openssl(
-        "x509", "-req", "-in", "s.csr", "-CA", "own.crt", "-CAkey", "own.key", "-CAcreateserial", "-days", "90",
-        "-extfile", "ext", "-out", "s.crt", cwd=place.directory,
+        "x509", "-req", "-in", f"{name}.csr", "-CA", f"{by}.crt", "-CAkey", f"{by}.key", "-CAcreateserial", "-days",
+        "90", "-extfile", "ext", "-out", f"{name}.crt", cwd=place.directory,
     )  # fmt: skip
-    brought = OWN_CA.replace('ca = "root"\n', 'ca = "root"\ncert_file = "s.crt"\nkey_file = "s.key"\n')
-    assert "PGT567" not in found(place, brought)
-    trusted = brought.replace('hosts = ["localhost"]', 'hosts = ["localhost"]\nclient_ca = ["root"]')
-    assert "may also log in (clientAuth)" in found(place, trusted)["PGT567"]
+    with (place.directory / f"{name}.crt").open("a") as file:
+        file.write((place.directory / f"{by}.crt").read_text())
+
+
+def accepted(place: Place, purpose: str) -> bool:
+    """Return whether OpenSSL takes what the own CA signed for a purpose."""
+    words = ["openssl", "verify", "-purpose", purpose, "-CAfile", "own.crt", "s.crt"]
+    return subprocess.run(words, cwd=place.directory, capture_output=True, check=False).returncode == 0
+
+
+SUPPLIED = OWN_CA.replace('ca = "root"\n', 'ca = "root"\ncert_file = "s.crt"\nkey_file = "s.key"\n')
+TRUSTED = SUPPLIED.replace('hosts = ["localhost"]', 'hosts = ["localhost"]\nclient_ca = ["root"]')
+
+
+@pytest.mark.parametrize(
+    ("extensions", "why"),
+    [("extendedKeyUsage=serverAuth,clientAuth", "clientAuth"), ("", "it has no extended key usage")],
+    ids=["client as well", "everything"],
+)
+def test_a_server_that_may_log_in_is_reported_where_its_ca_is_trusted_for_clients(
+    place: Place, extensions: str, why: str
+) -> None:
+    own_ca(place, "rsa:2048")
+    supply(place, extensions)
+    assert "PGT567" not in found(place, SUPPLIED)
+    assert f"the certificate of server.main may also log in ({why})" in found(place, TRUSTED)["PGT567"]
+    assert accepted(place, "sslclient")
+    supply(place, "extendedKeyUsage=serverAuth")
+    assert "PGT567" not in found(place, TRUSTED)
+    assert not accepted(place, "sslclient")
+
+
+TWO_BELOW = """
+version = 1
+[ca.one]
+cert_file = "one.crt"
+crl = false
+[ca.two]
+cert_file = "two.crt"
+crl = false
+[server.main]
+{ca}cert_file = "s.crt"
+key_file = "s.key"
+client_ca = ["{trusted}"]
+hosts = ["localhost"]
+no_local = true
+crl = false
+"""
+
+
+@pytest.mark.parametrize("ca", ['ca = "one"\n', ""], ids=["of the spec", "of its file alone"])
+def test_a_server_that_may_log_in_is_reported_where_another_ca_of_its_root_is_trusted(place: Place, ca: str) -> None:
+    own_ca(place, "rsa:2048")
+    for name in ("one", "two"):
+        supply(place, *CA, name=name)
+    supply(place, "extendedKeyUsage=serverAuth,clientAuth", by="one")
+    assert "server.main trusts its CA for clients" in found(place, TWO_BELOW.format(ca=ca, trusted="two"))["PGT567"]
+    openssl(
+        "req", "-x509", "-key", "two.key", "-out", "two.crt", "-subj", "/CN=two", *CA_EXTENSIONS, cwd=place.directory
+    )
+    assert "PGT567" not in found(place, TWO_BELOW.format(ca=ca, trusted="two")), "which now is a root itself"
+
+
+@pytest.mark.parametrize("purposes", ["anyExtendedKeyUsage", "1.2.3.4", "codeSigning", "clientAuth"])
+def test_a_server_certificate_for_other_purposes_is_named_for_it(place: Place, purposes: str) -> None:
+    """OpenSSL asks for the purpose itself, even of a certificate that is for any."""
+    own_ca(place, "rsa:2048")
+    supply(place, f"extendedKeyUsage={purposes}")
+    assert not accepted(place, "sslserver")
+    assert "its extended key usage is not serverAuth" in found(place, SUPPLIED)["PGT565"]
+    supply(place, f"extendedKeyUsage={purposes},serverAuth")
+    assert "PGT565" not in found(place, SUPPLIED)
 
 
 def test_renew_encrypts_a_key_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

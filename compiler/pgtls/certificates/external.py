@@ -428,9 +428,6 @@ def _covered(host: str, names: Collection[str]) -> bool:
 
 
 _PURPOSE = {"server": "serverAuth", "user": "clientAuth"}
-_PURPOSES = frozenset(
-    ("serverAuth", "clientAuth", "codeSigning", "emailProtection", "timeStamping", "OCSPSigning", "anyExtendedKeyUsage")
-)
 _KEY_USAGES = frozenset(("digitalSignature", "keyEncipherment", "keyAgreement", "keyCertSign", "cRLSign"))
 
 
@@ -439,7 +436,7 @@ def _usage_misfits(profile: Profile, certificate: Certificate) -> Iterator[str]:
     if profile.kind != "ca":
         if "CA" in usages and not (profile.kind == "server" and certificate.subject == certificate.issuer):
             yield "it is a CA's"
-        if not usages.isdisjoint(_PURPOSES) and usages.isdisjoint((_PURPOSE[profile.kind], "anyExtendedKeyUsage")):
+        if not certificate.serves(_PURPOSE[profile.kind]):
             yield f"its extended key usage is not {_PURPOSE[profile.kind]}"
         if not usages.isdisjoint(_KEY_USAGES) and "digitalSignature" not in usages:
             yield "its key usage is not digitalSignature"

@@ -11,13 +11,13 @@ from pgtls.certificates.signers import signer
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.checks.certificates import scram_failures
 from pgtls.fleet.fields import entity_named, identity_named, place_of
-from pgtls.pki.model import Certificate, Entity, ca_entity
+from pgtls.pki.model import Certificate, Entity, Unreadable, ca_entity
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from pgtls.certificates.model import Decision, Existing, Outside
-    from pgtls.fleet.model import Fleet, Identity
+    from pgtls.fleet.model import Authority, Fleet, Identity, Server
     from pgtls.pki.model import Profile
 
 
@@ -29,7 +29,7 @@ def problems(fleet: Fleet, decisions: Mapping[Entity, Decision], existing: Exist
     if outside.signed and not existing.from_lock:
         signed = _signed_elsewhere(fleet, decisions, outside)
         yield from scram_failures(fleet, lambda server: _signed_by_ed25519(server, decisions, signed, outside))
-        logging_in = dict(_servers_that_log_in(fleet, signed, outside))
+        logging_in = dict(_servers_that_log_in(fleet, decisions, signed, outside))
         yield from logging_in.values()
         yield from _more_than_asked(fleet, decisions, signed, outside, logging_in.keys())
 
@@ -81,21 +81,53 @@ def _signed_by_ed25519(
 
 
 def _servers_that_log_in(
-    fleet: Fleet, signed: Mapping[Entity, tuple[Certificate, bytes]], outside: Outside
+    fleet: Fleet,
+    decisions: Mapping[Entity, Decision],
+    signed: Mapping[Entity, tuple[Certificate, bytes]],
+    outside: Outside,
 ) -> Iterator[tuple[Entity, Diagnostic]]:
     """Report supplied server certificates that can also log in because a server trusts their CA."""
     for entity, (certificate, _) in signed.items():
-        if entity.kind not in ("server", "pooler") or "clientAuth" not in certificate.usages:
+        if entity.kind not in ("server", "pooler") or not certificate.serves("clientAuth"):
             continue
-        ca = identity_named(fleet, entity).ca
-        trusting = [s for s in fleet.servers.values() if ca and any(ca.root is one.root for one in s.accepted_cas)]
+        trusting = next(_trusting(fleet, entity, decisions), None)
         if trusting:
+            why = "clientAuth" if "clientAuth" in certificate.usages else "it has no extended key usage"
             message = (
-                f"the certificate of {entity} may also log in (clientAuth), and {trusting[0].entity} trusts its CA for "
+                f"the certificate of {entity} may also log in ({why}), and {trusting.entity} trusts its CA for "
                 f"clients: its key opens every role that its common name maps to"
             )
             hint = "have it signed again with serverAuth alone, or give clients a root of their own"
             yield entity, _warning("PGT567", message, hint, fleet, entity, outside)
+
+
+def _trusting(fleet: Fleet, entity: Entity, decisions: Mapping[Entity, Decision]) -> Iterator[Server]:
+    """Yield the servers that trust the CA of a server's certificate for clients.
+
+    For a server without a CA of the spec, that is a CA of its file.
+    """
+    ca = identity_named(fleet, entity).ca
+    leads = {ca.anchor} if ca else set(_keys(decisions[entity].found.above))
+    for server in fleet.servers.values():
+        if not leads.isdisjoint(anchor for one in server.accepted_cas for anchor in _anchors(one, decisions)):
+            yield server
+
+
+def _keys(above: Iterable[bytes]) -> Iterator[str]:
+    """Yield the keys of the CAs in a file."""
+    from pgtls.pki import facts
+
+    for pem in above:
+        read = facts.read(pem)
+        yield from () if isinstance(read, Unreadable) else (one.spki_sha256 for one in read)
+
+
+def _anchors(ca: Authority, decisions: Mapping[Entity, Decision]) -> Iterator[str]:
+    """Yield the anchor of a CA, and the key of its root."""
+    yield ca.anchor
+    root = decisions[ca.root.entity].found.certificate
+    if isinstance(root, Certificate):
+        yield root.spki_sha256
 
 
 def _more_than_asked(

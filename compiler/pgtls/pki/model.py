@@ -142,6 +142,20 @@ class Certificate:
     not_before: datetime
     not_after: datetime
 
+    def serves(self, purpose: str) -> bool:
+        """Return whether OpenSSL takes it as ``serverAuth`` or ``clientAuth`` (v3_purp.c, ``xku_reject``).
+
+        Without an extended key usage, it is for every purpose. ``anyExtendedKeyUsage`` alone is for neither of the two.
+        """
+        extended = [usage for usage in self.usages if usage in PURPOSES or usage[0].isdigit()]
+        return not extended or purpose in extended
+
+
+PURPOSES = frozenset(
+    ("serverAuth", "clientAuth", "codeSigning", "emailProtection", "timeStamping", "OCSPSigning", "anyExtendedKeyUsage")
+)
+"""The extended key usages that have words; others are numbers with dots."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:

@@ -594,8 +594,8 @@ RULES: tuple[Rule, ...] = (
         "PGT567",
         "warning",
         "a server's certificate that may log in",
-        meaning="A certificate of `cert_file` has `clientAuth` in its extended key usage next to `serverAuth`, and "
-        "a server trusts its CA for clients.",
+        meaning="The certificate of a server in `cert_file` has `clientAuth` in its extended key usage, or no extended "
+        "key usage, and a server trusts its CA for clients, or another CA below the same root.",
         why="With the server's key one can log in as every role that its common name, or a map, opens.",
         fix="Have it signed again with `serverAuth` alone, or give clients a root of their own.",
     ),
