@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.diagnostics import Diagnostic
@@ -50,7 +51,11 @@ def way_up(
     if profile.issuer is None:
         public = profile.kind == "server" and identity_named(fleet, profile.entity).system
         fault = chains.unsigned(parsed, rooted=not public)
-        return NoWay(fault, _COMPLETE) if fault else _without_issuer(profile, others, existing) or others
+        if fault:
+            return NoWay(fault, _COMPLETE)
+        return _without_issuer(profile, others, existing) or (
+            others if public else _fit(profile, leaf, others, (), fleet)
+        )
     signer = above[ca_entity(profile.issuer)].found.pem
     authority = facts.parse(signer) if signer else ()
     if isinstance(authority, Unreadable) or not authority:
@@ -60,8 +65,7 @@ def way_up(
         return _astray(leaf, profile.issuer, authority[0])
     if way and not fleet.cas[profile.issuer].trusted_only:
         return _between(profile, profile.issuer, way[0], existing)
-    unfit = next(_unfit(way, fleet.now), None)
-    return NoWay(unfit, SIGN_AGAIN) if unfit else way
+    return _fit(profile, leaf, way, tuple(_up_from(profile.issuer, above)), fleet)
 
 
 def _between(profile: Profile, issuer: str, signer: x509.Certificate, existing: Existing) -> NoWay:
@@ -107,18 +111,88 @@ def _astray(leaf: x509.Certificate, name: str, ca: x509.Certificate) -> NoWay:
     )
 
 
-def _unfit(way: Iterable[x509.Certificate], now: datetime) -> Iterator[str]:
-    """Yield the CAs of the chain that cannot sign."""
+def _up_from(name: str | None, above: Mapping[Entity, Decision]) -> Iterator[x509.Certificate]:
+    """Yield a CA of the spec and all CAs above it, as far as they have certificates."""
     from pgtls.pki import facts
 
-    for ca in map(facts.of, way):
+    while name is not None:
+        decision = above[ca_entity(name)]
+        for pem in (decision.found.pem or b"", *decision.found.above):
+            parsed = facts.parse(pem)
+            yield from () if isinstance(parsed, Unreadable) else parsed[:1]
+        name = decision.profile.issuer
+
+
+def _fit(
+    profile: Profile,
+    leaf: x509.Certificate,
+    way: tuple[x509.Certificate, ...],
+    higher: Sequence[x509.Certificate],
+    fleet: Fleet,
+) -> tuple[x509.Certificate, ...] | NoWay:
+    """Return the CAs between a certificate and the CA of the spec, or what OpenSSL refuses about them.
+
+    ``higher`` are the CAs of the spec above them, which are judged for themselves.
+    """
+    levels = fleet.cas[profile.entity.name].depth + (leaf.subject != leaf.issuer) if profile.kind == "ca" else 0
+    purposes = purposes_of(profile, fleet)
+    faults = (fault for ca in way for fault in _unfit(ca, fleet.now, purposes, anchor=ca is way[-1] and not higher))
+    fault = next(chain(faults, _too_long(way, higher, levels) if way else ()), None)
+    return NoWay(fault, SIGN_AGAIN) if fault else way
+
+
+def purposes_of(profile: Profile, fleet: Fleet) -> tuple[str, ...]:
+    """Return what peers ask of a certificate, or of those below a CA: ``serverAuth``, ``clientAuth``."""
+    if profile.kind != "ca":
+        return ("serverAuth" if profile.kind == "server" else "clientAuth",)
+    trusted = (ca for server in fleet.servers.values() for ca in server.accepted_cas)
+    users = {ca.name: ca for ca in (*trusted, *(user.ca for user in fleet.users.values())) if ca}
+    servers = {ca.name: ca for one in fleet.identities() for ca in (one.ca, *one.trust) if ca}
+    both = (("serverAuth", servers), ("clientAuth", users))
+    below = {purpose: {above.name for ca in cas.values() for above in ca.chain} for purpose, cas in both}
+    return tuple(purpose for purpose, names in below.items() if profile.entity.name in names)
+
+
+def _unfit(one: x509.Certificate, now: datetime, purposes: Iterable[str], *, anchor: bool) -> Iterator[str]:
+    """Yield why OpenSSL refuses a chain with this CA (x509_vfy.c, ``check_extensions`` and ``check_cert_time``)."""
+    from pgtls.pki import chains, facts
+    from pgtls.pki.keys import unfit
+
+    ca = facts.of(one)
+    if isinstance(ca, Unreadable):
+        yield f"a CA above it in its file cannot be used: {ca.reason}"
+        return
+    which = f'"{ca.subject}" above it in its file'
+    if fault := chains.no_ca(one, anchor=anchor):
+        yield f"{which} {fault}"
+    if not ca.not_before <= now < ca.not_after:
+        yield f"{which} is valid from {ca.not_before:%Y-%m-%d} to {ca.not_after:%Y-%m-%d}"
+    yield from (f"{which} has another extended key usage than {wanted}" for wanted in purposes if not ca.serves(wanted))
+    yield from (f"{which} cannot be used: {fault}" for fault in unknown_extensions(ca))
+    if ca.key_algorithm.startswith("rsa-") and (fault := unfit(ca.key_algorithm)):
+        yield f"{which} cannot be used: {fault}"
+
+
+def unknown_extensions(certificate: Certificate) -> Iterator[str]:
+    """Yield the critical extensions for which OpenSSL rejects a certificate."""
+    from pgtls.pki.facts import CRITICAL
+
+    unknown = [usage.removeprefix(CRITICAL) for usage in certificate.usages if usage.startswith(CRITICAL)]
+    if unknown:
+        yield f"it has the critical extension {', '.join(unknown)}, which OpenSSL does not know"
+
+
+def _too_long(way: Iterable[x509.Certificate], higher: Iterable[x509.Certificate], levels: int) -> Iterator[str]:
+    """Yield the CAs that permit fewer levels below them than there are: ``levels`` are below the first one."""
+    from pgtls.pki import facts
+
+    for ca in map(facts.of, (*way, *higher)):
         if isinstance(ca, Unreadable):
-            yield f"a CA above it in its file cannot be used: {ca.reason}"
-        elif "CA" not in ca.usages:
-            yield f'"{ca.subject}" above it in its file is no CA'
-        elif not ca.not_before <= now < ca.not_after:
-            until = f"from {ca.not_before:%Y-%m-%d} to {ca.not_after:%Y-%m-%d}"
-            yield f'"{ca.subject}" above it in its file is valid {until}'
+            return
+        if ca.path_length is not None and levels > ca.path_length:
+            cas = "1 CA" if levels == 1 else f"{levels} CAs"
+            yield f'the path length of "{ca.subject}" above it is {ca.path_length}, but its chain has {cas} below that'
+        levels += ca.subject != ca.issuer
 
 
 def unlisted(

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pgtls.certificates.chain import SIGN_AGAIN, NoWay, unlisted, way_up
+from pgtls.certificates.chain import SIGN_AGAIN, NoWay, purposes_of, unknown_extensions, unlisted, way_up
 from pgtls.certificates.model import Adopt, Issue, Keep, Wait, makes_key
 from pgtls.certificates.passphrases import does_not_open, way_out
 from pgtls.certificates.reissue import due_at, nothing_left
+from pgtls.certificates.trust import checked_cas
 from pgtls.diagnostics import Diagnostic, errors
 from pgtls.fleet.fields import entity_named, place_of
 from pgtls.language.words import listed
@@ -323,7 +324,7 @@ def misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterato
         ("subject", _subject_misfits(profile, certificate, fleet)),
         ("hosts", _name_misfits(profile, certificate)),
         ("names", _names_at_poolers(profile, certificate, fleet)),
-        ("usages", _usage_misfits(profile, certificate)),
+        ("usages", _usage_misfits(profile, certificate, fleet)),
         ("path_length or name_constraints", _limits_misfits(profile, certificate, fleet)),
         ("key_algorithm", _peer_faults(certificate)),
         ("until", _end_misfits(profile, certificate)),
@@ -344,16 +345,13 @@ def not_yet_valid(certificate: Certificate, now: datetime) -> Iterator[str]:
 
 def _peer_faults(certificate: Certificate) -> Iterator[str]:
     """Yield the properties for which OpenSSL rejects a certificate, independent of the spec."""
-    from pgtls.pki.facts import CRITICAL
     from pgtls.pki.keys import PSS, unfit
 
     if certificate.key_algorithm == "rsassa-pss":
         yield PSS.replace("it is", "its key is", 1)
     elif fault := unfit(certificate.key_algorithm):
         yield fault
-    unknown = [usage.removeprefix(CRITICAL) for usage in certificate.usages if usage.startswith(CRITICAL)]
-    if unknown:
-        yield f"it has the critical extension {', '.join(unknown)}, which OpenSSL does not know"
+    yield from unknown_extensions(certificate)
 
 
 def weak_signatures(found: Found) -> Iterator[str]:
@@ -427,25 +425,31 @@ def _covered(host: str, names: Collection[str]) -> bool:
     return host in names or (host.startswith("dns:") and "." in host and f"dns:*.{host.partition('.')[2]}" in names)
 
 
-_PURPOSE = {"server": "serverAuth", "user": "clientAuth"}
 _KEY_USAGES = frozenset(("digitalSignature", "keyEncipherment", "keyAgreement", "keyCertSign", "cRLSign"))
 
 
-def _usage_misfits(profile: Profile, certificate: Certificate) -> Iterator[str]:
+def _usage_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:
     usages = frozenset(certificate.usages)
+    for purpose in purposes_of(profile, fleet):
+        if not certificate.serves(purpose):
+            yield f"its extended key usage is not {purpose}"
     if profile.kind != "ca":
         if "CA" in usages and not (profile.kind == "server" and certificate.subject == certificate.issuer):
             yield "it is a CA's"
-        if not certificate.serves(_PURPOSE[profile.kind]):
-            yield f"its extended key usage is not {_PURPOSE[profile.kind]}"
         if not usages.isdisjoint(_KEY_USAGES) and "digitalSignature" not in usages:
             yield "its key usage is not digitalSignature"
         return
     if "CA" not in usages:
         yield "it is not a CA's"
         return
-    if not usages.isdisjoint(_KEY_USAGES) and "keyCertSign" not in usages:
+    if usages.isdisjoint(_KEY_USAGES):
+        return
+    if "keyCertSign" not in usages:
         yield "its key usage is not keyCertSign"
+    ca = fleet.cas[profile.entity.name]
+    checking = next((one for one in fleet.servers.values() if ca in checked_cas(fleet, one)), None)
+    if "cRLSign" not in usages and checking and not ca.trusted_only:
+        yield f"its key usage is not cRLSign, and {checking.entity} checks its CRL"
 
 
 def _limits_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:
@@ -456,7 +460,7 @@ def _limits_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) ->
     if profile.kind != "ca" or "CA" not in usages:
         return
     ca = fleet.cas[profile.entity.name]
-    length = next((int(usage[8:]) for usage in usages if usage.startswith("pathlen:")), None)
+    length = certificate.path_length
     if ca.table.path_length is not None and length != ca.table.path_length:
         yield f"its path length is {'not limited' if length is None else length}, not {ca.table.path_length}"
     elif length is not None and length < ca.depth:

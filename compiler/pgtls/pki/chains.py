@@ -6,6 +6,7 @@ import warnings
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import SignatureAlgorithmOID
@@ -15,8 +16,6 @@ from pgtls.pki.model import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from cryptography import x509
 
 
 def path(
@@ -60,6 +59,20 @@ def unsigned(chain: Sequence[x509.Certificate], *, rooted: bool = True) -> str |
     if rooted and not signed_by(chain[-1], chain[-1]):
         return "it was signed by a CA that is neither in the file nor in the spec"
     return None
+
+
+def no_ca(one: x509.Certificate, *, anchor: bool) -> str | None:
+    """Return why OpenSSL does not take a certificate for that of a CA (v3_purp.c, ``check_ca``), else None.
+
+    The one at the end of a chain may be of version 1, or have a key usage alone.
+    """
+    values = {type(extension.value): extension.value for extension in one.extensions}
+    basic, usage = values.get(x509.BasicConstraints), values.get(x509.KeyUsage)
+    if isinstance(usage, x509.KeyUsage) and not usage.key_cert_sign:
+        return "has a key usage without keyCertSign"
+    if basic is None and anchor and (usage or one.version is x509.Version.v1):
+        return None
+    return None if isinstance(basic, x509.BasicConstraints) and basic.ca else "is no CA"
 
 
 def signed_by(one: x509.Certificate, above: x509.Certificate) -> bool:

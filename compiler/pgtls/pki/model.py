@@ -142,6 +142,11 @@ class Certificate:
     not_before: datetime
     not_after: datetime
 
+    @property
+    def path_length(self) -> int | None:
+        """Return how many levels of CAs may be below this CA. None: any number."""
+        return next((int(usage[8:]) for usage in self.usages if usage.startswith("pathlen:")), None)
+
     def serves(self, purpose: str) -> bool:
         """Return whether OpenSSL takes it as ``serverAuth`` or ``clientAuth`` (v3_purp.c, ``xku_reject``).
 

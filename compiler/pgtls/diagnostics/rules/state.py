@@ -574,7 +574,8 @@ RULES: tuple[Rule, ...] = (
         "a certificate of yours that does not fit the spec",
         meaning="The certificate of `cert_file` differs from what the spec asks for: its key, names, usages, path "
         "length, issuer or dates. The issuer is also wrong if another CA is between the certificate and a CA whose key "
-        "is here, or if the file of a CA without `issuer` leads to another CA of the spec.",
+        "is here, or if the file of a CA without `issuer` leads to another CA of the spec. Or OpenSSL refuses a CA "
+        "above it in its file: its dates, path length, usages, extensions or key.",
         why="pgtls uses a foreign certificate as it is, or not at all. Peers would reject it, or give it more "
         "rights than intended. Every CA between certifies clients, too.",
         fix="Have it signed again as the CSR asks, or change the spec to what it says. Give a CA between a table of "
