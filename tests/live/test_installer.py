@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.clients import PSQL, Bundle, admitted, at, refused
-from support.installer import install
+from support.installer import absent_while_checked, install
 from support.pgtls import compiled
 from support.servers import Server, versions
 from support.system import ENVIRONMENT, find_account, give, is_root, new_directory, run_as, server_account
@@ -311,8 +311,9 @@ def test_root_keeps_no_key_where_the_owner_of_the_cluster_can_replace_it(one: Se
     (sticky / "main").mkdir(mode=0o755)
     for directory in (ours, link, planted, closed, sticky / "main"):
         build(tmp_path, one, more=f'directory = "{directory}"')
-        install(files, one).refused(f"{owner.name} cannot write to {directory}, and others than root can change it")
-        install(files, one, "--group", "root").refused(f"{reason} {directory}")
+        place = directory.resolve()
+        install(files, one).refused(f"{owner.name} cannot write to {place}, and others than root can change it")
+        install(files, one, "--group", "root").refused(f"{reason} {place}")
         assert list(directory.iterdir()) == []
 
 
@@ -702,6 +703,57 @@ def test_no_files_go_where_a_third_account_can_replace_them(one: Server, tmp_pat
     install(files, one, "--no-reload").done()
     give(directory / "tls" / "root.crt", stranger)
     install(files, one).refused(f"{directory}/tls/root.crt belongs neither to root nor to {owner.name}")
+
+
+@ROOT_ONLY
+def test_root_writes_nothing_in_a_directory_that_is_away_while_it_looks(one: Server, tmp_path: Path) -> None:
+    """A link of root's leads into a directory of the cluster's owner, who can rename it at any time."""
+    owner, top = server_account(), new_directory("machine")
+    there = top / "opt" / "app"
+    (there / "tls").mkdir(parents=True)
+    (top / "etc").mkdir()
+    (top / "etc" / "app").symlink_to(there)
+    for directory in (top / "opt", there, there / "tls"):
+        give(directory, owner)
+    files = build(tmp_path, one, more=f'directory = "{top}/etc/app/tls"') / "servers" / "main"
+    run = install(files, one, "--no-reload", shell=absent_while_checked(there))
+    assert [path for path in (top / "opt").rglob("*") if path.lstat().st_uid != owner.uid] == []
+    run.refused(f"others than root and {owner.name} can change {there}")
+    if not there.exists():
+        (top / "opt" / ".app.away").rename(there)
+    install(files, one, "--no-reload").done()
+    assert [path for path in (top / "opt").rglob("*") if path.lstat().st_uid != owner.uid] == []
+
+
+@ROOT_ONLY
+def test_a_link_that_is_away_while_root_looks_at_it_chooses_no_cluster(one: Server, tmp_path: Path) -> None:
+    stranger, top = find_account("nobody"), new_directory("machine")
+    assert stranger
+    if stranger == server_account():
+        pytest.skip("unavailable: a third account")
+    (top / "opt").mkdir()
+    give(top / "opt", stranger)
+    (top / "cluster").symlink_to("opt/cluster")
+    link = linked(top / "opt" / "cluster", one.data, stranger)
+    files = build(tmp_path, one) / "servers" / "main"
+    run = install(files, one, "--data", str(top / "cluster"), "--dry-run", shell=absent_while_checked(link))
+    run.refused(f"others than root and {server_account().name} can change {top}/opt")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_files_of_another_directory_of_the_same_name_are_not_installed(
+    one: Server, tmp_path: Path, shell: tuple[str, ...]
+) -> None:
+    files = build(tmp_path, one) / "servers" / "main"
+    other = tmp_path / "other" / "main"
+    other.mkdir(parents=True)
+    where = ("--data", str(one.data), "--bindir", str(one.installation.bin))
+    run = subprocess.run(
+        [*shell, "main/install.sh", *where, "--dry-run"],
+        check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=files.parent,
+        env={**ENVIRONMENT, "CDPATH": str(other.parent)},
+    )  # fmt: skip
+    assert (run.returncode, run.stderr) == (0, "")
 
 
 def test_a_set_that_comes_back_keeps_the_newer_crls(revoking: Server, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from pgtls.diagnostics import Rejected
 from support.building import SMALL, Place
 from support.clients import WHO
+from support.installer import absent_while_checked
 from support.pgtls import compiled
 from support.servers import PATIENCE, Server, versions
 from support.system import ENVIRONMENT, find_account, give, is_root, new_directory, run_as, server_account
@@ -488,6 +489,54 @@ def test_a_directory_that_another_account_makes_meanwhile_gets_no_file(
     run = install(place.file("clients/app"), home, shell=shell, programs=programs)
     failed(run, f"others than root can change {sticky}/new: run this as the account that uses the files")
     assert list((sticky / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_links_that_lead_nowhere_and_in_a_circle(place: Place, home: Path, shell: tuple[str, ...]) -> None:
+    (home / "circle").symlink_to(home / "around")
+    (home / "around").symlink_to("circle")
+    place.build(SMALL.replace("[user.app]", f'[user.app]\ndirectory = "{home}/circle/tls"'))
+    failed(install(place.file("clients/app"), home, shell=shell), "leads through more than 40 links")
+    (home / "link").symlink_to("new")
+    (home / ".pg_service.conf").symlink_to("services")
+    place.build(SMALL.replace("[user.app]", f'[user.app]\ndirectory = "{home}/link/tls"'))
+    done(install(place.file("clients/app"), home, shell=shell))
+    assert (home / "new" / "tls" / "postgresql.key").exists()
+    assert "[main-shop]" in (home / "services").read_text()
+    (home / "services").unlink()
+    (home / ".pg_service.conf").unlink()
+    (home / ".pg_service.conf").symlink_to("missing/services")
+    failed(install(place.file("clients/app"), home, shell=shell), f"{home}/missing is missing")
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("place_of", ["files", "services"])
+@pytest.mark.parametrize("way", ["etc/app", "tmp/app"])
+def test_a_directory_that_is_away_while_root_looks_at_it_gets_no_file(
+    place: Place, home: Path, way: str, place_of: str
+) -> None:
+    """Root's link leads into a directory of another account, or that account has one in a sticky directory."""
+    account, top = find_account("nobody"), new_directory("machine")
+    assert account
+    for name, mode in (("etc", 0o755), ("opt", 0o755), ("tmp", 0o1777)):
+        (top / name).mkdir()
+        (top / name).chmod(mode)
+    give(top / "opt", account)
+    (top / "etc" / "app").symlink_to(top / "opt" / "app")
+    there = top / "opt" / "app" if way == "etc/app" else top / "tmp" / "app"
+    (there / "tls").mkdir(parents=True)
+    (there / "tls" / "root.crt").write_text("theirs\n")
+    for path in (there, *there.rglob("*")):
+        give(path, account)
+    before = {path.name: path.lstat().st_ino for path in there.rglob("*")}
+    target, home = (top / way / "tls", home) if place_of == "files" else (home / "tls", top / way / "tls")
+    place.build(SMALL.replace("[user.app]", f'[user.app]\ndirectory = "{target}"'))
+    bundle = place.file("clients/app")
+    failed(install(bundle, home, "--replace"), "others than root can change")
+    install(bundle, home, "--replace", shell=absent_while_checked(there))
+    for path in (there, there.with_name(".app.away")):
+        if path.exists() and path.stat().st_uid == account.uid:
+            assert {path.name: path.lstat().st_ino for path in path.rglob("*")} == before
 
 
 @ROOT_ONLY

@@ -17,6 +17,24 @@ if TYPE_CHECKING:
     from support.system import Account
 
 
+def absent_while_checked(path: Path) -> tuple[str, ...]:
+    """Return a shell in which something is away whenever an ``install.sh`` looks at a way, and there otherwise.
+
+    Another account that can rename it, and is fast enough, does the same.
+    """
+    away = path.with_name(f".{path.name}.away")
+    move = 'if [ -e "{0}" ] || [ -h "{0}" ]; then mv -T "{0}" "{1}" 2>/dev/null || :; fi'
+    code = f"""
+        set -o functrace
+        trap 'case " ${{FUNCNAME[*]-}} " in
+            *" check_"*) {move.format(path, away)} ;;
+            *) {move.format(away, path)} ;;
+        esac' DEBUG
+        . "$0"
+    """
+    return ("bash", "--posix", "-c", code)
+
+
 @dataclass(frozen=True, slots=True)
 class Installed:
     """How a run of the installer ended."""
