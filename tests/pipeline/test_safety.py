@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.state import lock as locks
+from signers.programs import OpenSSL
 from support.building import NOW, SMALL, Place, reason, steps
 
 MANY = (
@@ -157,6 +158,69 @@ def test_many_keys_are_not_deleted_at_once_either(
     assert place.state() == state
     planned = place.build(after, now=now, asked=Asked(allow_revoke=True))
     assert sum(action == "delete" for _, action in steps(planned)) > 3
+
+
+def test_many_keys_that_were_made_here_are_not_given_up_at_once(place: Place) -> None:
+    signer = OpenSSL(place.directory / "signer")
+    signer.prepare()
+    shutil.copy(signer.directory / "root.crt", place.directory)
+    spec = alone(5).replace('ca = "self-signed"', 'ca = "company"\nexternal = true')
+    spec = spec.replace("[user.postgres]", '[ca.company]\ncert_file = "root.crt"\n[user.postgres]')
+    now = datetime.now(UTC) + timedelta(hours=1)
+    place.build(spec, now=now)
+    for i in range(5):
+        signer.sign(place.file(f"servers/s{i}/server.csr"), place.directory / f"s{i}.crt")
+        spec = spec.replace(f"[server.s{i}]\n", f'[server.s{i}]\ncert_file = "s{i}.crt"\n')
+    place.build(spec, now=now)
+    state = place.state()
+    with pytest.raises(Rejected) as rejected:
+        place.build(spec.replace("external = true\n", ""), now=now)
+    assert codes(rejected) == ["PGT553"]
+    assert "would delete the keys of 5 entities" in str(rejected.value)
+    assert place.state() == state
+    place.build(spec.replace("external = true\n", "", 3), now=now)
+    assert [path.parent.name for path in sorted(place.out.rglob("server.key"))] == ["s3", "s4"]
+
+
+OLD = SMALL.replace("[ca.root]", "[ca.root]\n[ca.old]")
+OTHER_KEYS = {
+    "kept elsewhere": 'cert_file = "mine.crt"\ncrl = false',
+    "kept elsewhere, of another CA": 'cert_file = "other.crt"\ncrl = false',
+    "another one": 'cert_file = "other.crt"\nkey_file = "other.key"',
+}
+
+
+@pytest.mark.parametrize("lines", OTHER_KEYS.values(), ids=OTHER_KEYS)
+def test_a_build_deletes_no_key_of_a_ca_that_the_spec_says_is_another(
+    place: Place, tmp_path_factory: pytest.TempPathFactory, lines: str
+) -> None:
+    other = Place(tmp_path_factory.mktemp("other"))
+    for name, where in {"mine": place, "other": other}.items():
+        where.build(OLD)
+        for end in ("crt", "key"):
+            shutil.copy(where.file(f"ca/old/ca.{end}"), place.directory / f"{name}.{end}")
+    state = place.state()
+    changed = OLD.replace("[ca.old]", f"[ca.old]\n{lines}")
+    for command in (place.plan, place.build):
+        with pytest.raises(Rejected, match=r'the file "ca/old/ca\.key" is there, too') as rejected:
+            command(changed)
+        assert codes(rejected) == ["PGT640"]
+    assert place.state() == state
+    place.file("ca/old/ca.key").unlink()
+    place.build(changed)
+    assert place.file("ca/old/ca.key").exists() == ("key_file" in lines)
+
+
+@pytest.mark.parametrize(
+    "lines", ["external = true", "offline = true", 'cert_file = "mine.crt"\nkey_file = "mine.key"']
+)
+def test_a_ca_that_keeps_its_key_keeps_the_file(place: Place, lines: str) -> None:
+    place.build(SMALL)
+    key = place.file("ca/clients/ca.key").read_bytes()
+    for end in ("crt", "key"):
+        shutil.copy(place.file(f"ca/clients/ca.{end}"), place.directory / f"mine.{end}")
+    place.build(SMALL.replace("[ca.clients]", f"[ca.clients]\n{lines}"), asked=Asked(accept_outage=True))
+    assert place.file("ca/clients/ca.key").read_bytes() == key
 
 
 def test_many_users_whose_time_has_come_are_no_accident(place: Place) -> None:

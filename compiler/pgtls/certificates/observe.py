@@ -62,7 +62,13 @@ def observe(
     drift, evidence = compare(out, lock), deployed.read(lock_file, out, now)
     whole = restored(lock, drift, now, allowed=allow_revoke)
     existing = _existing(
-        out, whole, profiles, outside, secrets, own=own, now=now, new_out=new_out, drift=drift, review=review
+        *(out, whole, profiles, outside, secrets),
+        own=own,
+        now=now,
+        new_out=new_out,
+        drift=drift,
+        review=review,
+        replaced=replaced,
     )
     return replace(
         existing,
@@ -96,6 +102,7 @@ def _existing(
     now: datetime,
     drift: Drift,
     review: bool,
+    replaced: Collection[str],
 ) -> Existing:
     manifest = manifests.read(out) if inspect(out, own) == "ours" else None
     if manifest is None:
@@ -134,7 +141,7 @@ def _existing(
             *(() if drift.lost or drift.altered else _behind(ours, known, files.states)),
             *_ahead(ours, lock, drift),
             *_lacking(ours, lock, now),
-            *_left_in_files(out, outside.tokens & found.keys()),
+            *_left_in_files({entity: found[entity] for entity in cas if entity not in replaced}, look),
             *(() if manifest.at_rest else open_keys(out, files)),
             *foreign_files(out, files),
         ),
@@ -472,17 +479,30 @@ def _ahead(found: Mapping[Entity, Found], lock: Lock, drift: Drift) -> Iterator[
         )
 
 
-def _left_in_files(out: str, entities: Iterable[Entity]) -> Iterator[Diagnostic]:
-    """Report the keys of CAs that are still in the tree although the spec says that they are in tokens."""
-    for entity in sorted(entities):
+def _left_in_files(cas: Mapping[Entity, Found], look: _Look) -> Iterator[Diagnostic]:
+    """Report the keys of CAs that are in the tree although the spec says that the key is another one, or elsewhere."""
+    for entity, found in cas.items():
         path = layout.key_path(entity)
-        if os.path.lexists(os.path.join(out, path)):
-            yield Diagnostic(
-                "PGT640",
-                f'the key of {entity} is in a token, and the file "{path}" is there, too',
-                (*entity.path, "key"),
-                "if the token holds this key, move the file to a safe place: a build deletes no key of a CA",
-            )
+        if (why := _why_left(entity, found, look)) and os.path.lexists(os.path.join(look.out, path)):
+            field, where, condition = why
+            message = f'the key of {entity} is {where}, and the file "{path}" is there, too'
+            hint = f"{condition}move the file to a safe place: a build deletes no key of a CA"
+            yield Diagnostic("PGT640", message, (*entity.path, field), hint)
+
+
+def _why_left(entity: Entity, found: Found, look: _Look) -> tuple[str, str, str] | None:
+    """Return what the spec says instead of the key in the tree: the field, where the key is, and a condition."""
+    outside = look.outside
+    if entity in outside.tokens:
+        return "key", "in a token", "if the token holds this key, "
+    if entity in outside.keyless:
+        return "cert_file", "kept elsewhere (cert_file without key_file)", ""
+    if entity in outside.key_files and found.stored == "written" and entity in outside.signed:
+        pem = content(look.out, layout.certificate_path(entity))
+        before = _facts(pem) if pem else None
+        if isinstance(before, Certificate) and before.spki_sha256 != outside.signed[entity].certificate.spki_sha256:
+            return "key_file", "another one now (key_file)", ""
+    return None
 
 
 def _lacking(found: Mapping[Entity, Found], lock: Lock, now: datetime) -> Iterator[Diagnostic]:

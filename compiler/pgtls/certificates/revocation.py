@@ -15,6 +15,7 @@ from pgtls.fleet.fields import entity_named, finder
 from pgtls.language.words import listed
 from pgtls.pki.model import SERIAL_BITS, Certificate, Entity, Revocation, RevocationList, ca_entity
 from pgtls.pki.profiles import BACKDATED
+from pgtls.state import layout
 from pgtls.state.lock import RevokedLine
 
 if TYPE_CHECKING:
@@ -207,11 +208,24 @@ _SECOND = timedelta(seconds=1)
 
 
 def keys_deleted(existing: Existing, fleet: Fleet, certificates: Mapping[Entity, Decision]) -> frozenset[str]:
-    """Return the entities whose keys this build deletes. Skip CAs (kept) and users past ``until`` (announced)."""
-    kept = {*certificates, *(user.entity for user in fleet.ended_users.values())}
-    entries = existing.listed.values()
-    found = {entry.entity for entry in entries if entry.kind == "key" and entry.entity.kind != "ca"}
-    return frozenset(found - kept)
+    """Return the entities whose keys this build deletes: they left the spec, or it says that the key is elsewhere.
+
+    Skip CAs (kept) and users past ``until`` (announced).
+    """
+    announced = {user.entity for user in fleet.ended_users.values()}
+    keyless = existing.outside.keyless
+    return (
+        frozenset(
+            entry.entity
+            for path, entry in existing.listed.items()
+            if entry.kind == "key"
+            and entry.entity.kind != "ca"
+            and (
+                entry.entity not in certificates or (entry.entity in keyless and path == layout.key_path(entry.entity))
+            )
+        )
+        - announced
+    )
 
 
 def newly_listed(lists: Iterable[CrlDecision], existing: Existing) -> Iterator[str]:

@@ -444,7 +444,8 @@ RULES: tuple[Rule, ...] = (
         "error",
         "mass revocation",
         meaning="The build would revoke the certificates, or delete the keys, of more than three entities at "
-        "once. Users whose `until` has come do not count.",
+        "once: they left the spec, or the spec says that their keys are elsewhere. Users whose `until` has come do "
+        "not count.",
         why="A lost include, an emptied file or the wrong spec looks exactly like this, and a revocation "
         "cannot be taken back.",
         fix="Look at `pgtls plan`. If the revocations are intended, pass `--allow-revoke`.",

@@ -102,10 +102,11 @@ RULES = (
     Rule(
         "PGT640",
         "error",
-        "the key of a CA in a token is still in a file",
-        meaning="The spec says that the key of a CA is in a token, and the out directory has a `ca.key` of this CA.",
+        "the out directory has a key that its CA no longer uses",
+        meaning="The spec says that the key of a CA is in a token, that it is not here (`cert_file` without "
+        "`key_file`), or that it is another one (`key_file`), and the out directory has a `ca.key` of this CA.",
         why="Whoever reads the file signs as the CA. pgtls deletes no key of a CA: the file may be the only copy.",
-        fix="Import the key into the token, compare both, and move the file to a safe place. Or delete `key` from the "
-        "table, and the CA uses the file.",
+        fix="Move the file to a safe place. For a token, first import the key into it, and compare both. Or take back "
+        "the change of the table, and the CA uses the file.",
     ),
 )
