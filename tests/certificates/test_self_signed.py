@@ -144,6 +144,21 @@ def test_evidence_that_somebody_commits_promotes_nothing(place: Place) -> None:
     assert served(place) != first
 
 
+def test_evidence_that_git_has_left_in_the_out_directory_promotes_nothing(place: Place) -> None:
+    place.build(ALONE)
+    place.confirm("user.app")
+    first = served(place)
+    place.build(now=NOW + DAY, asked=Asked(renew=frozenset({"server.db"})))
+    place.confirm("user.app", now=NOW + DAY)
+    mine = place.file(".pgtls/deployed").read_bytes()
+    place.file(".pgtls/deployed").write_bytes(place.lock.with_suffix(".deployed").read_bytes())
+    place.build(now=NOW + DAY)
+    assert served(place) == first
+    place.file(".pgtls/deployed").write_bytes(mine)
+    place.build(now=NOW + DAY)
+    assert served(place) != first
+
+
 def test_a_server_leaves_its_ca_at_once_and_bundles_that_trust_both_go_first(place: Place) -> None:
     of_ca = ALONE.replace("[server.db]", "[ca.root]\n[server.db]").replace('"self-signed"', '"root"')
     place.build(of_ca)

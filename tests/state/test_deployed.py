@@ -10,7 +10,8 @@ import pytest
 
 from pgtls.diagnostics import Rejected
 from pgtls.pki.model import Entity
-from pgtls.state.deployed import HEADER, Evidence, read, record
+from pgtls.state import seal
+from pgtls.state.deployed import HEADER, Evidence, close, read, record
 from pgtls.state.up_to_date import ABSENT
 from support.building import NOW, SMALL, Place
 
@@ -50,6 +51,37 @@ def test_lines_of_others_count_as_deployed_and_not_as_our_own(place: Place) -> N
         file.write(f"{HEADER}\n{LATER.render()}\n{LATER.render()}\n\n")
     found = read(place.lock, str(place.out), LATER.at)
     assert (found.latest["user.app"], found.own["user.app"]) == (LATER, APP)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("how", ["without a seal", "of another key", "altered"])
+def test_what_the_key_of_the_tree_does_not_close_counts_like_a_line_of_others(place: Place, how: str) -> None:
+    place.build(SMALL)
+    record(place.lock, str(place.out), [APP])
+    copy = place.file(".pgtls/deployed")
+    mine = copy.read_bytes()
+    key = seal.of(str(place.out))
+    record(place.lock, str(place.out), [LATER])
+    theirs = copy.read_bytes().removeprefix(mine)
+    assert read(place.lock, str(place.out), LATER.at).own == {"user.app": LATER}
+    forged = {
+        "without a seal": f"{LATER.render()}\n".encode(),
+        "of another key": close(f"{LATER.render()}\n".encode(), b"k" * 32),
+        "altered": theirs.replace(b"verify", b"confirm"),
+    }[how]
+    copy.write_bytes(mine + forged)
+    found = read(place.lock, str(place.out), LATER.at)
+    assert found.own == {"user.app": APP}
+    assert found.latest["user.app"].generation == LATER.generation  # type: ignore[index]
+    assert close(f"{APP.render()}\n".encode(), key) == mine.splitlines(keepends=True)[-1]
+
+
+def test_without_a_key_evidence_counts_like_that_of_others(place: Place) -> None:
+    place.build(SMALL)
+    record(place.lock, str(place.out), [APP])
+    place.file(".pgtls/key").unlink()
+    record(place.lock, str(place.out), [LATER])
+    found = read(place.lock, str(place.out), LATER.at)
+    assert (found.own, found.latest) == ({}, {"user.app": LATER})
 
 
 def test_a_line_of_the_future_is_not_the_latest_for_ever(place: Place) -> None:

@@ -107,6 +107,23 @@ def test_evidence_of_one_machine_is_known_to_the_other(tmp_path: Path, url: str)
     assert "change 4711" in (other.directory / "pgtls.deployed").read_text()
 
 
+def test_evidence_of_one_machine_counts_for_the_other(tmp_path: Path, url: str) -> None:
+    """Each copy of the tree has a key of its own, and the store has lines without a seal."""
+    one, other = Builder(tmp_path / "one", url), Builder(tmp_path / "other", url)
+    spec = SMALL.replace('ca = "root"', 'ca = "self-signed"')
+    for builder in (one, other):
+        builder.write(spec)
+    one.build()
+    one.build("--renew", "server.main")
+    assert one.run("confirm", "all", "--reason", "change 4711").status == 0
+    kept = tree(url)
+    assert "servers/main/next.key" in kept
+    assert b"seal" not in kept[".pgtls/deployed"]
+    assert "~ server.main" in other.build().stdout
+    assert "servers/main/next.key" not in tree(url), "it is served"
+    assert other.build().stdout == "nothing to do\n"
+
+
 def test_lines_that_a_merge_brought_cause_no_revocation_by_themselves(tmp_path: Path, url: str) -> None:
     builder = Builder(tmp_path / "one", url)
     builder.build()

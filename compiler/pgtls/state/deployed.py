@@ -4,8 +4,9 @@ The file lies next to the lock (``pgtls.deployed`` next to ``pgtls.lock``) and i
 merges by union, public facts only. A line says that the files of one build are in use; ``pgtls verify`` writes what it
 saw on the wire, ``pgtls confirm`` what somebody knows. Of an entity, the latest line counts.
 
-Everybody who can commit can add a line, so a line alone revokes and deletes nothing: for that, only the copy in the out
-directory counts, which commands on the machine that builds write (:attr:`Deployed.own`).
+Everybody who can commit can add a line, so a line alone revokes and deletes nothing. For that, only those lines count
+that commands on the machine that builds write into a copy in the out directory, and that its key authenticates
+(:attr:`Deployed.own`). Git may have left other lines there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from pgtls.diagnostics import Diagnostic, Place, Rejected
 from pgtls.pki.model import Entity
-from pgtls.state import files
+from pgtls.state import files, seal
 from pgtls.state.faults import cannot_read, writing
 from pgtls.state.lock import instant, timestamp
 from pgtls.state.names import DEPLOYED_PATH, PRIVATE, deployed_path
@@ -80,7 +81,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """The latest evidence of each entity: by anybody, and by commands on the machine of the out directory."""
+    """The latest evidence of each entity: by anybody, and by commands of this out directory, whose key closes it."""
 
     latest: Mapping[Entity, Evidence] = field(default_factory=dict)
     own: Mapping[Entity, Evidence] = field(default_factory=dict)
@@ -96,10 +97,32 @@ def read(lock: str | os.PathLike[str], out: str, now: datetime) -> Deployed:
     PGT503 (newer).
     """
     copy, path = os.path.join(out, DEPLOYED_PATH), deployed_path(lock)
-    own = _latest(_lines(copy, _content(copy)), now)
-    shared = _content(path)
+    kept, shared = _content(copy) or b"", _content(path)
+    own = _latest(_lines(copy, _closed(kept, seal.of(out))), now)
     digest = ABSENT if shared is None else sha256(shared).hexdigest()
-    return Deployed(_latest((*own.values(), *_lines(path, shared)), now), own, digest)
+    return Deployed(_latest((*_lines(copy, kept), *_lines(path, shared)), now), own, digest)
+
+
+def close(lines: bytes, key: bytes | None) -> bytes:
+    """Return lines as the key of an out directory closes them; without a key, they count like those of others."""
+    if key is None:
+        return lines
+    whole = (line if not line.endswith(b"}\n") else b"".join(seal.closed(key, [line])) for line in _each(lines))
+    return b"".join(whole)
+
+
+def opened(lines: bytes) -> bytes:
+    """Return lines without what :func:`close` added."""
+    return b"".join(map(seal.opened, _each(lines)))
+
+
+def _closed(lines: bytes, key: bytes | None) -> bytes:
+    """Return the lines that a key closes."""
+    return b"".join(line for line in _each(lines) if seal.closes(key, line))
+
+
+def _each(lines: bytes) -> list[bytes]:
+    return lines.splitlines(keepends=True)
 
 
 def record(lock: str | os.PathLike[str], out: str, seen: Sequence[Evidence]) -> None:
@@ -110,19 +133,18 @@ def record(lock: str | os.PathLike[str], out: str, seen: Sequence[Evidence]) -> 
     if not seen:
         return
     read(lock, out, seen[0].at)  # nothing is added to a file that cannot be read
-    text = "".join(f"{evidence.render()}\n" for evidence in seen)
-    for path in (os.path.join(out, DEPLOYED_PATH), deployed_path(lock)):
+    lines = "".join(f"{evidence.render()}\n" for evidence in seen).encode()
+    for path, content in ((os.path.join(out, DEPLOYED_PATH), close(lines, seal.of(out))), (deployed_path(lock), lines)):
         if os.path.isdir(os.path.dirname(path) or ".") and not os.path.islink(os.path.join(out, PRIVATE)):
             with writing(path):
-                _append(path, text)
+                _append(path, content)
 
 
-def _append(path: str, text: str) -> None:
+def _append(path: str, lines: bytes) -> None:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o644)
     try:
-        content = text if os.fstat(descriptor).st_size else f"{HEADER}\n{text}"
-        os.write(descriptor, content.encode())
+        os.write(descriptor, lines if os.fstat(descriptor).st_size else f"{HEADER}\n".encode() + lines)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

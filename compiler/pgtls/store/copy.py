@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.state import files, lock_file, seal
+from pgtls.state import deployed, files, lock_file, seal
 from pgtls.state import lock as locks
 from pgtls.state import manifest as manifests
 from pgtls.state.faults import writing
@@ -145,10 +145,13 @@ def _copied(objects: Objects, copy: Copy, found: Found | None) -> Snapshot:
 
 
 def _sealed(out: str, state: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Let the manifest count in the copy: who wrote it can write the pointer, and such a builder is trusted."""
+    """Let manifest and evidence count in the copy: who wrote them can write the pointer, and is a builder."""
     with opened(out) as place:
         key = seal.draw(place.root, place.private)
-    return {**state, MANIFEST: b"".join(seal.closed(key, [seal.opened(state[MANIFEST])]))}
+    found = {**state, MANIFEST: b"".join(seal.closed(key, [seal.opened(state[MANIFEST])]))}
+    if DEPLOYED_PATH in state:
+        found[DEPLOYED_PATH] = deployed.close(state[DEPLOYED_PATH], key)
+    return found
 
 
 def _make_directories(out: str, manifest: Manifest) -> None:

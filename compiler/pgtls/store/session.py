@@ -17,9 +17,9 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, TypeVar
 
 from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.state import files
+from pgtls.state import deployed, files
 from pgtls.state import manifest as manifests
-from pgtls.state.names import MANIFEST
+from pgtls.state.names import DEPLOYED_PATH, MANIFEST
 from pgtls.store.copy import STATE, Copy, Snapshot, bring, by_directory, pull
 from pgtls.store.documents import (
     POINTER,
@@ -131,6 +131,8 @@ def _state(copy: Copy) -> dict[str, bytes]:
     for path in STATE:
         with suppress(FileNotFoundError):
             found[path] = files.read(os.path.join(copy.out, path))
+    if DEPLOYED_PATH in found:  # the key of the copy goes with it
+        found[DEPLOYED_PATH] = deployed.opened(found[DEPLOYED_PATH])
     return found
 
 
