@@ -318,6 +318,17 @@ def test_a_link_to_a_directory_is_followed(tmp_path: Path) -> None:
     assert not load(tmp_path / "pgtls.toml").diagnostics
 
 
+@pytest.mark.parametrize("links", [0, 10])
+def test_links_to_directories_do_not_multiply_what_a_pattern_matches(tmp_path: Path, links: int) -> None:
+    (tmp_path / "z" / "z" / "z" / "z" / "z" / "z" / "z" / "z").mkdir(parents=True)
+    (tmp_path / "z/z/z/z/z/z/z/z/x.toml").write_text("[ca.root]\n")
+    for number in range(links):
+        (tmp_path / f"l{number}").symlink_to(".")
+    (tmp_path / "pgtls.toml").write_text('version = 1\ninclude = ["*/*/*/*/*/*/*/*/x.toml"]\n')
+    found = [(fault.code, fault.path) for fault in load(tmp_path / "pgtls.toml").diagnostics]
+    assert found == ([("PGT013", ("include", 0))] if links else [])
+
+
 def test_two_stars_follow_no_link(tmp_path: Path) -> None:
     (tmp_path / "a" / "deep").mkdir(parents=True)
     (tmp_path / "a" / "deep" / "one.toml").write_text("[user.one]\n")

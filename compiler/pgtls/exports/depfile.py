@@ -5,10 +5,11 @@ For Makefiles that compare times alone. They do not renew what comes due: only `
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from typing import TYPE_CHECKING
+
+from pgtls.language.matching import is_wild, matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,10 +23,10 @@ def inputs(spec: str, patterns: Iterable[str], files: Iterable[str], lock: str) 
     directory = os.path.dirname(spec)
     found = {os.path.join(directory, name) for name in files}
     for pattern in patterns:
-        matches = glob.glob(pattern, root_dir=directory or None, recursive=True)
-        found |= {os.path.join(directory, name) for name in matches}
-        found |= {os.path.dirname(os.path.join(directory, name)) or "." for name in (pattern, *matches)}
-    return [spec, *sorted(name for name in found if not glob.has_magic(name)), lock]
+        names = matches(directory, pattern)
+        found |= {os.path.join(directory, name) for name in names}
+        found |= {os.path.dirname(os.path.join(directory, name)) or "." for name in (pattern, *names)}
+    return [spec, *sorted(name for name in found if not is_wild(name)), lock]
 
 
 def rule(target: str, prerequisites: Iterable[str]) -> str:

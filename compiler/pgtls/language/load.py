@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pgtls.diagnostics import Diagnostic, errors
 from pgtls.language.files import Disk
 from pgtls.language.gather import FIELD, TABLE, Gathered, gather, stand_in
-from pgtls.language.matching import is_wild
+from pgtls.language.matching import MOST, TooManyError, is_wild
 from pgtls.language.models import Spec
 from pgtls.language.read import Document, read
 from pgtls.language.shape import faults, stand_ins
@@ -168,8 +168,10 @@ def _include(files: Files, top: str, patterns: object) -> _Included:
             faults.append(Diagnostic("PGT013", message, ("include", index), "name the directories"))
         elif "\0" in pattern:
             continue  # reported as a control character, and no system call takes it
+        elif (matches := _matches(files, directory, pattern)) is None:
+            message = f"{quoted(pattern)} matches more than {MOST:,} paths, perhaps through links to directories"
+            faults.append(Diagnostic("PGT013", message, ("include", index), "name the directories"))
         else:
-            matches = files.glob(directory, pattern)
             names = sorted({os.path.normpath(name) for name in matches}, reverse=True)
             paths = {files.identity(path): path for path in (os.path.join(directory, name) for name in names)}
             regular = {
@@ -182,6 +184,13 @@ def _include(files: Files, top: str, patterns: object) -> _Included:
     documents = tuple(read(files, path, top, pattern) for path, pattern in sorted(found.values()))
     sound = tuple(p for p in patterns if isinstance(p, str) and "\0" not in p)
     return _Included(sound, tuple(sorted(matched)), documents, tuple(faults))
+
+
+def _matches(files: Files, directory: str, pattern: str) -> Iterable[str] | None:
+    try:
+        return files.glob(directory, pattern)
+    except TooManyError:
+        return None
 
 
 def _below(pattern: str) -> list[str]:

@@ -10,7 +10,7 @@ from fnmatch import filter as matching
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing alone costs 2 ms
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Protocol
 
     class Tree(Protocol):
@@ -27,6 +27,14 @@ if TYPE_CHECKING:  # typing alone costs 2 ms
 
         def leads_away(self, path: str) -> bool:
             """Return whether a path may lead to files that this tree does not have."""
+
+
+MOST = 20_000
+"""Paths that a part of a pattern may match: no spec has as many files, and links to directories multiply them."""
+
+
+class TooManyError(OSError):
+    """A pattern matches more than :data:`MOST` paths."""
 
 
 class Machine:
@@ -67,7 +75,8 @@ def matches(directory: str, pattern: str, tree: Tree = _MACHINE) -> list[str]:
     """Return what :func:`glob.glob` matches, relative to ``directory``; but ``**`` follows no link.
 
     A link to the root of the machine would make it search everything. With a final ``/``, match directories only.
-    If a part before the last matches what leads away, return this as well: its reading is then an error.
+    If a part before the last matches what leads away, return this as well: its reading is then an error. Raise
+    TooManyError.
     """
     found, away = {"/" if pattern.startswith("/") else "": None}, dict[str, None]()
     parts = _parts(pattern)
@@ -75,8 +84,17 @@ def matches(directory: str, pattern: str, tree: Tree = _MACHINE) -> list[str]:
         away |= {name: None for name in found if tree.leads_away(os.path.join(directory, name))}
         inside = (name for name in found if name not in away)
         is_last = number == len(parts)
-        found = dict.fromkeys(one for name in inside for one in _step(tree, directory, name, part, is_last=is_last))
+        found = _bounded(one for name in inside for one in _step(tree, directory, name, part, is_last=is_last))
     return [*found, *away]
+
+
+def _bounded(names: Iterable[str]) -> dict[str, None]:
+    found: dict[str, None] = {}
+    for name in names:
+        found[name] = None
+        if len(found) > MOST:
+            raise TooManyError
+    return found
 
 
 def normal(pattern: str) -> str:
