@@ -154,43 +154,51 @@ def _include(files: Files, top: str, patterns: object) -> _Included:
     matched: set[str] = set()
     directory, itself = os.path.dirname(top), files.identity(top)
     for index, pattern in enumerate(patterns):
-        if not isinstance(pattern, str):
-            message = f"item {index + 1} of include must be a string, not {value_found(pattern)}"
-            faults.append(Diagnostic("PGT012", message, ("include", index)))
-        elif len(_ANY_DEPTH.findall(pattern)) > _MOST_DEPTHS:
-            message = f"{quoted(pattern)} has more than {_MOST_DEPTHS} times **, which takes too long"
-            faults.append(Diagnostic("PGT013", message, ("include", index), "name the directories"))
-        elif os.pardir in _below(pattern):
-            message = f"{quoted(pattern)} goes up after it went down"
-            faults.append(Diagnostic("PGT013", message, ("include", index), "write .. at the beginning only"))
-        elif _searches_elsewhere(pattern):
-            message = f"{quoted(pattern)} searches directories outside of that of the spec, which takes too long"
-            faults.append(Diagnostic("PGT013", message, ("include", index), "name the directories"))
-        elif "\0" in pattern:
+        if isinstance(pattern, str) and "\0" in pattern:
             continue  # reported as a control character, and no system call takes it
-        elif (matches := _matches(files, directory, pattern)) is None:
-            message = f"{quoted(pattern)} matches more than {MOST:,} paths, perhaps through links to directories"
-            faults.append(Diagnostic("PGT013", message, ("include", index), "name the directories"))
-        else:
-            names = sorted({os.path.normpath(name) for name in matches}, reverse=True)
-            paths = {files.identity(path): path for path in (os.path.join(directory, name) for name in names)}
-            regular = {
-                one: (path, pattern) for one, path in paths.items() if one != itself and not files.is_directory(path)
-            }
-            matched.update(names)
-            found = regular | found  # one file by two names is one file
-            if not regular:
-                faults.append(_no_file(pattern, index, itself=set(paths) == {itself}, directory=bool(paths)))
+        matches = _unfit(pattern) or _matches(files, directory, pattern)
+        if isinstance(matches, Diagnostic):
+            faults.append(replace(matches, path=("include", index)))
+            continue
+        names = sorted({os.path.normpath(name) for name in matches}, reverse=True)
+        paths = {files.identity(path): path for path in (os.path.join(directory, name) for name in names)}
+        regular = {
+            one: (path, pattern) for one, path in paths.items() if one != itself and not files.is_directory(path)
+        }
+        matched.update(names)
+        found = regular | found  # one file by two names is one file
+        if not regular:
+            faults.append(_no_file(pattern, index, itself=set(paths) == {itself}, directory=bool(paths)))
     documents = tuple(read(files, path, top, pattern) for path, pattern in sorted(found.values()))
     sound = tuple(p for p in patterns if isinstance(p, str) and "\0" not in p)
     return _Included(sound, tuple(sorted(matched)), documents, tuple(faults))
 
 
-def _matches(files: Files, directory: str, pattern: str) -> Iterable[str] | None:
+_NAME_DIRECTORIES = "name the directories"
+
+
+def _unfit(pattern: object) -> Diagnostic | None:
+    """Return why nothing is searched for a pattern."""
+    if not isinstance(pattern, str):
+        return Diagnostic("PGT012", f"an item of include must be a string, not {value_found(pattern)}")
+    if len(_ANY_DEPTH.findall(pattern)) > _MOST_DEPTHS:
+        message = f"{quoted(pattern)} has more than {_MOST_DEPTHS} times **, which takes too long"
+        return Diagnostic("PGT013", message, hint=_NAME_DIRECTORIES)
+    if os.pardir in _below(pattern):
+        message = f"{quoted(pattern)} goes up after it went down"
+        return Diagnostic("PGT013", message, hint="write .. at the beginning only")
+    if _searches_elsewhere(pattern):
+        message = f"{quoted(pattern)} searches directories outside of that of the spec, which takes too long"
+        return Diagnostic("PGT013", message, hint=_NAME_DIRECTORIES)
+    return None
+
+
+def _matches(files: Files, directory: str, pattern: str) -> Iterable[str] | Diagnostic:
     try:
         return files.glob(directory, pattern)
     except TooManyError:
-        return None
+        message = f"{quoted(pattern)} matches more than {MOST:,} paths, perhaps through links to directories"
+        return Diagnostic("PGT013", message, hint=_NAME_DIRECTORIES)
 
 
 def _below(pattern: str) -> list[str]:
