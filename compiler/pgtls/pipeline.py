@@ -59,6 +59,7 @@ def decided(request: Request) -> Decided:
     from pgtls.certificates.observe import observe
     from pgtls.certificates.secrets import Secrets
     from pgtls.certificates.supplied import adapted, gather
+    from pgtls.fleet.fields import entities
     from pgtls.state.names import own_files
 
     checked, asked = check(request.spec, request.now, request.lock, request.files), request.asked
@@ -69,6 +70,7 @@ def decided(request: Request) -> Decided:
     existing = observe(
         *(request.out, checked.lock, request.lock, profiles, outside, secrets),
         own=own_files(request.lock, request.out),
+        entities=[one.entity for one in entities(fleet)],
         now=request.now,
         allow_revoke=asked.allow_revoke,
         replaced=asked.replace,

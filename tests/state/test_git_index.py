@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgtls.diagnostics import Rejected
-from pgtls.state.git_index import IndexFault, tracked
+from pgtls.state.git_index import IndexFault, in_work_tree, tracked
 from pgtls.state.out_directory import check_untracked
 
 if TYPE_CHECKING:
@@ -159,6 +159,25 @@ def test_the_repository_that_the_environment_names_counts(tmp_path: Path, monkey
     monkeypatch.chdir(work)
     with pytest.raises(IndexFault, match="GIT_DIR names it, and it is no repository"):
         tracked(str(work / "out"))
+
+
+def test_a_directory_lies_in_the_work_trees_around_it_and_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, out = tmp_path / "work", tmp_path / "work/out"
+    out.mkdir(parents=True)
+    assert not in_work_tree(str(out))
+    git(work, "init", "-q")
+    assert in_work_tree(str(out))
+    assert in_work_tree(str(work))
+    assert not in_work_tree(str(tmp_path))
+    (work / ".git").rename(tmp_path / "repository")
+    assert not in_work_tree(str(out))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "repository"))
+    monkeypatch.chdir(tmp_path)
+    assert in_work_tree(str(out))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "elsewhere"))
+    assert not in_work_tree(str(out))
 
 
 def test_another_index_of_the_environment_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
 
 import pgtls
+from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.exports.built import built as exported
 from pgtls.live.run import loaded
@@ -21,6 +23,7 @@ from pgtls.pki.model import Entity
 from pgtls.state import files, seal
 from pgtls.state import lock as locks
 from pgtls.state import manifest as manifests
+from pgtls.state.known_lock import NONE
 from pgtls.state.lock import timestamp
 from pgtls.state.manifest import Inputs, Manifest
 from pgtls.state.up_to_date import input_digest, source_digest, up_to_date
@@ -317,32 +320,178 @@ def test_a_manifest_that_no_build_wrote_saves_no_build_and_delivers_nothing(tmp_
         read()
 
 
+def look_at_a_branch(place: Place, *brought: str) -> None:
+    """Check out a branch that has files at paths of the out directory, and go back: git has deleted them."""
+    directory = place.directory
+    git(directory, "init", "-q", "-b", "main")
+    git(directory, "add", "pgtls.toml", "pgtls.lock")
+    git(directory, "commit", "-qm", "spec and lock")
+    git(directory, "worktree", "add", "-q", str(directory / "theirs"), "-b", "other")
+    for path in brought:
+        (directory / "theirs/out" / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / "theirs/out" / path).write_text("x")
+    git(directory / "theirs", "add", "-f", "out")
+    git(directory / "theirs", "commit", "-qm", "tidy")
+    git(directory, "checkout", "-q", "--ignore-other-worktrees", "other")
+    git(directory, "checkout", "-q", "main")
+    assert not any(place.file(path).exists() for path in brought), "git has deleted them"
+
+
 @pytest.mark.parametrize("path", [".pgtls/lock", ".pgtls/generations"])
 def test_a_branch_that_is_checked_out_for_a_moment_takes_no_memory_away(tmp_path: Path, path: str) -> None:
     place = Place(tmp_path)
     place.build(SMALL)
     kept = place.file(path).read_bytes()
-    git(tmp_path, "init", "-q", "-b", "main")
-    git(tmp_path, "add", "pgtls.toml", "pgtls.lock")
-    git(tmp_path, "commit", "-qm", "spec and lock")
-    git(tmp_path, "branch", "other")
-    git(tmp_path, "worktree", "add", "-q", str(tmp_path / "theirs"), "other")
-    (tmp_path / "theirs/out/.pgtls").mkdir(parents=True)
-    (tmp_path / "theirs/out" / path).touch()
-    git(tmp_path / "theirs", "add", "-f", "out")
-    git(tmp_path / "theirs", "commit", "-qm", "tidy")
-    git(tmp_path, "checkout", "-q", "--ignore-other-worktrees", "other")
-    git(tmp_path, "checkout", "-q", "main")
-    assert not place.file(path).exists(), "git has deleted it"
+    look_at_a_branch(place, path)
     for command in ("build", "plan", "status"):
         with pytest.raises(Rejected, match=f'PGT588: no build wrote .*: "{path}"'):
             readers(place)[command]()
     place.file(path).write_bytes(kept)
     assert steps(place.build()) == []
     place.file(path).unlink()
-    place.file(".pgtls/key").unlink()  # as the hint says
-    assert steps(place.build()) == []
+    assert steps(place.build(new_out=True)) == []  # as the hint says
     assert place.file(path).exists()
+    assert steps(place.build()) == []
+
+
+LEFT = SMALL.replace('[user.app]\nca = "clients"\n', '[user.bob]\nca = "clients"\n').replace('["app"]', '["bob"]')
+"""User app has left."""
+MEMORY = (".pgtls/key", ".pgtls/lock", ".pgtls/generations")
+
+
+def revoked(place: Place) -> list[str]:
+    """The serial numbers in the CRL of the server."""
+    lists = x509.load_pem_x509_crl(place.file("servers/main/root.crl").read_bytes())
+    return [f"{one.serial_number:x}" for one in lists]
+
+
+@pytest.mark.parametrize("more", [(), ("ca/clients/ca.crl",)], ids=["the key", "and the CRL"])
+def test_a_branch_that_takes_the_key_too_undoes_no_revocation(tmp_path: Path, more: tuple[str, ...]) -> None:
+    place = Place(tmp_path)
+    place.build(SMALL)
+    serial = locks.read(place.lock).latest[Entity("user.app")].serial
+    place.build(LEFT)
+    assert revoked(place) == [serial]
+    look_at_a_branch(place, *MEMORY, *more)
+    whole = place.lock.read_text()
+    place.lock.write_text("".join(line for line in whole.splitlines(True) if '"user.app"' not in line))
+    for name, read in readers(place).items():
+        code = "PGT508" if name == "confirm" else "PGT587"  # it knows no build any more
+        with pytest.raises(Rejected, match=code) as rejected:
+            read()
+        hint = str(rejected.value.diagnostics[0].hint)
+        assert code == "PGT508" or ("--new-out" in hint and [path for path in more if path in hint] == [*more])
+    assert revoked(place) == [serial]
+    place.lock.write_text(whole)  # from its history, as the hint says
+    place.build(new_out=True, asked=Asked(accept_outage=True))
+    assert revoked(place) == [serial]
+    assert steps(place.build()) == []
+
+
+def without_key(key: Path) -> None:
+    key.unlink()
+
+
+def with_another_key(key: Path) -> None:
+    key.unlink()
+    key.write_bytes(b"k" * 32)
+    key.chmod(0o400)
+
+
+def with_a_mode_of_git(key: Path) -> None:
+    key.chmod(0o644)
+
+
+@pytest.mark.parametrize("change", [without_key, with_another_key, with_a_mode_of_git])
+def test_in_a_work_tree_a_manifest_counts_only_with_its_key(tmp_path: Path, change: Callable[[Path], object]) -> None:
+    place = Place(tmp_path)
+    place.build(SMALL)
+    git(tmp_path, "init", "-q")
+    assert steps(place.build()) == []
+    change(place.file(".pgtls/key"))
+    before = place.state()
+    for read in readers(place).values():
+        with pytest.raises(Rejected, match="PGT587"):
+            read()
+    assert place.state() == before
+    (tmp_path / ".git").rename(tmp_path / "elsewhere")
+    place.build()
+    (tmp_path / "elsewhere").rename(tmp_path / ".git")
+    for read in readers(place).values():
+        read()
+
+
+def test_what_lies_in_the_private_directory_counts_only_with_the_manifest(tmp_path: Path) -> None:
+    """A copy of the lock that git has left behind hides nothing, and revokes nothing."""
+    place = Place(tmp_path)
+    place.build(SMALL)
+    place.file(".pgtls/key").unlink()
+    lines = place.lock.read_text().splitlines(True)
+    revoked = {**json.loads(next(line for line in lines if '"user.app"' in line))}
+    revoked = {name: revoked[name] for name in ("ca", "entity", "serial")}
+    more = {**revoked, "event": "revoked", "reason": "superseded", "date": "2026-01-01T00:00:00Z"}
+    place.file(".pgtls/lock").write_text("".join(lines) + json.dumps(more) + "\n")
+    planned = place.build(new_out=True)
+    assert (steps(planned), planned.existing.drift, planned.existing.history) == ([], NONE, None)
+
+
+@pytest.mark.parametrize("in_work_tree", [True, False], ids=["in a work tree", "elsewhere"])
+def test_a_manifest_that_no_build_wrote_deletes_nothing_that_pgtls_does_not_make(
+    tmp_path: Path, in_work_tree: bool
+) -> None:
+    place = Place(tmp_path)
+    place.build(SMALL)
+    theirs = {"vault/root.key": "user.gone", "clients/app/notes.txt": "user.app", "ca/.retired/x/ca.key": "ca.root"}
+    document = json.loads(place.file("manifest.json").read_bytes())
+    for path, entity in theirs.items():
+        place.file(path).parent.mkdir(parents=True, exist_ok=True)
+        place.file(path).write_text("mine")
+        place.file(path).chmod(0o600)
+        digest = sha256(b"mine").hexdigest()
+        document["files"][path] = {
+            "sha256": digest,
+            "size": 4,
+            "mtime_ns": 1,
+            "mode": 0o600,
+            "kind": "key" if path.endswith("key") else "bundle",
+            "entity": entity,
+        }
+    place.file("manifest.json").write_text(json.dumps(document))
+    if in_work_tree:
+        git(tmp_path, "init", "-q")
+    planned = place.build(LEFT, new_out=in_work_tree)
+    assert all(place.file(path).read_text() == "mine" for path in theirs)
+    assert not place.file("clients/app/postgresql.key").exists(), "what pgtls makes goes"
+    (found,) = [one for one in planned.diagnostics if one.code == "PGT528"]
+    assert all(path in found.message for path in ("vault/", "clients/app/notes.txt", "ca/.retired/"))
+
+
+@pytest.mark.parametrize("in_work_tree", [True, False], ids=["in a work tree", "elsewhere"])
+def test_a_manifest_that_no_fetch_wrote_deletes_nothing_that_pgtls_does_not_make(
+    tmp_path: Path, in_work_tree: bool
+) -> None:
+    place, there = Place(tmp_path / "builder"), tmp_path / "there"
+    place.directory.mkdir()
+    place.build(SMALL)
+
+    def fetch() -> None:
+        pgtls.fetch(there, "server.main", store=str(place.out), now=NOW)
+
+    fetch()
+    notes = there / "servers/main/notes.txt"
+    notes.write_text("mine")
+    document = json.loads((there / "manifest.json").read_bytes())
+    entry = document["files"]["servers/main/install.sh"]
+    document["files"]["servers/main/notes.txt"] = {**entry, "sha256": sha256(b"mine").hexdigest(), "size": 4}
+    (there / "manifest.json").write_text(json.dumps(document))
+    if in_work_tree:
+        git(there, "init", "-q")
+        with pytest.raises(Rejected, match="PGT587") as rejected:
+            fetch()
+        assert "fetch into a new directory" in str(rejected.value.diagnostics[0].hint)
+    else:
+        fetch()
+    assert notes.read_text() == "mine"
 
 
 def test_a_tree_without_a_seal_is_read_and_sealed_and_that_is_all(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.words import suggestion
 from pgtls.pki.model import Entity, Unreadable
 from pgtls.state import generations, layout
+from pgtls.state import manifest as manifests
 from pgtls.state.deployed import Evidence
-from pgtls.state.out_directory import check_owner
+from pgtls.state.out_directory import check_owner, with_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ def evidence_of(
     """Return evidence that the last build of each entity is deployed. "all" names everything that it made.
 
     Raise :class:`Rejected`: PGT508 (nothing was built here), PGT540 (it is of another user), PGT509 (no entity of
-    that name).
+    that name), PGT587 or PGT588 (no build wrote what is there).
     """
     past = generations.read(out)
     if not past:
@@ -35,6 +36,8 @@ def evidence_of(
         hint = "name the out directory with --out" if lock.issued else "run pgtls build first"
         raise Rejected(Diagnostic("PGT508", f'no build is recorded in "{out}"', hint=hint))
     names = sorted(past) if "all" in entities else list(dict.fromkeys(entities))
+    if manifest := manifests.read(out):
+        with_memory(out, manifest)
     if unknown := [name for name in names if name not in past]:
         known = "entities are server.NAME, pooler.NAME or user.NAME"
         named = " or ".join(f'"{entity}"' for entity in past if entity.name == unknown[0])

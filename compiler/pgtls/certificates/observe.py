@@ -20,8 +20,17 @@ from pgtls.pki.age import is_encrypted
 from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList, Unreadable
 from pgtls.state import deployed, generations, layout
 from pgtls.state import manifest as manifests
+from pgtls.state.known_lock import NONE as NO_DRIFT
 from pgtls.state.known_lock import compare
-from pgtls.state.out_directory import check_lock, check_remembered, foreign_files, inspect, observe_files, open_keys
+from pgtls.state.out_directory import (
+    check_lock,
+    foreign_files,
+    inspect,
+    observe_files,
+    open_keys,
+    remembers,
+    with_memory,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -33,7 +42,7 @@ if TYPE_CHECKING:
     from pgtls.pki.model import Profile
     from pgtls.state.known_lock import Drift
     from pgtls.state.lock import IssuedLine, Lock
-    from pgtls.state.manifest import Entry
+    from pgtls.state.manifest import Entry, Manifest
     from pgtls.state.out_directory import Observed
 
 
@@ -46,6 +55,7 @@ def observe(
     secrets: Secrets,
     *,
     own: Collection[str],
+    entities: Collection[Entity],
     now: datetime,
     allow_revoke: bool = False,
     replaced: Collection[str] = (),
@@ -54,15 +64,17 @@ def observe(
 ) -> Existing:
     """Read the tree and every desired certificate. Raise :class:`Rejected` if the directory is not ours.
 
-    ``own`` are the :func:`pgtls.state.names.own_files`. ``lock`` is the content of ``lock_file``; the result also
-    has the revocations that others removed, and with ``allow_revoke`` the removed certificates, revoked. Without a
-    tree, certificates of the lock count as present; with ``new_out``, as lost. A ``review`` expects no tree.
-    ``replaced`` are the entities that get a new key.
+    ``own`` are the :func:`pgtls.state.names.own_files`, ``entities`` those of the spec. ``lock`` is the content of
+    ``lock_file``; the result also has the revocations that others removed, and with ``allow_revoke`` the removed
+    certificates, revoked. Without a tree, certificates of the lock count as present; with ``new_out``, as lost, and so
+    does what a tree remembers. A ``review`` expects no tree. ``replaced`` are the entities that get a new key.
     """
-    drift, evidence = compare(out, lock), deployed.read(lock_file, out, now)
+    manifest = _manifest(out, lock, own, entities, new_out=new_out)
+    remembered = manifest is not None and remembers(out, manifest)
+    drift, evidence = compare(out, lock) if remembered else NO_DRIFT, deployed.read(lock_file, out, now)
     whole = restored(lock, drift, now, allowed=allow_revoke)
     existing = _existing(
-        *(out, whole, profiles, outside, secrets),
+        *(out, manifest, whole, profiles, outside, secrets),
         own=own,
         now=now,
         new_out=new_out,
@@ -73,12 +85,26 @@ def observe(
     return replace(
         existing,
         forgotten=revocations(lock, drift, now) if allow_revoke else (),
-        history=generations.read(out) if existing.manifest else None,
+        history=generations.read(out) if remembered else None,
         accounts={} if existing.from_lock else {ca: _account(ca, existing, replaced) for ca in sorted(outside.acme)},
         renewals=existing.manifest.renewals if existing.manifest else {},
         deployed=evidence,
         diagnostics=(*existing.diagnostics, *outside.diagnostics, *taken_keys(outside, whole, out)),
     )
+
+
+def _manifest(
+    out: str, lock: Lock, own: Collection[str], entities: Collection[Entity], *, new_out: bool
+) -> Manifest | None:
+    """Read the manifest. One that no build into this directory wrote lists only what the lock or the spec knows."""
+    manifest = manifests.read(out) if inspect(out, own) == "ours" else None
+    if manifest is None:
+        return None
+    check_lock(out, manifest, lock)
+    manifest = with_memory(out, manifest, lost=new_out)
+    if remembers(out, manifest):
+        return manifest
+    return manifest.limited({*entities, *(line.entity for line in lock.by_serial.values())})
 
 
 def _account(ca: Entity, existing: Existing, replaced: Collection[str]) -> Account:
@@ -92,6 +118,7 @@ def _account(ca: Entity, existing: Existing, replaced: Collection[str]) -> Accou
 
 def _existing(
     out: str,
+    manifest: Manifest | None,
     lock: Lock,
     profiles: Mapping[Entity, Profile],
     outside: Outside,
@@ -104,13 +131,10 @@ def _existing(
     review: bool,
     replaced: Collection[str],
 ) -> Existing:
-    manifest = manifests.read(out) if inspect(out, own) == "ours" else None
     if manifest is None:
         if lock.id and not new_out:
             return _from_lock(out, lock, profiles, outside, review=review)
         return _nothing(out, lock, profiles, outside, secrets)
-    check_lock(out, manifest, lock)
-    check_remembered(out, manifest)
     files = observe_files(out, manifest, own, sealed=secrets.sealed)
     known = {line.certificate.sha256: line for line in lock.by_serial.values()}
     guarded = manifest.at_rest.guarded if manifest.at_rest else ()

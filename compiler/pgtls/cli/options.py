@@ -112,7 +112,8 @@ class Asks:
         ),
     ] = False
     new_out: Annotated[
-        bool, typer.Option("--new-out", help="Create the out directory even though the lock already exists.")
+        bool,
+        typer.Option("--new-out", help="Build although the out directory is absent, or has lost its memory."),
     ] = False
 
     @property

@@ -34,7 +34,9 @@ def planned(fleet: Fleet, tree: Tree, existing: Existing) -> Tree:
         if entry.entity in before:
             before[entry.entity].add(path)
     return {
-        _path(one): _file(one, files, Later.KEPT if _stays(one, files, before[one], existing) else Later.PENDING)
+        layout.archive_path(one): _file(
+            one, files, Later.KEPT if _stays(one, files, before[one], existing) else Later.PENDING
+        )
         for one, files in bundles.items()
     }
 
@@ -42,8 +44,8 @@ def planned(fleet: Fleet, tree: Tree, existing: Existing) -> Tree:
 def packed(fleet: Fleet, tree: Tree, plan: Tree, read: Callable[[str], bytes | None]) -> Tree:
     """Return the archives of a tree whose other files are known. ``read`` returns the files that stay."""
     return {
-        _path(entity): plan[_path(entity)]
-        if plan[_path(entity)].content is Later.KEPT
+        layout.archive_path(entity): plan[layout.archive_path(entity)]
+        if plan[layout.archive_path(entity)].content is Later.KEPT
         else _file(entity, files, _packed(entity, files, read))
         for entity, files in _bundles(fleet, tree)
     }
@@ -57,13 +59,9 @@ def _bundles(fleet: Fleet, tree: Tree) -> Iterator[tuple[Entity, Mapping[str, Fi
     if not found:
         return
     for path, file in tree.items():
-        if file.entity in found and path != _path(file.entity):
+        if file.entity in found and path != layout.archive_path(file.entity):
             found[file.entity][path] = file
     yield from ((entity, files) for entity, files in found.items() if files)
-
-
-def _path(entity: Entity) -> str:
-    return layout.path(entity, f"{entity.name}.zip")
 
 
 def _file(entity: Entity, files: Mapping[str, File], content: bytes | Later) -> File:
@@ -74,7 +72,7 @@ def _file(entity: Entity, files: Mapping[str, File], content: bytes | Later) -> 
 
 def _stays(entity: Entity, files: Mapping[str, File], before: Collection[str], existing: Existing) -> bool:
     """Return whether the archive contains these files: one transaction wrote all of them, and the files ``before``."""
-    return existing.keeps(_path(entity)) and before == {*files, _path(entity)} and all(
+    return existing.keeps(layout.archive_path(entity)) and before == {*files, layout.archive_path(entity)} and all(
         existing.keeps(path)
         if file.content is Later.KEPT
         else (content := file.read()) is not None and sha256(content).hexdigest() == existing.listed[path].sha256

@@ -54,6 +54,11 @@ def tracked(directory: str) -> list[str]:
     return sorted(path for _, path in _tracked(os.path.realpath(directory)))
 
 
+def in_work_tree(directory: str) -> bool:
+    """Return whether a checkout can write or delete files of a directory. Raise :class:`IndexFault` as others here."""
+    return any(True for _ in _containing(os.path.realpath(directory)))
+
+
 def is_repository(directory: str) -> bool:
     """Return whether a directory is the top of a work tree."""
     return os.path.lexists(os.path.join(directory, GIT))
@@ -75,17 +80,22 @@ def _unreadable(path: str, error: OSError) -> IndexFault:
 
 
 def _tracked(directory: str) -> Iterator[tuple[str, str]]:
-    """Yield the top of the work tree and the path, from every repository around and of the environment."""
-    for git, top, index in dict.fromkeys((*_around(directory), *_of_environment())):
+    """Yield the top of the work tree and the path, of every file of the directory that a repository tracks."""
+    for git, top, index in _containing(directory):
         below = os.path.relpath(directory, top)
-        if below.partition("/")[0] == os.pardir:
-            continue
         for name in _listed(git, index):
             if name[-1:] == "/" and f"{below}/".startswith(name):
                 raise IndexFault(index, f'it is sparse, and does not say what git tracks in "{name}"')
             path = _below(name, below)
             if path is not None:
                 yield top, path
+
+
+def _containing(directory: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the repositories around and of the environment whose work tree contains a directory: as :func:`_around`."""
+    for git, top, index in dict.fromkeys((*_around(directory), *_of_environment())):
+        if os.path.relpath(directory, top).partition("/")[0] != os.pardir:
+            yield git, top, index
 
 
 def _below(name: str, directory: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from pgtls.pki.model import Entity, ca_entity
@@ -112,3 +113,46 @@ def request_path(entity: Entity) -> str:
 def crl_path(ca: str) -> str:
     """Return the path of the CRL of the CA called NAME."""
     return path(ca_entity(ca), CA_CRL)
+
+
+_LOGIN = frozenset((CLIENT_CERTIFICATE, CLIENT_KEY, CLIENT_TRUST, CLIENT_CRL, PRIMARY_CONNINFO))
+_SERVER = frozenset(
+    (
+        *(SERVER_CERTIFICATE, SERVER_KEY, SERVER_REQUEST, SERVER_NEXT_CERTIFICATE, SERVER_NEXT_KEY),
+        *(SERVER_PREVIOUS_CERTIFICATE, SERVER_TRUST, SERVER_CRL, HBA, IDENT, CONF, INSTALLER, HOSTS),
+        *(POOLER_CONF, POOLER_DATABASES, USER_LIST),
+        *(f"{directory}/{name}" for directory in (REPLICATION, LOGIN) for name in _LOGIN),
+    )
+)
+_FILES = {
+    "ca": frozenset((CA_CERTIFICATE, CA_KEY, CA_KEY_URI, CA_ACCOUNT_KEY, CA_CRL, CA_REQUEST, CA_PREVIOUS_CERTIFICATE)),
+    "server": _SERVER,
+    "pooler": _SERVER,
+    "user": frozenset(
+        (
+            *(CLIENT_CERTIFICATE, CLIENT_KEY, CLIENT_PKCS8, CLIENT_PKCS12, CLIENT_REQUEST, CLIENT_TRUST, CLIENT_CRL),
+            *(SERVICES, ENVIRONMENT, ENVIRONMENT_WINDOWS, INSTALLER, INSTALLER_WINDOWS, JDBC, PGADMIN, CONNECTIONS),
+            README,
+        )
+    ),
+}
+"""By kind of entity: the files in its directory whose names follow from nothing else."""
+_HASHED = re.compile(rf"{re.escape(SERVER_CRLS)}/[0-9a-f]{{8}}\.r[0-9]+\Z")
+
+
+def archive_path(entity: Entity) -> str:
+    """Return the path of a user's bundle as one file."""
+    return path(entity, f"{entity.name}.zip")
+
+
+def gives(entity: Entity, file: str) -> bool:
+    """Return whether a build may write a file of an entity at a path."""
+    if file.startswith(RETIRED):
+        where, _, name = file.removeprefix(RETIRED).partition("/")
+        return entity.kind == "ca" and where.rpartition("-")[0] == entity.name and name in _FILES["ca"]
+    if not file.startswith(start := path(entity, "")):
+        return False
+    name = file.removeprefix(start)
+    hashed = entity.kind in ("server", "pooler") and _HASHED.match(name) is not None
+    archive = entity.kind == "user" and file == archive_path(entity)
+    return hashed or archive or name in _FILES[entity.kind]

@@ -28,7 +28,7 @@ from pgtls.state.names import MANIFEST
 from pgtls.state.tree import FILE_KINDS, FileKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from pgtls.state.files import Stat
@@ -121,6 +121,15 @@ class Manifest:
         entries = {path: entry._replace(mtime_ns=_NEVER) for path, entry in self.files.items()}
         inputs = replace(self.inputs, digest="")
         return replace(self, inputs=inputs, files=entries, texts={}, renewals={}, remembered={}, sealed=False)
+
+    def limited(self, entities: Collection[Entity]) -> Manifest:
+        """Return a manifest with the files alone that the layout gives to some entities: a build deletes no others."""
+        files = {
+            path: entry
+            for path, entry in self.files.items()
+            if entry.entity in entities and layout.gives(entry.entity, path)
+        }
+        return replace(self, files=files)
 
     def render(self) -> bytes:
         """Return the file."""

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.words import listed
-from pgtls.state import files
+from pgtls.state import files, layout
 from pgtls.state import manifest as manifests
 from pgtls.state.faults import NEW_AROUND_KEYS, cannot_read, in_the_way, link_in_the_way, user_name, writing
 from pgtls.state.files import all_ancestors
-from pgtls.state.git_index import IndexFault, is_repository, strangers
-from pgtls.state.names import GIT, GITIGNORE, GITKEEP, KEY_PATH, MANIFEST, OURS, PRIVATE, RECORD_PATH, TREE
+from pgtls.state.git_index import IndexFault, in_work_tree, is_repository, strangers
+from pgtls.state.names import GIT, GITIGNORE, GITKEEP, MANIFEST, OURS, PRIVATE, RECORD_PATH, TREE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -124,11 +124,80 @@ def last_build(out: str) -> Manifest | None:
     into this directory wrote it.
     """
     manifest = manifests.read(out)
-    if manifest is None or manifest.sealed or _has_a_repository(out, manifest):
+    if manifest is None or remembers(out, manifest):
         return manifest
+    raise Rejected(_not_sealed(out, manifest))
+
+
+def remembers(out: str, manifest: Manifest) -> bool:
+    """Return whether a build into this directory wrote the manifest and what the private directory says.
+
+    Or the directory has a repository of its own, to which only builders push.
+    """
+    return manifest.sealed or _has_a_repository(out, manifest)
+
+
+def with_memory(out: str, manifest: Manifest, *, lost: bool = False) -> Manifest:
+    """Return a manifest that counts together with what builds remember; one without memory if that is ``lost``.
+
+    Git overwrites and deletes ignored files without asking: a branch that is checked out for a moment is enough. So in
+    a work tree, memory that is not there was taken, unless somebody says otherwise. Raise :class:`Rejected` with PGT587
+    (no build into this directory wrote the manifest) or PGT588 (nor what else builds remember).
+    """
+    if _has_a_repository(out, manifest):
+        return manifest
+    altered = _altered(out, manifest.remembered)
+    if lost:
+        return manifest.strange() if altered else manifest
+    if altered:
+        raise Rejected(_not_remembered(out, manifest, altered))
+    if not manifest.sealed and _in_work_tree(out):
+        raise Rejected(_not_sealed(out, manifest))
+    return manifest
+
+
+def _in_work_tree(out: str) -> bool:
+    try:
+        return in_work_tree(out)
+    except IndexFault as fault:
+        raise Rejected(unknown_index(out, fault)) from None
+
+
+def _altered(out: str, digests: Mapping[str, str]) -> list[str]:
+    """Return the files that do not have these digests."""
+    return [path for path, digest in sorted(digests.items()) if _content_digest(out, path) != digest]
+
+
+def _not_sealed(out: str, manifest: Manifest) -> Diagnostic:
+    """Return the diagnostic for a manifest that no build into this directory wrote: PGT587."""
     message = f'no build into the out directory "{out}" wrote its manifest.json'
-    hint = "run pgtls build: it compares every file with the spec"
-    raise Rejected(Diagnostic("PGT587", message, hint=hint))
+    if not _in_work_tree(out):
+        return Diagnostic("PGT587", message, hint="run pgtls build: it compares every file with the spec")
+    message += ", or git has deleted the key in .pgtls since"
+    return Diagnostic("PGT587", message, hint=f"restore the directory from a backup; {_without_backup(out, manifest)}")
+
+
+def _not_remembered(out: str, manifest: Manifest, altered: list[str]) -> Diagnostic:
+    """Return the diagnostic for what a build remembers, and the last one did not write: PGT588."""
+    message = f'no build wrote what pgtls remembers in the out directory "{out}": {_some(altered)}'
+    hint = f"restore {quote(os.path.join(out, PRIVATE))} from a backup; {_without_backup(out, manifest)}"
+    return Diagnostic("PGT588", message, hint=hint)
+
+
+def _without_backup(out: str, manifest: Manifest) -> str:
+    """Return what to do without memory: nothing else tells a lost revocation from one that never was."""
+    lists = _altered(out, {path: one.sha256 for path, one in manifest.files.items() if _is_list(path, one)})
+    crls = (
+        f", and with the CRLs that are deployed (here, these are missing or changed: {_some(lists)})" if lists else ""
+    )
+    return (
+        f"without one, compare the lock with its history{crls}, then run pgtls build --new-out: "
+        "it starts from the lock and reads every file"
+    )
+
+
+def _is_list(path: str, entry: Entry) -> bool:
+    return entry.kind == "crl" and path.startswith(layout.CAS)
 
 
 def _has_a_repository(out: str, manifest: Manifest) -> bool:
@@ -176,22 +245,6 @@ def check_lock(out: str, manifest: Manifest | None, lock: Lock) -> None:
     if mine := _lock_of(manifest, out, os.path.dirname(lock.file or "")):
         hint = f"the lock of this out directory is here: --lock {quote(mine)}"
     raise Rejected(Diagnostic("PGT524", message, hint=hint))
-
-
-def check_remembered(out: str, manifest: Manifest) -> None:
-    """Raise :class:`Rejected` with PGT588 if what a build remembers is not what the last one wrote.
-
-    A branch that is checked out for a moment can replace or delete these files, although git ignores them.
-    """
-    found = [path for path, digest in sorted(manifest.remembered.items()) if _content_digest(out, path) != digest]
-    if not found or _has_a_repository(out, manifest):
-        return
-    message = f'no build wrote what pgtls remembers in the out directory "{out}": {_some(found)}'
-    hint = (
-        f"restore {quote(os.path.join(out, PRIVATE))} from a backup; without one, compare the lock with its history, "
-        f"then delete {quote(os.path.join(out, KEY_PATH))}: the next build starts from the lock and reads every file"
-    )
-    raise Rejected(Diagnostic("PGT588", message, hint=hint))
 
 
 def _content_digest(out: str, path: str) -> str | None:

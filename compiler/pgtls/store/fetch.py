@@ -32,7 +32,7 @@ from pgtls.store.objects import Objects
 from pgtls.store.packs import read_blob, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from pgtls.state.manifest import Entry
@@ -170,7 +170,7 @@ class _Clear:
 def _write(source: str, directory: str, found: Mapping[Entity, _Current], now: datetime) -> tuple[Fetched, ...]:
     """Bring the destination up to date; write nothing where it is."""
     ids = {current.head.lock_id for current in found.values()}
-    old = manifests.read(directory) or _empty(source, next(iter(ids)), now)
+    old = _destination(directory, found) or _empty(source, next(iter(ids)), now)
     if old.spec != source or ids != {old.lock_id}:
         hint = "fetch into a new or empty directory"
         message = f'the directory "{directory}" was not fetched from "{source}"'
@@ -202,6 +202,19 @@ def _write(source: str, directory: str, found: Mapping[Entity, _Current], now: d
         for entity in found
         for where in [layout.directory(entity)]
     )
+
+
+def _destination(directory: str, found: Collection[Entity]) -> Manifest | None:
+    """Read the manifest of the destination. One that no fetch into it wrote lists only files of these entities."""
+    manifest = manifests.read(directory)
+    if manifest is None or manifest.sealed:
+        return manifest
+    try:
+        out_directory.with_memory(directory, manifest)
+    except Rejected as rejected:
+        hint = "fetch into a new directory, and compare both"
+        raise Rejected(*(replace(diagnostic, hint=hint) for diagnostic in rejected.diagnostics)) from None
+    return manifest.limited(found)
 
 
 def _older(url: str, entity: Entity, number: int, known: int) -> Diagnostic:

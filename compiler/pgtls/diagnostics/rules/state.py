@@ -763,11 +763,15 @@ RULES: tuple[Rule, ...] = (
         "error",
         "no build into this directory wrote the manifest",
         meaning="The authentication code of `manifest.json` is missing, or not from the key in `.pgtls` of the out "
-        "directory. `fetch` and `verify` then trust no file in it.",
+        "directory. `fetch` and `verify` then trust no file in it. In a git work tree, every command that reads the "
+        "directory stops.",
         why="The manifest says which files a build wrote. With another one, `fetch` would deliver what somebody else "
-        "put there: rules, and programs that root runs.",
-        fix="Run `pgtls build`: it reads every file, rewrites what the spec does not say, and writes the manifest "
-        "again. If you copy an out directory, copy `.pgtls` too.",
+        "put there: rules, and programs that root runs. Git overwrites and deletes ignored files without asking: to "
+        "check out a branch for a moment is enough to take the key together with what pgtls remembers of revocations.",
+        fix="Outside of a work tree, run `pgtls build`: it reads every file, rewrites what the spec does not say, and "
+        "writes the manifest again. In a work tree, restore the directory from a backup. Without one, compare the lock "
+        "with its history in version control, and with the CRLs that are deployed. Then run `pgtls build --new-out`. "
+        "If you copy an out directory, copy `.pgtls` too.",
     ),
     Rule(
         "PGT588",
@@ -777,8 +781,9 @@ RULES: tuple[Rule, ...] = (
         "left it.",
         why="By the copy of the lock, a build tells lines that others added from its own. Git overwrites ignored "
         "files without asking: to check out a branch for a moment is enough to replace them or to delete them.",
-        fix="Restore `.pgtls` from a backup. Without one, compare the lock with its history in version control, then "
-        "delete `.pgtls/key`: the next build starts from the lock and reads every file.",
+        fix="Restore `.pgtls` from a backup. Without one, compare the lock with its history in version control, and "
+        "with the CRLs that are deployed. Then run `pgtls build --new-out`: it starts from the lock and reads every "
+        "file.",
     ),
     Rule(
         "PGT590",
