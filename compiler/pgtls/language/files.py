@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from difflib import get_close_matches
@@ -16,6 +15,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from pgtls.language import regular
 from pgtls.language.matching import matches
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Files(ABC):
 
     @abstractmethod
     def _read(self, path: str, longest: int, *, pipes: bool) -> bytes:
-        """Read a file: at most one byte more than ``longest``."""
+        """Read a file. Of one that is longer than ``longest``, return one byte more, or raise OSError."""
 
     @abstractmethod
     def glob(self, directory: str, pattern: str) -> Iterable[str]:
@@ -100,9 +100,9 @@ class Disk(Files):
         self._roots: dict[str, tuple[str, ...]] = {}
 
     def _read(self, path: str, longest: int, *, pipes: bool) -> bytes:
-        with open(path, "rb", opener=None if pipes else _without_waiting) as file:
-            if not pipes and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise OSError(errno.EINVAL, "it is no regular file", path)
+        if not pipes:
+            return regular.read(path, os.O_RDONLY | os.O_CLOEXEC, longest=longest)
+        with open(path, "rb") as file:
             return file.read(longest + 1)
 
     def glob(self, directory: str, pattern: str) -> Iterable[str]:
@@ -193,10 +193,6 @@ def repository(directory: str) -> str | None:
         if directory == (directory := os.path.dirname(directory)):
             return None
     return directory
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class Mapped(Files):
