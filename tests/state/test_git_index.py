@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -134,8 +135,62 @@ def test_a_repository_that_is_out_of_reach_is_an_error(tmp_path: Path) -> None:
     check_untracked(str(tmp_path / "out"))  # an empty directory is no repository
     (tmp_path / ".git").rmdir()
     (tmp_path / ".git").write_text("gitdir: elsewhere\n")
-    with pytest.raises(Rejected, match=r'PGT586: .*/.git": it leads to "elsewhere", which is no repository'):
+    with pytest.raises(Rejected, match=r'PGT586: .*/.git": it names no directory'):
         check_untracked(str(tmp_path / "out"))
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(Rejected, match=r'PGT586: .*/.git": it leads to no repository'):
+        check_untracked(str(tmp_path / "out"))
+
+
+PARTS = pytest.mark.parametrize("name", [".git", ".git/commondir", ".git/config", ".git/index"])
+
+
+@pytest.fixture
+def replaced(tmp_path: Path, name: str) -> Path:
+    """Return a part of a repository with an index, which somebody has deleted."""
+    git(tmp_path, "init", "-q")
+    fill(tmp_path)
+    git(tmp_path, "add", "a")
+    if name == ".git":
+        shutil.rmtree(tmp_path / name)
+    (tmp_path / name).unlink(missing_ok=True)
+    return tmp_path / name
+
+
+def complaint(directory: Path) -> str:
+    try:
+        check_untracked(str(directory))
+    except Rejected as rejected:
+        return str(rejected)
+    return ""
+
+
+@PARTS
+@pytest.mark.parametrize(
+    "content",
+    ["root:secret:1\n", "secret/" * 40 + "s" * 300, "[core]\nworktree = secret\0"],
+    ids=["a line", "a long one", "no text"],
+)
+def test_no_message_shows_a_file_in_the_place_of_a_part_of_a_repository(
+    tmp_path: Path, replaced: Path, name: str, content: str
+) -> None:
+    """Root may look at the out directory of another account, which can put a link to a file of root's there."""
+    replaced.write_text(content)
+    own = complaint(tmp_path / "out")
+    replaced.rename(tmp_path / "shadow")
+    replaced.symlink_to(tmp_path / "shadow")
+    link = complaint(tmp_path / "out")
+    assert ("PGT586" in own, "PGT586" in link) == (name != ".git/config" or "\0" in content,) * 2
+    assert "secret" not in own + link
+
+
+@PARTS
+def test_a_part_of_a_repository_that_would_fill_the_memory_is_not_read(
+    tmp_path: Path, replaced: Path, name: str
+) -> None:
+    with replaced.open("wb") as file:
+        file.truncate(1 << 40)
+    assert f'{name}": File too large' in complaint(tmp_path / "out")
 
 
 def test_the_repository_that_the_environment_names_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

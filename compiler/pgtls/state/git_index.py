@@ -5,6 +5,7 @@ Imports little: a build with nothing to do looks here.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from pgtls.state.names import GIT, GITIGNORE, GITKEEP, MANIFEST, PRIVATE, TREE
@@ -20,6 +21,11 @@ _STAT = 40
 _EXTENDED = 0x4000
 _WORD = 8
 _BITS = 64
+
+_LONGEST_INDEX = 1 << 29
+_LONGEST_CONFIG = 1 << 20
+_LONGEST_PATH = 1 << 12
+"""Bytes: others may have put anything in the place of these files."""
 
 
 class IndexFault(Exception):  # noqa: N818  (becomes a diagnostic)
@@ -76,7 +82,8 @@ def _exists(path: str) -> bool:
 
 
 def _unreadable(path: str, error: OSError) -> IndexFault:
-    return IndexFault(path, error.strerror or "it cannot be read")
+    reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+    return IndexFault(path, reason or "it cannot be read")
 
 
 def _tracked(directory: str) -> Iterator[tuple[str, str]]:
@@ -144,11 +151,19 @@ def _git_directory(path: str) -> str | None:
     """
     if not os.path.isfile(path):
         return path if _exists(os.path.join(path, "HEAD")) else None
-    named = _text(path).removeprefix("gitdir:").strip()
-    git = os.path.join(os.path.dirname(path), named)
+    git = _named_in(path, "gitdir:")
     if not _exists(os.path.join(git, "HEAD")):
-        raise IndexFault(path, f'it leads to "{named}", which is no repository')
+        raise IndexFault(path, "it leads to no repository")
     return git
+
+
+def _named_in(path: str, introduction: str = "") -> str:
+    """Return the directory that a file of a repository names. No message shows what another file has instead."""
+    text = _text(path, _LONGEST_PATH, follow=False)
+    directory = os.path.join(os.path.dirname(path), text.removeprefix(introduction).strip())
+    if not text.startswith(introduction) or not os.path.isdir(directory):
+        raise IndexFault(path, "it names no directory")
+    return directory
 
 
 def _work_tree(git: str) -> str | None:
@@ -161,10 +176,10 @@ def _settings(git: str) -> dict[str, str]:
     """Return what the configuration in the common directory of a repository says, by lower-case section and name."""
     common = os.path.join(git, "commondir")
     if _exists(common):
-        git = os.path.join(git, _text(common).strip())
+        git = _named_in(common)
     config = os.path.join(git, "config")
     found, section = dict[str, str](), ""
-    for line in _text(config).splitlines() if _exists(config) else ():
+    for line in _text(config, _LONGEST_CONFIG, follow=True).splitlines() if _exists(config) else ():
         text = line.strip()
         if text.startswith("["):
             section, _, text = text[1:].partition("]")
@@ -173,17 +188,20 @@ def _settings(git: str) -> dict[str, str]:
     return found
 
 
-def _text(path: str) -> str:
+def _text(path: str, longest: int, *, follow: bool) -> str:
     try:
-        return os.fsdecode(read(path, follow=True))
+        text = os.fsdecode(read(path, longest=longest, follow=follow))
     except OSError as error:
         raise _unreadable(path, error) from None
+    if "\0" in text:
+        raise IndexFault(path, "it is no text")
+    return text
 
 
 def _listed(git: str, path: str) -> Iterable[str]:
     """Return the names in an index. That of a new repository is missing; anything else that is no index is a fault."""
     try:
-        content = read(path, follow=True)
+        content = read(path, longest=_LONGEST_INDEX, follow=True)
     except FileNotFoundError:
         return ()
     except OSError as error:
@@ -259,7 +277,7 @@ def _joined(git: str, names: Iterable[bytes], base: bytes, digest: int) -> Itera
         return
     path = os.path.join(git, f"sharedindex.{number}")
     try:
-        shared, _ = _names(read(path, follow=True), digest)
+        shared, _ = _names(read(path, longest=_LONGEST_INDEX, follow=True), digest)
         deleted = _positions(base[digest:], len(shared)) if base[digest:] else frozenset[int]()
     except OSError as error:
         raise _unreadable(path, error) from None

@@ -751,7 +751,8 @@ RULES: tuple[Rule, ...] = (
         "error",
         "it cannot be told whether git tracks a directory",
         meaning="A repository around the out directory, or one that `GIT_DIR`, `GIT_WORK_TREE` or `GIT_INDEX_FILE` "
-        "names, has an index that this account cannot read, or that pgtls does not know.",
+        "names, has an index that this account cannot read, or that pgtls does not know. Or its `.git` is a file that "
+        "names no repository, or a link to a file.",
         why="A commit could bring files into the out directory, and a build would take them for its own (`PGT541`). "
         "Where an export writes, git would commit secrets into a file that it tracks.",
         fix="Make the repository readable for the account that builds, unset a variable that names another repository, "
