@@ -137,6 +137,14 @@ PREPARED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda to: (to / "below/.gitignore").write_text("!*\n"),
         '/below" has a .gitignore that pgtls export did not write',
     ),
+    "a repository below": (
+        lambda to: git(to / "below", "init", "-q"),
+        '/below" is a repository of its own',
+    ),
+    "a submodule below": (
+        lambda to: (to / "below/.git").write_text("gitdir: ../../.git/modules/below\n"),
+        '/below" is a repository of its own',
+    ),
     "a file that git tracks": (
         lambda to: git(to, "add", "-f", "below/b.key"),
         'git tracks ".*/below/b.key", which is to hold a secret',

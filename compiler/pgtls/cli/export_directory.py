@@ -22,6 +22,7 @@ from pgtls.state.files import (
     sync_file,
 )
 from pgtls.state.git_index import IndexFault, tracked
+from pgtls.state.names import GIT
 from pgtls.state.out_directory import unknown_index
 
 if TYPE_CHECKING:
@@ -94,8 +95,11 @@ def _prepared(place: Directories, directory: str, files: Mapping[str, Exported])
     for below in sorted(all_ancestors(files)):
         name = os.path.join(directory, below)
         try:
-            if exists(IGNORED, place.open(below)):
+            here = place.open(below)
+            if exists(IGNORED, here):
                 return f'"{name}" has a {IGNORED} that pgtls export did not write: git could add secrets'
+            if exists(GIT, here):
+                return f'"{name}" is a repository of its own: git ignores nothing there that "{directory}" lists'
         except FileNotFoundError:
             continue
         except NotADirectoryError:
