@@ -75,7 +75,7 @@ def checkout(tmp_path: Path) -> Path:
     _git(directory, "init", "--quiet", "--initial-branch=main")
     commit(directory)
     _git(directory, "checkout", "--quiet", "--detach")
-    _program(programs / "gh", 'echo "gh $*"; cat review.md')
+    _program(programs / "gh", 'echo "gh $*"; cat ../temporary/review.md')
     return directory
 
 
@@ -100,11 +100,14 @@ def commit(checkout: Path) -> None:
 
 def run(checkout: Path, script: str, now: str = NOW, base: str = "main") -> subprocess.CompletedProcess[str]:
     """Run a script as a runner does (https://docs.github.com/actions, `shell: bash`)."""
+    temporary = checkout.parent / "temporary"
+    temporary.mkdir(exist_ok=True)
     surroundings: dict[str, Any] = ENVIRONMENT | {
         "PATH": f"{checkout.parent / 'bin'}:{ENVIRONMENT['PATH']}",
         "HOME": str(checkout.parent),
         "CI": "true",
         "GITHUB_WORKSPACE": str(checkout),
+        "RUNNER_TEMP": str(temporary),
         "GITHUB_STEP_SUMMARY": str(checkout.parent / "summary.md"),
         "PGTLS_SPEC": "pgtls.toml",
         "PGTLS_NOW": now,
@@ -120,6 +123,10 @@ def run(checkout: Path, script: str, now: str = NOW, base: str = "main") -> subp
         text=True,
         timeout=10 * PATIENCE,
     )
+
+
+def review_of(checkout: Path) -> str:
+    return (checkout.parent / "temporary" / "review.md").read_text()
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
@@ -182,11 +189,21 @@ def test_access_that_one_character_widens_is_in_the_comment(checkout: Path) -> N
     commit(checkout)
     script = step("pgtls.yml", "check", "Say what changes")
     assert run(checkout, script).returncode == 0
-    review = (checkout / "review.md").read_text()
+    review = review_of(checkout)
     assert "granted" in review
     assert "10.8.0.0/16" in review
     assert run(checkout, script, base="HEAD").returncode == 0
-    assert "granted" not in (checkout / "review.md").read_text()
+    assert "granted" not in review_of(checkout)
+
+
+def test_a_link_that_a_pull_request_commits_leads_the_review_nowhere(checkout: Path) -> None:
+    precious = checkout.parent / "precious"
+    precious.write_text("a file of the runner")
+    (checkout / "review.md").symlink_to(precious)
+    commit(checkout)
+    assert run(checkout, step("pgtls.yml", "check", "Say what changes")).returncode == 0
+    assert "pgtls plan" in review_of(checkout)
+    assert precious.read_text() == "a file of the runner"
 
 
 @pytest.mark.parametrize("way", ["a link", "a submodule"])
@@ -218,7 +235,7 @@ def test_a_spec_that_is_new_has_nothing_to_be_compared_with(checkout: Path) -> N
     _git(checkout, "branch", "--force", "main")
     commit(checkout)
     assert run(checkout, step("pgtls.yml", "check", "Say what changes")).returncode == 0
-    assert "pgtls plan" in (checkout / "review.md").read_text()
+    assert "pgtls plan" in review_of(checkout)
 
 
 def test_a_plan_that_fails_fails_the_job(checkout: Path) -> None:
