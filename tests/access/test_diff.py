@@ -561,7 +561,7 @@ def test_a_submodule_that_is_not_checked_out_where_a_pattern_looks_is_told(
     git(split, "commit", "-qm", "three")
     status, answer = compare(capsys, "git:HEAD~1", "pgtls.toml", "--fail-on", "any")
     (change,) = answer["protection"]
-    assert (status, change["kind"], change["what"]) == (1, "weakened", "it leads through more")
+    assert (status, change["kind"], change["what"]) == (1, "weakened", "it reads files by way of more")
     assert change["after"] == f"a submodule that is not checked out (commit {'1' * 40})"
     status, answer = compare(capsys, "git:HEAD~1", "git:HEAD")
     assert (status, answer["diagnostics"][0]["file"]) == (1, "git:HEAD:more")

@@ -195,6 +195,44 @@ def test_a_file_outside_of_the_repository_may_have_other_content_at_each_build(t
         assert not pgtls.diff(after, after)
 
 
+WAYS = {
+    "a link that an old link leads to": (["shared/evil -> /var/empty"], "shared/evil"),
+    "the target of an old link": (["shared -> other"], "shared"),
+    "the spec itself": (["pgtls.toml -> copy.toml"], "pgtls.toml"),
+    "the directory of a request that nobody has here": (["requests -> /var/empty"], "requests"),
+    "the directory of a program": (["bin -> /usr/bin"], "bin"),
+    "a link above a link": (["requests -> a/b", "a -> other"], "a"),
+}
+
+
+@pytest.mark.parametrize("what", WAYS)
+def test_a_new_link_by_which_a_build_reads_is_a_weakening_wherever_it_is(tmp_path: Path, what: str) -> None:
+    links, told = WAYS[what]
+    table = '[user.etl]\nca = "clients"\ncsr_file = "requests/etl.csr"\n'
+    table += '[user.job]\nca = "clients"\npassphrase = { command = ["bin/pass", "x"] }\n'
+    for side in ("old", "new"):
+        root = tmp_path / side
+        for directory in ("shared/web", "other/web", "other/b", "teams"):
+            (root / directory).mkdir(parents=True)
+        (root / "shared" / "web" / "a.toml").write_text(NOTHING)
+        (root / "other" / "web" / "a.toml").write_text(NOTHING)
+        (root / "teams" / "x").symlink_to("../shared")
+        for name in ("pgtls.toml", "copy.toml"):
+            (root / name).write_text(
+                BASE.replace("cas/*.toml", "teams/*/*/*.toml").replace("[ca.root]", f"{table}[ca.root]")
+            )
+        for link in links if side == "new" else ():
+            name, _, target = link.partition(" -> ")
+            if (root / name).is_dir():
+                (root / name).rename(root / "gone")
+            (root / name).unlink(missing_ok=True)
+            (root / name).symlink_to(target)
+    before, after = (pgtls.load(tmp_path / side / "pgtls.toml", now=NOW) for side in ("old", "new"))
+    assert ("spec", f"it reads files by way of {told}") in weakened(before, after)
+    assert not pgtls.diff(after, after)
+    assert not pgtls.diff(before, before)
+
+
 def test_a_link_on_the_way_of_a_pattern_is_a_weakening_unless_it_was_there(tmp_path: Path) -> None:
     sides = tmp_path / "old", tmp_path / "new"
     for side in sides:
@@ -210,12 +248,12 @@ def test_a_link_on_the_way_of_a_pattern_is_a_weakening_unless_it_was_there(tmp_p
 
     assert changes() == []
     (sides[1] / "cas" / "m").symlink_to(empty)
-    assert changes() == [("weakened", "it leads through cas/m", "none", f"a link to {empty}")]
+    assert changes() == [("weakened", "it reads files by way of cas/m", "none", f"a link to {empty}")]
     (sides[0] / "cas" / "m").symlink_to(empty)
     assert changes() == []
     (sides[0] / "cas" / "m").unlink()
     (sides[0] / "cas" / "m").symlink_to("/")
-    assert changes() == [("weakened", "it leads through cas/m", "a link to /", f"a link to {empty}")]
+    assert changes() == [("weakened", "it reads files by way of cas/m", "a link to /", f"a link to {empty}")]
     (sides[1] / "cas" / "m").unlink()
     assert changes() == [], "without the link, nothing is read there"
 

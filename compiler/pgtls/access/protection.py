@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.files import Reference
     from pgtls.fleet.model import Fleet, Server
-    from pgtls.language.source import Source
     from pgtls.language.values import NameConstraints, Table
 
     _Thing = Authority | Identity | User | Policy
@@ -57,7 +56,7 @@ def protection(old: Side, new: Side) -> tuple[ProtectionChange, ...]:
         *_trust(old.fleet, new.fleet),
         *_unclear(old.fleet, new.fleet),
         *_names(old.fleet, new.fleet),
-        *_include(old.fleet.source, new.fleet.source),
+        *_include(old.fleet, new.fleet),
         *_keys(old.fleet, new.fleet),
         *_single("lint", old.fleet.lint, new.fleet.lint),
         *_single("state", old.fleet.state, new.fleet.state),
@@ -310,18 +309,18 @@ _LINK = OSError.__name__
 # --- what else a build may include ------------------------------------------------------------------------------------
 
 
-def _include(old: Source, new: Source) -> Iterator[ProtectionChange]:
-    """Find ways by which a build may include other files than those that are compared."""
-    patterns = [[normal(pattern) for pattern in source.patterns] for source in (old, new)]
-    if added := [pattern for pattern in patterns[1] if pattern not in patterns[0] and is_open(new, pattern)]:
+def _include(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
+    """Find ways by which a build may read other files than those that are compared."""
+    patterns = [[normal(pattern) for pattern in fleet.source.patterns] for fleet in (old, new)]
+    if added := [one for one in patterns[1] if one not in patterns[0] and is_open(new.source, one)]:
         gone = [pattern for pattern in patterns[0] if pattern not in patterns[1]]
         yield ProtectionChange(
             "weakened", "include", "a build may read files that no commit has", *map(_shown, (gone, added))
         )
-    before = astray(old)
-    for path, way in astray(new).items():
+    before, after = (astray(fleet.source, (one.path for one in references(fleet).values())) for fleet in (old, new))
+    for path, way in after.items():
         if (was := before.get(path)) != way:
-            yield ProtectionChange("weakened", "include", f"it leads through {path}", _shown(was), way)
+            yield ProtectionChange("weakened", "spec", f"it reads files by way of {path}", _shown(was), way)
 
 
 # --- trust -----------------------------------------------------------------------------------------------------------

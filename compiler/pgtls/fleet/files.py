@@ -47,8 +47,9 @@ class Reference(NamedTuple):
 
     @property
     def path(self) -> str:
-        """The path of a file."""
-        return os.path.join(self.directory, self.name)
+        """The path of a file; of a program, that of its first word."""
+        name = self.name.partition(" ")[0] if self.use == "program" else self.name
+        return os.path.join(self.directory, name)
 
     @property
     def is_relative(self) -> bool:

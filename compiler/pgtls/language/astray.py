@@ -6,7 +6,7 @@ A checkout may lack what a link or a submodule leads to, and a machine may have 
 from __future__ import annotations
 
 import os
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from pgtls.diagnostics.text import visible
@@ -15,7 +15,7 @@ from pgtls.language.git import submodules
 from pgtls.language.matching import Machine, is_wild, matches
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from pgtls.language.source import Source
 
@@ -32,36 +32,68 @@ def _is_outside(source: Source, pattern: str) -> bool:
     return repositories(path).keys().isdisjoint(around) if around else goes_up(os.path.relpath(path, source.directory))
 
 
-def astray(source: Source) -> dict[str, str]:
-    """Return the links and the other repositories on the way of a pattern, each with what it is.
+def astray(source: Source, named: Iterable[str] = ()) -> dict[str, str]:
+    """Return the links and the other repositories by which a spec reads its files, each with what it is.
 
-    Only the disk has such ways: in a revision, each is an error.
+    These are the files of the spec, what its patterns look through, and the ``named`` paths. Of a link to a link, each
+    counts. Only what lies in the repository of the spec (without one, in its directory) comes with a commit. Only the
+    disk has such ways: in a revision, each is an error.
     """
     if not isinstance(source.reader, Disk):
         return {}
-    tree = _Checkout(os.fspath(source.directory))
-    found = {name for pattern in source.patterns for name in matches(tree.top, pattern, tree)}
-    ways = {name: tree.way(os.path.join(tree.top, name)) for name in found}
-    return {visible(os.path.normpath(name)): visible(ways[name]) for name in sorted(ways) if ways[name]}
+    checkout = _Checkout(os.fspath(source.directory))
+    found = {name for pattern in source.patterns for name in matches(checkout.top, pattern, checkout)}
+    files = [os.path.join(checkout.top, name) for name in found] + [os.fspath(one.path) for one in source.files]
+    ways = {way: what for path in (*checkout.passed, *files, *named) for way, what in checkout.ways(path).items()}
+    return {visible(os.path.relpath(way, checkout.real)): visible(what) for way, what in sorted(ways.items())}
 
 
 class _Checkout(Machine):
-    """The directories of the machine. Links and other repositories lead away."""
+    """The directories of the machine, with what a commit can put on the way of a path. ``top``: of the spec."""
 
     def __init__(self, top: str) -> None:
-        self.top = top
+        self.top, self.real = top, os.path.realpath(top)
+        self.passed: list[str] = []
+        self._roots = list(repositories(os.path.join(top, ""))) or [self.real]
+        self._resolved, self._other = cache(self._resolve), cache(self._repository)
 
     def leads_away(self, path: str) -> bool:
-        """Return whether a path leads to what may differ although its commit is the same."""
-        return bool(self.way(path))
+        """Return whether a path is a link that leads nowhere. Remember it: a pattern passes it."""
+        self.passed.append(path)
+        return super().leads_away(path)
 
-    def way(self, path: str) -> str:
-        """Return what leads away at a path, or ""."""
-        path = path.rstrip(os.sep) or path
-        if os.path.islink(path):
-            return f"a link to {os.readlink(path)}"
-        real = os.path.realpath(path)
-        if not os.path.isdir(real) or os.path.commonpath((self._real, real)) == real:
+    def ways(self, path: str) -> dict[str, str]:
+        """Return the links and the other repositories on the way of a path."""
+        real, links = self._resolved(os.path.join(os.getcwd(), path), _MOST_LINKS)
+        found = {link: f"a link to {os.readlink(link)}" for link in links}
+        while self._is_inside(real):
+            if what := self._other(real):
+                found[real] = what
+            real = os.path.dirname(real)
+        return found
+
+    def _resolve(self, path: str, left: int) -> tuple[str, frozenset[str]]:
+        """Return the real path, and each link that was followed and that a commit can hold."""
+        above, name = os.path.split(path)
+        if above == path:
+            return path, frozenset()
+        real, links = self._resolved(above, left)
+        if name in ("", os.curdir):
+            return real, links
+        if name == os.pardir:
+            return os.path.dirname(real), links
+        here = os.path.join(real, name)
+        if not left or not os.path.islink(here):
+            return here, links
+        real, more = self._resolved(os.path.join(real, os.readlink(here)), left - 1)
+        return real, links | more | ({here} if self._is_inside(here) else frozenset())
+
+    def _is_inside(self, path: str) -> bool:
+        return any(os.path.commonpath((root, path)) == root for root in self._roots)
+
+    def _repository(self, real: str) -> str:
+        """Return what another repository is, of which a checkout may have another commit, or nothing."""
+        if not os.path.isdir(real) or os.path.commonpath((self.real, real)) == real:
             return ""
         if os.path.lexists(os.path.join(real, ".git")):
             return "another repository"
@@ -69,10 +101,6 @@ class _Checkout(Machine):
             return "" if os.listdir(real) else "an empty directory, perhaps a submodule: git cannot tell"
         commit = self._submodules.get(real)
         return f"a submodule that is not checked out (commit {commit})" if commit else ""
-
-    @cached_property
-    def _real(self) -> str:
-        return os.path.realpath(self.top)
 
     @cached_property
     def _submodules(self) -> Mapping[str, str] | None:
@@ -83,3 +111,7 @@ class _Checkout(Machine):
                 return None
             found |= {os.path.join(root, path): commit for path, commit in listed.items()}
         return found
+
+
+_MOST_LINKS = 40
+"""Links that one path may follow, as on Linux."""
