@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from pgtls.access.compile import compile_rules
+from pgtls.access.held import held
 from pgtls.fleet.resolve import resolve
 from pgtls.language.models import KINDS, Spec
 from pgtls.language.source import Loaded, Source, SourceFile
@@ -17,8 +18,8 @@ from pgtls.language.source import Loaded, Source, SourceFile
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pgtls.access.held import Known
     from pgtls.access.model import Rules
-    from pgtls.access.problems import Known
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet
 
@@ -51,7 +52,7 @@ def compiled(
 ) -> tuple[Rules | None, tuple[Diagnostic, ...]]:
     """Compile the rules of a server."""
     fleet = fleet_of(tables)
-    return compile_rules(fleet, fleet.servers[server], known)
+    return compile_rules(fleet, fleet.servers[server], held(fleet, known))
 
 
 def written(tables: str, server: str = "primary") -> tuple[list[str], list[str]]:

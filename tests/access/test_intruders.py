@@ -13,6 +13,7 @@ import pytest
 from access.fleets import fleet_of
 from pgtls.access.compile import compile_rules
 from pgtls.access.grants import distinguished_name
+from pgtls.access.held import held
 from pgtls.hba.match import decide, outcome
 from pgtls.hba.model import ClientCertificate, Connection, Surroundings
 from pgtls.pki.model import Certificate, Entity
@@ -142,7 +143,7 @@ auth = "cert"
 def test_each_user_of_a_name_is_an_heir(other: str, subject: str) -> None:
     whole, twin = (f'identity = "dn"\nsubject = {{ organizational_unit = "{unit}" }}\n' for unit in "ab")
     fleet = fleet_of(HEIRS.format(whole=whole, twin=twin, other=other))
-    _, found = compile_rules(fleet, fleet.servers["primary"], [_issued(subject)])
+    _, found = compile_rules(fleet, fleet.servers["primary"], held(fleet, [_issued(subject)]))
     heirs = [one.path[1] for one in found if one.code == "PGT254"]
     expected = {"CN=batch,OU=a": ["new"], "CN=batch,OU=b": ["other"] if other == "batch" else []}
     assert heirs == expected.get(subject, [])
@@ -180,7 +181,7 @@ def test_a_pooler_takes_a_name_without_regard_to_case_and_from_host_names(
     for name, expected in (("pool", at_the_pooler), ("primary", at_the_server)):
         others = [one for one in fleet.servers if one != name]
         assert len(others) == 1
-        _, found = compile_rules(fleet, fleet.servers[name], [shown])
+        _, found = compile_rules(fleet, fleet.servers[name], held(fleet, [shown]))
         assert ("PGT254" in {one.code for one in found}) == expected, name
 
 
@@ -219,12 +220,12 @@ map = [{{ identity = "{identity}", of = "{of}", role = "new" }}]
 def test_a_map_entry_is_an_heir_too(of: str, identity: str, subject: str, *, found: bool) -> None:
     whole = 'identity = "dn"' if of == "dn" else ""
     fleet = fleet_of(LISTED.format(more=whole, identity=identity, of=of))
-    _, faults = compile_rules(fleet, fleet.servers["primary"], [_issued(subject)])
+    _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, [_issued(subject)]))
     paths = [one.path for one in faults if one.code == "PGT254"]
     assert paths == ([("policy", "p", "map", 0, "identity")] if found else [])
-    there = '[user.old]\nca = "clients"\ncommon_name = "batch"\n'
+    there = '[user.old]\nca = "clients"\ncommon_name = "batch"\nsubject = { organizational_unit = "a" }\n'
     present = fleet_of(LISTED.format(more=f"{whole}\n{there}", identity=identity, of=of))
-    _, faults = compile_rules(present, present.servers["primary"], [_issued(subject)])
+    _, faults = compile_rules(present, present.servers["primary"], held(present, [_issued(subject)]))
     assert "PGT254" not in {one.code for one in faults}, "a user of today"
 
 
@@ -233,9 +234,64 @@ def test_somebody_else_in_the_table_of_a_former_user_is_a_warning() -> None:
         HEIRS.format(whole="", twin="", other="another").replace("user.new", "user.old").replace('"new"', '"old"')
     )
     known, server = [_issued("CN=batch")], fleet.servers["primary"]
-    assert compile_rules(fleet, server, known)[1] == compile_rules(fleet, server)[1], "its own certificate"
-    _, found = compile_rules(fleet, server, known, former={("clients", "1f")})
+    assert compile_rules(fleet, server, held(fleet, known))[1] == compile_rules(fleet, server)[1], "its own certificate"
+    _, found = compile_rules(fleet, server, held(fleet, known, {("clients", "1f")}))
     (warning,) = (one for one in found if one.code == "PGT254")
     assert (warning.severity, warning.path) == ("warning", ("user", "old"))
     assert "of a former user.old" in warning.message
     assert "if this is somebody else" in str(warning.hint)
+
+
+MOVED = """
+[ca.root]
+[ca.clients]
+issuer = "root"
+[ca.partners]
+{issuer}[server.primary]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["db.example.com"]
+no_local = true
+[user.app]
+ca = "clients"
+[user.old]
+ca = "{ca}"
+[policy.p]
+users = ["all"]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+"""
+
+
+def _of(entity: str, subject: str, ca: str) -> Issued:
+    line = _issued(subject)
+    return Issued(ca, Entity(entity), line.certificate)
+
+
+@pytest.mark.parametrize(
+    ("issuer", "ca", "lines", "found"),
+    [
+        ("", "partners", [], False),
+        ('issuer = "root"\n', "partners", [], True),
+        ("", "partners", [_of("ca.partners", "CN=partners", "root")], True),  # its former certificate leads there
+        ("", "partners", [_of("user.old", "CN=old", "root")], True),  # the user had another CA
+        ("", "clients", [_of("user.old", "CN=old", "root")], False),  # and may show the same under a named one
+        ("", "clients", [_of("user.old", "CN=other", "root")], True),
+        ("", "partners", [_of("user.gone", "CN=gone", "root")], True),
+    ],
+)
+def test_certificates_of_the_lock_count_like_those_of_the_spec(
+    issuer: str, ca: str, lines: list[Issued], *, found: bool
+) -> None:
+    fleet = fleet_of(MOVED.format(issuer=issuer, ca=ca))
+    _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, lines))
+    assert ("PGT255" in {one.code for one in faults}) == found
+
+
+def test_who_has_another_ca_today_is_not_told_by_the_name() -> None:
+    """Nor by today's subject: an older certificate may be of a trusted CA, and is not revoked."""
+    tables = HEIRS.format(whole="", twin="", other="batch").replace("[ca.clients]", "[ca.clients]\n[ca.elsewhere]")
+    fleet = fleet_of(tables.replace('[user.other]\nca = "clients"', '[user.other]\nca = "elsewhere"'))
+    _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, [_of("user.other", "CN=batch", "clients")]))
+    assert [one.path for one in faults if one.code == "PGT254"] == [("user", "new")]

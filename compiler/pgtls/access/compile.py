@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, TypeVar
 
-from pgtls.access import lint, problems, trust
+from pgtls.access import former, lint, problems, trust
 from pgtls.access.grants import Certified, accepted_authorities, granted, ident_lines, proves_identity
+from pgtls.access.held import Held
 from pgtls.access.map_names import map_names
 from pgtls.access.model import Rules
 from pgtls.access.order import SOCKET, arrange
@@ -19,11 +20,10 @@ from pgtls.hba.render import Unwritable, render_hba, render_ident
 from pgtls.postgres.methods import takes_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
     from pgtls.access.grants import Grants
     from pgtls.access.order import Item, Order
-    from pgtls.access.problems import Known
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Policy, Server
     from pgtls.hba.model import Address, IdentLine
@@ -68,15 +68,13 @@ class _Ruled:
 def compile_rules(
     fleet: Fleet,
     server: Server,
-    known: Iterable[Known] = (),
+    held: Held = Held(),  # noqa: B008  (frozen)
     secret: Callable[[Policy, str, Secret], str] = unread,
-    former: Collection[tuple[str, str]] = (),
 ) -> tuple[Rules | None, tuple[Diagnostic, ...]]:
     """Compile the policies of a server. Return None if policies contradict each other.
 
-    ``known`` are the certificates of the lock that the server may accept, ``former`` those among them of users who left
-    (:func:`pgtls.access.problems.inheritable`). ``secret`` reads a secret option of
-    a policy's method; without it the text contains a placeholder. A fault between two policies is reported only for the
+    ``held`` are the certificates of the lock that the server may accept. ``secret`` reads a secret option of a policy's
+    method; without it the text contains a placeholder. A fault between two policies is reported only for the
     first server that they share.
     """
     roles = fleet.memberships
@@ -87,7 +85,7 @@ def compile_rules(
     found = [
         *problems.conflicting(order, server),
         *problems.mixed(order),
-        *problems.inheritable(fleet, server, known, former),
+        *former.inheritable(fleet, server, held),
         *trust.strangers(fleet, server),
         *lint.lenient(order, server),
         *lint.severed(order, server),
@@ -106,7 +104,7 @@ def compile_rules(
         return None, (*found, problems.unmappable(fault.item))
     except Unwritable as refusal:
         return None, (*found, problems.unwritable(server, str(refusal)))
-    found += [*lint.unused(order, rules), *lint.locked_out(order, rules), *trust.intruders(fleet, rules, roles)]
+    found += [*lint.unused(order, rules), *lint.locked_out(order, rules), *trust.intruders(fleet, rules, roles, held)]
     return rules, mark_by_path(fleet, found)
 
 

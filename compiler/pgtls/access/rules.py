@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from pgtls.access.compile import alike, compile_rules, for_server, unread
-from pgtls.access.problems import heritable
+from pgtls.access.held import held
 from pgtls.access.proof import prove
 from pgtls.diagnostics import errors, refuse
 from pgtls.fleet.checks.waivers import bare, certain
@@ -16,8 +16,8 @@ from pgtls.language.values import Secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
+    from pgtls.access.held import Held, Issued
     from pgtls.access.model import Rules
-    from pgtls.access.problems import Issued, Known
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Policy
     from pgtls.fleet.resolve import Resolved
@@ -47,13 +47,13 @@ def rules_by_server(
     compiled: dict[Hashable, Rules | None] = {}
 
     @cache
-    def known(crl: bool) -> tuple[Known, ...]:
-        return heritable(fleet, (issued.alive if crl else issued.unexpired)(fleet.now), issued.ceased)
+    def in_hands(crl: bool) -> Held:
+        return held(fleet, (issued.alive if crl else issued.unexpired)(fleet.now), issued.ceased)
 
     for server in fleet.servers.values():
         kind = alike(fleet, server)
         if kind not in compiled:
-            compiled[kind], faults = compile_rules(fleet, server, known(server.table.crl), secret, issued.ceased)
+            compiled[kind], faults = compile_rules(fleet, server, in_hands(server.table.crl), secret)
             found += faults
         if (one := compiled[kind]) is not None:
             rules[server.name] = for_server(one, server)

@@ -7,19 +7,23 @@ accepts certificates of every other CA under the same root.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.grants import accepted_authorities, distinguished_name
+from pgtls.access.held import common_name, leading
 from pgtls.access.sets import Roles, roles_of
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import header
+from pgtls.fleet.files import references
 from pgtls.hba.match import Outcome, opened
 from pgtls.hba.model import Name, Regex
 from pgtls.hba.regex import Undecidable, decided
+from pgtls.pki.model import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
+    from pgtls.access.held import Held
     from pgtls.access.model import Rules
     from pgtls.fleet.membership import Memberships
     from pgtls.fleet.model import Fleet, Policy, Server, User
@@ -54,55 +58,99 @@ def trust(fleet: Fleet, server: Server, host: str | None = None) -> Trust:
     )
 
 
-def intruders(fleet: Fleet, rules: Rules, known: Memberships) -> Iterator[Diagnostic]:
-    """Find users of CAs that a server does not name who could still log in with their certificate.
+def intruders(fleet: Fleet, rules: Rules, known: Memberships, held: Held) -> Iterator[Diagnostic]:
+    """Find certificates of CAs that a server does not name with which their holders could still log in.
 
-    Report one user for each such CA.
+    These are the certificates that users of the spec have or get, and those that the lock lists. Report one for each
+    such CA.
     """
-    others = set(trust(fleet, rules.server).others)
-    if not any(fleet.common_names[name] for name in others):
-        return
+    server = rules.server
+    named = accepted_authorities(fleet, server.accepted_cas)
+    others = leading(fleet, server, held.lines) - named
     roles = tuple(dict.fromkeys(role for user in fleet.users.values() for role in user.roles))
-    for user in fleet.users.values():
-        if user.ca is None or user.ca.name not in others:
+    for shown in _strangers(fleet, held, others, named):
+        if shown.ca not in others:
             continue
-        way = _way_in(user, rules, roles, known)
+        way = _way_in(shown, rules, roles, known)
         if way is None:
             continue
-        others.remove(user.ca.name)
+        others -= {shown.ca}
         policy, role = way
-        root = user.ca.foreign_root.subject if user.ca.foreign_root else user.ca.root.name
+        first = server.accepted_cas[0]
+        root = first.foreign_root.subject if first.foreign_root else first.root.name
         yield Diagnostic(
             "PGT255",
-            f'{rules.server.kind} "{rules.server.name}" accepts whatever leads to root "{root}": user "{user.name}" '
-            f'of ca "{user.ca.name}", '
+            f'{server.kind} "{server.name}" accepts whatever leads to root "{root}": {shown.words} of ca "{shown.ca}", '
             f'which it does not name, could log in as {role} by policy "{policy.name}"',
-            (*rules.server.entity.table, "client_ca"),
+            (*server.entity.table, "client_ca"),
             hint="give clients a root of their own"
-            + (f": take `issuer` out of {header('ca', rules.server.accepted_cas[0].name)}" if user.ca.issuer else ""),
+            + (f": take `issuer` out of {header('ca', first.name)}" if first.issuer else ""),
         )
 
 
-def _way_in(user: User, rules: Rules, roles: Sequence[str], known: Memberships) -> tuple[Policy, str] | None:
+class _Shown(NamedTuple):
+    """What a certificate shows, and whose it is."""
+
+    words: str
+    ca: str
+    user: User | None
+    common_name: str
+    subject: str
+
+
+def _strangers(fleet: Fleet, held: Held, cas: Collection[str], named: Collection[str]) -> Iterator[_Shown]:
+    """Yield the certificates under CAs, those of today first.
+
+    Omit older ones of users whose certificates under the ``named`` CAs show the same today.
+    """
+    for user in fleet.users.values():
+        if user.ca and user.ca.name in cas:
+            yield _Shown(f'user "{user.name}"', user.ca.name, user, user.common_name, _subject(fleet, user))
+    users = {user.entity: user for user in fleet.users.values()} if cas else {}
+    for line in held.lines:
+        if line.entity.kind != "user" or line.ca not in cas:
+            continue
+        subject, owner = line.certificate.subject, users.get(line.entity)
+        if owner and owner.ca and owner.ca.name in named and distinguished_name(owner) == subject:
+            continue
+        words = f"certificate {line.certificate.serial} of {line.entity},"
+        yield _Shown(words, line.ca, owner, common_name(subject) or "", subject)
+
+
+def _subject(fleet: Fleet, user: User) -> str:
+    """Return the subject of a user's certificate. One from a file may have more in it than the spec says."""
+    if user.table.cert_file is None:
+        return distinguished_name(user)
+    from pgtls.pki import facts
+
+    path = references(fleet)[user.entity, "cert_file"].path
+    try:
+        found = facts.read(fleet.source.reader.read(path))
+    except (OSError, ValueError):  # reported where it is used
+        return distinguished_name(user)
+    return distinguished_name(user) if isinstance(found, Unreadable) else found[0].subject
+
+
+def _way_in(shown: _Shown, rules: Rules, roles: Sequence[str], known: Memberships) -> tuple[Policy, str] | None:
     for line, origin in zip(rules.lines, rules.origin, strict=True):
         # If a policy names the user itself, that policy is the mistake.
-        if not origin or any(user in policy.named for policy in origin):
+        if not origin or any(shown.user in policy.named for policy in origin):
             continue
-        role = _role_for(user, line, rules, roles, known)
+        role = _role_for(shown, line, rules, roles, known)
         if role is not None:
             return origin[0], role
     return None
 
 
-def _role_for(user: User, line: Line, rules: Rules, roles: Sequence[str], known: Memberships) -> str | None:
-    """Describe a role of a line that accepts a user's certificate. The line may ask for a password, too."""
+def _role_for(shown: _Shown, line: Line, rules: Rules, roles: Sequence[str], known: Memberships) -> str | None:
+    """Describe a role of a line that accepts a certificate. The line may ask for a password, too."""
     asked = "verify-full" if line.method == "cert" else line.option("clientcert")
     if not asked:
         return None
-    covered = roles_of(line.roles)
+    covered, likely = roles_of(line.roles), (shown.common_name, *roles)
     if asked == "verify-ca":
-        return _one_of(covered, Roles(every=True), (user.common_name, *roles), known)
-    identity = distinguished_name(user) if line.option("clientname") == "DN" else user.common_name
+        return _one_of(covered, Roles(every=True), likely, known)
+    identity = shown.subject if line.option("clientname") == "DN" else shown.common_name
     ident_map = line.map
     if not ident_map:
         return _one_of(covered, roles_of([Name(identity)]), (), known)
@@ -111,13 +159,13 @@ def _role_for(user: User, line: Line, rules: Rules, roles: Sequence[str], known:
             if isinstance(term, Outcome):
                 return None
             if isinstance(term, Regex):
-                found = _matching(covered, term, (user.common_name, *covered.examples(), *roles), known)
+                found = _matching(covered, term, (*likely, *covered.examples()), known)
             else:
-                found = _one_of(covered, roles_of([term]), (user.common_name, *roles), known)
+                found = _one_of(covered, roles_of([term]), likely, known)
             if found:
                 return found
     except Undecidable:
-        return _one_of(covered, Roles(every=True), (user.common_name, *roles), known)
+        return _one_of(covered, Roles(every=True), likely, known)
     return None
 
 

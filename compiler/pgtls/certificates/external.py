@@ -372,7 +372,7 @@ def weak_signatures(found: Found) -> Iterator[str]:
 
 
 def _subject_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:
-    from pgtls.access.problems import common_name
+    from pgtls.access.held import common_name
     from pgtls.pki.expected import subject_text
 
     thing = entity_named(fleet, profile.entity)
@@ -414,7 +414,7 @@ def _by_common_name(certificate: Certificate) -> Iterator[str]:
 
     Source: fe-secure-openssl.c, RFC 6125 6.4.4.
     """
-    from pgtls.access.problems import common_name
+    from pgtls.access.held import common_name
 
     name = (common_name(certificate.subject) or "").lower()
     yield from (f"dns:{name}", f"ip:{name}")

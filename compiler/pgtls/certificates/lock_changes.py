@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.access.problems import heritable, inheritable
+from pgtls.access.former import inheritable
+from pgtls.access.held import held
 from pgtls.diagnostics import Diagnostic
 from pgtls.language.words import listed
 from pgtls.pki.model import RevocationList
@@ -101,8 +102,8 @@ def _inherited(fleet: Fleet, existing: Existing) -> Iterator[Diagnostic]:
     """Report names of lost certificates that others would get. The rules were judged by the lock without its lines."""
     for server in fleet.servers.values() if existing.drift.lost else ():
         lock = existing.lock
-        held = heritable(fleet, (lock.alive if server.table.crl else lock.unexpired)(fleet.now), lock.ceased)
-        yield from inheritable(fleet, server, held, lock.ceased)
+        lines = (lock.alive if server.table.crl else lock.unexpired)(fleet.now)
+        yield from inheritable(fleet, server, held(fleet, lines, lock.ceased))
 
 
 def _altered(lines: Collection[IssuedLine]) -> Diagnostic:

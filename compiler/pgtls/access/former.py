@@ -1,0 +1,120 @@
+"""Find certificates of others that a server would take for those of users of today."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgtls.access.grants import accepted_authorities, distinguished_name
+from pgtls.access.held import common_name, leading, listed_identities, shown_names
+from pgtls.diagnostics import Diagnostic
+from pgtls.fleet.fields import header
+from pgtls.hba.pgbouncer import folded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgtls.access.held import Held, Known
+    from pgtls.diagnostics import Path
+    from pgtls.fleet.model import Fleet, Server
+    from pgtls.pki.model import Entity
+
+
+def inheritable(fleet: Fleet, server: Server, held: Held) -> Iterator[Diagnostic]:
+    """Find users and map entries that share a name with a trusted certificate of somebody else.
+
+    If a user of a table is back that a former user had, nobody can tell whether it is the same person. Report each pair
+    for the first server alone, of those with a CRL and of those without.
+    """
+    if not any(line.entity.kind == "user" for line in held.shared):
+        return
+    heirs = _Heirs(fleet, server, held)
+    alike = [one for one in fleet.servers.values() if one.table.crl == server.table.crl and one.name < server.name]
+    for line in held.shared:
+        for heir in heirs.of(line):
+            if not any(heir in _Heirs(fleet, earlier, held).of(line) for earlier in alike):
+                yield _inheritance(server, heir, line)
+
+
+class _Heir(NamedTuple):
+    """A user, or an entry of a policy's map, that accepts a name. ``subject``: it compares the whole subject."""
+
+    words: str
+    path: Path
+    entity: Entity | None = None
+    subject: str | None = None
+
+
+class _Heirs:
+    """Those to whom a server's rules give something, by the names that it compares."""
+
+    def __init__(self, fleet: Fleet, server: Server, held: Held) -> None:
+        self._trusted = leading(fleet, server, held.shared)
+        self._former = held.former
+        self._pooler = server.kind == "pooler"
+        anchors = {ca.anchor for ca in server.accepted_cas}
+        self._present = {
+            user.entity: (self._compared(user.common_name), distinguished_name(user))
+            for user in fleet.users.values()
+            if user.ca and user.ca.anchor in anchors
+        }
+        self._named: dict[str, list[_Heir]] = {}
+        accepted = accepted_authorities(fleet, server.accepted_cas)
+        for user in fleet.users.values():
+            if user.ca and user.ca.name in accepted:
+                whole = user.table.identity == "dn" and not self._pooler
+                subject = distinguished_name(user) if whole else None
+                words = f'that of user "{user.name}"'
+                self._add(user.common_name, _Heir(words, user.entity.path, user.entity, subject))
+        for policy in fleet.policies_of(server):
+            for index, (of, name) in enumerate(listed_identities(policy)):
+                path = (*policy.path, "map", index, "identity")
+                words = f'one that policy "{policy.name}" accepts by its map'
+                if of == "dn":
+                    self._add(common_name(name) or "", _Heir(words, path, subject=name))
+                elif of == "cn":
+                    self._add(name, _Heir(words, path))
+
+    def _add(self, name: str, heir: _Heir) -> None:
+        self._named.setdefault(self._compared(name), []).append(heir)
+
+    def _compared(self, name: str) -> str:
+        return folded(name) if self._pooler else name
+
+    def of(self, line: Known) -> Iterator[_Heir]:
+        """Yield those for one of whom a server takes the holder of a certificate."""
+        if line.entity.kind != "user" or line.ca not in self._trusted:
+            return
+        left = (line.ca, line.certificate.serial) in self._former
+        today = self._present.get(line.entity, ("", ""))
+        for name in dict.fromkeys(map(self._compared, shown_names(line.certificate, hosts=self._pooler))):
+            for heir in self._named.get(name, ()):
+                # Two users whom a server cannot tell apart today are another finding.
+                has_it = today[0] == name and heir.subject in (None, today[1])
+                is_own = has_it or line.entity == heir.entity
+                if (left or not is_own) and heir.subject in (None, line.certificate.subject):
+                    yield heir
+
+
+def _inheritance(server: Server, heir: _Heir, line: Known) -> Diagnostic:
+    if server.kind == "pooler":
+        help_ = f'take it from a CA under another root: PgBouncer reads no CRL, and pooler "{server.name}" takes it'
+    elif server.table.crl:
+        help_ = f"remove {line.entity} in a build of its own first, which revokes that certificate"
+    else:
+        table = header("server", server.name)
+        help_ = f"set crl = true on {table}: without it, that server takes revoked certificates too"
+    is_back = heir.entity == line.entity
+    good = f"good until {line.certificate.not_after:%Y-%m-%d}"
+    if heir.entity is None:
+        change = f"delete the entry until {line.certificate.not_after:%Y-%m-%d}"
+    else:
+        change = f"give {header('user', heir.entity.name)} another common_name"
+    return Diagnostic(
+        "PGT254",
+        f"certificate {line.certificate.serial} of {'a former ' if is_back else ''}{line.entity}, {good}, "
+        f"could not be told from {heir.words}",
+        heir.path,
+        hint=f"{'if this is somebody else, ' if is_back else ''}{change}; or {help_}",
+        at="value" if heir.entity is None else "table",
+        severity="warning" if is_back else "error",
+    )

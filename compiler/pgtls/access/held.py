@@ -1,0 +1,146 @@
+"""The certificates that are in somebody's hands, by the lock: what a server may be shown beside those of the spec."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from pgtls.hba.pgbouncer import folded
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+    from datetime import datetime
+
+    from pgtls.fleet.model import Fleet, Policy, Server
+    from pgtls.pki.model import Certificate, Entity
+
+
+class Known(Protocol):
+    """A certificate of the lock that still gives access."""
+
+    @property
+    def ca(self) -> str:
+        """The NAME of the CA that signed it."""
+
+    @property
+    def entity(self) -> Entity:
+        """The owner of the certificate: ``user.alice``."""
+
+    @property
+    def certificate(self) -> Certificate:
+        """The subject of the certificate."""
+
+
+class Issued(Protocol):
+    """All certificates that were ever issued (the lock)."""
+
+    def alive(self, now: datetime) -> tuple[Known, ...]:
+        """List the certificates that are neither expired nor revoked."""
+
+    def unexpired(self, now: datetime) -> tuple[Known, ...]:
+        """List the certificates that are not expired, including revoked ones."""
+
+    @property
+    def ceased(self) -> Collection[tuple[str, str]]:
+        """(CA, serial) of the certificates that were revoked because their owner left the spec."""
+
+
+class Held(NamedTuple):
+    """The certificates of the lock that a server with, or one without CRLs accepts.
+
+    ``shared`` are those among them whose names the spec uses, for others or again, and those of CAs. ``former``: (CA,
+    serial) of certificates whose owner left the spec.
+    """
+
+    lines: tuple[Known, ...] = ()
+    shared: tuple[Known, ...] = ()
+    former: Collection[tuple[str, str]] = ()
+
+
+def held(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, str]] = ()) -> Held:
+    """Gather the certificates for any server."""
+    lines = tuple(lines)
+    return Held(lines, _shared(fleet, lines, former), former)
+
+
+def _shared(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, str]]) -> tuple[Known, ...]:
+    holders: dict[str, set[str]] = {}
+    for user in fleet.users.values():
+        holders.setdefault(folded(user.common_name), set()).add(user.entity)
+    for policy in fleet.policies.values():
+        for of, name in listed_identities(policy):
+            holders.setdefault(folded(common_name(name) or "" if of == "dn" else name), set()).add("")
+
+    def is_shared(line: Known) -> bool:
+        own = () if (line.ca, line.certificate.serial) in former else (line.entity,)
+        return any(
+            holders.get(folded(name), set()).difference(own) for name in shown_names(line.certificate, hosts=True)
+        )
+
+    return tuple(line for line in lines if line.entity.kind == "ca" or is_shared(line))
+
+
+def listed_identities(policy: Policy) -> Iterator[tuple[str, str]]:
+    """Yield what each entry of a policy's map is compared with, and its identity. Nothing: not with a certificate."""
+    for entry in policy.table.map:
+        compared = policy.asks_certificate == "verify-full" and not entry.identity.startswith("/")
+        yield (entry.of, entry.identity) if compared else ("", "")
+
+
+def shown_names(certificate: Certificate, *, hosts: bool) -> Iterator[str]:
+    """Yield the names of a certificate that a server compares: PgBouncer also compares host names."""
+    name = common_name(certificate.subject)
+    if name is not None:
+        yield name
+    if hosts:
+        yield from (entry.partition(":")[2] for entry in certificate.names)
+
+
+def leading(fleet: Fleet, server: Server, lines: Iterable[Known]) -> frozenset[str]:
+    """Name the CAs whose certificates lead to the roots that a server trusts: those of today, and those that once did.
+
+    A CA that left the spec, or that another one signs today, still has the certificate that the lock lists.
+    """
+    anchors = {ca.anchor for ca in server.accepted_cas}
+    found = {ca.name for ca in fleet.cas.values() if ca.anchor in anchors}
+    signed = [(line.entity.name, line.ca) for line in lines if line.entity.kind == "ca"]
+    while new := {name for name, above in signed if above in found} - found:
+        found |= new
+    return frozenset(found)
+
+
+_SPECIAL = frozenset(",+\\")
+"""Characters that end a part of a subject, or escape another."""
+
+
+@lru_cache(maxsize=65536)
+def common_name(subject: str) -> str | None:
+    """Find the first common name in encoding order, which is the last one in the text (RFC 4514, 2.1)."""
+    if subject.startswith("CN=") and _SPECIAL.isdisjoint(subject):
+        return subject[3:]
+    parts: list[str] = [""]
+    escaped = False
+    for character in subject:
+        if character in ",+" and not escaped:
+            parts.append("")
+            continue
+        escaped = character == "\\" and not escaped
+        parts[-1] += character
+    names = [part[3:] for part in parts if part.startswith("CN=")]
+    return _unescaped(names[-1]) if names else None
+
+
+def _unescaped(value: str) -> str:
+    data = bytearray()
+    rest = value
+    while rest:
+        if rest[0] != "\\":
+            data += rest[0].encode()
+            rest = rest[1:]
+        elif len(rest) > 2 and all(digit in "0123456789ABCDEFabcdef" for digit in rest[1:3]):
+            data.append(int(rest[1:3], 16))
+            rest = rest[3:]
+        else:
+            data += rest[1:2].encode()
+            rest = rest[2:]
+    return data.decode(errors="replace")
