@@ -161,6 +161,13 @@ directory = "/etc/pgbouncer"
 [user.bouncer]
 ca = "clients"
 """
+POOLED = """[policy.q]
+users = ["new"]
+servers = ["pool"]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+"""
 
 
 @pytest.mark.parametrize(
@@ -176,8 +183,7 @@ def test_a_pooler_takes_a_name_without_regard_to_case_and_from_host_names(
     shown: Issued, *, at_the_pooler: bool, at_the_server: bool
 ) -> None:
     base = HEIRS.format(whole="", twin="", other="another").replace("crl = false\n", "")
-    fleet = fleet_of(base + POOLER + '[policy.q]\nusers = ["new"]\nservers = ["pool"]\ndatabases = ["shop"]\n'
-                     'from = ["10.0.0.0/8"]\nauth = "cert"\n')  # fmt: skip
+    fleet = fleet_of(base + POOLER + POOLED)
     for name, expected in (("pool", at_the_pooler), ("primary", at_the_server)):
         others = [one for one in fleet.servers if one != name]
         assert len(others) == 1
@@ -295,3 +301,22 @@ def test_who_has_another_ca_today_is_not_told_by_the_name() -> None:
     fleet = fleet_of(tables.replace('[user.other]\nca = "clients"', '[user.other]\nca = "elsewhere"'))
     _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, [_of("user.other", "CN=batch", "clients")]))
     assert [one.path for one in faults if one.code == "PGT254"] == [("user", "new")]
+
+
+def test_a_former_user_whom_an_expression_accepts_is_a_warning() -> None:
+    fleet = fleet_of(LISTED.format(more="", identity="/^bat", of="cn"))
+    for subject, former, severities in (
+        ("CN=batch", {("clients", "1f")}, ["warning"]),
+        ("CN=other", {("clients", "1f")}, []),
+        ("CN=batch", set[tuple[str, str]](), []),
+    ):
+        _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, [_issued(subject)], former))
+        assert [one.severity for one in faults if one.code == "PGT254"] == severities
+
+
+def test_a_pooler_takes_a_wildcard_for_each_name() -> None:
+    base = HEIRS.format(whole="", twin="", other="another").replace('"batch"', '"batch.example.com"')
+    fleet = fleet_of(base.replace("crl = false\n", "") + POOLER + POOLED)
+    for name, expected in (("pool", True), ("primary", False)):
+        _, faults = compile_rules(fleet, fleet.servers[name], held(fleet, [_issued("CN=*.example.com")]))
+        assert ("PGT254" in {one.code for one in faults}) == expected

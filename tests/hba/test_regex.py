@@ -197,3 +197,24 @@ def test_lookaheads_in_lookaheads_are_decided_where_a_name_is_as_long_as_it_may_
 
 def test_what_is_undecided_is_neither_inside_nor_apart() -> None:
     assert decided("a?" * 6000 + "b", "a" * 63) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "may_lack"),
+    [
+        (r"^([a-z]+)@corp$", False),
+        (r"^(?:([a-z]+)@corp)$", False),
+        (r"^(?:([a-z]+)\.(?:staff|guest))$", False),
+        (r"^([a-z])+$", False),
+        (r"^(a|b)(c)?$", False),
+        (r"^x(?=y|z)(y)$", False),
+        (r"^(svc-)?.*$", True),
+        (r"^(a){0,2}$", True),
+        (r"^(?:(a)b)*$", True),
+        (r"^(a.*)|b.*$", True),
+        (r"^(?:(a)|b)$", True),
+        (r"^none$", True),
+    ],
+)
+def test_whether_the_first_group_may_have_no_part_in_a_match(pattern: str, *, may_lack: bool) -> None:
+    assert compile_regex(pattern).may_lack == may_lack

@@ -160,6 +160,11 @@ PARTS = {"ldapscheme": "ldaps", "ldapserver": "own", "ldapport": "77", "ldapbase
 SEARCH = {"ldapsearchattribute": "own", "ldapsearchfilter": "(own=$username)"}
 
 
+def _sorted(options: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+    """Write options as pgtls does: a URL is the last of them."""
+    return sorted(options)
+
+
 def test_a_url_of_a_directory_replaces_what_stands_before_it(server: Server) -> None:
     if "ldap" not in built_with(server):
         assert server.version not in (15, 18, 19), "the servers of Debian know it"
@@ -177,6 +182,8 @@ def test_a_url_of_a_directory_replaces_what_stands_before_it(server: Server) -> 
         base = ("ldapbasedn", "dc=base")
         replaced = read(base, own, whole) == read(base, whole)
         assert replaced == (name in set_by_url(url)), (url, name)
-        assert read(*in_effect((base, own, whole))) == read(base, own, whole)
+        tls = ("ldaptls", "1")
+        for order in ((base, own, whole), (base, whole, tls), (tls, base, whole)):
+            assert read(*_sorted(in_effect(order))) == read(*order), order
         seen[replaced] += 1
     assert min(seen.values()) > 0

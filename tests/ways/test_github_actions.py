@@ -133,6 +133,7 @@ def review_of(checkout: Path) -> str:
 def test_a_job_that_reads_a_pull_request_keeps_no_credential_and_writes_no_content(workflow: Path) -> None:
     document = yaml.safe_load(workflow.read_text())
     assert document["permissions"] == {}
+    assert not document[True]["pull_request"], "paths would leave out links and submodules"
     assert "pull_request_target" not in workflow.read_text()
     for job in document["jobs"].values():
         actions = [step for step in job["steps"] if "uses" in step]

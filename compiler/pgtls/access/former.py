@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.grants import accepted_authorities, distinguished_name
-from pgtls.access.held import common_name, leading, listed_identities, shown_names
+from pgtls.access.held import common_name, identities, leading, shown_names
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import header
 from pgtls.hba.pgbouncer import folded
+from pgtls.hba.regex import decided
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,11 +26,13 @@ def inheritable(fleet: Fleet, server: Server, held: Held) -> Iterator[Diagnostic
     If a user of a table is back that a former user had, nobody can tell whether it is the same person. Report each pair
     for the first server alone, of those with a CRL and of those without.
     """
-    if not any(line.entity.kind == "user" for line in held.shared):
+    left = (one for one in held.lines if (one.ca, one.certificate.serial) in held.former)
+    lines = tuple(dict.fromkeys((*held.shared, *left)))
+    if not any(line.entity.kind == "user" for line in lines):
         return
     heirs = _Heirs(fleet, server, held)
     alike = [one for one in fleet.servers.values() if one.table.crl == server.table.crl and one.name < server.name]
-    for line in held.shared:
+    for line in lines:
         for heir in heirs.of(line):
             if not any(heir in _Heirs(fleet, earlier, held).of(line) for earlier in alike):
                 yield _inheritance(server, heir, line)
@@ -42,6 +45,7 @@ class _Heir(NamedTuple):
     path: Path
     entity: Entity | None = None
     subject: str | None = None
+    by_pattern: bool = False
 
 
 class _Heirs:
@@ -65,14 +69,17 @@ class _Heirs:
                 subject = distinguished_name(user) if whole else None
                 words = f'that of user "{user.name}"'
                 self._add(user.common_name, _Heir(words, user.entity.path, user.entity, subject))
+        self._patterns: list[tuple[str, str, _Heir]] = []
         for policy in fleet.policies_of(server):
-            for index, (of, name) in enumerate(listed_identities(policy)):
-                path = (*policy.path, "map", index, "identity")
+            for index, (of, name) in enumerate(identities(policy)):
                 words = f'one that policy "{policy.name}" accepts by its map'
-                if of == "dn":
-                    self._add(common_name(name) or "", _Heir(words, path, subject=name))
-                elif of == "cn":
-                    self._add(name, _Heir(words, path))
+                heir = _Heir(words, (*policy.path, "map", index, "identity"))
+                if name[0] == "/":
+                    self._patterns.append((of, name[1:], heir._replace(by_pattern=True)))
+                elif of == "dn":
+                    self._add(common_name(name) or "", heir._replace(subject=name))
+                else:
+                    self._add(name, heir)
 
     def _add(self, name: str, heir: _Heir) -> None:
         self._named.setdefault(self._compared(name), []).append(heir)
@@ -85,14 +92,24 @@ class _Heirs:
         if line.entity.kind != "user" or line.ca not in self._trusted:
             return
         left = (line.ca, line.certificate.serial) in self._former
-        today = self._present.get(line.entity, ("", ""))
+        subject, today = line.certificate.subject, self._present.get(line.entity, ("", ""))
         for name in dict.fromkeys(map(self._compared, shown_names(line.certificate, hosts=self._pooler))):
-            for heir in self._named.get(name, ()):
+            for heir in self._of_name(name):
                 # Two users whom a server cannot tell apart today are another finding.
                 has_it = today[0] == name and heir.subject in (None, today[1])
                 is_own = has_it or line.entity == heir.entity
-                if (left or not is_own) and heir.subject in (None, line.certificate.subject):
+                if (left or not is_own) and heir.subject in (None, subject):
                     yield heir
+        for of, pattern, heir in self._patterns if left else ():
+            if decided(pattern, subject if of == "dn" else common_name(subject) or "") is not False:
+                yield heir
+
+    def _of_name(self, name: str) -> Iterator[_Heir]:
+        yield from self._named.get(name, ())
+        if self._pooler and name.startswith("*."):  # as in the certificate of a host (tls_match_name)
+            yield from (
+                heir for one, heirs in self._named.items() if one.partition(".")[2] == name[2:] for heir in heirs
+            )
 
 
 def _inheritance(server: Server, heir: _Heir, line: Known) -> Diagnostic:
@@ -104,6 +121,7 @@ def _inheritance(server: Server, heir: _Heir, line: Known) -> Diagnostic:
         table = header("server", server.name)
         help_ = f"set crl = true on {table}: without it, that server takes revoked certificates too"
     is_back = heir.entity == line.entity
+    who = f"a former {line.entity}" if is_back or heir.by_pattern else line.entity
     good = f"good until {line.certificate.not_after:%Y-%m-%d}"
     if heir.entity is None:
         change = f"delete the entry until {line.certificate.not_after:%Y-%m-%d}"
@@ -111,10 +129,9 @@ def _inheritance(server: Server, heir: _Heir, line: Known) -> Diagnostic:
         change = f"give {header('user', heir.entity.name)} another common_name"
     return Diagnostic(
         "PGT254",
-        f"certificate {line.certificate.serial} of {'a former ' if is_back else ''}{line.entity}, {good}, "
-        f"could not be told from {heir.words}",
+        f"certificate {line.certificate.serial} of {who}, {good}, could not be told from {heir.words}",
         heir.path,
         hint=f"{'if this is somebody else, ' if is_back else ''}{change}; or {help_}",
         at="value" if heir.entity is None else "table",
-        severity="warning" if is_back else "error",
+        severity="warning" if is_back or heir.by_pattern else "error",
     )

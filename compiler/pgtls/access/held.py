@@ -68,23 +68,21 @@ def _shared(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, 
     for user in fleet.users.values():
         holders.setdefault(folded(user.common_name), set()).add(user.entity)
     for policy in fleet.policies.values():
-        for of, name in listed_identities(policy):
+        for of, name in identities(policy):
             holders.setdefault(folded(common_name(name) or "" if of == "dn" else name), set()).add("")
 
     def is_shared(line: Known) -> bool:
         own = () if (line.ca, line.certificate.serial) in former else (line.entity,)
-        return any(
-            holders.get(folded(name), set()).difference(own) for name in shown_names(line.certificate, hosts=True)
-        )
+        names = map(folded, shown_names(line.certificate, hosts=True))
+        return any(name.startswith("*") or holders.get(name, set()).difference(own) for name in names)
 
     return tuple(line for line in lines if line.entity.kind == "ca" or is_shared(line))
 
 
-def listed_identities(policy: Policy) -> Iterator[tuple[str, str]]:
-    """Yield what each entry of a policy's map is compared with, and its identity. Nothing: not with a certificate."""
-    for entry in policy.table.map:
-        compared = policy.asks_certificate == "verify-full" and not entry.identity.startswith("/")
-        yield (entry.of, entry.identity) if compared else ("", "")
+def identities(policy: Policy) -> Iterator[tuple[str, str]]:
+    """Yield what each entry of a policy's map is compared with, and its identity, where a certificate proves it."""
+    if policy.asks_certificate == "verify-full":
+        yield from ((entry.of, entry.identity) for entry in policy.table.map)
 
 
 def shown_names(certificate: Certificate, *, hosts: bool) -> Iterator[str]:
@@ -103,7 +101,9 @@ def leading(fleet: Fleet, server: Server, lines: Iterable[Known]) -> frozenset[s
     """
     anchors = {ca.anchor for ca in server.accepted_cas}
     found = {ca.name for ca in fleet.cas.values() if ca.anchor in anchors}
-    signed = [(line.entity.name, line.ca) for line in lines if line.entity.kind == "ca"]
+    cas = [line for line in lines if line.entity.kind == "ca"]
+    found |= {line.entity.name for line in cas if line.certificate.spki_sha256 in anchors}
+    signed = [(line.entity.name, line.ca) for line in cas]
     while new := {name for name, above in signed if above in found} - found:
         found |= new
     return frozenset(found)

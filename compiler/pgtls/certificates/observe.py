@@ -524,7 +524,8 @@ def _why_left(entity: Entity, found: Found, look: _Look) -> tuple[str, str, str]
     if entity in outside.key_files and found.stored == "written" and entity in outside.signed:
         pem = content(look.out, layout.certificate_path(entity))
         before = _facts(pem) if pem else None
-        if isinstance(before, Certificate) and before.spki_sha256 != outside.signed[entity].certificate.spki_sha256:
+        same = isinstance(before, Certificate) and before.spki_sha256 == outside.signed[entity].certificate.spki_sha256
+        if not same:  # or no certificate tells
             return "key_file", "another one now (key_file)", ""
     return None
 

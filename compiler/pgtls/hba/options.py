@@ -207,13 +207,26 @@ _OFTEN_SET_BY_URL = ("ldapserver", "ldapbasedn", "ldapsearchattribute", "ldapsea
 
 
 def in_effect(options: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return the options that a server applies: the last of each name, and none that a later ``ldapurl`` replaces."""
+    """Return the options that a server applies: the last of each name, and none that a later ``ldapurl`` replaces.
+
+    The scope of a URL counts on the last option alone: each option sets it to ``sub`` (parse_hba_auth_opt).
+    """
     found: dict[str, str] = {}
     for name, value in options:
         if name == "ldapurl":
             found = {one: said for one, said in found.items() if one not in set_by_url(value)}
         found[name] = value
+    if "ldapurl" in found and options[-1][0] != "ldapurl":
+        found["ldapurl"] = _whole_tree(found["ldapurl"])
     return tuple(found.items())
+
+
+def _whole_tree(url: str) -> str:
+    """Write the scope ``sub`` into an LDAP URL."""
+    base, *rest = url.split("?")
+    attributes, _, *others = [*rest, "", ""][: max(2, len(rest))]
+    path = base if split_url(base).path else f"{base}/"
+    return "?".join((path, attributes, "sub", *others))
 
 
 def _incomplete_ldap(options: Mapping[str, str], version: int) -> str | None:

@@ -36,6 +36,8 @@ class Pattern:
     whole: Node
     around: tuple[Node, Node, Node] | None
     groups: int
+    may_lack: bool
+    """Has no group, or one that may have no part in a match: then ``\\1`` ends the server's search."""
     is_plain: bool
     """Only greedy quantifiers and no alternation: the first group is as long as possible."""
     is_anchored: bool
@@ -114,6 +116,7 @@ def _pattern(source: str, parser: Parser, branches: list[list[Node]]) -> Pattern
         whole=either([sequence(branch) for branch in branches]),
         around=around,
         groups=parser.groups,
+        may_lack=parser.may_lack or not parser.groups,
         is_plain=parser.is_plain,
         is_anchored=ends == ([CONSTRAINTS["^"]], [CONSTRAINTS["$"]]),
     )

@@ -151,6 +151,8 @@ class Parser:
         self.is_plain = True
         self.first: tuple[int, Node] | None = None
         """The first group, if it is at the top level: its index in the branch, and its content."""
+        self.may_lack = False
+        """Whether the first group may have no part in a match: it is in one of several branches, or repeated from 0."""
         self.doubt: str | None = None
         """The parts of the pattern that PostgreSQL reads and this parser cannot evaluate."""
         self.is_ahead = False
@@ -185,11 +187,12 @@ class Parser:
         """Read branches up to the end or a closing parenthesis."""
         if depth > _DEEPEST:
             raise Undecidable("groups nested too deeply")
-        found = [self.branch(depth)]
+        before, found = self.groups, [self.branch(depth)]
         while self.peek("|"):
             self.position += 1
             self.is_plain = False
             found.append(self.branch(depth))
+        self.may_lack |= len(found) > 1 and before == 0 < self.groups
         return found
 
     def branch(self, depth: int) -> list[Node]:
@@ -202,7 +205,7 @@ class Parser:
                 continue
             groups, (node, is_group) = self.groups, self.atom(depth)
             self.comments()
-            repeated = self.quantified(node)
+            repeated = self.quantified(node, holds_first=groups == 0 < self.groups)
             if is_group and groups == 0 and depth == 0 and repeated is node:
                 self.first = (len(nodes), node)
             nodes.append(repeated)
@@ -322,8 +325,8 @@ class Parser:
         self.unsure("a numeric escape")
         return frozenset({0})
 
-    def quantified(self, node: Node) -> Node:
-        """Read the quantifier after an atom. Return the same node if there is none."""
+    def quantified(self, node: Node, *, holds_first: bool) -> Node:
+        """Read the quantifier after an atom, which may hold the first group. Return the same node if there is none."""
         least, most = 0, None
         if self.peek("{") and self.source[self.position + 1 : self.position + 2].isdecimal():
             least, most = self.bound()
@@ -334,6 +337,7 @@ class Parser:
             return node
         if self.position < len(self.source) and self.source[self.position] in "*+?":
             raise InvalidRegex("quantifier operand invalid")
+        self.may_lack |= holds_first and least == 0
         return repeated(node, least, most)
 
     def lazy(self) -> None:

@@ -21,15 +21,19 @@ if TYPE_CHECKING:
 
 
 def is_open(source: Source, pattern: str) -> bool:
-    """Return whether a pattern may match files that no commit has: several, or one outside of the repository."""
-    return is_wild(pattern) or (isinstance(source.reader, Disk) and _is_outside(source, pattern))
+    """Return whether a pattern may match files that no commit has: several, or one outside of the repository.
+
+    An absolute one leads there, wherever the repository is here, and so do more ``..`` than there are directories.
+    """
+    return is_wild(pattern) or os.path.isabs(pattern) or _is_outside(source, pattern)
 
 
 def _is_outside(source: Source, pattern: str) -> bool:
-    """Return whether a path leads out of the repository of the spec, or of its directory without one."""
-    path = os.path.join(source.directory, pattern)
-    around = repositories(os.fspath(source.files[0].path))
-    return repositories(path).keys().isdisjoint(around) if around else goes_up(os.path.relpath(path, source.directory))
+    """Return whether a relative path leads out of the repository of the spec, or of its directory without one."""
+    if not isinstance(source.reader, Disk):
+        return goes_up(os.path.join(source.directory, pattern))
+    depths = [os.path.dirname(inside) for inside in repositories(os.fspath(source.files[0].path)).values()] or [""]
+    return all(goes_up(os.path.join(depth, pattern)) for depth in depths)
 
 
 def astray(source: Source, named: Iterable[str] = ()) -> dict[str, str]:
@@ -98,7 +102,7 @@ class _Checkout(Machine):
         if os.path.lexists(os.path.join(real, ".git")):
             return "another repository"
         if self._submodules is None:
-            return "" if os.listdir(real) else "an empty directory, perhaps a submodule: git cannot tell"
+            return "" if _has_content(real) else "an empty directory, perhaps a submodule: git cannot tell"
         commit = self._submodules.get(real)
         return f"a submodule that is not checked out (commit {commit})" if commit else ""
 
@@ -111,6 +115,13 @@ class _Checkout(Machine):
                 return None
             found |= {os.path.join(root, path): commit for path, commit in listed.items()}
         return found
+
+
+def _has_content(directory: str) -> bool:
+    try:
+        return bool(os.listdir(directory))
+    except OSError:
+        return True
 
 
 _MOST_LINKS = 40

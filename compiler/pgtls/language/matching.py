@@ -29,8 +29,8 @@ if TYPE_CHECKING:  # typing alone costs 2 ms
             """Return whether a path may lead to files that this tree does not have."""
 
 
-MOST = 20_000
-"""Paths that a part of a pattern may match: no spec has as many files, and links to directories multiply them."""
+MOST = 200_000
+"""Paths that a part of a pattern may match: few repositories have as many, and links to directories multiply them."""
 
 
 class TooManyError(OSError):

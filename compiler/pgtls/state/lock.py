@@ -152,8 +152,8 @@ class Lock:
 
     @cached_property
     def ceased(self) -> frozenset[tuple[str, str]]:
-        """(CA, serial) of each certificate that was revoked because its owner left the spec."""
-        return frozenset(key for key, line in self.revocations.items() if line.reason == "cessation_of_operation")
+        """(CA, serial) of each certificate that was revoked because its owner left the spec, by any of its lines."""
+        return frozenset((one.ca, one.serial) for one in self.revoked if one.reason == "cessation_of_operation")
 
     @cached_property
     def latest(self) -> Mapping[str, IssuedLine]:

@@ -93,7 +93,7 @@ def expressions(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
 def _group_may_lack(text: str) -> bool:
     r"""Return whether ``\1`` may be nothing in a match, which ends the server's search (check_usermap)."""
     try:
-        return text[0] == "/" and compile_regex(text[1:]).around is None
+        return text[0] == "/" and compile_regex(text[1:]).may_lack
     except (InvalidRegex, Undecidable):
         return False
 
