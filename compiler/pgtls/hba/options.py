@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, VALIDATOR_OPTION, VALIDATOR_OPTIONS_SINCE, methods
 
@@ -217,16 +217,17 @@ def in_effect(options: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]
             found = {one: said for one, said in found.items() if one not in set_by_url(value)}
         found[name] = value
     if "ldapurl" in found and options[-1][0] != "ldapurl":
-        found["ldapurl"] = _whole_tree(found["ldapurl"])
+        found["ldapurl"] = _whole_tree(found["ldapurl"], found)
     return tuple(found.items())
 
 
-def _whole_tree(url: str) -> str:
-    """Write the scope ``sub`` into an LDAP URL."""
+def _whole_tree(url: str, options: dict[str, str]) -> str:
+    """Write the scope ``sub`` into an LDAP URL, and before it a base that only the options have."""
     base, *rest = url.split("?")
     attributes, _, *others = [*rest, "", ""][: max(2, len(rest))]
-    path = base if split_url(base).path else f"{base}/"
-    return "?".join((path, attributes, "sub", *others))
+    if not split_url(base).path:
+        base = f"{base}/{quote(options.pop('ldapbasedn', ''), safe=',=')}"
+    return "?".join((base, attributes, "sub", *others))
 
 
 def _incomplete_ldap(options: Mapping[str, str], version: int) -> str | None:
