@@ -32,7 +32,8 @@ def certificates(*cas: Authority) -> list[x509.Certificate]:
 
 
 def faults(*lists: x509.CertificateRevocationList) -> list[str]:
-    return list(published.faults(lists, certificates(INNER, ROOT), certificates(INNER, ROOT)))
+    inner, root = certificates(INNER, ROOT)
+    return list(published.faults(lists, [(inner, [None]), (root, [inner])], [inner, root]))
 
 
 def delta(ca: Authority) -> x509.CertificateRevocationList:
@@ -48,7 +49,6 @@ def test_a_list_of_each_ca_of_the_chain_is_all_that_it_takes() -> None:
 
 def test_a_list_that_is_missing_is_said() -> None:
     assert faults(of(INNER)) == ['it holds no CRL of "CN=published-root"']
-    assert faults(of(INNER), delta(ROOT)) == ['it holds no CRL of "CN=published-root"'], "a delta is none"
 
 
 def test_a_list_of_another_ca_is_said() -> None:
@@ -66,12 +66,12 @@ def test_names_are_compared_as_openssl_compares_them() -> None:
     builder = x509.CertificateRevocationListBuilder().last_update(NOW).next_update(NOW + DAY)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "published-loud")])
     made = builder.issuer_name(name).sign(loud.issuer.key, SHA256())
-    assert list(published.faults([made], certificates(loud), certificates(loud))) == []
+    assert list(published.faults([made], [(loud.issuer.certificate, [None])], certificates(loud))) == []
 
 
 def test_who_is_revoked_stands_on_the_ca_s_own_list_and_the_first_end_counts() -> None:
     lists = [of(ROOT, "aa", days=5), of(INNER, "bb", days=30)]
-    together = published.together(lists, INNER.issuer.certificate, NOW)
+    together = published.together(lists, INNER.issuer.certificate, NOW).facts
     assert [entry.serial for entry in together.revoked] == ["bb"]
     assert (together.this_update, together.next_update) == (NOW - timedelta(minutes=5), NOW + 5 * DAY)
 
@@ -79,10 +79,55 @@ def test_who_is_revoked_stands_on_the_ca_s_own_list_and_the_first_end_counts() -
 def test_of_two_lists_of_one_ca_the_newest_that_holds_counts() -> None:
     old, new, future = of(ROOT, "aa", now=NOW - DAY), of(ROOT, "aa", "bb"), of(ROOT, now=NOW + DAY)
     for order in ([old, new, future], [future, new, old]):
-        together = published.together(order, ROOT.issuer.certificate, NOW)
+        together = published.together(order, ROOT.issuer.certificate, NOW).facts
         assert [entry.serial for entry in together.revoked] == ["aa", "bb"]
-    assert published.together([future, old], ROOT.issuer.certificate, NOW).revoked[0].serial == "aa"
-    assert published.together([future], ROOT.issuer.certificate, NOW).this_update > NOW
+    assert published.together([future, old], ROOT.issuer.certificate, NOW).facts.revoked[0].serial == "aa"
+    assert published.together([future], ROOT.issuer.certificate, NOW).facts.this_update > NOW
+
+
+def scoped(ca: Authority, *revoked: str, users: bool = False, cas: bool = False) -> x509.CertificateRevocationList:
+    """Sign a CRL for users or for CAs alone, a day before the others."""
+    builder = x509.CertificateRevocationListBuilder(ca.issuer.name, NOW - DAY, NOW + DAY)
+    point = x509.IssuingDistributionPoint(None, None, users, cas, None, False, False)
+    for serial in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(int(serial, 16)).revocation_date(NOW)
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.add_extension(point, critical=True).sign(ca.issuer.key, SHA256())
+
+
+def test_a_list_counts_for_the_certificates_in_its_scope() -> None:
+    both = published.together(
+        [scoped(ROOT, "aa", users=True), scoped(ROOT, "bb", cas=True)], certificates(ROOT)[0], NOW
+    )
+    assert (both.leaves, both.cas) == (frozenset({"aa"}), frozenset({"bb"}))
+    assert {entry.serial for entry in both.facts.revoked} == {"aa", "bb"}
+    newer = published.together([scoped(ROOT, "aa", cas=True), of(ROOT, "bb")], certificates(ROOT)[0], NOW)
+    assert newer.leaves == newer.cas == frozenset({"bb"}), "the newer one is for all"
+
+
+def test_a_list_of_a_ca_that_may_sign_none_is_said() -> None:
+    key = ROOT.issuer.key
+    usage = x509.KeyUsage(False, False, False, False, False, True, False, False, False)
+    builder = x509.CertificateBuilder(ROOT.issuer.name, ROOT.issuer.name, key.public_key(), 1, NOW, NOW + DAY)
+    root = builder.add_extension(usage, critical=True).sign(key, SHA256())
+    wrong = ['the CRL of "CN=published-root" in it cannot be used: the key usage of that CA is not cRLSign']
+    assert list(published.faults([of(ROOT)], [(root, [None])], [root])) == wrong
+
+
+def test_a_critical_extension_of_an_entry_is_said() -> None:
+    builder = x509.CertificateRevocationListBuilder(ROOT.issuer.name, NOW, NOW + DAY)
+    entry = x509.RevokedCertificateBuilder().serial_number(1).revocation_date(NOW)
+    entry = entry.add_extension(x509.CRLReason(x509.ReasonFlags.superseded), critical=True)
+    made = builder.add_revoked_certificate(entry.build()).sign(ROOT.issuer.key, SHA256())
+    wrong = (
+        'the CRL of "CN=published-root" in it cannot be used: it has the critical extension 2.5.29.21, which OpenSSL'
+    )
+    assert [fault.startswith(wrong) for fault in faults(of(INNER), made)] == [True]
+
+
+def test_a_delta_is_said() -> None:
+    wrong = 'the CRL of "CN=published-root" in it cannot be used: it is a delta CRL, and servers need the complete one'
+    assert faults(of(INNER), of(ROOT), delta(ROOT)) == [wrong]
 
 
 def test_a_list_in_der_becomes_pem_and_nothing_else_does() -> None:

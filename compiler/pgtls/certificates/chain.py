@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from pgtls.certificates.model import Decision, Existing, Found
+    from pgtls.certificates.model import Decision, Existing, Found, Lists
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile
 
@@ -196,22 +196,33 @@ def _too_long(way: Iterable[x509.Certificate], higher: Iterable[x509.Certificate
 
 
 def unlisted(
-    profile: Profile, way: Sequence[x509.Certificate], fleet: Fleet, existing: Existing
+    profile: Profile, pem: bytes, way: Sequence[x509.Certificate], fleet: Fleet, existing: Existing
 ) -> Iterator[Diagnostic]:
-    """Find CAs of the chain without a CRL if a peer checks all CRLs."""
+    """Find a certificate of a chain that no CRL covers if a peer checks all CRLs."""
     lists = existing.outside.crls.get(profile.issuer or "")
-    if lists is None or not way:  # another check reports its absence at the CA
+    if lists is None:  # another check reports its absence at the CA
         return
+    missing = next(_missing(profile, pem, way, lists), None)
     issuer = fleet.cas[profile.issuer or ""]
-    peers = _asking(profile, issuer, fleet) if issuer.table.crl else ()
-    missing = [name_text(ca.subject) for ca in way if canonical(ca.subject) not in lists.issuers]
-    if peers and missing:
-        message = (
-            f'there is no CRL of "{missing[0]}", which signed the certificate of {profile.entity}, '
-            f"but {peers[0]} checks it"
-        )
+    peers = _asking(profile, issuer, fleet) if missing and issuer.table.crl else ()
+    if peers:
         hint = f"add its CRL to crl_file of [ca.{issuer.name}], or set crl = false in [{peers[0]}]"
+        message = f"{missing}, but {peers[0]} checks it"
         yield Diagnostic("PGT565", message, (*profile.entity.path, "cert_file"), hint)
+
+
+def _missing(profile: Profile, pem: bytes, way: Sequence[x509.Certificate], lists: Lists) -> Iterator[str]:
+    from pgtls.pki import facts, published
+
+    parsed = facts.parse(pem)
+    assert not isinstance(parsed, Unreadable)  # noqa: S101  (it was read before)
+    for number, one in enumerate((parsed[0], *way)):
+        name, scopes = name_text(one.issuer), lists.together.scopes.get(canonical(one.issuer))
+        whose = f'"{name_text(one.subject)}"' if number else f"the certificate of {profile.entity}"
+        if not scopes:
+            yield f'there is no CRL of "{name}", which signed {whose}'
+        elif limit := published.uncovered(scopes, one):
+            yield f'the CRL of "{name}" does not cover {whose} (it is {limit})'
 
 
 def _asking(profile: Profile, issuer: Authority, fleet: Fleet) -> list[str]:

@@ -157,8 +157,9 @@ def unseen_revocations(
     """Report certificates that count as revoked here, but are not on the CRL of their CA, which another party signs."""
     lines = (*existing.lock.revocations.values(), *fresh)
     for name, lists in existing.outside.crls.items():
-        seen = {one.serial for one in lists.facts.revoked}
-        matter = {line.serial for line in existing.lock.unexpired(now) if line.ca == name} - seen
+        cas, leaves = lists.together.cas, lists.together.leaves
+        unexpired = (line for line in existing.lock.unexpired(now) if line.ca == name)
+        matter = {line.serial for line in unexpired if line.serial not in (cas if line.entity.kind == "ca" else leaves)}
         missing = [
             f"{line.entity} (serial {line.serial})" for line in lines if line.ca == name and line.serial in matter
         ]
@@ -229,7 +230,7 @@ def signed_outside(
         return stays(profile=profile, found=found, end=end, due=due, problems=(problem,))
     found = replace(found, above=tuple(ca.public_bytes(Encoding.PEM) for ca in way))
     end = min([end, *(ca.not_valid_after_utc for ca in way)])
-    problems = tuple(unlisted(profile, way, fleet, existing))
+    problems = tuple(unlisted(profile, found.pem or b"", way, fleet, existing))
     if now < due and entity not in renew:
         return stays(profile=profile, found=found, end=end, due=due, problems=problems)
     waits = f"it expires on {certificate.not_after:%Y-%m-%d}, and an outside signer issues it"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pgtls.pki.encryption import Encryption
     from pgtls.pki.keys import PrivateKey, PublicKey
     from pgtls.pki.model import Certificate, Entity, KeyAlgorithm, Profile, Revocation, RevocationList, Unreadable
+    from pgtls.pki.published import Together
     from pgtls.state.generations import History
     from pgtls.state.known_lock import Drift
     from pgtls.state.lock import Lock, RevokedLine
@@ -111,11 +112,15 @@ class Account(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """The supplied CRLs of a CA: their merged facts, their PEM, their issuers in canonical form."""
+    """The supplied CRLs of a CA: what they say together, and their PEM."""
 
-    facts: RevocationList
+    together: Together
     pem: bytes
-    issuers: frozenset[bytes]
+
+    @property
+    def facts(self) -> RevocationList:
+        """Return their merged facts."""
+        return self.together.facts
 
 
 @dataclass(frozen=True, slots=True)

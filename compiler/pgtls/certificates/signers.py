@@ -56,7 +56,7 @@ def decided(
     case = replace(case, by_program=True, misfit=_misfit(wrong), suggested=suggested)
     why = reason_for(replace(case, wanted=_lenient(profile, found.certificate)), asked)
     if why is None:
-        problems = tuple(_unlisted(profile, way, fleet, existing))
+        problems = tuple(_unlisted(profile, found.pem, way, fleet, existing)) if found.pem else ()
         return _kept(profile, replace(found, above=_pems(way)), way, problems, suggested)
     new_key = needs_key(profile, found, why, asked)
     if answer is None:
@@ -98,11 +98,11 @@ def _kept(
 
 
 def _unlisted(
-    profile: Profile, way: tuple[x509.Certificate, ...], fleet: Fleet, existing: Existing
+    profile: Profile, pem: bytes, way: tuple[x509.Certificate, ...], fleet: Fleet, existing: Existing
 ) -> Iterator[Diagnostic]:
     """Find CAs between a certificate and the CA of the spec whose CRL a peer checks, and does not have."""
     hint = f"name the CA that signs first in cert_file of [ca.{profile.issuer}], then those above it, with all CRLs"
-    for problem in unlisted(profile, way, fleet, existing):
+    for problem in unlisted(profile, pem, way, fleet, existing):
         yield replace(problem, path=profile.entity.path, at="table", hint=hint)
 
 
@@ -164,7 +164,7 @@ def _judged(
     found = replace(existing.found[profile.entity], certificate=signed.certificate, pem=signed.pem, above=signed.above)
     wrong, way = _compared(profile, found, fleet, existing, above)
     texts = [*_unusable(answer, case, existing), *(one.text for one in wrong), *weak_signatures(found)]
-    texts += [problem.message for problem in _unlisted(profile, way, fleet, existing)]
+    texts += [problem.message for problem in _unlisted(profile, signed.pem, way, fleet, existing)]
     return "; ".join(texts), way
 
 

@@ -178,13 +178,18 @@ class _Gathering:
             self._fault(ca, "crl_file", f'"{name}" cannot be used: {found.reason}', _LISTS)
             return
         ours = 0 if ca.trusted_only else 1
-        needed = chain[ours:1] if ca.issuer else chain[ours:]  # CAs of the spec have CRL files of their own
+        below = (() if self._signs_for_spec(ca) else (None,), *((one,) for one in chain))
+        needed = [*zip(chain, below, strict=False)][ours : 1 if ca.issuer else None]  # CAs of the spec have their own
         wrong = dict.fromkeys(published.faults(found, needed, (*chain, *self._around(ca))))
         if wrong:
             self._fault(ca, "crl_file", f'"{name}" cannot be used: ' + "; ".join(wrong), _LISTS)
         else:
             together = published.together(found, chain[ours], self.fleet.now)
-            (self.above if ours else self.crls)[ca.name] = Lists(together, pem, published.issuers(found))
+            (self.above if ours else self.crls)[ca.name] = Lists(together, pem)
+
+    def _signs_for_spec(self, ca: Authority) -> bool:
+        """Return whether the spec has certificates that a CA signed: each of them is judged for itself."""
+        return any(_signer(thing) is ca for thing in entities(self.fleet))
 
     def _around(self, ca: Authority) -> Iterator[x509.Certificate]:
         """Yield the CAs above one, and those in the supplied chains of certificates below it."""
@@ -192,7 +197,7 @@ class _Gathering:
 
         for entity, signed in self.signed.items():
             thing = entity_named(self.fleet, entity)
-            issuer: Authority | None = getattr(thing, "issuer", None) or getattr(thing, "ca", None)
+            issuer = _signer(thing)
             if (signed.above and issuer and ca in issuer.chain) or thing in ca.chain:
                 parsed = facts.parse(signed.file)
                 yield from () if isinstance(parsed, Unreadable) else parsed
@@ -275,6 +280,10 @@ _LISTS = (
     "it takes the newest CRL of each CA in cert_file, in PEM, one after the other, and none of other CAs; "
     "a single CRL may be DER"
 )
+
+
+def _signer(thing: Authority | Identity | User) -> Authority | None:
+    return getattr(thing, "issuer", None) or getattr(thing, "ca", None)
 
 
 def _files(thing: Authority | Identity | User) -> Iterator[tuple[str, str]]:

@@ -1,24 +1,25 @@
 """Read CRLs that other CAs publish: find their issuers, verify their signatures, and merge their facts.
 
 PostgreSQL checks every certificate of a chain against the CRL of its issuer (X509_V_FLAG_CRL_CHECK_ALL). The CRLs for a
-CA must therefore cover its whole chain, and the first one that expires locks all clients out. Deltas (RFC 5280, 5.2.4)
-do not count: PostgreSQL does not read them.
+CA must therefore cover its whole chain, and the first one that expires locks all clients out. OpenSSL uses a CRL only
+for the certificates in its scope (RFC 5280, 5.2.5), and some CRLs for none.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pgtls.pki import crl
+from pgtls.pki.chains import signed_by
 from pgtls.pki.model import RevocationList, Unreadable
 from pgtls.pki.names import canonical, name_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     Lists = Sequence[x509.CertificateRevocationList]
@@ -34,22 +35,150 @@ def as_pem(content: bytes) -> bytes:
         return content
 
 
-def faults(lists: Lists, needed: Iterable[x509.Certificate], known: Sequence[x509.Certificate]) -> Iterator[str]:
+class Scope(NamedTuple):
+    """The certificates that a CRL is about."""
+
+    leaves: bool = True
+    """Those of users and servers."""
+    cas: bool = True
+    points: frozenset[x509.GeneralName] | None = None
+    """Only those that name one of these distribution points, or one that has no full name. None: all."""
+
+    @property
+    def limit(self) -> str:
+        """Return what it is limited to, in words."""
+        if not self.leaves:
+            return "for CAs alone (onlyContainsCACerts)"
+        if not self.cas:
+            return "for users and servers alone (onlyContainsUserCerts)"
+        return "for certificates with another distribution point"
+
+    def covers(self, one: x509.Certificate | None) -> bool:
+        """Return whether OpenSSL uses the CRL for a certificate (x509_vfy.c, ``crl_crldp_check``).
+
+        None is any certificate of a user or server: it may name the distribution point.
+        """
+        if one is None:
+            return self.leaves
+        basic = _extension(one.extensions, x509.BasicConstraints)
+        if not (self.cas if basic and basic.ca else self.leaves):
+            return False
+        return self.points is None or any(
+            map(self._is_of, _extension(one.extensions, x509.CRLDistributionPoints) or ())
+        )
+
+    def _is_of(self, point: x509.DistributionPoint) -> bool:
+        """Return whether a distribution point in a certificate may be that of the CRL; one without a full name may."""
+        return not (self.points and point.full_name and self.points.isdisjoint(point.full_name))
+
+
+class Together(NamedTuple):
+    """What the CRLs of a CA and its chain say together."""
+
+    facts: RevocationList
+    """All revocations of the CA's own, the earliest end of all."""
+    scopes: Mapping[bytes, tuple[Scope, ...]]
+    """The scopes of the CRLs, by the canonical name of their issuer."""
+    leaves: frozenset[str]
+    """The serial numbers of users and servers that servers find revoked, and those of CAs:"""
+    cas: frozenset[str]
+
+
+Value = TypeVar("Value", bound=x509.ExtensionType)
+
+
+def _extension(extensions: x509.Extensions, kind: type[Value]) -> Value | None:
+    return next((one.value for one in extensions if isinstance(one.value, kind)), None)
+
+
+def scope(one: x509.CertificateRevocationList) -> Scope:
+    """Return the scope of a CRL."""
+    point = _extension(one.extensions, x509.IssuingDistributionPoint)
+    if point is None:
+        return Scope()
+    named = point.full_name or point.relative_name
+    names = frozenset(point.full_name or ()) if named else None
+    return Scope(not point.only_contains_ca_certs, not point.only_contains_user_certs, names)
+
+
+def faults(
+    lists: Lists,
+    needed: Iterable[tuple[x509.Certificate, Sequence[x509.Certificate | None]]],
+    known: Sequence[x509.Certificate],
+) -> Iterator[str]:
     """Yield the faults of the CRLs.
 
-    ``needed`` are the CAs that must have a CRL here, ``known`` all CAs that may have one.
+    ``needed`` are the CAs that must have a CRL here, with certificates that it must cover (see :meth:`Scope.covers`).
+    ``known`` are all CAs that may have one.
     """
+    usable: dict[bytes, list[Scope]] = {canonical(one.issuer): [] for one in lists}
     for one in lists:
-        issuers = [ca for ca in known if canonical(ca.subject) == canonical(one.issuer)]
-        if not issuers:
-            yield f'it holds a CRL of "{name_text(one.issuer)}", which is another CA'
-        elif not any(_signed(one, ca) for ca in issuers):
-            yield f'the CRL of "{name_text(one.issuer)}" in it was not signed by the key of that CA'
-        elif isinstance(read := crl.of(one), Unreadable):
-            yield f'the CRL of "{name_text(one.issuer)}" in it cannot be used: {read.reason}'
-    for name, text in {canonical(ca.subject): name_text(ca.subject) for ca in needed}.items():
-        if not any(_of(name, one) for one in lists):
-            yield f'it holds no CRL of "{text}"'
+        if fault := _fault(one, known):
+            yield fault
+        else:
+            usable[canonical(one.issuer)].append(scope(one))
+    for ca, certificates in needed:
+        name, scopes = name_text(ca.subject), usable.get(canonical(ca.subject))
+        if scopes is None:
+            yield f'it holds no CRL of "{name}"'
+        itself = [ca] if signed_by(ca, ca) else []  # OpenSSL 1.1 and 3.0 check the root, too
+        for each in (*certificates, *itself) if scopes else ():
+            if limit := uncovered(scopes or (), each):
+                what = "that CA itself" if each is ca else f'"{name_text(each.subject)}"' if each else "users"
+                yield f'the CRL of "{name}" in it does not cover {what}: it is {limit}'
+
+
+def uncovered(scopes: Sequence[Scope], one: x509.Certificate | None) -> str | None:
+    """Return the limit of the CRLs of a CA if none of them covers a certificate."""
+    return None if any(each.covers(one) for each in scopes) else scopes[0].limit
+
+
+def _fault(one: x509.CertificateRevocationList, known: Sequence[x509.Certificate]) -> str | None:
+    issuers = [ca for ca in known if canonical(ca.subject) == canonical(one.issuer)]
+    name, signers = name_text(one.issuer), [ca for ca in issuers if _signed(one, ca)]
+    if not issuers:
+        return f'it holds a CRL of "{name}", which is another CA'
+    if not signers:
+        return f'the CRL of "{name}" in it was not signed by the key of that CA'
+    if isinstance(read := crl.of(one), Unreadable):
+        return f'the CRL of "{name}" in it cannot be used: {read.reason}'
+    if not any(map(_may_sign, signers)):
+        return f'the CRL of "{name}" in it cannot be used: the key usage of that CA is not cRLSign'
+    reason = _unapplied(one)
+    return f'the CRL of "{name}" in it cannot be used: {reason}' if reason else None
+
+
+def _may_sign(ca: x509.Certificate) -> bool:
+    usage = _extension(ca.extensions, x509.KeyUsage)
+    return usage is None or usage.crl_sign
+
+
+_HANDLED = (
+    x509.IssuingDistributionPoint.oid,
+    x509.AuthorityKeyIdentifier.oid,
+    x509.DeltaCRLIndicator.oid,
+)
+"""The critical extensions of a CRL that OpenSSL handles (x_crl.c, ``crl_cb``)."""
+
+
+def _unapplied(one: x509.CertificateRevocationList) -> str | None:
+    """Return why OpenSSL uses a CRL for no certificate, or not as it is meant (x509_vfy.c, ``get_crl_score``).
+
+    OpenSSL 1.1 and 3.0 take a delta for a complete CRL: all that only the complete one lists is no longer revoked.
+    """
+    point = _extension(one.extensions, x509.IssuingDistributionPoint)
+    unknown = [each.oid.dotted_string for each in one.extensions if each.critical and each.oid not in _HANDLED]
+    of_entries = (each for entry in one for each in entry.extensions if each.critical)
+    unknown += [each.oid.dotted_string for each in of_entries if each.oid != x509.CertificateIssuer.oid][:1]
+    if _extension(one.extensions, x509.DeltaCRLIndicator):
+        return "it is a delta CRL, and servers need the complete one"
+    if point and point.only_some_reasons:
+        return "it is for some reasons alone (onlySomeReasons)"
+    if point and point.indirect_crl:
+        return "it is an indirect CRL (indirectCRL)"
+    if point and point.only_contains_attribute_certs:
+        return "it is for attribute certificates alone (onlyContainsAttributeCerts)"
+    return f"it has the critical extension {unknown[0]}, which OpenSSL does not know" if unknown else None
 
 
 def _signed(one: x509.CertificateRevocationList, ca: x509.Certificate) -> bool:
@@ -59,30 +188,43 @@ def _signed(one: x509.CertificateRevocationList, ca: x509.Certificate) -> bool:
         return False
 
 
-def _of(name: bytes, one: x509.CertificateRevocationList) -> bool:
-    return canonical(one.issuer) == name and not _is_delta(one)
+def together(lists: Lists, ca: x509.Certificate, now: datetime) -> Together:
+    """Merge the CRLs of a CA and its chain, without faults, as servers apply them."""
+    read: dict[bytes, list[tuple[Scope, RevocationList]]] = {}
+    for one in lists:
+        read.setdefault(canonical(one.issuer), []).append((scope(one), _facts(one)))
+    counting = {name: (_counting(own, "leaves", now), _counting(own, "cas", now)) for name, own in read.items()}
+    weakest = min(
+        (one for both in counting.values() for kind in both for one in kind),
+        key=lambda facts: (facts.this_update <= now, facts.next_update),
+    )
+    leaves, cas = counting[canonical(ca.subject)]
+    revoked = {entry.serial: entry for one in (*cas, *leaves) for entry in one.revoked}
+    facts = replace(
+        (*leaves, *cas)[0],
+        this_update=weakest.this_update,
+        next_update=weakest.next_update,
+        revoked=tuple(revoked.values()),
+    )
+    scopes = {name: tuple(each for each, _ in own) for name, own in read.items()}
+    return Together(facts, scopes, _serials(leaves), _serials(cas))
 
 
-def _is_delta(one: x509.CertificateRevocationList) -> bool:
-    return any(isinstance(extension.value, x509.DeltaCRLIndicator) for extension in one.extensions)
+def _counting(own: Iterable[tuple[Scope, RevocationList]], kind: str, now: datetime) -> list[RevocationList]:
+    """Return the CRLs of one CA that servers apply to certificates of a kind, a field of :class:`Scope`.
 
-
-def issuers(lists: Lists) -> frozenset[bytes]:
-    """Return the names of the CAs that have a CRL here, in canonical form."""
-    return frozenset(canonical(one.issuer) for one in lists if not _is_delta(one))
-
-
-def together(lists: Lists, ca: x509.Certificate, now: datetime) -> RevocationList:
-    """Merge the valid CRLs of a CA and its chain into one: the revocations of the CA's own, the earliest end of all.
-
-    Of several CRLs of one CA, the newest that is valid ``now`` counts, as for OpenSSL (x509_vfy.c, ``get_crl_score``).
+    Of several with one scope, the newest that is valid ``now`` counts, as for OpenSSL (x509_vfy.c, ``get_crl_sk``).
+    Those of a distribution point count where none is for all certificates.
     """
-    counting = {
-        name: max((_facts(one) for one in lists if _of(name, one)), key=lambda facts: _score(facts, now))
-        for name in issuers(lists)
-    }
-    weakest = min(counting.values(), key=lambda facts: (facts.this_update <= now, facts.next_update))
-    return replace(counting[canonical(ca.subject)], this_update=weakest.this_update, next_update=weakest.next_update)
+    fitting = [(each.points, facts) for each, facts in own if getattr(each, kind)]
+    newest: dict[frozenset[x509.GeneralName] | None, RevocationList] = {}
+    for points, facts in [one for one in fitting if one[0] is None] or fitting:
+        newest[points] = max(newest.get(points, facts), facts, key=lambda each: _score(each, now))
+    return list(newest.values())
+
+
+def _serials(lists: Iterable[RevocationList]) -> frozenset[str]:
+    return frozenset(entry.serial for one in lists for entry in one.revoked)
 
 
 def _facts(one: x509.CertificateRevocationList) -> RevocationList:

@@ -564,7 +564,8 @@ RULES: tuple[Rule, ...] = (
         "a file that the spec names cannot be used",
         meaning="What `cert_file`, `key_file`, `csr_file` or `crl_file` names cannot be read, holds something "
         "else, or its signature is not right; or `crl_file` lacks the CRL of a CA in `cert_file`, or has "
-        "one of another CA.",
+        "one of another CA, or one that servers do not apply: a delta, one for some reasons alone, an indirect one, "
+        "one with an unknown critical extension, one that is not for the certificates of that CA.",
         why="A build would copy it into the tree, and it would fail on the server or client.",
         fix="Correct the path (it is relative to the file of the spec that names it), or the file. All of "
         "them are PEM, but a single CRL may be DER.",
@@ -576,7 +577,8 @@ RULES: tuple[Rule, ...] = (
         meaning="The certificate of `cert_file` differs from what the spec asks for: its key, names, usages, path "
         "length, issuer or dates. The issuer is also wrong if another CA is between the certificate and a CA whose key "
         "is here, or if the file of a CA without `issuer` leads to another CA of the spec. Or OpenSSL refuses a CA "
-        "above it in its file: its dates, path length, usages, extensions or key.",
+        "above it in its file: its dates, path length, usages, extensions or key. Or no CRL of `crl_file` covers the "
+        "certificate, and a peer checks it.",
         why="pgtls uses a foreign certificate as it is, or not at all. Peers would reject it, or give it more "
         "rights than intended. Every CA between certifies clients, too.",
         fix="Have it signed again as the CSR asks, or change the spec to what it says. Give a CA between a table of "
@@ -617,7 +619,7 @@ RULES: tuple[Rule, ...] = (
         "warning",
         "a revocation that no server sees",
         meaning="The spec or the lock revokes certificates of a CA whose key is not here, and the CRL in `crl_file` "
-        "does not list them.",
+        "does not list them. Of several CRLs of a CA, the newest counts that servers apply to such certificates.",
         why="pgtls cannot sign the CRL of this CA. Until the CRL lists them, servers and clients accept these "
         "certificates.",
         fix="Revoke the serial numbers where the CA signs, and bring its new CRL in `crl_file`.",

@@ -1,0 +1,242 @@
+"""CRLs of other CAs: with those that pgtls takes, clients get in; with those that it refuses, they do not."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from pgtls.diagnostics import Rejected
+from support.authority import Authority, key_pem, named
+from support.clients import PSQL, at
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.building import Place
+    from support.servers import Server
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+DAY = timedelta(days=1)
+ROOT = Authority.root("Company Root")
+INNER = ROOT.below("Company Clients")
+HERE, THERE = (x509.UniformResourceIdentifier(f"http://crl.example.com/{number}.crl") for number in (1, 2))
+
+SPEC = """version = 1
+[ca.own]
+[ca.company]
+cert_file = "company.crt"
+crl_file = "company.crl"
+[server.db]
+ca = "own"
+client_ca = ["company"]
+hosts = ["localhost"]
+postgres = {postgres}
+no_local = true
+[policy.app]
+users = ["all"]
+databases = ["shop"]
+from = ["127.0.0.1", "::1"]
+auth = "cert"
+waiver = {{ reason = "a test", codes = ["PGT330"] }}
+"""
+OF_THE_SPEC = '[user.app]\nca = "company"\ncert_file = "app/postgresql.crt"\n'
+OUTSIDERS = 'map = [{ identity = "outsider", role = "app" }]\n[user.app]\n'
+LEAVER = '[user.leaver]\nca = "company"\ncert_file = "leaver/postgresql.crt"\n'
+
+
+def crl(by: Authority, *extensions: x509.ExtensionType, revoked: int = 0, age: int = 1) -> bytes:
+    """Sign a CRL of some days ago."""
+    builder = x509.CertificateRevocationListBuilder(by.certificate.subject, NOW - age * DAY, NOW + 30 * DAY)
+    key_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.key.public_key())
+    builder = builder.add_extension(key_id, critical=False).add_extension(x509.CRLNumber(10 - age), critical=False)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=True)
+    if revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(revoked).revocation_date(NOW - 2 * DAY)
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(by.key, SHA256()).public_bytes(Encoding.PEM)
+
+
+def point(
+    *names: x509.GeneralName,
+    users: bool = False,
+    cas: bool = False,
+    reasons: frozenset[x509.ReasonFlags] | None = None,
+    indirect: bool = False,
+) -> x509.IssuingDistributionPoint:
+    return x509.IssuingDistributionPoint(names or None, None, users, cas, reasons, indirect, False)
+
+
+USERS, CAS = point(users=True), point(cas=True)
+UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.9999.1"), b"\x05\x00")
+
+
+def certified(directory: Path, name: str, by: Authority, *points: x509.GeneralName) -> int:
+    """Certify a client that names distribution points; return its serial number."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = by.sign(named(CN=name), key.public_key())
+    builder = x509.CertificateBuilder(
+        by.certificate.subject, made.subject, key.public_key(), made.serial_number, NOW - DAY, NOW + 30 * DAY
+    )
+    if points:
+        found = [x509.DistributionPoint([one], None, None, None) for one in points]
+        builder = builder.add_extension(x509.CRLDistributionPoints(found), critical=False)
+    (directory / name).mkdir(exist_ok=True)
+    (directory / name / "postgresql.crt").write_bytes(builder.sign(by.key, SHA256()).public_bytes(Encoding.PEM))
+    (directory / name / "postgresql.key").write_bytes(key_pem(key))
+    (directory / name / "postgresql.key").chmod(0o600)
+    return made.serial_number
+
+
+def complaint(place: Place, spec: str) -> str:
+    """Return the one error of a build, or nothing."""
+    try:
+        place.build(spec, now=NOW)
+    except Rejected as rejected:
+        (error,) = [one for one in rejected.diagnostics if one.severity == "error"]
+        return error.message
+    return ""
+
+
+def gets_in(server: Server, bundle: Path) -> bool:
+    parameters = at(server) | {"dbname": "shop", "user": bundle.name, "sslmode": "require", "gssencmode": "disable"}
+    parameters |= {"sslcert": str(bundle / "postgresql.crt"), "sslkey": str(bundle / "postgresql.key")}
+    return PSQL.connect(parameters).admitted
+
+
+ABOVE = crl(ROOT)
+TAKEN = {
+    "complete": (INNER, crl(INNER) + ABOVE, ()),
+    "users, and CAs above": (INNER, crl(INNER, USERS) + crl(ROOT, CAS), ()),
+    "users and CAs": (ROOT, crl(ROOT, USERS) + crl(ROOT, CAS), ()),
+    "a point that the client names": (INNER, crl(INNER, point(HERE, THERE)) + ABOVE, (THERE,)),
+    "two points": (INNER, crl(INNER, point(HERE)) + crl(INNER, point(THERE)) + ABOVE, (THERE,)),
+    "a point, and a complete one": (INNER, crl(INNER, point(HERE)) + crl(INNER, age=2) + ABOVE, ()),
+}
+REFUSED = {
+    "CAs alone": (INNER, crl(INNER, CAS) + ABOVE, "it is for CAs alone (onlyContainsCACerts)"),
+    "users alone, above a CA": (
+        INNER,
+        crl(INNER) + crl(ROOT, USERS),
+        'the CRL of "CN=Company Root" in it does not cover "CN=Company Clients": it is for users and servers alone',
+    ),
+    "some reasons": (
+        INNER,
+        crl(INNER, point(reasons=frozenset([x509.ReasonFlags.key_compromise]))) + ABOVE,
+        "it is for some reasons alone (onlySomeReasons)",
+    ),
+    "indirect": (INNER, crl(INNER, point(HERE, indirect=True)) + ABOVE, "it is an indirect CRL"),
+    "an unknown extension": (INNER, crl(INNER, UNKNOWN) + ABOVE, "it has the critical extension 1.3.6.1.4.1.9999.1"),
+    "a point that the client does not name": (
+        INNER,
+        crl(INNER, point(HERE)) + ABOVE,
+        "does not cover the certificate of user.app (it is for certificates with another distribution point)",
+    ),
+}
+OF_ROOTS = {
+    "users alone": (crl(ROOT, USERS), "does not cover that CA itself: it is for users and servers alone"),
+    "a point": (crl(ROOT, point(HERE)), "does not cover that CA itself: it is for certificates with another"),
+}
+
+
+def bring(place: Place, by: Authority, lists: bytes, *points: x509.GeneralName) -> None:
+    certified(place.directory, "app", by, *points)
+    chain = [by] if by is ROOT else [by, ROOT]
+    (place.directory / "company.crt").write_bytes(b"".join(one.pem for one in chain))
+    (place.directory / "company.crl").write_bytes(lists)
+
+
+def serve(server: Server, place: Place, lists: bytes) -> None:
+    """Install what was built, with these CRLs in place of those that it has."""
+    shutil.rmtree(place.file("servers/db/root.crl.d"), ignore_errors=True)  # which PostgreSQL 13 does not read
+    place.file("servers/db/root.crl").write_bytes(lists)
+    server.install(place.file("servers/db"))
+
+
+def test_with_what_is_taken_clients_get_in(server: Server, place: Place) -> None:
+    server.populate(("app",), ("shop",))
+    for name, (by, lists, points) in TAKEN.items():
+        bring(place, by, lists, *points)
+        assert complaint(place, SPEC.format(postgres=server.version) + OF_THE_SPEC) == "", name
+        server.install(place.file("servers/db"))
+        assert gets_in(server, place.directory / "app"), name
+
+
+def test_with_what_is_refused_clients_do_not_get_in(server: Server, place: Place) -> None:
+    server.populate(("app",), ("shop",))
+    for name, (by, lists, fault) in REFUSED.items():
+        bring(place, by, crl(by) + ABOVE)
+        spec = SPEC.format(postgres=server.version) + OF_THE_SPEC
+        assert complaint(place, spec) == ""
+        serve(server, place, lists)
+        assert not gets_in(server, place.directory / "app"), name
+        (place.directory / "company.crl").write_bytes(lists)
+        assert fault in complaint(place, spec), name
+
+
+def test_the_crl_of_a_root_must_cover_the_root_which_older_servers_check(server: Server, place: Place) -> None:
+    server.populate(("app",), ("shop",))
+    for name, (lists, fault) in OF_ROOTS.items():
+        bring(place, ROOT, crl(ROOT), HERE)
+        spec = SPEC.format(postgres=server.version) + OF_THE_SPEC
+        assert complaint(place, spec) == ""
+        serve(server, place, lists)
+        newer = server.installation.openssl == "3.6"
+        assert gets_in(server, place.directory / "app") == newer, name
+        (place.directory / "company.crl").write_bytes(lists)
+        assert fault in complaint(place, spec), name
+
+
+def test_where_the_spec_has_no_user_of_a_ca_its_crl_must_cover_users(place: Place) -> None:
+    bring(place, INNER, crl(INNER, CAS) + ABOVE)
+    fault = '"company.crl" cannot be used: the CRL of "CN=Company Clients" in it does not cover users: '
+    assert complaint(place, SPEC.format(postgres=17) + OUTSIDERS).startswith(fault)
+    bring(place, INNER, crl(INNER, point(HERE)) + ABOVE)
+    assert complaint(place, SPEC.format(postgres=17) + OUTSIDERS) == "", "they may name it"
+
+
+def test_a_delta_is_refused_which_older_servers_take_for_a_complete_crl(server: Server, place: Place) -> None:
+    """With it, the certificates that the complete one lists get in again."""
+    server.populate(("app", "leaver"), ("shop",))
+    bring(place, INNER, b"")
+    serial = certified(place.directory, "leaver", INNER)
+    complete, delta = crl(INNER, revoked=serial, age=2) + ABOVE, crl(INNER, x509.DeltaCRLIndicator(8))
+    (place.directory / "company.crl").write_bytes(complete)
+    spec = SPEC.format(postgres=server.version) + OF_THE_SPEC + LEAVER
+    assert complaint(place, spec) == ""
+    serve(server, place, complete)
+    assert not gets_in(server, place.directory / "leaver")
+    serve(server, place, complete + delta)
+    assert gets_in(server, place.directory / "leaver") == (server.installation.openssl != "3.6")
+    (place.directory / "company.crl").write_bytes(complete + delta)
+    assert "it is a delta CRL, and servers need the complete one" in complaint(place, spec)
+
+
+NEWER = {
+    "a complete one": ((), True),
+    "one for CAs alone": ((CAS,), False),
+    "one of a distribution point": ((point(HERE),), False),
+}
+
+
+@pytest.mark.parametrize("name", NEWER)
+def test_a_revocation_counts_where_servers_apply_the_list_that_has_it(server: Server, place: Place, name: str) -> None:
+    extensions, seen = NEWER[name]
+    server.populate(("app", "leaver"), ("shop",))
+    bring(place, INNER, crl(INNER, age=2) + ABOVE)
+    serial = certified(place.directory, "leaver", INNER)
+    spec = SPEC.format(postgres=server.version) + OF_THE_SPEC
+    assert complaint(place, spec + LEAVER) == ""
+    (place.directory / "company.crl").write_bytes(crl(INNER, age=2) + crl(INNER, *extensions, revoked=serial) + ABOVE)
+    planned = place.build(spec, now=NOW)
+    assert ("PGT569" in {one.code for one in planned.diagnostics}) != seen
+    server.install(place.file("servers/db"))
+    assert gets_in(server, place.directory / "app")
+    assert gets_in(server, place.directory / "leaver") != seen
