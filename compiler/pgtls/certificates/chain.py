@@ -65,7 +65,7 @@ def way_up(
         return _astray(leaf, profile.issuer, authority[0])
     if way and not fleet.cas[profile.issuer].trusted_only:
         return _between(profile, profile.issuer, way[0], existing)
-    return _fit(profile, leaf, way, tuple(_up_from(profile.issuer, above)), fleet)
+    return _fit(profile, leaf, way, tuple(_up_from(profile.issuer, above)), fleet) if way else way
 
 
 def _between(profile: Profile, issuer: str, signer: x509.Certificate, existing: Existing) -> NoWay:
@@ -137,7 +137,7 @@ def _fit(
     levels = fleet.cas[profile.entity.name].depth + (leaf.subject != leaf.issuer) if profile.kind == "ca" else 0
     purposes = purposes_of(profile, fleet)
     faults = (fault for ca in way for fault in _unfit(ca, fleet.now, purposes, anchor=ca is way[-1] and not higher))
-    fault = next(chain(faults, _too_long(way, higher, levels) if way else ()), None)
+    fault = next(chain(faults, _too_long(way, higher, levels)), None)
     return NoWay(fault, SIGN_AGAIN) if fault else way
 
 
