@@ -194,13 +194,50 @@ def test_directories_that_a_deletion_empties_go(built: Site) -> None:
     assert sorted(path.name for path in built.out.iterdir()) == [".gitignore", ".pgtls", "ca", "manifest.json"]
 
 
-@pytest.mark.parametrize("name", [".gitignore", ".gitkeep"])
-def test_a_committed_placeholder_is_left_alone(site: Site, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (".gitignore", "# committed\n*\n!.gitignore\n!/.gitkeep\n"),
+        (".gitignore", "*\r\n"),
+        (".gitkeep", "# committed\n"),
+    ],
+)
+def test_a_committed_placeholder_is_left_alone(site: Site, name: str, content: str) -> None:
     site.out.mkdir()
-    (site.out / name).write_text("# committed\n")
+    (site.out / name).write_bytes(content.encode())
     site.build(TREE)
-    assert (site.out / name).read_text() == "# committed\n"
+    assert (site.out / name).read_bytes() == content.encode()
     assert (site.out / ".gitignore").exists()
+
+
+@pytest.mark.parametrize("content", ["", "# *\n", "*\n!*.key\n", "*\r#\n", " *\n", "/ca/\n", "!.gitkeep\n"])
+def test_a_committed_gitignore_that_does_not_ignore_the_keys_is_replaced(site: Site, content: str) -> None:
+    """Also in a tree that is built: git checkout replaces a file that is ignored."""
+    git = ("git", "-C", str(site.directory))
+    subprocess.run((*git, "init", "-q"), check=True)
+    site.out.mkdir()
+    for tree in (TREE, TREE | {"clients/new/postgresql.key": key("user.new", "new")}):
+        (site.out / ".gitignore").write_text(content)
+        site.build(tree)
+        assert (site.out / ".gitignore").read_text() == "*\n"
+        found = subprocess.run((*git, "status", "-s", "-uall", "out"), check=True, capture_output=True)
+        assert found.stdout == b""
+
+
+def test_a_repository_of_its_own_decides_what_it_ignores(site: Site) -> None:
+    (site.out / ".git").mkdir(parents=True)
+    (site.out / ".gitignore").write_text("/.pgtls/\n")
+    site.build(TREE)
+    assert (site.out / ".gitignore").read_text() == "/.pgtls/\n"
+
+
+def test_a_gitignore_that_is_a_link_is_replaced(site: Site) -> None:
+    """No git follows it."""
+    site.out.mkdir()
+    (site.directory / "all").write_text("*\n")
+    (site.out / ".gitignore").symlink_to("../all")
+    site.build(TREE)
+    assert not (site.out / ".gitignore").is_symlink()
 
 
 def test_a_first_build_takes_one_rename_a_top_directory(site: Site) -> None:

@@ -205,6 +205,16 @@ def test_there_is_something_to_do_for_another_version_of_pgtls(site: Site, monke
     assert not check(site)
 
 
+@pytest.mark.parametrize("content", ["", "*\n!*.key\n"])
+def test_a_gitignore_that_does_not_ignore_the_keys_is_something_to_do(site: Site, content: str) -> None:
+    (site.out / ".gitignore").write_text("*\n!.gitignore\n")
+    assert check(site)
+    (site.out / ".gitignore").write_text(content)
+    assert not check(site)
+    (site.out / ".gitignore").unlink()
+    assert not check(site)
+
+
 def test_a_repository_that_tracks_what_it_may_does_not_matter(site: Site) -> None:
     (site.out / ".gitkeep").touch()
     _tracked(site, "users")

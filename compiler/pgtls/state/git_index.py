@@ -15,7 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+_PLACEHOLDERS = (GITIGNORE, GITKEEP)
 _BUILT = {"", MANIFEST, PRIVATE, *TREE}
+_HARMLESS = {"", "*", *(f"{again}{name}" for again in ("!", "!/") for name in _PLACEHOLDERS)}
+"""The lines of a .gitignore that ignores all but placeholders."""
 _HEADER = 12
 _STAT = 40
 _EXTENDED = 0x4000
@@ -50,7 +53,7 @@ def strangers(out: str, own: Collection[str] | None, *, encrypted: bool) -> list
         first = path.partition("/")[0]
         if encrypted and top == out and first != PRIVATE:
             return False
-        return first in _BUILT if own is None else path not in {GITIGNORE, GITKEEP, *own}
+        return first in _BUILT if own is None else path not in {*_PLACEHOLDERS, *own}
 
     return sorted(path for top, path in _tracked(out) if strange(top, path))
 
@@ -68,6 +71,19 @@ def in_work_tree(directory: str) -> bool:
 def is_repository(directory: str) -> bool:
     """Return whether a directory is the top of a work tree."""
     return os.path.lexists(os.path.join(directory, GIT))
+
+
+def ignores_all(out: str) -> bool:
+    """Return whether git adds nothing of an out directory by itself, apart from placeholders.
+
+    Its ``.gitignore`` decides that, which a commit can bring. A repository of its own may have another one.
+    """
+    try:
+        content = read(os.path.join(out, GITIGNORE), longest=_LONGEST_CONFIG).decode(errors="replace")
+    except OSError:
+        return False
+    lines = {line.removesuffix("\r") for line in content.split("\n") if not line.startswith("#")}
+    return is_repository(out) or ("*" in lines and lines <= _HARMLESS)
 
 
 def _exists(path: str) -> bool:

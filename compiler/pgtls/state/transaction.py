@@ -27,6 +27,7 @@ from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.pki.model import Entity
 from pgtls.state import files, lock_file, seal
 from pgtls.state.faults import cannot_write, writing
+from pgtls.state.git_index import ignores_all
 from pgtls.state.journal import Record, digest
 from pgtls.state.journal import read as read_record
 from pgtls.state.lock_file import LockChange
@@ -90,7 +91,7 @@ def commit(
     with opened(out) as place:
         try:
             with writing(out):
-                if not files.exists(GITIGNORE, place.root):
+                if not ignores_all(out):
                     changes = {**changes, GITIGNORE: _IGNORE_ALL}
                 if generations is not None and sha256(generations).hexdigest() != digest(GENERATIONS, place.private):
                     changes = {**changes, GENERATIONS_PATH: File(generations, 0o600, _IGNORE_ALL.kind, Entity())}

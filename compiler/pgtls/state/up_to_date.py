@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from pgtls import __version__
 from pgtls.state import seal
-from pgtls.state.git_index import IndexFault, strangers
+from pgtls.state.git_index import IndexFault, ignores_all, strangers
 from pgtls.state.names import MANIFEST, PRIVATE, RECORD_PATH, STAGING_PATH, deployed_path, own_files
 from pgtls.state.reading import read
 
@@ -61,6 +61,7 @@ def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch:
                 _content(deployed_path(lock)),
             )
             and seal.closes(seal.of(out), manifest)
+            and ignores_all(out)
             and not strangers(out, own_files(lock, out), encrypted="at_rest" in head)
             and _untouched(out, json.loads(manifest)["files"])
         )
