@@ -26,13 +26,11 @@ def inheritable(fleet: Fleet, server: Server, held: Held) -> Iterator[Diagnostic
     If a user of a table is back that a former user had, nobody can tell whether it is the same person. Report each pair
     for the first server alone, of those with a CRL and of those without.
     """
-    left = (one for one in held.lines if (one.ca, one.certificate.serial) in held.former)
-    lines = tuple(dict.fromkeys((*held.shared, *left)))
-    if not any(line.entity.kind == "user" for line in lines):
+    if not any(line.entity.kind == "user" for line in held.shared):
         return
     heirs = _Heirs(fleet, server, held)
     alike = [one for one in fleet.servers.values() if one.table.crl == server.table.crl and one.name < server.name]
-    for line in lines:
+    for line in held.shared:
         for heir in heirs.of(line):
             if not any(heir in _Heirs(fleet, earlier, held).of(line) for earlier in alike):
                 yield _inheritance(server, heir, line)

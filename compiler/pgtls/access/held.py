@@ -48,8 +48,8 @@ class Issued(Protocol):
 class Held(NamedTuple):
     """The certificates of the lock that a server with, or one without CRLs accepts.
 
-    ``shared`` are those among them whose names the spec uses, for others or again, and those of CAs. ``former``: (CA,
-    serial) of certificates whose owner left the spec.
+    ``shared`` are those among them that may pass for others: those of CAs, of names that the spec uses for others, and
+    of owners who left the spec. ``former`` are the latter, by (CA, serial).
     """
 
     lines: tuple[Known, ...] = ()
@@ -72,9 +72,10 @@ def _shared(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, 
             holders.setdefault(folded(common_name(name) or "" if of == "dn" else name), set()).add("")
 
     def is_shared(line: Known) -> bool:
-        own = () if (line.ca, line.certificate.serial) in former else (line.entity,)
+        if (line.ca, line.certificate.serial) in former:
+            return True
         names = map(folded, shown_names(line.certificate, hosts=True))
-        return any(name.startswith("*") or holders.get(name, set()).difference(own) for name in names)
+        return any(name.startswith("*") or holders.get(name, set()).difference((line.entity,)) for name in names)
 
     return tuple(line for line in lines if line.entity.kind == "ca" or is_shared(line))
 
