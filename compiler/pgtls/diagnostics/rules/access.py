@@ -233,20 +233,21 @@ RULES: tuple[Rule, ...] = (
         "PGT254",
         "error",
         "a name that an older certificate has",
-        meaning="The lock lists a certificate of another user that is neither expired nor revoked. The server "
-        "cannot tell it from this user's.",
+        meaning="The lock lists a certificate of somebody else that is not expired and, unless the server reads no "
+        "CRLs, not revoked. The server cannot tell it from this user's, or from what an entry of a map accepts. It is a "
+        "warning if a former user had the same table, or if a regular expression accepts a former user.",
         why="The holder of that older key could log in as the new user.",
         fix="Choose another `common_name`. If the other user is gone, delete it in a build of its own: the "
-        "build revokes its certificates.",
+        "build revokes its certificates. A server needs `crl = true` to refuse them.",
     ),
     Rule(
         "PGT255",
         "error",
         "a CA under the same root that lets another user in",
         meaning="OpenSSL accepts every chain that ends in a trusted root. A server whose `client_ca` is an "
-        "intermediate therefore accepts certificates of all CAs under that root. A user of a CA that the "
-        "server does not name has a certificate with the name of a role that a policy admits by "
-        "certificate.",
+        "intermediate therefore accepts certificates of all CAs under that root, and of those that were under it and "
+        "have an unexpired certificate from then. A user of a CA that the server does not name has, or had, a "
+        "certificate that a policy admits.",
         why="That user could log in as somebody else.",
         fix="Give clients a root of their own; or name that user or its CA, if this is what you want.",
     ),
