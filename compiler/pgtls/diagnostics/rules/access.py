@@ -234,8 +234,8 @@ RULES: tuple[Rule, ...] = (
         "error",
         "a name that an older certificate has",
         meaning="The lock lists a certificate of somebody else that is not expired and, unless the server reads no "
-        "CRLs, not revoked. The server cannot tell it from this user's, or from what an entry of a map accepts. It is a "
-        "warning if a former user had the same table, or if a regular expression accepts a former user.",
+        "CRLs, not revoked. The server cannot tell it from this user's, or from what an entry of a map accepts. It is "
+        "a warning if a former user had the same table, or if a regular expression accepts a former user.",
         why="The holder of that older key could log in as the new user.",
         fix="Choose another `common_name`. If the other user is gone, delete it in a build of its own: the "
         "build revokes its certificates. A server needs `crl = true` to refuse them.",
