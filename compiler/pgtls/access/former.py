@@ -53,12 +53,8 @@ class _Heirs:
         self._trusted = leading(fleet, server, held.shared)
         self._former = held.former
         self._pooler = server.kind == "pooler"
-        anchors = {ca.anchor for ca in server.accepted_cas}
-        self._present = {
-            user.entity: (self._compared(user.common_name), distinguished_name(user))
-            for user in fleet.users.values()
-            if user.ca and user.ca.anchor in anchors
-        }
+        self._anchors = {ca.anchor for ca in server.accepted_cas}
+        self._users = {user.entity: user for user in fleet.users.values()}
         self._named: dict[str, list[_Heir]] = {}
         accepted = accepted_authorities(fleet, server.accepted_cas)
         for user in fleet.users.values():
@@ -90,7 +86,7 @@ class _Heirs:
         if line.entity.kind != "user" or line.ca not in self._trusted:
             return
         left = (line.ca, line.certificate.serial) in self._former
-        subject, today = line.certificate.subject, self._present.get(line.entity, ("", ""))
+        subject, today = line.certificate.subject, self._today(line.entity)
         for name in dict.fromkeys(map(self._compared, shown_names(line.certificate, hosts=self._pooler))):
             for heir in self._of_name(name):
                 # Two users whom a server cannot tell apart today are another finding.
@@ -101,6 +97,13 @@ class _Heirs:
         for of, pattern, heir in self._patterns if left else ():
             if decided(pattern, subject if of == "dn" else common_name(subject) or "") is not False:
                 yield heir
+
+    def _today(self, entity: Entity) -> tuple[str, str]:
+        """Return the name that an entity shows this server today, and its subject."""
+        user = self._users.get(entity)
+        if user is None or user.ca is None or user.ca.anchor not in self._anchors:
+            return "", ""
+        return self._compared(user.common_name), distinguished_name(user)
 
     def _of_name(self, name: str) -> Iterator[_Heir]:
         yield from self._named.get(name, ())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pgtls.hba.pgbouncer import folded
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from pgtls.fleet.model import Fleet, Policy, Server
@@ -48,19 +49,23 @@ class Issued(Protocol):
 class Held(NamedTuple):
     """The certificates of the lock that a server with, or one without CRLs accepts.
 
-    ``shared`` are those among them that may pass for others: those of CAs, of names that the spec uses for others, and
-    of owners who left the spec. ``former`` are the latter, by (CA, serial).
+    ``by_ca`` are those of users, by the NAME of their CA. ``shared`` are those of CAs, and those that may pass for
+    others: of names that the spec uses for others, and of owners who left the spec. ``former`` are the latter, by (CA,
+    serial).
     """
 
-    lines: tuple[Known, ...] = ()
+    by_ca: Mapping[str, Sequence[Known]] = MappingProxyType({})
     shared: tuple[Known, ...] = ()
     former: Collection[tuple[str, str]] = ()
 
 
 def held(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, str]] = ()) -> Held:
     """Gather the certificates for any server."""
-    lines = tuple(lines)
-    return Held(lines, _shared(fleet, lines, former), former)
+    lines, by_ca = tuple(lines), dict[str, list[Known]]()
+    for line in lines:
+        if line.entity.kind == "user":
+            by_ca.setdefault(line.ca, []).append(line)
+    return Held(by_ca, _shared(fleet, lines, former), former)
 
 
 def _shared(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, str]]) -> tuple[Known, ...]:

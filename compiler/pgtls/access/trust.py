@@ -66,9 +66,9 @@ def intruders(fleet: Fleet, rules: Rules, known: Memberships, held: Held) -> Ite
     """
     server = rules.server
     named = accepted_authorities(fleet, server.accepted_cas)
-    others = leading(fleet, server, held.lines) - named
+    others = leading(fleet, server, held.shared) - named
     roles = tuple(dict.fromkeys(role for user in fleet.users.values() for role in user.roles))
-    for shown in _strangers(fleet, held, others, named):
+    for shown in _strangers(fleet, held, sorted(others), named):
         if shown.ca not in others:
             continue
         way = _way_in(shown, rules, roles, known)
@@ -103,18 +103,18 @@ def _strangers(fleet: Fleet, held: Held, cas: Collection[str], named: Collection
 
     Omit older ones of users whose certificates under the ``named`` CAs show the same today.
     """
-    for user in fleet.users.values():
-        if user.ca and user.ca.name in cas:
-            yield _Shown(f'user "{user.name}"', user.ca.name, user, user.common_name, _subject(fleet, user))
-    users = {user.entity: user for user in fleet.users.values()} if cas else {}
-    for line in held.lines:
-        if line.entity.kind != "user" or line.ca not in cas:
-            continue
-        subject, owner = line.certificate.subject, users.get(line.entity)
-        if owner and owner.ca and owner.ca.name in named and distinguished_name(owner) == subject:
-            continue
-        words = f"certificate {line.certificate.serial} of {line.entity},"
-        yield _Shown(words, line.ca, owner, common_name(subject) or "", subject)
+    for ca in cas:
+        for name in fleet.common_names.get(ca, ()):
+            user = fleet.users[name]
+            yield _Shown(f'user "{name}"', ca, user, user.common_name, _subject(fleet, user))
+    users = {user.entity: user for user in fleet.users.values()} if any(ca in held.by_ca for ca in cas) else {}
+    for ca in cas:
+        for line in held.by_ca.get(ca, ()):
+            subject, owner = line.certificate.subject, users.get(line.entity)
+            if owner and owner.ca and owner.ca.name in named and distinguished_name(owner) == subject:
+                continue
+            words = f"certificate {line.certificate.serial} of {line.entity},"
+            yield _Shown(words, ca, owner, common_name(subject) or "", subject)
 
 
 def _subject(fleet: Fleet, user: User) -> str:
