@@ -308,3 +308,27 @@ def test_no_other_repository_may_have_the_tree(place: Place, alice: Identity, tm
     git(own.out, "rm", "-q", "--cached", ".pgtls/lock")
     own.build(at_rest(alice, identity=alice).replace("recipients", "#"))
     refused(own)
+
+
+@pytest.mark.parametrize("around", [True, False])
+def test_a_checkout_around_a_tree_of_its_own_repository_takes_no_crl_away(
+    place: Place, alice: Identity, *, around: bool
+) -> None:
+    if around:
+        git(place.directory, "init", "-q")
+    git(place.directory, "init", "-q", "out")
+    place.file(".gitignore").write_text("/.pgtls/\n")
+    place.build(at_rest(alice, identity=alice))
+    commit(place.out)
+    place.file("ca/clients/ca.crl").unlink()
+    (place.out / ".pgtls" / "lock").unlink()
+    if around:
+        with pytest.raises(Rejected) as rejected:
+            place.build()
+        assert code(rejected) == "PGT588"
+        assert "checkout -- ." in str(rejected.value.diagnostics[0].hint)
+        git(place.out, "checkout", "--", ".")
+        assert steps(place.build()) == []
+        place.file("ca/clients/ca.crl").unlink()
+    place.build(new_out=True)
+    assert place.file("ca/clients/ca.crl").exists()

@@ -63,9 +63,13 @@ def tracked(directory: str) -> list[str]:
     return sorted(path for _, path in _tracked(os.path.realpath(directory)))
 
 
-def in_work_tree(directory: str) -> bool:
-    """Return whether a checkout can write or delete files of a directory. Raise :class:`IndexFault` as others here."""
-    return any(True for _ in _containing(os.path.realpath(directory)))
+def in_work_tree(directory: str, *, around: bool = False) -> bool:
+    """Return whether a checkout can write or delete files of a directory; ``around``: of one that is larger.
+
+    Raise :class:`IndexFault` as others here.
+    """
+    real = os.path.realpath(directory)
+    return any(not around or top != real for _, top, _ in _containing(real))
 
 
 def is_repository(directory: str) -> bool:

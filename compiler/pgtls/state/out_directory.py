@@ -145,6 +145,8 @@ def with_memory(out: str, manifest: Manifest, *, lost: bool = False) -> Manifest
     (no build into this directory wrote the manifest) or PGT588 (nor what else builds remember).
     """
     if _has_a_repository(out, manifest):
+        if not lost and (lists := _altered_lists(out, manifest)) and _in_work_tree(out, around=True):
+            raise Rejected(_lists_lost(out, lists))
         return manifest
     altered = _altered(out, manifest.remembered)
     if lost:
@@ -156,9 +158,9 @@ def with_memory(out: str, manifest: Manifest, *, lost: bool = False) -> Manifest
     return manifest
 
 
-def _in_work_tree(out: str) -> bool:
+def _in_work_tree(out: str, *, around: bool = False) -> bool:
     try:
-        return in_work_tree(out)
+        return in_work_tree(out, around=around)
     except IndexFault as fault:
         raise Rejected(unknown_index(out, fault)) from None
 
@@ -186,7 +188,7 @@ def _not_remembered(out: str, manifest: Manifest, altered: list[str]) -> Diagnos
 
 def _without_backup(out: str, manifest: Manifest) -> str:
     """Return what to do without memory: nothing else tells a lost revocation from one that never was."""
-    lists = _altered(out, {path: one.sha256 for path, one in manifest.files.items() if _is_list(path, one)})
+    lists = _altered_lists(out, manifest)
     crls = (
         f", and with the CRLs that are deployed (here, these are missing or changed: {_some(lists)})" if lists else ""
     )
@@ -194,6 +196,22 @@ def _without_backup(out: str, manifest: Manifest) -> str:
         f"without one, compare the lock with its history{crls}, then run pgtls build --new-out: "
         "it starts from the lock and reads every file"
     )
+
+
+def _lists_lost(out: str, lists: list[str]) -> Diagnostic:
+    """Return the diagnostic for a repository of its own whose files the one around it has taken: PGT588."""
+    message = (
+        f'CRLs in the out directory "{out}" are missing or changed, and it lies in another work tree: {_some(lists)}'
+    )
+    hint = (
+        f"restore them: git -C {quote(out)} checkout -- . (a checkout around it can delete them); "
+        "if a build is to make them again from the lock alone, run pgtls build --new-out"
+    )
+    return Diagnostic("PGT588", message, hint=hint)
+
+
+def _altered_lists(out: str, manifest: Manifest) -> list[str]:
+    return _altered(out, {path: one.sha256 for path, one in manifest.files.items() if _is_list(path, one)})
 
 
 def _is_list(path: str, entry: Entry) -> bool:
