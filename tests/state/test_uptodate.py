@@ -48,7 +48,8 @@ def site(tmp_path: Path) -> Site:
     digest = input_digest(source_digest(str(built.spec), ["users/*.toml"], ["a.csr"], "o"), built.lock.read_bytes())
     due = NOW.replace(month=4)
     inputs = Inputs(digest, ("users/*.toml",), ("a.csr",))
-    manifest = manifests.Manifest(found.version, found.lock_id, found.spec, inputs, NOW, due, found.files)
+    (built.out / ".pgtls/lock").touch()
+    manifest = replace(found, inputs=inputs, built=NOW, next_due=due, remembered={".pgtls/lock": "0" * 64})
     built.write_manifest(manifest.render())
     return built
 
@@ -174,6 +175,7 @@ REASONS: dict[str, Callable[[Site], object]] = {
     "the manifest has the seal of another key": lambda site: (site.out / "manifest.json").write_bytes(
         b"".join(seal.closed(b"k" * 32, [seal.opened(_manifest(site))]))
     ),
+    "what pgtls remembers is gone": lambda site: (site.out / ".pgtls/lock").unlink(),
     "the key of the tree is gone": lambda site: (site.out / ".pgtls/key").unlink(),
     "git wrote the key of the tree": lambda site: (site.out / ".pgtls/key").chmod(0o600),
     "git tracks the manifest": lambda site: _tracked(site, "out/manifest.json"),

@@ -44,7 +44,7 @@ def command(
             raise typer.BadParameter("make cannot follow an out directory in a store", param_hint="--depfile")
         if reason := refuse(depfile, *paths):
             raise typer.BadParameter(f'"{depfile}": {reason}', param_hint="--depfile")
-    special = only_check or asks.renew or asks.replace or asks.new_ca or asks.ca_key
+    special = only_check or asks.renew or asks.replace or asks.new_ca or asks.ca_key or asks.new_out
     if not special and up_to_date(*paths, "", f"{moment:%Y-%m-%dT%H:%M:%SZ}"):
         _write(depfile, paths, "nothing was to be done")
         emit(as_json("build", (), steps=[], summary={}, waves=[], notes=[]) if format_ == "json" else "nothing to do")

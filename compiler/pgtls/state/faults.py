@@ -25,7 +25,8 @@ _ADVICE = {
 
 NEW_AROUND_KEYS = (
     "restore it from a backup of the out directory, or move the directory away and build with --new-out "
-    "and --ca-key NAME=PATH for each ca/NAME/ca.key in it"
+    "and --ca-key NAME=PATH for each ca/NAME/ca.key in it; first compare the lock with its history, since nothing else "
+    "tells then what was revoked"
 )
 """The hint for a lost manifest."""
 

@@ -121,10 +121,10 @@ def last_build(out: str) -> Manifest | None:
     """Read the manifest for a command that delivers what the last build wrote, without a look at the spec.
 
     None if there is none. Raise :class:`Rejected` as :func:`pgtls.state.manifest.read`, and with PGT587 if no build
-    into this directory wrote it.
+    into this directory wrote it: a repository around one of its own may have left it there.
     """
     manifest = manifests.read(out)
-    if manifest is None or remembers(out, manifest):
+    if manifest is None or (remembers(out, manifest) and (manifest.sealed or not _in_work_tree(out, around=True))):
         return manifest
     raise Rejected(_not_sealed(out, manifest))
 
@@ -173,7 +173,7 @@ def _altered(out: str, digests: Mapping[str, str]) -> list[str]:
 def _not_sealed(out: str, manifest: Manifest) -> Diagnostic:
     """Return the diagnostic for a manifest that no build into this directory wrote: PGT587."""
     message = f'no build into the out directory "{out}" wrote its manifest.json'
-    if not _in_work_tree(out):
+    if _has_a_repository(out, manifest) or not _in_work_tree(out):
         return Diagnostic("PGT587", message, hint="run pgtls build: it compares every file with the spec")
     message += ", or git has deleted the key in .pgtls since"
     return Diagnostic("PGT587", message, hint=f"restore the directory from a backup; {_without_backup(out, manifest)}")

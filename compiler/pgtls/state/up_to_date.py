@@ -61,6 +61,7 @@ def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch:
                 _content(deployed_path(lock)),
             )
             and seal.closes(seal.of(out), manifest)
+            and all(os.path.lexists(f"{out}/{path}") for path in head.get("remembered", ()))
             and ignores_all(out)
             and not strangers(out, own_files(lock, out), encrypted="at_rest" in head)
             and _untouched(out, json.loads(manifest)["files"])
