@@ -142,8 +142,8 @@ def test_a_ca_between_that_the_spec_has_is_named(place: Place) -> None:
 
 
 def test_a_ca_whose_file_leads_to_another_ca_of_the_spec_has_an_issuer(place: Place) -> None:
-    """Without it, each would count as a root of its own, and nobody would see that users of both get in."""
-    without = {"clients": "external = true", "other": "app", "auth": 'scram-sha-256"\nclient_cert = "verify-full'}
+    """Without it, each would count as a root of its own until the lock has certificates of both."""
+    without = {"clients": "external = true", "other": "other", "auth": 'scram-sha-256"\nclient_cert = "verify-full'}
     place.build(spec(**without), now=datetime.now(UTC))
     root = Authority.of(place.file("ca/root"))
     back = signed(root, place.file("ca/clients/ca.csr"), ca=True)
@@ -159,8 +159,10 @@ def test_a_ca_whose_file_leads_to_another_ca_of_the_spec_has_an_issuer(place: Pl
             'set issuer = "root"',
         )
     ]
-    complete = named_ | {"clients": named_["clients"] + '\nissuer = "root"'}
-    assert "PGT255" in {code for code, _, _ in complaints(place, spec(**complete))}
+    complete = {"clients": named_["clients"] + '\nissuer = "root"'}
+    for table in ({}, complete):
+        alike = named_ | {"other": "app"} | table
+        assert "PGT255" in {code for code, _, _ in complaints(place, spec(**alike))}
 
 
 def _knock(server: Server, out: Path, bundle: Path) -> Outcome:

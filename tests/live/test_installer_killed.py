@@ -269,7 +269,8 @@ case $* in
 */lock*)
     {real} "$@"
     touch "{place}/$PPID"
-    until [ "$(ls {place} | wc -l)" -ge 2 ]; do sleep 0.05; done
+    turn=0  # a slow one may find the lock of the other, and never come here
+    until [ "$(ls {place} | wc -l)" -ge 2 ] || [ "$turn" -ge 200 ]; do sleep 0.05 && turn=$((turn + 1)); done
     ;;
 *) exec {real} "$@" ;;
 esac
