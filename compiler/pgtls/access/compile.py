@@ -74,8 +74,8 @@ def compile_rules(
     """Compile the policies of a server. Return None if policies contradict each other.
 
     ``held`` are the certificates of the lock that the server may accept. ``secret`` reads a secret option of a policy's
-    method; without it the text contains a placeholder. A fault between two policies is reported only for the
-    first server that they share.
+    method; without it the text contains a placeholder. A fault between two policies is reported only for the first
+    server that they share.
     """
     roles = fleet.memberships
     accepted = accepted_authorities(fleet, server.accepted_cas)

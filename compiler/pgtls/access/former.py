@@ -1,4 +1,4 @@
-"""Find certificates of others that a server would take for those of users of today."""
+"""Find older certificates that a server would take for those of other users (PGT254)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def inheritable(fleet: Fleet, server: Server, held: Held) -> Iterator[Diagnostic]:
-    """Find users and map entries that share a name with a trusted certificate of somebody else.
+    """Report each certificate of another user with which its holder could log in as a user, or by an entry of a map.
 
-    If a user of a table is back that a former user had, nobody can tell whether it is the same person. Report each pair
-    for the first server alone, of those with a CRL and of those without.
+    If the spec has a table again that a former user had, pgtls cannot know whether it is the same person. The servers
+    with a CRL report each pair once, and so do those without.
     """
     if not any(line.entity.kind == "user" for line in held.shared):
         return
@@ -37,7 +37,10 @@ def inheritable(fleet: Fleet, server: Server, held: Held) -> Iterator[Diagnostic
 
 
 class _Heir(NamedTuple):
-    """A user, or an entry of a policy's map, that accepts a name. ``subject``: it compares the whole subject."""
+    """A user, or an entry of a policy's map.
+
+    ``subject``: the server compares the whole subject with this one. ``by_pattern``: a regular expression accepts it.
+    """
 
     words: str
     path: Path
@@ -47,7 +50,7 @@ class _Heir(NamedTuple):
 
 
 class _Heirs:
-    """Those to whom a server's rules give something, by the names that it compares."""
+    """The users and map entries of a server, by the names that the server compares with a certificate."""
 
     def __init__(self, fleet: Fleet, server: Server, held: Held) -> None:
         self._trusted = leading(fleet, server, held.shared)
@@ -82,7 +85,7 @@ class _Heirs:
         return folded(name) if self._pooler else name
 
     def of(self, line: Known) -> Iterator[_Heir]:
-        """Yield those for one of whom a server takes the holder of a certificate."""
+        """Yield the users and entries for which the server accepts a certificate of somebody else."""
         if line.entity.kind != "user" or line.ca not in self._trusted:
             return
         left = (line.ca, line.certificate.serial) in self._former

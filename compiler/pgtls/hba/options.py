@@ -217,17 +217,18 @@ def in_effect(options: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]
             found = {one: said for one, said in found.items() if one not in set_by_url(value)}
         found[name] = value
     if "ldapurl" in found and options[-1][0] != "ldapurl":
-        found["ldapurl"] = _whole_tree(found["ldapurl"], found)
+        url = found["ldapurl"]
+        found["ldapurl"] = _whole_tree(url, "" if split_url(url).path else found.pop("ldapbasedn", ""))
     return tuple(found.items())
 
 
-def _whole_tree(url: str, options: dict[str, str]) -> str:
-    """Write the scope ``sub`` into an LDAP URL, and before it a base that only the options have."""
-    base, *rest = url.split("?")
+def _whole_tree(url: str, base: str) -> str:
+    """Write the scope ``sub`` into an LDAP URL, and ``base`` into one without."""
+    place, *rest = url.split("?")
     attributes, _, *others = [*rest, "", ""][: max(2, len(rest))]
-    if not split_url(base).path:
-        base = f"{base}/{quote(options.pop('ldapbasedn', ''), safe=',=')}"
-    return "?".join((base, attributes, "sub", *others))
+    if not split_url(place).path:
+        place = f"{place}/{quote(base, safe=',=')}"
+    return "?".join((place, attributes, "sub", *others))
 
 
 def _incomplete_ldap(options: Mapping[str, str], version: int) -> str | None:
