@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from itertools import product
@@ -16,9 +16,13 @@ from pgtls.access.grants import distinguished_name
 from pgtls.access.held import held
 from pgtls.hba.match import decide, outcome
 from pgtls.hba.model import ClientCertificate, Connection, Surroundings
+from pgtls.pki import facts
 from pgtls.pki.model import Certificate, Entity
+from support.authority import Authority, named
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pgtls.access.model import Rules
     from pgtls.fleet.model import User
 
@@ -320,3 +324,41 @@ def test_a_pooler_takes_a_wildcard_for_each_name() -> None:
     for name, expected in (("pool", True), ("primary", False)):
         _, faults = compile_rules(fleet, fleet.servers[name], held(fleet, [_issued("CN=*.example.com")]))
         assert ("PGT254" in {one.code for one in faults}) == expected
+
+
+def test_an_older_subject_is_compared_and_not_that_of_today() -> None:
+    whole, twin = (f'identity = "dn"\nsubject = {{ organizational_unit = "{unit}" }}\n' for unit in "ab")
+    fleet = fleet_of(HEIRS.format(whole=whole, twin=twin, other="batch"))
+    for unit, heirs in (("a", ["new"]), ("b", [])):
+        lines = [_of("user.other", f"CN=batch,OU={unit}", "clients")]
+        _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, lines))
+        assert [one.path[1] for one in faults if one.code == "PGT254"] == heirs
+
+
+def test_a_root_of_ours_that_comes_back_in_a_file_is_known_by_its_key(tmp_path: Path) -> None:
+    company = Authority.root("Company")
+    (tmp_path / "company.crt").write_bytes(company.below("Below").pem + company.pem)
+    (_, root) = facts.read((tmp_path / "company.crt").read_bytes())  # type: ignore[misc]
+    tables = HEIRS.format(whole="", twin="", other="another").replace('["clients"]', '["clients", "company"]')
+    fleet = fleet_of(f'{tables}[ca.company]\ncert_file = "{tmp_path}/company.crt"\n')
+    own = _of("user.old", "CN=batch", "former")
+    for certificate, found in ((root, True), (replace(root, spki_sha256="0" * 64), False)):
+        lines = [own, Issued("former", Entity("ca.former"), certificate)]
+        _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, lines))
+        assert ("PGT254" in {one.code for one in faults}) == found
+
+
+@pytest.mark.parametrize("organization", ["Corp", "Other"])
+def test_the_subject_of_a_certificate_from_a_file_is_the_one_that_it_has(organization: str) -> None:
+    machines = Authority.root("Machines")
+    bundle = machines.bundle(named(CN="robot", O=organization))
+    tables = FLEET.format(
+        own="",
+        its=f'cert_file = "{bundle}/postgresql.crt"\n',
+        name="robot",
+        users='"app"',
+        auth='auth = "cert"\nmap = [{ identity = "/O=Corp", of = "dn", role = "app" }]',
+    )
+    fleet = fleet_of(tables)
+    _, faults = compile_rules(fleet, fleet.servers["primary"])
+    assert ("PGT255" in {one.code for one in faults}) == (organization == "Corp")
