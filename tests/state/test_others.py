@@ -309,7 +309,7 @@ def test_a_manifest_that_no_build_wrote_saves_no_build_and_delivers_nothing(tmp_
     document["files"]["servers/main/install.sh"].update(sha256=digest, mtime_ns=1)
     place.file("manifest.json").write_text(json.dumps(document))
     assert not nothing_to_do(place)
-    for command, code in {"fetch": "PGT587", "verify": "PGT587", "export": "PGT660"}.items():
+    for command, code in {"fetch": "PGT587", "verify": "PGT587", "confirm": "PGT587", "export": "PGT660"}.items():
         with pytest.raises(Rejected, match=code):
             readers(place)[command]()
     assert not (tmp_path / "deploy").exists()
@@ -388,30 +388,40 @@ def test_a_branch_that_takes_the_key_too_undoes_no_revocation(tmp_path: Path, mo
     assert steps(place.build()) == []
 
 
-def without_key(key: Path) -> None:
+def without_key(key: Path) -> str:
     key.unlink()
+    return "the key .* is missing"
 
 
-def with_another_key(key: Path) -> None:
+def with_another_key(key: Path) -> str:
     key.unlink()
     key.write_bytes(b"k" * 32)
     key.chmod(0o400)
+    return "the key does not authenticate it"
 
 
-def with_a_mode_of_git(key: Path) -> None:
+def with_a_short_key(key: Path) -> str:
+    key.chmod(0o600)
+    key.write_bytes(b"k")
+    key.chmod(0o400)
+    return "a build did not write the key"
+
+
+def with_a_mode_of_git(key: Path) -> str:
     key.chmod(0o644)
+    return "has mode 0644, and a build gives it 0400"
 
 
-@pytest.mark.parametrize("change", [without_key, with_another_key, with_a_mode_of_git])
-def test_in_a_work_tree_a_manifest_counts_only_with_its_key(tmp_path: Path, change: Callable[[Path], object]) -> None:
+@pytest.mark.parametrize("change", [without_key, with_another_key, with_a_short_key, with_a_mode_of_git])
+def test_in_a_work_tree_a_manifest_counts_only_with_its_key(tmp_path: Path, change: Callable[[Path], str]) -> None:
     place = Place(tmp_path)
     place.build(SMALL)
     git(tmp_path, "init", "-q")
     assert steps(place.build()) == []
-    change(place.file(".pgtls/key"))
+    why = change(place.file(".pgtls/key"))
     before = place.state()
     for read in readers(place).values():
-        with pytest.raises(Rejected, match="PGT587"):
+        with pytest.raises(Rejected, match=f"PGT587.*{why}"):
             read()
     assert place.state() == before
     (tmp_path / ".git").rename(tmp_path / "elsewhere")

@@ -9,9 +9,8 @@ from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.words import suggestion
 from pgtls.pki.model import Entity, Unreadable
 from pgtls.state import generations, layout
-from pgtls.state import manifest as manifests
 from pgtls.state.deployed import Evidence
-from pgtls.state.out_directory import check_owner, with_memory
+from pgtls.state.out_directory import check_owner, last_build, with_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +35,7 @@ def evidence_of(
         hint = "name the out directory with --out" if lock.issued else "run pgtls build first"
         raise Rejected(Diagnostic("PGT508", f'no build is recorded in "{out}"', hint=hint))
     names = sorted(past) if "all" in entities else list(dict.fromkeys(entities))
-    if manifest := manifests.read(out):
+    if manifest := last_build(out):
         with_memory(out, manifest)
     if unknown := [name for name in names if name not in past]:
         known = "entities are server.NAME, pooler.NAME or user.NAME"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.words import listed
-from pgtls.state import files, layout
+from pgtls.state import files, layout, seal
 from pgtls.state import manifest as manifests
 from pgtls.state.faults import NEW_AROUND_KEYS, cannot_read, in_the_way, link_in_the_way, user_name, writing
 from pgtls.state.files import all_ancestors
@@ -175,7 +175,7 @@ def _not_sealed(out: str, manifest: Manifest) -> Diagnostic:
     message = f'no build into the out directory "{out}" wrote its manifest.json'
     if _has_a_repository(out, manifest) or not _in_work_tree(out):
         return Diagnostic("PGT587", message, hint="run pgtls build: it compares every file with the spec")
-    message += ", or git has deleted the key in .pgtls since"
+    message += f", or what a build wrote changed since: {seal.fault(out) or 'the key does not authenticate it'}"
     return Diagnostic("PGT587", message, hint=f"restore the directory from a backup; {_without_backup(out, manifest)}")
 
 
@@ -194,7 +194,8 @@ def _without_backup(out: str, manifest: Manifest) -> str:
     )
     return (
         f"without one, compare the lock with its history{crls}, then run pgtls build --new-out: "
-        "it starts from the lock and reads every file"
+        "it starts from the lock and reads every file; deploy all that it wrote before the next change, because what "
+        "is deployed now is not known any more"
     )
 
 

@@ -13,7 +13,7 @@ import hmac
 import os
 import stat
 
-from pgtls.state.names import KEY, PRIVATE
+from pgtls.state.names import KEY, KEY_PATH, PRIVATE
 from pgtls.state.reading import open_directory
 from pgtls.state.reading import read as read_file
 
@@ -68,6 +68,21 @@ def of(out: str) -> bytes | None:
     finally:
         for descriptor in opened:
             os.close(descriptor)
+
+
+def fault(out: str) -> str:
+    """Return why the key of an out directory cannot be used, in words; "" if it can."""
+    path = os.path.join(out, KEY_PATH)
+    try:
+        found = os.lstat(path)
+    except OSError as error:
+        return f'the key "{path}" is missing' if isinstance(error, FileNotFoundError) else f'"{path}": {error.strerror}'
+    if of(out) is not None:
+        return ""
+    mode = stat.S_IMODE(found.st_mode)
+    if mode != _MODE:
+        return f'the key "{path}" has mode {mode:04o}, and a build gives it {_MODE:04o}: git or a chmod changed it'
+    return f'a build did not write the key "{path}"'
 
 
 def discard(private: int) -> None:

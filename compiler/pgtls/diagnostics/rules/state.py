@@ -766,15 +766,16 @@ RULES: tuple[Rule, ...] = (
         "error",
         "no build into this directory wrote the manifest",
         meaning="The authentication code of `manifest.json` is missing, or not from the key in `.pgtls` of the out "
-        "directory. `fetch` and `verify` then trust no file in it. In a git work tree, every command that reads the "
-        "directory stops.",
+        "directory. `fetch`, `verify` and `confirm` then trust no file in it. In a git work tree, every command that "
+        "reads the directory stops.",
         why="The manifest says which files a build wrote. With another one, `fetch` would deliver what somebody else "
         "put there: rules, and programs that root runs. Git overwrites and deletes ignored files without asking: to "
         "check out a branch for a moment is enough to take the key together with what pgtls remembers of revocations.",
         fix="Outside of a work tree, run `pgtls build`: it reads every file, rewrites what the spec does not say, and "
         "writes the manifest again. In a work tree, restore the directory from a backup. Without one, compare the lock "
-        "with its history in version control, and with the CRLs that are deployed. Then run `pgtls build --new-out`. "
-        "If you copy an out directory, copy `.pgtls` too.",
+        "with its history in version control, and with the CRLs that are deployed. Then run `pgtls build --new-out`, "
+        "and deploy all that it wrote before the next change. If you copy an out directory, copy `.pgtls` too, with "
+        "its modes.",
     ),
     Rule(
         "PGT588",
@@ -786,7 +787,7 @@ RULES: tuple[Rule, ...] = (
         "files without asking: to check out a branch for a moment is enough to replace them or to delete them.",
         fix="Restore `.pgtls` from a backup. Without one, compare the lock with its history in version control, and "
         "with the CRLs that are deployed. Then run `pgtls build --new-out`: it starts from the lock and reads every "
-        "file.",
+        "file. Deploy all that it wrote before the next change: what is deployed now is not known any more.",
     ),
     Rule(
         "PGT590",
