@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from pgtls.diagnostics import Path, Severity
-    from pgtls.fleet.model import Authority, Fleet, User
-    from pgtls.language.values import Table
+    from pgtls.fleet.model import Authority, Fleet, Server, User
+    from pgtls.language.values import Scalar, Table
     from pgtls.pki.model import Entity
 
 
@@ -103,6 +103,13 @@ def place_of(fleet: Fleet, entity: Entity, *field: str) -> Path:
         return finder(fleet, identity_named(fleet, entity)).path(*field)
     own = field[0] in fleet.own.get((kind, name), ())
     return (kind, name, *field) if own else ("defaults", kind, *field)
+
+
+def setting_of(server: Server, name: str) -> tuple[str, Scalar | None]:
+    """Return a setting as the spec spells it, and its value, None without it. PostgreSQL ignores the case of names."""
+    return next(
+        ((spelt, value) for spelt, value in server.table.settings.items() if spelt.lower() == name), (name, None)
+    )
 
 
 def header(kind: str, name: str) -> str:

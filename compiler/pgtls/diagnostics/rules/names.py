@@ -421,4 +421,14 @@ RULES: tuple[Rule, ...] = (
         fix="Let a CA of your own sign the certificates of users: `[ca.clients]`, and `client_ca` of the servers. "
         "Servers may keep the ACME CA.",
     ),
+    Rule(
+        "PGT150",
+        "warning",
+        "a server listens on another port than its clients dial",
+        meaning="`settings` of a server has a `port`, and it is not the `port` of the server's table, by default 5432.",
+        why="Bundles, `verify` and health checks dial the port of the table. Where nothing forwards it, no client "
+        "connects.",
+        fix="Write the number as `port` beside `hosts`, too. If a proxy or a container forwards the one port to the "
+        "other, ignore this code.",
+    ),
 )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.fields import entities, finder, listed
+from pgtls.fleet.fields import entities, finder, listed, setting_of
 from pgtls.fleet.model import Server
 from pgtls.hba.model import HostName, Keyword, MaskedAddress, Name
 from pgtls.hba.options import split_url
@@ -46,13 +46,6 @@ _WEAK_WORDS = frozenset({"aNULL", "MD5", "SEED"})
 
 _WEAK_NAME = re.compile(r"(.*-)?(RC2|RC4|DES|3DES|CBC3|EXP|EXPORT|LOW|IDEA|MD5)(-.*)?")
 """Words and suites that only some builds of OpenSSL have."""
-
-
-def _setting(server: Server, name: str) -> tuple[str, object]:
-    """Return a setting as the spec spells it, and its value; PostgreSQL ignores the case of names."""
-    return next(
-        ((spelt, value) for spelt, value in server.table.settings.items() if spelt.lower() == name), (name, None)
-    )
 
 
 def trust(fleet: Fleet, policy: Policy) -> Iterator[Diagnostic]:
@@ -207,12 +200,12 @@ def replication_in_cleartext(fleet: Fleet, policy: Policy) -> Iterator[Diagnosti
 def listens_everywhere(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find servers that listen on every interface."""
     for server in fleet.servers.values():
-        addresses = set(items(str(_setting(server, "listen_addresses")[1] or "")) or ())
+        addresses = set(items(str(setting_of(server, "listen_addresses")[1] or "")) or ())
         if wide := sorted(addresses & {"*", "0.0.0.0", "::"}):  # noqa: S104  (this is what is looked for)
             message = f'server "{server.name}" listens on every interface: "{wide[0]}"'
             hint = "name its own addresses"
             yield finder(fleet, server).fault(
-                "PGT315", message, "settings", _setting(server, "listen_addresses")[0], hint=hint, severity="warning"
+                "PGT315", message, "settings", setting_of(server, "listen_addresses")[0], hint=hint, severity="warning"
             )
 
 
@@ -274,7 +267,7 @@ def _weak_entries(text: str) -> list[str]:
 def md5_passwords(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find servers that would store new passwords as MD5 hashes."""
     for server in fleet.servers.values():
-        name, value = _setting(server, "password_encryption")
+        name, value = setting_of(server, "password_encryption")
         if value is not None and str(value).lower() != "scram-sha-256":
             message = f'server "{server.name}" stores new passwords as MD5 hashes'
             hint = 'password_encryption = "scram-sha-256"'

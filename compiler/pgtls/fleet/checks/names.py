@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from pgtls.fleet.addresses import host_name_fault
-from pgtls.fleet.fields import finder, header
+from pgtls.fleet.fields import finder, header, setting_of
 from pgtls.fleet.lookalikes import HOSTS, addresses, lookalike
 from pgtls.hba.model import Name
 from pgtls.language.values import plain
@@ -75,6 +75,17 @@ def shared_addresses(fleet: Fleet) -> Iterator[Diagnostic]:
             )
             hint = "give one of them another host or port: each needs files and a certificate of its own"
             yield finder(fleet, server).fault("PGT147", message, "hosts", 0, hint=hint, severity="warning")
+
+
+def ports_elsewhere(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find servers that listen on another port than their clients dial."""
+    for server in fleet.clusters.values():
+        name, value = setting_of(server, "port")
+        dialled = server.table.port
+        if value is not None and str(value) != str(dialled):
+            message = f'server "{server.name}" listens on port {value}, and its clients dial {dialled}'
+            hint = f"write port = {value} beside hosts; if something forwards {dialled} to it, ignore this code"
+            yield finder(fleet, server).fault("PGT150", message, "settings", name, hint=hint, severity="warning")
 
 
 def _primary(server: Server) -> str:
@@ -329,5 +340,5 @@ VALUES = (
     blanks_at_the_end,
     directories,
 )
-PRESENT = (shared_addresses,)
+PRESENT = (shared_addresses, ports_elsewhere)
 ABSENT = (unused_users, ended_tables, unused_cas)
