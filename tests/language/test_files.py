@@ -19,9 +19,11 @@ from pgtls.language.files import Disk, Mapped
 from pgtls.language.load import load
 from pgtls.language.positions import locate
 from pgtls.state.up_to_date import contents_digest, source_digest
+from support.killing import in_child
+from support.system import find_account, is_root, new_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 SPEC = 'version = 1\ninclude = ["users/*.toml"]\n[ca.root]\n'
 TREE = ("a.toml", "users/b.toml", "users/.hidden.toml", "users/deep/c.toml", ".secret/d.toml", "x/users/e.toml")
@@ -327,6 +329,38 @@ def test_links_to_directories_do_not_multiply_what_a_pattern_matches(tmp_path: P
     (tmp_path / "pgtls.toml").write_text('version = 1\ninclude = ["*/*/*/*/*/*/*/*/x.toml"]\n')
     found = [(fault.code, fault.path) for fault in load(tmp_path / "pgtls.toml").diagnostics]
     assert found == ([("PGT013", ("include", 0))] if links else [])
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o311, 0o644])
+@pytest.mark.parametrize("pattern", ["teams/*/*.toml", "teams/*/users.toml", "**/users.toml", "teams/closed/*.toml"])
+def test_a_directory_that_cannot_be_searched_is_not_taken_for_an_empty_one(pattern: str, mode: int) -> None:
+    """Its users would be deleted, and their certificates revoked."""
+    top = new_directory("closed")
+    for team in ("open", "closed"):
+        (top / "teams" / team).mkdir(parents=True)
+        (top / "teams" / team / "users.toml").write_text(f"[user.{team}]\n")
+    spec = top / "pgtls.toml"
+    spec.write_text(f'version = 1\ninclude = ["{pattern}"]\n')
+    (top / "teams" / "closed").chmod(mode)
+
+    def read() -> None:
+        result = load(str(spec))
+        assert {one.code for one in result.diagnostics} == (
+            set() if result.loaded and "closed" in result.loaded.spec.user else {"PGT001"}
+        )
+        assert result.diagnostics or mode != 0o644
+        assert not result.diagnostics or mode != 0o755
+
+    assert in_child(lambda: without_rights(read)).status == 0
+
+
+def without_rights(run: Callable[[], object]) -> None:
+    """Run as an account that modes bind."""
+    if is_root() and (nobody := find_account("nobody")):
+        os.setgroups([])
+        os.setgid(nobody.gid)
+        os.setuid(nobody.uid)
+    run()
 
 
 def test_two_stars_follow_no_link(tmp_path: Path) -> None:

@@ -199,6 +199,10 @@ def _matches(files: Files, directory: str, pattern: str) -> Iterable[str] | Diag
     except TooManyError:
         message = f"{quoted(pattern)} matches more than {MOST:,} paths, perhaps through links to directories"
         return Diagnostic("PGT013", message, hint=_NAME_DIRECTORIES)
+    except PermissionError as error:
+        message = f"{quoted(pattern)} searches {quoted(str(error.filename))}: {error.strerror}"
+        hint = f"a build would take its tables for deleted: make it readable for this account, or {_NAME_DIRECTORIES}"
+        return Diagnostic("PGT001", message, hint=hint)
 
 
 def _below(pattern: str) -> list[str]:

@@ -6,6 +6,7 @@ It therefore imports little.
 from __future__ import annotations
 
 import os
+import stat
 from fnmatch import filter as matching
 
 TYPE_CHECKING = False
@@ -38,27 +39,39 @@ class TooManyError(OSError):
 
 
 class Machine:
-    """The directories of the machine."""
+    """The directories of the machine. Raise PermissionError for those that are closed: tables in them would be lost."""
 
     def listing(self, path: str) -> Mapping[str, bool]:
-        """Return nothing if the directory cannot be read."""
+        """Return nothing if the directory is gone."""
         try:
             with os.scandir(path or ".") as entries:
                 return {entry.name: _is_directory(entry) for entry in entries}
+        except PermissionError:
+            raise
         except OSError:
             return {}
 
     def has(self, path: str) -> bool:
         """Do not follow a link."""
-        return os.path.lexists(path)
+        return _mode(path, follow=False) != 0
 
     def is_directory(self, path: str) -> bool:
         """Follow links."""
-        return os.path.isdir(path or ".")
+        return stat.S_ISDIR(_mode(path or ".", follow=True))
 
     def leads_away(self, path: str) -> bool:
         """Return whether a path is a link that leads nowhere: the files behind it are not there now."""
         return os.path.islink(path) and not os.path.exists(path)
+
+
+def _mode(path: str, *, follow: bool) -> int:
+    """Return the mode of what is at a path, 0 if there is nothing."""
+    try:
+        return os.stat(path, follow_symlinks=follow).st_mode
+    except PermissionError:
+        raise
+    except OSError:
+        return 0
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:
@@ -76,7 +89,7 @@ def matches(directory: str, pattern: str, tree: Tree = _MACHINE) -> list[str]:
 
     A link to the root of the machine would make it search everything. With a final ``/``, match directories only.
     If a part before the last matches what leads away, return this as well: its reading is then an error. Raise
-    TooManyError.
+    TooManyError, and PermissionError for a directory that cannot be searched.
     """
     found, away = {"/" if pattern.startswith("/") else "": None}, dict[str, None]()
     parts = _parts(pattern)
