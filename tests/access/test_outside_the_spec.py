@@ -72,6 +72,50 @@ def test_a_table_that_moves_to_another_directory_names_other_files_and_programs(
     assert not pgtls.diff(before, before)
 
 
+LDAP = (
+    'users = ["app"]\nservers = ["main"]\nfrom = ["192.0.2.0/25"]\nauth = "ldap"\nauth_options = { ldapserver = "l", '
+    'ldaptls = true, ldapbasedn = "o=x", ldapbinddn = "cn=x", ldapbindpasswd = { command = ["./pass.sh"] } }\n'
+)
+WORDS = {
+    "user.{}": 'ca = "clients"\npassphrase = { command = ["./pass.sh"] }\n',
+    "server.{}": 'ca = "root"\nhosts = ["{}.example.com"]\nno_local = true\npassphrase_command = "cat /pass"\n'
+    'passphrase = { command = ["./pass.sh"] }\n',
+    "ca.{}": 'passphrase = { command = ["./pass.sh"] }\n',
+    "policy.{}": 'databases = ["{}"]\n' + LDAP,
+}
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_a_new_table_in_another_directory_names_others_by_words_that_are_known(kind: str) -> None:
+    def table(name: str) -> str:
+        return f"[{kind.format(name)}]\n{WORDS[kind].replace('{}', name)}"
+
+    def found(old: pgtls.Spec, new: pgtls.Spec) -> list[str]:
+        what = (
+            "passphrase.command",
+            "passphrase",
+            "auth_options.ldapbindpasswd.command",
+            "auth_options.ldapbindpasswd",
+        )
+        return [change.before for change in pgtls.diff(old, new).protection if change.what in what]
+
+    base = loaded(table("first"))
+    assert [len(one.split(" in ")) for one in found(base, loaded(table("first"), table("second")))] == [2]
+    assert not found(base, loaded(table("first") + table("second")))
+    assert found(loaded(""), loaded("", table("second"))) == ["none"], "new words are a finding of their own"
+
+
+def test_a_new_server_with_the_key_of_another_is_a_weakening() -> None:
+    server = '[server.{}]\nca = "root"\nhosts = ["{}.example.com"]\nno_local = true\n'
+    server += 'key_file = "{}"\ncert_file = "/keys/one.crt"\n'
+    one = server.format("one", "one", "/keys/one.key")
+    known = loaded(one)
+    for name, key, moved in (("two", "/keys/one.key", True), ("two", "/keys/two.key", False)):
+        will = loaded(one + server.format(name, name, key))
+        assert (("server.one", "its key is on other machines") in weakened(known, will)) is moved
+    assert not weakened(known, loaded(server.format("two", "one", "/keys/one.key"))), "it has another name"
+
+
 def test_a_default_that_its_users_say_themselves_names_another_file() -> None:
     said, user = 'passphrase = { file = "pass" }\n', '[user.etl]\nca = "clients"\n'
     before, after = loaded(f"[defaults.user]\n{said}", user), loaded("", user + said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,20 @@ def test_a_checkout_whose_patterns_meet_only_its_own_files_has_none(repository: 
 def test_a_link_to_a_directory_is_told_by_its_target(repository: Repository, target: str, include: str) -> None:
     (repository.root / "teams" / "m").symlink_to(target)
     assert ways(repository.root, f'["{include}"]') == {"teams/m": f"a link to {target}"}
+
+
+def test_a_link_of_thousands_of_parts_and_links_through_each_other_are_followed_as_linux_does(
+    repository: Repository,
+) -> None:
+    teams, target = repository.root / "teams", "./" * 1900 + "web"
+    (teams / "m").symlink_to(target)
+    assert ways(repository.root) == {"teams/m": f"a link to {target}"}
+    (teams / "m").unlink()
+    for number in range(38):
+        after = f"l{number + 1}"
+        (teams / f"l{number}").symlink_to(f"{after}/../{after}/../{after}" if number < 37 else "web")
+    found = {name for name in ways(repository.root, '["teams/*/users.toml"]') if os.path.isdir(teams.parent / name)}
+    assert {"teams/l37", "teams/l36", "teams/l35"} <= found
 
 
 def test_a_link_to_a_file_is_told_though_its_file_is_included_by_another_name(repository: Repository) -> None:

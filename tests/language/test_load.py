@@ -253,8 +253,11 @@ def test_a_key_of_many_parts_is_an_error_at_its_place(tmp_path: Path, parts: int
     assert (found.place.line, found.place.column) == (SOUND.count("\n") + 2, 2)
 
 
-def test_an_integer_of_thousands_of_digits_is_an_error(tmp_path: Path) -> None:
-    assert [d.code for d in load(write(tmp_path, f"version = {'9' * 5000}\n")).diagnostics] == ["PGT003"]
+@pytest.mark.parametrize("digits", ["9" * 5000, "0x" + "f" * 5000, "0o" + "7" * 5000, "0b" + "1_" * 5000 + "1"])
+def test_an_integer_of_thousands_of_digits_is_an_error(tmp_path: Path, digits: str) -> None:
+    text = SOUND.replace("version = 1", f"version = 1 # {digits}")
+    assert [d.code for d in load(write(tmp_path, f"{text}\n[server.x]\nport = {digits}\n")).diagnostics] == ["PGT003"]
+    assert not load(write(tmp_path, text)).diagnostics
 
 
 def test_line_ends_of_windows_change_nothing(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
 
-from pgtls.access.comparisons import FIELDS, Effect, Field, constraints, exposing, limit
+from pgtls.access.comparisons import FIELDS, Effect, Field, constraints, exposing, limit, reviewed
 from pgtls.access.successors import MOST, formers, host
 from pgtls.access.trust import trust
 from pgtls.fleet.files import place_in, public_files, references
@@ -271,6 +271,30 @@ def _references(old: Fleet, new: Fleet, pairs: Iterable[_Pair]) -> Iterator[Prot
         for field in sorted(was.keys() & will.keys()):
             if states := _other(old, was[field], new, will[field]):
                 yield ProtectionChange("weakened", entity, field, *states)
+    yield from _same_words(old, new)
+
+
+def _same_words(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
+    """Find what new entities name in another directory by words that others had: :func:`_new` compares words alone."""
+    places: dict[tuple[str, str], set[str]] = {}
+    for one in references(old).values():
+        places.setdefault((one.use, one.name), set()).add(place_in(old, one))
+    known = {"state", *(one.entity for one in old.identities())}
+    known |= {one.entity for kind in _kinds(old).values() for one in kind.values()}
+    for (entity, field), one in references(new).items():
+        had, place = places.get((one.use, one.name), set()), place_in(new, one)
+        if entity not in known and had and place not in had and one.is_relative and _counts_if_new(entity, field, one):
+            states = f"{one.name} in {', '.join(sorted(had))}", f"{one.name} in {place}"
+            yield ProtectionChange("weakened", entity, field, *states)
+
+
+def _counts_if_new(entity: str, field: str, reference: Reference) -> bool:
+    """Return whether what a new entity names is a finding if its words are new: see :func:`_new`."""
+    name = field.partition(".")[0]
+    known = FIELDS[entity.partition(".")[0]][name]
+    if not isinstance(known, Field) or not known.of_new:
+        return False
+    return reference.use == "program" or (known.judge is reviewed and name not in _ENTRIES)
 
 
 def _by_entity(fleet: Fleet) -> dict[str, dict[str, Reference]]:
@@ -351,10 +375,11 @@ def _unclear(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
 
 
 def _names(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
-    """Find new certificates in a name that clients verify another server by: who holds the key can pretend to be it."""
+    """Find new servers that can pretend to be another one: with its key, or a certificate in a name of it."""
     known = {identity.entity: identity for identity in old.identities()}
     present = {identity.entity for identity in new.identities()}
     files = public_files(old), public_files(new)
+    keys = _key_files(old), _key_files(new)
     for identity in new.identities():
         if identity.entity in known:
             continue
@@ -362,10 +387,19 @@ def _names(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
             # A server that is renamed keeps its names, and its key has the same origin.
             if other.entity not in present and _origin(other, files[0]) == _origin(identity, files[1]):
                 continue
+            if identity.entity in keys[1] and keys[1][identity.entity] == keys[0].get(other.entity):
+                holders = other.entity, f"{other.entity}, {identity.entity}"
+                yield ProtectionChange("weakened", other.entity, "its key is on other machines", *holders)
             for name in other.table.hosts:
                 if any(_proves(own, name) for own in identity.table.hosts):
                     what = f"its certificate proves the name {name}"
                     yield ProtectionChange("weakened", identity.entity, what, other.entity, identity.entity)
+
+
+def _key_files(fleet: Fleet) -> dict[str, tuple[str, str]]:
+    """Return the ``key_file`` of each entity and the directory to which it belongs."""
+    named = ((entity, one) for (entity, field), one in references(fleet).items() if field == "key_file")
+    return {entity: (one.name, place_in(fleet, one) if one.is_relative else "") for entity, one in named}
 
 
 def _origin(identity: Identity, files: Mapping[tuple[str, str], tuple[str, str]]) -> tuple[object, ...]:

@@ -59,7 +59,7 @@ class _Checkout(Machine):
         self.top, self.real = top, os.path.realpath(top)
         self.passed: list[str] = []
         self._roots = list(repositories(os.path.join(top, ""))) or [self.real]
-        self._resolved, self._other = cache(self._resolve), cache(self._repository)
+        self._resolved, self._other, self._target = cache(self._resolve), cache(self._repository), cache(_target)
 
     def leads_away(self, path: str) -> bool:
         """Return whether a path is a link that leads nowhere. Remember it: a pattern passes it."""
@@ -68,7 +68,7 @@ class _Checkout(Machine):
 
     def ways(self, path: str) -> dict[str, str]:
         """Return the links and the other repositories on the way of a path."""
-        real, links = self._resolved(os.path.join(os.getcwd(), path), _MOST_LINKS)
+        real, links = self._resolved(os.path.join(os.getcwd(), path))
         found = {link: f"a link to {os.readlink(link)}" for link in links}
         while self._is_inside(real):
             if what := self._other(real):
@@ -76,21 +76,25 @@ class _Checkout(Machine):
             real = os.path.dirname(real)
         return found
 
-    def _resolve(self, path: str, left: int) -> tuple[str, frozenset[str]]:
+    def _resolve(self, path: str) -> tuple[str, frozenset[str]]:
         """Return the real path, and each link that was followed and that a commit can hold."""
-        above, name = os.path.split(path)
-        if above == path:
-            return path, frozenset()
-        real, links = self._resolved(above, left)
-        if name in ("", os.curdir):
-            return real, links
-        if name == os.pardir:
-            return os.path.dirname(real), links
-        here = os.path.join(real, name)
-        if not left or not os.path.islink(here):
-            return here, links
-        real, more = self._resolved(os.path.join(real, os.readlink(here)), left - 1)
-        return real, links | more | ({here} if self._is_inside(here) else frozenset())
+        real, links, left = "/", set[str](), _MOST_LINKS
+        names = path.split("/")[::-1]  # a loop: a link may have thousands of parts
+        while names:
+            name = names.pop()
+            here = os.path.join(real, name)
+            if name in ("", os.curdir):
+                continue
+            if name == os.pardir:
+                real = os.path.dirname(real)
+            elif left and (target := self._target(here)):
+                left -= 1
+                links |= {here} if self._is_inside(here) else set()
+                real = "/" if target.startswith("/") else real
+                names += target.split("/")[::-1]
+            else:
+                real = here
+        return real, frozenset(links)
 
     def _is_inside(self, path: str) -> bool:
         return any(os.path.commonpath((root, path)) == root for root in self._roots)
@@ -115,6 +119,14 @@ class _Checkout(Machine):
                 return None
             found |= {os.path.join(root, path): commit for path, commit in listed.items()}
         return found
+
+
+def _target(path: str) -> str:
+    """Return where a link leads, or nothing."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def _has_content(directory: str) -> bool:

@@ -53,7 +53,7 @@ _TOKENS = re.compile(
     r""""{3}(?:[^"\\]|\\.|"{1,2}(?!"))*+"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?|\#[^\n]*+|[\[\]{}]""",
     re.DOTALL,
 )
-_LONG_NUMBER = re.compile(r"[0-9][0-9_]{4000}")
+_LONG_NUMBER = re.compile(r"[0-9][0-9_]{4000}|0[xob][0-9A-Fa-f_]{1000}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,8 @@ def parse(source: SourceFile) -> Document:
     except tomllib.TOMLDecodeError as error:
         return Document(source, None, (_syntax_error(source, str(error)),))
     except ValueError:
+        return Document(source, None, (_long_number(source),))
+    if _LONG_NUMBER.search(source.text) and _has_long_number(data):
         return Document(source, None, (_long_number(source),))
     return Document(source, data, (*_control_characters(source, data), *_invisible_in_comments(source)))
 
@@ -183,11 +185,24 @@ def _syntax_error(source: SourceFile, words: str) -> Diagnostic:
 
 
 def _long_number(source: SourceFile) -> Diagnostic:
-    """Find the integer that Python refuses to read (``sys.set_int_max_str_digits``)."""
+    """Find the integer that Python refuses to read or to write (``sys.set_int_max_str_digits``)."""
     found = _LONG_NUMBER.search(source.text)
     before = source.text[: found.start()] if found else ""
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
     return _at(source, "PGT003", "an integer with thousands of digits", line, column, "no field takes one")
+
+
+def _has_long_number(data: dict[str, Any]) -> bool:
+    todo: list[Any] = [data]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            return True
+        todo += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return False
+
+
+_MOST_BITS = 1024
 
 
 def _at(source: SourceFile, code: str, message: str, line: int, column: int, hint: str | None = None) -> Diagnostic:
