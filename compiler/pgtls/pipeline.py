@@ -61,15 +61,18 @@ def decided(request: Request) -> Decided:
     from pgtls.certificates.supplied import adapted, gather
     from pgtls.fleet.fields import entities
     from pgtls.state.names import own_files
+    from pgtls.state.out_directory import check_in_the_clear
 
     checked, asked = check(request.spec, request.now, request.lock, request.files), request.asked
-    fleet = checked.usable()
+    fleet, own = checked.usable(), own_files(request.lock, request.out)
+    if not fleet.state.recipients:
+        check_in_the_clear(request.out, own)
     secrets = Secrets(fleet, sealed=request.sealed)
     outside = gather(fleet, secrets, dict(asked.ca_keys))
     profiles = adapted(wanted(fleet), outside)
     existing = observe(
         *(request.out, checked.lock, request.lock, profiles, outside, secrets),
-        own=own_files(request.lock, request.out),
+        own=own,
         entities=[one.entity for one in entities(fleet)],
         now=request.now,
         allow_revoke=asked.allow_revoke,

@@ -306,29 +306,91 @@ def test_no_other_repository_may_have_the_tree(place: Place, alice: Identity, tm
     git(own.out, "add", "-f", ".pgtls/lock")
     refused(own)
     git(own.out, "rm", "-q", "--cached", ".pgtls/lock")
-    own.build(at_rest(alice, identity=alice).replace("recipients", "#"))
-    refused(own)
+    in_the_clear = at_rest(alice, identity=alice).replace("recipients", "#")
+    with pytest.raises(Rejected, match="PGT541"):  # before a key in the clear is where the next commit takes it
+        own.build(in_the_clear)
+    own.build(at_rest(alice))
+    git(own.out, "rm", "-rqf", "--cached", ".")
+    own.build(in_the_clear)
 
 
-@pytest.mark.parametrize("around", [True, False])
-def test_a_checkout_around_a_tree_of_its_own_repository_takes_no_crl_away(
-    place: Place, alice: Identity, *, around: bool
-) -> None:
+def nested(place: Place, alice: Identity, *, around: bool = True) -> None:
+    """Build an encrypted tree in a repository of its own, perhaps inside that of the spec, and commit it."""
     if around:
         git(place.directory, "init", "-q")
     git(place.directory, "init", "-q", "out")
     place.file(".gitignore").write_text("/.pgtls/\n")
     place.build(at_rest(alice, identity=alice))
     commit(place.out)
+
+
+def refused(place: Place, expected: str, hint: str) -> None:
+    with pytest.raises(Rejected) as rejected:
+        place.build()
+    assert code(rejected) == expected
+    assert hint in str(rejected.value.diagnostics[0].hint)
+
+
+@pytest.mark.parametrize("around", [True, False])
+def test_a_checkout_around_a_tree_of_its_own_repository_takes_no_crl_away(
+    place: Place, alice: Identity, *, around: bool
+) -> None:
+    nested(place, alice, around=around)
     place.file("ca/clients/ca.crl").unlink()
-    (place.out / ".pgtls" / "lock").unlink()
     if around:
-        with pytest.raises(Rejected) as rejected:
-            place.build()
-        assert code(rejected) == "PGT588"
-        assert "checkout -- ." in str(rejected.value.diagnostics[0].hint)
+        refused(place, "PGT588", "checkout -- .")
         git(place.out, "checkout", "--", ".")
         assert steps(place.build()) == []
         place.file("ca/clients/ca.crl").unlink()
     place.build(new_out=True)
     assert place.file("ca/clients/ca.crl").exists()
+
+
+@pytest.mark.parametrize("around", [True, False])
+@pytest.mark.parametrize("name", ["lock", "generations"])
+def test_a_checkout_around_a_tree_of_its_own_repository_takes_no_memory_away(
+    place: Place, alice: Identity, name: str, *, around: bool
+) -> None:
+    nested(place, alice, around=around)
+    memory = place.file(f".pgtls/{name}")
+    whole = memory.read_bytes()
+    for content in (None, b"x"):
+        memory.unlink()
+        if content:
+            memory.write_bytes(content)
+        if around:
+            refused(place, "PGT588", "--new-out")
+            memory.write_bytes(whole)
+        assert steps(place.build()) == []
+
+
+def test_inside_another_work_tree_a_manifest_of_another_builder_counts_if_it_is_committed(
+    place: Place, alice: Identity, tmp_path: Path
+) -> None:
+    nested(place, alice)
+    other = Place(tmp_path / "other")
+    other.directory.mkdir()
+    other.lock.write_bytes(place.lock.read_bytes())
+    git(other.directory, "init", "-q")
+    git(other.directory, "clone", "-q", place.out, "out")
+    other.build(at_rest(alice, identity=alice), now=NOW + timedelta(days=70))
+    commit(other.out)
+    git(place.out, "pull", "-q", other.out, "HEAD")
+    place.lock.write_bytes(other.lock.read_bytes())
+    pulled = place.build(at_rest(alice, identity=alice), now=NOW + timedelta(days=70))
+    assert {change.reason for change in pulled.plan.changes.values()} == {"its mode was changed"}
+    place.file(".pgtls/key").unlink()
+    refused(place, "PGT587", "git -C")  # of nobody, for what one can tell
+    commit(place.out)
+    assert steps(place.build(now=NOW + timedelta(days=70))) == [], "as a new clone"
+    commit(place.out)
+    place.file(".pgtls/key").unlink()
+    document = json.loads(place.file("manifest.json").read_bytes())
+    document["files"] = {path: one for path, one in document["files"].items() if not path.endswith(".crl")}
+    place.file("manifest.json").write_text(json.dumps(document))
+    place.file("ca/clients/ca.crl").unlink()
+    refused(place, "PGT587", "checkout -- .")
+    with pytest.raises(Rejected, match="PGT587"):
+        api.fetch(tmp_path / "there", "server.main", store=str(place.out), identity=alice.file, now=NOW)
+    git(place.out, "checkout", "--", ".")
+    assert steps(place.build(now=NOW + timedelta(days=70))) == []

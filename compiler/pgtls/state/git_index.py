@@ -6,6 +6,7 @@ Imports little: a build with nothing to do looks here.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 
 from pgtls.state.names import GIT, GITIGNORE, GITKEEP, MANIFEST, PRIVATE, TREE
@@ -75,6 +76,31 @@ def in_work_tree(directory: str, *, around: bool = False) -> bool:
 def is_repository(directory: str) -> bool:
     """Return whether a directory is the top of a work tree."""
     return os.path.lexists(os.path.join(directory, GIT))
+
+
+def blob(directory: str, path: str) -> str | None:
+    """Return the id of the content that the repository at a directory tracks for a path; None if it tracks none.
+
+    Raise :class:`IndexFault` as others here, and for an index that is split.
+    """
+    real = os.path.realpath(directory)
+    for git, top, index in _around(real):
+        if top == real:
+            content, digest = _read_index(index), _digest_length(git)
+            if content is None:
+                return None
+            entries, base = _parsed(index, content, digest)
+            if base is not None:
+                raise IndexFault(index, "it is split (core.splitIndex)")
+            found = dict(zip(entries.names, entries.ids, strict=True)).get(os.fsencode(path))
+            return found.hex() if found else None
+    return None
+
+
+def blob_id(content: bytes, digits: int) -> str:
+    """Return the id that git gives to a content, of so many hexadecimal digits: by SHA-1 or SHA-256."""
+    kind = "sha256" if digits == 2 * _SHA256 else "sha1"
+    return hashlib.new(kind, b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def ignores_all(out: str) -> bool:
@@ -220,27 +246,53 @@ def _text(path: str, longest: int, *, follow: bool) -> str:
 
 def _listed(git: str, path: str) -> Iterable[str]:
     """Return the names in an index. That of a new repository is missing; anything else that is no index is a fault."""
-    try:
-        content = read(path, longest=_LONGEST_INDEX, follow=True)
-    except FileNotFoundError:
+    content, digest = _read_index(path), _digest_length(git)
+    if content is None:
         return ()
+    entries, base = _parsed(path, content, digest)
+    return map(os.fsdecode, entries.names if base is None else _joined(git, entries.names, base, digest))
+
+
+def _read_index(path: str) -> bytes | None:
+    try:
+        return read(path, longest=_LONGEST_INDEX, follow=True)
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise _unreadable(path, error) from None
-    digest = 32 if _settings(git).get("extensions.objectformat", "").lower() == "sha256" else 20
+
+
+def _digest_length(git: str) -> int:
+    """Return the bytes of an object's id."""
+    return _SHA256 if _settings(git).get("extensions.objectformat", "").lower() == "sha256" else _SHA1
+
+
+_SHA1, _SHA256 = 20, 32
+
+
+class _Entries:
+    """The names in an index and the ids of their contents, and where they end."""
+
+    __slots__ = ("end", "ids", "names")
+
+    def __init__(self, names: list[bytes], ids: list[bytes], end: int) -> None:
+        self.names, self.ids, self.end = names, ids, end
+
+
+def _parsed(path: str, content: bytes, digest: int) -> tuple[_Entries, bytes | None]:
     try:
-        names, base = _index(content, digest)
+        return _index(content, digest)
     except (ValueError, LookupError):
         raise IndexFault(path, "it is damaged, or of a version that pgtls does not know") from None
-    return map(os.fsdecode, names if base is None else _joined(git, names, base, digest))
 
 
-def _index(content: bytes, digest: int) -> tuple[list[bytes], bytes | None]:
-    """Return the names of an index, and its extension ``link`` if another file has the rest of them.
+def _index(content: bytes, digest: int) -> tuple[_Entries, bytes | None]:
+    """Return the entries of an index, and its extension ``link`` if another file has the rest of them.
 
     Raise ValueError for an extension that git requires everyone to understand, and this module does not.
     """
-    names, position = _names(content, digest)
-    base = None
+    entries = _entries(content, digest)
+    position, base = entries.end, None
     while position < len(content) - digest:
         kind, length = content[position : position + 4], int.from_bytes(content[position + 4 : position + 8], "big")
         if kind == b"link":
@@ -250,18 +302,20 @@ def _index(content: bytes, digest: int) -> tuple[list[bytes], bytes | None]:
         position += 8 + length
     if position != len(content) - digest:
         raise ValueError(position)
-    return names, base
+    return entries, base
 
 
-def _names(index: bytes, digest: int) -> tuple[list[bytes], int]:
-    """Return the names of an index of version 2, 3 or 4, and where they end."""
+def _entries(index: bytes, digest: int) -> _Entries:
+    """Return the entries of an index of version 2, 3 or 4."""
     version, count = int.from_bytes(index[4:8], "big"), int.from_bytes(index[8:12], "big")
     if index[:4] != b"DIRC" or version not in (2, 3, 4):
         raise ValueError(version)
-    found: list[bytes] = []
+    names: list[bytes] = []
+    ids: list[bytes] = []
     position, name = _HEADER, b""
     for _ in range(count):
         start, position = position, position + _STAT + digest + 2
+        ids.append(index[start + _STAT : position - 2])
         flags = int.from_bytes(index[position - 2 : position], "big")
         position += 2 if flags & _EXTENDED else 0
         kept = 0
@@ -271,8 +325,8 @@ def _names(index: bytes, digest: int) -> tuple[list[bytes], int]:
         end = index.index(b"\0", position)
         name = name[:kept] + index[position:end]
         position = end + 1 if version == 4 else start + (end - start + 8) // 8 * 8
-        found.append(name)
-    return found, position
+        names.append(name)
+    return _Entries(names, ids, position)
 
 
 def _varint(index: bytes, position: int) -> tuple[int, int]:
@@ -297,7 +351,7 @@ def _joined(git: str, names: Iterable[bytes], base: bytes, digest: int) -> Itera
         return
     path = os.path.join(git, f"sharedindex.{number}")
     try:
-        shared, _ = _names(read(path, longest=_LONGEST_INDEX, follow=True), digest)
+        shared = _entries(read(path, longest=_LONGEST_INDEX, follow=True), digest).names
         deleted = _positions(base[digest:], len(shared)) if base[digest:] else frozenset[int]()
     except OSError as error:
         raise _unreadable(path, error) from None

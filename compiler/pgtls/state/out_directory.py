@@ -18,7 +18,7 @@ from pgtls.state import files, layout, seal
 from pgtls.state import manifest as manifests
 from pgtls.state.faults import NEW_AROUND_KEYS, cannot_read, in_the_way, link_in_the_way, user_name, writing
 from pgtls.state.files import all_ancestors
-from pgtls.state.git_index import IndexFault, in_work_tree, is_repository, strangers
+from pgtls.state.git_index import IndexFault, blob, blob_id, in_work_tree, is_repository, strangers
 from pgtls.state.names import GIT, GITIGNORE, GITKEEP, MANIFEST, OURS, PRIVATE, RECORD_PATH, TREE
 
 if TYPE_CHECKING:
@@ -88,14 +88,15 @@ def check_owner(out: str) -> None:
     raise Rejected(Diagnostic("PGT540", message, hint=hint))
 
 
-def check_untracked(out: str, own: Collection[str] | None = ()) -> None:
+def check_untracked(out: str, own: Collection[str] | None = (), *, stays_encrypted: bool = True) -> None:
     """Raise :class:`Rejected` with PGT541 if git tracks what is not to be tracked: :func:`git_index.strangers`.
 
-    ``own`` are the :func:`pgtls.state.names.own_files`, None if nobody knows them. PGT586: an index is unreadable.
+    ``own`` are the :func:`pgtls.state.names.own_files`, None if nobody knows them. ``stays_encrypted``: not where the
+    spec asks for keys in the clear. PGT586: an index is unreadable.
     """
     try:
         found = strangers(out, own, encrypted=False)
-        if found and is_repository(out) and (manifest := manifests.read(out)):
+        if found and stays_encrypted and is_repository(out) and (manifest := manifests.read(out)):
             found = strangers(out, own, encrypted=_has_a_repository(out, manifest))
     except IndexFault as fault:
         raise Rejected(unknown_index(out, fault)) from None
@@ -108,6 +109,12 @@ def check_untracked(out: str, own: Collection[str] | None = ()) -> None:
         f"git rm -r --cached {quote(out)}, and compare the directory with a backup; if a key was committed, replace it"
     )
     raise Rejected(Diagnostic("PGT541", message, hint=hint))
+
+
+def check_in_the_clear(out: str, own: Collection[str]) -> None:
+    """Raise :class:`Rejected` with PGT541 if git tracks a tree that the spec wants in the clear from now on."""
+    if is_repository(out):
+        check_untracked(out, own, stays_encrypted=False)
 
 
 def unknown_index(directory: str, fault: IndexFault) -> Diagnostic:
@@ -124,37 +131,52 @@ def last_build(out: str) -> Manifest | None:
     into this directory wrote it: a repository around one of its own may have left it there.
     """
     manifest = manifests.read(out)
-    if manifest is None or (remembers(out, manifest) and (manifest.sealed or not _in_work_tree(out, around=True))):
+    if manifest is None or remembers(out, manifest) or _is_committed(out, manifest):
         return manifest
     raise Rejected(_not_sealed(out, manifest))
 
 
 def remembers(out: str, manifest: Manifest) -> bool:
-    """Return whether a build into this directory wrote the manifest and what the private directory says.
+    """Return whether what lies in the private directory counts: a build into this directory wrote the manifest.
 
-    Or the directory has a repository of its own, to which only builders push.
+    Or the directory is a repository of its own, into which only builders write.
     """
-    return manifest.sealed or _has_a_repository(out, manifest)
+    return manifest.sealed or (_has_a_repository(out, manifest) and not _in_work_tree(out, around=True))
+
+
+def _is_committed(out: str, manifest: Manifest) -> bool:
+    """Return whether a repository of encrypted keys has this manifest: a checkout around it cannot change its index."""
+    if not _has_a_repository(out, manifest):
+        return False
+    try:
+        known = blob(out, MANIFEST)
+    except IndexFault as fault:
+        raise Rejected(unknown_index(out, fault)) from None
+    return known is not None and known == blob_id(files.read(os.path.join(out, MANIFEST)), len(known))
 
 
 def with_memory(out: str, manifest: Manifest, *, lost: bool = False) -> Manifest:
     """Return a manifest that counts together with what builds remember; one without memory if that is ``lost``.
 
     Git overwrites and deletes ignored files without asking: a branch that is checked out for a moment is enough. So in
-    a work tree, memory that is not there was taken, unless somebody says otherwise. Raise :class:`Rejected` with PGT587
-    (no build into this directory wrote the manifest) or PGT588 (nor what else builds remember).
+    a work tree, memory that is not there was taken, unless somebody says otherwise. A repository of encrypted keys
+    brings the manifests of other builders, and earlier ones: inside another work tree, they count if it has committed
+    them. Raise :class:`Rejected` with PGT587 (no build into this directory wrote the manifest) or PGT588 (nor what else
+    builds remember).
     """
-    if _has_a_repository(out, manifest):
-        if not lost and (lists := _altered_lists(out, manifest)) and _in_work_tree(out, around=True):
-            raise Rejected(_lists_lost(out, lists))
+    has_a_repository = _has_a_repository(out, manifest)
+    if has_a_repository and not _in_work_tree(out, around=True):
         return manifest
-    altered = _altered(out, manifest.remembered)
+    altered = _altered(out, manifest.remembered) if manifest.sealed or not has_a_repository else []
+    lists = _altered_lists(out, manifest) if has_a_repository else []
     if lost:
-        return manifest.strange() if altered else manifest
+        return manifest.strange() if altered or lists or not manifest.sealed else manifest
+    if not manifest.sealed and _in_work_tree(out) and not _is_committed(out, manifest):
+        raise Rejected(_not_sealed(out, manifest))
     if altered:
         raise Rejected(_not_remembered(out, manifest, altered))
-    if not manifest.sealed and _in_work_tree(out):
-        raise Rejected(_not_sealed(out, manifest))
+    if lists:
+        raise Rejected(_lists_lost(out, lists))
     return manifest
 
 
@@ -173,7 +195,12 @@ def _altered(out: str, digests: Mapping[str, str]) -> list[str]:
 def _not_sealed(out: str, manifest: Manifest) -> Diagnostic:
     """Return the diagnostic for a manifest that no build into this directory wrote: PGT587."""
     message = f'no build into the out directory "{out}" wrote its manifest.json'
-    if _has_a_repository(out, manifest) or not _in_work_tree(out):
+    if _has_a_repository(out, manifest):
+        message += ", nor has its repository committed it"
+        git = f"git -C {quote(out)}"
+        hint = f"read {git} diff; if a checkout around it has changed its files, {git} checkout -- . brings them back"
+        return Diagnostic("PGT587", message, hint=hint)
+    if not _in_work_tree(out):
         return Diagnostic("PGT587", message, hint="run pgtls build: it compares every file with the spec")
     message += f", or what a build wrote changed since: {seal.fault(out) or 'the key does not authenticate it'}"
     return Diagnostic("PGT587", message, hint=f"restore the directory from a backup; {_without_backup(out, manifest)}")
