@@ -132,9 +132,49 @@ def test_a_name_is_open_if_it_leads_out_of_the_repository_or_without_one_of_the_
     assert not opens(top, "x/a.toml", Disk())
 
 
-def test_the_disk_alone_has_ways(repository: Repository) -> None:
+def test_in_a_revision_patterns_have_no_ways_but_errors(repository: Repository) -> None:
     (repository.root / "teams" / "m").symlink_to("/etc")
     repository.commit()
     assert astray(repository.load().source) == {}
     memory = load("pgtls.toml", Mapped({"pgtls.toml": TEAMS, "teams/web/a.toml": "[user.a]\n"}))
     assert astray(memory.source) == {}
+
+
+NAMED = {
+    "the file": (["conf/pass -> /run/token"], {"conf/pass": "a link to /run/token"}),
+    "its directory": (["conf -> /run"], {"conf": "a link to /run"}),
+    "a link to a link": (
+        ["conf -> a/b", "a -> other", "other/b -> ../c"],
+        {"conf": "a link to a/b", "a": "a link to other", "other/b": "a link to ../c"},
+    ),
+    "another file": (["conf/other -> /run/token"], {}),
+}
+
+
+@pytest.mark.parametrize("place", ["", "deep"])
+@pytest.mark.parametrize("what", NAMED)
+def test_a_revision_has_the_links_on_the_way_of_named_files_as_the_disk_has_them(
+    repository: Repository, what: str, place: str
+) -> None:
+    links, expected = NAMED[what]
+    top = repository.root / place
+    repository.write(os.path.join(place, "pgtls.toml"), "version = 1\n[ca.root]\n")
+    for link in links:
+        name, _, target = link.partition(" -> ")
+        (top / name).parent.mkdir(exist_ok=True)
+        (top / name).symlink_to(target)
+    repository.commit()
+    source = repository.load(path=f"{place}/pgtls.toml".lstrip("/")).source
+    for named in ("conf/pass", "./conf/../conf/pass"):
+        assert astray(source, [os.path.join(source.directory, named)]) == expected
+        disk = load(top / "pgtls.toml").source
+        assert astray(disk, [os.path.join(disk.directory, named)]) == expected
+    assert astray(source, ["/run/token", "../../elsewhere", "nowhere"]) == {}
+
+
+def test_a_revision_has_the_submodule_of_a_named_file_with_its_commit(repository: Repository) -> None:
+    repository.add_submodule("bin")
+    commit = repository.git("rev-parse", "HEAD:bin").strip()
+    source = repository.load().source
+    assert astray(source, ["bin/pass.sh"]) == {"bin": f"a submodule (commit {commit})"}
+    assert astray(source, ["binary/pass.sh"]) == {}

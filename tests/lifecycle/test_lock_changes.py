@@ -167,6 +167,18 @@ def test_a_line_that_was_altered_is_an_error(place: Place, entity: str, fields: 
     assert on_list(place) == {line["serial"] for line in lines(place) if line["entity"] == "user.bob"}
 
 
+@pytest.mark.parametrize("reason", ["cessation_of_operation", "superseded", "unspecified"])
+def test_a_reason_that_was_altered_frees_no_name(place: Place, reason: str) -> None:
+    """The reason says that the owner left: a server without CRLs still takes the certificate."""
+    with_bob, without_bob = (text.replace("[server.main]", "[server.main]\ncrl = false") for text in (WITH_BOB, SMALL))
+    place.build(with_bob)
+    place.build(without_bob)
+    place.lock.write_text(place.lock.read_text().replace("cessation_of_operation", reason))
+    (again,) = (d for d in place.build(with_bob).diagnostics if d.code == "PGT254")
+    assert (again.severity, "user.bob" in again.message) == ("warning", True)
+    assert {line.reason for line in locks.read(place.lock).revoked} == {reason, "cessation_of_operation"}
+
+
 @pytest.mark.parametrize("left", [True, False], ids=["and the spec with it", "alone"])
 def test_a_certificate_that_the_lock_has_forgotten_is_neither_deleted_nor_replaced(place: Place, left: bool) -> None:
     """``git checkout .`` and a timer: the bundle was handed out, and its key opens doors."""

@@ -341,10 +341,14 @@ def _include(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
         yield ProtectionChange(
             "weakened", "include", "a build may read files that no commit has", *map(_shown, (gone, added))
         )
-    before, after = (astray(fleet.source, (one.path for one in references(fleet).values())) for fleet in (old, new))
+    before, after = (astray(fleet.source, _paths(fleet)) for fleet in (old, new))
     for path, way in after.items():
         if (was := before.get(path)) != way:
             yield ProtectionChange("weakened", "spec", f"it reads files by way of {path}", _shown(was), way)
+
+
+def _paths(fleet: Fleet) -> Iterator[str]:
+    return (path for one in references(fleet).values() for path in one.paths)
 
 
 # --- trust -----------------------------------------------------------------------------------------------------------

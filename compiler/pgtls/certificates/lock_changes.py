@@ -99,8 +99,8 @@ def faults(fleet: Fleet, existing: Existing, revoked: AbstractSet[str], *, allow
 
 
 def _inherited(fleet: Fleet, existing: Existing) -> Iterator[Diagnostic]:
-    """Report names of lost certificates that others would get. The rules were judged by the lock without its lines."""
-    for server in fleet.servers.values() if existing.drift.lost else ():
+    """Report names that others would get by lines that are lost: the rules were judged by the lock without them."""
+    for server in fleet.servers.values() if existing.drift.lost or existing.drift.reinstated else ():
         lock = existing.lock
         lines = (lock.alive if server.table.crl else lock.unexpired)(fleet.now)
         yield from inheritable(fleet, server, held(fleet, lines, lock.ceased))
@@ -108,7 +108,7 @@ def _inherited(fleet: Fleet, existing: Existing) -> Iterator[Diagnostic]:
 
 def _altered(lines: Collection[IssuedLine]) -> Diagnostic:
     what = "a line of the lock was" if len(lines) == 1 else f"{len(lines)} lines of the lock were"
-    message = f"{what} altered: other facts of {_some(lines)} than the build recorded that issued it"
+    message = f"{what} altered: other facts of {_some(lines)} than the build recorded that wrote it"
     hint = "restore the lock from version control: its lines are added and never changed"
     return Diagnostic("PGT543", message, hint=hint)
 

@@ -39,17 +39,30 @@ a manifest that everybody can read, would give a short one away."""
 
 
 class Reference(NamedTuple):
-    """What a field names on the build machine. A program runs in ``directory``, to which relative paths belong."""
+    """What a field names on the build machine: a file, or the words of a program.
 
-    name: str
+    A program runs in ``directory``, to which relative paths belong.
+    """
+
+    words: tuple[str, ...]
     directory: str
     use: Use
 
     @property
+    def name(self) -> str:
+        """As the spec says it."""
+        return " ".join(self.words)
+
+    @property
     def path(self) -> str:
-        """The path of a file; of a program, that of its first word."""
-        name = self.name.partition(" ")[0] if self.use == "program" else self.name
-        return os.path.join(self.directory, name)
+        """The path of the file, or of the program itself."""
+        return self.paths[0]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The path of the file. Of a program, what each of its words may name: a script is an argument of its shell."""
+        values = (word.partition("=")[2] for word in self.words[1:] if "=" in word)
+        return tuple(os.path.join(self.directory, word) for word in (*self.words, *values))
 
     @property
     def is_relative(self) -> bool:
@@ -76,8 +89,8 @@ def references(fleet: Fleet) -> dict[tuple[str, str], Reference]:
     """Return what the spec names on the build machine, by entity and field: ``"sign.challenge.command"``."""
     found: dict[tuple[str, str], Reference] = {}
     for entity, place, value in _values(fleet):
-        for what, name, use in _named(place[-1], value):
-            found[entity, what] = Reference(name, directory_of(fleet, place), use)
+        for what, words, use in _named(place[-1], value):
+            found[entity, what] = Reference(words, directory_of(fleet, place), use)
     return found
 
 
@@ -92,14 +105,14 @@ def _values(fleet: Fleet) -> Iterator[tuple[str, Path, Any]]:
         yield "state", ("state", "identity"), fleet.state.identity
 
 
-def _named(what: str | int, value: Any) -> Iterator[tuple[str, str, Use]]:
+def _named(what: str | int, value: Any) -> Iterator[tuple[str, tuple[str, ...], Use]]:
     """Yield what a value names: itself, or the fields of a table."""
     use = _USES.get(str(what).rpartition(".")[2])
     if isinstance(value, BaseModel | Mapping):
         for field, one in value.items() if isinstance(value, Mapping) else value:
             yield from _named(f"{what}.{field}", one)
     elif use is not None and value is not None:
-        yield str(what), value if isinstance(value, str) else " ".join(value), use
+        yield str(what), (value,) if isinstance(value, str) else tuple(value), use
 
 
 def named_files(fleet: Fleet) -> tuple[str, ...]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics.text import visible
 from pgtls.language.files import Disk, goes_up, repositories
-from pgtls.language.git import submodules
+from pgtls.language.git import Revision, submodules
 from pgtls.language.matching import Machine, is_wild, matches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pgtls.language.source import Source
 
@@ -40,38 +40,45 @@ def astray(source: Source, named: Iterable[str] = ()) -> dict[str, str]:
     """Return the links and the other repositories by which a spec reads its files, each with what it is.
 
     These are the files of the spec, what its patterns look through, and the ``named`` paths. Of a link to a link, each
-    counts. Only what lies in the repository of the spec (without one, in its directory) comes with a commit. Only the
-    disk has such ways: in a revision, each is an error.
+    counts. Only what lies in the repository of the spec (without one, in its directory) comes with a commit. In a
+    revision, only the named paths have such ways: for the others, each is an error.
     """
+    if isinstance(source.reader, Revision):
+        return _told(_of_revision(source.reader), named, os.path.join(source.reader.root, source.directory))
     if not isinstance(source.reader, Disk):
         return {}
-    checkout = _Checkout(os.fspath(source.directory))
-    found = {name for pattern in source.patterns for name in matches(checkout.top, pattern, checkout)}
-    files = [os.path.join(checkout.top, name) for name in found] + [os.fspath(one.path) for one in source.files]
-    ways = {way: what for path in (*checkout.passed, *files, *named) for way, what in checkout.ways(path).items()}
-    return {visible(os.path.relpath(way, checkout.real)): visible(what) for way, what in sorted(ways.items())}
+    top = os.fspath(source.directory)
+    machine, checkout = _Machine(), _Checkout(top)
+    found = {name for pattern in source.patterns for name in matches(top, pattern, machine)}
+    files = [os.path.join(top, name) for name in found] + [os.fspath(one.path) for one in source.files]
+    ways = _Ways(os.getcwd(), checkout.roots, _target, checkout.repository)
+    return _told(ways, (*machine.passed, *files, *named), checkout.real)
 
 
-class _Checkout(Machine):
-    """The directories of the machine, with what a commit can put on the way of a path. ``top``: of the spec."""
+def _told(ways: _Ways, paths: Iterable[str], top: str) -> dict[str, str]:
+    """Describe the ways of all paths, each by its path from the directory of the spec."""
+    found = {way: what for path in paths for way, what in ways.of(path).items()}
+    return {visible(os.path.relpath(way, top)): visible(what) for way, what in sorted(found.items())}
 
-    def __init__(self, top: str) -> None:
-        self.top, self.real = top, os.path.realpath(top)
-        self.passed: list[str] = []
-        self._roots = list(repositories(os.path.join(top, ""))) or [self.real]
-        self._resolved, self._other, self._target = cache(self._resolve), cache(self._repository), cache(_target)
 
-    def leads_away(self, path: str) -> bool:
-        """Return whether a path is a link that leads nowhere. Remember it: a pattern passes it."""
-        self.passed.append(path)
-        return super().leads_away(path)
+class _Ways:
+    """The links and the other repositories on the way of paths, below the ``roots`` that commits belong to.
 
-    def ways(self, path: str) -> dict[str, str]:
-        """Return the links and the other repositories on the way of a path."""
-        real, links = self._resolved(os.path.join(os.getcwd(), path))
-        found = {link: f"a link to {os.readlink(link)}" for link in links}
+    ``target`` returns where a link leads, and ``repository`` what another repository is, each "" if it is none.
+    """
+
+    def __init__(
+        self, here: str, roots: Sequence[str], target: Callable[[str], str], repository: Callable[[str], str]
+    ) -> None:
+        self._here, self._roots = here, roots
+        self._target, self._repository, self._resolved = cache(target), cache(repository), cache(self._resolve)
+
+    def of(self, path: str) -> dict[str, str]:
+        """Return those of one path."""
+        real, links = self._resolved(os.path.join(self._here, path))
+        found = {link: f"a link to {self._target(link)}" for link in links}
         while self._is_inside(real):
-            if what := self._other(real):
+            if what := self._repository(real):
                 found[real] = what
             real = os.path.dirname(real)
         return found
@@ -99,7 +106,42 @@ class _Checkout(Machine):
     def _is_inside(self, path: str) -> bool:
         return any(os.path.commonpath((root, path)) == root for root in self._roots)
 
-    def _repository(self, real: str) -> str:
+
+_MOST_LINKS = 40
+"""Links that one path may follow, as on Linux."""
+
+
+def _of_revision(revision: Revision) -> _Ways:
+    def target(path: str) -> str:
+        return revision.link(os.path.relpath(path, revision.root))
+
+    def repository(path: str) -> str:
+        commit = revision.submodule(os.path.relpath(path, revision.root))
+        return commit and f"a submodule (commit {commit})"
+
+    return _Ways(revision.root, [revision.root], target, repository)
+
+
+class _Machine(Machine):
+    """The directories of the machine, and what patterns have passed in them."""
+
+    def __init__(self) -> None:
+        self.passed: list[str] = []
+
+    def leads_away(self, path: str) -> bool:
+        """Return whether a path is a link that leads nowhere. Remember it: a pattern passes it."""
+        self.passed.append(path)
+        return super().leads_away(path)
+
+
+class _Checkout:
+    """The repositories around a spec and below them. ``top``: the directory of the spec."""
+
+    def __init__(self, top: str) -> None:
+        self.top, self.real = top, os.path.realpath(top)
+        self.roots = list(repositories(os.path.join(top, ""))) or [self.real]
+
+    def repository(self, real: str) -> str:
         """Return what another repository is, of which a checkout may have another commit, or nothing."""
         if not os.path.isdir(real) or os.path.commonpath((self.real, real)) == real:
             return ""
@@ -134,7 +176,3 @@ def _has_content(directory: str) -> bool:
         return bool(os.listdir(directory))
     except OSError:
         return True
-
-
-_MOST_LINKS = 40
-"""Links that one path may follow, as on Linux."""

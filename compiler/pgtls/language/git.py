@@ -58,7 +58,7 @@ class Revision(Mapped):
     def __init__(self, root: str, revision: str, identifier: str, tree: Mapping[str, _Entry]) -> None:
         super().__init__({})
         self.label = f"git:{revision}:"
-        self._root = root
+        self.root = root
         self._entries = tree
         self._blobs: dict[str, bytes] = {}
         self._identifier = identifier
@@ -70,7 +70,7 @@ class Revision(Mapped):
     def glob(self, directory: str, pattern: str) -> Iterable[str]:
         """Match as on the disk. Links, submodules and paths outside match too; reading them is then an error."""
         if pattern.startswith("/"):
-            inside = repositories(pattern).get(self._root)
+            inside = repositories(pattern).get(self.root)
             pattern = pattern if inside is None else os.path.relpath(inside, directory or ".")
         found = matches(directory, pattern, self)
         entries = (self._entries.get(os.path.normpath(os.path.join(directory, name))) for name in found)
@@ -88,6 +88,16 @@ class Revision(Mapped):
         entry = self._entries.get(os.path.normpath(path))
         return os.path.isabs(path) or goes_up(path) or bool(entry and not entry.kind.startswith(_FILE))
 
+    def link(self, path: str) -> str:
+        """Return where a link leads, or nothing."""
+        entry = self._entries.get(path)
+        return os.fsdecode(self._blob(entry)) if entry and entry.kind.startswith(_LINK) else ""
+
+    def submodule(self, path: str) -> str:
+        """Return the commit of a submodule, or nothing."""
+        entry = self._entries.get(path)
+        return entry.object if entry and entry.kind.startswith(_SUBMODULE) else ""
+
     def read(self, path: str, longest: int = LONGEST, *, pipes: bool = False) -> bytes:
         """Read a file. Raise OSError for one to which a link or a submodule leads, or OutsideError."""
         return super().read(self.place(path), longest, pipes=pipes)
@@ -96,7 +106,7 @@ class Revision(Mapped):
         """Return the path of a file from the root. Raise OSError if a build may find it elsewhere."""
         inside: str | None = path
         if os.path.isabs(path) or goes_up(path):
-            inside = repositories(os.path.join(self._root, path)).get(self._root)
+            inside = repositories(os.path.join(self.root, path)).get(self.root)
         if inside is None:
             raise OutsideError(errno.EXDEV, "it is outside of the repository", path)
         here = "."
@@ -123,7 +133,7 @@ class Revision(Mapped):
         if not attributes:
             return {}
         self._fetch(attributes)  # git would take one that a partial clone lacks for empty
-        return _altering(self._root, self._identifier, self._entries)
+        return _altering(self.root, self._identifier, self._entries)
 
     def _blob(self, entry: _Entry) -> bytes:
         self._fetch((entry,))
@@ -146,7 +156,7 @@ class Revision(Mapped):
 
     def _batch(self, how: str, objects: Sequence[str]) -> bytes:
         names = "".join(f"{one}\n" for one in objects).encode()
-        return _git(self._root, "cat-file", how, stdin=names) if objects else b""
+        return _git(self.root, "cat-file", how, stdin=names) if objects else b""
 
 
 def _altering(root: str, tree: str, paths: Iterable[str]) -> dict[str, str]:

@@ -38,7 +38,7 @@ class Drift:
     lost: tuple[IssuedLine, ...] = ()
     """Lines that the lock no longer has."""
     reinstated: tuple[RevokedLine, ...] = ()
-    """Revocations that the lock no longer has."""
+    """Lines of revocations that the lock no longer has, or has with another reason or date."""
     altered: tuple[IssuedLine, ...] = ()
     """Present lines of known certificates that differ from what the copy says of them."""
 
@@ -56,11 +56,12 @@ def compare(out: str, lock: Lock) -> Drift:
     except (OSError, Rejected):
         return NONE
     before, after = known.by_serial, lock.by_serial
+    present = frozenset(map(_said, lock.revoked))
     return Drift(
         frozenset(after.keys() - before.keys()),
         frozenset(lock.revocations.keys() - known.revocations.keys()),
         tuple(line for key, line in before.items() if key not in after),
-        tuple(line for key, line in known.revocations.items() if key not in lock.revocations),
+        tuple(line for line in known.revoked if _said(line) not in present),
         tuple(_altered(before, after)),
     )
 
@@ -73,3 +74,7 @@ def _altered(before: Lines, after: Lines) -> Iterator[IssuedLine]:
         same = known is not None and (known.entity, known.certificate) == (line.entity, line.certificate)
         if not same and (known or line.certificate.sha256 in digests):
             yield line
+
+
+def _said(line: RevokedLine) -> tuple[object, ...]:
+    return line.ca, line.serial, line.reason, line.date
