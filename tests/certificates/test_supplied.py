@@ -331,6 +331,26 @@ def test_a_ca_whose_key_is_away_is_not_lost(place: Place) -> None:
     assert [d.code for d in rejected.value.diagnostics] == ["PGT550"]
 
 
+@pytest.mark.parametrize("away", [True, False], ids=["its key is away", "its key is here"])
+def test_the_name_of_who_left_is_not_free_while_the_crl_waits(place: Place, away: bool) -> None:
+    """The lock says that the certificate is revoked; servers take it."""
+    spec = OFFLINE.replace("[ca.clients]\n", "[ca.clients]\noffline = true\n").replace('["root"]', '["root", "new"]')
+    spec = spec.replace("[user.postgres]", "[ca.new]\n[user.postgres]")
+    policy = '[policy.all]\nusers = ["all"]\ndatabases = ["x"]\nfrom = ["192.0.2.0/24"]\nauth = "cert"\n'
+    place.build(spec + policy + '[user.old]\nca = "clients"\ncommon_name = "batch"\n')
+    vault, key = place.directory / "vault.key", place.file("ca/clients/ca.key")
+    if away:
+        key.rename(vault)
+    (note,) = place.build(spec + policy).verdict.notes
+    assert f"until {'the CRL of its CA lists it' if away else 'deployed'}" in note
+    heir = spec + policy + '[user.heir]\nca = "new"\ncommon_name = "batch"\n'
+    if away:
+        with pytest.raises(Rejected, match=r"PGT254.*no CRL lists it") as rejected:
+            place.build(heir)
+        assert "lend the key with --ca-key" in str(rejected.value.diagnostics)
+    place.build(heir, asked=Asked(ca_keys=(("clients", str(vault)),) if away else ()))
+
+
 def test_what_needs_the_key_waits_and_the_rest_goes_on(place: Place) -> None:
     vault = taken_away(place)
     later = NOW + timedelta(days=250)

@@ -240,3 +240,47 @@ def test_a_revocation_counts_where_servers_apply_the_list_that_has_it(server: Se
     server.install(place.file("servers/db"))
     assert gets_in(server, place.directory / "app")
     assert gets_in(server, place.directory / "leaver") != seen
+
+
+@pytest.mark.parametrize("which", ["its own", "of the CA above"])
+def test_an_older_crl_undoes_no_revocation(server: Server, place: Place, which: str) -> None:
+    """Who replays an old download is not to bring a thief back."""
+    server.populate(("app", "leaver"), ("shop",))
+    bring(place, INNER, b"")
+    serial = certified(place.directory, "leaver", INNER)
+    inner, root = crl(INNER, revoked=serial), crl(ROOT)
+    newer, older = inner + root, (crl(INNER, age=2) + root if which == "its own" else inner + crl(ROOT, age=2))
+    spec = SPEC.format(postgres=server.version) + OF_THE_SPEC + LEAVER
+    for content, gets_in_by_it in ((older, which == "its own"), (newer, False)):
+        (place.directory / "company.crl").write_bytes(content)
+        assert complaint(place, spec) == ""
+        server.install(place.file("servers/db"))
+        assert gets_in(server, place.directory / "leaver") is gets_in_by_it
+    (place.directory / "company.crl").write_bytes(older)
+    assert "what was revoked between would be accepted again" in complaint(place, spec)
+    server.install(place.file("servers/db"))
+    assert not gets_in(server, place.directory / "leaver")
+    (place.directory / "company.crl").write_bytes(older + newer)
+    assert complaint(place, spec) == "", "servers apply the newest"
+    (place.directory / "company.crl").write_bytes(crl(INNER, age=0) + crl(ROOT, age=0))
+    assert complaint(place, spec) == "", "a later one may list less: the certificate may have ended"
+
+
+def test_the_name_of_who_left_is_free_when_the_crl_says_so(server: Server, place: Place) -> None:
+    server.populate(("app", "leaver"), ("shop",))
+    bring(place, INNER, crl(INNER, age=3) + ABOVE)
+    serial = certified(place.directory, "leaver", INNER)
+    spec = SPEC.format(postgres=server.version) + OF_THE_SPEC
+    heir = spec.replace('client_ca = ["company"]', 'client_ca = ["company", "second"]')
+    heir += '[ca.second]\n[user.heir]\nca = "second"\ncommon_name = "leaver"\nroles = ["leaver"]\n'
+    assert complaint(place, spec + LEAVER) == ""
+    assert complaint(place, spec) == ""
+    server.install(place.file("servers/db"))
+    assert gets_in(server, place.directory / "leaver"), "the lock revokes it, and no CRL lists it"
+    assert "could not be told from" in (said := complaint(place, heir))
+    assert "no CRL lists it" in said
+    (place.directory / "company.crl").write_bytes(crl(INNER, revoked=serial, age=2) + ABOVE)
+    assert complaint(place, heir) == ""
+    server.install(place.file("servers/db"))
+    assert not gets_in(server, place.directory / "leaver")
+    assert gets_in(server, place.directory / "app")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.certificates import external, lock_changes, retired_cas, signers, supplied_keys
+from pgtls.certificates import brought_crls, external, lock_changes, retired_cas, signers, supplied_keys
 from pgtls.certificates.clock import clock, issued_later
 from pgtls.certificates.model import Adopt, CrlDecision, Decisions, Issue, Keep, makes_key, taken
 from pgtls.certificates.previous_roots import previous_roots
@@ -69,7 +69,7 @@ def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, a
         *revoking_nothing(fleet, certificates, existing.lock),
         *external.crl_problems(crls, existing, fleet.now),
         *external.above_problems(existing.outside, fleet.now),
-        *external.unseen_revocations(fleet, existing, revoked, fleet.now),
+        *brought_crls.unseen_revocations(fleet, existing, revoked, (*crls.values(), *retired), fleet.now),
         *unsigned,
         *clock(existing, fleet.now, issuing=any(isinstance(one, Issue) for one in certificates.values())),
     )

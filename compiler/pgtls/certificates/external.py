@@ -13,8 +13,7 @@ from pgtls.certificates.passphrases import does_not_open, way_out
 from pgtls.certificates.reissue import due_at, nothing_left
 from pgtls.certificates.trust import checked_cas
 from pgtls.diagnostics import Diagnostic, errors
-from pgtls.fleet.fields import entity_named, place_of
-from pgtls.language.words import listed
+from pgtls.fleet.fields import entity_named
 from pgtls.pki.crl import half_life
 from pgtls.pki.model import Certificate, Entity, RevocationList, Unreadable, ca_entity
 from pgtls.state import layout
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from pgtls.certificates.model import Beside, CrlDecision, Decision, Existing, Found, Outside, Reason
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile
-    from pgtls.state.lock import RevokedLine
 
 
 # ---- due certificates that cannot be signed --------------------------------------------------------------------------
@@ -149,24 +147,6 @@ def crl_problems(crls: Mapping[str, CrlDecision], existing: Existing, now: datet
             )
         elif crl.waits:
             yield _warning(f'the CRL of CA "{name}" waits for its key: {crl.waits}', ca_entity(name), hint)
-
-
-def unseen_revocations(
-    fleet: Fleet, existing: Existing, fresh: Iterable[RevokedLine], now: datetime
-) -> Iterator[Diagnostic]:
-    """Report certificates that count as revoked here, but are not on the CRL of their CA, which another party signs."""
-    lines = (*existing.lock.revocations.values(), *fresh)
-    for name, lists in existing.outside.crls.items():
-        cas, leaves = lists.together.cas, lists.together.leaves
-        unexpired = (line for line in existing.lock.unexpired(now) if line.ca == name)
-        matter = {line.serial for line in unexpired if line.serial not in (cas if line.entity.kind == "ca" else leaves)}
-        missing = [
-            f"{line.entity} (serial {line.serial})" for line in lines if line.ca == name and line.serial in matter
-        ]
-        if missing:
-            message = f'the CRL of ca "{name}" lacks certificates that the spec or the lock revokes: {listed(missing)}'
-            hint = "revoke them where this CA signs, and bring its new CRL"
-            yield Diagnostic("PGT569", message, place_of(fleet, ca_entity(name), "crl_file"), hint, severity="warning")
 
 
 def wrong_keys(decisions: Iterable[Decision], outside: Outside) -> Iterator[Diagnostic]:

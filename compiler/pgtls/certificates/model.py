@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from pgtls.pki.model import ca_entity
+from pgtls.pki.model import RevocationList, ca_entity
 from pgtls.state import layout
 from pgtls.state.deployed import Deployed
 from pgtls.state.known_lock import NONE as NO_DRIFT
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pgtls.diagnostics import Diagnostic
     from pgtls.pki.encryption import Encryption
     from pgtls.pki.keys import PrivateKey, PublicKey
-    from pgtls.pki.model import Certificate, Entity, KeyAlgorithm, Profile, Revocation, RevocationList, Unreadable
+    from pgtls.pki.model import Certificate, Entity, KeyAlgorithm, Profile, Revocation, Unreadable
     from pgtls.pki.published import Together
     from pgtls.state.generations import History
     from pgtls.state.known_lock import Drift
@@ -391,6 +391,14 @@ class CrlDecision:
     """Why the CRL should be signed again but waits: its key is not here."""
     signer: Signer | None = None
     """The signer, for a CA that left the spec."""
+
+    @property
+    def listed(self) -> frozenset[str] | None:
+        """The serial numbers on it after the build. None: there is none that could be read."""
+        if self.reason is not None:
+            return frozenset(entry.serial for entry in self.entries)
+        there = self.found
+        return frozenset(entry.serial for entry in there.revoked) if isinstance(there, RevocationList) else None
 
 
 @dataclass(frozen=True, slots=True)

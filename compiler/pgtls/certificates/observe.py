@@ -5,9 +5,11 @@ from __future__ import annotations
 import binascii
 import os
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
+from pgtls.certificates.brought_crls import replaced_by_older
 from pgtls.certificates.credentials import first_block
 from pgtls.certificates.lock_changes import restored, revocations
 from pgtls.certificates.model import UNTOUCHED, Account, Existing, Found
@@ -89,7 +91,12 @@ def observe(
         accounts={} if existing.from_lock else {ca: _account(ca, existing, replaced) for ca in sorted(outside.acme)},
         renewals=existing.manifest.renewals if existing.manifest else {},
         deployed=evidence,
-        diagnostics=(*existing.diagnostics, *outside.diagnostics, *taken_keys(outside, whole, out)),
+        diagnostics=(
+            *existing.diagnostics,
+            *outside.diagnostics,
+            *taken_keys(outside, whole, out),
+            *replaced_by_older(outside, existing.listed, partial(content, out)),
+        ),
     )
 
 

@@ -101,6 +101,16 @@ def scope(one: x509.CertificateRevocationList) -> Scope:
     return Scope(not point.only_contains_ca_certs, not point.only_contains_user_certs, names)
 
 
+def newest(lists: Iterable[x509.CertificateRevocationList]) -> dict[tuple[object, ...], datetime]:
+    """Return when the newest of some CRLs was signed, by its issuer, the issuer's key, and what it is about."""
+    found: dict[tuple[object, ...], datetime] = {}
+    for one in lists:
+        key = _extension(one.extensions, x509.AuthorityKeyIdentifier)
+        about = canonical(one.issuer), key.key_identifier if key else None, scope(one)
+        found[about] = max(found.get(about, one.last_update_utc), one.last_update_utc)
+    return found
+
+
 def faults(
     lists: Lists,
     needed: Iterable[tuple[x509.Certificate, Sequence[x509.Certificate | None]]],

@@ -76,7 +76,8 @@ def verdict(
     cut_off = (entity for one in found.conflicts if not one.unconfirmed for entity in (one.server, *one.bundles))
     namer = Namer(fleet, keys)
     said = (*problems(found.conflicts, namer, accepted=accepted), *idle)
-    notes = accepted_until(decisions.revocations, existing.lock, servers)
+    seen = {name: crl.listed for name, crl in decisions.crls.items()}
+    notes = accepted_until(decisions.revocations, existing.lock, servers, seen)
     return Verdict(found, tuple(waves(found, namer)), tuple(notes), said, frozenset(cut_off), bool(idle))
 
 

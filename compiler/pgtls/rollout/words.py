@@ -157,19 +157,28 @@ def waves(order: Order, namer: Namer) -> Iterator[Deployment]:
         yield Deployment(wave.entities, _deploy(wave.entities), tuple(_reasons(wave.why, namer)))
 
 
-def accepted_until(revoked: Iterable[RevokedLine], lock: Lock, servers: Mapping[Entity, Sides]) -> Iterator[str]:
-    """Describe which servers still accept a certificate that a build revokes, and until when."""
-    groups: dict[tuple[str, str], list[tuple[str, datetime]]] = {}
+def accepted_until(
+    revoked: Iterable[RevokedLine],
+    lock: Lock,
+    servers: Mapping[Entity, Sides],
+    seen: Mapping[str, frozenset[str] | None],
+) -> Iterator[str]:
+    """Describe which servers still accept a certificate that a build revokes, and until when.
+
+    ``seen`` are the serial numbers on the CRLs after the build, by NAME of their CA.
+    """
+    groups: dict[tuple[str, str, bool], list[tuple[str, datetime]]] = {}
     for line in revoked:
-        known = lock.by_serial.get((line.ca, line.serial))
+        known, on_list = lock.by_serial.get((line.ca, line.serial)), seen.get(line.ca)
         if known and line.entity.kind == "user":
-            where = _accepting(known, servers)
+            where = (*_accepting(known, servers), on_list is None or line.serial in on_list)
             groups.setdefault(where, []).append((line.entity.name, known.certificate.not_after))
-    for (later, never), found in groups.items():
+    for (later, never, is_listed), found in groups.items():
         whose = f"the revoked certificate{'s' * (len(found) > 1)} of {listed(sorted({n for n, _ in found}), _NAMED)}"
         end = f"{max(end for _, end in found):%Y-%m-%d}"
         if later:
-            yield f"{later} accept{'s' * (' and ' not in later)} {whose} until deployed, at most until {end}"
+            when = "deployed" if is_listed else "the CRL of its CA lists it"
+            yield f"{later} accept{'s' * (' and ' not in later)} {whose} until {when}, at most until {end}"
         if never:
             yield f"{never}, without CRLs, accept{'s' * (' and ' not in never)} {whose} until {end}"
 

@@ -621,7 +621,7 @@ RULES: tuple[Rule, ...] = (
         meaning="The spec or the lock revokes certificates of a CA whose key is not here, and the CRL in `crl_file` "
         "does not list them. Of several CRLs of a CA, the newest counts that servers apply to such certificates.",
         why="pgtls cannot sign the CRL of this CA. Until the CRL lists them, servers and clients accept these "
-        "certificates.",
+        "certificates. Until then, nobody else can have their names (`PGT254`).",
         fix="Revoke the serial numbers where the CA signs, and bring its new CRL in `crl_file`.",
     ),
     Rule(
@@ -687,6 +687,16 @@ RULES: tuple[Rule, ...] = (
         "one do not hold for it. Whoever has the old key can still act for the account.",
         fix="Restore `ca/NAME/account.key` in the out directory from a backup. If it is lost, `--replace ca.NAME` "
         "makes a new key; the next certificate that is due registers the account.",
+    ),
+    Rule(
+        "PGT577",
+        "error",
+        "an older CRL",
+        meaning="A CRL in `crl_file` is older (`thisUpdate`) than the one of the same CA that the last build gave to "
+        "servers or clients.",
+        why="What was revoked between the two is on the newer one alone, and would be accepted again. Whoever can "
+        "replay an old download, or reverts the file, could undo a revocation.",
+        fix="Bring the newest CRL of the CA.",
     ),
     Rule(
         "PGT580",

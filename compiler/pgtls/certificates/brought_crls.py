@@ -1,0 +1,94 @@
+"""CRLs that this build does not sign: what they lack, and whether they are older than those of the last build.
+
+PostgreSQL refuses what the CRLs in its ``root.crl`` list, and asks nobody else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pgtls.access.former import inheritable
+from pgtls.access.held import held
+from pgtls.diagnostics import Diagnostic
+from pgtls.fleet.fields import place_of
+from pgtls.language.words import listed
+from pgtls.pki.crl import parse
+from pgtls.pki.model import Unreadable, ca_entity
+from pgtls.pki.published import newest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from cryptography import x509
+
+    from pgtls.certificates.model import CrlDecision, Existing, Outside
+    from pgtls.fleet.model import Fleet
+    from pgtls.state.lock import IssuedLine, RevokedLine
+    from pgtls.state.manifest import Entry
+
+
+def unseen_revocations(
+    fleet: Fleet, existing: Existing, fresh: Iterable[RevokedLine], crls: Collection[CrlDecision], now: datetime
+) -> Iterator[Diagnostic]:
+    """Report certificates that count as revoked here, and that no CRL of the next deployment lists.
+
+    Their holders still log in: they must be told from others, like those of a server without CRLs. ``fresh`` are the
+    revocations of this build, ``crls`` all decisions about CRLs.
+    """
+    revoked = {(line.ca, line.serial) for line in (*existing.lock.revocations.values(), *fresh)}
+    seen = {crl.entity.name: crl.listed for crl in crls}
+    unseen = [
+        line
+        for line in existing.lock.unexpired(now)
+        if (line.ca, line.serial) in revoked and line.serial not in _on_list(line, existing.outside, seen)
+    ]
+    for name in existing.outside.crls:
+        if missing := [f"{line.entity} (serial {line.serial})" for line in unseen if line.ca == name]:
+            message = f'the CRL of ca "{name}" lacks certificates that the spec or the lock revokes: {listed(missing)}'
+            hint = "revoke them where this CA signs, and bring its new CRL"
+            yield Diagnostic("PGT569", message, place_of(fleet, ca_entity(name), "crl_file"), hint, severity="warning")
+    for server in fleet.servers.values() if unseen else ():
+        if server.table.crl:  # one without CRLs accepts them anyway, and is judged by the lock
+            for problem in inheritable(fleet, server, held(fleet, unseen, existing.lock.ceased)):
+                yield replace(problem, message=f"{problem.message}: no CRL lists it", hint=_hint(problem))
+
+
+def _hint(problem: Diagnostic) -> str:
+    change, _, _ = str(problem.hint).partition("; or ")
+    return f"{change}; or have its CA list it: lend the key with --ca-key, or bring a new CRL in crl_file"
+
+
+def _on_list(line: IssuedLine, outside: Outside, seen: Mapping[str, frozenset[str] | None]) -> Collection[str]:
+    """Return the serial numbers on the CRL that a server applies to a certificate; itself if it then accepts none."""
+    if lists := outside.crls.get(line.ca):
+        return lists.together.cas if line.entity.kind == "ca" else lists.together.leaves
+    found = seen.get(line.ca)
+    return {line.serial} if found is None else found
+
+
+def replaced_by_older(
+    outside: Outside, files: Mapping[str, Entry], read: Callable[[str], bytes | None]
+) -> Iterator[Diagnostic]:
+    """Report CRLs in ``crl_file`` that are older than those that the last build gave to servers: PGT577.
+
+    A revocation that only the newer one has would be undone. ``files`` are those of the tree, and ``read`` reads one.
+    """
+    brought = [*outside.crls.items(), *outside.above.items()]
+    same = {entry.sha256: path for path, entry in files.items() if entry.kind == "crl"} if brought else {}
+    known = newest(parsed for path in same.values() for parsed in _lists(read(path) or b""))
+    for name, lists in brought:
+        for scope, date in newest(_lists(lists.pem)).items():
+            if date < (before := known.get(scope, date)):
+                message = (
+                    f'the CRL in crl_file of ca "{name}" is of {date:%Y-%m-%d %H:%M}, and the last build had one of '
+                    f"{before:%Y-%m-%d %H:%M}: what was revoked between would be accepted again"
+                )
+                path = (*ca_entity(name).path, "crl_file")
+                yield Diagnostic("PGT577", message, path, "bring the newest CRL of this CA")
+
+
+def _lists(pem: bytes) -> Iterable[x509.CertificateRevocationList]:
+    lists = parse(pem)
+    return () if isinstance(lists, Unreadable) else lists
