@@ -37,12 +37,13 @@ def unseen_revocations(
     Their holders still log in: they must be told from others, like those of a server without CRLs. ``fresh`` are the
     revocations of this build, ``crls`` all decisions about CRLs.
     """
-    revoked = {(line.ca, line.serial) for line in (*existing.lock.revocations.values(), *fresh)}
     seen = {crl.entity.name: crl.listed for crl in crls}
+    revoked = dict.fromkeys((line.ca, line.serial) for line in (*existing.lock.revocations.values(), *fresh))
+    known = (line for key in revoked if (line := existing.lock.by_serial.get(key)) is not None)
     unseen = [
         line
-        for line in existing.lock.unexpired(now)
-        if (line.ca, line.serial) in revoked and line.serial not in _on_list(line, existing.outside, seen)
+        for line in known
+        if line.certificate.not_after > now and line.serial not in _on_list(line, existing.outside, seen)
     ]
     for name in existing.outside.crls:
         if missing := [f"{line.entity} (serial {line.serial})" for line in unseen if line.ca == name]:
