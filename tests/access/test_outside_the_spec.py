@@ -105,15 +105,63 @@ def test_a_new_table_in_another_directory_names_others_by_words_that_are_known(k
     assert found(loaded(""), loaded("", table("second"))) == ["none"], "new words are a finding of their own"
 
 
-def test_a_new_server_with_the_key_of_another_is_a_weakening() -> None:
+RADIUS = """[policy.{name}]
+users = ["app"]
+from = ["192.0.2.0/24"]
+auth = "radius"
+auth_options = {{ radiusservers = "192.0.2.7", radiussecrets = {secret} }}
+{more}
+"""
+SOURCES = {
+    '{ file = "radius.secret" }': True,
+    '{ command = ["cat", "radius.secret"] }': True,
+    '{ file = "/run/radius.secret" }': False,
+    '{ env = "RADIUS" }': False,
+}
+
+
+@pytest.mark.parametrize("secret", SOURCES)
+def test_equal_words_of_a_secret_in_two_directories_are_two_secrets(secret: str) -> None:
+    """Otherwise the name of a policy decides which of the two a server gets."""
+
+    def policy(name: str, more: str = "") -> str:
+        return RADIUS.format(name=name, secret=secret, more=more)
+
+    base, same = loaded(policy("one")), loaded(policy("one") + policy("another"))
+    assert not weakened(base, same)
+    beside = loaded(policy("one"), policy("another"))
+    assert ("PGT250" in {one.code for one in pgtls.check(beside).diagnostics}) is SOURCES[secret]
+    above = loaded(policy("one"), policy("another", "priority = 1"))
+    found = [change.kind for change in pgtls.diff(base, above).access]
+    assert found == (["weakened"] if SOURCES[secret] else [])
+
+
+@pytest.mark.parametrize(
+    ("key", "moved"),
+    [
+        ("/keys/one.key", True),
+        ("/keys/../keys/one.key", True),
+        ("/keys/two.key", False),
+    ],
+)
+def test_a_new_server_with_the_key_of_another_is_a_weakening(key: str, moved: bool) -> None:
     server = '[server.{}]\nca = "root"\nhosts = ["{}.example.com"]\nno_local = true\n'
     server += 'key_file = "{}"\ncert_file = "/keys/one.crt"\n'
     one = server.format("one", "one", "/keys/one.key")
-    known = loaded(one)
-    for name, key, moved in (("two", "/keys/one.key", True), ("two", "/keys/two.key", False)):
-        will = loaded(one + server.format(name, name, key))
-        assert (("server.one", "its key is on other machines") in weakened(known, will)) is moved
-    assert not weakened(known, loaded(server.format("two", "one", "/keys/one.key"))), "it has another name"
+    will = loaded(one + server.format("two", "two", key))
+    assert (("server.one", "its key is on other machines") in weakened(loaded(one), will)) is moved
+    assert not weakened(loaded(one), loaded(server.format("two", "one", "/keys/one.key"))), "it has another name"
+
+
+def test_a_certificate_tells_whose_key_a_new_server_has() -> None:
+    """By another name, the key may be a copy or a link."""
+    server = '[server.{0}]\nca = "root"\nhosts = ["{0}.example.com"]\nno_local = true\n'
+    server += 'key_file = "/keys/{0}.key"\ncert_file = "{1}.crt"\n'
+    files = {"one__crt": company("one"), "two__crt": company("two")}
+    base = loaded(server.format("one", "one"), NOTHING, **files)
+    for certificate, moved in (("one", True), ("two", False)):
+        will = loaded(server.format("one", "one") + server.format("two", certificate), NOTHING, **files)
+        assert (("server.one", "its key is on other machines") in weakened(base, will)) is moved
 
 
 def test_a_default_that_its_users_say_themselves_names_another_file() -> None:

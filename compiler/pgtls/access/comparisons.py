@@ -170,7 +170,12 @@ def _settings(value: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _options(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: one if isinstance(one, Secret) else written(one) for name, one in value.items()}
+    return {name: _by_words(one) if isinstance(one, Secret) else written(one) for name, one in value.items()}
+
+
+def _by_words(value: Secret | None) -> Secret | None:
+    """Return a secret by its words: its directory is compared as that of every reference is."""
+    return value and value.below("")
 
 
 class Field(NamedTuple):
@@ -186,7 +191,7 @@ class Field(NamedTuple):
 
 _FILES = Field(reviewed)
 _LIFETIME = Field(limit)
-_SECRET = Field(secret, of_new=True)
+_SECRET = Field(secret, _by_words, of_new=True)
 _SWITCH = Field(ranked(False, True), of_new=True)
 _UNRANKED = Field(reviewed, of_new=True)
 _NEUTRAL = Field(neutral)
@@ -319,7 +324,7 @@ FIELDS: Mapping[str, Mapping[str, Field | Report]] = {
     },
     "state": {
         "recipients": Field(custody, public_keys),
-        "identity": Field(secret),
+        "identity": Field(secret, _by_words),
     },
 }
 """The comparison of each field, or the report that covers it. A test fails for a new field until it is listed here."""

@@ -6,6 +6,7 @@ Every field of every table is compared as :data:`~pgtls.access.comparisons.FIELD
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -22,6 +23,8 @@ from pgtls.language.astray import astray, is_open
 from pgtls.language.files import OUTSIDE, is_digest
 from pgtls.language.matching import normal
 from pgtls.language.values import Secret, plain
+from pgtls.pki.facts import read as certificates
+from pgtls.pki.model import Unreadable
 from pgtls.postgres.settings import is_harmless
 
 if TYPE_CHECKING:
@@ -391,7 +394,7 @@ def _names(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
             # A server that is renamed keeps its names, and its key has the same origin.
             if other.entity not in present and _origin(other, files[0]) == _origin(identity, files[1]):
                 continue
-            if identity.entity in keys[1] and keys[1][identity.entity] == keys[0].get(other.entity):
+            if not keys[1].get(identity.entity, frozenset()).isdisjoint(keys[0].get(other.entity, ())):
                 holders = other.entity, f"{other.entity}, {identity.entity}"
                 yield ProtectionChange("weakened", other.entity, "its key is on other machines", *holders)
             for name in other.table.hosts:
@@ -400,10 +403,25 @@ def _names(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
                     yield ProtectionChange("weakened", identity.entity, what, other.entity, identity.entity)
 
 
-def _key_files(fleet: Fleet) -> dict[str, tuple[str, str]]:
-    """Return the ``key_file`` of each entity and the directory to which it belongs."""
-    named = ((entity, one) for (entity, field), one in references(fleet).items() if field == "key_file")
-    return {entity: (one.name, place_in(fleet, one) if one.is_relative else "") for entity, one in named}
+def _key_files(fleet: Fleet) -> dict[str, frozenset[str]]:
+    """Return what tells the keys in ``key_file`` apart, by entity: their path, and the certificates that they fit."""
+    named, top = references(fleet), os.path.dirname(fleet.source.files[0].path) or "."
+    found: dict[str, frozenset[str]] = {}
+    for (entity, field), one in named.items():
+        if field == "key_file":
+            certificate = named.get((entity, "cert_file"))
+            content = _content(fleet, certificate) if certificate else None
+            parsed = certificates(content) if content else ()
+            keys = () if isinstance(parsed, Unreadable) else (each.spki_sha256 for each in parsed[:1])
+            found[entity] = frozenset((os.path.relpath(one.path, top), *keys))
+    return found
+
+
+def _content(fleet: Fleet, reference: Reference) -> bytes | None:
+    try:
+        return fleet.source.reader.read(reference.path)
+    except OSError:  # reported elsewhere
+        return None
 
 
 def _origin(identity: Identity, files: Mapping[tuple[str, str], tuple[str, str]]) -> tuple[object, ...]:

@@ -6,9 +6,9 @@ import os
 import re
 from dataclasses import dataclass, replace
 from itertools import dropwhile
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pgtls.diagnostics import Diagnostic, errors
 from pgtls.language.files import Disk
@@ -18,6 +18,7 @@ from pgtls.language.models import Spec
 from pgtls.language.read import Document, read
 from pgtls.language.shape import faults, stand_ins
 from pgtls.language.source import Loaded, Source
+from pgtls.language.values import Secret
 from pgtls.language.words import SINGLE, quoted, value_found
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def load(path: str | os.PathLike[str], files: Files | None = None) -> LoadResult
     documents = (top, *(_foreign(document, top) for document in include.documents))
     gathered = gather(documents)
     gathered.report(*include.faults, *([fault] if fault else ()))
-    spec = _validated(gathered, _with_defaults(gathered))
+    spec = _with_places(_validated(gathered, _with_defaults(gathered)), gathered)
     texts = tuple(document.source for document in documents)
     source = Source(texts, gathered.owner, include.patterns, include.matched, files)
     if any(document.data is None for document in documents):
@@ -267,6 +268,38 @@ def _validated(gathered: Gathered, tables: dict[str, Raw]) -> Spec:
         else:
             _repair(gathered, raw[str(table[0])], (str(table[0]), str(table[1])), paths)
     return Spec.model_validate(raw)
+
+
+def _with_places(spec: Spec, gathered: Gathered) -> Spec:
+    """Tell the secrets of included files in which directory they are named. Those of defaults belong to the top one."""
+    top = os.path.dirname(gathered.top.path)
+    changed: dict[str, dict[str, Any]] = {}
+    for (kind, name), file in gathered.owner.items():
+        directory = os.path.relpath(os.path.dirname(file.path) or ".", top or ".")
+        table = getattr(spec, kind).get(name)
+        if directory == "." or table is None:
+            continue
+        own = gathered.own[kind, name] & type(table).model_fields.keys()
+        placed = {key: _placed(value, directory) for key in own if (value := getattr(table, key)) is not None}
+        if any(placed[key] is not getattr(table, key) for key in placed):
+            changed.setdefault(kind, {})[name] = table.model_copy(update=placed)
+    return spec.model_copy(update={kind: getattr(spec, kind) | tables for kind, tables in changed.items()})
+
+
+def _placed(value: Any, directory: str) -> Any:
+    """Return a value whose secrets know their directory; itself if it has none."""
+    if isinstance(value, Secret):
+        return value.below(directory)
+    if isinstance(value, dict):
+        placed = {key: _placed(one, directory) for key, one in value.items()}
+        return placed if any(placed[key] is not one for key, one in value.items()) else value
+    if isinstance(value, BaseModel):
+        placed = {key: _placed(one, directory) for key, one in value}
+        return value.model_copy(update=placed) if any(placed[key] is not one for key, one in value) else value
+    if isinstance(value, tuple):
+        each = tuple(_placed(one, directory) for one in value)
+        return each if any(one is not other for one, other in zip(each, value, strict=True)) else value
+    return value
 
 
 def _repair(gathered: Gathered, tables: Raw, table: Key, paths: Iterable[TomlPath]) -> None:

@@ -14,6 +14,7 @@ from pydantic import (
     Discriminator,
     Field,
     PlainValidator,
+    PrivateAttr,
     StringConstraints,
     Tag,
     WithJsonSchema,
@@ -237,6 +238,8 @@ class Literally(Table):
 class Secret(Table):
     """The source of a secret: exactly one of the three. pgtls reads it only when it needs the secret."""
 
+    # Equal words in two directories are two sources: one that is relative to its directory knows it.
+    _directory: str = PrivateAttr("")
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     env: Text | None = Field(None, description="The environment variable that holds it.", examples=["ROOT_PASSPHRASE"])
@@ -255,12 +258,23 @@ class Secret(Table):
             raise PydanticCustomError("secret_source", "exactly one source")
         return self
 
+    def below(self, directory: str) -> Secret:
+        """Return the source as one that a file of the spec in this directory names; "" says nothing of it."""
+        is_relative = self.command is not None or (self.file is not None and not self.file.startswith("/"))
+        if not is_relative or directory == self._directory:
+            return self
+        found = self.model_copy()
+        found._directory = directory
+        return found
+
     @property
     def described(self) -> str:
         """The source in words, without the secret."""
-        return next(
+        where = f" in {self._directory}" if self._directory else ""
+        words = (
             f"from {kind} {one if isinstance(one, str) else ', '.join(one)}" for kind, one in self if one is not None
         )
+        return f"{next(words)}{where}"
 
 
 def _key_uri(value: str) -> str:
