@@ -709,6 +709,31 @@ def test_what_a_program_left_running_ends_with_it(place: Place, after: str) -> N
     gone(started)
 
 
+OTHER_GROUPS = {
+    "timeout, while the program runs": ("timeout 1000 sh -c 'echo $$ > pid; exec sleep 1000'", True),
+    "timeout, in the background": (
+        "timeout 1000 sh -c 'echo $$ > pid; exec sleep 1000' > /dev/null 2>&1 & until test -s pid; do :; done",
+        False,
+    ),
+    "job control": ("set -m; sleep 1000 > /dev/null 2>&1 & echo $! > pid", False),
+    "a name that looks like a stat": (
+        "cp \"$(command -v sleep)\" 'x) S 1 1 1'; set -m; './x) S 1 1 1' 1000 > /dev/null 2>&1 & echo $! > pid",
+        False,
+    ),
+    "its own group": ("sleep 1000 > /dev/null 2>&1 & echo $! > pid", False),
+}
+"""What a program leaves running in the same session, and whether the program is late."""
+
+
+@pytest.mark.parametrize(("script", "late"), OTHER_GROUPS.values(), ids=OTHER_GROUPS)
+def test_what_a_program_left_running_ends_with_it_in_every_process_group(
+    tmp_path: Path, script: str, late: bool
+) -> None:
+    found = programs.ask(("bash", "-c", f"{script}; echo done"), 1 if late else PATIENCE, b"", {}, str(tmp_path))
+    assert found == (NoAnswer("did not end within 1 seconds", late=True) if late else b"done\n")
+    assert not running(int((tmp_path / "pid").read_text()))
+
+
 @pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 def test_a_program_that_cannot_be_killed_delays_a_build_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -719,6 +744,7 @@ def test_a_program_that_cannot_be_killed_delays_a_build_and_no_more(
     monkeypatch.setattr(programs, "_LAST", 0.1)
     with monkeypatch.context() as patch:
         patch.setattr(os, "killpg", of_another_account)
+        patch.setattr(os, "kill", of_another_account)
         failed = programs.ask(("sh", "-c", "echo $$ > pid; exec sleep 1000"), 0.5, b"", {}, str(tmp_path))
     assert failed == NoAnswer("did not end within 1 seconds", late=True)
     number = int((tmp_path / "pid").read_text())

@@ -1,8 +1,8 @@
 """Run programs that the spec names: those that sign, those that publish challenges, and those that print secrets.
 
 Each is bounded in time and in what it prints, cannot ask at the terminal, and ends with all that it started, except
-what made itself a session of its own. Signers and publishers get no secret: no variable but a few of this process and
-those that the caller tells.
+what made itself a session of its own (elsewhere than on Linux: a process group of its own). Signers and publishers get
+no secret: no variable but a few of this process and those that the caller tells.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
 """The variables of this process that a signer gets: the least with which programs start."""
 
 _LAST = 5
-"""Seconds for a program that was killed to be gone. One of another account (by sudo) cannot be killed."""
+"""Seconds for programs that were killed to be gone. One of another account (by sudo) cannot be killed."""
 
 
 class Failure(NamedTuple):
@@ -167,8 +167,42 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """End a program and all that it started, also if it has ended itself."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + _LAST
+    while _killed_in_session(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.001)
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe:
             pipe.close()
     with suppress(subprocess.TimeoutExpired):
         process.wait(_LAST)
+
+
+def _killed_in_session(session: int) -> bool:
+    """Kill the processes of a session, whatever their process group. Return whether there was one."""
+    found = False
+    for process in _processes():
+        with suppress(OSError):  # it has ended, or belongs to another account
+            state, _, _, of = _stat(process)
+            if int(of) == session and state not in _ENDED:
+                os.kill(process, signal.SIGKILL)
+                found = True
+    return found
+
+
+def _processes() -> list[int]:
+    """Return the numbers of all processes; none where ``/proc`` is not Linux's, or numbers those of another system."""
+    try:
+        known = os.readlink("/proc/self") == str(os.getpid())
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()] if known else []
+    except OSError:
+        return []
+
+
+_ENDED = ("Z", "X")
+"""The states of a process that has ended, and whose parent has not asked for its status."""
+
+
+def _stat(process: int) -> list[str]:
+    """Return state, parent, process group and session of a process: proc_pid_stat(5)."""
+    with open(f"/proc/{process}/stat", "rb") as file:
+        return file.read().rpartition(b") ")[2].decode().split(maxsplit=4)[:4]
