@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import subprocess
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from pgtls.live.compiled import compiled
 from pgtls.live.private import compiled as privately
 from support import age
 from support.building import NOW, SMALL, Place, steps
+from support.killing import in_child
 from support.pgtls import pgtls
 
 if TYPE_CHECKING:
@@ -171,6 +173,24 @@ def test_fetch_writes_what_a_machine_needs_with_its_key_in_the_clear(place: Plac
     assert {path.rpartition("/")[2] for path in again[0].changed} == {"server.crt", "server.key"}
     assert belong(here / "servers/main")
     assert belong(here / "clients/app"), "what was not named stays"
+
+
+def test_a_first_fetch_killed_at_any_write_leaves_no_key_that_git_adds(place: Place, alice: Identity) -> None:
+    place.build(at_rest(alice))
+    git(place.directory, "init", "-q")
+    here = place.directory / "here"
+
+    def fetch() -> None:
+        api.fetch(here, "server.main", store=str(place.out), identity=alice.file, now=NOW)
+
+    total = in_child(fetch).writes
+    assert total is not None
+    for number in range(1, total + 1):
+        shutil.rmtree(here, ignore_errors=True)
+        assert in_child(fetch, kill_at=number).killed
+        words = ("git", "ls-files", "-o", "--exclude-standard", "here")
+        listed = subprocess.run(words, cwd=place.directory, capture_output=True, check=True)
+        assert listed.stdout in (b"", b"here/.pgtls/.gitignore\n"), number
 
 
 def test_fetch_names_what_is_wrong_with_an_out_directory(place: Place, alice: Identity) -> None:

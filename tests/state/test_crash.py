@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from functools import cached_property
 from itertools import count
@@ -255,3 +256,17 @@ def test_a_first_build_killed_at_each_write_leaves_a_directory_that_the_next_one
             complete.build(NEW, *LINES_AFTER)
         assert state(complete) == new
         assert leftovers(complete) == []
+
+
+def test_a_first_build_killed_at_each_write_leaves_nothing_that_git_adds_but_a_gitignore(tmp_path: Path) -> None:
+    git = ("git", "-C", str(tmp_path))
+    subprocess.run((*git, "init", "-q"), check=True)
+    site = Site(tmp_path, tmp_path / "pgtls.lock")
+    total = in_child(lambda: site.build(OLD)).writes
+    assert total is not None
+    for number in range(1, total + 1):
+        shutil.rmtree(site.out, ignore_errors=True)
+        site.lock.unlink(missing_ok=True)
+        assert in_child(lambda: site.build(OLD), kill_at=number).killed
+        listed = subprocess.run((*git, "ls-files", "-o", "--exclude-standard", "out"), check=True, capture_output=True)
+        assert listed.stdout in (b"", b"out/.pgtls/.gitignore\n"), number

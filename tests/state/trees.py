@@ -166,7 +166,7 @@ def _timeless(path: Path) -> str:
     return repr(sorted((name, known._replace(mtime_ns=0)) for name, known in found.files.items()))
 
 
-KEPT = {"key", "lock", "mutex"}
+KEPT = {".gitignore", "key", "lock", "mutex"}
 """What stays in the private directory between two builds."""
 
 

@@ -125,6 +125,7 @@ class Interrupted:
         if steps(self.build(place)):  # the second step of a self-signed server
             assert steps(self.build(place)) == []
         assert {path.name for path in (place.out / ".pgtls").iterdir()} <= {
+            ".gitignore",
             "deployed",
             "generations",
             "key",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.state import files
-from pgtls.state.names import KEY_PATH, KNOWN_PATH, MANIFEST, MUTEX, PRIVATE, RECORD_PATH
+from pgtls.state.names import GITIGNORE, KEY_PATH, KNOWN_PATH, MANIFEST, MUTEX, PRIVATE, RECORD_PATH
 from pgtls.state.out_directory import open_private
 
 if TYPE_CHECKING:
@@ -124,7 +124,10 @@ def _remove_if_unused(out: str, made: bool) -> None:
     for name in (KEY_PATH, KNOWN_PATH, MUTEX):
         with suppress(OSError):
             os.unlink(os.path.join(out, name))
+    private = os.path.join(out, PRIVATE)
     with suppress(OSError):
-        os.rmdir(os.path.join(out, PRIVATE))
+        if os.listdir(private) == [GITIGNORE]:  # it hides what else is there
+            os.unlink(os.path.join(private, GITIGNORE))
+        os.rmdir(private)
         if made:
             os.rmdir(out)

@@ -19,7 +19,7 @@ from pgtls.state import manifest as manifests
 from pgtls.state.faults import NEW_AROUND_KEYS, cannot_read, in_the_way, link_in_the_way, user_name, writing
 from pgtls.state.files import all_ancestors
 from pgtls.state.git_index import IndexFault, blob, blob_id, in_work_tree, is_repository, strangers
-from pgtls.state.names import GIT, GITIGNORE, GITKEEP, MANIFEST, OURS, PRIVATE, RECORD_PATH, TREE
+from pgtls.state.names import GIT, GITIGNORE, GITKEEP, IGNORE_ALL, MANIFEST, OURS, PRIVATE, RECORD_PATH, TREE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -520,7 +520,8 @@ def opened(out: str) -> Iterator[Opened]:
 def open_private(root: int) -> int:
     """Open the private directory of the out directory that is open as ``root``; it is made if it is not there.
 
-    OSError, or :class:`Rejected` with PGT525 (a symbolic link lies there) or PGT526 (a file).
+    Git ignores what is in it before anything is. OSError, or :class:`Rejected` with PGT525 (a symbolic link lies there)
+    or PGT526 (a file).
     """
     with suppress(FileExistsError):
         os.mkdir(PRIVATE, 0o700, dir_fd=root)
@@ -529,4 +530,21 @@ def open_private(root: int) -> int:
         raise Rejected(link_in_the_way(PRIVATE))
     if not stat.S_ISDIR(found):
         raise Rejected(in_the_way(PRIVATE, "a file", "a directory"))
-    return files.open_directory(PRIVATE, root)
+    private = files.open_directory(PRIVATE, root)
+    try:
+        _ignore(private)
+    except BaseException:
+        os.close(private)
+        raise
+    return private
+
+
+def _ignore(directory: int) -> None:
+    """Let git ignore everything in an open directory: until a build is done, its keys are staged there."""
+    with suppress(OSError):
+        if files.read(GITIGNORE, directory, longest=len(IGNORE_ALL)) == IGNORE_ALL:
+            return
+    with suppress(FileNotFoundError):
+        os.unlink(GITIGNORE, dir_fd=directory)
+    with suppress(FileExistsError):  # another build starts at the same moment
+        files.create(GITIGNORE, IGNORE_ALL, 0o644, directory)

@@ -37,6 +37,7 @@ from pgtls.state.names import (
     GENERATIONS,
     GENERATIONS_PATH,
     GITIGNORE,
+    IGNORE_ALL,
     KNOWN,
     KNOWN_DRAFT,
     KNOWN_PATH,
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 __all__ = ["LockChange", "commit", "pending", "recover", "refuse_pending"]
 
 _PUBLIC = 0o644
-_IGNORE_ALL = File(b"*\n", _PUBLIC, "gitignore", Entity())
+_IGNORE_ALL = File(IGNORE_ALL, _PUBLIC, "gitignore", Entity())
 
 
 def commit(
