@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from hashlib import sha256
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +28,7 @@ from pgtls.state.known_lock import NONE
 from pgtls.state.lock import timestamp
 from pgtls.state.manifest import Inputs, Manifest
 from pgtls.state.up_to_date import input_digest, source_digest, up_to_date
+from pgtls.state.writers import _members
 from support.building import NOW, SMALL, Place, steps
 from support.killing import in_child
 from support.pgtls import pgtls as run_pgtls
@@ -103,6 +105,54 @@ def test_a_directory_that_everybody_can_write_is_not_taken(tmp_path: Path, path:
     assert not is_current(place)
     (place.out / path).chmod(0o700 if path == "servers/main" else 0o755)
     assert is_current(place)
+
+
+GROUPS = {
+    "of one member": ((), (), ""),
+    "that lists its owner and root": (("me", "root"), (), ""),
+    "that lists a user who is gone": (("gone",), (), ""),
+    "that lists another": (("me", "bob"), (), 'group "team", with 1 other member,'),
+    "that is the first of others": ((), ("bob", "carl"), 'group "team", with 2 other members,'),
+}
+"""Who a group lists, whose first group it is, and who can then write."""
+
+
+@pytest.mark.parametrize("path", ["", "servers"])
+@pytest.mark.parametrize(("listed", "first", "who"), GROUPS.values(), ids=GROUPS)
+def test_a_directory_that_a_group_can_write_is_taken_if_it_is_a_private_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    listed: tuple[str, ...],
+    first: tuple[str, ...],
+    who: str,
+) -> None:
+    place = Place(tmp_path)
+    place.build(SMALL)
+    group = (place.out / path).stat().st_gid
+    gid = group or 4711
+    users = {"root": 0, "me": os.geteuid(), "bob": 4711, "carl": 4712}
+    accounts = [
+        SimpleNamespace(pw_name=name, pw_uid=uid, pw_gid=gid if name in ("me", *first) else 1)
+        for name, uid in users.items()
+    ]
+    monkeypatch.setattr("pwd.getpwall", lambda: accounts)
+    monkeypatch.setattr("pwd.getpwnam", {one.pw_name: one for one in accounts}.__getitem__)
+    monkeypatch.setattr("grp.getgrgid", lambda _: SimpleNamespace(gr_name="team", gr_mem=list(listed)))
+    if not group:
+        os.chown(place.out / path, -1, gid)
+    (place.out / path).chmod(0o775)
+    _members.cache_clear()
+    try:
+        assert is_current(place) is not bool(who)
+        for run in (place.plan, place.build):
+            if who:
+                with pytest.raises(Rejected, match=f"PGT585: {who} can write to"):
+                    run(SMALL)
+            else:
+                run(SMALL)
+    finally:
+        _members.cache_clear()
 
 
 def is_current(place: Place) -> bool:

@@ -20,6 +20,7 @@ from pgtls.state.faults import NEW_AROUND_KEYS, cannot_read, in_the_way, link_in
 from pgtls.state.files import all_ancestors
 from pgtls.state.git_index import IndexFault, blob, blob_id, in_work_tree, is_repository, strangers
 from pgtls.state.names import GIT, GITIGNORE, GITKEEP, IGNORE_ALL, MANIFEST, OURS, PRIVATE, RECORD_PATH, TREE
+from pgtls.state.writers import writers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -70,22 +71,29 @@ def inspect(out: str, own: Collection[str] = ()) -> Ownership:
 
 
 def check_owner(out: str) -> None:
-    """Raise :class:`Rejected` with PGT540 if the out directory belongs to another user, PGT585 if all can write it."""
+    """Raise :class:`Rejected` with PGT540 if the out directory is another user's, PGT585 if others can write it."""
     try:
         found = os.lstat(out)
     except OSError:  # absent, or reported elsewhere
         return
+    if shared := open_to_others(found, f'the out directory "{out}"', out, "--out"):
+        raise Rejected(shared)
+
+
+def open_to_others(found: os.stat_result, name: str, path: str, option: str) -> Diagnostic | None:
+    """Return the diagnostic for a directory in which others can replace files: PGT540 or PGT585.
+
+    ``name`` and ``path`` are what messages call it, and ``option`` is what names another one.
+    """
     owner = found.st_uid
     if owner == os.geteuid():
-        if found.st_mode & stat.S_IWOTH and stat.S_ISDIR(found.st_mode):
-            raise Rejected(_open_to_all(out, ()))
-        return
-    message = f'the out directory "{out}" belongs to {user_name(owner)}, and you are {user_name(os.geteuid())}'
+        return _writable(who, name, path) if (who := writers(found)) else None
+    message = f"{name} belongs to {user_name(owner)}, and you are {user_name(os.geteuid())}"
     hint = (
-        f"its owner can replace every file in it: build as {user_name(owner)}, "
-        "or name a directory of your own with --out"
+        f"its owner can replace every file in it: run pgtls as {user_name(owner)}, "
+        f"or name a directory of your own with {option}"
     )
-    raise Rejected(Diagnostic("PGT540", message, hint=hint))
+    return Diagnostic("PGT540", message, hint=hint)
 
 
 def check_untracked(out: str, own: Collection[str] | None = (), *, stays_encrypted: bool = True) -> None:
@@ -370,7 +378,7 @@ class _Exposed:
     def __init__(self, out: str) -> None:
         self._out = out
         self._others: dict[str, int] = {}
-        self._open: list[str] = []
+        self._open: dict[str, str] = {}
 
     @cached_property
     def _owner(self) -> int:
@@ -380,8 +388,8 @@ class _Exposed:
         """Note the owner and the mode of a path of pgtls."""
         if found.st_uid != self._owner:
             self._others[path] = found.st_uid
-        if found.st_mode & stat.S_IWOTH and stat.S_ISDIR(found.st_mode):
-            self._open.append(path)
+        if who := writers(found):
+            self._open[path] = who
 
     def look_at_private_files(self) -> None:
         """Note the manifest, the private directory, and what is in it."""
@@ -397,7 +405,9 @@ class _Exposed:
         if self._others:
             raise Rejected(_of_another_user(self._out, self._others, self._owner))
         if self._open:
-            raise Rejected(_open_to_all(self._out, self._open))
+            first = min(self._open)
+            place = f'{_some(sorted(self._open))} in the out directory "{self._out}"'
+            raise Rejected(_writable(self._open[first], place, self._out))
 
 
 def _of_another_user(out: str, others: Mapping[str, int], owner: int) -> Diagnostic:
@@ -412,12 +422,10 @@ def _of_another_user(out: str, others: Mapping[str, int], owner: int) -> Diagnos
     return Diagnostic("PGT540", message, hint=hint)
 
 
-def _open_to_all(out: str, paths: Collection[str]) -> Diagnostic:
-    """Return the diagnostic for directories in which every user can replace files: PGT585."""
-    where = f'{_some(sorted(paths))} in the out directory "{out}"' if paths else f'the out directory "{out}"'
-    names = " ".join(quote(os.path.join(out, path)) for path in paths) or quote(out)
-    hint = f"compare it with a backup, then close it: chmod o-w {names}"
-    return Diagnostic("PGT585", f"every user of this machine can write to {where}", hint=hint)
+def _writable(who: str, name: str, path: str) -> Diagnostic:
+    """Return the diagnostic for directories in which others can replace files: PGT585."""
+    hint = f"compare it with a backup, then close it: chmod -R go-w {quote(path)}"
+    return Diagnostic("PGT585", f"{who} can write to {name}", hint=hint)
 
 
 def foreign_files(out: str, observed: Observed) -> tuple[Diagnostic, ...]:

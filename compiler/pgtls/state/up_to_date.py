@@ -15,6 +15,7 @@ from pgtls.state import seal
 from pgtls.state.git_index import IndexFault, ignores_all, strangers
 from pgtls.state.names import MANIFEST, PRIVATE, RECORD_PATH, STAGING_PATH, deployed_path, own_files
 from pgtls.state.reading import read
+from pgtls.state.writers import writers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing alone costs 2 ms
@@ -140,7 +141,7 @@ def _untouched(out: str, files: Mapping[str, Mapping[str, Any]]) -> bool:
     directories |= {above.rpartition("/")[0] for above in directories}
     for directory in directories:
         found = lstat(f"{out}/{directory}")
-        is_open = found.st_mode & (0o077 if directory in private else 0o002)
+        is_open = found.st_mode & 0o077 if directory in private else found.st_mode & 0o022 and writers(found)
         if not stat.S_ISDIR(found.st_mode) or is_open or found.st_uid != owner:
             return False
     if any(lstat(f"{out}/{name}").st_uid != owner for name in (MANIFEST, PRIVATE)):

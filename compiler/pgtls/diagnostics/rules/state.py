@@ -372,10 +372,11 @@ RULES: tuple[Rule, ...] = (
         "PGT540",
         "error",
         "the out directory belongs to another user",
-        meaning="The user who runs the build does not own the out directory.",
+        meaning="The user who runs the build does not own the out directory, or a directory that `export --to` writes "
+        "to.",
         why="The owner of a directory can rename and replace all files in it, also those of other users: keys "
         "and `pg_hba.conf` alike.",
-        fix="Build as the user who owns the directory, or name a directory of your own with `--out`.",
+        fix="Run pgtls as the user who owns the directory, or name a directory of your own with `--out` or `--to`.",
     ),
     Rule(
         "PGT541",
@@ -753,10 +754,12 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PGT585",
         "error",
-        "every user can write to the out directory",
-        meaning="The out directory, or a directory of pgtls in it, has a mode that lets every user write.",
+        "others can write to the out directory",
+        meaning="The out directory, or a directory of pgtls in it, has a mode that lets every user write, or a group "
+        "with other members. A private group of one member may write. The directory of `export --to` and those in it "
+        "are judged in the same way.",
         why="Another user of the machine can replace the files of servers and bundles before you deploy them.",
-        fix="Compare the directory with a backup, and close it: `chmod o-w`.",
+        fix="Compare the directory with a backup, and close it: `chmod -R go-w`.",
     ),
     Rule(
         "PGT586",
