@@ -54,7 +54,10 @@ def test_the_project_mounts_the_files_and_states_every_setting(tmp_path: Path) -
             assert path.read_bytes() == (there / path.relative_to(mounted)).read_bytes()
             assert path.stat().st_mode == (there / path.relative_to(mounted)).stat().st_mode
     ignored = (tmp_path / "to/.gitignore").read_text().splitlines()
-    assert ignored[1:] == [f"/servers/shop/{name}" for name in ("pg_hba.conf", "pg_ident.conf", "server.key")]
+    assert ignored[1:] == [
+        ".pgtls-*",
+        *(f"/servers/shop/{name}" for name in ("pg_hba.conf", "pg_ident.conf", "server.key")),
+    ]
     with pytest.raises(Exception, match="comand"):
         SCHEMA.validate({"services": {"x": {"comand": []}}})
 

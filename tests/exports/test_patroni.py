@@ -17,8 +17,9 @@ from exports.specs import PATRONI, built, export, said
 from pgtls.cli.export_directory import write
 from pgtls.diagnostics import Rejected
 from pgtls.exports.built import PUBLIC, SECRET, Exported
+from support.killing import in_child
 from support.pgtls import pgtls
-from support.system import ENVIRONMENT
+from support.system import ENVIRONMENT, find_account, is_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +78,7 @@ def test_files_are_private_and_a_second_export_touches_nothing(place: Path) -> N
     finally:
         os.umask(before)
     assert first.stdout == "wrote to/.gitignore\nwrote to/n1.yml\nwrote to/n2.yml\n"
-    assert (place / "to/.gitignore").read_text().splitlines()[1:] == ["/n1.yml", "/n2.yml"]
+    assert (place / "to/.gitignore").read_text().splitlines()[1:] == [".pgtls-*", "/n1.yml", "/n2.yml"]
     files = sorted((place / "to").iterdir())
     assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o644, 0o600, 0o600]
     seen = [(file.stat().st_mtime_ns, file.stat().st_ino) for file in files]
@@ -112,7 +113,7 @@ def test_files_that_no_export_wrote_are_not_replaced(place: Path) -> None:
         file.write("*.log\n")
     assert export(place, "patroni").status == 0
     assert (place / "to/own.yml").read_text() == "mine\n"
-    assert (place / "to/.gitignore").read_text().splitlines()[1:] == ["*.log", "/n1.yml", "/n2.yml"]
+    assert (place / "to/.gitignore").read_text().splitlines()[1:] == ["*.log", ".pgtls-*", "/n1.yml", "/n2.yml"]
 
 
 def git(directory: Path, *words: str) -> str:
@@ -167,6 +168,71 @@ def test_where_a_commit_has_prepared_that_git_gets_a_secret_nothing_is_written(t
     with pytest.raises(Rejected, match=f"PGT668: .*{message}"):
         write(str(to), SECRETS)
     assert {(to / name).read_text() for name in SECRETS} == {""}
+
+
+def test_an_export_that_is_killed_at_any_write_leaves_no_secret_that_git_adds(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    to = tmp_path / "to"
+    total = in_child(lambda: write(str(to), SECRETS)).writes
+    assert total is not None
+    for number in range(1, total + 1):
+        shutil.rmtree(to, ignore_errors=True)
+        assert in_child(lambda: write(str(to), SECRETS), kill_at=number).killed
+        listed = git(tmp_path, "ls-files", "-o", "--exclude-standard").splitlines()
+        assert not [name for name in listed if (tmp_path / name).read_bytes() == b"key"], number
+
+
+def test_a_later_export_deletes_what_a_killed_one_has_staged_and_nothing_else(tmp_path: Path) -> None:
+    to, staged = tmp_path / "to", ".pgtls-0123456789abcdef"
+    write(str(to), SECRETS)
+    others = [
+        to / ".pgtls-notes",
+        to / f"below/{staged}.bak",
+        to / "0123456789abcdef",
+        to / ".pgtls-fedcba9876543210/a",
+    ]
+    others[-1].parent.mkdir()
+    for path in (to / staged, to / "below" / staged, *others):
+        path.write_bytes(b"key")
+    write(str(to), SECRETS)
+    assert (to / staged).exists(), "another export may be about to put it into place"
+    for path in to.rglob("*"):
+        os.utime(path, (0, 0))
+    write(str(to), SECRETS)
+    assert [path.name for path in to.rglob(staged)] == []
+    assert all(path.exists() for path in others)
+
+
+@pytest.mark.parametrize("path", ["", "below"])
+def test_an_export_into_a_directory_that_others_can_write_writes_nothing(tmp_path: Path, path: str) -> None:
+    to = tmp_path / "to"
+    (to / path).mkdir(parents=True)
+    (to / ".gitignore").write_text("# Written by pgtls export: the files here that hold secrets\n")
+    (to / path).chmod(0o777)
+    with pytest.raises(Rejected, match=r'PGT585: every user of this machine can write to the directory ".*/to'):
+        write(str(to), SECRETS)
+    assert not list(to.rglob("*.key"))
+    (to / path).chmod(0o755)
+    if is_root():
+        nobody = find_account("nobody")
+        assert nobody is not None
+        os.chown(to / path, nobody.uid, nobody.gid)
+        with pytest.raises(Rejected, match=r"PGT540: .* belongs to nobody, and you are root") as rejected:
+            write(str(to), SECRETS)
+        assert "name a directory of your own with --to" in str(rejected.value.diagnostics[0].hint)
+        assert not list(to.rglob("*.key"))
+        os.chown(to / path, 0, 0)
+    write(str(to), SECRETS)
+
+
+@pytest.mark.skipif(not is_root(), reason="unavailable: a file of another user needs root")
+def test_a_file_of_another_user_with_the_same_content_is_replaced(tmp_path: Path) -> None:
+    nobody = find_account("nobody")
+    assert nobody is not None
+    write(str(tmp_path / "to"), SECRETS)
+    os.chown(tmp_path / "to/a.yml", nobody.uid, nobody.gid)
+    assert write(str(tmp_path / "to"), SECRETS) == [str(tmp_path / "to/a.yml")]
+    assert (tmp_path / "to/a.yml").stat().st_uid == 0
 
 
 def test_nothing_is_printed_unless_asked_for(place: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 from contextlib import contextmanager, suppress
 from secrets import token_hex
+from time import time
 from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
@@ -23,7 +26,7 @@ from pgtls.state.files import (
 )
 from pgtls.state.git_index import IndexFault, tracked
 from pgtls.state.names import GIT
-from pgtls.state.out_directory import unknown_index
+from pgtls.state.out_directory import open_to_others, unknown_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +36,10 @@ IGNORED = ".gitignore"
 _OURS = "# Written by pgtls export: the files here that hold secrets"
 """The first line of a .gitignore that an export wrote: without it, the files of a directory are somebody else's."""
 _STAGED = ".pgtls-"
-"""How the name of a file begins that is not in place yet."""
+"""How the name of a file begins that is not in place yet. The .gitignore, which comes first, lists these names."""
+_STAGED_NAME = re.compile(rf"{re.escape(_STAGED)}[0-9a-f]{{16}}")
+_ABANDONED = 3600
+"""Seconds after which no export is still about to put a file into place."""
 
 
 def write(directory: str, files: Mapping[str, Exported]) -> list[str]:
@@ -41,7 +47,8 @@ def write(directory: str, files: Mapping[str, Exported]) -> list[str]:
 
     A file has its mode from the first byte, and replaces the old one at once. What is right already is not touched.
     Raise Rejected with PGT668 if the directory holds files, and no export has written there before, or if a commit may
-    have prepared it so that git adds a secret or that a file lands elsewhere; with PGT586 if an index is unreadable.
+    have prepared it so that git adds a secret or that a file lands elsewhere; with PGT586 if an index is unreadable;
+    with PGT540 or PGT585 if others can replace files there.
     """
     make_directories(directory)
     with _opened(directory) as place:
@@ -49,6 +56,8 @@ def write(directory: str, files: Mapping[str, Exported]) -> list[str]:
         refused = _not_ours(place, directory) or _prepared(place, directory, files) or _listed_by_git(directory, secret)
         if refused:
             raise Rejected(Diagnostic("PGT668", refused, hint="name a new or an empty directory with --to"))
+        _refuse_open_to_others(place, directory, files)
+        _sweep(place, files)
         ignored = _ignored(place, secret)
         return [
             os.path.join(directory, name)
@@ -116,9 +125,37 @@ def _listed_by_git(directory: str, secret: Sequence[str]) -> str | None:
     return f'git tracks "{os.path.join(directory, found[0])}", which is to hold a secret' if found else None
 
 
+def _refuse_open_to_others(place: Directories, directory: str, files: Mapping[str, Exported]) -> None:
+    for below, here in _there(place, files):
+        name = os.path.join(directory, below) if below else directory
+        if fault := open_to_others(os.fstat(here), f'the directory "{name}"', name, "--to"):
+            raise Rejected(fault)
+
+
+def _sweep(place: Directories, files: Mapping[str, Exported]) -> None:
+    """Delete what an export that was killed has staged; not what another export may stage at this moment."""
+    for _, here in _there(place, files):
+        for name in filter(_STAGED_NAME.fullmatch, os.listdir(here)):
+            with suppress(FileNotFoundError):
+                found = os.stat(name, dir_fd=here, follow_symlinks=False)
+                if (
+                    stat.S_ISREG(found.st_mode)
+                    and found.st_uid == os.geteuid()
+                    and time() - found.st_mtime > _ABANDONED
+                ):
+                    os.unlink(name, dir_fd=here)
+
+
+def _there(place: Directories, files: Mapping[str, Exported]) -> Iterator[tuple[str, int]]:
+    """Yield the directories that exist of those that an export writes to; a descriptor is valid until the next one."""
+    for below in ("", *sorted(all_ancestors(files))):
+        with suppress(FileNotFoundError):
+            yield below, place.open(below)
+
+
 def _ignored(place: Directories, secret: Sequence[str]) -> bytes:
     """Return the .gitignore: what earlier exports and others listed in it stays; this export's lines are the last."""
-    own = [f"/{name}" for name in secret]
+    own = [f"{_STAGED}*", *(f"/{name}" for name in secret)]
     kept = [line for line in _known(place)[1:] if line not in own]
     return "".join(f"{line}\n" for line in (_OURS, *kept, *own)).encode()
 
@@ -155,6 +192,7 @@ def _make_above(place: Directories, path: str) -> None:
 def _same(name: str, directory: int, file: Exported) -> bool:
     try:
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        return found.st_mode & 0o7777 == file.mode and read(name, directory) == file.content
+        right = found.st_mode & 0o7777 == file.mode and found.st_uid == os.geteuid()
+        return right and read(name, directory) == file.content
     except OSError:
         return False
