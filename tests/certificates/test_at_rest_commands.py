@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from datetime import timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
@@ -191,6 +192,142 @@ def test_a_first_fetch_killed_at_any_write_leaves_no_key_that_git_adds(place: Pl
         words = ("git", "ls-files", "-o", "--exclude-standard", "here")
         listed = subprocess.run(words, cwd=place.directory, capture_output=True, check=True)
         assert listed.stdout in (b"", b"here/.pgtls/.gitignore\n"), number
+
+
+FORMS = (
+    SMALL
+    + """
+[user.java]
+ca = "clients"
+formats = ["pkcs8-der"]
+[user.closed]
+ca = "clients"
+formats = ["pkcs12"]
+passphrase = { file = "word" }
+[user.packed]
+ca = "clients"
+bundle = "zip"
+[user.both]
+ca = "clients"
+formats = ["pkcs12"]
+bundle = "zip"
+passphrase = { file = "word" }
+[server.alone]
+ca = "self-signed"
+hosts = ["alone.example.com"]
+validity = "100d"
+[user.waits]
+ca = "clients"
+external = true
+[server.standby]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["standby.example.com"]
+standby_of = "main"
+replication_user = "copier"
+[server.shared]
+ca = "root"
+hosts = ["shared.example.com"]
+postgres = 19
+openssl = "3.5"
+[[server.shared.sni]]
+hosts = ["shop.example.com"]
+ca = "root"
+[user.copier]
+ca = "clients"
+[policy.copy]
+servers = ["main"]
+users = ["copier"]
+databases = ["replication"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+"""
+)
+"""Every place and form of a key that is fetched."""
+FORMS = FORMS.replace("[policy.dba]\n", '[policy.dba]\nservers = ["all"]\n')
+FORMS = FORMS.replace("[policy.app]\n", '[policy.app]\nservers = ["main"]\n')
+FORMED = (
+    *("server.main", "server.alone", "server.standby", "server.shared"),
+    *("user.app", "user.both", "user.closed", "user.copier", "user.java", "user.packed", "user.waits"),
+)
+
+
+@pytest.fixture
+def formed(place: Place, alice: Identity) -> Place:
+    """Return a tree of all forms that is a repository of its own: whoever pushes to it writes the manifest."""
+    (place.directory / "word").write_text("battery staple\n")
+    spec = at_rest(alice, identity=alice, spec=FORMS)
+    place.build(spec)
+    place.build(spec, now=NOW + timedelta(days=75))
+    git(place.out, "init", "-q")
+    return place
+
+
+def test_every_form_of_a_key_is_fetched(formed: Place, alice: Identity) -> None:
+    files = json.loads(formed.file("manifest.json").read_bytes())["files"]
+    keys = {path for path, entry in files.items() if entry["kind"] == "key" and not path.startswith("ca/")}
+    assert {path.rpartition("/")[2] for path in keys} == {
+        *("server.key", "next.key", "postgresql.key", "postgresql.pk8", "postgresql.p12", "packed.zip", "both.zip")
+    }
+    here = formed.directory / "here"
+    api.fetch(here, *FORMED, store=str(formed.out), identity=alice.file, now=NOW)
+    assert all((here / path).exists() for path in keys)
+    assert not [path for path in here.rglob("*") if path.is_file() and path.read_bytes().startswith(age.ARMOR)]
+
+
+CA_KEY = "ca/clients/ca.key"
+SWAPPED = {
+    "for a text": ("clients/app/README.md", CA_KEY, "it is encrypted, and no key"),
+    "for a certificate": ("clients/app/root.crt", CA_KEY, "it is encrypted, and no key"),
+    "for a key": ("clients/java/postgresql.key", CA_KEY, "it is not the key of the certificate beside it"),
+    "for a key in DER": ("clients/java/postgresql.pk8", CA_KEY, "it is no private key"),
+    "for a key with a passphrase": ("clients/closed/postgresql.key", CA_KEY, "it is not the key of"),
+    "for PKCS#12": ("clients/closed/postgresql.p12", CA_KEY, "it is no PKCS#12 file"),
+    "for an archive": ("clients/packed/packed.zip", CA_KEY, "it is not the archive of the files beside it"),
+    "for a key of a server": ("servers/main/server.key", CA_KEY, "it is not the key of"),
+    "for the next key": ("servers/alone/next.key", "servers/alone/server.key", "it is not the key of"),
+    "for a standby's login": ("servers/standby/replication/postgresql.key", CA_KEY, "it is not the key of"),
+    "an archive": ("clients/packed/packed.zip", "clients/both/both.zip", "it is not the archive of"),
+    "a key of another user": ("clients/java/postgresql.key", "clients/app/postgresql.key", "it is not the key of"),
+    "a key in DER": ("clients/java/postgresql.key", "clients/java/postgresql.pk8", "it is no private key"),
+}
+"""Where somebody puts a ciphertext, of what, and what a command says about it."""
+
+
+def put(place: Place, where: str, content: bytes, **entry: object) -> None:
+    """Do what everybody can who pushes to the repository of a tree."""
+    place.file(where).write_bytes(content)
+    manifest = json.loads(place.file("manifest.json").read_bytes())
+    manifest["files"][where].update(sha256=sha256(content).hexdigest(), size=len(content), **entry)
+    place.file("manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(("where", "source", "fault"), SWAPPED.values(), ids=SWAPPED)
+@pytest.mark.parametrize("entry", [{}, {"kind": "key", "mode": 0o600}], ids=["as it was", "as a key"])
+def test_fetch_opens_no_key_in_the_place_of_another_file(
+    formed: Place, alice: Identity, where: str, source: str, fault: str, entry: dict[str, object]
+) -> None:
+    here, (directory, name, *_) = formed.directory / "here", where.split("/")
+    entity = f"{'server' if directory == 'servers' else 'user'}.{name}"
+    put(formed, where, formed.file(source).read_bytes(), **entry)
+    with pytest.raises(Rejected, match=f'PGT518: no build wrote "{where}": {fault}'):
+        api.fetch(here, entity, store=str(formed.out), identity=alice.file, now=NOW)
+    assert not here.exists()
+
+
+def test_an_export_opens_no_key_in_the_place_of_another(place: Place, alice: Identity) -> None:
+    spec = SMALL.replace("[server.main]\n", '[server.main]\ndirectory = "/etc/pgtls"\n')
+    place.build(at_rest(alice, identity=alice, spec=spec))
+    git(place.out, "init", "-q")
+
+    def exported() -> None:
+        opened = loaded(place)
+        kubernetes.export(opened, str(place.out), *named(opened.usable().fleet, ["server.main"]))
+
+    exported()
+    put(place, "servers/main/server.key", place.file(CA_KEY).read_bytes())
+    with pytest.raises(Rejected, match=r'PGT518: no build wrote "servers/main/server.key": it is not the key of'):
+        exported()
 
 
 def test_fetch_names_what_is_wrong_with_an_out_directory(place: Place, alice: Identity) -> None:

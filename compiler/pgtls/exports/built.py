@@ -15,6 +15,7 @@ from pgtls.pipeline import plan
 from pgtls.state import layout
 from pgtls.state.names import LOCK_TIMEOUT
 from pgtls.state.session import looking
+from pgtls.store.opened import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -61,7 +62,7 @@ def built(spec: Spec, out: str, entities: Sequence[Entity], lock_timeout: int = 
     """Read what the last build made of entities.
 
     Raise :class:`Rejected` with PGT660 if the out directory is missing, or if a build would change one of their files;
-    with PGT650 or PGT652 if a key does not open.
+    with PGT518, PGT650 or PGT652 if a key does not open, or is not the one that belongs there.
     """
     planned = plan(request(spec, out, lock_timeout=lock_timeout))
     if planned.existing.from_lock:
@@ -72,7 +73,8 @@ def built(spec: Spec, out: str, entities: Sequence[Entity], lock_timeout: int = 
     if outdated:
         raise Rejected(_stale(f'"{outdated[0]}" is not what the spec says{_more(len(outdated) - 1)}'))
     with looking(out, lock_timeout):
-        files = {path: _read(planned, out, path) for entity in entities for path in _listed(planned, entity)}
+        found = {path: _read(planned, out, path) for entity in entities for path in _listed(planned, entity)}
+    files = opened(found, planned.existing.listed, planned.secrets.decrypted)
     rules = {name: _with_texts(rules, files) for name, rules in planned.checked.rules.items()}
     return Built(planned.fleet, rules, planned.checked.entries, files, planned.diagnostics)
 
@@ -141,7 +143,7 @@ def _read(planned: Planned, out: str, path: str) -> bytes:
     found = content(out, path)
     if found is None or sha256(found).hexdigest() != planned.existing.listed[path].sha256:
         raise Rejected(_stale(f'"{path}" changed while it was read'))
-    return planned.secrets.decrypted(found, path)
+    return found
 
 
 def _with_texts(rules: Rules, files: Mapping[str, bytes]) -> Rules:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pgtls import __version__
 from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.pki.age import AN_IDENTITY, AgeFault, Identities, is_encrypted
+from pgtls.pki.age import AN_IDENTITY, AgeFault, Identities
 from pgtls.pki.model import Entity
 from pgtls.state import files, layout, out_directory
 from pgtls.state import manifest as manifests
@@ -29,6 +29,7 @@ from pgtls.store import is_store
 from pgtls.store.copy import by_directory, directory_of
 from pgtls.store.documents import Head, damaged, head_path, pack_path
 from pgtls.store.objects import Objects
+from pgtls.store.opened import opened
 from pgtls.store.packs import read_blob, unpack
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ def fetch(
 
     ``source`` is the URL of a store, or an out directory. ``identity`` is a file that opens encrypted keys. All or
     nothing. Raise :class:`Rejected`: PGT512, PGT513, PGT515 or PGT516 as the store answers, PGT518 (there is no such
-    entity), PGT524 (the destination is of another source), PGT529 (it has a later build), PGT541 (git tracks files of
-    the out directory), PGT587 (no build wrote it), PGT650 or PGT652 (a key does not open), or as a build into this
-    directory.
+    entity, or an encrypted file of it is not the key that belongs there), PGT524 (the destination is of another
+    source), PGT529 (it has a later build), PGT541 (git tracks files of the out directory), PGT587 (no build wrote it),
+    PGT650 or PGT652 (a key does not open), or as a build into this directory.
     """
     wanted = dict.fromkeys(map(_entity, entities))
     if is_store(source):
@@ -135,17 +136,16 @@ class _Clear:
         self._identities: Identities | None = None
 
     def opened(self, current: _Current) -> _Current:
-        """Return the files of an entity as they are without recipients. Raise :class:`Rejected`: PGT650 or PGT652."""
-        contents = {path: self._decrypted(path, content) for path, content in current.contents.items()}
+        """Return the files of an entity as they are without recipients. Raise :class:`Rejected` as :func:`opened`."""
+        contents = opened(current.contents, current.head.files, self._decrypted)
         entries = {
             path: entry._replace(sha256=sha256(contents[path]).hexdigest(), size=len(contents[path]))
             for path, entry in current.head.files.items()
         }
         return _Current(replace(current.head, files=entries), contents)
 
-    def _decrypted(self, path: str, content: bytes) -> bytes:
-        if not is_encrypted(content):
-            return content
+    def _decrypted(self, content: bytes, path: str) -> bytes:
+        """Open a file. Raise :class:`Rejected` with PGT650 or PGT652."""
         try:
             if self._identities is None:
                 self._identities = Identities(self._text())

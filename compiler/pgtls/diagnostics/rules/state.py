@@ -175,12 +175,16 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PGT518",
         "error",
-        "the store has no files of that entity",
+        "no files of that entity can be fetched",
         meaning="`pgtls fetch` names a server or user for which the last build in the store made no files, or which "
-        "has left the spec.",
-        why="A machine must not go on with files of an entity that is gone as if they were current.",
+        "has left the spec. Or a file in the out directory is not what the last build wrote. Or, with recipients, an "
+        "encrypted file of the entity is no key, or a key that does not belong to the certificate beside it; "
+        "`pgtls export` stops there, too.",
+        why="A machine must not go on with files of an entity that is gone as if they were current. Everyone who can "
+        "write to an encrypted tree can put the key of another entity in the place of a file that is opened.",
         fix="Name servers and users as `server.NAME` and `user.NAME`, and the store of the right spec. If the entity "
-        "is gone on purpose, remove what was fetched.",
+        "is gone on purpose, remove what was fetched. If a file is not what a build wrote, compare the tree with its "
+        "history, and restore it.",
     ),
     Rule(
         "PGT519",
