@@ -109,6 +109,7 @@ class Issued:
     ca: str
     entity: Entity
     certificate: Certificate
+    roots: tuple[str, ...] = ()
 
 
 def _issued(subject: str, *names: str) -> Issued:
@@ -345,6 +346,87 @@ def test_a_root_of_ours_that_comes_back_in_a_file_is_known_by_its_key(tmp_path: 
     for certificate, found in ((root, True), (replace(root, spki_sha256="0" * 64), False)):
         lines = [own, Issued("former", Entity("ca.former"), certificate)]
         _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, lines))
+        assert ("PGT254" in {one.code for one in faults}) == found
+
+
+class Company:
+    """Two CAs of a company, each with one between it and the root, as a file brings them. The spec has the second."""
+
+    def __init__(self, directory: Path) -> None:
+        root = Authority.root("Company")
+        between = [root.below(f"Between {number}") for number in (1, 2)]
+        issuing = [one.below(f"Issuing {number}") for number, one in enumerate(between, 1)]
+        file = issuing[1].pem + between[1].pem + root.pem
+        (directory / "company.crt").write_bytes(file)
+        self.facts = {one: self._facts(one) for one in (root, *between, *issuing)}
+        self.root, self.issuing = self.facts[root], [self.facts[one] for one in issuing]
+        self.by_the_root = self._facts(root.below("Former"))
+        self.tables = HEIRS.format(whole="", twin="", other="another").replace('["clients"]', '["clients", "company"]')
+        self.tables += f'[ca.company]\ncert_file = "{directory}/company.crt"\n'
+
+    @staticmethod
+    def _facts(of: Authority) -> Certificate:
+        (found,) = facts.read(of.pem)  # type: ignore[misc]
+        return found
+
+
+@pytest.mark.parametrize(
+    ("title", "found"),
+    [
+        ("the same certificate under another name", True),
+        ("another one that a CA of the file signed", True),
+        ("it has no key identifier of its signer, and the name of one", True),
+        ("its file had that root", True),
+        ("its file had another root", False),
+        ("nothing but its own name, as in older locks", False),
+        ("a certificate of another CA with the key of one in the file", True),
+    ],
+)
+def test_a_ca_whose_table_left_is_known_by_its_key_and_by_those_above_it(
+    tmp_path: Path, title: str, *, found: bool
+) -> None:
+    company = Company(tmp_path)
+    between_only, roots = company.issuing[0], dict.fromkeys((company.root.spki_sha256,))
+    former, above = {
+        "the same certificate under another name": (company.issuing[1], ()),
+        "another one that a CA of the file signed": (company.by_the_root, ()),
+        "it has no key identifier of its signer, and the name of one": (
+            replace(company.by_the_root, authority_key_id=None),
+            (),
+        ),
+        "its file had that root": (between_only, tuple(roots)),
+        "its file had another root": (between_only, ("0" * 64,)),
+        "nothing but its own name, as in older locks": (between_only, ()),
+        "a certificate of another CA with the key of one in the file": (
+            replace(between_only, spki_sha256=company.issuing[1].spki_sha256),
+            (),
+        ),
+    }[title]
+    fleet = fleet_of(company.tables)
+    lines = [_of("user.old", "CN=batch", "former"), Issued("former", Entity("ca.former"), former, above)]
+    _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, lines))
+    assert ("PGT254" in {one.code for one in faults}) == found, title
+
+
+def test_a_ca_that_the_server_names_by_another_name_today_is_no_stranger(tmp_path: Path) -> None:
+    company = Company(tmp_path)
+    tables = company.tables.replace('users = ["new"]', 'users = ["all"]')
+    fleet = fleet_of(tables.replace('common_name = "batch"', "").replace('common_name = "another"', ""))
+    for key, found in ((company.issuing[1].spki_sha256, False), (company.root.spki_sha256, True)):
+        former = replace(company.issuing[1], spki_sha256=key)
+        lines = [_of("user.old", "CN=gone", "former"), Issued("former", Entity("ca.former"), former)]
+        _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, lines))
+        assert ("PGT255" in {one.code for one in faults}) == found
+
+
+def test_a_user_of_a_ca_without_a_line_is_known_by_the_key_that_signed(tmp_path: Path) -> None:
+    """The certificate of a CA is in the lock once, under the NAME that it had first."""
+    company = Company(tmp_path)
+    fleet = fleet_of(company.tables)
+    for signer, found in ((company.issuing[1], True), (company.issuing[0], False)):
+        line = _of("user.old", "CN=batch", "renamed")
+        line = replace(line, certificate=replace(line.certificate, authority_key_id=signer.key_id))
+        _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, [line]))
         assert ("PGT254" in {one.code for one in faults}) == found
 
 

@@ -30,6 +30,7 @@ class Issued:
     ca: str
     entity: Entity
     certificate: Certificate
+    roots: tuple[str, ...] = ()
 
 
 def _issued(entity: str, subject: str, ca: str = "clients") -> Issued:

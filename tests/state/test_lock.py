@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -143,6 +144,12 @@ def test_a_certificate_that_goes_into_further_bundles_gets_a_further_line() -> N
     lock = parse(Lock(ID, (first,)).with_lines(later).render(), "x")
     assert len(lock.issued) == 2
     assert lock.by_serial["root", "1"].trust == ("server.a", "server.b", "user.c")
+
+
+def test_the_roots_that_the_file_of_a_ca_had_above_it_add_up() -> None:
+    first = issued(1, "ca.root")
+    lock = Lock(ID, (first, replace(first, roots=("b" * 64,)))).with_lines(replace(first, roots=("a" * 64,)))
+    assert parse(lock.render(), "x").by_serial["root", "1"].roots == ("a" * 64, "b" * 64)
 
 
 # Merges

@@ -53,7 +53,7 @@ class _Heirs:
     """The users and map entries of a server, by the names that the server compares with a certificate."""
 
     def __init__(self, fleet: Fleet, server: Server, held: Held) -> None:
-        self._trusted = leading(fleet, server, held.shared)
+        self._trusted = leading(fleet, server, held)
         self._former = held.former
         self._pooler = server.kind == "pooler"
         self._anchors = {ca.anchor for ca in server.accepted_cas}

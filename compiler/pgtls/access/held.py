@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -29,7 +30,11 @@ class Known(Protocol):
 
     @property
     def certificate(self) -> Certificate:
-        """The subject of the certificate."""
+        """The facts of the certificate."""
+
+    @property
+    def roots(self) -> Collection[str]:
+        """The public keys of the roots that a CA's files had above it: their digests."""
 
 
 class Issued(Protocol):
@@ -100,19 +105,65 @@ def shown_names(certificate: Certificate, *, hosts: bool) -> Iterator[str]:
         yield from (entry.partition(":")[2] for entry in certificate.names)
 
 
-def leading(fleet: Fleet, server: Server, lines: Iterable[Known]) -> frozenset[str]:
+def leading(fleet: Fleet, server: Server, held: Held) -> frozenset[str]:
     """Name the CAs whose certificates lead to the roots that a server trusts: those of today, and those that once did.
 
-    A CA that left the spec, or that another one signs today, still has the certificate that the lock lists.
+    A CA that left the spec, or that another one signs today, still has the certificate that the lock lists. Keys tell
+    more than NAMEs: a CA whose root came in a file has no CA of the spec above it, and a table may be renamed.
     """
     anchors = {ca.anchor for ca in server.accepted_cas}
-    found = {ca.name for ca in fleet.cas.values() if ca.anchor in anchors}
-    cas = [line for line in lines if line.entity.kind == "ca"]
-    found |= {line.entity.name for line in cas if line.certificate.spki_sha256 in anchors}
-    signed = [(line.entity.name, line.ca) for line in cas]
-    while new := {name for name, above in signed if above in found} - found:
-        found |= new
-    return frozenset(found)
+    under = [ca for ca in fleet.cas.values() if ca.anchor in anchors]
+    links = [link for ca in under for link in ca.links]
+    found = _Above(
+        frozenset(ca.name for ca in under),
+        frozenset(link.key for link in links),
+        frozenset(link.key_id for link in links),
+        frozenset(link.subject for link in links),
+    )
+    left = [line for line in held.shared if line.entity.kind == "ca"]
+    while new := [line for line in left if line.entity.name in found.names or found.signed(line)]:
+        left = [line for line in left if line not in new]
+        found = found.also(new)
+    return found.names.union(ca for ca, lines in held.by_ca.items() if any(map(found.signed, lines)))
+
+
+def renamed(fleet: Fleet, held: Held, named: Collection[str]) -> frozenset[str]:
+    """Return the NAMEs that CAs had before: all keys that the lock lists for them are those of ``named`` CAs."""
+    keys: dict[str, set[str]] = {}
+    for line in held.shared:
+        if line.entity.kind == "ca":
+            keys.setdefault(line.entity.name, set()).add(line.certificate.spki_sha256)
+    own = {ca.links[0].key for name, ca in fleet.cas.items() if name in named and ca.links}
+    own = own.union(*(keys.get(name, ()) for name in named))
+    return frozenset(name for name, its in keys.items() if name not in fleet.cas and its <= own)
+
+
+@dataclass(frozen=True, slots=True)
+class _Above:
+    """The CAs that lead to some roots: their NAMEs, the digests of their keys, their key identifiers and subjects."""
+
+    names: frozenset[str]
+    keys: frozenset[str]
+    key_ids: frozenset[str]
+    subjects: frozenset[str]
+
+    def signed(self, line: Known) -> bool:
+        """Return whether a certificate leads to one of these CAs, or has its key."""
+        one = line.certificate
+        if line.ca in self.names or one.spki_sha256 in self.keys or not self.keys.isdisjoint(line.roots):
+            return True
+        if one.authority_key_id is not None:
+            return one.authority_key_id in self.key_ids
+        return one.issuer in self.subjects and one.issuer != one.subject
+
+    def also(self, lines: Collection[Known]) -> _Above:
+        """Add the CAs of these lines."""
+        return _Above(
+            self.names.union(line.entity.name for line in lines),
+            self.keys.union(line.certificate.spki_sha256 for line in lines),
+            self.key_ids.union(line.certificate.key_id for line in lines),
+            self.subjects.union(line.certificate.subject for line in lines),
+        )
 
 
 _SPECIAL = frozenset(",+\\")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.grants import accepted_authorities, distinguished_name
-from pgtls.access.held import common_name, leading
+from pgtls.access.held import common_name, leading, renamed
 from pgtls.access.sets import Roles, roles_of
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import header
@@ -66,7 +66,7 @@ def intruders(fleet: Fleet, rules: Rules, known: Memberships, held: Held) -> Ite
     """
     server = rules.server
     named = accepted_authorities(fleet, server.accepted_cas)
-    others = leading(fleet, server, held.shared) - named
+    others = leading(fleet, server, held) - named - renamed(fleet, held, named)
     roles = tuple(dict.fromkeys(role for user in fleet.users.values() for role in user.roles))
     for shown in _strangers(fleet, held, sorted(others), named):
         if shown.ca not in others:

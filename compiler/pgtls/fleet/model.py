@@ -62,10 +62,11 @@ def values_of(found: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 class Link(NamedTuple):
-    """A CA certificate that came in a file: its subject, and the digest of its public key."""
+    """A CA certificate that came in a file: its subject, the digest of its public key, and its key identifier."""
 
     subject: str
     key: str
+    key_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Record in the lock which bundles contain the certificate of each CA."""
+"""Record in the lock which bundles contain the certificate of each CA, and which root its file leads to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgtls.pki.model import Certificate, Entity
 from pgtls.state.lock import IssuedLine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from pgtls.access.model import Entry
     from pgtls.certificates.model import Decision
@@ -25,18 +25,26 @@ def recorded(
     lines: Iterable[IssuedLine], fleet: Fleet, entries: Entries, certificates: Mapping[Entity, Decision], lock: Lock
 ) -> Iterator[IssuedLine]:
     """Yield the lock lines of a build: the CAs that each bundle now trusts (docs/design.md, State and safety)."""
-    carriers = _carriers(fleet, entries)
+    carriers, new = _carriers(fleet, entries), set[Entity]()
     for line in lines:
-        trust = carriers.pop(line.entity, ())
-        yield replace(line, trust=tuple(sorted(trust)))
-    for entity, trusting in carriers.items():
-        decision = certificates[entity]
-        found, signer = decision.found.certificate, decision.profile.issuer or entity.name
-        if not isinstance(found, Certificate):
+        new.add(line.entity)
+        yield _told(line, fleet, carriers)
+    for ca in fleet.cas.values():
+        decision = certificates[ca.entity]
+        found, signer = decision.found.certificate, decision.profile.issuer or ca.name
+        known = lock.by_serial.get((signer, found.serial)) if isinstance(found, Certificate) else None
+        if known is None or ca.entity in new:
             continue
-        known = lock.by_serial.get((signer, found.serial))
-        if known and not trusting <= set(known.trust):
-            yield IssuedLine(signer, entity, found, tuple(sorted(trusting - set(known.trust))))
+        more = _told(IssuedLine(known.ca, known.entity, known.certificate), fleet, carriers)
+        if known.with_more(more) != known:
+            yield replace(more, trust=tuple(sorted({*more.trust} - {*known.trust})))
+
+
+def _told(line: IssuedLine, fleet: Fleet, carriers: Mapping[Entity, Collection[Entity]]) -> IssuedLine:
+    """Return a line with the bundles that contain a CA's certificate, and the root in its file above it."""
+    ca = fleet.cas.get(line.entity.name) if line.entity.kind == "ca" else None
+    root = ca.foreign_root if ca and not ca.issuer else None
+    return replace(line, trust=tuple(sorted(carriers.get(line.entity, ()))), roots=(root.key,) if root else ())
 
 
 def _carriers(fleet: Fleet, entries: Entries) -> dict[Entity, set[Entity]]:

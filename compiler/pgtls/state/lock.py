@@ -3,7 +3,7 @@
 The format is JSON Lines, so that git merges it line by line (``merge=union``): a header, then one object a line. Builds
 only add lines: ``issued`` says that a certificate exists, ``revoked`` that it is revoked; *superseded* follows from
 the two. Equal lines count once. A certificate that later goes into further bundles for trust gets another ``issued``
-line, equal except for its ``trust``.
+line, equal except for its ``trust``; so does one of a CA whose file has another root above it later.
 
 Rewriting the lock keeps keys of a line that this version does not know.
 """
@@ -45,7 +45,7 @@ _TEXTS = ("serial", "subject", "issuer", "key_algorithm", "spki_sha256", "key_id
 _LISTS = ("names", "usages")
 _INSTANTS = ("not_before", "not_after")
 _ISSUED_TEXTS = ("ca", "entity", *_TEXTS, *_INSTANTS)
-_ISSUED = frozenset(("event", "authority_key_id", "trust", *_ISSUED_TEXTS, *_LISTS))
+_ISSUED = frozenset(("event", "authority_key_id", "trust", "roots", *_ISSUED_TEXTS, *_LISTS))
 _REVOKED_TEXTS = ("ca", "entity", "serial", "reason", "date")
 _REVOKED = frozenset(("event", *_REVOKED_TEXTS))
 _REASONS = frozenset(get_args(RevocationReason))
@@ -78,6 +78,8 @@ class IssuedLine:
     certificate: Certificate
     trust: tuple[str, ...] = ()
     """The entities whose bundles carry it as a trusted certificate, sorted."""
+    roots: tuple[str, ...] = ()
+    """Of a CA: the roots above it that came in its file and have no table, by the digests of their keys, sorted."""
     extra: Mapping[str, object] = field(default_factory=dict)
     """Keys that this version does not know."""
 
@@ -85,6 +87,11 @@ class IssuedLine:
     def serial(self) -> str:
         """The certificate's serial number, lower-case hex."""
         return self.certificate.serial
+
+    def with_more(self, other: IssuedLine) -> IssuedLine:
+        """Return this line with what another line of the same certificate adds."""
+        trust, roots = {*self.trust, *other.trust}, {*self.roots, *other.roots}
+        return replace(self, trust=tuple(sorted(trust)), roots=tuple(sorted(roots)))
 
     def fields(self) -> dict[str, object]:
         """Return the object of the lock's line."""
@@ -94,6 +101,8 @@ class IssuedLine:
         known |= {"not_before": timestamp(c.not_before), "not_after": timestamp(c.not_after)}
         if self.trust:
             known["trust"] = self.trust
+        if self.roots:
+            known["roots"] = self.roots
         return {**self.extra, **known}
 
 
@@ -129,14 +138,13 @@ class Lock:
 
     @cached_property
     def by_serial(self) -> Mapping[tuple[str, str], IssuedLine]:
-        """Each certificate by (CA, serial), with the union of its ``trust``."""
+        """Each certificate by (CA, serial), with all that its lines say."""
         found: dict[tuple[str, str], IssuedLine] = {}
         for line in self.issued:
             key = (line.ca, line.certificate.serial)
             known = found.setdefault(key, line)
             if known is not line:
-                trust = tuple(sorted({*known.trust, *line.trust}))
-                found[key] = replace(known, trust=trust)
+                found[key] = known.with_more(line)
         return found
 
     @cached_property
@@ -399,8 +407,9 @@ def _issued(fields: dict[str, Any]) -> IssuedLine:
         not_after=_instant("not_after", end, _LAST + 1),
     )
     trust = _list(fields, "trust") if "trust" in fields else ()
+    roots = _list(fields, "roots") if "roots" in fields else ()
     _check_names(ca, entity)
-    return IssuedLine(ca, Entity(entity), certificate, trust, _extra(fields, _ISSUED))
+    return IssuedLine(ca, Entity(entity), certificate, trust, roots, _extra(fields, _ISSUED))
 
 
 def _revoked(fields: dict[str, Any]) -> RevokedLine:
