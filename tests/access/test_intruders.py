@@ -319,6 +319,65 @@ def test_a_former_user_whom_an_expression_accepts_is_a_warning() -> None:
         assert [one.severity for one in faults if one.code == "PGT254"] == severities
 
 
+BY_NAME = """
+[ca.root]
+[ca.clients]
+[server.primary]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["db.example.com"]
+no_local = true
+crl = false
+[user.app]
+ca = "clients"
+{app}[user.old]
+{old}[user.batch]
+{batch}[policy.p]
+users = [{users}]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = {auth}
+[policy.pw]
+users = ["batch"]
+databases = ["other"]
+from = ["10.0.0.0/8"]
+auth = "scram-sha-256"
+"""
+
+
+@pytest.mark.parametrize(
+    ("title", "changes", "severities"),
+    [
+        ("every role", {}, ["error"]),
+        ("a role of another name", {"batch": 'roles = ["x", "batch"]\n'}, ["error"]),
+        ("a certificate beside a password", {"auth": '"scram-sha-256"\nclient_cert = "verify-full"'}, ["error"]),
+        ("a password alone", {"auth": '"scram-sha-256"'}, []),
+        ("any certificate beside a password", {"auth": '"scram-sha-256"\nclient_cert = "verify-ca"'}, []),
+        ("another role", {"batch": 'roles = ["x"]\n'}, []),
+        ("a role that its owner has today", {"old": 'roles = ["batch"]\n'}, []),
+        ("roles that are named", {"users": '"app", "old"'}, []),
+        ("a group with it", {"users": '"+team"', "batch": 'member_of = ["team"]\n'}, ["error"]),
+        ("a group without it", {"users": '"+team"', "batch": 'member_of = ["others"]\n'}, []),
+        ("a map, because a certificate shows no role", {"app": 'common_name = "a"\nroles = ["app"]\n'}, []),
+    ],
+)
+def test_a_role_that_a_policy_opens_by_its_name_is_an_heir(
+    title: str, changes: dict[str, str], severities: list[str]
+) -> None:
+    team = 'member_of = ["team"]\n' if "+team" in changes.get("users", "") else ""
+    usual = {"app": team, "old": f'ca = "clients"\n{team}', "batch": "", "users": '"all"', "auth": '"cert"'}
+    fleet = fleet_of(BY_NAME.format(**usual | changes))
+    rules, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, [_issued("CN=batch")]))
+    assert [one.severity for one in faults if one.code == "PGT254"] == severities, title
+    assert rules is not None
+    shown = ClientCertificate("batch", "CN=batch")
+    tried = Connection("batch", "shop", "tls", ip_address("10.1.2.3"), certificate=shown)
+    around = Surroundings(frozenset({("batch", "team")}) if "team" in changes.get("batch", "") else frozenset())
+    line = decide(rules.lines, tried, around)
+    admitted = line is not None and outcome(line, rules.idents, tried, 17, around).accepted
+    assert admitted or not severities, "the rules as a server reads them"
+
+
 def test_a_pooler_takes_a_wildcard_for_each_name() -> None:
     base = HEIRS.format(whole="", twin="", other="another").replace('"batch"', '"batch.example.com"')
     fleet = fleet_of(base.replace("crl = false\n", "") + POOLER + POOLED)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.grants import accepted_authorities, distinguished_name
 from pgtls.access.held import common_name, identities, leading, shown_names
+from pgtls.access.order import compared
+from pgtls.access.sets import roles_of
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import header
 from pgtls.hba.pgbouncer import folded
@@ -15,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgtls.access.held import Held, Known
+    from pgtls.access.sets import Roles
     from pgtls.diagnostics import Path
-    from pgtls.fleet.model import Fleet, Server
+    from pgtls.fleet.model import Fleet, Policy, Server
     from pgtls.pki.model import Entity
 
 
@@ -40,6 +43,7 @@ class _Heir(NamedTuple):
     """A user, or an entry of a policy's map.
 
     ``subject``: the server compares the whole subject with this one. ``by_pattern``: a regular expression accepts it.
+    ``role``: this ``policy`` admits whoever shows the name of this role of the user.
     """
 
     words: str
@@ -47,6 +51,8 @@ class _Heir(NamedTuple):
     entity: Entity | None = None
     subject: str | None = None
     by_pattern: bool = False
+    role: str | None = None
+    policy: str = ""
 
 
 class _Heirs:
@@ -66,6 +72,8 @@ class _Heirs:
                 subject = distinguished_name(user) if whole else None
                 words = f'that of user "{user.name}"'
                 self._add(user.common_name, _Heir(words, user.entity.path, user.entity, subject))
+        for role, heir in _by_role(fleet, server, accepted):
+            self._add(role, heir)
         self._patterns: list[tuple[str, str, _Heir]] = []
         for policy in fleet.policies_of(server):
             for index, (of, name) in enumerate(identities(policy)):
@@ -90,11 +98,12 @@ class _Heirs:
             return
         left = (line.ca, line.certificate.serial) in self._former
         subject, today = line.certificate.subject, self._today(line.entity)
+        owner = self._users.get(line.entity)
         for name in dict.fromkeys(map(self._compared, shown_names(line.certificate, hosts=self._pooler))):
             for heir in self._of_name(name):
                 # Two users whom a server cannot tell apart today are another finding.
                 has_it = today[0] == name and heir.subject in (None, today[1])
-                is_own = has_it or line.entity == heir.entity
+                is_own = has_it or line.entity == heir.entity or (owner and heir.role in owner.roles)
                 if (left or not is_own) and heir.subject in (None, subject):
                     yield heir
         for of, pattern, heir in self._patterns if left else ():
@@ -116,6 +125,36 @@ class _Heirs:
             )
 
 
+def _by_role(fleet: Fleet, server: Server, accepted: frozenset[str]) -> Iterator[tuple[str, _Heir]]:
+    """Yield the roles of users as which a policy admits whoever shows their names, as no certificate is meant."""
+    policies = [(policy, roles_of(policy.roles)) for policy in fleet.policies_of(server)]
+    wide = [(policy, covered) for policy, covered in policies if _admits_by_name(fleet, policy, covered, accepted)]
+    for user in fleet.users.values() if wide else ():
+        own = user.common_name if user.ca and user.ca.name in accepted else None
+        for role in user.roles:
+            policy = next((one for one, covered in wide if covered.may_have(role, fleet.memberships)), None)
+            if policy and role != own:
+                words = f'one for role "{role}" of user "{user.name}"'
+                yield role, _Heir(words, user.entity.path, user.entity, role=role, policy=policy.name)
+
+
+def _admits_by_name(fleet: Fleet, policy: Policy, covered: Roles, accepted: frozenset[str]) -> bool:
+    """Return whether a policy admits every certificate as the role of its name: its lines have no map.
+
+    They have one as soon as an ``accepted`` certificate shows another name than the role that it is for.
+    """
+    if covered.listed or policy.asks_certificate != "verify-full" or compared(policy, accepted):
+        return False
+    meant = {user.name for user in policy.users}
+    return all(
+        user.roles == (user.common_name,)
+        if user.name in meant
+        else not covered.may_have(user.common_name, fleet.memberships)
+        for user in fleet.users.values()
+        if user.ca and user.ca.name in accepted
+    )
+
+
 def _inheritance(server: Server, heir: _Heir, line: Known) -> Diagnostic:
     if server.kind == "pooler":
         help_ = f'take it from a CA under another root: PgBouncer reads no CRL, and pooler "{server.name}" takes it'
@@ -129,6 +168,8 @@ def _inheritance(server: Server, heir: _Heir, line: Known) -> Diagnostic:
     good = f"good until {line.certificate.not_after:%Y-%m-%d}"
     if heir.entity is None:
         change = f"delete the entry until {line.certificate.not_after:%Y-%m-%d}"
+    elif heir.role:
+        change = f'name users in {header("policy", heir.policy)} instead of "all" or "+role"'
     else:
         change = f"give {header('user', heir.entity.name)} another common_name"
     return Diagnostic(

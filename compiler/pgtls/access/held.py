@@ -76,7 +76,8 @@ def held(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, str
 def _shared(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, str]]) -> tuple[Known, ...]:
     holders: dict[str, set[str]] = {}
     for user in fleet.users.values():
-        holders.setdefault(folded(user.common_name), set()).add(user.entity)
+        for name in (user.common_name, *user.roles):
+            holders.setdefault(folded(name), set()).add(user.entity)
     for policy in fleet.policies.values():
         for of, name in identities(policy):
             holders.setdefault(folded(common_name(name) or "" if of == "dn" else name), set()).add("")
