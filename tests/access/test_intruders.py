@@ -300,6 +300,67 @@ def test_certificates_of_the_lock_count_like_those_of_the_spec(
     assert ("PGT255" in {one.code for one in faults}) == found
 
 
+NAMED = """
+[ca.root]
+[ca.clients]
+issuer = "root"
+[ca.partners]
+issuer = "root"
+[server.primary]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["db.example.com"]
+no_local = true
+[user.app]
+ca = "clients"
+[user.ann]
+ca = "{ca}"
+{whole}[policy.p]
+users = [{users}]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = {auth}
+"""
+PATTERN = 'map = [{ identity = "/^svc-", role = "app" }]'
+BY_SUBJECT = 'map = [{ identity = "/OU=staff", of = "dn", role = "app" }]'
+
+
+@pytest.mark.parametrize("ca", ["clients", "partners"])
+@pytest.mark.parametrize(
+    ("title", "users", "auth", "subject", "found"),
+    [
+        ("another name, and a map that opens a role to it", '"ann", "app"', f'"cert"\n{PATTERN}', "CN=svc-ann", True),
+        ("another name, and every role", '"ann", "all"', '"cert"', "CN=admin", True),
+        ("another name that opens nothing", '"ann", "app"', f'"cert"\n{PATTERN}', "CN=ann2", False),
+        ("today's name", '"ann", "all"', '"cert"', "CN=ann,OU=older", False),
+        ("another subject with today's name", '"ann", "app"', f'"cert"\n{BY_SUBJECT}', "CN=ann,OU=staff", True),
+        ("no name is compared", '"ann", "app"', '"scram-sha-256"\nclient_cert = "verify-ca"', "CN=x", False),
+    ],
+)
+def test_a_policy_that_names_a_user_does_not_mean_an_older_name(
+    ca: str, title: str, users: str, auth: str, subject: str, *, found: bool
+) -> None:
+    """Today's certificate of that CA is meant: the policy names its user."""
+    whole = 'identity = "dn"\n' if BY_SUBJECT in auth else ""
+    fleet = fleet_of(NAMED.format(ca=ca, users=users, auth=auth, whole=whole))
+    server = fleet.servers["primary"]
+    assert "PGT255" not in {one.code for one in compile_rules(fleet, server)[1]}
+    rules, faults = compile_rules(fleet, server, held(fleet, [_of("user.ann", subject, "partners")]))
+    assert rules is not None, faults
+    assert ("PGT255" in {one.code for one in faults}) == found, title
+
+
+@pytest.mark.parametrize("organization", ["Corp", "Other"])
+def test_an_older_line_of_todays_certificate_from_a_file_is_no_other(tmp_path: Path, organization: str) -> None:
+    """The spec need not say all of its subject; its CA may have had another name."""
+    bundle = Authority.root("Clients").bundle(named(CN="ann", O="Corp"))
+    tables = NAMED.format(ca="clients", whole=f'cert_file = "{bundle}/postgresql.crt"\n', users='"all"', auth='"cert"')
+    fleet = fleet_of(tables)
+    line = _of("user.ann", f"O={organization},CN=ann", "partners")
+    _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, [line]))
+    assert ("PGT255" in {one.code for one in faults}) == (organization == "Other")
+
+
 def test_who_has_another_ca_today_is_not_told_by_the_name() -> None:
     """Nor by today's subject: an older certificate may be of a trusted CA, and is not revoked."""
     tables = HEIRS.format(whole="", twin="", other="batch").replace("[ca.clients]", "[ca.clients]\n[ca.elsewhere]")

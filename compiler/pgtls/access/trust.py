@@ -6,6 +6,7 @@ accepts certificates of every other CA under the same root.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,8 +14,8 @@ from pgtls.access.grants import accepted_authorities, distinguished_name
 from pgtls.access.held import common_name, leading, renamed
 from pgtls.access.sets import Roles, roles_of
 from pgtls.diagnostics import Diagnostic
-from pgtls.fleet.fields import header
-from pgtls.fleet.files import references
+from pgtls.fleet.fields import header, place_of
+from pgtls.fleet.files import directory_of
 from pgtls.hba.match import Outcome, opened
 from pgtls.hba.model import Name, Regex
 from pgtls.hba.regex import Undecidable, decided
@@ -89,13 +90,14 @@ def intruders(fleet: Fleet, rules: Rules, known: Memberships, held: Held) -> Ite
 
 
 class _Shown(NamedTuple):
-    """What a certificate shows, and whose it is."""
+    """What a certificate shows, and whose it is. ``as_today``: its owner has the same subject today."""
 
     words: str
     ca: str
     user: User | None
     common_name: str
     subject: str
+    as_today: bool = True
 
 
 def _strangers(fleet: Fleet, held: Held, cas: Collection[str], named: Collection[str]) -> Iterator[_Shown]:
@@ -111,10 +113,11 @@ def _strangers(fleet: Fleet, held: Held, cas: Collection[str], named: Collection
     for ca in cas:
         for line in held.by_ca.get(ca, ()):
             subject, owner = line.certificate.subject, users.get(line.entity)
-            if owner and owner.ca and owner.ca.name in named and distinguished_name(owner) == subject:
+            as_today = owner is not None and _subject(fleet, owner) == subject
+            if as_today and owner and owner.ca and owner.ca.name in named:
                 continue
             words = f"certificate {line.certificate.serial} of {line.entity},"
-            yield _Shown(words, ca, owner, common_name(subject) or "", subject)
+            yield _Shown(words, ca, owner, common_name(subject) or "", subject, as_today)
 
 
 def _subject(fleet: Fleet, user: User) -> str:
@@ -123,7 +126,7 @@ def _subject(fleet: Fleet, user: User) -> str:
         return distinguished_name(user)
     from pgtls.pki import facts
 
-    path = references(fleet)[user.entity, "cert_file"].path
+    path = os.path.join(directory_of(fleet, place_of(fleet, user.entity, "cert_file")), user.table.cert_file)
     try:
         found = facts.read(fleet.source.reader.read(path))
     except (OSError, ValueError):  # reported where it is used
@@ -133,13 +136,25 @@ def _subject(fleet: Fleet, user: User) -> str:
 
 def _way_in(shown: _Shown, rules: Rules, roles: Sequence[str], known: Memberships) -> tuple[Policy, str] | None:
     for line, origin in zip(rules.lines, rules.origin, strict=True):
-        # If a policy names the user itself, that policy is the mistake.
-        if not origin or any(shown.user in policy.named for policy in origin):
+        if not origin or _is_meant(shown, line, origin):
             continue
         role = _role_for(shown, line, rules, roles, known)
         if role is not None:
             return origin[0], role
     return None
+
+
+def _is_meant(shown: _Shown, line: Line, origin: Iterable[Policy]) -> bool:
+    """Return whether a policy names the user itself: then that policy is the mistake.
+
+    It means who shows the name that the user has today, unless the line compares no name.
+    """
+    user = shown.user
+    if user is None or not any(user in policy.named for policy in origin):
+        return False
+    if line.option("clientname") == "DN":
+        return shown.as_today
+    return line.option("clientcert") == "verify-ca" or shown.common_name == user.common_name
 
 
 def _role_for(shown: _Shown, line: Line, rules: Rules, roles: Sequence[str], known: Memberships) -> str | None:
