@@ -6,14 +6,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from access.fleets import fleet_of
+from pgtls.access.answers import Side
 from pgtls.access.compile import compile_rules
 from pgtls.access.grants import distinguished_name
 from pgtls.access.held import held
+from pgtls.access.matrix import matrix
+from pgtls.access.protection import protection
 from pgtls.hba.match import decide, outcome
 from pgtls.hba.model import ClientCertificate, Connection, Surroundings
 from pgtls.pki import facts
@@ -110,6 +113,7 @@ class Issued:
     entity: Entity
     certificate: Certificate
     roots: tuple[str, ...] = ()
+    foreign: bool = False
 
 
 def _issued(subject: str, *names: str) -> Issued:
@@ -548,6 +552,142 @@ def test_a_user_of_a_ca_without_a_line_is_known_by_the_key_that_signed(tmp_path:
         line = replace(line, certificate=replace(line.certificate, authority_key_id=signer.key_id))
         _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, [line]))
         assert ("PGT254" in {one.code for one in faults}) == found
+
+
+PARTNERS = """
+[ca.root]
+[ca.clients]
+issuer = "root"
+{more}[server.primary]
+ca = "root"
+client_ca = ["{trusted}"]
+hosts = ["db.example.com"]
+no_local = true
+{crl}[user.app]
+ca = "{trusted}"
+[policy.p]
+users = ["app"]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = {auth}
+"""
+
+
+def _ca(name: str, ca: str, key: str, above: str | None, *, later: bool = False, **fields: Any) -> Issued:
+    line = _of(f"ca.{name}", f"CN={name}", ca)
+    begin = line.certificate.not_before.replace(month=2 if later else 1)
+    made = replace(
+        line.certificate, serial=key, spki_sha256=key, key_id=f"id of {key}", authority_key_id=above, not_before=begin
+    )
+    return Issued(ca, line.entity, made, **fields)
+
+
+OURS = _ca("root", "root", "1", None)
+
+
+@pytest.mark.parametrize(
+    ("title", "changes", "lines", "found"),
+    [
+        ("no line says that its key is elsewhere", {}, [_ca("sub", "root", "2", "id of 1")], False),
+        ("its key is elsewhere", {}, [_ca("sub", "root", "2", "id of 1", foreign=True)], True),
+        ("no key identifier", {}, [_ca("sub", "root", "2", None, foreign=True)], True),
+        ("a server with CRLs", {"crl": ""}, [_ca("sub", "root", "2", "id of 1", foreign=True)], False),
+        (
+            "a password, too",
+            {"auth": '"scram-sha-256"\nclient_cert = "verify-full"'},
+            [_ca("sub", "root", "2", "id of 1", foreign=True)],
+            False,
+        ),
+        (
+            "a CA between that left as well",
+            {},
+            [_ca("mid", "root", "3", "id of 1"), _ca("sub", "mid", "2", "id of 3", foreign=True)],
+            True,
+        ),
+        ("an earlier root of that name", {}, [_ca("sub", "root", "2", "id of 9", foreign=True)], False),
+        (
+            "the root has another key since",
+            {},
+            [_ca("root", "root", "9", None, later=True), _ca("sub", "root", "2", "id of 1", foreign=True)],
+            False,
+        ),
+        ("a root of its own", {}, [_ca("sub", "sub", "2", None, foreign=True)], False),
+        (
+            "a CA of today that had the key of somebody else",
+            {},
+            [
+                _ca("clients", "root", "3", "id of 1", later=True),
+                _ca("clients", "root", "2", "id of 1", foreign=True),
+            ],
+            True,
+        ),
+        (
+            "a CA of today whose key came here",
+            {},
+            [
+                _ca("clients", "root", "2", "id of 1", later=True),
+                _ca("clients", "root", "2", "id of 1", foreign=True),
+            ],
+            False,
+        ),
+        (
+            "the name of a CA of today that was a root of somebody else",
+            {},
+            [_ca("clients", "root", "3", "id of 1", later=True), _ca("clients", "clients", "2", None, foreign=True)],
+            False,
+        ),
+    ],
+)
+def test_a_ca_without_a_table_whose_key_is_elsewhere_may_certify_any_name(
+    title: str, changes: dict[str, str], lines: list[Issued], *, found: bool
+) -> None:
+    usual = {"more": "", "trusted": "clients", "crl": "crl = false\n", "auth": '"cert"'}
+    fleet = fleet_of(PARTNERS.format(**usual | changes))
+    known = held(fleet, [OURS, *lines])
+    rules, faults = compile_rules(fleet, fleet.servers["primary"], known)
+    assert ("PGT330" in {one.code for one in faults}) == found, title
+    assert rules is not None
+    if "auth" not in changes:
+        assert rules.left == matrix(fleet, rules).trust.foreign == ((lines[-1].entity.name,) if found else ())
+
+
+def test_a_table_that_goes_strengthens_nothing_while_what_its_ca_certifies_is_accepted() -> None:
+    sub = '[ca.sub]\nissuer = "root"\ncert_file = "sub.crt"\n'
+    sides = []
+    for more, crl in ((sub, "crl = false\n"), ("", "crl = false\n"), ("", "")):
+        fleet = fleet_of(PARTNERS.format(more=more, trusted="clients", crl=crl, auth='"cert"'))
+        known = held(fleet, [OURS, _ca("sub", "root", "2", "id of 1", foreign=True)])
+        rules, _ = compile_rules(fleet, fleet.servers["primary"], known)
+        assert rules is not None
+        sides.append(Side(fleet, {"primary": rules}))
+    said = "accepts client certificates of"
+    with_, without, lists = sides
+    assert said not in {change.what for change in protection(with_, without)}
+    assert said in {change.what for change in protection(with_, lists)}
+
+
+def test_a_ca_without_a_table_leads_to_the_root_that_its_file_had(tmp_path: Path) -> None:
+    root, other = Authority.root("Company"), Authority.root("Other")
+    (tmp_path / "root.crt").write_bytes(root.pem)
+    (tmp_path / "root.key").write_bytes(root.key_pem)
+    more = f'[ca.company]\ncert_file = "{tmp_path}/root.crt"\nkey_file = "{tmp_path}/root.key"\n'
+    fleet = fleet_of(PARTNERS.format(more=more, trusted="company", crl="crl = false\n", auth='"cert"'))
+    for one, found in ((root, True), (other, False)):
+        (above,) = facts.read(one.pem)  # type: ignore[misc]
+        lines = [_ca("sub", "sub", "2", above.key_id, roots=(above.spki_sha256,), foreign=True)]
+        _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, lines))
+        assert ("PGT330" in {diagnostic.code for diagnostic in faults}) == found
+
+
+def test_a_pooler_reads_no_crl_and_takes_what_a_ca_without_a_table_certifies() -> None:
+    base = HEIRS.format(whole="", twin="", other="another").replace("crl = false\n", "") + POOLER + POOLED
+    fleet = fleet_of(base.replace("[ca.clients]", '[ca.clients]\nissuer = "root"'))
+    lines = [OURS, _ca("sub", "root", "2", "id of 1", foreign=True)]
+    for name, found in (("pool", True), ("primary", False)):
+        _, faults = compile_rules(fleet, fleet.servers[name], held(fleet, lines))
+        hints = [str(one.hint) for one in faults if one.code == "PGT330"]
+        assert bool(hints) == found
+        assert "crl = true" not in "".join(hints)
 
 
 @pytest.mark.parametrize("organization", ["Corp", "Other"])

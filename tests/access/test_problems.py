@@ -31,6 +31,7 @@ class Issued:
     entity: Entity
     certificate: Certificate
     roots: tuple[str, ...] = ()
+    foreign: bool = False
 
 
 def _issued(entity: str, subject: str, ca: str = "clients") -> Issued:

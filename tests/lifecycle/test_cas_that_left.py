@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgtls.diagnostics import Rejected, errors
-from support.authority import Authority
+from support.authority import Authority, named
 from support.building import Place
+from support.clients import PSQL, Bundle, admitted, at, refused
+from support.pgtls import pgtls
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from support.servers import Server
 
 SPEC = """
 version = 1
@@ -119,3 +123,94 @@ def test_the_lock_records_each_root_of_a_file_and_keeps_it(place: Place) -> None
     )
     assert place.lock.read_text() != whole
     assert complaints(place, text) == ["PGT543"]
+
+
+PARTNER = """
+version = 1
+[ca.root]
+[ca.clients]
+issuer = "root"
+{sub}[server.db]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["localhost"]
+postgres = {postgres}
+no_local = true
+crl = {crl}
+[user.app]
+ca = "clients"
+[policy.app]
+users = ["app"]
+databases = ["shop"]
+from = ["127.0.0.1", "::1"]
+auth = "cert"
+{waiver}
+"""
+SUB = '[ca.sub]\nissuer = "root"\ncert_file = "sub.crt"\ncrl = false\n'
+WAIVER = 'waiver = { reason = "the partner promised", codes = ["PGT330"] }\n'
+USUAL = {"sub": SUB, "crl": "false", "waiver": WAIVER, "postgres": "17"}
+
+
+def partner(place: Place) -> Authority:
+    """Build, let the partner's CA be certified, and build with its table."""
+    now = datetime.now(UTC)
+    place.build(PARTNER.format(**USUAL | {"sub": ""}), now=now)
+    sub = Authority.of(place.file("ca/root")).below("Partner")
+    (place.directory / "sub.crt").write_bytes(sub.pem)
+    assert complaints(place, PARTNER.format(**USUAL | {"waiver": ""})) == ["PGT330"]
+    place.build(PARTNER.format(**USUAL), now=now)
+    return sub
+
+
+def test_a_partners_ca_is_not_forgotten_with_its_table(place: Place) -> None:
+    partner(place)
+    left, now = USUAL | {"sub": ""}, datetime.now(UTC)
+    assert complaints(place, PARTNER.format(**left | {"waiver": ""})) == ["PGT330"]
+    planned = place.build(PARTNER.format(**left), now=now)
+    (step,) = (step for step in planned.plan.steps if step.entity == "ca.sub")
+    assert step.reason == "it left the spec; its certificate is kept in ca/.retired"
+    assert "anyone certified under: sub" in pgtls("access", place.spec).stdout
+    assert complaints(place, PARTNER.format(**left | {"waiver": ""})) == ["PGT330"]
+    with pytest.raises(Rejected) as rejected:
+        place.build(now=now)
+    (found,) = errors(rejected.value.diagnostics)
+    assert 'under ca "sub", which has no table any more and whose key is not here' in found.message
+    assert "crl = true on [server.db]" in str(found.hint)
+    place.build(PARTNER.format(**left | {"waiver": "", "crl": "true"}), now=now)
+
+
+def test_a_ca_whose_key_goes_elsewhere_is_recorded_as_such(place: Place) -> None:
+    now = datetime.now(UTC)
+    own = '[ca.sub]\nissuer = "root"\ncert_file = "sub.crt"\nkey_file = "sub.key"\n'
+    place.build(PARTNER.format(**USUAL | {"sub": ""}), now=now)
+    sub = Authority.of(place.file("ca/root")).below("Partner")
+    (place.directory / "sub.crt").write_bytes(sub.pem)
+    (place.directory / "sub.key").write_bytes(sub.key_pem)
+    place.build(PARTNER.format(**USUAL | {"sub": own, "waiver": ""}), now=now)
+    assert '"foreign"' not in place.lock.read_text()
+    place.file("ca/sub/ca.key").unlink()
+    place.build(PARTNER.format(**USUAL), now=now)
+    assert complaints(place, PARTNER.format(**USUAL | {"sub": "", "waiver": ""})) == ["PGT330"]
+    # A line of the lock that says so can be neither changed nor lost.
+    whole = place.lock.read_text()
+    place.lock.write_text(whole.replace('"foreign": true', '"foreign": false'))
+    assert complaints(place, PARTNER.format(**USUAL)) == ["PGT543"]
+
+
+@pytest.mark.parametrize("crl", ["false", "true"])
+def test_a_server_accepts_what_such_a_ca_certifies_unless_it_reads_crls(
+    server: Server, tmp_path: Path, crl: str
+) -> None:
+    place = Place(tmp_path)
+    sub, fields = partner(place), USUAL | {"sub": "", "crl": crl, "postgres": str(server.version)}
+    place.build(PARTNER.format(**fields), now=datetime.now(UTC))
+    server.populate(("app",), ("shop",))
+    server.install(place.file("servers/db"))
+    own = Bundle(place.file("clients/app")).parameters("shop") | at(server)
+    theirs = sub.bundle(named(CN="app"), sub)
+    shown = own | {"sslcert": str(theirs / "postgresql.crt"), "sslkey": str(theirs / "postgresql.key")}
+    assert admitted(PSQL.connect(own)) == "app@shop"
+    if crl == "true":
+        refused(PSQL.connect(shown), "")
+    else:
+        assert admitted(PSQL.connect(shown)) == "app@shop"

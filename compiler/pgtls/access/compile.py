@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pgtls.access import former, lint, problems, trust
 from pgtls.access.grants import Certified, accepted_authorities, granted, ident_lines, proves_identity
-from pgtls.access.held import Held
+from pgtls.access.held import Held, strays
 from pgtls.access.map_names import map_names
 from pgtls.access.model import Rules
 from pgtls.access.order import SOCKET, arrange
@@ -86,7 +86,7 @@ def compile_rules(
         *problems.conflicting(order, server),
         *problems.mixed(order),
         *former.inheritable(fleet, server, held),
-        *trust.strangers(fleet, server),
+        *trust.strangers(fleet, server, held),
         *lint.lenient(order, server),
         *lint.severed(order, server),
         *lint.idle(order, server, grants),
@@ -97,7 +97,7 @@ def compile_rules(
     if any(fault.code in (problems.CONFLICT, problems.MIXED, problems.UNMAPPABLE) for fault in found):
         return None, tuple(found)
     try:
-        rules = _written(server, _separated(compiler))
+        rules = _written(server, _separated(compiler), strays(fleet, server, held))
     except Inseparable as pair:
         return None, (*found, problems.inseparable(pair.first, pair.other))
     except Unmappable as fault:
@@ -159,7 +159,7 @@ def _header(server: Server) -> str:
     return f"Written by pgtls from {server.entity}: do not edit, change the spec and build again."
 
 
-def _written(server: Server, ruled: Sequence[_Ruled]) -> Rules:
+def _written(server: Server, ruled: Sequence[_Ruled], left: tuple[str, ...]) -> Rules:
     lines = tuple(item.line for item in ruled) or (NOBODY,)
     idents = tuple(dict.fromkeys(ident for item in ruled for ident in item.idents))
     version, bare = server.table.postgres, server.kind == "pooler"
@@ -171,6 +171,7 @@ def _written(server: Server, ruled: Sequence[_Ruled]) -> Rules:
         origin=tuple(item.origin for item in ruled) or ((),),
         hba_text=render_hba(lines, version, header, bare=bare),
         ident_text=render_ident(idents, version, header, bare=bare),
+        left=left,
     )
 
 

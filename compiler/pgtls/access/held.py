@@ -36,6 +36,10 @@ class Known(Protocol):
     def roots(self) -> Collection[str]:
         """The public keys of the roots that a CA's files had above it: their digests."""
 
+    @property
+    def foreign(self) -> bool:
+        """Whether the key of a CA was never here, or no longer is."""
+
 
 class Issued(Protocol):
     """All certificates that were ever issued (the lock)."""
@@ -54,14 +58,14 @@ class Issued(Protocol):
 class Held(NamedTuple):
     """The certificates of the lock that a server with, or one without CRLs accepts.
 
-    ``by_ca`` are those of users, by the NAME of their CA. ``shared`` are those of CAs, and those that may pass for
-    others: of names that the spec uses for others, and of owners who left the spec. ``former`` are the latter, by (CA,
-    serial).
+    ``by_ca`` are those of users, by the NAME of their CA. ``shared`` may pass for others: they have names that the spec
+    uses for others, or owners who left the spec. ``former`` are the latter, by (CA, serial). ``cas`` are those of CAs.
     """
 
     by_ca: Mapping[str, Sequence[Known]] = MappingProxyType({})
     shared: tuple[Known, ...] = ()
     former: Collection[tuple[str, str]] = ()
+    cas: tuple[Known, ...] = ()
 
 
 def held(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, str]] = ()) -> Held:
@@ -70,7 +74,8 @@ def held(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, str
     for line in lines:
         if line.entity.kind == "user":
             by_ca.setdefault(line.ca, []).append(line)
-    return Held(by_ca, _shared(fleet, lines, former), former)
+    cas = tuple(line for line in lines if line.entity.kind == "ca")
+    return Held(by_ca, _shared(fleet, lines, former), former, cas)
 
 
 def _shared(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, str]]) -> tuple[Known, ...]:
@@ -88,7 +93,7 @@ def _shared(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, 
         names = map(folded, shown_names(line.certificate, hosts=True))
         return any(name.startswith("*") or holders.get(name, set()).difference((line.entity,)) for name in names)
 
-    return tuple(line for line in lines if line.entity.kind == "ca" or is_shared(line))
+    return tuple(line for line in lines if line.entity.kind != "ca" and is_shared(line))
 
 
 def identities(policy: Policy) -> Iterator[tuple[str, str]]:
@@ -121,19 +126,56 @@ def leading(fleet: Fleet, server: Server, held: Held) -> frozenset[str]:
         frozenset(link.key_id for link in links),
         frozenset(link.subject for link in links),
     )
-    left = [line for line in held.shared if line.entity.kind == "ca"]
+    left = list(held.cas)
     while new := [line for line in left if line.entity.name in found.names or found.signed(line)]:
         left = [line for line in left if line not in new]
         found = found.also(new)
     return found.names.union(ca for ca, lines in held.by_ca.items() if any(map(found.signed, lines)))
 
 
+def strays(fleet: Fleet, server: Server, held: Held) -> tuple[str, ...]:
+    """Name the CAs of the lock under which others can certify any name for a server, although no table has them.
+
+    A server with CRLs rejects what they certify, because it has no CRL of theirs. A CA of today may have had a key that
+    is elsewhere.
+    """
+    if server.table.crl or not any(line.foreign for line in held.cas):
+        return ()
+    lines: dict[str, list[Known]] = {}
+    for line in held.cas:
+        lines.setdefault(line.entity.name, []).append(line)
+    newest = {name: max(those, key=lambda line: line.certificate.not_before) for name, those in lines.items()}
+    own = {ca.links[0].key for ca in fleet.cas.values() if ca.links}
+    own |= {line.certificate.spki_sha256 for name, line in newest.items() if name in fleet.cas}
+    anchors = {ca.anchor for ca in server.accepted_cas}
+
+    def leads(line: Known) -> bool:
+        key = line.certificate.spki_sha256
+        return key in anchors or (line.entity in anchors and key in own) or not anchors.isdisjoint(line.roots)
+
+    found = (line for those in lines.values() for line in those if line.foreign)
+    found = (line for line in found if line.certificate.spki_sha256 not in own)
+    return tuple(dict.fromkeys(line.entity.name for line in found if any(map(leads, _chain(line, lines)))))
+
+
+def _chain(line: Known, lines: Mapping[str, Sequence[Known]]) -> Iterator[Known]:
+    """Yield the certificate of a CA, and those above it that may have signed it."""
+    todo, seen = [line], list[Known]()
+    while todo:
+        one = todo.pop()
+        if one not in seen:
+            seen.append(one)
+            yield one
+            key_id = one.certificate.authority_key_id
+            signers = lines.get(one.ca, ()) if one.ca != one.entity.name else ()
+            todo += [above for above in signers if key_id in (None, above.certificate.key_id)]
+
+
 def renamed(fleet: Fleet, held: Held, named: Collection[str]) -> frozenset[str]:
     """Return the NAMEs that CAs had before: all keys that the lock lists for them are those of ``named`` CAs."""
     keys: dict[str, set[str]] = {}
-    for line in held.shared:
-        if line.entity.kind == "ca":
-            keys.setdefault(line.entity.name, set()).add(line.certificate.spki_sha256)
+    for line in held.cas:
+        keys.setdefault(line.entity.name, set()).add(line.certificate.spki_sha256)
     own = {ca.links[0].key for name, ca in fleet.cas.items() if name in named and ca.links}
     own = own.union(*(keys.get(name, ()) for name in named))
     return frozenset(name for name, its in keys.items() if name not in fleet.cas and its <= own)

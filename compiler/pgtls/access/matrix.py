@@ -95,7 +95,9 @@ def matrix(fleet: Fleet, rules: Rules) -> Matrix:
             rows.append(row)
     server = rules.server
     shown = (Shown(one.table.hosts, one.table.ca, tuple(ca.name for ca in one.client_cas)) for one in server.identities)
-    return Matrix(server.name, server.kind, server.table.hosts, trust(fleet, server), tuple(rows), tuple(shown))
+    return Matrix(
+        server.name, server.kind, server.table.hosts, trust(fleet, server, left=rules.left), tuple(rows), tuple(shown)
+    )
 
 
 def _maps(idents: Iterable[IdentLine]) -> Mapping[str, Sequence[IdentLine]]:

@@ -29,6 +29,8 @@ class Rules:
     """For each of ``lines``, the policies that it implements."""
     hba_text: str
     ident_text: str
+    left: tuple[str, ...] = ()
+    """The CAs of the lock that have no table, whose key is elsewhere, and whose certificates the server accepts."""
 
     @cached_property
     def hba(self) -> ParsedHba:

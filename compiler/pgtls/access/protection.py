@@ -56,7 +56,7 @@ _ORDER: tuple[Effect, ...] = ("weakened", "granted", "strengthened", "lost", "ch
 def protection(old: Side, new: Side) -> tuple[ProtectionChange, ...]:
     """Compare two states, entity by entity."""
     changes = [
-        *_trust(old.fleet, new.fleet),
+        *_trust(old, new),
         *_unclear(old.fleet, new.fleet),
         *_names(old.fleet, new.fleet),
         *_include(old.fleet, new.fleet),
@@ -357,16 +357,18 @@ def _paths(fleet: Fleet) -> Iterator[str]:
 # --- trust -----------------------------------------------------------------------------------------------------------
 
 
-def _trust(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
-    former = formers(old, new)
+def _trust(old: Side, new: Side) -> Iterator[ProtectionChange]:
+    former = formers(old.fleet, new.fleet)
     for what, trusted in (("accepts client certificates of", _accepted_cas), ("is trusted through", _trusted_cas)):
-        known = frozenset(one for server in old.servers.values() for one in trusted(old, server))
-        for name, server in new.servers.items():
+        known = frozenset(one for server in old.fleet.servers.values() for one in trusted(old, server))
+        for name, server in new.fleet.servers.items():
             will = trusted(new, server)
-            before = [trusted(old, old.servers[one]) for one in former.get(name, (name,)) if one in old.servers]
+            before = [
+                trusted(old, old.fleet.servers[one]) for one in former.get(name, (name,)) if one in old.fleet.servers
+            ]
             # Nobody depends on a new server yet, so CAs that the spec adds together with it weaken no protection.
             # CAs with a foreign key do, and CAs that the server accepts without naming them.
-            was = frozenset.intersection(*before) if before else will & (known | new.cas.keys() | {_SELF})
+            was = frozenset.intersection(*before) if before else will & (known | new.fleet.cas.keys() | {_SELF})
             if was != will:
                 yield ProtectionChange(
                     exposing(was, will), server.entity, what, _shown(sorted(was)), _shown(sorted(will))
@@ -461,20 +463,20 @@ def _logging_in(fleet: Fleet) -> dict[str, dict[str, str]]:
 _SELF = "its own certificate"
 
 
-def _accepted_cas(fleet: Fleet, server: Server) -> frozenset[str]:
+def _accepted_cas(side: Side, server: Server) -> frozenset[str]:
     """Describe the CAs whose client certificates a server accepts."""
-    found = trust(fleet, server)
+    found = trust(side.fleet, server, left=side.rules[server.name].left)
     foreign = {ca: f"{ca} (anyone certified under it)" for ca in found.foreign}
     others = {ca: f"{ca} (not named, but under the same root)" for ca in found.others}
     return frozenset(({ca: ca for ca in found.named} | others | foreign).values())
 
 
-def _trusted_cas(fleet: Fleet, server: Server) -> frozenset[str]:
+def _trusted_cas(side: Side, server: Server) -> frozenset[str]:
     """Describe the CAs whose server certificates the clients of a server accept: all CAs under their trusted roots."""
     cas = tuple(ca for one in server.identities for ca in (one.ca, *one.trust) if ca)
     anchors = {ca.anchor for ca in cas}
-    under = {ca.name: ca.name for ca in fleet.cas.values() if ca.anchor in anchors}
-    foreign = [ca.name for ca in fleet.cas.values() if ca.name in under and ca.trusted_only]
+    under = {ca.name: ca.name for ca in side.fleet.cas.values() if ca.anchor in anchors}
+    foreign = [ca.name for ca in side.fleet.cas.values() if ca.name in under and ca.trusted_only]
     foreign += [ca.foreign_root.subject for ca in cas if ca.foreign_root]
     special = {"every public CA" for one in server.identities if one.system}
     special |= {_SELF for one in server.identities if one.self_signed}

@@ -170,7 +170,7 @@ def _place(fleet: Fleet, answer: Explanation) -> str | None:
 
 def of_server(fleet: Fleet, server: Server, rules: Mapping[str, Rules], question: Question) -> Answer:
     """Answer from the compiled rules of a server, for callers with many questions. The answer contains no place."""
-    around, shown = question.around(surroundings_of(fleet)), _presented(fleet, server, question)
+    around, shown = question.around(surroundings_of(fleet)), _presented(fleet, rules[server.name], question)
     connection = replace(question.connection, certificate=shown.certificate)
     answer = _answer(fleet, rules[server.name], connection, around)
     if shown.refused:
@@ -200,7 +200,7 @@ def _elsewhere(fleet: Fleet, server: Server, rules: Mapping[str, Rules], questio
     """Name the servers that admit what this server rejects. Skip servers whose answer is uncertain."""
     around = question.around(surroundings_of(fleet))
     for other in fleet.servers.values():
-        if other is server or (shown := _presented(fleet, other, question)).refused:
+        if other is server or (shown := _presented(fleet, rules[other.name], question)).refused:
             continue
         with suppress(Rejected):
             answer = _answer(
@@ -222,11 +222,12 @@ class _Presented:
     notes: tuple[str, ...] = ()
 
 
-def _presented(fleet: Fleet, server: Server, question: Question) -> _Presented:
+def _presented(fleet: Fleet, rules: Rules, question: Question) -> _Presented:
     named = question.certificate
     if question.connection.transport != "tls" or named == NONE:
         return _Presented()
-    trusted = trust(fleet, server, question.dialled)
+    server = rules.server
+    trusted = trust(fleet, server, question.dialled, rules.left)
     as_host = f' as "{question.dialled}"' if question.dialled and server.sni else ""
     if not (server.identity_for(question.dialled).client_cas if question.dialled else server.accepted_cas):
         user = _holder(fleet, question)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.grants import accepted_authorities, distinguished_name
-from pgtls.access.held import common_name, leading, renamed
+from pgtls.access.held import common_name, leading, renamed, strays
 from pgtls.access.sets import Roles, roles_of
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import header, place_of
@@ -37,7 +37,7 @@ class Trust:
 
     ``named`` are the CAs of the spec in its ``client_ca``, and those below them. ``others`` are accepted because they
     share a root with them. Under the CAs in ``foreign``, whose keys pgtls does not hold, a certificate may contain any
-    name. ``foreign`` lists CAs of the spec by their name, and roots from a file by their subject.
+    name. ``foreign`` lists CAs of the spec or the lock by their name, and roots from a file by their subject.
     """
 
     named: tuple[str, ...]
@@ -45,8 +45,11 @@ class Trust:
     foreign: tuple[str, ...]
 
 
-def trust(fleet: Fleet, server: Server, host: str | None = None) -> Trust:
-    """Compute which CAs a server trusts: under all of its host names, or for clients that dial this one."""
+def trust(fleet: Fleet, server: Server, host: str | None = None, left: Collection[str] = ()) -> Trust:
+    """Compute which CAs a server trusts: under all of its host names, or for clients that dial this one.
+
+    ``left`` are the foreign CAs that have no table any more.
+    """
     cas = server.accepted_cas if host is None else server.identity_for(host).client_cas
     named = accepted_authorities(fleet, cas)
     anchors = {ca.anchor for ca in cas}
@@ -55,7 +58,7 @@ def trust(fleet: Fleet, server: Server, host: str | None = None) -> Trust:
     return Trust(
         tuple(ca.name for ca in under if ca.name in named),
         tuple(ca.name for ca in under if ca.name not in named),
-        tuple(dict.fromkeys([*(ca.name for ca in under if ca.trusted_only), *roots])),
+        tuple(dict.fromkeys([*(ca.name for ca in under if ca.trusted_only), *roots, *left])),
     )
 
 
@@ -199,23 +202,37 @@ def _matching(covered: Roles, term: Regex, likely: Iterable[str], known: Members
     return None if covered.listed else f'a role that matches "/{term.pattern}"'
 
 
-def strangers(fleet: Fleet, server: Server) -> Iterator[Diagnostic]:
+def strangers(fleet: Fleet, server: Server, held: Held) -> Iterator[Diagnostic]:
     """Find policies that admit by certificate alone although the key of a trusted CA is elsewhere.
 
     The holder of this key may certify any name.
     """
-    foreign = trust(fleet, server).foreign
+
+    def foreign_to(other: Server) -> tuple[str, ...]:
+        return trust(fleet, other, left=strays(fleet, other, held)).foreign
+
+    foreign = foreign_to(server)
     for policy in fleet.policies_of(server) if foreign else ():
         alone = policy.table.auth == "cert" or (policy.table.auth == "trust" and policy.asks_certificate != "none")
-        first = next(other.name for other in policy.servers if trust(fleet, other).foreign)
-        if alone and server.name == first:
-            whose = f'ca "{foreign[0]}"' if foreign[0] in fleet.cas else f'"{foreign[0]}", a root that came in a file'
-            yield Diagnostic(
-                "PGT330",
-                f'policy "{policy.name}" admits by certificate alone, and anyone certified under '
-                f"{whose}, whose key is not here, "
-                f'may hold any name on {server.kind} "{server.name}"',
-                (*policy.path, "auth"),
-                hint="ask for a password too (client_cert with another method), or accept it with a waiver "
-                "that says who certifies",
-            )
+        if alone and server.name == next(other.name for other in policy.servers if foreign_to(other)):
+            yield _stranger(policy, server, *_described(fleet, server, foreign[0], held))
+
+
+def _described(fleet: Fleet, server: Server, foreign: str, held: Held) -> tuple[str, str]:
+    """Describe a CA whose key is elsewhere, and what helps against it alone."""
+    if foreign in strays(fleet, server, held):
+        crls = "" if server.kind == "pooler" else f", set crl = true on {header('server', server.name)} to reject them"
+        return f'ca "{foreign}", which has no table any more and whose key is not here', crls
+    which = f'ca "{foreign}"' if foreign in fleet.cas else f'"{foreign}", a root that came in a file'
+    return f"{which}, whose key is not here", ""
+
+
+def _stranger(policy: Policy, server: Server, whose: str, crls: str) -> Diagnostic:
+    return Diagnostic(
+        "PGT330",
+        f'policy "{policy.name}" admits by certificate alone, and anyone certified under {whose}, '
+        f'may hold any name on {server.kind} "{server.name}"',
+        (*policy.path, "auth"),
+        hint=f"ask for a password too (client_cert with another method){crls}, or accept it with a waiver "
+        "that says who certifies",
+    )

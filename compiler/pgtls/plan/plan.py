@@ -192,7 +192,8 @@ def _step(
     if is_adopted(decision):
         return Step(entity, "adopt", "its certificate satisfies the spec and is taken over as it is", cost, (), files)
     if gone and any(path.startswith(layout.RETIRED) for path in files):
-        return Step(entity, "delete", "it left the spec; its key is kept in ca/.retired", cost, (), files)
+        what = "key" if any(path.rpartition("/")[2].startswith(layout.CA_KEY) for path in files) else "certificate"
+        return Step(entity, "delete", f"it left the spec; its {what} is kept in ca/.retired", cost, (), files)
     if not known:
         return Step(entity, "create", "it is new", cost, (), files)
     if layout.key_path(entity) in gone and decision and decision.found.stored == "elsewhere":

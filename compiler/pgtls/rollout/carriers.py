@@ -1,4 +1,7 @@
-"""Record in the lock which bundles contain the certificate of each CA, and which root its file leads to."""
+"""Record in the lock which bundles contain the certificate of each CA, and which root its file leads to.
+
+It also records whose key is elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -41,10 +44,11 @@ def recorded(
 
 
 def _told(line: IssuedLine, fleet: Fleet, carriers: Mapping[Entity, Collection[Entity]]) -> IssuedLine:
-    """Return a line with the bundles that contain a CA's certificate, and the root in its file above it."""
+    """Return a line with the bundles that contain a CA's certificate, the root in its file, and where its key is."""
     ca = fleet.cas.get(line.entity.name) if line.entity.kind == "ca" else None
     root = ca.foreign_root if ca and not ca.issuer else None
-    return replace(line, trust=tuple(sorted(carriers.get(line.entity, ()))), roots=(root.key,) if root else ())
+    trust, roots = tuple(sorted(carriers.get(line.entity, ()))), (root.key,) if root else ()
+    return replace(line, trust=trust, roots=roots, foreign=ca is not None and ca.trusted_only)
 
 
 def _carriers(fleet: Fleet, entries: Entries) -> dict[Entity, set[Entity]]:

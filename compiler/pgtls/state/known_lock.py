@@ -72,7 +72,7 @@ def _altered(before: Lines, after: Lines) -> Iterator[IssuedLine]:
     for key, line in after.items():
         known = before.get(key)
         same = known is not None and (known.entity, known.certificate) == (line.entity, line.certificate)
-        same = same and {*(known or line).roots} <= {*line.roots}
+        same = same and {*(known or line).roots} <= {*line.roots} and (known or line).foreign <= line.foreign
         if not same and (known or line.certificate.sha256 in digests):
             yield line
 

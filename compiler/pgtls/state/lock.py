@@ -3,7 +3,8 @@
 The format is JSON Lines, so that git merges it line by line (``merge=union``): a header, then one object a line. Builds
 only add lines: ``issued`` says that a certificate exists, ``revoked`` that it is revoked; *superseded* follows from
 the two. Equal lines count once. A certificate that later goes into further bundles for trust gets another ``issued``
-line, equal except for its ``trust``; so does one of a CA whose file has another root above it later.
+line, equal except for its ``trust``; so does one of a CA whose file has another root above it
+later, or whose key is elsewhere then.
 
 Rewriting the lock keeps keys of a line that this version does not know.
 """
@@ -45,7 +46,7 @@ _TEXTS = ("serial", "subject", "issuer", "key_algorithm", "spki_sha256", "key_id
 _LISTS = ("names", "usages")
 _INSTANTS = ("not_before", "not_after")
 _ISSUED_TEXTS = ("ca", "entity", *_TEXTS, *_INSTANTS)
-_ISSUED = frozenset(("event", "authority_key_id", "trust", "roots", *_ISSUED_TEXTS, *_LISTS))
+_ISSUED = frozenset(("event", "authority_key_id", "trust", "roots", "foreign", *_ISSUED_TEXTS, *_LISTS))
 _REVOKED_TEXTS = ("ca", "entity", "serial", "reason", "date")
 _REVOKED = frozenset(("event", *_REVOKED_TEXTS))
 _REASONS = frozenset(get_args(RevocationReason))
@@ -80,6 +81,8 @@ class IssuedLine:
     """The entities whose bundles carry it as a trusted certificate, sorted."""
     roots: tuple[str, ...] = ()
     """Of a CA: the roots above it that came in its file and have no table, by the digests of their keys, sorted."""
+    foreign: bool = False
+    """Of a CA: its key was never here, or no longer is, so that it may have certified any name."""
     extra: Mapping[str, object] = field(default_factory=dict)
     """Keys that this version does not know."""
 
@@ -91,7 +94,8 @@ class IssuedLine:
     def with_more(self, other: IssuedLine) -> IssuedLine:
         """Return this line with what another line of the same certificate adds."""
         trust, roots = {*self.trust, *other.trust}, {*self.roots, *other.roots}
-        return replace(self, trust=tuple(sorted(trust)), roots=tuple(sorted(roots)))
+        foreign = self.foreign or other.foreign
+        return replace(self, trust=tuple(sorted(trust)), roots=tuple(sorted(roots)), foreign=foreign)
 
     def fields(self) -> dict[str, object]:
         """Return the object of the lock's line."""
@@ -103,6 +107,8 @@ class IssuedLine:
             known["trust"] = self.trust
         if self.roots:
             known["roots"] = self.roots
+        if self.foreign:
+            known["foreign"] = True
         return {**self.extra, **known}
 
 
@@ -408,8 +414,11 @@ def _issued(fields: dict[str, Any]) -> IssuedLine:
     )
     trust = _list(fields, "trust") if "trust" in fields else ()
     roots = _list(fields, "roots") if "roots" in fields else ()
+    foreign = fields.get("foreign", False)
+    if not isinstance(foreign, bool):
+        raise _Damage('its "foreign" is neither true nor false')
     _check_names(ca, entity)
-    return IssuedLine(ca, Entity(entity), certificate, trust, roots, _extra(fields, _ISSUED))
+    return IssuedLine(ca, Entity(entity), certificate, trust, roots, foreign, _extra(fields, _ISSUED))
 
 
 def _revoked(fields: dict[str, Any]) -> RevokedLine:

@@ -340,11 +340,13 @@ RULES: tuple[Rule, ...] = (
         "error",
         "certificates of a CA whose key is not here",
         meaning="A policy admits by certificate alone, and the server accepts certificates of a CA whose key is "
-        "not part of the spec.",
+        "not part of the spec. A server without CRLs also accepts what such a CA certifies after its table has left "
+        "the spec: its certificate still leads to a root that the server trusts.",
         why="The owner of that CA can issue a certificate for any name, also for a superuser, and nothing "
         "here would show it.",
         fix="Ask for a password as well (`client_cert` with another method), or accept the risk with a "
-        "`waiver` that names the owner of the CA.",
+        "`waiver` that names the owner of the CA. A server with `crl = true` rejects a CA that has no table any more, "
+        "because it has no CRL of that CA; a pooler needs a root of its own.",
     ),
     Rule(
         "PGT331",
