@@ -651,6 +651,17 @@ def test_a_ca_without_a_table_whose_key_is_elsewhere_may_certify_any_name(
         assert rules.left == matrix(fleet, rules).trust.foreign == ((lines[-1].entity.name,) if found else ())
 
 
+@pytest.mark.parametrize("constrained", ["root", "sub", ""])
+def test_name_constraints_are_said_to_be_no_help_against_a_ca_whose_key_is_elsewhere(constrained: str) -> None:
+    names = 'name_constraints = { permitted_dns = ["example.com"] }\n'
+    sub = '[ca.sub]\nissuer = "root"\ncert_file = "sub.crt"\n'
+    tables = PARTNERS.format(more=sub, trusted="clients", crl="crl = false\n", auth='"cert"')
+    fleet = fleet_of(tables.replace(f"[ca.{constrained}]\n", f"[ca.{constrained}]\n{names}"))
+    _, faults = compile_rules(fleet, fleet.servers["primary"])
+    (hint,) = (str(one.hint) for one in faults if one.code == "PGT330")
+    assert ("restrict hosts, and not the names of clients" in hint) == bool(constrained)
+
+
 def test_a_table_that_goes_strengthens_nothing_while_what_its_ca_certifies_is_accepted() -> None:
     sub = '[ca.sub]\nissuer = "root"\ncert_file = "sub.crt"\n'
     sides = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgtls.cli import run
+from support.authority import Authority, named
 from support.clients import PSQL, Bundle, admitted, at, refused
 from support.pgtls import compiled
 from support.system import new_directory
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from support.clients import Outcome
     from support.servers import Server
 
 SPEC = """
@@ -88,3 +90,47 @@ def test_the_compiler_refuses_what_would_let_it_in(tmp_path: Path, capsys: pytes
     spec.write_text(SPEC.format(guests=APART, users='"all"', postgres=17))
     run(["check", str(spec)])
     assert "PGT255" not in capsys.readouterr().out
+
+
+CONSTRAINED = """
+version = 1
+[ca.root]
+[ca.clients]
+[ca.jobs]
+issuer = "clients"
+name_constraints = { permitted_dns = ["jobs.example.com"], permitted_ip = ["192.0.2.0/24"] }
+[server.db]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["localhost"]
+postgres = POSTGRES
+no_local = true
+[user.alice]
+ca = "clients"
+[user.dotted]
+ca = "clients"
+common_name = "dotted.example.org"
+[policy.all]
+users = ["alice", "dotted"]
+databases = ["shop"]
+from = ["127.0.0.1"]
+auth = "cert"
+"""
+
+
+def test_name_constraints_do_not_restrict_the_names_of_clients(server: Server) -> None:
+    """OpenSSL takes a common name for a host name if it has a dot and the certificate has no host name."""
+    out = compiled(CONSTRAINED.replace("POSTGRES", str(server.version)), new_directory("constrained"))
+    server.populate(("alice", "dotted"), ("shop",))
+    server.install(out / "servers" / "db")
+    thief = Authority.of(out / "ca" / "jobs")
+
+    def knock_as(role: str, common_name: str, *hosts: str) -> Outcome:
+        files = thief.bundle(named(CN=common_name), thief, hosts=hosts)
+        shown = {"user": role, "sslcert": str(files / "postgresql.crt"), "sslkey": str(files / "postgresql.key")}
+        return PSQL.connect(Bundle(out / "clients" / "alice").parameters("shop") | at(server) | shown)
+
+    assert admitted(knock_as("alice", "alice")) == "alice@shop"
+    refused(knock_as("dotted", "dotted.example.org"), "")
+    refused(knock_as("alice", "alice", "db.example.org"), "")
+    assert admitted(knock_as("dotted", "dotted.example.org", "x.jobs.example.com")) == "dotted@shop"

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from support.system import new_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 Key = ec.EllipticCurvePrivateKey
@@ -55,14 +56,17 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         return Authority(self.sign(named(CN=name), key.public_key(), ca=True), key)
 
-    def sign(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, ca: bool = False) -> x509.Certificate:
+    def sign(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, ca: bool = False, hosts: Sequence[str] = ()
+    ) -> x509.Certificate:
         """Certify a key."""
-        return _signed(subject, key, self.certificate.subject, self.key, ca=ca)
+        return _signed(subject, key, self.certificate.subject, self.key, ca=ca, hosts=hosts)
 
-    def bundle(self, subject: x509.Name, *above: Authority) -> Path:
+    def bundle(self, subject: x509.Name, *above: Authority, hosts: Sequence[str] = ()) -> Path:
         """Certify a client; return a directory with its certificate, those of the CAs ``above`` it, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        chain = [self.sign(subject, key.public_key()).public_bytes(Encoding.PEM), *(one.pem for one in above)]
+        certificate = self.sign(subject, key.public_key(), hosts=hosts)
+        chain = [certificate.public_bytes(Encoding.PEM), *(one.pem for one in above)]
         directory = new_directory("bundle")
         (directory / "postgresql.crt").write_bytes(b"".join(chain))
         (directory / "postgresql.key").write_bytes(key_pem(key))
@@ -102,7 +106,13 @@ def key_pem(key: Key) -> bytes:
 
 
 def _signed(
-    subject: x509.Name, key: ec.EllipticCurvePublicKey, issuer: x509.Name, signer: Key, *, ca: bool
+    subject: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    issuer: x509.Name,
+    signer: Key,
+    *,
+    ca: bool,
+    hosts: Sequence[str] = (),
 ) -> x509.Certificate:
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder(
@@ -116,6 +126,8 @@ def _signed(
     if issuer != subject:
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
         builder = builder.add_extension(identifier, critical=False)
+    if hosts:
+        builder = builder.add_extension(x509.SubjectAlternativeName(map(x509.DNSName, hosts)), critical=False)
     if ca:
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)

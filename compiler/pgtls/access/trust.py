@@ -218,21 +218,24 @@ def strangers(fleet: Fleet, server: Server, held: Held) -> Iterator[Diagnostic]:
             yield _stranger(policy, server, *_described(fleet, server, foreign[0], held))
 
 
-def _described(fleet: Fleet, server: Server, foreign: str, held: Held) -> tuple[str, str]:
-    """Describe a CA whose key is elsewhere, and what helps against it alone."""
+def _described(fleet: Fleet, server: Server, foreign: str, held: Held) -> tuple[str, str, str]:
+    """Describe a CA whose key is elsewhere, and say what helps against it alone, and what does not."""
     if foreign in strays(fleet, server, held):
         crls = "" if server.kind == "pooler" else f", set crl = true on {header('server', server.name)} to reject them"
-        return f'ca "{foreign}", which has no table any more and whose key is not here', crls
-    which = f'ca "{foreign}"' if foreign in fleet.cas else f'"{foreign}", a root that came in a file'
-    return f"{which}, whose key is not here", ""
+        return f'ca "{foreign}", which has no table any more and whose key is not here', crls, ""
+    if foreign not in fleet.cas:
+        return f'"{foreign}", a root that came in a file, whose key is not here', "", ""
+    constrained = any(ca.table.name_constraints for ca in fleet.cas[foreign].chain)
+    hosts = "; its name_constraints restrict hosts, and not the names of clients" if constrained else ""
+    return f'ca "{foreign}", whose key is not here', "", hosts
 
 
-def _stranger(policy: Policy, server: Server, whose: str, crls: str) -> Diagnostic:
+def _stranger(policy: Policy, server: Server, whose: str, helps: str, remark: str) -> Diagnostic:
     return Diagnostic(
         "PGT330",
         f'policy "{policy.name}" admits by certificate alone, and anyone certified under {whose}, '
         f'may hold any name on {server.kind} "{server.name}"',
         (*policy.path, "auth"),
-        hint=f"ask for a password too (client_cert with another method){crls}, or accept it with a waiver "
-        "that says who certifies",
+        hint=f"ask for a password too (client_cert with another method){helps}, or accept it with a waiver "
+        f"that says who certifies{remark}",
     )

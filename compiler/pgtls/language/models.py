@@ -167,7 +167,9 @@ class CaTable(Table):
         "otherwise as many as the spec has.",
         examples=[0, 1],
     )
-    name_constraints: NameConstraints | None = Field(None, description="The names that certificates below it may hold.")
+    name_constraints: NameConstraints | None = Field(
+        None, description="The host names and addresses that certificates below it may hold."
+    )
     passphrase: Secret | None = Field(None, description="Encrypts the key (PKCS#8, AES-256).")
     cert_file: Text | None = Field(
         None,

@@ -370,7 +370,7 @@ class Subject(Table):
 
 
 class NameConstraints(Table):
-    """The names that certificates under a CA may hold (RFC 5280, 4.2.1.10)."""
+    """The host names and addresses that certificates under a CA may hold (RFC 5280, 4.2.1.10)."""
 
     permitted_dns: Tuple[Text] = Field(
         (), description="Domains; `example.com` covers itself and everything below it.", examples=[["example.com"]]

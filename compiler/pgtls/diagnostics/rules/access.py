@@ -346,7 +346,8 @@ RULES: tuple[Rule, ...] = (
         "here would show it.",
         fix="Ask for a password as well (`client_cert` with another method), or accept the risk with a "
         "`waiver` that names the owner of the CA. A server with `crl = true` rejects a CA that has no table any more, "
-        "because it has no CRL of that CA; a pooler needs a root of its own.",
+        "because it has no CRL of that CA; a pooler needs a root of its own. `name_constraints` do not help: they "
+        "restrict hosts, and not the names of clients.",
     ),
     Rule(
         "PGT331",
