@@ -50,9 +50,13 @@ def unseen_revocations(
             message = f'the CRL of ca "{name}" lacks certificates that the spec or the lock revokes: {listed(missing)}'
             hint = "revoke them where this CA signs, and bring its new CRL"
             yield Diagnostic("PGT569", message, place_of(fleet, ca_entity(name), "crl_file"), hint, severity="warning")
-    for server in fleet.servers.values() if unseen else ():
+    if not unseen:
+        return
+    cas = [line for line in existing.lock.unexpired(now) if line.entity.kind == "ca"]
+    holders = held(fleet, (*unseen, *cas), existing.lock.ceased)
+    for server in fleet.servers.values():
         if server.table.crl:  # one without CRLs accepts them anyway, and is judged by the lock
-            for problem in inheritable(fleet, server, held(fleet, unseen, existing.lock.ceased)):
+            for problem in inheritable(fleet, server, holders):
                 yield replace(problem, message=f"{problem.message}: no CRL lists it", hint=_hint(problem))
 
 
