@@ -296,6 +296,7 @@ WAYS = {
     "a directory with a blank": (["my tools -> /usr/bin"], "my tools"),
     "the script of a shell": (["scripts -> /usr/bin"], "scripts"),
     "the value of an option": (["conf -> /etc"], "conf"),
+    "a word of a shell's text": (["tools -> /etc"], "tools"),
     "a link above a link": (["requests -> a/b", "a -> other"], "a"),
 }
 
@@ -306,7 +307,8 @@ def test_a_new_link_by_which_a_build_reads_is_a_weakening_wherever_it_is(tmp_pat
     table = '[user.etl]\nca = "clients"\ncsr_file = "requests/etl.csr"\n'
     table += '[user.job]\nca = "clients"\npassphrase = { command = ["bin/pass", "x"] }\n'
     table += '[ca.one]\npassphrase = { command = ["./my tools/pass"] }\n[ca.two]\nissuer = "one"\n'
-    table += 'passphrase = { command = ["sh", "scripts/pass.sh", "--file=conf/x"] }\n'
+    table += 'passphrase = { command = ["sh", "scripts/pass.sh", "--file=conf/x"] }\n[ca.three]\nissuer = "two"\n'
+    table += 'passphrase = { command = ["sh", "-c", "exec tools/pass.sh <conf/y"] }\n'
     (tmp_path / "empty").mkdir()
     for side in ("old", "new"):
         root = tmp_path / side

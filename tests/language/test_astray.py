@@ -172,6 +172,18 @@ def test_a_revision_has_the_links_on_the_way_of_named_files_as_the_disk_has_them
     assert astray(source, ["/run/token", "../../elsewhere", "nowhere"]) == {}
 
 
+@pytest.mark.parametrize("parts", [1000, 100_000])
+def test_a_link_of_a_revision_that_no_checkout_can_hold_is_told_and_not_followed(
+    repository: Repository, parts: int
+) -> None:
+    """A commit keeps a target of any length. One that Linux takes leads to itself, again and again."""
+    target = "a/" * parts + "../" * parts + "conf"
+    blob = repository.git("hash-object", "-w", "--stdin", stdin=target).strip()
+    repository.git("update-index", "--add", "--cacheinfo", f"120000,{blob},conf")
+    repository.git("commit", "-qm", "link")
+    assert astray(repository.load().source, ["conf/pass"]) == {"conf": f"a link to {target}"}
+
+
 def test_a_revision_has_the_submodule_of_a_named_file_with_its_commit(repository: Repository) -> None:
     repository.add_submodule("bin")
     commit = repository.git("rev-parse", "HEAD:bin").strip()

@@ -370,3 +370,19 @@ def test_two_stars_follow_no_link(tmp_path: Path) -> None:
     (tmp_path / "machine").symlink_to("/")
     assert sorted(Disk().glob(str(tmp_path), "**/*.toml")) == ["a/deep/one.toml"]
     assert sorted(Disk().glob(str(tmp_path), "a/**/one.toml")) == ["a/deep/one.toml"]
+
+
+def test_a_file_that_is_shorter_than_its_size_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel shows figures so, another one at each reading: a passphrase from there would open nothing again."""
+    path = tmp_path / "rx_bytes"
+    path.write_text("4711\n")
+    assert Disk().read(str(path)) == b"4711\n"
+    size = path.stat().st_size
+
+    def of_a_page(descriptor: int) -> os.stat_result:
+        found = os.stat(descriptor)
+        return os.stat_result((*found[:6], 4096, *found[7:10])) if found.st_size == size else found
+
+    monkeypatch.setattr("pgtls.language.regular.os.fstat", of_a_page)
+    with pytest.raises(OSError, match="shorter than its size"):
+        Disk().read(str(path))

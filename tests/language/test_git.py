@@ -31,11 +31,17 @@ class Repository:
         self.write("users/app.toml", "[user.app]\n")
         self.commit()
 
-    def git(self, *words: str) -> str:
+    def git(self, *words: str, stdin: str = "") -> str:
         identity = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
         environment = {**ENVIRONMENT, "HOME": "/nonexistent"}
         run = subprocess.run(
-            ["git", *identity, *words], cwd=self.root, check=True, capture_output=True, text=True, env=environment
+            ["git", *identity, *words],
+            cwd=self.root,
+            check=True,
+            capture_output=True,
+            text=True,
+            env=environment,
+            input=stdin,
         )
         return run.stdout
 

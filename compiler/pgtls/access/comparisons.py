@@ -62,8 +62,11 @@ def exposing(was: frozenset[object], will: frozenset[object]) -> Effect:
 
 
 def custody(was: frozenset[str], will: frozenset[str]) -> Effect:
-    """Rank those who can read the private keys at rest: without anybody named, keys are not encrypted."""
-    return "weakened" if (was and will - was) or not will else "strengthened"
+    """Rank those who can read the private keys at rest: without anybody named, keys are not encrypted.
+
+    Also the first of them is somebody without whom nobody can sign any more.
+    """
+    return "weakened" if will - was or not will else "strengthened"
 
 
 def granting(was: frozenset[object], will: frozenset[object]) -> Effect:

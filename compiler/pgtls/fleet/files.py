@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -38,6 +39,10 @@ _READ = frozenset(("cert_file", "csr_file", "crl_file", "key_file", "passphrase"
 a manifest that everybody can read, would give a short one away."""
 
 
+_NO_PATH = re.compile(r"[\s=,:;|&()<>{}$`\"']+")
+"""What stands around paths in an option, or in the text of a shell."""
+
+
 class Reference(NamedTuple):
     """What a field names on the build machine: a file, or the words of a program.
 
@@ -60,9 +65,9 @@ class Reference(NamedTuple):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The path of the file. Of a program, what each of its words may name: a script is an argument of its shell."""
-        values = (word.partition("=")[2] for word in self.words[1:] if "=" in word)
-        return tuple(os.path.join(self.directory, word) for word in (*self.words, *values))
+        """The path of the file. Of a program, what its words may name: a script is an argument of its shell."""
+        parts = (part for word in self.words[1:] for part in _NO_PATH.split(word) if part)
+        return tuple(os.path.join(self.directory, word) for word in dict.fromkeys((*self.words, *parts)))
 
     @property
     def is_relative(self) -> bool:

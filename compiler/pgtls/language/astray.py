@@ -98,26 +98,30 @@ class _Ways:
                 left -= 1
                 links |= {here} if self._is_inside(here) else set()
                 real = "/" if target.startswith("/") else real
-                names += target.split("/")[::-1]
+                names += target.split("/")[::-1] if len(target) < _LONGEST else []
             else:
                 real = here
+            if len(real) > _LONGEST:
+                break
         return real, frozenset(links)
 
     def _is_inside(self, path: str) -> bool:
-        return any(os.path.commonpath((root, path)) == root for root in self._roots)
+        return any(path == root or path.startswith(os.path.join(root, "")) for root in self._roots)
 
 
-_MOST_LINKS = 40
-"""Links that one path may follow, as on Linux."""
+_MOST_LINKS, _LONGEST = 40, 4096
+"""Links that one path may follow, and the bytes of a path and of a link's target, as on Linux (``PATH_MAX``)."""
 
 
 def _of_revision(revision: Revision) -> _Ways:
     def target(path: str) -> str:
-        return revision.link(os.path.relpath(path, revision.root))
+        return revision.link(path.removeprefix(above))
 
     def repository(path: str) -> str:
-        commit = revision.submodule(os.path.relpath(path, revision.root))
+        commit = revision.submodule(path.removeprefix(above))
         return commit and f"a submodule (commit {commit})"
+
+    above = os.path.join(revision.root, "")
 
     return _Ways(revision.root, [revision.root], target, repository)
 

@@ -13,7 +13,7 @@ def read(path: str, flags: int, dir_fd: int | None = None, longest: int | None =
 
     Raise OSError for anything else (a pipe or a device might never end), and for more bytes than ``longest``. The
     kernel shows logs and events as regular files without a size: such a file counts as empty, since reading it would
-    take them away.
+    take them away. It shows figures as files that are shorter than their size, and another one at each reading.
     """
     with FileIO(
         os.open(path, flags | os.O_NONBLOCK, dir_fd=dir_fd)
@@ -26,4 +26,6 @@ def read(path: str, flags: int, dir_fd: int | None = None, longest: int | None =
         content = file.readall() if found.st_size else b""
         if content is None:  # of a file system that would wait
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
+        if len(content) < found.st_size:
+            raise OSError(errno.EINVAL, "it is shorter than its size", path)
         return content
