@@ -6,11 +6,11 @@ The Python API is :mod:`pgtls.api`; its names are loaded when they are first use
 TYPE_CHECKING = False  # of typing, which takes longer to import than all of this
 
 if TYPE_CHECKING:
+    from pgtls.access.comparisons import ProtectionChange as ProtectionChange
     from pgtls.access.diff import Change as Change
     from pgtls.access.explain import Explanation as Explanation
     from pgtls.access.matrix import Matrix as Matrix
     from pgtls.access.matrix import Row as Row
-    from pgtls.access.protection import ProtectionChange as ProtectionChange
     from pgtls.api import Build as Build
     from pgtls.api import Check as Check
     from pgtls.api import Spec as Spec
@@ -57,7 +57,7 @@ _HOMES = {
     "pgtls.access.diff": ("Change",),
     "pgtls.access.explain": ("Explanation",),
     "pgtls.access.matrix": ("Matrix", "Row"),
-    "pgtls.access.protection": ("ProtectionChange",),
+    "pgtls.access.comparisons": ("ProtectionChange",),
     "pgtls.certificates.asked": ("Asked",),
     "pgtls.certificates.spec_change": ("CertificateChange",),
     "pgtls.diagnostics": ("Diagnostic", "Place", "Rejected"),

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from pgtls.access.answers import Side
+from pgtls.access.comparisons import ProtectionChange
 from pgtls.access.diff import Change
 from pgtls.access.diff import diff as access_changes
-from pgtls.access.protection import ProtectionChange, protection
+from pgtls.access.protection import protection
 from pgtls.certificates.spec_change import CertificateChange, certificates
 from pgtls.hba.model import Member, Name
 from pgtls.language.values import Waiver

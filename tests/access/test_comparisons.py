@@ -216,7 +216,7 @@ WEAKENINGS = (
     Step("policy.app", "waiver", '{ reason = "x", until = 2027-01-01 }', '{ reason = "x" }'),
     Step("lint", "minimum_sslmode", '"require"', None),
     Step("lint", "ignore", None, '["PGT320", "PGT313"]'),
-    Step("state", "recipients", f'["{ALICE}"]', None),
+    Step("state", "recipients", f'["{ALICE}"]', None, back=True),
     Step("state", "recipients", f'["{ALICE}"]', f'["{ALICE}", "{BOB}"]'),
     Step("state", "recipients", f'["{ALICE}"]', f'["{BOB}"]', back=True),
     Step("state", "identity", '{ env = "IDENTITY" }', '{ command = ["cat", "key.txt"] }', back=True),

@@ -1,11 +1,15 @@
-"""Word what a server demands before and after a change."""
+"""Word what a server demands, and what a field says, before and after a change."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
 
 from pgtls.access.matrix import word
 from pgtls.hba.model import Name
+from pgtls.language.values import Secret
 
 if TYPE_CHECKING:
     from pgtls.access.answers import Answer
@@ -74,3 +78,26 @@ def _label(bearer: Bearer) -> str:
 
 _WHOLE = {"name": "", "cn": "", "dn": "subject "}
 """The prefix of a map entry, by the part of the certificate that it matches."""
+
+
+def shown(value: Any) -> str:
+    """Write a value of the spec in words. Show a secret by its source."""
+    match value:
+        case None | () | {}:
+            return "none"
+        case bool():
+            return str(value).lower()
+        case Secret():
+            return value.described
+        case datetime():
+            return f"{value:%Y-%m-%dT%H:%M:%SZ}"
+        case timedelta():
+            return f"{value.total_seconds() / 86400:g}d"
+        case tuple() | list():
+            return ", ".join(map(shown, value))
+        case dict():
+            return ", ".join(f"{key} = {shown(one)}" for key, one in value.items())
+        case BaseModel():
+            return ", ".join(f"{key} = {shown(one)}" for key, one in value if one not in (None, (), {}))
+        case _:
+            return str(value)

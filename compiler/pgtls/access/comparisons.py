@@ -6,6 +6,7 @@ A comparison takes the value before and after, and runs only if they differ. A f
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pgtls.language.models import SSLMODES, SslMode
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
 
 Effect = Literal["weakened", "granted", "strengthened", "lost", "changed"]
 Report = Literal["access", "certificates", "trust"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectionChange:
+    """One protection, before and after. ``what`` names a field or a kind of trust."""
+
+    kind: Effect
+    entity: str
+    what: str
+    before: str
+    after: str
 
 
 def neutral(_was: object, _will: object) -> Effect:
@@ -331,3 +343,6 @@ FIELDS: Mapping[str, Mapping[str, Field | Report]] = {
     },
 }
 """The comparison of each field, or the report that covers it. A test fails for a new field until it is listed here."""
+
+ENTRIES = ("settings", "auth_options")
+"""Fields that are tables: each of their entries is compared separately."""

@@ -1,0 +1,96 @@
+"""Report who gets the key or the name of another with a change of the spec, and could pretend to be it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pgtls.access.comparisons import ProtectionChange
+from pgtls.access.successors import host
+from pgtls.fleet.files import public_files, references
+from pgtls.fleet.model import Pooler
+from pgtls.pki.facts import read as certificates
+from pgtls.pki.model import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pgtls.fleet.files import Reference
+    from pgtls.fleet.model import Fleet, Identity
+
+
+def names(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
+    """Find new servers that can pretend to be another one: with its key, or a certificate in a name of it."""
+    known = {identity.entity: identity for identity in old.identities()}
+    present = {identity.entity for identity in new.identities()}
+    files = public_files(old), public_files(new)
+    keys = _key_files(old), _key_files(new)
+    for identity in new.identities():
+        if identity.entity in known:
+            continue
+        for other in known.values():
+            # A server that is renamed keeps its names, and its key has the same origin.
+            if other.entity not in present and _origin(other, files[0]) == _origin(identity, files[1]):
+                continue
+            if not keys[1].get(identity.entity, frozenset()).isdisjoint(keys[0].get(other.entity, ())):
+                holders = other.entity, f"{other.entity}, {identity.entity}"
+                yield ProtectionChange("weakened", other.entity, "its key is on other machines", *holders)
+            for name in other.table.hosts:
+                if any(_proves(own, name) for own in identity.table.hosts):
+                    what = f"its certificate proves the name {name}"
+                    yield ProtectionChange("weakened", identity.entity, what, other.entity, identity.entity)
+
+
+def _key_files(fleet: Fleet) -> dict[str, frozenset[str]]:
+    """Return what tells the keys in ``key_file`` apart, by entity: their path, and the certificates that they fit."""
+    named, top = references(fleet), os.path.dirname(fleet.source.files[0].path) or "."
+    found: dict[str, frozenset[str]] = {}
+    for (entity, field), one in named.items():
+        if field == "key_file":
+            certificate = named.get((entity, "cert_file"))
+            content = _content(fleet, certificate) if certificate else None
+            parsed = certificates(content) if content else ()
+            keys = () if isinstance(parsed, Unreadable) else (each.spki_sha256 for each in parsed[:1])
+            found[entity] = frozenset((os.path.relpath(one.path, top), *keys))
+    return found
+
+
+def _content(fleet: Fleet, reference: Reference) -> bytes | None:
+    try:
+        return fleet.source.reader.read(reference.path)
+    except OSError:  # reported elsewhere
+        return None
+
+
+def _origin(identity: Identity, files: Mapping[tuple[str, str], tuple[str, str]]) -> tuple[object, ...]:
+    """Return where the key of an identity comes from: a file by its path and, unless it is a key, its content."""
+    named = ((name, getattr(identity.table, name)) for name in ("csr_file", "cert_file", "key_file", "external"))
+    return tuple((value, files.get((identity.entity, name))) for name, value in named)
+
+
+def _proves(own: str, name: str) -> bool:
+    """Return whether a certificate with a name of its own is good for another; a wildcard is one label (RFC 6125)."""
+    one, other = host(own), host(name)
+    return one == other or (one.startswith("*.") and one[1:] == f".{other.partition('.')[2]}")
+
+
+def keys(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
+    """Find users with access whose key goes to more machines: to poolers and standbys that log in as them."""
+    before, after = _logging_in(old), _logging_in(new)
+    admitted = {user.name for policy in old.policies.values() if policy.follows is None for user in policy.users}
+    for user in sorted(old.users.keys() & after.keys()):
+        was, will = before.get(user, {}), after[user]
+        more = len(will) > len(was) or any(host not in was.values() for name, host in will.items() if name not in was)
+        if (user in admitted or user in before) and more:
+            holders = (", ".join(was) or "none", ", ".join(will))
+            yield ProtectionChange("weakened", f"user.{user}", "its key is on other machines", *holders)
+
+
+def _logging_in(fleet: Fleet) -> dict[str, dict[str, str]]:
+    """Return the poolers and standbys that log in as each user, with the first host of each."""
+    found: dict[str, dict[str, str]] = {}
+    for name, server in sorted(fleet.servers.items()):
+        user = server.written.user if isinstance(server, Pooler) else server.table.replication_user
+        if user:
+            found.setdefault(user, {})[name] = host(server.table.hosts[0])
+    return found
