@@ -908,3 +908,38 @@ def test_a_key_on_another_machine_is_told_of_everybody_who_is_admitted() -> None
     after = everybody + standby
     changes = pgtls.diff(pgtls.loads(everybody, now=NOW), pgtls.loads(after, now=NOW)).protection
     assert ("weakened", "user.app", "its key is on other machines") in {(c.kind, c.entity, c.what) for c in changes}
+
+
+def test_a_port_that_was_that_of_another_server_is_a_weakening() -> None:
+    """Both prove the name of the host: clients do not notice."""
+    text = """version = 1
+[ca.root]
+[server.one]
+ca = "root"
+hosts = ["db.example.com"]
+port = {}
+no_local = true
+[server.two]
+ca = "root"
+hosts = ["db.example.com"]
+port = {}
+no_local = true
+[user.app]
+[policy.app]
+servers = ["one"]
+users = ["app"]
+from = ["10.0.0.0/8"]
+auth = "scram-sha-256"
+"""
+
+    def weakened(*ports: int) -> list[tuple[str, str]]:
+        changes = pgtls.diff(*(pgtls.loads(text.format(*each), now=NOW) for each in ((5432, 6432), ports))).protection
+        return [(change.entity, change.what) for change in changes if change.kind == "weakened"]
+
+    one, two = (
+        ("server.one", "its clients dial what was server.two"),
+        ("server.two", "its clients dial what was server.one"),
+    )
+    assert weakened(6432, 5432) == [one, two]
+    assert weakened(7432, 5432) == [two]
+    assert weakened(7432, 8432) == []

@@ -41,6 +41,18 @@ def names(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
                     yield ProtectionChange("weakened", identity.entity, what, other.entity, identity.entity)
 
 
+def ports(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
+    """Find servers whose clients dial another one from now on, which proves the same name."""
+    dialled = {(host(server.table.hosts[0]), server.table.port): server for server in old.servers.values()}
+    for name, server in new.servers.items():
+        former = dialled.get((host(server.table.hosts[0]), server.table.port), server)
+        if name in old.servers and former.name != name:
+            what = f"its clients dial what was {former.entity}"
+            yield ProtectionChange(
+                "weakened", server.entity, what, *(str(f.servers[name].table.port) for f in (old, new))
+            )
+
+
 def _key_files(fleet: Fleet) -> dict[str, frozenset[str]]:
     """Return what tells the keys in ``key_file`` apart, by entity: their path, and the certificates that they fit."""
     named, top = references(fleet), os.path.dirname(fleet.source.files[0].path) or "."

@@ -39,6 +39,7 @@ def protection(old: Side, new: Side) -> tuple[ProtectionChange, ...]:
         *_trust(old, new),
         *_unclear(old.fleet, new.fleet),
         *pretenders.names(old.fleet, new.fleet),
+        *pretenders.ports(old.fleet, new.fleet),
         *pretenders.keys(old.fleet, new.fleet),
         *_single("lint", old.fleet.lint, new.fleet.lint),
         *_single("state", old.fleet.state, new.fleet.state),
