@@ -243,7 +243,7 @@ def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
         changes,
         deletions,
         lambda written: manifest(
-            *(request, planned, made.lock_id, made.lock, made.generations),
+            *(request, planned, made.lock_id, made.lock),
             entries(request.out, tree, written, existing.kept),
         ),
         LockChange(request.lock, made.lock, planned.checked.lock.digest),

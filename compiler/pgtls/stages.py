@@ -154,22 +154,19 @@ def manifest(
     planned: Planned,
     lock_id: str,
     lock: bytes,
-    generations: bytes,
     files: Mapping[str, ManifestEntry],
 ) -> Iterator[bytes]:
-    """Return the manifest of a build, in parts; ``lock`` and ``generations`` are these files after it.
+    """Return the manifest of a build, in parts; ``lock`` is that file after it.
 
     Without a digest, the next build has something to do.
     """
     import os
-    from hashlib import sha256
 
     from pgtls import __version__
     from pgtls.certificates.at_rest import remembered
     from pgtls.certificates.renewals import recorded
     from pgtls.plan.due import next_due
     from pgtls.state.manifest import Inputs, Manifest
-    from pgtls.state.names import GENERATIONS_PATH, KNOWN_PATH
 
     checked, decisions = planned.checked, planned.decisions
     again = decisions.waiting or planned.verdict.retirable or kept_outside(planned.fleet)
@@ -187,8 +184,4 @@ def manifest(
         texts=planned.follows,
         at_rest=remembered(planned.fleet, planned.existing),
         renewals=renewals,
-        remembered={
-            path: sha256(content).hexdigest()
-            for path, content in {KNOWN_PATH: lock, GENERATIONS_PATH: generations}.items()
-        },
     ).parts()

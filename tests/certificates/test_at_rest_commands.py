@@ -536,12 +536,22 @@ def test_inside_another_work_tree_a_manifest_of_another_builder_counts_if_it_is_
     place.lock.write_bytes(other.lock.read_bytes())
     pulled = place.build(at_rest(alice, identity=alice), now=NOW + timedelta(days=70))
     assert {change.reason for change in pulled.plan.changes.values()} == {"its mode was changed"}
-    place.file(".pgtls/key").unlink()
-    refused(place, "PGT587", "git -C")  # of nobody, for what one can tell
+    key = place.file(".pgtls/key")
+    drawn = key.read_bytes()
+    key.unlink()
+    refused(place, "PGT587", "git -C")  # the manifest is of nobody, for what one can tell
     commit(place.out)
-    assert steps(place.build(now=NOW + timedelta(days=70))) == [], "as a new clone"
-    commit(place.out)
-    place.file(".pgtls/key").unlink()
+    refused(place, "PGT588", "--new-out")  # what this machine remembers was taken, and this is no new clone
+    clone = Place(tmp_path / "clone")
+    clone.directory.mkdir()
+    clone.lock.write_bytes(place.lock.read_bytes())
+    git(clone.directory, "init", "-q")
+    git(clone.directory, "clone", "-q", place.out, "out")
+    cloned = clone.build(at_rest(alice, identity=alice), now=NOW + timedelta(days=70))
+    assert {change.reason for change in cloned.plan.changes.values()} == {"its mode was changed"}
+    key.write_bytes(drawn)
+    key.chmod(0o400)
+    assert steps(place.build(now=NOW + timedelta(days=70))) == []
     document = json.loads(place.file("manifest.json").read_bytes())
     document["files"] = {path: one for path, one in document["files"].items() if not path.endswith(".crl")}
     place.file("manifest.json").write_text(json.dumps(document))
@@ -551,3 +561,38 @@ def test_inside_another_work_tree_a_manifest_of_another_builder_counts_if_it_is_
         api.fetch(tmp_path / "there", "server.main", store=str(place.out), identity=alice.file, now=NOW)
     git(place.out, "checkout", "--", ".")
     assert steps(place.build(now=NOW + timedelta(days=70))) == []
+
+
+@pytest.mark.parametrize("around", [True, False])
+def test_after_a_pull_this_machine_still_remembers_the_lock(place: Place, alice: Identity, around: bool) -> None:
+    without_crl = at_rest(alice, identity=alice).replace("[server.main]", "[server.main]\ncrl = false")
+    with_bob = without_crl.replace('users = ["app"]', 'users = ["app", "bob"]') + '[user.bob]\nca = "clients"\n'
+    nested(place, alice, around=around)
+    place.build(with_bob)
+    place.build(without_crl)
+    commit(place.out)
+    other = Place(place.directory / "other")
+    other.directory.mkdir()
+    other.lock.write_bytes(place.lock.read_bytes())
+    git(other.directory, "clone", "-q", place.out, "out")
+    more = ('databases = ["shop"]', 'databases = ["shop", "more"]')
+    other.build(without_crl.replace(*more))
+    commit(other.out)
+    git(place.out, "pull", "-q", other.out, "HEAD")
+    lines = other.lock.read_text().splitlines(keepends=True)
+    place.lock.write_text("".join(line for line in lines if '"entity": "user.bob"' not in line))
+    heir = with_bob.replace('"app", "bob"', '"app", "heir"').replace("[user.bob]", '[user.heir]\ncommon_name = "bob"')
+    with pytest.raises(Rejected, match="PGT254"):
+        place.build(heir.replace(*more))
+
+
+def test_an_earlier_tree_of_this_machine_is_no_lost_memory(place: Place, alice: Identity) -> None:
+    nested(place, alice)
+    spec = at_rest(alice, identity=alice)
+    place.build(spec, asked=Asked(renew=frozenset({"server.main"})), now=NOW + timedelta(days=1))
+    git(place.out, "stash", "-q")
+    place.build(now=NOW + timedelta(days=1))
+    commit(place.out)
+    git(place.out, "checkout", "-q", "HEAD~1")
+    place.build(now=NOW + timedelta(days=1))
+    assert steps(place.build(now=NOW + timedelta(days=1))) == []

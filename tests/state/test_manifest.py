@@ -30,14 +30,13 @@ MANIFEST = Manifest(
     next_due=datetime(2026, 4, 1, tzinfo=UTC),
     files={"clients/b/x": ENTRY, "clients/ä/y": ENTRY._replace(mode=0o644, kind="bundle")},
     texts={Entity("user.app"): "e" * 64},
-    remembered={".pgtls/lock": "f" * 64},
 )
 
 
 def test_what_was_written_is_read() -> None:
     content = MANIFEST.render()
     found = parse(content, "manifest.json")
-    assert (found.files, found.texts, found.remembered) == (MANIFEST.files, MANIFEST.texts, MANIFEST.remembered)
+    assert (found.files, found.texts) == (MANIFEST.files, MANIFEST.texts)
     assert found.render() == content
     assert (found.built, found.next_due, found.lock_id) == (MANIFEST.built, MANIFEST.next_due, ID)
     assert found.inputs.files == ("keys/a.csr", "keys/b.csr")
@@ -84,7 +83,7 @@ def _file(path: str, **fields: object) -> Callable[[dict[str, Any]], object]:
 
 FIELD = "a field is missing or of the wrong type"
 DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    **{f"without {n}": (_without(n), FIELD) for n in json.loads(MANIFEST.render()) if n not in ("texts", "remembered")},
+    **{f"without {n}": (_without(n), FIELD) for n in json.loads(MANIFEST.render()) if n != "texts"},
     "an instant that is none": (lambda document: document.update(built="yesterday"), "it is not JSON"),
     "a number for the lock's id": (lambda document: document.update(lock_id=7), FIELD),
     "files in a list": (lambda document: document.update(files=[]), FIELD),
@@ -102,7 +101,6 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a digest that is none": (_file("x", sha256="abc"), FIELD),
     "a digest of texts that is none": (lambda document: document.update(texts={"user.app": "abc"}), FIELD),
     "texts of no entity": (lambda document: document.update(texts={"../x": "a" * 64}), FIELD),
-    "a digest of what is remembered that is none": (lambda document: document.update(remembered={"x": 1}), FIELD),
     "texts in a list": (lambda document: document.update(texts=[]), FIELD),
 }
 
@@ -143,7 +141,7 @@ def test_what_another_has_written_is_read_and_saves_a_build_nothing(tmp_path: Pa
         found = read(tmp_path)
         assert found is not None
         assert not found.sealed
-        assert (found.texts, found.renewals, found.remembered, found.inputs.digest) == ({}, {}, {}, "")
+        assert (found.texts, found.renewals, found.inputs.digest) == ({}, {}, "")
         assert {one.mtime_ns for one in found.files.values()} == {-1}
         assert (found.lock_id, found.files.keys()) == (ID, MANIFEST.files.keys())
 

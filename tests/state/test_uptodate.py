@@ -48,8 +48,9 @@ def site(tmp_path: Path) -> Site:
     digest = input_digest(source_digest(str(built.spec), ["users/*.toml"], ["a.csr"], "o"), built.lock.read_bytes())
     due = NOW.replace(month=4)
     inputs = Inputs(digest, ("users/*.toml",), ("a.csr",))
-    (built.out / ".pgtls/lock").touch()
-    manifest = replace(found, inputs=inputs, built=NOW, next_due=due, remembered={".pgtls/lock": "0" * 64})
+    for name in ("lock", "generations", "memory"):
+        (built.out / ".pgtls" / name).touch()
+    manifest = replace(found, inputs=inputs, built=NOW, next_due=due)
     built.write_manifest(manifest.render())
     return built
 

@@ -130,6 +130,7 @@ class Interrupted:
             "generations",
             "key",
             "lock",
+            "memory",
             "mutex",
         }
         assert not list(place.directory.glob(".*.new*")), "a staged lock is left"

@@ -73,6 +73,11 @@ def in_work_tree(directory: str, *, around: bool = False) -> bool:
     return any(not around or top != real for _, top, _ in _containing(real))
 
 
+def repository_of(directory: str) -> str | None:
+    """Return where the repository of a directory is that is the top of a work tree. Raise :class:`IndexFault`."""
+    return _git_directory(os.path.join(directory, GIT))
+
+
 def is_repository(directory: str) -> bool:
     """Return whether a directory is the top of a work tree."""
     return os.path.lexists(os.path.join(directory, GIT))

@@ -108,8 +108,6 @@ class Manifest:
     """None: the keys are not encrypted."""
     renewals: Mapping[Entity, RenewalInfo] = field(default_factory=dict)
     """What ACME servers suggest about the renewal of certificates: see :mod:`pgtls.certificates.renewals`."""
-    remembered: Mapping[str, str] = field(default_factory=dict)
-    """The digests of what else a build keeps in the private directory, by path."""
     sealed: bool = True
     """Whether a build into this out directory wrote it."""
 
@@ -120,7 +118,7 @@ class Manifest:
         """
         entries = {path: entry._replace(mtime_ns=_NEVER) for path, entry in self.files.items()}
         inputs = replace(self.inputs, digest="")
-        return replace(self, inputs=inputs, files=entries, texts={}, renewals={}, remembered={}, sealed=False)
+        return replace(self, inputs=inputs, files=entries, texts={}, renewals={}, sealed=False)
 
     def limited(self, entities: Collection[Entity]) -> Manifest:
         """Return a manifest with the files alone that the layout gives to some entities: a build deletes no others."""
@@ -156,8 +154,6 @@ class Manifest:
             head["at_rest"] = {name: sorted(value) for name, value in self.at_rest._asdict().items()}
         if self.renewals:
             head["renewals"] = {entity: _written(self.renewals[entity]) for entity in sorted(self.renewals)}
-        if self.remembered:
-            head["remembered"] = dict(sorted(self.remembered.items()))
         encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
         texts = (f'{encode_basestring(entity)}:"{self.texts[entity]}"' for entity in sorted(self.texts))
         lines = (_line(path, self.files[path]) for path in sorted(self.files))
@@ -278,7 +274,6 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
         fetched={_owner(entity): _whole(number) for entity, number in document.get("fetched", {}).items()},
         at_rest=_at_rest(document["at_rest"]) if "at_rest" in document else None,
         renewals={_owner(entity): _renewal(info) for entity, info in document.get("renewals", {}).items()},
-        remembered={path: _digest(digits) for path, digits in document.get("remembered", {}).items()},
     )
 
 

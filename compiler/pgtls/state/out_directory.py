@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.words import listed
-from pgtls.state import files, layout, seal
+from pgtls.state import files, layout, memory, seal
 from pgtls.state import manifest as manifests
 from pgtls.state.faults import NEW_AROUND_KEYS, cannot_read, in_the_way, link_in_the_way, user_name, writing
 from pgtls.state.files import all_ancestors
@@ -139,23 +139,25 @@ def last_build(out: str) -> Manifest | None:
     into this directory wrote it: a repository around one of its own may have left it there.
     """
     manifest = manifests.read(out)
-    if manifest is None or remembers(out, manifest) or _is_committed(out, manifest):
+    if manifest is None or manifest.sealed or _is_of_builders(out, manifest):
         return manifest
     raise Rejected(_not_sealed(out, manifest))
 
 
 def remembers(out: str, manifest: Manifest) -> bool:
-    """Return whether what lies in the private directory counts: a build into this directory wrote the manifest.
+    """Return whether what builds on this machine remember counts: it is whole, and nobody else wrote the manifest."""
+    return not _altered_memory(out) if _has_a_repository(out, manifest) else manifest.sealed
 
-    Or the directory is a repository of its own, into which only builders write.
+
+def _is_of_builders(out: str, manifest: Manifest) -> bool:
+    """Return whether a repository of encrypted keys, to which only builders push, has brought this manifest.
+
+    A checkout around it can write a manifest, but not change its index.
     """
-    return manifest.sealed or (_has_a_repository(out, manifest) and not _in_work_tree(out, around=True))
-
-
-def _is_committed(out: str, manifest: Manifest) -> bool:
-    """Return whether a repository of encrypted keys has this manifest: a checkout around it cannot change its index."""
     if not _has_a_repository(out, manifest):
         return False
+    if not _in_work_tree(out, around=True):
+        return True
     try:
         known = blob(out, MANIFEST)
     except IndexFault as fault:
@@ -175,17 +177,32 @@ def with_memory(out: str, manifest: Manifest, *, lost: bool = False) -> Manifest
     has_a_repository = _has_a_repository(out, manifest)
     if has_a_repository and not _in_work_tree(out, around=True):
         return manifest
-    altered = _altered(out, manifest.remembered) if manifest.sealed or not has_a_repository else []
+    expected = _has_memory(out) if has_a_repository else manifest.sealed
+    altered = _altered_memory(out) if expected else []
     lists = _altered_lists(out, manifest) if has_a_repository else []
     if lost:
         return manifest.strange() if altered or lists or not manifest.sealed else manifest
-    if not manifest.sealed and _in_work_tree(out) and not _is_committed(out, manifest):
+    if not manifest.sealed and _in_work_tree(out) and not _is_of_builders(out, manifest):
         raise Rejected(_not_sealed(out, manifest))
     if altered:
         raise Rejected(_not_remembered(out, manifest, altered))
     if lists:
         raise Rejected(_lists_lost(out, lists))
     return manifest
+
+
+def _has_memory(out: str) -> bool:
+    try:
+        return seal.of(out) is not None or memory.is_expected(out)
+    except IndexFault as fault:
+        raise Rejected(unknown_index(out, fault)) from None
+
+
+def _altered_memory(out: str) -> list[str]:
+    try:
+        return memory.altered(out)
+    except OSError as error:
+        raise Rejected(cannot_read(os.path.join(out, PRIVATE), error)) from None
 
 
 def _in_work_tree(out: str, *, around: bool = False) -> bool:

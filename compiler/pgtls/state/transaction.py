@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.pki.model import Entity
-from pgtls.state import files, lock_file, seal
+from pgtls.state import files, lock_file, memory, seal
 from pgtls.state.faults import cannot_write, writing
 from pgtls.state.git_index import ignores_all
 from pgtls.state.journal import Record, digest
@@ -42,6 +42,7 @@ from pgtls.state.names import (
     KNOWN_DRAFT,
     KNOWN_PATH,
     MANIFEST,
+    MEMORY,
     PRIVATE,
     RECORD,
     RECORD_PATH,
@@ -94,11 +95,11 @@ def commit(
             with writing(out):
                 if not ignores_all(out):
                     changes = {**changes, GITIGNORE: _IGNORE_ALL}
-                if generations is not None and sha256(generations).hexdigest() != digest(GENERATIONS, place.private):
-                    changes = {**changes, GENERATIONS_PATH: File(generations, 0o600, _IGNORE_ALL.kind, Entity())}
+                key = seal.draw(place.root, place.private)
+                if remembered := _remembered(place, key, lock, generations):
+                    changes = {**changes, **remembered}
                     private = None if private is None else {*private, PRIVATE}
                 plan = operations(place.root, changes, deletions, private, last=MANIFEST)
-                key = seal.draw(place.root, place.private)
             after = _stage(place, plan.scaffold, changes, manifest, key, progress or _silent)
             step = lock_file.stage(lock, out) if lock else None
             known = _stage_known(place, lock.content) if lock else None
@@ -110,6 +111,8 @@ def commit(
                 _discard(place, lock.path if lock else None)
             raise
         carry_out(place, decided)
+    if lock:
+        memory.mark(out)
 
 
 def foresee(
@@ -154,6 +157,19 @@ def recover(out: str, lock_path: str | None = None) -> bool:
             return False
         carry_out(place, decided)
         return True
+
+
+def _remembered(place: Opened, key: bytes, lock: LockChange | None, generations: bytes | None) -> dict[str, File]:
+    """Return the files that change of what the tree remembers, except the copy of the lock."""
+    if lock is None or generations is None:
+        return {}
+    about = memory.content(key, {KNOWN_PATH: lock.content, GENERATIONS_PATH: generations})
+    wanted = {GENERATIONS: generations, MEMORY: about}
+    return {
+        f"{PRIVATE}/{name}": File(content, 0o600, _IGNORE_ALL.kind, Entity())
+        for name, content in wanted.items()
+        if sha256(content).hexdigest() != digest(name, place.private)
+    }
 
 
 def _silent(_: int) -> None:

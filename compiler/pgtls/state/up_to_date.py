@@ -13,7 +13,17 @@ from hashlib import sha256
 from pgtls import __version__
 from pgtls.state import seal
 from pgtls.state.git_index import IndexFault, ignores_all, strangers
-from pgtls.state.names import MANIFEST, PRIVATE, RECORD_PATH, STAGING_PATH, deployed_path, own_files
+from pgtls.state.names import (
+    GENERATIONS_PATH,
+    KNOWN_PATH,
+    MANIFEST,
+    MEMORY_PATH,
+    PRIVATE,
+    RECORD_PATH,
+    STAGING_PATH,
+    deployed_path,
+    own_files,
+)
 from pgtls.state.reading import read
 from pgtls.state.writers import writers
 
@@ -62,7 +72,7 @@ def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch:
                 _content(deployed_path(lock)),
             )
             and seal.closes(seal.of(out), manifest)
-            and all(os.path.lexists(f"{out}/{path}") for path in head.get("remembered", ()))
+            and all(os.path.lexists(f"{out}/{path}") for path in (KNOWN_PATH, GENERATIONS_PATH, MEMORY_PATH))
             and ignores_all(out)
             and not strangers(out, own_files(lock, out), encrypted="at_rest" in head)
             and _untouched(out, json.loads(manifest)["files"])

@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.state import deployed, files, lock_file, seal
+from pgtls.state import deployed, files, lock_file, memory, seal
 from pgtls.state import lock as locks
 from pgtls.state import manifest as manifests
 from pgtls.state.faults import writing
@@ -25,6 +25,7 @@ from pgtls.state.names import (
     GITIGNORE,
     KNOWN_PATH,
     MANIFEST,
+    MEMORY_PATH,
     PRIVATE,
     deployed_path,
 )
@@ -135,7 +136,7 @@ def _copied(objects: Objects, copy: Copy, found: Found | None) -> Snapshot:
         raise damaged(f"{objects.url}/{tree_path(pointer.tree)}", "it does not have the directories of its manifest")
     _make_directories(copy.out, manifest)
     for path, content in _sealed(copy.out, state).items():
-        files.create(os.path.join(copy.out, path), content, STATE[path])
+        files.create(os.path.join(copy.out, path), content, STATE.get(path, 0o600))
 
     def write(directory: str) -> None:
         _write_pack(objects, copy.out, pack_path(directory, tree.packs[directory]), wanted[directory])
@@ -149,6 +150,9 @@ def _sealed(out: str, state: Mapping[str, bytes]) -> dict[str, bytes]:
     with opened(out) as place:
         key = seal.draw(place.root, place.private)
     found = {**state, MANIFEST: b"".join(seal.closed(key, [seal.opened(state[MANIFEST])]))}
+    found[MEMORY_PATH] = memory.content(
+        key, {path: state[path] for path in (KNOWN_PATH, GENERATIONS_PATH) if path in state}
+    )
     if DEPLOYED_PATH in state:
         found[DEPLOYED_PATH] = deployed.close(state[DEPLOYED_PATH], key)
     return found
