@@ -217,7 +217,7 @@ WEAKENINGS = (
     Step("lint", "minimum_sslmode", '"require"', None),
     Step("lint", "ignore", None, '["PGT320", "PGT313"]'),
     Step("state", "recipients", f'["{ALICE}"]', None, back=True),
-    Step("state", "recipients", f'["{ALICE}"]', f'["{ALICE}", "{BOB}"]'),
+    Step("state", "recipients", f'["{ALICE}"]', f'["{ALICE}", "{BOB}"]', back=True),
     Step("state", "recipients", f'["{ALICE}"]', f'["{BOB}"]', back=True),
     Step("state", "identity", '{ env = "IDENTITY" }', '{ command = ["cat", "key.txt"] }', back=True),
     Step("lint", "waiver", None, '{ reason = "x", codes = ["PGT317"] }'),

@@ -153,6 +153,53 @@ def test_a_new_server_with_the_key_of_another_is_a_weakening(key: str, moved: bo
     assert not weakened(loaded(one), loaded(server.format("two", "one", "/keys/one.key"))), "it has another name"
 
 
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ("", []),
+        ('[server.evil]\nhosts = ["evil.example.com"]\n', ["its key is on other machines"]),
+        (
+            '[server.evil]\nhosts = ["one.example.com"]\nport = 6432\n',
+            ["its certificate proves the name one.example.com"],
+        ),
+    ],
+    ids=["alone", "with another name", "with its name"],
+)
+def test_a_rename_hides_no_other_server_with_the_key_or_the_name(others: str, told: list[str]) -> None:
+    server = '[server.{}]\nhosts = ["one.example.com"]\n'
+    more = 'ca = "root"\nno_local = true\nkey_file = "/keys/one.key"\ncert_file = "/keys/one.crt"\n'
+    renamed = loaded(server.format("other") + more + (others and others + more))
+    found = {what for _, what in weakened(loaded(server.format("one") + more), renamed)}
+    assert set(told) <= found
+    assert bool(found) is bool(told)
+
+
+def test_no_words_of_a_secret_can_be_taken_for_those_of_another() -> None:
+    one = '{ file = "radius.secret" }'
+    other = '{ file = "radius.secret in cas" }'
+    base = loaded("", RADIUS.format(name="one", secret=one, more=""))
+    above = loaded(
+        RADIUS.format(name="two", secret=other, more="priority = 1"), RADIUS.format(name="one", secret=one, more="")
+    )
+    assert [change.kind for change in pgtls.diff(base, above).access] == ["weakened"]
+
+
+def test_the_name_of_a_directory_writes_no_line_of_a_report() -> None:
+    """A directory may have any name that git can hold."""
+    table, directory = (
+        '[user.{}]\nca = "clients"\npassphrase = {{ command = ["./pass.sh"] }}\n',
+        "cas\n::warning::x\x1b[2J",
+    )
+    specs = [
+        pgtls.loads(
+            BASE.replace("cas/*", "*/*") + table.format("one"), {f"{directory}/more.toml": text.encode()}, now=NOW
+        )
+        for text in (NOTHING, NOTHING + table.format("two"))
+    ]
+    (change,) = [one for one in pgtls.diff(*specs).protection if one.what == "passphrase.command"]
+    assert change.after == "./pass.sh in cas\\x0a::warning::x\\x1b[2J"
+
+
 def test_a_certificate_tells_whose_key_a_new_server_has() -> None:
     """By another name, the key may be a copy or a link."""
     server = '[server.{0}]\nca = "root"\nhosts = ["{0}.example.com"]\nno_local = true\n'

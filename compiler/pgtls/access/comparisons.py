@@ -73,14 +73,6 @@ def exposing(was: frozenset[object], will: frozenset[object]) -> Effect:
     return "weakened" if will - was else "strengthened"
 
 
-def custody(was: frozenset[str], will: frozenset[str]) -> Effect:
-    """Rank those who can read the private keys at rest: without anybody named, keys are not encrypted.
-
-    Also the first of them is somebody without whom nobody can sign any more.
-    """
-    return "weakened" if will - was or not will else "strengthened"
-
-
 def granting(was: frozenset[object], will: frozenset[object]) -> Effect:
     """Rank a set whose members get access."""
     return "granted" if will - was else "lost"
@@ -338,7 +330,7 @@ FIELDS: Mapping[str, Mapping[str, Field | Report]] = {
         "waiver": Field(waiver),
     },
     "state": {
-        "recipients": Field(custody, public_keys),
+        "recipients": Field(reviewed, public_keys),
         "identity": Field(secret, _by_words),
     },
 }

@@ -13,24 +13,21 @@ from pgtls.pki.facts import read as certificates
 from pgtls.pki.model import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pgtls.fleet.files import Reference
     from pgtls.fleet.model import Fleet, Identity
+    from pgtls.pki.model import Entity
 
 
 def names(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
     """Find new servers that can pretend to be another one: with its key, or a certificate in a name of it."""
     known = {identity.entity: identity for identity in old.identities()}
-    present = {identity.entity for identity in new.identities()}
-    files = public_files(old), public_files(new)
-    keys = _key_files(old), _key_files(new)
-    for identity in new.identities():
-        if identity.entity in known:
-            continue
+    arrived = [identity for identity in new.identities() if identity.entity not in known]
+    renamed, keys = _renamed(old, new, arrived), (_key_files(old), _key_files(new))
+    for identity in arrived:
         for other in known.values():
-            # A server that is renamed keeps its names, and its key has the same origin.
-            if other.entity not in present and _origin(other, files[0]) == _origin(identity, files[1]):
+            if renamed.get(other.entity) == identity.entity:
                 continue
             if not keys[1].get(identity.entity, frozenset()).isdisjoint(keys[0].get(other.entity, ())):
                 holders = other.entity, f"{other.entity}, {identity.entity}"
@@ -39,6 +36,24 @@ def names(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
                 if any(_proves(own, name) for own in identity.table.hosts):
                     what = f"its certificate proves the name {name}"
                     yield ProtectionChange("weakened", identity.entity, what, other.entity, identity.entity)
+
+
+def _renamed(old: Fleet, new: Fleet, arrived: Sequence[Identity]) -> dict[Entity, Entity]:
+    """Return which new server is which one that is gone: it has no other names, and a key of the same origin.
+
+    Of several that may be the same one, all but one pretend to be it, so none counts.
+    """
+    present, files = {identity.entity for identity in new.identities()}, (public_files(old), public_files(new))
+    found: dict[Entity, list[Entity]] = {}
+    for identity in arrived:
+        names_ = set(map(host, identity.table.hosts))
+        for other in old.identities():
+            same = names_.issubset(map(host, other.table.hosts)) and _origin(other, files[0]) == _origin(
+                identity, files[1]
+            )
+            if other.entity not in present and same:
+                found.setdefault(other.entity, []).append(identity.entity)
+    return {former: heirs[0] for former, heirs in found.items() if len(heirs) == 1}
 
 
 def ports(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel
 
+from pgtls.diagnostics.text import visible
 from pgtls.fleet.fields import entities, place_of
 from pgtls.language.files import OUTSIDE
 
@@ -86,8 +87,8 @@ def _top(fleet: Fleet) -> str:
 
 
 def place_in(fleet: Fleet, reference: Reference) -> str:
-    """Return the directory of a reference, relative to that of the spec."""
-    return os.path.relpath(reference.directory, _top(fleet))
+    """Return the directory of a reference, relative to that of the spec, as a message can show it."""
+    return visible(os.path.relpath(reference.directory, _top(fleet)))
 
 
 def references(fleet: Fleet) -> dict[tuple[str, str], Reference]:

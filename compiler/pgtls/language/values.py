@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
@@ -235,6 +236,14 @@ class Literally(Table):
     name: Text = Field(description="The name, taken as it is.", examples=["all"])
 
 
+_WORD = re.compile(r"[A-Za-z0-9_@%+./:=-]+")
+
+
+def _one_word(text: str) -> str:
+    """Return a text that nothing around it can be taken for, and that shows no control character."""
+    return text if _WORD.fullmatch(text) else json.dumps(text)
+
+
 class Secret(Table):
     """The source of a secret: exactly one of the three. pgtls reads it only when it needs the secret."""
 
@@ -270,9 +279,11 @@ class Secret(Table):
     @property
     def described(self) -> str:
         """The source in words, without the secret."""
-        where = f" in {self._directory}" if self._directory else ""
+        where = f" in {_one_word(self._directory)}" if self._directory else ""
         words = (
-            f"from {kind} {one if isinstance(one, str) else ', '.join(one)}" for kind, one in self if one is not None
+            f"from {kind} {', '.join(map(_one_word, (one,) if isinstance(one, str) else one))}"
+            for kind, one in self
+            if one is not None
         )
         return f"{next(words)}{where}"
 
