@@ -62,6 +62,19 @@ def test_the_project_mounts_the_files_and_states_every_setting(tmp_path: Path) -
         SCHEMA.validate({"services": {"x": {"comand": []}}})
 
 
+def test_a_crl_of_an_earlier_export_goes(tmp_path: Path) -> None:
+    """Without a CRL of its own, a CA that left the spec certifies nobody, although its root is still trusted."""
+    assert export(built(tmp_path, SERVED), "compose").status == 0
+    lists = tmp_path / "to/servers/shop/root.crl.d"
+    here = sorted(path.name for path in lists.iterdir())
+    for name in ("0badcafe.r0", "0badcafe.r1", "notes.txt"):
+        (lists / name).write_text("old\n")
+    run = export(tmp_path, "compose")
+    assert run.status == 0
+    assert sorted(path.name for path in lists.iterdir()) == sorted([*here, "notes.txt"])
+    assert here
+
+
 def test_no_name_of_a_server_is_that_of_another_file(tmp_path: Path) -> None:
     for name in ("compose.yaml", "start.sh", "servers"):
         (tmp_path / name).mkdir()

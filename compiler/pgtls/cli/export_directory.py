@@ -25,6 +25,7 @@ from pgtls.state.files import (
     sync_file,
 )
 from pgtls.state.git_index import IndexFault, tracked
+from pgtls.state.layout import SERVER_CRLS, is_hashed
 from pgtls.state.names import GIT
 from pgtls.state.out_directory import open_to_others, unknown_index
 
@@ -48,7 +49,7 @@ def write(directory: str, files: Mapping[str, Exported]) -> list[str]:
     A file has its mode from the first byte, and replaces the old one at once. What is right already is not touched.
     Raise Rejected with PGT668 if the directory holds files, and no export has written there before, or if a commit may
     have prepared it so that git adds a secret or that a file lands elsewhere; with PGT586 if an index is unreadable;
-    with PGT540 or PGT585 if others can replace files there.
+    with PGT540 or PGT585 if others can replace files there. CRLs of earlier exports go from hashed directories.
     """
     make_directories(directory)
     with _opened(directory) as place:
@@ -63,7 +64,7 @@ def write(directory: str, files: Mapping[str, Exported]) -> list[str]:
             os.path.join(directory, name)
             for some in ({IGNORED: Exported(ignored, PUBLIC)}, files)
             for name in _replaced(place, some)
-        ]
+        ] + [os.path.join(directory, name) for name in _without_old_lists(place, files)]
 
 
 @contextmanager
@@ -144,6 +145,21 @@ def _sweep(place: Directories, files: Mapping[str, Exported]) -> None:
                     and time() - found.st_mtime > _ABANDONED
                 ):
                     os.unlink(name, dir_fd=here)
+
+
+def _without_old_lists(place: Directories, files: Mapping[str, Exported]) -> list[str]:
+    """Delete the CRLs of earlier exports from the hashed directories of this one. Return their names.
+
+    The lack of a CRL alone keeps a CA out that left the spec, if it is below a root that the server trusts.
+    """
+    gone: list[str] = []
+    for below, here in _there(place, files):
+        if os.path.basename(below) == SERVER_CRLS:
+            for name in filter(is_hashed, sorted(os.listdir(here))):
+                if (path := f"{below}/{name}") not in files:
+                    os.unlink(name, dir_fd=here)
+                    gone.append(path)
+    return gone
 
 
 def _there(place: Directories, files: Mapping[str, Exported]) -> Iterator[tuple[str, int]]:

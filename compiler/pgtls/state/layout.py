@@ -137,7 +137,12 @@ _FILES = {
     ),
 }
 """By kind of entity: the files in its directory whose names follow from nothing else."""
-_HASHED = re.compile(rf"{re.escape(SERVER_CRLS)}/[0-9a-f]{{8}}\.r[0-9]+\Z")
+_HASHED = re.compile(r"[0-9a-f]{8}\.r[0-9]+")
+
+
+def is_hashed(name: str) -> bool:
+    """Return whether a file may be one of a directory of CRLs, by its name: the hash of the issuer and a number."""
+    return _HASHED.fullmatch(name) is not None
 
 
 def archive_path(entity: Entity) -> str:
@@ -153,6 +158,7 @@ def gives(entity: Entity, file: str) -> bool:
     if not file.startswith(start := path(entity, "")):
         return False
     name = file.removeprefix(start)
-    hashed = entity.kind in ("server", "pooler") and _HASHED.match(name) is not None
+    directory, _, last = name.rpartition("/")
+    hashed = entity.kind in ("server", "pooler") and directory == SERVER_CRLS and is_hashed(last)
     archive = entity.kind == "user" and file == archive_path(entity)
     return hashed or archive or name in _FILES[entity.kind]
