@@ -798,8 +798,8 @@ RULES: tuple[Rule, ...] = (
         "PGT588",
         "error",
         "no build wrote what pgtls remembers",
-        meaning="`.pgtls/lock` or `.pgtls/generations` in the out directory is missing, or not as the last build "
-        "left it.",
+        meaning="`.pgtls/lock`, `.pgtls/generations` or `.pgtls/memory`, which tells whether they are whole, is "
+        "missing in the out directory, or not as the last build on this machine left it.",
         why="By the copy of the lock, a build tells lines that others added from its own. Git overwrites ignored "
         "files without asking: to check out a branch for a moment is enough to replace them or to delete them.",
         fix="Restore `.pgtls` from a backup. Without one, compare the lock with its history in version control, and "
