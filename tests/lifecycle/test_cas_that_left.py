@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected, errors
+from pgtls.pki.model import Entity
 from support.authority import Authority, named
 from support.building import Place
 from support.clients import PSQL, Bundle, admitted, at, refused
@@ -177,6 +179,36 @@ def test_a_partners_ca_is_not_forgotten_with_its_table(place: Place) -> None:
     assert 'under ca "sub", which has no table any more and whose key is not here' in found.message
     assert "crl = true on [server.db]" in str(found.hint)
     place.build(PARTNER.format(**left | {"waiver": "", "crl": "true"}), now=now)
+
+
+@pytest.mark.parametrize("made", ["brought", "here"])
+def test_a_partners_ca_is_not_forgotten_when_another_takes_its_name(place: Place, made: str) -> None:
+    partner(place)
+    own, now = '[ca.sub]\nissuer = "root"\n', datetime.now(UTC)
+    if made == "brought":
+        ours = Authority.of(place.file("ca/root")).below("Own")
+        (place.directory / "own.crt").write_bytes(ours.pem)
+        (place.directory / "own.key").write_bytes(ours.key_pem)
+        own += 'cert_file = "own.crt"\nkey_file = "own.key"\n'
+    again, asked = USUAL | {"sub": own}, Asked(new_ca=frozenset(["sub"] if made == "here" else []))
+    for _ in range(2):
+        with pytest.raises(Rejected) as rejected:
+            place.build(PARTNER.format(**again | {"waiver": ""}), now=now, asked=asked)
+        (found,) = errors(rejected.value.diagnostics)
+        assert (found.code, 'an earlier key of ca "sub", which is not here' in found.message) == ("PGT330", True)
+        place.build(PARTNER.format(**again), now=now, asked=asked)
+        asked = Asked()
+
+
+def test_the_name_of_ones_own_ca_is_free(place: Place) -> None:
+    own, now = '[ca.sub]\nissuer = "root"\n', datetime.now(UTC)
+    place.build(PARTNER.format(**USUAL | {"sub": own, "waiver": ""}), now=now)
+    ours = Authority.of(place.file("ca/root")).below("Own")
+    (place.directory / "own.crt").write_bytes(ours.pem)
+    (place.directory / "own.key").write_bytes(ours.key_pem)
+    own += 'cert_file = "own.crt"\nkey_file = "own.key"\n'
+    asked = Asked(replace=frozenset([Entity("ca.sub")]))
+    place.build(PARTNER.format(**USUAL | {"sub": own, "waiver": ""}), now=now, asked=asked)
 
 
 def test_a_ca_whose_key_goes_elsewhere_is_recorded_as_such(place: Place) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from pgtls.fleet.model import Fleet, Policy, Server
+    from pgtls.fleet.model import Authority, Fleet, Policy, Server
     from pgtls.pki.model import Certificate, Entity
 
 
@@ -144,9 +144,7 @@ def strays(fleet: Fleet, server: Server, held: Held) -> tuple[str, ...]:
     lines: dict[str, list[Known]] = {}
     for line in held.cas:
         lines.setdefault(line.entity.name, []).append(line)
-    newest = {name: max(those, key=lambda line: line.certificate.not_before) for name, those in lines.items()}
-    own = {ca.links[0].key for ca in fleet.cas.values() if ca.links}
-    own |= {line.certificate.spki_sha256 for name, line in newest.items() if name in fleet.cas}
+    own = {key for ca in fleet.cas.values() if (key := _own_key(ca, lines.get(ca.name, ())))}
     anchors = {ca.anchor for ca in server.accepted_cas}
 
     def leads(line: Known) -> bool:
@@ -156,6 +154,18 @@ def strays(fleet: Fleet, server: Server, held: Held) -> tuple[str, ...]:
     found = (line for those in lines.values() for line in those if line.foreign)
     found = (line for line in found if line.certificate.spki_sha256 not in own)
     return tuple(dict.fromkeys(line.entity.name for line in found if any(map(leads, _chain(line, lines)))))
+
+
+def _own_key(ca: Authority, lines: Iterable[Known]) -> str | None:
+    """Return the key of a CA of today: that of its file, else the last of its NAME that may be it.
+
+    A key that was never here is no key of a CA that is made here: another had its NAME before.
+    """
+    if ca.links:
+        return ca.links[0].key
+    its = (line.certificate for line in lines if ca.trusted_only or not line.foreign)
+    newest = max(its, key=lambda one: one.not_before, default=None)
+    return newest.spki_sha256 if newest else None
 
 
 def _chain(line: Known, lines: Mapping[str, Sequence[Known]]) -> Iterator[Known]:

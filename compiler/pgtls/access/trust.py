@@ -222,6 +222,8 @@ def _described(fleet: Fleet, server: Server, foreign: str, held: Held) -> tuple[
     """Describe a CA whose key is elsewhere, and say what helps against it alone, and what does not."""
     if foreign in strays(fleet, server, held):
         crls = "" if server.kind == "pooler" else f", set crl = true on {header('server', server.name)} to reject them"
+        if foreign in fleet.cas:
+            return f'an earlier key of ca "{foreign}", which is not here', crls, ""
         return f'ca "{foreign}", which has no table any more and whose key is not here', crls, ""
     if foreign not in fleet.cas:
         return f'"{foreign}", a root that came in a file, whose key is not here', "", ""
