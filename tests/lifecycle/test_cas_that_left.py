@@ -246,3 +246,34 @@ def test_a_server_accepts_what_such_a_ca_certifies_unless_it_reads_crls(
         refused(PSQL.connect(shown), "")
     else:
         assert admitted(PSQL.connect(shown)) == "app@shop"
+
+
+REUSED = """
+version = 1
+[ca.servers]
+[ca.{ca}]
+[server.db]
+ca = "servers"
+client_ca = ["{ca}"]
+hosts = ["localhost"]
+no_local = true
+[user.app]
+ca = "{ca}"
+{users}[policy.app]
+users = ["all"]
+databases = ["shop"]
+from = ["127.0.0.1"]
+auth = "cert"
+"""
+LEAVER = '[user.old]\nca = "clients"\ncommon_name = "batch"\nroles = ["batch"]\n'
+
+
+def test_the_crl_of_a_ca_counts_though_an_earlier_one_had_its_name(place: Place) -> None:
+    now, accepts = datetime.now(UTC), Asked(accept_outage=True)
+    for ca in ("clients", "people"):
+        place.build(REUSED.format(ca=ca, users=""), now=now, asked=accepts)
+    again = Asked(accept_outage=True, new_ca=frozenset(["clients"]))
+    place.build(REUSED.format(ca="clients", users=LEAVER), now=now, asked=again)
+    place.build(REUSED.format(ca="clients", users=""), now=now, asked=accepts)
+    heir = LEAVER.replace("user.old", "user.heir")
+    place.build(REUSED.format(ca="clients", users=heir), now=now, asked=accepts)

@@ -37,7 +37,10 @@ def unseen_revocations(
     Their holders still log in: they must be told from others, like those of a server without CRLs. ``fresh`` are the
     revocations of this build, ``crls`` all decisions about CRLs.
     """
-    seen = {crl.entity.name: crl.listed for crl in crls}
+    seen: dict[str, frozenset[str]] = {}
+    for crl in crls:  # a CA that left the spec may have had the same NAME
+        if crl.listed is not None:
+            seen[crl.entity.name] = seen.get(crl.entity.name, frozenset()) | crl.listed
     revoked = dict.fromkeys((line.ca, line.serial) for line in (*existing.lock.revocations.values(), *fresh))
     known = (line for key in revoked if (line := existing.lock.by_serial.get(key)) is not None)
     unseen = [
@@ -65,7 +68,7 @@ def _hint(problem: Diagnostic) -> str:
     return f"{change}; or have its CA list it: lend the key with --ca-key, or bring a new CRL in crl_file"
 
 
-def _on_list(line: IssuedLine, outside: Outside, seen: Mapping[str, frozenset[str] | None]) -> Collection[str]:
+def _on_list(line: IssuedLine, outside: Outside, seen: Mapping[str, frozenset[str]]) -> Collection[str]:
     """Return the serial numbers on the CRL that a server applies to a certificate; itself if it then accepts none."""
     if lists := outside.crls.get(line.ca):
         return lists.together.cas if line.entity.kind == "ca" else lists.together.leaves
