@@ -267,6 +267,55 @@ def test_an_older_crl_undoes_no_revocation(server: Server, place: Place, which: 
     assert complaint(place, spec) == "", "a later one may list less: the certificate may have ended"
 
 
+def unmarked(by: Authority, age: int) -> bytes:
+    """Sign a CRL without extensions, as `openssl ca -gencrl` does by default."""
+    builder = x509.CertificateRevocationListBuilder(by.certificate.subject, NOW - age * DAY, NOW + 30 * DAY)
+    return builder.sign(by.key, SHA256()).public_bytes(Encoding.PEM)
+
+
+REPLACED = {
+    "no authority key identifier": ((), (), unmarked(INNER, 2)),
+    "another scope": ((), (), crl(INNER, USERS, age=2)),
+    "the newer is taken out": ((USERS,), (crl(INNER, age=2),), crl(INNER, age=2)),
+    "that of a point is taken out": ((point(HERE),), (crl(INNER, age=2),), crl(INNER, age=2)),
+}
+"""What the newer one is about, what is beside it, and what replaces both."""
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_what_is_older_is_known_by_what_it_covers(server: Server, place: Place, name: str) -> None:
+    about, beside, older = REPLACED[name]
+    server.populate(("app", "leaver"), ("shop",))
+    bring(place, INNER, b"")
+    serial = certified(place.directory, "leaver", INNER, HERE)
+    spec = SPEC.format(postgres=server.version) + OF_THE_SPEC + LEAVER
+    (place.directory / "company.crl").write_bytes(b"".join((*beside, crl(INNER, *about, revoked=serial), ABOVE)))
+    assert complaint(place, spec) == ""
+    built = place.file("servers/db/root.crl").read_bytes()
+    for content, admitted in ((older + ABOVE, True), (built, False)):
+        serve(server, place, content)
+        assert gets_in(server, place.directory / "app")
+        assert gets_in(server, place.directory / "leaver") is admitted, "the older one would undo the revocation"
+    (place.directory / "company.crl").write_bytes(older + ABOVE)
+    assert "what was revoked between would be accepted again" in complaint(place, spec)
+    (place.directory / "company.crl").write_bytes(older + crl(INNER, age=0) + ABOVE)
+    assert complaint(place, spec) == "", "a newer one for all"
+
+
+def test_two_files_may_have_the_crl_of_one_root_of_two_days(place: Place) -> None:
+    second, now = ROOT.below("Company Machines"), "# again\n"
+    bring(place, INNER, crl(INNER) + crl(ROOT))
+    (place.directory / "second.crt").write_bytes(second.pem + ROOT.pem)
+    (place.directory / "second.crl").write_bytes(crl(second, age=3) + crl(ROOT, age=3))
+    spec = SPEC.format(postgres=17).replace('client_ca = ["company"]', 'client_ca = ["company", "second"]')
+    spec += OF_THE_SPEC + '[ca.second]\ncert_file = "second.crt"\ncrl_file = "second.crl"\n'
+    assert complaint(place, spec) == ""
+    assert complaint(place, spec + now) == "", "servers have both, and apply the newer"
+    (place.directory / "company.crl").write_bytes(crl(INNER) + crl(ROOT, age=2))
+    with pytest.raises(Rejected, match='PGT577: the CRL in crl_file of ca "company"'):
+        place.build(spec, now=NOW)
+
+
 def test_the_name_of_who_left_is_free_when_the_crl_says_so(server: Server, place: Place) -> None:
     server.populate(("app", "leaver"), ("shop",))
     bring(place, INNER, crl(INNER, age=3) + ABOVE)

@@ -14,8 +14,9 @@ from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import place_of
 from pgtls.language.words import listed
 from pgtls.pki.crl import parse
+from pgtls.pki.facts import parse as parse_certificates
 from pgtls.pki.model import Unreadable, ca_entity
-from pgtls.pki.published import newest
+from pgtls.pki.published import dated, outdated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -81,20 +82,33 @@ def replaced_by_older(
 ) -> Iterator[Diagnostic]:
     """Report CRLs in ``crl_file`` that are older than those that the last build gave to servers: PGT577.
 
-    A revocation that only the newer one has would be undone. ``files`` are those of the tree, and ``read`` reads one.
+    A revocation that only the newer one has would be undone. Of all that is brought, the newest counts, and a CA whose
+    key is here signs its own. ``files`` are those of the tree, and ``read`` reads one.
     """
-    brought = [*outside.crls.items(), *outside.above.items()]
-    same = {entry.sha256: path for path, entry in files.items() if entry.kind == "crl"} if brought else {}
-    known = newest(parsed for path in same.values() for parsed in _lists(read(path) or b""))
-    for name, lists in brought:
-        for scope, date in newest(_lists(lists.pem)).items():
-            if date < (before := known.get(scope, date)):
-                message = (
-                    f'the CRL in crl_file of ca "{name}" is of {date:%Y-%m-%d %H:%M}, and the last build had one of '
-                    f"{before:%Y-%m-%d %H:%M}: what was revoked between would be accepted again"
-                )
-                path = (*ca_entity(name).path, "crl_file")
-                yield Diagnostic("PGT577", message, path, "bring the newest CRL of this CA")
+    if not (files and (outside.crls or outside.above)):
+        return
+    known = tuple(_known(outside))
+    here = {outside.signed[ca_entity(name)].certificate.spki_sha256 for name in outside.above}
+    files_of = [*outside.crls.items(), *outside.above.items()]
+    brought = [(name, one) for name, lists in files_of for one in dated(_lists(lists.pem), known)]
+    now = [one for _, one in brought if one.signer[1] not in here]
+    same = {entry.sha256: path for path, entry in files.items() if entry.kind == "crl"}
+    there = {one.signature: one for path in same.values() for one in _lists(read(path) or b"")}
+    for today, before in outdated(now, tuple(dated(there.values(), known))):
+        name = next(name for name, one in brought if one == today)
+        message = (
+            f'the CRL in crl_file of ca "{name}" is of {today.date:%Y-%m-%d %H:%M}, and the last build had one of '
+            f"{before.date:%Y-%m-%d %H:%M}: what was revoked between would be accepted again"
+        )
+        yield Diagnostic("PGT577", message, (*ca_entity(name).path, "crl_file"), "bring the newest CRL of this CA")
+
+
+def _known(outside: Outside) -> Iterator[x509.Certificate]:
+    """Yield the CAs of supplied files, which may have signed what was brought."""
+    for entity, signed in outside.signed.items():
+        if entity.kind == "ca" or signed.above:
+            found = parse_certificates(signed.file)
+            yield from () if isinstance(found, Unreadable) else found
 
 
 def _lists(pem: bytes) -> Iterable[x509.CertificateRevocationList]:

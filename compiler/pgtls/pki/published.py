@@ -15,11 +15,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from pgtls.pki import crl
 from pgtls.pki.chains import signed_by
+from pgtls.pki.facts import parse as parse_certificates
+from pgtls.pki.keys import spki_sha256
 from pgtls.pki.model import RevocationList, Unreadable
 from pgtls.pki.names import canonical, name_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     Lists = Sequence[x509.CertificateRevocationList]
@@ -67,6 +69,10 @@ class Scope(NamedTuple):
             map(self._is_of, _extension(one.extensions, x509.CRLDistributionPoints) or ())
         )
 
+    def has(self, point: x509.GeneralName | str | None) -> bool:
+        """Return whether it covers certificates with one distribution point, or with none."""
+        return self.points is None or (point is not None and (not self.points or point in self.points))
+
     def _is_of(self, point: x509.DistributionPoint) -> bool:
         """Return whether a distribution point in a certificate may be that of the CRL; one without a full name may."""
         return not (self.points and point.full_name and self.points.isdisjoint(point.full_name))
@@ -101,14 +107,52 @@ def scope(one: x509.CertificateRevocationList) -> Scope:
     return Scope(not point.only_contains_ca_certs, not point.only_contains_user_certs, names)
 
 
-def newest(lists: Iterable[x509.CertificateRevocationList]) -> dict[tuple[object, ...], datetime]:
-    """Return when the newest of some CRLs was signed, by its issuer, the issuer's key, and what it is about."""
-    found: dict[tuple[object, ...], datetime] = {}
+class Dated(NamedTuple):
+    """When a CRL was signed, by which CA (its canonical name, and the digest of its key), and what it is about."""
+
+    signer: tuple[bytes, str]
+    scope: Scope
+    date: datetime
+
+
+def dated(lists: Iterable[x509.CertificateRevocationList], known: Collection[x509.Certificate]) -> Iterator[Dated]:
+    """Date the CRLs that a key of the ``known`` CAs signed: some do not say by their extensions which key it was."""
     for one in lists:
-        key = _extension(one.extensions, x509.AuthorityKeyIdentifier)
-        about = canonical(one.issuer), key.key_identifier if key else None, scope(one)
-        found[about] = max(found.get(about, one.last_update_utc), one.last_update_utc)
-    return found
+        name = canonical(one.issuer)
+        signers = (ca for ca in known if canonical(ca.subject) == name and _signed(one, ca))
+        if signer := next(signers, None):
+            yield Dated((name, spki_sha256(signer.public_key())), scope(one), one.last_update_utc)
+
+
+def outdated(now: Collection[Dated], before: Collection[Dated]) -> Iterator[tuple[Dated, Dated]]:
+    """Yield CRLs that servers apply now, with the newer ones that they applied to the same certificates before.
+
+    Yield at most one pair for each signer. Where no CRL is about a certificate any more, servers refuse it.
+    """
+    for signer in dict.fromkeys(one.signer for one in now):
+        own, old = ([one for one in lists if one.signer == signer] for lists in (now, before))
+        points = {None, "", *(point for one in (*own, *old) for point in one.scope.points or ())}
+        pairs = (pair for point in points for kind in ("leaves", "cas") if (pair := _pair(own, old, kind, point)))
+        if pair := max(pairs, key=lambda pair: (pair[1].date - pair[0].date, pair[1].date), default=None):
+            yield pair
+
+
+def _pair(
+    own: Iterable[Dated], old: Iterable[Dated], kind: str, point: x509.GeneralName | str | None
+) -> tuple[Dated, Dated] | None:
+    """Return the newest CRLs for certificates of a kind with a distribution point, if that of today is older.
+
+    No point is that of a certificate without any, and an empty one is of none of the names. If no CRL has the point
+    any more, the newest of the others must be as new.
+    """
+
+    def newest(lists: Iterable[Dated], *, whole: bool) -> Dated | None:
+        fitting = [one for one in lists if getattr(one.scope, kind)]
+        its = [one for one in fitting if one.scope.has(point)] or (fitting if whole else [])
+        return max(its, key=lambda one: one.date, default=None)
+
+    today, then = newest(own, whole=True), newest(old, whole=False)
+    return (today, then) if today and then and today.date < then.date else None
 
 
 def faults(

@@ -697,8 +697,8 @@ RULES: tuple[Rule, ...] = (
         "PGT577",
         "error",
         "an older CRL",
-        meaning="A CRL in `crl_file` is older (`thisUpdate`) than the one of the same CA that the last build gave to "
-        "servers or clients.",
+        meaning="The newest CRL that the `crl_file` of all tables have for some certificates is older (`thisUpdate`) "
+        "than the one of the same CA that the last build gave to servers or clients.",
         why="What was revoked between the two is on the newer one alone, and would be accepted again. Whoever can "
         "replay an old download, or reverts the file, could undo a revocation.",
         fix="Bring the newest CRL of the CA.",
