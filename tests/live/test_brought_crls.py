@@ -316,6 +316,28 @@ def test_two_files_may_have_the_crl_of_one_root_of_two_days(place: Place) -> Non
         place.build(spec, now=NOW)
 
 
+@pytest.mark.parametrize("order", ["the root's first", "its own first", "users' second"])
+def test_a_ca_whose_key_comes_here_keeps_what_its_brought_crls_list(server: Server, place: Place, order: str) -> None:
+    server.populate(("app", "leaver"), ("shop",))
+    bring(place, INNER, b"")
+    serial = certified(place.directory, "leaver", INNER)
+    own = crl(INNER, revoked=serial)
+    lists = {
+        "the root's first": ABOVE + own,
+        "its own first": own + ABOVE,
+        "users' second": crl(INNER, CAS) + crl(INNER, USERS, revoked=serial) + ABOVE,
+    }
+    (place.directory / "company.crl").write_bytes(lists[order])
+    spec = SPEC.format(postgres=server.version) + OF_THE_SPEC
+    assert complaint(place, spec) == ""
+    (place.directory / "company.key").write_bytes(INNER.key_pem)
+    (place.directory / "company.crl").write_bytes(ABOVE)
+    assert complaint(place, spec.replace("crl_file", 'key_file = "company.key"\ncrl_file')) == ""
+    server.install(place.file("servers/db"))
+    assert gets_in(server, place.directory / "app")
+    assert not gets_in(server, place.directory / "leaver")
+
+
 def test_the_name_of_who_left_is_free_when_the_crl_says_so(server: Server, place: Place) -> None:
     server.populate(("app", "leaver"), ("shop",))
     bring(place, INNER, crl(INNER, age=3) + ABOVE)

@@ -151,7 +151,7 @@ def _existing(
     found |= {entity: _of_this_ca(entity, found[entity], lock, look) for entity in cas}
     contents = dict(_contents(out, profiles, files, look))
     crls: dict[str, RevocationList | Unreadable] = {
-        entity.name: crl for entity in cas if (crl := _crl(entity, contents)) is not None
+        entity.name: crl for entity in cas if (crl := _crl(entity, found[entity], contents)) is not None
     }
     crls |= {name: lists.facts for name, lists in outside.crls.items()}
     ours = {entity: one for entity, one in found.items() if entity not in outside.signed}
@@ -459,13 +459,13 @@ def _key_state(entity: Entity, certificate: Certificate | Unreadable | None, loo
     return "present" if keys.spki_sha256(key.public_key()) == certificate.spki_sha256 else "mismatch"
 
 
-def _crl(entity: Entity, contents: Mapping[str, bytes]) -> RevocationList | Unreadable | None:
+def _crl(entity: Entity, found: Found, contents: Mapping[str, bytes]) -> RevocationList | Unreadable | None:
     pem = contents.get(layout.crl_path(entity.name))
     if pem is None:
         return None
-    from pgtls.pki import crl
+    from pgtls.pki import published
 
-    return crl.read(pem)
+    return published.of_ca(pem, found.pem)
 
 
 def _behind(

@@ -144,7 +144,7 @@ def _retired(
     *,
     doubted: bool,
 ) -> CrlDecision | None:
-    from pgtls.pki import crl, facts
+    from pgtls.pki import crl, facts, published
 
     key, here, directory, entry = left
     name, contents = entry.entity.name, existing.contents
@@ -152,7 +152,7 @@ def _retired(
     certificates = facts.read(pem) if pem else Unreadable("it is missing")
     if pem is None or old is None or isinstance(certificates, Unreadable):
         return None
-    read = crl.read(old)
+    read = published.of_ca(old, pem)
     there = read if isinstance(read, RevocationList) else None
     mine = [line for line in existing.lock.by_serial.values() if _issued_by(line, name, certificates[0])]
     serials = {line.serial for line in mine}

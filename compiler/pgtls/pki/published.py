@@ -264,6 +264,28 @@ def together(lists: Lists, ca: x509.Certificate, now: datetime) -> Together:
     return Together(facts, scopes, _serials(leaves), _serials(cas))
 
 
+def of_ca(pem: bytes, ca: bytes | None) -> RevocationList | Unreadable:
+    """Read all that the CRLs of a file list for a CA, whose certificate is the first in ``ca``.
+
+    A file with several was brought. Together they have no authority key identifier: the CA, whose key is here now,
+    signs one in their place. If none of them is its own, take all, so that nothing is lost.
+    """
+    lists = crl.parse(pem)
+    if isinstance(lists, Unreadable) or len(lists) == 1:
+        return crl.read(pem)
+    chain = parse_certificates(ca or b"")
+    itself = None if isinstance(chain, Unreadable) else chain[0]
+    own = [
+        one for one in lists if itself and canonical(one.issuer) == canonical(itself.subject) and _signed(one, itself)
+    ]
+    read = [found for one in own or lists if isinstance(found := crl.of(one), RevocationList)]
+    if not read:
+        return crl.of(lists[0])
+    revoked = {entry.serial: entry for one in sorted(read, key=lambda one: one.this_update) for entry in one.revoked}
+    first, until = min(one.this_update for one in read), min(one.next_update for one in read)
+    return RevocationList(max(one.number for one in read), first, until, tuple(revoked.values()), None)
+
+
 def _counting(own: Iterable[tuple[Scope, RevocationList]], kind: str, now: datetime) -> list[RevocationList]:
     """Return the CRLs of one CA that servers apply to certificates of a kind, a field of :class:`Scope`.
 
