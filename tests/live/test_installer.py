@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.clients import PSQL, Bundle, admitted, at, refused
+from support.clients import PSQL, Bundle, Outcome, admitted, at, refused, socket_of
 from support.installer import absent_while_checked, install
 from support.pgtls import compiled
 from support.servers import Server, versions
@@ -263,6 +263,166 @@ def test_a_directory_of_its_own_takes_the_files_and_the_rules_in_force_follow(on
     one.restart()
     assert one.show("hba_file") == f"{directory}/pg_hba.conf"
     refused(PSQL.connect(own), "no pg_hba.conf entry")
+
+
+BOB = """
+[user.bob]
+[policy.bob]
+users = ["bob"]
+databases = ["shop"]
+from = ["local"]
+auth = "scram-sha-256"
+"""
+
+
+@dataclass(slots=True)
+class Moving:
+    """A server whose files lie in one directory after the other, and bob, who comes in over the socket or not."""
+
+    server: Server
+    spec: Path
+    etc: Path
+    hosts: int = 0
+
+    def files(self, directory: str, rules: str = "") -> Path:
+        """Build for a directory ("": the data directory), with rules for bob or none."""
+        self.hosts += 1
+        more = f'directory = "{self.etc}/{directory}"' if directory else ""
+        spec = SPEC.format(postgres=self.server.version, host=f"db{self.hosts}.example.com", more=more)
+        return compiled(spec + rules, self.spec) / "servers" / "main"
+
+    def put(self, directory: str, rules: str = "", *options: str) -> Installed:
+        return install(self.files(directory, rules), self.server, *options)
+
+    def connect(self) -> Outcome:
+        words = socket_of(self.server) | {"user": "bob", "dbname": "shop", "password": "secret"}
+        return PSQL.connect(words)
+
+    def is_in(self) -> None:
+        assert admitted(self.connect()) == "bob@shop"
+
+    def is_out(self) -> None:
+        """Bob is refused by the rules that the server reads now, and by those after a restart."""
+        for _ in range(2):
+            refused(self.connect(), "no pg_hba.conf entry")
+            own = Bundle(self.spec / "out" / "clients" / "app").parameters("shop") | at(self.server)
+            assert admitted(PSQL.connect(own)) == "app@shop"
+            self.server.restart()
+
+
+@pytest.fixture
+def moving(one: Server, tmp_path: Path) -> Moving:
+    one.populate(["app", "bob"], ["shop"], password="secret")
+    return Moving(one, tmp_path, new_directory("etc"))
+
+
+@pytest.mark.parametrize("then", ["one", "two", ""], ids=["nowhere", "to another", "to the data directory"])
+def test_rules_that_the_spec_took_away_do_not_come_back_where_the_files_move(moving: Moving, then: str) -> None:
+    """The rules of the first set lay in the data directory until the restart."""
+    moving.put("one", BOB).done()
+    moving.server.restart()
+    moving.is_in()
+    moving.put("one").done()
+    assert "bob" not in (moving.server.data / "pg_hba.conf").read_text()
+    said = moving.put(then).done()
+    assert ("hba_file becomes" in said) == (then != "one")
+    moving.is_out()
+
+
+@pytest.mark.parametrize("then", ["one", "two", ""], ids=["nowhere", "to another", "to the data directory"])
+def test_rules_reach_a_server_that_has_not_restarted_since_the_files_moved(moving: Moving, then: str) -> None:
+    moving.put("one", BOB).done()
+    moving.server.restart()
+    for directory in (then, "three", then):
+        moving.put(directory, BOB).done()
+    moving.is_in()
+    said = moving.put(then).done()
+    assert f"can read every line of {moving.etc}/one/pg_hba.conf" in said
+    moving.is_out()
+
+
+@pytest.mark.parametrize("first", ["one", ""], ids=["from a directory", "from the data directory"])
+def test_a_rejected_set_of_another_directory_leaves_the_previous_one_in_force(moving: Moving, first: str) -> None:
+    moving.put(first, BOB).done()
+    moving.server.restart()
+    moving.put(first).done()
+    (include,) = includes(moving.server)
+    # Nothing answers at this address (RFC 5737).
+    moving.put("two", "", "--wait", "1", "--host", "192.0.2.1").refused("the previous set is back")
+    assert includes(moving.server) == [include]
+    assert moving.server.show("ssl") == "on"
+    assert f"db{moving.hosts - 1}.example.com" in served(moving.server)
+    moving.put(first).done()  # the bundles are those of the last build
+    moving.is_out()
+
+
+def test_no_rollback_goes_to_another_directory(moving: Moving) -> None:
+    moving.put("one").done()
+    moving.put("two").done()
+    files = moving.spec / "out" / "servers" / "main"
+    before = includes(moving.server)
+    install(files, moving.server, "--rollback").refused("the previous set lies in another directory: include '")
+    assert includes(moving.server) == before == [f"include '{moving.etc}/two/pgtls.conf'"]
+    moving.put("two").done()
+    install(files, moving.server, "--rollback").done()
+    assert includes(moving.server) == before
+
+
+def test_rules_follow_a_run_that_was_killed_when_the_settings_named_others(moving: Moving) -> None:
+    files = moving.files("one", BOB)
+    script = files / "install.sh"
+    whole = script.read_text()
+    script.write_text(whole.replace('take() {\n    swap "$1"\n', 'take() {\n    swap "$1"\n    kill -9 0\n'))
+    assert "kill -9 0" in script.read_text()
+    assert install(files, moving.server).status != 0
+    script.write_text(whole)
+    install(files, moving.server).done()
+    moving.is_in()
+    moving.put("one").done()
+    moving.is_out()
+
+
+def test_a_server_that_reads_other_rules_than_its_settings_name_is_told_to_restart(moving: Moving) -> None:
+    """Somebody took the include out by hand."""
+    moving.put("one", BOB).done()
+    moving.server.restart()
+    conf = moving.server.data / "postgresql.conf"
+    conf.write_text(conf.read_text().replace(includes(moving.server)[0], ""))
+    before = contents(moving.server.data)
+    moving.put("two").refused(f"the running server reads {moving.etc}/one/pg_hba.conf")
+    assert contents(moving.server.data) == before
+    moving.server.restart()
+    moving.put("two").done()
+    moving.is_out()
+
+
+@ROOT_ONLY
+def test_files_move_out_of_a_directory_of_root_while_the_server_is_stopped(moving: Moving) -> None:
+    group = subprocess.run(["id", "-gn", server_account().name], capture_output=True, text=True, check=True).stdout
+    moving.put("one", BOB, "--group", group.strip()).done()
+    moving.server.restart()
+    assert "to move the files: stop the server, take the include" in moving.put("two").refused("/one/pg_hba.conf")
+    moving.is_in()
+    moving.server.stop()
+    conf = moving.server.data / "postgresql.conf"
+    conf.write_text(conf.read_text().replace(includes(moving.server)[0], ""))
+    moving.put("two").done()
+    moving.server.start()
+    moving.is_out()
+
+
+def test_a_rollback_after_a_restart_brings_the_rules_from_before_pgtls_back(moving: Moving) -> None:
+    own = (moving.server.data / "pg_hba.conf").read_bytes()
+    moving.put("one").done()
+    moving.server.restart()
+    install(moving.spec / "out" / "servers" / "main", moving.server, "--rollback").done()
+    assert (includes(moving.server), (moving.server.data / "pg_hba.conf").read_bytes()) == ([], own)
+    assert (moving.etc / "one" / "pg_hba.conf").read_bytes() == own
+
+
+def includes(server: Server) -> list[str]:
+    """Return the lines that include a pgtls.conf."""
+    return [line for line in (server.data / "postgresql.conf").read_text().splitlines() if "pgtls.conf'" in line]
 
 
 @ROOT_ONLY
@@ -647,7 +807,7 @@ def test_root_writes_no_name_of_its_own_directory_that_the_cluster_supplies(
     files = build(tmp_path, one, more=f'directory = "{directory}"') / "servers" / "main"
     if setting == "in-force":
         install(files, one).done()
-        note = directory / ".pgtls-install" / "in-force"
+        note = one.data / ".pgtls-install" / "in-force"
         running, _, *others = note.read_text().splitlines()
         note.write_text("\n".join((running, str(key), *others)) + "\n")
     else:
@@ -667,14 +827,15 @@ def test_root_writes_no_other_name_beside_the_files_that_it_compiles(one: Server
     files = build(tmp_path, one, more=more) / "servers" / "main"
     install(files, one, "--no-reload").done()
     build(tmp_path, one, host="db2.example.com", more=more)
-    note = directory / ".pgtls-install" / "in-force"
-    assert note.stat().st_uid == 0
+    note = one.data / ".pgtls-install" / "in-force"
+    assert note.stat().st_uid == server_account().uid
     running, _, *others = note.read_text().splitlines()
     for name in ("root.crl.d/chosen.pem", ".pgtls-install/chosen.pem", "pg_ident.conf", "server.key"):
         note.write_text("\n".join((running, f"{directory}/{name}", *others)) + "\n")
         place = (directory / name).parent
         install(files, one, "--no-reload").refused(f"{server_account().name} cannot write to {place}, the directory of")
-    give(note, server_account())  # as if the directory had not been root's: it counts for nothing
+    note.unlink()
+    one.restart()
     install(files, one, "--no-reload").done()
     assert not list(directory.rglob("chosen.pem"))
 

@@ -102,8 +102,8 @@ class Stub:
 
     @property
     def kept(self) -> set[str]:
-        """The sets and notes, without the number of a killed run and the file that it was writing."""
-        return {path.name for path in self.work.iterdir() if not path.name.startswith((".", "lock."))}
+        """The sets, and the note of what is left to do."""
+        return {path.name for path in self.work.iterdir() if not path.name.startswith((".", "lock.", "in-force"))}
 
     @property
     def installed(self) -> str:
