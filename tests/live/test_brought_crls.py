@@ -118,7 +118,7 @@ TAKEN = {
     "users and CAs": (ROOT, crl(ROOT, USERS) + crl(ROOT, CAS), ()),
     "a point that the client names": (INNER, crl(INNER, point(HERE, THERE)) + ABOVE, (THERE,)),
     "two points": (INNER, crl(INNER, point(HERE)) + crl(INNER, point(THERE)) + ABOVE, (THERE,)),
-    "a point, and a complete one": (INNER, crl(INNER, point(HERE)) + crl(INNER, age=2) + ABOVE, ()),
+    "a point, and a complete one": (INNER, crl(INNER, point(HERE), age=0) + crl(INNER) + ABOVE, ()),
 }
 REFUSED = {
     "CAs alone": (INNER, crl(INNER, CAS) + ABOVE, "it is for CAs alone (onlyContainsCACerts)"),

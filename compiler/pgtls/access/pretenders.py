@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from pgtls.access.comparisons import ProtectionChange
 from pgtls.access.successors import host
-from pgtls.fleet.files import public_files, references
+from pgtls.fleet.files import path_in, public_files, references
 from pgtls.fleet.model import Pooler
 from pgtls.pki.facts import read as certificates
 from pgtls.pki.model import Unreadable
@@ -70,7 +69,7 @@ def ports(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
 
 def _key_files(fleet: Fleet) -> dict[str, frozenset[str]]:
     """Return what tells the keys in ``key_file`` apart, by entity: their path, and the certificates that they fit."""
-    named, top = references(fleet), os.path.dirname(fleet.source.files[0].path) or "."
+    named = references(fleet)
     found: dict[str, frozenset[str]] = {}
     for (entity, field), one in named.items():
         if field == "key_file":
@@ -78,7 +77,7 @@ def _key_files(fleet: Fleet) -> dict[str, frozenset[str]]:
             content = _content(fleet, certificate) if certificate else None
             parsed = certificates(content) if content else ()
             keys = () if isinstance(parsed, Unreadable) else (each.spki_sha256 for each in parsed[:1])
-            found[entity] = frozenset((os.path.relpath(one.path, top), *keys))
+            found[entity] = frozenset((path_in(fleet, one), *keys))
     return found
 
 

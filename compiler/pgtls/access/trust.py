@@ -6,7 +6,6 @@ accepts certificates of every other CA under the same root.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,8 +13,8 @@ from pgtls.access.grants import accepted_authorities, distinguished_name
 from pgtls.access.held import common_name, leading, renamed, strays
 from pgtls.access.sets import Roles, roles_of
 from pgtls.diagnostics import Diagnostic
-from pgtls.fleet.fields import header, place_of
-from pgtls.fleet.files import directory_of
+from pgtls.fleet.fields import header
+from pgtls.fleet.files import path_of
 from pgtls.hba.match import Outcome, opened
 from pgtls.hba.model import Name, Regex
 from pgtls.hba.regex import Undecidable, decided
@@ -129,7 +128,7 @@ def _subject(fleet: Fleet, user: User) -> str:
         return distinguished_name(user)
     from pgtls.pki import facts
 
-    path = os.path.join(directory_of(fleet, place_of(fleet, user.entity, "cert_file")), user.table.cert_file)
+    path = path_of(fleet, user.entity, "cert_file", user.table.cert_file)
     try:
         found = facts.read(fleet.source.reader.read(path))
     except (OSError, ValueError):  # reported where it is used

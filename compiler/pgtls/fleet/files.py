@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pgtls.diagnostics import Path
     from pgtls.fleet.model import Fleet
+    from pgtls.pki.model import Entity
 
 Use = Literal["public", "private", "program"]
 
@@ -89,6 +90,16 @@ def _top(fleet: Fleet) -> str:
 def place_in(fleet: Fleet, reference: Reference) -> str:
     """Return the directory of a reference, relative to that of the spec, as a message can show it."""
     return visible(os.path.relpath(reference.directory, _top(fleet)))
+
+
+def path_of(fleet: Fleet, entity: Entity, field: str, name: str) -> str:
+    """Return the path of a file that a field of an entity names."""
+    return os.path.join(directory_of(fleet, place_of(fleet, entity, field)), name)
+
+
+def path_in(fleet: Fleet, reference: Reference) -> str:
+    """Return the path of a reference, relative to the directory of the spec."""
+    return os.path.relpath(reference.path, _top(fleet))
 
 
 def references(fleet: Fleet) -> dict[tuple[str, str], Reference]:

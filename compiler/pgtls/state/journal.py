@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.state import files, seal
 from pgtls.state.files import all_ancestors
-from pgtls.state.names import GENERATIONS_PATH, MANIFEST, OURS, RECORD, RECORD_PATH, STAGING
+from pgtls.state.names import GENERATIONS_PATH, MANIFEST, MEMORY_PATH, OURS, RECORD, RECORD_PATH, STAGING
 from pgtls.state.operations import CLOSED, OPEN, Operation, Verb
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _listed(name: str, directory: int, expected: str | None) -> Mapping[str, Any
 
 def _strange(steps: Iterable[Operation], before: Mapping[str, Any], after: Mapping[str, Any]) -> Operation | None:
     """Return the first step that adds or opens a path the new manifest lacks, or deletes one the old one lacks."""
-    brought = {*after, *all_ancestors(after), *OURS, GENERATIONS_PATH}
+    brought = {*after, *all_ancestors(after), *OURS, GENERATIONS_PATH, MEMORY_PATH}
     emptied = all_ancestors(before)
     closed = {path.rpartition("/")[0] for path, entry in after.items() if entry["kind"] == "key"}
 
