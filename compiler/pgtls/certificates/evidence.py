@@ -10,7 +10,8 @@ from pgtls.language.words import suggestion
 from pgtls.pki.model import Entity, Unreadable
 from pgtls.state import generations, layout
 from pgtls.state.deployed import Evidence
-from pgtls.state.out_directory import check_owner, last_build, with_memory
+from pgtls.state.out_directory import check_owner
+from pgtls.state.provenance import last_build, with_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

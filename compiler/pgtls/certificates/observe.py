@@ -30,9 +30,8 @@ from pgtls.state.out_directory import (
     inspect,
     observe_files,
     open_keys,
-    remembers,
-    with_memory,
 )
+from pgtls.state.provenance import remembers, with_memory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -71,8 +70,7 @@ def observe(
     certificates, revoked. Without a tree, certificates of the lock count as present; with ``new_out``, as lost, and so
     does what a tree remembers. A ``review`` expects no tree. ``replaced`` are the entities that get a new key.
     """
-    manifest = _manifest(out, lock, own, entities, new_out=new_out)
-    remembered = manifest is not None and remembers(out, manifest)
+    manifest, remembered = _manifest(out, lock, own, entities, new_out=new_out)
     drift, evidence = compare(out, lock) if remembered else NO_DRIFT, deployed.read(lock_file, out, now)
     whole = restored(lock, drift, now, allowed=allow_revoke)
     existing = _existing(
@@ -102,16 +100,19 @@ def observe(
 
 def _manifest(
     out: str, lock: Lock, own: Collection[str], entities: Collection[Entity], *, new_out: bool
-) -> Manifest | None:
-    """Read the manifest. One that no build into this directory wrote lists only what the lock or the spec knows."""
+) -> tuple[Manifest | None, bool]:
+    """Read the manifest, and find out whether what builds remember counts.
+
+    A manifest that no build into this directory wrote lists only what the lock or the spec knows.
+    """
     manifest = manifests.read(out) if inspect(out, own) == "ours" else None
     if manifest is None:
-        return None
+        return None, False
     check_lock(out, manifest, lock)
     manifest = with_memory(out, manifest, lost=new_out)
     if remembers(out, manifest):
-        return manifest
-    return manifest.limited({*entities, *(line.entity for line in lock.by_serial.values())})
+        return manifest, True
+    return manifest.limited({*entities, *(line.entity for line in lock.by_serial.values())}), False
 
 
 def _account(ca: Entity, existing: Existing, replaced: Collection[str]) -> Account:

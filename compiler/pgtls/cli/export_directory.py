@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.exports.built import PUBLIC, SECRET, Exported
+from pgtls.state.faults import unknown_index
 from pgtls.state.files import (
     Directories,
     all_ancestors,
@@ -27,7 +28,7 @@ from pgtls.state.files import (
 from pgtls.state.git_index import IndexFault, tracked
 from pgtls.state.layout import SERVER_CRLS, is_hashed
 from pgtls.state.names import GIT
-from pgtls.state.out_directory import open_to_others, unknown_index
+from pgtls.state.out_directory import open_to_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -15,7 +15,7 @@ from pgtls.pki import facts, keys
 from pgtls.pki.age import is_encrypted
 from pgtls.pki.model import Certificate, Unreadable
 from pgtls.state import files, layout
-from pgtls.state.out_directory import last_build
+from pgtls.state.provenance import last_build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

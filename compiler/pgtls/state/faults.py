@@ -8,10 +8,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.language.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
+    from pgtls.state.git_index import IndexFault
+
+_SHOWN = 5
 _NOT_OURS = "build as the user that owns the out directory, or give this user permission to write"
 _ADVICE = {
     errno.ENOSPC: "free some space and build again",
@@ -89,3 +93,15 @@ def in_the_way(path: str, found: str, wanted: str) -> Diagnostic:
     return Diagnostic(
         "PGT526", f'{found} lies where the build needs {wanted}: "{path}" in the out directory', hint=hint
     )
+
+
+def unknown_index(directory: str, fault: IndexFault) -> Diagnostic:
+    """Return the diagnostic for a repository that cannot be read: PGT586."""
+    message = f'it cannot be told whether git tracks files in "{directory}": "{fault.path}": {fault.reason}'
+    hint = "make the repository readable for this account, or name a directory outside of it"
+    return Diagnostic("PGT586", message, hint=hint)
+
+
+def some(names: Collection[str]) -> str:
+    """Return the first few names, quoted, and how many more there are."""
+    return listed((f'"{name}"' for name in names), _SHOWN)

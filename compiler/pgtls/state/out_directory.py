@@ -13,13 +13,22 @@ from shlex import quote
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
-from pgtls.language.words import listed
-from pgtls.state import files, layout, memory, seal
+from pgtls.state import files
 from pgtls.state import manifest as manifests
-from pgtls.state.faults import NEW_AROUND_KEYS, cannot_read, in_the_way, link_in_the_way, user_name, writing
+from pgtls.state.faults import (
+    NEW_AROUND_KEYS,
+    cannot_read,
+    in_the_way,
+    link_in_the_way,
+    some,
+    unknown_index,
+    user_name,
+    writing,
+)
 from pgtls.state.files import all_ancestors
-from pgtls.state.git_index import IndexFault, blob, blob_id, in_work_tree, is_repository, strangers
+from pgtls.state.git_index import IndexFault, is_repository, strangers
 from pgtls.state.names import GIT, GITIGNORE, GITKEEP, IGNORE_ALL, MANIFEST, OURS, PRIVATE, RECORD_PATH, TREE
+from pgtls.state.provenance import has_a_repository
 from pgtls.state.writers import writers
 
 if TYPE_CHECKING:
@@ -33,8 +42,6 @@ Ownership = Literal["absent", "empty", "ours"]
 FileState = Literal["same", "touched", "mode", "edited", "missing"]
 """How a file changed: not at all; only its stat; its mode, or that of a key's directory, but not its content; its
 content, or it is a symbolic link or not a file; it is gone."""
-
-_SHOWN = 5
 
 
 def inspect(out: str, own: Collection[str] = ()) -> Ownership:
@@ -105,12 +112,12 @@ def check_untracked(out: str, own: Collection[str] | None = (), *, stays_encrypt
     try:
         found = strangers(out, own, encrypted=False)
         if found and stays_encrypted and is_repository(out) and (manifest := manifests.read(out)):
-            found = strangers(out, own, encrypted=_has_a_repository(out, manifest))
+            found = strangers(out, own, encrypted=has_a_repository(out, manifest))
     except IndexFault as fault:
         raise Rejected(unknown_index(out, fault)) from None
     if not found:
         return
-    shown = _some([path or "." for path in found])
+    shown = some([path or "." for path in found])
     message = f'git tracks files in the out directory "{out}": {shown}'
     hint = (
         "a commit could change what a build finds: read the history of these files, take it out of the repository with "
@@ -123,157 +130,6 @@ def check_in_the_clear(out: str, own: Collection[str]) -> None:
     """Raise :class:`Rejected` with PGT541 if git tracks a tree that the spec wants in the clear from now on."""
     if is_repository(out):
         check_untracked(out, own, stays_encrypted=False)
-
-
-def unknown_index(directory: str, fault: IndexFault) -> Diagnostic:
-    """Return the diagnostic for a repository that cannot be read: PGT586."""
-    message = f'it cannot be told whether git tracks files in "{directory}": "{fault.path}": {fault.reason}'
-    hint = "make the repository readable for this account, or name a directory outside of it"
-    return Diagnostic("PGT586", message, hint=hint)
-
-
-def last_build(out: str) -> Manifest | None:
-    """Read the manifest for a command that delivers what the last build wrote, without a look at the spec.
-
-    None if there is none. Raise :class:`Rejected` as :func:`pgtls.state.manifest.read`, and with PGT587 if no build
-    into this directory wrote it: a repository around one of its own may have left it there.
-    """
-    manifest = manifests.read(out)
-    if manifest is None or manifest.sealed or _is_of_builders(out, manifest):
-        return manifest
-    raise Rejected(_not_sealed(out, manifest))
-
-
-def remembers(out: str, manifest: Manifest) -> bool:
-    """Return whether what builds on this machine remember counts: it is whole, and nobody else wrote the manifest."""
-    return not _altered_memory(out) if _has_a_repository(out, manifest) else manifest.sealed
-
-
-def _is_of_builders(out: str, manifest: Manifest) -> bool:
-    """Return whether a repository of encrypted keys, to which only builders push, has brought this manifest.
-
-    A checkout around it can write a manifest, but not change its index.
-    """
-    if not _has_a_repository(out, manifest):
-        return False
-    if not _in_work_tree(out, around=True):
-        return True
-    try:
-        known = blob(out, MANIFEST)
-    except IndexFault as fault:
-        raise Rejected(unknown_index(out, fault)) from None
-    return known is not None and known == blob_id(files.read(os.path.join(out, MANIFEST)), len(known))
-
-
-def with_memory(out: str, manifest: Manifest, *, lost: bool = False) -> Manifest:
-    """Return a manifest that counts together with what builds remember; one without memory if that is ``lost``.
-
-    Git overwrites and deletes ignored files without asking: a branch that is checked out for a moment is enough. So in
-    a work tree, memory that is not there was taken, unless somebody says otherwise. A repository of encrypted keys
-    brings the manifests of other builders, and earlier ones: inside another work tree, they count if it has committed
-    them. Raise :class:`Rejected` with PGT587 (no build into this directory wrote the manifest) or PGT588 (nor what else
-    builds remember).
-    """
-    has_a_repository = _has_a_repository(out, manifest)
-    if has_a_repository and not _in_work_tree(out, around=True):
-        return manifest
-    expected = _has_memory(out) if has_a_repository else manifest.sealed
-    altered = _altered_memory(out) if expected else []
-    lists = _altered_lists(out, manifest) if has_a_repository else []
-    if lost:
-        return manifest.strange() if altered or lists or not manifest.sealed else manifest
-    if not manifest.sealed and _in_work_tree(out) and not _is_of_builders(out, manifest):
-        raise Rejected(_not_sealed(out, manifest))
-    if altered:
-        raise Rejected(_not_remembered(out, manifest, altered))
-    if lists:
-        raise Rejected(_lists_lost(out, lists))
-    return manifest
-
-
-def _has_memory(out: str) -> bool:
-    try:
-        return seal.of(out) is not None or memory.is_expected(out)
-    except IndexFault as fault:
-        raise Rejected(unknown_index(out, fault)) from None
-
-
-def _altered_memory(out: str) -> list[str]:
-    try:
-        return memory.altered(out)
-    except OSError as error:
-        raise Rejected(cannot_read(os.path.join(out, PRIVATE), error)) from None
-
-
-def _in_work_tree(out: str, *, around: bool = False) -> bool:
-    try:
-        return in_work_tree(out, around=around)
-    except IndexFault as fault:
-        raise Rejected(unknown_index(out, fault)) from None
-
-
-def _altered(out: str, digests: Mapping[str, str]) -> list[str]:
-    """Return the files that do not have these digests."""
-    return [path for path, digest in sorted(digests.items()) if _content_digest(out, path) != digest]
-
-
-def _not_sealed(out: str, manifest: Manifest) -> Diagnostic:
-    """Return the diagnostic for a manifest that no build into this directory wrote: PGT587."""
-    message = f'no build into the out directory "{out}" wrote its manifest.json'
-    if _has_a_repository(out, manifest):
-        message += ", nor has its repository committed it"
-        git = f"git -C {quote(out)}"
-        hint = f"read {git} diff; if a checkout around it has changed its files, {git} checkout -- . brings them back"
-        return Diagnostic("PGT587", message, hint=hint)
-    if not _in_work_tree(out):
-        return Diagnostic("PGT587", message, hint="run pgtls build: it compares every file with the spec")
-    message += f", or what a build wrote changed since: {seal.fault(out) or 'the key does not authenticate it'}"
-    return Diagnostic("PGT587", message, hint=f"restore the directory from a backup; {_without_backup(out, manifest)}")
-
-
-def _not_remembered(out: str, manifest: Manifest, altered: list[str]) -> Diagnostic:
-    """Return the diagnostic for what a build remembers, and the last one did not write: PGT588."""
-    message = f'no build wrote what pgtls remembers in the out directory "{out}": {_some(altered)}'
-    hint = f"restore {quote(os.path.join(out, PRIVATE))} from a backup; {_without_backup(out, manifest)}"
-    return Diagnostic("PGT588", message, hint=hint)
-
-
-def _without_backup(out: str, manifest: Manifest) -> str:
-    """Return what to do without memory: nothing else tells a lost revocation from one that never was."""
-    lists = _altered_lists(out, manifest)
-    crls = (
-        f", and with the CRLs that are deployed (here, these are missing or changed: {_some(lists)})" if lists else ""
-    )
-    return (
-        f"without one, compare the lock with its history{crls}, then run pgtls build --new-out: "
-        "it starts from the lock and reads every file; deploy all that it wrote before the next change, because what "
-        "is deployed now is not known any more"
-    )
-
-
-def _lists_lost(out: str, lists: list[str]) -> Diagnostic:
-    """Return the diagnostic for a repository of its own whose files the one around it has taken: PGT588."""
-    message = (
-        f'CRLs in the out directory "{out}" are missing or changed, and it lies in another work tree: {_some(lists)}'
-    )
-    hint = (
-        f"restore them: git -C {quote(out)} checkout -- . (a checkout around it can delete them); "
-        "if a build is to make them again from the lock alone, run pgtls build --new-out"
-    )
-    return Diagnostic("PGT588", message, hint=hint)
-
-
-def _altered_lists(out: str, manifest: Manifest) -> list[str]:
-    return _altered(out, {path: one.sha256 for path, one in manifest.files.items() if _is_list(path, one)})
-
-
-def _is_list(path: str, entry: Entry) -> bool:
-    return entry.kind == "crl" and path.startswith(layout.CAS)
-
-
-def _has_a_repository(out: str, manifest: Manifest) -> bool:
-    """Return whether a repository of encrypted keys brings the manifests of other builders, and earlier ones."""
-    return manifest.at_rest is not None and is_repository(out)
 
 
 def check(out: str, own: Collection[str]) -> None:
@@ -316,15 +172,6 @@ def check_lock(out: str, manifest: Manifest | None, lock: Lock) -> None:
     if mine := _lock_of(manifest, out, os.path.dirname(lock.file or "")):
         hint = f"the lock of this out directory is here: --lock {quote(mine)}"
     raise Rejected(Diagnostic("PGT524", message, hint=hint))
-
-
-def _content_digest(out: str, path: str) -> str | None:
-    try:
-        return sha256(files.read(os.path.join(out, path))).hexdigest()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise Rejected(cannot_read(os.path.join(out, path), error)) from None
 
 
 def _lock_of(manifest: Manifest, *directories: str) -> str | None:
@@ -423,7 +270,7 @@ class _Exposed:
             raise Rejected(_of_another_user(self._out, self._others, self._owner))
         if self._open:
             first = min(self._open)
-            place = f'{_some(sorted(self._open))} in the out directory "{self._out}"'
+            place = f'{some(sorted(self._open))} in the out directory "{self._out}"'
             raise Rejected(_writable(self._open[first], place, self._out))
 
 
@@ -431,7 +278,7 @@ def _of_another_user(out: str, others: Mapping[str, int], owner: int) -> Diagnos
     """Return the diagnostic for files in the out directory that another user can replace: PGT540."""
     names = tuple(sorted(others))
     whose, mine = user_name(others[names[0]]), user_name(owner)
-    message = f'in the out directory "{out}", which belongs to {mine}, {whose} owns {_some(names)}'
+    message = f'in the out directory "{out}", which belongs to {mine}, {whose} owns {some(names)}'
     hint = (
         f"{whose} can read and replace it: compare it with a backup, take it back with "
         f"sudo chown -R {mine} {quote(out)}, and reissue a key that {whose} could read"
@@ -449,7 +296,7 @@ def foreign_files(out: str, observed: Observed) -> tuple[Diagnostic, ...]:
     """Report the files that pgtls did not create: PGT528, a warning."""
     if not observed.foreign:
         return ()
-    message = f'pgtls did not make what lies in the out directory "{out}": {_some(observed.foreign)}'
+    message = f'pgtls did not make what lies in the out directory "{out}": {some(observed.foreign)}'
     hint = "pgtls leaves these files alone; keep them elsewhere: every copy of the directory includes them"
     return (Diagnostic("PGT528", message, hint=hint, severity="warning"),)
 
@@ -462,7 +309,7 @@ def open_keys(out: str, observed: Observed) -> tuple[Diagnostic, ...]:
     found = tuple(sorted(path for path in suspects if stat.S_IMODE(os.lstat(os.path.join(out, path)).st_mode) & 0o077))
     if not found:
         return ()
-    message = f'others could read private keys in the out directory "{out}": {_some(found)}'
+    message = f'others could read private keys in the out directory "{out}": {some(found)}'
     hint = (
         "the next build fixes the modes; if others may have read a key, reissue it with revoke_before, "
         "and roll over a CA whose key it was"
@@ -506,15 +353,11 @@ def _no_directory(out: str) -> Diagnostic:
 
 
 def _not_ours(out: str, strangers: list[str]) -> Diagnostic:
-    message = f'the out directory "{out}" is not empty and was not made by pgtls: it holds {_some(strangers)}'
+    message = f'the out directory "{out}" is not empty and was not made by pgtls: it holds {some(strangers)}'
     hint = "name a new or empty directory with --out"
     if not frozenset(TREE).isdisjoint(strangers):
         hint = f"if pgtls built it, its manifest.json is lost: {NEW_AROUND_KEYS}. Otherwise {hint}"
     return Diagnostic("PGT520", message, hint=hint)
-
-
-def _some(names: list[str] | tuple[str, ...]) -> str:
-    return listed((f'"{name}"' for name in names), _SHOWN)
 
 
 class Opened(NamedTuple):

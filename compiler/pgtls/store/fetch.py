@@ -17,7 +17,7 @@ from pgtls import __version__
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.pki.age import AN_IDENTITY, AgeFault, Identities
 from pgtls.pki.model import Entity
-from pgtls.state import files, layout, out_directory
+from pgtls.state import files, layout, out_directory, provenance
 from pgtls.state import manifest as manifests
 from pgtls.state.faults import cannot_read
 from pgtls.state.manifest import Inputs, Manifest
@@ -110,7 +110,7 @@ def _current(objects: Objects, entity: Entity) -> _Current:
 
 def _local(out: str, entity: Entity) -> _Current:
     """Read the files of an entity in an out directory."""
-    directory, manifest = layout.directory(entity), out_directory.last_build(out)
+    directory, manifest = layout.directory(entity), provenance.last_build(out)
     entries = by_directory(manifest).get(directory, {})
     if manifest is None or not entries:
         hint = "name servers and users that have files, as server.NAME and user.NAME, and the out directory with --out"
@@ -210,7 +210,7 @@ def _destination(directory: str, found: Collection[Entity]) -> Manifest | None:
     if manifest is None or manifest.sealed:
         return manifest
     try:
-        out_directory.with_memory(directory, manifest)
+        provenance.with_memory(directory, manifest)
     except Rejected as rejected:
         hint = "fetch into a new directory, and compare both"
         raise Rejected(*(replace(diagnostic, hint=hint) for diagnostic in rejected.diagnostics)) from None
