@@ -165,13 +165,22 @@ def test_a_new_server_with_the_key_of_another_is_a_weakening(key: str, moved: bo
     ],
     ids=["alone", "with another name", "with its name"],
 )
-def test_a_rename_hides_no_other_server_with_the_key_or_the_name(others: str, told: list[str]) -> None:
+@pytest.mark.parametrize("first", ["the renamed one", "the other one"])
+def test_a_rename_hides_no_other_server_with_the_key_or_the_name(others: str, told: list[str], first: str) -> None:
     server = '[server.{}]\nhosts = ["one.example.com"]\n'
     more = 'ca = "root"\nno_local = true\nkey_file = "/keys/one.key"\ncert_file = "/keys/one.crt"\n'
-    renamed = loaded(server.format("other") + more + (others and others + more))
+    tables = [server.format("other") + more, others and others + more]
+    renamed = loaded("".join(tables if first == "the renamed one" else reversed(tables)))
     found = {what for _, what in weakened(loaded(server.format("one") + more), renamed)}
     assert set(told) <= found
     assert bool(found) is bool(told)
+
+
+def test_another_server_with_the_key_in_the_place_of_the_old_one_is_no_rename() -> None:
+    server = '[server.one]\nhosts = ["{}.example.com"]\nca = "root"\nno_local = true\n'
+    server += 'key_file = "/keys/one.key"\ncert_file = "/keys/one.crt"\n'
+    base, other = loaded(server.format("one")), loaded(server.format("evil").replace("server.one", "server.evil"))
+    assert ("server.one", "its key is on other machines") in weakened(base, other)
 
 
 def test_no_words_of_a_secret_can_be_taken_for_those_of_another() -> None:

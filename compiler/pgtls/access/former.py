@@ -43,7 +43,7 @@ class _Heir(NamedTuple):
     """A user, or an entry of a policy's map.
 
     ``subject``: the server compares the whole subject with this one. ``by_pattern``: a regular expression accepts it.
-    ``role``: this ``policy`` admits whoever shows the name of this role of the user.
+    ``role``: whoever shows the name of this role of the user is admitted by ``policy``.
     """
 
     words: str
@@ -126,7 +126,7 @@ class _Heirs:
 
 
 def _by_role(fleet: Fleet, server: Server, accepted: frozenset[str]) -> Iterator[tuple[str, _Heir]]:
-    """Yield the roles of users as which a policy admits whoever shows their names, as no certificate is meant."""
+    """Yield roles of users where a policy, which means no certificate, admits everybody who shows the name of one."""
     policies = [(policy, roles_of(policy.roles)) for policy in fleet.policies_of(server)]
     wide = [(policy, covered) for policy, covered in policies if _admits_by_name(fleet, policy, covered, accepted)]
     for user in fleet.users.values() if wide else ():

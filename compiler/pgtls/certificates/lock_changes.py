@@ -108,7 +108,7 @@ def _inherited(fleet: Fleet, existing: Existing) -> Iterator[Diagnostic]:
 
 def _altered(lines: Collection[IssuedLine]) -> Diagnostic:
     what = "a line of the lock was" if len(lines) == 1 else f"{len(lines)} lines of the lock were"
-    message = f"{what} altered: other facts of {_some(lines)} than the build recorded that wrote it"
+    message = f"{what} altered: other facts of {_some(lines)} than the build recorded that issued it"
     hint = "restore the lock from version control: its lines are added and never changed"
     return Diagnostic("PGT543", message, hint=hint)
 

@@ -3,8 +3,8 @@
 The format is JSON Lines, so that git merges it line by line (``merge=union``): a header, then one object a line. Builds
 only add lines: ``issued`` says that a certificate exists, ``revoked`` that it is revoked; *superseded* follows from
 the two. Equal lines count once. A certificate that later goes into further bundles for trust gets another ``issued``
-line, equal except for its ``trust``; so does one of a CA whose file has another root above it
-later, or whose key is elsewhere then.
+line, equal except for its ``trust``; so does one of a CA whose file has another root above it later, or whose key is
+elsewhere then.
 
 Rewriting the lock keeps keys of a line that this version does not know.
 """

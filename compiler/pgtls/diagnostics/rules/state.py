@@ -624,9 +624,9 @@ RULES: tuple[Rule, ...] = (
         "warning",
         "a revocation that no server sees",
         meaning="The spec or the lock revokes certificates of a CA whose key is not here, and the CRL in `crl_file` "
-        "does not list them. Of several CRLs of a CA, the newest counts that servers apply to such certificates.",
-        why="pgtls cannot sign the CRL of this CA. Until the CRL lists them, servers and clients accept these "
-        "certificates. Until then, nobody else can have their names (`PGT254`).",
+        "does not list them. If a CA has several CRLs, the newest counts of those that apply to such certificates.",
+        why="pgtls cannot sign the CRL of this CA. Until that CRL lists these certificates, servers and clients "
+        "accept them, and nobody else can have their names (`PGT254`).",
         fix="Revoke the serial numbers where the CA signs, and bring its new CRL in `crl_file`.",
     ),
     Rule(
@@ -697,10 +697,10 @@ RULES: tuple[Rule, ...] = (
         "PGT577",
         "error",
         "an older CRL",
-        meaning="The newest CRL that the `crl_file` of all tables have for some certificates is older (`thisUpdate`) "
-        "than the one of the same CA that the last build gave to servers or clients.",
-        why="What was revoked between the two is on the newer one alone, and would be accepted again. Whoever can "
-        "replay an old download, or reverts the file, could undo a revocation.",
+        meaning="The `crl_file` of all tables together have an older CRL of a CA (`thisUpdate`) than the last build "
+        "gave to servers or clients.",
+        why="Only the newer CRL lists what was revoked between the two: with the older one, these certificates would "
+        "be accepted again. Whoever can replay an old download or revert the file could undo a revocation.",
         fix="Bring the newest CRL of the CA.",
     ),
     Rule(
