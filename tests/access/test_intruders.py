@@ -244,6 +244,21 @@ def test_a_map_entry_is_an_heir_too(of: str, identity: str, subject: str, *, fou
     assert "PGT254" not in {one.code for one in faults}, "a user of today"
 
 
+@pytest.mark.parametrize(
+    ("table", "severities"),
+    [
+        ('common_name = "batch-old"', []),  # its own name
+        ('common_name = "other"', ["warning"]),
+        ('common_name = "batch-new"', ["warning"]),  # the pattern is for all batches, and the roles may differ
+    ],
+)
+def test_an_older_name_of_a_present_user_that_a_pattern_accepts_is_a_warning(table: str, severities: list[str]) -> None:
+    there = f'[user.old]\nca = "clients"\n{table}\n'
+    fleet = fleet_of(LISTED.format(more=there, identity="/^batch-", of="cn"))
+    _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, [_issued("CN=batch-old")]))
+    assert [one.severity for one in faults if one.code == "PGT254"] == severities
+
+
 def test_somebody_else_in_the_table_of_a_former_user_is_a_warning() -> None:
     fleet = fleet_of(
         HEIRS.format(whole="", twin="", other="another").replace("user.new", "user.old").replace('"new"', '"old"')

@@ -99,14 +99,16 @@ class _Heirs:
         left = (line.ca, line.certificate.serial) in self._former
         subject, today = line.certificate.subject, self._today(line.entity)
         owner = self._users.get(line.entity)
-        for name in dict.fromkeys(map(self._compared, shown_names(line.certificate, hosts=self._pooler))):
+        shown = dict.fromkeys(map(self._compared, shown_names(line.certificate, hosts=self._pooler)))
+        for name in shown:
             for heir in self._of_name(name):
                 # Two users whom a server cannot tell apart today are another finding.
                 has_it = today[0] == name and heir.subject in (None, today[1])
                 is_own = has_it or line.entity == heir.entity or (owner and heir.role in owner.roles)
                 if (left or not is_own) and heir.subject in (None, subject):
                     yield heir
-        for of, pattern, heir in self._patterns if left else ():
+        older = left or (owner and self._compared(owner.common_name) not in shown)
+        for of, pattern, heir in self._patterns if older else ():
             if decided(pattern, subject if of == "dn" else common_name(subject) or "") is not False:
                 yield heir
 

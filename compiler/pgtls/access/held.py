@@ -59,7 +59,8 @@ class Held(NamedTuple):
     """The certificates of the lock that a server with, or one without CRLs accepts.
 
     ``by_ca`` are those of users, by the NAME of their CA. ``shared`` may pass for others: they have names that the spec
-    uses for others, or owners who left the spec. ``former`` are the latter, by (CA, serial). ``cas`` are those of CAs.
+    uses for others, or owners who left the spec or have another name today. ``former`` are those of owners who left, by
+    (CA, serial). ``cas`` are those of CAs.
     """
 
     by_ca: Mapping[str, Sequence[Known]] = MappingProxyType({})
@@ -87,8 +88,11 @@ def _shared(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, 
         for of, name in identities(policy):
             holders.setdefault(folded(common_name(name) or "" if of == "dn" else name), set()).add("")
 
+    today = {user.entity: user.common_name for user in fleet.users.values()}
+
     def is_shared(line: Known) -> bool:
-        if (line.ca, line.certificate.serial) in former:
+        name = common_name(line.certificate.subject)
+        if today.get(line.entity, name) != name or (line.ca, line.certificate.serial) in former:
             return True
         names = map(folded, shown_names(line.certificate, hosts=True))
         return any(name.startswith("*") or holders.get(name, set()).difference((line.entity,)) for name in names)
