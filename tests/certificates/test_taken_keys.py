@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from support.building import NOW, SMALL, Place, steps
 
@@ -92,7 +93,7 @@ def test_the_key_of_a_ca_is_not_handed_to_a_server(place: Place, spec: str, copi
     if kept:
         text = text.replace('client_ca = ["clients"]', 'client_ca = ["clients", "other"]')
     assert complaint(place, text) == (
-        "the certificate of server.partner has the key of ca.other: the key of a CA serves nothing else"
+        "the key of server.partner is that of ca.other: the key of a CA serves nothing else"
     )
 
 
@@ -115,3 +116,40 @@ def test_a_key_that_belongs_to_nobody_else_is_taken(place: Place, spec: str) -> 
     shutil.copy(other.file("servers/main/server.key"), place.directory / "mine.key")
     planned = place.build(spec + PARTNER.format(key_file="mine.key"))
     assert ("server.partner", "adopt") in steps(planned)
+
+
+RENAMED = """version = 1
+[ca.own]
+[ca.{name}]
+common_name = "People"
+{offline}
+[server.db]
+ca = "own"
+client_ca = ["{name}"]
+hosts = ["db.example.com"]
+no_local = true
+[user.app]
+ca = "{name}"
+[policy.app]
+users = ["app"]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+"""
+
+
+@pytest.mark.parametrize("lent", [True, False], ids=["lent", "copied into the out directory"])
+def test_no_ca_takes_the_key_of_another_and_signs_crls_in_its_name(place: Place, lent: bool) -> None:
+    place.build(RENAMED.format(name="people", offline=""))
+    spec = RENAMED.format(name="humans", offline="offline = true" if lent else "")
+    keys = (("humans", str(place.file("ca/people/ca.key"))),) if lent else ()
+    if not lent:
+        shutil.copytree(place.file("ca/people"), place.file("ca/humans"))
+        place.file("ca/humans/ca.crl").unlink()
+    before = place.state()
+    with pytest.raises(Rejected, match=r"PGT584: the key of ca\.humans is that of ca\.people: the key of a CA"):
+        place.build(spec, asked=Asked(accept_outage=True, allow_revoke=True, ca_keys=keys))
+    assert place.state() == before
+    fresh = Place(place.directory / "fresh")
+    fresh.directory.mkdir()
+    fresh.build(spec, asked=Asked(ca_keys=keys))

@@ -31,6 +31,11 @@ def certificates(*cas: Authority) -> list[x509.Certificate]:
     return [ca.issuer.certificate for ca in cas]
 
 
+def together(lists: list[x509.CertificateRevocationList], ca: Authority) -> published.Together:
+    known = certificates(ROOT, INNER)
+    return published.together(list(published.published(lists, known)), certificates(ca), NOW)
+
+
 def faults(*lists: x509.CertificateRevocationList) -> list[str]:
     inner, root = certificates(INNER, ROOT)
     return list(published.faults(lists, [(inner, [None]), (root, [inner])], [inner, root]))
@@ -71,18 +76,17 @@ def test_names_are_compared_as_openssl_compares_them() -> None:
 
 def test_who_is_revoked_stands_on_the_ca_s_own_list_and_the_first_end_counts() -> None:
     lists = [of(ROOT, "aa", days=5), of(INNER, "bb", days=30)]
-    together = published.together(lists, INNER.issuer.certificate, NOW).facts
-    assert [entry.serial for entry in together.revoked] == ["bb"]
-    assert (together.this_update, together.next_update) == (NOW - timedelta(minutes=5), NOW + 5 * DAY)
+    facts = together(lists, INNER).facts
+    assert [entry.serial for entry in facts.revoked] == ["bb"]
+    assert (facts.this_update, facts.next_update) == (NOW - timedelta(minutes=5), NOW + 5 * DAY)
 
 
 def test_of_two_lists_of_one_ca_the_newest_that_holds_counts() -> None:
     old, new, future = of(ROOT, "aa", now=NOW - DAY), of(ROOT, "aa", "bb"), of(ROOT, now=NOW + DAY)
     for order in ([old, new, future], [future, new, old]):
-        together = published.together(order, ROOT.issuer.certificate, NOW).facts
-        assert [entry.serial for entry in together.revoked] == ["aa", "bb"]
-    assert published.together([future, old], ROOT.issuer.certificate, NOW).facts.revoked[0].serial == "aa"
-    assert published.together([future], ROOT.issuer.certificate, NOW).facts.this_update > NOW
+        assert [entry.serial for entry in together(order, ROOT).facts.revoked] == ["aa", "bb"]
+    assert together([future, old], ROOT).facts.revoked[0].serial == "aa"
+    assert together([future], ROOT).facts.this_update > NOW
 
 
 def scoped(ca: Authority, *revoked: str, users: bool = False, cas: bool = False) -> x509.CertificateRevocationList:
@@ -96,13 +100,36 @@ def scoped(ca: Authority, *revoked: str, users: bool = False, cas: bool = False)
 
 
 def test_a_list_counts_for_the_certificates_in_its_scope() -> None:
-    both = published.together(
-        [scoped(ROOT, "aa", users=True), scoped(ROOT, "bb", cas=True)], certificates(ROOT)[0], NOW
-    )
-    assert (both.leaves, both.cas) == (frozenset({"aa"}), frozenset({"bb"}))
+    both = together([scoped(ROOT, "aa", users=True), scoped(ROOT, "bb", cas=True)], ROOT)
+    assert [(one.leaves, one.cas) for one in both.revoked] == [(frozenset({"aa"}), frozenset({"bb"}))]
     assert {entry.serial for entry in both.facts.revoked} == {"aa", "bb"}
-    newer = published.together([scoped(ROOT, "aa", cas=True), of(ROOT, "bb")], certificates(ROOT)[0], NOW)
+    (newer,) = together([scoped(ROOT, "aa", cas=True), of(ROOT, "bb")], ROOT).revoked
     assert newer.leaves == newer.cas == frozenset({"bb"}), "the newer one is for all"
+
+
+def test_what_each_ca_revokes_is_told_apart() -> None:
+    found = together([of(ROOT, "aa"), of(INNER, "bb"), of(INNER, now=NOW - DAY)], INNER).revoked
+    assert [(one.subject, one.leaves) for one in found] == [
+        ("CN=published-root", frozenset({"aa"})),
+        ("CN=published-inner", frozenset({"bb"})),
+    ]
+
+
+EVERYTHING, HERE, THERE = (
+    published.Scope(),
+    *(published.Scope(points=frozenset([x509.UniformResourceIdentifier(one)])) for one in ("here", "there")),
+)
+USERS, CAS = published.Scope(cas=False), published.Scope(leaves=False)
+INCLUDED = [(EVERYTHING, one) for one in (EVERYTHING, HERE, USERS, CAS)] + [(one, one) for one in (HERE, USERS, CAS)]
+APART = [(USERS, CAS), (HERE, THERE)]
+
+
+def test_scopes_include_and_meet_others() -> None:
+    scopes = (EVERYTHING, HERE, THERE, USERS, CAS)
+    included = {(one, other) for one in scopes for other in scopes if one.includes(other)}
+    assert included == {*INCLUDED, (EVERYTHING, THERE), (THERE, THERE)}
+    apart = {frozenset((one, other)) for one in scopes for other in scopes if not one.meets(other)}
+    assert apart == set(map(frozenset, APART))
 
 
 def test_a_list_of_a_ca_that_may_sign_none_is_said() -> None:

@@ -303,7 +303,7 @@ def test_a_failure_keeps_what_is_there_until_nothing_is_left(built: Place) -> No
         assert [built.state()[path] for path in paths] == before
     assert runs(built) == ["server.db", "user.app"] * 2
     state = built.state()
-    (built.directory / "company" / "root.crl").write_bytes(company(built).crl(days=200))
+    (built.directory / "company" / "root.crl").write_bytes(company(built).crl(days=200, age=0))
     with pytest.raises(Rejected) as rejected:
         built.build(now=now() + timedelta(days=91))
     (fault,) = [one for one in rejected.value.diagnostics if one.code == "PGT563"]
@@ -361,7 +361,7 @@ def test_a_change_of_the_spec_gets_a_new_certificate_and_revokes_the_old_one(bui
     built.build(now=now())
     assert runs(built) == []
     assert texts(built.plan(now=now()), "PGT569") != []
-    (built.directory / "company" / "root.crl").write_bytes(company(built).crl(old))
+    (built.directory / "company" / "root.crl").write_bytes(company(built).crl(old, age=0))
     assert texts(built.build(now=now()), "PGT569") == []
 
 

@@ -73,12 +73,12 @@ class Authority:
         (directory / "postgresql.key").chmod(0o600)
         return directory
 
-    def crl(self, *revoked: x509.Certificate, days: int = 30) -> bytes:
-        """Sign a CRL."""
+    def crl(self, *revoked: x509.Certificate, days: int = 30, age: int = 1) -> bytes:
+        """Sign a CRL of some days ago, for some days from now on."""
         now = datetime.now(UTC)
         builder = x509.CertificateRevocationListBuilder(
-            self.certificate.subject, now - timedelta(days=1), now + timedelta(days=days)
-        ).add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
+            self.certificate.subject, now - timedelta(days=age), now + timedelta(days=days)
+        ).add_extension(self._key_id(), critical=False)
         for certificate in revoked:
             builder = builder.add_revoked_certificate(
                 x509.RevokedCertificateBuilder(certificate.serial_number, now - timedelta(hours=1)).build()
@@ -86,6 +86,16 @@ class Authority:
         return (
             builder.add_extension(x509.CRLNumber(1), critical=False).sign(self.key, SHA256()).public_bytes(Encoding.PEM)
         )
+
+    def _key_id(self) -> x509.AuthorityKeyIdentifier:
+        """Return the authority key identifier of what it signs: GnuTLS makes those of its CAs in another way."""
+        found = [
+            each.value for each in self.certificate.extensions if isinstance(each.value, x509.SubjectKeyIdentifier)
+        ]
+        make = x509.AuthorityKeyIdentifier
+        if found:
+            return make.from_issuer_subject_key_identifier(found[0])
+        return make.from_issuer_public_key(self.key.public_key())
 
 
 def named(**attributes: str) -> x509.Name:

@@ -50,7 +50,7 @@ def way_up(
     leaf, others = parsed[0], parsed[1:]
     if profile.issuer is None:
         public = profile.kind == "server" and identity_named(fleet, profile.entity).system
-        fault = chains.unsigned(parsed, rooted=not public)
+        fault = chains.unsigned(parsed, rooted=not public) or chains.misnamed(parsed)
         if fault:
             return NoWay(fault, _COMPLETE)
         return _without_issuer(profile, others, existing) or (
@@ -63,6 +63,8 @@ def way_up(
     way = chains.path(leaf, others, authority[0])
     if way is None:
         return _astray(leaf, profile.issuer, authority[0])
+    if fault := chains.misnamed((leaf, *way, authority[0])):
+        return NoWay(fault, SIGN_AGAIN)
     if way and not fleet.cas[profile.issuer].trusted_only:
         return _between(profile, profile.issuer, way[0], existing)
     return _fit(profile, leaf, way, tuple(_up_from(profile.issuer, above)), fleet) if way else way

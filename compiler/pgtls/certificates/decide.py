@@ -69,7 +69,7 @@ def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, a
         *revoking_nothing(fleet, certificates, existing.lock),
         *external.crl_problems(crls, existing, fleet.now),
         *external.above_problems(existing.outside, fleet.now),
-        *brought_crls.unseen_revocations(fleet, existing, revoked, (*crls.values(), *retired), fleet.now),
+        *brought_crls.unseen_revocations(fleet, existing, revoked, (*crls.values(), *retired)),
         *unsigned,
         *clock(existing, fleet.now, issuing=any(isinstance(one, Issue) for one in certificates.values())),
     )

@@ -239,7 +239,7 @@ def _judged(
     if certificate.not_after <= fleet.now:
         message = f"the certificate of {entity} ended on {certificate.not_after:%Y-%m-%d}"
         return _fault("PGT563", message, entity, SIGN_AGAIN, "cert_file"), ()
-    if (profile.issuer, certificate.serial) in existing.lock.revocations:
+    if existing.lock.revokes(profile.issuer or entity.name, certificate):
         message = f"the certificate of {entity} was revoked"
         return _fault("PGT563", message, entity, SIGN_AGAIN, "cert_file"), ()
     way = way_up(profile, found, fleet, existing, above)

@@ -12,14 +12,14 @@ from pgtls.state.deployed import Deployed
 from pgtls.state.known_lock import NONE as NO_DRIFT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.pki.encryption import Encryption
     from pgtls.pki.keys import PrivateKey, PublicKey
     from pgtls.pki.model import Certificate, Entity, KeyAlgorithm, Profile, Revocation, Unreadable
-    from pgtls.pki.published import Together
+    from pgtls.pki.published import Published, Together
     from pgtls.state.generations import History
     from pgtls.state.known_lock import Drift
     from pgtls.state.lock import Lock, RevokedLine
@@ -112,8 +112,9 @@ class Account(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """The supplied CRLs of a CA: what they say together, and their PEM."""
+    """The CRLs that the file of a CA has, and those that servers get in their place: what they say, and their PEM."""
 
+    brought: Sequence[Published]
     together: Together
     pem: bytes
 
@@ -151,6 +152,8 @@ class Outside:
     crls: Mapping[str, Lists] = field(default_factory=dict)
     above: Mapping[str, Lists] = field(default_factory=dict)
     """For a CA whose key is here: the CRLs of the CAs above it, from its file."""
+    own_crls: Mapping[str, Sequence[Published]] = field(default_factory=dict)
+    """For a CA whose key is here: CRLs that were signed with it elsewhere. Servers do not get them."""
     diagnostics: tuple[Diagnostic, ...] = ()
 
     def at_hand(self, ca: Entity) -> bool:

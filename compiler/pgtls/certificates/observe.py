@@ -5,11 +5,11 @@ from __future__ import annotations
 import binascii
 import os
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from pgtls.certificates.brought_crls import replaced_by_older
+from pgtls.certificates.brought_crls import lists_in, replaced_by_older
 from pgtls.certificates.credentials import first_block
 from pgtls.certificates.lock_changes import restored, revocations
 from pgtls.certificates.model import UNTOUCHED, Account, Existing, Found
@@ -19,7 +19,7 @@ from pgtls.certificates.supplied import brought_key, taken_keys
 from pgtls.diagnostics import Diagnostic
 from pgtls.language.words import listed
 from pgtls.pki.age import is_encrypted
-from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList, Unreadable
+from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList, Unreadable, ca_entity
 from pgtls.state import deployed, generations, layout
 from pgtls.state import manifest as manifests
 from pgtls.state.known_lock import NONE as NO_DRIFT
@@ -34,13 +34,14 @@ from pgtls.state.out_directory import (
 from pgtls.state.provenance import remembers, with_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from pgtls.certificates.model import KeyState, Outside, Stored
     from pgtls.certificates.secrets import Secrets
     from pgtls.pki.keys import PrivateKey
     from pgtls.pki.model import Profile
+    from pgtls.pki.published import Lists
     from pgtls.state.known_lock import Drift
     from pgtls.state.lock import IssuedLine, Lock
     from pgtls.state.manifest import Entry, Manifest
@@ -92,7 +93,7 @@ def observe(
         diagnostics=(
             *existing.diagnostics,
             *outside.diagnostics,
-            *taken_keys(outside, whole, out),
+            *taken_keys(outside, whole, out, existing.found),
             *replaced_by_older(outside, existing.listed, partial(content, out)),
         ),
     )
@@ -151,8 +152,12 @@ def _existing(
     cas = [entity for entity in profiles if entity.kind == "ca"]
     found |= {entity: _of_this_ca(entity, found[entity], lock, look) for entity in cas}
     contents = dict(_contents(out, profiles, files, look))
+    all_lists = cache(partial(lists_in, files.entries, partial(content, out)))
     crls: dict[str, RevocationList | Unreadable] = {
-        entity.name: crl for entity in cas if (crl := _crl(entity, found[entity], contents)) is not None
+        entity.name: crl
+        for entity in cas
+        if entity.name not in outside.crls
+        and (crl := _crl(entity, found[entity], contents.get(layout.crl_path(entity.name)), outside, all_lists))
     }
     crls |= {name: lists.facts for name, lists in outside.crls.items()}
     ours = {entity: one for entity, one in found.items() if entity not in outside.signed}
@@ -259,7 +264,12 @@ def _nothing(out: str, lock: Lock, profiles: Mapping[Entity, Profile], outside: 
         found[entity] = _in_token(entity, found[entity], lock, outside)
     for entity in outside.lent:
         found[entity] = _restored(entity, found[entity], lock, outside)
-    crls = {name: lists.facts for name, lists in outside.crls.items()}
+    crls: dict[str, RevocationList | Unreadable] = {
+        name: crl
+        for name in outside.own_crls
+        if (crl := _crl(ca_entity(name), found[ca_entity(name)], None, outside, tuple)) is not None
+    }
+    crls |= {name: lists.facts for name, lists in outside.crls.items()}
     brought = _brought(found, outside, secrets)
     return Existing(out, lock, found=found, crls=crls, brought=brought, outside=outside)
 
@@ -460,13 +470,15 @@ def _key_state(entity: Entity, certificate: Certificate | Unreadable | None, loo
     return "present" if keys.spki_sha256(key.public_key()) == certificate.spki_sha256 else "mismatch"
 
 
-def _crl(entity: Entity, found: Found, contents: Mapping[str, bytes]) -> RevocationList | Unreadable | None:
-    pem = contents.get(layout.crl_path(entity.name))
-    if pem is None:
+def _crl(
+    entity: Entity, found: Found, there: bytes | None, outside: Outside, all_lists: Callable[[], Lists]
+) -> RevocationList | Unreadable | None:
+    brought = outside.own_crls.get(entity.name, ())
+    if there is None and not brought and found.pem is None:
         return None
     from pgtls.pki import published
 
-    return published.of_ca(pem, found.pem)
+    return published.own_list(there, found.pem, brought, all_lists)
 
 
 def _behind(

@@ -41,7 +41,7 @@ def is_revoked(profile: Profile, certificate: Certificate, existing: Existing, l
     ``listed`` are the serial numbers that the spec revokes, by NAME of the CA.
     """
     ca, serial = profile.issuer or profile.entity.name, certificate.serial
-    if (ca, serial) in existing.lock.revocations or too_old(certificate, profile):
+    if existing.lock.revokes(ca, certificate) or too_old(certificate, profile):
         return True
     there = existing.crls.get(ca)
     on_list = isinstance(there, RevocationList) and any(entry.serial == serial for entry in there.revoked)

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, cast
 from pgtls.certificates.model import TOKEN, Lists, Outside, Signed
 from pgtls.certificates.request_command import own_key
 from pgtls.diagnostics import Diagnostic
-from pgtls.fleet.fields import entities, entity_named, place_of
+from pgtls.fleet.fields import entities, place_of
 from pgtls.fleet.files import directory_of
 from pgtls.language.words import listed, suggestion
-from pgtls.pki.model import Entity, Unreadable, ca_entity
+from pgtls.pki.model import Certificate, Entity, Unreadable, ca_entity
 from pgtls.state import files, layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from cryptography import x509
-
+    from pgtls.certificates.model import Found
     from pgtls.certificates.secrets import Secrets
     from pgtls.diagnostics import Path
     from pgtls.fleet.model import Authority, Fleet, Identity, User
     from pgtls.pki.keys import PrivateKey, PublicKey
     from pgtls.pki.model import KeyAlgorithm, Profile
+    from pgtls.pki.published import Published
     from pgtls.state.lock import Lock
 
 
@@ -49,28 +49,42 @@ def brought_key(entity: Entity, path: str, secrets: Secrets) -> PrivateKey | Unr
     return keys.load(pem, secrets.passphrase(entity) if b"ENCRYPTED" in pem else None)
 
 
-def taken_keys(outside: Outside, lock: Lock, out: str) -> Iterator[Diagnostic]:
-    """Reject a ``key_file`` in the out directory.
+def taken_keys(outside: Outside, lock: Lock, out: str, found: Mapping[Entity, Found]) -> Iterator[Diagnostic]:
+    """Reject the key of another CA, and a ``key_file`` in the out directory.
 
-    Detect the key of another CA by its public key, without opening a key.
+    The public key tells whose it is: no key is opened but those that are lent. With the key of another CA, a CA would
+    sign CRLs in its name, without what that one has revoked.
     """
     inside = os.path.join(os.path.realpath(out), "")
     cas = {(line.certificate.spki_sha256, line.entity) for line in lock.issued if line.entity.kind == "ca"}
     cas |= {
         (signed.certificate.spki_sha256, entity) for entity, signed in outside.signed.items() if entity.kind == "ca"
     }
-    for entity, path in outside.key_files.items():
-        where, own = os.path.realpath(path), layout.key_path(entity)
+    keys: dict[Entity, tuple[str | None, str | None]] = {e: (_spki(key), None) for e, key in outside.lent.items()}
+    for entity, one in found.items():
+        adopted = entity.kind == "ca" and one.key == "present" and not one.ours and one.stored == "kept"
+        if adopted and isinstance(one.certificate, Certificate):
+            keys.setdefault(entity, (one.certificate.spki_sha256, None))
+    for entity in outside.key_files:
         spki = outside.signed[entity].certificate.spki_sha256 if entity in outside.signed else None
+        keys[entity] = spki, "key_file"
+    for entity, (spki, field) in keys.items():
         others = sorted(ca for key, ca in cas if key == spki and ca != entity)
+        where = os.path.realpath(outside.key_files[entity]) if field else ""
         if others:
-            why = f"the certificate of {entity} has the key of {listed(others)}: the key of a CA serves nothing else"
-        elif where.startswith(inside) and where != os.path.join(inside, own):
+            why = f"the key of {entity} is that of {listed(others)}: the key of a CA serves nothing else"
+        elif where.startswith(inside) and where != os.path.join(inside, layout.key_path(entity)):
             why = f'key_file of {entity} lies in the out directory "{out}", whose keys have owners'
         else:
             continue
         hint = "find out who wrote this; make a key of its own for it"
-        yield Diagnostic("PGT584", why, (*entity.path, "key_file"), hint)
+        yield Diagnostic("PGT584", why, (*entity.path, field) if field else entity.path, hint)
+
+
+def _spki(key: PrivateKey) -> str:
+    from pgtls.pki.keys import spki_sha256
+
+    return spki_sha256(key.public_key())
 
 
 def adapted(profiles: Mapping[Entity, Profile], outside: Outside) -> dict[Entity, Profile]:
@@ -93,9 +107,7 @@ def gather(fleet: Fleet, secrets: Secrets, lent: Mapping[str, str]) -> Outside:
     for thing in entities(fleet):
         if not thing.table.model_fields_set.isdisjoint(_CONCERNED):
             found.thing(thing)
-    for ca in fleet.cas.values():
-        if ca.table.crl_file:
-            found.lists(ca, ca.table.crl_file)
+    found.lists()
     found.lend(lent)
     return Outside(
         found.signed,
@@ -112,6 +124,7 @@ def gather(fleet: Fleet, secrets: Secrets, lent: Mapping[str, str]) -> Outside:
         frozenset(found.inserted),
         found.crls,
         found.above,
+        found.own_crls,
         tuple(found.diagnostics),
     )
 
@@ -137,6 +150,7 @@ class _Gathering:
         self.inserted: set[Entity] = set()
         self.crls: dict[str, Lists] = {}
         self.above: dict[str, Lists] = {}
+        self.own_crls: Mapping[str, Sequence[Published]] = {}
         self.diagnostics: list[Diagnostic] = []
 
     def thing(self, thing: Authority | Identity | User) -> None:
@@ -160,47 +174,19 @@ class _Gathering:
         if getattr(table, "offline", False):
             self.offline.add(entity)
 
-    def lists(self, ca: Authority, name: str) -> None:
-        """Read the CRLs of a CA whose key is not here, or of the CAs above one whose key is here.
+    def lists(self) -> None:
+        """Read the CRLs of all ``crl_file``. An unreadable certificate of a CA is already reported."""
+        named = ((ca, ca.table.crl_file) for ca in self.fleet.cas.values() if ca.table.crl_file)
+        read = {ca: self._content(ca, "crl_file", name) for ca, name in named}
+        contents = {ca.name: pem for ca, pem in read.items() if pem is not None and ca.entity in self.signed}
+        if contents:
+            from pgtls.certificates import crl_files
 
-        The CAs of its certificate file, or supplied CAs below them, must have signed the CRLs.
-        """
-        from pgtls.pki import crl, facts, published
-
-        signed = self.signed.get(ca.entity)
-        content = self._content(ca, "crl_file", name)
-        if signed is None or content is None:  # which is already reported
-            return
-        pem = published.as_pem(content)
-        found, chain = crl.parse(pem), facts.parse(signed.file)
-        assert not isinstance(chain, Unreadable)  # noqa: S101  (it was read before)
-        if isinstance(found, Unreadable):
-            self._fault(ca, "crl_file", f'"{name}" cannot be used: {found.reason}', _LISTS)
-            return
-        ours = 0 if ca.trusted_only else 1
-        below = (() if self._signs_for_spec(ca) else (None,), *((one,) for one in chain))
-        needed = [*zip(chain, below, strict=False)][ours : 1 if ca.issuer else None]  # CAs of the spec have their own
-        wrong = dict.fromkeys(published.faults(found, needed, (*chain, *self._around(ca))))
-        if wrong:
-            self._fault(ca, "crl_file", f'"{name}" cannot be used: ' + "; ".join(wrong), _LISTS)
-        else:
-            together = published.together(found, chain[ours], self.fleet.now)
-            (self.above if ours else self.crls)[ca.name] = Lists(together, pem)
-
-    def _signs_for_spec(self, ca: Authority) -> bool:
-        """Return whether the spec has certificates that a CA signed: each of them is judged for itself."""
-        return any(_signer(thing) is ca for thing in entities(self.fleet))
-
-    def _around(self, ca: Authority) -> Iterator[x509.Certificate]:
-        """Yield the CAs above one, and those in the supplied chains of certificates below it."""
-        from pgtls.pki import facts
-
-        for entity, signed in self.signed.items():
-            thing = entity_named(self.fleet, entity)
-            issuer = _signer(thing)
-            if (signed.above and issuer and ca in issuer.chain) or thing in ca.chain:
-                parsed = facts.parse(signed.file)
-                yield from () if isinstance(parsed, Unreadable) else parsed
+            brought = crl_files.read(self.fleet, self.signed, contents)
+            for name, one in brought.lists.items():
+                (self.crls if self.fleet.cas[name].trusted_only else self.above)[name] = one
+            self.own_crls = brought.own
+            self.diagnostics += brought.problems
 
     def lend(self, lent: Mapping[str, str]) -> None:
         """Read the keys of ``--ca-key``."""
@@ -274,16 +260,6 @@ class _Gathering:
 
     def _fault(self, thing: Authority | Identity | User, what: str, message: str, hint: str | None = None) -> None:
         self.diagnostics.append(Diagnostic("PGT564", message, _place(self.fleet, thing, what), hint))
-
-
-_LISTS = (
-    "it takes the newest CRL of each CA in cert_file, in PEM, one after the other, and none of other CAs; "
-    "a single CRL may be DER"
-)
-
-
-def _signer(thing: Authority | Identity | User) -> Authority | None:
-    return getattr(thing, "issuer", None) or getattr(thing, "ca", None)
 
 
 def _files(thing: Authority | Identity | User) -> Iterator[tuple[str, str]]:

@@ -205,7 +205,8 @@ class CaTable(Table):
     )
     crl_file: Text | None = Field(
         None,
-        description="The CRL of a CA whose key is not here, or those of the CAs above it that came in `cert_file`.",
+        description="The CRL of a CA whose key is not here, and those of the CAs above it that came in `cert_file`. "
+        "What a CRL lists of a CA whose key is here, this CA lists from then on.",
         examples=["company-ca.crl"],
     )
     revoked: Tuple[SerialNumber] = Field(

@@ -13,6 +13,7 @@ from cryptography.x509.oid import SignatureAlgorithmOID
 
 from pgtls.pki import facts
 from pgtls.pki.model import Unreadable
+from pgtls.pki.names import canonical, name_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -61,6 +62,16 @@ def unsigned(chain: Sequence[x509.Certificate], *, rooted: bool = True) -> str |
     return None
 
 
+def misnamed(chain: Iterable[x509.Certificate]) -> str | None:
+    """Return which certificate of a chain, leaf first, names another one of its CA: OpenSSL then refuses the chain."""
+    for number, (one, above) in enumerate(pairwise(chain)):
+        key_id = next((e.value for e in one.extensions if isinstance(e.value, x509.AuthorityKeyIdentifier)), None)
+        if not identifies(key_id, above):
+            what = f'the CA "{name_text(one.subject)}" above it' if number else "it"
+            return f'{what} names another certificate of "{name_text(above.subject)}" (authority key identifier)'
+    return None
+
+
 def no_ca(one: x509.Certificate, *, anchor: bool) -> str | None:
     """Return why OpenSSL does not take a certificate for that of a CA (v3_purp.c, ``check_ca``), else None.
 
@@ -73,6 +84,22 @@ def no_ca(one: x509.Certificate, *, anchor: bool) -> str | None:
     if basic is None and anchor and (usage or one.version is x509.Version.v1):
         return None
     return None if isinstance(basic, x509.BasicConstraints) and basic.ca else "is no CA"
+
+
+def identifies(key_id: x509.AuthorityKeyIdentifier | None, ca: x509.Certificate) -> bool:
+    """Return whether OpenSSL takes a CA for the one that an authority key identifier names.
+
+    It may name a key, or one certificate of the CA by its issuer and serial number (v3_purp.c, ``X509_check_akid``).
+    """
+    if key_id is None:
+        return True
+    own = next((e.value.digest for e in ca.extensions if isinstance(e.value, x509.SubjectKeyIdentifier)), None)
+    if key_id.key_identifier and own and key_id.key_identifier != own:
+        return False
+    if key_id.authority_cert_serial_number not in (None, ca.serial_number):
+        return False
+    names = [name.value for name in key_id.authority_cert_issuer or () if isinstance(name, x509.DirectoryName)]
+    return not names or canonical(names[0]) == canonical(ca.issuer)
 
 
 def signed_by(one: x509.Certificate, above: x509.Certificate) -> bool:

@@ -113,13 +113,21 @@ def _facts(crl: x509.CertificateRevocationList) -> RevocationList:
         number=number,
         this_update=crl.last_update_utc,
         next_update=crl.next_update_utc,
-        revoked=tuple(_revocation(entry) for entry in crl),
+        revoked=tuple(_revocation(entry) for entry in crl if _REMOVED not in _reasons(entry)),
         authority_key_id=authority_key_id,
     )
 
 
+_REMOVED = x509.ReasonFlags.remove_from_crl
+"""The reason of an entry that OpenSSL takes for no revocation (x509_vfy.c, ``cert_crl``)."""
+
+
+def _reasons(entry: x509.RevokedCertificate) -> list[x509.ReasonFlags]:
+    return [e.value.reason for e in entry.extensions if isinstance(e.value, x509.CRLReason)]
+
+
 def _revocation(entry: x509.RevokedCertificate) -> Revocation:
-    reasons = [e.value.reason for e in entry.extensions if isinstance(e.value, x509.CRLReason)]
+    reasons = _reasons(entry)
     known = _REASONS.get(reasons[0], "unspecified") if reasons else "unspecified"
     return Revocation(f"{entry.serial_number:x}", entry.revocation_date_utc, known)
 

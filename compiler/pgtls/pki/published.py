@@ -7,21 +7,22 @@ for the certificates in its scope (RFC 5280, 5.2.5), and some CRLs for none.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pgtls.pki import crl
-from pgtls.pki.chains import signed_by
+from pgtls.pki.chains import identifies, signed_by
+from pgtls.pki.facts import of
 from pgtls.pki.facts import parse as parse_certificates
 from pgtls.pki.keys import spki_sha256
-from pgtls.pki.model import RevocationList, Unreadable
+from pgtls.pki.model import Certificate, RevocationList, Unreadable
 from pgtls.pki.names import canonical, name_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     Lists = Sequence[x509.CertificateRevocationList]
@@ -44,7 +45,7 @@ class Scope(NamedTuple):
     """Those of users and servers."""
     cas: bool = True
     points: frozenset[x509.GeneralName] | None = None
-    """Only those that name one of these distribution points, or one that has no full name. None: all."""
+    """Only those that name one of these distribution points. None: all."""
 
     @property
     def limit(self) -> str:
@@ -71,11 +72,43 @@ class Scope(NamedTuple):
 
     def has(self, point: x509.GeneralName | str | None) -> bool:
         """Return whether it covers certificates with one distribution point, or with none."""
-        return self.points is None or (point is not None and (not self.points or point in self.points))
+        return self.points is None or point in self.points
+
+    def includes(self, other: Scope) -> bool:
+        """Return whether it covers all certificates that another one does."""
+        points = self.points is None or (other.points is not None and other.points <= self.points)
+        return points and self.leaves >= other.leaves and self.cas >= other.cas
+
+    def meets(self, other: Scope) -> bool:
+        """Return whether there are certificates that both cover."""
+        apart = self.points is not None and other.points is not None and self.points.isdisjoint(other.points)
+        return not apart and ((self.leaves and other.leaves) or (self.cas and other.cas))
 
     def _is_of(self, point: x509.DistributionPoint) -> bool:
         """Return whether a distribution point in a certificate may be that of the CRL; one without a full name may."""
         return not (self.points and point.full_name and self.points.isdisjoint(point.full_name))
+
+
+class Revoked(NamedTuple):
+    """What servers find revoked of the certificates that one key of a CA signed, by its CRLs.
+
+    The CA has this subject and key identifier. ``leaves`` are the serial numbers of users and servers, ``cas`` of CAs.
+    """
+
+    subject: str
+    key_id: str
+    leaves: frozenset[str]
+    cas: frozenset[str]
+
+    def signed(self, one: Certificate) -> bool:
+        """Return whether the key of this CA signed a certificate."""
+        if one.authority_key_id is not None:
+            return one.authority_key_id == self.key_id
+        return one.issuer.casefold() == self.subject.casefold()
+
+    def lists(self, one: Certificate, *, ca: bool) -> bool:
+        """Return whether servers find a certificate of this CA revoked."""
+        return one.serial in (self.cas if ca else self.leaves)
 
 
 class Together(NamedTuple):
@@ -85,9 +118,8 @@ class Together(NamedTuple):
     """All revocations of the CA's own, the earliest end of all."""
     scopes: Mapping[bytes, tuple[Scope, ...]]
     """The scopes of the CRLs, by the canonical name of their issuer."""
-    leaves: frozenset[str]
-    """The serial numbers of users and servers that servers find revoked, and those of CAs:"""
-    cas: frozenset[str]
+    revoked: tuple[Revoked, ...]
+    """What each CA revokes that signed one of them."""
 
 
 Value = TypeVar("Value", bound=x509.ExtensionType)
@@ -102,29 +134,66 @@ def scope(one: x509.CertificateRevocationList) -> Scope:
     point = _extension(one.extensions, x509.IssuingDistributionPoint)
     if point is None:
         return Scope()
-    named = point.full_name or point.relative_name
-    names = frozenset(point.full_name or ()) if named else None
-    return Scope(not point.only_contains_ca_certs, not point.only_contains_user_certs, names)
+    points = frozenset(point.full_name) if point.full_name else None
+    return Scope(not point.only_contains_ca_certs, not point.only_contains_user_certs, points)
 
 
-class Dated(NamedTuple):
-    """When a CRL was signed, by which CA (its canonical name, and the digest of its key), and what it is about."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Published:
+    """A CRL, the certificate of the CA whose key signed it, and what it is about."""
 
-    signer: tuple[bytes, str]
+    list: x509.CertificateRevocationList
+    ca: x509.Certificate
     scope: Scope
-    date: datetime
+
+    @property
+    def signer(self) -> Signer:
+        """Return which CA signed it."""
+        return signer(self.ca)
+
+    @property
+    def date(self) -> datetime:
+        """Return its thisUpdate."""
+        return self.list.last_update_utc
 
 
-def dated(lists: Iterable[x509.CertificateRevocationList], known: Collection[x509.Certificate]) -> Iterator[Dated]:
-    """Date the CRLs that a key of the ``known`` CAs signed: some do not say by their extensions which key it was."""
+Signer = tuple[bytes, str]
+"""A CA that signs CRLs: its canonical name, and the digest of its key."""
+
+
+def signer(ca: x509.Certificate) -> Signer:
+    """Return what tells a CA from all others, whichever certificate it has."""
+    return canonical(ca.subject), spki_sha256(ca.public_key())
+
+
+def published(
+    lists: Iterable[x509.CertificateRevocationList], known: Collection[x509.Certificate]
+) -> Iterator[Published]:
+    """Find the CRLs that a key of the ``known`` CAs signed: some do not say by their extensions which key it was."""
     for one in lists:
         name = canonical(one.issuer)
-        signers = (ca for ca in known if canonical(ca.subject) == name and _signed(one, ca))
-        if signer := next(signers, None):
-            yield Dated((name, spki_sha256(signer.public_key())), scope(one), one.last_update_utc)
+        if ca := next((ca for ca in known if canonical(ca.subject) == name and _signed(one, ca)), None):
+            yield Published(one, ca, scope(one))
 
 
-def outdated(now: Collection[Dated], before: Collection[Dated]) -> Iterator[tuple[Dated, Dated]]:
+def newest(one: Published, lists: Iterable[Published]) -> Published:
+    """Return the CRL that counts in the place of one: the newest of the same CA that covers at least as much."""
+    same = (other for other in lists if other.signer == one.signer and other.scope.includes(one.scope))
+    return max(same, key=lambda other: (other.date, _number(other.list), len(other.list)))
+
+
+def outlived(one: Published, lists: Iterable[Published]) -> Published | None:
+    """Return a newer CRL that ends earlier, and covers certificates that this one covers, too.
+
+    As soon as the newer one ends, OpenSSL takes the older one again (x509_vfy.c, ``get_crl_score``).
+    """
+    newer = (
+        each for each in lists if each.signer == one.signer and each.date > one.date and each.scope.meets(one.scope)
+    )
+    return next((each for each in newer if _end(each.list) < _end(one.list)), None)
+
+
+def outdated(now: Collection[Published], before: Collection[Published]) -> Iterator[tuple[Published, Published]]:
     """Yield CRLs that servers apply now, with the newer ones that they applied to the same certificates before.
 
     Yield at most one pair for each signer. Where no CRL is about a certificate any more, servers refuse it.
@@ -138,20 +207,20 @@ def outdated(now: Collection[Dated], before: Collection[Dated]) -> Iterator[tupl
 
 
 def _pair(
-    own: Iterable[Dated], old: Iterable[Dated], kind: str, point: x509.GeneralName | str | None
-) -> tuple[Dated, Dated] | None:
+    own: Iterable[Published], old: Iterable[Published], kind: str, point: x509.GeneralName | str | None
+) -> tuple[Published, Published] | None:
     """Return the newest CRLs for certificates of a kind with a distribution point, if that of today is older.
 
     No point is that of a certificate without any, and an empty one is of none of the names. If no CRL has the point
     any more, the newest of the others must be as new.
     """
 
-    def newest(lists: Iterable[Dated], *, whole: bool) -> Dated | None:
+    def latest(lists: Iterable[Published], *, whole: bool) -> Published | None:
         fitting = [one for one in lists if getattr(one.scope, kind)]
         its = [one for one in fitting if one.scope.has(point)] or (fitting if whole else [])
         return max(its, key=lambda one: one.date, default=None)
 
-    today, then = newest(own, whole=True), newest(old, whole=False)
+    today, then = latest(own, whole=True), latest(old, whole=False)
     return (today, then) if today and then and today.date < then.date else None
 
 
@@ -165,19 +234,22 @@ def faults(
     ``needed`` are the CAs that must have a CRL here, with certificates that it must cover (see :meth:`Scope.covers`).
     ``known`` are all CAs that may have one.
     """
-    usable: dict[bytes, list[Scope]] = {canonical(one.issuer): [] for one in lists}
+    usable = []
     for one in lists:
         if fault := _fault(one, known):
             yield fault
         else:
-            usable[canonical(one.issuer)].append(scope(one))
+            usable.append(one)
     for ca, certificates in needed:
-        name, scopes = name_text(ca.subject), usable.get(canonical(ca.subject))
-        if scopes is None:
+        name, own = name_text(ca.subject), [one for one in lists if canonical(one.issuer) == canonical(ca.subject)]
+        scopes = [scope(one) for one in own if one in usable and _is_for(one, ca)]
+        if not own:
             yield f'it holds no CRL of "{name}"'
+        elif not scopes and any(one in usable for one in own):
+            yield f'the CRL of "{name}" in it is for another certificate of that CA (authority key identifier)'
         itself = [ca] if signed_by(ca, ca) else []  # OpenSSL 1.1 and 3.0 check the root, too
         for each in (*certificates, *itself) if scopes else ():
-            if limit := uncovered(scopes or (), each):
+            if limit := uncovered(scopes, each):
                 what = "that CA itself" if each is ca else f'"{name_text(each.subject)}"' if each else "users"
                 yield f'the CRL of "{name}" in it does not cover {what}: it is {limit}'
 
@@ -196,10 +268,16 @@ def _fault(one: x509.CertificateRevocationList, known: Sequence[x509.Certificate
         return f'the CRL of "{name}" in it was not signed by the key of that CA'
     if isinstance(read := crl.of(one), Unreadable):
         return f'the CRL of "{name}" in it cannot be used: {read.reason}'
+    if not any(_is_for(one, ca) for ca in signers):
+        return f'the CRL of "{name}" in it is for another certificate of that CA (authority key identifier)'
     if not any(map(_may_sign, signers)):
         return f'the CRL of "{name}" in it cannot be used: the key usage of that CA is not cRLSign'
     reason = _unapplied(one)
     return f'the CRL of "{name}" in it cannot be used: {reason}' if reason else None
+
+
+def _is_for(one: x509.CertificateRevocationList, ca: x509.Certificate) -> bool:
+    return identifies(_extension(one.extensions, x509.AuthorityKeyIdentifier), ca)
 
 
 def _may_sign(ca: x509.Certificate) -> bool:
@@ -222,14 +300,18 @@ def _unapplied(one: x509.CertificateRevocationList) -> str | None:
     """
     point = _extension(one.extensions, x509.IssuingDistributionPoint)
     unknown = [each.oid.dotted_string for each in one.extensions if each.critical and each.oid not in _HANDLED]
-    of_entries = (each for entry in one for each in entry.extensions if each.critical)
-    unknown += [each.oid.dotted_string for each in of_entries if each.oid != x509.CertificateIssuer.oid][:1]
+    of_entries = [each for entry in one for each in entry.extensions]
+    unknown += [each.oid.dotted_string for each in of_entries if each.critical][:1]
     if _extension(one.extensions, x509.DeltaCRLIndicator):
         return "it is a delta CRL, and servers need the complete one"
     if point and point.only_some_reasons:
         return "it is for some reasons alone (onlySomeReasons)"
     if point and point.indirect_crl:
         return "it is an indirect CRL (indirectCRL)"
+    if any(each.oid == x509.CertificateIssuer.oid for each in of_entries):
+        return "it has entries of other issuers (certificateIssuer)"
+    if point and point.relative_name:
+        return "the name of its distribution point is relative (nameRelativeToCRLIssuer)"
     if point and point.only_contains_attribute_certs:
         return "it is for attribute certificates alone (onlyContainsAttributeCerts)"
     return f"it has the critical extension {unknown[0]}, which OpenSSL does not know" if unknown else None
@@ -242,48 +324,64 @@ def _signed(one: x509.CertificateRevocationList, ca: x509.Certificate) -> bool:
         return False
 
 
-def together(lists: Lists, ca: x509.Certificate, now: datetime) -> Together:
-    """Merge the CRLs of a CA and its chain, without faults, as servers apply them."""
-    read: dict[bytes, list[tuple[Scope, RevocationList]]] = {}
+def together(lists: Collection[Published], chain: Sequence[x509.Certificate], now: datetime) -> Together:
+    """Merge the CRLs of a CA, the first in ``chain``, and of those above it, without faults, as servers apply them."""
+    own: dict[Signer, list[tuple[Scope, RevocationList]]] = {}
+    scopes: dict[bytes, tuple[Scope, ...]] = {}
     for one in lists:
-        read.setdefault(canonical(one.issuer), []).append((scope(one), _facts(one)))
-    counting = {name: (_counting(own, "leaves", now), _counting(own, "cas", now)) for name, own in read.items()}
+        own.setdefault(one.signer, []).append((one.scope, _facts(one.list)))
+        scopes[one.signer[0]] = (*scopes.get(one.signer[0], ()), one.scope)
+    counting = {each: (_counting(read, "leaves", now), _counting(read, "cas", now)) for each, read in own.items()}
     weakest = min(
         (one for both in counting.values() for kind in both for one in kind),
         key=lambda facts: (facts.this_update <= now, facts.next_update),
     )
-    leaves, cas = counting[canonical(ca.subject)]
-    revoked = {entry.serial: entry for one in (*cas, *leaves) for entry in one.revoked}
+    leaves, cas = counting.get(signer(chain[0]), ([], [])) if chain else ([], [])
+    entries = {entry.serial: entry for one in (*cas, *leaves) for entry in one.revoked}
     facts = replace(
-        (*leaves, *cas)[0],
+        (*leaves, *cas, weakest)[0],
         this_update=weakest.this_update,
         next_update=weakest.next_update,
-        revoked=tuple(revoked.values()),
+        revoked=tuple(entries.values()),
     )
-    scopes = {name: tuple(each for each, _ in own) for name, own in read.items()}
-    return Together(facts, scopes, _serials(leaves), _serials(cas))
+    revoked = (
+        Revoked(ca.subject, ca.key_id, *map(_serials, counting[each]))
+        for each, ca in {one.signer: of(one.ca) for one in lists}.items()
+        if isinstance(ca, Certificate)
+    )
+    return Together(facts, scopes, tuple(revoked))
 
 
-def of_ca(pem: bytes, ca: bytes | None) -> RevocationList | Unreadable:
-    """Read all that the CRLs of a file list for a CA, whose certificate is the first in ``ca``.
+def own_list(
+    there: bytes | None, ca: bytes | None, brought: Iterable[Published], others: Callable[[], Lists]
+) -> RevocationList | Unreadable | None:
+    """Read all that CRLs list for a CA whose key is here: the one in its directory, and those that others signed.
 
-    A file with several was brought. Together they have no authority key identifier: the CA, whose key is here now,
-    signs one in their place. If none of them is its own, take all, so that nothing is lost.
+    The certificate of the CA is the first in ``ca``. A key may come here later: its CRLs were ``brought``, or are among
+    all that the last build wrote (``others``), whatever the table was called. The CA signs one in the place of several,
+    which together have no authority key identifier. If none in its directory is its own, take all, so that nothing is
+    lost. None: there is no CRL.
     """
-    lists = crl.parse(pem)
-    if isinstance(lists, Unreadable) or len(lists) == 1:
-        return crl.read(pem)
+    lists = crl.parse(there) if there is not None else ()
+    if isinstance(lists, Unreadable):
+        return lists
     chain = parse_certificates(ca or b"")
-    itself = None if isinstance(chain, Unreadable) else chain[0]
-    own = [
-        one for one in lists if itself and canonical(one.issuer) == canonical(itself.subject) and _signed(one, itself)
-    ]
-    read = [found for one in own or lists if isinstance(found := crl.of(one), RevocationList)]
-    if not read:
-        return crl.of(lists[0])
-    revoked = {entry.serial: entry for one in sorted(read, key=lambda one: one.this_update) for entry in one.revoked}
-    first, until = min(one.this_update for one in read), min(one.next_update for one in read)
-    return RevocationList(max(one.number for one in read), first, until, tuple(revoked.values()), None)
+    itself = () if isinstance(chain, Unreadable) else chain[:1]
+    own = [one.list for one in published(lists, itself)]
+    elsewhere = [one.list for one in brought]
+    if itself and not own:
+        elsewhere += [one.list for one in published(others(), itself)]
+    found = [crl.of(one) for one in (*(own or lists), *elsewhere)]
+    read = [one for one in found if isinstance(one, RevocationList)]
+    if len(lists) == 1 and (not read or _serials(read) == _serials(read[:1])):
+        return found[0]
+    return _merged(read) if read else None
+
+
+def _merged(lists: Sequence[RevocationList]) -> RevocationList:
+    entries = {entry.serial: entry for one in sorted(lists, key=lambda one: one.this_update) for entry in one.revoked}
+    first, until = min(one.this_update for one in lists), min(one.next_update for one in lists)
+    return RevocationList(max(one.number for one in lists), first, until, tuple(entries.values()), None)
 
 
 def _counting(own: Iterable[tuple[Scope, RevocationList]], kind: str, now: datetime) -> list[RevocationList]:
@@ -301,6 +399,16 @@ def _counting(own: Iterable[tuple[Scope, RevocationList]], kind: str, now: datet
 
 def _serials(lists: Iterable[RevocationList]) -> frozenset[str]:
     return frozenset(entry.serial for one in lists for entry in one.revoked)
+
+
+def _number(one: x509.CertificateRevocationList) -> int:
+    number = _extension(one.extensions, x509.CRLNumber)
+    return number.crl_number if number else 0
+
+
+def _end(one: x509.CertificateRevocationList) -> datetime:
+    assert one.next_update_utc is not None  # noqa: S101  (one without is refused)
+    return one.next_update_utc
 
 
 def _facts(one: x509.CertificateRevocationList) -> RevocationList:

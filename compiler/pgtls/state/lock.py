@@ -164,6 +164,15 @@ class Lock:
             found.setdefault((line.ca, line.serial), line)
         return found
 
+    def revokes(self, ca: str, certificate: Certificate) -> bool:
+        """Return whether a certificate of a CA is revoked, perhaps under another NAME that the CA had."""
+        return (ca, certificate.serial) in self.revocations or certificate.sha256 in self._revoked_certificates
+
+    @cached_property
+    def _revoked_certificates(self) -> frozenset[str]:
+        known = (self.by_serial.get(key) for key in self.revocations)
+        return frozenset(line.certificate.sha256 for line in known if line)
+
     @cached_property
     def ceased(self) -> frozenset[tuple[str, str]]:
         """(CA, serial) of each certificate that was revoked because its owner left the spec, by any of its lines."""

@@ -570,7 +570,9 @@ RULES: tuple[Rule, ...] = (
         meaning="What `cert_file`, `key_file`, `csr_file` or `crl_file` names cannot be read, holds something "
         "else, or its signature is not right; or `crl_file` lacks the CRL of a CA in `cert_file`, or has "
         "one of another CA, or one that servers do not apply: a delta, one for some reasons alone, an indirect one, "
-        "one with an unknown critical extension, one that is not for the certificates of that CA.",
+        "one with an unknown critical extension, one with entries of other issuers, one that is not for the "
+        "certificates of that CA or names another certificate of it. Or an older CRL ends later than a newer one for "
+        "some of the same certificates: servers would take the older one again.",
         why="A build would copy it into the tree, and it would fail on the server or client.",
         fix="Correct the path (it is relative to the file of the spec that names it), or the file. All of "
         "them are PEM, but a single CRL may be DER.",
@@ -582,7 +584,8 @@ RULES: tuple[Rule, ...] = (
         meaning="The certificate of `cert_file` differs from what the spec asks for: its key, names, usages, path "
         "length, issuer or dates. The issuer is also wrong if another CA is between the certificate and a CA whose key "
         "is here, or if the file of a CA without `issuer` leads to another CA of the spec. Or OpenSSL refuses a CA "
-        "above it in its file: its dates, path length, usages, extensions or key. Or no CRL of `crl_file` covers the "
+        "above it in its file: its dates, path length, usages, extensions or key, or a certificate that names another "
+        "one of its CA (authority key identifier). Or no CRL of `crl_file` covers the "
         "certificate, and a peer checks it.",
         why="pgtls uses a foreign certificate as it is, or not at all. Peers would reject it, or give it more "
         "rights than intended. Every CA between certifies clients, too.",
@@ -624,7 +627,8 @@ RULES: tuple[Rule, ...] = (
         "warning",
         "a revocation that no server sees",
         meaning="The spec or the lock revokes certificates of a CA whose key is not here, and the CRL in `crl_file` "
-        "does not list them. If a CA has several CRLs, the newest counts of those that apply to such certificates.",
+        "that its key signed does not list them, whatever its table is called today. If a CA has several CRLs, the "
+        "newest counts of those that apply to such certificates, whichever file has it.",
         why="pgtls cannot sign the CRL of this CA. Until that CRL lists these certificates, servers and clients "
         "accept them, and nobody else can have their names (`PGT254`).",
         fix="Revoke the serial numbers where the CA signs, and bring its new CRL in `crl_file`.",
@@ -748,12 +752,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PGT584",
         "error",
-        "`key_file` names the key of another entity",
-        meaning="`key_file` names a file in the out directory, or the certificate that goes with it has the key "
-        "of another CA.",
+        "the key of another CA",
+        meaning="`key_file` names a file in the out directory, or the key of an entity is that of another CA: by "
+        "`key_file` and its certificate, by `--ca-key`, or because somebody copied it into the out directory.",
         why="A build would hand the key out: the files of a server, for instance, would contain the key of a CA. "
-        "The public key of a CA is no secret, so anyone can make a certificate for it.",
-        fix="Find out who changed `key_file`. Create a key for this entity alone.",
+        "The public key of a CA is no secret, so anyone can make a certificate for it. Two CAs with one key would sign "
+        "each other's CRLs: what one of them has revoked would be accepted again.",
+        fix="Find out who changed `key_file`, or who copied the key. Create a key for this entity alone. To rename a "
+        "CA, make a new one beside it, and roll over.",
     ),
     Rule(
         "PGT585",

@@ -78,8 +78,8 @@ def _of_kind(fleet: Fleet, thing: Authority | Identity | User) -> Iterator[Diagn
         if said:
             message = f'user "{thing.name}" has `{said[0]}`, but no CA'
             yield found.fault("PGT139", message, said[0], hint="name the CA that signs the certificate in `ca`")
-    if isinstance(thing, Authority) and thing.table.crl_file and not (thing.trusted_only or thing.links[1:]):
-        message = f'ca "{thing.name}" has `crl_file`, but its key is here: pgtls writes the CRL itself'
+    if isinstance(thing, Authority) and thing.table.crl_file and not thing.table.cert_file:
+        message = f'ca "{thing.name}" has `crl_file`, but its key is made here: pgtls writes the CRL itself'
         yield found.fault("PGT139", message, "crl_file", hint="delete it")
 
 

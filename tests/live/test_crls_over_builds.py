@@ -1,0 +1,291 @@
+"""CRLs of other CAs over several builds: what one of them revokes stays revoked, wherever the next one comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+
+from live.test_brought_crls import (
+    ABOVE,
+    CAS,
+    HERE,
+    INNER,
+    LEAVER,
+    NOW,
+    OF_THE_SPEC,
+    ROOT,
+    SPEC,
+    USERS,
+    bring,
+    certified,
+    crl,
+    gets_in,
+    of_certificate,
+    point,
+    serve,
+)
+from pgtls.certificates.asked import Asked
+from pgtls.diagnostics import Rejected
+from pgtls.pki.crl import parse
+from pgtls.pki.model import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.building import Place
+    from support.servers import Server
+
+AGREED = Asked(accept_outage=True, allow_revoke=True)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server, and a CA of a company whose key can come here. The serial number is that of a leaver's certificate."""
+
+    server: Server
+    place: Place
+    spec: str
+    leaver: int
+
+    def build(self, spec: str, *lists: bytes) -> list[str]:
+        """Build, with these CRLs if any, and install the server; return the codes of what the build says."""
+        if lists:
+            (self.place.directory / "company.crl").write_bytes(b"".join(lists))
+        found = [one.code for one in self.place.build(spec, now=NOW, asked=AGREED).diagnostics]
+        self.server.install(self.place.file("servers/db"))
+        return found
+
+    def refused(self, spec: str, *lists: bytes) -> list[str]:
+        """Return the codes of the errors that stop such a build."""
+        with pytest.raises(Rejected) as rejected:
+            self.build(spec, *lists)
+        return [one.code for one in rejected.value.diagnostics if one.severity == "error"]
+
+    def admits(self, name: str) -> bool:
+        return gets_in(self.server, self.place.directory / name)
+
+    def served(self) -> tuple[x509.CertificateRevocationList, ...]:
+        lists = parse(self.place.file("servers/db/root.crl").read_bytes())
+        assert not isinstance(lists, Unreadable)
+        return lists
+
+    def shown(self, name: str) -> bytes:
+        return (self.place.directory / name / "postgresql.crt").read_bytes()
+
+    def without_the_ca(self) -> str:
+        table = '[ca.company]\ncert_file = "company.crt"\ncrl_file = "company.crl"\n'
+        spec = self.spec.replace(table, "").replace(OF_THE_SPEC, "").replace('"company"', '"other"')
+        return spec.replace("waiver =", "# waiver =") + '[ca.other]\n[user.app]\nca = "other"\n'
+
+    def without_crls(self, more: str = "") -> str:
+        spec = self.spec.replace('crl_file = "company.crl"', f"{more}crl = false")
+        return spec.replace("hosts =", "crl = false\nhosts =")
+
+
+@pytest.fixture
+def site(server: Server, place: Place) -> Site:
+    server.populate(("app", "leaver"), ("shop",))
+    bring(place, INNER, b"")
+    (place.directory / "company.key").write_bytes(INNER.key_pem)
+    (place.directory / "root.crt").write_bytes(ROOT.pem)
+    serial = certified(place.directory, "leaver", INNER)
+    return Site(server, place, SPEC.format(postgres=server.version) + OF_THE_SPEC, serial)
+
+
+OWN_FIRST, ROOT_FIRST, USERS_SECOND = "its own first", "the root's first", "users' second"
+GONE, NO_CRLS, KEY_FIRST = "after a build without its table", "after one without CRLs", "after one with the key alone"
+AT_ONCE, STILL_THERE = "in the first build", "its CRL is still in the file"
+WAYS = (OWN_FIRST, ROOT_FIRST, USERS_SECOND, GONE, NO_CRLS, KEY_FIRST, AT_ONCE, STILL_THERE)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_ca_whose_key_comes_here_keeps_what_its_brought_crls_list(site: Site, way: str) -> None:
+    own = crl(INNER, revoked=site.leaver)
+    lists = {ROOT_FIRST: (ABOVE, own), USERS_SECOND: (crl(INNER, CAS), crl(INNER, USERS, revoked=site.leaver), ABOVE)}
+    with_key = site.spec.replace("crl_file", 'key_file = "company.key"\ncrl_file')
+    first = with_key if way == AT_ONCE else site.spec
+    assert site.build(first, *lists.get(way, (own, ABOVE))) == []
+    if way == GONE:
+        site.build(site.without_the_ca())
+    elif way in (NO_CRLS, KEY_FIRST):
+        site.build(site.without_crls('key_file = "company.key"\n' if way == KEY_FIRST else ""))
+    assert site.build(with_key, *((own, ABOVE) if way == STILL_THERE else (ABOVE,))) == []
+    assert site.admits("app")
+    assert not site.admits("leaver")
+    assert len(site.served()) == 2, "the CA signs the only CRL of its own"
+
+
+def test_a_ca_of_a_chain_whose_table_and_key_come_here_keeps_what_its_brought_crl_lists(site: Site) -> None:
+    directory = site.place.directory
+    (directory / "company.crt").write_bytes(ROOT.pem)
+    for name in ("app", "leaver"):
+        (directory / name / "postgresql.crt").write_bytes(site.shown(name) + INNER.pem)
+    assert site.build(site.spec, crl(INNER, revoked=site.leaver), ABOVE) == []
+    (directory / "inner.crt").write_bytes(INNER.pem)
+    table = '[ca.inner]\nissuer = "company"\ncert_file = "inner.crt"\nkey_file = "company.key"\n'
+    assert site.build(site.spec.replace(OF_THE_SPEC, table + OF_THE_SPEC.replace('"company"', '"inner"')), ABOVE) == []
+    assert site.admits("app")
+    assert not site.admits("leaver")
+
+
+@pytest.mark.parametrize("where", ["in its own file", "in that of a CA below"])
+def test_a_newer_crl_of_a_ca_whose_key_is_here_undoes_no_revocation(site: Site, where: str) -> None:
+    """OpenSSL would take the newest: servers get the one that the key signs here."""
+    newer, spec = crl(INNER, age=-0.0001), site.spec.replace("crl_file", 'key_file = "company.key"\ncrl_file')
+    below = INNER.below("Company Robots")
+    (site.place.directory / "robots.crt").write_bytes(below.pem)
+    spec += '[ca.robots]\nissuer = "company"\ncert_file = "robots.crt"\ncrl_file = "robots.crl"\n'
+    (site.place.directory / "robots.crl").write_bytes(crl(below))
+    site.build(spec + LEAVER, ABOVE)
+    site.build(spec)
+    assert not site.admits("leaver")
+    if where == "in its own file":
+        site.build(spec, newer, ABOVE)
+    else:
+        (site.place.directory / "robots.crl").write_bytes(crl(below) + newer)
+        site.build(spec)
+    assert site.admits("app")
+    assert not site.admits("leaver")
+    serve(site.server, site.place, site.place.file("servers/db/root.crl").read_bytes() + newer)
+    assert gets_in(site.server, site.place.directory / "leaver"), "with both, the newest counts"
+
+
+def test_no_older_crl_counts_when_the_newer_one_ends(site: Site) -> None:
+    newer, older = crl(INNER, revoked=site.leaver, days=1), crl(INNER, age=3)
+    site.build(site.spec, older, newer, ABOVE)
+    assert not site.admits("leaver")
+    assert len(site.served()) == 2
+    ended = crl(INNER, revoked=site.leaver, days=-0.5)
+    serve(site.server, site.place, older + ended + ABOVE)
+    assert gets_in(site.server, site.place.directory / "leaver"), "the older one counts again"
+    serve(site.server, site.place, ended + ABOVE)
+    assert not gets_in(site.server, site.place.directory / "app"), "with none, nobody gets in"
+    assert site.refused(site.spec, older, ended, ABOVE) == ["PGT563"]
+    assert site.refused(site.spec, older, crl(INNER, revoked=site.leaver, age=-1), ABOVE) == ["PGT563"]
+
+
+def test_the_newest_crl_counts_whichever_table_brings_it(site: Site) -> None:
+    second, third = ROOT.below("Company Machines"), ROOT.below("Company Thieves")
+    for name, ca in (("second", second), ("third", third)):
+        (site.place.directory / f"{name}.crt").write_bytes(ca.pem + ROOT.pem)
+    root = crl(ROOT, revoked=third.certificate.serial_number, days=1)
+    (site.place.directory / "second.crl").write_bytes(crl(second) + root)
+    spec = site.spec.replace('client_ca = ["company"]', 'client_ca = ["company", "second"]')
+    spec += '[ca.second]\ncert_file = "second.crt"\ncrl_file = "second.crl"\n'
+    site.build(spec, crl(INNER), crl(ROOT, age=3))
+    of_the_root = [one for one in site.served() if one.issuer == ROOT.certificate.subject]
+    assert [len(one) for one in of_the_root] == [1, 1], "both tables have the one that revokes"
+
+
+PARTS = {
+    "ends later": (crl(INNER, age=3, days=9), ["PGT564"]),
+    "ends with it": (crl(INNER, age=3, days=5), []),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_no_crl_outlives_a_newer_one_for_some_of_its_certificates(site: Site, name: str) -> None:
+    older, codes = PARTS[name]
+    certified(site.place.directory, "app", INNER, HERE)
+    lists = (older, crl(INNER, point(HERE), revoked=site.leaver, days=5), ABOVE)
+    assert (site.refused(site.spec, *lists) if codes else site.build(site.spec, *lists)) == codes
+
+
+def test_an_older_crl_undoes_no_revocation_after_a_build_without_crls(site: Site) -> None:
+    site.build(site.spec, crl(INNER, revoked=site.leaver), ABOVE)
+    site.build(site.without_crls())
+    assert site.refused(site.spec, crl(INNER, age=5), ABOVE) == ["PGT577"]
+    assert site.build(site.spec, crl(INNER, revoked=site.leaver, age=0), ABOVE) == []
+
+
+HEIR = """[ca.second]
+[user.heir]
+ca = "second"
+common_name = "leaver"
+roles = ["leaver"]
+"""
+
+
+def heir(spec: str) -> str:
+    """Give the name of the leaver to a user of another CA."""
+    return spec.replace('client_ca = ["', 'client_ca = ["second", "') + HEIR
+
+
+def renamed(spec: str) -> str:
+    return spec.replace("[ca.company]", "[ca.corp]").replace('"company"', '"corp"')
+
+
+def of_the_root(spec: str) -> str:
+    return spec.replace('cert_file = "company.crt"', 'cert_file = "root.crt"')
+
+
+LISTED: dict[str, tuple[Callable[[str], str], tuple[bytes, ...] | x509.CRLReason | None, bool]] = {
+    "the table has another name": (renamed, (crl(INNER, age=3), ABOVE), False),
+    "the table has another name, and it is listed": (renamed, None, True),
+    "the table is that of its root": (of_the_root, (crl(INNER, age=3), ABOVE), False),
+    "the table is that of its root, and it is listed": (of_the_root, None, True),
+    "the entry takes it off": (str, x509.CRLReason(x509.ReasonFlags.remove_from_crl), False),
+    "the entry gives a reason": (str, x509.CRLReason(x509.ReasonFlags.superseded), True),
+}
+"""How the spec changes, the CRLs then (or the extension of their entry), and whether servers refuse the leaver."""
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_the_name_of_who_left_is_free_when_the_crl_of_its_key_says_so(site: Site, name: str) -> None:
+    changed, content, free = LISTED[name]
+    site.build(site.spec + LEAVER, crl(INNER, age=3), ABOVE)
+    assert site.build(site.spec) == ["PGT569"]
+    for one in ("app", "leaver") if changed is of_the_root else ():
+        (site.place.directory / one / "postgresql.crt").write_bytes(site.shown(one) + INNER.pem)
+    of_entry = None if isinstance(content, tuple) else content
+    lists = content if isinstance(content, tuple) else (crl(INNER, revoked=site.leaver, of_entry=of_entry), ABOVE)
+    if free:
+        assert site.build(heir(changed(site.spec)), *lists) == []
+    else:
+        assert site.refused(heir(changed(site.spec)), *lists) == ["PGT254"]
+        site.build(changed(site.spec), *lists)
+    assert site.admits("app")
+    assert site.admits("leaver") is not free
+
+
+def test_a_newer_crl_in_another_file_that_does_not_list_it_frees_no_name(site: Site) -> None:
+    below = INNER.below("Company Robots")
+    (site.place.directory / "robots.crt").write_bytes(below.pem)
+    (site.place.directory / "robots.crl").write_bytes(crl(below) + crl(INNER, age=1))
+    robots = '[ca.robots]\nissuer = "company"\ncert_file = "robots.crt"\ncrl_file = "robots.crl"\n'
+    site.build(site.spec + LEAVER, crl(INNER, age=4), ABOVE)
+    site.build(site.spec)
+    assert site.build(heir(site.spec), crl(INNER, age=3, revoked=site.leaver), ABOVE) == []
+    assert site.refused(heir(site.spec) + robots) == ["PGT254"]
+
+
+def test_a_revoked_certificate_is_not_taken_again_under_another_name_of_its_ca(site: Site) -> None:
+    site.build(site.spec + LEAVER, crl(INNER), ABOVE)
+    site.build(site.spec)
+    for spec in (site.spec, renamed(site.spec)):
+        assert "PGT563" in site.refused(spec + LEAVER.replace('"company"', '"corp"' if "corp" in spec else '"company"'))
+
+
+def test_entries_of_other_issuers_are_refused(site: Site) -> None:
+    """OpenSSL takes them, and all that follow, for entries of that issuer."""
+    of_root = x509.CertificateIssuer([x509.DirectoryName(ROOT.certificate.subject)])
+    other = crl(INNER, revoked=site.leaver, of_entry=of_root)
+    site.build(site.spec, crl(INNER, revoked=site.leaver, age=2), ABOVE)
+    assert not site.admits("leaver")
+    serve(site.server, site.place, other + ABOVE)
+    assert gets_in(site.server, site.place.directory / "leaver")
+    assert site.refused(site.spec, other, ABOVE) == ["PGT564"]
+
+
+@pytest.mark.parametrize(("serial", "taken"), [(INNER.certificate.serial_number, True), (1, False)])
+def test_a_certificate_that_names_another_certificate_of_its_ca_is_refused(
+    site: Site, serial: int, *, taken: bool
+) -> None:
+    site.build(site.spec, crl(INNER), ABOVE)
+    site.server.install(site.place.file("servers/db"))
+    certified(site.place.directory, "app", INNER, key_id=of_certificate(INNER, serial))
+    assert gets_in(site.server, site.place.directory / "app") is taken
+    assert (site.build(site.spec) if taken else site.refused(site.spec)) == ([] if taken else ["PGT565"])
