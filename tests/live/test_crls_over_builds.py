@@ -134,7 +134,7 @@ def test_a_ca_of_a_chain_whose_table_and_key_come_here_keeps_what_its_brought_cr
 @pytest.mark.parametrize("where", ["in its own file", "in that of a CA below"])
 def test_a_newer_crl_of_a_ca_whose_key_is_here_undoes_no_revocation(site: Site, where: str) -> None:
     """OpenSSL would take the newest: servers get the one that the key signs here."""
-    newer, spec = crl(INNER, age=-0.0001), site.spec.replace("crl_file", 'key_file = "company.key"\ncrl_file')
+    newer, spec = crl(INNER, age=0.001), site.spec.replace("crl_file", 'key_file = "company.key"\ncrl_file')
     below = INNER.below("Company Robots")
     (site.place.directory / "robots.crt").write_bytes(below.pem)
     spec += '[ca.robots]\nissuer = "company"\ncert_file = "robots.crt"\ncrl_file = "robots.crl"\n'

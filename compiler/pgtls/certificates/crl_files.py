@@ -41,42 +41,48 @@ class Brought(NamedTuple):
 
 def read(fleet: Fleet, signed: Mapping[Entity, Signed], contents: Mapping[str, bytes]) -> Brought:
     """Read the ``contents`` of ``crl_file``, by NAME of the CA. The certificates of these CAs are among ``signed``."""
-    chains = {name: _chain(signed[fleet.cas[name].entity].file) for name in contents}
-    files: dict[str, tuple[Published, ...]] = {}
+    files: dict[str, Sequence[Published]] = {}
     problems: list[Diagnostic] = []
+    once: dict[bytes, Published] = {}
     for name, content in contents.items():
-        found = _file(fleet, fleet.cas[name], chains[name], signed, content)
+        found = _file(fleet, fleet.cas[name], signed, content)
         if isinstance(found, str):
             problems.append(_fault(fleet, name, found))
         else:
-            files[name] = found
-    here, everything = _keys_here(fleet, signed), [one for found in files.values() for one in found]
+            files[name] = [once.setdefault(one.list.signature, one) for one in found]
+    here, everything = _keys_here(fleet, signed), tuple(once.values())
     own: dict[str, list[Published]] = {}
     for one in everything:
         if one.signer in here:
             own.setdefault(here[one.signer], []).append(one)
     given = {
-        name: list(dict.fromkeys(published.newest(one, everything) for one in found if one.signer not in here))
+        name: tuple(dict.fromkeys(published.newest(one, everything) for one in found if one.signer not in here))
         for name, found in files.items()
     }
-    problems += _outlived(fleet, given)
     lists = {
-        name: Lists(
-            [one for one in files[name] if one.signer not in here],
-            published.together(its, chains[name][0 if fleet.cas[name].trusted_only else 1 :], fleet.now),
-            b"".join(one.list.public_bytes(Encoding.PEM) for one in its),
-        )
+        name: _lists(fleet, name, signed, [one for one in files[name] if one.signer not in here], its)
         for name, its in given.items()
         if its
     }
-    return Brought(lists, own, problems)
+    return Brought(lists, own, (*problems, *_outlived(fleet, given)))
 
 
-def _file(
-    fleet: Fleet, ca: Authority, chain: Sequence[x509.Certificate], signed: Mapping[Entity, Signed], content: bytes
-) -> tuple[Published, ...] | str:
+def _lists(
+    fleet: Fleet,
+    name: str,
+    signed: Mapping[Entity, Signed],
+    brought: Sequence[Published],
+    given: Sequence[Published],
+) -> Lists:
+    ca = fleet.cas[name]
+    chain = _chain(signed[ca.entity].file)
+    together = published.together(given, chain if ca.trusted_only else chain[1:], fleet.now)
+    return Lists(brought, together, b"".join(one.list.public_bytes(Encoding.PEM) for one in given))
+
+
+def _file(fleet: Fleet, ca: Authority, signed: Mapping[Entity, Signed], content: bytes) -> tuple[Published, ...] | str:
     """Read one file, or say what is wrong. The CAs of its certificate file, or others around, have signed the CRLs."""
-    lists = crl.parse(published.as_pem(content))
+    chain, lists = _chain(signed[ca.entity].file), crl.parse(published.as_pem(content))
     if isinstance(lists, Unreadable):
         return lists.reason
     below = (() if _signs_for_spec(fleet, ca) else (None,), *((one,) for one in chain))
@@ -125,7 +131,7 @@ def _keys_here(fleet: Fleet, signed: Mapping[Entity, Signed]) -> dict[Signer, st
 
 def _outlived(fleet: Fleet, given: Mapping[str, Iterable[Published]]) -> Iterator[Diagnostic]:
     """Report CRLs that would count again when a newer one for some of their certificates has ended."""
-    everything = dict.fromkeys(one for its in given.values() for one in its)
+    everything = tuple(dict.fromkeys(one for its in given.values() for one in its))
     for name, its in given.items():
         names = [name_text(one.ca.subject) for one in its if published.outlived(one, everything)]
         if names:

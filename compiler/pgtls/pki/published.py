@@ -15,15 +15,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from pgtls.pki import crl
 from pgtls.pki.chains import identifies, signed_by
-from pgtls.pki.facts import of
 from pgtls.pki.facts import parse as parse_certificates
 from pgtls.pki.keys import spki_sha256
-from pgtls.pki.model import Certificate, RevocationList, Unreadable
+from pgtls.pki.model import RevocationList, Unreadable
 from pgtls.pki.names import canonical, name_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
+
+    from pgtls.pki.model import Certificate
 
     Lists = Sequence[x509.CertificateRevocationList]
 
@@ -92,17 +93,18 @@ class Scope(NamedTuple):
 class Revoked(NamedTuple):
     """What servers find revoked of the certificates that one key of a CA signed, by its CRLs.
 
-    The CA has this subject and key identifier. ``leaves`` are the serial numbers of users and servers, ``cas`` of CAs.
+    The CA has this subject, and perhaps a key identifier. ``leaves`` are the serial numbers of users and servers,
+    ``cas`` of CAs.
     """
 
     subject: str
-    key_id: str
+    key_id: str | None
     leaves: frozenset[str]
     cas: frozenset[str]
 
     def signed(self, one: Certificate) -> bool:
         """Return whether the key of this CA signed a certificate."""
-        if one.authority_key_id is not None:
+        if one.authority_key_id is not None and self.key_id is not None:
             return one.authority_key_id == self.key_id
         return one.issuer.casefold() == self.subject.casefold()
 
@@ -345,9 +347,8 @@ def together(lists: Collection[Published], chain: Sequence[x509.Certificate], no
         revoked=tuple(entries.values()),
     )
     revoked = (
-        Revoked(ca.subject, ca.key_id, *map(_serials, counting[each]))
-        for each, ca in {one.signer: of(one.ca) for one in lists}.items()
-        if isinstance(ca, Certificate)
+        Revoked(name_text(ca.subject), _key_id(ca), *map(_serials, counting[each]))
+        for each, ca in {one.signer: one.ca for one in lists}.items()
     )
     return Together(facts, scopes, tuple(revoked))
 
@@ -399,6 +400,11 @@ def _counting(own: Iterable[tuple[Scope, RevocationList]], kind: str, now: datet
 
 def _serials(lists: Iterable[RevocationList]) -> frozenset[str]:
     return frozenset(entry.serial for one in lists for entry in one.revoked)
+
+
+def _key_id(ca: x509.Certificate) -> str | None:
+    found = _extension(ca.extensions, x509.SubjectKeyIdentifier)
+    return found.digest.hex() if found else None
 
 
 def _number(one: x509.CertificateRevocationList) -> int:
