@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgtls.diagnostics import Diagnostic, Place
+from pgtls.diagnostics.text import visible
 from pgtls.exports.github import commands
 from support.diagnosing import Case, cases
 from support.pgtls import pgtls
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMMAND = re.compile(r"::(?P<name>error|warning) (?P<properties>[^:\r\n]*)::(?P<data>[^\r\n]*)")
-HOSTILE = "a,b:c%d::error::\r\n100%25"
+HOSTILE = "a,b:c%d::error::\r\n\x1b[31m100%25"
 
 
 def read(line: str) -> tuple[str, dict[str, str], str]:
@@ -80,7 +81,8 @@ def test_hostile_texts_end_neither_a_property_nor_a_command() -> None:
     line = commands([Diagnostic("PGT101", HOSTILE, hint=HOSTILE, place=place)], "pgtls.toml")
     name, properties, message = read(line)
     assert name == "error"
-    assert properties["file"] == HOSTILE
+    assert properties["file"] == visible(HOSTILE)
     assert "col" not in properties, "columns of two lines are refused"
     assert message.startswith("a,b:c%d::error::")
     assert "100%25" in message
+    assert visible(line) == line, "the log of a job is a terminal"

@@ -31,7 +31,7 @@ def _command(diagnostic: Diagnostic, spec: str) -> str:
         properties |= {"line": str(place.line), "endLine": str(place.end_line)}
         if place.line == place.end_line:  # columns of different lines are refused
             properties |= {"col": str(place.column), "endColumn": str(place.end_column)}
-    named = ",".join(f"{name}={value.translate(_PROPERTY)}" for name, value in properties.items())
+    named = ",".join(f"{name}={visible(value).translate(_PROPERTY)}" for name, value in properties.items())
     text = "\n".join(map(visible, (diagnostic.message, *_hint(diagnostic))))
     kind = "notice" if diagnostic.accepted else diagnostic.severity
     return f"::{kind} {named}::{text.translate(_DATA)}"
