@@ -112,6 +112,7 @@ WEAKENINGS = (
     Step("ca.clients", "validity", '"5y"', '"20y"'),
     Step("ca.clients", "path_length", "0", "2"),
     Step("ca.clients", "path_length", "0", None),
+    Step("ca.below", "path_length", None, "5"),  # without the field, as many as the spec has: none
     Step("ca.below", "name_constraints", '{ permitted_dns = ["example.com"] }', None),
     Step(
         "ca.below",
@@ -174,7 +175,7 @@ WEAKENINGS = (
     Step("server.main", "client_ca", '["clients"]', '["clients", "machines"]'),
     Step("server.main", "trust", None, '["machines"]'),
     Step("server.main", "trust", None, '["company"]'),
-    Step("ca.machines", "issuer", None, '"root"'),
+    Step("ca.machines", "issuer", None, '"root"', True),  # a root may have any number of levels below it
     Step("pooler.pool", "server", None, '"second"', True),
     Step("pooler.pool", "user", None, '"bouncer2"', True),
     Step("pooler.word", "auth_file", None, '"/tmp/x"', True),

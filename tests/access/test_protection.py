@@ -885,6 +885,7 @@ NARROW, DEPTH = ('issuer = "eu"', 'issuer = "narrow"'), "path_length = 1\n[ca.pa
         ([NARROW], []),
         ([('issuer = "eu"', 'issuer = "root"')], ["name_constraints of its issuers", "path_length of its issuers"]),
         ([NARROW, (DEPTH, DEPTH.replace("1", "2"))], ["path_length of its issuers"]),
+        ([NARROW, (DEPTH, "[ca.partner]")], []),
         ([NARROW, (DEPTH, f"crl = false\n{DEPTH}")], ["crl of its issuers"]),
     ],
 )

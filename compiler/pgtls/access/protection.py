@@ -89,7 +89,7 @@ def _value(thing: Thing, name: str) -> Any:
     """Return the value of a field. If it is unset, return the default that other fields determine."""
     table: Any = table_of(thing)
     match name:
-        case "validity" | "crl_validity" | "sslmode" if hasattr(thing, name):
+        case "validity" | "crl_validity" | "path_length" | "sslmode" if hasattr(thing, name):
             return getattr(thing, name)
         case "formats" if table.passphrase is not None:
             return tuple("pkcs8-der (not encrypted)" if one == "pkcs8-der" else one for one in table.formats)
@@ -170,7 +170,7 @@ def _restricts(one: NameConstraints, other: NameConstraints) -> bool:
 
 def _path_length(cas: Iterable[Authority]) -> int | None:
     """Return how many CAs the CAs of a chain, from the lowest up, allow below the lowest one."""
-    limits = [ca.table.path_length - above for above, ca in enumerate(cas) if ca.table.path_length is not None]
+    limits = [ca.path_length - above for above, ca in enumerate(cas) if ca.path_length is not None]
     return min(limits, default=None)
 
 

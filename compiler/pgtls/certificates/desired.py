@@ -32,7 +32,6 @@ def _profiles(fleet: Fleet, cas: list[Authority]) -> Iterator[Profile]:
 
 
 def _ca(ca: Authority) -> Profile:
-    path_length = ca.table.path_length
     return Profile(
         entity=ca.entity,
         kind="ca",
@@ -44,7 +43,7 @@ def _ca(ca: Authority) -> Profile:
         validity=ca.table.validity,
         renew_before=ca.table.renew_before,
         rotate_key=False,
-        path_length=ca.depth if path_length is None and ca.issuer else path_length,
+        path_length=ca.path_length,
         constraints=_constraints(ca.table.name_constraints),
     )
 

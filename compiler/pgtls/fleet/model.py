@@ -128,6 +128,12 @@ class Authority:
         return links[-1].key if links else self.root.entity
 
     @property
+    def path_length(self) -> int | None:
+        """How many levels of CAs its certificate allows below it: None is any number, which only a root has."""
+        own = self.table.path_length
+        return self.depth if own is None and self.issuer else own
+
+    @property
     def crl_validity(self) -> timedelta:
         """The lifetime of its CRLs. An offline CA signs none until somebody brings its key."""
         default = self.table.validity if self.table.offline else timedelta(days=365)
