@@ -583,6 +583,34 @@ def test_a_new_name_of_a_server_hides_no_weaker_access(host: str) -> None:
     assert not pgtls.diff(old, renamed("primary", "cert", host)).exceeds("weakened")
 
 
+FIELDS = 'key_algorithm = "rsa-4096"\nvalidity = "30d"\nciphers = "ECDHE-RSA-AES256-GCM-SHA384"\ndatabases = ["shop"]\n'
+
+
+@pytest.mark.parametrize("host", ["db.example.com", "other.example.com"])
+def test_a_new_name_of_a_server_hides_no_weaker_field(host: str) -> None:
+    def server(name: str, fields: str, at: str = host) -> pgtls.Spec:
+        return pgtls.loads(SHARING.replace("main", name).replace("db.example.com", at) + fields, now=NOW)
+
+    old = server("main", FIELDS, "db.example.com")
+    weaker = {what for _, entity, what in found(pgtls.diff(old, server("primary", ""))) if entity == "server.primary"}
+    assert weaker == {"key_algorithm", "validity", "ciphers", "databases"}
+    assert not pgtls.diff(old, server("primary", FIELDS)).exceeds("weakened")
+    both = (
+        SHARING.replace("main", "primary").replace("db.example", "more.example").replace("version = 1\n[ca.root]", "")
+    )
+    kept = server("main", f"{FIELDS}{both}", "db.example.com")
+    assert not pgtls.diff(old, kept).exceeds("weakened"), "the old server is still there"
+
+
+def test_a_new_name_of_a_ca_hides_no_weaker_field() -> None:
+    old = spec(("[ca.machines]\n", '[ca.machines]\nkey_algorithm = "ecdsa-p384"\nvalidity = "2y"\n'))
+    weaker = {("weakened", "ca.engines", what) for what in ("key_algorithm", "validity")}
+    difference = pgtls.diff(old, spec(("[ca.machines]\n", "[ca.engines]\n")))
+    assert found(difference) == weaker
+    beside = ("[ca.machines]\n", '[ca.engines]\n[ca.machines]\nkey_algorithm = "ecdsa-p384"\nvalidity = "2y"\n')
+    assert not pgtls.diff(old, spec(beside)).exceeds("weakened"), "the old CA is still there"
+
+
 def test_a_server_that_comes_and_replaces_none_weakens_no_other() -> None:
     scoped = 'servers = ["main"]\n[server.new]\nca = "root"\nclient_ca = ["root"]\n'
     scoped += 'hosts = ["new.example.com"]\nno_local = true\n'

@@ -56,7 +56,8 @@ def _entities(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
     compared = tuple(pairs(old, new))
     for pair in compared:
         changes = (*_compared(pair.kind, pair.before, pair.after), *_above(pair.before, pair.after))
-        yield from (change for change in changes if change.kind == "weakened" or not pair.renamed)
+        told = (change for change in changes if change.kind == "weakened" or not pair.renamed)
+        yield from (change for change in told if change.what != "hosts" or not pair.moved)
     yield from outside(old, new, compared)
     for (kind, before), after in zip(kinds(old).items(), kinds(new).values(), strict=True):
         for name in sorted(after.keys() - before.keys()):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from pgtls.fleet.model import Authority, Identity, Policy, Pooler, User
+from pgtls.fleet.model import Policy, Pooler, Server, User
 from pgtls.language.values import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from pgtls.fleet.model import Fleet, Server
+    from pgtls.fleet.model import Authority, Fleet, Identity
 
     Thing = Authority | Identity | User | Policy
+
+_T = TypeVar("_T")
 
 MOST = 5
 """The largest number of servers with which one is compared. A new server that may be more of them is a weakening."""
@@ -24,13 +26,30 @@ def formers(old: Fleet, new: Fleet) -> Mapping[str, tuple[str, ...]]:
 
     If it has no host of any of them, it may be any that no other new server takes over.
     """
-    gone = {name: server for name, server in old.servers.items() if name not in new.servers}
-    arrived = {name: server for name, server in new.servers.items() if name not in old.servers}
-    found = {
-        name: tuple(other for other, former in gone.items() if _addresses(former) & _addresses(server))
-        or tuple(other for other, former in gone.items() if hosts(former) & hosts(server))
-        for name, server in arrived.items()
-    }
+    gone, arrived = _apart(old.servers, new.servers)
+    return _or_any(gone, _in_place(gone, arrived, _addresses, hosts))
+
+
+def _apart(before: Mapping[str, _T], after: Mapping[str, _T]) -> tuple[dict[str, _T], dict[str, _T]]:
+    """Return what is gone and what is new, in the order of names."""
+    both = (before, after), (after, before)
+    gone, arrived = ({name: one[name] for name in sorted(one.keys() - other.keys())} for one, other in both)
+    return gone, arrived
+
+
+def _in_place(
+    gone: Mapping[str, _T], arrived: Mapping[str, _T], *places: Callable[[_T], frozenset[Any]]
+) -> dict[str, tuple[str, ...]]:
+    """Return, for each new entity, those that are gone and share its place: the first place that it shares with any."""
+    found = {}
+    for name, thing in arrived.items():
+        shared = (tuple(other for other, former in gone.items() if at(former) & at(thing)) for at in places)
+        found[name] = next(filter(None, shared), ())
+    return found
+
+
+def _or_any(gone: Collection[str], found: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Let each new entity without a former one be any that no other new one replaces."""
     left = tuple(name for name in gone if not any(name in others for others in found.values()))
     return {name: others or left for name, others in found.items()}
 
@@ -53,12 +72,18 @@ def _addresses(server: Server) -> frozenset[tuple[str, int]]:
 
 
 class Pair(NamedTuple):
-    """An entity before and after. ``renamed``: it has another name, and takes the place of the one before."""
+    """An entity before and after. ``renamed``: it has another name, and may take the place of the one before."""
 
     kind: str
     before: Thing
     after: Thing
     renamed: bool = False
+
+    @property
+    def moved(self) -> bool:
+        """Whether a server takes the place of one at other hosts: clients of the old name dial it no more."""
+        one, other = self.before, self.after
+        return self.renamed and isinstance(one, Server) and isinstance(other, Server) and not hosts(one) & hosts(other)
 
 
 def kinds(fleet: Fleet) -> dict[str, Mapping[str, Thing]]:
@@ -69,20 +94,24 @@ def kinds(fleet: Fleet) -> dict[str, Mapping[str, Thing]]:
 
 
 def pairs(old: Fleet, new: Fleet) -> Iterator[Pair]:
-    """Yield what is to be compared. A new name hides no weakening: see :func:`_place`."""
+    """Yield what is to be compared. A new name hides no weakening: an entity may take the place of one that is gone.
+
+    Servers do as :func:`formers` says, CAs and others as :func:`_place` says; a CA without a place may be any.
+    """
+    servers = formers(old, new)
     for (kind, before), after in zip(kinds(old).items(), kinds(new).values(), strict=True):
         yield from (Pair(kind, before[name], after[name]) for name in sorted(before.keys() & after.keys()))
-        gone = [before[name] for name in sorted(before.keys() - after.keys())]
-        for name in sorted(after.keys() - before.keys()):
-            place = _place(after[name])
-            yield from (Pair(kind, former, after[name], renamed=True) for former in gone if _place(former) & place)
+        gone, arrived = _apart(before, after)
+        found = servers if kind in ("server", "pooler") else _in_place(gone, arrived, _place)
+        found = _or_any(gone, found) if kind == "ca" else found
+        for name, thing in arrived.items():
+            others = found[name] if len(found[name]) <= MOST else ()
+            yield from (Pair(kind, gone[other], thing, renamed=True) for other in others if other in gone)
 
 
 def _place(thing: Thing) -> frozenset[object]:
-    """Return what an entity stands for, apart from its name: host names, roles, or which roles use which database."""
+    """Return what an entity stands for, apart from its name: a common name, roles, or roles and their databases."""
     table = table_of(thing)
-    if isinstance(thing, Identity):
-        return frozenset(map(host, table.hosts))
     if isinstance(thing, User):
         return frozenset((*thing.roles, thing.common_name))
     if isinstance(thing, Policy):
