@@ -226,6 +226,22 @@ def test_a_certificate_tells_whose_key_a_new_server_has() -> None:
         assert (("server.one", "its key is on other machines") in weakened(base, will)) is moved
 
 
+@pytest.mark.parametrize(
+    ("certificate", "told"),
+    [
+        (company("new.example.com", "new.example.com", "db.example.com"), True),
+        (company("any", "new.example.com", "*.example.com"), True),
+        (company("db.example.com", "new.example.com"), True),
+        (company("new.example.com", "new.example.com", "*.db.example.com"), False),
+    ],
+    ids=["a further name", "a wildcard", "the common name", "other names"],
+)
+def test_a_brought_certificate_proves_names_that_hosts_does_not_say(certificate: bytes, told: bool) -> None:
+    server = '[server.new]\nca = "root"\nhosts = ["new.example.com"]\nno_local = true\ncert_file = "new.crt"\n'
+    changes = weakened(loaded(""), loaded(server, new__crt=certificate))
+    assert (("server.new", "its certificate proves the name db.example.com") in changes) is told
+
+
 def test_a_default_that_its_users_say_themselves_names_another_file() -> None:
     said, user = 'passphrase = { file = "pass" }\n', '[user.etl]\nca = "clients"\n'
     before, after = loaded(f"[defaults.user]\n{said}", user), loaded("", user + said)

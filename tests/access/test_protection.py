@@ -65,12 +65,15 @@ ignore = ["PGT121"]
 
 
 @cache
-def company(name: str) -> bytes:
+def company(name: str, *hosts: str, ca: bool = True) -> bytes:
     key, subject = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = x509.CertificateBuilder(
         subject, subject, key.public_key(), 1, NOW.replace(year=2025), NOW.replace(year=2035)
     )
-    signed = builder.add_extension(x509.BasicConstraints(True, None), critical=True).sign(key, hashes.SHA256())
+    builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
+    if hosts:
+        builder = builder.add_extension(x509.SubjectAlternativeName(map(x509.DNSName, hosts)), critical=False)
+    signed = builder.sign(key, hashes.SHA256())
     return signed.public_bytes(serialization.Encoding.PEM)
 
 
@@ -729,6 +732,47 @@ def test_a_new_server_in_the_name_of_another_is_a_weakening(tables: str, weakens
     assert not pgtls.diff(pgtls.loads(scoped, now=NOW), pgtls.loads(renamed, now=NOW)).exceeds("weakened")
 
 
+IDENTITIES = {
+    "a server": '[server.new]\nca = "servers"\nhosts = ["m", "{}"]\nno_local = true\n',
+    "a further identity": '[server.new]\nca = "servers"\nhosts = ["n"]\nno_local = true\npostgres = 19\n'
+    '[[server.new.sni]]\nca = "servers"\nhosts = ["m", "{}"]\n',
+    "a pooler": '[user.bouncer]\nca = "clients"\n[pooler.new]\nserver = "main"\nuser = "bouncer"\n'
+    'ca = "servers"\nhosts = ["m", "{}"]\n',
+}
+
+
+NAMES = (
+    ("*.db.example.com", "ro.db.example.com", "ro.db.example.com"),
+    ("*.db.example.com", "*.DB.example.com", "*.db.example.com"),
+    ("ro.db.example.com", "*.db.example.com", "ro.db.example.com"),
+    ("*.db.example.com", "a.ro.db.example.com", None),
+    ("*.db.example.com", "db.example.org", None),
+    ("*.example.com", "*.db.example.com", None),
+)
+"""A name of a server, one of a new server, and the name that certificates of both prove."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "new", "both"),
+    [(kind, *names) for kind in IDENTITIES for names in NAMES if kind != "a further identity" or names[1][0] != "*"],
+)
+def test_a_wildcard_on_either_side_makes_one_name_of_two(kind: str, there: str, new: str, both: str | None) -> None:
+    scoped = SHADOWED.replace("auth =", 'servers = ["main"]\nauth =').replace('"db.example.com"', f'"main", "{there}"')
+    difference = pgtls.diff(*(pgtls.loads(scoped + one, now=NOW) for one in ("", IDENTITIES[kind].format(new))))
+    named = [what.rpartition(" ")[2] for effect, _, what in found(difference) if what.startswith("its certificate")]
+    assert named == ([both] if both else [])
+    assert difference.exceeds("weakened") == bool(both)
+
+
+def test_a_new_name_of_a_server_below_its_own_wildcard_pretends_nothing() -> None:
+    old = SHARING.replace('com"]', 'com", "*.example.com"]')
+    new = SHARING.replace('com"]', 'com", "ro.example.com"]').replace("main", "primary")
+    one, other = (pgtls.loads(text, now=NOW) for text in (old, new))
+    proved = {what for _, _, what in found(pgtls.diff(one, other)) if what.startswith("its certificate proves")}
+    back = {what for _, _, what in found(pgtls.diff(other, one)) if what.startswith("its certificate proves")}
+    assert (bool(proved), bool(back)) == (False, True), "the way back proves more names"
+
+
 def test_a_setting_in_capitals_is_the_same_setting() -> None:
     difference = compared(("# settings", 'Archive_Command = "evil"'))
     assert ("weakened", "server.main", "settings.archive_command") in found(difference)
@@ -937,6 +981,25 @@ def test_a_key_on_another_machine_is_told_of_everybody_who_is_admitted() -> None
     after = everybody + standby
     changes = pgtls.diff(pgtls.loads(everybody, now=NOW), pgtls.loads(after, now=NOW)).protection
     assert ("weakened", "user.app", "its key is on other machines") in {(c.kind, c.entity, c.what) for c in changes}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "told"),
+    [
+        ('hosts = ["x.example.com", "db.example.com"]', True),
+        ('hosts = ["x.example.com", "*.example.com"]', True),
+        ('hosts = ["x.example.com"]\npostgres = 19\nsni = [{ ca = "root", hosts = ["y", "db.example.com"] }]', True),
+        ('hosts = ["x.example.com", "*.db.example.com"]', False),
+    ],
+    ids=["a further name", "a wildcard", "a further identity", "another name"],
+)
+def test_a_port_that_was_that_of_another_server_under_any_of_its_names_is_a_weakening(hosts: str, told: bool) -> None:
+    other = '[server.other]\nca = "root"\nhosts = ["db.example.com"]\nno_local = true\nport = {}\n'
+    main = SHARING.replace('hosts = ["db.example.com"]', hosts)
+    old, new = (pgtls.loads(main + other.format(port), now=NOW) for port in (5433, 5432))
+    weakening = ("weakened", "server.other", "its clients dial what was server.main")
+    assert (weakening in found(pgtls.diff(old, new))) is told
+    assert weakening not in found(pgtls.diff(new, old))
 
 
 def test_a_port_that_was_that_of_another_server_is_a_weakening() -> None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgtls.access.brought import brought
 from pgtls.access.comparisons import ProtectionChange
-from pgtls.access.successors import host
+from pgtls.access.successors import host, hosts
 from pgtls.fleet.files import path_in, public_files, references
 from pgtls.fleet.model import Pooler
-from pgtls.pki.facts import read as certificates
-from pgtls.pki.model import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pgtls.fleet.files import Reference
-    from pgtls.fleet.model import Fleet, Identity
+    from pgtls.fleet.model import Fleet, Identity, Server
     from pgtls.pki.model import Entity
 
 
@@ -24,17 +22,19 @@ def names(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
     known = {identity.entity: identity for identity in old.identities()}
     arrived = [identity for identity in new.identities() if identity.entity not in known]
     renamed, keys = _renamed(old, new, arrived), (_key_files(old), _key_files(new))
+    files = brought(new)
     for identity in arrived:
+        file = files.get(identity.entity)
+        proved = dict.fromkeys((*identity.table.hosts, *(file.names if file else ())))
         for other in known.values():
             if renamed.get(other.entity) == identity.entity:
                 continue
             if not keys[1].get(identity.entity, frozenset()).isdisjoint(keys[0].get(other.entity, ())):
                 holders = other.entity, f"{other.entity}, {identity.entity}"
                 yield ProtectionChange("weakened", other.entity, "its key is on other machines", *holders)
-            for name in other.table.hosts:
-                if any(_proves(own, name) for own in identity.table.hosts):
-                    what = f"its certificate proves the name {name}"
-                    yield ProtectionChange("weakened", identity.entity, what, other.entity, identity.entity)
+            for name in filter(None, (_shared(own, one) for one in other.table.hosts for own in proved)):
+                what = f"its certificate proves the name {name}"
+                yield ProtectionChange("weakened", identity.entity, what, other.entity, identity.entity)
 
 
 def _renamed(old: Fleet, new: Fleet, arrived: Sequence[Identity]) -> dict[Entity, Entity]:
@@ -45,47 +45,46 @@ def _renamed(old: Fleet, new: Fleet, arrived: Sequence[Identity]) -> dict[Entity
     present, files = {identity.entity for identity in new.identities()}, (public_files(old), public_files(new))
     found: dict[Entity, list[Entity]] = {}
     for identity in arrived:
-        names_ = set(map(host, identity.table.hosts))
         for other in old.identities():
-            same = names_.issubset(map(host, other.table.hosts)) and _origin(other, files[0]) == _origin(
-                identity, files[1]
-            )
-            if other.entity not in present and same:
+            same = all(any(_proves(had, own) for had in other.table.hosts) for own in identity.table.hosts)
+            origins = _origin(other, files[0]), _origin(identity, files[1])
+            if other.entity not in present and same and origins[0] == origins[1]:
                 found.setdefault(other.entity, []).append(identity.entity)
     return {former: heirs[0] for former, heirs in found.items() if len(heirs) == 1}
 
 
 def ports(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
-    """Find servers whose clients dial another one from now on, which proves the same name."""
-    dialled = {(host(server.table.hosts[0]), server.table.port): server for server in old.servers.values()}
+    """Find servers whose clients dial another one from now on, which proves the same name.
+
+    Clients dial the first host of each identity; the other one may have that host as any of its names.
+    """
     for name, server in new.servers.items():
-        former = dialled.get((host(server.table.hosts[0]), server.table.port), server)
-        if name in old.servers and former.name != name:
-            what = f"its clients dial what was {former.entity}"
-            yield ProtectionChange(
-                "weakened", server.entity, what, *(str(f.servers[name].table.port) for f in (old, new))
-            )
+        if name not in old.servers:
+            continue
+        for address in _dialled(server) - _dialled(old.servers[name]):
+            had = [former for former in old.servers.values() if _is_at(former, *address)]
+            if had and old.servers[name] not in had:
+                what = f"its clients dial what was {had[0].entity}"
+                states = (str(fleet.servers[name].table.port) for fleet in (old, new))
+                yield ProtectionChange("weakened", server.entity, what, *states)
+
+
+def _dialled(server: Server) -> frozenset[tuple[str, int]]:
+    return frozenset((host(identity.table.hosts[0]), server.table.port) for identity in server.identities)
+
+
+def _is_at(server: Server, name: str, port: int) -> bool:
+    return server.table.port == port and any(_proves(own, name) for own in hosts(server))
 
 
 def _key_files(fleet: Fleet) -> dict[str, frozenset[str]]:
     """Return what tells the keys in ``key_file`` apart, by entity: their path, and the certificates that they fit."""
-    named = references(fleet)
-    found: dict[str, frozenset[str]] = {}
-    for (entity, field), one in named.items():
+    files, found = brought(fleet), dict[str, frozenset[str]]()
+    for (entity, field), one in references(fleet).items():
         if field == "key_file":
-            certificate = named.get((entity, "cert_file"))
-            content = _content(fleet, certificate) if certificate else None
-            parsed = certificates(content) if content else ()
-            keys = () if isinstance(parsed, Unreadable) else (each.spki_sha256 for each in parsed[:1])
-            found[entity] = frozenset((path_in(fleet, one), *keys))
+            leaf = files[entity].certificates[:1] if entity in files else ()
+            found[entity] = frozenset((path_in(fleet, one), *(each.spki_sha256 for each in leaf)))
     return found
-
-
-def _content(fleet: Fleet, reference: Reference) -> bytes | None:
-    try:
-        return fleet.source.reader.read(reference.path)
-    except OSError:  # reported elsewhere
-        return None
 
 
 def _origin(identity: Identity, files: Mapping[tuple[str, str], tuple[str, str]]) -> tuple[object, ...]:
@@ -98,6 +97,11 @@ def _proves(own: str, name: str) -> bool:
     """Return whether a certificate with a name of its own is good for another; a wildcard is one label (RFC 6125)."""
     one, other = host(own), host(name)
     return one == other or (one.startswith("*.") and one[1:] == f".{other.partition('.')[2]}")
+
+
+def _shared(one: str, other: str) -> str | None:
+    """Return a name for which certificates with each of two names are good."""
+    return other if _proves(one, other) else one if _proves(other, one) else None
 
 
 def keys(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -59,6 +60,7 @@ def hosts(server: Server) -> frozenset[str]:
     return frozenset(host(one) for identity in server.identities for one in identity.table.hosts)
 
 
+@cache
 def host(text: str) -> str:
     """Write a host in one form: an address may be spelled in many ways."""
     try:

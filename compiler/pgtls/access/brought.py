@@ -1,0 +1,56 @@
+"""Read the certificates that servers bring in ``cert_file``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgtls.access.held import common_name
+from pgtls.fleet.files import path_in, references
+from pgtls.pki import chains, facts
+from pgtls.pki.model import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pgtls.fleet.model import Fleet
+    from pgtls.pki.model import Certificate
+
+
+class Brought(NamedTuple):
+    """A ``cert_file``: its certificates, leaf first, none if it cannot be read. Other checks report that.
+
+    ``certifies``: the last one is that of a CA, so its holder may certify any name.
+    """
+
+    path: str
+    certificates: tuple[Certificate, ...] = ()
+    certifies: bool = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The hosts that its leaf may prove: its subject alternative names, and its common name."""
+        found = (name.partition(":")[2] for leaf in self.certificates[:1] for name in leaf.names)
+        return (*found, *(name for leaf in self.certificates[:1] if (name := common_name(leaf.subject))))
+
+
+def brought(fleet: Fleet) -> Mapping[str, Brought]:
+    """Return each ``cert_file``, by entity."""
+    named = references(fleet)
+    return {
+        entity: _read(fleet, one.path, path_in(fleet, one))
+        for (entity, field), one in named.items()
+        if field == "cert_file"
+    }
+
+
+def _read(fleet: Fleet, path: str, shown: str) -> Brought:
+    try:
+        content = fleet.source.reader.read(path)
+    except (OSError, ValueError):
+        return Brought(shown)
+    found = facts.read(content)
+    return (
+        Brought(shown)
+        if isinstance(found, Unreadable) or not found
+        else Brought(shown, found, chains.certifies(content))
+    )
