@@ -226,6 +226,30 @@ def test_a_certificate_tells_whose_key_a_new_server_has() -> None:
         assert (("server.one", "its key is on other machines") in weakened(base, will)) is moved
 
 
+KEYS = {
+    "server": 'ca = "root"\nhosts = ["{}.example.com"]\nno_local = true\n',
+    "pooler": 'ca = "root"\nhosts = ["{}.example.com"]\nserver = "main"\nuser = "bouncer"\nfrom = ["192.0.2.1"]\n',
+    "ca": "",
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_key_that_no_table_had_is_a_weakening_wherever_it_goes(kind: str) -> None:
+    """The build machine has other keys, and the certificate of a file needs only the public one."""
+
+    def table(name: str, key: str = "one") -> str:
+        file = f'cert_file = "/keys/{key}.crt"\nkey_file = "{key}.key"\n'
+        return f"[{kind}.{name}]\n" + KEYS[kind].format(name) + file
+
+    pooled = '[user.bouncer]\nca = "clients"\n'
+    base = loaded(pooled + table("one"))
+    other = weakened(base, loaded(pooled + table("one") + table("new", "payroll")))
+    assert (f"{kind}.new", "key_file") in other
+    assert (f"{kind}.new", "key_file") not in weakened(base, loaded(pooled + table("one") + table("new")))
+    elsewhere = loaded(pooled + table("one"), table("new"))
+    assert (f"{kind}.new", "key_file") in weakened(base, elsewhere), "a key of that name in another directory"
+
+
 @pytest.mark.parametrize(
     ("certificate", "told"),
     [
