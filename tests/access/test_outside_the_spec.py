@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 import pgtls
 from access.test_protection import NOW, company
+from language.test_git import Repository
 from pgtls.fleet import files
 from pgtls.language.models import KINDS
 
@@ -264,6 +265,30 @@ def test_a_brought_certificate_proves_names_that_hosts_does_not_say(certificate:
     server = '[server.new]\nca = "root"\nhosts = ["new.example.com"]\nno_local = true\ncert_file = "new.crt"\n'
     changes = weakened(loaded(""), loaded(server, new__crt=certificate))
     assert (("server.new", "its certificate proves the name db.example.com") in changes) is told
+
+
+@pytest.mark.parametrize("folder", ["", "deep/"])
+def test_what_only_the_disk_has_is_compared_with_a_revision_by_its_path(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "repository").mkdir()
+    repository = Repository(tmp_path / "repository")
+    (tmp_path / "a.crt").write_bytes(company("Company"))
+    server = '[server.{0}]\nhosts = ["{0}.example.com"]\nno_local = true\n'
+    file = f'cert_file = "{tmp_path}/a.crt"\nkey_file = "{tmp_path}/{{}}.key"\n'
+    text = (BASE + server.format("two") + file.format("a")).replace('["main"]', '["main", "two"]')
+    repository.write(f"{folder}pgtls.toml", text.replace('"cert"', '"scram-sha-256"'))
+    repository.write(f"{folder}cas/more.toml", NOTHING)
+    repository.commit()
+    monkeypatch.chdir(repository.root / folder)
+    old, same = pgtls.load("pgtls.toml", revision="HEAD", now=NOW), pgtls.load("pgtls.toml", now=NOW)
+    assert not pgtls.diff(old, same)
+    repository.write(f"{folder}cas/more.toml", NOTHING + server.format("new") + 'ca = "root"\n' + file.format("a"))
+    assert ("server.two", "its key is on other machines") in weakened(old, pgtls.load("pgtls.toml", now=NOW))
+    repository.write(
+        f"{folder}cas/more.toml", NOTHING + server.format("new") + file.format("b").replace("a.crt", "b.crt")
+    )
+    assert ("server.new", "is trusted through") in weakened(old, pgtls.load("pgtls.toml", now=NOW))
 
 
 def test_a_default_that_its_users_say_themselves_names_another_file() -> None:

@@ -797,6 +797,135 @@ def test_a_foreign_ca_is_named_as_one_under_which_anyone_may_hold_any_name() -> 
     assert (change.kind, change.after) == ("weakened", "clients, machines (anyone certified under it)")
 
 
+BUNDLES = """
+version = 1
+[ca.root]
+[ca.other]
+[ca.partner]
+cert_file = "partner.crt"
+crl = false
+[server.main]
+ca = "root"
+client_ca = ["other"]
+hosts = ["db.example.com"]
+no_local = true
+[server.far]
+ca = "partner"
+hosts = ["far.example.org"]
+no_local = true
+external = true
+[user.app]
+libpq = 17
+[user.guest]
+[user.bouncer]
+ca = "other"
+[policy.main]
+servers = ["main"]
+users = ["app"]
+from = ["10.0.0.0/8"]
+auth = "scram-sha-256"
+[policy.far]
+servers = ["far"]
+users = ["guest"]
+from = ["10.0.0.0/8"]
+auth = "scram-sha-256"
+"""
+POLICY_NEW = '[policy.new]\nservers = ["{}"]\nusers = ["{}"]\nfrom = ["10.0.0.0/8"]\nauth = "scram-sha-256"\n'
+NEW = '[server.new]\nhosts = ["new.example.com"]\nno_local = true\n'
+ROOT = 'cert_file = "root.crt"\n'
+BOUNCER = '[pooler.new]\nserver = "main"\nuser = "bouncer"\nfrom = ["10.0.0.9"]\nhosts = ["n"]\nauth_file = "/etc/x"\n'
+PUBLIC = '[ca.system]\nsign = { command = ["sign"] }\n'
+BRINGS: dict[str, tuple[str, str | None]] = {
+    "a file": (NEW + ROOT + POLICY_NEW.format("new", "app"), "server.new"),
+    "a file for a request of pgtls": (f"{NEW}{ROOT}external = true\n{POLICY_NEW.format('new', 'app')}", "server.new"),
+    "a file that nobody can read here": (
+        f'{NEW}cert_file = "/keys/x.crt"\n{POLICY_NEW.format("new", "app")}',
+        "server.new",
+    ),
+    "a further identity": (
+        f'{NEW}ca = "root"\npostgres = 19\n[[server.new.sni]]\nhosts = ["m"]\n{ROOT}{POLICY_NEW.format("new", "app")}',
+        "server.new/m",
+    ),
+    "a pooler": (
+        f"{BOUNCER}{ROOT}{POLICY_NEW.format('new', 'app')}",
+        "pooler.new",
+    ),
+    "a CA to trust": (f'{NEW}ca = "root"\ntrust = ["partner"]\n{POLICY_NEW.format("new", "app")}', "server.new"),
+    "a grant on a server that is there": (POLICY_NEW.format("far", "app"), "server.far"),
+    "a grant to somebody who trusts it": (POLICY_NEW.format("main", "guest"), "server.far"),
+    "nobody's bundle": (NEW + ROOT, None),
+    "a certificate that can sign none": (
+        f'{NEW}cert_file = "leaf.crt"\n{POLICY_NEW.format("new", "app")}',
+        None,
+    ),
+    "a CA of the spec": (f'{NEW}ca = "other"\n{POLICY_NEW.format("new", "app")}', None),
+    "a certificate that is its own root": (f'{NEW}ca = "self-signed"\n{POLICY_NEW.format("new", "app")}', None),
+    "a public CA, in no file": (f'{PUBLIC}{NEW}ca = "system"\n{POLICY_NEW.format("new", "app")}', None),
+    "a server of the same CA": (
+        f'{NEW}ca = "partner"\nexternal = true\n{POLICY_NEW.format("new", "guest")}',
+        None,
+    ),
+}
+
+
+def bundles(more: str, root: str = "Root") -> pgtls.Spec:
+    files = {"partner.crt": company("Partner"), "root.crt": company(root), "twin.crt": twin()}
+    files["leaf.crt"] = company("new.example.com", "new.example.com", ca=False)
+    return pgtls.loads(BUNDLES + more, files, now=NOW)
+
+
+@cache
+def twin() -> bytes:
+    """Return the certificate of another CA with the name of the partner."""
+    return company.__wrapped__("Partner")
+
+
+def everywhere(old: pgtls.Spec, new: pgtls.Spec) -> list[tuple[str, str, str]]:
+    what = "bundles that trust "
+    return [(c.entity, c.before, c.after) for c in pgtls.diff(old, new).protection if c.what.startswith(what)]
+
+
+@pytest.mark.parametrize("way", BRINGS)
+def test_a_root_that_a_server_brings_into_the_bundle_of_others_is_a_weakening(way: str) -> None:
+    """A bundle has one file of roots: whoever has the key of one can pretend to be every server of it."""
+    more, brings = BRINGS[way]
+    who = "guest" if "somebody" in way else "app"
+    difference = pgtls.diff(bundles(""), bundles(more))
+    assert everywhere(bundles(""), bundles(more)) == ([(brings, "none", who)] if brings else [])
+    assert not brings or difference.exceeds("weakened")
+    assert not pgtls.diff(bundles(more), bundles(more))
+    assert not everywhere(bundles(more), bundles(""))
+
+
+def test_a_foreign_root_is_known_by_its_key_in_each_bundle_that_gets_it() -> None:
+    both = bundles(POLICY_NEW.format("far", "app"))
+    assert everywhere(both, bundles(f"{POLICY_NEW.format('far', 'app')}[user.new]\n")) == []
+    again = POLICY_NEW.format("far", 'app", "guest') + POLICY_NEW.format("main", "guest").replace(".new", ".more")
+    assert everywhere(both, bundles(again)) == [("server.far", "app", "guest, app")]
+    same = f'{NEW}cert_file = "twin.crt"\n{POLICY_NEW.format("far", "app")}' + POLICY_NEW.format("new", "app").replace(
+        ".new", ".more"
+    )
+    assert everywhere(both, bundles(same)) == [("server.new", "none", "app")]
+
+
+def test_a_new_user_has_the_bundle_of_the_one_that_it_replaces() -> None:
+    both, main = bundles(POLICY_NEW.format("far", "app")), bundles("")
+
+    def renamed(one: pgtls.Spec) -> pgtls.Spec:
+        text = _text_of(one).replace('["app"]', '["etl"]').replace("[user.app]", '[user.etl]\nroles = ["app"]')
+        return pgtls.loads(text, {"partner.crt": company("Partner")}, now=NOW)
+
+    assert everywhere(both, renamed(both)) == []
+    assert everywhere(main, renamed(both)) == [("server.far", "none", "etl")]
+
+
+def test_a_server_that_no_longer_names_the_ca_of_its_file_trusts_the_root_in_it() -> None:
+    old, new = (bundles(f"{NEW}{ROOT}{ca}") for ca in ('ca = "root"\n', ""))
+    (change,) = (c for c in pgtls.diff(old, new).protection if c.what == "is trusted through")
+    assert (change.kind, change.before) == ("weakened", "root")
+    assert change.after == "CN=Root (anyone certified under it)"
+
+
 def test_another_certificate_under_the_same_file_name_is_a_weakening() -> None:
     foreign = ("[ca.machines]\n", '[ca.machines]\ncert_file = "company.crt"\ncrl = false\n')
     one, other = (spec(foreign, files={"company.crt": company(name)}) for name in ("Company", "Another"))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.held import common_name
 from pgtls.fleet.files import path_in, references
+from pgtls.language.files import OutsideError
 from pgtls.pki import chains, facts
 from pgtls.pki.model import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pgtls.fleet.files import Reference
     from pgtls.fleet.model import Fleet
     from pgtls.pki.model import Certificate
 
@@ -19,12 +22,14 @@ if TYPE_CHECKING:
 class Brought(NamedTuple):
     """A ``cert_file``: its certificates, leaf first, none if it cannot be read. Other checks report that.
 
-    ``certifies``: the last one is that of a CA, so its holder may certify any name.
+    ``certifies``: the last one is that of a CA, so its holder may certify any name. ``outside``: it lies outside of the
+    repository, and a revision has no content of it.
     """
 
     path: str
     certificates: tuple[Certificate, ...] = ()
     certifies: bool = True
+    outside: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -37,17 +42,25 @@ def brought(fleet: Fleet) -> Mapping[str, Brought]:
     """Return each ``cert_file``, by entity."""
     named = references(fleet)
     return {
-        entity: _read(fleet, one.path, path_in(fleet, one))
+        entity: _read(fleet, one.path, in_both_states(fleet, one))
         for (entity, field), one in named.items()
         if field == "cert_file"
     }
 
 
+def in_both_states(fleet: Fleet, one: Reference) -> str:
+    """Return a path that is equal in a revision and on the disk: an absolute one, or from the directory of the spec.
+
+    A revision has its paths from the root of the repository, whatever the working directory is.
+    """
+    return os.path.normpath(one.name) if os.path.isabs(one.name) else path_in(fleet, one)
+
+
 def _read(fleet: Fleet, path: str, shown: str) -> Brought:
     try:
         content = fleet.source.reader.read(path)
-    except (OSError, ValueError):
-        return Brought(shown)
+    except (OSError, ValueError) as error:
+        return Brought(shown, outside=isinstance(error, OutsideError))
     found = facts.read(content)
     return (
         Brought(shown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.access.brought import brought
+from pgtls.access.brought import brought, in_both_states
 from pgtls.access.comparisons import ProtectionChange
 from pgtls.access.successors import host, hosts
 from pgtls.fleet.files import path_in, public_files, references
@@ -83,7 +83,8 @@ def _key_files(fleet: Fleet) -> dict[str, frozenset[str]]:
     for (entity, field), one in references(fleet).items():
         if field == "key_file":
             leaf = files[entity].certificates[:1] if entity in files else ()
-            found[entity] = frozenset((path_in(fleet, one), *(each.spki_sha256 for each in leaf)))
+            paths = path_in(fleet, one), in_both_states(fleet, one)
+            found[entity] = frozenset((*paths, *(each.spki_sha256 for each in leaf)))
     return found
 
 

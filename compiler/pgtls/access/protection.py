@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from pgtls.access import pretenders
 from pgtls.access.change_words import shown
-from pgtls.access.comparisons import ENTRIES, FIELDS, Effect, Field, ProtectionChange, constraints, exposing, limit
+from pgtls.access.comparisons import ENTRIES, FIELDS, Effect, Field, ProtectionChange, constraints, limit
 from pgtls.access.outside import outside
 from pgtls.access.successors import MOST, formers, kinds, pairs, table_of
-from pgtls.access.trust import trust
+from pgtls.access.trusted import trusted
 from pgtls.fleet.model import Authority
 from pgtls.language.values import Secret
 from pgtls.postgres.settings import is_harmless
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pgtls.access.answers import Side
     from pgtls.access.successors import Thing
     from pgtls.diagnostics import Diagnostic
-    from pgtls.fleet.model import Fleet, Server
+    from pgtls.fleet.model import Fleet
     from pgtls.language.values import NameConstraints, Table
 
 
@@ -36,7 +36,7 @@ _ORDER: tuple[Effect, ...] = ("weakened", "granted", "strengthened", "lost", "ch
 def protection(old: Side, new: Side) -> tuple[ProtectionChange, ...]:
     """Compare two states, entity by entity."""
     changes = [
-        *_trust(old, new),
+        *trusted(old, new),
         *_unclear(old.fleet, new.fleet),
         *pretenders.names(old.fleet, new.fleet),
         *pretenders.ports(old.fleet, new.fleet),
@@ -175,25 +175,7 @@ def _path_length(cas: Iterable[Authority]) -> int | None:
     return min(limits, default=None)
 
 
-# --- trust -----------------------------------------------------------------------------------------------------------
-
-
-def _trust(old: Side, new: Side) -> Iterator[ProtectionChange]:
-    former = formers(old.fleet, new.fleet)
-    for what, trusted in (("accepts client certificates of", _accepted_cas), ("is trusted through", _trusted_cas)):
-        known = frozenset(one for server in old.fleet.servers.values() for one in trusted(old, server))
-        for name, server in new.fleet.servers.items():
-            will = trusted(new, server)
-            before = [
-                trusted(old, old.fleet.servers[one]) for one in former.get(name, (name,)) if one in old.fleet.servers
-            ]
-            # Nobody depends on a new server yet, so CAs that the spec adds together with it weaken no protection.
-            # CAs with a foreign key do, and CAs that the server accepts without naming them.
-            was = frozenset.intersection(*before) if before else will & (known | new.fleet.cas.keys() | {_SELF})
-            if was != will:
-                yield ProtectionChange(
-                    exposing(was, will), server.entity, what, shown(sorted(was)), shown(sorted(will))
-                )
+# --- servers ---------------------------------------------------------------------------------------------------------
 
 
 def _unclear(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
@@ -202,29 +184,6 @@ def _unclear(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
         if len(others) > MOST:
             what = "replaces one of several servers"
             yield ProtectionChange("weakened", new.servers[name].entity, what, shown(others), "not compared")
-
-
-_SELF = "its own certificate"
-
-
-def _accepted_cas(side: Side, server: Server) -> frozenset[str]:
-    """Describe the CAs whose client certificates a server accepts."""
-    found = trust(side.fleet, server, left=side.rules[server.name].left)
-    foreign = {ca: f"{ca} (anyone certified under it)" for ca in found.foreign}
-    others = {ca: f"{ca} (not named, but under the same root)" for ca in found.others}
-    return frozenset(({ca: ca for ca in found.named} | others | foreign).values())
-
-
-def _trusted_cas(side: Side, server: Server) -> frozenset[str]:
-    """Describe the CAs whose server certificates the clients of a server accept: all CAs under their trusted roots."""
-    cas = tuple(ca for one in server.identities for ca in (one.ca, *one.trust) if ca)
-    anchors = {ca.anchor for ca in cas}
-    under = {ca.name: ca.name for ca in side.fleet.cas.values() if ca.anchor in anchors}
-    foreign = [ca.name for ca in side.fleet.cas.values() if ca.name in under and ca.trusted_only]
-    foreign += [ca.foreign_root.subject for ca in cas if ca.foreign_root]
-    special = {"every public CA" for one in server.identities if one.system}
-    special |= {_SELF for one in server.identities if one.self_signed}
-    return frozenset((under | {ca: f"{ca} (anyone certified under it)" for ca in foreign}).values()) | special
 
 
 # --- findings --------------------------------------------------------------------------------------------------------

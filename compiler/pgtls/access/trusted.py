@@ -1,0 +1,194 @@
+"""Report how a change of the spec changes trust: the CAs that servers accept, and the roots that clients trust."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgtls.access.brought import brought
+from pgtls.access.change_words import SHOWN, shown
+from pgtls.access.comparisons import ProtectionChange, exposing
+from pgtls.access.successors import formers, pairs
+from pgtls.access.trust import trust
+from pgtls.diagnostics.text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from pgtls.access.answers import Side
+    from pgtls.access.brought import Brought
+    from pgtls.fleet.model import Authority, Fleet, Identity, Server
+
+
+class Trusted(NamedTuple):
+    """A CA that somebody trusts. ``key`` tells it from others of the same ``words``.
+
+    ``foreign``: pgtls does not decide what it certifies, or the spec does not name it. This counts for a new server,
+    too.
+    """
+
+    words: str
+    key: str
+    foreign: bool
+
+
+def trusted(old: Side, new: Side) -> Iterator[ProtectionChange]:
+    """Compare whom servers and clients trust: by server, and by the bundles of clients."""
+    files = brought(old.fleet), brought(new.fleet)
+    unread = {one.path for each in files for one in each.values() if one.outside}
+    before, after = _Roots(old.fleet, files[0], unread), _Roots(new.fleet, files[1], unread)
+    yield from _by_server(old.fleet, new.fleet, "accepts client certificates of", _accepted(old), _accepted(new))
+    yield from _by_server(old.fleet, new.fleet, "is trusted through", before.of_server, after.of_server)
+    yield from _by_bundle(old, new, before, after)
+
+
+# --- by server --------------------------------------------------------------------------------------------------------
+
+
+def _by_server(
+    old: Fleet,
+    new: Fleet,
+    what: str,
+    had: Callable[[Server], frozenset[Trusted]],
+    has: Callable[[Server], frozenset[Trusted]],
+) -> Iterator[ProtectionChange]:
+    former = formers(old, new)
+    known = frozenset(one for server in old.servers.values() for one in had(server))
+    for name, server in new.servers.items():
+        will = has(server)
+        before = [had(old.servers[one]) for one in former.get(name, (name,)) if one in old.servers]
+        # Nobody depends on a new server yet, so CAs that the spec adds together with it weaken no protection.
+        was = frozenset.intersection(*before) if before else frozenset(o for o in will if o in known or not o.foreign)
+        if was != will:
+            yield ProtectionChange(exposing(was, will), server.entity, what, _words(was), _words(will))
+
+
+def _words(cas: Collection[Trusted]) -> str:
+    return shown(sorted({ca.words for ca in cas}))
+
+
+def _accepted(side: Side) -> Callable[[Server], frozenset[Trusted]]:
+    """Return what tells the CAs whose client certificates a server accepts."""
+
+    def of(server: Server) -> frozenset[Trusted]:
+        found = trust(side.fleet, server, left=side.rules[server.name].left)
+        others = {ca: f"{ca} (not named, but under the same root)" for ca in found.others}
+        words = others | {ca: f"{ca} {_ANYONE}" for ca in found.foreign}
+        plain = frozenset(Trusted(ca, ca, foreign=False) for ca in found.named if ca not in words)
+        return plain | {Trusted(text, ca, foreign=True) for ca, text in words.items()}
+
+    return of
+
+
+# --- what clients trust -----------------------------------------------------------------------------------------------
+
+_ANYONE = "(anyone certified under it)"
+_ITSELF = Trusted("its own certificate", "", foreign=False)
+_PUBLIC = Trusted("every public CA", "", foreign=True)
+
+
+class _Roots:
+    """What the clients of each identity of a state trust: all CAs under its roots.
+
+    ``unread`` are the files that one of the two states cannot read: they are compared by their path.
+    """
+
+    def __init__(self, fleet: Fleet, files: Mapping[str, Brought], unread: Collection[str]) -> None:
+        self._cas, self._files, self._unread = fleet.cas.values(), files, unread
+        self._found: dict[str, frozenset[Trusted]] = {}
+
+    def of_server(self, server: Server) -> frozenset[Trusted]:
+        """Return what the clients of any of its identities trust."""
+        return frozenset(root for identity in server.identities for root in self.of(identity))
+
+    def of(self, identity: Identity) -> frozenset[Trusted]:
+        """Return what the clients of an identity trust."""
+        if identity.name not in self._found:
+            cas = tuple(ca for ca in (identity.ca, *identity.trust) if ca)
+            self._found[identity.name] = frozenset((*self._under(cas), *self._own(identity)))
+        return self._found[identity.name]
+
+    def _under(self, cas: Collection[Authority]) -> Iterator[Trusted]:
+        anchors = {ca.anchor for ca in cas}
+        for ca in self._cas if anchors else ():
+            if ca.anchor in anchors:
+                yield Trusted(f"{ca.name} {_ANYONE}" if ca.trusted_only else ca.name, ca.name, ca.trusted_only)
+        for root in (ca.foreign_root for ca in cas):
+            if root:
+                yield Trusted(f"{visible(root.subject)} {_ANYONE}", root.key, foreign=True)
+
+    def _own(self, identity: Identity) -> Iterator[Trusted]:
+        """Yield what clients trust without a CA of the spec: the root in ``cert_file`` is one like any other."""
+        file = self._files.get(identity.entity)
+        if identity.system:
+            yield _PUBLIC
+        elif identity.self_signed:
+            yield _ITSELF
+        elif identity.ca is None and file:
+            root = file.certificates[-1] if file.path not in self._unread and file.certificates else None
+            if root is None:
+                yield Trusted(f"the root in {visible(file.path)} (not read)", file.path, foreign=True)
+            elif file.certifies:
+                yield Trusted(f"{visible(root.subject)} {_ANYONE}", root.spki_sha256, foreign=True)
+            else:
+                yield _ITSELF
+
+
+# --- by bundle --------------------------------------------------------------------------------------------------------
+
+
+def _by_bundle(old: Side, new: Side, before: _Roots, after: _Roots) -> Iterator[ProtectionChange]:
+    """Find bundles that trust a foreign CA of one server for their other servers from now on.
+
+    A bundle has one file of roots: a server that comes into it brings its root for all of them.
+    """
+    was, will = _everywhere(old, before), _everywhere(new, after)
+    former = _former_users(old.fleet, new.fleet)
+    known = frozenset(root for roots in was.values() for root in roots)
+    added: dict[Trusted, list[str]] = {}
+    for user, roots in will.items():
+        had = [was.get(one, frozenset()) for one in former.get(user, ())]
+        for root in roots - (frozenset.intersection(*had) if had else known):
+            added.setdefault(root, []).append(user)
+    for root, users in added.items():
+        brings = (entry.identity for user in users for entry in new.entries[user] if root in after.of(entry.identity))
+        entity = min(identity.entity for identity in brings)
+        holders = [user for user, roots in was.items() if root in roots]
+        rest = [user for user, roots in will.items() if root in roots and user not in users]
+        what = f"bundles that trust {root.words} for all their servers"
+        yield ProtectionChange("weakened", entity, what, _people(holders), _people([*users, *rest]))
+
+
+def _everywhere(side: Side, roots: _Roots) -> Mapping[str, frozenset[Trusted]]:
+    """Return, for each user whose bundle has any, the foreign roots that its file has for a server of other CAs.
+
+    For a public certificate, clients look into no file.
+    """
+    if not any(root.foreign for identity in side.fleet.identities() for root in roots.of(identity) if root != _PUBLIC):
+        return {}
+    found: dict[str, frozenset[Trusted]] = {}
+    known: dict[frozenset[str], frozenset[Trusted]] = {}
+    for user, entries in side.entries.items():
+        identities = {entry.identity.name: entry.identity for entry in entries}
+        names = frozenset(identities)
+        if names not in known:
+            sets = {name: roots.of(identity) for name, identity in identities.items()}
+            others = [sets[name] for name, identity in identities.items() if not identity.system]
+            in_file = {root for each in sets.values() for root in each if root.foreign and root != _PUBLIC}
+            known[names] = frozenset(root for root in in_file if any(root not in each for each in others))
+        if known[names]:
+            found[user] = known[names]
+    return found
+
+
+def _former_users(old: Fleet, new: Fleet) -> Mapping[str, tuple[str, ...]]:
+    """Return, for each user, whose bundle its own is compared with: that of its name, or of those that it replaces."""
+    found: dict[str, tuple[str, ...]] = {}
+    for kind, before, after, _ in pairs(old, new):
+        if kind == "user":
+            found[after.name] = (*found.get(after.name, ()), before.name)
+    return found
+
+
+def _people(users: Collection[str]) -> str:
+    names = list(users)
+    return f"{shown(names[:SHOWN])}{' …' if len(names) > SHOWN else ''}"
