@@ -858,6 +858,10 @@ BRINGS: dict[str, tuple[str, str | None]] = {
         f'{NEW}cert_file = "leaf.crt"\n{POLICY_NEW.format("new", "app")}',
         None,
     ),
+    "a certificate that proves more": (
+        f'{NEW}cert_file = "more.crt"\n{POLICY_NEW.format("new", "app")}',
+        "server.new",
+    ),
     "a CA of the spec": (f'{NEW}ca = "other"\n{POLICY_NEW.format("new", "app")}', None),
     "a certificate that is its own root": (f'{NEW}ca = "self-signed"\n{POLICY_NEW.format("new", "app")}', None),
     "a public CA, in no file": (f'{PUBLIC}{NEW}ca = "system"\n{POLICY_NEW.format("new", "app")}', None),
@@ -870,7 +874,8 @@ BRINGS: dict[str, tuple[str, str | None]] = {
 
 def bundles(more: str, root: str = "Root") -> pgtls.Spec:
     files = {"partner.crt": company("Partner"), "root.crt": company(root), "twin.crt": twin()}
-    files["leaf.crt"] = company("new.example.com", "new.example.com", ca=False)
+    files["leaf.crt"] = company("a new server", "new.example.com", ca=False)
+    files["more.crt"] = company("new.example.com", "new.example.com", "later.example.com", ca=False)
     return pgtls.loads(BUNDLES + more, files, now=NOW)
 
 

@@ -33,9 +33,12 @@ class Brought(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The hosts that its leaf may prove: its subject alternative names, and its common name."""
-        found = (name.partition(":")[2] for leaf in self.certificates[:1] for name in leaf.names)
-        return (*found, *(name for leaf in self.certificates[:1] if (name := common_name(leaf.subject))))
+        """The hosts that its leaf may prove: its subject alternative names, and a common name without blanks."""
+        found: list[str] = []
+        for leaf in self.certificates[:1]:
+            found += (name.partition(":")[2] for name in leaf.names)
+            found += (name for name in (common_name(leaf.subject),) if name and " " not in name)
+        return tuple(found)
 
 
 def brought(fleet: Fleet) -> Mapping[str, Brought]:

@@ -46,7 +46,7 @@ def _renamed(old: Fleet, new: Fleet, arrived: Sequence[Identity]) -> dict[Entity
     found: dict[Entity, list[Entity]] = {}
     for identity in arrived:
         for other in old.identities():
-            same = all(any(_proves(had, own) for had in other.table.hosts) for own in identity.table.hosts)
+            same = all(any(proves(had, own) for had in other.table.hosts) for own in identity.table.hosts)
             origins = _origin(other, files[0]), _origin(identity, files[1])
             if other.entity not in present and same and origins[0] == origins[1]:
                 found.setdefault(other.entity, []).append(identity.entity)
@@ -74,7 +74,7 @@ def _dialled(server: Server) -> frozenset[tuple[str, int]]:
 
 
 def _is_at(server: Server, name: str, port: int) -> bool:
-    return server.table.port == port and any(_proves(own, name) for own in hosts(server))
+    return server.table.port == port and any(proves(own, name) for own in hosts(server))
 
 
 def _key_files(fleet: Fleet) -> dict[str, frozenset[str]]:
@@ -94,7 +94,7 @@ def _origin(identity: Identity, files: Mapping[tuple[str, str], tuple[str, str]]
     return tuple((value, files.get((identity.entity, name))) for name, value in named)
 
 
-def _proves(own: str, name: str) -> bool:
+def proves(own: str, name: str) -> bool:
     """Return whether a certificate with a name of its own is good for another; a wildcard is one label (RFC 6125)."""
     one, other = host(own), host(name)
     return one == other or (one.startswith("*.") and one[1:] == f".{other.partition('.')[2]}")
@@ -102,7 +102,7 @@ def _proves(own: str, name: str) -> bool:
 
 def _shared(one: str, other: str) -> str | None:
     """Return a name for which certificates with each of two names are good."""
-    return other if _proves(one, other) else one if _proves(other, one) else None
+    return other if proves(one, other) else one if proves(other, one) else None
 
 
 def keys(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pgtls.access.brought import brought
 from pgtls.access.change_words import SHOWN, shown
 from pgtls.access.comparisons import ProtectionChange, exposing
+from pgtls.access.pretenders import proves
 from pgtls.access.successors import formers, pairs
 from pgtls.access.trust import trust
 from pgtls.diagnostics.text import visible
@@ -125,10 +126,14 @@ class _Roots:
             yield _ITSELF
         elif identity.ca is None and file:
             root = file.certificates[-1] if file.path not in self._unread and file.certificates else None
+            more = [name for name in file.names if not any(proves(one, name) for one in identity.table.hosts)]
             if root is None:
                 yield Trusted(f"the root in {visible(file.path)} (not read)", file.path, foreign=True)
             elif file.certifies:
                 yield Trusted(f"{visible(root.subject)} {_ANYONE}", root.spki_sha256, foreign=True)
+            elif more:
+                words = f"{root.subject} (also good for {shown(more)})"
+                yield Trusted(visible(words), root.spki_sha256, foreign=True)
             else:
                 yield _ITSELF
 
