@@ -28,6 +28,7 @@ from pgtls.diagnostics import Diagnostic
 from pgtls.language.words import suggestion
 from pgtls.pki import crl as pki_crl
 from pgtls.pki.model import Certificate, Entity, RevocationList, ca_entity
+from pgtls.pki.published import merged
 from pgtls.state import layout
 
 if TYPE_CHECKING:
@@ -276,9 +277,10 @@ def _crl(
     """Decide about a CRL. ``named`` are the serial numbers that the spec revokes; ``doubted`` is the clock."""
     found, own = existing.crls.get(ca.name), decision.found.certificate
     there = found if isinstance(found, RevocationList) else None
+    everywhere = merged((there, existing.elsewhere[ca.name])) if ca.name in existing.elsewhere else there
     issued = (line for line in existing.lock.by_serial.values() if line.ca == ca.name)
     known = (line for line in (*existing.lock.revocations.values(), *revocations) if line.ca == ca.name)
-    entries = listing(there, issued, known, existing.drift, named, now)
+    entries = listing(everywhere, issued, known, existing.drift, named, now)
     why = _crl_reason(found, _key_id(decision, existing.lock), entries, now)
     if there and isinstance(own, Certificate) and own.not_before <= now < there.this_update:
         # A fast clock made it: until that instant it locks every client out. If the CA is from the future, this clock
@@ -286,7 +288,7 @@ def _crl(
         why = "it is not yet valid"
     validity = pki_crl.lasting(there, ca.crl_validity, now, doubted=doubted)
     due = pki_crl.half_life(there) if there and why is None else now + validity / 2
-    number = pki_crl.next_number(there, now)
+    number = pki_crl.next_number(everywhere, now)
     crl = CrlDecision(ca.entity, layout.crl_path(ca.name), found, why, due, number, entries, validity)
     return external.withheld_crl(crl, decision, existing, now)
 

@@ -200,6 +200,8 @@ class Existing:
     lost: bool = False
     """The out directory is missing, and this is no review."""
     outside: Outside = Outside()
+    elsewhere: Mapping[str, RevocationList] = field(default_factory=dict)
+    """What other CRLs list for a CA whose key is here: its own lists that, too."""
     drift: Drift = NO_DRIFT
     """The differences between the lock and the copy of the last build."""
     history: History | None = None

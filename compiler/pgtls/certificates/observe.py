@@ -152,13 +152,10 @@ def _existing(
     cas = [entity for entity in profiles if entity.kind == "ca"]
     found |= {entity: _of_this_ca(entity, found[entity], lock, look) for entity in cas}
     contents = dict(_contents(out, profiles, files, look))
-    all_lists = cache(partial(lists_in, files.entries, partial(content, out)))
     crls: dict[str, RevocationList | Unreadable] = {
-        entity.name: crl
-        for entity in cas
-        if entity.name not in outside.crls
-        and (crl := _crl(entity, found[entity], contents.get(layout.crl_path(entity.name)), outside, all_lists))
+        entity.name: crl for entity in cas if (crl := _crl(entity, found[entity], contents)) is not None
     }
+    all_lists = cache(partial(lists_in, files.entries, partial(content, out)))
     crls |= {name: lists.facts for name, lists in outside.crls.items()}
     ours = {entity: one for entity, one in found.items() if entity not in outside.signed}
     return Existing(
@@ -172,6 +169,7 @@ def _existing(
         contents,
         _brought(found, outside, secrets),
         outside=outside,
+        elsewhere=dict(_elsewhere(cas, found, contents, outside, all_lists)),
         drift=drift,
         sealed=secrets.sealed,
         diagnostics=(
@@ -264,14 +262,10 @@ def _nothing(out: str, lock: Lock, profiles: Mapping[Entity, Profile], outside: 
         found[entity] = _in_token(entity, found[entity], lock, outside)
     for entity in outside.lent:
         found[entity] = _restored(entity, found[entity], lock, outside)
-    crls: dict[str, RevocationList | Unreadable] = {
-        name: crl
-        for name in outside.own_crls
-        if (crl := _crl(ca_entity(name), found[ca_entity(name)], None, outside, tuple)) is not None
-    }
-    crls |= {name: lists.facts for name, lists in outside.crls.items()}
+    crls = {name: lists.facts for name, lists in outside.crls.items()}
     brought = _brought(found, outside, secrets)
-    return Existing(out, lock, found=found, crls=crls, brought=brought, outside=outside)
+    elsewhere = dict(_elsewhere(map(ca_entity, outside.own_crls), found, {}, outside, tuple))
+    return Existing(out, lock, found=found, crls=crls, elsewhere=elsewhere, brought=brought, outside=outside)
 
 
 def _restored(entity: Entity, found: Found, lock: Lock, outside: Outside) -> Found:
@@ -470,15 +464,30 @@ def _key_state(entity: Entity, certificate: Certificate | Unreadable | None, loo
     return "present" if keys.spki_sha256(key.public_key()) == certificate.spki_sha256 else "mismatch"
 
 
-def _crl(
-    entity: Entity, found: Found, there: bytes | None, outside: Outside, all_lists: Callable[[], Lists]
-) -> RevocationList | Unreadable | None:
-    brought = outside.own_crls.get(entity.name, ())
-    if there is None and not brought and found.pem is None:
+def _crl(entity: Entity, found: Found, contents: Mapping[str, bytes]) -> RevocationList | Unreadable | None:
+    pem = contents.get(layout.crl_path(entity.name))
+    if pem is None:
         return None
     from pgtls.pki import published
 
-    return published.own_list(there, found.pem, brought, all_lists)
+    return published.of_ca(pem, found.pem)
+
+
+def _elsewhere(
+    cas: Iterable[Entity],
+    found: Mapping[Entity, Found],
+    contents: Mapping[str, bytes],
+    outside: Outside,
+    all_lists: Callable[[], Lists],
+) -> Iterator[tuple[str, RevocationList]]:
+    """Yield what other CRLs than its own list for each CA whose key is here, by its NAME."""
+    for entity in cas:
+        there, brought = contents.get(layout.crl_path(entity.name)), outside.own_crls.get(entity.name, ())
+        if entity not in outside.keyless and found[entity].pem:
+            from pgtls.pki import published
+
+            if lists := published.elsewhere(there, found[entity].pem, brought, all_lists):
+                yield entity.name, lists
 
 
 def _behind(

@@ -152,7 +152,7 @@ def _retired(
     certificates = facts.read(pem) if pem else Unreadable("it is missing")
     if pem is None or old is None or isinstance(certificates, Unreadable):
         return None
-    read = published.own_list(old, pem, (), tuple)
+    read = published.of_ca(old, pem)
     there = read if isinstance(read, RevocationList) else None
     mine = [line for line in existing.lock.by_serial.values() if _issued_by(line, name, certificates[0])]
     serials = {line.serial for line in mine}

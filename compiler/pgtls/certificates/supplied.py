@@ -60,7 +60,11 @@ def taken_keys(outside: Outside, lock: Lock, out: str, found: Mapping[Entity, Fo
     cas |= {
         (signed.certificate.spki_sha256, entity) for entity, signed in outside.signed.items() if entity.kind == "ca"
     }
-    keys: dict[Entity, tuple[str | None, str | None]] = {e: (_spki(key), None) for e, key in outside.lent.items()}
+    keys: dict[Entity, tuple[str | None, str | None]] = {
+        entity: (_spki(key), None)
+        for entity, key in outside.lent.items()
+        if not isinstance(found[entity].certificate, Certificate)  # else it is compared with that
+    }
     for entity, one in found.items():
         adopted = entity.kind == "ca" and one.key == "present" and not one.ours and one.stored == "kept"
         if adopted and isinstance(one.certificate, Certificate):

@@ -353,36 +353,46 @@ def together(lists: Collection[Published], chain: Sequence[x509.Certificate], no
     return Together(facts, scopes, tuple(revoked))
 
 
-def own_list(
-    there: bytes | None, ca: bytes | None, brought: Iterable[Published], others: Callable[[], Lists]
-) -> RevocationList | Unreadable | None:
-    """Read all that CRLs list for a CA whose key is here: the one in its directory, and those that others signed.
+def of_ca(pem: bytes, ca: bytes | None) -> RevocationList | Unreadable:
+    """Read all that the CRLs of a file list for a CA, whose certificate is the first in ``ca``.
 
-    The certificate of the CA is the first in ``ca``. A key may come here later: its CRLs were ``brought``, or are among
-    all that the last build wrote (``others``), whatever the table was called. The CA signs one in the place of several,
-    which together have no authority key identifier. If none in its directory is its own, take all, so that nothing is
-    lost. None: there is no CRL.
+    A file with several was brought: the CA, whose key is here now, signs one in their place, see :func:`merged`. If
+    none of them is its own, take all, so that nothing is lost.
     """
-    lists = crl.parse(there) if there is not None else ()
-    if isinstance(lists, Unreadable):
-        return lists
+    lists = crl.parse(pem)
+    if isinstance(lists, Unreadable) or len(lists) == 1:
+        return crl.read(pem)
+    own = [one.list for one in published(lists, _itself(ca))]
+    return merged(map(crl.of, own or lists)) or crl.of(lists[0])
+
+
+def elsewhere(
+    there: bytes | None, ca: bytes | None, brought: Collection[Published], others: Callable[[], Lists]
+) -> RevocationList | None:
+    """Read what other CRLs list than the one in the directory of a CA whose key is here. None: there are none.
+
+    A key may come here later: its CRLs were ``brought``, or are among all that the last build wrote (``others``),
+    whatever the table was called. The latter tell more only if the CRL ``there`` is not its own.
+    """
+    lists, itself = crl.parse(there) if there is not None else (), _itself(ca)
+    own = () if isinstance(lists, Unreadable) else tuple(published(lists, itself))
+    found = [*brought, *(published(others(), itself) if itself and not own else ())]
+    return merged(crl.of(one.list) for one in found)
+
+
+def _itself(ca: bytes | None) -> tuple[x509.Certificate, ...]:
     chain = parse_certificates(ca or b"")
-    itself = () if isinstance(chain, Unreadable) else chain[:1]
-    own = [one.list for one in published(lists, itself)]
-    elsewhere = [one.list for one in brought]
-    if itself and not own:
-        elsewhere += [one.list for one in published(others(), itself)]
-    found = [crl.of(one) for one in (*(own or lists), *elsewhere)]
-    read = [one for one in found if isinstance(one, RevocationList)]
-    if len(lists) == 1 and (not read or _serials(read) == _serials(read[:1])):
-        return found[0]
-    return _merged(read) if read else None
+    return () if isinstance(chain, Unreadable) else chain[:1]
 
 
-def _merged(lists: Sequence[RevocationList]) -> RevocationList:
-    entries = {entry.serial: entry for one in sorted(lists, key=lambda one: one.this_update) for entry in one.revoked}
-    first, until = min(one.this_update for one in lists), min(one.next_update for one in lists)
-    return RevocationList(max(one.number for one in lists), first, until, tuple(entries.values()), None)
+def merged(lists: Iterable[RevocationList | Unreadable | None]) -> RevocationList | None:
+    """Merge CRLs of a CA. Together, they have no authority key identifier: the CA signs one in their place."""
+    read = sorted((one for one in lists if isinstance(one, RevocationList)), key=lambda one: one.this_update)
+    if not read:
+        return None
+    entries = {entry.serial: entry for one in read for entry in one.revoked}
+    first, until = read[0].this_update, min(one.next_update for one in read)
+    return RevocationList(max(one.number for one in read), first, until, tuple(entries.values()), None)
 
 
 def _counting(own: Iterable[tuple[Scope, RevocationList]], kind: str, now: datetime) -> list[RevocationList]:
