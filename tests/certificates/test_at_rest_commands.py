@@ -24,7 +24,7 @@ from pgtls.live.compiled import compiled
 from pgtls.live.private import compiled as privately
 from support import age
 from support.building import NOW, SMALL, Place, steps
-from support.killing import in_child
+from support.killing import in_child, moments
 from support.pgtls import pgtls
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def test_a_first_fetch_killed_at_any_write_leaves_no_key_that_git_adds(place: Pl
 
     total = in_child(fetch).writes
     assert total is not None
-    for number in range(1, total + 1):
+    for number in moments(total):
         shutil.rmtree(here, ignore_errors=True)
         assert in_child(fetch, kill_at=number).killed
         words = ("git", "ls-files", "-o", "--exclude-standard", "here")

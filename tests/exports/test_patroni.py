@@ -17,7 +17,7 @@ from exports.specs import PATRONI, built, export, said
 from pgtls.cli.export_directory import write
 from pgtls.diagnostics import Rejected
 from pgtls.exports.built import PUBLIC, SECRET, Exported
-from support.killing import in_child
+from support.killing import in_child, moments
 from support.pgtls import pgtls
 from support.system import ENVIRONMENT, find_account, is_root
 
@@ -175,7 +175,7 @@ def test_an_export_that_is_killed_at_any_write_leaves_no_secret_that_git_adds(tm
     to = tmp_path / "to"
     total = in_child(lambda: write(str(to), SECRETS)).writes
     assert total is not None
-    for number in range(1, total + 1):
+    for number in moments(total):
         shutil.rmtree(to, ignore_errors=True)
         assert in_child(lambda: write(str(to), SECRETS), kill_at=number).killed
         listed = git(tmp_path, "ls-files", "-o", "--exclude-standard").splitlines()

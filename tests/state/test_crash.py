@@ -17,7 +17,7 @@ from pgtls.state import manifest as manifests
 from pgtls.state.out_directory import observe_files
 from pgtls.state.transaction import pending, recover
 from state.trees import Site, Snapshot, issued, key, leftovers, public, snapshot
-from support.killing import in_child
+from support.killing import in_child, moments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,7 +186,7 @@ def test_killed_at_each_write_a_build_has_happened_or_has_not(sites: Sites) -> N
     sites.discard(site)
     assert total is not None
     seen = set()
-    for number in range(1, total + 1):
+    for number in moments(total):
         site = sites.copy()
         assert in_child(lambda: site.build(NEW, *LINES_AFTER), kill_at=number).killed  # noqa: B023
         decided = pending(str(site.out))
@@ -222,7 +222,7 @@ def test_killed_at_each_write_of_its_recovery_a_build_still_has_happened(sites: 
 def test_killed_at_each_write_of_discarding_a_build_has_not_happened(sites: Sites) -> None:
     moment = sites.moments[0] - 1
     total = _recovery_writes(sites, moment)
-    for again in range(1, total + 1):
+    for again in moments(total):
         site = sites.copy()
         assert in_child(lambda: site.build(NEW, *LINES_AFTER), kill_at=moment).killed  # noqa: B023
         assert in_child(lambda: recover(str(site.out), str(site.lock)), kill_at=again).killed  # noqa: B023
@@ -244,7 +244,7 @@ def test_a_first_build_killed_at_each_write_leaves_a_directory_that_the_next_one
     total = in_child(lambda: complete.build(NEW, *LINES_AFTER)).writes
     assert total is not None
     new = state(complete)
-    for number in range(1, total + 1):
+    for number in moments(total):
         shutil.rmtree(complete.out)
         os.unlink(complete.lock)
         assert in_child(lambda: complete.build(NEW, *LINES_AFTER), kill_at=number).killed
@@ -264,7 +264,7 @@ def test_a_first_build_killed_at_each_write_leaves_nothing_that_git_adds_but_a_g
     site = Site(tmp_path, tmp_path / "pgtls.lock")
     total = in_child(lambda: site.build(OLD)).writes
     assert total is not None
-    for number in range(1, total + 1):
+    for number in moments(total):
         shutil.rmtree(site.out, ignore_errors=True)
         site.lock.unlink(missing_ok=True)
         assert in_child(lambda: site.build(OLD), kill_at=number).killed

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import stat
+from bisect import bisect_left
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from pgtls.state.out_directory import observe_files
 from pgtls.state.transaction import pending, recover
 from pgtls.state.up_to_date import input_digest, source_digest
 from support.building import NOW, Place, steps
-from support.killing import in_child
+from support.killing import in_child, moments
 from support.system import new_directory
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ class Interrupted:
         self.old = self.origin.state()
 
     def at_each_write(self) -> Counter[str]:
-        """Kill the build at each write. Count the kills that left the old state, the new one, or a decision."""
+        """Kill the build at the :func:`moments`. Count what is left: the old state, the new one, or a decision."""
         found: Counter[str] = Counter()
-        for number in range(1, self._writes() + 1):
+        for number in moments(self._writes()):
             with self._killed_at(number) as place:
                 found[self._outcome(place)] += 1
                 self._next_build_completes(place)
@@ -69,7 +70,7 @@ class Interrupted:
         with self._killed_at(decided) as place:
             total = in_child(partial(self.build, place)).writes
         assert total
-        for number in range(1, total + 1):
+        for number in moments(total):
             with self._killed_at(decided) as place:
                 assert in_child(partial(self.build, place), kill_at=number).killed
                 assert self._outcome(place) != "undone", "what was decided is undone"
@@ -84,11 +85,11 @@ class Interrupted:
         return total
 
     def _first_decision(self) -> int:
-        for number in range(1, self._writes() + 1):
+        def has_decided(number: int) -> bool:
             with self._killed_at(number) as place:
-                if pending(str(place.out)):
-                    return number
-        raise AssertionError("no kill left a decision")
+                return pending(str(place.out)) or place.state() != self.old
+
+        return 1 + bisect_left(range(1, self._writes() + 1), True, key=has_decided)
 
     @contextmanager
     def _killed_at(self, number: int) -> Iterator[Place]:

@@ -41,6 +41,15 @@ A child forked while threads run may inherit a lock that no thread opens.
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
+def moments(total: int) -> range:
+    """Return the writes to kill at: each, or in a sample (``PGTLS_TEST_SAMPLE``) every third of many.
+
+    Where the sample begins depends on the number of writes, so that all tests together kill at all kinds of writes.
+    """
+    sample = bool(os.environ.get("PGTLS_TEST_SAMPLE")) and total > 30
+    return range(1 + total % 3, total + 1, 3) if sample else range(1, total + 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run ended. ``status`` is its exit status, negative for a signal; ``writes`` is None if it was killed."""
