@@ -128,12 +128,12 @@ def test_a_reverted_lock_undoes_no_revocation(place: Place) -> None:
     assert the_list(place.file("ca/inner/ca.crl")).revoked[0].date == NOW + DAY, "with the date of the first time"
 
 
+BOTH = '[ca.root]\n[ca.people]\n[ca.inner]\nissuer = "people"\n[ca.outer]\nissuer = "people"\ncrl_validity = "20d"\n'
+TRUSTING_BOTH = 'ca = "root"\nclient_ca = ["inner", "outer"]\n'
+
+
 def test_a_ca_that_left_the_spec_still_revokes_and_keeps_its_list_fresh_until_nobody_needs_it(place: Place) -> None:
-    both = (
-        '[ca.root]\n[ca.people]\n[ca.inner]\nissuer = "people"\n[ca.outer]\nissuer = "people"\ncrl_validity = "20d"\n'
-    )
-    trusting = 'ca = "root"\nclient_ca = ["inner", "outer"]\n'
-    place.build(spec(cas=both, server=trusting, bob='ca = "outer"\n'))
+    place.build(spec(cas=BOTH, server=TRUSTING_BOTH, bob='ca = "outer"\n'))
     number = serial(place, "user.bob")
     place.build(spec(bob=None), now=NOW + DAY)
     (directory,) = place.file("ca/.retired").iterdir()
@@ -210,6 +210,24 @@ def test_what_has_ended_leaves_a_list_when_it_is_made_again_anyway_and_not_befor
         assert steps(place.build(now=NOW + day * DAY)) == [], "and a second build has nothing to do"
         listings.append(set(listed(place, "inner")))
     assert listings == [{number}, {number}, set(), set()]
+
+
+@pytest.mark.parametrize("ahead", [60, 200], ids=["before its end", "after its end"])
+@pytest.mark.parametrize(("ca", "path"), [("inner", "ca/inner/ca.crl"), ("outer", "ca/.retired/*/ca.crl")])
+def test_a_list_of_a_fast_clock_is_made_again_and_has_every_certificate_that_has_not_ended(
+    place: Place, ca: str, path: str, ahead: int
+) -> None:
+    alice = f'ca = "{ca}"\nvalidity = "2y"\n'
+    place.build(spec(cas=BOTH, server=TRUSTING_BOTH, alice=alice, bob=f'ca = "{ca}"\n'))
+    number = serial(place, "user.bob")
+    left = spec(bob=None) if ca == "outer" else spec(cas=BOTH, server=TRUSTING_BOTH, alice=alice, bob=None)
+    place.build(left, now=NOW + DAY)
+    place.build(now=NOW + ahead * DAY)
+    place.build(now=NOW + 2 * DAY)
+    (found,) = map(the_list, place.out.glob(path))
+    assert found.this_update <= NOW + 2 * DAY
+    assert number in {entry.serial for entry in found.revoked}
+    assert steps(place.build(now=NOW + 2 * DAY)) == []
 
 
 def test_a_bundle_with_lists_refuses_a_server_whose_key_was_stolen(server: Server, place: Place) -> None:

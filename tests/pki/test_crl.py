@@ -223,6 +223,15 @@ def test_an_entry_goes_only_after_a_list_has_shown_it_past_the_certificate_s_end
     assert crl.merge(None, [FIRST], end + DAY) == (), "it need not come onto its first list after the end"
 
 
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=3))
+def test_a_list_of_a_fast_clock_takes_no_certificate_off_that_has_not_ended(days_ahead: list[int]) -> None:
+    there = listed(FIRST)
+    for ahead in days_ahead:
+        at = NOW + ahead * DAY
+        there = listed(*crl.merge(there, [FIRST], at), at=at)
+    assert crl.merge(there, [FIRST], NOW) == (FIRST,)
+
+
 def test_an_entry_whose_end_nobody_knows_stays() -> None:
     unknown = Revocation("a", NOW, "unspecified")
     assert crl.merge(listed(unknown, at=NOW + 9999 * DAY), [], NOW + 10_000 * DAY) == (unknown,)

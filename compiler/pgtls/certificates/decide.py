@@ -10,6 +10,7 @@ from pgtls.certificates.model import Adopt, CrlDecision, Decisions, Issue, Keep,
 from pgtls.certificates.previous_roots import previous_roots
 from pgtls.certificates.reissue import Case, due_at, needs_key, reason_for
 from pgtls.certificates.revocation import (
+    from_the_future,
     is_revoked,
     keys_deleted,
     listing,
@@ -282,9 +283,7 @@ def _crl(
     known = (line for line in (*existing.lock.revocations.values(), *revocations) if line.ca == ca.name)
     entries = listing(everywhere, issued, known, existing.drift, named, now)
     why = _crl_reason(found, _key_id(decision, existing.lock), entries, now)
-    if there and isinstance(own, Certificate) and own.not_before <= now < there.this_update:
-        # A fast clock made it: until that instant it locks every client out. If the CA is from the future, this clock
-        # is slow.
+    if from_the_future(there, own, now):
         why = "it is not yet valid"
     validity = pki_crl.lasting(there, ca.crl_validity, now, doubted=doubted)
     due = pki_crl.half_life(there) if there and why is None else now + validity / 2

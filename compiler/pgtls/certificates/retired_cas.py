@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.certificates.model import UNTOUCHED, CrlDecision, Signer
-from pgtls.certificates.revocation import listing
+from pgtls.certificates.revocation import from_the_future, listing
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki.age import is_encrypted
 from pgtls.pki.model import RevocationList, Unreadable, ca_entity
@@ -160,7 +160,7 @@ def _retired(
     lines = (line for line in known if line.ca == name and line.serial in serials)
     entries = listing(there, mine, lines, existing.drift, (), now)
     in_use = any(line.certificate.not_after > now for line in mine)
-    reason = _reason(there, entries, now) if in_use else None
+    reason = _reason(there, certificates[0], entries, now) if in_use else None
     validity = there.next_update - there.this_update if there else _VALIDITY
     validity = crl.lasting(there, validity, now, doubted=doubted)
     due = (now + validity / 2 if reason or not there else crl.half_life(there)) if in_use else None
@@ -181,14 +181,14 @@ def _issued_by(line: IssuedLine, name: str, ca: Certificate) -> bool:
     return line.ca == name and line.entity != ca_entity(name) and line.certificate.authority_key_id == ca.key_id
 
 
-def _reason(there: RevocationList | None, entries: Sequence[Revocation], now: datetime) -> str | None:
+def _reason(there: RevocationList | None, ca: Certificate, entries: Sequence[Revocation], now: datetime) -> str | None:
     from pgtls.pki.crl import covers, why_due
 
     if there is None:
         return "the CRL cannot be read"
     if not covers(there, entries):
         return "what is revoked changed"
-    return why_due(there, now)
+    return "it is not yet valid" if from_the_future(there, ca, now) else why_due(there, now)
 
 
 def files(fleet: Fleet, existing: Existing, crls: Mapping[str, bytes | Later]) -> Tree:

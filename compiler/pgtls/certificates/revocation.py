@@ -13,7 +13,7 @@ from pgtls.certificates.reissue import too_old
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import entity_named, finder
 from pgtls.language.words import listed
-from pgtls.pki.model import SERIAL_BITS, Certificate, Entity, Revocation, RevocationList, ca_entity
+from pgtls.pki.model import SERIAL_BITS, Certificate, Entity, Revocation, RevocationList, Unreadable, ca_entity
 from pgtls.pki.profiles import BACKDATED
 from pgtls.state import layout
 from pgtls.state.lock import RevokedLine
@@ -109,6 +109,14 @@ def listing(
         return Revocation(line.serial, line.date, line.reason, None if line.reason == "unspecified" else end)
 
     return crl.merge(there, map(known, revoked), now)
+
+
+def from_the_future(there: RevocationList | None, ca: Certificate | Unreadable | None, now: datetime) -> bool:
+    """Return whether a build with a fast clock made a CRL: until the CRL begins, it locks every client out.
+
+    If the certificate of the CA begins later than now, too, this clock is slow.
+    """
+    return there is not None and isinstance(ca, Certificate) and ca.not_before <= now < there.this_update
 
 
 def unlistable(lists: Iterable[CrlDecision], drift: Drift) -> Iterator[Diagnostic]:

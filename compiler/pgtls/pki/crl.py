@@ -136,13 +136,14 @@ def merge(there: RevocationList | None, known: Iterable[Revocation], now: dateti
     """Merge the known revocations (of the lock and the spec) with the present CRL, in the order of the serials.
 
     What the CRL says stays; of several others, the earlier counts. Drop an entry once its certificate has expired and,
-    if the present CRL has it, that CRL was issued after the expiry. Keep an entry without a known expiry for ever.
+    if the present CRL has it, that CRL was issued after the expiry. A CRL from the future says nothing of an expiry: a
+    build with a fast clock made it. Keep an entry without a known expiry for ever.
     """
     found: dict[str, Revocation] = {}
     for revocation in sorted(known, key=lambda revocation: (revocation.date, revocation.reason)):
         found.setdefault(revocation.serial, revocation if revocation.not_after else _endless(revocation))
     listed = {entry.serial: _listed(entry, found.get(entry.serial)) for entry in (there.revoked if there else ())}
-    seen_until = there.this_update if there else now
+    seen_until = min(there.this_update, now) if there else now
     kept = (
         revocation
         for serial, revocation in {**found, **listed}.items()
