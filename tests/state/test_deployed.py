@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -120,6 +121,33 @@ def test_a_damaged_line_is_an_error_at_its_place_and_nothing_is_added(place: Pla
     with pytest.raises(Rejected, match="PGT507"):
         place.plan()
     assert beside(place).read_text() == text
+
+
+@pytest.mark.parametrize("name", ["out/.pgtls/deployed", "pgtls.deployed"])
+def test_a_full_disk_leaves_no_half_line(place: Place, name: str) -> None:
+    place.build(SMALL)
+    record(place.lock, str(place.out), [APP])
+    if name == "pgtls.deployed":
+        place.file(".pgtls/deployed").unlink()
+    path = place.directory / name
+    before = path.read_bytes()
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, unlimited[1]))
+    try:
+        with pytest.raises(Rejected, match="PGT530"):
+            record(place.lock, str(place.out), [LATER])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert path.read_bytes() == before
+    record(place.lock, str(place.out), [LATER])
+    assert read(place.lock, str(place.out), LATER.at).latest == {"user.app": LATER}
+
+
+def test_a_line_without_a_line_break_stays_a_line_of_its_own(place: Place) -> None:
+    place.build(SMALL)
+    beside(place).write_text(f"{HEADER}\n{APP.render()}")
+    record(place.lock, str(place.out), [LATER])
+    assert beside(place).read_text().splitlines() == [HEADER, APP.render(), LATER.render()]
 
 
 def test_a_link_and_a_directory_are_not_read(place: Place, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def _each(lines: bytes) -> list[bytes]:
 def record(lock: str | os.PathLike[str], out: str, seen: Sequence[Evidence]) -> None:
     """Add lines next to the lock, and to the copy of the out directory if it is there. Raise PGT530 or as :func:`read`.
 
-    One write adds all of them: what others add meanwhile stays.
+    What others add meanwhile stays.
     """
     if not seen:
         return
@@ -137,17 +137,7 @@ def record(lock: str | os.PathLike[str], out: str, seen: Sequence[Evidence]) -> 
     for path, content in ((os.path.join(out, DEPLOYED_PATH), close(lines, seal.of(out))), (deployed_path(lock), lines)):
         if os.path.isdir(os.path.dirname(path) or ".") and not os.path.islink(os.path.join(out, PRIVATE)):
             with writing(path):
-                _append(path, content)
-
-
-def _append(path: str, lines: bytes) -> None:
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o644)
-    try:
-        os.write(descriptor, lines if os.fstat(descriptor).st_size else f"{HEADER}\n".encode() + lines)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+                files.append(path, content, f"{HEADER}\n".encode())
 
 
 def _latest(lines: Iterable[Evidence], now: datetime) -> dict[Entity, Evidence]:

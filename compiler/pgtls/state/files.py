@@ -19,6 +19,7 @@ __all__ = [
     "Stat",
     "all_ancestors",
     "ancestors",
+    "append",
     "change_mode",
     "create",
     "create_in_parts",
@@ -110,9 +111,7 @@ def create(path: str, content: bytes, mode: int, dir_fd: int | None = None, mtim
     """
     descriptor = os.open(path, _CREATE, mode, dir_fd=dir_fd)
     try:
-        written = os.write(descriptor, content)
-        while written < len(content):
-            written += os.write(descriptor, content[written:])
+        _write(descriptor, content)
         if mtime_ns is not None:
             os.utime(descriptor, ns=(mtime_ns, mtime_ns))
         found = os.fstat(descriptor)
@@ -121,6 +120,33 @@ def create(path: str, content: bytes, mode: int, dir_fd: int | None = None, mtim
         return Stat(found.st_size, found.st_mtime_ns, mode)
     finally:
         os.close(descriptor)
+
+
+def append(path: str, lines: bytes, first: bytes = b"") -> None:
+    """Add lines to a file, through no link, and make them durable: all of them, or OSError and none.
+
+    Create a missing file, with ``first`` before the lines. One write adds everything unless the disk is full: what
+    others add meanwhile stays.
+    """
+    descriptor = public(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    try:
+        before = os.fstat(descriptor).st_size
+        ends = not before or os.pread(descriptor, 1, before - 1) == b"\n"
+        try:
+            _write(descriptor, (b"" if before else first) + (b"" if ends else b"\n") + lines)
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, before)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    """Write everything: a call may write a part, such as on a full disk."""
+    written = os.write(descriptor, content)
+    while written < len(content):
+        written += os.write(descriptor, content[written:])
 
 
 def create_in_parts(path: str, parts: Iterable[bytes], mode: int, dir_fd: int | None = None) -> str:

@@ -216,8 +216,8 @@ def bring(copy: Copy) -> None:
     evidence, own = _read(deployed_path(copy.lock)) or b"", _read(beside) or b""
     added = _lines(own, evidence)[len(own) :]
     if added:
-        with writing(beside), open(beside, "ab", opener=files.public) as file:
-            file.write(added)
+        with writing(beside):
+            files.append(beside, added)
 
 
 def _lines(first: bytes, second: bytes) -> bytes:
