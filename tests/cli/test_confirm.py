@@ -47,6 +47,13 @@ def test_status_tells_what_is_not_known_to_be_deployed(built: Path) -> None:
     assert "Not known to be deployed: server.main (pgtls verify), and user.app (pgtls confirm user.app --reason" in text
 
 
+def test_without_a_manifest_nothing_counts_as_built(built: Path) -> None:
+    (built / "out" / "manifest.json").unlink()
+    run = pgtls("confirm", "all", "--reason", "x", cwd=built)
+    assert (run.status, "its manifest.json is lost" in run.stderr) == (1, True)
+    assert not (built / "pgtls.deployed").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [

@@ -10,7 +10,7 @@ from pgtls.language.words import suggestion
 from pgtls.pki.model import Entity, Unreadable
 from pgtls.state import generations, layout
 from pgtls.state.deployed import Evidence
-from pgtls.state.out_directory import check_owner
+from pgtls.state.out_directory import check_owner, inspect
 from pgtls.state.provenance import last_build, with_memory
 
 if TYPE_CHECKING:
@@ -27,17 +27,18 @@ def evidence_of(
 ) -> tuple[Evidence, ...]:
     """Return evidence that the last build of each entity is deployed. "all" names everything that it made.
 
-    Raise :class:`Rejected`: PGT508 (nothing was built here), PGT540 (it is of another user), PGT509 (no entity of
-    that name), PGT587 or PGT588 (no build wrote what is there).
+    Raise :class:`Rejected`: PGT508 (nothing was built here), PGT520 (nor is it empty), PGT540 (it is of another user),
+    PGT509 (no entity of that name), PGT587 or PGT588 (no build wrote what is there).
     """
     past = generations.read(out)
-    if not past:
+    manifest = last_build(out) if past else None
+    if not past or manifest is None:
         check_owner(out)  # of another user, it cannot be read
+        inspect(out)
         hint = "name the out directory with --out" if lock.issued else "run pgtls build first"
         raise Rejected(Diagnostic("PGT508", f'no build is recorded in "{out}"', hint=hint))
+    with_memory(out, manifest)
     names = sorted(past) if "all" in entities else list(dict.fromkeys(entities))
-    if manifest := last_build(out):
-        with_memory(out, manifest)
     if unknown := [name for name in names if name not in past]:
         known = "entities are server.NAME, pooler.NAME or user.NAME"
         named = " or ".join(f'"{entity}"' for entity in past if entity.name == unknown[0])
