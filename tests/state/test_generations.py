@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from pgtls.pki.model import Entity
 from pgtls.state.deployed import Evidence
-from pgtls.state.generations import Generation, extended, in_use
-from support.building import NOW
+from pgtls.state.generations import Generation, extended, in_use, kept, read
+from support.building import NOW, SMALL, Place
 
 APP = Entity("user.app")
 HOUR = timedelta(hours=1)
@@ -41,6 +42,23 @@ def test_a_generation_that_was_built_again_is_not_known_to_be_deployed_again() -
     assert names(known) == "ba"
     assert names(in_use(known, evidence, NOW)) == "ba", "b may have been deployed after the evidence"
     assert names(in_use(known, seen("a", 3), NOW)) == "a"
+
+
+def test_a_generation_that_has_ended_is_not_in_use_and_not_forgotten() -> None:
+    known = tuple(replace(made(name, 0), ends=NOW + HOUR) for name in "ab")
+    assert names(in_use(known, None, NOW + 2 * HOUR)) == "b"
+    after = extended(kept(known, None, NOW + 2 * HOUR), made("c", 2), revoking=False)
+    assert names(in_use(after, None, NOW)) == "abc"
+    assert names(kept(known, seen("b", 1), NOW + 2 * HOUR)) == "b", "which is known to be deployed"
+    many = tuple(replace(made("a", hour), ends=NOW + HOUR) for hour in range(100))
+    assert kept(many, None, NOW + 2 * HOUR) == many[35:], "the last 64 that have ended, and the last one"
+
+
+def test_a_build_with_a_fast_clock_forgets_no_generation(place: Place) -> None:
+    place.build(SMALL)
+    place.build(SMALL.replace('"db.example.com"', '"db.example.com", "db2.example.com"'), now=NOW + 24 * HOUR)
+    place.build(now=NOW + 9999 * HOUR)
+    assert len((read(str(place.out)) or {})[Entity("server.main")]) == 2
 
 
 def test_generations_before_the_evidence_do_not_come_back() -> None:

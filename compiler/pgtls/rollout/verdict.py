@@ -17,10 +17,10 @@ from pgtls.rollout.retire import retirable
 from pgtls.rollout.words import Namer, accepted_until, problems, waves
 from pgtls.rollout.works import Dialling, Serving
 from pgtls.state import layout
-from pgtls.state.generations import Generation, extended, identity, in_use
+from pgtls.state.generations import Generation, extended, identity, in_use, kept
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from pgtls.access.model import Entry, Rules
@@ -64,7 +64,7 @@ def verdict(
     """Judge what the decisions do to everything that may be in use. ``accepted``: an outage is only a warning."""
     keys = facts.Keys(decisions.certificates, existing)
     made = generations(fleet, rules, entries, decisions, keys)
-    used = _in_use(fleet, made, existing, keys, existing.deployed.latest)
+    used = _earlier(fleet, made, existing, keys, in_use, existing.deployed.latest)
     idle = tuple(retirable(fleet, used, existing.lock, keys))
     if errors(decisions.diagnostics):  # the other effects of a certificate that does not fit follow from this error
         return Verdict(retirable=bool(idle))
@@ -118,16 +118,16 @@ def history(
     issued: Iterable[IssuedLine],
     tree: Tree,
 ) -> History:
-    """Return the generations that may be in use after a build that ``issued`` certificates and wrote ``tree``.
+    """Return the generations that the file keeps after a build that ``issued`` certificates and wrote ``tree``.
 
     Those before committed evidence stay: the next certificate of a self-signed server waits for evidence from here.
     """
     keys = facts.Keys(decisions.certificates, existing, issued)
     made = generations(fleet, rules, entries, decisions, keys)
-    used = _in_use(fleet, made, existing, keys, existing.deployed.own)
+    known = _earlier(fleet, made, existing, keys, kept, existing.deployed.own)
     return {
         entity: extended(
-            used.get(entity, ()),
+            known.get(entity, ()),
             replace(one, ids=(identity(one, _settings(entity, tree, existing)),)),
             revoking=bool(decisions.revocations),
         )
@@ -144,14 +144,15 @@ def _settings(entity: Entity, tree: Tree, existing: Existing) -> str:
     return sha256(content).hexdigest() if isinstance(content, bytes) else existing.listed[path].sha256
 
 
-def _in_use(
+def _earlier(
     fleet: Fleet,
     made: Mapping[Entity, Generation],
     existing: Existing,
     keys: facts.Keys,
+    choose: Callable[[Sequence[Generation], Evidence | None, datetime], tuple[Generation, ...]],
     evidence: Mapping[Entity, Evidence],
 ) -> dict[Entity, tuple[Generation, ...]]:
-    """Return the generations that may be in use before a build. For a tree without any, use the lock."""
+    """Return what ``choose`` takes of the generations before a build. For a tree without any, use the lock."""
     if existing.history is None:
         known = {entity for line in existing.lock.by_serial.values() for entity in (line.entity, *line.trust)}
         return {
@@ -160,7 +161,7 @@ def _in_use(
             if e in known
         }
     return {
-        entity: in_use(existing.history[entity], evidence.get(entity), fleet.now)
+        entity: choose(existing.history[entity], evidence.get(entity), fleet.now)
         for entity in made
         if entity in existing.history
     }

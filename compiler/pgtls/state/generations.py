@@ -124,18 +124,39 @@ _IDS = 64
 def in_use(known: Sequence[Generation], evidence: Evidence | None, now: datetime) -> tuple[Generation, ...]:
     """Return the generations that may be in use: those since the one that is known to be deployed.
 
+    One whose certificate has ended serves nobody, unless it is a bundle that also connects without one.
+    """
+    known = _since(known, evidence)
+    last = known[-1:]
+    return tuple(one for one in known if one.ends is None or one.ends > now or one in last or _shows_none(one))
+
+
+def kept(known: Sequence[Generation], evidence: Evidence | None, now: datetime) -> tuple[Generation, ...]:
+    """Return the generations that stay in the file: those since the one that is known to be deployed.
+
+    The last ones whose certificate has ended stay, too: after a build with a fast clock, they may still be in use.
+    """
+    known = _since(known, evidence)
+    used = in_use(known, None, now)
+    forgotten = [one for one in known if one not in used][:-_ENDED]
+    return tuple(one for one in known if one not in forgotten)
+
+
+_ENDED = 64
+"""The most generations with an ended certificate that the file keeps of an entity."""
+
+
+def _since(known: Sequence[Generation], evidence: Evidence | None) -> Sequence[Generation]:
+    """Return the generations since the one that is known to be deployed.
+
     A build may make a generation a second time. Evidence from before that build says nothing about the generations
     between: each of them may have been deployed since. Generations before evidence from the machine that builds are
     not in the file any more.
-
-    One whose certificate has ended serves nobody, unless it is a bundle that also connects without one.
     """
-    last = known[-1:]
-    known = [one for one in known if one.ends is None or one.ends > now or one in last or _shows_none(one)]
     for position, one in enumerate(known):
         if evidence and evidence.generation in one.ids and one.built <= evidence.at:
-            return tuple(known[position:])
-    return tuple(known)
+            return known[position:]
+    return known
 
 
 def _shows_none(one: Generation) -> bool:
