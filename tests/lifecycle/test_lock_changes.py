@@ -367,6 +367,15 @@ def test_a_lost_line_of_a_revoked_certificate_comes_back(place: Place) -> None:
     assert place.lock.read_text() == whole
 
 
+def test_lost_lines_come_back_also_from_a_build_with_a_fast_clock(place: Place) -> None:
+    place.build(WITH_BOB)
+    place.build(SMALL)
+    whole = place.lock.read_text().splitlines()
+    without(place, '"entity": "user.bob"')
+    place.build(now=NOW + 400 * timedelta(days=1))
+    assert set(whole) <= set(place.lock.read_text().splitlines())
+
+
 @pytest.mark.parametrize("lists", ["true", "false"])
 def test_a_lost_line_frees_no_name(place: Place, lists: str) -> None:
     """A server without CRLs accepts the certificate of who had the name before."""

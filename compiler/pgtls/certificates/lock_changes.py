@@ -43,22 +43,14 @@ def revocations(lock: Lock, drift: Drift, now: datetime) -> tuple[RevokedLine, .
 
 
 def restored(lock: Lock, drift: Drift, now: datetime, *, allowed: bool) -> Lock:
-    """Return the lock with its lost revocations and with the lost certificates that are revoked.
+    """Return the lock with its lost revocations, and with the lost certificates that give no access any more.
 
-    If ``allowed``, add and revoke the other lost certificates.
+    If ``allowed``, add and revoke the other lost certificates. What has ended comes back, too: the clock may be fast.
     """
-    own = {key: line for key, line in lock.by_serial.items() if key not in drift.issued}
-    own |= {(line.ca, line.serial): line for line in drift.lost}
-    again = [line for line in drift.reinstated if _lives(own.get((line.ca, line.serial)), now)]
-    revoked = {(line.ca, line.serial) for line in again} | lock.revocations.keys()
-    issued = [line for line in drift.lost if (line.ca, line.serial) in revoked]
-    if allowed:
-        return lock.with_lines(*issued, *again, *forgotten(lock, drift, now), *revocations(lock, drift, now))
-    return lock.with_lines(*issued, *again)
-
-
-def _lives(line: IssuedLine | None, now: datetime) -> bool:
-    return line is None or line.certificate.not_after > now
+    alive = forgotten(lock, drift, now)
+    lost = drift.lost if allowed else [line for line in drift.lost if line not in alive]
+    added = revocations(lock, drift, now) if allowed else ()
+    return lock.with_lines(*lost, *drift.reinstated, *added)
 
 
 def revoked_by_others(
