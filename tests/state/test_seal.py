@@ -121,6 +121,17 @@ def test_a_record_that_this_trees_last_build_did_not_write_does_not_count(site: 
     assert site.lock_bytes() == lock
 
 
+def test_a_mode_that_a_restore_changed_is_named_and_set_back(site: Site) -> None:
+    interrupt(site)
+    key_of_tree = site.out / ".pgtls/key"
+    key_of_tree.chmod(0o600)
+    with pytest.raises(Rejected, match=r"PGT538: .* has mode 0600, and a build gives it 0400") as rejected:
+        recover(str(site.out), str(site.lock))
+    assert "delete" not in (rejected.value.diagnostics[0].hint or ""), "staging may hold the only copy of a key"
+    key_of_tree.chmod(0o400)
+    assert recover(str(site.out), str(site.lock))
+
+
 BEYOND: dict[str, list[object]] = {
     "deletes what no manifest lists": ["unlink", "clients/bob/notes.txt", 0],
     "brings what its manifest does not list": ["rename", "clients/eve", 0],

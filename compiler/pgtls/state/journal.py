@@ -83,7 +83,10 @@ def read(place: Opened) -> Record | None:
         hint = "restore the out directory and the lock from one backup, or use the version of pgtls that wrote it"
         message = "the record of an interrupted build is damaged, or of another version"
         raise Rejected(Diagnostic("PGT532", message, hint=hint, file=_name(place))) from None
-    if not seal.fits(seal.read(place.root, place.private), body, code.decode(errors="replace").strip()):
+    key = seal.read(place.root, place.private)
+    if key is None:
+        raise _forged(place, seal.fault(place.out), f"{_MODE_LOST}; {_NEITHER}")
+    if not seal.fits(key, body, code.decode(errors="replace").strip()):
         raise _forged(place, "no build into this out directory wrote it")
     return _current(place, record)
 
@@ -172,11 +175,19 @@ def _strange(steps: Iterable[Operation], before: Mapping[str, Any], after: Mappi
     return next((step for step in steps if not follows(step)), None)
 
 
-def _forged(place: Opened, why: str) -> Rejected:
-    hint = (
-        "nothing was done: find out who created the file; then delete it together with .pgtls/staging, or restore "
-        "the out directory and the lock from one backup"
-    )
+_NEITHER = (
+    "otherwise restore the out directory and the lock from one backup; without one, move the file and .pgtls/staging "
+    "away, and keep them: they may hold the only copy of new keys"
+)
+_MODE_LOST = (
+    "nothing was done: if you or a restore changed the mode of the key, and not git, give it 0400 again and run "
+    "pgtls build: it completes the build"
+)
+
+
+def _forged(
+    place: Opened, why: str, hint: str = f"nothing was done: find out who created the file; {_NEITHER}"
+) -> Rejected:
     message = f"the record of an interrupted build does not count: {why}"
     return Rejected(Diagnostic("PGT538", message, hint=hint, file=_name(place)))
 

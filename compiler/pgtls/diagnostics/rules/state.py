@@ -357,12 +357,15 @@ RULES: tuple[Rule, ...] = (
         "error",
         "a commit record that no build of this directory wrote",
         meaning="`.pgtls/commit.json` in the out directory lists what an interrupted build decided, and the last "
-        "build into this directory did not write it: its authentication code is wrong, it starts from "
-        "another manifest, or it touches files that its build did not write.",
+        "build into this directory did not write it: its authentication code is wrong, the key that authenticates it "
+        "is missing or has another mode, it starts from another manifest, or it touches files that its build did not "
+        "write.",
         why="A build carries out a record before it looks at anything else. A record from a pull request or "
         "from another directory could move the key of a CA, open it to others, or delete keys.",
-        fix="Find out who created the file. Delete it together with `.pgtls/staging`, or restore the out "
-        "directory and the lock from one backup.",
+        fix="If you or a restore changed the mode of `.pgtls/key`, and not git, give it 0400 again and run "
+        "`pgtls build`. Otherwise find out who created the file, and restore the out directory and the lock from one "
+        "backup. Without one, move the file and `.pgtls/staging` away, and keep them: they may hold the only copy of "
+        "new keys.",
     ),
     Rule(
         "PGT539",
