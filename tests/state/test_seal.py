@@ -7,12 +7,14 @@ import os
 import shutil
 import stat
 import subprocess
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pgtls.diagnostics import Rejected
+from pgtls.state import lock as locks
 from pgtls.state import seal
 from pgtls.state.out_directory import opened
 from pgtls.state.transaction import pending, recover
@@ -176,6 +178,36 @@ def test_a_staged_lock_that_another_has_written_does_not_become_the_lock(site: S
     with pytest.raises(Rejected, match=r"PGT533: .*is not what the build has staged"):
         recover(str(site.out), str(site.lock))
     assert site.lock_bytes() == lock
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["of the first build", "of a later build"])
+def test_a_staged_lock_that_git_has_cleaned_away_is_written_from_its_copy(tmp_path: Path, first: bool) -> None:
+    site = Site(tmp_path, tmp_path / "pgtls.lock")
+    if not first:
+        site.build(TREE, issued(1))
+    interrupt(site)
+    (staged,) = site.directory.glob(".pgtls.lock.*.new")
+    decided = staged.read_bytes()
+    staged.unlink()
+    assert recover(str(site.out), str(site.lock))
+    assert site.lock_bytes() == decided
+    site.build(NEXT, issued(3))
+
+
+@pytest.mark.parametrize("what", ["the same lock", "another lock"])
+def test_a_lock_that_changed_keeps_the_lines_of_both_also_without_the_staged_one(site: Site, what: str) -> None:
+    interrupt(site)
+    (staged,) = site.directory.glob(".pgtls.lock.*.new")
+    staged.unlink()
+    lock = locks.read(site.lock).with_lines(issued(7))
+    if what == "another lock":
+        site.lock.write_bytes(replace(lock, id="f" * 32).render())
+        with pytest.raises(Rejected, match="PGT524"):
+            recover(str(site.out), str(site.lock))
+        return
+    site.lock.write_bytes(lock.render())
+    assert recover(str(site.out), str(site.lock))
+    assert {line.certificate.serial for line in locks.read(site.lock).issued} == {"1", "2", "7"}
 
 
 def test_a_staged_manifest_that_another_has_written_is_not_brought(site: Site) -> None:

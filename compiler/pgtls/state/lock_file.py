@@ -8,6 +8,7 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.state import files
@@ -15,6 +16,9 @@ from pgtls.state import lock as locks
 from pgtls.state.faults import writing
 from pgtls.state.journal import LockStep
 from pgtls.state.names import joined_name, staged_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PUBLIC = 0o644
 
@@ -38,20 +42,25 @@ def stage(lock: LockChange, out: str) -> LockStep | None:
             raise Rejected(Diagnostic("PGT531", "the lock changed while the build ran", hint=hint, file=lock.path))
         if step.after == lock.before:
             return None
-        mode = stat.S_IMODE(os.lstat(path).st_mode) if lock.before else _PUBLIC
         with suppress(FileNotFoundError):
             os.unlink(step.staged)
-        files.create(step.staged, lock.content, mode)
+        files.create(step.staged, lock.content, _mode(path))
     return step
 
 
-def put(step: LockStep) -> None:
+def put(step: LockStep, decided: Callable[[], bytes | None] = lambda: None) -> None:
     """Move the staged lock into place. If the lock changed since the build was decided, merge the lines of both.
+
+    If the staged lock is gone and the lock is not the new one, stage what ``decided`` returns: git does not track a
+    staged lock, and ``git clean`` deletes it.
 
     Raise OSError if that fails; :class:`Rejected` with PGT524 if another lock lies there, or as
     :func:`pgtls.state.lock.read`.
     """
     staged = _digest(step.staged)
+    if staged is None and _digest(step.path) != step.after and (content := decided()) is not None:
+        files.create(step.staged, content, _mode(step.path))
+        staged = sha256(content).hexdigest()
     if staged is None:
         if not os.path.lexists(step.path):
             raise FileNotFoundError(errno.ENOENT, "it is gone, and so is the new one that was staged")
@@ -82,6 +91,14 @@ def _join(step: LockStep) -> None:
     files.sync_file(joined)
     os.rename(joined, step.path)
     os.unlink(step.staged)
+
+
+def _mode(path: str) -> int:
+    """Return the mode of a new lock: that of the present one, if there is one."""
+    try:
+        return stat.S_IMODE(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return _PUBLIC
 
 
 def _digest(path: str) -> str | None:

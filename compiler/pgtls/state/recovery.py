@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
@@ -14,7 +15,7 @@ from pgtls.state.journal import digest
 from pgtls.state.names import KNOWN, KNOWN_DRAFT, KNOWN_PATH, PRIVATE, RECORD, STAGING
 
 if TYPE_CHECKING:
-    from pgtls.state.journal import Record
+    from pgtls.state.journal import LockStep, Record
     from pgtls.state.operations import Operation
     from pgtls.state.out_directory import Opened
 
@@ -28,7 +29,7 @@ def carry_out(place: Opened, record: Record) -> None:
         try:
             if record.lock:
                 path = record.lock.path
-                lock_file.put(record.lock)
+                lock_file.put(record.lock, partial(_decided, place, record.lock))
             if record.known and digest(KNOWN_DRAFT, place.private) == record.known:
                 path = KNOWN_PATH
                 os.rename(KNOWN_DRAFT, KNOWN, src_dir_fd=place.private, dst_dir_fd=place.private)
@@ -48,6 +49,12 @@ def carry_out(place: Opened, record: Record) -> None:
         message = f'the build is decided, but "{where}" cannot be put in place: {error.strerror or error}'
         hint = "fix this and run pgtls build: it carries out the rest"
         raise Rejected(Diagnostic("PGT533", message, hint=hint)) from None
+
+
+def _decided(place: Opened, lock: LockStep) -> bytes | None:
+    """Return the decided lock from its copy in the private directory; None if that has another one."""
+    names = (name for name in (KNOWN_DRAFT, KNOWN) if digest(name, place.private) == lock.after)
+    return next((files.read(name, place.private) for name in names), None)
 
 
 def sync(place: Opened, record: Record) -> None:
