@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ from support.servers import Server, versions
 from support.system import ENVIRONMENT, find_account, give, is_root, new_directory, run_as, server_account
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from support.installer import Installed
     from support.system import Account
@@ -187,12 +189,45 @@ def encrypt_key(files: Path) -> None:
     (files / "server.key").write_text("-----BEGIN AGE ENCRYPTED FILE-----\n")
 
 
+def damage(name: str, keep: int | None = None) -> Callable[[Path], None]:
+    """Return what deletes a file, or keeps some bytes of it; a negative number cuts the end off."""
+
+    def spoil(files: Path) -> None:
+        content = (files / name).read_bytes()
+        (files / name).unlink()
+        if keep is not None:
+            (files / name).write_bytes(content[:keep])
+
+    return spoil
+
+
+def spoil_inside(files: Path) -> None:
+    lines = (files / "root.crl").read_text().splitlines()
+    (files / "root.crl").write_text("\n".join([*lines[:2], *lines[3:], ""]))
+
+
+def cut_hashed(files: Path) -> None:
+    (path,) = (files / "root.crl.d").iterdir()
+    path.write_bytes(path.read_bytes()[:-80])
+
+
 SPOILT = {
     "server.key is encrypted for the builders": encrypt_key,
     "server.key does not match server.crt": spoil_key,
     "has a line of an unknown type": spoil_rules,
     "server.crt is out of order": spoil_chain,
     "there is no server.crt": no_certificate,
+    "root.crl is missing, and pgtls.conf names it": damage("root.crl"),
+    "root.crt is missing, and pgtls.conf names it": damage("root.crt"),
+    "root.crl.d is missing, and pgtls.conf names it": lambda files: shutil.rmtree(files / "root.crl.d"),
+    "root.crl is empty": damage("root.crl", 0),
+    "root.crl is empty, cut off": damage("root.crl", -80),
+    "root.crl is empty, cut off or damaged": spoil_inside,
+    "root.crt is empty": damage("root.crt", 0),
+    "root.crt is empty, cut off": damage("root.crt", -80),
+    "root.crl.d/": cut_hashed,
+    "pg_hba.conf is cut off": damage("pg_hba.conf", -3),
+    "pgtls.conf is cut off": damage("pgtls.conf", -3),
 }
 
 
@@ -226,6 +261,29 @@ def test_a_key_that_was_made_on_the_server_stays_there_and_has_to_be_that_of_the
     assert contents(one.data) == before
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("days", [-12, 2], ids=["that ran out", "from the future"])
+def test_a_crl_that_is_not_valid_is_refused_unless_the_one_in_place_is_none_better(
+    one: Server, tmp_path: Path, days: int, shell: tuple[str, ...]
+) -> None:
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"{shell[0]} is not installed: `make system` does it")
+    spec = SPEC.format(postgres=one.version, host="db.example.com", more='validity = "1y"')
+    spec = spec.replace("[ca.root]", '[ca.root]\ncrl_validity = "10d"')
+    install(compiled(spec, tmp_path / "good") / "servers" / "main", one, shell=shell).done()
+    before = contents(one.data)
+    for day in (-20, days):
+        out = compiled(spec, tmp_path / "bad", now=f"{datetime.now(UTC) + timedelta(days=day):%Y-%m-%d}")
+    files = out / "servers" / "main"
+    install(files, one, shell=shell).refused("every connection would be refused")
+    assert contents(one.data) == before
+    for path in ("root.crl", *(f"root.crl.d/{path.name}" for path in (files / "root.crl.d").iterdir())):
+        one.write(path, (files / path).read_bytes())
+    run = install(files, one, shell=shell)
+    assert run.done()
+    assert "nor is the one in place" in run.stderr
+
+
 def test_the_previous_set_comes_back_where_another_setting_wins(one: Server, tmp_path: Path) -> None:
     out = build(tmp_path, one)
     one.sql("alter system set ssl = off")
@@ -241,7 +299,8 @@ def test_the_previous_set_comes_back_where_the_server_keeps_its_old_certificate(
     install(out / "servers" / "main", one).done()
     before = contents(one.data)
     build(tmp_path, one, host="db2.example.com")
-    (out / "servers" / "main" / "root.crt").write_text("-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n")
+    settings = out / "servers" / "main" / "pgtls.conf"
+    settings.write_text(re.sub("(?m)^ssl_ciphers = .*", "ssl_ciphers = 'none of these'", settings.read_text()))
     install(out / "servers" / "main", one, "--wait", "1").refused("still serves another certificate")
     assert contents(one.data) == before
     assert "db.example.com" in served(one)

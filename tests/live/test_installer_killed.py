@@ -73,6 +73,7 @@ exec {real} "$@"
 
 FILES = ("server.crt", "server.key", "pg_hba.conf", "pg_ident.conf", "root.crl")
 CRL = "-----BEGIN X509 CRL-----\n{}\n-----END X509 CRL-----\n"
+CERTIFICATE = "server.crt {}\n-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"
 
 
 def program(path: Path, text: str) -> None:
@@ -108,7 +109,7 @@ class Stub:
     @property
     def installed(self) -> str:
         """The number of the set in place, or both."""
-        return "".join(sorted({(self.data / name).read_text()[-2] for name in FILES if name != "root.crl"}))
+        return "".join(sorted({(self.data / name).read_text().split()[1] for name in FILES if name != "root.crl"}))
 
     def run(self, files: int, *options: str, kill_at: int = 0, path: str = "") -> Installed:
         counter = self.home / "counter"
@@ -140,7 +141,7 @@ class Stub:
 
     def has_read(self, files: int) -> bool:
         """Wait until the stub has read a set; a signal takes its time."""
-        wanted = f"server.crt {files}\nserver.key {files}\n# {files}\n# {files}\n"
+        wanted = f"{CERTIFICATE.format(files)}server.key {files}\n# {files}\n# {files}\n"
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             loaded = self.data / "loaded"
@@ -170,11 +171,9 @@ def stub(tmp_path: Path) -> Iterator[Stub]:
         program(stub.home / "bin" / name, COUNTING.format(counts=counts, real=shutil.which(name)))
     for number in (1, 2):
         shutil.copytree(files, stub.home / f"set{number}")
-        for name in FILES:
-            text = CRL.format(number) if name == "root.crl" else f"# {number}\n"
-            (stub.home / f"set{number}" / name).write_text(
-                text if name.startswith(("pg_", "root")) else f"{name} {number}\n"
-            )
+        texts = (CERTIFICATE.format(number), f"server.key {number}\n", *[f"# {number}\n"] * 2, CRL.format(number))
+        for name, text in zip(FILES, texts, strict=True):
+            (stub.home / f"set{number}" / name).write_text(text)
     stub.data.mkdir(mode=0o700)
     for name, text in (
         ("PG_VERSION", "17\n"),
@@ -219,7 +218,7 @@ def test_killed_before_any_step_the_next_run_ends_right(
             stub.run(2, *options).done()
         assert (stub.installed, stub.has_read(after)) == (str(after), True), (step, notes)
         assert stub.kept - {"new"} == {"previous"}
-        assert (stub.work / "previous" / "server.crt").read_text() == f"server.crt {before}\n"
+        assert (stub.work / "previous" / "server.crt").read_text() == CERTIFICATE.format(before)
         assert CRL.format(2) in (stub.data / "root.crl").read_text()
         stub.reset(original)
     assert {note.split()[0] for note in notes if note} == {"swap", "keep"}
