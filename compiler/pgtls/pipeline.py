@@ -68,7 +68,7 @@ def decided(request: Request) -> Decided:
     if not fleet.state.recipients:
         check_in_the_clear(request.out, own)
     secrets = Secrets(fleet, sealed=request.sealed)
-    outside = gather(fleet, secrets, dict(asked.ca_keys))
+    outside = gather(fleet, checked.lock, secrets, dict(asked.ca_keys))
     profiles = adapted(wanted(fleet), outside)
     existing = observe(
         *(request.out, checked.lock, request.lock, profiles, outside, secrets),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from live.test_brought_crls import (
     ABOVE,
     CAS,
+    DAY,
     HERE,
     INNER,
     LEAVER,
@@ -26,14 +30,17 @@ from live.test_brought_crls import (
     of_certificate,
     point,
     serve,
+    unmarked,
 )
 from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.pki.crl import parse
 from pgtls.pki.model import Unreadable
+from support.authority import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from support.building import Place
     from support.servers import Server
@@ -201,6 +208,136 @@ def test_an_older_crl_undoes_no_revocation_after_a_build_without_crls(site: Site
     assert site.build(site.spec, crl(INNER, revoked=site.leaver, age=0), ABOVE) == []
 
 
+@pytest.mark.parametrize("with_key", [False, True])
+def test_an_older_crl_of_a_ca_above_undoes_no_revocation_after_a_build_without_crls(
+    site: Site, *, with_key: bool
+) -> None:
+    key = 'key_file = "company.key"\n' if with_key else ""
+    spec, own = site.spec.replace("crl_file", f"{key}crl_file"), () if with_key else (crl(INNER),)
+    serial = certified(site.place.directory, "leaver", ROOT)
+    site.build(spec, *own, crl(ROOT, revoked=serial))
+    assert not site.admits("leaver")
+    site.build(site.without_crls(key))
+    assert site.refused(spec, *own, crl(ROOT, age=5)) == ["PGT577"]
+    site.build(spec, *own, crl(ROOT, revoked=serial, age=0))
+
+
+def test_an_older_crl_undoes_no_revocation_after_its_ca_was_another_one(site: Site) -> None:
+    """The company's CA gets a new key, and the old one comes back in a table of its own, or in its place."""
+    directory, second = site.place.directory, ROOT.below("Company Clients of 2027")
+    site.build(site.spec, crl(INNER, revoked=site.leaver), ABOVE)
+    app = {path: path.read_bytes() for path in (directory / "app").iterdir()}
+    certified(directory, "app", second)
+    (directory / "company.crt").write_bytes(second.pem + ROOT.pem)
+    site.build(site.spec, crl(second), ABOVE)
+    (directory / "old.crt").write_bytes(INNER.pem + ROOT.pem)
+    (directory / "old.crl").write_bytes(crl(INNER, age=5) + ABOVE)
+    beside = '[ca.old]\ncert_file = "old.crt"\ncrl_file = "old.crl"\n'
+    both = site.spec.replace('client_ca = ["company"', 'client_ca = ["company", "old"') + beside
+    assert site.refused(both) == ["PGT577"]
+    (directory / "company.crt").write_bytes(INNER.pem + ROOT.pem)
+    for path, content in app.items():
+        path.write_bytes(content)
+    assert site.build(site.spec.replace("crl_file", 'key_file = "company.key"\ncrl_file'), ABOVE) == []
+    assert site.admits("app")
+    assert not site.admits("leaver"), "its key is here now, and signs what its last CRL listed"
+
+
+def test_an_older_crl_undoes_no_revocation_after_its_ca_was_below_another_root(site: Site) -> None:
+    other = Authority.root("Other Root")
+    serial = certified(site.place.directory, "leaver", ROOT)
+    site.build(site.spec, crl(INNER), crl(ROOT, revoked=serial))
+    (site.place.directory / "company.crt").write_bytes(INNER.again(other).pem + other.pem)
+    site.build(site.spec, crl(INNER), crl(other))
+    (site.place.directory / "company.crt").write_bytes(INNER.pem + ROOT.pem)
+    assert site.refused(site.spec, crl(INNER), crl(ROOT, age=5)) == ["PGT577"]
+
+
+def test_a_damaged_crl_of_a_ca_whose_key_is_here_is_signed_again_with_all_that_it_listed(site: Site) -> None:
+    spec = site.spec.replace("crl_file", 'key_file = "company.key"\ncrl_file')
+    site.build(spec, crl(INNER, revoked=site.leaver), ABOVE)
+    path = site.place.file("ca/company/ca.crl")
+    path.write_bytes(path.read_bytes()[:200])
+    site.build(spec, ABOVE)
+    assert site.admits("app")
+    assert not site.admits("leaver")
+
+
+LIMITED = {"of a point": point(HERE), "for users alone": USERS}
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_a_ca_whose_key_comes_here_signs_a_crl_for_all_certificates(site: Site, name: str) -> None:
+    certified(site.place.directory, "app", INNER, HERE)
+    (site.place.directory / "top.crl").write_bytes(ABOVE)
+    tables = 'issuer = "top"\ncrl_file = "company.crl"\n[ca.top]\ncert_file = "root.crt"\ncrl_file = "top.crl"\n'
+    spec = site.spec.replace('crl_file = "company.crl"\n', tables)
+    site.build(spec, crl(INNER, LIMITED[name]))
+    below = '[ca.below]\nissuer = "company"\n[user.leaver]\nca = "below"\n'
+    site.build(spec.replace('crl_file = "company.crl"', 'key_file = "company.key"') + below)
+    assert site.admits("app")
+    assert gets_in(site.server, site.place.file("clients/leaver"))
+
+
+def test_no_crl_for_another_certificate_of_the_key_takes_the_place_of_one(site: Site) -> None:
+    other = Authority.root("Other Root")
+    second = INNER.again(other)
+    (site.place.directory / "second.crt").write_bytes(second.pem + other.pem)
+    (site.place.directory / "second.crl").write_bytes(always(second, 1) + crl(other))
+    more = '[ca.second]\ncert_file = "second.crt"\ncrl_file = "second.crl"\n'
+    site.build(site.spec + more, always(INNER, 2), ABOVE)
+    assert site.admits("app")
+
+
+def always(by: Authority, age: int) -> bytes:
+    """Sign a CRL whose authority key identifier names the certificate of the CA, as `issuer:always` does."""
+    builder = x509.CertificateRevocationListBuilder(by.certificate.subject, NOW - age * DAY, NOW + 30 * DAY)
+    builder = builder.add_extension(of_certificate(by, by.certificate.serial_number), critical=False)
+    return builder.sign(by.key, SHA256()).public_bytes(Encoding.PEM)
+
+
+def test_a_crl_that_may_be_that_of_a_namesake_is_refused(site: Site) -> None:
+    """OpenSSL takes the newest of the name, and its signature does not fit."""
+    twin = ROOT.below("Company Clients")
+    (site.place.directory / "twin.crt").write_bytes(twin.pem + ROOT.pem)
+    spec = site.spec.replace('client_ca = ["company"', 'client_ca = ["company", "twin"')
+    spec += '[ca.twin]\ncert_file = "twin.crt"\ncrl_file = "twin.crl"\n'
+    (site.place.directory / "twin.crl").write_bytes(crl(twin) + ABOVE)
+    assert site.build(spec, crl(INNER), ABOVE) == []
+    assert site.admits("app")
+    assert site.refused(spec, unmarked(INNER, 1), ABOVE) == ["PGT564"]
+    serve(site.server, site.place, unmarked(INNER, 1) + unmarked(twin, 0) + ABOVE)
+    assert not site.admits("app")
+
+
+def test_a_ca_that_the_one_above_has_revoked_is_told(site: Site) -> None:
+    site.build(site.spec, crl(INNER), ABOVE)
+    revoking = crl(ROOT, revoked=INNER.certificate.serial_number)
+    serve(site.server, site.place, crl(INNER) + revoking)
+    assert not site.admits("app")
+    assert site.refused(site.spec, crl(INNER), revoking) == ["PGT563"]
+
+
+@pytest.mark.parametrize("serial", ["00", "FF" * 20])
+def test_a_serial_number_that_no_crl_here_can_hold_stops_the_key_and_not_the_ca(site: Site, serial: str) -> None:
+    assert site.build(site.spec, by_openssl(site.place.directory, serial), ABOVE) == []
+    assert site.refused(site.spec.replace("crl_file", 'key_file = "company.key"\ncrl_file')) == ["PGT502"]
+
+
+def by_openssl(directory: Path, serial: str) -> bytes:
+    """Sign a CRL by OpenSSL, which lists serial numbers that RFC 5280 forbids."""
+    (directory / "index.txt").write_text(f"R\t400101000000Z\t260101000000Z\t{serial}\tunknown\t/CN=x\n")
+    (directory / "number").write_text("20\n")
+    (directory / "inner.crt").write_bytes(INNER.pem)
+    (directory / "openssl.cnf").write_text(
+        "[ca]\ndefault_ca = c\n[c]\ndatabase = index.txt\ncrlnumber = number\ndefault_md = sha256\n"
+        "default_crl_days = 30\ncrl_extensions = e\n[e]\nauthorityKeyIdentifier = keyid\n"
+    )
+    words = "openssl ca -gencrl -config openssl.cnf -cert inner.crt -keyfile company.key"
+    words += f" -crl_lastupdate {NOW - DAY:%y%m%d%H%M%SZ}"
+    return subprocess.run(words.split(), cwd=directory, check=True, capture_output=True).stdout
+
+
 HEIR = """[ca.second]
 [user.heir]
 ca = "second"
@@ -249,6 +386,46 @@ def test_the_name_of_who_left_is_free_when_the_crl_of_its_key_says_so(site: Site
         site.build(changed(site.spec), *lists)
     assert site.admits("app")
     assert site.admits("leaver") is not free
+
+
+def test_a_name_is_free_when_each_crl_that_servers_may_take_says_so(site: Site) -> None:
+    """The certificate may name the point of the newer CRL, which does not list it."""
+    serial = certified(site.place.directory, "leaver", INNER, HERE)
+    site.build(site.spec + LEAVER, crl(INNER, age=5), ABOVE)
+    site.build(site.spec)
+    complete, of_point = crl(INNER, revoked=serial, age=3, days=5), (crl(INNER, point(HERE), age=n) for n in (1, 4))
+    assert site.refused(heir(site.spec), complete, next(of_point), ABOVE) == ["PGT254"]
+    site.build(site.spec, complete, crl(INNER, point(HERE), age=1), ABOVE)
+    assert site.admits("leaver")
+    assert site.build(heir(site.spec), crl(INNER, revoked=serial, age=0), next(of_point), ABOVE) == []
+    assert not site.admits("leaver")
+
+
+def test_a_name_is_not_free_by_another_key_identifier_of_the_ca(site: Site) -> None:
+    key_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(INNER.key.public_key())
+    certified(site.place.directory, "leaver", INNER, key_id=key_id)
+    site.build(site.spec + LEAVER, unmarked(INNER, 3), ABOVE)
+    site.build(site.spec)
+    (site.place.directory / "company.crt").write_bytes(INNER.again(ROOT, b"other").pem + ROOT.pem)
+    (site.place.directory / "leaver" / "postgresql.crt").write_bytes(site.shown("leaver") + INNER.pem)
+    assert site.refused(heir(site.spec), unmarked(INNER, 1), ABOVE) == ["PGT254"]
+    site.build(site.spec)
+    assert site.admits("leaver"), "it sends the other certificate of the CA"
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_who_leaves_a_ca_with_another_name_is_revoked(site: Site, when: str) -> None:
+    site.build(site.spec + LEAVER, crl(INNER, age=3), ABOVE)
+    if when == "later":
+        site.build(renamed(site.spec + LEAVER))
+    assert site.build(renamed(site.spec)) == ["PGT569"]
+    assert site.refused(heir(renamed(site.spec))) == ["PGT254"]
+    assert site.build(heir(renamed(site.spec)), crl(INNER, revoked=site.leaver), ABOVE) == []
+    assert site.admits("app")
+    assert not site.admits("leaver")
+    with_key = renamed(site.spec).replace("crl_file", 'key_file = "company.key"\ncrl_file')
+    assert site.build(with_key, ABOVE) == [], "its key was never here under another name"
+    assert not site.admits("leaver")
 
 
 def test_a_newer_crl_in_another_file_that_does_not_list_it_frees_no_name(site: Site) -> None:

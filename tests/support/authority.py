@@ -56,6 +56,11 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         return Authority(self.sign(named(CN=name), key.public_key(), ca=True), key)
 
+    def again(self, above: Authority, key_id: bytes = b"") -> Authority:
+        """Have another CA certify this one again, with the same key, perhaps under another subject key identifier."""
+        subject, key = self.certificate.subject, self.key.public_key()
+        return Authority(_signed(subject, key, above.certificate.subject, above.key, ca=True, key_id=key_id), self.key)
+
     def sign(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, ca: bool = False, hosts: Sequence[str] = ()
     ) -> x509.Certificate:
@@ -123,7 +128,9 @@ def _signed(
     *,
     ca: bool,
     hosts: Sequence[str] = (),
+    key_id: bytes = b"",
 ) -> x509.Certificate:
+    kind = x509.SubjectKeyIdentifier
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder(
         issuer,
@@ -132,7 +139,7 @@ def _signed(
         x509.random_serial_number(),
         now - timedelta(days=1),
         now + timedelta(days=3000 if ca else 30),
-    ).add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    ).add_extension(kind(key_id) if key_id else kind.from_public_key(key), critical=False)
     if issuer != subject:
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
         builder = builder.add_extension(identifier, critical=False)

@@ -107,9 +107,11 @@ class _Heirs:
                 is_own = has_it or line.entity == heir.entity or (owner and heir.role in owner.roles)
                 if (left or not is_own) and heir.subject in (None, subject):
                     yield heir
-        older = left or (owner and self._compared(owner.common_name) not in shown)
-        for of, pattern, heir in self._patterns if older else ():
-            if decided(pattern, subject if of == "dn" else common_name(subject) or "") is not False:
+        for of, pattern, heir in self._patterns:
+            older = owner and (
+                distinguished_name(owner) != subject if of == "dn" else self._compared(owner.common_name) not in shown
+            )
+            if (left or older) and decided(pattern, subject if of == "dn" else common_name(subject) or "") is not False:
                 yield heir
 
     def _today(self, entity: Entity) -> tuple[str, str]:

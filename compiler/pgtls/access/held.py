@@ -7,6 +7,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from pgtls.access.grants import distinguished_name
 from pgtls.hba.pgbouncer import folded
 
 if TYPE_CHECKING:
@@ -88,11 +89,11 @@ def _shared(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, 
         for of, name in identities(policy):
             holders.setdefault(folded(common_name(name) or "" if of == "dn" else name), set()).add("")
 
-    today = {user.entity: user.common_name for user in fleet.users.values()}
+    today = {user.entity: distinguished_name(user) for user in fleet.users.values() if user.ca}
 
     def is_shared(line: Known) -> bool:
-        name = common_name(line.certificate.subject)
-        if today.get(line.entity, name) != name or (line.ca, line.certificate.serial) in former:
+        subject = line.certificate.subject
+        if today.get(line.entity, subject) != subject or (line.ca, line.certificate.serial) in former:
             return True
         names = map(folded, shown_names(line.certificate, hosts=True))
         return any(name.startswith("*") or holders.get(name, set()).difference((line.entity,)) for name in names)

@@ -219,8 +219,15 @@ def _missing(profile: Profile, pem: bytes, way: Sequence[x509.Certificate], list
     parsed = facts.parse(pem)
     assert not isinstance(parsed, Unreadable)  # noqa: S101  (it was read before)
     for number, one in enumerate((parsed[0], *way)):
-        name, scopes = name_text(one.issuer), lists.together.scopes.get(canonical(one.issuer))
+        name = name_text(one.issuer)
         whose = f'"{name_text(one.subject)}"' if number else f"the certificate of {profile.entity}"
+        keys = [published.signer(above) for above in way[number : number + 1]]
+        scopes = [
+            each
+            for signer, its in lists.together.scopes.items()
+            if (signer in keys if keys else signer[0] == canonical(one.issuer))
+            for each in its
+        ]
         if not scopes:
             yield f'there is no CRL of "{name}", which signed {whose}'
         elif limit := published.uncovered(scopes, one):

@@ -6,6 +6,7 @@ whichever file has it: after its end they would apply an older one, without what
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -20,64 +21,65 @@ from pgtls.pki.names import name_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from cryptography import x509
 
     from pgtls.certificates.model import Signed
     from pgtls.fleet.model import Authority, Fleet, Identity, User
     from pgtls.pki.model import Entity
-    from pgtls.pki.published import Published, Signer
+    from pgtls.pki.published import Published
+    from pgtls.state.lock import Lock
 
 
 class Brought(NamedTuple):
     """The CRLs of all ``crl_file``, by NAME of the CA."""
 
+    files: Mapping[str, Sequence[Published]]
+    """All of each file."""
     lists: Mapping[str, Lists]
-    """For a CA whose key is elsewhere, its own and those of the CAs above it; else the latter."""
+    """For a CA whose key is elsewhere, its own and those of the CAs above it; else the latter. Servers get these."""
     own: Mapping[str, Sequence[Published]]
     """For a CA whose key is here: those that were signed with it elsewhere. This build signs one in their place."""
     problems: Sequence[Diagnostic]
 
 
-def read(fleet: Fleet, signed: Mapping[Entity, Signed], contents: Mapping[str, bytes]) -> Brought:
+def read(fleet: Fleet, lock: Lock, signed: Mapping[Entity, Signed], contents: Mapping[str, bytes]) -> Brought:
     """Read the ``contents`` of ``crl_file``, by NAME of the CA. The certificates of these CAs are among ``signed``."""
     files: dict[str, Sequence[Published]] = {}
     problems: list[Diagnostic] = []
-    once: dict[bytes, Published] = {}
+    once: dict[tuple[bytes, bytes], Published] = {}
     for name, content in contents.items():
         found = _file(fleet, fleet.cas[name], signed, content)
         if isinstance(found, str):
             problems.append(_fault(fleet, name, found))
         else:
-            files[name] = [once.setdefault(one.list.signature, one) for one in found]
-    here, everything = _keys_here(fleet, signed), tuple(once.values())
+            files[name] = [once.setdefault((one.list.signature, one.ca.signature), one) for one in found]
+    here, everything = _keys_here(fleet, lock, signed), tuple(once.values())
     own: dict[str, list[Published]] = {}
     for one in everything:
-        if one.signer in here:
-            own.setdefault(here[one.signer], []).append(one)
+        if one.signer[1] in here:
+            own.setdefault(here[one.signer[1]], []).append(one)
     given = {
-        name: tuple(dict.fromkeys(published.newest(one, everything) for one in found if one.signer not in here))
+        name: tuple(dict.fromkeys(published.newest(one, everything) for one in found if one.signer[1] not in here))
         for name, found in files.items()
     }
     lists = {
-        name: _lists(fleet, name, signed, [one for one in files[name] if one.signer not in here], its)
+        name: _lists(fleet.cas[name], _chain(signed[fleet.cas[name].entity].file), its, fleet.now)
         for name, its in given.items()
         if its
     }
-    return Brought(lists, own, (*problems, *_outlived(fleet, given)))
+    return Brought(
+        files,
+        lists,
+        own,
+        (*problems, *_outlived(fleet, given), *_ambiguous(fleet, given), *_revoked(fleet, signed, lists)),
+    )
 
 
-def _lists(
-    fleet: Fleet,
-    name: str,
-    signed: Mapping[Entity, Signed],
-    brought: Sequence[Published],
-    given: Sequence[Published],
-) -> Lists:
-    ca = fleet.cas[name]
-    chain = _chain(signed[ca.entity].file)
-    together = published.together(given, chain if ca.trusted_only else chain[1:], fleet.now)
-    return Lists(brought, together, b"".join(one.list.public_bytes(Encoding.PEM) for one in given))
+def _lists(ca: Authority, chain: Sequence[x509.Certificate], given: Sequence[Published], now: datetime) -> Lists:
+    together = published.together(given, chain if ca.trusted_only else chain[1:], now)
+    return Lists(together, b"".join(one.list.public_bytes(Encoding.PEM) for one in given))
 
 
 def _file(fleet: Fleet, ca: Authority, signed: Mapping[Entity, Signed], content: bytes) -> tuple[Published, ...] | str:
@@ -115,17 +117,13 @@ def _chain(file: bytes) -> tuple[x509.Certificate, ...]:
     return () if isinstance(found, Unreadable) else found
 
 
-def _keys_here(fleet: Fleet, signed: Mapping[Entity, Signed]) -> dict[Signer, str]:
-    """Return the CAs of the spec whose key is here, as far as supplied files have their certificates."""
+def _keys_here(fleet: Fleet, lock: Lock, signed: Mapping[Entity, Signed]) -> dict[str, str]:
+    """Return the NAMEs of the CAs whose key is here, by the digest of that key."""
     found = {}
     for ca in fleet.cas.values():
-        chain = _chain(signed[ca.entity].file) if ca.entity in signed else ()
-        for link, certificate in zip(ca.chain, chain, strict=False):
-            signer = published.signer(certificate)
-            if link.entity in signed and signed[link.entity].certificate.spki_sha256 != signer[1]:
-                break  # a CA between them, which is not in the spec
-            if not link.trusted_only:
-                found[signer] = link.name
+        known = signed.get(ca.entity) or lock.latest.get(ca.entity)
+        if known and not ca.trusted_only:
+            found[known.certificate.spki_sha256] = ca.name
     return found
 
 
@@ -141,6 +139,32 @@ def _outlived(fleet: Fleet, given: Mapping[str, Iterable[Published]]) -> Iterato
                 f"a newer CRL of {listed(names)} covers some of the certificates, and ends earlier: after that, "
                 "servers would take the older one again",
             )
+
+
+def _ambiguous(fleet: Fleet, given: Mapping[str, Iterable[Published]]) -> Iterator[Diagnostic]:
+    """Report CRLs that OpenSSL would take for those of another CA of the same name."""
+    signers = {one.signer for its in given.values() for one in its}
+    for name, its in given.items():
+        for one in its:
+            alike = [signer for signer in signers if signer[0] == one.signer[0]]
+            if alike[1:] and not published.key_identified(one.list):
+                whose = f'the CRL of "{name_text(one.ca.subject)}" in it'
+                text = f"{whose} does not say which of the CAs of this name signed it (authority key identifier)"
+                yield _fault(fleet, name, text)
+
+
+def _revoked(fleet: Fleet, signed: Mapping[Entity, Signed], lists: Mapping[str, Lists]) -> Iterator[Diagnostic]:
+    """Report CAs that are revoked by the CRLs of the CAs above them: servers refuse all that they sign."""
+    for name, its in lists.items():
+        ca = fleet.cas[name]
+        chain = _chain(signed[ca.entity].file)
+        cas = {one.key: one.cas for one in its.together.revoked}
+        for one, above in pairwise(chain):
+            if f"{one.serial_number:x}" in cas.get(published.signer(above)[1], ()):
+                revoked = f'"{name_text(above.subject)}" has revoked "{name_text(one.subject)}"'
+                message = f"{revoked}: servers would reject every client"
+                hint = "trust another CA, or bring the certificate that replaces the revoked one"
+                yield Diagnostic("PGT563", message, place_of(fleet, ca.entity, "crl_file"), hint)
 
 
 def _fault(fleet: Fleet, name: str, text: str) -> Diagnostic:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.certificates import brought_crls, external, lock_changes, retired_cas, signers, supplied_keys
+from pgtls.certificates import external, lock_changes, retired_cas, signers, supplied_keys, unlisted
 from pgtls.certificates.clock import clock, issued_later
 from pgtls.certificates.model import Adopt, CrlDecision, Decisions, Issue, Keep, makes_key, taken
 from pgtls.certificates.previous_roots import previous_roots
@@ -50,7 +50,7 @@ def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, a
     for profile in wanted.values():
         certificates[profile.entity] = _certificate(profile, fleet, existing, certificates, asked, listed)
     former = retired_cas.names(fleet, existing)
-    fresh = revocations(certificates, wanted, existing.lock, listed, former, settled(certificates, existing), fleet.now)
+    fresh = revocations(certificates, wanted, existing, listed, former, settled(certificates, existing), fleet.now)
     revoked = (*existing.forgotten, *fresh)
     doubted = bool(issued_later(existing.lock, fleet.now))
     crls = {
@@ -71,7 +71,7 @@ def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, a
         *revoking_nothing(fleet, certificates, existing.lock),
         *external.crl_problems(crls, existing, fleet.now),
         *external.above_problems(existing.outside, fleet.now),
-        *brought_crls.unseen_revocations(fleet, existing, revoked, (*crls.values(), *retired)),
+        *unlisted.unseen_revocations(fleet, existing, revoked, (*crls.values(), *retired)),
         *unsigned,
         *clock(existing, fleet.now, issuing=any(isinstance(one, Issue) for one in certificates.values())),
     )
@@ -90,7 +90,7 @@ def _taken(
     listed = serials(fleet)
 
     def meant(line: IssuedLine) -> bool:
-        why = why_revoked(line, certificates.get(line.entity), gone=True)
+        why = why_revoked(line, certificates.get(line.entity), ca=line.ca, gone=True)
         return line.serial in listed.get(line.ca, ()) or why is not None
 
     others = lock_changes.revoked_by_others(existing, revoked, meant, fleet.now)
@@ -279,8 +279,9 @@ def _crl(
     found, own = existing.crls.get(ca.name), decision.found.certificate
     there = found if isinstance(found, RevocationList) else None
     everywhere = merged((there, existing.elsewhere[ca.name])) if ca.name in existing.elsewhere else there
-    issued = (line for line in existing.lock.by_serial.values() if line.ca == ca.name)
-    known = (line for line in (*existing.lock.revocations.values(), *revocations) if line.ca == ca.name)
+    names = {ca.name, *(former for former, name in existing.former_names.items() if name == ca.name)}
+    issued = (line for line in existing.lock.by_serial.values() if line.ca in names)
+    known = (line for line in (*existing.lock.revocations.values(), *revocations) if line.ca in names)
     entries = listing(everywhere, issued, known, existing.drift, named, now)
     why = _crl_reason(found, _key_id(decision, existing.lock), entries, now)
     if from_the_future(there, own, now):

@@ -123,11 +123,8 @@ def crl_problems(crls: Mapping[str, CrlDecision], existing: Existing, now: datet
     """Report the CRLs that wait for a key, and expired CRLs: they lock every client out."""
     for name, crl in crls.items():
         found, given = crl.found, name in existing.outside.crls
-        hint = (
-            "bring a new one in crl_file"
-            if given
-            else f"lend the key with {existing.outside.lending(name)}, or bring a new CRL in crl_file"
-        )
+        lend = f"lend the key with {existing.outside.lending(name)}"
+        hint = "bring a new one in crl_file" if given else lend
         if crl.reason is None and isinstance(found, RevocationList) and found.next_update <= now:
             message = (
                 f'the CRL of CA "{name}" expired on {found.next_update:%Y-%m-%d}: servers would reject every client'

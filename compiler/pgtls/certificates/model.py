@@ -112,9 +112,8 @@ class Account(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """The CRLs that the file of a CA has, and those that servers get in their place: what they say, and their PEM."""
+    """The CRLs that servers get for the file of a CA: what they say, and their PEM."""
 
-    brought: Sequence[Published]
     together: Together
     pem: bytes
 
@@ -152,6 +151,8 @@ class Outside:
     crls: Mapping[str, Lists] = field(default_factory=dict)
     above: Mapping[str, Lists] = field(default_factory=dict)
     """For a CA whose key is here: the CRLs of the CAs above it, from its file."""
+    crl_files: Mapping[str, Sequence[Published]] = field(default_factory=dict)
+    """All CRLs of each file."""
     own_crls: Mapping[str, Sequence[Published]] = field(default_factory=dict)
     """For a CA whose key is here: CRLs that were signed with it elsewhere. Servers do not get them."""
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -200,6 +201,8 @@ class Existing:
     lost: bool = False
     """The out directory is missing, and this is no review."""
     outside: Outside = Outside()
+    former_names: Mapping[str, str] = field(default_factory=dict)
+    """NAMEs that CAs of the spec had before, by their keys, and the NAMEs of today."""
     elsewhere: Mapping[str, RevocationList] = field(default_factory=dict)
     """What other CRLs list for a CA whose key is here: its own lists that, too."""
     drift: Drift = NO_DRIFT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import os
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,7 +34,7 @@ from pgtls.state.out_directory import (
 from pgtls.state.provenance import remembers, with_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from pgtls.certificates.model import KeyState, Outside, Stored
@@ -83,8 +83,10 @@ def observe(
         review=review,
         replaced=replaced,
     )
+    names = _former_names(existing.found, whole)
     return replace(
         existing,
+        former_names=names,
         forgotten=revocations(lock, drift, now) if allow_revoke else (),
         history=generations.read(out) if remembered else None,
         accounts={} if existing.from_lock else {ca: _account(ca, existing, replaced) for ca in sorted(outside.acme)},
@@ -93,10 +95,21 @@ def observe(
         diagnostics=(
             *existing.diagnostics,
             *outside.diagnostics,
-            *taken_keys(outside, whole, out, existing.found),
-            *replaced_by_older(outside, existing.listed, partial(content, out)),
+            *taken_keys(outside, whole, out, existing.found, names),
+            *replaced_by_older(outside, partial(lists_in, existing.listed, partial(content, out))),
         ),
     )
+
+
+def _former_names(found: Mapping[Entity, Found], lock: Lock) -> dict[str, str]:
+    """Return NAMEs that CAs had before, by their keys, and the NAMEs that these have today."""
+    cas = ((entity, one.certificate) for entity, one in found.items() if entity.kind == "ca")
+    today = {one.spki_sha256: entity.name for entity, one in cas if isinstance(one, Certificate)}
+    owners: dict[str, set[str]] = {}
+    for line in lock.by_serial.values():
+        if line.entity.kind == "ca" and line.entity not in found and line.certificate.spki_sha256 in today:
+            owners.setdefault(line.entity.name, set()).add(today[line.certificate.spki_sha256])
+    return {name: min(its) for name, its in owners.items() if len(its) == 1}
 
 
 def _manifest(
@@ -155,7 +168,7 @@ def _existing(
     crls: dict[str, RevocationList | Unreadable] = {
         entity.name: crl for entity in cas if (crl := _crl(entity, found[entity], contents)) is not None
     }
-    all_lists = cache(partial(lists_in, files.entries, partial(content, out)))
+    lists = lists_in(files.entries, partial(content, out))
     crls |= {name: lists.facts for name, lists in outside.crls.items()}
     ours = {entity: one for entity, one in found.items() if entity not in outside.signed}
     return Existing(
@@ -169,7 +182,7 @@ def _existing(
         contents,
         _brought(found, outside, secrets),
         outside=outside,
-        elsewhere=dict(_elsewhere(cas, found, contents, outside, all_lists)),
+        elsewhere=dict(_elsewhere(cas, found, outside, lists)),
         drift=drift,
         sealed=secrets.sealed,
         diagnostics=(
@@ -264,7 +277,7 @@ def _nothing(out: str, lock: Lock, profiles: Mapping[Entity, Profile], outside: 
         found[entity] = _restored(entity, found[entity], lock, outside)
     crls = {name: lists.facts for name, lists in outside.crls.items()}
     brought = _brought(found, outside, secrets)
-    elsewhere = dict(_elsewhere(map(ca_entity, outside.own_crls), found, {}, outside, tuple))
+    elsewhere = dict(_elsewhere(map(ca_entity, outside.own_crls), found, outside, ()))
     return Existing(out, lock, found=found, crls=crls, elsewhere=elsewhere, brought=brought, outside=outside)
 
 
@@ -474,20 +487,16 @@ def _crl(entity: Entity, found: Found, contents: Mapping[str, bytes]) -> Revocat
 
 
 def _elsewhere(
-    cas: Iterable[Entity],
-    found: Mapping[Entity, Found],
-    contents: Mapping[str, bytes],
-    outside: Outside,
-    all_lists: Callable[[], Lists],
+    cas: Iterable[Entity], found: Mapping[Entity, Found], outside: Outside, lists: Lists
 ) -> Iterator[tuple[str, RevocationList]]:
-    """Yield what other CRLs than its own list for each CA whose key is here, by its NAME."""
+    """Yield what CRLs of the tree, and those that are brought, list for each CA whose key is here, by its NAME."""
     for entity in cas:
-        there, brought = contents.get(layout.crl_path(entity.name)), outside.own_crls.get(entity.name, ())
-        if entity not in outside.keyless and found[entity].pem:
+        brought = [one.list for one in outside.own_crls.get(entity.name, ())]
+        if entity not in outside.keyless and found[entity].pem and (lists or brought):
             from pgtls.pki import published
 
-            if lists := published.elsewhere(there, found[entity].pem, brought, all_lists):
-                yield entity.name, lists
+            if its := published.elsewhere(found[entity].pem, (*lists, *brought)):
+                yield entity.name, its
 
 
 def _behind(

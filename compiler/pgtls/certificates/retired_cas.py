@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from pgtls.certificates.brought_crls import remembered
 from pgtls.certificates.model import UNTOUCHED, CrlDecision, Signer
 from pgtls.certificates.revocation import from_the_future, listing
 from pgtls.diagnostics import Diagnostic
@@ -192,11 +193,15 @@ def _reason(there: RevocationList | None, ca: Certificate, entries: Sequence[Rev
 
 
 def files(fleet: Fleet, existing: Existing, crls: Mapping[str, bytes | Later]) -> Tree:
-    """Return the files of every such CA at their future paths. ``crls`` are by path and replace the present ones."""
-    return {
+    """Return the files of every such CA at their future paths, and what CRLs of others have said.
+
+    ``crls`` are by path and replace the present ones.
+    """
+    kept = {
         path: File(crls[path], file.mode, file.kind, file.entity) if path in crls else file
         for path, file in _files(fleet, existing)
     }
+    return {**kept, **remembered(existing)}
 
 
 def _files(fleet: Fleet, existing: Existing) -> Iterator[tuple[str, File]]:

@@ -61,7 +61,7 @@ def canonical(serial: str) -> str:
 def revocations(
     certificates: Mapping[Entity, Decision],
     wanted: Mapping[Entity, Profile],
-    lock: Lock,
+    existing: Existing,
     listed: Mapping[str, set[str]],
     retired: frozenset[str],
     settled: AbstractSet[Entity],
@@ -72,11 +72,14 @@ def revocations(
     ``settled`` are the :func:`settled` entities.
     """
     cas = {profile.entity.name for profile in wanted.values() if profile.kind == "ca"} | retired
+    lock, names = existing.lock, existing.former_names
     for line in lock.alive(now):
+        ca = names.get(line.ca, line.ca)
         listed_here = line.serial in listed.get(line.ca, ())
-        if line.entity.kind == "ca" or line.ca not in cas or listed_here:
+        if line.entity.kind == "ca" or ca not in cas or listed_here:
             continue
-        if why := why_revoked(line, certificates.get(line.entity), gone=line.ca in retired or line.entity in settled):
+        gone = ca in retired or line.entity in settled
+        if why := why_revoked(line, certificates.get(line.entity), ca=ca, gone=gone):
             yield RevokedLine(line.ca, line.entity, line.serial, why, now)
     for ca, numbers in listed.items():
         for serial in sorted(numbers):
@@ -120,13 +123,19 @@ def from_the_future(there: RevocationList | None, ca: Certificate | Unreadable |
 
 
 def unlistable(lists: Iterable[CrlDecision], drift: Drift) -> Iterator[Diagnostic]:
-    """Report serial numbers that no CRL can hold, in lines that others added, even before they are revoked."""
+    """Report serial numbers that no CRL of pgtls can hold, even in lines of others before they are revoked."""
     for one in lists:
         name = one.entity.name
-        serials = {entry.serial for entry in one.entries} | {serial for ca, serial in drift.issued if ca == name}
-        for serial in sorted(serial for serial in serials if int(serial, 16) >> SERIAL_BITS):
-            message = f'CA "{name}" has not issued {serial}: a serial number has at most {SERIAL_BITS} bits'
-            hint = "read in the lock's history who added the line with this serial number, and delete it"
+        others = {serial for ca, serial in drift.issued if ca == name}
+        serials = {entry.serial for entry in one.entries} if one.reason else set()
+        for serial in sorted(serial for serial in serials | others if not 0 < int(serial, 16) < 1 << SERIAL_BITS):
+            message = (
+                f'CA "{name}" cannot list {serial}: a serial number is positive, and has at most {SERIAL_BITS} bits'
+            )
+            hint = (
+                "read in the lock's history who added the line with this serial number, and delete it; "
+                "if a CRL in crl_file lists it, keep the key of this CA where that was signed"
+            )
             yield Diagnostic("PGT502", message, hint=hint)
 
 
@@ -144,8 +153,10 @@ def settled(certificates: Mapping[Entity, Decision], existing: Existing) -> froz
     return frozenset(found)
 
 
-def why_revoked(line: IssuedLine, decision: Decision | None, *, gone: bool) -> RevocationReason | None:
+def why_revoked(line: IssuedLine, decision: Decision | None, *, ca: str, gone: bool) -> RevocationReason | None:
     """Return why the spec revokes a certificate, None if it does not. ``decision`` is the decision about its entity.
+
+    ``ca`` is the NAME that its CA has today.
 
     A certificate that remains at an earlier CA is revoked when it is ``gone``: its successor is in use, or the CA
     retired.
@@ -154,15 +165,15 @@ def why_revoked(line: IssuedLine, decision: Decision | None, *, gone: bool) -> R
         return "cessation_of_operation"
     if too_old(line.certificate, decision.profile):
         return "key_compromise"
-    return "superseded" if _replaced(line, decision, gone=gone) else None
+    return "superseded" if _replaced(ca, decision, gone=gone) else None
 
 
-def _replaced(line: IssuedLine, decision: Decision, *, gone: bool) -> bool:
+def _replaced(ca: str, decision: Decision, *, gone: bool) -> bool:
     """Return whether a certificate contains something that the spec no longer does.
 
     A renewed one stays valid until it ends.
     """
-    if line.ca != decision.profile.issuer:
+    if ca != decision.profile.issuer:
         return gone
     why = decision.reason if isinstance(decision, Issue) else None
     return why is not None and why.name == "differs" and not _IDENTITY.isdisjoint(why.fields)

@@ -49,14 +49,21 @@ def brought_key(entity: Entity, path: str, secrets: Secrets) -> PrivateKey | Unr
     return keys.load(pem, secrets.passphrase(entity) if b"ENCRYPTED" in pem else None)
 
 
-def taken_keys(outside: Outside, lock: Lock, out: str, found: Mapping[Entity, Found]) -> Iterator[Diagnostic]:
+def taken_keys(
+    outside: Outside, lock: Lock, out: str, found: Mapping[Entity, Found], former: Mapping[str, str]
+) -> Iterator[Diagnostic]:
     """Reject the key of another CA, and a ``key_file`` in the out directory.
 
     The public key tells whose it is: no key is opened but those that are lent. With the key of another CA, a CA would
-    sign CRLs in its name, without what that one has revoked.
+    sign CRLs in its name, without what that one has revoked. A key that comes here for the first time may have had
+    another NAME: ``former``.
     """
     inside = os.path.join(os.path.realpath(out), "")
-    cas = {(line.certificate.spki_sha256, line.entity) for line in lock.issued if line.entity.kind == "ca"}
+    cas = {
+        (line.certificate.spki_sha256, line.entity)
+        for line in lock.issued
+        if line.entity.kind == "ca" and not (line.foreign and line.entity.name in former)
+    }
     cas |= {
         (signed.certificate.spki_sha256, entity) for entity, signed in outside.signed.items() if entity.kind == "ca"
     }
@@ -105,9 +112,9 @@ def adapted(profiles: Mapping[Entity, Profile], outside: Outside) -> dict[Entity
     return changed
 
 
-def gather(fleet: Fleet, secrets: Secrets, lent: Mapping[str, str]) -> Outside:
+def gather(fleet: Fleet, lock: Lock, secrets: Secrets, lent: Mapping[str, str]) -> Outside:
     """Read every file that the spec names, and the keys that are ``lent`` (paths by NAME of the CA)."""
-    found = _Gathering(fleet, secrets)
+    found = _Gathering(fleet, lock, secrets)
     for thing in entities(fleet):
         if not thing.table.model_fields_set.isdisjoint(_CONCERNED):
             found.thing(thing)
@@ -128,6 +135,7 @@ def gather(fleet: Fleet, secrets: Secrets, lent: Mapping[str, str]) -> Outside:
         frozenset(found.inserted),
         found.crls,
         found.above,
+        found.crl_files,
         found.own_crls,
         tuple(found.diagnostics),
     )
@@ -139,8 +147,8 @@ _CONCERNED = frozenset(("cert_file", "key_file", "key", "csr_file", "crl_file", 
 class _Gathering:
     """The material read so far."""
 
-    def __init__(self, fleet: Fleet, secrets: Secrets) -> None:
-        self.fleet, self.secrets = fleet, secrets
+    def __init__(self, fleet: Fleet, lock: Lock, secrets: Secrets) -> None:
+        self.fleet, self.lock, self.secrets = fleet, lock, secrets
         self.signed: dict[Entity, Signed] = {}
         self.external: set[Entity] = set()
         self.keyless: set[Entity] = set()
@@ -154,6 +162,7 @@ class _Gathering:
         self.inserted: set[Entity] = set()
         self.crls: dict[str, Lists] = {}
         self.above: dict[str, Lists] = {}
+        self.crl_files: Mapping[str, Sequence[Published]] = {}
         self.own_crls: Mapping[str, Sequence[Published]] = {}
         self.diagnostics: list[Diagnostic] = []
 
@@ -186,10 +195,10 @@ class _Gathering:
         if contents:
             from pgtls.certificates import crl_files
 
-            brought = crl_files.read(self.fleet, self.signed, contents)
+            brought = crl_files.read(self.fleet, self.lock, self.signed, contents)
             for name, one in brought.lists.items():
                 (self.crls if self.fleet.cas[name].trusted_only else self.above)[name] = one
-            self.own_crls = brought.own
+            self.crl_files, self.own_crls = brought.files, brought.own
             self.diagnostics += brought.problems
 
     def lend(self, lent: Mapping[str, str]) -> None:

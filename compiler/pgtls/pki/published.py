@@ -21,7 +21,7 @@ from pgtls.pki.model import RevocationList, Unreadable
 from pgtls.pki.names import canonical, name_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from pgtls.pki.model import Certificate
@@ -93,20 +93,14 @@ class Scope(NamedTuple):
 class Revoked(NamedTuple):
     """What servers find revoked of the certificates that one key of a CA signed, by its CRLs.
 
-    The CA has this subject, and perhaps a key identifier. ``leaves`` are the serial numbers of users and servers,
-    ``cas`` of CAs.
+    The CA has this subject, and this digest of its key. ``leaves`` are the serial numbers of users and servers, ``cas``
+    of CAs.
     """
 
     subject: str
-    key_id: str | None
+    key: str
     leaves: frozenset[str]
     cas: frozenset[str]
-
-    def signed(self, one: Certificate) -> bool:
-        """Return whether the key of this CA signed a certificate."""
-        if one.authority_key_id is not None and self.key_id is not None:
-            return one.authority_key_id == self.key_id
-        return one.issuer.casefold() == self.subject.casefold()
 
     def lists(self, one: Certificate, *, ca: bool) -> bool:
         """Return whether servers find a certificate of this CA revoked."""
@@ -118,8 +112,8 @@ class Together(NamedTuple):
 
     facts: RevocationList
     """All revocations of the CA's own, the earliest end of all."""
-    scopes: Mapping[bytes, tuple[Scope, ...]]
-    """The scopes of the CRLs, by the canonical name of their issuer."""
+    scopes: Mapping[Signer, tuple[Scope, ...]]
+    """The scopes of the CRLs, by the CA that signed them."""
     revoked: tuple[Revoked, ...]
     """What each CA revokes that signed one of them."""
 
@@ -174,13 +168,18 @@ def published(
     """Find the CRLs that a key of the ``known`` CAs signed: some do not say by their extensions which key it was."""
     for one in lists:
         name = canonical(one.issuer)
-        if ca := next((ca for ca in known if canonical(ca.subject) == name and _signed(one, ca)), None):
-            yield Published(one, ca, scope(one))
+        cas = [ca for ca in known if canonical(ca.subject) == name and _signed(one, ca)]
+        if cas:
+            yield Published(one, next((ca for ca in cas if _is_for(one, ca)), cas[0]), scope(one))
 
 
 def newest(one: Published, lists: Iterable[Published]) -> Published:
-    """Return the CRL that counts in the place of one: the newest of the same CA that covers at least as much."""
-    same = (other for other in lists if other.signer == one.signer and other.scope.includes(one.scope))
+    """Return the CRL that counts in the place of one: the newest of the same CA that covers at least as much.
+
+    A CA may have several certificates of one key, and CRLs that are only for one of them.
+    """
+    of_ca = (other for other in lists if other.signer == one.signer and _is_for(other.list, one.ca))
+    same = (other for other in of_ca if other.scope.includes(one.scope))
     return max(same, key=lambda other: (other.date, _number(other.list), len(other.list)))
 
 
@@ -193,6 +192,18 @@ def outlived(one: Published, lists: Iterable[Published]) -> Published | None:
         each for each in lists if each.signer == one.signer and each.date > one.date and each.scope.meets(one.scope)
     )
     return next((each for each in newer if _end(each.list) < _end(one.list)), None)
+
+
+def remembered(before: Lists, now: Collection[Published]) -> Lists:
+    """Return the newest CRLs of all that were ever brought, for each CA and for what they cover."""
+    latest = tuple(dict.fromkeys(newest(one, now) for one in now))
+
+    def is_replaced(old: x509.CertificateRevocationList) -> bool:
+        its = (one for one in latest if one.date >= old.last_update_utc and one.scope.includes(scope(old)))
+        return any(True for one in its for _ in published([old], [one.ca]))
+
+    found = (*(one for one in before if not is_replaced(one)), *(one.list for one in latest))
+    return tuple(sorted(found, key=lambda one: (canonical(one.issuer), one.last_update_utc, one.signature)))
 
 
 def outdated(now: Collection[Published], before: Collection[Published]) -> Iterator[tuple[Published, Published]]:
@@ -278,6 +289,11 @@ def _fault(one: x509.CertificateRevocationList, known: Sequence[x509.Certificate
     return f'the CRL of "{name}" in it cannot be used: {reason}' if reason else None
 
 
+def key_identified(one: x509.CertificateRevocationList) -> bool:
+    """Return whether a CRL says which key signed it."""
+    return _extension(one.extensions, x509.AuthorityKeyIdentifier) is not None
+
+
 def _is_for(one: x509.CertificateRevocationList, ca: x509.Certificate) -> bool:
     return identifies(_extension(one.extensions, x509.AuthorityKeyIdentifier), ca)
 
@@ -329,10 +345,8 @@ def _signed(one: x509.CertificateRevocationList, ca: x509.Certificate) -> bool:
 def together(lists: Collection[Published], chain: Sequence[x509.Certificate], now: datetime) -> Together:
     """Merge the CRLs of a CA, the first in ``chain``, and of those above it, without faults, as servers apply them."""
     own: dict[Signer, list[tuple[Scope, RevocationList]]] = {}
-    scopes: dict[bytes, tuple[Scope, ...]] = {}
     for one in lists:
         own.setdefault(one.signer, []).append((one.scope, _facts(one.list)))
-        scopes[one.signer[0]] = (*scopes.get(one.signer[0], ()), one.scope)
     counting = {each: (_counting(read, "leaves", now), _counting(read, "cas", now)) for each, read in own.items()}
     weakest = min(
         (one for both in counting.values() for kind in both for one in kind),
@@ -347,37 +361,32 @@ def together(lists: Collection[Published], chain: Sequence[x509.Certificate], no
         revoked=tuple(entries.values()),
     )
     revoked = (
-        Revoked(name_text(ca.subject), _key_id(ca), *map(_serials, counting[each]))
+        Revoked(name_text(ca.subject), each[1], *(_revoked(own[each], kind, now) for kind in ("leaves", "cas")))
         for each, ca in {one.signer: one.ca for one in lists}.items()
     )
-    return Together(facts, scopes, tuple(revoked))
+    return Together(facts, {each: tuple(scope for scope, _ in its) for each, its in own.items()}, tuple(revoked))
 
 
 def of_ca(pem: bytes, ca: bytes | None) -> RevocationList | Unreadable:
     """Read all that the CRLs of a file list for a CA, whose certificate is the first in ``ca``.
 
-    A file with several was brought: the CA, whose key is here now, signs one in their place, see :func:`merged`. If
-    none of them is its own, take all, so that nothing is lost.
+    A file with several was brought, and so was one that is not for all certificates: the CA, whose key is here now,
+    signs one in their place, see :func:`merged`. If none of them is its own, take all, so that nothing is lost.
     """
     lists = crl.parse(pem)
-    if isinstance(lists, Unreadable) or len(lists) == 1:
+    if isinstance(lists, Unreadable) or (len(lists) == 1 and scope(lists[0]) == Scope()):
         return crl.read(pem)
     own = [one.list for one in published(lists, _itself(ca))]
     return merged(map(crl.of, own or lists)) or crl.of(lists[0])
 
 
-def elsewhere(
-    there: bytes | None, ca: bytes | None, brought: Collection[Published], others: Callable[[], Lists]
-) -> RevocationList | None:
-    """Read what other CRLs list than the one in the directory of a CA whose key is here. None: there are none.
+def elsewhere(ca: bytes | None, lists: Iterable[x509.CertificateRevocationList]) -> RevocationList | None:
+    """Read what CRLs list for a CA whose key is here, wherever they are. None: there are none.
 
-    A key may come here later: its CRLs were ``brought``, or are among all that the last build wrote (``others``),
-    whatever the table was called. The latter tell more only if the CRL ``there`` is not its own.
+    A key may come here later: its CRLs were brought, whatever the table was called. The certificate of the CA is the
+    first in ``ca``.
     """
-    lists, itself = crl.parse(there) if there is not None else (), _itself(ca)
-    own = () if isinstance(lists, Unreadable) else tuple(published(lists, itself))
-    found = [*brought, *(published(others(), itself) if itself and not own else ())]
-    return merged(crl.of(one.list) for one in found)
+    return merged(crl.of(one.list) for one in published(lists, _itself(ca)))
 
 
 def _itself(ca: bytes | None) -> tuple[x509.Certificate, ...]:
@@ -408,13 +417,22 @@ def _counting(own: Iterable[tuple[Scope, RevocationList]], kind: str, now: datet
     return list(newest.values())
 
 
+def _revoked(own: Iterable[tuple[Scope, RevocationList]], kind: str, now: datetime) -> frozenset[str]:
+    """Return the serial numbers of certificates of a kind that servers certainly find revoked.
+
+    Which distribution points a certificate names is not known here. Beside a complete CRL, it may be under a newer one
+    of its point, and both must list it; without one, that of its point does.
+    """
+    own = [(each, facts) for each, facts in own if getattr(each, kind)]
+    counting = _counting(own, kind, now)
+    if all(each.points for each, _ in own):
+        return _serials(counting)
+    newer = (facts for each, facts in own if each.points and _score(facts, now) > _score(counting[0], now))
+    return frozenset.intersection(*(_serials([facts]) for facts in (counting[0], *newer))) if counting else frozenset()
+
+
 def _serials(lists: Iterable[RevocationList]) -> frozenset[str]:
     return frozenset(entry.serial for one in lists for entry in one.revoked)
-
-
-def _key_id(ca: x509.Certificate) -> str | None:
-    found = _extension(ca.extensions, x509.SubjectKeyIdentifier)
-    return found.digest.hex() if found else None
 
 
 def _number(one: x509.CertificateRevocationList) -> int:

@@ -191,7 +191,7 @@ def _step(
         return Step(entity, action, decision.reason.text + key, cost, decision.reason.fields, files)
     if is_adopted(decision):
         return Step(entity, "adopt", "its certificate satisfies the spec and is taken over as it is", cost, (), files)
-    if gone and any(path.startswith(layout.RETIRED) for path in files):
+    if gone and any(path.startswith(layout.RETIRED) and path.endswith(layout.CA_CERTIFICATE) for path in files):
         what = "key" if any(path.rpartition("/")[2].startswith(layout.CA_KEY) for path in files) else "certificate"
         return Step(entity, "delete", f"it left the spec; its {what} is kept in ca/.retired", cost, (), files)
     if not known:

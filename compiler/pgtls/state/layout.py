@@ -145,6 +145,11 @@ def is_hashed(name: str) -> bool:
     return _HASHED.fullmatch(name) is not None
 
 
+def brought_crls(ca: str) -> str:
+    """Return the path of the CRLs that the ``crl_file`` of a CA brought in any build."""
+    return f"{RETIRED}{ca}-brought/{CA_CRL}"
+
+
 def archive_path(entity: Entity) -> str:
     """Return the path of a user's bundle as one file."""
     return path(entity, f"{entity.name}.zip")

@@ -704,8 +704,8 @@ RULES: tuple[Rule, ...] = (
         "PGT577",
         "error",
         "an older CRL",
-        meaning="The `crl_file` of all tables together have an older CRL of a CA (`thisUpdate`) than the last build "
-        "gave to servers or clients.",
+        meaning="The `crl_file` of all tables together have an older CRL of a CA (`thisUpdate`) than an earlier build "
+        "had.",
         why="Only the newer CRL lists what was revoked between the two: with the older one, these certificates would "
         "be accepted again. Whoever can replay an old download or revert the file could undo a revocation.",
         fix="Bring the newest CRL of the CA.",
