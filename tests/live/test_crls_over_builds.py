@@ -58,10 +58,10 @@ class Site:
     leaver: int
 
     def build(self, spec: str, *lists: bytes) -> list[str]:
-        """Build, with these CRLs if any, and install the server; return the codes of what the build says."""
+        """Build, with these CRLs if any, and install the server; return the codes of what the build says of CAs."""
         if lists:
             (self.place.directory / "company.crl").write_bytes(b"".join(lists))
-        found = [one.code for one in self.place.build(spec, now=NOW, asked=AGREED).diagnostics]
+        found = [one.code for one in self.place.build(spec, now=NOW, asked=AGREED).diagnostics if one.code != "PGT400"]
         self.server.install(self.place.file("servers/db"))
         return found
 

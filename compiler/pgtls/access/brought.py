@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.held import common_name
-from pgtls.fleet.files import path_in, references
+from pgtls.fleet.files import in_both_states, references
 from pgtls.language.files import OutsideError
 from pgtls.pki import chains, facts
 from pgtls.pki.model import Unreadable
@@ -14,7 +13,6 @@ from pgtls.pki.model import Unreadable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pgtls.fleet.files import Reference
     from pgtls.fleet.model import Fleet
     from pgtls.pki.model import Certificate
 
@@ -49,14 +47,6 @@ def brought(fleet: Fleet) -> Mapping[str, Brought]:
         for (entity, field), one in named.items()
         if field == "cert_file"
     }
-
-
-def in_both_states(fleet: Fleet, one: Reference) -> str:
-    """Return a path that is equal in a revision and on the disk: an absolute one, or from the directory of the spec.
-
-    A revision has its paths from the root of the repository, whatever the working directory is.
-    """
-    return os.path.normpath(one.name) if os.path.isabs(one.name) else path_in(fleet, one)
 
 
 def _read(fleet: Fleet, path: str, shown: str) -> Brought:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.access.brought import brought, in_both_states
+from pgtls.access.brought import brought
 from pgtls.access.comparisons import ProtectionChange
 from pgtls.access.successors import host, hosts
-from pgtls.fleet.files import path_in, public_files, references
+from pgtls.fleet.files import in_both_states, path_in, public_files, references
 from pgtls.fleet.model import Pooler
 
 if TYPE_CHECKING:

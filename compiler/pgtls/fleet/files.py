@@ -157,3 +157,11 @@ def kept_outside(fleet: Fleet) -> bool:
     return any(
         getattr(value, "env", None) is not None or getattr(value, "command", None) is not None for value in values
     )
+
+
+def in_both_states(fleet: Fleet, one: Reference) -> str:
+    """Return a path that is equal in a revision and on the disk: an absolute one, or from the directory of the spec.
+
+    A revision has its paths from the root of the repository, whatever the working directory is.
+    """
+    return os.path.normpath(one.name) if os.path.isabs(one.name) else path_in(fleet, one)
