@@ -315,7 +315,7 @@ def test_a_ca_that_the_one_above_has_revoked_is_told(site: Site) -> None:
     revoking = crl(ROOT, revoked=INNER.certificate.serial_number)
     serve(site.server, site.place, crl(INNER) + revoking)
     assert not site.admits("app")
-    assert site.refused(site.spec, crl(INNER), revoking) == ["PGT563"]
+    assert site.build(site.spec, crl(INNER), revoking) == ["PGT563"]
 
 
 @pytest.mark.parametrize("serial", ["00", "FF" * 20])
@@ -426,6 +426,28 @@ def test_who_leaves_a_ca_with_another_name_is_revoked(site: Site, when: str) -> 
     with_key = renamed(site.spec).replace("crl_file", 'key_file = "company.key"\ncrl_file')
     assert site.build(with_key, ABOVE) == [], "its key was never here under another name"
     assert not site.admits("leaver")
+
+
+def test_a_certificate_stays_with_the_key_that_signed_it_whatever_names_change(site: Site) -> None:
+    """The company's CA gets a new key under its NAME, and the old one another NAME; then the new one is renamed."""
+    second, directory = ROOT.below("Company Clients of 2027"), site.place.directory
+    certified(directory, "app", second)
+    for name, ca in (("one", INNER), ("two", second)):
+        (directory / f"{name}.crt").write_bytes(ca.pem + ROOT.pem)
+        (directory / f"{name}.crl").write_bytes(crl(ca) + ABOVE)
+    base = site.spec.replace(OF_THE_SPEC, "")
+    first = base.replace("company.c", "one.c") + LEAVER
+    old = '[ca.old]\ncert_file = "one.crt"\ncrl_file = "one.crl"\n'
+    moved = base.replace("company.c", "two.c").replace('["company"]', '["company", "old"]') + OF_THE_SPEC + old
+    site.build(first)
+    site.place.confirm(now=NOW)
+    for spec in (moved, renamed(moved)):
+        site.build(spec + LEAVER.replace('"company"', '"old"'))
+        site.place.confirm(now=NOW)
+        assert site.build(spec + LEAVER.replace('"company"', '"old"') + "# again\n") == [], "nobody is revoked"
+    assert site.build(renamed(moved)) == ["PGT569"]
+    (directory / "one.crl").write_bytes(crl(INNER, revoked=site.leaver, age=0) + ABOVE)
+    assert site.build(heir(renamed(moved))) == []
 
 
 def test_a_newer_crl_in_another_file_that_does_not_list_it_frees_no_name(site: Site) -> None:

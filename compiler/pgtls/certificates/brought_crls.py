@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from pgtls.certificates.model import UNTOUCHED
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki import published
 from pgtls.pki.crl import parse
@@ -37,6 +38,16 @@ def remembered(existing: Existing) -> Tree:
         pem = b"".join(one.public_bytes(Encoding.PEM) for one in lists)
         found |= {path: File(pem, layout.PUBLIC, "crl", ca_entity(name))} if pem else {}
     return found
+
+
+def forgotten(existing: Existing) -> Iterator[Diagnostic]:
+    """Report a memory that is gone: an older CRL would be taken."""
+    for path, entry in existing.listed.items():
+        if path == layout.brought_crls(entry.entity.name) and existing.files.get(path) not in UNTOUCHED:
+            how = "is missing" if existing.files.get(path) == "missing" else "was changed"
+            message = f"which CRLs the crl_file of {entry.entity} brought is not known any more: {path} {how}"
+            hint = "restore it from a backup: otherwise see to it that crl_file has the newest CRLs"
+            yield Diagnostic("PGT562", message, hint=hint, severity="warning")
 
 
 def lists_in(files: Mapping[str, Entry], read: Callable[[str], bytes | None]) -> Lists:

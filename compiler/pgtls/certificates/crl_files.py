@@ -6,12 +6,14 @@ whichever file has it: after its end they would apply an older one, without what
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pgtls.certificates.model import Lists
+from pgtls.certificates.trust import checked_cas
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import entities, entity_named, place_of
 from pgtls.language.words import listed
@@ -141,16 +143,20 @@ def _outlived(fleet: Fleet, given: Mapping[str, Iterable[Published]]) -> Iterato
             )
 
 
-def _ambiguous(fleet: Fleet, given: Mapping[str, Iterable[Published]]) -> Iterator[Diagnostic]:
-    """Report CRLs that OpenSSL would take for those of another CA of the same name."""
-    signers = {one.signer for its in given.values() for one in its}
-    for name, its in given.items():
-        for one in its:
-            alike = [signer for signer in signers if signer[0] == one.signer[0]]
-            if alike[1:] and not published.key_identified(one.list):
-                whose = f'the CRL of "{name_text(one.ca.subject)}" in it'
-                text = f"{whose} does not say which of the CAs of this name signed it (authority key identifier)"
-                yield _fault(fleet, name, text)
+def _ambiguous(fleet: Fleet, given: Mapping[str, Sequence[Published]]) -> Iterator[Diagnostic]:
+    """Report CRLs that OpenSSL would take for those of another CA of the same name on some server."""
+    found: dict[str, str] = {}
+    for server in fleet.servers.values():
+        names = [ca.name for ca in checked_cas(fleet, server) if ca.name in given]
+        signers = {one.signer for name in names for one in given[name]}
+        alike = Counter(name for name, _ in signers)
+        for name in names:
+            for one in given[name]:
+                if alike[one.signer[0]] > 1 and not published.key_identified(one.list):
+                    found[name] = name_text(one.ca.subject)
+    for name, ca in found.items():
+        text = f'the CRL of "{ca}" in it does not say which of the CAs of this name signed it'
+        yield _fault(fleet, name, f"{text} (authority key identifier)")
 
 
 def _revoked(fleet: Fleet, signed: Mapping[Entity, Signed], lists: Mapping[str, Lists]) -> Iterator[Diagnostic]:
@@ -162,9 +168,9 @@ def _revoked(fleet: Fleet, signed: Mapping[Entity, Signed], lists: Mapping[str, 
         for one, above in pairwise(chain):
             if f"{one.serial_number:x}" in cas.get(published.signer(above)[1], ()):
                 revoked = f'"{name_text(above.subject)}" has revoked "{name_text(one.subject)}"'
-                message = f"{revoked}: servers would reject every client"
+                message = f"{revoked}: servers will refuse all that it signed"
                 hint = "trust another CA, or bring the certificate that replaces the revoked one"
-                yield Diagnostic("PGT563", message, place_of(fleet, ca.entity, "crl_file"), hint)
+                yield Diagnostic("PGT563", message, place_of(fleet, ca.entity, "crl_file"), hint, severity="warning")
 
 
 def _fault(fleet: Fleet, name: str, text: str) -> Diagnostic:

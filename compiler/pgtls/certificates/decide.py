@@ -90,7 +90,7 @@ def _taken(
     listed = serials(fleet)
 
     def meant(line: IssuedLine) -> bool:
-        why = why_revoked(line, certificates.get(line.entity), ca=line.ca, gone=True)
+        why = why_revoked(line, certificates.get(line.entity), existing.ca_names.of(line), gone=True)
         return line.serial in listed.get(line.ca, ()) or why is not None
 
     others = lock_changes.revoked_by_others(existing, revoked, meant, fleet.now)
@@ -279,9 +279,9 @@ def _crl(
     found, own = existing.crls.get(ca.name), decision.found.certificate
     there = found if isinstance(found, RevocationList) else None
     everywhere = merged((there, existing.elsewhere[ca.name])) if ca.name in existing.elsewhere else there
-    names = {ca.name, *(former for former, name in existing.former_names.items() if name == ca.name)}
-    issued = (line for line in existing.lock.by_serial.values() if line.ca in names)
-    known = (line for line in (*existing.lock.revocations.values(), *revocations) if line.ca in names)
+    names = existing.ca_names
+    issued = (line for line in existing.lock.by_serial.values() if ca.name in names.of(line))
+    known = (l for l in (*existing.lock.revocations.values(), *revocations) if ca.name in names.of_revoked(l))
     entries = listing(everywhere, issued, known, existing.drift, named, now)
     why = _crl_reason(found, _key_id(decision, existing.lock), entries, now)
     if from_the_future(there, own, now):

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from pgtls.pki.model import RevocationList, ca_entity
+from pgtls.certificates.ca_names import CaNames
+from pgtls.pki.model import Certificate, RevocationList, ca_entity
 from pgtls.state import layout
 from pgtls.state.deployed import Deployed
 from pgtls.state.known_lock import NONE as NO_DRIFT
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pgtls.diagnostics import Diagnostic
     from pgtls.pki.encryption import Encryption
     from pgtls.pki.keys import PrivateKey, PublicKey
-    from pgtls.pki.model import Certificate, Entity, KeyAlgorithm, Profile, Revocation, Unreadable
+    from pgtls.pki.model import Entity, KeyAlgorithm, Profile, Revocation, Unreadable
     from pgtls.pki.published import Published, Together
     from pgtls.state.generations import History
     from pgtls.state.known_lock import Drift
@@ -201,8 +202,6 @@ class Existing:
     lost: bool = False
     """The out directory is missing, and this is no review."""
     outside: Outside = Outside()
-    former_names: Mapping[str, str] = field(default_factory=dict)
-    """NAMEs that CAs of the spec had before, by their keys, and the NAMEs of today."""
     elsewhere: Mapping[str, RevocationList] = field(default_factory=dict)
     """What other CRLs list for a CA whose key is here: its own lists that, too."""
     drift: Drift = NO_DRIFT
@@ -216,6 +215,13 @@ class Existing:
     forgotten: tuple[RevokedLine, ...] = ()
     """Revocations of certificates that others removed from the lock, if the caller allows them."""
     diagnostics: tuple[Diagnostic, ...] = ()
+
+    @cached_property
+    def ca_names(self) -> CaNames:
+        """The NAMEs that the CAs of the lock's lines have today."""
+        cas = ((entity.name, one.certificate) for entity, one in self.found.items() if entity.kind == "ca")
+        keys = ((name, one.spki_sha256) for name, one in cas if isinstance(one, Certificate))
+        return CaNames(keys, self.lock)
 
     @property
     def at_rest(self) -> AtRest | None:

@@ -9,7 +9,7 @@ from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from pgtls.certificates.brought_crls import lists_in, replaced_by_older
+from pgtls.certificates.brought_crls import forgotten, lists_in, replaced_by_older
 from pgtls.certificates.credentials import first_block
 from pgtls.certificates.lock_changes import restored, revocations
 from pgtls.certificates.model import UNTOUCHED, Account, Existing, Found
@@ -83,10 +83,8 @@ def observe(
         review=review,
         replaced=replaced,
     )
-    names = _former_names(existing.found, whole)
     return replace(
         existing,
-        former_names=names,
         forgotten=revocations(lock, drift, now) if allow_revoke else (),
         history=generations.read(out) if remembered else None,
         accounts={} if existing.from_lock else {ca: _account(ca, existing, replaced) for ca in sorted(outside.acme)},
@@ -95,21 +93,11 @@ def observe(
         diagnostics=(
             *existing.diagnostics,
             *outside.diagnostics,
-            *taken_keys(outside, whole, out, existing.found, names),
+            *taken_keys(outside, whole, out, existing.found),
+            *forgotten(existing),
             *replaced_by_older(outside, partial(lists_in, existing.listed, partial(content, out))),
         ),
     )
-
-
-def _former_names(found: Mapping[Entity, Found], lock: Lock) -> dict[str, str]:
-    """Return NAMEs that CAs had before, by their keys, and the NAMEs that these have today."""
-    cas = ((entity, one.certificate) for entity, one in found.items() if entity.kind == "ca")
-    today = {one.spki_sha256: entity.name for entity, one in cas if isinstance(one, Certificate)}
-    owners: dict[str, set[str]] = {}
-    for line in lock.by_serial.values():
-        if line.entity.kind == "ca" and line.entity not in found and line.certificate.spki_sha256 in today:
-            owners.setdefault(line.entity.name, set()).add(today[line.certificate.spki_sha256])
-    return {name: min(its) for name, its in owners.items() if len(its) == 1}
 
 
 def _manifest(

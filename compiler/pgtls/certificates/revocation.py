@@ -72,14 +72,14 @@ def revocations(
     ``settled`` are the :func:`settled` entities.
     """
     cas = {profile.entity.name for profile in wanted.values() if profile.kind == "ca"} | retired
-    lock, names = existing.lock, existing.former_names
+    lock = existing.lock
     for line in lock.alive(now):
-        ca = names.get(line.ca, line.ca)
+        names = existing.ca_names.of(line)
         listed_here = line.serial in listed.get(line.ca, ())
-        if line.entity.kind == "ca" or ca not in cas or listed_here:
+        if line.entity.kind == "ca" or cas.isdisjoint(names) or listed_here:
             continue
-        gone = ca in retired or line.entity in settled
-        if why := why_revoked(line, certificates.get(line.entity), ca=ca, gone=gone):
+        gone = not retired.isdisjoint(names) or line.entity in settled
+        if why := why_revoked(line, certificates.get(line.entity), names, gone=gone):
             yield RevokedLine(line.ca, line.entity, line.serial, why, now)
     for ca, numbers in listed.items():
         for serial in sorted(numbers):
@@ -153,10 +153,12 @@ def settled(certificates: Mapping[Entity, Decision], existing: Existing) -> froz
     return frozenset(found)
 
 
-def why_revoked(line: IssuedLine, decision: Decision | None, *, ca: str, gone: bool) -> RevocationReason | None:
+def why_revoked(
+    line: IssuedLine, decision: Decision | None, cas: Collection[str], *, gone: bool
+) -> RevocationReason | None:
     """Return why the spec revokes a certificate, None if it does not. ``decision`` is the decision about its entity.
 
-    ``ca`` is the NAME that its CA has today.
+    ``cas`` are the NAMEs that its CA has today.
 
     A certificate that remains at an earlier CA is revoked when it is ``gone``: its successor is in use, or the CA
     retired.
@@ -165,15 +167,15 @@ def why_revoked(line: IssuedLine, decision: Decision | None, *, ca: str, gone: b
         return "cessation_of_operation"
     if too_old(line.certificate, decision.profile):
         return "key_compromise"
-    return "superseded" if _replaced(ca, decision, gone=gone) else None
+    return "superseded" if _replaced(cas, decision, gone=gone) else None
 
 
-def _replaced(ca: str, decision: Decision, *, gone: bool) -> bool:
+def _replaced(cas: Collection[str], decision: Decision, *, gone: bool) -> bool:
     """Return whether a certificate contains something that the spec no longer does.
 
     A renewed one stays valid until it ends.
     """
-    if ca != decision.profile.issuer:
+    if decision.profile.issuer not in cas:
         return gone
     why = decision.reason if isinstance(decision, Issue) else None
     return why is not None and why.name == "differs" and not _IDENTITY.isdisjoint(why.fields)

@@ -49,20 +49,18 @@ def brought_key(entity: Entity, path: str, secrets: Secrets) -> PrivateKey | Unr
     return keys.load(pem, secrets.passphrase(entity) if b"ENCRYPTED" in pem else None)
 
 
-def taken_keys(
-    outside: Outside, lock: Lock, out: str, found: Mapping[Entity, Found], former: Mapping[str, str]
-) -> Iterator[Diagnostic]:
+def taken_keys(outside: Outside, lock: Lock, out: str, found: Mapping[Entity, Found]) -> Iterator[Diagnostic]:
     """Reject the key of another CA, and a ``key_file`` in the out directory.
 
     The public key tells whose it is: no key is opened but those that are lent. With the key of another CA, a CA would
-    sign CRLs in its name, without what that one has revoked. A key that comes here for the first time may have had
-    another NAME: ``former``.
+    sign CRLs in its name, without what that one has revoked. A key that was never
+    here may have had another NAME.
     """
     inside = os.path.join(os.path.realpath(out), "")
     cas = {
         (line.certificate.spki_sha256, line.entity)
-        for line in lock.issued
-        if line.entity.kind == "ca" and not (line.foreign and line.entity.name in former)
+        for line in lock.by_serial.values()
+        if line.entity.kind == "ca" and not line.foreign
     }
     cas |= {
         (signed.certificate.spki_sha256, entity) for entity, signed in outside.signed.items() if entity.kind == "ca"

@@ -72,8 +72,13 @@ class _Seen:
         brought = [(name, one) for name, its in lists for one in its.together.revoked]
         self._all = (*brought, *(("", one) for crl in crls if (one := _revoked(crl, existing))))
         self._keys: dict[str, set[str]] = {}
+        self._of_name: dict[tuple[str, str], set[str]] = {}
         for ca in _certificates(existing):
             self._keys.setdefault(ca.key_id, set()).add(ca.spki_sha256)
+        for line in existing.lock.by_serial.values():
+            if line.entity.kind == "ca":
+                place = line.entity.name, line.certificate.subject
+                self._of_name.setdefault(place, set()).add(line.certificate.spki_sha256)
 
     def without(self, line: IssuedLine) -> list[str]:
         """Return the tables whose CRL of the CA that signed a certificate does not list it.
@@ -82,7 +87,8 @@ class _Seen:
         of its certificates.
         """
         one = line.certificate
-        keys = self._keys.get(one.authority_key_id or "")
+        by_name = self._of_name.get((line.ca, one.issuer))
+        keys = self._keys.get(one.authority_key_id) if one.authority_key_id else by_name
         of_its_ca = [
             (name, its)
             for name, its in self._all
