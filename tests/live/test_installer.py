@@ -306,6 +306,23 @@ def test_the_previous_set_comes_back_where_the_server_keeps_its_old_certificate(
     assert "db.example.com" in served(one)
 
 
+@pytest.mark.parametrize("damaged", [True, False], ids=["a damaged one", "a whole one"])
+def test_the_server_reads_the_rules_of_the_set_that_comes_back(one: Server, tmp_path: Path, damaged: bool) -> None:
+    zoe = '[user.zoe]\n[policy.zoe]\nusers = ["zoe"]\nfrom = ["local"]\nauth = "trust"\nwaiver = "a throwaway server"'
+    files = build(tmp_path, one) / "servers" / "main"
+    install(files, one).done()
+    if damaged:
+        one.write("root.crl", (one.data / "root.crl").read_bytes()[:-80])
+    one.sql("create role zoe login")
+    build(tmp_path, one, host="db2.example.com", more=zoe)
+    settings = files / "pgtls.conf"
+    settings.write_text(re.sub("(?m)^ssl_ciphers = .*", "ssl_ciphers = 'none of these'", settings.read_text()))
+    said = install(files, one, "--wait", "1").refused("the previous set is back")
+    assert ("the previous set is at fault, too: root.crl is empty, cut off" in said) == damaged
+    assert not one.sql("select from pg_hba_file_rules where 'zoe' = any(user_name)")
+    refused(PSQL.connect(socket_of(one) | {"user": "zoe"}), "no pg_hba.conf entry")
+
+
 def test_a_directory_of_its_own_takes_the_files_and_the_rules_in_force_follow(one: Server, tmp_path: Path) -> None:
     one.populate(["app"], ["shop"])
     directory = new_directory("etc") / "main"
