@@ -206,6 +206,17 @@ def spoil_inside(files: Path) -> None:
     (files / "root.crl").write_text("\n".join([*lines[:2], *lines[3:], ""]))
 
 
+def cut_before(name: str, line: str) -> Callable[[Path], None]:
+    """Return what keeps the whole lines of a file that come before one."""
+
+    def spoil(files: Path) -> None:
+        lines = (files / name).read_text().splitlines(keepends=True)
+        (at,) = (number for number, found in enumerate(lines) if found.startswith(line))
+        (files / name).write_text("".join(lines[:at]))
+
+    return spoil
+
+
 def cut_hashed(files: Path) -> None:
     (path,) = (files / "root.crl.d").iterdir()
     path.write_bytes(path.read_bytes()[:-80])
@@ -228,6 +239,7 @@ SPOILT = {
     "root.crl.d/": cut_hashed,
     "pg_hba.conf is cut off": damage("pg_hba.conf", -3),
     "pgtls.conf is cut off": damage("pgtls.conf", -3),
+    "pgtls.conf is cut off\n  hint: copy": cut_before("pgtls.conf", "ssl_crl_file"),
 }
 
 
@@ -240,6 +252,63 @@ def test_files_that_do_not_fit_are_refused_before_anything_is_replaced(
     SPOILT[reason](out / "servers" / "main")
     install(out / "servers" / "main", one).refused(reason)
     assert contents(one.data) == before
+
+
+STANDBY = """
+version = 1
+[ca.root]
+[defaults.server]
+ca = "root"
+client_ca = ["root"]
+postgres = {postgres}
+[server.up]
+hosts = ["10.0.0.1"]
+[server.main]
+hosts = ["localhost"]
+standby_of = "up"
+replication_user = "copier"
+{sni}
+[user.postgres]
+[user.copier]
+ca = "root"
+roles = ["replicator"]
+[policy.admin]
+servers = ["up"]
+users = ["postgres"]
+from = ["local"]
+auth = "trust"
+waiver = "a throwaway server"
+"""
+SNI = """
+[[server.main.sni]]
+ca = "root"
+client_ca = ["root"]
+hosts = ["a.example.com", "b.example.com"]
+"""
+CUT = {"cut off": -60, "missing or empty": 0, "missing or": None}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_standby_with_several_names_is_refused_settings_that_are_not_whole(
+    one: Server, tmp_path: Path, shell: tuple[str, ...]
+) -> None:
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"{shell[0]} is not installed: `make system` does it")
+    spec = STANDBY.format(postgres=one.version, sni=SNI if one.version >= 19 else "")
+    files = compiled(spec, tmp_path) / "servers" / "main"
+    before = contents(one.data)
+    hosts, conninfo, certificate = "pg_hosts.conf", "replication/primary_conninfo.conf", "replication/postgresql.crt"
+    spoilt = [(name, reason, damage(name, keep)) for name in (hosts, conninfo) for reason, keep in CUT.items()]
+    spoilt += [(name, "cut off", cut_before(name, line)) for name, line in ((hosts, '"a.'), (conninfo, "primary_"))]
+    spoilt += [(certificate, reason, damage(certificate, keep)) for reason, keep in CUT.items()]
+    for name, reason, spoil in spoilt:
+        if (files / name).exists() or one.version >= 19:
+            whole = (files / name).read_bytes()
+            spoil(files)
+            assert name in install(files, one, "--no-reload", shell=shell).refused(reason)
+            (files / name).write_bytes(whole)
+    assert contents(one.data) == before
+    install(files, one, "--no-reload", shell=shell).done()
 
 
 def test_a_key_that_was_made_on_the_server_stays_there_and_has_to_be_that_of_the_certificate(

@@ -25,7 +25,7 @@ from pgtls.state import layout
 from pgtls.state.tree import File, FileKind, Later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     from pgtls.access.model import Entry, Rules
@@ -202,22 +202,31 @@ def _server_texts(fleet: Fleet, server: Server, rules: Rules, lacking: Collectio
     text = template("server/pgtls.conf.j2").render(
         server=server.entity, version=server.table.postgres, settings=settings, extra=extra
     )
-    yield file(layout.CONF, text, "conf", layout.PUBLIC)
+    configured: dict[str, tuple[str, FileKind]] = {layout.CONF: (text, "conf")}
     if server.sni:
-        yield file(layout.HOSTS, hosts_file(server, lacking), "hosts", layout.PUBLIC)
+        configured[layout.HOSTS] = hosts_file(server, lacking), "hosts"
     if link := replication.link_of(fleet, server):
-        text = replication.primary_conninfo(link)
-        yield file(f"{layout.REPLICATION}/{layout.PRIMARY_CONNINFO}", text, "conf", layout.PUBLIC)
-    yield file(layout.INSTALLER, _installer(server, lacking), "script", layout.PUBLIC)
+        configured[f"{layout.REPLICATION}/{layout.PRIMARY_CONNINFO}"] = replication.primary_conninfo(link), "conf"
+    for name, (text, kind) in configured.items():
+        yield file(name, text, kind, layout.PUBLIC)
+    needed = [f"{name} {text.splitlines()[-1].partition(' ')[0]}" for name, (text, _) in configured.items()]
+    if link and link.user.entity not in lacking:
+        needed.append(f"{layout.REPLICATION}/{layout.CLIENT_CERTIFICATE}")
+    yield file(layout.INSTALLER, _installer(server, lacking, needed), "script", layout.PUBLIC)
 
 
-def _installer(server: Server, lacking: Collection[Entity]) -> str:
-    """Return the script that installs the files of a server."""
+def _installer(server: Server, lacking: Collection[Entity], needed: Iterable[str]) -> str:
+    """Return the script that installs the files of a server.
+
+    ``needed`` are files that must be there, those with settings with the first word of their last line. Rules have no
+    such word: a part of them admits nobody whom all of them reject.
+    """
     return template("server/install.sh.j2").render(
         server=server.entity,
         version=server.table.postgres,
         directory=quote((server.table.directory or "").rstrip("/")),
         identities=quote(" ".join(one.entity.host for one in server.sni if one.entity not in lacking)),
+        needed=quote("\n".join((layout.HBA, layout.IDENT, *needed))),
     )
 
 
