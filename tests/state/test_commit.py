@@ -8,7 +8,6 @@ import resource
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +25,7 @@ from pgtls.state.transaction import LockChange, commit, pending, recover, refuse
 from pgtls.state.tree import File, Later
 from state.trees import ID, Site, issued, key, leftovers, public, snapshot
 from support.killing import in_child
+from support.limits import limit
 from support.system import is_root
 
 if TYPE_CHECKING:
@@ -253,17 +253,6 @@ def test_progress_counts_the_files_that_are_written(site: Site) -> None:
 
 
 # What fails
-
-
-@contextmanager
-def limit(kind: int, value: int) -> Iterator[None]:
-    """Lower a resource limit of this process for a while."""
-    before = resource.getrlimit(kind)
-    resource.setrlimit(kind, (value, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(kind, before)
 
 
 BIG: Tree = {**OTHER, "clients/zoe/root.crt": File(b"x" * 300_000, 0o644, "trust", Entity("user.zoe"))}

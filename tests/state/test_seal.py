@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import stat
 import subprocess
@@ -20,6 +21,7 @@ from pgtls.state.out_directory import opened
 from pgtls.state.transaction import pending, recover
 from state.trees import Site, issued, key, public, snapshot
 from support.killing import in_child
+from support.limits import limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,11 +175,36 @@ def test_even_a_sealed_record_moves_nothing_but_the_staged_lock(site: Site, fiel
 def test_a_staged_lock_that_another_has_written_does_not_become_the_lock(site: Site) -> None:
     interrupt(site)
     (staged,) = site.directory.glob(".pgtls.lock.*.new")
-    lock = site.lock_bytes()
-    staged.write_bytes(staged.read_bytes() + b'{"event": "revoked"}\n')
+    lock, decided = site.lock_bytes(), staged.read_bytes()
+    staged.write_bytes(decided + b'{"event": "revoked"}\n')
+    copy = site.out / ".pgtls/lock.new"
+    copy.rename(site.directory / "copy")
     with pytest.raises(Rejected, match=r"PGT533: .*is not what the build has staged"):
         recover(str(site.out), str(site.lock))
     assert site.lock_bytes() == lock
+    (site.directory / "copy").rename(copy)
+    assert recover(str(site.out), str(site.lock))
+    assert site.lock_bytes() == decided
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["of the first build", "of a later build"])
+@pytest.mark.parametrize("how", ["a full disk", "half a staged lock"])
+def test_a_completion_that_could_not_write_the_staged_lock_is_repeated(tmp_path: Path, first: bool, how: str) -> None:
+    site = Site(tmp_path, tmp_path / "pgtls.lock")
+    if not first:
+        site.build(TREE, issued(1))
+    interrupt(site)
+    (staged,) = site.directory.glob(".pgtls.lock.*.new")
+    decided = staged.read_bytes()
+    if how == "a full disk":
+        staged.unlink()
+        with limit(resource.RLIMIT_FSIZE, 100), pytest.raises(Rejected, match="PGT533"):
+            recover(str(site.out), str(site.lock))
+    else:
+        staged.write_bytes(decided[:100])
+    assert recover(str(site.out), str(site.lock))
+    assert site.lock_bytes() == decided
+    assert not list(site.directory.glob(".pgtls.lock.*"))
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["of the first build", "of a later build"])

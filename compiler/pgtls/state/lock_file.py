@@ -51,22 +51,23 @@ def stage(lock: LockChange, out: str) -> LockStep | None:
 def put(step: LockStep, decided: Callable[[], bytes | None] = lambda: None) -> None:
     """Move the staged lock into place. If the lock changed since the build was decided, merge the lines of both.
 
-    If the staged lock is gone and the lock is not the new one, stage what ``decided`` returns: git does not track a
-    staged lock, and ``git clean`` deletes it.
+    If the staged lock is gone and the lock is not the new one, or if it is not what the build has staged, stage what
+    ``decided`` returns: git does not track a staged lock, and ``git clean`` deletes it.
 
     Raise OSError if that fails; :class:`Rejected` with PGT524 if another lock lies there, or as
     :func:`pgtls.state.lock.read`.
     """
-    staged = _digest(step.staged)
-    if staged is None and _digest(step.path) != step.after and (content := decided()) is not None:
-        files.create(step.staged, content, _mode(step.path))
-        staged = sha256(content).hexdigest()
+    staged, present = _digest(step.staged), _digest(step.path)
+    missing = present != step.after if staged is None else staged != step.after
+    if missing and (content := decided()) is not None:
+        _write(step, step.staged, content, _mode(step.path))
+        staged = step.after
     if staged is None:
         if not os.path.lexists(step.path):
             raise FileNotFoundError(errno.ENOENT, "it is gone, and so is the new one that was staged")
     elif staged != step.after:
         raise OSError(errno.EINVAL, f'"{step.staged}" is not what the build has staged')
-    elif _digest(step.path) in (None, step.before, step.after):
+    elif present in (None, step.before, step.after):
         os.rename(step.staged, step.path)
     else:
         _join(step)
@@ -84,13 +85,18 @@ def _join(step: LockStep) -> None:
     if found.id != decided.id:
         hint = "restore the lock of this out directory: its id is in the manifest"
         raise Rejected(Diagnostic("PGT524", "the lock was replaced by another one", hint=hint, file=step.path))
-    joined = joined_name(step.staged)
-    with suppress(FileNotFoundError):
-        os.unlink(joined)
-    files.create(joined, found.with_lines(*decided.issued, *decided.revoked).render(), _PUBLIC)
-    files.sync_file(joined)
-    os.rename(joined, step.path)
+    _write(step, step.path, found.with_lines(*decided.issued, *decided.revoked).render(), _PUBLIC)
     os.unlink(step.staged)
+
+
+def _write(step: LockStep, path: str, content: bytes, mode: int) -> None:
+    """Write a file under a name of its own first: a full disk or a kill leaves no half of it at ``path``."""
+    draft = joined_name(step.staged)
+    with suppress(FileNotFoundError):
+        os.unlink(draft)
+    files.create(draft, content, mode)
+    files.sync_file(draft)
+    os.rename(draft, path)
 
 
 def _mode(path: str) -> int:
