@@ -13,8 +13,10 @@ from pgtls.diagnostics import Rejected
 from pgtls.pki.model import Entity
 from pgtls.state import seal
 from pgtls.state.deployed import HEADER, Evidence, close, read, record
+from pgtls.state.files import append
 from pgtls.state.up_to_date import ABSENT
 from support.building import NOW, SMALL, Place
+from support.limits import limit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,23 +126,37 @@ def test_a_damaged_line_is_an_error_at_its_place_and_nothing_is_added(place: Pla
 
 
 @pytest.mark.parametrize("name", ["out/.pgtls/deployed", "pgtls.deployed"])
-def test_a_full_disk_leaves_no_half_line(place: Place, name: str) -> None:
+def test_a_full_disk_leaves_no_half_line_and_no_line_in_the_other_file(place: Place, name: str) -> None:
     place.build(SMALL)
     record(place.lock, str(place.out), [APP])
     if name == "pgtls.deployed":
         place.file(".pgtls/deployed").unlink()
-    path = place.directory / name
-    before = path.read_bytes()
-    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, unlimited[1]))
-    try:
-        with pytest.raises(Rejected, match="PGT530"):
-            record(place.lock, str(place.out), [LATER])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-    assert path.read_bytes() == before
+
+    def there() -> list[bytes]:
+        paths = (beside(place), place.file(".pgtls/deployed"))
+        return [path.read_bytes() for path in paths if path.exists()]
+
+    before = there()
+    size = (place.directory / name).stat().st_size
+    with limit(resource.RLIMIT_FSIZE, size + 100), pytest.raises(Rejected, match=f"PGT530.*{name}"):
+        record(place.lock, str(place.out), [LATER])
+    assert there() == before
     record(place.lock, str(place.out), [LATER])
     assert read(place.lock, str(place.out), LATER.at).latest == {"user.app": LATER}
+
+
+def test_lines_that_others_add_stay_where_ours_are_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "pgtls.deployed"
+    path.write_text("before\n")
+
+    def fail() -> None:
+        with path.open("a") as file:
+            file.write("theirs\n")
+        raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        append(str(path), b"ours\n", then=fail)
+    assert "theirs\n" in path.read_text()
 
 
 def test_a_line_without_a_line_break_stays_a_line_of_its_own(place: Place) -> None:

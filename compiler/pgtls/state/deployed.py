@@ -23,11 +23,11 @@ from pgtls.pki.model import Entity
 from pgtls.state import files, seal
 from pgtls.state.faults import cannot_read, writing
 from pgtls.state.lock import instant, timestamp
-from pgtls.state.names import DEPLOYED_PATH, PRIVATE, deployed_path
+from pgtls.state.names import DEPLOYED_PATH, deployed_path
 from pgtls.state.up_to_date import ABSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
 __all__ = ["Deployed", "Evidence", "deployed_path", "read", "record"]
@@ -128,16 +128,28 @@ def _each(lines: bytes) -> list[bytes]:
 def record(lock: str | os.PathLike[str], out: str, seen: Sequence[Evidence]) -> None:
     """Add lines next to the lock, and to the copy of the out directory if it is there. Raise PGT530 or as :func:`read`.
 
-    What others add meanwhile stays.
+    What others add meanwhile stays. The copy comes last, since only a line there revokes and deletes: if one of the two
+    cannot be written, neither has the lines.
     """
     if not seen:
         return
     read(lock, out, seen[0].at)  # nothing is added to a file that cannot be read
     lines = "".join(f"{evidence.render()}\n" for evidence in seen).encode()
-    for path, content in ((os.path.join(out, DEPLOYED_PATH), close(lines, seal.of(out))), (deployed_path(lock), lines)):
-        if os.path.isdir(os.path.dirname(path) or ".") and not os.path.islink(os.path.join(out, PRIVATE)):
-            with writing(path):
-                files.append(path, content, f"{HEADER}\n".encode())
+    copy, path = os.path.join(out, DEPLOYED_PATH), deployed_path(lock)
+
+    def last() -> None:
+        if os.path.isdir(os.path.dirname(copy)) and not os.path.islink(os.path.dirname(copy)):
+            _append(copy, close(lines, seal.of(out)))
+
+    if os.path.isdir(os.path.dirname(path) or "."):
+        _append(path, lines, last)
+    else:
+        last()
+
+
+def _append(path: str, lines: bytes, then: Callable[[], None] = lambda: None) -> None:
+    with writing(path):
+        files.append(path, lines, f"{HEADER}\n".encode(), then)
 
 
 def _latest(lines: Iterable[Evidence], now: datetime) -> dict[Entity, Evidence]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from pgtls.state.reading import FILE, open_directory, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = [
     "Directories",
@@ -122,21 +122,24 @@ def create(path: str, content: bytes, mode: int, dir_fd: int | None = None, mtim
         os.close(descriptor)
 
 
-def append(path: str, lines: bytes, first: bytes = b"") -> None:
+def append(path: str, lines: bytes, first: bytes = b"", then: Callable[[], None] = lambda: None) -> None:
     """Add lines to a file, through no link, and make them durable: all of them, or OSError and none.
 
     Create a missing file, with ``first`` before the lines. One write adds everything unless the disk is full: what
-    others add meanwhile stays.
+    others add meanwhile stays. If ``then`` fails, which is called afterwards, take the lines back.
     """
     descriptor = public(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
         before = os.fstat(descriptor).st_size
         ends = not before or os.pread(descriptor, 1, before - 1) == b"\n"
+        added = (b"" if before else first) + (b"" if ends else b"\n") + lines
         try:
-            _write(descriptor, (b"" if before else first) + (b"" if ends else b"\n") + lines)
+            _write(descriptor, added)
             os.fsync(descriptor)
-        except OSError:
-            os.ftruncate(descriptor, before)
+            then()
+        except BaseException:
+            if os.fstat(descriptor).st_size <= before + len(added):  # otherwise, others have added lines after these
+                os.ftruncate(descriptor, before)
             raise
     finally:
         os.close(descriptor)
