@@ -221,6 +221,37 @@ def test_a_staged_lock_that_git_has_cleaned_away_is_written_from_its_copy(tmp_pa
     site.build(NEXT, issued(3))
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["of the first build", "of a later build"])
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_a_project_that_moved_after_a_kill_completes_with_its_own_lock(tmp_path: Path, how: str, first: bool) -> None:
+    (tmp_path / "old").mkdir()
+    old, new = (Site(tmp_path / name, tmp_path / name / "pgtls.lock") for name in ("old", "new"))
+    if not first:
+        old.build(TREE, issued(1))
+    interrupt(old)
+    before = old.lock_bytes()
+    if how == "moved":
+        old.directory.rename(new.directory)
+    else:
+        shutil.copytree(old.directory, new.directory)
+    assert recover(str(new.out), str(new.lock))
+    assert {line.certificate.serial for line in locks.read(new.lock).issued} == ({"2"} if first else {"1", "2"})
+    assert not list(new.directory.glob(".pgtls.lock.*"))
+    if how == "copied":
+        assert old.lock_bytes() == before
+        assert recover(str(old.out), str(old.lock))
+        assert old.lock_bytes() == new.lock_bytes()
+
+
+@pytest.mark.parametrize("name", ["other/pgtls.lock", "other.lock"])
+def test_a_command_that_names_another_lock_completes_the_build_with_that_of_the_build(site: Site, name: str) -> None:
+    interrupt(site)
+    other = site.directory / name
+    (site.directory / "other").mkdir()
+    assert recover(str(site.out), str(other))
+    assert (other.exists(), len(locks.read(site.lock).issued)) == (False, 2)
+
+
 @pytest.mark.parametrize("what", ["the same lock", "another lock"])
 def test_a_lock_that_changed_keeps_the_lines_of_both_also_without_the_staged_one(site: Site, what: str) -> None:
     interrupt(site)

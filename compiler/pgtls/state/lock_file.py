@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from pgtls.state import files
 from pgtls.state import lock as locks
 from pgtls.state.faults import writing
 from pgtls.state.journal import LockStep
-from pgtls.state.names import joined_name, staged_names
+from pgtls.state.names import joined_name, real_path, staged_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,14 @@ def stage(lock: LockChange, out: str) -> LockStep | None:
             os.unlink(step.staged)
         files.create(step.staged, lock.content, _mode(path))
     return step
+
+
+def moved(step: LockStep, path: str) -> LockStep | None:
+    """Return the step for the lock of this name at ``path``; None if its staged lock is not next to that."""
+    path = real_path(path)
+    staged = os.path.join(os.path.dirname(path), os.path.basename(step.staged))
+    same = os.path.basename(path) == os.path.basename(step.path) and os.path.lexists(staged)
+    return replace(step, path=path, staged=staged) if same else None
 
 
 def put(step: LockStep, decided: Callable[[], bytes | None] = lambda: None) -> None:

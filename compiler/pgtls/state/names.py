@@ -79,10 +79,15 @@ def staged_names(path: str, out: str) -> tuple[str, str, str]:
 
     Follow links to the lock's directory, but not the lock itself if it is a link.
     """
-    directory, name = os.path.split(path)
-    path = os.path.join(os.path.realpath(directory), name)
+    path = real_path(path)
     staged = _staged(path, out)
     return path, staged, joined_name(staged)
+
+
+def real_path(path: str) -> str:
+    """Return the path of a file with its directory resolved; a link in its own place stays."""
+    directory, name = os.path.split(path)
+    return os.path.join(os.path.realpath(directory), name)
 
 
 def _staged(path: str, out: str) -> str:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -144,7 +145,8 @@ def refuse_pending(out: str) -> None:
 def recover(out: str, lock_path: str | None = None) -> bool:
     """Complete a decided build, or delete the staged files of an undecided one. Return whether it completed one.
 
-    The caller holds the mutex of ``out``. Raise :class:`Rejected` with PGT530 (cannot be written), PGT532 (the record
+    The caller holds the mutex of ``out``. ``lock_path`` is the lock that its command names. Raise :class:`Rejected`
+    with PGT530 (cannot be written), PGT532 (the record
     is damaged), PGT533 (an operation failed) or PGT538 (no build of this tree wrote the record).
     """
     if not os.path.lexists(os.path.join(out, PRIVATE)):
@@ -155,8 +157,14 @@ def recover(out: str, lock_path: str | None = None) -> bool:
             with writing(out):
                 _discard(place, lock_path)
             return False
-        carry_out(place, decided)
+        carry_out(place, _moved(decided, lock_path))
         return True
+
+
+def _moved(record: Record, lock_path: str | None) -> Record:
+    """Return a record with the lock of the command if the staged lock lies next to that: the project has moved."""
+    lock = record.lock and lock_path and lock_file.moved(record.lock, lock_path)
+    return replace(record, lock=lock) if lock else record
 
 
 def _remembered(place: Opened, key: bytes, lock: LockChange | None, generations: bytes | None) -> dict[str, File]:
