@@ -97,7 +97,7 @@ def _staged(path: str, out: str) -> str:
 
 
 def joined_name(staged: str) -> str:
-    """Return the path of the lock that has the lines of the staged lock, and of the one that others changed."""
+    """Return the path at which a completion writes a lock before it renames it: the staged one, or both merged."""
     return f"{staged}.joined"
 
 
