@@ -1169,3 +1169,113 @@ auth = "scram-sha-256"
     assert weakened(6432, 5432) == [one, two]
     assert weakened(7432, 5432) == [two]
     assert weakened(7432, 8432) == []
+
+
+SERVICES = """version = 1
+[ca.root]
+[user.app]
+roles = ["app", "admin"]
+[user.bouncer]
+ca = "root"
+[user.repl]
+ca = "root"
+[policy.main]
+servers = ["main"]
+users = ["app"]
+databases = ["shop", "all"]
+from = ["10.0.0.0/8"]
+auth = "scram-sha-256"
+"""
+MAIN = '[server.main]\nca = "root"\nclient_ca = ["root"]\nhosts = ["db.example.com"]\nno_local = true\n'
+STANDBY = MAIN.replace(".main", ".sb").replace("db.", "sb.") + 'standby_of = "main"\nreplication_user = "repl"\n'
+BACK = MAIN.replace(".main", ".back").replace("db.", "back.")
+MAIN_POOLER = (
+    MAIN.replace("[server", "[pooler").replace("no_local = true", "")
+    + 'server = "back"\nuser = "bouncer"\nauth_file = "/etc/x"\nfrom = ["10.0.0.9"]\n'
+)
+
+
+def another(name: str, users: str = "app", host: str = "dev.example.com") -> str:
+    """Return a server for which the author of a change has the key."""
+    server = f'[server.{name}]\nca = "root"\nhosts = ["{host}"]\nno_local = true\n'
+    return server + POLICY_NEW.format(name, users).replace(".new", f".{name}")
+
+
+@pytest.mark.parametrize(
+    ("tables", "holders"),
+    [
+        (MAIN + another("main-shop"), "server.main and of server.main-shop"),
+        (BACK + MAIN_POOLER + another("main-shop"), "server.main-shop and of pooler.main"),
+        (MAIN + STANDBY + another("main-read-write"), "server.main-read-write and of server.main"),
+        (
+            MAIN + "postgres = 19\n[[server.main.sni]]\n" + 'ca = "root"\nhosts = ["shop"]\n',
+            "server.main and of server.main/shop",
+        ),
+        (MAIN + another("main-read-write"), ""),
+        (MAIN + another("main-shop", users="bouncer"), ""),
+        (MAIN + another("main-store"), ""),
+    ],
+    ids=[
+        "a database",
+        "of a pooler",
+        "two servers",
+        "an identity",
+        "without a standby",
+        "another bundle",
+        "other words",
+    ],
+)
+def test_two_servers_of_a_bundle_have_no_services_of_one_name(tables: str, holders: str) -> None:
+    found = [
+        one.message for one in pgtls.check(pgtls.loads(SERVICES + tables, now=NOW)).diagnostics if one.code == "PGT151"
+    ]
+    assert len(found) == bool(holders)
+    assert all(message.endswith(f"those of {holders}") for message in found)
+
+
+SHOP = 'databases = ["shop", "all"]', 'databases = ["all"]'
+REDIALLED = {
+    "a new server that takes a free name": (MAIN, MAIN + another("main-shop"), "server.main-shop"),
+    "a pooler at another host": (MAIN, BACK + MAIN_POOLER.replace("db.", "pool."), "pooler.main"),
+    "a pooler in the place of the server": (MAIN, BACK + MAIN_POOLER + "port = 5432\n", None),
+    "a further standby": (MAIN + STANDBY, MAIN + STANDBY + STANDBY.replace("sb", "s2"), "server.s2"),
+    "a new name of a standby": (MAIN + STANDBY, MAIN + STANDBY.replace(".sb]", ".s2]"), None),
+    "another server with other services": (MAIN, MAIN + another("more"), None),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "told"), REDIALLED.values(), ids=REDIALLED)
+def test_a_service_that_dials_another_server_under_its_name_is_a_weakening(
+    before: str, after: str, told: str | None
+) -> None:
+    old = pgtls.loads(SERVICES + before, now=NOW)
+    new = pgtls.loads((SERVICES.replace(*SHOP) if "main-shop" in after else SERVICES) + after, now=NOW)
+    entities = {c.entity for c in pgtls.diff(old, new).protection if c.what.startswith("what service ")}
+    assert entities == ({told} if told else set())
+
+
+def test_a_pooler_in_the_place_of_a_server_hides_no_weaker_field_of_its_new_name() -> None:
+    old = pgtls.loads(f"{SERVICES}{MAIN}{FIELDS}".replace('["shop", "all"]', '["shop"]'), now=NOW)
+    new = pgtls.loads(f"{SERVICES}{BACK}{MAIN_POOLER}", now=NOW)
+    weaker = {
+        what for kind, entity, what in found(pgtls.diff(old, new)) if (kind, entity) == ("weakened", "server.back")
+    }
+    assert weaker >= {"key_algorithm", "validity", "ciphers", "databases"}
+
+
+@pytest.mark.parametrize("count", [5, 6])
+def test_users_who_may_be_any_of_many_are_a_weakening(count: int) -> None:
+    def many(prefix: str, fields: str) -> pgtls.Spec:
+        users = "".join(f'[user.{prefix}{n}]\nroles = ["app"]\n{fields}' for n in range(count))
+        return pgtls.loads(
+            SERVICES.replace('[user.app]\nroles = ["app", "admin"]\n', users).replace(
+                '["app"]\ndata', f'["{prefix}0"]\ndata'
+            )
+            + MAIN,
+            now=NOW,
+        )
+
+    strong, weak = 'ca = "root"\nvalidity = "30d"\n', 'ca = "root"\nvalidity = "9y"\n'
+    told = found(pgtls.diff(many("old", strong), many("new", weak)))
+    what = "validity" if count == 5 else "replaces one of several users"
+    assert ("weakened", "user.new0", what) in told

@@ -39,6 +39,11 @@ def index(fleet: Fleet) -> Mapping[str, tuple[Entry, ...]]:
 
     The entry without a database comes first, replication last.
     """
+    return {name: tuple(_distinct(entries)) for name, entries in named(fleet).items()}
+
+
+def named(fleet: Fleet) -> Mapping[str, Sequence[Entry]]:
+    """Return the entries of every user by the names that they claim: several may claim one, which is then numbered."""
     known = fleet.memberships
     found: dict[str, list[Entry]] = {name: [] for name in fleet.users}
     kinds: dict[Hashable, dict[str, list[Entry]]] = {}
@@ -54,7 +59,7 @@ def index(fleet: Fleet) -> Mapping[str, tuple[Entry, ...]]:
                 entry if entry.identity is identity else _on(entry, server, identity, first=roles[0])
                 for entry in of_user
             )
-    return {name: tuple(_distinct(entries)) for name, entries in found.items()}
+    return found
 
 
 def _on(entry: Entry, server: Server, identity: Identity, first: str) -> Entry:
@@ -261,7 +266,11 @@ def _name(identity: Identity, database: str | None, role: str | None, *, beside:
     ``beside`` marks the loopback service of an entry that also has a service over the network.
     """
     words = database, role, _LOOPBACK_WORD if beside else None
-    parts = (*identity.name.split("/"), *(part for part in words if part is not None))
+    return joined(*identity.name.split("/"), *(part for part in words if part is not None))
+
+
+def joined(*parts: str) -> str:
+    """Join the parts of the name of a service."""
     return "-".join(_UNFIT_FOR_A_NAME.sub("_", part) for part in parts)
 
 

@@ -12,6 +12,8 @@ from pgtls.hba.model import Name
 from pgtls.language.values import Secret
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pgtls.access.answers import Answer
     from pgtls.access.demands import Demand
     from pgtls.access.meaning import Accepted, Ask, Bearer
@@ -101,3 +103,9 @@ def shown(value: Any) -> str:
             return ", ".join(f"{key} = {shown(one)}" for key, one in value if one not in (None, (), {}))
         case _:
             return str(value)
+
+
+def people(users: Collection[str]) -> str:
+    """Name the first of some users."""
+    names = list(users)
+    return f"{shown(names[:SHOWN])}{' …' if len(names) > SHOWN else ''}"

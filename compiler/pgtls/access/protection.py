@@ -14,7 +14,8 @@ from pgtls.access import pretenders
 from pgtls.access.change_words import shown
 from pgtls.access.comparisons import ENTRIES, FIELDS, Effect, Field, ProtectionChange, constraints, limit
 from pgtls.access.outside import outside
-from pgtls.access.successors import MOST, formers, kinds, pairs, table_of
+from pgtls.access.services import redialled
+from pgtls.access.successors import MOST, formers, kinds, pairs, table_of, unclear
 from pgtls.access.trusted import trusted
 from pgtls.fleet.model import Authority
 from pgtls.language.values import Secret
@@ -41,6 +42,7 @@ def protection(old: Side, new: Side) -> tuple[ProtectionChange, ...]:
         *pretenders.names(old.fleet, new.fleet),
         *pretenders.ports(old.fleet, new.fleet),
         *pretenders.keys(old.fleet, new.fleet),
+        *redialled(old, new),
         *_single("lint", old.fleet.lint, new.fleet.lint),
         *_single("state", old.fleet.state, new.fleet.state),
         *_entities(old.fleet, new.fleet),
@@ -175,15 +177,15 @@ def _path_length(cas: Iterable[Authority]) -> int | None:
     return min(limits, default=None)
 
 
-# --- servers ---------------------------------------------------------------------------------------------------------
+# --- several ---------------------------------------------------------------------------------------------------------
 
 
 def _unclear(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
-    """Find new servers that may replace so many that their access is not compared."""
-    for name, others in formers(old, new).items():
-        if len(others) > MOST:
-            what = "replaces one of several servers"
-            yield ProtectionChange("weakened", new.servers[name].entity, what, shown(others), "not compared")
+    """Find new entities that may replace so many that they are compared with none: servers by their access, too."""
+    found = [("server", new.servers[name], others) for name, others in formers(old, new).items() if len(others) > MOST]
+    for kind, thing, others in (*found, *unclear(old, new)):
+        what = f"replaces one of several {'CA' if kind == 'ca' else kind}s"
+        yield ProtectionChange("weakened", thing.entity, what, shown(others), "not compared")
 
 
 # --- findings --------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pgtls.access.compile import alike, compile_rules, for_server, unread
 from pgtls.access.held import held
 from pgtls.access.proof import prove
+from pgtls.access.services import ambiguous
 from pgtls.diagnostics import errors, refuse
 from pgtls.fleet.checks.waivers import bare, certain
 from pgtls.language.positions import locate
@@ -73,6 +74,7 @@ def compiled(
         return {}, found
     wrong = errors(found)
     rules, faults = rules_by_server(part, issued, provable=proven and not wrong)
+    faults = faults if wrong or errors(faults) else (*faults, *ambiguous(part))
     found = (*found, *(independent(loaded.unaffected(faults), wrong) if wrong else faults))
     accepted = [diagnostic for diagnostic in found if diagnostic.accepted]
     return rules, found if errors(found) else (*found, *bare(fleet, accepted))

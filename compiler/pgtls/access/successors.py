@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 MOST = 5
-"""The largest number of servers with which one is compared. A new server that may be more of them is a weakening."""
+"""The largest number of entities with which one is compared. A new one that may be more of them is a weakening."""
 
 
 def formers(old: Fleet, new: Fleet) -> Mapping[str, tuple[str, ...]]:
@@ -98,17 +98,43 @@ def kinds(fleet: Fleet) -> dict[str, Mapping[str, Thing]]:
 def pairs(old: Fleet, new: Fleet) -> Iterator[Pair]:
     """Yield what is to be compared. A new name hides no weakening: an entity may take the place of one that is gone.
 
-    Servers do as :func:`formers` says, CAs and others as :func:`_place` says; a CA without a place may be any.
+    Servers and poolers do at the same host or as any of their kind, CAs and others as :func:`_place` says; a CA without
+    a place may be any.
     """
-    servers = formers(old, new)
-    for (kind, before), after in zip(kinds(old).items(), kinds(new).values(), strict=True):
+    for kind, before, after in _by_kind(old, new):
         yield from (Pair(kind, before[name], after[name]) for name in sorted(before.keys() & after.keys()))
-        gone, arrived = _apart(before, after)
-        found = servers if kind in ("server", "pooler") else _in_place(gone, arrived, _place)
-        found = _or_any(gone, found) if kind == "ca" else found
-        for name, thing in arrived.items():
-            others = found[name] if len(found[name]) <= MOST else ()
-            yield from (Pair(kind, gone[other], thing, renamed=True) for other in others if other in gone)
+        for name, others in _formers(kind, before, after).items():
+            some = others if len(others) <= MOST else ()
+            yield from (Pair(kind, before[other], after[name], renamed=True) for other in some)
+
+
+def unclear(old: Fleet, new: Fleet) -> Iterator[tuple[str, Thing, tuple[str, ...]]]:
+    """Yield the kind of each new entity that may take the place of so many that it is compared with none of them."""
+    for kind, before, after in _by_kind(old, new):
+        many = ((name, them) for name, them in _formers(kind, before, after).items() if len(them) > MOST)
+        yield from ((kind, after[name], them) for name, them in many)
+
+
+def _by_kind(old: Fleet, new: Fleet) -> Iterator[tuple[str, Mapping[str, Thing], Mapping[str, Thing]]]:
+    return (
+        (kind, before, after) for (kind, before), after in zip(kinds(old).items(), kinds(new).values(), strict=True)
+    )
+
+
+def _formers(kind: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Mapping[str, tuple[str, ...]]:
+    gone, arrived = _apart(before, after)
+    serves = kind in ("server", "pooler")
+    found = _in_place(gone, arrived, *((_addresses, hosts) if serves else (_place,)))
+    return _or_any(gone, found) if serves or kind == "ca" else found
+
+
+def former_users(old: Fleet, new: Fleet) -> Mapping[str, tuple[str, ...]]:
+    """Return, for each user, whose bundle its own is compared with: that of its name, or of those that it replaces."""
+    found: dict[str, tuple[str, ...]] = {}
+    for kind, before, after, _ in pairs(old, new):
+        if kind == "user":
+            found[after.name] = (*found.get(after.name, ()), before.name)
+    return found
 
 
 def _place(thing: Thing) -> frozenset[object]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.brought import brought
-from pgtls.access.change_words import SHOWN, shown
+from pgtls.access.change_words import people, shown
 from pgtls.access.comparisons import ProtectionChange, exposing
 from pgtls.access.pretenders import proves
-from pgtls.access.successors import formers, pairs
+from pgtls.access.successors import former_users, formers
 from pgtls.access.trust import trust
 from pgtls.diagnostics.text import visible
 
@@ -147,7 +147,7 @@ def _by_bundle(old: Side, new: Side, before: _Roots, after: _Roots) -> Iterator[
     A bundle has one file of roots: a server that comes into it brings its root for all of them.
     """
     was, will = _everywhere(old, before), _everywhere(new, after)
-    former = _former_users(old.fleet, new.fleet)
+    former = former_users(old.fleet, new.fleet)
     known = frozenset(root for roots in was.values() for root in roots)
     added: dict[Trusted, list[str]] = {}
     for user, roots in will.items():
@@ -160,7 +160,7 @@ def _by_bundle(old: Side, new: Side, before: _Roots, after: _Roots) -> Iterator[
         holders = [user for user, roots in was.items() if root in roots]
         rest = [user for user, roots in will.items() if root in roots and user not in users]
         what = f"bundles that trust {root.words} for all their servers"
-        yield ProtectionChange("weakened", entity, what, _people(holders), _people([*users, *rest]))
+        yield ProtectionChange("weakened", entity, what, people(holders), people([*users, *rest]))
 
 
 def _everywhere(side: Side, roots: _Roots) -> Mapping[str, frozenset[Trusted]]:
@@ -183,17 +183,3 @@ def _everywhere(side: Side, roots: _Roots) -> Mapping[str, frozenset[Trusted]]:
         if known[names]:
             found[user] = known[names]
     return found
-
-
-def _former_users(old: Fleet, new: Fleet) -> Mapping[str, tuple[str, ...]]:
-    """Return, for each user, whose bundle its own is compared with: that of its name, or of those that it replaces."""
-    found: dict[str, tuple[str, ...]] = {}
-    for kind, before, after, _ in pairs(old, new):
-        if kind == "user":
-            found[after.name] = (*found.get(after.name, ()), before.name)
-    return found
-
-
-def _people(users: Collection[str]) -> str:
-    names = list(users)
-    return f"{shown(names[:SHOWN])}{' …' if len(names) > SHOWN else ''}"

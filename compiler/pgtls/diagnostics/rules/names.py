@@ -431,4 +431,15 @@ RULES: tuple[Rule, ...] = (
         fix="Write the number as `port` beside `hosts`, too. If a proxy or a container forwards the one port to the "
         "other, ignore this code.",
     ),
+    Rule(
+        "PGT151",
+        "error",
+        "two servers with services of one name",
+        meaning="The name of a service is that of its server, with a database or role, or with `read-write` or "
+        "`read-only` for a primary and its standbys. In the bundle of a user, two servers, poolers or identities give "
+        "one name: server `main-shop`, and database `shop` of server `main`.",
+        why="A name in `pg_service.conf` dials one of them. A new server would take over the name that programs use "
+        "for another one.",
+        fix="Give one of the two another name.",
+    ),
 )

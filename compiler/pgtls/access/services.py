@@ -1,0 +1,136 @@
+"""Tell what each service of a bundle dials, and find names of services that two servers claim."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from pgtls.access.bundles import joined, named
+from pgtls.access.change_words import people
+from pgtls.access.comparisons import ProtectionChange
+from pgtls.access.successors import former_users, host
+from pgtls.diagnostics import Diagnostic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pgtls.access.answers import Side
+    from pgtls.access.model import Entry
+    from pgtls.fleet.model import Fleet, Server
+
+    Known = tuple[Entry, Mapping[str, str]]
+    """An entry with its parameters."""
+
+READ_WRITE_SERVICE, READ_ONLY_SERVICE = "read-write", "read-only"
+"""What ends the names of the services over a primary and its standbys."""
+OF_A_HOST = ("host", "port")
+"""The parameters that differ from one server to another of a service."""
+
+
+# --- several servers --------------------------------------------------------------------------------------------------
+
+
+def groups(known: Sequence[Known]) -> Iterator[list[Known]]:
+    """Yield what each service over several servers has: a primary, which is first, and standbys with equal demands."""
+    servers = {entry.server.name: entry.server for entry, _ in known}
+    if not any(server.table.standby_of in servers for server in servers.values()):
+        return
+    found: dict[tuple[object, ...], list[Known]] = {}
+    for entry, parameters in known:
+        if entry.replication or entry.hostaddr or entry.identity.place:
+            continue
+        rest = tuple(sorted((name, value) for name, value in parameters.items() if name not in OF_A_HOST))
+        key = (_primary(entry.server, servers).name, entry.role, entry.database, rest)
+        found.setdefault(key, []).append((entry, parameters))
+    for (primary, *_), members in found.items():
+        members.sort(key=lambda member: (member[0].server.name != primary, member[0].server.name))
+        if len(members) > 1 and members[0][0].server.name == primary:
+            yield members
+
+
+def _primary(server: Server, servers: Mapping[str, Server]) -> Server:
+    """Return the topmost server above a standby that a client may connect to."""
+    while server.table.standby_of in servers:
+        server = servers[str(server.table.standby_of)]
+    return server
+
+
+def _over_several(entries: Iterable[Entry]) -> Iterator[tuple[str, tuple[Entry, ...]]]:
+    """Yield each service over several servers, by its name, as if all of them made equal demands."""
+    for members in groups([(entry, {}) for entry in entries]):
+        for word in (READ_WRITE_SERVICE, READ_ONLY_SERVICE):
+            yield f"{members[0][0].name}-{word}", tuple(entry for entry, _ in members)
+
+
+# --- two servers with one name ----------------------------------------------------------------------------------------
+
+
+def ambiguous(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find services of one name that dial two servers: a new server would take over a name that clients use."""
+    starts = sorted(f"{joined(*identity.name.split('/'))}-" for identity in fleet.identities())
+    if not any(other.startswith(one) for one, other in pairwise(starts)):
+        return  # the name of each service begins with that of its server
+    told = set[tuple[str, ...]]()
+    for user, entries in named(fleet).items():
+        claims: dict[str, dict[str, Entry]] = {}
+        for name, entry in _claims(entries):
+            claims.setdefault(name, {}).setdefault(entry.identity.entity, entry)
+        for name, holders in claims.items():
+            if len(holders) > 1 and tuple(holders) not in told:
+                told.add(tuple(holders))
+                server = list(holders.values())[-1].server
+                yield Diagnostic(
+                    "PGT151",
+                    f'the bundle of user "{user}" would have two services called "{name}": '
+                    f"those of {' and of '.join(holders)}",
+                    (server.kind, server.name),
+                    hint="rename one of the two",
+                    at="table",
+                )
+
+
+def _claims(entries: Sequence[Entry]) -> Iterator[tuple[str, Entry]]:
+    """Yield every name that an entry has or may get: alone, by its number, or over several servers."""
+    seen = Counter[str]()
+    for entry in entries:
+        seen[entry.name] += 1
+        yield entry.name, entry
+        if seen[entry.name] > 1:
+            yield f"{entry.name}-{seen[entry.name]}", entry
+    yield from ((name, members[0]) for name, members in _over_several(entries))
+
+
+# --- a change of what a name dials ------------------------------------------------------------------------------------
+
+
+def redialled(old: Side, new: Side) -> Iterator[ProtectionChange]:
+    """Find services that dial a further server under the name that they have in the bundles of before."""
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    former = former_users(old.fleet, new.fleet)
+    for user, entries in new.entries.items():
+        will = _dialled(entries)
+        for was in (_dialled(old.entries[one]) for one in former.get(user, ())):
+            for name in will.keys() & was.keys():
+                known = {place for entry in was[name] for place in _places(entry)}
+                further = [entry.identity.entity for entry in will[name] if known.isdisjoint(_places(entry))]
+                if further:
+                    key = (min(further), name, _servers(was[name]), _servers(will[name]))
+                    found.setdefault(key, []).append(user)
+    for (entity, name, before, after), users in found.items():
+        what = f"what service {name} dials, of {people(dict.fromkeys(users))}"
+        yield ProtectionChange("weakened", entity, what, before, after)
+
+
+def _dialled(entries: Sequence[Entry]) -> Mapping[str, tuple[Entry, ...]]:
+    """Return the entries that each service of a bundle dials. A name that an entry has is not that of several."""
+    return {**dict(_over_several(entries)), **{entry.name: (entry,) for entry in entries}}
+
+
+def _places(entry: Entry) -> tuple[object, ...]:
+    """Return what makes an entry the same for its clients: its server, or the host and port that they dial."""
+    return entry.identity.entity, (host(entry.hostaddr or entry.identity.table.hosts[0]), entry.server.table.port)
+
+
+def _servers(entries: Iterable[Entry]) -> str:
+    return ", ".join(dict.fromkeys(entry.identity.entity for entry in entries))
