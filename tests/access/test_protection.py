@@ -1279,3 +1279,57 @@ def test_users_who_may_be_any_of_many_are_a_weakening(count: int) -> None:
     told = found(pgtls.diff(many("old", strong), many("new", weak)))
     what = "validity" if count == 5 else "replaces one of several users"
     assert ("weakened", "user.new0", what) in told
+
+
+SECRET = """[policy.secret]
+servers = [{}]
+users = ["app"]
+databases = ["logs"]
+from = ["192.0.2.0/24"]
+auth = "radius"
+auth_options = {{ radiusservers = "10.0.0.1", radiussecrets = {} }}
+"""
+COVER = """[policy.cover{0}]
+servers = ["{1}"]
+users = ["all"]
+from = ["192.0.2.{0}/25"]
+auth = "reject"
+priority = 11
+"""
+OF_MAIN = MAIN + SECRET.format('"main"', '{ env = "A" }')
+GETS = {
+    "a new policy that admits nobody": (
+        MAIN,
+        MAIN + SECRET.format('"main"', '{ env = "A" }') + COVER.format(0, "main") + COVER.format(128, "main"),
+        ("none", "server.main"),
+    ),
+    "a policy on a further server": (
+        OF_MAIN,
+        MAIN + another("dev") + SECRET.format('"main", "dev"', '{ env = "A" }'),
+        ("server.main", "server.dev, server.main"),
+    ),
+    "a file": (MAIN, MAIN + SECRET.format('"main"', '{ file = "/x" }'), ("none", "server.main")),
+    "a new name of the server": (OF_MAIN, OF_MAIN.replace("main", "primary"), None),
+    "a new name of the policy": (OF_MAIN, OF_MAIN.replace("policy.secret", "policy.other"), None),
+    "a further policy with the secret": (
+        OF_MAIN,
+        OF_MAIN + SECRET.format('"main"', '{ env = "A" }').replace(".secret", ".more").replace("logs", "more"),
+        None,
+    ),
+    "a server in the place of one that is gone": (
+        OF_MAIN,
+        OF_MAIN.replace("main", "dev").replace("db.example.com", "dev.example.com"),
+        ("server.main", "server.dev"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "told"), GETS.values(), ids=GETS)
+def test_a_secret_on_another_machine_is_a_weakening_whatever_its_policy_admits(
+    before: str, after: str, told: tuple[str, str] | None
+) -> None:
+    old, new = (pgtls.loads(f"{SERVICES.split('[policy')[0]}{one}", now=NOW) for one in (before, after))
+    difference = pgtls.diff(old, new)
+    changes = [(c.before, c.after) for c in difference.protection if c.what.startswith("other machines get the secret")]
+    assert changes == ([told] if told else [])
+    assert not told or difference.exceeds("weakened")
