@@ -66,15 +66,28 @@ ignore = ["PGT121"]
 
 @cache
 def company(name: str, *hosts: str, ca: bool = True) -> bytes:
-    key, subject = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    names = [x509.SubjectAlternativeName(map(x509.DNSName, hosts))] if hosts else []
+    return certificate(name, ec.generate_private_key(ec.SECP256R1()), *names, ca=ca)
+
+
+def certificate(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    *extensions: x509.ExtensionType,
+    ca: bool = True,
+    issuer: tuple[str, ec.EllipticCurvePrivateKey] | None = None,
+) -> bytes:
+    above, signer = issuer or (name, key)
     builder = x509.CertificateBuilder(
-        subject, subject, key.public_key(), 1, NOW.replace(year=2025), NOW.replace(year=2035)
+        _named(above), _named(name), key.public_key(), 1, NOW.replace(year=2025), NOW.replace(year=2035)
     )
-    builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
-    if hosts:
-        builder = builder.add_extension(x509.SubjectAlternativeName(map(x509.DNSName, hosts)), critical=False)
-    signed = builder.sign(key, hashes.SHA256())
-    return signed.public_bytes(serialization.Encoding.PEM)
+    for extension in (x509.BasicConstraints(ca, None), *extensions):
+        builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+    return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _named(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
 def spec(*edits: tuple[str, str], files: dict[str, bytes] | None = None) -> pgtls.Spec:
@@ -856,7 +869,7 @@ BRINGS: dict[str, tuple[str, str | None]] = {
     "nobody's bundle": (NEW + ROOT, None),
     "a certificate that can sign none": (
         f'{NEW}cert_file = "leaf.crt"\n{POLICY_NEW.format("new", "app")}',
-        None,
+        "server.new",
     ),
     "a certificate that proves more": (
         f'{NEW}cert_file = "more.crt"\n{POLICY_NEW.format("new", "app")}',
@@ -911,6 +924,25 @@ def test_a_foreign_root_is_known_by_its_key_in_each_bundle_that_gets_it() -> Non
         ".new", ".more"
     )
     assert everywhere(both, bundles(same)) == [("server.new", "none", "app")]
+
+
+@pytest.mark.parametrize("table", ["", 'ca = "new"\n[ca.new]\nexternal = true\n'], ids=["of a server", "above a CA"])
+def test_a_foreign_root_is_known_by_its_certificate_and_not_by_its_key(table: str) -> None:
+    """Another certificate with its name and key may permit more names."""
+    key, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    narrow = certificate("Known", key, x509.NameConstraints([x509.DNSName("example.org")], None))
+    below = certificate("new", own, issuer=("Known", key)) if table else b""
+    files = {"old.crt": narrow, "same.crt": below + narrow, "wide.crt": below + certificate("Known", key)}
+    there = another("old").replace('ca = "root"', 'cert_file = "old.crt"')
+
+    def using(file: str) -> pgtls.Spec:
+        new = f'{NEW}{table}cert_file = "{file}"\n{POLICY_NEW.format("new", "app")}'
+        return pgtls.loads(
+            f"{BUNDLES}{there}{new if file else ''}", {"partner.crt": company("Other"), **files}, now=NOW
+        )
+
+    assert everywhere(using(""), using("same.crt")) == []
+    assert everywhere(using(""), using("wide.crt")) == [("server.new", "none", "app")]
 
 
 def test_a_new_user_has_the_bundle_of_the_one_that_it_replaces() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pgtls.access.held import common_name
 from pgtls.fleet.files import in_both_states, references
 from pgtls.language.files import OutsideError
-from pgtls.pki import chains, facts
+from pgtls.pki import facts
 from pgtls.pki.model import Unreadable
 
 if TYPE_CHECKING:
@@ -20,13 +20,11 @@ if TYPE_CHECKING:
 class Brought(NamedTuple):
     """A ``cert_file``: its certificates, leaf first, none if it cannot be read. Other checks report that.
 
-    ``certifies``: the last one is that of a CA, so its holder may certify any name. ``outside``: it lies outside of the
-    repository, and a revision has no content of it.
+    ``outside``: it lies outside of the repository, and a revision has no content of it.
     """
 
     path: str
     certificates: tuple[Certificate, ...] = ()
-    certifies: bool = True
     outside: bool = False
 
     @property
@@ -55,8 +53,4 @@ def _read(fleet: Fleet, path: str, shown: str) -> Brought:
     except (OSError, ValueError) as error:
         return Brought(shown, outside=isinstance(error, OutsideError))
     found = facts.read(content)
-    return (
-        Brought(shown)
-        if isinstance(found, Unreadable) or not found
-        else Brought(shown, found, chains.certifies(content))
-    )
+    return Brought(shown) if isinstance(found, Unreadable) else Brought(shown, found)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from pgtls.access.brought import brought
 from pgtls.access.change_words import people, shown
 from pgtls.access.comparisons import ProtectionChange, exposing
-from pgtls.access.pretenders import proves
 from pgtls.access.successors import former_users, formers
 from pgtls.access.trust import trust
 from pgtls.diagnostics.text import visible
@@ -115,10 +114,15 @@ class _Roots:
                 yield Trusted(f"{ca.name} {_ANYONE}" if ca.trusted_only else ca.name, ca.name, ca.trusted_only)
         for root in (ca.foreign_root for ca in cas):
             if root:
-                yield Trusted(f"{visible(root.subject)} {_ANYONE}", root.key, foreign=True)
+                yield Trusted(f"{visible(root.subject)} {_ANYONE}", root.sha256, foreign=True)
 
     def _own(self, identity: Identity) -> Iterator[Trusted]:
-        """Yield what clients trust without a CA of the spec: the root in ``cert_file`` is one like any other."""
+        """Yield what clients trust without a CA of the spec.
+
+        The root in ``cert_file`` may certify any name, also as the certificate of a server: rustls takes every
+        certificate in the file of roots for that of a CA. Its key alone does not tell it: another certificate with it
+        may restrict less.
+        """
         file = self._files.get(identity.entity)
         if identity.system:
             yield _PUBLIC
@@ -126,16 +130,8 @@ class _Roots:
             yield _ITSELF
         elif identity.ca is None and file:
             root = file.certificates[-1] if file.path not in self._unread and file.certificates else None
-            more = [name for name in file.names if not any(proves(one, name) for one in identity.table.hosts)]
-            if root is None:
-                yield Trusted(f"the root in {visible(file.path)} (not read)", file.path, foreign=True)
-            elif file.certifies:
-                yield Trusted(f"{visible(root.subject)} {_ANYONE}", root.spki_sha256, foreign=True)
-            elif more:
-                words = f"{root.subject} (also good for {shown(more)})"
-                yield Trusted(visible(words), root.spki_sha256, foreign=True)
-            else:
-                yield _ITSELF
+            words, key = (visible(root.subject), root.sha256) if root else (visible(file.path), file.path)
+            yield Trusted(f"{words} {_ANYONE}" if root else f"the root in {words} (not read)", key, foreign=True)
 
 
 # --- by bundle --------------------------------------------------------------------------------------------------------

@@ -68,7 +68,9 @@ def _links(loaded: Loaded, name: str, table: CaTable) -> tuple[Link, ...]:
         return ()
     if isinstance(found, Unreadable):
         return ()
-    return tuple({one.spki_sha256: Link(one.subject, one.spki_sha256, one.key_id) for one in found}.values())
+    return tuple(
+        {one.spki_sha256: Link(one.subject, one.spki_sha256, one.key_id, one.sha256) for one in found}.values()
+    )
 
 
 def _issuers(loaded: Loaded, tables: Mapping[str, CaTable], report: list[Diagnostic]) -> Iterator[tuple[str, str]]:

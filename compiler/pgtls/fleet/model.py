@@ -62,11 +62,15 @@ def values_of(found: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 class Link(NamedTuple):
-    """A CA certificate that came in a file: its subject, the digest of its public key, and its key identifier."""
+    """A CA certificate that came in a file.
+
+    It has its subject, the digest of its public key, its key identifier, and its own digest.
+    """
 
     subject: str
     key: str
     key_id: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,11 +102,6 @@ def identifies(key_id: x509.AuthorityKeyIdentifier | None, ca: x509.Certificate)
     return not names or canonical(names[0]) == canonical(ca.issuer)
 
 
-def certifies(file: bytes) -> bool:
-    """Return whether the last certificate of a valid PEM file may sign others for those who trust it."""
-    return no_ca(x509.load_pem_x509_certificates(file)[-1], anchor=True) is None
-
-
 def signed_by(one: x509.Certificate, above: x509.Certificate) -> bool:
     """Return whether a certificate names another as its issuer and is signed with its key."""
     with warnings.catch_warnings():
