@@ -1138,15 +1138,41 @@ def test_a_ca_that_leaves_the_restrictions_above_it_is_a_weakening(
     assert found == weaker
 
 
-def test_a_key_on_another_machine_is_told_of_everybody_who_is_admitted() -> None:
-    everybody = ABOVE.replace('users = ["app"]', 'users = ["all"]\nservers = ["main"]\ndatabases = ["all"]')
-    standby = (
-        '[server.new]\nca = "root"\nclient_ca = ["clients"]\nhosts = ["10.9.9.9"]\nno_local = true\n'
-        'standby_of = "main"\nreplication_user = "app"\n'
-    )
-    after = everybody + standby
-    changes = pgtls.diff(pgtls.loads(everybody, now=NOW), pgtls.loads(after, now=NOW)).protection
-    assert ("weakened", "user.app", "its key is on other machines") in {(c.kind, c.entity, c.what) for c in changes}
+KEY = """version = 1
+[ca.root]
+[server.main]
+ca = "root"
+client_ca = ["root"]
+hosts = ["db.example.com"]
+no_local = true
+[user.dba]
+ca = "root"
+{user}[policy.app]
+servers = ["main"]
+users = {who}
+from = ["10.0.0.0/8"]
+{more}
+"""
+
+
+@pytest.mark.parametrize(
+    ("who", "more", "told"),
+    [
+        ('["app"]', 'auth = "cert"', True),
+        ('["all"]', 'auth = "cert"', True),
+        ('["dba"]', 'auth = "cert"\nmap = [{ identity = "/^(.*)$", role = "dba" }]', True),
+        ('["dba"]', 'auth = "scram-sha-256"\nclient_cert = "verify-ca"', True),
+        ('["all"]', 'auth = "cert"', False),
+    ],
+    ids=["a name", "everybody", "a map", "any certificate", "a new user"],
+)
+def test_a_key_on_another_machine_is_told_of_each_user_who_was_there(who: str, more: str, *, told: bool) -> None:
+    user = '[user.app]\nca = "root"\n'
+    standby = '[server.new]\nca = "root"\nclient_ca = ["root"]\nhosts = ["10.9.9.9"]\nno_local = true\n'
+    standby += 'standby_of = "main"\nreplication_user = "app"\n'
+    old = pgtls.loads(KEY.format(user=user if told else "", who=who, more=more), now=NOW)
+    new = pgtls.loads(KEY.format(user=user, who=who, more=more) + standby, now=NOW)
+    assert (("weakened", "user.app", "its key is on other machines") in found(pgtls.diff(old, new))) is told
 
 
 @pytest.mark.parametrize(

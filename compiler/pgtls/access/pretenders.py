@@ -106,13 +106,15 @@ def _shared(one: str, other: str) -> str | None:
 
 
 def keys(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
-    """Find users with access whose key goes to more machines: to poolers and standbys that log in as them."""
+    """Find users whose key goes to more machines: to poolers and standbys that log in as them.
+
+    Each user who was there may have access, because a map or ``verify-ca`` also admits users that no policy names.
+    """
     before, after = _logging_in(old), _logging_in(new)
-    admitted = {user.name for policy in old.policies.values() if policy.follows is None for user in policy.users}
     for user in sorted(old.users.keys() & after.keys()):
         was, will = before.get(user, {}), after[user]
         more = len(will) > len(was) or any(host not in was.values() for name, host in will.items() if name not in was)
-        if (user in admitted or user in before) and more:
+        if more:
             holders = (", ".join(was) or "none", ", ".join(will))
             yield ProtectionChange("weakened", f"user.{user}", "its key is on other machines", *holders)
 
