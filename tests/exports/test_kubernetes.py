@@ -295,6 +295,12 @@ def test_the_file_that_is_proved_is_the_one_that_the_operator_writes(cluster: Pa
             id="a secret in a rule",
         ),
         pytest.param(
+            'databases = ["postgres", "replication"]',
+            'databases = ["postgres"]',
+            'PGT663]: no user may replicate from server "shop"',
+            id="nobody who replicates",
+        ),
+        pytest.param(
             "[policy.replicas]\n",
             "[policy.no]\nusers = ['streaming_replica']\ndatabases = ['postgres']\nfrom = ['10.0.0.0/8']\n"
             "auth = 'reject'\n[policy.replicas]\n",
@@ -309,6 +315,35 @@ def test_what_cloudnativepg_cannot_do_is_an_error(tmp_path: Path, part: str, ins
     built(tmp_path, CLOUDNATIVEPG.replace(part, instead))
     assert f"error[{expected}" in said(export(tmp_path, "cloudnativepg"))
     assert not (tmp_path / "to").exists()
+
+
+OTHER = """
+[ca.other]
+[server.dev]
+ca = "other"
+client_ca = ["other"]
+hosts = ["dev"]
+no_local = true
+[user.aaa]
+ca = "other"
+common_name = "streaming_replica"
+[policy.dev]
+servers = ["dev"]
+users = ["aaa"]
+databases = ["replication"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+"""
+
+
+def test_a_user_of_another_ca_does_not_replicate_in_place_of_the_one_that_the_cluster_admits(tmp_path: Path) -> None:
+    """The first user by name had the common name, and its bundle the root that replicas would trust."""
+    built(tmp_path, CLOUDNATIVEPG.replace("auth = ", 'servers = ["shop"]\nauth = ') + OTHER)
+    assert export(tmp_path, "cloudnativepg", "server.shop").status == 0
+    secrets = {one["metadata"]["name"]: decoded(one) for one in manifests((tmp_path / "to/secrets.yaml").read_text())}
+    bundle = tmp_path / "out/clients/streaming_replica"
+    assert secrets["shop-replication"]["tls.crt"] == (bundle / "postgresql.crt").read_bytes()
+    assert secrets["shop-server-ca"]["ca.crt"] == (bundle / "root.crt").read_bytes()
 
 
 def test_a_cluster_is_one_server(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ the CRLs are a ConfigMap in its projected volume.
 from __future__ import annotations
 
 import re
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from pgtls.access.bundles import index
 from pgtls.diagnostics import Diagnostic, refuse
 from pgtls.exports.built import PUBLIC, SECRET, Built, Exported, built, unexportable
 from pgtls.exports.composed import differences, hba_lines, ident_lines, kept_settings
@@ -22,10 +24,10 @@ from pgtls.state import layout
 from pgtls.state.names import LOCK_TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pgtls.api import Spec
-    from pgtls.fleet.model import Server, User
+    from pgtls.fleet.model import Fleet, Server, User
 
 REPLICA = "streaming_replica"
 """The role, and the common name of the certificate, with which CloudNativePG replicates."""
@@ -48,10 +50,10 @@ def export(
     Raise :class:`Rejected` where CloudNativePG cannot do what the spec says, or does what no policy says.
     """
     fleet = spec.usable().fleet
-    replica = next((one for one in fleet.users.values() if one.ca and one.common_name == REPLICA), None)
-    found = built(spec, out, [one.entity for one in (server, replica) if one], lock_timeout)
-    refuse(locate(tuple(_faults(found, server, replica)), fleet.source))
-    assert replica is not None  # noqa: S101  (otherwise the engine's own line admits whom no policy names)
+    replicas = _replicas(fleet, server)
+    found = built(spec, out, [server.entity, *(replica.entity for replica in replicas)], lock_timeout)
+    refuse(locate(tuple(_faults(found, server, replicas)), fleet.source))
+    (replica,) = replicas
     name = object_name(server.name)
     comment = f"Written by pgtls from {server.entity}: do not edit, change the spec, build and export again."
     files = {
@@ -64,10 +66,20 @@ def export(
 _PARTIAL = "A part of the Cluster: apply it with --server-side, or merge it into your own manifest."
 
 
+def _replicas(fleet: Fleet, server: Server) -> list[User]:
+    """Return the users that may replicate from a server with the certificate that CloudNativePG shows."""
+    return [
+        fleet.users[name]
+        for name, entries in index(fleet).items()
+        if fleet.users[name].common_name == REPLICA
+        and any(one.server.name == server.name and one.replication and one.certificate for one in entries)
+    ]
+
+
 # --- what is wrong ----------------------------------------------------------------------------------------------------
 
 
-def _faults(found: Built, server: Server, replica: User | None) -> Iterator[Diagnostic]:
+def _faults(found: Built, server: Server, replicas: Sequence[User]) -> Iterator[Diagnostic]:
     where, table = ("server", server.name), server.table
     yield from differences(found.fleet, found.rules[server.name], "cloudnativepg")
     yield from kept_settings(server, "cloudnativepg", "remove it here, and configure it in the Cluster")
@@ -81,8 +93,13 @@ def _faults(found: Built, server: Server, replica: User | None) -> Iterator[Diag
     if found.file(server.entity, layout.SERVER_CRL) and table.postgres < _CRL_DIRECTORY_SINCE:
         message = f"PostgreSQL {table.postgres} has no ssl_crl_dir, and CloudNativePG lets no other CRL in"
         yield Diagnostic("PGT663", message, (*where, "postgres"), "use PostgreSQL 14 or later")
-    for key in (layout.CLIENT_CERTIFICATE, layout.CLIENT_KEY, layout.CLIENT_TRUST) if replica else ():
-        if replica and found.file(replica.entity, key) is None:
+    if len(replicas) != 1:
+        many = " and ".join(f'"{one.name}"' for one in replicas) or "no user"
+        message = f'{many} may replicate from server "{server.name}" with the certificate of "{REPLICA}"'
+        hint = f"let one user with this common name, whose CA is in client_ca, replicate: [user.{REPLICA}]"
+        yield Diagnostic("PGT663", message, where, hint, at="table")
+    for replica, key in product(replicas, (layout.CLIENT_CERTIFICATE, layout.CLIENT_KEY, layout.CLIENT_TRUST)):
+        if found.file(replica.entity, key) is None:
             message = f'the out directory has no {key} of user "{replica.name}", which CloudNativePG replicates with'
             hint = "sign its certificate, and let pgtls make its key, under a CA of the spec"
             yield Diagnostic("PGT663", message, ("user", replica.name), hint, at="table")
