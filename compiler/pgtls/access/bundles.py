@@ -28,7 +28,7 @@ ChannelBinding = Literal["disable", "prefer", "require"]
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 BINDINGS: tuple[ChannelBinding, ...] = ("disable", "prefer", "require")
 REPLICATION = "replication"
-_LOOPBACK_WORD = "loopback"
+LOOPBACK = "loopback"
 _UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -265,7 +265,7 @@ def _name(identity: Identity, database: str | None, role: str | None, *, beside:
 
     ``beside`` marks the loopback service of an entry that also has a service over the network.
     """
-    words = database, role, _LOOPBACK_WORD if beside else None
+    words = database, role, LOOPBACK if beside else None
     return joined(*identity.name.split("/"), *(part for part in words if part is not None))
 
 

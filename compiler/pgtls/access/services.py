@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from pgtls.access.bundles import joined, named
+from pgtls.access.bundles import LOOPBACK, REPLICATION, joined, named
 from pgtls.access.change_words import people
 from pgtls.access.comparisons import ProtectionChange
 from pgtls.access.successors import former_users, host
 from pgtls.diagnostics import Diagnostic
+from pgtls.hba.model import Name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -68,9 +69,8 @@ def _over_several(entries: Iterable[Entry]) -> Iterator[tuple[str, tuple[Entry, 
 
 def ambiguous(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find services of one name that dial two servers: a new server would take over a name that clients use."""
-    starts = sorted(f"{joined(*identity.name.split('/'))}-" for identity in fleet.identities())
-    if not any(other.startswith(one) for one, other in pairwise(starts)):
-        return  # the name of each service begins with that of its server
+    if not _may_meet(fleet):
+        return
     told = set[tuple[str, ...]]()
     for user, entries in named(fleet).items():
         claims: dict[str, dict[str, Entry]] = {}
@@ -88,6 +88,28 @@ def ambiguous(fleet: Fleet) -> Iterator[Diagnostic]:
                     hint="rename one of the two",
                     at="table",
                 )
+
+
+def _may_meet(fleet: Fleet) -> bool:
+    """Return whether the name of a server may be that of a service of another. Only then are bundles worth computing.
+
+    The name of a service begins with that of its server, and goes on with a database, a role, or a word for its kind.
+    """
+    names = [joined(*identity.name.split("/")) for identity in fleet.identities()]
+    words = {READ_WRITE_SERVICE, READ_ONLY_SERVICE, REPLICATION, LOOPBACK}
+    words |= {joined(role) for user in fleet.users.values() for role in user.roles}
+    words |= {
+        joined(one.text) for policy in fleet.policies.values() for one in policy.databases if isinstance(one, Name)
+    }
+    begun = {start for word in words for start in _starts(word)}
+    known = frozenset(names)
+    rests = (name[len(start) + 1 :] for name in names for start in _starts(name) if start != name and start in known)
+    return len(known) < len(names) or any(rest in begun or not words.isdisjoint(_starts(rest)) for rest in rests)
+
+
+def _starts(name: str) -> Iterator[str]:
+    """Yield what a name of several words begins with, and itself."""
+    return accumulate(name.split("-"), "{}-{}".format)
 
 
 def _claims(entries: Sequence[Entry]) -> Iterator[tuple[str, Entry]]:
