@@ -1366,6 +1366,13 @@ GETS = {
         MAIN + another("dev") + SECRET.format('"main", "dev"', '{ env = "A" }'),
         ("server.main", "server.dev, server.main"),
     ),
+    "a policy on a further server that shares a host": (
+        OF_MAIN.replace('"db.example.com"', '"db.example.com", "localhost"', 1),
+        MAIN.replace('"db.example.com"', '"db.example.com", "localhost"', 1)
+        + another("dev").replace('"dev.example.com"', '"dev.example.com", "localhost"')
+        + SECRET.format('"main", "dev"', '{ env = "A" }'),
+        ("server.main", "server.dev, server.main"),
+    ),
     "a file": (MAIN, MAIN + SECRET.format('"main"', '{ file = "/x" }'), ("none", "server.main")),
     "a new name of the server": (OF_MAIN, OF_MAIN.replace("main", "primary"), None),
     "a new name of the policy": (OF_MAIN, OF_MAIN.replace("policy.secret", "policy.other"), None),

@@ -272,6 +272,7 @@ def test_a_key_from_elsewhere_that_is_revoked_needs_another_one(place: Place) ->
         (place.directory / name).write_bytes(csr.public_bytes(Encoding.PEM))
 
     request("alice.csr")
+    stolen = (place.directory / "alice.csr").read_bytes()
     own = 'ca = "inner"\ncsr_file = "alice.csr"\n'
     place.build(spec(alice=own))
     with pytest.raises(Rejected) as rejected:
@@ -280,6 +281,15 @@ def test_a_key_from_elsewhere_that_is_revoked_needs_another_one(place: Place) ->
     request("alice.csr")
     place.build(now=NOW + 2 * DAY)
     assert len(listed(place, "inner")) == 1
+    good = (place.directory / "alice.csr").read_bytes()
+    (place.directory / "alice.csr").write_bytes(stolen)
+    for text in (place.spec.read_text(), spec(alice=own)):
+        with pytest.raises(Rejected, match=r"PGT574: the key of user\.alice is one whose certificate revoke_before"):
+            place.build(text, now=NOW + 4 * DAY)
+    (place.directory / "alice.csr").write_bytes(good)
+    place.build(now=NOW + 4 * DAY)
+    request("alice.csr")
+    place.build(now=NOW + 4 * DAY)
 
 
 def test_a_revocation_of_today_says_that_the_certificates_of_today_are_later(place: Place) -> None:

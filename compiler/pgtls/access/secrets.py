@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 def secrets(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
     """Find secrets that further servers get, whatever their policies admit: who runs such a server reads them.
 
-    A server that has the host of one that had the secret is the same machine.
+    A server that has the host of one that had the secret, and is gone, is the same machine.
     """
     before, after = _holders(old), _holders(new)
     for source, holders in after.items():
         had = before.get(source, {})
-        places = frozenset(place for server, _ in had.values() for place in hosts(server))
+        gone = (server for server, _ in had.values() if server.name not in new.servers)
+        places = frozenset(place for server in gone for place in hosts(server))
         brings = [
             policy.entity
             for entity, (server, policy) in holders.items()

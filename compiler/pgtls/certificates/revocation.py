@@ -182,19 +182,40 @@ def _replaced(cas: Collection[str], decision: Decision, *, gone: bool) -> bool:
 
 
 def same_key_again(decisions: Iterable[Decision], existing: Existing) -> Iterator[Diagnostic]:
-    """Refuse a ``revoke_before`` that revokes the certificate of an unchanged key that was made elsewhere."""
+    """Refuse keys from elsewhere that are revoked, or once were as stolen: a thief could use a new certificate, too."""
+    outside = existing.outside
     for decision in decisions:
         profile, found = decision.profile, decision.found.certificate
-        elsewhere = existing.outside.not_ours | existing.outside.keyless
-        if profile.entity not in elsewhere or not isinstance(found, Certificate) or not too_old(found, profile):
+        if profile.entity not in outside.not_ours | outside.keyless or not isinstance(found, Certificate):
             continue
-        if decision.found.key != "mismatch":  # a new request
-            yield Diagnostic(
-                "PGT574",
-                f"revoke_before revokes the certificate of {profile.entity}, but pgtls does not hold its key",
-                path=(*profile.entity.path, "revoke_before"),
-                hint="make a new key there, and name its new request or certificate",
-            )
+        message, field = "", "revoke_before"
+        if too_old(found, profile):
+            if decision.found.key != "mismatch":  # a new request
+                message = f"revoke_before revokes the certificate of {profile.entity}, but pgtls does not hold its key"
+        elif _brought_keys(profile, existing) & _stolen_keys(profile, existing.lock):
+            field = "csr_file" if profile.entity in outside.requests else "cert_file"
+            message = f"the key of {profile.entity} is one whose certificate revoke_before revokes, or once revoked"
+        if message:
+            hint = "make a new key there, and name its new request or certificate"
+            yield Diagnostic("PGT574", message, (*profile.entity.path, field), hint)
+
+
+def _stolen_keys(profile: Profile, lock: Lock) -> frozenset[str]:
+    """Return the digests of the keys that were stolen, of anybody, and those of an entity that are so now."""
+    own = (line.certificate for line in lock.by_serial.values() if line.entity == profile.entity)
+    now = (one.spki_sha256 for one in own if too_old(one, profile)) if profile.revoke_before else ()
+    return lock.compromised_keys.union(now)
+
+
+def _brought_keys(profile: Profile, existing: Existing) -> frozenset[str]:
+    """Return the digests of the public keys of a request or a new certificate from elsewhere."""
+    from pgtls.pki.keys import spki_sha256
+
+    request, signed = existing.outside.requests.get(profile.entity), existing.outside.signed.get(profile.entity)
+    keys = {spki_sha256(request)} if request else set()
+    if signed and not existing.lock.revokes(profile.issuer or "", signed.certificate):  # a revoked one is told there
+        keys.add(signed.certificate.spki_sha256)
+    return frozenset(keys)
 
 
 def revoking_nothing(fleet: Fleet, certificates: Mapping[Entity, Decision], lock: Lock) -> Iterator[Diagnostic]:

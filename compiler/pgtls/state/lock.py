@@ -174,6 +174,13 @@ class Lock:
         return frozenset(line.certificate.sha256 for line in known if line)
 
     @cached_property
+    def compromised_keys(self) -> frozenset[str]:
+        """The digests of the public keys whose certificates were revoked because somebody may have stolen the key."""
+        stolen = ((one.ca, one.serial) for one in self.revoked if one.reason == "key_compromise")
+        known = (self.by_serial.get(key) for key in stolen)
+        return frozenset(line.certificate.spki_sha256 for line in known if line)
+
+    @cached_property
     def ceased(self) -> frozenset[tuple[str, str]]:
         """(CA, serial) of each certificate that was revoked because its owner left the spec, by any of its lines."""
         return frozenset((one.ca, one.serial) for one in self.revoked if one.reason == "cessation_of_operation")

@@ -677,7 +677,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "a key that is revoked and cannot be replaced here",
         meaning="`revoke_before` revokes the certificate of an entity, but pgtls does not hold its key, and there "
-        "is no other key yet.",
+        "is no other key yet. Or a key comes back whose certificate an earlier build revoked so.",
         why="A new certificate for the same key would be as usable to a thief as the revoked one.",
         fix="Make a new key where the old one was made, and name its new request or certificate.",
     ),
