@@ -1389,6 +1389,33 @@ GETS = {
 }
 
 
+LDAP = 'auth = "ldap"\nauth_options = { ldapserver = "ldap.example.com", ldapprefix = "cn=" }\n'
+SCRAM = 'auth = "scram-sha-256"\n'
+ANSWERS = {
+    "another method below rejects": (
+        LDAP,
+        "logs",
+        ("no certificate, scram-sha-256", "no certificate, password, scram-sha-256"),
+    ),
+    "the same method": (SCRAM, "logs", None),
+    "another method in another database": (LDAP, "other", None),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_client_that_answers_more_requests_of_a_server_is_a_weakening(name: str) -> None:
+    auth, database, told = ANSWERS[name]
+    more = SECRET.partition("auth =")[0].format('"main"').replace("logs", database) + auth
+    base = MAIN + POLICY_NEW.format("main", "app").replace(".new", ".base") + 'databases = ["logs"]\n'
+    old, new = (
+        pgtls.loads(f"{SERVICES.split('[policy')[0]}{one}", now=NOW)
+        for one in (base, base + more + COVER.format(0, "main") + COVER.format(128, "main"))
+    )
+    found = pgtls.diff(old, new)
+    changes = {(c.before, c.after) for c in found.protection if c.what.startswith("what the clients of service")}
+    assert changes == ({told} if told else set())
+
+
 @pytest.mark.parametrize(("before", "after", "told"), GETS.values(), ids=GETS)
 def test_a_secret_on_another_machine_is_a_weakening_whatever_its_policy_admits(
     before: str, after: str, told: tuple[str, str] | None

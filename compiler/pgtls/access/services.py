@@ -12,6 +12,7 @@ from pgtls.access.comparisons import ProtectionChange
 from pgtls.access.successors import former_users, host
 from pgtls.diagnostics import Diagnostic
 from pgtls.hba.model import Name
+from pgtls.postgres.libpq import OAUTH_SINCE, authentications
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -142,6 +143,34 @@ def redialled(old: Side, new: Side) -> Iterator[ProtectionChange]:
     for (entity, name, before, after), users in found.items():
         what = f"what service {name} dials, of {people(dict.fromkeys(users))}"
         yield ProtectionChange("weakened", entity, what, before, after)
+
+
+def answering(old: Side, new: Side) -> Iterator[ProtectionChange]:
+    """Find services whose clients answer more than before: a server that asks for a password, or for no certificate.
+
+    Whatever the policies admit: bundles follow from each policy for the same server, role and database.
+    """
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    former = former_users(old.fleet, new.fleet)
+    for user, entries in new.entries.items():
+        will = _dialled(entries)
+        for was in (_dialled(old.entries[one]) for one in former.get(user, ())):
+            for name in will.keys() & was.keys():
+                before, after = _answered(was[name]), _answered(will[name])
+                if not after <= before:
+                    key = will[name][0].identity.entity, name, ", ".join(sorted(before)), ", ".join(sorted(after))
+                    found.setdefault(key, []).append(user)
+    for (entity, name, had, has), users in found.items():
+        what = f"what the clients of service {name} answer, of {people(dict.fromkeys(users))}"
+        yield ProtectionChange("weakened", entity, what, had, has)
+
+
+def _answered(entries: Iterable[Entry]) -> frozenset[str]:
+    """Return the requests of a server that a client answers, in the words of ``require_auth``."""
+    policies = [policy for entry in entries for policy in entry.policies]
+    words = authentications({policy.table.auth for policy in policies}, OAUTH_SINCE)
+    without = any(policy.asks_certificate == "none" for policy in policies)
+    return frozenset((*words, *(("no certificate",) if without else ())))
 
 
 def _dialled(entries: Sequence[Entry]) -> Mapping[str, tuple[Entry, ...]]:
