@@ -61,15 +61,15 @@ def _lists(pem: bytes | None) -> Lists:
     return () if isinstance(lists, Unreadable) else lists
 
 
-def replaced_by_older(outside: Outside, lists: Callable[[], Lists]) -> Iterator[Diagnostic]:
+def replaced_by_older(outside: Outside, lists: Lists) -> Iterator[Diagnostic]:
     """Report CRLs in ``crl_file`` that are older than those that an earlier build had: PGT577.
 
-    A revocation that only the newer one has would be undone. A CA whose key is here signs its own. ``lists`` reads all
+    A revocation that only the newer one has would be undone. A CA whose key is here signs its own. ``lists`` are all
     CRLs of the tree.
     """
     here = {one for its in outside.own_crls.values() for one in its}
     brought = {one: name for name, its in outside.crl_files.items() for one in its if one not in here}
-    before = tuple(published.published(lists(), tuple(known_cas(outside)))) if brought else ()
+    before = tuple(published.published(lists, tuple(known_cas(outside)))) if brought else ()
     for today, older in published.outdated(tuple(brought), before):
         message = (
             f'the CRL in crl_file of ca "{brought[today]}" is of {today.date:%Y-%m-%d %H:%M}, and an earlier build had '

@@ -95,7 +95,6 @@ def observe(
             *outside.diagnostics,
             *taken_keys(outside, whole, out, existing.found),
             *forgotten(existing),
-            *replaced_by_older(outside, partial(lists_in, existing.listed, partial(content, out))),
         ),
     )
 
@@ -177,6 +176,7 @@ def _existing(
             *(() if drift.lost or drift.altered else _behind(ours, known, files.states)),
             *_ahead(ours, lock, drift),
             *_lacking(ours, lock, now),
+            *replaced_by_older(outside, lists),
             *_left_in_files({entity: found[entity] for entity in cas if entity not in replaced}, look),
             *(() if manifest.at_rest else open_keys(out, files)),
             *foreign_files(out, files),
