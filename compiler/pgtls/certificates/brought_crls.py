@@ -10,15 +10,12 @@ from pgtls.certificates.model import UNTOUCHED
 from pgtls.diagnostics import Diagnostic
 from pgtls.pki import published
 from pgtls.pki.crl import parse
-from pgtls.pki.facts import parse as parse_certificates
 from pgtls.pki.model import Unreadable, ca_entity
 from pgtls.state import layout
 from pgtls.state.tree import File
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-    from cryptography import x509
 
     from pgtls.certificates.model import Existing, Outside
     from pgtls.pki.published import Lists
@@ -69,7 +66,7 @@ def replaced_by_older(outside: Outside, lists: Lists) -> Iterator[Diagnostic]:
     """
     here = {one for its in outside.own_crls.values() for one in its}
     brought = {one: name for name, its in outside.crl_files.items() for one in its if one not in here}
-    before = tuple(published.published(lists, tuple(known_cas(outside)))) if brought else ()
+    before = tuple(published.published(lists, tuple(outside.cas()))) if brought else ()
     for today, older in published.outdated(tuple(brought), before):
         message = (
             f'the CRL in crl_file of ca "{brought[today]}" is of {today.date:%Y-%m-%d %H:%M}, and an earlier build had '
@@ -77,11 +74,3 @@ def replaced_by_older(outside: Outside, lists: Lists) -> Iterator[Diagnostic]:
         )
         place = (*ca_entity(brought[today]).path, "crl_file")
         yield Diagnostic("PGT577", message, place, "bring the newest CRL of this CA")
-
-
-def known_cas(outside: Outside) -> Iterator[x509.Certificate]:
-    """Yield the CAs of supplied files, which may have signed what was brought."""
-    for entity, signed in outside.signed.items():
-        if entity.kind == "ca" or signed.above:
-            found = parse_certificates(signed.file)
-            yield from () if isinstance(found, Unreadable) else found

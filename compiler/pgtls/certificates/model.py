@@ -7,19 +7,21 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from pgtls.certificates.ca_names import CaNames
-from pgtls.pki.model import Certificate, RevocationList, ca_entity
+from pgtls.pki.model import Certificate, RevocationList, Unreadable, ca_entity
 from pgtls.state import layout
 from pgtls.state.deployed import Deployed
 from pgtls.state.known_lock import NONE as NO_DRIFT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
+
+    from cryptography import x509
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.pki.encryption import Encryption
     from pgtls.pki.keys import PrivateKey, PublicKey
-    from pgtls.pki.model import Entity, KeyAlgorithm, Profile, Revocation, Unreadable
+    from pgtls.pki.model import Entity, KeyAlgorithm, Profile, Revocation
     from pgtls.pki.published import Published, Together
     from pgtls.state.generations import History
     from pgtls.state.known_lock import Drift
@@ -166,6 +168,14 @@ class Outside:
         """Return the option that lends the key of the CA called NAME."""
         return f"--ca-key {ca}={TOKEN if ca_entity(ca) in self.tokens else 'PATH'}"
 
+    def cas(self) -> Iterator[x509.Certificate]:
+        """Yield the CAs of supplied files, which may have signed what was brought."""
+        from pgtls.pki import facts
+
+        for entity, signed in self.signed.items():
+            found = facts.parse(signed.file) if entity.kind == "ca" or signed.above else ()
+            yield from () if isinstance(found, Unreadable) else found
+
     @property
     def not_ours(self) -> frozenset[Entity]:
         """Return the entities whose certificate an outside signer issues."""
@@ -218,10 +228,13 @@ class Existing:
 
     @cached_property
     def ca_names(self) -> CaNames:
-        """The NAMEs that the CAs of the lock's lines have today."""
+        """The keys that signed what the lock lists, and the NAMEs that their CAs have today."""
         cas = ((entity.name, one.certificate) for entity, one in self.found.items() if entity.kind == "ca")
-        keys = ((name, one.spki_sha256) for name, one in cas if isinstance(one, Certificate))
-        return CaNames(keys, self.lock)
+        today = ((name, one) for name, one in cas if isinstance(one, Certificate))
+        from pgtls.pki import facts
+
+        brought = (one for one in map(facts.of, self.outside.cas()) if isinstance(one, Certificate))
+        return CaNames(today, brought, self.lock)
 
     @property
     def at_rest(self) -> AtRest | None:

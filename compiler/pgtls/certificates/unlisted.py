@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from pgtls.access.former import inheritable
 from pgtls.access.held import held
-from pgtls.certificates.brought_crls import known_cas
 from pgtls.diagnostics import Diagnostic
 from pgtls.fleet.fields import place_of
 from pgtls.language.words import listed
@@ -71,36 +70,20 @@ class _Seen:
         lists = (*existing.outside.crls.items(), *existing.outside.above.items())
         brought = [(name, one) for name, its in lists for one in its.together.revoked]
         self._all = (*brought, *(("", one) for crl in crls if (one := _revoked(crl, existing))))
-        self._keys: dict[str, set[str]] = {}
-        self._of_name: dict[tuple[str, str], set[str]] = {}
-        for ca in _certificates(existing):
-            self._keys.setdefault(ca.key_id, set()).add(ca.spki_sha256)
-        for line in existing.lock.by_serial.values():
-            if line.entity.kind == "ca":
-                place = line.entity.name, line.certificate.subject
-                self._of_name.setdefault(place, set()).add(line.certificate.spki_sha256)
+        self._names = existing.ca_names
 
     def without(self, line: IssuedLine) -> list[str]:
         """Return the tables whose CRL of the CA that signed a certificate does not list it.
 
-        A CA may have several certificates, with other key identifiers. A server that has no CRL of the CA accepts none
-        of its certificates.
+        A server that has no CRL of the CA accepts none of its certificates.
         """
-        one = line.certificate
-        by_name = self._of_name.get((line.ca, one.issuer))
-        keys = self._keys.get(one.authority_key_id) if one.authority_key_id else by_name
+        one, keys = line.certificate, self._names.keys(line)
         of_its_ca = [
             (name, its)
             for name, its in self._all
             if (its.key in keys if keys else its.subject.casefold() == one.issuer.casefold())
         ]
         return [name for name, its in of_its_ca if not its.lists(one, ca=line.entity.kind == "ca")]
-
-
-def _certificates(existing: Existing) -> Iterator[Certificate]:
-    """Yield the certificates of all CAs that the lock or the supplied files know."""
-    yield from (line.certificate for line in existing.lock.by_serial.values() if line.entity.kind == "ca")
-    yield from (one for one in map(facts.of, known_cas(existing.outside)) if isinstance(one, Certificate))
 
 
 def _revoked(crl: CrlDecision, existing: Existing) -> Revoked | None:
