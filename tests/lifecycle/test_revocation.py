@@ -288,8 +288,12 @@ def test_a_key_from_elsewhere_that_is_revoked_needs_another_one(place: Place) ->
             place.build(text, now=NOW + 4 * DAY)
     (place.directory / "alice.csr").write_bytes(good)
     place.build(now=NOW + 4 * DAY)
-    request("alice.csr")
-    place.build(now=NOW + 4 * DAY)
+    place.build(spec(alice=own, bob=None), now=NOW + 5 * DAY)
+    (place.directory / "bob.csr").write_bytes(stolen)
+    with pytest.raises(Rejected, match=r"PGT574: the key of user\.bob"):
+        place.build(spec(alice=own, bob=own.replace("alice", "bob")), now=NOW + 6 * DAY)
+    request("bob.csr")
+    place.build(now=NOW + 6 * DAY)
 
 
 def test_a_revocation_of_today_says_that_the_certificates_of_today_are_later(place: Place) -> None:

@@ -184,15 +184,15 @@ def _replaced(cas: Collection[str], decision: Decision, *, gone: bool) -> bool:
 def same_key_again(decisions: Iterable[Decision], existing: Existing) -> Iterator[Diagnostic]:
     """Refuse keys from elsewhere that are revoked, or once were as stolen: a thief could use a new certificate, too."""
     outside = existing.outside
-    for decision in decisions:
+    elsewhere = [one for one in decisions if one.profile.entity in outside.not_ours | outside.keyless]
+    stolen = _stolen_keys(elsewhere, existing.lock) if elsewhere else frozenset()
+    for decision in elsewhere:
         profile, found = decision.profile, decision.found.certificate
-        if profile.entity not in outside.not_ours | outside.keyless or not isinstance(found, Certificate):
-            continue
         message, field = "", "revoke_before"
-        if too_old(found, profile):
+        if isinstance(found, Certificate) and too_old(found, profile):
             if decision.found.key != "mismatch":  # a new request
                 message = f"revoke_before revokes the certificate of {profile.entity}, but pgtls does not hold its key"
-        elif _brought_keys(profile, existing) & _stolen_keys(profile, existing.lock):
+        elif _brought_keys(profile, existing) & stolen:
             field = "csr_file" if profile.entity in outside.requests else "cert_file"
             message = f"the key of {profile.entity} is one whose certificate revoke_before revokes, or once revoked"
         if message:
@@ -200,11 +200,11 @@ def same_key_again(decisions: Iterable[Decision], existing: Existing) -> Iterato
             yield Diagnostic("PGT574", message, (*profile.entity.path, field), hint)
 
 
-def _stolen_keys(profile: Profile, lock: Lock) -> frozenset[str]:
-    """Return the digests of the keys that were stolen, of anybody, and those of an entity that are so now."""
-    own = (line.certificate for line in lock.by_serial.values() if line.entity == profile.entity)
-    now = (one.spki_sha256 for one in own if too_old(one, profile)) if profile.revoke_before else ()
-    return lock.compromised_keys.union(now)
+def _stolen_keys(decisions: Iterable[Decision], lock: Lock) -> frozenset[str]:
+    """Return the digests of the keys that were stolen by what was revoked, or by what the spec says of these now."""
+    told = {one.profile.entity: one.profile for one in decisions if one.profile.revoke_before}
+    lines = ((told.get(line.entity), line.certificate) for line in lock.by_serial.values()) if told else ()
+    return lock.compromised_keys.union(one.spki_sha256 for profile, one in lines if profile and too_old(one, profile))
 
 
 def _brought_keys(profile: Profile, existing: Existing) -> frozenset[str]:
