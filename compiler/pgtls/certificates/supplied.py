@@ -52,32 +52,15 @@ def brought_key(entity: Entity, path: str, secrets: Secrets) -> PrivateKey | Unr
 def taken_keys(outside: Outside, lock: Lock, out: str, found: Mapping[Entity, Found]) -> Iterator[Diagnostic]:
     """Reject the key of another CA, and a ``key_file`` in the out directory.
 
-    The public key tells whose it is: no key is opened but those that are lent. With the key of another CA, a CA would
-    sign CRLs in its name, without what that one has revoked. A key that was never
-    here may have had another NAME.
+    With the key of another CA, a CA would sign CRLs in its name, without what that one has revoked. A CA whose key was
+    never here may have had another NAME.
     """
     inside = os.path.join(os.path.realpath(out), "")
-    cas = {
-        (line.certificate.spki_sha256, line.entity)
-        for line in lock.by_serial.values()
-        if line.entity.kind == "ca" and not line.foreign
-    }
-    cas |= {
-        (signed.certificate.spki_sha256, entity) for entity, signed in outside.signed.items() if entity.kind == "ca"
-    }
-    keys: dict[Entity, tuple[str | None, str | None]] = {
-        entity: (_spki(key), None)
-        for entity, key in outside.lent.items()
-        if not isinstance(found[entity].certificate, Certificate)  # else it is compared with that
-    }
-    for entity, one in found.items():
-        adopted = entity.kind == "ca" and one.key == "present" and not one.ours and one.stored == "kept"
-        if adopted and isinstance(one.certificate, Certificate):
-            keys.setdefault(entity, (one.certificate.spki_sha256, None))
-    for entity in outside.key_files:
-        spki = outside.signed[entity].certificate.spki_sha256 if entity in outside.signed else None
-        keys[entity] = spki, "key_file"
-    for entity, (spki, field) in keys.items():
+    lines = (line for line in lock.by_serial.values() if line.entity.kind == "ca" and not line.foreign)
+    supplied = ((entity, one) for entity, one in outside.signed.items() if entity.kind == "ca")
+    cas = {(line.certificate.spki_sha256, line.entity) for line in lines}
+    cas |= {(one.certificate.spki_sha256, entity) for entity, one in supplied}
+    for entity, spki, field in _new_keys(outside, found):
         others = sorted(ca for key, ca in cas if key == spki and ca != entity)
         where = os.path.realpath(outside.key_files[entity]) if field else ""
         if others:
@@ -87,7 +70,26 @@ def taken_keys(outside: Outside, lock: Lock, out: str, found: Mapping[Entity, Fo
         else:
             continue
         hint = "find out who wrote this; make a key of its own for it"
-        yield Diagnostic("PGT584", why, (*entity.path, field) if field else entity.path, hint)
+        yield Diagnostic("PGT584", why, (*entity.path, *field), hint)
+
+
+def _new_keys(outside: Outside, found: Mapping[Entity, Found]) -> Iterator[tuple[Entity, str | None, tuple[str, ...]]]:
+    """Yield who gets a key that no build made, the digest of its public key, and the field that names it.
+
+    The public key tells whose it is: no key is opened but those that are lent.
+    """
+    for entity in outside.key_files:
+        signed = outside.signed.get(entity)
+        yield entity, signed.certificate.spki_sha256 if signed else None, ("key_file",)
+    for entity, one in found.items():
+        certificate = one.certificate if isinstance(one.certificate, Certificate) else None
+        adopted = one.key == "present" and not one.ours and one.stored == "kept"
+        if entity.kind != "ca" or entity in outside.key_files:
+            continue
+        if certificate and adopted:
+            yield entity, certificate.spki_sha256, ()
+        elif not certificate and entity in outside.lent:  # with one, the key is compared with that
+            yield entity, _spki(outside.lent[entity]), ()
 
 
 def _spki(key: PrivateKey) -> str:
