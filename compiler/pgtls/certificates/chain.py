@@ -225,7 +225,7 @@ def _missing(profile: Profile, pem: bytes, way: Sequence[x509.Certificate], list
         scopes = [
             each
             for signer, its in lists.together.scopes.items()
-            if (signer in keys if keys else signer[0] == canonical(one.issuer))
+            if (signer in keys if keys else signer.name == canonical(one.issuer))
             for each in its
         ]
         if not scopes:

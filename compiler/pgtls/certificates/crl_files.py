@@ -60,10 +60,10 @@ def read(fleet: Fleet, lock: Lock, signed: Mapping[Entity, Signed], contents: Ma
     here, everything = _keys_here(fleet, lock, signed), tuple(once.values())
     own: dict[str, list[Published]] = {}
     for one in everything:
-        if one.signer[1] in here:
-            own.setdefault(here[one.signer[1]], []).append(one)
+        if one.signer.key in here:
+            own.setdefault(here[one.signer.key], []).append(one)
     given = {
-        name: tuple(dict.fromkeys(published.newest(one, everything) for one in found if one.signer[1] not in here))
+        name: tuple(dict.fromkeys(published.newest(one, everything) for one in found if one.signer.key not in here))
         for name, found in files.items()
     }
     lists = {
@@ -152,7 +152,7 @@ def _ambiguous(fleet: Fleet, given: Mapping[str, Sequence[Published]]) -> Iterat
         alike = Counter(name for name, _ in signers)
         for name in names:
             for one in given[name]:
-                if alike[one.signer[0]] > 1 and not published.key_identified(one.list):
+                if alike[one.signer.name] > 1 and not published.key_identified(one.list):
                     found[name] = name_text(one.ca.subject)
     for name, ca in found.items():
         text = f'the CRL of "{ca}" in it does not say which of the CAs of this name signed it'
@@ -166,7 +166,7 @@ def _revoked(fleet: Fleet, signed: Mapping[Entity, Signed], lists: Mapping[str, 
         chain = _chain(signed[ca.entity].file)
         cas = {one.key: one.cas for one in its.together.revoked}
         for one, above in pairwise(chain):
-            if f"{one.serial_number:x}" in cas.get(published.signer(above)[1], ()):
+            if f"{one.serial_number:x}" in cas.get(published.signer(above).key, ()):
                 revoked = f'"{name_text(above.subject)}" has revoked "{name_text(one.subject)}"'
                 message = f"{revoked}: servers will refuse all that it signed"
                 hint = "trust another CA, or bring the certificate that replaces the revoked one"

@@ -281,7 +281,7 @@ def _crl(
     everywhere = merged((there, existing.elsewhere[ca.name])) if ca.name in existing.elsewhere else there
     names = existing.ca_names
     issued = (line for line in existing.lock.by_serial.values() if ca.name in names.of(line))
-    known = (l for l in (*existing.lock.revocations.values(), *revocations) if ca.name in names.of_revoked(l))
+    known = (one for one in (*existing.lock.revocations.values(), *revocations) if ca.name in names.of_revoked(one))
     entries = listing(everywhere, issued, known, existing.drift, named, now)
     why = _crl_reason(found, _key_id(decision, existing.lock), entries, now)
     if from_the_future(there, own, now):

@@ -107,6 +107,13 @@ class Revoked(NamedTuple):
         return one.serial in (self.cas if ca else self.leaves)
 
 
+class Signer(NamedTuple):
+    """A CA that signs CRLs: its canonical name, and the digest of its key."""
+
+    name: bytes
+    key: str
+
+
 class Together(NamedTuple):
     """What the CRLs of a CA and its chain say together."""
 
@@ -153,13 +160,9 @@ class Published:
         return self.list.last_update_utc
 
 
-Signer = tuple[bytes, str]
-"""A CA that signs CRLs: its canonical name, and the digest of its key."""
-
-
 def signer(ca: x509.Certificate) -> Signer:
     """Return what tells a CA from all others, whichever certificate it has."""
-    return canonical(ca.subject), spki_sha256(ca.public_key())
+    return Signer(canonical(ca.subject), spki_sha256(ca.public_key()))
 
 
 def published(
@@ -361,7 +364,7 @@ def together(lists: Collection[Published], chain: Sequence[x509.Certificate], no
         revoked=tuple(entries.values()),
     )
     revoked = (
-        Revoked(name_text(ca.subject), each[1], *(_revoked(own[each], kind, now) for kind in ("leaves", "cas")))
+        Revoked(name_text(ca.subject), each.key, *(_revoked(own[each], kind, now) for kind in ("leaves", "cas")))
         for each, ca in {one.signer: one.ca for one in lists}.items()
     )
     return Together(facts, {each: tuple(scope for scope, _ in its) for each, its in own.items()}, tuple(revoked))

@@ -146,8 +146,8 @@ def recover(out: str, lock_path: str | None = None) -> bool:
     """Complete a decided build, or delete the staged files of an undecided one. Return whether it completed one.
 
     The caller holds the mutex of ``out``. ``lock_path`` is the lock that its command names. Raise :class:`Rejected`
-    with PGT530 (cannot be written), PGT532 (the record
-    is damaged), PGT533 (an operation failed) or PGT538 (no build of this tree wrote the record).
+    with PGT530 (cannot be written), PGT532 (the record is damaged), PGT533 (an operation failed) or PGT538 (no build of
+    this tree wrote the record).
     """
     if not os.path.lexists(os.path.join(out, PRIVATE)):
         return False
