@@ -15,7 +15,7 @@ from pgtls.access.change_words import shown
 from pgtls.access.comparisons import ENTRIES, FIELDS, Effect, Field, ProtectionChange, constraints, limit
 from pgtls.access.outside import outside
 from pgtls.access.secrets import secrets
-from pgtls.access.services import answering, redialled
+from pgtls.access.services import changed as changed_services
 from pgtls.access.successors import MOST, formers, kinds, pairs, table_of, unclear
 from pgtls.access.trusted import trusted
 from pgtls.fleet.model import Authority
@@ -43,8 +43,7 @@ def protection(old: Side, new: Side) -> tuple[ProtectionChange, ...]:
         *pretenders.names(old.fleet, new.fleet),
         *pretenders.ports(old.fleet, new.fleet),
         *pretenders.keys(old.fleet, new.fleet),
-        *redialled(old, new),
-        *answering(old, new),
+        *changed_services(old, new),
         *secrets(old.fleet, new.fleet),
         *_single("lint", old.fleet.lint, new.fleet.lint),
         *_single("state", old.fleet.state, new.fleet.state),

@@ -127,28 +127,11 @@ def _claims(entries: Sequence[Entry]) -> Iterator[tuple[str, Entry]]:
 # --- a change of what a name dials ------------------------------------------------------------------------------------
 
 
-def redialled(old: Side, new: Side) -> Iterator[ProtectionChange]:
-    """Find services that dial a further server under the name that they have in the bundles of before."""
-    found: dict[tuple[str, str, str, str], list[str]] = {}
-    former = former_users(old.fleet, new.fleet)
-    for user, entries in new.entries.items():
-        will = _dialled(entries)
-        for was in (_dialled(old.entries[one]) for one in former.get(user, ())):
-            for name in will.keys() & was.keys():
-                known = {place for entry in was[name] for place in _places(entry)}
-                further = [entry.identity.entity for entry in will[name] if known.isdisjoint(_places(entry))]
-                if further:
-                    key = (min(further), name, _servers(was[name]), _servers(will[name]))
-                    found.setdefault(key, []).append(user)
-    for (entity, name, before, after), users in found.items():
-        what = f"what service {name} dials, of {people(dict.fromkeys(users))}"
-        yield ProtectionChange("weakened", entity, what, before, after)
+def changed(old: Side, new: Side) -> Iterator[ProtectionChange]:
+    """Find services that do more under the name that they have in the bundles of before.
 
-
-def answering(old: Side, new: Side) -> Iterator[ProtectionChange]:
-    """Find services whose clients answer more than before: a server that asks for a password, or for no certificate.
-
-    Whatever the policies admit: bundles follow from each policy for the same server, role and database.
+    They dial a further server, or their clients answer more requests of a server, such as one for a password. What the
+    policies admit does not matter: bundles follow from each policy for the same server, role and database.
     """
     found: dict[tuple[str, str, str, str], list[str]] = {}
     former = former_users(old.fleet, new.fleet)
@@ -156,13 +139,21 @@ def answering(old: Side, new: Side) -> Iterator[ProtectionChange]:
         will = _dialled(entries)
         for was in (_dialled(old.entries[one]) for one in former.get(user, ())):
             for name in will.keys() & was.keys():
-                before, after = _answered(was[name]), _answered(will[name])
-                if not after <= before:
-                    key = will[name][0].identity.entity, name, ", ".join(sorted(before)), ", ".join(sorted(after))
-                    found.setdefault(key, []).append(user)
-    for (entity, name, had, has), users in found.items():
-        what = f"what the clients of service {name} answer, of {people(dict.fromkeys(users))}"
-        yield ProtectionChange("weakened", entity, what, had, has)
+                for entity, what, before, after in _more(was[name], will[name]):
+                    found.setdefault((entity, what.format(name), before, after), []).append(user)
+    for (entity, what, before, after), users in found.items():
+        yield ProtectionChange("weakened", entity, f"{what}, of {people(dict.fromkeys(users))}", before, after)
+
+
+def _more(was: Sequence[Entry], will: Sequence[Entry]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what a service does more: for which entity, what with a place for its name, and both states."""
+    known = {place for entry in was for place in _places(entry)}
+    if further := [entry.identity.entity for entry in will if known.isdisjoint(_places(entry))]:
+        yield min(further), "what service {} dials", _servers(was), _servers(will)
+    answered = _answered(was), _answered(will)
+    if not answered[1] <= answered[0]:
+        before, after = (", ".join(sorted(one)) for one in answered)
+        yield will[0].identity.entity, "what the clients of service {} answer", before, after
 
 
 def _answered(entries: Iterable[Entry]) -> frozenset[str]:
