@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
+from support.authority import Authority
 from support.building import NOW, SMALL, Place, steps
 
 if TYPE_CHECKING:
@@ -153,3 +154,38 @@ def test_no_ca_takes_the_key_of_another_and_signs_crls_in_its_name(place: Place,
     fresh = Place(place.directory / "fresh")
     fresh.directory.mkdir()
     fresh.build(spec, asked=Asked(ca_keys=keys))
+
+
+GIVEN_UP = """version = 1
+[ca.own]
+[server.db]
+ca = "own"
+client_ca = ["{0}"]
+hosts = ["db.example.com"]
+no_local = true
+crl = false
+[user.app]
+[policy.app]
+users = ["app"]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = "scram-sha-256"
+[ca.{0}]
+cert_file = "{1}.crt"
+crl = false
+"""
+
+
+def test_a_name_that_a_ca_gave_up_is_free_for_another(place: Place) -> None:
+    """A key that was never here before may come under any NAME."""
+    old, new = Authority.root("Old People"), Authority.root("New People")
+    for name, ca in (("old", old), ("new", new)):
+        (place.directory / f"{name}.crt").write_bytes(ca.pem)
+        (place.directory / f"{name}.key").write_bytes(ca.key_pem)
+    now, agreed = datetime.now(UTC), Asked(accept_outage=True)
+    place.build(GIVEN_UP.format("people", "old"), now=now)
+    moved = '[ca.old]\ncert_file = "old.crt"\nkey_file = "old.key"\ncrl = false\n'
+    for text in (GIVEN_UP.format("old", "old") + 'key_file = "old.key"\n', GIVEN_UP.format("people", "new") + moved):
+        place.build(text, now=now, asked=agreed)
+    with pytest.raises(Rejected, match=r"PGT584: the key of ca\.people is that of ca\.old"):
+        place.build(GIVEN_UP.format("people", "old") + 'key_file = "old.key"\n' + moved, now=now, asked=agreed)

@@ -208,6 +208,17 @@ def test_an_older_crl_undoes_no_revocation_after_a_build_without_crls(site: Site
     assert site.build(site.spec, crl(INNER, revoked=site.leaver, age=0), ABOVE) == []
 
 
+def test_what_is_remembered_of_crls_does_not_grow_and_is_told_if_it_is_gone(site: Site) -> None:
+    for age in (5, 4, 3):
+        site.build(site.spec, crl(INNER, age=age), crl(ROOT, age=age))
+        assert site.place.build(now=NOW).plan.steps == ()
+        path = site.place.file("ca/.retired/company-brought/ca.crl")
+        assert path.read_bytes().count(b"BEGIN") == 2
+    path.write_bytes(path.read_bytes()[:-60])
+    assert site.build(site.spec, crl(INNER, age=2), crl(ROOT, age=2)) == ["PGT562"]
+    assert site.build(site.spec) == []
+
+
 @pytest.mark.parametrize("with_key", [False, True])
 def test_an_older_crl_of_a_ca_above_undoes_no_revocation_after_a_build_without_crls(
     site: Site, *, with_key: bool
@@ -306,6 +317,10 @@ def test_a_crl_that_may_be_that_of_a_namesake_is_refused(site: Site) -> None:
     assert site.build(spec, crl(INNER), ABOVE) == []
     assert site.admits("app")
     assert site.refused(spec, unmarked(INNER, 1), ABOVE) == ["PGT564"]
+    apart = spec.replace('["company", "twin"]', '["company"]').replace("[policy.app]", '[policy.app]\nservers = ["db"]')
+    other = apart.partition("[server.db]")[2].partition("[policy")[0].replace('"company"', '"twin"')
+    site.build(f"{apart}[server.other]{other.replace('localhost', 'other.example.com')}", unmarked(INNER, 1), ABOVE)
+    assert site.admits("app"), "no server has both"
     serve(site.server, site.place, unmarked(INNER, 1) + unmarked(twin, 0) + ABOVE)
     assert not site.admits("app")
 
