@@ -49,8 +49,7 @@ def planned(decisions: Decisions, existing: Existing) -> Material:
     """Return the material for a plan: certificates that the build will issue are pending."""
     return Material(
         _with_lists({e: _planned(decision, existing) for e, decision in decisions.certificates.items()}, existing),
-        _left_lists(decisions, existing)
-        | {
+        {
             name: Later.PENDING if one.reason or existing.from_lock else _kept_crl(existing, name)
             for name, one in decisions.crls.items()
             if one.reason or existing.from_lock or name in existing.crls
@@ -125,13 +124,6 @@ def _kept_crl(existing: Existing, name: str) -> bytes:
     return given.pem if given else existing.contents[layout.crl_path(name)]
 
 
-def _left_lists(decisions: Decisions, existing: Existing) -> dict[str, bytes | Later]:
-    """Return the CRLs of CAs that need none now (``crl = false``): nobody gets them, and no revocation is forgotten."""
-    cas = (entity for entity in decisions.certificates if entity.kind == "ca" and entity.name not in decisions.crls)
-    paths = ((ca.name, layout.crl_path(ca.name)) for ca in cas)
-    return {name: existing.contents[path] for name, path in paths if path in existing.contents}
-
-
 def needed_keys(decisions: Decisions, existing: Existing, converted: Collection[Entity]) -> frozenset[Entity]:
     """Return the entities whose present key signs, gets a certificate, or is written again, perhaps in a new format.
 
@@ -198,7 +190,7 @@ def carry_out(
     for entity, decision in decisions.certificates.items():
         issuing.certificate(decision, foreseen.credentials[entity])
         progress(1)
-    crls = _left_lists(decisions, existing) | {
+    crls = {
         name: issuing.crl(one) if one.reason else _kept_crl(existing, name)
         for name, one in decisions.crls.items()
         if one.reason or name in existing.crls
