@@ -43,7 +43,7 @@ class _Heir(NamedTuple):
     """A user, or an entry of a policy's map.
 
     ``subject``: the server compares the whole subject with this one. ``by_pattern``: a regular expression accepts it.
-    ``role``: whoever shows the name of this role of the user is admitted by ``policy``.
+    ``role``: ``policy`` admits whoever shows the name of this role of the user.
     """
 
     words: str

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Trusted(NamedTuple):
-    """A CA that somebody trusts. ``key`` tells it from others of the same ``words``.
+    """A CA that a server or a client trusts. ``key`` distinguishes CAs with the same ``words``.
 
     ``foreign``: pgtls does not decide what it certifies, or the spec does not name it. This counts for a new server,
     too.
@@ -32,7 +32,7 @@ class Trusted(NamedTuple):
 
 
 def trusted(old: Side, new: Side) -> Iterator[ProtectionChange]:
-    """Compare whom servers and clients trust: by server, and by the bundles of clients."""
+    """Compare which CAs servers accept, and which roots the bundles of clients trust."""
     files = brought(old.fleet), brought(new.fleet)
     unread = {one.path for each in files for one in each.values() if one.outside}
     before, after = _Roots(old.fleet, files[0], unread), _Roots(new.fleet, files[1], unread)
@@ -56,7 +56,7 @@ def _by_server(
     for name, server in new.servers.items():
         will = has(server)
         before = [had(old.servers[one]) for one in former.get(name, (name,)) if one in old.servers]
-        # Nobody depends on a new server yet, so CAs that the spec adds together with it weaken no protection.
+        # Nobody depends on a new server yet: CAs that the spec adds together with it weaken no protection.
         was = frozenset.intersection(*before) if before else frozenset(o for o in will if o in known or not o.foreign)
         if was != will:
             yield ProtectionChange(exposing(was, will), server.entity, what, _words(was), _words(will))
