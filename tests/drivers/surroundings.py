@@ -35,7 +35,9 @@ PROOFS: tuple[Proof, ...] = ("certificate", "password", "bound")
 """How a user shows who it is; ``bound`` is a password with ``channel_binding = "require"``."""
 HOSTS = {"by-name": "localhost", "by-ipv4": "127.0.0.1", "by-ipv6": "::1"}
 """The real servers, and what clients call them."""
-IMPOSTORS = ("stranger", "misnamed", "expired", "plain", "cleartext", "md5", "nothing")
+IMPOSTORS = ("stranger", "misnamed", "namesake", "expired", "plain", "cleartext", "md5", "nothing")
+NAMESAKE = "127.0.0.1"
+"""The only host of a server whose impostor has the certificate of another one, which is called localhost."""
 PASSWORD = "p-of-everybody"
 PASSPHRASE = "a-passphrase"
 KEYS = {
@@ -48,9 +50,18 @@ KEYS = {
 GUARDED = "guarded"
 """The user with an encrypted PEM key, for the drivers that open it."""
 
+ISSUED = ("by-ipv4", "revoked")
+"""The servers whose CA is below the root: their clients need two CRLs."""
+STOLEN = 0xABC123
+"""The serial number of a certificate that its CA revokes."""
+LISTS = "lists"
+"""The user with the CRLs of the servers' CAs."""
+UNPLACED = "unplaced"
+"""The user whose files are where libpq looks for them."""
+
 SERVER = """
 [server.{name}]
-ca = "root"
+ca = "{ca}"
 client_ca = ["clients"]
 hosts = ["{host}"]
 port = {port}
@@ -59,7 +70,7 @@ no_local = true
 """
 USER = """
 [user.{name}]
-{ca}directory = "{directory}"
+{ca}{place}
 libpq = {libpq}
 {drivers}
 [policy.{name}]
@@ -93,7 +104,7 @@ class Surroundings:
         servers = {name: self._stack.enter_context(Server(self.installation)) for name in self.hosts}
         self.ports = {name: server.port for name, server in servers.items()}
         self.impostor = self._stack.enter_context(Impostor())
-        self.ports |= {name: self.impostor.reserve() for name in IMPOSTORS} | {"elsewhere": 5432}
+        self.ports |= {name: self.impostor.reserve() for name in (*IMPOSTORS, "revoked")} | {"elsewhere": 5432}
         self.out = self._build()
         for name, server in servers.items():
             server.populate(self._users(), ["shop"], PASSWORD)
@@ -122,20 +133,21 @@ class Surroundings:
 
     def _users(self) -> list[str]:
         cells = product(MODES, PROOFS, (None, *self.libpqs))
-        return [*KEYS, GUARDED, *(user_name(mode, proof, libpq) for mode, proof, libpq in cells)]
+        return [*KEYS, GUARDED, LISTS, UNPLACED, *(user_name(mode, proof, libpq) for mode, proof, libpq in cells)]
 
     def _build(self) -> Path:
         directory = new_directory("drivers")
-        tables = ["version = 1\n[ca.root]\n[ca.clients]\n"]
+        tables = [f'version = 1\n[ca.root]\n[ca.clients]\n[ca.issuing]\nissuer = "root"\nrevoked = ["{STOLEN:x}"]\n']
         for name, port in self.ports.items():
-            host = HOSTS.get(name, "localhost" if name in IMPOSTORS else "elsewhere.example")
-            tables.append(SERVER.format(name=name, host=host, port=port, version=self.installation.major))
+            host = (HOSTS | {"elsewhere": "elsewhere.example", "namesake": NAMESAKE}).get(name, "localhost")
+            ca = "issuing" if name in ISSUED else "root"
+            tables.append(SERVER.format(name=name, ca=ca, host=host, port=port, version=self.installation.major))
         for mode, proof, libpq in product(MODES, PROOFS, (None, *self.libpqs)):
             name = user_name(mode, proof, libpq)
             tables.append(
                 USER.format(
                     name=name,
-                    directory=directory / "out" / "clients" / name,
+                    place=f'directory = "{directory}/out/clients/{name}"',
                     ca='ca = "clients"\n' if proof == "certificate" else "",
                     libpq=libpq or 14,
                     drivers=f"drivers = {_drivers(proof)}" if libpq is None else "",
@@ -147,7 +159,7 @@ class Surroundings:
         tables += [
             USER.format(
                 name=name,
-                directory=directory / "out" / "clients" / name,
+                place=f'directory = "{directory}/out/clients/{name}"',
                 ca='ca = "clients"\n',
                 libpq=14,
                 drivers=f"drivers = {_key_drivers(name)}\n{fields}",
@@ -157,19 +169,40 @@ class Surroundings:
             )
             for name, fields in (KEYS | {GUARDED: 'passphrase = { file = "passphrase" }'}).items()
         ]
+        tables.append(
+            USER.format(
+                name=LISTS,
+                place=f'directory = "{directory}/out/clients/{LISTS}"',
+                ca="",
+                libpq=14,
+                drivers=f"drivers = {[*DRIVERS]}\ncrl = true",
+                mode="verify-full",
+                auth="scram-sha-256",
+                binding="",
+            )
+        )
+        tables.append(
+            USER.format(
+                name=UNPLACED, place="", ca="", libpq=14, drivers=f"drivers = {[*DRIVERS]}", mode="require",
+                auth="scram-sha-256", binding="",
+            )
+        )  # fmt: skip
         directory.joinpath("passphrase").write_text(PASSPHRASE)
         return compiled("".join(tables), directory)
 
     def _guises(self) -> dict[int, Guise]:
         genuine = self.out / "servers"
-        root = Authority.of(self.out / "ca" / "root")
+        root, issuing = (Authority.of(self.out / "ca" / name) for name in ("root", "issuing"))
         clients = self.out / "ca" / "clients" / "ca.crt"
         expired, stranger = _leaf(root, days=-1), _leaf(Authority.root("root"), days=30)
+        revoked = _leaf(issuing, days=30, serial=STOLEN)
         ours = {name: (genuine / name / "server.crt", genuine / name / "server.key") for name in self.ports}
         guises = {
             "stranger": Guise(*stranger, client_ca=clients),
             "misnamed": Guise(*ours["elsewhere"], client_ca=clients),
+            "namesake": Guise(*ours["misnamed"], client_ca=clients),
             "expired": Guise(*expired, client_ca=clients),
+            "revoked": Guise(*revoked, asks="cleartext", client_ca=clients),
             "plain": Guise(),
             "cleartext": Guise(*ours["cleartext"], asks="cleartext", client_ca=clients),
             "md5": Guise(*ours["md5"], asks="md5", client_ca=clients),
@@ -187,19 +220,19 @@ def _key_drivers(user: str) -> list[str]:
     return [name for name, driver in DRIVERS.items() if driver.decrypts] if user == GUARDED else ["pgjdbc"]
 
 
-def _leaf(authority: Authority, days: int) -> tuple[Path, Path]:
-    """Certify localhost until that many days from now."""
+def _leaf(authority: Authority, days: int, serial: int | None = None) -> tuple[Path, Path]:
+    """Certify localhost until that many days from now. The certificate of the CA follows that of the server."""
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder(authority.certificate.subject, named(CN="localhost"), key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial or x509.random_serial_number())
         .not_valid_before(now - timedelta(days=30))
         .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
     )
     directory = new_directory("leaf")
     certificate, file = directory / "server.crt", directory / "server.key"
-    certificate.write_bytes(builder.sign(authority.key, SHA256()).public_bytes(Encoding.PEM))
+    certificate.write_bytes(builder.sign(authority.key, SHA256()).public_bytes(Encoding.PEM) + authority.pem)
     file.write_bytes(key_pem(key))
     return certificate, file

@@ -7,14 +7,28 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
+from itertools import product
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pytest
 from cryptography import x509
 
-from drivers.surroundings import GUARDED, IMPOSTORS, KEYS, MODES, PASSPHRASE, PASSWORD, PROOFS, Surroundings, user_name
-from pgtls.postgres.drivers import DRIVERS
+from drivers.surroundings import (
+    GUARDED,
+    IMPOSTORS,
+    KEYS,
+    LISTS,
+    MODES,
+    PASSPHRASE,
+    PASSWORD,
+    PROOFS,
+    UNPLACED,
+    Surroundings,
+    user_name,
+)
+from pgtls.postgres.drivers import DRIVERS, FORMS
 from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE
 from support.cargo import rust_drivers
 from support.clients import PSQL
@@ -30,6 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from drivers.surroundings import Mode, Proof
+    from pgtls.postgres.drivers import DriverName
     from support.runners import Answer, Runner
     from support.servers import Installation
 
@@ -60,18 +75,23 @@ def entries(testbed: Surroundings, mode: Mode, proof: Proof, libpq: int | None =
 
 
 def walk(
-    testbed: Surroundings, connect: Callable[[Entry, Proof], Answer], libpq: int | None = None, *, binds: bool = True
+    testbed: Surroundings,
+    connect: Callable[[Entry, Proof], Answer],
+    libpq: int | None = None,
+    *,
+    binds: bool = True,
+    form: str = "uri",
 ) -> dict[str, set[str]]:
-    """Connect to everything; return who was taken in by which impostor, as "mode-proof" by impostor."""
+    """Connect to everything that has a form; return who was taken in by which impostor, as "mode-proof" by impostor."""
     taken: dict[str, set[str]] = {name: set() for name in IMPOSTORS}
     for mode in MODES:
         for proof in PROOFS:
-            listed = entries(testbed, mode, proof, libpq)
-            for name in testbed.hosts:
+            listed = {name: one for name, one in entries(testbed, mode, proof, libpq).items() if one[form]}
+            for name in (one for one in testbed.hosts if one in listed):
                 answer = connect(listed[name], proof)
                 wanted = listed[name]["role"] if binds or proof != "bound" else None
                 assert answer.printed == wanted, (mode, proof, name, answer)
-            for name in IMPOSTORS:
+            for name in (one for one in IMPOSTORS if one in listed):
                 answer = connect(listed[name], proof)
                 assert answer.printed is None, (mode, proof, name, answer)
                 meetings = testbed.impostor.seen(testbed.ports[name], listed[name]["role"])
@@ -96,6 +116,7 @@ def expected(
         "expired": set(),
         "plain": set(),
         "misnamed": unnamed,
+        "namesake": unnamed,
         "cleartext": _all_modes(asked),
         "md5": _all_modes(asked),
         "nothing": _all_modes(unproven),
@@ -131,6 +152,28 @@ def judged(
     )
 
 
+def test_the_oldest_release_of_each_driver_is_the_oldest_that_is_run_here() -> None:
+    node = json.loads((DRIVERS_DIRECTORY / "node" / "package-lock.json").read_text())["packages"]
+    rust = tomllib.loads((DRIVERS_DIRECTORY / "rust" / "Cargo.lock").read_text())["package"]
+    tokio = next(one["version"] for one in rust if one["name"] == "tokio-postgres")
+    texts = {
+        "asyncpg": (ROOT / "constraints.txt", r"^asyncpg==(.*)$"),
+        "pg8000": (ROOT / "constraints.txt", r"^pg8000==(.*)$"),
+        "pgjdbc": (DRIVERS_DIRECTORY / "java" / "pom.xml", r"<artifactId>postgresql</artifactId>\s*<version>(.*)</"),
+        "pgx": (DRIVERS_DIRECTORY / "go" / "go.mod", r"github.com/jackc/pgx/v5 v(.*)$"),
+        "lib-pq": (DRIVERS_DIRECTORY / "go" / "go.mod", r"github.com/lib/pq v(.*)$"),
+    }
+    run = {name: re.findall(pattern, file.read_text(), re.MULTILINE)[0] for name, (file, pattern) in texts.items()}
+    run |= dict.fromkeys(("tokio-postgres-native-tls", "tokio-postgres-rustls"), tokio)
+    run |= {"node-pg": node["node_modules/pg-oldest"]["version"]}
+    run |= {"postgres.js": node["node_modules/postgres"]["version"]}
+    assert {name: row.oldest for name, row in DRIVERS.items() if not row.on_libpq} == run
+    newest = node["node_modules/pg"]["version"]
+    assert {form: row.oldest for form, row in FORMS.items()} == {
+        "jdbc": run["pgjdbc"], "go": run["lib-pq"], "node": newest,
+    }  # fmt: skip
+
+
 def test_an_impostor_of_each_kind_takes_in_a_client_without_the_settings_of_a_bundle(testbed: Surroundings) -> None:
     user = user_name("verify-full", "password")
     for name in IMPOSTORS:
@@ -159,11 +202,42 @@ def test_a_driver_of_python_connects_to_its_servers_and_gives_impostors_what_its
     judged(driver, programs(testbed, driver, python_runner(NEWEST)))
 
 
-@pytest.mark.parametrize("driver", ["node-pg", "postgres.js"])
+@pytest.mark.parametrize(("driver", "pg"), [("node-pg", "pg"), ("node-pg", "pg-oldest"), ("postgres.js", "pg")])
 def test_a_driver_of_node_connects_to_its_servers_and_gives_impostors_what_its_row_says(
-    testbed: Surroundings, driver: str
+    testbed: Surroundings, driver: str, pg: str
 ) -> None:
-    judged(driver, programs(testbed, driver, node_runner()))
+    judged(driver, programs(testbed, driver, node_runner(pg)))
+
+
+FORM_FOR_NODE = """
+import pg from "pg";
+const client = new pg.Client(FORM);
+await client.connect();
+console.log((await client.query("select current_user")).rows[0].current_user);
+await client.end();
+"""
+
+
+def for_node(entry: Entry) -> str:
+    """Return a program that connects by the form for node-postgres."""
+    return FORM_FOR_NODE.replace("FORM", json.dumps(entry["node"]))
+
+
+def test_the_form_for_node_connects_to_its_servers_and_gives_impostors_what_its_row_says(testbed: Surroundings) -> None:
+    with node_runner() as runner:
+        taken = walk(testbed, lambda entry, proof: runner.run(environment(proof), program=for_node(entry)), form="node")
+    judged("node-pg", taken)
+
+
+def test_a_pg_that_does_not_know_the_form_for_node_gives_nobody_anything(testbed: Surroundings) -> None:
+    with node_runner("pg-oldest") as runner:
+        for mode, proof in product(MODES, PROOFS):
+            listed = {name: one for name, one in entries(testbed, mode, proof).items() if one["node"]}
+            for name in (one for one in IMPOSTORS if one in listed):
+                answer = runner.run(environment(proof), program=for_node(listed[name]))
+                assert answer.printed is None, (mode, proof, name)
+                meetings = testbed.impostor.seen(testbed.ports[name], listed[name]["role"])
+                assert not any(meeting.gave_something for meeting in meetings), (mode, proof, name)
 
 
 @pytest.mark.parametrize("found", LIBPQS, ids=lambda found: f"libpq-{found.major}-{found.builder}")
@@ -245,6 +319,19 @@ def test_a_driver_of_go_connects_to_its_servers_and_gives_impostors_what_its_row
     judged(driver, taken)
 
 
+@pytest.mark.parametrize("driver", ["pgx", "lib-pq"])
+def test_the_form_for_go_connects_to_its_servers_and_gives_impostors_what_lib_pq_does(
+    testbed: Surroundings, driver: str
+) -> None:
+    with go_runner() as runner:
+        taken = walk(
+            testbed,
+            lambda entry, proof: runner.run(environment(proof), driver=driver, settings=entry["go"]),
+            form="go",
+        )
+    judged("lib-pq", taken)
+
+
 def test_pgjdbc_connects_to_its_servers_and_gives_impostors_what_its_row_says(testbed: Surroundings) -> None:
     with java_runner() as runner:
         taken = walk(testbed, lambda entry, proof: runner.run(environment(proof), url=setting(entry, "pgjdbc")))
@@ -315,6 +402,59 @@ def test_an_encrypted_key_is_not_opened_by_the_drivers_of_which_check_says_so(
                 case = rust_case(testbed, entry, driver) | {"settings": settings, "directory": directory}
                 answer = runner.run(**case)
         assert answer.printed == (None if user == GUARDED else user), answer
+
+
+# --- a certificate that is revoked -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_driver_gives_the_thief_of_a_revoked_key_what_its_row_says(testbed: Surroundings, driver: DriverName) -> None:
+    """The servers have a chain of two CAs, so that one CRL is not enough."""
+    lax = user_name("verify-full", "password")
+    for user, lists in ((LISTS, DRIVERS[driver].lists), (lax, False)):
+        listed = {entry["server"]: entry for entry in testbed.bundle(user).connections}
+        for name in testbed.hosts:
+            assert ran_once(testbed, listed[name], driver).printed == user, name
+        ran_once(testbed, listed["revoked"], driver)
+        meetings = testbed.impostor.seen(testbed.ports["revoked"], user)
+        insists = DRIVERS[driver].insists and not DRIVERS[driver].on_libpq  # the bundles are for libpq 14
+        assert any(meeting.gave_something for meeting in meetings) is not (lists or insists), (user, meetings)
+        assert bool(meetings) is not lists
+
+
+def ran_once(testbed: Surroundings, entry: Entry, driver: str) -> Answer:
+    """Connect with a password as the program of the bundle does."""
+    surroundings = environment("password")
+    if driver in ("pgx", "lib-pq"):
+        with go_runner() as runner:
+            return runner.run(surroundings, driver=driver, settings=setting(entry, driver))
+    if driver == "pgjdbc":
+        with java_runner() as runner:
+            return runner.run(surroundings, url=setting(entry, driver))
+    if driver.startswith("tokio"):
+        with rust_runner() as runner:
+            return runner.run(surroundings, **rust_case(testbed, entry, driver))
+    assert NEWEST is not None
+    with node_runner() if driver in ("node-pg", "postgres.js") else python_runner(NEWEST) as runner:
+        return runner.run(surroundings, program=entry["snippets"][driver])
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "pg8000", "node-pg", "postgres.js"])
+@pytest.mark.parametrize("damage", ["line ends of another system", "empty"])
+def test_a_root_crl_that_a_copy_changed_switches_no_check_off(testbed: Surroundings, driver: str, damage: str) -> None:
+    """A copy in text mode changes the line ends; CRLs with those say the same. A file without a CRL is no demand."""
+    found = testbed.bundle(LISTS)
+    listed = {entry["server"]: entry for entry in found.connections}
+    file = found.directory / "root.crl"
+    whole = file.read_bytes()
+    file.write_bytes(b"" if damage == "empty" else whole.replace(b"\n", b"\r\n"))
+    try:
+        for name in testbed.hosts:
+            assert ran_once(testbed, listed[name], driver).printed == (None if damage == "empty" else LISTS), name
+        ran_once(testbed, listed["revoked"], driver)
+        assert not testbed.impostor.seen(testbed.ports["revoked"], LISTS)
+    finally:
+        file.write_bytes(whole)
 
 
 # --- a certificate that was renewed -----------------------------------------------------------------------------------
@@ -477,6 +617,27 @@ def test_the_program_for_go_runs_as_it_stands(testbed: Surroundings, driver: str
     assert ran(["go", "run", "-mod=mod", "main.go"], directory) == user_name("require", "password")
 
 
+@pytest.mark.parametrize("driver", ["pgx", "lib-pq"])
+def test_the_program_for_go_without_a_directory_trusts_the_roots_of_the_home_alone(
+    testbed: Surroundings, driver: str
+) -> None:
+    go_program("drivers")  # or skip
+    directory, (home, empty, strange) = new_directory("program"), (new_directory("home") for _ in range(3))
+    (entry,) = (one for one in testbed.bundle(UNPLACED).connections if one["server"] == "by-name")
+    (directory / "main.go").write_text(entry["snippets"][driver])
+    for name in ("go.mod", "go.sum"):
+        shutil.copy(DRIVERS_DIRECTORY / "go" / name, directory)
+    ran(["go", "build", "-mod=mod", "-o", "program", "main.go"], directory)
+    for one, authority in ((home, "root"), (strange, "clients")):
+        (one / ".postgresql").mkdir()
+        shutil.copy(testbed.out / "ca" / authority / "ca.crt", one / ".postgresql" / "root.crt")
+    assert ran(["./program"], directory, HOME=str(home)) == UNPLACED
+    public = str(testbed.out / "ca" / "root" / "ca.crt")  # as if the server had a certificate of a public CA
+    for without in (str(empty), str(strange), ""):
+        with pytest.raises(AssertionError, match=r"root\.crt|unknown authority|HOME is not defined"):
+            ran(["./program"], directory, HOME=without, SSL_CERT_FILE=public)
+
+
 def test_the_program_for_java_runs_as_it_stands(testbed: Surroundings) -> None:
     jar, _ = java_classes()
     directory = new_directory("program")
@@ -508,9 +669,9 @@ def test_the_program_for_rust_runs_as_it_stands(testbed: Surroundings, driver: s
     assert ran(words, directory) == user_name("verify-full", proof)
 
 
-def ran(words: list[str], directory: Path) -> str:
+def ran(words: list[str], directory: Path, **more: str) -> str:
     """Run a program that takes its password from the environment."""
-    surroundings = {**os.environ, "PGPASSWORD": PASSWORD}
+    surroundings = {**os.environ, "PGPASSWORD": PASSWORD, **more}
     run = subprocess.run(
         words, cwd=directory, env=surroundings, check=False, capture_output=True, text=True, timeout=PATIENCE
     )

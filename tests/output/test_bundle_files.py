@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,6 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from pgtls.postgres import libpq
+from pgtls.postgres.drivers import DRIVERS
 from support.building import SMALL, Place
 from support.clients import PSQL, Bundle, admitted, at, libpq_clients, refused
 from support.pgtls import compiled
@@ -118,6 +120,118 @@ def test_each_form_of_a_connection_says_the_same(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
+    ("host", "fields", "sslmode", "null"),
+    [
+        ("db.example.com", 'directory = "/srv/app"', "verify-full", {}),
+        ("db.example.com", "", "verify-full", {"without `directory`": {"go", "node"}}),
+        ("db.example.com", "", "require", {"without `directory`": {"go", "node"}}),
+        ("db.example.com", "", "disable", {}),
+        ("192.0.2.1", 'directory = "/srv/app"', "verify-full", {"for an address": {"node"}}),
+        ("2001:db8::1", 'directory = "/srv/app"', "verify-full", {"for an address": {"node"}}),
+        ("192.0.2.1", 'directory = "/srv/app"', "verify-ca", {}),
+        ("192.0.2.1", "", "verify-full", {"without `directory`": {"go", "node"}}),
+    ],
+)
+def test_a_form_that_would_not_verify_the_server_is_null_and_the_readme_says_why(
+    place: Place, host: str, fields: str, sslmode: str, null: dict[str, set[str]]
+) -> None:
+    waiver = 'waiver = { reason = "old", codes = ["PGT301", "PGT310", "PGT311"] }'
+    spec = SMALL.replace('"db.example.com"', f'"{host}"').replace("[user.app]", f"[user.app]\n{fields}")
+    spec = spec.replace('auth = "cert"', f'sslmode = "{sslmode}"\nauth = "scram-sha-256"\n{waiver}')
+    files = bundle(place, spec)
+    (found,) = json.loads(files["connections.json"])["connections"]
+    said = re.findall(r"^- (.*): It is null (for an address|without `directory`)", files["README.md"], re.MULTILINE)
+    assert {reason: set(re.findall(r"`(\w+)`", forms)) for forms, reason in said} == null
+    assert {form for form in ("go", "node", "jdbc") if found[form] is None} == set().union(*null.values())
+
+
+STRICT = """
+[user.app]
+ca = "clients"
+crl = true
+libpq = {libpq}
+directory = "/srv/app"
+drivers = {drivers}
+[policy.dba]
+users = ["postgres"]
+from = ["local"]
+auth = "peer"
+[policy.app]
+users = ["app"]
+databases = ["shop"]
+from = ["10.0.0.0/8"]
+auth = "{auth}"
+client_cert = "verify-full"
+{bound}
+"""
+UNMET = {
+    "crl": "It checks no CRL, and connects to a server whose certificate is revoked.",
+    "channelbinding": "It does not bind the password to the certificate of the server, which the policy requires.",
+    "requireauth": "It gives the password to a server that has a valid certificate and asks for it in the clear.",
+    "sslcertmode": "It connects to a server that has a valid certificate and asks for none of yours.",
+}
+"""What a README says of a form that does not make a demand, by the word for it: as libpq and pgjdbc spell it."""
+OLD = {
+    "requireauth": "gives the password to a server that has a valid certificate and asks for it in the clear",
+    "sslcertmode": "connects to a server that has a valid certificate and asks for none of yours",
+}
+"""The same of the forms for libpq, if that is an old one."""
+
+
+def strict(place: Place, *, version: int = 17, auth: str = "scram-sha-256", bound: bool = True) -> dict[str, str]:
+    """Return the files of a bundle whose user demands all that there is."""
+    named = [name for name, driver in DRIVERS.items() if driver.binding != "fails"]
+    more = {"libpq": version, "drivers": json.dumps(named), "auth": auth}
+    more["bound"] = 'channel_binding = "require"' if bound else ""
+    return bundle(place, SMALL.partition("[user.app]")[0] + STRICT.format(**more))
+
+
+def unkept(form: str) -> set[str]:
+    """Return the demands that a form does not make. Who binds a password to the certificate gives it to no thief."""
+    said = form.lower().replace("_", "")
+    lost = {word for word in UNMET if word not in said}
+    return lost - {"requireauth"} if "channelbinding=require" in said else lost
+
+
+@pytest.mark.parametrize("version", [14, 17])
+def test_each_form_makes_each_demand_or_the_readme_says_that_it_does_not(place: Place, version: int) -> None:
+    files = strict(place, version=version)
+    (found,) = json.loads(files["connections.json"])["connections"]
+    readme = files["README.md"]
+    forms = {name: files[name] for name in ("pg_service.conf", "env.sh", "env.ps1", "pgadmin.json")}
+    forms |= {name: str(found[name]) for name in ("uri", "dsn", "parameters")}
+    old = {word for word, said in OLD.items() if said in readme.partition("## ")[2].partition("Its forms")[0]}
+    for name, form in forms.items():
+        assert unkept(form) - {"requireauth"} == (old if version < 16 else set()), name
+    assert old == ({"sslcertmode"} if version < 16 else set()), "channel binding keeps the password"
+
+    for name in ("jdbc", "go", "node"):
+        told = {word for word, said in UNMET.items() if re.search(rf"^- .*`{name}`.*: {said}$", readme, re.MULTILINE)}
+        assert told == unkept(found[name]), name
+    for driver, program in found["snippets"].items():
+        section = readme.partition(f"## {DRIVERS[driver].title}\n")[2].partition("\n## ")[0]
+        told = {word for word, said in UNMET.items() if f"- {said}" in section}
+        assert told == (unkept(program) if not DRIVERS[driver].on_libpq or version >= 16 else {"sslcertmode"}), driver
+
+
+@pytest.mark.parametrize("method", ["ldap", "pam", "radius", "bsd", "password"])
+def test_a_readme_says_how_to_give_the_password_of_each_method(
+    place: Place, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "between server and RADIUS")
+    options = {
+        "ldap": 'auth_options = { ldapserver = "ldap.example.com", ldapprefix = "uid=", ldaptls = true }',
+        "radius": 'auth_options = { radiusservers = "10.0.0.1", radiussecrets = { env = "SECRET" } }',
+    }
+    waiver = 'waiver = { reason = "old", codes = ["PGT302", "PGT303", "PGT370"] }'
+    spec = SMALL.replace('auth = "cert"', f'auth = "{method}"\n{options.get(method, "")}\n{waiver}')
+    readme = bundle(place, spec.replace("[user.app]", '[user.app]\ndirectory = "/srv/app"'))["README.md"]
+    assert "For the password, `psql` asks" in readme
+    assert f"- `go` and `node`: {UNMET['requireauth']}" in readme
+    assert "a password" in readme.partition("| service |")[2].partition("\n\n")[0]
+
+
+@pytest.mark.parametrize(
     ("formats", "key"),
     [('["pem"]', "postgresql.key"), ('["pkcs8-der"]', "postgresql.pk8"), ('["pkcs8-der", "pkcs12"]', "postgresql.p12")],
 )
@@ -216,7 +330,7 @@ def test_the_grammar_of_powershell_notices_a_script_that_is_none(place: Place) -
     script = files["install.ps1"]
     assert faults(script) == faults(files["env.ps1"]) == []
     assert faults(script.replace("'root.crt'", "'root.crt", 1)) != []
-    assert len(list(of_kind(parsed(script), "function_statement"))) == 3
+    assert len(list(of_kind(parsed(script), "function_statement"))) == 6
 
 
 # ---- with real servers and every libpq ----

@@ -110,7 +110,7 @@ def test_the_readme_says_what_an_old_libpq_cannot_be_told(
 
 def test_every_program_of_an_unnamed_place_looks_in_the_home_of_its_user(tmp_path: Path) -> None:
     for driver, program in programs(bundle(tmp_path)).items():
-        if driver in ("asyncpg", "pg8000", "node-pg", "postgres.js") or driver.startswith("tokio"):
+        if driver in ("asyncpg", "pg8000", "node-pg", "postgres.js", "pgx", "lib-pq") or driver.startswith("tokio"):
             assert ".postgresql" in program, driver
 
 

@@ -7,15 +7,19 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from pgtls.access.service_changes import Bundle
+from pgtls.certificates.key_formats import FILES
 from pgtls.certificates.trust import listed_cas, trusted_roots
 from pgtls.language.models import SSLMODES
+from pgtls.language.words import listed
 from pgtls.output import connection_strings as strings
 from pgtls.output.quoting import code, fenced, powershell, property_key, property_value, shell
 from pgtls.output.several_hosts import Several, several
 from pgtls.output.snippets import snippet
 from pgtls.output.templates import template
 from pgtls.postgres import libpq
-from pgtls.postgres.drivers import DRIVERS, limits
+from pgtls.postgres.drivers import DRIVERS, FORMS, Demands, limits, unmet
+from pgtls.postgres.methods import GIVES_PASSWORD
 from pgtls.postgres.releases import NEWEST
 from pgtls.state import layout
 
@@ -84,14 +88,24 @@ def _names(user: User, entries: Sequence[Entry]) -> Iterator[str]:
 
 @lru_cache(maxsize=2)  # the files of a bundle are asked for one after the other, of two states in a comparison
 def _rendered(bundle: _Bundle) -> Mapping[str, bytes]:
-    user, entries = bundle.user, bundle.entries
+    user, every = bundle.user, _sections(bundle.user, bundle.entries)
+    return {name: _TEXTS[name](user, every).encode() for name in _names(user, bundle.entries)}
+
+
+def _sections(user: User, entries: Iterable[Entry]) -> list[Section]:
+    """Return the sections of one server each, then those over several."""
     sections = [Section(entry, strings.parameters(user, entry)) for entry in entries]
-    further = [
+    further = (
         Section(replace(one.entries[0], name=one.name), one.parameters, one)
         for one in several(user, [(section.entry, section.parameters) for section in sections])
-    ]
-    every = [*sections, *further]
-    return {name: _TEXTS[name](user, every).encode() for name in _names(user, entries)}
+    )
+    return [*sections, *further]
+
+
+def compiled(user: User, entries: Sequence[Entry]) -> Bundle:
+    """Return what a bundle does, for comparisons."""
+    every = _sections(user, entries)
+    return Bundle(entries, {one.entry.name: one.entries for one in every}, dict(_variables(_alone(every))))
 
 
 def _alone(sections: Iterable[Section]) -> list[Section]:
@@ -117,9 +131,7 @@ def _connections(user: User, sections: Sequence[Section]) -> str:
             "uri": strings.uri(one.parameters),
             "dsn": strings.key_value(one.parameters),
             "jdbc": _jdbc_url(user, one),
-            # lib/pq and node-postgres cannot choose between several servers.
-            "go": None if one.several else strings.go(one.entry, one.parameters),
-            "node": None if one.several else strings.node(one.entry, one.parameters),
+            **_urls(one),
             "parameters": one.parameters,
             **_programs(user, one),
         }
@@ -129,6 +141,13 @@ def _connections(user: User, sections: Sequence[Section]) -> str:
     # would stay in memory until the end.
     lines = ",\n".join(_json(connection) for connection in connections)
     return f'{{"format_version": 1, "user": {_json(user.name)}, "connections": [\n{lines}\n]}}\n'
+
+
+def _urls(one: Section) -> dict[str, str | None]:
+    # lib/pq and node-postgres cannot choose between several servers, and do not replicate.
+    if one.several or one.entry.replication:
+        return {"go": None, "node": None}
+    return {"go": strings.go(one.entry, one.parameters), "node": strings.node(one.entry, one.parameters)}
 
 
 def _programs(user: User, one: Section) -> dict[str, dict[str, str]]:
@@ -183,18 +202,25 @@ def _environment(name: str, quote: Callable[[str], str], user: User, sections: S
         files += [("PGSSLCRL", layout.CLIENT_CRL)]
     if user.ca:
         files += [("PGSSLCERT", layout.CLIENT_CERTIFICATE), ("PGSSLKEY", layout.CLIENT_KEY)]
-    system = [("PGSSLROOTCERT", "system")] if entries and all(entry.identity.system for entry in entries) else []
-    strictest = max((entry.sslmode for entry in entries), key=SSLMODES.index, default="verify-full")
-    values = [*system, ("PGSSLMODE", strictest), ("PGGSSENCMODE", "disable"), *_shared(sections)]
     text = template(f"client/{name}.j2").render(
         user=user.entity,
         directory=quote(user.table.directory) if user.table.directory else None,
         files=files,
-        values=values,
+        values=list(_variables(sections)),
         services=bool(entries),
         example=_example(sections),
     )
     return _marked(name, text)
+
+
+def _variables(sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
+    """Yield the variables that name no file of the bundle."""
+    entries = [one.entry for one in sections]
+    if entries and all(entry.identity.system for entry in entries):
+        yield "PGSSLROOTCERT", "system"
+    yield "PGSSLMODE", max((entry.sslmode for entry in entries), key=SSLMODES.index, default="verify-full")
+    yield "PGGSSENCMODE", "disable"
+    yield from _shared(sections)
 
 
 def _shared(sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
@@ -207,19 +233,41 @@ def _shared(sections: Sequence[Section]) -> Iterator[tuple[str, str]]:
 
 
 def _installer(name: str, quote: Callable[[str], str], user: User, sections: Sequence[Section]) -> str:
-    directory, services = (user.table.directory or "").rstrip("/"), any(one.service for one in sections)
-    return _shared_installer(name, quote, directory, _key_elsewhere(user), user.ca is not None, services)
+    directory, needed = (user.table.directory or "").rstrip("/"), tuple(_needed(user, sections))
+    return _shared_installer(name, quote, directory, _key_elsewhere(user), user.ca is not None, needed)
 
 
 @lru_cache(maxsize=64)
 def _shared_installer(
-    name: str, quote: Callable[[str], str], directory: str, kept_key: bool, certificate: bool, services: bool
+    name: str, quote: Callable[[str], str], directory: str, kept_key: bool, certificate: bool, needed: tuple[str, ...]
 ) -> str:
     """Return a script that many users share: it reads the names of user and services from the files next to it."""
     text = template(f"client/{name}.j2").render(
-        directory=quote(directory), kept_key=kept_key, certificate=certificate, services=services
+        directory=quote(directory), kept_key=kept_key, certificate=certificate, needed=quote("\n".join(needed))
     )
     return _marked(name, text)
+
+
+def _needed(user: User, sections: Sequence[Section]) -> Iterator[str]:
+    """Yield the files that the installers put in place, those with settings with the first word of their last line.
+
+    A bundle is whole only with all of them: libpq connects without a check that it has no file for.
+    """
+    entries = [one.entry for one in sections]
+    last = {layout.ENVIRONMENT: " unset", layout.ENVIRONMENT_WINDOWS: " Remove-Variable"}
+    if sections:
+        last[layout.SERVICES] = f" {[*sections[-1].parameters][-1] if sections[-1].service else '#'}"
+    installers = (layout.INSTALLER, layout.INSTALLER_WINDOWS)
+    yield from (name + last.get(name, "") for name in _names(user, entries) if name not in installers)
+    if trusted_roots(entries):
+        yield layout.CLIENT_TRUST
+    if any(ca.table.crl_file or not ca.trusted_only for ca in listed_cas(user, entries)):
+        yield layout.CLIENT_CRL
+    if user.ca:
+        yield layout.CLIENT_CERTIFICATE
+    if user.ca and not _key_elsewhere(user):
+        yield layout.CLIENT_KEY
+        yield from dict.fromkeys(FILES[one] for one in user.table.formats if one in FILES)
 
 
 def _marked(name: str, text: str) -> str:
@@ -246,8 +294,10 @@ def _readme(user: User, sections: Sequence[Section]) -> str:
         guarded=table.passphrase is not None and user.ca is not None and not _key_elsewhere(user),
         kept_key=_key_elsewhere(user),
         certificate=user.ca is not None,
-        password=not methods.isdisjoint(_PASSWORDS),
-        lax=table.libpq if table.libpq < libpq.REQUIRE_AUTH_SINCE and _unbound(sections) else None,
+        password=not methods.isdisjoint(GIVES_PASSWORD),
+        weaker=_weaker(user, sections),
+        tested=listed([f"{driver.title} {driver.oldest}" for driver in FORMS.values()]),
+        lax=_lax(user, sections),
         unnamed=_command(unnamed) if unnamed else None,
         example=_example(sections),
         first=usable[0].name if usable else None,
@@ -257,29 +307,50 @@ def _readme(user: User, sections: Sequence[Section]) -> str:
     )
 
 
-def _unbound(sections: Sequence[Section]) -> bool:
-    """Return whether a SCRAM password goes to a server that need not bind it to its certificate."""
-    return any(
-        one.entry.channel_binding != "require" and any(p.table.auth == "scram-sha-256" for p in one.entry.policies)
-        for one in sections
-    )
+def _lax(user: User, sections: Sequence[Section]) -> dict[str, object] | None:
+    """Return what an old libpq cannot be told to demand of a server, and what to add for a later one."""
+    given, unasked = dict[str, None](), False
+    for one in _alone(sections):
+        told = strings.parameters(user, one.entry, libpq.REQUIRE_AUTH_SINCE)
+        demands = _demands(user, one.entry)
+        if demands.password and not demands.bound and "require_auth" in told and "require_auth" not in one.parameters:
+            given[f"require_auth={told['require_auth']}"] = None
+        unasked |= told.get("sslcertmode") == "require" and "sslcertmode" not in one.parameters
+    if not given and not unasked:
+        return None
+    more = [f"`{one}`" for one in (*given, *(("sslcertmode=require",) if unasked else ()))]
+    return {"libpq": user.table.libpq, "gives": bool(given), "unasked": unasked, "more": listed(more)}
 
 
 def _shown(user: User, sections: Sequence[Section]) -> Iterator[dict[str, object]]:
     """Yield a program for each driver of a user, for the first entry that it supports, and the limits of the driver."""
     usable = [one for one in sections if not one.entry.replication]
     for one in usable[:1]:
-        methods = {policy.table.auth for policy in one.entry.policies}
         for name in user.table.drivers:
             driver, text = DRIVERS[name], snippet(name, user, one.entry, one.parameters)
-            known = limits(
-                driver,
-                user.table.libpq,
-                password=not methods.isdisjoint(_PASSWORDS),
-                certificate=one.entry.certificate,
-                bound=one.entry.channel_binding == "require",
-            )
+            known = limits(driver, user.table.libpq, _demands(user, one.entry))
             yield {"title": driver.title, "text": fenced(text, driver.language.lower()), "limits": known}
+
+
+def _weaker(user: User, sections: Sequence[Section]) -> dict[str, str]:
+    """Return what the forms that are not for libpq lack, or why they are null: sentences, each with its forms."""
+    usable = [one for one in _alone(sections) if not one.entry.replication and one.entry.sslmode != "disable"]
+    found: dict[str, dict[str, None]] = {}
+    for form, driver in FORMS.items():
+        for one in usable:
+            null = strings.untold(form, one.entry, one.parameters)
+            for sentence in (null,) if null else unmet(driver, user.table.libpq, _demands(user, one.entry)):
+                found.setdefault(sentence, {})[f"`{form}`"] = None
+    return {sentence: listed([*forms]) for sentence, forms in found.items()}
+
+
+def _demands(user: User, entry: Entry) -> Demands:
+    return Demands(
+        password=any(policy.table.auth in GIVES_PASSWORD for policy in entry.policies),
+        certificate=entry.certificate,
+        bound=entry.channel_binding == "require",
+        lists=bool(listed_cas(user, (entry,))),
+    )
 
 
 def _java(user: User, sections: Sequence[Section]) -> Mapping[str, object] | None:
@@ -335,8 +406,7 @@ def _proof(entry: Entry) -> str:
     return " or ".join(dict.fromkeys(shown)) + (" and the certificate" if certificate else "")
 
 
-_PASSWORDS = frozenset({"scram-sha-256", "md5", "password"})
-_PROOFS = {"cert": "the certificate", "trust": "nothing", **dict.fromkeys(_PASSWORDS, "a password")}
+_PROOFS = {"cert": "the certificate", "trust": "nothing", **dict.fromkeys(GIVES_PASSWORD, "a password")}
 
 _TEXTS: Mapping[str, Callable[[User, Sequence[Section]], str]] = {
     layout.SERVICES: _services,

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from pgtls.fleet.addresses import is_address
 from pgtls.postgres import libpq
 from pgtls.postgres.libpq import DIRECT_SINCE, authentications
 from pgtls.state import layout
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from pgtls.access.model import Entry
     from pgtls.fleet.model import User
+    from pgtls.language.models import SslMode
 
 NOTHING: Mapping[str, str] = {}
 
@@ -22,12 +24,13 @@ NO_FILE = "/nonexistent"
 """libpq ignores a client certificate file that does not exist (fe-secure-openssl.c, initialize_SSL)."""
 
 
-def parameters(user: User, entry: Entry) -> dict[str, str]:
-    """Return the libpq parameters of an entry, as far as the oldest libpq of the bundle knows them.
+def parameters(user: User, entry: Entry, version: int | None = None) -> dict[str, str]:
+    """Return the libpq parameters of an entry, as far as a libpq knows them: by default the oldest of the bundle.
 
     The paths are absolute if the bundle's directory is known; otherwise libpq's defaults apply.
     """
-    known = libpq.parameters(user.table.libpq)
+    version = version or user.table.libpq
+    known = libpq.parameters(version)
     wanted = {
         "host": entry.identity.table.hosts[0],
         **({"hostaddr": entry.hostaddr} if entry.hostaddr else {}),
@@ -36,18 +39,18 @@ def parameters(user: User, entry: Entry) -> dict[str, str]:
         **({"replication": "true"} if entry.replication else {}),
         "user": entry.role,
         "sslmode": entry.sslmode,
-        **_files(user, entry),
+        **_files(user, entry, version),
         # A Kerberos ticket would otherwise take precedence over TLS.
         "gssencmode": "disable",
         **({"channel_binding": entry.channel_binding} if entry.channel_binding else {}),
-        **_demands(user, entry),
+        **_demands(entry, version),
     }
     return {name: value for name, value in wanted.items() if name in known}
 
 
-def _demands(user: User, entry: Entry) -> dict[str, str]:
+def _demands(entry: Entry, version: int) -> dict[str, str]:
     """Return the parameters with which a client rejects a server that demands less than the policies."""
-    methods = authentications({policy.table.auth for policy in entry.policies}, user.table.libpq)
+    methods = authentications({policy.table.auth for policy in entry.policies}, version)
     asked = entry.certificate and all(policy.asks_certificate != "none" for policy in entry.policies)
     return {
         **({"require_auth": ",".join(methods)} if methods else {}),
@@ -58,10 +61,10 @@ def _demands(user: User, entry: Entry) -> dict[str, str]:
 
 def _direct(entry: Entry) -> bool:
     """Return whether the connection can begin with TLS, so that no attacker on the network can answer first."""
-    return entry.server.table.postgres >= DIRECT_SINCE and entry.sslmode in ("require", "verify-ca", "verify-full")
+    return entry.server.table.postgres >= DIRECT_SINCE and entry.sslmode in _TLS_ALWAYS
 
 
-def _files(user: User, entry: Entry) -> dict[str, str]:
+def _files(user: User, entry: Entry, version: int) -> dict[str, str]:
     directory = user.table.directory
     files = {"sslrootcert": f"{directory}/{layout.CLIENT_TRUST}"} if directory else {}
     if directory and user.table.crl:
@@ -70,7 +73,7 @@ def _files(user: User, entry: Entry) -> dict[str, str]:
         files = {"sslrootcert": "system"}
     if not entry.certificate and user.ca:
         # libpq would present a certificate that exists at the default path.
-        return files | ({"sslcertmode": "disable"} if user.table.libpq >= 16 else {"sslcert": NO_FILE})
+        return files | ({"sslcertmode": "disable"} if version >= libpq.REQUIRE_AUTH_SINCE else {"sslcert": NO_FILE})
     if directory and entry.certificate:
         files |= {"sslcert": f"{directory}/{layout.CLIENT_CERTIFICATE}", "sslkey": f"{directory}/{layout.CLIENT_KEY}"}
     return files
@@ -112,8 +115,7 @@ def jdbc_properties(user: User, entry: Entry) -> dict[str, str]:
     methods = authentications({policy.table.auth for policy in entry.policies}, libpq.OAUTH_SINCE - 1)
     return {
         "user": entry.role,
-        # Its `require` verifies nothing, where libpq verifies the issuer.
-        "sslmode": "verify-ca" if entry.sslmode == "require" else entry.sslmode,
+        "sslmode": verifying(entry),
         **_jdbc_files(user, entry),
         "gssEncMode": "disable",
         **({"channelBinding": entry.channel_binding} if entry.channel_binding else {}),
@@ -155,23 +157,55 @@ def jdbc_key(user: User) -> str:
 def go(entry: Entry, values: Mapping[str, str]) -> str | None:
     """Return a URL for pgx and lib/pq, which send unknown parameters to the server as settings.
 
-    Return None if they cannot dial the address and verify the name.
+    Return None if :func:`untold` has a reason.
     """
-    return _of_known(entry, values, {"sslmode", "sslrootcert", "sslcert", "sslkey"})
+    return _of_known("go", entry, values)
 
 
 def node(entry: Entry, values: Mapping[str, str]) -> str | None:
-    """Return a URL for node-postgres, which can use the modes of libpq. Return None as :func:`go` does."""
-    found = _of_known(entry, values, {"sslmode", "sslrootcert", "sslcert", "sslkey"})
-    return found and f"{found}&uselibpqcompat=true"
+    """Return a URL for node-postgres, which can use the modes of libpq. Return None as :func:`go` does.
+
+    A release that does not know `sslmode` would connect without TLS. With `ssl`, it verifies by the CAs of Node.
+    """
+    found = _of_known("node", entry, values)
+    return found and f"{found}&uselibpqcompat=true{'&ssl=true' if entry.sslmode in _TLS_ALWAYS else ''}"
 
 
-def _of_known(entry: Entry, values: Mapping[str, str], known: set[str]) -> str | None:
+def _of_known(form: str, entry: Entry, values: Mapping[str, str]) -> str | None:
     host = dialled(entry)
-    if host is None or entry.replication:
+    if host is None or untold(form, entry, values):
         return None
-    chosen = {name: value for name, value in values.items() if name in known | _URI_PARTS and value != NO_FILE}
-    return uri({**chosen, "host": host})
+    chosen = {name: value for name, value in values.items() if name in _KNOWN | _URI_PARTS and value != NO_FILE}
+    if form == "node" and entry.identity.system:
+        del chosen["sslrootcert"]  # it would read a file of that name; without it, it uses the CAs of Node
+    return uri({**chosen, "host": host, "sslmode": verifying(entry)})
+
+
+def untold(form: str, entry: Entry, values: Mapping[str, str]) -> str | None:
+    """Return why a form is null, as a sentence for the user, or None. pgjdbc can be told everything."""
+    if form == "jdbc":
+        return None
+    host = dialled(entry)
+    if host is None:
+        return "It is null for a host with another address: the driver cannot dial one and verify the other."
+    if unrooted(entry, values):
+        return "It is null without `directory`: not every release of the driver looks for `root.crt` itself."
+    if form == "node" and entry.sslmode == "verify-full" and is_address(host):
+        return "It is null for an address: pg before 8.23.1 would verify the name `localhost` in its place."
+    return None
+
+
+def unrooted(entry: Entry, values: Mapping[str, str]) -> bool:
+    """Return whether a driver must look for `root.crt` by itself, as libpq does."""
+    return entry.sslmode in _TLS_ALWAYS and "sslrootcert" not in values
+
+
+def verifying(entry: Entry) -> SslMode:
+    """Return the mode for drivers whose `require` verifies nothing, or nothing if the file of roots is missing.
+
+    libpq verifies the issuer, because every bundle has its roots.
+    """
+    return "verify-ca" if entry.sslmode == "require" else entry.sslmode
 
 
 def dialled(entry: Entry) -> str | None:
@@ -204,6 +238,10 @@ def unserviceable(values: Mapping[str, str]) -> str | None:
     return next((key for key, value in values.items() if value.endswith(" ")), None)
 
 
+_TLS_ALWAYS = frozenset({"require", "verify-ca", "verify-full"})
+"""The modes of clients that connect over TLS or not at all."""
+_KNOWN = frozenset({"sslmode", "sslrootcert", "sslcert", "sslkey"})
+"""The parameters that pgx, lib/pq and node-postgres all know."""
 _URI_PARTS = frozenset({"host", "port", "dbname", "user"})
 
 _PLAIN = re.compile(r"[A-Za-z0-9._/:-]+")

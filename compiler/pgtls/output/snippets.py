@@ -6,12 +6,13 @@ Bundles show them for an entry, and the tests run them unchanged.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pgtls.output.connection_strings import NO_FILE, dialled, jdbc, key_value, parameters, uri
+from pgtls.certificates.trust import listed_cas
+from pgtls.output.connection_strings import NO_FILE, dialled, jdbc, key_value, parameters, unrooted, uri, verifying
 from pgtls.output.templates import template
 from pgtls.postgres.libpq import DIRECT_SINCE
+from pgtls.postgres.methods import GIVES_PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,11 +37,13 @@ def snippet(driver: str, user: User, entry: Entry, values: Mapping[str, str]) ->
         home=not directory,
         system=entry.identity.system,
         certificate=entry.certificate,
+        lists=bool(listed_cas(user, (entry,))),
         guarded=entry.certificate and user.table.passphrase is not None,
-        password=any(policy.table.auth not in _WITHOUT_PASSWORD for policy in entry.policies),
+        password=any(policy.table.auth in GIVES_PASSWORD for policy in entry.policies),
         tls=entry.sslmode != "disable",
         names=entry.sslmode == "verify-full",
         sslmode=entry.sslmode,
+        unrooted=unrooted(entry, values),
         settings=literal(settings),
     )
 
@@ -60,13 +63,13 @@ def _sqlalchemy(user: User, entry: Entry, values: Values) -> str:
 
 def _pgx(user: User, entry: Entry, values: Values) -> str:
     """Return a URL. The driver sends an unknown parameter to the server as a setting."""
-    told = replace(user, table=user.table.model_copy(update={"libpq": DIRECT_SINCE}))
-    known = {name: value for name, value in parameters(told, entry).items() if name in _PGX}
-    return uri({**known, "host": _host(entry)})
+    known = {name: value for name, value in parameters(user, entry, DIRECT_SINCE).items() if name in _PGX}
+    return uri({**known, "host": _host(entry), "sslmode": verifying(entry)})
 
 
 def _lib_pq(user: User, entry: Entry, values: Values) -> str:
-    known = {**{name: value for name, value in values.items() if name in _LIB_PQ}, "host": _host(entry)}
+    chosen = {name: value for name, value in values.items() if name in _LIB_PQ}
+    known = {**chosen, "host": _host(entry), "sslmode": verifying(entry)}
     return uri(known if entry.certificate or not user.ca else known | {"sslcert": NO_FILE})
 
 
@@ -84,7 +87,6 @@ def _json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-_WITHOUT_PASSWORD = frozenset({"cert", "trust", "peer", "reject"})
 _COMMON = frozenset({"host", "port", "dbname", "user"})
 _TOKIO = _COMMON | {"hostaddr", "channel_binding", "target_session_attrs", "load_balance_hosts"}
 _LIB_PQ = _COMMON | {"sslmode", "sslrootcert", "sslcert", "sslkey", "sslnegotiation", "target_session_attrs"}

@@ -68,8 +68,9 @@ RULES = (
         "an export into a directory of other files",
         meaning="The directory that `--to` names holds files, and no export has written there before: its "
         "`.gitignore` does not begin with the line that an export writes. Or it may have been prepared: it is or "
-        "holds a symbolic link, a `.gitignore` takes back what an export ignores, a directory below is a repository of "
-        "its own, such as a submodule, or git tracks a file that is to hold a secret.",
+        "holds a symbolic link, its path leads through one that a commit can change, a `.gitignore` takes back what an "
+        "export ignores, a directory below is a repository of its own, such as a submodule, or git tracks a file that "
+        "is to hold a secret.",
         why="An export replaces files of its names, such as `compose.yaml`. Your own files would be lost. A commit "
         "that prepares the directory could bring secrets into the repository.",
         fix="Name a new or an empty directory. Your own files may be added after the first export.",

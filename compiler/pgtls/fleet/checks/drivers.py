@@ -23,6 +23,7 @@ def drivers(fleet: Fleet) -> Iterator[Diagnostic]:
     for user, of_user in _policies(fleet, concerned):
         for name in user.table.drivers:
             yield from _driver(fleet, user, DRIVERS[name], of_user)
+            yield from _lists(fleet, user, DRIVERS[name], of_user)
             yield from _key(fleet, user, DRIVERS[name])
 
 
@@ -43,6 +44,17 @@ def old_libpq(fleet: Fleet) -> Iterator[Diagnostic]:
             bind = f'add channel_binding = "require" to {header("policy", binding.name)}; ' if binding else ""
             hint = f"{bind}{_HINT_LIBPQ}"
             yield finder(fleet, user).fault("PGT460", message, "libpq", hint=hint, severity="warning")
+
+
+def pooler_lists(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find users with CRLs as whom a pooler logs in: PgBouncer reads none."""
+    for pooler in fleet.poolers:
+        if pooler.user is not None and pooler.user.table.crl:
+            message = (
+                f'pooler "{pooler.name}" logs in as user "{pooler.user.name}", and PgBouncer checks no CRL: it '
+                "connects to a server whose certificate is revoked"
+            )
+            yield finder(fleet, pooler.user).fault("PGT461", message, "crl", hint=_HINT_POOLER, severity="warning")
 
 
 def _says_old_libpq(user: User) -> bool:
@@ -74,6 +86,13 @@ def _key(fleet: Fleet, user: User, driver: Driver) -> Iterator[Diagnostic]:
         yield finder(fleet, user).fault("PGT459", message, "drivers", hint=hint)
 
 
+def _lists(fleet: Fleet, user: User, driver: Driver, policies: Sequence[Policy]) -> Iterator[Diagnostic]:
+    """Find a driver that does not check the CRLs of a bundle."""
+    if user.table.crl and policies and not driver.lists:
+        message = f"{driver.title} checks no CRL: it connects to a server whose certificate is revoked"
+        yield finder(fleet, user).fault("PGT461", message, "drivers", hint=_HINT_LISTS, severity="warning")
+
+
 def _driver(fleet: Fleet, user: User, driver: Driver, policies: Sequence[Policy]) -> Iterator[Diagnostic]:
     found = finder(fleet, user)
     scram = [policy for policy in policies if _asks_scram(policy)]
@@ -85,8 +104,10 @@ def _driver(fleet: Fleet, user: User, driver: Driver, policies: Sequence[Policy]
         )
         yield found.fault("PGT457", message, "drivers", hint=_HINT_BINDING)
     elif weak and not driver.insisting(user.table.libpq):
+        unbound = f' does not bind SCRAM to TLS, which policy "{binding[0].name}" requires, and' if binding else ""
         message = (
-            f"{driver.title} sends the password in the clear to a server with a valid certificate that asks for it"
+            f"{driver.title}{unbound} sends the password in the clear to a server with a valid certificate that asks "
+            "for it"
         )
         hint = _HINT_LIBPQ if driver.insists else _HINT_DRIVER
         yield found.fault("PGT456", message, "drivers", hint=hint, severity="warning")
@@ -102,6 +123,9 @@ def _driver(fleet: Fleet, user: User, driver: Driver, policies: Sequence[Policy]
 _HINT_BINDING = 'use another driver, or channel_binding = "prefer"'
 _HINT_LIBPQ = f"if every client has libpq {REQUIRE_AUTH_SINCE} or later: libpq = {REQUIRE_AUTH_SINCE}"
 _HINT_DRIVER = 'use auth = "cert", or a driver that insists on SCRAM: docs/drivers.md lists them'
+_HINT_LISTS = "use a driver that checks CRLs: docs/drivers.md lists them"
 _HINT_NAMES = 'use sslmode = "verify-full", and list in `hosts` every name that clients use'
 
-PRESENT = (drivers, old_libpq)
+_HINT_POOLER = "leave crl out, and know that this pooler notices no theft of the server's key"
+
+PRESENT = (drivers, old_libpq, pooler_lists)
