@@ -17,12 +17,13 @@ from pgtls.pki.crl import parse
 from pgtls.pki.model import Unreadable
 from support.authority import Authority, key_pem, named
 from support.clients import PSQL, at
+from support.installer import install
+from support.servers import Server, versions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from support.building import Place
-    from support.servers import Server
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
@@ -59,12 +60,14 @@ def crl(
     revoked: int = 0,
     age: float = 1,
     days: float = 30,
+    number: int | None = None,
     of_entry: x509.ExtensionType | None = None,
 ) -> bytes:
     """Sign a CRL of some days ago, for some days from now on."""
+    number = int(10 - age) if number is None else number
     builder = x509.CertificateRevocationListBuilder(by.certificate.subject, NOW - age * DAY, NOW + days * DAY)
     key_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.key.public_key())
-    builder = builder.add_extension(key_id, critical=False).add_extension(x509.CRLNumber(int(10 - age)), critical=False)
+    builder = builder.add_extension(key_id, critical=False).add_extension(x509.CRLNumber(number), critical=False)
     for extension in extensions:
         builder = builder.add_extension(extension, critical=True)
     if revoked:
@@ -369,3 +372,28 @@ def test_the_name_of_who_left_is_free_when_the_crl_says_so(server: Server, place
     server.install(place.file("servers/db"))
     assert not gets_in(server, place.directory / "leaver")
     assert gets_in(server, place.directory / "app")
+
+
+@pytest.mark.parametrize("which", [0, -1], ids=["oldest", "newest"])
+def test_no_older_crl_counts_again_when_a_set_came_back_and_the_newer_one_has_ended(place: Place, which: int) -> None:
+    with Server(versions()[which]) as server:
+        server.populate(("app", "leaver"), ("shop",))
+        bring(place, ROOT, b"")
+        serial = certified(place.directory, "leaver", ROOT)
+        spec = SPEC.format(postgres=server.version) + OF_THE_SPEC + LEAVER
+        for number, content in enumerate((crl(ROOT, age=3), crl(ROOT, revoked=serial, age=2))):
+            (place.directory / "company.crl").write_bytes(content)
+            place.build(spec.replace('"::1"', f'"::1", "10.0.0.{number}"'), now=NOW)
+            install(place.file("servers/db"), server).done()
+            assert (gets_in(server, place.directory / "app"), gets_in(server, place.directory / "leaver")) == (
+                True,
+                number == 0,
+            )
+        # By hand, a CRL that has ended: in the directory alone where there is one.
+        name = next((f"root.crl.d/{path.name}" for path in server.data.glob("root.crl.d/*")), "root.crl")
+        ended = server.write(name, crl(ROOT, revoked=serial, age=1, days=-0.5)).read_bytes()
+        install(place.file("servers/db"), server, "--rollback").done()
+        assert "10.0.0.0" in (server.data / "pg_hba.conf").read_text()
+        assert not gets_in(server, place.directory / "leaver")
+        found = [server.data / "root.crl", *server.data.glob("root.crl.d/*")]
+        assert [path.read_bytes() for path in found] == [ended] * len(found)

@@ -208,15 +208,78 @@ def test_an_older_crl_undoes_no_revocation_after_a_build_without_crls(site: Site
     assert site.build(site.spec, crl(INNER, revoked=site.leaver, age=0), ABOVE) == []
 
 
-def test_what_is_remembered_of_crls_does_not_grow_and_is_told_if_it_is_gone(site: Site) -> None:
+def test_what_is_remembered_of_crls_does_not_grow(site: Site) -> None:
     for age in (5, 4, 3):
         site.build(site.spec, crl(INNER, age=age), crl(ROOT, age=age))
         assert site.place.build(now=NOW).plan.steps == ()
-        path = site.place.file("ca/.retired/company-brought/ca.crl")
-        assert path.read_bytes().count(b"BEGIN") == 2
-    path.write_bytes(path.read_bytes()[:-60])
-    assert site.build(site.spec, crl(INNER, age=2), crl(ROOT, age=2)) == ["PGT562"]
-    assert site.build(site.spec) == []
+        assert site.place.file(MEMORY).read_bytes().count(b"BEGIN") == 2
+
+
+MEMORY = "ca/.retired/company-brought/ca.crl"
+
+
+@pytest.mark.parametrize("how", ["missing", "cut off"])
+def test_without_what_is_remembered_of_crls_nothing_goes_on(site: Site, how: str) -> None:
+    newer, older = (crl(INNER, revoked=site.leaver), ABOVE), (crl(INNER, age=5), ABOVE)
+    site.build(site.spec, *newer)
+    path = site.place.file(MEMORY)
+    whole = path.read_bytes()
+    path.unlink() if how == "missing" else path.write_bytes(whole[:-60])
+    for lists in (older, newer):
+        assert site.refused(site.spec, *lists) == ["PGT588"]
+    path.write_bytes(whole)
+    assert site.build(site.spec, *newer) == []
+    path.unlink()
+    (site.place.directory / "company.crl").write_bytes(b"".join(newer))
+    site.place.build(site.spec, now=NOW, new_out=True)
+    assert site.refused(site.spec, *older) == ["PGT577"]
+
+
+@pytest.mark.parametrize("since", ["", "without CRLs"])
+def test_no_manifest_of_an_earlier_build_takes_the_memory_of_crls_back(site: Site, since: str) -> None:
+    """Others may have read it: with the CRLs of then, it is as a build left them."""
+    out = site.place.out
+    site.build(site.spec, crl(INNER, age=5), ABOVE)
+    crls = [path for path in out.rglob("*") if path.is_file() and b"BEGIN X509 CRL" in path.read_bytes()]
+    then = {path: path.read_bytes() for path in (*crls, out / "manifest.json")}
+    site.build(site.spec, crl(INNER, revoked=site.leaver), ABOVE)
+    if since:
+        site.build(site.without_crls())
+    for path, content in then.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    assert site.refused(site.spec, crl(INNER, age=5), ABOVE) == ["PGT587"]
+
+
+@pytest.mark.parametrize(("by", "above"), [(ROOT, b""), (INNER, ABOVE)], ids=["root", "below"])
+def test_no_other_crl_of_the_tree_is_needed_to_tell_an_older_one(place: Place, by: Authority, above: bytes) -> None:
+    bring(place, by, crl(by) + above)
+    for name in ("app", "leaver"):
+        certified(place.directory, name, by)
+    spec = SPEC.format(postgres=18) + OF_THE_SPEC + LEAVER
+    place.build(spec, now=NOW)
+    (place.directory / "company.crl").write_bytes(crl(by, age=5) + above)
+    crls = [path for path in place.out.rglob("*") if path.is_file() and b"BEGIN X509 CRL" in path.read_bytes()]
+    others = [path for path in crls if path != place.file(MEMORY)]
+    assert len(others) > 2
+    for path in others:
+        whole = path.read_bytes()
+        for damaged in (None, b"", whole[:-60]):
+            path.unlink() if damaged is None else path.write_bytes(damaged)
+            with pytest.raises(Rejected, match="PGT577"):
+                place.build(spec, now=NOW)
+            path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("entries", [0, 1])
+def test_of_crls_of_one_moment_the_number_tells_which_is_older(site: Site, entries: int) -> None:
+    revoked = crl(INNER, revoked=site.leaver, number=7)
+    site.build(site.spec, revoked, ABOVE)
+    assert site.refused(site.spec, crl(INNER, number=6), ABOVE) == ["PGT577"]
+    assert site.refused(site.spec, crl(INNER, number=7), ABOVE) == ["PGT577"], "it lists less"
+    site.build(site.spec, crl(INNER, number=8, revoked=site.leaver if entries else 0), ABOVE)
+    assert site.admits("leaver") == (not entries)
+    assert site.refused(site.spec, revoked, ABOVE) == ["PGT577"]
 
 
 @pytest.mark.parametrize("with_key", [False, True])
@@ -314,7 +377,7 @@ def test_a_crl_that_may_be_that_of_a_namesake_is_refused(site: Site) -> None:
     spec = site.spec.replace('client_ca = ["company"', 'client_ca = ["company", "twin"')
     spec += '[ca.twin]\ncert_file = "twin.crt"\ncrl_file = "twin.crl"\n'
     (site.place.directory / "twin.crl").write_bytes(crl(twin) + ABOVE)
-    assert site.build(spec, crl(INNER), ABOVE) == []
+    assert site.build(spec, crl(INNER, age=2), ABOVE) == []
     assert site.admits("app")
     assert site.refused(spec, unmarked(INNER, 1), ABOVE) == ["PGT564"]
     apart = spec.replace('["company", "twin"]', '["company"]').replace("[policy.app]", '[policy.app]\nservers = ["db"]')

@@ -150,8 +150,12 @@ def test_every_shell_installs_and_rolls_back(shell: tuple[str, ...], one: Server
     install(first / "servers" / "main", one, shell=shell).done()
     assert "db2.example.com" in served(one)
     install(first / "servers" / "main", one, "--rollback", shell=shell).done()
-    crls = (first / "servers" / "main" / "root.crl").read_bytes() + installed["root.crl"][1]
-    assert contents(one.data) == installed | {"root.crl": (0o644, crls)}
+    newer = {
+        name: (0o644, (first / "servers" / "main" / name).read_bytes())
+        for name in installed
+        if name.startswith("root.crl")
+    }
+    assert contents(one.data) == installed | newer != installed
     assert "db.example.com" in served(one)
 
 
@@ -363,16 +367,206 @@ def test_the_previous_set_comes_back_where_another_setting_wins(one: Server, tmp
     install(out / "servers" / "main", one).done()
 
 
+def revoking_app(server: Server, directory: Path, *, restart: bool = False) -> tuple[Path, dict[str, str]]:
+    """Install a set that admits app, and build one that revokes it. Return its files, and app's parameters."""
+    server.populate(["app"], ["shop"])
+    if restart:
+        server.restart()
+    out = build(directory, server)
+    install(out / "servers" / "main", server).done()
+    own = Bundle(shutil.copytree(out / "clients" / "app", directory / "app")).parameters("shop") | at(server)
+    assert admitted(PSQL.connect(own)) == "app@shop"
+    compiled((directory / "pgtls.toml").read_text().partition("[user.app]")[0], directory)
+    return out / "servers" / "main", own
+
+
+@pytest.mark.parametrize("lost", ["crls", "cas"])
+def test_a_set_whose_tls_settings_something_else_decides_is_not_in_force(
+    revoking: Server, tmp_path: Path, lost: str
+) -> None:
+    files, own = revoking_app(revoking, tmp_path)
+    wrong = {"ssl_crl_file": "", "ssl_crl_dir": ""} if lost == "crls" else {"ssl_ca_file": "other.crt"}
+    shutil.copy(revoking.data / "root.crt", revoking.data / "other.crt")
+    give(revoking.data / "other.crt", server_account())
+    wrong = {name: value for name, value in wrong.items() if revoking.version >= 14 or name != "ssl_crl_dir"}
+    for name, value in wrong.items():
+        revoking.sql(f"alter system set {name} = '{value}'")
+    before = contents(revoking.data)
+    shown = ", ".join(f"{name} = '{value}'" for name, value in wrong.items())
+    said = install(files, revoking).refused(f"overrides pgtls.conf: the server would use {shown}; the previous set")
+    assert "hint: ALTER SYSTEM RESET each of these settings" in said
+    assert contents(revoking.data) == before
+    for name in wrong:
+        revoking.sql(f"alter system reset {name}")
+    install(files, revoking).done()
+    refused(PSQL.connect(own), "revoked")
+
+
+@pytest.mark.parametrize("how", ["ALTER SYSTEM", "-c ssl_crl_file=", "-cSSL_crl_file=", "--ssl-crl-file="])
+def test_files_that_are_in_place_are_not_in_force_where_something_else_decides(
+    one: Server, tmp_path: Path, how: str
+) -> None:
+    files = build(tmp_path, one) / "servers" / "main"
+    install(files, one).done()
+    started = one.data / "postmaster.opts"
+    words = started.read_text()
+    if how == "ALTER SYSTEM":
+        one.sql("alter system set ssl_crl_file = ''")
+    else:
+        started.write_text(f'{words.rstrip()} "{how.replace(" ", chr(34) + " " + chr(34))}"\n')
+    install(files, one).refused("the server would use ssl_crl_file = ''")
+    one.sql("alter system reset ssl_crl_file")
+    started.write_text(f'{words.rstrip()} "-h" ""\n')
+    assert "nothing to do" in install(files, one).done()
+
+
+@pytest.mark.parametrize("where", ["there", "elsewhere"])
+def test_files_that_come_to_their_place_by_other_means_are_loaded(revoking: Server, tmp_path: Path, where: str) -> None:
+    revoking.populate(["app"], ["shop"])
+    directory, now = new_directory("etc") / "main", datetime.now(UTC)
+    spec = SPEC.format(postgres=revoking.version, host="db.example.com", more=f'directory = "{directory}"')
+    out = compiled(spec, tmp_path, now=f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}")
+    files = out / "servers" / "main"
+
+    def copied() -> str:
+        shutil.copytree(files, directory, dirs_exist_ok=True)
+        give(directory, server_account())
+        return install(directory if where == "there" else files, revoking).done()
+
+    copied()
+    assert "nothing to do" in install(files, revoking).done()
+    revoking.restart()
+    own = Bundle(shutil.copytree(out / "clients" / "app", tmp_path / "app")).parameters("shop") | at(revoking)
+    assert admitted(PSQL.connect(own)) == "app@shop"
+    since = f"{now - timedelta(minutes=30):%Y-%m-%dT%H:%M:%SZ}"
+    compiled(spec.replace("[user.app]", f"[user.app]\nrevoke_before = {since}"), tmp_path)
+    said = copied()
+    assert "reloaded (process " in said
+    assert "done: the files were in place" in said
+    refused(PSQL.connect(own), "revoked")
+    assert "nothing to do" in install(files, revoking).done()
+
+
+def test_a_setting_may_be_spelt_otherwise_and_others_than_those_of_tls_may_be_a_choice(
+    server: Server, tmp_path: Path
+) -> None:
+    more = 'settings = { work_mem = "64MB", "app.motto" = "it\'s a \\\\ b", log_connections = "on" }'
+    files = build(tmp_path, server, more=more) / "servers" / "main"
+    for name, value in {"work_mem": "65536kB", "ssl": "true", "ssl_min_protocol_version": "tlsv1.2"}.items():
+        server.sql(f"alter system set {name} = '{value}'")
+    server.sql(f"alter system set ssl_cert_file = '{server.data}/server.crt'")
+    run = install(files, server)
+    assert (run.done(), run.stderr)[1] == ""
+    server.sql("alter system set work_mem = '1MB'")
+    run = install(files, server)
+    assert "nothing to do" in run.done()
+    assert "warning: postgresql.auto.conf or a command line overrides files of this set: work_mem\n" in run.stderr
+
+
 def test_the_previous_set_comes_back_where_the_server_keeps_its_old_certificate(one: Server, tmp_path: Path) -> None:
     out = build(tmp_path, one)
+    one.configure(log_min_messages="fatal")
     install(out / "servers" / "main", one).done()
     before = contents(one.data)
     build(tmp_path, one, host="db2.example.com")
-    settings = out / "servers" / "main" / "pgtls.conf"
-    settings.write_text(re.sub("(?m)^ssl_ciphers = .*", "ssl_ciphers = 'none of these'", settings.read_text()))
+    unloadable(out / "servers" / "main")
     install(out / "servers" / "main", one, "--wait", "1").refused("still serves another certificate")
     assert contents(one.data) == before
     assert "db.example.com" in served(one)
+
+
+def unloadable(files: Path) -> None:
+    """Give a set a setting that every OpenSSL refuses, and the server refuses only when it loads the files."""
+    settings = files / "pgtls.conf"
+    without = re.sub("(?m)^ssl_(groups|ecdh_curve) = .*\n", "", settings.read_text())
+    settings.write_text(re.sub("(?m)^ssl_cert_file = ", "ssl_ecdh_curve = 'none-of-these'\n\\g<0>", without))
+
+
+WRITES = {
+    "its standard error": {},
+    "a collector": {"logging_collector": "on"},
+    "a collector, as CSV": {"logging_collector": "on", "log_destination": "csvlog"},
+    "every part of a prefix": {
+        "log_line_prefix": "%t %m %n %s %c %l %e %x %v %i %P %Q %L %b %h %r %a%%[%-8p] %q%u@%d "
+    },
+}
+
+
+@pytest.mark.parametrize("log", WRITES)
+def test_a_set_that_the_server_does_not_load_is_refused_also_if_its_certificate_stays(
+    revoking: Server, tmp_path: Path, log: str
+) -> None:
+    """A server keeps the CAs and CRLs that it has loaded if it cannot load one of its files."""
+    revoking.configure(**WRITES[log])
+    files, own = revoking_app(revoking, tmp_path, restart=True)
+    before = contents(revoking.data)
+    unloadable(files)
+    for _ in range(2):
+        said = install(files, revoking).refused("the server refuses to load the TLS files: ")
+        assert re.search("ECDH: unrecognized curve|could not set group names", said), said
+        assert "; the previous set is back" in said
+        assert contents(revoking.data) == before
+    compiled((tmp_path / "pgtls.toml").read_text(), tmp_path)
+    install(files, revoking).done()
+    assert "nothing to do" in install(files, revoking).done()
+    refused(PSQL.connect(own), "revoked")
+
+
+KNOCK = """
+import socket, struct, sys
+port, process = sys.argv[1:]
+for said in "received SIGHUP, reloading configuration files", "SSL configuration was not reloaded":
+    line = f"2026-01-02 03:04:05.678 UTC [{process}] LOG:  {said}"
+    for user, database in (
+        (f"{said} {process}", "x"),
+        (line, line),
+        (f"x\\n{line}\\n", f"x\\n{line}\\n"),
+        (f"x\\n{line[:52]}", f"{line[52:]}\\n"),
+        (f"\\n1 1 Z [{process}] LOG:  {said}\\n", "x"),
+        ("\\n1 1 ", f" [{process}] LOG:  {said}\\n"),
+        ("\\n2026-01-02 03:04:05.678 ", f" [{process}] LOG:  {said}\\n"),
+        (f'x"\\n{line}\\n', "x"),
+    ):
+        names = f"user\\0{user}\\0database\\0{database}\\0\\0".encode()
+        with socket.create_connection(("127.0.0.1", int(port))) as stranger:
+            stranger.sendall(struct.pack("!ii", len(names) + 8, 196608) + names)
+            while stranger.recv(1000):
+                pass
+"""
+NAMED_BY_STRANGERS = {name: WRITES[name] for name in ("its standard error", "a collector, as CSV")} | {
+    "a collector, as JSON": {"logging_collector": "on", "log_destination": "jsonlog"},
+    "names after the postmaster's": {"log_line_prefix": "%m [%p] %q%u@%d "},
+}
+
+
+@pytest.mark.parametrize("log", NAMED_BY_STRANGERS)
+def test_no_name_that_a_stranger_sends_stops_the_installation_of_a_crl(one: Server, tmp_path: Path, log: str) -> None:
+    """The server writes the names into its log: here, before each of the reloads."""
+    one.configure(**NAMED_BY_STRANGERS[log])
+    files, own = revoking_app(one, tmp_path, restart=True)
+    process = (one.data / "postmaster.pid").read_text().split()[0]
+    knock = tmp_path / "knock.py"
+    knock.write_text(KNOCK)
+    script = files / "install.sh"
+    whole = script.read_text()
+    for step in ("    as_owner kill -HUP ", "shows 1 && as_owner kill -HUP "):
+        before = step.replace("as_owner", f"{sys.executable} {knock} {one.port} {process} && as_owner")
+        assert step in whole
+        whole = whole.replace(step, before)
+    script.write_text(whole)
+    said = install(files, one).done()
+    assert "no line of the server's log tells" not in said
+    refused(PSQL.connect(own), "revoked")
+
+
+@pytest.mark.parametrize("setting", [{"log_min_messages": "fatal"}, {"log_line_prefix": "%m "}], ids=str)
+def test_where_no_line_of_a_log_is_certain_it_is_named_as_what_tells(
+    one: Server, tmp_path: Path, setting: dict[str, str]
+) -> None:
+    files, own = revoking_app(one, tmp_path)
+    one.configure(**setting)
+    assert "no line of the server's log tells this script that" in install(files, one).done()
+    refused(PSQL.connect(own), "revoked")
 
 
 @pytest.mark.parametrize("damaged", [True, False], ids=["a damaged one", "a whole one"])
@@ -408,6 +602,40 @@ def test_a_directory_of_its_own_takes_the_files_and_the_rules_in_force_follow(on
     one.restart()
     assert one.show("hba_file") == f"{directory}/pg_hba.conf"
     refused(PSQL.connect(own), "no pg_hba.conf entry")
+
+
+COPIES = """
+[user.standby]
+ca = "root"
+[policy.copies]
+users = ["standby"]
+databases = ["replication"]
+from = ["127.0.0.1"]
+auth = "cert"
+"""
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["in the data directory", "in a directory of its own"])
+def test_only_a_directory_of_its_own_keeps_the_key_out_of_base_backups(one: Server, tmp_path: Path, own: bool) -> None:
+    one.sql("create role standby login replication")
+    more = f'directory = "{new_directory("etc") / "main"}"' if own else ""
+    spec = SPEC.format(postgres=one.version, host="db.example.com", more=more) + COPIES
+    out = compiled(spec, tmp_path)
+    install(out / "servers" / "main", one).done()
+    copy, bundle = new_directory("copy"), new_directory("bundle")
+    subprocess.run(["cp", "-a", out / "clients" / "standby", bundle / "standby"], check=True)
+    for directory in (copy, bundle):
+        give(directory, server_account())
+    words = Bundle(bundle / "standby").parameters() | at(one) | {"user": "standby"}
+    words.pop("dbname", None)
+    subprocess.run(
+        [*run_as(server_account()), one.installation.bin / "pg_basebackup", "-d",
+            " ".join(f"{name}='{value}'" for name, value in words.items()), "-D", copy / "data", "-X", "none"],
+        check=True, capture_output=True, env=ENVIRONMENT, cwd="/",
+    )  # fmt: skip
+    key = (out / "servers" / "main" / "server.key").read_bytes()
+    found = [path for path in copy.rglob("*") if path.is_file() and path.read_bytes() == key]
+    assert bool(found) == (not own)
 
 
 BOB = """
@@ -527,6 +755,28 @@ def test_rules_follow_a_run_that_was_killed_when_the_settings_named_others(movin
     moving.is_out()
 
 
+@pytest.mark.parametrize("damaged", [True, False], ids=["a damaged set", "a whole one"])
+def test_no_forgotten_set_comes_back_where_the_files_return(moving: Moving, damaged: bool) -> None:
+    moving.put("one").done()
+    files = moving.files("one", BOB)
+    script = files / "install.sh"
+    whole = script.read_text()
+    script.write_text(whole.replace("take() {\n", "take() {\n    kill -9 0\n"))
+    assert "kill -9 0" in script.read_text()
+    assert install(files, moving.server).status != 0
+    script.write_text(whole)
+    moving.put("two").done()
+    moving.server.restart()
+    files = moving.files("one")
+    if damaged:
+        (files / "root.crl").write_bytes(b"")
+        install(files, moving.server).refused("root.crl is empty")
+    else:
+        said = install(files, moving.server).done()
+        assert said.count("reloaded (") == 1
+    moving.is_out()
+
+
 def test_a_server_that_reads_other_rules_than_its_settings_name_is_told_to_restart(moving: Moving) -> None:
     """Somebody took the include out by hand."""
     moving.put("one", BOB).done()
@@ -586,6 +836,19 @@ def test_a_group_may_read_the_key(one: Server, tmp_path: Path) -> None:
     build(tmp_path, one, host="db2.example.com", more=f'directory = "{directory}"')
     install(out / "servers" / "main", one, "--group", group).done()
     assert "db2.example.com" in served(one)
+
+
+@ROOT_ONLY
+def test_a_group_without_the_running_server_is_refused(one: Server, tmp_path: Path) -> None:
+    """A process has the groups of its start, and a server that cannot read its key keeps the CRLs it has loaded."""
+    directory = new_directory("etc") / "pgtls" / "main"
+    files = build(tmp_path, one, more=f'directory = "{directory}"') / "servers" / "main"
+    for options in ((), ("--dry-run",), ("--no-reload",)):
+        install(files, one, "--group", "daemon", *options).refused("is no member of daemon, and could not read its key")
+    install(files, one, "--group", "no-such-group").refused("there is no group no-such-group")
+    assert not directory.exists()
+    one.stop()
+    install(files, one, "--group", "daemon").done()
 
 
 @ROOT_ONLY

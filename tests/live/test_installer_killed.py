@@ -12,6 +12,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,11 +44,13 @@ auth = "peer"
 POSTGRES = """#!/bin/sh
 asked() { sed -n "s/^$1 = '\\(.*\\)'.*/\\1/p" pgtls.conf; }
 [ "$1" != --version ] || { echo "postgres (PostgreSQL) 17.0" && exit; }
-cd "$4"
+cd "$2"
+while [ "$1" != -C ]; do given=$1 && shift; done
+case $given in "$2="*) echo "${given#*=}" && exit ;; esac
 ! [ "$2" = ssl_cert_file -a -e killing ] || { rm killing && kill -9 0; }
 case $2 in
-hba_file) echo "$4/pg_hba.conf" ;;
-ident_file) echo "$4/pg_ident.conf" ;;
+hba_file) echo "$PWD/pg_hba.conf" ;;
+ident_file) echo "$PWD/pg_ident.conf" ;;
 port) echo 5432 ;;
 ssl) if cmp -s rejecting server.crt; then echo off; elif grep -q include postgresql.conf; then asked ssl; fi ;;
 ssl_*) if grep -q include postgresql.conf; then asked "$2"; fi ;;
@@ -72,7 +75,8 @@ exec {real} "$@"
 """
 
 FILES = ("server.crt", "server.key", "pg_hba.conf", "pg_ident.conf", "root.crl")
-CRL = "-----BEGIN X509 CRL-----\n{}\n-----END X509 CRL-----\n"
+# As much of the DER as the script reads: algorithms, an issuer and a date, which are empty, and a signature.
+CRL = "-----BEGIN X509 CRL-----\nMA0wBjAAMAAXADAAAwE{}\n-----END X509 CRL-----\n"
 CERTIFICATE = "server.crt {}\n-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"
 
 
@@ -104,7 +108,11 @@ class Stub:
     @property
     def kept(self) -> set[str]:
         """The sets, and the note of what is left to do."""
-        return {path.name for path in self.work.iterdir() if not path.name.startswith((".", "lock.", "in-force"))}
+        return {
+            path.name
+            for path in self.work.iterdir()
+            if not path.name.startswith((".", "lock.", "in-force", "loaded", "left"))
+        }
 
     @property
     def installed(self) -> str:
@@ -217,7 +225,7 @@ def test_killed_before_any_step_the_next_run_ends_right(
         if stub.note or stub.installed != str(after):
             stub.run(2, *options).done()
         assert (stub.installed, stub.has_read(after)) == (str(after), True), (step, notes)
-        assert stub.kept - {"new"} == {"previous"}
+        assert stub.kept - {"new", "next"} == {"previous"}
         assert (stub.work / "previous" / "server.crt").read_text() == CERTIFICATE.format(before)
         assert CRL.format(2) in (stub.data / "root.crl").read_text()
         stub.reset(original)
@@ -236,16 +244,56 @@ def test_a_set_that_no_run_has_seen_the_server_read_is_read_in_the_next(stub: St
     assert "reloaded" not in said
 
 
-def test_a_set_that_a_killed_run_left_and_the_server_rejects_goes_back(stub: Stub) -> None:
-    stub.run(1).done()
+def killed_after_the_swap(stub: Stub, note: str = "swap new\n") -> None:
     (stub.data / "killing").touch()
     assert stub.run(2).status != 0
-    assert (stub.installed, stub.note) == ("2", "swap new\n")
+    assert (stub.installed, stub.note, stub.starts()) == ("2", note, True)
+
+
+def test_where_the_server_rejects_the_set_after_a_killed_run_the_one_from_before_both_is_back(stub: Stub) -> None:
+    stub.run(1).done()
+    killed_after_the_swap(stub)
     shutil.copy(stub.data / "server.crt", stub.data / "rejecting")
-    run = stub.run(1)
-    assert "ssl would be off" in run.stderr
-    assert "the set that it replaced is back" in run.stderr
-    assert (run.status, stub.installed, stub.has_read(1), stub.note) == (0, "1", True, "")
+    stub.run(2).refused("the server would use ssl = 'off'; the previous set is back")
+    assert (stub.installed, stub.has_read(1), stub.note) == ("1", True, "")
+    stub.run(1).done()
+
+
+def test_a_run_that_is_killed_after_a_killed_one_leaves_a_server_that_starts(stub: Stub) -> None:
+    stub.run(1).done()
+    killed_after_the_swap(stub)
+    for note in ("swap next\n", "swap new\n"):
+        killed_after_the_swap(stub, note)
+    stub.run(2).done()
+    assert (stub.installed, stub.has_read(2), stub.kept) == ("2", True, {"previous"})
+    assert (stub.work / "previous" / "server.crt").read_text() == CERTIFICATE.format(1)
+
+
+def test_a_rollback_after_a_killed_install_goes_back_to_what_that_was_replacing(stub: Stub) -> None:
+    stub.run(1).done()
+    killed_after_the_swap(stub)
+    assert "the previous set is in place" in stub.run(2, "--rollback").done()
+    assert (stub.installed, stub.has_read(1), stub.note) == ("1", True, "")
+    assert CRL.format(2) in (stub.data / "root.crl").read_text()
+
+
+def test_a_set_that_a_killed_run_did_not_put_in_force_never_comes_into_force(stub: Stub) -> None:
+    stub.run(1).done()
+    script = stub.home / "set2" / "install.sh"
+    killing = script.read_text().replace("take() {\n", "take() {\n    kill -9 0\n")
+    assert "kill -9 0" in killing
+    script.write_text(killing)
+    assert stub.run(2).status != 0
+    assert (stub.installed, stub.note) == ("1", "swap new\n")
+    (stub.data / "loaded").unlink()
+    crl = stub.home / "set1" / "root.crl"
+    whole = crl.read_text()
+    crl.write_text("")
+    stub.run(1).refused("root.crl is empty")
+    assert (stub.installed, (stub.data / "loaded").exists()) == ("1", False)
+    crl.write_text(whole)
+    said = stub.run(1).done()
+    assert (stub.installed, stub.has_read(1), said.count("reloaded (")) == ("1", True, 1)
 
 
 def test_a_run_sees_one_of_another_account_and_none_that_has_ended(stub: Stub) -> None:
@@ -290,3 +338,32 @@ def test_of_two_runs_that_start_together_one_installs(stub: Stub) -> None:
     loser.refused("another run (process ")
     winner = 1 if runs[0].status == 0 else 2
     assert (stub.installed, stub.has_read(winner), stub.kept) == (str(winner), True, {"previous"})
+
+
+SESSION = """
+set -eu
+owner=x group= work=/nowhere
+doubtful() { false; }
+by_root() { false; }
+as_owner() { setsid "$@"; }
+"""
+"""What ``put`` asks. The owner's program is in a session of its own, as ``su`` or ``runuser`` may make one."""
+
+
+@pytest.mark.parametrize("ended", ["INT", "TERM", "HUP", None], ids=str)
+def test_a_signal_to_the_script_leaves_no_file_cut_off(tmp_path: Path, ended: str | None) -> None:
+    """It ends what writes into a pipe, and not the program of the owner, which reads the other end."""
+    _, _, rest = (files("pgtls.templates") / "server/install.sh.j2").read_text().partition("\nput() {")
+    functions, _, _ = rest.partition("\n# make_directory ")
+    target, text = tmp_path / "postgresql.conf", "port = 5433\n\nssl = on\n\n\n"
+    target.write_text("port = 5432\n")
+    started = 'for _ in 1 2 3 4 5 6 7 8 9; do ls "${1%/*}"/.pgtls.* >/dev/null 2>&1 && break; sleep 0.1; done'
+    writer = f"printf 'port = 54'; {started}; kill -{ended} 0; sleep 1" if ended else 'printf "%s" "$2"'
+    script = f'{SESSION}put() {{{functions}\n{{ {writer}; }} | put /dev/stdin "$1" 0600\n'
+    run = subprocess.run(
+        ["sh", "-c", script, "sh", str(target), text],
+        capture_output=True, text=True, check=False, timeout=PATIENCE, start_new_session=True,
+    )  # fmt: skip
+    assert (run.returncode == 0) == (ended is None), run.stderr
+    assert target.read_text() == ("port = 5432\n" if ended else text)
+    assert [path.name for path in tmp_path.iterdir()] == ["postgresql.conf"]

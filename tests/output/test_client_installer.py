@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from pgtls.diagnostics import Rejected
 from support.building import SMALL, Place
-from support.clients import WHO
+from support.clients import PSQL, WHO
 from support.installer import absent_while_checked
 from support.pgtls import compiled
 from support.servers import PATIENCE, Server, versions
@@ -223,6 +224,39 @@ def test_other_services_stay_as_they_are_and_one_of_the_same_name_is_an_error(ap
     assert services.read_text() == "[main-shop]\nhost=elsewhere\n"
 
 
+SERVICE_LINES = {
+    "[main-shop]": True,
+    "[main-shop] ": True,
+    " \t[main-shop]": True,
+    "\v\f[main-shop]\f\r": True,
+    "[main-shop] # mine": True,
+    "[main-shop]2": True,
+    "[main-shop2]": False,
+    "[MAIN-SHOP]": False,
+    "[ main-shop]": False,
+    "[a][main-shop]": False,
+    "#[main-shop]": False,
+    "[mainxshop]": False,
+}
+"""Lines of a service file, and whether libpq takes them for the beginning of main-shop."""
+
+
+@pytest.mark.parametrize("line", SERVICE_LINES, ids=repr)
+def test_another_service_is_found_as_libpq_finds_it(app: Path, home: Path, line: str) -> None:
+    services = home / ".pg_service.conf"
+    services.write_text(f"{line}\nhost=/nonexistent\n", newline="")
+    run = subprocess.run(
+        [*PSQL.words, "select 1", "service=main-shop"],
+        check=False, capture_output=True, text=True, timeout=PATIENCE,
+        env={**ENVIRONMENT, "HOME": str(home), "PGSERVICEFILE": str(services)},
+    )  # fmt: skip
+    assert ("/nonexistent/.s.PGSQL" in run.stderr) is SERVICE_LINES[line], run.stderr
+    if SERVICE_LINES[line]:
+        failed(install(app, home), "has another service [main-shop]")
+    else:
+        done(install(app, home))
+
+
 def test_a_service_file_that_is_a_link_stays_one(app: Path, home: Path) -> None:
     (home / "dotfiles").mkdir()
     (home / "dotfiles" / "services").write_text("[other]\nhost=elsewhere\n")
@@ -232,10 +266,105 @@ def test_a_service_file_that_is_a_link_stays_one(app: Path, home: Path) -> None:
     assert "[main-shop]" in (home / "dotfiles" / "services").read_text()
 
 
-def test_a_bundle_that_is_not_whole_is_not_installed(app: Path, home: Path) -> None:
-    (app / "postgresql.key").unlink()
-    failed(install(app, home), "postgresql.key is missing: copy the whole bundle")
-    assert list(home.iterdir()) == []
+INSTALLED = (
+    *("root.crt", "root.crl", "postgresql.crt", "postgresql.key", "postgresql.pk8", "postgresql.p12"),
+    *("pg_service.conf", "env.sh", "env.ps1", "connections.json", "jdbc.properties", "pgadmin.json", "README.md"),
+)
+DAMAGED = {"empty": 0, "cut off": -20, "missing": None}
+
+
+@pytest.fixture
+def full(place: Place, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Build a bundle with every file that one can have."""
+    monkeypatch.setenv("PHRASE", "x")
+    wanted = 'crl = true\nformats = ["pkcs8-der", "pkcs12"]\npassphrase = { env = "PHRASE" }'
+    place.build(SMALL.replace("[user.app]", f"[user.app]\n{wanted}"))
+    bundle = place.file("clients/app")
+    assert {path.name for path in bundle.iterdir()} == {*INSTALLED, "install.sh", "install.ps1"}
+    return bundle
+
+
+def spoil(path: Path, keep: int | None) -> None:
+    content = path.read_bytes()
+    path.unlink()
+    if keep is not None:
+        path.write_bytes(content[:keep])
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("how", DAMAGED)
+def test_a_bundle_that_is_not_whole_is_not_installed_and_takes_nothing_away(
+    full: Path, home: Path, tmp_path: Path, how: str, shell: tuple[str, ...]
+) -> None:
+    done(install(full, home, shell=shell))
+    before, whole = state(home), tmp_path / "whole"
+    shutil.copytree(full, whole)
+    for name in INSTALLED:
+        spoil(full / name, DAMAGED[how])
+        reason = "cut off or damaged" if how == "cut off" else "missing or empty"
+        failed(install(full, home, shell=shell), f"{full / name} is {reason}: copy the whole bundle")
+        shutil.copy(whole / name, full / name)
+    assert state(home) == before
+    assert done(install(full, home, shell=shell)).startswith("nothing to do\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), [("env.sh", "unset "), ("env.ps1", "Remove-"), ("pg_service.conf", "gssencmode=")]
+)
+def test_settings_that_are_cut_off_at_the_end_of_a_line_are_not_installed(
+    full: Path, home: Path, name: str, line: str
+) -> None:
+    lines = (full / name).read_text().splitlines(keepends=True)
+    assert lines[-1].startswith(line)
+    (full / name).write_text("".join(lines[:-1]))
+    failed(install(full, home), f"{full / name} is cut off or damaged")
+
+
+@pytest.mark.parametrize("name", ["root.crl", "root.crt", "postgresql.crt"])
+def test_a_file_that_is_damaged_inside_is_not_installed(full: Path, home: Path, name: str) -> None:
+    lines = (full / name).read_text().splitlines(keepends=True)
+    (full / name).write_text("".join([*lines[:2], *lines[3:]]))
+    failed(install(full, home), f"{full / name} is cut off or damaged")
+
+
+def test_a_file_of_an_earlier_bundle_is_no_part_of_the_one_that_was_copied_over_it(place: Place, home: Path) -> None:
+    place.build(SMALL.replace("[user.app]", "[user.app]\ncrl = true"))
+    copied = shutil.copytree(place.file("clients/app"), home.parent / "copied")
+    done(install(copied, home))
+    place.build(SMALL)
+    shutil.copytree(place.file("clients/app"), copied, dirs_exist_ok=True)
+    assert f"delete {home}/.postgresql/root.crl, which this bundle no longer has\n" in done(install(copied, home))
+    assert not (home / ".postgresql" / "root.crl").exists()
+
+
+def needed(script: Path) -> list[str]:
+    """Return what a script compares: it is one text in both languages."""
+    found = re.search(r"(?m)^\$?needed = ?'([^']*)'|^needed='([^']*)'", script.read_text(encoding="utf-8-sig"))
+    assert found
+    return (found[1] or found[2]).splitlines()
+
+
+PASSWORD = SMALL.replace('ca = "clients"\n[policy.dba]', "[policy.dba]").replace(
+    'auth = "cert"', 'auth = "scram-sha-256"'
+)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        SMALL,
+        PASSWORD,
+        PASSWORD.replace('ca = "root"\n', 'ca = "self-signed"\n'),
+        PASSWORD.replace("[user.app]", "[user.app]\ncrl = true"),
+    ],
+    ids=["a certificate", "a password", "a self-signed server", "CRLs"],
+)
+def test_both_installers_need_every_file_of_a_bundle(place: Place, spec: str) -> None:
+    place.build(spec)
+    bundle = place.file("clients/app")
+    assert needed(bundle / "install.sh") == needed(bundle / "install.ps1")
+    files = {path.name for path in bundle.iterdir()} - {"install.sh", "install.ps1"}
+    assert sorted(line.partition(" ")[0] for line in needed(bundle / "install.sh")) == sorted(files)
 
 
 def test_the_scripts_of_many_users_are_the_same_bytes_and_each_installs_its_own_user(
@@ -266,7 +395,7 @@ def test_a_bundle_that_names_no_user_is_not_installed(app: Path, home: Path, nam
     )
     failed(install(app, home, shell=shell), "names no user: copy the whole bundle")
     environment.unlink()
-    failed(install(app, home, shell=shell), "env.sh is missing: copy the whole bundle")
+    failed(install(app, home, shell=shell), "env.sh is missing or empty: copy the whole bundle")
     assert list(home.iterdir()) == []
 
 
@@ -275,7 +404,7 @@ def test_values_of_a_service_file_name_no_service(app: Path, home: Path, shell: 
     """Roles and databases are hostile: a line that only looks like a service is none, and no shell expands it."""
     services = app / "pg_service.conf"
     hostile = "dbname=[other]\n[$(touch pwned)]\n[a b]\n[*]\n"
-    services.write_text(services.read_text() + hostile)
+    services.write_text(services.read_text().replace("gssencmode=", f"{hostile}gssencmode="))
     (home / ".pg_service.conf").write_text("[other]\n")
     done(install(app, home, shell=shell))
     assert (home / ".pg_service.conf").read_text().startswith("[other]\n# >>> pgtls user.app\n[main-shop]\n")
