@@ -45,7 +45,7 @@ check "built" {
   }
 }
 
-# Runs once per server, and again only when one of its files has changed.
+# Runs once per server, and again only when one of its files has changed or the last run failed.
 resource "terraform_data" "deploy" {
   for_each         = local.servers
   triggers_replace = local.pgtls["${each.key}.files_sha256"]

@@ -22,7 +22,7 @@ from support.clients import PSQL, Bundle, admitted, refused
 from support.patroni import until
 from support.pgtls import pgtls
 from support.servers import Server, free_port
-from support.system import ENVIRONMENT, is_root, new_directory, until_we_end
+from support.system import ENVIRONMENT, give, is_root, new_directory, run_as, server_account, until_we_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,6 +149,51 @@ class Container:
         return subprocess.Popen(
             run, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT
         )
+
+
+START = """
+set -eu
+mkdir -p /run/pgtls
+mount -t tmpfs none /run
+mkdir /run/pgtls
+mount --bind "$1" /run/pgtls
+shift
+exec "$@"
+"""
+
+
+@pytest.mark.skipif(not is_root(), reason="unavailable: only root starts a container")
+@pytest.mark.parametrize("whose", ["root", "the account's", "a link of the account", "the account's own start"])
+def test_root_writes_nothing_below_a_directory_that_the_account_can_change(tmp_path: Path, whose: str) -> None:
+    """It could replace a file with a link between two commands of the script, and get what the link leads to."""
+    home, account = new_directory("home"), server_account()
+    own = home / "own"
+    own.mkdir()
+    give(own, account)
+    parent = {"root": home, "a link of the account": home / "link"}.get(whose, own)
+    if whose == "a link of the account":
+        parent.symlink_to(new_directory("elsewhere"))
+        os.lchown(parent, account.uid, account.gid)
+    place = parent / "below/tls"
+    assert export(built(tmp_path, SERVED.replace("/etc/pgtls", str(place))), "compose").status == 0
+    mounted = shutil.copytree(tmp_path / "to/servers/shop", new_directory("mounted") / "pgtls")
+    words = ["sh", "/run/pgtls/start.sh", "echo", "started"]
+    if whose == "the account's own start":
+        give(mounted, account)
+        words = [*run_as(account), *words]
+    run = subprocess.run(
+        ("unshare", "--mount", "sh", "-c", START, "sh", mounted, *words),
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=ENVIRONMENT,
+    )  # fmt: skip
+    if whose in {"root", "the account's own start"}:
+        assert (run.returncode, run.stdout, run.stderr) == (0, "started\n", "")
+        key = (place / "server.key").stat()
+        assert (key.st_uid, key.st_mode & 0o777) == (account.uid, 0o600)
+        assert place.parent.stat().st_mode & 0o777 == (0o755 if whose == "root" else 0o700)
+        return
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith(f"start.sh: others than root can change {parent}, above {place}: set directory to a ")
+    assert not place.parent.exists()
 
 
 @pytest.mark.skipif(not is_root(), reason="unavailable: only root starts a container")

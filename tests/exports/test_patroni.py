@@ -62,6 +62,16 @@ def test_the_file_of_a_member_has_settings_rules_and_how_patroni_connects(place:
     }
 
 
+def test_members_demand_of_each_other_what_the_bundles_of_their_users_do(tmp_path: Path) -> None:
+    """Patroni tells libpq nothing that its file lacks: `crl` and `channel_binding` would be in force nowhere."""
+    crl = PATRONI.replace('directory = "/etc/patroni/replicator"', 'directory = "/etc/patroni/replicator"\ncrl = true')
+    place = built(tmp_path, crl)
+    assert export(place, "patroni", "--rewind", "rewinder").status == 0
+    (file,) = yaml.safe_load((place / "to/n2.yml").read_text()).values()
+    assert file["authentication"]["replication"]["sslcrl"] == "/etc/patroni/replicator/root.crl"
+    assert "sslcrl" not in file["authentication"]["rewind"]
+
+
 def test_a_spec_without_maps_has_no_pg_ident_since_patroni_refuses_an_empty_one(tmp_path: Path) -> None:
     spec = PATRONI.replace('os_users = ["postgres"]\n', "").replace(
         'databases = ["replication"]\nfrom = ["local"]\nauth = "peer"',
@@ -168,6 +178,21 @@ def test_where_a_commit_has_prepared_that_git_gets_a_secret_nothing_is_written(t
     with pytest.raises(Rejected, match=f"PGT668: .*{message}"):
         write(str(to), SECRETS)
     assert {(to / name).read_text() for name in SECRETS} == {""}
+
+
+@pytest.mark.parametrize("below", ["", "/", "/new", "/new/one/"])
+def test_a_link_that_a_commit_brings_above_the_directory_leads_no_secret_elsewhere(tmp_path: Path, below: str) -> None:
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    for directory in (site, elsewhere):
+        directory.mkdir()
+    git(site, "init", "-q")
+    (site / "deploy").symlink_to("../elsewhere")
+    with pytest.raises(Rejected, match="PGT668: "):
+        write(f"{site}/deploy{below}", SECRETS)
+    assert list(elsewhere.iterdir()) == []
+    (tmp_path / "own").symlink_to("elsewhere")
+    write(f"{tmp_path}/own/new", SECRETS)
+    assert (elsewhere / "new" / "a.yml").read_bytes() == b"key"
 
 
 def test_an_export_that_is_killed_at_any_write_leaves_no_secret_that_git_adds(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 WORKFLOWS = sorted((ROOT / "examples" / "github-actions").glob("*.yml"))
 NOW = "2026-01-01T00:00:00Z"
+COMMIT = "5" * 40
 SPEC = """\
 version = 1
 
@@ -75,7 +76,7 @@ def checkout(tmp_path: Path) -> Path:
     _git(directory, "init", "--quiet", "--initial-branch=main")
     commit(directory)
     _git(directory, "checkout", "--quiet", "--detach")
-    _program(programs / "gh", 'echo "gh $*"; cat ../temporary/review.md')
+    _program(programs / "gh", 'echo "gh $*"; cat "$5"')
     return directory
 
 
@@ -98,7 +99,9 @@ def commit(checkout: Path) -> None:
     _git(checkout, "commit", "--quiet", "--message=pull request")
 
 
-def run(checkout: Path, script: str, now: str = NOW, base: str = "main") -> subprocess.CompletedProcess[str]:
+def run(
+    checkout: Path, script: str, now: str = NOW, base: str = "main", check: str = "success", job: str = "checkout"
+) -> subprocess.CompletedProcess[str]:
     """Run a script as a runner does (https://docs.github.com/actions, `shell: bash`)."""
     temporary = checkout.parent / "temporary"
     temporary.mkdir(exist_ok=True)
@@ -113,16 +116,31 @@ def run(checkout: Path, script: str, now: str = NOW, base: str = "main") -> subp
         "PGTLS_NOW": now,
         "NUMBER": "7",
         "BASE": _git(checkout, "rev-parse", base),
+        "GITHUB_SERVER_URL": "https://github.com",
+        "GITHUB_REPOSITORY": "o/r",
+        "GITHUB_RUN_ID": "5",
+        "COMMIT": COMMIT,
+        "CHECK": check,
     }
     return subprocess.run(
         ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script),
-        cwd=checkout,
+        cwd=checkout.parent / job,
         env=surroundings,
         check=False,
         capture_output=True,
         text=True,
         timeout=10 * PATIENCE,
     )
+
+
+def comment_on(checkout: Path, check: str = "success") -> str:
+    """Run the job that comments, in the directory to which it downloads the artifact; return the comment."""
+    script = step("pgtls.yml", "comment", "Comment on the pull request")
+    made = run(checkout, script, check=check, job="temporary" if check == "success" else "bin")
+    assert made.returncode == 0, made.stderr
+    called, _, body = made.stdout.partition("\n")
+    assert called == "gh pr comment 7 --body-file body.md --edit-last --create-if-none"
+    return body
 
 
 def review_of(checkout: Path) -> str:
@@ -178,10 +196,55 @@ def test_the_comment_and_the_summary_say_what_changes_and_what_a_build_would_do(
     commit(checkout)
     plan = run(checkout, step("pgtls.yml", "check", "Say what changes"))
     assert plan.returncode == 0, plan.stderr
-    comment = run(checkout, step("pgtls.yml", "comment", "Comment on the pull request"))
-    for text in ((checkout.parent / "summary.md").read_text(), comment.stdout):
+    comment = comment_on(checkout)
+    for text in ((checkout.parent / "summary.md").read_text(), comment):
         assert "| `server.main` | renew | hosts changed" in text
-    assert comment.stdout.startswith("gh pr comment 7 --body-file review.md")
+    assert comment == f"pgtls, of commit {COMMIT}:\n\n{review_of(checkout)}"
+
+
+def test_a_review_that_is_too_long_for_a_comment_says_so_and_where_all_of_it_is(checkout: Path) -> None:
+    """GitHub refuses a comment of more than 65,536 characters, and an older one would stay."""
+    spec = checkout / "pgtls.toml"
+    spec.write_text(SPEC.replace('["10.9.0.0/16"]', f'["all"]\ndescription = "{"@everyone " * 7000}"'))
+    commit(checkout)
+    script = step("pgtls.yml", "check", "Say what changes")
+    assert run(checkout, script).returncode == 0
+    assert len(review_of(checkout)) > 65536
+    comment = comment_on(checkout)
+    first, said, *rest = [line for line in comment.splitlines() if line]
+    assert first == f"pgtls, of commit {COMMIT}:"
+    whole = "The artifact `review` of [this run](https://github.com/o/r/actions/runs/5) has all of it."
+    assert said == f"**Lines that are missing here, because the review is too long: 1.** {whole}"
+    lines = review_of(checkout).splitlines()
+    assert rest == [line for line in lines if line and len(line) < 65536]
+    assert any(line.startswith("| **granted** ") for line in rest)
+    assert "@everyone" not in comment
+    assert len(comment.encode()) < 65536
+    summary = (checkout.parent / "summary.md").read_text()
+    assert summary == review_of(checkout), "a summary has more room"
+
+
+def test_a_review_that_is_too_long_is_cut_between_lines(checkout: Path) -> None:
+    _program(checkout.parent / "bin" / "pgtls", 'seq --format="| row %.0f of $1 |" 60000')
+    assert run(checkout, step("pgtls.yml", "check", "Say what changes")).returncode == 0
+    review = review_of(checkout)
+    for shown, most in ((comment_on(checkout), 65536), ((checkout.parent / "summary.md").read_text(), 1024 * 1024)):
+        assert len(review.encode()) > most
+        assert most * 0.9 < len(shown.encode()) < most
+        said, _, kept = shown.partition(" has all of it.\n\n")
+        cut = re.search(r"too long: (\d+)\.", said)
+        assert cut
+        assert review.startswith(kept.rstrip("\n")), "but for empty lines, which still fit"
+        assert kept.count("\n") + int(cut[1]) == review.count("\n")
+
+
+def test_a_check_that_fails_replaces_the_review_of_an_older_commit(checkout: Path) -> None:
+    body = comment_on(checkout, check="failure")
+    assert body.startswith(f"pgtls, of commit {COMMIT}:\n\n**There is no review of this commit**")
+    document = yaml.safe_load((ROOT / "examples" / "github-actions" / "pgtls.yml").read_text())
+    job = document["jobs"]["comment"]
+    assert "!cancelled()" in job["if"], "otherwise a job runs only after a check that succeeded"
+    assert job["steps"][-1]["env"]["COMMIT"] == "${{ github.event.pull_request.head.sha }}"
 
 
 def test_access_that_one_character_widens_is_in_the_comment(checkout: Path) -> None:

@@ -54,8 +54,12 @@ def deployed(lines: list[str]) -> list[str]:
 
 
 def times(directory: Path) -> dict[str, tuple[int, bytes]]:
-    """Every compiled file with its modification time and content; the manifest's time is that of the last build."""
-    files = (path for path in (directory / "out").rglob("*") if path.is_file() and path.name != "manifest.json")
+    """Every compiled file with its modification time and content; the manifest's time is that of the last build.
+
+    ``.pgtls/memory`` has the digest of the manifest.
+    """
+    builds = {"manifest.json", "memory"}
+    files = (path for path in (directory / "out").rglob("*") if path.is_file() and path.name not in builds)
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
@@ -156,6 +160,21 @@ def test_a_file_that_a_server_has_no_longer_is_not_missed(here: Path) -> None:
     assert deployed(make(here)) == []
 
 
+def test_a_new_key_of_a_further_identity_is_deployed(here: Path) -> None:
+    edit(here / "pgtls.toml", "[server.replica]\n", "[server.replica]\npostgres = 19\n")
+    with (here / "pgtls.toml").open("a") as spec:
+        spec.write('[[server.replica.sni]]\nca = "servers"\nhosts = ["shop.example.com"]\n')
+    make(here)
+    assert deployed(make(here)) == []
+    key = here / "out/servers/replica/sni/shop.example.com/server.key"
+    stolen = key.read_bytes()
+    with (here / "pgtls.toml").open("a") as spec:
+        spec.write("revoke_before = 2026-01-02T00:00:00Z\n")
+    assert deployed(make(here, now="2026-01-03T00:00:00Z")) == ["replica"]
+    assert key.read_bytes() != stolen
+    assert deployed(make(here, now="2026-01-03T00:00:00Z")) == []
+
+
 def test_the_makefile_serves_the_spec_of_init_as_it_is(tmp_path: Path, here: Path) -> None:
     started = tmp_path / "started"
     subprocess.run([*PGTLS.split(), "init", started], check=True, env=ENVIRONMENT, capture_output=True)
@@ -192,6 +211,63 @@ def test_a_failed_deployment_is_tried_again(here: Path) -> None:
     make(here, "--keep-going", status=2)
     (here / "deploy").write_text(script)
     assert deployed(make(here)) == ["replica"]
+
+
+def test_what_another_build_changes_during_a_deployment_is_deployed_by_the_next_make(here: Path) -> None:
+    narrow = "sed -i.bak s,10.0.0.0/8,10.9.0.0/16, users/report.toml"
+    script = (here / "deploy").read_text()
+    (here / "deploy").write_text(f"{script}[ $1 != replica ] || {{ {narrow} && {PGTLS} build; }}\n")
+    assert deployed(make(here)) == ["primary", "replica"]
+    assert "10.9.0.0/16" in (here / "out/servers/replica/pg_hba.conf").read_text()
+    (here / "deploy").write_text(script)
+    assert deployed(make(here)) == ["replica"]
+    assert deployed(make(here)) == []
+
+
+def test_a_make_during_the_deployment_of_another_deploys_nothing_and_marks_nothing(here: Path) -> None:
+    """The other one would mark as deployed what this one has built meanwhile."""
+    script = (here / "deploy").read_text()
+    narrow = "sed -i.bak s,10.0.0.0/8,10.9.0.0/16, users/report.toml"
+    again = f"env -u MAKEFLAGS -u MAKELEVEL make 'PGTLS={PGTLS}' SERVERS=replica >second 2>&1; echo second $?"
+    (here / "deploy").write_text(f"{script}[ $1 != replica ] || {{ {narrow}; {again}; }}\n")
+    lines = make(here)
+    assert deployed(lines) == ["primary", "replica"]
+    assert "second 2" in lines
+    said = (here / "second").read_text()
+    assert "built out" in said
+    assert "replica: another make deploys it; if none runs, rmdir .deployed/.replica.lock" in said
+    (here / "deploy").write_text(script)
+    assert deployed(make(here)) == ["replica"]
+    assert deployed(make(here)) == []
+
+
+def test_a_make_that_is_killed_leaves_a_server_without_a_mark(here: Path) -> None:
+    make(here)
+    edit(here / "users/report.toml", "10.0.0.0/8", "10.9.0.0/16")
+    script = (here / "deploy").read_text()
+    (here / "deploy").write_text("#!/bin/sh\nkill -9 $PPID\n")
+    make(here, status=2)
+    edit(here / "users/report.toml", "10.9.0.0/16", "10.0.0.0/8")
+    (here / "deploy").write_text(script)
+    make(here, status=2, says="another make deploys it")
+    (here / ".deployed/.replica.lock").rmdir()
+    assert deployed(make(here)) == ["replica"], "although its files are those that were deployed first"
+
+
+def test_a_clock_that_was_fast_hides_no_change(here: Path) -> None:
+    make(here)
+    for mark in (here / ".deployed").iterdir():
+        os.utime(mark, ns=(mark.stat().st_mtime_ns + 10**13, mark.stat().st_mtime_ns + 10**13))
+    edit(here / "users/report.toml", "10.0.0.0/8", "10.9.0.0/16")
+    assert deployed(make(here)) == ["replica"]
+    assert deployed(make(here)) == []
+
+
+def test_files_with_other_times_and_the_same_contents_are_not_deployed_again(here: Path) -> None:
+    make(here)
+    for path in (here / "out/servers").rglob("*"):
+        os.utime(path, ns=(path.stat().st_mtime_ns + 10**10, path.stat().st_mtime_ns + 10**10))
+    assert deployed(make(here)) == []
 
 
 def test_two_fleets_are_built_side_by_side(here: Path) -> None:

@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any
 
 from pgtls.access.question import Question, of_server
+from pgtls.certificates.trust import listed_cas
 from pgtls.diagnostics import Diagnostic, refuse
 from pgtls.exports.built import SECRET, Built, Exported, built, user_named
 from pgtls.exports.composed import composed, differences, hba_lines, ident_lines, kept_settings
@@ -227,6 +228,10 @@ def _remote(user: User, entries: Sequence[Entry]) -> Mapping[str, str]:
         found["sslrootcert"] = "system"
     elif directory:
         found["sslrootcert"] = f"{directory}/{layout.CLIENT_TRUST}"
+        if listed_cas(user, entries):
+            found["sslcrl"] = f"{directory}/{layout.CLIENT_CRL}"
+    if entries and all(entry.channel_binding == "require" for entry in entries):
+        found["channel_binding"] = "require"
     if any(entry.certificate for entry in entries):
         found |= {"sslcert": f"{directory}/{layout.CLIENT_CERTIFICATE}", "sslkey": f"{directory}/{layout.CLIENT_KEY}"}
     return found
