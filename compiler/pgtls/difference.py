@@ -10,11 +10,13 @@ from pgtls.access.answers import Side
 from pgtls.access.comparisons import ProtectionChange
 from pgtls.access.diff import Change
 from pgtls.access.diff import diff as access_changes
-from pgtls.access.protection import protection
+from pgtls.access.protection import ordered, protection
+from pgtls.access.service_changes import ServiceChange, service_changes
 from pgtls.certificates.spec_change import CertificateChange, certificates
 from pgtls.hba.model import Member, Name
 from pgtls.language.values import Waiver
 from pgtls.output import render
+from pgtls.output.bundle import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +30,7 @@ Threshold = Literal["weakened", "granted", "any"]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One state of a spec, without errors. ``waived`` is what its waivers accept."""
+    """One state of a spec. ``waived`` is what its waivers accept. Only at a later instant, it may have errors."""
 
     fleet: Fleet
     rules: Mapping[str, Rules]
@@ -39,9 +41,14 @@ class State:
         """What the reports of access and protection compare."""
         return Side(self.fleet, self.rules, self.waived)
 
+    @property
+    def uncompiled(self) -> tuple[str, ...]:
+        """The servers that have no rules, because policies contradict each other."""
+        return tuple(server.entity for name, server in self.fleet.servers.items() if name not in self.rules)
+
 
 Later = tuple[State | None, State | None]
-"""Both states at a later instant; None for a state that has errors by then."""
+"""Both states at a later instant; None for a state in which a name refers to nothing by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +79,24 @@ class Difference:
 def difference(old: State, new: State, later: Callable[[datetime], Later]) -> Difference:
     """Compare two states, now and after each end (``until``) that may open access. ``later`` gives them as of then."""
     sides = old.side, new.side
-    now = access_changes(*sides)
     runs = () if old.fleet == new.fleet else _runs(old.fleet, new.fleet)
-    opened, uncompared = _opened(now, sides[0], runs, later, _most(old, new))
-    access = (*now, *opened)
-    protected = (*protection(*sides), *_uncompared(uncompared))
+    found, uncompared = _opened(tuple(_compared(*sides)), old, runs, later, _most(old, new))
+    access = tuple(change for change in found if isinstance(change, Change))
+    services = (change.told for change in found if isinstance(change, ServiceChange))
+    unknown = (change for change in found if isinstance(change, ProtectionChange))
+    protected = (*ordered((*protection(*sides), *services, *unknown)), *_uncompared(uncompared))
     issued = certificates(old.fleet, new.fleet)
     servers = {**old.fleet.servers, **new.fleet.servers}
     explained: set[str] = {servers[change.server].entity for change in access}
     explained |= {change.entity for change in protected} | {change.entity for change in issued}
     texts = tuple(_texts(*sides, explained))
     return Difference(access, (*protected, *texts), issued, new.waived)
+
+
+def _compared(old: Side, new: Side) -> Iterator[Change | ServiceChange]:
+    """Compare what has to hold at later instants, too."""
+    yield from access_changes(old, new)
+    yield from service_changes(old, new, compiled)
 
 
 # --- ends ------------------------------------------------------------------------------------------------------------
@@ -104,6 +118,8 @@ def _most(*states: State) -> int:
     return max(1, min(200, _WORK // (1 + max(costs))))
 
 
+_Found = Change | ServiceChange | ProtectionChange
+"""What is compared at later instants, and rows about what cannot be."""
 _Run = tuple[datetime, ...]
 """Ends in their order. After the last of them, every connection is as it is after each other one."""
 
@@ -164,21 +180,25 @@ def _references(fleet: Fleet) -> Iterator[tuple[str, str]]:
 
 
 def _opened(
-    now: tuple[Change, ...], old: Side, runs: tuple[_Run, ...], later: Callable[[datetime], Later], left: int
-) -> tuple[list[Change], list[datetime]]:
-    """Return the access that opens at a later instant, when it opens, and the ends that are not compared.
+    now: tuple[Change | ServiceChange, ...],
+    old: State,
+    runs: tuple[_Run, ...],
+    later: Callable[[datetime], Later],
+    left: int,
+) -> tuple[list[_Found], list[datetime]]:
+    """Add what opens at a later instant, with that instant. Return this, and the ends that are not compared.
 
     Compare at ``left`` instants at most: after the last end of a run and, if that shows anything but what is known,
     after each of its ends.
     """
-    known, uncompared = list(now), list[datetime]()
+    known, uncompared = list[_Found](now), list[datetime]()
     for *others, last in runs:
         if left <= 0:
             uncompared += (*others, last)
             continue
         states = later(last)
         opened = list(_opened_at(last, old, states, known))
-        if others and (opened or None in states):
+        if others and (opened or not all(map(_compiled, states))):
             uncompared += others[left:]
             for end in others[:left]:
                 known += _opened_at(end, old, later(end), known)
@@ -186,23 +206,42 @@ def _opened(
             opened = list(_opened_at(last, old, states, known))
         known += opened
         left -= 1
-    return known[len(now) :], uncompared
+    return known, uncompared
 
 
-def _opened_at(end: datetime, old: Side, states: Later, known: Sequence[Change]) -> Iterator[Change]:
-    """Yield what opens after one end.
+def _compiled(state: State | None) -> bool:
+    return state is not None and not state.uncompiled
 
-    An old state that has errors by then cannot be built: what it grants now stays. A new one opens nothing of its own.
+
+def _opened_at(end: datetime, old: State, states: Later, known: Sequence[_Found]) -> Iterator[_Found]:
+    """Yield what opens after one end, and what cannot be compared then.
+
+    A state that has errors by then cannot be built, but may be after the next change, which is compared with it alone.
+    An old one that cannot be compiled counts as it is now.
     """
     before, after = states
-    for change in access_changes(before.side if before else old, after.side) if after else ():
-        if change.kind in ("granted", "weakened") and not any(_covers(one, change) for one in known):
-            yield replace(change, since=f"{end:%Y-%m-%dT%H:%M:%SZ}")
+    unknown = after.uncompiled if after else ("policies and users",)
+    told = {change.entity for change in known if isinstance(change, ProtectionChange)}
+    for entity in unknown:
+        if entity not in told:
+            yield ProtectionChange("weakened", entity, f"access from {end:{_INSTANT}} on", "compared", _UNKNOWN)
+    for change in _compared((before if before and _compiled(before) else old).side, after.side) if after else ():
+        opens = isinstance(change, ServiceChange) or change.kind in ("granted", "weakened")
+        if opens and not any(_covers(one, change) for one in known):
+            yield replace(change, since=f"{end:{_INSTANT}}")
 
 
-def _covers(one: Change, other: Change) -> bool:
+_INSTANT = "%Y-%m-%dT%H:%M:%SZ"
+_UNKNOWN = "not compared: this state cannot be compiled by then"
+
+
+def _covers(one: _Found, other: Change | ServiceChange) -> bool:
     """Return whether a change says all that another one says."""
-    alike = all(getattr(one, name) == getattr(other, name) for name in ("kind", "server", "before", "after"))
+    if isinstance(one, ServiceChange):
+        return isinstance(other, ServiceChange) and one.covers(other)
+    if isinstance(one, ProtectionChange):
+        return False
+    alike = all(getattr(one, name) == getattr(other, name, None) for name in ("kind", "server", "before", "after"))
     return alike and all(
         set(getattr(other, name)) <= set(getattr(one, name)) for name in ("roles", "databases", "sources")
     )
@@ -210,7 +249,7 @@ def _covers(one: Change, other: Change) -> bool:
 
 def _uncompared(ends: list[datetime]) -> Iterator[ProtectionChange]:
     if ends:
-        what = f"{len(ends)} ends (until), the first at {ends[0]:%Y-%m-%dT%H:%M:%SZ}"
+        what = f"{len(ends)} ends (until), the first at {ends[0]:{_INSTANT}}"
         yield ProtectionChange("weakened", "policies and users", what, "other ends", "not compared: there are too many")
 
 

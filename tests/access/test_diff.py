@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from datetime import UTC, datetime
@@ -197,10 +198,31 @@ auth_options = {{ ldapserver = "{}", ldapprefix = "cn="{} }}
     one = _side(PEOPLE + ldap.format("one.example.com", ', ldaptls = "1"'))
     (change,) = diff(one, _side(PEOPLE + ldap.format("two.example.com", ', ldaptls = "1"')))
     assert (change.kind, change.databases) == ("weakened", ("every database",))
-    assert change.before.startswith("ldap with ldapserver=one.example.com over TLS")
-    assert change.after.startswith("ldap with ldapserver=two.example.com over TLS")
+    assert change.before.startswith("ldap with ldapserver=one.example.com, over TLS")
+    assert change.after.startswith("ldap with ldapserver=two.example.com, over TLS")
     (change,) = diff(one, _side(PEOPLE + ldap.format("one.example.com", "")))
-    assert (change.kind, change.after) == ("weakened", "ldap without ldaptls over TLS, clients use verify-full")
+    assert (change.kind, change.after) == ("weakened", "ldap without ldaptls, over TLS, clients use verify-full")
+
+
+ELSEWHERE = {
+    "ldap": '{ ldapserver = "one.example.com", ldapprefix = "cn=", ldaptls = "1" }',
+    "radius": '{ radiusservers = "r1.example.com", radiussecrets = { env = "ONE" } }',
+    "pam": "{}",
+}
+
+
+@pytest.mark.parametrize("method", ELSEWHERE)
+@pytest.mark.parametrize("other", ["scram-sha-256", "password", "pam", "trust"])
+def test_another_who_decides_is_a_weakening_in_both_directions(method: str, other: str) -> None:
+    """An account that is closed in the directory may still have a password in the database."""
+    policy = "[policy.one]\nusers = ['alice']\nfrom = ['10.0.0.0/8']\nwaiver = 'a test'\nauth = '{}'\n"
+    there = _side(PEOPLE + policy.format(method) + f"auth_options = {ELSEWHERE[method]}\n")
+    here = _side(PEOPLE + policy.format(other))
+    kinds = [[change.kind for change in diff(*sides)] for sides in ((there, here), (here, there))]
+    if method == other:
+        assert kinds == [[], []]
+    else:
+        assert kinds == [["weakened"], ["strengthened" if other == "trust" else "weakened"]]
 
 
 def test_a_secret_option_is_compared_and_shown_by_its_source() -> None:
@@ -212,10 +234,8 @@ auth_options = {{ radiusservers = "{}", radiussecrets = {{ env = "{}" }} }}
 """
     one, other = (_side(PEOPLE + radius.format("r1.example.com", name)) for name in ("ONE", "OTHER"))
     (change,) = diff(one, other)
-    assert (change.kind, change.after.partition(" over")[0]) == (
-        "weakened",
-        "radius with radiussecrets=(from env OTHER)",
-    )
+    shown = change.after.partition(", over")[0]
+    assert (change.kind, shown) == ("weakened", "radius with radiussecrets=(from env OTHER)")
     assert diff(one, one) == ()
     (change,) = diff(one, _side(PEOPLE + radius.format("r2.example.com", "ONE")))
     assert "radiusservers=r2.example.com" in change.after
@@ -475,6 +495,59 @@ def test_another_map_or_another_operating_system_user_is_said() -> None:
     assert "cert (/^(.*)@two$ as alice, alice) over TLS" in granted.after
     (change,) = diff(_side(PEOPLE), _side(PEOPLE.replace('"postgres", "admin"', '"postgres"')))
     assert (change.kind, change.before, change.after) == ("lost", "peer (admin, postgres)", "peer")
+
+
+NUMBERED = [f"u{number:02}" for number in range(12)]
+CROWD = PEOPLE + "".join(f'[user.{name}]\nca = "clients"\nroles = ["{name}", "app"]\n' for name in NUMBERED)
+GRANT = f"""\
+[policy.many]
+users = {NUMBERED}
+databases = {[f"d{name}" for name in NUMBERED]}
+from = {[f"{name}.example.com" for name in NUMBERED]}
+auth = 'cert'
+"""
+
+
+def printed(capsys: pytest.CaptureFixture[str], directory: Path, old: str, new: str, *words: str) -> str:
+    for name, text in (("old.toml", old), ("new.toml", new)):
+        (directory / name).write_text(text)
+    assert run(["diff", str(directory / "old.toml"), str(directory / "new.toml"), *words]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("format_", ["text", "markdown", "json"])
+def test_a_row_that_opens_access_names_everybody(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, format_: str
+) -> None:
+    """The ninth role, database, network or identity is the one that a reviewer has to see."""
+    granted = printed(capsys, tmp_path, CROWD, CROWD + GRANT, "--format", format_)
+    for name in NUMBERED:
+        assert re.search(rf"[^d]\b{name}\b[^.]", granted), "as a role, and as an identity of the role app"
+        assert f"d{name}" in granted
+        assert f"{name}.example.com" in granted
+    assert f"cert ({', '.join(NUMBERED)}) over TLS" in granted.replace("`", "")
+    assert not re.search(r" and [0-9]+ more|…", granted)
+    lost = printed(capsys, tmp_path, CROWD + GRANT, CROWD, "--format", format_).replace("`", "")
+    assert (" and 4 more" in lost) is (format_ != "json"), "what opens nothing is cut"
+
+
+@pytest.mark.parametrize("format_", ["text", "markdown", "json"])
+def test_a_row_names_each_new_identity_and_some_of_the_others(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, format_: str
+) -> None:
+    old, new = (CROWD.replace('"app"', '"old"', count) + GRANT for count in (7, 0))
+    found = printed(capsys, tmp_path, old, new, "--format", format_).replace("`", "")
+    assert f"cert ({', '.join(NUMBERED[:7])} …) over TLS" in found
+    assert f"cert ({', '.join(NUMBERED[7:])}) over TLS" in found
+
+
+@pytest.mark.parametrize("format_", ["text", "markdown", "json"])
+def test_a_weaker_protection_names_everybody_whom_it_concerns(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, format_: str
+) -> None:
+    weaker = CROWD + GRANT + 'sslmode = "require"\n'
+    found = printed(capsys, tmp_path, CROWD + GRANT, weaker, "--format", format_).replace("`", "")
+    assert f"of {', '.join(NUMBERED)}" in found
 
 
 @pytest.fixture

@@ -192,6 +192,36 @@ priority = 1
         ["primary-shop app shop verify-full certificate"],
     ),
     Case(
+        "nor is what several policies refuse together, unless they leave a gap",
+        APP
+        + """
+[policy.app]
+users = ["app"]
+databases = ["shop", "books"]
+from = ["10.0.0.0/8", "192.168.0.0/16"]
+auth = "cert"
+[policy.upper]
+users = ["all"]
+databases = ["all"]
+from = ["10.0.0.0/9", "192.168.0.0/16"]
+auth = "reject"
+priority = 1
+[policy.lower]
+users = ["app"]
+databases = ["books"]
+from = ["10.128.0.0/9"]
+auth = "reject"
+priority = 1
+[policy.half]
+users = ["app"]
+databases = ["shop"]
+from = ["10.128.0.0/10"]
+auth = "reject"
+priority = 1
+""",
+        ["primary-shop app shop verify-full certificate"],
+    ),
+    Case(
         "a server that would not accept the certificate does not see it",
         """
 [ca.other]

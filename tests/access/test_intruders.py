@@ -158,6 +158,57 @@ def test_each_user_of_a_name_is_an_heir(other: str, subject: str) -> None:
     assert heirs == expected.get(subject, [])
 
 
+NOTHING, SERVER = (), ("serverAuth",)
+"""Extended key usages. Without one, a certificate is for every purpose."""
+
+
+@pytest.mark.parametrize(
+    ("entity", "usages", "found"),
+    [
+        ("server.gone", [NOTHING], True),
+        ("pooler.gone", [("clientAuth", "serverAuth")], True),
+        ("server.gone", [SERVER], False),
+        ("server.primary", [NOTHING, SERVER], True),
+        ("server.primary", [SERVER, NOTHING], True),
+        ("server.primary", [SERVER, SERVER], False),
+    ],
+)
+def test_a_certificate_of_a_server_that_is_one_of_a_client_too_has_heirs(
+    entity: str, usages: list[tuple[str, ...]], *, found: bool
+) -> None:
+    """Also one of a server of the spec, whichever came later."""
+    fleet = fleet_of(HEIRS.format(whole="", twin="", other="another"))
+    lines = [
+        replace(line, entity=Entity(entity), certificate=replace(line.certificate, usages=those, not_before=begin))
+        for day, those in enumerate(usages, 1)
+        for line, begin in [(_issued("CN=batch"), datetime(2026, 1, day, tzinfo=UTC))]
+    ]
+    _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, lines))
+    assert {(fault.code, fault.severity) for fault in faults} == ({("PGT254", "error")} if found else set())
+    assert not found or f"of {entity}," in faults[0].message
+
+
+def test_a_certificate_of_a_server_that_a_pattern_accepts_is_a_warning_that_calls_nobody_former() -> None:
+    fleet = fleet_of(LISTED.format(more="", of="cn", identity="/^bat"))
+    line = replace(_issued("CN=batch"), entity=Entity("server.primary"))
+    _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, [line]))
+    (found,) = (fault for fault in faults if fault.code == "PGT254")
+    assert (found.severity, "of server.primary, good until" in found.message) == ("warning", True)
+
+
+@pytest.mark.parametrize("usages", [NOTHING, SERVER])
+def test_a_certificate_of_a_server_of_another_ca_is_a_stranger_if_it_is_one_of_a_client(
+    usages: tuple[str, ...],
+) -> None:
+    fleet = fleet_of(FLEET.format(own="", its="", name="x", users='"app"', auth='auth = "cert"'))
+    line = _issued("CN=app")
+    line = replace(
+        line, ca="machines", entity=Entity("server.gone"), certificate=replace(line.certificate, usages=usages)
+    )
+    _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, [line]))
+    assert ("PGT255" in {fault.code for fault in faults}) == (usages == NOTHING)
+
+
 POOLER = """
 [pooler.pool]
 server = "primary"

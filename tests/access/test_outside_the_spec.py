@@ -251,6 +251,16 @@ def test_a_key_that_no_table_had_is_a_weakening_wherever_it_goes(kind: str) -> N
     assert (f"{kind}.new", "key_file") in weakened(base, elsewhere), "a key of that name in another directory"
 
 
+@pytest.mark.parametrize("kind", ["server", "pooler"])
+def test_a_new_server_with_the_key_of_somebody_else_is_a_weakening(kind: str) -> None:
+    """Its owner proves the names of the table to every client of the CA, and perhaps not to clients of this spec."""
+    pooled = '[user.bouncer]\nca = "clients"\n'
+    table = f"[{kind}.new]\n" + KEYS[kind].format("ldap")
+    before = loaded(pooled)
+    assert (f"{kind}.new", "csr_file") in weakened(before, loaded(f'{pooled}{table}csr_file = "new.csr"\n'))
+    assert (f"{kind}.new", "csr_file") not in weakened(before, loaded(pooled + table))
+
+
 @pytest.mark.parametrize(
     ("certificate", "told"),
     [
@@ -517,3 +527,23 @@ def test_every_field_that_names_a_file_or_a_program_is_known() -> None:
     named = {(kind, name) for kind, model in KINDS.items() for name in (found[1] for found in tables(kind, model))}
     assert named >= {("ca", "roots_file"), ("ca", "module"), ("user", "file")}  # the walk sees tables in tables
     assert not {(kind, name) for kind, name in named if name not in files._USES} - ELSEWHERE
+
+
+@pytest.mark.parametrize(("field", "table"), [("cert_file", "ca.partner"), ("csr_file", "user.etl"), ("include", "")])
+def test_a_way_around_the_repository_to_a_file_in_it_is_a_warning(tmp_path: Path, field: str, table: str) -> None:
+    """No revision has such a file, so that a change of it would be no difference."""
+    root = tmp_path / "machine" / "pgtls"
+    (root / ".git").mkdir(parents=True)
+    (root / "teams").mkdir()
+    (root / "a.toml").write_text(NOTHING)
+    (tmp_path / "a.toml").write_text(NOTHING)
+    ways = {"a.toml": False, f"{root}/a.toml": True, "../../machine/pgtls/a.toml": True, "../pgtls/a.toml": True}
+    for name, warned in (ways | {f"{tmp_path}/a.toml": False, "../../a.toml": False, "teams/../a.toml": False}).items():
+        said = f"[{table}]\nca = 'clients'\n{field} = '{name}'\n".replace("ca = 'clients'\ncert", "cert")
+        text = BASE.replace('["cas/*.toml"]', f"['{name}']" if not table else "[]") + (said if table else "")
+        (root / "pgtls.toml").write_text(text)
+        found = [
+            one for one in pgtls.check(pgtls.load(root / "pgtls.toml", now=NOW)).diagnostics if one.code == "PGT152"
+        ]
+        assert [one.severity for one in found] == ["warning"] * warned, name
+        assert [one.path for one in found] == [("include", 0) if not table else (*table.split("."), field)] * warned

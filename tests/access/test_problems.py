@@ -34,12 +34,14 @@ class Issued:
     foreign: bool = False
 
 
-def _issued(entity: str, subject: str, ca: str = "clients") -> Issued:
+def _issued(entity: str, subject: str, ca: str = "clients", usages: tuple[str, ...] = ()) -> Issued:
     when = datetime(2026, 1, 1, tzinfo=UTC)
     return Issued(
         ca,
         Entity(entity),
-        Certificate("1f", subject, "CN=clients", (), (), "ecdsa-p256", "", "", None, "", when, when.replace(year=2027)),
+        Certificate(
+            "1f", subject, "CN=clients", (), usages, "ecdsa-p256", "", "", None, "", when, when.replace(year=2027)
+        ),
     )
 
 
@@ -55,7 +57,8 @@ def _issued(entity: str, subject: str, ca: str = "clients") -> Issued:
             ["PGT254", "PGT255"],
         ),
         ("a CA that the server does not trust", _issued("user.old", "CN=app", "elsewhere"), []),
-        ("a server's certificate", _issued("server.old", "CN=app"), []),
+        ("a server's certificate for every purpose", _issued("server.old", "CN=app"), ["PGT254"]),
+        ("a server's certificate", _issued("server.old", "CN=app", usages=("serverAuth",)), []),
     ],
 )
 def test_a_certificate_that_is_still_good_counts_as_a_user(title: str, known: Issued, expected: list[str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+import pgtls
 from access.fleets import BASE, compiled, fleet_of, shuffled, specs
 from pgtls.access.compile import compile_rules
 from pgtls.access.proof import prove
@@ -42,6 +43,18 @@ def test_the_order_of_tables_changes_no_byte(tables: dict[str, Any], data: st.Da
     again, found_again = _rules(shuffled(tables, data.draw))
     assert found == found_again
     assert (rules and (rules.hba_text, rules.ident_text)) == (again and (again.hba_text, again.ident_text))
+
+
+def test_an_option_may_be_a_secret_in_one_policy_and_a_text_in_another() -> None:
+    """No line says which of the two it is: the proof looks at neither."""
+    spec = 'version = 1\n[ca.root]\n[server.main]\nca = "root"\nhosts = ["db.example.com"]\nno_local = true\n'
+    spec += "postgres = 18\nsettings = { oauth_validator_libraries = 'v' }\n"
+    for user, scope in (("eve", '{ env = "SCOPE" }'), ("app", '"openid"')):
+        spec += f'[user.{user}]\n[policy.{user}]\nservers = ["main"]\nusers = ["{user}"]\ndatabases = ["shop"]\n'
+        spec += f'from = ["10.0.0.0/8"]\nauth = "oauth"\nauth_options = {{ issuer = "https://x", scope = {scope} }}\n'
+    text = pgtls.loads(spec).usable().rules["main"].hba_text
+    assert "scope=openid" in text
+    assert "scope=<scope of policy eve>" in text
 
 
 def test_a_map_that_accepts_whoever_has_the_name_of_the_role_is_understood(tmp_path: Path) -> None:

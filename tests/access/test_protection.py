@@ -365,6 +365,87 @@ def test_an_identity_is_granted_although_more_is_asked_for() -> None:
     assert "granted" in {change.kind for change in pgtls.diff(old, new).access}
 
 
+ASKING = """
+[user.carol]
+ca = "clients"
+roles = ["admin"]
+[policy.carol]
+users = ["carol"]
+databases = ["none"]
+from = ["10.0.0.0/8"]
+auth = "reject"
+"""
+PROOF = """
+[policy.{}]
+users = [{}]
+databases = ["proof"]
+from = ["10.0.0.0/8"]
+auth = "{}"
+"""
+FULL, ANY = 'client_cert = "verify-full"\n', 'client_cert = "verify-ca"\n'
+ADMIN, CAROL = '"admin"', '"admin", "carol"'
+MORE_PROOFS: dict[str, tuple[str, str, set[str]]] = {
+    "a certificate beside a ticket": (
+        PROOF.format("proof", ADMIN, "gss"),
+        PROOF.format("proof", ADMIN, "gss") + FULL,
+        {"strengthened"},
+    ),
+    "a certificate beside a ticket, and further people": (
+        PROOF.format("proof", ADMIN, "gss"),
+        PROOF.format("proof", CAROL, "gss") + FULL,
+        {"strengthened", "granted"},
+    ),
+    "a certificate of a user, not any, and further people": (
+        PROOF.format("proof", ADMIN, "ident") + ANY + 'waiver = "x"\n',
+        PROOF.format("proof", CAROL, "ident") + FULL + 'waiver = "x"\n',
+        {"strengthened", "granted"},
+    ),
+    "a ticket beside a certificate": (
+        PROOF.format("proof", CAROL, "cert"),
+        PROOF.format("proof", CAROL, "gss") + FULL,
+        {"strengthened"},
+    ),
+    "a ticket beside a certificate, and further people": (
+        PROOF.format("proof", ADMIN, "cert"),
+        PROOF.format("proof", CAROL, "gss") + FULL,
+        {"strengthened", "granted"},
+    ),
+    "a certificate of a user, not any": (
+        PROOF.format("proof", ADMIN, "scram-sha-256") + ANY,
+        PROOF.format("proof", ADMIN, "scram-sha-256") + FULL,
+        {"strengthened"},
+    ),
+    "a certificate of a new user": (
+        PROOF.format("proof", ADMIN, "gss") + ANY + 'map = [{ identity = "dave", role = "admin" }]\n',
+        PROOF.format("proof", '"dave"', "gss") + FULL + '[user.dave]\nca = "clients"\nroles = ["admin"]\n',
+        {"strengthened", "granted"},
+    ),
+}
+"""A policy before and after, both with what else they need, and the kinds of its changes of access."""
+
+
+@pytest.mark.parametrize("name", ["proof", "renamed"])
+@pytest.mark.parametrize(("was", "will", "kinds"), MORE_PROOFS.values(), ids=MORE_PROOFS)
+def test_a_further_proof_hides_nobody_who_gets_in(was: str, will: str, kinds: set[str], name: str) -> None:
+    """One map decides on the name that a method proves and on that of the certificate."""
+    old, new = (pgtls.loads(SHADOWED + ASKING + more, now=NOW) for more in (was, will.replace(".proof]", f".{name}]")))
+    difference = pgtls.diff(old, new)
+    assert {change.kind for change in difference.access} == kinds
+    assert difference.exceeds("granted") or "granted" not in kinds
+
+
+@pytest.mark.parametrize("name", ["proof", "renamed"])
+def test_a_role_that_only_a_map_names_is_compared_under_any_name_of_the_policy(name: str) -> None:
+    own, ghost = '{ identity = "/^(.*)$", role = "\\\\1" }', '{ identity = "mallory", role = "ghost" }'
+    was = PROOF.format("proof", '"all"', "gss") + f"map = [{own}]\n"
+    will = PROOF.format(name, '"all"', "gss") + f"map = [{own}, {ghost}]\n"
+    old, new = (pgtls.loads(SHADOWED + more, now=NOW) for more in (was, will))
+    difference = pgtls.diff(old, new)
+    assert [(change.kind, change.roles) for change in difference.access] == [("granted", ("ghost",))]
+    assert ("granted", f"policy.{name}", "map") in found(difference)
+    assert not pgtls.diff(new, old).exceeds("granted")
+
+
 def test_a_certificate_in_the_name_of_a_role_that_nobody_has_is_compared() -> None:
     admins = '[policy.admins]\nusers = ["+admins"]\ndatabases = ["adm"]\nfrom = ["10.0.0.0/8"]\nauth = "cert"\n'
     admins += 'map = [{ identity = "/^(.*)$", role = "\\\\1" }]\n'
@@ -431,9 +512,9 @@ def test_the_later_instants_that_are_compared_are_limited(ends: int, most: int) 
     old, new = (pgtls.loads(SHADOWED + people + more, now=NOW).usable() for more in ("", "[user.more]\n"))
     asked: list[datetime] = []
 
-    def later(end: datetime) -> tuple[None, None]:
+    def later(end: datetime) -> tuple[State, State]:
         asked.append(end)
-        return None, None
+        return old, new
 
     assert difference(old, new, later).exceeds("weakened") == (ends > most)
     assert len(asked) <= most
@@ -472,6 +553,83 @@ def test_a_later_end_hides_nothing_that_an_earlier_one_opens(later: tuple[str, s
     new = pgtls.loads(ENDING.replace(*later), now=NOW)
     found = pgtls.diff(pgtls.loads(SHADOWED, now=NOW), new)
     assert ("granted", ("mallory",), "2027-01-01T00:00:00Z") in [(c.kind, c.roles, c.since) for c in found.access]
+
+
+STANDING = (
+    SHADOWED.replace("# mallory", "# mallory\n[user.repl]\nca = 'clients'\n# repl").replace(
+        "\nauth", '\nservers = ["main"]\nauth'
+    )
+    + """
+[server.stand]
+ca = "servers"
+client_ca = ["clients"]
+hosts = ["stand.example.com"]
+no_local = true
+standby_of = "main"
+replication_user = "repl"
+[policy.lenient]
+servers = ["main"]
+users = ["admin"]
+databases = ["wiki"]
+from = ["10.0.0.0/8"]
+auth = "scram-sha-256"
+sslmode = "require"
+waiver = { reason = "an old client" }
+[lint]
+minimum_sslmode = "verify-ca"
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        pytest.param(("# strict", "# strict"), id="no error"),
+        pytest.param(("# repl", "until = 2026-08-01"), id="the user of a standby ends before"),
+        pytest.param(('old client" }', 'old client", until = 2026-08-01 }'), id="a waiver ends before"),
+    ],
+)
+@pytest.mark.parametrize("both", [False, True], ids=["one state", "both states"])
+def test_an_error_at_a_later_instant_hides_nothing_that_an_end_opens(masks: tuple[str, str], *, both: bool) -> None:
+    old, new = STANDING, STANDING.replace(*masks)
+    ends = new.replace("[policy.no]", "[policy.no]\nuntil = 2027-01-01").replace("# mallory", "")
+    found = pgtls.diff(pgtls.loads(new if both else old, now=NOW), pgtls.loads(ends, now=NOW))
+    assert ("granted", "2027-01-01T00:00:00Z") in [(c.kind, c.since) for c in found.access if "mallory" in c.roles]
+    assert not [change for change in found.protection if "compared" in change.before]
+
+
+def test_a_contradiction_at_a_later_instant_is_told_because_nothing_can_be_compared_then() -> None:
+    """As long as a third policy decides all that two share, they do not contradict each other."""
+    one = '[policy.one]\nusers = ["admin"]\ndatabases = ["wiki"]\nfrom = ["10.0.0.0/8"]\nauth = "scram-sha-256"\n'
+    two = one.replace("policy.one", "policy.two").replace('"scram-sha-256"', '"md5"\nwaiver = "old"')
+    third = one.replace("policy.one", "policy.third").replace("scram-sha-256", "reject") + "priority = 9\n"
+    old = SHADOWED + one + two + third
+    rows = [
+        [
+            (c.kind, c.entity, c.what)
+            for c in pgtls.diff(pgtls.loads(old, now=NOW), spec).protection
+            if "compared" in c.before
+        ]
+        for spec in (
+            pgtls.loads(old.replace("# strict", "until = 2027-01-01"), now=NOW),
+            pgtls.loads(old + "until = 2027-01-01\n", now=NOW),
+        )
+    ]
+    assert rows == [[], [("weakened", "server.main", "access from 2027-01-01T00:00:00Z on")]]
+
+
+def test_a_server_that_cannot_be_compared_hides_nothing_of_another_one() -> None:
+    spec = SHADOWED.replace("\nauth", '\nservers = ["main", "other"]\nauth')
+    spec += '[server.other]\nca = "servers"\nclient_ca = ["clients"]\nhosts = ["other.example.com"]\n'
+    one = '[policy.one]\nusers = ["admin"]\ndatabases = ["wiki"]\nfrom = ["10.0.0.0/8"]\nauth = "scram-sha-256"\n'
+    one += 'servers = ["other"]\n'
+    two = one.replace("policy.one", "policy.two").replace('"scram-sha-256"', '"md5"\nwaiver = "old"')
+    third = one.replace("policy.one", "policy.third").replace("scram-sha-256", "reject") + "priority = 9\n"
+    old = spec + one + two + third
+    new = (old + "until = 2027-01-01\n").replace("# strict", "until = 2027-02-01")
+    found = pgtls.diff(pgtls.loads(old, now=NOW), pgtls.loads(new, now=NOW))
+    assert [c.entity for c in found.protection if "compared" in c.before] == ["server.other"]
+    assert ("weakened", "main", "2027-02-01T00:00:00Z") in [(c.kind, c.server, c.since) for c in found.access]
 
 
 def test_who_is_in_a_group_through_somebody_who_ends_is_compared_then() -> None:
@@ -963,6 +1121,39 @@ def test_a_server_that_no_longer_names_the_ca_of_its_file_trusts_the_root_in_it(
     assert change.after == "CN=Root (anyone certified under it)"
 
 
+SNI = f"""{NEW}ca = "root"
+postgres = 19
+# more
+[[server.new.sni]]
+hosts = ["m.example.com"]
+ca = "partner"
+external = true
+{POLICY_NEW.format("new", "app")}"""
+ALSO = {
+    "the server itself": (SNI, SNI.replace("# more", 'trust = ["partner"]'), "server.new"),
+    "a further identity": (SNI, SNI.replace('ca = "partner"', 'ca = "root"\ntrust = ["partner"]'), None),
+    "the other way": (
+        SNI.replace('ca = "partner"\nexternal', 'ca = "root"\nexternal'),
+        SNI,
+        "server.new/m.example.com",
+    ),
+    "a new identity": (
+        f"{SNI.partition('[[')[0]}{POLICY_NEW.format('new', 'app')}",
+        SNI,
+        "server.new/m.example.com",
+    ),
+}
+
+
+@pytest.mark.parametrize("who", ALSO)
+def test_what_one_identity_of_a_server_trusts_hides_nothing_of_another(who: str) -> None:
+    before, after, entity = ALSO[who]
+    difference = pgtls.diff(bundles(before), bundles(after))
+    changes = [(one.kind, one.entity) for one in difference.protection if one.what == "is trusted through"]
+    assert (("weakened", entity) in changes) == (entity is not None)
+    assert difference.exceeds("weakened") or entity is None
+
+
 def test_another_certificate_under_the_same_file_name_is_a_weakening() -> None:
     foreign = ("[ca.machines]\n", '[ca.machines]\ncert_file = "company.crt"\ncrl = false\n')
     one, other = (spec(foreign, files={"company.crt": company(name)}) for name in ("Company", "Another"))
@@ -1176,6 +1367,28 @@ def test_a_key_on_another_machine_is_told_of_each_user_who_was_there(who: str, m
 
 
 @pytest.mark.parametrize(
+    ("user", "told"),
+    [
+        ('[user.web]\nca = "root"\nroles = ["app"]\n', True),
+        ('[user.web]\nca = "root"\nroles = ["one"]\ncommon_name = "app"\n', True),
+        ('[user.web]\nca = "root"\nroles = ["one"]\n', False),
+    ],
+    ids=["the role", "the common name", "neither"],
+)
+def test_a_new_name_of_a_user_does_not_hide_that_its_key_is_on_another_machine(user: str, *, told: bool) -> None:
+    standby = '[server.new]\nca = "root"\nclient_ca = ["root"]\nhosts = ["10.9.9.9"]\nno_local = true\n'
+    standby += 'standby_of = "main"\nreplication_user = "web"\n'
+    more = 'auth = "scram-sha-256"\nclient_cert = "verify-ca"'
+    old = pgtls.loads(KEY.format(user='[user.app]\nca = "root"\n', who='["dba"]', more=more), now=NOW)
+    renamed, moved = (
+        pgtls.loads(KEY.format(user=user, who='["dba"]', more=more) + one, now=NOW) for one in ("", standby)
+    )
+    row = ("weakened", "user.web", "its key is on other machines")
+    assert row not in found(pgtls.diff(old, renamed))
+    assert (row in found(pgtls.diff(old, moved))) is told
+
+
+@pytest.mark.parametrize(
     ("hosts", "told"),
     [
         ('hosts = ["x.example.com", "db.example.com"]', True),
@@ -1308,7 +1521,7 @@ def test_a_service_that_dials_another_server_under_its_name_is_a_weakening(
 ) -> None:
     old = pgtls.loads(SERVICES + before, now=NOW)
     new = pgtls.loads((SERVICES.replace(*SHOP) if "main-shop" in after else SERVICES) + after, now=NOW)
-    entities = {c.entity for c in pgtls.diff(old, new).protection if c.what.startswith("what service ")}
+    entities = {c.entity for c in pgtls.diff(old, new).protection if c.what.startswith("the servers of ")}
     assert entities == ({told} if told else set())
 
 
@@ -1359,21 +1572,21 @@ GETS = {
     "a new policy that admits nobody": (
         MAIN,
         MAIN + SECRET.format('"main"', '{ env = "A" }') + COVER.format(0, "main") + COVER.format(128, "main"),
-        ("none", "server.main"),
+        ("none", "server.main for 10.0.0.1:1812"),
     ),
     "a policy on a further server": (
         OF_MAIN,
         MAIN + another("dev") + SECRET.format('"main", "dev"', '{ env = "A" }'),
-        ("server.main", "server.dev, server.main"),
+        ("server.main for 10.0.0.1:1812", "server.dev, server.main for 10.0.0.1:1812"),
     ),
     "a policy on a further server that shares a host": (
         OF_MAIN.replace('"db.example.com"', '"db.example.com", "localhost"', 1),
         MAIN.replace('"db.example.com"', '"db.example.com", "localhost"', 1)
         + another("dev").replace('"dev.example.com"', '"dev.example.com", "localhost"')
         + SECRET.format('"main", "dev"', '{ env = "A" }'),
-        ("server.main", "server.dev, server.main"),
+        ("server.main for 10.0.0.1:1812", "server.dev, server.main for 10.0.0.1:1812"),
     ),
-    "a file": (MAIN, MAIN + SECRET.format('"main"', '{ file = "/x" }'), ("none", "server.main")),
+    "a file": (MAIN, MAIN + SECRET.format('"main"', '{ file = "/x" }'), ("none", "server.main for 10.0.0.1:1812")),
     "a new name of the server": (OF_MAIN, OF_MAIN.replace("main", "primary"), None),
     "a new name of the policy": (OF_MAIN, OF_MAIN.replace("policy.secret", "policy.other"), None),
     "a further policy with the secret": (
@@ -1384,33 +1597,29 @@ GETS = {
     "a server in the place of one that is gone": (
         OF_MAIN,
         OF_MAIN.replace("main", "dev").replace("db.example.com", "dev.example.com"),
-        ("server.main", "server.dev"),
+        ("server.main for 10.0.0.1:1812", "server.dev for 10.0.0.1:1812"),
     ),
 }
 
 
 LDAP = 'auth = "ldap"\nauth_options = { ldapserver = "ldap.example.com", ldapprefix = "cn=" }\n'
 SCRAM = 'auth = "scram-sha-256"\n'
+MORE = ("no certificate, scram-sha-256", "no certificate, password, scram-sha-256")
+HALF = COVER.format(0, "main")
 ANSWERS = {
-    "another method below rejects": (
-        LDAP,
-        "logs",
-        ("no certificate, scram-sha-256", "no certificate, password, scram-sha-256"),
-    ),
-    "the same method": (SCRAM, "logs", None),
-    "another method in another database": (LDAP, "other", None),
+    "another method below a reject that leaves a gap": (LDAP, "logs", HALF, MORE),
+    "another method below rejects that cover it": (LDAP, "logs", HALF + COVER.format(128, "main"), None),
+    "the same method": (SCRAM, "logs", HALF, None),
+    "another method in another database": (LDAP, "other", HALF, None),
 }
 
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_client_that_answers_more_requests_of_a_server_is_a_weakening(name: str) -> None:
-    auth, database, told = ANSWERS[name]
+    auth, database, rejects, told = ANSWERS[name]
     more = SECRET.partition("auth =")[0].format('"main"').replace("logs", database) + auth
     base = MAIN + POLICY_NEW.format("main", "app").replace(".new", ".base") + 'databases = ["logs"]\n'
-    old, new = (
-        pgtls.loads(f"{SERVICES.split('[policy')[0]}{one}", now=NOW)
-        for one in (base, base + more + COVER.format(0, "main") + COVER.format(128, "main"))
-    )
+    old, new = (pgtls.loads(f"{SERVICES.split('[policy')[0]}{one}", now=NOW) for one in (base, base + more + rejects))
     found = pgtls.diff(old, new)
     changes = {(c.before, c.after) for c in found.protection if c.what.startswith("what the clients of service")}
     assert changes == ({told} if told else set())
@@ -1422,6 +1631,6 @@ def test_a_secret_on_another_machine_is_a_weakening_whatever_its_policy_admits(
 ) -> None:
     old, new = (pgtls.loads(f"{SERVICES.split('[policy')[0]}{one}", now=NOW) for one in (before, after))
     difference = pgtls.diff(old, new)
-    changes = [(c.before, c.after) for c in difference.protection if c.what.startswith("other machines get the secret")]
+    changes = [(c.before, c.after) for c in difference.protection if c.what.startswith("who gets the secret")]
     assert changes == ([told] if told else [])
     assert not told or difference.exceeds("weakened")

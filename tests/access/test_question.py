@@ -122,6 +122,26 @@ def test_a_refused_certificate_names_those_that_the_map_accepts(capsys: Capture,
     assert ask(capsys, tmp_path, hba, *ALICE, "--cert", "alice.example.com", ident=ident)["outcome"] == "admit"
 
 
+BESIDE: dict[str, tuple[str, str, str]] = {
+    "by a map": ("map=m", "mallory", 'a certificate whose common name is "mallory" or one that matches "/^(.*)-x$"'),
+    "by a map of subjects": (
+        "map=m clientname=DN",
+        "CN=alice-x",
+        'a certificate whose subject is "mallory" or one that matches "/^(.*)-x$"',
+    ),
+    "without a map": ("", "alice", "a certificate whose common name is the role"),
+}
+
+
+@pytest.mark.parametrize(("options", "shown", "asks"), BESIDE.values(), ids=BESIDE)
+def test_a_certificate_beside_another_proof_is_named_as_the_line_compares_it(
+    capsys: Capture, tmp_path: Path, options: str, shown: str, asks: str
+) -> None:
+    hba, ident = f"hostssl all all all gss clientcert=verify-full {options}\n", "m mallory alice\nm /^(.*)-x$ alice\n"
+    answer = ask(capsys, tmp_path, hba, *ALICE, "--cert", shown, ident=ident)
+    assert (answer["outcome"], answer["asks"][1:]) == ("admit", [asks])
+
+
 def test_a_certificate_may_be_given_by_its_whole_subject(capsys: Capture, tmp_path: Path) -> None:
     hba, subject = "hostssl all all all cert clientname=DN map=m\n", "CN=alice,OU=x,O=Example"
     ident = f'm "{subject}" alice\n'

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, partial
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 from hypothesis import HealthCheck, assume, example, given, settings
@@ -52,6 +53,7 @@ class Rule(NamedTuple):
     auth: str
     mode: str
     until: str
+    network: str = "10.0.0.0/8"
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,11 @@ class World:
             text += f'member_of = ["{user.group}"]\n' * bool(user.group) + f"until = {user.until}\n" * bool(user.until)
         for number, rule in enumerate(self.rules):
             who = ", ".join(f'"u{one}{self.people}"' if one.isdigit() else f'"{one}"' for one in rule.users)
-            text += f'[policy.p{number}{self.policies}]\nusers = [{who}]\ndatabases = ["shop"]\nfrom = ["10.0.0.0/8"]\n'
+            text += (
+                f'[policy.p{number}{self.policies}]\nusers = [{who}]\ndatabases = ["shop"]\nfrom = ["{rule.network}"]\n'
+            )
             text += AUTH[rule.auth] + f'sslmode = "{rule.mode}"\n' * (rule.auth != "reject")
+            text += 'waiver = { reason = "x", codes = ["PGT310", "PGT331"] }\n' * (rule.mode == "prefer")
             text += f"priority = {PRIORITIES[rule.auth]}\n" + f"until = {rule.until}\n" * bool(rule.until)
         return text
 
@@ -85,7 +90,9 @@ NUMBERS = st.integers(0, 2)
 USERS = st.builds(User, st.sampled_from(("", "app", "app")), st.sampled_from(("", "", "", "staff")), END)
 WHO = st.one_of(st.lists(st.sampled_from("012"), min_size=1, max_size=2, unique=True).map(tuple), st.just(("+staff",)))
 MODES = st.sampled_from(("require", "verify-full"))
-RULES = st.builds(Rule, WHO, st.sampled_from(("scram", "bound", "radius", "another")), MODES, END)
+ANY_MODE = st.sampled_from(("require", "verify-full", "verify-full", "prefer"))
+NETWORKS = st.sampled_from(("10.0.0.0/8", "10.0.0.0/8", "192.0.2.0/24"))
+RULES = st.builds(Rule, WHO, st.sampled_from(("scram", "bound", "radius", "another")), ANY_MODE, END, NETWORKS)
 LAST = st.builds(Rule, st.sampled_from((("all",), ("0",))), st.sampled_from(("reject", "scram")), MODES, END)
 WORLDS = st.builds(World, st.tuples(USERS, USERS, USERS), st.tuples(RULES, RULES, LAST))
 
@@ -139,6 +146,10 @@ SHARED = World(
         Rule(("1",), "reject", "require", ENDS[1]),
     ),
 )
+APART = replace(
+    SHARED,
+    rules=(SHARED.rules[0], Rule(("1",), "scram", "prefer", "", "192.0.2.0/24"), SHARED.rules[2]),
+)
 SECRETS = World(
     (User("", "", ""),) * 3,
     (
@@ -156,9 +167,9 @@ def at(text: str, moment: datetime) -> pgtls.Spec | None:
     return one if pgtls.check(one) else None
 
 
-def admitting(one: pgtls.Spec, role: str) -> tuple[str, frozenset[str]] | None:
+def admitting(one: pgtls.Spec, role: str, source: str) -> tuple[str, frozenset[str]] | None:
     """Return the method, and the sources of secrets, of what admits a role; None: it is refused."""
-    found = pgtls.explain(one, user=role, database="shop", source="10.1.2.3")
+    found = pgtls.explain(one, user=role, database="shop", source=source)
     if found.outcome == "refuse":
         return None
     policy = one.usable().fleet.policies[found.policies[0]]
@@ -176,19 +187,20 @@ def demanded(fleet: Fleet) -> dict[tuple[str, str], tuple[int, bool]]:
 
 def opened(old: pgtls.Spec, new: pgtls.Spec) -> Iterator[str]:
     """Yield "granted" or "weakened" for each difference between two specs at one instant."""
-    for role in ("app", "u0", "u1", "u2", "stranger"):
-        before, after = admitting(old, role), admitting(new, role)
+    for role, source in product(("app", "u0", "u1", "u2", "stranger"), ("10.1.2.3", "192.0.2.3")):
+        before, after = admitting(old, role, source), admitting(new, role, source)
         if after and not before:
             yield "granted"
         elif after and before and before != after and before[0] == after[0]:
             yield "weakened"
     one, other = (demanded(spec.usable().fleet) for spec in (old, new))
     for key in one.keys() & other.keys():
-        if any(will < was for was, will in zip(one[key], other[key], strict=True)) and admitting(old, key[1]):
+        if any(will < was for was, will in zip(one[key], other[key], strict=True)):
             yield "weakened"
 
 
 @example((SHARED, moved(SHARED, 0, 0, 1)))
+@example((APART, moved(APART, 0, 0, 1)))
 @example((SECRETS, replace(moved(SECRETS, 0, 0, 1), policies="-new")))
 @example((SHARED, replace(ruled(SHARED, 0, Rule(("0", "2"), "scram", "verify-full", "")), server="-new")))
 @example((SECRETS, ended(ended(SECRETS, 2, ENDS[2], 2, ENDS[1]), 0, ENDS[0], 2, "")))

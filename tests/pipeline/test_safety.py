@@ -301,6 +301,23 @@ def test_without_its_tree_a_plan_works_from_the_lock_and_a_build_does_not(place:
     assert not place.out.exists()
 
 
+def test_a_build_without_its_tree_leaves_what_the_tree_remembers(place: Place) -> None:
+    """The tree may be away for a moment: a file system that is not mounted, a restore that has begun."""
+    place.build(SMALL)
+    before, away = place.state(), place.directory / "away"
+    away.mkdir()
+    for path in place.out.glob("[!.]*"):
+        path.rename(away / path.name)
+    for _ in range(2):
+        with pytest.raises(Rejected) as rejected:
+            place.build()
+        assert codes(rejected) == ["PGT555"]
+    for path in away.iterdir():
+        path.rename(place.out / path.name)
+    assert steps(place.build()) == []
+    assert {**place.state(), "out/manifest.json": None} == {**before, "out/manifest.json": None}
+
+
 def test_a_ca_that_left_the_spec_keeps_its_key(place: Place) -> None:
     place.build(SMALL)
     key = place.file("ca/clients/ca.key").read_bytes()

@@ -6,6 +6,7 @@ afterwards, a build in full finds no file to change. ``PGTLS_TEST_EDITS`` is the
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from dataclasses import replace
@@ -18,7 +19,7 @@ from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.state import manifest as manifests
 from pgtls.state import seal
-from pgtls.state.names import MANIFEST
+from pgtls.state.names import MANIFEST, MEMORY_PATH
 from pgtls.state.tree import Later
 from support.building import NOW, Place
 
@@ -139,15 +140,18 @@ def text(tables: Tables) -> str:
 
 
 def planned_in_full(place: Place, now: datetime) -> Planned:
-    """Plan without what the manifest says about texts that stay: it is sealed as if a build had written it."""
-    path = place.file(MANIFEST)
-    content = path.read_bytes()
-    without = replace(manifests.parse(content, str(path)), texts={}).parts()
-    path.write_bytes(b"".join(seal.closed(seal.of(str(place.out)) or b"", without)))
+    """Plan without what the manifest says about texts that stay: it is sealed as if the last build had written it."""
+    path, memory, key = place.file(MANIFEST), place.file(MEMORY_PATH), seal.of(str(place.out)) or b""
+    content, remembered = path.read_bytes(), memory.read_bytes()
+    without = b"".join(seal.closed(key, replace(manifests.parse(content, str(path)), texts={}).parts()))
+    digests = {**json.loads(seal.opened(remembered)), MANIFEST: sha256(without).hexdigest()}
+    path.write_bytes(without)
+    memory.write_bytes(b"".join(seal.closed(key, [json.dumps(digests).encode() + b"\n"])))
     try:
         return place.plan(now=now, asked=WILLING)
     finally:
         path.write_bytes(content)
+        memory.write_bytes(remembered)
 
 
 def comparable(planned: Planned) -> object:

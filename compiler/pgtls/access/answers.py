@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.bundles import index
 from pgtls.access.demands import Clients, Demand
-from pgtls.access.meaning import SECRET, Accepted, Holders, secret_options
+from pgtls.access.meaning import SECRET, Accepted, Holders, as_text, secret_options
 from pgtls.access.text import Text, shows
 from pgtls.fleet.model import subject_attributes
 from pgtls.hba.match import map_identity
 from pgtls.hba.model import Surroundings
 from pgtls.hba.regex import Undecidable
-from pgtls.language.values import Secret
 from pgtls.pki.expected import subject_text
 from pgtls.postgres.releases import NEWEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pgtls.access.classes import Class
     from pgtls.access.demands import Demands
-    from pgtls.access.meaning import Ask
+    from pgtls.access.meaning import Ask, Bearer
     from pgtls.access.model import Entry, Rules
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Policy, Server
@@ -46,7 +44,7 @@ class Side:
     @cached_property
     def clients(self) -> Clients:
         """What it demands of clients."""
-        return Clients(self.fleet, self.entries)
+        return Clients(self.fleet)
 
 
 def checks_crls(server: Server) -> bool:
@@ -86,7 +84,10 @@ def holders_of(side: Side, server: str) -> frozenset[Holder]:
 
 
 class State:
-    """One server in one state. ``holders`` are the certificates that it trusts, ``others`` those of the other state."""
+    """One server in one state. ``holders`` are the certificates that it trusts, ``others`` those of the other state.
+
+    ``alone`` are the users whose certificates only this state trusts.
+    """
 
     def __init__(self, side: Side, name: str, holders: frozenset[Holder], others: frozenset[Holder]) -> None:
         rules = side.rules.get(name)
@@ -100,6 +101,7 @@ class State:
         self.idents = rules.ident.lines if rules else ()
         self._version = rules.server.table.postgres if rules else NEWEST
         self._alone = holders - others
+        self.alone: frozenset[Bearer] = frozenset(("user", one.user) for one in self._alone)
         self._shown = {one.user: one for one in holders} if holders != others else {}
         self._index = {line.number: index for index, line in enumerate(self.lines)}
         self.answer = cache(self._answer)
@@ -119,22 +121,22 @@ class State:
             self.min_tls if transport == "tls" else "",
         )
 
-    def demands(self, answer: Answer, role: str, connection: Class) -> Demands:
-        """Return what policies and bundles demand of the clients of a role."""
+    def demands(self, answer: Answer, role: str) -> Demands:
+        """Return what policies demand of the clients of a role."""
         if answer.line is None or answer.ask is None:
             return {"": Demand()}
-        return self._clients.with_bundles(self._asked(answer.line, role), self.name, role, connection)
+        return self._asked(answer.line, role)
 
     def accepted(self, answer: Answer, role: str) -> Accepted:
-        """Return whose identity is accepted for a role."""
+        """Return whose identity is accepted for a role: of a certificate, and of the name that a method proves."""
         if self.text is None or answer.line is None or answer.ask is None:
             return Accepted()
         line = self.lines[answer.line]
-        found = self.text.accepted(line, role)
+        found, proved = self.text.accepted(line, role), self.text.proved(line, role)
         further = frozenset(
             ("user", one.user) for one in self._alone if self._accepts(line, answer.ask, found, one, role)
         )
-        return replace(found, bearers=found.bearers | further)
+        return Accepted(found.bearers | proved.bearers | further, found.patterns | proved.patterns)
 
     def with_texts(self, accepted: Accepted) -> Accepted:
         """Add the names in the certificates of the accepted users.
@@ -172,7 +174,4 @@ def _sourced(ask: Ask | None, policies: Sequence[Policy]) -> Ask | None:
 
 
 def _sources_of(policy: Policy) -> frozenset[tuple[str, str]]:
-    return frozenset(
-        (name, f"({value.described})" if isinstance(value, Secret) else str(value))
-        for name, value in policy.table.auth_options.items()
-    )
+    return frozenset((name, as_text(value)) for name, value in policy.table.auth_options.items())

@@ -12,6 +12,7 @@ from pgtls.access.grants import accepted_authorities
 from pgtls.access.model import Entry
 from pgtls.access.order import arrange
 from pgtls.access.sets import Addresses, Databases, Roles, Scope
+from pgtls.access.undecided import undecided
 from pgtls.language.models import SSLMODES
 from pgtls.postgres.libpq import SNI_SINCE
 
@@ -219,8 +220,17 @@ def _applies(way: _Way, role: str, databases: Databases | None, parts: Sequence[
     """Return whether a policy admits a role to these databases from any of these parts of its addresses."""
     if databases is None or not parts or not way.rivals:
         return databases is not None and bool(parts)
-    scopes = (Scope(Roles(frozenset((role,))), databases, part) for part in parts)
-    return any(not any(scope.within(rival.scope, known) for rival in way.rivals) for scope in scopes)
+    roles = Roles(frozenset((role,)))
+    scopes = (rival.scope for rival in way.rivals)
+    rivals = [one for one in scopes if databases.within(one.databases) and roles.within(one.roles, known)]
+    return any(not _covered(Scope(roles, databases, part), rivals, known) for part in parts)
+
+
+def _covered(scope: Scope, rivals: Sequence[Scope], known: Memberships) -> bool:
+    """Return whether one of these scopes, or several together, cover a scope. Each has its roles and databases."""
+    if any(scope.addresses.within(rival.addresses) for rival in rivals):
+        return True
+    return len(rivals) > 1 and undecided(scope, scope, rivals, known) is None
 
 
 def _mode(policy: Policy) -> SslMode:

@@ -12,14 +12,12 @@ from pgtls.hba.model import Name
 from pgtls.language.values import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from pgtls.access.answers import Answer
     from pgtls.access.demands import Demand
     from pgtls.access.meaning import Accepted, Ask, Bearer
 
 SHOWN = 5
-"""The maximum number of identities that a report names."""
+"""The maximum number of identities that a report names, of those that a change does not concern."""
 
 
 def words(answer: Answer, other: Answer, whose: str, over: str, *, cleartext: bool) -> str:
@@ -27,49 +25,48 @@ def words(answer: Answer, other: Answer, whose: str, over: str, *, cleartext: bo
     if answer.ask is None:
         return "refused"
     ask = answer.ask
-    options = _options(ask, other.ask) if other.ask and other.ask.method == ask.method else ""
+    options = _options(ask, other.ask if other.ask and other.ask.method == ask.method else None)
     unchecked = "" if answer.checked or ask.certificate == "none" else ", revoked or not,"
     certificate = (
         f" and a certificate ({ask.certificate})" if ask.certificate != "none" and ask.method != "cert" else ""
     )
     version = f" {answer.tls} or later" if other.tls and other.tls != answer.tls else ""
     where = f" over TLS{version} or in cleartext" if cleartext else f"{over}{version}"
-    return f"{ask.method}{options}{whose}{certificate}{unchecked}{where}"
+    return f"{ask.method}{whose}{options}{certificate}{unchecked}{where}"
 
 
-def demanded(own: Demand, other: Demand, who: str) -> str:
-    """Describe what clients must do, and what their bundles set if one of the two states differs in that."""
-    clients = (
-        f", clients{f' of {who}' * bool(who)} use {own.mode}{' and channel binding' * own.bound}" if own.mode else ""
-    )
-    if not own.bundled or not other.bundled:
-        return clients
-    bindings = own.bundled.binding, other.bundled.binding
-    binds = bindings[0] != bindings[1] and "disable" in bindings
-    if own.is_met and other.is_met and not binds:
-        return clients
-    return f"{clients}, their bundles {own.bundled.mode}{f' and channel_binding={bindings[0]}' * binds}"
+def demanded(demand: Demand, who: str) -> str:
+    """Describe what clients must do."""
+    whose, bound = f" of {who}" * bool(who), " and channel binding" * demand.bound
+    return f", clients{whose} use {demand.mode}{bound}" if demand.mode else ""
 
 
-def _options(ask: Ask, other: Ask) -> str:
+def _options(ask: Ask, other: Ask | None) -> str:
     """List the options of a method that only this state has, and those that only the other state has."""
-    own = [f" with {name}={word(Name(value))}" for name, value in sorted(ask.options - other.options)]
-    names = {name for name, _ in ask.options}
-    return "".join((*own, *(f" without {name}" for name in sorted({name for name, _ in other.options} - names))))
+    beside = other.options if other else frozenset()
+    own = [f"{name}={word(Name(value))}" for name, value in sorted(ask.options - beside)]
+    lacking = sorted({name for name, _ in beside} - {name for name, _ in ask.options})
+    listed = ((" with", own), (" without", lacking))
+    return "".join(f"{start} {', '.join(names)}," for start, names in listed if names)
 
 
 def whose_words(answer: Answer, accepted: Accepted, other: Accepted, role: str) -> str:
-    """List the accepted identities, new ones first. Return "" if only the role's own identity is accepted."""
+    """List the accepted identities: all new ones, then some others. Return "" if there is only the role's own."""
     if answer.ask is None:
         return ""
-    named = {bearer: _label(bearer) for bearer in accepted.bearers}
-    if not accepted.patterns and list(named.values()) == [role]:
+    named = {bearer: _label(bearer) for bearer in sorted(accepted.bearers)}
+    if not accepted.patterns and {*named.values()} == {role}:
         return ""
-    names = [named[bearer] for bearer in sorted(named, key=lambda bearer: (bearer in other.bearers, bearer))]
-    patterns = sorted(accepted.patterns, key=lambda pattern: (pattern in other.patterns, str(pattern)))
-    entries = (f"{_WHOLE[part]}{word(identity)} as {word(target)}" for part, identity, target in patterns)
-    shown = [*entries, *names]
-    return f" ({', '.join(shown[:SHOWN])}{' …' if len(shown) > SHOWN else ''})" if shown else " (nobody)"
+    patterns = {
+        (part, identity, target): f"{_WHOLE[part]}{word(identity)} as {word(target)}"
+        for part, identity, target in sorted(accepted.patterns, key=str)
+    }
+    entries = [(pattern in other.patterns, text) for pattern, text in patterns.items()]
+    entries += [(bearer in other.bearers, text) for bearer, text in named.items()]
+    new = dict.fromkeys(text for is_known, text in entries if not is_known)
+    found = list(new | dict.fromkeys(text for _, text in entries))
+    most = max(SHOWN, len(new))
+    return f" ({', '.join(found[:most])}{' …' if len(found) > most else ''})" if found else " (nobody)"
 
 
 def _label(bearer: Bearer) -> str:
@@ -103,9 +100,3 @@ def shown(value: Any) -> str:
             return ", ".join(f"{key} = {shown(one)}" for key, one in value if one not in (None, (), {}))
         case _:
             return str(value)
-
-
-def people(users: Collection[str]) -> str:
-    """Name the first of some users."""
-    names = list(users)
-    return f"{shown(names[:SHOWN])}{' …' if len(names) > SHOWN else ''}"

@@ -246,7 +246,7 @@ FIELDS: Mapping[str, Mapping[str, Field | Report]] = {
         "passphrase": _SECRET,
         "passphrase_command": _UNRANKED,
         "crl": _SWITCH,
-        "csr_file": _FILES,
+        "csr_file": _UNRANKED,
         "external": Field(reviewed),
         "cert_file": _FILES,
         "key_file": _UNRANKED,
@@ -274,7 +274,7 @@ FIELDS: Mapping[str, Mapping[str, Field | Report]] = {
         "renew_before": _NEUTRAL,
         "rotate_key": _SWITCH,
         "subject": "certificates",
-        "csr_file": _FILES,
+        "csr_file": _UNRANKED,
         "external": Field(reviewed),
         "cert_file": _FILES,
         "key_file": _UNRANKED,
@@ -335,6 +335,32 @@ FIELDS: Mapping[str, Mapping[str, Field | Report]] = {
     },
 }
 """The comparison of each field, or the report that covers it. A test fails for a new field until it is listed here."""
+
+SERVICE: Mapping[str, Field] = {
+    "role": Field(reviewed),
+    "database": Field(reviewed),
+    "replication": Field(reviewed),
+    "hostaddr": Field(reviewed),
+    "sslmode": Field(sslmode),
+    "channel_binding": Field(ranked("disable", "prefer", "require"), lambda binding: binding or "prefer"),
+    "certificate": _SWITCH,
+}
+"""The comparison of each parameter of a service (:class:`~pgtls.access.model.Entry`). libpq prefers channel binding."""
+
+ENVIRONMENT: Mapping[str, tuple[str, Field]] = {
+    "PGSSLMODE": ("sslmode", Field(sslmode)),
+    "PGCHANNELBINDING": ("channel_binding", SERVICE["channel_binding"]),
+    "PGREQUIREAUTH": ("answers", Field(permitted, lambda words: words and frozenset(words.split(",")))),
+    "PGSSLCERTMODE": ("certificate", Field(ranked("disable", None, "require"))),
+    "PGSSLNEGOTIATION": ("", Field(ranked(None, "direct"))),
+    "PGSSLROOTCERT": ("", Field(ranked("system", None))),
+    "PGGSSENCMODE": ("", Field(ranked(None, "disable"))),
+}
+"""The comparison of each variable in the environment of a bundle (None: it is not set).
+
+The word before it is the parameter of services that gives the variable. A report that has a row for that parameter has
+none for the variable. If PGSSLROOTCERT names a file, the CAs in it are compared as roots of bundles.
+"""
 
 ENTRIES = ("settings", "auth_options")
 """Fields that are tables: each of their entries is compared separately."""

@@ -82,12 +82,11 @@ def _is_same(name: str, old: Side, new: Side) -> bool:
     """Return whether a server is the same in both states, as are most servers of a change."""
     if name not in old.rules or name not in new.rules:
         return False
-    one, other = (_compiled(side, side.rules[name]) for side in (old, new))
-    return one == other and old.clients.services[name] == new.clients.services[name]
+    return _compiled(old, old.rules[name]) == _compiled(new, new.rules[name])
 
 
 def _compiled(side: Side, rules: Rules) -> tuple[object, ...]:
-    """Return everything about a server that :func:`_server` compares, apart from users, CAs and bundles."""
+    """Return everything about a server that :func:`_server` compares, apart from users and CAs."""
     cas = [ca.name for ca in rules.server.accepted_cas]
     asked = [
         (policy.name, policy.sslmode, policy.table.channel_binding, policy.table.auth_options, policy.roles)
@@ -120,14 +119,14 @@ def _server(former: str, name: str, old: Side, new: Side) -> Iterator[Change]:
     states = State(old, former, before, after), State(new, name, after, before)
     declared = old.fleet.memberships, new.fleet.memberships
     users = [*old.fleet.users.values(), *new.fleet.users.values()]
+    named = frozenset((*(role for user in users for role in user.roles), *_mapped_roles(states)))
     classes = Classes(
         [line_coverage(line) for line in states[0].lines],
         [line_coverage(line) for line in states[1].lines],
         declared[0].agreed(declared[1]),
-        sorted({*(name for user in users for name in user.roles), *_shown_roles(before ^ after, states)}),
+        sorted({*named, *_shown_roles(before ^ after, states)}),
         declared,
     )
-    named = frozenset(role for user in users for role in user.roles)
     databases = _bits_of_databases(states)
     found: dict[_Group, list[_Place]] = {}
     for connection in classes.combined():
@@ -135,6 +134,12 @@ def _server(former: str, name: str, old: Side, new: Side) -> Iterator[Change]:
             found.setdefault(group, []).append(place)
     for group, places in found.items():
         yield _change(name, group, places, named, databases, classes)
+
+
+def _mapped_roles(states: tuple[State, State]) -> Iterator[str]:
+    """Yield the roles that maps name: those of no user, too."""
+    roles = (ident.role for state in states for ident in state.idents)
+    return (role.text for role in roles if isinstance(role, Name) and "\\1" not in role.text)
 
 
 def _shown_roles(holders: frozenset[Holder], states: tuple[State, State]) -> Iterator[str]:
@@ -156,14 +161,13 @@ def _compare(connection: Class, states: tuple[State, State], *, socket: bool) ->
     clear = tuple(answer is not None and answer.ask is not None for answer in bare)
     over = "" if socket else " over TLS"
     policies = tuple(dict.fromkeys((*old.policies, *new.policies)))
+    alone = tuple(state.alone for state in states)
     for role in connection.role.names:
-        pairs = paired(
-            *(state.demands(answer, role, connection) for state, answer in zip(states, (old, new), strict=True))
-        )
+        pairs = paired(*(state.demands(answer, role) for state, answer in zip(states, (old, new), strict=True)))
         whose = tuple(state.accepted(answer, role) for state, answer in zip(states, (old, new), strict=True))
         compared = tuple(state.with_texts(one) for state, one in zip(states, whose, strict=True))
-        for kind, demands, who in kinds(old, new, compared, clear, pairs):
-            clients = demanded(*demands, who), demanded(*demands[::-1], who)
+        for kind, demands, who in kinds(old, new, compared, alone, clear, pairs):
+            clients = tuple(demanded(demand, who) for demand in demands)
             before = words(old, new, whose_words(old, whose[0], whose[1], role), over, cleartext=clear[0]) + clients[0]
             after = words(new, old, whose_words(new, whose[1], whose[0], role), over, cleartext=clear[1]) + clients[1]
             state, answer = (states[0], old) if kind == "lost" else (states[1], new)

@@ -175,7 +175,8 @@ def _asks(line: Line, known: Sequence[Identity]) -> Iterator[str]:
     if line.method != "cert":
         wanted = line.option("clientcert")
         if wanted == "verify-full":
-            yield "a certificate whose common name is the role"
+            part = "subject" if line.option("clientname") == "DN" else "common name"
+            yield f"a certificate whose {part} is {_alternatives(known) if line.map else 'the role'}"
         elif wanted:
             yield "a certificate of a trusted CA"
 

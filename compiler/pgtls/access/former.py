@@ -1,4 +1,4 @@
-"""Find older certificates that a server would take for those of other users (PGT254)."""
+"""Find certificates of the lock that a server would take for those of other users (PGT254)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def inheritable(fleet: Fleet, server: Server, held: Held) -> Iterator[Diagnostic
     If the spec has a table again that a former user had, pgtls cannot know whether it is the same person. The servers
     with a CRL report each pair once, and so do those without.
     """
-    if not any(line.entity.kind == "user" for line in held.shared):
+    if not held.shared:
         return
     heirs = _Heirs(fleet, server, held)
     alike = [one for one in fleet.servers.values() if one.table.crl == server.table.crl and one.name < server.name]
@@ -94,9 +94,10 @@ class _Heirs:
 
     def of(self, line: Known) -> Iterator[_Heir]:
         """Yield the users and entries for which the server accepts a certificate of somebody else."""
-        if line.entity.kind != "user" or line.ca not in self._trusted:
+        if line.ca not in self._trusted:
             return
-        left = (line.ca, line.certificate.serial) in self._former
+        # No name of a user is meant for the certificate of a server, whether or not the spec still has the server.
+        left = line.entity.kind != "user" or (line.ca, line.certificate.serial) in self._former
         subject, today = line.certificate.subject, self._today(line.entity)
         owner = self._users.get(line.entity)
         shown = dict.fromkeys(map(self._compared, shown_names(line.certificate, hosts=self._pooler)))
@@ -163,12 +164,14 @@ def _inheritance(server: Server, heir: _Heir, line: Known) -> Diagnostic:
     if server.kind == "pooler":
         help_ = f'take it from a CA under another root: PgBouncer reads no CRL, and pooler "{server.name}" takes it'
     elif server.table.crl:
-        help_ = f"remove {line.entity} in a build of its own first, which revokes that certificate"
+        first = f"remove {line.entity}" if line.entity.kind == "user" else "have it signed with serverAuth alone"
+        help_ = f"{first} in a build of its own first, which revokes that certificate"
     else:
         table = header("server", server.name)
         help_ = f"set crl = true on {table}: without it, that server takes revoked certificates too"
     is_back = heir.entity == line.entity
-    who = f"a former {line.entity}" if is_back or heir.by_pattern else line.entity
+    is_former = line.entity.kind == "user" and (is_back or heir.by_pattern)
+    who = f"a former {line.entity}" if is_former else line.entity
     good = f"good until {line.certificate.not_after:%Y-%m-%d}"
     if heir.entity is None:
         change = f"delete the entry until {line.certificate.not_after:%Y-%m-%d}"

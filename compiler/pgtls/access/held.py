@@ -59,9 +59,10 @@ class Issued(Protocol):
 class Held(NamedTuple):
     """The certificates of the lock that a server with, or one without CRLs accepts.
 
-    ``by_ca`` are those of users, by the NAME of their CA. ``shared`` may pass for others: they have names that the spec
-    uses for others, or owners who left the spec or have another name today. ``former`` are those of owners who left, by
-    (CA, serial). ``cas`` are those of CAs.
+    ``by_ca`` are those with which somebody logs in, by the NAME of their CA, without those of servers of the spec: the
+    build tells of these (PGT567), whatever names they have. ``shared`` may pass for others: they have names that the
+    spec uses for others, or owners who left the spec or have another name today. ``former`` are those of owners who
+    left, by (CA, serial). ``cas`` are those of CAs.
     """
 
     by_ca: Mapping[str, Sequence[Known]] = MappingProxyType({})
@@ -73,11 +74,18 @@ class Held(NamedTuple):
 def held(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, str]] = ()) -> Held:
     """Gather the certificates for any server."""
     lines, by_ca = tuple(lines), dict[str, list[Known]]()
-    for line in lines:
-        if line.entity.kind == "user":
+    of_clients = tuple(line for line in lines if line.entity.kind != "ca" and _logs_in(line))
+    servers = {one.entity for one in fleet.identities()}
+    for line in of_clients:
+        if line.entity not in servers:
             by_ca.setdefault(line.ca, []).append(line)
     cas = tuple(line for line in lines if line.entity.kind == "ca")
-    return Held(by_ca, _shared(fleet, lines, former), former, cas)
+    return Held(by_ca, _shared(fleet, of_clients, former), former, cas)
+
+
+def _logs_in(line: Known) -> bool:
+    """Return whether a server takes it for the certificate of a client."""
+    return line.entity.kind == "user" or line.certificate.serves("clientAuth")
 
 
 def _shared(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, str]]) -> tuple[Known, ...]:
@@ -93,12 +101,14 @@ def _shared(fleet: Fleet, lines: Iterable[Known], former: Collection[tuple[str, 
 
     def is_shared(line: Known) -> bool:
         subject = line.certificate.subject
+        if line.entity.kind != "user":  # no name is meant for it: a pattern may accept any
+            return True
         if today.get(line.entity, subject) != subject or (line.ca, line.certificate.serial) in former:
             return True
         names = map(folded, shown_names(line.certificate, hosts=True))
         return any(name.startswith("*") or holders.get(name, set()).difference((line.entity,)) for name in names)
 
-    return tuple(line for line in lines if line.entity.kind != "ca" and is_shared(line))
+    return tuple(filter(is_shared, lines))
 
 
 def identities(policy: Policy) -> Iterator[tuple[str, str]]:

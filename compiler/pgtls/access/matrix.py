@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pgtls.access.trust import trust
 from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
+from pgtls.hba.ways import ways
 from pgtls.language.models import SSLMODES
 
 if TYPE_CHECKING:
@@ -32,9 +33,11 @@ _OVER: Mapping[str, Over] = {
 class Row:
     """Connections that the server treats alike.
 
-    ``certificates`` are the names that a client certificate may hold, with the roles that each may use.
+    ``certificates`` are the names that a client certificate may hold, with the roles that each may use. If the method
+    proves a name, too, that must be one of them.
 
-    ``sslmode`` is what the policy asks of the client; None on the socket and for rejected connections.
+    ``sslmode`` is what the policy asks of the client; None on the socket and for rejected connections. ``decided_by``
+    are the services that decide logins, if options of the method choose them: an LDAP server, an OAuth issuer.
     """
 
     roles: tuple[str, ...]
@@ -46,6 +49,7 @@ class Row:
     certificates: tuple[tuple[str, tuple[str, ...]], ...]
     sslmode: str | None
     policies: tuple[str, ...]
+    decided_by: tuple[str, ...] = ()
 
     @property
     def admits(self) -> bool:
@@ -120,6 +124,7 @@ def _row(line: Line, policies: Sequence[Policy], maps: Mapping[str, Sequence[Ide
         certificates=_names(line, maps) if certificate == "verify-full" or line.map else (),
         sslmode=None if line.method == "reject" else max(modes, key=SSLMODES.index, default=None),
         policies=tuple(policy.name for policy in policies),
+        decided_by=tuple(sorted(map(str, ways(line.method, dict(line.options))))),
     )
 
 

@@ -141,6 +141,7 @@ class Meaning:
         self.policies = tuple(policies)
         self._holders = holders
         self._version = version
+        self._secret = secret_options(policies)
         self._around: list[int] = []
         self._deciding: dict[int, int] = {}
         self._accepted: dict[tuple[int, str], Accepted] = {}
@@ -224,7 +225,7 @@ class Meaning:
         If the compiler is correct, there is exactly one answer.
         """
         members = (self.policies[index] for index in indices(deciding))
-        return tuple(dict.fromkeys(_ask(policy, transport) for policy in members)) or (None,)
+        return tuple(dict.fromkeys(_ask(policy, transport, self._secret) for policy in members)) or (None,)
 
     def accepted(self, deciding: int, role: str) -> Accepted:
         """Return the identities that the deciding policies together accept for a role."""
@@ -306,9 +307,9 @@ def _narrow(around: list[int], inside: int) -> None:
 
 
 def secret_options(policies: Iterable[Policy]) -> frozenset[str]:
-    """Name the options whose values are secrets.
+    """Name the options whose values are secrets for any of these policies.
 
-    Never compare or show their values in a compiled text.
+    Never compare or show their values in a compiled text: it does not say which of them are secrets.
     """
     return frozenset(
         name for policy in policies for name, value in policy.table.auth_options.items() if isinstance(value, Secret)
@@ -319,11 +320,17 @@ def _method(policy: Policy) -> str:
     return "peer" if policy.local and policy.table.auth == "ident" else policy.table.auth
 
 
-def _ask(policy: Policy, transport: Transport) -> Ask | None:
+def as_text(value: str | int | Secret) -> str:
+    """Write the value of an option as a line does, a secret by its source."""
+    if isinstance(value, Secret):
+        return f"({value.described})"
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _ask(policy: Policy, transport: Transport, secret: frozenset[str]) -> Ask | None:
     if policy.table.auth == "reject" or (policy.requires_tls and transport != "tls"):
         return None
     options = (
-        (name, SECRET if isinstance(value, Secret) else str(int(value)) if isinstance(value, bool) else str(value))
-        for name, value in policy.table.auth_options.items()
+        (name, SECRET if name in secret else as_text(value)) for name, value in policy.table.auth_options.items()
     )
     return Ask(_method(policy), frozenset(options), policy.asks_certificate)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.access.brought import brought
 from pgtls.access.comparisons import ProtectionChange
-from pgtls.access.successors import host, hosts
+from pgtls.access.successors import former_users, host, hosts
 from pgtls.fleet.files import in_both_states, path_in, public_files, references
 from pgtls.fleet.model import Pooler
 
@@ -108,15 +108,15 @@ def _shared(one: str, other: str) -> str | None:
 def keys(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
     """Find users whose key goes to more machines: to poolers and standbys that log in as them.
 
-    Each user who was there may have access, because a map or ``verify-ca`` also admits users that no policy names.
+    Each user who was there may have access, because a map or ``verify-ca`` also admits users that no policy names. A
+    user with a new name may have the role or the common name of one who is gone.
     """
-    before, after = _logging_in(old), _logging_in(new)
-    for user in sorted(old.users.keys() & after.keys()):
-        was, will = before.get(user, {}), after[user]
-        more = len(will) > len(was) or any(host not in was.values() for name, host in will.items() if name not in was)
-        if more:
-            holders = (", ".join(was) or "none", ", ".join(will))
-            yield ProtectionChange("weakened", f"user.{user}", "its key is on other machines", *holders)
+    before, after, former = _logging_in(old), _logging_in(new), former_users(old, new)
+    for user, will in sorted(after.items()):
+        for was in (before.get(name, {}) for name in former.get(user, ())):
+            if len(will) > len(was) or any(host not in was.values() for name, host in will.items() if name not in was):
+                holders = (", ".join(was) or "none", ", ".join(will))
+                yield ProtectionChange("weakened", f"user.{user}", "its key is on other machines", *holders)
 
 
 def _logging_in(fleet: Fleet) -> dict[str, dict[str, str]]:

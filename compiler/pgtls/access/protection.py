@@ -14,8 +14,7 @@ from pgtls.access import pretenders
 from pgtls.access.change_words import shown
 from pgtls.access.comparisons import ENTRIES, FIELDS, Effect, Field, ProtectionChange, constraints, limit
 from pgtls.access.outside import outside
-from pgtls.access.secrets import secrets
-from pgtls.access.services import changed as changed_services
+from pgtls.access.sent import logins, secrets
 from pgtls.access.successors import MOST, formers, kinds, pairs, table_of, unclear
 from pgtls.access.trusted import trusted
 from pgtls.fleet.model import Authority
@@ -43,13 +42,18 @@ def protection(old: Side, new: Side) -> tuple[ProtectionChange, ...]:
         *pretenders.names(old.fleet, new.fleet),
         *pretenders.ports(old.fleet, new.fleet),
         *pretenders.keys(old.fleet, new.fleet),
-        *changed_services(old, new),
         *secrets(old.fleet, new.fleet),
+        *logins(old.fleet, new.fleet),
         *_single("lint", old.fleet.lint, new.fleet.lint),
         *_single("state", old.fleet.state, new.fleet.state),
         *_entities(old.fleet, new.fleet),
         *_accepted(old.waived, new.waived),
     ]
+    return ordered(changes)
+
+
+def ordered(changes: Iterable[ProtectionChange]) -> tuple[ProtectionChange, ...]:
+    """Sort changes as a reviewer reads them, each once."""
     return tuple(sorted(dict.fromkeys(changes), key=lambda c: (_ORDER.index(c.kind), c.entity, c.what, c.before)))
 
 
@@ -60,7 +64,7 @@ def _entities(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
     compared = tuple(pairs(old, new))
     for pair in compared:
         changes = (*_compared(pair.kind, pair.before, pair.after), *_above(pair.before, pair.after))
-        told = (change for change in changes if change.kind == "weakened" or not pair.renamed)
+        told = (change for change in changes if change.kind in ("weakened", "granted") or not pair.renamed)
         yield from (change for change in told if change.what != "hosts" or not pair.moved)
     yield from outside(old, new, compared)
     for (kind, before), after in zip(kinds(old).items(), kinds(new).values(), strict=True):

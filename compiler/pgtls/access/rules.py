@@ -68,12 +68,15 @@ def rules_by_server(
 def compiled(
     resolved: Resolved, loaded: LoadResult, issued: Issued, *, proven: bool
 ) -> tuple[dict[str, Rules], tuple[Diagnostic, ...]]:
-    """Compile and, if asked, prove the rules of a spec as far as it has no faults. Return them with all faults."""
+    """Compile and, if asked, prove the rules of a spec as far as it has no faults. Return them with all faults.
+
+    What is not to be proved is compiled with its faults: for comparisons, a table counts although it has one.
+    """
     fleet, part, found = resolved
     if fleet is None or part is None:
         return {}, found
     wrong = errors(found)
-    rules, faults = rules_by_server(part, issued, provable=proven and not wrong)
+    rules, faults = rules_by_server(part if proven else fleet, issued, provable=proven and not wrong)
     faults = faults if wrong or errors(faults) else (*faults, *ambiguous(part))
     found = (*found, *(independent(loaded.unaffected(faults), wrong) if wrong else faults))
     accepted = [diagnostic for diagnostic in found if diagnostic.accepted]

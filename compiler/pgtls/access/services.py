@@ -1,4 +1,4 @@
-"""Tell what each service of a bundle dials, and find names of services that two servers claim."""
+"""Name the services over several servers, and find names of services that two servers claim."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from pgtls.access.bundles import LOOPBACK, REPLICATION, joined, named
-from pgtls.access.change_words import people
-from pgtls.access.comparisons import ProtectionChange
-from pgtls.access.successors import former_users, host
 from pgtls.diagnostics import Diagnostic
 from pgtls.hba.model import Name
-from pgtls.postgres.libpq import OAUTH_SINCE, authentications
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from pgtls.access.answers import Side
     from pgtls.access.model import Entry
     from pgtls.fleet.model import Fleet, Server
 
@@ -58,7 +53,7 @@ def _primary(server: Server, servers: Mapping[str, Server]) -> Server:
     return server
 
 
-def _over_several(entries: Iterable[Entry]) -> Iterator[tuple[str, tuple[Entry, ...]]]:
+def over_several(entries: Iterable[Entry]) -> Iterator[tuple[str, tuple[Entry, ...]]]:
     """Yield each service over several servers, by its name, as if all of them made equal demands."""
     for members in groups([(entry, {}) for entry in entries]):
         for word in (READ_WRITE_SERVICE, READ_ONLY_SERVICE):
@@ -121,58 +116,4 @@ def _claims(entries: Sequence[Entry]) -> Iterator[tuple[str, Entry]]:
         yield entry.name, entry
         if seen[entry.name] > 1:
             yield f"{entry.name}-{seen[entry.name]}", entry
-    yield from ((name, members[0]) for name, members in _over_several(entries))
-
-
-# --- a change of what a name dials ------------------------------------------------------------------------------------
-
-
-def changed(old: Side, new: Side) -> Iterator[ProtectionChange]:
-    """Find services that do more under the name that they have in the bundles of before.
-
-    They dial a further server, or their clients answer more requests of a server, such as one for a password. What the
-    policies admit does not matter: bundles follow from each policy for the same server, role and database.
-    """
-    found: dict[tuple[str, str, str, str], list[str]] = {}
-    former = former_users(old.fleet, new.fleet)
-    for user, entries in new.entries.items():
-        will = _dialled(entries)
-        for was in (_dialled(old.entries[one]) for one in former.get(user, ())):
-            for name in will.keys() & was.keys():
-                for entity, what, before, after in _more(was[name], will[name]):
-                    found.setdefault((entity, what.format(name), before, after), []).append(user)
-    for (entity, what, before, after), users in found.items():
-        yield ProtectionChange("weakened", entity, f"{what}, of {people(dict.fromkeys(users))}", before, after)
-
-
-def _more(was: Sequence[Entry], will: Sequence[Entry]) -> Iterator[tuple[str, str, str, str]]:
-    """Yield what a service does more: for which entity, what with a place for its name, and both states."""
-    known = {place for entry in was for place in _places(entry)}
-    if further := [entry.identity.entity for entry in will if known.isdisjoint(_places(entry))]:
-        yield min(further), "what service {} dials", _servers(was), _servers(will)
-    answered = _answered(was), _answered(will)
-    if not answered[1] <= answered[0]:
-        before, after = (", ".join(sorted(one)) for one in answered)
-        yield will[0].identity.entity, "what the clients of service {} answer", before, after
-
-
-def _answered(entries: Iterable[Entry]) -> frozenset[str]:
-    """Return the requests of a server that a client answers, in the words of ``require_auth``."""
-    policies = [policy for entry in entries for policy in entry.policies]
-    words = authentications({policy.table.auth for policy in policies}, OAUTH_SINCE)
-    without = any(policy.asks_certificate == "none" for policy in policies)
-    return frozenset((*words, *(("no certificate",) if without else ())))
-
-
-def _dialled(entries: Sequence[Entry]) -> Mapping[str, tuple[Entry, ...]]:
-    """Return the entries that each service of a bundle dials. A name that an entry has is not that of several."""
-    return {**dict(_over_several(entries)), **{entry.name: (entry,) for entry in entries}}
-
-
-def _places(entry: Entry) -> tuple[object, ...]:
-    """Return what makes an entry the same for its clients: its server, or the host and port that they dial."""
-    return entry.identity.entity, (host(entry.hostaddr or entry.identity.table.hosts[0]), entry.server.table.port)
-
-
-def _servers(entries: Iterable[Entry]) -> str:
-    return ", ".join(dict.fromkeys(entry.identity.entity for entry in entries))
+    yield from ((name, members[0]) for name, members in over_several(entries))

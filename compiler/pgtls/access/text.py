@@ -11,6 +11,7 @@ from pgtls.access.classes import Coverage, plain
 from pgtls.access.meaning import ITSELF, SECRET, Accepted, Ask
 from pgtls.hba.match import RECORD_TYPES_OF
 from pgtls.hba.model import Name
+from pgtls.postgres.methods import takes_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,11 +75,18 @@ class Text:
         return Ask(line.method, own, certificate)
 
     def accepted(self, line: Line | None, role: str) -> Accepted:
-        """Return the identities that a line accepts for a role."""
+        """Return whose certificate a line accepts for a role or, if it compares no certificate, whose name."""
         if line is None:
             return Accepted()
-        certified, ident_map, subject = shows(line)
-        part: Part = ("dn" if subject else "cn") if certified else "name"
+        certified, _, subject = shows(line)
+        return self._accepted(line.map, role, ("dn" if subject else "cn") if certified else "name")
+
+    def proved(self, line: Line, role: str) -> Accepted:
+        """Return whose name a line accepts for a role if the method proves names: its map decides on both."""
+        proves = takes_map(line.method) and line.method != "cert"
+        return self._accepted(line.map, role, "name") if proves else Accepted()
+
+    def _accepted(self, ident_map: str | None, role: str, part: Part) -> Accepted:
         names = [role] if ident_map is None else self._names.get(ident_map, {}).get(role, [])
         patterns = [] if ident_map is None else self._patterns.get(ident_map, [])
         if ITSELF in patterns:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.brought import brought
-from pgtls.access.change_words import people, shown
+from pgtls.access.change_words import shown
 from pgtls.access.comparisons import ProtectionChange, exposing
 from pgtls.access.successors import former_users, formers
 from pgtls.access.trust import trust
 from pgtls.diagnostics.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from pgtls.access.answers import Side
     from pgtls.access.brought import Brought
@@ -36,8 +36,8 @@ def trusted(old: Side, new: Side) -> Iterator[ProtectionChange]:
     files = brought(old.fleet), brought(new.fleet)
     unread = {one.path for each in files for one in each.values() if one.outside}
     before, after = _Roots(old.fleet, files[0], unread), _Roots(new.fleet, files[1], unread)
-    yield from _by_server(old.fleet, new.fleet, "accepts client certificates of", _accepted(old), _accepted(new))
-    yield from _by_server(old.fleet, new.fleet, "is trusted through", before.of_server, after.of_server)
+    yield from _by_server(old.fleet, new.fleet, _accepted(old), _accepted(new))
+    yield from _by_identity(old.fleet, new.fleet, before, after)
     yield from _by_bundle(old, new, before, after)
 
 
@@ -47,19 +47,37 @@ def trusted(old: Side, new: Side) -> Iterator[ProtectionChange]:
 def _by_server(
     old: Fleet,
     new: Fleet,
-    what: str,
     had: Callable[[Server], frozenset[Trusted]],
     has: Callable[[Server], frozenset[Trusted]],
 ) -> Iterator[ProtectionChange]:
+    """Compare which CAs servers accept, by any of their identities: rules do not see which one a client asked for."""
     former = formers(old, new)
     known = frozenset(one for server in old.servers.values() for one in had(server))
     for name, server in new.servers.items():
-        will = has(server)
         before = [had(old.servers[one]) for one in former.get(name, (name,)) if one in old.servers]
-        # Nobody depends on a new server yet: CAs that the spec adds together with it weaken no protection.
-        was = frozenset.intersection(*before) if before else frozenset(o for o in will if o in known or not o.foreign)
-        if was != will:
-            yield ProtectionChange(exposing(was, will), server.entity, what, _words(was), _words(will))
+        yield from _change(server.entity, "accepts client certificates of", before, has(server), known)
+
+
+def _by_identity(old: Fleet, new: Fleet, before: _Roots, after: _Roots) -> Iterator[ProtectionChange]:
+    """Compare the roots through which clients trust each identity, with what its host names had before."""
+    former = formers(old, new)
+    known = frozenset(root for identity in old.identities() for root in before.of(identity))
+    for name, server in new.servers.items():
+        were = [old.servers[one] for one in former.get(name, (name,)) if one in old.servers]
+        for identity in server.identities:
+            hosts = identity.table.hosts if identity is not server else ()
+            had = [one.identity_for(host) for one in were for host in hosts] if hosts else were
+            roots = [before.of(one) for one in had]
+            yield from _change(identity.entity, "is trusted through", roots, after.of(identity), known)
+
+
+def _change(
+    entity: str, what: str, before: Sequence[frozenset[Trusted]], will: frozenset[Trusted], known: frozenset[Trusted]
+) -> Iterator[ProtectionChange]:
+    # Nobody depends on a new server yet: CAs that the spec adds together with it weaken no protection.
+    was = frozenset.intersection(*before) if before else frozenset(o for o in will if o in known or not o.foreign)
+    if was != will:
+        yield ProtectionChange(exposing(was, will), entity, what, _words(was), _words(will))
 
 
 def _words(cas: Collection[Trusted]) -> str:
@@ -95,10 +113,6 @@ class _Roots:
     def __init__(self, fleet: Fleet, files: Mapping[str, Brought], unread: Collection[str]) -> None:
         self._cas, self._files, self._unread = fleet.cas.values(), files, unread
         self._found: dict[str, frozenset[Trusted]] = {}
-
-    def of_server(self, server: Server) -> frozenset[Trusted]:
-        """Return what the clients of any of its identities trust."""
-        return frozenset(root for identity in server.identities for root in self.of(identity))
 
     def of(self, identity: Identity) -> frozenset[Trusted]:
         """Return what the clients of an identity trust."""
@@ -156,7 +170,7 @@ def _by_bundle(old: Side, new: Side, before: _Roots, after: _Roots) -> Iterator[
         holders = [user for user, roots in was.items() if root in roots]
         rest = [user for user, roots in will.items() if root in roots and user not in users]
         what = f"bundles that trust {root.words} for all their servers"
-        yield ProtectionChange("weakened", entity, what, people(holders), people([*users, *rest]))
+        yield ProtectionChange("weakened", entity, what, shown(holders), shown([*users, *rest]))
 
 
 def _everywhere(side: Side, roots: _Roots) -> Mapping[str, frozenset[Trusted]]:

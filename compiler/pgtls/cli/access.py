@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pgtls.access.matrix import Matrix, Row
 
 _SHOWN = 8
-"""How many names of one kind a cell holds; JSON has them all."""
+"""How many names of one kind a cell holds; :func:`_cut` says where all of them are."""
 _TABLE = 100
 """How wide a terminal is in which the rows are a table."""
 _HEAD = ("who", "databases", "from", "over", "shows", "client's sslmode", "policy")
@@ -73,8 +73,8 @@ def _text(server: Matrix, width: int | None, *, colour: bool) -> str:
     narrow = width is not None and (width < _TABLE or not table.fits(rows, width))
     shown = _blocks(server.rows, width, colour=colour) if narrow else table.table(rows, width)
     lines = [line for said in _intro(server) for line in wrapped(said, width, "    ")]
-    end = "What no row covers is refused; the first row that covers a connection decides."
-    return "\n".join([*lines, "", *shown, "", *wrapped(end, width)])
+    end = ("What no row covers is refused; the first row that covers a connection decides.", *_cut(server.rows))
+    return "\n".join([*lines, "", *shown, "", *(part for line in end for part in wrapped(line, width))])
 
 
 def _blocks(rows: Sequence[Row], width: int | None, *, colour: bool) -> Iterator[str]:
@@ -99,9 +99,19 @@ def _style(row: Row, *, colour: bool) -> str:
 def _markdown(server: Matrix) -> str:
     title, *trust = _intro(server)
     rows = ([md.text(cell) for cell in _cells(row)] for row in server.rows)
-    return "\n".join(
-        [f"### {md.text(title)}", "", *(f"{md.text(line.strip())}  " for line in trust), "", *md.table(_HEAD, rows)]
-    )
+    end = (part for line in _cut(server.rows) for part in ("", md.text(line)))
+    head = [f"### {md.text(title)}", "", *(f"{md.text(line.strip())}  " for line in trust)]
+    return "\n".join([*head, "", *md.table(_HEAD, rows), *end])
+
+
+def _cut(rows: Sequence[Row]) -> Iterator[str]:
+    """Say where all names are if a cell does not have them."""
+    if any(
+        len(names) > _SHOWN
+        for row in rows
+        for names in (row.roles, row.databases, row.addresses, row.certificates, row.decided_by)
+    ):
+        yield f"A cell has the first {_SHOWN} names of a kind. All of them: pgtls access --format json"
 
 
 def _intro(server: Matrix) -> Iterator[str]:
@@ -131,12 +141,17 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _shows(row: Row) -> str:
     if not row.admits:
         return "refused"
+    patterns_first = sorted(row.certificates, key=lambda certificate: not certificate[0].startswith("/"))
     names = some(
-        [f"{name} (as {', '.join(roles)})" if roles != (name,) else name for name, roles in row.certificates], _SHOWN
+        [f"{name} (as {', '.join(roles)})" if roles != (name,) else name for name, roles in patterns_first], _SHOWN
     )
     if row.method == "cert":
         return f"a certificate: {names}" if names else "certificate with CN = role"
     if row.method == "peer":
         return f"operating-system user: {names}" if names else "operating-system user named like the role"
-    extra = {"none": "", "verify-ca": ", and a certificate", "verify-full": ", and a certificate with CN = role"}
-    return f"{row.method}{f' as {names}' if names else ''}{extra[row.certificate]}"
+    shown = f"{row.method} by {some(row.decided_by, _SHOWN)}" if row.decided_by else row.method
+    if row.certificate == "verify-full":
+        # One map decides on the name that the method proves and on that of the certificate.
+        return f"{shown} and a certificate, each as {names}" if names else f"{shown}, and a certificate with CN = role"
+    extra = ", and a certificate" if row.certificate == "verify-ca" else ""
+    return f"{shown}{f' as {names}' if names else ''}{extra}"

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _SIGNS = {"granted": "+", "weakened": "!", "strengthened": "^", "lost": "-", "changed": "~"}
 _SHOWN = 8
+"""How many names of one kind a row holds that opens nothing."""
+_OPENING = ("granted", "weakened")
 _SAME = "no difference in access, protection or certificates"
 
 
@@ -120,8 +122,15 @@ def _text(found: Difference, width: int | None) -> Iterator[str]:
 
 
 def _who(change: Change) -> str:
-    roles, databases, sources = (some(names, _SHOWN) for names in (change.roles, change.databases, change.sources))
+    roles, databases, sources = _parties(change)
     return f"{roles} to {databases} on {change.server}, from {sources}"
+
+
+def _parties(change: Change) -> tuple[str, str, str]:
+    """Name the roles, databases and sources of a change: all of them if it opens access, for a reviewer to see."""
+    parties = change.roles, change.databases, change.sources
+    roles, databases, sources = (some(one, len(one) if change.kind in _OPENING else _SHOWN) for one in parties)
+    return roles, databases, sources
 
 
 def _since(change: Change) -> str:
@@ -153,7 +162,7 @@ def _markdown(found: Difference) -> Iterator[str]:
 
 
 def _cells(change: Change) -> tuple[str, ...]:
-    who, databases, sources = some(change.roles, _SHOWN), some(change.databases, _SHOWN), some(change.sources, _SHOWN)
+    who, databases, sources = _parties(change)
     policies = ", ".join(change.policies)
     cells = (who, databases, change.server, sources, change.before, change.after, policies, change.example)
     return (f"**{change.kind}**{_since(change)}", *map(md.text, cells))

@@ -21,6 +21,16 @@ class Fault(NamedTuple):
     hint: str | None = None
 
 
+def is_address(text: str) -> bool:
+    """Tell whether a text is an IPv4 or IPv6 address."""
+    if not text or (":" not in text and not text[-1].isdigit()):
+        return False
+    try:
+        return not getattr(ip_address(text), "scope_id", None)
+    except ValueError:
+        return False
+
+
 def parse_address(text: str) -> Address | Fault:
     """Read one element of ``from``; a single address becomes a block of one.
 

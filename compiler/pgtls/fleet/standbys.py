@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pgtls.fleet.addresses import Fault, parse_address
-from pgtls.fleet.model import Policy
+from pgtls.fleet.model import Policy, Pooler
 from pgtls.hba.model import Keyword, Name
 from pgtls.language.models import PolicyTable
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pgtls.fleet.model import Fleet, Server, User
     from pgtls.hba.model import Address
     from pgtls.language.source import Loaded
+    from pgtls.pki.model import Entity
 
 
 def name_of(standby: str) -> str:
@@ -32,6 +33,16 @@ def replication(servers: Mapping[str, Server], users: Mapping[str, User]) -> dic
         if primary is not None and user is not None and primary in servers and user in users
     )
     return {policy.name: policy for policy in found}
+
+
+def holders(fleet: Fleet) -> Mapping[Entity, tuple[Entity, ...]]:
+    """Return the standbys and poolers that log in as a user, by user: they have copies of its certificate and key."""
+    found: dict[Entity, tuple[Entity, ...]] = {}
+    for server in fleet.servers.values():
+        user = server.user if isinstance(server, Pooler) else fleet.users.get(server.table.replication_user or "")
+        if user:
+            found[user.entity] = (*found.get(user.entity, ()), server.entity)
+    return found
 
 
 def _policy(standby: Server, primary: Server, user: User) -> Policy:

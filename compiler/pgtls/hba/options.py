@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, VALIDATOR_OPTION, VALIDATOR_OPTIONS_SINCE, methods
@@ -132,7 +132,7 @@ def _bad_value(name: str, value: str) -> str | None:
         return f'invalid LDAP port number: "{value}"'
     if name == "ldapurl" and split_url(value).scheme not in {"ldap", "ldaps"}:
         return f'could not parse LDAP URL "{value}"'
-    if name == "radiusports" and not all(_atoi(port) for port in _listed(value)):
+    if name == "radiusports" and not all(_atoi(port) for port in listed(value)):
         return f'invalid RADIUS port number: "{value}"'
     return None
 
@@ -142,7 +142,7 @@ def _atoi(text: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _listed(value: str) -> list[str]:
+def listed(value: str) -> list[str]:
     """Split a list as SplitGUCList does, except for unbalanced quotes."""
     return [item.strip().strip('"') for item in value.split(",")] if value.strip() else []
 
@@ -181,6 +181,31 @@ def split_url(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError:  # half of an IPv6 address
         return urlsplit("")
+
+
+class Directory(NamedTuple):
+    """The LDAP servers of a line. Without a host, the server looks for one in the DNS, by the base of its search."""
+
+    scheme: str
+    places: tuple[str, ...]
+
+
+def ldap_directory(options: Mapping[str, str]) -> Directory:
+    """Return the LDAP servers that options name. A URL that is a secret is a place, whatever it says."""
+    url = options.get("ldapurl", "")
+    if url and not is_ldap_url(url):
+        return Directory("", (url,))
+    scheme = (url.partition(":")[0] or options.get("ldapscheme", "ldap")).lower()
+    found = _LDAP_URL.fullmatch(url)
+    host, port = (found[1], (found[2] or "")[1:]) if found else ("", options.get("ldapport", ""))
+    port = port or _PORTS.get(scheme, "")
+    hosts = (host or options.get("ldapserver", "")).split()
+    base = {**options, **_from_url(url)}.get("ldapbasedn", "")
+    searched = f"the directory that the DNS names for {base}"
+    return Directory(scheme, tuple(f"{one}:{port}" if port else one for one in hosts) or (searched,))
+
+
+_PORTS = {"ldap": "389", "ldaps": "636"}
 
 
 def _from_url(url: str | None) -> dict[str, str]:
@@ -248,7 +273,7 @@ def _incomplete_ldap(options: Mapping[str, str], version: int) -> str | None:
 
 
 def _incomplete_radius(options: Mapping[str, str]) -> str | None:
-    lists = {name: _listed(options.get(f"radius{name}", "")) for name in ("servers", "secrets", "ports", "identifiers")}
+    lists = {name: listed(options.get(f"radius{name}", "")) for name in ("servers", "secrets", "ports", "identifiers")}
     for name in ("servers", "secrets"):
         if not lists[name]:
             return f'authentication method "radius" requires argument "radius{name}" to be set'

@@ -136,10 +136,17 @@ def _parsed(
         try:
             lines.append(line_of(record))
         except _Refused as refused:
-            message = without_secrets(str(refused), carried + _texts(record))
+            message = str(refused)
+            for tokens in (carried + _texts(record), _joined(carried, _texts(record))):
+                message = without_secrets(message, tokens)
             errors.append(_error(message, refused.place, record.line))
         carried = carried + _texts(record) if record.within.text.endswith("\\") else ()
     return tuple(lines), tuple(errors)
+
+
+def _joined(carried: tuple[str, ...], texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the words of a line and of those before it, as a later version reads a word that goes on."""
+    return (*carried[:-1], carried[-1].removesuffix("\\") + texts[0], *texts[1:]) if carried and texts else texts
 
 
 def _texts(record: Record) -> tuple[str, ...]:

@@ -26,9 +26,10 @@ HIDDEN = "(secret)"
 _LOGICAL = re.compile(r"(?:[^\n]*\\\r?\n)*[^\n]*\n?")
 _RAW_TOKEN = re.compile(r'(?:\\\r?\n|[^\s,"]|"[^"]*"?)+')
 _NOT_HIDDEN = re.compile(r"[^\r\n]")
-_AROUND_A_NAME = "\"'#:\\\r\n "
-_NAMED = re.compile(r"""([A-Za-z][\w.]*)["']*\s*[=:]""")
-"""A name with its value, wherever in a token: after a mistyped quote, or with a colon for the equals sign."""
+_NAMED = re.compile(r"""(?<![\w."'\\\r\n])([\w."'\\\r\n]++)\s*+[=:]""")
+"""A name before its value, wherever in a token: after a mistyped quote, or with a colon for the equals sign."""
+_WITHIN_A_NAME = str.maketrans("", "", "\"'\\\r\n")
+"""What a server, or a reader, skips: it reads ``ldapbind"pa"sswd``, also on two lines, as one word."""
 _WORDS = RECORD_TYPES | METHODS.keys() | {keyword.value for keyword in Keyword}
 _QUOTED = re.compile(r'".*"', re.DOTALL)
 
@@ -41,7 +42,7 @@ def blotted(text: str) -> str:
 def without_secrets(message: str, tokens: Iterable[str]) -> str:
     """Remove the secrets in a line's tokens from a message about that line."""
     found = {token[start:end] for token, (start, end) in _spans(tokens) if start < end}
-    for secret in sorted(found, key=len, reverse=True):
+    for secret in sorted((one for one in found if one in message), key=len, reverse=True):
         message = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, message)
     return message
 
@@ -63,11 +64,13 @@ def without_quotations(message: str) -> str:
 
 
 def _blotted(line: str) -> str:
-    matches = list(_RAW_TOKEN.finditer(line))
-    for match, (_, (start, end)) in zip(matches, _spans(match[0] for match in matches), strict=True):
-        first, last = match.start() + start, match.start() + end
-        line = line[:first] + _NOT_HIDDEN.sub("*", line[first:last]) + line[last:]
-    return line
+    spans = _spans(_RAW_TOKEN.findall(line))
+
+    def hide(found: re.Match[str]) -> str:
+        token, (start, end) = next(spans)
+        return token[:start] + _NOT_HIDDEN.sub("*", token[start:end]) + token[end:]
+
+    return _RAW_TOKEN.sub(hide, line)
 
 
 def _spans(tokens: Iterable[str]) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -75,8 +78,8 @@ def _spans(tokens: Iterable[str]) -> Iterator[tuple[str, tuple[int, int]]]:
     after_secret = False
     for token, following in pairwise((*tokens, "")):
         name, equals, _ = token.partition("=")
-        name = name.strip(_AROUND_A_NAME)
-        named = (match.end() for match in _NAMED.finditer(token) if is_secret(match[1]))
+        name = _name(name)
+        named = (match.end() for match in _NAMED.finditer(token) if is_secret(_name(match[1])))
         start = token.index("=") + 1 if equals and is_secret(name) else next(named, None)
         if start is not None:
             after_secret = True
@@ -87,3 +90,7 @@ def _spans(tokens: Iterable[str]) -> Iterator[tuple[str, tuple[int, int]]]:
             after_secret = after_secret or name in SECRET_OPTIONS or (following[:1] == "=" and is_secret(name))
             password = PASSWORD_IN_URL.search(token)
             yield token, password.span(1) if password else (0, 0)
+
+
+def _name(raw: str) -> str:
+    return raw.translate(_WITHIN_A_NAME).strip("#: ")

@@ -36,6 +36,22 @@ def _is_outside(source: Source, pattern: str) -> bool:
     return all(goes_up(os.path.join(depth, pattern)) for depth in depths)
 
 
+def leads_back(source: Source, directory: str, path: str) -> bool:
+    """Return whether a path leads out of the repository of the spec, and here into it again.
+
+    In another checkout it leads elsewhere: no comparison of revisions reads the file. ``directory`` is that of the file
+    which says the path, relative to the directory of the spec.
+    """
+    if not isinstance(source.reader, Disk):
+        return False
+    path = os.path.join(directory, path)
+    if not (os.path.isabs(path) or _is_outside(source, path)):
+        return False
+    real = os.path.realpath(os.path.join(source.directory, path))
+    roots = repositories(os.fspath(source.files[0].path))
+    return any(real.startswith(os.path.join(root, "")) for root in roots)
+
+
 def astray(source: Source, named: Iterable[str] = ()) -> dict[str, str]:
     """Return the links and the other repositories by which a spec reads its files, each with what it is.
 

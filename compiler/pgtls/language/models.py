@@ -294,7 +294,8 @@ class ServerTable(Table):
     directory: Text | None = Field(
         None,
         description="The directory of its files on the server; settings then have absolute paths. "
-        "Default: the data directory, with bare file names.",
+        "Default: the data directory, with bare file names; base backups then contain the key and pg_hba.conf. "
+        "After a change, restart the server and run install.sh again.",
         examples=["/etc/postgresql/tls"],
     )
     socket_directory: Text = Field(
@@ -520,7 +521,7 @@ class UserTable(Table):
     )
     cert_file: Text | None = Field(None, description="The certificate that another CA signed.", examples=["alice.crt"])
     until: Instant | None = Field(
-        None, description="No certificate is valid longer; afterwards the user counts as deleted."
+        None, description="No certificate is issued for longer; afterwards the user counts as deleted."
     )
     revoke_before: Instant | None = Field(
         None, description="A build revokes and replaces every certificate that was issued before this time."

@@ -27,11 +27,12 @@ MAX_BYTES = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 
 # What no string may hold: control characters (C0, DEL, C1), line separators, and what reorders the text around it or
-# has no glyph (Unicode Technical Standard 39, 5.4, and Technical Report 36, 2.5; the default-ignorable code points).
-# TOML allows all but C0.
+# has no glyph (Unicode Technical Standard 39, 5.4, and Technical Report 36, 2.5; the default-ignorable code points,
+# format controls, and blank symbols). TOML allows all but C0.
 _INVISIBLE = (
     "\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164"
     "\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
+    "\u2800\U00013430-\U0001343f\U00016fe4\U0001d159"
 )
 # Joiners and variation selectors, which some scripts and emoji need, and blanks other than U+0020: not in names.
 _PROSE_ONLY = "\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pgtls.language.files import Disk, Files
-from pgtls.postgres.methods import PASSWORD_IN_URL
+from pgtls.postgres.methods import without_url_passwords
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,7 +53,7 @@ def blotted(line: str, *, secret: bool = False) -> str:
     """Blot out the literal secrets of a line, so that no excerpt shows them; ``secret``: all of it is one."""
     if _HEADER.fullmatch(line):
         return line
-    line = PASSWORD_IN_URL.sub(lambda url: url[0].removesuffix(url[1]) + "*" * len(url[1]), line)
+    line = without_url_passwords(line)
     for secrets in (PIN_IN_URI, AGE_IDENTITY):
         line = secrets.sub(lambda found: "*" * len(found[0]), line)
     start = 0 if secret else match.end() if (match := _SECRET.search(line)) else len(line)

@@ -6,8 +6,7 @@ from datetime import timedelta
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.addresses import host_name_fault
-from pgtls.fleet.checks.names import is_address
+from pgtls.fleet.addresses import host_name_fault, is_address
 from pgtls.fleet.fields import entities, finder, header, listed
 from pgtls.fleet.model import Authority, Identity, subject_attributes, values_of
 from pgtls.pki.expected import taken_for_host

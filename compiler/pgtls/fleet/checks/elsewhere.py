@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.checks.names import is_address
-from pgtls.fleet.fields import entities, finder
+from pgtls.diagnostics import Diagnostic
+from pgtls.fleet.addresses import is_address
+from pgtls.fleet.fields import entities, finder, place_of
+from pgtls.fleet.files import references
 from pgtls.fleet.model import Authority, Identity
+from pgtls.language.astray import leads_back
 from pgtls.language.words import did_you_mean, quoted
+from pgtls.pki.model import Entity
 from pgtls.postgres.libpq import SYSTEM_ROOTS_SINCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgtls.diagnostics import Diagnostic
+    from pgtls.diagnostics import Path
     from pgtls.fleet.model import Fleet, User
     from pgtls.pki.pkcs11_uri import KeyUri
 
@@ -110,6 +114,25 @@ def misspelt_files(fleet: Fleet) -> Iterator[Diagnostic]:
             if name and (meant := _meant_file(fleet, thing, name)):
                 message, hint = f"there is no file {quoted(name)}", f"did you mean {quoted(meant)}?"
                 yield finder(fleet, thing).fault("PGT117", message, field, hint=hint, severity="warning")
+
+
+def other_ways(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find files of the repository that the spec names by a way around it, so that ``diff`` does not compare them."""
+    source = fleet.source
+    named: list[tuple[Path, str, str]] = [(("include", index), "", one) for index, one in enumerate(source.patterns)]
+    named += (
+        (place_of(fleet, Entity(entity), *field.split(".")), os.path.relpath(one.directory, source.directory), one.name)
+        for (entity, field), one in references(fleet).items()
+        if one.use == "public"
+    )
+    for place, directory, name in named:
+        if leads_back(source, directory, name):
+            message = (
+                f"{quoted(name)} leads into the repository of the spec by a way that is another one in each checkout: "
+                "diff compares no revision of it"
+            )
+            hint = "write the path from the file of the spec that names it"
+            yield Diagnostic("PGT152", message, place, hint=hint, severity="warning")
 
 
 def _meant_file(fleet: Fleet, thing: Authority | Identity | User, name: str) -> str | None:
@@ -263,6 +286,7 @@ def unproven_hosts(fleet: Fleet) -> Iterator[Diagnostic]:
 
 PRESENT = (
     misspelt_files,
+    other_ways,
     contradictions,
     keys_in_tokens,
     passphrase_commands,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.checks.names import is_address
+from pgtls.fleet.addresses import is_address
 from pgtls.fleet.fields import finder, header
 from pgtls.postgres.libpq import SNI_SINCE as CLIENT_SNI_SINCE
 from pgtls.postgres.settings import SNI_SINCE

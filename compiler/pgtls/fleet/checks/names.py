@@ -6,7 +6,7 @@ import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.addresses import host_name_fault
+from pgtls.fleet.addresses import host_name_fault, is_address
 from pgtls.fleet.fields import finder, header, setting_of
 from pgtls.fleet.lookalikes import HOSTS, addresses, lookalike
 from pgtls.hba.model import Name
@@ -308,16 +308,6 @@ def _used(fleet: Fleet) -> Iterator[Authority]:
     for user in fleet.users.values():
         if user.ca:
             yield user.ca
-
-
-def is_address(text: str) -> bool:
-    """Tell whether a text is an IPv4 or IPv6 address."""
-    if not text or (":" not in text and not text[-1].isdigit()):
-        return False
-    try:
-        return not getattr(ip_address(text), "scope_id", None)
-    except ValueError:
-        return False
 
 
 def _bracketed(host: str) -> str | None:

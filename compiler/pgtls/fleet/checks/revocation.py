@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.fields import finder, listed
+from pgtls.fleet.fields import finder, header, listed
+from pgtls.fleet.standbys import holders
 from pgtls.pki.model import SERIAL_BITS
 
 if TYPE_CHECKING:
@@ -34,6 +35,18 @@ def dates(fleet: Fleet) -> Iterator[Diagnostic]:
             )
             hint = f"crl = true in [ca.{thing.ca.name}]"
             yield finder(fleet, thing).fault("PGT572", message, "revoke_before", hint=hint)
+
+
+def keys_beside(fleet: Fleet) -> Iterator[Diagnostic]:
+    """Find a ``revoke_before`` of a pooler or standby that leaves the key with which its machine logs in."""
+    stolen = {one.entity: (one, date) for one in fleet.servers.values() if (date := one.table.revoke_before)}
+    for user, machines in holders(fleet).items() if stolen else ():
+        own = fleet.users[user.name].table.revoke_before
+        for server, date in (stolen[machine] for machine in machines if machine in stolen):
+            if own is None or own < date:
+                message = f'{server.kind} "{server.name}" also has the key of user "{user.name}", which stays good'
+                hint = f"if that key is stolen, too, set revoke_before in {header('user', user.name)} as well"
+                yield finder(fleet, server).fault("PGT578", message, "revoke_before", hint=hint, severity="warning")
 
 
 def serial_numbers(fleet: Fleet) -> Iterator[Diagnostic]:
@@ -74,6 +87,14 @@ def client_lists(fleet: Fleet) -> Iterator[Diagnostic]:
                 f'user "{user.name}" needs CRLs, but {who} has none: the client would reject every server below it'
             )
             yield finder(fleet, user).fault("PGT573", message, "crl", hint="set crl = true there, or crl = false here")
+        elsewhere = [one.name for one in identities if one.ca is None and not one.self_signed]
+        if elsewhere:
+            message = (
+                f'user "{user.name}" gets no CRL for server {listed(elsewhere)}, whose certificate no CA of the spec '
+                "signs: the client connects even if it is revoked"
+            )
+            hint = "give that server a `ca` of the spec, or know that its clients notice no theft of its key"
+            yield finder(fleet, user).fault("PGT461", message, "crl", hint=hint, severity="warning")
 
 
-PRESENT = (dates, serial_numbers, client_lists)
+PRESENT = (dates, keys_beside, serial_numbers, client_lists)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING
 
-from pgtls.fleet.checks.names import is_address
+from pgtls.fleet.addresses import is_address
 from pgtls.fleet.fields import finder, header, listed
 from pgtls.language.words import quoted, suggestion, value_found
 from pgtls.postgres.libpq import ADDRESSES_SINCE
