@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from live.verifying import Site, faults, listener, seen
-from pgtls.live.checks.check import differs
+from pgtls.live.checks.check import TRUST, differs
 from support.authority import Authority
 from support.building import Place
 from support.diagnosing import REWRITE
@@ -94,6 +94,16 @@ class Fault(NamedTuple):
 def old_certificate(site: Site) -> None:
     """Renew in the tree, and deploy nothing."""
     site.place.build(now=NOW + timedelta(days=80))
+
+
+def revoked_certificate(site: Site) -> None:
+    """Revoke the server's certificate in the tree, and deploy nothing."""
+    site.place = built(site.server.version, now=NOW - timedelta(days=2))
+    site.install()
+    since = f"{NOW - timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
+    site.place.build(
+        site.place.spec.read_text().replace("[server.db]", f"[server.db]\nrevoke_before = {since}"), now=NOW
+    )
 
 
 def without_intermediate(site: Site) -> None:
@@ -215,11 +225,12 @@ def group_that_openssl_lacks(site: Site) -> None:
     site.configure(**{curve(site): "X25519MLKEM99999"})
 
 
-OTHER_TREE = (old_certificate, mismatched_key, expired_leaf, group_that_openssl_lacks)
+OTHER_TREE = (old_certificate, revoked_certificate, mismatched_key, expired_leaf, group_that_openssl_lacks)
 """After these, the tree is not the one of the other faults."""
 
 FAULTS = (
     Fault("the certificate was renewed and not deployed", old_certificate, "old certificate"),
+    Fault("the certificate was revoked, and the new one not deployed", revoked_certificate, "revoked certificate"),
     Fault("key and certificate do not match, so that the reload failed", mismatched_key, "old certificate"),
     Fault("a group that the server's OpenSSL lacks: the reload failed", group_that_openssl_lacks, "old certificate"),
     Fault("the certificate has expired", expired_leaf, "expired"),
@@ -273,6 +284,7 @@ CODES = {
     "pooler": "PGT471",
     "ssl = off": "PGT472",
     "old certificate": "PGT473",
+    "revoked certificate": "PGT473",
     "certificate of a stranger": "PGT473",
     "missing intermediate": "PGT474",
     "wrong order": "PGT474",
@@ -404,7 +416,7 @@ def test_a_certificate_that_no_library_reads_is_named(small: Place, tmp_path: Pa
     with listener(answer) as port:
         found = seen(small, port)
     assert [check.code for check in found.checks if check.outcome == "differs"][:1] != []
-    assert not found.is_trusted
+    assert {check.outcome for check in found.checks if check.name == TRUST} == {"differs"}
 
 
 def test_what_a_server_says_is_fit_for_a_terminal() -> None:

@@ -250,6 +250,26 @@ def test_a_revoked_certificate_is_refused_under_every_host_name(nineteen: Server
     refused(PSQL.connect(old), "certificate revoked")
 
 
+def test_the_thief_of_the_key_of_one_identity_sees_no_client_of_it(
+    nineteen: Server, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    place.build(spec(), now=now - timedelta(days=2), new_out=True)
+    nineteen.install(place.file("servers/main"))
+    when = f"{now - timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
+    monkeypatch.setenv("PGPASSWORD", "secret")
+
+    def outcomes(user: str) -> dict[str, str]:
+        return {check.name: check.outcome for check in seen(place, nineteen.port, user=user).checks}
+
+    assert outcomes("bob")["login"] == outcomes("bob")["certificate of user.bob"] == "ok"
+    place.build(spec(b=f"revoke_before = {when}"), now=now)
+    found = outcomes("bob")
+    assert "certificate of user.bob" not in found
+    assert found["b.example.com: client certificates"] == found["login"] == "not tried"
+    assert found["certificate of user.alice"] == outcomes("alice")["login"] == "ok"
+
+
 def test_identities_are_renewed_revoked_and_removed_one_by_one(nineteen: Server, place: Place) -> None:
     start = datetime.now(UTC) - timedelta(days=21)
     short = 'validity = "30d"'

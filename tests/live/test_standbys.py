@@ -98,7 +98,15 @@ def follow(server: Server, compiled: Path) -> None:
     with (server.data / "postgresql.conf").open("a") as file:
         file.write("include_if_exists 'replication/primary_conninfo.conf'\n")
     install(compiled, server, "--no-reload").done()
-    assert "nothing to do" in install(compiled, server, "--no-reload").done()
+    again = install(compiled, server, "--no-reload")
+    assert ("nothing to do" in again.done(), again.stderr) == (True, "")
+    with (server.data / "postgresql.auto.conf").open("r+") as file:  # as pg_basebackup -R does
+        end = len(file.read())
+        file.write("primary_conninfo = 'host=elsewhere password=secret'\n")
+        file.flush()
+        again = install(compiled, server, "--no-reload")
+        assert again.stderr.endswith("overrides files of this set: primary_conninfo\n")
+        file.truncate(end)
     key = server.data / "replication" / "postgresql.key"
     assert (stat.S_IMODE(key.stat().st_mode), key.stat().st_uid) == (0o600, server_account().uid)
     server.write("standby.signal", "")

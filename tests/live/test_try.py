@@ -32,6 +32,8 @@ from whole.worlds import random_world
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pgtls.live.trial import Trial
+
 TRIED_ON = ("pg13", "pg16", "pg18-debian", "pg19-debian")
 """The oldest, one in the middle, and the newest with today's OpenSSL."""
 SPECS = int(os.environ.get("PGTLS_TEST_SPECS", "4"))
@@ -607,6 +609,59 @@ def test_no_role_of_a_spec_reaches_the_machine() -> None:
     said = list(throwaway._statements({"app": throwaway.Role(member_of=("staff", *strong))}, ()))
     assert [one for one in said if one.startswith("grant")] == ['grant "staff" to "app"']
     assert len(throwaway._SUPERUSER) > len("pgtls_try_") + 12, "nobody guesses it"
+
+
+TRUSTING = """\
+version = 1
+
+[ca.root]
+
+[server.main]
+ca       = "root"
+hosts    = ["localhost"]
+postgres = 17
+
+[user.dba]
+
+[policy.all]
+users   = ["all"]
+from    = ["127.0.0.1"]
+auth    = "trust"
+sslmode = "disable"
+waiver  = "a machine of developers"
+
+[policy.socket]
+users  = ["all"]
+from   = ["local"]
+auth   = "trust"
+waiver = "a machine of developers"
+"""
+
+
+@pytest.mark.parametrize("wanted", TRIED_ON)
+def test_nobody_logs_in_as_the_superuser_whose_name_every_local_user_can_read(wanted: str) -> None:
+    """The name is among the arguments of initdb, and ``trust`` for all roles admits every name."""
+    server, spec = of(wanted), new_directory("spec") / "pgtls.toml"
+    said: dict[str, list[str]] = {}
+    spec.write_text(TRUSTING)
+
+    def log_in(trial: Trial) -> None:
+        first = next(row for row in trial.rows if row.outcome == "admitted")
+        port = re.search(r"port=(\d+)", first.psql)
+        assert port
+        for host in ("127.0.0.1", next(directory.glob("server*/socket"))):
+            for role in ("dba", throwaway._SUPERUSER):
+                dialled = f"host={host} port={port[1]} user={role} dbname=template1 sslmode=disable"
+                words = (some().bin / "psql", "-XAtqwc", "select current_user", dialled)
+                run = subprocess.run(words, check=False, capture_output=True, text=True, env=ENVIRONMENT)
+                said.setdefault(role, []).append(run.stdout + run.stderr)
+
+    with private_directory() as directory:
+        (trial,) = tried(api.load(spec), directory, bindir=str(server.bin), keep=log_in)
+    assert trial.different == ()
+    assert said["dba"] == ["dba\n", "dba\n"]
+    assert len(said[throwaway._SUPERUSER]) == 2
+    assert all("is not permitted to log in" in one for one in said[throwaway._SUPERUSER]), said
 
 
 @pytest.mark.skipif(not is_root(), reason="unavailable: only root has more rights than the account of the server")

@@ -376,5 +376,6 @@ def test_a_server_with_rows_that_no_postgresql_returns_is_named(
     for found, said in ((rows, "it answers queries as no PostgreSQL does"), ({}, None)):
         monkeypatch.setattr(psycopg, "connect", lambda *_, found=found, **__: Other(found))
         monkeypatch.setattr(sql, "parameters", lambda *_: {})
-        answer = sql.ask(None, None, SimpleNamespace(role="postgres"), None)  # type: ignore[arg-type]
+        login = SimpleNamespace(entry=SimpleNamespace(role="postgres"))
+        answer = sql.ask(login, None, b"")  # type: ignore[arg-type]
         assert (answer == said) if said else not isinstance(answer, str)

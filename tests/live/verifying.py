@@ -31,11 +31,13 @@ def seen(
     host: str = "127.0.0.1",
     user: str | None = None,
     wait: float = 0,
+    name: str | None = None,
 ) -> Verified:
-    """Verify the only server of a spec on a port."""
+    """Verify a server of a spec, by default the only one, on a port."""
     moment = now or datetime.now(UTC)
     tree = loaded(Spec(str(place.spec), moment, Disk(), str(place.lock)))
-    (name,) = tree.compiled
+    if name is None:
+        (name,) = tree.compiled
     found = verify(tree, name, host, port, user, wait, moment)
     assert not isinstance(found, Diagnostic), found
     return found

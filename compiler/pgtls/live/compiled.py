@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, TypedDict
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.hba.parse import parse_hba, parse_ident
+from pgtls.live.chain import Trust
 from pgtls.live.handshake import Identity
+from pgtls.live.listed import Listed, listed
 from pgtls.output.postgresql_conf import read_fragment
 from pgtls.pki import facts, keys
 from pgtls.pki.age import is_encrypted
@@ -37,7 +39,8 @@ class Bundle:
     entries: tuple[Entry, ...]
     certificate: Certificate | None
     chain: bytes = field(default=b"", repr=False)
-    trust: bytes = field(default=b"", repr=False)
+    trust: Trust | None = field(default=None, repr=False)
+    """What it verifies this server with. None if it has no ``root.crt``."""
 
     def identity(self) -> Identity | str:
         """Open the client's certificate and key. If that is impossible, return why."""
@@ -65,15 +68,19 @@ class Compiled:
     idents: tuple[IdentLine, ...]
     bundles: tuple[Bundle, ...]
     """The clients that dial the identity."""
+    lists: bytes = field(default=b"", repr=False)
+    """The CRLs of the CAs above the identity's certificate, as far as the out directory has them."""
+    listed: tuple[Listed, ...] = field(default=(), repr=False)
+    """What the CRLs of the whole out directory list."""
     others: tuple[Compiled, ...] = ()
     """The same for each further identity of the server (``sni``)."""
 
     @property
-    def roots(self) -> Mapping[bytes, tuple[str, ...]]:
-        """The contents of the clients' ``root.crt``, each with its users."""
-        found: dict[bytes, tuple[str, ...]] = {}
+    def clients(self) -> Mapping[Trust, tuple[str, ...]]:
+        """What clients verify the identity with, each with its users."""
+        found: dict[Trust, tuple[str, ...]] = {}
         for bundle in self.bundles:
-            if bundle.trust:
+            if bundle.trust is not None:
                 found[bundle.trust] = (*found.get(bundle.trust, ()), bundle.user.name)
         return found
 
@@ -83,8 +90,32 @@ class Compiled:
         return _identity(b"".join(self.chain), path)
 
 
-def compiled(fleet: Fleet, entries: Mapping[str, Sequence[Entry]], out: str, server: Server) -> Compiled:
-    """Read the files of a server. Raise :class:`Rejected` with PGT597 if it was never built."""
+def revoked_in(out: str) -> tuple[Listed, ...]:
+    """Read what every CRL of the out directory lists, wherever it is: brought ones and those of former CAs, too.
+
+    Raise :class:`Rejected` with PGT597 if one is not as the last build wrote it: what it listed is unknown.
+    """
+    manifest = last_build(out)
+    crls = {entry.sha256: path for path, entry in manifest.files.items() if entry.kind == "crl"} if manifest else {}
+    return tuple(dict.fromkeys(one for digest, path in crls.items() for one in _listed(out, path, digest)))
+
+
+def _listed(out: str, path: str, digest: str) -> tuple[Listed, ...]:
+    found = listed(_unchanged(out, path, digest))
+    if isinstance(found, Unreadable):
+        hint = "bring the CRL again where a crl_file has it, and run pgtls build"
+        message = f'"{os.path.join(out, path)}" is no CRL that can be read: {found.reason}'
+        raise Rejected(Diagnostic("PGT597", message, hint=hint))
+    return found
+
+
+def compiled(
+    fleet: Fleet, entries: Mapping[str, Sequence[Entry]], out: str, server: Server, revoked: tuple[Listed, ...]
+) -> Compiled:
+    """Read the files of a server. ``revoked`` is what :func:`revoked_in` found.
+
+    Raise :class:`Rejected` with PGT597 if it was never built.
+    """
     manifest = last_build(out)
     if manifest is None:
         raise Rejected(_never_built(server, f'"{out}" holds no build'))
@@ -106,6 +137,7 @@ def compiled(fleet: Fleet, entries: Mapping[str, Sequence[Entry]], out: str, ser
         settings=read_fragment(texts[layout.CONF].decode()),
         lines=parse_hba(texts[layout.HBA].decode(errors="surrogateescape"), version).lines,
         idents=parse_ident(texts.get(layout.IDENT, b"").decode(errors="surrogateescape"), version).lines,
+        listed=revoked,
         **_of_identity(fleet, entries, out, server, server, manifest, texts),
     )
     others = (
@@ -134,11 +166,14 @@ def _of_identity(
         raise Rejected(
             _never_built(server, f"{os.path.join(below, layout.SERVER_CERTIFICATE)} cannot be read: {reason}")
         )
+    cas = dict.fromkeys(link.name for ca in (shown.ca, *shown.trust) if ca for link in ca.chain)
+    lists = [path for path in map(layout.crl_path, cas) if path in manifest.files]
     return {
         "chain": facts.pems(chain),
         "leaf": leaf[0],
         "trust": _certificates(texts.get(os.path.join(below, layout.SERVER_TRUST), b"")),
         "bundles": tuple(_bundles(fleet, entries, out, shown, manifest)),
+        "lists": b"".join(_read(out, path) for path in lists),
     }
 
 
@@ -147,6 +182,7 @@ class _OfIdentity(TypedDict):
     leaf: Certificate
     trust: tuple[Certificate, ...]
     bundles: tuple[Bundle, ...]
+    lists: bytes
 
 
 OUT_OF_SIGHT = "a connection shows what is loaded, not what lies on disk: log in with --user, or run this on the server"
@@ -216,11 +252,16 @@ def _bundles(
         here = tuple(entry for entry in entries.get(user.name, ()) if entry.identity.name == shown.name)
         if not here:
             continue
-        paths = [layout.path(user.entity, name) for name in (layout.CLIENT_CERTIFICATE, layout.CLIENT_TRUST)]
-        chain, trust = (_read(out, path) if path in manifest.files else b"" for path in paths)
+        paths = [layout.path(user.entity, name) for name in _VERIFYING]
+        chain, roots, lists = (_read(out, path) if path in manifest.files else b"" for path in paths)
+        # With the CAs of the system, libpq reads no CRL.
+        trust = Trust(None) if shown.system else Trust(roots, lists) if roots else None
         certificates = _certificates(chain)
         directory = os.path.join(out, layout.directory(user.entity))
         yield Bundle(user, directory, here, certificates[0] if certificates else None, chain, trust)
+
+
+_VERIFYING = (layout.CLIENT_CERTIFICATE, layout.CLIENT_TRUST, layout.CLIENT_CRL)
 
 
 def _identity(chain: bytes, key_path: str) -> Identity | str:

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from pgtls.access.question import cluster_named
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.positions import locate
+from pgtls.live.chain import Trust, out_of_date, refusal, served
 from pgtls.live.checks import database
-from pgtls.live.checks.check import untried
-from pgtls.live.compiled import OUT_OF_SIGHT, compiled, installed
-from pgtls.live.handshake import Address
-from pgtls.live.sql import ask, bundle_of
+from pgtls.live.checks.check import Check, untried
+from pgtls.live.compiled import OUT_OF_SIGHT, compiled, installed, revoked_in
+from pgtls.live.handshake import Address, Seen
+from pgtls.live.revoked import unlisted
+from pgtls.live.sql import ask, login_of
 from pgtls.live.survey import survey
-from pgtls.live.verify import is_current, is_known, judge
+from pgtls.live.verify import doubt, is_current, judge
 from pgtls.state import generations
 from pgtls.state.names import LOCK_TIMEOUT, out_path
 from pgtls.state.out_directory import inspect
 from pgtls.state.session import looking
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from pgtls.api import Spec
     from pgtls.fleet.model import Fleet
-    from pgtls.live.checks.check import Check
     from pgtls.live.compiled import Compiled
-    from pgtls.live.handshake import Seen
+    from pgtls.live.sql import Login
+    from pgtls.live.survey import Survey
     from pgtls.live.verify import Verified
     from pgtls.pki.model import Entity
     from pgtls.stages import Checked
@@ -60,10 +62,11 @@ def loaded(spec: Spec, out: str | None = None, lock_timeout: int = LOCK_TIMEOUT)
     fleet, directory = checked.usable(), out_path(spec.path, out)
     inspect(directory)
     found: dict[str, Compiled | Diagnostic] = {}
+    revoked = cache(revoked_in)
     with looking(directory, lock_timeout, spec.lock if isinstance(spec.lock, str) else None):
         for server in fleet.clusters.values():
             try:
-                found[server.name] = compiled(fleet, checked.entries, directory, server)
+                found[server.name] = compiled(fleet, checked.entries, directory, server, revoked(directory))
             except Rejected as rejected:
                 (found[server.name],) = locate(rejected.diagnostics[:1], checked.source)
         made = {entity: past[-1].ids[-1] for entity, past in (generations.read(directory) or {}).items()}
@@ -86,22 +89,57 @@ def verify(
     if isinstance(of_server, Diagnostic):
         return of_server
     table, lock = of_server.server.table, tree.checked.lock
-    login = bundle_of(tree.fleet, of_server, user) if user else None
+    login = login_of(tree.fleet, of_server, user) if user else None
     address = Address(host or table.hosts[0], port or table.port)
-    known, current = partial(is_known, of_server, lock), partial(is_current, of_server)
+    is_ours = partial(_is_ours, tree)
     with warnings.catch_warnings():  # cryptography's warnings about foreign certificates do not concern the user
         warnings.simplefilter("ignore")
-        seen = survey(of_server, lock, address, now, known, current, wait)
+        seen = survey(of_server, lock, address, now, is_ours, partial(is_current, of_server), wait)
         found = judge(tree.fleet, of_server, lock, seen, now)
+        lists = _lists(of_server, login, seen, is_ours, now) if login else b""
+        unsure = unlisted(tree.fleet, login.dialled, lock, now) if login and isinstance(lists, bytes) else None
+        if unsure:
+            lists = database.withheld(f"certificate {unsure} is revoked, and no CRL lists it yet")
     if login is None:
-        there = _on_disk(of_server, seen.first)
-        return replace(found, checks=(*found.checks, there)) if seen.first.session else found
-    if not (known(seen.first) and found.is_trusted):
-        reason = "the server does not prove who it is: no password and no login for it"
-        return replace(found, checks=(*found.checks, untried("login", reason)))
-    shown = ask(of_server, *login, Address(seen.first.peer, address.port))
+        there = [_on_disk(of_server, seen.first)] if seen.first.session else []
+        return replace(found, checks=(*found.checks, *there))
+    if not isinstance(lists, bytes):
+        return replace(found, checks=(*found.checks, lists))
+    shown = ask(login, Address(seen.first.peer, address.port), lists)
     more = [database.refused(shown)] if isinstance(shown, str) else database.judge(tree.fleet, of_server, lock, shown)
     return replace(found, checks=(*found.checks, *more), connections=found.connections + 1)
+
+
+def _is_ours(tree: Tree, compiled: Compiled, seen: Seen) -> bool:
+    return doubt(tree.fleet, compiled, tree.checked.lock, seen) is None
+
+
+def _lists(
+    compiled: Compiled, login: Login, survey: Survey, is_ours: Callable[[Compiled, Seen], bool], now: datetime
+) -> bytes | Check:
+    """Return the CRLs for a login, or why there is none.
+
+    Another than the one that was seen may answer the login. So it checks CRLs even if the bundle has none: those of the
+    out directory, if they are of all CAs above the certificate. OpenSSL wants all of them or none: only where one is
+    missing does a login go on without any, and not if another one is out of date.
+    """
+    unproven = untried("login", "the server does not prove who it is: no password and no login for it")
+    host = ("host", login.entry.identity.table.hosts[0])
+    seen = survey.first if login.dialled is compiled else survey.seen.get(host, Seen())
+    trust, chain = login.bundle.trust, seen.session.chain if seen.session else ()
+    if not (is_ours(compiled, survey.first) and is_ours(login.dialled, seen)) or trust is None:
+        return unproven
+    if refusal(chain, trust, now) is not None:
+        return unproven
+    if trust.roots is None or trust.lists:
+        return trust.lists
+    listed = login.dialled.lists
+    refused = refusal(chain, Trust(trust.roots, listed), now)
+    if refused and refused.lacks_crl:
+        if all(any(one.is_about(each) for one in compiled.listed) for each in served(seen)):
+            return database.withheld("it presents a certificate of another CA than the spec names")
+        listed, refused = b"", out_of_date(listed, now)
+    return database.withheld(refused.reason) if refused else listed
 
 
 def _on_disk(compiled: Compiled, first: Seen) -> Check:

@@ -6,12 +6,15 @@ psycopg is optional, and only this module imports it.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected, installing
-from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE, authentications
+from pgtls.output import connection_strings
+from pgtls.output.connection_strings import NO_FILE
 from pgtls.state import layout
 
 if TYPE_CHECKING:
@@ -109,50 +112,61 @@ class Shown:
     untried: Mapping[str, str] = field(default_factory=dict)
 
 
-def bundle_of(fleet: Fleet, compiled: Compiled, user: str) -> tuple[Bundle, Entry]:
-    """Return the bundle and the entry to log in with. Raise :class:`Rejected` with PGT595 or PGT596."""
+class Login(NamedTuple):
+    """The entry of a bundle to log in with, and the identity of the server that it dials."""
+
+    dialled: Compiled
+    bundle: Bundle
+    entry: Entry
+
+
+def login_of(fleet: Fleet, compiled: Compiled, user: str) -> Login:
+    """Return the first login of a user. Raise :class:`Rejected` with PGT595 or PGT596."""
     try:
         import psycopg  # noqa: F401
     except ImportError:
         hint = f"{installing('psycopg')}; or leave --user out"
         raise Rejected(Diagnostic("PGT595", "--user needs psycopg, which is not installed", hint=hint)) from None
-    bundles = [bundle for one in (compiled, *compiled.others) for bundle in one.bundles]
-    bundle = next((one for one in bundles if one.user.name == user), None)
-    entry = next((one for one in bundle.entries if not one.replication), None) if bundle else None
-    if bundle is None or entry is None:
-        known = [one.user.name for one in bundles if any(not entry.replication for entry in one.entries)]
+    logins = [
+        Login(one, bundle, entry)
+        for one in (compiled, *compiled.others)
+        for bundle in one.bundles
+        for entry in bundle.entries
+        if not entry.replication
+    ]
+    found = next((one for one in logins if one.bundle.user.name == user), None)
+    if found is None:
+        known = list(dict.fromkeys(one.bundle.user.name for one in logins))
         what = "connects to" if user in fleet.users else "is known to the spec for"
         message = f'no bundle of user "{user}" {what} server "{compiled.server.name}"'
         hint = f"users with a bundle for it: {', '.join(known[:10])}" if known else "no policy admits a user over TCP"
         raise Rejected(Diagnostic("PGT596", message, ("server", compiled.server.name), hint, at="table"))
-    return bundle, entry
+    return found
 
 
-def parameters(compiled: Compiled, bundle: Bundle, entry: Entry, address: Address) -> dict[str, str]:
-    """Return the libpq parameters of the login: always verify-full, and nothing less than the policies ask for."""
+def parameters(login: Login, address: Address, crl: str = NO_FILE) -> dict[str, str]:
+    """Return the libpq parameters of the login: those of the bundle, as this libpq knows them, with verify-full.
+
+    ``crl`` is the file with the CRLs for it.
+    """
     from psycopg import pq
 
-    version = pq.version() // 10000
-    methods = authentications({policy.table.auth for policy in entry.policies}, version)
+    _, bundle, entry = login
     files = {name: os.path.join(bundle.directory, file) for name, file in _BUNDLE.items()}
     if not entry.certificate:
-        files |= {"sslcert": "/nonexistent", "sslkey": "/nonexistent"}
+        files |= {"sslcert": NO_FILE, "sslkey": NO_FILE}
     if entry.identity.system:
         files["sslrootcert"] = "system"
     return {
-        "host": entry.identity.table.hosts[0],
+        **connection_strings.parameters(bundle.user, entry, pq.version() // 10000),
         "hostaddr": address.host,
         "port": str(address.port),
-        "user": entry.role,
         "dbname": entry.database or "postgres",
         "sslmode": "verify-full",
-        "gssencmode": "disable",
-        "sslcrl": "",
+        "sslcrl": crl,
         "application_name": "pgtls verify",
         "connect_timeout": str(_TIMEOUT),
         "options": f"-c statement_timeout={_TIMEOUT}s",
-        **({"channel_binding": entry.channel_binding} if entry.channel_binding else {}),
-        **({"require_auth": ",".join(methods)} if methods and version >= REQUIRE_AUTH_SINCE else {}),
         **files,
     }
 
@@ -164,17 +178,28 @@ _BUNDLE = {
 }
 
 
-def ask(compiled: Compiled, bundle: Bundle, entry: Entry, address: Address) -> Shown | str:
-    """Log in and read everything. If that is impossible, return why."""
+def ask(login: Login, address: Address, lists: bytes) -> Shown | str:
+    """Log in and read everything. If that is impossible, return why. ``lists`` are the CRLs for the server's chain."""
     import psycopg
 
     try:
-        with psycopg.connect(autocommit=True, **parameters(compiled, bundle, entry, address)) as connection:  # type: ignore[arg-type]
-            return read(connection, entry.role)
+        with ExitStack() as stack:
+            crl = _written(stack, lists) if lists else NO_FILE
+            words: dict[str, Any] = parameters(login, address, crl)
+            return read(stack.enter_context(psycopg.connect(autocommit=True, **words)), login.entry.role)
     except psycopg.Error as error:
         return _said(str(error))
     except (AttributeError, IndexError, TypeError, ValueError):  # rows that no PostgreSQL returns
         return "it answers queries as no PostgreSQL does"
+
+
+def _written(stack: ExitStack, lists: bytes) -> str:
+    """Write the CRLs into a temporary file: libpq reads them from files alone."""
+    directory = stack.enter_context(TemporaryDirectory(prefix="pgtls-"))
+    path = os.path.join(directory, layout.CLIENT_CRL)
+    with open(path, "wb") as file:
+        file.write(lists)
+    return path
 
 
 def _said(message: str) -> str:

@@ -91,11 +91,11 @@ def survey(
     lock: Lock,
     address: Address,
     now: datetime,
-    is_known: Callable[[Seen], bool],
+    is_ours: Callable[[Compiled, Seen], bool],
     is_current: Callable[[Seen], bool],
     wait: float = 0,
 ) -> Survey:
-    """Examine a server. Send names and certificates of the spec only to a server with a known certificate.
+    """Examine a server. Send names and certificates of the spec only to one that is ours, by its certificate.
 
     ``wait`` is the time in seconds for the server to become current: it may be reloading.
     """
@@ -108,20 +108,19 @@ def survey(
         return _without_session(looks, address, first)
     probes = _of_protocol(compiled, name)
     untried = _impossible_groups(compiled)
-    if is_known(first):
+    if is_ours(compiled, first):
         shown, hidden = _certificates(compiled, lock, now)
-        # In TLS 1.2 the reason of a rejection arrives before the handshake ends.
-        highest: TlsVersion = "1.3" if compiled.settings.get("ssl_min_protocol_version") == "TLSv1.3" else "1.2"
         probes |= _pairs(compiled, name)
-        probes |= {key: _showing(identity, name, highest) for key, identity in shown.items()}
+        probes |= _showing(compiled, shown)
         untried |= hidden
-        for other in compiled.others:
-            probes |= {("host", host): Probe(server_name=host) for host in other.shown.table.hosts}
-            shown, hidden = _certificates(other, lock, now)
-            asked = server_name(other)
-            more = {key: identity for key, identity in shown.items() if key[0] == "client" and key not in probes}
-            probes |= {key: _showing(identity, asked, highest) for key, identity in more.items()}
+        probes |= {("host", host): Probe(server_name=host) for one in compiled.others for host in one.shown.table.hosts}
     seen, left = looks.many(probes)
+    more = [one for one in compiled.others if is_ours(one, seen.get(("host", one.shown.table.hosts[0]), Seen()))]
+    for other in more:
+        shown, _ = _certificates(other, lock, now)
+        clients = {key: one for key, one in shown.items() if key[0] == "client" and key not in {**seen, **left}}
+        found, missed = looks.many(_showing(other, clients))
+        seen, left = {**seen, **found}, {**left, **missed}
     return Survey(address, first, None, seen, {**untried, **left}, looks.made)
 
 
@@ -233,12 +232,18 @@ def _named(compiled: Compiled) -> Iterator[tuple[str, str]]:
             yield role, database
 
 
-def _showing(identity: Identity, name: str | None, highest: TlsVersion) -> Probe:
-    """Present a certificate.
+def _showing(compiled: Compiled, shown: Mapping[Key, Identity]) -> dict[Key, Probe]:
+    """Present certificates.
 
-    Events after the handshake count, too: a TLS 1.3 server judges the certificate only then.
+    Events after the handshake count, too: a TLS 1.3 server judges the certificate only then. In TLS 1.2 the reason of a
+    rejection arrives before the handshake ends.
     """
-    return Probe(server_name=name, highest=highest, identity=identity, startup=Startup(NOBODY, NOBODY))
+    name, startup = server_name(compiled), Startup(NOBODY, NOBODY)
+    highest: TlsVersion = "1.3" if compiled.settings.get("ssl_min_protocol_version") == "TLSv1.3" else "1.2"
+    return {
+        key: Probe(server_name=name, highest=highest, identity=identity, startup=startup)
+        for key, identity in shown.items()
+    }
 
 
 def _certificates(compiled: Compiled, lock: Lock, now: datetime) -> tuple[dict[Key, Identity], dict[Key, str]]:

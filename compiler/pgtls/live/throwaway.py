@@ -32,7 +32,8 @@ _PASSWORDS = {"password_encryption": "scram-sha-256"}  # version 13 would make M
 _ACCOUNTS = ("postgres", "nobody", "daemon")
 """The accounts under which root runs the server: the first one that exists."""
 _SUPERUSER = f"pgtls_try_{secrets.token_hex(8)}"
-"""The bootstrap superuser. Nobody can guess its name, so no spec can name it."""
+"""The bootstrap superuser. No spec can name it, because nobody can guess it beforehand. Every local user can read it in
+the arguments of initdb, so :meth:`Throwaway.populate` takes its right to log in."""
 _OUTSIDE = frozenset({"pg_execute_server_program", "pg_read_server_files", "pg_write_server_files"})
 """Roles that can reach this machine. No member gets them: with ``trust``, every local user can log in as a role."""
 _PATIENCE = 120.0
@@ -196,9 +197,13 @@ class Throwaway:
         return self
 
     def populate(self, roles: Mapping[str, Role], databases: Iterable[str]) -> None:
-        """Create roles with their passwords and memberships, and databases, before any client can connect."""
+        """Create roles with their passwords and memberships, and databases, before any client can connect.
+
+        Afterwards nobody can log in as the bootstrap superuser, whatever the rules of the spec admit.
+        """
         self._finish("initdb fails")
-        statements = "".join(f"{statement};\n" for statement in _statements(roles, databases))
+        locked = f"alter role {_identifier(_SUPERUSER)} nologin"
+        statements = "".join(f"{statement};\n" for statement in (*_statements(roles, databases), locked))
         words = ["--single", "-D", self.data, "-F", *_options(_SETTINGS | _PASSWORDS), "template1"]
         self._start("postgres", words, stdin=subprocess.PIPE)
         self._finish("the roles and databases of the spec cannot be created", statements.encode())

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from pgtls.live.chain import served
 from pgtls.live.checks import access, certificate, clients, protocol, service
-from pgtls.live.checks.check import TRUST, untried
+from pgtls.live.checks.check import untried
+from pgtls.live.revoked import revoked_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,23 +41,28 @@ class Verified:
         """Whether no check differs."""
         return all(check.outcome != "differs" for check in self.checks)
 
-    @property
-    def is_trusted(self) -> bool:
-        """Whether clients verify the server."""
-        return any(check.name == TRUST and check.outcome == "ok" for check in self.checks) and all(
-            check.name != TRUST or check.outcome == "ok" for check in self.checks
-        )
+
+def doubt(fleet: Fleet, compiled: Compiled, lock: Lock, seen: Seen) -> str | None:
+    """Return why another than the server may answer. None: it presents a certificate of its own, and none is revoked.
+
+    A certificate that is merely superseded is as good as to its clients.
+    """
+    if not _is_known(compiled, lock, seen):
+        return "the server may be an impostor"
+    if revoked_by(fleet, compiled, lock, seen):
+        return "the certificate is revoked, and whoever stole its key may answer"
+    return None
 
 
-def is_known(compiled: Compiled, lock: Lock, seen: Seen) -> bool:
-    """Return whether a server presents a certificate that was ever issued for it."""
+def _is_known(compiled: Compiled, lock: Lock, seen: Seen) -> bool:
+    """Return whether a server presents a certificate that was ever issued for it, under any of its host names."""
     chain = served(seen)
     if not chain:
         return False
     if chain[0].sha256 == compiled.leaf.sha256:
         return True
     line = certificate.line_of(lock, chain[0])
-    return line is not None and line.entity == compiled.shown.entity
+    return line is not None and line.entity.table == compiled.server.entity.table
 
 
 def is_current(compiled: Compiled, seen: Seen) -> bool:
@@ -82,7 +88,7 @@ def _checks(fleet: Fleet, compiled: Compiled, lock: Lock, survey: Survey, now: d
         yield untried("all other checks", "no TLS handshake was possible")
         return
     yield service.program(survey)
-    yield certificate.leaf(compiled, lock, survey.first, now)
+    yield certificate.leaf(fleet, compiled, lock, survey.first, now)
     yield certificate.order(compiled, survey.first)
     yield from certificate.trusted(compiled, session, now)
     yield certificate.names(compiled, survey.first)
@@ -91,18 +97,18 @@ def _checks(fleet: Fleet, compiled: Compiled, lock: Lock, survey: Survey, now: d
     yield from protocol.versions(compiled, survey)
     yield from protocol.groups(compiled, survey)
     yield clients.asked(compiled, survey)
-    if not is_known(compiled, lock, survey.first):
-        reason = "the server may be an impostor, so it gets no name and no certificate of the spec to see"
+    if why := doubt(fleet, compiled, lock, survey.first):
+        reason = f"{why}, so it gets no name and no certificate of the spec to see"
         yield from (untried(name, reason) for name in ("client certificates", "cleartext", "access"))
         return
     for other in compiled.others:
-        yield from _of_identity(other, lock, survey, now)
+        yield from _of_identity(fleet, other, lock, survey, now)
     yield from clients.accepted(compiled, survey)
     yield from clients.refused(survey)
     yield from access.answers(fleet, compiled, survey)
 
 
-def _of_identity(compiled: Compiled, lock: Lock, survey: Survey, now: datetime) -> Iterator[Check]:
+def _of_identity(fleet: Fleet, compiled: Compiled, lock: Lock, survey: Survey, now: datetime) -> Iterator[Check]:
     """Judge what the server presents to clients that request the host names of a further identity."""
     for host in compiled.shown.table.hosts:
         seen = survey.seen.get(("host", host))
@@ -111,7 +117,7 @@ def _of_identity(compiled: Compiled, lock: Lock, survey: Survey, now: datetime) 
             yield untried(f"{host}: certificate", reason)
             continue
         checks = (
-            certificate.leaf(compiled, lock, seen, now),
+            certificate.leaf(fleet, compiled, lock, seen, now),
             certificate.order(compiled, seen),
             *certificate.trusted(compiled, seen.session, now),
             certificate.names(compiled, seen),
@@ -119,3 +125,5 @@ def _of_identity(compiled: Compiled, lock: Lock, survey: Survey, now: datetime) 
             clients.asked(compiled, replace(survey, first=seen)),
         )
         yield from (replace(check, name=f"{host}: {check.name}") for check in checks)
+        if why := doubt(fleet, compiled, lock, seen):
+            yield untried(f"{host}: client certificates", f"{why}, so it gets no certificate of the spec to see")

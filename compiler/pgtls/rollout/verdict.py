@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pgtls.access.explain import surroundings_of
+from pgtls.certificates.model import recorded_under
 from pgtls.diagnostics import errors
 from pgtls.rollout import facts
 from pgtls.rollout.order import Order, Sides, order
@@ -93,17 +94,24 @@ def generations(
     found: dict[Entity, Generation] = {}
     for server in fleet.servers.values():
         said = facts.of_server(fleet, server, rules[server.name], keys)
-        found[server.entity] = _generation(server.entity, server.identities, said, fleet.now, keys)
+        found[server.entity] = _generation(server.entity, server.identities, said, fleet.now, keys, decisions)
     for user in fleet.users.values():
         if mine := entries.get(user.name):
-            found[user.entity] = _generation(user.entity, (user,), bundles.of(user, mine), fleet.now, keys)
+            found[user.entity] = _generation(user.entity, (user,), bundles.of(user, mine), fleet.now, keys, decisions)
     return found
 
 
 def _generation(
-    entity: Entity, shown: Sequence[Identity | User], said: Mapping[str, object], now: datetime, keys: facts.Keys
+    entity: Entity,
+    shown: Sequence[Identity | User],
+    said: Mapping[str, object],
+    now: datetime,
+    keys: facts.Keys,
+    decisions: Decisions,
 ) -> Generation:
-    known = [(one.ca.name if one.ca else "", keys.certificate(one.entity)) for one in shown]
+    made = (decisions.certificates.get(one.entity) for one in shown)
+    cas = [recorded_under(one.profile) if one else "" for one in made]
+    known = [(ca, keys.certificate(one.entity)) for ca, one in zip(cas, shown, strict=True)]
     certificates = tuple((ca, certificate[0] if certificate else "") for ca, certificate in known)
     ends = max((certificate[1] for _, certificate in known if certificate), default=None)
     return Generation(entity, (), now, said, certificates if ends else (), ends)

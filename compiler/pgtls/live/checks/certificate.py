@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 from pgtls.language.words import listed
 from pgtls.live.chain import covers, refusal, served
 from pgtls.live.checks.check import INSTALL, TRUST, Check, differs, ok, untried
+from pgtls.live.revoked import revoked_by
 from pgtls.pki import facts
 from pgtls.pki.model import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
+    from pgtls.fleet.model import Fleet
     from pgtls.live.compiled import Compiled
     from pgtls.live.handshake import Seen, Session
     from pgtls.pki.model import Certificate
@@ -25,8 +27,8 @@ def line_of(lock: Lock, certificate: Certificate) -> IssuedLine | None:
     return next((line for line in lock.issued if line.certificate.sha256 == certificate.sha256), None)
 
 
-def leaf(compiled: Compiled, lock: Lock, seen: Seen, now: datetime) -> Check:
-    """Compare the served certificate with the compiled one."""
+def leaf(fleet: Fleet, compiled: Compiled, lock: Lock, seen: Seen, now: datetime) -> Check:
+    """Compare the served certificate with the compiled one, which may be revoked itself."""
     chain = served(seen)
     if not chain:
         return differs(
@@ -34,6 +36,8 @@ def leaf(compiled: Compiled, lock: Lock, seen: Seen, now: datetime) -> Check:
             "clients cannot verify it", INSTALL,
         )  # fmt: skip
     leaf, wanted = chain[0], compiled.leaf
+    if by := revoked_by(fleet, compiled, lock, seen):
+        return _revoked(leaf, by)
     if leaf.sha256 == wanted.sha256:
         return ok("certificate", f"the compiled one is served (serial {_short(leaf)}, until {leaf.not_after:%Y-%m-%d})")
     line = line_of(lock, leaf)
@@ -44,10 +48,9 @@ def leaf(compiled: Compiled, lock: Lock, seen: Seen, now: datetime) -> Check:
         return differs(
             "PGT473", "certificate of another", "certificate", what, "clients that verify names refuse it", INSTALL
         )
-    revoked = " and revoked" if (line.ca, line.serial) in lock.revocations else ""
     age = "a superseded" if leaf.not_before <= wanted.not_before else "a newer"
     what = (
-        f"it serves {age}{revoked} certificate (serial {_short(leaf)}, issued {leaf.not_before:%Y-%m-%d}, "
+        f"it serves {age} certificate (serial {_short(leaf)}, issued {leaf.not_before:%Y-%m-%d}, "
         f"until {leaf.not_after:%Y-%m-%d}) instead of the compiled one (serial {_short(wanted)})"
     )
     why = (
@@ -60,6 +63,16 @@ def leaf(compiled: Compiled, lock: Lock, seen: Seen, now: datetime) -> Check:
 
 def _short(certificate: Certificate) -> str:
     return f"{certificate.serial[:8]}…" if len(certificate.serial) > 9 else certificate.serial
+
+
+def _revoked(leaf: Certificate, by: str) -> Check:
+    what = (
+        f"it serves a certificate that {by} revokes (serial {_short(leaf)}, issued {leaf.not_before:%Y-%m-%d}, "
+        f"until {leaf.not_after:%Y-%m-%d})"
+    )
+    why = "whoever stole its key can answer in the place of the server; clients without its CRL connect all the same"
+    todo = f"do not send it any password; run pgtls build, then {INSTALL}"
+    return differs("PGT473", "revoked certificate", "certificate", what, why, todo)
 
 
 def _strange(leaf: Certificate, wanted: Certificate) -> Check:
@@ -113,24 +126,25 @@ def _subjects(pems: Sequence[bytes]) -> str:
 
 
 def trusted(compiled: Compiled, session: Session, now: datetime) -> Iterator[Check]:
-    """Verify the chain as the clients do, each with its root.crt."""
-    roots: Mapping[bytes, tuple[str, ...]] | Mapping[None, tuple[str, ...]]
-    if compiled.shown.system and compiled.bundles:
-        roots = {None: tuple(bundle.user.name for bundle in compiled.bundles)}
-    else:
-        roots = compiled.roots
-    if not roots:
+    """Verify the chain as the clients do, each with its root.crt and its root.crl."""
+    if not compiled.clients:
         yield untried(TRUST, "no bundle of the out directory connects to this server")
-    for trust, users in roots.items():
+    for trust, users in compiled.clients.items():
         whose = listed([f"user.{user}" for user in users], 3)
-        reason = refusal(session.chain, trust, now)
-        if reason is None:
-            yield ok(TRUST, f"the root.crt of {whose} verifies the chain")
+        refused = refusal(session.chain, trust, now)
+        if refused is None:
+            files = "root.crt and root.crl" if trust.lists else "root.crt"
+            yield ok(TRUST, f"the {files} of {whose} verif{'y' if trust.lists else 'ies'} the chain")
             continue
+        reason = refused.reason
         what = f"{whose} cannot verify the server: {reason}"
         why = "every connection of these clients with verify-ca or verify-full fails"
         fault = "expired" if "expired" in reason else "untrusted chain"
-        yield differs("PGT474", fault, TRUST, what, why, f"look at the checks above, then {INSTALL}")
+        todo = _RENEW_LISTS if "CRL" in reason else f"look at the checks above, then {INSTALL}"
+        yield differs("PGT474", fault, TRUST, what, why, todo)
+
+
+_RENEW_LISTS = "run pgtls build, which renews CRLs, and copy the bundles to their clients"
 
 
 def names(compiled: Compiled, seen: Seen) -> Check:

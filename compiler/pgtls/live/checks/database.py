@@ -28,12 +28,21 @@ _APART = 60
 
 def refused(said: str) -> Check:
     """Report a login that was asked for and that failed, for the reason that libpq gave."""
-    why = "nothing that only SQL shows was compared"
     todo = (
         "if a policy of this user asks for a password, give it to libpq (PGPASSWORD or a password file); run pgtls "
         "verify from an address that the policy names"
     )
-    return differs(_CODE, "login failed", "login", said, why, todo)
+    return differs(_CODE, "login failed", "login", said, _UNSEEN, todo)
+
+
+def withheld(reason: str) -> Check:
+    """Report that CRLs of the out directory refuse the server, so that no login could tell it from a thief."""
+    what = f"no password and no login: by the CRLs of the out directory, the server cannot be verified: {reason}"
+    todo = "bring the newest CRLs where a crl_file has them; run pgtls build, which renews the others"
+    return differs(_CODE, "login failed", "login", what, _UNSEEN, todo)
+
+
+_UNSEEN = "nothing that only SQL shows was compared"
 
 
 def judge(fleet: Fleet, compiled: Compiled, lock: Lock, shown: Shown) -> Iterator[Check]:
