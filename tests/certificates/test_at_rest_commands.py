@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from datetime import timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
@@ -28,6 +28,7 @@ from support.killing import in_child, moments
 from support.pgtls import pgtls
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from support.age import Identity
@@ -98,7 +99,7 @@ def test_verify_and_try_do_without_the_encrypted_keys(place: Place, alice: Ident
     place.build(at_rest(alice))
     checked = loaded(place).checked()
     assert checked.fleet is not None
-    found = compiled(checked.fleet, checked.entries, str(place.out), checked.fleet.servers["main"])
+    found = compiled(checked.fleet, checked.entries, str(place.out), checked.fleet.servers["main"], ())
     assert found.own_identity() == "its key is encrypted for the recipients of [state]"
     assert "server.key" not in found.files, "on the server it lies in the clear"
     assert "server.crt" in found.files
@@ -563,6 +564,35 @@ def test_inside_another_work_tree_a_manifest_of_another_builder_counts_if_it_is_
     assert steps(place.build(now=NOW + timedelta(days=70))) == []
 
 
+def test_inside_another_work_tree_an_earlier_manifest_counts_only_if_the_repository_has_it(
+    place: Place, alice: Identity, tmp_path: Path
+) -> None:
+    """Readers of the repository have all manifests of before, and those of this machine have its seal."""
+    nested(place, alice)
+    public = ("manifest.json", "servers/main/root.crl", "ca/clients/ca.crl")
+    then = {path: place.file(path).read_bytes() for path in public}
+    left = SMALL.replace("[user.app]", "[user.bob]").replace('["app"]', '["bob"]')
+    place.build(at_rest(alice, identity=alice, spec=left))
+    commit(place.out)
+    now = {path: place.file(path).read_bytes() for path in public}
+    for path, content in then.items():
+        place.file(path).write_bytes(content)
+
+    def fetch() -> None:
+        api.fetch(tmp_path / "there", "server.main", store=str(place.out), identity=alice.file, now=NOW)
+
+    refused(place, "PGT587", "checkout -- .")
+    with pytest.raises(Rejected, match="PGT587: an earlier build"):
+        fetch()
+    git(place.out, "checkout", "--", ".")
+    assert {path: place.file(path).read_bytes() for path in public} == now
+    fetch()
+    assert steps(place.build()) == []
+    git(place.out, "checkout", "-qf", "HEAD~1")  # a builder goes back
+    assert {path: place.file(path).read_bytes() for path in public} == then
+    fetch()
+
+
 @pytest.mark.parametrize("around", [True, False])
 def test_after_a_pull_this_machine_still_remembers_the_lock(place: Place, alice: Identity, around: bool) -> None:
     without_crl = at_rest(alice, identity=alice).replace("[server.main]", "[server.main]\ncrl = false")
@@ -584,6 +614,77 @@ def test_after_a_pull_this_machine_still_remembers_the_lock(place: Place, alice:
     heir = with_bob.replace('"app", "bob"', '"app", "heir"').replace("[user.bob]", '[user.heir]\ncommon_name = "bob"')
     with pytest.raises(Rejected, match="PGT254"):
         place.build(heir.replace(*more))
+
+
+def on_list(place: Place) -> set[int]:
+    """Return the serial numbers on the CRL of the clients' CA."""
+    return {entry.serial_number for entry in x509.load_pem_x509_crl(place.file("ca/clients/ca.crl").read_bytes())}
+
+
+CHANGES: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any] | None], str]] = {
+    "another end": (lambda line: line | {"not_after": "2026-01-01T00:00:00Z"}, "PGT543"),
+    "another serial number": (lambda line: line | {"serial": "abc"}, "PGT543"),
+    "another entity": (lambda line: line | {"entity": "user.eve"}, "PGT543|PGT254"),
+    "none": (lambda line: None, "PGT554"),
+}
+
+
+def change_lock(place: Place, entity: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+    """Change the lines that list the certificates of an entity, as a pull request does."""
+    lines = []
+    for line in map(json.loads, place.lock.read_text().splitlines()):
+        theirs = line.get("event") == "issued" and line["entity"] == entity
+        lines.append(change(line) if theirs else line)
+    place.lock.write_text("".join(f"{json.dumps(line, sort_keys=True)}\n" for line in lines if line is not None))
+
+
+def cloned(place: Place, directory: Path) -> Place:
+    """Clone a tree that is a repository of its own, with the spec and the lock."""
+    found = Place(directory)
+    found.directory.mkdir()
+    found.lock.write_bytes(place.lock.read_bytes())
+    git(found.directory, "clone", "-q", place.out, "out")
+    return found
+
+
+@pytest.mark.parametrize("what", CHANGES)
+@pytest.mark.parametrize("leaves", [True, False], ids=["leaves", "stays"])
+def test_a_clone_knows_by_its_certificates_which_lines_of_the_lock_were_changed(
+    place: Place, alice: Identity, tmp_path: Path, what: str, leaves: bool
+) -> None:
+    """It has no memory of the lines. Who leaves must be revoked by the certificate that everybody has."""
+    nested(place, alice)
+    without_bob = at_rest(alice, identity=alice)
+    with_bob = without_bob.replace('users = ["app"]', 'users = ["app", "bob"]') + '[user.bob]\nca = "clients"\n'
+    place.build(with_bob)
+    commit(place.out)
+    clone, (change, code) = cloned(place, tmp_path / "clone"), CHANGES[what]
+    change_lock(clone, "user.bob", change)
+    before = clone.state()
+    with pytest.raises(Rejected, match=code):
+        clone.build(without_bob if leaves else with_bob)
+    assert clone.state() == before
+    clone.lock.write_bytes(place.lock.read_bytes())
+    clone.build(without_bob)
+    assert len(on_list(clone)) == 1, "the control"
+
+
+def test_no_end_in_a_line_of_the_lock_takes_an_entry_off_a_list_in_a_clone(
+    place: Place, alice: Identity, tmp_path: Path
+) -> None:
+    """Nothing there tells whether it is true: the certificate left the tree with its owner."""
+    nested(place, alice)
+    without_bob = at_rest(alice, identity=alice)
+    with_bob = without_bob.replace('users = ["app"]', 'users = ["app", "bob"]') + '[user.bob]\nca = "clients"\n'
+    place.build(with_bob)
+    place.build(without_bob)
+    commit(place.out)
+    clone, revoked = cloned(place, tmp_path / "clone"), on_list(place)
+    assert len(revoked) == 1
+    change_lock(clone, "user.bob", lambda line: line | {"not_after": "2026-01-01T00:00:00Z"})
+    for days in (1, 200, 400):  # the CRL is signed again
+        clone.build(without_bob, now=NOW + timedelta(days=days), asked=Asked(renew=frozenset({"user.app"})))
+        assert revoked <= on_list(clone)
 
 
 def test_an_earlier_tree_of_this_machine_is_no_lost_memory(place: Place, alice: Identity) -> None:

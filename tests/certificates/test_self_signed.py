@@ -228,6 +228,21 @@ def test_what_was_stolen_together_is_not_succeeded_by_it(place: Place) -> None:
     assert trusted(place) == [served(place)]
 
 
+def test_clients_do_not_trust_the_stolen_one_before_the_one_that_is_served(place: Place) -> None:
+    place.build(ALONE)
+    stolen = served(place)
+    place.build(asked=Asked(renew=frozenset({"server.db"})), now=NOW + 30 * DAY)
+    place.confirm("user.app", now=NOW + 31 * DAY)
+    place.build(now=NOW + 31 * DAY)
+    assert set(trusted(place)) == {stolen, served(place)}
+    revoked = ALONE.replace("[server.db]\n", "[server.db]\nrevoke_before = 2026-01-15\n")
+    second = served(place)
+    place.build(revoked, now=NOW + 40 * DAY)
+    assert trusted(place) == [served(place)] == [second]
+    place.build(ALONE, now=NOW + 41 * DAY)
+    assert trusted(place) == [second]
+
+
 def test_what_has_ended_and_differs_too_does_not_wait(place: Place) -> None:
     place.build(ALONE)
     more = ALONE.replace('["db.example.com"]', '["db.example.com", "db2.example.com"]')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import stat
 import subprocess
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,14 +15,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.pipeline import status
+from pgtls.pki.der import integer
 from pgtls.pki.keys import algorithm_of
 from pgtls.state import lock as locks
+from support.authority import SERIAL_NUMBER, Authority, named
 from support.building import NOW, SMALL, Place, steps
 from support.clients import PSQL, Bundle, admitted, at, refused
 from support.pgtls import compiled
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from pathlib import Path
 
     from pgtls.plan.model import Item
@@ -173,6 +174,80 @@ def test_a_ca_file_may_hold_its_chain(place: Place, tmp_path_factory: pytest.Tem
     (place.directory / "chain.crt").write_bytes(company.file("ca/clients/ca.crt").read_bytes())
     code, message = complaint(place, spec)
     assert (code, "neither in the file nor in the spec" in message) == ("PGT565", True)
+
+
+LONG = 0xFF << 152
+UNLISTABLE = {"zero": (0, "is zero"), "too long": (LONG, "has 160 bits, and a CRL lists at most 159"), "one": (1, "")}
+
+
+@pytest.mark.parametrize(("serial", "fault"), UNLISTABLE.values(), ids=UNLISTABLE)
+def test_what_the_crl_of_a_ca_could_not_list_is_not_taken(place: Place, serial: int, fault: str) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    place.build(SMALL, now=now - timedelta(days=2))
+    clients = Authority.of(place.file("ca/clients"))
+    certificate = x509.load_pem_x509_certificate((clients.bundle(named(CN="app")) / "postgresql.crt").read_bytes())
+    (place.directory / "app.crt").write_bytes(clients.with_field(certificate, SERIAL_NUMBER, integer(serial)))
+    spec = having(SMALL, "[user.app]", 'cert_file = "app.crt"')
+    if not fault:
+        place.build(spec, now=now)
+        return
+    code, message = complaint(place, spec, now)
+    assert (code, f"its serial number {fault}" in message) == ("PGT565", True), message
+    place.build(SMALL, now=now)
+
+
+def test_a_root_with_serial_number_zero_is_one_like_others(place: Place) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    root = Authority.root("Company")
+    (place.directory / "company.crt").write_bytes(root.with_field(root.certificate, SERIAL_NUMBER, integer(0)))
+    (place.directory / "company.key").write_bytes(root.key_pem)
+    spec = having(SMALL, "[ca.root]", 'cert_file = "company.crt"', 'key_file = "company.key"')
+    place.build(spec, now=now)
+    assert locks.read(place.lock).latest["ca.root"].serial == "0"
+    place.build(spec + "# again", now=now)
+
+
+SECOND = """
+[server.second]
+ca = "root"
+no_local = true
+hosts = ["db.example.com"]
+cert_file = "servers-main-server.crt"
+key_file = "servers-main-server.key"
+"""
+
+
+def test_two_servers_do_not_share_a_certificate(place: Place, stock: Place) -> None:
+    bring(place, stock, "ca/root/ca.crt", "ca/root/ca.key", "servers/main/server.crt", "servers/main/server.key")
+    server = ('cert_file = "servers-main-server.crt"', 'key_file = "servers-main-server.key"')
+    spec = having(having(SMALL, "[ca.root]", *CA), "[server.main]", *server)
+    spec = spec.replace("users =", 'servers = ["main"]\nusers =')
+    assert complaint(place, spec + SECOND) == ("PGT565", "the certificate of server.second is that of server.main")
+    assert not place.lock.exists()
+    place.build(spec)
+    # Nor does it take one that the lock knows of another.
+    renamed = spec.replace("[server.main]", "[server.other]").replace('"main"', '"other"')
+    assert complaint(place, renamed) == ("PGT565", "the certificate of server.other is that of server.main")
+    place.build(spec)
+
+
+def test_one_serial_number_of_two_issuing_cas_is_refused_before_it_is_in_the_lock(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company, now = Authority.root("Company"), datetime.now(UTC).replace(microsecond=0)
+    issuing = [company.below("Issuing 1"), company.below("Issuing 2")]
+    (place.directory / "company.crt").write_bytes(company.pem)
+    monkeypatch.setattr(x509, "random_serial_number", lambda: 5)
+    for name, ca in zip(("app", "batch"), issuing, strict=True):
+        shutil.copy(ca.bundle(named(CN=name), ca) / "postgresql.crt", place.directory / f"{name}.crt")
+    spec = having(SMALL, "[ca.clients]", 'cert_file = "company.crt"', "crl = false")
+    spec = having(spec, "[user.app]", 'cert_file = "app.crt"') + 'waiver = "a test"\n'
+    spec = having(spec, "[server.main]", "crl = false")
+    other = '[user.batch]\nca = "clients"\ncert_file = "batch.crt"\n'
+    fault = ("PGT565", 'serial number 5 of CA "clients" is that of another certificate, of user.app')
+    assert complaint(place, spec + other, now) == fault
+    place.build(spec, now=now)
+    assert complaint(place, spec + other, now) == fault
 
 
 # ---- requests --------------------------------------------------------------------------------------------------------

@@ -309,3 +309,19 @@ def test_a_damaged_list_of_a_ca_whose_key_is_away_stops_the_build(place: Place, 
     ((code, message, _),) = complaints(place, spec)
     assert code == "PGT563"
     assert message.startswith('the CRL of CA "clients" cannot be read (it is cut off')
+
+
+def test_a_file_has_no_more_certificates_and_crls_than_a_chain_can(place: Place, company: Company) -> None:
+    """Any of them may be above any other one, so that the time to find out grows with the square."""
+    text = COMPANY.format(17)
+    chain = company.db.pem + company.issuing.pem + company.middle.pem
+    company.write(
+        place, db_crt=chain + 97 * company.root.pem, company_crl=company.lists() + 253 * company.list(company.root)
+    )
+    assert ("server.db", "adopt") in steps(place.build(text, now=NOW))
+    company.write(place, db_crt=chain + 98 * company.root.pem)
+    messages = [message for _, message, _ in complaints(place, text)]
+    assert '"db.crt" cannot be used: it holds 101 certificates, and a chain has at most 100' in messages
+    company.write(place, company_crl=257 * company.list(company.root))
+    messages = [message for _, message, _ in complaints(place, text)]
+    assert '"company.crl" cannot be used: it holds 257 CRLs, and a file has at most 256' in messages

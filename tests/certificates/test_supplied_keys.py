@@ -10,9 +10,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
+from pgtls.pki import crl, facts, keys
+from pgtls.pki.model import RevocationList, Unreadable
 from support.building import NOW, SMALL, Place
 
 if TYPE_CHECKING:
@@ -134,6 +137,17 @@ def test_requests_with_keys_that_peers_refuse_are_named(place: Place, key: tuple
     assert reason in found(place, spec)["PGT564"]
 
 
+def test_a_request_with_an_rsa_key_that_takes_long_to_verify_with_is_refused(place: Place) -> None:
+    usual = rsa.generate_private_key(65537, 2048).private_numbers()
+    p, q, d = usual.p, usual.q, 65537  # a short private exponent has a long public one
+    public = rsa.RSAPublicNumbers(pow(d, -1, (p - 1) * (q - 1)), p * q)
+    numbers = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), usual.iqmp, public)
+    (place.directory / "s.key").write_bytes(keys.to_pem(numbers.private_key()))
+    openssl("req", "-new", "-key", "s.key", "-out", "s.csr", "-subj", "/CN=x", cwd=place.directory)
+    spec = SMALL.replace("[server.main]\n", '[server.main]\ncsr_file = "s.csr"\n')
+    assert "its RSA key has a public exponent of 20" in found(place, spec)["PGT564"]
+
+
 def test_a_request_with_the_key_of_a_ca_is_refused(place: Place) -> None:
     found(place, SMALL)
     key = place.file("ca/clients/ca.key")
@@ -194,6 +208,30 @@ def test_a_server_that_may_log_in_is_reported_where_its_ca_is_trusted_for_client
     supply(place, "extendedKeyUsage=serverAuth")
     assert "PGT567" not in found(place, TRUSTED)
     assert not accepted(place, "sslclient")
+
+
+EVERYTHING, SERVER = "", "extendedKeyUsage=serverAuth"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "revoked"),
+    [(EVERYTHING, SERVER, True), (EVERYTHING, EVERYTHING, False), (SERVER, SERVER, False), (SERVER, EVERYTHING, False)],
+)
+def test_a_server_certificate_that_logs_in_is_revoked_when_its_successor_does_not(
+    place: Place, first: str, second: str, *, revoked: bool
+) -> None:
+    """As the hint of PGT567 says, although no name differs: its key still opens what the finding spoke of."""
+    own_ca(place, "rsa:2048")
+    serials = []
+    for extensions in (first, second):
+        supply(place, extensions)
+        found(place, TRUSTED)
+        read = facts.read(place.file("servers/main/server.crt").read_bytes())
+        assert not isinstance(read, Unreadable)
+        serials.append(read[0].serial)
+    lists = crl.read(place.file("ca/root/ca.crl").read_bytes())
+    assert isinstance(lists, RevocationList)
+    assert [entry.serial for entry in lists.revoked] == serials[:1] * revoked
 
 
 TWO_BELOW = """

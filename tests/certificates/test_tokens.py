@@ -830,10 +830,18 @@ class StandIn:
 FAULTS = {
     "does not start": ("hangs", 0, "PGT639", 'the module "./faulty.so" does not start: no answer within 1 seconds'),
     "never lets anyone in": ("hangs", 18, "PGT639", 'token "CA keys" cannot be opened: no answer within 1 seconds'),
-    "never signs": ("hangs", 43, "PGT639", 'token "CA keys" cannot be searched: no answer within 1 seconds'),
+    "never signs": (
+        "hangs",
+        43,
+        "PGT639",
+        'token "CA keys" (cannot be searched|does not sign with .*): no answer within',
+    ),
     "finds keys for ever": ("lies", 27, "PGT636", 'token "CA keys" holds 100 private keys that are key "clients"'),
 }
-"""What a module does, in which function, and what a build says then."""
+"""What a module does, in which function, and what a build says then.
+
+A search ends with a signature, which shows that the key is the right one: either may be the first to give up.
+"""
 
 
 @pytest.fixture
@@ -867,7 +875,7 @@ def test_a_module_that_hangs_or_lies_ends_a_build_in_time_and_changes_nothing(fa
     with renewing(faulty, 1, does, function) as process:
         said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
-    assert f"error[{code}]: {message}" in said
+    assert re.search(rf"error\[{code}\]: {message}", said)
     assert faulty.state() == before
 
 

@@ -10,7 +10,9 @@ import pytest
 
 from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected, errors
+from pgtls.pki import facts
 from pgtls.pki.model import Entity
+from pgtls.state import lock as locks
 from support.authority import Authority, named
 from support.building import Place
 from support.clients import PSQL, Bundle, admitted, at, refused
@@ -227,6 +229,77 @@ def test_a_ca_whose_key_goes_elsewhere_is_recorded_as_such(place: Place) -> None
     whole = place.lock.read_text()
     place.lock.write_text(whole.replace('"foreign": true', '"foreign": false'))
     assert complaints(place, PARTNER.format(**USUAL)) == ["PGT543"]
+
+
+def add_line(place: Place, like: str, **fields: object) -> None:
+    """Add a line to the lock that no build wrote: that of an entity, with some other fields."""
+    found = next(line for line in map(json.loads, place.lock.read_text().splitlines()) if line.get("entity") == like)
+    ghost = {**found, "serial": "1", "sha256": "cd" * 32, **fields}
+    place.lock.write_text(place.lock.read_text() + json.dumps(ghost, sort_keys=True) + "\n")
+
+
+@pytest.mark.parametrize("builds", [0, 2])
+def test_no_added_line_makes_the_key_of_a_partners_ca_ones_own(place: Place, builds: int) -> None:
+    """Neither at once nor after further builds."""
+    partner(place)
+    (foreign,) = (line for line in locks.read(place.lock).issued if line.entity == "ca.sub")
+    add_line(place, "ca.clients", spki_sha256=foreign.certificate.spki_sha256)
+    for build in range(builds):
+        place.build(PARTNER.format(**USUAL) + f"# {build}\n", now=datetime.now(UTC))
+    left = PARTNER.format(**USUAL | {"sub": "", "waiver": ""})
+    assert complaints(place, left) == ["PGT330"]
+
+
+@pytest.mark.parametrize("false", [{"serial": "1"}, {"not_after": "2026-02-01T00:00:00Z"}, {}], ids=str)
+def test_no_added_line_stands_for_a_certificate_that_is_brought(place: Place, false: dict[str, str]) -> None:
+    """Its digest is known in advance. A line with other facts is an error; beside a true one, a build adds its own."""
+    now = datetime.now(UTC)
+    place.build(PARTNER.format(**USUAL | {"sub": ""}), now=now)
+    sub = Authority.of(place.file("ca/root")).below("Partner")
+    (place.directory / "sub.crt").write_bytes(sub.pem)
+    true = locks.IssuedLine("root", Entity("ca.sub"), facts.of(sub.certificate)).fields()
+    add_line(place, "ca.clients", **{**true, **false})
+    if false:
+        assert complaints(place, PARTNER.format(**USUAL)) == ["PGT543"]
+    else:
+        place.build(PARTNER.format(**USUAL), now=now)
+        assert complaints(place, PARTNER.format(**USUAL | {"sub": "", "waiver": ""})) == ["PGT330"]
+
+
+EVERYBODY = """
+version = 1
+[ca.root]
+[ca.clients]
+issuer = "root"
+{ca}[server.db]
+ca = "root"
+client_ca = [{cas}]
+hosts = ["localhost"]
+no_local = true
+crl = false
+[policy.app]
+users = ["all"]
+databases = ["shop"]
+from = ["127.0.0.1", "::1"]
+auth = "cert"
+[user.app]
+ca = "clients"
+{bob}
+"""
+
+
+@pytest.mark.parametrize("builds", [0, 2])
+def test_no_added_line_makes_a_ca_that_left_one_that_was_renamed(place: Place, builds: int) -> None:
+    here = {"ca": '[ca.partners]\nissuer = "root"\n', "cas": '"clients", "partners"'}
+    now, text = datetime.now(UTC), EVERYBODY.format(**here, bob='[user.bob]\nca = "partners"')
+    place.build(text, now=now)
+    (gone,) = (line for line in locks.read(place.lock).issued if line.entity == "ca.partners")
+    add_line(place, "ca.clients", spki_sha256=gone.certificate.spki_sha256, not_before="2025-01-01T00:00:00Z")
+    for build in range(builds):
+        place.build(f"{text}# {build}\n", now=now)
+    assert complaints(place, EVERYBODY.format(ca="", cas='"clients"', bob="")) == ["PGT255"]
+    renamed = EVERYBODY.format(**here, bob='[user.bob]\nca = "partners"').replace("partners", "others")
+    place.build(renamed, now=now, asked=Asked(new_ca=frozenset(["others"]), allow_revoke=True, accept_outage=True))
 
 
 @pytest.mark.parametrize("crl", ["false", "true"])

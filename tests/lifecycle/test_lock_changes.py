@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+import shutil
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
-from pgtls.pki import crl
+from pgtls.pki import crl, facts
 from pgtls.pki.issue import Issuer
-from pgtls.pki.model import Revocation
+from pgtls.pki.model import Entity, Revocation
 from pgtls.state import lock as locks
-from support.authority import Authority
+from support.authority import Authority, named
 from support.building import NOW, SMALL, Place, steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ALLOWED = Asked(allow_revoke=True)
+PARTNER = 'waiver = { reason = "a test", codes = ["PGT330"] }'
 MEMBERS = [f"u{number}" for number in range(8)]
 MANY = SMALL.replace('users = ["app"]', f"users = {json.dumps(['app', *MEMBERS])}") + "".join(
     f'[user.{name}]\nca = "clients"\n' for name in MEMBERS
@@ -260,7 +264,7 @@ DAYS = timedelta(days=200)
 def forged(line: Line, serial: str, end: str, **fields: str) -> Line:
     """Make a certificate that does not exist, of a user of the spec, so that the line itself revokes nobody."""
     dates = {"not_before": "2020-01-01T00:00:00Z", "not_after": end}
-    return line | {"serial": serial, "sha256": "0" * 64, **dates, **fields}
+    return line | {"serial": serial, "sha256": "0" * 64, "spki_sha256": "1" * 64, **dates, **fields}
 
 
 @pytest.mark.parametrize("end", ["2020-02-01T00:00:00Z", "2026-01-20T00:00:00Z"], ids=["past", "future"])
@@ -278,6 +282,224 @@ def test_an_added_end_of_a_serial_number_that_the_spec_revokes_means_nothing(
     for builds in range(4):
         place.build(LISTED if listed else SMALL, now=NOW + builds * DAYS)
         assert on_list(place) == {"abc0"}
+
+
+@pytest.mark.parametrize("where", ["its key", "its NAME"])
+def test_a_serial_number_that_the_spec_lists_is_on_that_list_whatever_lines_say(place: Place, where: str) -> None:
+    """A line may say that another CA signed it: one that others added, or one of a CA that had the NAME before."""
+    place.build(SMALL)
+    (line,), (root,) = lines(place), lines(place, "ca.root")
+    of_root = {"issuer": root["subject"], "authority_key_id": root["key_id"]}
+    add(place, forged(line, "abc0", "2025-02-01T00:00:00Z", entity="user.ghost", subject="CN=ghost", **of_root))
+    asked = ALLOWED if where == "its NAME" else Asked()
+    place.build(now=NOW + timedelta(hours=1), asked=asked)
+    planned = place.build(LISTED, now=NOW + timedelta(days=1))
+    assert on_list(place) == {"abc0"}
+    assert not [one for one in planned.diagnostics if one.severity == "error"]
+    place.build(LISTED, now=NOW + DAYS)
+    assert on_list(place) == {"abc0"}
+
+
+def test_what_others_added_stays_theirs_until_a_build_accepts_it(place: Place) -> None:
+    place.build(WITH_BOB)
+    ended = {"not_before": "2020-01-01T00:00:00Z", "not_after": "2099-01-01T00:00:00Z"}
+    (line,) = (line for line in lines(place) if line["entity"] == "user.bob")
+    add(place, line | {"serial": "abc", "sha256": "0" * 64, **ended})
+    for build in range(3):
+        place.build(f"{WITH_BOB}# {build}\n")
+        assert len(json.loads(place.file("manifest.json").read_bytes())["added"]) == 1
+    assert "user.bob" in refused(place, "PGT542", SMALL)
+    place.build(WITH_BOB, asked=ALLOWED)
+    assert "added" not in json.loads(place.file("manifest.json").read_bytes())
+    place.build(SMALL)
+    assert on_list(place) == {"abc", line["serial"]}
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_an_added_line_of_a_ca_keeps_no_certificate_of_an_earlier_ca(place: Place, others: bool) -> None:
+    """Who moved is revoked at the earlier CA when the successor is deployed."""
+    both = SMALL.replace("[ca.clients]", "[ca.clients]\n[ca.new]").replace('["clients"]', '["clients", "new"]')
+    place.build(both)
+    place.confirm(now=NOW)
+    (line,), (old,), (new,) = lines(place), lines(place, "ca.clients"), lines(place, "ca.new")
+    if others:
+        ended = {"not_before": "2025-01-01T00:00:00Z", "not_after": "2025-02-01T00:00:00Z"}
+        add(place, new | {"serial": "abc", "sha256": "0" * 64, "key_id": old["key_id"], **ended})
+    for hours in range(1, 4):
+        place.build(
+            both.replace('[user.app]\nca = "clients"', '[user.app]\nca = "new"'), now=NOW + timedelta(hours=hours)
+        )
+        place.confirm(now=NOW + timedelta(hours=hours))
+    assert on_list(place) == {line["serial"]}
+
+
+def test_an_added_end_under_the_name_of_another_ca_takes_nobody_off_a_list(place: Place) -> None:
+    """A line may have the serial number of another, under another NAME: at once, later, and for somebody on the CRL."""
+    place.build(WITH_BOB)
+    (bob,) = (line for line in lines(place) if line["entity"] == "user.bob")
+    ended = {"not_before": "2020-01-01T00:00:00Z", "not_after": "2025-02-01T00:00:00Z"}
+    add(place, bob | {"ca": "root", "entity": "user.ghost", "sha256": "0" * 64, **ended})
+    place.build()
+    for builds, text in enumerate([SMALL, SMALL, WITH_BOB.replace('"bob"', '"eve"').replace(".bob", ".eve"), SMALL]):
+        place.build(text, now=NOW + builds * timedelta(days=20))
+        assert bob["serial"] in on_list(place)
+
+
+@pytest.mark.parametrize("kind", ["issued", "revoked"])
+def test_an_added_line_that_is_taken_back_is_gone(place: Place, kind: str) -> None:
+    place.build(WITH_BOB)
+    before = place.lock.read_text()
+    (bob,) = (line for line in lines(place) if line["entity"] == "user.bob")
+    ended = {"not_before": "2020-01-01T00:00:00Z", "not_after": "2025-02-01T00:00:00Z"}
+    ghost = bob | {"serial": "abc", "sha256": "0" * 64, **ended}
+    add(place, ghost, *([revoked(ghost)] if kind == "revoked" else []))
+    place.build()
+    place.lock.write_text(before)
+    place.build()
+    assert place.lock.read_text() == before
+    assert "added" not in json.loads(place.file("manifest.json").read_bytes())
+
+
+def test_a_line_that_a_build_writes_as_others_did_before_is_the_builds(place: Place) -> None:
+    """That of a certificate that is brought can be written in advance."""
+    company = Authority.root("Company")
+    (place.directory / "company.crt").write_bytes(company.pem)
+    (place.directory / "company.crl").write_bytes(company.crl())
+    key = ec.generate_private_key(ec.SECP256R1())
+    (place.directory / "eve.crt").write_bytes(
+        company.sign(named(CN="eve"), key.public_key()).public_bytes(Encoding.PEM)
+    )
+    outside = '[ca.company]\ncert_file = "company.crt"\ncrl_file = "company.crl"\n'
+    both = SMALL.replace("[server.main]", f"{outside}[server.main]").replace('["clients"]', '["clients", "company"]')
+    both = both.replace("[policy.app]", f"[policy.app]\n{PARTNER}")
+    with_eve = both.replace('["app"]', '["app", "eve"]') + '[user.eve]\nca = "company"\ncert_file = "eve.crt"\n'
+    elsewhere = Place(place.directory / "elsewhere")
+    elsewhere.directory.mkdir()
+    now = datetime.now(UTC)
+    place.build(SMALL, now=now)
+    for path in (*place.directory.glob("*.cr?"), place.lock):
+        shutil.copy(path, elsewhere.directory)
+    shutil.copytree(place.out, elsewhere.out)
+    elsewhere.build(with_eve, now=now)
+    (line,) = (line for line in lines(elsewhere) if line["entity"] == "user.eve")
+    add(place, line)
+    place.build(with_eve, now=now)
+    assert "added" not in json.loads(place.file("manifest.json").read_bytes())
+    without(place, '"user.eve"')
+    with pytest.raises(Rejected, match="PGT554"):
+        place.build(both, now=now)
+
+
+def test_of_two_ends_of_a_serial_number_the_later_one_counts(place: Place) -> None:
+    """Also if somebody accepts what others added: another NAME with the key of the CA, and an end in the past."""
+    place.build(WITH_BOB)
+    place.build(SMALL)
+    (bob,) = (line for line in lines(place) if line["entity"] == "user.bob")
+    (own,) = (line for line in map(json.loads, place.lock.read_text().splitlines()) if line.get("event") == "revoked")
+    ended = {"not_before": "2020-01-01T00:00:00Z", "not_after": "2025-02-01T00:00:00Z"}
+    ghost = {"ca": "a", "entity": "user.ghost"}
+    add(place, bob | ghost | {"sha256": "0" * 64} | ended, own | ghost)
+    place.build(asked=ALLOWED)
+    place.build(LISTED, now=NOW + timedelta(days=1))
+    assert on_list(place) == {bob["serial"], "abc0"}
+
+
+def test_an_added_line_of_a_certificate_here_under_another_name_is_an_error(place: Place) -> None:
+    """The lock would have one certificate twice, and no command would read it."""
+    company = Authority.root("Company")
+    (place.directory / "company.crt").write_bytes(company.pem)
+    now = datetime.now(UTC)
+    place.build(SMALL, now=now)
+    text = SMALL.replace(
+        "[server.main]", '[ca.company]\ncert_file = "company.crt"\ncrl = false\n[server.main]\ncrl = false'
+    )
+    text = text.replace('["clients"]', '["clients", "company"]').replace("[policy.app]", f"[policy.app]\n{PARTNER}")
+    add(place, locks.IssuedLine("root", Entity("ca.company"), facts.of(company.certificate)).fields())
+    with pytest.raises(Rejected, match="PGT543"):
+        place.build(text, now=now)
+
+
+def test_an_added_revocation_is_none_for_who_moved(place: Place) -> None:
+    """Nor for the certificate that the successor replaces only when it is deployed."""
+    both = SMALL.replace("[ca.clients]", "[ca.clients]\n[ca.new]").replace('["clients"]', '["clients", "new"]')
+    place.build(both)
+    add(place, *map(revoked, lines(place)))
+    assert "user.app" in refused(place, "PGT542", both.replace('[user.app]\nca = "clients"', '[user.app]\nca = "new"'))
+    assert on_list(place) == set()
+
+
+def test_an_added_revocation_of_who_leaves_gives_no_other_reason(place: Place) -> None:
+    """The reason of the build says that the owner left."""
+    with_bob, without_bob = (text.replace("[server.main]", "[server.main]\ncrl = false") for text in (WITH_BOB, SMALL))
+    place.build(with_bob)
+    (bob,) = (line for line in lines(place) if line["entity"] == "user.bob")
+    add(place, revoked(bob, reason="superseded"))
+    place.build(without_bob)
+    (again,) = (d for d in place.build(with_bob).diagnostics if d.code == "PGT254")
+    assert "user.bob" in again.message
+
+
+FACTS: dict[str, Line] = {"foreign": {"foreign": True}, "roots": {"roots": ["ab" * 32]}, "trust": {"trust": ["user.x"]}}
+
+
+@pytest.mark.parametrize("what", FACTS)
+def test_a_fact_that_others_add_to_a_known_certificate_is_theirs_and_can_be_taken_back(place: Place, what: str) -> None:
+    place.build(SMALL)
+    before = place.lock.read_text()
+    (ca,) = lines(place, "ca.clients")
+    add(place, ca | FACTS[what])
+    for build in range(2):
+        place.build(f"{SMALL}# {build}\n")
+        assert len(json.loads(place.file("manifest.json").read_bytes())["added"]) == 1
+    place.lock.write_text(before)
+    place.build()
+    assert place.lock.read_text() == before
+
+
+EDITS: dict[str, Line] = FACTS | {"a key that no version knows": {"note": "x"}}
+
+
+def edit(place: Place, event: str, serial: str, fields: Line) -> None:
+    """Put other lines in the place of those of a certificate."""
+    header, *found = map(json.loads, place.lock.read_text().splitlines())
+    meant = [line for line in found if (line["event"], line["serial"]) == (event, serial)]
+    assert meant
+    edited = [line | fields if line in meant else line for line in found]
+    place.lock.write_text("".join(f"{json.dumps(line)}\n" for line in (header, *edited)))
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_an_issued_line_that_others_edited_is_still_missed_when_it_goes(place: Place, what: str) -> None:
+    """Also if nobody said a word about the edit: an earlier certificate of bob, whose key is on an old machine."""
+    place.build(WITH_BOB)
+    (first,) = (line for line in lines(place) if line["entity"] == "user.bob")
+    place.build(asked=Asked(renew=frozenset({"user.bob"})), now=NOW + timedelta(hours=1))
+    before = place.lock.read_text().splitlines()
+    edit(place, "issued", first["serial"], EDITS[what])
+    for build in range(2):
+        place.build(f"{WITH_BOB}# {build}\n", now=NOW + timedelta(hours=1))
+        assert {*before} < {*place.lock.read_text().splitlines()}
+    without(place, first["serial"])
+    assert first["serial"] in refused(place, "PGT554")
+    place.lock.write_text("".join(f"{line}\n" for line in before))
+    stolen = f"[user.bob]\nrevoke_before = {NOW + timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}"
+    place.build(WITH_BOB.replace("[user.bob]", stolen), now=NOW + timedelta(hours=3))
+    assert first["serial"] in on_list(place)
+
+
+@pytest.mark.parametrize("fields", [{"entity": "user.ghost"}, {"note": "x"}], ids=["entity", "unknown key"])
+def test_lines_of_who_left_that_others_edited_come_back_when_they_go(place: Place, fields: Line) -> None:
+    place.build(WITH_BOB)
+    place.build(SMALL)
+    before = place.lock.read_text()
+    (bob,) = (line for line in lines(place) if line["entity"] == "user.bob")
+    edit(place, "revoked", bob["serial"], fields)
+    edit(place, "issued", bob["serial"], {"note": "x"})
+    place.build(f"{SMALL}# another build\n")
+    assert {*before.splitlines()} < {*place.lock.read_text().splitlines()}
+    without(place, bob["serial"])
+    place.build()
+    assert place.lock.read_text() == before
 
 
 def test_an_end_that_was_added_before_the_revocation_means_nothing(place: Place) -> None:
@@ -324,15 +546,14 @@ def test_an_entry_goes_when_the_certificate_has_ended_that_a_build_revoked(place
 def test_a_revocation_that_others_write_again_changes_nothing(place: Place, gone: bool) -> None:
     place.build(WITH_BOB)
     place.build(SMALL)
-    before = place.file("ca/clients/ca.crl").read_bytes()
     (line,) = (line for line in lines(place) if line["entity"] == "user.bob")
     if gone:
         without(place, '"revoked"')
     add(place, revoked(line, reason="superseded"))
-    for builds in range(3):
-        place.build(now=NOW + builds * DAYS)
-        assert on_list(place) == {line["serial"]}
-    assert before != place.file("ca/clients/ca.crl").read_bytes(), "they made new ones"
+    end = locks.instant(line["not_after"])
+    for now, listed in ((NOW, True), (end - timedelta(days=1), True), (end + DAYS, True), (end + 3 * DAYS, False)):
+        place.build(now=now)
+        assert on_list(place) == ({line["serial"]} if listed else set())
 
 
 def test_an_added_revocation_from_the_future_is_one_of_now(place: Place) -> None:
@@ -409,3 +630,18 @@ def test_a_copy_of_a_line_with_later_dates_is_said_to_be_an_added_line(
     assert said[code] in f"{found[code].message} {found[code].hint}"
     for diagnostic in found.values():
         assert "restore" not in str(diagnostic.hint)
+
+
+def test_an_added_certificate_of_the_same_key_revokes_nothing(place: Place) -> None:
+    """Whoever adds it says that the key is older than the stolen one: only the spec can revoke it."""
+    place.build(SMALL)
+    (line,) = lines(place)
+    text = place.lock.read_text()
+    add(place, forged(line, "abc0", "2026-06-01T00:00:00Z", spki_sha256=str(line["spki_sha256"])))
+    later = SMALL.replace("[user.app]", "[user.app]\nrevoke_before = 2021-01-01")
+    with pytest.raises(Rejected, match=f"PGT575: .* {line['serial']} of user.app, which has the same key"):
+        place.build(later, asked=ALLOWED)
+    assert on_list(place) == set()
+    place.lock.write_text(text)
+    place.build(later)
+    assert on_list(place) == set()

@@ -6,13 +6,19 @@ import base64
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pgtls.pki import facts, keys
+from pgtls.pki.der import sequence, tlv
 from pgtls.pki.expected import wanted_facts
-from pgtls.pki.model import Certificate, Constraints, Unreadable
+from pgtls.pki.model import Certificate, Constraints, Unreadable, ca_entity
+from pgtls.state.lock import IssuedLine, Lock
+from pgtls.state.lock import parse as lock_of
 from pki.trees import authority, key, leaf, openssl, profile
+from support.authority import SERIAL_NUMBER, VALIDITY, Authority, armoured, named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +33,6 @@ def read_one(pem: bytes) -> Certificate:
 
 def der(pem: bytes) -> bytes:
     return base64.b64decode(b"".join(pem.splitlines()[1:-1]))
-
-
-def armoured(data: bytes) -> bytes:
-    return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(data) + b"-----END CERTIFICATE-----\n"
 
 
 # --- what a profile asks for ------------------------------------------------------------------------------------------
@@ -190,6 +192,21 @@ def test_keys_of_other_algorithms_are_facts_or_a_reason(
         assert found[0].key_algorithm == algorithm
 
 
+@pytest.mark.parametrize(
+    ("exponent", "taken"),
+    [(3, True), (2**64 - 1, True), (2**64 + 1, False), (2**2047 + 1, False)],
+    ids=["3", "64 bits", "65 bits", "2048 bits"],
+)
+def test_an_rsa_key_that_takes_long_to_verify_with_is_a_reason(exponent: int, *, taken: bool) -> None:
+    key = rsa.RSAPublicNumbers(exponent, 2**2048 - 1).public_key()
+    found = facts.read(Authority.root("Company").sign(named(CN="slow"), key).public_bytes(Encoding.PEM))
+    assert isinstance(found, Unreadable) is not taken
+    if isinstance(found, Unreadable):
+        bits = exponent.bit_length()
+        fault = f"its RSA key has a public exponent of {bits} bits, and pgtls takes at most 64"
+        assert found.reason == f"the certificate cannot be used: {fault}"
+
+
 def test_a_version_that_does_not_exist_is_a_reason() -> None:
     data = bytearray(der(leaf(authority()).pem))
     at = data.index(bytes.fromhex("a003020102"))
@@ -230,3 +247,33 @@ def test_facts_name_key_issuer_and_file_as_openssl_does() -> None:
     assert certificate.sha256 in hexadecimal
     assert certificate.key_id in hexadecimal
     assert f"serial={certificate.serial}\n" in hexadecimal
+
+
+# --- what the lock can hold -------------------------------------------------------------------------------------------
+
+ODD = {
+    "a serial number of zero": (SERIAL_NUMBER, tlv(0x02, b"\0"), ""),
+    "a long one": (SERIAL_NUMBER, tlv(0x02, b"\0" + b"\xff" * 40), ""),
+    "a negative one": (SERIAL_NUMBER, tlv(0x02, b"\xfb"), "its serial number is negative"),
+    "the first year": (VALIDITY, sequence(tlv(0x17, b"500101000000Z"), tlv(0x17, b"500102000000Z")), ""),
+    "the last year": (VALIDITY, sequence(tlv(0x17, b"500101000000Z"), tlv(0x18, b"99991231235959Z")), ""),
+    "years before": (
+        VALIDITY,
+        sequence(tlv(0x18, b"09990101000000Z"), tlv(0x18, b"99991231235959Z")),
+        "it is from before 1950",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_the_lock_reads_every_certificate_that_can_be_used(case: str) -> None:
+    position, element, fault = ODD[case]
+    ca = Authority.root("Company")
+    found = facts.read(ca.with_field(ca.certificate, position, element))
+    if fault:
+        assert isinstance(found, Unreadable)
+        assert found.reason.endswith(fault), found.reason
+        return
+    assert not isinstance(found, Unreadable), found.reason
+    lock = Lock("0" * 32, (IssuedLine("company", ca_entity("company"), found[0]),), ())
+    assert lock_of(lock.render(), "x").issued == lock.issued

@@ -5,7 +5,9 @@ Short by default. ``PGTLS_FUZZ_SECONDS=600`` draws more examples, about a hundre
 
 from __future__ import annotations
 
+import base64
 import os
+import warnings
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
@@ -14,12 +16,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgtls.pki import crl, csr, facts, keys
-from pgtls.pki.model import Unreadable
+from pgtls.certificates.external import weak_signatures
+from pgtls.certificates.model import Found
+from pgtls.live.chain import out_of_date
+from pgtls.pki import chains, crl, csr, facts, keys, published
+from pgtls.pki.model import Constraints, Revocation, Unreadable
+from pgtls.pki.names import raw_common_name, unsettled
+from pki.mutants import mutants
 from pki.trees import NOW, authority, key, leaf, profile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 EXAMPLES = max(100, 100 * int(os.environ.get("PGTLS_FUZZ_SECONDS", "0")))
 
@@ -74,3 +81,91 @@ def test_a_whole_file_is_read() -> None:
     assert not isinstance(csr.read(files["request"]), Unreadable)
     assert not isinstance(crl.parse(files["crl"]), Unreadable)
     assert not isinstance(keys.load(files["key"]), Unreadable)
+
+
+# --- one element changed, at every position ---------------------------------------------------------------------------
+
+
+def altered(pem: bytes) -> Iterator[bytes]:
+    """Yield a file of one object with one element changed."""
+    first, *lines, last = pem.splitlines(keepends=True)
+    for der in mutants(base64.b64decode(b"".join(lines))):
+        yield first + base64.encodebytes(der) + last
+
+
+@pytest.fixture
+def _quiet() -> Iterator[None]:
+    """Ignore what cryptography warns of: names that are too long."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+LIMITS = Constraints(("example.com",), ("10.0.0.0/8",))
+
+
+@pytest.mark.usefixtures("_quiet")
+@pytest.mark.parametrize("kind", ["server", "user", "ca below", "root"])
+def test_a_certificate_with_an_element_changed_is_used_or_refused(kind: str) -> None:
+    """Whatever a signer returns: a build asks nothing of a certificate that was read and cannot be decoded."""
+    root = authority("mutant", constraints=LIMITS)
+    above = root.issued.certificate
+    good = {
+        "server": leaf(root, "server", dns_names=("db.example.com",), ip_addresses=("10.0.0.5",)).pem,
+        "user": leaf(root, "user", "mutant-user").pem,
+        "ca below": authority("mutant-below", root, constraints=LIMITS).pem,
+        "root": root.pem,
+    }[kind]
+    used = 0
+    for pem in altered(good):
+        read, parsed = facts.read(pem), facts.parse(pem)
+        if isinstance(read, Unreadable) or isinstance(parsed, Unreadable):
+            assert read == parsed
+            continue
+        used += 1
+        (one,) = parsed
+        assert facts.of(one) == read[0]
+        chains.path(one, (above, one), above)
+        chains.unsigned((one, above))
+        chains.misnamed((one, above, one))
+        chains.no_ca(one, anchor=True)
+        chains.weak_digest(one)
+        chains.signed_with(pem)
+        raw_common_name(one.subject)
+        unsettled(one.subject)
+        published.signer(one)
+        published.Scope().covers(one)
+        assert all(map(str.isprintable, weak_signatures(Found(read[0], "present", pem))))
+    assert used > 50
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_request_with_an_element_changed_is_used_or_refused() -> None:
+    found = [csr.read(pem) for pem in altered(whole()["request"])]
+    assert sum(isinstance(one, csr.Request) for one in found) < len(found) > 1000
+
+
+@pytest.mark.usefixtures("_quiet")
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_crl_with_an_element_changed_is_used_or_refused(signed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if its CA signed it so: a faulty CRL of the CA itself."""
+    root = authority("mutant")
+    ca = root.issued.certificate
+    if signed:
+        monkeypatch.setattr(published, "_signed", lambda _one, _ca: True)
+    used = 0
+    good = crl.make(root.issuer, 1, NOW, timedelta(days=30), [Revocation("5", NOW, "key_compromise")])
+    for pem in altered(good):
+        published.of_ca(pem, root.pem)
+        out_of_date(pem, NOW)
+        lists = crl.parse(pem)
+        if isinstance(lists, Unreadable):
+            continue
+        assert [pem for _, pem in crl.by_issuer(pem)]
+        published.elsewhere(root.pem, lists)
+        if not [*published.faults(lists, [(ca, (None,))], [ca])]:
+            used += 1
+            found = tuple(published.published(lists, [ca]))
+            assert published.remembered((), found)
+            assert published.together(found, [ca], NOW)
+    assert used > 0 if signed else used == 0

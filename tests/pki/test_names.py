@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,12 +15,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pgtls.pki import names
+from pgtls.pki.der import SET, sequence, tlv
 from pgtls.pki.expected import escape, subject_text
+from pgtls.pki.objects import SHORT_NAMES, UNSETTLED
 from pgtls.pki.profiles import name
 from pki.trees import NOW, key, openssl
+from support.authority import SUBJECT, Authority
+from support.openssl import installed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from support.openssl import OpenSSL
 
 Attributes = tuple[tuple[str, str], ...]
 
@@ -72,10 +79,75 @@ def test_a_name_is_written_most_specific_first_and_escaped() -> None:
     assert text == r"CN=\CE\9F,emailAddress=a@b.example,O=A\, B,C=GR"
 
 
-@pytest.mark.parametrize("oid", names.SHORT_NAMES, ids=names.SHORT_NAMES.values())
-def test_every_short_name_is_openssl_s(oid: x509.ObjectIdentifier) -> None:
-    subject = x509.Name([x509.NameAttribute(oid, "GR")])
-    assert told(subject) == judged(subject)
+@cache
+def known(library: OpenSSL) -> dict[str, str]:
+    """Return the short name of each object identifier that an OpenSSL knows."""
+    found: dict[str, str] = library.ask(objects=["3000"])["objects"]["3000"]
+    return found
+
+
+LIBRARIES = pytest.mark.parametrize("library", installed(), ids=lambda found: f"OpenSSL {found.version}")
+
+
+@LIBRARIES
+def test_every_attribute_that_an_openssl_knows_has_its_word_or_is_unsettled(library: OpenSSL) -> None:
+    table = known(library)
+    assert {oid: SHORT_NAMES.get(oid) for oid in table.keys() - UNSETTLED} == {
+        oid: table[oid] for oid in table.keys() - UNSETTLED
+    }
+    assert SHORT_NAMES.keys() <= table.keys()
+    assert SHORT_NAMES.keys().isdisjoint(UNSETTLED)
+
+
+def test_what_is_unsettled_is_written_in_two_ways_by_what_there_is() -> None:
+    written = {oid: {known(library).get(oid) for library in installed()} for oid in UNSETTLED}
+    assert {oid for oid, words in written.items() if len(words) < 2} == set()
+
+
+@LIBRARIES
+def test_a_subject_of_any_attribute_is_written_as_postgresql_does_with_each_openssl(library: OpenSSL) -> None:
+    """By the call of be-secure-openssl.c, whatever type the value has: what an OpenSSL does not read is refused."""
+    numbers = [*SHORT_NAMES, "1.2.3.4.5", "1.3.6.1.4.1.99999.1"]
+    subjects: list[x509.Name | None] = [x509.Name([attribute(oid, "GR")]) for oid in numbers]
+    some = ("2.5.4.3", "2.5.4.13", "2.5.4.45", "1.2.3.4.5")
+    subjects += (retyped(oid, tag, content) for oid in some for tag in TYPES for content in CONTENTS)
+    found = {subject.public_bytes().hex(): text_or_none(subject) for subject in subjects if subject is not None}
+    texts = {der: text for der, text in found.items() if text is not None}
+    assert len(numbers) + 40 < len(texts) < len(found)
+    assert library.ask(name=[*texts])["name"] == texts
+
+
+TYPES = (*range(0x01, 0x07), *range(0x0C, 0x1F))
+"""The simple universal types of ASN.1."""
+CONTENTS = (
+    b"a value, 16 bytes",
+    b"\0bits",
+    b"260101000000Z",
+    "αé".encode(),
+    "αé".encode("utf-16-be"),
+    "😀é".encode("utf-16-be"),
+)
+
+
+def text_or_none(subject: x509.Name) -> str | None:
+    try:
+        return names.name_text(subject)
+    except ValueError:
+        return None
+
+
+ISSUER = Authority.root("names")
+
+
+def retyped(oid: str, tag: int, content: bytes) -> x509.Name | None:
+    """Return the subject of a certificate whose value has a type and content; None if it cannot be read."""
+    (((number, _, _),),) = names._attributes(x509.Name([attribute(oid, "GR")]))
+    step = tlv(SET, sequence(number, tlv(tag, content)))
+    pem = ISSUER.with_field(ISSUER.certificate, SUBJECT, sequence(step))
+    try:
+        return x509.load_pem_x509_certificate(pem).subject
+    except (KeyError, TypeError, ValueError):  # KeyError: of cryptography 49
+        return None
 
 
 def attribute(
@@ -84,9 +156,14 @@ def attribute(
     return x509.NameAttribute(x509.ObjectIdentifier(oid) if isinstance(oid, str) else oid, value, kind)
 
 
+ONE_BYTE = (_ASN1Type.T61String, _ASN1Type.IA5String, _ASN1Type.NumericString)
+"""Types of one byte for each character, in which cryptography reads and writes UTF-8, and OpenSSL reads Latin-1."""
+
+
 @pytest.mark.parametrize(
     "steps",
     [
+        [[attribute(NameOID.COMMON_NAME, "Ελένη  X", kind)] for kind in ONE_BYTE],
         [[attribute("1.2.3.4.5", "unknown, but there")]],
         [[attribute("1.2.3.4.5", "long" * 64)], [attribute(NameOID.COMMON_NAME, "x")]],
         [
@@ -106,6 +183,7 @@ def attribute(
         [],
     ],
     ids=[
+        "UTF-8 in types of one byte",
         "unknown attribute",
         "long",
         "several in one step",
@@ -137,6 +215,8 @@ def test_an_escaped_value_is_printable_ascii(text: str) -> None:
         ("åpps", _ASN1Type.T61String, "T61String"),
         ("慰灳", _ASN1Type.BMPString, "BMPString"),
         ("apps", _ASN1Type.BMPString, "BMPString"),
+        ("åpps", _ASN1Type.IA5String, "IA5String"),
+        ("åpps", _ASN1Type.NumericString, "NumericString"),
         ("apps", _ASN1Type.UniversalString, "UniversalString"),
     ],
 )

@@ -23,7 +23,7 @@ from pgtls.certificates.model import NoAnswer
 from pgtls.diagnostics import Rejected
 from pgtls.state import generations
 from signers.programs import OpenSSL, certificate, now, texts, waits
-from support.authority import Authority
+from support.authority import Authority, with_unknown_signature
 from support.building import Place, reason, steps
 from support.clients import PSQL, Bundle, admitted, at, refused
 from support.servers import PATIENCE
@@ -120,6 +120,7 @@ def without_manifest(place: Place) -> dict[str, tuple[int, str]]:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     OpenSSL(tmp_path / "company").prepare()
+    (tmp_path / "odd.crt").write_bytes(with_unknown_signature((tmp_path / "company/root.crt").read_bytes()))
     place = Place(tmp_path)
     program(place)
     return place
@@ -221,7 +222,9 @@ BAD = {
     "one that ended": ("days=-1", "it ended on"),
     "garbage": ("echo garbage; exit 0", "printed no certificate"),
     "nothing": ("exit 0", "printed no certificate"),
+    "an unknown signature": ("cat odd.crt; exit 0", "its signature has an algorithm that is not known here"),
     "a key": ("cat company/root.key; exit 0", "printed no certificate"),
+    "CAs without end": ("yes company/root.crt | head -101 | xargs cat; exit 0", "a chain has at most 100"),
     "a failure": ("echo 'no such\033[31m name' >&2; exit 3", "exited with 3: no such [31m name"),
     "a signal": ("kill -9 $$", "was ended by signal 9"),
     "without end": ("exec yes", "printed more than 256 KiB"),

@@ -155,6 +155,7 @@ def finish(site: Site, sites: Sites, decided: bool) -> None:
     assert leftovers(site) == []
     manifest = manifests.read(site.out)
     assert manifest is not None
+    assert manifest.last
     observed = observe_files(str(site.out), manifest)
     assert set(observed.states.values()) == {"same"}
     assert observed.foreign == ("clients/bob/" if decided else FOREIGN,)

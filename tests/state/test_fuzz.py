@@ -224,7 +224,7 @@ def test_the_copy_of_the_lock_and_the_index_of_git_may_hold_anything(tmp_path: P
     @given(st.one_of(documents(LINES[0]), st.binary(max_size=200)), st.integers(2, 4), st.integers(0, 3))
     def holds(content: bytes, version: int, count: int) -> None:
         (private / "lock").write_bytes(json.dumps(HEADER).encode() + b"\n" + content)
-        known_lock.compare(str(tmp_path / "out"), lock)
+        known_lock.compare(str(tmp_path / "out"), lock, ())
         (git / "index").write_bytes(b"DIRC" + version.to_bytes(4, "big") + count.to_bytes(4, "big") + content)
         tracked(str(tmp_path / "out"))
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pgtls.diagnostics import Rejected
 from pgtls.pki.model import Entity, RevocationReason
-from pgtls.state.lock import IssuedLine, Lock, RevokedLine, lock_path, parse, read
+from pgtls.state.lock import IssuedLine, Lock, RevokedLine, instant, lock_path, parse, read, timestamp
 from state.trees import ID, NOW, issued
 
 if TYPE_CHECKING:
@@ -415,3 +415,8 @@ def test_reading_a_lock_imports_neither_pydantic_nor_cryptography() -> None:
     code = "import sys, pgtls.state.lock; print(*sorted({'pydantic', 'cryptography', 'jinja2'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_every_instant_is_read_as_it_was_written(moment: datetime) -> None:
+    assert instant(timestamp(moment)) == moment.replace(microsecond=0)

@@ -68,6 +68,13 @@ def test_a_manifest_of_before_says_nothing_about_texts() -> None:
     )
 
 
+def test_what_others_added_to_the_lock_is_read_again() -> None:
+    content = replace(MANIFEST, added=frozenset({"f" * 64, "0" * 64})).render()
+    assert parse(content, "x").added == {"f" * 64, "0" * 64}
+    assert json.loads(content)["added"] == ["0" * 64, "f" * 64]
+    assert "added" not in json.loads(MANIFEST.render())
+
+
 def test_where_there_is_none_there_is_none(tmp_path: Path) -> None:
     assert read(tmp_path) is None
     assert read(tmp_path / "nowhere") is None
@@ -140,7 +147,7 @@ def test_what_another_has_written_is_read_and_saves_a_build_nothing(tmp_path: Pa
         path.write_bytes(content)
         found = read(tmp_path)
         assert found is not None
-        assert not found.sealed
+        assert not found.last
         assert (found.texts, found.renewals, found.inputs.digest) == ({}, {}, "")
         assert {one.mtime_ns for one in found.files.values()} == {-1}
         assert (found.lock_id, found.files.keys()) == (ID, MANIFEST.files.keys())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -71,6 +72,23 @@ def test_an_out_directory_of_another_user_is_not_taken(tmp_path: Path, command: 
     assert list((tmp_path / "out").iterdir()) == []
     os.chown(tmp_path / "out", 0, 0)
     assert run_pgtls(command, cwd=tmp_path).status == 0
+
+
+@pytest.mark.skipif(not is_root(), reason="unavailable: another user's directory needs root")
+def test_root_confirms_nothing_in_the_directory_of_another_account(place: Place) -> None:
+    """Root could, and the file that it would leave would stop every later build of that account."""
+    nobody = find_account("nobody")
+    assert nobody is not None
+    place.build(SMALL)
+    own = [place.out, *place.out.rglob("*")]
+    for path in own:
+        os.lchown(path, nobody.uid, nobody.gid)
+    with pytest.raises(Rejected, match=r"PGT540: .* belongs to nobody, and you are root"):
+        place.confirm("server.main")
+    assert sorted(place.out.rglob("*")) == sorted(own[1:])
+    for path in own:
+        os.lchown(path, 0, 0)
+    place.confirm("server.main")
 
 
 @pytest.mark.skipif(not is_root(), reason="unavailable: a file of another user needs root")
@@ -195,7 +213,7 @@ def test_a_user_who_cannot_read_the_out_directory_is_told_whose_it_is() -> None:
         os.setgroups([])
         os.setgid(nobody.gid)
         os.setuid(nobody.uid)
-        with pytest.raises(Rejected, match=r"PGT527: .*out/\.pgtls/.*; it belongs to root, and you are nobody"):
+        with pytest.raises(Rejected, match=r"PGT527: .*/out/.*; it belongs to root, and you are nobody"):
             status(place.request())
         with pytest.raises(Rejected, match=r"PGT540: .* belongs to root, and you are nobody"):
             place.confirm("server.main")
@@ -370,6 +388,25 @@ def test_a_manifest_that_no_build_wrote_saves_no_build_and_delivers_nothing(tmp_
         read()
 
 
+@pytest.mark.parametrize("name", ["deploy", "deploy/new", "deploy/new/one"])
+def test_a_link_that_a_commit_brings_leads_no_fetched_key_elsewhere(tmp_path: Path, name: str) -> None:
+    place, elsewhere = Place(tmp_path / "site"), tmp_path / "elsewhere"
+    for directory in (place.directory, elsewhere):
+        directory.mkdir()
+    place.build(SMALL)
+    git(place.directory, "init", "-q")
+    (place.directory / "deploy").symlink_to("../elsewhere")
+
+    def fetch(directory: Path) -> None:
+        pgtls.fetch(directory, "server.main", store=str(place.out), now=NOW)
+
+    with pytest.raises(Rejected, match="PGT521"):
+        fetch(place.directory / name)
+    assert list(elsewhere.iterdir()) == []
+    fetch(elsewhere / "new")
+    assert (elsewhere / "new" / "servers" / "main" / "server.key").exists()
+
+
 def look_at_a_branch(place: Place, *brought: str) -> None:
     """Check out a branch that has files at paths of the out directory, and go back: git has deleted them."""
     directory = place.directory
@@ -402,6 +439,67 @@ def test_a_branch_that_is_checked_out_for_a_moment_takes_no_memory_away(tmp_path
     assert steps(place.build(new_out=True)) == []  # as the hint says
     assert place.file(path).exists()
     assert steps(place.build()) == []
+
+
+@pytest.mark.parametrize("in_work_tree", [True, False], ids=["in a work tree", "elsewhere"])
+def test_the_manifest_of_an_earlier_build_counts_for_no_command(tmp_path: Path, in_work_tree: bool) -> None:
+    """Others may have read it, with the CRLs of then: the key of the tree authenticates it."""
+    place = Place(tmp_path)
+    if in_work_tree:
+        git(tmp_path, "init", "-q")
+    place.build(SMALL)
+    public = ("manifest.json", "servers/main/root.crl", "ca/clients/ca.crl")
+    then = {path: place.file(path).read_bytes() for path in public}
+    place.build(LEFT)
+    now = {path: place.file(path).read_bytes() for path in public}
+    for path, content in then.items():
+        place.file(path).write_bytes(content)
+    before = place.state()
+    memory = place.file(".pgtls/memory")
+    whole = memory.read_bytes()
+    for code in ("PGT587: an earlier build", r'PGT588: .*"\.pgtls/memory"'):
+        for read in readers(place).values():
+            with pytest.raises(Rejected, match=code):
+                read()
+        assert not nothing_to_do(place)
+        assert not (tmp_path / "deploy").exists()
+        memory.unlink(missing_ok=True)
+    memory.write_bytes(whole)
+    memory.chmod(0o600)
+    assert place.state() == before
+    for path, content in now.items():
+        place.file(path).write_bytes(content)
+    for read in readers(place).values():
+        read()
+
+
+def test_a_restored_directory_has_the_memory_of_its_manifest(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.build(SMALL)
+    shutil.copytree(place.out, tmp_path / "backup")
+    lock = place.lock.read_bytes()
+    place.build(LEFT)
+    shutil.rmtree(place.out)
+    (tmp_path / "backup").rename(place.out)
+    place.write(SMALL)
+    place.lock.write_bytes(lock)
+    for read in readers(place).values():
+        read()
+
+
+def test_a_tree_whose_memory_names_no_manifest_yet_is_read_and_gets_one(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.build(SMALL)
+    key, path = place.file(".pgtls/key").read_bytes(), place.file(".pgtls/memory")
+    digests = json.loads(seal.opened(path.read_bytes()))
+    named = digests.pop("manifest.json")
+    path.write_bytes(b"".join(seal.closed(key, [json.dumps(digests).encode() + b"\n"])))
+    assert nothing_to_do(place)
+    for read in readers(place).values():
+        read()
+    place.build(LEFT)
+    after = json.loads(seal.opened(path.read_bytes()))["manifest.json"]
+    assert named != after == sha256(place.file("manifest.json").read_bytes()).hexdigest()
 
 
 LEFT = SMALL.replace('[user.app]\nca = "clients"\n', '[user.bob]\nca = "clients"\n').replace('["app"]', '["bob"]')
@@ -554,6 +652,60 @@ def test_a_manifest_that_no_fetch_wrote_deletes_nothing_that_pgtls_does_not_make
     assert notes.read_text() == "mine"
 
 
+@pytest.mark.parametrize("in_work_tree", [True, False], ids=["in a work tree", "elsewhere"])
+def test_the_manifest_of_an_earlier_fetch_does_not_count(tmp_path: Path, in_work_tree: bool) -> None:
+    place, there = Place(tmp_path / "builder"), tmp_path / "there"
+    place.directory.mkdir()
+    if in_work_tree:
+        git(tmp_path, "init", "-q", "there")
+
+    def fetch() -> None:
+        pgtls.fetch(there, "server.main", store=str(place.out), now=NOW)
+
+    place.build(SMALL)
+    fetch()
+    then = (there / "manifest.json").read_bytes()
+    place.build(LEFT)
+    fetch()
+    now = (there / "manifest.json").read_bytes()
+    (there / "manifest.json").write_bytes(then)
+    with pytest.raises(Rejected, match="PGT587: an earlier build"):
+        fetch()
+    (there / "manifest.json").write_bytes(now)
+    fetch()
+
+
+TAKEN = {
+    "the manifest and the files": ("manifest.json", "servers"),
+    "what is remembered": (".pgtls/memory",),
+    "what is remembered, for the manifest": (".pgtls/memory",),
+}
+
+
+@pytest.mark.parametrize("what", TAKEN)
+def test_a_destination_that_lost_what_it_remembers_fetches_no_earlier_build(tmp_path: Path, what: str) -> None:
+    place, there = Place(tmp_path / "builder"), tmp_path / "there"
+    place.directory.mkdir()
+
+    def fetch() -> None:
+        pgtls.fetch(there, "server.main", store=str(place.out), now=NOW)
+
+    place.build(SMALL)
+    fetch()
+    then = (there / "manifest.json").read_bytes()
+    place.build(LEFT)
+    fetch()
+    if "what" in what:
+        (there / "manifest.json").write_bytes(then)
+    for path in TAKEN[what]:
+        shutil.rmtree(there / path) if path == "servers" else (there / path).unlink()
+    if what.endswith("for the manifest"):
+        (there / ".pgtls/memory").write_bytes(then)
+    with pytest.raises(Rejected, match=r"PGT58[78]") as rejected:
+        fetch()
+    assert rejected.value.diagnostics[0].hint == "fetch into a new directory, and compare both"
+
+
 def test_a_tree_without_a_seal_is_read_and_sealed_and_that_is_all(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.build(SMALL)
@@ -563,7 +715,7 @@ def test_a_tree_without_a_seal_is_read_and_sealed_and_that_is_all(tmp_path: Path
     after = manifests.read(place.out)
     assert manifest is not None
     assert after is not None
-    assert (after.sealed, after.files, after.texts) == (True, manifest.files, manifest.texts)
+    assert (after.last, after.files, after.texts) == (True, manifest.files, manifest.texts)
     assert {**place.state(), "out/manifest.json": None} == {**before, "out/manifest.json": None}
 
 

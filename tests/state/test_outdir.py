@@ -10,6 +10,7 @@ import pytest
 
 from pgtls.diagnostics import Rejected
 from pgtls.state import manifest as manifests
+from pgtls.state.git_index import committed_link
 from pgtls.state.lock import Lock
 from pgtls.state.manifest import Inputs, Manifest
 from pgtls.state.names import own_files
@@ -103,6 +104,72 @@ def test_a_link_is_an_error_wherever_it_points(site: Site, end: str) -> None:
     with pytest.raises(Rejected) as raised:
         inspect(f"{link}{end}")
     assert code(raised) == f'PGT521: the out directory "{link}" is a symbolic link'
+
+
+@pytest.mark.parametrize("path", ["deploy/out", "deploy/new/out/", "./below/../deploy/out", "below/deploy/out"])
+@pytest.mark.parametrize("where", ["a work tree", "the current directory", "both"])
+def test_a_link_above_it_that_a_commit_can_bring_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, path: str
+) -> None:
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    for directory in (site / "below", elsewhere):
+        directory.mkdir(parents=True)
+    (site / "below" / "deploy").symlink_to("../deploy")
+    (site / "deploy").symlink_to(elsewhere)
+    (tmp_path / "way").symlink_to("site")  # the user's own
+    monkeypatch.chdir(tmp_path if where == "a work tree" else site)
+    if where != "the current directory":
+        (site / ".git").mkdir()
+        (site / ".git" / "HEAD").touch()
+    out = path if where != "a work tree" else f"{tmp_path}/way/{path}"
+    with pytest.raises(Rejected) as raised:
+        inspect(out)
+    assert code(raised).startswith(f'PGT521: "{out.rstrip("/")}" leads through the symbolic link ')
+    assert list(elsewhere.iterdir()) == []
+    real = os.path.realpath(out)
+    assert f'without links: "{real}"' in str(raised.value.diagnostics[0].hint)
+    assert inspect(real) == "absent"
+
+
+def test_a_link_above_it_that_no_commit_brings_is_part_of_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "home" / "site"
+    (site / ".git").mkdir(parents=True)
+    (site / ".git" / "HEAD").touch()
+    (tmp_path / "way").symlink_to("home")
+    for here in (site, tmp_path):
+        monkeypatch.chdir(here)
+        for path in (f"{tmp_path}/way/site/out", f"{tmp_path}/way/out", "out"):
+            assert inspect(path) == "absent"
+    monkeypatch.chdir(site)
+    assert inspect("../../way/site/out") == "absent"
+
+
+@pytest.mark.parametrize("target", ["{}/site/deploy/now", "site/deploy/now", "next", "site/./below/../deploy/now"])
+def test_a_link_that_a_commit_can_bring_is_an_error_also_on_the_way_of_the_machines_own(
+    tmp_path: Path, target: str
+) -> None:
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    for directory in (site / ".git", site / "deploy", site / "below", elsewhere):
+        directory.mkdir(parents=True)
+    (site / ".git" / "HEAD").touch()
+    (site / "deploy" / "now").mkdir()
+    (tmp_path / "current").symlink_to(target.format(tmp_path))
+    (tmp_path / "next").symlink_to("site/deploy/now")
+    assert inspect(f"{tmp_path}/current/out") == "absent"
+    (site / "deploy" / "now").rmdir()
+    (site / "deploy" / "now").symlink_to("../../elsewhere")
+    with pytest.raises(Rejected) as raised:
+        inspect(f"{tmp_path}/current/out")
+    assert code(raised).startswith(f'PGT521: "{tmp_path}/current/out" leads through the symbolic link "{tmp_path}/')
+    assert 'deploy/now", which a commit can change' in code(raised)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_links_that_lead_in_a_circle_are_no_endless_way(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle/more")
+    assert committed_link(f"{tmp_path}/circle/out") is None
 
 
 @pytest.mark.parametrize("path", ["file", "file/out"])

@@ -223,17 +223,25 @@ def test_a_staged_lock_that_git_has_cleaned_away_is_written_from_its_copy(tmp_pa
 
 @pytest.mark.parametrize("first", [True, False], ids=["of the first build", "of a later build"])
 @pytest.mark.parametrize("how", ["moved", "copied"])
-def test_a_project_that_moved_after_a_kill_completes_with_its_own_lock(tmp_path: Path, how: str, first: bool) -> None:
+@pytest.mark.parametrize("put", [False, True], ids=["before the lock", "after the lock"])
+@pytest.mark.parametrize("cleaned", [False, True], ids=["as it was", "without the staged lock"])
+def test_a_project_that_moved_after_a_kill_completes_with_its_own_lock(
+    tmp_path: Path, how: str, first: bool, put: bool, cleaned: bool
+) -> None:
     (tmp_path / "old").mkdir()
     old, new = (Site(tmp_path / name, tmp_path / name / "pgtls.lock") for name in ("old", "new"))
     if not first:
         old.build(TREE, issued(1))
     interrupt(old)
+    if put:
+        put_in_place(old)
     before = old.lock_bytes()
     if how == "moved":
         old.directory.rename(new.directory)
     else:
         shutil.copytree(old.directory, new.directory)
+    for staged in new.directory.glob(".pgtls.lock.*") if cleaned else ():
+        staged.unlink()
     assert recover(str(new.out), str(new.lock))
     assert {line.certificate.serial for line in locks.read(new.lock).issued} == ({"2"} if first else {"1", "2"})
     assert not list(new.directory.glob(".pgtls.lock.*"))
@@ -241,6 +249,48 @@ def test_a_project_that_moved_after_a_kill_completes_with_its_own_lock(tmp_path:
         assert old.lock_bytes() == before
         assert recover(str(old.out), str(old.lock))
         assert old.lock_bytes() == new.lock_bytes()
+
+
+def put_in_place(site: Site) -> None:
+    """Carry out the first operation of a decided build: the lock becomes the new one."""
+    (staged,) = site.lock.parent.glob(".pgtls.lock.*.new")
+    staged.rename(site.lock)
+
+
+@pytest.mark.parametrize("put", [False, True], ids=["before the lock", "after the lock"])
+@pytest.mark.parametrize("first", [True, False], ids=["of the first build", "of a later build"])
+def test_a_project_whose_out_directory_stays_where_it_is_completes_with_its_own_lock(
+    tmp_path: Path, first: bool, put: bool
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    site = Site(tmp_path, old / "pgtls.lock")
+    if not first:
+        site.build(TREE, issued(1))
+    interrupt(site)
+    if put:
+        put_in_place(site)
+    old.rename(new)
+    for staged in new.glob(".pgtls.lock.*"):
+        staged.unlink()
+    assert recover(str(site.out), str(new / "pgtls.lock"))
+    assert {line.certificate.serial for line in locks.read(new / "pgtls.lock").issued} == (
+        {"2"} if first else {"1", "2"}
+    )
+    assert not old.exists()
+
+
+def test_a_copy_whose_lock_is_another_one_changes_neither(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    old, new = (Site(tmp_path / name, tmp_path / name / "pgtls.lock") for name in ("old", "new"))
+    old.build(TREE, issued(1))
+    interrupt(old)
+    shutil.copytree(old.directory, new.directory)
+    before, other = old.lock_bytes(), replace(locks.read(new.lock), id="f" * 32).render()
+    new.lock.write_bytes(other)
+    with pytest.raises(Rejected, match="PGT524"):
+        recover(str(new.out), str(new.lock))
+    assert (old.lock_bytes(), new.lock_bytes()) == (before, other)
 
 
 @pytest.mark.parametrize("name", ["other/pgtls.lock", "other.lock"])

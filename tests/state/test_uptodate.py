@@ -48,7 +48,7 @@ def site(tmp_path: Path) -> Site:
     digest = input_digest(source_digest(str(built.spec), ["users/*.toml"], ["a.csr"], "o"), built.lock.read_bytes())
     due = NOW.replace(month=4)
     inputs = Inputs(digest, ("users/*.toml",), ("a.csr",))
-    for name in ("lock", "generations", "memory"):
+    for name in ("lock", "generations"):
         (built.out / ".pgtls" / name).touch()
     manifest = replace(found, inputs=inputs, built=NOW, next_due=due)
     built.write_manifest(manifest.render())
@@ -120,6 +120,15 @@ def _manifest(site: Site) -> bytes:
     return (site.out / "manifest.json").read_bytes()
 
 
+def _earlier(site: Site) -> bytes:
+    """Let another build write a manifest; return the one of before, which describes the same tree."""
+    before = _manifest(site)
+    found = manifests.read(site.out)
+    assert found is not None
+    site.write_manifest(replace(found, version="0.0.1").render())
+    return before
+
+
 def _tracked(site: Site, path: str) -> Path:
     """Let git track a path, and return the index."""
     for words in (["init", "-q"], ["add", "-f", path]):
@@ -176,6 +185,7 @@ REASONS: dict[str, Callable[[Site], object]] = {
     "the manifest has the seal of another key": lambda site: (site.out / "manifest.json").write_bytes(
         b"".join(seal.closed(b"k" * 32, [seal.opened(_manifest(site))]))
     ),
+    "an earlier build wrote the manifest": lambda site: (site.out / "manifest.json").write_bytes(_earlier(site)),
     "what pgtls remembers is gone": lambda site: (site.out / ".pgtls/lock").unlink(),
     "the key of the tree is gone": lambda site: (site.out / ".pgtls/key").unlink(),
     "git wrote the key of the tree": lambda site: (site.out / ".pgtls/key").chmod(0o600),

@@ -6,13 +6,14 @@ import os
 import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgtls.pki.model import Certificate, Entity
 from pgtls.state import lock as locks
 from pgtls.state import manifest as manifests
-from pgtls.state import seal
+from pgtls.state import memory, seal
 from pgtls.state.files import Stat
 from pgtls.state.lock import IssuedLine, Lock
 from pgtls.state.manifest import Inputs, Manifest, entry
@@ -115,7 +116,9 @@ class Site:
         """Put another manifest in place, as the last build would have written it."""
         key = seal.of(str(self.out))
         assert key is not None
-        (self.out / "manifest.json").write_bytes(b"".join(seal.closed(key, [seal.opened(content)])))
+        sealed = b"".join(seal.closed(key, [seal.opened(content)]))
+        (self.out / "manifest.json").write_bytes(sealed)
+        (self.out / ".pgtls/memory").write_bytes(memory.content(key, sha256(sealed).hexdigest(), {}))
 
     def lock_bytes(self) -> bytes | None:
         """The lock as it lies there."""
@@ -166,7 +169,7 @@ def _timeless(path: Path) -> str:
     return repr(sorted((name, known._replace(mtime_ns=0)) for name, known in found.files.items()))
 
 
-KEPT = {".gitignore", "key", "lock", "mutex"}
+KEPT = {".gitignore", "key", "lock", "memory", "mutex"}
 """What stays in the private directory between two builds."""
 
 

@@ -15,11 +15,11 @@ from pgtls.state import layout
 from pgtls.state.tree import File
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from pgtls.certificates.model import Existing, Outside
     from pgtls.pki.published import Lists
-    from pgtls.state.manifest import Entry
+    from pgtls.state.out_directory import Observed
     from pgtls.state.tree import Tree
 
 
@@ -37,20 +37,13 @@ def remembered(existing: Existing) -> Tree:
     return found
 
 
-def forgotten(existing: Existing) -> Iterator[Diagnostic]:
-    """Report a memory that is gone: an older CRL would be taken."""
-    for path, entry in existing.listed.items():
-        if path == layout.brought_crls(entry.entity.name) and existing.files.get(path) not in UNTOUCHED:
-            how = "is missing" if existing.files.get(path) == "missing" else "was changed"
-            message = f"which CRLs the crl_file of {entry.entity} brought is not known any more: {path} {how}"
-            hint = "restore it from a backup: otherwise see to it that crl_file has the newest CRLs"
-            yield Diagnostic("PGT562", message, hint=hint, severity="warning")
-
-
-def lists_in(files: Mapping[str, Entry], read: Callable[[str], bytes | None]) -> Lists:
-    """Read every CRL that the last build wrote, wherever it is. ``files`` are those of the tree, ``read`` reads one."""
-    same = {entry.sha256: path for path, entry in files.items() if entry.kind == "crl"}
-    return tuple({one.signature: one for path in same.values() for one in _lists(read(path))}.values())
+def lists_in(files: Observed, read: Callable[[str], bytes | None]) -> Lists:
+    """Read all CRLs of a tree: one of several equal files, and each file that somebody changed."""
+    crls = {path: entry.sha256 for path, entry in files.entries.items() if entry.kind == "crl"}
+    whole = {digest: path for path, digest in crls.items() if files.states.get(path) in UNTOUCHED}
+    changed = (path for path in crls if files.states.get(path) not in UNTOUCHED)
+    lists = (one for path in (*whole.values(), *changed) for one in _lists(read(path)))
+    return tuple({one.signature: one for one in lists}.values())
 
 
 def _lists(pem: bytes | None) -> Lists:
@@ -68,9 +61,10 @@ def replaced_by_older(outside: Outside, lists: Lists) -> Iterator[Diagnostic]:
     brought = {one: name for name, its in outside.crl_files.items() for one in its if one not in here}
     before = tuple(published.published(lists, tuple(outside.cas()))) if brought else ()
     for today, older in published.outdated(tuple(brought), before):
+        number = f", with number {older.age.number}" if today.date == older.date else ""
         message = (
             f'the CRL in crl_file of ca "{brought[today]}" is of {today.date:%Y-%m-%d %H:%M}, and an earlier build had '
-            f"one of {older.date:%Y-%m-%d %H:%M}: what was revoked between would be accepted again"
+            f"one of {older.date:%Y-%m-%d %H:%M}{number}: what was revoked between would be accepted again"
         )
         place = (*ca_entity(brought[today]).path, "crl_file")
         yield Diagnostic("PGT577", message, place, "bring the newest CRL of this CA")

@@ -100,7 +100,7 @@ def _named(certificates: Iterable[x509.Certificate], existing: Existing) -> str 
         for entity, found in existing.found.items()
         if entity.kind == "ca" and isinstance(found.certificate, Certificate)
     }
-    keys = (one.spki_sha256 for one in map(facts.of, certificates) if isinstance(one, Certificate))
+    keys = (one.spki_sha256 for one in map(facts.of, certificates))
     return next((known[key] for key in keys if key in known), None)
 
 
@@ -161,9 +161,6 @@ def _unfit(one: x509.Certificate, now: datetime, purposes: Iterable[str], *, anc
     from pgtls.pki.keys import unfit
 
     ca = facts.of(one)
-    if isinstance(ca, Unreadable):
-        yield f"a CA above it in its file cannot be used: {ca.reason}"
-        return
     which = f'"{ca.subject}" above it in its file'
     if fault := chains.no_ca(one, anchor=anchor):
         yield f"{which} {fault}"
@@ -189,8 +186,6 @@ def _too_long(way: Iterable[x509.Certificate], higher: Iterable[x509.Certificate
     from pgtls.pki import facts
 
     for ca in map(facts.of, (*way, *higher)):
-        if isinstance(ca, Unreadable):
-            return
         if ca.path_length is not None and levels > ca.path_length:
             cas = "1 CA" if levels == 1 else f"{levels} CAs"
             yield f'the path length of "{ca.subject}" above it is {ca.path_length}, but its chain has {cas} below that'

@@ -38,7 +38,7 @@ def clock(existing: Existing, now: datetime, *, issuing: bool) -> Iterator[Diagn
 
     With a slow clock, issue nothing: it might already have expired.
     """
-    if later := _later(existing.lock, now):
+    if later := _later(existing.whole_lock, now):
         added = all((line.ca, line.serial) in existing.drift.issued for line in later)
         yield Diagnostic(
             "PGT580",

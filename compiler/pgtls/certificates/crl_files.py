@@ -89,6 +89,8 @@ def _file(fleet: Fleet, ca: Authority, signed: Mapping[Entity, Signed], content:
     chain, lists = _chain(signed[ca.entity].file), crl.parse(published.as_pem(content))
     if isinstance(lists, Unreadable):
         return lists.reason
+    if len(lists) > _MOST:  # each is verified with each CA of its issuer's name
+        return f"it holds {len(lists)} CRLs, and a file has at most {_MOST}"
     below = (() if _signs_for_spec(fleet, ca) else (None,), *((one,) for one in chain))
     needed = [*zip(chain, below, strict=False)][0 if ca.trusted_only else 1 : 1 if ca.issuer else None]
     known = (*chain, *_around(fleet, ca, signed))
@@ -166,7 +168,7 @@ def _revoked(fleet: Fleet, signed: Mapping[Entity, Signed], lists: Mapping[str, 
         chain = _chain(signed[ca.entity].file)
         cas = {one.key: one.cas for one in its.together.revoked}
         for one, above in pairwise(chain):
-            if f"{one.serial_number:x}" in cas.get(published.signer(above).key, ()):
+            if facts.serial(one) in cas.get(published.signer(above).key, ()):
                 revoked = f'"{name_text(above.subject)}" has revoked "{name_text(one.subject)}"'
                 message = f"{revoked}: servers will refuse all that it signed"
                 hint = "trust another CA, or bring the certificate that replaces the revoked one"
@@ -179,6 +181,7 @@ def _fault(fleet: Fleet, name: str, text: str) -> Diagnostic:
     return Diagnostic("PGT564", f'"{file}" cannot be used: {text}', place, _HINT)
 
 
+_MOST = 256
 _HINT = (
     "it takes the newest CRL of each CA in cert_file, in PEM, one after the other, and none of other CAs; "
     "a single CRL may be DER"

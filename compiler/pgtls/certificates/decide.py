@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pgtls.certificates import external, lock_changes, retired_cas, signers, supplied_keys, unlisted
 from pgtls.certificates.clock import clock, issued_later
-from pgtls.certificates.model import Adopt, CrlDecision, Decisions, Issue, Keep, makes_key, taken
+from pgtls.certificates.model import Adopt, CrlDecision, Decisions, Issue, Keep, makes_key, recorded_under, taken
 from pgtls.certificates.previous_roots import previous_roots
 from pgtls.certificates.reissue import Case, due_at, needs_key, reason_for
 from pgtls.certificates.revocation import (
+    by_owner,
+    certified_again,
     from_the_future,
     is_revoked,
     keys_deleted,
+    listed_keys_left,
     listing,
     mass_revocation,
     newly_listed,
@@ -20,9 +24,9 @@ from pgtls.certificates.revocation import (
     revoking_nothing,
     same_key_again,
     serials,
-    settled,
+    stolen_keys,
+    stolen_keys_left,
     unlistable,
-    why_revoked,
 )
 from pgtls.certificates.self_signed import in_two_steps
 from pgtls.diagnostics import Diagnostic
@@ -40,7 +44,7 @@ if TYPE_CHECKING:
     from pgtls.certificates.model import Decision, Existing
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile, Revocation, Unreadable
-    from pgtls.state.lock import IssuedLine, Lock, RevokedLine
+    from pgtls.state.lock import Lock, RevokedLine
 
 
 def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, asked: Asked) -> Decisions:
@@ -50,25 +54,33 @@ def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, a
     for profile in wanted.values():
         certificates[profile.entity] = _certificate(profile, fleet, existing, certificates, asked, listed)
     former = retired_cas.names(fleet, existing)
-    fresh = revocations(certificates, wanted, existing, listed, former, settled(certificates, existing), fleet.now)
+    owners = partial(by_owner, fleet=fleet, certificates=certificates, existing=existing, listed=listed, retired=former)
+    fresh = revocations(existing, listed, owners, fleet.now)
     revoked = (*existing.forgotten, *fresh)
-    doubted = bool(issued_later(existing.lock, fleet.now))
+    doubted = bool(issued_later(existing.whole_lock, fleet.now))
     crls = {
         ca.name: _crl(ca, certificates[ca.entity], revoked, existing, listed[ca.name], fleet.now, doubted=doubted)
         for ca in fleet.cas.values()
         if ca.table.crl and external.has_list(ca, existing)
     }
     retired, unsigned = retired_cas.decide(fleet, existing, revoked, fleet.now, doubted=doubted)
+    stolen = stolen_keys(certificates, existing)
     problems = (
         *_unknown(asked, (*wanted, *existing.outside.acme)),
         *_not_lost(asked, existing),
         *_problems(certificates.values(), existing, asked, fleet.now),
         *external.lost_accounts(existing),
         *supplied_keys.problems(fleet, certificates, existing),
-        *_taken(revoked, (*crls.values(), *retired), fleet, existing, certificates, asked),
+        *_taken(
+            lock_changes.revoked_by_others(existing, revoked, listed, owners, fleet.now),
+            *(revoked, (*crls.values(), *retired), fleet, existing, certificates, asked),
+        ),
         *unlistable((*crls.values(), *retired), existing.drift),
-        *same_key_again(certificates.values(), existing),
+        *same_key_again(certificates.values(), existing, listed, stolen),
+        *certified_again(certificates.values(), existing, listed, asked.renew),
         *revoking_nothing(fleet, certificates, existing.lock),
+        *stolen_keys_left(certificates, stolen, revoked, existing, fleet.now),
+        *listed_keys_left(existing, listed, revoked, fleet.now),
         *external.crl_problems(crls, existing, fleet.now),
         *external.above_problems(existing.outside, fleet.now),
         *unlisted.unseen_revocations(fleet, existing, revoked, (*crls.values(), *retired)),
@@ -79,6 +91,7 @@ def decide(fleet: Fleet, wanted: Mapping[Entity, Profile], existing: Existing, a
 
 
 def _taken(
+    others: frozenset[str],
     revoked: Sequence[RevokedLine],
     crls: Collection[CrlDecision],
     fleet: Fleet,
@@ -86,15 +99,16 @@ def _taken(
     certificates: Mapping[Entity, Decision],
     asked: Asked,
 ) -> Iterator[Diagnostic]:
-    """Refuse to remove certificates and keys from entities unless the caller requested it."""
-    listed = serials(fleet)
+    """Refuse to remove certificates and keys from entities unless the caller requested it.
 
-    def meant(line: IssuedLine) -> bool:
-        why = why_revoked(line, certificates.get(line.entity), existing.ca_names.of(line), gone=True)
-        return line.serial in listed.get(line.ca, ()) or why is not None
-
-    others = lock_changes.revoked_by_others(existing, revoked, meant, fleet.now)
-    yield from lock_changes.faults(fleet, existing, others, allowed=asked.allow_revoke)
+    ``others`` are those whose certificates lines of others would revoke.
+    """
+    here = {
+        one.sha256: (recorded_under(decision.profile), entity, one)
+        for entity, decision in certificates.items()
+        if isinstance(one := decision.found.certificate, Certificate)
+    }
+    yield from lock_changes.faults(fleet, existing, others, here, allowed=asked.allow_revoke)
     losing = {*(line.entity for line in revoked), *newly_listed(crls, existing)} - others
     deleted, left = keys_deleted(existing, fleet, certificates), sorted(retired_cas.leaving(fleet, existing))
     yield from mass_revocation(losing, deleted, left, allowed=asked.allow_revoke)
@@ -108,7 +122,7 @@ def _problems(decisions: Collection[Decision], existing: Existing, asked: Asked,
     yield from external.locked(decisions, existing.outside, replaced)
     issued = [decision for decision in decisions if isinstance(decision, Issue)]
     for decision in issued:
-        yield from _authority_faults(decision, existing.lock, replaced, now)
+        yield from _authority_faults(decision, existing.whole_lock, replaced, now)
     for decision in issued:
         yield from _foreign_faults(decision, asked)
 
@@ -163,7 +177,7 @@ def _certificate(
         end, due = case.found.not_after, due_at(case.found, profile)
         decision: Keep | Adopt | Issue = stays(profile=profile, found=found, end=end, due=due, beside=beside)
     else:
-        new_key = needs_key(profile, found, why, asked)
+        new_key = needs_key(case, found, asked)
         cause = external.missing_signer(profile, found, decided, now, new_key=new_key)
         if cause and not existing.from_lock:
             beside = previous_roots(profile, found, existing, now, reissued=False)
@@ -187,17 +201,24 @@ def _case(
 ) -> Case:
     found = existing.found[profile.entity]
     above = decided.get(ca_entity(profile.issuer)) if profile.issuer else None
+    last = found.certificate if isinstance(found.certificate, Certificate) else _last(profile.entity, existing.lock)
     return Case(
         wanted=profile,
         certificate=found.certificate,
         key=found.key,
         issuer_key_id=_key_id(above, existing.lock) if above else None,
         limit=above.end if above else None,
-        revoked=isinstance(found.certificate, Certificate) and is_revoked(profile, found.certificate, existing, listed),
+        revoked=last is not None and is_revoked(profile, last, existing, listed),
         asked=not asked.renew.isdisjoint({profile.entity, "all"}) or profile.entity in asked.replace,
         now=now,
         issued=existing.lock.opens(profile.entity, now),
     )
+
+
+def _last(entity: Entity, lock: Lock) -> Certificate | None:
+    """Return the last certificate of an entity: its file is gone, its key is not."""
+    known = lock.latest.get(entity)
+    return known.certificate if known else None
 
 
 def _key_id(issuer: Decision, lock: Lock) -> str | None:
@@ -280,9 +301,11 @@ def _crl(
     there = found if isinstance(found, RevocationList) else None
     everywhere = merged((there, existing.elsewhere[ca.name])) if ca.name in existing.elsewhere else there
     names = existing.ca_names
-    issued = (line for line in existing.lock.by_serial.values() if ca.name in names.of(line))
+    # A clone cannot tell a true end in a line from one that somebody wrote: its entries stay on the CRL.
+    lines = () if existing.cloned else existing.lock.by_serial.values()
+    issued = (line for line in lines if ca.name in names.of(line))
     known = (one for one in (*existing.lock.revocations.values(), *revocations) if ca.name in names.of_revoked(one))
-    entries = listing(everywhere, issued, known, existing.drift, named, now)
+    entries = listing(everywhere, issued, known, named, now)
     why = _crl_reason(found, _key_id(decision, existing.lock), entries, now)
     if from_the_future(there, own, now):
         why = "it is not yet valid"

@@ -11,7 +11,7 @@ from pgtls.pki.model import Entity, Unreadable
 from pgtls.state import generations, layout
 from pgtls.state.deployed import Evidence
 from pgtls.state.out_directory import check_owner, inspect
-from pgtls.state.provenance import last_build, with_memory
+from pgtls.state.provenance import last_build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,14 +30,13 @@ def evidence_of(
     Raise :class:`Rejected`: PGT508 (nothing was built here), PGT520 (nor is it empty), PGT540 (it is of another user),
     PGT509 (no entity of that name), PGT587 or PGT588 (no build wrote what is there).
     """
+    check_owner(out)  # of another user, it cannot be read, and root would leave a file that no build takes
     past = generations.read(out)
     manifest = last_build(out) if past else None
     if not past or manifest is None:
-        check_owner(out)  # of another user, it cannot be read
         inspect(out)
         hint = "name the out directory with --out" if lock.issued else "run pgtls build first"
         raise Rejected(Diagnostic("PGT508", f'no build is recorded in "{out}"', hint=hint))
-    with_memory(out, manifest)
     names = sorted(past) if "all" in entities else list(dict.fromkeys(entities))
     if unknown := [name for name in names if name not in past]:
         known = "entities are server.NAME, pooler.NAME or user.NAME"

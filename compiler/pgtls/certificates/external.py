@@ -15,7 +15,7 @@ from pgtls.certificates.trust import checked_cas
 from pgtls.diagnostics import Diagnostic, errors
 from pgtls.fleet.fields import entity_named
 from pgtls.pki.crl import half_life
-from pgtls.pki.model import Certificate, Entity, RevocationList, Unreadable, ca_entity
+from pgtls.pki.model import SERIAL_BITS, Certificate, Entity, RevocationList, Unreadable, ca_entity
 from pgtls.state import layout
 
 if TYPE_CHECKING:
@@ -305,6 +305,7 @@ def misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterato
         ("usages", _usage_misfits(profile, certificate, fleet)),
         ("path_length or name_constraints", _limits_misfits(profile, certificate, fleet)),
         ("key_algorithm", _peer_faults(certificate)),
+        ("serial", _unlistable(profile, certificate, fleet)),
         ("until", _end_misfits(profile, certificate)),
     ):
         yield from (Misfit(field, text) for text in texts)
@@ -313,6 +314,15 @@ def misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterato
 def _end_misfits(profile: Profile, certificate: Certificate) -> Iterator[str]:
     if profile.until and certificate.not_after > profile.until:
         yield f"it outlives its user, until {profile.until:%Y-%m-%d}"
+
+
+def _unlistable(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:
+    """Yield why the CRL of a CA that signs here could not list a certificate (RFC 5280, 4.1.2.2)."""
+    serial, ca = int(certificate.serial, 16), fleet.cas.get(profile.issuer or "")
+    if profile.kind != "ca" and serial == 0:
+        yield "its serial number is zero"
+    elif ca and not ca.trusted_only and serial >> SERIAL_BITS:
+        yield f"its serial number has {serial.bit_length()} bits, and a CRL lists at most {SERIAL_BITS}"
 
 
 def not_yet_valid(certificate: Certificate, now: datetime) -> Iterator[str]:
@@ -335,10 +345,10 @@ def _peer_faults(certificate: Certificate) -> Iterator[str]:
 def weak_signatures(found: Found) -> Iterator[str]:
     """Yield the signatures of a certificate and its file whose digest OpenSSL no longer accepts.
 
-    Also yield that PostgreSQL reads another common name than everybody else.
+    Also yield that PostgreSQL reads another common name than everybody else, or another subject with another OpenSSL.
     """
     from pgtls.pki import chains, facts
-    from pgtls.pki.names import name_text, raw_common_name
+    from pgtls.pki.names import name_text, raw_common_name, unsettled
 
     parsed = facts.parse(b"".join((found.pem or b"", *found.above)))
     for number, one in enumerate(() if isinstance(parsed, Unreadable) else parsed):
@@ -347,6 +357,8 @@ def weak_signatures(found: Found) -> Iterator[str]:
             yield f"{what} is signed with {digest}, which OpenSSL refuses by default"
         if not number and (kind := raw_common_name(one.subject)):
             yield f"its common name is a {kind}, whose bytes PostgreSQL takes for the name: it must be a UTF8String"
+        if not number and (attributes := unsettled(one.subject)):
+            yield f"its subject has the attribute {attributes[0]}, which not every OpenSSL writes alike: leave it out"
 
 
 def _subject_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -> Iterator[str]:

@@ -7,11 +7,21 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pgtls.certificates.credentials import Credential, first_block
-from pgtls.certificates.model import ACCOUNT_ALGORITHM, Answer, Issue, Keep, Wait, is_adopted, makes_key, taken
+from pgtls.certificates.model import (
+    ACCOUNT_ALGORITHM,
+    Answer,
+    Issue,
+    Keep,
+    Wait,
+    is_adopted,
+    makes_key,
+    recorded_under,
+    taken,
+)
 from pgtls.pki import crl, facts, keys
 from pgtls.pki.encryption import derive_all
 from pgtls.pki.issue import Issuer, issue
-from pgtls.pki.model import SELF_SIGNED, SERIAL_BITS, Certificate, Entity, Unreadable, ca_entity
+from pgtls.pki.model import SERIAL_BITS, Certificate, Entity, RevocationList, Unreadable, ca_entity
 from pgtls.state import layout
 from pgtls.state.lock import IssuedLine
 from pgtls.state.tree import Later
@@ -263,12 +273,12 @@ class _Issuing:
         if decision.signed:
             return self._taken(decision, decision.signed)
         above = self.decisions.certificates[ca_entity(profile.issuer)] if profile.issuer else None
-        last = self.existing.lock.latest.get(profile.entity)
+        last = self.existing.whole_lock.latest.get(profile.entity)
         issued = issue(
             profile,
             self.existing.outside.requests.get(profile.entity) or self.keys[profile.entity].public_key(),
             self._issuer(ca_entity(profile.issuer)) if profile.issuer else self.keys[profile.entity],
-            _serial(profile.issuer, self.existing.lock),
+            _serial(profile.issuer, self.existing.whole_lock),
             self.now,
             above.end if above else None,
             last.certificate.not_before if last else None,
@@ -290,7 +300,7 @@ class _Issuing:
         """Make the next pair of a self-signed server."""
         profile = decision.profile
         key = keys.generate(profile.key_algorithm)
-        issued = issue(profile, key.public_key(), key, _serial(None, self.existing.lock), self.now)
+        issued = issue(profile, key.public_key(), key, _serial(None, self.existing.whole_lock), self.now)
         self._record(decision, issued.facts)
         return issued.pem, keys.to_pem(key, self.keyring.encryptions.get(profile.entity))
 
@@ -312,7 +322,8 @@ class _Issuing:
         issuer = self._retired(decision)
         if isinstance(issuer, bytes):
             return issuer
-        return crl.make(issuer, decision.number, self.now, decision.validity, decision.entries)
+        before = decision.found if isinstance(decision.found, RevocationList) else None
+        return crl.make(issuer, decision.number, self.now, decision.validity, decision.entries, before)
 
     def _retired(self, decision: CrlDecision) -> Issuer | bytes:
         """Return the signer of a CRL, or the CRL that stays."""
@@ -325,7 +336,7 @@ class _Issuing:
         return Issuer(certificates[0], key)
 
     def _record(self, decision: Decision, certificate: Certificate) -> None:
-        self.lines.append(IssuedLine(_signer(decision), decision.profile.entity, certificate))
+        self.lines.append(IssuedLine(recorded_under(decision.profile), decision.profile.entity, certificate))
 
     def _issuer(self, entity: Entity) -> Issuer:
         if entity not in self.issuers:
@@ -349,14 +360,6 @@ class _Issuing:
         if planned.request is not Later.PENDING:
             return planned.request
         return csr.make(decision.profile, self.keys[decision.profile.entity])
-
-
-def _signer(decision: Decision) -> str:
-    """Return the NAME under which the lock records a certificate. A root has its own NAME."""
-    profile = decision.profile
-    if profile.issuer:
-        return profile.issuer
-    return profile.entity.name if profile.kind == "ca" else SELF_SIGNED
 
 
 def _serial(issuer: str | None, lock: Lock) -> int:

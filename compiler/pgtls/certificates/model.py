@@ -7,13 +7,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from pgtls.certificates.ca_names import CaNames
-from pgtls.pki.model import Certificate, RevocationList, Unreadable, ca_entity
+from pgtls.pki.model import SELF_SIGNED, Certificate, RevocationList, Unreadable, ca_entity
 from pgtls.state import layout
 from pgtls.state.deployed import Deployed
 from pgtls.state.known_lock import NONE as NO_DRIFT
+from pgtls.state.lock import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from cryptography import x509
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pgtls.pki.published import Published, Together
     from pgtls.state.generations import History
     from pgtls.state.known_lock import Drift
-    from pgtls.state.lock import Lock, RevokedLine
+    from pgtls.state.lock import IssuedLine, Lock, RevokedLine
     from pgtls.state.manifest import AtRest, Entry, Manifest, RenewalInfo
 
 # ---- found -----------------------------------------------------------------------------------------------------------
@@ -188,6 +189,7 @@ class Existing:
 
     out: str
     lock: Lock
+    """What builds wrote of the lock, and what the caller accepts of others."""
     manifest: Manifest | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     """The state of every file that the manifest lists: see :data:`pgtls.state.out_directory.FileState`."""
@@ -215,7 +217,11 @@ class Existing:
     elsewhere: Mapping[str, RevocationList] = field(default_factory=dict)
     """What other CRLs list for a CA whose key is here: its own lists that, too."""
     drift: Drift = NO_DRIFT
-    """The differences between the lock and the copy of the last build."""
+    """The differences between the lock and what builds wrote."""
+    cloned: bool = False
+    """Whether the tree is a repository of its own: clones of it know lines of the lock that they cannot judge."""
+    found_lock: Lock | None = None
+    """The lock with what others added, if builds wrote another one."""
     history: History | None = None
     """The generations of earlier builds. None: the tree has none, and the lock is the only source."""
     deployed: Deployed = Deployed()  # noqa: RUF009  (frozen)
@@ -233,8 +239,16 @@ class Existing:
         today = ((name, one) for name, one in cas if isinstance(one, Certificate))
         from pgtls.pki import facts
 
-        brought = (one for one in map(facts.of, self.outside.cas()) if isinstance(one, Certificate))
-        return CaNames(today, brought, self.lock)
+        return CaNames(today, map(facts.of, self.outside.cas()), self.lock)
+
+    @property
+    def whole_lock(self) -> Lock:
+        """The lock with what others added, which is no fact, but may be true: a doubt counts, a relief does not."""
+        return self.found_lock or self.lock
+
+    def still_added(self, written: Iterable[IssuedLine | RevokedLine]) -> frozenset[str]:
+        """Return the digests of the lines that are those of others after a build, which has ``written`` some itself."""
+        return self.drift.added.difference(map(digest, written)) if self.found_lock else frozenset()
 
     @property
     def at_rest(self) -> AtRest | None:
@@ -383,6 +397,11 @@ def makes_key(decision: Decision | None) -> bool:
 def taken(decision: Decision | None) -> Signed | None:
     """Return the certificate that the program of a CA signed in this build, if the build takes it."""
     return decision.signed if isinstance(decision, Issue) else None
+
+
+def recorded_under(profile: Profile) -> str:
+    """Return the NAME under which the lock records a certificate. A root has its own NAME."""
+    return profile.issuer or (profile.entity.name if profile.kind == "ca" else SELF_SIGNED)
 
 
 def is_adopted(decision: Decision | None) -> bool:

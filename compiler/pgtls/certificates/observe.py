@@ -9,7 +9,8 @@ from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from pgtls.certificates.brought_crls import forgotten, lists_in, replaced_by_older
+from pgtls.certificates import lock_and_tree
+from pgtls.certificates.brought_crls import lists_in, replaced_by_older
 from pgtls.certificates.credentials import first_block
 from pgtls.certificates.lock_changes import restored, revocations
 from pgtls.certificates.model import UNTOUCHED, Account, Existing, Found
@@ -19,7 +20,7 @@ from pgtls.certificates.supplied import brought_key, taken_keys
 from pgtls.diagnostics import Diagnostic
 from pgtls.language.words import listed
 from pgtls.pki.age import is_encrypted
-from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList, Unreadable, ca_entity
+from pgtls.pki.model import Certificate, Entity, RevocationList, Unreadable, ca_entity
 from pgtls.state import deployed, generations, layout
 from pgtls.state import manifest as manifests
 from pgtls.state.known_lock import NONE as NO_DRIFT
@@ -31,7 +32,7 @@ from pgtls.state.out_directory import (
     observe_files,
     open_keys,
 )
-from pgtls.state.provenance import remembers, with_memory
+from pgtls.state.provenance import has_a_repository, remembers, with_memory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -71,11 +72,16 @@ def observe(
     certificates, revoked. Without a tree, certificates of the lock count as present; with ``new_out``, as lost, and so
     does what a tree remembers. A ``review`` expects no tree. ``replaced`` are the entities that get a new key.
     """
-    manifest, remembered = _manifest(out, lock, own, entities, new_out=new_out)
-    drift, evidence = compare(out, lock) if remembered else NO_DRIFT, deployed.read(lock_file, out, now)
+    read, remembered = _manifest(out, lock, own, new_out=new_out)
+    manifest = _limited(read, lock, entities) if read and not remembered else read
+    known_here = remembered and manifest is not None and manifest.last
+    drift = compare(out, lock, manifest.added) if manifest and remembered else NO_DRIFT
     whole = restored(lock, drift, now, allowed=allow_revoke)
+    in_tree = partial(_certificate_in, out)
+    # The copy of the lock here does not have the lines that another builder of the tree wrote: they count like ours.
+    believed = allow_revoke or drift.own is None or not known_here
     existing = _existing(
-        *(out, manifest, whole, profiles, outside, secrets),
+        *(out, manifest, whole if believed else drift.own or whole, profiles, outside, secrets),
         own=own,
         now=now,
         new_out=new_out,
@@ -85,35 +91,40 @@ def observe(
     )
     return replace(
         existing,
+        found_lock=None if believed else whole,
+        cloned=manifest is not None and has_a_repository(out, manifest),
         forgotten=revocations(lock, drift, now) if allow_revoke else (),
         history=generations.read(out) if remembered else None,
         accounts={} if existing.from_lock else {ca: _account(ca, existing, replaced) for ca in sorted(outside.acme)},
         renewals=existing.manifest.renewals if existing.manifest else {},
-        deployed=evidence,
-        diagnostics=(
-            *existing.diagnostics,
-            *outside.diagnostics,
-            *taken_keys(outside, whole, out, existing.found),
-            *forgotten(existing),
+        deployed=deployed.read(lock_file, out, now),
+        diagnostics=tuple(
+            dict.fromkeys(
+                (
+                    *existing.diagnostics,
+                    *(lock_and_tree.ahead(existing, whole) if existing.manifest else ()),
+                    *(lock_and_tree.unlike(read, lock, in_tree) if read and not known_here and not new_out else ()),
+                    *outside.diagnostics,
+                    *taken_keys(outside, whole, out, existing.found),
+                )
+            )
         ),
     )
 
 
-def _manifest(
-    out: str, lock: Lock, own: Collection[str], entities: Collection[Entity], *, new_out: bool
-) -> tuple[Manifest | None, bool]:
-    """Read the manifest, and find out whether what builds remember counts.
-
-    A manifest that no build into this directory wrote lists only what the lock or the spec knows.
-    """
+def _manifest(out: str, lock: Lock, own: Collection[str], *, new_out: bool) -> tuple[Manifest | None, bool]:
+    """Read the manifest, and find out whether what builds remember counts."""
     manifest = manifests.read(out) if inspect(out, own) == "ours" else None
     if manifest is None:
         return None, False
     check_lock(out, manifest, lock)
     manifest = with_memory(out, manifest, lost=new_out)
-    if remembers(out, manifest):
-        return manifest, True
-    return manifest.limited({*entities, *(line.entity for line in lock.by_serial.values())}), False
+    return manifest, remembers(out, manifest)
+
+
+def _limited(manifest: Manifest, lock: Lock, entities: Collection[Entity]) -> Manifest:
+    """Return a manifest that no build into this directory wrote: it lists only what the lock or the spec knows."""
+    return manifest.limited({*entities, *(line.entity for line in lock.by_serial.values())})
 
 
 def _account(ca: Entity, existing: Existing, replaced: Collection[str]) -> Account:
@@ -145,7 +156,7 @@ def _existing(
             return _from_lock(out, lock, profiles, outside, review=review)
         return _nothing(out, lock, profiles, outside, secrets)
     files = observe_files(out, manifest, own, sealed=secrets.sealed)
-    known = {line.certificate.sha256: line for line in lock.by_serial.values()}
+    known = lock.by_digest
     guarded = manifest.at_rest.guarded if manifest.at_rest else ()
     look = _Look(out, files.states, known, outside, secrets, guarded)
     found = {entity: _found(entity, look) for entity in profiles}
@@ -155,7 +166,7 @@ def _existing(
     crls: dict[str, RevocationList | Unreadable] = {
         entity.name: crl for entity in cas if (crl := _crl(entity, found[entity], contents)) is not None
     }
-    lists = lists_in(files.entries, partial(content, out))
+    lists = lists_in(files, partial(content, out))
     crls |= {name: lists.facts for name, lists in outside.crls.items()}
     ours = {entity: one for entity, one in found.items() if entity not in outside.signed}
     return Existing(
@@ -173,9 +184,8 @@ def _existing(
         drift=drift,
         sealed=secrets.sealed,
         diagnostics=(
-            *(() if drift.lost or drift.altered else _behind(ours, known, files.states)),
-            *_ahead(ours, lock, drift),
-            *_lacking(ours, lock, now),
+            *(() if drift.lost or drift.altered else lock_and_tree.behind(ours, known, files.states)),
+            *lock_and_tree.lacking(ours, lock, now),
             *replaced_by_older(outside, lists),
             *_left_in_files({entity: found[entity] for entity in cas if entity not in replaced}, look),
             *(() if manifest.at_rest else open_keys(out, files)),
@@ -255,7 +265,7 @@ _NOTHING = Found(None, "missing")
 def _nothing(out: str, lock: Lock, profiles: Mapping[Entity, Profile], outside: Outside, secrets: Secrets) -> Existing:
     """Return the observation before a first build."""
     found = dict.fromkeys(profiles, _NOTHING)
-    known = {line.certificate.sha256 for line in lock.by_serial.values()}
+    known = lock.by_digest
     for entity in outside.not_ours | outside.keyless:
         if entity in found:
             found[entity] = _made_outside(entity, found[entity], known, outside)
@@ -427,6 +437,12 @@ def _fingerprint(pem: bytes) -> str | None:
         return None
 
 
+def _certificate_in(out: str, path: str) -> Certificate | None:
+    """Return the first certificate of a file of the tree, if it can be read."""
+    found = _facts(pem) if (pem := content(out, path)) else None
+    return found if isinstance(found, Certificate) else None
+
+
 def _facts(pem: bytes) -> Certificate | Unreadable:
     from pgtls.pki import facts
 
@@ -487,48 +503,6 @@ def _elsewhere(
                 yield entity.name, its
 
 
-def _behind(
-    found: Mapping[Entity, Found], known: Mapping[str, IssuedLine], states: Mapping[str, str]
-) -> Iterator[Diagnostic]:
-    """A certificate that pgtls wrote and that the lock does not list: the lock is older than the tree."""
-    for entity, one in found.items():
-        certificate = one.certificate
-        if states.get(layout.certificate_path(entity)) not in UNTOUCHED or not isinstance(certificate, Certificate):
-            continue
-        if certificate.sha256 not in known:
-            yield Diagnostic(
-                "PGT554",
-                f"the lock does not know the certificate of {entity} (serial {certificate.serial}), "
-                "which pgtls has issued",
-                hint="the lock is older than the out directory: pull or restore the newest lock",
-            )
-
-
-def _ahead(found: Mapping[Entity, Found], lock: Lock, drift: Drift) -> Iterator[Diagnostic]:
-    """Report entities whose last certificate is not in the tree: it is a restored backup or another out directory.
-
-    Another cause is a line that was added to the lock. Whatever it was, a renewal makes what is here the latest again,
-    and no line is deleted that may be that of a deployed certificate.
-    """
-    older = sorted(entity for entity, one in found.items() if _is_older(one, lock.latest.get(entity), lock))
-    added = [entity for entity in older if (lock.latest[entity].ca, lock.latest[entity].serial) in drift.issued]
-    if added:
-        yield Diagnostic(
-            "PGT558",
-            f"the lock lists later certificates of {listed(added)}, which this out directory does not know",
-            hint="if the out directory comes from a backup, or nobody knows these lines: renew and deploy them with "
-            "--renew ENTITY or --renew all; if a build into another out directory issued them, use that directory",
-            severity="warning",
-        )
-    if kept := [entity for entity in older if entity not in added]:
-        yield Diagnostic(
-            "PGT558",
-            f"the out directory is older than the lock, which lists later certificates of {listed(kept)}",
-            hint="restore a newer one if there is any; or renew and deploy them with --renew ENTITY or --renew all",
-            severity="warning",
-        )
-
-
 def _left_in_files(cas: Mapping[Entity, Found], look: _Look) -> Iterator[Diagnostic]:
     """Report the keys of CAs that are in the tree although the spec says that the key is another one, or elsewhere."""
     for entity, found in cas.items():
@@ -554,29 +528,3 @@ def _why_left(entity: Entity, found: Found, look: _Look) -> tuple[str, str, str]
         if not same:  # or no certificate tells
             return "key_file", "another one now (key_file)", ""
     return None
-
-
-def _lacking(found: Mapping[Entity, Found], lock: Lock, now: datetime) -> Iterator[Diagnostic]:
-    """Report servers and users whose certificate the lock lists as valid, and whose files are missing."""
-    lacking = sorted(
-        entity
-        for entity, one in found.items()
-        if entity.kind != "ca" and one.pem is None and one.key == "missing" and lock.opens(entity, now)
-    )
-    if lacking:
-        what = f"certificate of {lacking[0]}" if len(lacking) == 1 else f"certificates of {listed(lacking)}"
-        yield Diagnostic(
-            "PGT558",
-            f"the lock lists the {what}, and the out directory has neither certificate nor key",
-            hint="restore them from a backup; otherwise a build makes new keys, and what was lost stays "
-            "valid until it ends or revoke_before revokes it",
-            severity="warning",
-        )
-
-
-def _is_older(one: Found, last: IssuedLine | None, lock: Lock) -> bool:
-    """Return whether the lock lists a later valid certificate. Ignore the next one of a self-signed server."""
-    if last is None or not isinstance(one.certificate, Certificate) or not one.ours or last.ca == SELF_SIGNED:
-        return False
-    revoked = (last.ca, last.serial) in lock.revocations
-    return not revoked and last.certificate.not_before > one.certificate.not_before

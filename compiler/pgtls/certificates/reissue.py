@@ -63,10 +63,13 @@ class Case:
 
 
 def too_old(certificate: Certificate, profile: Profile) -> bool:
-    """Return whether a certificate was issued before ``revoke_before``."""
-    if profile.revoke_before is None:
-        return False
-    return certificate.not_before + BACKDATED < profile.revoke_before.replace(microsecond=0)
+    """Return whether the ``revoke_before`` of an entity revokes its certificate."""
+    return issued_before(certificate, profile.revoke_before)
+
+
+def issued_before(certificate: Certificate, instant: datetime | None) -> bool:
+    """Return whether a certificate was issued before an instant, if there is one."""
+    return instant is not None and certificate.not_before + BACKDATED < instant.replace(microsecond=0)
 
 
 def due_at(certificate: Certificate, wanted: Profile, suggested: datetime | None = None) -> datetime:
@@ -224,8 +227,9 @@ REASONS: tuple[Callable[[Case], Reason | None], ...] = (
 """The questions, in their order."""
 
 
-def needs_key(profile: Profile, found: Found, why: Reason, asked: Asked) -> bool:
-    """Return whether a certificate that is issued again gets a new key."""
+def needs_key(case: Case, found: Found, asked: Asked) -> bool:
+    """Return whether a certificate that is issued again gets a new key, whatever the first reason is."""
+    profile = case.wanted
     if found.stored == "elsewhere" and profile.kind != "ca":
         return False
     if found.key != "present":
@@ -234,7 +238,8 @@ def needs_key(profile: Profile, found: Found, why: Reason, asked: Asked) -> bool
         return True
     if profile.kind == "ca":
         return profile.entity.name in asked.new_ca
-    return profile.rotate_key or why.name == "revoked" or "key_algorithm" in why.fields
+    other = isinstance(case.certificate, Certificate) and case.certificate.key_algorithm != profile.key_algorithm
+    return profile.rotate_key or case.revoked or other
 
 
 def nothing_left(why: Reason, certificate: Certificate | Unreadable | None, wanted: Profile, now: datetime) -> bool:

@@ -159,7 +159,7 @@ def _retired(
     serials = {line.serial for line in mine}
     known = (*existing.lock.revocations.values(), *revoked)
     lines = (line for line in known if line.ca == name and line.serial in serials)
-    entries = listing(there, mine, lines, existing.drift, (), now)
+    entries = listing(there, () if existing.cloned else mine, lines, (), now)
     in_use = any(line.certificate.not_after > now for line in mine)
     reason = _reason(there, certificates[0], entries, now) if in_use else None
     validity = there.next_update - there.this_update if there else _VALIDITY

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pgtls.certificates.model import Adopt, Decision, Existing
+    from pgtls.pki.model import Profile
 
 
 def in_two_steps(
@@ -34,7 +35,7 @@ def in_two_steps(
     """
     profile, found = decision.profile, decision.found
     why = decision.reason if isinstance(decision, Issue) else None
-    previous = _still_good(existing, profile.entity, now)
+    previous = _still_good(existing, profile, now)
     following = _following(decision, existing, now)
     gone = why is not None and nothing_left(why, found.certificate, profile, now)
     if profile.entity in replaced or _of_a_ca(found.certificate) or (following is None and (why is None or gone)):
@@ -113,13 +114,13 @@ def _following(decision: Decision, existing: Existing, now: datetime) -> tuple[C
     return (one, pem) if fits and one.not_after > now and not too_old(one, decision.profile) else None
 
 
-def _still_good(existing: Existing, entity: Entity, now: datetime) -> bytes | None:
-    """Return the previously served certificate, until it expires."""
-    pem = existing.contents.get(layout.path(entity, layout.SERVER_PREVIOUS_CERTIFICATE))
+def _still_good(existing: Existing, profile: Profile, now: datetime) -> bytes | None:
+    """Return the previously served certificate, until it expires. Clients trust none whose key may be stolen."""
+    pem = existing.contents.get(layout.path(profile.entity, layout.SERVER_PREVIOUS_CERTIFICATE))
     if pem is None:
         return None
     from pgtls.pki.facts import read
 
     certificates = read(pem)
-    good = not isinstance(certificates, Unreadable) and certificates[0].not_after > now
-    return pem if good else None
+    one = None if isinstance(certificates, Unreadable) else certificates[0]
+    return pem if one and one.not_after > now and not too_old(one, profile) else None

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pgtls.certificates.chain import NoWay, unlisted, way_up
 from pgtls.certificates.credentials import blocks
 from pgtls.certificates.external import Cause, Misfit, misfits, not_yet_valid, waiting, weak_signatures
-from pgtls.certificates.model import Adopt, Issue, Keep, NoAnswer, Reason
+from pgtls.certificates.model import Adopt, Issue, Keep, NoAnswer, Reason, recorded_under
 from pgtls.certificates.reissue import due_at, needs_key, reason_for, suggested_at
 from pgtls.fleet.fields import identity_named
 from pgtls.pki.model import Certificate
@@ -58,7 +58,7 @@ def decided(
     if why is None:
         problems = tuple(_unlisted(profile, found.pem, way, fleet, existing)) if found.pem else ()
         return _kept(profile, replace(found, above=_pems(way)), way, problems, suggested)
-    new_key = needs_key(profile, found, why, asked)
+    new_key = needs_key(case, found, asked)
     if answer is None:
         end = case.end_if_issued
         due = end - ((end - case.now) / 3 if profile.renew_before is None else profile.renew_before)
@@ -176,7 +176,7 @@ def _unusable(answer: Answer, case: Case, existing: Existing) -> Iterator[str]:
     if certificate.not_after <= answer.at:
         yield f"it ended on {certificate.not_after:%Y-%m-%d}"
     yield from not_yet_valid(certificate, answer.at + BACKDATED)  # clocks differ, and time passes since the start
-    known = existing.lock.by_serial.get((profile.issuer or "", certificate.serial))
+    known = existing.whole_lock.by_serial.get((recorded_under(profile), certificate.serial))
     if known:
         which = "it was issued before" if known.certificate.sha256 == certificate.sha256 else "another one has it"
         yield f"its serial number {certificate.serial} is not new: {which}"

@@ -120,7 +120,7 @@ class _Asking:
                 again = printed if ca.acme else NoAnswer("was not run again: it did not end in time before")
                 self._silent[ca.name] = again
             return printed
-        certificates = facts.read(printed)
+        certificates = facts.chain(printed)
         if isinstance(certificates, Unreadable):
             return NoAnswer(f"printed no certificate: {certificates.reason}")
         own, *above = facts.pems(printed)

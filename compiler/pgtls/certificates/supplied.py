@@ -257,7 +257,7 @@ class _Gathering:
         if what == "key_file":
             self.key_files[entity] = os.path.join(directory_of(self.fleet, _place(self.fleet, thing, what)), name)
         elif what == "cert_file":
-            certificates = facts.read(content)
+            certificates = facts.chain(content)
             if isinstance(certificates, Unreadable):
                 hint = f"openssl x509 -inform der -in {shlex.quote(name)} -out …" if content[:1] == b"\x30" else None
                 self._fault(thing, what, f'"{name}" cannot be used: {certificates.reason}', hint)

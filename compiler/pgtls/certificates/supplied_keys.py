@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pgtls.certificates.model import taken
+from pgtls.certificates.model import recorded_under, taken
 from pgtls.certificates.request_command import own_key
 from pgtls.certificates.signers import signer
 from pgtls.diagnostics import Diagnostic
@@ -26,8 +26,9 @@ def problems(fleet: Fleet, decisions: Mapping[Entity, Decision], existing: Exist
     outside = existing.outside
     if outside.requests:
         yield from _requests_of_cas(fleet, decisions, existing)
+    signed = {} if existing.from_lock else _signed_elsewhere(fleet, decisions, outside)
+    yield from _of_two(fleet, decisions, signed, existing)
     if outside.signed and not existing.from_lock:
-        signed = _signed_elsewhere(fleet, decisions, outside)
         yield from scram_failures(fleet, lambda server: _signed_by_ed25519(server, decisions, signed, outside))
         logging_in = dict(_servers_that_log_in(fleet, decisions, signed, outside))
         yield from logging_in.values()
@@ -47,13 +48,38 @@ def _signed_elsewhere(
     return found
 
 
+def _of_two(
+    fleet: Fleet,
+    decisions: Mapping[Entity, Decision],
+    signed: Mapping[Entity, tuple[Certificate, bytes]],
+    existing: Existing,
+) -> Iterator[Diagnostic]:
+    """Report certificates that the lock cannot hold: another one of their CA has the serial number (RFC 5280, 4.1.2.2).
+
+    A revocation names a serial number, so it would concern both.
+    """
+    owners = {key: (line.entity, line.certificate.sha256) for key, line in existing.whole_lock.by_serial.items()}
+    for entity, (certificate, _) in signed.items():
+        ca = recorded_under(decisions[entity].profile)
+        other, digest = owners.setdefault((ca, certificate.serial), (entity, certificate.sha256))
+        if digest != certificate.sha256:
+            message = f'serial number {certificate.serial} of CA "{ca}" is that of another certificate, of {other}'
+            hint = "give each CA that signs a table of its own, or have the certificate signed again"
+        elif other != entity:
+            message = f"the certificate of {entity} is that of {other}"
+            hint = "have one signed for each: revoking it for one would revoke it for both"
+        else:
+            continue
+        yield Diagnostic("PGT565", message, place_of(fleet, entity, "cert_file"), hint)
+
+
 def _requests_of_cas(fleet: Fleet, decisions: Mapping[Entity, Decision], existing: Existing) -> Iterator[Diagnostic]:
     """Report requests with the key of a CA: the owner of the request could sign anything."""
     from pgtls.pki.keys import spki_sha256
 
     found = {e: d.found.certificate for e, d in decisions.items() if e.kind == "ca"}
     cas = {one.spki_sha256: entity for entity, one in found.items() if isinstance(one, Certificate)}
-    for line in existing.lock.by_serial.values():
+    for line in existing.whole_lock.by_serial.values():
         if line.entity.kind == "ca":
             cas.setdefault(line.certificate.spki_sha256, line.entity)
     for entity, public_key in existing.outside.requests.items():
@@ -93,9 +119,10 @@ def _servers_that_log_in(
         trusting = next(_trusting(fleet, entity, decisions), None)
         if trusting:
             why = "clientAuth" if "clientAuth" in certificate.usages else "it has no extended key usage"
+            names = "its common name or a host name" if trusting.kind == "pooler" else "its common name"
             message = (
                 f"the certificate of {entity} may also log in ({why}), and {trusting.entity} trusts its CA for "
-                f"clients: its key opens every role that its common name maps to"
+                f"clients: its key opens every role that {names} maps to"
             )
             hint = "have it signed again with serverAuth alone, or give clients a root of their own"
             yield entity, _warning("PGT567", message, hint, fleet, entity, outside)

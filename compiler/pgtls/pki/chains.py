@@ -26,7 +26,8 @@ def path(
 
     Return None without a path.
 
-    ``others`` may come in any order. Leave out certificates that the path does not need.
+    ``others`` may come in any order. Leave out certificates that the path does not need. The time grows with their
+    square: :func:`pgtls.pki.facts.chain` reads no file with many.
     """
     reached: list[tuple[x509.Certificate, tuple[x509.Certificate, ...]]] = [(leaf, ())]
     left = list(others)
@@ -96,7 +97,8 @@ def identifies(key_id: x509.AuthorityKeyIdentifier | None, ca: x509.Certificate)
     own = next((e.value.digest for e in ca.extensions if isinstance(e.value, x509.SubjectKeyIdentifier)), None)
     if key_id.key_identifier and own and key_id.key_identifier != own:
         return False
-    if key_id.authority_cert_serial_number not in (None, ca.serial_number):
+    number = key_id.authority_cert_serial_number
+    if number is not None and f"{number:x}" != facts.serial(ca):
         return False
     names = [name.value for name in key_id.authority_cert_issuer or () if isinstance(name, x509.DirectoryName)]
     return not names or canonical(names[0]) == canonical(ca.issuer)
@@ -132,10 +134,7 @@ def _verifies(one: x509.Certificate, key: object) -> bool:
 
 def weak_digest(one: x509.Certificate) -> str | None:
     """Return the digest of a signature if OpenSSL rejects it by default; a root's own is never checked."""
-    try:
-        digest = one.signature_hash_algorithm
-    except UnsupportedAlgorithm:
-        return "an unknown digest"
+    digest = one.signature_hash_algorithm
     return {"sha1": "SHA-1", "md5": "MD5"}.get(digest.name) if digest and not signed_by(one, one) else None
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, get_args
 
 from cryptography import x509
@@ -19,11 +20,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pgtls.pki import damage
 from pgtls.pki.issue import digest_for
 from pgtls.pki.model import Revocation, RevocationList, RevocationReason, Unreadable
+from pgtls.pki.names import name_text
 from pgtls.pki.profiles import BACKDATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from pgtls.pki.issue import Issuer
 
@@ -32,16 +34,29 @@ _REASONS: Mapping[x509.ReasonFlags, RevocationReason] = {
 }
 
 
-def make(issuer: Issuer, number: int, now: datetime, validity: timedelta, revocations: Iterable[Revocation]) -> bytes:
+def make(
+    issuer: Issuer,
+    number: int,
+    now: datetime,
+    validity: timedelta,
+    revocations: Iterable[Revocation],
+    before: RevocationList | None = None,
+) -> bytes:
     """Sign a CRL as PEM: entries in the order of their serials, valid from five minutes ago until ``now + validity``.
+
+    It is later than the one ``before``, unless that is of the future: who compares only dates takes it for the newer
+    one, too, although the clocks of two builders differ by minutes.
 
     Raise ValueError for serial numbers that no certificate may have (zero, over 159 bits).
     """
     start = now.replace(microsecond=0)
+    first = start - BACKDATED
+    if before and first <= before.this_update < start:
+        first = before.this_update + timedelta(seconds=1)
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(issuer.name)
-        .last_update(start - BACKDATED)
+        .last_update(first)
         .next_update((now + validity).replace(microsecond=0))
         .add_extension(issuer.authority_key_id, critical=False)
         .add_extension(x509.CRLNumber(number), critical=False)
@@ -69,21 +84,33 @@ def read(pem: bytes) -> RevocationList | Unreadable:
 
 
 def parse(pem: bytes) -> tuple[x509.CertificateRevocationList, ...] | Unreadable:
-    """Read every CRL of a file as an X.509 object. Return at least one."""
+    """Read every CRL of a file as an X.509 object. Return at least one.
+
+    Its issuer and its extensions can be decoded; :func:`of` decodes its entries.
+    """
     if fault := damage.of_file(pem, damage.CRL):
         return Unreadable(fault)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return tuple(x509.load_pem_x509_crl(block) for block in _BLOCK.findall(pem))
+            lists = tuple(x509.load_pem_x509_crl(block) for block in _BLOCK.findall(pem))
         except Exception as error:  # noqa: BLE001  (its exceptions share no class, and all of them are about these bytes)
             return Unreadable(damage.of_block(pem, damage.CRL, error))
+        try:
+            for one in lists:  # cryptography decodes them only when they are asked for, and raises there
+                name_text(one.issuer)
+                one.extensions  # noqa: B018
+        except Exception as error:  # noqa: BLE001
+            return Unreadable(f"the CRL cannot be understood: {damage.of_field(error)}")
+        return lists
 
 
 def by_issuer(pem: bytes) -> Iterator[tuple[x509.Name, bytes]]:
     """Yield every CRL of a valid file, with the name of the CA that issued it."""
-    for block in _BLOCK.findall(pem):
-        yield x509.load_pem_x509_crl(block).issuer, block + b"\n"
+    lists = parse(pem)
+    assert not isinstance(lists, Unreadable)  # noqa: S101
+    for one, block in zip(lists, _BLOCK.findall(pem), strict=True):
+        yield one.issuer, block + b"\n"
 
 
 _BLOCK = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
@@ -135,13 +162,17 @@ def _revocation(entry: x509.RevokedCertificate) -> Revocation:
 def merge(there: RevocationList | None, known: Iterable[Revocation], now: datetime) -> tuple[Revocation, ...]:
     """Merge the known revocations (of the lock and the spec) with the present CRL, in the order of the serials.
 
-    What the CRL says stays; of several others, the earlier counts. Drop an entry once its certificate has expired and,
-    if the present CRL has it, that CRL was issued after the expiry. A CRL from the future says nothing of an expiry: a
-    build with a fast clock made it. Keep an entry without a known expiry for ever.
+    What the CRL says stays; of several others, the earlier counts, with the latest end. Drop an entry once its
+    certificate has expired and, if the present CRL has it, that CRL was issued after the expiry. A CRL from the future
+    says nothing of an expiry: a build with a fast clock made it. Keep an entry without a known expiry for ever.
     """
     found: dict[str, Revocation] = {}
     for revocation in sorted(known, key=lambda revocation: (revocation.date, revocation.reason)):
-        found.setdefault(revocation.serial, revocation if revocation.not_after else _endless(revocation))
+        first = found.setdefault(revocation.serial, revocation)
+        if first.not_after is None or revocation.not_after is None:
+            found[revocation.serial] = _endless(first)
+        elif revocation.not_after > first.not_after:
+            found[revocation.serial] = replace(first, not_after=revocation.not_after)
     listed = {entry.serial: _listed(entry, found.get(entry.serial)) for entry in (there.revoked if there else ())}
     seen_until = min(there.this_update, now) if there else now
     kept = (

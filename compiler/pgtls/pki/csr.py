@@ -57,9 +57,11 @@ def read(pem: bytes) -> Request | Unreadable:
 
 
 def _facts(request: x509.CertificateSigningRequest) -> Request | Unreadable:
+    public_key = request.public_key()
+    if fault := keys.slow(public_key):
+        return Unreadable(fault)
     if not request.is_signature_valid:
         return Unreadable("its signature is not that of its key")
-    public_key = request.public_key()
     if not isinstance(public_key, keys.PublicKey):
         return Unreadable("its key cannot be used for TLS")
     if keys.PSS_OID in request.tbs_certrequest_bytes:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-INTEGER, OCTET_STRING, NULL, UTF8_STRING, BMP_STRING, SEQUENCE, SET = 0x02, 0x04, 0x05, 0x0C, 0x1E, 0x30, 0x31
-EXPLICIT = 0xA0
+INTEGER, BIT_STRING, OCTET_STRING, NULL = 0x02, 0x03, 0x04, 0x05
+UTF8_STRING, BMP_STRING, SEQUENCE, SET, EXPLICIT = 0x0C, 0x1E, 0x30, 0x31, 0xA0
 """Tags; the last is that of a value around another one, ``[0] EXPLICIT``."""
 
 

@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, PublicKeyAlgorithmOID
 
 from pgtls.pki import damage, keys
 from pgtls.pki.expected import subject_text, wanted_facts
-from pgtls.pki.model import Certificate, Unreadable
+from pgtls.pki.model import FIRST_YEAR, Certificate, Unreadable
 from pgtls.pki.names import name_text
 
 if TYPE_CHECKING:
@@ -45,39 +45,82 @@ _PURPOSES = {
 
 def read(pem: bytes) -> tuple[Certificate, ...] | Unreadable:
     """Read every certificate of a file, in order. One unreadable certificate spoils the file, as for PostgreSQL."""
-    certificates = parse(pem)
-    if isinstance(certificates, Unreadable):
-        return certificates
-    found = [of(certificate) for certificate in certificates]
-    bad = next((fact for fact in found if isinstance(fact, Unreadable)), None)
-    return bad or tuple(fact for fact in found if isinstance(fact, Certificate))
+    found = _decoded(pem)
+    return found if isinstance(found, Unreadable) else tuple(fact for _, fact in found)
 
 
 def parse(pem: bytes) -> tuple[x509.Certificate, ...] | Unreadable:
-    """Read every certificate of a file as an X.509 object."""
+    """Read every certificate of a file as an X.509 object, of which each field can be decoded."""
+    found = _decoded(pem)
+    return found if isinstance(found, Unreadable) else tuple(certificate for certificate, _ in found)
+
+
+LONGEST = 100
+"""Certificates of a chain: OpenSSL verifies none that is longer, by default. To find a path takes their square."""
+
+
+def chain(pem: bytes) -> tuple[Certificate, ...] | Unreadable:
+    """Read the file of a certificate and of the CAs above it."""
+    found = read(pem)
+    if not isinstance(found, Unreadable) and len(found) > LONGEST:
+        return Unreadable(f"it holds {len(found)} certificates, and a chain has at most {LONGEST}")
+    return found
+
+
+def _decoded(pem: bytes) -> tuple[tuple[x509.Certificate, Certificate], ...] | Unreadable:
+    """Read a file, and decode every field: cryptography does so only when a field is asked for, and raises there."""
     if fault := damage.of_file(pem, damage.CERTIFICATE):
         return Unreadable(fault)
+    found = []
     with warnings.catch_warnings():  # cryptography's warnings about foreign certificates do not concern the user
         warnings.simplefilter("ignore")
         try:
-            return tuple(x509.load_pem_x509_certificates(pem))
+            certificates = x509.load_pem_x509_certificates(pem)
         except Exception as error:  # noqa: BLE001  (its exceptions share no class, and all of them are about these bytes)
             return Unreadable(damage.of_block(pem, damage.CERTIFICATE, error))
+        for certificate in certificates:
+            try:
+                fact = _facts(certificate)
+            except Exception as error:  # noqa: BLE001
+                return Unreadable(f"the certificate cannot be understood: {damage.of_field(error)}")
+            if fault := _unheard_of(certificate, fact):
+                return Unreadable(f"the certificate cannot be used: {fault}")
+            found.append((certificate, fact))
+    return tuple(found)
 
 
 def pems(pem: bytes) -> tuple[bytes, ...]:
     """Return every certificate of a valid file as separate PEM, without the text between them."""
-    return tuple(certificate.public_bytes(Encoding.PEM) for certificate in x509.load_pem_x509_certificates(pem))
+    parsed = parse(pem)
+    assert not isinstance(parsed, Unreadable)  # noqa: S101
+    return tuple(certificate.public_bytes(Encoding.PEM) for certificate in parsed)
 
 
-def of(certificate: x509.Certificate) -> Certificate | Unreadable:
-    """Return the facts of a certificate."""
+def of(certificate: x509.Certificate) -> Certificate:
+    """Return the facts of a certificate that :func:`parse` has read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            return _facts(certificate)
-        except Exception as error:  # noqa: BLE001  (most fields are decoded only here)
-            return Unreadable(f"the certificate cannot be understood: {damage.of_field(error)}")
+        return _facts(certificate)
+
+
+def serial(certificate: x509.Certificate) -> str:
+    """Return the serial number in hex, as the lock has it. Some roots have zero, of which cryptography warns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return f"{certificate.serial_number:x}"
+
+
+def _unheard_of(certificate: x509.Certificate, found: Certificate) -> str | None:
+    """Return what no certificate may have, no lock can hold, or nobody can verify in time."""
+    if found.serial.startswith("-"):
+        return "its serial number is negative"
+    if found.not_before.year < FIRST_YEAR or found.not_after.year < FIRST_YEAR:
+        return f"it is from before {FIRST_YEAR}"
+    try:
+        certificate.signature_hash_algorithm  # noqa: B018
+    except Exception:  # noqa: BLE001  (an algorithm that it does not know, or parameters that cannot be read)
+        return "its signature has an algorithm that is not known here"
+    return keys.slow(certificate.public_key())
 
 
 def _facts(certificate: x509.Certificate) -> Certificate:
@@ -97,7 +140,7 @@ def _facts(certificate: x509.Certificate) -> Certificate:
             usages.update(_usages(value))
     usages.update(f"{CRITICAL}{one.oid.dotted_string}" for one in certificate.extensions if _is_unhandled(one))
     return Certificate(
-        serial=f"{certificate.serial_number:x}",
+        serial=serial(certificate),
         subject=name_text(certificate.subject),
         issuer=name_text(certificate.issuer),
         names=tuple(sorted(set(names))),

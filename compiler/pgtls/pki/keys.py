@@ -145,6 +145,17 @@ def unfit(algorithm: str) -> str | None:
     return f"its key {what}, which TLS peers refuse: use P-256, P-384, P-521, Ed25519 or RSA"
 
 
+LONGEST_EXPONENT = 64
+"""Bits of an RSA key's public exponent: OpenSSL's limit for long keys. The time of a verification grows with them."""
+
+
+def slow(public_key: PublicKeyTypes) -> str | None:
+    """Return why it takes too long to verify signatures with a key: a file may ask for thousands of verifications."""
+    bits = public_key.public_numbers().e.bit_length() if isinstance(public_key, rsa.RSAPublicKey) else 0
+    long = f"its RSA key has a public exponent of {bits} bits, and pgtls takes at most {LONGEST_EXPONENT}"
+    return long if bits > LONGEST_EXPONENT else None
+
+
 def spki_sha256(public_key: PublicKeyTypes) -> str:
     """Name a public key: the SHA-256 of its SubjectPublicKeyInfo (RFC 5280, 4.1.2.7) in hex."""
     der = public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -24,6 +24,9 @@ COMMON_NAME_LENGTH = 64
 SERIAL_BITS = 159
 """The bits of the longest serial number: 20 octets with the sign bit clear (RFC 5280, 4.1.2.2)."""
 
+FIRST_YEAR, LAST_YEAR = 1950, 9999
+"""The years of certificates (RFC 5280, 4.1.2.5): UTCTime begins with 1950."""
+
 LONGEST_PASSPHRASE = 1023
 """In bytes: what OpenSSL's passphrase callback holds (PEM_BUFSIZE, with its terminating zero)."""
 

@@ -8,49 +8,34 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from pgtls.pki.der import SEQUENCE, SET, UTF8_STRING, elements, tlv
+from pgtls.pki.der import BIT_STRING, BMP_STRING, SEQUENCE, SET, UTF8_STRING, elements, tlv
 from pgtls.pki.expected import escape
+from pgtls.pki.objects import SHORT_NAMES, UNSETTLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SHORT_NAMES = {
-    NameOID.COMMON_NAME: "CN",
-    NameOID.COUNTRY_NAME: "C",
-    NameOID.STATE_OR_PROVINCE_NAME: "ST",
-    NameOID.LOCALITY_NAME: "L",
-    NameOID.ORGANIZATION_NAME: "O",
-    NameOID.ORGANIZATIONAL_UNIT_NAME: "OU",
-    NameOID.EMAIL_ADDRESS: "emailAddress",
-    NameOID.DOMAIN_COMPONENT: "DC",
-    NameOID.USER_ID: "UID",
-    NameOID.STREET_ADDRESS: "street",
-    NameOID.SERIAL_NUMBER: "serialNumber",
-    NameOID.SURNAME: "SN",
-    NameOID.GIVEN_NAME: "GN",
-    NameOID.INITIALS: "initials",
-    NameOID.TITLE: "title",
-    NameOID.PSEUDONYM: "pseudonym",
-    NameOID.GENERATION_QUALIFIER: "generationQualifier",
-    NameOID.DN_QUALIFIER: "dnQualifier",
-    NameOID.POSTAL_CODE: "postalCode",
-    NameOID.BUSINESS_CATEGORY: "businessCategory",
-    NameOID.ORGANIZATION_IDENTIFIER: "organizationIdentifier",
-}
-"""OpenSSL's short names of attributes, which PostgreSQL prints."""
-
 
 def name_text(name: x509.Name) -> str:
-    """Write a name as PostgreSQL compares it (see :func:`pgtls.pki.expected.subject_text`)."""
+    """Write a name as PostgreSQL compares it (see :func:`pgtls.pki.expected.subject_text`).
+
+    Raise ValueError for one that OpenSSL does not read.
+    """
     return ",".join("+".join(_attribute_text(a) for a in reversed(list(rdn))) for rdn in reversed(name.rdns))
 
 
 def _attribute_text(attribute: x509.NameAttribute[str | bytes]) -> str:
-    short, value = SHORT_NAMES.get(attribute.oid), attribute.value
-    if short and isinstance(value, str):
-        return f"{short}={escape(value)}"
-    ((_, tag, content),) = next(_attributes(x509.Name([attribute])))
+    short, (tag, content) = SHORT_NAMES.get(attribute.oid.dotted_string), _encoded(attribute)
+    text = _text(tag, content)
+    if short and text is not None:
+        return f"{short}={escape(text)}"
     return f"{short or attribute.oid.dotted_string}=#{tlv(tag, content).hex().upper()}"
+
+
+def _encoded(attribute: x509.NameAttribute[str | bytes]) -> tuple[int, bytes]:
+    """Return the tag and the content of a value: cryptography decodes some types in another way than OpenSSL."""
+    ((_, tag, content),) = next(_attributes(x509.Name([attribute])))
+    return tag, content
 
 
 def hashed_name(name: x509.Name) -> str:
@@ -73,25 +58,39 @@ def canonical(name: x509.Name) -> bytes:
 
 
 def _canonical(oid: bytes, tag: int, content: bytes) -> bytes:
-    encoding = _STRINGS.get(tag)
-    if encoding is not None:
-        words = content.decode(encoding).encode().translate(_SMALL).split()  # bytes.split: only the blanks of ASCII
+    text = _text(tag, content) if tag != _NUMERIC_STRING else None  # asn1_string_canon leaves that as it is
+    if text is not None:
+        words = text.encode().translate(_SMALL).split()  # bytes.split: only the blanks of ASCII
         tag, content = UTF8_STRING, b" ".join(words)
     return tlv(SEQUENCE, oid + tlv(tag, content))
 
 
+_NUMERIC_STRING = 0x12
 _STRINGS = {
-    UTF8_STRING: "utf-8",
-    0x13: "ascii",
-    0x14: "latin-1",
-    0x16: "ascii",
-    0x1A: "ascii",
-    0x1C: "utf-32-be",
-    0x1E: "utf-16-be",
+    UTF8_STRING: ("UTF8String", "utf-8"),
+    _NUMERIC_STRING: ("NumericString", "latin-1"),
+    0x13: ("PrintableString", "latin-1"),
+    0x14: ("T61String", "latin-1"),
+    0x16: ("IA5String", "latin-1"),
+    0x1C: ("UniversalString", "utf-32-be"),
+    BMP_STRING: ("BMPString", "utf-16-be"),
 }
-"""UTF8String, PrintableString, T61String, IA5String, VisibleString, UniversalString, BMPString."""
-_TYPES = {0x14: "T61String", 0x1C: "UniversalString", 0x1E: "BMPString"}
-"""Types whose bytes are not those of the text in UTF-8."""
+"""The types of text in a name and their encoding, as OpenSSL reads them (a_strnid.c, ``tag2nbyte``)."""
+
+
+def _text(tag: int, content: bytes) -> str | None:
+    """Return a value as OpenSSL reads it. None: a bit string, which it does not read as text.
+
+    Raise ValueError for what it takes in no name (``B_ASN1_PRINTABLE``).
+    """
+    if tag == BIT_STRING and content[:1] == b"\0":  # the number of unused bits
+        return None
+    if tag not in _STRINGS:
+        raise ValueError(f"a name has no value of type {tag}")
+    text = content.decode(_STRINGS[tag][1])
+    if tag == BMP_STRING and len(text) * 2 != len(content):
+        raise ValueError("a BMPString has no surrogates")
+    return text
 
 
 def raw_common_name(name: x509.Name) -> str | None:
@@ -101,10 +100,16 @@ def raw_common_name(name: x509.Name) -> str | None:
     type may be another name.
     """
     for attribute in name.get_attributes_for_oid(NameOID.COMMON_NAME):
-        ((_, tag, content),) = next(_attributes(x509.Name([attribute])))
-        if tag in _TYPES and content.decode(_STRINGS[tag]).encode() != content:
-            return _TYPES[tag]
+        tag, content = _encoded(attribute)
+        text = _text(tag, content)
+        if text is not None and text.encode() != content:
+            return _STRINGS[tag][0]
     return None
+
+
+def unsettled(name: x509.Name) -> tuple[str, ...]:
+    """Return the attributes of a name that PostgreSQL writes otherwise with another release of OpenSSL."""
+    return tuple(one.oid.dotted_string for one in name if one.oid.dotted_string in UNSETTLED)
 
 
 _SMALL = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")

@@ -35,7 +35,7 @@ def as_pem(content: bytes) -> bytes:
         return content
     try:
         return x509.load_der_x509_crl(content).public_bytes(Encoding.PEM)
-    except ValueError:
+    except Exception:  # noqa: BLE001  (whatever is wrong with it, the reader of PEM says so)
         return content
 
 
@@ -159,6 +159,25 @@ class Published:
         """Return its thisUpdate."""
         return self.list.last_update_utc
 
+    @property
+    def age(self) -> Age:
+        """Return what tells older from newer ones."""
+        return age(self.list)
+
+
+class Age(NamedTuple):
+    """What tells which CRL of a CA is newer: its thisUpdate; of one moment its number, then how many entries it has."""
+
+    date: datetime
+    number: int
+    entries: int
+
+
+def age(one: x509.CertificateRevocationList) -> Age:
+    """Return the age of a CRL. One without a number has 0."""
+    number = _extension(one.extensions, x509.CRLNumber)
+    return Age(one.last_update_utc, number.crl_number if number else 0, len(one))
+
 
 def signer(ca: x509.Certificate) -> Signer:
     """Return what tells a CA from all others, whichever certificate it has."""
@@ -183,7 +202,7 @@ def newest(one: Published, lists: Iterable[Published]) -> Published:
     """
     of_ca = (other for other in lists if other.signer == one.signer and _is_for(other.list, one.ca))
     same = (other for other in of_ca if other.scope.includes(one.scope))
-    return max(same, key=lambda other: (other.date, _number(other.list), len(other.list)))
+    return max(same, key=lambda other: other.age)
 
 
 def outlived(one: Published, lists: Iterable[Published]) -> Published | None:
@@ -191,9 +210,7 @@ def outlived(one: Published, lists: Iterable[Published]) -> Published | None:
 
     As soon as the newer one ends, OpenSSL takes the older one again (x509_vfy.c, ``get_crl_score``).
     """
-    newer = (
-        each for each in lists if each.signer == one.signer and each.date > one.date and each.scope.meets(one.scope)
-    )
+    newer = (each for each in lists if each.signer == one.signer and each.age > one.age and each.scope.meets(one.scope))
     return next((each for each in newer if _end(each.list) < _end(one.list)), None)
 
 
@@ -202,7 +219,7 @@ def remembered(before: Lists, now: Collection[Published]) -> Lists:
     latest = tuple(dict.fromkeys(newest(one, now) for one in now))
 
     def is_replaced(old: x509.CertificateRevocationList) -> bool:
-        its = (one for one in latest if one.date >= old.last_update_utc and one.scope.includes(scope(old)))
+        its = (one for one in latest if one.age >= age(old) and one.scope.includes(scope(old)))
         return any(True for one in its for _ in published([old], [one.ca]))
 
     found = (*(one for one in before if not is_replaced(one)), *(one.list for one in latest))
@@ -234,10 +251,10 @@ def _pair(
     def latest(lists: Iterable[Published], *, whole: bool) -> Published | None:
         fitting = [one for one in lists if getattr(one.scope, kind)]
         its = [one for one in fitting if one.scope.has(point)] or (fitting if whole else [])
-        return max(its, key=lambda one: one.date, default=None)
+        return max(its, key=lambda one: one.age, default=None)
 
     today, then = latest(own, whole=True), latest(old, whole=False)
-    return (today, then) if today and then and today.date < then.date else None
+    return (today, then) if today and then and today.age < then.age else None
 
 
 def faults(
@@ -436,11 +453,6 @@ def _revoked(own: Iterable[tuple[Scope, RevocationList]], kind: str, now: dateti
 
 def _serials(lists: Iterable[RevocationList]) -> frozenset[str]:
     return frozenset(entry.serial for one in lists for entry in one.revoked)
-
-
-def _number(one: x509.CertificateRevocationList) -> int:
-    number = _extension(one.extensions, x509.CRLNumber)
-    return number.crl_number if number else 0
 
 
 def _end(one: x509.CertificateRevocationList) -> datetime:

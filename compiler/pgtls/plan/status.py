@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pgtls.certificates.model import Issue, Promote, Wait
+from pgtls.certificates.model import Issue, Promote, Wait, recorded_under
 from pgtls.diagnostics import errors
 from pgtls.pki.model import SELF_SIGNED, Certificate, Entity, RevocationList
 from pgtls.plan.model import STATES, Deployed, Item, Known, State
@@ -253,10 +253,9 @@ def _former(decisions: Decisions, existing: Existing, now: datetime) -> Iterator
 
 def _current(entity: Entity, decision: Decision, existing: Existing) -> tuple[str, str] | None:
     """Return (CA, serial) of the certificate of an entity; of one that is lost or damaged, by the lock."""
-    found, profile = existing.found[entity].certificate, decision.profile
+    found = existing.found[entity].certificate
     if isinstance(found, Certificate):
-        own = entity.name if profile.kind == "ca" else SELF_SIGNED
-        return profile.issuer or own, found.serial
+        return recorded_under(decision.profile), found.serial
     line = existing.lock.latest.get(entity)
     return (line.ca, line.serial) if line else None
 

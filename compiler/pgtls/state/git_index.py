@@ -30,6 +30,8 @@ _LONGEST_INDEX = 1 << 29
 _LONGEST_CONFIG = 1 << 20
 _LONGEST_PATH = 1 << 12
 """Bytes: others may have put anything in the place of these files."""
+_MOST_LINKS = 40
+"""As in Linux (path_resolution(7)); other systems follow fewer."""
 
 
 class IndexFault(Exception):  # noqa: N818  (becomes a diagnostic)
@@ -71,6 +73,36 @@ def in_work_tree(directory: str, *, around: bool = False) -> bool:
     """
     real = os.path.realpath(directory)
     return any(not around or top != real for _, top, _ in _containing(real))
+
+
+def committed_link(path: str) -> str | None:
+    """Return the first symbolic link of a path that a commit may have brought; None if there is none.
+
+    Such a link lies in a work tree, or below the current directory where the path begins there: an unpacked archive of
+    a repository has no index. The links of the machine elsewhere, such as ``/tmp``, count as part of the path, and so
+    do the paths to which they lead. Raise :class:`IndexFault` as others here.
+    """
+    current = os.path.realpath(os.curdir)
+    for above, link in _links(path):
+        place = os.path.realpath(above)
+        below = not os.path.isabs(path) and os.path.commonpath((place, current)) == current
+        if below or in_work_tree(place):
+            return link
+    return None
+
+
+def _links(path: str) -> Iterator[tuple[str, str]]:
+    """Yield the directory and the path of each symbolic link that the kernel follows for a path, in its order.
+
+    It follows no more of them than ``_MOST_LINKS``.
+    """
+    here, words, found = "/" if os.path.isabs(path) else "", path.split("/"), 0
+    while words and found < _MOST_LINKS:
+        above, here = here, os.path.join(here, words.pop(0))
+        if here != above and os.path.islink(here):
+            yield above, here
+            target, found = os.readlink(here), found + 1
+            here, words = "/" if os.path.isabs(target) else above, [*target.split("/"), *words]
 
 
 def repository_of(directory: str) -> str | None:

@@ -1,7 +1,8 @@
 """The lock as this tree's last build wrote it: a copy in the private directory, to compare with the present lock.
 
 The lock is committed, so everyone who can commit can add or change lines, or restore an older lock. The copy
-distinguishes their lines from those of builds.
+distinguishes their lines from those of builds. What others added stays theirs, whatever is built meanwhile, until a
+build accepts it: the manifest has the digests of their lines.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pgtls.state import lock as locks
 from pgtls.state.names import KNOWN_PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from pgtls.state.lock import IssuedLine, Lock, RevokedLine
 
@@ -29,16 +30,20 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """The differences between the lock and the copy of this tree's last build."""
+    """The differences between the lock and what builds of this tree wrote."""
 
+    own: Lock | None = None
+    """The lock as builds wrote it. None: the present lock is that."""
+    added: frozenset[str] = frozenset()
+    """The digests of the present lines of others."""
     issued: frozenset[Key] = frozenset()
-    """Certificates that only the present lock lists."""
+    """Certificates that only others list."""
     revoked: frozenset[Key] = frozenset()
-    """Certificates that only the present lock revokes."""
+    """Certificates that only others revoke."""
+    gone: tuple[IssuedLine | RevokedLine, ...] = ()
+    """Lines of builds that the lock no longer has as they were written."""
     lost: tuple[IssuedLine, ...] = ()
-    """Lines that the lock no longer has."""
-    reinstated: tuple[RevokedLine, ...] = ()
-    """Lines of revocations that the lock no longer has, or has with another reason or date."""
+    """Certificates of builds that the lock no longer has, whatever it says of them."""
     altered: tuple[IssuedLine, ...] = ()
     """Present lines of known certificates that differ from what the copy says of them."""
 
@@ -46,22 +51,29 @@ class Drift:
 NONE = Drift()
 
 
-def compare(out: str, lock: Lock) -> Drift:
-    """Compare the lock with the copy in the out directory. Return no difference if there is no copy yet."""
+def compare(out: str, lock: Lock, added: Collection[str]) -> Drift:
+    """Compare the lock with the copy in the out directory. Return no difference if there is no copy yet.
+
+    ``added`` are the digests of the lines of others in the copy. One that is gone since means nothing: nobody here
+    wrote it.
+    """
     try:
         content = files.read(os.path.join(out, KNOWN_PATH))
-        if sha256(content).hexdigest() == lock.digest:
+        if sha256(content).hexdigest() == lock.digest and not added:
             return NONE
         known = locks.parse(content, KNOWN_PATH)
     except (OSError, Rejected):
         return NONE
-    before, after = known.by_serial, lock.by_serial
-    present = frozenset(map(_said, lock.revoked))
+    own = known.without(added)
+    before, after = own.by_serial, lock.by_serial
+    written, present = ({locks.digest(line): line for line in one.lines} for one in (own, lock))
     return Drift(
+        own,
+        frozenset(present.keys() - written.keys()),
         frozenset(after.keys() - before.keys()),
-        frozenset(lock.revocations.keys() - known.revocations.keys()),
+        frozenset(lock.revocations.keys() - own.revocations.keys()),
+        tuple(line for digest, line in written.items() if digest not in present),
         tuple(line for key, line in before.items() if key not in after),
-        tuple(line for line in known.revoked if _said(line) not in present),
         tuple(_altered(before, after)),
     )
 
@@ -75,7 +87,3 @@ def _altered(before: Lines, after: Lines) -> Iterator[IssuedLine]:
         same = same and {*(known or line).roots} <= {*line.roots} and (known or line).foreign <= line.foreign
         if not same and (known or line.certificate.sha256 in digests):
             yield line
-
-
-def _said(line: RevokedLine) -> tuple[object, ...]:
-    return line.ca, line.serial, line.reason, line.date

@@ -21,6 +21,7 @@ CAS = "ca/"
 """The directory of all CAs."""
 RETIRED = "ca/.retired/"
 """The directory of CAs that left the spec."""
+_BROUGHT = f"-brought/{CA_CRL}"
 
 SERVER_CERTIFICATE = "server.crt"
 SERVER_KEY = "server.key"
@@ -147,7 +148,12 @@ def is_hashed(name: str) -> bool:
 
 def brought_crls(ca: str) -> str:
     """Return the path of the CRLs that the ``crl_file`` of a CA brought in any build."""
-    return f"{RETIRED}{ca}-brought/{CA_CRL}"
+    return f"{RETIRED}{ca}{_BROUGHT}"
+
+
+def has_brought_crls(file: str) -> bool:
+    """Return whether this is the path of the CRLs that a ``crl_file`` brought."""
+    return file.startswith(RETIRED) and file.endswith(_BROUGHT)
 
 
 def archive_path(entity: Entity) -> str:

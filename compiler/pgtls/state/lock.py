@@ -24,12 +24,12 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 from pgtls.diagnostics import Diagnostic, Place, Rejected
-from pgtls.pki.model import Certificate, Entity, RevocationReason
+from pgtls.pki.model import FIRST_YEAR, LAST_YEAR, Certificate, Entity, RevocationReason
 from pgtls.state import files
 from pgtls.state.names import lock_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 __all__ = ["IssuedLine", "Lock", "RevokedLine", "instant", "lock_path", "parse", "read", "timestamp"]
 
@@ -50,13 +50,14 @@ _ISSUED = frozenset(("event", "authority_key_id", "trust", "roots", "foreign", *
 _REVOKED_TEXTS = ("ca", "entity", "serial", "reason", "date")
 _REVOKED = frozenset(("event", *_REVOKED_TEXTS))
 _REASONS = frozenset(get_args(RevocationReason))
-_FIRST, _LAST = 1950, 9998
-"""The years of instants that an ASN.1 time and, with a span added to it, a datetime can hold."""
+_LAST = LAST_YEAR - 1
+"""The last year of instants to which a span can be added."""
 
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with whole seconds: ``2027-01-31T00:00:00Z``. Such texts sort as the instants do."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    utc = moment.astimezone(UTC)
+    return f"{utc.year:04}-{utc:%m-%dT%H:%M:%SZ}"  # %Y alone pads no year
 
 
 def instant(text: str) -> datetime:
@@ -154,6 +155,11 @@ class Lock:
         return found
 
     @cached_property
+    def by_digest(self) -> Mapping[str, IssuedLine]:
+        """Each certificate by its SHA-256."""
+        return {line.certificate.sha256: line for line in self.by_serial.values()}
+
+    @cached_property
     def revocations(self) -> Mapping[tuple[str, str], RevokedLine]:
         """By (CA, serial). If there are several, a line without a reason counts, then the earliest.
 
@@ -223,9 +229,21 @@ class Lock:
 
     def with_lines(self, *lines: IssuedLine | RevokedLine) -> Lock:
         """Add lines to those of this lock."""
+        if not lines:
+            return self
         issued = (line for line in lines if isinstance(line, IssuedLine))
         revoked = (line for line in lines if isinstance(line, RevokedLine))
         return Lock(self.id, (*self.issued, *issued), (*self.revoked, *revoked), self.extra, self.digest, self.file)
+
+    @property
+    def lines(self) -> tuple[IssuedLine | RevokedLine, ...]:
+        """All lines."""
+        return (*self.issued, *self.revoked)
+
+    def without(self, digests: Collection[str]) -> Lock:
+        """Leave out lines, by their digests."""
+        kept = (line for line in self.lines if digest(line) not in digests)
+        return replace(self, issued=(), revoked=(), digest=None).with_lines(*kept) if digests else self
 
     def render(self) -> bytes:
         """Return the file: the header, then each line once, sorted by CA, entity, serial and event."""
@@ -241,6 +259,11 @@ class Lock:
         for _, alike in groupby(lines, _sorting):  # of a big lock, only the text of a line at a time
             file.writelines(f"{text}\n".encode() for text in sorted({_dump(line.fields()) for _, line in alike}))
         return file.getvalue()
+
+
+def digest(line: IssuedLine | RevokedLine) -> str:
+    """Return the SHA-256 of a line as builds write it."""
+    return sha256(_dump(line.fields()).encode()).hexdigest()
 
 
 _sorting = itemgetter(0)
@@ -426,7 +449,7 @@ def _issued(fields: dict[str, Any]) -> IssuedLine:
         authority_key_id=authority,
         sha256=digest,
         not_before=_instant("not_before", begin),
-        not_after=_instant("not_after", end, _LAST + 1),
+        not_after=_instant("not_after", end, LAST_YEAR),
     )
     trust = _list(fields, "trust") if "trust" in fields else ()
     roots = _list(fields, "roots") if "roots" in fields else ()
@@ -472,8 +495,8 @@ def _instant(name: str, text: str, last: int = _LAST) -> datetime:
         moment = instant(text)
     except ValueError:
         raise _Damage(f'its "{name}" is not an instant') from None
-    if not _FIRST <= moment.year <= last:
-        raise _Damage(f'its "{name}" is not in the years {_FIRST} to {last}')
+    if not FIRST_YEAR <= moment.year <= last:
+        raise _Damage(f'its "{name}" is not in the years {FIRST_YEAR} to {last}')
     return moment
 
 
@@ -488,7 +511,7 @@ def _check_names(ca: str, entity: str) -> None:
 def _serial(text: str) -> str:
     if not _HEX.match(text):
         raise _Damage('its "serial" is not lower-case hex')
-    if text.startswith("0"):
+    if text.startswith("0") and text != "0":
         raise _Damage('its "serial" begins with a zero')
     return text
 

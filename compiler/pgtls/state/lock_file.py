@@ -48,12 +48,19 @@ def stage(lock: LockChange, out: str) -> LockStep | None:
     return step
 
 
-def moved(step: LockStep, path: str) -> LockStep | None:
-    """Return the step for the lock of this name at ``path``; None if its staged lock is not next to that."""
+def meant(step: LockStep, path: str, out: str) -> LockStep:
+    """Return the step of a record for the lock that it means: the command's, at ``path``, or the recorded one.
+
+    A project can be moved or copied after its build was decided. The record means the command's lock if the out
+    directory is not where it was (the name of a staged lock says where), if that lock is the one before or after the
+    build, or if the recorded directory is gone. :func:`put` refuses a lock with another id.
+    """
     path = real_path(path)
-    staged = os.path.join(os.path.dirname(path), os.path.basename(step.staged))
-    same = os.path.basename(path) == os.path.basename(step.path) and os.path.lexists(staged)
-    return replace(step, path=path, staged=staged) if same else None
+    own = replace(step, path=path, staged=os.path.join(os.path.dirname(path), os.path.basename(step.staged)))
+    here = os.path.basename(staged_names(step.path, out)[1]) == os.path.basename(step.staged)
+    gone = not os.path.isdir(os.path.dirname(step.path))
+    present = _digest(path)
+    return own if not here or gone or (present and present in (step.before, step.after)) else step
 
 
 def put(step: LockStep, decided: Callable[[], bytes | None] = lambda: None) -> None:

@@ -2,8 +2,9 @@
 
 The modification time of the file is the time of the last build that succeeded, whether or not it had anything to do.
 
-The key of the out directory authenticates the file (:mod:`pgtls.state.seal`). One that another wrote is read as well: a
-repository of encrypted keys brings those of other builders. But it saves a build nothing: see :meth:`Manifest.strange`.
+The memory of the out directory names the manifest of the last build (:mod:`pgtls.state.memory`). Another one is read,
+too: a repository of encrypted keys brings those of other builders, and earlier ones. But it saves a build nothing: see
+:meth:`Manifest.strange`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.pki.model import ENTITY_KINDS, Entity
-from pgtls.state import files, layout, seal
+from pgtls.state import files, layout, memory
 from pgtls.state.faults import NEW_AROUND_KEYS, cannot_read
 from pgtls.state.lock import instant, timestamp
 from pgtls.state.names import MANIFEST
@@ -108,17 +109,19 @@ class Manifest:
     """None: the keys are not encrypted."""
     renewals: Mapping[Entity, RenewalInfo] = field(default_factory=dict)
     """What ACME servers suggest about the renewal of certificates: see :mod:`pgtls.certificates.renewals`."""
-    sealed: bool = True
-    """Whether a build into this out directory wrote it."""
+    added: frozenset[str] = frozenset()
+    """The digests of the lines that others added to the lock: see :mod:`pgtls.state.known_lock`."""
+    last: bool = True
+    """Whether the last build into this out directory wrote it."""
 
     def strange(self) -> Manifest:
-        """Return a manifest that no build into this out directory wrote, without what would save a build some work.
+        """Return a manifest that the last build here did not write, without what would save a build some work.
 
         Builds then read every file, and render and ask for everything again.
         """
         entries = {path: entry._replace(mtime_ns=_NEVER) for path, entry in self.files.items()}
         inputs = replace(self.inputs, digest="")
-        return replace(self, inputs=inputs, files=entries, texts={}, renewals={}, sealed=False)
+        return replace(self, inputs=inputs, files=entries, texts={}, renewals={}, last=False)
 
     def limited(self, entities: Collection[Entity]) -> Manifest:
         """Return a manifest with the files alone that the layout gives to some entities: a build deletes no others."""
@@ -154,6 +157,8 @@ class Manifest:
             head["at_rest"] = {name: sorted(value) for name, value in self.at_rest._asdict().items()}
         if self.renewals:
             head["renewals"] = {entity: _written(self.renewals[entity]) for entity in sorted(self.renewals)}
+        if self.added:
+            head["added"] = sorted(self.added)
         encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
         texts = (f'{encode_basestring(entity)}:"{self.texts[entity]}"' for entity in sorted(self.texts))
         lines = (_line(path, self.files[path]) for path in sorted(self.files))
@@ -231,7 +236,7 @@ def read(out: str | os.PathLike[str]) -> Manifest | None:
     except OSError as error:
         raise Rejected(_damaged(name, error.strerror or "it cannot be read")) from None
     found = parse(content, name)
-    return found if seal.closes(seal.of(os.fspath(out)), content) else found.strange()
+    return found if memory.is_of_last_build(os.fspath(out), content) else found.strange()
 
 
 def parse(content: bytes, name: str) -> Manifest:
@@ -274,6 +279,7 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
         fetched={_owner(entity): _whole(number) for entity, number in document.get("fetched", {}).items()},
         at_rest=_at_rest(document["at_rest"]) if "at_rest" in document else None,
         renewals={_owner(entity): _renewal(info) for entity, info in document.get("renewals", {}).items()},
+        added=frozenset(map(_digest, document.get("added", ()))),
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.state import files
-from pgtls.state.names import GITIGNORE, KEY_PATH, KNOWN_PATH, MANIFEST, MUTEX, PRIVATE, RECORD_PATH
+from pgtls.state.names import GITIGNORE, KEY_PATH, KNOWN_PATH, MANIFEST, MEMORY_PATH, MUTEX, PRIVATE, RECORD_PATH
 from pgtls.state.out_directory import open_private
 
 if TYPE_CHECKING:
@@ -118,8 +118,11 @@ def _same(descriptor: int, out: str) -> bool:
 
 
 def _remove_if_unused(out: str, made: bool) -> None:
-    """Clean up after a failed build: remove the mutex from a directory without a manifest, and the directory if new."""
-    if any(os.path.lexists(os.path.join(out, name)) for name in (MANIFEST, RECORD_PATH)):
+    """Clean up after a failed build: remove the mutex from a directory without a manifest, and the directory if new.
+
+    What builds remember stays, with its key: the tree may be away for a moment only.
+    """
+    if any(os.path.lexists(os.path.join(out, name)) for name in (MANIFEST, RECORD_PATH, MEMORY_PATH)):
         return
     for name in (KEY_PATH, KNOWN_PATH, MUTEX):
         with suppress(OSError):

@@ -26,7 +26,7 @@ from pgtls.state.faults import (
     writing,
 )
 from pgtls.state.files import all_ancestors
-from pgtls.state.git_index import IndexFault, is_repository, strangers
+from pgtls.state.git_index import IndexFault, committed_link, is_repository, strangers
 from pgtls.state.names import GIT, GITIGNORE, GITKEEP, IGNORE_ALL, MANIFEST, OURS, PRIVATE, RECORD_PATH, TREE
 from pgtls.state.provenance import has_a_repository
 from pgtls.state.writers import writers
@@ -49,14 +49,13 @@ def inspect(out: str, own: Collection[str] = ()) -> Ownership:
 
     It may also be new, empty, or hold only a ``.gitignore``, a ``.gitkeep`` and the
     :func:`pgtls.state.names.own_files`. Raise :class:`Rejected` with PGT520 (it holds something else), PGT521 (a
-    symbolic link), PGT522 (not a directory), PGT525 (a symbolic link in it) or PGT527 (cannot be read).
+    symbolic link, or below one that a commit may have brought), PGT522 (not a directory), PGT525 (a symbolic link in
+    it) or PGT527 (cannot be read).
     """
     out = out.rstrip("/") or "/"
+    _check_links(out)
     try:
         mode = os.lstat(out).st_mode
-        if stat.S_ISLNK(mode):
-            hint = "name the directory itself with --out: a link can change between two builds"
-            raise Rejected(Diagnostic("PGT521", f'the out directory "{out}" is a symbolic link', hint=hint))
         if not stat.S_ISDIR(mode):
             raise Rejected(_no_directory(out))
         names = set(os.listdir(out))
@@ -75,6 +74,29 @@ def inspect(out: str, own: Collection[str] = ()) -> Ownership:
     if strangers:
         raise Rejected(_not_ours(out, strangers))
     return "empty"
+
+
+def _check_links(out: str) -> None:
+    if os.path.islink(out):
+        hint = "name the directory itself with --out: a link can change between two builds"
+        raise Rejected(Diagnostic("PGT521", f'the out directory "{out}" is a symbolic link', hint=hint))
+    if fault := linked(out, "PGT521"):
+        raise Rejected(fault)
+
+
+def linked(path: str, code: str) -> Diagnostic | None:
+    """Return the diagnostic for a path to a directory that a commit can lead elsewhere, with a code of the caller's.
+
+    Raise :class:`Rejected` with PGT586: an index is unreadable.
+    """
+    try:
+        link = committed_link(path)
+    except IndexFault as fault:
+        raise Rejected(unknown_index(path, fault)) from None
+    if link is None or link == path:  # of the directory itself, callers say more
+        return None
+    message = f'"{path}" leads through the symbolic link "{link}", which a commit can change'
+    return Diagnostic(code, message, hint=f'to write there, name it without links: "{os.path.realpath(path)}"')
 
 
 def check_owner(out: str) -> None:

@@ -21,6 +21,7 @@ import errno
 import os
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ from pgtls.state.names import (
     KNOWN_DRAFT,
     KNOWN_PATH,
     MANIFEST,
-    MEMORY,
+    MEMORY_PATH,
     PRIVATE,
     RECORD,
     RECORD_PATH,
@@ -64,6 +65,8 @@ __all__ = ["LockChange", "commit", "pending", "recover", "refuse_pending"]
 
 _PUBLIC = 0o644
 _IGNORE_ALL = File(IGNORE_ALL, _PUBLIC, "gitignore", Entity())
+_MEMORY = replace(_IGNORE_ALL, content=b"", mode=0o600)
+"""A file of the memory, before it has its content."""
 
 
 def commit(
@@ -82,6 +85,7 @@ def commit(
     ``changes`` are by path relative to ``out``; a change whose content stays only sets the mode. ``deletions`` are
     files that the old manifest lists; directories that become empty are deleted too. ``manifest`` returns the new
     manifest, in parts, from the entries of the written files. ``generations`` are what may be in use afterwards.
+    The tree remembers them, its lock, and which manifest is the last one.
     ``private`` are the directories that hold a key afterwards: they become 0700, and other changed directories 0755
     (None: directories that get a key become 0700, the others keep their mode). ``progress`` is called with the number
     of files staged since the last call.
@@ -97,11 +101,11 @@ def commit(
                 if not ignores_all(out):
                     changes = {**changes, GITIGNORE: _IGNORE_ALL}
                 key = seal.draw(place.root, place.private)
-                if remembered := _remembered(place, key, lock, generations):
-                    changes = {**changes, **remembered}
-                    private = None if private is None else {*private, PRIVATE}
-                plan = operations(place.root, changes, deletions, private, last=MANIFEST)
-            after = _stage(place, plan.scaffold, changes, manifest, key, progress or _silent)
+                changes = {**changes, **_generations(place, generations)}
+                private = None if private is None else {*private, PRIVATE}
+                plan = operations(place.root, {**changes, MEMORY_PATH: _MEMORY}, deletions, private, last=MANIFEST)
+            remembered = partial(memory.content, key, remembered=_remembered(lock, generations))
+            after = _stage(place, plan.scaffold, changes, manifest, key, remembered, progress or _silent)
             step = lock_file.stage(lock, out) if lock else None
             known = _stage_known(place, lock.content) if lock else None
             decided = Record(plan.steps, step, digest(MANIFEST, place.root), after, known)
@@ -157,27 +161,24 @@ def recover(out: str, lock_path: str | None = None) -> bool:
             with writing(out):
                 _discard(place, lock_path)
             return False
-        carry_out(place, _moved(decided, lock_path))
+        if decided.lock and lock_path:
+            with writing(lock_path):
+                decided = replace(decided, lock=lock_file.meant(decided.lock, lock_path, out))
+        carry_out(place, decided)
         return True
 
 
-def _moved(record: Record, lock_path: str | None) -> Record:
-    """Return a record with the lock of the command if the staged lock lies next to that: the project has moved."""
-    lock = record.lock and lock_path and lock_file.moved(record.lock, lock_path)
-    return replace(record, lock=lock) if lock else record
-
-
-def _remembered(place: Opened, key: bytes, lock: LockChange | None, generations: bytes | None) -> dict[str, File]:
-    """Return the files that change of what the tree remembers, except the copy of the lock."""
-    if lock is None or generations is None:
+def _generations(place: Opened, generations: bytes | None) -> dict[str, File]:
+    """Return the file of the generations if it changes."""
+    if generations is None or sha256(generations).hexdigest() == digest(GENERATIONS, place.private):
         return {}
-    about = memory.content(key, {KNOWN_PATH: lock.content, GENERATIONS_PATH: generations})
-    wanted = {GENERATIONS: generations, MEMORY: about}
-    return {
-        f"{PRIVATE}/{name}": File(content, 0o600, _IGNORE_ALL.kind, Entity())
-        for name, content in wanted.items()
-        if sha256(content).hexdigest() != digest(name, place.private)
-    }
+    return {GENERATIONS_PATH: replace(_MEMORY, content=generations)}
+
+
+def _remembered(lock: LockChange | None, generations: bytes | None) -> dict[str, bytes]:
+    """Return the files that the tree remembers beside its manifest."""
+    found = {KNOWN_PATH: lock.content} if lock else {}
+    return found if generations is None else {**found, GENERATIONS_PATH: generations}
 
 
 def _silent(_: int) -> None:
@@ -190,9 +191,10 @@ def _stage(
     changes: Mapping[str, File],
     manifest: Callable[[Mapping[str, Entry]], Iterable[bytes]],
     key: bytes,
+    remembered: Callable[[str], bytes],
     progress: Callable[[int], None],
 ) -> str:
-    """Write the new files below staging; return the digest of the new manifest."""
+    """Write the new files below staging; return the digest of the new manifest, which the memory names."""
     path = STAGING
     try:
         os.mkdir(STAGING, 0o700, dir_fd=place.private)
@@ -208,7 +210,10 @@ def _stage(
                     written[path] = entry(content, found, file.kind, file.entity)
                     progress(1)
             path = MANIFEST
-            return files.create_in_parts(path, seal.closed(key, manifest(written)), _PUBLIC, staging)
+            after = files.create_in_parts(path, seal.closed(key, manifest(written)), _PUBLIC, staging)
+            path = MEMORY_PATH
+            files.create(path, remembered(after), _MEMORY.mode, staging)
+            return after
         finally:
             os.close(staging)
     except OSError as error:

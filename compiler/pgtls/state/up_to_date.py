@@ -11,7 +11,7 @@ import stat
 from hashlib import sha256
 
 from pgtls import __version__
-from pgtls.state import seal
+from pgtls.state import memory
 from pgtls.state.git_index import IndexFault, ignores_all, strangers
 from pgtls.state.names import (
     GENERATIONS_PATH,
@@ -71,7 +71,7 @@ def up_to_date(spec: str, out: str, lock: str, options: str, now: str, *, touch:
                 read(lock, longest=_LONGEST),
                 _content(deployed_path(lock)),
             )
-            and seal.closes(seal.of(out), manifest)
+            and memory.is_of_last_build(out, manifest)
             and all(os.path.lexists(f"{out}/{path}") for path in (KNOWN_PATH, GENERATIONS_PATH, MEMORY_PATH))
             and ignores_all(out)
             and not strangers(out, own_files(lock, out), encrypted="at_rest" in head)

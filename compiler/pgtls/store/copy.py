@@ -150,9 +150,8 @@ def _sealed(out: str, state: Mapping[str, bytes]) -> dict[str, bytes]:
     with opened(out) as place:
         key = seal.draw(place.root, place.private)
     found = {**state, MANIFEST: b"".join(seal.closed(key, [seal.opened(state[MANIFEST])]))}
-    found[MEMORY_PATH] = memory.content(
-        key, {path: state[path] for path in (KNOWN_PATH, GENERATIONS_PATH) if path in state}
-    )
+    remembered = {path: state[path] for path in (KNOWN_PATH, GENERATIONS_PATH) if path in state}
+    found[MEMORY_PATH] = memory.content(key, sha256(found[MANIFEST]).hexdigest(), remembered)
     if DEPLOYED_PATH in state:
         found[DEPLOYED_PATH] = deployed.close(state[DEPLOYED_PATH], key)
     return found

@@ -17,11 +17,12 @@ from pgtls import __version__
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.pki.age import AN_IDENTITY, AgeFault, Identities
 from pgtls.pki.model import Entity
-from pgtls.state import files, layout, out_directory, provenance
+from pgtls.state import files, layout, memory, out_directory, provenance
 from pgtls.state import manifest as manifests
 from pgtls.state.faults import cannot_read
 from pgtls.state.manifest import Inputs, Manifest
 from pgtls.state.mutex import exclusive
+from pgtls.state.names import MANIFEST, MEMORY_PATH
 from pgtls.state.session import looking
 from pgtls.state.transaction import commit, recover
 from pgtls.state.tree import File
@@ -204,16 +205,30 @@ def _write(source: str, directory: str, found: Mapping[Entity, _Current], now: d
     )
 
 
+_COMPARE = "fetch into a new directory, and compare both"
+
+
 def _destination(directory: str, found: Collection[Entity]) -> Manifest | None:
-    """Read the manifest of the destination. One that no fetch into it wrote lists only files of these entities."""
+    """Read the manifest of the destination; only the files of these entities if the last fetch did not write it.
+
+    What it remembers must be whole: it tells which build's files these are.
+    """
     manifest = manifests.read(directory)
-    if manifest is None or manifest.sealed:
+    if manifest is None and not os.path.lexists(os.path.join(directory, MEMORY_PATH)):
+        return None
+    try:
+        lost = memory.altered(directory) if manifest and manifest.last else []
+    except OSError as error:
+        raise Rejected(cannot_read(os.path.join(directory, MEMORY_PATH), error)) from None
+    if manifest is None or lost:
+        message = f'what the last fetch wrote in the directory "{directory}" is gone or changed: {[*lost, MANIFEST][0]}'
+        raise Rejected(Diagnostic("PGT588", message, hint=_COMPARE))
+    if manifest.last:
         return manifest
     try:
         provenance.with_memory(directory, manifest)
     except Rejected as rejected:
-        hint = "fetch into a new directory, and compare both"
-        raise Rejected(*(replace(diagnostic, hint=hint) for diagnostic in rejected.diagnostics)) from None
+        raise Rejected(*(replace(diagnostic, hint=_COMPARE) for diagnostic in rejected.diagnostics)) from None
     return manifest.limited(found)
 
 
